@@ -1,0 +1,141 @@
+"""What a driver is, and how one is found by name.
+
+A driver owns one wire: an RS-485 line, a Modbus TCP host, a GPIO chip, a LoRa modem. The agent hands it plain,
+already validated settings (`BusSpec`, `DeviceSpec`) and gets back an object that offers what the wire can do, in
+protocols of one method each. The agent never imports a driver: `open_bus` finds it by the bus's `type`, among the
+built-in names or among the entry points of the group `bocage.drivers`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, cast, runtime_checkable
+
+from agent.clock import Clock
+from agent.errors import BocageError
+from agent.model import Point, Readings, Value
+
+__all__ = [
+    "Actuator", "BusSpec", "DeviceSpec", "Listener", "Memory", "Poller", "Scanner", "Wire", "is_driven", "open_bus",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceSpec:
+    """One device on a bus. Times are in seconds.
+
+    `address` holds the keys that name it on its bus ({"unit_id": 1}, {"dev_eui": …}; {"pin": 17} on a GPIO chip).
+    `profile` is the profile file as loaded and validated (a mapping, see docs/profiles.md), or None.
+    `point_poll` holds the periods of points that differ from `poll`. `output_watchdog` is the time after which the
+    device drops its outputs by itself: the driver then polls it at least every third of that, backed off or not.
+    `options` holds what only this kind of driver knows (GPIO: role, debounce, active_high, initial_value, …).
+    """
+
+    name: str
+    address: Mapping[str, Any]
+    profile: Mapping[str, Any] | None = None
+    poll: float = 10.0
+    point_poll: Mapping[str, float] = field(default_factory=dict)
+    output_watchdog: float | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class BusSpec:
+    """One wire. `options` are the keys of the site file, in SI units (seconds, baud, Hz)."""
+
+    name: str
+    type: str
+    options: Mapping[str, Any]
+    devices: Sequence[DeviceSpec]
+
+
+class Memory(Protocol):
+    """Small durable facts that a driver may keep (pulse counters, sessions), by key.
+
+    `put` with `now` returns when the fact is on flash; without, it is written with the next coalesced write
+    (at most 10 s later, and at an orderly stop).
+    """
+
+    def get(self, key: str) -> Any: ...
+
+    def put(self, key: str, value: Any, now: bool = False) -> None: ...
+
+
+class Wire(Protocol):
+    """What every driver offers: the points of its devices, and their statistics as points."""
+
+    @property
+    def points(self) -> Sequence[Point]: ...
+
+    def status(self) -> Mapping[str, Any]:
+        """For the live view and `health`: {"state": "up"|"down", "load": 0..1, "error": str, …}."""
+
+    def due(self) -> float:
+        """When (clock.monotonic) the next sign of life is due at the latest; an attempt that failed is one too."""
+
+    async def close(self) -> None:
+        """Let go of the port, after anything durable is kept. Outputs are left as they are."""
+
+
+@runtime_checkable
+class Listener(Protocol):
+    """Owns the wire while it is iterated: polls or listens, reopens a lost port, and yields what came."""
+
+    def readings(self) -> AsyncIterator[Readings]: ...
+
+
+@runtime_checkable
+class Poller(Protocol):
+    """Reads points on demand; the request queues at the wire's owner, or opens the wire if nobody listens.
+
+    A point that cannot be read comes back with quality bad; WireError if the wire cannot be had at all.
+    """
+
+    async def read(self, points: Sequence[str]) -> Readings: ...
+
+
+@runtime_checkable
+class Actuator(Protocol):
+    """Writes one value, queued before any read. Returns when the device has acknowledged it.
+
+    Raises DeviceError or WireError if it did not: then nobody knows whether the output moved.
+    """
+
+    async def write(self, point: str, value: Value) -> None: ...
+
+
+@runtime_checkable
+class Scanner(Protocol):
+    """Finds devices; each find is a mapping for people and programs ({"unit_id": 3, "ms": 41})."""
+
+    def scan(self) -> AsyncIterator[Mapping[str, Any]]: ...
+
+
+_BUILT_IN = {
+    "modbus_rtu": "drivers.modbus:open_rtu",
+    "modbus_tcp": "drivers.modbus:open_tcp",
+    "gpio": "drivers.gpio:open_gpio",
+}
+
+
+def is_driven(bus_type: str) -> bool:
+    """Whether a driver of this name is there."""
+    return bus_type in _BUILT_IN or bool(importlib.metadata.entry_points(group="bocage.drivers", name=bus_type))
+
+
+def open_bus(spec: BusSpec, clock: Clock, memory: Memory) -> Wire:
+    """Make the driver of a bus; nothing is opened before it is used. BocageError if there is none of that name."""
+    return cast(Wire, _factory(spec.type)(spec, clock, memory))
+
+
+def _factory(bus_type: str) -> Callable[[BusSpec, Clock, Memory], Any]:
+    if bus_type in _BUILT_IN:
+        module, _, name = _BUILT_IN[bus_type].partition(":")
+        return cast("Callable[[BusSpec, Clock, Memory], Any]", getattr(importlib.import_module(module), name))
+    for entry in importlib.metadata.entry_points(group="bocage.drivers", name=bus_type):
+        return cast("Callable[[BusSpec, Clock, Memory], Any]", entry.load())
+    raise BocageError(f"no driver for buses of type {bus_type}")

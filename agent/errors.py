@@ -1,0 +1,55 @@
+"""The tree of errors. The class says what is done about it.
+
+    BocageError
+    |-- ConfigError     the site file is wrong: every problem is listed, the program exits with 78
+    |-- WireError       the wire (port, socket, chip) is lost: reopen it
+    |-- DeviceError     this device did not answer or answered wrongly: mark it bad, go on
+    |   `-- Refused     the device understood and said no (a Modbus exception): `code` says why
+    |-- Rejected        a write that must not be: it becomes the outcome of the command
+    |-- OutboxError     the durable queue cannot be written: control goes on, data stays in memory
+    `-- Busy            the state folder belongs to another agent: the program exits with 75
+"""
+
+from __future__ import annotations
+
+__all__ = ["BocageError", "Busy", "ConfigError", "DeviceError", "OutboxError", "Refused", "Rejected", "WireError"]
+
+
+class BocageError(Exception):
+    """Anything that this program raises on purpose."""
+
+
+class ConfigError(BocageError):
+    """The configuration is wrong. `problems` lists everything, ready to print."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class WireError(BocageError):
+    """The wire is lost: reopen it, with backoff."""
+
+
+class DeviceError(BocageError):
+    """One device failed. Its points turn bad; the others on the wire are not touched."""
+
+
+class Refused(DeviceError):
+    """The device answered with an exception code (Modbus: 1 function, 2 address, 3 value, 4 failure, 6 busy)."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Rejected(BocageError):
+    """A write that must not be; the message is the reason given to whoever asked."""
+
+
+class OutboxError(BocageError):
+    """The durable queue cannot be written."""
+
+
+class Busy(BocageError):
+    """Another agent holds the lock of the state folder."""

@@ -1,0 +1,161 @@
+"""The nouns of the house: what is measured, commanded and answered. Frozen values, no behaviour."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+__all__ = [
+    "Command", "Event", "Instant", "Kind", "Origin", "Outcome", "OutcomeState", "Point", "Quality", "Reading",
+    "Readings", "Severity", "Value",
+]  # fmt: skip
+
+Value = float | int | bool | str | None
+"""What a point holds. None only with a quality that is not good, and in a command, where it releases."""
+
+
+class Quality(StrEnum):
+    """How far a value may be trusted. Neither bad nor stale ever drives an output."""
+
+    GOOD = "good"
+    STALE = "stale"
+    """It was good, but nothing came for the point's `stale_after`. The value is the last good one."""
+    BAD = "bad"
+    """The device, the wire or the signal says so. The value is None, or what was out of range."""
+
+
+class Kind(StrEnum):
+    """What sort of series a point is; it decides the outbox class of its readings (uplink contract)."""
+
+    TELEMETRY = "telemetry"
+    """A measurement: class 2."""
+    STATE = "state"
+    """A two-state or a few-states value whose changes matter (relay, contact): class 1."""
+    COUNTER = "counter"
+    """A counter or an index that only grows: class 1."""
+    DIAGNOSTIC = "diagnostic"
+    """Health of a wire or a device: class 3."""
+
+
+class Severity(StrEnum):
+    CRITICAL = "critical"
+    MAJOR = "major"
+    MINOR = "minor"
+    INFO = "info"
+
+
+class Instant(NamedTuple):
+    """A moment that stays true when the wall clock is wrong.
+
+    `boot` is the kernel's boot id, `boottime_ns` CLOCK_BOOTTIME in nanoseconds, `wall_ms` Unix time in
+    milliseconds, or None while the wall clock cannot be trusted.
+    """
+
+    boot: str
+    boottime_ns: int
+    wall_ms: int | None
+
+
+class Reading(NamedTuple):
+    """One value of one point. `at` is when it was on the wire, not when it was handed on."""
+
+    point: str
+    value: Value
+    at: Instant
+    quality: Quality = Quality.GOOD
+
+
+Readings = Sequence[Reading]
+"""What one look at a device gave: handed on whole, because work per value is what costs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """What a technician names. `id` is `device.point` ("meter-a.active_power"), `signal` or `actuator` names.
+
+    `low` and `high` bound what may be written, in `unit`. `stale_after` is in seconds: None means never.
+    """
+
+    id: str
+    device: str
+    unit: str = ""
+    kind: Kind = Kind.TELEMETRY
+    writable: bool = False
+    low: float | None = None
+    high: float | None = None
+    stale_after: float | None = None
+
+
+class Origin(StrEnum):
+    """Who asks for a write. All pass the same door."""
+
+    MQTT = "mqtt"
+    LOCAL = "local"
+    """The command line on the box, over the agent's socket."""
+    CONTROL = "control"
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A write that somebody asks for. `value` None releases an earlier one.
+
+    `issued_at` and `expires_at` are Unix milliseconds (None: not stated); `ttl_ms` is validity from receipt.
+    Both bound when the command may *start*. `hold_ms` is how long the override lasts from then on.
+    `by` is who says so ("mqtt", "uid 1000 (marie)"): it goes into the audit record.
+    """
+
+    id: str
+    point: str
+    value: Value
+    received: Instant
+    issued_at: int | None = None
+    expires_at: int | None = None
+    ttl_ms: int | None = None
+    hold_ms: int | None = None
+    origin: Origin = Origin.LOCAL
+    by: str = ""
+
+
+class OutcomeState(StrEnum):
+    """The life of a command: received -> rejected | expired | accepted -> applied -> verified | mismatch | failed."""
+
+    RECEIVED = "received"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+    ACCEPTED = "accepted"
+    APPLIED = "applied"
+    VERIFIED = "verified"
+    MISMATCH = "mismatch"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    """A crash came between acceptance and the wire: it was perhaps carried out, and is not tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a command, in words a person understands."""
+
+    command: str
+    point: str
+    value: Value
+    state: OutcomeState
+    reason: str
+    at: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened once: class 0, on flash before anyone acts on it.
+
+    `kind` is one of alarm, cleared, change, audit, gap, clock, config, link; `code` is from the closed list
+    in docs/alarms.md for alarms; `subject` is the bare name of what it is about ("km1", "meter-a").
+    """
+
+    kind: str
+    code: str
+    subject: str
+    at: Instant
+    severity: Severity = Severity.INFO
+    detail: dict[str, Any] | None = None

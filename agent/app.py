@@ -1,0 +1,413 @@
+"""The only place where objects are wired together: from a site file to a running agent."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections import deque
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from agent import VERSION, wiring
+from agent.arbiter import Arbiter
+from agent.clock import SystemClock
+from agent.config import Site, load
+from agent.driver import BusSpec
+from agent.errors import BocageError, ConfigError
+from agent.folders import is_tmpfs, locked
+from agent.health import Health
+from agent.hub import Hub
+from agent.local import Server
+from agent.model import Command, Event, Origin, Severity
+from agent.notify import notify
+from agent.outbox import Outbox
+from agent.report import outcome_json, points_json, wall_text
+from agent.state import State
+from agent.supervise import Watchdog, supervise
+from agent.wires import Wires
+
+__all__ = ["Agent"]
+
+log = logging.getLogger("bocage.app")
+
+HEALTH_PERIOD = 60.0
+LOG_LINES = 50
+
+
+class Agent:
+    """One running site. `run` returns the exit code: 0 after SIGTERM, 70 when a core task failed.
+
+    Raises Busy if the folders belong to another agent, ConfigError if the file is wrong at the start.
+    """
+
+    def __init__(self, path: Path, site: Site, state: Path, runtime: Path) -> None:
+        self._path, self._site = path, site
+        self._state_folder, self._runtime_folder = state, runtime
+        self._stop, self._reload = asyncio.Event(), asyncio.Event()
+        self._log_tail: deque[str] = deque(maxlen=LOG_LINES)
+        self._clock = SystemClock(site.clock.trust)
+        self._started = self._clock.monotonic()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    async def run(self) -> int:
+        """Live until SIGTERM, SIGINT or the failure of a core task."""
+        with locked(self._state_folder), locked(self._runtime_folder), self._logging(), self._signals():
+            if not is_tmpfs(self._runtime_folder):
+                log.warning("runtime folder is not in memory folder=%s next=it wears the flash", self._runtime_folder)
+            self._assemble()
+            try:
+                async with asyncio.TaskGroup() as group:
+                    await self._live(group)
+            except* Exception as failures:
+                for failure in failures.exceptions:
+                    log.critical("core task failed, the agent ends next=restart by systemd", exc_info=failure)
+                return 70
+            finally:
+                await self._outbox.close()
+                self._state.close()
+            return 0
+
+    # -- making ------------------------------------------------------------------------------------------------
+
+    def _assemble(self) -> None:
+        site, clock = self._site, self._clock
+        self._state = State.open(self._state_folder)
+        buffer = wiring.buffer_settings(site)
+        self._outbox = Outbox.open(
+            self._state_folder,
+            self._runtime_folder,
+            clock,
+            window=buffer.window,
+            days=buffer.days,
+            max_bytes=buffer.max_bytes,
+        )
+        self._wires = Wires(clock, self._state.scope("driver"))
+        self._wires.configure(wiring.bus_specs(site))
+        self._hub = Hub(
+            wiring.points(site, self._wires.points),
+            wiring.signals(site),
+            wiring.policies(site),
+            self._outbox.put,
+            self._state.scope("hub"),
+            clock,
+        )
+        self._wires.publish = self._hub.publish
+        self._arbiter = self._make_arbiter()
+        self._hub.watch(lambda readings: self._arbiter.observe(readings))
+        self._uplink = self._make_uplink()
+        self._health = Health(self._state_folder)
+        self._watchdog = Watchdog(clock)
+        self._server = Server(
+            self._runtime_folder,
+            {"status": self._on_status, "read": self._on_read, "write": self._on_write},
+        )
+
+    def _make_arbiter(self) -> Arbiter:
+        return Arbiter(
+            wiring.actuators(self._site),
+            {point.id: point for point in wiring.points(self._site, self._wires.points)},
+            self._wires.write,
+            self._wires.read,
+            self._outbox,
+            self._state.scope("arbiter"),
+            self._clock,
+        )
+
+    def _make_uplink(self) -> Any:
+        settings = wiring.uplink_settings(self._site)
+        if settings is None:
+            log.warning("no uplink in the site file next=readings stay on the box")
+            return None
+        from agent.uplink import Uplink  # aiomqtt costs 0.1 s and 5 MB: only where there is a link
+
+        return Uplink(
+            settings,
+            self._site.site.id,
+            self._outbox,
+            lambda command: self._arbiter.submit(command),
+            self._clock,
+            agent=VERSION,
+            config_hash=self._site.config_hash,
+            state=self._state_topics,
+        )
+
+    # -- living ------------------------------------------------------------------------------------------------
+
+    async def _live(self, group: asyncio.TaskGroup) -> None:
+        for trouble in (*self._state.troubles, *self._outbox.troubles):
+            log.error("storage trouble what=%r next=the agent goes on", trouble)
+            await self._event("alarm", "store_corrupt", "gateway", Severity.MAJOR, what=trouble)
+        self._say_not_driven()
+        self._spawn(group, "state", self._state.run())
+        self._spawn(group, "outbox", self._outbox.run())
+        self._spawn(group, "hub", self._hub.run())
+        self._watchdog.add("hub", self._hub.due)
+        for name in self._wires.names:
+            self._start_wire(group, name)
+        self._start_arbiter(group)
+        self._start_uplink(group)
+        self._spawn(group, "health", self._report_health())
+        async with self._server.listening():
+            self._spawn(group, "watchdog", self._watchdog.run(self._one_line))
+            notify("READY=1", f"STATUS={self._one_line()}")
+            log.info("agent runs site=%s version=%s state=%s", self._site.site.id, VERSION, self._state_folder)
+            await self._serve_signals(group)
+            notify("STOPPING=1")
+        await self._wind_down()
+        for task in self._tasks.values():
+            task.cancel()
+
+    async def _serve_signals(self, group: asyncio.TaskGroup) -> None:
+        """Wait for the end; apply a changed file on every SIGHUP until then."""
+        stopping = asyncio.create_task(self._stop.wait())
+        while not stopping.done():
+            reloading = asyncio.create_task(self._reload.wait())
+            await asyncio.wait({stopping, reloading}, return_when=asyncio.FIRST_COMPLETED)
+            reloading.cancel()
+            if self._reload.is_set() and not self._stop.is_set():
+                self._reload.clear()
+                await self._apply_file(group)
+
+    async def _wind_down(self) -> None:
+        """Outputs to their stop state while the wires are still there, then what is waiting goes out or to flash."""
+        log.info("agent stops next=outputs go to their stop state")
+        await self._arbiter.stop()
+        self._hub.flush()
+        self._state.put("clean_stop", self._clock.boot, now=True)
+        for name in self._wires.names:
+            await self._stop_task(f"bus {name}")
+        await self._wires.close()
+        if self._uplink is not None:
+            await self._uplink.close()
+
+    def _spawn(self, group: asyncio.TaskGroup, name: str, work: Any) -> None:
+        self._tasks[name] = group.create_task(work, name=name)
+
+    async def _stop_task(self, name: str) -> None:
+        self._watchdog.remove(name)
+        task = self._tasks.pop(name, None)
+        if task is not None:
+            task.cancel()
+            await asyncio.wait({task})
+
+    def _start_wire(self, group: asyncio.TaskGroup, name: str) -> None:
+        self._spawn(group, f"bus {name}", supervise(name, lambda: self._wires.listen(name), self._clock))
+        self._watchdog.add(f"bus {name}", lambda: self._wires.due(name))
+
+    def _start_arbiter(self, group: asyncio.TaskGroup) -> None:
+        arbiter = self._arbiter
+
+        async def live() -> None:
+            await arbiter.start()
+            self._state.put("clean_stop", None)
+            await arbiter.run()
+
+        self._spawn(group, "arbiter", live())
+        self._watchdog.add("arbiter", arbiter.due)
+
+    def _start_uplink(self, group: asyncio.TaskGroup) -> None:
+        if self._uplink is not None:
+            self._spawn(group, "uplink", self._uplink.run())
+            self._watchdog.add("uplink", self._uplink.due)
+
+    # -- a changed file ----------------------------------------------------------------------------------------
+
+    async def _apply_file(self, group: asyncio.TaskGroup) -> None:
+        """SIGHUP: apply what changed; a wrong file changes nothing and is reported."""
+        try:
+            new = load(self._path)
+        except ConfigError as error:
+            for problem in error.problems:
+                log.error("configuration refused problem=%r next=the running one stays", problem)
+            await self._event("config", "refused", "gateway", Severity.MINOR, problems=error.problems[:20])
+            return
+        old, self._site = self._site, new
+        if new.site.id != old.site.id or wiring.buffer_settings(new) != wiring.buffer_settings(old):
+            log.warning("site id or buffer changed next=they take effect at the next start")
+        changed = await self._apply_buses(group, wiring.bus_specs(old), wiring.bus_specs(new))
+        self._hub.configure(wiring.points(new, self._wires.points), wiring.signals(new), wiring.policies(new))
+        if changed or wiring.actuators(new) != wiring.actuators(old):
+            await self._stop_task("arbiter")
+            self._arbiter = self._make_arbiter()
+            self._start_arbiter(group)
+            changed.append("actuators")
+        if wiring.uplink_settings(new) != wiring.uplink_settings(old):
+            if self._uplink is not None:
+                await self._uplink.close()
+            await self._stop_task("uplink")
+            self._uplink = self._make_uplink()
+            self._start_uplink(group)
+            changed.append("uplink")
+        self._say_not_driven()
+        log.info("configuration applied changed=%s", ",".join(changed) or "nothing that runs")
+        await self._event("config", "applied", "gateway", Severity.INFO, hash=new.config_hash, changed=changed)
+
+    async def _apply_buses(
+        self, group: asyncio.TaskGroup, old: Mapping[str, BusSpec], new: Mapping[str, BusSpec]
+    ) -> list[str]:
+        """Stop the buses that are gone or differ, start the new ones; an unchanged wire is not touched."""
+        changed = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+        for name in changed:
+            await self._stop_task(f"bus {name}")
+        await self._wires.reconfigure(new, changed)
+        for name in changed:
+            if name in self._wires.names:
+                self._start_wire(group, name)
+        return changed
+
+    # -- what is told ------------------------------------------------------------------------------------------
+
+    def _say_not_driven(self) -> None:
+        for what in wiring.not_driven(self._site):
+            log.warning("not driven yet what=%s next=the rest of the site runs", what)
+
+    async def _event(self, kind: str, code: str, subject: str, severity: Severity, **detail: Any) -> None:
+        await self._outbox.put_event(Event(kind, code, subject, self._clock.now(), severity, detail))
+
+    def _state_topics(self) -> dict[str, dict[str, Any]]:
+        """Last values for dashboards, a topic a device (`state/{device}`, `state/signals`, `state/actuators`)."""
+        topics: dict[str, dict[str, Any]] = {}
+        for name, point in self._hub.points.items():
+            reading = self._hub.last.get(name)
+            if reading is None or self._is_personal(point.device):
+                continue
+            topic = topics.setdefault(point.device, {"at": None})
+            short = name.removeprefix(f"{point.device}.")
+            topic[short], topic[f"{short}_quality"] = reading.value, reading.quality
+            topic["at"] = max(topic["at"] or 0, reading.at.wall_ms or 0) or None
+        actuators = {item["name"]: item["value"] for item in self._arbiter.status()}
+        if actuators:
+            topics["actuators"] = {**actuators, "at": self._clock.now().wall_ms}
+        return topics
+
+    def _is_personal(self, device: str) -> bool:
+        found = self._site.devices.get(device)
+        return found is not None and found.personal
+
+    def _status(self) -> dict[str, Any]:
+        """The whole agent in one document: `bocage watch` draws it."""
+        now = self._clock.now()
+        points = []
+        for name, point in self._hub.points.items():
+            reading = self._hub.last.get(name)
+            age = None
+            if reading is not None and reading.at.boot == now.boot:
+                age = round((now.boottime_ns - reading.at.boottime_ns) / 1e9, 3)
+            points.append(
+                {
+                    "id": name,
+                    "device": point.device,
+                    "value": reading.value if reading else None,
+                    "unit": point.unit,
+                    "quality": reading.quality if reading else None,
+                    "age_s": age,
+                }
+            )
+        return {
+            "site": {"id": self._site.site.id, "name": self._site.site.name},
+            "agent": VERSION,
+            "at": wall_text(now.wall_ms, self._site.site.timezone),
+            "uptime_s": round(self._clock.monotonic() - self._started, 1),
+            "clock": "synced" if self._clock.trusted else "unsynced",
+            "points": points,
+            "actuators": self._arbiter.status(),
+            "uplink": self._uplink.status() if self._uplink is not None else {"state": "off"},
+            "outbox": {**self._outbox.status(), "published": self._hub.published},
+            "buses": [*self._wires.status(), *wiring.idle_buses(self._site)],
+            "log": list(self._log_tail),
+        }
+
+    def _one_line(self) -> str:
+        """What `systemctl status` shows."""
+        up = sum(1 for bus in self._wires.status() if bus["state"] == "up")
+        link = self._uplink.status()["state"] if self._uplink is not None else "off"
+        waiting = self._outbox.status()
+        hours = "" if waiting["hours_left"] is None else f", {waiting['hours_left']:.0f} h left"
+        return f"{up}/{len(self._wires.names)} buses up; uplink {link}; {waiting['rows']} readings waiting{hours}"
+
+    async def _report_health(self) -> None:
+        """Once a minute, the gateway itself."""
+        while True:
+            await asyncio.sleep(HEALTH_PERIOD)
+            if self._uplink is None:
+                continue
+            link, waiting = self._uplink.status(), self._outbox.status()
+            await self._uplink.publish_health(
+                {
+                    "t": self._clock.now().wall_ms,
+                    "uptime_s": round(self._clock.monotonic() - self._started),
+                    **self._health.sample(),
+                    "loop_lag_ms": round(self._watchdog.lag * 1000, 1),
+                    "buses": {
+                        bus["name"]: {key: bus[key] for key in ("state", "load")} for bus in self._wires.status()
+                    },
+                    "uplink_latency_ms": link["latency_ms"],
+                    "outbox": waiting["rows"],
+                    "hours_left": waiting["hours_left"],
+                }
+            )
+
+    # -- what is asked on the box ------------------------------------------------------------------------------
+
+    async def _on_status(self, request: Mapping[str, Any], who: str) -> Mapping[str, Any]:
+        return self._status()
+
+    async def _on_read(self, request: Mapping[str, Any], who: str) -> Mapping[str, Any]:
+        wanted: Sequence[str] = request.get("points") or []
+        return points_json(wanted, self._hub.points, self._hub.last, self._site.site.timezone)
+
+    async def _on_write(self, request: Mapping[str, Any], who: str) -> Mapping[str, Any]:
+        point, hold = request.get("point"), request.get("hold_ms")
+        if not isinstance(point, str) or not isinstance(hold, int | None):
+            raise BocageError('expected "point": text and "hold_ms": a whole number of milliseconds')
+        command = Command(
+            id=f"local-{uuid4().hex}",
+            point=point,
+            value=request.get("value"),
+            received=self._clock.now(),
+            hold_ms=hold,
+            origin=Origin.LOCAL,
+            by=who,
+        )
+        outcome = await self._arbiter.submit(command)
+        log.info('local write point=%s value=%s by="%s" outcome=%s', point, command.value, who, outcome.state)
+        return outcome_json(outcome)
+
+    # -- surroundings ------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _signals(self) -> Any:
+        loop = asyncio.get_running_loop()
+        handlers = {signal.SIGTERM: self._stop, signal.SIGINT: self._stop, signal.SIGHUP: self._reload}
+        for number, event in handlers.items():
+            loop.add_signal_handler(number, event.set)
+        try:
+            yield
+        finally:
+            for number in handlers:
+                loop.remove_signal_handler(number)
+
+    @contextlib.contextmanager
+    def _logging(self) -> Any:
+        handler = _Tail(self._log_tail)
+        logging.getLogger("bocage").addHandler(handler)
+        try:
+            yield
+        finally:
+            logging.getLogger("bocage").removeHandler(handler)
+
+
+class _Tail(logging.Handler):
+    """Keeps the last lines of the log for the live view."""
+
+    def __init__(self, lines: deque[str]) -> None:
+        super().__init__(logging.INFO)
+        self._lines = lines
+        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._lines.append(self.format(record).splitlines()[0])

@@ -1,0 +1,71 @@
+"""The command line: parse, call, print. `bocage --help` is where a newcomer starts."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from agent import VERSION
+from agent.errors import BocageError, Busy, ConfigError
+from agent.local import NoAgent
+
+__all__ = ["main"]
+
+FINE, WRONG, USAGE, NO_AGENT = 0, 1, 2, 3
+"""Exit codes: fine; the thing asked about is wrong; wrong use; no agent is running."""
+BUSY, CONFIGURATION = 75, 78
+"""As in sysexits.h: the state folder belongs to another agent; the site file is wrong."""
+
+_COMMANDS = ("run", "check", "points", "watch", "buffer", "demo")
+
+_EPILOG = """\
+examples:
+  bocage init site.yaml                      a commented template to start from
+  bocage check site.yaml                     everything that is wrong with it, in one go
+  bocage run site.yaml                       the agent, in the foreground
+  bocage watch site.yaml                     what it is doing, live
+  bocage read site.yaml meter-a.active_power
+  bocage write site.yaml km1 on --for 2h     an override, which ends by itself
+  bocage demo                                a village on this machine
+
+exit codes: 0 fine, 1 the thing asked about is wrong, 2 wrong use, 3 no agent running; for run also
+70 a core task failed, 75 the state folder belongs to another agent, 78 configuration
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="bocage",
+        description="The agent of a rural commune's gateway: lighting, water and heating that outlive the link.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+    parser.add_argument("--version", action="version", version=f"bocage {VERSION}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name in _COMMANDS:
+        importlib.import_module(f"agent.cli.{name}").add(commands)
+    options = parser.parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except BrokenPipeError:  # `bocage … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FINE
+    except ConfigError as error:
+        print("\n".join(error.problems), file=sys.stderr)
+        return CONFIGURATION if options.run.__name__ == "run_agent" else WRONG
+    except NoAgent as error:
+        print(f"bocage: {error}", file=sys.stderr)
+        return NO_AGENT
+    except Busy as error:
+        print(f"bocage: {error}", file=sys.stderr)
+        return BUSY if options.run.__name__ == "run_agent" else WRONG
+    except BocageError as error:
+        print(f"bocage: {error}", file=sys.stderr)
+        return WRONG
+    except KeyboardInterrupt:
+        return 130

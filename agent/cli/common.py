@@ -1,0 +1,59 @@
+"""What several commands share: their common options, and the site file with its folders."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agent.config import Site, load
+from agent.folders import runtime_folder, state_folder
+
+__all__ = ["Place", "add_command", "add_folders", "add_json", "place"]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One site on this machine: its configuration and its folders."""
+
+    site: Site
+    path: Path
+    state: Path
+    runtime: Path
+
+
+def add_command(commands: Any, name: str, summary: str, examples: str) -> argparse.ArgumentParser:
+    """A sub-command with its one-line help and runnable examples."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=summary,
+        description=summary,
+        epilog=f"examples:\n{examples}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    return parser
+
+
+def add_folders(parser: argparse.ArgumentParser) -> None:
+    """SITE.yaml and where this site's agent keeps its things."""
+    parser.add_argument("site", metavar="SITE.yaml", type=Path, help="the site file")
+    parser.add_argument("--state-dir", metavar="DIR", help="what must last (default: $BOCAGE_STATE_DIR, "
+                        "/var/lib/bocage on an installed box, else ~/.local/state/bocage/SITE)")  # fmt: skip
+    parser.add_argument("--runtime-dir", metavar="DIR", help="socket and stage file, in memory (default: "
+                        "$RUNTIME_DIRECTORY, else /dev/shm/bocage-UID/SITE)")  # fmt: skip
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="one JSON object, for programs")
+
+
+def place(options: argparse.Namespace) -> Place:
+    """The site named on the command line; ConfigError lists all that is wrong with it."""
+    site = load(options.site)
+    return Place(
+        site,
+        options.site,
+        state_folder(options.state_dir, site.site.id),
+        runtime_folder(options.runtime_dir, site.site.id),
+    )

@@ -1,0 +1,144 @@
+"""`bocage read`, `write` and `release`: a technician's hands on the points of a site."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import re
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from agent.cli.common import Place, add_command, add_folders, add_json, place
+from agent.local import NoAgent, connect
+from agent.model import OutcomeState, Value
+
+__all__ = ["add"]
+
+_GOOD_ENDS = {OutcomeState.ACCEPTED, OutcomeState.APPLIED, OutcomeState.VERIFIED}
+_UNITS_MS = {"s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
+def add(commands: Any) -> None:
+    read = add_command(
+        commands,
+        "read",
+        "read points: from the running agent, else straight from the wire",
+        "  bocage read site.yaml\n  bocage read site.yaml meter-a.active_power tank-level --json",
+    )
+    add_folders(read)
+    read.add_argument("points", metavar="POINT", nargs="*", help="device.point or a signal's name (default: all)")
+    add_json(read)
+    read.set_defaults(run=read_points)
+
+    write = add_command(
+        commands,
+        "write",
+        "override an actuator or a writable point through the running agent; the override always ends",
+        "  bocage write site.yaml km1 on\n  bocage write site.yaml km1 off --for 30min\n"
+        "  bocage write site.yaml km1 on --direct      no agent runs: once, with the same limits and audit",
+    )
+    add_folders(write)
+    write.add_argument("point", metavar="POINT", help="an actuator's name, or device.point")
+    write.add_argument("value", metavar="VALUE", type=_value, help="on, off or a number")
+    write.add_argument("--for", dest="hold", metavar="2h", type=_milliseconds, help="how long it lasts (default 2h)")
+    write.add_argument("--direct", action="store_true", help="without an agent: through the same arbiter, once")
+    add_json(write)
+    write.set_defaults(run=write_point)
+
+    release = add_command(
+        commands,
+        "release",
+        "end an override before its time",
+        "  bocage release site.yaml km1",
+    )
+    add_folders(release)
+    release.add_argument("point", metavar="POINT", help="an actuator's name, or device.point")
+    add_json(release)
+    release.set_defaults(run=write_point, value=None, hold=None, direct=False)
+
+
+def read_points(options: argparse.Namespace) -> int:
+    where = place(options)
+    try:
+        answer = asyncio.run(_ask(where, {"do": "read", "points": options.points}))
+    except NoAgent:
+        from agent.direct import read_once
+
+        answer = asyncio.run(read_once(where.site, options.points))
+    found, unknown = answer["points"], answer["unknown"]
+    if options.json:
+        print(json.dumps(found, ensure_ascii=False))
+    else:
+        _print_points(found)
+    for name, hint in unknown.items():
+        also = f'; did you mean "{hint}"?' if hint else ""
+        print(f'bocage: unknown point "{name}" in {where.path}{also}', file=sys.stderr)
+    return 1 if unknown or any(found[name]["quality"] != "good" for name in options.points) else 0
+
+
+def write_point(options: argparse.Namespace) -> int:
+    value: Value = options.value
+    where = place(options)
+    if options.direct:
+        answer = asyncio.run(_write_direct(where, options.point, value, options.hold))
+    else:
+        request: dict[str, Any] = {"do": "write", "point": options.point, "value": value, "hold_ms": options.hold}
+        answer = asyncio.run(_ask(where, request))
+    if options.json:
+        print(json.dumps(answer, ensure_ascii=False))
+    else:
+        reason = f": {answer['reason']}" if answer["reason"] else ""
+        shown = {True: "on", False: "off", None: "released"}.get(answer["value"], answer["value"])
+        print(f"{answer['point']} {shown}: {answer['state']}{reason}")
+    return 0 if answer["state"] in _GOOD_ENDS else 1
+
+
+async def _ask(where: Place, request: Mapping[str, Any]) -> dict[str, Any]:
+    async with connect(where.runtime) as agent:
+        return await agent.request(request)
+
+
+async def _write_direct(where: Place, point: str, value: Value, hold_ms: int | None) -> dict[str, Any]:
+    from agent.direct import write_once
+    from agent.report import outcome_json
+
+    by = f"uid {os.getuid()} (direct)"
+    return outcome_json(await write_once(where.site, where.state, where.runtime, point, value, hold_ms, by))
+
+
+def _print_points(found: Mapping[str, Mapping[str, Any]]) -> None:
+    """One line a point: name, value and unit, quality if it is not good, and when."""
+    width = max((len(name) for name in found), default=0)
+    for name, point in found.items():
+        value = {True: "on", False: "off", None: "-"}.get(point["value"], point["value"])
+        quality = "" if point["quality"] == "good" else f"  ({point['quality']})"
+        at = point["at"] or "time unknown"
+        print(f"{name:<{width}}  {value} {point['unit']}{quality}  {at}".rstrip())
+
+
+def _value(text: str) -> Value:
+    """on, off or a number."""
+    lowered = text.lower()
+    if lowered in {"on", "true"}:
+        return True
+    if lowered in {"off", "false"}:
+        return False
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no value; write on, off or a number") from None
+
+
+def _milliseconds(text: str) -> int:
+    """`90s`, `15min`, `2h` as milliseconds."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?(s|min|h|d)", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no duration; write 30s, 15min or 2h")
+    return round(float(match[1]) * _UNITS_MS[match[2]])

@@ -1,0 +1,65 @@
+"""`bocage run`: the agent, in the foreground. `bocage stop-outputs`: what systemd runs after a crash."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import sys
+from typing import Any
+
+from agent.cli.common import add_command, add_folders, place
+
+__all__ = ["add"]
+
+
+def add(commands: Any) -> None:
+    run = add_command(
+        commands,
+        "run",
+        "run the agent of a site in the foreground; SIGTERM ends it, SIGHUP re-reads the file",
+        "  bocage run site.yaml\n  bocage run site.yaml --state-dir ./state --log-level debug",
+    )
+    add_folders(run)
+    run.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
+    run.set_defaults(run=run_agent)
+    stop = add_command(
+        commands,
+        "stop-outputs",
+        "after a crash: drive outputs to their safe state (systemd's ExecStopPost); nothing after an orderly stop",
+        "  bocage stop-outputs /etc/bocage/site.yaml",
+    )
+    add_folders(stop)
+    stop.set_defaults(run=stop_after_crash)
+
+
+def run_agent(options: argparse.Namespace) -> int:
+    log_to_stderr(options.log_level)
+    where = place(options)
+    from agent.app import Agent
+
+    async def live() -> int:
+        return await Agent(where.path, where.site, where.state, where.runtime).run()
+
+    return asyncio.run(live())
+
+
+def stop_after_crash(options: argparse.Namespace) -> int:
+    log_to_stderr("info")
+    where = place(options)
+    from agent.direct import stop_outputs
+
+    acted = asyncio.run(stop_outputs(where.site, where.state, where.runtime))
+    print("outputs driven to their safe state" if acted else "the agent had stopped in order: nothing to do")
+    return 0
+
+
+def log_to_stderr(level: str) -> None:
+    """Structured lines (key=value) on stderr; libraries speak only when something is wrong."""
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.WARNING,
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+    )
+    logging.getLogger("bocage").setLevel(level.upper())
+    logging.getLogger("pymodbus").setLevel(logging.CRITICAL)

@@ -1,0 +1,124 @@
+"""Reading and writing without a running agent: the same drivers, the same arbiter, once."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from agent import wiring
+from agent.arbiter import Arbiter
+from agent.clock import SystemClock
+from agent.config import Site
+from agent.errors import Busy, Rejected
+from agent.folders import locked
+from agent.hub import Hub
+from agent.model import Command, Origin, Outcome, Value
+from agent.outbox import Outbox
+from agent.report import points_json
+from agent.state import State
+from agent.wires import Wires
+
+__all__ = ["read_once", "stop_outputs", "try_wires", "write_once"]
+
+
+async def read_once(site: Site, names: Sequence[str]) -> dict[str, Any]:
+    """Read points (all, if none is named) straight from the wires; signals from their sources. See `points_json`.
+
+    A signal that counts needs its history, which is the agent's: here it has the count that the device gives now.
+    """
+    clock = SystemClock(site.clock.trust)
+    wires = Wires(clock, Forgetful())
+    wires.configure(wiring.bus_specs(site))
+    signals = wiring.signals(site)
+    hub = Hub(wiring.points(site, wires.points), signals, {}, lambda readings, outbox_class: None, Forgetful(), clock)
+    try:
+        wanted = list(names) or list(hub.points)
+        sources = {signal.name: signal.source for signal in signals}
+        on_wire = dict.fromkeys(sources.get(name, name) for name in wanted)
+        hub.publish(await wires.read([name for name in on_wire if name in hub.points]))
+        return points_json(names, hub.points, hub.last, site.site.timezone)
+    finally:
+        await wires.close()
+
+
+async def write_once(
+    site: Site, state: Path, runtime: Path, point: str, value: Value, hold_ms: int | None, by: str
+) -> Outcome:
+    """One command through the arbiter without an agent; Rejected while an agent holds the state folder."""
+    try:
+        async with _alone(site, state, runtime) as door:
+            await door.arbiter.start()
+            name, now = f"direct-{uuid4().hex}", door.clock.now()
+            return await door.arbiter.submit(
+                Command(name, point, value, now, hold_ms=hold_ms, origin=Origin.LOCAL, by=by)
+            )
+    except Busy as error:
+        raise Rejected("an agent is running on this site: leave --direct out and write through it") from error
+
+
+async def stop_outputs(site: Site, state: Path, runtime: Path) -> bool:
+    """After a crash: drive outputs to their safe state on the wire. False if the agent had stopped in order."""
+    async with _alone(site, state, runtime) as door:
+        if door.state.get("clean_stop") == door.clock.boot:
+            return False
+        await door.arbiter.stop(crashed=True)
+        return True
+
+
+async def try_wires(site: Site) -> list[tuple[str, bool, str]]:
+    """Read every device once: (device, whether all its points were read, in words)."""
+    found = (await read_once(site, []))["points"]
+    devices: dict[str, list[bool]] = {}
+    for name, point in found.items():
+        device = name.partition(".")[0]
+        if device in site.devices:
+            devices.setdefault(device, []).append(point["quality"] == "good")
+    lines = []
+    for device, good in devices.items():
+        bad = good.count(False)
+        lines.append(
+            (device, not bad, f"{bad} of {len(good)} points could not be read" if bad else f"{len(good)} points read")
+        )
+    return lines
+
+
+class Forgetful:
+    """A memory for one look: nothing is kept."""
+
+    def get(self, key: str) -> Any:
+        return None
+
+    def put(self, key: str, value: Any, now: bool = False) -> None:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Door:
+    arbiter: Arbiter
+    state: State
+    clock: SystemClock
+
+
+@asynccontextmanager
+async def _alone(site: Site, state_folder: Path, runtime_folder: Path) -> AsyncIterator[_Door]:
+    """The arbiter of a site without the rest, while no agent runs; its audit goes out with the next agent's."""
+    clock = SystemClock(site.clock.trust)
+    with locked(state_folder), locked(runtime_folder):
+        state = State.open(state_folder)
+        outbox = Outbox.open(state_folder, runtime_folder, clock)
+        wires = Wires(clock, state.scope("driver"))
+        wires.configure(wiring.bus_specs(site))
+        points = {point.id: point for point in wiring.points(site, wires.points)}
+        arbiter = Arbiter(
+            wiring.actuators(site), points, wires.write, wires.read, outbox, state.scope("arbiter"), clock
+        )
+        try:
+            yield _Door(arbiter, state, clock)
+        finally:
+            await wires.close()
+            await outbox.close()
+            state.close()

@@ -1,0 +1,224 @@
+"""The last value of every point, and the one way of a reading: driver -> hub -> outbox.
+
+What a driver read comes in as one batch and goes on as one batch; signals are computed on the way and are points
+like any other. Report by exception (`publish`) thins only what goes upstream: control and the live view see all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from agent.clock import Clock
+from agent.driver import Memory
+from agent.model import Kind, Point, Quality, Reading, Readings
+from agent.signals import Signal, SignalState, step
+
+__all__ = ["Hub", "Policy"]
+
+log = logging.getLogger("bocage.hub")
+
+OUTBOX_CLASS = {Kind.STATE: 1, Kind.COUNTER: 1, Kind.TELEMETRY: 2, Kind.DIAGNOSTIC: 3}
+
+PERSIST_PULSES = 10
+PERSIST_SECONDS = 60.0
+"""An index is durable before it is published: after this many counts, or this long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Report by exception for one device's points. Times in seconds.
+
+    A good value goes upstream when `every` has passed since the last one and it differs by more than the deadband
+    (absolute, or `deadband_percent` of the last one sent), or when `max_silence` has passed. A change of quality and a
+    change of a state (on/off, text) always go. `local`: nothing goes upstream.
+    """
+
+    every: float = 0.0
+    deadband: float = 0.0
+    deadband_percent: float = 0.0
+    max_silence: float = 3600.0
+    local: bool = False
+
+
+@dataclass(slots=True)
+class _Route:
+    """Where a point's readings go, and what was last sent of it."""
+
+    point: Point
+    outbox_class: int
+    policy: Policy | None
+    signals: tuple[Signal, ...] = ()
+    sent: Reading | None = None
+
+
+class Hub:
+    """Owns the last value of every point. `put(readings, class)` is the outbox's; `memory` keeps the indexes."""
+
+    def __init__(
+        self,
+        points: Iterable[Point],
+        signals: Sequence[Signal],
+        policies: Mapping[str, Policy],
+        put: Callable[[Readings, int], None],
+        memory: Memory,
+        clock: Clock,
+    ) -> None:
+        self.last: dict[str, Reading] = {}
+        self.published = 0
+        """Readings handed to the outbox since the start."""
+        self._put, self._memory, self._clock = put, memory, clock
+        self._watchers: list[Callable[[Readings], None]] = []
+        self._looked = clock.monotonic()
+        self.configure(points, signals, policies)
+
+    def configure(self, points: Iterable[Point], signals: Sequence[Signal], policies: Mapping[str, Policy]) -> None:
+        """Take on the points of a (changed) site. Last values of points that stay are kept."""
+        by_source: dict[str, list[Signal]] = {}
+        for signal in signals:
+            by_source.setdefault(signal.source, []).append(signal)
+        everything = [*points, *(signal.point() for signal in signals)]
+        self._routes = {
+            point.id: _Route(
+                point,
+                OUTBOX_CLASS[point.kind],
+                policies.get(point.device),
+                tuple(by_source.get(point.id, ())),
+            )
+            for point in everything
+        }
+        self.last = {name: reading for name, reading in self.last.items() if name in self._routes}
+        self._states = {signal.name: self._recall(signal) for signal in signals}
+        self._durable = {name: (state.count or 0, float("-inf")) for name, state in self._states.items()}
+
+    @property
+    def points(self) -> Mapping[str, Point]:
+        """Every point and signal by its id, in the order of the site file."""
+        return {name: route.point for name, route in self._routes.items()}
+
+    def watch(self, watcher: Callable[[Readings], None]) -> None:
+        """Hand every batch on to `watcher` too, signals included, before anything is thinned."""
+        self._watchers.append(watcher)
+
+    def publish(self, readings: Readings) -> None:
+        """Take one batch from a driver: remember, derive signals, hand on. Unconfigured points are dropped."""
+        last, routes = self.last, self._routes
+        known: list[Reading] = []
+        derived: list[Reading] = []
+        outgoing: dict[int, list[Reading]] = {}
+        for reading in readings:
+            route = routes.get(reading.point)
+            if route is None:
+                continue
+            known.append(reading)
+            last[reading.point] = reading
+            if route.policy is None or _is_news(route, reading):
+                outgoing.setdefault(route.outbox_class, []).append(reading)
+            for signal in route.signals:
+                derived.append(self._derive(signal, reading))
+        for reading in derived:
+            last[reading.point] = reading
+            route = routes[reading.point]
+            if route.outbox_class != 1 or self._index_is_durable(reading):
+                outgoing.setdefault(route.outbox_class, []).append(reading)
+        for outbox_class, batch in outgoing.items():
+            self.published += len(batch)
+            self._put(batch, outbox_class)
+        everything = known + derived if derived else known
+        for watcher in self._watchers:
+            watcher(everything)
+
+    def flush(self) -> None:
+        """At an orderly stop: indexes that were held back for durability become durable and go out."""
+        held = [self.last[name] for name in self._durable if name in self.last and self._is_held(self.last[name])]
+        for reading in held:
+            self._persist(reading.point)
+        if held:
+            self.published += len(held)
+            self._put(held, OUTBOX_CLASS[Kind.COUNTER])
+
+    async def run(self) -> None:
+        """Once a second, turn what has not been heard of for its `stale_after` to stale."""
+        while True:
+            await asyncio.sleep(1)
+            self._looked = self._clock.monotonic()
+            self.publish(self._gone_stale())
+
+    def due(self) -> float:
+        """When the next sign of life is due (for the watchdog)."""
+        return self._looked + 2
+
+    def _gone_stale(self) -> list[Reading]:
+        now = self._clock.now()
+        stale = []
+        for name, reading in self.last.items():
+            route = self._routes[name]
+            limit = route.point.stale_after
+            if limit is None or reading.quality is not Quality.GOOD or reading.at.boot != now.boot:
+                continue
+            if now.boottime_ns - reading.at.boottime_ns > limit * 1e9:
+                stale.append(Reading(name, reading.value, now, Quality.STALE))
+                log.warning("point stale point=%s after_s=%.0f next=its value no longer drives anything", name, limit)
+        return stale
+
+    def _derive(self, signal: Signal, reading: Reading) -> Reading:
+        self._states[signal.name], derived = step(signal, self._states[signal.name], reading)
+        return derived
+
+    def _recall(self, signal: Signal) -> SignalState:
+        kept = self._memory.get(f"index.{signal.name}") if signal.is_counter else None
+        if not isinstance(kept, dict) or not {"count", "index"} <= kept.keys():
+            return SignalState()
+        return SignalState(count=int(kept["count"]), index=float(kept["index"]))
+
+    def _index_is_durable(self, reading: Reading) -> bool:
+        """Persist an index when it is time to; until then it is for the box's own use only."""
+        state = self._states.get(reading.point)
+        if state is None or state.count is None or reading.quality is not Quality.GOOD:
+            return True
+        count, at = self._durable[reading.point]
+        waited = self._clock.monotonic() - at
+        if abs(state.count - count) < PERSIST_PULSES and waited < PERSIST_SECONDS:
+            return False
+        self._persist(reading.point)
+        return True
+
+    def _is_held(self, reading: Reading) -> bool:
+        state = self._states[reading.point]
+        return state.count is not None and state.count != self._durable[reading.point][0]
+
+    def _persist(self, name: str) -> None:
+        state = self._states[name]
+        kept = {"count": state.count, "index": state.index}
+        if self._memory.get(f"index.{name}") != kept:
+            self._memory.put(f"index.{name}", kept, now=True)
+        self._durable[name] = (state.count or 0, self._clock.monotonic())
+
+
+def _is_news(route: _Route, reading: Reading) -> bool:
+    """Whether a reading goes upstream under its policy; remembers it if so."""
+    policy, sent = route.policy, route.sent
+    assert policy is not None
+    if policy.local:
+        return False
+    if sent is not None and not _differs(policy, sent, reading):
+        return False
+    route.sent = reading
+    return True
+
+
+def _differs(policy: Policy, sent: Reading, reading: Reading) -> bool:
+    if reading.quality is not sent.quality:
+        return True
+    before, now = sent.value, reading.value
+    seconds = (reading.at.boottime_ns - sent.at.boottime_ns) / 1e9
+    if seconds >= policy.max_silence:
+        return True
+    if isinstance(now, bool | str) or isinstance(before, bool | str) or now is None or before is None:
+        return now != before
+    if seconds < policy.every:
+        return False
+    threshold = max(policy.deadband, policy.deadband_percent / 100 * abs(before))
+    return abs(now - before) > threshold or (threshold == 0 and policy.every > 0)

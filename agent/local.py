@@ -1,0 +1,143 @@
+"""The agent's own socket: how the command line on the box talks to the running agent.
+
+A Unix socket `<runtime-dir>/agent.sock`, mode 0600 in a folder of the agent's own. One JSON object a line each way:
+`{"do": "status"}` -> `{"ok": true, …}` or `{"ok": false, "error": "…"}`. Who asks is known from SO_PEERCRED and
+stands in the audit record of what he writes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import pwd
+import socket
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+from agent.errors import BocageError
+
+__all__ = ["Client", "NoAgent", "Server", "connect"]
+
+log = logging.getLogger("bocage.local")
+
+LONGEST_LINE = 16 * 1024 * 1024
+"""Bytes: the status document of the largest site is far below."""
+
+Handler = Callable[[Mapping[str, Any], str], Awaitable[Mapping[str, Any]]]
+"""A request and who asks ("uid 1000 (marie)") to an answer. BocageError becomes the error of the answer."""
+
+
+class NoAgent(BocageError):
+    """Nobody listens on the socket."""
+
+
+class Server:
+    """Answers on the socket until it is closed."""
+
+    def __init__(self, folder: Path, handlers: Mapping[str, Handler]) -> None:
+        self.path = folder / "agent.sock"
+        self._handlers = handlers
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[None]:
+        """Serve while the block runs. A socket left by a killed agent is replaced: the folder's lock is ours."""
+        self.path.unlink(missing_ok=True)
+        with _address(self.path) as address:
+            server = await asyncio.start_unix_server(self._serve, address, limit=LONGEST_LINE)
+        self.path.chmod(0o600)
+        try:
+            yield
+        finally:
+            server.close()
+            self.path.unlink(missing_ok=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        who = _peer(writer.get_extra_info("socket"))
+        try:
+            while line := await reader.readline():
+                answer = await self._answer(line, who)
+                writer.write(json.dumps(answer, separators=(",", ":")).encode() + b"\n")
+                await writer.drain()
+        except (OSError, ValueError) as error:
+            log.info('local client dropped by="%s" reason="%s"', who, error)
+        finally:
+            writer.close()
+
+    async def _answer(self, line: bytes, who: str) -> Mapping[str, Any]:
+        try:
+            request = json.loads(line)
+            handler = self._handlers.get(request.get("do")) if isinstance(request, dict) else None
+        except (ValueError, TypeError):
+            handler = None
+        if handler is None:
+            return {"ok": False, "error": f'expected one JSON object with "do": one of {", ".join(self._handlers)}'}
+        try:
+            return {"ok": True, **await handler(request, who)}
+        except BocageError as error:
+            return {"ok": False, "error": str(error)}
+
+
+class Client:
+    """One conversation with the running agent."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+
+    async def request(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Ask and wait for the answer. BocageError with the agent's words if it refuses, NoAgent if it went away."""
+        try:
+            self._writer.write(json.dumps(request).encode() + b"\n")
+            await self._writer.drain()
+            line = await self._reader.readline()
+        except OSError as error:
+            raise NoAgent(f"the agent went away: {error}") from error
+        if not line:
+            raise NoAgent("the agent went away")
+        answer: dict[str, Any] = json.loads(line)
+        if not answer.pop("ok"):
+            raise BocageError(answer["error"])
+        return answer
+
+
+@asynccontextmanager
+async def connect(folder: Path) -> AsyncIterator[Client]:
+    """A conversation with the agent whose runtime folder this is; NoAgent if there is none."""
+    path = folder / "agent.sock"
+    try:
+        with _address(path) as address:
+            reader, writer = await asyncio.open_unix_connection(address, limit=LONGEST_LINE)
+    except PermissionError as error:
+        raise BocageError(f"{path}: permission denied; run it as the agent's user or with sudo") from error
+    except OSError as error:
+        raise NoAgent(f"no agent is running here (no answer at {path})") from error
+    try:
+        yield Client(reader, writer)
+    finally:
+        writer.close()
+
+
+@contextmanager
+def _address(path: Path) -> Iterator[str]:
+    """The socket's path as the kernel takes it: at most 107 bytes, so a longer one goes by way of its open folder."""
+    if len(os.fsencode(path)) < 108:
+        yield str(path)
+        return
+    folder = os.open(path.parent, os.O_PATH | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
+
+
+def _peer(connection: socket.socket) -> str:
+    """Who is at the other end, as the kernel knows it (SO_PEERCRED: pid, uid, gid)."""
+    _, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    try:
+        return f"uid {uid} ({pwd.getpwuid(uid).pw_name})"
+    except KeyError:
+        return f"uid {uid}"

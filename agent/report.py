@@ -1,0 +1,51 @@
+"""How a reading and a moment are written for people and programs on the box."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from agent.model import Outcome, Point, Reading
+
+__all__ = ["outcome_json", "points_json", "wall_text"]
+
+
+def wall_text(wall_ms: int | None, timezone: str) -> str | None:
+    """Unix milliseconds as ISO 8601 in site time ("2026-01-15T17:51:21.000+01:00"); None while time is unknown."""
+    if wall_ms is None:
+        return None
+    moment = datetime.fromtimestamp(wall_ms / 1000, UTC).astimezone(ZoneInfo(timezone))
+    return moment.isoformat(timespec="milliseconds")
+
+
+def points_json(
+    wanted: Sequence[str], points: Mapping[str, Point], last: Mapping[str, Reading], timezone: str
+) -> dict[str, Any]:
+    """`{"points": {id: …}, "unknown": {name: nearest known name or ""}}`: what `bocage read` answers with."""
+    unknown = {name: next(iter(get_close_matches(name, points, 1)), "") for name in wanted if name not in points}
+    names = [name for name in wanted if name in points] if wanted else list(points)
+    return {"points": {name: _point(points[name], last.get(name), timezone) for name in names}, "unknown": unknown}
+
+
+def outcome_json(outcome: Outcome) -> dict[str, Any]:
+    """What became of a write."""
+    return {
+        "id": outcome.command,
+        "point": outcome.point,
+        "value": outcome.value,
+        "state": outcome.state,
+        "reason": outcome.reason,
+    }
+
+
+def _point(point: Point, reading: Reading | None, timezone: str) -> dict[str, Any]:
+    """One point. One that nothing has come from yet is bad and has no value."""
+    return {
+        "value": reading.value if reading else None,
+        "unit": point.unit,
+        "quality": str(reading.quality) if reading else "bad",
+        "at": wall_text(reading.at.wall_ms, timezone) if reading else None,
+    }

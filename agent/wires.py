@@ -1,0 +1,102 @@
+"""All wires of a site: which one carries a point, and what happens on it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from agent.clock import Clock
+from agent.driver import Actuator, BusSpec, Listener, Memory, Poller, Wire, open_bus
+from agent.errors import BocageError, DeviceError, WireError
+from agent.model import Point, Quality, Reading, Readings, Value
+
+__all__ = ["Wires"]
+
+log = logging.getLogger("bocage.wires")
+
+
+class Wires:
+    """Opens each bus by name and routes reads and writes of points to the bus that has them."""
+
+    def __init__(self, clock: Clock, memory: Memory) -> None:
+        self._clock, self._memory = clock, memory
+        self._specs: dict[str, BusSpec] = {}
+        self._wires: dict[str, Wire] = {}
+        self._home: dict[str, str] = {}
+        self.publish: Callable[[Readings], None] = lambda readings: None
+        """Where what is read goes: the hub's."""
+
+    def configure(self, specs: Mapping[str, BusSpec]) -> None:
+        """Make the drivers of these buses; nothing is opened before it is used."""
+        self._specs = dict(specs)
+        for name, spec in specs.items():
+            if name not in self._wires:
+                self._wires[name] = open_bus(spec, self._clock, self._memory)
+        self._home = {point.id: name for name, wire in self._wires.items() for point in wire.points}
+
+    async def reconfigure(self, specs: Mapping[str, BusSpec], changed: Iterable[str]) -> None:
+        """Close the buses that changed or went, make their successors. The others are not touched."""
+        for name in changed:
+            if name in self._wires:
+                await self._wires.pop(name).close()
+        self.configure(specs)
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._wires)
+
+    @property
+    def points(self) -> list[Point]:
+        return [point for wire in self._wires.values() for point in wire.points]
+
+    def status(self) -> list[dict[str, Any]]:
+        """One line a bus for the live view: name, type, state up|down, load 0..1, error."""
+        lines = []
+        for name, wire in self._wires.items():
+            own = wire.status()
+            lines.append({"name": name, "type": self._specs[name].type, "load": 0.0, "error": "", **own})
+        return lines
+
+    def due(self, name: str) -> float:
+        """When the next sign of life of a bus is due (a bus that is gone owes nothing)."""
+        wire = self._wires.get(name)
+        return wire.due() if wire is not None else float("inf")
+
+    async def listen(self, name: str) -> None:
+        """Own one wire: hand on what it reads until cancelled."""
+        wire = self._wires[name]
+        if not isinstance(wire, Listener):
+            raise BocageError(f"bus {name} of type {self._specs[name].type} cannot be listened to")
+        async for readings in wire.readings():
+            self.publish(readings)
+
+    async def read(self, points: Sequence[str]) -> Readings:
+        """Read points from their wires now. What cannot be read comes back bad."""
+        by_bus: dict[str, list[str]] = {}
+        for point in points:
+            by_bus.setdefault(self._home.get(point, ""), []).append(point)
+        parts = await asyncio.gather(*(self._read_bus(bus, wanted) for bus, wanted in by_bus.items()))
+        return [reading for part in parts for reading in part]
+
+    async def write(self, point: str, value: Value) -> None:
+        """Write one output; only the arbiter calls this. DeviceError or WireError if it was not acknowledged."""
+        wire = self._wires.get(self._home.get(point, ""))
+        if not isinstance(wire, Actuator):
+            raise DeviceError(f"{point} is on no bus that can be written")
+        await wire.write(point, value)
+
+    async def close(self) -> None:
+        for wire in self._wires.values():
+            await wire.close()
+
+    async def _read_bus(self, bus: str, points: Sequence[str]) -> Readings:
+        wire = self._wires.get(bus)
+        if isinstance(wire, Poller):
+            try:
+                return await wire.read(points)
+            except WireError as error:
+                log.warning('wire cannot be read bus=%s reason="%s" next=its points are bad', bus, error)
+        now = self._clock.now()
+        return [Reading(point, None, now, Quality.BAD) for point in points]

@@ -23,7 +23,7 @@ from agent.health import Health
 from agent.hub import Hub
 from agent.local import Server
 from agent.model import Command, Event, Origin, Severity
-from agent.notify import notify
+from agent.notify import Notifier
 from agent.outbox import Outbox
 from agent.report import outcome_json, points_json, wall_text
 from agent.state import State
@@ -50,6 +50,7 @@ class Agent:
         self._stop, self._reload = asyncio.Event(), asyncio.Event()
         self._log_tail: deque[str] = deque(maxlen=LOG_LINES)
         self._clock = SystemClock(site.clock.trust)
+        self._notifier = Notifier()
         self._started = self._clock.monotonic()
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
@@ -100,7 +101,7 @@ class Agent:
         self._hub.watch(lambda readings: self._arbiter.observe(readings))
         self._uplink = self._make_uplink()
         self._health = Health(self._state_folder)
-        self._watchdog = Watchdog(clock)
+        self._watchdog = Watchdog(clock, self._notifier)
         self._server = Server(
             self._runtime_folder,
             {"status": self._on_status, "read": self._on_read, "write": self._on_write},
@@ -153,10 +154,10 @@ class Agent:
         self._spawn(group, "health", self._report_health())
         async with self._server.listening():
             self._spawn(group, "watchdog", self._watchdog.run(self._one_line))
-            notify("READY=1", f"STATUS={self._one_line()}")
+            self._notifier.ready(self._one_line())
             log.info("agent runs site=%s version=%s state=%s", self._site.site.id, VERSION, self._state_folder)
             await self._serve_signals(group)
-            notify("STOPPING=1")
+            self._notifier.stopping("outputs go to their stop state")
         await self._wind_down()
         for task in self._tasks.values():
             task.cancel()

@@ -13,7 +13,7 @@ import random
 from collections.abc import Awaitable, Callable
 
 from agent.clock import Clock
-from agent.notify import notify
+from agent.notify import Notifier
 
 __all__ = ["Watchdog", "backoff", "supervise"]
 
@@ -59,8 +59,8 @@ class Watchdog:
     PERIOD = 4.0
     """Seconds between two looks; WatchdogSec is 20."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self, clock: Clock, notifier: Notifier) -> None:
+        self._clock, self._notifier = clock, notifier
         self._owners: dict[str, Callable[[], float]] = {}
         self.lag = 0.0
         """How late the event loop last woke us, in seconds: the loop lag of `health`."""
@@ -83,7 +83,8 @@ class Watchdog:
             if late:
                 log.error("no progress owners=%s next=watchdog is not fed", ",".join(late))
             else:
-                notify("WATCHDOG=1", f"STATUS={status()}")
+                self._notifier.watchdog()
+                self._notifier.status(status())
             asked = self._clock.monotonic() + self.PERIOD
             await asyncio.sleep(self.PERIOD)
             self.lag = max(0.0, self._clock.monotonic() - asked)

@@ -1,0 +1,133 @@
+"""The hub: last values, report by exception, staleness, and indexes that are durable before they are published."""
+
+import pytest
+
+from agent.hub import Hub, Policy
+from agent.model import Instant, Kind, Point, Quality, Reading
+from agent.signals import Signal
+
+
+class Clock:
+    boot, trusted = "boot", True
+
+    def __init__(self):
+        self.seconds = 0.0
+
+    def now(self):
+        return Instant("boot", int(self.seconds * 1e9), int(1e12 + self.seconds * 1000))
+
+    def monotonic(self):
+        return self.seconds
+
+
+class Memory(dict):
+    def __init__(self):
+        self.durable = {}
+
+    def put(self, key, value, now=False):
+        self[key] = value
+        if now:
+            self.durable[key] = value
+
+
+@pytest.fixture
+def bench():
+    return Bench()
+
+
+class Bench:
+    def __init__(self):
+        self.clock, self.memory, self.out = Clock(), Memory(), []
+
+    def hub(self, points, signals=(), policies=None):
+        put = lambda batch, outbox_class: self.out.append((outbox_class, list(batch)))  # noqa: E731
+        return Hub(points, signals, policies or {}, put, self.memory, self.clock)
+
+    def read(self, hub, seconds, point, value, quality=Quality.GOOD):
+        self.clock.seconds = seconds
+        hub.publish([Reading(point, value, self.clock.now(), quality)])
+
+    def sent(self, point):
+        return [r.value for _, batch in self.out for r in batch if r.point == point]
+
+
+def test_one_batch_in_is_one_batch_out_and_kinds_decide_the_class(bench):
+    hub = bench.hub([Point("m.power", "m"), Point("m.relay", "m", kind=Kind.STATE), Point("m.volts", "m")])
+    now = bench.clock.now()
+    hub.publish([Reading("m.power", 1.0, now), Reading("m.volts", 2.0, now), Reading("m.relay", True, now)])
+    assert [(cls, len(batch)) for cls, batch in bench.out] == [(2, 2), (1, 1)]
+
+
+def test_a_signal_is_a_point_like_any_other(bench):
+    hub = bench.hub([Point("io.ai1", "io", "uA")], [Signal("level", "io.ai1", "%", current=0.001, scale=(0, 100))])
+    bench.read(hub, 0, "io.ai1", 20_000)
+    assert hub.last["level"].value == 100
+    assert bench.sent("level") == [100]
+    assert hub.points["level"].unit == "%"
+
+
+def test_a_deadband_holds_back_upstream_but_not_on_the_box(bench):
+    hub = bench.hub([Point("m.p", "m")], policies={"m": Policy(deadband_percent=1.0, max_silence=100)})
+    for seconds, value in [(0, 100.0), (1, 100.5), (2, 102.0), (3, 101.5), (50, 101.0), (103, 101.0)]:
+        bench.read(hub, seconds, "m.p", value)
+    assert bench.sent("m.p") == [100.0, 102.0, 101.0]
+    assert hub.last["m.p"].value == 101.0
+
+
+def test_every_thins_numbers_but_never_a_change_of_state_or_quality(bench):
+    points = [Point("m.p", "m"), Point("m.door", "m", kind=Kind.STATE)]
+    hub = bench.hub(points, policies={"m": Policy(every=60.0)})
+    for seconds in range(0, 121, 10):
+        bench.read(hub, seconds, "m.p", float(seconds))
+        bench.read(hub, seconds, "m.door", seconds == 30)
+    bench.read(hub, 125, "m.p", None, Quality.BAD)
+    assert bench.sent("m.p") == [0.0, 60.0, 120.0, None]
+    assert bench.sent("m.door") == [False, True, False]
+
+
+def test_personal_readings_stay_on_the_box(bench):
+    hub = bench.hub([Point("m.p", "m")], policies={"m": Policy(local=True)})
+    bench.read(hub, 0, "m.p", 3.0)
+    assert hub.last["m.p"].value == 3.0
+    assert bench.out == []
+
+
+async def test_silence_turns_a_value_stale_once(bench):
+    hub = bench.hub([Point("m.p", "m", stale_after=30)], [Signal("s", "m.p")])
+    bench.read(hub, 0, "m.p", 7.0)
+    bench.clock.seconds = 29
+    hub.publish(hub._gone_stale())
+    assert hub.last["m.p"].quality is Quality.GOOD
+    for bench.clock.seconds in (31, 32):
+        hub.publish(hub._gone_stale())
+    assert hub.last["m.p"].quality is hub.last["s"].quality is Quality.STALE
+    assert bench.sent("m.p") == [7.0, 7.0]
+
+
+def test_an_index_is_durable_before_it_is_published(bench):
+    pulses = Point("gpio.17", "gpio", kind=Kind.COUNTER)
+    fountain = Signal("fountain", "gpio.17", "L", per_pulse=10)
+    hub = bench.hub([pulses], [fountain], {"gpio": Policy(local=True)})
+    for count in range(25):
+        bench.read(hub, count * 0.1, "gpio.17", count)
+        assert hub.last["fountain"].value == count * 10
+        for index in bench.sent("fountain"):
+            assert bench.memory.durable["index.fountain"]["index"] >= index
+    assert bench.sent("fountain") == [0, 100, 200]
+    bench.read(hub, 80, "gpio.17", 24)
+    assert bench.sent("fountain")[-1] == 240, "after a minute it goes out, however few pulses there were"
+
+    again = bench.hub([pulses], [fountain], {"gpio": Policy(local=True)})
+    bench.read(again, 90, "gpio.17", 20)
+    assert again.last["fountain"].value == 240, "a driver that lost pulses does not turn the index back"
+    bench.read(again, 91, "gpio.17", 21)
+    assert again.last["fountain"].value == 250
+
+
+def test_an_orderly_stop_publishes_what_was_held_back(bench):
+    hub = bench.hub([Point("gpio.17", "gpio")], [Signal("fountain", "gpio.17", per_pulse=1)], {"gpio": Policy(local=True)})
+    bench.read(hub, 0, "gpio.17", 0)
+    bench.read(hub, 1, "gpio.17", 3)
+    hub.flush()
+    assert bench.sent("fountain") == [0, 3]
+    assert bench.memory.durable["index.fountain"]["index"] == 3

@@ -1,0 +1,49 @@
+"""The agent's socket: who asks is known, rubbish gets an answer, and nobody there is said so."""
+
+import asyncio
+import json
+import os
+
+import pytest
+
+from agent.errors import BocageError
+from agent.local import NoAgent, Server, connect
+
+
+async def echo(request, who):
+    if request.get("fail"):
+        raise BocageError("no such point")
+    return {"got": request, "who": who}
+
+
+@pytest.mark.parametrize("depth", [0, 12], ids=["short path", "path beyond 108 bytes"])
+async def test_a_request_is_answered_and_its_origin_known(tmp_path, depth):
+    folder = tmp_path.joinpath(*["a-folder-of-a-name"] * depth)
+    folder.mkdir(parents=True, exist_ok=True)
+    async with Server(folder, {"echo": echo}).listening():
+        assert (folder / "agent.sock").stat().st_mode & 0o777 == 0o600
+        async with connect(folder) as agent:
+            answer = await agent.request({"do": "echo", "x": 1})
+            assert answer["got"]["x"] == 1
+            assert answer["who"].startswith(f"uid {os.getuid()}")
+            with pytest.raises(BocageError, match="no such point"):
+                await agent.request({"do": "echo", "fail": True})
+    assert not (folder / "agent.sock").exists()
+
+
+async def test_without_an_agent_it_says_so(tmp_path):
+    with pytest.raises(NoAgent, match="no agent is running"):
+        async with connect(tmp_path):
+            pass
+
+
+@pytest.mark.parametrize("line", [b"rubbish\n", b"[]\n", b'{"do": 3}\n', b'{"do": []}\n', b'"\xff"\n', b'{"do": "stop"}\n'])
+async def test_rubbish_gets_an_error_and_the_next_request_is_served(tmp_path, line):
+    async with Server(tmp_path, {"echo": echo}).listening():
+        reader, writer = await asyncio.open_unix_connection(tmp_path / "agent.sock")
+        writer.write(line + b'{"do": "echo"}\n')
+        first, second = json.loads(await reader.readline()), json.loads(await reader.readline())
+        assert first["ok"] is False
+        assert "echo" in first["error"]
+        assert second["ok"] is True
+        writer.close()

@@ -1,0 +1,44 @@
+"""A failing driver comes back; a hung owner starves the watchdog, a waiting one does not."""
+
+import asyncio
+
+import pytest
+
+from agent.clock import SystemClock
+from agent.notify import Notifier
+from agent.supervise import Watchdog, backoff, supervise
+
+
+@pytest.mark.parametrize(("failures", "shortest", "longest"), [(1, 0.5, 1.5), (3, 2, 6), (9, 30, 90), (5000, 30, 90)])
+def test_backoff_grows_to_a_minute_and_is_spread(failures, shortest, longest):
+    assert backoff(failures, 0) == shortest
+    assert backoff(failures, 1) == longest
+
+
+async def test_a_driver_that_raises_is_started_again(monkeypatch):
+    monkeypatch.setattr("agent.supervise.backoff", lambda failures, jitter: 0)
+    runs, third = [], asyncio.Event()
+
+    async def fail() -> None:
+        runs.append(1)
+        if len(runs) == 3:
+            third.set()
+            await asyncio.Event().wait()
+        raise ValueError("a bug")
+
+    task = asyncio.create_task(supervise("bus", fail, SystemClock("always")))
+    await asyncio.wait_for(third.wait(), 5)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+def test_the_watchdog_names_who_is_late():
+    clock = SystemClock("always")
+    watchdog = Watchdog(clock, Notifier({}))
+    now = clock.monotonic()
+    watchdog.add("quiet bus in backoff", lambda: now + 60)
+    watchdog.add("hung outbox", lambda: now - 60)
+    assert watchdog.late() == ["hung outbox"]
+    watchdog.remove("hung outbox")
+    assert watchdog.late() == []

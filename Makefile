@@ -1,0 +1,50 @@
+# Everything a newcomer needs: make demo, make test. On a bare Debian or Raspberry Pi OS they install what is missing.
+PYTHON ?= python3
+PREFIX ?= /opt/bocage
+DESTDIR ?=
+VENV := .venv
+BIN := $(VENV)/bin
+
+TEST_PACKAGES := mosquitto mosquitto-clients mbpoll libmodbus-dev gcc libc6-dev socat openssl
+
+.PHONY: help demo test lint bench install uninstall clean test-packages
+.SILENT:
+
+help: ## this list
+	sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 20
+
+demo: $(VENV)/.demo ## a village on this machine, live in the terminal; SECONDS=90 ends by itself
+	$(BIN)/bocage demo $(if $(SECONDS),--seconds $(SECONDS))
+
+test: test-packages $(VENV)/.test lint ## lint, types, import contracts and all tests; ARGS goes to pytest
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.test ## ruff, mypy --strict, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: test-packages $(VENV)/.test ## measure; a table, and bench-result.json (OUT=another file, ONLY=a,b)
+	$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY)) --out $(or $(OUT),bench-result.json)
+
+install: ## into PREFIX=/opt/bocage, with the systemd unit; as root, or into a DESTDIR
+	DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' PYTHON='$(PYTHON)' scripts/install
+
+uninstall: ## the opposite; keeps configuration and state unless PURGE=1
+	DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' PURGE='$(PURGE)' scripts/uninstall
+
+clean: ## remove the virtual environment and everything that was built
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+test-packages:
+	scripts/packages "make test" $(TEST_PACKAGES)
+
+# Installed again when the dependencies change; the code itself is linked, not copied.
+$(VENV)/.demo: setup.cfg pyproject.toml
+	scripts/venv $(PYTHON) $(VENV) -e '.[demo]'
+	touch $@
+
+$(VENV)/.test: setup.cfg pyproject.toml
+	scripts/venv $(PYTHON) $(VENV) -e '.[demo,test]'
+	touch $@ $(VENV)/.demo

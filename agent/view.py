@@ -1,0 +1,285 @@
+"""The live view: one status document of the agent, drawn with rich. It only draws; it asks nobody.
+
+`frame` fills a terminal from 80x24 up and says in words what it also says in colour. `line` is the same in one line,
+for a place without a terminal. `svg` is the picture of a frame.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.layout import Layout
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+__all__ = ["frame", "line", "svg"]
+
+Status = Mapping[str, Any]
+"""The agent's answer to `{"do": "status"}`."""
+
+_GOOD, _WARN, _BAD, _DIM = "green", "bold yellow", "bold white on red", "bright_black"
+_QUALITY = {"good": _GOOD, "stale": _WARN, "bad": _BAD}
+_LINK = {"connected": _GOOD, "connecting": _WARN, "waiting": _BAD, "off": _DIM}
+_BUS = {"up": _GOOD, "down": _BAD}
+_BAR = 20  # cells
+_SMALLEST_BAR = 100  # readings: what a full bar stands for, at least
+
+
+def frame(status: Status, notes: Sequence[str] = ()) -> RenderableType:
+    """A whole screen. `notes` are lines that somebody else wants to say under the header (the demo does)."""
+    link = _link(status, notes)
+    screen = Layout()
+    screen.split_column(
+        Layout(_header(status), size=1),
+        Layout(name="values", ratio=3, minimum_size=8),
+        Layout(_Section("the way out", link), size=len(link) + 1),
+        Layout(_Section("log", _Tail(status.get("log") or [])), ratio=1, minimum_size=4),
+    )
+    screen["values"].split_row(
+        Layout(_Section("points", _Points(status.get("points") or [])), ratio=6),
+        Layout(" ", size=2),
+        Layout(_Section("actuators", _Actuators(status.get("actuators") or [])), ratio=5),
+    )
+    return screen
+
+
+def line(status: Status) -> str:
+    """The same in one line: time, points that are good, uplink, what waits."""
+    points = status.get("points") or []
+    good = sum(1 for point in points if point["quality"] == "good")
+    uplink, outbox = status.get("uplink") or {}, status.get("outbox") or {}
+    up = sum(1 for bus in status.get("buses") or [] if bus["state"] == "up")
+    on = " ".join(item["name"] for item in status.get("actuators") or [] if _switched(item["value"]) == "on")
+    return (
+        f"{_time(status.get('at'))} points {good}/{len(points)} good, buses {up} up, on: {on or '-'}, "
+        f"uplink {uplink.get('state', 'off')} {_latency(uplink)}, {outbox.get('rows', 0)} waiting, "
+        f"{_hours(outbox.get('hours_left'))}"
+    )
+
+
+def svg(status: Status, notes: Sequence[str] = (), width: int = 108, height: int = 34) -> str:
+    """A picture of the frame, for documents."""
+    console = Console(record=True, width=width, height=height, file=io.StringIO(), force_terminal=True)
+    console.print(frame(status, notes))
+    return console.export_svg(title=f"bocage watch: {status['site']['name']}")
+
+
+class _Section:
+    """A title with a rule, and what stands under it."""
+
+    def __init__(self, title: str, content: RenderableType) -> None:
+        self._title, self._content = title, content
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Rule(Text(self._title, "bold"), align="left", style=_DIM, characters="-" if options.ascii_only else "─")
+        yield from console.render(self._content, options.update_height((options.height or console.height) - 1))
+
+
+class _Points:
+    """As many points as there is room for: what is not good first, then signals, the devices, and statistics last."""
+
+    def __init__(self, points: Sequence[Status]) -> None:
+        self._points = sorted(points, key=_rank)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        room = (options.height or console.height) - 1
+        shown = self._points if len(self._points) <= room else self._points[: max(0, room - 1)]
+        table = _table("point", "point", ">value", "unit", "is", ">age")
+        for point in shown:
+            quality = str(point["quality"] or "-")
+            style = _QUALITY.get(quality, _DIM)
+            table.add_row(
+                str(point["id"]),
+                Text(_value(point["value"]), "bold" if quality == "good" else style),
+                Text(str(point["unit"]), _DIM),
+                Text(quality, style),
+                _span(point["age_s"]),
+            )
+        yield table
+        if hidden := len(self._points) - len(shown):
+            yield Text(f"... and {hidden} more: a taller window shows them", _DIM)
+
+
+class _Actuators:
+    """Every output: what it is, who holds it and why, until when, and what the feedback says."""
+
+    def __init__(self, actuators: Sequence[Status]) -> None:
+        self._actuators = actuators
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        table = _table("held by", "name", "is", "held by", "until", "feedback")
+        for item in self._actuators:
+            now, wanted = _switched(item["value"]), _switched(item["wanted"])
+            moving = item["wanted"] is not None and now != wanted
+            table.add_row(
+                str(item["name"]),
+                Text(f"{now}>{wanted}" if moving else now, _WARN if moving else "bold" if now == "on" else ""),
+                _holder(item),
+                _time(item.get("until"))[:5],
+                _feedback(item),
+            )
+        yield table
+
+
+class _Tail:
+    """The last lines of the log that fit, the newest at the bottom."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        self._lines = lines
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        room = max(1, options.height or 5)
+        for text in self._lines[-room:]:
+            style = _BAD if "CRITICAL" in text or "ERROR" in text else _WARN if "WARNING" in text else ""
+            yield Text(text, style, no_wrap=True, overflow="ellipsis")
+
+
+def _rank(point: Status) -> int:
+    if ".modbus." in point["id"]:
+        return 3
+    if point["quality"] in ("bad", "stale"):
+        return 0
+    return 1 if "." not in point["id"] else 2
+
+
+def _table(flexible: str, *columns: str) -> Table:
+    """A table as wide as its place, with one column that gives way. A name that starts with > stands to the right."""
+    table = Table(box=None, expand=True, pad_edge=False, header_style=_DIM, padding=(0, 1, 0, 0))
+    for name in columns:
+        table.add_column(
+            name.lstrip(">"),
+            ratio=1 if name == flexible else None,
+            justify="right" if name.startswith(">") else "left",
+            no_wrap=True,
+            overflow="ellipsis",
+        )
+    return table
+
+
+def _header(status: Status) -> RenderableType:
+    site = status["site"]
+    table = Table.grid(expand=True)
+    table.add_column(no_wrap=True, overflow="ellipsis")
+    table.add_column(justify="right", no_wrap=True)
+    clock = status.get("clock", "unsynced")
+    when = _time(status.get("at")) if clock == "synced" else "time unknown"
+    table.add_row(
+        Text(f" {site['name']} ({site['id']})", "bold"),
+        f"{when}  clock {clock}  up {_span(status.get('uptime_s'))}  bocage {status.get('agent', '?')} ",
+    )
+    table.style = "reverse"
+    return table
+
+
+def _link(status: Status, notes: Sequence[str]) -> _Lines:
+    uplink, outbox = status.get("uplink") or {}, status.get("outbox") or {}
+    state = str(uplink.get("state", "off"))
+    out = Text.assemble(("uplink ", _DIM), (state, _LINK.get(state, _WARN)))
+    if uplink.get("since_s") is not None:
+        out.append(f" for {_span(uplink['since_s'])}")
+    out.append(f", {_latency(uplink)}, {uplink.get('inflight', 0)} in flight, {uplink.get('sent', 0)} sent")
+    if uplink.get("error"):
+        out.append(f"  {uplink['error']}", _WARN)
+    rows = outbox.get("rows") or 0
+    full = _SMALLEST_BAR
+    while full < rows:
+        full *= 10
+    filled = -(-rows * _BAR // full)
+    waiting = Text.assemble(
+        ("outbox ", _DIM), ("#" * filled, _WARN), ("." * (_BAR - filled), _DIM), f" {rows} of {full} waiting, "
+    )
+    size, hours = _size(outbox.get("bytes") or 0), _hours(outbox.get("hours_left"))
+    waiting.append(f"{size}, {hours}, {outbox.get('gaps', 0)} gaps")
+    if outbox.get("oldest"):
+        waiting.append(f", oldest {_time(outbox['oldest'])}")
+    buses = Text("buses  ", _DIM)
+    for bus in status.get("buses") or []:
+        load = f" {100 * bus['load']:.0f} %" if bus.get("load") else ""
+        buses.append(f"{bus['name']} ", "default")
+        buses.append(str(bus["state"]), _BUS.get(bus["state"], _WARN))
+        buses.append(f"{load} {bus.get('error') or ''}  ", "default")
+    return _Lines([*(Text(note, "bold") for note in notes), out, waiting, buses])
+
+
+class _Lines:
+    """Lines that are cut at the edge rather than folded."""
+
+    def __init__(self, lines: Sequence[Text]) -> None:
+        self._lines = lines
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for text in self._lines:
+            text.no_wrap, text.overflow = True, "ellipsis"
+            yield text
+
+
+def _holder(item: Status) -> str:
+    """Who holds an output and why: "8 mqtt: remote"."""
+    who = [str(item[key]) for key in ("by", "cause") if item.get(key)]
+    priority = "" if item.get("priority") is None else f"{item['priority']} "
+    return priority + (": ".join(dict.fromkeys(who)) or "nobody")
+
+
+def _feedback(item: Status) -> Text:
+    feedback, state = item.get("feedback"), str(item.get("state") or "")
+    said = "" if feedback is None else _switched(feedback)
+    wrong = state in ("mismatch", "failed", "unknown")
+    return Text(f"{said} {state}".strip() or "-", _BAD if wrong else "")
+
+
+def _switched(value: Any) -> str:
+    """An output's value as people say it."""
+    if value is None:
+        return "?"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return _value(value)
+
+
+def _value(value: Any) -> str:
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return "on" if value else "off"
+        case float():
+            return f"{value:.0f}" if abs(value) >= 100_000 else f"{value:.2f}" if abs(value) < 1000 else f"{value:.1f}"
+        case _:
+            return str(value)
+
+
+def _span(seconds: float | None) -> str:
+    """A length of time in the unit that fits: 4 s, 12 min, 3 h, 9 d."""
+    if seconds is None:
+        return "-"
+    for unit, size, until in (("s", 1, 120), ("min", 60, 7200), ("h", 3600, 172_800)):
+        if seconds < until:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds / 86_400:.0f} d"
+
+
+def _time(iso: str | None) -> str:
+    """The time of day of an ISO 8601 moment."""
+    return "-" if not iso else iso[11:19]
+
+
+def _latency(uplink: Status) -> str:
+    latency = uplink.get("latency_ms")
+    return "- ms" if latency is None else f"{latency:.0f} ms"
+
+
+def _hours(hours: float | None) -> str:
+    if hours is None:
+        return "room for long"
+    return f"{hours / 24:.0f} days left" if hours >= 96 else f"{hours:.0f} h left"
+
+
+def _size(size: float) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"

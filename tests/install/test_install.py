@@ -1,0 +1,111 @@
+"""`make install` and `make uninstall` in a scratch root."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+CLONE = Path(__file__).parents[2]
+NO_INDEX = {"PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": os.devnull, "PIP_FIND_LINKS": ""}
+
+
+def make(target: str, root: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["make", "-C", CLONE, target, f"DESTDIR={root}", *arguments],
+        env={**os.environ, "MAKEFLAGS": "", **environ}, capture_output=True, text=True, timeout=400, check=False,
+    )  # fmt: skip
+
+
+def bocage(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [root / "opt/bocage/bin/bocage", *arguments]
+    return subprocess.run(command, cwd="/", capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root with Bocage in it, as a first installation leaves it; the tests below take it through its life."""
+    root = tmp_path_factory.mktemp("root")
+    done = make("install", root)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return root
+
+
+def test_everything_is_in_place(root: Path) -> None:
+    for name in ("system/bocage.service", "../sysusers.d/bocage.conf", "../tmpfiles.d/bocage.conf"):
+        assert (root / "usr/lib/systemd" / name).is_file(), name
+    assert (root / "usr/local/bin/bocage").readlink() == Path("/opt/bocage/bin/bocage")
+    assert bocage(root, "--version").returncode == 0
+
+
+def test_the_example_site_checks(root: Path) -> None:
+    answer = bocage(root, "check", str(root / "etc/bocage/site.yaml"))
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+
+
+def test_the_environment_can_be_moved(root: Path) -> None:
+    """It is built in one place and runs in another: no script may name the scratch root."""
+    for script in (root / "opt/bocage/bin").iterdir():
+        if script.is_file() and not script.is_symlink() and not script.name.lower().startswith("activate"):
+            assert str(root) not in script.read_text(), script
+
+
+def test_the_clone_is_left_as_it_was(root: Path) -> None:
+    assert not (CLONE / "build").exists()
+
+
+def test_an_upgrade_touches_neither_state_nor_configuration(root: Path) -> None:
+    kept = {"var/lib/bocage/outbox.db": "readings", "etc/bocage/site.yaml": "# mine", "etc/bocage/secrets/mqtt": "s"}
+    for name, text in kept.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    old = (root / "opt/bocage").stat().st_ino
+    done = make("install", root, PIP_NO_DEPS="1")  # its dependencies were tried above; the swap is what is tried here
+    assert done.returncode == 0, done.stderr
+    assert (root / "opt/bocage").stat().st_ino != old
+    assert {name: (root / name).read_text() for name in kept} == kept
+    assert [path.name for path in (root / "opt").iterdir()] == ["bocage"]
+
+
+def test_a_failed_upgrade_leaves_what_ran(root: Path) -> None:
+    old = (root / "opt/bocage").stat().st_ino
+    done = make("install", root, **NO_INDEX)
+    assert done.returncode != 0
+    assert (root / "opt/bocage").stat().st_ino == old
+    assert [path.name for path in (root / "opt").iterdir()] == ["bocage"]
+
+
+def test_uninstall_undoes_it_and_keeps_what_is_the_communes(root: Path) -> None:
+    done = make("uninstall", root)
+    assert done.returncode == 0, done.stderr
+    left = {str(path.relative_to(root)) for path in root.rglob("*") if not path.is_dir()}
+    assert left == {"var/lib/bocage/outbox.db", "etc/bocage/site.yaml", "etc/bocage/secrets/mqtt"}
+
+
+def test_purge_removes_that_too(root: Path) -> None:
+    assert make("uninstall", root, "PURGE=1").returncode == 0
+    assert not [path for path in root.rglob("*") if not path.is_dir()]
+
+
+def test_another_prefix_is_in_the_unit(tmp_path: Path) -> None:
+    done = make("install", tmp_path, "PREFIX=/srv/bocage", PIP_NO_DEPS="1")
+    assert done.returncode == 0, done.stderr
+    unit = (tmp_path / "usr/lib/systemd/system/bocage.service").read_text()
+    assert "ExecStart=/srv/bocage/bin/bocage run" in unit
+    assert "/opt/bocage" not in unit
+
+
+def test_a_folder_that_is_not_ours_is_not_removed(tmp_path: Path) -> None:
+    (tmp_path / "opt/bocage").mkdir(parents=True)
+    (tmp_path / "opt/bocage/photos").touch()
+    assert make("uninstall", tmp_path).returncode != 0
+    assert (tmp_path / "opt/bocage/photos").exists()
+
+
+def test_install_refuses_to_replace_a_folder_that_is_not_ours(tmp_path: Path) -> None:
+    (tmp_path / "opt/bocage").mkdir(parents=True)
+    (tmp_path / "opt/bocage/photos").touch()
+    assert make("install", tmp_path, PIP_NO_DEPS="1").returncode != 0
+    assert (tmp_path / "opt/bocage/photos").exists()

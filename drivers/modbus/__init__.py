@@ -1,0 +1,36 @@
+"""Modbus RTU and Modbus TCP (see docs/modbus.md).
+
+    wire = open_tcp(spec, clock, memory)
+    async for batch in wire.readings(): ...
+"""
+
+from __future__ import annotations
+
+from agent.clock import Clock
+from agent.driver import BusSpec, Memory
+from drivers.modbus.line import ModbusLine
+from drivers.modbus.rtu import RtuLink
+from drivers.modbus.tcp import TcpLink
+
+__all__ = ["open_rtu", "open_tcp"]
+
+
+def open_rtu(spec: BusSpec, clock: Clock, memory: Memory) -> ModbusLine:
+    """A serial line. Options: port, baudrate (9600), parity "N", "E" or "O" ("E"), stopbits (1), bytesize (8),
+    timeout in seconds (0.5). The defaults of the line are those of MODBUS over Serial Line V1.02, 2.5.1."""
+    options = spec.options
+    link = RtuLink(
+        options["port"],
+        options.get("baudrate") or 9600,
+        options.get("parity") or "E",
+        options.get("stopbits") or 1,
+        options.get("bytesize") or 8,
+        options.get("timeout") or 0.5,
+    )
+    return ModbusLine(spec, clock, link)
+
+
+def open_tcp(spec: BusSpec, clock: Clock, memory: Memory) -> ModbusLine:
+    """A Modbus TCP host. Options: host, port (502), timeout in seconds (1)."""
+    options = spec.options
+    return ModbusLine(spec, clock, TcpLink(options["host"], options.get("port") or 502, options.get("timeout") or 1.0))

@@ -1,0 +1,405 @@
+"""The owner of a Modbus line: one task asks every question, in order of urgency.
+
+Writes come first, then reads on demand, then polls by deadline (schedule.py). The owner runs while somebody iterates
+`readings`, or, for a program that only reads or writes once, until nothing is queued any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import logging
+import math
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from agent.clock import Clock
+from agent.driver import BusSpec
+from agent.errors import DeviceError, Refused, WireError
+from agent.model import Point, Reading, Readings, Value
+from drivers.modbus import question as ask
+from drivers.modbus.device import build, limits, registers_of
+from drivers.modbus.link import Broken, Link, NoAnswer
+from drivers.modbus.plan import Block, Register, plan
+from drivers.modbus.question import Function, Question
+from drivers.modbus.schedule import Device, Poll, spread
+from drivers.modbus.stats import Load
+
+__all__ = ["ModbusLine"]
+
+log = logging.getLogger("bocage.modbus")
+
+_WRITE, _READ = 0, 1
+_MARGIN = 5.0  # s, what the owner's next sign of life may come late by
+_STATISTICS = 60.0  # s, between two publications of the statistics
+_REOPEN_MOST = 60.0  # s
+_BACKLOG = 1000  # batches that nobody took, before polling waits
+_NO_FUNCTION, _NO_ADDRESS, _NO_VALUE, _BUSY, _GATEWAY = 1, 2, 3, (5, 6), (10, 11)
+_INSTEAD = {
+    Function.WRITE_COIL: Function.WRITE_COILS,
+    Function.WRITE_REGISTER: Function.WRITE_REGISTERS,
+    Function.MASK_WRITE: Function.READ_HOLDING,
+}
+"""What is tried where a slave does not know the function: for a bit, reading and writing its register."""
+
+Run = Callable[[], Awaitable[Any]]
+
+
+class ModbusLine:
+    """A bus with its slaves: Wire, Listener, Poller and Actuator (agent.driver)."""
+
+    def __init__(self, spec: BusSpec, clock: Clock, link: Link) -> None:
+        self._bus = spec.name
+        self._clock = clock
+        self._link = link
+        self._devices = [build(device, link) for device in spec.devices]
+        self._registers = {r.point.id: (device, r) for device in self._devices for r in device.registers}
+        self._statistics = {p.id: device for device in self._devices for p in device.tally.points}
+        watchdogs = [d.output_watchdog / 3 for d in spec.devices if d.output_watchdog is not None]
+        self._reopen_most = min([_REOPEN_MOST, *watchdogs])
+        self._owner: asyncio.Task[None] | None = None
+        self._listening = False
+        self._batches: asyncio.Queue[Readings | None] = asyncio.Queue()
+        self._jobs: list[tuple[int, int, Run, asyncio.Future[Any]]] = []
+        self._order = itertools.count()
+        self._waker: asyncio.Future[None] | None = None
+        self._due = math.inf
+        self._error = ""
+        self._attempts = 0
+        self._reopen_at = -math.inf
+        self._statistics_at = math.inf
+        self._load = Load(clock.monotonic())
+
+    @property
+    def points(self) -> Sequence[Point]:
+        return [r.point for _, r in self._registers.values()] + [p for d in self._devices for p in d.tally.points]
+
+    def status(self) -> Mapping[str, Any]:
+        """`load` is the share of the last minute in which the line was busy, `late` counts frames nobody waited for."""
+        return {
+            "state": "up" if self._link.is_open else "down",
+            "load": self._load.share(self._clock.monotonic()),
+            "error": self._error,
+            "late": self._link.late,
+            "lost": [device.name for device in self._devices if device.lost],
+        }
+
+    def due(self) -> float:
+        return self._due
+
+    async def readings(self) -> AsyncIterator[Readings]:
+        """Polls for as long as it is iterated; a batch is what one poll of one device gave. It never ends by itself."""
+        if self._listening:
+            raise RuntimeError(f"{self._bus} is iterated already")
+        self._listening = True
+        now = self._clock.monotonic()
+        spread([poll for device in self._devices for poll in device.polls], now)
+        self._statistics_at = now + _STATISTICS
+        self._wake()
+        self._start_owner()
+        try:
+            while (batch := await self._batches.get()) is not None:
+                yield batch
+            if self._owner is not None:
+                self._owner.result()
+        finally:
+            self._listening = False
+            await self.close()
+
+    async def read(self, points: Sequence[str]) -> Readings:
+        wanted: dict[str, list[Register]] = {}
+        devices = {device.name: device for device in self._devices}
+        for point in points:
+            if point in self._registers:
+                device, register = self._registers[point]
+                wanted.setdefault(device.name, []).append(register)
+            elif point not in self._statistics:
+                raise DeviceError(f"{point} is not a point of {self._bus}")
+
+        async def run() -> list[Reading]:
+            return [r for name in wanted for r in await self._read_now(devices[name], wanted[name])]
+
+        found = {reading.point: reading for reading in (await self._submit(_READ, run) if wanted else [])}
+        for device in {self._statistics[p].name: self._statistics[p] for p in points if p in self._statistics}.values():
+            found |= {reading.point: reading for reading in device.tally.readings(self._clock.now())}
+        return [found[point] for point in points]
+
+    async def write(self, point: str, value: Value) -> None:
+        if point not in self._registers:
+            raise DeviceError(f"{point} is not a point of {self._bus}")
+        device, register = self._registers[point]
+        data = registers_of(register, value)
+
+        async def run() -> None:
+            await self._write_now(device, register, data)
+
+        await self._submit(_WRITE, run)
+
+    async def close(self) -> None:
+        owner, self._owner = self._owner, None
+        if owner is not None:
+            owner.cancel()
+            await asyncio.wait([owner])
+        self._link.close()
+        self._due = math.inf
+
+    # the owner
+
+    def _start_owner(self) -> None:
+        if self._owner is None or self._owner.done():
+            self._owner = asyncio.create_task(self._own(), name=f"modbus {self._bus}")
+
+    async def _own(self) -> None:
+        try:
+            while self._jobs or self._listening:
+                try:
+                    if self._link.is_open or await self._open():
+                        await self._step()
+                except WireError as error:
+                    self._wire_lost(error)
+        finally:
+            self._due = math.inf
+            self._refuse_jobs(WireError(f"{self._bus} is closed"))
+            if self._listening:
+                self._batches.put_nowait(None)
+
+    async def _step(self) -> None:
+        """The most urgent thing, or a rest until there is one."""
+        if self._jobs:
+            await self._serve()
+            return
+        if not self._listening:
+            return
+        now = self._clock.monotonic()
+        if now >= self._statistics_at:
+            self._statistics_at += _STATISTICS
+            self._publish([r for device in self._devices for r in device.tally.readings(self._clock.now())])
+        if self._batches.qsize() >= _BACKLOG:
+            await self._rest(0.1)
+            return
+        ready, rest = None, self._statistics_at
+        for device in self._devices:
+            for poll in device.polls:
+                at = poll.ready_at
+                if at > now:
+                    rest = min(rest, at)
+                elif ready is None or poll.deadline < ready.deadline:
+                    ready = poll
+        if ready is None:
+            await self._rest(rest - now)
+        else:
+            await self._poll(ready, now)
+
+    async def _serve(self) -> None:
+        _, _, run, outcome = heapq.heappop(self._jobs)
+        if outcome.done():
+            return
+        try:
+            result = await run()
+        except (DeviceError, WireError) as error:
+            if not outcome.done():
+                outcome.set_exception(error)
+            if isinstance(error, WireError):
+                raise
+        else:
+            if not outcome.done():
+                outcome.set_result(result)
+
+    async def _poll(self, poll: Poll, now: float) -> None:
+        """One question of a poll."""
+        device = poll.device
+        block = poll.block(now)
+        try:
+            if block is not None:
+                answer = await self._ask(device, block.question)
+                poll.answered(block.readings(answer, self._clock.now()))
+        except Refused as refused:
+            assert block is not None
+            self._refused(poll, block, refused)
+        except NoAnswer as error:
+            self._publish(poll.abort())
+            self._device_failed(device, error)
+            return
+        if poll.done:
+            self._publish(poll.finish(self._clock.monotonic()))
+
+    def _refused(self, poll: Poll, block: Block, refused: Refused) -> None:
+        at, now = self._clock.now(), self._clock.monotonic()
+        if refused.code in _BUSY:
+            self._publish(poll.abort())
+            poll.finish(now)
+        elif refused.code in (_NO_ADDRESS, _NO_VALUE) and len(block.registers) > 1:
+            poll.refused(self._halves(poll.device, block), at, now)
+        elif refused.code in (_NO_FUNCTION, _NO_ADDRESS, _NO_VALUE):
+            if poll.refused([], at, now):
+                names = ",".join(r.point.id for r in block.registers)
+                log.warning("points refused device=%s points=%s reason=%s next=10min", poll.device.name, names, refused)
+        else:
+            poll.skip(at)
+
+    def _halves(self, device: Device, block: Block) -> list[Block]:
+        middle = len(block.registers) // 2
+        parts = block.registers[:middle], block.registers[middle:]
+        return [Block(self._link.framer, device.unit, part) for part in parts]
+
+    async def _ask(self, device: Device, question: Question) -> bytes:
+        """One question on the wire, counted."""
+        tally, start = device.tally, self._clock.monotonic()
+        self._due = start + self._link.patience(question) + _MARGIN
+        tally.requests += 1
+        answered = False
+        try:
+            answer = await self._link.ask(question, device.guard)
+            answered = True
+            return answer
+        except Refused as refused:
+            tally.exceptions += 1
+            if refused.code in _GATEWAY:
+                raise NoAnswer(str(refused)) from refused
+            answered = True
+            raise
+        except Broken:
+            tally.crc_errors += 1
+            raise
+        except NoAnswer:
+            tally.timeouts += 1
+            raise
+        finally:
+            now = self._clock.monotonic()
+            self._load.add(now - start, now)
+            if answered:
+                tally.answered(self._link.took)
+                self._device_answered(device, now)
+
+    def _device_answered(self, device: Device, now: float) -> None:
+        self._attempts = 0
+        if device.failures and device.answered(now):
+            log.info("device back device=%s next=polled at once", device.name)
+
+    def _device_failed(self, device: Device, error: Exception) -> None:
+        now = self._clock.monotonic()
+        if device.failed(now):
+            self._publish(device.bad(self._clock.now()))
+            log.warning("device lost device=%s reason=%s next=%.0fs", device.name, error, device.backoff)
+        elif not device.lost:
+            log.info("no answer device=%s reason=%s next=%.1fs", device.name, error, device.backoff)
+
+    # on demand
+
+    async def _submit(self, priority: int, run: Run) -> Any:
+        outcome: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._jobs, (priority, next(self._order), run, outcome))
+        self._wake()
+        self._start_owner()
+        return await outcome
+
+    async def _read_now(self, device: Device, registers: list[Register]) -> list[Reading]:
+        most = limits(device.spec)
+        blocks = plan(self._link.framer, device.unit, registers, most["max_gap"], most["max_read"])
+        found: list[Reading] = []
+        while blocks:
+            while self._jobs and self._jobs[0][0] < _READ:
+                await self._serve()
+            block = blocks.pop(0)
+            try:
+                found += block.readings(await self._ask(device, block.question), self._clock.now())
+            except Refused as refused:
+                if refused.code in (_NO_ADDRESS, _NO_VALUE) and len(block.registers) > 1:
+                    blocks[:0] = self._halves(device, block)
+                else:
+                    found += block.bad(self._clock.now())
+            except NoAnswer:
+                return found + [reading for b in (block, *blocks) for reading in b.bad(self._clock.now())]
+        return found
+
+    async def _write_now(self, device: Device, register: Register, data: list[int]) -> None:
+        while True:
+            question = await self._write_question(device, register, data)
+            try:
+                await self._ask(device, question)
+                return
+            except Refused as refused:
+                instead = _INSTEAD.get(Function(question.function))
+                if refused.code != _NO_FUNCTION or instead is None:
+                    raise
+                device.unknown.add(question.function)
+                log.info("function refused device=%s function=%d next=%d", device.name, question.function, instead)
+
+    async def _write_question(self, device: Device, register: Register, data: list[int]) -> Question:
+        framer, unit, address = self._link.framer, device.unit, register.address
+        if register.is_bit:
+            single = Function.WRITE_COIL not in device.unknown
+            return ask.write_coil(framer, unit, address, bool(data[0]), single)
+        bit = register.field.bit if register.field else None
+        if bit is not None:
+            if Function.MASK_WRITE not in device.unknown:
+                return ask.mask(framer, unit, address, bit, bool(data[0]))
+            answer = await self._ask(device, ask.read(framer, unit, Function.READ_HOLDING, address, 1))
+            now = int.from_bytes(answer[2:4], "big")
+            data = [now | 1 << bit if data[0] else now & ~(1 << bit)]
+        single = len(data) == 1 and Function.WRITE_REGISTER not in device.unknown
+        return ask.write_registers(framer, unit, address, data, single)
+
+    # the wire
+
+    async def _open(self) -> bool:
+        """Try to get the wire when its time has come; until then whoever asks is told why not."""
+        rest = self._reopen_at - self._clock.monotonic()
+        if rest > 0 and self._listening:
+            self._refuse_jobs(WireError(self._error))
+            await self._rest(rest)
+            return False
+        self._due = self._clock.monotonic() + _MARGIN + 10
+        await self._link.open()
+        for device in self._devices:
+            device.retry_at = -math.inf
+        if self._error:
+            log.info("wire open bus=%s next=devices polled at once", self._bus)
+        self._error = ""
+        return True
+
+    def _wire_lost(self, error: WireError) -> None:
+        self._link.close()
+        now = self._clock.monotonic()
+        delay = min(2.0 ** min(self._attempts, 6), self._reopen_most) * random.uniform(0.8, 1.0)
+        self._attempts += 1
+        self._reopen_at = now + delay
+        if self._error != str(error):
+            log.warning("wire lost bus=%s reason=%s next=reopen in %.1fs", self._bus, error, delay)
+        self._error = str(error)
+        for device in self._devices:
+            for poll in device.polls:
+                self._publish(poll.abort())
+            if device.failed(now):
+                self._publish(device.bad(self._clock.now()))
+        self._refuse_jobs(error)
+
+    def _refuse_jobs(self, error: WireError) -> None:
+        jobs, self._jobs = self._jobs, []
+        for _, _, _, outcome in jobs:
+            if not outcome.done():
+                outcome.set_exception(error)
+
+    # waiting and handing on
+
+    def _publish(self, batch: Readings) -> None:
+        if batch and self._listening:
+            self._batches.put_nowait(batch)
+
+    async def _rest(self, seconds: float) -> None:
+        """Until the time has passed or a job comes."""
+        loop = asyncio.get_running_loop()
+        self._due = self._clock.monotonic() + seconds + _MARGIN
+        self._waker = loop.create_future()
+        timer = loop.call_later(seconds, self._wake)
+        try:
+            await self._waker
+        finally:
+            timer.cancel()
+            self._waker = None
+
+    def _wake(self) -> None:
+        if self._waker is not None and not self._waker.done():
+            self._waker.set_result(None)

@@ -1,0 +1,224 @@
+"""Modbus RTU on a serial port: the silences, the check sums, and what is done about late answers.
+
+MODBUS over Serial Line V1.02, sections 2.5.1 (frames end with a silence of 3.5 characters of 11 bits; 1.75 ms above
+19200 baud) and 2.6 (CRC). An RTU answer does not say which question it answers. So a slave that let a question go
+unanswered is in doubt: before anything else it is asked something that no answer still under way can be taken for,
+and only an answer to that brings it back. docs/decisions/0003-modbus-line.md tells why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import termios
+from collections import deque
+from collections.abc import Iterator
+
+import serial
+from pymodbus.framer.rtu import FramerRTU
+from pymodbus.pdu.decoders import DecodePDU
+
+from agent.errors import WireError
+from drivers.modbus import question as ask
+from drivers.modbus.link import Broken, NoAnswer, checked
+from drivers.modbus.question import Function, Question
+
+__all__ = ["RtuLink"]
+
+_BITS = 11  # a character: start, eight data, parity or second stop, stop
+_BABBLE = 1.0  # s, after which a line that never falls silent is asked nevertheless
+_DOUBTS = 4  # unanswered questions of one slave that are remembered
+_FORGET = 120.0  # s, after which no answer is expected any more
+_ASIDE = {Function.READ_COILS: (2, 4, 3), Function.READ_DISCRETE: (1, 4, 3), Function.READ_INPUT: (3, 1, 2)}
+"""Reads of other tables, to be told apart from those of this one; what is not listed takes (4, 1, 2)."""
+
+
+class RtuLink:
+    """A serial line. `timeout` in seconds runs from the end of the question, the answer's own time is added."""
+
+    def __init__(self, port: str, baudrate: int, parity: str, stopbits: float, bytesize: int, timeout: float) -> None:
+        self.framer = FramerRTU(DecodePDU(False))
+        self.late = 0
+        self.took = 0.0
+        self._port, self._timeout = port, timeout
+        self._settings = {"baudrate": baudrate, "parity": parity, "stopbits": stopbits, "bytesize": bytesize}
+        self._form = f"{baudrate} baud {bytesize}{parity}{stopbits:g}"
+        self._character = _BITS / baudrate
+        self._silence = 0.00175 if baudrate > 19200 else 3.5 * self._character
+        self._serial: serial.Serial | None = None
+        self._fd = -1
+        self._last = 0.0
+        self._buffer = bytearray()
+        self._question: Question | None = None
+        self._answer: asyncio.Future[bytes] | None = None
+        self._doubts: dict[int, deque[tuple[bytes, float]]] = {}
+
+    @property
+    def is_open(self) -> bool:
+        return self._serial is not None
+
+    def patience(self, question: Question) -> float:
+        return 2 * (_BABBLE + self._timeout) + (300 + question.size) * self._character
+
+    async def open(self) -> None:
+        """WireError if the port is not there, refuses its settings, or belongs to another program."""
+        self.close()
+        try:
+            self._serial = serial.Serial(self._port, exclusive=True, timeout=0, **self._settings)
+        except (OSError, ValueError, termios.error) as error:
+            raise WireError(self._why(error)) from error
+        with contextlib.suppress(OSError, ValueError, NotImplementedError):
+            self._serial.set_low_latency_mode(True)  # an FTDI adapter else keeps an answer for 16 ms
+        loop = asyncio.get_running_loop()
+        self._fd = self._serial.fileno()
+        self._last = loop.time()
+        loop.add_reader(self._fd, self._readable)
+
+    async def ask(self, question: Question, guard: float = 0.0) -> bytes:
+        await self._reassure(question, guard)
+        return checked(question, await self._exchange(question, guard))
+
+    def close(self) -> None:
+        port, self._serial = self._serial, None
+        if port is None:
+            return
+        asyncio.get_running_loop().remove_reader(self._fd)
+        with contextlib.suppress(OSError, termios.error):
+            port.reset_output_buffer()  # else closing waits for an adapter that takes no bytes
+        with contextlib.suppress(OSError):
+            port.close()
+
+    async def _reassure(self, question: Question, guard: float) -> None:
+        """Bring a slave in doubt back in step, or raise NoAnswer."""
+        now = asyncio.get_running_loop().time()
+        doubts = [head for head, at in self._doubts.get(question.unit, ()) if now - at < _FORGET]
+        if not doubts:
+            return
+        probe = next(probe for probe in self._probes(question) if probe.head not in doubts)
+        answer = await self._exchange(probe, guard)
+        if answer[0] > 0x80 and probe.function in [head[0] for head in doubts]:
+            raise NoAnswer("may still be answering an earlier question")
+        del self._doubts[question.unit]
+
+    def _probes(self, question: Question) -> Iterator[Question]:
+        """Reads whose answers differ from one another in function or size; those most surely answered come first."""
+        unit, function, address = question.unit, question.function, question.address
+        step = 8 if function <= Function.READ_DISCRETE else 1
+        if function <= Function.READ_INPUT:
+            for count in range(1, min(question.count, 6 * step), step):
+                yield ask.read(self.framer, unit, function, address, count)
+        else:
+            function = Function.READ_HOLDING
+        for other in _ASIDE.get(Function(function), (4, 1, 2)):
+            yield ask.read(self.framer, unit, other, address, 1)
+        for count in range(1, 6 * step, step):
+            yield ask.read(self.framer, unit, function, min(address, 0xFFFF - count), count)
+
+    async def _exchange(self, question: Question, guard: float) -> bytes:
+        loop = asyncio.get_running_loop()
+        await self._quiet(max(self._silence, guard))
+        sending = len(question.frame) * self._character
+        self._buffer.clear()
+        self._question, self._answer = question, loop.create_future()
+        self._send(question.frame)
+        start = loop.time()
+        self._last = start + sending
+        timer = loop.call_later(sending + self._timeout + (question.size + 3) * self._character, self._expire)
+        try:
+            answer = await self._answer
+        except (NoAnswer, WireError):
+            self._doubts.setdefault(question.unit, deque(maxlen=_DOUBTS)).append((question.head, loop.time()))
+            raise
+        finally:
+            timer.cancel()
+            self._question = self._answer = None
+        self.took = loop.time() - start
+        return answer
+
+    async def _quiet(self, silence: float) -> None:
+        """Wait until nothing was on the line for `silence` seconds; what comes meanwhile is dropped."""
+        loop = asyncio.get_running_loop()
+        most = loop.time() + _BABBLE
+        while (rest := self._last + silence - (now := loop.time())) > 0 and now < most:
+            await asyncio.sleep(rest)  # noqa: ASYNC110  (bytes move the end of the wait; no event is missed)
+
+    def _send(self, frame: bytes) -> None:
+        if self._serial is None:
+            raise WireError(f"{self._port} was lost")
+        try:
+            sent = os.write(self._fd, frame)
+        except OSError as error:
+            self.close()
+            raise WireError(self._why(error)) from error
+        if sent < len(frame):
+            self.close()
+            raise WireError(f"{self._port} takes no bytes")
+
+    def _readable(self) -> None:
+        try:
+            data = os.read(self._fd, 4096)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._hang_up(self._why(error))
+            return
+        if not data:
+            self._hang_up(f"{self._port} hung up")
+            return
+        now = asyncio.get_running_loop().time()
+        silence, self._last = now - self._last, now
+        if self._question is None or self._answer is None or self._answer.done():
+            self.late += silence > self._silence
+            return
+        self._buffer += data
+        answer = self._find(self._question)
+        if answer is not None:
+            self._answer.set_result(answer)
+
+    def _find(self, question: Question) -> bytes | None:
+        """The answer among what came. Noise or the frames of others may stand before it."""
+        buffer = self._buffer
+        for start in range(len(buffer) - 4):
+            if buffer[start] != question.unit:
+                continue
+            if buffer.startswith(question.head, start + 1):
+                end = start + question.size + 3
+            elif buffer[start + 1] == question.function | 0x80:
+                end = start + 5
+            else:
+                continue
+            if len(buffer) >= end and _is_sound(buffer[start:end]):
+                return bytes(buffer[start + 1 : end - 2])
+            if start == 0 and len(buffer) < end:
+                return None
+        return None
+
+    def _expire(self) -> None:
+        if self._answer is None or self._answer.done():
+            return
+        if not self._buffer:
+            self._answer.set_exception(NoAnswer(f"no answer within {self._timeout:g} s"))
+        elif _is_sound(self._buffer):
+            self.late += 1
+            self._answer.set_exception(NoAnswer(f"only an answer to another question came: {self._buffer[:8].hex()}"))
+        else:
+            self._answer.set_exception(Broken(f"broken frame: {self._buffer[:8].hex()} ({len(self._buffer)} bytes)"))
+
+    def _hang_up(self, reason: str) -> None:
+        self.close()
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(WireError(reason))
+
+    def _why(self, error: Exception) -> str:
+        number = error.errno if isinstance(error, OSError) else error.args[0] if error.args else None
+        text = os.strerror(number) if isinstance(number, int) else str(error)
+        if isinstance(error, termios.error):
+            return f"{self._port} refuses {self._form}: {text}"
+        if isinstance(error, BlockingIOError) or number in (11, 16):
+            return f"{self._port} is used by another program"
+        return f"{self._port}: {text}"
+
+
+def _is_sound(frame: bytes | bytearray) -> bool:
+    return len(frame) >= 4 and FramerRTU.check_CRC(bytes(frame[:-2]), int.from_bytes(frame[-2:], "big"))

@@ -1,0 +1,132 @@
+"""Slaves and lines for the tests of the Modbus driver."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from agent.clock import SystemClock
+from agent.driver import BusSpec, DeviceSpec
+from agent.model import Reading, Readings
+from drivers.modbus import open_rtu, open_tcp
+from drivers.modbus.line import ModbusLine
+
+
+def _load(name: str) -> ModuleType:
+    path = Path(__file__).parent.parent / "fakes" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"fakes_{name}", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+FAKE = _load("modbus_slave")
+
+
+def point(register: str, address: int, **more: Any) -> dict[str, Any]:
+    """One point of a profile, defaults filled in."""
+    kind = "bool" if register in ("coil", "discrete") else "u16"
+    defaults = {
+        "type": kind, "order": "abcd", "scale": 1, "offset": 0, "unit": "", "unavailable": None, "poll": None,
+        "writable": False, "low": None, "high": None, "length": None, "bit": None, "kind": None,
+    }  # fmt: skip
+    return {"register": register, "address": address, **defaults, **more}
+
+
+def device(
+    name: str, unit: int, points: dict[str, dict[str, Any]], poll: float = 0.1, modbus: Any = None, **more: Any
+) -> DeviceSpec:
+    limits = {"max_gap": 8, "max_read": 125, "guard": 0.0} | (modbus or {})
+    return DeviceSpec(name, {"unit_id": unit}, {"name": name, "modbus": limits, "points": points}, poll, **more)
+
+
+class Collector:
+    """Iterates a line in a task, keeps what came, and waits for what a test wants."""
+
+    def __init__(self, line: ModbusLine) -> None:
+        self.line = line
+        self.batches: list[Readings] = []
+        self._news = asyncio.Event()
+        self._task = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        async for batch in self.line.readings():
+            self.batches.append(batch)
+            self._news.set()
+
+    @property
+    def all(self) -> list[Reading]:
+        return [reading for batch in self.batches for reading in batch]
+
+    def of(self, name: str) -> list[Reading]:
+        return [reading for reading in self.all if reading.point == name]
+
+    async def until(self, condition: Callable[[], Any], seconds: float = 5.0) -> None:
+        async with asyncio.timeout(seconds):
+            while not condition():
+                assert not self._task.done(), self._task
+                self._news.clear()
+                await self._news.wait()
+
+    async def stop(self) -> None:
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+
+@pytest.fixture
+async def lines() -> Any:
+    """Makes lines and collectors, and ends them."""
+    made: list[ModbusLine] = []
+    collectors: list[Collector] = []
+
+    class Lines:
+        def tcp(self, slave: Any, *devices: DeviceSpec, timeout: float = 0.3, host: str = "127.0.0.1") -> ModbusLine:
+            options = {"host": host, "port": slave if isinstance(slave, int) else slave.port, "timeout": timeout}
+            made.append(open_tcp(BusSpec("plant", "modbus_tcp", options, devices), SystemClock("always"), None))
+            return made[-1]
+
+        def rtu(self, port: Any, *devices: DeviceSpec, **options: Any) -> ModbusLine:
+            options = {"port": str(port), "baudrate": 115200, "parity": "N", "stopbits": 1, "timeout": 0.2} | options
+            made.append(open_rtu(BusSpec("rs485", "modbus_rtu", options, devices), SystemClock("always"), None))
+            return made[-1]
+
+        def collect(self, line: ModbusLine) -> Collector:
+            collectors.append(Collector(line))
+            return collectors[-1]
+
+    yield Lines()
+    for collector in collectors:
+        await collector.stop()
+    for line in made:
+        await line.close()
+
+
+@pytest.fixture
+def slaves(tmp_path: Path) -> Iterator[Any]:
+    """Makes raw-frame slaves, and ends them."""
+    made: list[Any] = []
+
+    class Slaves:
+        Unit = FAKE.Unit
+
+        def tcp(self, units: dict[int, Any], **more: Any) -> Any:
+            made.append(FAKE.TcpSlave(units, **more))
+            return made[-1]
+
+        def rtu(self, units: dict[int, Any], **more: Any) -> Any:
+            made.append(FAKE.RtuSlave(tmp_path / "line", units, **more))
+            return made[-1]
+
+    yield Slaves()
+    for slave in made:
+        slave.end()
+        assert slave.failure is None, slave.failure

@@ -1,0 +1,77 @@
+"""What all models of the site file share."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Strict, ValidationInfo, model_validator
+
+from agent.config.values import Written, plain
+
+__all__ = ["Many", "Model", "Name", "Reference", "Section", "Timezone"]
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+
+T = TypeVar("T")
+
+
+class Model(BaseModel):
+    """Strict, frozen, and no unknown keys.
+
+    A validation context with `models` gets each mapping's model there, by the mapping's id: from it the messages
+    about unknown keys know which ones there are.
+    """
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _remember(cls, data: Any, info: ValidationInfo) -> Any:
+        if isinstance(info.context, dict) and isinstance(data, dict):
+            info.context["models"][id(data)] = cls
+        return data
+
+
+def _name(value: Any) -> str:
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
+        raise ValueError(f"{plain(value)} is not a name; use letters without accents, digits, - and _, at most 64")
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{plain(value)} is not a name")
+    return value
+
+
+def _timezone(value: Any) -> str:
+    import zoneinfo
+
+    if not isinstance(value, str):
+        raise ValueError(f"{plain(value)} is not a timezone; write one such as Europe/Paris")
+    try:
+        zoneinfo.ZoneInfo(value)
+    except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):
+        from agent.config.problems import meant
+
+        near = meant(value, zoneinfo.available_timezones()) or "write one such as Europe/Paris"
+        raise ValueError(f"unknown timezone {plain(value)}; {near}") from None
+    return value
+
+
+Name = Annotated[
+    str,
+    Written(_name, {"type": "string", "pattern": f"^{_NAME.pattern}$"}, "a name: letters, digits, - and _"),
+]
+"""What stands in topics and references."""
+Reference = Annotated[str, Written(_text, {"type": "string"}, "the name of a point, signal, actuator or device")]
+"""`device.point`, `bus.pin`, or the name of a signal, an actuator or a device; what it may be is checked apart."""
+Timezone = Annotated[
+    str, Written(_timezone, {"type": "string"}, "a timezone of the IANA database, such as Europe/Paris")
+]
+
+Many = Annotated[tuple[T, ...], Strict(False)]
+"""A list."""
+Section = Annotated[dict[Name, T], BeforeValidator(lambda value: {} if value is None else value)]
+"""Things by their names; an empty section is one without things."""

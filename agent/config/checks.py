@@ -1,0 +1,400 @@
+"""What must hold between keys: references, wires, outputs, times. Each check reports at the value that is wrong."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any
+
+from agent.config.buses import LORAWAN, MODBUS
+from agent.config.document import Document, Keys
+from agent.config.names import Checked, Pin, PointRef
+from agent.config.problems import meant
+from agent.config.profiles import Library
+from agent.config.rules import check_rules
+from agent.config.site import Site
+from agent.config.values import DURATION, number
+
+__all__ = ["check_site"]
+
+_BARE = re.compile(r"/dev/tty(USB|ACM)[0-9]+$")
+_CURRENTS = {"uA", "mA", "A"}
+_ADDRESS = {
+    "unit_id": "Modbus", "dev_eui": "LoRaWAN", "join_eui": "LoRaWAN", "app_key": "LoRaWAN", "dev_addr": "LoRaWAN",
+    "nwk_s_key": "LoRaWAN", "app_s_key": "LoRaWAN", "node": "a point to point radio",
+}  # fmt: skip
+
+
+def check_site(document: Document, site: Site, left_out: set[Keys], library: Library) -> None:
+    """Report everything that the models by themselves cannot see."""
+    at = Checked(document, site, left_out, library)
+    _check_uplink(at)
+    _check_buses(at)
+    _check_devices(at)
+    _check_names(at)
+    for name in site.signals:
+        _check_signal(at, name)
+    for name in site.actuators:
+        _check_actuator(at, name)
+    _check_outputs(at)
+    for index, name in enumerate(site.privacy.personal):
+        at.known(("privacy", "personal", index), "device or signal", name, at.names("devices") | at.names("signals"))
+    check_rules(at)
+
+
+def _check_uplink(at: Checked) -> None:
+    up = at.site.uplink
+    if up is None:
+        if not at.wrong("uplink") and at.document.value(("uplink",)) is None:
+            at.warn((), 'no "uplink": readings stay on the gateway')
+        return
+    files = [key for key in ("ca", "cert", "key") if getattr(up, key) is not None]
+    if files and not up.tls and not at.wrong("uplink", "url"):
+        at.error(("uplink", files[0]), f"{files[0]} is for TLS, and the address begins with mqtt://; write mqtts://")
+    if (up.cert is None) != (up.key is None) and not (at.wrong("uplink", "cert") or at.wrong("uplink", "key")):
+        have, want = ("cert", "key") if up.key is None else ("key", "cert")
+        at.error(("uplink", have), f'{have} without {want}: "{want}" is missing in uplink')
+    if up.password is not None and up.username is None and not at.wrong("uplink", "username"):
+        at.error(("uplink", "password"), 'a password without a user: "username" is missing in uplink')
+
+
+# -- buses and devices ---------------------------------------------------------------------------------------------
+
+
+def _check_buses(at: Checked) -> None:
+    wires: dict[str, str] = {}
+    for name, bus in at.site.buses.items():
+        port = getattr(bus, "port", None)
+        if isinstance(port, str):
+            if _BARE.match(port):
+                at.warn(
+                    ("buses", name, "port"),
+                    f"{port} may be another adapter after the next start; "
+                    "write its name in /dev/serial/by-id or by-path",
+                )
+            wire, key = os.path.normpath(port), "port"
+        elif getattr(bus, "host", None) is not None:
+            wire, key = f"{bus.host}:{port}", "host"  # type: ignore[union-attr]
+        elif bus.type == "gpio":
+            wire, key = "the pins", "type"
+        else:
+            continue
+        if wire in wires:
+            first = wires[wire]
+            at.error(
+                ("buses", name, key), f"{wire} is already used by bus {first} (line {at.line('buses', first)})"
+            )  # fmt: skip
+        wires.setdefault(wire, name)
+        cert, keyfile = getattr(bus, "cert", None), getattr(bus, "key", None)
+        if (cert is None) != (keyfile is None):
+            at.error(("buses", name, "key" if cert is None else "cert"), "cert and key go together")
+
+
+def _check_devices(at: Checked) -> None:
+    seen: dict[tuple[str, str, Any], str] = {}
+    for name, device in at.site.devices.items():
+        keys: Keys = ("devices", name)
+        _load_profile(at, name)
+        if not at.known((*keys, "bus"), "bus", device.bus, at.names("buses")):
+            continue
+        bus = at.site.buses.get(device.bus)
+        if bus is not None:
+            _check_address(at, name, bus.type)
+        for key in ("unit_id", "dev_eui", "dev_addr", "node"):
+            value = getattr(device, key)
+            if value is None:
+                continue
+            first = seen.setdefault((device.bus, key, value), name)
+            if first != name:
+                line = at.line("devices", first)
+                at.error((*keys, key), f"{key} {value} is already used by {first} on {device.bus} (line {line})")
+    for name in at.site.devices:
+        _check_times(at, name)
+
+
+def _load_profile(at: Checked, name: str) -> None:
+    device = at.site.devices[name]
+    if device.profile is None:
+        return
+    keys: Keys = ("devices", name, "profile")
+    try:
+        found = at.library.get(device.profile)
+    except KeyError:
+        known = at.library.names()
+        hint = meant(device.profile, known) or "write profiles/" + device.profile + ".yaml beside this file"
+        at.error(keys, f'unknown profile "{device.profile}"', hint)
+        return
+    if found is None:
+        at.error(keys, f'profile "{device.profile}" has errors of its own')
+        return
+    device.with_profile(found)
+    for point in device.points:
+        if point not in found["points"]:
+            where = ("devices", name, "points", point)
+            at.error(where, f'profile {device.profile} has no point "{point}"', meant(point, found["points"]), True)
+
+
+def _check_address(at: Checked, name: str, bus_type: str) -> None:
+    """The keys that name a device on its bus, and the kind of its profile."""
+    device = at.site.devices[name]
+    keys: Keys = ("devices", name)
+    if bus_type in MODBUS:
+        wanted, kind = {"unit_id"}, "Modbus"
+    elif bus_type in LORAWAN:
+        wanted, kind = {"dev_eui"}, "LoRaWAN"
+    elif bus_type.startswith("lora_"):
+        wanted, kind = set(), "a point to point radio"
+    elif bus_type == "gpio":
+        at.error((*keys, "bus"), f"a pin is no device; write {device.bus}.17 in a signal or an actuator")
+        return
+    else:
+        return
+    for key, of in _ADDRESS.items():
+        if at.written(*keys, key) and of != kind:
+            at.error((*keys, key), f"{key} is for {of}, and bus {device.bus} is {bus_type}", at_key=True)
+    if bus_type == "lora_gwmp":
+        wanted = _activation(at, name)
+    for key in sorted(wanted):
+        if getattr(device, key) is None and not at.wrong(*keys, key):
+            at.error(keys, f'"{key}" is missing in {name} (bus {device.bus} is {bus_type})')
+    profile = device.profile_data
+    if device.profile is None and kind == "Modbus" and not at.wrong(*keys, "profile"):
+        at.error(keys, f'"profile" is missing in {name}')
+    if profile is not None and ("lora" in profile) != (kind != "Modbus"):
+        of = "a LoRa node" if "lora" in profile else "a Modbus device"
+        at.error((*keys, "profile"), f"profile {device.profile} is for {of}, and bus {device.bus} is {bus_type}")
+    if device.output_watchdog is not None and kind != "Modbus":
+        text = f"output_watchdog is for Modbus, and bus {device.bus} is {bus_type}"
+        at.error((*keys, "output_watchdog"), text, at_key=True)
+
+
+def _activation(at: Checked, name: str) -> set[str]:
+    """Our own network server needs the keys: by OTAA or by ABP."""
+    if any(at.written("devices", name, key) for key in ("dev_addr", "nwk_s_key", "app_s_key")):
+        return {"dev_addr", "nwk_s_key", "app_s_key"}
+    return {"dev_eui", "join_eui", "app_key"}
+
+
+def _check_times(at: Checked, name: str) -> None:
+    device = at.site.devices[name]
+    keys: Keys = ("devices", name)
+    interval = device.interval
+    if device.stale_after is not None and interval is not None and device.stale_after < interval:
+        at.error(
+            (*keys, "stale_after"),
+            f"{name} goes stale after {DURATION.format(device.stale_after)}, before it is read again "
+            f"(every {DURATION.format(interval)})",
+        )
+    publish = device.publish
+    if publish.max_silence is not None and publish.every is not None and publish.max_silence < publish.every:
+        at.error(
+            (*keys, "publish", "max_silence"),
+            f"max_silence {DURATION.format(publish.max_silence)} is shorter than "
+            f"every {DURATION.format(publish.every)}",
+        )
+    dog = device.output_watchdog
+    if dog is not None and dog < 1:
+        at.error((*keys, "output_watchdog"), f"{DURATION.format(dog)} is too little; write at least 1s")
+
+
+def _check_names(at: Checked) -> None:
+    """A point is named by its signal, its actuator or its device: each of these names is used once."""
+    first: dict[str, tuple[str, str]] = {}
+    for section, one in (("devices", "device"), ("signals", "signal"), ("actuators", "actuator")):
+        for name in sorted(at.names(section)):
+            if name in ("signals", "actuators"):
+                at.error((section, name), f'"{name}" is a topic of its own; take another name', at_key=True)
+            if name in first:
+                other, of = first[name]
+                line = at.line(other, name)
+                at.error((section, name), f'"{name}" is already the name of a {of} (line {line})', at_key=True)
+            first.setdefault(name, (section, one))
+    for name, bus in at.site.buses.items():
+        if bus.type == "gpio" and name in at.names("devices"):
+            line = at.line("buses", name)
+            at.error(("devices", name), f'"{name}" is already the name of the pins (line {line})', at_key=True)
+
+
+# -- signals -------------------------------------------------------------------------------------------------------
+
+
+def _check_signal(at: Checked, name: str) -> None:
+    signal = at.site.signals[name]
+    keys: Keys = ("signals", name)
+    source = at.point((*keys, "from"), signal.from_)
+    counter = signal.kind == "counter"
+    if signal.signal is None and isinstance(signal.scale, tuple):
+        at.error((*keys, "scale"), 'two ends go with "signal: 4-20mA"; without it write a factor')
+    if signal.signal is not None and not isinstance(signal.scale, tuple) and not at.wrong(*keys, "scale"):
+        at.error((*keys, "scale"), "4-20mA needs scale: what 4 mA and 20 mA mean, such as [0, 100]")
+    if signal.signal is not None and at.written(*keys, "offset"):
+        at.error((*keys, "offset"), "offset does not go with 4-20mA; write it into scale", at_key=True)
+    if signal.signal is not None and counter:
+        at.error((*keys, "signal"), "a counter is no current; write one of signal and kind: counter", at_key=True)
+    for key in ("per_pulse", "initial_index", "rollover"):
+        if at.written(*keys, key) and not counter and not at.wrong(*keys, "kind"):
+            at.error((*keys, key), f'"{key}" is for counters; write kind: counter as well', at_key=True)
+    if isinstance(source, PointRef):
+        _check_point_signal(at, name, source)
+    if isinstance(source, Pin):
+        _check_pin_signal(at, name)
+
+
+def _check_point_signal(at: Checked, name: str, source: PointRef) -> None:
+    signal = at.site.signals[name]
+    keys: Keys = ("signals", name)
+    for key in ("debounce", "pull", "active"):
+        if at.written(*keys, key):
+            at.error((*keys, key), f'"{key}" is for pins, and {signal.from_} is none', at_key=True)
+    unit = source.data["unit"]
+    if signal.signal is not None and unit not in _CURRENTS:
+        at.error(
+            (*keys, "signal"), f"{signal.from_} is in {unit or 'no unit'}; a 4-20mA source is in uA or mA"
+        )  # fmt: skip
+    interval = at.site.devices[source.device].point_interval(source.point)
+    if signal.stale_after is not None and interval is not None and signal.stale_after < interval:
+        at.error(
+            (*keys, "stale_after"),
+            f"{name} goes stale after {DURATION.format(signal.stale_after)}, before {source.device} is read again "
+            f"(every {DURATION.format(interval)}, line {at.line('devices', source.device)})",
+        )
+
+
+def _check_pin_signal(at: Checked, name: str) -> None:
+    signal = at.site.signals[name]
+    keys: Keys = ("signals", name)
+    if signal.signal is not None:
+        at.error((*keys, "signal"), f"{signal.from_} is a pin: it measures no current", at_key=True)
+    if signal.kind == "telemetry":
+        at.error((*keys, "kind"), f"{signal.from_} is a pin; write state or counter")
+    if signal.kind != "counter" and at.written(*keys, "scale"):
+        at.error((*keys, "scale"), f"{signal.from_} is on or off; it has no scale", at_key=True)
+
+
+# -- actuators -----------------------------------------------------------------------------------------------------
+
+
+def _check_actuator(at: Checked, name: str) -> None:
+    actuator = at.site.actuators[name]
+    keys: Keys = ("actuators", name)
+    output = at.point((*keys, "output"), actuator.output)
+    if actuator.feedback is not None:
+        if "." in actuator.feedback:
+            at.point((*keys, "feedback"), actuator.feedback)
+        else:
+            at.measurement((*keys, "feedback"), actuator.feedback)
+    if actuator.feedback == actuator.output:
+        at.error((*keys, "feedback"), f"{actuator.feedback} is the output itself; its read-back is checked anyway")
+    if isinstance(output, PointRef):
+        _check_device_output(at, name, output)
+    if isinstance(output, Pin):
+        _check_pin_output(at, name, output)
+    elif output is not None:
+        for key in ("active", "override"):
+            if at.written(*keys, key):
+                at.error((*keys, key), f'"{key}" is for pins, and {actuator.output} is none', at_key=True)
+    _check_stands(at, name)
+    _check_limits(at, name)
+
+
+def _check_device_output(at: Checked, name: str, output: PointRef) -> None:
+    actuator = at.site.actuators[name]
+    keys: Keys = ("actuators", name)
+    if not output.data["writable"]:
+        at.error((*keys, "output"), f"{actuator.output} cannot be written (profile of {output.device})")
+    dog = at.site.devices[output.device].output_watchdog
+    if dog is None or actuator.safe_state == "off":
+        return
+    must = {"hold": "hold its state", "on": "stay on"}.get(str(actuator.safe_state), f"go to {actuator.safe_state} %")
+    where = (*keys, "safe_state") if at.written(*keys, "safe_state") else (*keys, "output")
+    at.error(
+        where,
+        f"{name} ({actuator.output}) must {must} on failure, but {output.device} drops its outputs after "
+        f"{DURATION.format(dog)} (output_watchdog, line {at.line('devices', output.device, 'output_watchdog')})",
+    )
+
+
+def _check_pin_output(at: Checked, name: str, pin: Pin) -> None:
+    actuator = at.site.actuators[name]
+    keys: Keys = ("actuators", name)
+    if actuator.kind == "level":
+        at.error((*keys, "kind"), f"{actuator.output} is a pin: it is on or off, it has no level")
+    elif actuator.safe_state == "hold":
+        at.error(
+            (*keys, "safe_state"),
+            f"{name} ({actuator.output}) cannot hold its state: a pin is let go when the program ends; write off or on",
+        )
+    if actuator.override or at.wrong(*keys, "override"):
+        return
+    if pin.number in (14, 15):
+        at.error(
+            (*keys, "output"),
+            f"pin {pin.number} is the serial console at boot and would move the relay; "
+            "use 9-13 or 16-27, or override: true",
+        )
+    elif pin.number <= 8:
+        at.error(
+            (*keys, "output"),
+            f"pin {pin.number} is pulled up at reset and would switch the relay; use 9-13 or 16-27, or override: true",
+        )
+    elif actuator.active == "low":
+        at.error(
+            (*keys, "active"),
+            f"pin {pin.number} is low at reset, which would switch an active-low relay on; "
+            "use an active-high relay, or override: true",
+        )
+
+
+def _check_stands(at: Checked, name: str) -> None:
+    """A relay is on or off, a level has a level."""
+    actuator = at.site.actuators[name]
+    keys: Keys = ("actuators", name)
+    if actuator.kind == "relay":
+        for key in ("safe_state", "boot_state", "stop_state"):
+            value = getattr(actuator, key)
+            if isinstance(value, float) and at.written(*keys, key):
+                at.error((*keys, key), f"{number(value)} is a level, and {name} is a relay; write on or off")
+        if actuator.failure_level is not None:
+            at.error((*keys, "failure_level"), '"failure_level" is for kind: level', at_key=True)
+    if actuator.stop_state == "recompute":
+        at.error((*keys, "stop_state"), "nothing computes after a stop; write on, off or hold")
+
+
+def _check_limits(at: Checked, name: str) -> None:
+    actuator = at.site.actuators[name]
+    keys: Keys = ("actuators", name)
+    if actuator.max_on is not None and actuator.min_on is not None and actuator.max_on < actuator.min_on:
+        at.error(
+            (*keys, "max_on"),
+            f"max_on {DURATION.format(actuator.max_on)} is shorter than min_on {DURATION.format(actuator.min_on)}",
+        )
+    exercise = actuator.exercise
+    if exercise is None:
+        return
+    if exercise.run >= exercise.every:
+        at.error(
+            (*keys, "exercise", "run"),
+            f"run {DURATION.format(exercise.run)} is not shorter than every {DURATION.format(exercise.every)}",
+        )
+    if actuator.max_on is not None and exercise.run > actuator.max_on:
+        at.error((*keys, "exercise", "run"), f"run is longer than max_on {DURATION.format(actuator.max_on)}")
+
+
+def _check_outputs(at: Checked) -> None:
+    """An output has one actuator, a pin one use."""
+    used: dict[str, tuple[str, str]] = {}
+    for name, actuator in at.site.actuators.items():
+        first = used.setdefault(actuator.output, ("actuators", name))
+        if first != ("actuators", name):
+            at.error(
+                ("actuators", name, "output"),
+                f"{actuator.output} is already the output of {first[1]} (line {at.line(*first)})",
+            )
+    pins = {f"{name}." for name, bus in at.site.buses.items() if bus.type == "gpio"}
+    for name, signal in at.site.signals.items():
+        if any(signal.from_.startswith(prefix) for prefix in pins):
+            first = used.setdefault(signal.from_, ("signals", name))
+            if first != ("signals", name):
+                at.error(
+                    ("signals", name, "from"), f"{signal.from_} is already used by {first[1]} (line {at.line(*first)})"
+                )  # fmt: skip

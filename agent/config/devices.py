@@ -1,0 +1,127 @@
+"""Devices: what hangs on a bus, and which profile says what its points are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
+
+from pydantic import Field, PrivateAttr
+
+from agent.config.base import Model, Reference, Section
+from agent.config.buses import Eui
+from agent.config.secret import Secret
+from agent.config.values import DeadbandText, Duration, TimeSpan, Written, plain
+
+__all__ = ["Device", "DevicePoint", "Publish"]
+
+
+def _hex(digits: int, example: str) -> Written:
+    def parse(value: Any) -> str:
+        text = value if isinstance(value, str) else ""
+        if not re.fullmatch(rf"[0-9a-fA-F]{{{digits}}}", text):
+            raise ValueError(f'{plain(value)} is not {digits} hexadecimal digits in quotes; write "{example}"')
+        return text.lower()
+
+    schema = {"type": "string", "pattern": f"^[0-9a-fA-F]{{{digits}}}$"}
+    return Written(parse, schema, f'{digits} hexadecimal digits in quotes, such as "{example}"')
+
+
+class Publish(Model):
+    """Report by exception: what is held back still serves control and the live view."""
+
+    every: Duration | None = None
+    """At most one value in this time; default: every poll."""
+    deadband: DeadbandText | None = None
+    """A value that moved less than this is held back."""
+    max_silence: TimeSpan | None = None
+    """One value at least in this time, moved or not."""
+
+
+class DevicePoint(Model):
+    """What one point of a device has for itself."""
+
+    poll: TimeSpan | None = None
+
+
+class Device(Model):
+    """A meter, a module, a node. Which keys name it on its bus depends on the bus."""
+
+    bus: Reference
+    """The name of its bus."""
+    profile: str | None = None
+    """The register or payload map: of the package, or profiles/NAME.yaml beside this file, which wins."""
+    unit_id: Annotated[int, Field(ge=1, le=247)] | None = None
+    """Modbus: its address on the line."""
+    dev_eui: Eui | None = None
+    """LoRaWAN: the device's EUI."""
+    join_eui: Eui | None = None
+    """LoRaWAN by OTAA."""
+    app_key: Secret | None = None
+    """LoRaWAN by OTAA."""
+    dev_addr: Annotated[str, _hex(8, "260b1234")] | None = None
+    """LoRaWAN by ABP."""
+    nwk_s_key: Secret | None = None
+    """LoRaWAN by ABP."""
+    app_s_key: Secret | None = None
+    """LoRaWAN by ABP."""
+    skip_fcnt_check: bool = False
+    """LoRaWAN by ABP: accept a frame counter that begins again."""
+    node: Annotated[str, _hex(2, "01")] | None = None
+    """Point to point radio: the byte that its payloads start with."""
+    poll: TimeSpan | None = None
+    """How often it is read. Default: the profile's; 1 s for relay and input modules, else 10 s."""
+    points: Section[DevicePoint] = Field(default_factory=dict)
+    """What single points have for themselves."""
+    publish: Publish = Publish.model_construct()
+    personal: bool = False
+    """Its readings tell about people: a daily index leaves the gateway, nothing finer."""
+    stale_after: TimeSpan | None = None
+    """A value older than this is stale. Default: three polls; for radio nodes three of the profile's intervals."""
+    output_watchdog: TimeSpan | None = None
+    """The device drops its outputs by itself when it is not spoken to for this long."""
+
+    _profile: Mapping[str, Any] | None = PrivateAttr(default=None)
+
+    @property
+    def profile_data(self) -> Mapping[str, Any] | None:
+        """The profile, checked and with every default filled in; None for a device without one."""
+        return self._profile
+
+    def with_profile(self, profile: Mapping[str, Any] | None) -> Self:
+        """Keep the profile that was loaded for it."""
+        self._profile = profile
+        return self
+
+    @property
+    def period(self) -> float:
+        """Seconds between two polls, with the defaults."""
+        if self.poll is not None:
+            return self.poll
+        points = (self._profile or {}).get("points", {}).values()
+        modules = [point for point in points if point.get("register") in ("coil", "discrete")]
+        fast = bool(modules) and (len(modules) == len(points) or any(point["writable"] for point in modules))
+        return 1.0 if fast else 10.0
+
+    @property
+    def interval(self) -> float | None:
+        """Seconds between two readings: the poll, or what the profile says of a radio node; None if nothing does."""
+        if self._profile is not None and "lora" in self._profile:
+            found = self._profile["lora"].get("interval")
+            return None if found is None else float(found)
+        return self.period
+
+    def point_interval(self, point: str) -> float | None:
+        """The same for one point: its own poll in the site file, else the profile's for it, else the device's."""
+        own = self.points.get(point)
+        if own is not None and own.poll is not None:
+            return own.poll
+        found = ((self._profile or {}).get("points", {}).get(point) or {}).get("poll")
+        return self.interval if found is None else float(found)
+
+    @property
+    def stale(self) -> float | None:
+        """Seconds after which its values are stale, with the default of three intervals."""
+        if self.stale_after is not None:
+            return self.stale_after
+        return None if self.interval is None else 3 * self.interval

@@ -1,0 +1,259 @@
+"""A YAML file as plain data, with the place of every key and value.
+
+`ruamel.yaml` is used for its nodes only: its loader stops at the first duplicate key, the nodes show them all.
+Plain scalars are resolved here, by the core schema of YAML 1.2 (chapter 10.3.2), so that a `%YAML 1.1` line or a
+date cannot change what a word means: `on` and `22:30` are text, and so is every key.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from agent.config.problems import Problem, Severity
+
+__all__ = ["Document", "Keys", "Place", "read"]
+
+Keys = tuple[str | int, ...]
+"""The way to a value: ("devices", "meter-a", "poll")."""
+
+_DEPTH = 40
+_VALUES = 50_000
+_INT = re.compile(r"[-+]?[0-9]{1,400}$|0o[0-7]{1,400}$|0x[0-9a-fA-F]{1,400}$")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$")
+_CORE = "tag:yaml.org,2002:"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a value and its key stand, from 1, and how a scalar is spelt in the file."""
+
+    line: int
+    column: int
+    key_line: int
+    key_column: int
+    text: str | None = None
+
+
+@dataclass(slots=True)
+class Document:
+    """What was read. `data` is None where nothing could be; then `problems` says why."""
+
+    file: str
+    data: Any = None
+    places: dict[Keys, Place] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    source: bytes = b""
+
+    def place(self, keys: Keys) -> Place:
+        """The place of a value, or of the nearest one around it."""
+        while keys and keys not in self.places:
+            keys = keys[:-1]
+        return self.places.get(keys, Place(1, 1, 1, 1))
+
+    def value(self, keys: Keys) -> Any:
+        """What stands in the file there, or None."""
+        found = self.data
+        for key in keys:
+            try:
+                found = found[key]
+            except (KeyError, IndexError, TypeError):
+                return None
+        return found
+
+    def report(
+        self, keys: Keys, message: str, hint: str | None = None, *, severity: Severity = "error", at_key: bool = False
+    ) -> None:
+        """Note a problem with the value (or the key) there; `hint` is added to the message."""
+        place = self.place(keys)
+        line, column = (place.key_line, place.key_column) if at_key else (place.line, place.column)
+        self.note(line, column, f"{message}; {hint}" if hint else message, hint, severity)
+
+    def note(self, line: int, column: int, message: str, hint: str | None = None, severity: Severity = "error") -> None:
+        problem = Problem(self.file, line, column, severity, " ".join(message.split("\n")), hint)
+        if problem not in self.problems:
+            self.problems.append(problem)
+
+
+def read(path: Path, file: str | None = None) -> Document:
+    """Read a file; never raises for what it holds. `file` is how messages name it (default: the path as given)."""
+    document = Document(file or str(path))
+    try:
+        document.source = path.read_bytes()
+    except OSError as error:
+        document.note(1, 1, f"cannot be read: {error.strerror}")
+        return document
+    try:
+        text = document.source.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = document.source[: error.start]
+        column = len(before.rpartition(b"\n")[2].decode("utf-8-sig", "replace")) + 1
+        document.note(before.count(b"\n") + 1, column, "not UTF-8; save the file with the encoding UTF-8")
+        return document
+    root = _compose(document, text)
+    if root is not None:
+        _Builder(document).build(root)
+    return document
+
+
+def _compose(document: Document, text: str) -> Any:
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import MarkedYAMLError
+    from ruamel.yaml.reader import ReaderError
+
+    try:
+        root = YAML(typ="safe", pure=True).compose(text)
+    except MarkedYAMLError as error:
+        document.note(*_syntax(error))
+        return None
+    except ReaderError as error:
+        before = text[: error.position]
+        column = error.position - before.rfind("\n")
+        document.note(before.count("\n") + 1, column, "a control character stands here; take it out")
+        return None
+    except RecursionError:
+        document.note(1, 1, "nested too deeply")
+        return None
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError) as error:
+        document.note(1, 1, f"not YAML that can be read ({error})")  # slips of the parser on wild input
+        return None
+    if root is None:
+        document.note(1, 1, "the file is empty; `bocage init` writes one to start from")
+    return root
+
+
+_SYNTAX = (
+    ("'\\t'", "a tab stands here; indent with spaces"),
+    ("mapping values are not allowed", 'unexpected ":"; an earlier line lacks its colon or is indented otherwise, '
+                                       'or a text with ": " in it lacks its quotes'),
+    ("could not find expected ':'", "a key without its colon; write key: value"),
+    ("but found another document", 'a second document begins here; a site is one document, take the "---" out'),
+    ("expected <block end>", "the indentation does not fit the lines above"),
+    ("undefined alias", "an alias (*) without its anchor (&); a text that begins with * stands in quotes"),
+    ("cannot start any token", "a text that begins with this character stands in quotes"),
+    ("expected alphabetic or numeric character", "a text that begins with & or * stands in quotes"),
+)  # fmt: skip
+
+
+def _syntax(error: Any) -> tuple[int, int, str]:
+    """Line, column and words of a syntax error, in terms of what was typed."""
+    mark, opened = error.problem_mark or error.context_mark, error.context_mark
+    problem, context = str(error.problem or ""), str(error.context or "")
+    line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+    if "quoted scalar" in context and opened:
+        return opened.line + 1, opened.column + 1, "this quote is never closed"
+    if "flow" in context and opened:
+        kind = "{" if "mapping" in context else "["
+        close = "}" if kind == "{" else "]"
+        if "stream end" in problem:
+            return opened.line + 1, opened.column + 1, f'this "{kind}" is never closed'
+        where = f'the "{kind}" of line {opened.line + 1}'
+        return line, column, f'a "," or the "{close}" that ends {where} is missing before this'
+    for part, words in _SYNTAX:
+        if part in problem:
+            return line, column, words
+    return line, column, f"not YAML: {problem or context or error}"
+
+
+class _Builder:
+    """Turns nodes into data; notes duplicate keys, foreign tags and what is nested or repeated beyond reason."""
+
+    def __init__(self, document: Document) -> None:
+        self._document = document
+        self._left = _VALUES
+        self._open: set[int] = set()
+
+    def build(self, root: Any) -> None:
+        self._document.data = self._value(root, (), root)
+
+    def _value(self, node: Any, keys: Keys, key_node: Any) -> Any:
+        self._left -= 1
+        if self._left == 0:
+            self._note(node, "too many values (aliases that repeat each other?)")
+        if self._left <= 0:
+            return None
+        kind = type(node).__name__
+        empty = kind == "ScalarNode" and node.style is None and not node.value
+        at, key = (key_node if empty else node).start_mark, key_node.start_mark
+        text = node.value if kind == "ScalarNode" else None
+        self._document.places[keys] = Place(at.line + 1, at.column + 1, key.line + 1, key.column + 1, text)
+        tag = str(node.tag)
+        if not tag.startswith(_CORE) and tag != "!":
+            self._note(node, f"tags are not used here ({tag}); a text that begins with ! stands in quotes")
+            return None
+        if kind == "ScalarNode":
+            return _scalar(node.value) if node.style is None else node.value
+        if len(keys) >= _DEPTH or id(node) in self._open:
+            self._note(node, "nested too deeply")
+            return None
+        self._open.add(id(node))
+        try:
+            if kind == "SequenceNode":
+                return [self._value(item, (*keys, index), item) for index, item in enumerate(node.value)]
+            return self._mapping(node, keys)
+        finally:
+            self._open.discard(id(node))
+
+    def _mapping(self, node: Any, keys: Keys) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        merged: list[Any] = []
+        for key, value in node.value:
+            if type(key).__name__ != "ScalarNode":
+                self._note(key, "a key is one word")
+            elif key.value == "<<" and key.style is None:
+                merged.append(value)
+            elif key.value in found:
+                first = self._document.places[(*keys, key.value)].key_line
+                self._note(key, f'duplicate key "{key.value}"; it stands on line {first} already')
+            else:
+                found[key.value] = self._value(value, (*keys, key.value), key)
+        for value in merged:
+            self._merge(value, keys, found)
+        return found
+
+    def _merge(self, node: Any, keys: Keys, found: dict[str, Any]) -> None:
+        """`<<: *defaults`, or a list of such: keys that stand here already win."""
+        if type(node).__name__ == "SequenceNode" and id(node) not in self._open:
+            for item in node.value:
+                if type(item).__name__ == "SequenceNode":
+                    self._note(item, '"<<" takes a mapping, or a list of mappings')
+                else:
+                    self._merge(item, keys, found)
+        elif type(node).__name__ != "MappingNode":
+            self._note(node, '"<<" takes a mapping, or a list of mappings')
+        elif id(node) in self._open:
+            self._note(node, "nested too deeply")
+        else:
+            self._open.add(id(node))
+            for key, value in self._mapping_items(node):
+                if key.value not in found:
+                    found[key.value] = self._value(value, (*keys, key.value), key)
+            for key, value in node.value:
+                if type(key).__name__ == "ScalarNode" and key.value == "<<" and key.style is None:
+                    self._merge(value, keys, found)
+            self._open.discard(id(node))
+
+    @staticmethod
+    def _mapping_items(node: Any) -> list[tuple[Any, Any]]:
+        scalar = [(key, value) for key, value in node.value if type(key).__name__ == "ScalarNode"]
+        return [(key, value) for key, value in scalar if not (key.value == "<<" and key.style is None)]
+
+    def _note(self, node: Any, message: str) -> None:
+        self._document.note(node.start_mark.line + 1, node.start_mark.column + 1, message)
+
+
+def _scalar(text: str) -> Any:
+    """YAML 1.2, core schema."""
+    if text in {"", "~", "null", "Null", "NULL"}:
+        return None
+    if text in {"true", "True", "TRUE"}:
+        return True
+    if text in {"false", "False", "FALSE"}:
+        return False
+    if _INT.match(text):
+        return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
+    if _FLOAT.match(text):
+        return float(text)
+    return text

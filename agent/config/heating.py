@@ -1,0 +1,234 @@
+"""Heating: zones with their setpoints and weeks, and hot water."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import BeforeValidator, Discriminator, Field, Tag
+
+from agent.config.base import Many, Model, Reference, Section
+from agent.config.signals import _range
+from agent.config.values import (
+    WINDOW,
+    Choice,
+    Duration,
+    Kelvin,
+    KelvinRate,
+    Percent,
+    ReheatTime,
+    TimeOfDay,
+    TimeSpan,
+    Written,
+    plain,
+)
+from agent.config.water import day_words
+
+__all__ = ["Heating", "HotWater", "WeekEntry", "Zone"]
+
+Mode = Annotated[Literal["comfort", "reduced", "frost"], Choice("comfort", "reduced", "frost")]
+Temperature = Annotated[float, Field(ge=-30, le=100)]
+
+
+class Tpi(Model):
+    """On for a part of each cycle: coef_int x (setpoint - room) + coef_ext x (setpoint - outdoors)."""
+
+    type: Literal["tpi"]
+    cycle: TimeSpan = 900
+    coef_int: Annotated[float, Field(ge=0)] = 0.6
+    coef_ext: Annotated[float, Field(ge=0)] = 0.01
+
+
+class Hysteresis(Model):
+    """On below the setpoint, off above it."""
+
+    type: Literal["hysteresis"]
+    band: Kelvin = 0.3
+    """To either side."""
+
+
+class Pid(Model):
+    """On for a part of each cycle, by proportion, integral and derivative."""
+
+    type: Literal["pid"]
+    kp: float
+    ki: float = 0
+    kd: float = 0
+    cycle: TimeSpan = 900
+
+
+def _type(value: Any) -> str | None:
+    found = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
+    return found if isinstance(found, str) else None
+
+
+Control = Annotated[
+    Annotated[Tpi, Tag("tpi")] | Annotated[Hysteresis, Tag("hysteresis")] | Annotated[Pid, Tag("pid")],
+    Discriminator(_type),
+]
+
+
+def _curve_point(value: Any) -> tuple[float, float]:
+    try:
+        return _range(value)
+    except ValueError:
+        raise ValueError(f"{plain(value)} is no point of a curve; write [outdoors, flow], such as [-10, 65]") from None
+
+
+CurvePoint = Annotated[
+    tuple[float, float],
+    Written(
+        _curve_point,
+        {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2},
+        "[outdoors, flow] in degC",
+    ),
+]
+
+
+class HeatCurve(Model):
+    """The flow temperature by the outdoor temperature."""
+
+    signal: Reference
+    """The flow temperature."""
+    points: Annotated[Many[CurvePoint], Field(min_length=1)]
+    """[outdoors, flow] in degC, the coldest first."""
+    max_flow: Temperature = 70
+    """degC; the burner is cut there."""
+    heat_off_above: Temperature | None = None
+    """degC outdoors above which nothing is heated."""
+
+
+class Plant(Model):
+    """What heats."""
+
+    burner: Reference
+    pump: Reference | None = None
+    pump_overrun: Duration = 600
+    """The pump goes on for this long after the burner."""
+    pump_forced_below: Temperature = 3
+    """degC outdoors."""
+
+
+class Setpoints(Model):
+    """degC."""
+
+    comfort: Temperature
+    reduced: Temperature = 16
+    frost: Temperature = 8
+
+
+class WeekEntry(NamedTuple):
+    """A part of a day (minutes since midnight) and its mode."""
+
+    start: int
+    end: int
+    mode: str
+
+
+def _entry(value: Any) -> WeekEntry:
+    words = value.split() if isinstance(value, str) else []
+    if len(words) != 2 or words[1] not in ("comfort", "reduced", "frost"):
+        raise ValueError(f'{plain(value)} is not a time and its setpoint; write "07:30-17:00 comfort"')
+    window = WINDOW.parse(words[0])
+    if window.end < window.start:
+        raise ValueError(f"{plain(value)} ends before it begins; a day ends at 24:00")
+    return WeekEntry(window.start, window.end, words[1])
+
+
+_ENTRY = Written(
+    _entry,
+    {"type": "string", "pattern": r"^[0-9]{2}:[0-9]{2}-[0-9]{2}:[0-9]{2} +(comfort|reduced|frost)$"},
+    'such as "07:30-17:00 comfort"',
+)
+
+
+def _day(value: Any) -> tuple[WeekEntry, ...]:
+    """A list of entries; a word alone holds all day."""
+    if value in ("comfort", "reduced", "frost"):
+        return (WeekEntry(0, 1440, value),)
+    if not isinstance(value, list):
+        raise ValueError(f'{plain(value)} is not a day; write ["07:30-17:00 comfort"], or comfort, reduced, frost')
+    return tuple(_entry(item) for item in value)
+
+
+Day = Annotated[
+    tuple[WeekEntry, ...],
+    Written(
+        _day,
+        {"anyOf": [{"enum": ["comfort", "reduced", "frost"]}, {"type": "array", "items": dict(_ENTRY.schema)}]},
+        'a list such as ["07:30-17:00 comfort"], or a setpoint for the whole day',
+    ),
+]
+Week = dict[Annotated[str, day_words("default")], Day]
+
+
+class Holidays(Model):
+    """The setpoint of holidays."""
+
+    school: Mode | None = None
+    public: Mode | None = None
+
+
+class OptimumStart(Model):
+    """Begins early enough to be warm in time, and learns how early that is."""
+
+    enabled: bool = True
+    initial: ReheatTime = 30
+    """What is assumed until it has learned."""
+    max: TimeSpan = 4 * 3600
+    """The earliest start."""
+
+
+class WindowOpen(Model):
+    """A sudden fall: somebody airs the room."""
+
+    drop: KelvinRate = 0.1
+    max: TimeSpan = 1800
+
+
+class SensorLoss(Model):
+    """What is done without the room's temperature."""
+
+    after: TimeSpan = 2700
+    """From the last good reading."""
+    duty: Percent = 30
+
+
+class Zone(Model):
+    """Rooms with one sensor and one plant."""
+
+    sensor: Reference
+    control: Control = Tpi.model_construct(type="tpi")
+    outdoor: Reference | None = None
+    heat_curve: HeatCurve | None = None
+    plant: Plant
+    setpoints: Setpoints
+    week: Annotated[Week, BeforeValidator(lambda value: {} if value is None else value)] = Field(default_factory=dict)
+    """Per days of the week; default holds for the rest."""
+    holidays: Holidays | None = None
+    optimum_start: OptimumStart | None = None
+    window_open: WindowOpen | None = None
+    on_sensor_loss: SensorLoss = SensorLoss.model_construct()
+
+
+class ThermalCycle(Model):
+    """The daily heating-up against legionella (arrêté of 30.11.2005)."""
+
+    at: TimeOfDay
+    temperature: Temperature
+    """degC."""
+    hold: TimeSpan
+
+
+class HotWater(Model):
+    """A store of hot water."""
+
+    sensor: Reference
+    actuator: Reference
+    setpoint: Temperature
+    """degC."""
+    thermal_cycle: ThermalCycle | None = None
+
+
+class Heating(Model):
+    zones: Section[Zone] = Field(default_factory=dict)
+    hot_water: Section[HotWater] = Field(default_factory=dict)

@@ -1,0 +1,136 @@
+"""Lighting: circuits that follow the sun, the clock and the mayor's decision."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from agent.config.base import Many, Model, Reference, Section
+from agent.config.values import (
+    DAYS,
+    Choice,
+    Date,
+    Duration,
+    Offset,
+    Percent,
+    Power,
+    TimeOfDay,
+)
+
+__all__ = ["Circuit", "Lighting"]
+
+NightDay = Annotated[str, Choice(*DAYS, "public_holiday", "eve_of_public_holiday")]
+SunEvent = Annotated[
+    Literal["civil_dusk", "civil_dawn", "sunset", "sunrise"] | None,
+    Choice("civil_dusk", "civil_dawn", "sunset", "sunrise"),
+]  # fmt: skip
+
+
+class LocalSwitch(Model):
+    """The MAN/0/AUTO switch of the cabinet, read back: it is reported and never fought."""
+
+    manual_on: Reference | None = None
+    manual_off: Reference | None = None
+
+
+class Lamp(Model):
+    """What hangs on the circuit."""
+
+    type: Annotated[Literal["led", "hid"], Choice("led", "hid")] = "led"
+    count: Annotated[int, Field(ge=1)] | None = None
+    """How many lamps: with it one that is lost is seen."""
+    restrike: Duration | None = None
+    """HID: how long a lamp must cool before it lights again."""
+
+
+class Switch(Model):
+    """An event of the sun with an offset, or a time of day."""
+
+    event: SunEvent = None
+    """civil_dusk, civil_dawn, sunset or sunrise."""
+    offset: Offset = 0
+    """Later, or with - earlier, than the event; up to 2 h."""
+    time: TimeOfDay | None = None
+    """Minutes since midnight in the models."""
+
+
+class Photocell(Model):
+    """Switches within a window around the event, by the light."""
+
+    signal: Reference
+    on_below: Annotated[float, Field(ge=0)] = 10
+    """lx."""
+    off_above: Annotated[float, Field(ge=0)] = 20
+    """lx."""
+    delay: Duration = 300
+    window: Duration = 1800
+
+
+class NightCut(Model):
+    """A part of the night without light. A time before noon belongs to the next day."""
+
+    days: Many[NightDay] = ()
+    """The days on which the night starts; without, every night."""
+    from_: TimeOfDay = Field(alias="from")
+    to: TimeOfDay
+
+
+class DimStep(Model):
+    """A part of the night at a level."""
+
+    days: Many[NightDay] = ()
+    from_: TimeOfDay = Field(alias="from")
+    to: TimeOfDay
+    level: Percent
+
+
+class Dimming(Model):
+    actuator: Reference
+    levels: Many[DimStep] = ()
+
+
+def _no_cut(value: Any) -> Any:
+    return [] if value == "none" else value
+
+
+class LightException(Model):
+    """Nights on which something else holds; both dates are included."""
+
+    name: str = ""
+    from_: Date = Field(alias="from")
+    to: Date
+    part_night_off: Annotated[Many[NightCut], BeforeValidator(_no_cut)] = ()
+    """none, or a list as for the circuit."""
+
+
+class Circuit(Model):
+    """One circuit behind one contactor."""
+
+    actuator: Reference
+    meter: Reference | None = None
+    """The energy meter of the circuit."""
+    meter_position: Annotated[Literal["upstream", "downstream"], Choice("upstream", "downstream")] = "upstream"
+    """Of the contactor."""
+    kind: Annotated[
+        Literal["road", "heritage", "park", "facade", "site", "car_park"],
+        Choice("road", "heritage", "park", "facade", "site", "car_park"),
+    ] = "road"  # fmt: skip
+    """What the law sees: heritage, park and facade have hours of their own (arrêté of 27.12.2018)."""
+    rated_power: Power | None = None
+    lamp: Lamp | None = None
+    switch_on: Switch
+    switch_off: Switch
+    photocell: Photocell | None = None
+    part_night_off: Many[NightCut] = ()
+    exceptions: Many[LightException] = ()
+    start_delay: Duration = 10
+    """After another circuit has switched."""
+    dimming: Dimming | None = None
+    legal_reference: str | None = None
+    """What allows hours that the law does not."""
+
+
+class Lighting(Model):
+    local_switch: LocalSwitch | None = None
+    circuits: Section[Circuit] = Field(default_factory=dict)

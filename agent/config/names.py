@@ -1,0 +1,110 @@
+"""What a site file names, and whether a reference leads to it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from agent.config.document import Document, Keys
+from agent.config.problems import Severity, meant
+from agent.config.profiles import Library
+from agent.config.site import Site
+
+__all__ = ["Checked", "Pin", "PointRef"]
+
+
+@dataclass(frozen=True, slots=True)
+class PointRef:
+    """A point of a device; `data` is its part of the profile."""
+
+    device: str
+    point: str
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """A pin of the GPIO chip, by BCM number."""
+
+    bus: str
+    number: int
+
+
+class Checked:
+    """A site under check: its document, its names, and what was left out because it is wrong in itself."""
+
+    def __init__(self, document: Document, site: Site, left_out: set[Keys], library: Library) -> None:
+        self.document, self.site, self.library = document, site, library
+        self._left_out = left_out
+
+    def names(self, section: str) -> set[str]:
+        """The names that stand in a section, also of what is wrong there."""
+        found = self.document.value((section,))
+        return set(found) if isinstance(found, dict) else set()
+
+    def line(self, *keys: str | int) -> int:
+        return self.document.place(keys).key_line
+
+    def written(self, *keys: str | int) -> bool:
+        """Whether the file says it (and not a default)."""
+        return keys in self.document.places
+
+    def wrong(self, *keys: str | int) -> bool:
+        """Whether it was already said that this is wrong."""
+        return any(keys[:end] in self._left_out for end in range(1, len(keys) + 1))
+
+    def error(self, keys: Keys, message: str, hint: str | None = None, at_key: bool = False) -> None:
+        self._report(keys, message, hint, "error", at_key)
+
+    def warn(self, keys: Keys, message: str, hint: str | None = None) -> None:
+        self._report(keys, message, hint, "warning", False)
+
+    def _report(self, keys: Keys, message: str, hint: str | None, severity: Severity, at_key: bool) -> None:
+        if not self.wrong(*keys):
+            self.document.report(keys, message, hint, severity=severity, at_key=at_key)
+
+    def known(self, keys: Keys, what: str, name: str, names: Iterable[str]) -> bool:
+        """Whether a name is among others; an error if not."""
+        names = set(names)
+        if name not in names:
+            self.error(keys, f'unknown {what} "{name}"', meant(name, names))
+        return name in names
+
+    def point(self, keys: Keys, text: str) -> PointRef | Pin | None:
+        """What `device.point` or `bus.pin` leads to; None, and an error, if nothing (or nothing that can be judged)."""
+        owner, dot, rest = text.partition(".")
+        if not dot or not rest:
+            self.error(keys, f'"{text}" is not a point; write device.point, or gpio.17 for a pin')
+            return None
+        bus = self.site.buses.get(owner)
+        if bus is not None and bus.type == "gpio":
+            return self._pin(keys, owner, rest)
+        if owner not in self.names("devices"):
+            pins = {name for name, found in self.site.buses.items() if found.type == "gpio"}
+            if not self.wrong("buses", owner):
+                self.error(keys, f'unknown device "{owner}"', meant(owner, self.names("devices") | pins))
+            return None
+        device = self.site.devices.get(owner)
+        if device is None or device.profile_data is None:
+            if device is not None and device.profile is None and not self.wrong("devices", owner, "profile"):
+                self.error(keys, f"{owner} has no profile, so it has no points", None)
+            return None
+        points = device.profile_data["points"]
+        if rest not in points:
+            self.error(keys, f'{owner} has no point "{rest}" (profile {device.profile})', meant(rest, points))
+            return None
+        return PointRef(owner, rest, points[rest])
+
+    def _pin(self, keys: Keys, bus: str, text: str) -> Pin | None:
+        if not re.fullmatch(r"[0-9]{1,2}", text) or int(text) > 27:
+            self.error(keys, f'"{text}" is not a pin; write its BCM number, {bus}.0 to {bus}.27')
+            return None
+        return Pin(bus, int(text))
+
+    def measurement(self, keys: Keys, text: str) -> PointRef | Pin | str | None:
+        """A signal's name, or a point. An error if neither is there."""
+        if "." in text:
+            return self.point(keys, text)
+        return text if self.known(keys, "signal", text, self.names("signals")) else None

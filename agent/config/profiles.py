@@ -1,0 +1,271 @@
+"""Profiles: register maps and payload maps as data.
+
+A profile is looked for as `profiles/NAME.yaml` beside the site file, then in the package `drivers`. What the rest of
+the program gets is a plain mapping with every default filled in (`normalised`).
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from agent.config.base import Many, Model, Section
+from agent.config.document import Document, read
+from agent.config.problems import Problem
+from agent.config.validation import validate
+from agent.config.values import Choice, Duration, TimeSpan
+
+__all__ = ["Library", "LoraMap", "ModbusMap", "Profile", "ProfilePoint"]
+
+RegisterType = Literal[
+    "bool", "u16", "i16", "u32", "i32", "u64", "i64", "f32", "f64", "bcd16", "bcd32", "string"
+]  # fmt: skip
+_TYPES = ("bool", "u16", "i16", "u32", "i32", "u64", "i64", "f32", "f64", "bcd16", "bcd32", "string")
+_ORDERS = {  # the spelling of 4 bytes says it for every size
+    4: ("abcd", "cdab", "badc", "dcba"),
+    8: ("abcdefgh", "ghefcdab", "badcfehg", "hgfedcba"),
+}
+_BITS = {"u16": 16, "i16": 16, "bcd16": 16, "bool": 16, "u32": 32, "i32": 32, "bcd32": 32, "u64": 64, "i64": 64}
+_COUNTED = {"kWh", "Wh", "MWh", "kvarh", "varh", "kVAh", "m3", "L"}
+_FIELD_TYPES = (
+    "u8", "i8", "u16be", "u16le", "i16be", "i16le", "u24be", "u24le", "u32be", "u32le", "i32be", "i32le", "f32be",
+    "f32le", "bool", "hex",
+)  # fmt: skip
+Kind = Annotated[
+    Literal["telemetry", "state", "counter", "diagnostic"] | None,
+    Choice("telemetry", "state", "counter", "diagnostic"),
+]  # fmt: skip
+
+
+class ModbusMap(Model):
+    """How a Modbus device likes to be read."""
+
+    max_gap: Annotated[int, Field(ge=0, le=124)] = 8
+    """Registers between two points that are read along rather than asked apart."""
+    max_read: Annotated[int, Field(ge=1, le=125)] = 125
+    """The most registers in one request."""
+    guard: Duration = 0
+    """Silence that the device needs between two requests, beyond the 3.5 characters of the line."""
+
+
+class PayloadField(Model):
+    """One field of a binary payload, in the order of its bytes."""
+
+    field: str
+    type: Annotated[str, Choice(*_FIELD_TYPES)]
+    scale: float = 1
+    offset: float = 0
+    unit: str = ""
+    bit: Annotated[int, Field(ge=0, le=31)] | None = None
+
+
+class Record(Model):
+    """One type-length record: a channel, a type, and what follows them."""
+
+    channel: Annotated[int, Field(ge=0, le=255)]
+    type: Annotated[int, Field(ge=0, le=255)]
+    field: str
+    as_: Annotated[str, Choice(*_FIELD_TYPES)] = Field(alias="as")
+    scale: float = 1
+    offset: float = 0
+    unit: str = ""
+
+
+class LoraMap(Model):
+    """How a node's payload is read: by struct, tlv or codec."""
+
+    fport: Annotated[int, Field(ge=1, le=223)] | None = None
+    """Only payloads of this port; default: all."""
+    interval: TimeSpan | None = None
+    """How often the node speaks as it is delivered."""
+    struct: Many[PayloadField] | None = None
+    tlv: Many[Record] | None = None
+    codec: str | None = None
+    """A JavaScript codec as vendors publish them, beside the profile."""
+
+
+class ProfilePoint(Model):
+    """One point: a register (or coil) of a Modbus device, or a field of a payload."""
+
+    register_: Annotated[
+        Literal["coil", "discrete", "input", "holding"] | None, Choice("coil", "discrete", "input", "holding")
+    ] = Field(default=None, alias="register")  # fmt: skip
+    """coil, discrete, input or holding."""
+    address: Annotated[int, Field(ge=0, le=65535)] | None = None
+    """Of the PDU: the first one is 0."""
+    type: Annotated[RegisterType | None, Choice(*_TYPES)] = None
+    """Default u16; a coil or a discrete input is a bool."""
+    order: Annotated[str | None, Choice(*_ORDERS[4], *_ORDERS[8])] = None
+    """Of the bytes on the wire. Default abcd: the high byte first."""
+    field: str | None = None
+    """LoRa: the field of the payload."""
+    scale: float = 1
+    """value = raw x scale + offset."""
+    offset: float = 0
+    unit: str = ""
+    kind: Kind = None
+    """Default: state for a coil or a discrete input, counter for an energy or a volume, else telemetry."""
+    unavailable: int | None = None
+    """The raw value that means: not available."""
+    poll: TimeSpan | None = None
+    """A period of its own; default: the device's."""
+    writable: bool = False
+    low: float | None = None
+    """The least that may be written."""
+    high: float | None = None
+    """The most that may be written."""
+    length: Annotated[int, Field(ge=1, le=125)] | None = None
+    """Registers of a string."""
+    bit: Annotated[int, Field(ge=0, le=63)] | None = None
+    """One bit of the register; 0 is the lowest."""
+
+
+class Profile(Model):
+    """A profile file."""
+
+    name: str | None = None
+    """As the file, without .yaml."""
+    description: str = ""
+    modbus: ModbusMap | None = None
+    lora: LoraMap | None = None
+    points: Section[ProfilePoint]
+
+    def normalised(self, name: str) -> dict[str, Any]:
+        """A plain mapping, every default filled in."""
+        if self.lora is not None:
+            lora = self.lora.model_dump(exclude_none=True, by_alias=True)
+            points = {point: _lora_point(point, model) for point, model in self.points.items()}
+            return {"name": name, "lora": lora, "points": points}
+        modbus = (self.modbus or ModbusMap()).model_dump()
+        return {"name": name, "modbus": modbus, "points": {k: _modbus_point(v) for k, v in self.points.items()}}
+
+
+def _kind(point: ProfilePoint, binary: bool) -> str:
+    if point.kind is not None:
+        return point.kind
+    return "state" if binary else "counter" if point.unit in _COUNTED else "telemetry"
+
+
+def _lora_point(name: str, point: ProfilePoint) -> dict[str, Any]:
+    return {"field": point.field or name, "scale": point.scale, "offset": point.offset, "unit": point.unit,
+            "writable": point.writable, "low": point.low, "high": point.high, "kind": _kind(point, False)}  # fmt: skip
+
+
+def _modbus_point(point: ProfilePoint) -> dict[str, Any]:
+    single = point.register_ in ("coil", "discrete")
+    kind = "bool" if single else point.type or "u16"
+    return {
+        "register": point.register_, "address": point.address, "type": kind,
+        "order": point.order or "abcd", "scale": point.scale, "offset": point.offset, "unit": point.unit,
+        "unavailable": point.unavailable, "poll": point.poll, "writable": point.writable, "low": point.low,
+        "high": point.high, "length": point.length, "bit": point.bit,
+        "kind": _kind(point, single or kind == "bool" or point.bit is not None),
+    }  # fmt: skip
+
+
+class Library:
+    """The profiles that a site may name; each is read once. `problems` are those of the files that were read."""
+
+    def __init__(self, folder: Path) -> None:
+        self._own = folder / "profiles"
+        self._package = importlib.resources.files("drivers") / "profiles"
+        self._read: dict[str, dict[str, Any] | None] = {}
+        self.problems: list[Problem] = []
+
+    def names(self) -> set[str]:
+        """All that can be named."""
+        names = {entry.name[:-5] for entry in self._package.iterdir() if entry.name.endswith(".yaml")}
+        if self._own.is_dir():
+            names |= {path.stem for path in self._own.glob("*.yaml")}
+        return names
+
+    def get(self, name: str) -> dict[str, Any] | None:
+        """A profile, normalised; None if its file is wrong. KeyError if there is none of that name."""
+        if name not in self._read:
+            self._read[name] = self._load(name)
+        return self._read[name]
+
+    def _load(self, name: str) -> dict[str, Any] | None:
+        if not re.fullmatch(r"[\w.-]+", name) or name.startswith("."):
+            raise KeyError(name)
+        own = self._own / f"{name}.yaml"
+        if own.is_file():
+            return self._parse(name, own)
+        packaged = self._package / f"{name}.yaml"
+        if not packaged.is_file():
+            raise KeyError(name)
+        with importlib.resources.as_file(packaged) as path:
+            return self._parse(name, path)
+
+    def _parse(self, name: str, path: Path) -> dict[str, Any] | None:
+        document = read(path)
+        profile = None
+        if not document.problems:
+            profile, _ = validate(document, Profile, path.parent)
+        if profile is not None:
+            _check(document, profile, name)
+        self.problems += document.problems
+        broken = profile is None or any(problem.severity == "error" for problem in document.problems)
+        return None if broken or profile is None else profile.normalised(name)
+
+
+def _check(document: Document, profile: Profile, name: str) -> None:
+    """What holds between the keys of a profile."""
+    if profile.name is not None and profile.name != name:
+        document.report(("name",), f'the file is called {name}.yaml; write name: {name}')
+    if profile.lora is not None and profile.modbus is not None:
+        document.report(("lora",), "a profile is for modbus or for lora, not for both", at_key=True)
+    if profile.lora is not None:
+        _check_lora(document, profile, profile.lora)
+        return
+    for point, model in profile.points.items():
+        _check_register(document, ("points", point), model)
+
+
+def _check_lora(document: Document, profile: Profile, lora: LoraMap) -> None:
+    ways = [key for key in ("struct", "tlv", "codec") if getattr(lora, key) is not None]
+    if len(ways) != 1:
+        document.report(("lora",), "write one of struct, tlv and codec: how the payload is read", at_key=True)
+    fields = {item.field for item in lora.struct or ()} | {item.field for item in lora.tlv or ()}
+    for name, point in profile.points.items():
+        keys = ("points", name)
+        for key in ("register", "address", "type", "order", "length", "bit", "unavailable", "poll"):
+            if document.value((*keys, key)) is not None:
+                document.report((*keys, key), f'"{key}" is for Modbus, and this profile is for LoRa', at_key=True)
+        wanted = point.field or name
+        if "codec" not in ways and ways and wanted not in fields:
+            document.report((*keys, "field"), f'unknown field "{wanted}"; there are {", ".join(sorted(fields))}')
+
+
+def _check_register(document: Document, keys: tuple[str | int, ...], point: ProfilePoint) -> None:
+    for key, given in (("register", point.register_), ("address", point.address)):
+        if given is None:
+            document.report(keys, f'"{key}" is missing in {keys[-1]}')
+    if point.field is not None:
+        document.report((*keys, "field"), '"field" is for LoRa; a Modbus point has register and address', at_key=True)
+    kind = point.type or "u16"
+    single = point.register_ in ("coil", "discrete")
+    if single and point.type not in (None, "bool"):
+        document.report((*keys, "type"), f"a {point.register_} is a bool")
+    if point.writable and point.register_ in ("discrete", "input"):
+        document.report((*keys, "writable"), f"a {point.register_} register cannot be written; coil and holding can")
+    if kind == "string" and point.length is None:
+        document.report(keys, '"length" (in registers) is missing for a string')
+    if point.length is not None and kind != "string":
+        document.report((*keys, "length"), f"the length of a {kind} is fixed; leave it out", at_key=True)
+    if point.bit is not None and point.bit >= _BITS.get(kind, 0):
+        document.report((*keys, "bit"), f"a {kind} has no bit {point.bit}")
+    if point.order in _ORDERS[8] and kind not in ("u64", "i64", "f64"):
+        document.report((*keys, "order"), f"the order of a {kind} is one of {', '.join(_ORDERS[4])}")
+    if point.unavailable is not None and not single:
+        bits = _BITS.get(kind)
+        if bits is not None and not -(1 << (bits - 1)) <= point.unavailable < 1 << bits:
+            document.report((*keys, "unavailable"), f"{point.unavailable} does not fit into {bits} bits of a {kind}")
+    if point.low is not None and point.high is not None and point.low > point.high:
+        document.report((*keys, "low"), f"low {point.low:g} is above high {point.high:g}")
+    if point.scale == 0:
+        document.report((*keys, "scale"), "0 would make every value 0")

@@ -1,0 +1,181 @@
+"""The site file as a whole, and its sections about the site itself, its clock, its uplink and privacy."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator, Field, PrivateAttr
+
+from agent.config.actuators import Actuator
+from agent.config.base import Many, Model, Name, Reference, Section, Timezone
+from agent.config.buses import Bus, Url
+from agent.config.devices import Device
+from agent.config.heating import Heating
+from agent.config.lighting import Lighting
+from agent.config.secret import Secret, Username
+from agent.config.signals import Signal
+from agent.config.values import Choice, Duration, FileName, LongDuration, Size, TimeSpan, Written, plain
+from agent.config.water import Water
+
+__all__ = ["Buffer", "ClockSettings", "Privacy", "Site", "SiteInfo", "Uplink"]
+
+
+def _topic(value: object) -> str:
+    if not isinstance(value, str) or not value or set(value) & set("+#$\0") or value[0] == "/" or value[-1] == "/":
+        raise ValueError(f"{plain(value)} is not the beginning of a topic; write one such as bocage/v1")
+    return value
+
+
+Topic = Annotated[str, Written(_topic, {"type": "string", "pattern": "^[^+#$/][^+#$]*$"}, "the beginning of a topic")]
+
+
+def _holidays(value: object) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Z]{2}(-[A-Z0-9]{1,3})?", value):
+        raise ValueError(f"{plain(value)} is not a country; write FR, or FR-57 with its subdivision")
+    return value
+
+
+Holidays = Annotated[str, Written(_holidays, {"type": "string"}, "a country and its subdivision, FR or FR-57")]
+
+
+def _protocol(value: object) -> int | str:
+    if value in (5, "3.1.1") and not isinstance(value, bool):
+        return 5 if value == 5 else "3.1.1"
+    raise ValueError(f"{plain(value)} is no version of MQTT that is spoken here; write 5 or 3.1.1")
+
+
+class SiteInfo(Model):
+    """Which site this is and where it lies."""
+
+    id: Name
+    """What the site is called in topics. It stays the same for good."""
+    name: str = ""
+    """What people call it."""
+    latitude: Annotated[float, Field(ge=-90, le=90)] | None = None
+    """Degrees, north is positive; needed where the sun decides."""
+    longitude: Annotated[float, Field(ge=-180, le=180)] | None = None
+    """Degrees, east is positive; needed where the sun decides."""
+    timezone: Timezone = "Europe/Paris"
+    """By which all times in this file are meant."""
+    public_holidays: Holidays | None = None
+    """Country of the public holidays, with a subdivision where it has its own: FR, FR-57, FR-6AE."""
+    school_zone: Annotated[Literal["A", "B", "C"] | None, Choice("A", "B", "C")] = None
+    """Zone of the French school holidays."""
+
+
+class ClockSettings(Model):
+    """When the wall clock is believed."""
+
+    trust: Annotated[Literal["auto", "always", "never"], Choice("auto", "always", "never")] = "auto"
+    """auto asks systemd-timesyncd or the kernel."""
+
+
+class Buffer(Model):
+    """How much is kept while the uplink is away."""
+
+    days: Annotated[float, Field(gt=0, le=3650)] = 30
+    """Readings older than this are dropped, in days."""
+    max: Size = 200_000_000
+    """The most that the outbox takes on the disk."""
+
+
+class Uplink(Model):
+    """The MQTT broker that everything goes to and commands come from."""
+
+    url: Url
+    """mqtts:// with TLS, mqtt:// without."""
+    prefix: Topic = "bocage/v1"
+    """What all topics begin with."""
+    protocol: Annotated[
+        Literal[5, "3.1.1"], Written(_protocol, {"enum": [5, "3.1.1"]}, "5 or 3.1.1")
+    ] = 5  # fmt: skip
+    """The version of MQTT."""
+    client_id: Name | None = None
+    """Default: bocage- and the site's id."""
+    username: Username | None = None
+    """As text, or kept like a secret."""
+    password: Secret | None = None
+    """Never in the file itself."""
+    ca: FileName | None = None
+    """Certificates of the authorities to believe; default: the system's."""
+    cert: FileName | None = None
+    """The gateway's own certificate."""
+    key: FileName | None = None
+    """The private key of cert."""
+    keepalive: Annotated[TimeSpan, Field(le=18 * 3600)] = 30
+    """A link that is silent for longer is dead."""
+    min_interval: Duration = 0
+    """The least time between two messages, for links that are paid by the message."""
+    state_interval: Duration = 60
+    """The least time between two publications of the last values."""
+    session_expiry: Duration = 3600
+    """How long the broker keeps commands for us while we are away (MQTT 5)."""
+    buffer: Buffer = Buffer.model_construct()
+    durability_window: Annotated[TimeSpan, Field(le=600)] = 5
+    """How long a reading may wait before it is on flash: what a power cut loses at most."""
+
+    @property
+    def tls(self) -> bool:
+        return urlsplit(self.url).scheme == "mqtts"
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def port(self) -> int:
+        return urlsplit(self.url).port or (8883 if self.tls else 1883)
+
+
+class Privacy(Model):
+    """Personal data (RGPD)."""
+
+    personal: Many[Reference] = ()
+    """Devices and signals that tell about people."""
+    publish_step: LongDuration = 86400
+    """The finest step at which personal data leaves the gateway."""
+    log_retention: LongDuration = 180 * 86400
+    """How long the audit is kept."""
+
+
+def _given(value: object) -> object:
+    return {} if value is None else value
+
+
+class Site(Model):
+    """One site, checked."""
+
+    version: Literal[1] = 1
+    """The version of this format."""
+    site: SiteInfo
+    clock: Annotated[ClockSettings, BeforeValidator(_given)] = ClockSettings.model_construct()
+    uplink: Uplink | None = None
+    buses: Section[Bus] = Field(default_factory=dict)
+    devices: Section[Device] = Field(default_factory=dict)
+    signals: Section[Signal] = Field(default_factory=dict)
+    actuators: Section[Actuator] = Field(default_factory=dict)
+    lighting: Annotated[Lighting, BeforeValidator(_given)] = Lighting.model_construct()
+    water: Annotated[Water, BeforeValidator(_given)] = Water.model_construct()
+    heating: Annotated[Heating, BeforeValidator(_given)] = Heating.model_construct()
+    privacy: Annotated[Privacy, BeforeValidator(_given)] = Privacy.model_construct()
+
+    _path: Path = PrivateAttr(default=Path())
+    _hash: str = PrivateAttr(default="")
+
+    @property
+    def path(self) -> Path:
+        """The file that this was read from."""
+        return self._path
+
+    @property
+    def config_hash(self) -> str:
+        """`sha256:…` of the file's bytes."""
+        return self._hash
+
+    def read_from(self, path: Path, digest: str) -> Self:
+        """Note where it comes from."""
+        self._path, self._hash = path, digest
+        return self

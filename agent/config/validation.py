@@ -1,0 +1,152 @@
+"""From a document to a model, with all that is wrong said in a technician's words.
+
+What is wrong is left out and the rest is validated again, so that checks across sections still see everything else:
+one run names all problems of a file.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from agent.config.document import Document, Keys
+from agent.config.problems import listed, meant
+from agent.config.values import number, plain
+
+__all__ = ["validate"]
+
+M = TypeVar("M", bound=BaseModel)
+_ROUNDS = 50
+
+
+def validate(document: Document, model: type[M], folder: Path) -> tuple[M | None, set[Keys]]:
+    """The model of a document and what had to be left out for it; None if too little was left. Never raises."""
+    left_out: set[Keys] = set()
+    if not isinstance(document.data, dict):
+        document.report((), f"expected keys with their values, found {plain(document.data)}")
+        return None, left_out
+    data = copy.deepcopy(document.data)
+    for turn in range(_ROUNDS):
+        models: dict[int, type[BaseModel]] = {}
+        try:
+            return model.model_validate(data, context={"models": models, "folder": folder}), left_out
+        except ValidationError as error:
+            found = [_Finding(data, models, item) for item in error.errors(include_url=False)]
+        if turn == 0:
+            for finding in found:
+                finding.report(document)
+        for finding in found:
+            left_out.add(_leave_out(data, finding.keys))
+    return None, left_out
+
+
+def _leave_out(data: Any, keys: Keys) -> Keys:
+    """Take the value out, or the mapping's entry around it when it stands in a list; the site itself is replaced."""
+    while keys and not isinstance(keys[-1], str):
+        keys = keys[:-1]
+    if not keys:
+        data["site"] = {"id": "unknown"}
+        return ("site",)
+    parent = data
+    for key in keys[:-1]:
+        parent = parent[key] if _has(parent, key) else {}
+    if isinstance(parent, dict):
+        parent.pop(keys[-1], None)
+    return keys
+
+
+def _has(data: Any, key: str | int) -> bool:
+    if isinstance(data, dict):
+        return key in data
+    return isinstance(data, list) and isinstance(key, int) and key < len(data)
+
+
+class _Finding:
+    """One error of pydantic: where in the file, and what of. `keys` is what is left out for it."""
+
+    def __init__(self, data: Any, models: Mapping[int, type[BaseModel]], error: Mapping[str, Any]) -> None:
+        self.type: str = error["type"]
+        self.input, self.context = error.get("input"), error.get("ctx", {})
+        way = list(error["loc"])
+        self.at_key = bool(way) and way[-1] == "[key]"
+        self.missing = str(way.pop()) if self.type == "missing" else ""
+        keys: list[str | int] = []
+        parent, here = None, data
+        for key in way:  # names of union members stand in the way; they are no keys of the file
+            if _has(here, key):
+                keys.append(key)
+                parent, here = here, here[key]
+        self.keys: Keys = tuple(keys)
+        self.model = models.get(id(parent))
+
+    def report(self, document: Document) -> None:
+        words, hint = self._words(document)
+        keys = self.keys
+        if self.type == "union_tag_invalid":
+            keys = (*keys, "type")
+        document.report(keys, words, hint, at_key=self.at_key or self.type == "extra_forbidden")
+
+    def _words(self, document: Document) -> tuple[str, str | None]:
+        key = self.keys[-1] if self.keys else ""
+        if self.type == "missing":
+            where = f" in {key}" if isinstance(key, str) and key else ""
+            return f'"{self.missing}" is missing{where}', None
+        if self.type == "extra_forbidden":
+            return self._unknown_key(str(key))
+        if self.type == "written":
+            text = str(self.context["text"])
+            if self.input is None and "; write" in text and not self.at_key:
+                text = f'nothing stands after "{key}:"' + text[text.index("; write") :]
+            found = text.find("; did you mean")
+            return (text[:found], text[found + 2 :]) if found >= 0 else (text, None)
+        if self.type == "union_tag_invalid":
+            known = [word.strip(" '") for word in str(self.context["expected_tags"]).split(",")]
+            known = [word for word in known if word != "plugin"]
+            near = meant(str(self.context["tag"]), known)
+            return f'unknown type "{self.context["tag"]}"', near or f"known are {listed(known, 'and')}"
+        if self.type == "union_tag_not_found":
+            return ('"type" is missing' if isinstance(self.input, dict) else self._expected("keys and values")), None
+        if self.input is None:
+            return f'nothing stands after "{key}:"', None
+        return self._typed(document), None
+
+    def _unknown_key(self, key: str) -> tuple[str, str | None]:
+        if self.model is None:
+            return f'unknown key "{key}"', None
+        known = [field.alias or name for name, field in self.model.model_fields.items()]
+        return f'unknown key "{key}"', meant(key, known) or f"known here are {listed(known, 'and')}"
+
+    def _expected(self, what: str) -> str:
+        return f"expected {what}, found {plain(self.input)}"
+
+    def _typed(self, document: Document) -> str:
+        if self.type == "string_type":
+            text = document.place(self.keys).text
+            scalar = isinstance(self.input, bool | int | float) and text
+            return f'{text} is not text here; write it in quotes: "{text}"' if scalar else self._expected("text")
+        if self.type in _TYPES:
+            return self._expected(_TYPES[self.type])
+        if self.type in _BOUNDS:
+            words, name = _BOUNDS[self.type]
+            return f"{plain(self.input)} is {words} {number(self.context[name])}"
+        if self.type == "literal_error":
+            return self._expected(str(self.context["expected"]).replace("'", ""))
+        if self.type in ("too_short", "string_too_short"):
+            return "empty; write one at least"
+        return f"{plain(self.input)} is not understood here"
+
+
+_TYPES = {
+    "int_type": "a whole number", "int_from_float": "a whole number", "float_type": "a number",
+    "int_parsing_size": "a smaller number", "finite_number": "a number", "bool_type": "true or false",
+    "model_type": "keys with their values", "dict_type": "keys with their values", "tuple_type": "a list",
+    "model_attributes_type": "keys with their values",
+}  # fmt: skip
+_BOUNDS = {
+    "greater_than_equal": ("too little; write at least", "ge"), "greater_than": ("too little; write more than", "gt"),
+    "less_than_equal": ("too much; write at most", "le"), "less_than": ("too much; write less than", "lt"),
+}  # fmt: skip

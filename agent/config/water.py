@@ -1,0 +1,133 @@
+"""Water: fountains and other points with their leaks and frost, and tanks with their pumps."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from agent.config.base import Many, Model, Reference, Section
+from agent.config.values import (
+    DAYS,
+    Choice,
+    Duration,
+    Flow,
+    FlowFor,
+    Percent,
+    TimeSpan,
+    Volume,
+    WindowText,
+    Written,
+    plain,
+)
+
+__all__ = ["Tank", "Water", "WaterPoint", "day_words"]
+
+
+def day_words(*others: str) -> Written:
+    """Keys such as "mon,tue": days of the week, or one of the other words."""
+
+    def parse(value: Any) -> str:
+        words = [word.strip() for word in value.split(",")] if isinstance(value, str) else [""]
+        if not (len(words) == 1 and words[0] in others) and not set(words) <= set(DAYS):
+            raise ValueError(f'{plain(value)} is no day; write {", ".join(others)}, or days such as "mon,tue"')
+        return ",".join(words)
+
+    day = "|".join(map(re.escape, DAYS))
+    pattern = rf"^({'|'.join(others)}|({day})( *, *({day}))*)$"
+    return Written(parse, {"type": "string", "pattern": pattern}, f'{", ".join(others)}, or days such as "mon,tue"')
+
+
+class Frost(Model):
+    """Closes and drains in the cold."""
+
+    signal: Reference
+    close_below: float = 2
+    """degC."""
+    reopen_above: float = 4
+    """degC, for the time of hold."""
+    hold: Duration = 6 * 3600
+
+
+class NightFlow(Model):
+    """The least flow of the night, when nobody draws."""
+
+    window: WindowText
+    max_flow: Flow
+
+
+def _none(value: Any) -> Any:
+    return None if value == "none" else value
+
+
+class Leak(Model):
+    """What counts as a leak."""
+
+    night: NightFlow | None = None
+    continuous: Annotated[
+        TimeSpan | None, BeforeValidator(_none, json_schema_input_type=TimeSpan | Literal["none"])
+    ] = 6 * 3600  # fmt: skip
+    """Flow without a pause for this long; none for a running fountain."""
+    burst: FlowFor | None = None
+    flow_when_closed: Flow | None = None
+
+
+class Flush(Model):
+    """A run after days without a draw."""
+
+    idle: TimeSpan = 72 * 3600
+    run: TimeSpan = 180
+
+
+class Quota(Model):
+    daily: Volume
+    action: Annotated[Literal["alarm", "close"], Choice("alarm", "close")] = "alarm"
+
+
+class WaterPoint(Model):
+    """A fountain, a toilet, a hydrant: a meter, and perhaps a valve."""
+
+    meter: Reference
+    valve: Reference | None = None
+    drain: Reference | None = None
+    """Opens when the valve has closed for frost."""
+    opening_hours: Annotated[
+        dict[Annotated[str, day_words("all", "public_holiday")], Many[WindowText]],
+        BeforeValidator(lambda value: {} if value is None else value),
+    ] = Field(default_factory=dict)  # fmt: skip
+    frost: Frost | None = None
+    leak: Leak | None = None
+    on_burst: Annotated[Literal["close_and_latch", "alarm"], Choice("close_and_latch", "alarm")] = "close_and_latch"
+    flush: Flush | None = None
+    tamper: Reference | None = None
+    """A door or tamper contact: an event, never an actuation."""
+    quota: Quota | None = None
+
+
+class DryRun(Model):
+    """Stops a pump that moves nothing."""
+
+    flow: Reference
+    grace: Duration = 15
+    """After the start."""
+    no_flow: TimeSpan = 30
+    latch_after: Annotated[int, Field(ge=1)] = 3
+    """Times in an hour; then somebody must come."""
+
+
+class Tank(Model):
+    """A tank that a pump fills."""
+
+    level: Reference
+    pump: Reference
+    start: Percent = 40
+    stop: Percent = 85
+    low: Percent = 10
+    high: Percent = 95
+    dry_run: DryRun | None = None
+
+
+class Water(Model):
+    points: Section[WaterPoint] = Field(default_factory=dict)
+    tanks: Section[Tank] = Field(default_factory=dict)

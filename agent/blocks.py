@@ -1,0 +1,254 @@
+"""Readings as they wait, travel and rest: columns, not rows, because work per value is what costs.
+
+A `Lot` is what one `put` brought, as tuples. `encode` turns lots into the telemetry batch of the native dialect
+(docs/schemas/telemetry.json), `pack` into blocks for the flash: the same batch, compressed once and sent as it is.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from typing import Any, NamedTuple
+
+from agent.model import Quality, Readings, Value
+
+__all__ = ["LIMIT", "LIVE", "Block", "Lot", "Row", "decode", "dumps", "encode", "lots_of", "pack", "split", "take"]
+
+LIMIT = 16_000
+"""Bytes of a message as it stands, compressed or not."""
+LIVE = 500
+"""Readings in a message that was never on flash."""
+HISTORY = 5_000
+"""Readings in a block."""
+
+_GOOD = Quality.GOOD
+_ENCODER = json.JSONEncoder(separators=(",", ":"), check_circular=False, allow_nan=False)
+
+
+class Lot(NamedTuple):
+    """Readings of one put, one class and one moment. Their numbers run from `seq` on, under the name of `store`.
+
+    `wall_ms` is None while the clock is not trusted. `qualities` is None where all are good. `since` is when they
+    began to wait (clock.monotonic, seconds).
+    """
+
+    store: str
+    seq: int
+    cls: int
+    boot: str
+    boottime_ns: int
+    wall_ms: int | None
+    points: tuple[str, ...]
+    values: tuple[Value, ...]
+    qualities: tuple[str, ...] | None
+    since: float
+
+    @property
+    def n(self) -> int:
+        return len(self.points)
+
+    @property
+    def last(self) -> int:
+        return self.seq + len(self.points) - 1
+
+
+class Block(NamedTuple):
+    """One message for the flash: readings of one store, class, boot and clock state. `body` is RFC 1950."""
+
+    store: str
+    first: int
+    last: int
+    n: int
+    cls: int
+    boot: str
+    boottime_ns: int
+    synced: bool
+    from_ms: int | None
+    to_ms: int | None
+    body: bytes
+
+
+class Row(NamedTuple):
+    """One reading out of a batch, for people and for checks. `ms` is Unix time, None while that was unknown."""
+
+    store: str
+    seq: int
+    point: str
+    value: Value
+    quality: str
+    ms: int | None
+    boottime_ms: int | None
+
+
+def dumps(value: object) -> bytes:
+    """Compact JSON, ASCII. ValueError for a number that JSON has no word for (NaN, infinity)."""
+    return _ENCODER.encode(value).encode()
+
+
+def lots_of(readings: Readings, cls: int, store: str, seq: int, since: float) -> list[Lot]:
+    """What one put brought, as lots: one, unless the readings were on the wire at different moments."""
+    points, values, moments, qualities = zip(*readings, strict=True)
+    if moments.count(moments[0]) == len(moments):
+        boot, boottime_ns, wall_ms = moments[0]
+        good = qualities.count(_GOOD) == len(qualities)
+        names = None if good else tuple([str(quality) for quality in qualities])
+        return [Lot(store, seq, cls, boot, boottime_ns, wall_ms, points, values, names, since)]
+    lots: list[Lot] = []
+    for _, run in groupby(readings, key=lambda reading: reading.at):
+        same = list(run)
+        lots += lots_of(same, cls, store, seq, since)
+        seq += len(same)
+    return lots
+
+
+def split(lot: Lot, n: int) -> tuple[Lot, Lot]:
+    """The first `n` readings of a lot, and the others. Each keeps its number."""
+    head, tail = (None, None) if lot.qualities is None else (lot.qualities[:n], lot.qualities[n:])
+    return (
+        lot._replace(points=lot.points[:n], values=lot.values[:n], qualities=head),
+        lot._replace(seq=lot.seq + n, points=lot.points[n:], values=lot.values[n:], qualities=tail),
+    )
+
+
+def take(lots: Iterable[Lot], limit: int) -> list[Lot]:
+    """The lots at the head that fit one batch of `limit` readings: one store, one boot, one clock state.
+
+    The last one may be longer than fits: the caller splits it.
+    """
+    chosen: list[Lot] = []
+    count = 0
+    for lot in lots:
+        if count >= limit or (chosen and _kin(lot) != _kin(chosen[0])):
+            break
+        chosen.append(lot)
+        count += len(lot.points)
+    return chosen
+
+
+def encode(lots: Sequence[Lot], history: bool = False) -> bytes:
+    """The telemetry batch of lots of one store, boot and clock state."""
+    try:
+        return dumps(_columns(lots, history))
+    except ValueError:  # NaN or infinity: JSON has no word for it
+        return dumps(_columns([_finite(lot) for lot in lots], history))
+
+
+def _columns(lots: Sequence[Lot], history: bool) -> dict[str, Any]:
+    head = lots[0]
+    synced = head.wall_ms is not None
+    base, first = _ms(head), head.seq
+    columns: dict[str, list[list[Any]]] = {}
+    before: dict[str, tuple[int, int]] = {}
+    for lot in lots:
+        at, seq = _ms(lot), lot.seq
+        for index, (point, value) in enumerate(zip(lot.points, lot.values, strict=True)):
+            column = columns.get(point)
+            if column is None:
+                entry = [at - base, value, seq - first]
+                columns[point] = [entry]
+            else:
+                past, number = before[point]
+                entry = [at - past, value, seq - number]
+                column.append(entry)
+            before[point] = (at, seq)
+            if lot.qualities is not None and lot.qualities[index] != "good":
+                entry.append(lot.qualities[index])
+            seq += 1
+    batch: dict[str, Any] = {"k": [head.store, first, lots[-1].last], "t": base if synced else None}
+    if not synced:
+        batch |= {"boot": head.boot, "boottime_ms": base}
+    batch |= {"clock": "synced" if synced else "unsynced", "p": columns}
+    if history:
+        batch["h"] = 1
+    return batch
+
+
+def decode(body: bytes) -> list[Row]:
+    """The readings of a batch, plain or compressed, in the order of their numbers. ValueError if it is none."""
+    if body[:1] != b"{":
+        try:
+            body = zlib.decompress(body)
+        except zlib.error as error:
+            raise ValueError(f"neither JSON nor zlib: {error}") from error
+    batch = json.loads(body)
+    store, first, _ = batch["k"]
+    synced = batch["t"] is not None
+    base = batch["t"] if synced else batch["boottime_ms"]
+    rows = []
+    for point, entries in batch["p"].items():
+        at, seq = base, first
+        for dt, value, dseq, *quality in entries:
+            at, seq = at + dt, seq + dseq
+            rows.append(Row(store, seq, point, value, *(quality or ["good"]), *((at, None) if synced else (None, at))))
+    return sorted(rows, key=lambda row: row.seq)
+
+
+def pack(lots: Iterable[Lot]) -> Iterator[Block]:
+    """Blocks of lots, a class each, at most 5,000 readings and 16 kB (a single longer reading stands alone)."""
+    groups: dict[object, list[Lot]] = {}
+    for lot in lots:
+        groups.setdefault((_kin(lot), lot.cls), []).append(lot)
+    size = HISTORY
+    for group in groups.values():
+        rest = list(reversed(group))
+        while rest:
+            block, size = _block(rest, size)
+            yield block
+
+
+def block(lots: Sequence[Lot]) -> Block:
+    """One block of lots that were sent together. It has the class of the most precious of them."""
+    body = zlib.compress(encode(lots, history=True), 9)
+    head = lots[0]
+    walls = [lot.wall_ms for lot in lots if lot.wall_ms is not None]
+    return Block(
+        head.store, head.seq, lots[-1].last, sum(lot.n for lot in lots), min(lot.cls for lot in lots), head.boot,
+        head.boottime_ns, head.wall_ms is not None, min(walls, default=None), max(walls, default=None), body,
+    )  # fmt: skip
+
+
+def _block(rest: list[Lot], size: int) -> tuple[Block, int]:
+    """Take a block off `rest` (a stack, oldest on top), and say how many readings the next one may try."""
+    while True:
+        chosen = cut(reversed(rest), size)
+        made = block(chosen)
+        if len(made.body) <= LIMIT or made.n == 1:
+            break
+        size = max(1, min(made.n - 1, made.n * (LIMIT - 500) // len(made.body)))
+    left = made.n
+    while left:
+        lot = rest.pop()
+        if lot.n > left:
+            rest.append(split(lot, left)[1])
+            break
+        left -= lot.n
+    return made, min(HISTORY, max(size, made.n * (LIMIT - 500) // max(1, len(made.body))))
+
+
+def cut(lots: Iterable[Lot], limit: int) -> list[Lot]:
+    """`take`, with the last lot cut to fit."""
+    chosen = take(lots, limit)
+    over = sum(lot.n for lot in chosen) - limit
+    if over > 0:
+        chosen[-1] = split(chosen[-1], chosen[-1].n - over)[0]
+    return chosen
+
+
+def _kin(lot: Lot) -> tuple[str, str, bool]:
+    return lot.store, lot.boot, lot.wall_ms is None
+
+
+def _ms(lot: Lot) -> int:
+    return lot.boottime_ns // 1_000_000 if lot.wall_ms is None else lot.wall_ms
+
+
+def _finite(lot: Lot) -> Lot:
+    """The lot with NaN and infinities as None, and bad."""
+    qualities = lot.qualities or ("good",) * lot.n
+    odd = [isinstance(value, float) and value - value != 0 for value in lot.values]
+    return lot._replace(
+        values=tuple(None if o else v for o, v in zip(odd, lot.values, strict=True)),
+        qualities=tuple("bad" if o else q for o, q in zip(odd, qualities, strict=True)),
+    )

@@ -1,0 +1,782 @@
+"""The durable outbox: every reading waits here until the broker has accepted it, every command is done at most once.
+
+    outbox = Outbox.open(state_folder, runtime_folder, clock)
+    outbox.put(readings, 2)              # in memory and on the stage (tmpfs); on flash within the window
+    message = await outbox.take()        # the next one to send
+    outbox.accepted(message)             # only now may it be deleted
+
+A reading that is accepted within the durability window is never written to flash. See docs/decisions/0002-outbox.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import sqlite3
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from itertools import count
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import uuid4
+
+from agent.blocks import LIMIT, LIVE, Lot, block, cut, encode, lots_of, pack, split
+from agent.clock import Clock
+from agent.errors import OutboxError
+from agent.model import Command, Event, Outcome, OutcomeState, Readings
+from agent.records import event_body, gap_event, iso, loss_detail, result_body
+from agent.stage import Replay, Stage, replay
+from agent.store import Loss, Store, StoredMessage, Totals, Work, is_corrupt, set_aside
+
+__all__ = ["Message", "Outbox"]
+
+_log = logging.getLogger("bocage.outbox")
+_T = TypeVar("_T")
+
+_RANGE = 100_000
+"""Numbers that are reserved on flash at a time."""
+_MEMORY = 100_000
+"""Readings kept in memory while the flash cannot be written."""
+_URGENT = 1_000
+"""Class-0 records kept in memory while the flash cannot be written."""
+_AHEAD = 8
+"""Blocks read ahead of the uplink."""
+_RETRY = (5.0, 60.0)
+"""Seconds between two attempts at a flash that failed: first, at most."""
+_A_READING = 8.0
+"""Bytes of a reading on flash, until some were written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What is published in one piece. `topic` is the part after the site; `body` is JSON, or RFC 1950 with `zlib`.
+
+    `first` and `last` are numbers of its records, `n` how many there are. `token` is the outbox's own.
+    """
+
+    topic: str
+    body: bytes
+    zlib: bool
+    first: int
+    last: int
+    n: int
+    token: int
+
+
+@dataclass(slots=True, eq=False)
+class _Parcel:
+    """A message and where its content is kept: `lots` in memory, or `row` on flash (`size` bytes)."""
+
+    message: Message
+    store: str
+    lots: list[Lot] = field(default_factory=list)
+    row: int | None = None
+    size: int = 0
+    outcome: Outcome | None = None
+    queued: bool = False
+    saving: bool = False
+    done: bool = False
+
+
+class Outbox:
+    """The queue and the ledger of one agent. The event loop never touches the flash: one thread of ours does."""
+
+    def __init__(self, folder: Path, stage_folder: Path, clock: Clock, window: float, max_bytes: int) -> None:
+        self.store = str(uuid4())
+        self.troubles: list[str] = []
+        self._folder, self._clock, self._window, self._max_bytes = folder, clock, window, max_bytes
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="outbox")
+        self._disk = asyncio.Lock()
+        self._db: Store | None = None
+        self._found: Replay = replay(stage_folder)
+        self._stage = Stage(stage_folder)
+        # numbers: durably reserved ones up to _limit; without any, those of a store that only this process knows
+        self._next, self._limit = 1, 0
+        self._away, self._away_next = str(uuid4()), 1
+        self._ids = count(1)
+        self._tokens = count(1)
+        # what waits
+        self._wake = asyncio.Event()
+        self._waiting: deque[Lot] = deque()
+        self._urgent: deque[_Parcel] = deque()
+        self._returned: list[_Parcel] = []
+        self._ahead: deque[_Parcel] = deque()
+        self._out: dict[int, _Parcel] = {}
+        self._unstored: dict[int, _Parcel] = {}
+        self._unsaved: list[_Parcel] = []
+        self._losses: dict[tuple[str, int, str], Loss] = {}
+        self._gaps_due: list[tuple[str, dict[str, Any]]] = []
+        self._live = LIVE
+        self._in_memory = 0
+        self._flushing = False
+        self._jobs: set[asyncio.Future[Any]] = set()
+        # what is on flash: ids up to the cursors are in memory, those up to the newest are there
+        self._rows = self._bytes = self._gaps = 0
+        self._oldest_ms: int | None = None
+        self._cursor = {"block": 0, "message": 0}
+        self._newest = {"block": 0, "message": 0}
+        self._skip: set[int] = set()
+        self._flushed = 0
+        self._done = Work()
+        self._done_since = float("inf")
+        self._stage_told = False
+        # faults and figures
+        self._fault = ""
+        self._retry_at = float("-inf")
+        self._delay = _RETRY[0]
+        self._passed = clock.monotonic()
+        self._rate: float | None = None
+        self._put = 0
+        self._counted_at = self._passed
+        self._per_reading = _A_READING
+        self._free = 0
+
+    @classmethod
+    def open(
+        cls, folder: Path, stage_folder: Path, clock: Clock, *,
+        window: float = 5.0, days: float = 30, max_bytes: int = 200_000_000,
+    ) -> Outbox:  # fmt: skip
+        """Open or make the outbox of a state folder; replay the stage. Never fails: `troubles` says what is wrong.
+
+        `window` is in seconds.
+        """
+        self = cls(folder, stage_folder, clock, window, max_bytes)
+        flushed: dict[str, int] = {}
+        try:
+            flushed = self._adopt(*self._open())
+        except (sqlite3.Error, OSError) as error:
+            self._failed(error)
+            self.troubles.append(f"the outbox cannot be written: {error}")
+        self._waiting.extend(lot._replace(since=float("-inf")) for lot in self._found.open_lots(flushed))
+        self._in_memory = sum(lot.n for lot in self._waiting)
+        if self._waiting:
+            _log.info("stage replayed readings=%d next=they go to flash", self._in_memory)
+        if self._db is not None:
+            batch = self._batch(flush=False, last=False)
+            try:
+                self._settle(batch, _write(self._db, batch, self._ids))
+            except (sqlite3.Error, OSError) as error:
+                self._failed(error)
+                self._restore(batch)
+        return self
+
+    # -- in ----------------------------------------------------------------------------------------------------
+
+    def put(self, readings: Readings, cls: int) -> None:
+        """Queue readings of one class (1 to 3). They survive the process at once, a power cut within the window."""
+        n = len(readings)
+        if not n:
+            return
+        store, seq = self._numbers(n)
+        lots = lots_of(readings, cls, store, seq, self._clock.monotonic())
+        self._stage.put(lots)
+        self._waiting.extend(lots)
+        self._put += n
+        self._in_memory += n
+        if self._in_memory > _MEMORY:
+            self._shed()
+        self._wake.set()
+
+    async def put_event(self, event: Event) -> None:
+        """Queue an event; it is on flash when this returns (with a faulty flash: in memory, and tried again)."""
+        self._unsaved.append(self._event(event))
+        await self._shielded(self._save_urgent())
+
+    async def begin(self, command: Command) -> Outcome | None:
+        """Accept a command, at most once. None: it is new, and that it was accepted is on flash now.
+
+        Else the last stored outcome of its id. With a flash that cannot be written nothing can be promised: then
+        the outcome is `rejected`.
+        """
+        return await self._shielded(self._begin(command))
+
+    async def record(self, outcome: Outcome) -> None:
+        """Keep what became of a command and queue its result; on flash when this returns."""
+        self._unsaved.append(self._result(outcome))
+        await self._shielded(self._save_urgent())
+
+    async def unfinished(self) -> list[Outcome]:
+        """Commands that were accepted and never ended: a crash came between."""
+        async with self._disk:
+            try:
+                return await self._job(lambda db: db.unfinished())
+            except OutboxError:
+                return []
+
+    # -- out ---------------------------------------------------------------------------------------------------
+
+    async def take(self) -> Message:
+        """The next message: class 0 first, then the oldest. Waits until there is one; then it has all that waits."""
+        while True:
+            parcel = self._pick()
+            if parcel is not None:
+                self._out[parcel.message.token] = parcel
+                return parcel.message
+            if self._behind("message") or self._behind("block") or self._flushing:
+                await self._shielded(self._read_ahead())
+            else:
+                self._wake.clear()
+                await self._wake.wait()
+
+    def accepted(self, message: Message) -> None:
+        """The broker took it: it will be deleted."""
+        parcel = self._out.pop(message.token, None)
+        if parcel is not None:
+            self._stage.accept(parcel.store, message.first, message.last)
+            self._retire(parcel)
+
+    def put_back(self, message: Message) -> None:
+        """The link was lost before the broker took it: it comes first again, the same."""
+        parcel = self._out.pop(message.token, None)
+        if parcel is None:
+            return
+        if message.topic == "telemetry":
+            self._returned.append(parcel)
+            self._returned.sort(key=lambda other: other.message.token)
+        else:
+            self._urgent.appendleft(parcel)
+        self._wake.set()
+
+    def set_aside(self, message: Message, reason: str) -> None:
+        """The broker will never take it: keep it in a table, and say so with a gap record."""
+        parcel = self._out.pop(message.token, None)
+        if parcel is None:
+            return
+        _log.error("message refused topic=%s n=%d reason=%s next=set aside", message.topic, message.n, reason)
+        self._done.refused.append(
+            (parcel.store, message.first, message.last, message.topic, reason, message.body)
+        )  # fmt: skip
+        cls = min((lot.cls for lot in parcel.lots), default=2) if message.topic == "telemetry" else 0
+        self._lose("refused", cls, parcel.store, message.first, message.last, message.n)
+        self._retire(parcel)
+
+    # -- life --------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Keep the window: flush, delete, reserve, tidy the stage."""
+        while True:
+            await self._pass()
+            self._passed = self._clock.monotonic()
+            await asyncio.sleep(self._window / 10)
+
+    async def close(self) -> None:
+        """Bring everything that was not delivered to flash, and end."""
+        saved = await self._shielded(self._locked_save(flush=True, last=True))
+        self._stage.close(keep=not saved)
+        if self._db is not None:
+            await asyncio.get_running_loop().run_in_executor(self._worker, self._db.close)
+        self._worker.shutdown()
+
+    def progress(self) -> float:
+        """When (clock.monotonic) `run` last ended a pass."""
+        return self._passed
+
+    def status(self) -> dict[str, Any]:
+        """rows: undelivered readings; bytes on flash; oldest: ISO time; hours_left at the present rate; gaps."""
+        return {
+            "rows": self._rows + self._in_memory,
+            "bytes": self._bytes,
+            "oldest": iso(self._oldest()),
+            "hours_left": self._hours_left(),
+            "gaps": self._gaps,
+        }
+
+    # -- numbers -----------------------------------------------------------------------------------------------
+
+    def _numbers(self, n: int, limit: int | None = None) -> tuple[str, int]:
+        """Whose the next `n` numbers are, and the first. None is given twice, not even after a power cut."""
+        if self._next + n - 1 <= (limit or self._limit):
+            self._next += n
+            return self.store, self._next - n
+        first = self._away_next
+        self._away_next += n
+        if first == 1:
+            _log.error("no durable numbers left next=numbering under store %s until flash can be written", self._away)
+        return self._away, first
+
+    def _open(self) -> tuple[Store, Totals]:
+        """Open the database, and find in it what the stage says is delivered. One that is corrupt is set aside."""
+        try:
+            return _opened(self._folder, self._found)
+        except sqlite3.DatabaseError as error:
+            if not is_corrupt(error):
+                raise
+            self._set_aside(error)
+        return _opened(self._folder, self._found)
+
+    def _set_aside(self, error: Exception) -> None:
+        name = set_aside(self._folder)
+        _log.error("outbox database corrupt error=%s next=kept as %s, a new one is opened", error, name)
+        self.troubles.append(f"the outbox database was corrupt ({error}): kept as {name}, a new one was opened")
+        self._gaps_due.append(("store_corrupt", {"file": name, "count": None}))
+
+    def _adopt(self, db: Store, totals: Totals) -> dict[str, int]:
+        """Go on from what a database holds; says up to which number, by store, readings are on flash."""
+        found, reserved = self._found, totals.reserved
+        last = max(totals.last[db.name], found.last(db.name))
+        self._db, self.store, self._limit, self._flushed = db, db.name, reserved, totals.flushed[db.name]
+        self._next = last + 1
+        if reserved > last and (not found.found or found.cut or totals.stage_broken):
+            reason = "stage_cut" if found.found else "power_cut"
+            span = {"store": db.name, "first": last + 1, "last": reserved, "count": None, "from": None, "to": None}
+            self._gaps_due.append((reason, span))
+            self._next = reserved + 1
+            _log.warning("numbers lost reason=%s first=%d last=%d next=a gap record", reason, last + 1, reserved)
+        self._ids = count(totals.next_id)
+        self._newest = {"block": totals.next_id - 1, "message": totals.next_id - 1}
+        self._cursor = {"block": 0, "message": 0}
+        self._rows, self._bytes, self._oldest_ms = totals.rows, totals.bytes, totals.oldest_ms
+        self._gaps += totals.gaps
+        self._skip.clear()
+        return totals.flushed
+
+    # -- class 0 -----------------------------------------------------------------------------------------------
+
+    def _event(self, event: Event, limit: int | None = None) -> _Parcel:
+        store, seq = self._numbers(1, limit)
+        return self._record("event", event_body(event, store, seq), store, seq)
+
+    def _result(self, outcome: Outcome) -> _Parcel:
+        store, seq = self._numbers(1)
+        parcel = self._record(f"cmd/{outcome.command}/result", result_body(outcome, store, seq), store, seq)
+        parcel.outcome = outcome
+        return parcel
+
+    def _record(self, topic: str, body: bytes, store: str, seq: int) -> _Parcel:
+        return _Parcel(Message(topic, body, False, seq, seq, 1, next(self._tokens)), store)
+
+    async def _begin(self, command: Command) -> Outcome | None:
+        async with self._disk:
+            known = await self._known(command.id)
+            if known is not None:
+                return known
+            now = self._clock.now()
+            outcome = Outcome(command.id, command.point, command.value, OutcomeState.ACCEPTED, "", now)
+            parcel = self._result(outcome)
+            self._unsaved.append(parcel)
+            if await self._save():
+                return None
+            refusal = replace(outcome, state=OutcomeState.REJECTED, reason=f"this cannot be recorded: {self._fault}")
+            parcel.outcome = None
+            parcel.message = replace(parcel.message, body=result_body(refusal, parcel.store, parcel.message.first))
+            return refusal
+
+    async def _known(self, command: str) -> Outcome | None:
+        for parcel in reversed(self._unsaved):
+            if parcel.outcome is not None and parcel.outcome.command == command:
+                return parcel.outcome
+        try:
+            return await self._job(lambda db: db.outcome(command))
+        except OutboxError:
+            return None
+
+    async def _save_urgent(self) -> None:
+        async with self._disk:
+            if self._unsaved:
+                await self._save()
+
+    # -- choosing ----------------------------------------------------------------------------------------------
+
+    def _pick(self) -> _Parcel | None:
+        if self._urgent:
+            return self._urgent.popleft()
+        if self._behind("message"):
+            return None
+        if self._returned:
+            return self._returned.pop(0)
+        if self._ahead:
+            return self._ahead.popleft()
+        if self._waiting and not self._behind("block") and not self._flushing:
+            return self._live_parcel()
+        return None
+
+    def _live_parcel(self) -> _Parcel:
+        """All that waits, up to 500 readings or 16 kB; encoded once."""
+        lots = cut(self._waiting, self._live)
+        body = encode(lots)
+        n = sum(lot.n for lot in lots)
+        while len(body) > LIMIT and n > 1:
+            self._live = max(1, min(n - 1, n * (LIMIT - 500) // len(body)))
+            lots = cut(lots, self._live)
+            body = encode(lots)
+            n = sum(lot.n for lot in lots)
+        self._live = min(LIVE, max(self._live, n * (LIMIT - 500) // len(body)))
+        left = n
+        while left:
+            lot = self._waiting.popleft()
+            if lot.n > left:
+                self._waiting.appendleft(split(lot, left)[1])
+                break
+            left -= lot.n
+        message = Message("telemetry", body, False, lots[0].seq, lots[-1].last, n, next(self._tokens))
+        parcel = self._unstored[message.token] = _Parcel(message, lots[0].store, lots)
+        return parcel
+
+    def _behind(self, table: str) -> bool:
+        return self._cursor[table] < self._newest[table]
+
+    async def _read_ahead(self) -> None:
+        """Bring the next messages and blocks from flash; a few, so that memory stays flat."""
+        async with self._disk:
+            if self._behind("message") and not self._urgent:
+                await self._read_messages()
+            if self._behind("block") and not self._ahead:
+                await self._read_blocks()
+
+    async def _read_messages(self) -> None:
+        try:
+            rows = await self._job(lambda db: db.messages_after(self._cursor["message"], _AHEAD))
+        except OutboxError:
+            self._cursor["message"] = self._newest["message"]
+            return
+        self._cursor["message"] = rows[-1].id if len(rows) == _AHEAD else self._newest["message"]
+        for row in rows:
+            if row.id not in self._skip:
+                message = Message(row.topic, row.body, False, row.seq, row.seq, 1, next(self._tokens))
+                self._urgent.append(_Parcel(message, row.store, row=row.id, queued=True))
+
+    async def _read_blocks(self) -> None:
+        try:
+            rows = await self._job(lambda db: db.blocks_after(self._cursor["block"], _AHEAD))
+        except OutboxError:
+            self._cursor["block"] = self._newest["block"]
+            return
+        self._cursor["block"] = rows[-1].id if len(rows) == _AHEAD else self._newest["block"]
+        for row in rows:
+            if row.id not in self._skip:
+                message = Message("telemetry", row.body, True, row.first, row.last, row.n, next(self._tokens))
+                self._ahead.append(_Parcel(message, row.store, row=row.id, size=len(row.body)))
+
+    def _retire(self, parcel: _Parcel) -> None:
+        """A parcel needs not be kept any more."""
+        telemetry = parcel.message.topic == "telemetry"
+        self._unstored.pop(parcel.message.token, None)
+        parcel.done = True
+        if telemetry and parcel.lots:
+            self._in_memory -= parcel.message.n
+        elif telemetry and parcel.row is not None:
+            self._rows -= parcel.message.n
+            self._bytes -= parcel.size
+        if not parcel.saving and parcel.row is not None:
+            self._delete(telemetry, parcel.row)
+        if not parcel.saving and parcel.row is None and parcel.outcome is None and parcel in self._unsaved:
+            self._unsaved.remove(parcel)
+
+    def _delete(self, telemetry: bool, row: int) -> None:
+        (self._done.done_blocks if telemetry else self._done.done_messages).append(row)
+        self._done_since = min(self._done_since, self._clock.monotonic())
+
+    # -- the flash ---------------------------------------------------------------------------------------------
+
+    async def _pass(self) -> None:
+        now = self._clock.monotonic()
+        self._count(now)
+        if now < self._retry_at:
+            return
+        oldest = self._oldest_since()
+        due = oldest <= now - 0.8 * self._window
+        told = self._unsaved or self._losses or self._gaps_due or self._done.refused
+        if due or told or self._low() or now - self._done_since >= self._window or self._bytes > self._max_bytes:
+            await self._shielded(self._locked_save(due))
+        else:
+            self._stage.tidy(oldest)
+
+    async def _locked_save(self, flush: bool, last: bool = False) -> bool:
+        async with self._disk:
+            return await self._save(flush, last)
+
+    async def _save(self, flush: bool = False, last: bool = False) -> bool:
+        """Write all that is to be written, in one transaction; with `flush` the readings too. Holds `_disk`."""
+        self._flushing = flush
+        try:
+            if self._bytes > self._max_bytes:
+                await self._make_room()
+            if self._db is None or self._fault:
+                await self._job(lambda db: db.reopen())
+            batch = self._batch(flush, last)
+            try:
+                written = await self._job(lambda db: _write(db, batch, self._ids))
+            except OutboxError:
+                self._restore(batch)
+                raise
+            self._settle(batch, written)
+            return True
+        except OutboxError:
+            self._send_from_memory()
+            return False
+        finally:
+            self._flushing = False
+            self._wake.set()
+
+    def _batch(self, flush: bool, last: bool) -> _Batch:
+        """Everything that is due, moved out of the way of what comes while it is written."""
+        work, self._done, self._done_since = self._done, Work(), float("inf")
+        limit = self._limit
+        if self._low() and not last:
+            limit = max(self._limit, self._next) + _RANGE
+        gaps = [*self._gaps_due, *((key[0], loss_detail(loss)) for key, loss in self._losses.items())]
+        self._gaps_due.clear()
+        self._losses.clear()
+        self._gaps += len(gaps)
+        self._unsaved += [self._event(gap_event(*gap, self._clock.now()), limit) for gap in gaps]
+        urgent, self._unsaved = self._unsaved, []
+        parcels = list(self._unstored.values()) if flush else []
+        lots = list(self._waiting) if flush else []
+        if flush:
+            self._waiting.clear()
+        for parcel in (*urgent, *parcels):
+            parcel.saving = True
+        if last:
+            limit = self._next - 1
+        if limit != self._limit or last or gaps or work.done_blocks or work.done_messages:
+            work.facts |= {"reserved": limit, "known": self._next - 1, "flushed": self._flushed, "gaps": self._gaps}
+        if self._stage.broken != self._stage_told:
+            work.facts["stage"] = "broken" if self._stage.broken else "kept"
+        segment = self._stage.rotate() if flush else 0
+        return _Batch(work, urgent, parcels, lots, limit, self._next - 1, segment, self._stage.broken, last)
+
+    def _settle(self, batch: _Batch, written: _Written) -> None:
+        """The batch is on flash."""
+        self._limit, self._stage_told = batch.limit, batch.stage_broken
+        self._oldest_ms, self._free = written.oldest_ms, written.free
+        for row in (*batch.work.done_blocks, *batch.work.done_messages):
+            self._skip.discard(row)
+        for parcel, message_row in zip(batch.urgent, written.messages, strict=True):
+            parcel.saving = False
+            self._settle_urgent(parcel, message_row)
+        for parcel, (row, size) in zip(batch.parcels, written.parcels, strict=True):
+            parcel.saving = False
+            n, parcel.lots, parcel.row, parcel.size = parcel.message.n, [], row, size
+            self._unstored.pop(parcel.message.token, None)
+            self._skip.add(row)
+            self._newest["block"] = max(self._newest["block"], row)
+            if parcel.done:
+                self._delete(True, row)
+            else:
+                self._in_memory -= n
+                self._rows += n
+                self._bytes += size
+        for row, n, size in written.blocks:
+            self._newest["block"] = max(self._newest["block"], row)
+            self._in_memory -= n
+            self._rows += n
+            self._bytes += size
+            self._per_reading += (size / n - self._per_reading) * min(1.0, n / 1000)
+        if batch.segment:
+            self._flushed = batch.number
+            self._stage.forget(batch.segment)
+
+    def _settle_urgent(self, parcel: _Parcel, row: int | None) -> None:
+        if row is None:  # only its outcome was written: the message had been delivered from memory
+            return
+        parcel.row = row
+        behind = self._behind("message")
+        self._newest["message"] = max(self._newest["message"], row)
+        if parcel.done:
+            self._skip.add(row)
+            self._delete(False, row)
+        elif parcel.queued:
+            self._skip.add(row)
+        elif not behind and len(self._urgent) < _URGENT:
+            parcel.queued = True
+            self._urgent.append(parcel)
+        else:
+            return
+        if not behind:
+            self._cursor["message"] = self._newest["message"]
+
+    def _restore(self, batch: _Batch) -> None:
+        """The batch is not on flash: as before."""
+        self._done.add(batch.work)
+        self._done_since = min(self._done_since, self._clock.monotonic())
+        self._waiting.extendleft(reversed(batch.lots))
+        self._unsaved[:0] = [parcel for parcel in batch.urgent if not parcel.done or parcel.outcome is not None]
+        for parcel in (*batch.urgent, *batch.parcels):
+            parcel.saving = False
+        if self._in_memory > _MEMORY:
+            self._shed()
+
+    async def _make_room(self) -> None:
+        """Beyond the quota: drop the oldest of the least precious class, a hundredth of the quota at a time."""
+        excess = self._bytes - self._max_bytes + self._max_bytes // 100
+        for loss in await self._job(lambda db: db.oldest(excess, self._cursor["block"])):
+            self._done.done_blocks += loss.rows
+            self._rows -= loss.count
+            self._bytes -= loss.size
+            self._gaps_due.append(("quota", loss_detail(loss)))
+            _log.warning("quota full class=%d readings=%d next=dropped, a gap record says so", loss.cls, loss.count)
+
+    def _send_from_memory(self) -> None:
+        """The flash does not take class 0: deliver it all the same, and keep the newest."""
+        while len(self._unsaved) > _URGENT:
+            parcel = self._unsaved.pop(0)
+            if not parcel.queued:
+                message = parcel.message
+                self._lose("memory", 0, parcel.store, message.first, message.last, 1)
+        for parcel in self._unsaved:
+            if not parcel.queued:
+                parcel.queued = True
+                self._urgent.append(parcel)
+
+    def _shed(self) -> None:
+        """Memory is full: drop a tenth, the oldest of the least precious class first."""
+        excess = self._in_memory - _MEMORY * 9 // 10
+        for cls in (3, 2, 1):
+            kept: deque[Lot] = deque()
+            for lot in self._waiting:
+                if lot.cls != cls or excess <= 0:
+                    kept.append(lot)
+                    continue
+                excess -= lot.n
+                self._in_memory -= lot.n
+                self._lose("memory", cls, lot.store, lot.seq, lot.last, lot.n, lot.wall_ms)
+            self._waiting = kept
+        _log.warning("memory full readings=%d next=the oldest are dropped, a gap record says so", self._in_memory)
+
+    def _lose(self, reason: str, cls: int, store: str, first: int, last: int, n: int, ms: int | None = None) -> None:
+        loss = self._losses.setdefault((reason, cls, store), Loss(cls, store, first, last, ms, ms))
+        loss.add(n, last, ms)
+
+    async def _job(self, job: Callable[[Store], _T]) -> _T:
+        """Do a job on the database in its thread; the caller holds `_disk`. OutboxError if the flash fails."""
+        loop = asyncio.get_running_loop()
+        try:
+            if self._db is None:
+                self._adopt(*await loop.run_in_executor(self._worker, self._open))
+            db = self._db
+            assert db is not None
+            result = await loop.run_in_executor(self._worker, job, db)
+        except (sqlite3.Error, OSError) as error:
+            self._failed(error)
+            raise OutboxError(str(error)) from error
+        if self._fault:
+            _log.info("outbox can be written again next=what waits in memory goes to flash")
+            self._fault, self._retry_at, self._delay = "", float("-inf"), _RETRY[0]
+        return result
+
+    def _failed(self, error: Exception) -> None:
+        self._retry_at = self._clock.monotonic() + self._delay
+        if not self._fault:
+            _log.error("outbox cannot be written error=%s next=memory, again in %.0f s", error, self._delay)
+        self._fault = str(error)
+        self._delay = min(2 * self._delay, _RETRY[1])
+        if self._db is not None and is_corrupt(error):
+            self._db.close()
+            self._db = None
+            self._set_aside(error)
+            self._forget_rows()
+            self._retry_at = float("-inf")
+
+    def _forget_rows(self) -> None:
+        """The database is gone: what is in memory of it is only there."""
+        self._done, self._found, self._rows, self._bytes = Work(refused=self._done.refused), Replay(found=True), 0, 0
+        for parcel in (*self._urgent, *self._ahead, *self._returned, *self._out.values()):
+            parcel.row = None
+
+    async def _shielded(self, job: Coroutine[Any, Any, _T]) -> _T:
+        """Let a job end even if its caller is cancelled: what is on flash and what we know of it go together."""
+        task = asyncio.ensure_future(job)
+        self._jobs.add(task)
+        task.add_done_callback(self._jobs.discard)
+        return await asyncio.shield(task)
+
+    # -- figures -----------------------------------------------------------------------------------------------
+
+    def _low(self) -> bool:
+        return self._limit - self._next < _RANGE // 2
+
+    def _oldest_since(self) -> float:
+        waiting = self._waiting[0].since if self._waiting else float("inf")
+        unstored = next((parcel.lots[0].since for parcel in self._unstored.values()), float("inf"))
+        return min(waiting, unstored)
+
+    def _oldest(self) -> int | None:
+        if self._rows:
+            return self._oldest_ms
+        for parcel in self._unstored.values():
+            return parcel.lots[0].wall_ms
+        return self._waiting[0].wall_ms if self._waiting else None
+
+    def _count(self, now: float) -> None:
+        """Readings a second, over about a minute."""
+        elapsed = now - self._counted_at
+        if elapsed >= 10:
+            rate = self._put / elapsed
+            self._rate = rate if self._rate is None else self._rate + (rate - self._rate) / 6
+            self._put, self._counted_at = 0, now
+
+    def _hours_left(self) -> float | None:
+        if not self._rate:
+            return None
+        room = max(0, min(self._max_bytes - self._bytes, self._free))
+        return round(room / (self._rate * self._per_reading) / 3600, 1)
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What one transaction brings to flash, and what will be true then."""
+
+    work: Work
+    urgent: list[_Parcel]
+    parcels: list[_Parcel]
+    lots: list[Lot]
+    limit: int
+    number: int
+    segment: int
+    stage_broken: bool
+    last: bool
+
+
+@dataclass(slots=True)
+class _Written:
+    """Where it went: (id), (id, size) and (id, readings, size)."""
+
+    messages: list[int | None] = field(default_factory=list)
+    parcels: list[tuple[int, int]] = field(default_factory=list)
+    blocks: list[tuple[int, int, int]] = field(default_factory=list)
+    oldest_ms: int | None = None
+    free: int = 0
+
+
+def _write(db: Store, batch: _Batch, ids: Iterator[int]) -> _Written:
+    """In the worker thread: encode, compress, commit."""
+    work, written = batch.work, _Written()
+    row: int | None
+    for parcel in batch.urgent:
+        message = parcel.message
+        row = None if parcel.done else next(ids)
+        written.messages.append(row)
+        if row is not None:
+            work.messages.append(StoredMessage(row, parcel.store, message.first, message.topic, message.body))
+        if parcel.outcome is not None:
+            work.outcomes.append(parcel.outcome)
+    for parcel in batch.parcels:
+        made = block(parcel.lots)
+        written.parcels.append((next(ids), len(made.body)))
+        work.blocks.append((written.parcels[-1][0], made))
+    for made in pack(batch.lots):
+        written.blocks.append((next(ids), made.n, len(made.body)))
+        work.blocks.append((written.blocks[-1][0], made))
+    db.commit(work)
+    if batch.last:
+        db.checkpoint()
+    written.oldest_ms = db.oldest_ms()
+    written.free = shutil.disk_usage(db.folder).free
+    return written
+
+
+def _opened(folder: Path, found: Replay) -> tuple[Store, Totals]:
+    db = Store(folder)
+    try:
+        delivered = Work()
+        for message in found.accepted:
+            delivered.add(db.find(*message))
+        if delivered.done_blocks or delivered.done_messages:
+            db.commit(delivered)
+        return db, db.totals()
+    except (sqlite3.Error, OSError):
+        db.close()
+        raise

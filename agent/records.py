@@ -1,0 +1,67 @@
+"""Class-0 records as they are published: events, outcomes of commands, gaps (docs/schemas/event.json, result.json)."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from agent.blocks import dumps
+from agent.model import Event, Instant, Outcome, Severity
+from agent.store import Loss
+
+__all__ = ["event_body", "gap_event", "iso", "loss_detail", "result_body"]
+
+
+def event_body(event: Event, store: str, seq: int) -> bytes:
+    return _body({
+        "k": [store, seq], **_when(event.at), "kind": event.kind, "code": event.code, "subject": event.subject,
+        "severity": str(event.severity), "detail": event.detail or {},
+    })  # fmt: skip
+
+
+def result_body(outcome: Outcome, store: str, seq: int) -> bytes:
+    return _body({
+        "id": outcome.command, "point": outcome.point, "value": outcome.value, "state": str(outcome.state),
+        "reason": outcome.reason, **_when(outcome.at), "k": [store, seq],
+    })  # fmt: skip
+
+
+def gap_event(reason: str, detail: dict[str, Any], at: Instant) -> Event:
+    """Says which numbers a consumer will never see. `count` is None where nobody knows how many were in use."""
+    return Event("gap", reason, "outbox", at, Severity.MINOR, {"reason": reason, **detail})
+
+
+def loss_detail(loss: Loss) -> dict[str, Any]:
+    """Of readings that were dropped: class, count, time (Unix ms) and numbers of the first and the last."""
+    return {
+        "store": loss.store, "class": loss.cls, "count": loss.count, "first": loss.first, "last": loss.last,
+        "from": loss.from_ms, "to": loss.to_ms,
+    }  # fmt: skip
+
+
+def iso(ms: int | None) -> str | None:
+    """Unix milliseconds as ISO 8601 in UTC."""
+    return None if ms is None else datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")
+
+
+def _when(at: Instant) -> dict[str, Any]:
+    if at.wall_ms is not None:
+        return {"t": at.wall_ms}
+    return {"t": None, "boot": at.boot, "boottime_ms": at.boottime_ns // 1_000_000, "clock": "unsynced"}
+
+
+def _body(record: dict[str, Any]) -> bytes:
+    try:
+        return dumps(record)
+    except (ValueError, TypeError):  # NaN in a detail, or a thing that JSON has no word for: as text, never lost
+        return dumps(_plain(record))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return value if value - value == 0 else None
+    return value if value is None or isinstance(value, (bool, int, str)) else str(value)

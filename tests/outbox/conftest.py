@@ -1,0 +1,94 @@
+"""What the tests of the outbox share: a clock that is turned by hand, readings, and a broker's counting of keys."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.blocks import Row, decode
+from agent.model import Instant, Quality, Reading, Readings, Value
+from agent.outbox import Message, Outbox
+
+BOOT = "6f1c7d6e-0000-4000-8000-000000000001"
+
+
+class HandClock:
+    """Monotonic time moves only when told; the wall is right unless `trusted` is taken away."""
+
+    def __init__(self) -> None:
+        self.boot, self.trusted, self.at = BOOT, True, 1000.0
+
+    def now(self) -> Instant:
+        wall = 1_764_000_000_000 + int(self.at * 1000) if self.trusted else None
+        return Instant(self.boot, int(self.at * 1e9), wall)
+
+    def monotonic(self) -> float:
+        return self.at
+
+
+class Box:
+    """An outbox with its folders and its clock, which can be dropped (kill -9) and opened again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.state, self.stage, self.clock = folder / "state", folder / "stage", HandClock()
+        self.options: dict[str, Any] = {}
+        self.out = self.open()
+
+    def open(self) -> Outbox:
+        self.out = Outbox.open(self.state, self.stage, self.clock, **self.options)
+        return self.out
+
+    def readings(self, n: int = 1, value: Value = 21.5, quality: Quality = Quality.GOOD) -> Readings:
+        at = self.clock.now()
+        return [Reading(f"meter-a.r{i}", value, at, quality) for i in range(n)]
+
+    async def tick(self, seconds: float = 0.0) -> None:
+        """Let time go by, and the outbox do a pass."""
+        self.clock.at += seconds
+        await self.out._pass()
+
+    async def take(self) -> Message:
+        return await asyncio.wait_for(self.out.take(), 5)
+
+    async def drain(self) -> list[Message]:
+        """Everything there is to send, accepted."""
+        messages = []
+        while (message := await self.peek()) is not None:
+            messages.append(message)
+            self.out.accepted(message)
+        return messages
+
+    async def peek(self) -> Message | None:
+        """The next message, None if none comes although the loop and the worker are idle."""
+        task = asyncio.ensure_future(self.out.take())
+        idle = 0
+        while not task.done():
+            await asyncio.sleep(0)
+            idle = idle + 1 if not self.out._jobs else 0
+            if idle == 10:  # turns of the loop: nothing is on its way
+                task.cancel()
+                return None
+        return task.result()
+
+
+def rows(messages: list[Message]) -> list[Row]:
+    return [row for message in messages if message.topic == "telemetry" for row in decode(message.body)]
+
+
+def events(messages: list[Message]) -> list[dict[str, Any]]:
+    return [json.loads(message.body) for message in messages if message.topic == "event"]
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Iterator[Box]:
+    yield Box(tmp_path)
+
+
+@pytest.fixture(name="events")
+def events_fixture() -> Any:
+    return events

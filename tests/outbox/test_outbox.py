@@ -1,0 +1,194 @@
+"""A reading's way through the outbox: kept at once, sent at once, written only if it must be, deleted when accepted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from agent.blocks import decode
+from agent.model import Command, Event, Outcome, OutcomeState, Quality, Severity
+from agent.outbox import Outbox
+
+
+async def test_what_waits_leaves_in_one_message(box: Any) -> None:
+    for _ in range(3):
+        box.out.put(box.readings(4), 2)
+    message = await box.take()
+    assert (message.topic, message.zlib, message.n) == ("telemetry", False, 12)
+    assert [row.seq for row in decode(message.body)] == list(range(message.first, message.last + 1))
+    assert box.out.status()["rows"] == 12
+    box.out.accepted(message)
+    assert box.out.status()["rows"] == 0
+
+
+async def test_accepted_within_the_window_is_never_written(box: Any) -> None:
+    for _ in range(40):
+        box.out.put(box.readings(50), 2)
+        await box.tick(0.5)
+        box.out.accepted(await box.take())
+    await box.tick(60)
+    assert box.out.status()["bytes"] == 0
+    assert box.out._db.totals().next_id == 1
+
+
+async def test_unsent_goes_to_flash_within_the_window_and_comes_back_in_order(box: Any) -> None:
+    for _ in range(30):
+        box.out.put(box.readings(50), 2)
+        await box.tick(0.5)
+    status = box.out.status()
+    assert status["rows"] == 1500
+    assert status["bytes"] > 0
+    messages = await box.drain()
+    assert [row.seq for message in messages for row in decode(message.body)] == list(range(1, 1501))
+    assert messages[0].zlib
+    await box.tick(10)
+    assert box.out._db.totals().rows == 0
+    assert box.out.status()["bytes"] == 0
+
+
+async def test_a_link_lost_in_flight_sends_the_same_again(box: Any) -> None:
+    box.out.put(box.readings(3), 2)
+    first = await box.take()
+    box.out.put(box.readings(3), 2)
+    second = await box.take()
+    box.out.put_back(second)
+    box.out.put_back(first)
+    assert [await box.take(), await box.take()] == [first, second]
+
+
+async def test_in_flight_beyond_the_window_is_on_flash_and_sent_once(box: Any) -> None:
+    box.out.put(box.readings(3), 2)
+    message = await box.take()
+    await box.tick(5)
+    assert box.out._db.totals().rows == 3
+    assert box.out.status()["rows"] == 3
+    assert await box.peek() is None
+    box.out.accepted(message)
+    await box.tick(6)
+    assert box.out._db.totals().rows == 0
+    assert await box.drain() == []
+
+
+async def test_class_0_goes_first(box: Any) -> None:
+    box.out.put(box.readings(3), 2)
+    await box.tick(5)
+    await box.out.put_event(Event("alarm", "x", "km1", box.clock.now(), Severity.MAJOR))
+    assert [message.topic for message in await box.drain()] == ["event", "telemetry"]
+
+
+@pytest.mark.parametrize("flush", [False, True])
+async def test_a_killed_process_loses_nothing_and_repeats_keys(box: Any, flush: bool) -> None:
+    box.out.put(box.readings(10), 2)
+    if flush:
+        await box.tick(5)
+    sent = decode((await box.take()).body)
+    box.out.put(box.readings(10), 2)
+    box.open()  # the old one is simply forgotten, as by kill -9
+    again = [row for message in await box.drain() for row in decode(message.body)]
+    assert [row.seq for row in again] == list(range(1, 21))
+    assert [row[:4] for row in again[:10]] == [row[:4] for row in sent]
+
+
+async def test_what_was_accepted_before_a_kill_is_not_sent_again(box: Any) -> None:
+    box.out.put(box.readings(10), 2)
+    box.out.accepted(await box.take())
+    box.out.put(box.readings(5), 2)
+    await box.tick(5)
+    box.out.accepted(await box.take())
+    await box.out.put_event(Event("change", "y", "km1", box.clock.now()))
+    box.out.accepted(await box.take())
+    box.open()
+    assert await box.drain() == []
+    assert box.out.status()["rows"] == 0
+
+
+async def test_an_orderly_end_leaves_no_stage_and_no_gap(box: Any) -> None:
+    box.out.put(box.readings(10), 2)
+    flying = await box.take()
+    box.out.put(box.readings(10), 1)
+    await box.out.close()
+    assert list(box.stage.iterdir()) == []
+    out: Outbox = box.open()
+    assert out.status() | {"bytes": 0} == {
+        "rows": 20, "bytes": 0, "oldest": out.status()["oldest"], "hours_left": None, "gaps": 0,
+    }  # fmt: skip
+    messages = await box.drain()
+    assert [message.first for message in messages] == [flying.first, flying.last + 1]
+    out.put(box.readings(1), 2)
+    assert (await box.take()).first == 21
+
+
+async def test_nothing_of_a_flapping_link_is_lost(box: Any) -> None:
+    seen: set[int] = set()
+    for turn in range(60):
+        box.out.put(box.readings(7), 1 + turn % 3)
+        await box.tick(0.7)
+        held = [message for _ in range(4) if (message := await box.peek()) is not None]
+        for number, message in enumerate(held):
+            if (turn + number) % 3:
+                box.out.put_back(message)
+            else:
+                box.out.accepted(message)
+                seen |= {row.seq for row in decode(message.body)}
+    seen |= {row.seq for message in await box.drain() for row in decode(message.body)}
+    assert seen == set(range(1, 421))
+
+
+async def test_take_waits_and_wakes_at_once(box: Any) -> None:
+    taking = asyncio.ensure_future(box.out.take())
+    await asyncio.sleep(0)
+    assert not taking.done()
+    box.out.put(box.readings(1), 2)
+    assert (await asyncio.wait_for(taking, 5)).n == 1
+
+
+async def test_clock_states_and_boots_do_not_mix(box: Any) -> None:
+    box.clock.trusted = False
+    box.out.put(box.readings(2), 2)
+    box.clock.trusted = True
+    box.out.put(box.readings(2, quality=Quality.STALE), 2)
+    first, second = await box.drain()
+    assert [row.ms for row in decode(first.body)] == [None, None]
+    assert [row.boottime_ms for row in decode(first.body)] == [1_000_000] * 2
+    assert {(row.quality, row.boottime_ms) for row in decode(second.body)} == {("stale", None)}
+
+
+async def test_odd_values_travel(box: Any) -> None:
+    box.out.put(box.readings(1, value=float("nan")), 2)
+    box.out.put(box.readings(1, value=OutcomeState.FAILED), 2)
+    box.open()
+    got = [(row.value, row.quality) for message in await box.drain() for row in decode(message.body)]
+    assert got == [(None, "bad"), ("failed", "good")]
+
+
+async def test_a_refused_message_is_set_aside_and_explained(box: Any, events: Callable[..., Any]) -> None:
+    box.out.put(box.readings(3), 2)
+    box.out.set_aside(await box.take(), "payload format invalid")
+    await box.tick()
+    (gap,) = events(await box.drain())
+    assert (gap["kind"], gap["code"], gap["detail"]["first"], gap["detail"]["last"]) == ("gap", "refused", 1, 3)
+    assert box.out.status()["rows"] == 0
+
+
+async def test_a_command_begins_once(box: Any) -> None:
+    command = Command("c1", "km1", "on", box.clock.now())
+    assert await box.out.begin(command) is None
+    again = await box.out.begin(command)
+    assert (again.state, again.point) == (OutcomeState.ACCEPTED, "km1")
+    done = Outcome("c1", "km1", "on", OutcomeState.VERIFIED, "", box.clock.now())
+    await box.out.record(done)
+    assert await box.out.begin(command) == done
+    assert [message.topic for message in await box.drain()] == ["cmd/c1/result"] * 2
+    assert await box.out.unfinished() == []
+
+
+async def test_a_crash_after_acceptance_leaves_it_unfinished(box: Any) -> None:
+    assert await box.out.begin(Command("c1", "km1", None, box.clock.now())) is None
+    box.open()
+    (outcome,) = await box.out.unfinished()
+    assert (outcome.command, outcome.value, outcome.state) == ("c1", None, OutcomeState.ACCEPTED)
+    assert (await box.out.begin(Command("c1", "km1", None, box.clock.now()))).state == OutcomeState.ACCEPTED
+    assert len(await box.drain()) == 1

@@ -60,17 +60,18 @@ class Agent:
             if not is_tmpfs(self._runtime_folder):
                 log.warning("runtime folder is not in memory folder=%s next=it wears the flash", self._runtime_folder)
             self._assemble()
+            code = 0
             try:
                 async with asyncio.TaskGroup() as group:
                     await self._live(group)
             except* Exception as failures:
+                code = 70
                 for failure in failures.exceptions:
                     log.critical("core task failed, the agent ends next=restart by systemd", exc_info=failure)
-                return 70
             finally:
                 await self._outbox.close()
                 self._state.close()
-            return 0
+            return code
 
     # -- making ------------------------------------------------------------------------------------------------
 
@@ -359,7 +360,9 @@ class Agent:
 
     async def _on_read(self, request: Mapping[str, Any], who: str) -> Mapping[str, Any]:
         wanted: Sequence[str] = request.get("points") or []
-        return points_json(wanted, self._hub.points, self._hub.last, self._site.site.timezone)
+        return points_json(
+            wanted, self._hub.points, self._hub.last, wiring.outputs(self._site), self._site.site.timezone
+        )
 
     async def _on_write(self, request: Mapping[str, Any], who: str) -> Mapping[str, Any]:
         point, hold = request.get("point"), request.get("hold_ms")

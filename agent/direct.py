@@ -36,11 +36,12 @@ async def read_once(site: Site, names: Sequence[str]) -> dict[str, Any]:
     signals = wiring.signals(site)
     hub = Hub(wiring.points(site, wires.points), signals, {}, lambda readings, outbox_class: None, Forgetful(), clock)
     try:
-        wanted = list(names) or list(hub.points)
+        outputs = wiring.outputs(site)
+        wanted = [outputs.get(name, name) for name in names] or list(hub.points)
         sources = {signal.name: signal.source for signal in signals}
         on_wire = dict.fromkeys(sources.get(name, name) for name in wanted)
         hub.publish(await wires.read([name for name in on_wire if name in hub.points]))
-        return points_json(names, hub.points, hub.last, site.site.timezone)
+        return points_json(names, hub.points, hub.last, outputs, site.site.timezone)
     finally:
         await wires.close()
 

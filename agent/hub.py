@@ -84,7 +84,7 @@ class Hub:
             point.id: _Route(
                 point,
                 OUTBOX_CLASS[point.kind],
-                policies.get(point.device),
+                policies.get(point.id) or policies.get(point.device),
                 tuple(by_source.get(point.id, ())),
             )
             for point in everything

@@ -71,7 +71,7 @@ class Server:
     async def _answer(self, line: bytes, who: str) -> Mapping[str, Any]:
         try:
             request = json.loads(line)
-            handler = self._handlers.get(request.get("do")) if isinstance(request, dict) else None
+            handler = self._handlers.get(str(request.get("do"))) if isinstance(request, dict) else None
         except (ValueError, TypeError):
             handler = None
         if handler is None:

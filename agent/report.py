@@ -22,12 +22,23 @@ def wall_text(wall_ms: int | None, timezone: str) -> str | None:
 
 
 def points_json(
-    wanted: Sequence[str], points: Mapping[str, Point], last: Mapping[str, Reading], timezone: str
+    wanted: Sequence[str],
+    points: Mapping[str, Point],
+    last: Mapping[str, Reading],
+    outputs: Mapping[str, str],
+    timezone: str,
 ) -> dict[str, Any]:
-    """`{"points": {id: …}, "unknown": {name: nearest known name or ""}}`: what `bocage read` answers with."""
-    unknown = {name: next(iter(get_close_matches(name, points, 1)), "") for name in wanted if name not in points}
-    names = [name for name in wanted if name in points] if wanted else list(points)
-    return {"points": {name: _point(points[name], last.get(name), timezone) for name in names}, "unknown": unknown}
+    """`{"points": {id: …}, "unknown": {name: nearest known name or ""}}`: what `bocage read` answers with.
+
+    Nothing wanted is every point. `outputs` are the actuators: one that is asked for by name shows its output.
+    """
+    shown = {name: outputs.get(name, name) for name in wanted or points}
+    known = {name: point for name, point in shown.items() if point in points}
+    nearest = [*points, *outputs]
+    return {
+        "points": {name: _point(points[point], last.get(point), timezone) for name, point in known.items()},
+        "unknown": {name: next(iter(get_close_matches(name, nearest, 1)), "") for name in shown if name not in known},
+    }
 
 
 def outcome_json(outcome: Outcome) -> dict[str, Any]:

@@ -1,0 +1,271 @@
+"""The site file as the parts want it: pure translations, no object is made here that does anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from agent.arbiter import ActuatorSpec
+from agent.config import Site
+from agent.config import signals as config
+from agent.driver import BusSpec, DeviceSpec, is_driven
+from agent.hub import Policy
+from agent.model import Kind, Point
+from agent.signals import Signal
+from agent.uplink.settings import UplinkSettings
+
+__all__ = [
+    "Buffer", "actuators", "buffer_settings", "bus_specs", "idle_buses", "not_driven", "outputs", "points", "policies",
+    "signals", "uplink_settings",
+]  # fmt: skip
+
+STALE_POLLS = 3
+"""A value is stale after this many of its polls, unless the site file says otherwise."""
+PIN_POLL = 10.0
+"""Seconds between two looks at a GPIO pin when no edge comes."""
+_MILLIAMPERES = {"uA": 0.001, "mA": 1.0, "A": 1000.0}
+_BITS = {"u16": 16, "i16": 16, "u32": 32, "i32": 32, "u64": 64, "i64": 64}
+
+
+@dataclass(frozen=True, slots=True)
+class Buffer:
+    """How long and how much the outbox keeps: seconds, days, bytes."""
+
+    window: float
+    days: float
+    max_bytes: int
+
+
+def buffer_settings(site: Site) -> Buffer:
+    """The outbox's bounds; defaults where there is no uplink."""
+    if site.uplink is None:
+        return Buffer(5.0, 30, 200_000_000)
+    return Buffer(site.uplink.durability_window, site.uplink.buffer.days, site.uplink.buffer.max)
+
+
+def not_driven(site: Site) -> list[str]:
+    """What the file asks for and this version does not do yet."""
+    buses = [f"bus {name} ({bus.type})" for name, bus in site.buses.items() if not is_driven(bus.type)]
+    sections = [name for name in ("lighting", "water", "heating") if getattr(site, name).model_fields_set]
+    personal = [f"the daily index of {name} (personal)" for name, device in site.devices.items() if device.personal]
+    return [*buses, *sections, *personal]
+
+
+def idle_buses(site: Site) -> list[dict[str, Any]]:
+    """Buses without a driver, as the live view shows them."""
+    return [
+        {"name": name, "type": bus.type, "state": "not driven yet", "load": 0.0, "error": ""}
+        for name, bus in site.buses.items()
+        if not is_driven(bus.type)
+    ]
+
+
+def bus_specs(site: Site) -> dict[str, BusSpec]:
+    """The buses that have a driver, with their devices; the pins of a GPIO chip are its devices."""
+    specs = {}
+    for name, bus in site.buses.items():
+        if not is_driven(bus.type):
+            continue
+        options = bus.model_dump(exclude={"type"}, exclude_none=True)
+        devices = _pins(site, name) if bus.type == "gpio" else _devices(site, name)
+        specs[name] = BusSpec(name, bus.type, options, tuple(devices))
+    return specs
+
+
+def points(site: Site, driven: Iterable[Point]) -> list[Point]:
+    """The points of the drivers, each with the time after which it is stale; a pin belongs to its chip."""
+    return [replace(point, device=_device(site, point), stale_after=_stale_after(site, point)) for point in driven]
+
+
+def policies(site: Site) -> dict[str, Policy]:
+    """Report by exception, by device or by point. A pin that counts is for its signal alone."""
+    found = {}
+    for name, device in site.devices.items():
+        publish = device.publish
+        if device.personal or name in site.privacy.personal:
+            found[name] = Policy(local=True)
+        elif publish.model_fields_set:
+            deadband = publish.deadband
+            found[name] = Policy(
+                every=publish.every or 0.0,
+                deadband=deadband.amount if deadband and not deadband.relative else 0.0,
+                deadband_percent=deadband.amount if deadband and deadband.relative else 0.0,
+                max_silence=publish.max_silence or Policy().max_silence,
+            )
+    for name, signal in site.signals.items():
+        if name in site.privacy.personal or signal.from_.partition(".")[0] in found.keys() & _personal(site):
+            found[name] = Policy(local=True)
+        if signal.kind == "counter" and _is_pin(site, signal.from_):
+            found[signal.from_] = Policy(local=True)
+    return found
+
+
+def signals(site: Site) -> list[Signal]:
+    """The signals, in base units."""
+    return [_signal(site, name, settings) for name, settings in site.signals.items()]
+
+
+def actuators(site: Site) -> list[ActuatorSpec]:
+    """The actuators, each with the output watchdog of the device it hangs on."""
+    specs = []
+    for name, settings in site.actuators.items():
+        device = site.devices.get(settings.output.partition(".")[0])
+        point = _profile_point(site, settings.output)
+        specs.append(
+            ActuatorSpec(
+                name,
+                settings.output,
+                kind=settings.kind,
+                feedback=settings.feedback,
+                safe_state=_level(settings.safe_state),
+                boot_state=_level(settings.boot_state),
+                stop_state=_level(settings.stop_state),
+                min_on=settings.min_on,
+                min_off=settings.min_off,
+                max_on=settings.max_on,
+                max_starts_per_hour=settings.max_starts_per_hour,
+                travel=settings.travel or 0.0,
+                fail=settings.fail,
+                low=point.get("low"),
+                high=point.get("high"),
+                output_watchdog=device.output_watchdog if device else None,
+            )
+        )
+    return specs
+
+
+def outputs(site: Site) -> dict[str, str]:
+    """The output point of every actuator: who reads `km1` wants to know what its relay does."""
+    return {name: settings.output for name, settings in site.actuators.items()}
+
+
+def uplink_settings(site: Site) -> UplinkSettings | None:
+    """The broker; None for a site without an uplink."""
+    uplink = site.uplink
+    if uplink is None:
+        return None
+    return UplinkSettings(
+        host=uplink.host,
+        port=uplink.port,
+        tls=uplink.tls,
+        prefix=uplink.prefix,
+        protocol=uplink.protocol,
+        username=uplink.username,
+        password=uplink.password,
+        ca=_beside(site, uplink.ca),
+        cert=_beside(site, uplink.cert),
+        key=_beside(site, uplink.key),
+        keepalive=uplink.keepalive,
+        min_interval=uplink.min_interval,
+        state_interval=uplink.state_interval,
+        session_expiry=uplink.session_expiry,
+        client_id=uplink.client_id or f"bocage-{site.site.id}",
+    )
+
+
+def _devices(site: Site, bus: str) -> Iterator[DeviceSpec]:
+    for name, device in site.devices.items():
+        if device.bus != bus:
+            continue
+        yield DeviceSpec(
+            name,
+            {"unit_id": device.unit_id},
+            device.profile_data,
+            device.period,
+            {point: own.poll for point, own in device.points.items() if own.poll is not None},
+            device.output_watchdog,
+        )
+
+
+def _pins(site: Site, bus: str) -> Iterator[DeviceSpec]:
+    """The pins that the site file names, by what it wants of each: relays, counters, and inputs for all else."""
+    options: dict[str, dict[str, Any]] = {}
+    for signal in site.signals.values():
+        counts = signal.kind == "counter"
+        options[signal.from_] = {
+            "role": "counter" if counts else "input",
+            "debounce": signal.debounce if signal.debounce is not None else (0.02 if counts else 0.0),
+            "pull": signal.pull,
+            "active_high": None if signal.active is None else signal.active == "high",
+        }
+    for actuator in site.actuators.values():
+        options[actuator.output] = {"role": "relay", "active_high": actuator.active == "high"}
+        if actuator.feedback is not None:
+            options.setdefault(actuator.feedback, {"role": "input", "debounce": 0.02})
+    for reference, wanted in options.items():
+        home, _, pin = reference.partition(".")
+        if home == bus:
+            yield DeviceSpec(reference, {"pin": int(pin)}, poll=PIN_POLL, options=wanted)
+
+
+def _signal(site: Site, name: str, settings: config.Signal) -> Signal:
+    source = _profile_point(site, settings.from_)
+    counts = settings.kind == "counter"
+    scale = settings.scale
+    if not isinstance(scale, tuple):
+        scale = (1.0 if scale is None else scale, settings.offset)
+    return Signal(
+        name,
+        settings.from_,
+        unit=settings.unit or ("" if settings.signal else source.get("unit") or ""),
+        current=_MILLIAMPERES.get(source.get("unit") or "", 1.0) if settings.signal else None,
+        scale=scale,
+        valid=settings.valid,
+        max_rate=settings.max_rate,
+        stale_after=settings.stale_after,
+        per_pulse=(settings.per_pulse or 1.0) if counts else None,
+        initial_index=settings.initial_index,
+        modulus=_modulus(settings, source) if counts and not _is_pin(site, settings.from_) else None,
+    )
+
+
+def _modulus(settings: config.Signal, source: Mapping[str, Any]) -> int:
+    """What a meter's register counts modulo: what the file says, else its width."""
+    return settings.rollover or 1 << _BITS.get(source.get("type", "u16"), 64)
+
+
+def _profile_point(site: Site, reference: str) -> Mapping[str, Any]:
+    """What the profile says of `device.point`; nothing for a pin or a signal."""
+    device, _, point = reference.partition(".")
+    found = site.devices.get(device)
+    profile = found.profile_data if found is not None else None
+    entry: Mapping[str, Any] = (profile or {}).get("points", {}).get(point) or {}
+    return entry
+
+
+def _device(site: Site, point: Point) -> str:
+    bus = point.id.partition(".")[0]
+    return bus if _is_pin(site, point.id) else point.device
+
+
+def _stale_after(site: Site, point: Point) -> float | None:
+    if point.kind is Kind.DIAGNOSTIC:
+        return None
+    if _is_pin(site, point.id):
+        return STALE_POLLS * PIN_POLL
+    device = site.devices[point.device]
+    interval = device.point_interval(point.id.partition(".")[2])
+    if device.stale_after is not None or interval is None:
+        return device.stale_after
+    return STALE_POLLS * interval
+
+
+def _is_pin(site: Site, reference: str) -> bool:
+    bus = site.buses.get(reference.partition(".")[0])
+    return bus is not None and bus.type == "gpio"
+
+
+def _personal(site: Site) -> set[str]:
+    return {name for name, device in site.devices.items() if device.personal} | set(site.privacy.personal)
+
+
+def _level(written: str | float | None) -> Any:
+    """A state as the arbiter takes it; the configuration has already refused any other word."""
+    return written
+
+
+def _beside(site: Site, name: Path | None) -> Path | None:
+    """A file of the site: a relative name starts at the site file's folder."""
+    return None if name is None else site.path.parent / name

@@ -91,8 +91,7 @@ def write_point(options: argparse.Namespace) -> int:
         print(json.dumps(answer, ensure_ascii=False))
     else:
         reason = f": {answer['reason']}" if answer["reason"] else ""
-        shown = {True: "on", False: "off", None: "released"}.get(answer["value"], answer["value"])
-        print(f"{answer['point']} {shown}: {answer['state']}{reason}")
+        print(f"{answer['point']} {_shown(answer['value'], 'released')}: {answer['state']}{reason}")
     return 0 if answer["state"] in _GOOD_ENDS else 1
 
 
@@ -113,10 +112,18 @@ def _print_points(found: Mapping[str, Mapping[str, Any]]) -> None:
     """One line a point: name, value and unit, quality if it is not good, and when."""
     width = max((len(name) for name in found), default=0)
     for name, point in found.items():
-        value = {True: "on", False: "off", None: "-"}.get(point["value"], point["value"])
+        value = _shown(point["value"], "-")
         quality = "" if point["quality"] == "good" else f"  ({point['quality']})"
         at = point["at"] or "time unknown"
-        print(f"{name:<{width}}  {value} {point['unit']}{quality}  {at}".rstrip())
+        measured = f"{value} {point['unit']}".strip()
+        print(f"{name:<{width}}  {measured}{quality}  {at}")
+
+
+def _shown(value: Value, nothing: str) -> str:
+    """on and off, never 1 and 0: those are numbers."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return nothing if value is None else str(value)
 
 
 def _value(text: str) -> Value:

@@ -16,12 +16,12 @@ from agent.errors import ConfigError
 __all__ = ["check", "load", "read_site"]
 
 
-def read_site(path: Path) -> tuple[Site | None, list[Problem]]:
+def read_site(path: Path, file: str | None = None) -> tuple[Site | None, list[Problem]]:
     """Read and check a site file: the site, None where there is an error, and all problems by line.
 
-    Never raises for what the file holds.
+    `file` is how the problems name the file (default: the path). Never raises for what the file holds.
     """
-    document = read(path)
+    document = read(path, file)
     problems = document.problems
     site = None
     if not problems or document.data is not None:

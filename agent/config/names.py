@@ -38,6 +38,7 @@ class Checked:
     def __init__(self, document: Document, site: Site, left_out: set[Keys], library: Library) -> None:
         self.document, self.site, self.library = document, site, library
         self._left_out = left_out
+        self._owners: dict[str, tuple[str, Keys]] = {}
 
     def names(self, section: str) -> set[str]:
         """The names that stand in a section, also of what is wrong there."""
@@ -108,3 +109,11 @@ class Checked:
         if "." in text:
             return self.point(keys, text)
         return text if self.known(keys, "signal", text, self.names("signals")) else None
+
+    def actuator(self, keys: Keys, name: str, owner: str) -> None:
+        """An actuator is there, and one service alone moves it."""
+        if not self.known(keys, "actuator", name, self.names("actuators")):
+            return
+        first, where = self._owners.setdefault(name, (owner, keys))
+        if first != owner or (where != keys and where[:3] == keys[:3]):
+            self.error(keys, f"{name} is already moved by {first} (line {self.line(*where)})")

@@ -80,6 +80,8 @@ class LoraMap(Model):
 
     fport: Annotated[int, Field(ge=1, le=223)] | None = None
     """Only payloads of this port; default: all."""
+    class_: Annotated[Literal["A", "C"], Choice("A", "C")] = Field(default="A", alias="class")
+    """LoRaWAN: C always listens, A only after it has spoken."""
     interval: TimeSpan | None = None
     """How often the node speaks as it is delivered."""
     struct: Many[PayloadField] | None = None

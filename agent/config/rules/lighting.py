@@ -1,0 +1,105 @@
+"""Circuits: their contactor, their meter, the sun, and the hours that the law gives."""
+
+from __future__ import annotations
+
+from agent.config.document import Keys
+from agent.config.lighting import Circuit, NightCut, Switch
+from agent.config.names import Checked
+from agent.config.values import DURATION, number
+
+__all__ = ["check_lighting"]
+
+_LEGAL_OFF = 60
+"""01:00, in minutes: heritage, parks and façades are dark by then (arrêté du 27 décembre 2018, articles 2 and 3)."""
+_LAWFUL = ("heritage", "park", "facade")
+
+
+def check_lighting(at: Checked) -> None:
+    switch = at.site.lighting.local_switch
+    if switch is not None:
+        for key in ("manual_on", "manual_off"):
+            reference = getattr(switch, key)
+            if reference is not None:
+                at.measurement(("lighting", "local_switch", key), reference)
+    for name, circuit in at.site.lighting.circuits.items():
+        keys: Keys = ("lighting", "circuits", name)
+        at.actuator((*keys, "actuator"), circuit.actuator, name)
+        if circuit.meter is not None:
+            at.known((*keys, "meter"), "device", circuit.meter, at.names("devices"))
+        _check_restrike(at, keys, name, circuit)
+        for key in ("switch_on", "switch_off"):
+            _check_switch(at, (*keys, key), name, getattr(circuit, key))
+        _check_photocell(at, keys, circuit)
+        _check_nights(at, keys, circuit)
+        _check_law(at, keys, name, circuit)
+        if circuit.dimming is not None:
+            at.actuator((*keys, "dimming", "actuator"), circuit.dimming.actuator, name)
+
+
+def _check_restrike(at: Checked, keys: Keys, name: str, circuit: Circuit) -> None:
+    actuator = at.site.actuators.get(circuit.actuator)
+    restrike = circuit.lamp.restrike if circuit.lamp is not None else None
+    if actuator is None or restrike is None or (actuator.min_off or 0) >= restrike:
+        return
+    where: Keys = ("actuators", circuit.actuator, "min_off")
+    least = f"{circuit.actuator}.min_off {DURATION.format(actuator.min_off)}" if actuator.min_off else "no min_off"
+    line = at.line(*keys, "lamp", "restrike")
+    at.warn(where, f"{least} is shorter than {name} lamp.restrike {DURATION.format(restrike)} (line {line})")
+
+
+def _check_switch(at: Checked, keys: Keys, name: str, switch: Switch) -> None:
+    if (switch.event is None) == (switch.time is None) and not (at.wrong(*keys, "event") or at.wrong(*keys, "time")):
+        at.error(keys, "write one of event and time")
+    if switch.time is not None and at.written(*keys, "offset"):
+        at.error((*keys, "offset"), "an offset goes with an event; write the time itself", at_key=True)
+    if switch.event is None:
+        return
+    for key in ("latitude", "longitude"):
+        if getattr(at.site.site, key) is None and not at.wrong("site", key):
+            at.error(("site",), f'"{key}" is missing in site; {name} follows the sun')
+
+
+def _check_photocell(at: Checked, keys: Keys, circuit: Circuit) -> None:
+    cell = circuit.photocell
+    if cell is None:
+        return
+    at.measurement((*keys, "photocell", "signal"), cell.signal)
+    if cell.on_below >= cell.off_above:
+        on, off = number(cell.on_below), number(cell.off_above)
+        at.error((*keys, "photocell", "on_below"), f"on_below {on} is not below off_above {off}")
+
+
+def _check_nights(at: Checked, keys: Keys, circuit: Circuit) -> None:
+    _check_cuts(at, (*keys, "part_night_off"), circuit.part_night_off)
+    for index, exception in enumerate(circuit.exceptions):
+        where = (*keys, "exceptions", index)
+        if exception.from_ > exception.to:
+            at.error((*where, "from"), f"{exception.from_} is after {exception.to}; write the first night first")
+        _check_cuts(at, (*where, "part_night_off"), exception.part_night_off)
+
+
+def _check_cuts(at: Checked, keys: Keys, cuts: tuple[NightCut, ...]) -> None:
+    for index, cut in enumerate(cuts):
+        if cut.from_ == cut.to:
+            at.error((*keys, index, "to"), "ends when it begins")
+        for place, day in enumerate(cut.days):
+            if "public_holiday" in day and at.site.site.public_holidays is None:
+                at.error((*keys, index, "days", place), f'{day} needs "public_holidays" in site, such as FR')
+
+
+def _check_law(at: Checked, keys: Keys, name: str, circuit: Circuit) -> None:
+    if circuit.kind not in _LAWFUL or circuit.legal_reference:
+        return
+    legal = f"the legal {_LEGAL_OFF // 60:02}:00; switch off earlier, or state legal_reference"
+    off = circuit.switch_off
+    if off.time is not None and (off.time - 720) % 1440 > 720 + _LEGAL_OFF:
+        time = f"{off.time // 60:02}:{off.time % 60:02}"
+        at.error((*keys, "switch_off", "time"), f"{name} ({circuit.kind}) switches off at {time}, later than {legal}")
+    if off.event in ("civil_dawn", "sunrise"):
+        at.error(
+            (*keys, "switch_off", "event"), f"{name} ({circuit.kind}) switches off at {off.event}, later than {legal}"
+        )
+    on = circuit.switch_on
+    if on.event == "sunset" and on.offset < 0:
+        text = f"{name} ({circuit.kind}) switches on before sunset; switch on later, or state legal_reference"
+        at.error((*keys, "switch_on", "offset"), text)

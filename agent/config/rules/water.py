@@ -1,0 +1,83 @@
+"""Water points and tanks: what they measure with, what they move, and limits in their order."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from agent.config.document import Keys
+from agent.config.names import Checked
+from agent.config.values import number
+from agent.config.water import Tank, WaterPoint
+
+__all__ = ["check_water"]
+
+
+def check_water(at: Checked) -> None:
+    for name, point in at.site.water.points.items():
+        keys: Keys = ("water", "points", name)
+        _check_parts(at, keys, name, point)
+        _check_frost(at, keys, point)
+        _check_night(at, keys, point)
+    for name, tank in at.site.water.tanks.items():
+        _check_tank(at, ("water", "tanks", name), name, tank)
+
+
+def _check_parts(at: Checked, keys: Keys, name: str, point: WaterPoint) -> None:
+    found = at.measurement((*keys, "meter"), point.meter)
+    signal = at.site.signals.get(found) if isinstance(found, str) else None
+    if signal is not None and signal.kind != "counter" and not at.wrong("signals", point.meter, "kind"):
+        line = at.line("signals", point.meter)
+        at.error((*keys, "meter"), f"{point.meter} is no counter (line {line}); a water meter is one")
+    for key in ("valve", "drain"):
+        if getattr(point, key) is not None:
+            at.actuator((*keys, key), getattr(point, key), name)
+    if point.tamper is not None:
+        at.measurement((*keys, "tamper"), point.tamper)
+    if point.valve is not None or at.wrong(*keys, "valve"):
+        return
+    for key in ("drain", "opening_hours", "frost", "flush"):
+        if at.written(*keys, key):
+            at.error((*keys, key), f'{key} needs a "valve" in {name}', at_key=True)
+
+
+def _check_frost(at: Checked, keys: Keys, point: WaterPoint) -> None:
+    frost = point.frost
+    if frost is None:
+        return
+    at.measurement((*keys, "frost", "signal"), frost.signal)
+    if frost.close_below >= frost.reopen_above:
+        low, high = number(frost.close_below), number(frost.reopen_above)
+        at.error((*keys, "frost", "close_below"), f"close_below {low} is not below reopen_above {high}")
+
+
+def _check_night(at: Checked, keys: Keys, point: WaterPoint) -> None:
+    """A limit below one pulse in the window can never be seen."""
+    night = point.leak.night if point.leak is not None else None
+    signal = at.site.signals.get(point.meter)
+    if night is None or signal is None or signal.kind != "counter" or signal.unit not in ("L", "m3"):
+        return
+    pulse = (signal.per_pulse or 1) * (1000 if signal.unit == "m3" else 1)
+    hours = ((night.window.end - night.window.start) % 1440 or 1440) / 60
+    if night.max_flow * hours < pulse:
+        at.error(
+            (*keys, "leak", "night", "max_flow"),
+            f"leak.night {number(night.max_flow)} L/h over {number(round(hours, 2))} h is "
+            f"{number(round(night.max_flow * hours, 2))} L, below one pulse of {point.meter} "
+            f"({number(pulse)} L, line {at.line('signals', point.meter)})",
+        )
+
+
+def _check_tank(at: Checked, keys: Keys, name: str, tank: Tank) -> None:
+    found = at.measurement((*keys, "level"), tank.level)
+    signal = at.site.signals.get(found) if isinstance(found, str) else None
+    if signal is not None and signal.unit not in ("%", ""):
+        line = at.line("signals", tank.level)
+        at.error((*keys, "level"), f"{tank.level} is in {signal.unit} (line {line}); the level of a tank is in %")
+    at.actuator((*keys, "pump"), tank.pump, name)
+    if tank.dry_run is not None:
+        at.measurement((*keys, "dry_run", "flow"), tank.dry_run.flow)
+    for low, high in pairwise(("low", "start", "stop", "high")):
+        below, above = getattr(tank, low), getattr(tank, high)
+        if below >= above and not (at.wrong(*keys, low) or at.wrong(*keys, high)):
+            key = low if at.written(*keys, low) else high
+            at.error((*keys, key), f"{low} {number(below)} % is not below {high} {number(above)} %")

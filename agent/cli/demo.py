@@ -1,0 +1,42 @@
+"""`bocage demo`: a village on this machine."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from agent.cli.common import add_command
+
+__all__ = ["add"]
+
+_EXAMPLES = """\
+  bocage demo                  live in the terminal, until Ctrl-C
+  bocage demo --seconds 90     ends by itself, with the count of what was delivered
+  bocage demo --devices-only   the devices alone, for mbpoll and the like
+"""
+
+
+def add(commands: Any) -> None:
+    summary = "a village on this machine: real protocols, pretended devices, a link that is cut"
+    parser = add_command(commands, "demo", summary, _EXAMPLES)
+    parser.add_argument("--seconds", type=_seconds, metavar="N", help="end after N seconds (at least 10)")
+    parser.add_argument("--devices-only", action="store_true", help="no agent and no broker")
+    parser.add_argument("--plain", action="store_true", help="a line a second instead of the live view")
+    parser.set_defaults(run=demo)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if seconds < 10:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 10 up")
+    return seconds
+
+
+def demo(options: argparse.Namespace) -> int:
+    """0 only if nothing was lost."""
+    from agent.demo.run import run
+
+    return run(options.seconds, options.plain, options.devices_only)

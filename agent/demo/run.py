@@ -1,0 +1,361 @@
+"""The demo from its first line to its last: devices, broker, link, agent, view, and the count at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiomqtt
+from rich.console import Console
+from rich.live import Live
+
+from agent import view
+from agent.demo import site
+from agent.demo.process import Cabinet, numbers_given
+from agent.demo.slave import RtuLine, serve_tcp
+from agent.demo.uplink import HOST, Ledger, RuralLink, broker, subscriber
+from agent.demo.village import Village
+from agent.errors import BocageError
+from agent.folders import locked
+from agent.local import NoAgent, connect
+
+__all__ = ["Demo", "Timetable", "run"]
+
+GRACE = 15.0  # seconds for the rest of the backlog
+ON_ITS_WAY = 20  # readings that wait although nothing is wrong
+OPERATOR = ((5.0, "ev1", "on"), (8.0, "well", "on"), (11.0, "km1", "on"), (60.0, "km1", "off"))
+"""What somebody at the supervision asks for: seconds after the start, actuator, value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timetable:
+    """Seconds from the start. A demo shorter than 90 s is the same one, faster."""
+
+    cut: float
+    mend: float
+    end: float | None
+    scale: float
+
+    @classmethod
+    def of(cls, seconds: float | None) -> Timetable:
+        scale = 1.0 if seconds is None else min(1.0, seconds / 90)
+        return cls(30 * scale, 50 * scale, seconds, scale)
+
+
+def run(seconds: float | None, plain: bool, devices_only: bool) -> int:
+    """The whole demo in ./demo; 0 only if it ran and nothing was lost."""
+    port = int(os.environ.get("BOCAGE_DEMO_PORT", "18830"))
+    demo = Demo(Path.cwd() / "demo", port, Timetable.of(seconds), plain or not sys.stdout.isatty())
+    return asyncio.run(demo.devices() if devices_only else demo.everything())
+
+
+class Demo:
+    """One run of it, in `folder`. `port` is the broker's; the link and Modbus TCP have the two after it."""
+
+    def __init__(self, folder: Path, port: int, timetable: Timetable, plain: bool) -> None:
+        self.folder, self.port = folder, port
+        self._times, self._plain = timetable, plain
+        self._village = Village()
+        self._ledger = Ledger()
+        self._link = RuralLink(port + 1, port)
+        self._status: dict[str, Any] | None = None
+        self._looked = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._started = time.monotonic()
+        self._stage = ""
+
+    # The pieces
+
+    @property
+    def rtu(self) -> Path:
+        return self.folder / "dev" / "rtu"
+
+    @property
+    def runtime(self) -> Path:
+        """In memory, where `bocage watch demo/site.yaml` looks by itself."""
+        shared = Path("/dev/shm")
+        return shared / f"bocage-{os.getuid()}" / site.SITE_ID if shared.is_dir() else self.folder / "runtime"
+
+    def _prepare(self, ports: int) -> None:
+        """A clean folder with the site file in it. An edited file is kept beside the new one."""
+        for number in range(self.port, self.port + ports):
+            _must_be_free(number)
+        for name in ("dev", "state"):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+        text = site.text(self.rtu, self.port, self.port + 1, self.port + 2)
+        file = self.folder / "site.yaml"
+        if file.exists() and file.read_text() != text:
+            file.replace(self.folder / "site.yaml.old")
+            print("demo: your site.yaml differs from the demo's and is kept as demo/site.yaml.old")
+        file.write_text(text)
+
+    def _forget(self) -> None:
+        """An outbox of an earlier run would be counted too."""
+        with locked(self.runtime), locked(self.folder / "state"):
+            for folder in (self.runtime, self.folder / "state"):
+                for item in folder.iterdir():
+                    if item.is_dir() and not item.is_symlink():
+                        shutil.rmtree(item)
+                    elif item.name != "lock":
+                        item.unlink()
+        run = self.folder / "run"
+        run.unlink(missing_ok=True)
+        run.symlink_to(self.runtime)
+        (self.folder / "agent.log").unlink(missing_ok=True)
+
+    @asynccontextmanager
+    async def _devices(self) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            stack.enter_context(RtuLine(self.rtu, self._village.line).serving())
+            plant = await serve_tcp(HOST, self.port + 2, self._village.plant)
+            stack.callback(plant.close)
+            await stack.enter_async_context(_background(self._live()))
+            yield
+
+    async def _live(self) -> None:
+        before = time.monotonic()
+        while True:
+            await asyncio.sleep(0.25)
+            now = time.monotonic()
+            self._village.step(now - before)
+            before = now
+
+    # Devices alone
+
+    async def devices(self) -> int:
+        """The devices without the agent, until Ctrl-C or the end of the time."""
+        self._prepare(3)
+        with self._signals():
+            async with self._devices():
+                rtu, master = _short(self.rtu), "mbpoll -m rtu -b 9600 -P none"
+                print("demo: devices only; read them with any Modbus master, for example")
+                print(f"  {master} -a 1 -t 3:float -B -r 13 -c 1 {rtu}     # power of the street lighting, W")
+                print(f"  {master} -a 2 -t 3:float -B -r 1 -c 3 {rtu}      # three voltages of the town hall, V")
+                print(f"  {master} -a 10 -t 0 -r 1 {rtu} 1                 # switch the street lamps on")
+                print(f"  mbpoll -m tcp -p {self.port + 2} -a 1 -t 3 -r 1 -c 2 {HOST}   # tank and pump, uA")
+                print("demo: Ctrl-C ends it", flush=True)
+                await self._until(self._times.end)
+        return 0
+
+    # The whole village
+
+    async def everything(self) -> int:
+        """Devices, broker, link, agent and view; then the count."""
+        self._prepare(3)
+        self._forget()
+        self._say_where()
+        cabinet = Cabinet(
+            self.folder / "site.yaml", self.folder / "state", self.runtime, self.folder / "agent.log"
+        )  # fmt: skip
+        with self._signals():
+            async with broker(self.port), self._devices(), subscriber(self.port, self._ledger) as operator:
+                await self._link.mend()
+                try:
+                    died = await self._run(cabinet, operator)
+                    read = await self._settle() if died is None else 0
+                finally:
+                    cabinet.kill()
+                    await self._link.cut()
+        if died is not None:
+            print(f"demo: the agent ended by itself with code {died}; its last words, from demo/agent.log:")
+            print(cabinet.last_words(), end="")
+        delivered = self._ledger.delivered
+        lost = read - delivered
+        print(f"demo: read {read}, delivered {delivered}, duplicates {self._ledger.duplicates}, lost {lost}")
+        return 0 if died is None and read > 0 and lost == 0 else 1
+
+    async def _run(self, cabinet: Cabinet, operator: aiomqtt.Client) -> int | None:
+        """The agent's life; its exit code if it ended before it was asked to."""
+        await cabinet.start()
+        self._started = time.monotonic()
+        async with _background(self._watch()), _background(self._show()), _background(self._operate(operator)):
+            script = asyncio.create_task(self._script())
+            ended = asyncio.create_task(cabinet.ended())
+            try:
+                await asyncio.wait({script, ended}, return_when=asyncio.FIRST_COMPLETED)
+                if ended.done():
+                    return cabinet.exit_code
+                await script
+                self._stage = "the agent stops: outputs to their stop state, outbox to flash"
+                await cabinet.stop()
+                return None
+            finally:
+                script.cancel()
+                ended.cancel()
+
+    async def _script(self) -> None:
+        """Cut the link, mend it, and wait for the end and for the backlog."""
+        times = self._times
+        self._stage = f"the link will be cut after {times.cut:.0f} s"
+        await self._until(times.cut)
+        if not self._stop.is_set():
+            await self._link.cut()
+            self._stage = f"THE LINK IS CUT for {times.mend - times.cut:.0f} s: the backlog grows"
+            await self._until(times.mend)
+            await self._link.mend()
+            self._stage = "the link is back: the backlog drains"
+            await self._until(times.end)
+        await self._link.mend()
+        self._stage = "the end: what still waits goes out"
+        await _when(lambda: self._waiting() <= ON_ITS_WAY, self._looked, GRACE)
+
+    def _waiting(self) -> int:
+        return 0 if self._status is None else int(self._status["outbox"]["rows"])
+
+    async def _settle(self) -> int:
+        """Deliver what the agent kept when it stopped, and say how many numbers it gave.
+
+        What it had no time to send is on flash. The next start would send it; here that is an agent without devices.
+        """
+        state, file = self.folder / "state", self.folder / "drain.yaml"
+        for _ in range(3):
+            store, given = await asyncio.to_thread(numbers_given, state)
+            given = max(given, self._ledger.given(store))
+            if await self._arrived(store, given, 1.0):
+                break
+            full = await asyncio.to_thread((self.folder / "site.yaml").read_text)
+            await asyncio.to_thread(file.write_text, full[: full.index("# The wires.")])
+            drain = Cabinet(file, state, self.runtime, self.folder / "agent.log")
+            await drain.start()
+            try:
+                await self._arrived(store, given, GRACE)
+                await drain.stop()
+            finally:
+                drain.kill()
+        return given
+
+    async def _arrived(self, store: str, given: int, seconds: float) -> bool:
+        """Wait until every number of the store has been delivered; False if that takes longer."""
+        return await _when(lambda: len(self._ledger.keys.get(store, ())) >= given, self._ledger.came, seconds)
+
+    # What goes on meanwhile
+
+    async def _watch(self) -> None:
+        """Keep the agent's status document fresh, over its own socket."""
+        while True:
+            with contextlib.suppress(NoAgent):
+                async with connect(self.runtime) as local:
+                    while True:
+                        self._status = await local.request({"do": "status"})
+                        self._looked.set()
+                        await asyncio.sleep(0.5)
+            await asyncio.sleep(0.2)
+
+    async def _operate(self, client: aiomqtt.Client) -> None:
+        """Somebody at the supervision, over MQTT. `ttl_ms` bounds the start, `hold_ms` how long it lasts."""
+        for number, (at, actuator, value) in enumerate(OPERATOR):
+            await self._sleep_until(at * self._times.scale)
+            name = f"demo-{number}"
+            command = {"id": name, "point": actuator, "value": value, "ttl_ms": 30_000, "hold_ms": 3_600_000,
+                       "by": "operator"}  # fmt: skip
+            await client.publish(f"bocage/v1/{site.SITE_ID}/cmd/{name}", json.dumps(command), qos=1)
+
+    async def _show(self) -> None:
+        if self._plain:
+            while True:
+                await asyncio.sleep(1)
+                status = view.line(self._status) if self._status else "the agent starts"
+                print(f"{self._elapsed():4.0f} s  {status}, delivered {self._ledger.delivered}", flush=True)
+        console = Console()
+        with Live(console=console, screen=True, auto_refresh=False) as live:
+            while True:
+                if self._status is not None:
+                    live.update(view.frame(self._status, self._notes()), refresh=True)
+                await asyncio.sleep(0.5)
+
+    def _notes(self) -> list[str]:
+        seen = f"the supervision got {self._ledger.delivered}, {self._ledger.duplicates} twice"
+        return [f"{self._elapsed():.0f} s: {self._stage}", f"{seen}; Ctrl-C ends it"]
+
+    def _say_where(self) -> None:
+        folder = _short(self.folder)
+        print(f"demo: site file   {folder}/site.yaml   (bocage check {folder}/site.yaml)")
+        print(f"demo: RS-485 line {_short(self.rtu)}   Modbus TCP {HOST}:{self.port + 2}")
+        print(f"demo: broker      {HOST}:{self.port}   (mosquitto_sub -p {self.port} -v -t 'bocage/v1/#')")
+        print(f"demo: agent's log {folder}/agent.log", flush=True)
+
+    # Time and the end
+
+    def _elapsed(self) -> float:
+        return time.monotonic() - self._started
+
+    async def _sleep_until(self, at: float) -> None:
+        await asyncio.sleep(max(0.0, at - self._elapsed()))
+
+    async def _until(self, at: float | None) -> None:
+        """Wait for that second, for ever if None, or until somebody wants the end."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(None if at is None else max(0.0, at - self._elapsed())):
+                await self._stop.wait()
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """The first Ctrl-C (or SIGTERM, SIGHUP) asks for the end, a second one does not wait for it."""
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+
+        def end() -> None:
+            if self._stop.is_set():
+                task.cancel()
+            self._stop.set()
+
+        signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        for number in signals:
+            loop.add_signal_handler(number, end)
+        try:
+            yield
+        finally:
+            for number in signals:
+                loop.remove_signal_handler(number)
+
+
+@asynccontextmanager
+async def _background(work: Any) -> AsyncIterator[None]:
+    """Run a coroutine while the block runs. Its failure is the block's own, at the end."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        if not task.done():
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def _when(true: Callable[[], bool], news: asyncio.Event, seconds: float) -> bool:
+    """Wait until something is true, looking again at every piece of news; False if that takes longer."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while not true():
+                news.clear()
+                await news.wait()
+            return True
+    return False
+
+
+def _must_be_free(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise BocageError(
+                f"port {port} is in use, perhaps by another demo; take another: "
+                f"BOCAGE_DEMO_PORT=28830 bocage demo ({error.strerror})"
+            ) from error
+
+
+def _short(path: Path) -> str:
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

@@ -590,7 +590,7 @@ def _hold(command: Command) -> float:
     if command.hold_ms is None:
         return HOLD
     if not 0 < command.hold_ms <= LONGEST_HOLD * 1000:
-        raise Rejected("an override lasts longer than nothing and at most 24 h (hold_ms 86400000)")
+        raise Rejected("hold_ms is more than 0 and at most 86400000 (24 h)")
     return command.hold_ms / 1000
 
 

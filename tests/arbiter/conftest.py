@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from agent.arbiter import ActuatorSpec, Arbiter
-from agent.errors import DeviceError
+from agent.errors import BocageError, DeviceError
 from agent.model import Command, Event, Instant, Kind, Origin, Outcome, OutcomeState, Point, Quality, Reading, Value
 
 BOOT = "boot-1"
@@ -44,7 +44,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         future = self.create_future()
         try:
             future.set_result(func(*args))
-        except Exception as error:
+        except BocageError as error:
             future.set_exception(error)
         return future
 
@@ -265,7 +265,7 @@ def on_virtual_time(test: Callable[[VirtualLoop], Awaitable[None]]) -> None:
 def virtual() -> Callable[..., None]:
     """`virtual(test, *specs)`: run `test(site)` on virtual time, on a site with these actuators."""
 
-    def run(test: Callable[[Site], Awaitable[None]], *specs: ActuatorSpec, points: dict[str, Point] | None = None) -> None:
+    def run(test: Callable[[Site], Awaitable[None]], *specs: ActuatorSpec, points: Any = None) -> None:
         async def whole(loop: VirtualLoop) -> None:
             names = ["io-1.relay1", "io-1.relay2", "io-1.relay4", "io-1.di1", "io-2.relay1"]
             await test(Site(loop, list(specs), relay_points(*names) if points is None else points))

@@ -105,7 +105,7 @@ def test_a_refused_id_is_refused_again_without_a_new_record(virtual):
         ("dim1", "on", {}, "dim1 takes a number, not 'on'"),
         ("dim1", float("nan"), {}, "dim1 takes a number, not nan"),
         ("far", "on", {}, "far is not driven yet: its output lora.level is on no wire"),
-        ("km1", "on", {"hold_ms": 90_000_000}, "an override lasts longer than nothing and at most 24 h (hold_ms 86400000)"),
+        ("km1", "on", {"hold_ms": 90_000_000}, "hold_ms is more than 0 and at most 86400000 (24 h)"),
     ],
 )
 def test_what_must_not_be_is_rejected_with_a_reason(virtual, point, value, more, reason):
@@ -228,7 +228,7 @@ def test_a_flood_is_refused_before_flash_and_told_once_a_minute(virtual):
         assert len(refused) >= 175
         assert len(site.ledger.history) == 200 - len(refused)
         assert len(site.ledger.codes("audit")) == 1
-        assert (await site.send("km1", "on", origin=Origin.LOCAL)).state == "verified"  # the technician is not locked out
+        assert (await site.send("km1", "on", origin=Origin.LOCAL)).state == "verified"  # not locked out
 
     virtual(test, ActuatorSpec("km1", "io-1.relay1"))
 

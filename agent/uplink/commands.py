@@ -1,0 +1,116 @@
+"""What comes in on cmd/{id}: looked at with suspicion, and handed to the arbiter as a Command.
+
+Only the form is judged here. Whether the command has expired, was seen before, names a writable point or asks for a
+value out of range is the arbiter's business.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import re
+from typing import Any, Never
+
+from agent.errors import Rejected
+from agent.model import Command, Instant, Origin, Value
+from agent.uplink.session import LARGEST_COMMAND
+
+__all__ = ["is_id", "parse"]
+
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
+_KEYS = ("id", "point", "value", "issued_at", "expires_at", "ttl_ms", "hold_ms", "by", "key", "sig")
+_LARGEST = 1e15
+"""No value of an actuator comes near; beyond it a float no longer holds every whole number."""
+
+
+def is_id(text: str) -> bool:
+    """Whether this can be a command's id: 1 to 64 letters, digits, `_` and `-`."""
+    return _ID.match(text) is not None
+
+
+def parse(topic_id: str, payload: bytes, received: Instant) -> Command:
+    """Read a command. Rejected, with a reason a person understands, if it is not one.
+
+    Keys that we do not know are refused: to pass over a misspelt `ttl_ms` or a condition of a later version would
+    carry out more than was asked for.
+    """
+    body = _object(payload)
+    for key in body:
+        if key not in _KEYS:
+            near = difflib.get_close_matches(key, _KEYS, 1)
+            raise Rejected(f"unknown key {_shown(key)}" + (f", did you mean {near[0]}?" if near else ""))
+    if "value" not in body:
+        raise Rejected("value is missing (null releases)")
+    if (body_id := _text(body, "id", 64)) != topic_id:
+        raise Rejected(f"id is {_shown(body_id)}, but the topic says {_shown(topic_id)}")
+    return Command(
+        id=topic_id,
+        point=_text(body, "point", 200),
+        value=_value(body["value"]),
+        received=received,
+        issued_at=_milliseconds(body, "issued_at"),
+        expires_at=_milliseconds(body, "expires_at"),
+        ttl_ms=_milliseconds(body, "ttl_ms"),
+        hold_ms=_milliseconds(body, "hold_ms"),
+        origin=Origin.MQTT,
+        by="mqtt" if body.get("by") in (None, "") else _text(body, "by", 100),
+    )
+
+
+def _object(payload: bytes) -> dict[str, Any]:
+    if len(payload) > LARGEST_COMMAND:
+        raise Rejected(f"longer than {LARGEST_COMMAND // 1024} kB")
+    try:
+        body = json.loads(payload.decode("utf-8"), parse_constant=_no_constant)
+    except UnicodeDecodeError as error:
+        raise Rejected(f"not UTF-8 (byte {error.start})") from error
+    except json.JSONDecodeError as error:
+        raise Rejected(f"not JSON: {error.msg} (line {error.lineno}, column {error.colno})") from error
+    except RecursionError as error:
+        raise Rejected("not JSON that anybody would write: nested too deeply") from error
+    except ValueError as error:  # a whole number of thousands of digits
+        raise Rejected("a number is too long") from error
+    if not isinstance(body, dict):
+        raise Rejected("not a JSON object")
+    return body
+
+
+def _no_constant(name: str) -> Never:
+    raise Rejected(f"{name} is not JSON")
+
+
+def _text(body: dict[str, Any], key: str, longest: int) -> str:
+    text = body.get(key)
+    if text is None:
+        raise Rejected(f"{key} is missing")
+    if not isinstance(text, str) or not 0 < len(text) <= longest or not text.isprintable():
+        raise Rejected(f"{key} must be a text of 1 to {longest} characters, not {_shown(text)}")
+    return text
+
+
+def _value(value: Any) -> Value:
+    if value in ("on", "off"):
+        return bool(value == "on")
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int | float) and math.isfinite(value) and abs(value) <= _LARGEST:
+        return value
+    raise Rejected(f'value must be a number, true, false, "on", "off" or null, not {_shown(value)}')
+
+
+def _milliseconds(body: dict[str, Any], key: str) -> int | None:
+    value = body.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise Rejected(f"{key} must be a number of milliseconds, not {_shown(value)}")
+    if value != int(value) or not 0 <= value <= _LARGEST:
+        raise Rejected(f"{key} must be a whole, positive number of milliseconds, not {_shown(value)}")
+    return int(value)
+
+
+def _shown(value: Any) -> str:
+    """What was found, short enough for a log line and a result."""
+    text = json.dumps(value, ensure_ascii=True)
+    return text if len(text) <= 40 else text[:37] + "..."

@@ -1,0 +1,89 @@
+"""When to try again: delays that grow with the outage, and a look at the routes.
+
+Everything here is decided from what it is given, so that it is tested without waiting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from pathlib import Path
+
+__all__ = ["Outage", "Why", "reconnect_delay", "routes"]
+
+BAD_CREDENTIALS = 300.0
+"""Seconds between two attempts while the broker refuses who we are: hammering it would only lock us out."""
+STEADY = 30.0
+"""A connection that held for so many seconds ends the outage; a shorter one is part of it."""
+ANSWERED = 0.8
+"""Seconds between attempts while the host answers that nobody listens there: a broker that restarts."""
+ANSWERED_FOR = 120.0
+
+
+class Why(Enum):
+    """Why there is no link."""
+
+    LOST = "lost"
+    """No answer: no route, no name, a silent host, a bad certificate."""
+    ANSWERED = "answered"
+    """The host is up and closed the door (RST or FIN before CONNACK): the broker restarts."""
+    CREDENTIALS = "credentials"
+    """The broker does not know us, or not with this password."""
+    ROUTE = "route"
+    """A route came back: the attempt that hung was given up for a new one."""
+
+
+def reconnect_delay(outage: float, why: Why, spread: float) -> float:
+    """Seconds to wait after so many seconds of outage; `spread` 0..1 is the dice: -50 % to +50 %.
+
+    clamp(outage / 30, 1, 60), so a broker that was away for 30 s is asked every second and one that was away for an
+    hour once a minute. A host that answers is asked a little faster at first: half a second to 1.2 s.
+    """
+    delay = min(max(outage / 30, 1.0), 60.0)
+    if why is Why.ROUTE:
+        return 0.0
+    if why is Why.CREDENTIALS:
+        delay = BAD_CREDENTIALS
+    elif why is Why.ANSWERED and outage < ANSWERED_FOR:
+        delay = ANSWERED
+    return delay * (0.5 + spread)
+
+
+class Outage:
+    """Since when there is no steady link. A link that does not hold for STEADY seconds does not end the outage.
+
+    So a broker that throws us out after every tenth message is asked less and less often.
+    """
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._since: float | None = None
+        self._up_since: float | None = None
+
+    def up(self) -> None:
+        self._up_since = self._monotonic()
+
+    def down(self) -> float:
+        """An attempt failed or the link was lost: seconds of outage so far."""
+        now = self._monotonic()
+        if self._up_since is not None and now - self._up_since >= STEADY:
+            self._since = None
+        self._up_since = None
+        if self._since is None:
+            self._since = now
+        return now - self._since
+
+
+def routes(folder: Path = Path("/proc/net")) -> frozenset[tuple[str, ...]]:
+    """The kernel's routes (destination, gateway, interface); loopback is left out. Empty where it is not to be read."""
+    found = set()
+    for name, columns in (("route", (0, 1, 2)), ("ipv6_route", (9, 0, 4))):
+        try:
+            lines = (folder / name).read_text(encoding="ascii").splitlines()
+        except OSError:
+            continue
+        for line in lines:
+            words = line.split()
+            if len(words) > max(columns) and words[columns[0]] not in ("lo", "Iface"):
+                found.add(tuple(words[column] for column in columns))
+    return frozenset(found)

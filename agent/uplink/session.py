@@ -1,0 +1,345 @@
+"""One MQTT connection that tells the truth about each publish.
+
+aiomqtt calls a publish done on any PUBACK, also on "not authorised" and "quota exceeded"; paho resends by itself
+after a loss and ignores Receive Maximum. So a `Session` is used for one connection only, gives a future for each
+publish, and lets no more than the broker's window be under way. It overrides private hooks of aiomqtt 2.5 (pinned).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import aiomqtt
+import paho.mqtt.client as paho
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from agent.errors import BocageError, WireError
+from agent.uplink.reconnect import Why
+from agent.uplink.settings import Secret, UplinkSettings
+
+__all__ = ["LARGEST_COMMAND", "LinkLost", "Received", "Session"]
+
+WINDOW = 20
+"""Publishes under way at the most; fewer where the broker says so (Receive Maximum)."""
+ATTEMPT = 30.0
+"""Seconds for name lookup, TCP, TLS and CONNACK together."""
+CONNECT = 15.0
+"""Seconds for TCP, and for each read of the TLS handshake: a link with a round trip of 2 s and losses needs them."""
+LARGEST_COMMAND = 65_536
+"""Bytes of a command's payload; a longer one is refused."""
+LARGEST_PACKET = 1_114_112
+"""Bytes, told to an MQTT 5 broker: a command of 1 MB still arrives and gets its reason, a larger one never comes."""
+INBOX = 100
+"""Received messages that wait to be looked at. QoS 1 never fills it: acknowledgements are held back at WINDOW."""
+
+_CREDENTIALS = {0x86, 0x87, 0x8A, 0x8C}  # MQTT 5, 3.2.2.2; paho maps the codes 4 and 5 of 3.1.1 onto the first two
+
+
+class LinkLost(WireError):
+    """There is no link (any more), and why. What was under way is not accepted: it goes back to the outbox."""
+
+    def __init__(self, reason: str, why: Why = Why.LOST) -> None:
+        super().__init__(reason)
+        self.why = why
+
+
+class Received(NamedTuple):
+    """A message that came in. `payload` is cut one byte after LARGEST_COMMAND."""
+
+    topic: str
+    payload: bytes
+    retain: bool
+    mid: int
+    qos: int
+
+
+class Session(aiomqtt.Client):
+    """One connection: `open` once, `publish` and `subscribe`, `close` or `drop` once. Never opened again.
+
+    `lost` is a future that ends (with LinkLost) when the link does. `free` is the window: acquire it before each
+    `publish`; the end of the publish's future releases it.
+    """
+
+    def __init__(self, settings: UplinkSettings, will: aiomqtt.Will) -> None:
+        self._v5 = settings.protocol == 5
+        super().__init__(
+            settings.host,
+            settings.port,
+            identifier=settings.client_id or None,
+            protocol=aiomqtt.ProtocolVersion.V5 if self._v5 else aiomqtt.ProtocolVersion.V311,
+            will=will,
+            clean_session=None if self._v5 else True,
+            clean_start=False if self._v5 else paho.MQTT_CLEAN_START_FIRST_ONLY,
+            keepalive=max(1, round(settings.keepalive)),
+            properties=_connect_properties(settings) if self._v5 else None,
+        )
+        self._settings = settings
+        self._attached = False
+        self._abandoned = False
+        self._acks: dict[int, tuple[asyncio.Future[int], float]] = {}
+        self._ack_timeout = settings.keepalive * 1.5
+        self.window = WINDOW
+        self.free = asyncio.Semaphore(WINDOW)
+        self.max_packet = 268_435_455
+        self.lost: asyncio.Future[None] = self._loop.create_future()
+        self.lost.add_done_callback(lambda lost: lost.exception())  # asked for: nobody may be waiting
+        self.received: asyncio.Queue[Received] = asyncio.Queue(INBOX)
+        self.dropped = 0
+        """Messages that came in faster than anybody could look at them (QoS 0 only)."""
+        self.ticked = time.monotonic()
+        self._client.disable_logger()
+        self._client.connect_timeout = CONNECT
+        self._client.max_inflight_messages_set(0)  # the window is ours
+        self._client.manual_ack_set(True)
+
+    # -- opening and closing -----------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Connect. Raises LinkLost, whatever went wrong on the way: name, route, certificate, password, version."""
+        try:
+            async with asyncio.timeout(ATTEMPT):
+                await self._in_thread(self._client_connect)
+                self._attach()
+                await asyncio.wait({self._connected, self.lost}, return_when=asyncio.FIRST_COMPLETED)
+        except TimeoutError:
+            self.drop(f"no answer within {ATTEMPT:.0f} s")
+        except ConnectionRefusedError as error:
+            self.drop(str(error), Why.ANSWERED)
+        except (OSError, BocageError, ValueError) as error:  # ssl errors are OSErrors; ValueError: a bad host or key
+            self.drop(_describe(error))
+        except asyncio.CancelledError:
+            self.drop("given up")
+            raise
+        if self.lost.done():
+            self.lost.result()
+        self._connected.result()
+
+    async def close(self) -> None:
+        """Say goodbye, so that the broker does not send the last will."""
+        if not self.lost.done():
+            self._client.disconnect()
+        self.drop("closed")
+
+    def drop(self, reason: str, why: Why = Why.LOST) -> None:
+        """End the link now; every publish under way ends with LinkLost, in the order in which they were sent."""
+        self._abandoned = True
+        if self._attached:
+            self._client._sock_close()
+        if not self.lost.done():
+            self.lost.set_exception(LinkLost(reason, why))
+        acks, self._acks = self._acks, {}
+        for ack, _ in acks.values():
+            if not ack.done():
+                ack.set_exception(LinkLost(reason))
+
+    async def _in_thread(self, work: Callable[[], None]) -> None:
+        """A name lookup may hang for minutes: in a daemon thread it holds up neither the loop nor the end."""
+        done: asyncio.Future[None] = self._loop.create_future()
+
+        def end(error: BaseException | None) -> None:
+            if self._abandoned:
+                self._client._sock_close()
+            elif error is not None:
+                done.set_exception(error)
+            else:
+                done.set_result(None)
+
+        def thread() -> None:
+            error: BaseException | None = None
+            try:
+                work()
+            except (OSError, BocageError, ValueError) as failed:
+                error = failed
+            if self._abandoned:
+                self._client._sock_close()
+                return
+            try:
+                self._loop.call_soon_threadsafe(end, error)
+            except RuntimeError:  # the loop is closed: the program ends
+                self._client._sock_close()
+
+        threading.Thread(target=thread, name="uplink-connect", daemon=True).start()
+        await done
+
+    def _attach(self) -> None:
+        """Back on the loop: watch the socket, and send the CONNECT that waits."""
+        sock = self._client.socket()
+        if not isinstance(sock, socket.socket):
+            raise ConnectionError("the connection was closed at once")
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._attached = True
+        self._disconnected.add_done_callback(self._ended)
+        super()._on_socket_open(self._client, None, sock)
+        self._client.loop_write()
+
+    def _set_tls_params(self) -> None:
+        """Called in the connecting thread: secrets and certificates are read anew for each attempt."""
+        settings = self._settings
+        if settings.username is not None:
+            self._client.username_pw_set(_text(settings.username), _text(settings.password))
+        if settings.tls:
+            context = ssl.create_default_context(cafile=settings.ca)
+            context.minimum_version = ssl.TLSVersion.TLSv1_2
+            if settings.cert is not None:
+                context.load_cert_chain(settings.cert, settings.key)
+            self._client.tls_set_context(context)
+
+    # -- sending -----------------------------------------------------------------------------------------------
+
+    def publish(  # type: ignore[override]
+        self, topic: str, body: bytes, retain: bool = False, properties: Properties | None = None
+    ) -> asyncio.Future[int]:
+        """Send at QoS 1, at once. The future ends with the PUBACK's reason code (always 0 on 3.1.1), or LinkLost."""
+        ack: asyncio.Future[int] = self._loop.create_future()
+        ack.add_done_callback(self._release)
+        info = self._client.publish(topic, body, 1, retain, properties)
+        if info.rc != paho.MQTT_ERR_SUCCESS or self.lost.done() or self._disconnected.done():
+            ack.set_exception(LinkLost("the link is gone"))
+        else:
+            self._acks[info.mid] = ack, time.monotonic()
+        return ack
+
+    def tell(self, topic: str, body: bytes) -> bool:
+        """Send at QoS 0, retained; not at all (False) while the socket is full."""
+        if self.lost.done() or self._client.want_write():
+            return False
+        return bool(self._client.publish(topic, body, 0, True).rc == paho.MQTT_ERR_SUCCESS)
+
+    async def listen(self, topic: str) -> int:
+        """Subscribe at QoS 1; the reason code of the SUBACK. Retained messages come marked as such, and once."""
+        how: Any = {"qos": 1}
+        if self._v5:
+            how = {"options": SubscribeOptions(qos=1, retainAsPublished=True, retainHandling=1)}
+        try:
+            codes: Any = await self.subscribe(topic, timeout=self._ack_timeout, **how)
+        except aiomqtt.MqttError as error:
+            raise LinkLost(f"subscribing to {topic}: {error}") from error
+        return codes[0].value if isinstance(codes[0], ReasonCode) else int(codes[0])
+
+    def acknowledge(self, message: Received) -> None:
+        """Tell the broker that we have taken this one; until then it keeps it (QoS 1)."""
+        if message.qos and not self.lost.done():
+            self._client.ack(message.mid, message.qos)
+
+    @property
+    def is_open(self) -> bool:
+        return self._connected.done() and not self.lost.done()
+
+    async def settled(self) -> None:
+        """Wait until no publish is under way."""
+        while self._acks:
+            await asyncio.wait([ack for ack, _ in self._acks.values()])
+
+    def _release(self, ack: asyncio.Future[int]) -> None:
+        self.free.release()
+        ack.exception()
+
+    # -- hooks of aiomqtt --------------------------------------------------------------------------------------
+
+    def _on_connect(
+        self, client: Any, userdata: Any, flags: Any, reason_code: ReasonCode, properties: Properties | None = None
+    ) -> None:
+        if self._connected.done():
+            return
+        code = reason_code.value
+        if code != 0:
+            why = Why.CREDENTIALS if code in _CREDENTIALS else Why.LOST
+            self.lost.set_exception(LinkLost(_refusal(code, str(reason_code)), why))
+            return
+        self.window = min(WINDOW, getattr(properties, "ReceiveMaximum", WINDOW))
+        self.free = asyncio.Semaphore(self.window)
+        self.max_packet = getattr(properties, "MaximumPacketSize", self.max_packet)
+        # paho pings after one keepalive of silence and gives up after another: so noticed within 1.4 of ours
+        client._keepalive *= 0.7
+        self._connected.set_result(None)
+
+    def _on_disconnect(
+        self, client: Any, userdata: Any, flags: Any, reason_code: ReasonCode, properties: Properties | None = None
+    ) -> None:
+        if not self.lost.done():
+            why = Why.LOST if self._connected.done() else Why.ANSWERED
+            self.lost.set_exception(LinkLost(f"the link was closed: {reason_code}", why))
+        super()._on_disconnect(client, userdata, flags, reason_code, properties)
+        self._loop.call_soon(self.drop, "the link was closed")
+
+    def _ended(self, disconnected: asyncio.Future[None]) -> None:
+        error = disconnected.exception()
+        self.drop(_describe(error) if error else "closed")
+
+    def _on_publish(
+        self, client: Any, userdata: Any, mid: int, reason_code: ReasonCode, properties: Properties
+    ) -> None:
+        ack, _ = self._acks.pop(mid, (None, 0.0))
+        if ack is not None and not ack.done():
+            ack.set_result(reason_code.value)
+
+    def _on_message(self, client: Any, userdata: Any, message: paho.MQTTMessage) -> None:
+        topic = message._topic.decode("utf-8", "replace")
+        payload = bytes(message.payload[: LARGEST_COMMAND + 1])
+        try:
+            self.received.put_nowait(Received(topic, payload, message.retain, message.mid, message.qos))
+        except asyncio.QueueFull:
+            self.dropped += 1
+
+    def _on_socket_open(self, client: Any, userdata: Any, sock: Any) -> None:
+        """Called in the connecting thread: the loop's part is done in `_attach`."""
+
+    def _on_socket_close(self, client: Any, userdata: Any, sock: Any) -> None:
+        if self._attached:
+            super()._on_socket_close(client, userdata, sock)
+
+    def _on_socket_register_write(self, client: Any, userdata: Any, sock: Any) -> None:
+        """Write at once; only what the socket does not take waits for the loop."""
+        if not self._attached:
+            return
+        client.loop_write()
+        if client.want_write() and sock.fileno() >= 0:
+            self._loop.add_writer(sock.fileno(), client.loop_write)
+
+    def _on_socket_unregister_write(self, client: Any, userdata: Any, sock: Any) -> None:
+        if self._attached and sock.fileno() >= 0:
+            self._loop.remove_writer(sock.fileno())
+
+    async def _misc_loop(self) -> None:
+        """Once a second: ping and its answer (paho), and acknowledgements that do not come (ours)."""
+        while self._client.loop_misc() == paho.MQTT_ERR_SUCCESS:
+            self.ticked = time.monotonic()
+            oldest = next(iter(self._acks.values()), None)
+            if oldest is not None and self.ticked - oldest[1] > self._ack_timeout:
+                self.drop(f"a publish was not acknowledged within {self._ack_timeout:.0f} s")
+                return
+            await asyncio.sleep(1)
+
+
+def _connect_properties(settings: UplinkSettings) -> Properties:
+    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+    properties.SessionExpiryInterval = round(settings.session_expiry)
+    properties.ReceiveMaximum = WINDOW
+    properties.MaximumPacketSize = LARGEST_PACKET
+    return properties
+
+
+def _text(secret: str | Secret | None) -> Any:
+    return secret if secret is None or isinstance(secret, str) else secret.reveal()
+
+
+def _describe(error: BaseException) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the broker's certificate is not accepted: {error.verify_message}"
+    if isinstance(error, FileNotFoundError):
+        return f"{error.filename or 'a certificate file'}: {error.strerror}"
+    return str(error) or type(error).__name__
+
+
+def _refusal(code: int, text: str) -> str:
+    hint = " (it may speak 3.1.1 only: uplink.protocol: 3.1.1)" if code == 0x84 else ""
+    return f"the broker refuses the connection: {text}{hint}"

@@ -1,0 +1,59 @@
+"""An outbox in memory with the methods that the uplink uses, and a list of all that happened to each message."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+
+from agent.model import Event, Outcome
+from agent.outbox import Message
+
+
+class MemoryOutbox:
+    def __init__(self) -> None:
+        self.waiting: deque[Message] = deque()
+        self.out: dict[int, Message] = {}
+        self.taken: list[Message] = []
+        self.delivered: list[Message] = []
+        self.aside: list[tuple[Message, str]] = []
+        self.events: list[Event] = []
+        self.outcomes: list[Outcome] = []
+        self.returned = 0
+        self._token = 0
+        self._wake = asyncio.Event()
+
+    def fill(self, n: int, topic: str = "telemetry", size: int = 0) -> None:
+        """Queue so many messages of one reading each, keyed by their number."""
+        for _ in range(n):
+            self._token += 1
+            t = self._token
+            body = json.dumps({"k": ["s", t, t], "t": 1, "clock": "synced", "p": {"a.b": [[0, t, 0]]}, "pad": "x" * size})
+            self.waiting.append(Message(topic, body.encode(), False, t, t, 1, t))
+        self._wake.set()
+
+    async def take(self) -> Message:
+        while not self.waiting:
+            self._wake.clear()
+            await self._wake.wait()
+        message = self.waiting.popleft()
+        self.out[message.token] = message
+        self.taken.append(message)
+        return message
+
+    def accepted(self, message: Message) -> None:
+        self.delivered.append(self.out.pop(message.token))
+
+    def put_back(self, message: Message) -> None:
+        self.waiting.appendleft(self.out.pop(message.token))
+        self.returned += 1
+        self._wake.set()
+
+    def set_aside(self, message: Message, reason: str) -> None:
+        self.aside.append((self.out.pop(message.token), reason))
+
+    async def put_event(self, event: Event) -> None:
+        self.events.append(event)
+
+    async def record(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)

@@ -1,0 +1,113 @@
+"""`bocage check`, `schema` and `init`: a site file before it runs."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib.resources
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from agent.cli.common import add_command, add_json
+from agent.config import Problem, Site, read_site
+
+__all__ = ["add"]
+
+
+def add(commands: Any) -> None:
+    check = add_command(
+        commands,
+        "check",
+        "everything that is wrong with a site file, in one run",
+        "  bocage check site.yaml\n  bocage check site.yaml --json\n"
+        "  bocage check site.yaml --bus        also try the wires; it reads and never writes",
+    )
+    check.add_argument("site", metavar="SITE.yaml", help="the site file")
+    check.add_argument("--bus", action="store_true", help="also try every bus and device, reading only")
+    add_json(check)
+    check.set_defaults(run=run_check)
+    schema = add_command(
+        commands,
+        "schema",
+        "the JSON schema of a site file, so that editors complete and check",
+        "  bocage schema > site.schema.json\n"
+        "  # then, as the first line of site.yaml:\n  # yaml-language-server: $schema=site.schema.json",
+    )
+    schema.set_defaults(run=run_schema)
+    init = add_command(
+        commands,
+        "init",
+        "a commented site file to start from",
+        "  bocage init                     prints it\n  bocage init site.yaml           writes it",
+    )
+    init.add_argument("file", metavar="FILE", nargs="?", type=Path, help="where it is written (default: printed)")
+    init.add_argument("--force", action="store_true", help="write over a file that is there")
+    init.set_defaults(run=run_init)
+
+
+def run_check(options: argparse.Namespace) -> int:
+    site, problems = read_site(Path(options.site), options.site)
+    wires = asyncio.run(_try(site)) if options.bus and site is not None else []
+    dead = [subject for subject, fine, _ in wires if not fine]
+    if options.json:
+        document: dict[str, Any] = {"problems": [problem.as_dict() for problem in problems]}
+        if options.bus:
+            document["wires"] = [{"subject": name, "ok": fine, "text": text} for name, fine, text in wires]
+        print(json.dumps(document, ensure_ascii=False, indent=2))
+    else:
+        for problem in problems:
+            print(problem)
+        for subject, fine, text in wires:
+            print(f"{subject}: {'ok' if fine else 'failed'}: {text}")
+        print(f"{options.site}: {_summary(site, problems)}", file=sys.stderr)
+    return 1 if site is None or dead else 0
+
+
+async def _try(site: Site) -> list[tuple[str, bool, str]]:
+    """What each bus and device answers: (subject, whether it is fine, in words)."""
+    from agent.direct import try_wires
+
+    return await try_wires(site)
+
+
+def _summary(site: Site | None, problems: list[Problem]) -> str:
+    errors = sum(1 for problem in problems if problem.severity == "error")
+    warnings = len(problems) - errors
+    if problems:
+        counts = [_count(errors, "error")] * bool(errors) + [_count(warnings, "warning")] * bool(warnings)
+        return ", ".join(counts)
+    assert site is not None
+    parts = ((site.buses, "bus", "buses"), (site.devices, "device", ""), (site.signals, "signal", ""),
+             (site.actuators, "actuator", ""))  # fmt: skip
+    return "no problems; " + ", ".join(_count(len(found), one, many) for found, one, many in parts)
+
+
+def _count(number: int, one: str, many: str = "") -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def run_schema(options: argparse.Namespace) -> int:
+    from agent.config.schema import json_schema
+
+    print(json.dumps(json_schema(), ensure_ascii=False, indent=2))
+    return 0
+
+
+def run_init(options: argparse.Namespace) -> int:
+    template = (importlib.resources.files("agent.config") / "template.yaml").read_text(encoding="utf-8")
+    if options.file is None:
+        print(template, end="")
+        return 0
+    try:
+        with options.file.open("w" if options.force else "x", encoding="utf-8") as file:
+            file.write(template)
+    except FileExistsError:
+        print(f"bocage: {options.file} is there already; --force writes over it", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"bocage: {options.file} cannot be written: {error.strerror}", file=sys.stderr)
+        return 1
+    print(f"{options.file} is written; edit it, then: bocage check {options.file}", file=sys.stderr)
+    return 0

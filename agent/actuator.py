@@ -133,6 +133,7 @@ class Actuator:
         self._retry_at = float("-inf")
         self._failures = 0
         self._overrun: str | None = None
+        self._restored: Slot | None = None
 
     # -- what people say ---------------------------------------------------------------------------------------
 
@@ -237,6 +238,8 @@ class Actuator:
         if self.present is not None and self.same(self.present, slot.value) and not self._is_wrong(now):
             self._asserted = slot.value  # it was so already: from now on it is ours to keep
             return Decision(at)
+        if self.present is None and slot is self._restored:
+            return Decision(at)  # it was written before the restart: the next reading says whether it still stands
         again = self._asserted is not None and self.same(self._asserted, slot.value)
         if again and self._asserted_again:
             self.say_mismatch(slot.value)
@@ -348,6 +351,7 @@ class Actuator:
         """A crash left a command between acceptance and the wire; now it is known whether the wire was written."""
         if carried_out and self.attempt is not None:
             self.put(REMOTE, self.attempt)
+            self._restored = self.attempt
         self.attempt, self.doubtful = None, False
 
     def say_mismatch(self, wanted: Value) -> None:
@@ -437,6 +441,7 @@ class Actuator:
         override = _slot(record["override"], shift)
         if override is not None:
             self.put(REMOTE, override)
+            self._restored = override
         self.attempt = _slot(record["attempt"], shift)
 
 

@@ -1,0 +1,419 @@
+"""What an output does when the agent, the box or the device goes and comes back."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from agent.arbiter import ActuatorSpec
+from agent.errors import Rejected
+from agent.model import OutcomeState, Point
+
+RELAY = "io-1.relay1"
+LAMP = ActuatorSpec("km1", RELAY, safe_state="hold", boot_state="recompute", stop_state="hold")
+VALVE = ActuatorSpec("ev1", RELAY, safe_state="off", boot_state="off", stop_state="off")
+
+
+def edges(site):
+    return [value for _, _, value in site.plant.edges]
+
+
+# -- wishes ------------------------------------------------------------------------------------------------------
+
+
+def test_the_lowest_number_wins(virtual):
+    async def test(site):
+        await site.up()
+        site.arbiter.wish("km1", 15, "on", "schedule")
+        await asyncio.sleep(1)
+        site.arbiter.wish("km1", 2, "off", "burst")
+        await asyncio.sleep(1)
+        site.arbiter.wish("km1", 13, "on", "fete")
+        await asyncio.sleep(1)
+        site.arbiter.relinquish("km1", 2)
+        await asyncio.sleep(1)
+        assert site.line("km1")["cause"] == "fete"
+        site.arbiter.relinquish("km1", 13)
+        site.arbiter.relinquish("km1", 15)
+        await asyncio.sleep(1)
+        assert edges(site) == [True, False, True, False]
+        assert [(e.detail["priority"], e.detail["cause"]) for e in site.ledger.events] == [
+            (15, "schedule"),
+            (2, "burst"),
+            (13, "fete"),
+            (16, "nobody wants it"),
+        ]
+
+    virtual(test, LAMP)
+
+
+@pytest.mark.parametrize("priority", [0, 6, 8, 16])
+def test_rules_have_their_own_priorities(virtual, priority):
+    async def test(site):
+        await site.up()
+        with pytest.raises(Rejected):
+            site.arbiter.wish("km1", priority, "on", "rule")
+
+    virtual(test, LAMP)
+
+
+def test_minimum_times_hold_back_a_rule_but_not_an_interlock(virtual):
+    async def test(site):
+        await site.up()
+        site.arbiter.wish("burner", 15, "on", "heat")
+        await asyncio.sleep(10)
+        site.arbiter.wish("burner", 15, "off", "heat")
+        await asyncio.sleep(10)
+        assert site.line("burner")["state"].startswith("waiting min_on until")
+        assert edges(site) == [True]
+        site.arbiter.wish("burner", 2, "off", "flow limit")
+        await asyncio.sleep(1)
+        assert edges(site) == [True, False]
+        site.arbiter.relinquish("burner", 2)
+        site.arbiter.wish("burner", 15, "on", "heat")
+        await asyncio.sleep(359)
+        assert edges(site) == [True, False]
+        await asyncio.sleep(3)
+        assert edges(site) == [True, False, True]
+
+    virtual(test, ActuatorSpec("burner", RELAY, min_on=240, min_off=360))
+
+
+def test_starts_an_hour(virtual):
+    async def test(site):
+        await site.up()
+        for n in range(20):
+            site.arbiter.wish("km1", 15, n % 2 == 0, "restless")
+            await asyncio.sleep(60)
+        starts = [at for at, _, value in site.plant.edges if value]
+        assert len(starts) == 4
+        site.arbiter.wish("km1", 15, True, "restless")
+        assert site.line("km1")["value"] is False
+        await asyncio.sleep(1)
+        assert "max_starts_per_hour" in site.line("km1")["state"]
+        await asyncio.sleep(3600)
+        starts = [at for at, _, value in site.plant.edges if value]
+        assert starts[4] - starts[0] >= 3600
+
+    virtual(test, ActuatorSpec("km1", RELAY, max_starts_per_hour=4))
+
+
+def test_max_on_forces_off_until_the_wish_has_been_off(virtual):
+    async def test(site):
+        await site.up()
+        site.arbiter.wish("ev1", 15, "on", "hours")
+        await asyncio.sleep(3599)
+        assert edges(site) == [True]
+        await asyncio.sleep(5000)
+        assert edges(site) == [True, False]
+        assert site.ledger.codes("alarm") == ["max_on"]
+        assert site.line("ev1")["wanted"] is True
+        site.arbiter.wish("ev1", 15, "off", "hours")
+        await asyncio.sleep(1)
+        site.arbiter.wish("ev1", 15, "on", "hours")
+        await asyncio.sleep(1)
+        assert edges(site) == [True, False, True]
+        assert site.ledger.codes("cleared") == ["max_on"]
+
+    virtual(test, ActuatorSpec("ev1", RELAY, max_on=3600))
+
+
+def test_a_level(virtual):
+    async def test(site):
+        site.plant.outputs["dali.level"] = 40
+        await site.up()
+        site.arbiter.wish("dim", 15, 50, "dimming")
+        assert (await site.send("dim", 80)).state == "verified"
+        await site.send("dim", None)
+        await asyncio.sleep(1)
+        assert site.plant.outputs["dali.level"] == 50
+        site.arbiter.relinquish("dim", 15)
+        await asyncio.sleep(1)
+        assert site.plant.outputs["dali.level"] == 50
+
+    dim = ActuatorSpec("dim", "dali.level", "level", safe_state="hold")
+    virtual(test, dim, points={"dali.level": Point("dali.level", "dali", "%", writable=True, low=0, high=100)})
+
+
+# -- restarts ----------------------------------------------------------------------------------------------------
+
+
+def test_an_override_survives_a_kill_without_an_edge_and_ends_in_time(virtual):
+    async def test(site):
+        await site.up()
+        await site.send("km1", "on", hold_ms=600_000)
+        await site.kill()
+        await asyncio.sleep(100)
+        await site.up()
+        await asyncio.sleep(100)
+        assert (edges(site), len(site.plant.writes)) == ([True], 1)
+        assert site.line("km1")["priority"] == 8
+        await asyncio.sleep(410)
+        assert edges(site) == [True, False]
+
+    virtual(test, LAMP)
+
+
+def test_an_override_that_ended_meanwhile_ends_at_the_start(virtual):
+    async def test(site):
+        await site.up()
+        await site.send("km1", "on", hold_ms=60_000)
+        await site.kill()
+        await asyncio.sleep(100)
+        await site.up()
+        await asyncio.sleep(1)
+        assert edges(site) == [True, False]
+
+    virtual(test, LAMP)
+
+
+def test_minimum_times_survive_a_kill(virtual):
+    async def test(site):
+        await site.up()
+        await site.send("km1", "on")
+        await site.kill()
+        await site.up()
+        site.arbiter.wish("km1", 13, "off", "x")
+        await site.send("km1", None)
+        await asyncio.sleep(200)
+        assert edges(site) == [True]
+        await asyncio.sleep(150)
+        assert edges(site) == [True, False]
+
+    virtual(test, ActuatorSpec("km1", RELAY, min_on=300, boot_state="recompute"))
+
+
+@pytest.mark.parametrize(("boot_state", "before", "after"), [
+    ("off", True, False), ("on", False, True), ("hold", True, True), ("recompute", True, True), ("recompute", False, False),
+])  # fmt: skip
+def test_boot_states_are_for_a_new_boot_only(virtual, boot_state, before, after):
+    async def test(site):
+        site.plant.outputs[RELAY] = before
+        await site.up()
+        await asyncio.sleep(1)
+        assert site.plant.outputs[RELAY] is after
+        site.plant.outputs[RELAY] = before
+        site.memory.durable.update(site.memory.facts)
+        await site.kill()
+        await site.up()
+        await asyncio.sleep(1)
+        assert site.plant.outputs[RELAY] is before
+        await site.kill()
+        site.clock.boot = "boot-2"
+        await site.up()
+        await asyncio.sleep(1)
+        assert site.plant.outputs[RELAY] is after
+
+    virtual(test, ActuatorSpec("km1", RELAY, safe_state="hold", boot_state=boot_state))
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_an_override_after_another_boot_needs_a_trusted_clock(virtual, trusted):
+    async def test(site):
+        await site.up()
+        await site.send("km1", "on", hold_ms=600_000)
+        await site.kill()
+        site.clock.boot, site.clock.trusted = "boot-2", trusted
+        site.clock.offset = -site.clock.monotonic()  # boottime begins at 0
+        await asyncio.sleep(500)
+        await site.up()
+        await asyncio.sleep(50)
+        assert site.plant.outputs[RELAY] is trusted
+        await asyncio.sleep(60)
+        assert site.plant.outputs[RELAY] is False
+
+    virtual(test, LAMP)
+
+
+# -- stop --------------------------------------------------------------------------------------------------------
+
+
+def test_an_orderly_stop_brings_outputs_to_their_stop_state(virtual):
+    async def test(site):
+        await site.up()
+        site.arbiter.wish("ev1", 15, "on", "hours")
+        site.arbiter.wish("km1", 15, "on", "night")
+        await asyncio.sleep(1)
+        await site.arbiter.stop()
+        assert site.plant.outputs == {RELAY: False, "io-1.relay2": True}
+        assert site.ledger.events[-1].detail["cause"] == "stop"
+        assert (await site.send("ev1", "on")).reason == "the agent stops"
+
+    virtual(test, VALVE, ActuatorSpec("km1", "io-1.relay2", safe_state="hold"))
+
+
+def test_a_dead_device_does_not_hold_up_the_stop(virtual):
+    async def test(site):
+        await site.up()
+        site.arbiter.wish("ev1", 15, "on", "hours")
+        await asyncio.sleep(1)
+        real = site.plant.write
+
+        async def write(point, value):
+            if point.startswith("io-2"):
+                await asyncio.sleep(3600)
+            await real(point, value)
+
+        site.arbiter._write_wire = write
+        begin = site.clock.monotonic()
+        await site.arbiter.stop()
+        assert site.clock.monotonic() - begin <= 3
+        assert site.plant.outputs[RELAY] is False
+
+    virtual(test, VALVE, ActuatorSpec("ev2", "io-2.relay1", stop_state="off"))
+
+
+def test_after_a_crash_the_safe_state_is_driven_without_a_start(virtual):
+    async def test(site):
+        site.plant.outputs = {RELAY: True}
+        from agent.arbiter import Arbiter
+
+        arbiter = Arbiter(
+            site.specs, site.points, site.plant.write, site.plant.read, site.ledger, site.memory, site.clock
+        )
+        await arbiter.stop(crashed=True)
+        assert site.plant.outputs == {RELAY: False}
+
+    virtual(test, ActuatorSpec("burner", RELAY, safe_state="off", stop_state="hold"))
+
+
+def test_a_command_that_waits_at_the_stop_fails(virtual):
+    async def test(site):
+        await site.up()
+        await site.send("km1", "on")
+        waiting = asyncio.create_task(site.send("km1", "off", ttl_ms=3_600_000))
+        await asyncio.sleep(1)
+        await site.arbiter.stop()
+        outcome = await waiting
+        assert (outcome.state, outcome.reason) == ("failed", "the agent stops")
+
+    virtual(test, ActuatorSpec("km1", RELAY, min_on=900))
+
+
+# -- devices -----------------------------------------------------------------------------------------------------
+
+
+def test_an_output_that_falls_off_is_asserted_once_more_and_then_alarmed(virtual):
+    async def test(site):
+        await site.up()
+        site.arbiter.wish("km1", 15, "on", "night")
+        await asyncio.sleep(10)
+        await site.poll()
+        site.plant.move(RELAY, False)  # the module's watchdog
+        await site.poll()
+        await asyncio.sleep(1)
+        assert edges(site) == [True, False, True]
+        assert site.ledger.codes("alarm") == []
+        await asyncio.sleep(5)
+        site.plant.move(RELAY, False)
+        for _ in range(5):
+            await asyncio.sleep(5)
+            await site.poll()
+        assert edges(site) == [True, False, True, False]
+        assert site.ledger.codes("alarm") == ["output_mismatch"]
+        site.plant.move(RELAY, True)
+        await site.poll()
+        await asyncio.sleep(1)
+        assert site.ledger.codes("cleared") == ["output_mismatch"]
+
+    virtual(test, ActuatorSpec("km1", RELAY, output_watchdog=30))
+
+
+def test_what_fell_off_comes_back_after_min_off(virtual):
+    async def test(site):
+        await site.up()
+        site.arbiter.wish("km1", 15, "on", "night")
+        await asyncio.sleep(10)
+        site.plant.move(RELAY, False)
+        await site.poll()
+        await asyncio.sleep(50)
+        assert edges(site) == [True, False]
+        await asyncio.sleep(12)
+        assert edges(site) == [True, False, True]
+
+    virtual(test, ActuatorSpec("km1", RELAY, min_off=60))
+
+
+def test_a_wish_outlives_a_dead_device(virtual):
+    async def test(site):
+        await site.up()
+        site.plant.dead.add("io-1")
+        site.arbiter.wish("km1", 15, "on", "night")
+        await asyncio.sleep(600)
+        tries = len(site.plant.writes)
+        assert 8 <= tries <= 16  # 5, 10, 20, 40, 60, 60 s …
+        assert site.line("km1")["state"] == "failed: io-1 does not answer"
+        site.plant.dead.clear()
+        await site.poll()
+        await asyncio.sleep(0.1)
+        assert edges(site) == [True]
+        assert site.line("km1")["state"] == "steady"
+
+    virtual(test, ActuatorSpec("km1", RELAY, min_on=900, min_off=900))
+
+
+def test_bad_readings_say_nothing(virtual):
+    async def test(site):
+        await site.up()
+        site.arbiter.wish("km1", 15, "on", "night")
+        await asyncio.sleep(10)
+        site.plant.dead.add("io-1")
+        await site.poll()
+        await asyncio.sleep(10)
+        assert len(site.plant.writes) == 1
+
+    virtual(test, LAMP)
+
+
+def test_nothing_is_written_where_nobody_has_spoken(virtual):
+    async def test(site):
+        site.plant.outputs[RELAY] = True
+        await site.up()
+        await asyncio.sleep(1000)
+        await site.poll()
+        site.plant.outputs[RELAY] = False
+        await site.poll()
+        await asyncio.sleep(1000)
+        assert not site.plant.writes
+
+    virtual(test, LAMP)
+
+
+def test_a_valve_moves_for_its_travel(virtual):
+    async def test(site):
+        await site.up()
+        site.arbiter.wish("ev1", 15, "on", "hours")
+        await asyncio.sleep(1)
+        assert site.line("ev1")["state"] == "moving"
+        await asyncio.sleep(20)
+        assert site.line("ev1")["state"] == "steady"
+
+    virtual(test, ActuatorSpec("ev1", RELAY, travel=20))
+
+
+def test_no_sign_of_life_is_overdue_while_nothing_happens(virtual):
+    async def test(site):
+        await site.up()
+        for _ in range(100):
+            await asyncio.sleep(7)
+            assert site.arbiter.due() > site.clock.monotonic()
+
+    virtual(test, LAMP)
+
+
+def test_a_command_left_open_is_unknown_and_not_repeated(virtual):
+    async def test(site):
+        await site.up()
+        site.ledger.stored["c9"] = site.arbiter._outcome(site.command("km1", "on", id="c9"), OutcomeState.ACCEPTED, "")
+        await site.kill()
+        await site.up()
+        await asyncio.sleep(10)
+        outcome = site.ledger.stored["c9"]
+        assert (outcome.state, outcome.reason) == (
+            "unknown",
+            "the agent died between acceptance and the wire; the output reads off",
+        )
+        assert not site.plant.writes
+
+    virtual(test, LAMP)

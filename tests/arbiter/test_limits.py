@@ -1,0 +1,49 @@
+"""Minimum times and starts an hour as pure functions."""
+
+from __future__ import annotations
+
+import pytest
+
+from agent.limits import Bucket, History, Limits, earliest
+
+LIMITS = Limits(min_on=240, min_off=360, max_starts_per_hour=2)
+
+
+@pytest.mark.parametrize(
+    ("history", "on", "expected"),
+    [
+        (History(), True, (1000, "")),
+        (History(True, 900), True, (1000, "")),
+        (History(True, 900), False, (1140, "min_on")),
+        (History(False, 900), True, (1260, "min_off")),
+        (History(False, 600), True, (1000, "")),
+        (History(False, None), True, (1000, "")),
+        (History(None, 900), True, (1260, "min_off")),
+        (History(None, 900), False, (1140, "min_on")),
+        (History(False, 500, (-2000.0, 400.0)), True, (1600, "max_starts_per_hour")),
+        (History(False, 500, (-2600.0, 400.0)), True, (1000, "")),
+        (History(False, 500, (100.0, 300.0, 400.0)), True, (3900, "max_starts_per_hour")),
+    ],
+)
+def test_earliest(history, on, expected):
+    assert earliest(LIMITS, history, on, 1000) == expected
+
+
+def test_a_start_is_counted_once_and_forgotten_after_an_hour():
+    history = History().moved(True, 0).moved(True, 5).moved(False, 10).moved(True, 20)
+    assert (history.on, history.since, history.starts) == (True, 20, (0, 20))
+    assert history.moved(False, 3605).starts == (20,)
+
+
+def test_an_attempt_is_a_change_either_way():
+    tried = History(False, 0).perhaps(True, 50)
+    assert (tried.on, tried.since, tried.starts) == (None, 50, (50,))
+    assert tried.found(True, 60) == History(True, 50, (50,))
+    assert History(True, 0).perhaps(True, 50) == History(True, 0)
+
+
+def test_bucket():
+    bucket = Bucket(burst=3, rate=1)
+    assert [bucket.take(100) for _ in range(5)] == [True, True, True, False, False]
+    assert [bucket.take(101.5), bucket.take(101.5)] == [True, False]
+    assert [bucket.take(9999) for _ in range(4)] == [True, True, True, False]

@@ -90,6 +90,8 @@ def test_purge_removes_that_too(root: Path) -> None:
 
 
 def test_another_prefix_is_in_the_unit(tmp_path: Path) -> None:
+    (tmp_path / "etc/bocage").mkdir(parents=True)
+    (tmp_path / "etc/bocage/site.yaml").touch()  # nothing to write then, so the program need not run
     done = make("install", tmp_path, "PREFIX=/srv/bocage", PIP_NO_DEPS="1")
     assert done.returncode == 0, done.stderr
     unit = (tmp_path / "usr/lib/systemd/system/bocage.service").read_text()

@@ -214,18 +214,18 @@ class Mbus(Serial):
     timeout: TimeSpan = 1
 
 
+BUS_TYPES = (
+    "modbus_rtu", "modbus_tcp", "modbus_rtu_over_tcp", "gpio", "lora_chirpstack", "lora_gwmp", "lora_rak_p2p",
+    "lora_line", "lora_rn2483", "lora_ebyte", "linky_tic", "mbus",
+)  # fmt: skip
+
+
 class PluginBus(Model):
     """A bus of a driver that is installed apart (entry points `bocage.drivers`); its keys are its own."""
 
     model_config = ConfigDict(extra="allow")
 
-    type: str
-
-
-BUS_TYPES = (
-    "modbus_rtu", "modbus_tcp", "modbus_rtu_over_tcp", "gpio", "lora_chirpstack", "lora_gwmp", "lora_rak_p2p",
-    "lora_line", "lora_rn2483", "lora_ebyte", "linky_tic", "mbus",
-)  # fmt: skip
+    type: Annotated[str, Field(json_schema_extra={"not": {"enum": list(BUS_TYPES)}})]
 
 
 def _tag(value: Any) -> str | None:

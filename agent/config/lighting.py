@@ -94,13 +94,16 @@ def _no_cut(value: Any) -> Any:
     return [] if value == "none" else value
 
 
+_Cuts = Many[NightCut] | Literal["none"]
+
+
 class LightException(Model):
     """Nights on which something else holds; both dates are included."""
 
     name: str = ""
     from_: Date = Field(alias="from")
     to: Date
-    part_night_off: Annotated[Many[NightCut], BeforeValidator(_no_cut)] = ()
+    part_night_off: Annotated[Many[NightCut], BeforeValidator(_no_cut, json_schema_input_type=_Cuts)] = ()
     """none, or a list as for the circuit."""
 
 

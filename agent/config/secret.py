@@ -81,7 +81,11 @@ class Username(Secret):
 
     @classmethod
     def _validate(cls, value: Any, info: core_schema.ValidationInfo) -> Secret:
-        return Secret("text", value) if isinstance(value, str) and value else super()._validate(value, info)
+        if isinstance(value, str) and value:
+            return Secret("text", value)
+        if isinstance(value, int | float):
+            raise _wrong(f"{plain(value)} is not text here; write it in quotes")
+        return super()._validate(value, info)
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: Any) -> dict[str, Any]:

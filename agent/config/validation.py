@@ -32,16 +32,37 @@ def validate(document: Document, model: type[M], folder: Path) -> tuple[M | None
     data = copy.deepcopy(document.data)
     for turn in range(_ROUNDS):
         models: dict[int, type[BaseModel]] = {}
+        found: list[_Finding] = []
         try:
-            return model.model_validate(data, context={"models": models, "folder": folder}), left_out
+            valid = model.model_validate(data, context={"models": models, "folder": folder})
         except ValidationError as error:
+            valid = None
             found = [_Finding(data, models, item) for item in error.errors(include_url=False)]
         if turn == 0:
             for finding in found:
                 finding.report(document)
+            _report_empty(document, data, models, ())
+        if valid is not None:
+            return valid, left_out
         for finding in found:
             left_out.add(_leave_out(data, finding.keys))
     return None, left_out
+
+
+def _report_empty(document: Document, data: Any, models: Mapping[int, type[BaseModel]], keys: Keys) -> None:
+    """A key with nothing after it is a slip; only a whole section may stand empty."""
+    if isinstance(data, list):
+        for index, item in enumerate(data):
+            _report_empty(document, item, models, (*keys, index))
+    if not isinstance(data, dict):
+        return
+    model = models.get(id(data))
+    fields = {} if model is None else {field.alias or name: field for name, field in model.model_fields.items()}
+    for key, value in data.items():
+        field = fields.get(key)
+        if value is None and field is not None and field.default is None:
+            document.report((*keys, key), f'nothing stands after "{key}:"; write a value, or take the key out')
+        _report_empty(document, value, models, (*keys, key))
 
 
 def _leave_out(data: Any, keys: Keys) -> Keys:
@@ -99,8 +120,8 @@ class _Finding:
             return self._unknown_key(str(key))
         if self.type == "written":
             text = str(self.context["text"])
-            if self.input is None and "; write" in text and not self.at_key:
-                text = f'nothing stands after "{key}:"' + text[text.index("; write") :]
+            if self.input is None and not text.startswith("nothing stands") and not self.at_key:
+                text = f'nothing stands after "{key}:"' + text[text.find(";") :] * (";" in text)
             found = text.find("; did you mean")
             return (text[:found], text[found + 2 :]) if found >= 0 else (text, None)
         if self.type == "union_tag_invalid":

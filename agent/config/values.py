@@ -186,6 +186,9 @@ RateOfChange = Annotated[
 """In the signal's unit, a second."""
 
 
+_SLIPS = {"yes": "on", "no": "off", "none": "N", "even": "E", "odd": "O"}
+
+
 class Choice(Written):
     """One of a few words; with `level`, a number or a percentage from 0 to 100 as well."""
 
@@ -207,7 +210,7 @@ class Choice(Written):
             return float(value)
         if isinstance(value, bool) and {"on", "off"} <= set(self.options):
             raise ValueError(f"{plain(value)} is not a word of this key; write {'on' if value else 'off'}")
-        near = meant(str(value), self.options) if isinstance(value, str) else None
+        near = meant(_SLIPS.get(value.lower(), value.lower()), self.options) if isinstance(value, str) else None
         raise ValueError(f"{plain(value)} is none of {self.words}" + (f"; {near}" if near else ""))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import termios
 from collections import deque
@@ -28,10 +29,9 @@ __all__ = ["RtuLink"]
 
 _BITS = 11  # a character: start, eight data, parity or second stop, stop
 _BABBLE = 1.0  # s, after which a line that never falls silent is asked nevertheless
-_DOUBTS = 4  # unanswered questions of one slave that are remembered
+_DOUBTS = 3  # unanswered questions of one slave that are remembered: answers may be late by as many
 _FORGET = 120.0  # s, after which no answer is expected any more
-_ASIDE = {Function.READ_COILS: (2, 4, 3), Function.READ_DISCRETE: (1, 4, 3), Function.READ_INPUT: (3, 1, 2)}
-"""Reads of other tables, to be told apart from those of this one; what is not listed takes (4, 1, 2)."""
+_READS = (Function.READ_HOLDING, Function.READ_INPUT, Function.READ_COILS, Function.READ_DISCRETE)
 
 
 class RtuLink:
@@ -95,25 +95,29 @@ class RtuLink:
         doubts = [head for head, at in self._doubts.get(question.unit, ()) if now - at < _FORGET]
         if not doubts:
             return
-        probe = next(probe for probe in self._probes(question) if probe.head not in doubts)
-        answer = await self._exchange(probe, guard)
-        if answer[0] > 0x80 and probe.function in [head[0] for head in doubts]:
-            raise NoAnswer("may still be answering an earlier question")
-        del self._doubts[question.unit]
+        functions = {head[0] for head in doubts}
+        for probe in self._probes(question, doubts):
+            answer = await self._exchange(probe, guard)
+            if answer[0] < 0x80 or probe.function not in functions:
+                del self._doubts[question.unit]
+                return
 
-    def _probes(self, question: Question) -> Iterator[Question]:
-        """Reads whose answers differ from one another in function or size; those most surely answered come first."""
+    def _probes(self, question: Question, doubts: list[bytes]) -> Iterator[Question]:
+        """Questions whose answers cannot be mistaken for those that `doubts` still expects.
+
+        First a part of the question itself, in a size of its own. An exception to that could be an earlier one's;
+        so the last is of a function that none of them has: there is one, as doubts are fewer than read functions.
+        """
         unit, function, address = question.unit, question.function, question.address
-        step = 8 if function <= Function.READ_DISCRETE else 1
         if function <= Function.READ_INPUT:
-            for count in range(1, min(question.count, 6 * step), step):
-                yield ask.read(self.framer, unit, function, address, count)
-        else:
-            function = Function.READ_HOLDING
-        for other in _ASIDE.get(Function(function), (4, 1, 2)):
-            yield ask.read(self.framer, unit, other, address, 1)
-        for count in range(1, 6 * step, step):
-            yield ask.read(self.framer, unit, function, min(address, 0xFFFF - count), count)
+            step = 8 if function <= Function.READ_DISCRETE else 1
+            parts = (ask.read(self.framer, unit, function, address, n) for n in range(1, question.count, step))
+            part = next((part for part in itertools.islice(parts, _DOUBTS + 1) if part.head not in doubts), None)
+            if part is not None:
+                yield part
+        functions = {head[0] for head in doubts}
+        reads = [f for f in (function, *_READS) if f <= Function.READ_INPUT]
+        yield ask.read(self.framer, unit, next(f for f in reads if f not in functions), address, 1)
 
     async def _exchange(self, question: Question, guard: float) -> bytes:
         loop = asyncio.get_running_loop()
@@ -140,8 +144,8 @@ class RtuLink:
         """Wait until nothing was on the line for `silence` seconds; what comes meanwhile is dropped."""
         loop = asyncio.get_running_loop()
         most = loop.time() + _BABBLE
-        while (rest := self._last + silence - (now := loop.time())) > 0 and now < most:
-            await asyncio.sleep(rest)  # noqa: ASYNC110  (bytes move the end of the wait; no event is missed)
+        while (rest := self._last + silence - (now := loop.time())) > 0 and now < most:  # noqa: ASYNC110
+            await asyncio.sleep(rest)  # every byte moves the end of it
 
     def _send(self, frame: bytes) -> None:
         if self._serial is None:

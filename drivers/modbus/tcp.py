@@ -6,6 +6,7 @@ MODBUS Messaging on TCP/IP Implementation Guide V1.0b, section 3.1.3 (the MBAP h
 from __future__ import annotations
 
 import asyncio
+import os
 import struct
 
 from pymodbus.framer.socket import FramerSocket
@@ -50,7 +51,9 @@ class TcpLink:
         except TimeoutError:
             raise WireError(f"{self._host}:{self._port} does not answer within {self._timeout:g} s") from None
         except OSError as error:
-            raise WireError(f"{self._host}:{self._port}: {error.strerror or error}") from error
+            number = error.errno or 0  # negative for a name that does not resolve
+            reason = os.strerror(number) if number > 0 else str(error)
+            raise WireError(f"{self._host}:{self._port}: {reason}") from error
         self._silent = 0
 
     async def ask(self, question: Question, guard: float = 0.0) -> bytes:
@@ -135,7 +138,7 @@ class _Stream(asyncio.Protocol):
             self.pending.set_exception(Broken(f"answer of unit {unit} does not fit the question: {pdu[:8].hex()}"))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._give_up(str(exc or "connection closed by the other side"))
+        self._give_up(exc.strerror if isinstance(exc, OSError) and exc.strerror else "connection closed by the other side")
 
     def _give_up(self, reason: str) -> None:
         self.close()

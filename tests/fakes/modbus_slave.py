@@ -156,7 +156,10 @@ class _Slave(threading.Thread):
                     with contextlib.suppress(OSError):
                         self._send(to, data)
                 rest = max(0.0, self._queue[0][0] - time.monotonic()) if self._queue else 0.5
-                ready, _, _ = select.select([*self._files(), self._wake_r], [], [], rest)
+                try:
+                    ready, _, _ = select.select([*self._files(), self._wake_r], [], [], rest)
+                except (OSError, ValueError):
+                    continue  # vanished meanwhile
                 for file in ready:
                     if file == self._wake_r:
                         os.read(self._wake_r, 100)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -55,13 +56,11 @@ class Collector:
     def __init__(self, line: ModbusLine) -> None:
         self.line = line
         self.batches: list[Readings] = []
-        self._news = asyncio.Event()
         self._task = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
         async for batch in self.line.readings():
             self.batches.append(batch)
-            self._news.set()
 
     @property
     def all(self) -> list[Reading]:
@@ -74,12 +73,21 @@ class Collector:
         async with asyncio.timeout(seconds):
             while not condition():
                 assert not self._task.done(), self._task
-                self._news.clear()
-                await self._news.wait()
+                await asyncio.sleep(0.002)  # conditions are of the slave and the line as well, not of readings alone
 
     async def stop(self) -> None:
         self._task.cancel()
         await asyncio.wait([self._task])
+
+
+@pytest.fixture(name="point")
+def _point() -> Any:
+    return point
+
+
+@pytest.fixture(name="device")
+def _device() -> Any:
+    return device
 
 
 @pytest.fixture
@@ -115,8 +123,15 @@ def slaves(tmp_path: Path) -> Iterator[Any]:
     """Makes raw-frame slaves, and ends them."""
     made: list[Any] = []
 
+    ptys: list[tuple[int, int]] = []
+
     class Slaves:
         Unit = FAKE.Unit
+        frame = staticmethod(FAKE.rtu)
+
+        def take_pty(self) -> None:
+            """Hold a pseudo-terminal, so that the next one gets another number."""
+            ptys.append(os.openpty())
 
         def tcp(self, units: dict[int, Any], **more: Any) -> Any:
             made.append(FAKE.TcpSlave(units, **more))
@@ -127,6 +142,9 @@ def slaves(tmp_path: Path) -> Iterator[Any]:
             return made[-1]
 
     yield Slaves()
+    for pair in ptys:
+        for fd in pair:
+            os.close(fd)
     for slave in made:
         slave.end()
         assert slave.failure is None, slave.failure

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -42,7 +43,7 @@ def frame(status: Status, notes: Sequence[str] = ()) -> RenderableType:
     screen["values"].split_row(
         Layout(_Section("points", _Points(status.get("points") or [])), ratio=6),
         Layout(" ", size=2),
-        Layout(_Section("actuators", _Actuators(status.get("actuators") or [])), ratio=5),
+        Layout(_Section("actuators", _Actuators(status.get("actuators") or [], status.get("at"))), ratio=5),
     )
     return screen
 
@@ -107,8 +108,8 @@ class _Points:
 class _Actuators:
     """Every output: what it is, who holds it and why, until when, and what the feedback says."""
 
-    def __init__(self, actuators: Sequence[Status]) -> None:
-        self._actuators = actuators
+    def __init__(self, actuators: Sequence[Status], now: str | None) -> None:
+        self._actuators, self._now = actuators, now
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         table = _table("held by", "name", "is", "held by", "until", "feedback")
@@ -119,7 +120,7 @@ class _Actuators:
                 str(item["name"]),
                 Text(f"{now}>{wanted}" if moving else now, _WARN if moving else "bold" if now == "on" else ""),
                 _holder(item),
-                _time(item.get("until"))[:5],
+                _time(item.get("until"), self._now)[:5],
                 _feedback(item),
             )
         yield table
@@ -195,7 +196,7 @@ def _link(status: Status, notes: Sequence[str]) -> _Lines:
     size, hours = _size(outbox.get("bytes") or 0), _hours(outbox.get("hours_left"))
     waiting.append(f"{size}, {hours}, {outbox.get('gaps', 0)} gaps")
     if outbox.get("oldest"):
-        waiting.append(f", oldest {_time(outbox['oldest'])}")
+        waiting.append(f", oldest {_time(outbox['oldest'], status.get('at'))}")
     buses = Text("buses  ", _DIM)
     for bus in status.get("buses") or []:
         load = f" {100 * bus['load']:.0f} %" if bus.get("load") else ""
@@ -265,9 +266,12 @@ def _span(seconds: float | None) -> str:
     return f"{seconds / 86_400:.0f} d"
 
 
-def _time(iso: str | None) -> str:
-    """The time of day of an ISO 8601 moment."""
-    return "-" if not iso else iso[11:19]
+def _time(iso: str | None, like: str | None = None) -> str:
+    """The time of day of an ISO 8601 moment, in the time zone of another one."""
+    if not iso:
+        return "-"
+    moment = datetime.fromisoformat(iso)
+    return f"{moment.astimezone(datetime.fromisoformat(like).tzinfo) if like else moment:%H:%M:%S}"
 
 
 def _latency(uplink: Status) -> str:

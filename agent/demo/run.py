@@ -85,6 +85,8 @@ class Demo:
     @property
     def runtime(self) -> Path:
         """In memory, where `bocage watch demo/site.yaml` looks by itself."""
+        if named := os.environ.get("BOCAGE_RUNTIME_DIR"):
+            return Path(named)
         shared = Path("/dev/shm")
         return shared / f"bocage-{os.getuid()}" / site.SITE_ID if shared.is_dir() else self.folder / "runtime"
 

@@ -21,6 +21,7 @@ from typing import Protocol
 __all__ = ["Illegal", "RtuLine", "Unit", "crc16", "pdu_answer", "serve_tcp"]
 
 FUNCTION, ADDRESS, VALUE = 1, 2, 3
+FUNCTIONS = frozenset({1, 2, 3, 4, 5, 6, 15, 16, 23})
 BITS_PER_BYTE = 11
 TURNAROUND = 0.005  # seconds that a meter thinks
 SILENCE = 0.05  # seconds after which half a question is forgotten
@@ -57,6 +58,8 @@ def pdu_answer(unit: Unit, pdu: bytes) -> bytes:
 
 
 def _carry_out(unit: Unit, function: int, body: bytes) -> bytes:
+    if function not in FUNCTIONS:
+        raise Illegal(FUNCTION)
     address, argument = struct.unpack(">HH", body[:4])
     match function:
         case 1 | 2:
@@ -79,8 +82,6 @@ def _carry_out(unit: Unit, function: int, body: bytes) -> bytes:
             write_to, count = struct.unpack(">HH", body[4:8])
             _set_words(unit, write_to, body[9 : 9 + 2 * count])
             return _words(unit.words("holding", address, _within(argument, 125)))
-        case _:
-            raise Illegal(FUNCTION)
     return body[:4]
 
 

@@ -148,10 +148,13 @@ def _numbers(message: Mapping[str, Any]) -> Iterator[int]:
 
 @asynccontextmanager
 async def subscriber(port: int, ledger: Ledger) -> AsyncIterator[aiomqtt.Client]:
-    """Counts everything from now on, straight at the broker; the client is there to send commands with."""
+    """Counts everything from now on, straight at the broker; the client is there to send commands with.
+
+    Not `#`: amqtt sends whoever connects the retained messages of everybody's subscriptions.
+    """
     protocol = aiomqtt.ProtocolVersion.V311
     async with aiomqtt.Client(HOST, port, identifier="demo-subscriber", protocol=protocol) as client:
-        await client.subscribe("bocage/v1/#", qos=1)
+        await client.subscribe([(f"bocage/v1/+/{topic}", 1) for topic in ("telemetry", "event", "cmd/+/result")])
 
         async def count() -> None:
             async for message in client.messages:

@@ -1,0 +1,86 @@
+"""The broker, the link that can be cut, and the count by key."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import zlib
+
+import aiomqtt
+import pytest
+
+from agent.demo.uplink import Ledger, RuralLink, broker, subscriber
+
+TOPIC = "bocage/v1/x/telemetry"
+
+
+def batch(first, *points):
+    entries = {name: rows for name, *rows in points}
+    last = first + sum(len(rows) for rows in entries.values()) - 1
+    return json.dumps({"k": ["store", first, last], "t": 1, "clock": "synced", "p": entries}).encode()
+
+
+def test_every_reading_has_its_own_number():
+    ledger = Ledger()
+    ledger.take(TOPIC, batch(10, ("a", [0, 1.0, 0], [5, 1.1, 2]), ("b", [0, True, 1])))
+    assert ledger.keys == {"store": {10, 11, 12}}
+    assert (ledger.delivered, ledger.duplicates, ledger.given("store")) == (3, 0, 12)
+
+
+def test_what_comes_twice_is_counted_once_and_said():
+    ledger = Ledger()
+    ledger.take(TOPIC, batch(1, ("a", [0, 1, 0])))
+    ledger.take(TOPIC, zlib.compress(batch(1, ("a", [0, 1, 0]), ("b", [0, 1, 1]))))
+    assert (ledger.delivered, ledger.duplicates) == (2, 1)
+
+
+def test_events_and_outcomes_have_numbers_and_states_have_none():
+    ledger = Ledger()
+    ledger.take("bocage/v1/x/event", b'{"k":["store",1],"kind":"alarm"}')
+    ledger.take("bocage/v1/x/cmd/c1/result", b'{"k":["store",2],"id":"c1","state":"accepted"}')
+    ledger.take("bocage/v1/x/state/io-1", b'{"relay1":true}')
+    assert ledger.keys == {"store": {1, 2}} and ledger.outcomes == {"c1": ["accepted"]}
+
+
+async def test_the_link_is_cut_and_mended(unused_tcp_port_factory):
+    port, link_port = unused_tcp_port_factory(), unused_tcp_port_factory()
+    ledger, link = Ledger(), RuralLink(link_port, port)
+
+    def client():
+        return aiomqtt.Client("127.0.0.1", link_port, protocol=aiomqtt.ProtocolVersion.V311, timeout=2)
+
+    async with broker(port), subscriber(port, ledger):
+        await link.mend()
+        async with client() as near:
+            await near.publish(TOPIC, batch(1, ("a", [0, 1, 0])), qos=1)
+        near = client()
+        await near.__aenter__()
+        await link.cut()
+        with pytest.raises(aiomqtt.MqttError):
+            async with asyncio.timeout(5):
+                async for _ in near.messages:
+                    pass
+        with pytest.raises(aiomqtt.MqttError):
+            async with client():
+                pass
+        await link.mend()
+        async with client() as near:
+            await near.publish(TOPIC, batch(2, ("a", [0, 2, 0])), qos=1)
+        async with asyncio.timeout(5):
+            while ledger.delivered < 2:
+                ledger.came.clear()
+                await ledger.came.wait()
+        await link.cut()
+
+
+async def test_many_messages_all_arrive(unused_tcp_port):
+    ledger = Ledger()
+    async with broker(unused_tcp_port), subscriber(unused_tcp_port, ledger) as client:
+        for n in range(200):
+            entries = [[10, 1.5, min(i, 1)] for i in range(100)]
+            await client.publish(TOPIC, batch(1 + 100 * n, ("a", *entries)), qos=1)
+        async with asyncio.timeout(10):
+            while ledger.delivered < 20_000:
+                ledger.came.clear()
+                await ledger.came.wait()
+    assert ledger.duplicates == 0

@@ -1,0 +1,272 @@
+"""A whole agent as a process of its own, with a real broker, a Modbus TCP slave and a subscriber that counts by key."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+import zlib
+from pathlib import Path
+
+import paho.mqtt.client as mqtt
+import pytest
+
+PROFILE = """\
+name: bench8
+points:
+  count: {register: holding, address: 0, type: u16}
+  level: {register: holding, address: 1, type: u16, unit: uA}
+  fixed: {register: holding, address: 2, type: f32, unit: W}
+  relay1: {register: coil, address: 0, writable: true}
+  relay2: {register: coil, address: 1, writable: true}
+  di1: {register: discrete, address: 0}
+"""
+
+
+def free_port():
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+def wait_for(condition, seconds=15.0, what="the condition"):
+    """Poll a condition until it holds; the only way in which these tests wait."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if result := condition():
+            return result
+        time.sleep(0.02)
+    raise AssertionError(f"{what} did not come true within {seconds} s")
+
+
+class Slave:
+    """A Modbus TCP slave with 16 holding registers, 8 coils and 8 discrete inputs that follow the coils.
+
+    Register 0 counts requests. `writes` are all coil writes seen, in order. `deaf` units are not answered.
+    """
+
+    def __init__(self):
+        self.registers, self.coils = [0] * 16, [False] * 8
+        self.registers[1] = 12_000
+        self.registers[2:4] = struct.unpack(">HH", struct.pack(">f", 61.2))
+        self.writes, self.deaf, self.stuck = [], set(), False
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection):
+        with connection, contextlib.suppress(OSError):
+            stream = connection.makefile("rb")
+            while head := stream.read(7):
+                tid, _, length, unit = struct.unpack(">HHHB", head)
+                pdu = stream.read(length - 1)
+                if unit in self.deaf:
+                    continue
+                answer = self._answer(pdu)
+                connection.sendall(struct.pack(">HHHB", tid, 0, len(answer) + 1, unit) + answer)
+
+    def _answer(self, pdu):
+        function, address, count = struct.unpack(">BHH", pdu[:5])
+        if function in (3, 4):
+            if address + count > 16:
+                return bytes([function | 0x80, 2])
+            self.registers[0] = (self.registers[0] + 1) % 65536
+            return struct.pack(f">BB{count}H", function, count * 2, *self.registers[address : address + count])
+        if function in (1, 2):
+            bits = sum(bit << i for i, bit in enumerate(self.coils[address : address + count]))
+            return struct.pack(">BB", function, 1) + bytes([bits])
+        if function == 5:
+            self.writes.append((address, count == 0xFF00))
+            if not self.stuck:
+                self.coils[address] = count == 0xFF00
+            return pdu
+        return bytes([function | 0x80, 1])
+
+    def close(self):
+        self._listener.close()
+
+
+class Mosquitto:
+    """Debian's broker on a port of its own; it can be stopped and started again."""
+
+    def __init__(self, folder):
+        self.port = free_port()
+        self._config = folder / "mosquitto.conf"
+        self._config.write_text(
+            f"listener {self.port} 127.0.0.1\nallow_anonymous true\npersistence false\nmax_queued_messages 0\n"
+        )
+        self.process = None
+
+    def start(self):
+        path = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
+        self.process = subprocess.Popen([path, "-c", self._config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+        def answers():
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+                return True
+            return False
+
+        wait_for(answers, what="mosquitto's port")
+        return self
+
+    def stop(self):
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+
+class Subscriber:
+    """Everything the site sends, readings counted by their key (store, seq)."""
+
+    def __init__(self, port, prefix="bocage/v1"):
+        self.messages, self.readings, self.deliveries, self.gaps = [], {}, 0, []
+        self.client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
+        self.client.on_connect = lambda client, *_: client.subscribe(f"{prefix}/#", 1)
+        self.client.on_message = self._take
+        self.client.reconnect_delay_set(1, 1)
+        self.client.connect("127.0.0.1", port)
+        self.client.loop_start()
+        wait_for(self.client.is_connected, what="the subscriber's connection")
+
+    def _take(self, client, userdata, message):
+        body = message.payload
+        if getattr(message.properties, "ContentType", "") == "application/json+zlib":
+            body = zlib.decompress(body)
+        topic = message.topic.split("/", 3)[3]
+        document = json.loads(body) if body else None
+        self.messages.append((topic, document, message.retain))
+        if topic == "telemetry":
+            self._count(document)
+
+    def _count(self, batch):
+        store, first, _ = batch["k"]
+        for point, entries in batch["p"].items():
+            seq, at = first, batch["t"]
+            for dt, value, dseq, *quality in entries:
+                seq, at = seq + dseq, None if at is None else at + dt
+                self.deliveries += 1
+                known = self.readings.setdefault((store, seq), (point, value, at, *quality))
+                assert known == (point, value, at, *quality), "one key, two readings"
+
+    def on(self, topic):
+        return [document for name, document, _ in list(self.messages) if name == topic]
+
+    def values(self, point):
+        return [row[1] for _, row in sorted(self.readings.items(), key=lambda item: item[0][1]) if row[0] == point]
+
+    def close(self):
+        self.client.disconnect()
+        self.client.loop_stop()
+
+
+class Site:
+    """A site file, its agent as a process, and its command line."""
+
+    def __init__(self, folder, slave, broker_port):
+        self.folder, self.path = folder, folder / "site.yaml"
+        self.log = folder / "agent.log"
+        (folder / "profiles").mkdir()
+        (folder / "profiles" / "bench8.yaml").write_text(PROFILE)
+        self.document = {
+            "version": 1,
+            "site": {"id": "test-village", "name": "Test", "latitude": 47.3, "longitude": 5.0, "timezone": "Europe/Paris"},
+            "uplink": {"url": f"mqtt://127.0.0.1:{broker_port}", "prefix": "bocage/v1"},
+            "buses": {"plant": {"type": "modbus_tcp", "host": "127.0.0.1", "port": slave.port, "timeout": "300ms"}},
+            "devices": {"m": {"bus": "plant", "unit_id": 1, "profile": "bench8", "poll": "200ms"}},
+            "signals": {"tank": {"from": "m.level", "signal": "4-20mA", "scale": [0, 100], "unit": "%"}},
+            "actuators": {"lamp": {"output": "m.relay1", "feedback": "m.di1", "safe_state": "off", "boot_state": "off"}},
+        }
+        self.env = {**os.environ, "BOCAGE_CLOCK": "trusted"}
+        self.process = None
+
+    def write(self):
+        self.path.write_text(json.dumps(self.document, indent=1))  # JSON is YAML 1.2
+        return self
+
+    @property
+    def folders(self):
+        return ["--state-dir", str(self.folder / "state"), "--runtime-dir", str(self.folder / "run")]
+
+    def start(self):
+        self.write()
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "agent", "run", str(self.path), *self.folders],
+                stdout=log, stderr=log, env=self.env,
+            )  # fmt: skip
+        socket_path = self.folder / "run" / "agent.sock"
+        wait_for(lambda: socket_path.exists() or self.process.poll() is not None, what="the agent's socket")
+        assert self.process.poll() is None, self.log.read_text()
+        return self
+
+    def bocage(self, command, *arguments, check=None):
+        done = subprocess.run(
+            [sys.executable, "-m", "agent", command, str(self.path), *arguments, *self.folders],
+            capture_output=True, text=True, env=self.env, timeout=30, check=False,
+        )  # fmt: skip
+        if check is not None:
+            assert done.returncode == check, (done.stdout, done.stderr, self.log.read_text()[-3000:])
+        return done
+
+    def kill(self):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self):
+        """SIGTERM; returns (exit code, seconds it took)."""
+        started = time.monotonic()
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(10)
+        return code, time.monotonic() - started
+
+    def hup(self):
+        self.process.send_signal(signal.SIGHUP)
+
+
+@pytest.fixture
+def slave():
+    made = Slave()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def broker(tmp_path):
+    made = Mosquitto(tmp_path).start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def subscriber(broker):
+    made = Subscriber(broker.port)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def site(tmp_path, slave, broker):
+    folder = Path(tmp_path) / "site"
+    folder.mkdir()
+    made = Site(folder, slave, broker.port)
+    yield made
+    if made.process is not None and made.process.poll() is None:
+        made.kill()
+
+
+@pytest.fixture(name="wait_for")
+def _wait_for():
+    return wait_for

@@ -111,7 +111,9 @@ class Mosquitto:
 
     def start(self):
         path = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
-        self.process = subprocess.Popen([path, "-c", self._config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.process = subprocess.Popen(
+            [path, "-c", self._config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
 
         def answers():
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
@@ -182,12 +184,20 @@ class Site:
         (folder / "profiles" / "bench8.yaml").write_text(PROFILE)
         self.document = {
             "version": 1,
-            "site": {"id": "test-village", "name": "Test", "latitude": 47.3, "longitude": 5.0, "timezone": "Europe/Paris"},
+            "site": {
+                "id": "test-village",
+                "name": "Test",
+                "latitude": 47.3,
+                "longitude": 5.0,
+                "timezone": "Europe/Paris",
+            },
             "uplink": {"url": f"mqtt://127.0.0.1:{broker_port}", "prefix": "bocage/v1"},
             "buses": {"plant": {"type": "modbus_tcp", "host": "127.0.0.1", "port": slave.port, "timeout": "300ms"}},
             "devices": {"m": {"bus": "plant", "unit_id": 1, "profile": "bench8", "poll": "200ms"}},
             "signals": {"tank": {"from": "m.level", "signal": "4-20mA", "scale": [0, 100], "unit": "%"}},
-            "actuators": {"lamp": {"output": "m.relay1", "feedback": "m.di1", "safe_state": "off", "boot_state": "off"}},
+            "actuators": {
+                "lamp": {"output": "m.relay1", "feedback": "m.di1", "safe_state": "off", "boot_state": "off"}
+            },
         }
         self.env = {**os.environ, "BOCAGE_CLOCK": "trusted"}
         self.process = None

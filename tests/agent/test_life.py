@@ -139,7 +139,9 @@ def test_a_kill_moves_no_relay_and_stop_outputs_makes_it_safe(site, slave, broke
     site.kill()
     writes = list(slave.writes)
     site.start()
-    wait_for(lambda: json.loads(site.bocage("read", "m.count", "--json").stdout or "{}").get("m.count", {}).get("value"))
+    wait_for(
+        lambda: json.loads(site.bocage("read", "m.count", "--json").stdout or "{}").get("m.count", {}).get("value")
+    )
     assert site.bocage("read", "lamp").returncode in (0, 1)
     assert slave.writes == writes, "a restart within an override moves nothing"
     site.kill()

@@ -125,7 +125,9 @@ def test_an_index_is_durable_before_it_is_published(bench):
 
 
 def test_an_orderly_stop_publishes_what_was_held_back(bench):
-    hub = bench.hub([Point("gpio.17", "gpio")], [Signal("fountain", "gpio.17", per_pulse=1)], {"gpio": Policy(local=True)})
+    hub = bench.hub(
+        [Point("gpio.17", "gpio")], [Signal("fountain", "gpio.17", per_pulse=1)], {"gpio": Policy(local=True)}
+    )
     bench.read(hub, 0, "gpio.17", 0)
     bench.read(hub, 1, "gpio.17", 3)
     hub.flush()

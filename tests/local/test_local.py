@@ -37,7 +37,9 @@ async def test_without_an_agent_it_says_so(tmp_path):
             pass
 
 
-@pytest.mark.parametrize("line", [b"rubbish\n", b"[]\n", b'{"do": 3}\n', b'{"do": []}\n', b'"\xff"\n', b'{"do": "stop"}\n'])
+@pytest.mark.parametrize(
+    "line", [b"rubbish\n", b"[]\n", b'{"do": 3}\n', b'{"do": []}\n', b'"\xff"\n', b'{"do": "stop"}\n']
+)
 async def test_rubbish_gets_an_error_and_the_next_request_is_served(tmp_path, line):
     async with Server(tmp_path, {"echo": echo}).listening():
         reader, writer = await asyncio.open_unix_connection(tmp_path / "agent.sock")

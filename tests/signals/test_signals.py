@@ -22,7 +22,19 @@ def feed(signal: Signal, *values: tuple[float, object]) -> list[Reading]:
 
 @pytest.mark.parametrize(
     ("milliamperes", "value"),
-    [(4, 0), (12, 100), (20, 200), (3.7, 0), (3.61, 0), (20.4, 200), (20.99, 200), (3.6, None), (0, None), (21, None), (24, None)],
+    [
+        (4, 0),
+        (12, 100),
+        (20, 200),
+        (3.7, 0),
+        (3.61, 0),
+        (20.4, 200),
+        (20.99, 200),
+        (3.6, None),
+        (0, None),
+        (21, None),
+        (24, None),
+    ],
 )
 def test_a_current_is_clamped_inside_and_a_fault_outside_ne43(milliamperes, value):
     assert current_to_value(milliamperes, 0, 200) == value

@@ -26,7 +26,7 @@ from agent.errors import BocageError, WireError
 from agent.uplink.reconnect import Why
 from agent.uplink.settings import Secret, UplinkSettings
 
-__all__ = ["LARGEST_COMMAND", "LinkLost", "Received", "Session"]
+__all__ = ["LARGEST_COMMAND", "WINDOW", "LinkLost", "Received", "Session"]
 
 WINDOW = 20
 """Publishes under way at the most; fewer where the broker says so (Receive Maximum)."""
@@ -69,7 +69,7 @@ class Session(aiomqtt.Client):
     `publish`; the end of the publish's future releases it.
     """
 
-    def __init__(self, settings: UplinkSettings, will: aiomqtt.Will) -> None:
+    def __init__(self, settings: UplinkSettings, will: aiomqtt.Will, window: int = WINDOW) -> None:
         self._v5 = settings.protocol == 5
         super().__init__(
             settings.host,
@@ -87,8 +87,8 @@ class Session(aiomqtt.Client):
         self._abandoned = False
         self._acks: dict[int, tuple[asyncio.Future[int], float]] = {}
         self._ack_timeout = settings.keepalive * 1.5
-        self.window = WINDOW
-        self.free = asyncio.Semaphore(WINDOW)
+        self.window = window
+        self.free = asyncio.Semaphore(window)
         self.max_packet = 268_435_455
         self.lost: asyncio.Future[None] = self._loop.create_future()
         self.lost.add_done_callback(lambda lost: lost.exception())  # asked for: nobody may be waiting
@@ -255,7 +255,7 @@ class Session(aiomqtt.Client):
             why = Why.CREDENTIALS if code in _CREDENTIALS else Why.LOST
             self.lost.set_exception(LinkLost(_refusal(code, str(reason_code)), why))
             return
-        self.window = min(WINDOW, getattr(properties, "ReceiveMaximum", WINDOW))
+        self.window = min(self.window, getattr(properties, "ReceiveMaximum", WINDOW))
         self.free = asyncio.Semaphore(self.window)
         self.max_packet = getattr(properties, "MaximumPacketSize", self.max_packet)
         # paho pings after one keepalive of silence and gives up after another: so noticed within 1.4 of ours

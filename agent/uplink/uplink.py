@@ -25,7 +25,7 @@ from agent.outbox import Message, Outbox
 from agent.uplink.inbox import Inbox
 from agent.uplink.native import Topics, compressed, encode
 from agent.uplink.reconnect import Outage, Why, reconnect_delay, routes
-from agent.uplink.session import ATTEMPT, LinkLost, Session
+from agent.uplink.session import ATTEMPT, WINDOW, LinkLost, Session
 from agent.uplink.settings import UplinkSettings
 
 __all__ = ["Uplink"]
@@ -35,8 +35,10 @@ log = logging.getLogger("bocage.uplink")
 ACCEPTED = (0x00, 0x10)
 """PUBACK: success; success, and nobody has subscribed."""
 NOT_AUTHORISED = 0x87
-POISON = (0x90, 0x95, 0x99)
-"""PUBACK: topic name invalid, packet too large, payload format invalid. The same bytes will never be taken."""
+POISON = (0x90, 0x99)
+"""PUBACK: topic name invalid, payload format invalid. The same bytes will never be taken."""
+OVERHEAD = 200
+"""Bytes of a PUBLISH packet beside its body, at the most: topic, content type, lengths."""
 STOPPED_FOR = 60.0
 """Seconds for which a refused topic is left alone before it is tried again."""
 HELD = 20
@@ -84,7 +86,9 @@ class Uplink:
         self._inflight: dict[int, tuple[Message, float]] = {}
         self._stopped: set[str] = set()
         self._held: list[Message] = []
+        self._in_hand: list[Message] = []
         self._alarmed: set[str] = set()
+        self._window = WINDOW
         self._backoff = 0.0
         self._not_before = 0.0
         self._latency: float | None = None
@@ -162,12 +166,13 @@ class Uplink:
         self._enter("connecting", ATTEMPT + 5)
         at = self._clock.now().wall_ms
         will = aiomqtt.Will(self._topics.status, self._status_body("offline", at), 1, True)
-        session = Session(self._settings, will)
+        session, sent = Session(self._settings, will, self._window), self._sent
         try:
             await self._connect(session)
             await self._live(session, at)
         except LinkLost as lost:
             session.drop(str(lost))
+            self._learn(self._sent - sent)
             self._give_back()
             await self._pause(lost)
         finally:
@@ -185,10 +190,11 @@ class Uplink:
         self._outage.up()
         self._enter("connected", 0)
         log.info("uplink connected broker=%s window=%d", self._settings.broker, session.window)
+        announcing = asyncio.create_task(self._announce(session, at), name="uplink announce")  # `online` goes first
         self._sender = asyncio.create_task(self._send(session), name="uplink send")
         tasks = [
+            announcing,
             self._sender,
-            asyncio.create_task(self._announce(session, at), name="uplink announce"),
             asyncio.create_task(self._tell(session), name="uplink state"),
             asyncio.create_task(self._inbox.read(session), name="uplink inbox"),
         ]
@@ -241,16 +247,13 @@ class Uplink:
 
     async def _send(self, session: Session) -> None:
         while True:
-            wait = self._not_before - self._clock.monotonic()
-            if wait > 0:
-                await asyncio.sleep(wait)
             await session.free.acquire()
             try:
-                message = await self._take()
+                message = await self._next()
             except asyncio.CancelledError:
                 session.free.release()
                 raise
-            if len(message.body) + 200 > session.max_packet:
+            if len(message.body) + OVERHEAD > session.max_packet:
                 session.free.release()
                 self._refuse_for_good(message, f"longer than the broker's {session.max_packet} bytes")
                 continue
@@ -261,6 +264,22 @@ class Uplink:
                 self._topics.of(message.topic), message.body, properties=self._properties if message.zlib else None
             )
             ack.add_done_callback(partial(self._settle, message))
+
+    async def _next(self) -> Message:
+        """The next message, when it may be sent."""
+        await self._rest()
+        message = await self._take()
+        if self._clock.monotonic() < self._not_before:  # while we waited for it
+            self._in_hand = [message]  # it is given back if the link goes meanwhile
+            await self._rest()
+            self._in_hand = []
+        return message
+
+    async def _rest(self) -> None:
+        """Wait out `min_interval`, and the pause that a broker with a used-up quota gets."""
+        wait = self._not_before - self._clock.monotonic()
+        if wait > 0:
+            await asyncio.sleep(wait)
 
     async def _take(self) -> Message:
         """The next message of a topic that is not stopped."""
@@ -327,11 +346,19 @@ class Uplink:
         self._not_before = now + pause
         log.warning("the broker has enough reason=0x%02x next=sending goes on in %.1f s", code, pause)
 
+    def _learn(self, accepted: int) -> None:
+        """A connection that brought nothing through: the next one tries with half the window, down to one message."""
+        if accepted:
+            self._window = WINDOW
+        elif self._inflight:
+            self._window = max(1, self._window // 2)
+
     def _give_back(self) -> None:
         """What was not accepted goes back: the last first, because each then comes first."""
-        back = [message for message, _ in self._inflight.values()] + self._held
+        back = [message for message, _ in self._inflight.values()] + self._held + self._in_hand
         self._inflight.clear()
         self._held.clear()
+        self._in_hand.clear()
         for message in sorted(back, key=lambda message: message.token, reverse=True):
             self._outbox.put_back(message)
 

@@ -28,7 +28,9 @@ class MemoryOutbox:
         for _ in range(n):
             self._token += 1
             t = self._token
-            body = json.dumps({"k": ["s", t, t], "t": 1, "clock": "synced", "p": {"a.b": [[0, t, 0]]}, "pad": "x" * size})
+            body = json.dumps(
+                {"k": ["s", t, t], "t": 1, "clock": "synced", "p": {"a.b": [[0, t, 0]]}, "pad": "x" * size}
+            )
             self.waiting.append(Message(topic, body.encode(), False, t, t, 1, t))
         self._wake.set()
 
@@ -36,7 +38,8 @@ class MemoryOutbox:
         while not self.waiting:
             self._wake.clear()
             await self._wake.wait()
-        message = self.waiting.popleft()
+        message = next((m for m in self.waiting if m.topic != "telemetry"), self.waiting[0])  # class 0 first
+        self.waiting.remove(message)
         self.out[message.token] = message
         self.taken.append(message)
         return message

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.clock import SystemClock
+from agent.model import Command, Outcome, OutcomeState
+from agent.uplink import Uplink, UplinkSettings
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "fakes"))
+
+from memory_outbox import MemoryOutbox
+
+
+async def _until(true: Callable[[], Any], within: float = 5.0) -> None:
+    """Wait until something holds; fail if it does not within so many seconds."""
+    async with asyncio.timeout(within):
+        while not true():
+            await asyncio.sleep(0.005)
+
+
+class Site:
+    """An uplink with an outbox in memory and an arbiter that takes all."""
+
+    def __init__(self) -> None:
+        self.outbox: Any = MemoryOutbox()
+        self.clock = SystemClock("always")
+        self.commands: list[Command] = []
+        self.submit: Callable[[Command], Any] = self._submit
+        self.state: dict[str, dict[str, Any]] = {}
+        self.uplink: Uplink
+        self.running: asyncio.Task[None]
+
+    async def _submit(self, command: Command) -> Outcome:
+        self.commands.append(command)
+        return Outcome(command.id, command.point, command.value, OutcomeState.VERIFIED, "", self.clock.now())
+
+    @asynccontextmanager
+    async def up(self, port: int, dice: float = 0.0, **settings: Any) -> AsyncIterator[Uplink]:
+        """The uplink runs; at the end it must close in order, whatever the broker does."""
+        chosen = replace(UplinkSettings("127.0.0.1", port, client_id="bocage-v"), **settings)
+        self.uplink = Uplink(
+            chosen, "village", self.outbox, lambda command: self.submit(command), self.clock,
+            agent="0.1.0", config_hash="sha256:00", state=lambda: self.state, dice=lambda: dice,
+        )  # fmt: skip
+        self.running = asyncio.create_task(self.uplink.run())
+        try:
+            yield self.uplink
+        finally:
+            async with asyncio.timeout(4):
+                await self.uplink.close()
+                await self.running
+
+
+@pytest.fixture
+def until() -> Callable[..., Any]:
+    return _until
+
+
+@pytest.fixture
+async def site() -> Site:
+    return Site()

@@ -118,6 +118,8 @@ class Actuator:
         self.awaited: Slot | None = None
         """A command that was accepted and must wait for a limit."""
         self.writes = 0
+        self.boot = ""
+        """The boot in which it was taken up last: in another one its boot state applies."""
         self.mismatch = False
         self.waiting: tuple[float, str] | None = None
         self.error = ""
@@ -160,8 +162,13 @@ class Actuator:
             return level == "on"
         if level in ("on", "off"):
             top = self.spec.high if self.spec.high is not None else 1.0
-            return top if level == "on" else (self.spec.low or 0.0)
+            return top if level == "on" else self.off
         return level
+
+    @property
+    def off(self) -> Value:
+        """What is written to switch it off."""
+        return False if self.spec.kind == "relay" else self.spec.low or 0.0
 
     def is_on(self, value: Value) -> bool:
         return bool(value) if self.spec.kind == "relay" else isinstance(value, int | float) and value > 0
@@ -207,6 +214,11 @@ class Actuator:
             return None
         priority = min(self.slots)
         return priority, self.slots[priority]
+
+    @property
+    def forced_off(self) -> bool:
+        """Whether max_on keeps it off, whatever the array says."""
+        return self._overrun is not None
 
     def blocked(self) -> str:
         """Why a command would have no effect now: somebody of a lower number holds the output. "" if nobody does."""
@@ -266,7 +278,7 @@ class Actuator:
             self.news.append(News("alarm", "max_on", {"max_on_s": self.limits.max_on, "held_by": key}))
         if self._overrun is None:
             return found
-        return LIMIT, Slot(False if self.spec.kind == "relay" else 0.0, "max_on")
+        return LIMIT, Slot(self.off, "max_on")
 
     def _overrun_at(self, priority: int) -> float:
         history, longest = self.history, self.limits.max_on
@@ -415,6 +427,8 @@ class Actuator:
             "on": history.on,
             "since": history.since,
             "starts": list(history.starts),
+            "taken_up": self.boot,
+            "default": _slot_record(self.slots[DEFAULT]) if self.slots and min(self.slots) == DEFAULT else None,
             "override": _slot_record(self.slots.get(REMOTE)),
             "attempt": _slot_record(self.attempt),
             "mismatch": self.mismatch,
@@ -423,12 +437,18 @@ class Actuator:
     def recall(self, record: dict[str, Any], now: Instant) -> None:
         """Take up what an earlier process knew.
 
-        After another boot its times are carried over by the wall clock, if it was trusted then and is now; if not,
-        minimum times count as over, and an override as ended, for nobody can say how long the box was off.
+        What rules wanted is for them to say again; until then the output stays as it is, unless nobody wanted
+        anything of it. After another boot the times are carried over by the wall clock, if it was trusted then and
+        is now; if not, minimum times count as over, and an override as ended, for nobody can say how long the box
+        was off.
         """
-        self.mismatch = record["mismatch"]
+        self.boot, self.mismatch = record["taken_up"], record["mismatch"]
         shift: float | None = 0.0
-        if record["boot"] != now.boot:
+        if record["boot"] == now.boot:
+            default = _slot(record["default"], 0.0)
+            if default is not None:
+                self.put(DEFAULT, default)
+        else:
             shift = None
             if record["wall_ms"] is not None and now.wall_ms is not None:
                 elapsed = (now.wall_ms - record["wall_ms"]) / 1000

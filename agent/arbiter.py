@@ -16,7 +16,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from agent.actuator import DEFAULT, REMOTE, SETTLE, Actuator, ActuatorSpec, Slot, implicit, say
+from agent.actuator import DEFAULT, LIMIT, REMOTE, SETTLE, Actuator, ActuatorSpec, Slot, implicit, say
 from agent.clock import Clock
 from agent.driver import Memory
 from agent.errors import DeviceError, OutboxError, Rejected, WireError
@@ -91,7 +91,6 @@ class Arbiter:
             if point.writable and point.id not in self._by_point:
                 self._add(implicit(point), driven=True)
         self._records: dict[str, Any] = {}
-        self._new_boot: set[str] = set()
         self._recall()
         self._inflight: dict[str, asyncio.Task[Outcome]] = {}
         self._buckets = {origin: Bucket(BURST, RATE) for origin in Origin}
@@ -337,7 +336,7 @@ class Arbiter:
         """
         await self._look(self._by_point.keys() | self._by_feedback.keys(), LOOK)
         open_commands = {outcome.command: outcome for outcome in await self._ledger.unfinished()}
-        for name, actuator in self._actuators.items():
+        for actuator in self._actuators.values():
             attempt = actuator.attempt
             if attempt is not None:
                 accepted = open_commands.get(attempt.command or "")
@@ -348,7 +347,7 @@ class Arbiter:
                 else:
                     actuator.doubtful = True
             boot = actuator.state(actuator.spec.boot_state)
-            if name in self._new_boot and boot is not None:
+            if actuator.boot != self._clock.boot and boot is not None:
                 actuator.put(DEFAULT, Slot(boot, "boot state"))
             await self._keep(actuator)
         for outcome in open_commands.values():
@@ -373,6 +372,7 @@ class Arbiter:
 
     async def run(self) -> None:
         """Write what wins whenever something changes or comes due. Runs until cancelled."""
+        await self._take_up()
         try:
             async with asyncio.TaskGroup() as group:
                 while True:
@@ -381,6 +381,13 @@ class Arbiter:
                     await _wait(self._wake, self._next - self._clock.monotonic())
         finally:
             self._abandon("the agent stops")
+
+    async def _take_up(self) -> None:
+        """From now on these outputs are held in this boot: a restart no longer applies their boot states."""
+        new = [actuator for actuator in self._actuators.values() if actuator.boot != self._clock.boot]
+        for actuator in new:
+            actuator.boot = self._clock.boot
+            await self._keep(actuator, now=actuator is new[-1])
 
     def due(self) -> float:
         """When the next pass of `run` is over at the latest (monotonic seconds, for the watchdog)."""
@@ -414,6 +421,8 @@ class Arbiter:
 
     def _line(self, actuator: Actuator, now: Instant) -> dict[str, Any]:
         found, pending = actuator.winner(), actuator.awaited
+        if actuator.forced_off:
+            found = LIMIT, Slot(actuator.off, "max_on")
         slot = pending or (found[1] if found else None)
         return {
             "name": actuator.spec.name,
@@ -451,6 +460,8 @@ class Arbiter:
         """Start a task for each actuator that has something to do; returns when to look again."""
         now = self._clock.monotonic()
         due = now + IDLE
+        if self._stopping:
+            return due
         for actuator in self._actuators.values():
             if actuator.lock.locked():
                 continue  # whoever holds it wakes us
@@ -461,9 +472,9 @@ class Arbiter:
         return due
 
     async def _settle(self, actuator: Actuator) -> None:
-        if actuator.lock.locked():
-            return
         async with actuator.lock:
+            if self._stopping:
+                return
             decision = actuator.decide(self._clock.monotonic())
             if decision.slot is not None:
                 await self._write(actuator, decision.slot, decision.priority)
@@ -574,8 +585,6 @@ class Arbiter:
                     actuator.recall(record, now)
             except (KeyError, TypeError) as error:
                 log.error("memory of actuator not understood actuator=%s reason=%r next=starts anew", name, error)
-            if record is None or record.get("boot") != now.boot:
-                self._new_boot.add(name)
 
 
 def _bounded(spec: ActuatorSpec, point: Point | None) -> ActuatorSpec:

@@ -108,7 +108,7 @@ def test_max_on_forces_off_until_the_wish_has_been_off(virtual):
         await asyncio.sleep(5000)
         assert edges(site) == [True, False]
         assert site.ledger.codes("alarm") == ["max_on"]
-        assert site.line("ev1")["wanted"] is True
+        assert (site.line("ev1")["wanted"], site.line("ev1")["priority"]) == (False, 6)
         site.arbiter.wish("ev1", 15, "off", "hours")
         await asyncio.sleep(1)
         site.arbiter.wish("ev1", 15, "on", "hours")
@@ -185,7 +185,8 @@ def test_minimum_times_survive_a_kill(virtual):
 
 
 @pytest.mark.parametrize(("boot_state", "before", "after"), [
-    ("off", True, False), ("on", False, True), ("hold", True, True), ("recompute", True, True), ("recompute", False, False),
+    ("off", True, False), ("on", False, True), ("hold", True, True),
+    ("recompute", True, True), ("recompute", False, False),
 ])  # fmt: skip
 def test_boot_states_are_for_a_new_boot_only(virtual, boot_state, before, after):
     async def test(site):
@@ -193,13 +194,13 @@ def test_boot_states_are_for_a_new_boot_only(virtual, boot_state, before, after)
         await site.up()
         await asyncio.sleep(1)
         assert site.plant.outputs[RELAY] is after
-        site.plant.outputs[RELAY] = before
-        site.memory.durable.update(site.memory.facts)
+        writes = len(site.plant.writes)
         await site.kill()
         await site.up()
         await asyncio.sleep(1)
-        assert site.plant.outputs[RELAY] is before
+        assert len(site.plant.writes) == writes
         await site.kill()
+        site.plant.outputs[RELAY] = before
         site.clock.boot = "boot-2"
         await site.up()
         await asyncio.sleep(1)
@@ -226,6 +227,48 @@ def test_an_override_after_another_boot_needs_a_trusted_clock(virtual, trusted):
     virtual(test, LAMP)
 
 
+def test_an_end_that_waited_for_a_limit_is_not_forgotten_by_a_restart(virtual):
+    async def test(site):
+        await site.up()
+        await site.send("km1", "on")
+        await site.send("km1", None)
+        await site.kill()
+        await site.up()
+        await asyncio.sleep(310)
+        assert edges(site) == [True, False]
+
+    virtual(test, ActuatorSpec("km1", RELAY, min_on=300, safe_state="hold", boot_state="recompute"))
+
+
+def test_what_a_rule_held_stays_until_the_rule_speaks_again(virtual):
+    async def test(site):
+        await site.up()
+        await site.send("km1", "on", hold_ms=1000)
+        await asyncio.sleep(2)
+        site.arbiter.wish("km1", 15, "on", "night")
+        await asyncio.sleep(1)
+        site.memory.durable.update(site.memory.facts)
+        await site.kill()
+        await site.up()
+        await asyncio.sleep(100)
+        assert edges(site) == [True, False, True]
+
+    virtual(test, LAMP)
+
+
+def test_one_command_without_an_agent_leaves_the_boot_state_to_the_agent(virtual):
+    async def test(site):
+        site.plant.outputs[RELAY] = True
+        await site.up(run=False)
+        await site.send("io-1.relay2", "on")
+        assert site.plant.outputs[RELAY] is True
+        await site.up()
+        await asyncio.sleep(1)
+        assert site.plant.outputs[RELAY] is False
+
+    virtual(test, VALVE)
+
+
 # -- stop --------------------------------------------------------------------------------------------------------
 
 
@@ -238,6 +281,8 @@ def test_an_orderly_stop_brings_outputs_to_their_stop_state(virtual):
         await site.arbiter.stop()
         assert site.plant.outputs == {RELAY: False, "io-1.relay2": True}
         assert site.ledger.events[-1].detail["cause"] == "stop"
+        await asyncio.sleep(100)
+        assert site.plant.outputs == {RELAY: False, "io-1.relay2": True}
         assert (await site.send("ev1", "on")).reason == "the agent stops"
 
     virtual(test, VALVE, ActuatorSpec("km1", "io-1.relay2", safe_state="hold"))

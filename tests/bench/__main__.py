@@ -69,7 +69,7 @@ def table(rows: Sequence[Row]) -> Table:
 def number(value: float | None, unit: str = "") -> str:
     if value is None:
         return "-"
-    text = f"{value:,.0f}" if value == round(value) or abs(value) >= 1000 else f"{value:.3g}"
+    text = f"{value:,.0f}" if value == round(value) or abs(value) >= 100 else f"{value:.3g}"
     return f"{text} {unit}".strip()
 
 

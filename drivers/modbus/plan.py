@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from itertools import repeat
 from operator import itemgetter
 from typing import Any
 
@@ -23,6 +25,7 @@ _FUNCTIONS = {
     "coil": Function.READ_COILS, "discrete": Function.READ_DISCRETE,
     "holding": Function.READ_HOLDING, "input": Function.READ_INPUT,
 }  # fmt: skip
+_new_reading = partial(tuple.__new__, Reading)  # three times as fast as Reading(…), and this is done for every value
 _MOST_BITS = 2000  # MODBUS Application Protocol V1.1b3, 6.1
 _MOST_REGISTERS = 125  # 6.3
 
@@ -53,10 +56,12 @@ class Block:
 
     def readings(self, answer: bytes, at: Instant) -> list[Reading]:
         """The values in the PDU `answer` (function, byte count, data), read `at`."""
-        good, bad = Quality.GOOD, Quality.BAD
+        values = self._values(answer)
+        if None not in values:
+            return list(map(_new_reading, zip(self._ids, values, repeat(at), repeat(Quality.GOOD), strict=False)))
         return [
-            Reading(name, value, at, bad if value is None else good)
-            for name, value in zip(self._ids, self._values(answer), strict=True)
+            Reading(name, value, at, Quality.BAD if value is None else Quality.GOOD)
+            for name, value in zip(self._ids, values, strict=True)
         ]
 
     def bad(self, at: Instant) -> list[Reading]:

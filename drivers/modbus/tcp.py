@@ -138,7 +138,8 @@ class _Stream(asyncio.Protocol):
             self.pending.set_exception(Broken(f"answer of unit {unit} does not fit the question: {pdu[:8].hex()}"))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._give_up(exc.strerror if isinstance(exc, OSError) and exc.strerror else "connection closed by the other side")
+        known = isinstance(exc, OSError) and exc.strerror
+        self._give_up(f"connection lost: {known or 'closed by the other side'}")
 
     def _give_up(self, reason: str) -> None:
         self.close()

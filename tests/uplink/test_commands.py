@@ -1,0 +1,154 @@
+"""Commands from the broker: what is taken, what is refused and why, and that a slow one holds up nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from broker import ScriptedBroker
+
+from agent.errors import Rejected
+from agent.model import Command, Instant, Origin, Outcome, OutcomeState
+from agent.uplink.commands import parse
+
+NOW = Instant("boot", 1, 1_764_000_000_000)
+GOOD = {"id": "c1", "point": "km1", "value": True}
+
+
+def body(**changes: Any) -> bytes:
+    return json.dumps({**GOOD, **changes}).encode()
+
+
+def test_a_whole_command() -> None:
+    payload = body(value="on", issued_at=1, expires_at=2, ttl_ms=3, hold_ms=4.0, by="marie", key="k1", sig="x")
+    assert parse("c1", payload, NOW) == Command("c1", "km1", True, NOW, 1, 2, 3, 4, Origin.MQTT, "marie")
+    assert parse("c1", body(), NOW).by == "mqtt"
+
+
+@pytest.mark.parametrize(
+    ("given", "value"), [("on", True), ("off", False), (True, True), (False, False), (None, None), (12.5, 12.5), (0, 0)]
+)
+def test_values(given: Any, value: Any) -> None:
+    parsed = parse("c1", body(value=given), NOW).value
+    assert parsed == value and type(parsed) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        (b"", "not JSON"),
+        (b"{", "not JSON"),
+        (b"\xff\xfe{}", "not UTF-8"),
+        (b"[1]", "not a JSON object"),
+        (b"[" * 60_000, "nested too deeply"),
+        (b"x" * 70_000, "longer than 64 kB"),
+        (b'{"id":"c1","point":"km1","value":' + b"9" * 5000 + b"}", "too long"),
+        (b'{"id":"c1","point":"km1","value":NaN}', "NaN is not JSON"),
+        (b'{"id":"c1","point":"km1","value":1e999}', "value must be"),
+        (body(value="open"), 'value must be a number, true, false, "on", "off" or null, not "open"'),
+        (body(value=[1]), "value must be"),
+        (b'{"id":"c1","point":"km1"}', "value is missing"),
+        (b'{"point":"km1","value":1}', "id is missing"),
+        (b'{"id":"c1","value":1}', "point is missing"),
+        (body(point=3), "point must be a text"),
+        (body(point=""), "point must be a text"),
+        (body(id="c2"), 'id is "c2", but the topic says "c1"'),
+        (body(id=7), "id must be a text"),
+        (body(ttl_ms="5s"), "ttl_ms must be a number"),
+        (body(ttl_ms=True), "ttl_ms must be a number"),
+        (body(hold_ms=-1), "hold_ms must be a whole, positive"),
+        (body(expires_at=1.5), "expires_at must be a whole"),
+        (body(by={"x": 1}), "by must be a text"),
+        (body(by="a\nb"), "by must be a text"),
+        (body(ttl=5000), "unknown key \"ttl\", did you mean ttl_ms?"),
+        (body(**{"if": {"point": "a", "equals": 1}}), "unknown key \"if\""),
+    ],
+)  # fmt: skip
+def test_what_is_refused_says_why(payload: bytes, reason: str) -> None:
+    with pytest.raises(Rejected) as refused:
+        parse("c1", payload, NOW)
+    assert reason in str(refused.value)
+    assert len(str(refused.value)) < 200
+
+
+@pytest.mark.parametrize("protocol", [5, "3.1.1"])
+async def test_a_command_comes_in_and_is_acknowledged(site: Any, until: Any, protocol: Any) -> None:
+    async with ScriptedBroker() as broker, site.up(broker.port, protocol=protocol):
+        await until(lambda: broker.subscribed)
+        assert broker.subscribed == ["bocage/v1/village/cmd/+"]
+        mid = await broker.send("bocage/v1/village/cmd/c1", body(value="on", ttl_ms=500))
+        await until(lambda: site.commands and mid in broker.connections[0].acknowledged)
+        assert (site.commands[0].value, site.commands[0].ttl_ms, site.commands[0].origin) == (True, 500, Origin.MQTT)
+
+
+async def test_malformed_ones_get_a_rejected_outcome(site: Any, until: Any) -> None:
+    async with ScriptedBroker() as broker, site.up(broker.port):
+        await until(lambda: broker.subscribed)
+        await broker.send("bocage/v1/village/cmd/c1", b"\xff")
+        await broker.send("bocage/v1/village/cmd/c2", b"x" * 1_000_000)
+        await broker.send("bocage/v1/village/cmd/bad id!", body())
+        await until(lambda: len(site.outbox.outcomes) == 2 and len(site.outbox.events) == 1)
+        assert [(o.command, o.state) for o in site.outbox.outcomes] == [
+            ("c1", OutcomeState.REJECTED),
+            ("c2", OutcomeState.REJECTED),
+        ]
+        assert site.outbox.outcomes[1].reason == "longer than 64 kB"
+        assert site.outbox.events[0].code == "command_refused" and not site.commands
+
+
+async def test_a_retained_command_is_refused_and_alarmed(site: Any, until: Any) -> None:
+    async with ScriptedBroker() as broker, site.up(broker.port):
+        await until(lambda: broker.subscribed)
+        await broker.send("bocage/v1/village/cmd/c1", body(), retain=True)
+        await until(lambda: site.outbox.outcomes and site.outbox.events)
+        assert (site.outbox.events[0].kind, site.outbox.events[0].code) == ("alarm", "command_retained")
+        assert "retained" in site.outbox.outcomes[0].reason and not site.commands
+        await broker.send("bocage/v1/village/cmd/c1", b"", retain=True)  # somebody wipes it out: nothing to say
+        await broker.send("bocage/v1/village/cmd/c2", body(id="c2"))
+        await until(lambda: site.commands)
+        assert len(site.outbox.events) == 1
+
+
+async def test_a_later_message_never_changes_what_became_of_a_command(site: Any, until: Any) -> None:
+    async with ScriptedBroker() as broker, site.up(broker.port):
+        await until(lambda: broker.subscribed)
+        await broker.send("bocage/v1/village/cmd/c1", body())
+        await until(lambda: site.commands)
+        await broker.send("bocage/v1/village/cmd/c1", b"garbage")
+        await until(lambda: site.outbox.events)
+        assert not site.outbox.outcomes
+
+
+async def test_slow_commands_hold_up_nobody_and_start_in_order(site: Any, until: Any) -> None:
+    started: list[str] = []
+    gate = asyncio.Event()
+
+    async def slow(command: Command) -> Outcome:
+        started.append(command.id)
+        await gate.wait()
+        return Outcome(command.id, command.point, command.value, OutcomeState.VERIFIED, "", NOW)
+
+    site.submit = slow
+    async with ScriptedBroker() as broker, site.up(broker.port) as uplink:
+        await until(lambda: broker.subscribed)
+        for n in range(30):
+            await broker.send(f"bocage/v1/village/cmd/c{n}", body(id=f"c{n}"))
+        await until(lambda: len(started) == 30)
+        assert started == [f"c{n}" for n in range(30)]
+        site.outbox.fill(1)
+        await until(lambda: site.outbox.delivered)
+        broker.cut()  # a command outlives the link that brought it
+        await until(lambda: uplink.status()["state"] == "connected" and len(broker.connections) == 2)
+        gate.set()
+
+
+async def test_a_flood_stays_with_the_broker(site: Any, until: Any) -> None:
+    async with ScriptedBroker() as broker, site.up(broker.port):
+        await until(lambda: broker.subscribed)
+        for n in range(300):
+            await broker.send(f"bocage/v1/village/cmd/c{n}", body(id=f"c{n}"), qos=1 if n < 60 else 0)
+        site.outbox.fill(1)
+        await until(lambda: site.outbox.delivered and len(site.commands) >= 50)
+        assert len(broker.connections[0].acknowledged) <= len(site.commands) + 1 < 100

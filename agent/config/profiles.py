@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from agent.config.base import Many, Model, Section
-from agent.config.document import Document, read
+from agent.config.document import Document, Keys, read
 from agent.config.problems import Problem
 from agent.config.validation import validate
 from agent.config.values import Choice, Duration, TimeSpan
@@ -207,15 +207,15 @@ class Library:
         document = read(path)
         profile = None
         if not document.problems:
-            profile, _ = validate(document, Profile, path.parent)
+            profile, left_out = validate(document, Profile, path.parent)
         if profile is not None:
-            _check(document, profile, name)
+            _check(document, profile, name, left_out)
         self.problems += document.problems
         broken = profile is None or any(problem.severity == "error" for problem in document.problems)
         return None if broken or profile is None else profile.normalised(name)
 
 
-def _check(document: Document, profile: Profile, name: str) -> None:
+def _check(document: Document, profile: Profile, name: str, left_out: set[Keys]) -> None:
     """What holds between the keys of a profile."""
     if profile.name is not None and profile.name != name:
         document.report(("name",), f'the file is called {name}.yaml; write name: {name}')
@@ -225,7 +225,7 @@ def _check(document: Document, profile: Profile, name: str) -> None:
         _check_lora(document, profile, profile.lora)
         return
     for point, model in profile.points.items():
-        _check_register(document, ("points", point), model)
+        _check_register(document, ("points", point), model, left_out)
 
 
 def _check_lora(document: Document, profile: Profile, lora: LoraMap) -> None:
@@ -243,9 +243,9 @@ def _check_lora(document: Document, profile: Profile, lora: LoraMap) -> None:
             document.report((*keys, "field"), f'unknown field "{wanted}"; there are {", ".join(sorted(fields))}')
 
 
-def _check_register(document: Document, keys: tuple[str | int, ...], point: ProfilePoint) -> None:
+def _check_register(document: Document, keys: Keys, point: ProfilePoint, left_out: set[Keys]) -> None:
     for key, given in (("register", point.register_), ("address", point.address)):
-        if given is None:
+        if given is None and (*keys, key) not in left_out:
             document.report(keys, f'"{key}" is missing in {keys[-1]}')
     if point.field is not None:
         document.report((*keys, "field"), '"field" is for LoRa; a Modbus point has register and address', at_key=True)
@@ -254,7 +254,7 @@ def _check_register(document: Document, keys: tuple[str | int, ...], point: Prof
     if single and point.type not in (None, "bool"):
         document.report((*keys, "type"), f"a {point.register_} is a bool")
     if point.writable and point.register_ in ("discrete", "input"):
-        document.report((*keys, "writable"), f"a {point.register_} register cannot be written; coil and holding can")
+        document.report((*keys, "writable"), f"{point.register_} registers cannot be written; coil and holding can")
     if kind == "string" and point.length is None:
         document.report(keys, '"length" (in registers) is missing for a string')
     if point.length is not None and kind != "string":

@@ -1,0 +1,93 @@
+"""Profiles: the one beside the site file wins, and its mistakes are named in its own file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from agent.config import check, load
+
+SITE = """\
+site: {id: a}
+uplink: {url: "mqtt://h"}
+buses: {r: {type: modbus_tcp, host: h}}
+devices: {d: {bus: r, unit_id: 1, profile: NAME}}
+"""
+Write = Callable[[str, str], Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def make(name: str, profile: str) -> Path:
+        (tmp_path / "profiles").mkdir()
+        (tmp_path / "profiles" / f"{name}.yaml").write_text(profile)
+        path = tmp_path / "site.yaml"
+        path.write_text(SITE.replace("NAME", name))
+        return path
+
+    return make
+
+
+def test_the_one_beside_the_site_wins(write: Write) -> None:
+    path = write("eastron_sdm120", "points: {only: {register: holding, address: 1}}")
+    profile = load(path).devices["d"].profile_data
+    assert profile is not None and list(profile["points"]) == ["only"]
+
+
+def test_every_kind_of_register(write: Write) -> None:
+    path = write("mine", """\
+name: mine
+modbus: {max_gap: 4, max_read: 60, guard: 5ms}
+points:
+  energy: {register: holding, address: 3203, type: i64, scale: 0.001, unit: kWh, unavailable: 0x8000000000000000, poll: 1min}
+  text:   {register: holding, address: 10, type: string, length: 8}
+  flag:   {register: input, address: 20, bit: 3}
+  back:   {register: input, address: 30, type: u64, order: ghefcdab}
+  swap:   {register: input, address: 40, type: f32, order: cdab}
+  set:    {register: holding, address: 50, type: i16, writable: true, low: -10, high: 10, kind: state}
+""")  # fmt: skip
+    assert check(path) == []
+    profile = load(path).devices["d"].profile_data
+    assert profile is not None
+    assert profile["modbus"] == {"max_gap": 4, "max_read": 60, "guard": 0.005}
+    points = profile["points"]
+    assert (points["energy"]["unavailable"], points["energy"]["poll"]) == (1 << 63, 60)
+    assert [points[name]["kind"] for name in ("energy", "flag", "set", "swap")] == [
+        "counter", "state", "state", "telemetry",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("point", "line"),
+    [
+        ("{register: holdin, address: 1}",
+         '1:24: error: "holdin" is none of coil, discrete, input or holding; did you mean "holding"?'),
+        ("{register: holding}", '1:13: error: "address" is missing in x'),
+        ("{register: holding, address: 1, type: f23}", None),
+        ("{register: holding, address: 1, adress: 2}", '1:45: error: unknown key "adress"; did you mean "address"?'),
+        ("{register: input, address: 1, writable: true}",
+         "1:53: error: input registers cannot be written; coil and holding can"),
+        ("{register: input, address: 1, type: string}", '1:13: error: "length" (in registers) is missing for a string'),
+        ("{register: input, address: 1, bit: 16}", "1:48: error: a u16 has no bit 16"),
+        ("{register: input, address: 70000}", "1:40: error: 70000 is too much; write at most 65535"),
+        ("{register: coil, address: 1, type: f32}", "1:48: error: a coil is a bool"),
+        ("{register: input, address: 1, order: ghefcdab}", "1:50: error: the order of a u16 is one of abcd, cdab, badc, dcba"),
+        ("{register: holding, address: 1, low: 5, high: 1}", "1:50: error: low 5 is above high 1"),
+    ],
+)  # fmt: skip
+def test_mistakes_of_a_profile(write: Write, point: str, line: str | None) -> None:
+    path = write("mine", f"points: {{x: {point}}}")
+    own = f"{path.parent / 'profiles' / 'mine.yaml'}:"
+    said = [str(problem) for problem in check(path)]
+    assert said[0] == f'{path}:4:44: error: profile "mine" has errors of its own'
+    assert len(said) == 2 and said[1].startswith(own)
+    if line is not None:
+        assert said[1].removeprefix(own) == line
+
+
+def test_a_profile_name_is_no_path(write: Write) -> None:
+    path = write("x", "points: {}")
+    path.write_text(SITE.replace("NAME", "../profiles/x"))
+    assert "unknown profile" in str(check(path)[0])

@@ -1,0 +1,110 @@
+"""What a technician gets wrong in YAML itself or in small files, and where the message points."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from agent.config import check, load
+from agent.errors import ConfigError
+
+Said = Callable[[str], list[str]]
+SITE = 'site: {id: a}\nuplink: {url: "mqtt://h"}\n'
+GPIO = SITE + "buses: {gpio: {type: gpio}}\n"
+TCP = SITE + "buses: {r: {type: modbus_tcp, host: h}}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("", "1:1: error: the file is empty; `bocage init` writes one to start from"),
+        ("# nothing\n", "1:1: error: the file is empty; `bocage init` writes one to start from"),
+        ("- a\n", "1:1: error: expected keys with their values, found a list"),
+        ("hello", '1:1: error: expected keys with their values, found "hello"'),
+        ("site:\n\tid: a\n", "2:1: error: a tab stands here; indent with spaces"),
+        (SITE + "buses\n  b: {type: gpio}\n", "4:4: error: a key without its colon; write key: value"),
+        (SITE + "buses: {b: {type: gpio}\n", '3:8: error: this "{" is never closed'),
+        ("site: {id: 'a}\n", "1:12: error: this quote is never closed"),
+        (SITE + "site: {id: b}\n", '3:1: error: duplicate key "site"; it stands on line 1 already'),
+        (SITE + "---\na: 1\n", '3:1: error: a second document begins here; a site is one document, take the "---" out'),
+        (SITE + "device: {}\n", '3:1: error: unknown key "device"; did you mean "devices"?'),
+        (SITE + "clock: !x {}\n", "3:8: error: tags are not used here (!x); a text that begins with ! stands in quotes"),
+        ("a: \x07", "1:4: error: a control character stands here; take it out"),
+        ("a: " + "[" * 3000, "1:1: error: nested too deeply"),
+        (SITE + "buses:\n  b: {port: /dev/x}\n", '4:6: error: "type" is missing'),
+        (SITE + "actuators:\n  k: {safe_state: off}\n", '4:6: error: "output" is missing in k'),
+        ("version: 2\n" + SITE, "1:10: error: expected 1, found 2"),
+        ('site: {id: a}\n', '1:1: warning: no "uplink": readings stay on the gateway'),
+        (SITE.split("\n", 1)[1], '1:1: error: "site" is missing'),
+        (TCP + "devices: {d: {bus: r, unit_id: 1, profile: relay8_di8, poll: }}",
+         '4:56: error: nothing stands after "poll:"; write a value, or take the key out'),
+        (TCP + "devices: {d: {bus: r, profile: relay8_di8}}", '4:14: error: "unit_id" is missing in d (bus r is modbus_tcp)'),
+        (TCP + "devices: {d: {bus: r, unit_id: 300, profile: relay8_di8}}",
+         "4:32: error: 300 is too much; write at most 247"),
+        (TCP + "devices: {d: {bus: r, unit_id: 1, profile: milesight_em300_th}}",
+         "4:44: error: profile milesight_em300_th is for a LoRa node, and bus r is modbus_tcp"),
+        ('site: {id: a}\nuplink: {url: "mqtt://user:hunter2@h"}\n',
+         "2:15: error: a secret in the file; take it out of the address, and write username and password keys"),
+        (GPIO + "signals: {s: {from: gpio.44}}",
+         '4:21: error: "44" is not a pin; write its BCM number, gpio.0 to gpio.27'),
+        (GPIO + "actuators: {a: {output: gpio.22, active: low}}",
+         "4:42: error: pin 22 is low at reset, which would switch an active-low relay on; "
+         "use an active-high relay, or override: true"),
+        (GPIO + "actuators: {a: {output: gpio.15}}",
+         "4:25: error: pin 15 is the serial console at boot and would move the relay; use 9-13 or 16-27, or override: true"),
+        (SITE + 'buses: {"a b": {type: gpio}}',
+         '3:9: error: "a b" is not a name; use letters without accents, digits, - and _, at most 64'),
+        (SITE + "buses: {x: &a {type: modbus_tcp, host: h}, y: *a}",
+         "3:40: error: h:502 is already used by bus x (line 3)"),
+        (GPIO + "signals: {a: {from: gpio.17}}\nactuators: {a: {output: gpio.22}}",
+         '5:13: error: "a" is already the name of a signal (line 4)'),
+        (TCP + "devices: {d: {bus: r, unit_id: 1, profile: relay8_di8, points: {relay9: {poll: 1s}}}}",
+         '4:65: error: profile relay8_di8 has no point "relay9"; did you mean "relay8"?'),
+    ],
+)  # fmt: skip
+def test_one_slip_one_line(said: Said, text: str, line: str) -> None:
+    assert said(text) == [line]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        SITE + "devices:\nsignals:\nlighting:\nclock:\n",
+        "%YAML 1.1\n---\n" + SITE,
+        "\ufeff" + SITE,
+        SITE.replace("\n", "\r\n"),
+        TCP + "devices:\n  d: &d {bus: r, unit_id: 1, profile: relay8_di8}\n  e: {<<: *d, unit_id: 2}\n",
+        GPIO + "actuators: {a: {output: gpio.5, override: true}}",
+        SITE + "buses: {p: {type: modbus_rtu, port: /dev/pts/3, parity: N}}",
+    ],
+)
+def test_fine(said: Said, text: str) -> None:
+    assert said(text) == []
+
+
+def test_not_utf8_and_unreadable(tmp_path: Path) -> None:
+    path = tmp_path / "site.yaml"
+    path.write_bytes(b"site:\n  id: \xe9t\xe9\n")
+    (problem,) = check(path)
+    assert (problem.line, problem.column) == (2, 7)
+    assert "UTF-8" in problem.message
+    assert "No such file" in check(tmp_path / "none.yaml")[0].message
+    assert "directory" in check(tmp_path)[0].message
+
+
+def test_load_lists_everything(tmp_path: Path) -> None:
+    path = tmp_path / "site.yaml"
+    path.write_text(SITE + "device: {}\nbuses: {b: {type: foo}}\n")
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    assert len(caught.value.problems) == 2
+    assert caught.value.problems[0].startswith(f"{path}:3:1: error: ")
+
+
+def test_aliases_that_repeat_each_other_end_early(said: Said) -> None:
+    text = "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n"
+    for one, two in zip("abcdefgh", "bcdefghi", strict=True):
+        text += f"{two}: &{two} [{', '.join([f'*{one}'] * 10)}]\n"
+    assert any("too many values" in line for line in said(text))

@@ -1,0 +1,77 @@
+"""Debian's mosquitto with certificates made for the occasion, and a client that is not ours."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import socket
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+MOSQUITTO = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
+
+ACL = """\
+pattern write bocage/v1/%u/status
+pattern write bocage/v1/%u/telemetry
+pattern write bocage/v1/%u/event
+pattern write bocage/v1/%u/health
+pattern write bocage/v1/%u/state/+
+pattern write bocage/v1/%u/cmd/+/result
+pattern write bocage/v1/%u/config/reported
+pattern write bocage/v1/%u/config/trial
+pattern read bocage/v1/%u/cmd/+
+pattern read bocage/v1/%u/config/desired
+
+user supervisor
+topic read bocage/v1/#
+topic write bocage/v1/+/cmd/+
+"""
+
+
+def certificates(folder: Path, *names: str, days: int = 30) -> None:
+    """A CA (ca.pem) and, for each name, name.pem and name.key with CN=name; `broker` is valid for localhost."""
+
+    def openssl(*words: str) -> None:
+        subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)
+
+    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+    openssl("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-days", "30", "-subj", "/CN=test CA")
+    (folder / "san.cnf").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
+    for name in names:
+        openssl("req", *key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
+        openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
+                "-out", f"{name}.pem", "-days", str(days), "-extfile", "san.cnf")  # fmt: skip
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+@contextlib.asynccontextmanager
+async def mosquitto(folder: Path, *lines: str) -> AsyncIterator[int]:
+    """A broker on the port that is given; `lines` are added to its configuration, after its listener."""
+    port = free_port()
+    conf = folder / "mosquitto.conf"
+    conf.write_text("\n".join(["user root", f"listener {port} 127.0.0.1", *lines, ""]))
+    process = await asyncio.create_subprocess_exec(
+        MOSQUITTO, "-c", str(conf), stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+        async with asyncio.timeout(5):
+            while True:
+                try:
+                    _, writer = await asyncio.open_connection("127.0.0.1", port)
+                except ConnectionRefusedError:
+                    await asyncio.sleep(0.02)
+                else:
+                    writer.close()
+                    break
+        yield port
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()

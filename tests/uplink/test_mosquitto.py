@@ -1,0 +1,216 @@
+"""Against Debian's Mosquitto: certificates, the whitelist of docs/mqtt.md, last will, traffic against the schemas."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+import zlib
+from pathlib import Path
+from typing import Any
+
+import aiomqtt
+import jsonschema
+import pytest
+from mosquitto import ACL, certificates, mosquitto
+
+from agent.clock import SystemClock
+from agent.model import Event, Instant, Outcome, OutcomeState, Reading
+from agent.outbox import Outbox
+
+pytestmark = pytest.mark.broker
+SCHEMAS = Path(__file__).parents[2] / "docs/schemas"
+ROOT = "bocage/v1/village/"
+
+
+def schema(name: str) -> Any:
+    return jsonschema.Draft202012Validator(json.loads((SCHEMAS / f"{name}.json").read_text()))
+
+
+def plain(payload: bytes) -> Any:
+    return json.loads(zlib.decompress(payload) if payload[:1] == b"\x78" else payload)
+
+
+class Watcher:
+    """A subscriber of everything, which keeps what it got."""
+
+    def __init__(self, client: aiomqtt.Client) -> None:
+        self.client = client
+        self.got: dict[str, list[tuple[bytes, bool]]] = {}
+
+    async def run(self) -> None:
+        async for message in self.client.messages:
+            self.got.setdefault(str(message.topic), []).append((bytes(message.payload), message.retain))
+
+    def last(self, topic: str) -> Any:
+        return json.loads(self.got[ROOT + topic][-1][0]) if ROOT + topic in self.got else None
+
+
+@pytest.fixture
+async def watch() -> Any:
+    tasks, stack = [], []
+
+    async def start(port: int, **how: Any) -> Watcher:
+        client = aiomqtt.Client("127.0.0.1", port, protocol=aiomqtt.ProtocolVersion.V5, **how)
+        stack.append(await client.__aenter__())
+        await client.subscribe("bocage/v1/#", qos=1)
+        watcher = Watcher(client)
+        tasks.append(asyncio.create_task(watcher.run()))
+        return watcher
+
+    yield start
+    for task in tasks:
+        task.cancel()
+    for client in stack:
+        await client.__aexit__(None, None, None)
+
+
+@pytest.mark.parametrize("protocol", [5, "3.1.1"])
+async def test_real_traffic_fits_the_schemas(site: Any, until: Any, watch: Any, tmp_path: Path, protocol: Any) -> None:
+    async with mosquitto(tmp_path, "allow_anonymous true") as port:
+        watcher = await watch(port)
+        site.state = {"meter-a": {"active_power": 61.2, "active_power_quality": "good", "at": 1764000000000}}
+        async with site.up(port, protocol=protocol, state_interval=0.1) as uplink:
+            await until(lambda: watcher.last("status"))
+            assert watcher.last("status")["state"] == "online"
+            schema("status").validate(watcher.last("status"))
+            await until(lambda: watcher.last("state/meter-a"))
+            schema("state").validate(watcher.last("state/meter-a"))
+            assert await uplink.publish_health({"t": 1764000000000, "outbox": 0, "hours_left": None})
+            await until(lambda: watcher.last("health"))
+            schema("health").validate(watcher.last("health"))
+            command = {"id": "c1", "point": "km1", "value": "on", "ttl_ms": 5000, "by": "marie"}
+            schema("command").validate(command)
+            await watcher.client.publish(ROOT + "cmd/c1", json.dumps(command), qos=1)
+            await until(lambda: site.commands)
+        await until(lambda: watcher.last("status")["state"] == "offline")
+        schema("status").validate(watcher.last("status"))
+        assert not await uplink.publish_health({})
+
+
+async def test_state_is_published_when_it_changed_only(site: Any, until: Any, watch: Any, tmp_path: Path) -> None:
+    async with mosquitto(tmp_path, "allow_anonymous true") as port:
+        watcher = await watch(port)
+        site.state = {"meter-a": {"x": 1, "at": 1}, "tank": {"level": 4, "at": 1}}
+        async with site.up(port, state_interval=0.05):
+            await until(lambda: watcher.last("state/tank"))
+            site.state = {"meter-a": {"x": 1, "at": 2}, "tank": {"level": 5, "at": 2}}
+            await until(lambda: watcher.last("state/tank")["level"] == 5)
+            assert len(watcher.got[ROOT + "state/meter-a"]) == 1
+
+
+async def test_the_last_will_says_offline(site: Any, until: Any, watch: Any, tmp_path: Path) -> None:
+    async with mosquitto(tmp_path, "allow_anonymous true") as port:
+        watcher = await watch(port)
+        async with site.up(port) as uplink:
+            await until(lambda: watcher.last("status") and watcher.last("status")["state"] == "online")
+            uplink._session.drop("pulled")
+            await until(lambda: len(watcher.got[ROOT + "status"]) >= 2)
+            will = json.loads(watcher.got[ROOT + "status"][1][0])
+            assert will["state"] == "offline" and will["connected_at"] is not None
+            await until(lambda: watcher.last("status")["state"] == "online")
+
+
+async def test_commands_wait_at_an_mqtt_5_broker_while_we_are_away(
+    site: Any, until: Any, watch: Any, tmp_path: Path
+) -> None:
+    async with mosquitto(tmp_path, "allow_anonymous true") as port:
+        watcher = await watch(port)
+        async with site.up(port):
+            await until(lambda: watcher.last("status") and watcher.last("status")["state"] == "online")
+        await watcher.client.publish(ROOT + "cmd/c9", b'{"id":"c9","point":"km1","value":1}', qos=1)
+        async with site.up(port):
+            await until(lambda: site.commands)
+            assert site.commands[0].id == "c9"
+
+
+async def test_certificates_and_the_whitelist(site: Any, until: Any, watch: Any, tmp_path: Path) -> None:
+    certificates(tmp_path, "broker", "village", "supervisor")
+    (tmp_path / "acl").write_text(ACL)
+    lines = (
+        f"cafile {tmp_path}/ca.pem", f"certfile {tmp_path}/broker.pem", f"keyfile {tmp_path}/broker.key",
+        "require_certificate true", "use_identity_as_username true", f"acl_file {tmp_path}/acl",
+    )  # fmt: skip
+    context = ssl.create_default_context(cafile=tmp_path / "ca.pem")
+    context.load_cert_chain(tmp_path / "supervisor.pem", tmp_path / "supervisor.key")
+    tls = {"tls": True, "ca": tmp_path / "ca.pem", "cert": tmp_path / "village.pem", "key": tmp_path / "village.key"}
+    async with mosquitto(tmp_path, *lines) as port:
+        watcher = await watch(port, tls_context=context)
+        site.state = {"meter-a": {"x": 1}}
+        async with site.up(port, **tls) as uplink:
+            await until(lambda: watcher.last("status") and watcher.last("state/meter-a"))
+            site.outbox.fill(100)
+            site.outbox.fill(1, "event")
+            site.outbox.fill(1, "cmd/c1/result")
+            await until(lambda: len(site.outbox.delivered) == 102)
+            assert await uplink.publish_health({"t": 1})
+            await watcher.client.publish(ROOT + "cmd/c1", b'{"id":"c1","point":"km1","value":1}', qos=1)
+            await until(lambda: site.commands)
+            site.outbox.fill(1, "cmd/c1")  # a gateway must not command itself or others
+            await until(lambda: site.outbox.events)
+            assert site.outbox.events[0].code == "uplink_refused"
+            await until(lambda: len(watcher.got[ROOT + "telemetry"]) == 100)
+        async with site.up(port, **{**tls, "prefix": "bocage/v1/other"}):
+            await until(lambda: {e.subject for e in site.outbox.events} >= {"status"})
+
+
+async def test_a_certificate_that_is_not_accepted_is_reported_and_retried(
+    site: Any, until: Any, tmp_path: Path
+) -> None:
+    certificates(tmp_path, "broker")
+    other = tmp_path / "other"
+    other.mkdir()
+    certificates(other)
+    lines = (f"cafile {tmp_path}/ca.pem", f"certfile {tmp_path}/broker.pem", f"keyfile {tmp_path}/broker.key")
+    async with mosquitto(tmp_path, *lines, "allow_anonymous true") as port:
+        async with site.up(port, tls=True, ca=other / "ca.pem") as uplink:
+            await until(lambda: "certificate" in uplink.status()["error"])
+            assert not site.running.done()
+        async with site.up(port, tls=True, ca=tmp_path / "ca.pem") as uplink:
+            await until(lambda: uplink.status()["state"] == "connected")
+
+
+async def test_a_secret_never_stands_in_a_log(
+    site: Any, until: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    async with mosquitto(tmp_path, "allow_anonymous false") as port, site.up(
+        port, username="marie", password="sesame-7"
+    ) as uplink:  # fmt: skip
+        await until(lambda: uplink.status()["state"] == "waiting")
+        assert "sesame" not in caplog.text + repr(uplink._settings) + str(uplink.status())
+        assert "ot authori" in uplink.status()["error"]
+
+
+async def test_the_real_outbox_through_a_broker_that_goes_and_comes(
+    site: Any, until: Any, watch: Any, tmp_path: Path
+) -> None:
+    clock = SystemClock("always")
+    box = Outbox.open(tmp_path / "state", tmp_path / "run", clock, window=0.2)
+    keeping = asyncio.create_task(box.run())
+    site.outbox = box
+    try:
+        async with mosquitto(tmp_path, "allow_anonymous true") as port:
+            watcher = await watch(port)
+            async with site.up(port) as uplink:
+                for n in range(300):
+                    box.put([Reading("a.b", float(n), clock.now())], 2)
+                    if n == 150:
+                        await until(lambda: uplink.status()["sent"])
+                        uplink._session.drop("pulled")
+                    await asyncio.sleep(0)
+                now = Instant(clock.boot, 1, clock.now().wall_ms)
+                await box.put_event(Event("alarm", "test", "km1", now))
+                await box.record(Outcome("c1", "km1", True, OutcomeState.VERIFIED, "", now))
+                await until(
+                    lambda: box.status()["rows"] == 0 and watcher.last("cmd/c1/result") and watcher.last("event")
+                )
+                bodies = [plain(payload) for payload, _ in watcher.got[ROOT + "telemetry"]]
+                assert sorted({entry[1] for body in bodies for entry in body["p"]["a.b"]}) == [
+                    float(n) for n in range(300)
+                ]
+                batches = {tuple(body["k"]) for body in bodies}  # a duplicate carries the same key
+                assert sum(last - first + 1 for _, first, last in batches) == 300
+    finally:
+        keeping.cancel()
+        await box.close()

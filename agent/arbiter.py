@@ -20,7 +20,7 @@ from agent.actuator import DEFAULT, LIMIT, REMOTE, SETTLE, Actuator, ActuatorSpe
 from agent.clock import Clock
 from agent.driver import Memory
 from agent.errors import DeviceError, OutboxError, Rejected, WireError
-from agent.limits import Bucket
+from agent.limits import NO_LIMITS, Bucket
 from agent.model import Command, Event, Instant, Origin, Outcome, OutcomeState, Point, Quality, Readings, Value
 
 __all__ = ["ActuatorSpec", "Arbiter", "Ledger"]
@@ -44,9 +44,6 @@ IDLE = 10.0
 
 class Ledger(Protocol):
     """Where commands and events become durable (the outbox)."""
-
-    async def outcome(self, command: str) -> Outcome | None:
-        """The last stored outcome of a command's id, or None if it was never seen."""
 
     async def begin(self, command: Command) -> Outcome | None:
         """At most once: None, and the acceptance is durable; or the stored outcome of an id that was seen before."""
@@ -168,8 +165,7 @@ class Arbiter:
         return self._outcome(command, OutcomeState.REJECTED, f"too many commands: at most {RATE:g} a second")
 
     async def _carry_out(self, command: Command) -> Outcome:
-        lookup = getattr(self._ledger, "outcome", None)
-        known = await lookup(command.id) if lookup is not None else None
+        known = await self._known(command.id)
         if known is not None:
             return known
         try:
@@ -198,6 +194,11 @@ class Arbiter:
         if outcome.state is OutcomeState.APPLIED and actuator.spec.kind != "once":
             return await self._verify(command, actuator)
         return outcome
+
+    async def _known(self, command: str) -> Outcome | None:
+        """The stored outcome of an id, where the ledger can look it up without accepting it."""
+        lookup: Callable[[str], Awaitable[Outcome | None]] | None = getattr(self._ledger, "outcome", None)
+        return await lookup(command) if lookup is not None else None
 
     async def _when_allowed(
         self, command: Command, actuator: Actuator, slot: Slot, hold: float, deadline: float
@@ -236,7 +237,7 @@ class Arbiter:
             return await self._record(command, OutcomeState.FAILED, error)
         if actuator.spec.kind != "once":
             actuator.put(REMOTE, slot)
-        await self._keep(actuator)
+        await self._keep(actuator, now=actuator.limits != NO_LIMITS)
         return await self._record(command, OutcomeState.APPLIED, f"{actuator.spec.output} written")
 
     async def _verify(self, command: Command, actuator: Actuator) -> Outcome:
@@ -478,7 +479,7 @@ class Arbiter:
             decision = actuator.decide(self._clock.monotonic())
             if decision.slot is not None:
                 await self._write(actuator, decision.slot, decision.priority)
-            await self._keep(actuator)
+            await self._keep(actuator, now=decision.slot is not None and actuator.limits != NO_LIMITS)
         await self._tell(actuator)
         self._wake.set()
 

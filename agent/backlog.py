@@ -1,0 +1,87 @@
+"""What lies in an outbox, looked at from outside: read-only, with or without an agent that runs on it."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from agent.blocks import Row, decode, encode
+from agent.errors import OutboxError
+from agent.records import iso
+from agent.stage import replay
+from agent.store import FILE
+
+__all__ = ["export_readings", "read_status"]
+
+
+def read_status(folder: Path, stage_folder: Path, max_bytes: int = 200_000_000) -> dict[str, Any]:
+    """rows, bytes, oldest, hours_left, gaps, as `Outbox.status` has them. OutboxError if it cannot be read.
+
+    hours_left follows the growth of what is on flash; it is None where nothing is.
+    """
+    stage = replay(stage_folder)
+    with _database(folder) as db:
+        if db is None:
+            flushed: dict[str, int] = {}
+            rows = size = gaps = 0
+            oldest = newest = None
+        else:
+            flushed = _flushed(db)
+            rows, size, oldest, newest, gaps = db.execute(
+                "SELECT coalesce(sum(n), 0), coalesce(sum(length(body)), 0), min(from_ms), max(to_ms), "
+                "(SELECT coalesce(max(value), 0) FROM fact WHERE key = 'gaps') FROM block"
+            ).fetchone()
+    waiting = stage.open_lots(flushed)
+    if oldest is None:
+        oldest = min((lot.wall_ms for lot in waiting if lot.wall_ms is not None), default=None)
+    hours = None
+    if size and newest is not None and newest > oldest:
+        hours = round(max(0, max_bytes - size) / (size / (newest - oldest)) / 3_600_000, 1)
+    return {
+        "rows": rows + sum(lot.n for lot in waiting), "bytes": size, "oldest": iso(oldest), "hours_left": hours,
+        "gaps": gaps,
+    }  # fmt: skip
+
+
+def export_readings(folder: Path, stage_folder: Path) -> Iterator[Row]:
+    """Every undelivered reading, oldest first. OutboxError if the outbox cannot be read.
+
+    What is delivered while this runs may still be among them.
+    """
+    stage = replay(stage_folder)
+    with _database(folder) as db:
+        flushed = _flushed(db) if db is not None else {}
+        waiting = stage.open_lots(flushed)
+        if db is not None:
+            for (body,) in db.execute("SELECT body FROM block ORDER BY id"):
+                yield from decode(body)
+    for lot in waiting:
+        yield from decode(encode([lot]))
+
+
+def _flushed(db: sqlite3.Connection) -> dict[str, int]:
+    """Up to which number, by store, the stage holds nothing that is not on flash or delivered."""
+    facts = dict(db.execute("SELECT key, value FROM fact WHERE key IN ('store', 'flushed')").fetchall())
+    flushed = {facts["store"]: int(facts.get("flushed", 0))}
+    for store, last in db.execute("SELECT store, max(last_seq) FROM block GROUP BY store"):
+        flushed[store] = max(last, flushed.get(store, 0))
+    return flushed
+
+
+@contextlib.contextmanager
+def _database(folder: Path) -> Iterator[sqlite3.Connection | None]:
+    """One snapshot of the database; None if there is none yet."""
+    path = folder / FILE
+    if not path.exists():
+        yield None
+        return
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+            db.execute("PRAGMA busy_timeout = 2000")
+            db.execute("BEGIN")
+            yield db
+    except sqlite3.Error as error:
+        raise OutboxError(f"{path} cannot be read: {error}") from error

@@ -1,0 +1,94 @@
+"""`bocage buffer`: what waits for the broker, and a copy of it for whoever fetches it by hand."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import csv
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from agent.backlog import export_readings, read_status
+from agent.blocks import Row
+from agent.cli.common import Place, add_command, add_folders, add_json, place
+from agent.local import NoAgent, connect
+from agent.records import iso
+from agent.wiring import buffer_settings
+
+__all__ = ["add"]
+
+_STATUS = ("rows", "bytes", "oldest", "hours_left", "gaps")
+
+
+def add(commands: Any) -> None:
+    parser = add_command(
+        commands,
+        "buffer",
+        "the readings that the broker has not accepted yet; works without an agent too",
+        "  bocage buffer site.yaml\n  bocage buffer site.yaml status --json\n"
+        "  bocage buffer site.yaml export --csv > backlog.csv      nothing is taken out by it",
+    )
+    add_folders(parser)
+    parser.add_argument("action", choices=("status", "export"), nargs="?", default="status", help="default: status")
+    shape = parser.add_mutually_exclusive_group()
+    shape.add_argument("--csv", action="store_true", help="export as comma-separated values (the default)")
+    shape.add_argument("--jsonl", action="store_true", help="export as one JSON object a line")
+    add_json(parser)
+    parser.set_defaults(run=look)
+
+
+def look(options: argparse.Namespace) -> int:
+    where = place(options)
+    if options.action == "export":
+        rows = export_readings(where.state, where.runtime)
+        (_print_jsonl if options.jsonl or options.json else _print_csv)(rows)
+        return 0
+    status = _status(where)
+    if options.json:
+        print(json.dumps(status))
+    else:
+        _print_status(status)
+    return 0
+
+
+def _status(where: Place) -> Mapping[str, Any]:
+    """From the running agent, which knows its rate; else from the files."""
+    try:
+        answer = asyncio.run(_ask(where))
+        return {key: answer["outbox"][key] for key in _STATUS}
+    except NoAgent:
+        return read_status(where.state, where.runtime, buffer_settings(where.site).max_bytes)
+
+
+async def _ask(where: Place) -> Mapping[str, Any]:
+    async with connect(where.runtime) as agent:
+        return await agent.request({"do": "status"})
+
+
+def _print_status(status: Mapping[str, Any]) -> None:
+    left = "unknown" if status["hours_left"] is None else f"{status['hours_left']:.0f} h at the present rate"
+    print(f"undelivered  {status['rows']} readings")
+    print(f"on flash     {status['bytes']} bytes")
+    print(f"oldest       {status['oldest'] or '-'}")
+    print(f"room left    {left}")
+    print(f"gaps         {status['gaps']}")
+
+
+def _record(row: Row) -> dict[str, Any]:
+    return {
+        "store": row.store, "seq": row.seq, "point": row.point, "value": row.value, "quality": row.quality,
+        "at": iso(row.ms),
+    }  # fmt: skip
+
+
+def _print_jsonl(rows: Iterable[Row]) -> None:
+    for row in rows:
+        print(json.dumps(_record(row), ensure_ascii=False))
+
+
+def _print_csv(rows: Iterable[Row]) -> None:
+    writer = csv.DictWriter(sys.stdout, ("store", "seq", "point", "value", "quality", "at"), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(map(_record, rows))

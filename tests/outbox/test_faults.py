@@ -1,0 +1,264 @@
+"""What must hold when the process is killed, the power is cut, the flash is full or its file is no database."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.blocks import decode
+from agent.clock import SystemClock
+from agent.model import Command, Event, Outcome, OutcomeState
+from agent.outbox import Outbox
+from agent.stage import replay
+
+CHILD = """
+import asyncio, random, sys
+from pathlib import Path
+from agent.blocks import decode
+from agent.clock import SystemClock
+from agent.model import Reading
+from agent.outbox import Outbox
+
+async def main(folder, seed):
+    rng, clock = random.Random(seed), SystemClock("always")
+    out = Outbox.open(folder / "state", folder / "stage", clock, window=0.05)
+    put, seen = open(folder / "put", "a"), open(folder / "seen", "a")
+    running = asyncio.ensure_future(out.run())
+    name = 0
+    while not running.done():
+        at = clock.now()
+        batch = [Reading(f"{seed}.{name + i}", i, at) for i in range(rng.randint(1, 40))]
+        name += len(batch)
+        out.put(batch, rng.choice((1, 2, 3)))
+        put.write("".join(reading.point + "\\n" for reading in batch))
+        put.flush()
+        held = []
+        while out.status()["rows"] and rng.random() < 0.6:
+            try:
+                held.append(await asyncio.wait_for(out.take(), 0.01))
+            except TimeoutError:
+                break
+        for message in held:
+            if rng.random() < 0.3:
+                out.put_back(message)
+                continue
+            for row in decode(message.body) if message.topic == "telemetry" else ():
+                seen.write(f"{row.store} {row.seq} {row.point}\\n")
+            seen.flush()
+            out.accepted(message)
+        await asyncio.sleep(rng.choice((0, 0, 0.002)))
+
+asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2])))
+"""
+
+
+async def test_kill_9_at_random_moments(tmp_path: Path) -> None:
+    """20 rounds: every reading that `put` took is seen, and a key never stands for two readings."""
+    rng = random.Random(7)
+    for round_ in range(20):
+        child = subprocess.Popen([sys.executable, "-c", CHILD, str(tmp_path), str(round_)], stderr=subprocess.PIPE)
+        with pytest.raises(subprocess.TimeoutExpired):
+            child.wait(0.35 + rng.random() * 0.3)
+        child.send_signal(signal.SIGKILL)
+        child.communicate()
+    out = Outbox.open(tmp_path / "state", tmp_path / "stage", SystemClock("always"))
+    rest = []
+    while out.status()["rows"]:
+        message = await asyncio.wait_for(out.take(), 5)
+        rest += decode(message.body) if message.topic == "telemetry" else []
+        out.accepted(message)
+    await out.close()
+    lines = [line.split() for line in (tmp_path / "seen").read_text().splitlines()]
+    seen = [(store, int(seq), point) for store, seq, point in lines if point]
+    seen += [(row.store, row.seq, row.point) for row in rest]
+    put = (tmp_path / "put").read_text().splitlines()
+    assert len(put) > 1000
+    assert set(put) - {point for _, _, point in seen} == set()
+    keys: dict[tuple[str, int], str] = {}
+    assert all(keys.setdefault((store, seq), point) == point for store, seq, point in seen)
+    assert len(set(keys.values())) == len(keys), "a reading came under two keys"
+
+
+async def test_a_power_cut_is_told_and_no_number_comes_again(box: Any, events: Callable[..., Any]) -> None:
+    box.out.put(box.readings(10), 2)
+    await box.tick(5)
+    box.out.put(box.readings(10), 2)
+    shutil.rmtree(box.stage)
+    box.open()
+    box.out.put(box.readings(1), 2)
+    messages = await box.drain()
+    (gap,) = events(messages)
+    assert (gap["kind"], gap["code"]) == ("gap", "power_cut")
+    assert (gap["detail"]["first"], gap["detail"]["store"]) == (11, box.out.store)
+    numbers = [row.seq for message in messages if message.topic == "telemetry" for row in decode(message.body)]
+    assert numbers[:10] == list(range(1, 11))
+    assert numbers[10] > gap["detail"]["last"] >= 20
+    assert box.out.status()["gaps"] == 1
+
+
+async def test_an_unreadable_tail_is_cut(box: Any, events: Callable[..., Any]) -> None:
+    box.out.put(box.readings(10), 2)
+    box.out.put(box.readings(10), 2)
+    (segment,) = [path for path in box.stage.iterdir() if path.stat().st_size]
+    segment.write_bytes(segment.read_bytes()[:-5])
+    assert replay(box.stage).cut
+    box.open()
+    box.out.put(box.readings(1), 2)
+    messages = await box.drain()
+    (gap,) = events(messages)
+    numbers = [row.seq for message in messages if message.topic == "telemetry" for row in decode(message.body)]
+    assert numbers[:10] == list(range(1, 11))
+    assert gap["detail"]["first"] == 11
+    assert numbers[10] > gap["detail"]["last"]
+
+
+async def test_a_corrupt_database_is_set_aside(box: Any, events: Callable[..., Any]) -> None:
+    box.out.put(box.readings(10), 2)
+    await box.tick(5)
+    await box.out.close()
+    old = box.out.store
+    database = box.state / "outbox.db"
+    database.write_bytes(b"\x00junk" * 500)
+    out = box.open()
+    assert out.store != old
+    assert "corrupt" in out.troubles[0]
+    assert [path.name for path in box.state.glob("outbox.db.corrupt-*")]
+    out.put(box.readings(1), 2)
+    messages = await box.drain()
+    assert [event["code"] for event in events(messages)] == ["store_corrupt"]
+    assert sum(message.n for message in messages if message.topic == "telemetry") == 1
+
+
+async def test_a_database_that_breaks_while_it_is_used(box: Any, events: Callable[..., Any]) -> None:
+    box.out.put(box.readings(10), 2)
+    await box.tick(5)
+    malformed = sqlite3.DatabaseError("database disk image is malformed")
+    malformed.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+
+    def commit(work: object) -> None:
+        raise malformed
+
+    box.out._db.commit = commit
+    box.out.put(box.readings(5), 2)
+    await box.tick(5)
+    await box.tick()
+    assert list(box.state.glob("outbox.db.corrupt-*"))
+    messages = await box.drain()
+    assert [event["code"] for event in events(messages)] == ["store_corrupt"]
+    assert {row.seq for message in messages[1:] for row in decode(message.body)} == {11, 12, 13, 14, 15}
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """400 kB that can really be full."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mounted = os.geteuid() == 0 and subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=400k", "none", str(folder)], capture_output=True, check=False
+    )
+    if not mounted or mounted.returncode:
+        pytest.skip("a small tmpfs cannot be mounted here (needs root)")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+async def test_a_full_disk_costs_nothing_while_memory_lasts(box: Any, small_disk: Path) -> None:
+    box.state = small_disk
+    out = box.open()
+    filler = small_disk / "filler"
+    with pytest.raises(OSError, match="No space"):
+        filler.write_bytes(os.urandom(1_000_000))
+    for _ in range(20):
+        out.put(box.readings(50), 2)
+        await box.tick(1)
+    await out.put_event(Event("alarm", "disk_full", "gateway", box.clock.now()))
+    refused = await out.begin(Command("c1", "km1", "on", box.clock.now()))
+    assert refused is not None
+    assert refused.state == OutcomeState.REJECTED
+    assert out.status()["rows"] == 1000
+    held = out.status()["bytes"]
+    filler.unlink()
+    await box.tick(100)
+    assert out.status()["bytes"] > held
+    messages = await box.drain()
+    assert [message.topic for message in messages[:2]] == ["event", "cmd/c1/result"]
+    assert sum(message.n for message in messages if message.topic == "telemetry") == 1000
+    assert await out.begin(Command("c1", "km1", "on", box.clock.now())) is None
+
+
+async def test_a_folder_that_cannot_be_written_from_the_start(box: Any, tmp_path: Path) -> None:
+    box.state = tmp_path / "blocked"
+    box.state.write_text("a file stands where the folder should be")
+    out = box.open()
+    assert out.troubles
+    out.put(box.readings(3), 2)
+    message = await box.take()
+    box.state.unlink()
+    out.put(box.readings(3), 2)
+    await box.tick(100)
+    assert out.status()["rows"] == 6
+    out.accepted(message)
+    assert [message.n for message in await box.drain()] == [3]
+    out.put(box.readings(1), 2)
+    assert decode((await box.take()).body)[0].store == out.store == out._db.name
+
+
+async def test_memory_is_bounded_and_the_loss_is_told(
+    box: Any, events: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.outbox._MEMORY", 1000)
+    for turn in range(30):
+        box.out.put(box.readings(50), 3 if turn % 2 else 1)
+    assert box.out.status()["rows"] <= 1000
+    await box.tick()
+    messages = await box.drain()
+    seen = {row.seq for message in messages if message.topic == "telemetry" for row in decode(message.body)}
+    (gap,) = events(messages)
+    assert (gap["code"], gap["detail"]["class"], gap["detail"]["count"]) == ("memory", 3, 1500 - len(seen))
+    assert set(range(1, 1501)) - seen <= set(range(gap["detail"]["first"], gap["detail"]["last"] + 1))
+
+
+async def test_the_quota_drops_the_least_precious_and_says_so(box: Any, events: Callable[..., Any]) -> None:
+    box.options = {"max_bytes": 20_000}
+    box.open()
+    rng = random.Random(1)
+    for turn in range(60):
+        box.out.put(box.readings(100, value=rng.random()), 1 if turn % 10 == 0 else 3)
+        await box.tick(5)
+    await box.tick(5)
+    assert box.out.status()["bytes"] <= 20_000
+    messages = await box.drain()
+    seen = {row.seq for message in messages if message.topic == "telemetry" for row in decode(message.body)}
+    told = events(messages)
+    assert {event["detail"]["class"] for event in told} == {3}
+    used = {event["k"][1] for event in told}
+    for number in set(range(1, max(seen))) - seen - used:
+        assert any(event["detail"]["first"] <= number <= event["detail"]["last"] for event in told), number
+
+
+async def test_an_outcome_that_could_not_be_stored_at_once(box: Any, small_disk: Path) -> None:
+    box.state = small_disk
+    out = box.open()
+    assert await out.begin(Command("c1", "km1", "on", box.clock.now())) is None
+    filler = small_disk / "filler"
+    with pytest.raises(OSError, match="No space"):
+        filler.write_bytes(os.urandom(1_000_000))
+    for number in range(200):
+        await out.put_event(Event("change", "x" * 200, f"km{number}", box.clock.now()))
+    done = Outcome("c1", "km1", "on", OutcomeState.VERIFIED, "", box.clock.now())
+    await out.record(done)
+    filler.unlink()
+    await box.tick(100)
+    assert await out.begin(Command("c1", "km1", "on", box.clock.now())) == done
+    assert out._db.outcome("c1") == done

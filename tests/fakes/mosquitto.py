@@ -12,22 +12,11 @@ from pathlib import Path
 
 MOSQUITTO = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
 
-ACL = """\
-pattern write bocage/v1/%u/status
-pattern write bocage/v1/%u/telemetry
-pattern write bocage/v1/%u/event
-pattern write bocage/v1/%u/health
-pattern write bocage/v1/%u/state/+
-pattern write bocage/v1/%u/cmd/+/result
-pattern write bocage/v1/%u/config/reported
-pattern write bocage/v1/%u/config/trial
-pattern read bocage/v1/%u/cmd/+
-pattern read bocage/v1/%u/config/desired
 
-user supervisor
-topic read bocage/v1/#
-topic write bocage/v1/+/cmd/+
-"""
+def documented_acl() -> str:
+    """The access list that docs/mqtt.md gives to the reader."""
+    text = (Path(__file__).parents[2] / "docs/mqtt.md").read_text().partition("# acl\n")[2]
+    return "\n".join(line.strip() for line in text.partition("\nA user name")[0].splitlines())
 
 
 def certificates(folder: Path, *names: str, days: int = 30) -> None:

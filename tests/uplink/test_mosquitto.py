@@ -12,7 +12,7 @@ from typing import Any
 import aiomqtt
 import jsonschema
 import pytest
-from mosquitto import ACL, certificates, mosquitto
+from mosquitto import certificates, documented_acl, mosquitto
 
 from agent.clock import SystemClock
 from agent.model import Event, Instant, Outcome, OutcomeState, Reading
@@ -126,7 +126,7 @@ async def test_commands_wait_at_an_mqtt_5_broker_while_we_are_away(
 
 async def test_certificates_and_the_whitelist(site: Any, until: Any, watch: Any, tmp_path: Path) -> None:
     certificates(tmp_path, "broker", "village", "supervisor")
-    (tmp_path / "acl").write_text(ACL)
+    (tmp_path / "acl").write_text(documented_acl())
     lines = (
         f"cafile {tmp_path}/ca.pem", f"certfile {tmp_path}/broker.pem", f"keyfile {tmp_path}/broker.key",
         "require_certificate true", "use_identity_as_username true", f"acl_file {tmp_path}/acl",

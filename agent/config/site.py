@@ -146,21 +146,32 @@ def _given(value: object) -> object:
 
 
 class Site(Model):
-    """One site, checked."""
+    """One site: what hangs on its wires, what is measured and commanded, and the services that run on them."""
 
     version: Literal[1] = 1
     """The version of this format."""
     site: SiteInfo
+    """Which site this is and where it lies."""
     clock: Annotated[ClockSettings, BeforeValidator(_given)] = ClockSettings.model_construct()
+    """When the wall clock is believed."""
     uplink: Uplink | None = None
+    """Where everything goes. Without it readings stay on the gateway."""
     buses: Section[Bus] = Field(default_factory=dict)
+    """Wires and radios."""
     devices: Section[Device] = Field(default_factory=dict)
+    """What hangs on them."""
     signals: Section[Signal] = Field(default_factory=dict)
+    """Measurements with names of their own."""
     actuators: Section[Actuator] = Field(default_factory=dict)
+    """Outputs that may be commanded."""
     lighting: Annotated[Lighting, BeforeValidator(_given)] = Lighting.model_construct()
+    """Circuits that follow the sun."""
     water: Annotated[Water, BeforeValidator(_given)] = Water.model_construct()
+    """Water points and tanks."""
     heating: Annotated[Heating, BeforeValidator(_given)] = Heating.model_construct()
+    """Zones and hot water."""
     privacy: Annotated[Privacy, BeforeValidator(_given)] = Privacy.model_construct()
+    """Personal data."""
 
     _path: Path = PrivateAttr(default=Path())
     _hash: str = PrivateAttr(default="")

@@ -12,9 +12,9 @@ from agent.config import check
 
 SOURCE = (Path(__file__).parent.parent / "cases" / "saint-seine.yaml").read_text(encoding="utf-8")
 TOKENS = [
-    "{", "}", "[", "]", ":", ": ", ",", "- ", "&a ", "*a", "<<: ", "!x ", "? ", "|", ">", "%", "@", "\t", "\n", "#", "'",
-    '"', "null", "~", "true", "on", "-1", "1e999", "0x", ".nan", "é", "\\U00110000", "gpio.99", "a.b", "10", "10s", "{}",
-    "[]", "---\n", "...", "9" * 500,
+    "{", "}", "[", "]", ":", ": ", ",", "- ", "&a ", "*a", "<<: ", "!x ", "? ", "|", ">", "%", "@", "\t", "\n", "#",
+    "'", '"', "null", "~", "true", "on", "-1", "1e999", "0x", ".nan", "é", "\\U00110000", "gpio.99", "a.b", "10", "10s",
+    "{}", "[]", "---\n", "...", "9" * 500,
 ]  # fmt: skip
 EDITS = some.lists(
     some.tuples(some.integers(0, len(SOURCE)), some.integers(0, 30), some.sampled_from(TOKENS)), min_size=1, max_size=4

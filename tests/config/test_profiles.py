@@ -41,7 +41,7 @@ def test_every_kind_of_register(write: Write) -> None:
 name: mine
 modbus: {max_gap: 4, max_read: 60, guard: 5ms}
 points:
-  energy: {register: holding, address: 3203, type: i64, scale: 0.001, unit: kWh, unavailable: 0x8000000000000000, poll: 1min}
+  energy: {register: holding, address: 3, type: i64, scale: 0.1, unit: kWh, unavailable: 0x8000000000000000, poll: 1min}
   text:   {register: holding, address: 10, type: string, length: 8}
   flag:   {register: input, address: 20, bit: 3}
   back:   {register: input, address: 30, type: u64, order: ghefcdab}
@@ -73,7 +73,8 @@ points:
         ("{register: input, address: 1, bit: 16}", "1:48: error: a u16 has no bit 16"),
         ("{register: input, address: 70000}", "1:40: error: 70000 is too much; write at most 65535"),
         ("{register: coil, address: 1, type: f32}", "1:48: error: a coil is a bool"),
-        ("{register: input, address: 1, order: ghefcdab}", "1:50: error: the order of a u16 is one of abcd, cdab, badc, dcba"),
+        ("{register: input, address: 1, order: ghefcdab}",
+         "1:50: error: the order of a u16 is one of abcd, cdab, badc, dcba"),
         ("{register: holding, address: 1, low: 5, high: 1}", "1:50: error: low 5 is above high 1"),
     ],
 )  # fmt: skip

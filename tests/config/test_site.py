@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.config import Secret, Site, load
+from agent.config import Secret, Site, check, load
 from agent.config.values import Deadband, Surge
 from agent.errors import ConfigError
 
@@ -76,6 +76,58 @@ def test_a_level_actuator_fails_to_its_level(tmp_path: Path) -> None:
     assert (dim.safe_state, dim.stop_state, dim.boot_state) == (100, 100, 100)
     uplink = load(path).uplink
     assert uplink is not None and uplink.protocol == "3.1.1"
+
+
+def test_keys_that_the_example_does_not_show(tmp_path: Path) -> None:
+    (tmp_path / "profiles").mkdir()
+    lora = "lora: {class: C, struct: [{field: temperature, type: i16be, scale: 0.01}], interval: 10min}\n"
+    (tmp_path / "profiles" / "my_struct.yaml").write_text(lora + "points: {temperature: {unit: degC}}")
+    path = tmp_path / "site.yaml"
+    path.write_text(
+        """
+site: {id: a, timezone: Europe/Paris, public_holidays: FR-6AE}
+uplink: {url: "mqtts://h", protocol: 5, ca: ca.pem, cert: c.pem, key: k.pem, keepalive: 30s, min_interval: 0s,
+         state_interval: 60s, session_expiry: 1h}
+buses:
+  rak: {type: lora_rak_p2p, port: /dev/serial/by-id/x, baudrate: 115200, frequency: 868.1 MHz, spreading_factor: 7,
+        bandwidth: 125 kHz, coding_rate: 4/5, preamble: 8, power: 14 dBm}
+  air: {type: lora_gwmp, listen: "127.0.0.1:1700", gateways: ["0102030405060708"]}
+  line: {type: lora_line, port: /dev/serial/by-id/y, pattern: "^RX (?P<data>[0-9A-F]+)$"}
+  tic: {type: linky_tic, port: /dev/serial/by-id/z, mode: standard}
+  heat: {type: mbus, port: /dev/serial/by-id/m}
+  old: {type: lora_rn2483, port: /dev/serial/by-id/r, frequency: 868.1 MHz}
+  e22: {type: lora_ebyte, port: /dev/serial/by-id/e, frequency: 868.125 MHz}
+  far: {type: modbus_rtu_over_tcp, host: 10.0.0.2, port: 4001}
+  gpio: {type: gpio}
+devices:
+  m: {bus: far, unit_id: 3, profile: eastron_sdm120, poll: 10s, points: {active_power: {poll: 1s}},
+      publish: {every: 1min, deadband: 0.5 %, max_silence: 1h}, personal: false}
+  p2p: {bus: rak, node: "01", profile: my_struct}
+  otaa: {bus: air, dev_eui: "24e124136b316001", join_eui: "24e124c0002a0001", app_key: {file: app.key},
+         profile: my_struct}
+  abp: {bus: air, dev_addr: "260b1234", nwk_s_key: {env: A}, app_s_key: {env: B}, skip_fcnt_check: true,
+        profile: my_struct}
+signals:
+  water: {from: gpio.17, kind: counter, unit: L}
+  room: {from: p2p.temperature}
+actuators:
+  relay: {output: gpio.22, active: high, safe_state: off, boot_state: off, stop_state: off}
+  boiler: {output: gpio.5, override: true}
+water: {points: {f: {meter: water, leak: {continuous: none}}}}
+heating:
+  zones:
+    z: {sensor: room, plant: {burner: relay}, setpoints: {comfort: 19},
+        control: {type: pid, kp: 1, ki: 0.1, cycle: 15min}}
+  hot_water:
+    H: {sensor: room, actuator: boiler, setpoint: 55, thermal_cycle: {at: "03:00", temperature: 65, hold: 4min}}
+"""
+    )
+    assert [str(problem) for problem in check(path)] == []
+    site = load(path)
+    assert site.buses["rak"].frequency == 868_100_000
+    assert site.devices["m"].point_interval("active_power") == 1
+    assert site.devices["m"].point_interval("voltage") == 10
+    assert site.water.points["f"].leak is not None and site.water.points["f"].leak.continuous is None
 
 
 def test_a_secret_is_read_late_and_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,8 +46,10 @@ def test_refused_with_the_right_units(quantity: Quantity, written: object, words
     assert str(caught.value) == words
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(30, "30s"), (600, "10min"), (90, "90s"), (5400, "90min"), (0.5, "500ms"),
-                                               (86400, "1d"), (0, "0s")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(30, "30s"), (600, "10min"), (90, "90s"), (5400, "90min"), (0.5, "500ms"), (86400, "1d"), (0, "0s")],
+)
 def test_written_back(seconds: float, text: str) -> None:
     assert DURATION.format(seconds) == text
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.layout import Layout
 from rich.rule import Rule
 from rich.table import Table
@@ -25,6 +25,8 @@ Status = Mapping[str, Any]
 _GOOD, _WARN, _BAD, _DIM = "green", "bold yellow", "bold white on red", "bright_black"
 _QUALITY = {"good": _GOOD, "stale": _WARN, "bad": _BAD}
 _LINK = {"connected": _GOOD, "connecting": _WARN, "waiting": _BAD, "off": _DIM}
+_WELL = ("", "steady", "applied", "verified")
+_WRONG = ("mismatch", "failed", "unknown")
 _BUS = {"up": _GOOD, "down": _BAD}
 _BAR = 20  # cells
 _SMALLEST_BAR = 100  # readings: what a full bar stands for, at least
@@ -36,14 +38,9 @@ def frame(status: Status, notes: Sequence[str] = ()) -> RenderableType:
     screen = Layout()
     screen.split_column(
         Layout(_header(status), size=1),
-        Layout(name="values", ratio=3, minimum_size=8),
+        Layout(_Values(status), ratio=3, minimum_size=8),
         Layout(_Section("the way out", link), size=len(link) + 1),
         Layout(_Section("log", _Tail(status.get("log") or [])), ratio=1, minimum_size=4),
-    )
-    screen["values"].split_row(
-        Layout(_Section("points", _Points(status.get("points") or [])), ratio=6),
-        Layout(" ", size=2),
-        Layout(_Section("actuators", _Actuators(status.get("actuators") or [], status.get("at"))), ratio=5),
     )
     return screen
 
@@ -77,53 +74,68 @@ class _Section:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield Rule(Text(self._title, "bold"), align="left", style=_DIM, characters="-" if options.ascii_only else "─")
-        yield from console.render(self._content, options.update_height((options.height or console.height) - 1))
+        height = (options.height or console.height) - 1
+        yield from console.render(self._content, options.update_height(height))
 
 
-class _Points:
-    """As many points as there is room for: what is not good first, then signals, the devices, and statistics last."""
+class _Values:
+    """Points on the left, actuators on the right, and the points that did not fit on the left below them.
 
-    def __init__(self, points: Sequence[Status]) -> None:
-        self._points = sorted(points, key=_rank)
+    What is not good comes first, then signals, then devices; statistics of the wires come last.
+    """
+
+    def __init__(self, status: Status) -> None:
+        self._points = sorted(status.get("points") or [], key=_rank)
+        self._actuators = status.get("actuators") or []
+        self._now = status.get("at")
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        room = (options.height or console.height) - 1
-        shown = self._points if len(self._points) <= room else self._points[: max(0, room - 1)]
-        table = _table("point", "point", ">value", "unit", "is", ">age")
-        for point in shown:
-            quality = str(point["quality"] or "-")
-            style = _QUALITY.get(quality, _DIM)
-            table.add_row(
-                str(point["id"]),
-                Text(_value(point["value"]), "bold" if quality == "good" else style),
-                Text(str(point["unit"]), _DIM),
-                Text(quality, style),
-                _span(point["age_s"]),
-            )
-        yield table
-        if hidden := len(self._points) - len(shown):
-            yield Text(f"... and {hidden} more: a taller window shows them", _DIM)
+        height = options.height or console.height
+        left = height - 2  # a rule and a head
+        right = max(0, left - len(self._actuators) - 2)
+        rest = self._points[left:]
+        shown = rest if len(rest) <= right else rest[: max(0, right - 1)]
+        column: list[RenderableType] = [_Section("actuators", _actuators(self._actuators, self._now))]
+        if shown:
+            column.append(_Section("more points", _points(shown)))
+        if hidden := len(rest) - len(shown):
+            column.append(Text(f"... {hidden} more in a larger window", _DIM))
+        grid = Table.grid(expand=True, padding=(0, 2, 0, 0), pad_edge=False)
+        grid.add_column(ratio=6)
+        grid.add_column(ratio=5)
+        grid.add_row(_Section("points", _points(self._points[:left])), Group(*column))
+        yield from console.render(grid, options.reset_height())
 
 
-class _Actuators:
+def _points(points: Sequence[Status]) -> Table:
+    table = _table("point", "point", ">value", "unit", "is", ">age")
+    for point in points:
+        quality = str(point["quality"] or "-")
+        style = _QUALITY.get(quality, _DIM)
+        table.add_row(
+            str(point["id"]),
+            Text(_value(point["value"]), "bold" if quality == "good" else style),
+            Text(str(point["unit"]), _DIM),
+            Text(quality, style),
+            _span(point["age_s"]),
+        )
+    return table
+
+
+def _actuators(actuators: Sequence[Status], now: str | None) -> Table:
     """Every output: what it is, who holds it and why, until when, and what the feedback says."""
-
-    def __init__(self, actuators: Sequence[Status], now: str | None) -> None:
-        self._actuators, self._now = actuators, now
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        table = _table("held by", "name", "is", "held by", "until", "feedback")
-        for item in self._actuators:
-            now, wanted = _switched(item["value"]), _switched(item["wanted"])
-            moving = item["wanted"] is not None and now != wanted
-            table.add_row(
-                str(item["name"]),
-                Text(f"{now}>{wanted}" if moving else now, _WARN if moving else "bold" if now == "on" else ""),
-                _holder(item),
-                _time(item.get("until"), self._now)[:5],
-                _feedback(item),
-            )
-        yield table
+    table = _table("held by", "name", "is", "held by", "until", "feedback")
+    for item in actuators:
+        value, wanted = _switched(item["value"]), _switched(item["wanted"])
+        moving = item["wanted"] is not None and value != wanted
+        table.add_row(
+            str(item["name"]),
+            Text(f"{value}>{wanted}" if moving else value, _WARN if moving else "bold" if value == "on" else ""),
+            _holder(item),
+            _time(item.get("until"), now)[:5],
+            _feedback(item),
+        )
+    return table
 
 
 class _Tail:
@@ -229,10 +241,12 @@ def _holder(item: Status) -> str:
 
 
 def _feedback(item: Status) -> Text:
+    """What the feedback reads, and what the arbiter thinks of it unless all is well."""
     feedback, state = item.get("feedback"), str(item.get("state") or "")
-    said = "" if feedback is None else _switched(feedback)
-    wrong = state in ("mismatch", "failed", "unknown")
-    return Text(f"{said} {state}".strip() or "-", _BAD if wrong else "")
+    said = [] if feedback is None else [_switched(feedback)]
+    if state not in _WELL:
+        said.append(state)
+    return Text(" ".join(said) or "-", _BAD if state in _WRONG else "")
 
 
 def _switched(value: Any) -> str:

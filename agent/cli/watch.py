@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from agent.cli.common import add_command, add_folders, add_json, place
+from agent.errors import BocageError
 from agent.local import Client, connect
 
 __all__ = ["add"]
 
 _PERIOD = 0.5  # seconds between two frames
 _PLAIN_PERIOD = 1.0
+_PATIENCE = 5  # seconds
 
 _EXAMPLES = """\
   bocage watch site.yaml                        until Ctrl-C
@@ -45,19 +47,27 @@ def watch(options: argparse.Namespace) -> int:
 async def _watch(options: argparse.Namespace, runtime: Path) -> None:
     async with connect(runtime) as agent:
         if options.json:
-            print(json.dumps(await agent.request({"do": "status"}), indent=2))
+            print(json.dumps(await _status(agent), indent=2))
             return
         from rich.console import Console  # 35 ms: not for those who only want JSON
 
         from agent.view import frame, svg
 
         if options.svg is not None:
-            picture = svg(await agent.request({"do": "status"}))
+            picture = svg(await _status(agent))
             await asyncio.to_thread(options.svg.write_text, picture)
         elif options.once:
-            Console().print(frame(await agent.request({"do": "status"})))
+            Console().print(frame(await _status(agent)))
         else:
             await _live(agent, Console())
+
+
+async def _status(agent: Client) -> dict[str, Any]:
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            return await agent.request({"do": "status"})
+    except TimeoutError as error:
+        raise BocageError(f"the agent has not answered for {_PATIENCE} s: it is stuck, or very busy") from error
 
 
 async def _live(agent: Client, console: Any) -> None:
@@ -67,10 +77,10 @@ async def _live(agent: Client, console: Any) -> None:
 
     if not console.is_terminal:
         while True:
-            print(line(await agent.request({"do": "status"})), flush=True)
+            print(line(await _status(agent)), flush=True)
             await asyncio.sleep(_PLAIN_PERIOD)
-    status = await agent.request({"do": "status"})
+    status = await _status(agent)
     with Live(frame(status), console=console, screen=True, auto_refresh=False) as live:
         while True:
             await asyncio.sleep(_PERIOD)
-            live.update(frame(await agent.request({"do": "status"})), refresh=True)
+            live.update(frame(await _status(agent)), refresh=True)

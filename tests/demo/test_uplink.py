@@ -84,3 +84,23 @@ async def test_many_messages_all_arrive(unused_tcp_port):
                 ledger.came.clear()
                 await ledger.came.wait()
     assert ledger.duplicates == 0
+
+
+async def test_retained_messages_go_to_who_asked_for_them(unused_tcp_port):
+    """What a newcomer's `mosquitto_sub '#'` must not bring upon the agent."""
+
+    def client():
+        return aiomqtt.Client("127.0.0.1", unused_tcp_port, protocol=aiomqtt.ProtocolVersion.V311)
+
+    async with broker(unused_tcp_port), client() as curious:
+        await curious.subscribe("bocage/#")
+        await curious.publish("bocage/v1/x/status", b"online", qos=1, retain=True)
+        async with client() as agent:
+            await agent.subscribe("bocage/v1/x/cmd/+", qos=1)
+            await agent.publish("bocage/v1/x/cmd/1", b"last", qos=1)
+            first = await asyncio.wait_for(anext(aiter(agent.messages)), 5)
+            assert first.payload == b"last"
+        async with client() as late:
+            await late.subscribe("bocage/v1/+/status")
+            first = await asyncio.wait_for(anext(aiter(late.messages)), 5)
+            assert (first.payload, first.retain) == (b"online", True)

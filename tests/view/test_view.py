@@ -27,20 +27,20 @@ def drawn(status, width=120, height=40, notes=()):
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (100, 30), (200, 60)])
 def test_it_fits_the_window(width, height):
     status = copy.deepcopy(STATUS)
-    status["points"] = [{**STATUS["points"][0], "id": f"meter-{n}.voltage"} for n in range(90)]
+    status["points"] = [{**STATUS["points"][0], "id": f"meter-{n}.voltage"} for n in range(190)]
     status["log"] = [f"line {n} " + "x" * 300 for n in range(50)]
     lines = drawn(status, width, height)
     assert len(lines) == height
     assert max(len(line) for line in lines) == width
-    assert any("more: a taller window" in line for line in lines)
+    assert any("more in a larger window" in line for line in lines)
     assert any("line 49" in line for line in lines)  # the newest line of the log is the one that must show
 
 
 def test_every_part_is_there_in_words():
     text = "\n".join(drawn(STATUS))
     for part in ("Saint-Seine-l'Abbaye (saint-seine)", "17:51:21", "clock synced", "up 62 min",
-                 "231.40", "4711", "stale", "km1", "8 mqtt: command 7f3a", " 19:51 ", "on verified",
-                 "off>on", "mismatch", "uplink waiting for 34 s, 42 ms", "connection refused",
+                 "231.40", "4711", "stale", "km1", "8 mqtt: command 7f3a", " 19:51 ", " 19:51 on",
+                 "off>on", "on mismatch", "waiting", "uplink waiting for 34 s, 42 ms", "connection refused",
                  "236 of 1000 waiting, 12 kB, 17 days left, 0 gaps, oldest 17:50:47",
                  "rs485-1 up 31 %", "plant down refused", "lora-1 not driven yet", "device lost"):  # fmt: skip
         assert part in text, part

@@ -43,7 +43,8 @@ class ActuatorSpec:
     feedback: str | None = None
     safe_state: Level = "off"
     boot_state: Level = "hold"
-    stop_state: Level = "hold"
+    stop_state: Level | None = None
+    """None: the safe state."""
     min_on: float | None = None
     min_off: float | None = None
     max_on: float | None = None

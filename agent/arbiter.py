@@ -13,7 +13,6 @@ import difflib
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from agent.actuator import DEFAULT, LIMIT, REMOTE, SETTLE, Actuator, ActuatorSpec, Slot, implicit, say
@@ -22,16 +21,12 @@ from agent.driver import Memory
 from agent.errors import DeviceError, OutboxError, Rejected, WireError
 from agent.limits import NO_LIMITS, Bucket
 from agent.model import Command, Event, Instant, Origin, Outcome, OutcomeState, Point, Quality, Readings, Value
+from agent.validity import Expired, deadline, duration, hold, iso
 
 __all__ = ["ActuatorSpec", "Arbiter", "Ledger"]
 
 log = logging.getLogger("bocage.arbiter")
 
-HOLD = 2 * 3600.0
-"""How long a command's override lasts if it does not say (s)."""
-LONGEST_HOLD = 24 * 3600.0
-PATIENCE = 10.0
-"""How long a command that states no validity may wait for a limit (s)."""
 BURST, RATE = 20, 5.0
 """Commands that each origin may send at once, and a second from then on."""
 LOOK = 2.0
@@ -54,10 +49,6 @@ class Ledger(Protocol):
         """Commands whose last outcome is not a final one."""
 
     async def put_event(self, event: Event) -> None: ...
-
-
-class _Expired(Rejected):
-    """A command that came too late."""
 
 
 class Arbiter:
@@ -170,12 +161,12 @@ class Arbiter:
             return known
         try:
             actuator = self._find(command.point)
-            deadline = self._deadline(command)
+            until = deadline(command, self._clock.now())
             if command.value is None:
                 return await self._release(command, actuator)
-            value, hold = actuator.coerce(command.value), _hold(command)
+            value, lasts = actuator.coerce(command.value), hold(command)
             async with actuator.lock:
-                self._check_now(actuator, value, deadline)
+                self._check_now(actuator, value, until)
                 known = await self._ledger.begin(command)
                 if known is not None:
                     return known
@@ -183,13 +174,13 @@ class Arbiter:
                 actuator.awaited = slot  # an older one that waits is superseded
                 actuator.changed.set()
                 actuator.changed = asyncio.Event()
-        except _Expired as error:
+        except Expired as error:
             return await self._record(command, OutcomeState.EXPIRED, str(error))
         except Rejected as error:
             return await self._record(command, OutcomeState.REJECTED, str(error))
         except OutboxError as error:
             return self._outcome(command, OutcomeState.REJECTED, f"it cannot be put on record: {error}")
-        outcome = await self._when_allowed(command, actuator, slot, hold, deadline)
+        outcome = await self._when_allowed(command, actuator, slot, lasts, until)
         self._wake.set()
         if outcome.state is OutcomeState.APPLIED and actuator.spec.kind != "once":
             return await self._verify(command, actuator)
@@ -201,7 +192,7 @@ class Arbiter:
         return await lookup(command) if lookup is not None else None
 
     async def _when_allowed(
-        self, command: Command, actuator: Actuator, slot: Slot, hold: float, deadline: float
+        self, command: Command, actuator: Actuator, slot: Slot, lasts: float, deadline: float
     ) -> Outcome:
         """Wait for limits as long as the command is valid, then act once."""
         while True:
@@ -217,13 +208,13 @@ class Arbiter:
                     return await self._record(command, OutcomeState.FAILED, reason)
                 if until <= self._clock.monotonic():
                     actuator.awaited = None
-                    return await self._act(command, actuator, slot, hold)
+                    return await self._act(command, actuator, slot, lasts)
             await _wait(actuator.changed, until - self._clock.monotonic())
 
-    async def _act(self, command: Command, actuator: Actuator, slot: Slot, hold: float) -> Outcome:
+    async def _act(self, command: Command, actuator: Actuator, slot: Slot, lasts: float) -> Outcome:
         """The one write of a command. Its override is on flash before, and stands only if the write worked."""
         before = actuator.present
-        slot = replace(slot, until=self._clock.monotonic() + hold)
+        slot = replace(slot, until=self._clock.monotonic() + lasts)
         actuator.attempt = slot if actuator.spec.kind != "once" else None
         await self._keep(actuator, now=True)
         error = await self._write(actuator, slot, REMOTE)
@@ -293,30 +284,13 @@ class Arbiter:
         near = difflib.get_close_matches(name, [*self._actuators, *self._by_point], 1)
         raise Rejected(f'unknown point "{name}"' + (f'; did you mean "{near[0]}"?' if near else ""))
 
-    def _deadline(self, command: Command) -> float:
-        """Until when (monotonic) the command may start. _Expired or Rejected if it may not."""
-        now = self._clock.now()
-        mono = self._clock.monotonic()
-        limits = []
-        if command.ttl_ms is not None:
-            limits.append(command.received.boottime_ns / 1e9 + command.ttl_ms / 1000)
-        if command.expires_at is not None and now.wall_ms is not None:
-            limits.append(mono + (command.expires_at - now.wall_ms) / 1000)
-        elif command.expires_at is not None and command.ttl_ms is None:
-            raise Rejected("the gateway does not know the time: send ttl_ms in place of expires_at")
-        if not limits:
-            return mono + PATIENCE
-        if min(limits) <= mono:
-            raise _Expired(f"it came {_duration(mono - min(limits))} too late")
-        return min(limits)
-
     def _check_now(self, actuator: Actuator, value: Value, deadline: float) -> None:
         """Rejected if the command could not be carried out while it is valid."""
         if self._stopping:
             raise Rejected(self._stopping)
         now = self._clock.monotonic()
         if now > deadline:
-            raise _Expired("its time ran out while others were before it")
+            raise Expired("its time ran out while others were before it")
         if actuator.doubtful:
             raise Rejected(f"{actuator.spec.name} is unknown after a crash: its device must be read first")
         actuator.decide(now)  # ends of other entries
@@ -326,7 +300,7 @@ class Arbiter:
         until, why = actuator.may(value, REMOTE, now)
         if until > deadline:
             verb = "start" if actuator.is_on(value) else "stop"
-            raise Rejected(f"{why}: {actuator.spec.name} can {verb} in {_duration(until - now)}")
+            raise Rejected(f"{why}: {actuator.spec.name} can {verb} in {duration(until - now)}")
 
     # -- life --------------------------------------------------------------------------------------------------
 
@@ -399,7 +373,8 @@ class Arbiter:
         self._abandon("the agent stops")
         by_device: dict[str, list[tuple[Actuator, Slot]]] = {}
         for actuator in self._actuators.values():
-            value = actuator.state(actuator.spec.safe_state if crashed else actuator.spec.stop_state)
+            safe, stop = actuator.spec.safe_state, actuator.spec.stop_state
+            value = actuator.state(safe if crashed or stop is None else stop)
             if value is not None and actuator.driven:
                 slot = Slot(value, "crash" if crashed else "stop")
                 by_device.setdefault(self._points[actuator.spec.output].device, []).append((actuator, slot))
@@ -433,7 +408,7 @@ class Arbiter:
             "priority": REMOTE if pending else found[0] if found else None,
             "cause": slot.cause if slot else "",
             "by": slot.by if slot else "",
-            "until": _iso(found[1].until, now) if found and not pending else None,
+            "until": iso(found[1].until, now) if found and not pending else None,
             "feedback": actuator.feedback,
             "state": self._state(actuator, now),
         }
@@ -448,7 +423,7 @@ class Arbiter:
         if actuator.error:
             return f"failed: {actuator.error}"
         if waiting is not None and waiting[0] > mono:
-            return f"waiting {waiting[1]} until {_iso(waiting[0], now) or f'in {_duration(waiting[0] - mono)}'}"
+            return f"waiting {waiting[1]} until {iso(waiting[0], now) or f'in {duration(waiting[0] - mono)}'}"
         if actuator.mismatch:
             return "mismatch"
         if actuator.present is None:
@@ -595,33 +570,8 @@ def _bounded(spec: ActuatorSpec, point: Point | None) -> ActuatorSpec:
     return replace(spec, low=point.low, high=point.high)
 
 
-def _hold(command: Command) -> float:
-    """How long the override lasts (s). Rejected if it is none that we may keep."""
-    if command.hold_ms is None:
-        return HOLD
-    if not 0 < command.hold_ms <= LONGEST_HOLD * 1000:
-        raise Rejected("hold_ms is more than 0 and at most 86400000 (24 h)")
-    return command.hold_ms / 1000
-
-
 def _read(actuator: Actuator, value: Value) -> str:
     return say(bool(value)) if actuator.spec.kind == "relay" else say(value)
-
-
-def _duration(seconds: float) -> str:
-    """A span as people say it, never shorter than it is."""
-    if seconds < 90:
-        return f"{max(1, -int(-seconds // 1))} s"
-    minutes = -int(-seconds // 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def _iso(mono: float | None, now: Instant) -> str | None:
-    """A monotonic time in wall time (UTC); None if there is none, or nobody knows the wall time."""
-    if mono is None or now.wall_ms is None:
-        return None
-    wall = now.wall_ms / 1000 + mono - now.boottime_ns / 1e9
-    return datetime.fromtimestamp(wall, UTC).isoformat(timespec="seconds")
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

@@ -1,0 +1,62 @@
+"""How long a command is valid and how long it holds, and times as people say them. Pure functions."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from agent.errors import Rejected
+from agent.model import Command, Instant
+
+__all__ = ["Expired", "deadline", "duration", "hold", "iso"]
+
+HOLD = 2 * 3600.0
+"""How long a command's override lasts if it does not say (s)."""
+LONGEST_HOLD = 24 * 3600.0
+PATIENCE = 10.0
+"""How long a command that states no validity may wait for a limit (s)."""
+
+
+class Expired(Rejected):
+    """A command that came too late."""
+
+
+def deadline(command: Command, now: Instant) -> float:
+    """Until when (monotonic seconds) the command may start. Expired or Rejected if it may not."""
+    mono = now.boottime_ns / 1e9
+    limits = []
+    if command.ttl_ms is not None:
+        limits.append(command.received.boottime_ns / 1e9 + command.ttl_ms / 1000)
+    if command.expires_at is not None and now.wall_ms is not None:
+        limits.append(mono + (command.expires_at - now.wall_ms) / 1000)
+    elif command.expires_at is not None and command.ttl_ms is None:
+        raise Rejected("the gateway does not know the time: send ttl_ms in place of expires_at")
+    if not limits:
+        return mono + PATIENCE
+    if min(limits) <= mono:
+        raise Expired(f"it came {duration(mono - min(limits))} too late")
+    return min(limits)
+
+
+def hold(command: Command) -> float:
+    """How long the override lasts (s). Rejected if it is none that we may keep."""
+    if command.hold_ms is None:
+        return HOLD
+    if not 0 < command.hold_ms <= LONGEST_HOLD * 1000:
+        raise Rejected("hold_ms is more than 0 and at most 86400000 (24 h)")
+    return command.hold_ms / 1000
+
+
+def duration(seconds: float) -> str:
+    """A span as people say it, never shorter than it is."""
+    if seconds < 90:
+        return f"{max(1, -int(-seconds // 1))} s"
+    minutes = -int(-seconds // 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def iso(mono: float | None, now: Instant) -> str | None:
+    """A monotonic time in wall time (UTC); None if there is none, or nobody knows the wall time."""
+    if mono is None or now.wall_ms is None:
+        return None
+    wall = now.wall_ms / 1000 + mono - now.boottime_ns / 1e9
+    return datetime.fromtimestamp(wall, UTC).isoformat(timespec="seconds")

@@ -131,8 +131,8 @@ def encode(lots: Sequence[Lot], history: bool = False) -> bytes:
     """The telemetry batch of lots of one store, boot and clock state."""
     try:
         return dumps(_columns(lots, history))
-    except ValueError:  # NaN or infinity: JSON has no word for it
-        return dumps(_columns([_finite(lot) for lot in lots], history))
+    except (ValueError, TypeError):  # NaN, infinity, or no value at all: JSON has no word for it
+        return dumps(_columns([_sayable(lot) for lot in lots], history))
 
 
 def _columns(lots: Sequence[Lot], history: bool) -> dict[str, Any]:
@@ -244,10 +244,13 @@ def _ms(lot: Lot) -> int:
     return lot.boottime_ns // 1_000_000 if lot.wall_ms is None else lot.wall_ms
 
 
-def _finite(lot: Lot) -> Lot:
-    """The lot with NaN and infinities as None, and bad."""
+def _sayable(lot: Lot) -> Lot:
+    """The lot with NaN, infinities and what is no value as None, and bad."""
     qualities = lot.qualities or ("good",) * lot.n
-    odd = [isinstance(value, float) and value - value != 0 for value in lot.values]
+    odd = [
+        value - value != 0 if isinstance(value, float) else not (value is None or isinstance(value, (bool, int, str)))
+        for value in lot.values
+    ]
     return lot._replace(
         values=tuple(None if o else v for o, v in zip(odd, lot.values, strict=True)),
         qualities=tuple("bad" if o else q for o, q in zip(odd, qualities, strict=True)),

@@ -141,7 +141,7 @@ class Outbox:
     ) -> Outbox:  # fmt: skip
         """Open or make the outbox of a state folder; replay the stage. Never fails: `troubles` says what is wrong.
 
-        `window` is in seconds.
+        `window` is in seconds. `days` is for the retention that comes with the quotas: nothing is dropped for its age.
         """
         self = cls(folder, stage_folder, clock, window, max_bytes)
         flushed: dict[str, int] = {}
@@ -474,15 +474,12 @@ class Outbox:
     async def _pass(self) -> None:
         now = self._clock.monotonic()
         self._count(now)
-        if now < self._retry_at:
-            return
-        oldest = self._oldest_since()
-        due = oldest <= now - 0.8 * self._window
+        due = self._oldest_since() <= now - 0.8 * self._window
         told = self._unsaved or self._losses or self._gaps_due or self._done.refused
-        if due or told or self._low() or now - self._done_since >= self._window or self._bytes > self._max_bytes:
+        old = now - self._done_since >= self._window
+        if now >= self._retry_at and (due or told or old or self._low() or self._bytes > self._max_bytes):
             await self._shielded(self._locked_save(due))
-        else:
-            self._stage.tidy(oldest)
+        self._stage.tidy(self._oldest_since())
 
     async def _locked_save(self, flush: bool, last: bool = False) -> bool:
         async with self._disk:
@@ -771,9 +768,7 @@ def _write(db: Store, batch: _Batch, ids: Iterator[int]) -> _Written:
 def _opened(folder: Path, found: Replay) -> tuple[Store, Totals]:
     db = Store(folder)
     try:
-        delivered = Work()
-        for message in found.accepted:
-            delivered.add(db.find(*message))
+        delivered = db.find(set(found.accepted)) if found.accepted else Work()
         if delivered.done_blocks or delivered.done_messages:
             db.commit(delivered)
         return db, db.totals()

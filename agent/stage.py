@@ -53,7 +53,7 @@ class Replay:
             skip = on_flash.get(lot.store, 0) + 1 - lot.seq
             if skip < lot.n:
                 lots.append(lot if skip <= 0 else split(lot, skip)[1])
-        for store, first, last in self.accepted:
+        for store, first, last in _joined(self.accepted):
             lots = [rest for lot in lots for rest in _without(lot, store, first, last)]
         return lots
 
@@ -185,13 +185,15 @@ def _read(data: bytes, into: Replay) -> bool:
     """Add the records of a segment; False if its tail could not be read."""
     for payload in _records(data):
         if payload is None:
-            into.cut = True
             return False
-        kind, *rest = marshal.loads(payload)
-        if kind == "put":
-            into.lots += [Lot(*columns) for columns in rest[0]]
-        else:
-            into.accepted.append((rest[0], rest[1], rest[2]))
+        try:
+            kind, *rest = marshal.loads(payload)
+            if kind == "put":
+                into.lots += [Lot(*columns) for columns in rest[0]]
+            else:
+                into.accepted.append((rest[0], rest[1], rest[2]))
+        except (ValueError, TypeError, EOFError, IndexError):  # written by another version
+            return False
     return True
 
 
@@ -208,6 +210,17 @@ def _records(data: bytes) -> Iterator[bytes | None]:
             return
         yield payload
         at += _HEAD.size + length
+
+
+def _joined(ranges: Sequence[tuple[str, int, int]]) -> list[tuple[str, int, int]]:
+    """The same numbers in as few ranges as can be."""
+    joined: list[tuple[str, int, int]] = []
+    for store, first, last in sorted(ranges):
+        if joined and joined[-1][0] == store and first <= joined[-1][2] + 1:
+            joined[-1] = (store, joined[-1][1], max(last, joined[-1][2]))
+        else:
+            joined.append((store, first, last))
+    return joined
 
 
 def _without(lot: Lot, store: str, first: int, last: int) -> Iterator[Lot]:

@@ -221,14 +221,14 @@ class Store:
         )
         return [StoredMessage(*columns) for columns in cursor]
 
-    def find(self, store: str, first: int, last: int) -> Work:
-        """What of the flash carries exactly these numbers, as what is to be deleted."""
-        blocks = self._db.execute(
-            "SELECT id FROM block WHERE store = ? AND first_seq = ? AND last_seq = ?", (store, first, last)
+    def find(self, delivered: set[tuple[str, int, int]]) -> Work:
+        """What of the flash carries exactly these (store, first, last), as what is to be deleted."""
+        blocks = self._db.execute("SELECT id, store, first_seq, last_seq FROM block")
+        messages = self._db.execute("SELECT id, store, seq, seq FROM message")
+        return Work(
+            done_blocks=[row for row, *numbers in blocks if tuple(numbers) in delivered],
+            done_messages=[row for row, *numbers in messages if tuple(numbers) in delivered],
         )
-        messages = self._db.execute("SELECT id FROM message WHERE store = ? AND seq = ?", (store, first))
-        one = first == last
-        return Work(done_blocks=[row for (row,) in blocks], done_messages=[row for (row,) in messages if one])
 
     def outcome(self, command: str) -> Outcome | None:
         """The last stored outcome of a command, None if its id is new."""
@@ -276,7 +276,14 @@ class Store:
             "VALUES (?,?,?,?,?,?,?,?) ON CONFLICT (id) DO UPDATE SET point=excluded.point, value=excluded.value, "
             "state=excluded.state, reason=excluded.reason, boot_id=excluded.boot_id, "
             "boottime_ns=excluded.boottime_ns, wall_ms=excluded.wall_ms",
-            (outcome.command, outcome.point, json.dumps(outcome.value), outcome.state.value, outcome.reason, *at),
+            (
+                outcome.command,
+                _text(outcome.point),
+                json.dumps(outcome.value),
+                outcome.state.value,
+                _text(outcome.reason),
+                *at,
+            ),
         )
         newest = self._one("SELECT max(n) FROM command")
         self._db.execute("DELETE FROM command WHERE n <= ?", (newest - _COMMANDS,))
@@ -315,6 +322,11 @@ def set_aside(folder: Path) -> str:
         with contextlib.suppress(FileNotFoundError):
             (folder / (FILE + suffix)).rename(folder / (name + suffix))
     return name
+
+
+def _text(text: str) -> str:
+    """What came off the network may hold lone surrogates, which SQLite does not store."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _columns(numbered: tuple[int, Block]) -> Sequence[Any]:

@@ -159,9 +159,38 @@ async def test_clock_states_and_boots_do_not_mix(box: Any) -> None:
 async def test_odd_values_travel(box: Any) -> None:
     box.out.put(box.readings(1, value=float("nan")), 2)
     box.out.put(box.readings(1, value=OutcomeState.FAILED), 2)
-    box.open()
+    box.out.put(box.readings(1, value=b"no value"), 2)
     got = [(row.value, row.quality) for message in await box.drain() for row in decode(message.body)]
-    assert got == [(None, "bad"), ("failed", "good")]
+    assert got == [(None, "bad"), ("failed", "good"), (None, "bad")]
+    box.open()
+    assert await box.drain() == []
+
+
+async def test_words_off_the_network_that_are_no_unicode(box: Any) -> None:
+    outcome = Outcome("c1", "km\ud800", "\ud800", OutcomeState.REJECTED, "unknown point km\ud800", box.clock.now())
+    await box.out.record(outcome)
+    assert (await box.out.begin(Command("c1", "km1", "on", box.clock.now()))).state == OutcomeState.REJECTED
+
+
+async def test_the_stage_stays_small(box: Any) -> None:
+    for _ in range(300):
+        for _ in range(20):
+            box.out.put(box.readings(50), 2)
+        while box.out.status()["rows"]:
+            box.out.accepted(await box.take())
+        await box.tick(1)
+    assert sum(path.stat().st_size for path in box.stage.iterdir()) < 3_000_000
+
+
+async def test_a_long_backlog_is_not_held_in_memory(box: Any) -> None:
+    for _ in range(100):
+        box.out.put(box.readings(1000), 2)
+        await box.tick(5)
+    assert box.out.status()["rows"] == 100_000
+    held = [await box.take() for _ in range(3)]
+    assert len(box.out._ahead) < 10
+    assert not box.out._waiting
+    assert held[0].zlib
 
 
 async def test_a_refused_message_is_set_aside_and_explained(box: Any, events: Callable[..., Any]) -> None:

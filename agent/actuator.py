@@ -332,13 +332,14 @@ class Actuator:
         self.error = reason
         self.writes += 1
 
-    def saw_output(self, value: Value, at: float) -> None:
-        """A good reading of the output, taken at `at`."""
+    def saw_output(self, value: Value, at: float) -> bool:
+        """A good reading of the output, taken at `at`. True if there is something to decide for it."""
         seen = self._seen(value)
         if seen is None or at <= self._written_at:
-            return
+            return False
         if self._asserted is not None and not self.same(seen, self._asserted) and at < self._written_at + SETTLE:
-            return  # the device may need a moment to show it
+            return False  # the device may need a moment to show it
+        news = seen != self.present or self._tried is not None or self.doubtful
         on = self.is_on(seen)
         if self._tried is not None:
             if on is not self.is_on(self._tried):
@@ -349,16 +350,18 @@ class Actuator:
         if self.doubtful and self.attempt is not None:
             self.resolve(self.same(seen, self.attempt.value))
         self._agree()
+        return news or bool(self.news) or not self.agrees()
 
-    def saw_feedback(self, value: Value, at: float) -> None:
-        """A good reading of the feedback contact, taken at `at`."""
+    def saw_feedback(self, value: Value, at: float) -> bool:
+        """A good reading of the feedback contact, taken at `at`. True if there is something to decide for it."""
         if not isinstance(value, bool | int | float) or at <= self._written_at:
-            return
+            return False
         self.feedback = bool(value)
         settled = at >= self._written_at + self.spec.travel + SETTLE
         if settled or self.feedback is self.is_on(self.present):  # before that, a contactor or a valve is on its way
             self._feedback_counts = True
             self._agree()
+        return bool(self.news) or not self.agrees()
 
     def resolve(self, carried_out: bool) -> None:
         """A crash left a command between acceptance and the wire; now it is known whether the wire was written."""

@@ -111,7 +111,7 @@ class Arbiter:
 
     def observe(self, readings: Readings) -> None:
         """Take note of outputs and feedbacks in what was read. Bad and stale readings say nothing."""
-        boot = self._clock.boot
+        boot, due = self._clock.boot, False
         for reading in readings:
             output, feedbacks = self._by_point.get(reading.point), self._by_feedback.get(reading.point, ())
             if output is None and not feedbacks:
@@ -120,9 +120,10 @@ class Arbiter:
                 continue
             at = reading.at.boottime_ns / 1e9
             if output is not None:
-                output.saw_output(reading.value, at)
+                due = output.saw_output(reading.value, at) or due
             for actuator in feedbacks:
-                actuator.saw_feedback(reading.value, at)
+                due = actuator.saw_feedback(reading.value, at) or due
+        if due:
             self._wake.set()
 
     # -- commands ----------------------------------------------------------------------------------------------

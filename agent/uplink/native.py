@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -44,8 +45,23 @@ class Topics:
 
 
 def encode(payload: Mapping[str, Any]) -> bytes:
-    """JSON without spaces, UTF-8. ValueError for NaN and infinities, which JSON has not."""
-    return json.dumps(payload, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    """JSON without spaces, UTF-8. NaN and infinities, which JSON has not, become null."""
+    try:
+        return _dumps(payload).encode()
+    except ValueError:
+        return _dumps(_finite(payload)).encode()
+
+
+def _dumps(payload: Any) -> str:
+    return json.dumps(payload, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def compressed() -> Properties:

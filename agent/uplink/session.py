@@ -95,7 +95,7 @@ class Session(aiomqtt.Client):
         self.received: asyncio.Queue[Received] = asyncio.Queue(INBOX)
         self.dropped = 0
         """Messages that came in faster than anybody could look at them (QoS 0 only)."""
-        self.ticked = time.monotonic()
+        self._ticked = time.monotonic()
         self._client.disable_logger()
         self._client.connect_timeout = CONNECT
         self._client.max_inflight_messages_set(0)  # the window is ours
@@ -234,6 +234,10 @@ class Session(aiomqtt.Client):
     def is_open(self) -> bool:
         return self._connected.done() and not self.lost.done()
 
+    def quiet(self) -> float:
+        """Seconds since the connection was last looked after: about 1 at the most, unless something hangs."""
+        return time.monotonic() - self._ticked
+
     async def settled(self) -> None:
         """Wait until no publish is under way."""
         while self._acks:
@@ -312,9 +316,9 @@ class Session(aiomqtt.Client):
     async def _misc_loop(self) -> None:
         """Once a second: ping and its answer (paho), and acknowledgements that do not come (ours)."""
         while self._client.loop_misc() == paho.MQTT_ERR_SUCCESS:
-            self.ticked = time.monotonic()
+            self._ticked = time.monotonic()
             oldest = next(iter(self._acks.values()), None)
-            if oldest is not None and self.ticked - oldest[1] > self._ack_timeout:
+            if oldest is not None and self._ticked - oldest[1] > self._ack_timeout:
                 self.drop(f"a publish was not acknowledged within {self._ack_timeout:.0f} s")
                 return
             await asyncio.sleep(1)

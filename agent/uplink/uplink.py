@@ -156,7 +156,7 @@ class Uplink:
         if self._name == "off":
             return float("inf")
         if self._session is not None:
-            return self._session.ticked + 10
+            return self._clock.monotonic() + 10 - self._session.quiet()
         return self._due
 
     # -- one connection ----------------------------------------------------------------------------------------

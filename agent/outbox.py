@@ -12,24 +12,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from agent.blocks import LIMIT, LIVE, Lot, block, cut, encode, lots_of, pack, split
+from agent.blocks import LIMIT, LIVE, Lot, cut, encode, lots_of, split
 from agent.clock import Clock
 from agent.errors import OutboxError
 from agent.model import Command, Event, Outcome, OutcomeState, Readings
+from agent.parcels import Batch, Message, Parcel, Written, write
 from agent.records import event_body, gap_event, iso, loss_detail, result_body
 from agent.stage import Replay, Stage, replay
-from agent.store import Loss, Store, StoredMessage, Totals, Work, is_corrupt, set_aside
+from agent.store import Loss, Store, Totals, Work, is_corrupt, set_aside
 
 __all__ = ["Message", "Outbox"]
 
@@ -48,37 +48,6 @@ _RETRY = (5.0, 60.0)
 """Seconds between two attempts at a flash that failed: first, at most."""
 _A_READING = 8.0
 """Bytes of a reading on flash, until some were written."""
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """What is published in one piece. `topic` is the part after the site; `body` is JSON, or RFC 1950 with `zlib`.
-
-    `first` and `last` are numbers of its records, `n` how many there are. `token` is the outbox's own.
-    """
-
-    topic: str
-    body: bytes
-    zlib: bool
-    first: int
-    last: int
-    n: int
-    token: int
-
-
-@dataclass(slots=True, eq=False)
-class _Parcel:
-    """A message and where its content is kept: `lots` in memory, or `row` on flash (`size` bytes)."""
-
-    message: Message
-    store: str
-    lots: list[Lot] = field(default_factory=list)
-    row: int | None = None
-    size: int = 0
-    outcome: Outcome | None = None
-    queued: bool = False
-    saving: bool = False
-    done: bool = False
 
 
 class Outbox:
@@ -101,12 +70,12 @@ class Outbox:
         # what waits
         self._wake = asyncio.Event()
         self._waiting: deque[Lot] = deque()
-        self._urgent: deque[_Parcel] = deque()
-        self._returned: list[_Parcel] = []
-        self._ahead: deque[_Parcel] = deque()
-        self._out: dict[int, _Parcel] = {}
-        self._unstored: dict[int, _Parcel] = {}
-        self._unsaved: list[_Parcel] = []
+        self._urgent: deque[Parcel] = deque()
+        self._returned: list[Parcel] = []
+        self._ahead: deque[Parcel] = deque()
+        self._out: dict[int, Parcel] = {}
+        self._unstored: dict[int, Parcel] = {}
+        self._unsaved: list[Parcel] = []
         self._losses: dict[tuple[str, int, str], Loss] = {}
         self._gaps_due: list[tuple[str, dict[str, Any]]] = []
         self._live = LIVE
@@ -157,7 +126,7 @@ class Outbox:
         if self._db is not None:
             batch = self._batch(flush=False, last=False)
             try:
-                self._settle(batch, _write(self._db, batch, self._ids))
+                self._settle(batch, write(self._db, batch, self._ids))
             except (sqlite3.Error, OSError) as error:
                 self._failed(error)
                 self._restore(batch)
@@ -335,18 +304,18 @@ class Outbox:
 
     # -- class 0 -----------------------------------------------------------------------------------------------
 
-    def _event(self, event: Event, limit: int | None = None) -> _Parcel:
+    def _event(self, event: Event, limit: int | None = None) -> Parcel:
         store, seq = self._numbers(1, limit)
         return self._record("event", event_body(event, store, seq), store, seq)
 
-    def _result(self, outcome: Outcome) -> _Parcel:
+    def _result(self, outcome: Outcome) -> Parcel:
         store, seq = self._numbers(1)
         parcel = self._record(f"cmd/{outcome.command}/result", result_body(outcome, store, seq), store, seq)
         parcel.outcome = outcome
         return parcel
 
-    def _record(self, topic: str, body: bytes, store: str, seq: int) -> _Parcel:
-        return _Parcel(Message(topic, body, False, seq, seq, 1, next(self._tokens)), store)
+    def _record(self, topic: str, body: bytes, store: str, seq: int) -> Parcel:
+        return Parcel(Message(topic, body, False, seq, seq, 1, next(self._tokens)), store)
 
     async def _begin(self, command: Command) -> Outcome | None:
         async with self._disk:
@@ -380,7 +349,7 @@ class Outbox:
 
     # -- choosing ----------------------------------------------------------------------------------------------
 
-    def _pick(self) -> _Parcel | None:
+    def _pick(self) -> Parcel | None:
         if self._urgent:
             return self._urgent.popleft()
         if self._behind("message"):
@@ -393,7 +362,7 @@ class Outbox:
             return self._live_parcel()
         return None
 
-    def _live_parcel(self) -> _Parcel:
+    def _live_parcel(self) -> Parcel:
         """All that waits, up to 500 readings or 16 kB; encoded once."""
         lots = cut(self._waiting, self._live)
         body = encode(lots)
@@ -412,7 +381,7 @@ class Outbox:
                 break
             left -= lot.n
         message = Message("telemetry", body, False, lots[0].seq, lots[-1].last, n, next(self._tokens))
-        parcel = self._unstored[message.token] = _Parcel(message, lots[0].store, lots)
+        parcel = self._unstored[message.token] = Parcel(message, lots[0].store, lots)
         return parcel
 
     def _behind(self, table: str) -> bool:
@@ -436,7 +405,7 @@ class Outbox:
         for row in rows:
             if row.id not in self._skip:
                 message = Message(row.topic, row.body, False, row.seq, row.seq, 1, next(self._tokens))
-                self._urgent.append(_Parcel(message, row.store, row=row.id, queued=True))
+                self._urgent.append(Parcel(message, row.store, row=row.id, queued=True))
 
     async def _read_blocks(self) -> None:
         try:
@@ -448,9 +417,9 @@ class Outbox:
         for row in rows:
             if row.id not in self._skip:
                 message = Message("telemetry", row.body, True, row.first, row.last, row.n, next(self._tokens))
-                self._ahead.append(_Parcel(message, row.store, row=row.id, size=len(row.body)))
+                self._ahead.append(Parcel(message, row.store, row=row.id, size=len(row.body)))
 
-    def _retire(self, parcel: _Parcel) -> None:
+    def _retire(self, parcel: Parcel) -> None:
         """A parcel needs not be kept any more."""
         telemetry = parcel.message.topic == "telemetry"
         self._unstored.pop(parcel.message.token, None)
@@ -495,7 +464,7 @@ class Outbox:
                 await self._job(lambda db: db.reopen())
             batch = self._batch(flush, last)
             try:
-                written = await self._job(lambda db: _write(db, batch, self._ids))
+                written = await self._job(lambda db: write(db, batch, self._ids))
             except OutboxError:
                 self._restore(batch)
                 raise
@@ -508,7 +477,7 @@ class Outbox:
             self._flushing = False
             self._wake.set()
 
-    def _batch(self, flush: bool, last: bool) -> _Batch:
+    def _batch(self, flush: bool, last: bool) -> Batch:
         """Everything that is due, moved out of the way of what comes while it is written."""
         work, self._done, self._done_since = self._done, Work(), float("inf")
         limit = self._limit
@@ -533,9 +502,9 @@ class Outbox:
         if self._stage.broken != self._stage_told:
             work.facts["stage"] = "broken" if self._stage.broken else "kept"
         segment = self._stage.rotate() if flush else 0
-        return _Batch(work, urgent, parcels, lots, limit, self._next - 1, segment, self._stage.broken, last)
+        return Batch(work, urgent, parcels, lots, limit, self._next - 1, segment, self._stage.broken, last)
 
-    def _settle(self, batch: _Batch, written: _Written) -> None:
+    def _settle(self, batch: Batch, written: Written) -> None:
         """The batch is on flash."""
         self._limit, self._stage_told = batch.limit, batch.stage_broken
         self._oldest_ms, self._free = written.oldest_ms, written.free
@@ -566,7 +535,7 @@ class Outbox:
             self._flushed = batch.number
             self._stage.forget(batch.segment)
 
-    def _settle_urgent(self, parcel: _Parcel, row: int | None) -> None:
+    def _settle_urgent(self, parcel: Parcel, row: int | None) -> None:
         if row is None:  # only its outcome was written: the message had been delivered from memory
             return
         parcel.row = row
@@ -585,7 +554,7 @@ class Outbox:
         if not behind:
             self._cursor["message"] = self._newest["message"]
 
-    def _restore(self, batch: _Batch) -> None:
+    def _restore(self, batch: Batch) -> None:
         """The batch is not on flash: as before."""
         self._done.add(batch.work)
         self._done_since = min(self._done_since, self._clock.monotonic())
@@ -710,59 +679,6 @@ class Outbox:
             return None
         room = max(0, min(self._max_bytes - self._bytes, self._free))
         return round(room / (self._rate * self._per_reading) / 3600, 1)
-
-
-@dataclass(slots=True)
-class _Batch:
-    """What one transaction brings to flash, and what will be true then."""
-
-    work: Work
-    urgent: list[_Parcel]
-    parcels: list[_Parcel]
-    lots: list[Lot]
-    limit: int
-    number: int
-    segment: int
-    stage_broken: bool
-    last: bool
-
-
-@dataclass(slots=True)
-class _Written:
-    """Where it went: (id), (id, size) and (id, readings, size)."""
-
-    messages: list[int | None] = field(default_factory=list)
-    parcels: list[tuple[int, int]] = field(default_factory=list)
-    blocks: list[tuple[int, int, int]] = field(default_factory=list)
-    oldest_ms: int | None = None
-    free: int = 0
-
-
-def _write(db: Store, batch: _Batch, ids: Iterator[int]) -> _Written:
-    """In the worker thread: encode, compress, commit."""
-    work, written = batch.work, _Written()
-    row: int | None
-    for parcel in batch.urgent:
-        message = parcel.message
-        row = None if parcel.done else next(ids)
-        written.messages.append(row)
-        if row is not None:
-            work.messages.append(StoredMessage(row, parcel.store, message.first, message.topic, message.body))
-        if parcel.outcome is not None:
-            work.outcomes.append(parcel.outcome)
-    for parcel in batch.parcels:
-        made = block(parcel.lots)
-        written.parcels.append((next(ids), len(made.body)))
-        work.blocks.append((written.parcels[-1][0], made))
-    for made in pack(batch.lots):
-        written.blocks.append((next(ids), made.n, len(made.body)))
-        work.blocks.append((written.blocks[-1][0], made))
-    db.commit(work)
-    if batch.last:
-        db.checkpoint()
-    written.oldest_ms = db.oldest_ms()
-    written.free = shutil.disk_usage(db.folder).free
-    return written
 
 
 def _opened(folder: Path, found: Replay) -> tuple[Store, Totals]:

@@ -206,6 +206,9 @@ class ModbusLine:
         else:
             if not outcome.done():
                 outcome.set_result(result)
+        finally:
+            if not outcome.done():  # the owner ends in the middle of it
+                outcome.set_exception(WireError(f"{self._bus} was closed before the answer came"))
 
     async def _poll(self, poll: Poll, now: float) -> None:
         """One question of a poll."""

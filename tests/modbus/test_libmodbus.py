@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
@@ -54,25 +55,19 @@ def tty_name(program: Path) -> Iterator[str]:
         tty.setraw(end)
 
     def join(source: int, target: int) -> None:
-        try:
+        with contextlib.suppress(OSError):
             while data := os.read(source, 1024):
                 os.write(target, data)
-        except OSError:
-            return
+        os.close(source)
 
-    pumps = [threading.Thread(target=join, args=pair, daemon=True) for pair in (masters, masters[::-1])]
-    for pump in pumps:
-        pump.start()
+    for pair in (masters, masters[::-1]):
+        threading.Thread(target=join, args=pair, daemon=True).start()
     process = started(program, "rtu", os.ttyname(ends[0]), 115200, 5)
     yield os.ttyname(ends[1])
     process.kill()
     process.wait()
     for end in ends:
-        os.close(end)
-    for pump in pumps:
-        pump.join(5)
-    for master in masters:
-        os.close(master)
+        os.close(end)  # the last one to close an end hangs up its master, and ends the thread that reads it
 
 
 POINTS = [("holding", 50), ("input", 50), ("coil", 60), ("discrete", 61)]

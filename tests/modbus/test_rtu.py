@@ -132,9 +132,26 @@ async def test_a_dead_slave_does_not_slow_the_line(lines: Any, slaves: Any, devi
     await seen.until(lambda: seen.of("dead.a")[-1].value == 9, 8)
 
 
-async def test_an_adapter_vanishes_and_returns_under_another_name(
+async def test_a_slave_of_one_register_that_ignores_other_functions_is_believed_again(
     lines: Any, slaves: Any, device: Any, point: Any
 ) -> None:
+    deaf = [True]
+
+    def behave(request: Any) -> Frames:
+        return [] if deaf[0] or request.function != 3 else [(0, request.frame)]
+
+    slave = slaves.rtu({1: slaves.Unit(holding={0: 9})}, behave=behave)
+    spec = device("m", 1, {"a": point("holding", 0)}, output_watchdog=0.3)
+    seen = lines.collect(lines.rtu(slave.link, spec, timeout=0.05))
+    await seen.until(lambda: len(slave.requests) >= 7)
+    deaf[0] = False
+    await seen.until(lambda: seen.of("m.a")[-1].value == 9)
+
+
+async def test_an_adapter_vanishes_and_returns_under_another_name(
+    lines: Any, slaves: Any, device: Any, point: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("drivers.modbus.line._REOPEN_MOST", 0.2)
     slave = slaves.rtu({1: slaves.Unit(holding={0: 1})})
     seen = lines.collect(line := lines.rtu(slave.link, device("m", 1, {"a": point("holding", 0)}, poll=0.05)))
     await seen.until(lambda: seen.of("m.a"))

@@ -262,7 +262,10 @@ async def test_a_watchdog_is_fed_even_when_backed_off(lines: Any, slaves: Any, d
     assert line.status()["lost"] == ["io"]
 
 
-async def test_the_host_goes_and_comes_back(lines: Any, slaves: Any, device: Any, point: Any) -> None:
+async def test_the_host_goes_and_comes_back(
+    lines: Any, slaves: Any, device: Any, point: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("drivers.modbus.line._REOPEN_MOST", 0.2)
     slave = slaves.tcp({1: slaves.Unit(holding={0: 1})})
     seen = lines.collect(line := lines.tcp(slave, device("m", 1, {"a": point("holding", 0, writable=True)}, poll=0.05)))
     await seen.until(lambda: seen.of("m.a"))
@@ -317,3 +320,46 @@ async def test_the_owner_says_when_it_is_due(lines: Any, slaves: Any, device: An
     await seen.until(lambda: len(seen.all) >= 2)
     await asyncio.sleep(0)
     assert 0 < line.due() - line._clock.monotonic() < 6
+
+
+async def test_statistics_are_published_in_turn(
+    lines: Any, slaves: Any, device: Any, point: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("drivers.modbus.line._STATISTICS", 0.2)
+    slave = slaves.tcp({1: slaves.Unit(holding={0: 1})})
+    seen = lines.collect(lines.tcp(slave, device("m", 1, {"a": point("holding", 0)}, poll=0.05)))
+    await seen.until(lambda: len(seen.of("m.modbus.requests")) >= 2)
+    first, second = (r.value for r in seen.of("m.modbus.requests")[:2])
+    assert 0 < first < second and seen.of("m.modbus.timeouts")[0].value == 0
+    assert 0 < seen.of("m.modbus.response_ms")[0].value < 100
+
+
+async def test_who_waits_is_told_when_the_line_closes(lines: Any, slaves: Any, device: Any, point: Any) -> None:
+    slave = slaves.tcp({1: slaves.Unit(coil={0: 0, 1: 0})}, behave=lambda r: [])
+    points = {"a": point("coil", 0, writable=True), "b": point("coil", 1, writable=True)}
+    line = lines.tcp(slave, device("io", 1, points), timeout=5.0)
+    writes = [asyncio.create_task(line.write(f"io.{name}", True)) for name in "ab"]
+    async with asyncio.timeout(5):
+        while not slave.requests:
+            await asyncio.sleep(0.002)
+    await line.close()
+    results = await asyncio.gather(*writes, return_exceptions=True)
+    assert [type(result) for result in results] == [WireError, WireError]
+
+
+async def test_a_busy_slave_is_alive(lines: Any, slaves: Any, device: Any, point: Any) -> None:
+    """Exception 6 gives no value and no fault; 4 makes the points bad; 11 of a gateway counts as no answer."""
+    code = [6]
+
+    def behave(request: Any) -> list[tuple[float, bytes]]:
+        return [(0, request.frame[:4] + bytes((0, 3, 1, 0x83, code[0])))]
+
+    slave = slaves.tcp({1: slaves.Unit(holding={0: 1})}, behave=behave)
+    seen = lines.collect(line := lines.tcp(slave, device("m", 1, {"a": point("holding", 0)}, poll=0.03)))
+    await seen.until(lambda: len(slave.requests) >= 6)
+    assert seen.of("m.a") == [] and line.status()["lost"] == []
+    code[0] = 4
+    await seen.until(lambda: len(seen.of("m.a")) >= 3)
+    assert {r.quality for r in seen.of("m.a")} == {Quality.BAD} and line.status()["lost"] == []
+    code[0] = 11
+    await seen.until(lambda: line.status()["lost"] == ["m"])

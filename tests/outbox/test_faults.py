@@ -36,6 +36,7 @@ async def main(folder, seed):
     put, seen = open(folder / "put", "a"), open(folder / "seen", "a")
     running = asyncio.ensure_future(out.run())
     name = 0
+    print("up", flush=True)
     while not running.done():
         at = clock.now()
         batch = [Reading(f"{seed}.{name + i}", i, at) for i in range(rng.randint(1, 40))]
@@ -67,9 +68,11 @@ async def test_kill_9_at_random_moments(tmp_path: Path) -> None:
     """20 rounds: every reading that `put` took is seen, and a key never stands for two readings."""
     rng = random.Random(7)
     for round_ in range(20):
-        child = subprocess.Popen([sys.executable, "-c", CHILD, str(tmp_path), str(round_)], stderr=subprocess.PIPE)
+        child = subprocess.Popen([sys.executable, "-c", CHILD, str(tmp_path), str(round_)], stdout=subprocess.PIPE)
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"up\n"
         with pytest.raises(subprocess.TimeoutExpired):
-            child.wait(0.35 + rng.random() * 0.3)
+            child.wait(0.05 + rng.random() * 0.3)
         child.send_signal(signal.SIGKILL)
         child.communicate()
     out = Outbox.open(tmp_path / "state", tmp_path / "stage", SystemClock("always"))

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from agent.arbiter import ActuatorSpec
-from agent.errors import Rejected
+from agent.arbiter import ActuatorSpec, Arbiter
+from agent.errors import OutboxError, Rejected
 from agent.model import OutcomeState, Point
 
 RELAY = "io-1.relay1"
@@ -312,8 +312,6 @@ def test_a_dead_device_does_not_hold_up_the_stop(virtual):
 def test_after_a_crash_the_safe_state_is_driven_without_a_start(virtual):
     async def test(site):
         site.plant.outputs = {RELAY: True}
-        from agent.arbiter import Arbiter
-
         arbiter = Arbiter(
             site.specs, site.points, site.plant.write, site.plant.read, site.ledger, site.memory, site.clock
         )
@@ -462,3 +460,38 @@ def test_a_command_left_open_is_unknown_and_not_repeated(virtual):
         assert not site.plant.writes
 
     virtual(test, LAMP)
+
+
+def test_a_disk_that_refuses_does_not_stop_control(virtual):
+    async def test(site):
+        await site.up()
+
+        def full(where):
+            if where == "keep":
+                raise OutboxError("no space")
+
+        site.memory.hook = full
+        assert (await site.send("km1", "on")).state == "verified"
+        site.arbiter.wish("km1", 2, "off", "burst")
+        await asyncio.sleep(1)
+        assert edges(site) == [True, False]
+
+    virtual(test, ActuatorSpec("km1", RELAY, min_on=60))
+
+
+def test_a_dead_device_does_not_hold_up_another_or_the_start(virtual):
+    async def test(site):
+        real = site.plant.read
+
+        async def read(points):
+            if points[0].startswith("io-2"):
+                await asyncio.sleep(3600)
+            return await real(points)
+
+        site.plant.read = read
+        begin = site.clock.monotonic()
+        await site.up()
+        assert site.clock.monotonic() - begin < 2.5
+        assert (await site.send("km1", "on")).state == "verified"
+
+    virtual(test, LAMP, ActuatorSpec("ev2", "io-2.relay1"))

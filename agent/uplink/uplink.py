@@ -181,7 +181,9 @@ class Uplink:
 
     async def _connect(self, session: Session) -> None:
         await _any(session.open(), self._closing.wait(), _route_gained())
-        if session.lost.done() or not session.is_open:
+        if self._closing.is_set():
+            raise LinkLost("the agent ends")
+        if not session.is_open:
             raise LinkLost("a route came back", Why.ROUTE)
 
     async def _live(self, session: Session, at: int | None) -> None:

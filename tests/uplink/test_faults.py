@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from broker import NEVER, ScriptedBroker
 
+from agent.errors import ConfigError
+
 BOTH = pytest.mark.parametrize("protocol", [5, "3.1.1"])
 
 
@@ -249,3 +251,28 @@ async def test_a_name_that_nobody_knows_and_a_missing_certificate_are_reported_a
     async with site.up(1, tls=True, ca="/nowhere/ca.pem") as uplink:
         await until(lambda: "ca.pem" in uplink.status()["error"] or "No such file" in uplink.status()["error"])
         assert not site.running.done()
+
+
+async def test_a_password_that_is_not_there_yet_is_reported_and_read_anew(site: Any, until: Any) -> None:
+    class Later:
+        there = False
+
+        def reveal(self) -> str:
+            if not self.there:
+                raise ConfigError(["the secret {file: mqtt.pw} cannot be read"])
+            return "sesame"
+
+    password = Later()
+    async with ScriptedBroker() as broker, site.up(broker.port, username="marie", password=password) as uplink:
+        await until(lambda: "mqtt.pw" in uplink.status()["error"])
+        password.there = True
+        await until(lambda: broker.connections)
+        assert (broker.connections[0].username, broker.connections[0].password) == ("marie", "sesame")
+
+
+async def test_closing_in_the_middle_of_an_attempt_does_not_wait_for_it(site: Any, until: Any) -> None:
+    async with ScriptedBroker(mute=True) as broker, site.up(broker.port) as uplink:
+        await until(lambda: broker.connections)
+        began = time.monotonic()
+        await uplink.close()
+        assert time.monotonic() - began < 1 and uplink.status()["state"] == "off"

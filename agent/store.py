@@ -275,7 +275,9 @@ class Store:
             "INSERT INTO command (id, point, value, state, reason, boot_id, boottime_ns, wall_ms) "
             "VALUES (?,?,?,?,?,?,?,?) ON CONFLICT (id) DO UPDATE SET point=excluded.point, value=excluded.value, "
             "state=excluded.state, reason=excluded.reason, boot_id=excluded.boot_id, "
-            "boottime_ns=excluded.boottime_ns, wall_ms=excluded.wall_ms",
+            "boottime_ns=excluded.boottime_ns, wall_ms=excluded.wall_ms "
+            # a second message under a used id is refused: that must not hide what became of the first
+            "WHERE command.state = 'received' OR excluded.state NOT IN ('received', 'rejected', 'expired')",
             (
                 outcome.command,
                 _text(outcome.point),

@@ -166,6 +166,12 @@ async def test_odd_values_travel(box: Any) -> None:
     assert await box.drain() == []
 
 
+async def test_a_refused_repetition_does_not_hide_the_first(box: Any) -> None:
+    assert await box.out.begin(Command("c1", "km1", "on", box.clock.now())) is None
+    await box.out.record(Outcome("c1", "", None, OutcomeState.REJECTED, "retained", box.clock.now()))
+    assert [(outcome.point, outcome.state) for outcome in await box.out.unfinished()] == [("km1", "accepted")]
+
+
 async def test_words_off_the_network_that_are_no_unicode(box: Any) -> None:
     outcome = Outcome("c1", "km\ud800", "\ud800", OutcomeState.REJECTED, "unknown point km\ud800", box.clock.now())
     await box.out.record(outcome)

@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,9 +56,15 @@ class Timetable:
 
 def run(seconds: float | None, plain: bool, devices_only: bool) -> int:
     """The whole demo in ./demo; 0 only if it ran and nothing was lost."""
-    port = int(os.environ.get("BOCAGE_DEMO_PORT", "18830"))
-    demo = Demo(Path.cwd() / "demo", port, Timetable.of(seconds), plain or not sys.stdout.isatty())
-    return asyncio.run(demo.devices() if devices_only else demo.everything())
+    named = os.environ.get("BOCAGE_DEMO_PORT", "18830")
+    if not named.isdecimal() or not 1024 <= int(named) <= 65533:
+        raise BocageError(f"BOCAGE_DEMO_PORT={named} is not a port from 1024 to 65533 (the two after it are used too)")
+    demo = Demo(Path.cwd() / "demo", int(named), Timetable.of(seconds), plain or not sys.stdout.isatty())
+    try:
+        return asyncio.run(demo.devices() if devices_only else demo.everything())
+    except asyncio.CancelledError:
+        print("demo: broken off, nothing was counted")
+        return 1
 
 
 class Demo:
@@ -123,7 +129,7 @@ class Demo:
             stack.enter_context(RtuLine(self.rtu, self._village.line).serving())
             plant = await serve_tcp(HOST, self.port + 2, self._village.plant)
             stack.callback(plant.close)
-            await stack.enter_async_context(_background(self._live()))
+            await stack.enter_async_context(self._beside(self._live()))
             yield
 
     async def _live(self) -> None:
@@ -182,7 +188,7 @@ class Demo:
         """The agent's life; its exit code if it ended before it was asked to."""
         await cabinet.start()
         self._started = time.monotonic()
-        async with _background(self._watch()), _background(self._show()), _background(self._operate(operator)):
+        async with self._beside(self._watch()), self._beside(self._show()), self._beside(self._operate(operator)):
             script = asyncio.create_task(self._script())
             ended = asyncio.create_task(cabinet.ended())
             try:
@@ -290,6 +296,23 @@ class Demo:
 
     # Time and the end
 
+    @asynccontextmanager
+    async def _beside(self, work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+        """Run something while the block runs. If it fails (nobody reads our lines), the demo ends and says why."""
+        task = asyncio.create_task(work)
+
+        def look(done: asyncio.Task[None]) -> None:
+            if not done.cancelled() and done.exception() is not None:
+                self._stop.set()
+
+        task.add_done_callback(look)
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
     def _elapsed(self) -> float:
         return time.monotonic() - self._started
 
@@ -321,19 +344,6 @@ class Demo:
         finally:
             for number in signals:
                 loop.remove_signal_handler(number)
-
-
-@asynccontextmanager
-async def _background(work: Any) -> AsyncIterator[None]:
-    """Run a coroutine while the block runs. Its failure is the block's own, at the end."""
-    task = asyncio.create_task(work)
-    try:
-        yield
-    finally:
-        if not task.done():
-            task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
 
 
 async def _when(true: Callable[[], bool], news: asyncio.Event, seconds: float) -> bool:

@@ -16,7 +16,9 @@ import pytest
 
 from agent.config import check
 from agent.demo import site
-from agent.demo.run import Demo, Timetable
+from agent.demo.run import Demo, Timetable, run
+from agent.demo.uplink import broker
+from agent.errors import BocageError
 
 LAST = re.compile(r"demo: read (\d+), delivered (\d+), duplicates (\d+), lost (\d+)")
 
@@ -51,7 +53,8 @@ def demo(tmp_path, port):
     for process in started:
         if process.poll() is None:
             process.kill()
-        process.communicate()
+        process.wait(10)
+        process.stdout.close()
 
 
 def cabinets(folder):
@@ -124,6 +127,27 @@ def test_a_busy_port_is_said(demo, port):
         output, _ = process.communicate(timeout=20)
     assert process.returncode == 1
     assert f"port {port} is in use" in output and "BOCAGE_DEMO_PORT" in output
+
+
+def test_a_wrong_port_is_said(monkeypatch):
+    monkeypatch.setenv("BOCAGE_DEMO_PORT", "mqtt")
+    with pytest.raises(BocageError, match="BOCAGE_DEMO_PORT=mqtt is not a port"):
+        run(None, True, False)
+
+
+async def test_a_missing_broker_is_said(monkeypatch, unused_tcp_port):
+    monkeypatch.setitem(sys.modules, "amqtt.broker", None)
+    with pytest.raises(BocageError, match=r"pip install 'bocage\[demo\]'"):
+        async with broker(unused_tcp_port):
+            pass
+
+
+def test_it_ends_when_nobody_reads_its_lines(demo, tmp_path):
+    process = demo()
+    assert process.stdout.readline()
+    process.stdout.close()
+    process.wait(30)
+    assert not cabinets(tmp_path)
 
 
 def test_an_agent_that_dies_is_said(demo, tmp_path):

@@ -16,13 +16,14 @@ __all__ = ["open_rtu", "open_tcp"]
 
 
 def open_rtu(spec: BusSpec, clock: Clock, memory: Memory) -> ModbusLine:
-    """A serial line. Options: port, baudrate (9600), parity "N", "E" or "O" ("E"), stopbits (1), bytesize (8),
-    timeout in seconds (0.5). The defaults of the line are those of MODBUS over Serial Line V1.02, 2.5.1."""
+    """A serial line. Options: port, baudrate (9600), parity "N", "E" or "O" ("N"), stopbits (1), bytesize (8),
+    timeout in seconds (0.5).
+    """
     options = spec.options
     link = RtuLink(
         options["port"],
         options.get("baudrate") or 9600,
-        options.get("parity") or "E",
+        options.get("parity") or "N",
         options.get("stopbits") or 1,
         options.get("bytesize") or 8,
         options.get("timeout") or 0.5,

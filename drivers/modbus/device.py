@@ -37,7 +37,7 @@ def build(spec: DeviceSpec, link: Link) -> Device:
 
 def limits(spec: DeviceSpec) -> dict[str, Any]:
     """max_gap and max_read in registers, guard in seconds."""
-    return {"max_gap": 0, "max_read": 125, "guard": 0.0} | dict((spec.profile or {}).get("modbus") or {})
+    return {"max_gap": 8, "max_read": 125, "guard": 0.0} | dict((spec.profile or {}).get("modbus") or {})
 
 
 def _point(spec: DeviceSpec, name: str, settings: Mapping[str, Any], period: float) -> Point:

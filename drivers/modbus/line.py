@@ -335,8 +335,9 @@ class ModbusLine:
         if register.is_bit:
             single = Function.WRITE_COIL not in device.unknown
             return ask.write_coil(framer, unit, address, bool(data[0]), single)
-        bit = register.field.bit if register.field else None
-        if bit is not None:
+        if register.field is not None and register.field.bit is not None:
+            place, bit = register.field.place(register.field.bit)
+            address += place
             if Function.MASK_WRITE not in device.unknown:
                 return ask.mask(framer, unit, address, bit, bool(data[0]))
             answer = await self._ask(device, ask.read(framer, unit, Function.READ_HOLDING, address, 1))

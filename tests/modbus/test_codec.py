@@ -124,3 +124,14 @@ def test_values(settings: dict[str, Any], data: bytes, value: Any) -> None:
 def test_what_does_not_fit_is_refused_in_words(kind: str, value: Any) -> None:
     with pytest.raises(DeviceError, match=r"fit|whole|number|longer"):
         field(kind, length=2).encode(value)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("kind", ["u16", "u32", "u64"])
+def test_a_bit_is_found_where_it_is_read(kind: str, order: str) -> None:
+    coded = field(kind, order=order)
+    for bit in range(8 * coded.size):
+        register, place = coded.place(bit)
+        registers = [0] * (coded.size // 2)
+        registers[register] = 1 << place
+        assert coded.decode(wire(registers)) == 1 << bit

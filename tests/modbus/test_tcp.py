@@ -85,7 +85,7 @@ async def test_all_write_functions(lines: Any, slaves: Any, device: Any, point: 
     points = {
         "relay": point("coil", 0, writable=True), "one": point("holding", 0, writable=True),
         "two": point("holding", 1, type="f32", order="cdab", writable=True),
-        "bit": point("holding", 3, bit=2, writable=True),
+        "bit": point("holding", 2, type="u32", bit=2, writable=True),
     }  # fmt: skip
     line = lines.tcp(slave, device("io", 1, points))
 

@@ -4,8 +4,10 @@ PREFIX ?= /opt/bocage
 DESTDIR ?=
 VENV := .venv
 BIN := $(VENV)/bin
+# Mosquitto lies where an ordinary user does not look.
+export PATH := $(PATH):/usr/sbin:/sbin
 
-TEST_PACKAGES := mosquitto mosquitto-clients mbpoll libmodbus-dev gcc libc6-dev socat openssl
+TEST_PACKAGES := mosquitto mosquitto-clients mbpoll libmodbus-dev pkgconf gcc libc6-dev socat openssl
 
 .PHONY: help demo test lint bench install uninstall clean test-packages
 .SILENT:

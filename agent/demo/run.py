@@ -31,7 +31,7 @@ from agent.errors import BocageError
 from agent.folders import locked
 from agent.local import NoAgent, connect
 
-__all__ = ["Demo", "Timetable", "run"]
+__all__ = ["Demo", "Timetable", "run", "verdict"]
 
 GRACE = 15.0  # seconds for the rest of the backlog
 ON_ITS_WAY = 20  # readings that wait although nothing is wrong
@@ -65,6 +65,13 @@ def run(seconds: float | None, plain: bool, devices_only: bool) -> int:
     except asyncio.CancelledError:
         print("demo: broken off, nothing was counted")
         return 1
+
+
+def verdict(read: int, ledger: Ledger) -> int:
+    """Say the last line. `read` is how many numbers the agent gave; 0 only if each of them, and any, arrived."""
+    lost = read - ledger.delivered
+    print(f"demo: read {read}, delivered {ledger.delivered}, duplicates {ledger.duplicates}, lost {lost}")
+    return 0 if read > 0 and lost == 0 else 1
 
 
 class Demo:
@@ -102,12 +109,15 @@ class Demo:
             _must_be_free(number)
         for name in ("dev", "state"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
-        text = site.text(self.rtu, self.port, self.port + 1, self.port + 2)
+        text = self._site_text()
         file = self.folder / "site.yaml"
         if file.exists() and file.read_text() != text:
             file.replace(self.folder / "site.yaml.old")
             print("demo: your site.yaml differs from the demo's and is kept as demo/site.yaml.old")
         file.write_text(text)
+
+    def _site_text(self, wires: bool = True) -> str:
+        return site.text(self.rtu, self.port, self.port + 1, self.port + 2, wires)
 
     def _forget(self) -> None:
         """An outbox of an earlier run would be counted too."""
@@ -179,10 +189,8 @@ class Demo:
         if died is not None:
             print(f"demo: the agent ended by itself with code {died}; its last words, from demo/agent.log:")
             print(cabinet.last_words(), end="")
-        delivered = self._ledger.delivered
-        lost = read - delivered
-        print(f"demo: read {read}, delivered {delivered}, duplicates {self._ledger.duplicates}, lost {lost}")
-        return 0 if died is None and read > 0 and lost == 0 else 1
+        code = verdict(read, self._ledger)
+        return code if died is None else 1
 
     async def _run(self, cabinet: Cabinet, operator: aiomqtt.Client) -> int | None:
         """The agent's life; its exit code if it ended before it was asked to."""
@@ -233,8 +241,7 @@ class Demo:
             given = max(given, self._ledger.given(store))
             if await self._arrived(store, given, 1.0):
                 break
-            full = await asyncio.to_thread((self.folder / "site.yaml").read_text)
-            await asyncio.to_thread(file.write_text, full[: full.index("# The wires.")])
+            await asyncio.to_thread(file.write_text, self._site_text(wires=False))
             drain = Cabinet(file, state, self.runtime, self.folder / "agent.log")
             await drain.start()
             try:

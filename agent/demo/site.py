@@ -52,10 +52,10 @@ actuators:
 """
 
 
-def text(rtu: Path, broker: int, link: int, tcp: int) -> str:
-    """The site file for these ports and this end of the pseudo-terminal."""
+def text(rtu: Path, broker: int, link: int, tcp: int, wires: bool = True) -> str:
+    """The site file for these ports and this end of the pseudo-terminal; without wires it can only deliver."""
     found = {"BROKER": broker, "LINK": link, "TCP": tcp, "RTU": rtu}
-    made = _TEXT
+    made = _TEXT if wires else _TEXT[: _TEXT.index("# The wires.")]
     for name, value in found.items():
         made = made.replace(f"@{name}@", str(value))
     return made

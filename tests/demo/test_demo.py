@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pty
 import re
 import signal
 import socket
@@ -16,8 +17,8 @@ import pytest
 
 from agent.config import check
 from agent.demo import site
-from agent.demo.run import Demo, Timetable, run
-from agent.demo.uplink import broker
+from agent.demo.run import Demo, Timetable, run, verdict
+from agent.demo.uplink import Ledger, broker
 from agent.errors import BocageError
 
 LAST = re.compile(r"demo: read (\d+), delivered (\d+), duplicates (\d+), lost (\d+)")
@@ -78,7 +79,7 @@ def test_the_site_file_is_right(tmp_path):
     file = tmp_path / "site.yaml"
     file.write_text(site.text(tmp_path / "rtu", 1, 2, 3))
     assert check(file) == []
-    file.write_text(file.read_text().split("# The wires.")[0])  # the agent that drains
+    file.write_text(site.text(tmp_path / "rtu", 1, 2, 3, wires=False))  # of the agent that drains
     assert check(file) == []
 
 
@@ -86,6 +87,43 @@ def test_a_short_demo_is_the_long_one_faster():
     assert (Timetable.of(None).cut, Timetable.of(None).mend, Timetable.of(None).end) == (30, 50, None)
     assert (Timetable.of(45).cut, Timetable.of(45).mend, Timetable.of(45).end) == (15, 25, 45)
     assert (Timetable.of(900).cut, Timetable.of(900).mend, Timetable.of(900).end) == (30, 50, 900)
+
+
+@pytest.mark.parametrize(
+    ("read", "code", "line"),
+    [
+        (2, 0, "demo: read 2, delivered 2, duplicates 1, lost 0"),
+        (3, 1, "demo: read 3, delivered 2, duplicates 1, lost 1"),
+    ],
+)
+def test_a_loss_is_said(read, code, line, capsys):
+    ledger = Ledger()
+    for number in (1, 2, 2):
+        ledger.take("bocage/v1/x/event", b'{"k":["store",%d]}' % number)
+    assert verdict(read, ledger) == code
+    assert capsys.readouterr().out == f"{line}\n"
+    assert verdict(0, Ledger()) == 1  # nothing read is nothing proved
+
+
+def test_the_terminal_is_given_back(tmp_path, port):
+    master, terminal = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "BOCAGE_DEMO_PORT": str(port),
+                   "BOCAGE_RUNTIME_DIR": str(tmp_path / "runtime")}  # fmt: skip
+    command = [sys.executable, "-m", "agent", "demo"]
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=terminal, stderr=terminal) as process:
+        os.close(terminal)
+        seen, asked = b"", False
+        with contextlib.suppress(OSError):  # the terminal's end
+            while data := os.read(master, 65536):
+                seen += data
+                if b"uplink connected" in seen and not asked:
+                    process.send_signal(signal.SIGINT)
+                    asked = True
+        os.close(master)
+    assert process.returncode == 0, seen
+    assert b"held by" in seen and b"tank-level" in seen
+    before, _, after = seen.rpartition(b"\x1b[?1049l")  # back from the alternate screen
+    assert before.count(b"\x1b[?1049h") == 1 and LAST.search(after.decode())
 
 
 @pytest.mark.slow

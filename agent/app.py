@@ -17,7 +17,7 @@ from agent.arbiter import Arbiter
 from agent.clock import SystemClock
 from agent.config import Site, load
 from agent.driver import BusSpec
-from agent.errors import BocageError, ConfigError
+from agent.errors import BocageError, ConfigError, OutboxError
 from agent.folders import is_tmpfs, locked
 from agent.health import Health
 from agent.hub import Hub
@@ -124,7 +124,7 @@ class Agent:
         if settings is None:
             log.warning("no uplink in the site file next=readings stay on the box")
             return None
-        from agent.uplink import Uplink  # aiomqtt costs 0.1 s and 5 MB: only where there is a link
+        from agent.uplink.uplink import Uplink  # aiomqtt costs 0.1 s and 5 MB: only where there is a link
 
         return Uplink(
             settings,
@@ -179,7 +179,10 @@ class Agent:
         log.info("agent stops next=outputs go to their stop state")
         await self._arbiter.stop()
         self._hub.flush()
-        self._state.put("clean_stop", self._clock.boot, now=True)
+        try:
+            self._state.put("clean_stop", self._clock.boot, now=True)
+        except OutboxError as error:
+            log.error('stop not noted reason="%s" next=outputs are made safe once more', error)
         for name in self._wires.names:
             await self._stop_task(f"bus {name}")
         await self._wires.close()

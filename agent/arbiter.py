@@ -40,6 +40,9 @@ IDLE = 10.0
 class Ledger(Protocol):
     """Where commands and events become durable (the outbox)."""
 
+    async def outcome(self, command: str) -> Outcome | None:
+        """The last stored outcome of a command's id; None if it was never seen."""
+
     async def begin(self, command: Command) -> Outcome | None:
         """At most once: None, and the acceptance is durable; or the stored outcome of an id that was seen before."""
 
@@ -157,7 +160,7 @@ class Arbiter:
         return self._outcome(command, OutcomeState.REJECTED, f"too many commands: at most {RATE:g} a second")
 
     async def _carry_out(self, command: Command) -> Outcome:
-        known = await self._known(command.id)
+        known = await self._ledger.outcome(command.id)
         if known is not None:
             return known
         try:
@@ -186,11 +189,6 @@ class Arbiter:
         if outcome.state is OutcomeState.APPLIED and actuator.spec.kind != "once":
             return await self._verify(command, actuator)
         return outcome
-
-    async def _known(self, command: str) -> Outcome | None:
-        """The stored outcome of an id, where the ledger can look it up without accepting it."""
-        lookup: Callable[[str], Awaitable[Outcome | None]] | None = getattr(self._ledger, "outcome", None)
-        return await lookup(command) if lookup is not None else None
 
     async def _when_allowed(
         self, command: Command, actuator: Actuator, slot: Slot, lasts: float, deadline: float

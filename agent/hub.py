@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from agent.clock import Clock
 from agent.driver import Memory
+from agent.errors import OutboxError
 from agent.model import Kind, Point, Quality, Reading, Readings
 from agent.signals import Signal, SignalState, step
 
@@ -133,8 +134,7 @@ class Hub:
     def flush(self) -> None:
         """At an orderly stop: indexes that were held back for durability become durable and go out."""
         held = [self.last[name] for name in self._durable if name in self.last and self._is_held(self.last[name])]
-        for reading in held:
-            self._persist(reading.point)
+        held = [reading for reading in held if self._persist(reading.point)]
         if held:
             self.published += len(held)
             self._put(held, OUTBOX_CLASS[Kind.COUNTER])
@@ -182,19 +182,24 @@ class Hub:
         waited = self._clock.monotonic() - at
         if abs(state.count - count) < PERSIST_PULSES and waited < PERSIST_SECONDS:
             return False
-        self._persist(reading.point)
-        return True
+        return self._persist(reading.point)
 
     def _is_held(self, reading: Reading) -> bool:
         state = self._states[reading.point]
         return state.count is not None and state.count != self._durable[reading.point][0]
 
-    def _persist(self, name: str) -> None:
+    def _persist(self, name: str) -> bool:
+        """Make an index durable; False where the flash refuses, and then it is tried again with the next reading."""
         state = self._states[name]
         kept = {"count": state.count, "index": state.index}
         if self._memory.get(f"index.{name}") != kept:
-            self._memory.put(f"index.{name}", kept, now=True)
+            try:
+                self._memory.put(f"index.{name}", kept, now=True)
+            except OutboxError as error:
+                log.error('index not durable signal=%s reason="%s" next=it is not published', name, error)
+                return False
         self._durable[name] = (state.count or 0, self._clock.monotonic())
+        return True
 
 
 def _is_news(route: _Route, reading: Reading) -> bool:

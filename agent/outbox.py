@@ -167,6 +167,11 @@ class Outbox:
         self._unsaved.append(self._result(outcome))
         await self._shielded(self._save_urgent())
 
+    async def outcome(self, command: str) -> Outcome | None:
+        """The last stored outcome of a command's id; None if it was never seen."""
+        async with self._disk:
+            return await self._known(command)
+
     async def unfinished(self) -> list[Outcome]:
         """Commands that were accepted and never ended: a crash came between."""
         async with self._disk:

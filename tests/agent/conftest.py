@@ -130,6 +130,47 @@ class Mosquitto:
             self.process = None
 
 
+class Link:
+    """The rural link: a TCP proxy in front of the broker that can be cut, while the broker and its subscribers stay."""
+
+    def __init__(self, broker_port):
+        self._to, self._open, self._up = broker_port, set(), threading.Event()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._up.set()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                if not self._up.is_set():
+                    near.close()
+                    continue
+                far = socket.create_connection(("127.0.0.1", self._to))
+                self._open |= {near, far}
+                for source, sink in ((near, far), (far, near)):
+                    threading.Thread(target=self._copy, args=(source, sink), daemon=True).start()
+
+    def _copy(self, source, sink):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+        for end in (source, sink):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def cut(self):
+        self._up.clear()
+        for end in self._open:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+        self._open.clear()
+
+    def mend(self):
+        self._up.set()
+
+
 class Subscriber:
     """Everything the site sends, readings counted by their key (store, seq)."""
 
@@ -268,10 +309,15 @@ def subscriber(broker):
 
 
 @pytest.fixture
-def site(tmp_path, slave, broker):
+def link(broker):
+    return Link(broker.port)
+
+
+@pytest.fixture
+def site(tmp_path, slave, link):
     folder = Path(tmp_path) / "site"
     folder.mkdir()
-    made = Site(folder, slave, broker.port)
+    made = Site(folder, slave, link.port)
     yield made
     if made.process is not None and made.process.poll() is None:
         made.kill()

@@ -6,19 +6,19 @@ import random
 ROUNDS = 20
 
 
-def test_twenty_kills_in_an_outage_lose_nothing_and_move_nothing(site, slave, broker, subscriber, wait_for):
+def test_twenty_kills_in_an_outage_lose_nothing_and_move_nothing(site, slave, link, subscriber, wait_for):
     site.document["devices"]["m"]["poll"] = "50ms"
     moments = random.Random(20)
     site.start()
     site.bocage("write", "lamp", "on", check=0)
-    broker.stop()
+    link.cut()
     for _ in range(ROUNDS):
         target = slave.registers[0] + moments.randrange(1, 12)
         wait_for(lambda target=target: slave.registers[0] >= target, what="some polls")
         site.kill()
         site.start()
     wait_for(lambda asked=slave.registers[0]: slave.registers[0] > asked + 5)
-    broker.start()
+    link.mend()
     last = slave.registers[0]
     wait_for(lambda: last in subscriber.values("m.count"), 30, "the newest reading")
 

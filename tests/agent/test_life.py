@@ -79,17 +79,17 @@ def test_without_an_agent_the_wire_is_read_directly_and_written_through_the_same
     assert json.loads(site.bocage("buffer", "status", "--json", check=0).stdout)["rows"] >= 0
 
 
-def test_a_dead_device_and_a_dead_broker_stop_nothing(site, slave, broker, subscriber, wait_for):
+def test_a_dead_device_and_a_dead_link_stop_nothing(site, slave, link, subscriber, wait_for):
     site.document["devices"]["dead"] = {"bus": "plant", "unit_id": 9, "profile": "bench8", "poll": "200ms"}
     slave.deaf.add(9)
-    broker.stop()
+    link.cut()
     site.start()
     wait_for(lambda: json.loads(site.bocage("buffer", "status", "--json").stdout or '{"rows":0}')["rows"] > 30)
     shown = json.loads(site.bocage("read", "--json", check=0).stdout)
     assert shown["dead.fixed"]["quality"] == "bad"
     assert shown["m.fixed"]["quality"] == "good"
     site.bocage("write", "lamp", "on", check=0)
-    broker.start()
+    link.mend()
     wait_for(lambda: len(subscriber.values("m.count")) > 20)
     counts = subscriber.values("m.count")
     assert counts == sorted(counts), "the backlog comes in order"
@@ -130,10 +130,10 @@ def test_sigterm_puts_outputs_into_their_stop_state(site, slave, subscriber, wai
     assert slave.coils[0] is False
 
 
-@pytest.mark.parametrize("link", ["up", "down"])
-def test_a_kill_moves_no_relay_and_stop_outputs_makes_it_safe(site, slave, broker, wait_for, link):
-    if link == "down":
-        broker.stop()
+@pytest.mark.parametrize("state", ["up", "down"])
+def test_a_kill_moves_no_relay_and_stop_outputs_makes_it_safe(site, slave, link, wait_for, state):
+    if state == "down":
+        link.cut()
     site.start()
     site.bocage("write", "lamp", "on", check=0)
     site.kill()

@@ -12,7 +12,8 @@ import pytest
 
 from agent.clock import SystemClock
 from agent.model import Command, Outcome, OutcomeState
-from agent.uplink import Uplink, UplinkSettings
+from agent.uplink.settings import UplinkSettings
+from agent.uplink.uplink import Uplink
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "fakes"))
 

@@ -42,19 +42,28 @@ class Server:
     def __init__(self, folder: Path, handlers: Mapping[str, Handler]) -> None:
         self.path = folder / "agent.sock"
         self._handlers = handlers
+        self._conversations: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
         """Serve while the block runs. A socket left by a killed agent is replaced: the folder's lock is ours."""
         self.path.unlink(missing_ok=True)
         with _address(self.path) as address:
-            server = await asyncio.start_unix_server(self._serve, address, limit=LONGEST_LINE)
+            server = await asyncio.start_unix_server(self._begin, address, limit=LONGEST_LINE)
         self.path.chmod(0o600)
         try:
             yield
         finally:
             server.close()
             self.path.unlink(missing_ok=True)
+            for conversation in self._conversations:
+                conversation.cancel()
+            await asyncio.gather(*self._conversations, return_exceptions=True)
+
+    def _begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        conversation = asyncio.create_task(self._serve(reader, writer))
+        self._conversations.add(conversation)
+        conversation.add_done_callback(self._conversations.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         who = _peer(writer.get_extra_info("socket"))

@@ -1,4 +1,4 @@
-"""kill -9 in an outage, twenty times: every reading reaches the subscriber, and no relay moves that nobody asked for."""
+"""kill -9 in an outage, twenty times: every reading reaches the subscriber, and no relay moves unasked."""
 
 import json
 import random

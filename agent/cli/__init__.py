@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from agent import VERSION
+from agent.cli.common import CommandParser
 from agent.errors import BocageError, Busy, ConfigError
 from agent.local import NoAgent
 
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
 
     parser.add_argument("--version", action="version", version=f"bocage {VERSION}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=CommandParser)
     for name in _COMMANDS:
         importlib.import_module(f"agent.cli.{name}").add(commands)
     options = parser.parse_args(arguments)

@@ -15,7 +15,6 @@ from agent.blocks import Row
 from agent.cli.common import Place, add_command, add_folders, add_json, place
 from agent.local import NoAgent, connect
 from agent.records import iso
-from agent.wiring import buffer_settings
 
 __all__ = ["add"]
 
@@ -31,17 +30,21 @@ def add(commands: Any) -> None:
         "  bocage buffer site.yaml export --csv > backlog.csv      nothing is taken out by it",
     )
     add_folders(parser)
-    parser.add_argument("action", choices=("status", "export"), nargs="?", default="status", help="default: status")
+    parser.add_argument("action", choices=("status", "export"), nargs="?", help="default: status")
     shape = parser.add_mutually_exclusive_group()
-    shape.add_argument("--csv", action="store_true", help="export as comma-separated values (the default)")
-    shape.add_argument("--jsonl", action="store_true", help="export as one JSON object a line")
+    shape.add_argument("--csv", action="store_true", help="export, as comma-separated values (the default)")
+    shape.add_argument("--jsonl", action="store_true", help="export, as one JSON object a line")
     add_json(parser)
     parser.set_defaults(run=look)
 
 
 def look(options: argparse.Namespace) -> int:
     where = place(options)
-    if options.action == "export":
+    shaped = options.csv or options.jsonl
+    if options.action == "status" and shaped:
+        print("bocage: --csv and --jsonl are for export", file=sys.stderr)
+        return 2
+    if options.action == "export" or shaped:
         rows = export_readings(where.state, where.runtime)
         (_print_jsonl if options.jsonl or options.json else _print_csv)(rows)
         return 0
@@ -59,7 +62,9 @@ def _status(where: Place) -> Mapping[str, Any]:
         answer = asyncio.run(_ask(where))
         return {key: answer["outbox"][key] for key in _STATUS}
     except NoAgent:
-        return read_status(where.state, where.runtime, buffer_settings(where.site).max_bytes)
+        uplink = where.site.uplink
+        bounds = {"max_bytes": uplink.buffer.max} if uplink else {}
+        return read_status(where.state, where.runtime, **bounds)
 
 
 async def _ask(where: Place) -> Mapping[str, Any]:

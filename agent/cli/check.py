@@ -8,10 +8,12 @@ import importlib.resources
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agent.cli.common import add_command, add_json
-from agent.config import Problem, Site, read_site
+
+if TYPE_CHECKING:
+    from agent.config import Problem, Site
 
 __all__ = ["add"]
 
@@ -48,6 +50,8 @@ def add(commands: Any) -> None:
 
 
 def run_check(options: argparse.Namespace) -> int:
+    from agent.config import read_site
+
     site, problems = read_site(Path(options.site), options.site)
     wires = asyncio.run(_try(site)) if options.bus and site is not None else []
     dead = [subject for subject, fine, _ in wires if not fine]

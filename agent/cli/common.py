@@ -5,12 +5,32 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from agent.config import Site, load
 from agent.folders import runtime_folder, state_folder
 
-__all__ = ["Place", "add_command", "add_folders", "add_json", "place"]
+if TYPE_CHECKING:
+    from agent.config import Site
+
+__all__ = ["CommandParser", "Place", "add_command", "add_folders", "add_json", "place"]
+
+
+class CommandParser(argparse.ArgumentParser):
+    """One command's arguments, whose options may stand anywhere: `read --json SITE POINT`, `buffer SITE --json status`.
+
+    Plain argparse settles optional positionals at the first option it meets, and then refuses the ones after it.
+    """
+
+    _mixing = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        if self._mixing:
+            return super().parse_known_args(args, namespace)
+        self._mixing = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._mixing = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +70,8 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 def place(options: argparse.Namespace) -> Place:
     """The site named on the command line; ConfigError lists all that is wrong with it."""
+    from agent.config import load  # 15 MB that `run` must not have
+
     site = load(options.site)
     return Place(
         site,

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from agent import VERSION, wiring
+from agent import VERSION
 from agent.arbiter import Arbiter
 from agent.clock import SystemClock
-from agent.config import Site, load
 from agent.driver import BusSpec
 from agent.errors import BocageError, ConfigError, OutboxError
 from agent.folders import is_tmpfs, locked
@@ -25,6 +24,7 @@ from agent.local import Server
 from agent.model import Command, Event, Origin, Severity
 from agent.notify import Notifier
 from agent.outbox import Outbox
+from agent.plan import Plan, PlanReader
 from agent.report import outcome_json, points_json, wall_text
 from agent.state import State
 from agent.supervise import Watchdog, supervise
@@ -44,12 +44,12 @@ class Agent:
     Raises Busy if the folders belong to another agent, ConfigError if the file is wrong at the start.
     """
 
-    def __init__(self, path: Path, site: Site, state: Path, runtime: Path) -> None:
-        self._path, self._site = path, site
+    def __init__(self, path: Path, plan: Plan, state: Path, runtime: Path) -> None:
+        self._path, self._plan = path, plan
         self._state_folder, self._runtime_folder = state, runtime
         self._stop, self._reload = asyncio.Event(), asyncio.Event()
         self._log_tail: deque[str] = deque(maxlen=LOG_LINES)
-        self._clock = SystemClock(site.clock.trust)
+        self._clock = SystemClock(plan.trust)
         self._notifier = Notifier()
         self._started = self._clock.monotonic()
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -76,9 +76,9 @@ class Agent:
     # -- making ------------------------------------------------------------------------------------------------
 
     def _assemble(self) -> None:
-        site, clock = self._site, self._clock
+        plan, clock = self._plan, self._clock
         self._state = State.open(self._state_folder)
-        buffer = wiring.buffer_settings(site)
+        buffer = plan.buffer
         self._outbox = Outbox.open(
             self._state_folder,
             self._runtime_folder,
@@ -88,11 +88,11 @@ class Agent:
             max_bytes=buffer.max_bytes,
         )
         self._wires = Wires(clock, self._state.scope("driver"))
-        self._wires.configure(wiring.bus_specs(site))
+        self._wires.configure(plan.buses)
         self._hub = Hub(
-            wiring.points(site, self._wires.points),
-            wiring.signals(site),
-            wiring.policies(site),
+            plan.points(self._wires.points),
+            plan.signals,
+            plan.policies,
             self._outbox.put,
             self._state.scope("hub"),
             clock,
@@ -110,8 +110,8 @@ class Agent:
 
     def _make_arbiter(self) -> Arbiter:
         return Arbiter(
-            wiring.actuators(self._site),
-            {point.id: point for point in wiring.points(self._site, self._wires.points)},
+            self._plan.actuators,
+            {point.id: point for point in self._plan.points(self._wires.points)},
             self._wires.write,
             self._wires.read,
             self._outbox,
@@ -120,7 +120,7 @@ class Agent:
         )
 
     def _make_uplink(self) -> Any:
-        settings = wiring.uplink_settings(self._site)
+        settings = self._plan.uplink
         if settings is None:
             log.warning("no uplink in the site file next=readings stay on the box")
             return None
@@ -128,12 +128,12 @@ class Agent:
 
         return Uplink(
             settings,
-            self._site.site.id,
+            self._plan.site,
             self._outbox,
             lambda command: self._arbiter.submit(command),
             self._clock,
             agent=VERSION,
-            config_hash=self._site.config_hash,
+            config_hash=self._plan.config_hash,
             state=self._state_topics,
         )
 
@@ -156,7 +156,7 @@ class Agent:
         async with self._server.listening():
             self._spawn(group, "watchdog", self._watchdog.run(self._one_line))
             self._notifier.ready(self._one_line())
-            log.info("agent runs site=%s version=%s state=%s", self._site.site.id, VERSION, self._state_folder)
+            log.info("agent runs site=%s version=%s state=%s", self._plan.site, VERSION, self._state_folder)
             await self._serve_signals(group)
             self._notifier.stopping("outputs go to their stop state")
         await self._wind_down()
@@ -224,23 +224,23 @@ class Agent:
     async def _apply_file(self, group: asyncio.TaskGroup) -> None:
         """SIGHUP: apply what changed; a wrong file changes nothing and is reported."""
         try:
-            new = load(self._path)
+            new = await asyncio.to_thread(lambda: PlanReader(self._path).result())
         except ConfigError as error:
             for problem in error.problems:
                 log.error("configuration refused problem=%r next=the running one stays", problem)
             await self._event("config", "refused", "gateway", Severity.MINOR, problems=error.problems[:20])
             return
-        old, self._site = self._site, new
-        if new.site.id != old.site.id or wiring.buffer_settings(new) != wiring.buffer_settings(old):
-            log.warning("site id or buffer changed next=they take effect at the next start")
-        changed = await self._apply_buses(group, wiring.bus_specs(old), wiring.bus_specs(new))
-        self._hub.configure(wiring.points(new, self._wires.points), wiring.signals(new), wiring.policies(new))
-        if changed or wiring.actuators(new) != wiring.actuators(old):
+        old, self._plan = self._plan, new
+        if (new.site, new.buffer, new.trust) != (old.site, old.buffer, old.trust):
+            log.warning("site id, clock or buffer changed next=they take effect at the next start")
+        changed = await self._apply_buses(group, old.buses, new.buses)
+        self._hub.configure(new.points(self._wires.points), new.signals, new.policies)
+        if changed or new.actuators != old.actuators:
             await self._stop_task("arbiter")
             self._arbiter = self._make_arbiter()
             self._start_arbiter(group)
             changed.append("actuators")
-        if wiring.uplink_settings(new) != wiring.uplink_settings(old):
+        if new.uplink != old.uplink:
             if self._uplink is not None:
                 await self._uplink.close()
             await self._stop_task("uplink")
@@ -267,7 +267,7 @@ class Agent:
     # -- what is told ------------------------------------------------------------------------------------------
 
     def _say_not_driven(self) -> None:
-        for what in wiring.not_driven(self._site):
+        for what in self._plan.not_driven:
             log.warning("not driven yet what=%s next=the rest of the site runs", what)
 
     async def _event(self, kind: str, code: str, subject: str, severity: Severity, **detail: Any) -> None:
@@ -278,7 +278,7 @@ class Agent:
         topics: dict[str, dict[str, Any]] = {}
         for name, point in self._hub.points.items():
             reading = self._hub.last.get(name)
-            if reading is None or self._is_personal(point.device):
+            if reading is None or self._plan.personal & {name, point.device}:
                 continue
             topic = topics.setdefault(point.device, {"at": None})
             short = name.removeprefix(f"{point.device}.")
@@ -288,10 +288,6 @@ class Agent:
         if actuators:
             topics["actuators"] = {**actuators, "at": self._clock.now().wall_ms}
         return topics
-
-    def _is_personal(self, device: str) -> bool:
-        found = self._site.devices.get(device)
-        return found is not None and found.personal
 
     def _status(self) -> dict[str, Any]:
         """The whole agent in one document: `bocage watch` draws it."""
@@ -313,16 +309,16 @@ class Agent:
                 }
             )
         return {
-            "site": {"id": self._site.site.id, "name": self._site.site.name},
+            "site": {"id": self._plan.site, "name": self._plan.name},
             "agent": VERSION,
-            "at": wall_text(now.wall_ms, self._site.site.timezone),
+            "at": wall_text(now.wall_ms, self._plan.timezone),
             "uptime_s": round(self._clock.monotonic() - self._started, 1),
             "clock": "synced" if self._clock.trusted else "unsynced",
             "points": points,
             "actuators": self._arbiter.status(),
             "uplink": self._uplink.status() if self._uplink is not None else {"state": "off"},
             "outbox": {**self._outbox.status(), "published": self._hub.published},
-            "buses": [*self._wires.status(), *wiring.idle_buses(self._site)],
+            "buses": [*self._wires.status(), *self._plan.idle_buses],
             "log": list(self._log_tail),
         }
 
@@ -363,9 +359,7 @@ class Agent:
 
     async def _on_read(self, request: Mapping[str, Any], who: str) -> Mapping[str, Any]:
         wanted: Sequence[str] = request.get("points") or []
-        return points_json(
-            wanted, self._hub.points, self._hub.last, wiring.outputs(self._site), self._site.site.timezone
-        )
+        return points_json(wanted, self._hub.points, self._hub.last, self._plan.outputs, self._plan.timezone)
 
     async def _on_write(self, request: Mapping[str, Any], who: str) -> Mapping[str, Any]:
         point, hold = request.get("point"), request.get("hold_ms")

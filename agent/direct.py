@@ -30,15 +30,14 @@ async def read_once(site: Site, names: Sequence[str]) -> dict[str, Any]:
 
     A signal that counts needs its history, which is the agent's: here it has the count that the device gives now.
     """
-    clock = SystemClock(site.clock.trust)
+    plan, clock = wiring.plan(site), SystemClock(site.clock.trust)
     wires = Wires(clock, Forgetful())
-    wires.configure(wiring.bus_specs(site))
-    signals = wiring.signals(site)
-    hub = Hub(wiring.points(site, wires.points), signals, {}, lambda readings, outbox_class: None, Forgetful(), clock)
+    wires.configure(plan.buses)
+    hub = Hub(plan.points(wires.points), plan.signals, {}, lambda readings, outbox_class: None, Forgetful(), clock)
     try:
-        outputs = wiring.outputs(site)
+        outputs = plan.outputs
         wanted = [outputs.get(name, name) for name in names] or list(hub.points)
-        sources = {signal.name: signal.source for signal in signals}
+        sources = {signal.name: signal.source for signal in plan.signals}
         on_wire = dict.fromkeys(sources.get(name, name) for name in wanted)
         hub.publish(await wires.read([name for name in on_wire if name in hub.points]))
         return points_json(names, hub.points, hub.last, outputs, site.site.timezone)
@@ -112,11 +111,10 @@ async def _alone(site: Site, state_folder: Path, runtime_folder: Path) -> AsyncI
         state = State.open(state_folder)
         outbox = Outbox.open(state_folder, runtime_folder, clock)
         wires = Wires(clock, state.scope("driver"))
-        wires.configure(wiring.bus_specs(site))
-        points = {point.id: point for point in wiring.points(site, wires.points)}
-        arbiter = Arbiter(
-            wiring.actuators(site), points, wires.write, wires.read, outbox, state.scope("arbiter"), clock
-        )
+        plan = wiring.plan(site)
+        wires.configure(plan.buses)
+        points = {point.id: point for point in plan.points(wires.points)}
+        arbiter = Arbiter(plan.actuators, points, wires.write, wires.read, outbox, state.scope("arbiter"), clock)
         try:
             yield _Door(arbiter, state, clock)
         finally:

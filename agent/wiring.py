@@ -1,25 +1,28 @@
-"""The site file as the parts want it: pure translations, no object is made here that does anything."""
+"""The site file as the parts want it: a pure translation of the checked models into a `Plan`.
+
+As a program (`python -m agent.wiring SITE.yaml`) it is the child that reads the file for the agent: a pickled `Plan`,
+or the list of everything that is wrong, goes to its standard output.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+import pickle
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from agent.arbiter import ActuatorSpec
-from agent.config import Site
+from agent.actuator import ActuatorSpec
+from agent.config import Site, load
 from agent.config import signals as config
 from agent.driver import BusSpec, DeviceSpec, is_driven
+from agent.errors import ConfigError
 from agent.hub import Policy
-from agent.model import Kind, Point
+from agent.plan import Buffer, Plan
 from agent.signals import Signal
 from agent.uplink.settings import UplinkSettings
 
-__all__ = [
-    "Buffer", "actuators", "buffer_settings", "bus_specs", "idle_buses", "not_driven", "outputs", "points", "policies",
-    "signals", "uplink_settings",
-]  # fmt: skip
+__all__ = ["plan"]
 
 STALE_POLLS = 3
 """A value is stale after this many of its polls, unless the site file says otherwise."""
@@ -29,40 +32,49 @@ _MILLIAMPERES = {"uA": 0.001, "mA": 1.0, "A": 1000.0}
 _BITS = {"u16": 16, "i16": 16, "u32": 32, "i32": 32, "u64": 64, "i64": 64}
 
 
-@dataclass(frozen=True, slots=True)
-class Buffer:
-    """How long and how much the outbox keeps: seconds, days, bytes."""
+def plan(site: Site) -> Plan:
+    """Everything that runs, of a site that was checked."""
+    buses = _buses(site)
+    pins = {device.name for spec in buses.values() if spec.type == "gpio" for device in spec.devices}
+    return Plan(
+        site=site.site.id,
+        name=site.site.name,
+        timezone=site.site.timezone,
+        trust=site.clock.trust,
+        config_hash=site.config_hash,
+        buffer=_buffer(site),
+        uplink=_uplink(site),
+        buses=buses,
+        idle_buses=tuple(_idle_buses(site)),
+        not_driven=tuple(_not_driven(site)),
+        signals=tuple(_signal(site, name, settings) for name, settings in site.signals.items()),
+        policies=_policies(site),
+        actuators=tuple(_actuators(site)),
+        stale_after={**dict(_stale_after(site)), **dict.fromkeys(pins, STALE_POLLS * PIN_POLL)},
+        pins=frozenset(pins),
+        personal=frozenset(_personal(site)),
+    )
 
-    window: float
-    days: float
-    max_bytes: int
+
+def _buffer(site: Site) -> Buffer:
+    uplink = site.uplink
+    return Buffer() if uplink is None else Buffer(uplink.durability_window, uplink.buffer.days, uplink.buffer.max)
 
 
-def buffer_settings(site: Site) -> Buffer:
-    """The outbox's bounds; defaults where there is no uplink."""
-    if site.uplink is None:
-        return Buffer(5.0, 30, 200_000_000)
-    return Buffer(site.uplink.durability_window, site.uplink.buffer.days, site.uplink.buffer.max)
-
-
-def not_driven(site: Site) -> list[str]:
-    """What the file asks for and this version does not do yet."""
+def _not_driven(site: Site) -> list[str]:
     buses = [f"bus {name} ({bus.type})" for name, bus in site.buses.items() if not is_driven(bus.type)]
     sections = [name for name in ("lighting", "water", "heating") if getattr(site, name).model_fields_set]
-    personal = [f"the daily index of {name} (personal)" for name, device in site.devices.items() if device.personal]
+    personal = [f"the daily index of {name} (personal)" for name in sorted(_personal(site))]
     return [*buses, *sections, *personal]
 
 
-def idle_buses(site: Site) -> list[dict[str, Any]]:
-    """Buses without a driver, as the live view shows them."""
-    return [
-        {"name": name, "type": bus.type, "state": "not driven yet", "load": 0.0, "error": ""}
-        for name, bus in site.buses.items()
-        if not is_driven(bus.type)
-    ]
+def _idle_buses(site: Site) -> Iterator[dict[str, Any]]:
+    for name, bus in site.buses.items():
+        if not is_driven(bus.type):
+            yield {"name": name, "type": bus.type, "state": "not driven yet", "load": 0.0, "error": ""}
 
 
-def bus_specs(site: Site) -> dict[str, BusSpec]:
+def _buses(site: Site) -> dict[str, BusSpec]:
     """The buses that have a driver, with their devices; the pins of a GPIO chip are its devices."""
     specs = {}
     for name, bus in site.buses.items():
@@ -74,12 +86,7 @@ def bus_specs(site: Site) -> dict[str, BusSpec]:
     return specs
 
 
-def points(site: Site, driven: Iterable[Point]) -> list[Point]:
-    """The points of the drivers, each with the time after which it is stale; a pin belongs to its chip."""
-    return [replace(point, device=_device(site, point), stale_after=_stale_after(site, point)) for point in driven]
-
-
-def policies(site: Site) -> dict[str, Policy]:
+def _policies(site: Site) -> dict[str, Policy]:
     """Report by exception, by device or by point. A pin that counts is for its signal alone."""
     found = {}
     for name, device in site.devices.items():
@@ -102,12 +109,7 @@ def policies(site: Site) -> dict[str, Policy]:
     return found
 
 
-def signals(site: Site) -> list[Signal]:
-    """The signals, in base units."""
-    return [_signal(site, name, settings) for name, settings in site.signals.items()]
-
-
-def actuators(site: Site) -> list[ActuatorSpec]:
+def _actuators(site: Site) -> list[ActuatorSpec]:
     """The actuators, each with the output watchdog of the device it hangs on."""
     specs = []
     for name, settings in site.actuators.items():
@@ -136,12 +138,7 @@ def actuators(site: Site) -> list[ActuatorSpec]:
     return specs
 
 
-def outputs(site: Site) -> dict[str, str]:
-    """The output point of every actuator: who reads `km1` wants to know what its relay does."""
-    return {name: settings.output for name, settings in site.actuators.items()}
-
-
-def uplink_settings(site: Site) -> UplinkSettings | None:
+def _uplink(site: Site) -> UplinkSettings | None:
     """The broker; None for a site without an uplink."""
     uplink = site.uplink
     if uplink is None:
@@ -235,21 +232,13 @@ def _profile_point(site: Site, reference: str) -> Mapping[str, Any]:
     return entry
 
 
-def _device(site: Site, point: Point) -> str:
-    bus = point.id.partition(".")[0]
-    return bus if _is_pin(site, point.id) else point.device
-
-
-def _stale_after(site: Site, point: Point) -> float | None:
-    if point.kind is Kind.DIAGNOSTIC:
-        return None
-    if _is_pin(site, point.id):
-        return STALE_POLLS * PIN_POLL
-    device = site.devices[point.device]
-    interval = device.point_interval(point.id.partition(".")[2])
-    if device.stale_after is not None or interval is None:
-        return device.stale_after
-    return STALE_POLLS * interval
+def _stale_after(site: Site) -> Iterator[tuple[str, float | None]]:
+    """Every point of every device, and when it is stale: the device's own time, else three of the point's polls."""
+    for name, device in site.devices.items():
+        for point in (device.profile_data or {}).get("points", {}):
+            interval = device.point_interval(point)
+            polls = None if interval is None else STALE_POLLS * interval
+            yield f"{name}.{point}", device.stale_after if device.stale_after is not None else polls
 
 
 def _is_pin(site: Site, reference: str) -> bool:
@@ -269,3 +258,15 @@ def _level(written: str | float | None) -> Any:
 def _beside(site: Site, name: Path | None) -> Path | None:
     """A file of the site: a relative name starts at the site file's folder."""
     return None if name is None else site.path.parent / name
+
+
+def _main() -> None:
+    try:
+        found: Plan | list[str] = plan(load(Path(sys.argv[1])))
+    except ConfigError as error:
+        found = error.problems
+    sys.stdout.buffer.write(pickle.dumps(found))
+
+
+if __name__ == "__main__":
+    _main()

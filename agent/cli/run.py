@@ -9,6 +9,8 @@ import sys
 from typing import Any
 
 from agent.cli.common import add_command, add_folders, place
+from agent.folders import runtime_folder, state_folder
+from agent.plan import PlanReader
 
 __all__ = ["add"]
 
@@ -35,20 +37,24 @@ def add(commands: Any) -> None:
 
 def run_agent(options: argparse.Namespace) -> int:
     log_to_stderr(options.log_level)
-    where = place(options)
+    reader = PlanReader(options.site)  # it reads while we import
     from agent.app import Agent
 
+    plan = reader.result()
+    state = state_folder(options.state_dir, plan.site)
+    runtime = runtime_folder(options.runtime_dir, plan.site)
+
     async def live() -> int:
-        return await Agent(where.path, where.site, where.state, where.runtime).run()
+        return await Agent(options.site, plan, state, runtime).run()
 
     return asyncio.run(live())
 
 
 def stop_after_crash(options: argparse.Namespace) -> int:
     log_to_stderr("info")
-    where = place(options)
     from agent.direct import stop_outputs
 
+    where = place(options)
     acted = asyncio.run(stop_outputs(where.site, where.state, where.runtime))
     print("outputs driven to their safe state" if acted else "the agent had stopped in order: nothing to do")
     return 0

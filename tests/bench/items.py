@@ -163,10 +163,11 @@ def outage(folder: Path) -> Iterator[Row]:
 
 def _cut(broker: rig.Broker, heard: rig.Listener, process: rig.Process, away: float) -> rig.Sample:
     """Let it run, take the broker away for so long; the sample is of the moment of the cut."""
-    rig.until(lambda: heard.messages, 15, f"the first message ({process.tail()})")
+    rig.until(lambda: heard.messages, 15, "the first message", process)
     time.sleep(6)
     broker.kill()
     at_the_cut = process.sample()
+    heard.pause()
     time.sleep(away)
     return at_the_cut
 
@@ -174,8 +175,9 @@ def _cut(broker: rig.Broker, heard: rig.Listener, process: rig.Process, away: fl
 def _back(broker: rig.Broker, heard: rig.Listener) -> float:
     """Seconds from the broker's return to the first message."""
     known = len(heard.messages)
-    back_at = broker.start()
-    heard.connect()
+    broker.launch()
+    rig.until(heard.connect, 5, "the broker is back")  # first of all, or it would miss what others publish
+    back_at = time.monotonic()
     rig.until(lambda: len(heard.messages) > known, 30, "the first message after the outage")
     return heard.messages[known][0] - back_at
 
@@ -233,7 +235,7 @@ def start(folder: Path) -> Iterator[Row]:
                 running = rig.agent(site) if who == "ours" else rig.plain(folder, "tcp", broker.port, first, 20, 1.0)
                 with rig.listener(broker.port) as heard, contextlib.ExitStack() as stack:
                     process = stack.enter_context(running)
-                    rig.until(lambda heard=heard: heard.messages, 15, f"the first reading ({process.tail()})")
+                    rig.until(lambda heard=heard: heard.messages, 15, "the first reading", process)
                     times[who].append(heard.messages[0][0] - process.started)
     yield Row("start to first reading at the subscriber", "s", *(statistics.median(times[who]) for who in times), 1.5)
 

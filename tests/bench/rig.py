@@ -85,12 +85,12 @@ class Process:
         return str(out.decode())
 
 
-def until(condition: Callable[[], Any], seconds: float, what: str) -> float:
-    """Wait until it holds; the seconds that took. TimeoutError if it never does."""
+def until(condition: Callable[[], Any], seconds: float, what: str, process: Process | None = None) -> float:
+    """Wait until it holds; the seconds that took. TimeoutError if it never does, with the end of the process's log."""
     began = time.monotonic()
     while not condition():
         if time.monotonic() - began > seconds:
-            raise TimeoutError(f"{what}: not within {seconds:g} s")
+            raise TimeoutError(f"{what}: not within {seconds:g} s. {process.tail() if process else ''}")
         time.sleep(0.005)
     return time.monotonic() - began
 
@@ -131,12 +131,14 @@ class Broker:
         )
         self._popen: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> float:
-        """When (CLOCK_MONOTONIC) it accepted connections."""
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        self.launch()
+        until(self._answers, 5, "mosquitto accepts connections")
+
+    def launch(self) -> None:
         program = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
         self._popen = subprocess.Popen([program, "-c", self._config], stderr=subprocess.DEVNULL)
-        until(self._answers, 5, "mosquitto accepts connections")
-        return time.monotonic()
 
     def kill(self) -> None:
         if self._popen is not None:
@@ -186,14 +188,20 @@ class Listener:
         self._client.on_message = lambda _, __, message: self.messages.append(
             (time.monotonic(), message.topic, message.payload)
         )
-        self._client.reconnect_delay_set(1, 1)
         self.connect()
 
-    def connect(self) -> None:
-        """Connect, again after an outage: at once, to be there before whoever publishes."""
-        self._client.loop_stop()
-        self._client.connect("127.0.0.1", self.port)
+    def connect(self) -> bool:
+        """Connect, again after an outage; False if nobody answers."""
+        try:
+            self._client.connect("127.0.0.1", self.port)
+        except OSError:
+            return False
         self._client.loop_start()
+        return True
+
+    def pause(self) -> None:
+        """Let go of a broker that is gone, so that `connect` is not held up by an attempt under way."""
+        self._client.loop_stop()
 
     def close(self) -> None:
         self._client.disconnect()

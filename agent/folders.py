@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from agent.errors import Busy
+from agent.errors import BocageError, Busy
 
-__all__ = ["is_tmpfs", "locked", "runtime_folder", "state_folder"]
+__all__ = ["NoFolder", "is_tmpfs", "locked", "runtime_folder", "state_folder"]
 
 INSTALLED_STATE = Path("/var/lib/bocage")
 INSTALLED_RUNTIME = Path("/run/bocage")
+
+
+class NoFolder(BocageError):
+    """The state or runtime folder cannot be used: not ours, not a folder, no such disk."""
 
 
 def state_folder(given: str | None, site: str) -> Path:
@@ -39,19 +44,35 @@ def runtime_folder(given: str | None, site: str) -> Path:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder (made if missing, mode 0700) for one agent. Busy if another one has it."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """Hold the folder (made if missing, mode 0700) for one agent. Busy if another one has it.
+
+    A full or read-only disk does not prevent it where the folder is there; NoFolder if it cannot be used at all.
+    """
+    handle = _lock_file(folder)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise Busy(f"{folder} belongs to another agent that is running") from error
-        os.ftruncate(handle, 0)
-        os.write(handle, f"{os.getpid()}\n".encode())
+        with suppress(OSError):  # for people; the lock holds without
+            os.ftruncate(handle, 0)
+            os.write(handle, f"{os.getpid()}\n".encode())
         yield
     finally:
         os.close(handle)
+
+
+def _lock_file(folder: Path) -> int:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            return os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            if error.errno not in {errno.EROFS, errno.ENOSPC}:
+                raise
+            return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise NoFolder(f"{folder} cannot be used as a folder of the agent: {error.strerror}") from error
 
 
 def is_tmpfs(folder: Path) -> bool:

@@ -68,5 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BocageError as error:
         print(f"bocage: {error}", file=sys.stderr)
         return WRONG
+    except OSError as error:  # a file or folder that is not ours, or not what it should be
+        print(f"bocage: {error.filename or 'this command'}: {error.strerror or error}", file=sys.stderr)
+        return WRONG
     except KeyboardInterrupt:
         return 130

@@ -49,7 +49,7 @@ def test_a_folder_that_cannot_be_entered(site, tmp_path, command, capsys):
 
 
 def test_a_buffer_that_may_not_be_read(site, tmp_path, monkeypatch, capsys):
-    def read_status(state, *others):
+    def read_status(state, *others, **bounds):
         raise PermissionError(errno.EACCES, "Permission denied", str(state / "outbox.db"))
 
     monkeypatch.setattr(buffer, "read_status", read_status)

@@ -25,7 +25,7 @@ from uuid import uuid4
 from agent.blocks import LIMIT, LIVE, Lot, cut, encode, lots_of, split
 from agent.clock import Clock
 from agent.errors import OutboxError
-from agent.model import Command, Event, Outcome, OutcomeState, Readings
+from agent.model import Command, Event, Origin, Outcome, OutcomeState, Readings
 from agent.parcels import Batch, Message, Parcel, Written, write
 from agent.records import event_body, gap_event, iso, loss_detail, result_body
 from agent.stage import Replay, Stage, replay
@@ -157,8 +157,9 @@ class Outbox:
     async def begin(self, command: Command) -> Outcome | None:
         """Accept a command, at most once. None: it is new, and that it was accepted is on flash now.
 
-        Else the last stored outcome of its id. With a flash that cannot be written nothing can be promised: then
-        the outcome is `rejected`.
+        Else the last stored outcome of its id. With a flash that cannot be written nothing can be promised to anybody
+        afar: then the outcome is `rejected`. A technician at the box is obeyed: the agent gave his command its id, and
+        nobody can send it again.
         """
         return await self._shielded(self._begin(command))
 
@@ -248,6 +249,11 @@ class Outbox:
         """When (clock.monotonic) `run` last ended a pass."""
         return self._passed
 
+    @property
+    def fault(self) -> str:
+        """Why the flash cannot be written at present, or ""."""
+        return self._fault
+
     def status(self) -> dict[str, Any]:
         """rows: undelivered readings; bytes on flash; oldest: ISO time; hours_left at the present rate; gaps."""
         return {
@@ -331,7 +337,7 @@ class Outbox:
             outcome = Outcome(command.id, command.point, command.value, OutcomeState.ACCEPTED, "", now)
             parcel = self._result(outcome)
             self._unsaved.append(parcel)
-            if await self._save():
+            if await self._save() or command.origin is Origin.LOCAL:
                 return None
             refusal = replace(outcome, state=OutcomeState.REJECTED, reason=f"this cannot be recorded: {self._fault}")
             parcel.outcome = None

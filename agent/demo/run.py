@@ -126,7 +126,7 @@ class Demo:
                 for item in folder.iterdir():
                     if item.is_dir() and not item.is_symlink():
                         shutil.rmtree(item)
-                    elif item.name != "lock":
+                    else:
                         item.unlink()
         run = self.folder / "run"
         run.unlink(missing_ok=True)

@@ -18,7 +18,7 @@ import pytest
 
 from agent.blocks import decode
 from agent.clock import SystemClock
-from agent.model import Command, Event, Outcome, OutcomeState
+from agent.model import Command, Event, Origin, Outcome, OutcomeState
 from agent.outbox import Outbox
 from agent.stage import replay
 
@@ -186,16 +186,17 @@ async def test_a_full_disk_costs_nothing_while_memory_lasts(box: Any, small_disk
         out.put(box.readings(50), 2)
         await box.tick(1)
     await out.put_event(Event("alarm", "disk_full", "gateway", box.clock.now()))
-    refused = await out.begin(Command("c1", "km1", "on", box.clock.now()))
+    refused = await out.begin(Command("c1", "km1", "on", box.clock.now(), origin=Origin.MQTT))
     assert refused is not None
     assert refused.state == OutcomeState.REJECTED
+    assert await out.begin(Command("c2", "km1", "on", box.clock.now(), origin=Origin.LOCAL)) is None
     assert out.status()["rows"] == 1000
     held = out.status()["bytes"]
     filler.unlink()
     await box.tick(100)
     assert out.status()["bytes"] > held
     messages = await box.drain()
-    assert [message.topic for message in messages[:2]] == ["event", "cmd/c1/result"]
+    assert [message.topic for message in messages[:3]] == ["event", "cmd/c1/result", "cmd/c2/result"]
     assert sum(message.n for message in messages if message.topic == "telemetry") == 1000
     assert await out.begin(Command("c1", "km1", "on", box.clock.now())) is None
 

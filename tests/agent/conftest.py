@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -17,6 +18,11 @@ from pathlib import Path
 import paho.mqtt.client as mqtt
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent.parent / "fakes"))
+
+import modbus_slave
+import mosquitto
+
 PROFILE = """\
 name: bench8
 points:
@@ -25,6 +31,7 @@ points:
   fixed: {register: holding, address: 2, type: f32, unit: W}
   relay1: {register: coil, address: 0, writable: true}
   relay2: {register: coil, address: 1, writable: true}
+  dimmer: {register: holding, address: 8, type: u16, writable: true, low: 0, high: 100, unit: "%"}
   di1: {register: discrete, address: 0}
 """
 
@@ -49,6 +56,7 @@ class Slave:
     """A Modbus TCP slave with 16 holding registers, 8 coils and 8 discrete inputs that follow the coils.
 
     Register 0 counts requests. `writes` are all coil writes seen, in order. `deaf` units are not answered.
+    `drops_after`: seconds without a question after which its outputs fall, as modules with an output watchdog do.
     """
 
     def __init__(self):
@@ -56,6 +64,7 @@ class Slave:
         self.registers[1] = 12_000
         self.registers[2:4] = struct.unpack(">HH", struct.pack(">f", 61.2))
         self.writes, self.deaf, self.stuck = [], set(), False
+        self.drops_after, self._asked = None, time.monotonic()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -74,8 +83,14 @@ class Slave:
                 pdu = stream.read(length - 1)
                 if unit in self.deaf:
                     continue
+                self._watchdog()
                 answer = self._answer(pdu)
                 connection.sendall(struct.pack(">HHHB", tid, 0, len(answer) + 1, unit) + answer)
+
+    def _watchdog(self):
+        asked, self._asked = self._asked, time.monotonic()
+        if self.drops_after is not None and self._asked - asked > self.drops_after:
+            self.coils = [False] * 8
 
     def _answer(self, pdu):
         function, address, count = struct.unpack(">BHH", pdu[:5])
@@ -92,6 +107,9 @@ class Slave:
             if not self.stuck:
                 self.coils[address] = count == 0xFF00
             return pdu
+        if function == 6:
+            self.registers[address] = count
+            return pdu
         return bytes([function | 0x80, 1])
 
     def close(self):
@@ -99,14 +117,14 @@ class Slave:
 
 
 class Mosquitto:
-    """Debian's broker on a port of its own; it can be stopped and started again."""
+    """Debian's broker on a port of its own; it can be stopped and started again. `lines` say who may come in."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, *lines):
         self.port = free_port()
         self._config = folder / "mosquitto.conf"
-        self._config.write_text(
-            f"listener {self.port} 127.0.0.1\nallow_anonymous true\npersistence false\nmax_queued_messages 0\n"
-        )
+        always = ["persistence false", "max_queued_messages 0", *(["user root"] if os.geteuid() == 0 else [])]
+        lines = lines or ("allow_anonymous true",)
+        self._config.write_text("\n".join([*always, f"listener {self.port} 127.0.0.1", *lines, ""]))
         self.process = None
 
     def start(self):
@@ -174,9 +192,15 @@ class Link:
 class Subscriber:
     """Everything the site sends, readings counted by their key (store, seq)."""
 
-    def __init__(self, port, prefix="bocage/v1"):
-        self.messages, self.readings, self.deliveries, self.gaps = [], {}, 0, []
+    def __init__(self, port, prefix="bocage/v1", tls=None, login=None):
+        self.messages, self.readings, self.deliveries = [], {}, 0
+        self.compressed = []
+        """The content type of each compressed body."""
         self.client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
+        if tls is not None:
+            self.client.tls_set_context(tls)
+        if login is not None:
+            self.client.username_pw_set(*login)
         self.client.on_connect = lambda client, *_: client.subscribe(f"{prefix}/#", 1)
         self.client.on_message = self._take
         self.client.reconnect_delay_set(1, 1)
@@ -186,9 +210,12 @@ class Subscriber:
 
     def _take(self, client, userdata, message):
         body = message.payload
-        if getattr(message.properties, "ContentType", "") == "application/json+zlib":
+        if body[:1] == b"\x78":
+            self.compressed.append(getattr(message.properties, "ContentType", ""))
             body = zlib.decompress(body)
         topic = message.topic.split("/", 3)[3]
+        if topic.startswith("cmd/") and not topic.endswith("/result"):
+            return  # our own, and perhaps not even JSON
         document = json.loads(body) if body else None
         self.messages.append((topic, document, message.retain))
         if topic == "telemetry":
@@ -206,6 +233,20 @@ class Subscriber:
 
     def on(self, topic):
         return [document for name, document, _ in list(self.messages) if name == topic]
+
+    def send(self, name, payload=None, retain=False, **body):
+        """A command; `payload` in place of a JSON body."""
+        payload = json.dumps({"id": name, **body}) if payload is None else payload
+        self.client.publish(f"bocage/v1/test-village/cmd/{name}", payload, qos=1, retain=retain)
+
+    def results(self, name):
+        return self.on(f"cmd/{name}/result")
+
+    def states(self, name):
+        return [result["state"] for result in self.results(name)]
+
+    def events(self, code, kind=None):
+        return [event for event in self.on("event") if event["code"] == code and kind in (None, event["kind"])]
 
     def values(self, point):
         return [row[1] for _, row in sorted(self.readings.items(), key=lambda item: item[0][1]) if row[0] == point]
@@ -241,6 +282,8 @@ class Site:
             },
         }
         self.env = {**os.environ, "BOCAGE_CLOCK": "trusted"}
+        self.sabotage = ""
+        """Python that is run in the agent's process before the agent."""
         self.process = None
 
     def write(self):
@@ -251,13 +294,20 @@ class Site:
     def folders(self):
         return ["--state-dir", str(self.folder / "state"), "--runtime-dir", str(self.folder / "run")]
 
-    def start(self):
-        self.write()
+    def launch(self):
+        """Start the agent's process, and do not wait for anything."""
+        program = ["-m", "agent"]
+        if self.sabotage:
+            program = ["-c", f"{self.sabotage}\nimport sys\nfrom agent.cli import main\nsys.exit(main())"]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "agent", "run", str(self.path), *self.folders],
+                [sys.executable, *program, "run", str(self.path), *self.folders],
                 stdout=log, stderr=log, env=self.env,
             )  # fmt: skip
+        return self
+
+    def start(self):
+        self.write().launch()
         socket_path = self.folder / "run" / "agent.sock"
         wait_for(lambda: socket_path.exists() or self.process.poll() is not None, what="the agent's socket")
         assert self.process.poll() is None, self.log.read_text()
@@ -271,6 +321,33 @@ class Site:
         if check is not None:
             assert done.returncode == check, (done.stdout, done.stderr, self.log.read_text()[-3000:])
         return done
+
+    def ask(self, **request):
+        """The agent's answer on its socket, as the command line asks it."""
+        folder = os.open(self.folder / "run", os.O_PATH)
+        try:
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.settimeout(20)
+                sock.connect(f"/proc/self/fd/{folder}/agent.sock")
+                sock.sendall(json.dumps(request).encode() + b"\n")
+                return json.loads(sock.makefile().readline())
+        finally:
+            os.close(folder)
+
+    def status(self):
+        """What the live view is drawn from."""
+        return self.ask(do="status")
+
+    def quality(self, point):
+        return self.ask(do="read", points=[point])["points"][point]["quality"]
+
+    def order(self, point, value):
+        """A technician's write: (state, reason)."""
+        answer = self.ask(do="write", point=point, value=value, hold_ms=None)
+        return answer["state"], answer["reason"]
+
+    def rss_mb(self):
+        return int(re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{self.process.pid}/status").read_text())[1]) / 1000
 
     def kill(self):
         self.process.send_signal(signal.SIGKILL)
@@ -302,10 +379,35 @@ def broker(tmp_path):
 
 
 @pytest.fixture
-def subscriber(broker):
-    made = Subscriber(broker.port)
-    yield made
-    made.close()
+def make_broker(tmp_path):
+    """A broker with access rules of its own, and subscribers that it lets in."""
+    made = []
+
+    def make(*lines):
+        made.append(Mosquitto(tmp_path, *lines).start())
+        return made[-1]
+
+    yield make
+    for broker in made:
+        broker.stop()
+
+
+@pytest.fixture
+def make_subscriber():
+    made = []
+
+    def make(port, **how):
+        made.append(Subscriber(port, **how))
+        return made[-1]
+
+    yield make
+    for subscriber in made:
+        subscriber.close()
+
+
+@pytest.fixture
+def subscriber(broker, make_subscriber):
+    return make_subscriber(broker.port)
 
 
 @pytest.fixture
@@ -316,11 +418,46 @@ def link(broker):
 @pytest.fixture
 def site(tmp_path, slave, link):
     folder = Path(tmp_path) / "site"
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     made = Site(folder, slave, link.port)
     yield made
     if made.process is not None and made.process.poll() is None:
         made.kill()
+
+
+@pytest.fixture
+def certificates():
+    """A CA and, for each name, a certificate with it as CN, in a folder."""
+    return mosquitto.certificates
+
+
+@pytest.fixture
+def documented_acl():
+    return mosquitto.documented_acl()
+
+
+@pytest.fixture
+def line(tmp_path):
+    """An RS-485 line on a pseudo-terminal behind a stable name: units 1 and 2, no two registers with one value."""
+    units = {unit: modbus_slave.Unit(holding={n: unit * 1000 + n for n in range(60)}) for unit in (1, 2)}
+    made = modbus_slave.RtuSlave(tmp_path / "ttyRS485", units)
+    yield made
+    made.end()
+    assert made.failure is None
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """The site's state folder as a disk of 800 kB, which can be full or read-only."""
+    folder = tmp_path / "site" / "state"
+    folder.mkdir(parents=True)
+    mounted = os.geteuid() == 0 and subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=800k", "none", str(folder)], capture_output=True, check=False
+    )
+    if not mounted or mounted.returncode:
+        pytest.skip("a small tmpfs cannot be mounted here (needs root)")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 @pytest.fixture(name="wait_for")

@@ -1,0 +1,106 @@
+"""A whole agent and Debian's broker: certificates, passwords, both versions of MQTT, commands that had to wait."""
+
+import shutil
+import ssl
+import subprocess
+import time
+
+import pytest
+
+pytestmark = pytest.mark.broker
+
+
+def test_certificates_the_documented_whitelist_and_a_wrong_ca(
+    site, slave, tmp_path, certificates, documented_acl, make_broker, make_subscriber, wait_for
+):
+    """With a wrong CA the agent works on and says why; the right file in its place is enough, without a restart."""
+    certificates(tmp_path, "broker", "test-village", "supervisor")
+    other = tmp_path / "other"
+    other.mkdir()
+    certificates(other)
+    (tmp_path / "acl").write_text(documented_acl)
+    broker = make_broker(
+        f"cafile {tmp_path}/ca.pem", f"certfile {tmp_path}/broker.pem", f"keyfile {tmp_path}/broker.key",
+        "require_certificate true", "use_identity_as_username true", f"acl_file {tmp_path}/acl",
+    )  # fmt: skip
+    for name in ("test-village.pem", "test-village.key"):
+        shutil.copy(tmp_path / name, site.folder)
+    shutil.copy(other / "ca.pem", site.folder / "ca.pem")
+    site.document["uplink"] |= {
+        "url": f"mqtts://localhost:{broker.port}", "state_interval": "1s",
+        "ca": "ca.pem", "cert": "test-village.pem", "key": "test-village.key",
+    }  # fmt: skip
+    context = ssl.create_default_context(cafile=tmp_path / "ca.pem")
+    context.load_cert_chain(tmp_path / "supervisor.pem", tmp_path / "supervisor.key")
+    subscriber = make_subscriber(broker.port, tls=context)
+    site.start()
+    wait_for(lambda: "certificate is not accepted" in site.status()["uplink"]["error"])
+    assert site.order("lamp", True)[0] == "verified"
+    assert not subscriber.readings
+
+    shutil.copy(tmp_path / "ca.pem", site.folder / "ca.pem")
+    wait_for(lambda: subscriber.on("status"), 20, "the link")
+    assert subscriber.on("status")[-1]["state"] == "online"
+    wait_for(lambda: subscriber.on("state/m") and subscriber.on("state/actuators"))
+    wait_for(lambda: subscriber.values("m.count"))
+    counts = subscriber.values("m.count")
+    assert counts[0] <= 3, "from the first reading on, which was before the link"
+    subscriber.send("c1", point="lamp", value="off", ttl_ms=10_000)
+    wait_for(lambda: "verified" in subscriber.states("c1"))
+    assert slave.coils[0] is False
+    assert not subscriber.events("uplink_refused")
+    assert subscriber.events("output", "audit")
+
+
+@pytest.mark.parametrize("where", ["file", "env", "credential"])
+def test_the_brokers_password_comes_from_where_the_file_says(
+    site, tmp_path, make_broker, make_subscriber, wait_for, where
+):
+    passwords = tmp_path / "passwords"
+    subprocess.run(["mosquitto_passwd", "-c", "-b", passwords, "test-village", "sesame-7"], check=True)
+    broker = make_broker("allow_anonymous false", f"password_file {passwords}")
+    (site.folder / "mqtt-password").write_text("sesame-7\n")
+    source = {"file": "mqtt-password", "env": "BROKER_PASSWORD", "credential": "mqtt-password"}[where]
+    site.env |= {"env": {"BROKER_PASSWORD": "sesame-7"}, "credential": {"CREDENTIALS_DIRECTORY": str(site.folder)}}.get(
+        where, {}
+    )
+    site.document["uplink"] |= {
+        "url": f"mqtt://127.0.0.1:{broker.port}", "username": "test-village", "password": {where: source},
+    }  # fmt: skip
+    subscriber = make_subscriber(broker.port, login=("test-village", "sesame-7"))
+    site.start()
+    wait_for(lambda: subscriber.values("m.fixed"))
+    assert site.stop()[0] == 0
+    assert "sesame" not in site.log.read_text()
+
+
+@pytest.mark.parametrize("protocol", [5, "3.1.1"])
+def test_an_outage_in_both_versions_and_what_became_of_commands_meanwhile(
+    site, slave, link, subscriber, wait_for, protocol
+):
+    """MQTT 5 keeps commands for us: valid ones are carried out, expired ones are not. 3.1.1 begins anew."""
+    site.document["uplink"] |= {"protocol": protocol, "durability_window": "1s"}
+    site.document["devices"]["m"]["poll"] = "100ms"
+    site.start()
+    wait_for(lambda: subscriber.values("m.fixed"))
+    link.cut()
+    subscriber.send("late", point="lamp", value="on", ttl_ms=60_000, expires_at=round(time.time() * 1000) + 300)
+    subscriber.send("valid", point="m.relay2", value="on", expires_at=round(time.time() * 1000) + 60_000)
+    wait_for(lambda: site.status()["outbox"]["bytes"] > 500, what="blocks on flash")
+    assert slave.writes == []
+    link.mend()
+    last = slave.registers[0]
+    wait_for(lambda: last in subscriber.values("m.count"), 20)
+    counts = subscriber.values("m.count")
+    assert counts == sorted(counts)
+    assert set(range(counts[0], last + 1)) <= set(counts), "every poll arrived"
+    assert set(subscriber.compressed) == {"application/json+zlib" if protocol == 5 else ""}
+    if protocol == 5:
+        wait_for(lambda: subscriber.states("valid")[-1:] == ["verified"])
+        (expired,) = subscriber.results("late")
+        assert (expired["state"], "too late" in expired["reason"]) == ("expired", True)
+        assert slave.writes == [(1, True)]
+    else:
+        subscriber.send("after", point="m.relay2", value="on", ttl_ms=5000)
+        wait_for(lambda: "verified" in subscriber.states("after"))
+        assert not subscriber.results("valid") + subscriber.results("late")

@@ -20,10 +20,19 @@ def event_body(event: Event, store: str, seq: int) -> bytes:
 
 
 def result_body(outcome: Outcome, store: str, seq: int) -> bytes:
-    return _body({
+    return _body({**_result(outcome), "k": [store, seq]})
+
+
+def answer_body(outcome: Outcome) -> bytes:
+    """A result that is said to the asker alone: it is no record of its own, and has no key."""
+    return _body(_result(outcome))
+
+
+def _result(outcome: Outcome) -> dict[str, Any]:
+    return {
         "id": outcome.command, "point": outcome.point, "value": outcome.value, "state": str(outcome.state),
-        "reason": outcome.reason, **_when(outcome.at), "k": [store, seq],
-    })  # fmt: skip
+        "reason": outcome.reason, **_when(outcome.at),
+    }  # fmt: skip
 
 
 def gap_event(reason: str, detail: dict[str, Any], at: Instant) -> Event:

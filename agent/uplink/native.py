@@ -11,7 +11,7 @@ from typing import Any
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-__all__ = ["Topics", "compressed", "encode"]
+__all__ = ["Topics", "compressed", "correlated", "encode"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,4 +68,12 @@ def compressed() -> Properties:
     """What an MQTT 5 publish says of a body in zlib (RFC 1950)."""
     properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
     properties.ContentType = "application/json+zlib"
+    return properties
+
+
+def correlated(data: bytes) -> Properties:
+    """What an MQTT 5 answer gives back to the asker: his own Correlation Data."""
+    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+    if data:
+        properties.CorrelationData = data
     return properties

@@ -53,13 +53,18 @@ class LinkLost(WireError):
 
 
 class Received(NamedTuple):
-    """A message that came in. `payload` is cut one byte after LARGEST_COMMAND."""
+    """A message that came in. `payload` is cut one byte after LARGEST_COMMAND.
+
+    `reply_to` and `correlation` are MQTT 5's Response Topic and Correlation Data, empty where there are none.
+    """
 
     topic: str
     payload: bytes
     retain: bool
     mid: int
     qos: int
+    reply_to: str = ""
+    correlation: bytes = b""
 
 
 class Session(aiomqtt.Client):
@@ -289,8 +294,12 @@ class Session(aiomqtt.Client):
     def _on_message(self, client: Any, userdata: Any, message: paho.MQTTMessage) -> None:
         topic = message._topic.decode("utf-8", "replace")
         payload = bytes(message.payload[: LARGEST_COMMAND + 1])
+        reply_to = getattr(message.properties, "ResponseTopic", "")
+        correlation = getattr(message.properties, "CorrelationData", b"")
         try:
-            self.received.put_nowait(Received(topic, payload, message.retain, message.mid, message.qos))
+            self.received.put_nowait(
+                Received(topic, payload, message.retain, message.mid, message.qos, reply_to, correlation)
+            )
         except asyncio.QueueFull:
             self.dropped += 1
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial
@@ -236,14 +237,25 @@ class Uplink:
         self._judge("status", (code := await said) in ACCEPTED, f"PUBACK 0x{code:02x}")
 
     async def _tell(self, session: Session) -> None:
-        """Publish what changed on state/{name}, at QoS 0, retained, once an interval."""
-        told: dict[str, Any] = {}
+        """Publish what changed on state/{name}, at QoS 0, retained; each name at most once an interval.
+
+        Devices are first read in the seconds after a start, each in its own time: so the looks come thick at first.
+        """
+        interval = self._settings.state_interval
+        told: dict[str, tuple[Any, float]] = {}
+        pause = min(1.0, interval)
         while True:
+            now = self._clock.monotonic()
             for name, payload in self._state().items():
                 values = {key: value for key, value in payload.items() if key != "at"}
-                if told.get(name) != values and session.tell(self._topics.state(name), encode(payload)):
-                    told[name] = values
-            await asyncio.sleep(self._settings.state_interval)
+                before, at = told.get(name, (None, -math.inf))
+                known = before is not None and any(value is not None for value in before.values())
+                if values == before or (known and now - at < interval * 0.9):
+                    continue
+                if session.tell(self._topics.state(name), encode(payload)):
+                    told[name] = values, now
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, interval)
 
     # -- out of the outbox -------------------------------------------------------------------------------------
 

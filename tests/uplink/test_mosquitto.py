@@ -13,6 +13,8 @@ import aiomqtt
 import jsonschema
 import pytest
 from mosquitto import certificates, documented_acl, mosquitto
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from agent.clock import SystemClock
 from agent.model import Event, Instant, Outcome, OutcomeState, Reading
@@ -21,6 +23,7 @@ from agent.outbox import Outbox
 pytestmark = pytest.mark.broker
 SCHEMAS = Path(__file__).parents[2] / "docs/schemas"
 ROOT = "bocage/v1/village/"
+V5 = aiomqtt.ProtocolVersion.V5
 
 
 def schema(name: str) -> Any:
@@ -214,3 +217,62 @@ async def test_the_real_outbox_through_a_broker_that_goes_and_comes(
     finally:
         keeping.cancel()
         await box.close()
+
+
+async def test_a_device_that_is_read_later_does_not_wait_for_the_interval(
+    site: Any, until: Any, watch: Any, tmp_path: Path
+) -> None:
+    async with mosquitto(tmp_path, "allow_anonymous true") as port:
+        watcher = await watch(port)
+        site.state = {"actuators": {"km1": None, "at": 1}}
+        async with site.up(port, state_interval=60):
+            await until(lambda: watcher.last("state/actuators"))
+            site.state = {"actuators": {"km1": True, "at": 2}, "meter-a": {"x": 1, "at": 1}}
+            await until(lambda: watcher.last("state/meter-a"))
+            assert watcher.last("state/actuators")["km1"] is True
+
+
+async def test_a_repeated_id_gets_its_stored_result(site: Any, until: Any, watch: Any, tmp_path: Path) -> None:
+    async with mosquitto(tmp_path, "allow_anonymous true") as port:
+        watcher = await watch(port)
+        stored = Outcome("c1", "km1", True, OutcomeState.VERIFIED, "km1 reads on", site.clock.now())
+
+        async def submit(command: Any) -> Outcome:
+            return stored
+
+        site.submit = submit
+        async with site.up(port):
+            await until(lambda: watcher.last("status"))
+            body = {"id": "c1", "point": "km1", "value": "on"}
+            await watcher.client.publish(ROOT + "cmd/c1", json.dumps(body), qos=1)
+            await until(lambda: site.outbox.outcomes)
+            assert site.outbox.outcomes == [stored]
+            body["value"] = "off"
+            await watcher.client.publish(ROOT + "cmd/c1", json.dumps(body), qos=1)
+            await until(lambda: len(site.outbox.outcomes) == 2)
+        refused = site.outbox.outcomes[1]
+        assert (refused.state, refused.value) == ("rejected", False)
+        assert refused.reason == "the id was used before, for km1: verified"
+
+
+async def test_the_asker_is_answered_on_his_own_topic(site: Any, until: Any, watch: Any, tmp_path: Path) -> None:
+    async with mosquitto(tmp_path, "allow_anonymous true") as port:
+        watcher = await watch(port)
+        async with site.up(port) as uplink, aiomqtt.Client("127.0.0.1", port, protocol=V5) as asker:
+            await until(lambda: watcher.last("status"))
+            await asker.subscribe("answers/7")
+            asked = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+            asked.ResponseTopic, asked.CorrelationData = "answers/7", b"\x00my-7"
+            for name, body in (("c1", b'{"id":"c1","point":"km1","value":"on"}'), ("c2", b"{")):
+                await asker.publish(ROOT + f"cmd/{name}", body, qos=1, properties=asked)
+                async with asyncio.timeout(5):
+                    answer = await anext(aiter(asker.messages))
+                assert isinstance(answer.payload, bytes)
+                assert answer.properties is not None and answer.properties.CorrelationData == b"\x00my-7"
+                found = json.loads(answer.payload)
+                assert (found["id"], found["state"]) == (name, "verified" if name == "c1" else "rejected")
+                assert "k" not in found
+            asked.ResponseTopic = "answers/of/" + "x" * 60_000  # a broker takes it, or not: the uplink lives
+            await asker.publish(ROOT + "cmd/c3", b'{"id":"c3","point":"km1","value":"on"}', qos=1, properties=asked)
+            await until(lambda: len(site.commands) == 2)
+            assert uplink.status()["state"] == "connected"

@@ -34,6 +34,11 @@ log = logging.getLogger("bocage.modbus")
 _WRITE, _READ = 0, 1
 _MARGIN = 5.0  # s, what the owner's next sign of life may come late by
 _STATISTICS = 60.0  # s, between two publications of the statistics
+_FIRST_STATISTICS = 5.0  # s, until the first one
+# Lines take turns in groups: all at once, and the last one's readings wait for the work of all the others; each by
+# itself, and every reading pays for a message of its own. Measured at 20 and 200 hosts (docs/benchmarks.md).
+_GROUPS = 5
+_line_number = itertools.count()
 _REOPEN_MOST = 60.0  # s
 _BACKLOG = 1000  # batches that nobody took, before polling waits
 _NO_FUNCTION, _NO_ADDRESS, _NO_VALUE, _BUSY, _GATEWAY = 1, 2, 3, (5, 6), (10, 11)
@@ -71,6 +76,7 @@ class ModbusLine:
         self._reopen_at = -math.inf
         self._statistics_at = math.inf
         self._load = Load(clock.monotonic())
+        self._turn = next(_line_number) % _GROUPS / _GROUPS
 
     @property
     def points(self) -> Sequence[Point]:
@@ -95,8 +101,8 @@ class ModbusLine:
             raise RuntimeError(f"{self._bus} is iterated already")
         self._listening = True
         now = self._clock.monotonic()
-        spread([poll for device in self._devices for poll in device.polls], now)
-        self._statistics_at = now + _STATISTICS
+        spread([poll for device in self._devices for poll in device.polls], now, self._turn)
+        self._statistics_at = now + _FIRST_STATISTICS
         self._wake()
         self._start_owner()
         try:

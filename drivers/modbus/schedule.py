@@ -158,9 +158,12 @@ class Poll:
         return batch
 
 
-def spread(polls: Sequence[Poll], now: float) -> None:
-    """Start all polls at once, for a first look, and spread those of one period evenly over it from then on."""
+def spread(polls: Sequence[Poll], now: float, turn: float = 0.0) -> None:
+    """Start all polls at once, for a first look, and spread those of one period evenly over it from then on.
+
+    `turn` (0 to 1) is how far into its share of the period this line comes, so that lines do not all ask at once.
+    """
     for period in {poll.period for poll in polls}:
         same = [poll for poll in polls if poll.period == period]
         for n, poll in enumerate(same):
-            poll.start(now, period * n / len(same))
+            poll.start(now, period * (n + turn) / len(same))

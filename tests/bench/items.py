@@ -15,8 +15,8 @@ from tests.bench import rig
 
 __all__ = ["ITEMS", "Row"]
 
-WARM_UP = 8.0
-WINDOW = 20.0
+WARM_UP = 15.0
+WINDOW = 30.0
 WRAP = 0x10000
 
 

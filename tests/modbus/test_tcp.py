@@ -325,7 +325,8 @@ async def test_the_owner_says_when_it_is_due(lines: Any, slaves: Any, device: An
 async def test_statistics_are_published_in_turn(
     lines: Any, slaves: Any, device: Any, point: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("drivers.modbus.line._STATISTICS", 0.2)
+    for name in ("_STATISTICS", "_FIRST_STATISTICS"):
+        monkeypatch.setattr(f"drivers.modbus.line.{name}", 0.2)
     slave = slaves.tcp({1: slaves.Unit(holding={0: 1})})
     seen = lines.collect(lines.tcp(slave, device("m", 1, {"a": point("holding", 0)}, poll=0.05)))
     await seen.until(lambda: len(seen.of("m.modbus.requests")) >= 2)

@@ -7,12 +7,13 @@ import contextlib
 import logging
 import signal
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from agent import VERSION
+from agent.alarms import Alarms, Condition
 from agent.arbiter import Arbiter
 from agent.clock import SystemClock
 from agent.driver import BusSpec
@@ -36,6 +37,8 @@ log = logging.getLogger("bocage.app")
 
 HEALTH_PERIOD = 60.0
 LOG_LINES = 50
+CLOCK_PATIENCE, DEVICE_PATIENCE, LINK_PATIENCE = 600.0, 30.0, 300.0
+"""Seconds that an unknown time, a silent device and a link that is down may last before they are alarms."""
 
 
 class Agent:
@@ -102,6 +105,7 @@ class Agent:
         self._hub.watch(lambda readings: self._arbiter.observe(readings))
         self._uplink = self._make_uplink()
         self._health = Health(self._state_folder)
+        self._alarms = Alarms(self._conditions, self._outbox.put_event, self._state.scope("alarms"), clock)
         self._watchdog = Watchdog(clock, self._notifier)
         self._server = Server(
             self._runtime_folder,
@@ -153,6 +157,7 @@ class Agent:
         self._start_arbiter(group)
         self._start_uplink(group)
         self._spawn(group, "health", self._report_health())
+        self._spawn(group, "alarms", self._alarms.run())
         async with self._server.listening():
             self._spawn(group, "watchdog", self._watchdog.run(self._one_line))
             self._notifier.ready(self._one_line())
@@ -272,6 +277,25 @@ class Agent:
 
     async def _event(self, kind: str, code: str, subject: str, severity: Severity, **detail: Any) -> None:
         await self._outbox.put_event(Event(kind, code, subject, self._clock.now(), severity, detail))
+
+    def _conditions(self) -> Iterator[Condition]:
+        """What is wrong with the gateway itself now."""
+        fault = self._outbox.fault or self._state.fault
+        if fault:
+            yield Condition("disk_full", "gateway", Severity.MAJOR, {"reason": fault})
+        if not self._clock.trusted:
+            yield Condition("clock_untrusted", "gateway", Severity.MINOR, {}, lasts=CLOCK_PATIENCE)
+        for bus in self._wires.status():
+            for device in bus.get("lost", ()):
+                detail = {"bus": bus["name"], "reason": bus["error"]}
+                yield Condition("device_lost", device, Severity.MAJOR, detail, lasts=DEVICE_PATIENCE)
+        if self._uplink is None:
+            return
+        link = self._uplink.status()
+        if link["state"] != "connected":
+            yield Condition("link_down", "uplink", Severity.MINOR, {"reason": link["error"]}, lasts=LINK_PATIENCE)
+        for name, days in self._uplink.certificates.expiring().items():
+            yield Condition("certificate_expiring", name, Severity.MAJOR, {"days_left": days})
 
     def _state_topics(self) -> dict[str, dict[str, Any]]:
         """Last values for dashboards, a topic a device (`state/{device}`, `state/signals`, `state/actuators`)."""

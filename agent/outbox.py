@@ -455,7 +455,7 @@ class Outbox:
         now = self._clock.monotonic()
         self._count(now)
         due = self._oldest_since() <= now - 0.8 * self._window
-        told = self._unsaved or self._losses or self._gaps_due or self._done.refused
+        told = self._unsaved or self._losses or self._gaps_due or self._done.refused or self._fault
         old = now - self._done_since >= self._window
         if now >= self._retry_at and (due or told or old or self._low() or self._bytes > self._max_bytes):
             await self._shielded(self._locked_save(due))
@@ -635,11 +635,13 @@ class Outbox:
         return result
 
     def _failed(self, error: Exception) -> None:
-        self._retry_at = self._clock.monotonic() + self._delay
+        now = self._clock.monotonic()
         if not self._fault:
             _log.error("outbox cannot be written error=%s next=memory, again in %.0f s", error, self._delay)
+        if now >= self._retry_at:  # an event in between tries too, and puts nothing off
+            self._retry_at = now + self._delay
+            self._delay = min(2 * self._delay, _RETRY[1])
         self._fault = str(error)
-        self._delay = min(2 * self._delay, _RETRY[1])
         if self._db is not None and is_corrupt(error):
             self._db.close()
             self._db = None

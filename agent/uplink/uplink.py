@@ -23,6 +23,7 @@ import aiomqtt
 from agent.clock import Clock
 from agent.model import Command, Event, Outcome, Severity
 from agent.outbox import Message, Outbox
+from agent.uplink.certificates import Certificates
 from agent.uplink.inbox import Inbox
 from agent.uplink.native import Topics, compressed, encode
 from agent.uplink.reconnect import Outage, Why, reconnect_delay, routes
@@ -75,6 +76,7 @@ class Uplink:
         self._who = {"agent": agent, "config": config_hash, "boot": clock.boot}
         self._state = state
         self._dice = dice
+        self.certificates = Certificates((settings.cert, settings.ca), clock)
         self._topics = Topics(f"{settings.prefix}/{site}")
         self._inbox = Inbox(self._topics, outbox, submit, clock)
         self._properties = compressed() if settings.protocol == 5 else None

@@ -49,6 +49,8 @@ def test_certificates_the_documented_whitelist_and_a_wrong_ca(
     wait_for(lambda: "verified" in subscriber.states("c1"))
     assert slave.coils[0] is False
     assert not subscriber.events("uplink_refused")
+    wait_for(lambda: subscriber.events("certificate_expiring", "alarm"), what="the alarm of certificates of 30 days")
+    assert {event["subject"] for event in subscriber.events("certificate_expiring")} == {"ca.pem", "test-village.pem"}
     assert subscriber.events("output", "audit")
 
 

@@ -1,0 +1,117 @@
+"""docs/alarms.md is the closed list: what the source raises stands in it, with its severity."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from agent.alarms import Alarms, Condition
+from agent.model import Instant, Severity
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docs" / "alarms.md").read_text()
+CALLS = {"Event": 1, "News": 1, "_event": 1, "_report": 1, "Condition": 0}
+"""Functions that raise something, and which argument is the code."""
+
+
+def section(title):
+    return TEXT.partition(f"## {title}\n")[2].partition("\n## ")[0]
+
+
+def documented():
+    """Code -> severity of every alarm that may be raised now."""
+    rows = [line.split("|") for line in section("Alarms of the gateway and its wires").splitlines() if "| `" in line]
+    return {row[1].strip(" `"): row[3].strip() for row in rows}
+
+
+def raised():
+    """(where, kind, code, severity or None) of every call with a code that is written out."""
+    for path in sorted((ROOT / "agent").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            name = getattr(node.func, "id", getattr(node.func, "attr", "")) if isinstance(node, ast.Call) else ""
+            if name not in CALLS or len(node.args) <= CALLS[name]:
+                continue
+            code = node.args[CALLS[name]]
+            kind = "alarm" if name == "Condition" else getattr(node.args[0], "value", None)
+            if isinstance(code, ast.Constant):
+                severities = [arg.attr.lower() for arg in node.args if "Severity." in ast.unparse(arg)]
+                yield f"{path.name}:{node.lineno}", kind, code.value, severities[0] if severities else None
+
+
+def test_what_is_raised_is_in_the_list_with_its_severity():
+    found = list(raised())
+    alarms, others = documented(), set(re.findall(r"`(\w+)`", section("What is no alarm")))
+    for where, kind, code, severity in found:
+        if kind in ("alarm", "cleared"):
+            assert code in alarms, f"{where}: {code} is not in docs/alarms.md"
+        else:
+            assert code in others, f"{where}: {code} is not in docs/alarms.md"
+        if kind == "alarm" and severity is not None:
+            assert severity == alarms[code], where
+    assert {code for _, kind, code, _ in found if kind == "alarm"} == alarms.keys(), "an alarm that nobody raises"
+
+
+def test_every_name_is_there_once():
+    to_come = re.findall(r"`(\w+)` (?:critical|major|minor|info)", section("Alarms of services to come"))
+    names = [*documented(), *to_come]
+    assert len(names) == len(set(names)) >= 39
+
+
+class Memory(dict):
+    def put(self, key, value, now=False):
+        self[key] = value
+
+
+class Clock:
+    boot, trusted, mono = "b", True, 0.0
+
+    def now(self):
+        return Instant("b", 0, 0)
+
+    def monotonic(self):
+        return self.mono
+
+
+@pytest.fixture
+def gateway():
+    class Gateway:
+        wrong, told, memory, clock = [], [], Memory(), Clock()
+
+        def __init__(self):
+            self.boot()
+
+        def boot(self):
+            self.alarms = Alarms(lambda: list(self.wrong), self.tell, self.memory, self.clock)
+
+        async def tell(self, event):
+            self.told.append((event.kind, event.code, event.subject))
+
+    return Gateway()
+
+
+async def test_raised_once_and_cleared_once_across_a_restart(gateway):
+    one = Condition("device_lost", "meter-a", Severity.MAJOR, {}, lasts=30)
+    gateway.wrong = [one]
+    await gateway.alarms.check()
+    gateway.clock.mono = 29
+    await gateway.alarms.check()
+    assert gateway.told == [], "not before it has lasted"
+    gateway.wrong = []
+    await gateway.alarms.check()
+    gateway.wrong = [one]
+    gateway.clock.mono = 31
+    await gateway.alarms.check()
+    assert gateway.told == [], "a pause begins it anew"
+    gateway.clock.mono = 61
+    await gateway.alarms.check()
+    await gateway.alarms.check()
+    assert gateway.told == [("alarm", "device_lost", "meter-a")]
+    gateway.boot()
+    await gateway.alarms.check()
+    assert len(gateway.told) == 1, "known from before the restart"
+    gateway.boot()
+    gateway.wrong = []
+    await gateway.alarms.check()
+    await gateway.alarms.check()
+    assert gateway.told[1:] == [("cleared", "device_lost", "meter-a")]

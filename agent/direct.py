@@ -16,7 +16,7 @@ from agent.config import Site
 from agent.errors import Busy, Rejected
 from agent.folders import locked
 from agent.hub import Hub
-from agent.model import Command, Origin, Outcome, Value
+from agent.model import Command, Kind, Origin, Outcome, Quality, Reading, Value
 from agent.outbox import Outbox
 from agent.report import points_json
 from agent.state import State
@@ -71,19 +71,37 @@ async def stop_outputs(site: Site, state: Path, runtime: Path) -> bool:
 
 async def try_wires(site: Site) -> list[tuple[str, bool, str]]:
     """Read every device once: (device, whether all its points were read, in words)."""
-    found = (await read_once(site, []))["points"]
-    devices: dict[str, list[bool]] = {}
-    for name, point in found.items():
-        device = name.partition(".")[0]
-        if device in site.devices:
-            devices.setdefault(device, []).append(point["quality"] == "good")
+    plan = wiring.plan(site)
+    wires = Wires(SystemClock(site.clock.trust), Forgetful())
+    wires.configure(plan.buses)
+    try:
+        found = {reading.point: reading for reading in await wires.read([point.id for point in wires.points])}
+        errors = {bus["name"]: bus["error"] for bus in wires.status()}
+        devices: dict[str, list[Reading]] = {}
+        for point in wires.points:
+            if point.kind is not Kind.DIAGNOSTIC:
+                devices.setdefault(point.device, []).append(found[point.id])
+    finally:
+        await wires.close()
     lines = []
-    for device, good in devices.items():
-        bad = good.count(False)
-        lines.append(
-            (device, not bad, f"{bad} of {len(good)} points could not be read" if bad else f"{len(good)} points read")
-        )
+    for name, readings in devices.items():
+        bad = [reading.point for reading in readings if reading.quality is not Quality.GOOD]
+        bus = site.devices[name].bus if name in site.devices else name.partition(".")[0]
+        counts = {key: found.get(f"{name}.modbus.{key}") for key in _DIAGNOSES}
+        said = next((text for key, text in _DIAGNOSES.items() if (count := counts[key]) and count.value), "")
+        why = errors.get(bus) or said or "cannot be read"
+        if 0 < len(bad) < len(readings):
+            why = f"{', '.join(bad[:3])}{' …' * (len(bad) > 3)}: {why}"
+        lines.append((name, not bad, why if bad else f"{len(readings)} point{'s' * (len(readings) > 1)} read"))
     return lines
+
+
+_DIAGNOSES = {
+    "timeouts": "no answer; is its unit_id right, does it have power?",
+    "crc_errors": "its answers are garbled; are baudrate, parity and wiring right?",
+    "exceptions": "the device refuses; is its profile right?",
+}
+"""What a count of a Modbus device that is not 0 says, in the order in which it is looked at."""
 
 
 class Forgetful:

@@ -25,6 +25,7 @@ class Wires:
         self._specs: dict[str, BusSpec] = {}
         self._wires: dict[str, Wire] = {}
         self._home: dict[str, str] = {}
+        self._failed: dict[str, str] = {}  # why a bus could not be read when it was last asked
         self.publish: Callable[[Readings], None] = lambda readings: None
         """Where what is read goes: the hub's."""
 
@@ -56,7 +57,8 @@ class Wires:
         lines = []
         for name, wire in self._wires.items():
             own = wire.status()
-            lines.append({"name": name, "type": self._specs[name].type, "load": 0.0, "error": "", **own})
+            error = own.get("error") or self._failed.get(name, "")
+            lines.append({"name": name, "type": self._specs[name].type, "load": 0.0, **own, "error": error})
         return lines
 
     def due(self, name: str) -> float:
@@ -94,9 +96,11 @@ class Wires:
     async def _read_bus(self, bus: str, points: Sequence[str]) -> Readings:
         wire = self._wires.get(bus)
         if isinstance(wire, Poller):
+            self._failed.pop(bus, None)
             try:
                 return await wire.read(points)
             except WireError as error:
+                self._failed[bus] = str(error)
                 log.warning('wire cannot be read bus=%s reason="%s" next=its points are bad', bus, error)
         now = self._clock.now()
         return [Reading(point, None, now, Quality.BAD) for point in points]

@@ -6,11 +6,14 @@ import argparse
 import asyncio
 import importlib.resources
 import json
+import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.cli.common import add_command, add_json
+from agent.cli.common import add_command, add_json, add_places
+from agent.folders import runtime_folder
+from agent.local import NoAgent, connect
 
 if TYPE_CHECKING:
     from agent.config import Problem, Site
@@ -27,7 +30,9 @@ def add(commands: Any) -> None:
         "  bocage check site.yaml --bus        also try the wires; it reads and never writes",
     )
     check.add_argument("site", metavar="SITE.yaml", help="the site file")
-    check.add_argument("--bus", action="store_true", help="also try every bus and device, reading only")
+    check.add_argument("--bus", action="store_true", help="also try every bus and device, reading only; "
+                       "from the running agent, if there is one")  # fmt: skip
+    add_places(check)
     add_json(check)
     check.set_defaults(run=run_check)
     schema = add_command(
@@ -53,36 +58,73 @@ def run_check(options: argparse.Namespace) -> int:
     from agent.config import read_site
 
     site, problems = read_site(Path(options.site), options.site)
-    wires = asyncio.run(_try(site)) if options.bus and site is not None else []
-    dead = [subject for subject, fine, _ in wires if not fine]
+    fine: list[str] = []
+    if options.bus and site is not None:
+        fine, failed = _wires(options, site)
+        problems += failed
     if options.json:
-        document: dict[str, Any] = {"problems": [problem.as_dict() for problem in problems]}
-        if options.bus:
-            document["wires"] = [{"subject": name, "ok": fine, "text": text} for name, fine, text in wires]
-        print(json.dumps(document, ensure_ascii=False, indent=2))
+        print(json.dumps({"problems": [problem.as_dict() for problem in problems]}, ensure_ascii=False, indent=2))
     else:
-        for problem in problems:
-            print(problem)
-        for subject, fine, text in wires:
-            print(f"{subject}: {'ok' if fine else 'failed'}: {text}")
+        for line in (*problems, *fine):
+            print(line)
         print(f"{options.site}: {_summary(site, problems)}", file=sys.stderr)
-    return 1 if site is None or dead else 0
+    return 1 if any(problem.severity == "error" for problem in problems) else 0
 
 
-async def _try(site: Site) -> list[tuple[str, bool, str]]:
-    """What each bus and device answers: (subject, whether it is fine, in words)."""
-    from agent.direct import try_wires
+def _wires(options: argparse.Namespace, site: Site) -> tuple[list[str], list[Problem]]:
+    """What was read, and a problem for each device that could not be, at its place in the file."""
+    from agent import direct
+    from agent.config import Problem
+    from agent.config.document import read
 
-    return await try_wires(site)
+    logging.getLogger("bocage").addHandler(logging.NullHandler())  # what is logged is said below
+    try:
+        tried = asyncio.run(_ask(options, site))
+    except NoAgent:
+        tried = asyncio.run(direct.try_wires(site))
+    fine, failed = [], []
+    document = read(Path(options.site), options.site)
+    for name, works, text in tried:
+        if works:
+            fine.append(f"{name}: ok: {text}")
+        else:
+            place = document.place(("devices", name) if name in site.devices else ("buses", name.partition(".")[0]))
+            failed.append(Problem(options.site, place.line, place.column, "error", f"{name}: {text}"))
+    return fine, failed
+
+
+async def _ask(options: argparse.Namespace, site: Site) -> list[tuple[str, bool, str]]:
+    """The same from the running agent, which has the wires."""
+    async with connect(runtime_folder(options.runtime_dir, site.site.id)) as agent:
+        status = await agent.request({"do": "status"})
+    errors = {bus["name"]: bus["error"] for bus in status["buses"]}
+    devices: dict[str, list[dict[str, Any]]] = {}
+    for point in status["points"]:
+        if ".modbus." not in point["id"] and _bus(site, point["device"]):
+            devices.setdefault(point["device"], []).append(point)
+    lines = []
+    for name, points in devices.items():
+        bad = [point["id"] for point in points if point["quality"] != "good"]
+        why = errors.get(_bus(site, name)) or "the agent cannot read it"
+        lines.append((name, not bad, f"{why} ({', '.join(bad[:3])}{' …' * (len(bad) > 3)})" if bad
+                      else f"{_count(len(points), 'point')} read by the running agent"))  # fmt: skip
+    return lines
+
+
+def _bus(site: Site, device: str) -> str:
+    """The bus that a device or a pin is on; "" for what is on none."""
+    if device in site.devices:
+        return site.devices[device].bus
+    name = device.partition(".")[0]
+    return name if name in site.buses else ""
 
 
 def _summary(site: Site | None, problems: list[Problem]) -> str:
     errors = sum(1 for problem in problems if problem.severity == "error")
     warnings = len(problems) - errors
-    if problems:
+    if problems or site is None:
         counts = [_count(errors, "error")] * bool(errors) + [_count(warnings, "warning")] * bool(warnings)
         return ", ".join(counts)
-    assert site is not None
     parts = ((site.buses, "bus", "buses"), (site.devices, "device", ""), (site.signals, "signal", ""),
              (site.actuators, "actuator", ""))  # fmt: skip
     return "no problems; " + ", ".join(_count(len(found), one, many) for found, one, many in parts)

@@ -12,7 +12,7 @@ from agent.folders import runtime_folder, state_folder
 if TYPE_CHECKING:
     from agent.config import Site
 
-__all__ = ["CommandParser", "Place", "add_command", "add_folders", "add_json", "place"]
+__all__ = ["CommandParser", "Place", "add_command", "add_folders", "add_json", "add_places", "place"]
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -58,6 +58,11 @@ def add_command(commands: Any, name: str, summary: str, examples: str) -> argpar
 def add_folders(parser: argparse.ArgumentParser) -> None:
     """SITE.yaml and where this site's agent keeps its things."""
     parser.add_argument("site", metavar="SITE.yaml", type=Path, help="the site file")
+    add_places(parser)
+
+
+def add_places(parser: argparse.ArgumentParser) -> None:
+    """Where a site's agent keeps its things."""
     parser.add_argument("--state-dir", metavar="DIR", help="what must last (default: $BOCAGE_STATE_DIR, "
                         "/var/lib/bocage on an installed box, else ~/.local/state/bocage/SITE)")  # fmt: skip
     parser.add_argument("--runtime-dir", metavar="DIR", help="socket and stage file, in memory (default: "

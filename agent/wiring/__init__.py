@@ -6,17 +6,14 @@ or the list of everything that is wrong, goes to its standard output.
 
 from __future__ import annotations
 
-import pickle
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from agent.actuator import ActuatorSpec
-from agent.config import Site, load
+from agent.config import Site
 from agent.config import signals as config
 from agent.driver import BusSpec, DeviceSpec, is_driven
-from agent.errors import ConfigError
 from agent.hub import Policy
 from agent.plan import Buffer, Plan
 from agent.signals import Signal
@@ -258,15 +255,3 @@ def _level(written: str | float | None) -> Any:
 def _beside(site: Site, name: Path | None) -> Path | None:
     """A file of the site: a relative name starts at the site file's folder."""
     return None if name is None else site.path.parent / name
-
-
-def _main() -> None:
-    try:
-        found: Plan | list[str] = plan(load(Path(sys.argv[1])))
-    except ConfigError as error:
-        found = error.problems
-    sys.stdout.buffer.write(pickle.dumps(found))
-
-
-if __name__ == "__main__":
-    _main()

@@ -1,0 +1,1 @@
+"""The three services: lighting, water, heating. Pure functions of values; nothing here reads a clock or a wire."""

@@ -1,0 +1,125 @@
+"""What every control is: `step(state, view, now) -> Step`. Values in, values out: no I/O, no clock, no sleep.
+
+The runner calls a control when one of its inputs changes or its `due` comes, hands its wishes to the arbiter and its
+happenings to the outbox, and keeps what must outlive the process. The simulator and `bocage plan` call the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+from agent.model import Quality, Severity, Value
+
+__all__ = ["NEVER", "Control", "Happening", "Input", "Now", "Output", "Step", "View", "Wish", "good"]
+
+NEVER = float("inf")
+"""A `due` that never comes by itself: only an input wakes the control."""
+
+S = TypeVar("S")
+
+
+class Now(NamedTuple):
+    """This moment. Timers count on `monotonic` (s); calendars ask `civil` (aware, in the site's timezone).
+
+    `trusted` is whether the wall clock may be believed. While it is not, `civil` is the last trusted time plus
+    monotonic time, as well as it is known, or None if there never was one.
+    """
+
+    monotonic: float
+    civil: datetime | None
+    trusted: bool
+
+
+class Input(NamedTuple):
+    """The last reading of a point or signal: `at` is when (monotonic s). Bad and stale drive nothing."""
+
+    value: Value
+    quality: Quality
+    at: float
+
+
+class Output(NamedTuple):
+    """An actuator as it is now: what holds it, since when (monotonic s), and what its feedback reads (None: none)."""
+
+    value: Value
+    priority: int
+    cause: str
+    since: float
+    feedback: bool | None
+
+
+class View(NamedTuple):
+    """Everything a control may look at."""
+
+    points: Mapping[str, Input]
+    outputs: Mapping[str, Output]
+
+
+class Wish(NamedTuple):
+    """What a control wants of an actuator, at a priority of domain rules (1 to 15), and why in a few words."""
+
+    actuator: str
+    priority: int
+    value: Value
+    cause: str
+
+
+class Happening(NamedTuple):
+    """An alarm raised or cleared, or another event: the runner gives it a time and sends it on.
+
+    `kind` is alarm, cleared or change; `code` is from the closed list in docs/alarms.md.
+    """
+
+    kind: str
+    code: str
+    subject: str
+    severity: Severity = Severity.MAJOR
+    detail: Mapping[str, Any] | None = None
+
+
+class Step(NamedTuple, Generic[S]):
+    """What a step gives. `wishes` are all that the control wants now: one that is missing is relinquished.
+
+    `due` (monotonic s) is when it next has something to decide by itself.
+    """
+
+    state: S
+    wishes: Sequence[Wish]
+    happenings: Sequence[Happening]
+    due: float
+
+
+class Control(Protocol[S]):
+    """One circuit, water point, tank, zone … Specifications are frozen values made from the site file."""
+
+    @property
+    def name(self) -> str:
+        """Its subject, unique among controls: "main-street"."""
+
+    @property
+    def inputs(self) -> frozenset[str]:
+        """The points, signals and actuators whose change wakes it."""
+
+    def initial(self) -> S: ...
+
+    def step(self, state: S, view: View, now: Now) -> Step[S]: ...
+
+    def dump(self, state: S) -> dict[str, Any]:
+        """What must survive a restart, as JSON values."""
+
+    def load(self, kept: Mapping[str, Any]) -> S:
+        """The state from what survived; ValueError or KeyError if it cannot be used."""
+
+    def command(self, state: S, point: str, value: Value, now: Now) -> S | None:
+        """A command on one of its own points (`fountain.latch`, value "reset"). None if the point is not its own;
+        ValueError with the reason if the value is wrong."""
+
+
+def good(view: View, name: str | None) -> float | None:
+    """The number that a point has, if it is there and good; None otherwise: the caller's fallback decides."""
+    found = view.points.get(name) if name is not None else None
+    if found is None or found.quality is not Quality.GOOD or isinstance(found.value, str) or found.value is None:
+        return None
+    return float(found.value)

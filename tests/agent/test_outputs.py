@@ -1,0 +1,88 @@
+"""What protects machines, in a whole agent: minimum times, feedback that does not agree, boot and stop states."""
+
+import time
+
+
+def test_limits_hold_for_commands_from_afar_and_from_the_box(site, slave, subscriber, wait_for):
+    site.document["actuators"]["pump"] = {
+        "output": "m.relay2", "safe_state": "off", "min_on": "3s", "min_off": "2s", "max_starts_per_hour": 2,
+    }  # fmt: skip
+    site.start()
+    wait_for(lambda: subscriber.values("m.fixed"))
+    assert site.order("pump", True)[0] == "verified"
+    started = time.monotonic()
+    subscriber.send("no", point="pump", value="off", ttl_ms=500)
+    subscriber.send("wait", point="pump", value="off", ttl_ms=20_000)
+    wait_for(lambda: subscriber.results("no") and subscriber.states("wait") == ["accepted"])
+    assert subscriber.results("no")[0]["reason"].startswith("min_on: pump can stop in ")
+    assert "waiting min_on" in next(one["state"] for one in site.status()["actuators"] if one["name"] == "pump")
+    wait_for(lambda: "verified" in subscriber.states("wait"))
+    assert 2.9 < time.monotonic() - started < 5
+    assert slave.writes == [(1, True), (1, False)]
+
+    # a technician's command has 10 s of patience, and min_off is 2 s
+    assert site.order("pump", True)[0] == "verified"
+    assert site.order("pump", False)[0] == "verified"
+    state, reason = site.order("pump", True)
+    assert (state, reason.startswith("max_starts_per_hour: pump can start in ")) == ("rejected", True), reason
+    subscriber.send("third", point="m.relay2", value="on", ttl_ms=60_000)
+    wait_for(lambda: subscriber.results("third"))
+    assert subscriber.results("third")[0]["reason"].startswith("max_starts_per_hour"), "no way round by the point"
+    edges = [value for _, value in slave.writes]
+    assert edges == [True, False, True, False]
+
+
+def test_a_contactor_that_sticks_is_one_alarm_until_it_obeys(site, slave, subscriber, wait_for):
+    site.start()
+    wait_for(lambda: subscriber.values("m.fixed"))
+    slave.stuck = True
+    subscriber.send("c1", point="lamp", value="on", ttl_ms=10_000)
+    wait_for(lambda: subscriber.states("c1") == ["accepted", "applied", "mismatch"])
+    assert "m.di1 reads off" in subscriber.results("c1")[-1]["reason"]
+    (alarm,) = subscriber.events("output_mismatch")
+    assert (alarm["kind"], alarm["subject"], alarm["detail"]["wanted"]) == ("alarm", "lamp", True)
+    assert site.order("lamp", True)[0] == "mismatch", "the same again is no second alarm"
+    slave.stuck, slave.coils[0] = False, True  # somebody knocked on it
+    wait_for(lambda: subscriber.events("output_mismatch", "cleared"))
+    polls = slave.registers[0]
+    wait_for(lambda: slave.registers[0] > polls + 10)
+    assert [event["kind"] for event in subscriber.events("output_mismatch")] == ["alarm", "cleared"]
+
+
+def test_boot_and_stop_states(site, slave, subscriber, wait_for):
+    """The boot state is for the first start of a boot: a restart of the agent alone moves nothing."""
+    site.document["actuators"]["lamp"] |= {"boot_state": "on", "stop_state": "hold"}
+    site.document["actuators"]["other"] = {"output": "m.relay2", "boot_state": "recompute", "stop_state": "off"}
+    slave.coils[1] = True
+    site.start()
+    wait_for(lambda: slave.coils[0] and subscriber.values("m.fixed"))
+    assert slave.writes == [(0, True)], "recompute leaves its output as it is"
+    boot = next(event for event in subscriber.events("output", "audit") if event["subject"] == "lamp")
+    assert (boot["detail"]["cause"], boot["detail"]["to"]) == ("boot state", True)
+    assert site.stop()[0] == 0
+    assert slave.coils[:2] == [True, False], "held, and switched off"
+    assert site.bocage("stop-outputs", check=0).stdout.startswith("the agent had stopped in order")
+    slave.coils[1], slave.writes[:] = True, []
+    site.start()
+    seen = len(subscriber.values("m.count"))
+    wait_for(lambda: len(subscriber.values("m.count")) > seen + 5)
+    assert slave.writes == []
+
+
+def test_a_module_that_drops_its_outputs_when_nobody_speaks_to_it(site, slave, subscriber, wait_for):
+    """Polling keeps its watchdog fed; after a cut of the wire what is wanted is written again."""
+    site.document["devices"]["m"] |= {"output_watchdog": "1s", "poll": "300ms"}
+    slave.drops_after = 1.0
+    site.start()
+    wait_for(lambda: subscriber.values("m.fixed"))
+    assert site.order("lamp", True)[0] == "verified"
+    polls = slave.registers[0]
+    wait_for(lambda: slave.registers[0] > polls + 6)
+    assert slave.coils[0] is True
+    slave.deaf.add(1)
+    wait_for(lambda: site.quality("m.fixed") == "bad")
+    slave.deaf.clear()
+    wait_for(lambda: slave.writes == [(0, True)] * 2, 15, "the second write")
+    wait_for(lambda: site.quality("m.relay1") == "good")
+    assert slave.coils[0] is True
+    assert not subscriber.events("output_mismatch"), "it is known why"

@@ -110,6 +110,7 @@ class Agent:
         self._server = Server(
             self._runtime_folder,
             {"status": self._on_status, "read": self._on_read, "write": self._on_write},
+            self._plan.site,
         )
 
     def _make_arbiter(self) -> Arbiter:

@@ -2,7 +2,8 @@
 
 A Unix socket `<runtime-dir>/agent.sock`, mode 0600 in a folder of the agent's own. One JSON object a line each way:
 `{"do": "status"}` -> `{"ok": true, …}` or `{"ok": false, "error": "…"}`. Who asks is known from SO_PEERCRED and
-stands in the audit record of what he writes.
+stands in the audit record of what he writes. A request that names another `"site"` than the agent's is not carried out:
+what is meant for a demo must not switch a street lamp.
 """
 
 from __future__ import annotations
@@ -37,10 +38,11 @@ class NoAgent(BocageError):
 
 
 class Server:
-    """Answers on the socket until it is closed."""
+    """Answers on the socket until it is closed. `site` is the id of the agent's site."""
 
-    def __init__(self, folder: Path, handlers: Mapping[str, Handler]) -> None:
+    def __init__(self, folder: Path, handlers: Mapping[str, Handler], site: str = "") -> None:
         self.path = folder / "agent.sock"
+        self._site = site
         self._handlers = handlers
         self._conversations: set[asyncio.Task[None]] = set()
 
@@ -85,6 +87,8 @@ class Server:
             handler = None
         if handler is None:
             return {"ok": False, "error": f'expected one JSON object with "do": one of {", ".join(self._handlers)}'}
+        if self._site and request.get("site", self._site) != self._site:
+            return {"ok": False, "error": f"it runs the site {self._site}", "site": self._site}
         try:
             return {"ok": True, **await handler(request, who)}
         except BocageError as error:
@@ -92,15 +96,19 @@ class Server:
 
 
 class Client:
-    """One conversation with the running agent."""
+    """One conversation with the running agent, about one site if it is named."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, site: str = "") -> None:
         self._reader, self._writer = reader, writer
+        self._about = {"site": site} if site else {}
 
     async def request(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Ask and wait for the answer. BocageError with the agent's words if it refuses, NoAgent if it went away."""
+        """Ask and wait for the answer.
+
+        BocageError with the agent's words if it refuses, NoAgent if it went away or is another site's.
+        """
         try:
-            self._writer.write(json.dumps(request).encode() + b"\n")
+            self._writer.write(json.dumps({**self._about, **request}).encode() + b"\n")
             await self._writer.drain()
             line = await self._reader.readline()
         except OSError as error:
@@ -109,13 +117,18 @@ class Client:
             raise NoAgent("the agent went away")
         answer: dict[str, Any] = json.loads(line)
         if not answer.pop("ok"):
+            if self._about and "site" in answer:
+                raise NoAgent(f"no agent runs the site {self._about['site']} here: {answer['error']}")
             raise BocageError(answer["error"])
         return answer
 
 
 @asynccontextmanager
-async def connect(folder: Path) -> AsyncIterator[Client]:
-    """A conversation with the agent whose runtime folder this is; NoAgent if there is none."""
+async def connect(folder: Path, site: str = "") -> AsyncIterator[Client]:
+    """A conversation with the agent whose runtime folder this is; NoAgent if there is none.
+
+    With a site's id, an agent of another site answers nothing.
+    """
     path = folder / "agent.sock"
     try:
         with _address(path) as address:
@@ -125,7 +138,7 @@ async def connect(folder: Path) -> AsyncIterator[Client]:
     except OSError as error:
         raise NoAgent(f"no agent is running here (no answer at {path})") from error
     try:
-        yield Client(reader, writer)
+        yield Client(reader, writer, site)
     finally:
         writer.close()
 

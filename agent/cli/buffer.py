@@ -68,7 +68,7 @@ def _status(where: Place) -> Mapping[str, Any]:
 
 
 async def _ask(where: Place) -> Mapping[str, Any]:
-    async with connect(where.runtime) as agent:
+    async with connect(where.runtime, where.site.site.id) as agent:
         return await agent.request({"do": "status"})
 
 

@@ -95,7 +95,7 @@ def _wires(options: argparse.Namespace, site: Site) -> tuple[list[str], list[Pro
 
 async def _ask(options: argparse.Namespace, site: Site) -> list[tuple[str, bool, str]]:
     """The same from the running agent, which has the wires."""
-    async with connect(runtime_folder(options.runtime_dir, site.site.id)) as agent:
+    async with connect(runtime_folder(options.runtime_dir, site.site.id), site.site.id) as agent:
         status = await agent.request({"do": "status"})
     errors = {bus["name"]: bus["error"] for bus in status["buses"]}
     devices: dict[str, list[dict[str, Any]]] = {}

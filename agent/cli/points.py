@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from agent.cli.common import Place, add_command, add_folders, add_json, place
+from agent.driver import is_driven
 from agent.local import NoAgent, connect
 from agent.model import OutcomeState, Value
 
@@ -75,9 +76,16 @@ def read_points(options: argparse.Namespace) -> int:
     else:
         _print_points(found)
     for name, hint in unknown.items():
-        also = f'; did you mean "{hint}"?' if hint else ""
-        print(f'bocage: unknown point "{name}" in {where.path}{also}', file=sys.stderr)
+        print(f"bocage: {_why_unknown(where, name, hint)}", file=sys.stderr)
     return 1 if unknown or any(found[name]["quality"] != "good" for name in options.points) else 0
+
+
+def _why_unknown(where: Place, name: str, hint: str) -> str:
+    device = where.site.devices.get(name.partition(".")[0])
+    bus = where.site.buses.get(device.bus) if device is not None else None
+    if device is not None and bus is not None and not is_driven(bus.type):
+        return f"{name} cannot be read: its bus {device.bus} ({bus.type}) is not driven yet"
+    return f'unknown point "{name}" in {where.path}' + (f'; did you mean "{hint}"?' if hint else "")
 
 
 def write_point(options: argparse.Namespace) -> int:
@@ -97,7 +105,7 @@ def write_point(options: argparse.Namespace) -> int:
 
 
 async def _ask(where: Place, request: Mapping[str, Any]) -> dict[str, Any]:
-    async with connect(where.runtime) as agent:
+    async with connect(where.runtime, where.site.site.id) as agent:
         return await agent.request(request)
 
 

@@ -67,6 +67,20 @@ def test_no_file(tmp_path, command, capsys):
     assert capsys.readouterr().err == f"{path}:1:1: error: cannot be read: No such file or directory\n"
 
 
+def test_a_point_of_a_bus_that_comes_later(site, tmp_path, capsys):
+    site.write_text(
+        SITE.replace(
+            "devices:", '  air: {type: lora_chirpstack, url: "mqtt://127.0.0.1:9", application: a}\ndevices:'
+        ).replace(
+            "actuators:", '  room: {bus: air, dev_eui: "24e124136b316001", profile: milesight_em300_th}\nactuators:'
+        )
+    )
+    assert main(["read", str(site), "room.temperature", "--runtime-dir", str(tmp_path / "run")]) == 1
+    assert capsys.readouterr().err == (
+        "bocage: room.temperature cannot be read: its bus air (lora_chirpstack) is not driven yet\n"
+    )
+
+
 @pytest.mark.parametrize("command", [["write", "km1", "on"], ["release", "km1"], ["watch"], ["watch", "--json"]])
 def test_no_agent_is_3(site, tmp_path, command, capsys):
     name, *rest = command

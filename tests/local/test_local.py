@@ -31,6 +31,23 @@ async def test_a_request_is_answered_and_its_origin_known(tmp_path, depth):
     assert not (folder / "agent.sock").exists()
 
 
+async def test_what_is_meant_for_another_site_is_not_carried_out(tmp_path):
+    done = []
+
+    async def write(request, who):
+        done.append(request)
+        return {}
+
+    async with Server(tmp_path, {"write": write}, "village").listening():
+        async with connect(tmp_path, "demo") as agent:
+            with pytest.raises(NoAgent, match="no agent runs the site demo here: it runs the site village"):
+                await agent.request({"do": "write"})
+        assert done == []
+        async with connect(tmp_path, "village") as agent:
+            await agent.request({"do": "write"})
+        assert len(done) == 1
+
+
 async def test_without_an_agent_it_says_so(tmp_path):
     with pytest.raises(NoAgent, match="no agent is running"):
         async with connect(tmp_path):

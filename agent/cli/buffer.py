@@ -12,7 +12,7 @@ from typing import Any
 
 from agent.backlog import export_readings, read_status
 from agent.blocks import Row
-from agent.cli.common import Place, add_command, add_folders, add_json, place
+from agent.cli.common import add_command, add_folders, add_json, asked, place
 from agent.local import NoAgent, connect
 from agent.records import iso
 
@@ -39,16 +39,16 @@ def add(commands: Any) -> None:
 
 
 def look(options: argparse.Namespace) -> int:
-    where = place(options)
     shaped = options.csv or options.jsonl
     if options.action == "status" and shaped:
         print("bocage: --csv and --jsonl are for export", file=sys.stderr)
         return 2
     if options.action == "export" or shaped:
+        where = place(options)
         rows = export_readings(where.state, where.runtime)
         (_print_jsonl if options.jsonl or options.json else _print_csv)(rows)
         return 0
-    status = _status(where)
+    status = _status(options)
     if options.json:
         print(json.dumps(status))
     else:
@@ -56,19 +56,20 @@ def look(options: argparse.Namespace) -> int:
     return 0
 
 
-def _status(where: Place) -> Mapping[str, Any]:
+def _status(options: argparse.Namespace) -> Mapping[str, Any]:
     """From the running agent, which knows its rate; else from the files."""
     try:
-        answer = asyncio.run(_ask(where))
+        answer = asyncio.run(_ask(options))
         return {key: answer["outbox"][key] for key in _STATUS}
     except NoAgent:
+        where = place(options)
         uplink = where.site.uplink
         bounds = {"max_bytes": uplink.buffer.max} if uplink else {}
         return read_status(where.state, where.runtime, **bounds)
 
 
-async def _ask(where: Place) -> Mapping[str, Any]:
-    async with connect(where.runtime, where.site.site.id) as agent:
+async def _ask(options: argparse.Namespace) -> Mapping[str, Any]:
+    async with connect(*asked(options)) as agent:
         return await agent.request({"do": "status"})
 
 

@@ -11,8 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.cli.common import add_command, add_json, add_places
-from agent.folders import runtime_folder
+from agent.cli.common import add_command, add_json, add_places, asked
 from agent.local import NoAgent, connect
 
 if TYPE_CHECKING:
@@ -95,7 +94,7 @@ def _wires(options: argparse.Namespace, site: Site) -> tuple[list[str], list[Pro
 
 async def _ask(options: argparse.Namespace, site: Site) -> list[tuple[str, bool, str]]:
     """The same from the running agent, which has the wires."""
-    async with connect(runtime_folder(options.runtime_dir, site.site.id), site.site.id) as agent:
+    async with connect(*asked(options)) as agent:
         status = await agent.request({"do": "status"})
     errors = {bus["name"]: bus["error"] for bus in status["buses"]}
     devices: dict[str, list[dict[str, Any]]] = {}

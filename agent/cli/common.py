@@ -12,7 +12,7 @@ from agent.folders import runtime_folder, state_folder
 if TYPE_CHECKING:
     from agent.config import Site
 
-__all__ = ["CommandParser", "Place", "add_command", "add_folders", "add_json", "add_places", "place"]
+__all__ = ["CommandParser", "Place", "add_command", "add_folders", "add_json", "add_places", "asked", "place"]
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -71,6 +71,19 @@ def add_places(parser: argparse.ArgumentParser) -> None:
 
 def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object, for programs")
+
+
+def asked(options: argparse.Namespace) -> tuple[Path, str]:
+    """The runtime folder and site id of the agent to ask.
+
+    Of the file only the id is looked at: a slip elsewhere in it must not keep a technician from his outputs.
+    """
+    from agent.config import load
+    from agent.config.document import read
+
+    name = read(Path(options.site)).value(("site", "id"))
+    site = name if isinstance(name, str) and name else load(options.site).site.id
+    return runtime_folder(options.runtime_dir, site), site
 
 
 def place(options: argparse.Namespace) -> Place:

@@ -12,8 +12,9 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from agent.cli.common import Place, add_command, add_folders, add_json, place
+from agent.cli.common import Place, add_command, add_folders, add_json, asked, place
 from agent.driver import is_driven
+from agent.errors import ConfigError
 from agent.local import NoAgent, connect
 from agent.model import OutcomeState, Value
 
@@ -63,39 +64,41 @@ def add(commands: Any) -> None:
 
 
 def read_points(options: argparse.Namespace) -> int:
-    where = place(options)
     try:
-        answer = asyncio.run(_ask(where, {"do": "read", "points": options.points}))
+        answer = asyncio.run(_ask(options, {"do": "read", "points": options.points}))
     except NoAgent:
         from agent.direct import read_once
 
-        answer = asyncio.run(read_once(where.site, options.points))
+        answer = asyncio.run(read_once(place(options).site, options.points))
     found, unknown = answer["points"], answer["unknown"]
     if options.json:
         print(json.dumps(found, ensure_ascii=False))
     else:
         _print_points(found)
     for name, hint in unknown.items():
-        print(f"bocage: {_why_unknown(where, name, hint)}", file=sys.stderr)
+        print(f"bocage: {_why_unknown(options, name, hint)}", file=sys.stderr)
     return 1 if unknown or any(found[name]["quality"] != "good" for name in options.points) else 0
 
 
-def _why_unknown(where: Place, name: str, hint: str) -> str:
-    device = where.site.devices.get(name.partition(".")[0])
-    bus = where.site.buses.get(device.bus) if device is not None else None
+def _why_unknown(options: argparse.Namespace, name: str, hint: str) -> str:
+    try:
+        site = place(options).site
+    except ConfigError:  # the agent runs with what the file was before
+        return f'unknown point "{name}"'
+    device = site.devices.get(name.partition(".")[0])
+    bus = site.buses.get(device.bus) if device is not None else None
     if device is not None and bus is not None and not is_driven(bus.type):
         return f"{name} cannot be read: its bus {device.bus} ({bus.type}) is not driven yet"
-    return f'unknown point "{name}" in {where.path}' + (f'; did you mean "{hint}"?' if hint else "")
+    return f'unknown point "{name}" in {options.site}' + (f'; did you mean "{hint}"?' if hint else "")
 
 
 def write_point(options: argparse.Namespace) -> int:
     value: Value = options.value
-    where = place(options)
     if options.direct:
-        answer = asyncio.run(_write_direct(where, options.point, value, options.hold))
+        answer = asyncio.run(_write_direct(place(options), options.point, value, options.hold))
     else:
         request: dict[str, Any] = {"do": "write", "point": options.point, "value": value, "hold_ms": options.hold}
-        answer = asyncio.run(_ask(where, request))
+        answer = asyncio.run(_ask(options, request))
     if options.json:
         print(json.dumps(answer, ensure_ascii=False))
     else:
@@ -104,8 +107,8 @@ def write_point(options: argparse.Namespace) -> int:
     return 0 if answer["state"] in _GOOD_ENDS else 1
 
 
-async def _ask(where: Place, request: Mapping[str, Any]) -> dict[str, Any]:
-    async with connect(where.runtime, where.site.site.id) as agent:
+async def _ask(options: argparse.Namespace, request: Mapping[str, Any]) -> dict[str, Any]:
+    async with connect(*asked(options)) as agent:
         return await agent.request(request)
 
 

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from agent.cli.common import Place, add_command, add_folders, add_json, place
+from agent.cli.common import add_command, add_folders, add_json, asked
 from agent.errors import BocageError
 from agent.local import Client, connect
 
@@ -38,14 +38,14 @@ def add(commands: Any) -> None:
 def watch(options: argparse.Namespace) -> int:
     """0 after Ctrl-C or one frame; NoAgent if none is running or it goes away."""
     try:
-        asyncio.run(_watch(options, place(options)))
+        asyncio.run(_watch(options))
     except KeyboardInterrupt:
         pass
     return 0
 
 
-async def _watch(options: argparse.Namespace, where: Place) -> None:
-    async with connect(where.runtime, where.site.site.id) as agent:
+async def _watch(options: argparse.Namespace) -> None:
+    async with connect(*asked(options)) as agent:
         if options.json:
             print(json.dumps(await _status(agent), indent=2))
             return

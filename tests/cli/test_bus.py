@@ -1,14 +1,10 @@
 """`check --bus`: each device that cannot be read is a problem at its place in the file."""
 
-import asyncio
 import json
-import threading
-from contextlib import contextmanager
 
 import pytest
 
 from agent.cli import main
-from agent.local import Server
 
 SITE = """\
 version: 1
@@ -29,29 +25,6 @@ def site(tmp_path):
     return path
 
 
-@contextmanager
-def agent_that_says(folder, status):
-    """An agent's socket that answers `status`."""
-    folder.mkdir()
-    ready, end, loop = threading.Event(), asyncio.Event(), asyncio.new_event_loop()
-
-    async def answer(request, who):
-        return status
-
-    async def serve():
-        async with Server(folder, {"status": answer}).listening():
-            ready.set()
-            await end.wait()
-
-    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()))
-    thread.start()
-    assert ready.wait(5)
-    yield
-    loop.call_soon_threadsafe(end.set)
-    thread.join(5)
-    loop.close()
-
-
 def test_a_host_that_is_not_there(site, tmp_path, capsys):
     assert main(["check", "--bus", str(site), "--runtime-dir", str(tmp_path / "run"), "--json"]) == 1
     document = json.loads(capsys.readouterr().out)
@@ -60,14 +33,14 @@ def test_a_host_that_is_not_there(site, tmp_path, capsys):
     assert document["problems"][0]["message"] == "io-1: 127.0.0.1:9: Connection refused"
 
 
-def test_the_running_agent_is_asked(site, tmp_path, capsys):
+def test_the_running_agent_is_asked(site, agent_that_says, tmp_path, capsys):
     points = [
         {"id": "io-1.relay1", "device": "io-1", "quality": "good"},
         {"id": "io-1.modbus.timeouts", "device": "io-1", "quality": "bad"},
         {"id": "io-2.relay1", "device": "io-2", "quality": "bad"},
     ]
     buses = [{"name": "plant", "error": ""}]
-    with agent_that_says(tmp_path / "run", {"points": points, "buses": buses}):
+    with agent_that_says(tmp_path / "run", status={"points": points, "buses": buses}):
         assert main(["check", "--bus", str(site), "--runtime-dir", str(tmp_path / "run")]) == 1
     assert capsys.readouterr().out.splitlines() == [
         f"{site}:7:9: error: io-2: the agent cannot read it (io-2.relay1)",

@@ -88,3 +88,26 @@ def test_no_agent_is_3(site, tmp_path, command, capsys):
     assert capsys.readouterr().err == (
         f"bocage: no agent is running here (no answer at {tmp_path / 'run' / 'agent.sock'})\n"
     )
+
+
+def test_a_slip_in_the_file_does_not_come_between_a_technician_and_the_running_agent(
+    site, agent_that_says, tmp_path, capsys
+):
+    site.write_text(SITE.replace("relay8_di8", "relay8_di9"))
+    runtime = ["--runtime-dir", str(tmp_path / "run")]
+    assert main(["write", str(site), "km1", "on", *runtime]) == 3
+    outcome = {"id": "local-1", "point": "km1", "value": True, "state": "verified", "reason": ""}
+    points = {"points": {}, "unknown": {"nix": ""}}
+    with agent_that_says(tmp_path / "run", "mistakes", write=outcome, status={"x": 1}, read=points):
+        assert main(["write", str(site), "km1", "on", *runtime]) == 0
+        assert main(["watch", str(site), "--json", *runtime]) == 0
+        assert main(["read", str(site), "nix", *runtime]) == 1
+    assert capsys.readouterr().err.endswith('bocage: unknown point "nix"\n')
+    assert main(["read", str(site), "io-1.relay1", *runtime]) == 1
+    assert "did you mean" in capsys.readouterr().err
+
+
+def test_the_agent_of_another_site_is_not_asked(site, agent_that_says, tmp_path, capsys):
+    with agent_that_says(tmp_path / "run", "another", write={}):
+        assert main(["write", str(site), "km1", "on", "--runtime-dir", str(tmp_path / "run")]) == 3
+    assert capsys.readouterr().err == "bocage: no agent runs the site mistakes here: it runs the site another\n"

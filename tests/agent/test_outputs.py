@@ -50,7 +50,7 @@ def test_a_contactor_that_sticks_is_one_alarm_until_it_obeys(site, slave, subscr
 
 
 def test_boot_and_stop_states(site, slave, subscriber, wait_for):
-    """The boot state is for the first start of a boot: a restart of the agent alone moves nothing."""
+    """`recompute` and `hold` move nothing, and neither does a restart of the agent."""
     site.document["actuators"]["lamp"] |= {"boot_state": "on", "stop_state": "hold"}
     site.document["actuators"]["other"] = {"output": "m.relay2", "boot_state": "recompute", "stop_state": "off"}
     slave.coils[1] = True

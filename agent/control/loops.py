@@ -1,0 +1,166 @@
+"""The laws of a room: hysteresis, PID and TPI. From a room and its setpoint to whether heat is called for.
+
+TPI and PID work in cycles: the duty is worked out once, at the cycle's start, and the heat is on for that part of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import floor
+from typing import NamedTuple
+
+from agent.control.core import NEVER
+
+__all__ = ["Hysteresis", "Law", "Loop", "Pid", "Situation", "Tpi", "advance", "calls", "on_time", "tpi_duty", "until"]
+
+CYCLE = 900.0
+"""Seconds: the cycle of a fixed duty where the law itself has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hysteresis:
+    """On at `band` kelvins below the setpoint, off at `band` above it."""
+
+    band: float = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Tpi:
+    """Time proportional and integral: duty = coef_int (setpoint - room) + coef_ext (setpoint - outdoors), in 1/K."""
+
+    cycle: float = CYCLE
+    coef_int: float = 0.6
+    coef_ext: float = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Pid:
+    """`kp` in 1/K, `ki` in 1/(K s), `kd` in s/K; the duty is clamped to 0..1, and the integral with it."""
+
+    kp: float
+    ki: float = 0.0
+    kd: float = 0.0
+    cycle: float = CYCLE
+
+
+Law = Hysteresis | Tpi | Pid
+
+
+class Situation(NamedTuple):
+    """What a cycle's start looks at: degC and seconds (monotonic). `room` and `outdoor` are None while not known.
+
+    `setpoint` None: nobody knows the room any more, heat by `fixed` (a duty, 0..1).
+    `min_on` and `min_off` are those of the burner.
+    """
+
+    now: float
+    setpoint: float | None
+    room: float | None
+    outdoor: float | None
+    fixed: float = 0.3
+    min_on: float = 0.0
+    min_off: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """Where a loop stands. `begun` is the cycle's start (monotonic s), `on` its on-time, `carry` what it owes (s)."""
+
+    goal: float | None = None
+    begun: float | None = None
+    duty: float = 0.0
+    on: float = 0.0
+    carry: float = 0.0
+    calling: bool = False
+    """Hysteresis only."""
+    integral: float = 0.0
+    last: float | None = None
+    """The room at the last step of the PID, degC."""
+
+
+def advance(law: Law, loop: Loop, at: Situation) -> Loop:
+    """The loop at this moment. A new cycle begins when the last one ends, and when the setpoint changes."""
+    if isinstance(law, Hysteresis) and at.setpoint is not None:
+        return Loop(goal=at.setpoint, calling=_calling(law, loop, at, at.setpoint))
+    cycle = CYCLE if isinstance(law, Hysteresis) else law.cycle
+    fresh = loop.begun is None or loop.goal != at.setpoint
+    if not fresh and loop.begun is not None:
+        passed = floor((at.now - loop.begun) / cycle)
+        if passed < 1:
+            return loop
+        begun = loop.begun + passed * cycle
+    else:
+        begun = at.now
+    loop = _duty(law, loop, at, begun)
+    on, carry = on_time(loop.duty, cycle, loop.carry, at.min_on, at.min_off)
+    return replace(loop, goal=at.setpoint, begun=begun, on=on, carry=carry, calling=False)
+
+
+def calls(loop: Loop, now: float) -> bool:
+    """Whether heat is called for."""
+    return loop.calling or (loop.begun is not None and now < loop.begun + loop.on)
+
+
+def until(law: Law, loop: Loop, now: float) -> float:
+    """When the loop has next something to decide by itself."""
+    if loop.begun is None:
+        return NEVER
+    cycle = CYCLE if isinstance(law, Hysteresis) else law.cycle
+    off = loop.begun + loop.on
+    return off if now < off else loop.begun + cycle
+
+
+def tpi_duty(law: Tpi, setpoint: float, room: float, outdoor: float | None) -> float:
+    """0..1. Without an outdoor temperature that part is left out: (19, 18.5, 0) gives 0.49, 441 s of 900."""
+    outer = 0.0 if outdoor is None else law.coef_ext * (setpoint - outdoor)
+    return min(max(law.coef_int * (setpoint - room) + outer, 0.0), 1.0)
+
+
+def on_time(duty: float, cycle: float, carry: float, min_on: float, min_off: float) -> tuple[float, float]:
+    """The on-time of a cycle, and what is carried over to the next one (s).
+
+    Too short to burn is carried over; too short a pause is left out: fully on.
+    """
+    if duty <= 0:
+        return 0.0, 0.0
+    on = min(duty * cycle + carry, cycle)
+    if on < min_on:
+        return 0.0, on
+    return (cycle if cycle - on < min_off else on), 0.0
+
+
+def _calling(law: Hysteresis, loop: Loop, at: Situation, setpoint: float) -> bool:
+    if at.room is None:
+        return loop.calling and loop.goal is not None and setpoint >= loop.goal
+    if loop.calling:
+        return at.room < setpoint + law.band
+    return at.room <= setpoint - law.band
+
+
+def _duty(law: Law, loop: Loop, at: Situation, begun: float) -> Loop:
+    """The duty of a new cycle. Without a room the last one holds, but for a setpoint that went down: no heat."""
+    if at.setpoint is None or isinstance(law, Hysteresis):
+        return replace(loop, duty=at.fixed, last=None)
+    if at.room is None:
+        lowered = loop.goal is not None and at.setpoint < loop.goal
+        return replace(loop, duty=0.0 if lowered else loop.duty, last=None)
+    if isinstance(law, Tpi):
+        return replace(loop, duty=tpi_duty(law, at.setpoint, at.room, at.outdoor))
+    return _pid(law, loop, at.setpoint, at.room, begun)
+
+
+def _pid(law: Pid, loop: Loop, setpoint: float, room: float, begun: float) -> Loop:
+    """simple-pid keeps its state to itself and reads a clock: it is built anew from ours, and told the time."""
+    from simple_pid import PID
+
+    passed = law.cycle if loop.begun is None else min(begun - loop.begun, law.cycle)
+    if passed <= 0:
+        return loop
+    pid = PID(
+        law.kp, 0.0, law.kd, setpoint, sample_time=None, output_limits=(0.0, 1.0), starting_output=loop.integral
+    )
+    if loop.last is not None:
+        pid(loop.last, dt=passed)  # without ki this only tells it the last room, for the derivative
+    pid.tunings = (law.kp, law.ki, law.kd)
+    duty = pid(room, dt=passed)
+    return replace(loop, duty=float(duty or 0.0), integral=float(pid.components[1]), last=room)

@@ -40,7 +40,10 @@ class Kept:
             if "CREDENTIALS_DIRECTORY" not in os.environ:
                 raise ConfigError([f"the credential {self.name} is not there: systemd gave none (LoadCredential=)"])
             folder = Path(os.environ["CREDENTIALS_DIRECTORY"])
+        path = folder / self.name
         try:
-            return (folder / self.name).read_text(encoding="utf-8").rstrip("\r\n")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError([f"the secret {self} cannot be read: {error}"]) from error
+            return path.read_text(encoding="utf-8").rstrip("\r\n")
+        except OSError as error:
+            raise ConfigError([f"the secret {self} cannot be read: {path}: {error.strerror}"]) from error
+        except UnicodeDecodeError as error:
+            raise ConfigError([f"the secret {self} cannot be read: {path} is not UTF-8"]) from error

@@ -118,7 +118,7 @@ class Session(aiomqtt.Client):
         except TimeoutError:
             self.drop(f"no answer within {ATTEMPT:.0f} s")
         except ConnectionRefusedError as error:
-            self.drop(str(error), Why.ANSWERED)
+            self.drop(_describe(error), Why.ANSWERED)
         except (OSError, BocageError, ValueError) as error:  # ssl errors are OSErrors; ValueError: a bad host or key
             self.drop(_describe(error))
         except asyncio.CancelledError:
@@ -350,7 +350,8 @@ def _describe(error: BaseException) -> str:
         return f"the broker's certificate is not accepted: {error.verify_message}"
     if isinstance(error, FileNotFoundError):
         return f"{error.filename or 'a certificate file'}: {error.strerror}"
-    return str(error) or type(error).__name__
+    words = error.strerror if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) else ""
+    return words or str(error) or type(error).__name__
 
 
 def _refusal(code: int, text: str) -> str:

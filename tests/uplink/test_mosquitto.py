@@ -208,10 +208,13 @@ async def test_the_real_outbox_through_a_broker_that_goes_and_comes(
                 await until(
                     lambda: box.status()["rows"] == 0 and watcher.last("cmd/c1/result") and watcher.last("event")
                 )
-                bodies = [plain(payload) for payload, _ in watcher.got[ROOT + "telemetry"]]
-                assert sorted({entry[1] for body in bodies for entry in body["p"]["a.b"]}) == [
-                    float(n) for n in range(300)
-                ]
+                bodies: list[Any] = []
+
+                def values() -> set[float]:
+                    bodies[:] = [plain(payload) for payload, _ in watcher.got[ROOT + "telemetry"]]
+                    return {entry[1] for body in bodies for entry in body["p"]["a.b"]}
+
+                await until(lambda: values() == {float(n) for n in range(300)})
                 batches = {tuple(body["k"]) for body in bodies}  # a duplicate carries the same key
                 assert sum(last - first + 1 for _, first, last in batches) == 300
     finally:

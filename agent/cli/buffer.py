@@ -10,11 +10,11 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from agent.backlog import export_readings, read_status
-from agent.blocks import Row
 from agent.cli.common import add_command, add_folders, add_json, asked, place
 from agent.local import NoAgent, connect
-from agent.records import iso
+from agent.outbox.backlog import export_readings, read_status
+from agent.outbox.blocks import Row
+from agent.outbox.records import iso
 
 __all__ = ["add"]
 

@@ -13,7 +13,7 @@ from agent.clock import Clock
 from agent.errors import Rejected
 from agent.model import Command, Event, Outcome, OutcomeState, Severity
 from agent.outbox import Outbox
-from agent.records import answer_body
+from agent.outbox.records import answer_body
 from agent.uplink.commands import is_id, parse
 from agent.uplink.native import Topics, correlated
 from agent.uplink.session import LinkLost, Received, Session

@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from agent.blocks import Block, encode, lots_of, pack
 from agent.model import Instant, Reading, Readings
 from agent.outbox import Outbox
-from agent.store import Store, Work
+from agent.outbox.blocks import Block, encode, lots_of, pack
+from agent.outbox.store import Store, Work
 
 _BOOT = "6f1c7d6e-0000-4000-8000-000000000001"
 _DEVICES, _REGISTERS = 20, 50

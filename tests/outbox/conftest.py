@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from agent.blocks import Row, decode
 from agent.model import Instant, Quality, Reading, Readings, Value
 from agent.outbox import Message, Outbox
+from agent.outbox.blocks import Row, decode
 
 BOOT = "6f1c7d6e-0000-4000-8000-000000000001"
 

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from agent.blocks import LIMIT, Lot, cut, decode, encode, lots_of, pack, split
 from agent.model import Command, Event, Instant, Outcome, OutcomeState, Quality, Reading
+from agent.outbox.blocks import LIMIT, Lot, cut, decode, encode, lots_of, pack, split
 
 STORE = "7d9f3c52-3c0f-4a63-9f0b-2b1d6f3f3c11"
 SCHEMAS = Path(__file__).parents[2] / "docs" / "schemas"

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from agent.backlog import export_readings, read_status
 from agent.cli import buffer
 from agent.errors import OutboxError
+from agent.outbox.backlog import export_readings, read_status
 
 SITE = """\
 version: 1

@@ -16,16 +16,16 @@ from typing import Any
 
 import pytest
 
-from agent.blocks import decode
 from agent.clock import SystemClock
 from agent.model import Command, Event, Origin, Outcome, OutcomeState
 from agent.outbox import Outbox
-from agent.stage import replay
+from agent.outbox.blocks import decode
+from agent.outbox.stage import replay
 
 CHILD = """
 import asyncio, random, sys
 from pathlib import Path
-from agent.blocks import decode
+from agent.outbox.blocks import decode
 from agent.clock import SystemClock
 from agent.model import Reading
 from agent.outbox import Outbox
@@ -221,7 +221,7 @@ async def test_a_folder_that_cannot_be_written_from_the_start(box: Any, tmp_path
 async def test_memory_is_bounded_and_the_loss_is_told(
     box: Any, events: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agent.outbox._MEMORY", 1000)
+    monkeypatch.setattr("agent.outbox.queue._MEMORY", 1000)
     for turn in range(30):
         box.out.put(box.readings(50), 3 if turn % 2 else 1)
     assert box.out.status()["rows"] <= 1000

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from agent.blocks import decode
 from agent.model import Command, Event, Outcome, OutcomeState, Quality, Severity
 from agent.outbox import Outbox
+from agent.outbox.blocks import decode
 
 
 async def test_what_waits_leaves_in_one_message(box: Any) -> None:

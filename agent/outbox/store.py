@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-from agent.blocks import Block
 from agent.model import Instant, Outcome, OutcomeState
+from agent.outbox.blocks import Block
 
 __all__ = ["FILE", "Loss", "Store", "StoredBlock", "StoredMessage", "Totals", "Work", "is_corrupt", "set_aside"]
 

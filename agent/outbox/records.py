@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from agent.blocks import dumps
 from agent.model import Event, Instant, Outcome, Severity
-from agent.store import Loss
+from agent.outbox.blocks import dumps
+from agent.outbox.store import Loss
 
 __all__ = ["event_body", "gap_event", "iso", "loss_detail", "result_body"]
 

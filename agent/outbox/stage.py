@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agent.blocks import Lot, split
+from agent.outbox.blocks import Lot, split
 
 __all__ = ["Replay", "Stage", "replay"]
 

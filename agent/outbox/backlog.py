@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from agent.blocks import Row, decode, encode
 from agent.errors import OutboxError
-from agent.records import iso
-from agent.stage import replay
-from agent.store import FILE
+from agent.outbox.blocks import Row, decode, encode
+from agent.outbox.records import iso
+from agent.outbox.stage import replay
+from agent.outbox.store import FILE
 
 __all__ = ["export_readings", "read_status"]
 

@@ -6,9 +6,9 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from agent.blocks import Lot, block, pack
 from agent.model import Outcome
-from agent.store import Store, StoredMessage, Work
+from agent.outbox.blocks import Lot, block, pack
+from agent.outbox.store import Store, StoredMessage, Work
 
 __all__ = ["Batch", "Message", "Parcel", "Written", "write"]
 

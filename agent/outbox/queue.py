@@ -22,14 +22,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from agent.blocks import LIMIT, LIVE, Lot, cut, encode, lots_of, split
 from agent.clock import Clock
 from agent.errors import OutboxError
 from agent.model import Command, Event, Origin, Outcome, OutcomeState, Readings
-from agent.parcels import Batch, Message, Parcel, Written, write
-from agent.records import event_body, gap_event, iso, loss_detail, result_body
-from agent.stage import Replay, Stage, replay
-from agent.store import Loss, Store, Totals, Work, is_corrupt, set_aside
+from agent.outbox.blocks import LIMIT, LIVE, Lot, cut, encode, lots_of, split
+from agent.outbox.parcels import Batch, Message, Parcel, Written, write
+from agent.outbox.records import event_body, gap_event, iso, loss_detail, result_body
+from agent.outbox.stage import Replay, Stage, replay
+from agent.outbox.store import Loss, Store, Totals, Work, is_corrupt, set_aside
 
 __all__ = ["Message", "Outbox"]
 

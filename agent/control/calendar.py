@@ -1,0 +1,120 @@
+"""Days: local times through the changes of the clock, public holidays and their eves, French school holidays.
+
+All instants are aware datetimes in UTC: two of them may be compared and subtracted on any night of the year, which
+two civil times of one timezone may not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+__all__ = ["DAY", "SCHOOL_TABLE_ENDS", "Calendar"]
+
+DAY = timedelta(days=1)
+SECOND = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Calendar:
+    """The calendar of a site. `public`: FR, FR-57, FR-6AE …; `school`: zone A, B or C. None: there are none."""
+
+    timezone: str = "Europe/Paris"
+    public: str | None = None
+    school: str | None = None
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.timezone)
+
+    def instant(self, day: date, minute: float) -> datetime:
+        """When it is `minute` minutes after midnight on `day` (1440 and more: the days after), in UTC.
+
+        A time that does not exist (a clock put forward) is the next valid instant; one that comes twice, its first
+        occurrence.
+        """
+        return _instant(self.timezone, day, minute)
+
+    def civil(self, at: datetime) -> datetime:
+        """The same instant as people of the site say it."""
+        return at.astimezone(self.zone)
+
+    def day(self, at: datetime) -> date:
+        """The day that it is there."""
+        return at.astimezone(self.zone).date()
+
+    def night(self, at: datetime) -> date:
+        """The day on which the night of `at` starts: nights go from noon to noon."""
+        return (at.astimezone(self.zone).replace(tzinfo=None) - timedelta(hours=12)).date()
+
+    def is_public_holiday(self, day: date) -> bool:
+        return self.public is not None and day in _public_holidays(self.public, day.year)
+
+    def is_eve(self, day: date) -> bool:
+        """Whether the next day is a public holiday."""
+        return self.is_public_holiday(day + DAY)
+
+    def is_school_holiday(self, day: date) -> bool:
+        return self.school is not None and any(first <= day <= last for first, last in _SCHOOL[self.school])
+
+    def ends(self) -> date | None:
+        """The last day that the school table knows, for a site that asks it."""
+        return SCHOOL_TABLE_ENDS if self.school is not None else None
+
+
+@lru_cache(maxsize=4096)
+def _instant(timezone: str, day: date, minute: float) -> datetime:
+    zone = ZoneInfo(timezone)
+    wall = datetime.combine(day, time()) + timedelta(minutes=minute)
+    found = wall.replace(tzinfo=zone).astimezone(UTC)
+    if found.astimezone(zone).replace(tzinfo=None) == wall:
+        return found
+    before = wall.replace(tzinfo=zone, fold=1).astimezone(UTC)  # in a gap, fold 1 reads it with the offset after it
+    offset = before.astimezone(zone).utcoffset()
+    while found - before > SECOND:
+        middle = before + (found - before) // (2 * SECOND) * SECOND
+        if middle.astimezone(zone).utcoffset() == offset:
+            before = middle
+        else:
+            found = middle
+    return found
+
+
+@lru_cache(maxsize=32)
+def _public_holidays(code: str, year: int) -> frozenset[date]:
+    """Public holidays of a country or its subdivision (`holidays`); ValueError for one that it does not know."""
+    import holidays  # 5 MB that a site without holidays does without
+
+    country, _, subdivision = code.partition("-")
+    try:
+        return frozenset(holidays.country_holidays(country, subdiv=subdivision or None, years=year))
+    except NotImplementedError as error:
+        raise ValueError(f"no public holidays are known for {code}") from error
+
+
+def _days(*texts: str) -> tuple[tuple[date, date], ...]:
+    """ "2026-02-07/2026-02-22": first and last day without school."""
+    pairs = (text.split("/") for text in texts)
+    return tuple((date.fromisoformat(first), date.fromisoformat(last)) for first, last in pairs)
+
+
+_COMMON = _days(
+    "2026-01-01/2026-01-04", "2026-05-14/2026-05-17", "2026-07-04/2026-08-31", "2026-10-17/2026-11-01",
+    "2026-12-19/2027-01-03", "2027-05-06/2027-05-09",
+)  # fmt: skip
+_SCHOOL = {
+    "A": _COMMON
+    + _days("2026-02-07/2026-02-22", "2026-04-04/2026-04-19", "2027-02-13/2027-02-28", "2027-04-10/2027-04-25"),
+    "B": _COMMON
+    + _days("2026-02-14/2026-03-01", "2026-04-11/2026-04-26", "2027-02-20/2027-03-07", "2027-04-17/2027-05-02"),
+    "C": _COMMON
+    + _days("2026-02-21/2026-03-08", "2026-04-18/2026-05-03", "2027-02-06/2027-02-21", "2027-04-03/2027-04-18"),
+}
+"""School holidays of mainland France, first and last day: until summer 2026 by the arrêté du 7 décembre 2022 (JO of
+8 December 2022: years 2023-2024 to 2025-2026), then by the ministry's calendar of 2026-2027. Corsica and overseas have
+calendars of their own."""
+
+SCHOOL_TABLE_ENDS = max(last for days in _SCHOOL.values() for _, last in days)
+"""The last day that the table knows."""

@@ -1,0 +1,59 @@
+"""The calendar of a site, its opening hours and its heating weeks, of the models of the site file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from agent.config import Site
+from agent.config.heating import Zone
+from agent.config.values import DAYS
+from agent.config.water import WaterPoint
+from agent.control.calendar import Calendar
+from agent.control.week import Span, Week
+
+__all__ = ["CLOSED", "OPEN", "calendar", "heating_week", "opening_hours"]
+
+OPEN, CLOSED = "open", "closed"
+_DAY = 1440
+
+
+def calendar(site: Site) -> Calendar:
+    """By which all times of the site are meant."""
+    info = site.site
+    return Calendar(info.timezone, info.public_holidays, info.school_zone)
+
+
+def opening_hours(site: Site, point: WaterPoint) -> Week | None:
+    """When a water point is `OPEN`; days that the file does not name are `CLOSED`. None: it has no hours.
+
+    The most particular key holds: public_holiday, then the day of the week, then all.
+    """
+    hours = point.opening_hours
+    if not hours:
+        return None
+    spans = {
+        key: tuple(Span(start, end if end > start else end + _DAY, OPEN) for start, end in sorted(windows))
+        for key, windows in hours.items()
+    }
+    return Week(calendar(site), CLOSED, _by_day(spans, spans.get("all", ())), public=spans.get("public_holiday"))
+
+
+def heating_week(site: Site, zone: Zone) -> Week:
+    """The modes of a zone: comfort, reduced or frost. Between what the days say, `default` holds (reduced)."""
+    rest = zone.week.get("default")
+    spans = {key: tuple(Span(*entry) for entry in entries) for key, entries in zone.week.items() if key != "default"}
+    public = zone.holidays.public if zone.holidays is not None else None
+    school = zone.holidays.school if zone.holidays is not None else None
+    return Week(
+        calendar(site),
+        rest[0].mode if rest else "reduced",
+        _by_day(spans, ()),
+        public=None if public is None else (Span(0, _DAY, public),),
+        school=None if school is None else (Span(0, _DAY, school),),
+    )
+
+
+def _by_day(spans: Mapping[str, tuple[Span, ...]], rest: tuple[Span, ...]) -> tuple[tuple[Span, ...], ...]:
+    """Monday to Sunday, from keys such as "mon,tue"."""
+    named = {day: found for key, found in spans.items() for day in key.split(",")}
+    return tuple(named.get(day, rest) for day in DAYS)

@@ -272,10 +272,17 @@ class Demo:
         """Somebody at the supervision, over MQTT. `ttl_ms` bounds the start, `hold_ms` how long it lasts."""
         for number, (at, actuator, value) in enumerate(OPERATOR):
             await self._sleep_until(at * self._times.scale)
+            if self._is_taken(actuator):
+                continue
             name = f"demo-{number}"
             command = {"id": name, "point": actuator, "value": value, "ttl_ms": 30_000, "hold_ms": 3_600_000,
                        "by": "operator"}  # fmt: skip
             await client.publish(f"bocage/v1/{site.SITE_ID}/cmd/{name}", json.dumps(command), qos=1)
+
+    def _is_taken(self, actuator: str) -> bool:
+        """Whether who looks on has commanded it himself: then the demo leaves it to him."""
+        actuators = self._status["actuators"] if self._status else []
+        return any(found["name"] == actuator and found["by"] not in ("", "operator") for found in actuators)
 
     async def _show(self) -> None:
         if self._plain:

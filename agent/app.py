@@ -8,14 +8,17 @@ import logging
 import signal
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
+from zoneinfo import ZoneInfo
 
 from agent import VERSION
-from agent.alarms import Alarms, Condition
-from agent.arbiter import Arbiter
+from agent.alarms import Alarms, Condition, Register
+from agent.arbiter import Arbiter, Books
 from agent.clock import SystemClock
+from agent.desk import Desk
 from agent.driver import BusSpec
 from agent.errors import BocageError, ConfigError, OutboxError
 from agent.folders import is_tmpfs, locked
@@ -27,6 +30,7 @@ from agent.notify import Notifier
 from agent.outbox import Outbox
 from agent.plan import Plan, PlanReader
 from agent.report import outcome_json, points_json, wall_text
+from agent.runner import Runner
 from agent.state import State
 from agent.supervise import Watchdog, supervise
 from agent.wires import Wires
@@ -101,11 +105,14 @@ class Agent:
             clock,
         )
         self._wires.publish = self._hub.publish
+        self._register = Register(self._outbox.put_event, self._state.scope("alarms"))
         self._arbiter = self._make_arbiter()
+        self._runner = self._make_runner()
         self._hub.watch(lambda readings: self._arbiter.observe(readings))
+        self._hub.watch(lambda readings: self._runner.observe(readings))
         self._uplink = self._make_uplink()
         self._health = Health(self._state_folder)
-        self._alarms = Alarms(self._conditions, self._outbox.put_event, self._state.scope("alarms"), clock)
+        self._alarms = Alarms(self._conditions, self._register.put_event, self._state.scope("alarms"), clock)
         self._watchdog = Watchdog(clock, self._notifier)
         self._server = Server(
             self._runtime_folder,
@@ -119,8 +126,19 @@ class Agent:
             {point.id: point for point in self._plan.points(self._wires.points)},
             self._wires.write,
             self._wires.read,
-            self._outbox,
+            Books(self._outbox, self._register.put_event),
             self._state.scope("arbiter"),
+            self._clock,
+            lambda command: Desk(self._runner, self._register, self._hub, self._clock)(command),
+        )
+
+    def _make_runner(self) -> Runner:
+        return Runner(
+            self._plan.controls,
+            self._plan.timezone,
+            self._arbiter,
+            self._register.put_event,
+            self._state.scope("runner"),
             self._clock,
         )
 
@@ -156,6 +174,7 @@ class Agent:
         for name in self._wires.names:
             self._start_wire(group, name)
         self._start_arbiter(group)
+        self._start_runner(group)
         self._start_uplink(group)
         self._spawn(group, "health", self._report_health())
         self._spawn(group, "alarms", self._alarms.run())
@@ -183,6 +202,8 @@ class Agent:
     async def _wind_down(self) -> None:
         """Outputs to their stop state while the wires are still there, then what is waiting goes out or to flash."""
         log.info("agent stops next=outputs go to their stop state")
+        await self._stop_task("runner")
+        self._runner.close()
         await self._arbiter.stop()
         self._hub.flush()
         try:
@@ -220,6 +241,10 @@ class Agent:
         self._spawn(group, "arbiter", live())
         self._watchdog.add("arbiter", arbiter.due)
 
+    def _start_runner(self, group: asyncio.TaskGroup) -> None:
+        self._spawn(group, "runner", self._runner.run())
+        self._watchdog.add("runner", self._runner.due)
+
     def _start_uplink(self, group: asyncio.TaskGroup) -> None:
         if self._uplink is not None:
             self._spawn(group, "uplink", self._uplink.run())
@@ -241,10 +266,15 @@ class Agent:
             log.warning("site id, clock or buffer changed next=they take effect at the next start")
         changed = await self._apply_buses(group, old.buses, new.buses)
         self._hub.configure(new.points(self._wires.points), new.signals, new.policies)
-        if changed or new.actuators != old.actuators:
+        if changed or (new.actuators, new.controls, new.timezone) != (old.actuators, old.controls, old.timezone):
+            await self._stop_task("runner")
+            self._runner.close()
             await self._stop_task("arbiter")
             self._arbiter = self._make_arbiter()
+            self._runner = self._make_runner()
+            self._runner.observe(list(self._hub.last.values()))
             self._start_arbiter(group)
+            self._start_runner(group)
             changed.append("actuators")
         if new.uplink != old.uplink:
             if self._uplink is not None:
@@ -277,7 +307,7 @@ class Agent:
             log.warning("not driven yet what=%s next=the rest of the site runs", what)
 
     async def _event(self, kind: str, code: str, subject: str, severity: Severity, **detail: Any) -> None:
-        await self._outbox.put_event(Event(kind, code, subject, self._clock.now(), severity, detail))
+        await self._register.put_event(Event(kind, code, subject, self._clock.now(), severity, detail))
 
     def _conditions(self) -> Iterator[Condition]:
         """What is wrong with the gateway itself now."""
@@ -341,6 +371,7 @@ class Agent:
             "clock": "synced" if self._clock.trusted else "unsynced",
             "points": points,
             "actuators": self._arbiter.status(),
+            "alarms": self._register.status(),
             "uplink": self._uplink.status() if self._uplink is not None else {"state": "off"},
             "outbox": {**self._outbox.status(), "published": self._hub.published},
             "buses": [*self._wires.status(), *self._plan.idle_buses],
@@ -419,7 +450,7 @@ class Agent:
 
     @contextlib.contextmanager
     def _logging(self) -> Any:
-        handler = _Tail(self._log_tail)
+        handler = _Tail(self._log_tail, self._plan.timezone)
         logging.getLogger("bocage").addHandler(handler)
         try:
             yield
@@ -430,10 +461,13 @@ class Agent:
 class _Tail(logging.Handler):
     """Keeps the last lines of the log for the live view."""
 
-    def __init__(self, lines: deque[str]) -> None:
+    def __init__(self, lines: deque[str], timezone: str) -> None:
         super().__init__(logging.INFO)
         self._lines = lines
-        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+        formatter = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
+        zone = ZoneInfo(timezone)
+        formatter.converter = lambda seconds: datetime.fromtimestamp(seconds or 0, zone).timetuple()
+        self.setFormatter(formatter)
 
     def emit(self, record: logging.LogRecord) -> None:
         self._lines.append(self.format(record).splitlines()[0])

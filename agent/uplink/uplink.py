@@ -81,6 +81,9 @@ class Uplink:
         self._inbox = Inbox(self._topics, outbox, submit, clock)
         self._properties = compressed() if settings.protocol == 5 else None
         self._outage = Outage(clock.monotonic)
+        self._name, self._since = "", clock.monotonic()
+        self._said = float("inf")
+        """How long the outage was (s) when the log last told of it."""
         self._closing = asyncio.Event()
         self._stopped_running = asyncio.Event()
         self._stopped_running.set()
@@ -223,12 +226,20 @@ class Uplink:
         delay = reconnect_delay(outage, lost.why, self._dice())
         self._error = str(lost)
         self._enter("waiting", delay + 5)
-        log.warning(
+        log.log(
+            logging.WARNING if self._is_news(outage) else logging.DEBUG,
             "no uplink broker=%s outage_s=%.0f reason=%r next=tried again in %.1f s",
             self._settings.broker, outage, str(lost), delay,
         )  # fmt: skip
         if delay > 0:
             await _any(asyncio.sleep(delay), self._closing.wait(), _route_gained())
+
+    def _is_news(self, outage: float) -> bool:
+        """Whether an outage is worth another line in the log: at its start, and whenever it has grown twofold."""
+        if self._said <= outage < max(2 * self._said, self._said + 5):
+            return False
+        self._said = outage
+        return True
 
     async def _announce(self, session: Session, at: int | None) -> None:
         """Say `online`, and ask for commands. Sending does not wait for it."""
@@ -399,8 +410,10 @@ class Uplink:
 
     def _enter(self, name: str, longest: float) -> None:
         """A new state, and how many seconds it may last without a sign of life."""
-        self._name, self._since = name, self._clock.monotonic()
-        self._due = self._since + longest
+        now = self._clock.monotonic()
+        if "connected" in (name, self._name) and name != self._name:
+            self._since = now
+        self._name, self._due = name, now + longest
 
 
 def _kind(message: Message) -> str:

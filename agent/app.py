@@ -39,7 +39,9 @@ __all__ = ["Agent"]
 
 log = logging.getLogger("bocage.app")
 
-HEALTH_PERIOD = 60.0
+HEALTH_PERIOD, FIRST_HEALTH = 60.0, 5.0
+OUTBOX_PATIENCE = 60.0
+"""Seconds that a pass of the outbox may take: a worn SD card can sit on one write for that long."""
 LOG_LINES = 50
 CLOCK_PATIENCE, DEVICE_PATIENCE, LINK_PATIENCE = 600.0, 30.0, 300.0
 """Seconds that an unknown time, a silent device and a link that is down may last before they are alarms."""
@@ -169,6 +171,7 @@ class Agent:
         self._say_not_driven()
         self._spawn(group, "state", self._state.run())
         self._spawn(group, "outbox", self._outbox.run())
+        self._watchdog.add("outbox", lambda: self._outbox.progress() + OUTBOX_PATIENCE)
         self._spawn(group, "hub", self._hub.run())
         self._watchdog.add("hub", self._hub.due)
         for name in self._wires.names:
@@ -387,9 +390,11 @@ class Agent:
         return f"{up}/{len(self._wires.names)} buses up; uplink {link}; {waiting['rows']} readings waiting{hours}"
 
     async def _report_health(self) -> None:
-        """Once a minute, the gateway itself."""
+        """Once a minute, and once soon after the start, the gateway itself."""
+        pause = FIRST_HEALTH
         while True:
-            await asyncio.sleep(HEALTH_PERIOD)
+            await asyncio.sleep(pause)
+            pause = HEALTH_PERIOD
             if self._uplink is None:
                 continue
             link, waiting = self._uplink.status(), self._outbox.status()

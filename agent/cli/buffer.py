@@ -97,4 +97,8 @@ def _print_jsonl(rows: Iterable[Row]) -> None:
 def _print_csv(rows: Iterable[Row]) -> None:
     writer = csv.DictWriter(sys.stdout, ("store", "seq", "point", "value", "quality", "at"), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(map(_record, rows))
+    for row in rows:
+        record = _record(row)
+        if isinstance(row.value, bool):
+            record["value"] = json.dumps(row.value)  # true and false, as in JSON
+        writer.writerow(record)

@@ -66,7 +66,7 @@ def add_places(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--state-dir", metavar="DIR", help="what must last (default: $BOCAGE_STATE_DIR, "
                         "/var/lib/bocage on an installed box, else ~/.local/state/bocage/SITE)")  # fmt: skip
     parser.add_argument("--runtime-dir", metavar="DIR", help="socket and stage file, in memory (default: "
-                        "$RUNTIME_DIRECTORY, else /dev/shm/bocage-UID/SITE)")  # fmt: skip
+                        "$BOCAGE_RUNTIME_DIR, $RUNTIME_DIRECTORY, else /dev/shm/bocage-UID/SITE)")  # fmt: skip
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

@@ -1,6 +1,7 @@
-"""Alarms of the gateway itself: conditions that last are looked at as levels, raised once and cleared once.
+"""Alarms: those of the gateway itself, and the register of all that are open.
 
-What is raised is remembered (state.py), so that a restart neither repeats an alarm nor forgets to clear it.
+Conditions of the gateway that last are looked at as levels, raised once and cleared once. What is raised is remembered
+(state.py), so that a restart neither repeats an alarm nor forgets to clear it.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from typing import Any, NamedTuple
 
 from agent.clock import Clock
 from agent.driver import Memory
-from agent.model import Event, Severity
+from agent.errors import Rejected
+from agent.model import Event, Instant, Severity
+from agent.outbox.records import iso
 
-__all__ = ["Alarms", "Condition"]
+__all__ = ["Alarms", "Condition", "Register"]
 
 log = logging.getLogger("bocage.alarms")
 
@@ -74,3 +77,51 @@ class Alarms:
 
     async def _say(self, kind: str, key: tuple[str, str], severity: Severity, detail: dict[str, Any]) -> None:
         await self._tell(Event(kind, *key, self._clock.now(), severity, detail))
+
+
+class Register:
+    """Which alarms are open, whoever raised them: every event passes here on its way to the outbox (`tell`)."""
+
+    def __init__(self, tell: Callable[[Event], Awaitable[None]], memory: Memory) -> None:
+        self._tell, self._memory = tell, memory
+        self._open: dict[str, dict[str, Any]] = memory.get("open") or {}
+
+    async def put_event(self, event: Event) -> None:
+        """Make an event durable; an alarm is open from then on, until it is cleared. What happened once is not open."""
+        name, changed = f"{event.code}.{event.subject}", False
+        if event.kind == "alarm" and event.code not in _MOMENTS and name not in self._open:
+            self._open[name] = {
+                "code": event.code, "subject": event.subject, "severity": str(event.severity),
+                "since": iso(event.at.wall_ms), "acked": False,
+            }  # fmt: skip
+            changed = True
+        elif event.kind == "cleared":
+            changed = self._open.pop(name, None) is not None
+        await self._tell(event)
+        if changed:
+            self._memory.put("open", self._open)
+
+    def status(self) -> list[dict[str, Any]]:
+        """The open alarms, the gravest first: code, subject, severity, since (ISO 8601, UTC, or None), acked."""
+        grave = [str(severity) for severity in Severity]
+        return sorted((dict(one) for one in self._open.values()), key=lambda one: grave.index(one["severity"]))
+
+    def is_open(self, name: str) -> bool:
+        """Whether `code.subject` is open."""
+        return name in self._open
+
+    async def acknowledge(self, name: str, by: str, at: Instant) -> str:
+        """Somebody has seen it. Says what came of it; Rejected if it is not open any more."""
+        one = self._open.get(name)
+        if one is None:
+            raise Rejected(f"alarm {name} is not open")
+        if one["acked"]:
+            return "it was acknowledged already"
+        one["acked"] = True
+        self._memory.put("open", self._open)
+        await self._tell(Event("audit", "acknowledged", one["subject"], at, detail={"alarm": one["code"], "by": by}))
+        return "acknowledged"
+
+
+_MOMENTS = ("store_corrupt", "command_retained", "uplink_set_aside", "meter_replaced", "tamper")
+"""Alarms of something that happened and is over: nothing will ever clear them."""

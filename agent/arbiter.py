@@ -11,19 +11,20 @@ import asyncio
 import contextlib
 import difflib
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
 from agent.actuator import DEFAULT, LIMIT, REMOTE, SETTLE, Actuator, ActuatorSpec, Slot, implicit, say
 from agent.clock import Clock
+from agent.control.core import Output
 from agent.driver import Memory
 from agent.errors import DeviceError, OutboxError, Rejected, WireError
 from agent.limits import NO_LIMITS, Bucket
 from agent.model import Command, Event, Instant, Origin, Outcome, OutcomeState, Point, Quality, Readings, Value
 from agent.validity import Expired, deadline, duration, hold, iso
 
-__all__ = ["ActuatorSpec", "Arbiter", "Ledger"]
+__all__ = ["ActuatorSpec", "Arbiter", "Books", "Desk", "Ledger"]
 
 log = logging.getLogger("bocage.arbiter")
 
@@ -54,12 +55,29 @@ class Ledger(Protocol):
     async def put_event(self, event: Event) -> None: ...
 
 
+class Books:
+    """A ledger whose events pass through somebody else's hands (`tell`)."""
+
+    def __init__(self, ledger: Ledger, tell: Callable[[Event], Coroutine[Any, Any, None]]) -> None:
+        self.outcome, self.begin, self.record, self.unfinished = (
+            ledger.outcome, ledger.begin, ledger.record, ledger.unfinished,
+        )  # fmt: skip
+        self.put_event = tell
+
+
+Desk = Callable[[Command], Callable[[], Awaitable[str]] | None]
+"""Who takes commands on points that are no outputs (a latch, an alarm, an index): what is to be done once the command
+is on record, giving the words of its outcome; None if the point is not known there. Rejected for a wrong value."""
+
+
 class Arbiter:
     """Decides for every output of a site. `write` and `read` are the wires'; `memory` keeps what outlives us.
 
     A writable point that no actuator owns is one by itself (see `implicit`). `run` must be running for anything that
-    happens later than at the call: wishes, ends of overrides, waits.
+    happens later than at the call: wishes, ends of overrides, waits. Commands on other points go to `desk`.
     """
+
+    idle = IDLE
 
     def __init__(
         self,
@@ -70,8 +88,12 @@ class Arbiter:
         ledger: Ledger,
         memory: Memory,
         clock: Clock,
+        desk: Desk = lambda command: None,
     ) -> None:
         self._points, self._ledger, self._memory, self._clock = points, ledger, memory, clock
+        self._desk = desk
+        self.told: Callable[[], None] = lambda: None
+        """Called when an output, its feedback or who holds it may have changed."""
         self._write_wire, self._read_wire = write, read
         self._actuators: dict[str, Actuator] = {}
         self._by_point: dict[str, Actuator] = {}
@@ -114,20 +136,34 @@ class Arbiter:
 
     def observe(self, readings: Readings) -> None:
         """Take note of outputs and feedbacks in what was read. Bad and stale readings say nothing."""
-        boot, due = self._clock.boot, False
+        boot, due, told = self._clock.boot, False, False
         for reading in readings:
             output, feedbacks = self._by_point.get(reading.point), self._by_feedback.get(reading.point, ())
             if output is None and not feedbacks:
                 continue
             if reading.quality is not Quality.GOOD or reading.at.boot != boot:
                 continue
-            at = reading.at.boottime_ns / 1e9
+            at, told = reading.at.boottime_ns / 1e9, True
             if output is not None:
                 due = output.saw_output(reading.value, at) or due
             for actuator in feedbacks:
                 due = actuator.saw_feedback(reading.value, at) or due
         if due:
             self._wake.set()
+        if told:
+            self.told()
+
+    def outputs(self) -> dict[str, Output]:
+        """Every actuator as controls see it."""
+        found = {}
+        for name, actuator in self._actuators.items():
+            winner, since = actuator.winner(), actuator.history.since
+            if actuator.forced_off:
+                winner = LIMIT, Slot(actuator.off, "max_on")
+            priority, cause = (winner[0], winner[1].cause) if winner else (DEFAULT, "")
+            moved = float("-inf") if since is None else since
+            found[name] = Output(actuator.present, priority, cause, moved, actuator.feedback)
+        return found
 
     # -- commands ----------------------------------------------------------------------------------------------
 
@@ -164,6 +200,10 @@ class Arbiter:
         if known is not None:
             return known
         try:
+            if command.point not in self._actuators and command.point not in self._by_point:
+                action = self._desk(command)
+                if action is not None:
+                    return await self._hand_over(command, action)
             actuator = self._find(command.point)
             until = deadline(command, self._clock.now())
             if command.value is None:
@@ -189,6 +229,20 @@ class Arbiter:
         if outcome.state is OutcomeState.APPLIED and actuator.spec.kind != "once":
             return await self._verify(command, actuator)
         return outcome
+
+    async def _hand_over(self, command: Command, action: Callable[[], Awaitable[str]]) -> Outcome:
+        """A command that moves no output: on record first, done once."""
+        deadline(command, self._clock.now())
+        if self._stopping:
+            raise Rejected(self._stopping)
+        known = await self._ledger.begin(command)
+        if known is not None:
+            return known
+        try:
+            reason = await action()
+        except Rejected as error:
+            return await self._record(command, OutcomeState.FAILED, str(error))
+        return await self._record(command, OutcomeState.APPLIED, reason)
 
     async def _when_allowed(
         self, command: Command, actuator: Actuator, slot: Slot, lasts: float, deadline: float
@@ -352,6 +406,7 @@ class Arbiter:
                 while True:
                     self._wake.clear()
                     self._next = self._pass(group)
+                    self.told()
                     await _wait(self._wake, self._next - self._clock.monotonic())
         finally:
             self._abandon("the agent stops")
@@ -434,7 +489,7 @@ class Arbiter:
     def _pass(self, group: asyncio.TaskGroup) -> float:
         """Start a task for each actuator that has something to do; returns when to look again."""
         now = self._clock.monotonic()
-        due = now + IDLE
+        due = now + self.idle
         if self._stopping:
             return due
         for actuator in self._actuators.values():

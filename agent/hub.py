@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agent.clock import Clock
 from agent.driver import Memory
-from agent.errors import OutboxError
+from agent.errors import OutboxError, Rejected
 from agent.model import Kind, Point, Quality, Reading, Readings
 from agent.signals import Signal, SignalState, step
 
@@ -130,6 +130,25 @@ class Hub:
         everything = known + derived if derived else known
         for watcher in self._watchers:
             watcher(everything)
+
+    def counts(self, name: str) -> bool:
+        """Whether that is a signal with an index."""
+        route = self._routes.get(name)
+        return name in self._states and route is not None and route.point.kind is Kind.COUNTER
+
+    def set_index(self, name: str, index: float) -> float | None:
+        """A meter was swapped: its index is `index` from now on, durably. Returns the one before.
+
+        Rejected if it was never read, OutboxError if the flash refuses (it counts on from `index` all the same).
+        """
+        before = self._states[name]
+        if before.count is None:
+            raise Rejected(f"{name} was never read: where the new meter stands can only be said of one that counts")
+        self._states[name] = replace(before, index=index)
+        self.publish([Reading(name, int(index) if index.is_integer() else index, self._clock.now())])
+        self._memory.put(f"index.{name}", {"count": before.count, "index": index}, now=True)
+        self._durable[name] = (before.count, self._clock.monotonic())
+        return before.index
 
     def flush(self) -> None:
         """At an orderly stop: indexes that were held back for durability become durable and go out."""

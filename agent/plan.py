@@ -16,6 +16,7 @@ from typing import Any
 
 from agent.actuator import ActuatorSpec
 from agent.clock import Trust
+from agent.control.core import Control
 from agent.driver import BusSpec
 from agent.errors import BocageError, ConfigError
 from agent.hub import Policy
@@ -54,6 +55,8 @@ class Plan:
     signals: tuple[Signal, ...]
     policies: Mapping[str, Policy]
     actuators: tuple[ActuatorSpec, ...]
+    controls: tuple[Control[Any], ...]
+    """The services' rules, one a circuit, water point, tank, zone and store of hot water."""
     stale_after: Mapping[str, float | None]
     pins: frozenset[str]
     personal: frozenset[str]

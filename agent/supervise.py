@@ -11,11 +11,12 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from agent.clock import Clock
 from agent.notify import Notifier
 
-__all__ = ["Watchdog", "backoff", "supervise"]
+__all__ = ["Watchdog", "backoff", "isolated", "supervise"]
 
 log = logging.getLogger("bocage.supervise")
 
@@ -23,6 +24,8 @@ LONGEST = 60.0
 """Seconds between two attempts at the most."""
 HEALTHY = 60.0
 """A run of this many seconds wipes out earlier failures."""
+
+T = TypeVar("T")
 
 
 def backoff(failures: int, jitter: float) -> float:
@@ -45,6 +48,15 @@ async def supervise(name: str, run: Callable[[], Awaitable[None]], clock: Clock)
         pause = backoff(failures, random.random())
         log.error('driver restarts bus=%s reason="%s" failures=%d next_in_s=%.1f', name, reason, failures, pause)
         await asyncio.sleep(pause)
+
+
+def isolated(what: str, call: Callable[[], T]) -> tuple[T | None, str]:
+    """What `call` gives, and ""; or None, and how it failed: a rule with a bug must not stop the others."""
+    try:
+        return call(), ""
+    except Exception as error:
+        log.exception("rule failed rule=%s next=the others go on", what)
+        return None, f"{type(error).__name__}: {error}"
 
 
 class Watchdog:

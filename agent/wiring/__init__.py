@@ -6,6 +6,7 @@ or the list of everything that is wrong, goes to its standard output.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,17 @@ from typing import Any
 from agent.actuator import ActuatorSpec
 from agent.config import Site
 from agent.config import signals as config
+from agent.control.core import Control
 from agent.driver import BusSpec, DeviceSpec, is_driven
 from agent.hub import Policy
 from agent.plan import Buffer, Plan
 from agent.signals import Signal
 from agent.uplink.settings import UplinkSettings
 
-__all__ = ["plan"]
+__all__ = ["controls", "plan"]
+
+_SERVICES = ("lighting", "water", "heating")
+"""The sections of the site file that have rules; each is translated by a module of its name beside this one."""
 
 STALE_POLLS = 3
 """A value is stale after this many of its polls, unless the site file says otherwise."""
@@ -47,10 +52,24 @@ def plan(site: Site) -> Plan:
         signals=tuple(_signal(site, name, settings) for name, settings in site.signals.items()),
         policies=_policies(site),
         actuators=tuple(_actuators(site)),
+        controls=tuple(controls(site)),
         stale_after={**dict(_stale_after(site)), **dict.fromkeys(pins, STALE_POLLS * PIN_POLL)},
         pins=frozenset(pins),
         personal=frozenset(_personal(site)),
     )
+
+
+def controls(site: Site) -> list[Control[Any]]:
+    """The rules of the services that the site has, in the order of the file's sections."""
+    found: list[Control[Any]] = []
+    for name in _SERVICES:
+        if getattr(site, name).model_fields_set and _has_rules(name):
+            found += importlib.import_module(f"agent.wiring.{name}").controls(site)
+    return found
+
+
+def _has_rules(service: str) -> bool:
+    return importlib.util.find_spec(f"agent.wiring.{service}") is not None
 
 
 def _buffer(site: Site) -> Buffer:
@@ -60,7 +79,7 @@ def _buffer(site: Site) -> Buffer:
 
 def _not_driven(site: Site) -> list[str]:
     buses = [f"bus {name} ({bus.type})" for name, bus in site.buses.items() if not is_driven(bus.type)]
-    sections = [name for name in ("lighting", "water", "heating") if getattr(site, name).model_fields_set]
+    sections = [name for name in _SERVICES if getattr(site, name).model_fields_set and not _has_rules(name)]
     personal = [f"the daily index of {name} (personal)" for name in sorted(_personal(site))]
     return [*buses, *sections, *personal]
 

@@ -1,0 +1,61 @@
+"""Commands on points that are no outputs: the latch of a control, an alarm, the index of a meter."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from agent.alarms import Register
+from agent.clock import Clock
+from agent.errors import OutboxError, Rejected
+from agent.hub import Hub
+from agent.model import Command, Event
+from agent.runner import Runner
+
+__all__ = ["Desk"]
+
+Action = Callable[[], Awaitable[str]]
+
+
+class Desk:
+    """Finds who a command is for; `arbiter.Desk` says how it is asked.
+
+    `<subject>.latch` and `<circuit>.baseline` (`reset`) belong to controls, `alarm.<code>.<subject>` (`ack`) to the
+    register of alarms, `<signal>.index` (a number, in the meter's unit) to the hub.
+    """
+
+    def __init__(self, runner: Runner, register: Register, hub: Hub, clock: Clock) -> None:
+        self._runner, self._register, self._hub, self._clock = runner, register, hub, clock
+
+    def __call__(self, command: Command) -> Action | None:
+        if command.point.startswith("alarm."):
+            return self._alarm(command)
+        signal, dot, word = command.point.rpartition(".")
+        if dot and word == "index" and self._hub.counts(signal):
+            return self._index(command, signal)
+        return self._runner.desk(command)
+
+    def _alarm(self, command: Command) -> Action:
+        name = command.point.removeprefix("alarm.")
+        if command.value != "ack":
+            raise Rejected(f"{command.point} takes ack, not {command.value!r}")
+        if not self._register.is_open(name):
+            raise Rejected(f"alarm {name} is not open")
+        return lambda: self._register.acknowledge(name, command.by, self._clock.now())
+
+    def _index(self, command: Command, signal: str) -> Action:
+        value = command.value
+        if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+            raise Rejected(f"{command.point} takes the new meter's index, a number from 0 on, not {value!r}")
+
+        async def swap() -> str:
+            try:
+                before = self._hub.set_index(signal, float(value))
+            except OutboxError as error:
+                raise Rejected(f"it could not be put on record: {error}") from error
+            detail = {"from": before, "to": value, "by": command.by}
+            await self._register.put_event(
+                Event("change", "meter_replaced", signal, self._clock.now(), detail=detail)
+            )
+            return f"{signal} goes on from {value:g}"
+
+        return swap

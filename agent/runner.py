@@ -1,0 +1,321 @@
+"""Runs the controls: hands them what changed, the arbiter their wishes, the outbox what happened, flash their state.
+
+Controls are pure (`agent.control.core`). A control is stepped when one of its inputs changed, when its `due` came,
+and when the time became known, unknown or another one. A control that raises is a bug: it is left out with an alarm
+and tried again, and the others go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from agent.civil import Civil
+from agent.clock import Clock
+from agent.control.core import NEVER, Control, Happening, Input, Now, Output, Step, View, Wish
+from agent.driver import Memory
+from agent.errors import OutboxError, Rejected
+from agent.model import Command, Event, Readings, Severity, Value
+from agent.supervise import isolated
+
+__all__ = ["Door", "Runner"]
+
+log = logging.getLogger("bocage.runner")
+
+IDLE = 10.0
+"""A turn is made at least this often (s): whether the clock is trusted is looked up then."""
+PATIENCE = 5.0
+"""How long the first turn waits for inputs that were never received (s)."""
+KEEP = 60.0
+"""State that only counts (run-hours, learned values) is kept this often (s)."""
+RETRY = 60.0
+"""A control that failed is tried again after this long (s)."""
+SOONEST = 0.001
+"""A `due` that is past already comes this much later (s)."""
+
+
+class Door(Protocol):
+    """The arbiter, as rules see it."""
+
+    told: Callable[[], None]
+
+    def wish(self, actuator: str, priority: int, value: Value, cause: str) -> None: ...
+
+    def relinquish(self, actuator: str, priority: int) -> None: ...
+
+    def outputs(self) -> Mapping[str, Output]: ...
+
+
+class _Rule:
+    """One control with its state, its wishes, and what of it is on flash."""
+
+    def __init__(self, control: Control[Any]) -> None:
+        self.control = control
+        self.name, self.inputs = control.name, control.inputs
+        self.state: Any = None
+        self.due = 0.0
+        self.wishes: Mapping[tuple[str, int], Wish] = {}
+        self.kept: Any = None
+        self.dirty = False
+        self.failed = ""
+
+
+class Runner:
+    """All controls of a site. `tell` makes an event durable (the outbox's); `memory` keeps what must last.
+
+    `observe` takes what the hub hands on. `run` lives until cancelled; `look` is one turn of it, for those who have a
+    time of their own (the simulator).
+    """
+
+    def __init__(
+        self,
+        controls: Iterable[Control[Any]],
+        timezone: str,
+        door: Door,
+        tell: Callable[[Event], Awaitable[None]],
+        memory: Memory,
+        clock: Clock,
+    ) -> None:
+        self._door, self._tell, self._memory, self._clock = door, tell, memory, clock
+        self._civil = Civil(timezone, memory, clock)
+        self._rules = [_Rule(control) for control in controls]
+        self._wanted = frozenset[str]().union(*(rule.inputs for rule in self._rules))
+        self._points: dict[str, Input] = {}
+        self._outputs: Mapping[str, Output] = {}
+        self._changed: set[str] = set()
+        self._held: dict[tuple[str, int], dict[str, Wish]] = {}
+        self._urgent: list[_Rule] = []
+        self._keep_at = NEVER
+        self._trusted: bool | None = None
+        self._wake = asyncio.Event()
+        self._next = clock.monotonic() + PATIENCE
+        for rule in self._rules:
+            rule.state = self._recall(rule)
+        door.told = self.wake
+
+    # -- what comes in -----------------------------------------------------------------------------------------
+
+    def observe(self, readings: Readings) -> None:
+        """Take note of inputs. What did not change only counts as heard of again."""
+        wanted, points = self._wanted, self._points
+        for reading in readings:
+            name = reading.point
+            if name not in wanted:
+                continue
+            before = points.get(name)
+            points[name] = Input(reading.value, reading.quality, reading.at.boottime_ns / 1e9)
+            if before is None or before.value != reading.value or before.quality is not reading.quality:
+                self._changed.add(name)
+        if self._changed:
+            self._wake.set()
+
+    def wake(self) -> None:
+        """Something may have changed: look at the outputs."""
+        self._wake.set()
+
+    @property
+    def woken(self) -> bool:
+        """Whether a turn is wanted before the next due time."""
+        return self._wake.is_set()
+
+    def desk(self, command: Command) -> Callable[[], Awaitable[str]] | None:
+        """A command on a point of a control's own (`fountain.latch`); see `arbiter.Desk`."""
+        for rule in self._rules:
+            if self._answer(rule, command) is not None:
+                return lambda rule=rule: self._carry_out(rule, command)  # type: ignore[misc]
+        return None
+
+    # -- life --------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Step whatever changed or came due until cancelled."""
+        if not self._rules:
+            self._next = NEVER
+            await asyncio.Event().wait()
+        await self._inputs_are_there()
+        while True:
+            await self.look()
+            self._next = min(self.due_next(), self._clock.monotonic() + IDLE)
+            await _wait(self._wake, self._next - self._clock.monotonic())
+
+    def due(self) -> float:
+        """When the next turn is over at the latest (monotonic seconds, for the watchdog)."""
+        return self._next + 5
+
+    def due_next(self) -> float:
+        """When a control, or the keeping of its state, wants to be looked at by itself."""
+        return min(self._keep_at, min((rule.due for rule in self._rules), default=NEVER))
+
+    def close(self) -> None:
+        """At an orderly stop: everything is kept (with the last write of the state)."""
+        self._civil.keep()
+        for rule in self._rules:
+            self._keep(rule)
+
+    def turn(self) -> list[Event]:
+        """Step what changed or is due now; returns what happened, to be made durable."""
+        self._wake.clear()
+        now, stepped = self._civil.now(), self._civil.take_step()
+        events = self._say_step(stepped)
+        everybody = bool(stepped) or now.trusted is not self._trusted
+        self._trusted = now.trusted
+        outputs = self._door.outputs()
+        changed, self._changed = self._changed, set()
+        if outputs != self._outputs:
+            changed |= {name for name, output in outputs.items() if self._outputs.get(name) != output}
+            self._outputs = outputs
+        view = View(self._points, outputs)
+        for rule in self._rules:
+            if everybody or rule.due <= now.monotonic or not changed.isdisjoint(rule.inputs):
+                events += self._step(rule, view, now)
+        if now.monotonic >= self._keep_at:
+            self._keep_at = NEVER
+            for rule in self._rules:
+                if rule.dirty:
+                    self._keep(rule)
+        return events
+
+    async def _inputs_are_there(self) -> None:
+        """A fallback for an input that is only not yet read would move outputs for nothing."""
+        until = self._clock.monotonic() + PATIENCE
+        while self._clock.monotonic() < until and self._wanted - self._points.keys() - self._door.outputs().keys():
+            self._wake.clear()
+            await _wait(self._wake, until - self._clock.monotonic())
+
+    async def look(self) -> None:
+        """One turn; what happened goes to the outbox, and then the state that knows of it to flash."""
+        for event in self.turn():
+            await self._tell(event)
+        urgent, self._urgent = self._urgent, []
+        for rule in urgent:
+            await asyncio.to_thread(self._keep, rule, True)
+
+    # -- stepping ----------------------------------------------------------------------------------------------
+
+    def _step(self, rule: _Rule, view: View, now: Now) -> list[Event]:
+        def do() -> Step[Any]:
+            step = rule.control.step(rule.state, view, now)
+            self._put_wishes(rule, step.wishes)
+            return step
+
+        step, failure = isolated(rule.name, do)
+        if step is None:
+            return self._fail(rule, failure, now)
+        happened = list(step.happenings)
+        if rule.failed:
+            rule.failed = ""
+            happened.append(Happening("cleared", "control_failed", rule.name, Severity.INFO))
+        rule.due = step.due if step.due > now.monotonic else now.monotonic + SOONEST
+        if step.state is not rule.state and step.state != rule.state:
+            rule.state = step.state
+            rule.dirty = True
+            self._keep_at = min(self._keep_at, now.monotonic + KEEP)
+        if happened and rule not in self._urgent:
+            self._urgent.append(rule)
+        return [self._event(one) for one in happened]
+
+    def _put_wishes(self, rule: _Rule, wishes: Sequence[Wish]) -> None:
+        wanted = {(wish.actuator, wish.priority): wish for wish in wishes}
+        if wanted == rule.wishes:
+            return
+        for key in {**rule.wishes, **wanted}:
+            if rule.wishes.get(key) == wanted.get(key):
+                continue
+            holders = self._held.setdefault(key, {})
+            holders.pop(rule.name, None)
+            if key in wanted:
+                holders[rule.name] = wanted[key]
+            self._tell_door(key, holders)
+        moved = {key: wish.value for key, wish in rule.wishes.items()} != {key: w.value for key, w in wanted.items()}
+        rule.wishes = wanted
+        if moved:
+            rule.dirty = True
+            self._keep_at = 0.0
+
+    def _tell_door(self, key: tuple[str, int], holders: Mapping[str, Wish]) -> None:
+        """Where controls share an output (a pump) at one priority, the one that wants most of it holds."""
+        if not holders:
+            self._door.relinquish(*key)
+            return
+        wish = max(holders.values(), key=lambda held: float(held.value or 0))
+        self._door.wish(wish.actuator, wish.priority, wish.value, wish.cause)
+
+    def _fail(self, rule: _Rule, failure: str, now: Now) -> list[Event]:
+        """A control with a bug wants nothing any more; it is tried again with its last good state."""
+        there = self._door.outputs().keys()
+        for key, holders in self._held.items():
+            if holders.pop(rule.name, None) is not None and key[0] in there:
+                self._tell_door(key, holders)
+        rule.wishes = {}
+        rule.due = now.monotonic + RETRY
+        known, rule.failed = rule.failed, failure
+        if known:
+            return []
+        log.critical('control failed control=%s reason="%s" next=its outputs are released', rule.name, failure)
+        detail = {"reason": failure}
+        return [self._event(Happening("alarm", "control_failed", rule.name, Severity.CRITICAL, detail))]
+
+    def _event(self, one: Happening) -> Event:
+        detail = None if one.detail is None else dict(one.detail)
+        level = logging.WARNING if one.kind == "alarm" else logging.INFO
+        log.log(level, "%s code=%s subject=%s detail=%s", one.kind, one.code, one.subject, detail)
+        return Event(one.kind, one.code, one.subject, self._clock.now(), one.severity, detail)
+
+    def _say_step(self, seconds: float) -> list[Event]:
+        if not seconds:
+            return []
+        log.warning("clock stepped seconds=%.1f next=schedules are looked at again", seconds)
+        detail = {"seconds": round(seconds, 1)}
+        return [Event("clock", "clock_step", "gateway", self._clock.now(), Severity.MINOR, detail)]
+
+    # -- commands ----------------------------------------------------------------------------------------------
+
+    def _answer(self, rule: _Rule, command: Command) -> Any:
+        """The state after the command; None if the point is not this control's. Rejected for a wrong value."""
+        try:
+            return rule.control.command(rule.state, command.point, command.value, self._civil.now())
+        except ValueError as error:
+            raise Rejected(str(error)) from error
+
+    async def _carry_out(self, rule: _Rule, command: Command) -> str:
+        rule.state = self._answer(rule, command)
+        rule.due = 0.0
+        self._urgent.append(rule)
+        await self.look()
+        self._wake.set()
+        return f"{command.point} {command.value}"
+
+    # -- what outlives the process -----------------------------------------------------------------------------
+
+    def _recall(self, rule: _Rule) -> Any:
+        kept = self._memory.get(f"control.{rule.name}")
+        if kept is not None:
+            try:
+                state = rule.control.load(kept)
+            except (ValueError, KeyError, TypeError) as error:
+                log.error("memory of control not understood control=%s reason=%r next=starts anew", rule.name, error)
+            else:
+                rule.kept = kept
+                return state
+        return rule.control.initial()
+
+    def _keep(self, rule: _Rule, now: bool = False) -> None:
+        """Remember what must last; with `now` on flash when this returns, if the disk will."""
+        rule.dirty = False
+        kept = rule.control.dump(rule.state)
+        if kept == rule.kept and not now:
+            return
+        try:
+            self._memory.put(f"control.{rule.name}", kept, now)
+        except OutboxError as error:
+            log.error('state not durable control=%s reason="%s" next=control goes on', rule.name, error)
+        rule.kept = kept
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    """Until the event, or for so long."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), max(0.0, seconds))

@@ -1,0 +1,211 @@
+"""Which controls are stepped, what becomes of their wishes and happenings, and what survives."""
+
+import asyncio
+from datetime import datetime
+
+import pytest
+
+from agent.errors import Rejected
+from agent.model import Command, Quality
+
+
+def command(house, point, value):
+    return Command("c1", point, value, house.clock.now())
+
+
+def steps(runner, index=0):
+    return runner._rules[index].state.steps
+
+
+async def test_only_a_changed_input_or_a_due_time_steps_a_control(house, thermostat):
+    runner = house.runner(thermostat(), thermostat("hall", "hall-temp", "pump", period=60))
+    await runner.look()
+    assert (steps(runner), steps(runner, 1)) == (1, 1), "all are stepped once"
+    runner.observe(house.reading("temp", 15.0))
+    await runner.look()
+    assert (steps(runner), steps(runner, 1)) == (2, 1)
+    house.clock.mono += 10
+    runner.observe(house.reading("temp", 15.0))
+    assert not runner.woken, "the same value again is no change"
+    assert runner._points["temp"].at == 110, "but it was heard of"
+    runner.observe(house.reading("elsewhere", 1))
+    await runner.look()
+    assert (steps(runner), steps(runner, 1)) == (2, 1)
+    assert runner.due_next() == 160
+    house.clock.mono = 160
+    await runner.look()
+    assert (steps(runner), steps(runner, 1)) == (2, 2)
+    runner.observe(house.reading("temp", 15.0, Quality.STALE))
+    await runner.look()
+    assert steps(runner) == 3, "another quality is a change"
+
+
+async def test_an_output_that_moved_wakes_who_looks_at_it(house, thermostat):
+    runner = house.runner(thermostat(), thermostat("hall", "hall-temp", "pump"))
+    await runner.look()
+    house.door.now["pump"] = house.door.now["pump"]._replace(value=True, priority=8)
+    house.door.told()
+    assert runner.woken
+    await runner.look()
+    assert (steps(runner), steps(runner, 1)) == (1, 2)
+
+
+async def test_a_wish_that_is_missing_is_relinquished(house, thermostat):
+    runner = house.runner(thermostat())
+    runner.observe(house.reading("temp", 15.0))
+    await runner.look()
+    assert house.door.wishes == {("burner", 15): (True, "room 15")}
+    runner.observe(house.reading("temp", 31.0))
+    await runner.look()
+    assert house.door.wishes == {("burner", 2): (False, "overheat")}
+    asked = house.door.asked
+    runner.observe(house.reading("temp", 32.0))
+    await runner.look()
+    assert house.door.asked == asked, "the same wish is not told again"
+
+
+async def test_who_wants_a_shared_pump_gets_it(house, thermostat):
+    runner = house.runner(thermostat(actuator="pump"), thermostat("hall", "hall-temp", "pump"))
+    runner.observe(house.reading("temp", 15.0))
+    runner.observe(house.reading("hall-temp", 25.0))
+    await runner.look()
+    assert house.door.wishes["pump", 15] == (True, "room 15")
+    runner.observe(house.reading("temp", 25.0))
+    await runner.look()
+    assert house.door.wishes["pump", 15][0] is False
+
+
+async def test_an_alarm_and_its_latch_are_durable_at_once_and_survive(house, thermostat):
+    runner = house.runner(thermostat())
+    runner.observe(house.reading("temp", 31.0))
+    await runner.look()
+    assert house.events == [("alarm", "overheat", "room")]
+    assert house.memory.durable["control.room"]["latched"] is True
+    house.memory.facts = dict(house.memory.durable)
+    again = house.runner(thermostat())
+    again.observe(house.reading("temp", 31.0))
+    await again.look()
+    assert house.door.wishes[("burner", 2)] == (False, "overheat")
+    assert len(house.events) == 1, "raised once"
+
+
+async def test_what_only_counts_is_kept_once_a_minute_and_at_the_end(house, thermostat):
+    runner = house.runner(thermostat(period=1))
+    runner.observe(house.reading("temp", 15.0))
+    for _ in range(59):
+        await runner.look()
+        house.clock.mono += 1
+    kept = house.memory.facts["control.room"]["steps"]
+    assert kept == 1, "a wish that changed is kept, steps are not"
+    for _ in range(3):
+        await runner.look()
+        house.clock.mono += 1
+    assert house.memory.facts["control.room"]["steps"] >= 60
+    await runner.look()
+    runner.close()
+    assert house.memory.facts["control.room"]["steps"] == 63
+    assert "control.room" not in house.memory.durable
+
+
+async def test_memory_that_is_not_understood_starts_anew(house, thermostat):
+    house.memory.put("control.room", {"what": "ever"})
+    runner = house.runner(thermostat())
+    await runner.look()
+    assert steps(runner) == 1
+
+
+async def test_a_control_with_a_bug_does_not_stop_the_others(house, thermostat):
+    runner = house.runner(thermostat(), thermostat("hall", "hall-temp", "pump"))
+    runner.observe(house.reading("temp", 15.0))
+    await runner.look()
+    runner.observe(house.reading("temp", 13.0))
+    runner.observe(house.reading("hall-temp", 15.0))
+    await runner.look()
+    await runner.look()
+    assert house.door.wishes == {("pump", 15): (True, "room 15")}
+    assert house.events == [("alarm", "control_failed", "room")]
+    runner.observe(house.reading("temp", 16.0))
+    await runner.look()
+    assert house.events[1:] == [("cleared", "control_failed", "room")]
+    assert house.door.wishes["burner", 15] == (True, "room 16")
+
+
+async def test_a_wish_that_the_door_refuses_is_a_bug_of_its_control(house, thermostat):
+    runner = house.runner(thermostat(actuator="nowhere"), thermostat("hall", "hall-temp", "pump"))
+    runner.observe(house.reading("temp", 15.0))
+    runner.observe(house.reading("hall-temp", 15.0))
+    await runner.look()
+    assert house.events == [("alarm", "control_failed", "room")]
+    assert house.door.wishes == {("pump", 15): (True, "room 15")}
+
+
+async def test_a_command_resets_a_latch_durably(house, thermostat):
+    runner = house.runner(thermostat())
+    runner.observe(house.reading("temp", 31.0))
+    await runner.look()
+    runner.observe(house.reading("temp", 15.0))
+    await runner.look()
+    assert runner.desk(command(house, "hall.latch", "reset")) is None
+    with pytest.raises(Rejected, match="takes reset, not 'on'"):
+        runner.desk(command(house, "room.latch", "on"))
+    action = runner.desk(command(house, "room.latch", "reset"))
+    assert house.door.wishes == {("burner", 2): (False, "overheat")}, "nothing happens before it is on record"
+    await action()
+    assert house.door.wishes == {("burner", 15): (True, "room 15")}
+    assert house.memory.durable["control.room"]["latched"] is False
+
+
+async def test_civil_time_is_the_last_trusted_anchor_plus_monotonic_time(house, thermostat):
+    seen = []
+
+    class Watch(thermostat):
+        def step(self, state, view, now):
+            seen.append((now.civil, now.trusted))
+            return super().step(state, view, now)
+
+    runner = house.runner(Watch(period=1))
+    await runner.look()
+    house.clock.trusted = False
+    house.clock.mono += 3600
+    await runner.look()
+    assert seen == [
+        (datetime.fromisoformat("2026-01-15T10:00:00+01:00"), True),
+        (datetime.fromisoformat("2026-01-15T11:00:00+01:00"), False),
+    ]
+    runner.close()
+    house.clock.boot, house.clock.mono = "boot-2", 5.0
+    await house.runner(Watch()).look()
+    assert seen[-1] == (datetime.fromisoformat("2026-01-15T11:00:00+01:00"), False), "from flash, after another boot"
+    house.memory.facts.clear()
+    await house.runner(Watch()).look()
+    assert seen[-1] == (None, False)
+
+
+async def test_a_clock_that_steps_wakes_everybody_and_is_said(house, thermostat):
+    runner = house.runner(thermostat())
+    await runner.look()
+    house.clock.shift = 1.0
+    await runner.look()
+    assert steps(runner) == 1, "slewing is no step"
+    house.clock.shift = 7201.0
+    await runner.look()
+    assert steps(runner) == 2
+    assert house.events == [("clock", "clock_step", "gateway")]
+
+
+async def test_run_waits_for_inputs_and_then_answers_each_change(house, thermostat):
+    """In real time: a reading is acted on within the loop's next turns."""
+    from agent.clock import SystemClock
+
+    house.clock = SystemClock("always")
+    runner = house.runner(thermostat())
+    running = asyncio.create_task(runner.run())
+    await asyncio.sleep(0)
+    assert house.door.wishes == {}
+    for value, wanted in ((15.0, True), (25.0, False)):
+        runner.observe(house.reading("temp", value))
+        async with asyncio.timeout(5):
+            while house.door.wishes.get(("burner", 15), (None,))[0] is not wanted:
+                await asyncio.sleep(0)
+    assert runner.due() > house.clock.monotonic()
+    running.cancel()

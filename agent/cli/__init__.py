@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ FINE, WRONG, USAGE, NO_AGENT = 0, 1, 2, 3
 BUSY, CONFIGURATION = 75, 78
 """As in sysexits.h: the state folder belongs to another agent; the site file is wrong."""
 
-_COMMANDS = ("run", "check", "points", "watch", "buffer", "demo")
+_COMMANDS = ("run", "check", "plan", "points", "watch", "buffer", "demo")
 
 _EPILOG = """\
 examples:
@@ -50,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=CommandParser)
     for name in _COMMANDS:
         importlib.import_module(f"agent.cli.{name}").add(commands)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal or locale that lacks an accent gets ? in its place
+        sys.stdout.reconfigure(errors="replace")
     options = parser.parse_args(arguments)
     try:
         return int(options.run(options))

@@ -1,6 +1,9 @@
 """A user's mistake is answered with what is wrong and where, never with a traceback."""
 
 import errno
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -111,3 +114,15 @@ def test_the_agent_of_another_site_is_not_asked(site, agent_that_says, tmp_path,
     with agent_that_says(tmp_path / "run", "another", write={}):
         assert main(["write", str(site), "km1", "on", "--runtime-dir", str(tmp_path / "run")]) == 3
     assert capsys.readouterr().err == "bocage: no agent runs the site mistakes here: it runs the site another\n"
+
+
+def test_a_terminal_without_accents(tmp_path):
+    path = tmp_path / "école.yaml"
+    path.write_text(SITE.replace("Mistakes", "[").replace("km1", "kmé"))
+    done = subprocess.run(
+        [sys.executable, "-m", "agent", "check", str(path)],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"}, capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "?cole.yaml:2:" in done.stdout
+    assert "Traceback" not in done.stderr

@@ -127,8 +127,8 @@ class Circuit(Model):
     photocell: Photocell | None = None
     part_night_off: Many[NightCut] = ()
     exceptions: Many[LightException] = ()
-    start_delay: Duration = 10
-    """After another circuit has switched."""
+    start_delay: Duration = 0
+    """How much later than the others it switches on, so that not all lamps start at once."""
     dimming: Dimming | None = None
     legal_reference: str | None = None
     """What allows hours that the law does not."""

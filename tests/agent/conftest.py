@@ -55,7 +55,7 @@ def wait_for(condition, seconds=15.0, what="the condition"):
 class Slave:
     """A Modbus TCP slave with 16 holding registers, 8 coils and 8 discrete inputs that follow the coils.
 
-    Register 0 counts requests. `writes` are all coil writes seen, in order. `deaf` units are not answered.
+    Register 0 counts how often it was read. `writes` are all coil writes seen, in order. `deaf` units are not answered.
     `drops_after`: seconds without a question after which its outputs fall, as modules with an output watchdog do.
     """
 
@@ -97,7 +97,8 @@ class Slave:
         if function in (3, 4):
             if address + count > 16:
                 return bytes([function | 0x80, 2])
-            self.registers[0] = (self.registers[0] + 1) % 65536
+            if address == 0:
+                self.registers[0] = (self.registers[0] + 1) % 65536
             return struct.pack(f">BB{count}H", function, count * 2, *self.registers[address : address + count])
         if function in (1, 2):
             bits = sum(bit << i for i, bit in enumerate(self.coils[address : address + count]))

@@ -28,9 +28,12 @@ class CommandParser(argparse.ArgumentParser):
             return super().parse_known_args(args, namespace)
         self._mixing = True
         try:
-            return self.parse_known_intermixed_args(args, namespace)
+            found, extra = self.parse_known_intermixed_args(args, namespace)
         finally:
             self._mixing = False
+        if extra:  # said here, where the usage is this command's
+            self.error(f"unrecognized arguments: {' '.join(extra)}")
+        return found, []
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,4 +64,5 @@ def test_wrong_use_is_2_and_shows_how(line, capsys):
     with pytest.raises(SystemExit) as end:
         main(line.split())
     assert end.value.code == 2
-    assert capsys.readouterr().err.startswith("usage: bocage")
+    command = line.split(maxsplit=1)[0] if line not in ("", "nonsense") else ""
+    assert capsys.readouterr().err.startswith(f"usage: bocage {command}")

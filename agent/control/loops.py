@@ -156,9 +156,7 @@ def _pid(law: Pid, loop: Loop, setpoint: float, room: float, begun: float) -> Lo
     passed = law.cycle if loop.begun is None else min(begun - loop.begun, law.cycle)
     if passed <= 0:
         return loop
-    pid = PID(
-        law.kp, 0.0, law.kd, setpoint, sample_time=None, output_limits=(0.0, 1.0), starting_output=loop.integral
-    )
+    pid = PID(law.kp, 0.0, law.kd, setpoint, sample_time=None, output_limits=(0.0, 1.0), starting_output=loop.integral)
     if loop.last is not None:
         pid(loop.last, dt=passed)  # without ki this only tells it the last room, for the derivative
     pid.tunings = (law.kp, law.ki, law.kd)

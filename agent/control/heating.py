@@ -1,0 +1,344 @@
+"""A heating zone: its week, its room, its boiler. What is wanted, what protects, and what is done without a sensor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+from agent.control.core import NEVER, Now, Output, Step, View, Wish, good
+from agent.control.lasting import news
+from agent.control.loops import Law, Loop, Situation, Tpi, advance, calls, until
+from agent.control.plant import Burner, Exercise, HeatCurve, Pump, exercise, guard, guard_due, see_burner
+from agent.control.room import Airing, OptimumStart, Start, WindowOpen, air, prepare, start_at
+from agent.control.week import Week
+from agent.model import Severity, Value
+
+__all__ = ["SEVERITY", "Setpoints", "Zone", "ZoneState"]
+
+SEVERITY = {
+    "room_sensor_lost": Severity.MINOR,
+    "flow_sensor_lost": Severity.MAJOR,
+    "overheat": Severity.CRITICAL,
+    "burner_no_heat": Severity.CRITICAL,
+    "comfort_missed": Severity.MINOR,
+    "frost_risk": Severity.CRITICAL,
+    "window_open": Severity.INFO,
+    "thermal_cycle_missed": Severity.MAJOR,
+    "sensor_fault": Severity.MINOR,
+}
+"""The alarms of heating (docs/alarms.md)."""
+LOOK = 300.0
+"""A sensor that says the same again wakes nobody: when it was heard of last is noted this often (s)."""
+FROST, FROST_OVER = 5.0, 6.0
+"""degC in the room: the alarm comes below the one and goes from the other on."""
+MISSED = 1.0
+"""Comfort is missed by so much (K) under it, when the people come."""
+OUTDOOR_KEPT = 3600.0
+"""After a restart the last good outdoor temperature counts for so long (s), until the next one comes."""
+WINTER = (11, 12, 1, 2, 3)
+"""Months in which an outdoor sensor that fails counts as frost."""
+INTERLOCK, FAULT, RULE = 2, 5, 15
+
+
+@dataclass(frozen=True, slots=True)
+class Setpoints:
+    """degC."""
+
+    comfort: float = 19.0
+    reduced: float = 16.0
+    frost: float = 8.0
+
+    def of(self, mode: str) -> float:
+        return {"comfort": self.comfort, "reduced": self.reduced, "frost": self.frost}[mode]
+
+
+class Seen(NamedTuple):
+    """A good reading: degC, and when (monotonic s)."""
+
+    value: float
+    at: float
+
+
+class Said(NamedTuple):
+    """What the week says from `since` to `until`; `occupied` is when comfort begins next (Unix s)."""
+
+    since: float
+    until: float
+    mode: str
+    occupied: float | None
+
+
+class Aim(NamedTuple):
+    """What is aimed at: degC and why; None while nothing is heated, or the room is not known."""
+
+    setpoint: float | None
+    why: str
+    heats: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneState:
+    """Where a zone stands. All times are monotonic seconds."""
+
+    begun: float | None = None
+    """The first step: a room that never spoke is lost from then."""
+    room: Seen | None = None
+    outdoor: Seen | None = None
+    mode: str | None = None
+    """What the week said last, while the time was known."""
+    loop: Loop = field(default_factory=Loop)
+    burner: Burner = field(default_factory=Burner)
+    pump: Pump = field(default_factory=Pump)
+    start: Start = field(default_factory=Start)
+    airing: Airing = field(default_factory=Airing)
+    alarms: frozenset[str] = frozenset()
+    said: Said | None = None
+    """Worked out from the week; not kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Zone:
+    """Rooms with one sensor and one boiler. Times in seconds, temperatures in degC, `loss_duty` 0..1.
+
+    `min_on` and `min_off` are those of the burner's actuator.
+    """
+
+    name: str
+    sensor: str
+    burner: str
+    week: Week
+    setpoints: Setpoints
+    law: Law = field(default_factory=Tpi)
+    outdoor: str | None = None
+    curve: HeatCurve | None = None
+    pump: str | None = None
+    pump_overrun: float = 600.0
+    pump_forced_below: float = 3.0
+    exercise: Exercise | None = None
+    optimum_start: OptimumStart | None = None
+    window_open: WindowOpen | None = None
+    loss_after: float = 2700.0
+    loss_duty: float = 0.3
+    min_on: float = 0.0
+    min_off: float = 0.0
+
+    @property
+    def inputs(self) -> frozenset[str]:
+        flow = None if self.curve is None else self.curve.signal
+        return frozenset(name for name in (self.sensor, self.outdoor, flow, self.burner, self.pump) if name)
+
+    def initial(self) -> ZoneState:
+        return ZoneState()
+
+    def step(self, state: ZoneState, view: View, now: Now) -> Step[ZoneState]:
+        t = now.monotonic
+        state = _in_this_boot(state, t)
+        room, seen = _look(view, self.sensor, state.room, t, self.loss_after)
+        outdoor, seen_outdoor = _look(view, self.outdoor, state.outdoor, t, OUTDOOR_KEPT)
+        state = replace(state, begun=t if state.begun is None else state.begun, room=seen, outdoor=seen_outdoor)
+        state, due = self._prepare(state, room, now)
+        aim = self._aim(state, outdoor, t)
+        state, due_plant = self._see_plant(self._drive(state, aim, room, outdoor, t), view, outdoor, now)
+        called = aim.heats and calls(state.loop, t)
+        wishes = [*self._burner_wishes(state, aim, called), *self._pump_wishes(state, called, outdoor, now)]
+        alarms, happened = news(self.name, state.alarms, self._alarms(state, aim, room), SEVERITY)
+        mode = state.mode if state.said is None else state.said.mode
+        due = min(due, due_plant, until(self.law, state.loop, t), self._look_again(state, t))
+        return Step(replace(state, mode=mode, alarms=alarms), wishes, happened, due)
+
+    # -- what is aimed at --------------------------------------------------------------------------------------
+
+    def _prepare(self, state: ZoneState, room: float | None, now: Now) -> tuple[ZoneState, float]:
+        """What the week says, whether to reheat for it, and whether a window is open; and when that is due again."""
+        t, due = now.monotonic, NEVER
+        unix = 0.0 if now.civil is None else now.civil.timestamp()
+        said, start, airing = self._said(state.said, now, unix), state.start, state.airing
+        if said is not None:
+            due = t + said.until - unix
+        if self.window_open is not None:
+            heard = t if room is None or state.room is None else state.room.at
+            airing, end = air(self.window_open, airing, room, heard, t)
+            due = min(due, end)
+        if self.optimum_start is not None:
+            occupied, comfort = None if said is None else said.occupied, self.setpoints.comfort
+            start = prepare(self.optimum_start, start, comfort, room, occupied, unix, t)
+            if airing.open() and start.goal is not None:
+                start = replace(start, learned=True)  # an aired room teaches nothing
+            if occupied is not None and start.goal is None and room is not None:
+                at = start_at(self.optimum_start, start, comfort, room, occupied)
+                due = min(due, t + at - unix if at > unix else NEVER)
+        return replace(state, said=said, start=start, airing=airing), due
+
+    def _aim(self, state: ZoneState, outdoor: float | None, t: float) -> Aim:
+        off_above = None if self.curve is None else self.curve.heat_off_above
+        if off_above is not None and outdoor is not None and outdoor > off_above:
+            return Aim(None, "heat_off_above", heats=False)
+        if t >= self._lost_at(state):
+            return Aim(None, "room_sensor_lost")
+        if state.airing.open():
+            return Aim(self.setpoints.frost, "window_open")
+        if state.said is None:
+            return Aim(self.setpoints.reduced, "clock_untrusted")
+        if state.start.goal is not None:
+            return Aim(self.setpoints.comfort, "optimum_start")
+        return Aim(self.setpoints.of(state.said.mode), state.said.mode)
+
+    def _said(self, known: Said | None, now: Now, unix: float) -> Said | None:
+        """What the week says; None while the clock is not trusted: the reduced setpoint holds then."""
+        if now.civil is None or not now.trusted:
+            return None
+        if known is not None and known.since <= unix < known.until:
+            return known
+        period = self.week.at(now.civil)
+        ahead = 0.0 if self.optimum_start is None else self.optimum_start.most
+        within = period.end - period.start + timedelta(seconds=ahead)
+        occupied = None if period.mode == "comfort" else self.week.next("comfort", now.civil, within)
+        return Said(unix, period.end.timestamp(), period.mode, None if occupied is None else occupied.timestamp())
+
+    def _lost_at(self, state: ZoneState) -> float:
+        """When the room is lost, counted from its last good reading."""
+        last = state.begun if state.room is None else state.room.at
+        return (0.0 if last is None else last) + self.loss_after
+
+    def _look_again(self, state: ZoneState, t: float) -> float:
+        lost_at = self._lost_at(state)
+        return min((t // LOOK + 1) * LOOK, lost_at if lost_at > t else NEVER)
+
+    # -- what is driven ----------------------------------------------------------------------------------------
+
+    def _drive(self, state: ZoneState, aim: Aim, room: float | None, outdoor: float | None, t: float) -> ZoneState:
+        if not aim.heats:
+            return replace(state, loop=replace(state.loop, begun=None, on=0.0, carry=0.0, calling=False))
+        at = Situation(t, aim.setpoint, room, outdoor, self.loss_duty, self.min_on, self.min_off)
+        return replace(state, loop=advance(self.law, state.loop, at))
+
+    def _see_plant(self, state: ZoneState, view: View, outdoor: float | None, now: Now) -> tuple[ZoneState, float]:
+        """Takes note of the burner, the flow and the pump; and when they have something to decide by themselves."""
+        burner = see_burner(state.burner, view.outputs.get(self.burner), now)
+        if self.curve is not None:
+            burner = guard(burner, self.curve, outdoor, view, now)
+        output: Output | None = None if self.pump is None else view.outputs.get(self.pump)
+        pump, due = exercise(state.pump, self.exercise, output, now)
+        over = NEVER if burner.off is None else burner.off + self.pump_overrun
+        due = min(due, guard_due(burner, now), over if over > now.monotonic else NEVER)
+        return replace(state, burner=burner, pump=pump), due
+
+    def _burner_wishes(self, state: ZoneState, aim: Aim, called: bool) -> list[Wish]:
+        burner = state.burner
+        why = "heat_curve" if called and burner.cut else aim.why
+        wishes = [Wish(self.burner, RULE, called and not burner.cut, f"{self.name} {why}")]
+        if burner.locked:
+            wishes.append(Wish(self.burner, FAULT, False, f"{self.name} burner_no_heat"))
+        elif burner.lost is not None:
+            wishes.append(Wish(self.burner, FAULT, False, f"{self.name} flow_sensor_lost"))
+        if burner.hot:
+            wishes.append(Wish(self.burner, INTERLOCK, False, f"{self.name} max_flow"))
+        elif state.pump.until is not None:
+            wishes.append(Wish(self.burner, INTERLOCK, False, f"{self.name} exercise"))
+        return wishes
+
+    def _pump_wishes(self, state: ZoneState, called: bool, outdoor: float | None, now: Now) -> list[Wish]:
+        """The pump runs with the burner and for a while after it, in the cold, and for its exercise."""
+        if self.pump is None:
+            return []
+        burner, why = state.burner, "idle"
+        if burner.on is not None or (called and not burner.cut and not burner.locked and burner.lost is None):
+            why = "burner"
+        elif burner.off is not None and now.monotonic < burner.off + self.pump_overrun:
+            why = "pump_overrun"
+        elif state.pump.until is not None:
+            why = "exercise"
+        wishes = [Wish(self.pump, RULE, why != "idle", f"{self.name} {why}")]
+        if self._is_cold(outdoor, now):
+            wishes.append(Wish(self.pump, INTERLOCK, True, f"{self.name} pump_forced_below"))
+        return wishes
+
+    def _is_cold(self, outdoor: float | None, now: Now) -> bool:
+        """An outdoor sensor that fails in winter counts as frost."""
+        if self.outdoor is None:
+            return False
+        if outdoor is not None:
+            return outdoor < self.pump_forced_below
+        return now.civil is None or now.civil.month in WINTER
+
+    # -- what is said ------------------------------------------------------------------------------------------
+
+    def _alarms(self, state: ZoneState, aim: Aim, room: float | None) -> dict[str, dict[str, Any]]:
+        """The alarms that stand now, each with its detail. What was said of a room holds while it is not known."""
+        burner, was = state.burner, state.alarms
+        standing = {
+            "room_sensor_lost": aim.why == "room_sensor_lost",
+            "flow_sensor_lost": burner.failed,
+            "overheat": burner.hot,
+            "burner_no_heat": burner.locked,
+            "comfort_missed": self._is_missed(state, room),
+            "frost_risk": "frost_risk" in was
+            if room is None
+            else room < (FROST_OVER if "frost_risk" in was else FROST),
+            "window_open": state.airing.open(),
+        }
+        detail = {"room": room, "setpoint": aim.setpoint}
+        return {code: detail for code, stands in standing.items() if stands}
+
+    def _is_missed(self, state: ZoneState, room: float | None) -> bool:
+        """Whether comfort is missed: found out when the occupied time begins, over when it ends or the room is warm."""
+        if state.said is None or state.said.mode != "comfort":
+            return False
+        already = "comfort_missed" in state.alarms
+        if room is None:
+            return already
+        begins = state.mode not in (None, "comfort")
+        return (already or begins) and room <= self.setpoints.comfort - MISSED
+
+    # -- what outlives the process, and who commands -----------------------------------------------------------
+
+    def dump(self, state: ZoneState) -> dict[str, Any]:
+        parts = {name: asdict(getattr(state, name)) for name in _PARTS}
+        seen = {name: list(found) if (found := getattr(state, name)) else None for name in ("room", "outdoor")}
+        return {**parts, **seen, "begun": state.begun, "mode": state.mode, "alarms": sorted(state.alarms)}
+
+    def load(self, kept: Mapping[str, Any]) -> ZoneState:
+        parts: dict[str, Any] = {name: part(**kept[name]) for name, part in _PARTS.items()}
+        seen: dict[str, Any] = {name: Seen(*found) if (found := kept[name]) else None for name in ("room", "outdoor")}
+        return ZoneState(**parts, **seen, begun=kept["begun"], mode=kept["mode"], alarms=frozenset(kept["alarms"]))
+
+    def command(self, state: ZoneState, point: str, value: Value, now: Now) -> ZoneState | None:
+        """`<zone>.latch` reset ends the lockout of the burner: it gets another 20 min."""
+        if point != f"{self.name}.latch":
+            return None
+        if value != "reset":
+            raise ValueError(f"{point} takes reset, not {value!r}")
+        mark = None if state.burner.on is None else now.monotonic
+        return replace(state, burner=replace(state.burner, locked=False, mark=mark, low=None, level=None))
+
+
+_PARTS: Mapping[str, Any] = {"loop": Loop, "burner": Burner, "pump": Pump, "start": Start, "airing": Airing}
+
+
+def _look(view: View, name: str | None, kept: Seen | None, t: float, within: float) -> tuple[float | None, Seen | None]:
+    """A temperature, and its last good reading.
+
+    One that is not there yet, after a restart, is the last good one for `within` s. What is bad or stale is None.
+    A sensor that is good speaks, even if it said the same for hours.
+    """
+    found, value = (None, None) if name is None else (view.points.get(name), good(view, name))
+    if found is not None and value is not None:
+        return value, Seen(value, min(found.at, t) if t - found.at < within else t // LOOK * LOOK)
+    if name is not None and found is None and kept is not None and t < kept.at + within:
+        return kept.value, kept
+    return None, kept
+
+
+def _in_this_boot(state: ZoneState, t: float) -> ZoneState:
+    """Monotonic times of another boot mean nothing: latches, counts and what was learned stay."""
+    seen = [found.at for found in (state.room, state.outdoor) if found is not None]
+    times = (*seen, state.begun, state.loop.begun, state.airing.at, state.burner.on, state.burner.off)
+    if all(at is None or at <= t for at in times):
+        return state
+    loop, burner = replace(state.loop, begun=None, on=0.0), Burner(locked=state.burner.locked, cut=state.burner.cut)
+    return replace(
+        state, begun=t, room=None, outdoor=None, loop=loop, burner=burner, pump=replace(state.pump, until=None),
+        start=Start(state.start.rate), airing=Airing(), said=None,
+    )  # fmt: skip

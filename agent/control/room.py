@@ -1,0 +1,113 @@
+"""A room before the loop: when to begin so that it is warm in time, and whether somebody has opened a window."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from agent.control.core import NEVER
+
+__all__ = ["Airing", "OptimumStart", "Start", "WindowOpen", "air", "prepare", "start_at"]
+
+REACHED = 0.5
+"""A room this near (K) to comfort is warm: how long it took is learned."""
+GAIN = 0.5
+"""Less than this (K) teaches nothing."""
+WEIGHT = 0.3
+"""How much of what a morning taught is believed."""
+APART = 60.0
+"""Two readings nearer than this (s) say nothing of a fall: a sensor's steps would."""
+
+
+@dataclass(frozen=True, slots=True)
+class OptimumStart:
+    """`initial` in min/K, until it has learned; `most` s before the occupied time at the earliest."""
+
+    initial: float = 30.0
+    most: float = 14400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """`rate` is what was learned (min/K; None: nothing yet). The others are of the reheating that goes on."""
+
+    rate: float | None = None
+    goal: float | None = None
+    """The occupied time that it is for (Unix s); None: there is none."""
+    begun: float = 0.0
+    """Monotonic s."""
+    first: float = 0.0
+    """The room then (degC)."""
+    learned: bool = False
+
+
+def start_at(spec: OptimumStart, start: Start, comfort: float, room: float, occupied: float) -> float:
+    """When the reheating begins for the time `occupied` (both Unix s)."""
+    rate = spec.initial if start.rate is None else start.rate
+    return occupied - min(max(comfort - room, 0.0) * rate * 60, spec.most)
+
+
+def prepare(
+    spec: OptimumStart, start: Start, comfort: float, room: float | None, occupied: float | None,
+    unix: float, monotonic: float,
+) -> Start:  # fmt: skip
+    """The reheating at this moment; `occupied` is the next occupied time, None while it is one.
+
+    Once begun it goes on until then. It is learned from when the room is warm, or from where it got in time.
+    """
+    if start.goal is not None:
+        over = unix >= start.goal or start.goal != occupied
+        if room is not None and not start.learned and (unix >= start.goal or room >= comfort - REACHED):
+            start = _learn(spec, start, room, monotonic)
+        return Start(start.rate) if over else start
+    if room is None or occupied is None or room >= comfort or unix < start_at(spec, start, comfort, room, occupied):
+        return start
+    return Start(start.rate, occupied, monotonic, room)
+
+
+def _learn(spec: OptimumStart, start: Start, room: float, monotonic: float) -> Start:
+    gain = room - start.first
+    if gain < GAIN:
+        return replace(start, learned=True)
+    rate = spec.initial if start.rate is None else start.rate
+    taught = min(max((monotonic - start.begun) / 60 / gain, rate / 2), rate * 2)
+    return replace(start, rate=round(rate + WEIGHT * (taught - rate), 2), learned=True)
+
+
+@dataclass(frozen=True, slots=True)
+class WindowOpen:
+    """A fall of `drop` K/min between readings; `most` s at the longest."""
+
+    drop: float = 0.1
+    most: float = 1800.0
+
+
+@dataclass(frozen=True, slots=True)
+class Airing:
+    """The reading that the next one is compared with (degC, monotonic s), and since when a window is open."""
+
+    room: float | None = None
+    at: float = 0.0
+    since: float | None = None
+    spent: bool = False
+    """It was open for as long as that counts; the room must stop falling so fast before another one does."""
+
+    def open(self) -> bool:
+        return self.since is not None and not self.spent
+
+
+def air(spec: WindowOpen, airing: Airing, room: float | None, at: float, now: float) -> tuple[Airing, float]:
+    """The window at this moment, by the last good reading (`at`, monotonic s); and when that ends by itself.
+
+    It closes with a reading that does not fall.
+    """
+    if room is not None and (airing.room is None or at - airing.at >= APART):
+        fall = 0.0 if airing.room is None else (airing.room - room) / ((at - airing.at) / 60)
+        falls = fall >= spec.drop - 1e-9
+        since = airing.since
+        if since is None or fall <= 0 or (airing.spent and not falls):
+            since = now if falls else None
+        airing = Airing(room, at, since, airing.spent and falls)
+    if airing.since is None or airing.spent:
+        return airing, NEVER
+    end = airing.since + spec.most
+    return (replace(airing, spent=True), NEVER) if now >= end else (airing, end)

@@ -1,0 +1,99 @@
+"""Zones and hot water of the site file as specifications of their controls."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agent.config import Site
+from agent.config import heating as config
+from agent.config.values import DAYS
+from agent.control.calendar import Calendar
+from agent.control.core import Control
+from agent.control.heating import Setpoints, Zone
+from agent.control.hotwater import HotWater, ThermalCycle
+from agent.control.loops import Hysteresis, Law, Pid, Tpi
+from agent.control.plant import Exercise, HeatCurve
+from agent.control.room import OptimumStart, WindowOpen
+from agent.control.week import Span, Week
+
+__all__ = ["controls"]
+
+WHOLE = 1440
+
+
+def controls(site: Site) -> list[Control[Any]]:
+    """Every zone and every store of hot water."""
+    zones: list[Control[Any]] = [_zone(site, name, zone) for name, zone in site.heating.zones.items()]
+    return [*zones, *(_hot_water(site, name, water) for name, water in site.heating.hot_water.items())]
+
+
+def _calendar(site: Site) -> Calendar:
+    return Calendar(site.site.timezone, site.site.public_holidays, site.site.school_zone)
+
+
+def _zone(site: Site, name: str, zone: config.Zone) -> Zone:
+    burner, curve, plant = site.actuators[zone.plant.burner], zone.heat_curve, zone.plant
+    start, window, points = zone.optimum_start, zone.window_open, zone.setpoints
+    return Zone(
+        name,
+        zone.sensor,
+        plant.burner,
+        _week(site, zone),
+        Setpoints(points.comfort, points.reduced, points.frost),
+        _law(zone.control),
+        zone.outdoor,
+        None if curve is None else HeatCurve(curve.signal, tuple(curve.points), curve.max_flow, curve.heat_off_above),
+        plant.pump,
+        plant.pump_overrun,
+        plant.pump_forced_below,
+        _exercise(site, plant.pump),
+        OptimumStart(start.initial, start.max) if start is not None and start.enabled else None,
+        None if window is None else WindowOpen(window.drop, window.max),
+        zone.on_sensor_loss.after,
+        zone.on_sensor_loss.duty / 100,
+        burner.min_on or 0.0,
+        burner.min_off or 0.0,
+    )
+
+
+def _law(control: config.Tpi | config.Hysteresis | config.Pid) -> Law:
+    if isinstance(control, config.Tpi):
+        return Tpi(control.cycle, control.coef_int, control.coef_ext)
+    if isinstance(control, config.Pid):
+        return Pid(control.kp, control.ki, control.kd, control.cycle)
+    return Hysteresis(control.band)
+
+
+def _week(site: Site, zone: config.Zone) -> Week:
+    """Days that no key names are as default says; what a day does not say is default's word, else reduced."""
+    named = {day: entries for days, entries in zone.week.items() for day in days.split(",")}
+    rest = zone.week.get("default", ())
+    alone = len(rest) == 1 and (rest[0].start, rest[0].end) == (0, WHOLE)
+    days = tuple(tuple(Span(*entry) for entry in named.get(day, () if alone else rest)) for day in DAYS)
+    holidays = zone.holidays or config.Holidays()
+    return Week(
+        _calendar(site),
+        rest[0].mode if alone else "reduced",
+        days,
+        public=_all_day(holidays.public),
+        school=_all_day(holidays.school),
+    )
+
+
+def _all_day(mode: str | None) -> tuple[Span, ...] | None:
+    return None if mode is None else (Span(0, WHOLE, mode),)
+
+
+def _exercise(site: Site, pump: str | None) -> Exercise | None:
+    wanted = None if pump is None else site.actuators[pump].exercise
+    if wanted is None:
+        return None
+    at = wanted.at
+    day, minute = (None, None) if at is None else (at.day, at.minute)
+    return Exercise(wanted.every, wanted.run, _calendar(site), minute, day)
+
+
+def _hot_water(site: Site, name: str, water: config.HotWater) -> HotWater:
+    cycle = water.thermal_cycle
+    spec = None if cycle is None else ThermalCycle(cycle.at, cycle.temperature, cycle.hold, _calendar(site))
+    return HotWater(name, water.sensor, water.actuator, water.setpoint, spec)

@@ -1,0 +1,84 @@
+"""Frost at a water point: when it is closed for the cold, and when it may open again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from agent.control.calendar import DAY, Calendar
+from agent.control.core import NEVER, Now, View, good
+from agent.control.lasting import Shift
+
+__all__ = ["Frost", "FrostState", "step"]
+
+WINTER = frozenset({11, 12, 1, 2, 3})
+"""Months in which a lost sensor counts as frost."""
+PATIENCE = 3600.0
+"""Seconds that a sensor may take to speak for the first time since the start (LoRaWAN: one value in some minutes)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frost:
+    """Closes below `close_below`, opens again when it was above `reopen_above` for `hold`. degC and seconds."""
+
+    signal: str
+    calendar: Calendar
+    close_below: float = 2.0
+    reopen_above: float = 4.0
+    hold: float = 6 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class FrostState:
+    """Times are monotonic seconds. `lost`: the sensor is what closed it."""
+
+    cold: bool = False
+    warm: float | None = None
+    """Since when it has been warm, while it is closed."""
+    lost: bool = False
+    awaited: float | None = None
+    """Since when a sensor that never spoke is waited for; not kept."""
+
+    def shifted(self, by: Shift) -> FrostState:
+        return replace(self, warm=by.maybe(self.warm))
+
+
+def step(frost: Frost, state: FrostState, view: View, now: Now) -> tuple[FrostState, float]:
+    """What holds now, and when to look again."""
+    degrees = good(view, frost.signal)
+    if degrees is not None:
+        state = replace(state, awaited=None, lost=False)
+        if degrees < frost.close_below:
+            return replace(state, cold=True, warm=None), NEVER
+        if degrees > frost.reopen_above:
+            return _warm(frost, state, now.monotonic)
+        return replace(state, warm=None), NEVER
+    if frost.signal not in view.points:
+        awaited = now.monotonic if state.awaited is None else state.awaited
+        if now.monotonic < awaited + PATIENCE:
+            return replace(state, awaited=awaited), awaited + PATIENCE
+    if now.civil is None or now.civil.month in WINTER:
+        return replace(state, cold=True, warm=None, lost=True), _spring(frost.calendar, now)
+    state, due = _warm(frost, replace(state, lost=True), now.monotonic)
+    return state, min(due, _until(now, frost.calendar.instant(now.civil.date() + DAY, 0)))
+
+
+def _warm(frost: Frost, state: FrostState, now: float) -> tuple[FrostState, float]:
+    if not state.cold:
+        return replace(state, warm=None), NEVER
+    since = now if state.warm is None else state.warm
+    if now >= since + frost.hold:
+        return replace(state, cold=False, warm=None), NEVER
+    return replace(state, warm=since), since + frost.hold
+
+
+def _spring(calendar: Calendar, now: Now) -> float:
+    """The end of the winter: the first of April."""
+    if now.civil is None:
+        return NEVER
+    year = now.civil.year + (now.civil.month > 3)
+    return _until(now, calendar.instant(datetime(year, 4, 1, tzinfo=UTC).date(), 0))
+
+
+def _until(now: Now, at: datetime) -> float:
+    return NEVER if now.civil is None else now.monotonic + (at - now.civil).total_seconds()

@@ -1,0 +1,212 @@
+"""Leaks of one water point: at night, without a pause, a burst, and flow through a valve that is shut.
+
+With the valve shut only `flow_when_closed` is judged, otherwise only the three others. A meter that is stale or bad
+says nothing: no alarm is raised and none cleared, and what must last without a gap (burst, night) begins anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from agent.control.calendar import DAY, Calendar
+from agent.control.core import NEVER, Now
+from agent.control.lasting import Shift
+from agent.control.meter import HOUR, Meter
+
+__all__ = ["BURST", "CLOSED", "CONTINUOUS", "NIGHT", "Leak", "LeakState", "NightFlow", "step"]
+
+NIGHT, CONTINUOUS, BURST, CLOSED = "leak_night", "leak_continuous", "burst", "flow_when_closed"
+PAUSE = 3600.0
+"""Seconds without a pulse that end a continuous flow; more if one pulse at the limit of the night takes longer."""
+BAND = 0.9
+"""A flow that was over its limit is over it until it is below this part of it."""
+ON_TIME = 60.0
+"""A night is judged if it was watched from at most this long (s) after its beginning."""
+_EXACT = 1 - 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class NightFlow:
+    """From `start` to `end` (minutes after midnight, over 1440: the next day) the least flow is at most `flow` L/h."""
+
+    calendar: Calendar
+    start: int
+    end: int
+    flow: float
+
+    def around(self, now: Now) -> tuple[float, float]:
+        """The window that this moment is in, else the next one: monotonic seconds of its beginning and end."""
+        assert now.civil is not None
+        at = self.calendar.instant
+        day = now.civil.date() - DAY
+        while at(day, self.end) <= now.civil:
+            day += DAY
+        offset = now.monotonic - now.civil.timestamp()
+        return at(day, self.start).timestamp() + offset, at(day, self.end).timestamp() + offset
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """Limits in L/h and seconds; None: not looked for. `burst` is a flow and how long it lasts, `pulse` in litres."""
+
+    night: NightFlow | None = None
+    continuous: float | None = None
+    burst: tuple[float, float] | None = None
+    closed: float | None = None
+    pulse: float = 1.0
+
+    @property
+    def pause(self) -> float:
+        """Seconds without a pulse that end a continuous flow."""
+        return max(PAUSE, self.pulse * HOUR / self.night.flow) if self.night and self.night.flow else PAUSE
+
+
+@dataclass(frozen=True, slots=True)
+class LeakState:
+    """`found` are the leaks that stand. Times are monotonic seconds."""
+
+    found: frozenset[str] = frozenset()
+    shut: bool | None = None
+    moved: float = 0.0
+    """Since when the valve has been shut, or not."""
+    running: float | None = None
+    """When the flow began that had no pause since."""
+    over: float | None = None
+    """Since when the flow is a burst's."""
+    watched: float | None = None
+    """The end of the night that is watched, while its flow never paused."""
+    judged: float = 0.0
+    """The end of the last night that was begun."""
+
+    def shifted(self, by: Shift) -> LeakState:
+        return replace(
+            self, moved=by.past(self.moved), running=by.maybe(self.running), over=None if by.seconds else self.over,
+            watched=None if by.seconds else self.watched, judged=self.judged + by.seconds,
+        )  # fmt: skip
+
+    def dump(self) -> dict[str, Any]:
+        return asdict(self) | {"found": sorted(self.found)}
+
+    @classmethod
+    def load(cls, kept: Mapping[str, Any]) -> LeakState:
+        def maybe(key: str) -> float | None:
+            return None if kept[key] is None else float(kept[key])
+
+        return cls(
+            frozenset(map(str, kept["found"])), kept["shut"], float(kept["moved"]), maybe("running"), maybe("over"),
+            maybe("watched"), float(kept["judged"]),
+        )  # fmt: skip
+
+
+def step(
+    leak: Leak, state: LeakState, before: Meter, meter: Meter, heard: bool | None, shut: bool, now: Now
+) -> tuple[LeakState, Meter, float]:
+    """`heard`: whether the meter is good; None while nothing came yet. Returns when to look again, too."""
+    if heard is None:
+        return state, meter, NEVER
+    if not heard:
+        return replace(state, over=None, watched=None), meter, NEVER
+    drawn = meter if meter.at != before.at and before.index is not None else None
+    if shut is not state.shut:
+        meter, drawn = meter.anew(), None
+        state = _found(state, BURST, False)
+        state = replace(state, shut=shut, moved=now.monotonic, running=None, over=None, watched=None)
+        before = meter
+    if shut:
+        state, due = _closed(leak, state, meter, drawn, now.monotonic)
+    else:
+        state, due = _open(leak, state, before, meter, drawn, now)
+    return state, meter, due
+
+
+def _open(
+    leak: Leak, state: LeakState, before: Meter, meter: Meter, drawn: Meter | None, now: Now
+) -> tuple[LeakState, float]:
+    state, first = _continuous(leak, state, before, meter, drawn, now.monotonic)
+    state, second = _burst(leak, state, before, meter, drawn, now.monotonic)
+    state, third = _night(leak, state, before, meter, drawn, now)
+    return state, min(first, second, third)
+
+
+def _closed(leak: Leak, state: LeakState, meter: Meter, drawn: Meter | None, now: float) -> tuple[LeakState, float]:
+    if leak.closed is None:
+        return state, NEVER
+    if drawn is not None and drawn.flow(drawn.at) >= leak.closed * _EXACT:
+        state = _found(state, CLOSED, True)
+    quiet = max(meter.at, state.moved) + max(leak.pulse, meter.volume) * HOUR / (BAND * leak.closed)
+    if CLOSED in state.found and now >= quiet:
+        state = _found(state, CLOSED, False)
+    return state, quiet if CLOSED in state.found else NEVER
+
+
+def _continuous(
+    leak: Leak, state: LeakState, before: Meter, meter: Meter, drawn: Meter | None, now: float
+) -> tuple[LeakState, float]:
+    if leak.continuous is None:
+        return state, NEVER
+    if drawn is not None:
+        if state.running is None or drawn.at - before.at > leak.pause:
+            state = replace(state, running=drawn.at)
+        elif drawn.at - state.running >= leak.continuous * _EXACT:
+            state = _found(state, CONTINUOUS, True)
+    quiet = max(meter.at, state.moved) + leak.pause
+    if CONTINUOUS not in state.found:
+        return state, NEVER
+    if now >= quiet:
+        return replace(_found(state, CONTINUOUS, False), running=None), NEVER
+    return state, quiet
+
+
+def _burst(
+    leak: Leak, state: LeakState, before: Meter, meter: Meter, drawn: Meter | None, now: float
+) -> tuple[LeakState, float]:
+    """Over since the pulse that showed it; under as soon as the next pulse is late, or shows less."""
+    if leak.burst is None:
+        return state, NEVER
+    flow, lasts = leak.burst
+    reached = state.over + lasts if state.over is not None else NEVER
+    if drawn is not None and reached > drawn.at >= before.falls_to(BAND * flow):
+        state, reached = replace(state, over=None), NEVER
+    if drawn is not None and state.over is None and drawn.flow(drawn.at) >= flow * _EXACT:
+        state, reached = replace(state, over=drawn.at), drawn.at + lasts
+    if state.over is None:
+        return _found(state, BURST, False), NEVER
+    under = meter.falls_to(BAND * flow)
+    if reached <= min(now, under):
+        state = _found(state, BURST, True)
+    if now >= under:
+        return _found(replace(state, over=None), BURST, False), NEVER
+    return state, under if reached <= now else min(reached, under)
+
+
+def _night(
+    leak: Leak, state: LeakState, before: Meter, meter: Meter, drawn: Meter | None, now: Now
+) -> tuple[LeakState, float]:
+    """A leak is a flow that never came down to the limit from the night's beginning to its end."""
+    if leak.night is None or now.civil is None:
+        return state, NEVER
+    limit = max(leak.night.flow, 1e-3)
+    watched = state.watched
+    if watched is not None:
+        paused = before.falls_to(limit) if drawn is not None else NEVER
+        if min(paused, meter.falls_to(limit)) <= min(now.monotonic, watched):
+            state = replace(_found(state, NIGHT, False), watched=None)
+        elif now.monotonic >= watched:
+            state = replace(_found(state, NIGHT, True), watched=None)
+    start, end = leak.night.around(now)
+    if now.monotonic < start:
+        return state, start
+    if state.judged < end - ON_TIME:  # a new night; its end is the same on every look, but for the clock's slewing
+        watched = end if now.monotonic <= start + ON_TIME else None
+        state = replace(state, judged=end, watched=watched)
+        if meter.falls_to(limit) <= now.monotonic and watched is not None:
+            state = replace(_found(state, NIGHT, False), watched=None)
+    return state, end if state.watched is None else min(end, meter.falls_to(limit))
+
+
+def _found(state: LeakState, code: str, found: bool) -> LeakState:
+    if found is (code in state.found):
+        return state
+    return replace(state, found=state.found | {code} if found else state.found - {code})

@@ -1,0 +1,216 @@
+"""A tank that a pump fills: between two levels, never blind, never dry.
+
+Wishes stand at 15 (fill or not), 5 (the level is not known: off) and 2 (the pump runs dry, the tank is full to the
+brim: off). A command from afar may fill by hand, but neither blind nor dry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from agent.control.core import NEVER, Now, Step, View, Wish, good
+from agent.control.lasting import Shift, anchored, news
+from agent.model import Severity, Value
+
+__all__ = ["DryRun", "Tank", "TankState"]
+
+INTERLOCK, FAULT, SCHEDULE = 2, 5, 15
+HOUR = 3600.0
+REST = 300.0
+"""Seconds that a pump rests after it ran dry, before it tries again: the well fills up."""
+PATIENCE = 60.0
+"""Seconds that a level may take to be read for the first time since the start."""
+BAND = 2.0
+"""Percent by which a level must come back before its alarm is over."""
+
+SEVERITIES = {
+    "level_low": Severity.MAJOR, "level_high": Severity.MAJOR, "level_fault": Severity.MAJOR,
+    "dry_run": Severity.CRITICAL, "sensor_fault": Severity.MINOR,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class DryRun:
+    """The pump moves nothing if no flow comes for `no_flow` after `grace` from its start. Seconds.
+
+    `flow` is a flow (more than `least`, in its own unit, is one) or, with `counts`, a counter that must grow.
+    """
+
+    flow: str
+    grace: float = 15.0
+    no_flow: float = 30.0
+    latch_after: int = 3
+    """Times in an hour; then it stays off until the command `<name>.latch` reset."""
+    least: float = 0.0
+    counts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TankState:
+    """Times are monotonic seconds. `anchor` is Unix seconds at monotonic 0."""
+
+    filling: bool = False
+    known: bool = False
+    """A level was heard since the start, or waited for in vain; not kept."""
+    awaited: float | None = None
+    """Since when the first level is waited for; not kept."""
+    low: bool = False
+    high: bool = False
+    dry: bool = False
+    """It ran dry and has moved nothing since."""
+    latched: bool = False
+    trips: tuple[float, ...] = ()
+    """When it ran dry, within the last hour."""
+    still: float | None = None
+    """Since when nothing flows; None: something does, or nobody knows."""
+    count: float | None = None
+    """What the counter of the flow showed last."""
+    raised: frozenset[str] = frozenset()
+    anchor: float | None = None
+    restored: bool = False
+    """It comes from flash: its times may be another boot's."""
+
+    @property
+    def rests_until(self) -> float:
+        return self.trips[-1] + REST if self.trips else -NEVER
+
+
+_LOST = frozenset({"known", "awaited", "restored"})
+"""What a restart forgets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tank:
+    """The control of one tank. Levels in percent: fills from `start` to `stop`, alarms at `low` and `high`."""
+
+    name: str
+    level: str
+    pump: str
+    start: float = 40.0
+    stop: float = 85.0
+    low: float = 10.0
+    high: float = 95.0
+    dry_run: DryRun | None = None
+    inputs: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        flow = () if self.dry_run is None else (self.dry_run.flow,)
+        object.__setattr__(self, "inputs", frozenset((self.level, self.pump, *flow)))
+
+    # -- its state ---------------------------------------------------------------------------------------------
+
+    def initial(self) -> TankState:
+        return TankState()
+
+    def dump(self, state: TankState) -> dict[str, Any]:
+        kept = {key: value for key, value in asdict(state).items() if key not in _LOST}
+        return kept | {"trips": list(state.trips), "raised": sorted(state.raised)}
+
+    def load(self, kept: Mapping[str, Any]) -> TankState:
+        own = {key: kept[key] for key in TankState.__dataclass_fields__ if key not in _LOST}
+        trips, raised = tuple(map(float, kept["trips"])), frozenset(kept["raised"]) & SEVERITIES.keys()
+        return TankState(**own | {"trips": trips, "raised": raised}, restored=True)
+
+    def command(self, state: TankState, point: str, value: Value, now: Now) -> TankState | None:
+        """`<name>.latch` takes "reset": the pump may run again."""
+        if point != f"{self.name}.latch" or self.dry_run is None:
+            return None
+        if value != "reset":
+            raise ValueError(f'{point} takes "reset", not {value!r}')
+        return replace(state, latched=False, dry=False, trips=())
+
+    # -- the step ----------------------------------------------------------------------------------------------
+
+    def step(self, state: TankState, view: View, now: Now) -> Step[TankState]:
+        if state.restored:
+            by = Shift.since(state.anchor, now)
+            trips = tuple(by.past(trip) for trip in state.trips)
+            state = replace(state, restored=False, trips=trips, still=by.maybe(state.still))
+        state = replace(state, anchor=anchored(state.anchor, now))
+        level = good(view, self.level)
+        state, first = self._see_level(state, view, level, now.monotonic)
+        state, second = self._see_flow(state, view, now.monotonic)
+        standing = self._standing(state, view, level)
+        raised, happenings = news(self.name, state.raised, standing, SEVERITIES)
+        wishes = self._wishes(state, view, level, now.monotonic)
+        return Step(replace(state, raised=raised), wishes, happenings, min(first, second))
+
+    def _see_level(self, state: TankState, view: View, level: float | None, now: float) -> tuple[TankState, float]:
+        if level is None:
+            if state.known or self.level in view.points:
+                return replace(state, known=True), NEVER
+            awaited = now if state.awaited is None else state.awaited
+            late = now >= awaited + PATIENCE
+            return replace(state, awaited=awaited, known=late), NEVER if late else awaited + PATIENCE
+        filling = level <= self.start or (state.filling and level < self.stop)
+        low = level <= self.low or (state.low and level < self.low + BAND)
+        high = level >= self.high or (state.high and level > self.high - BAND)
+        return replace(state, known=True, filling=filling, low=low, high=high), NEVER
+
+    def _see_flow(self, state: TankState, view: View, now: float) -> tuple[TankState, float]:
+        """Counts the time without flow. A flow that is not known stops no pump: it is waited for anew."""
+        dry = self.dry_run
+        if dry is None:
+            return state, NEVER
+        state, flows = _flows(dry, state, view, now)
+        since = _running_since(view, self.pump)
+        due = NEVER
+        if since is not None and flows:
+            due = since + dry.grace
+            state = replace(state, dry=state.dry and now < due)
+        elif since is not None and flows is False and state.still is not None:
+            due = max(since + dry.grace, state.still, state.rests_until) + dry.no_flow
+            if now >= due:
+                trips = (*(trip for trip in state.trips if trip > now - HOUR), now)
+                latched = state.latched or len(trips) >= dry.latch_after
+                state = replace(state, dry=True, trips=trips, latched=latched)
+        return state, min((at for at in (due, state.rests_until) if at > now), default=NEVER)
+
+    def _wishes(self, state: TankState, view: View, level: float | None, now: float) -> list[Wish]:
+        fills, cause = state.filling, "filling" if state.filling else "full enough"
+        if level is None:
+            pump = view.outputs.get(self.pump)
+            fills = fills and not state.known and pump is not None and bool(pump.value)
+            cause = "as it was, the level is awaited" if fills else "no level"
+        wishes = [Wish(self.pump, SCHEDULE, fills, cause)]
+        if level is None and state.known:
+            wishes.append(Wish(self.pump, FAULT, False, "level fault"))
+        stops = {"dry run, latched": state.latched, "dry run": now < state.rests_until, "level high": state.high}
+        held = next((why for why, holds in stops.items() if holds), None)
+        return wishes if held is None else [*wishes, Wish(self.pump, INTERLOCK, False, held)]
+
+    def _standing(self, state: TankState, view: View, level: float | None) -> dict[str, dict[str, Any] | None]:
+        found: dict[str, dict[str, Any] | None] = {}
+        if level is None and state.known:
+            found["level_fault"] = None
+        if state.low:
+            found["level_low"] = {"level": level}
+        if state.high:
+            found["level_high"] = {"level": level}
+        if state.dry or state.latched:
+            found["dry_run"] = {"latched": state.latched}
+        flow = None if self.dry_run is None else self.dry_run.flow
+        if flow in view.points and good(view, flow) is None:
+            found["sensor_fault"] = {"signal": flow, "reason": "the pump runs without protection against a dry run"}
+        return found
+
+
+def _running_since(view: View, pump: str) -> float | None:
+    """When the pump started; None: it does not run, as far as is known."""
+    output = view.outputs.get(pump)
+    return output.since if output is not None and output.value and output.feedback is not False else None
+
+
+def _flows(dry: DryRun, state: TankState, view: View, now: float) -> tuple[TankState, bool | None]:
+    """Whether something flows; None: nobody knows. What was never heard since the start is only waited for."""
+    value = good(view, dry.flow)
+    if value is None:
+        return (replace(state, still=None) if dry.flow in view.points else state), None
+    if dry.counts:
+        grown = value != state.count
+        return (replace(state, count=value, still=now) if grown or state.still is None else state), grown
+    flows = value > dry.least
+    still = None if flows else now if state.still is None else state.still
+    return replace(state, still=still), flows

@@ -1,0 +1,306 @@
+"""A water point: a meter, perhaps a valve and a drain. Hours, frost, leaks, quota, flushing, tampering.
+
+All it wants of the valve stands at three priorities: 15 the opening hours, 13 what holds for this day or these minutes
+(the quota is used up, a flush), 2 the interlocks (burst, frost, an open drain).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from agent.control import frost as cold
+from agent.control import leaks
+from agent.control.calendar import DAY, Calendar
+from agent.control.core import NEVER, Happening, Now, Step, View, Wish, good
+from agent.control.frost import Frost, FrostState
+from agent.control.lasting import Shift, anchored, news
+from agent.control.leaks import Leak, LeakState
+from agent.control.meter import Meter
+from agent.control.week import Week
+from agent.model import Severity, Value
+
+__all__ = ["Flush", "Quota", "Valve", "WaterPoint", "WaterState"]
+
+INTERLOCK, TODAY, SCHEDULE = 2, 13, 15
+OPEN = "open"
+"""The mode of a `Week` of opening hours in which the valve is open."""
+
+SEVERITIES = {
+    leaks.NIGHT: Severity.MAJOR, leaks.CONTINUOUS: Severity.MAJOR, leaks.BURST: Severity.CRITICAL,
+    leaks.CLOSED: Severity.MAJOR, "quota_exceeded": Severity.MINOR, "frost_closed": Severity.INFO,
+    "tamper": Severity.MAJOR,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Valve:
+    """An actuator that is a valve. `travel` is how long it moves (s)."""
+
+    actuator: str
+    normally_open: bool = False
+    travel: float = 0.0
+
+    def wish(self, priority: int, is_open: bool, cause: str) -> Wish:
+        """The coil's value: a normally open valve is closed by its current."""
+        return Wish(self.actuator, priority, is_open is not self.normally_open, cause)
+
+    def shut_at(self, view: View) -> float:
+        """From when on it is closed for sure (monotonic s). NEVER: it is open or unknown, or its feedback differs."""
+        output = view.outputs.get(self.actuator)
+        if output is None or output.value is None or bool(output.value) is not self.normally_open:
+            return NEVER
+        if output.feedback is not None and output.feedback is not bool(output.value):
+            return NEVER
+        return output.since + self.travel
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """Litres from midnight to midnight; `close`: then the valve closes until the next day."""
+
+    litres: float
+    close: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Flush:
+    """Seconds without a draw, and of the run that follows."""
+
+    idle: float = 72 * 3600.0
+    run: float = 180.0
+
+
+@dataclass(frozen=True, slots=True)
+class WaterState:
+    """Times are monotonic seconds, volumes litres. `anchor` is Unix seconds at monotonic 0."""
+
+    meter: Meter = field(default_factory=Meter)
+    leaks: LeakState = field(default_factory=LeakState)
+    frost: FrostState = field(default_factory=FrostState)
+    latched: bool = False
+    """Closed by a burst until somebody resets it."""
+    tampered: bool = False
+    day: str = ""
+    """The day of the quota, and the index when it began."""
+    day_index: float = 0.0
+    flushing: float | None = None
+    """Since when it flushes, and the index when it began."""
+    flush_index: float = 0.0
+    flushed: float | None = None
+    """When the last whole flush was over."""
+    raised: frozenset[str] = frozenset()
+    anchor: float | None = None
+    restored: bool = False
+    """It comes from flash: its times may be another boot's."""
+
+
+@dataclass(frozen=True, slots=True)
+class WaterPoint:
+    """The control of one water point. `litres` is how many one unit of the meter is, `pulse` the litres of a pulse."""
+
+    name: str
+    meter: str
+    calendar: Calendar
+    litres: float = 1.0
+    pulse: float = 1.0
+    valve: Valve | None = None
+    drain: Valve | None = None
+    hours: Week | None = None
+    """When the valve is `OPEN`; None: always."""
+    frost: Frost | None = None
+    leak: Leak = field(default_factory=Leak)
+    latches: bool = True
+    """A burst closes the valve, and it stays closed until the command `<name>.latch` reset."""
+    quota: Quota | None = None
+    flush: Flush | None = None
+    tamper: str | None = None
+    inputs: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        names = {self.meter, self.tamper, self.frost and self.frost.signal}
+        names |= {valve.actuator for valve in (self.valve, self.drain) if valve is not None}
+        object.__setattr__(self, "inputs", frozenset(name for name in names if name is not None))
+
+    # -- its state ---------------------------------------------------------------------------------------------
+
+    def initial(self) -> WaterState:
+        return WaterState()
+
+    def dump(self, state: WaterState) -> dict[str, Any]:
+        kept = asdict(replace(state, restored=False))
+        return kept | {
+            "meter": state.meter.dump(), "leaks": state.leaks.dump(), "raised": sorted(state.raised),
+            "frost": {"cold": state.frost.cold, "warm": state.frost.warm, "lost": state.frost.lost},
+        }  # fmt: skip
+
+    def load(self, kept: Mapping[str, Any]) -> WaterState:
+        own = {key: kept[key] for key in WaterState.__dataclass_fields__ if key != "restored"}
+        own |= {
+            "meter": Meter.load(kept["meter"]), "leaks": LeakState.load(kept["leaks"]),
+            "frost": FrostState(**kept["frost"]), "raised": frozenset(kept["raised"]) & SEVERITIES.keys(),
+        }  # fmt: skip
+        return WaterState(**own, restored=True)
+
+    def command(self, state: WaterState, point: str, value: Value, now: Now) -> WaterState | None:
+        """`<name>.latch` takes "reset": the burst is over, the valve may open."""
+        if point != f"{self.name}.latch" or not self._may_latch:
+            return None
+        if value != "reset":
+            raise ValueError(f'{point} takes "reset", not {value!r}')
+        over = replace(state.leaks, found=state.leaks.found - {leaks.BURST}, over=None)
+        return replace(state, latched=False, leaks=over)
+
+    @property
+    def _may_latch(self) -> bool:
+        return self.latches and self.valve is not None and self.leak.burst is not None
+
+    # -- the step ----------------------------------------------------------------------------------------------
+
+    def step(self, state: WaterState, view: View, now: Now) -> Step[WaterState]:
+        if state.restored:
+            state = _on_this_boot(state, now)
+        happenings: list[Happening] = []
+        state = replace(state, anchor=anchored(state.anchor, now))
+        state, first = self._measure(state, view, now, happenings)
+        if self.frost is not None:
+            frost, second = cold.step(self.frost, state.frost, view, now)
+            state = state if frost == state.frost else replace(state, frost=frost)
+        else:
+            second = NEVER
+        state, third = self._flush(state, view, now, happenings)
+        tampered = good(view, self.tamper)
+        if tampered is not None:
+            state = replace(state, tampered=bool(tampered))
+        wishes, fourth = self._wishes(state, view, now)
+        raised, alarms = news(self.name, state.raised, self._standing(state, view), SEVERITIES)
+        due = min(first, second, third, fourth)
+        return Step(replace(state, raised=raised), wishes, [*happenings, *alarms], due)
+
+    def _measure(
+        self, state: WaterState, view: View, now: Now, happenings: list[Happening]
+    ) -> tuple[WaterState, float]:
+        """The index, the day's volume and the leaks."""
+        before, meter, index = state.meter, state.meter, good(view, self.meter)
+        if index is not None:
+            litres, at = round(index * self.litres, 3), view.points[self.meter].at
+            meter = before.read(litres, at, self.pulse)
+            if before.index is not None and before.replaced_by(litres, at, self.pulse):
+                detail = {"index": litres, "before": before.index}
+                happenings.append(Happening("change", "meter_replaced", self.name, Severity.INFO, detail))
+                jump = litres - before.index
+                state = replace(state, day_index=state.day_index + jump, flush_index=state.flush_index + jump)
+        state, midnight = self._day(state, before, meter, now)
+        heard = None if self.meter not in view.points else index is not None
+        shut_at = NEVER if self.valve is None else self.valve.shut_at(view)
+        found, meter, due = leaks.step(
+            self.leak, state.leaks, before, meter, heard, shut_at <= now.monotonic, now
+        )  # fmt: skip
+        latched = state.latched or (self._may_latch and leaks.BURST in found.found)
+        state = replace(state, meter=meter, leaks=found, latched=latched)
+        return state, min(due, midnight, shut_at if shut_at > now.monotonic else NEVER)
+
+    def _day(self, state: WaterState, before: Meter, meter: Meter, now: Now) -> tuple[WaterState, float]:
+        """The day's volume begins at midnight, with what the meter showed last before it."""
+        if self.quota is None or now.civil is None or meter.index is None:
+            return state, NEVER
+        today = self.calendar.day(now.civil)
+        if state.day != today.isoformat():
+            index = meter.index if before.index is None or not state.day else before.index
+            state = replace(state, day=today.isoformat(), day_index=index)
+        midnight = self.calendar.instant(today + DAY, 0)
+        return state, now.monotonic + (midnight - now.civil).total_seconds()
+
+    def _drawn_today(self, state: WaterState) -> float:
+        return 0.0 if state.meter.index is None else state.meter.index - state.day_index
+
+    def _used_up(self, state: WaterState) -> bool:
+        return self.quota is not None and self._drawn_today(state) > self.quota.litres
+
+    def _quota_closes(self, state: WaterState) -> bool:
+        return self.quota is not None and self.quota.close and self._used_up(state)
+
+    def _flush(self, state: WaterState, view: View, now: Now, happenings: list[Happening]) -> tuple[WaterState, float]:
+        """Only a flush that ran to its end counts; one that an interlock cut short is made again."""
+        flush, index = self.flush, state.meter.index
+        if flush is None or self.valve is None or index is None:
+            return state, NEVER
+        stopped = state.latched or state.frost.cold or self._quota_closes(state)
+        if state.flushing is not None:
+            end = state.flushing + flush.run
+            if not stopped and now.monotonic < end:
+                return state, end
+            detail = {"litres": index - state.flush_index, "seconds": round(now.monotonic - state.flushing, 1)}
+            happenings.append(Happening("change", "flushed", self.name, Severity.INFO, detail))
+            flushed = state.flushed if stopped else now.monotonic
+            state = replace(state, flushing=None, flushed=flushed)
+        idle_until = max(state.meter.at, state.flushed or state.meter.at) + flush.idle
+        if stopped or good(view, self.meter) is None:
+            return state, NEVER
+        if now.monotonic < idle_until:
+            return state, idle_until
+        return replace(state, flushing=now.monotonic, flush_index=index), now.monotonic + flush.run
+
+    # -- what follows from it ----------------------------------------------------------------------------------
+
+    def _wishes(self, state: WaterState, view: View, now: Now) -> tuple[list[Wish], float]:
+        valve = self.valve
+        if valve is None:
+            return [], NEVER
+        wishes, due = [], NEVER
+        if self.hours is None:
+            wishes.append(valve.wish(SCHEDULE, True, "no closing hours"))
+        elif now.civil is None:
+            wishes.append(valve.wish(SCHEDULE, False, "the time is not known"))
+        else:
+            period = self.hours.at(now.civil)
+            is_open = period.mode == OPEN
+            wishes.append(valve.wish(SCHEDULE, is_open, "opening hours" if is_open else "outside the opening hours"))
+            due = now.monotonic + (period.end - now.civil).total_seconds()
+        if self._quota_closes(state):
+            wishes.append(valve.wish(TODAY, False, "quota"))
+        elif state.flushing is not None:
+            wishes.append(valve.wish(TODAY, True, "flush"))
+        held = "burst" if state.latched else "frost" if state.frost.cold else ""
+        if self.drain is not None:
+            draining, free, interlock_due = self._interlock(self.drain, valve, state, view, now.monotonic)
+            held = held or ("" if free else "drain not shut")
+            cause = "frost" if draining else "supply not shut" if state.frost.cold else "supply may open"
+            wishes.append(self.drain.wish(INTERLOCK, draining, cause))
+            due = min(due, interlock_due)
+        if held:
+            wishes.append(valve.wish(INTERLOCK, False, held))
+        return wishes, due
+
+    @staticmethod
+    def _interlock(drain: Valve, valve: Valve, state: WaterState, view: View, now: float) -> tuple[bool, bool, float]:
+        """Whether the drain may open, whether the supply may, and when to look again.
+
+        One of them is always held closed at priority 2: the drain until the supply is closed for frost and has had
+        its travel, the supply until the drain has had its own. So no command from afar opens both.
+        """
+        supply_at, drain_at = valve.shut_at(view), drain.shut_at(view)
+        due = min((at for at in (supply_at, drain_at) if at > now), default=NEVER)
+        return state.frost.cold and supply_at <= now, drain_at <= now, due
+
+    def _standing(self, state: WaterState, view: View) -> dict[str, dict[str, Any] | None]:
+        found: dict[str, dict[str, Any] | None] = dict.fromkeys(state.leaks.found)
+        if state.latched:
+            found[leaks.BURST] = {"latched": True}
+        if self._used_up(state):
+            found["quota_exceeded"] = {"litres": self._drawn_today(state)}
+        if state.frost.cold and self.frost is not None:
+            degrees = good(view, self.frost.signal)
+            found["frost_closed"] = {"reason": "sensor lost"} if state.frost.lost else {"temperature": degrees}
+        if state.tampered:
+            found["tamper"] = None
+        return found
+
+
+def _on_this_boot(state: WaterState, now: Now) -> WaterState:
+    by = Shift.since(state.anchor, now)
+    return replace(
+        state, restored=False, meter=replace(state.meter, at=by.past(state.meter.at)), leaks=state.leaks.shifted(by),
+        frost=state.frost.shifted(by), flushing=by.maybe(state.flushing), flushed=by.maybe(state.flushed),
+    )  # fmt: skip

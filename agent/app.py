@@ -125,7 +125,7 @@ class Agent:
     def _make_arbiter(self) -> Arbiter:
         return Arbiter(
             self._plan.actuators,
-            {point.id: point for point in self._plan.points(self._wires.points)},
+            self._hub.points,
             self._wires.write,
             self._wires.read,
             Books(self._outbox, self._register.put_event),

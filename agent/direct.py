@@ -131,7 +131,8 @@ async def _alone(site: Site, state_folder: Path, runtime_folder: Path) -> AsyncI
         wires = Wires(clock, state.scope("driver"))
         plan = wiring.plan(site)
         wires.configure(plan.buses)
-        points = {point.id: point for point in plan.points(wires.points)}
+        signals = (signal.point() for signal in plan.signals)
+        points = {point.id: point for point in (*plan.points(wires.points), *signals)}
         arbiter = Arbiter(plan.actuators, points, wires.write, wires.read, outbox, state.scope("arbiter"), clock)
         try:
             yield _Door(arbiter, state, clock)

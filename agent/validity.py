@@ -42,7 +42,7 @@ def hold(command: Command) -> float:
     if command.hold_ms is None:
         return HOLD
     if not 0 < command.hold_ms <= LONGEST_HOLD * 1000:
-        raise Rejected("hold_ms is more than 0 and at most 86400000 (24 h)")
+        raise Rejected("an override lasts more than 0 and at most 24 h (hold_ms 86400000)")
     return command.hold_ms / 1000
 
 

@@ -34,7 +34,7 @@ REFUSED = {
     "range": (b'{"id": "range", "point": "dim", "value": 101}', "101 is out of range: dim takes 0 to 100"),
     "where": (b'{"id": "where", "point": "lmap", "value": 1}', 'unknown point "lmap"; did you mean "lamp"?'),
     "read": (b'{"id": "read", "point": "m.fixed", "value": 1}', "m.fixed is read only"),
-    "hold": (b'{"id": "hold", "point": "lamp", "value": 1, "hold_ms": 90000000}', "at most 86400000"),
+    "hold": (b'{"id": "hold", "point": "lamp", "value": 1, "hold_ms": 90000000}', "at most 24 h"),
 }
 
 

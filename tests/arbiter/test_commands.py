@@ -105,7 +105,7 @@ def test_a_refused_id_is_refused_again_without_a_new_record(virtual):
         ("dim1", "on", {}, "dim1 takes a number, not 'on'"),
         ("dim1", float("nan"), {}, "dim1 takes a number, not nan"),
         ("far", "on", {}, "far is not driven yet: its output lora.level is on no wire"),
-        ("km1", "on", {"hold_ms": 90_000_000}, "hold_ms is more than 0 and at most 86400000 (24 h)"),
+        ("km1", "on", {"hold_ms": 90_000_000}, "an override lasts more than 0 and at most 24 h (hold_ms 86400000)"),
     ],
 )
 def test_what_must_not_be_is_rejected_with_a_reason(virtual, point, value, more, reason):

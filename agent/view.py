@@ -125,6 +125,8 @@ def _points(points: Sequence[Status]) -> Table:
 def _actuators(actuators: Sequence[Status], now: str | None) -> Table:
     """Every output: what it is, who holds it and why, until when, and what the feedback says."""
     table = _table("held by", "name", "is", "held by", "until", "feedback")
+    table.columns[0].min_width = min(12, max((len(item["name"]) for item in actuators), default=0))
+    table.columns[1].min_width = 3
     for item in actuators:
         value, wanted = _switched(item["value"]), _switched(item["wanted"])
         moving = item["wanted"] is not None and value != wanted

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from agent.control.calendar import DAY, Calendar
 from agent.control.core import NEVER, Now, View, good
-from agent.control.lasting import Shift
+from agent.control.lasting import Shift, changed
 
 __all__ = ["Frost", "FrostState", "step"]
 
@@ -47,29 +47,29 @@ def step(frost: Frost, state: FrostState, view: View, now: Now) -> tuple[FrostSt
     """What holds now, and when to look again."""
     degrees = good(view, frost.signal)
     if degrees is not None:
-        state = replace(state, awaited=None, lost=False)
+        state = changed(state, awaited=None, lost=False)
         if degrees < frost.close_below:
-            return replace(state, cold=True, warm=None), NEVER
+            return changed(state, cold=True, warm=None), NEVER
         if degrees > frost.reopen_above:
             return _warm(frost, state, now.monotonic)
-        return replace(state, warm=None), NEVER
+        return changed(state, warm=None), NEVER
     if frost.signal not in view.points:
         awaited = now.monotonic if state.awaited is None else state.awaited
         if now.monotonic < awaited + PATIENCE:
-            return replace(state, awaited=awaited), awaited + PATIENCE
+            return changed(state, awaited=awaited), awaited + PATIENCE
     if now.civil is None or now.civil.month in WINTER:
-        return replace(state, cold=True, warm=None, lost=True), _spring(frost.calendar, now)
-    state, due = _warm(frost, replace(state, lost=True), now.monotonic)
+        return changed(state, cold=True, warm=None, lost=True), _spring(frost.calendar, now)
+    state, due = _warm(frost, changed(state, lost=True), now.monotonic)
     return state, min(due, _until(now, frost.calendar.instant(now.civil.date() + DAY, 0)))
 
 
 def _warm(frost: Frost, state: FrostState, now: float) -> tuple[FrostState, float]:
     if not state.cold:
-        return replace(state, warm=None), NEVER
+        return changed(state, warm=None), NEVER
     since = now if state.warm is None else state.warm
     if now >= since + frost.hold:
-        return replace(state, cold=False, warm=None), NEVER
-    return replace(state, warm=since), since + frost.hold
+        return changed(state, cold=False, warm=None), NEVER
+    return changed(state, warm=since), since + frost.hold
 
 
 def _spring(calendar: Calendar, now: Now) -> float:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from agent.control.core import Happening, Now
 from agent.model import Severity
 
-__all__ = ["Shift", "anchored", "news"]
+__all__ = ["Shift", "anchored", "changed", "news"]
 
 STEP = 2.0
 """Seconds by which wall and monotonic clock may drift apart before the anchor follows."""
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+S = TypeVar("S", bound="DataclassInstance")
 Details = Mapping[str, Mapping[str, Any] | None]
 
 
@@ -34,6 +39,14 @@ def anchored(anchor: float | None, now: Now) -> float | None:
         return anchor
     found = now.civil.timestamp() - now.monotonic
     return found if anchor is None or abs(found - anchor) >= STEP else anchor
+
+
+def changed(state: S, **to: Any) -> S:
+    """`state` with other values; the very same if they are its own: most steps change nothing, and cost nothing."""
+    for key, value in to.items():
+        if getattr(state, key) != value:
+            return replace(state, **to)
+    return state
 
 
 class Shift(NamedTuple):

@@ -12,7 +12,7 @@ from typing import Any
 
 from agent.control.calendar import DAY, Calendar
 from agent.control.core import NEVER, Now
-from agent.control.lasting import Shift
+from agent.control.lasting import Shift, changed
 from agent.control.meter import HOUR, Meter
 
 __all__ = ["BURST", "CLOSED", "CONTINUOUS", "NIGHT", "Leak", "LeakState", "NightFlow", "step"]
@@ -107,7 +107,7 @@ def step(
     if heard is None:
         return state, meter, NEVER
     if not heard:
-        return replace(state, over=None, watched=None), meter, NEVER
+        return changed(state, over=None, watched=None), meter, NEVER
     drawn = meter if meter.at != before.at and before.index is not None else None
     if shut is not state.shut:
         meter, drawn = meter.anew(), None

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from agent.control.core import NEVER, Now, Step, View, Wish, good
-from agent.control.lasting import Shift, anchored, news
+from agent.control.lasting import Shift, anchored, changed, news
 from agent.model import Severity, Value
 
 __all__ = ["DryRun", "Tank", "TankState"]
@@ -128,26 +128,26 @@ class Tank:
             by = Shift.since(state.anchor, now)
             trips = tuple(by.past(trip) for trip in state.trips)
             state = replace(state, restored=False, trips=trips, still=by.maybe(state.still))
-        state = replace(state, anchor=anchored(state.anchor, now))
+        state = changed(state, anchor=anchored(state.anchor, now))
         level = good(view, self.level)
         state, first = self._see_level(state, view, level, now.monotonic)
         state, second = self._see_flow(state, view, now.monotonic)
         standing = self._standing(state, view, level)
         raised, happenings = news(self.name, state.raised, standing, SEVERITIES)
         wishes = self._wishes(state, view, level, now.monotonic)
-        return Step(replace(state, raised=raised), wishes, happenings, min(first, second))
+        return Step(changed(state, raised=raised), wishes, happenings, min(first, second))
 
     def _see_level(self, state: TankState, view: View, level: float | None, now: float) -> tuple[TankState, float]:
         if level is None:
             if state.known or self.level in view.points:
-                return replace(state, known=True), NEVER
+                return changed(state, known=True), NEVER
             awaited = now if state.awaited is None else state.awaited
             late = now >= awaited + PATIENCE
-            return replace(state, awaited=awaited, known=late), NEVER if late else awaited + PATIENCE
+            return changed(state, awaited=awaited, known=late), NEVER if late else awaited + PATIENCE
         filling = level <= self.start or (state.filling and level < self.stop)
         low = level <= self.low or (state.low and level < self.low + BAND)
         high = level >= self.high or (state.high and level > self.high - BAND)
-        return replace(state, known=True, filling=filling, low=low, high=high), NEVER
+        return changed(state, known=True, filling=filling, low=low, high=high), NEVER
 
     def _see_flow(self, state: TankState, view: View, now: float) -> tuple[TankState, float]:
         """Counts the time without flow. A flow that is not known stops no pump: it is waited for anew."""
@@ -159,13 +159,13 @@ class Tank:
         due = NEVER
         if since is not None and flows:
             due = since + dry.grace
-            state = replace(state, dry=state.dry and now < due)
+            state = changed(state, dry=state.dry and now < due)
         elif since is not None and flows is False and state.still is not None:
             due = max(since + dry.grace, state.still, state.rests_until) + dry.no_flow
             if now >= due:
                 trips = (*(trip for trip in state.trips if trip > now - HOUR), now)
                 latched = state.latched or len(trips) >= dry.latch_after
-                state = replace(state, dry=True, trips=trips, latched=latched)
+                state = changed(state, dry=True, trips=trips, latched=latched)
         return state, min((at for at in (due, state.rests_until) if at > now), default=NEVER)
 
     def _wishes(self, state: TankState, view: View, level: float | None, now: float) -> list[Wish]:
@@ -207,10 +207,10 @@ def _flows(dry: DryRun, state: TankState, view: View, now: float) -> tuple[TankS
     """Whether something flows; None: nobody knows. What was never heard since the start is only waited for."""
     value = good(view, dry.flow)
     if value is None:
-        return (replace(state, still=None) if dry.flow in view.points else state), None
+        return (changed(state, still=None) if dry.flow in view.points else state), None
     if dry.counts:
         grown = value != state.count
-        return (replace(state, count=value, still=now) if grown or state.still is None else state), grown
+        return (changed(state, count=value, still=now) if grown or state.still is None else state), grown
     flows = value > dry.least
     still = None if flows else now if state.still is None else state.still
-    return replace(state, still=still), flows
+    return changed(state, still=still), flows

@@ -15,10 +15,10 @@ from agent.control import leaks
 from agent.control.calendar import DAY, Calendar
 from agent.control.core import NEVER, Happening, Now, Step, View, Wish, good
 from agent.control.frost import Frost, FrostState
-from agent.control.lasting import Shift, anchored, news
+from agent.control.lasting import Shift, anchored, changed, news
 from agent.control.leaks import Leak, LeakState
 from agent.control.meter import Meter
-from agent.control.week import Week
+from agent.control.week import Period, Week
 from agent.model import Severity, Value
 
 __all__ = ["Flush", "Quota", "Valve", "WaterPoint", "WaterState"]
@@ -92,8 +92,13 @@ class WaterState:
     """When the last whole flush was over."""
     raised: frozenset[str] = frozenset()
     anchor: float | None = None
+    period: Period | None = None
+    """What the opening hours say now, and until when; not kept."""
     restored: bool = False
     """It comes from flash: its times may be another boot's."""
+
+
+_FORGOTTEN = frozenset({"period", "restored"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,14 +134,14 @@ class WaterPoint:
         return WaterState()
 
     def dump(self, state: WaterState) -> dict[str, Any]:
-        kept = asdict(replace(state, restored=False))
+        kept = {key: value for key, value in asdict(state).items() if key not in _FORGOTTEN}
         return kept | {
             "meter": state.meter.dump(), "leaks": state.leaks.dump(), "raised": sorted(state.raised),
             "frost": {"cold": state.frost.cold, "warm": state.frost.warm, "lost": state.frost.lost},
         }  # fmt: skip
 
     def load(self, kept: Mapping[str, Any]) -> WaterState:
-        own = {key: kept[key] for key in WaterState.__dataclass_fields__ if key != "restored"}
+        own = {key: kept[key] for key in WaterState.__dataclass_fields__ if key not in _FORGOTTEN}
         own |= {
             "meter": Meter.load(kept["meter"]), "leaks": LeakState.load(kept["leaks"]),
             "frost": FrostState(**kept["frost"]), "raised": frozenset(kept["raised"]) & SEVERITIES.keys(),
@@ -162,21 +167,22 @@ class WaterPoint:
         if state.restored:
             state = _on_this_boot(state, now)
         happenings: list[Happening] = []
-        state = replace(state, anchor=anchored(state.anchor, now))
+        state = changed(state, anchor=anchored(state.anchor, now))
         state, first = self._measure(state, view, now, happenings)
         if self.frost is not None:
             frost, second = cold.step(self.frost, state.frost, view, now)
-            state = state if frost == state.frost else replace(state, frost=frost)
+            state = changed(state, frost=frost)
         else:
             second = NEVER
         state, third = self._flush(state, view, now, happenings)
+        state = self._look_up_hours(state, now)
         tampered = good(view, self.tamper)
         if tampered is not None:
-            state = replace(state, tampered=bool(tampered))
+            state = changed(state, tampered=bool(tampered))
         wishes, fourth = self._wishes(state, view, now)
         raised, alarms = news(self.name, state.raised, self._standing(state, view), SEVERITIES)
         due = min(first, second, third, fourth)
-        return Step(replace(state, raised=raised), wishes, [*happenings, *alarms], due)
+        return Step(changed(state, raised=raised), wishes, [*happenings, *alarms], due)
 
     def _measure(
         self, state: WaterState, view: View, now: Now, happenings: list[Happening]
@@ -190,7 +196,7 @@ class WaterPoint:
                 detail = {"index": litres, "before": before.index}
                 happenings.append(Happening("change", "meter_replaced", self.name, Severity.INFO, detail))
                 jump = litres - before.index
-                state = replace(state, day_index=state.day_index + jump, flush_index=state.flush_index + jump)
+                state = changed(state, day_index=state.day_index + jump, flush_index=state.flush_index + jump)
         state, midnight = self._day(state, before, meter, now)
         heard = None if self.meter not in view.points else index is not None
         shut_at = NEVER if self.valve is None else self.valve.shut_at(view)
@@ -198,7 +204,7 @@ class WaterPoint:
             self.leak, state.leaks, before, meter, heard, shut_at <= now.monotonic, now
         )  # fmt: skip
         latched = state.latched or (self._may_latch and leaks.BURST in found.found)
-        state = replace(state, meter=meter, leaks=found, latched=latched)
+        state = changed(state, meter=meter, leaks=found, latched=latched)
         return state, min(due, midnight, shut_at if shut_at > now.monotonic else NEVER)
 
     def _day(self, state: WaterState, before: Meter, meter: Meter, now: Now) -> tuple[WaterState, float]:
@@ -208,7 +214,7 @@ class WaterPoint:
         today = self.calendar.day(now.civil)
         if state.day != today.isoformat():
             index = meter.index if before.index is None or not state.day else before.index
-            state = replace(state, day=today.isoformat(), day_index=index)
+            state = changed(state, day=today.isoformat(), day_index=index)
         midnight = self.calendar.instant(today + DAY, 0)
         return state, now.monotonic + (midnight - now.civil).total_seconds()
 
@@ -234,13 +240,20 @@ class WaterPoint:
             detail = {"litres": index - state.flush_index, "seconds": round(now.monotonic - state.flushing, 1)}
             happenings.append(Happening("change", "flushed", self.name, Severity.INFO, detail))
             flushed = state.flushed if stopped else now.monotonic
-            state = replace(state, flushing=None, flushed=flushed)
+            state = changed(state, flushing=None, flushed=flushed)
         idle_until = max(state.meter.at, state.flushed or state.meter.at) + flush.idle
         if stopped or good(view, self.meter) is None:
             return state, NEVER
         if now.monotonic < idle_until:
             return state, idle_until
-        return replace(state, flushing=now.monotonic, flush_index=index), now.monotonic + flush.run
+        return changed(state, flushing=now.monotonic, flush_index=index), now.monotonic + flush.run
+
+    def _look_up_hours(self, state: WaterState, now: Now) -> WaterState:
+        if self.hours is None or now.civil is None:
+            return state
+        if state.period is not None and state.period.start <= now.civil < state.period.end:
+            return state
+        return replace(state, period=self.hours.at(now.civil))
 
     # -- what follows from it ----------------------------------------------------------------------------------
 
@@ -251,13 +264,12 @@ class WaterPoint:
         wishes, due = [], NEVER
         if self.hours is None:
             wishes.append(valve.wish(SCHEDULE, True, "no closing hours"))
-        elif now.civil is None:
+        elif now.civil is None or state.period is None:
             wishes.append(valve.wish(SCHEDULE, False, "the time is not known"))
         else:
-            period = self.hours.at(now.civil)
-            is_open = period.mode == OPEN
+            is_open = state.period.mode == OPEN
             wishes.append(valve.wish(SCHEDULE, is_open, "opening hours" if is_open else "outside the opening hours"))
-            due = now.monotonic + (period.end - now.civil).total_seconds()
+            due = now.monotonic + (state.period.end - now.civil).total_seconds()
         if self._quota_closes(state):
             wishes.append(valve.wish(TODAY, False, "quota"))
         elif state.flushing is not None:

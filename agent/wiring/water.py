@@ -1,0 +1,106 @@
+"""Water points and tanks of the site file as their controls."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agent.config import Site
+from agent.config import water as config
+from agent.control.core import Control
+from agent.control.frost import Frost
+from agent.control.leaks import Leak, NightFlow
+from agent.control.tanks import DryRun, Tank
+from agent.control.water import Flush, Quota, Valve, WaterPoint
+from agent.wiring.weeks import calendar, opening_hours
+
+__all__ = ["controls"]
+
+_DAY = 1440
+_LITRES = {"L": 1.0, "m3": 1000.0}
+_LEAST = 0.01
+"""Part of a flow sensor's range below which it is noise and no flow."""
+
+
+def controls(site: Site) -> list[Control[Any]]:
+    """Every water point and every tank."""
+    points: list[Control[Any]] = [_point(site, name, point) for name, point in site.water.points.items()]
+    return [*points, *(_tank(site, name, tank) for name, tank in site.water.tanks.items())]
+
+
+def _point(site: Site, name: str, point: config.WaterPoint) -> WaterPoint:
+    frost, quota, flush = point.frost, point.quota, point.flush
+    litres = _LITRES.get(_unit(site, point.meter), 1.0)
+    signal = site.signals.get(point.meter)
+    pulse = litres * (signal.per_pulse or 1.0) if signal is not None and signal.kind == "counter" else 1.0
+    return WaterPoint(
+        name,
+        point.meter,
+        calendar(site),
+        litres=litres,
+        pulse=pulse,
+        valve=_valve(site, point.valve),
+        drain=_valve(site, point.drain),
+        hours=opening_hours(site, point),
+        frost=None if frost is None else _frost(site, frost),
+        leak=_leak(site, point.leak, pulse),
+        latches=point.on_burst == "close_and_latch",
+        quota=None if quota is None else Quota(quota.daily, quota.action == "close"),
+        flush=None if flush is None else Flush(flush.idle, flush.run),
+        tamper=point.tamper,
+    )
+
+
+def _leak(site: Site, leak: config.Leak | None, pulse: float) -> Leak:
+    if leak is None:
+        return Leak(pulse=pulse)
+    night = leak.night
+    return Leak(
+        night=None if night is None else _night(site, night),
+        continuous=leak.continuous,
+        burst=None if leak.burst is None else (leak.burst.flow, leak.burst.duration),
+        closed=leak.flow_when_closed,
+        pulse=pulse,
+    )
+
+
+def _night(site: Site, night: config.NightFlow) -> NightFlow:
+    start, end = night.window
+    return NightFlow(calendar(site), start, end if end > start else end + _DAY, night.max_flow)
+
+
+def _frost(site: Site, frost: config.Frost) -> Frost:
+    return Frost(frost.signal, calendar(site), frost.close_below, frost.reopen_above, frost.hold)
+
+
+def _valve(site: Site, name: str | None) -> Valve | None:
+    if name is None:
+        return None
+    actuator = site.actuators[name]
+    return Valve(name, actuator.fail == "normally_open", actuator.travel or 0.0)
+
+
+def _tank(site: Site, name: str, tank: config.Tank) -> Tank:
+    return Tank(
+        name, tank.level, tank.pump, tank.start, tank.stop, tank.low, tank.high, _dry_run(site, tank.dry_run)
+    )  # fmt: skip
+
+
+def _dry_run(site: Site, dry: config.DryRun | None) -> DryRun | None:
+    if dry is None:
+        return None
+    signal = site.signals.get(dry.flow)
+    counts = signal is not None and signal.kind == "counter"
+    scale = signal.scale if signal is not None else None
+    least = _LEAST * max(map(abs, scale)) if isinstance(scale, tuple) else 0.0
+    return DryRun(dry.flow, dry.grace, dry.no_flow, dry.latch_after, least, counts)
+
+
+def _unit(site: Site, reference: str) -> str:
+    """The unit of a signal, else its source's; that of a point of a device."""
+    signal = site.signals.get(reference)
+    if signal is not None:
+        return signal.unit or _unit(site, signal.from_)
+    device, _, point = reference.partition(".")
+    found = site.devices.get(device)
+    profile = (found.profile_data if found is not None else None) or {}
+    return str((profile.get("points", {}).get(point) or {}).get("unit") or "")

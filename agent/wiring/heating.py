@@ -6,29 +6,21 @@ from typing import Any
 
 from agent.config import Site
 from agent.config import heating as config
-from agent.config.values import DAYS
-from agent.control.calendar import Calendar
 from agent.control.core import Control
 from agent.control.heating import Setpoints, Zone
 from agent.control.hotwater import HotWater, ThermalCycle
 from agent.control.loops import Hysteresis, Law, Pid, Tpi
 from agent.control.plant import Exercise, HeatCurve
 from agent.control.room import OptimumStart, WindowOpen
-from agent.control.week import Span, Week
+from agent.wiring.weeks import calendar, heating_week
 
 __all__ = ["controls"]
-
-WHOLE = 1440
 
 
 def controls(site: Site) -> list[Control[Any]]:
     """Every zone and every store of hot water."""
     zones: list[Control[Any]] = [_zone(site, name, zone) for name, zone in site.heating.zones.items()]
     return [*zones, *(_hot_water(site, name, water) for name, water in site.heating.hot_water.items())]
-
-
-def _calendar(site: Site) -> Calendar:
-    return Calendar(site.site.timezone, site.site.public_holidays, site.site.school_zone)
 
 
 def _zone(site: Site, name: str, zone: config.Zone) -> Zone:
@@ -38,7 +30,7 @@ def _zone(site: Site, name: str, zone: config.Zone) -> Zone:
         name,
         zone.sensor,
         plant.burner,
-        _week(site, zone),
+        heating_week(site, zone),
         Setpoints(points.comfort, points.reduced, points.frost),
         _law(zone.control),
         zone.outdoor,
@@ -64,36 +56,16 @@ def _law(control: config.Tpi | config.Hysteresis | config.Pid) -> Law:
     return Hysteresis(control.band)
 
 
-def _week(site: Site, zone: config.Zone) -> Week:
-    """Days that no key names are as default says; what a day does not say is default's word, else reduced."""
-    named = {day: entries for days, entries in zone.week.items() for day in days.split(",")}
-    rest = zone.week.get("default", ())
-    alone = len(rest) == 1 and (rest[0].start, rest[0].end) == (0, WHOLE)
-    days = tuple(tuple(Span(*entry) for entry in named.get(day, () if alone else rest)) for day in DAYS)
-    holidays = zone.holidays or config.Holidays()
-    return Week(
-        _calendar(site),
-        rest[0].mode if alone else "reduced",
-        days,
-        public=_all_day(holidays.public),
-        school=_all_day(holidays.school),
-    )
-
-
-def _all_day(mode: str | None) -> tuple[Span, ...] | None:
-    return None if mode is None else (Span(0, WHOLE, mode),)
-
-
 def _exercise(site: Site, pump: str | None) -> Exercise | None:
     wanted = None if pump is None else site.actuators[pump].exercise
     if wanted is None:
         return None
     at = wanted.at
     day, minute = (None, None) if at is None else (at.day, at.minute)
-    return Exercise(wanted.every, wanted.run, _calendar(site), minute, day)
+    return Exercise(wanted.every, wanted.run, calendar(site), minute, day)
 
 
 def _hot_water(site: Site, name: str, water: config.HotWater) -> HotWater:
     cycle = water.thermal_cycle
-    spec = None if cycle is None else ThermalCycle(cycle.at, cycle.temperature, cycle.hold, _calendar(site))
+    spec = None if cycle is None else ThermalCycle(cycle.at, cycle.temperature, cycle.hold, calendar(site))
     return HotWater(name, water.sensor, water.actuator, water.setpoint, spec)

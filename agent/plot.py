@@ -61,7 +61,7 @@ def _panel(site: SitePlan, name: str, circuit: CircuitPlan, first: date, days: i
     for number, night in enumerate(circuit.nights(first, days)):
         burnt, full = burnt + night.seconds(), full + night.full_seconds()
         whole += circuit.programme.all_night(night.day)
-        for shade, start, end in _shades(circuit, night):
+        for shade, start, end in _shades(night):
             top, bottom = _y(site, night, start), _y(site, night, end)
             boxes[shade].append(f"M{number * width:.2f} {top:.1f}h{width:.2f}V{bottom:.1f}h-{width:.2f}z")
     yield f'<text y="-8" font-size="13" font-weight="bold">{escape(name)}</text>'
@@ -72,11 +72,10 @@ def _panel(site: SitePlan, name: str, circuit: CircuitPlan, first: date, days: i
     yield from _axes(first, days)
 
 
-def _shades(circuit: CircuitPlan, night: Night) -> Iterator[tuple[str, datetime, datetime]]:
+def _shades(night: Night) -> Iterator[tuple[str, datetime, datetime]]:
     """The parts of a night, each with its shade; later ones lie over earlier ones."""
-    dusk, dawn = (circuit.programme.sun(night.day, event) for event in ("civil_dusk", "civil_dawn"))
-    if dusk is not None and dawn is not None:
-        yield UNLIT, dusk, dawn
+    if night.dusk is not None and night.dawn is not None:
+        yield UNLIT, night.dusk, night.dawn
     for segment in night.segments:
         edges = {segment.on, segment.off}
         edges |= {at for start, end, _ in night.levels for at in (start, end) if segment.on < at < segment.off}

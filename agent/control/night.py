@@ -79,6 +79,20 @@ class Night(NamedTuple):
     exceptional: bool
     exception: str
     levels: tuple[tuple[datetime, datetime, float], ...]
+    dusk: datetime | None
+    dawn: datetime | None
+    """Civil; None: the sun stays above it."""
+
+    def is_lit(self, at: datetime) -> tuple[bool, str]:
+        """Whether the lamps burn by the programme, and what caused that."""
+        cause = "day"
+        for one in self.segments:
+            if at < one.on:
+                break
+            if at < one.off:
+                return True, one.on_cause
+            cause = one.off_cause
+        return False, cause
 
     def level(self, at: datetime) -> float:
         """%: how bright the lamps are while they burn."""
@@ -129,6 +143,8 @@ class Programme:
             exception is not None,
             exception.name if exception is not None else "",
             levels,
+            self._sun(day, "civil_dusk"),
+            self._sun(day, "civil_dawn"),
         )
 
     def all_night(self, day: date) -> float:
@@ -140,8 +156,7 @@ class Programme:
             return 0.0
         return max(0.0, (end - start).total_seconds() - self.start_delay)
 
-    def sun(self, day: date, event: SunEvent) -> datetime | None:
-        """An event of the sun in the night that starts on `day`; None: the sun stays above it."""
+    def _sun(self, day: date, event: SunEvent) -> datetime | None:
         return night_sun(self.latitude, self.longitude, self.calendar, day, event)
 
     def _segments(self, day: date, cuts: Iterable[tuple[datetime, datetime]]) -> Iterator[Segment]:
@@ -159,7 +174,7 @@ class Programme:
     def _switches(self, day: date, switch: Switch) -> datetime | None:
         if switch.event is None:
             return self._time(day, switch.minute or 0)
-        found = self.sun(day, switch.event)
+        found = self._sun(day, switch.event)
         return None if found is None else found + timedelta(seconds=switch.offset)
 
     def _time(self, day: date, minute: int) -> datetime:

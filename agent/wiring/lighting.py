@@ -8,18 +8,57 @@ from typing import Any
 from agent.config import Site
 from agent.config import lighting as config
 from agent.control.core import Control
+from agent.control.lamps import Lamps
+from agent.control.lighting import Circuit
 from agent.control.night import Exceptional, Part, Programme, Switch
+from agent.control.photocell import Photocell
 from agent.wiring.weeks import calendar
 
 __all__ = ["controls", "programme"]
 
 MIN_ON = 900.0
 """Seconds that a contactor of lamps stays on at least, where the site file says nothing."""
+_VOLTAGES = {"voltage", "voltage_l1", "voltage_l2", "voltage_l3"}
 
 
 def controls(site: Site) -> list[Control[Any]]:
     """One control a circuit."""
-    return []
+    return [_circuit(site, name, circuit) for name, circuit in site.lighting.circuits.items()]
+
+
+def _circuit(site: Site, name: str, circuit: config.Circuit) -> Circuit:
+    switch = site.lighting.local_switch or config.LocalSwitch()
+    lamp = circuit.lamp
+    measured = _measured(site, circuit.meter)
+    return Circuit(
+        name,
+        circuit.actuator,
+        programme(site, circuit),
+        Lamps(
+            circuit.rated_power,
+            lamp.count if lamp is not None else None,
+            lamp is not None and lamp.type == "hid",
+            circuit.meter_position == "downstream",
+        ),
+        power=next((point for point in measured if point.endswith(".active_power")), None),
+        voltages=tuple(point for point in measured if point.rpartition(".")[2] in _VOLTAGES),
+        photocell=_photocell(circuit.photocell),
+        manual_on=switch.manual_on,
+        manual_off=switch.manual_off,
+        proportional=site.actuators[circuit.actuator].kind == "level",
+        dimmer=circuit.dimming.actuator if circuit.dimming is not None else None,
+    )
+
+
+def _photocell(cell: config.Photocell | None) -> Photocell | None:
+    return None if cell is None else Photocell(cell.signal, cell.on_below, cell.off_above, cell.delay, cell.window)
+
+
+def _measured(site: Site, meter: str | None) -> list[str]:
+    """The points of a meter."""
+    device = site.devices.get(meter) if meter is not None else None
+    points = (device.profile_data or {}).get("points", {}) if device is not None else {}
+    return [f"{meter}.{point}" for point in points]
 
 
 def programme(site: Site, circuit: config.Circuit) -> Programme:

@@ -1,0 +1,254 @@
+"""The lamps of a circuit: what they take when all of them burn, and what is wrong when they take something else.
+
+What is normal is learnt: for each level the median of the last seven nights' mean power, once the lamps have settled.
+It is frozen while a fault of the lamps is open, or some nights would make the lost lamp normal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date
+from statistics import median
+from typing import Any, NamedTuple
+
+from agent.control.core import NEVER
+from agent.model import Severity
+
+__all__ = ["HOLD", "LAMP_FAULTS", "SETTLE", "SEVERITY", "Lamps", "Learnt", "Seen", "Watch"]
+
+SETTLE = 600.0
+"""Seconds after a switching or a change of level before the power counts: HID lamps run up for that long."""
+NIGHTS = 7
+"""How many nights make the median."""
+LEAST_NIGHTS = 3
+"""Fewer nights give no verdict on single lamps."""
+LEAST_SAMPLE = 600.0
+"""Seconds at a level that make a night count."""
+LOST = 0.7
+"""Of one lamp's power: a deficit above it is a lamp."""
+DROP, DEAD = 0.10, 0.05
+"""Of the normal power: a deficit that is major; a rest that is nothing."""
+LEAK_POWER = 20.0
+"""W that a circuit which is off may take, or 5 % of its power where that is more."""
+UNDERVOLTAGE = 184.0
+"""V: 230 V less 20 %."""
+NO_VOLTAGE = 50.0
+"""V: below it the wire is dead."""
+SAME_VOLTAGE = 0.03
+"""HID lamps are judged within this part of the voltage at which they were learnt: their power follows it."""
+
+LAMP_FAULTS = frozenset({"lamp_lost", "power_drop", "circuit_dead"})
+HOLD = {
+    "lamp_lost": 900.0,
+    "power_drop": 900.0,
+    "circuit_dead": 60.0,
+    "contactor_welded": 60.0,
+    "contactor_open": 60.0,
+    "day_burning": 60.0,
+    "undervoltage": 60.0,
+    "photocell_stuck": 0.0,
+    "local_manual": 0.0,
+}
+"""How long each must be so before it is said, and be over before that is said; seconds."""
+SEVERITY = {
+    "lamp_lost": Severity.MINOR,
+    "power_drop": Severity.MAJOR,
+    "circuit_dead": Severity.MAJOR,
+    "contactor_welded": Severity.MAJOR,
+    "contactor_open": Severity.MAJOR,
+    "day_burning": Severity.MINOR,
+    "undervoltage": Severity.MINOR,
+    "photocell_stuck": Severity.MINOR,
+    "local_manual": Severity.INFO,
+}
+
+
+class Seen(NamedTuple):
+    """One look at a circuit. Power in W, voltage in V (the lowest phase), level in %; None: not known."""
+
+    commanded: bool | None
+    feedback: bool | None
+    settled: bool
+    level: float
+    power: float | None
+    voltage: float | None
+    hand: bool | None
+    """What the local switch forces; None: it is on AUTO."""
+    overridden: bool
+    daylight: bool | None
+    """Well after dawn and well before dusk."""
+
+    @property
+    def closed(self) -> bool | None:
+        """Whether the contactor is: by its feedback, without one by its command."""
+        return self.commanded if self.feedback is None else self.feedback
+
+    @property
+    def burning(self) -> bool:
+        """Settled, by command, and by nobody's hand."""
+        return bool(self.commanded and self.settled and self.feedback is not False and self.hand is None)
+
+
+class Normal(NamedTuple):
+    """What a circuit takes at a level: W, and V where it was measured."""
+
+    power: float
+    voltage: float | None
+    nights: int
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """By level in %: the means (W, V) of the last nights, and the sums (W s, V s, s) of the night that goes on."""
+
+    nights: Mapping[str, tuple[tuple[float, float | None], ...]] = field(default_factory=dict)
+    sums: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
+    night: date | None = None
+
+    def normal(self, level: float) -> Normal | None:
+        nights = self.nights.get(_key(level), ())
+        if not nights:
+            return None
+        voltages = [volts for _, volts in nights if volts is not None]
+        return Normal(median(watts for watts, _ in nights), median(voltages) if voltages else None, len(nights))
+
+    def counted(self, level: float, power: float, voltage: float | None, seconds: float) -> Learnt:
+        """After `seconds` more at a level."""
+        key = _key(level)
+        watts, volts, whole = self.sums.get(key, (0.0, 0.0, 0.0))
+        more = (watts + power * seconds, volts + (voltage or 0.0) * seconds, whole + seconds)
+        return replace(self, sums={**self.sums, key: more})
+
+    def turned(self, night: date, frozen: bool) -> Learnt:
+        """Into another night: the one that is over counts, unless a fault of its lamps is open."""
+        if self.night is None or night <= self.night:
+            return self if night == self.night else replace(self, night=night, sums={})
+        nights = dict(self.nights)
+        for key, (watts, volts, seconds) in self.sums.items():
+            if not frozen and seconds >= LEAST_SAMPLE:
+                mean = (watts / seconds, volts / seconds or None)
+                nights[key] = (*nights.get(key, ()), mean)[-NIGHTS:]
+        return Learnt(nights, {}, night)
+
+    def dump(self) -> dict[str, Any]:
+        sums = {key: [round(one) for one in found] for key, found in self.sums.items()}
+        nights = {key: [list(one) for one in found] for key, found in self.nights.items()}
+        return {"nights": nights, "sums": sums, "night": None if self.night is None else self.night.isoformat()}
+
+    @classmethod
+    def load(cls, kept: Mapping[str, Any]) -> Learnt:
+        nights = {key: tuple((watts, volts) for watts, volts in found) for key, found in kept["nights"].items()}
+        sums = {key: (float(a), float(b), float(c)) for key, (a, b, c) in kept["sums"].items()}
+        return cls(nights, sums, None if kept["night"] is None else date.fromisoformat(kept["night"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Lamps:
+    """What hangs on the circuit: `rated` W, `count` lamps; a meter `downstream` of the contactor is dead while off."""
+
+    rated: float | None = None
+    count: int | None = None
+    hid: bool = False
+    downstream: bool = False
+
+    def judge(self, seen: Seen, learnt: Learnt) -> dict[str, bool | None]:
+        """What is so and what is not; None: nothing can be said now, neither that it began nor that it is over."""
+        return {
+            **self._lamps(seen, learnt),
+            "contactor_welded": self._welded(seen),
+            "contactor_open": self._open(seen),
+            "day_burning": self._day_burning(seen),
+            "undervoltage": self._undervoltage(seen),
+        }
+
+    def expected(self, level: float, learnt: Learnt) -> float | None:
+        """W at a level: as learnt, else as rated."""
+        normal = learnt.normal(level)
+        if normal is not None:
+            return normal.power
+        return None if self.rated is None else self.rated * level / 100
+
+    def _lamps(self, seen: Seen, learnt: Learnt) -> dict[str, bool | None]:
+        found: dict[str, bool | None] = dict.fromkeys(sorted(LAMP_FAULTS))
+        expected = self.expected(seen.level, learnt)
+        if not seen.burning or seen.power is None or not expected:
+            return found
+        if seen.voltage is None or seen.voltage >= UNDERVOLTAGE:
+            found["circuit_dead"] = seen.power < DEAD * expected
+        normal = learnt.normal(seen.level)
+        if normal is None or normal.nights < LEAST_NIGHTS or (self.hid and not _same_voltage(seen, normal)):
+            return found
+        deficit = normal.power - seen.power
+        found["power_drop"] = deficit >= DROP * normal.power
+        if self.count is not None:
+            found["lamp_lost"] = deficit > LOST * normal.power / self.count
+        return found
+
+    def _idle_power(self) -> float:
+        return max(DEAD * (self.rated or 0.0), LEAK_POWER)
+
+    def _welded(self, seen: Seen) -> bool | None:
+        if seen.hand is not None or seen.commanded is not False or (seen.power is None and seen.feedback is None):
+            return None
+        return bool(seen.feedback) or (seen.power is not None and seen.power > self._idle_power())
+
+    def _open(self, seen: Seen) -> bool | None:
+        if seen.hand is not None or not seen.commanded:
+            return None
+        if seen.feedback is not None:
+            return not seen.feedback
+        return None if not self.downstream or seen.voltage is None else seen.voltage < NO_VOLTAGE
+
+    def _day_burning(self, seen: Seen) -> bool | None:
+        if seen.power is None or seen.hand is not None:
+            return None
+        limit = LEAK_POWER if self.rated is None else DEAD * self.rated
+        if seen.power <= limit:
+            return False
+        return True if seen.daylight and not seen.overridden else None
+
+    def _undervoltage(self, seen: Seen) -> bool | None:
+        if seen.voltage is None or (self.downstream and (not seen.closed or seen.voltage < NO_VOLTAGE)):
+            return None
+        return seen.voltage < UNDERVOLTAGE
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Which faults are open, and since when (monotonic s) others are about to begin or to end."""
+
+    open: frozenset[str] = frozenset()
+    turning: Mapping[str, float] = field(default_factory=dict)
+
+    def look(self, verdicts: Mapping[str, bool | None], now: float) -> Watch:
+        found, turning = set(self.open), {}
+        for code, verdict in verdicts.items():
+            if verdict is None or verdict is (code in self.open):
+                continue
+            since = self.turning.get(code, now)
+            if now - since < HOLD[code]:
+                turning[code] = since
+            elif verdict:
+                found.add(code)
+            else:
+                found.discard(code)
+        return Watch(frozenset(found), turning)
+
+    def due(self) -> float:
+        return min((since + HOLD[code] for code, since in self.turning.items()), default=NEVER)
+
+    @property
+    def lamps_are_fine(self) -> bool:
+        """No fault of the lamps is open or about to be."""
+        return not (LAMP_FAULTS & (self.open | self.turning.keys()))
+
+
+def _same_voltage(seen: Seen, normal: Normal) -> bool:
+    if seen.voltage is None or normal.voltage is None:
+        return False
+    return abs(seen.voltage - normal.voltage) <= SAME_VOLTAGE * normal.voltage
+
+
+def _key(level: float) -> str:
+    return str(round(level))

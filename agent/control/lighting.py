@@ -1,0 +1,320 @@
+"""One lighting circuit: what it wants of its contactor and its dimmer, its run-hours, and what is wrong with it.
+
+By day and night it wants a level, never an edge: after a restart at any moment it wants the same. The order of what
+decides: the local switch (1, reported), a dated exception (13) or the week's programme (15); within `window` of the
+sun's events the photocell moves them. Without trusted time the photocell alone decides, without one the time as it is
+last known; with neither nothing is wanted, and the output stays as it is.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from agent.control.core import NEVER, Now, Step, View, Wish, good
+from agent.control.lamps import HOLD, SETTLE, SEVERITY, Lamps, Learnt, Seen, Watch
+from agent.control.lasting import Shift, anchored, news
+from agent.control.night import FULL, Night, Programme
+from agent.control.photocell import Cell, Photocell
+from agent.model import Value
+
+__all__ = ["Circuit", "CircuitState"]
+
+LOCAL, EXCEPTION, SCHEDULE = 1, 13, 15
+"""Priorities of what a circuit wants."""
+TWILIGHT = timedelta(minutes=30)
+"""After dawn and before dusk: between them lamps that burn are a fault."""
+_EARLY = 0.001
+"""Seconds by which a moment counts as come: times in two clocks differ by their rounding."""
+
+
+class Tonight(NamedTuple):
+    """The night of now, and the moments at which something may change by itself (Unix seconds, in order)."""
+
+    night: Night
+    marks: tuple[float, ...]
+    daylight: tuple[float, float]
+    """Lamps that burn before the one or after the other are a fault (Unix seconds)."""
+
+
+class Burning(NamedTuple):
+    """What was so at the last step, from `at` (monotonic s) on: it is counted at the next one."""
+
+    at: float
+    closed: bool = False
+    power: float = 0.0
+    normal: tuple[float, float, float | None] | None = None
+    """Level, W and V that are learnt from."""
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitState:
+    """What a circuit knows. `seconds` and `energy` (Wh) are its whole life's; times are monotonic seconds."""
+
+    cell: Cell = field(default_factory=Cell)
+    watch: Watch = field(default_factory=Watch)
+    learnt: Learnt = field(default_factory=Learnt)
+    seconds: float = 0.0
+    energy: float = 0.0
+    anchor: float | None = None
+    tonight: Tonight | None = None
+    burning: Burning | None = None
+    level: float | None = None
+    level_since: float = -NEVER
+    relamped: bool = False
+    recalled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Circuit:
+    """A circuit of the site file: names of points, and what it is made of."""
+
+    name: str
+    actuator: str
+    programme: Programme
+    lamps: Lamps = field(default_factory=Lamps)
+    power: str | None = None
+    voltages: tuple[str, ...] = ()
+    photocell: Photocell | None = None
+    manual_on: str | None = None
+    manual_off: str | None = None
+    proportional: bool = False
+    """The actuator is a level: on is 100 %."""
+    dimmer: str | None = None
+
+    @property
+    def inputs(self) -> frozenset[str]:
+        cell = self.photocell.signal if self.photocell is not None else None
+        names = (self.actuator, self.dimmer, self.power, cell, self.manual_on, self.manual_off, *self.voltages)
+        return frozenset(name for name in names if name is not None)
+
+    def initial(self) -> CircuitState:
+        return CircuitState()
+
+    def step(self, state: CircuitState, view: View, now: Now) -> Step[CircuitState]:
+        if state.recalled:
+            shift = Shift.since(state.anchor, now)
+            state = replace(state, cell=state.cell.shifted(shift), recalled=False)
+        anchor, tonight = anchored(state.anchor, now), self._tonight(state, now)
+        cell = state.cell
+        if self.photocell is not None:
+            cell = self.photocell.look(cell, good(view, self.photocell.signal), now.monotonic)
+        hand, switch_known = self._switch(view)
+        wishes = self._wishes(cell, tonight, hand, now)
+        level = self._level(view, wishes)
+        since = state.level_since if state.level == level else (-NEVER if state.level is None else now.monotonic)
+        state = replace(state, cell=cell, anchor=anchor, tonight=tonight, level=level, level_since=since)
+        seen = self._seen(state, view, now, hand)
+        state = self._counted(state, seen, now)
+        verdicts = self.lamps.judge(seen, state.learnt)
+        verdicts["local_manual"] = hand is not None if switch_known else None
+        verdicts["photocell_stuck"] = cell.stuck(now.monotonic) if cell.steady is not None else None
+        before = state.watch.open
+        watch = state.watch.look(verdicts, now.monotonic)
+        if state.relamped:
+            watch = Watch(watch.open - {"lamp_lost", "power_drop"}, watch.turning)
+        raised, happenings = news(
+            self.name, before, {code: self._detail(code, state, seen) for code in watch.open}, SEVERITY
+        )
+        watch = replace(watch, open=raised)
+        burning = self._burning(seen, watch, now)
+        state = replace(state, watch=watch, burning=burning, relamped=False)
+        return Step(state, wishes, happenings, self._due(state, view, now))
+
+    # -- what it wants -----------------------------------------------------------------------------------------
+
+    def _tonight(self, state: CircuitState, now: Now) -> Tonight | None:
+        if now.civil is None:
+            return None
+        day = self.programme.calendar.night(now.civil + timedelta(seconds=_EARLY))
+        if state.tonight is not None and state.tonight.night.day == day:
+            return state.tonight
+        night = self.programme.night(day)
+        early = night.dusk.timestamp() - TWILIGHT.total_seconds() if night.dusk is not None else NEVER
+        late = night.dawn.timestamp() + TWILIGHT.total_seconds() if night.dawn is not None else NEVER
+        marks = {at.timestamp() for at in self._marks(night)} | ({early, late} - {NEVER})
+        return Tonight(night, tuple(sorted(marks)), (early, late))
+
+    def _marks(self, night: Night) -> Iterator[datetime]:
+        yield night.end
+        for start, end, _ in night.levels:
+            yield from (start, end)
+        around = timedelta(seconds=self.photocell.window) if self.photocell is not None else None
+        for one in night.segments:
+            yield from (one.on, one.off)
+            if around is not None:
+                yield from (one.on - around, one.on + around, one.off - around, one.off + around)
+
+    def _wishes(self, cell: Cell, tonight: Tonight | None, hand: bool | None, now: Now) -> list[Wish]:
+        wishes = []
+        if hand is not None:
+            wishes.append(self._wish(LOCAL, hand, "local switch"))
+        wanted = self._wanted(cell, tonight, now)
+        if wanted is not None:
+            wishes.append(self._wish(*wanted))
+        if self.dimmer is not None:
+            level = FULL
+            if tonight is not None and now.civil is not None and now.trusted:
+                level = tonight.night.level(now.civil + timedelta(seconds=_EARLY))
+            priority = wanted[0] if wanted is not None else SCHEDULE
+            wishes.append(Wish(self.dimmer, priority, level, f"{self.name} level"))
+        return wishes
+
+    def _wish(self, priority: int, lit: bool, cause: str) -> Wish:
+        value = (FULL if lit else 0.0) if self.proportional else lit
+        return Wish(self.actuator, priority, value, f"{self.name} {cause}")
+
+    def _wanted(self, cell: Cell, tonight: Tonight | None, now: Now) -> tuple[int, bool, str] | None:
+        """Priority, level and cause of what the calendar and the light say."""
+        dark = cell.verdict(now.monotonic) if self.photocell is not None else None
+        if not now.trusted and dark is not None:
+            return SCHEDULE, dark, "photocell, the time is not known"
+        if tonight is None or now.civil is None:
+            return None
+        night, at = tonight.night, now.civil + timedelta(seconds=_EARLY)
+        lit, cause = night.is_lit(at)
+        if dark is not None and self._asks_photocell(night, at):
+            lit, cause = dark, "photocell"
+        if not now.trusted:
+            cause += " by the last known time"
+        if night.exceptional:
+            return EXCEPTION, lit, f"{night.exception or 'exception'}: {cause}"
+        return SCHEDULE, lit, cause
+
+    def _asks_photocell(self, night: Night, at: datetime) -> bool:
+        """Whether an event of the sun is near, and no cut before or after it."""
+        assert self.photocell is not None
+        around = timedelta(seconds=self.photocell.window)
+        return any(
+            (one.sun_on and one.on - around <= at < min(one.on + around, one.off))
+            or (one.sun_off and max(one.off - around, one.on) <= at < one.off + around)
+            for one in night.segments
+        )
+
+    def _switch(self, view: View) -> tuple[bool | None, bool]:
+        """What the local switch forces (None: it is on AUTO), and whether it can be read at all."""
+        on, off = good(view, self.manual_on), good(view, self.manual_off)
+        hand = True if on else False if off else None
+        return hand, on is not None or off is not None
+
+    def _level(self, view: View, wishes: list[Wish]) -> float:
+        """% at which the lamps are, as far as is known."""
+        if self.dimmer is None:
+            return FULL
+        output = view.outputs.get(self.dimmer)
+        value = output.value if output is not None else None
+        if isinstance(value, int | float):
+            return float(value)
+        return float(wishes[-1].value or 0.0)
+
+    # -- what it sees ------------------------------------------------------------------------------------------
+
+    def _seen(self, state: CircuitState, view: View, now: Now, hand: bool | None) -> Seen:
+        output = view.outputs.get(self.actuator)
+        known = output is not None and output.value is not None
+        since = max(output.since, state.level_since) if output is not None else now.monotonic
+        voltages = [volts for name in self.voltages if (volts := good(view, name)) is not None]
+        return Seen(
+            bool(output.value) if output is not None and known else None,
+            output.feedback if output is not None else None,
+            now.monotonic - since >= SETTLE,
+            state.level if state.level is not None else FULL,
+            good(view, self.power),
+            min(voltages, default=None),
+            hand,
+            output is not None and output.priority < EXCEPTION,
+            self._daylight(state.tonight, now),
+        )
+
+    def _daylight(self, tonight: Tonight | None, now: Now) -> bool | None:
+        if tonight is None or now.civil is None or not now.trusted:
+            return None
+        at = now.civil.timestamp() + _EARLY
+        return at < tonight.daylight[0] or at >= tonight.daylight[1]
+
+    def _counted(self, state: CircuitState, seen: Seen, now: Now) -> CircuitState:
+        """Hours, energy and what is learnt, of the time since the last step."""
+        seconds, energy, learnt, was = state.seconds, state.energy, state.learnt, state.burning
+        if was is not None and now.monotonic > was.at:
+            past = now.monotonic - was.at
+            seconds += past if was.closed else 0.0
+            energy += was.power * past / 3600
+            if was.normal is not None:
+                learnt = learnt.counted(*was.normal, past)
+        if state.tonight is not None:
+            learnt = learnt.turned(state.tonight.night.day, not state.watch.lamps_are_fine)
+        return replace(state, seconds=seconds, energy=energy, learnt=learnt)
+
+    def _burning(self, seen: Seen, watch: Watch, now: Now) -> Burning:
+        closed = bool(seen.closed)
+        power = seen.power
+        if power is None:
+            power = (self.lamps.rated or 0.0) * seen.level / 100 if closed else 0.0
+        normal = None
+        if seen.burning and seen.power is not None and watch.lamps_are_fine:
+            normal = (seen.level, seen.power, seen.voltage)
+        return Burning(now.monotonic, closed, power, normal)
+
+    def _detail(self, code: str, state: CircuitState, seen: Seen) -> Mapping[str, Any]:
+        if code == "local_manual":
+            return {"switch": "on" if seen.hand else "off"}
+        if code == "photocell_stuck":
+            return {"light": state.cell.steady}
+        if code == "undervoltage":
+            return {"voltage": seen.voltage}
+        expected = self.lamps.expected(seen.level, state.learnt)
+        detail: dict[str, Any] = {"power": seen.power, "feedback": seen.feedback}
+        if code in ("lamp_lost", "power_drop", "circuit_dead") and expected:
+            detail = {"power": seen.power, "expected": round(expected, 1)}
+            if self.lamps.count is not None and seen.power is not None:
+                detail["lamps"] = round((expected - seen.power) * self.lamps.count / expected)
+        return detail
+
+    def _due(self, state: CircuitState, view: View, now: Now) -> float:
+        found = [state.watch.due()]
+        if self.photocell is not None:
+            found.append(self.photocell.due(state.cell, now.monotonic))
+        output = view.outputs.get(self.actuator)
+        if output is not None and output.value:
+            settled = max(output.since, state.level_since) + SETTLE
+            found.append(settled if settled > now.monotonic else NEVER)
+        if state.tonight is not None and now.civil is not None:
+            at, marks = now.civil.timestamp(), state.tonight.marks
+            place = bisect_right(marks, at + _EARLY)
+            if place < len(marks):
+                found.append(now.monotonic + marks[place] - at)
+        return min(found)
+
+    # -- what outlives the process, and commands ---------------------------------------------------------------
+
+    def dump(self, state: CircuitState) -> dict[str, Any]:
+        return {
+            "cell": state.cell.dump(),
+            "open": sorted(state.watch.open),
+            "learnt": state.learnt.dump(),
+            "seconds": round(state.seconds),
+            "energy": round(state.energy),
+            "anchor": state.anchor,
+        }
+
+    def load(self, kept: Mapping[str, Any]) -> CircuitState:
+        return CircuitState(
+            cell=Cell.load(kept["cell"]),
+            watch=Watch(frozenset(kept["open"]) & HOLD.keys()),
+            learnt=Learnt.load(kept["learnt"]),
+            seconds=float(kept["seconds"]),
+            energy=float(kept["energy"]),
+            anchor=kept["anchor"],
+            recalled=True,
+        )
+
+    def command(self, state: CircuitState, point: str, value: Value, now: Now) -> CircuitState | None:
+        """`<circuit>.baseline` takes "reset": after relamping what is normal is learnt anew."""
+        if point != f"{self.name}.baseline":
+            return None
+        if value != "reset":
+            raise ValueError(f'{point} takes "reset", not {value!r}')
+        return replace(state, learnt=Learnt(), relamped=True)

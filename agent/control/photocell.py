@@ -1,0 +1,85 @@
+"""A photocell: whether it is dark, said slowly, and whether its probe is alive."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from agent.control.core import NEVER
+from agent.control.lasting import Shift
+
+__all__ = ["Cell", "Photocell"]
+
+STUCK_AFTER = 86400.0
+"""Seconds in which the light of a living probe changes by more than `STUCK_BAND`."""
+STUCK_BAND = 0.05
+"""Of the light itself, or of `on_below` where that is more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What it has seen. `dark` None: it cannot say. Times are monotonic seconds."""
+
+    dark: bool | None = None
+    turning: bool | None = None
+    """What it will say if the light stays so."""
+    since: float = 0.0
+    """Since when the light is so."""
+    steady: float | None = None
+    """The light (lx) that it has not left since `steady_since`."""
+    steady_since: float = 0.0
+
+    def stuck(self, now: float) -> bool:
+        return self.steady is not None and now - self.steady_since >= STUCK_AFTER
+
+    def verdict(self, now: float) -> bool | None:
+        """Dark, light, or None: the sun alone decides."""
+        return None if self.stuck(now) else self.dark
+
+    def shifted(self, by: Shift) -> Cell:
+        return replace(self, since=by.past(self.since), steady_since=by.past(self.steady_since))
+
+    def dump(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    @classmethod
+    def load(cls, kept: Mapping[str, Any]) -> Cell:
+        return cls(**kept)
+
+
+@dataclass(frozen=True, slots=True)
+class Photocell:
+    """Dark below `on_below` lx, light above `off_above` lx, each for `delay` s; between them it stays as it was.
+
+    It is asked within `window` s of the sun's event, before and after.
+    """
+
+    signal: str
+    on_below: float = 10.0
+    off_above: float = 20.0
+    delay: float = 300.0
+    window: float = 1800.0
+
+    def look(self, cell: Cell, light: float | None, now: float) -> Cell:
+        """The cell after one look; `light` in lx, None while the probe says nothing good."""
+        if light is None:
+            return Cell()
+        steady, steady_since = cell.steady, cell.steady_since
+        if steady is None or abs(light - steady) > STUCK_BAND * max(abs(steady), self.on_below):
+            steady, steady_since = light, now
+        dark, turning, since = cell.dark, cell.turning, cell.since
+        seen = True if light < self.on_below else False if light > self.off_above else dark
+        if seen is dark:
+            turning = None
+        elif seen is not turning:
+            turning, since = seen, now
+        if turning is not None and now - since >= self.delay:
+            dark, turning = turning, None
+        return Cell(dark, turning, since if turning is not None else 0.0, steady, steady_since)
+
+    def due(self, cell: Cell, now: float) -> float:
+        """When it will say something else if the light stays as it is (monotonic s)."""
+        turn = NEVER if cell.turning is None else cell.since + self.delay
+        end = NEVER if cell.steady is None or cell.stuck(now) else cell.steady_since + STUCK_AFTER
+        return min(turn, end)

@@ -117,13 +117,13 @@ def tpi_duty(law: Tpi, setpoint: float, room: float, outdoor: float | None) -> f
 
 
 def on_time(duty: float, cycle: float, carry: float, min_on: float, min_off: float) -> tuple[float, float]:
-    """The on-time of a cycle, and what is carried over to the next one (s).
+    """The on-time of a cycle, and what is carried over to the next one, to the second.
 
     Too short to burn is carried over; too short a pause is left out: fully on.
     """
     if duty <= 0:
         return 0.0, 0.0
-    on = min(duty * cycle + carry, cycle)
+    on = min(float(round(duty * cycle + carry)), cycle)
     if on < min_on:
         return 0.0, on
     return (cycle if cycle - on < min_off else on), 0.0

@@ -41,9 +41,9 @@ class Start:
 
 
 def start_at(spec: OptimumStart, start: Start, comfort: float, room: float, occupied: float) -> float:
-    """When the reheating begins for the time `occupied` (both Unix s)."""
+    """When the reheating begins for the time `occupied` (both Unix s), to the second."""
     rate = spec.initial if start.rate is None else start.rate
-    return occupied - min(max(comfort - room, 0.0) * rate * 60, spec.most)
+    return occupied - min(round(max(comfort - room, 0.0) * rate * 60), spec.most)
 
 
 def prepare(

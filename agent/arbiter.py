@@ -34,6 +34,8 @@ LOOK = 2.0
 """How long the start waits for devices to tell their outputs (s)."""
 STOP = 2.5
 """How long an orderly stop gives the outputs (s)."""
+TOLD_AGAIN = 60.0
+"""Seconds between two events that say how many commands were too many."""
 IDLE = 10.0
 """A pass is made at least this often (s)."""
 
@@ -108,6 +110,7 @@ class Arbiter:
         self._inflight: dict[str, asyncio.Task[Outcome]] = {}
         self._buckets = {origin: Bucket(BURST, RATE) for origin in Origin}
         self._refused = 0
+        self._refused_last: Command | None = None
         self._refused_said = float("-inf")
         self._wake = asyncio.Event()
         self._next = clock.monotonic() + LOOK
@@ -185,15 +188,19 @@ class Arbiter:
 
     async def _refuse(self, command: Command) -> Outcome:
         """Too many commands: nothing is written to flash for them but one event a minute."""
-        self._refused += 1
-        now = self._clock.monotonic()
-        if now - self._refused_said >= 60:
-            count, self._refused, self._refused_said = self._refused, 0, now
-            log.warning("too many commands origin=%s refused=%d next=they are refused", command.origin, count)
-            detail = {"refused": count, "origin": str(command.origin), "by": command.by}
-            event = Event("audit", "commands_refused", "gateway", self._clock.now(), detail=detail)
-            await self._ledger.put_event(event)
+        self._refused, self._refused_last = self._refused + 1, command
+        await self._tell_refused()
         return self._outcome(command, OutcomeState.REJECTED, f"too many commands: at most {RATE:g} a second")
+
+    async def _tell_refused(self) -> None:
+        """How many were refused since it was told last; the end of a flood is told by `run`."""
+        now, last = self._clock.monotonic(), self._refused_last
+        if last is None or now - self._refused_said < TOLD_AGAIN:
+            return
+        count, self._refused, self._refused_last, self._refused_said = self._refused, 0, None, now
+        log.warning("too many commands origin=%s refused=%d next=they are refused", last.origin, count)
+        detail = {"refused": count, "origin": str(last.origin), "by": last.by}
+        await self._ledger.put_event(Event("audit", "commands_refused", "gateway", self._clock.now(), detail=detail))
 
     async def _carry_out(self, command: Command) -> Outcome:
         known = await self._ledger.outcome(command.id)
@@ -492,6 +499,8 @@ class Arbiter:
         due = now + self.idle
         if self._stopping:
             return due
+        if self._refused and now >= self._refused_said + TOLD_AGAIN:
+            group.create_task(self._tell_refused())
         for actuator in self._actuators.values():
             if actuator.lock.locked():
                 continue  # whoever holds it wakes us

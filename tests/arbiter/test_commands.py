@@ -229,6 +229,9 @@ def test_a_flood_is_refused_before_flash_and_told_once_a_minute(virtual):
         assert len(site.ledger.history) == 200 - len(refused)
         assert len(site.ledger.codes("audit")) == 1
         assert (await site.send("km1", "on", origin=Origin.LOCAL)).state == "verified"  # not locked out
+        await asyncio.sleep(75)
+        told = [event.detail["refused"] for event in site.ledger.events if event.code == "commands_refused"]
+        assert (len(told), sum(told)) == (2, len(refused))
 
     virtual(test, ActuatorSpec("km1", "io-1.relay1"))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
+from functools import lru_cache
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -107,11 +108,8 @@ class Learnt:
     night: date | None = None
 
     def normal(self, level: float) -> Normal | None:
-        nights = self.nights.get(_key(level), ())
-        if not nights:
-            return None
-        voltages = [volts for _, volts in nights if volts is not None]
-        return Normal(median(watts for watts, _ in nights), median(voltages) if voltages else None, len(nights))
+        nights = self.nights.get(_key(level))
+        return None if not nights else _normal(nights)
 
     def counted(self, level: float, power: float, voltage: float | None, seconds: float) -> Learnt:
         """After `seconds` more at a level."""
@@ -242,6 +240,12 @@ class Watch:
     def lamps_are_fine(self) -> bool:
         """No fault of the lamps is open or about to be."""
         return not (LAMP_FAULTS & (self.open | self.turning.keys()))
+
+
+@lru_cache(maxsize=64)
+def _normal(nights: tuple[tuple[float, float | None], ...]) -> Normal:
+    voltages = [volts for _, volts in nights if volts is not None]
+    return Normal(median(watts for watts, _ in nights), median(voltages) if voltages else None, len(nights))
 
 
 def _same_voltage(seen: Seen, normal: Normal) -> bool:

@@ -25,6 +25,8 @@ __all__ = ["Circuit", "CircuitState"]
 
 LOCAL, EXCEPTION, SCHEDULE = 1, 13, 15
 """Priorities of what a circuit wants."""
+RELAMPED = frozenset({"lamp_lost", "power_drop"})
+"""Faults that new lamps end."""
 TWILIGHT = timedelta(minutes=30)
 """After dawn and before dusk: between them lamps that burn are a fault."""
 _EARLY = 0.001
@@ -95,44 +97,41 @@ class Circuit:
         return CircuitState()
 
     def step(self, state: CircuitState, view: View, now: Now) -> Step[CircuitState]:
+        cell, watch, learnt = state.cell, state.watch, state.learnt
         if state.recalled:
-            shift = Shift.since(state.anchor, now)
-            state = replace(state, cell=state.cell.shifted(shift), recalled=False)
-        anchor, tonight = anchored(state.anchor, now), self._tonight(state, now)
-        cell = state.cell
+            cell = cell.shifted(Shift.since(state.anchor, now))
         if self.photocell is not None:
             cell = self.photocell.look(cell, good(view, self.photocell.signal), now.monotonic)
+        tonight = self._tonight(state.tonight, now)
         hand, switch_known = self._switch(view)
         wishes = self._wishes(cell, tonight, hand, now)
         level = self._level(view, wishes)
-        since = state.level_since if state.level == level else (-NEVER if state.level is None else now.monotonic)
-        state = replace(state, cell=cell, anchor=anchor, tonight=tonight, level=level, level_since=since)
-        seen = self._seen(state, view, now, hand)
-        state = self._counted(state, seen, now)
-        verdicts = self.lamps.judge(seen, state.learnt)
+        since = state.level_since if level == state.level or state.level is None else now.monotonic
+        seen = self._seen(view, now, hand, level, since, tonight)
+        seconds, energy, learnt = self._counted(state, now)
+        if tonight is not None:
+            learnt = learnt.turned(tonight.night.day, not watch.lamps_are_fine)
+        verdicts = self.lamps.judge(seen, learnt)
         verdicts["local_manual"] = hand is not None if switch_known else None
         verdicts["photocell_stuck"] = cell.stuck(now.monotonic) if cell.steady is not None else None
-        before = state.watch.open
-        watch = state.watch.look(verdicts, now.monotonic)
+        watch = watch.look(verdicts, now.monotonic)
         if state.relamped:
-            watch = Watch(watch.open - {"lamp_lost", "power_drop"}, watch.turning)
-        raised, happenings = news(
-            self.name, before, {code: self._detail(code, state, seen) for code in watch.open}, SEVERITY
-        )
-        watch = replace(watch, open=raised)
-        burning = self._burning(seen, watch, now)
-        state = replace(state, watch=watch, burning=burning, relamped=False)
+            watch = Watch(watch.open - RELAMPED, watch.turning)
+        standing = {code: self._detail(code, seen, learnt, cell) for code in watch.open}
+        _, happenings = news(self.name, state.watch.open, standing, SEVERITY)
+        burning, anchor = self._burning(seen, watch, now), anchored(state.anchor, now)
+        state = CircuitState(cell, watch, learnt, seconds, energy, anchor, tonight, burning, level, since)
         return Step(state, wishes, happenings, self._due(state, view, now))
 
     # -- what it wants -----------------------------------------------------------------------------------------
 
-    def _tonight(self, state: CircuitState, now: Now) -> Tonight | None:
+    def _tonight(self, known: Tonight | None, now: Now) -> Tonight | None:
         if now.civil is None:
             return None
-        day = self.programme.calendar.night(now.civil + timedelta(seconds=_EARLY))
-        if state.tonight is not None and state.tonight.night.day == day:
-            return state.tonight
-        night = self.programme.night(day)
+        at = now.civil + timedelta(seconds=_EARLY)
+        if known is not None and known.night.start <= at < known.night.end:
+            return known
+        night = self.programme.night(self.programme.calendar.night(at))
         early = night.dusk.timestamp() - TWILIGHT.total_seconds() if night.dusk is not None else NEVER
         late = night.dawn.timestamp() + TWILIGHT.total_seconds() if night.dawn is not None else NEVER
         marks = {at.timestamp() for at in self._marks(night)} | ({early, late} - {NEVER})
@@ -212,21 +211,21 @@ class Circuit:
 
     # -- what it sees ------------------------------------------------------------------------------------------
 
-    def _seen(self, state: CircuitState, view: View, now: Now, hand: bool | None) -> Seen:
+    def _seen(
+        self, view: View, now: Now, hand: bool | None, level: float, level_since: float, tonight: Tonight | None
+    ) -> Seen:
         output = view.outputs.get(self.actuator)
-        known = output is not None and output.value is not None
-        since = max(output.since, state.level_since) if output is not None else now.monotonic
         voltages = [volts for name in self.voltages if (volts := good(view, name)) is not None]
         return Seen(
-            bool(output.value) if output is not None and known else None,
+            bool(output.value) if output is not None and output.value is not None else None,
             output.feedback if output is not None else None,
-            now.monotonic - since >= SETTLE,
-            state.level if state.level is not None else FULL,
+            output is not None and now.monotonic - max(output.since, level_since) >= SETTLE,
+            level,
             good(view, self.power),
             min(voltages, default=None),
             hand,
             output is not None and output.priority < EXCEPTION,
-            self._daylight(state.tonight, now),
+            self._daylight(tonight, now),
         )
 
     def _daylight(self, tonight: Tonight | None, now: Now) -> bool | None:
@@ -235,18 +234,14 @@ class Circuit:
         at = now.civil.timestamp() + _EARLY
         return at < tonight.daylight[0] or at >= tonight.daylight[1]
 
-    def _counted(self, state: CircuitState, seen: Seen, now: Now) -> CircuitState:
-        """Hours, energy and what is learnt, of the time since the last step."""
-        seconds, energy, learnt, was = state.seconds, state.energy, state.learnt, state.burning
-        if was is not None and now.monotonic > was.at:
-            past = now.monotonic - was.at
-            seconds += past if was.closed else 0.0
-            energy += was.power * past / 3600
-            if was.normal is not None:
-                learnt = learnt.counted(*was.normal, past)
-        if state.tonight is not None:
-            learnt = learnt.turned(state.tonight.night.day, not state.watch.lamps_are_fine)
-        return replace(state, seconds=seconds, energy=energy, learnt=learnt)
+    def _counted(self, state: CircuitState, now: Now) -> tuple[float, float, Learnt]:
+        """Seconds, energy and what is learnt, with the time since the last step."""
+        was = state.burning
+        if was is None or now.monotonic <= was.at:
+            return state.seconds, state.energy, state.learnt
+        past = now.monotonic - was.at
+        learnt = state.learnt if was.normal is None else state.learnt.counted(*was.normal, past)
+        return state.seconds + (past if was.closed else 0.0), state.energy + was.power * past / 3600, learnt
 
     def _burning(self, seen: Seen, watch: Watch, now: Now) -> Burning:
         closed = bool(seen.closed)
@@ -258,14 +253,14 @@ class Circuit:
             normal = (seen.level, seen.power, seen.voltage)
         return Burning(now.monotonic, closed, power, normal)
 
-    def _detail(self, code: str, state: CircuitState, seen: Seen) -> Mapping[str, Any]:
+    def _detail(self, code: str, seen: Seen, learnt: Learnt, cell: Cell) -> Mapping[str, Any]:
         if code == "local_manual":
             return {"switch": "on" if seen.hand else "off"}
         if code == "photocell_stuck":
-            return {"light": state.cell.steady}
+            return {"light": cell.steady}
         if code == "undervoltage":
             return {"voltage": seen.voltage}
-        expected = self.lamps.expected(seen.level, state.learnt)
+        expected = self.lamps.expected(seen.level, learnt)
         detail: dict[str, Any] = {"power": seen.power, "feedback": seen.feedback}
         if code in ("lamp_lost", "power_drop", "circuit_dead") and expected:
             detail = {"power": seen.power, "expected": round(expected, 1)}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
 from typing import Any
 
 from agent.control.calendar import DAY, Calendar
@@ -24,6 +25,9 @@ BAND = 0.9
 """A flow that was over its limit is over it until it is below this part of it."""
 ON_TIME = 60.0
 """A night is judged if it was watched from at most this long (s) after its beginning."""
+TICK = 0.001
+"""Seconds: a moment of the wall clock that is nearer than this has come; the two clocks are never quite equal."""
+_TICK = timedelta(seconds=TICK)
 _EXACT = 1 - 1e-6
 
 
@@ -41,7 +45,7 @@ class NightFlow:
         assert now.civil is not None
         at = self.calendar.instant
         day = now.civil.date() - DAY
-        while at(day, self.end) <= now.civil:
+        while at(day, self.end) <= now.civil + _TICK:
             day += DAY
         offset = now.monotonic - now.civil.timestamp()
         return at(day, self.start).timestamp() + offset, at(day, self.end).timestamp() + offset
@@ -193,11 +197,11 @@ def _night(
         paused = before.falls_to(limit) if drawn is not None else NEVER
         if min(paused, meter.falls_to(limit)) <= min(now.monotonic, watched):
             state = replace(_found(state, NIGHT, False), watched=None)
-        elif now.monotonic >= watched:
+        elif now.monotonic >= watched - TICK:
             state = replace(_found(state, NIGHT, True), watched=None)
     start, end = leak.night.around(now)
-    if now.monotonic < start:
-        return state, start
+    if now.monotonic < start - TICK:
+        return state, start if state.watched is None else min(start, state.watched)
     if state.judged < end - ON_TIME:  # a new night; its end is the same on every look, but for the clock's slewing
         watched = end if now.monotonic <= start + ON_TIME else None
         state = replace(state, judged=end, watched=watched)

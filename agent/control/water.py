@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from datetime import timedelta
 from typing import Any
 
 from agent.control import frost as cold
@@ -23,6 +24,7 @@ from agent.model import Severity, Value
 
 __all__ = ["Flush", "Quota", "Valve", "WaterPoint", "WaterState"]
 
+TICK = timedelta(seconds=leaks.TICK)
 INTERLOCK, TODAY, SCHEDULE = 2, 13, 15
 OPEN = "open"
 """The mode of a `Week` of opening hours in which the valve is open."""
@@ -211,7 +213,7 @@ class WaterPoint:
         """The day's volume begins at midnight, with what the meter showed last before it."""
         if self.quota is None or now.civil is None or meter.index is None:
             return state, NEVER
-        today = self.calendar.day(now.civil)
+        today = self.calendar.day(now.civil + TICK)
         if state.day != today.isoformat():
             index = meter.index if before.index is None or not state.day else before.index
             state = changed(state, day=today.isoformat(), day_index=index)
@@ -251,9 +253,10 @@ class WaterPoint:
     def _look_up_hours(self, state: WaterState, now: Now) -> WaterState:
         if self.hours is None or now.civil is None:
             return state
-        if state.period is not None and state.period.start <= now.civil < state.period.end:
+        moment = now.civil + TICK
+        if state.period is not None and state.period.start <= moment < state.period.end:
             return state
-        return replace(state, period=self.hours.at(now.civil))
+        return replace(state, period=self.hours.at(moment))
 
     # -- what follows from it ----------------------------------------------------------------------------------
 

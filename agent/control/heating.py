@@ -8,9 +8,10 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 from agent.control.core import NEVER, Now, Output, Step, View, Wish, good
+from agent.control.exercise import Exercise, Pump, exercise
 from agent.control.lasting import news
 from agent.control.loops import Law, Loop, Situation, Tpi, advance, calls, until
-from agent.control.plant import Burner, Exercise, HeatCurve, Pump, exercise, guard, guard_due, see_burner
+from agent.control.plant import Burner, HeatCurve, guard, guard_due, see_burner
 from agent.control.room import Airing, OptimumStart, Start, WindowOpen, air, prepare, start_at
 from agent.control.week import Week
 from agent.model import Severity, Value

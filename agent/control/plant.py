@@ -1,4 +1,4 @@
-"""What protects a boiler and its pump: the limit of the flow, a flame that gives no heat, overrun, frost, exercise.
+"""What protects a boiler: the heat curve, the limit of its flow, a flame that gives no heat.
 
 The limit aquastat of the boiler stays hard-wired: nothing here takes its place.
 """
@@ -6,13 +6,11 @@ The limit aquastat of the boiler stays hard-wired: nothing here takes its place.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
 from itertools import pairwise
 
-from agent.control.calendar import Calendar
 from agent.control.core import NEVER, Now, Output, View, good
 
-__all__ = ["Burner", "Exercise", "HeatCurve", "Pump", "exercise", "guard", "guard_due", "has_no_heat", "see_burner"]
+__all__ = ["Burner", "HeatCurve", "guard", "guard_due", "has_no_heat", "see_burner"]
 
 BAND = 3.0
 """The burner is cut this far (K) above the heat curve's target and released as far below it."""
@@ -121,76 +119,3 @@ def guard_due(burner: Burner, now: Now) -> float:
         NEVER if burner.lost is None or burner.failed else burner.lost + SILENCE,
     )
     return min((time for time in times if time > now.monotonic), default=NEVER)
-
-
-@dataclass(frozen=True, slots=True)
-class Exercise:
-    """A run of `run` s after `every` s without one; with `minute` of the day, and `day` (0 Monday), at that time only.
-
-    In site time.
-    """
-
-    every: float
-    run: float
-    calendar: Calendar
-    minute: int | None = None
-    day: int | None = None
-
-    def last(self, civil: datetime) -> float | None:
-        """The last time that it was due by the week (Unix s); None for one that keeps to no time."""
-        return None if self.minute is None else self._occurrence(civil, back=True)
-
-    def next(self, civil: datetime) -> float | None:
-        return None if self.minute is None else self._occurrence(civil, back=False)
-
-    def _occurrence(self, civil: datetime, back: bool) -> float:
-        for days in range(8):
-            day = civil.date() + timedelta(days=-days if back else days)
-            at = self.calendar.instant(day, self.minute or 0)
-            if (self.day is None or day.weekday() == self.day) and ((at <= civil) if back else (at > civil)):
-                return at.timestamp()
-        raise AssertionError("every time of a week comes within eight days")
-
-
-@dataclass(frozen=True, slots=True)
-class Pump:
-    """What is known of the pump: whether it runs, when it last did (Unix s), until when it is exercised (monotonic)."""
-
-    runs: bool = False
-    ran: float | None = None
-    until: float | None = None
-
-
-LENIENCE = 7200.0
-"""Idle time (s) that may be missing: last week's exercise took its time, and a day of 23 h is a day."""
-
-
-def exercise(pump: Pump, spec: Exercise | None, output: Output | None, now: Now) -> tuple[Pump, float]:
-    """The pump at this moment, and when its exercise has something to decide (monotonic s)."""
-    runs = output is not None and output.value is True
-    if pump.until is not None and now.monotonic >= pump.until:
-        pump = replace(pump, until=None)
-    if spec is None or now.civil is None:
-        return replace(pump, runs=runs), NEVER if pump.until is None else pump.until
-    unix = now.civil.timestamp()
-    if pump.ran is None or (pump.runs and not runs):
-        pump = replace(pump, ran=unix)
-    pump = replace(pump, runs=runs)
-    if pump.until is None and not runs and now.trusted:
-        pump = _begin(pump, spec, now.civil, now.monotonic)
-    if pump.until is not None:
-        return pump, pump.until
-    next_time = spec.next(now.civil) or (pump.ran or unix) + spec.every
-    return pump, now.monotonic + next_time - unix if next_time > unix else NEVER
-
-
-def _begin(pump: Pump, spec: Exercise, civil: datetime, monotonic: float) -> Pump:
-    unix = civil.timestamp()
-    idle = unix - (unix if pump.ran is None else pump.ran)
-    if idle < (spec.every if spec.minute is None else spec.every - min(LENIENCE, spec.every / 2)):
-        return pump
-    last = spec.last(civil)
-    left = spec.run if last is None else last + spec.run - unix
-    if left <= 0:
-        return pump
-    return replace(pump, ran=unix, until=monotonic + left)

@@ -7,10 +7,11 @@ from typing import Any
 from agent.config import Site
 from agent.config import heating as config
 from agent.control.core import Control
+from agent.control.exercise import Exercise, Exerciser
 from agent.control.heating import Setpoints, Zone
 from agent.control.hotwater import HotWater, ThermalCycle
 from agent.control.loops import Hysteresis, Law, Pid, Tpi
-from agent.control.plant import Exercise, HeatCurve
+from agent.control.plant import HeatCurve
 from agent.control.room import OptimumStart, WindowOpen
 from agent.wiring.weeks import calendar, heating_week
 
@@ -18,9 +19,12 @@ __all__ = ["controls"]
 
 
 def controls(site: Site) -> list[Control[Any]]:
-    """Every zone and every store of hot water."""
+    """Every zone and store of hot water, and whatever else is exercised."""
     zones: list[Control[Any]] = [_zone(site, name, zone) for name, zone in site.heating.zones.items()]
-    return [*zones, *(_hot_water(site, name, water) for name, water in site.heating.hot_water.items())]
+    stores = (_hot_water(site, name, water) for name, water in site.heating.hot_water.items())
+    pumps = {zone.plant.pump for zone in site.heating.zones.values()}
+    others = ((name, _exercise(site, name)) for name in site.actuators if name not in pumps)
+    return [*zones, *stores, *(Exerciser(name, spec) for name, spec in others if spec is not None)]
 
 
 def _zone(site: Site, name: str, zone: config.Zone) -> Zone:

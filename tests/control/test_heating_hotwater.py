@@ -1,0 +1,120 @@
+"""A store of hot water through its days, in virtual time."""
+
+import json
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from agent.control.calendar import Calendar
+from agent.control.core import Input, Now, View
+from agent.control.hotwater import HotWater, ThermalCycle
+from agent.model import Quality
+
+PARIS = ZoneInfo("Europe/Paris")
+PLAIN = HotWater("store", "water", "heater", 55)
+CYCLED = HotWater("store", "water", "heater", 55, ThermalCycle(180, 65, 240, Calendar()))
+NOON = datetime(2026, 1, 15, 12, tzinfo=PARIS)
+HOUR = 3600.0
+
+
+class Rig:
+    """`t` is seconds from noon; `track` the times at which the heater was switched."""
+
+    def __init__(self, spec, water=50.0, trusted=True, start=NOON):
+        self.spec, self.t, self.trusted, self.start = spec, 0.0, trusted, start
+        self.state, self.points, self.alarms, self.track = spec.initial(), {}, [], []
+        self.wish = None
+        self.set(water)
+
+    def set(self, water, quality=Quality.GOOD):
+        self.points = {} if water is None else {"water": Input(water, quality, self.t)}
+        return self.settle()
+
+    def settle(self):
+        civil = (self.start.astimezone(ZoneInfo("UTC")) + timedelta(seconds=self.t)).astimezone(PARIS)
+        step = self.spec.step(self.state, View(self.points, {}), Now(self.t, civil, self.trusted))
+        again = self.spec.step(step.state, View(self.points, {}), Now(self.t, civil, self.trusted))
+        assert (again.state, again.wishes, list(again.happenings)) == (step.state, step.wishes, [])
+        assert step.due > self.t
+        if self.wish is None or step.wishes[0].value is not self.wish.value:
+            self.track.append((self.t, step.wishes[0].value))
+        self.state, self.due, (self.wish,) = step.state, step.due, step.wishes
+        self.alarms += [(self.t, one.kind, one.code) for one in step.happenings]
+        return self
+
+    def run(self, until):
+        while self.t < until:
+            self.t = min(self.due, until)
+            self.settle()
+        return self
+
+    def restart(self):
+        self.state = self.spec.load(json.loads(json.dumps(self.spec.dump(self.state))))
+        return self
+
+
+def test_heated_from_the_setpoint_to_three_above():
+    rig, seen = Rig(PLAIN, 56.0), []
+    for water in (55.1, 55.0, 57.9, 58.0, 55.1, 55.0):
+        seen.append(rig.set(water).wish.value)
+    assert seen == [False, True, True, False, False, True]
+
+
+@pytest.mark.parametrize("quality", [Quality.BAD, Quality.STALE])
+def test_sensor_lost_is_off_and_an_alarm(quality):
+    rig = Rig(PLAIN, 40.0).set(40.0, quality)
+    assert (rig.wish.value, rig.wish.priority) == (False, 5)
+    assert sorted(rig.state.alarms) == ["sensor_fault"]
+    rig.set(40.0)
+    assert (rig.wish.value, rig.wish.priority, rig.state.alarms) == (True, 15, frozenset())
+
+
+def test_sensor_that_never_spoke():
+    rig = Rig(PLAIN, None)
+    assert rig.wish.value is False
+    assert rig.run(59).alarms == []
+    assert rig.run(60).alarms == [(60, "alarm", "sensor_fault")]
+
+
+def test_thermal_cycle_every_day_at_its_time():
+    rig = Rig(CYCLED, 60.0).run(15 * HOUR - 1)
+    assert rig.wish.value is False
+    assert rig.run(15 * HOUR).wish.value is True
+    assert rig.wish.cause == "store thermal_cycle"
+    rig.run(16 * HOUR).set(65.0).run(16 * HOUR + 100)
+    rig.set(64.9).run(16 * HOUR + 200)  # it must be held without a break
+    rig.set(66.0).restart().run(16 * HOUR + 200 + 239)
+    assert rig.wish.cause == "store thermal_cycle"
+    rig.run(16 * HOUR + 200 + 240)
+    assert rig.wish.cause == "store setpoint"
+    rig.set(60.0).run(39 * HOUR)
+    assert rig.wish.cause == "store thermal_cycle"
+    assert rig.alarms == []
+
+
+def test_thermal_cycle_missed():
+    rig = Rig(CYCLED, 60.0).run(30 * HOUR)
+    assert rig.alarms == [(19 * HOUR, "alarm", "thermal_cycle_missed")]
+    rig.set(65.0).run(31 * HOUR)
+    assert rig.alarms[1:] == [(30 * HOUR + 240, "cleared", "thermal_cycle_missed")]
+
+
+def test_thermal_cycle_without_a_clock_is_a_day_after_the_last():
+    rig = Rig(CYCLED, 60.0, trusted=False).run(24 * HOUR - 1)
+    assert rig.wish.value is False
+    assert rig.run(24 * HOUR).wish.cause == "store thermal_cycle"
+
+
+def test_thermal_cycle_that_a_power_cut_prevented_is_made_up_for():
+    rig = Rig(CYCLED, 60.0).run(10 * HOUR).restart()
+    rig.start, rig.t = NOON + timedelta(hours=20), 50.0
+    rig.set(60.0)
+    assert rig.wish.cause == "store thermal_cycle"
+
+
+@pytest.mark.parametrize("day", [(2026, 3, 28), (2026, 10, 24)])
+def test_thermal_cycle_in_the_nights_when_the_clock_is_changed(day):
+    rig = Rig(CYCLED, 60.0, start=datetime(*day, 12, tzinfo=PARIS)).run(20 * HOUR)
+    at = 14 if day[1] == 3 else 16
+    assert rig.track[-1] == (at * HOUR, True)

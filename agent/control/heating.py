@@ -26,10 +26,9 @@ SEVERITY = {
     "comfort_missed": Severity.MINOR,
     "frost_risk": Severity.CRITICAL,
     "window_open": Severity.INFO,
-    "thermal_cycle_missed": Severity.MAJOR,
-    "sensor_fault": Severity.MINOR,
+    "calendar_ending": Severity.MINOR,
 }
-"""The alarms of heating (docs/alarms.md)."""
+"""The alarms of a zone (docs/alarms.md)."""
 LOOK = 300.0
 """A sensor that says the same again wakes nobody: when it was heard of last is noted this often (s)."""
 FROST, FROST_OVER = 5.0, 6.0
@@ -38,6 +37,8 @@ MISSED = 1.0
 """Comfort is missed by so much (K) under it, when the people come."""
 OUTDOOR_KEPT = 3600.0
 """After a restart the last good outdoor temperature counts for so long (s), until the next one comes."""
+ENDING = timedelta(days=60)
+"""So long before the table of the school holidays ends it is time for a newer version."""
 WINTER = (11, 12, 1, 2, 3)
 """Months in which an outdoor sensor that fails counts as frost."""
 INTERLOCK, FAULT, RULE = 2, 5, 15
@@ -63,12 +64,16 @@ class Seen(NamedTuple):
 
 
 class Said(NamedTuple):
-    """What the week says from `since` to `until`; `occupied` is when comfort begins next (Unix s)."""
+    """What the week says from `since` to `until`; `occupied` is when comfort begins next (Unix s).
+
+    `ending`: the table of the school holidays, which this zone keeps, ends within `ENDING`.
+    """
 
     since: float
     until: float
     mode: str
     occupied: float | None
+    ending: bool
 
 
 class Aim(NamedTuple):
@@ -196,7 +201,14 @@ class Zone:
         ahead = 0.0 if self.optimum_start is None else self.optimum_start.most
         within = period.end - period.start + timedelta(seconds=ahead)
         occupied = None if period.mode == "comfort" else self.week.next("comfort", now.civil, within)
-        return Said(unix, period.end.timestamp(), period.mode, None if occupied is None else occupied.timestamp())
+        last = None if self.week.school is None else self.week.calendar.ends()
+        return Said(
+            unix,
+            period.end.timestamp(),
+            period.mode,
+            None if occupied is None else occupied.timestamp(),
+            last is not None and now.civil.date() + ENDING > last,
+        )
 
     def _lost_at(self, state: ZoneState) -> float:
         """When the room is lost, counted from its last good reading."""
@@ -279,6 +291,7 @@ class Zone:
             if room is None
             else room < (FROST_OVER if "frost_risk" in was else FROST),
             "window_open": state.airing.open(),
+            "calendar_ending": state.said is not None and state.said.ending,
         }
         detail = {"room": room, "setpoint": aim.setpoint}
         return {code: detail for code, stands in standing.items() if stands}

@@ -214,7 +214,7 @@ def test_room_lost_is_counted_from_the_last_good_reading():
 
 
 def test_room_that_never_spoke():
-    rig = Rig(room=None, flow=45.0).run(2699)
+    rig = Rig(room=None, flow=45.0).run(1000).restart().run(1699)
     assert rig.of("burner") == []
     assert rig.run(1).on()
     assert not rig.set(flow=60.0).on(), "with the flow limit"
@@ -329,6 +329,12 @@ def test_comfort_missed_ends_with_the_day():
     assert rig.raised() == []
 
 
+def test_school_holidays_that_end():
+    rig = Rig(start=datetime(2027, 3, 10, 23, tzinfo=PARIS), room=19.0)
+    assert rig.raised() == []
+    assert rig.run(3600 * 9).raised() == ["calendar_ending"]  # the table knows 9 May 2027
+
+
 def test_frost_risk():
     rig = Rig(room=5.0)
     assert rig.raised() == []
@@ -341,8 +347,9 @@ def test_frost_risk():
 def test_window_open_is_the_frost_setpoint_for_half_an_hour():
     zone = Zone("school", "room", "burner", WEEK, Setpoints(), law=Hysteresis(), window_open=WindowOpen())
     rig = Rig(zone, room=17.0)
-    rig.run(600).set(room=16.0)
+    rig.run(600).restart().set(room=16.0)
     assert not rig.on()
+    rig.restart()
     assert rig.raised() == ["window_open"]
     rig.run(1799)
     assert not rig.on()
@@ -389,7 +396,7 @@ def test_any_actuator_may_be_exercised():
 
 
 def _day(rig, every=None, restarts=(), hours=(0, 24)):
-    """Hours of a day with a room and a flow that answer the burner, on a grid of a minute; the sensors fail now and then."""
+    """Hours of a day with a room and a flow that answer the burner, by the minute; the sensors fail now and then."""
     room, flow = 15.0, 25.0
     for minute in range(hours[0] * 60, hours[1] * 60):
         out = 2.0 + 6.0 * ((minute // 60) % 12) / 12

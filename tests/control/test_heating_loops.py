@@ -31,6 +31,7 @@ def test_tpi_duty(setpoint, room, outdoor, seconds):
         (0.2, 0, (0, 180)),  # under min_on 240: carried over
         (0.2, 180, (360, 0)),
         (0.2, 50, (0, 230)),
+        (240 / 900, 0, (240, 0)),
         (0.65, 0, (900, 0)),  # 315 s off is under min_off 360: fully on
         (0.6, 0, (540, 0)),
         (0.9, 230, (900, 0)),
@@ -141,6 +142,13 @@ def test_optimum_start_learns_from_a_morning_that_was_too_short():
     start = prepare(spec, Start(), 19, 16, 100_000, 100_000 - 5400, 0)
     start = prepare(spec, start, 19, 17, None, 100_000, 5400)
     assert start.rate == pytest.approx(30 + 0.3 * (60 - 30)), "90 min/K is believed as far as twice the old"
+
+
+def test_optimum_start_is_given_up_when_the_occupied_time_is_another():
+    spec = OptimumStart(30, 14400)
+    start = prepare(spec, Start(), 19, 16, 100_000, 100_000 - 5400, 0)
+    assert prepare(spec, start, 19, 16, 186_400, 100_000 - 5000, 400).goal is None  # a clock that was put back
+    assert prepare(spec, start, 19, 16, None, 100_000 - 5000, 400).goal is None  # a clock that is not trusted
 
 
 WINDOW = WindowOpen(0.1, 1800)

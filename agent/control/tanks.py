@@ -160,7 +160,7 @@ class Tank:
         if since is not None and flows:
             due = since + dry.grace
             state = changed(state, dry=state.dry and now < due)
-        elif since is not None and flows is False and state.still is not None:
+        if since is not None and flows is not None and state.still is not None:
             due = max(since + dry.grace, state.still, state.rests_until) + dry.no_flow
             if now >= due:
                 trips = (*(trip for trip in state.trips if trip > now - HOUR), now)

@@ -137,7 +137,7 @@ class Bench:
             priority = min(slots, default=16)
             value, cause = slots.get(priority, (self.rest[name], ""))
             since = self.now.monotonic if value != before.value else before.since
-            after = Output(value, priority, cause, since, None)
+            after = Output(value, priority, cause, since, before.feedback)
             if after != before:
                 self.outputs[name] = after
                 moved = True

@@ -118,13 +118,13 @@ class Learnt:
         more = (watts + power * seconds, volts + (voltage or 0.0) * seconds, whole + seconds)
         return replace(self, sums={**self.sums, key: more})
 
-    def turned(self, night: date, frozen: bool) -> Learnt:
-        """Into another night: the one that is over counts, unless a fault of its lamps is open."""
+    def turned(self, night: date) -> Learnt:
+        """Into another night: the one that is over counts, if it was seen for long enough."""
         if self.night is None or night <= self.night:
             return self if night == self.night else replace(self, night=night, sums={})
         nights = dict(self.nights)
         for key, (watts, volts, seconds) in self.sums.items():
-            if not frozen and seconds >= LEAST_SAMPLE:
+            if seconds >= LEAST_SAMPLE:
                 mean = (watts / seconds, volts / seconds or None)
                 nights[key] = (*nights.get(key, ()), mean)[-NIGHTS:]
         return Learnt(nights, {}, night)

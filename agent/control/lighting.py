@@ -110,7 +110,7 @@ class Circuit:
         seen = self._seen(view, now, hand, level, since, tonight)
         seconds, energy, learnt = self._counted(state, now)
         if tonight is not None:
-            learnt = learnt.turned(tonight.night.day, not watch.lamps_are_fine)
+            learnt = learnt.turned(tonight.night.day)
         verdicts = self.lamps.judge(seen, learnt)
         verdicts["local_manual"] = hand is not None if switch_known else None
         verdicts["photocell_stuck"] = cell.stuck(now.monotonic) if cell.steady is not None else None

@@ -57,6 +57,8 @@ class Rig:
     override: tuple[float, float, bool] | None = None
     """From, to, and value of somebody at priority 8."""
     restart: Callable[[float], bool] = lambda at: False
+    reboot: float = 0.0
+    """By how much monotonic time is less after a restart (s)."""
     offset: float = 1000.0
 
     def __post_init__(self) -> None:
@@ -94,6 +96,7 @@ class Rig:
         """Until nothing changes any more; returns what is due."""
         if self.restart(self.at):
             self.state = self.circuit.load(json.loads(json.dumps(self.circuit.dump(self.state))))
+            self.offset, self.since = self.offset - self.reboot, self.since - self.reboot
         while True:
             view, now = self.view(), self.now()
             step = self.circuit.step(self.state, view, now)
@@ -234,11 +237,20 @@ def test_a_stuck_photocell_is_told_once_and_no_longer_asked() -> None:
     assert second == pytest.approx(DAY + DUSK + 76, abs=3)  # the next dusk, by the sun
 
 
+def test_the_photocell_does_not_light_the_cut_that_comes_within_its_window() -> None:
+    cuts = (Part(18 * 60 + 10, 300),)
+    changes = [(0.0, {"lux": 300.0}), (DUSK + 900, {"lux": 0.0})]  # five minutes after that is 15 s after 18:11
+    edges = Rig(replace(LUX, programme=replace(NIGHTLY, cuts=cuts)), changes=changes).run(DAY).edges
+    assert edges[0][0] == 17 * HOUR
+
+
+@pytest.mark.parametrize("reboot", [0.0, 900.0])
 @pytest.mark.parametrize("moment", [DUSK - 1000, DUSK - 100, DUSK + 10, DAWN - 1000, DAWN])
-def test_a_photocell_that_is_about_to_turn_turns_after_a_restart(moment: float) -> None:
+def test_a_photocell_that_is_about_to_turn_turns_after_a_restart(moment: float, reboot: float) -> None:
     changes = [(0, 300.0), (DUSK - 1200, 5.0), (DAWN - 1200, 40.0)]
     plain = cell(*changes).run(DAY).edges
-    again = cell(*changes, (moment, 5.0 if moment < DAWN - 1200 else 40.0), restart=lambda at: at == moment).run(DAY)
+    quiet = (moment, 5.0 if moment < DAWN - 1200 else 40.0)
+    again = cell(*changes, quiet, restart=lambda at: at == moment, reboot=reboot).run(DAY)
     assert again.edges == plain
 
 
@@ -276,6 +288,11 @@ def test_the_local_switch_silences_what_it_explains() -> None:
     rig = Rig(STREET, changes=[(600.0, {"io-1.di5": True, **burning})]).run(4 * HOUR)
     assert rig.alarms() == [(600, "alarm", "local_manual")]
     assert rig.state.seconds == 4 * HOUR - 600
+
+
+def test_on_by_hand_where_nothing_comes_on() -> None:
+    rig = Rig(STREET, changes=[(60.0, {"io-1.di5": True, "feedback": False})]).run(HOUR)
+    assert rig.alarms() == [(60, "alarm", "local_manual")]
 
 
 def test_off_by_hand_at_night() -> None:

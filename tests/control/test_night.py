@@ -113,6 +113,8 @@ def test_a_rule_without_days_gives_way_to_one_that_names_the_day() -> None:
         ({"start_delay": 10.0, "cuts": (Part(1380, 300),)},
          ["15 17:51:31-15 23:00:00 civil_dusk|part_night_off",
           "16 05:00:10-16 07:46:56 end of part_night_off|civil_dawn"]),
+        ({"cuts": (*CUT, Part(16 * 60, 17 * 60))}, TWO),  # before the night, or after it
+        ({"cuts": (*CUT, Part(9 * 60, 10 * 60))}, TWO),
         ({"cuts": (Part(1020, 540),)}, []),  # the cut is longer than the night
         ({"cuts": (Part(1380, 120), Part(60, 300))},
          TWO),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from agent.control.calendar import Calendar
 from agent.control.core import NEVER, Now, Output, Step, View, Wish
@@ -31,6 +31,11 @@ class Exercise:
     minute: int | None = None
     day: int | None = None
 
+    @property
+    def enough(self) -> float:
+        """Idle time after which it is wanted (s)."""
+        return self.every if self.minute is None else self.every - min(LENIENCE, self.every / 2)
+
     def last(self, civil: datetime) -> float | None:
         """The last time that it was due by the week (Unix s); None for one that keeps to no time."""
         return None if self.minute is None else self._occurrence(civil, back=True)
@@ -47,8 +52,7 @@ class Exercise:
         raise AssertionError("every time of a week comes within eight days")
 
 
-@dataclass(frozen=True, slots=True)
-class Pump:
+class Pump(NamedTuple):
     """What is known of the pump: whether it runs, when it last did (Unix s), until when it is exercised (monotonic)."""
 
     runs: bool = False
@@ -58,33 +62,33 @@ class Pump:
 
 def exercise(pump: Pump, spec: Exercise | None, output: Output | None, now: Now) -> tuple[Pump, float]:
     """The pump at this moment, and when its exercise has something to decide (monotonic s)."""
-    runs = output is not None and output.value is True
+    runs = pump.runs if output is None or output.value is None else output.value is True
     if pump.until is not None and now.monotonic >= pump.until:
-        pump = replace(pump, until=None)
+        pump = pump._replace(until=None)
     if spec is None or now.civil is None:
-        return replace(pump, runs=runs), NEVER if pump.until is None else pump.until
+        return pump._replace(runs=runs), NEVER if pump.until is None else pump.until
     unix = now.civil.timestamp()
     if pump.ran is None or (pump.runs and not runs):
-        pump = replace(pump, ran=unix)
-    pump = replace(pump, runs=runs)
+        pump = pump._replace(ran=unix)
+    pump = pump._replace(runs=runs)
     if pump.until is None and not runs and now.trusted:
         pump = _begin(pump, spec, now.civil, now.monotonic)
     if pump.until is not None:
         return pump, pump.until
-    next_time = spec.next(now.civil) or (pump.ran or unix) + spec.every
-    return pump, now.monotonic + next_time - unix if next_time > unix else NEVER
+    idle_at = (unix if pump.ran is None else pump.ran) + spec.enough
+    next_time = idle_at if unix < idle_at else spec.next(now.civil)
+    return pump, NEVER if next_time is None else now.monotonic + next_time - unix
 
 
 def _begin(pump: Pump, spec: Exercise, civil: datetime, monotonic: float) -> Pump:
     unix = civil.timestamp()
-    idle = unix - (unix if pump.ran is None else pump.ran)
-    if idle < (spec.every if spec.minute is None else spec.every - min(LENIENCE, spec.every / 2)):
+    if pump.ran is None or unix < pump.ran + spec.enough:
         return pump
     last = spec.last(civil)
     left = spec.run if last is None else last + spec.run - unix
     if left <= 0:
         return pump
-    return replace(pump, ran=unix, until=monotonic + left)
+    return pump._replace(ran=unix, until=monotonic + left)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,13 +111,13 @@ class Exerciser:
 
     def step(self, state: Pump, view: View, now: Now) -> Step[Pump]:
         if state.until is not None and state.until > now.monotonic + self.spec.run:
-            state = replace(state, until=None)  # of another boot
+            state = state._replace(until=None)  # of another boot
         state, due = exercise(state, self.spec, view.outputs.get(self.actuator), now)
         wishes = () if state.until is None else (Wish(self.actuator, RULE, True, self.name),)
         return Step(state, wishes, (), due)
 
     def dump(self, state: Pump) -> dict[str, Any]:
-        return asdict(state)
+        return state._asdict()
 
     def load(self, kept: Mapping[str, Any]) -> Pump:
         return Pump(**kept)

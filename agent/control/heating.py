@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -84,8 +84,7 @@ class Aim(NamedTuple):
     heats: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class ZoneState:
+class ZoneState(NamedTuple):
     """Where a zone stands. All times are monotonic seconds."""
 
     begun: float | None = None
@@ -94,11 +93,11 @@ class ZoneState:
     outdoor: Seen | None = None
     mode: str | None = None
     """What the week said last, while the time was known."""
-    loop: Loop = field(default_factory=Loop)
-    burner: Burner = field(default_factory=Burner)
-    pump: Pump = field(default_factory=Pump)
-    start: Start = field(default_factory=Start)
-    airing: Airing = field(default_factory=Airing)
+    loop: Loop = Loop()
+    burner: Burner = Burner()
+    pump: Pump = Pump()
+    start: Start = Start()
+    airing: Airing = Airing()
     alarms: frozenset[str] = frozenset()
     said: Said | None = None
     """Worked out from the week; not kept."""
@@ -143,7 +142,7 @@ class Zone:
         state = _in_this_boot(state, t)
         room, seen = _look(view, self.sensor, state.room, t, self.loss_after)
         outdoor, seen_outdoor = _look(view, self.outdoor, state.outdoor, t, OUTDOOR_KEPT)
-        state = replace(state, begun=t if state.begun is None else state.begun, room=seen, outdoor=seen_outdoor)
+        state = state._replace(begun=t if state.begun is None else state.begun, room=seen, outdoor=seen_outdoor)
         state, due = self._prepare(state, room, now)
         aim = self._aim(state, outdoor, t)
         state, due_plant = self._see_plant(self._drive(state, aim, room, outdoor, t), view, outdoor, now)
@@ -152,7 +151,7 @@ class Zone:
         alarms, happened = news(self.name, state.alarms, self._alarms(state, aim, room), SEVERITY)
         mode = state.mode if state.said is None else state.said.mode
         due = min(due, due_plant, until(self.law, state.loop, t), self._look_again(state, t))
-        return Step(replace(state, mode=mode, alarms=alarms), wishes, happened, due)
+        return Step(state._replace(mode=mode, alarms=alarms), wishes, happened, due)
 
     # -- what is aimed at --------------------------------------------------------------------------------------
 
@@ -171,11 +170,11 @@ class Zone:
             occupied, comfort = None if said is None else said.occupied, self.setpoints.comfort
             start = prepare(self.optimum_start, start, comfort, room, occupied, unix, t)
             if airing.open() and start.goal is not None:
-                start = replace(start, learned=True)  # an aired room teaches nothing
+                start = start._replace(learned=True)  # an aired room teaches nothing
             if occupied is not None and start.goal is None and room is not None:
                 at = start_at(self.optimum_start, start, comfort, room, occupied)
                 due = min(due, t + at - unix if at > unix else NEVER)
-        return replace(state, said=said, start=start, airing=airing), due
+        return state._replace(said=said, start=start, airing=airing), due
 
     def _aim(self, state: ZoneState, outdoor: float | None, t: float) -> Aim:
         off_above = None if self.curve is None else self.curve.heat_off_above
@@ -223,9 +222,9 @@ class Zone:
 
     def _drive(self, state: ZoneState, aim: Aim, room: float | None, outdoor: float | None, t: float) -> ZoneState:
         if not aim.heats:
-            return replace(state, loop=replace(state.loop, begun=None, on=0.0, carry=0.0, calling=False))
+            return state._replace(loop=state.loop._replace(begun=None, on=0.0, carry=0.0, calling=False))
         at = Situation(t, aim.setpoint, room, outdoor, self.loss_duty, self.min_on, self.min_off)
-        return replace(state, loop=advance(self.law, state.loop, at))
+        return state._replace(loop=advance(self.law, state.loop, at))
 
     def _see_plant(self, state: ZoneState, view: View, outdoor: float | None, now: Now) -> tuple[ZoneState, float]:
         """Takes note of the burner, the flow and the pump; and when they have something to decide by themselves."""
@@ -236,7 +235,7 @@ class Zone:
         pump, due = exercise(state.pump, self.exercise, output, now)
         over = NEVER if burner.off is None else burner.off + self.pump_overrun
         due = min(due, guard_due(burner, now), over if over > now.monotonic else NEVER)
-        return replace(state, burner=burner, pump=pump), due
+        return state._replace(burner=burner, pump=pump), due
 
     def _burner_wishes(self, state: ZoneState, aim: Aim, called: bool) -> list[Wish]:
         burner = state.burner
@@ -309,7 +308,7 @@ class Zone:
     # -- what outlives the process, and who commands -----------------------------------------------------------
 
     def dump(self, state: ZoneState) -> dict[str, Any]:
-        parts = {name: asdict(getattr(state, name)) for name in _PARTS}
+        parts = {name: getattr(state, name)._asdict() for name in _PARTS}
         seen = {name: list(found) if (found := getattr(state, name)) else None for name in ("room", "outdoor")}
         return {**parts, **seen, "begun": state.begun, "mode": state.mode, "alarms": sorted(state.alarms)}
 
@@ -325,7 +324,7 @@ class Zone:
         if value != "reset":
             raise ValueError(f"{point} takes reset, not {value!r}")
         mark = None if state.burner.on is None else now.monotonic
-        return replace(state, burner=replace(state.burner, locked=False, mark=mark, low=None, level=None))
+        return state._replace(burner=state.burner._replace(locked=False, mark=mark, low=None, level=None))
 
 
 _PARTS: Mapping[str, Any] = {"loop": Loop, "burner": Burner, "pump": Pump, "start": Start, "airing": Airing}
@@ -351,8 +350,8 @@ def _in_this_boot(state: ZoneState, t: float) -> ZoneState:
     times = (*seen, state.begun, state.loop.begun, state.airing.at, state.burner.on, state.burner.off)
     if all(at is None or at <= t for at in times):
         return state
-    loop, burner = replace(state.loop, begun=None, on=0.0), Burner(locked=state.burner.locked, cut=state.burner.cut)
-    return replace(
-        state, begun=t, room=None, outdoor=None, loop=loop, burner=burner, pump=replace(state.pump, until=None),
+    loop, burner = state.loop._replace(begun=None, on=0.0), Burner(locked=state.burner.locked, cut=state.burner.cut)
+    return state._replace(
+        begun=t, room=None, outdoor=None, loop=loop, burner=burner, pump=state.pump._replace(until=None),
         start=Start(state.start.rate), airing=Airing(), said=None,
     )  # fmt: skip

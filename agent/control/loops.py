@@ -5,7 +5,7 @@ TPI and PID work in cycles: the duty is worked out once, at the cycle's start, a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import floor
 from typing import NamedTuple
 
@@ -62,8 +62,7 @@ class Situation(NamedTuple):
     min_off: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Loop:
+class Loop(NamedTuple):
     """Where a loop stands. `begun` is the cycle's start (monotonic s), `on` its on-time, `carry` what it owes (s)."""
 
     goal: float | None = None
@@ -93,7 +92,7 @@ def advance(law: Law, loop: Loop, at: Situation) -> Loop:
         begun = at.now
     loop = _duty(law, loop, at, begun)
     on, carry = on_time(loop.duty, cycle, loop.carry, at.min_on, at.min_off)
-    return replace(loop, goal=at.setpoint, begun=begun, on=on, carry=carry, calling=False)
+    return loop._replace(goal=at.setpoint, begun=begun, on=on, carry=carry, calling=False)
 
 
 def calls(loop: Loop, now: float) -> bool:
@@ -140,12 +139,12 @@ def _calling(law: Hysteresis, loop: Loop, at: Situation, setpoint: float) -> boo
 def _duty(law: Law, loop: Loop, at: Situation, begun: float) -> Loop:
     """The duty of a new cycle. Without a room the last one holds, but for a setpoint that went down: no heat."""
     if at.setpoint is None or isinstance(law, Hysteresis):
-        return replace(loop, duty=at.fixed, last=None)
+        return loop._replace(duty=at.fixed, last=None)
     if at.room is None:
         lowered = loop.goal is not None and at.setpoint < loop.goal
-        return replace(loop, duty=0.0 if lowered else loop.duty, last=None)
+        return loop._replace(duty=0.0 if lowered else loop.duty, last=None)
     if isinstance(law, Tpi):
-        return replace(loop, duty=tpi_duty(law, at.setpoint, at.room, at.outdoor))
+        return loop._replace(duty=tpi_duty(law, at.setpoint, at.room, at.outdoor))
     return _pid(law, loop, at.setpoint, at.room, begun)
 
 
@@ -161,4 +160,4 @@ def _pid(law: Pid, loop: Loop, setpoint: float, room: float, begun: float) -> Lo
         pid(loop.last, dt=passed)  # without ki this only tells it the last room, for the derivative
     pid.tunings = (law.kp, law.ki, law.kd)
     duty = pid(room, dt=passed)
-    return replace(loop, duty=float(duty or 0.0), integral=float(pid.components[1]), last=room)
+    return loop._replace(duty=float(duty or 0.0), integral=float(pid.components[1]), last=room)

@@ -5,8 +5,10 @@ The limit aquastat of the boiler stays hard-wired: nothing here takes its place.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
+from math import isfinite
+from typing import NamedTuple
 
 from agent.control.core import NEVER, Now, Output, View, good
 
@@ -44,8 +46,7 @@ class HeatCurve:
         return points[-1][1]
 
 
-@dataclass(frozen=True, slots=True)
-class Burner:
+class Burner(NamedTuple):
     """What is known of the burner. Times are monotonic seconds, temperatures those of the flow (degC)."""
 
     on: float | None = None
@@ -70,14 +71,15 @@ class Burner:
 
 
 def see_burner(burner: Burner, output: Output | None, now: Now) -> Burner:
-    """Takes note of the burner's output."""
-    on = output is not None and output.value is True
-    if output is None or on is (burner.on is not None):
+    """Takes note of the burner's output; one that nobody knows is as it was."""
+    if output is None or output.value is None or output.value is (burner.on is not None):
         return burner
-    since = min(output.since, now.monotonic)
+    on, since = output.value is True, min(output.since, now.monotonic)
+    if not isfinite(since):
+        since = now.monotonic  # nobody remembers: from now
     if on:
-        return replace(burner, on=since, off=None, mark=since, low=None, level=None)
-    return replace(burner, on=None, off=since, mark=None, low=None, level=None)
+        return burner._replace(on=since, off=None, mark=since, low=None, level=None)
+    return burner._replace(on=None, off=since, mark=None, low=None, level=None)
 
 
 def guard(burner: Burner, curve: HeatCurve, outdoor: float | None, view: View, now: Now) -> Burner:
@@ -87,21 +89,21 @@ def guard(burner: Burner, curve: HeatCurve, outdoor: float | None, view: View, n
         lost = now.monotonic if burner.lost is None else burner.lost
         found = view.points.get(curve.signal)
         failed = burner.failed or found is not None or now.monotonic >= lost + SILENCE
-        return replace(burner, lost=lost, failed=failed)
+        return burner._replace(lost=lost, failed=failed)
     target = curve.target(outdoor)
     cut = flow > target - BAND if burner.cut else flow >= target + BAND
     hot = flow > curve.max_flow - BAND if burner.hot else flow >= curve.max_flow
-    burner = _heat(replace(burner, cut=cut, hot=hot, lost=None, failed=False), flow, now)
-    return replace(burner, locked=burner.locked or has_no_heat(burner, flow, target, now))
+    burner = _heat(burner._replace(cut=cut, hot=hot, lost=None, failed=False), flow, now)
+    return burner._replace(locked=burner.locked or has_no_heat(burner, flow, target, now))
 
 
 def _heat(burner: Burner, flow: float, now: Now) -> Burner:
     if burner.on is None:
         return burner
     if burner.low is None or flow < burner.low:
-        return replace(burner, low=flow)
+        return burner._replace(low=flow)
     if flow >= burner.low + RISE:
-        return replace(burner, mark=now.monotonic, low=flow, level=flow)
+        return burner._replace(mark=now.monotonic, low=flow, level=flow)
     return burner
 
 

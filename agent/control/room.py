@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from agent.control.core import NEVER
 
@@ -26,8 +27,7 @@ class OptimumStart:
     most: float = 14400.0
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
+class Start(NamedTuple):
     """`rate` is what was learned (min/K; None: nothing yet). The others are of the reheating that goes on."""
 
     rate: float | None = None
@@ -67,10 +67,10 @@ def prepare(
 def _learn(spec: OptimumStart, start: Start, room: float, monotonic: float) -> Start:
     gain = room - start.first
     if gain < GAIN:
-        return replace(start, learned=True)
+        return start._replace(learned=True)
     rate = spec.initial if start.rate is None else start.rate
     taught = min(max((monotonic - start.begun) / 60 / gain, rate / 2), rate * 2)
-    return replace(start, rate=round(rate + WEIGHT * (taught - rate), 2), learned=True)
+    return start._replace(rate=round(rate + WEIGHT * (taught - rate), 2), learned=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +81,7 @@ class WindowOpen:
     most: float = 1800.0
 
 
-@dataclass(frozen=True, slots=True)
-class Airing:
+class Airing(NamedTuple):
     """The reading that the next one is compared with (degC, monotonic s), and since when a window is open."""
 
     room: float | None = None
@@ -110,4 +109,4 @@ def air(spec: WindowOpen, airing: Airing, room: float | None, at: float, now: fl
     if airing.since is None or airing.spent:
         return airing, NEVER
     end = airing.since + spec.most
-    return (replace(airing, spent=True), NEVER) if now >= end else (airing, end)
+    return (airing._replace(spent=True), NEVER) if now >= end else (airing, end)

@@ -247,6 +247,24 @@ def test_pump_is_forced_in_the_cold_even_against_an_override():
     assert not rig.set(out=3.0).on("pump")
 
 
+def test_burner_that_was_found_on_counts_from_now():
+    rig = Rig(room=10.0, out=-5.0, flow=20.0)
+    rig.state = rig.zone.initial()
+    rig.outputs["burner"] = Output(True, 16, "", float("-inf"), None)
+    rig.settle().run(1199)
+    assert rig.raised() == []
+    json.dumps(rig.zone.dump(rig.state), allow_nan=False)
+    assert rig.run(1).raised() == ["burner_no_heat"]
+
+
+def test_output_that_nobody_knows_is_as_it_was():
+    rig = Rig(room=10.0, out=-5.0, flow=20.0).run(600)
+    known = rig.outputs
+    view = View(rig.points, {name: output._replace(value=None) for name, output in known.items()})
+    step = rig.zone.step(rig.state, view, rig.now())
+    assert step.state.burner == rig.state.burner
+
+
 def test_no_heat_above_sixteen_outdoors():
     rig = Rig(room=10.0, out=16.0, flow=20.0)
     assert rig.on()

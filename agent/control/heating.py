@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from agent.control.core import NEVER, Now, Output, Step, View, Wish, good
-from agent.control.exercise import Exercise, Pump, exercise
+from agent.control.core import NEVER, Now, Output, Step, View, Wish
+from agent.control.exercise import Exercise, exercise
 from agent.control.lasting import news
-from agent.control.loops import Law, Loop, Situation, Tpi, advance, calls, until
-from agent.control.plant import Burner, HeatCurve, guard, guard_due, see_burner
-from agent.control.room import Airing, OptimumStart, Start, WindowOpen, air, prepare, start_at
+from agent.control.loops import Law, Situation, Tpi, advance, calls, until
+from agent.control.plant import HeatCurve, guard, guard_due, see_burner
+from agent.control.room import OptimumStart, WindowOpen, air, prepare, start_at
 from agent.control.week import Week
+from agent.control.zone import LOOK, Said, ZoneState, dumped, in_this_boot, loaded, look
 from agent.model import Severity, Value
 
 __all__ = ["SEVERITY", "Setpoints", "Zone", "ZoneState"]
@@ -29,8 +30,6 @@ SEVERITY = {
     "calendar_ending": Severity.MINOR,
 }
 """The alarms of a zone (docs/alarms.md)."""
-LOOK = 300.0
-"""A sensor that says the same again wakes nobody: when it was heard of last is noted this often (s)."""
 FROST, FROST_OVER = 5.0, 6.0
 """degC in the room: the alarm comes below the one and goes from the other on."""
 MISSED = 1.0
@@ -56,51 +55,12 @@ class Setpoints:
         return {"comfort": self.comfort, "reduced": self.reduced, "frost": self.frost}[mode]
 
 
-class Seen(NamedTuple):
-    """A good reading: degC, and when (monotonic s)."""
-
-    value: float
-    at: float
-
-
-class Said(NamedTuple):
-    """What the week says from `since` to `until`; `occupied` is when comfort begins next (Unix s).
-
-    `ending`: the table of the school holidays, which this zone keeps, ends within `ENDING`.
-    """
-
-    since: float
-    until: float
-    mode: str
-    occupied: float | None
-    ending: bool
-
-
 class Aim(NamedTuple):
     """What is aimed at: degC and why; None while nothing is heated, or the room is not known."""
 
     setpoint: float | None
     why: str
     heats: bool = True
-
-
-class ZoneState(NamedTuple):
-    """Where a zone stands. All times are monotonic seconds."""
-
-    begun: float | None = None
-    """The first step: a room that never spoke is lost from then."""
-    room: Seen | None = None
-    outdoor: Seen | None = None
-    mode: str | None = None
-    """What the week said last, while the time was known."""
-    loop: Loop = Loop()
-    burner: Burner = Burner()
-    pump: Pump = Pump()
-    start: Start = Start()
-    airing: Airing = Airing()
-    alarms: frozenset[str] = frozenset()
-    said: Said | None = None
-    """Worked out from the week; not kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +99,9 @@ class Zone:
 
     def step(self, state: ZoneState, view: View, now: Now) -> Step[ZoneState]:
         t = now.monotonic
-        state = _in_this_boot(state, t)
-        room, seen = _look(view, self.sensor, state.room, t, self.loss_after)
-        outdoor, seen_outdoor = _look(view, self.outdoor, state.outdoor, t, OUTDOOR_KEPT)
+        state = in_this_boot(state, t)
+        room, seen = look(view, self.sensor, state.room, t, self.loss_after)
+        outdoor, seen_outdoor = look(view, self.outdoor, state.outdoor, t, OUTDOOR_KEPT)
         state = state._replace(begun=t if state.begun is None else state.begun, room=seen, outdoor=seen_outdoor)
         state, due = self._prepare(state, room, now)
         aim = self._aim(state, outdoor, t)
@@ -308,14 +268,10 @@ class Zone:
     # -- what outlives the process, and who commands -----------------------------------------------------------
 
     def dump(self, state: ZoneState) -> dict[str, Any]:
-        parts = {name: getattr(state, name)._asdict() for name in _PARTS}
-        seen = {name: list(found) if (found := getattr(state, name)) else None for name in ("room", "outdoor")}
-        return {**parts, **seen, "begun": state.begun, "mode": state.mode, "alarms": sorted(state.alarms)}
+        return dumped(state)
 
     def load(self, kept: Mapping[str, Any]) -> ZoneState:
-        parts: dict[str, Any] = {name: part(**kept[name]) for name, part in _PARTS.items()}
-        seen: dict[str, Any] = {name: Seen(*found) if (found := kept[name]) else None for name in ("room", "outdoor")}
-        return ZoneState(**parts, **seen, begun=kept["begun"], mode=kept["mode"], alarms=frozenset(kept["alarms"]))
+        return loaded(kept)
 
     def command(self, state: ZoneState, point: str, value: Value, now: Now) -> ZoneState | None:
         """`<zone>.latch` reset ends the lockout of the burner: it gets another 20 min."""
@@ -325,33 +281,3 @@ class Zone:
             raise ValueError(f"{point} takes reset, not {value!r}")
         mark = None if state.burner.on is None else now.monotonic
         return state._replace(burner=state.burner._replace(locked=False, mark=mark, low=None, level=None))
-
-
-_PARTS: Mapping[str, Any] = {"loop": Loop, "burner": Burner, "pump": Pump, "start": Start, "airing": Airing}
-
-
-def _look(view: View, name: str | None, kept: Seen | None, t: float, within: float) -> tuple[float | None, Seen | None]:
-    """A temperature, and its last good reading.
-
-    One that is not there yet, after a restart, is the last good one for `within` s. What is bad or stale is None.
-    A sensor that is good speaks, even if it said the same for hours.
-    """
-    found, value = (None, None) if name is None else (view.points.get(name), good(view, name))
-    if found is not None and value is not None:
-        return value, Seen(value, min(found.at, t) if t - found.at < within else t // LOOK * LOOK)
-    if name is not None and found is None and kept is not None and t < kept.at + within:
-        return kept.value, kept
-    return None, kept
-
-
-def _in_this_boot(state: ZoneState, t: float) -> ZoneState:
-    """Monotonic times of another boot mean nothing: latches, counts and what was learned stay."""
-    seen = [found.at for found in (state.room, state.outdoor) if found is not None]
-    times = (*seen, state.begun, state.loop.begun, state.airing.at, state.burner.on, state.burner.off)
-    if all(at is None or at <= t for at in times):
-        return state
-    loop, burner = state.loop._replace(begun=None, on=0.0), Burner(locked=state.burner.locked, cut=state.burner.cut)
-    return state._replace(
-        begun=t, room=None, outdoor=None, loop=loop, burner=burner, pump=state.pump._replace(until=None),
-        start=Start(state.start.rate), airing=Airing(), said=None,
-    )  # fmt: skip

@@ -1,0 +1,98 @@
+"""Where a heating zone stands, what of it outlives the process, and how its temperatures are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from agent.control.core import View, good
+from agent.control.exercise import Pump
+from agent.control.loops import Loop
+from agent.control.plant import Burner
+from agent.control.room import Airing, Start
+
+__all__ = ["LOOK", "Said", "Seen", "ZoneState", "dumped", "in_this_boot", "loaded", "look"]
+
+LOOK = 300.0
+"""A sensor that says the same again wakes nobody: when it was heard of last is noted this often (s)."""
+
+
+class Seen(NamedTuple):
+    """A good reading: degC, and when (monotonic s)."""
+
+    value: float
+    at: float
+
+
+class Said(NamedTuple):
+    """What the week says from `since` to `until`; `occupied` is when comfort begins next (Unix s).
+
+    `ending`: the table of the school holidays, which this zone keeps, ends within `ENDING`.
+    """
+
+    since: float
+    until: float
+    mode: str
+    occupied: float | None
+    ending: bool
+
+
+class ZoneState(NamedTuple):
+    """Where a zone stands. All times are monotonic seconds."""
+
+    begun: float | None = None
+    """The first step: a room that never spoke is lost from then."""
+    room: Seen | None = None
+    outdoor: Seen | None = None
+    mode: str | None = None
+    """What the week said last, while the time was known."""
+    loop: Loop = Loop()
+    burner: Burner = Burner()
+    pump: Pump = Pump()
+    start: Start = Start()
+    airing: Airing = Airing()
+    alarms: frozenset[str] = frozenset()
+    said: Said | None = None
+    """Worked out from the week; not kept."""
+
+
+_PARTS: Mapping[str, Any] = {"loop": Loop, "burner": Burner, "pump": Pump, "start": Start, "airing": Airing}
+
+
+def dumped(state: ZoneState) -> dict[str, Any]:
+    parts = {name: getattr(state, name)._asdict() for name in _PARTS}
+    seen = {name: list(found) if (found := getattr(state, name)) else None for name in ("room", "outdoor")}
+    return {**parts, **seen, "begun": state.begun, "mode": state.mode, "alarms": sorted(state.alarms)}
+
+
+def loaded(kept: Mapping[str, Any]) -> ZoneState:
+    parts: dict[str, Any] = {name: part(**kept[name]) for name, part in _PARTS.items()}
+    seen: dict[str, Any] = {name: Seen(*found) if (found := kept[name]) else None for name in ("room", "outdoor")}
+    return ZoneState(**parts, **seen, begun=kept["begun"], mode=kept["mode"], alarms=frozenset(kept["alarms"]))
+
+
+def look(view: View, name: str | None, kept: Seen | None, t: float, within: float) -> tuple[float | None, Seen | None]:
+    """A temperature, and its last good reading.
+
+    One that is not there yet, after a restart, is the last good one for `within` s. What is bad or stale is None.
+    A sensor that is good speaks, even if it said the same for hours.
+    """
+    found, value = (None, None) if name is None else (view.points.get(name), good(view, name))
+    if found is not None and value is not None:
+        return value, Seen(value, min(found.at, t) if t - found.at < within else t // LOOK * LOOK)
+    if name is not None and found is None and kept is not None and t < kept.at + within:
+        return kept.value, kept
+    return None, kept
+
+
+def in_this_boot(state: ZoneState, t: float) -> ZoneState:
+    """Monotonic times of another boot mean nothing: latches, counts and what was learned stay."""
+    seen = [found.at for found in (state.room, state.outdoor) if found is not None]
+    times = (*seen, state.begun, state.loop.begun, state.airing.at, state.burner.on, state.burner.off)
+    if all(at is None or at <= t for at in times):
+        return state
+    loop, burner = state.loop._replace(begun=None, on=0.0), Burner(locked=state.burner.locked, cut=state.burner.cut)
+    return state._replace(
+        begun=t, room=None, outdoor=None, loop=loop, burner=burner, pump=state.pump._replace(until=None),
+        start=Start(state.start.rate), airing=Airing(), said=None,
+    )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -19,6 +20,7 @@ from agent.config.secret import Secret, Username
 from agent.config.signals import Signal
 from agent.config.values import Choice, Duration, FileName, LongDuration, Size, TimeSpan, Written, plain
 from agent.config.water import Water
+from agent.control.calendar import PREPARED, Calendar
 
 __all__ = ["Buffer", "ClockSettings", "Privacy", "Site", "SiteInfo", "Uplink"]
 
@@ -35,6 +37,11 @@ Topic = Annotated[str, Written(_topic, {"type": "string", "pattern": "^[^+#$/][^
 def _holidays(value: object) -> str:
     if not isinstance(value, str) or not re.fullmatch(r"[A-Z]{2}(-[A-Z0-9]{1,3})?", value):
         raise ValueError(f"{plain(value)} is not a country; write FR, or FR-57 with its subdivision")
+    if value != "FR":  # which costs nobody the time to ask
+        try:
+            Calendar(public=value).is_public_holiday(date(PREPARED.start, 1, 1))
+        except ValueError as error:
+            raise ValueError(f"{error}; write FR, or FR-57 with its subdivision") from None
     return value
 
 

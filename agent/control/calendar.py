@@ -6,7 +6,7 @@ two civil times of one timezone may not.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
@@ -15,15 +15,27 @@ __all__ = ["DAY", "SCHOOL_TABLE_ENDS", "Calendar"]
 
 DAY = timedelta(days=1)
 SECOND = timedelta(seconds=1)
+PREPARED = range(2024, 2050)
+"""The years of which a calendar may hold the public holidays itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Calendar:
-    """The calendar of a site. `public`: FR, FR-57, FR-6AE …; `school`: zone A, B or C. None: there are none."""
+    """The calendar of a site. `public`: FR, FR-57, FR-6AE …; `school`: zone A, B or C. None: there are none.
+
+    `days` are the public holidays of `PREPARED`, if they were prepared: who has them does without the library.
+    """
 
     timezone: str = "Europe/Paris"
     public: str | None = None
     school: str | None = None
+    days: frozenset[date] = field(default=frozenset(), compare=False, repr=False)
+
+    def prepared(self) -> Calendar:
+        """The same with its public holidays; ValueError for a country or subdivision that nobody knows."""
+        if self.public is None:
+            return self
+        return replace(self, days=frozenset().union(*(_public_holidays(self.public, year) for year in PREPARED)))
 
     @property
     def zone(self) -> ZoneInfo:
@@ -50,7 +62,10 @@ class Calendar:
         return (at.astimezone(self.zone).replace(tzinfo=None) - timedelta(hours=12)).date()
 
     def is_public_holiday(self, day: date) -> bool:
-        return self.public is not None and day in _public_holidays(self.public, day.year)
+        if self.public is None:
+            return False
+        prepared = self.days and day.year in PREPARED
+        return day in (self.days if prepared else _public_holidays(self.public, day.year))
 
     def is_eve(self, day: date) -> bool:
         """Whether the next day is a public holiday."""
@@ -85,7 +100,7 @@ def _instant(timezone: str, day: date, minute: float) -> datetime:
 @lru_cache(maxsize=32)
 def _public_holidays(code: str, year: int) -> frozenset[date]:
     """Public holidays of a country or its subdivision (`holidays`); ValueError for one that it does not know."""
-    import holidays  # 5 MB that a site without holidays does without
+    import holidays  # 16 MB that the running agent does without
 
     country, _, subdivision = code.partition("-")
     try:

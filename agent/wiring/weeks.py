@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 from agent.config import Site
 from agent.config.heating import Zone
@@ -18,9 +19,15 @@ _DAY = 1440
 
 
 def calendar(site: Site) -> Calendar:
-    """By which all times of the site are meant."""
+    """By which all times of the site are meant, with its public holidays."""
     info = site.site
-    return Calendar(info.timezone, info.public_holidays, info.school_zone)
+    return _calendar(info.timezone, info.public_holidays, info.school_zone)
+
+
+@lru_cache(maxsize=4)
+def _calendar(timezone: str, public: str | None, school: str | None) -> Calendar:
+    """One for all parts of a site."""
+    return Calendar(timezone, public, school).prepared()
 
 
 def opening_hours(site: Site, point: WaterPoint) -> Week | None:

@@ -1,5 +1,8 @@
 """Weeks and calendars: local times on every night of the clock, holidays, opening hours past midnight."""
 
+import pickle
+import subprocess
+import sys
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 
@@ -63,6 +66,9 @@ def test_public_holidays_and_their_eves() -> None:
         days = [date(2026, 4, 3), date(2026, 12, 26)]
         assert all(east.is_public_holiday(day) and not PARIS.is_public_holiday(day) for day in days)
     assert not Calendar().is_public_holiday(date(2026, 7, 14))
+    ready = PARIS.prepared()
+    assert ready.is_public_holiday(date(2049, 7, 14)) and ready.is_public_holiday(date(2060, 7, 14))
+    assert ready == PARIS and len(ready.days) >= 11 * 25
     with pytest.raises(ValueError, match="FR-99"):
         Calendar(public="FR-99").is_public_holiday(date(2026, 7, 14))
 
@@ -79,6 +85,16 @@ def test_school_holidays_first_and_last_day(zone: str, first: str, last: str) ->
     calendar, day = Calendar(school=zone), timedelta(1)
     start, end = date.fromisoformat(first), date.fromisoformat(last)
     assert [calendar.is_school_holiday(one) for one in (start - day, start, end, end + day)] == [0, 1, 1, 0]
+
+
+def test_prepared_holidays_are_asked_without_the_library() -> None:
+    code = (
+        "import pickle, sys; from datetime import date\n"
+        "found = pickle.load(sys.stdin.buffer)\n"
+        "assert found.is_public_holiday(date(2026, 7, 14)) and not found.is_public_holiday(date(2026, 7, 15))\n"
+        "assert 'holidays' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], input=pickle.dumps(PARIS.prepared()), check=True)
 
 
 def test_the_table_of_school_holidays_says_where_it_ends() -> None:

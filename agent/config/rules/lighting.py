@@ -83,7 +83,8 @@ def _check_cuts(at: Checked, keys: Keys, cuts: tuple[NightCut, ...]) -> None:
         if cut.from_ == cut.to:
             at.error((*keys, index, "to"), "ends when it begins")
         for place, day in enumerate(cut.days):
-            if "public_holiday" in day and at.site.site.public_holidays is None:
+            unknown = at.site.site.public_holidays is None and not at.wrong("site", "public_holidays")
+            if "public_holiday" in day and unknown:
                 at.error((*keys, index, "days", place), f'{day} needs "public_holidays" in site, such as FR')
 
 

@@ -18,7 +18,7 @@ from agent.clock import Clock
 from agent.control.core import NEVER, Control, Happening, Input, Now, Output, Step, View, Wish
 from agent.driver import Memory
 from agent.errors import OutboxError, Rejected
-from agent.model import Command, Event, Readings, Severity, Value
+from agent.model import Command, Event, Quality, Readings, Severity, Value
 from agent.supervise import isolated
 
 __all__ = ["Door", "Runner"]
@@ -105,8 +105,10 @@ class Runner:
             name = reading.point
             if name not in wanted:
                 continue
-            before = points.get(name)
-            points[name] = Input(reading.value, reading.quality, reading.at.boottime_ns / 1e9)
+            before, at = points.get(name), reading.at.boottime_ns / 1e9
+            if before is not None and reading.quality is Quality.STALE:
+                at = before.at  # that of the last one that was heard
+            points[name] = Input(reading.value, reading.quality, at)
             if before is None or before.value != reading.value or before.quality is not reading.quality:
                 self._changed.add(name)
         if self._changed:
@@ -115,6 +117,11 @@ class Runner:
     def wake(self) -> None:
         """Something may have changed: look at the outputs."""
         self._wake.set()
+
+    def hurry(self) -> None:
+        """Step every control at the next turn, although nothing asks for it."""
+        for rule in self._rules:
+            rule.due = 0.0
 
     @property
     def woken(self) -> bool:

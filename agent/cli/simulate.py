@@ -1,0 +1,83 @@
+"""`bocage simulate`: a site's controls in virtual time, before the box leaves the workshop."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from agent.cli.common import add_command, add_json
+from agent.errors import ConfigError
+
+__all__ = ["add"]
+
+
+def add(commands: Any) -> None:
+    simulate = add_command(
+        commands,
+        "simulate",
+        "the site's real control in virtual time, fed by a scenario: what it would switch, and when",
+        "  bocage simulate site.yaml frost-night.yaml\n  bocage simulate site.yaml frost-night.yaml --json",
+    )
+    simulate.add_argument("site", metavar="SITE.yaml", type=Path, help="the site file")
+    simulate.add_argument("scenario", metavar="SCENARIO.yaml", type=Path, help="inputs, faults and commands")
+    add_json(simulate)
+    simulate.set_defaults(run=run_simulate)
+
+
+def run_simulate(options: argparse.Namespace) -> int:
+    from agent.config import load
+    from agent.simulate import read_scenario, simulate
+    from agent.wiring import plan
+
+    site = load(options.site)
+    scenario, problems = read_scenario(options.scenario, site)
+    if scenario is None:
+        raise ConfigError([str(problem) for problem in problems])
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    buses = {name for name, bus in site.buses.items() if bus.type.startswith("lora")}
+    radio = frozenset(name for name, device in site.devices.items() if device.bus in buses)
+    found = simulate(plan(site), scenario, radio)
+    if options.json:
+        print(json.dumps(found, ensure_ascii=False))
+    else:
+        _print(found)
+    return 0
+
+
+def _print(found: Mapping[str, Any]) -> None:
+    """One line a switching and a happening, in order; then what it came to."""
+    lines = [(one["t"], one["at"], _edge(one)) for one in found["edges"]]
+    lines += [(one["t"], one["at"], _event(one)) for one in found["events"]]
+    for _, at, text in sorted(lines, key=lambda line: line[0]):
+        print(f"{at}  {text}")
+    print()
+    for name, total in found["totals"].items():
+        final = found["final"]["outputs"].get(name, {})
+        print(
+            f"{name:<16} on {total['on_s'] / 3600:8.2f} h, {total['starts']:5} starts, "
+            f"now {_shown(final.get('value'))} by {final.get('priority')} ({final.get('cause')})"
+        )
+    for alarm in found["final"]["alarms"]:
+        print(f"open: {alarm['severity']} {alarm['code']} {alarm['subject']} since {alarm['since']}")
+
+
+def _edge(one: Mapping[str, Any]) -> str:
+    return f"{one['actuator']:<16} {_shown(one['from'])} -> {_shown(one['to'])}  {one['priority']:>2} {one['cause']}"
+
+
+def _event(one: Mapping[str, Any]) -> str:
+    if one["kind"] == "outcome":
+        return f"command {one['id']} on {one['subject']}: {one['code']} {one['reason']}".rstrip()
+    detail = ", ".join(f"{key} {value}" for key, value in one["detail"].items())
+    return f"{one['kind']} {one['code']} {one['subject']} ({one['severity']}) {detail}".rstrip()
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return "?" if value is None else f"{value:g}" if isinstance(value, int | float) else str(value)

@@ -1,0 +1,159 @@
+"""What the inputs of a scenario do in time. A source knows its value now, and when it changes by itself."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Callable
+from typing import Protocol
+
+from agent.model import Value
+from agent.simulate.scenario import Input
+
+__all__ = ["GRID", "Source", "source"]
+
+GRID = 60.0
+"""Seconds between two looks at what changes all the time."""
+NEVER = math.inf
+
+Look = Callable[[str], Value]
+
+
+class Source(Protocol):
+    """One input. Times are seconds from the start; they never go back."""
+
+    def value(self, now: float) -> Value:
+        """What it is now."""
+
+    def next(self, now: float) -> float:
+        """When it next changes by a step of its own; what changes all the time does so on the grid."""
+
+
+class Steps:
+    """Holds each value from its time on; before the first, the first."""
+
+    def __init__(self, steps: tuple[tuple[float, Value], ...]) -> None:
+        self._times = [at for at, _ in steps]
+        self._values = [value for _, value in steps]
+
+    def value(self, now: float) -> Value:
+        return self._values[max(0, bisect_right(self._times, now) - 1)]
+
+    def next(self, now: float) -> float:
+        index = bisect_right(self._times, now)
+        return self._times[index] if index < len(self._times) else NEVER
+
+
+class Smooth:
+    """A function of time."""
+
+    def __init__(self, function: Callable[[float], float]) -> None:
+        self._function = function
+
+    def value(self, now: float) -> Value:
+        return round(self._function(now), 3)
+
+    def next(self, now: float) -> float:
+        return NEVER
+
+
+class Counter:
+    """Whole counts: one each `step` / `rate` seconds."""
+
+    def __init__(self, rate: float, step: float, start: float, until: float) -> None:
+        self._every = step / rate if rate > 0 else NEVER
+        self._start, self._until = start, until
+
+    def _counts(self, now: float) -> int:
+        elapsed = min(now, self._until) - self._start
+        return max(0, math.floor(elapsed / self._every + 1e-9))
+
+    def value(self, now: float) -> Value:
+        return self._counts(now)
+
+    def next(self, now: float) -> float:
+        at = self._start + (self._counts(now) + 1) * self._every
+        return at if at <= self._until else NEVER
+
+
+class Follows:
+    """One value while an actuator is on, another while it is off."""
+
+    def __init__(self, actuator: str, on: Value, off: Value, share: Callable[[str], float]) -> None:
+        self._actuator, self._on, self._off, self._share = actuator, on, off, share
+
+    def value(self, now: float) -> Value:
+        share, on, off = self._share(self._actuator), self._on, self._off
+        if 0 < share < 1 and isinstance(on, int | float) and isinstance(off, int | float):
+            return off + share * (on - off)  # a lamp that is dimmed
+        return on if share else off
+
+    def next(self, now: float) -> float:
+        return NEVER
+
+
+class Warm:
+    """dT/dt = (target - T) / tau, exactly; `target` is asked before anything moves, by `settle`."""
+
+    def __init__(self, start: float, tau: float, target: Callable[[], float]) -> None:
+        self._temperature, self._tau, self._target = start, tau, target
+        self._at = 0.0
+
+    def settle(self, now: float) -> None:
+        """Go on to now with what held since the last time."""
+        if now > self._at:
+            target = self._target()
+            self._temperature = target + (self._temperature - target) * math.exp((self._at - now) / self._tau)
+            self._at = now
+
+    def value(self, now: float) -> Value:
+        self.settle(now)
+        return round(self._temperature, 3)
+
+    def next(self, now: float) -> float:
+        return NEVER
+
+
+def source(one: Input, step: float, share: Callable[[str], float], look: Look) -> Source:
+    """The source of an input. `step` is the unit of one count, `share` how far (0..1) an actuator really is on,
+    `look` another input's value."""
+    if one.steps is not None:
+        return Steps(one.steps)
+    if one.ramp is not None:
+        return Smooth(_ramp(one.ramp))
+    if one.sine is not None:
+        wave = one.sine
+        return Smooth(lambda now: wave.mean + wave.amplitude * math.sin(2 * math.pi * (now - wave.phase) / wave.period))
+    if one.rate is not None:
+        return Counter(one.rate, step, one.from_, NEVER if one.until is None else one.until)
+    if one.follows is not None:
+        on = True if one.on is None else one.on
+        return Follows(one.follows, on, False if one.off is None else one.off, share)
+    if one.model is not None:
+        return _warm(one, share, look)
+    return Steps(((0.0, one.constant),))
+
+
+def _warm(one: Input, share: Callable[[str], float], look: Look) -> Warm:
+    assert one.tau is not None and one.heater is not None
+    heater = one.heater
+    if one.model == "flow":
+        on, off = float(one.on or 0), float(one.off or 0)
+        return Warm(off if one.start is None else one.start, one.tau, lambda: off + share(heater) * (on - off))
+    gain, outdoor = one.gain or 0.0, one.outdoor or ""
+    return Warm(one.start or 0.0, one.tau, lambda: float(look(outdoor) or 0) + gain * share(heater))
+
+
+def _ramp(points: tuple[tuple[float, float], ...]) -> Callable[[float], float]:
+    times = [at for at, _ in points]
+
+    def value(now: float) -> float:
+        index = bisect_right(times, now)
+        if index == 0:
+            return points[0][1]
+        if index == len(points):
+            return points[-1][1]
+        (left, low), (right, high) = points[index - 1], points[index]
+        return low + (high - low) * (now - left) / (right - left)
+
+    return value

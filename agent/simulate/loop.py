@@ -1,0 +1,164 @@
+"""Virtual time: a loop on which sleeping jumps, its clock, and what is on flash in it."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import math
+import selectors
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from agent.errors import BocageError
+from agent.model import Command, Event, Instant, Outcome, OutcomeState
+
+__all__ = ["Flash", "Ledger", "VirtualClock", "VirtualLoop"]
+
+FAR = 1e10
+"""Later than any scenario ends (s)."""
+FLUSH = 10.0
+"""Seconds between two coalesced writes of the state."""
+
+
+class _Jump(selectors.BaseSelector):
+    """Instead of waiting for files, time goes on. Times are whole microseconds, so that sums of them stay exact."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        if timeout is None:
+            raise RuntimeError("nothing will ever happen any more")
+        if timeout > 0:
+            self.now = round(self.now + timeout, 6)
+        return []
+
+    def register(self, fileobj: Any, events: int, data: Any = None) -> Any: ...
+
+    def unregister(self, fileobj: Any) -> Any: ...
+
+    def get_map(self) -> Mapping[Any, Any]:
+        return {}
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """A loop without a single file: sleeping jumps, and what goes to a thread is done at once."""
+
+    def __init__(self) -> None:
+        self._jump = _Jump()
+        super().__init__(self._jump)
+
+    def time(self) -> float:
+        return self._jump.now
+
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Any, *args: Any, context: Any = None
+    ) -> asyncio.TimerHandle:
+        when = math.ceil(min(when, FAR) * 1e6 - 1e-3) / 1e6
+        return super().call_at(when, callback, *args, context=context)
+
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]
+        future = self.create_future()
+        try:
+            future.set_result(func(*args))
+        except BocageError as error:
+            future.set_exception(error)
+        return future
+
+
+class VirtualClock:
+    """The loop's time; its wall starts at `start_ms` (Unix) and may be shifted, or not be trusted."""
+
+    boot = "simulated"
+
+    def __init__(self, loop: VirtualLoop, start_ms: int) -> None:
+        self._loop, self._start_ms = loop, start_ms
+        self.trusted = True
+        self.shift = 0.0
+
+    def monotonic(self) -> float:
+        return self._loop.time()
+
+    def now(self) -> Instant:
+        at = self._loop.time()
+        wall = self._start_ms + round((at + self.shift) * 1000) if self.trusted else None
+        return Instant(self.boot, round(at * 1e9), wall)
+
+
+class Flash:
+    """Small durable facts: what was put long enough ago, or at once, survives `cut`."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        self._clock = clock
+        self._facts: dict[str, Any] = {}
+        self._durable: dict[str, Any] = {}
+        self._flush_at = math.inf
+
+    def get(self, key: str) -> Any:
+        return copy.deepcopy(self._facts.get(key))
+
+    def put(self, key: str, value: Any, now: bool = False) -> None:
+        self._flush()
+        self._facts[key] = value
+        if now:
+            self._durable.update(self._facts)
+            self._flush_at = math.inf
+        else:
+            self._flush_at = min(self._flush_at, self._clock.monotonic() + FLUSH)
+
+    def cut(self) -> None:
+        """The process dies: only what is durable is left."""
+        self._flush()
+        self._facts = copy.deepcopy(self._durable)
+        self._flush_at = math.inf
+
+    def scope(self, prefix: str) -> Scope:
+        return Scope(self, prefix)
+
+    def _flush(self) -> None:
+        if self._clock.monotonic() >= self._flush_at:
+            self._durable.update(self._facts)
+            self._flush_at = math.inf
+
+
+class Scope:
+    """The same facts, under keys that begin with `prefix.`."""
+
+    def __init__(self, flash: Flash, prefix: str) -> None:
+        self._flash, self._prefix = flash, prefix
+
+    def get(self, key: str) -> Any:
+        return self._flash.get(f"{self._prefix}.{key}")
+
+    def put(self, key: str, value: Any, now: bool = False) -> None:
+        self._flash.put(f"{self._prefix}.{key}", value, now)
+
+
+class Ledger:
+    """The outbox as the arbiter knows it: commands and events, durable at once. `tell` gets each as it comes."""
+
+    def __init__(self, clock: VirtualClock, tell: Callable[[Event | Outcome], None]) -> None:
+        self._clock, self._tell = clock, tell
+        self._stored: dict[str, Outcome] = {}
+
+    async def outcome(self, command: str) -> Outcome | None:
+        return self._stored.get(command)
+
+    async def begin(self, command: Command) -> Outcome | None:
+        known = self._stored.get(command.id)
+        if known is None:
+            accepted = Outcome(
+                command.id, command.point, command.value, OutcomeState.ACCEPTED, "", self._clock.now()
+            )
+            await self.record(accepted)
+        return known
+
+    async def record(self, outcome: Outcome) -> None:
+        self._stored[outcome.command] = outcome
+        self._tell(outcome)
+
+    async def unfinished(self) -> list[Outcome]:
+        return [one for one in self._stored.values() if one.state in (OutcomeState.ACCEPTED, OutcomeState.APPLIED)]
+
+    async def put_event(self, event: Event) -> None:
+        self._tell(event)

@@ -1,0 +1,205 @@
+"""What is outside the box: relays and contactors, sensors that read them, and what fails of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from agent.actuator import ActuatorSpec
+from agent.errors import DeviceError
+from agent.model import Kind, Point, Quality, Reading, Readings, Value
+from agent.plan import Plan
+from agent.simulate.inputs import Source, Warm, source
+from agent.simulate.loop import VirtualClock
+from agent.simulate.scenario import Scenario
+
+__all__ = ["Plant"]
+
+
+class Plant:
+    """The outputs of a site and the inputs of a scenario. A device that is `dead` answers nothing."""
+
+    def __init__(self, plan: Plan, scenario: Scenario, radio: frozenset[str], clock: VirtualClock) -> None:
+        self._clock, self._radio = clock, radio
+        self._actuators: dict[str, ActuatorSpec] = {one.name: one for one in plan.actuators}
+        self._by_output = {one.output: one for one in plan.actuators}
+        self._values: dict[str, Value] = {
+            one.output: False if one.kind == "relay" else one.low or 0.0 for one in plan.actuators
+        }
+        self._on_s = dict.fromkeys(self._actuators, 0.0)
+        self._starts = dict.fromkeys(self._actuators, 0)
+        self._since = dict.fromkeys(self._actuators, 0.0)
+        self.welded: set[str] = set()
+        self.dead: dict[str, float] = {}
+        """Devices that do not answer, and since when."""
+        self.stale: set[str] = set()
+        self.bad: set[str] = set()
+        self._stuck: dict[str, Value] = {}
+        self._homes = {one.name: one.source for one in plan.signals}
+        self._sources = self._make_sources(plan, scenario)
+        self._feedbacks = {
+            one.feedback: one.name for one in plan.actuators if one.feedback and one.feedback not in self._sources
+        }
+        self._watchdogs = {
+            self._device(one.output): one.output_watchdog for one in plan.actuators if one.output_watchdog is not None
+        }
+        self._heard: dict[str, Value] = {}
+
+    def _make_sources(self, plan: Plan, scenario: Scenario) -> dict[str, Source]:
+        """By the name under which the hub gets them: a counter's pulses come in at its source."""
+        counters = {one.name: one for one in plan.signals if one.is_counter}
+        by_source = {one.source: one for one in counters.values()}
+        found: dict[str, Source] = {}
+        for name, one in scenario.inputs.items():
+            counter = counters.get(name) or by_source.get(name)
+            counts = counter is not None and one.rate is not None
+            key = counter.source if counts and counter is not None else name
+            step = (counter.per_pulse or 1.0) if counter is not None else 1.0
+            found[key] = source(one, step, self.share, self._look)
+            self._homes.setdefault(name, key)
+        return found
+
+    def points(self, plan: Plan) -> list[Point]:
+        """Every point that has a part in it. Nothing goes stale by itself: that is a fault of the scenario."""
+        counters = {one.source for one in plan.signals if one.is_counter}
+        signals = {one.name for one in plan.signals}
+        found = {}
+        for one in plan.actuators:
+            kind = Kind.STATE if one.kind == "relay" else Kind.TELEMETRY
+            found[one.output] = Point(one.output, self._device(one.output), "", kind, True, one.low, one.high)
+            if one.feedback:
+                found[one.feedback] = Point(one.feedback, self._device(one.feedback), kind=Kind.STATE)
+        for name in (*self._sources, *(one.source for one in plan.signals)):
+            if name not in signals:
+                kind = Kind.COUNTER if name in counters else Kind.TELEMETRY
+                found.setdefault(name, Point(name, self._device(name), kind=kind))
+        return list(found.values())
+
+    # -- what the wires do -------------------------------------------------------------------------------------
+
+    async def write(self, point: str, value: Value) -> None:
+        """The arbiter writes an output."""
+        if self._device(point) in self.dead:
+            raise DeviceError(f"{self._device(point)} does not answer")
+        self._move(point, value)
+
+    async def read(self, points: Sequence[str]) -> Readings:
+        return self.readings(points)
+
+    def readings(self, points: Iterable[str]) -> list[Reading]:
+        """What these points are now; nothing for what is never received."""
+        found = (self._reading(name) for name in points)
+        return [one for one in found if one is not None]
+
+    def everything(self) -> list[Reading]:
+        """All outputs, feedbacks and inputs, as after a start."""
+        return self.readings([*self._values, *self._feedbacks, *self._sources])
+
+    def inputs(self) -> list[Reading]:
+        return self.readings(self._sources)
+
+    def around(self, output: str) -> list[Reading]:
+        """An output, its feedback, and all that may follow it."""
+        return self.readings([output, *self._feedbacks, *self._sources])
+
+    def next(self, now: float) -> float:
+        """When an input next changes by a step."""
+        return min((one.next(now) for one in self._sources.values()), default=float("inf"))
+
+    def settle(self) -> None:
+        """Bring what warms and cools up to now, before anything moves."""
+        now = self._clock.monotonic()
+        for one in self._sources.values():
+            if isinstance(one, Warm):
+                one.settle(now)
+
+    def share(self, actuator: str) -> float:
+        """How far (0..1) it really is on: a welded contactor stays closed."""
+        spec = self._actuators[actuator]
+        value = self._values[spec.output]
+        if actuator in self.welded:
+            return 1.0
+        if spec.kind == "relay":
+            return 1.0 if value else 0.0
+        top = spec.high if spec.high is not None else 100.0
+        return min(1.0, max(0.0, float(value or 0) / top))
+
+    # -- what fails --------------------------------------------------------------------------------------------
+
+    def names(self, name: str) -> str:
+        """The point that carries an input: a counter's is its pin."""
+        return name if name in self._sources or name in self._feedbacks else self._homes.get(name, name)
+
+    def stick(self, name: str) -> None:
+        reading = self._reading(self.names(name))
+        self._stuck[self.names(name)] = reading.value if reading is not None else None
+
+    def loosen(self, name: str) -> None:
+        self._stuck.pop(self.names(name), None)
+
+    def drop(self, device: str) -> list[Reading]:
+        """Its watchdog has run out: its outputs are off."""
+        for output in self._values:
+            if self._device(output) == device:
+                self._move(output, False if self._by_output[output].kind == "relay" else 0.0)
+        return []
+
+    def watchdog(self, device: str) -> float | None:
+        return self._watchdogs.get(device)
+
+    # -- totals ------------------------------------------------------------------------------------------------
+
+    def totals(self) -> Mapping[str, Mapping[str, float]]:
+        for spec in self._actuators.values():
+            self._count(spec, self._values[spec.output])
+        return {name: {"on_s": round(self._on_s[name], 3), "starts": self._starts[name]} for name in self._actuators}
+
+    def _move(self, output: str, value: Value) -> None:
+        self.settle()
+        spec = self._by_output.get(output)
+        if spec is not None:
+            self._count(spec, value)
+        self._values[output] = value
+
+    def _count(self, spec: ActuatorSpec, value: Value) -> None:
+        now, before = self._clock.monotonic(), self._values[spec.output]
+        if before:
+            self._on_s[spec.name] += now - self._since[spec.name]
+        elif value:
+            self._starts[spec.name] += 1
+        self._since[spec.name] = now
+
+    def _reading(self, name: str) -> Reading | None:
+        now = self._clock.now()
+        if self.dead and self._home(name) in self.dead:
+            if self._home(name) in self._radio:
+                return None
+            return Reading(name, None, now, Quality.BAD)
+        if name in self.bad:
+            return Reading(name, None, now, Quality.BAD)
+        if name in self.stale:
+            return Reading(name, self._heard.get(name), now, Quality.STALE)
+        if name in self._stuck:
+            return Reading(name, self._stuck[name], now)
+        one = self._sources.get(name)
+        if one is not None:
+            value = one.value(self._clock.monotonic())
+            self._heard[name] = value
+        elif name in self._feedbacks:
+            value = self.share(self._feedbacks[name]) > 0
+        elif name in self._values:
+            value = self._values[name]
+        else:
+            return None
+        return Reading(name, value, now)
+
+    def _look(self, name: str) -> Value:
+        one = self._sources.get(self.names(name))
+        return None if one is None else one.value(self._clock.monotonic())
+
+    def _home(self, name: str) -> str:
+        """The device on which an input hangs."""
+        return self._device(self._homes.get(name, name))
+
+    @staticmethod
+    def _device(point: str) -> str:
+        return point.partition(".")[0]

@@ -1,0 +1,394 @@
+"""A whole site in virtual time: hub, runner, controls and arbiter are the agent's own, the rest is the scenario."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import logging
+import math
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from agent.alarms import Register
+from agent.arbiter import Arbiter, Books
+from agent.desk import Desk
+from agent.hub import Hub
+from agent.model import Command, Event, Origin, Outcome
+from agent.plan import Plan
+from agent.runner import Runner
+from agent.simulate import scenario as told
+from agent.simulate.inputs import GRID
+from agent.simulate.loop import Flash, Ledger, VirtualClock, VirtualLoop
+from agent.simulate.plant import Plant
+
+__all__ = ["Simulation", "simulate"]
+
+RESTART = 5.0
+"""Seconds until systemd has the agent back."""
+POLL = 1.0
+"""Seconds after a write until the module is read again."""
+MOMENT = 1e-6
+
+
+def simulate(plan: Plan, scenario: told.Scenario, radio: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """Run a scenario; the document that `bocage simulate --json` prints. `radio`: devices whose loss is silence."""
+    log = logging.getLogger("bocage")
+    level = log.level
+    log.setLevel(logging.CRITICAL + 1)
+    loop = VirtualLoop()
+    try:
+        return loop.run_until_complete(Simulation(plan, scenario, loop, radio).run())
+    finally:
+        loop.close()
+        log.setLevel(level)
+
+
+class Simulation:
+    """One run. `stride` steps every control that often (s) although nothing asks for it: for tests."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        scenario: told.Scenario,
+        loop: VirtualLoop,
+        radio: frozenset[str] = frozenset(),
+        stride: float = math.inf,
+    ) -> None:
+        self._plan, self._scenario, self._loop, self._stride = plan, scenario, loop, stride
+        zone = ZoneInfo(plan.timezone)
+        start = scenario.start if scenario.start.tzinfo is not None else scenario.start.replace(tzinfo=zone)
+        self._start, self._zone = start, zone
+        self._clock = VirtualClock(loop, round(start.timestamp() * 1000))
+        self._clock.trusted = scenario.clock == "trusted"
+        self._flash = Flash(self._clock)
+        self._ledger = Ledger(self._clock, self._note)
+        self._plant = Plant(plan, scenario, radio, self._clock)
+        self._agenda: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = itertools.count()
+        self._edges: list[dict[str, Any]] = []
+        self._events: list[dict[str, Any]] = []
+        self._link_down = 0
+        self._untrusted = 0
+        self._held_back: list[told.Command] = []
+        self._tasks: set[asyncio.Task[Any]] = set()  # the loop itself holds them weakly
+        self._alive = False
+        self._sleeper: asyncio.Future[None] | None = None
+        self._failure: BaseException | None = None
+        self._killed = False
+        self._back_at = math.inf
+        self._publish_at = 0.0
+        """When the inputs are read again."""
+
+    # -- the course of time ------------------------------------------------------------------------------------
+
+    async def run(self) -> dict[str, Any]:
+        """From the start to the end of the scenario."""
+        end = self._scenario.duration
+        self._plan_ahead()
+        await self._boot()
+        while True:
+            at = self._next()
+            if at > end:
+                break
+            await self._sleep(at)
+            await self._moment()
+            if self._failure is not None:
+                raise self._failure
+        await self._sleep(end, wakes=False)
+        result = self._result()
+        await self._die()
+        return result
+
+    def _next(self) -> float:
+        """When something is to be done: on the grid, by the scenario, by an input, by a control."""
+        now = self._loop.time()
+        if self._alive and self._runner.woken:
+            return now
+        at = min((math.floor(now / GRID + 1e-9) + 1) * GRID, self._plant.next(now))
+        if self._agenda:
+            at = min(at, self._agenda[0][0])
+        if self._alive:
+            at = min(at, self._runner.due_next(), (math.floor(now / self._stride + 1e-9) + 1) * self._stride)
+        return max(at, now)
+
+    async def _sleep(self, at: float, wakes: bool = True) -> None:
+        """Until then, or until the arbiter has moved something."""
+        if at <= self._loop.time():
+            await asyncio.sleep(0)
+            return
+        self._sleeper = self._loop.create_future()
+        timer = self._loop.call_at(at, _wake, self._sleeper)
+        await self._sleeper
+        timer.cancel()
+        self._sleeper = None
+        if not wakes and self._loop.time() < at:
+            await self._sleep(at, wakes)
+
+    def _told(self) -> None:
+        self._runner.wake()
+        if self._sleeper is not None and not self._sleeper.done():
+            self._sleeper.set_result(None)
+
+    async def _moment(self) -> None:
+        """Everything that is due now."""
+        now = self._loop.time()
+        while self._agenda and self._agenda[0][0] <= now + MOMENT:
+            heapq.heappop(self._agenda)[2]()
+        if self._killed:
+            self._killed = False
+            await self._die()
+            self._back_at = now + RESTART
+            self._at(self._back_at, lambda: None)
+        if not self._alive:
+            if now + MOMENT >= self._back_at:
+                await self._boot()
+            return
+        if now >= self._publish_at:
+            self._publish()
+        if now % self._stride < MOMENT:
+            self._runner.hurry()
+        await self._runner.look()
+
+    def _publish(self) -> None:
+        now = self._loop.time()
+        self._publish_at = min((math.floor(now / GRID + 1e-9) + 1) * GRID, self._plant.next(now))
+        self._hub.publish(self._plant.inputs())
+
+    # -- the life of the agent ---------------------------------------------------------------------------------
+
+    async def _boot(self) -> None:
+        """A new process on what is durable."""
+        plan, clock = self._plan, self._clock
+        points = self._plant.points(plan)
+        self._hub = Hub(points, plan.signals, {}, lambda readings, cls: None, self._flash.scope("hub"), clock)
+        self._register = Register(self._ledger.put_event, self._flash.scope("alarms"))
+        self._arbiter = Arbiter(
+            plan.actuators, {point.id: point for point in points}, self._write, self._plant.read,
+            Books(self._ledger, self._register.put_event), self._flash.scope("arbiter"), clock,
+            lambda command: Desk(self._runner, self._register, self._hub, clock)(command),
+        )  # fmt: skip
+        self._arbiter.idle = math.inf
+        self._runner = Runner(
+            plan.controls, plan.timezone, self._arbiter, self._register.put_event, self._flash.scope("runner"), clock
+        )
+        self._arbiter.told = self._told
+        self._hub.watch(self._arbiter.observe)
+        self._hub.watch(self._runner.observe)
+        self._alive = True
+        await self._arbiter.start()
+        self._spawn(self._arbiter.run())
+        self._publish()
+        self._show_all()
+        await self._runner.look()
+        self._deliver()
+
+    async def _die(self) -> None:
+        """kill -9: what was under way ends where it is, what is not durable is forgotten."""
+        self._alive = False
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._tasks.clear()
+        self._flash.cut()
+
+    def _spawn(self, work: Any) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        """A part of the agent that fails takes the simulation down, as it would take the agent."""
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None and self._failure is None:
+            self._failure = task.exception()
+
+    async def _write(self, point: str, value: Any) -> None:
+        await self._plant.write(point, value)
+        self._read_again(point)
+
+    def _read_again(self, point: str) -> None:
+        """The next poll of a module shows its outputs, and what follows them."""
+        def look() -> None:
+            if self._alive:
+                self._hub.publish(self._plant.around(point))
+
+        self._at(self._loop.time() + POLL, look)
+
+    # -- the scenario ------------------------------------------------------------------------------------------
+
+    def _at(self, when: float, do: Callable[[], Any]) -> None:
+        heapq.heappush(self._agenda, (when, next(self._order), do))
+
+    def _plan_ahead(self) -> None:
+        for fault in self._scenario.faults:
+            self._at(fault.at, lambda fault=fault: self._fail(fault))  # type: ignore[misc]
+            if fault.for_ is not None:
+                self._at(fault.at + fault.for_, lambda fault=fault: self._mend(fault))  # type: ignore[misc]
+        for command in self._scenario.commands:
+            self._at(command.at, lambda command=command: self._send(command))  # type: ignore[misc]
+
+    def _fail(self, fault: told.Fault) -> None:
+        plant = self._plant
+        plant.settle()
+        self._show_all()  # until this moment all was well
+        if fault.kill is not None:
+            self._killed = True
+        elif fault.link is not None:
+            self._link_down += 1
+        elif fault.untrusted is not None or fault.clock == "untrusted":
+            self._untrusted += 1
+            self._clock.trusted = False
+            self._wake_up()
+        elif fault.clock is not None:
+            self._clock.shift += fault.step
+            self._wake_up()
+        elif fault.stale is not None:
+            plant.stale.add(plant.names(fault.stale))
+        elif fault.bad is not None:
+            plant.bad.add(plant.names(fault.bad))
+        elif fault.stuck is not None:
+            plant.stick(fault.stuck)
+        elif fault.weld is not None:
+            plant.welded.add(fault.weld)
+        elif fault.device is not None:
+            self._lose(fault.device)
+        self._show_all()
+
+    def _mend(self, fault: told.Fault) -> None:
+        plant = self._plant
+        plant.settle()
+        if fault.link is not None:
+            self._link_down -= 1
+            self._deliver()
+        elif fault.untrusted is not None or fault.clock == "untrusted":
+            self._untrusted -= 1
+            self._clock.trusted = self._scenario.clock == "trusted" and not self._untrusted
+            self._wake_up()
+        elif fault.clock is not None:
+            self._clock.shift -= fault.step
+            self._wake_up()
+        elif fault.stale is not None:
+            plant.stale.discard(plant.names(fault.stale))
+        elif fault.bad is not None:
+            plant.bad.discard(plant.names(fault.bad))
+        elif fault.stuck is not None:
+            plant.loosen(fault.stuck)
+        elif fault.weld is not None:
+            plant.welded.discard(fault.weld)
+        elif fault.device is not None:
+            plant.dead.pop(fault.device, None)
+        self._show_all()
+
+    def _lose(self, device: str) -> None:
+        """A device is gone: its outputs drop when its own watchdog runs out, and nobody hears of it."""
+        since = self._loop.time()
+        self._plant.dead[device] = since
+        limit = self._plant.watchdog(device)
+        if limit is not None:
+            self._at(since + limit, lambda: self._plant.dead.get(device) == since and self._plant.drop(device))
+
+    def _show_all(self) -> None:
+        if self._alive:
+            self._hub.publish(self._plant.everything())
+
+    def _wake_up(self) -> None:
+        if self._alive:
+            self._runner.wake()
+
+    def _send(self, command: told.Command) -> None:
+        if command.origin == "mqtt" and (self._link_down or not self._alive):
+            self._held_back.append(command)
+        elif not self._alive:
+            self._events.append({
+                **self._when(), "kind": "outcome", "code": "failed", "subject": command.point, "id": command.id,
+                "value": command.value, "reason": "no agent is running",
+            })  # fmt: skip
+        else:
+            self._submit(command)
+
+    def _deliver(self) -> None:
+        """The link is back: what the broker kept."""
+        if self._link_down or not self._alive:
+            return
+        waiting, self._held_back = self._held_back, []
+        for command in waiting:
+            self._submit(command)
+
+    def _submit(self, one: told.Command) -> None:
+        """`ttl` counts from when the command was given, also where the gateway does not know the time."""
+        now = self._clock.now()
+        waited = self._loop.time() - one.at
+        issued = None if now.wall_ms is None else now.wall_ms - round(waited * 1000)
+        command = Command(
+            id=one.id,
+            point=one.point,
+            value=one.value,
+            received=now,
+            issued_at=issued,
+            ttl_ms=None if one.ttl is None else round((one.ttl - waited) * 1000),
+            hold_ms=None if one.for_ is None else round(one.for_ * 1000),
+            origin=Origin(one.origin),
+            by="mqtt" if one.origin == "mqtt" else "local",
+        )
+        self._spawn(self._answer(command))
+
+    async def _answer(self, command: Command) -> None:
+        outcome = await self._arbiter.submit(command)
+        if not self._is_told(outcome):
+            self._note(outcome)
+
+    def _is_told(self, outcome: Outcome) -> bool:
+        """Outcomes that are no news to the ledger (a repeated id, too many commands) are told all the same."""
+        last = next((one for one in reversed(self._events) if one.get("id") == outcome.command), None)
+        return last is not None and (last["code"], last["reason"]) == (str(outcome.state), outcome.reason)
+
+    # -- what came of it ---------------------------------------------------------------------------------------
+
+    def _when(self) -> dict[str, Any]:
+        now = self._loop.time()
+        at = (self._start + timedelta(seconds=now)).astimezone(self._zone)
+        return {"at": at.isoformat(timespec="milliseconds" if now % 1 else "seconds"), "t": round(now, 3)}
+
+    def _note(self, what: Event | Outcome) -> None:
+        if isinstance(what, Outcome):
+            self._events.append({
+                **self._when(), "kind": "outcome", "code": str(what.state), "subject": what.point,
+                "id": what.command, "value": what.value, "state": str(what.state), "reason": what.reason,
+            })  # fmt: skip
+            return
+        detail = what.detail or {}
+        if (what.kind, what.code) == ("audit", "output"):
+            self._edges.append({
+                **self._when(), "actuator": what.subject,
+                **{key: detail[key] for key in ("from", "to", "priority", "cause", "by")},
+            })  # fmt: skip
+            return
+        self._events.append({
+            **self._when(), "kind": what.kind, "code": what.code, "subject": what.subject,
+            "severity": str(what.severity), "detail": detail,
+        })  # fmt: skip
+
+    def _result(self) -> dict[str, Any]:
+        outputs, totals = self._arbiter.outputs(), self._plant.totals()
+        return {
+            "edges": self._edges,
+            "events": self._events,
+            "totals": totals,
+            "final": {
+                "outputs": {
+                    name: {"value": one.value, "priority": one.priority, "cause": one.cause}
+                    for name, one in outputs.items()
+                    if name in totals
+                },
+                "alarms": self._register.status(),
+            },
+        }
+
+
+def _wake(sleeper: asyncio.Future[None]) -> None:
+    if not sleeper.done():
+        sleeper.set_result(None)

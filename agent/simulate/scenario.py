@@ -1,0 +1,312 @@
+"""The scenario file: what the inputs do, what fails, who commands what. Times in seconds from the start."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import Field
+
+from agent.config import Problem, Site
+from agent.config.base import Many, Model
+from agent.config.document import Document, Keys, read
+from agent.config.names import Checked
+from agent.config.profiles import Library
+from agent.config.validation import validate
+from agent.config.values import DURATION, Choice, Duration, TimeSpan, Written, plain
+from agent.model import Value
+
+__all__ = ["Command", "Fault", "Input", "Scenario", "read_scenario"]
+
+KINDS = ("constant", "steps", "ramp", "sine", "rate", "follows", "model")
+"""What an input may be; each with the keys that go with it."""
+_KEYS: dict[str, tuple[set[str], set[str]]] = {
+    "constant": (set(), set()),
+    "steps": (set(), set()),
+    "ramp": (set(), set()),
+    "sine": (set(), set()),
+    "rate": (set(), {"from_", "until"}),
+    "follows": (set(), {"on", "off"}),
+    "flow": ({"tau", "on", "off", "heater"}, {"start"}),
+    "room": ({"tau", "gain", "start", "heater", "outdoor"}, set()),
+}
+
+
+def _value(value: Any) -> Value:
+    if value in ("on", "off"):
+        return bool(value == "on")
+    if isinstance(value, bool | int | float):
+        return value
+    raise ValueError(f"{plain(value)} is no value; write a number, on or off")
+
+
+def _moment(value: Any) -> float:
+    if value == 0 and not isinstance(value, bool):
+        return 0.0
+    return float(DURATION.parse(value))
+
+
+def _pairs(value: Any) -> tuple[tuple[float, Value], ...]:
+    if not isinstance(value, list) or not value:
+        raise ValueError(f"{plain(value)} is no list of times and values; write [[0, -3], [6h, -5]]")
+    found: list[tuple[float, Value]] = []
+    for item in value:
+        if not isinstance(item, list) or len(item) != 2:
+            raise ValueError(f"{plain(item)} is no time and its value; write [6h, -5]")
+        at = _moment(item[0])
+        if found and at <= found[-1][0]:
+            raise ValueError("the times must grow; write the earlier one first")
+        found.append((at, _value(item[1])))
+    return tuple(found)
+
+
+def _numbers(value: Any) -> tuple[tuple[float, float], ...]:
+    found = _pairs(value)
+    if any(isinstance(one, bool) for _, one in found):
+        raise ValueError("a ramp goes through numbers; on and off are steps")
+    return tuple((at, float(one or 0)) for at, one in found)
+
+
+def _rate(value: Any) -> float:
+    """Units a second."""
+    text = value if isinstance(value, str) else ""
+    amount, _, unit = text.strip().partition(" ")
+    volumes = {"m3/h": 1000 / 3600}
+    spans = {"/h": 1 / 3600, "/min": 1 / 60, "/s": 1.0}
+    factor = volumes.get(unit.strip()) or next((f for end, f in spans.items() if unit.strip().endswith(end)), None)
+    try:
+        number = float(amount)
+    except ValueError:
+        number = -1.0
+    if factor is None or number < 0:
+        raise ValueError(f"{plain(value)} is no rate; write 30 L/h, or 2 /min in the counter's unit")
+    return number * factor
+
+
+def _word(value: Any) -> Value:
+    if value is None or value == "release":
+        return None
+    if value in ("ack", "reset"):
+        return str(value)
+    return _value(value)
+
+
+def _start(value: Any) -> datetime:
+    try:
+        found = datetime.fromisoformat(value if isinstance(value, str) else "")
+    except ValueError:
+        raise ValueError(f'{plain(value)} is no time; write "2026-01-15T12:00:00+01:00"') from None
+    return found
+
+
+_PAIRS = {"type": "array"}
+Level = Annotated[float | int | bool, Written(_value, {}, "a number, on or off")]
+Moment = Annotated[float, Written(_moment, {}, "a time from the start, such as 6h")]
+Steps = Annotated[tuple[tuple[float, Value], ...], Written(_pairs, _PAIRS, "[[0, -3], [6h, -5]]")]
+Ramp = Annotated[tuple[tuple[float, float], ...], Written(_numbers, _PAIRS, "[[0, 60], [24h, 30]]")]
+Rate = Annotated[float, Written(_rate, {"type": "string"}, "a rate, such as 30 L/h")]
+Start = Annotated[datetime, Written(_start, {"type": "string"}, "a time in ISO 8601")]
+Word = Annotated[Value, Written(_word, {}, "on, off, a number, ack, reset or release")]
+
+
+class Sine(Model):
+    """mean + amplitude x sin(2 pi (t - phase) / period)."""
+
+    mean: float = 0
+    amplitude: float
+    period: TimeSpan = 86400
+    phase: Moment = 0
+
+
+class Input(Model):
+    """One input: exactly one of the kinds, with the keys that belong to it."""
+
+    constant: Level | None = None
+    steps: Steps | None = None
+    ramp: Ramp | None = None
+    sine: Sine | None = None
+    rate: Rate | None = None
+    """Of a counter, in its unit."""
+    from_: Moment = Field(default=0.0, alias="from")
+    until: Moment | None = None
+    follows: str | None = None
+    """An actuator, whose real state (a welded contactor's too) says which value it has."""
+    model: Annotated[Literal["room", "flow"] | None, Choice("room", "flow")] = None
+    tau: TimeSpan | None = None
+    on: Level | None = None
+    off: Level | None = None
+    start: float | None = None
+    gain: float | None = None
+    """K above outdoors in the end, with the heater on for good."""
+    heater: str | None = None
+    outdoor: str | None = None
+
+    @property
+    def kinds(self) -> list[str]:
+        return [kind for kind in KINDS if getattr(self, kind) is not None]
+
+
+class Fault(Model):
+    """What fails, at a time and for a time (without: for good)."""
+
+    at: Moment
+    for_: Duration | None = Field(default=None, alias="for")
+    kill: Annotated[Literal["agent"] | None, Choice("agent")] = None
+    link: Annotated[Literal["down"] | None, Choice("down")] = None
+    clock: str | None = None
+    """+2h: the wall clock steps."""
+    untrusted: Literal["clock"] | Literal[True] | None = None
+    stale: str | None = None
+    bad: str | None = None
+    stuck: str | None = None
+    device: str | None = None
+    weld: str | None = None
+
+    @property
+    def kinds(self) -> list[str]:
+        return [kind for kind in FAULTS if getattr(self, kind) is not None]
+
+    @property
+    def step(self) -> float:
+        """By how many seconds the clock steps."""
+        text = self.clock or ""
+        return (-1 if text.startswith("-") else 1) * float(DURATION.parse(text.lstrip("+-")))
+
+
+FAULTS = ("kill", "link", "clock", "untrusted", "stale", "bad", "stuck", "device", "weld")
+
+
+class Command(Model):
+    """A command: by MQTT, held back while the link is down, unless it is given on the box."""
+
+    at: Moment
+    id: str
+    point: str
+    value: Word
+    ttl: Duration | None = None
+    """How long it may wait for its start."""
+    for_: Duration | None = Field(default=None, alias="for")
+    """How long the override lasts."""
+    origin: Annotated[Literal["mqtt", "local"], Choice("mqtt", "local")] = "mqtt"
+
+
+class Scenario(Model):
+    start: Start
+    """In site time."""
+    duration: TimeSpan
+    clock: Annotated[Literal["trusted", "untrusted"], Choice("trusted", "untrusted")] = "trusted"
+    inputs: dict[str, Input] = Field(default_factory=dict)
+    faults: Many[Fault] = ()
+    commands: Many[Command] = ()
+
+
+def read_scenario(path: Path, site: Site, file: str | None = None) -> tuple[Scenario | None, list[Problem]]:
+    """A scenario for a site, None where there is an error, and all problems by line. Never raises."""
+    document = read(path, file)
+    scenario = None
+    if document.data is not None:
+        scenario, left_out = validate(document, Scenario, path.parent)
+        if scenario is not None:
+            _Check(document, site, scenario, left_out).run()
+    problems = sorted(document.problems, key=lambda found: (found.line, found.column))
+    return (None if any(found.severity == "error" for found in problems) else scenario), problems
+
+
+class _Check:
+    """What the models by themselves cannot see: names of the site, keys that do not go together."""
+
+    def __init__(self, document: Document, site: Site, scenario: Scenario, left_out: set[Keys]) -> None:
+        self._site, self._scenario = site, scenario
+        self._at = Checked(document, site, left_out, Library(site.path.parent))
+        self._devices = set(site.devices) | {name for name, bus in site.buses.items() if bus.type == "gpio"}
+
+    def run(self) -> None:
+        scenario, at = self._scenario, self._at
+        zone = ZoneInfo(self._site.site.timezone)
+        if scenario.start.tzinfo is not None and not at.wrong("start"):
+            own = scenario.start.astimezone(zone)
+            if own.utcoffset() != scenario.start.utcoffset():
+                at.warn(("start",), f"{self._site.site.timezone} is at {own.isoformat()} then")
+        for name, one in scenario.inputs.items():
+            self._input(name, one)
+        for index, fault in enumerate(scenario.faults):
+            self._fault(("faults", index), fault)
+        seen: set[str] = set()
+        for index, command in enumerate(scenario.commands):
+            if command.id in seen:
+                at.warn(("commands", index, "id"), f"{command.id} is used already: it will not be carried out again")
+            seen.add(command.id)
+
+    def _source(self, keys: Keys, name: str, at_key: bool = False) -> None:
+        """A signal, a point or a pin of the site."""
+        if "." not in name:
+            if name not in self._site.signals:
+                self._unknown(keys, "input", name, {*self._site.signals, *self._devices}, at_key)
+            return
+        owner, _, rest = name.partition(".")
+        if owner not in self._devices:
+            self._unknown(keys, "device", owner, self._devices, at_key)
+        elif owner in self._site.devices:
+            points = (self._site.devices[owner].profile_data or {}).get("points", {})
+            if rest not in points:
+                self._unknown(keys, f"point of {owner}", rest, points, at_key)
+
+    def _unknown(self, keys: Keys, what: str, name: str, known: Any, at_key: bool = False) -> None:
+        from agent.config.problems import meant
+
+        near = meant(name, known)
+        text = f'unknown {what} "{name}"' + (f"; {near}" if near else "")
+        self._at.error(keys, text, at_key=at_key)
+
+    def _input(self, name: str, one: Input) -> None:
+        keys: Keys = ("inputs", name)
+        self._source(keys, name, at_key=True)
+        kinds = one.kinds
+        if len(kinds) != 1:
+            found = "nothing" if not kinds else " and ".join(kinds)
+            self._at.error(keys, f"{name} says {found}; write one of {', '.join(KINDS)}", at_key=True)
+            return
+        kind = one.model or kinds[0]
+        needed, more = _KEYS[kind]
+        given = one.model_fields_set - {kinds[0]}
+        for key in sorted(given - needed - more):
+            written = key.rstrip("_")
+            self._at.error((*keys, written), f'"{written}" does not belong to {kind}', at_key=True)
+        for key in sorted(needed - given):
+            if not self._at.wrong(*keys, key):
+                self._at.error(keys, f'"{key}" is missing in {name} ({kind})', at_key=True)
+        for key in ("follows", "heater"):
+            actuator = getattr(one, key)
+            if actuator is not None:
+                self._at.known((*keys, key), "actuator", actuator, self._site.actuators)
+        if one.outdoor is not None:
+            self._at.known((*keys, "outdoor"), "input", one.outdoor, self._scenario.inputs)
+        if one.rate is not None and not self._is_counter(name):
+            self._at.error((*keys, "rate"), f"{name} is no counter; a rate is for one with kind: counter")
+
+    def _is_counter(self, name: str) -> bool:
+        signals = self._site.signals.items()
+        return any(found.kind == "counter" and name in (signal, found.from_) for signal, found in signals)
+
+    def _fault(self, keys: Keys, fault: Fault) -> None:
+        kinds = fault.kinds
+        if len(kinds) != 1:
+            found = "nothing" if not kinds else " and ".join(kinds)
+            self._at.error(keys, f"a fault that says {found}; write one of {', '.join(FAULTS)}")
+            return
+        if fault.clock is not None and fault.clock != "untrusted":
+            try:
+                fault.step  # noqa: B018
+            except ValueError as error:
+                self._at.error((*keys, "clock"), f'{error} with its sign ("+2h"), or untrusted')
+        for kind in ("stale", "bad", "stuck"):
+            name = getattr(fault, kind)
+            feedbacks = {one.feedback for one in self._site.actuators.values()}
+            if name is not None and name not in self._scenario.inputs and name not in feedbacks:
+                self._unknown((*keys, kind), "input", name, self._scenario.inputs)
+        if fault.device is not None:
+            self._at.known((*keys, "device"), "device", fault.device, self._devices)
+        if fault.weld is not None:
+            self._at.known((*keys, "weld"), "actuator", fault.weld, self._site.actuators)

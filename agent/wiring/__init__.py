@@ -17,9 +17,11 @@ from agent.config import signals as config
 from agent.control.core import Control
 from agent.driver import BusSpec, DeviceSpec, is_driven
 from agent.hub import Policy
+from agent.limits import Limits
 from agent.plan import Buffer, Plan
 from agent.signals import Signal
 from agent.uplink.settings import UplinkSettings
+from agent.wiring.lighting import contactor_limits
 
 __all__ = ["controls", "plan"]
 
@@ -127,10 +129,11 @@ def _policies(site: Site) -> dict[str, Policy]:
 
 def _actuators(site: Site) -> list[ActuatorSpec]:
     """The actuators, each with the output watchdog of the device it hangs on."""
-    specs = []
+    specs, usual = [], contactor_limits(site)
     for name, settings in site.actuators.items():
         device = site.devices.get(settings.output.partition(".")[0])
         point = _profile_point(site, settings.output)
+        least = usual.get(name, Limits())
         specs.append(
             ActuatorSpec(
                 name,
@@ -140,10 +143,10 @@ def _actuators(site: Site) -> list[ActuatorSpec]:
                 safe_state=_level(settings.safe_state),
                 boot_state=_level(settings.boot_state),
                 stop_state=_level(settings.stop_state),
-                min_on=settings.min_on,
-                min_off=settings.min_off,
+                min_on=least.min_on if settings.min_on is None else settings.min_on,
+                min_off=least.min_off if settings.min_off is None else settings.min_off,
                 max_on=settings.max_on,
-                max_starts_per_hour=settings.max_starts_per_hour,
+                max_starts_per_hour=settings.max_starts_per_hour or least.max_starts_per_hour,
                 travel=settings.travel or 0.0,
                 fail=settings.fail,
                 low=point.get("low"),

@@ -12,18 +12,31 @@ from agent.control.lamps import Lamps
 from agent.control.lighting import Circuit
 from agent.control.night import Exceptional, Part, Programme, Switch
 from agent.control.photocell import Photocell
+from agent.limits import Limits
 from agent.wiring.weeks import calendar
 
-__all__ = ["controls", "programme"]
+__all__ = ["contactor_limits", "controls", "programme"]
 
 MIN_ON = 900.0
-"""Seconds that a contactor of lamps stays on at least, where the site file says nothing."""
+"""Seconds that a contactor of lamps stays on at least, where the site file says nothing; likewise the others."""
+MIN_OFF_LED, MIN_OFF_HID = 60.0, 900.0
+STARTS_PER_HOUR = 4
 _VOLTAGES = {"voltage", "voltage_l1", "voltage_l2", "voltage_l3"}
 
 
 def controls(site: Site) -> list[Control[Any]]:
     """One control a circuit."""
     return [_circuit(site, name, circuit) for name, circuit in site.lighting.circuits.items()]
+
+
+def contactor_limits(site: Site) -> dict[str, Limits]:
+    """The limits of contactors of lamps where the site file says nothing. HID lamps must cool before they relight."""
+    found = {}
+    for circuit in site.lighting.circuits.values():
+        lamp = circuit.lamp
+        cool = (lamp.restrike or MIN_OFF_HID) if lamp is not None and lamp.type == "hid" else MIN_OFF_LED
+        found[circuit.actuator] = Limits(MIN_ON, cool, None, STARTS_PER_HOUR)
+    return found
 
 
 def _circuit(site: Site, name: str, circuit: config.Circuit) -> Circuit:

@@ -39,10 +39,10 @@ def check_lighting(at: Checked) -> None:
 def _check_restrike(at: Checked, keys: Keys, name: str, circuit: Circuit) -> None:
     actuator = at.site.actuators.get(circuit.actuator)
     restrike = circuit.lamp.restrike if circuit.lamp is not None else None
-    if actuator is None or restrike is None or (actuator.min_off or 0) >= restrike:
+    if actuator is None or restrike is None or actuator.min_off is None or actuator.min_off >= restrike:
         return
     where: Keys = ("actuators", circuit.actuator, "min_off")
-    least = f"{circuit.actuator}.min_off {DURATION.format(actuator.min_off)}" if actuator.min_off else "no min_off"
+    least = f"{circuit.actuator}.min_off {DURATION.format(actuator.min_off)}"
     line = at.line(*keys, "lamp", "restrike")
     at.warn(where, f"{least} is shorter than {name} lamp.restrike {DURATION.format(restrike)} (line {line})")
 

@@ -640,7 +640,8 @@ def _read(actuator: Actuator, value: Value) -> str:
 async def _wait(event: asyncio.Event, seconds: float) -> None:
     """Until the event, or for so long."""
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(event.wait(), max(0.0, seconds))
+        async with asyncio.timeout(max(0.0, seconds)):  # wait_for loses a cancellation that comes with the event
+            await event.wait()
 
 
 async def _within(seconds: float, work: Sequence[Any]) -> None:

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from agent.civil import Civil
+from agent.civil import Civil, Pace
 from agent.clock import Clock
 from agent.control.core import NEVER, Control, Happening, Input, Now, Output, Step, View, Wish
 from agent.driver import Memory
@@ -70,6 +70,9 @@ class Runner:
     time of their own (the simulator).
     """
 
+    pace = Pace()
+    """How fast the controls' time goes; the demo hurries it."""
+
     def __init__(
         self,
         controls: Iterable[Control[Any]],
@@ -80,7 +83,7 @@ class Runner:
         clock: Clock,
     ) -> None:
         self._door, self._tell, self._memory, self._clock = door, tell, memory, clock
-        self._civil = Civil(timezone, memory, clock)
+        self._civil = Civil(timezone, memory, clock, self.pace)
         self._rules = [_Rule(control) for control in controls]
         self._wanted = frozenset[str]().union(*(rule.inputs for rule in self._rules))
         self._points: dict[str, Input] = {}
@@ -105,7 +108,7 @@ class Runner:
             name = reading.point
             if name not in wanted:
                 continue
-            before, at = points.get(name), reading.at.boottime_ns / 1e9
+            before, at = points.get(name), self.pace.at(reading.at.boottime_ns / 1e9)
             if before is not None and reading.quality is Quality.STALE:
                 at = before.at  # that of the last one that was heard
             points[name] = Input(reading.value, reading.quality, at)
@@ -145,7 +148,7 @@ class Runner:
         await self._inputs_are_there()
         while True:
             await self.look()
-            self._next = min(self.due_next(), self._clock.monotonic() + IDLE)
+            self._next = min(self.pace.back(self.due_next()), self._clock.monotonic() + IDLE)
             await _wait(self._wake, self._next - self._clock.monotonic())
 
     def due(self) -> float:
@@ -169,7 +172,7 @@ class Runner:
         events = self._say_step(stepped)
         everybody = bool(stepped) or now.trusted is not self._trusted
         self._trusted = now.trusted
-        outputs = self._door.outputs()
+        outputs = self._outputs_now()
         changed, self._changed = self._changed, set()
         if outputs != self._outputs:
             changed |= {name for name, output in outputs.items() if self._outputs.get(name) != output}
@@ -184,6 +187,12 @@ class Runner:
                 if rule.dirty:
                     self._keep(rule)
         return events
+
+    def _outputs_now(self) -> Mapping[str, Output]:
+        found = self._door.outputs()
+        if self.pace.speed == 1:
+            return found
+        return {name: output._replace(since=self.pace.at(output.since)) for name, output in found.items()}
 
     async def _inputs_are_there(self) -> None:
         """A fallback for an input that is only not yet read would move outputs for nothing."""
@@ -325,4 +334,5 @@ class Runner:
 async def _wait(event: asyncio.Event, seconds: float) -> None:
     """Until the event, or for so long."""
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(event.wait(), max(0.0, seconds))
+        async with asyncio.timeout(max(0.0, seconds)):  # wait_for loses a cancellation that comes with the event
+            await event.wait()

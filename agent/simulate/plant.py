@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from agent.actuator import ActuatorSpec
 from agent.errors import DeviceError
-from agent.model import Kind, Point, Quality, Reading, Readings, Value
+from agent.model import Instant, Kind, Point, Quality, Reading, Readings, Value
 from agent.plan import Plan
-from agent.simulate.inputs import Source, Warm, source
+from agent.simulate.inputs import Counter, Source, Steps, Warm, source
 from agent.simulate.loop import VirtualClock
 from agent.simulate.scenario import Scenario
 
@@ -36,6 +36,7 @@ class Plant:
         self._stuck: dict[str, Value] = {}
         self._homes = {one.name: one.source for one in plan.signals}
         self._sources = self._make_sources(plan, scenario)
+        self._stepping = [one for one in self._sources.values() if isinstance(one, Steps | Counter)]
         self._feedbacks = {
             one.feedback: one.name for one in plan.actuators if one.feedback and one.feedback not in self._sources
         }
@@ -87,7 +88,8 @@ class Plant:
 
     def readings(self, points: Iterable[str]) -> list[Reading]:
         """What these points are now; nothing for what is never received."""
-        found = (self._reading(name) for name in points)
+        now = self._clock.now()
+        found = [self._reading(name, now) for name in points]
         return [one for one in found if one is not None]
 
     def everything(self) -> list[Reading]:
@@ -103,7 +105,7 @@ class Plant:
 
     def next(self, now: float) -> float:
         """When an input next changes by a step."""
-        return min((one.next(now) for one in self._sources.values()), default=float("inf"))
+        return min((one.next(now) for one in self._stepping), default=float("inf"))
 
     def settle(self) -> None:
         """Bring what warms and cools up to now, before anything moves."""
@@ -130,7 +132,7 @@ class Plant:
         return name if name in self._sources or name in self._feedbacks else self._homes.get(name, name)
 
     def stick(self, name: str) -> None:
-        reading = self._reading(self.names(name))
+        reading = self._reading(self.names(name), self._clock.now())
         self._stuck[self.names(name)] = reading.value if reading is not None else None
 
     def loosen(self, name: str) -> None:
@@ -168,8 +170,7 @@ class Plant:
             self._starts[spec.name] += 1
         self._since[spec.name] = now
 
-    def _reading(self, name: str) -> Reading | None:
-        now = self._clock.now()
+    def _reading(self, name: str, now: Instant) -> Reading | None:
         if self.dead and self._home(name) in self.dead:
             if self._home(name) in self._radio:
                 return None

@@ -7,13 +7,14 @@ not, civil time goes on from the last anchor, in the end from one that an earlie
 from __future__ import annotations
 
 from datetime import datetime
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from agent.clock import Clock
 from agent.control.core import Now
 from agent.driver import Memory
 
-__all__ = ["Civil"]
+__all__ = ["Civil", "Pace"]
 
 DRIFT = 0.005
 """Seconds between anchor and wall beyond which the anchor follows: a wall clock is slewed all the time."""
@@ -23,11 +24,29 @@ KEEP = 600.0
 """Seconds between two anchors that are kept."""
 
 
-class Civil:
-    """Makes a `Now` of the clock's moments; `memory` keeps the last anchor."""
+class Pace(NamedTuple):
+    """How fast the time of the controls goes: as the world's, but for a demo that is in a hurry.
 
-    def __init__(self, timezone: str, memory: Memory, clock: Clock) -> None:
-        self._zone, self._memory, self._clock = ZoneInfo(timezone), memory, clock
+    From `since` (monotonic s) on, `speed` of their seconds pass in one.
+    """
+
+    speed: float = 1.0
+    since: float = 0.0
+
+    def at(self, monotonic: float) -> float:
+        """A moment of the world in the controls' time."""
+        return monotonic if self.speed == 1 else self.since + (monotonic - self.since) * self.speed
+
+    def back(self, moment: float) -> float:
+        """A moment of the controls' time in the world's."""
+        return moment if self.speed == 1 else self.since + (moment - self.since) / self.speed
+
+
+class Civil:
+    """Makes a `Now` of the clock's moments, at a pace; `memory` keeps the last anchor."""
+
+    def __init__(self, timezone: str, memory: Memory, clock: Clock, pace: Pace) -> None:
+        self._zone, self._memory, self._clock, self._pace = ZoneInfo(timezone), memory, clock, pace
         self._offset: float | None = None  # Unix seconds at monotonic 0
         self._kept = float("-inf")
         self._stepped = 0.0
@@ -45,8 +64,9 @@ class Civil:
                 self._stepped += moved if moved is not None and abs(moved) >= STEP else 0.0
             if self._stepped or mono - self._kept >= KEEP:
                 self.keep()
-        civil = None if self._offset is None else datetime.fromtimestamp(mono + self._offset, self._zone)
-        return Now(mono, civil, at.wall_ms is not None)
+        moment = self._pace.at(mono)
+        civil = None if self._offset is None else datetime.fromtimestamp(moment + self._offset, self._zone)
+        return Now(moment, civil, at.wall_ms is not None)
 
     def take_step(self) -> float:
         """By how many seconds the wall clock stepped since this was last asked (0: it did not)."""

@@ -129,8 +129,8 @@ def _open(
     leak: Leak, state: LeakState, before: Meter, meter: Meter, drawn: Meter | None, now: Now
 ) -> tuple[LeakState, float]:
     state, first = _continuous(leak, state, before, meter, drawn, now.monotonic)
-    state, second = _burst(leak, state, before, meter, drawn, now.monotonic)
-    state, third = _night(leak, state, before, meter, drawn, now)
+    state, second = _burst(leak, state, meter, drawn, now.monotonic)
+    state, third = _night(leak, state, meter, drawn, now)
     return state, min(first, second, third)
 
 
@@ -163,15 +163,16 @@ def _continuous(
     return state, quiet
 
 
-def _burst(
-    leak: Leak, state: LeakState, before: Meter, meter: Meter, drawn: Meter | None, now: float
-) -> tuple[LeakState, float]:
-    """Over since the pulse that showed it; under as soon as the next pulse is late, or shows less."""
+def _burst(leak: Leak, state: LeakState, meter: Meter, drawn: Meter | None, now: float) -> tuple[LeakState, float]:
+    """Over since the pulse that showed it; under as soon as the next pulse is late, or shows less.
+
+    What a growth says of the time before it counts: pulses that came while the agent was away go on with the burst.
+    """
     if leak.burst is None:
         return state, NEVER
     flow, lasts = leak.burst
     reached = state.over + lasts if state.over is not None else NEVER
-    if drawn is not None and reached > drawn.at >= before.falls_to(BAND * flow):
+    if drawn is not None and reached > drawn.at and drawn.flow(drawn.at) < BAND * flow:
         state, reached = replace(state, over=None), NEVER
     if drawn is not None and state.over is None and drawn.flow(drawn.at) >= flow * _EXACT:
         state, reached = replace(state, over=drawn.at), drawn.at + lasts
@@ -185,17 +186,15 @@ def _burst(
     return state, under if reached <= now else min(reached, under)
 
 
-def _night(
-    leak: Leak, state: LeakState, before: Meter, meter: Meter, drawn: Meter | None, now: Now
-) -> tuple[LeakState, float]:
+def _night(leak: Leak, state: LeakState, meter: Meter, drawn: Meter | None, now: Now) -> tuple[LeakState, float]:
     """A leak is a flow that never came down to the limit from the night's beginning to its end."""
     if leak.night is None or now.civil is None:
         return state, NEVER
     limit = max(leak.night.flow, 1e-3)
     watched = state.watched
     if watched is not None:
-        paused = before.falls_to(limit) if drawn is not None else NEVER
-        if min(paused, meter.falls_to(limit)) <= min(now.monotonic, watched):
+        paused = drawn is not None and drawn.flow(drawn.at) <= limit
+        if paused or meter.falls_to(limit) <= min(now.monotonic, watched):
             state = replace(_found(state, NIGHT, False), watched=None)
         elif now.monotonic >= watched - TICK:
             state = replace(_found(state, NIGHT, True), watched=None)

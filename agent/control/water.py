@@ -195,7 +195,7 @@ class WaterPoint:
             litres, at = round(index * self.litres, 3), view.points[self.meter].at
             meter = before.read(litres, at, self.pulse)
             if before.index is not None and before.replaced_by(litres, at, self.pulse):
-                detail = {"index": litres, "before": before.index}
+                detail = {"index": _tidy(litres), "before": _tidy(before.index)}
                 happenings.append(Happening("change", "meter_replaced", self.name, Severity.INFO, detail))
                 jump = litres - before.index
                 state = changed(state, day_index=state.day_index + jump, flush_index=state.flush_index + jump)
@@ -239,7 +239,7 @@ class WaterPoint:
             end = state.flushing + flush.run
             if not stopped and now.monotonic < end:
                 return state, end
-            detail = {"litres": index - state.flush_index, "seconds": round(now.monotonic - state.flushing, 1)}
+            detail = {"litres": _tidy(index - state.flush_index), "seconds": round(now.monotonic - state.flushing, 1)}
             happenings.append(Happening("change", "flushed", self.name, Severity.INFO, detail))
             flushed = state.flushed if stopped else now.monotonic
             state = changed(state, flushing=None, flushed=flushed)
@@ -304,13 +304,18 @@ class WaterPoint:
         if state.latched:
             found[leaks.BURST] = {"latched": True}
         if self._used_up(state):
-            found["quota_exceeded"] = {"litres": self._drawn_today(state)}
+            found["quota_exceeded"] = {"litres": _tidy(self._drawn_today(state))}
         if state.frost.cold and self.frost is not None:
             degrees = good(view, self.frost.signal)
             found["frost_closed"] = {"reason": "sensor lost"} if state.frost.lost else {"temperature": degrees}
         if state.tampered:
             found["tamper"] = None
         return found
+
+
+def _tidy(litres: float) -> float:
+    """Litres are integers, where the meter counts whole ones."""
+    return int(litres) if litres == int(litres) else round(litres, 3)
 
 
 def _on_this_boot(state: WaterState, now: Now) -> WaterState:

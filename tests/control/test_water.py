@@ -154,6 +154,18 @@ def test_burst(flow: float, lasts: float, found: bool) -> None:
     assert one.value("ev1") is not found
 
 
+def test_pulses_that_came_while_the_agent_was_away_go_on_with_a_burst() -> None:
+    one = bench(replace(VALVED, leak=NIGHT), "2026-07-01T10:00:00")
+    one.pulses("ct", 2000, 0, 60, 1000)
+    one.until(60)
+    for at in (126, 144, 162, 180, 198, 216):  # nothing was heard for four pulses, then it goes on
+        one.plan(at, "ct", 1000 + at / 18 * 10)
+    one.t, one.points = 120, {}
+    one.restart()
+    one.until(400)
+    assert one.of("burst") == [(216.0, "alarm")]
+
+
 def burst() -> Bench:
     one = bench(replace(VALVED, leak=NIGHT), "2026-07-01T10:00:00")
     one.pulses("ct", 3600, 100, 400, 1000)

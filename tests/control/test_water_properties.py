@@ -48,7 +48,7 @@ RUSH = st.tuples(st.just("rush"), st.sampled_from([30.0, 1500.0, 4000.0]), st.sa
 METER = st.tuples(st.just("meter"), QUALITY)
 RESTART = st.tuples(st.just("restart"), st.booleans())
 CLOCK = st.tuples(st.just("clock"), st.booleans())
-FEW = settings(max_examples=60, deadline=None)
+FEW = settings(max_examples=40, deadline=None)
 
 
 class Positions(Bench):

@@ -28,6 +28,8 @@ _LINK = {"connected": _GOOD, "connecting": _WARN, "waiting": _BAD, "off": _DIM}
 _WELL = ("", "steady", "applied", "verified")
 _WRONG = ("mismatch", "failed", "unknown")
 _BUS = {"up": _GOOD, "down": _BAD}
+_SEVERITY = {"critical": _BAD, "major": _BAD, "minor": _WARN}
+_ALARMS = 5  # lines
 _BAR = 20  # cells
 _SMALLEST_BAR = 100  # readings: what a full bar stands for, at least
 
@@ -87,15 +89,19 @@ class _Values:
     def __init__(self, status: Status) -> None:
         self._points = sorted(status.get("points") or [], key=_rank)
         self._actuators = status.get("actuators") or []
+        self._alarms = status.get("alarms") or []
         self._now = status.get("at")
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         height = options.height or console.height
         left = height - 2  # a rule and a head
-        right = max(0, left - len(self._actuators) - 2)
+        alarms = _alarms(self._alarms, self._now)
+        right = max(0, left - len(self._actuators) - 2 - (len(alarms) + 1 if self._alarms else 0))
         rest = self._points[left:]
         shown = rest if len(rest) <= right else rest[: max(0, right - 1)]
         column: list[RenderableType] = [_Section("actuators", _actuators(self._actuators, self._now))]
+        if self._alarms:
+            column.append(_Section("alarms", alarms))
         if shown:
             column.append(_Section("more points", _points(shown)))
         if hidden := len(rest) - len(shown):
@@ -138,6 +144,18 @@ def _actuators(actuators: Sequence[Status], now: str | None) -> Table:
             _feedback(item),
         )
     return table
+
+
+def _alarms(alarms: Sequence[Status], now: str | None) -> _Lines:
+    """The open alarms, the gravest first; what nobody has acknowledged stands out."""
+    lines = []
+    for one in alarms[:_ALARMS]:
+        style = _DIM if one["acked"] else _SEVERITY.get(str(one["severity"]), "")
+        acked = ", acknowledged" if one["acked"] else ""
+        lines.append(Text(f"{one['severity']} {one['code']} {one['subject']} {_time(one['since'], now)}{acked}", style))
+    if len(alarms) > _ALARMS:
+        lines.append(Text(f"... {len(alarms) - _ALARMS} more: bocage alarms", _DIM))
+    return _Lines(lines)
 
 
 class _Tail:

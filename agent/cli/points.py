@@ -45,7 +45,8 @@ def add(commands: Any) -> None:
     )
     add_folders(write)
     write.add_argument("point", metavar="POINT", help="an actuator's name, or device.point")
-    write.add_argument("value", metavar="VALUE", type=_value, help="on, off or a number")
+    write.add_argument("value", metavar="VALUE", type=_value,
+                       help="on, off or a number; ack for an alarm, reset for a latch")  # fmt: skip
     write.add_argument("--for", dest="hold", metavar="2h", type=_milliseconds, help="how long it lasts (default 2h)")
     write.add_argument("--direct", action="store_true", help="without an agent: through the same arbiter, once")
     add_json(write)
@@ -145,6 +146,8 @@ def _value(text: str) -> Value:
         return True
     if lowered in {"off", "false"}:
         return False
+    if lowered in {"ack", "reset"}:
+        return lowered
     try:
         return int(text)
     except ValueError:

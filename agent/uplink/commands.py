@@ -19,6 +19,8 @@ from agent.uplink.session import LARGEST_COMMAND
 __all__ = ["is_id", "parse"]
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
+_WORDS = ("ack", "reset")
+"""What alarms and latches take."""
 _KEYS = ("id", "point", "value", "issued_at", "expires_at", "ttl_ms", "hold_ms", "by", "key", "sig")
 _LARGEST = 1e15
 """No value of an actuator comes near; beyond it a float no longer holds every whole number."""
@@ -92,11 +94,11 @@ def _text(body: dict[str, Any], key: str, longest: int) -> str:
 def _value(value: Any) -> Value:
     if value in ("on", "off"):
         return bool(value == "on")
-    if value is None or isinstance(value, bool):
-        return value
+    if value is None or isinstance(value, bool) or value in _WORDS:
+        return value  # type: ignore[no-any-return]
     if isinstance(value, int | float) and math.isfinite(value) and abs(value) <= _LARGEST:
         return value
-    raise Rejected(f'value must be a number, true, false, "on", "off" or null, not {_shown(value)}')
+    raise Rejected(f'value must be a number, true, false, "on", "off", "ack", "reset" or null, not {_shown(value)}')
 
 
 def _milliseconds(body: dict[str, Any], key: str) -> int | None:

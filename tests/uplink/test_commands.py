@@ -47,7 +47,7 @@ def test_values(given: Any, value: Any) -> None:
         (b'{"id":"c1","point":"km1","value":' + b"9" * 5000 + b"}", "too long"),
         (b'{"id":"c1","point":"km1","value":NaN}', "NaN is not JSON"),
         (b'{"id":"c1","point":"km1","value":1e999}', "value must be"),
-        (body(value="open"), 'value must be a number, true, false, "on", "off" or null, not "open"'),
+        (body(value="open"), 'value must be a number, true, false, "on", "off", "ack", "reset" or null, not "open"'),
         (body(value=[1]), "value must be"),
         (b'{"id":"c1","point":"km1"}', "value is missing"),
         (b'{"point":"km1","value":1}', "id is missing"),

@@ -400,6 +400,8 @@ class Actuator:
         return not self.agrees()
 
     def _agree(self) -> None:
+        if self.feedback is not None and not self._feedback_counts:
+            return  # the contactor is still on its way: its coil alone settles nothing
         if not self.agrees() or (self._asserted is None and self.mismatch and self._wants_other()):
             return
         self._asserted_again = False

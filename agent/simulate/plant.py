@@ -103,6 +103,11 @@ class Plant:
         """An output, its feedback, and all that may follow it."""
         return self.readings([output, *self._feedbacks, *self._sources])
 
+    def travel(self, output: str) -> float:
+        """How long what hangs on an output moves (s)."""
+        spec = self._by_output.get(output)
+        return spec.travel if spec is not None else 0.0
+
     def next(self, now: float) -> float:
         """When an input next changes by a step."""
         return min((one.next(now) for one in self._stepping), default=float("inf"))

@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from agent.actuator import SETTLE
 from agent.alarms import Register
 from agent.arbiter import Arbiter, Books
 from agent.desk import Desk
@@ -211,12 +212,14 @@ class Simulation:
         self._read_again(point)
 
     def _read_again(self, point: str) -> None:
-        """The next poll of a module shows its outputs, and what follows them."""
+        """The next poll of a module shows its outputs, and what follows them; a later one where they came to rest."""
         def look() -> None:
             if self._alive:
                 self._hub.publish(self._plant.around(point))
 
-        self._at(self._loop.time() + POLL, look)
+        now = self._loop.time()
+        self._at(now + POLL, look)
+        self._at(now + POLL + SETTLE + self._plant.travel(point), look)
 
     # -- the scenario ------------------------------------------------------------------------------------------
 

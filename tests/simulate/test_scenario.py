@@ -1,0 +1,58 @@
+"""A wrong scenario is told like a wrong site: where, what, and what was expected."""
+
+import json
+
+import pytest
+
+from agent.cli import main
+from agent.config import load
+
+START = 'start: "2026-01-15T12:00:00+01:00"\nduration: 24h\n'
+
+WRONG = [
+    ("", "s.yaml:1:1: error: the file is empty"),
+    ("duration: 24h\n", 's.yaml:1:1: error: "start" is missing'),
+    ("start: noon\nduration: 24h\n", 's.yaml:1:8: error: "noon" is no time; write "2026-01-15T12:00:00+01:00"'),
+    (START + "input: {}\n", 's.yaml:3:1: error: unknown key "input"; did you mean "inputs"?'),
+    (START + "inputs: {tmp: {constant: 5}}\n", 's.yaml:3:10: error: unknown input "tmp"; did you mean "temp"?'),
+    (START + "inputs: {io-1.di9: {constant: on}}\n", 's.yaml:3:10: error: unknown point of io-1 "di9"; did you mean'),
+    (START + "inputs: {temp: {constant: 5, rate: 3 L/h}}\n", "s.yaml:3:10: error: temp says constant and rate; write"),
+    (START + "inputs: {temp: {}}\n", "s.yaml:3:10: error: temp says nothing; write one of constant"),
+    (START + "inputs: {temp: {constant: 5, tau: 5min}}\n", 's.yaml:3:30: error: "tau" does not belong to constant'),
+    (START + "inputs: {temp: {model: flow, tau: 5min, on: 60, off: 20}}\n", '"heater" is missing in temp (flow)'),
+    (START + "inputs: {temp: {follows: km3}}\n", 's.yaml:3:26: error: unknown actuator "km3"; did you mean "km1"?'),
+    (START + "inputs: {temp: {rate: 30 L/h}}\n", "s.yaml:3:23: error: temp is no counter"),
+    (START + "inputs: {ct: {rate: 30}}\n", "s.yaml:3:21: error: 30 is no rate; write 30 L/h"),
+    (START + "inputs: {temp: {steps: [[6h, 1], [0, 2]]}}\n", "the times must grow; write the earlier one first"),
+    (START + "inputs: {temp: {steps: [[6, 1]]}}\n", "6 has no unit; write 6s, 6min or 6h"),
+    (START + "faults: [{at: 1h}]\n", "s.yaml:3:10: error: a fault that says nothing; write one of kill"),
+    (START + "faults: [{at: 1h, kill: power}]\n", 's.yaml:3:25: error: "power" is none of agent'),
+    (START + "faults: [{at: 1h, device: io-3}]\n", 's.yaml:3:27: error: unknown device "io-3"; did you mean'),
+    (START + "faults: [{at: 1h, stale: temp}]\n", 's.yaml:3:26: error: unknown input "temp"'),
+    (START + 'faults: [{at: 1h, clock: "+2"}]\n', "s.yaml:3:26: error: 2 has no unit"),
+    (START + "commands: [{at: 1h, id: c1, point: km1}]\n", '"value" is missing'),
+    (START + "commands: [{at: 1h, id: c1, point: km1, value: open}]\n", '"open" is no value; write a number'),
+    (START + "inputs: {temp: {constant: 5}\n", 'this "{" is never closed'),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "message"), WRONG)
+def test_what_is_wrong(bench, text, message):
+    problems = bench.problems(text)
+    assert any(message in problem for problem in problems), problems
+    assert bench.scenario is None
+
+
+def test_the_command_line(bench, capsys, lighting):
+    bench.site(lighting)
+    site, scenario = bench.folder / "site.yaml", bench.folder / "scenario.yaml"
+    assert load(site)
+    scenario.write_text(START)
+    assert main(["simulate", str(site), str(scenario), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found.keys() == {"edges", "events", "totals", "final"}
+    assert main(["simulate", str(site), str(scenario)]) == 0
+    assert "2026-01-15T17:51:21" in capsys.readouterr().out
+    scenario.write_text("duration: 24h\n")
+    assert main(["simulate", str(site), str(scenario)]) == 1
+    assert f"{scenario}:1:1: error:" in capsys.readouterr().err

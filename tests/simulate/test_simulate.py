@@ -1,0 +1,160 @@
+"""What a scenario does to a site, to the second."""
+
+from pathlib import Path
+
+import pytest
+
+from agent.config import load
+from agent.simulate import Simulation, read_scenario
+from agent.simulate.loop import VirtualLoop
+from agent.wiring import plan
+
+SITES = Path(__file__).parents[2] / "config"
+
+
+def edges(found, actuator="km1"):
+    return [(one["at"][:19], one["to"], one["priority"]) for one in found["edges"] if one["actuator"] == actuator]
+
+
+def events(found, kind):
+    return [(one["code"], one["subject"], one["t"]) for one in found["events"] if one["kind"] == kind]
+
+
+def test_a_night_to_the_second_and_its_totals(bench, lighting):
+    found = bench.site(lighting).run("")
+    assert edges(found) == [
+        ("2026-01-15T17:51:21", True, 15),
+        ("2026-01-15T23:00:00", False, 15),
+        ("2026-01-16T05:00:00", True, 15),
+        ("2026-01-16T07:46:56", False, 15),
+    ]
+    total = found["totals"]["km1"]
+    assert total["starts"] == 2
+    assert total["on_s"] == pytest.approx(475.6 * 60, abs=6)
+    assert found["final"]["outputs"]["km1"]["value"] is False
+    assert found["edges"][0]["from"] is False
+    assert "+01:00" in found["edges"][0]["at"]
+
+
+def test_a_kill_changes_no_level(bench, lighting):
+    bench.site(lighting)
+    calm = edges(bench.run(""))
+    for hour in (1, 6, 8, 12, 19):
+        assert edges(bench.run(f"faults: [{{at: {hour}h, kill: agent}}]")) == calm, hour
+
+
+def test_an_override_holds_for_its_time_and_survives_a_kill(bench, lighting):
+    found = bench.site(lighting).run(
+        "faults: [{at: 2h, kill: agent}]\n"
+        "commands: [{at: 1h, id: c1, point: km1, value: on, ttl: 10min, for: 3h, origin: local}]\n"
+    )
+    assert edges(found)[:3] == [
+        ("2026-01-15T13:00:00", True, 8),
+        ("2026-01-15T16:00:00", False, 15),
+        ("2026-01-15T17:51:21", True, 15),
+    ]
+    assert [code for code, _, _ in events(found, "outcome")] == ["accepted", "applied", "verified"]
+
+
+def test_commands_from_afar_wait_for_the_link_and_expire(bench, lighting):
+    found = bench.site(lighting).run(
+        "faults: [{at: 1h, link: down, for: 1h}]\n"
+        "commands:\n"
+        "  - {at: 80min, id: late, point: km1, value: on, ttl: 10min}\n"
+        "  - {at: 90min, id: waits, point: km1, value: on, ttl: 1h, for: 20min}\n"
+        "  - {at: 95min, id: here, point: ev1, value: on, origin: local}\n"
+    )
+    ends = [(one["id"], one["code"], one["t"]) for one in found["events"] if one["code"] in ("expired", "verified")]
+    assert ends == [
+        ("here", "verified", 5700), ("late", "expired", 7200), ("waits", "verified", 7200),
+    ]  # fmt: skip
+    assert edges(found)[:2] == [("2026-01-15T14:00:00", True, 8), ("2026-01-15T14:20:00", False, 15)]
+
+
+def test_a_dead_device_is_written_once_it_is_back(bench, lighting):
+    found = bench.site(lighting).run("faults: [{at: 5h, device: io-1, for: 2h}]")
+    assert edges(found)[0] == ("2026-01-15T19:00:00", True, 15)
+
+
+def test_a_watchdog_drops_outputs_and_they_are_asserted_again(bench):
+    found = bench.run(
+        "faults: [{at: 1h, device: io-2, for: 5min}]\n"
+        "commands: [{at: 0, id: c1, point: ev1, value: on, for: 4h, origin: local}]\n"
+    )
+    assert found["totals"]["ev1"]["starts"] == 2
+    assert found["totals"]["ev1"]["on_s"] == pytest.approx(4 * 3600 - 270, abs=2)
+
+
+def test_a_welded_contactor_shows_in_its_feedback_and_in_what_follows(bench):
+    found = bench.run(
+        "inputs: {temp: {follows: km1, on: 50, off: 10}}\n"
+        "faults: [{at: 1h, weld: km1}]\n"
+        "commands:\n"
+        "  - {at: 30min, id: c1, point: km1, value: on, for: 2h, origin: local}\n"
+        "  - {at: 3h, id: c2, point: km1, value: off, for: 1h, origin: local}\n"
+    )
+    assert events(found, "alarm") == [("output_mismatch", "km1", 9008)], "after a second write, although the coil obeys"
+    assert [one["code"] for one in found["final"]["alarms"]] == ["output_mismatch"]
+
+
+def test_an_index_is_set_by_command_and_an_alarm_is_acknowledged(bench):
+    found = bench.run(
+        "inputs: {ct: {rate: 60 L/h}}\n"
+        "faults: [{at: 10min, weld: km1}]\n"
+        "commands:\n"
+        "  - {at: 5min, id: c1, point: ct.index, value: 7}\n"
+        "  - {at: 1h, id: c2, point: km1, value: on, for: 20min}\n"
+        "  - {at: 2h, id: c3, point: alarm.output_mismatch.km1, value: ack}\n"
+        "  - {at: 3h, id: c4, point: alarm.burst.ct, value: ack}\n"
+        "  - {at: 4h, id: c5, point: ct.index, value: on}\n"
+    )
+    assert events(found, "change") == [("meter_replaced", "ct", 300)]
+    states = {one["id"]: (one["code"], one["reason"]) for one in found["events"] if one["kind"] == "outcome"}
+    assert states["c1"] == ("applied", "ct goes on from 7")
+    assert states["c3"] == ("applied", "acknowledged")
+    assert states["c4"] == ("rejected", "alarm burst.ct is not open")
+    assert states["c5"][0] == "rejected"
+    assert [(one["code"], one["acked"]) for one in found["final"]["alarms"]] == [("output_mismatch", True)]
+
+
+def test_the_clock_steps_and_is_lost(bench, lighting):
+    bench.site(lighting)
+    stepped = bench.run('faults: [{at: 1h, clock: "+2h"}]')
+    assert edges(stepped)[0] == ("2026-01-15T15:51:21", True, 15)
+    assert events(stepped, "clock") == [("clock_step", "gateway", 3600)]
+    lost = bench.run("faults: [{at: 1h, untrusted: clock}]")
+    assert edges(lost)[0] == ("2026-01-15T17:51:21", True, 15), "civil time goes on with monotonic time"
+
+
+def test_a_room_cools_and_warms_as_its_equation_says(bench):
+    """dT/dt = (outdoor + gain x on - T) / tau, seen by a controller that is only the command."""
+    from agent.simulate.inputs import source
+    from agent.simulate.scenario import Input
+
+    on = {"burner": 0.0}
+    given = {"model": "room", "tau": "10h", "gain": 40.0, "start": 20.0, "heater": "burner", "outdoor": "out"}
+    room = source(Input.model_validate(given), 1.0, on.__getitem__, lambda name: 0.0)
+    assert room.value(36000) == pytest.approx(20 * 0.36788, abs=0.001)
+    on["burner"] = 1.0
+    assert room.value(360_000) == pytest.approx(40, abs=0.01)
+
+
+@pytest.mark.slow
+def test_edges_equal_those_of_stepping_every_second(bench):
+    site = load(SITES / "saint-seine.yaml") if (SITES / "saint-seine.yaml").exists() else None
+    if site is None:
+        pytest.skip("the example is not there")
+    path = bench.folder / "scenario.yaml"
+    path.write_text((Path(__file__).parent / "winter.yaml").read_text())
+    scenario, problems = read_scenario(path, site)
+    assert scenario is not None, problems
+    found = []
+    for stride in (float("inf"), 1.0):
+        loop = VirtualLoop()
+        result = loop.run_until_complete(Simulation(plan(site), scenario, loop, stride=stride).run())
+        loop.close()
+        found.append([(one["t"], one["actuator"], one["to"], one["priority"], one["cause"]) for one in result["edges"]])
+    assert len(found[0]) > 50
+    assert [edge[1:3] for edge in found[0]] == [edge[1:3] for edge in found[1]]
+    for jumped, stepped in zip(*found, strict=True):
+        assert jumped[0] == pytest.approx(stepped[0], abs=1.0), (jumped, stepped)

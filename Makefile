@@ -15,8 +15,8 @@ TEST_PACKAGES := mosquitto mosquitto-clients mbpoll libmodbus-dev pkgconf gcc li
 help: ## this list
 	sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 20
 
-demo: $(VENV)/.demo ## a village on this machine, live in the terminal; SECONDS=90 ends by itself
-	$(BIN)/bocage demo $(if $(SECONDS),--seconds $(SECONDS))
+demo: $(VENV)/.demo ## a village on this machine, live in the terminal; SECONDS=90 ends by itself, SPEED=600 hurries
+	$(BIN)/bocage demo $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SPEED),--speed $(SPEED))
 
 test: test-packages $(VENV)/.test lint ## lint, types, import contracts and all tests; ARGS goes to pytest
 	$(BIN)/python -m pytest $(ARGS)

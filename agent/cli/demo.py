@@ -12,6 +12,7 @@ __all__ = ["add"]
 _EXAMPLES = """\
   bocage demo                  live in the terminal, until Ctrl-C
   bocage demo --seconds 90     ends by itself, with the count of what was delivered
+  bocage demo --speed 600      a day of the village passes in 2.4 minutes
   bocage demo --devices-only   the devices alone, for mbpoll and the like
 """
 
@@ -20,6 +21,7 @@ def add(commands: Any) -> None:
     summary = "a village on this machine: real protocols, pretended devices, a link that is cut"
     parser = add_command(commands, "demo", summary, _EXAMPLES)
     parser.add_argument("--seconds", type=_seconds, metavar="N", help="end after N seconds (at least 10)")
+    parser.add_argument("--speed", type=_speed, default=1.0, metavar="N", help="let the village live N times as fast")
     parser.add_argument("--devices-only", action="store_true", help="no agent and no broker")
     parser.add_argument("--plain", action="store_true", help="a line a second instead of the live view")
     parser.set_defaults(run=demo)
@@ -35,8 +37,18 @@ def _seconds(text: str) -> float:
     return seconds
 
 
+def _speed(text: str) -> float:
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not 1 <= speed <= 1000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 1000")
+    return speed
+
+
 def demo(options: argparse.Namespace) -> int:
     """0 only if nothing was lost."""
     from agent.demo.run import run
 
-    return run(options.seconds, options.plain, options.devices_only)
+    return run(options.seconds, options.plain, options.devices_only, options.speed)

@@ -12,6 +12,7 @@ from collections import deque
 from pathlib import Path
 
 import agent
+from agent.civil import Pace
 
 __all__ = ["Cabinet", "numbers_given"]
 
@@ -19,11 +20,14 @@ PATIENCE = 15.0  # seconds for an orderly end
 
 
 class Cabinet:
-    """One run of the agent. It has a session of its own, so that Ctrl-C in the terminal is the demo's alone."""
+    """One run of the agent. It has a session of its own, so that Ctrl-C in the terminal is the demo's alone.
 
-    def __init__(self, site: Path, state: Path, runtime: Path, log: Path) -> None:
+    `pace` is that of the village, and of the agent's schedules and timers.
+    """
+
+    def __init__(self, site: Path, state: Path, runtime: Path, log: Path, pace: Pace) -> None:
         self._arguments = ["run", str(site), "--state-dir", str(state), "--runtime-dir", str(runtime)]
-        self._log = log
+        self._log, self._pace = log, pace
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
@@ -32,6 +36,7 @@ class Cabinet:
         environment |= {
             "BOCAGE_CLOCK": "trusted",
             "BOCAGE_DEMO_PARENT": str(os.getpid()),
+            "BOCAGE_DEMO_PACE": f"{self._pace.speed} {self._pace.since}",
             "PYTHONPATH": os.pathsep.join(filter(None, [*agent_path, os.environ.get("PYTHONPATH")])),
         }
         with self._log.open("ab") as log:

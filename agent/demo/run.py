@@ -14,14 +14,19 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import aiomqtt
 from rich.console import Console
 from rich.live import Live
 
 from agent import view
+from agent.civil import Pace
+from agent.clock import SystemClock
 from agent.demo import site
 from agent.demo.process import Cabinet, numbers_given
 from agent.demo.slave import RtuLine, serve_tcp
@@ -35,8 +40,8 @@ __all__ = ["Demo", "Timetable", "run", "verdict"]
 
 GRACE = 15.0  # seconds for the rest of the backlog
 ON_ITS_WAY = 20  # readings that wait although nothing is wrong
-OPERATOR = ((5.0, "ev1", "on"), (8.0, "well", "on"), (11.0, "km1", "on"), (60.0, "km1", "off"))
-"""What somebody at the supervision asks for: seconds after the start, actuator, value."""
+OPERATOR, FIRST, EVERY, HELD = "km1", 10.0, 60.0, 15.0
+"""What somebody at the supervision switches on, in seconds after the start, how often, and for how long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +59,12 @@ class Timetable:
         return cls(30 * scale, 50 * scale, seconds, scale)
 
 
-def run(seconds: float | None, plain: bool, devices_only: bool) -> int:
-    """The whole demo in ./demo; 0 only if it ran and nothing was lost."""
+def run(seconds: float | None, plain: bool, devices_only: bool, speed: float = 1.0) -> int:
+    """The whole demo in ./demo; 0 only if it ran and nothing was lost. `speed` is that of the village's time."""
     named = os.environ.get("BOCAGE_DEMO_PORT", "18830")
     if not named.isdecimal() or not 1024 <= int(named) <= 65533:
         raise BocageError(f"BOCAGE_DEMO_PORT={named} is not a port from 1024 to 65533 (the two after it are used too)")
-    demo = Demo(Path.cwd() / "demo", int(named), Timetable.of(seconds), plain or not sys.stdout.isatty())
+    demo = Demo(Path.cwd() / "demo", int(named), Timetable.of(seconds), plain or not sys.stdout.isatty(), speed)
     try:
         return asyncio.run(demo.devices() if devices_only else demo.everything())
     except asyncio.CancelledError:
@@ -77,10 +82,11 @@ def verdict(read: int, ledger: Ledger) -> int:
 class Demo:
     """One run of it, in `folder`. `port` is the broker's; the link and Modbus TCP have the two after it."""
 
-    def __init__(self, folder: Path, port: int, timetable: Timetable, plain: bool) -> None:
+    def __init__(self, folder: Path, port: int, timetable: Timetable, plain: bool, speed: float = 1.0) -> None:
         self.folder, self.port = folder, port
         self._times, self._plain = timetable, plain
-        self._village = Village()
+        self._pace = Pace(speed, SystemClock().monotonic())
+        self._village = Village(datetime.now(ZoneInfo(site.TIMEZONE)))
         self._ledger = Ledger()
         self._link = RuralLink(port + 1, port)
         self._status: dict[str, Any] | None = None
@@ -143,12 +149,10 @@ class Demo:
             yield
 
     async def _live(self) -> None:
-        before = time.monotonic()
+        clock, begun = SystemClock(), self._pace.since
         while True:
             await asyncio.sleep(0.25)
-            now = time.monotonic()
-            self._village.step(now - before)
-            before = now
+            self._village.step(self._pace.at(clock.monotonic()) - begun - self._village.seconds)
 
     # Devices alone
 
@@ -174,9 +178,7 @@ class Demo:
         self._prepare(3)
         self._forget()
         self._say_where()
-        cabinet = Cabinet(
-            self.folder / "site.yaml", self.folder / "state", self.runtime, self.folder / "agent.log"
-        )  # fmt: skip
+        cabinet = self._cabinet(self.folder / "site.yaml")
         with self._signals():
             async with broker(self.port), self._devices(), subscriber(self.port, self._ledger) as operator:
                 await self._link.mend()
@@ -191,6 +193,9 @@ class Demo:
             print(cabinet.last_words(), end="")
         code = verdict(read, self._ledger)
         return code if died is None else 1
+
+    def _cabinet(self, file: Path) -> Cabinet:
+        return Cabinet(file, self.folder / "state", self.runtime, self.folder / "agent.log", self._pace)
 
     async def _run(self, cabinet: Cabinet, operator: aiomqtt.Client) -> int | None:
         """The agent's life; its exit code if it ended before it was asked to."""
@@ -242,7 +247,7 @@ class Demo:
             if await self._arrived(store, given, 1.0):
                 break
             await asyncio.to_thread(file.write_text, self._site_text(wires=False))
-            drain = Cabinet(file, state, self.runtime, self.folder / "agent.log")
+            drain = self._cabinet(file)
             await drain.start()
             try:
                 await self._arrived(store, given, GRACE)
@@ -270,12 +275,12 @@ class Demo:
 
     async def _operate(self, client: aiomqtt.Client) -> None:
         """Somebody at the supervision, over MQTT. `ttl_ms` bounds the start, `hold_ms` how long it lasts."""
-        for number, (at, actuator, value) in enumerate(OPERATOR):
-            await self._sleep_until(at * self._times.scale)
-            if self._is_taken(actuator):
+        for number in count():
+            await self._sleep_until((FIRST + number * EVERY) * self._times.scale)
+            if self._is_taken(OPERATOR):
                 continue
-            name = f"demo-{number}"
-            command = {"id": name, "point": actuator, "value": value, "ttl_ms": 30_000, "hold_ms": 3_600_000,
+            name, hold = f"demo-{number}", round(HELD * self._times.scale * 1000)
+            command = {"id": name, "point": OPERATOR, "value": "on", "ttl_ms": 30_000, "hold_ms": hold,
                        "by": "operator"}  # fmt: skip
             await client.publish(f"bocage/v1/{site.SITE_ID}/cmd/{name}", json.dumps(command), qos=1)
 
@@ -284,12 +289,22 @@ class Demo:
         actuators = self._status["actuators"] if self._status else []
         return any(found["name"] == actuator and found["by"] not in ("", "operator") for found in actuators)
 
+    def _tidings(self) -> str:
+        """What goes on in the village, in one line."""
+        village = self._village
+        lamps, fast = "on" if village.is_lit else "off", f" ({self._pace.speed:g} x)" if self._pace.speed != 1 else ""
+        return (
+            f"{village.now:%a %H:%M}{fast}, lamps {lamps}, tank {village.level:.0f} %, "
+            f"school {village.room:.1f} degC, outdoors {village.outdoors():.1f} degC"
+        )
+
     async def _show(self) -> None:
         if self._plain:
             while True:
                 await asyncio.sleep(1)
                 status = view.line(self._status) if self._status else "the agent starts"
-                print(f"{self._elapsed():4.0f} s  {status}, delivered {self._ledger.delivered}", flush=True)
+                heard = f"{self._tidings()}; {status}, delivered {self._ledger.delivered}"
+                print(f"{self._elapsed():4.0f} s  {heard}", flush=True)
         console = Console()
         with Live(console=console, screen=True, auto_refresh=False) as live:
             while True:
@@ -299,7 +314,7 @@ class Demo:
 
     def _notes(self) -> list[str]:
         seen = f"the supervision got {self._ledger.delivered}, {self._ledger.duplicates} twice"
-        return [f"{self._elapsed():.0f} s: {self._stage}", f"{seen}; Ctrl-C ends it"]
+        return [f"{self._elapsed():.0f} s: {self._stage}", f"village {self._tidings()}", f"{seen}; Ctrl-C ends it"]
 
     def _say_where(self) -> None:
         folder = _short(self.folder)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["SITE_ID", "text"]
+__all__ = ["SITE_ID", "TIMEZONE", "text"]
 
-SITE_ID = "demo-village"
+SITE_ID, TIMEZONE = "demo-village", "Europe/Paris"
 
 _TEXT = """\
 # A village on your desk. `bocage demo` wrote this file: edit it, break it, and ask `bocage check` what is wrong.
@@ -16,7 +16,8 @@ _TEXT = """\
 #   bocage write demo/site.yaml km1 on --for 2h
 #   mosquitto_sub -p @BROKER@ -v -t 'bocage/v1/+/cmd/#'
 version: 1
-site: {id: demo-village, name: "Demo village", latitude: 47.32, longitude: 5.04, timezone: Europe/Paris}
+site: {id: demo-village, name: "Demo village", latitude: 47.32, longitude: 5.04, timezone: Europe/Paris,
+       public_holidays: FR, school_zone: A}
 
 # Readings leave for the supervision by this link. The demo cuts it on purpose: nothing is lost, only late.
 uplink:
@@ -33,22 +34,63 @@ buses:
 
 # What hangs on them. The profile knows the registers.
 devices:
-  meter-a: {bus: rs485-1, unit_id: 1, profile: eastron_sdm120, poll: 2s}      # street lighting
+  meter-a: {bus: rs485-1, unit_id: 1, profile: eastron_sdm120, poll: 1s}      # street lighting
   meter-b: {bus: rs485-1, unit_id: 2, profile: eastron_sdm630, poll: 5s}      # town hall
   io-1:    {bus: rs485-1, unit_id: 10, profile: relay8_di8}                   # cabinet: relays and contacts
-  io-3:    {bus: plant, unit_id: 1, profile: relay8_ai8}                      # waterworks: relays and 4-20 mA
+  io-2:    {bus: plant, unit_id: 2, profile: relay8_ai8, poll: 500ms}         # school: relays and 4-20 mA
+  io-3:    {bus: plant, unit_id: 1, profile: relay8_ai8, poll: 500ms}         # waterworks: relays and 4-20 mA
 
 # Raw values made into something that people talk about.
 signals:
   tank-level:  {from: io-3.ai1, signal: 4-20mA, scale: [0, 100], unit: "%", stale_after: 30s}
   pump-flow:   {from: io-3.ai2, signal: 4-20mA, scale: [0, 20], unit: m3/h, stale_after: 30s}
+  classroom:   {from: io-2.ai1, signal: 4-20mA, scale: [0, 40], unit: degC, stale_after: 30s}
+  flow-temp:   {from: io-2.ai2, signal: 4-20mA, scale: [0, 120], unit: degC, stale_after: 30s}
+  air-temp:    {from: io-2.ai3, signal: 4-20mA, scale: [-20, 40], unit: degC, stale_after: 30s}
   fountain-ct: {from: gpio.17, kind: counter, unit: L, per_pulse: 10, debounce: 20ms, initial_index: 1254300}
 
-# The outputs, each behind its limits. Nothing writes a relay but through here.
+# The outputs, each behind its limits. Nothing writes a relay but through here. (A real burner rests longer than 2 s.)
 actuators:
-  km1:  {output: io-1.relay1, feedback: io-1.di1, safe_state: off, boot_state: off, min_off: 2s}   # street lamps
-  well: {output: io-3.relay1, safe_state: off, boot_state: off, min_on: 2s, min_off: 2s}           # fills the tank
-  ev1:  {output: gpio.22, active: high, safe_state: off, boot_state: off, fail: normally_closed}   # the fountain
+  km1:    {output: io-1.relay1, feedback: io-1.di1, safe_state: hold, boot_state: recompute, min_on: 2s, min_off: 2s}
+  well:   {output: io-3.relay1, safe_state: off, boot_state: off, min_on: 2s, min_off: 2s}
+  ev1:    {output: gpio.22, active: high, safe_state: off, boot_state: off, fail: normally_closed}
+  burner: {output: io-2.relay1, safe_state: off, boot_state: off, min_on: 2s, min_off: 2s}
+  pump:   {output: io-2.relay2, safe_state: on, boot_state: off}
+
+# What the village wants of them. `make demo SPEED=600` lets a day pass in 2.4 minutes.
+lighting:
+  local_switch: {manual_on: io-1.di5, manual_off: io-1.di6}     # MAN/0/AUTO in the cabinet: read, never fought
+  circuits:
+    main-street:
+      actuator: km1
+      meter: meter-a
+      rated_power: 1800 W
+      lamp: {type: led, count: 30}
+      switch_on:  {event: civil_dusk}
+      switch_off: {event: civil_dawn}
+      part_night_off: [{from: "23:00", to: "05:00"}]
+water:
+  points:
+    fountain:
+      meter: fountain-ct
+      valve: ev1
+      opening_hours: {all: ["07:00-21:00"]}
+      frost: {signal: air-temp, close_below: 2, reopen_above: 4, hold: 2h}
+      leak: {continuous: none, burst: 3 m3/h for 10min, flow_when_closed: 20 L/h}
+  tanks:
+    reservoir: {level: tank-level, pump: well, start: 40 %, stop: 85 %, low: 10 %, high: 95 %,
+                dry_run: {flow: pump-flow, no_flow: 15min}}
+heating:
+  zones:
+    school:
+      sensor: classroom
+      outdoor: air-temp
+      control: {type: hysteresis, band: 0.3 K}
+      heat_curve: {signal: flow-temp, points: [[-10, 70], [15, 50]], max_flow: 75}
+      plant: {burner: burner, pump: pump, pump_overrun: 10min}
+      setpoints: {comfort: 19, reduced: 16, frost: 8}
+      week: {default: reduced, "mon,tue,wed,thu,fri,sat,sun": ["07:30-17:00 comfort"]}     # an eager school
+      optimum_start: {initial: 30 min/K, max: 6h}
 """
 
 

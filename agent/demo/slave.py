@@ -197,5 +197,3 @@ async def serve_tcp(host: str, port: int, units: Mapping[int, Unit]) -> asyncio.
                 await writer.drain()
 
     return await asyncio.start_server(converse, host, port)
-
-

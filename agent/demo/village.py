@@ -1,8 +1,8 @@
-"""What stands in the village: two meters, a relay module, and the waterworks with its tank. Plausible and alive.
+"""What stands in the village: two meters, a relay module, the waterworks with its tank, the school with its boiler.
 
-`Village.step` moves everything on by some seconds. The register maps are those of the makers: Eastron SDM120 and
-SDM630 Modbus protocol documents (input registers, 32-bit floats, high word first), and the generic 8-relay modules
-with 8 digital inputs or 8 analogue inputs in microamperes.
+Plausible and alive. `Village.step` moves everything on by some seconds, which need not be those of the world. The
+register maps are those of the makers: Eastron SDM120 and SDM630 Modbus protocol documents (input registers, 32-bit
+floats, high word first), and the generic 8-relay modules with 8 digital inputs or 8 analogue inputs in microamperes.
 """
 
 from __future__ import annotations
@@ -10,13 +10,17 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 
 from agent.demo.slave import ADDRESS, Illegal, Unit
 
 __all__ = ["Meter", "RelayModule", "Village"]
 
-INFLOW, OUTFLOW = 0.9, 0.15  # % of the tank a second: a tank for the impatient
 LAMPS, STANDBY = 1760.0, 38.0  # W
+TANK, PUMP = 40.0, 12.4  # m3, m3/h
+FLAME = 56.0  # degC that the flow comes up to
+WATER, WALLS, RADIATORS = 600.0, 20 * 3600.0, 13 * 3600.0  # s: how slow the flow, the cooling and the warming are
+GRAIN = 30.0  # seconds that the physics takes at once
 
 
 class Meter:
@@ -46,7 +50,10 @@ class Meter:
 
 
 class RelayModule:
-    """Eight relays, with eight digital inputs that follow them (auxiliary contacts) or eight analogue ones in uA."""
+    """Eight relays, with eight digital inputs that follow them (auxiliary contacts) or eight analogue ones in uA.
+
+    Inputs 5 and 6 are those of a switch MAN/0/AUTO, which stands on AUTO.
+    """
 
     def __init__(self, analogue: Mapping[int, Callable[[], float]] | None = None) -> None:
         self.relays = [False] * 8
@@ -55,7 +62,8 @@ class RelayModule:
     def bits(self, table: str, address: int, count: int) -> list[bool]:
         if address + count > 8 or (table == "discrete" and self._analogue is not None):
             raise Illegal(ADDRESS)
-        return self.relays[address : address + count]
+        found = self.relays if table == "coil" else [*self.relays[:4], False, False, *self.relays[6:]]
+        return found[address : address + count]
 
     def words(self, table: str, address: int, count: int) -> list[int]:
         if self._analogue is None or table != "input" or address + count > 8:
@@ -72,24 +80,61 @@ class RelayModule:
 
 
 class Village:
-    """All of it. `line` are the unit ids of the RTU line, `plant` those of the Modbus TCP host."""
+    """All of it, from `began` on. `line` are the unit ids of the RTU line, `plant` those of the Modbus TCP host."""
 
-    def __init__(self) -> None:
+    def __init__(self, began: datetime) -> None:
+        self._began = began
         self.seconds = 0.0
-        self.level = 42.0  # % of the tank
+        self.level = 40.05  # % of the tank
+        self.room, self.flow = 18.2, 24.0  # degC
         self._street_kwh, self._hall_kwh = 18_342.6, 96_120.4
         self._io = RelayModule()
-        self._works = RelayModule({0: lambda: 4000 + 160 * self.level, 1: lambda: 4000 + 800 * self._flow()})
+        self._works = RelayModule({0: lambda: _loop(self.level, 0, 100), 1: lambda: _loop(self._pumped(), 0, 20)})
+        self._boiler = RelayModule(
+            {
+                0: lambda: _loop(self.room, 0, 40),
+                1: lambda: _loop(self.flow, 0, 120),
+                2: lambda: _loop(self.outdoors(), -20, 40),
+            }
+        )
         self.line: dict[int, Unit] = {1: Meter(self._street()), 2: Meter(self._hall()), 10: self._io}
-        self.plant: dict[int, Unit] = {1: self._works}
+        self.plant: dict[int, Unit] = {1: self._works, 2: self._boiler}
+
+    @property
+    def now(self) -> datetime:
+        """The time of the village."""
+        return (self._began.astimezone(UTC) + timedelta(seconds=self.seconds)).astimezone(self._began.tzinfo)
+
+    @property
+    def is_lit(self) -> bool:
+        """Whether the street lamps burn."""
+        return self._io.relays[0]
 
     def step(self, seconds: float) -> None:
-        """Let time pass: energy adds up, the tank fills while its pump runs, and the village drinks."""
+        """Let time pass: energy adds up, the village drinks and its tank is filled, the school warms and cools."""
+        while seconds > 0:
+            past = min(seconds, GRAIN)
+            self._pass(past)
+            seconds -= past
+
+    def _pass(self, seconds: float) -> None:
         self.seconds += seconds
         self._street_kwh += self._street_power() * seconds / 3.6e6
         self._hall_kwh += 3 * self._hall_power(0) * seconds / 3.6e6
-        flow = INFLOW if self._works.relays[0] else 0.0
-        self.level = min(99.0, max(3.0, self.level + (flow - OUTFLOW) * seconds))
+        level = self.level + (self._pumped() - self._drunk()) / TANK * 100 * seconds / 3600
+        self.level = min(99.0, max(3.0, level))
+        self.flow += ((FLAME if self._boiler.relays[0] else self.room) - self.flow) * seconds / WATER
+        self.room += (self.flow - self.room) * seconds / RADIATORS + (self.outdoors() - self.room) * seconds / WALLS
+
+    def outdoors(self) -> float:
+        """degC: a spring without end, coldest at five in the morning; every third night or so there is frost."""
+        hours = self.now.hour + self.now.minute / 60
+        return 6.5 - 4.0 * math.cos((hours - 5) / 12 * math.pi) + self._wave(3.3 * 86400, 1.5)
+
+    def _drunk(self) -> float:
+        """m3/h, most of it in the morning and in the evening."""
+        hours = self.now.hour + self.now.minute / 60
+        return 2.0 + 4.0 * math.exp(-(((hours - 7.5) / 2) ** 2)) + 5.0 * math.exp(-(((hours - 19) / 2.5) ** 2))
 
     def _wave(self, period: float, size: float, phase: float = 0.0) -> float:
         return size * math.sin(2 * math.pi * self.seconds / period + phase)
@@ -101,14 +146,14 @@ class Village:
         return 50.0 + self._wave(41, 0.02)
 
     def _street_power(self) -> float:
-        return STANDBY + self._wave(13, 1.5) + (LAMPS + self._wave(23, 9) if self._io.relays[0] else 0.0)
+        return STANDBY + self._wave(13, 1.5) + (LAMPS + self._wave(23, 9) if self.is_lit else 0.0)
 
     def _hall_power(self, phase: int) -> float:
         return 640 + 55 * phase + self._wave(31 + 5 * phase, 90, phase) + self._wave(5.1, 12)
 
-    def _flow(self) -> float:
-        """Of the well pump, m3/h."""
-        return 12.4 + self._wave(3.7, 0.3) if self._works.relays[0] else 0.0
+    def _pumped(self) -> float:
+        """By the well's pump, m3/h."""
+        return PUMP + self._wave(3.7, 0.3) if self._works.relays[0] else 0.0
 
     def _street(self) -> dict[int, Callable[[], float]]:
         """Eastron SDM120."""
@@ -143,3 +188,8 @@ class Village:
                 0x1E + 2 * n: lambda: 0.93,
             }
         return values
+
+
+def _loop(value: float, low: float, high: float) -> float:
+    """A 4-20 mA transmitter with this range, in uA."""
+    return 4000 + 16000 * (min(max(value, low), high) - low) / (high - low)

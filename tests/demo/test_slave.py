@@ -8,6 +8,8 @@ import os
 import shutil
 import struct
 import tty
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -19,7 +21,7 @@ needs_mbpoll = pytest.mark.skipif(shutil.which("mbpoll") is None, reason="needs 
 
 @pytest.fixture
 def village():
-    return Village()
+    return Village(datetime(2026, 1, 15, 12, tzinfo=ZoneInfo("Europe/Paris")))
 
 
 def ask(unit, text):
@@ -37,6 +39,8 @@ def test_functions(village):
     assert ask(io, "0f0000000801c1") == "0f00000008"
     assert io.relays == [True, False, False, False, False, False, True, True]
     assert ask(io, "0200000008") == "0201c1"  # the contacts follow the relays
+    assert ask(io, "0f000000080130") == "0f00000008"
+    assert ask(io, "0200000008") == "020100"  # but for the local switch, which stands on AUTO
     village.level = 50.0
     assert ask(works, "0400000002") == "0404" + struct.pack(">HH", 12000, 4000).hex()
 
@@ -70,6 +74,29 @@ def test_the_tank_fills_while_its_pump_runs(village):
     village.plant[1].set_bit(0, True)
     village.step(10)
     assert village.level > before
+
+
+def test_the_school_warms_with_its_burner_and_cools_without(village):
+    boiler, before = village.plant[2], village.room
+    boiler.set_bit(0, True)
+    village.step(2 * 3600)
+    assert before + 2 < village.room < before + 8 and 50 < village.flow < 60
+    boiler.set_bit(0, False)
+    warm = village.room
+    village.step(6 * 3600)
+    assert before < village.room < warm - 2 and village.flow < 30
+
+
+def test_a_day_of_the_village(village):
+    """The same at any speed: a long step is many short ones."""
+    days = [village, Village(village.now)]
+    village.step(86400)
+    for _ in range(1440):
+        days[1].step(60)
+    assert [day.now for day in days] == [datetime(2026, 1, 16, 12, tzinfo=village.now.tzinfo)] * 2
+    assert days[0].room == pytest.approx(days[1].room) and days[0].level == pytest.approx(days[1].level)
+    assert village.level == 3  # nobody pumped
+    assert -2 < village.outdoors() < 14
 
 
 async def exchange(near, question, length):
@@ -134,4 +161,4 @@ async def test_mbpoll_reads_the_plant(village, unused_tcp_port):
     with contextlib.closing(server):
         text = await run("mbpoll", "-m", "tcp", "-p", str(unused_tcp_port), "-a", "1", "-t", "3", "-r", "1", "-c", "2",
                          "-1", "127.0.0.1")  # fmt: skip
-    assert "[1]: \t10720" in text and "[2]: \t4000" in text
+    assert "[1]: \t10408" in text and "[2]: \t4000" in text

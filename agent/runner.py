@@ -29,7 +29,7 @@ IDLE = 10.0
 """A turn is made at least this often (s): whether the clock is trusted is looked up then."""
 PATIENCE = 5.0
 """How long the first turn waits for inputs that were never received (s)."""
-KEEP = 60.0
+KEEP = 300.0
 """State that only counts (run-hours, learned values) is kept this often (s)."""
 RETRY = 60.0
 """A control that failed is tried again after this long (s)."""
@@ -89,6 +89,7 @@ class Runner:
         self._points: dict[str, Input] = {}
         self._outputs: Mapping[str, Output] = {}
         self._changed: set[str] = set()
+        self._moved = True
         self._held: dict[tuple[str, int], dict[str, Wish]] = {}
         self._urgent: list[_Rule] = []
         self._keep_at = NEVER
@@ -118,7 +119,8 @@ class Runner:
             self._wake.set()
 
     def wake(self) -> None:
-        """Something may have changed: look at the outputs."""
+        """Outputs may have moved, or the time."""
+        self._moved = True
         self._wake.set()
 
     def hurry(self) -> None:

@@ -14,6 +14,10 @@ from agent.simulate.scenario import Scenario
 
 __all__ = ["Plant"]
 
+REFRESH = 600.0
+"""Seconds after which an input that does not change is handed on once more."""
+_NOTHING = (None, None)
+
 
 class Plant:
     """The outputs of a site and the inputs of a scenario. A device that is `dead` answers nothing."""
@@ -44,6 +48,8 @@ class Plant:
             self._device(one.output): one.output_watchdog for one in plan.actuators if one.output_watchdog is not None
         }
         self._heard: dict[str, Value] = {}
+        self._shown: dict[str, tuple[Value, Quality]] = {}
+        self._all_at = 0.0
 
     def _make_sources(self, plan: Plan, scenario: Scenario) -> dict[str, Source]:
         """By the name under which the hub gets them: a counter's pulses come in at its source."""
@@ -97,7 +103,16 @@ class Plant:
         return self.readings([*self._values, *self._feedbacks, *self._sources])
 
     def inputs(self) -> list[Reading]:
-        return self.readings(self._sources)
+        """What the inputs are now: those that changed, and now and then all of them, for each is read all the time."""
+        found = self.readings(self._sources)
+        now = self._clock.monotonic()
+        if now >= self._all_at:
+            self._all_at = now + REFRESH
+            self._shown = {}
+        shown = self._shown
+        news = [one for one in found if shown.get(one.point, _NOTHING) != (one.value, one.quality)]
+        shown.update((one.point, (one.value, one.quality)) for one in news)
+        return news
 
     def around(self, output: str) -> list[Reading]:
         """An output, its feedback, and all that may follow it."""

@@ -27,6 +27,7 @@ _EPILOG = """\
 examples:
   bocage init site.yaml                      a commented template to start from
   bocage check site.yaml                     everything that is wrong with it, in one go
+  bocage plan site.yaml                      when lamps burn, water is open and rooms are warm, before it runs
   bocage run site.yaml                       the agent, in the foreground
   bocage watch site.yaml                     what it is doing, live
   bocage read site.yaml meter-a.active_power

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agent.config.document import Keys
-from agent.config.lighting import Circuit, NightCut, Switch
+from agent.config.lighting import Circuit, DimStep, NightCut, Switch
 from agent.config.names import Checked
 from agent.config.values import DURATION, number
 
@@ -11,6 +11,7 @@ __all__ = ["check_lighting"]
 
 _LEGAL_OFF = 60
 """01:00, in minutes: heritage, parks and façades are dark by then (arrêté du 27 décembre 2018, articles 2 and 3)."""
+_NOON = 720
 _LAWFUL = ("heritage", "park", "facade")
 
 
@@ -71,6 +72,8 @@ def _check_photocell(at: Checked, keys: Keys, circuit: Circuit) -> None:
 
 def _check_nights(at: Checked, keys: Keys, circuit: Circuit) -> None:
     _check_cuts(at, (*keys, "part_night_off"), circuit.part_night_off)
+    if circuit.dimming is not None:
+        _check_cuts(at, (*keys, "dimming", "levels"), circuit.dimming.levels)
     for index, exception in enumerate(circuit.exceptions):
         where = (*keys, "exceptions", index)
         if exception.from_ > exception.to:
@@ -78,10 +81,13 @@ def _check_nights(at: Checked, keys: Keys, circuit: Circuit) -> None:
         _check_cuts(at, (*where, "part_night_off"), exception.part_night_off)
 
 
-def _check_cuts(at: Checked, keys: Keys, cuts: tuple[NightCut, ...]) -> None:
+def _check_cuts(at: Checked, keys: Keys, cuts: tuple[NightCut | DimStep, ...]) -> None:
     for index, cut in enumerate(cuts):
         if cut.from_ == cut.to:
             at.error((*keys, index, "to"), "ends when it begins")
+        elif (cut.from_ - _NOON) % 1440 > (cut.to - _NOON) % 1440:
+            text = f"ends at {_clock(cut.to)}, before it begins at {_clock(cut.from_)}; a night goes from noon to noon"
+            at.error((*keys, index, "to"), text)
         for place, day in enumerate(cut.days):
             unknown = at.site.site.public_holidays is None and not at.wrong("site", "public_holidays")
             if "public_holiday" in day and unknown:
@@ -94,8 +100,8 @@ def _check_law(at: Checked, keys: Keys, name: str, circuit: Circuit) -> None:
     legal = f"the legal {_LEGAL_OFF // 60:02}:00; switch off earlier, or state legal_reference"
     off = circuit.switch_off
     if off.time is not None and (off.time - 720) % 1440 > 720 + _LEGAL_OFF:
-        time = f"{off.time // 60:02}:{off.time % 60:02}"
-        at.error((*keys, "switch_off", "time"), f"{name} ({circuit.kind}) switches off at {time}, later than {legal}")
+        text = f"{name} ({circuit.kind}) switches off at {_clock(off.time)}, later than {legal}"
+        at.error((*keys, "switch_off", "time"), text)
     if off.event in ("civil_dawn", "sunrise"):
         at.error(
             (*keys, "switch_off", "event"), f"{name} ({circuit.kind}) switches off at {off.event}, later than {legal}"
@@ -104,3 +110,7 @@ def _check_law(at: Checked, keys: Keys, name: str, circuit: Circuit) -> None:
     if on.event == "sunset" and on.offset < 0:
         text = f"{name} ({circuit.kind}) switches on before sunset; switch on later, or state legal_reference"
         at.error((*keys, "switch_on", "offset"), text)
+
+
+def _clock(minutes: int) -> str:
+    return f"{minutes // 60:02}:{minutes % 60:02}"

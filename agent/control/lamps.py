@@ -76,7 +76,6 @@ class Seen(NamedTuple):
     voltage: float | None
     hand: bool | None
     """What the local switch forces; None: it is on AUTO."""
-    overridden: bool
     daylight: bool | None
     """Well after dawn and well before dusk."""
 
@@ -204,7 +203,7 @@ class Lamps:
         limit = LEAK_POWER if self.rated is None else DEAD * self.rated
         if seen.power <= limit:
             return False
-        return True if seen.daylight and not seen.overridden else None
+        return True if seen.daylight and not seen.commanded else None
 
     def _undervoltage(self, seen: Seen) -> bool | None:
         if seen.voltage is None or (self.downstream and (not seen.closed or seen.voltage < NO_VOLTAGE)):

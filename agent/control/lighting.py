@@ -224,7 +224,6 @@ class Circuit:
             good(view, self.power),
             min(voltages, default=None),
             hand,
-            output is not None and output.priority < EXCEPTION,
             self._daylight(tonight, now),
         )
 

@@ -438,6 +438,12 @@ def test_lamps_that_burn_by_day(start: str, override: Any, found: dict[int, set[
         assert seen == found
 
 
+@pytest.mark.parametrize("switch", [Switch("sunset"), Switch(minute=17 * 60)])
+def test_lamps_that_the_programme_lights_by_day_are_no_fault(switch: Switch) -> None:
+    rig = Rig(replace(STREET, programme=replace(NIGHTLY, on=switch))).run(DAY)
+    assert rig.edges[0][0] < DUSK - 1800 and rig.happened == []
+
+
 @pytest.mark.parametrize(("downstream", "off", "on"), [(True, [], [660]), (False, [60], [])])
 def test_undervoltage(downstream: bool, off: list[int], on: list[int]) -> None:
     """A meter behind the contactor has no voltage verdict while it is open."""

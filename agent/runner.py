@@ -110,8 +110,8 @@ class Runner:
             if name not in wanted:
                 continue
             before, at = points.get(name), self.pace.at(reading.at.boottime_ns / 1e9)
-            if before is not None and reading.quality is Quality.STALE:
-                at = before.at  # that of the last one that was heard
+            if reading.quality is not Quality.GOOD:
+                at = -NEVER if before is None else before.at  # that of the last good one
             points[name] = Input(reading.value, reading.quality, at)
             if before is None or before.value != reading.value or before.quality is not reading.quality:
                 self._changed.add(name)
@@ -174,12 +174,12 @@ class Runner:
         events = self._say_step(stepped)
         everybody = bool(stepped) or now.trusted is not self._trusted
         self._trusted = now.trusted
-        outputs = self._outputs_now()
         changed, self._changed = self._changed, set()
-        if outputs != self._outputs:
-            changed |= {name for name, output in outputs.items() if self._outputs.get(name) != output}
-            self._outputs = outputs
-        view = View(self._points, outputs)
+        if self._moved:
+            self._moved = False
+            before, self._outputs = self._outputs, self._outputs_now()
+            changed |= {name for name, output in self._outputs.items() if before.get(name) != output}
+        view = View(self._points, self._outputs)
         for rule in self._rules:
             if everybody or rule.due <= now.monotonic or not changed.isdisjoint(rule.inputs):
                 events += self._step(rule, view, now)

@@ -294,7 +294,7 @@ class Demo:
         village = self._village
         lamps, fast = "on" if village.is_lit else "off", f" ({self._pace.speed:g} x)" if self._pace.speed != 1 else ""
         return (
-            f"{village.now:%a %H:%M}{fast}, lamps {lamps}, tank {village.level:.0f} %, "
+            f"{village.now:%a %H:%M}{fast}, lamps {lamps}, tank {village.level:.1f} %, "
             f"school {village.room:.1f} degC, outdoors {village.outdoors():.1f} degC"
         )
 

@@ -140,6 +140,27 @@ def test_nothing_is_lost(demo, tmp_path):
     assert not list((tmp_path / "demo" / "dev").iterdir())
 
 
+@pytest.mark.slow
+def test_a_village_in_a_hurry(demo, tmp_path):
+    """Twenty seconds are more than three hours: the tank is filled by its control, and no control sees a fault."""
+    process = demo("--seconds", "20", "--speed", "600")
+    output, _ = process.communicate(timeout=60)
+    lines = [line for line in output.splitlines() if "(600 x)" in line]
+    assert process.returncode == 0, output
+    levels = [float(re.search(r"tank ([0-9.]+) %", line).group(1)) for line in lines]
+    assert max(levels) > min(levels) + 20
+    assert any(re.search(r"on: .*\bwell\b", line) for line in lines)
+    log = (tmp_path / "demo" / "agent.log").read_text()
+    assert " alarm code=" not in log and "control failed" not in log
+
+
+@pytest.mark.parametrize("speed", ["0", "1001", "fast", "nan"])
+def test_a_wrong_speed_is_said(demo, speed):
+    process = demo("--speed", speed)
+    output, _ = process.communicate(timeout=20)
+    assert process.returncode == 2 and "is not a number from 1 to 1000" in output
+
+
 def test_ctrl_c_ends_it_with_the_count(demo, tmp_path):
     process = demo()
     for line in process.stdout:
@@ -185,7 +206,7 @@ def test_it_ends_when_nobody_reads_its_lines(demo, tmp_path):
     assert process.stdout.readline()
     process.stdout.close()
     process.wait(30)
-    assert not cabinets(tmp_path)
+    wait_for(lambda: not cabinets(tmp_path))
 
 
 def test_an_agent_that_dies_is_said(demo, tmp_path):

@@ -1,0 +1,95 @@
+"""Time that is hurried: schedules and timers run fast, and the loop that serves them is awake in time."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime, timedelta
+from types import SimpleNamespace
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from agent.civil import Civil, Pace
+from agent.control import lamps
+from agent.control.core import Output
+from agent.demo import cabinet
+from agent.model import Instant, Quality, Reading
+from agent.runner import Runner
+
+NOON = datetime(2026, 1, 15, 12, tzinfo=ZoneInfo("Europe/Paris"))
+
+
+class Clock:
+    """A trusted one that stands at `seconds`; at 1000 s it was noon."""
+
+    boot, trusted = "boot", True
+
+    def __init__(self):
+        self.seconds = 1000.0
+
+    def now(self):
+        wall = NOON.timestamp() + self.seconds - 1000
+        return Instant(self.boot, round(self.seconds * 1e9), round(wall * 1000))
+
+    def monotonic(self):
+        return self.seconds
+
+
+class Control:
+    """Wants to be looked at after an hour of its own, and remembers what it saw."""
+
+    name, inputs = "hourly", frozenset({"level", "well"})
+
+    def __init__(self):
+        self.seen = []
+
+    def initial(self):
+        return None
+
+    def step(self, state, view, now):
+        self.seen.append((view, now))
+        return SimpleNamespace(state=None, wishes=(), happenings=(), due=now.monotonic + 3600)
+
+    def command(self, state, point, value, now):
+        return None
+
+
+def test_there_and_back():
+    pace = Pace(600, 1000)
+    assert [pace.at(1000), pace.at(1001), pace.back(1600)] == [1000, 1600, 1001]
+    assert pace.back(math.inf) == math.inf and pace.at(-math.inf) == -math.inf
+    assert Pace().at(7) == Pace().back(7) == 7
+
+
+def test_a_day_passes_in_two_minutes_and_a_bit():
+    clock = Clock()
+    civil = Civil("Europe/Paris", SimpleNamespace(get=lambda key: None, put=lambda *_: None), clock, Pace(600, 1000))
+    assert civil.now().civil == NOON
+    clock.seconds += 144
+    now = civil.now()
+    assert (now.civil, now.monotonic) == (NOON + timedelta(days=1), 1000 + 86400)
+    assert civil.take_step() == 0  # it is no step of the clock
+
+
+def test_controls_see_one_time(monkeypatch):
+    monkeypatch.setattr(Runner, "pace", Pace(600, 1000))
+    clock, control = Clock(), Control()
+    door = SimpleNamespace(outputs=lambda: {"well": Output(True, 15, "", 1001.0, None)})
+    memory = SimpleNamespace(get=lambda key: None, put=lambda *_: None)
+    runner = Runner([control], "Europe/Paris", door, None, memory, clock)
+    clock.seconds += 2
+    runner.observe([Reading("level", 40.0, clock.now(), Quality.GOOD)])
+    runner.turn()
+    view, now = control.seen[0]
+    assert (now.monotonic, view.points["level"].at, view.outputs["well"].since) == (2200, 2200, 1600)
+    assert runner.pace.back(runner.due_next()) == pytest.approx(clock.seconds + 6)
+
+
+def test_a_slow_wire_is_no_fault_of_the_lamps(monkeypatch):
+    monkeypatch.setattr(lamps, "HOLD", dict(lamps.HOLD))
+    monkeypatch.setattr(Runner, "pace", Pace())
+    before = dict(lamps.HOLD)
+    cabinet.hurry(Pace())
+    assert before == lamps.HOLD
+    cabinet.hurry(Pace(600, 0))
+    assert lamps.HOLD["contactor_welded"] == 1800 and lamps.HOLD["local_manual"] == 0

@@ -33,7 +33,8 @@ class Now(NamedTuple):
 
 
 class Input(NamedTuple):
-    """The last reading of a point or signal: `at` is when (monotonic s). Bad and stale drive nothing."""
+    """The last reading of a point or signal. Bad and stale drive nothing: `at` is when the last good one was heard
+    (monotonic s)."""
 
     value: Value
     quality: Quality

@@ -82,6 +82,8 @@ def look(view: View, name: str | None, kept: Seen | None, t: float, within: floa
         return value, Seen(value, min(found.at, t) if t - found.at < within else t // LOOK * LOOK)
     if name is not None and found is None and kept is not None and t < kept.at + within:
         return kept.value, kept
+    if found is not None and kept is not None and kept.at < found.at <= t:
+        kept = Seen(kept.value, found.at)  # heard again since it was noted
     return None, kept
 
 

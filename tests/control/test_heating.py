@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.control.calendar import Calendar
-from agent.control.core import Input, Now, Output, View
+from agent.control.core import NEVER, Input, Now, Output, View
 from agent.control.exercise import Exercise, Exerciser
 from agent.control.heating import Setpoints, Zone
 from agent.control.loops import Hysteresis
@@ -56,7 +56,8 @@ class Rig:
             if value is None:
                 self.points.pop(name, None)
             else:
-                self.points[name] = Input(value, quality, self.t)
+                heard = self.t if quality is Quality.GOOD else self.points[name].at if name in self.points else -NEVER
+                self.points[name] = Input(value, quality, heard)
         return self.settle()
 
     def settle(self):

@@ -40,6 +40,7 @@ __all__ = ["Demo", "Timetable", "run", "verdict"]
 
 GRACE = 15.0  # seconds for the rest of the backlog
 ON_ITS_WAY = 20  # readings that wait although nothing is wrong
+REMOTE = 8  # the priority of commands
 OPERATOR, FIRST, EVERY, HELD = "km1", 10.0, 60.0, 15.0
 """What somebody at the supervision switches on, in seconds after the start, how often, and for how long."""
 
@@ -287,7 +288,8 @@ class Demo:
     def _is_taken(self, actuator: str) -> bool:
         """Whether who looks on has commanded it himself: then the demo leaves it to him."""
         actuators = self._status["actuators"] if self._status else []
-        return any(found["name"] == actuator and found["by"] not in ("", "operator") for found in actuators)
+        held = [found for found in actuators if found["name"] == actuator and found["priority"] == REMOTE]
+        return any(found["by"] != "operator" for found in held)
 
     def _tidings(self) -> str:
         """What goes on in the village, in one line."""

@@ -151,6 +151,7 @@ def test_a_village_in_a_hurry(demo, tmp_path):
     assert max(levels) > min(levels) + 20
     assert any(re.search(r"on: .*\bwell\b", line) for line in lines)
     log = (tmp_path / "demo" / "agent.log").read_text()
+    assert "command ended id=demo-0 state=verified" in log
     assert " alarm code=" not in log and "control failed" not in log
 
 

@@ -16,7 +16,6 @@ __all__ = ["Plant"]
 
 REFRESH = 600.0
 """Seconds after which an input that does not change is handed on once more."""
-_NOTHING = (None, None)
 
 
 class Plant:
@@ -48,7 +47,7 @@ class Plant:
             self._device(one.output): one.output_watchdog for one in plan.actuators if one.output_watchdog is not None
         }
         self._heard: dict[str, Value] = {}
-        self._shown: dict[str, tuple[Value, Quality]] = {}
+        self._shown: dict[str, Value] = {}
         self._all_at = 0.0
 
     def _make_sources(self, plan: Plan, scenario: Scenario) -> dict[str, Source]:
@@ -104,14 +103,17 @@ class Plant:
 
     def inputs(self) -> list[Reading]:
         """What the inputs are now: those that changed, and now and then all of them, for each is read all the time."""
-        found = self.readings(self._sources)
         now = self._clock.monotonic()
-        if now >= self._all_at:
+        if now >= self._all_at or self.dead or self.bad or self.stale or self._stuck:
             self._all_at = now + REFRESH
-            self._shown = {}
-        shown = self._shown
-        news = [one for one in found if shown.get(one.point, _NOTHING) != (one.value, one.quality)]
-        shown.update((one.point, (one.value, one.quality)) for one in news)
+            self._shown.clear()
+            return self.readings(self._sources)
+        shown, at, news = self._shown, self._clock.now(), []
+        for name, one in self._sources.items():
+            value = one.value(now)
+            if name not in shown or shown[name] != value:
+                shown[name] = value
+                news.append(Reading(name, value, at))
         return news
 
     def around(self, output: str) -> list[Reading]:

@@ -24,9 +24,10 @@ def test_twenty_kills_in_an_outage_lose_nothing_and_move_nothing(site, slave, li
 
     counts = subscriber.values("m.count")
     assert counts == sorted(counts), "in order, with one value each"
-    # A kill may fall between the slave's answer and the hub: that reading was never accepted. One a kill at most.
+    # A kill may fall between the slave's answer and the hub, or catch the very first poll of a start on its way: those
+    # readings were never accepted. The numbers below are the strict account of those that were.
     unseen = set(range(counts[0], last + 1)) - set(counts)
-    assert len(unseen) <= ROUNDS, unseen
+    assert len(unseen) <= 2 * ROUNDS, unseen
 
     taken = {seq for _, seq in subscriber.readings}
     taken |= {document["k"][1] for topic, document, _ in subscriber.messages if topic == "event" or "/result" in topic}

@@ -22,6 +22,7 @@ from agent.driver import Memory
 from agent.errors import DeviceError, OutboxError, Rejected, WireError
 from agent.limits import NO_LIMITS, Bucket
 from agent.model import Command, Event, Instant, Origin, Outcome, OutcomeState, Point, Quality, Readings, Value
+from agent.supervise import wait
 from agent.validity import Expired, deadline, duration, hold, iso
 
 __all__ = ["ActuatorSpec", "Arbiter", "Books", "Desk", "Ledger"]
@@ -269,7 +270,7 @@ class Arbiter:
                 if until <= self._clock.monotonic():
                     actuator.awaited = None
                     return await self._act(command, actuator, slot, lasts)
-            await _wait(actuator.changed, until - self._clock.monotonic())
+            await wait(actuator.changed, until - self._clock.monotonic())
 
     async def _act(self, command: Command, actuator: Actuator, slot: Slot, lasts: float) -> Outcome:
         """The one write of a command. Its override is on flash before, and stands only if the write worked."""
@@ -414,7 +415,7 @@ class Arbiter:
                     self._wake.clear()
                     self._next = self._pass(group)
                     self.told()
-                    await _wait(self._wake, self._next - self._clock.monotonic())
+                    await wait(self._wake, self._next - self._clock.monotonic())
         finally:
             self._abandon("the agent stops")
 
@@ -635,13 +636,6 @@ def _bounded(spec: ActuatorSpec, point: Point | None) -> ActuatorSpec:
 
 def _read(actuator: Actuator, value: Value) -> str:
     return say(bool(value)) if actuator.spec.kind == "relay" else say(value)
-
-
-async def _wait(event: asyncio.Event, seconds: float) -> None:
-    """Until the event, or for so long."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(max(0.0, seconds)):  # wait_for loses a cancellation that comes with the event
-            await event.wait()
 
 
 async def _within(seconds: float, work: Sequence[Any]) -> None:

@@ -8,7 +8,6 @@ and tried again, and the others go on.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
@@ -19,7 +18,7 @@ from agent.control.core import NEVER, Control, Happening, Input, Now, Output, St
 from agent.driver import Memory
 from agent.errors import OutboxError, Rejected
 from agent.model import Command, Event, Quality, Readings, Severity, Value
-from agent.supervise import isolated
+from agent.supervise import isolated, wait
 
 __all__ = ["Door", "Runner"]
 
@@ -151,7 +150,7 @@ class Runner:
         while True:
             await self.look()
             self._next = min(self.pace.back(self.due_next()), self._clock.monotonic() + IDLE)
-            await _wait(self._wake, self._next - self._clock.monotonic())
+            await wait(self._wake, self._next - self._clock.monotonic())
 
     def due(self) -> float:
         """When the next turn is over at the latest (monotonic seconds, for the watchdog)."""
@@ -201,7 +200,7 @@ class Runner:
         until = self._clock.monotonic() + PATIENCE
         while self._clock.monotonic() < until and self._wanted - self._points.keys() - self._door.outputs().keys():
             self._wake.clear()
-            await _wait(self._wake, until - self._clock.monotonic())
+            await wait(self._wake, until - self._clock.monotonic())
 
     async def look(self) -> None:
         """One turn; what happened goes to the outbox, and then the state that knows of it to flash."""
@@ -331,10 +330,3 @@ class Runner:
         except OutboxError as error:
             log.error('state not durable control=%s reason="%s" next=control goes on', rule.name, error)
         rule.kept = kept
-
-
-async def _wait(event: asyncio.Event, seconds: float) -> None:
-    """Until the event, or for so long."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(max(0.0, seconds)):  # wait_for loses a cancellation that comes with the event
-            await event.wait()

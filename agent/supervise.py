@@ -8,6 +8,7 @@ systemd starts it anew.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Awaitable, Callable
@@ -16,7 +17,7 @@ from typing import TypeVar
 from agent.clock import Clock
 from agent.notify import Notifier
 
-__all__ = ["Watchdog", "backoff", "isolated", "supervise"]
+__all__ = ["Watchdog", "backoff", "isolated", "supervise", "wait"]
 
 log = logging.getLogger("bocage.supervise")
 
@@ -100,3 +101,10 @@ class Watchdog:
             asked = self._clock.monotonic() + self.PERIOD
             await asyncio.sleep(self.PERIOD)
             self.lag = max(0.0, self._clock.monotonic() - asked)
+
+
+async def wait(event: asyncio.Event, seconds: float) -> None:
+    """Until the event, or for so long."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(max(0.0, seconds)):  # wait_for loses a cancellation that comes with the event
+            await event.wait()

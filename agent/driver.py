@@ -18,7 +18,8 @@ from agent.errors import BocageError
 from agent.model import Point, Readings, Value
 
 __all__ = [
-    "Actuator", "BusSpec", "DeviceSpec", "Listener", "Memory", "Poller", "Scanner", "Wire", "is_driven", "open_bus",
+    "Actuator", "BusSpec", "DeviceSpec", "Inspector", "Listener", "Memory", "Poller", "Scanner", "Wire",
+    "is_driven", "open_bus",
 ]  # fmt: skip
 
 
@@ -101,10 +102,12 @@ class Poller(Protocol):
 class Actuator(Protocol):
     """Writes one value, queued before any read. Returns when the device has acknowledged it.
 
-    Raises DeviceError or WireError if it did not: then nobody knows whether the output moved.
+    Raises DeviceError or WireError if it did not: then nobody knows whether the output moved. `until`
+    (clock.monotonic) is when it may start at the latest. A write to a point that is `deferred` is called off by
+    cancelling it: what still waits is withdrawn.
     """
 
-    async def write(self, point: str, value: Value) -> None: ...
+    async def write(self, point: str, value: Value, until: float | None = None) -> None: ...
 
 
 @runtime_checkable
@@ -112,6 +115,16 @@ class Scanner(Protocol):
     """Finds devices; each find is a mapping for people and programs ({"unit_id": 3, "ms": 41})."""
 
     def scan(self) -> AsyncIterator[Mapping[str, Any]]: ...
+
+
+@runtime_checkable
+class Inspector(Protocol):
+    """Shows what it keeps beside its points ("devices", "join-log", "airtime"), for people and programs.
+
+    BocageError for a topic that it does not have.
+    """
+
+    def inspect(self, topic: str) -> Sequence[Mapping[str, Any]]: ...
 
 
 _BUILT_IN = {

@@ -113,6 +113,10 @@ class Hub:
             route = routes.get(reading.point)
             if route is None:
                 continue
+            if reading.measured_at is not None:  # history of the device's own: nobody's present value
+                if route.policy is None or not route.policy.local:
+                    outgoing.setdefault(route.outbox_class, []).append(reading)
+                continue
             known.append(reading)
             last[reading.point] = reading
             if route.policy is None or _is_news(route, reading):

@@ -59,12 +59,17 @@ class Instant(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """One value of one point. `at` is when it was on the wire, not when it was handed on."""
+    """One value of one point. `at` is when it was on the wire, not when it was handed on.
+
+    `measured_at` (Unix milliseconds) is set only for history that a device kept and sends later: when it says that it
+    measured it. Such a reading goes upstream and nowhere else: it is nobody's present value.
+    """
 
     point: str
     value: Value
     at: Instant
     quality: Quality = Quality.GOOD
+    measured_at: int | None = None
 
 
 Readings = Sequence[Reading]
@@ -76,6 +81,8 @@ class Point:
     """What a technician names. `id` is `device.point` ("meter-a.active_power"), `signal` or `actuator` names.
 
     `low` and `high` bound what may be written, in `unit`. `stale_after` is in seconds: None means never.
+    `deferred`: a write waits until the device listens (a LoRaWAN class A node: after its next uplink), perhaps for an
+    hour; whoever asked for it may call it off until then.
     """
 
     id: str
@@ -86,6 +93,7 @@ class Point:
     low: float | None = None
     high: float | None = None
     stale_after: float | None = None
+    deferred: bool = False
 
 
 class Origin(StrEnum):

@@ -82,12 +82,12 @@ class Wires:
         parts = await asyncio.gather(*(self._read_bus(bus, wanted) for bus, wanted in by_bus.items()))
         return [reading for part in parts for reading in part]
 
-    async def write(self, point: str, value: Value) -> None:
+    async def write(self, point: str, value: Value, until: float | None = None) -> None:
         """Write one output; only the arbiter calls this. DeviceError or WireError if it was not acknowledged."""
         wire = self._wires.get(self._home.get(point, ""))
         if not isinstance(wire, Actuator):
             raise DeviceError(f"{point} is on no bus that can be written")
-        await wire.write(point, value)
+        await wire.write(point, value, until)
 
     async def close(self) -> None:
         for wire in self._wires.values():

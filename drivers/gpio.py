@@ -294,7 +294,7 @@ class Gpio:
         self._open()
         return self._look(points)
 
-    async def write(self, point: str, value: Value) -> None:
+    async def write(self, point: str, value: Value, until: float | None = None) -> None:
         """Set a relay. `value` is True/False, 1/0 or "on"/"off"; DeviceError for anything else, or another pin."""
         line = self._lines.get(point)
         if not isinstance(line, _Relay):

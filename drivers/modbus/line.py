@@ -132,7 +132,7 @@ class ModbusLine:
             found |= {reading.point: reading for reading in device.tally.readings(self._clock.now())}
         return [found[point] for point in points]
 
-    async def write(self, point: str, value: Value) -> None:
+    async def write(self, point: str, value: Value, until: float | None = None) -> None:
         if point not in self._registers:
             raise DeviceError(f"{point} is not a point of {self._bus}")
         device, register = self._registers[point]

@@ -32,6 +32,7 @@ from agent.plan import Plan, PlanReader
 from agent.report import outcome_json, points_json, wall_text
 from agent.runner import Runner
 from agent.state import State
+from agent.status import conditions, one_line, present_points, state_topics
 from agent.supervise import Watchdog, supervise
 from agent.wires import Wires
 
@@ -43,8 +44,6 @@ HEALTH_PERIOD, FIRST_HEALTH = 60.0, 5.0
 OUTBOX_PATIENCE = 60.0
 """Seconds that a pass of the outbox may take: a worn SD card can sit on one write for that long."""
 LOG_LINES = 50
-CLOCK_PATIENCE, DEVICE_PATIENCE, LINK_PATIENCE = 600.0, 30.0, 300.0
-"""Seconds that an unknown time, a silent device and a link that is down may last before they are alarms."""
 
 
 class Agent:
@@ -313,66 +312,22 @@ class Agent:
         await self._register.put_event(Event(kind, code, subject, self._clock.now(), severity, detail))
 
     def _conditions(self) -> Iterator[Condition]:
-        """What is wrong with the gateway itself now."""
         fault = self._outbox.fault or self._state.fault
-        if fault:
-            yield Condition("disk_full", "gateway", Severity.MAJOR, {"reason": fault})
-        if not self._clock.trusted:
-            yield Condition("clock_untrusted", "gateway", Severity.MINOR, {}, lasts=CLOCK_PATIENCE)
-        for bus in self._wires.status():
-            for device in bus.get("lost", ()):
-                detail = {"bus": bus["name"], "reason": bus["error"]}
-                yield Condition("device_lost", device, Severity.MAJOR, detail, lasts=DEVICE_PATIENCE)
-        if self._uplink is None:
-            return
-        link = self._uplink.status()
-        if link["state"] != "connected":
-            yield Condition("link_down", "uplink", Severity.MINOR, {"reason": link["error"]}, lasts=LINK_PATIENCE)
-        for name, days in self._uplink.certificates.expiring().items():
-            yield Condition("certificate_expiring", name, Severity.MAJOR, {"days_left": days})
+        return conditions(fault, self._clock.trusted, self._wires.status(), self._uplink)
 
     def _state_topics(self) -> dict[str, dict[str, Any]]:
-        """Last values for dashboards, a topic a device (`state/{device}`, `state/signals`, `state/actuators`)."""
-        topics: dict[str, dict[str, Any]] = {}
-        for name, point in self._hub.points.items():
-            reading = self._hub.last.get(name)
-            if reading is None or self._plan.personal & {name, point.device}:
-                continue
-            topic = topics.setdefault(point.device, {"at": None})
-            short = name.removeprefix(f"{point.device}.")
-            topic[short], topic[f"{short}_quality"] = reading.value, reading.quality
-            topic["at"] = max(topic["at"] or 0, reading.at.wall_ms or 0) or None
-        actuators = {item["name"]: item["value"] for item in self._arbiter.status()}
-        if actuators:
-            topics["actuators"] = {**actuators, "at": self._clock.now().wall_ms}
-        return topics
+        return state_topics(self._hub, self._plan.personal, self._arbiter.status(), self._clock.now().wall_ms)
 
     def _status(self) -> dict[str, Any]:
         """The whole agent in one document: `bocage watch` draws it."""
         now = self._clock.now()
-        points = []
-        for name, point in self._hub.points.items():
-            reading = self._hub.last.get(name)
-            age = None
-            if reading is not None and reading.at.boot == now.boot:
-                age = round((now.boottime_ns - reading.at.boottime_ns) / 1e9, 3)
-            points.append(
-                {
-                    "id": name,
-                    "device": point.device,
-                    "value": reading.value if reading else None,
-                    "unit": point.unit,
-                    "quality": reading.quality if reading else None,
-                    "age_s": age,
-                }
-            )
         return {
             "site": {"id": self._plan.site, "name": self._plan.name},
             "agent": VERSION,
             "at": wall_text(now.wall_ms, self._plan.timezone),
             "uptime_s": round(self._clock.monotonic() - self._started, 1),
             "clock": "synced" if self._clock.trusted else "unsynced",
-            "points": points,
+            "points": present_points(self._hub, now),
             "actuators": self._arbiter.status(),
             "alarms": self._register.status(),
             "uplink": self._uplink.status() if self._uplink is not None else {"state": "off"},
@@ -382,12 +337,8 @@ class Agent:
         }
 
     def _one_line(self) -> str:
-        """What `systemctl status` shows."""
-        up = sum(1 for bus in self._wires.status() if bus["state"] == "up")
         link = self._uplink.status()["state"] if self._uplink is not None else "off"
-        waiting = self._outbox.status()
-        hours = "" if waiting["hours_left"] is None else f", {waiting['hours_left']:.0f} h left"
-        return f"{up}/{len(self._wires.names)} buses up; uplink {link}; {waiting['rows']} readings waiting{hours}"
+        return one_line(self._wires.status(), link, self._outbox.status())
 
     async def _report_health(self) -> None:
         """Once a minute, and once soon after the start, the gateway itself."""

@@ -122,9 +122,9 @@ async def test_raised_once_and_cleared_once_across_a_restart(gateway):
 
 
 IMPATIENT = """
-import agent.alarms, agent.app
+import agent.alarms, agent.status
 agent.alarms.PERIOD = 0.2
-agent.app.DEVICE_PATIENCE = agent.app.LINK_PATIENCE = agent.app.CLOCK_PATIENCE = 0.5
+agent.status.DEVICE_PATIENCE = agent.status.LINK_PATIENCE = agent.status.CLOCK_PATIENCE = 0.5
 """
 
 

@@ -1,0 +1,83 @@
+"""What is told of a running agent: what is wrong with the gateway, last values for dashboards, a line for systemd."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from agent.alarms import Condition
+from agent.hub import Hub
+from agent.model import Instant, Severity
+
+__all__ = ["conditions", "one_line", "present_points", "state_topics"]
+
+CLOCK_PATIENCE, DEVICE_PATIENCE, LINK_PATIENCE = 600.0, 30.0, 300.0
+"""Seconds that an unknown time, a silent device and a link that is down may last before they are alarms."""
+
+
+def conditions(
+    fault: str | None, trusted: bool, buses: Sequence[Mapping[str, Any]], uplink: Any
+) -> Iterator[Condition]:
+    """What is wrong with the gateway itself now. `fault` is the flash's; `uplink` None for a site without one."""
+    if fault:
+        yield Condition("disk_full", "gateway", Severity.MAJOR, {"reason": fault})
+    if not trusted:
+        yield Condition("clock_untrusted", "gateway", Severity.MINOR, {}, lasts=CLOCK_PATIENCE)
+    for bus in buses:
+        for device in bus.get("lost", ()):
+            detail = {"bus": bus["name"], "reason": bus["error"]}
+            yield Condition("device_lost", device, Severity.MAJOR, detail, lasts=DEVICE_PATIENCE)
+    if uplink is None:
+        return
+    link = uplink.status()
+    if link["state"] != "connected":
+        yield Condition("link_down", "uplink", Severity.MINOR, {"reason": link["error"]}, lasts=LINK_PATIENCE)
+    for name, days in uplink.certificates.expiring().items():
+        yield Condition("certificate_expiring", name, Severity.MAJOR, {"days_left": days})
+
+
+def state_topics(
+    hub: Hub, personal: frozenset[str], actuators: Sequence[Mapping[str, Any]], wall_ms: int | None
+) -> dict[str, dict[str, Any]]:
+    """Last values for dashboards, a topic a device (`state/{device}`, `state/signals`, `state/actuators`)."""
+    topics: dict[str, dict[str, Any]] = {}
+    for name, point in hub.points.items():
+        reading = hub.last.get(name)
+        if reading is None or personal & {name, point.device}:
+            continue
+        topic = topics.setdefault(point.device, {"at": None})
+        short = name.removeprefix(f"{point.device}.")
+        topic[short], topic[f"{short}_quality"] = reading.value, reading.quality
+        topic["at"] = max(topic["at"] or 0, reading.at.wall_ms or 0) or None
+    values = {item["name"]: item["value"] for item in actuators}
+    if values:
+        topics["actuators"] = {**values, "at": wall_ms}
+    return topics
+
+
+def present_points(hub: Hub, now: Instant) -> list[dict[str, Any]]:
+    """Every point with its last value and how old that is in seconds (None: of an earlier boot, or never read)."""
+    points = []
+    for name, point in hub.points.items():
+        reading = hub.last.get(name)
+        age = None
+        if reading is not None and reading.at.boot == now.boot:
+            age = round((now.boottime_ns - reading.at.boottime_ns) / 1e9, 3)
+        points.append(
+            {
+                "id": name,
+                "device": point.device,
+                "value": reading.value if reading else None,
+                "unit": point.unit,
+                "quality": reading.quality if reading else None,
+                "age_s": age,
+            }
+        )
+    return points
+
+
+def one_line(buses: Sequence[Mapping[str, Any]], link: str, waiting: Mapping[str, Any]) -> str:
+    """What `systemctl status` shows."""
+    up = sum(1 for bus in buses if bus["state"] == "up")
+    hours = "" if waiting["hours_left"] is None else f", {waiting['hours_left']:.0f} h left"
+    return f"{up}/{len(buses)} buses up; uplink {link}; {waiting['rows']} readings waiting{hours}"

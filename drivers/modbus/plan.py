@@ -58,7 +58,8 @@ class Block:
         """The values in the PDU `answer` (function, byte count, data), read `at`."""
         values = self._values(answer)
         if None not in values:
-            return list(map(_new_reading, zip(self._ids, values, repeat(at), repeat(Quality.GOOD), repeat(None), strict=False)))
+            rest = repeat(at), repeat(Quality.GOOD), repeat(None)
+            return list(map(_new_reading, zip(self._ids, values, *rest, strict=False)))
         return [
             Reading(name, value, at, Quality.BAD if value is None else Quality.GOOD)
             for name, value in zip(self._ids, values, strict=True)

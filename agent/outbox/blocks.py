@@ -89,7 +89,7 @@ def dumps(value: object) -> bytes:
 
 def lots_of(readings: Readings, cls: int, store: str, seq: int, since: float) -> list[Lot]:
     """What one put brought, as lots: one, unless the readings were on the wire at different moments."""
-    points, values, moments, qualities = zip(*readings, strict=True)
+    points, values, moments, qualities, _ = zip(*readings, strict=True)
     if moments.count(moments[0]) == len(moments):
         boot, boottime_ns, wall_ms = moments[0]
         good = qualities.count(_GOOD) == len(qualities)

@@ -130,6 +130,7 @@ class Inspector(Protocol):
 _BUILT_IN = {
     "modbus_rtu": "drivers.modbus:open_rtu",
     "modbus_tcp": "drivers.modbus:open_tcp",
+    "modbus_rtu_over_tcp": "drivers.modbus:open_rtu_over_tcp",
     "gpio": "drivers.gpio:open_gpio",
 }
 

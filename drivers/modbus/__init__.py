@@ -1,4 +1,4 @@
-"""Modbus RTU and Modbus TCP (see docs/modbus.md).
+"""Modbus RTU, Modbus TCP, and RTU over TCP (see docs/modbus.md).
 
     wire = open_tcp(spec, clock, memory)
     async for batch in wire.readings(): ...
@@ -9,18 +9,18 @@ from __future__ import annotations
 from agent.clock import Clock
 from agent.driver import BusSpec, Memory
 from drivers.modbus.line import ModbusLine
-from drivers.modbus.rtu import RtuLink
-from drivers.modbus.tcp import TcpLink
 
-__all__ = ["open_rtu", "open_tcp"]
+__all__ = ["open_rtu", "open_rtu_over_tcp", "open_tcp"]
 
 
 def open_rtu(spec: BusSpec, clock: Clock, memory: Memory) -> ModbusLine:
     """A serial line. Options: port, baudrate (9600), parity "N", "E" or "O" ("N"), stopbits (1), bytesize (8),
     timeout in seconds (0.5).
     """
+    from drivers.modbus.serial_port import SerialLink
+
     options = spec.options
-    link = RtuLink(
+    link = SerialLink(
         options["port"],
         options.get("baudrate") or 9600,
         options.get("parity") or "N",
@@ -33,5 +33,15 @@ def open_rtu(spec: BusSpec, clock: Clock, memory: Memory) -> ModbusLine:
 
 def open_tcp(spec: BusSpec, clock: Clock, memory: Memory) -> ModbusLine:
     """A Modbus TCP host. Options: host, port (502), timeout in seconds (1)."""
+    from drivers.modbus.tcp import TcpLink
+
     options = spec.options
     return ModbusLine(spec, clock, TcpLink(options["host"], options.get("port") or 502, options.get("timeout") or 1.0))
+
+
+def open_rtu_over_tcp(spec: BusSpec, clock: Clock, memory: Memory) -> ModbusLine:
+    """A serial server that passes RTU frames on as they are. Options: host, port, timeout in seconds (1)."""
+    from drivers.modbus.rtu_tcp import RtuTcpLink
+
+    options = spec.options
+    return ModbusLine(spec, clock, RtuTcpLink(options["host"], options["port"], options.get("timeout") or 1.0))

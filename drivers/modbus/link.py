@@ -1,15 +1,20 @@
-"""What the two wires have in common: one question, one answer that fits it, or a reason."""
+"""What the wires have in common: one question, one answer that fits it, or a reason."""
 
 from __future__ import annotations
 
-from typing import Protocol
+import asyncio
+import os
+from collections.abc import Callable
+from typing import Protocol, TypeVar
 
 from pymodbus.framer.base import FramerBase
 
-from agent.errors import DeviceError, Refused
+from agent.errors import DeviceError, Refused, WireError
 from drivers.modbus.question import Question
 
-__all__ = ["Broken", "Link", "NoAnswer", "checked", "fits"]
+__all__ = ["Broken", "Link", "NoAnswer", "checked", "connection", "fits"]
+
+P = TypeVar("P", bound=asyncio.Protocol)
 
 _MEANINGS = {
     1: "illegal function", 2: "illegal data address", 3: "illegal data value", 4: "device failure", 5: "acknowledge",
@@ -41,19 +46,33 @@ class Link(Protocol):
     @property
     def is_open(self) -> bool: ...
 
-    def patience(self, question: Question) -> float:
+    def patience(self, question: Question, timeout: float | None = None) -> float:
         """Seconds that `ask` may take at the longest."""
 
     async def open(self) -> None:
         """Take the port or connect. WireError if it cannot be had."""
 
-    async def ask(self, question: Question, guard: float = 0.0) -> bytes:
+    async def ask(self, question: Question, guard: float = 0.0, timeout: float | None = None) -> bytes:
         """The PDU of the answer. Refused (an exception), NoAnswer, Broken, or WireError: the link is closed then.
 
-        `guard` is the least silence, in seconds, before the question: for slaves that need time.
+        `guard` is the least silence, in seconds, before the question: for slaves that need time. `timeout` in seconds
+        takes the place of the link's own.
         """
 
     def close(self) -> None: ...
+
+
+async def connection(protocol: Callable[[], P], host: str, port: int, timeout: float) -> P:
+    """A TCP connection, made within `timeout` seconds. WireError says why there is none."""
+    try:
+        async with asyncio.timeout(timeout):
+            _, made = await asyncio.get_running_loop().create_connection(protocol, host, port)
+    except TimeoutError:
+        raise WireError(f"{host}:{port} does not answer within {timeout:g} s") from None
+    except OSError as error:
+        number = error.errno or 0  # negative for a name that does not resolve
+        raise WireError(f"{host}:{port}: {os.strerror(number) if number > 0 else error}") from error
+    return made
 
 
 def fits(question: Question, unit: int, answer: bytes) -> bool:

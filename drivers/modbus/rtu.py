@@ -1,22 +1,21 @@
-"""Modbus RTU on a serial port: the silences, the check sums, and what is done about late answers.
+"""Modbus RTU on any stream of bytes: the silences, the check sums, and what is done about late answers.
 
 MODBUS over Serial Line V1.02, sections 2.5.1 (frames end with a silence of 3.5 characters of 11 bits; 1.75 ms above
 19200 baud) and 2.6 (CRC). An RTU answer does not say which question it answers. So a slave that let a question go
 unanswered is in doubt: before anything else it is asked something that no answer still under way can be taken for,
 and only an answer to that brings it back. docs/decisions/0003-modbus-line.md tells why.
+
+Who carries the bytes is a subclass: serial_port.py, rtu_tcp.py.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
-import os
-import termios
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator
 
-import serial
 from pymodbus.framer.rtu import FramerRTU
 from pymodbus.pdu.decoders import DecodePDU
 
@@ -25,29 +24,27 @@ from drivers.modbus import question as ask
 from drivers.modbus.link import Broken, NoAnswer, checked
 from drivers.modbus.question import Function, Question
 
-__all__ = ["RtuLink"]
+__all__ = ["CHARACTER_BITS", "RtuLink"]
 
-_BITS = 11  # a character: start, eight data, parity or second stop, stop
+CHARACTER_BITS = 11
+"""A character: start, eight data, parity or second stop, stop."""
 _BABBLE = 1.0  # s, after which a line that never falls silent is asked nevertheless
 _DOUBTS = 3  # unanswered questions of one slave that are remembered: answers may be late by as many
 _FORGET = 120.0  # s, after which no answer is expected any more
 _READS = (Function.READ_HOLDING, Function.READ_INPUT, Function.READ_COILS, Function.READ_DISCRETE)
 
 
-class RtuLink:
-    """A serial line. `timeout` in seconds runs from the end of the question, the answer's own time is added."""
+class RtuLink(ABC):
+    """A stream of RTU frames. `character` and `silence` are in seconds: the time of one, and the pause between frames.
 
-    def __init__(self, port: str, baudrate: int, parity: str, stopbits: float, bytesize: int, timeout: float) -> None:
+    `timeout` in seconds runs from the end of the question, the answer's own time is added.
+    """
+
+    def __init__(self, timeout: float, character: float, silence: float) -> None:
         self.framer = FramerRTU(DecodePDU(False))
         self.late = 0
         self.took = 0.0
-        self._port, self._timeout = port, timeout
-        self._settings = {"baudrate": baudrate, "parity": parity, "stopbits": stopbits, "bytesize": bytesize}
-        self._form = f"{baudrate} baud {bytesize}{parity}{stopbits:g}"
-        self._character = _BITS / baudrate
-        self._silence = 0.00175 if baudrate > 19200 else 3.5 * self._character
-        self._serial: serial.Serial | None = None
-        self._fd = -1
+        self._timeout, self._character, self._silence = timeout, character, silence
         self._last = 0.0
         self._buffer = bytearray()
         self._question: Question | None = None
@@ -55,41 +52,29 @@ class RtuLink:
         self._doubts: dict[int, deque[tuple[bytes, float]]] = {}
 
     @property
-    def is_open(self) -> bool:
-        return self._serial is not None
+    @abstractmethod
+    def is_open(self) -> bool: ...
 
-    def patience(self, question: Question) -> float:
-        return 2 * (_BABBLE + self._timeout) + (300 + question.size) * self._character
-
+    @abstractmethod
     async def open(self) -> None:
-        """WireError if the port is not there, refuses its settings, or belongs to another program."""
-        self.close()
-        try:
-            self._serial = serial.Serial(self._port, exclusive=True, timeout=0, **self._settings)
-        except (OSError, ValueError, termios.error) as error:
-            raise WireError(self._why(error)) from error
-        with contextlib.suppress(OSError, ValueError, NotImplementedError):
-            self._serial.set_low_latency_mode(True)  # an FTDI adapter else keeps an answer for 16 ms
-        loop = asyncio.get_running_loop()
-        self._fd = self._serial.fileno()
-        self._last = loop.time()
-        loop.add_reader(self._fd, self._readable)
+        """Take the port or connect. WireError if it cannot be had."""
 
-    async def ask(self, question: Question, guard: float = 0.0) -> bytes:
-        await self._reassure(question, guard)
-        return checked(question, await self._exchange(question, guard))
+    @abstractmethod
+    def close(self) -> None: ...
 
-    def close(self) -> None:
-        port, self._serial = self._serial, None
-        if port is None:
-            return
-        asyncio.get_running_loop().remove_reader(self._fd)
-        with contextlib.suppress(OSError, termios.error):
-            port.reset_output_buffer()  # else closing waits for an adapter that takes no bytes
-        with contextlib.suppress(OSError):
-            port.close()
+    @abstractmethod
+    def _send(self, frame: bytes) -> None:
+        """Put a whole frame on the wire at once, or WireError; the link is closed then."""
 
-    async def _reassure(self, question: Question, guard: float) -> None:
+    def patience(self, question: Question, timeout: float | None = None) -> float:
+        return 2 * (_BABBLE + (timeout or self._timeout)) + (300 + question.size) * self._character
+
+    async def ask(self, question: Question, guard: float = 0.0, timeout: float | None = None) -> bytes:
+        timeout = timeout or self._timeout
+        await self._reassure(question, guard, timeout)
+        return checked(question, await self._exchange(question, guard, timeout))
+
+    async def _reassure(self, question: Question, guard: float, timeout: float) -> None:
         """Bring a slave in doubt back in step, or raise NoAnswer."""
         now = asyncio.get_running_loop().time()
         doubts = [head for head, at in self._doubts.get(question.unit, ()) if now - at < _FORGET]
@@ -97,7 +82,7 @@ class RtuLink:
             return
         functions = {head[0] for head in doubts}
         for probe in self._probes(question, doubts):
-            answer = await self._exchange(probe, guard)
+            answer = await self._exchange(probe, guard, timeout)
             if answer[0] < 0x80 or probe.function not in functions:
                 del self._doubts[question.unit]
                 return
@@ -119,7 +104,7 @@ class RtuLink:
         reads = [f for f in (function, *_READS) if f <= Function.READ_INPUT]
         yield ask.read(self.framer, unit, next(f for f in reads if f not in functions), address, 1)
 
-    async def _exchange(self, question: Question, guard: float) -> bytes:
+    async def _exchange(self, question: Question, guard: float, timeout: float) -> bytes:
         loop = asyncio.get_running_loop()
         await self._quiet(max(self._silence, guard))
         sending = len(question.frame) * self._character
@@ -128,7 +113,8 @@ class RtuLink:
         self._send(question.frame)
         start = loop.time()
         self._last = start + sending
-        timer = loop.call_later(sending + self._timeout + (question.size + 3) * self._character, self._expire)
+        answering = (question.size + 3) * self._character
+        timer = loop.call_later(sending + timeout + answering, self._expire, timeout)
         try:
             answer = await self._answer
         except (NoAnswer, WireError):
@@ -147,29 +133,8 @@ class RtuLink:
         while (rest := self._last + silence - (now := loop.time())) > 0 and now < most:  # noqa: ASYNC110
             await asyncio.sleep(rest)  # every byte moves the end of it
 
-    def _send(self, frame: bytes) -> None:
-        if self._serial is None:
-            raise WireError(f"{self._port} was lost")
-        try:
-            sent = os.write(self._fd, frame)
-        except OSError as error:
-            self.close()
-            raise WireError(self._why(error)) from error
-        if sent < len(frame):
-            self.close()
-            raise WireError(f"{self._port} takes no bytes")
-
-    def _readable(self) -> None:
-        try:
-            data = os.read(self._fd, 4096)
-        except BlockingIOError:
-            return
-        except OSError as error:
-            self._hang_up(self._why(error))
-            return
-        if not data:
-            self._hang_up(f"{self._port} hung up")
-            return
+    def _received(self, data: bytes) -> None:
+        """Bytes from the wire."""
         now = asyncio.get_running_loop().time()
         silence, self._last = now - self._last, now
         if self._question is None or self._answer is None or self._answer.done():
@@ -198,11 +163,11 @@ class RtuLink:
                 return None
         return None
 
-    def _expire(self) -> None:
+    def _expire(self, timeout: float) -> None:
         if self._answer is None or self._answer.done():
             return
         if not self._buffer:
-            self._answer.set_exception(NoAnswer(f"no answer within {self._timeout:g} s"))
+            self._answer.set_exception(NoAnswer(f"no answer within {timeout:g} s"))
         elif _is_sound(self._buffer):
             self.late += 1
             self._answer.set_exception(NoAnswer(f"only an answer to another question came: {self._buffer[:8].hex()}"))
@@ -213,15 +178,6 @@ class RtuLink:
         self.close()
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(WireError(reason))
-
-    def _why(self, error: Exception) -> str:
-        number = error.errno if isinstance(error, OSError) else error.args[0] if error.args else None
-        text = os.strerror(number) if isinstance(number, int) else str(error)
-        if isinstance(error, termios.error):
-            return f"{self._port} refuses {self._form}: {text}"
-        if isinstance(error, BlockingIOError) or number in (11, 16):
-            return f"{self._port} is used by another program"
-        return f"{self._port}: {text}"
 
 
 def _is_sound(frame: bytes | bytearray) -> bool:

@@ -6,14 +6,13 @@ MODBUS Messaging on TCP/IP Implementation Guide V1.0b, section 3.1.3 (the MBAP h
 from __future__ import annotations
 
 import asyncio
-import os
 import struct
 
 from pymodbus.framer.socket import FramerSocket
 from pymodbus.pdu.decoders import DecodePDU
 
 from agent.errors import WireError
-from drivers.modbus.link import Broken, NoAnswer, checked, fits
+from drivers.modbus.link import Broken, NoAnswer, checked, connection, fits
 from drivers.modbus.question import Question
 
 __all__ = ["TcpLink"]
@@ -39,24 +38,16 @@ class TcpLink:
     def is_open(self) -> bool:
         return self._stream is not None and self._stream.transport is not None
 
-    def patience(self, question: Question) -> float:
-        return self._timeout
+    def patience(self, question: Question, timeout: float | None = None) -> float:
+        return timeout or self._timeout
 
     async def open(self) -> None:
-        loop = asyncio.get_running_loop()
         self.close()
-        try:
-            async with asyncio.timeout(self._timeout):
-                _, self._stream = await loop.create_connection(lambda: _Stream(self), self._host, self._port)
-        except TimeoutError:
-            raise WireError(f"{self._host}:{self._port} does not answer within {self._timeout:g} s") from None
-        except OSError as error:
-            number = error.errno or 0  # negative for a name that does not resolve
-            reason = os.strerror(number) if number > 0 else str(error)
-            raise WireError(f"{self._host}:{self._port}: {reason}") from error
+        self._stream = await connection(lambda: _Stream(self), self._host, self._port, self._timeout)
         self._silent = 0
 
-    async def ask(self, question: Question, guard: float = 0.0) -> bytes:
+    async def ask(self, question: Question, guard: float = 0.0, timeout: float | None = None) -> bytes:
+        timeout = timeout or self._timeout
         stream = self._stream
         if stream is None or stream.transport is None:
             raise WireError(f"{self._host}:{self._port} is not connected")
@@ -67,7 +58,7 @@ class TcpLink:
         start = loop.time()
         answer: asyncio.Future[bytes] = loop.create_future()
         stream.expect(self._tid, question, answer)
-        timer = loop.call_later(self._timeout, _expire, answer, self._timeout)
+        timer = loop.call_later(timeout, _expire, answer, timeout)
         if stream.transport is not None:
             stream.transport.write(self._tid.to_bytes(2, "big") + question.frame[2:])
         try:

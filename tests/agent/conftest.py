@@ -55,7 +55,7 @@ def wait_for(condition, seconds=15.0, what="the condition"):
 class Slave:
     """A Modbus TCP slave with 16 holding registers, 8 coils and 8 discrete inputs that follow the coils.
 
-    Register 0 counts how often it was read. `writes` are all coil writes seen, in order. `deaf` units are not answered.
+    Register 0 counts how often it was read; `ends` holds what it was when each connection ended. `writes` are all coil writes seen, in order. `deaf` units are not answered.
     `drops_after`: seconds without a question after which its outputs fall, as modules with an output watchdog do.
     """
 
@@ -63,7 +63,7 @@ class Slave:
         self.registers, self.coils = [0] * 16, [False] * 8
         self.registers[1] = 12_000
         self.registers[2:4] = struct.unpack(">HH", struct.pack(">f", 61.2))
-        self.writes, self.deaf, self.stuck = [], set(), False
+        self.ends, self.writes, self.deaf, self.stuck = [], [], set(), False
         self.drops_after, self._asked = None, time.monotonic()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
@@ -76,6 +76,7 @@ class Slave:
                 threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection):
+        count = None
         with connection, contextlib.suppress(OSError):
             stream = connection.makefile("rb")
             while head := stream.read(7):
@@ -84,8 +85,9 @@ class Slave:
                 if unit in self.deaf:
                     continue
                 self._watchdog()
-                answer = self._answer(pdu)
+                answer, count = self._answer(pdu), self.registers[0]
                 connection.sendall(struct.pack(">HHHB", tid, 0, len(answer) + 1, unit) + answer)
+        self.ends.append(count)
 
     def _watchdog(self):
         asked, self._asked = self._asked, time.monotonic()

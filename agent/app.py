@@ -117,7 +117,7 @@ class Agent:
         self._watchdog = Watchdog(clock, self._notifier)
         self._server = Server(
             self._runtime_folder,
-            {"status": self._on_status, "read": self._on_read, "write": self._on_write},
+            {"status": self._on_status, "read": self._on_read, "write": self._on_write, "scan": self._on_scan},
             self._plan.site,
         )
 
@@ -389,6 +389,15 @@ class Agent:
         outcome = await self._arbiter.submit(command)
         log.info('local write point=%s value=%s by="%s" outcome=%s', point, command.value, who, outcome.state)
         return outcome_json(outcome)
+
+    async def _on_scan(self, request: Mapping[str, Any], who: str) -> Mapping[str, Any]:
+        """One unit id of a bus; whoever looks for more asks again."""
+        bus, unit, timeout = request.get("bus"), request.get("unit_id"), request.get("timeout")
+        if not isinstance(bus, str) or not isinstance(unit, int) or not isinstance(timeout, int | float | None):
+            raise BocageError('expected "bus": text, "unit_id": a whole number and "timeout": seconds')
+        if not 1 <= unit <= 247 or not (timeout is None or 0 < timeout <= 10):
+            raise BocageError("unit ids are 1 to 247, and nobody is waited for longer than 10 s")
+        return await self._wires.scan(bus, unit, timeout)
 
     # -- surroundings ------------------------------------------------------------------------------------------
 

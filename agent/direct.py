@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from agent import wiring
 from agent.arbiter import Arbiter
 from agent.clock import SystemClock
 from agent.config import Site
+from agent.driver import BusSpec
 from agent.errors import Busy, Rejected
 from agent.folders import locked
 from agent.hub import Hub
@@ -22,7 +23,7 @@ from agent.report import points_json
 from agent.state import State
 from agent.wires import Wires
 
-__all__ = ["read_once", "stop_outputs", "try_wires", "write_once"]
+__all__ = ["read_once", "scan_once", "stop_outputs", "try_wires", "write_once"]
 
 
 async def read_once(site: Site, names: Sequence[str]) -> dict[str, Any]:
@@ -94,6 +95,22 @@ async def try_wires(site: Site) -> list[tuple[str, bool, str]]:
             why = f"{', '.join(bad[:3])}{' …' * (len(bad) > 3)}: {why}"
         lines.append((name, not bad, why if bad else f"{len(readings)} point{'s' * (len(readings) > 1)} read"))
     return lines
+
+
+async def scan_once(
+    spec: BusSpec, units: Sequence[int], timeout: float | None = None
+) -> AsyncGenerator[Mapping[str, Any]]:
+    """Look for these unit ids on a bus that nobody else has, one after the other (see `Wires.scan`).
+
+    BocageError for a bus without unit ids, WireError if it cannot be had.
+    """
+    wires = Wires(SystemClock("always"), Forgetful())
+    wires.configure({spec.name: spec})
+    try:
+        for unit in units:
+            yield await wires.scan(spec.name, unit, timeout)
+    finally:
+        await wires.close()
 
 
 _DIAGNOSES = {

@@ -9,7 +9,7 @@ built-in names or among the entry points of the group `bocage.drivers`.
 from __future__ import annotations
 
 import importlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast, runtime_checkable
 
@@ -112,9 +112,13 @@ class Actuator(Protocol):
 
 @runtime_checkable
 class Scanner(Protocol):
-    """Finds devices; each find is a mapping for people and programs ({"unit_id": 3, "ms": 41})."""
+    """Looks who answers at these unit ids, as far as nothing more urgent is asked.
 
-    def scan(self) -> AsyncIterator[Mapping[str, Any]]: ...
+    One mapping a unit, for people and programs: {"unit_id": 3, "ms": 41.2}, `ms` None if nobody does within `timeout`
+    seconds (None: the bus's own). WireError if the wire cannot be had.
+    """
+
+    def scan(self, units: Iterable[int], timeout: float | None = None) -> AsyncIterator[Mapping[str, Any]]: ...
 
 
 @runtime_checkable

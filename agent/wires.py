@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from agent.clock import Clock
-from agent.driver import Actuator, BusSpec, Listener, Memory, Poller, Wire, open_bus
+from agent.driver import Actuator, BusSpec, Listener, Memory, Poller, Scanner, Wire, open_bus
 from agent.errors import BocageError, DeviceError, WireError
 from agent.model import Point, Quality, Reading, Readings, Value
 
@@ -88,6 +88,19 @@ class Wires:
         if not isinstance(wire, Actuator):
             raise DeviceError(f"{point} is on no bus that can be written")
         await wire.write(point, value, until)
+
+    async def scan(self, bus: str, unit: int, timeout: float | None = None) -> dict[str, Any]:
+        """Look for one unit id of a bus, between more urgent questions: unit_id, the line's baudrate, parity and
+        stopbits (None where it has none), and ms until the answer, None if nobody answers within `timeout` seconds.
+        """
+        wire = self._wires.get(bus)
+        if not isinstance(wire, Scanner):
+            raise BocageError(f"{bus} is no bus with unit ids that is driven here")
+        options = self._specs[bus].options
+        found = {"unit_id": unit, **{key: options.get(key) for key in ("baudrate", "parity", "stopbits")}, "ms": None}
+        async for look in wire.scan([unit], timeout):
+            found["ms"] = look["ms"]
+        return found
 
     async def close(self) -> None:
         for wire in self._wires.values():

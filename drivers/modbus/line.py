@@ -1,7 +1,7 @@
 """The owner of a Modbus line: one task asks every question, in order of urgency.
 
-Writes come first, then reads on demand, then polls by deadline (schedule.py). The owner runs while somebody iterates
-`readings`, or, for a program that only reads or writes once, until nothing is queued any more.
+Writes come first, then reads on demand, then polls by deadline (schedule.py), and probes of a scan in between. The
+owner runs while somebody iterates `readings`, or, for a program that only asks once, until nothing is queued any more.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import itertools
 import logging
 import math
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from agent.clock import Clock
@@ -31,7 +32,7 @@ __all__ = ["ModbusLine"]
 
 log = logging.getLogger("bocage.modbus")
 
-_WRITE, _READ = 0, 1
+_WRITE, _READ, _PROBE = 0, 1, 2
 _MARGIN = 5.0  # s, what the owner's next sign of life may come late by
 _STATISTICS = 60.0  # s, between two publications of the statistics
 _FIRST_STATISTICS = 5.0  # s, until the first one
@@ -53,7 +54,7 @@ Run = Callable[[], Awaitable[Any]]
 
 
 class ModbusLine:
-    """A bus with its slaves: Wire, Listener, Poller and Actuator (agent.driver)."""
+    """A bus with its slaves: Wire, Listener, Poller, Actuator and Scanner (agent.driver)."""
 
     def __init__(self, spec: BusSpec, clock: Clock, link: Link) -> None:
         self._bus = spec.name
@@ -69,6 +70,7 @@ class ModbusLine:
         self._batches: asyncio.Queue[Readings | None] = asyncio.Queue()
         self._jobs: list[tuple[int, int, Run, asyncio.Future[Any]]] = []
         self._order = itertools.count()
+        self._probe_at = -math.inf
         self._waker: asyncio.Future[None] | None = None
         self._due = math.inf
         self._error = ""
@@ -143,6 +145,16 @@ class ModbusLine:
 
         await self._submit(_WRITE, run)
 
+    async def scan(self, units: Iterable[int], timeout: float | None = None) -> AsyncIterator[Mapping[str, Any]]:
+        """Ask each unit id for its first holding register: any answer of its own shows that it is there.
+
+        One {"unit_id", "ms"} a unit, `ms` None where nobody answers within `timeout` seconds (default: the line's).
+        Polls that are due go in between and get half of the line's time at least. WireError if the wire is lost.
+        """
+        for unit in units:
+            probe = ask.read(self._link.framer, unit, Function.READ_HOLDING, 0, 1)
+            yield {"unit_id": unit, "ms": await self._submit(_PROBE, partial(self._probe, probe, timeout))}
+
     async def close(self) -> None:
         owner, self._owner = self._owner, None
         if owner is not None:
@@ -173,7 +185,7 @@ class ModbusLine:
 
     async def _step(self) -> None:
         """The most urgent thing, or a rest until there is one."""
-        if self._jobs:
+        if self._jobs and (self._jobs[0][0] < _PROBE or not self._listening):
             await self._serve()
             return
         if not self._listening:
@@ -193,7 +205,10 @@ class ModbusLine:
                     rest = min(rest, at)
                 elif ready is None or poll.deadline < ready.deadline:
                     ready = poll
-        if ready is None:
+        if self._jobs and (ready is None or now >= self._probe_at):
+            await self._serve()
+            self._probe_at = 2 * self._clock.monotonic() - now
+        elif ready is None:
             await self._rest(rest - now)
         else:
             await self._poll(ready, now)
@@ -322,6 +337,23 @@ class ModbusLine:
             except NoAnswer:
                 return found + [reading for b in (block, *blocks) for reading in b.bad(self._clock.now())]
         return found
+
+    async def _probe(self, question: Question, timeout: float | None) -> float | None:
+        """Milliseconds until somebody answers, be it with an exception; one of a gateway says that nobody is there."""
+        start = self._clock.monotonic()
+        self._due = start + self._link.patience(question, timeout) + _MARGIN
+        try:
+            await self._link.ask(question, timeout=timeout)
+        except Refused as refused:
+            if refused.code in _GATEWAY:
+                return None
+        except NoAnswer:
+            return None
+        finally:
+            now = self._clock.monotonic()
+            self._load.add(now - start, now)
+        self._attempts = 0
+        return round(1000 * self._link.took, 1)
 
     async def _write_now(self, device: Device, register: Register, data: list[int]) -> None:
         while True:

@@ -1,0 +1,237 @@
+"""`bocage scan`: which unit ids answer on a Modbus bus, and with which settings of the line."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import json
+import logging
+import re
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
+from dataclasses import replace
+from typing import Any
+
+from agent.cli.common import Place, add_command, add_folders, place
+from agent.driver import BusSpec
+from agent.errors import BocageError, WireError
+from agent.local import Client, NoAgent, connect
+
+__all__ = ["add"]
+
+_EXAMPLES = """\
+  bocage scan site.yaml rs485-1                              all unit ids, with the settings of the file
+  bocage scan site.yaml rs485-1 --ids 1-20 --timeout 200ms
+  bocage scan site.yaml rs485-1 --baudrates 9600,19200 --parities N,E
+  bocage scan site.yaml plant --json                         one object a line, as they are found
+"""
+_USAGE = 2
+_SETTINGS = ("baudrate", "parity", "stopbits")
+
+Settings = Mapping[str, Any]
+"""baudrate, parity and stopbits of a line; nothing for a bus over TCP."""
+Look = Mapping[str, Any]
+"""Who was looked for: unit_id, the line's settings, and ms until the answer (None: nobody)."""
+
+
+def add(commands: Any) -> None:
+    parser = add_command(commands, "scan", "find the unit ids that answer on a Modbus bus", _EXAMPLES)
+    add_folders(parser)
+    parser.add_argument("bus", metavar="BUS", help="a Modbus bus of the site file")
+    parser.add_argument("--ids", metavar="1-247", type=_ids, default=tuple(range(1, 248)),
+                        help="unit ids and ranges of them: 1,3,10-20 (default 1-247)")  # fmt: skip
+    parser.add_argument("--baudrates", metavar="9600,19200", type=_listed(_baudrate),
+                        help="default: the file's; others only while no agent runs")  # fmt: skip
+    parser.add_argument("--parities", metavar="N,E,O", type=_listed(_parity), help="default: the file's")
+    parser.add_argument("--stopbits", metavar="1,2", type=_listed(_stopbits), help="default: the file's")
+    parser.add_argument("--timeout", metavar="500ms", type=_seconds,
+                        help="how long each is waited for, at most 10s (default: the bus's)")  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="one JSON object a line, as they are found")
+    parser.set_defaults(run=scan)
+
+
+def scan(options: argparse.Namespace) -> int:
+    """0 if somebody answered, 1 if nobody did or the wire cannot be had."""
+    where = place(options)
+    spec = _spec(where, options.bus)
+    wanted = _wanted(options, spec)
+    if isinstance(wanted, str):
+        print(f"bocage: {wanted}", file=sys.stderr)
+        return _USAGE
+    logging.getLogger("bocage").addHandler(logging.NullHandler())  # what is logged is said below
+    return asyncio.run(_scan(options, where, spec, wanted))
+
+
+def _spec(where: Place, name: str) -> BusSpec:
+    """The bus as its driver takes it, without devices: nothing is polled here."""
+    from agent.config.buses import MODBUS
+    from agent.config.problems import listed, meant
+
+    bus = where.site.buses.get(name)
+    buses = [found for found, one in where.site.buses.items() if one.type in MODBUS]
+    if bus is None:
+        near = meant(name, where.site.buses)
+        hint = near or (f"there is {listed(buses, 'and')}" if buses else "there is no Modbus bus in it")
+        raise BocageError(f'unknown bus "{name}" in {where.path}; {hint}')
+    if bus.type not in MODBUS:
+        others = f"; {listed(buses, 'and')} can be scanned" if buses else ""
+        raise BocageError(f"{name} is a bus of type {bus.type}: there are no unit ids to look for{others}")
+    return BusSpec(name, bus.type, bus.model_dump(exclude={"type"}, exclude_none=True), ())
+
+
+def _wanted(options: argparse.Namespace, spec: BusSpec) -> list[Settings] | str:
+    """The settings to try, or what is wrong with the arguments."""
+    given = {"--baudrates": options.baudrates, "--parities": options.parities, "--stopbits": options.stopbits}
+    if spec.type != "modbus_rtu":
+        wrong = [option for option, values in given.items() if values]
+        if wrong:
+            return f"{spec.name} goes over TCP: leave {' and '.join(wrong)} out, only unit ids can be tried"
+        return [{}]
+    own = [spec.options[key] for key in _SETTINGS]
+    values = [values or (mine,) for values, mine in zip(given.values(), own, strict=True)]
+    return [dict(zip(_SETTINGS, found, strict=True)) for found in itertools.product(*values)]
+
+
+async def _scan(options: argparse.Namespace, where: Place, spec: BusSpec, wanted: Sequence[Settings]) -> int:
+    found = _Found(options.json, {d.unit_id: name for name, d in where.site.devices.items() if d.bus == spec.name})
+    with _bar(len(wanted) * len(options.ids)) as bar:
+        async with _agent(where) as agent:
+            for settings in wanted if agent is None else _allowed(spec, wanted):
+                bar(f"{spec.name} {_line(settings)}".rstrip(), 0)
+                looks = _alone(options, spec, settings) if agent is None else _ask(agent, options, spec)
+                async for look in looks:
+                    bar(None, 1)
+                    found.show(look)
+    if not found.count:
+        serial = "; have the devices power, are A and B, baudrate and parity right?"
+        print(f"bocage: nobody answers on {spec.name}{serial * (spec.type == 'modbus_rtu')}", file=sys.stderr)
+    return 0 if found.count else 1
+
+
+@asynccontextmanager
+async def _agent(where: Place) -> AsyncIterator[Client | None]:
+    """The agent that runs this site, which has its wires; None if there is none."""
+    async with AsyncExitStack() as stack:
+        try:
+            agent: Client | None = await stack.enter_async_context(connect(where.runtime, where.site.site.id))
+            if agent is not None:
+                await agent.request({"do": "read", "points": []})  # NoAgent if it is another site's
+        except NoAgent:
+            agent = None
+        yield agent
+
+
+def _allowed(spec: BusSpec, wanted: Sequence[Settings]) -> Sequence[Settings]:
+    """What can be tried while the agent polls: its own settings and no others."""
+    others = [settings for settings in wanted if any(spec.options[key] != settings[key] for key in settings)]
+    if others:
+        raise BocageError(
+            f"the agent runs and keeps {spec.name} at {_line(spec.options)}; "
+            f"stop it to try {', '.join(map(_line, others))}"
+        )
+    return wanted
+
+
+async def _ask(agent: Client, options: argparse.Namespace, spec: BusSpec) -> AsyncIterator[Look]:
+    """The running agent looks, between its own questions; one unit id at a time, so that it ends when we do."""
+    for unit in options.ids:
+        yield await agent.request({"do": "scan", "bus": spec.name, "unit_id": unit, "timeout": options.timeout})
+
+
+async def _alone(options: argparse.Namespace, spec: BusSpec, settings: Settings) -> AsyncIterator[Look]:
+    """Straight from the wire. Settings that the port refuses are told, and left out if there are others."""
+    from agent.direct import scan_once
+
+    try:
+        async with aclosing(scan_once(replace(spec, options={**spec.options, **settings}), options.ids,
+                                      options.timeout)) as looks:  # fmt: skip
+            async for look in looks:
+                yield look
+    except WireError as error:
+        print(f"bocage: {error}", file=sys.stderr)
+
+
+class _Found:
+    """Prints who answered, as it is found. `devices` are those of the site file, by unit id."""
+
+    def __init__(self, as_json: bool, devices: Mapping[int | None, str]) -> None:
+        self.count = 0
+        self._json, self._devices = as_json, devices
+
+    def show(self, look: Look) -> None:
+        if look["ms"] is None:
+            return
+        self.count += 1
+        if self._json:
+            print(json.dumps(look), flush=True)
+            return
+        name = self._devices.get(look["unit_id"], "not in the site file")
+        line = f"{_line(look)}  " if _line(look) else ""
+        print(f"unit {look['unit_id']:>3}  {line}{look['ms']:>6} ms  {name}", flush=True)
+
+
+def _line(settings: Settings) -> str:
+    """`9600 baud 8N1`; nothing for a bus over TCP."""
+    if settings.get("baudrate") is None:
+        return ""
+    return f"{settings['baudrate']} baud 8{settings['parity']}{settings['stopbits']}"
+
+
+@contextmanager
+def _bar(total: int) -> Iterator[Callable[[str | None, int], None]]:
+    """A progress bar on a terminal's standard error: called with a new title or None, and how many more are done."""
+    if not sys.stderr.isatty():
+        yield lambda title, done: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    console = Console(stderr=True)
+    # what is found goes above the bar on a terminal, and straight to a file or a pipe
+    with Progress(*columns, console=console, transient=True, redirect_stdout=sys.stdout.isatty()) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda title, done: progress.update(task, description=title, advance=done)
+
+
+def _ids(text: str) -> tuple[int, ...]:
+    found: dict[int, None] = {}
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d{1,3})\s*(?:-\s*(\d{1,3})\s*)?", part)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+        if not 1 <= first <= last <= 247:
+            raise argparse.ArgumentTypeError(f"{text!r} is no list of unit ids; write 1-247 or 1,3,10-20")
+        found |= dict.fromkeys(range(first, last + 1))
+    return tuple(found)
+
+
+def _listed(one: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
+    return lambda text: tuple(dict.fromkeys(one(part.strip()) for part in text.split(",")))
+
+
+def _baudrate(text: str) -> int:
+    if not text.isdecimal() or not 300 <= int(text) <= 4_000_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is no baud rate; write 9600,19200")
+    return int(text)
+
+
+def _parity(text: str) -> str:
+    if text.upper() not in {"N", "E", "O"}:
+        raise argparse.ArgumentTypeError(f"{text!r} is no parity; write N, E or O")
+    return text.upper()
+
+
+def _stopbits(text: str) -> int:
+    if text not in {"1", "2"}:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of stop bits; write 1 or 2")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?(ms|s)", text)
+    seconds = float(match[1]) * (0.001 if match[2] == "ms" else 1) if match else 0.0
+    if not 0 < seconds <= 10:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time up to 10s; write 200ms or 1s")
+    return seconds

@@ -55,7 +55,8 @@ def wait_for(condition, seconds=15.0, what="the condition"):
 class Slave:
     """A Modbus TCP slave with 16 holding registers, 8 coils and 8 discrete inputs that follow the coils.
 
-    Register 0 counts how often it was read; `ends` holds what it was when each connection ended. `writes` are all coil writes seen, in order. `deaf` units are not answered.
+    Register 0 counts how often it was read; `ends` holds what it was when each connection ended. `writes` are all coil
+    writes seen, in order. `deaf` units are not answered.
     `drops_after`: seconds without a question after which its outputs fall, as modules with an output watchdog do.
     """
 

@@ -1,0 +1,160 @@
+"""The collector's account: every number came, is explained by a gap, or is missing; nothing is kept twice."""
+
+import json
+import random
+import sqlite3
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.collect.schemas import Misfit, Shelf
+from agent.collect.store import Store
+from agent.errors import BocageError
+
+STORE = "11111111-2222-4333-8444-555555555555"
+BOOT = "aaaaaaaa-2222-4333-8444-555555555555"
+
+
+@pytest.fixture
+def kept(tmp_path):
+    store = Store(tmp_path / "region.db")
+    yield store
+    store.close()
+
+
+def batch(first, values, *, t=1_764_000_000_000, **more):
+    """Readings of one point, a number each, 10 s apart."""
+    entries = [[10_000 if i else 0, value, 1 if i else 0] for i, value in enumerate(values)]
+    clock = "unsynced" if t is None else "synced"
+    return {"k": [STORE, first, first + len(values) - 1], "t": t, "clock": clock, "p": {"m.v": entries}, **more}
+
+
+def event(seq, kind="alarm", code="burst", t=1_764_000_000_000, **detail):
+    body = {"k": [STORE, seq], "t": t, "kind": kind, "code": code, "subject": "x", "severity": "info"}
+    return {**body, "detail": detail}
+
+
+def rows(store, table="reading"):
+    return store._db.execute(f"SELECT * FROM {table} ORDER BY seq").fetchall()
+
+
+def test_a_batch_becomes_rows_with_their_own_times_and_keys(kept):
+    kept.take("telemetry", "village", batch(7, [1.5, True, "open"]))
+    assert rows(kept) == [
+        (STORE, 7, "m.v", 1_764_000_000_000, 1.5, "good", None),
+        (STORE, 8, "m.v", 1_764_000_010_000, 1, "good", None),
+        (STORE, 9, "m.v", 1_764_000_020_000, "open", "good", None),
+    ]
+
+
+def test_what_comes_twice_is_one_row_and_counted(kept):
+    for _ in range(3):
+        kept.take("telemetry", "village", batch(1, [1, 2]))
+        kept.take("event", "village", event(3))
+    (account,) = kept.accounts()
+    assert (account.readings, account.events, account.duplicates, account.conflicts) == (2, 1, 6, 0)
+
+
+def test_one_key_with_two_contents_is_a_conflict(kept):
+    kept.take("telemetry", "village", batch(1, [1, 2]))
+    kept.take("telemetry", "village", batch(1, [1, 3]))
+    (account,) = kept.accounts()
+    assert (account.duplicates, account.conflicts) == (1, 1)
+
+
+def test_holes_are_missing_until_a_gap_explains_them(kept):
+    kept.take("telemetry", "village", batch(1, [1]))
+    kept.take("telemetry", "village", batch(11, [1]))
+    assert kept.accounts()[0].missing == 9
+    gap = {"reason": "quota", "class": 2, "count": 6, "first": 2, "last": 9}
+    kept.take("event", "village", event(12, "gap", "quota", **gap))
+    (account,) = kept.accounts()
+    assert (account.gaps, account.explained, account.missing) == (1, 6, 3), "no more than it counts"
+    kept.take("event", "village", event(13, "gap", "power_cut", reason="power_cut", count=None, first=2, last=10))
+    assert kept.accounts()[0].missing == 0
+
+
+def test_a_boot_without_time_is_dated_when_its_time_is_told(kept):
+    kept.take("telemetry", "village", batch(1, [1, 2], t=None, boot=BOOT, boottime_ms=5_000))
+    kept.take("event", "village", {**event(3, t=None), "boot": BOOT, "boottime_ms": 9_000, "clock": "unsynced"})
+    assert [row[3] for row in rows(kept)] == [None, None]
+    assert kept.accounts()[0].undated == 3
+    kept.take("event", "village", event(4, "clock", "dated", boot=BOOT, offset_ms=1_000_000))
+    assert [row[3] for row in rows(kept)] == [1_005_000, 1_015_000]
+    assert rows(kept, "event")[0][2] == 1_009_000
+    kept.take("telemetry", "village", batch(5, [1], t=None, boot=BOOT, boottime_ms=6_000))
+    assert rows(kept)[-1][3] == 1_006_000, "one that comes later is dated at once"
+    assert kept.accounts()[0].undated == 0
+    kept.take("telemetry", "village", batch(1, [1, 2], t=1_005_000))
+    assert kept.accounts()[0].conflicts == 0, "the same reading, sent again with its date"
+
+
+@given(st.lists(st.integers(1, 200), max_size=60), st.lists(st.tuples(st.integers(1, 200), st.integers(0, 40))))
+def test_the_account_is_that_of_plain_sets(came, gaps):
+    store = Store(__import__("pathlib").Path(":memory:"))
+    try:
+        for number in came:
+            store.take("telemetry", "v", batch(number, [1]))
+        for index, (first, length) in enumerate(gaps):
+            gap = {"reason": "power_cut", "count": None, "first": first, "last": first + length}
+            store.take("event", "v", event(1000 + index, "gap", "power_cut", **gap))
+        found = store.accounts()
+        if not found:
+            return
+        seen = set(came) | {1000 + index for index in range(len(gaps))}
+        holes = set(range(min(seen), max(seen))) - seen
+        explained = {number for first, length in gaps for number in range(first, first + length + 1)} & holes
+        assert (found[0].missing, found[0].explained) == (len(holes - explained), len(explained))
+        assert found[0].duplicates == len(came) - len(set(came))
+    finally:
+        store.close()
+
+
+def test_a_file_of_somebody_else_is_refused_and_left_alone(tmp_path):
+    other = tmp_path / "other.db"
+    with sqlite3.connect(other) as db:
+        db.execute("CREATE TABLE mine(x)")
+    with pytest.raises(BocageError, match="not a file of bocage collect"):
+        Store(other)
+    (tmp_path / "text.db").write_text("hello" * 300)
+    with pytest.raises(BocageError, match="not a file of bocage collect"):
+        Store(tmp_path / "text.db")
+    with pytest.raises(BocageError, match="no such file"):
+        Store(tmp_path / "none.db", create=False)
+
+
+@pytest.mark.parametrize(
+    ("payload", "why"),
+    [
+        (b"", "not JSON"),
+        (b"\xff\xfe", "not JSON"),
+        (b"\x78\x9cnonsense", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b"[]", "is not of type 'object'"),
+        (json.dumps({**batch(1, [1]), "k": [STORE, 0, 1]}).encode(), "k/1"),
+        (json.dumps({**batch(1, [1]), "p": {"m.v": [[0, 1]]}}).encode(), "p/m.v/0"),
+        (json.dumps({**batch(1, [1]), "extra": 1}).encode(), "extra"),
+    ],
+)
+def test_what_fits_no_schema_is_said_with_its_place(payload, why):
+    with pytest.raises(Misfit, match=why):
+        Shelf().parse("telemetry", payload)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_taken_or_refused(payload):
+    try:
+        Shelf().parse("event", payload)
+    except Misfit:
+        pass
+
+
+def test_a_real_run_of_shuffled_and_repeated_batches_ends_with_nothing_missing(kept):
+    order = [batch(first, [first, first + 1, first + 2]) for first in range(1, 300, 3)]
+    messages = order + random.Random(4).sample(order, 30)
+    random.Random(5).shuffle(messages)
+    for message in messages:
+        kept.take("telemetry", "village", message)
+    (account,) = kept.accounts()
+    assert (account.readings, account.duplicates, account.missing, account.first) == (300, 90, 0, 1)

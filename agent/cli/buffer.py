@@ -85,7 +85,7 @@ def _print_status(status: Mapping[str, Any]) -> None:
 def _record(row: Row) -> dict[str, Any]:
     return {
         "store": row.store, "seq": row.seq, "point": row.point, "value": row.value, "quality": row.quality,
-        "at": iso(row.ms),
+        "at": iso(row.ms), "measured": iso(row.measured_ms),
     }  # fmt: skip
 
 
@@ -95,7 +95,8 @@ def _print_jsonl(rows: Iterable[Row]) -> None:
 
 
 def _print_csv(rows: Iterable[Row]) -> None:
-    writer = csv.DictWriter(sys.stdout, ("store", "seq", "point", "value", "quality", "at"), lineterminator="\n")
+    columns = ("store", "seq", "point", "value", "quality", "at", "measured")
+    writer = csv.DictWriter(sys.stdout, columns, lineterminator="\n")
     writer.writeheader()
     for row in rows:
         record = _record(row)

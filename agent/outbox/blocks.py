@@ -31,7 +31,7 @@ class Lot(NamedTuple):
     """Readings of one put, one class and one moment. Their numbers run from `seq` on, under the name of `store`.
 
     `wall_ms` is None while the clock is not trusted. `qualities` is None where all are good. `since` is when they
-    began to wait (clock.monotonic, seconds).
+    began to wait (clock.monotonic, seconds). `measured` (Unix ms) is None where nothing is a device's own history.
     """
 
     store: str
@@ -44,6 +44,7 @@ class Lot(NamedTuple):
     values: tuple[Value, ...]
     qualities: tuple[str, ...] | None
     since: float
+    measured: tuple[int | None, ...] | None = None
 
     @property
     def n(self) -> int:
@@ -80,6 +81,7 @@ class Row(NamedTuple):
     quality: str
     ms: int | None
     boottime_ms: int | None
+    measured_ms: int | None = None
 
 
 def dumps(value: object) -> bytes:
@@ -89,12 +91,13 @@ def dumps(value: object) -> bytes:
 
 def lots_of(readings: Readings, cls: int, store: str, seq: int, since: float) -> list[Lot]:
     """What one put brought, as lots: one, unless the readings were on the wire at different moments."""
-    points, values, moments, qualities, _ = zip(*readings, strict=True)
+    points, values, moments, qualities, measured = zip(*readings, strict=True)
     if moments.count(moments[0]) == len(moments):
         boot, boottime_ns, wall_ms = moments[0]
         good = qualities.count(_GOOD) == len(qualities)
         names = None if good else tuple([str(quality) for quality in qualities])
-        return [Lot(store, seq, cls, boot, boottime_ns, wall_ms, points, values, names, since)]
+        kept = None if measured.count(None) == len(measured) else measured
+        return [Lot(store, seq, cls, boot, boottime_ns, wall_ms, points, values, names, since, kept)]
     lots: list[Lot] = []
     for _, run in groupby(readings, key=lambda reading: reading.at):
         same = list(run)
@@ -105,11 +108,14 @@ def lots_of(readings: Readings, cls: int, store: str, seq: int, since: float) ->
 
 def split(lot: Lot, n: int) -> tuple[Lot, Lot]:
     """The first `n` readings of a lot, and the others. Each keeps its number."""
-    head, tail = (None, None) if lot.qualities is None else (lot.qualities[:n], lot.qualities[n:])
-    return (
-        lot._replace(points=lot.points[:n], values=lot.values[:n], qualities=head),
-        lot._replace(seq=lot.seq + n, points=lot.points[n:], values=lot.values[n:], qualities=tail),
-    )
+
+    def part(piece: slice, seq: int) -> Lot:
+        return lot._replace(
+            seq=seq, points=lot.points[piece], values=lot.values[piece],
+            qualities=lot.qualities and lot.qualities[piece], measured=lot.measured and lot.measured[piece],
+        )  # fmt: skip
+
+    return part(slice(n), lot.seq), part(slice(n, None), lot.seq + n)
 
 
 def take(lots: Iterable[Lot], limit: int) -> list[Lot]:
@@ -153,7 +159,9 @@ def _columns(lots: Sequence[Lot], history: bool) -> dict[str, Any]:
                 entry = [at - past, value, seq - number]
                 column.append(entry)
             before[point] = (at, seq)
-            if lot.qualities is not None and lot.qualities[index] != "good":
+            if lot.measured is not None and lot.measured[index] is not None:
+                entry += (lot.qualities[index] if lot.qualities else "good", lot.measured[index])
+            elif lot.qualities is not None and lot.qualities[index] != "good":
                 entry.append(lot.qualities[index])
             seq += 1
     batch: dict[str, Any] = {"k": [head.store, first, lots[-1].last], "t": base if synced else None}
@@ -179,9 +187,11 @@ def decode(body: bytes) -> list[Row]:
     rows = []
     for point, entries in batch["p"].items():
         at, seq = base, first
-        for dt, value, dseq, *quality in entries:
+        for dt, value, dseq, *rest in entries:
             at, seq = at + dt, seq + dseq
-            rows.append(Row(store, seq, point, value, *(quality or ["good"]), *((at, None) if synced else (None, at))))
+            quality, measured, *_ = (*rest, None, None) if rest else ("good", None)
+            ms, boottime_ms = (at, None) if synced else (None, at)
+            rows.append(Row(store, seq, point, value, quality, ms, boottime_ms, measured))
     return sorted(rows, key=lambda row: row.seq)
 
 

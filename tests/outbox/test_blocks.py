@@ -32,14 +32,15 @@ values = st.one_of(
 moments = st.builds(
     Instant, st.sampled_from(["boot-a", "boot-b"]), st.integers(0, 10**15), st.none() | st.integers(0, 2 * 10**12)
 )
-looks = st.lists(st.builds(Reading, st.sampled_from(["a.b", "c.d", "é"]), values, moments, st.sampled_from(Quality)),
+looks = st.lists(st.builds(Reading, st.sampled_from(["a.b", "c.d", "é"]), values, moments, st.sampled_from(Quality),
+                            st.none() | st.integers(0, 2 * 10**12)),
                  min_size=1, max_size=30)  # fmt: skip
 
 
 def plain(lots: list[Lot]) -> list[tuple[Any, ...]]:
     return [
         (lot.store, lot.seq + i, point, value, lot.qualities[i] if lot.qualities else "good", lot.wall_ms,
-         None if lot.wall_ms is not None else lot.boottime_ns // 1_000_000)
+         None if lot.wall_ms is not None else lot.boottime_ns // 1_000_000, lot.measured[i] if lot.measured else None)
         for lot in lots for i, (point, value) in enumerate(zip(lot.points, lot.values, strict=True))
     ]  # fmt: skip
 
@@ -126,3 +127,16 @@ async def test_all_that_leaves_conforms(box: Any, trusted: bool) -> None:
         conform(schema, message.body)
         topics.append(schema)
     assert topics == ["result", "result", "event", "telemetry", "telemetry"]
+
+
+async def test_a_devices_own_history_says_when_it_was_measured(box: Any) -> None:
+    reading = box.readings(1)[0]
+    box.out.put([reading._replace(measured_at=1_763_996_400_000), reading], 2)
+    (live,) = await box.drain()
+    assert list(json.loads(live.body)["p"].values()) == [[[0, 21.5, 0, "good", 1_763_996_400_000], [0, 21.5, 1]]]
+    box.out.put([reading._replace(measured_at=1_763_996_400_000, quality=Quality.STALE)], 2)
+    box.open()  # over the stage
+    await box.tick(5)
+    (stored,) = await box.drain()
+    conform("telemetry", stored.body)
+    assert [(row.quality, row.measured_ms) for row in decode(stored.body)] == [("stale", 1_763_996_400_000)]

@@ -70,5 +70,5 @@ async def test_the_command(box: Any, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert (await bocage("export")).splitlines()[1].startswith(box.out.store + ",1,meter-a.r0,21.5,good,2025-")
     first, _ = (await bocage("export", "--jsonl")).splitlines()
     assert json.loads(first) | {"store": "", "at": ""} == {
-        "store": "", "seq": 1, "point": "meter-a.r0", "value": 21.5, "quality": "good", "at": "",
+        "store": "", "seq": 1, "point": "meter-a.r0", "value": 21.5, "quality": "good", "at": "", "measured": None,
     }  # fmt: skip

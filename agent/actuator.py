@@ -59,12 +59,12 @@ class ActuatorSpec:
 def implicit(point: Point) -> ActuatorSpec:
     """A writable point that no actuator owns passes the same door, under its own name and without limits.
 
-    A counter is written once; a two-state point is a relay, off when nobody wants it; anything else is a level that
-    stays where it was put. At a stop it is left as it is.
+    A counter is written once, and so is a command that moves another output; a two-state point is a relay, off when
+    nobody wants it; anything else is a level that stays where it was put. At a stop it is left as it is.
     """
     bounded = point.low is not None or point.high is not None
     kind: Literal["relay", "level", "once"] = "level"
-    if point.kind is Kind.COUNTER:
+    if point.moves or point.kind is Kind.COUNTER:
         kind = "once"
     elif point.kind is Kind.STATE and not bounded:
         kind = "relay"

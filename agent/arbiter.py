@@ -103,8 +103,9 @@ class Arbiter:
         self._by_feedback: dict[str, list[Actuator]] = {}
         for spec in specs:
             self._add(_bounded(spec, points.get(spec.output)), driven=spec.output in points)
+        owned = set(self._by_point)
         for point in points.values():
-            if point.writable and point.id not in self._by_point:
+            if point.writable and not owned & {point.id, point.moves}:
                 self._add(implicit(point), driven=True)
         self._records: dict[str, Any] = {}
         self._recall()
@@ -340,6 +341,9 @@ class Arbiter:
             return actuator
         if actuator is not None:
             raise Rejected(f"{name} is not driven yet: its output {actuator.spec.output} is on no wire")
+        moves = self._points[name].moves if name in self._points else ""
+        if moves:  # there is one door to a relay
+            raise Rejected(f"{name} moves {moves}, which is {self._by_point[moves].spec.name}: write that")
         if name in self._points:
             raise Rejected(f"{name} is read only")
         near = difflib.get_close_matches(name, [*self._actuators, *self._by_point], 1)

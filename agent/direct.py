@@ -80,7 +80,7 @@ async def try_wires(site: Site) -> list[tuple[str, bool, str]]:
         errors = {bus["name"]: bus["error"] for bus in wires.status()}
         devices: dict[str, list[Reading]] = {}
         for point in wires.points:
-            if point.kind is not Kind.DIAGNOSTIC:
+            if point.kind is not Kind.DIAGNOSTIC and not point.moves:
                 devices.setdefault(point.device, []).append(found[point.id])
     finally:
         await wires.close()

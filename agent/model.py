@@ -82,7 +82,8 @@ class Point:
 
     `low` and `high` bound what may be written, in `unit`. `stale_after` is in seconds: None means never.
     `deferred`: a write waits until the device listens (a LoRaWAN class A node: after its next uplink), perhaps for an
-    hour; whoever asked for it may call it off until then.
+    hour; whoever asked for it may call it off until then. `moves` is the id of the output that a write moves once,
+    without holding it (a relay's pulse of some seconds): such a point is a command, not a state, and is never read.
     """
 
     id: str
@@ -94,6 +95,7 @@ class Point:
     high: float | None = None
     stale_after: float | None = None
     deferred: bool = False
+    moves: str = ""
 
 
 class Origin(StrEnum):

@@ -30,9 +30,9 @@ def points_json(
 ) -> dict[str, Any]:
     """`{"points": {id: …}, "unknown": {name: nearest known name or ""}}`: what `bocage read` answers with.
 
-    Nothing wanted is every point. `outputs` are the actuators: one that is asked for by name shows its output.
+    Nothing wanted is every point that is read. `outputs` are the actuators: one asked for by name shows its output.
     """
-    shown = {name: outputs.get(name, name) for name in wanted or points}
+    shown = {name: outputs.get(name, name) for name in wanted or (p.id for p in points.values() if not p.moves)}
     known = {name: point for name, point in shown.items() if point in points}
     nearest = [*points, *outputs]
     return {

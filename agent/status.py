@@ -56,9 +56,11 @@ def state_topics(
 
 
 def present_points(hub: Hub, now: Instant) -> list[dict[str, Any]]:
-    """Every point with its last value and how old that is in seconds (None: of an earlier boot, or never read)."""
+    """Every point that is read: its last value, and its age in seconds (None: of an earlier boot, or not yet read)."""
     points = []
     for name, point in hub.points.items():
+        if point.moves:
+            continue
         reading = hub.last.get(name)
         age = None
         if reading is not None and reading.at.boot == now.boot:

@@ -302,6 +302,9 @@ def _check_device_output(at: Checked, name: str, output: PointRef) -> None:
     keys: Keys = ("actuators", name)
     if not output.data["writable"]:
         at.error((*keys, "output"), f"{actuator.output} cannot be written (profile of {output.device})")
+    if output.data.get("moves"):
+        relay = f"{output.device}.{output.data['moves']}"
+        at.error((*keys, "output"), f"{actuator.output} moves {relay} for a moment and holds nothing; write {relay}")
     lora = (at.site.devices[output.device].profile_data or {}).get("lora")
     if lora is not None and lora["class"] == "A":
         at.warn((*keys, "output"), f"{output.device} is of class A: a command waits until it speaks by itself")

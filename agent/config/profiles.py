@@ -15,7 +15,7 @@ from pydantic import Field
 
 from agent.config.base import Many, Model, Section
 from agent.config.document import Document, Keys, read
-from agent.config.problems import Problem
+from agent.config.problems import Problem, meant
 from agent.config.validation import validate
 from agent.config.values import Choice, Duration, TimeSpan
 
@@ -116,6 +116,8 @@ class ProfilePoint(Model):
     poll: TimeSpan | None = None
     """A period of its own; default: the device's."""
     writable: bool = False
+    moves: str | None = None
+    """The output that a write here moves once, as a timed pulse does: this point is a command, and is never read."""
     low: float | None = None
     """The least that may be written."""
     high: float | None = None
@@ -159,13 +161,13 @@ def _lora_point(name: str, point: ProfilePoint) -> dict[str, Any]:
 
 def _modbus_point(point: ProfilePoint) -> dict[str, Any]:
     single = point.register_ in ("coil", "discrete")
-    kind = "bool" if single else point.type or "u16"
+    kind = "bool" if single and point.moves is None else point.type or "u16"
     return {
         "register": point.register_, "address": point.address, "type": kind,
         "order": point.order or "abcd", "scale": point.scale, "offset": point.offset, "unit": point.unit,
         "unavailable": point.unavailable, "poll": point.poll, "writable": point.writable, "low": point.low,
-        "high": point.high, "length": point.length, "bit": point.bit,
-        "kind": _kind(point, single or kind == "bool" or point.bit is not None),
+        "high": point.high, "length": point.length, "bit": point.bit, "moves": point.moves,
+        "kind": _kind(point, (single and point.moves is None) or kind == "bool" or point.bit is not None),
     }  # fmt: skip
 
 
@@ -235,7 +237,7 @@ def _check_lora(document: Document, profile: Profile, lora: LoraMap) -> None:
     fields = {item.field for item in lora.struct or ()} | {item.field for item in lora.tlv or ()}
     for name, point in profile.points.items():
         keys = ("points", name)
-        for key in ("register", "address", "type", "order", "length", "bit", "unavailable", "poll"):
+        for key in ("register", "address", "type", "order", "length", "bit", "unavailable", "poll", "moves"):
             if document.value((*keys, key)) is not None:
                 document.report((*keys, key), f'"{key}" is for Modbus, and this profile is for LoRa', at_key=True)
         wanted = point.field or name
@@ -251,8 +253,10 @@ def _check_register(document: Document, keys: Keys, point: ProfilePoint, left_ou
         document.report((*keys, "field"), '"field" is for LoRa; a Modbus point has register and address', at_key=True)
     kind = point.type or "u16"
     single = point.register_ in ("coil", "discrete")
-    if single and point.type not in (None, "bool"):
+    if single and point.type not in (None, "bool") and point.moves is None:
         document.report((*keys, "type"), f"a {point.register_} is a bool")
+    if point.moves is not None:
+        _check_command(document, keys, point)
     if point.writable and point.register_ in ("discrete", "input"):
         document.report((*keys, "writable"), f"{point.register_} registers cannot be written; coil and holding can")
     if kind == "string" and point.length is None:
@@ -271,3 +275,18 @@ def _check_register(document: Document, keys: Keys, point: ProfilePoint, left_ou
         document.report((*keys, "low"), f"low {point.low:g} is above high {point.high:g}")
     if point.scale == 0:
         document.report((*keys, "scale"), "0 would make every value 0")
+
+
+def _check_command(document: Document, keys: Keys, point: ProfilePoint) -> None:
+    """A register that moves another output once, and is never read."""
+    outputs = [
+        name for name, other in (document.value(keys[:1]) or {}).items()
+        if isinstance(other, dict) and other.get("writable") is True and "moves" not in other
+    ]  # fmt: skip
+    if not point.writable and point.register_ not in ("discrete", "input"):
+        document.report(keys, f'"writable: true" is missing in {keys[-1]}: what moves an output is written')
+    if point.register_ == "coil" and point.type not in (None, "u16", "i16"):
+        document.report((*keys, "type"), "what a coil takes for a command is one register: u16 or i16")
+    if point.moves not in outputs:
+        near = meant(point.moves or "", outputs) or "it names an output of this profile"
+        document.report((*keys, "moves"), f'unknown output "{point.moves}"', near)

@@ -24,7 +24,8 @@ def build(spec: DeviceSpec, link: Link) -> Device:
         period = spec.point_poll.get(name) or settings.get("poll") or spec.poll
         register = Register(_point(spec, name, settings, period), settings)
         registers.append(register)
-        periods.setdefault(period, []).append(register)
+        if not register.point.moves:
+            periods.setdefault(period, []).append(register)
     if periods and spec.output_watchdog is not None and min(periods) > spec.output_watchdog / 3:
         periods[spec.output_watchdog / 3] = periods.pop(min(periods))
     most = limits(spec)
@@ -51,6 +52,7 @@ def _point(spec: DeviceSpec, name: str, settings: Mapping[str, Any], period: flo
         low=settings.get("low"),
         high=settings.get("high"),
         stale_after=3 * period,
+        moves=f"{spec.name}.{settings['moves']}" if settings.get("moves") else "",
     )
 
 

@@ -19,7 +19,7 @@ from typing import Any
 from agent.clock import Clock
 from agent.driver import BusSpec
 from agent.errors import DeviceError, Refused, WireError
-from agent.model import Point, Reading, Readings, Value
+from agent.model import Point, Quality, Reading, Readings, Value
 from drivers.modbus import question as ask
 from drivers.modbus.device import build, limits, registers_of
 from drivers.modbus.link import Broken, Link, NoAnswer
@@ -122,7 +122,8 @@ class ModbusLine:
         for point in points:
             if point in self._registers:
                 device, register = self._registers[point]
-                wanted.setdefault(device.name, []).append(register)
+                if not register.point.moves:
+                    wanted.setdefault(device.name, []).append(register)
             elif point not in self._statistics:
                 raise DeviceError(f"{point} is not a point of {self._bus}")
 
@@ -132,7 +133,8 @@ class ModbusLine:
         found = {reading.point: reading for reading in (await self._submit(_READ, run) if wanted else [])}
         for device in {self._statistics[p].name: self._statistics[p] for p in points if p in self._statistics}.values():
             found |= {reading.point: reading for reading in device.tally.readings(self._clock.now())}
-        return [found[point] for point in points]
+        unread = Reading("", None, self._clock.now(), Quality.BAD)
+        return [found.get(point) or unread._replace(point=point) for point in points]
 
     async def write(self, point: str, value: Value, until: float | None = None) -> None:
         if point not in self._registers:
@@ -363,13 +365,15 @@ class ModbusLine:
                 return
             except Refused as refused:
                 instead = _INSTEAD.get(Function(question.function))
-                if refused.code != _NO_FUNCTION or instead is None:
+                if refused.code != _NO_FUNCTION or instead is None or register.point.moves:
                     raise
                 device.unknown.add(question.function)
                 log.info("function refused device=%s function=%d next=%d", device.name, question.function, instead)
 
     async def _write_question(self, device: Device, register: Register, data: list[int]) -> Question:
         framer, unit, address = self._link.framer, device.unit, register.address
+        if register.is_bit and register.point.moves:
+            return ask.command_coil(framer, unit, address, data[0])
         if register.is_bit:
             single = Function.WRITE_COIL not in device.unknown
             return ask.write_coil(framer, unit, address, bool(data[0]), single)

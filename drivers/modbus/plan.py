@@ -40,7 +40,7 @@ class Register:
         self.address: int = settings["address"]
         self.is_bit = self.table in ("coil", "discrete")
         self.count = 1 if self.is_bit else width(settings)
-        self.field = None if self.is_bit else Field(settings)
+        self.field = None if self.is_bit and not point.moves else Field(settings)
 
 
 class Block:

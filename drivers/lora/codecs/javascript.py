@@ -1,0 +1,204 @@
+"""JavaScript codecs as makers publish them, run in one child process for the whole agent (see worker.py)."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+import logging
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from drivers.lora.codecs.result import CodecError, Decoded
+
+__all__ = ["JavaScript", "run"]
+
+log = logging.getLogger("bocage.codec")
+
+_ENGINE = "_quickjs"
+_START = 30.0
+"""Seconds for the child to start; a Pi Zero under load needs some. No payload waits for it to no purpose."""
+_LAST = 1.0
+"""Seconds from the end of its socket to its own; in truth a millisecond."""
+_PATIENCE = 5.0
+"""Seconds until an answer is given up that the child, which ends itself after 0.5 s, should long have given."""
+
+
+class JavaScript:
+    """A codec file. It is read anew for each payload, so a better one needs no restart."""
+
+    def __init__(self, file: str, fport: int | None = None) -> None:
+        self._file, self._fport = file, fport
+
+    async def decode(self, payload: bytes, fport: int, received_ms: int | None) -> Decoded:
+        standard, found = await run(self._file, "decode", bytes=list(payload), fport=fport, time=received_ms)
+        if not standard:
+            found = {"data": found}
+        data, warnings = self._result(found).get("data"), found.get("warnings")
+        if not isinstance(data, dict):
+            raise self._error(f"returned no fields, but {_plain(data)}")
+        return Decoded(data, _texts(warnings))
+
+    async def encode(self, data: Mapping[str, Any], fport: int | None) -> tuple[int, bytes]:
+        port = fport or self._fport
+        standard, found = await run(self._file, "encode", data=data, fport=port)
+        if not standard:
+            found = {"bytes": found}
+        payload, own = self._result(found).get("bytes"), found.get("fPort")
+        if not isinstance(payload, list) or not all(_whole(byte, 0, 255) for byte in payload):
+            raise self._error(f"returned no bytes, but {_plain(payload)}")
+        port = port if own is None else own
+        if port is None or not _whole(port, 1, 223):
+            raise self._error("gives no fPort of 1 to 223; write lora.fport into the profile")
+        return int(port), bytes(int(byte) for byte in payload)
+
+    def _result(self, found: Any) -> Mapping[str, Any]:
+        if not isinstance(found, dict):
+            raise self._error(f"returned {_plain(found)} and no object")
+        errors = _texts(found.get("errors"))
+        if errors:
+            raise self._error("; ".join(errors))
+        return found
+
+    def _error(self, why: str) -> CodecError:
+        return CodecError(f"{Path(self._file).name}: {why}")
+
+
+async def run(file: str, call: str, **asked: Any) -> tuple[bool, Any]:
+    """Call a codec ("decode", "encode") and give its whole return value, and whether that has the form of TS013."""
+    request = json.dumps({"file": file, "call": call, **asked}).encode() + b"\n"
+    answer = await _child().ask(request)
+    if "error" in answer:
+        raise CodecError(f"{Path(file).name}: {answer['error']}")
+    try:
+        standard, value = json.loads(answer["value"])
+    except (ValueError, TypeError, RecursionError):
+        raise CodecError(f"{Path(file).name}: returned what cannot be read, or is nested too deeply") from None
+    return standard, value
+
+
+class _Child:
+    """The child process: started when it is wanted, ended when it is late, and started again for the next payload."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._turn = asyncio.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._wire: socket.socket | None = None
+
+    async def ask(self, request: bytes) -> dict[str, Any]:
+        async with self._turn:
+            wire = self._wire or await self._start()
+            try:
+                async with asyncio.timeout(_PATIENCE):
+                    await self.loop.sock_sendall(wire, request)
+                    return await self._line(wire)
+            except TimeoutError:
+                self.close()
+                return {"error": "stopped: no answer"}
+            except ConnectionError:
+                return {"error": self._ended()}
+            except BaseException:  # cancelled: its answer must not be taken for the next one's
+                self.close()
+                raise
+
+    async def _start(self) -> socket.socket:
+        if importlib.util.find_spec(_ENGINE) is None:
+            raise CodecError(
+                "JavaScript codecs need quickjs-ng, which is not installed: pip install 'bocage[js]' "
+                "(there is no wheel for armv7l: write the payload as struct or tlv)"
+            )
+        wire = self._spawn()
+        try:
+            async with asyncio.timeout(_START):
+                ready = await self._line(wire)
+        except (TimeoutError, ConnectionError):
+            raise CodecError(f"the process for JavaScript codecs does not start: {self._ended()}") from None
+        except BaseException:
+            self.close()
+            raise
+        if "error" in ready:
+            self.close()
+            raise CodecError(f"quickjs-ng cannot be loaded: {ready['error']}")
+        return wire
+
+    def _spawn(self) -> socket.socket:
+        wire, theirs = socket.socketpair()
+        wire.setblocking(False)
+        worker = Path(__file__).with_name("worker.py")
+        with theirs:  # -P: the modules beside it must not take the place of the library's
+            command = [sys.executable, "-P", str(worker)]
+            self._process = subprocess.Popen(command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL)
+        self._wire = wire
+        log.info("codec process started pid=%d", self._process.pid)
+        return wire
+
+    async def _line(self, wire: socket.socket) -> dict[str, Any]:
+        line = bytearray()
+        while not line.endswith(b"\n"):
+            part = await self.loop.sock_recv(wire, 1 << 16)
+            if not part:
+                raise ConnectionResetError
+            line += part
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def _ended(self) -> str:
+        """Why the process ended by itself; or it is ended now."""
+        process = self._process
+        try:
+            code = process.wait(_LAST) if process is not None else 0
+        except subprocess.TimeoutExpired:
+            code = -signal.SIGKILL
+        self.close()
+        log.warning("codec process ended code=%d next=started again for the next payload", code)
+        return "stopped after 500 ms" if code == -signal.SIGALRM else f"the codec process ended with {code}"
+
+    def close(self) -> None:
+        """End the process, whatever it does."""
+        process, wire = self._process, self._wire
+        self._process = self._wire = None
+        if wire is not None:
+            wire.close()
+        if process is not None:
+            process.kill()
+            process.wait()
+
+
+_shared: _Child | None = None
+
+
+def _child() -> _Child:
+    """The one child, of the loop that runs now."""
+    global _shared
+    loop = asyncio.get_running_loop()
+    if _shared is None or _shared.loop is not loop:
+        if _shared is not None:
+            _shared.close()
+        _shared = _Child(loop)
+    return _shared
+
+
+def _whole(value: Any, low: int, high: int) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and low <= value <= high and value == int(value)
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    """`errors` or `warnings` as texts; makers also write one text, or an object."""
+    if not value:
+        return ()
+    return tuple(_text(item) for item in (value if isinstance(value, list) else [value]))
+
+
+def _text(item: Any) -> str:
+    return item if isinstance(item, str) else json.dumps(item, ensure_ascii=False)
+
+
+def _plain(value: Any) -> str:
+    return "nothing" if value is None else json.dumps(value, ensure_ascii=False)[:60]

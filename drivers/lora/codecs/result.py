@@ -1,0 +1,33 @@
+"""What a codec is, and what it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from agent.errors import DeviceError
+
+__all__ = ["Codec", "CodecError", "Decoded"]
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What a payload says: a (nested) mapping of fields, and what the codec wants to be known beside it."""
+
+    data: Mapping[str, Any]
+    warnings: tuple[str, ...] = ()
+
+
+class CodecError(DeviceError):
+    """Why a payload gave no values, or values no payload; it costs that one uplink or downlink."""
+
+
+class Codec(Protocol):
+    """Reads and writes the payloads of one device. CodecError says what is wrong; nothing else is raised."""
+
+    async def decode(self, payload: bytes, fport: int, received_ms: int | None) -> Decoded:
+        """The fields of an uplink. `fport` 0: the radio has no ports. `received_ms` is Unix time, None if unknown."""
+
+    async def encode(self, data: Mapping[str, Any], fport: int | None) -> tuple[int, bytes]:
+        """The port and the payload of a downlink; `fport` is the port where neither codec nor profile name one."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from drivers.lora.codecs.result import CodecError
 
@@ -22,7 +22,7 @@ class Field:
         self.name: str = entry["field"]
         kind: str = entry["as"] if "as" in entry else entry["type"]
         self.kind = kind[:-2] if kind[-2:] in ("be", "le") else kind
-        self._order = "little" if kind.endswith("le") else "big"
+        self._order: Literal["little", "big"] = "little" if kind.endswith("le") else "big"
         self.size: int | None = _SIZES.get(self.kind, entry.get("length"))
         self._signed = self.kind[0] == "i"
         self._scale, self._offset = entry.get("scale", 1), entry.get("offset", 0)
@@ -41,7 +41,7 @@ class Field:
         if self.kind[0] == "f":
             value = struct.unpack((">" if self._order == "big" else "<") + ("f" if self.size == 4 else "d"), raw)[0]
             return None if not math.isfinite(value) else self._scaled(value)
-        number = int.from_bytes(raw, self._order, signed=self._signed)  # type: ignore[arg-type]
+        number = int.from_bytes(raw, self._order, signed=self._signed)
         if self.bit is not None:
             number = (number >> self.bit) & ((1 << self.bits) - 1)
         if self._unavailable is not None and number == self._unavailable:
@@ -65,14 +65,14 @@ class Field:
             return self._text(value)
         if isinstance(value, str) or value is None or not math.isfinite(value):
             raise CodecError(f"{self.name} is a number, not {value}")
-        raw = value if self._plain else (value - self._offset) / self._scale
+        raw: float = value if self._plain else (value - self._offset) / self._scale
         if self.kind[0] == "f":
             try:
                 return struct.pack((">" if self._order == "big" else "<") + ("f" if self.size == 4 else "d"), raw)
             except OverflowError:
                 raise CodecError(f"{self.name} {value} does not fit into {self.kind}") from None
         try:
-            return round(raw).to_bytes(self.size or 0, self._order, signed=self._signed)  # type: ignore[arg-type]
+            return round(raw).to_bytes(self.size or 0, self._order, signed=self._signed)
         except OverflowError:
             raise CodecError(f"{self.name} {value} does not fit into {self.kind}; {self._range()}") from None
 

@@ -22,10 +22,10 @@ _BUFFER = Path(__file__).with_name("buffer.js")
 _BEFORE = """\
 globalThis.print = () => {};
 globalThis.console = { log: print, info: print, warn: print, error: print, debug: print, trace: print };
-globalThis.__json = ((stringify, isView, list) => (value) =>
-  stringify(value, (key, item) =>
-    typeof item === "string" ? item.toWellFormed() : isView(item) ? list(item) : item
-  ))(JSON.stringify, ArrayBuffer.isView, Array.from.bind(Array));
+globalThis.__json = ((stringify, isView, list) => function __json(value) {
+  return stringify(value, (key, item) =>
+    typeof item === "string" ? item.toWellFormed() : isView(item) ? list(item) : item);
+})(JSON.stringify, ArrayBuffer.isView, Array.from.bind(Array));
 """
 _CALLS = {  # the names that makers use: TS013, ChirpStack v3, The Things Network v2
     "decode": """((asked) => {

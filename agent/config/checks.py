@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 from typing import Any
 
 from agent.config.buses import LORAWAN, MODBUS
@@ -128,6 +129,14 @@ def _load_profile(at: Checked, name: str) -> None:
         at.error(keys, f'profile "{device.profile}" has errors of its own')
         return
     device.with_profile(found)
+    codec = found.get("lora", {}).get("codec")
+    if codec is not None and not Path(codec).is_file():
+        source = found["lora"].get("source")
+        at.warn(
+            keys,
+            f"profile {device.profile} needs its maker's codec, which is not there",
+            f"put it at {codec}" + (f" (published at {source})" if source else ""),
+        )
     for point in device.points:
         if point not in found["points"]:
             where = ("devices", name, "points", point)

@@ -13,8 +13,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from agent.config.base import Many, Model, Section
+from agent.config.base import Model, Section
 from agent.config.document import Document, Keys, read
+from agent.config.payloads import LoraMap, check_lora
 from agent.config.problems import Problem, meant
 from agent.config.validation import validate
 from agent.config.values import Choice, Duration, TimeSpan
@@ -31,10 +32,6 @@ _ORDERS = {  # the spelling of 4 bytes says it for every size
 }
 _BITS = {"u16": 16, "i16": 16, "bcd16": 16, "bool": 16, "u32": 32, "i32": 32, "bcd32": 32, "u64": 64, "i64": 64}
 _COUNTED = {"kWh", "Wh", "MWh", "kvarh", "varh", "kVAh", "m3", "L"}
-_FIELD_TYPES = (
-    "u8", "i8", "u16be", "u16le", "i16be", "i16le", "u24be", "u24le", "u32be", "u32le", "i32be", "i32le", "f32be",
-    "f32le", "bool", "hex",
-)  # fmt: skip
 Kind = Annotated[
     Literal["telemetry", "state", "counter", "diagnostic"] | None,
     Choice("telemetry", "state", "counter", "diagnostic"),
@@ -50,44 +47,6 @@ class ModbusMap(Model):
     """The most registers in one request."""
     guard: Duration = 0
     """Silence that the device needs between two requests, beyond the 3.5 characters of the line."""
-
-
-class PayloadField(Model):
-    """One field of a binary payload, in the order of its bytes."""
-
-    field: str
-    type: Annotated[str, Choice(*_FIELD_TYPES)]
-    scale: float = 1
-    offset: float = 0
-    unit: str = ""
-    bit: Annotated[int, Field(ge=0, le=31)] | None = None
-
-
-class Record(Model):
-    """One type-length record: a channel, a type, and what follows them."""
-
-    channel: Annotated[int, Field(ge=0, le=255)]
-    type: Annotated[int, Field(ge=0, le=255)]
-    field: str
-    as_: Annotated[str, Choice(*_FIELD_TYPES)] = Field(alias="as")
-    scale: float = 1
-    offset: float = 0
-    unit: str = ""
-
-
-class LoraMap(Model):
-    """How a node's payload is read: by struct, tlv or codec."""
-
-    fport: Annotated[int, Field(ge=1, le=223)] | None = None
-    """Only payloads of this port; default: all."""
-    class_: Annotated[Literal["A", "C"], Choice("A", "C")] = Field(default="A", alias="class")
-    """LoRaWAN: C always listens, A only after it has spoken."""
-    interval: TimeSpan | None = None
-    """How often the node speaks as it is delivered."""
-    struct: Many[PayloadField] | None = None
-    tlv: Many[Record] | None = None
-    codec: str | None = None
-    """A JavaScript codec as vendors publish them, beside the profile."""
 
 
 class ProfilePoint(Model):
@@ -142,7 +101,8 @@ class Profile(Model):
         """A plain mapping, every default filled in."""
         if self.lora is not None:
             lora = self.lora.model_dump(exclude_none=True, by_alias=True)
-            points = {point: _lora_point(point, model) for point, model in self.points.items()}
+            flags = self.lora.flags
+            points = {point: _lora_point(point, model, flags) for point, model in self.points.items()}
             return {"name": name, "lora": lora, "points": points}
         modbus = (self.modbus or ModbusMap()).model_dump()
         return {"name": name, "modbus": modbus, "points": {k: _modbus_point(v) for k, v in self.points.items()}}
@@ -154,9 +114,11 @@ def _kind(point: ProfilePoint, binary: bool) -> str:
     return "state" if binary else "counter" if point.unit in _COUNTED else "telemetry"
 
 
-def _lora_point(name: str, point: ProfilePoint) -> dict[str, Any]:
-    return {"field": point.field or name, "scale": point.scale, "offset": point.offset, "unit": point.unit,
-            "writable": point.writable, "low": point.low, "high": point.high, "kind": _kind(point, False)}  # fmt: skip
+def _lora_point(name: str, point: ProfilePoint, flags: set[str]) -> dict[str, Any]:
+    field = point.field or name
+    return {"field": field, "scale": point.scale, "offset": point.offset, "unit": point.unit,
+            "writable": point.writable, "low": point.low, "high": point.high,
+            "kind": _kind(point, field in flags)}  # fmt: skip
 
 
 def _modbus_point(point: ProfilePoint) -> dict[str, Any]:
@@ -214,7 +176,12 @@ class Library:
             _check(document, profile, name, left_out)
         self.problems += document.problems
         broken = profile is None or any(problem.severity == "error" for problem in document.problems)
-        return None if broken or profile is None else profile.normalised(name)
+        if broken or profile is None:
+            return None
+        found = profile.normalised(name)
+        if "codec" in found.get("lora", ()):
+            found["lora"]["codec"] = str(self._own.absolute() / found["lora"]["codec"])
+        return found
 
 
 def _check(document: Document, profile: Profile, name: str, left_out: set[Keys]) -> None:
@@ -224,25 +191,36 @@ def _check(document: Document, profile: Profile, name: str, left_out: set[Keys])
     if profile.lora is not None and profile.modbus is not None:
         document.report(("lora",), "a profile is for modbus or for lora, not for both", at_key=True)
     if profile.lora is not None:
-        _check_lora(document, profile, profile.lora)
+        check_lora(document, profile.lora, left_out)
+        _check_fields(document, profile, profile.lora)
         return
     for point, model in profile.points.items():
         _check_register(document, ("points", point), model, left_out)
 
 
-def _check_lora(document: Document, profile: Profile, lora: LoraMap) -> None:
-    ways = [key for key in ("struct", "tlv", "codec") if getattr(lora, key) is not None]
-    if len(ways) != 1:
-        document.report(("lora",), "write one of struct, tlv and codec: how the payload is read", at_key=True)
-    fields = {item.field for item in lora.struct or ()} | {item.field for item in lora.tlv or ()}
+def _check_fields(document: Document, profile: Profile, lora: LoraMap) -> None:
+    """The points of a payload: their fields are read, and what is written has its downlink."""
+    fields = {name for name, _ in lora.live()}
+    sent = {record.field for record in lora.downlink or ()}
     for name, point in profile.points.items():
         keys = ("points", name)
         for key in ("register", "address", "type", "order", "length", "bit", "unavailable", "poll", "moves"):
             if document.value((*keys, key)) is not None:
                 document.report((*keys, key), f'"{key}" is for Modbus, and this profile is for LoRa', at_key=True)
+        if point.low is not None and point.high is not None and point.low > point.high:
+            document.report((*keys, "low"), f"low {point.low:g} is above high {point.high:g}")
+        if point.scale == 0:
+            document.report((*keys, "scale"), "0 would make every value 0")
         wanted = point.field or name
-        if "codec" not in ways and ways and wanted not in fields:
-            document.report((*keys, "field"), f'unknown field "{wanted}"; there are {", ".join(sorted(fields))}')
+        if lora.cayenne and not re.fullmatch(r"[a-z_]+_[0-9]{1,3}(\.[a-z]+)?", wanted):
+            document.report((*keys, "field"), f'"{wanted}" is no Cayenne field; write type and channel: temperature_1')
+        if not fields:
+            continue
+        if wanted not in fields and not (point.writable and wanted in sent):
+            near = meant(wanted, fields) or f"there are {', '.join(sorted(fields))}"
+            document.report((*keys, "field"), f'unknown field "{wanted}"', near)
+        if point.writable and wanted not in sent:
+            document.report((*keys, "writable"), f'"{wanted}" has no record in lora.downlink that says how it is sent')
 
 
 def _check_register(document: Document, keys: Keys, point: ProfilePoint, left_out: set[Keys]) -> None:

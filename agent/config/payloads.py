@@ -176,7 +176,7 @@ def check_lora(document: Document, lora: LoraMap, left_out: set[Keys]) -> None:
             near = meant(history.field, lists) or "a record of tlv says list: its name"
             document.report(("lora", "history", "field"), f'unknown list "{history.field}"', near)
         elif history.time not in (names := [item.field for item in into.fields or ()]):
-            near = meant(history.time, names) or f"there are {listed(names, 'and')}" if names else None
+            near = meant(history.time, names) or f"there are {listed(names or ['none'], 'and')}"
             document.report(("lora", "history", "time"), f'unknown field "{history.time}"', near)
 
 

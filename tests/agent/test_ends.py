@@ -1,15 +1,11 @@
 """How a whole agent ends when it must, goes on when it can, and what then makes the outputs safe."""
 
-import os
 import re
-import select
-import shlex
 import signal
-import socket
 import time
-from pathlib import Path
 
 import pytest
+from gateway import Manager
 
 FASTER = "import agent.supervise; agent.supervise.Watchdog.PERIOD = 0.25"
 """Ten times as often as in the field, so that nobody waits for seconds."""
@@ -76,42 +72,6 @@ def test_a_site_where_nothing_is_there(site, slave, wait_for):
     assert (state, bool(reason)) == ("failed", True)
     assert slave.coils[0] is True
     assert site.stop()[0] == 0
-
-
-class Manager:
-    """What systemd is to the unit: owns NOTIFY_SOCKET, kills who is silent for too long, runs ExecStopPost."""
-
-    def __init__(self, site):
-        self.site, self.lines = site, []
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        name = f"bocage-test-{os.getpid()}-{id(self)}"
-        self._socket.bind("\0" + name)
-        site.env["NOTIFY_SOCKET"] = "@" + name
-
-    def hear(self, seconds):
-        """Everything said within so many seconds, or until WATCHDOG."""
-        heard, deadline = [], time.monotonic() + seconds
-        while (rest := deadline - time.monotonic()) > 0 and "WATCHDOG=1" not in heard:
-            if select.select([self._socket], [], [], rest)[0]:
-                heard += self._socket.recv(4096).decode().splitlines()
-        self.lines += heard
-        return heard
-
-    def watch(self, seconds):
-        """As WatchdogSec=seconds; returns when the agent was silent for so long, killed and cleaned up after."""
-        while "WATCHDOG=1" in self.hear(seconds):
-            pass
-        self.site.process.send_signal(signal.SIGABRT)
-        if not self.site.process.poll():
-            self.site.process.kill()  # TimeoutAbortSec
-        self.site.process.wait()
-        unit = (Path(__file__).parents[2] / "systemd" / "bocage.service").read_text()
-        (stop_post,) = re.findall(r"^ExecStopPost=-(.+)$", unit, re.MULTILINE)
-        _, command, _ = shlex.split(stop_post)
-        return self.site.bocage(command, check=0)
-
-    def close(self):
-        self._socket.close()
 
 
 @pytest.fixture

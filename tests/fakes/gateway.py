@@ -4,6 +4,8 @@ import contextlib
 import json
 import os
 import re
+import select
+import shlex
 import shutil
 import signal
 import socket
@@ -50,7 +52,7 @@ class Slave:
     """A Modbus TCP slave with 16 holding registers, 8 coils and 8 discrete inputs that follow the coils.
 
     Register 0 counts how often it was read; `ends` holds what it was when each connection ended. `writes` are all coil
-    writes seen, in order. `deaf` units are not answered.
+    writes seen, in order, `registered` those of registers. `deaf` units are not answered.
     `drops_after`: seconds without a question after which its outputs fall, as modules with an output watchdog do.
     """
 
@@ -58,7 +60,7 @@ class Slave:
         self.registers, self.coils = [0] * 16, [False] * 8
         self.registers[1] = 12_000
         self.registers[2:4] = struct.unpack(">HH", struct.pack(">f", 61.2))
-        self.ends, self.writes, self.deaf, self.stuck = [], [], set(), False
+        self.ends, self.writes, self.registered, self.deaf, self.stuck = [], [], [], set(), False
         self.drops_after, self._asked = None, time.monotonic()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
@@ -107,6 +109,7 @@ class Slave:
             return pdu
         if function == 6:
             self.registers[address] = count
+            self.registered.append((address, count))
             return pdu
         return bytes([function | 0x80, 1])
 
@@ -194,6 +197,11 @@ class Subscriber:
         self.messages, self.readings, self.deliveries = [], {}, 0
         self.compressed = []
         """The content type of each compressed body."""
+        self.taken = lambda batch: None
+        """Called with each batch of readings."""
+        self.disorder = []
+        """(point, number) of each reading that came after a later one of its point and lane."""
+        self._newest = {}
         self.client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
         if tls is not None:
             self.client.tls_set_context(tls)
@@ -221,11 +229,17 @@ class Subscriber:
 
     def _count(self, batch):
         store, first, _ = batch["k"]
+        self.taken(batch)
         for point, entries in batch["p"].items():
             seq, at = first, batch["t"]
             for dt, value, dseq, *quality in entries:
                 seq, at = seq + dseq, None if at is None else at + dt
                 self.deliveries += 1
+                lane = store, point, "h" in batch
+                if (store, seq) not in self.readings:
+                    if seq < self._newest.get(lane, 0):
+                        self.disorder.append((point, seq))
+                    self._newest[lane] = seq
                 known = self.readings.setdefault((store, seq), (point, value, at, *quality))
                 assert known == (point, value, at, *quality), "one key, two readings"
 
@@ -360,3 +374,39 @@ class Site:
 
     def hup(self):
         self.process.send_signal(signal.SIGHUP)
+
+
+class Manager:
+    """What systemd is to the unit: owns NOTIFY_SOCKET, kills who is silent for too long, runs ExecStopPost."""
+
+    def __init__(self, site):
+        self.site, self.lines = site, []
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        name = f"bocage-test-{os.getpid()}-{id(self)}"
+        self._socket.bind("\0" + name)
+        site.env["NOTIFY_SOCKET"] = "@" + name
+
+    def hear(self, seconds):
+        """Everything said within so many seconds, or until WATCHDOG."""
+        heard, deadline = [], time.monotonic() + seconds
+        while (rest := deadline - time.monotonic()) > 0 and "WATCHDOG=1" not in heard:
+            if select.select([self._socket], [], [], rest)[0]:
+                heard += self._socket.recv(4096).decode().splitlines()
+        self.lines += heard
+        return heard
+
+    def watch(self, seconds):
+        """As WatchdogSec=seconds; returns when the agent was silent for so long, killed and cleaned up after."""
+        while "WATCHDOG=1" in self.hear(seconds):
+            pass
+        self.site.process.send_signal(signal.SIGABRT)
+        if not self.site.process.poll():
+            self.site.process.kill()  # TimeoutAbortSec
+        self.site.process.wait()
+        unit = (Path(__file__).parents[2] / "systemd" / "bocage.service").read_text()
+        (stop_post,) = re.findall(r"^ExecStopPost=-(.+)$", unit, re.MULTILINE)
+        _, command, _ = shlex.split(stop_post)
+        return self.site.bocage(command, check=0)
+
+    def close(self):
+        self._socket.close()

@@ -1,0 +1,125 @@
+"""What the flash does: full, read-only, I/O errors, a corrupt database, power cuts."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+from tests.torture.rig import Unsettled, Verdict, Village, village, wait_for
+
+
+def disk(folder: Path, times: int) -> Verdict:
+    """Full, read-only and failing, with the link up and down: control goes on, the alarm, recovery by itself."""
+    if os.geteuid() or not shutil.which("strace"):
+        raise Unsettled("a small disk and failing system calls need root and strace")
+    total = Verdict()
+    for turn in range(times):
+        for name, (hurt, heal) in {"full": (_fill, _empty), "read-only": (_lock, _unlock)}.items():
+            total.add(_on_small_disk(folder / f"{name}-{turn}", name, hurt, heal))
+        total.add(_failing(folder / f"eio-{turn}"))
+    return total
+
+
+def _on_small_disk(folder: Path, name: str, hurt: object, heal: object) -> Verdict:
+    state = folder / "site" / "state"
+    with village(folder) as place:
+        state.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=900k", "none", str(state)], check=True)
+        try:
+            return _hurt(place, name, lambda: hurt(state), lambda: heal(state))  # type: ignore[operator]
+        finally:
+            if place.site.process is not None:
+                place.site.kill()
+            subprocess.run(["umount", "-l", str(state)], check=True)
+
+
+def _failing(folder: Path) -> Verdict:
+    """Every write and sync of the agent's flash files gives EIO for a while."""
+    with village(folder) as place:
+        tracer: list[subprocess.Popen[bytes]] = []
+
+        def hurt() -> None:
+            inject = "inject=pwrite64,fdatasync,fsync:error=EIO"
+            command = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=pwrite64,fdatasync,fsync", "-e", inject]
+            tracer.append(subprocess.Popen([*command, "-p", str(place.site.process.pid)]))
+
+        def heal() -> None:
+            tracer[0].send_signal(signal.SIGINT)
+            tracer[0].wait(10)
+
+        return _hurt(place, "I/O errors", hurt, heal)
+
+
+def _hurt(place: Village, name: str, hurt: object, heal: object) -> Verdict:
+    place.site.document["uplink"]["durability_window"] = "1s"
+    place.site.start()
+    wait_for(lambda: place.collected("m.fixed"))
+    place.link.cut()
+    hurt()  # type: ignore[operator]
+    wait_for(lambda: _alarm(place), 60, f"the alarm ({name})")
+    place.polls(30)
+    for on in (True, False):
+        state, reason = place.site.order("lamp", on)
+        assert state == "verified", f"{name}: a technician's write: {state}, {reason}"
+    place.link.mend()
+    place.polls(10)
+    heal()  # type: ignore[operator]
+    wait_for(lambda: place.subscriber.events("disk_full", "cleared"), 90, f"recovery without a restart ({name})")
+    place.polls(10)
+    place.settle()
+    edges = len(place.slave.writes) - 2
+    found = place.verdict(**{"edges unasked": edges})
+    found.must(edges == 0, f"{name}: relays moved: {place.slave.writes}")
+    return found
+
+
+def _alarm(place: Village) -> bool:
+    return any(alarm["code"] == "disk_full" for alarm in place.site.status()["alarms"])
+
+
+def _fill(state: Path) -> None:
+    with (state / "filler").open("wb", buffering=0) as filler:
+        try:
+            while True:
+                filler.write(bytes(4096))
+        except OSError:
+            pass
+
+
+def _empty(state: Path) -> None:
+    (state / "filler").unlink()
+
+
+def _lock(state: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(state)], check=True)
+
+
+def _unlock(state: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,rw", str(state)], check=True)
+
+
+def corrupt(folder: Path, times: int) -> Verdict:
+    """The database is rubbish at the start: set aside, told, a new one is begun, and what the stage has is sent."""
+    with village(folder) as place:
+        place.site.start()
+        for turn in range(times):
+            place.polls(20)
+            place.kill()
+            state = place.site.folder / "state"
+            (state / "outbox.db").write_bytes(b"\x00rubbish\xff" * 700)
+            for name in ("outbox.db-wal", "outbox.db-shm"):
+                (state / name).unlink(missing_ok=True)
+            place.site.start()
+            wait_for(lambda turn=turn: len(place.subscriber.events("store_corrupt", "alarm")) > turn, 20, "the alarm")
+        place.polls(20)
+        place.settle()
+        found = place.verdict(stores=len(place.accounts()))
+        found.must(len(place.accounts()) == times + 1, f"{len(place.accounts())} stores after {times} corruptions")
+        return found
+
+
+def power_cuts(folder: Path, states: int) -> Verdict:
+    raise Unsettled("harness is on its way")

@@ -70,7 +70,7 @@ class ModbusLine:
         self._batches: asyncio.Queue[Readings | None] = asyncio.Queue()
         self._jobs: list[tuple[int, int, Run, asyncio.Future[Any]]] = []
         self._order = itertools.count()
-        self._probe_at = -math.inf
+        self._probe_took, self._probe_at = 0.0, -math.inf
         self._waker: asyncio.Future[None] | None = None
         self._due = math.inf
         self._error = ""
@@ -151,7 +151,8 @@ class ModbusLine:
         """Ask each unit id for its first holding register: any answer of its own shows that it is there.
 
         One {"unit_id", "ms"} a unit, `ms` None where nobody answers within `timeout` seconds (default: the line's).
-        Polls that are due go in between and get half of the line's time at least. WireError if the wire is lost.
+        A probe waits for polls that come due before it would be over, but no longer than the one before it took: polls
+        keep half of the line at least. WireError if the wire is lost.
         """
         for unit in units:
             probe = ask.read(self._link.framer, unit, Function.READ_HOLDING, 0, 1)
@@ -207,11 +208,12 @@ class ModbusLine:
                     rest = min(rest, at)
                 elif ready is None or poll.deadline < ready.deadline:
                     ready = poll
-        if self._jobs and (ready is None or now >= self._probe_at):
+        if self._jobs and (now >= self._probe_at or (ready is None and now + self._probe_took <= rest)):
             await self._serve()
-            self._probe_at = 2 * self._clock.monotonic() - now
+            end = self._clock.monotonic()
+            self._probe_took, self._probe_at = end - now, 2 * end - now
         elif ready is None:
-            await self._rest(rest - now)
+            await self._rest((min(rest, self._probe_at) if self._jobs else rest) - now)
         else:
             await self._poll(ready, now)
 

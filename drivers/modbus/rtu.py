@@ -29,6 +29,7 @@ __all__ = ["CHARACTER_BITS", "RtuLink"]
 CHARACTER_BITS = 11
 """A character: start, eight data, parity or second stop, stop."""
 _BABBLE = 1.0  # s, after which a line that never falls silent is asked nevertheless
+_MOST = 1024  # bytes that are looked through for an answer, which has 256 at the most: the rest is noise
 _DOUBTS = 3  # unanswered questions of one slave that are remembered: answers may be late by as many
 _FORGET = 120.0  # s, after which no answer is expected any more
 _READS = (Function.READ_HOLDING, Function.READ_INPUT, Function.READ_COILS, Function.READ_DISCRETE)
@@ -141,6 +142,7 @@ class RtuLink(ABC):
             self.late += silence > self._silence
             return
         self._buffer += data
+        del self._buffer[:-_MOST]
         answer = self._find(self._question)
         if answer is not None:
             self._answer.set_result(answer)

@@ -47,7 +47,7 @@ def test_a_profile_is_plain_and_complete(site: Site) -> None:
     assert profile["points"]["active_power"] == {
         "register": "input", "address": 12, "type": "f32", "order": "abcd", "scale": 1, "offset": 0, "unit": "W",
         "unavailable": None, "poll": None, "writable": False, "low": None, "high": None, "length": None, "bit": None,
-        "kind": "telemetry",
+        "moves": None, "kind": "telemetry",
     }  # fmt: skip
     assert profile["points"]["energy_total"]["kind"] == "counter"
     relays = site.devices["io-2"].profile_data

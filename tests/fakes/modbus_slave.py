@@ -1,4 +1,4 @@
-"""A Modbus slave of raw frames that can be told to misbehave, on a pseudo-terminal (RTU) or a socket (TCP).
+"""A Modbus slave of raw frames that can be told to misbehave, on a pseudo-terminal (RTU) or a socket (TCP, RTU).
 
 It runs in a thread of its own and shares no code with the driver. `behave` decides what is sent for a request:
 a list of (seconds from the end of the request, bytes); by default the right answer at once.
@@ -275,8 +275,7 @@ class RtuSlave(_Slave):
     def _request_size(self) -> int:
         if len(self._buffer) < 8:
             return 0
-        function = self._buffer[1]
-        return 9 + self._buffer[6] if function in (15, 16) else 10 if function == 22 else 8
+        return request_size(self._buffer)
 
     def _pace(self, at: float, data: bytes) -> list[tuple[float, bytes]]:
         if not self._character:
@@ -350,6 +349,27 @@ class TcpSlave(_Slave):
 
             self._handle(client, unit, frame[7:], time.monotonic(), wrap)
         self._clients[client] = buffer
+
+
+class RtuTcpSlave(TcpSlave):
+    """A serial server: frames of the line, check sums and all, on a TCP connection."""
+
+    def _frames(self, client: socket.socket) -> None:
+        buffer = self._clients[client]
+        while len(buffer) >= 8 and len(buffer) >= (size := request_size(buffer)):
+            frame, buffer = buffer[:size], buffer[size:]
+            unit = frame[0]
+            if crc16(frame[:-2]) != frame[-2:]:
+                buffer = b""
+                break
+            self._handle(client, unit, frame[1:-2], time.monotonic(), lambda pdu, unit=unit: rtu(unit, pdu))
+        self._clients[client] = buffer
+
+
+def request_size(buffer: bytes) -> int:
+    """Bytes of the RTU request that begins here, once seven of them are known."""
+    function = buffer[1]
+    return 9 + buffer[6] if function in (15, 16) else 10 if function == 22 else 8
 
 
 def rtu(unit: int, pdu: bytes) -> bytes:

@@ -16,7 +16,7 @@ import pytest
 from agent.clock import SystemClock
 from agent.driver import BusSpec, DeviceSpec
 from agent.model import Reading, Readings
-from drivers.modbus import open_rtu, open_tcp
+from drivers.modbus import open_rtu, open_rtu_over_tcp, open_tcp
 from drivers.modbus.line import ModbusLine
 
 
@@ -102,6 +102,13 @@ async def lines() -> Any:
             made.append(open_tcp(BusSpec("plant", "modbus_tcp", options, devices), SystemClock("always"), None))
             return made[-1]
 
+        def rtu_over_tcp(self, slave: Any, *devices: DeviceSpec, timeout: float = 0.2) -> ModbusLine:
+            port = slave if isinstance(slave, int) else slave.port
+            options = {"host": "127.0.0.1", "port": port, "timeout": timeout}
+            spec = BusSpec("server", "modbus_rtu_over_tcp", options, devices)
+            made.append(open_rtu_over_tcp(spec, SystemClock("always"), None))
+            return made[-1]
+
         def rtu(self, port: Any, *devices: DeviceSpec, **options: Any) -> ModbusLine:
             options = {"port": str(port), "baudrate": 115200, "parity": "N", "stopbits": 1, "timeout": 0.2} | options
             made.append(open_rtu(BusSpec("rs485", "modbus_rtu", options, devices), SystemClock("always"), None))
@@ -135,6 +142,10 @@ def slaves(tmp_path: Path) -> Iterator[Any]:
 
         def tcp(self, units: dict[int, Any], **more: Any) -> Any:
             made.append(FAKE.TcpSlave(units, **more))
+            return made[-1]
+
+        def rtu_over_tcp(self, units: dict[int, Any], **more: Any) -> Any:
+            made.append(FAKE.RtuTcpSlave(units, **more))
             return made[-1]
 
         def rtu(self, units: dict[int, Any], **more: Any) -> Any:

@@ -70,6 +70,25 @@ def tty_name(program: Path) -> Iterator[str]:
         os.close(end)  # the last one to close an end hangs up its master, and ends the thread that reads it
 
 
+@pytest.fixture
+def serial_server(tty_name: str, tmp_path: Path) -> Iterator[int]:
+    """socat as the serial server: a TCP port in front of the tty."""
+    if not shutil.which("socat"):
+        pytest.skip("needs socat")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    listen = f"TCP-LISTEN:{port},bind=127.0.0.1,reuseaddr,fork"
+    process = subprocess.Popen(["socat", "-d", "-d", listen, f"{tty_name},raw,echo=0"], stderr=subprocess.PIPE, text=True)
+    assert process.stderr
+    while "listening" not in process.stderr.readline():
+        assert process.poll() is None
+    yield port
+    process.kill()
+    process.wait()
+    process.stderr.close()
+
+
 POINTS = [("holding", 50), ("input", 50), ("coil", 60), ("discrete", 61)]
 
 
@@ -99,6 +118,11 @@ def spec(device: Any, point: Any) -> Any:
 
 async def test_libmodbus_over_tcp(lines: Any, tcp_port: int, device: Any, point: Any) -> None:
     line = lines.tcp(tcp_port, spec(device, point), timeout=1.0)
+    await exercise(line, lines.collect(line))
+
+
+async def test_libmodbus_behind_a_serial_server(lines: Any, serial_server: int, device: Any, point: Any) -> None:
+    line = lines.rtu_over_tcp(serial_server, spec(device, point), timeout=0.5)
     await exercise(line, lines.collect(line))
 
 

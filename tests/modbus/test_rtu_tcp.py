@@ -1,0 +1,126 @@
+"""RTU frames over TCP: what holds on a serial line holds behind a serial server, and connections come and go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from agent.driver import open_bus
+from agent.errors import DeviceError, WireError
+from agent.model import Quality
+
+Frames = list[tuple[float, bytes]]
+
+
+def registers(count: int = 300, step: int = 1) -> dict[int, int]:
+    return {n: n * step for n in range(count)}
+
+
+async def test_several_units_are_polled_read_and_written(lines: Any, slaves: Any, device: Any, point: Any) -> None:
+    units = {unit: slaves.Unit(holding=registers(20, unit), coil=registers(8)) for unit in (1, 2, 9)}
+    slave = slaves.rtu_over_tcp(units)
+    points = {"a": point("holding", 3, writable=True), "relay": point("coil", 0, writable=True)}
+    line = lines.rtu_over_tcp(slave, *(device(f"d{unit}", unit, points) for unit in units))
+    seen = lines.collect(line)
+    await seen.until(lambda: all(len(seen.of(f"d{unit}.a")) >= 2 for unit in units))
+    assert {unit: {r.value for r in seen.of(f"d{unit}.a")} for unit in units} == {1: {3}, 2: {6}, 9: {27}}
+    await line.write("d9.relay", True)
+    await line.write("d2.a", 42)
+    assert [r.value for r in await line.read(["d9.relay", "d2.a", "d1.a"])] == [True, 42, 3]
+    assert slave.connections == 1 and line.status()["state"] == "up"
+
+
+LATE: dict[str, Callable[[list[bytes], Any], Frames]] = {
+    "after 1.5 timeouts": lambda held, request: [(0.15, request.frame)],
+    "with the next question": lambda held, request: [(0.0, held[-2])] if len(held) > 1 else [],
+    "after three timeouts": lambda held, request: [(0.3, request.frame)],
+}
+
+
+@pytest.mark.parametrize("how", LATE)
+async def test_a_late_answer_never_becomes_another_registers_value(
+    lines: Any, slaves: Any, device: Any, point: Any, how: str
+) -> None:
+    held: list[bytes] = []
+    late = [True]
+
+    def behave(request: Any) -> Frames:
+        held.append(request.frame)
+        return LATE[how](held, request) if late[0] else [(0, request.frame)]
+
+    slave = slaves.rtu_over_tcp({1: slaves.Unit(holding=registers(300, step=7), input={})}, behave=behave)
+    points = {"a": point("holding", 100), "b": point("holding", 200)}
+    spec = device("m", 1, points, poll=0.02, output_watchdog=0.3)
+    seen = lines.collect(line := lines.rtu_over_tcp(slave, spec, timeout=0.1))
+    await seen.until(lambda: line.status()["late"] >= 5, 20)
+    late[0] = False
+    await seen.until(lambda: len([r for r in seen.of("m.b") if r.value is not None]) >= 3, 10)
+    assert {r.value for r in seen.of("m.a")} <= {None, 700} and {r.value for r in seen.of("m.b")} <= {None, 1400}
+
+
+async def test_pieces_noise_and_broken_frames(lines: Any, slaves: Any, device: Any, point: Any) -> None:
+    """TCP cuts frames where it likes; a serial server hands on what it hears."""
+    foreign = slaves.frame(9, bytes((3, 2, 0x03, 0xE7)))
+    kinds: list[Callable[[bytes], Frames]] = [
+        lambda frame: [(n * 0.002, frame[n : n + 1]) for n in range(len(frame))],
+        lambda frame: [(0, b"\x00\xff\x01\x03" + frame)],
+        lambda frame: [(0, foreign + frame)],
+        lambda frame: [(0, frame[:-1] + bytes((frame[-1] ^ 1,)))],
+        lambda frame: [(0, frame)],
+    ]
+    slave = slaves.rtu_over_tcp({1: slaves.Unit(holding=registers(200, step=3))})
+    slave.behave = lambda r: kinds[r.number % len(kinds)](r.frame)
+    seen = lines.collect(line := lines.rtu_over_tcp(slave, device("m", 1, {"a": point("holding", 100)}), timeout=0.05))
+    await seen.until(lambda: len(seen.of("m.a")) >= 12, 20)
+    assert {r.value for r in seen.of("m.a")} == {300}
+    assert (await line.read(["m.modbus.crc_errors"]))[0].value >= 1 and slave.connections == 1
+
+
+async def test_the_server_goes_and_comes_back(lines: Any, slaves: Any, device: Any, point: Any) -> None:
+    slave = slaves.rtu_over_tcp({1: slaves.Unit(holding={0: 5})})
+    seen = lines.collect(line := lines.rtu_over_tcp(slave, device("m", 1, {"a": point("holding", 0)}, poll=0.05)))
+    await seen.until(lambda: seen.of("m.a"))
+    slave.vanish()
+    await seen.until(lambda: line.status()["error"])
+    assert f"127.0.0.1:{slave.port}: " in line.status()["error"]
+    with pytest.raises(WireError):
+        await line.read(["m.a"])
+    await seen.until(lambda: seen.of("m.a")[-1].quality is Quality.BAD, 20)
+    slave.appear()
+    await seen.until(lambda: seen.of("m.a")[-1].value == 5, 20)
+    assert line.status() | {"load": 0} == {"state": "up", "load": 0, "error": "", "late": 0, "lost": []}
+
+
+async def test_a_half_open_connection_is_made_anew(lines: Any, slaves: Any, device: Any, point: Any) -> None:
+    """The server was restarted without a word: nothing comes on the old connection, all is well on a new one."""
+    slave = slaves.rtu_over_tcp({1: slaves.Unit(holding={0: 5})})
+    slave.behave = lambda r: [(0, r.frame)] if slave.connections > 1 else []
+    seen = lines.collect(lines.rtu_over_tcp(slave, device("m", 1, {"a": point("holding", 0)}, poll=0.05), timeout=0.05))
+    await seen.until(lambda: [r for r in seen.of("m.a") if r.value == 5], 10)
+    assert slave.connections == 2
+
+
+async def test_nobody_listens(lines: Any, device: Any, point: Any) -> None:
+    line = lines.rtu_over_tcp(9, device("m", 1, {"a": point("holding", 0)}))
+    with pytest.raises(WireError, match=r"127\.0\.0\.1:9: Connection refused"):
+        await line.read(["m.a"])
+
+
+async def test_a_silent_unit_is_an_error_of_its_own(lines: Any, slaves: Any, device: Any, point: Any) -> None:
+    slave = slaves.rtu_over_tcp({1: slaves.Unit(holding={0: 5})})
+    points = {"a": point("holding", 0, writable=True)}
+    line = lines.rtu_over_tcp(slave, device("m", 1, points), device("gone", 2, points), timeout=0.05)
+    assert [r.value for r in await line.read(["m.a", "gone.a"])] == [5, None]
+    with pytest.raises(DeviceError, match=r"no answer within 0\.05 s"):
+        await line.write("gone.a", 1)
+
+
+def test_it_is_found_by_name() -> None:
+    from agent.clock import SystemClock
+    from agent.driver import BusSpec
+
+    options = {"host": "127.0.0.1", "port": 9, "timeout": 1}
+    wire = open_bus(BusSpec("b", "modbus_rtu_over_tcp", options, ()), SystemClock("always"), None)  # type: ignore[arg-type]
+    assert wire.status()["state"] == "down"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,10 @@ from agent.cli.common import add_command, add_json
 from agent.errors import ConfigError
 
 __all__ = ["add"]
+
+DAY = 86400.0
+LONG = 5 * DAY
+"""A scenario that takes so long is more than a blink."""
 
 
 def add(commands: Any) -> None:
@@ -41,12 +46,28 @@ def run_simulate(options: argparse.Namespace) -> int:
         print(problem, file=sys.stderr)
     buses = {name for name, bus in site.buses.items() if bus.type.startswith("lora")}
     radio = frozenset(name for name, device in site.devices.items() if device.bus in buses)
-    found = simulate(plan(site), scenario, radio)
+    with _progress(scenario.duration) as reached:
+        found = simulate(plan(site), scenario, radio, reached)
     if options.json:
         print(json.dumps(found, ensure_ascii=False))
     else:
         _print(found)
     return 0
+
+
+@contextlib.contextmanager
+def _progress(duration: float) -> Iterator[Callable[[float], object]]:
+    """A bar where a person waits for a long scenario; nothing where standard error is no terminal."""
+    if duration < LONG or not sys.stderr.isatty():
+        yield lambda at: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = TextColumn("{task.fields[day]:.0f} of {task.fields[days]:.0f} days"), BarColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=duration, day=0, days=duration / DAY)
+        yield lambda at: bar.update(task, completed=at, day=at / DAY)
 
 
 def _print(found: Mapping[str, Any]) -> None:

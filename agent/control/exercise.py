@@ -65,12 +65,14 @@ def exercise(pump: Pump, spec: Exercise | None, output: Output | None, now: Now)
     runs = pump.runs if output is None or output.value is None else output.value is True
     if pump.until is not None and now.monotonic >= pump.until:
         pump = pump._replace(until=None)
+    stopped = pump.runs and not runs
+    if runs is not pump.runs:
+        pump = pump._replace(runs=runs)
     if spec is None or now.civil is None:
-        return pump._replace(runs=runs), NEVER if pump.until is None else pump.until
+        return pump, NEVER if pump.until is None else pump.until
     unix = now.civil.timestamp()
-    if pump.ran is None or (pump.runs and not runs):
+    if pump.ran is None or stopped:
         pump = pump._replace(ran=unix)
-    pump = pump._replace(runs=runs)
     if pump.until is None and not runs and now.trusted:
         pump = _begin(pump, spec, now.civil, now.monotonic)
     if pump.until is not None:

@@ -111,7 +111,9 @@ class Zone:
         alarms, happened = news(self.name, state.alarms, self._alarms(state, aim, room), SEVERITY)
         mode = state.mode if state.said is None else state.said.mode
         due = min(due, due_plant, until(self.law, state.loop, t), self._look_again(state, t))
-        return Step(state._replace(mode=mode, alarms=alarms), wishes, happened, due)
+        if mode != state.mode or alarms is not state.alarms:
+            state = state._replace(mode=mode, alarms=alarms)
+        return Step(state, wishes, happened, due)
 
     # -- what is aimed at --------------------------------------------------------------------------------------
 
@@ -184,7 +186,8 @@ class Zone:
         if not aim.heats:
             return state._replace(loop=state.loop._replace(begun=None, on=0.0, carry=0.0, calling=False))
         at = Situation(t, aim.setpoint, room, outdoor, self.loss_duty, self.min_on, self.min_off)
-        return state._replace(loop=advance(self.law, state.loop, at))
+        loop = advance(self.law, state.loop, at)
+        return state if loop is state.loop else state._replace(loop=loop)
 
     def _see_plant(self, state: ZoneState, view: View, outdoor: float | None, now: Now) -> tuple[ZoneState, float]:
         """Takes note of the burner, the flow and the pump; and when they have something to decide by themselves."""
@@ -195,7 +198,9 @@ class Zone:
         pump, due = exercise(state.pump, self.exercise, output, now)
         over = NEVER if burner.off is None else burner.off + self.pump_overrun
         due = min(due, guard_due(burner, now), over if over > now.monotonic else NEVER)
-        return state._replace(burner=burner, pump=pump), due
+        if burner is not state.burner or pump is not state.pump:
+            state = state._replace(burner=burner, pump=pump)
+        return state, due
 
     def _burner_wishes(self, state: ZoneState, aim: Aim, called: bool) -> list[Wish]:
         burner = state.burner

@@ -93,8 +93,12 @@ def guard(burner: Burner, curve: HeatCurve, outdoor: float | None, view: View, n
     target = curve.target(outdoor)
     cut = flow > target - BAND if burner.cut else flow >= target + BAND
     hot = flow > curve.max_flow - BAND if burner.hot else flow >= curve.max_flow
-    burner = _heat(burner._replace(cut=cut, hot=hot, lost=None, failed=False), flow, now)
-    return burner._replace(locked=burner.locked or has_no_heat(burner, flow, target, now))
+    if (cut, hot, None, False) != (burner.cut, burner.hot, burner.lost, burner.failed):
+        burner = burner._replace(cut=cut, hot=hot, lost=None, failed=False)
+    burner = _heat(burner, flow, now)
+    if not burner.locked and has_no_heat(burner, flow, target, now):
+        return burner._replace(locked=True)
+    return burner
 
 
 def _heat(burner: Burner, flow: float, now: Now) -> Burner:
@@ -120,4 +124,4 @@ def guard_due(burner: Burner, now: Now) -> float:
         NEVER if burner.mark is None or burner.locked else burner.mark + NO_HEAT,
         NEVER if burner.lost is None or burner.failed else burner.lost + SILENCE,
     )
-    return min((time for time in times if time > now.monotonic), default=NEVER)
+    return min([time for time in times if time > now.monotonic], default=NEVER)

@@ -47,9 +47,20 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self._jump = _Jump()
         super().__init__(self._jump)
+        self._clock_resolution = 5e-7  # the machine's is below what a float tells apart after 194 days: nothing is due
 
     def time(self) -> float:
         return self._jump.now
+
+    def leap(self, at: float) -> bool:
+        """Go to `at` on the spot, if nothing else wants to run before; False, and nothing happened, if something does.
+
+        What a turn of the loop would come to, for a fraction of its cost: a year is a million of them.
+        """
+        if self._ready or (self._scheduled and self._scheduled[0].when() <= at):  # type: ignore[attr-defined]
+            return False
+        self._jump.now = max(self._jump.now, math.ceil(at * 1e6 - 1e-3) / 1e6)
+        return True
 
     def call_at(  # type: ignore[override]
         self, when: float, callback: Any, *args: Any, context: Any = None

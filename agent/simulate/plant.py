@@ -40,6 +40,7 @@ class Plant:
         self._homes = {one.name: one.source for one in plan.signals}
         self._sources = self._make_sources(plan, scenario)
         self._stepping = [one for one in self._sources.values() if isinstance(one, Steps | Counter)]
+        self._warm = [one for one in self._sources.values() if isinstance(one, Warm)]
         self._feedbacks = {
             one.feedback: one.name for one in plan.actuators if one.feedback and one.feedback not in self._sources
         }
@@ -127,14 +128,13 @@ class Plant:
 
     def next(self, now: float) -> float:
         """When an input next changes by a step."""
-        return min((one.next(now) for one in self._stepping), default=float("inf"))
+        return min([one.next(now) for one in self._stepping], default=float("inf"))
 
     def settle(self) -> None:
         """Bring what warms and cools up to now, before anything moves."""
         now = self._clock.monotonic()
-        for one in self._sources.values():
-            if isinstance(one, Warm):
-                one.settle(now)
+        for one in self._warm:
+            one.settle(now)
 
     def share(self, actuator: str) -> float:
         """How far (0..1) it really is on: a welded contactor stays closed."""

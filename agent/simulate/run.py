@@ -32,16 +32,26 @@ RESTART = 5.0
 POLL = 1.0
 """Seconds after a write until the module is read again."""
 MOMENT = 1e-6
+TELL = 21600.0
+"""Seconds of the scenario between two words of how far it has come."""
 
 
-def simulate(plan: Plan, scenario: told.Scenario, radio: frozenset[str] = frozenset()) -> dict[str, Any]:
-    """Run a scenario; the document that `bocage simulate --json` prints. `radio`: devices whose loss is silence."""
+def simulate(
+    plan: Plan,
+    scenario: told.Scenario,
+    radio: frozenset[str] = frozenset(),
+    reached: Callable[[float], object] = lambda at: None,
+) -> dict[str, Any]:
+    """Run a scenario; the document that `bocage simulate --json` prints. `radio`: devices whose loss is silence.
+
+    `reached` is told about every six hours of the scenario how far (s) it has come.
+    """
     log = logging.getLogger("bocage")
     level = log.level
     log.setLevel(logging.CRITICAL + 1)
     loop = VirtualLoop()
     try:
-        return loop.run_until_complete(Simulation(plan, scenario, loop, radio).run())
+        return loop.run_until_complete(Simulation(plan, scenario, loop, radio, reached=reached).run())
     finally:
         loop.close()
         log.setLevel(level)
@@ -57,11 +67,13 @@ class Simulation:
         loop: VirtualLoop,
         radio: frozenset[str] = frozenset(),
         stride: float = math.inf,
+        reached: Callable[[float], object] = lambda at: None,
     ) -> None:
         self._plan, self._scenario, self._loop, self._stride = plan, scenario, loop, stride
         zone = ZoneInfo(plan.timezone)
         start = scenario.start if scenario.start.tzinfo is not None else scenario.start.replace(tzinfo=zone)
         self._start, self._zone = start, zone
+        self._reached, self._told_at = reached, TELL
         self._clock = VirtualClock(loop, round(start.timestamp() * 1000))
         self._clock.trusted = scenario.clock == "trusted"
         self._flash = Flash(self._clock)
@@ -98,6 +110,9 @@ class Simulation:
             await self._moment()
             if self._failure is not None:
                 raise self._failure
+            if at >= self._told_at:
+                self._told_at = at + TELL
+                self._reached(at)
         await self._sleep(end, wakes=False)
         result = self._result()
         await self._die()
@@ -108,17 +123,23 @@ class Simulation:
         now = self._loop.time()
         if self._alive and self._runner.woken:
             return now
-        at = min((math.floor(now / GRID + 1e-9) + 1) * GRID, self._plant.next(now))
+        at = self._publish_at if self._alive else self._read_at(now)
         if self._agenda:
             at = min(at, self._agenda[0][0])
         if self._alive:
             at = min(at, self._runner.due_next(), (math.floor(now / self._stride + 1e-9) + 1) * self._stride)
         return max(at, now)
 
+    def _read_at(self, now: float) -> float:
+        """When the inputs are read again: on the grid, and when one of them steps."""
+        return min((math.floor(now / GRID + 1e-9) + 1) * GRID, self._plant.next(now))
+
     async def _sleep(self, at: float, wakes: bool = True) -> None:
         """Until then, or until the arbiter has moved something."""
         if at <= self._loop.time():
             await asyncio.sleep(0)
+            return
+        if self._loop.leap(at):
             return
         self._sleeper = self._loop.create_future()
         timer = self._loop.call_at(at, _wake, self._sleeper)
@@ -155,8 +176,10 @@ class Simulation:
 
     def _publish(self) -> None:
         now = self._loop.time()
-        self._publish_at = min((math.floor(now / GRID + 1e-9) + 1) * GRID, self._plant.next(now))
-        self._hub.publish(self._plant.inputs())
+        self._publish_at = self._read_at(now)
+        news = self._plant.inputs()
+        if news:
+            self._hub.publish(news)
 
     # -- the life of the agent ---------------------------------------------------------------------------------
 

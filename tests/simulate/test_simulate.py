@@ -1,5 +1,7 @@
 """What a scenario does to a site, to the second."""
 
+import asyncio
+import signal
 from pathlib import Path
 
 import pytest
@@ -137,6 +139,21 @@ def test_a_room_cools_and_warms_as_its_equation_says(bench):
     assert room.value(36000) == pytest.approx(20 * 0.36788, abs=0.001)
     on["burner"] = 1.0
     assert room.value(360_000) == pytest.approx(40, abs=0.01)
+
+
+def test_time_goes_on_after_half_a_year():
+    """From 2^24 s on a float no longer tells apart what asyncio counts on."""
+    loop = VirtualLoop()
+
+    async def wait() -> None:
+        for _ in range(400):
+            await asyncio.sleep(86400.1)
+
+    signal.alarm(20)  # it would stand still for ever
+    loop.run_until_complete(wait())
+    signal.alarm(0)
+    assert loop.time() == pytest.approx(400 * 86400.1, abs=0.001)
+    loop.close()
 
 
 @pytest.mark.slow

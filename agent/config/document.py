@@ -14,7 +14,7 @@ from typing import Any
 
 from agent.config.problems import Problem, Severity
 
-__all__ = ["Document", "Keys", "Place", "read"]
+__all__ = ["Document", "Keys", "Place", "open_text", "read"]
 
 Keys = tuple[str | int, ...]
 """The way to a value: ("devices", "meter-a", "poll")."""
@@ -79,23 +79,28 @@ class Document:
 
 def read(path: Path, file: str | None = None) -> Document:
     """Read a file; never raises for what it holds. `file` is how messages name it (default: the path as given)."""
+    document, text = open_text(path, file)
+    root = None if text is None else _compose(document, text)
+    if root is not None:
+        _Builder(document).build(root)
+    return document
+
+
+def open_text(path: Path, file: str | None = None) -> tuple[Document, str | None]:
+    """A document without data yet, and the file's text; None where it cannot be had, and then the problem is noted."""
     document = Document(file or str(path))
     try:
         document.source = path.read_bytes()
     except OSError as error:
         document.note(1, 1, f"cannot be read: {error.strerror}")
-        return document
+        return document, None
     try:
-        text = document.source.decode("utf-8-sig")
+        return document, document.source.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         before = document.source[: error.start]
         column = len(before.rpartition(b"\n")[2].decode("utf-8-sig", "replace")) + 1
         document.note(before.count(b"\n") + 1, column, "not UTF-8; save the file with the encoding UTF-8")
-        return document
-    root = _compose(document, text)
-    if root is not None:
-        _Builder(document).build(root)
-    return document
+        return document, None
 
 
 def _compose(document: Document, text: str) -> Any:

@@ -1,7 +1,7 @@
 """Profiles: register maps and payload maps as data.
 
-A profile is looked for as `profiles/NAME.yaml` beside the site file, then in the package `drivers`. What the rest of
-the program gets is a plain mapping with every default filled in (`normalised`).
+A profile is looked for as `profiles/NAME.yaml` or `NAME.csv` beside the site file, then in the package `drivers`. What
+the rest of the program gets is a plain mapping with every default filled in (`normalised`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from agent.config.base import Model, Section
 from agent.config.document import Document, Keys, read
 from agent.config.payloads import LoraMap, check_lora
 from agent.config.problems import Problem, meant
+from agent.config.profile_csv import read_csv
 from agent.config.validation import validate
 from agent.config.values import Choice, Duration, TimeSpan
 
@@ -146,7 +147,7 @@ class Library:
         """All that can be named."""
         names = {entry.name[:-5] for entry in self._package.iterdir() if entry.name.endswith(".yaml")}
         if self._own.is_dir():
-            names |= {path.stem for path in self._own.glob("*.yaml")}
+            names |= {path.stem for kind in ("yaml", "csv") for path in self._own.glob(f"*.{kind}")}
         return names
 
     def get(self, name: str) -> dict[str, Any] | None:
@@ -158,9 +159,12 @@ class Library:
     def _load(self, name: str) -> dict[str, Any] | None:
         if not re.fullmatch(r"[\w.-]+", name) or name.startswith("."):
             raise KeyError(name)
-        own = self._own / f"{name}.yaml"
-        if own.is_file():
-            return self._parse(name, own)
+        own, table = self._own / f"{name}.yaml", self._own / f"{name}.csv"
+        if own.is_file() and table.is_file():
+            self.problems.append(Problem(str(table), 1, 1, "error", f"{own} has this name too; keep one of them"))
+            return None
+        if own.is_file() or table.is_file():
+            return self._parse(name, own if own.is_file() else table)
         packaged = self._package / f"{name}.yaml"
         if not packaged.is_file():
             raise KeyError(name)
@@ -168,9 +172,9 @@ class Library:
             return self._parse(name, path)
 
     def _parse(self, name: str, path: Path) -> dict[str, Any] | None:
-        document = read(path)
+        document = read_csv(path) if path.suffix == ".csv" else read(path)
         profile = None
-        if not document.problems:
+        if not document.problems or document.data is not None:
             profile, left_out = validate(document, Profile, path.parent)
         if profile is not None:
             _check(document, profile, name, left_out)

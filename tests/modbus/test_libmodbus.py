@@ -79,7 +79,8 @@ def serial_server(tty_name: str, tmp_path: Path) -> Iterator[int]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     listen = f"TCP-LISTEN:{port},bind=127.0.0.1,reuseaddr,fork"
-    process = subprocess.Popen(["socat", "-d", "-d", listen, f"{tty_name},raw,echo=0"], stderr=subprocess.PIPE, text=True)
+    command = ["socat", "-d", "-d", listen, f"{tty_name},raw,echo=0"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr
     while "listening" not in process.stderr.readline():
         assert process.poll() is None

@@ -138,7 +138,7 @@ class LoraMap(Model):
     """Where the maker publishes the codec."""
     history: History | None = None
     downlink: Many[Downlink] | None = None
-    """How the fields of a struct or tlv profile are sent."""
+    """How fields are sent; without it a codec or cayenne writes, and struct and tlv cannot."""
 
     @property
     def flags(self) -> set[str]:
@@ -164,8 +164,6 @@ def check_lora(document: Document, lora: LoraMap, left_out: set[Keys]) -> None:
     _check_places(document, lora.struct or ())
     _check_records(document, lora)
     _check_names(document, lora)
-    if lora.downlink is not None and ways and ways[0] in ("cayenne", "codec"):
-        _extra(document, ("lora", "downlink"), f"downlink is for struct and tlv; {ways[0]} writes by itself")
     for index, record in enumerate(lora.downlink or ()):
         _check_downlink(document, ("lora", "downlink", index), record)
     history = lora.history

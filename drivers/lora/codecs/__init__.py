@@ -23,11 +23,11 @@ def codec_of(profile: Mapping[str, Any]) -> Codec:
     if lora.get("codec"):
         from drivers.lora.codecs.javascript import JavaScript
 
-        return JavaScript(lora["codec"], lora.get("fport"))
+        return JavaScript(lora)
     if lora.get("cayenne"):
         from drivers.lora.codecs.cayenne import Cayenne
 
-        return Cayenne(lora.get("fport"))
+        return Cayenne(lora)
     if lora.get("tlv"):
         from drivers.lora.codecs.tlv import Tlv
 

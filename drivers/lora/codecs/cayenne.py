@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from drivers.lora.codecs.downlink import Declared
 from drivers.lora.codecs.fields import Layout
 from drivers.lora.codecs.result import CodecError, Decoded
 
@@ -55,15 +56,13 @@ _LAYOUTS = {number: (name, Layout(fields), len(fields) > 1) for number, (name, f
 _NUMBERS = {name: number for number, (name, _) in _TYPES.items()}
 
 
-class Cayenne:
+class Cayenne(Declared):
     """Fields are named by type and channel: `temperature_1`; what has axes is nested: `gps_3.latitude`."""
 
-    def __init__(self, fport: int | None = None) -> None:
-        self._fport = fport
-
     async def decode(self, payload: bytes, fport: int, received_ms: int | None) -> Decoded:
-        if self._fport is not None and fport not in (0, self._fport):
-            return Decoded({}, (f"not read: it came on port {fport}, and the profile reads {self._fport}",))
+        foreign = self._foreign(fport)
+        if foreign is not None:
+            return foreign
         data: dict[str, Any] = {}
         at = 0
         while at < len(payload):
@@ -81,7 +80,9 @@ class Cayenne:
         return Decoded(data)
 
     async def encode(self, data: Mapping[str, Any], fport: int | None) -> tuple[int, bytes]:
-        """The same records as in an uplink: `{"analog_output_3": 21.5}` is 03 03 08 66."""
+        """The same records as in an uplink, where the profile has none: `{"analog_output_3": 21.5}` is 03 03 08 66."""
+        if self._downlinks:
+            return await super().encode(data, fport)
         port = fport or self._fport
         if port is None:
             raise CodecError("no port to send to: write fport into lora of the profile")

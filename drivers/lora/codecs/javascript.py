@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from drivers.lora.codecs.downlink import Declared
 from drivers.lora.codecs.result import CodecError, Decoded
 
 __all__ = ["JavaScript", "run"]
@@ -29,13 +30,20 @@ _PATIENCE = 5.0
 """Seconds until an answer is given up that the child, which ends itself after 0.5 s, should long have given."""
 
 
-class JavaScript:
-    """A codec file. It is read anew for each payload, so a better one needs no restart."""
+class JavaScript(Declared):
+    """A codec file. It is read anew for each payload, so a better one needs no restart.
 
-    def __init__(self, file: str, fport: int | None = None) -> None:
-        self._file, self._fport = file, fport
+    Where the profile has `downlink` records, they write, and not the codec.
+    """
+
+    def __init__(self, lora: Mapping[str, Any]) -> None:
+        super().__init__(lora)
+        self._file: str = lora["codec"]
 
     async def decode(self, payload: bytes, fport: int, received_ms: int | None) -> Decoded:
+        foreign = self._foreign(fport)
+        if foreign is not None:
+            return foreign
         standard, found = await run(self._file, "decode", bytes=list(payload), fport=fport, time=received_ms)
         if not standard:
             found = {"data": found}
@@ -45,6 +53,8 @@ class JavaScript:
         return Decoded(data, _texts(warnings))
 
     async def encode(self, data: Mapping[str, Any], fport: int | None) -> tuple[int, bytes]:
+        if self._downlinks:
+            return await super().encode(data, fport)
         port = fport or self._fport
         standard, found = await run(self._file, "encode", data=data, fport=port)
         if not standard:

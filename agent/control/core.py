@@ -17,6 +17,8 @@ __all__ = ["NEVER", "Control", "Happening", "Input", "Now", "Output", "Step", "V
 NEVER = float("inf")
 """A `due` that never comes by itself: only an input wakes the control."""
 
+_GOOD = Quality.GOOD  # looked up once: this is asked ten times a step
+
 S = TypeVar("S")
 
 
@@ -120,7 +122,10 @@ class Control(Protocol[S]):
 
 def good(view: View, name: str | None) -> float | None:
     """The number that a point has, if it is there and good; None otherwise: the caller's fallback decides."""
-    found = view.points.get(name) if name is not None else None
-    if found is None or found.quality is not Quality.GOOD or isinstance(found.value, str) or found.value is None:
+    if name is None:
         return None
-    return float(found.value)
+    found = view.points.get(name)
+    if found is None or found.quality is not _GOOD:
+        return None
+    value = found.value
+    return None if value is None or isinstance(value, str) else float(value)

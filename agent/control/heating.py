@@ -102,7 +102,9 @@ class Zone:
         state = in_this_boot(state, t)
         room, seen = look(view, self.sensor, state.room, t, self.loss_after)
         outdoor, seen_outdoor = look(view, self.outdoor, state.outdoor, t, OUTDOOR_KEPT)
-        state = state._replace(begun=t if state.begun is None else state.begun, room=seen, outdoor=seen_outdoor)
+        if state.begun is None or seen is not state.room or seen_outdoor is not state.outdoor:
+            begun = t if state.begun is None else state.begun
+            state = state._replace(begun=begun, room=seen, outdoor=seen_outdoor)
         state, due = self._prepare(state, room, now)
         aim = self._aim(state, outdoor, t)
         state, due_plant = self._see_plant(self._drive(state, aim, room, outdoor, t), view, outdoor, now)
@@ -136,7 +138,9 @@ class Zone:
             if occupied is not None and start.goal is None and room is not None:
                 at = start_at(self.optimum_start, start, comfort, room, occupied)
                 due = min(due, t + at - unix if at > unix else NEVER)
-        return state._replace(said=said, start=start, airing=airing), due
+        if said is not state.said or start is not state.start or airing is not state.airing:
+            state = state._replace(said=said, start=start, airing=airing)
+        return state, due
 
     def _aim(self, state: ZoneState, outdoor: float | None, t: float) -> Aim:
         off_above = None if self.curve is None else self.curve.heat_off_above

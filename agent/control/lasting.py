@@ -25,9 +25,9 @@ def news(
     subject: str, raised: frozenset[str], standing: Details, severities: Mapping[str, Severity]
 ) -> tuple[frozenset[str], list[Happening]]:
     """The alarms raised and cleared between what was `raised` before and what is `standing` (code: detail) now."""
-    new, over = sorted(standing.keys() - raised), sorted(raised - standing.keys())
-    if not new and not over:
+    if standing.keys() == raised:
         return raised, []
+    new, over = sorted(standing.keys() - raised), sorted(raised - standing.keys())
     happenings = [Happening("alarm", code, subject, severities[code], standing[code]) for code in new]
     happenings += [Happening("cleared", code, subject, severities[code]) for code in over]
     return frozenset(standing), happenings

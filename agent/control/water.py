@@ -213,7 +213,7 @@ class WaterPoint:
         """The day's volume begins at midnight, with what the meter showed last before it."""
         if self.quota is None or now.civil is None or meter.index is None:
             return state, NEVER
-        today = self.calendar.day(now.civil + TICK)
+        today = (now.civil + TICK).date()
         if state.day != today.isoformat():
             index = meter.index if before.index is None or not state.day else before.index
             state = changed(state, day=today.isoformat(), day_index=index)

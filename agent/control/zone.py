@@ -77,10 +77,13 @@ def look(view: View, name: str | None, kept: Seen | None, t: float, within: floa
     One that is not there yet, after a restart, is the last good one for `within` s. What is bad or stale is None.
     A sensor that is good speaks, even if it said the same for hours.
     """
-    found, value = (None, None) if name is None else (view.points.get(name), good(view, name))
+    if name is None:
+        return None, kept
+    found, value = view.points.get(name), good(view, name)
     if found is not None and value is not None:
-        return value, Seen(value, min(found.at, t) if t - found.at < within else t // LOOK * LOOK)
-    if name is not None and found is None and kept is not None and t < kept.at + within:
+        at = min(found.at, t) if t - found.at < within else t // LOOK * LOOK
+        return value, kept if kept is not None and kept == (value, at) else Seen(value, at)
+    if found is None and kept is not None and t < kept.at + within:
         return kept.value, kept
     if found is not None and kept is not None and kept.at < found.at <= t:
         kept = Seen(kept.value, found.at)  # heard again since it was noted
@@ -91,7 +94,7 @@ def in_this_boot(state: ZoneState, t: float) -> ZoneState:
     """Monotonic times of another boot mean nothing: latches, counts and what was learned stay."""
     seen = [found.at for found in (state.room, state.outdoor) if found is not None]
     times = (*seen, state.begun, state.loop.begun, state.airing.at, state.burner.on, state.burner.off)
-    if all(at is None or at <= t for at in times):
+    if max([at for at in times if at is not None]) <= t:
         return state
     loop, burner = state.loop._replace(begun=None, on=0.0), Burner(locked=state.burner.locked, cut=state.burner.cut)
     return state._replace(

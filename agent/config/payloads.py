@@ -41,9 +41,20 @@ def _address(value: Any) -> str:
     return value
 
 
+def _whole(value: Any) -> tuple[int, ...]:
+    numbers = value if isinstance(value, list) else [value]
+    if not numbers or not all(isinstance(item, int) and not isinstance(item, bool) for item in numbers):
+        raise ValueError(f"{plain(value)} is not a whole number, nor a list of them")
+    return tuple(numbers)
+
+
 FieldName = Annotated[str, Written(_field, {"type": "string"}, "a field, nested by dots: valve.position")]
 HexBytes = Annotated[str, Written(_bytes, {"type": "string"}, 'bytes in hexadecimal, such as "ff0b"')]
 WebAddress = Annotated[str, Written(_address, {"type": "string"}, "a web address")]
+Unavailable = Annotated[
+    tuple[int, ...],
+    Written(_whole, {"anyOf": [{"type": "integer"}, {"type": "array", "items": {"type": "integer"}}]}, "a whole number"),
+]
 FPort = Annotated[int, Field(ge=1, le=223)]
 FieldType = Annotated[str, Choice(*_TYPES)]
 
@@ -60,8 +71,8 @@ class Part(Model):
     """So many bits from `bit` on, as a number."""
     length: Annotated[int, Field(ge=1, le=242)] | None = None
     """Bytes of a hex or ascii; default: all that follow."""
-    unavailable: int | None = None
-    """The raw value that means: not available."""
+    unavailable: Unavailable | None = None
+    """The raw value that means: not available; or a list of them."""
 
 
 class StructField(Part):

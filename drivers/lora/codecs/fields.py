@@ -27,7 +27,7 @@ class Field:
         self._signed = self.kind[0] == "i"
         self._scale, self._offset = entry.get("scale", 1), entry.get("offset", 0)
         self._plain = self._scale == 1 and self._offset == 0
-        self._unavailable = entry.get("unavailable")
+        self._unavailable: Sequence[int] = entry.get("unavailable", ())
         self.bit: int | None = entry.get("bit")
         self.bits: int = entry.get("bits", 1)
         self._flag = self.bit is not None and "bits" not in entry
@@ -44,7 +44,7 @@ class Field:
         number = int.from_bytes(raw, self._order, signed=self._signed)
         if self.bit is not None:
             number = (number >> self.bit) & ((1 << self.bits) - 1)
-        if self._unavailable is not None and number == self._unavailable:
+        if number in self._unavailable:
             return None
         return bool(number) if self._flag or self.kind == "bool" else self._scaled(number)
 

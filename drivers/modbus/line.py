@@ -46,6 +46,7 @@ _NO_FUNCTION, _NO_ADDRESS, _NO_VALUE, _BUSY, _GATEWAY = 1, 2, 3, (5, 6), (10, 11
 _INSTEAD = {
     Function.WRITE_COIL: Function.WRITE_COILS,
     Function.WRITE_REGISTER: Function.WRITE_REGISTERS,
+    Function.WRITE_REGISTERS: Function.READ_WRITE,
     Function.MASK_WRITE: Function.READ_HOLDING,
 }
 """What is tried where a slave does not know the function: for a bit, reading and writing its register."""
@@ -388,6 +389,8 @@ class ModbusLine:
             now = int.from_bytes(answer[2:4], "big")
             data = [now | 1 << bit if data[0] else now & ~(1 << bit)]
         single = len(data) == 1 and Function.WRITE_REGISTER not in device.unknown
+        if not single and Function.WRITE_REGISTERS in device.unknown:
+            return ask.read_write(framer, unit, address, data)
         return ask.write_registers(framer, unit, address, data, single)
 
     # the wire

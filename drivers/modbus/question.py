@@ -20,11 +20,12 @@ from pymodbus.pdu.register_message import (
     MaskWriteRegisterRequest,
     ReadHoldingRegistersRequest,
     ReadInputRegistersRequest,
+    ReadWriteMultipleRegistersRequest,
     WriteMultipleRegistersRequest,
     WriteSingleRegisterRequest,
 )
 
-__all__ = ["Function", "Question", "command_coil", "mask", "read", "write_coil", "write_registers"]
+__all__ = ["Function", "Question", "command_coil", "mask", "read", "read_write", "write_coil", "write_registers"]
 
 
 class Function(IntEnum):
@@ -39,6 +40,7 @@ class Function(IntEnum):
     WRITE_COILS = 15
     WRITE_REGISTERS = 16
     MASK_WRITE = 22
+    READ_WRITE = 23
 
 
 _READS: dict[int, type[ModbusPDU]] = {
@@ -98,6 +100,16 @@ def write_registers(framer: FramerBase, unit: int, address: int, registers: list
     else:
         request = WriteMultipleRegistersRequest(dev_id=unit, address=address, registers=registers)
     return _write(framer, request, len(registers))
+
+
+def read_write(framer: FramerBase, unit: int, address: int, registers: list[int]) -> Question:
+    """Function 23: writes 1..121 registers and reads the same ones back, for a slave that knows neither 6 nor 16."""
+    count = len(registers)
+    request = ReadWriteMultipleRegistersRequest(
+        dev_id=unit, read_address=address, read_count=count, write_address=address, write_registers=registers
+    )
+    head = bytes((Function.READ_WRITE, 2 * count))
+    return Question(unit, Function.READ_WRITE, address, count, framer.buildFrame(request), head, 2 + 2 * count)
 
 
 def mask(framer: FramerBase, unit: int, address: int, bit: int, on: bool) -> Question:

@@ -88,6 +88,12 @@ class Unit:
                 _ = self.holding[address + n]
                 self.holding[address + n] = struct.unpack_from(">H", pdu, 6 + 2 * n)[0]
             return pdu[:5]
+        elif function == 23:
+            at, count = struct.unpack(">HH", pdu[5:9])
+            for n in range(count):
+                _ = self.holding[at + n]
+                self.holding[at + n] = struct.unpack_from(">H", pdu, 10 + 2 * n)[0]
+            return bytes((23,)) + self._words(3, address, second)[1:]
         elif function == 22:
             (either,) = struct.unpack(">H", pdu[5:7])
             self.holding[address] = self.holding[address] & second | either & ~second
@@ -367,8 +373,10 @@ class RtuTcpSlave(TcpSlave):
 
 
 def request_size(buffer: bytes) -> int:
-    """Bytes of the RTU request that begins here, once seven of them are known."""
+    """Bytes of the RTU request that begins here, once eight of them are known."""
     function = buffer[1]
+    if function == 23:
+        return 13 + buffer[10] if len(buffer) > 10 else 13
     return 9 + buffer[6] if function in (15, 16) else 10 if function == 22 else 8
 
 

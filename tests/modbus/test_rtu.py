@@ -221,3 +221,14 @@ async def test_a_guard_time_is_kept(lines: Any, slaves: Any, device: Any, point:
     await seen.until(lambda: len(seen.all) >= 6)
     times = [at for at, _ in slave.requests]
     assert min(b - a for a, b in itertools.pairwise(times)) >= 0.045
+
+
+async def test_a_slave_that_knows_one_write_function_only(lines: Any, slaves: Any, device: Any, point: Any) -> None:
+    """Function 23, as bus couplers have it beside 3."""
+    slave = slaves.rtu({1: slaves.Unit(holding=registers(8), unknown={5, 6, 15, 16, 22})})
+    points = {"a": point("holding", 0, writable=True), "wide": point("holding", 2, type="i32", writable=True)}
+    line = lines.rtu(slave.link, device("m", 1, points))
+    await line.write("m.a", 4711)
+    await line.write("m.wide", -70000)
+    assert [r.value for r in await line.read(["m.a", "m.wide"])] == [4711, -70000]
+    assert [request.function for request in slave.seen(1)] == [6, 16, 23, 23, 3]

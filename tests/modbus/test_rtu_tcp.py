@@ -80,7 +80,8 @@ async def test_pieces_noise_and_broken_frames(lines: Any, slaves: Any, device: A
 
 async def test_the_server_goes_and_comes_back(lines: Any, slaves: Any, device: Any, point: Any) -> None:
     slave = slaves.rtu_over_tcp({1: slaves.Unit(holding={0: 5})})
-    seen = lines.collect(line := lines.rtu_over_tcp(slave, device("m", 1, {"a": point("holding", 0)}, poll=0.05)))
+    spec = device("m", 1, {"a": point("holding", 0)}, poll=0.05, output_watchdog=0.6)  # keeps the backoff short
+    seen = lines.collect(line := lines.rtu_over_tcp(slave, spec))
     await seen.until(lambda: seen.of("m.a"))
     slave.vanish()
     await seen.until(lambda: line.status()["error"])

@@ -102,6 +102,12 @@ async def test_all_write_functions(lines: Any, slaves: Any, device: Any, point: 
     slave.units[1].holding[3] = 0b1010
     assert await write_all() == [5, 15, 6, 16, 16, 22, 16]
     assert await write_all() == [15, 16, 16, 16]
+    slave.units[1].unknown |= {16}
+    slave.units[1].holding[3] = 0b1010
+    assert await write_all() == [15, 16, 23, 23, 23]
+    slave.units[1].unknown |= {23}
+    with pytest.raises(DeviceError, match="illegal function"):
+        await line.write("io.one", 1)
 
 
 async def test_a_refused_write_says_why(lines: Any, slaves: Any, device: Any, point: Any) -> None:

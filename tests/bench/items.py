@@ -240,4 +240,26 @@ def start(folder: Path) -> Iterator[Row]:
     yield Row("start to first reading at the subscriber", "s", *(statistics.median(times[who]) for who in times), 1.5)
 
 
-ITEMS = {"load": load_1k, "load10": load_10k, "outage": outage, "rtu": rtu, "outbox": outbox, "start": start}
+# -- the controls ----------------------------------------------------------------------------------------------------
+
+
+def step(folder: Path) -> Iterator[Row]:
+    """Lighting, water and heating of Saint-Seine in virtual time."""
+    from tests.bench import bench_control
+
+    asked, forced = bench_control.step(folder)
+    yield Row("control: a step of the whole site, as it comes", "ms", asked, None, 0.1)
+    yield Row("control: the same, every control stepped though nothing changed", "ms", forced)
+
+
+def year(folder: Path) -> Iterator[Row]:
+    """365 days of the same on one core."""
+    from tests.bench import bench_control
+
+    yield Row("control: 365 days of a site in virtual time, CPU", "s", bench_control.year(folder), None, 120)
+
+
+ITEMS = {
+    "load": load_1k, "load10": load_10k, "outage": outage, "rtu": rtu, "outbox": outbox, "start": start,
+    "step": step, "year": year,
+}  # fmt: skip

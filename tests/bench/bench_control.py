@@ -1,0 +1,86 @@
+"""What the controls cost: a step of a whole site, and a year of it in virtual time (docs/simulate.md)."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from agent.config import load
+from agent.runner import Runner
+from agent.simulate import Simulation, read_scenario
+from agent.simulate.loop import VirtualLoop
+from agent.wiring import plan
+
+__all__ = ["step", "year"]
+
+ROOT = Path(__file__).parents[2]
+SITE = ROOT / "config" / "saint-seine.yaml"
+SCENARIO = """\
+start: "2026-01-15T12:00:00+01:00"
+duration: {duration}
+inputs:
+  air-temp: {{steps: [[0, -3], [6h, -5], [20h, 4.5]]}}
+  fountain-ct: {{rate: 30 L/h, from: 9h, until: 20h}}
+  meter-a.active_power: {{follows: km1, on: 1800, off: 2}}
+  flow-temp: {{model: flow, tau: 5min, on: 62, off: 20, heater: burner}}
+  classroom: {{model: room, tau: 20h, gain: 60, start: 16, heater: burner, outdoor: air-temp}}
+  lux: {{constant: 50}}
+  tank-level: {{ramp: [[0, 60], [24h, 30]]}}
+"""
+
+
+def step(folder: Path) -> tuple[float, float]:
+    """Milliseconds of one turn of all controls of Saint-Seine: as they are asked for through a week, and when each of
+    them is stepped (every minute of a day)."""
+    with _turns() as asked:
+        _run(folder, "7d")
+    with _turns() as forced:
+        _run(folder, "24h", stride=60.0)
+    return asked["seconds"] / asked["turns"] * 1000, forced["seconds"] / forced["turns"] * 1000
+
+
+def year(folder: Path) -> float:
+    """CPU seconds of 365 days on one core."""
+    began = time.process_time()
+    _run(folder, "365d")
+    return time.process_time() - began
+
+
+@contextmanager
+def _turns() -> Iterator[dict[str, float]]:
+    """Counts the runner's turns, and the CPU time in them."""
+    counted = {"turns": 0, "seconds": 0.0}
+    turn = Runner.turn
+
+    def timed(runner: Runner) -> Any:
+        began = time.perf_counter()
+        try:
+            return turn(runner)
+        finally:
+            counted["seconds"] += time.perf_counter() - began
+            counted["turns"] += 1
+
+    Runner.turn = timed  # type: ignore[method-assign]
+    try:
+        yield counted
+    finally:
+        Runner.turn = turn  # type: ignore[method-assign]
+
+
+def _run(folder: Path, duration: str, stride: float = float("inf")) -> None:
+    site = load(SITE)
+    path = folder / "scenario.yaml"
+    path.write_text(SCENARIO.format(duration=duration), encoding="utf-8")
+    scenario, problems = read_scenario(path, site)
+    if scenario is None:
+        raise ValueError("; ".join(map(str, problems)))
+    logging.getLogger("bocage").setLevel(logging.CRITICAL + 1)
+    loop = VirtualLoop()
+    try:
+        loop.run_until_complete(Simulation(plan(site), scenario, loop, stride=stride).run())
+    finally:
+        loop.close()

@@ -120,6 +120,8 @@ class Uplink(Model):
     """The least time between two publications of the last values."""
     session_expiry: Duration = 3600
     """How long the broker keeps commands for us while we are away (MQTT 5)."""
+    compress: bool | None = None
+    """Whether history goes compressed (zlib); default: with MQTT 5, not with 3.1.1."""
     buffer: Buffer = Buffer.model_construct()
     durability_window: Annotated[TimeSpan, Field(le=600)] = 5
     """How long a reading may wait before it is on flash: what a power cut loses at most."""

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
 from agent.model import Quality, Readings, Value
 
-__all__ = ["LIMIT", "LIVE", "Block", "Lot", "Row", "decode", "dumps", "encode", "lots_of", "pack", "split", "take"]
+__all__ = [
+    "AGGREGATE", "HISTORY", "LIMIT", "LIVE", "Block", "Lot", "Row", "block_of", "decode", "dumps", "encode", "lots_of",
+    "pack", "pieces", "split", "take",
+]  # fmt: skip
 
 LIMIT = 16_000
 """Bytes of a message as it stands, compressed or not."""
@@ -22,9 +25,15 @@ LIVE = 500
 """Readings in a message that was never on flash."""
 HISTORY = 5_000
 """Readings in a block."""
+AGGREGATE = 900
+"""Seconds of an aggregate; they begin at whole quarters of an hour."""
 
 _GOOD = Quality.GOOD
 _ENCODER = json.JSONEncoder(separators=(",", ":"), check_circular=False, allow_nan=False)
+
+
+Moment = Callable[[int], dict[str, Any]]
+"""What a batch says of its time: `t` and `clock`, and what else is needed, for a time in ms (Unix or boot)."""
 
 
 class Lot(NamedTuple):
@@ -69,15 +78,20 @@ class Block(NamedTuple):
     from_ms: int | None
     to_ms: int | None
     body: bytes
+    thin: bool = False
+    """Aggregates, or what would not get smaller by it."""
 
 
 class Row(NamedTuple):
-    """One reading out of a batch, for people and for checks. `ms` is Unix time, None while that was unknown."""
+    """One reading out of a batch. `ms` is Unix time, None while that was unknown.
+
+    Of an aggregate, `value` is [min, mean, max, last, count], and the rest is the last reading's.
+    """
 
     store: str
     seq: int
     point: str
-    value: Value
+    value: Value | list[Any]
     quality: str
     ms: int | None
     boottime_ms: int | None
@@ -166,7 +180,7 @@ def _columns(lots: Sequence[Lot], history: bool) -> dict[str, Any]:
             seq += 1
     batch: dict[str, Any] = {"k": [head.store, first, lots[-1].last], "t": base if synced else None}
     if not synced:
-        batch |= {"boot": head.boot, "boottime_ms": base}
+        batch |= _unsynced(head.boot, base)
     batch |= {"clock": "synced" if synced else "unsynced", "p": columns}
     if history:
         batch["h"] = 1
@@ -193,6 +207,70 @@ def decode(body: bytes) -> list[Row]:
             ms, boottime_ms = (at, None) if synced else (None, at)
             rows.append(Row(store, seq, point, value, quality, ms, boottime_ms, measured))
     return sorted(rows, key=lambda row: row.seq)
+
+
+def pieces(rows: Sequence[Row], moment: Moment, limit: int, compress: bool) -> Iterator[tuple[bytes, list[Row]]]:
+    """Messages of history, with what is in each. `rows` are of one store and boot, in the order of their numbers."""
+    size = HISTORY if compress else LIVE
+    start = 0
+    while start < len(rows):
+        some = list(rows[start : start + size])
+        body = _history(some, moment)
+        body = zlib.compress(body, 9) if compress else body
+        if len(body) > limit and len(some) > 1:
+            size = max(1, min(len(some) - 1, len(some) * (limit - 500) // len(body)))
+            continue
+        yield body, some
+        start += len(some)
+
+
+def block_of(rows: Sequence[Row], like: Any, to_ms: int | None) -> Block:
+    """A thinned block of rows, in the place of another (a Block or a StoredBlock) that began it."""
+    head = rows[0]
+    base = like.boottime_ns // 1_000_000
+
+    def moment(ms: int) -> dict[str, Any]:
+        return {"t": ms, "clock": "synced"} if like.synced else {**_unsynced(like.boot, ms), "clock": "unsynced"}
+
+    body = zlib.compress(_history(rows, moment), 9)
+    boottime_ns = like.boottime_ns if head.boottime_ms is None else min(base, head.boottime_ms) * 1_000_000
+    return Block(
+        like.store, head.seq, rows[-1].seq, len(rows), like.cls, like.boot, boottime_ns, like.synced, like.from_ms,
+        to_ms, body, thin=True,
+    )  # fmt: skip
+
+
+def _history(rows: Sequence[Row], moment: Moment) -> bytes:
+    """The batch of rows; `moment` says what stands for the time of the first one."""
+    head = rows[0]
+    first = head.seq
+    base = _row_ms(head)
+    columns: dict[str, list[list[Any]]] = {}
+    before: dict[str, tuple[int, int]] = {}
+    for row in rows:
+        at = _row_ms(row)
+        past, number = before.get(row.point, (base, first))
+        before[row.point] = (at, row.seq)
+        entry = [at - past, row.value, row.seq - number]
+        if row.measured_ms is not None:
+            entry += (row.quality, row.measured_ms)
+        elif row.quality != "good":
+            entry.append(row.quality)
+        columns.setdefault(row.point, []).append(entry)
+    batch = {"k": [head.store, first, rows[-1].seq], **moment(base), "p": columns, "h": 1}
+    if any(isinstance(row.value, list) for row in rows):
+        batch["agg"] = AGGREGATE
+    return dumps(batch)
+
+
+def _row_ms(row: Row) -> int:
+    ms = row.boottime_ms if row.ms is None else row.ms
+    assert ms is not None
+    return ms
+
+
+def _unsynced(boot: str, ms: int) -> dict[str, Any]:
+    return {"t": None, "boot": boot, "boottime_ms": ms}
 
 
 def pack(lots: Iterable[Lot]) -> Iterator[Block]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from agent.model import Outcome
-from agent.outbox.blocks import Lot, block, pack
+from agent.outbox.blocks import Block, Lot, block, pack
+from agent.outbox.drain import Load
+from agent.outbox.lanes import Lane
 from agent.outbox.store import Store, StoredMessage, Work
 
 __all__ = ["Batch", "Message", "Parcel", "Written", "write"]
@@ -17,7 +19,8 @@ __all__ = ["Batch", "Message", "Parcel", "Written", "write"]
 class Message:
     """What is published in one piece. `topic` is the part after the site; `body` is JSON, or RFC 1950 with `zlib`.
 
-    `first` and `last` are numbers of its records, `n` how many there are. `token` is the outbox's own.
+    `first` and `last` are numbers of its records, `n` how many there are. `token` is the outbox's own. `lane` says
+    whether it is of the present, or backlog that yields to it.
     """
 
     topic: str
@@ -27,17 +30,21 @@ class Message:
     last: int
     n: int
     token: int
+    lane: Lane = "live"
 
 
 @dataclass(slots=True, eq=False)
 class Parcel:
-    """A message and where its content is kept: `lots` in memory, or `row` on flash (`size` bytes)."""
+    """A message and where its content is: `lots` in memory, `row` on flash (`size` bytes), or a `load` of blocks."""
 
     message: Message
     store: str
     lots: list[Lot] = field(default_factory=list)
+    load: Load | None = None
     row: int | None = None
     size: int = 0
+    cls: int = 0
+    at: float = 0.0
     outcome: Outcome | None = None
     queued: bool = False
     saving: bool = False
@@ -53,7 +60,7 @@ class Batch:
     parcels: list[Parcel]
     lots: list[Lot]
     limit: int
-    number: int
+    flushed: int
     segment: int
     stage_broken: bool
     last: bool
@@ -61,18 +68,20 @@ class Batch:
 
 @dataclass(slots=True)
 class Written:
-    """Where it went: (id), (id, size) and (id, readings, size)."""
+    """Where it went: (row), and (row, block). `used` and `free` are bytes of the file and of its disk."""
 
     messages: list[int | None] = field(default_factory=list)
-    parcels: list[tuple[int, int]] = field(default_factory=list)
-    blocks: list[tuple[int, int, int]] = field(default_factory=list)
+    parcels: list[tuple[int, Block]] = field(default_factory=list)
+    blocks: list[tuple[int, Block]] = field(default_factory=list)
     oldest_ms: int | None = None
+    used: int = 0
     free: int = 0
 
 
 def write(db: Store, batch: Batch, ids: Iterator[int]) -> Written:
     """In the worker thread: encode, compress, commit."""
-    work, written = batch.work, Written()
+    work, written = batch.work, Written()  # what is only deleted stays in the work: it is done again if this fails
+    work = replace(work, messages=[*work.messages], outcomes=[*work.outcomes])
     row: int | None
     for parcel in batch.urgent:
         message = parcel.message
@@ -83,15 +92,12 @@ def write(db: Store, batch: Batch, ids: Iterator[int]) -> Written:
         if parcel.outcome is not None:
             work.outcomes.append(parcel.outcome)
     for parcel in batch.parcels:
-        made = block(parcel.lots)
-        written.parcels.append((next(ids), len(made.body)))
-        work.blocks.append((written.parcels[-1][0], made))
+        written.parcels.append((next(ids), block(parcel.lots)))
     for made in pack(batch.lots):
-        written.blocks.append((next(ids), made.n, len(made.body)))
-        work.blocks.append((written.blocks[-1][0], made))
-    db.commit(work)
+        written.blocks.append((next(ids), made))
+    db.commit(replace(work, blocks=[*work.blocks, *written.parcels, *written.blocks]))
     if batch.last:
         db.checkpoint()
-    written.oldest_ms = db.oldest_ms()
+    written.oldest_ms, written.used = db.oldest_ms(), db.used()
     written.free = shutil.disk_usage(db.folder).free
     return written

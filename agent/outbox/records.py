@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
 from agent.model import Event, Instant, Outcome, Severity
 from agent.outbox.blocks import dumps
+from agent.outbox.dates import Boots
 from agent.outbox.store import Loss
 
-__all__ = ["event_body", "gap_event", "iso", "loss_detail", "result_body"]
+__all__ = [
+    "GAP", "answer_body", "dated", "event_body", "gap_event", "is_gap", "iso", "loss_detail",
+    "result_body",
+]  # fmt: skip
 
 
 def event_body(event: Event, store: str, seq: int) -> bytes:
@@ -35,6 +40,25 @@ def _result(outcome: Outcome) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def is_gap(body: bytes) -> bool:
+    """Whether a record tells of lost numbers: it goes last of all."""
+    return GAP in body
+
+
+def dated(body: bytes, boots: Boots) -> bytes:
+    """A record that was written without a date, with the one that is known by now, or with its bounds."""
+    if _UNDATED not in body:
+        return body
+    record = json.loads(body)
+    moment = boots.moment(record.pop("boot"), record.pop("boottime_ms"))
+    if moment["clock"] == "unsynced":
+        return body
+    del record["clock"]
+    if moment["t"] is not None:
+        del moment["clock"]
+    return dumps({**record, **moment})
+
+
 def gap_event(reason: str, detail: dict[str, Any], at: Instant) -> Event:
     """Says which numbers a consumer will never see. `count` is None where nobody knows how many were in use."""
     return Event("gap", reason, "outbox", at, Severity.MINOR, {"reason": reason, **detail})
@@ -51,6 +75,10 @@ def loss_detail(loss: Loss) -> dict[str, Any]:
 def iso(ms: int | None) -> str | None:
     """Unix milliseconds as ISO 8601 in UTC."""
     return None if ms is None else datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")
+
+
+GAP = b'"kind":"gap"'
+_UNDATED = b'"clock":"unsynced"'
 
 
 def _when(at: Instant) -> dict[str, Any]:

@@ -40,6 +40,20 @@ class Replay:
     accepted: list[tuple[str, int, int]] = field(default_factory=list)
     """(store, first, last) of messages that the broker took."""
     cut: bool = False
+    losses: list[tuple[Any, ...]] = field(default_factory=list)
+    """What was lost in memory and was not told on flash yet, as the outbox said it last."""
+    before_cut: dict[str, int] = field(default_factory=dict)
+
+    def certain(self, store: str) -> int:
+        """The number of a store up to which nothing is missing: the highest one before the first cut."""
+        return self.before_cut.get(store, 0) if self.cut else self.last(store)
+
+    def note_cut(self) -> None:
+        """What follows may not follow at once."""
+        if not self.cut:
+            self.cut = True
+            stores = {lot.store for lot in self.lots} | {name for name, _, _ in self.accepted}
+            self.before_cut = {store: self.last(store) for store in stores}
 
     def last(self, store: str) -> int:
         """The highest number of a store that is spoken of, 0 if none."""
@@ -67,9 +81,10 @@ def replay(folder: Path) -> Replay:
             data = path.read_bytes()
         except OSError as error:
             _log.warning("stage segment unreadable file=%s error=%s next=its readings are lost", path, error)
-            result.cut = True
+            result.note_cut()
             continue
-        result.cut |= not _read(data, result)
+        if not _read(data, result):
+            result.note_cut()
     return result
 
 
@@ -84,6 +99,7 @@ class Stage:
         self._until = float("-inf")
         self._closed: list[tuple[float, Path]] = [(self._until, path) for path in _segments(folder)]
         self._number = max((int(path.stem) for _, path in self._closed), default=0)
+        self._losses: list[tuple[Any, ...]] = []
         self.broken = False
         self.rotate()
 
@@ -95,6 +111,17 @@ class Stage:
     def accept(self, store: str, first: int, last: int) -> None:
         """Keep that the broker took these numbers."""
         self._append(("accepted", store, first, last))
+
+    def losses(self, losses: Sequence[tuple[Any, ...]]) -> None:
+        """Keep what was lost in memory, all of it anew, until the flash can be told."""
+        self._losses = list(losses)
+        self._append(("lost", self._losses))
+
+    def forget_losses(self) -> None:
+        """The flash knows them."""
+        if self._losses:
+            self._losses = []
+            self._append(("lost", []))
 
     def rotate(self) -> int:
         """Begin a segment; returns its number, for `forget`."""
@@ -111,6 +138,9 @@ class Stage:
             self._mended()
         except OSError as error:
             self._fault(error)
+        else:
+            if self._losses:
+                self._append(("lost", self._losses))
         return self._number
 
     def tidy(self, oldest: float) -> None:
@@ -190,6 +220,8 @@ def _read(data: bytes, into: Replay) -> bool:
             kind, *rest = marshal.loads(payload)
             if kind == "put":
                 into.lots += [Lot(*columns) for columns in rest[0]]
+            elif kind == "lost":
+                into.losses = list(rest[0])
             else:
                 into.accepted.append((rest[0], rest[1], rest[2]))
         except (ValueError, TypeError, EOFError, IndexError):  # written by another version

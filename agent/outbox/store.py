@@ -10,7 +10,7 @@ import contextlib
 import json
 import logging
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,9 +18,13 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 from agent.model import Instant, Outcome, OutcomeState
-from agent.outbox.blocks import Block
+from agent.outbox.blocks import AGGREGATE, Block
+from agent.outbox.dates import Boot, Boots
 
-__all__ = ["FILE", "Loss", "Store", "StoredBlock", "StoredMessage", "Totals", "Work", "is_corrupt", "set_aside"]
+__all__ = [
+    "FILE", "Loss", "Store", "StoredBlock", "StoredMessage", "Totals", "Work", "cost", "is_corrupt", "set_aside",
+    "wal_bytes",
+]  # fmt: skip
 
 _log = logging.getLogger("bocage.outbox")
 
@@ -32,7 +36,9 @@ CREATE TABLE IF NOT EXISTS fact (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS block (
     id INTEGER PRIMARY KEY, store TEXT NOT NULL, first_seq INTEGER NOT NULL, last_seq INTEGER NOT NULL,
     n INTEGER NOT NULL, class INTEGER NOT NULL, boot_id TEXT NOT NULL, boottime_ns INTEGER NOT NULL,
-    clock_state TEXT NOT NULL, from_ms INTEGER, to_ms INTEGER, body BLOB NOT NULL);
+    clock_state TEXT NOT NULL, from_ms INTEGER, to_ms INTEGER, body BLOB NOT NULL, thin INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE IF NOT EXISTS boot (
+    n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, offset_ms INTEGER, seen_ms INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS message (
     id INTEGER PRIMARY KEY, store TEXT NOT NULL, seq INTEGER NOT NULL, topic TEXT NOT NULL, body BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS command (
@@ -41,12 +47,14 @@ CREATE TABLE IF NOT EXISTS command (
 CREATE TABLE IF NOT EXISTS refused (
     id INTEGER PRIMARY KEY, store TEXT NOT NULL, first_seq INTEGER NOT NULL, last_seq INTEGER NOT NULL,
     topic TEXT NOT NULL, reason TEXT NOT NULL, body BLOB NOT NULL);
-PRAGMA user_version = 1;
 """
+_VERSION = 2
+_PAGE = 2048
+_WAL_PAGES = 8192
+"""16 MB: a checkpoint writes a backlog a second time, so it comes late; with a small buffer after an eighth of it."""
 _PRAGMAS = (
     "secure_delete = OFF",  # Debian's default is ON: it would write every deleted page once more
     "synchronous = FULL",  # NORMAL loses committed rows in a power cut
-    "wal_autocheckpoint = 8192",  # 16 MB: a checkpoint writes a backlog a second time, so it comes late
     "busy_timeout = 2000",
     "cache_size = -512",
 )
@@ -56,13 +64,32 @@ _COMMAND_DAYS = 30
 _COMMANDS_KEPT = 1_000
 
 
+_REFUSED = 100
+"""Messages that the broker will never take, kept for whoever looks after it: 1.6 MB at the most."""
+_BOOTS = 200
+_STORED = "id, store, first_seq, last_seq, n, class, boot_id, boottime_ns, clock_state = 'synced', from_ms, to_ms, body"
+
+
 class StoredBlock(NamedTuple):
+    """A block with the number of its row."""
+
     id: int
     store: str
     first: int
     last: int
     n: int
+    cls: int
+    boot: str
+    boottime_ns: int
+    synced: int
+    from_ms: int | None
+    to_ms: int | None
     body: bytes
+
+    @property
+    def size(self) -> int:
+        """Bytes on flash, as far as one block can know them."""
+        return cost(len(self.body))
 
 
 class StoredMessage(NamedTuple):
@@ -77,7 +104,7 @@ class StoredMessage(NamedTuple):
 
 @dataclass(slots=True)
 class Loss:
-    """Readings of one class that are dropped; `rows` and `size` (bytes) where they were on flash."""
+    """Numbers of one class that are dropped."""
 
     cls: int
     store: str
@@ -86,8 +113,6 @@ class Loss:
     from_ms: int | None
     to_ms: int | None
     count: int = 0
-    rows: list[int] = field(default_factory=list)
-    size: int = 0
 
     def add(self, n: int, last: int, to_ms: int | None) -> None:
         self.count += n
@@ -97,19 +122,23 @@ class Loss:
 
 @dataclass(slots=True)
 class Totals:
-    """What is on flash. `oldest_ms` is None where unknown.
+    """What is on flash. `oldest_ms` is None where unknown; `bytes` by class; `used` are bytes of the file in use.
 
     By store: `last` is the highest number known, `flushed` the one up to which all readings are on flash or done with.
     """
 
     rows: int = 0
-    bytes: int = 0
-    blocks: int = 0
+    bytes: dict[int, int] = field(default_factory=lambda: dict.fromkeys(range(4), 0))
+    used: int = 0
     oldest_ms: int | None = None
     next_id: int = 1
     reserved: int = 0
     gaps: int = 0
+    lost: dict[str, dict[str, int]] = field(default_factory=dict)
     stage_broken: bool = False
+    boots: Boots = field(default_factory=lambda: Boots([]))
+    undated: int = 0
+    """Records on flash without a date."""
     last: dict[str, int] = field(default_factory=dict)
     flushed: dict[str, int] = field(default_factory=dict)
 
@@ -124,10 +153,16 @@ class Work:
     done_blocks: list[int] = field(default_factory=list)
     done_messages: list[int] = field(default_factory=list)
     refused: list[tuple[str, int, int, str, str, bytes]] = field(default_factory=list)
+    settled: list[int] = field(default_factory=list)
+    """Blocks that are not to be thinned (any more)."""
+    boot: tuple[str, int | None, int] | None = None
+    """Id, offset (ms) and length so far (ms) of this start of the box."""
     facts: dict[str, int | str] = field(default_factory=dict)
 
     def add(self, other: Work) -> None:
-        """Put another's deletions and refusals first."""
+        """Put another's deletions, refusals and what room was made with first."""
+        self.blocks[:0] = other.blocks
+        self.settled[:0] = other.settled
         self.done_blocks[:0] = other.done_blocks
         self.done_messages[:0] = other.done_messages
         self.refused[:0] = other.refused
@@ -141,16 +176,30 @@ def is_corrupt(error: Exception) -> bool:
     )
 
 
+def cost(size: int) -> int:
+    """Bytes that a body of so many takes in the file: its row, and whole pages where it is long (SQLite, 1.6)."""
+    return size + 200 if size < _PAGE - 240 else 240 + -(-size // (_PAGE - 4)) * _PAGE
+
+
+def wal_bytes(max_bytes: int) -> int:
+    """How much of the buffer the write-ahead log may take."""
+    return min(_WAL_PAGES * _PAGE, max(131_072, max_bytes // 8))
+
+
 class Store:
     """One open database. `name` is the uuid that was made with it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, max_bytes: int = 200_000_000) -> None:
         self.folder = folder
+        self._wal = wal_bytes(max_bytes)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._db = self._connect()
         try:
-            if self._one("PRAGMA user_version") != 1:
-                self._db.executescript(_SCHEMA)
+            version = self._one("PRAGMA user_version")
+            if version == 1:
+                self._db.execute("ALTER TABLE block ADD COLUMN thin INTEGER NOT NULL DEFAULT 0")
+            if version != _VERSION:
+                self._db.executescript(_SCHEMA + f"PRAGMA user_version = {_VERSION};")
             with self._transaction():
                 self._db.execute("INSERT OR IGNORE INTO fact VALUES ('store', ?)", (str(uuid4()),))
             self.name = str(self.fact("store"))
@@ -173,14 +222,16 @@ class Store:
         totals = Totals(
             reserved=facts["reserved"], gaps=facts["gaps"], stage_broken=self.fact("stage") == "broken",
             last={self.name: facts["known"]}, flushed={self.name: facts["flushed"]},
+            lost=json.loads(self.fact("lost") or "{}"), used=self.used(), boots=Boots(self.boots()),
+            undated=self._one("SELECT count(*) FROM block WHERE clock_state = 'unsynced'"),
         )  # fmt: skip
-        for store, blocks, rows, size, last in self._db.execute(
-            "SELECT store, count(*), sum(n), sum(length(body)), max(last_seq) FROM block GROUP BY store"
+        for store, cls, rows, size, last in self._db.execute(
+            "SELECT store, class, sum(n), sum(length(body)), max(last_seq) FROM block GROUP BY store, class"
         ):
-            totals.blocks += blocks
             totals.rows += rows
-            totals.bytes += size
+            totals.bytes[cls] += size
             totals.flushed[store] = max(last, totals.flushed.get(store, 0))
+        totals.bytes[0] = self._one("SELECT coalesce(sum(length(body)), 0) FROM message")
         numbers = self._db.execute("SELECT store, max(seq) FROM message GROUP BY store")
         for store, last in [*totals.flushed.items(), *numbers]:
             totals.last[store] = max(last, totals.last.get(store, 0))
@@ -196,24 +247,27 @@ class Store:
         """All of it or nothing, on flash when it returns."""
         with self._transaction():
             many = self._db.executemany
-            many("INSERT INTO block VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", map(_columns, work.blocks))
-            many("INSERT INTO message VALUES (?,?,?,?,?)", work.messages)
             many("DELETE FROM block WHERE id = ?", [(row,) for row in work.done_blocks])
             many("DELETE FROM message WHERE id = ?", [(row,) for row in work.done_messages])
+            many("INSERT INTO block VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)", map(_columns, work.blocks))
+            many("INSERT INTO message VALUES (?,?,?,?,?)", work.messages)
+            many("UPDATE block SET thin = 1 WHERE id = ?", [(row,) for row in work.settled])
             many(
                 "INSERT INTO refused (store, first_seq, last_seq, topic, reason, body) VALUES (?,?,?,?,?,?)",
                 work.refused,
             )
+            if work.refused:
+                self._db.execute("DELETE FROM refused WHERE id <= (SELECT max(id) FROM refused) - ?", (_REFUSED,))
+            if work.boot is not None:
+                self._keep_boot(*work.boot)
             many("INSERT OR REPLACE INTO fact VALUES (?,?)", work.facts.items())
             for outcome in work.outcomes:
                 self._keep(outcome)
 
-    def blocks_after(self, row: int, limit: int) -> list[StoredBlock]:
-        """The next blocks by age."""
-        cursor = self._db.execute(
-            "SELECT id, store, first_seq, last_seq, n, body FROM block WHERE id > ? ORDER BY id LIMIT ?", (row, limit)
-        )
-        return [StoredBlock(*columns) for columns in cursor]
+    def blocks_after(self, row: int, readings: int, size: int) -> list[StoredBlock]:
+        """The next blocks by age: one, or more up to so many readings and bytes."""
+        rows = self._db.execute(f"SELECT {_STORED} FROM block WHERE id > ? ORDER BY id", (row,))
+        return _first((StoredBlock(*columns) for columns in rows), readings, size)
 
     def messages_after(self, row: int, limit: int) -> list[StoredMessage]:
         cursor = self._db.execute(
@@ -238,24 +292,49 @@ class Store:
     def unfinished(self) -> list[Outcome]:
         return list(self._outcomes("state IN ('accepted', 'applied')"))
 
-    def oldest(self, size: int, after: int) -> list[Loss]:
-        """The oldest blocks of the least precious classes, `size` bytes of those younger than block `after`."""
-        losses: dict[tuple[int, str], Loss] = {}
-        for cls in (3, 2, 1):
+    def oldest(self, cls: int, size: int, after: int, skip: Collection[int], raw: int = 0) -> list[StoredBlock]:
+        """The oldest blocks of a class, `size` bytes of those younger than block `after`, without those to `skip`.
+
+        With `raw`: those that were not thinned, so many readings at the most, up to the end of a quarter of an hour.
+        """
+        rows = self._db.execute(
+            f"SELECT {_STORED} FROM block WHERE class = ? AND id > ? AND thin <= ? ORDER BY id", (cls, after, not raw)
+        )
+        blocks = (StoredBlock(*columns) for columns in rows if columns[0] not in skip)
+        return _quarters(blocks, raw, size) if raw else _first(blocks, 1 << 60, size)
+
+    def older(self, limits: dict[str, int], after: int, skip: Collection[int]) -> list[StoredBlock]:
+        """Blocks of class 2 and 3 from before a CLOCK_BOOTTIME (ms) a boot, at most 500 of those after a row."""
+        found: list[StoredBlock] = []
+        for boot, limit in limits.items():
             rows = self._db.execute(
-                "SELECT id, store, first_seq, last_seq, n, length(body), from_ms, to_ms FROM block "
-                "WHERE class = ? AND id > ? ORDER BY id", (cls, after),
+                f"SELECT {_STORED} FROM block WHERE boot_id = ? AND boottime_ns < ? AND class >= 2 AND id > ? "
+                "ORDER BY id LIMIT 500", (boot, limit * 1_000_000, after),
             )  # fmt: skip
-            for row, store, first, last, n, length, from_ms, to_ms in rows:
-                if size <= 0:
-                    break
-                size -= length
-                loss = losses.setdefault((cls, store), Loss(cls, store, first, last, from_ms, to_ms))
-                loss.add(n, last, to_ms)
-                loss.rows.append(row)
-                loss.size += length
-            rows.close()
-        return list(losses.values())
+            found += [StoredBlock(*columns) for columns in rows if columns[0] not in skip]
+        return found[:500]
+
+    def oldest_messages(self, size: int) -> list[tuple[int, str, int]]:
+        """The oldest class-0 records (row, store, number), so many bytes. What tells of a gap stays."""
+        gap = b'"kind":"gap"'
+        rows = self._db.execute("SELECT id, store, seq, length(body) FROM message WHERE instr(body, ?) = 0 "
+                                "ORDER BY id LIMIT 10000", (gap,))  # fmt: skip
+        found = []
+        for row, store, seq, length in rows:
+            if size <= 0:
+                break
+            size -= cost(length)
+            found.append((row, store, seq))
+        rows.close()
+        return found
+
+    def boots(self) -> list[Boot]:
+        """What is known of the starts of the box, the oldest first."""
+        return [Boot(*row) for row in self._db.execute("SELECT id, offset_ms, seen_ms FROM boot ORDER BY n")]
+
+    def used(self) -> int:
+        """Bytes of the file that are in use; what was freed is used again before it grows."""
+        return int(self._one("PRAGMA page_count") - self._one("PRAGMA freelist_count")) * _PAGE
 
     def checkpoint(self) -> None:
         self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -265,9 +344,17 @@ class Store:
 
     def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(self.folder / FILE, isolation_level=None, check_same_thread=False)
-        for pragma in _PRAGMAS:
+        for pragma in (*_PRAGMAS, f"wal_autocheckpoint = {self._wal // _PAGE}", f"journal_size_limit = {self._wal}"):
             db.execute(f"PRAGMA {pragma}")
         return db
+
+    def _keep_boot(self, boot: str, offset_ms: int | None, seen_ms: int) -> None:
+        self._db.execute(
+            "INSERT INTO boot (id, offset_ms, seen_ms) VALUES (?,?,?) ON CONFLICT (id) DO UPDATE SET "
+            "offset_ms = coalesce(offset_ms, excluded.offset_ms), seen_ms = max(seen_ms, excluded.seen_ms)",
+            (boot, offset_ms, seen_ms),
+        )
+        self._db.execute("DELETE FROM boot WHERE n <= (SELECT max(n) FROM boot) - ?", (_BOOTS,))
 
     def _keep(self, outcome: Outcome) -> None:
         at = outcome.at
@@ -334,4 +421,35 @@ def _text(text: str) -> str:
 def _columns(numbered: tuple[int, Block]) -> Sequence[Any]:
     row, b = numbered
     clock = "synced" if b.synced else "unsynced"
-    return (row, b.store, b.first, b.last, b.n, b.cls, b.boot, b.boottime_ns, clock, b.from_ms, b.to_ms, b.body)
+    return (
+        row, b.store, b.first, b.last, b.n, b.cls, b.boot, b.boottime_ns, clock, b.from_ms, b.to_ms, b.body, b.thin,
+    )  # fmt: skip
+
+
+def _first(blocks: Iterable[StoredBlock], readings: int, size: int) -> list[StoredBlock]:
+    """Blocks until there are so many readings or bytes of them; the one that passes the bound is the last."""
+    found: list[StoredBlock] = []
+    for block in blocks:
+        found.append(block)
+        readings -= block.n
+        size -= block.size
+        if readings <= 0 or size <= 0:
+            break
+    return found
+
+
+def _quarters(blocks: Iterable[StoredBlock], readings: int, size: int) -> list[StoredBlock]:
+    """Blocks until there are so many readings, or so many bytes and a quarter of an hour ends."""
+    found: list[StoredBlock] = []
+    for block in blocks:
+        if readings <= 0 or (size <= 0 and found and _quarter(block) != _quarter(found[-1])):
+            break
+        found.append(block)
+        readings -= block.n
+        size -= block.size
+    return found
+
+
+def _quarter(block: StoredBlock) -> tuple[str, int]:
+    at = block.boottime_ns // 1_000_000 if block.from_ms is None else block.from_ms
+    return block.boot, at // (AGGREGATE * 1000)

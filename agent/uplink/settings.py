@@ -40,6 +40,8 @@ class UplinkSettings:
     state_interval: float = 60.0
     session_expiry: float = 3600.0
     client_id: str = ""
+    compress: bool | None = None
+    """Whether history goes compressed; None: with MQTT 5, which can say so."""
 
     @property
     def broker(self) -> str:

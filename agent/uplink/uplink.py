@@ -198,6 +198,8 @@ class Uplink:
         self._outage.up()
         self._enter("connected", 0)
         log.info("uplink connected broker=%s window=%d", self._settings.broker, session.window)
+        compress = self._settings.protocol == 5 if self._settings.compress is None else self._settings.compress
+        self._outbox.link(session.window, compress=compress, limit=session.max_packet - OVERHEAD)
         announcing = asyncio.create_task(self._announce(session, at), name="uplink announce")  # `online` goes first
         self._sender = asyncio.create_task(self._send(session), name="uplink send")
         tasks = [

@@ -21,7 +21,7 @@ from agent.limits import Limits
 from agent.plan import Buffer, Plan
 from agent.signals import Signal
 from agent.uplink.settings import UplinkSettings
-from agent.wiring.lighting import contactor_limits
+from agent.wiring.lighting import STAGGER, contactor_limits
 
 __all__ = ["controls", "plan"]
 
@@ -152,6 +152,7 @@ def _actuators(site: Site) -> list[ActuatorSpec]:
                 low=point.get("low"),
                 high=point.get("high"),
                 output_watchdog=device.output_watchdog if device else None,
+                stagger=STAGGER if name in usual else 0.0,
             )
         )
     return specs
@@ -178,6 +179,7 @@ def _uplink(site: Site) -> UplinkSettings | None:
         state_interval=uplink.state_interval,
         session_expiry=uplink.session_expiry,
         client_id=uplink.client_id or f"bocage-{site.site.id}",
+        compress=uplink.compress,
     )
 
 

@@ -19,6 +19,7 @@ class MemoryOutbox:
         self.aside: list[tuple[Message, str]] = []
         self.events: list[Event] = []
         self.outcomes: list[Outcome] = []
+        self.links: list[tuple[int, bool, int]] = []
         self.returned = 0
         self._token = 0
         self._wake = asyncio.Event()
@@ -33,6 +34,9 @@ class MemoryOutbox:
             )
             self.waiting.append(Message(topic, body.encode(), False, t, t, 1, t))
         self._wake.set()
+
+    def link(self, window: int, *, compress: bool, limit: int) -> None:
+        self.links.append((window, compress, limit))
 
     async def take(self) -> Message:
         while not self.waiting:

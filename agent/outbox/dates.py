@@ -1,0 +1,86 @@
+"""When the starts (boots) of the box were: what was written while the clock was not trusted is dated by it later.
+
+One fact a boot, Unix time minus CLOCK_BOOTTIME, makes a date of every moment in it. A boot that never got one lies
+between its neighbours: what it wrote keeps its order and is told with the earliest and the latest it can be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+__all__ = ["Boot", "Boots"]
+
+
+class Boot(NamedTuple):
+    """`offset_ms`: Unix ms when CLOCK_BOOTTIME was 0, None if nobody knows. `seen_ms`: how long it lasted at least."""
+
+    id: str
+    offset_ms: int | None
+    seen_ms: int
+
+
+class Boots:
+    """All known boots, the oldest first; the last one is the present one."""
+
+    def __init__(self, boots: Sequence[Boot]) -> None:
+        self._boots = list(boots)
+        self._index = {boot.id: index for index, boot in enumerate(boots)}
+
+    def with_present(self, boot: str) -> Boots:
+        """With a boot at the end, unless it stands there."""
+        return self if boot in self._index else Boots([*self._boots, Boot(boot, None, 0)])
+
+    def dated(self, boot: str, offset_ms: int) -> Boots:
+        """With the date of one of them."""
+        return Boots([one._replace(offset_ms=offset_ms) if one.id == boot else one for one in self._boots])
+
+    def seen(self, boot: str, seen_ms: int) -> Boots:
+        """With how long one of them has lasted by now."""
+        return Boots([one._replace(seen_ms=seen_ms) if one.id == boot else one for one in self._boots])
+
+    def offset(self, boot: str) -> int | None:
+        """Unix ms when CLOCK_BOOTTIME was 0 in that boot; None if unknown."""
+        index = self._index.get(boot)
+        return None if index is None else self._boots[index].offset_ms
+
+    def moment(self, boot: str, boottime_ms: int) -> dict[str, Any]:
+        """`t` and what goes with it in a message, for a moment that had no date when it was written."""
+        offset = self.offset(boot)
+        if offset is not None:
+            return {"t": offset + boottime_ms, "clock": "synced"}
+        low, high = self.bounds(boot, boottime_ms)
+        head = {"t": None, "boot": boot, "boottime_ms": boottime_ms, "clock": "unsynced"}
+        return head if low is high is None else {**head, "clock": "bounded", "t_min": low, "t_max": high}
+
+    def bounds(self, boot: str, boottime_ms: int) -> tuple[int | None, int | None]:
+        """The earliest and the latest (Unix ms) that moment can have been, by the boots before and after it."""
+        here = self._index.get(boot)
+        if here is None or here == len(self._boots) - 1:
+            return None, None
+        low = high = None
+        between = boottime_ms
+        for earlier in reversed(self._boots[:here]):
+            if earlier.offset_ms is not None:
+                low = earlier.offset_ms + earlier.seen_ms + between
+                break
+            between += earlier.seen_ms
+        between = max(0, self._boots[here].seen_ms - boottime_ms)
+        for later in self._boots[here + 1 :]:
+            if later.offset_ms is not None:
+                high = later.offset_ms - between
+                break
+            between += later.seen_ms
+        return low, high
+
+    def older_than(self, age_ms: int) -> dict[str, int]:
+        """By boot: CLOCK_BOOTTIME (ms) of what is surely older than so much.
+
+        Only time that the box lived through is counted, so no jump of the wall clock makes anything old.
+        """
+        limits, after = {}, 0
+        for boot in reversed(self._boots):
+            if (limit := boot.seen_ms + after - age_ms) > 0:
+                limits[boot.id] = limit
+            after += boot.seen_ms
+        return limits

@@ -1,0 +1,111 @@
+"""From flash to messages: stored blocks go out as they are, unless they are small, undated, or too long for the link.
+
+Small blocks of one start of the box are joined, up to 5,000 readings a message: a site of a few readings a second
+writes one each window, and a link with a long round trip would carry hardly more than one at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from agent.outbox.blocks import HISTORY, LIMIT, decode, pieces
+from agent.outbox.dates import Boots
+from agent.outbox.store import Store, StoredBlock
+
+__all__ = ["Form", "Held", "Load", "Piece", "fetch"]
+
+_READINGS = 4 * HISTORY
+_BYTES = 8 * LIMIT
+"""What is read at a time."""
+_JOINED = 2 * LIMIT
+"""Bytes of blocks that are joined: compressed together they are about half as long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a message may look: bytes at the most, and whether it may be compressed."""
+
+    limit: int = LIMIT
+    compress: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A message to be: what is in it, and which numbers it spans."""
+
+    body: bytes
+    zlib: bool
+    first: int
+    last: int
+    n: int
+
+
+class Held(NamedTuple):
+    """A block on flash whose content is under way."""
+
+    id: int
+    store: str
+    first: int
+    last: int
+    n: int
+    cls: int
+    size: int
+
+
+@dataclass(slots=True, eq=False)
+class Load:
+    """Blocks that are under way together: they are deleted when all that was made of them is accepted."""
+
+    store: str
+    rows: list[Held]
+    pieces: list[Piece] = field(default_factory=list)
+    left: int = 0
+
+
+def fetch(db: Store, after: int, skip: set[int], boots: Boots, form: Form) -> tuple[int | None, list[Load]]:
+    """The next blocks after a row, as loads, and the row up to which they go (None: there are no more)."""
+    rows = db.blocks_after(after, _READINGS, _BYTES)
+    loads: list[Load] = []
+    group: list[StoredBlock] = []
+    for row in rows:
+        if row.id in skip:
+            continue
+        if group and not _fits(group, row):
+            loads.append(_load(group, boots, form))
+            group = []
+        group.append(row)
+    if group:
+        loads.append(_load(group, boots, form))
+    return (rows[-1].id if rows else None), loads
+
+
+def _fits(group: Sequence[StoredBlock], row: StoredBlock) -> bool:
+    head = group[0]
+    return bool(
+        (head.store, head.boot, head.synced) == (row.store, row.boot, row.synced)
+        and sum(one.n for one in group) + row.n <= HISTORY
+        and sum(len(one.body) for one in group) + len(row.body) <= _JOINED
+    )
+
+
+def _load(rows: Sequence[StoredBlock], boots: Boots, form: Form) -> Load:
+    head = rows[0]
+    held = [Held(row.id, row.store, row.first, row.last, row.n, row.cls, len(row.body)) for row in rows]
+    if len(rows) == 1 and form.compress and len(head.body) <= form.limit and (head.synced or _as_written(head, boots)):
+        return Load(head.store, held, [Piece(head.body, True, head.first, head.last, head.n)], 1)
+
+    def moment(ms: int) -> dict[str, object]:
+        return {"t": ms, "clock": "synced"} if head.synced else boots.moment(head.boot, ms)
+
+    readings = sorted((reading for row in rows for reading in decode(row.body)), key=lambda reading: reading.seq)
+    made = [
+        Piece(body, form.compress, some[0].seq, some[-1].seq, len(some))
+        for body, some in pieces(readings, moment, form.limit, form.compress)
+    ]
+    return Load(head.store, held, made, len(made))
+
+
+def _as_written(row: StoredBlock, boots: Boots) -> bool:
+    return bool(boots.moment(row.boot, 0)["clock"] == "unsynced")

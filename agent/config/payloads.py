@@ -51,10 +51,8 @@ def _whole(value: Any) -> tuple[int, ...]:
 FieldName = Annotated[str, Written(_field, {"type": "string"}, "a field, nested by dots: valve.position")]
 HexBytes = Annotated[str, Written(_bytes, {"type": "string"}, 'bytes in hexadecimal, such as "ff0b"')]
 WebAddress = Annotated[str, Written(_address, {"type": "string"}, "a web address")]
-Unavailable = Annotated[
-    tuple[int, ...],
-    Written(_whole, {"anyOf": [{"type": "integer"}, {"type": "array", "items": {"type": "integer"}}]}, "a whole number"),
-]
+_WHOLE = {"anyOf": [{"type": "integer"}, {"type": "array", "items": {"type": "integer"}}]}
+Unavailable = Annotated[tuple[int, ...], Written(_whole, _WHOLE, "a whole number, or a list of them")]
 FPort = Annotated[int, Field(ge=1, le=223)]
 FieldType = Annotated[str, Choice(*_TYPES)]
 

@@ -137,8 +137,8 @@ def _modbus_point(point: ProfilePoint) -> dict[str, Any]:
 class Library:
     """The profiles that a site may name; each is read once. `problems` are those of the files that were read."""
 
-    def __init__(self, folder: Path) -> None:
-        self._own = folder / "profiles"
+    def __init__(self, folder: Path, own: str = "profiles") -> None:
+        self._own = folder / own
         self._package = importlib.resources.files("drivers") / "profiles"
         self._read: dict[str, dict[str, Any] | None] = {}
         self.problems: list[Problem] = []

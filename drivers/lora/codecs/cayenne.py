@@ -85,7 +85,7 @@ class Cayenne(Declared):
             return await super().encode(data, fport)
         port = fport or self._fport
         if port is None:
-            raise CodecError("no port to send to: write fport into lora of the profile")
+            raise CodecError("no port to send to; name one: --fport, or lora.fport of the profile")
         return port, b"".join(_record(name, value) for name, value in data.items())
 
 

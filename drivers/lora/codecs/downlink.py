@@ -37,7 +37,7 @@ class Declared:
             raise CodecError(f"{' and '.join(wanted)} go to different ports; write them one by one")
         port = ports.pop()
         if port is None:
-            raise CodecError("no port to send to: write fport into lora or lora.downlink of the profile")
+            raise CodecError("no port to send to; name one: --fport, or fport in lora or lora.downlink of the profile")
         return port, b"".join(_bytes(record, value) for record, value in records)
 
 
@@ -55,7 +55,7 @@ def _bytes(record: Mapping[str, Any], value: Any) -> bytes:
 def _word(value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
-    return value if isinstance(value, str) else f"{value:.10g}"
+    return f"{value:.10g}" if isinstance(value, int | float) else str(value)
 
 
 def _leaves(data: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:

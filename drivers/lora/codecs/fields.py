@@ -24,6 +24,7 @@ class Field:
         self.kind = kind[:-2] if kind[-2:] in ("be", "le") else kind
         self._order: Literal["little", "big"] = "little" if kind.endswith("le") else "big"
         self.size: int | None = _SIZES.get(self.kind, entry.get("length"))
+        self._form = (">" if self._order == "big" else "<") + ("f" if self.size == 4 else "d")
         self._signed = self.kind[0] == "i"
         self._scale, self._offset = entry.get("scale", 1), entry.get("offset", 0)
         self._plain = self._scale == 1 and self._offset == 0
@@ -39,7 +40,7 @@ class Field:
         if self.kind == "ascii":
             return raw.decode("ascii", "replace").rstrip("\0")
         if self.kind[0] == "f":
-            value = struct.unpack((">" if self._order == "big" else "<") + ("f" if self.size == 4 else "d"), raw)[0]
+            value = struct.unpack(self._form, raw)[0]
             return None if not math.isfinite(value) else self._scaled(value)
         number = int.from_bytes(raw, self._order, signed=self._signed)
         if self.bit is not None:
@@ -63,24 +64,22 @@ class Field:
             return bytes([_truth(self.name, value)])
         if self.kind in ("hex", "ascii"):
             return self._text(value)
-        if isinstance(value, str) or value is None or not math.isfinite(value):
-            raise CodecError(f"{self.name} is a number, not {value}")
-        raw: float = value if self._plain else (value - self._offset) / self._scale
-        if self.kind[0] == "f":
-            try:
-                return struct.pack((">" if self._order == "big" else "<") + ("f" if self.size == 4 else "d"), raw)
-            except OverflowError:
-                raise CodecError(f"{self.name} {value} does not fit into {self.kind}") from None
+        if not isinstance(value, int | float):
+            raise CodecError(f"{self.name} is a number, not {value!r}")
         try:
+            raw: float = value if self._plain else (value - self._offset) / self._scale
+            if self.kind[0] == "f":
+                return struct.pack(self._form, raw)
             return round(raw).to_bytes(self.size or 0, self._order, signed=self._signed)
-        except OverflowError:
-            raise CodecError(f"{self.name} {value} does not fit into {self.kind}; {self._range()}") from None
+        except (OverflowError, ValueError):  # too large, or not a number at all
+            why = "" if self.kind[0] == "f" else f"; it goes from {self._ends()}"
+            raise CodecError(f"{self.name} {value} does not fit into {self.kind}{why}") from None
 
-    def _range(self) -> str:
+    def _ends(self) -> str:
         bits = 8 * (self.size or 0)
         low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if self._signed else (0, (1 << bits) - 1)
         ends = sorted((low * self._scale + self._offset, high * self._scale + self._offset))
-        return f"it goes from {ends[0]:.10g} to {ends[1]:.10g}"
+        return f"{ends[0]:.10g} to {ends[1]:.10g}"
 
     def _text(self, value: Any) -> bytes:
         try:

@@ -64,7 +64,7 @@ class JavaScript(Declared):
             raise self._error(f"returned no bytes, but {_plain(payload)}")
         port = port if own is None else own
         if port is None or not _whole(port, 1, 223):
-            raise self._error("gives no fPort of 1 to 223; write lora.fport into the profile")
+            raise self._error("gives no fPort of 1 to 223; name one: --fport, or lora.fport of the profile")
         return int(port), bytes(int(byte) for byte in payload)
 
     def _result(self, found: Any) -> Mapping[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -54,6 +55,8 @@ class ActuatorSpec:
     low: float | None = None
     high: float | None = None
     output_watchdog: float | None = None
+    stagger: float = 0.0
+    """Goes on no sooner than this after any other actuator with a stagger: contactors of lamps."""
 
 
 def implicit(point: Point) -> ActuatorSpec:
@@ -118,6 +121,8 @@ class Actuator:
         """After a crash: whether `attempt` was carried out is for the next reading to say; until then nothing moves."""
         self.awaited: Slot | None = None
         """A command that was accepted and must wait for a limit."""
+        self.neighbours: Sequence[Actuator] = ()
+        """The actuators that do not go on together with this one (stagger)."""
         self.writes = 0
         self.boot = ""
         """The boot in which it was taken up last: in another one its boot state applies."""
@@ -127,6 +132,8 @@ class Actuator:
         self.news: list[News] = []
         self.lock = asyncio.Lock()
         self.changed = asyncio.Event()
+        self._starting = float("-inf")
+        """When a switching on was begun whose write is under way."""
         self._asserted: Value = None
         self._written_at = float("-inf")
         self._asserted_again = False
@@ -236,7 +243,25 @@ class Actuator:
         history, on = self.history, self.is_on(value)
         if self._tried is not None and on is self.is_on(self._tried):
             history = self._before_try  # the same write again makes no second edge
-        return earliest(self.limits, history, on, now)
+        until = earliest(self.limits, history, on, now)
+        if on and not self.is_on(self.present):
+            until = max(until, (self._turn(), "stagger"))
+        return until
+
+    def _turn(self) -> float:
+        """When no neighbour has gone on for `stagger` seconds."""
+        return max((one.started + self.spec.stagger for one in self.neighbours), default=-math.inf)
+
+    @property
+    def started(self) -> float:
+        """When it last went on, or is about to (monotonic s); a write that failed gives the turn back."""
+        history = self.history if self._tried is None else self._before_try
+        return max((self._starting, *history.starts))
+
+    def begin(self, value: Value, now: float) -> None:
+        """`value` is about to be written: from now on the neighbours wait."""
+        if self.is_on(value) and not self.is_on(self.present):
+            self._starting = now
 
     def decide(self, now: float) -> Decision:
         """What is to be done at `now`. Ends of entries, the longest run and alarms are worked out on the way."""
@@ -315,6 +340,7 @@ class Actuator:
         self.history = history.moved(self.is_on(value), now)
         self.present = self._asserted = value
         self._written_at, self._feedback_counts, self._tried = now, False, None
+        self._starting = -math.inf
         self._retry_at, self._failures, self.error = now, 0, ""
         self.writes += 1
 
@@ -325,7 +351,7 @@ class Actuator:
             self._before_try = self.history
         self.history = self._before_try.perhaps(on, now)
         self._tried, self.present, self._asserted = value, None, None
-        self._written_at = now
+        self._written_at, self._starting = now, -math.inf
         first, longest = RETRY
         self._retry_at = now + min(longest, first * 2 ** min(self._failures, 8))
         self._failures += 1

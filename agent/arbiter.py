@@ -107,6 +107,9 @@ class Arbiter:
         for point in points.values():
             if point.writable and not owned & {point.id, point.moves}:
                 self._add(implicit(point), driven=True)
+        for one in self._actuators.values():
+            if one.spec.stagger:
+                one.neighbours = [o for o in self._actuators.values() if o.spec.stagger and o is not one]
         self._records: dict[str, Any] = {}
         self._recall()
         self._inflight: dict[str, asyncio.Task[Outcome]] = {}
@@ -275,8 +278,9 @@ class Arbiter:
 
     async def _act(self, command: Command, actuator: Actuator, slot: Slot, lasts: float) -> Outcome:
         """The one write of a command. Its override is on flash before, and stands only if the write worked."""
-        before = actuator.present
-        slot = replace(slot, until=self._clock.monotonic() + lasts)
+        before, now = actuator.present, self._clock.monotonic()
+        actuator.begin(slot.value, now)
+        slot = replace(slot, until=now + lasts)
         actuator.attempt = slot if actuator.spec.kind != "once" else None
         await self._keep(actuator, now=True)
         error = await self._write(actuator, slot, REMOTE)
@@ -529,6 +533,7 @@ class Arbiter:
     async def _write(self, actuator: Actuator, slot: Slot, priority: int) -> str:
         """Write an output and audit the change; "" or why it failed."""
         spec, before = actuator.spec, actuator.present
+        actuator.begin(slot.value, self._clock.monotonic())
         try:
             await self._write_wire(spec.output, slot.value)
         except (DeviceError, WireError) as error:

@@ -15,12 +15,14 @@ from agent.control.photocell import Photocell
 from agent.limits import Limits
 from agent.wiring.weeks import calendar
 
-__all__ = ["contactor_limits", "controls", "programme"]
+__all__ = ["STAGGER", "contactor_limits", "controls", "programme"]
 
 MIN_ON = 900.0
 """Seconds that a contactor of lamps stays on at least, where the site file says nothing; likewise the others."""
 MIN_OFF_LED, MIN_OFF_HID = 60.0, 900.0
 STARTS_PER_HOUR = 4
+STAGGER = 10.0
+"""Seconds between the switchings on of two circuits."""
 _VOLTAGES = {"voltage", "voltage_l1", "voltage_l2", "voltage_l3"}
 
 

@@ -1,0 +1,106 @@
+"""Contactors of lamps go on one after another, whoever wants it and whatever happened before."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from agent.arbiter import ActuatorSpec
+
+KM1, KM2, KM3 = (
+    ActuatorSpec(f"km{n}", output, safe_state="hold", boot_state="recompute", stagger=10)
+    for n, output in ((1, "io-1.relay1"), (2, "io-1.relay2"), (3, "io-2.relay1"))
+)
+PLAIN = ActuatorSpec("pump", "io-1.relay4")
+
+
+def starts(site):
+    return [(point, at) for at, point, value in site.plant.edges if value]
+
+
+def apart(site):
+    """Seconds from the first switching on, an output."""
+    found = starts(site)
+    return {point: round(at - found[0][1], 1) for point, at in found}
+
+
+def on(site, *names, priority=15):
+    for name in names:
+        site.arbiter.wish(name, priority, True, "dusk")
+
+
+def test_in_the_order_of_the_site_file(virtual):
+    async def test(site):
+        await site.up()
+        on(site, "km3", "pump", "km2", "km1")
+        await asyncio.sleep(5)
+        assert site.line("km2")["state"].startswith("waiting stagger until")
+        await asyncio.sleep(60)
+        assert apart(site) == {"io-1.relay1": 0, "io-1.relay4": 0, "io-1.relay2": 10, "io-2.relay1": 20}
+        for name in ("km1", "km2", "km3"):
+            site.arbiter.wish(name, 15, False, "dawn")
+        await asyncio.sleep(1)
+        assert [at for at, _, value in site.plant.edges if not value][-1] - starts(site)[0][1] < 66
+
+    virtual(test, KM1, KM2, KM3, PLAIN)
+
+
+def test_a_command_waits_too_and_an_emergency_does_not(virtual):
+    async def test(site):
+        await site.up()
+        on(site, "km1")
+        await asyncio.sleep(1)
+        sent = [asyncio.create_task(site.send(name, "on", ttl_ms=60_000)) for name in ("km2", "km3")]
+        await asyncio.sleep(1)
+        on(site, "km3", priority=2)
+        assert [str((await one).state) for one in sent] == ["verified", "failed"]
+        assert apart(site) == {"io-1.relay1": 0, "io-2.relay1": 2, "io-1.relay2": 12}
+
+    virtual(test, KM1, KM2, KM3)
+
+
+@pytest.mark.parametrize("power", [False, True])
+def test_after_a_restart(virtual, power):
+    async def test(site):
+        await site.up()
+        on(site, "km1")
+        await asyncio.sleep(1)
+        await site.kill()
+        if power:
+            site.plant.outputs.clear()
+            site.clock.boot = "boot-2"
+        before = len(site.plant.edges)
+        await asyncio.sleep(3)
+        await site.up()
+        on(site, "km1", "km2", "km3")
+        await asyncio.sleep(60)
+        times = [at for at, _, value in site.plant.edges[0 if not power else before:] if value]
+        assert len(times) == 3 and all(later - sooner >= 9.99 for sooner, later in zip(times, times[1:], strict=False))
+
+    virtual(test, KM1, KM2, KM3)
+
+
+def test_a_module_that_dropped_its_outputs_gets_them_back_one_by_one(virtual):
+    async def test(site):
+        await site.up()
+        on(site, "km1", "km2")
+        await asyncio.sleep(120)
+        site.plant.outputs.update({"io-1.relay1": False, "io-1.relay2": False})
+        site.plant.edges.clear()
+        await site.poll()
+        await asyncio.sleep(60)
+        assert apart(site) == {"io-1.relay1": 0, "io-1.relay2": 10}
+
+    virtual(test, KM1, KM2)
+
+
+def test_a_dead_module_takes_no_turns(virtual):
+    async def test(site):
+        await site.up()
+        site.plant.dead.add("io-1")
+        on(site, "km1", "km2", "km3")
+        await asyncio.sleep(2)
+        assert [point for point, _ in starts(site)] == ["io-2.relay1"]
+
+    virtual(test, KM1, KM2, KM3)

@@ -46,15 +46,19 @@ def opening_hours(site: Site, point: WaterPoint) -> Week | None:
 
 
 def heating_week(site: Site, zone: Zone) -> Week:
-    """The modes of a zone: comfort, reduced or frost. Between what the days say, `default` holds (reduced)."""
-    rest = zone.week.get("default")
+    """The modes of a zone: comfort, reduced or frost.
+
+    `default` is one mode for all that no day says (reduced), or the spans of the days that are not named.
+    """
+    rest = tuple(Span(*entry) for entry in zone.week.get("default", ()))
+    always = rest[0].mode if len(rest) == 1 and rest[0][:2] == (0, _DAY) else None
     spans = {key: tuple(Span(*entry) for entry in entries) for key, entries in zone.week.items() if key != "default"}
     public = zone.holidays.public if zone.holidays is not None else None
     school = zone.holidays.school if zone.holidays is not None else None
     return Week(
         calendar(site),
-        rest[0].mode if rest else "reduced",
-        _by_day(spans, ()),
+        always or "reduced",
+        _by_day(spans, () if always else rest),
         public=None if public is None else (Span(0, _DAY, public),),
         school=None if school is None else (Span(0, _DAY, school),),
     )

@@ -82,3 +82,16 @@ def test_every_key_arrives(tmp_path):
 )
 def test_laws(tmp_path, control, law):
     assert _controls(tmp_path, control)[0].law == law
+
+
+def test_a_default_of_spans_is_the_day_of_all_that_are_not_named(tmp_path):
+    path = tmp_path / "site.yaml"
+    text = SITE.format(control="").replace(
+        'week: {default: reduced, "mon,tue": ["07:30-17:00 comfort"], "sat,sun": frost}',
+        'week: {default: ["07:30-17:00 comfort"], "sat,sun": frost}',
+    )
+    path.write_text(text)
+    week = controls(load(path))[0].week
+    assert week.default == "reduced"
+    assert [[one.mode for one in day] for day in week.days] == [["comfort"]] * 5 + [["frost"]] * 2
+    assert week.days[2][0][:2] == (450, 1020)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import date, timedelta
 from itertools import pairwise
 
 from agent.config.document import Keys
 from agent.config.heating import HotWater, Zone
 from agent.config.names import Checked
 from agent.config.values import DAYS, DURATION, number
+from agent.control import calendar
 
 __all__ = ["check_heating"]
 
+ENDING = timedelta(days=60)
+"""So long before its table of school holidays ends it is time for a newer version."""
 COMFORT = 19
 """degC (code de l'énergie R.241-26)."""
 _EMPTY = ((48, 8), (24, 16))
@@ -50,6 +54,12 @@ def _check_parts(at: Checked, keys: Keys, zone: Zone) -> None:
         wanted = holidays is not None and getattr(holidays, kind) is not None
         if wanted and getattr(at.site.site, need) is None and not at.wrong("site", need):
             at.error((*keys, "holidays", kind), f'{kind} holidays need "{need}" in site')
+    if holidays is not None and holidays.school is not None and date.today() + ENDING > calendar.SCHOOL_TABLE_ENDS:
+        at.warn(
+            (*keys, "holidays", "school"),
+            f"the table of school holidays ends on {calendar.SCHOOL_TABLE_ENDS}; from then on such days are ordinary "
+            "ones, until a newer version brings the next",
+        )
 
 
 def _check_curve(at: Checked, keys: Keys, zone: Zone) -> None:
@@ -99,15 +109,17 @@ def _check_week(at: Checked, keys: Keys, zone: Zone) -> None:
 
 
 def _stretches(zone: Zone, week: dict[str, str]) -> list[Stretch]:
-    """The week from Monday 00:00, minute by minute in stretches; what no entry says is default's."""
-    rest = zone.week.get("default")
-    mode = rest[0].mode if rest else "reduced"
+    """The week from Monday 00:00, in stretches. `default` is a mode for what no entry says, or the spans of the days
+    that are not named."""
+    rest = zone.week.get("default", ())
+    always = rest[0].mode if len(rest) == 1 and rest[0][:2] == (0, 1440) else None
+    mode = always or "reduced"
     found: list[Stretch] = []
     for day in DAYS:
-        now = 0
-        for entry in zone.week.get(week.get(day, ""), ()):
+        now, days = 0, week.get(day, "default")
+        for entry in () if always and days == "default" else zone.week.get(days, ()):
             found.append((entry.start - now, mode, "default"))
-            found.append((entry.end - entry.start, entry.mode, week[day]))
+            found.append((entry.end - entry.start, entry.mode, days))
             now = entry.end
         found.append((1440 - now, mode, "default"))
     return [stretch for stretch in found if stretch[0] > 0]

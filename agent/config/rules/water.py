@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+from agent.config.actuators import Actuator
 from agent.config.document import Keys
 from agent.config.names import Checked
 from agent.config.values import number
@@ -16,6 +17,7 @@ def check_water(at: Checked) -> None:
     for name, point in at.site.water.points.items():
         keys: Keys = ("water", "points", name)
         _check_parts(at, keys, name, point)
+        _check_drain(at, keys, point)
         _check_frost(at, keys, point)
         _check_night(at, keys, point)
     for name, tank in at.site.water.tanks.items():
@@ -38,6 +40,27 @@ def _check_parts(at: Checked, keys: Keys, name: str, point: WaterPoint) -> None:
     for key in ("drain", "opening_hours", "frost", "flush"):
         if at.written(*keys, key):
             at.error((*keys, key), f'{key} needs a "valve" in {name}', at_key=True)
+
+
+def _check_drain(at: Checked, keys: Keys, point: WaterPoint) -> None:
+    """Supply and drain are never both open: not after a stop or a crash either, and not without current."""
+    found = (at.site.actuators.get(name) for name in (point.valve, point.drain) if name is not None)
+    pair = [(name, one) for name, one in zip((point.valve, point.drain), found, strict=False) if one is not None]
+    if len(pair) < 2:
+        return
+    for state, when in (("safe_state", "after a crash"), ("stop_state", "when the agent stops")):
+        if all(_stands_open(one, getattr(one, state)) for _, one in pair):
+            said = " and ".join(f"{name} ({state} {getattr(one, state)}, {one.fail or 'normally_closed'})" for name, one in pair)
+            at.warn((*keys, "drain"), f"supply and drain are both open {when}: {said}")
+            return
+    if all(one.fail == "normally_open" for _, one in pair):
+        said = " and ".join(str(name) for name, _ in pair)
+        at.warn((*keys, "drain"), f"supply and drain are both open without current: {said} are normally_open")
+
+
+def _stands_open(valve: Actuator, state: str | None) -> bool:
+    """Whether a valve is open in a state of its coil; one that only holds or is worked out anew may be closed."""
+    return state in ("on", "off") and (state == "on") is not (valve.fail == "normally_open")
 
 
 def _check_frost(at: Checked, keys: Keys, point: WaterPoint) -> None:

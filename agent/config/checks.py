@@ -12,6 +12,7 @@ from agent.config.document import Document, Keys
 from agent.config.names import Checked, Pin, PointRef
 from agent.config.problems import meant
 from agent.config.profiles import Library
+from agent.config.radio import check_radio, needs_node
 from agent.config.rules import check_rules
 from agent.config.site import Site
 from agent.config.values import DURATION, number
@@ -65,6 +66,7 @@ def _check_uplink(at: Checked) -> None:
 def _check_buses(at: Checked) -> None:
     wires: dict[str, str] = {}
     for name, bus in at.site.buses.items():
+        check_radio(at, name)
         port = getattr(bus, "port", None)
         if isinstance(port, str):
             if _BARE.match(port):
@@ -152,7 +154,7 @@ def _check_address(at: Checked, name: str, bus_type: str) -> None:
     elif bus_type in LORAWAN:
         wanted, kind = {"dev_eui"}, "LoRaWAN"
     elif bus_type.startswith("lora_"):
-        wanted, kind = set(), "a point to point radio"
+        wanted, kind = {"node"} if needs_node(at, device.bus) else set(), "a point to point radio"
     elif bus_type == "gpio":
         at.error((*keys, "bus"), f"a pin is no device; write {device.bus}.17 in a signal or an actuator")
         return

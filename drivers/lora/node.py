@@ -1,0 +1,297 @@
+"""A radio node, whichever way its frames come: from a frame to readings, and when it has been silent for too long.
+
+    node = Node(spec, clock, memory)
+    await node.uplink(Frame(payload, clock.now(), fport=85, fcnt=7, rssi=-103, snr=4.2))
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from agent.clock import Clock
+from agent.driver import DeviceSpec, Memory
+from agent.errors import DeviceError
+from agent.model import Instant, Kind, Point, Quality, Reading, Readings, Value
+from drivers.lora.codecs import Codec, CodecError, codec_of
+from drivers.lora.rhythm import Rhythm
+from drivers.lora.values import MISSING, NoValue, look_up, milliseconds, value_of
+
+__all__ = ["Frame", "Node"]
+
+log = logging.getLogger("bocage.lora")
+
+PATIENCE = 3
+"""Intervals without a word, after which a node is lost."""
+LARGEST_GAP = 16_384
+"""Frames that a counter may skip; beyond it the counter began elsewhere (LoRaWAN 1.0.2, 2.1: MAX_FCNT_GAP)."""
+_UNKNOWN = 8 * 3600.0  # s, the interval of a node of which nobody knows it: lost after a day
+_REPEATED = 600.0  # s, in which a frame of the same number and content is the same frame
+_KEEP = 60.0  # s between two times that what is learnt is kept
+_MOST_HISTORY = 1000  # entries in one payload
+_LONGEST_REASON = 250
+
+_METADATA = {
+    "rssi": "dBm", "snr": "dB", "sf": "", "fcnt": "", "lost": "", "battery": "%", "last_seen": "s", "interval": "s",
+    "payload": "", "codec_error": "",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One uplink, from whichever driver. `at` is when we got it.
+
+    `rssi` is in dBm, `snr` in dB, `sf` the spreading factor. `decoded` is what a network server made of it.
+    `heard_ms` (Unix milliseconds) is set for a frame that waited elsewhere while we were away: its values are history.
+    """
+
+    payload: bytes
+    at: Instant
+    fport: int | None = None
+    fcnt: int | None = None
+    rssi: float | None = None
+    snr: float | None = None
+    sf: int | None = None
+    decoded: Mapping[str, Any] | None = None
+    heard_ms: int | None = None
+
+
+class Node:
+    """One node with the points of its profile, and those that every node has.
+
+    `lost` (frames missed) counts since ever; `interval` is learnt; `payload` is "port:hex" and is told also when it
+    could not be decoded: then `codec_error` says why, and the values stay as they were.
+    """
+
+    def __init__(self, spec: DeviceSpec, clock: Clock, memory: Memory) -> None:
+        self.name, self._clock, self._memory = spec.name, clock, memory
+        self._profile = spec.profile or {}
+        self._lora: Mapping[str, Any] = self._profile.get("lora") or {}
+        self._maps: Mapping[str, Mapping[str, Any]] = self._profile.get("points") or {}
+        self._codec: Codec | None = codec_of(self._profile) if self._lora else None
+        self._stale_after: float | None = spec.options.get("stale_after")
+        self._by_id = {point.id: point for point in self._make_points()}
+        self.last: dict[str, Reading] = {}
+        """The present value of each point, as far as it was heard since the start."""
+        found = memory.get(f"lora.{self.name}")
+        kept: Mapping[str, Any] = found if isinstance(found, dict) else {}
+        self._fcnt: int | None = kept.get("fcnt")
+        self._missed: int = kept.get("lost") or 0
+        self.lost: bool = bool(kept.get("silent"))
+        """Whether it has been silent for three intervals."""
+        expected = spec.options.get("interval") or self._lora.get("interval")
+        self._rhythm = Rhythm(expected, kept.get("gaps") or ())
+        self._payload: bytes | None = None  # of the last frame; None before the first since the start
+        self._heard: float | None = None  # clock.monotonic of the last frame since the start
+        self._seen = clock.monotonic()  # the same, or the start
+        self._kept_at = -math.inf
+
+    @property
+    def points(self) -> Sequence[Point]:
+        return list(self._by_id.values())
+
+    # -- what it says ------------------------------------------------------------------------------------------
+
+    async def uplink(self, frame: Frame) -> Readings:
+        """The readings of one frame; none for a frame that was there already. Never raises for what is in it."""
+        if self._is_repeated(frame):
+            return []
+        self._take_note(frame)
+        reasons: list[str] = []
+        readings = [*await self._values(frame, reasons), *self._metadata(frame, reasons)]
+        if frame.heard_ms is not None:
+            return [r if r.measured_at is not None else r._replace(measured_at=frame.heard_ms) for r in readings]
+        self.last.update((reading.point, reading) for reading in readings if reading.measured_at is None)
+        return readings
+
+    def battery(self, percent: float | None, at: Instant) -> Readings:
+        """What a network server tells of its battery (%; None: unknown), unless the profile reads it by itself."""
+        if "battery" in self._maps or percent is None:
+            return []
+        reading = Reading(f"{self.name}.battery", percent, at)
+        self.last[reading.point] = reading
+        return [reading]
+
+    def joined(self) -> None:
+        """It joined (anew): its frame counter begins at 0."""
+        self._fcnt, self._payload = -1, b""
+
+    # -- what it does not say ----------------------------------------------------------------------------------
+
+    @property
+    def due(self) -> float:
+        """When (clock.monotonic) it will have been silent for too long; infinite once it is lost."""
+        return math.inf if self.lost else self._seen + PATIENCE * self._interval()
+
+    def silent(self) -> Readings:
+        """Stale readings of its values, once, when nothing came for three intervals; none before.
+
+        Where the site file states `stale_after`, that says when values are stale, and here is nothing to tell.
+        """
+        if self._clock.monotonic() < self.due:
+            return []
+        self.lost = True
+        log.warning("node silent device=%s interval_s=%.0f next=alarm device_lost", self.name, self._interval())
+        self.keep()
+        if self._stale_after is not None:
+            return []
+        at = self._clock.now()
+        stale = [
+            Reading(name, reading.value, at, Quality.STALE)
+            for name, reading in self.last.items()
+            if reading.quality is Quality.GOOD and name.removeprefix(f"{self.name}.") in self._maps
+        ]
+        self.last.update((reading.point, reading) for reading in stale)
+        return stale
+
+    def keep(self) -> None:
+        """Remember what is learnt; drivers call it when they close."""
+        self._kept_at = self._clock.monotonic()
+        kept = {"fcnt": self._fcnt, "lost": self._missed, "gaps": self._rhythm.gaps, "silent": self.lost}
+        self._memory.put(f"lora.{self.name}", kept)
+
+    # -- what it is told ---------------------------------------------------------------------------------------
+
+    async def encode(self, point: str, value: Value) -> tuple[int, bytes]:
+        """Port and payload that set a point. DeviceError with the reason if there are none."""
+        own = self._by_id.get(point)
+        entry = self._maps.get(point.removeprefix(f"{self.name}."))
+        if own is None or entry is None or not own.writable or self._codec is None:
+            raise DeviceError(f"{point} cannot be written")
+        field = entry.get("field") or point.removeprefix(f"{self.name}.")
+        nested: Any = _raw(value, entry.get("scale", 1), entry.get("offset", 0))
+        for part in reversed(field.split(".")):
+            nested = {part: nested}
+        return await self._codec.encode(nested, self._lora.get("fport"))
+
+    # -- its points --------------------------------------------------------------------------------------------
+
+    def _make_points(self) -> Iterator[Point]:
+        deferred = self._lora.get("class", "A") == "A"
+        for short, entry in self._maps.items():
+            writable = bool(entry.get("writable"))
+            yield Point(
+                f"{self.name}.{short}", self.name, entry.get("unit") or "", Kind(entry.get("kind") or "telemetry"),
+                writable, entry.get("low"), entry.get("high"), self._stale_after, deferred and writable,
+            )  # fmt: skip
+        for short, unit in _METADATA.items():
+            if short not in self._maps:
+                kind = Kind.TELEMETRY if short == "battery" else Kind.DIAGNOSTIC
+                yield Point(f"{self.name}.{short}", self.name, unit, kind)
+
+    # -- counting and learning ---------------------------------------------------------------------------------
+
+    def _interval(self) -> float:
+        if self._rhythm.interval is not None:
+            return self._rhythm.interval
+        return _UNKNOWN if self._stale_after is None else self._stale_after / PATIENCE
+
+    def _is_repeated(self, frame: Frame) -> bool:
+        """The same number and content as the frame before: a retransmission, or the same event delivered twice."""
+        if frame.fcnt is None or frame.fcnt != self._fcnt:
+            return False
+        if self._payload is None:  # the last one before the start: its number is kept, what was in it is not
+            return True
+        recent = self._heard is not None and self._clock.monotonic() - self._heard < _REPEATED
+        return recent and frame.payload == self._payload
+
+    def _take_note(self, frame: Frame) -> None:
+        step = 1
+        if frame.fcnt is not None:
+            if self._fcnt is not None and 0 < frame.fcnt - self._fcnt <= LARGEST_GAP:
+                step = frame.fcnt - self._fcnt
+                self._missed += step - 1
+            elif self._fcnt is not None:
+                log.info("frame counter began anew device=%s before=%d now=%d", self.name, self._fcnt, frame.fcnt)
+            self._fcnt = frame.fcnt
+        self._payload = frame.payload
+        if frame.heard_ms is None:
+            now = frame.at.boottime_ns / 1e9
+            if self._heard is not None:
+                self._rhythm.heard(max(now - self._heard, 0.0), step)
+            self._heard = self._seen = now
+            if self.lost:
+                log.info("node is back device=%s", self.name)
+                self.lost, self._kept_at = False, -math.inf
+        if self._clock.monotonic() - self._kept_at >= _KEEP:
+            self.keep()
+
+    def _metadata(self, frame: Frame, reasons: Sequence[str]) -> Iterator[Reading]:
+        wall = frame.at.wall_ms if frame.heard_ms is None else frame.heard_ms
+        interval = self._rhythm.interval
+        values: dict[str, Value] = {
+            "rssi": frame.rssi, "snr": frame.snr, "sf": frame.sf, "fcnt": frame.fcnt, "lost": self._missed,
+            "last_seen": None if wall is None else wall // 1000,
+            "interval": None if interval is None else round(interval, 1),
+            "payload": f"{'' if frame.fport is None else frame.fport}:{frame.payload.hex()}",
+        }  # fmt: skip
+        values["codec_error"] = "; ".join(reasons)[:_LONGEST_REASON]
+        for short, value in values.items():
+            if value is not None and short not in self._maps:
+                yield Reading(f"{self.name}.{short}", value, frame.at)
+
+    # -- decoding ----------------------------------------------------------------------------------------------
+
+    async def _values(self, frame: Frame, reasons: list[str]) -> list[Reading]:
+        """The profile's points, and history; why there are none goes to `reasons`."""
+        wanted = self._lora.get("fport")
+        if not self._maps or (frame.fport is not None and wanted is not None and frame.fport != wanted):
+            return []
+        data = frame.decoded
+        if not data or not any(look_up(data, _field(name, entry)) is not MISSING for name, entry in self._maps.items()):
+            data = await self._decode(frame, reasons)
+        now_ms = frame.at.wall_ms
+        return [*self._pick(data, frame.at, None, reasons), *self._history(data, frame.at, now_ms, reasons)]
+
+    async def _decode(self, frame: Frame, reasons: list[str]) -> Mapping[str, Any]:
+        if self._codec is None or not frame.payload:
+            return {}
+        received = frame.heard_ms if frame.heard_ms is not None else frame.at.wall_ms
+        try:
+            decoded = await self._codec.decode(frame.payload, frame.fport or 0, received)
+        except CodecError as error:
+            log.warning('payload not decoded device=%s reason="%s" next=it is kept as it is', self.name, error)
+            reasons.append(str(error))
+            return {}
+        return decoded.data
+
+    def _pick(self, data: Any, at: Instant, measured_at: int | None, reasons: list[str]) -> Iterator[Reading]:
+        for short, entry in self._maps.items():
+            raw = look_up(data, _field(short, entry))
+            if raw is MISSING:
+                continue
+            point = self._by_id[f"{self.name}.{short}"]
+            value: Value = None
+            try:
+                value = value_of(point, raw, entry.get("scale", 1), entry.get("offset", 0))
+            except NoValue as error:
+                reasons.append(f"{short}: {error}")
+            yield Reading(point.id, value, at, Quality.BAD if value is None else Quality.GOOD, measured_at)
+
+    def _history(self, data: Any, at: Instant, now_ms: int | None, reasons: list[str]) -> Iterator[Reading]:
+        how = self._lora.get("history")
+        entries = look_up(data, how["field"]) if how else ()
+        if how is None or not isinstance(entries, list | tuple):
+            return
+        for entry in entries[:_MOST_HISTORY]:
+            try:
+                measured = milliseconds(look_up(entry, how["time"]), how.get("unit", "s"), now_ms)
+            except NoValue as error:
+                reasons.append(f"{how['field']}: {error}")
+            else:
+                yield from self._pick(entry, at, measured, reasons)
+
+
+def _field(short: str, entry: Mapping[str, Any]) -> str:
+    return entry.get("field") or short
+
+
+def _raw(value: Value, scale: float, offset: float) -> Value:
+    """What a field holds for a value of its point."""
+    if isinstance(value, bool | str) or value is None or (scale == 1 and offset == 0):
+        return value
+    raw = float(f"{(value - offset) / scale:.12g}")
+    return int(raw) if raw.is_integer() else raw

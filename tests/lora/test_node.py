@@ -1,0 +1,230 @@
+"""A node by itself: what a frame gives, what is counted and learnt, and when it is silent."""
+
+import math
+
+import pytest
+
+from agent.driver import DeviceSpec
+from agent.errors import DeviceError
+from agent.model import Instant, Kind, Quality
+from drivers.lora.node import Frame, Node
+
+T0 = 1_780_000_000_000
+PROFILE = {
+    "lora": {
+        "class": "A", "fport": 85, "interval": 600.0,
+        "struct": (
+            {"field": "temperature", "type": "i16be", "scale": 0.1},
+            {"field": "valve.position", "type": "u8"},
+            {"field": "open", "type": "bool"},
+        ),
+        "downlink": ({"field": "valve.position", "as": "u8", "prefix": "0a"},),
+        "history": {"field": "log", "time": "t", "unit": "s"},
+    },
+    "points": {
+        "temperature": {"field": "temperature", "unit": "degC", "kind": "telemetry"},
+        "valve": {"field": "valve.position", "unit": "%", "kind": "telemetry", "writable": True, "low": 0, "high": 100},
+        "open": {"kind": "state"},
+        "energy": {"field": "meter.0.wh", "unit": "kWh", "kind": "counter", "scale": 0.001},
+    },
+}  # fmt: skip
+PAYLOAD = bytes.fromhex("00d72a01")
+
+
+class FakeClock:
+    boot, trusted = "b", True
+
+    def __init__(self):
+        self.seconds = 1000.0
+
+    def now(self):
+        return Instant("b", int(self.seconds * 1e9), T0 + int(self.seconds * 1000))
+
+    def monotonic(self):
+        return self.seconds
+
+
+class FakeMemory(dict):
+    def put(self, key, value, now=False):
+        self[key] = value
+
+
+@pytest.fixture
+def clock():
+    return FakeClock()
+
+
+@pytest.fixture
+def memory():
+    return FakeMemory()
+
+
+@pytest.fixture
+def make(clock, memory):
+    return lambda profile=PROFILE, **options: Node(DeviceSpec("n", {}, profile, options=options), clock, memory)
+
+
+@pytest.fixture
+def node(make):
+    return make()
+
+
+@pytest.fixture
+def hear(clock):
+    """One frame after so many seconds."""
+
+    async def after(node, seconds, fcnt=None, payload=PAYLOAD, fport=85, **more):
+        clock.seconds += seconds
+        return values(await node.uplink(Frame(payload, clock.now(), fport, fcnt, **more)))
+
+    return after
+
+
+def values(readings):
+    return {r.point.removeprefix("n."): r.value for r in readings if r.measured_at is None}
+
+
+async def test_a_frame_gives_its_values_and_what_is_known_of_the_node(node, hear, clock):
+    found = await hear(node, 0, fcnt=7, rssi=-103.0, snr=-4.2, sf=12)
+    assert found == {
+        "temperature": 21.5, "valve": 42, "open": True, "rssi": -103.0, "snr": -4.2, "sf": 12, "fcnt": 7, "lost": 0,
+        "last_seen": (T0 + 1_000_000) // 1000, "interval": 600.0, "payload": "85:00d72a01", "codec_error": "",
+    }  # fmt: skip
+    kinds = {point.id.removeprefix("n."): point.kind for point in node.points}
+    assert kinds["energy"] is Kind.COUNTER and kinds["battery"] is Kind.TELEMETRY and kinds["rssi"] is Kind.DIAGNOSTIC
+    deferred = [point.id for point in node.points if point.deferred]
+    assert deferred == ["n.valve"]
+    assert values(node.battery(61.5, clock.now())) == {"battery": 61.5}
+
+
+async def test_a_payload_that_is_too_short_costs_its_values_only(node, hear):
+    await hear(node, 0, fcnt=1)
+    found = await hear(node, 600, fcnt=2, payload=b"\x00")
+    assert "temperature" not in found and found["payload"] == "85:00" and "too short" in found["codec_error"]
+    assert node.last["n.temperature"].value == 21.5
+    assert (await hear(node, 600, fcnt=3))["codec_error"] == ""
+
+
+async def test_another_port_is_kept_and_not_read(node, hear):
+    found = await hear(node, 0, fport=10)
+    assert "temperature" not in found and found["payload"] == "10:00d72a01" and found["codec_error"] == ""
+
+
+async def test_what_a_network_server_decoded_goes_first_unless_it_has_none_of_our_fields(node, hear):
+    found = await hear(node, 0, decoded={"temperature": 5, "meter": [{"wh": 1_234_567}]})
+    assert (found["temperature"], found["energy"]) == (5, 1234.567) and "valve" not in found
+    assert (await hear(node, 9, decoded={"else": 5}))["temperature"] == 21.5
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, [1], {"a": 1}, "warm", 10**400, None, b"x", object()])
+async def test_what_is_no_value_is_bad_and_said(node, clock, bad):
+    readings = await node.uplink(Frame(PAYLOAD, clock.now(), 85, decoded={"temperature": bad, "open": "closed"}))
+    (one,) = [r for r in readings if r.point == "n.temperature"]
+    assert (one.value, one.quality) == (None, Quality.BAD)
+    assert values(readings)["open"] == "closed"
+    assert values(readings)["codec_error"].startswith("temperature: ") is (bad is not None)
+
+
+async def test_numbers_as_text_are_numbers(node, hear):
+    assert (await hear(node, 0, decoded={"temperature": "-3.50"}))["temperature"] == -3.5
+
+
+async def test_lost_frames_resets_and_repeats(node, hear, make):
+    assert (await hear(node, 0, fcnt=10))["lost"] == 0
+    assert await hear(node, 3, fcnt=10) == {}, "a retransmission"
+    assert (await hear(node, 600, fcnt=14))["lost"] == 3
+    assert (await hear(node, 600, fcnt=2))["lost"] == 3, "it began anew"
+    assert (await hear(node, 600, fcnt=4_000_000_000))["lost"] == 3, "a reset is not a million lost frames"
+    node.joined()
+    assert (await hear(node, 600, fcnt=2))["lost"] == 5, "0 and 1 after the join"
+    node.keep()
+    again = make()
+    assert await hear(again, 1, fcnt=2) == {}, "delivered again after a restart"
+    assert (await hear(again, 600, fcnt=4))["lost"] == 6
+
+
+async def test_history_goes_with_its_own_time(node, clock):
+    entries = [{"t": T0 / 1000 + 100, "temperature": 19.5}, {"t": 0, "temperature": 1}, {"temperature": 2}, "rubbish"]
+    readings = await node.uplink(Frame(PAYLOAD, clock.now(), 85, decoded={"temperature": 20, "log": entries}))
+    kept = [r for r in readings if r.measured_at is not None]
+    assert [(r.point, r.value, r.measured_at, r.at) for r in kept] == [
+        ("n.temperature", 19.5, T0 + 100_000, clock.now())
+    ]
+    assert values(readings)["temperature"] == 20 and "log: " in values(readings)["codec_error"]
+
+
+async def test_a_frame_that_waited_elsewhere_is_history_and_no_sign_of_life(node, clock):
+    due = node.due
+    clock.seconds += 900
+    readings = await node.uplink(Frame(PAYLOAD, clock.now(), 85, 5, heard_ms=T0))
+    assert {r.measured_at for r in readings} == {T0} and len(readings) > 5
+    assert node.last == {} and node.due == due
+
+
+@pytest.mark.parametrize(
+    ("gaps", "learnt"),
+    [
+        ([60] * 2, 600),
+        ([60] * 6, 60),
+        ([3600] * 4, 3600),
+        ([5, 5, 590] * 4, 600),
+        ([5, 5, 5], 600),
+        ([600] * 5 + [4] * 20, 600),
+        ([600] * 5 + [86_400] + [600] * 2, 600),
+        ([600] * 5 + [10] * 100, 10),
+        ([600] * 5 + [1800] * 4, 1800),
+    ],
+)
+async def test_the_interval_is_learnt(node, hear, gaps, learnt):
+    await hear(node, 0)
+    for gap in gaps:
+        found = await hear(node, gap)
+    assert found["interval"] == pytest.approx(learnt, rel=0.02)
+    assert node.due == pytest.approx(node._clock.monotonic() + 3 * learnt, rel=0.02)
+
+
+async def test_lost_frames_do_not_stretch_the_interval(node, hear):
+    for fcnt in (0, 2, 5, 7, 9):
+        found = await hear(node, 600 * (fcnt - (node._fcnt or 0)), fcnt=fcnt)
+    assert found["interval"] == 600
+
+
+async def test_silence_is_told_once_and_outlives_a_restart(node, hear, clock, make):
+    await hear(node, 0)
+    clock.seconds += 1799
+    assert node.silent() == [] and not node.lost
+    clock.seconds += 1
+    stale = node.silent()
+    assert {r.point for r in stale} == {"n.temperature", "n.valve", "n.open"}
+    assert {r.quality for r in stale} == {Quality.STALE} and values(stale)["temperature"] == 21.5
+    assert node.lost and node.silent() == [] and node.due == math.inf
+    again = make()
+    assert again.lost
+    await hear(again, 5)
+    assert not again.lost and not make().lost
+
+
+async def test_a_stated_time_makes_stale_and_not_the_silence(make, hear, clock):
+    node = make(stale_after=2700)
+    await hear(node, 0)
+    clock.seconds += 1800
+    assert node.silent() == [] and node.lost
+
+
+async def test_a_node_that_never_spoke_and_has_no_interval_is_lost_after_a_day(make, clock):
+    node = make(profile=None)
+    clock.seconds += 86_399
+    assert node.silent() == [] and not node.lost
+    clock.seconds += 1
+    assert node.silent() == [] and node.lost
+
+
+async def test_what_is_sent(node):
+    assert await node.encode("n.valve", 50) == (85, b"\x0a\x32")
+    for point, value in (("n.temperature", 3), ("n.nothing", 1), ("n.rssi", 1), ("n.valve", 300), ("n.valve", "x")):
+        with pytest.raises(DeviceError):
+            await node.encode(point, value)
+
+
+async def test_without_a_profile_the_payload_is_all(make, hear):
+    assert (await hear(make(profile=None), 0))["payload"] == "85:00d72a01"

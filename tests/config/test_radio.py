@@ -15,8 +15,9 @@ buses:
 devices:
 {devices}
 """
-A, B, C = ("  {n}: {{bus: {bus}{node}, profile: milesight_em300_th}}".format(n=n, bus=b, node="{node}") for n, b in
-           (("a", "rak"), ("b", "line"), ("c", "line")))  # fmt: skip
+A = "  a: {{bus: rak{node}, profile: milesight_em300_th}}"
+B = "  b: {{bus: line{node}, profile: milesight_em300_th}}"
+C = "  c: {{bus: line{node}, profile: milesight_em300_th}}"
 GOOD = {"frequency": "868.1 MHz", "bandwidth": "125 kHz", "power": "14 dBm"}
 
 

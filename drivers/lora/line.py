@@ -1,0 +1,83 @@
+"""Any modem that prints a line for each packet; the site file says what a line looks like."""
+
+from __future__ import annotations
+
+import re
+
+from agent.clock import Clock
+from agent.driver import BusSpec, Memory
+from agent.errors import DeviceError, WireError
+from agent.model import Value
+from drivers.lora.modem import LONGEST_PACKET, Modem
+from drivers.lora.node import Node
+
+__all__ = ["LoraLine", "number", "payload"]
+
+_BETWEEN = re.compile(r"0x|[\s:,;-]", re.IGNORECASE)
+_NUMBER = re.compile(r"-?[0-9]{1,4}(?:\.[0-9]{1,4})?")
+_REST = 60.0  # s, between two signs of life while nothing comes
+
+
+def payload(text: str | None) -> bytes | None:
+    """Bytes from hexadecimal digits, however they are set apart (`0x01 0xA2`, `01:a2`, `01A2`); None if it is none."""
+    digits = _BETWEEN.sub("", text or "")
+    try:
+        found = bytes.fromhex(digits)
+    except ValueError:
+        return None
+    return found if 0 < len(found) <= LONGEST_PACKET else None
+
+
+def number(text: str | None) -> float | None:
+    """A signal's figure, None for anything else."""
+    return float(text) if text is not None and _NUMBER.fullmatch(text.strip()) else None
+
+
+class LoraLine(Modem):
+    """A port that is only listened to. Options: port, baudrate, and pattern with the group `data`, and if the lines
+    tell them `rssi` (dBm), `snr` (dB) and `node`. Without `node` the payload's first byte says whose it is.
+
+    Nothing can be asked here, so a modem that fell silent shows in its nodes, and the port as up.
+    """
+
+    def __init__(self, spec: BusSpec, clock: Clock, memory: Memory) -> None:
+        super().__init__(spec, clock, memory)
+        self._pattern = re.compile(spec.options["pattern"])
+
+    async def write(self, point: str, value: Value, until: float | None = None) -> None:
+        """DeviceError: there is no way down."""
+        raise DeviceError(f"{point}: {self._bus} is a lora_line, which only listens; nothing can be sent")
+
+    async def _make_ready(self) -> None:
+        """Nothing is known of the modem."""
+
+    def _refuse(self, error: WireError) -> None:
+        """Nobody waits for it."""
+
+    async def _turn(self) -> None:
+        self._owe(_REST)
+        line = await self._port.line(_REST)
+        if line is not None:
+            self._take(line)
+
+    def _take(self, line: str) -> None:
+        found = self._pattern.search(line)
+        groups = found.groupdict() if found is not None else {}
+        data = payload(groups.get("data"))
+        if data is None:
+            self._counts["garbage"] += 1
+            return
+        self._counts["frames"] += 1
+        name = groups.get("node")
+        home = self._named(data) if name is None else self._called(name, data)
+        if home is None:
+            self._counts["foreign"] += 1
+        else:
+            self._heard(*home, number(groups.get("rssi")), number(groups.get("snr")))
+
+    def _called(self, name: str, data: bytes) -> tuple[Node, bytes] | None:
+        """The node of that name in hexadecimal (`7` is `07`), and the whole payload."""
+        for prefix, node in self._nodes:
+            if prefix.hex() == name.strip().lower().removeprefix("0x").zfill(2):
+                return node, data
+        return None

@@ -114,8 +114,8 @@ class Warm:
         return NEVER
 
 
-def source(one: Input, step: float, share: Callable[[str], float], look: Look) -> Source:
-    """The source of an input. `step` is the unit of one count, `share` how far (0..1) an actuator really is on,
+def source(one: Input, step: float, share: Callable[[str], float], look: Look, unit: str = "") -> Source:
+    """The source of an input. `step` (in `unit`) is one count, `share` how far (0..1) an actuator really is on,
     `look` another input's value."""
     if one.steps is not None:
         return Steps(one.steps)
@@ -125,7 +125,7 @@ def source(one: Input, step: float, share: Callable[[str], float], look: Look) -
         wave = one.sine
         return Smooth(lambda now: wave.mean + wave.amplitude * math.sin(2 * math.pi * (now - wave.phase) / wave.period))
     if one.rate is not None:
-        return Counter(one.rate, step, one.from_, NEVER if one.until is None else one.until)
+        return Counter(one.rate.of(unit), step, one.from_, NEVER if one.until is None else one.until)
     if one.follows is not None:
         on = True if one.on is None else one.on
         return Follows(one.follows, on, False if one.off is None else one.off, share)

@@ -61,7 +61,8 @@ class Plant:
             counts = counter is not None and one.rate is not None
             key = counter.source if counts and counter is not None else name
             step = (counter.per_pulse or 1.0) if counter is not None else 1.0
-            found[key] = source(one, step, self.share, self._look)
+            unit = counter.unit if counter is not None else ""
+            found[key] = source(one, step, self.share, self._look, unit)
             self._homes.setdefault(name, key)
         return found
 

@@ -230,7 +230,7 @@ class Simulation:
         if not task.cancelled() and task.exception() is not None and self._failure is None:
             self._failure = task.exception()
 
-    async def _write(self, point: str, value: Any) -> None:
+    async def _write(self, point: str, value: Any, until: float | None = None) -> None:
         await self._plant.write(point, value)
         self._read_again(point)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 from pydantic import Field
@@ -13,6 +16,7 @@ from agent.config import Problem, Site
 from agent.config.base import Many, Model
 from agent.config.document import Document, Keys, read
 from agent.config.names import Checked
+from agent.config.problems import meant
 from agent.config.profiles import Library
 from agent.config.validation import validate
 from agent.config.values import DURATION, Choice, Duration, TimeSpan, Written, plain
@@ -49,7 +53,9 @@ def _moment(value: Any) -> float:
 
 
 def _pairs(value: Any) -> tuple[tuple[float, Value], ...]:
-    if not isinstance(value, list) or not value:
+    if value == []:
+        raise ValueError("no step stands here; write [[0, -3], [6h, -5]]")
+    if not isinstance(value, list):
         raise ValueError(f"{plain(value)} is no list of times and values; write [[0, -3], [6h, -5]]")
     found: list[tuple[float, Value]] = []
     for item in value:
@@ -69,20 +75,25 @@ def _numbers(value: Any) -> tuple[tuple[float, float], ...]:
     return tuple((at, float(one or 0)) for at, one in found)
 
 
-def _rate(value: Any) -> float:
-    """Units a second."""
-    text = value if isinstance(value, str) else ""
-    amount, _, unit = text.strip().partition(" ")
-    volumes = {"m3/h": 1000 / 3600}
-    spans = {"/h": 1 / 3600, "/min": 1 / 60, "/s": 1.0}
-    factor = volumes.get(unit.strip()) or next((f for end, f in spans.items() if unit.strip().endswith(end)), None)
-    try:
-        number = float(amount)
-    except ValueError:
-        number = -1.0
-    if factor is None or number < 0:
+class PerSecond(NamedTuple):
+    """How fast something counts: `amount` of `unit` a second. Without a unit: in the counter's own."""
+
+    amount: float
+    unit: str
+
+    def of(self, unit: str) -> float:
+        """The same in a counter's unit."""
+        return self.amount * {("m3", "L"): 1000.0, ("L", "m3"): 0.001}.get((self.unit, unit), 1.0)
+
+
+_RATE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(|L|m3|Wh|kWh)\s*/\s*(h|min|s)\s*")
+
+
+def _rate(value: Any) -> PerSecond:
+    found = _RATE.fullmatch(value if isinstance(value, str) else "")
+    if found is None:
         raise ValueError(f"{plain(value)} is no rate; write 30 L/h, or 2 /min in the counter's unit")
-    return number * factor
+    return PerSecond(float(found[1]) / {"h": 3600, "min": 60, "s": 1}[found[3]], found[2])
 
 
 def _word(value: Any) -> Value:
@@ -106,7 +117,7 @@ Level = Annotated[float | int | bool, Written(_value, {}, "a number, on or off")
 Moment = Annotated[float, Written(_moment, {}, "a time from the start, such as 6h")]
 Steps = Annotated[tuple[tuple[float, Value], ...], Written(_pairs, _PAIRS, "[[0, -3], [6h, -5]]")]
 Ramp = Annotated[tuple[tuple[float, float], ...], Written(_numbers, _PAIRS, "[[0, 60], [24h, 30]]")]
-Rate = Annotated[float, Written(_rate, {"type": "string"}, "a rate, such as 30 L/h")]
+Rate = Annotated[PerSecond, Written(_rate, {"type": "string"}, "a rate, such as 30 L/h")]
 Start = Annotated[datetime, Written(_start, {"type": "string"}, "a time in ISO 8601")]
 Word = Annotated[Value, Written(_word, {}, "on, off, a number, ack, reset or release")]
 
@@ -210,8 +221,18 @@ def read_scenario(path: Path, site: Site, file: str | None = None) -> tuple[Scen
         scenario, left_out = validate(document, Scenario, path.parent)
         if scenario is not None:
             _Check(document, site, scenario, left_out).run()
+    if document.data is None:
+        document.problems[:] = [_of_a_scenario(problem) for problem in document.problems]
     problems = sorted(document.problems, key=lambda found: (found.line, found.column))
     return (None if any(found.severity == "error" for found in problems) else scenario), problems
+
+
+def _of_a_scenario(problem: Problem) -> Problem:
+    """`bocage init` writes no scenarios."""
+    if not problem.message.startswith("the file is empty"):
+        return problem
+    message = 'the file is empty; begin with start: "2026-01-15T12:00:00+01:00" and duration: 24h'
+    return replace(problem, message=message)
 
 
 class _Check:
@@ -238,6 +259,7 @@ class _Check:
             if command.id in seen:
                 at.warn(("commands", index, "id"), f"{command.id} is used already: it will not be carried out again")
             seen.add(command.id)
+            self._point(("commands", index, "point"), command.point)
 
     def _source(self, keys: Keys, name: str, at_key: bool = False) -> None:
         """A signal, a point or a pin of the site."""
@@ -254,8 +276,6 @@ class _Check:
                 self._unknown(keys, f"point of {owner}", rest, points, at_key)
 
     def _unknown(self, keys: Keys, what: str, name: str, known: Any, at_key: bool = False) -> None:
-        from agent.config.problems import meant
-
         near = meant(name, known)
         text = f'unknown {what} "{name}"' + (f"; {near}" if near else "")
         self._at.error(keys, text, at_key=at_key)
@@ -264,6 +284,8 @@ class _Check:
         keys: Keys = ("inputs", name)
         self._source(keys, name, at_key=True)
         kinds = one.kinds
+        if self._is_wrong(keys, KINDS):
+            return
         if len(kinds) != 1:
             found = "nothing" if not kinds else " and ".join(kinds)
             self._at.error(keys, f"{name} says {found}; write one of {', '.join(KINDS)}", at_key=True)
@@ -281,17 +303,59 @@ class _Check:
             actuator = getattr(one, key)
             if actuator is not None:
                 self._at.known((*keys, key), "actuator", actuator, self._site.actuators)
-        if one.outdoor is not None:
-            self._at.known((*keys, "outdoor"), "input", one.outdoor, self._scenario.inputs)
-        if one.rate is not None and not self._is_counter(name):
-            self._at.error((*keys, "rate"), f"{name} is no counter; a rate is for one with kind: counter")
+        if one.outdoor in self._site.signals and one.outdoor not in self._scenario.inputs:
+            self._at.error((*keys, "outdoor"), f"{one.outdoor} stands not among the inputs; say there what it does")
+        elif one.outdoor is not None and self._at.known(
+            (*keys, "outdoor"), "input", one.outdoor, self._scenario.inputs
+        ):
+            self._outdoors((*keys, "outdoor"), name, one.outdoor)
+        if one.rate is not None:
+            self._rate((*keys, "rate"), name, one.rate)
+        if one.until is not None and one.until <= one.from_:
+            self._at.error((*keys, "until"), "it ends before it begins; until is a time from the start, as from is")
 
-    def _is_counter(self, name: str) -> bool:
+    def _is_wrong(self, keys: Keys, kinds: Iterable[str]) -> bool:
+        """Whether it was said already what is wrong with it."""
+        return any(self._at.wrong(*keys, kind) for kind in kinds)
+
+    def _outdoors(self, keys: Keys, name: str, outdoor: str) -> None:
+        """A room may lie beside another one, but not in the end beside itself."""
+        seen = {name}
+        while outdoor in self._scenario.inputs:
+            if outdoor in seen:
+                self._at.error(keys, f"what is outdoors of {name} leads back to {outdoor} itself")
+                return
+            seen.add(outdoor)
+            outdoor = self._scenario.inputs[outdoor].outdoor or ""
+
+    def _rate(self, keys: Keys, name: str, rate: PerSecond) -> None:
         signals = self._site.signals.items()
-        return any(found.kind == "counter" and name in (signal, found.from_) for signal, found in signals)
+        units = [one.unit for key, one in signals if one.kind == "counter" and name in (key, one.from_)]
+        if not units:
+            self._at.error(keys, f"{name} is no counter; a rate is for one with kind: counter")
+        elif rate.unit and rate.unit != units[0] and {rate.unit, units[0]} != {"L", "m3"}:
+            self._at.error(keys, f"{name} counts {units[0] or 'without a unit'}, not {rate.unit}")
+
+    def _point(self, keys: Keys, name: str) -> None:
+        """A command on what is not there is rejected: worth a word, not the end."""
+        site = self._site
+        owner, _, last = name.partition(".")
+        if name in site.actuators or owner in self._devices or owner == "alarm":
+            return
+        known = {
+            "latch": {*site.water.points, *site.water.tanks, *site.heating.zones},
+            "baseline": set(site.lighting.circuits),
+            "index": set(site.signals),
+        }
+        if owner in known.get(last, ()):
+            return
+        near = meant(name, {*site.actuators, *(f"{one}.{end}" for end, names in known.items() for one in names)})
+        self._at.warn(keys, f'unknown point "{name}": it will be rejected' + (f"; {near}" if near else ""))
 
     def _fault(self, keys: Keys, fault: Fault) -> None:
         kinds = fault.kinds
+        if self._is_wrong(keys, FAULTS):
+            return
         if len(kinds) != 1:
             found = "nothing" if not kinds else " and ".join(kinds)
             self._at.error(keys, f"a fault that says {found}; write one of {', '.join(FAULTS)}")

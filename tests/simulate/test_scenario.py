@@ -22,6 +22,16 @@ WRONG = [
     (START + "inputs: {temp: {model: flow, tau: 5min, on: 60, off: 20}}\n", '"heater" is missing in temp (flow)'),
     (START + "inputs: {temp: {follows: km3}}\n", 's.yaml:3:26: error: unknown actuator "km3"; did you mean "km1"?'),
     (START + "inputs: {temp: {rate: 30 L/h}}\n", "s.yaml:3:23: error: temp is no counter"),
+    (START + "inputs: {ct: {rate: 3 apples/h}}\n", 's.yaml:3:21: error: "3 apples/h" is no rate; write 30 L/h'),
+    (START + "inputs: {ct: {rate: inf L/h}}\n", 's.yaml:3:21: error: "inf L/h" is no rate'),
+    (START + "inputs: {ct: {rate: 3 kWh/h}}\n", "s.yaml:3:21: error: ct counts L, not kWh"),
+    (START + "inputs: {ct: {rate: 3 L/h, from: 2h, until: 1h}}\n", "s.yaml:3:45: error: it ends before it begins"),
+    (START + "inputs: {temp: {steps: []}}\n", "s.yaml:3:24: error: no step stands here"),
+    (START + "inputs: {temp: {model: boiler}}\n", 's.yaml:3:24: error: "boiler" is none of room or flow'),
+    (
+        START + "inputs: {temp: {model: room, tau: 1h, gain: 5, start: 9, heater: km1, outdoor: temp}}\n",
+        "error: what is outdoors of temp leads back to temp itself",
+    ),
     (START + "inputs: {ct: {rate: 30}}\n", "s.yaml:3:21: error: 30 is no rate; write 30 L/h"),
     (START + "inputs: {temp: {steps: [[6h, 1], [0, 2]]}}\n", "the times must grow; write the earlier one first"),
     (START + "inputs: {temp: {steps: [[6, 1]]}}\n", "6 has no unit; write 6s, 6min or 6h"),
@@ -34,6 +44,22 @@ WRONG = [
     (START + "commands: [{at: 1h, id: c1, point: km1, value: open}]\n", '"open" is no value; write a number'),
     (START + "inputs: {temp: {constant: 5}\n", 'this "{" is never closed'),
 ]  # fmt: skip
+
+
+def test_one_mistake_is_one_line(bench):
+    assert len(bench.problems(START + "inputs: {temp: {constant: warm}}\n")) == 1
+    assert len(bench.problems(START + "faults: [{at: 1h, kill: power}]\n")) == 1
+
+
+def test_a_command_on_an_unknown_point_is_warned_of(bench):
+    (problem,) = bench.problems(START + "commands: [{at: 1h, id: c, point: km2, value: on}]\n")
+    assert problem == 's.yaml:3:35: warning: unknown point "km2": it will be rejected; did you mean "km1"?'
+    assert bench.scenario is not None
+
+
+def test_a_rate_in_cubic_metres_counts_litres(bench):
+    found = bench.run("inputs: {ct: {rate: 2 m3/h, until: 1h}}\ncommands: [{at: 2h, id: c, point: ct.index, value: 9}]")
+    assert [one["detail"]["from"] for one in found["events"] if one["code"] == "meter_replaced"] == [3000]
 
 
 @pytest.mark.parametrize(("text", "message"), WRONG)

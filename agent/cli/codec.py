@@ -33,7 +33,7 @@ def add(commands: Any) -> None:
         "  bocage codec encode milesight_wt101 --object '{\"setpoint\": 19}'",
     )
     parser.add_argument("action", choices=("run", "encode"), help="run: bytes to values; encode: values to bytes")
-    parser.add_argument("codec", metavar="CODEC", help="a JavaScript codec (CODEC.js), or a profile: its name, or its file")
+    parser.add_argument("codec", metavar="CODEC", help="a JavaScript file, or a profile: its name or its file")
     parser.add_argument("--fport", metavar="1..223", type=_fport, help="the LoRaWAN port (default: the profile's)")
     parser.add_argument("--hex", metavar="03…", dest="payload", type=_payload, help="run: the payload in hexadecimal")
     parser.add_argument("--object", metavar="{…}", type=_object, help="encode: the values, a JSON object")

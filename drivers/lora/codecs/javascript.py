@@ -49,7 +49,7 @@ class JavaScript(Declared):
             found = {"data": found}
         data, warnings = self._result(found).get("data"), found.get("warnings")
         if not isinstance(data, dict):
-            raise self._error(f"returned no fields, but {_plain(data)}")
+            raise self._error(f"returned no data{_but(data)}")
         return Decoded(data, _texts(warnings))
 
     async def encode(self, data: Mapping[str, Any], fport: int | None) -> tuple[int, bytes]:
@@ -61,7 +61,7 @@ class JavaScript(Declared):
             found = {"bytes": found}
         payload, own = self._result(found).get("bytes"), found.get("fPort")
         if not isinstance(payload, list) or not all(_whole(byte, 0, 255) for byte in payload):
-            raise self._error(f"returned no bytes, but {_plain(payload)}")
+            raise self._error(f"returned no bytes{_but(payload)}")
         port = port if own is None else own
         if port is None or not _whole(port, 1, 223):
             raise self._error("gives no fPort of 1 to 223; name one: --fport, or lora.fport of the profile")
@@ -69,7 +69,7 @@ class JavaScript(Declared):
 
     def _result(self, found: Any) -> Mapping[str, Any]:
         if not isinstance(found, dict):
-            raise self._error(f"returned {_plain(found)} and no object")
+            raise self._error(f"returned no object{_but(found)}")
         errors = _texts(found.get("errors"))
         if errors:
             raise self._error("; ".join(errors))
@@ -210,5 +210,5 @@ def _text(item: Any) -> str:
     return item if isinstance(item, str) else json.dumps(item, ensure_ascii=False)
 
 
-def _plain(value: Any) -> str:
-    return "nothing" if value is None else json.dumps(value, ensure_ascii=False)[:60]
+def _but(value: Any) -> str:
+    return "" if value is None else f", but {json.dumps(value, ensure_ascii=False)[:60]}"

@@ -95,16 +95,21 @@ def _wanted(options: argparse.Namespace, spec: BusSpec) -> list[Settings] | str:
 
 
 async def _scan(options: argparse.Namespace, where: Place, spec: BusSpec, wanted: Sequence[Settings]) -> int:
+    refused = False
     found = _Found(options.json, {d.unit_id: name for name, d in where.site.devices.items() if d.bus == spec.name})
     with _bar(len(wanted) * len(options.ids)) as bar:
         async with _agent(where) as agent:
             for settings in wanted if agent is None else _allowed(spec, wanted):
                 bar(f"{spec.name} {_line(settings)}".rstrip(), 0)
                 looks = _alone(options, spec, settings) if agent is None else _ask(agent, options, spec)
-                async for look in looks:
-                    bar(None, 1)
-                    found.show(look)
-    if not found.count:
+                try:
+                    async for look in looks:
+                        bar(None, 1)
+                        found.show(look)
+                except WireError as error:  # such as a parity that the port does not have: others may do
+                    print(f"bocage: {error}", file=sys.stderr)
+                    refused = True
+    if not found.count and not refused:
         serial = "; have the devices power, are A and B, baudrate and parity right?"
         print(f"bocage: nobody answers on {spec.name}{serial * (spec.type == 'modbus_rtu')}", file=sys.stderr)
     return 0 if found.count else 1
@@ -141,16 +146,13 @@ async def _ask(agent: Client, options: argparse.Namespace, spec: BusSpec) -> Asy
 
 
 async def _alone(options: argparse.Namespace, spec: BusSpec, settings: Settings) -> AsyncIterator[Look]:
-    """Straight from the wire. Settings that the port refuses are told, and left out if there are others."""
+    """Straight from the wire, with these settings of the line."""
     from agent.direct import scan_once
 
-    try:
-        async with aclosing(scan_once(replace(spec, options={**spec.options, **settings}), options.ids,
-                                      options.timeout)) as looks:  # fmt: skip
-            async for look in looks:
-                yield look
-    except WireError as error:
-        print(f"bocage: {error}", file=sys.stderr)
+    spec = replace(spec, options={**spec.options, **settings})
+    async with aclosing(scan_once(spec, options.ids, options.timeout)) as looks:
+        async for look in looks:
+            yield look
 
 
 class _Found:

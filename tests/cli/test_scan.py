@@ -161,7 +161,7 @@ def test_nobody_there(scan, line):
 def test_no_wire(scan, line):
     line.vanish()
     code, out, err = scan("rs485-1", "--ids", "1")
-    assert (code, out) == (1, "") and "No such file" in err
+    assert (code, out, err) == (1, "", f"bocage: {line.link}: No such file or directory\n")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -125,3 +126,20 @@ def test_it_is_found_by_name() -> None:
     options = {"host": "127.0.0.1", "port": 9, "timeout": 1}
     wire = open_bus(BusSpec("b", "modbus_rtu_over_tcp", options, ()), SystemClock("always"), None)  # type: ignore[arg-type]
     assert wire.status()["state"] == "down"
+
+
+@pytest.mark.parametrize("kind", ["tcp", "rtu_over_tcp"])
+async def test_a_slow_network_that_loses_things(lines: Any, slaves: Any, device: Any, point: Any, kind: str) -> None:
+    """Three of ten questions are lost on their way, and the answers take half of the timeout."""
+    lost = random.Random(30)
+    slave = getattr(slaves, kind)({1: slaves.Unit(holding=registers(300, step=7), input={0: 0})})
+    slave.behave = lambda r: [] if lost.random() < 0.3 else [(0.1, r.frame)]
+    points = {"a": point("holding", 100), "b": point("holding", 200)}
+    line = getattr(lines, kind)(slave, device("m", 1, points, poll=0.02), timeout=0.2)
+    seen = lines.collect(line)
+    await seen.until(lambda: len([r for r in seen.of("m.b") if r.value is not None]) >= 4, 20)
+    assert {r.value for r in seen.of("m.a")} <= {None, 700} and {r.value for r in seen.of("m.b")} <= {None, 1400}
+    names = [f"m.modbus.{name}" for name in ("requests", "timeouts", "crc_errors", "response_ms")]
+    requests, timeouts, broken, response = (r.value for r in await line.read(names))
+    assert requests > timeouts >= 2 and broken == 0 and 100 <= response < 200
+    assert line.status()["lost"] == [] and line.status()["error"] == ""

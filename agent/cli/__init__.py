@@ -21,7 +21,9 @@ FINE, WRONG, USAGE, NO_AGENT = 0, 1, 2, 3
 BUSY, CONFIGURATION = 75, 78
 """As in sysexits.h: the state folder belongs to another agent; the site file is wrong."""
 
-_COMMANDS = ("run", "check", "plan", "simulate", "points", "alarms", "watch", "buffer", "scan", "codec", "collect", "demo")
+_COMMANDS = (
+    "run", "check", "plan", "simulate", "points", "alarms", "watch", "buffer", "scan", "codec", "collect", "demo",
+)  # fmt: skip
 
 _EPILOG = """\
 examples:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from agent.errors import Rejected
 from agent.limits import History, Limits, earliest
 from agent.model import Instant, Kind, Point, Severity, Value
 
-__all__ = ["DEFAULT", "LIMIT", "REMOTE", "Actuator", "ActuatorSpec", "Decision", "News", "Slot", "implicit", "say"]
+__all__ = [
+    "DEFAULT", "LIMIT", "REMOTE", "SETTLE", "Actuator", "ActuatorSpec", "Decision", "News", "Sending", "Slot",
+    "implicit", "say",
+]  # fmt: skip
 
 REMOTE = 8
 """Priority of a command, from afar or from the box."""
@@ -57,6 +60,8 @@ class ActuatorSpec:
     output_watchdog: float | None = None
     stagger: float = 0.0
     """Goes on no sooner than this after any other actuator with a stagger: contactors of lamps."""
+    refresh: float | None = None
+    """Written again this often although nothing changed: a node that hears nothing falls back to its own program."""
 
 
 def implicit(point: Point) -> ActuatorSpec:
@@ -92,6 +97,17 @@ class Decision:
     at: float
     slot: Slot | None = None
     priority: int = DEFAULT
+    withdraw: bool = False
+    """What waits for the node is not wanted any more: it is to be called off first."""
+
+
+@dataclass(eq=False, slots=True)
+class Sending:
+    """A write that waits until the node listens; `reason` says why it was called off."""
+
+    slot: Slot
+    task: asyncio.Task[str] = field(repr=False)
+    reason: str = "superseded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +123,8 @@ class News:
 class Actuator:
     """The priority array of one output, its past, and what is known of its present."""
 
-    def __init__(self, spec: ActuatorSpec, *, driven: bool = True) -> None:
-        self.spec, self.driven = spec, driven
+    def __init__(self, spec: ActuatorSpec, *, driven: bool = True, deferred: bool = False) -> None:
+        self.spec, self.driven, self.deferred = spec, driven, deferred
         self.limits = Limits(spec.min_on, spec.min_off, spec.max_on, spec.max_starts_per_hour)
         self.slots: dict[int, Slot] = {}
         self.present: Value = None
@@ -123,6 +139,8 @@ class Actuator:
         """A command that was accepted and must wait for a limit."""
         self.neighbours: Sequence[Actuator] = ()
         """The actuators that do not go on together with this one (stagger)."""
+        self.sending: Sending | None = None
+        """What waits for a node that does not listen yet."""
         self.writes = 0
         self.boot = ""
         """The boot in which it was taken up last: in another one its boot state applies."""
@@ -216,6 +234,13 @@ class Actuator:
         if value is not None:
             self.slots[DEFAULT] = Slot(value, "nobody wants it")
 
+    def fall_back(self, before: Value) -> None:
+        """After a write that failed: it may have moved, and if nobody wants anything nobody would ever put it back."""
+        if not self.slots:
+            self.rest()
+            if before is not None:
+                self.put(DEFAULT, Slot(before, "as it was"))
+
     def winner(self) -> tuple[int, Slot] | None:
         """The lowest number that wants something; None: nobody has spoken yet, the output stays as it is."""
         if not self.slots:
@@ -258,6 +283,10 @@ class Actuator:
         history = self.history if self._tried is None else self._before_try
         return max((self._starting, *history.starts))
 
+    def called_off(self) -> None:
+        """What waited for the node was withdrawn: the output did not move."""
+        self.sending, self._starting = None, -math.inf
+
     def begin(self, value: Value, now: float) -> None:
         """`value` is about to be written: from now on the neighbours wait."""
         if self.is_on(value) and not self.is_on(self.present):
@@ -273,9 +302,16 @@ class Actuator:
         if found is None or not self.driven or self.doubtful:
             return Decision(at)
         priority, slot = found
+        if self.sending is not None:
+            waits = self.sending.slot
+            wanted = waits.command == slot.command and self.same(waits.value, slot.value)
+            return Decision(at, withdraw=not wanted)
         if self.present is not None and self.same(self.present, slot.value) and not self._is_wrong(now):
             self._asserted = slot.value  # it was so already: from now on it is ours to keep
-            return Decision(at)
+            if self.spec.refresh is None:
+                return Decision(at)
+            again_at = self._written_at + self.spec.refresh
+            return Decision(at, slot, priority) if again_at <= now else Decision(min(at, again_at))
         if self.present is None and slot is self._restored:
             return Decision(at)  # it was written before the restart: the next reading says whether it still stands
         again = self._asserted is not None and self.same(self._asserted, slot.value)
@@ -336,11 +372,13 @@ class Actuator:
         history = self.history
         if self._tried is not None and self.is_on(value) is self.is_on(self._tried):
             history = self._before_try
-        self._asserted_again = self._asserted is not None and self.same(self._asserted, value)
+        self._asserted_again = (
+            self._asserted is not None and self.same(self._asserted, value) and not self.agrees()
+        )  # written again while all was well is a refresh
         self.history = history.moved(self.is_on(value), now)
         self.present = self._asserted = value
         self._written_at, self._feedback_counts, self._tried = now, False, None
-        self._starting = -math.inf
+        self.sending, self._starting = None, -math.inf
         self._retry_at, self._failures, self.error = now, 0, ""
         self.writes += 1
 
@@ -351,7 +389,7 @@ class Actuator:
             self._before_try = self.history
         self.history = self._before_try.perhaps(on, now)
         self._tried, self.present, self._asserted = value, None, None
-        self._written_at, self._starting = now, -math.inf
+        self._written_at, self._starting, self.sending = now, -math.inf, None
         first, longest = RETRY
         self._retry_at = now + min(longest, first * 2 ** min(self._failures, 8))
         self._failures += 1
@@ -449,9 +487,11 @@ class Actuator:
     def record(self, now: Instant) -> dict[str, Any]:
         """What a restart must know, with the moment at which it was so."""
         mono = now.boottime_ns / 1e9
-        history = self.history
+        history, override = self.history, self.slots.get(REMOTE)
         if self.attempt is not None:
             history = history.perhaps(self.is_on(self.attempt.value), mono)
+        if override is self.attempt:  # it waits for the node: nothing is applied yet
+            override = None
         return {
             "boot": now.boot,
             "at": mono,
@@ -461,7 +501,7 @@ class Actuator:
             "starts": list(history.starts),
             "taken_up": self.boot,
             "default": _slot_record(self.slots[DEFAULT]) if self.slots and min(self.slots) == DEFAULT else None,
-            "override": _slot_record(self.slots.get(REMOTE)),
+            "override": _slot_record(override),
             "attempt": _slot_record(self.attempt),
             "mismatch": self.mismatch,
         }

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, S
 from dataclasses import replace
 from typing import Any, Protocol
 
-from agent.actuator import DEFAULT, LIMIT, REMOTE, SETTLE, Actuator, ActuatorSpec, Slot, implicit, say
+from agent.actuator import DEFAULT, LIMIT, REMOTE, SETTLE, Actuator, ActuatorSpec, Sending, Slot, implicit, say
 from agent.clock import Clock
 from agent.control.core import Output
 from agent.driver import Memory
@@ -23,7 +23,7 @@ from agent.errors import DeviceError, OutboxError, Rejected, WireError
 from agent.limits import NO_LIMITS, Bucket
 from agent.model import Command, Event, Instant, Origin, Outcome, OutcomeState, Point, Quality, Readings, Value
 from agent.supervise import wait
-from agent.validity import Expired, deadline, duration, hold, iso
+from agent.validity import NODE_PATIENCE, PATIENCE, Expired, deadline, duration, hold, iso
 
 __all__ = ["ActuatorSpec", "Arbiter", "Books", "Desk", "Ledger"]
 
@@ -75,6 +75,7 @@ is on record, giving the words of its outcome; None if the point is not known th
 
 class Arbiter:
     """Decides for every output of a site. `write` and `read` are the wires'; `memory` keeps what outlives us.
+    `write` gets the moment (monotonic s) at which a command's write may start at the latest, None for rules.
 
     A writable point that no actuator owns is one by itself (see `implicit`). `run` must be running for anything that
     happens later than at the call: wishes, ends of overrides, waits. Commands on other points go to `desk`.
@@ -86,7 +87,7 @@ class Arbiter:
         self,
         specs: Iterable[ActuatorSpec],
         points: Mapping[str, Point],
-        write: Callable[[str, Value], Awaitable[None]],
+        write: Callable[[str, Value, float | None], Awaitable[None]],
         read: Callable[[Sequence[str]], Awaitable[Readings]],
         ledger: Ledger,
         memory: Memory,
@@ -217,7 +218,7 @@ class Arbiter:
                 if action is not None:
                     return await self._hand_over(command, action)
             actuator = self._find(command.point)
-            until = deadline(command, self._clock.now())
+            until = deadline(command, self._clock.now(), NODE_PATIENCE if actuator.deferred else PATIENCE)
             if command.value is None:
                 return await self._release(command, actuator)
             value, lasts = actuator.coerce(command.value), hold(command)
@@ -273,23 +274,57 @@ class Arbiter:
                     return await self._record(command, OutcomeState.FAILED, reason)
                 if until <= self._clock.monotonic():
                     actuator.awaited = None
-                    return await self._act(command, actuator, slot, lasts)
+                    if not actuator.deferred:
+                        return await self._act(command, actuator, slot, lasts, deadline)
+                    sending = await self._post(command, actuator, slot, lasts, deadline)
+                    break
             await wait(actuator.changed, until - self._clock.monotonic())
 
-    async def _act(self, command: Command, actuator: Actuator, slot: Slot, lasts: float) -> Outcome:
+        return await self._delivered(command, actuator, sending, lasts)
+
+    async def _post(
+        self, command: Command, actuator: Actuator, slot: Slot, lasts: float, deadline: float
+    ) -> Sending:
+        """Hand a command's write to a node that listens later. Its override stands meanwhile, but for a restart."""
+        await self._withdraw(actuator, f"superseded by {slot.cause}")
+        slot = actuator.attempt = replace(slot, until=deadline + lasts)
+        actuator.put(REMOTE, slot)
+        await self._keep(actuator, now=True)
+        return self._send(actuator, slot, REMOTE, deadline)
+
+    async def _delivered(self, command: Command, actuator: Actuator, sending: Sending, lasts: float) -> Outcome:
+        """Wait until the node has it, or until somebody calls it off."""
+        await asyncio.wait({sending.task})
+        async with actuator.lock:
+            error = sending.reason if sending.task.cancelled() else sending.task.result()
+            slot = sending.slot
+            if actuator.attempt is slot:
+                actuator.attempt = None
+            if actuator.slots.get(REMOTE) is slot:
+                if error:
+                    del actuator.slots[REMOTE]
+                    actuator.fall_back(actuator.present)
+                else:
+                    actuator.put(REMOTE, replace(slot, until=self._clock.monotonic() + lasts))
+            await self._keep(actuator, now=True)
+        self._wake.set()
+        if error:
+            return await self._record(command, OutcomeState.FAILED, error)
+        return await self._record(command, OutcomeState.APPLIED, f"{actuator.spec.output} written")
+
+    async def _act(
+        self, command: Command, actuator: Actuator, slot: Slot, lasts: float, deadline: float
+    ) -> Outcome:
         """The one write of a command. Its override is on flash before, and stands only if the write worked."""
         before, now = actuator.present, self._clock.monotonic()
         actuator.begin(slot.value, now)
         slot = replace(slot, until=now + lasts)
         actuator.attempt = slot if actuator.spec.kind != "once" else None
         await self._keep(actuator, now=True)
-        error = await self._write(actuator, slot, REMOTE)
+        error = await self._write(actuator, slot, REMOTE, deadline)
         actuator.attempt = None
         if error:
-            if not actuator.slots:  # it may have moved, and then nobody would ever put it back
-                actuator.rest()
-                if before is not None:
-                    actuator.put(DEFAULT, Slot(before, "as it was"))
+            actuator.fall_back(before)
             await self._keep(actuator, now=True)
             return await self._record(command, OutcomeState.FAILED, error)
         if actuator.spec.kind != "once":
@@ -328,6 +363,7 @@ class Arbiter:
             known = await self._ledger.begin(command)
             if known is not None:
                 return known
+            await self._withdraw(actuator, f"superseded by command {command.id}")
             held = actuator.drop(REMOTE) or actuator.awaited is not None
             actuator.awaited = None
             actuator.changed.set()
@@ -386,7 +422,7 @@ class Arbiter:
                 accepted = open_commands.get(attempt.command or "")
                 if accepted is None or accepted.state is OutcomeState.APPLIED:
                     actuator.resolve(True)
-                elif actuator.present is not None:
+                elif actuator.present is not None or actuator.deferred:  # what waited for a node died with us
                     actuator.resolve(actuator.same(actuator.present, attempt.value))
                 else:
                     actuator.doubtful = True
@@ -445,7 +481,7 @@ class Arbiter:
         for actuator in self._actuators.values():
             safe, stop = actuator.spec.safe_state, actuator.spec.stop_state
             value = actuator.state(safe if crashed or stop is None else stop)
-            if value is not None and actuator.driven:
+            if value is not None and actuator.driven and not actuator.deferred:  # no time to wait for a node
                 slot = Slot(value, "crash" if crashed else "stop")
                 by_device.setdefault(self._points[actuator.spec.output].device, []).append((actuator, slot))
         await _within(STOP, [self._stop_device(wanted) for wanted in by_device.values()])
@@ -494,6 +530,8 @@ class Arbiter:
             return f"failed: {actuator.error}"
         if waiting is not None and waiting[0] > mono:
             return f"waiting {waiting[1]} until {iso(waiting[0], now) or f'in {duration(waiting[0] - mono)}'}"
+        if actuator.sending is not None:
+            return "waiting for the node"
         if actuator.mismatch:
             return "mismatch"
         if actuator.present is None:
@@ -514,28 +552,61 @@ class Arbiter:
             if actuator.lock.locked():
                 continue  # whoever holds it wakes us
             decision = actuator.decide(now)
-            if decision.slot is not None or actuator.news:
+            if decision.slot is not None or decision.withdraw or actuator.news:
                 group.create_task(self._settle(actuator))
             due = min(due, decision.at)
         return due
 
     async def _settle(self, actuator: Actuator) -> None:
+        sending = None
         async with actuator.lock:
             if self._stopping:
                 return
             decision = actuator.decide(self._clock.monotonic())
-            if decision.slot is not None:
+            if decision.withdraw:
+                found = actuator.winner()
+                await self._withdraw(actuator, f"superseded by {found[1].cause} (priority {found[0]})" if found else "")
+                decision = actuator.decide(self._clock.monotonic())
+            if decision.slot is not None and actuator.deferred:
+                sending = self._send(actuator, decision.slot, decision.priority, None)
+            elif decision.slot is not None:
                 await self._write(actuator, decision.slot, decision.priority)
             await self._keep(actuator, now=decision.slot is not None and actuator.limits != NO_LIMITS)
         await self._tell(actuator)
         self._wake.set()
+        if sending is not None:
+            await asyncio.wait({sending.task})
+            if not sending.task.cancelled():
+                sending.task.result()
+            async with actuator.lock:
+                await self._keep(actuator, now=actuator.limits != NO_LIMITS)
+            self._wake.set()
 
-    async def _write(self, actuator: Actuator, slot: Slot, priority: int) -> str:
+    def _send(self, actuator: Actuator, slot: Slot, priority: int, until: float | None) -> Sending:
+        """Begin a write that waits until the node listens; nobody waits with it under the actuator's lock."""
+        task = asyncio.create_task(self._write(actuator, slot, priority, until), name=f"send {actuator.spec.name}")
+        actuator.sending = Sending(slot, task)
+        return actuator.sending
+
+    async def _withdraw(self, actuator: Actuator, reason: str) -> None:
+        """Call off what waits for the node, if anything does; the driver takes it out of its queue."""
+        sending = actuator.sending
+        if sending is None:
+            return
+        sending.reason = reason
+        sending.task.cancel()
+        await asyncio.wait({sending.task})
+        if actuator.sending is sending:
+            actuator.called_off()
+
+    async def _write(
+        self, actuator: Actuator, slot: Slot, priority: int, until: float | None = None
+    ) -> str:
         """Write an output and audit the change; "" or why it failed."""
         spec, before = actuator.spec, actuator.present
         actuator.begin(slot.value, self._clock.monotonic())
         try:
-            await self._write_wire(spec.output, slot.value)
+            await self._write_wire(spec.output, slot.value, until)
         except (DeviceError, WireError) as error:
             actuator.write_failed(slot.value, self._clock.monotonic(), str(error))
             log.warning(
@@ -618,9 +689,14 @@ class Arbiter:
         for actuator in self._actuators.values():
             actuator.awaited = None
             actuator.changed.set()
+            if actuator.sending is not None:
+                actuator.sending.reason = reason
+                actuator.sending.task.cancel()
 
     def _add(self, spec: ActuatorSpec, driven: bool) -> None:
-        actuator = self._actuators[spec.name] = Actuator(spec, driven=driven)
+        point = self._points.get(spec.output)
+        deferred = point is not None and point.deferred
+        actuator = self._actuators[spec.name] = Actuator(spec, driven=driven, deferred=deferred)
         self._by_point[spec.output] = actuator
         if spec.feedback is not None:
             self._by_feedback.setdefault(spec.feedback, []).append(actuator)

@@ -7,21 +7,26 @@ from datetime import UTC, datetime
 from agent.errors import Rejected
 from agent.model import Command, Instant
 
-__all__ = ["Expired", "deadline", "duration", "hold", "iso"]
+__all__ = ["NODE_PATIENCE", "PATIENCE", "Expired", "deadline", "duration", "hold", "iso"]
 
 HOLD = 2 * 3600.0
 """How long a command's override lasts if it does not say (s)."""
 LONGEST_HOLD = 24 * 3600.0
 PATIENCE = 10.0
 """How long a command that states no validity may wait for a limit (s)."""
+NODE_PATIENCE = HOLD
+"""How long it may wait for a radio node that listens only after its own uplinks (s)."""
 
 
 class Expired(Rejected):
     """A command that came too late."""
 
 
-def deadline(command: Command, now: Instant) -> float:
-    """Until when (monotonic seconds) the command may start. Expired or Rejected if it may not."""
+def deadline(command: Command, now: Instant, patience: float = PATIENCE) -> float:
+    """Until when (monotonic seconds) the command may start: for `patience` s if it does not say.
+
+    Expired or Rejected if it may not start any more.
+    """
     mono = now.boottime_ns / 1e9
     limits = []
     if command.ttl_ms is not None:
@@ -31,7 +36,7 @@ def deadline(command: Command, now: Instant) -> float:
     elif command.expires_at is not None and command.ttl_ms is None:
         raise Rejected("the gateway does not know the time: send ttl_ms in place of expires_at")
     if not limits:
-        return mono + PATIENCE
+        return mono + patience
     if min(limits) <= mono:
         raise Expired(f"it came {duration(mono - min(limits))} too late")
     return min(limits)

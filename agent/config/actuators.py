@@ -41,6 +41,9 @@ class Actuator(Model):
     """Where it goes at an orderly stop. Default: safe_state."""
     failure_level: Percent | None = None
     """Level: what it shows when nobody commands it."""
+    fallback_after: TimeSpan | None = None
+    """Radio node: after this long without a downlink it follows its own program. It is written again well before half
+    of that."""
     active: Annotated[Literal["high", "low"], Choice("high", "low")] = "high"
     """Pin: the level that switches on."""
     override: bool = False

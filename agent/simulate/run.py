@@ -366,6 +366,8 @@ class Simulation:
         outcome = await self._arbiter.submit(command)
         if not self._is_told(outcome):
             self._note(outcome)
+        if self._alive:
+            self._told()  # it may have set an index or a latch
 
     def _is_told(self, outcome: Outcome) -> bool:
         """Outcomes that are no news to the ledger (a repeated id, too many commands) are told all the same."""

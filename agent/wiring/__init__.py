@@ -30,6 +30,8 @@ _SERVICES = ("lighting", "water", "heating")
 
 STALE_POLLS = 3
 """A value is stale after this many of its polls, unless the site file says otherwise."""
+REFRESH = 0.4
+"""Of a node's `fallback_after`: it is written again that often, before half of the time is over."""
 PIN_POLL = 10.0
 """Seconds between two looks at a GPIO pin when no edge comes."""
 _MILLIAMPERES = {"uA": 0.001, "mA": 1.0, "A": 1000.0}
@@ -152,6 +154,7 @@ def _actuators(site: Site) -> list[ActuatorSpec]:
                 low=point.get("low"),
                 high=point.get("high"),
                 output_watchdog=device.output_watchdog if device else None,
+                refresh=None if settings.fallback_after is None else REFRESH * settings.fallback_after,
                 stagger=STAGGER if name in usual else 0.0,
             )
         )

@@ -153,13 +153,18 @@ class Plant:
     """Outputs that acknowledge and do not move."""
     follows: dict[str, str] = field(default_factory=dict)
     """Feedback point -> output."""
+    nodes: dict[str, asyncio.Event] = field(default_factory=dict)
+    """Radio nodes: a write waits until they listen."""
+    queued: list[tuple[str, float | None]] = field(default_factory=list)
     reply_lost: bool = False
     """Moves, but the acknowledgement is lost."""
     hook: Callable[[str], None] = lambda where: None
     hang: float = 0.0
 
-    async def write(self, point: str, value: Value) -> None:
+    async def write(self, point: str, value: Value, until: float | None = None) -> None:
         self.hook("write")
+        if point in self.nodes:
+            await self._node(point, until)
         await asyncio.sleep(self.hang)
         device = point.split(".")[0]
         self.writes.append((self.clock.monotonic(), point, value))
@@ -170,6 +175,17 @@ class Plant:
         self.hook("written")
         if self.reply_lost:
             raise DeviceError(f"{device} does not answer")
+
+    async def _node(self, point: str, until: float | None) -> None:
+        """Waits for the node's next uplink (`listen`), which withdraws nothing by itself."""
+        self.queued.append((point, until))
+        try:
+            async with asyncio.timeout_at(until):
+                await self.nodes[point].wait()
+        except TimeoutError:
+            raise DeviceError(f"{point} did not listen in time") from None
+        finally:
+            self.queued.remove((point, until))
 
     def move(self, point: str, value: Value) -> None:
         if self.outputs.get(point) != value:

@@ -295,7 +295,7 @@ def test_a_dead_device_does_not_hold_up_the_stop(virtual):
         await asyncio.sleep(1)
         real = site.plant.write
 
-        async def write(point, value):
+        async def write(point, value, until=None):
             if point.startswith("io-2"):
                 await asyncio.sleep(3600)
             await real(point, value)

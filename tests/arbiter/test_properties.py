@@ -39,7 +39,7 @@ def test_no_output_breaks_its_limits_but_for_priorities_1_to_5(virtual, steps):
         plain = site.plant.write
         excused: dict[int, bool] = {}
 
-        async def write(point, value):
+        async def write(point, value, until=None):
             found = site.arbiter._actuators["a"].winner()
             count = len(site.plant.edges)
             try:

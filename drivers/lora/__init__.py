@@ -12,10 +12,11 @@ from agent.driver import BusSpec, Memory
 
 if TYPE_CHECKING:
     from drivers.lora.chirpstack import ChirpStack
+    from drivers.lora.gwmp.bus import Gwmp
     from drivers.lora.line import LoraLine
     from drivers.lora.rak import RakP2p
 
-__all__ = ["open_chirpstack", "open_line", "open_rak_p2p"]
+__all__ = ["open_chirpstack", "open_gwmp", "open_line", "open_rak_p2p"]
 
 
 def open_rak_p2p(spec: BusSpec, clock: Clock, memory: Memory) -> RakP2p:
@@ -37,3 +38,10 @@ def open_chirpstack(spec: BusSpec, clock: Clock, memory: Memory) -> ChirpStack:
     from drivers.lora.chirpstack import ChirpStack
 
     return ChirpStack(spec, clock, memory)
+
+
+def open_gwmp(spec: BusSpec, clock: Clock, memory: Memory) -> Gwmp:
+    """Gateways with the Semtech packet forwarder, and a network server of our own (docs/lora-gwmp.md)."""
+    from drivers.lora.gwmp.bus import Gwmp
+
+    return Gwmp(spec, clock, memory)

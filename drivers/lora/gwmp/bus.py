@@ -1,0 +1,334 @@
+"""The driver of a `lora_gwmp` bus: the UDP port, the durable records, and the nodes of the site.
+
+    wire = open_gwmp(spec, clock, memory)
+    async for readings in wire.readings(): ...
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+import socket
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+from agent.clock import Clock
+from agent.driver import BusSpec, Memory
+from agent.errors import BocageError, DeviceError, OutboxError, WireError
+from agent.model import Point, Quality, Reading, Readings, Value
+from drivers.lora.gwmp.downlinks import Downlink
+from drivers.lora.gwmp.region import SUB_BANDS
+from drivers.lora.gwmp.server import Act, Battery, Heard, Joined, Send, Server, describe
+from drivers.lora.gwmp.sessions import end_device
+from drivers.lora.node import Frame, Node
+
+__all__ = ["Gwmp"]
+
+log = logging.getLogger("bocage.lora")
+
+PATIENCE = 60.0
+"""Seconds between two signs of life of an idle port, and its grace."""
+SAVE_EVERY = 10.0
+"""Seconds between two writes of counters that no transmission needs."""
+BATCH, PAUSE = 64, 0.01
+"""Datagrams taken at once, and seconds of rest after so many: a flood costs 6,400 looks a second at most."""
+RECEIVE_BUFFER = 1 << 20
+BACKLOG = 2000
+"""Uplinks that may be waiting for their codec; beyond, the oldest is dropped."""
+RETRY = (5.0, 60.0)
+"""Seconds between attempts to bind: first, longest."""
+
+
+class Gwmp:
+    """A network server for one site. Wire, Listener, Poller, Actuator and Inspector.
+
+    Options: listen ("127.0.0.1:1700"), gateways (their EUIs; none: whoever speaks from this machine).
+    """
+
+    def __init__(self, spec: BusSpec, clock: Clock, memory: Memory) -> None:
+        self._name, self._clock, self._memory = spec.name, clock, memory
+        host, _, port = str(spec.options.get("listen") or "127.0.0.1:1700").rpartition(":")
+        self._listen = host.strip("[]"), int(port)
+        self._nodes = {device.name: Node(device, clock, memory) for device in spec.devices}
+        devices = [end_device(device) for device in spec.devices]
+        self._server = Server(devices, spec.options.get("gateways") or (), clock, self._recall)
+        self._confirmed: dict[str, Reading] = {}
+        self._socket: socket.socket | None = None
+        self._wake = asyncio.Event()
+        self._queue: asyncio.Queue[Act | None] = asyncio.Queue()
+        self._error = ""
+        self._due = math.inf
+        self._saved_at = clock.monotonic()
+        self._is_open = False
+
+    # -- what it offers ------------------------------------------------------------------------------------------
+
+    @property
+    def points(self) -> Sequence[Point]:
+        return [point for node in self._nodes.values() for point in node.points]
+
+    def status(self) -> Mapping[str, Any]:
+        now = self._clock.monotonic()
+        faults = [device.fault for device in self._server.devices if device.fault]
+        alive = [gateway for gateway in self._server.gateways if gateway.listens(now)]
+        error = self._error or (faults[0] if faults else "")
+        if self._socket is not None and not error and not alive:
+            error = "no gateway has sent PULL_DATA in the last minute"
+        return {
+            "state": "up" if self._socket is not None else "down",
+            "load": round(max((row["share"] for row in self._airtime(now)), default=0.0), 4),
+            "error": error,
+            "lost": [name for name, node in self._nodes.items() if node.lost],
+            "gateways": [gateway.eui for gateway in alive],
+            **self._server.counts,
+        }
+
+    def due(self) -> float:
+        return self._due
+
+    def inspect(self, topic: str) -> Sequence[Mapping[str, Any]]:
+        """"devices", "join-log" or "airtime"; without a running port what the memory has of them."""
+        if not self._is_open:
+            self._server.open()
+            self._is_open = True
+        if topic == "devices":
+            return [
+                {**describe(device, self._server.waiting(device.name)), "battery": self._battery(device.name)}
+                for device in self._server.devices
+            ]
+        if topic == "join-log":
+            return self._server.joins.rows()
+        if topic == "airtime":
+            now = self._clock.monotonic()
+            return [*self._airtime(now), *self._device_airtime(now)]
+        raise BocageError(f'{self._name} shows devices, join-log and airtime, not "{topic}"')
+
+    async def readings(self) -> AsyncIterator[Readings]:
+        retry, longest = RETRY
+        while True:
+            try:
+                self._bind()
+            except WireError as error:
+                self._error = str(error)
+                log.warning('port not bound bus=%s reason="%s" next=retry in %.0f s', self._name, error, retry)
+                self._due = self._clock.monotonic() + retry + PATIENCE
+                await asyncio.sleep(retry)
+                retry = min(retry * 2, longest)
+                continue
+            retry, self._error = RETRY[0], ""
+            pump = asyncio.create_task(self._pump(), name=f"gwmp {self._name}")
+            pump.add_done_callback(lambda _: self._queue.put_nowait(None))
+            try:
+                async for readings in self._take():
+                    yield readings
+                pump.result()
+            finally:
+                pump.cancel()
+                await asyncio.wait([pump])
+                self._unbind()
+
+    async def read(self, points: Sequence[str]) -> Readings:
+        """The last readings; for a point that is written the value that the device has confirmed."""
+        now = self._clock.now()
+        return [self._last(point) or Reading(point, None, now, Quality.BAD) for point in points]
+
+    async def write(self, point: str, value: Value, until: float | None = None) -> None:
+        """Send a value by a confirmed downlink, and wait until the device has confirmed it.
+
+        To a class A device it goes after its next uplink. DeviceError if it was never confirmed: `until` passed, a
+        newer value came, three transmissions stayed without an answer.
+        """
+        node = next((node for node in self._nodes.values() if point.startswith(f"{node.name}.")), None)
+        if node is None:
+            raise DeviceError(f"{point} is on no node of {self._name}")
+        port, payload = await node.encode(point, value)
+        outcome: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+        def settle(error: str) -> None:
+            if not outcome.done():
+                outcome.set_result(error)
+
+        downlink = Downlink(point, port, payload, settle, until)
+        self._server.submit(node.name, downlink)
+        self._wake.set()
+        try:
+            error = await outcome
+        finally:
+            self._server.withdraw(node.name, downlink)
+        if error:
+            raise DeviceError(f"{point}: {error}")
+        self._confirmed[point] = Reading(point, value, self._clock.now())
+
+    async def close(self) -> None:
+        """Keep the counters and let go of the port."""
+        self._unbind()
+        self._keep(self._server.facts(), now=False)
+        for node in self._nodes.values():
+            node.keep()
+        self._due = math.inf
+
+    # -- the port ------------------------------------------------------------------------------------------------
+
+    def _bind(self) -> None:
+        try:
+            family, kind, _, _, address = socket.getaddrinfo(*self._listen, type=socket.SOCK_DGRAM)[0]
+            port = socket.socket(family, kind)
+        except OSError as error:
+            raise WireError(f"{self._listen[0]}: {error.strerror or error}") from error
+        try:
+            port.setblocking(False)
+            port.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+            port.bind(address)
+        except OSError as error:
+            port.close()
+            raise WireError(f"UDP {self._listen[0]}:{self._listen[1]}: {error.strerror or error}") from error
+        self._socket = port
+        if not self._is_open:
+            self._server.open()
+            self._is_open = True
+        asyncio.get_running_loop().add_reader(port, self._receive)
+        log.info("port bound bus=%s listen=%s:%d devices=%d", self._name, *self._listen, len(self._nodes))
+
+    def _unbind(self) -> None:
+        port, self._socket = self._socket, None
+        if port is not None:
+            asyncio.get_running_loop().remove_reader(port)
+            port.close()
+
+    def _receive(self) -> None:
+        port = self._socket
+        if port is None:
+            return
+        for _ in range(BATCH):
+            try:
+                data, address = port.recvfrom(65535)
+            except BlockingIOError:
+                break
+            except OSError:  # an ICMP error of an earlier answer: that gateway is gone, the port is not
+                continue
+            answer = self._server.datagram(data, address)
+            if answer is not None:
+                self._send(answer, address)
+                self._wake.set()
+        else:
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(port)
+            loop.call_later(PAUSE, self._resume, port)
+
+    def _resume(self, port: socket.socket) -> None:
+        if port is self._socket:
+            asyncio.get_running_loop().add_reader(port, self._receive)
+
+    def _send(self, datagram: bytes, address: Any) -> None:
+        """A gateway that cannot be reached, or a full buffer, loses the datagram as the network would."""
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                self._socket.sendto(datagram, address)
+
+    # -- what is due ---------------------------------------------------------------------------------------------
+
+    async def _pump(self) -> None:
+        """Do what is due, keep what must be kept, then send."""
+        while True:
+            now = self._clock.monotonic()
+            self._due = now + 2 * PATIENCE
+            rest = min(self._server.due() - now, PATIENCE, self._saved_at + SAVE_EVERY - now)
+            if rest > 0:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), rest)
+            self._wake.clear()
+            acts = self._server.tick()
+            sends = [act for act in acts if isinstance(act, Send)]
+            if sends and await self._kept_before_sending():
+                for send in sends:
+                    self._send(send.datagram, send.address)
+            elif self._clock.monotonic() - self._saved_at >= SAVE_EVERY:
+                self._keep(self._server.facts(), now=False)
+            for act in acts:
+                if not isinstance(act, Send):
+                    self._hand_on(act)
+
+    def _hand_on(self, act: Act) -> None:
+        if self._queue.qsize() >= BACKLOG:
+            self._queue.get_nowait()
+            self._server.counts["backlog_dropped"] += 1
+        self._queue.put_nowait(act)
+
+    async def _kept_before_sending(self) -> bool:
+        """Counters and nonces are on flash, in a thread because a worn card takes its time; False if it refuses."""
+        try:
+            await asyncio.to_thread(self._keep, self._server.facts(), True)
+        except OutboxError as error:
+            log.error('nothing is sent reason="%s" next=a counter that is not kept must not be used', error)
+            return False
+        return True
+
+    def _keep(self, facts: Mapping[str, Any], now: bool) -> None:
+        """One write for all of them."""
+        self._saved_at = self._clock.monotonic()
+        last = len(facts) - 1
+        for at, (name, value) in enumerate(facts.items()):
+            self._memory.put(f"{self._name}.{name}", value, now and at == last)
+
+    def _recall(self, name: str) -> Any:
+        return self._memory.get(f"{self._name}.{name}")
+
+    # -- readings ------------------------------------------------------------------------------------------------
+
+    async def _take(self) -> AsyncIterator[Readings]:
+        """What the nodes make of what came, and of silence; ends when the pump does."""
+        while True:
+            pause = min((node.due for node in self._nodes.values()), default=math.inf) - self._clock.monotonic()
+            try:
+                act = await asyncio.wait_for(self._queue.get(), min(max(pause, 0.0), PATIENCE))
+            except TimeoutError:
+                for node in self._nodes.values():
+                    if stale := node.silent():
+                        yield stale
+                continue
+            if act is None:
+                return
+            if readings := await self._understood(act):
+                yield readings
+
+    async def _understood(self, act: Act) -> Readings:
+        if isinstance(act, Heard):
+            best = act.best
+            frame = Frame(act.payload, act.at, act.port, act.counter, best.rssi, best.snr, best.sf)
+            return await self._nodes[act.device].uplink(frame)
+        if isinstance(act, Battery):
+            return self._nodes[act.device].battery(act.percent, act.at)
+        if isinstance(act, Joined):
+            self._nodes[act.device].joined()
+        return []
+
+    def _last(self, point: str) -> Reading | None:
+        node = self._nodes.get(point.rpartition(".")[0])
+        if node is not None and any(own.id == point and own.writable for own in node.points):
+            return self._confirmed.get(point)
+        return node.last.get(point) if node is not None else None
+
+    # -- for people ----------------------------------------------------------------------------------------------
+
+    def _battery(self, device: str) -> Value:
+        reading = self._nodes[device].last.get(f"{device}.battery")
+        return reading.value if reading is not None else None
+
+    def _airtime(self, now: float) -> list[dict[str, Any]]:
+        rows = []
+        for gateway in self._server.gateways:
+            for band in SUB_BANDS:
+                used = gateway.ledger.used(band, now)
+                rows.append({
+                    "gateway": gateway.eui, "sub_band": band.name, "used_ms": round(used, 1),
+                    "budget_ms": round(band.budget_ms), "share": round(used / band.budget_ms, 4),
+                })  # fmt: skip
+        return rows
+
+    def _device_airtime(self, now: float) -> list[dict[str, Any]]:
+        return [
+            {"device": d.name, "up_ms": round(d.heard.used(now), 1), "down_ms": round(d.sent.used(now), 1)}
+            for d in self._server.devices
+        ]

@@ -1,0 +1,95 @@
+"""What waits for one device: values to be written, one on the air at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+__all__ = ["ATTEMPTS", "Downlink", "Mailbox"]
+
+ATTEMPTS = 3
+"""Transmissions of one value before it is given up."""
+
+
+@dataclass(slots=True, eq=False)
+class Downlink:
+    """One value for one point. `settle` is called once: with nothing when the device has confirmed it, else with why
+    it has not. `until` (clock.monotonic) is when it may be sent at the latest.
+    """
+
+    point: str
+    port: int
+    payload: bytes
+    settle: Callable[[str], None]
+    until: float | None = None
+    attempts: int = 0
+    trouble: str = ""
+    over: bool = False
+
+    def end(self, error: str = "") -> None:
+        if not self.over:
+            self.over = True
+            self.settle(error)
+
+    def is_late(self, now: float) -> bool:
+        return self.until is not None and now > self.until
+
+
+class Mailbox:
+    """One device's downlinks. A newer value of a point takes the place of the one that waits."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, Downlink] = {}
+        self.sent: Downlink | None = None
+        """On the air, or heard by the device, which has not said so yet."""
+
+    def __len__(self) -> int:
+        return len(self._waiting) + (self.sent is not None)
+
+    def add(self, downlink: Downlink) -> None:
+        for older in (self._waiting.pop(downlink.point, None), self.sent):
+            if older is not None and older.point == downlink.point:
+                older.end("replaced by a newer value")
+        self._waiting[downlink.point] = downlink
+
+    def withdraw(self, downlink: Downlink) -> None:
+        """Nobody wants it any more. What is on the air stays there, and is not repeated."""
+        downlink.over = True
+        if self._waiting.get(downlink.point) is downlink:
+            del self._waiting[downlink.point]
+
+    def next(self, now: float) -> Downlink | None:
+        """What is to be sent now. Those whose time has passed end here."""
+        for downlink in list(self._waiting.values()):
+            if downlink.is_late(now):
+                del self._waiting[downlink.point]
+                why = f" ({downlink.trouble})" if downlink.trouble else ""
+                downlink.end(f"expired before the device listened{why}")
+        return next(iter(self._waiting.values()), None)
+
+    def take(self, downlink: Downlink) -> None:
+        """It goes on the air."""
+        del self._waiting[downlink.point]
+        downlink.attempts += 1
+        self.sent = downlink
+
+    def refuse(self, downlink: Downlink, error: str) -> None:
+        self._waiting.pop(downlink.point, None)
+        downlink.end(error)
+
+    def heard(self, ack: bool, now: float) -> None:
+        """The device has spoken again: what was sent is confirmed by it, or goes back to the head of the queue."""
+        sent, self.sent = self.sent, None
+        if sent is None:
+            return
+        if ack:
+            sent.end()
+        elif sent.attempts >= ATTEMPTS or sent.is_late(now):
+            why = f": {sent.trouble}" if sent.trouble else ""
+            sent.end(f"not confirmed after {sent.attempts} transmission(s){why}")
+        elif not sent.over:
+            self._waiting = {sent.point: sent, **self._waiting}
+
+    def due(self) -> float:
+        """When the next one expires (clock.monotonic)."""
+        return min((one.until for one in self._waiting.values() if one.until is not None), default=float("inf"))

@@ -1,0 +1,486 @@
+"""A LoRaWAN 1.0.x network server for one site: class A and C, OTAA and ABP, EU868, a fixed data rate.
+
+It has no socket and does not wait: `datagram` takes what a gateway sent and returns the acknowledgement, `tick` does
+what is due and returns what came of it. Before a `Send` leaves, the facts that `facts` returns must be on flash:
+then no counter and no nonce is used twice, whatever happens to the power.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from agent.clock import Clock
+from agent.model import Instant
+from drivers.lora.gwmp import mac, packets, phy
+from drivers.lora.gwmp.airtime import airtime
+from drivers.lora.gwmp.downlinks import Downlink, Mailbox
+from drivers.lora.gwmp.gateways import Address, Gateways
+from drivers.lora.gwmp.joins import JoinLog
+from drivers.lora.gwmp.packets import Received, Rubbish
+from drivers.lora.gwmp.phy import Data, JoinRequest, session_keys
+from drivers.lora.gwmp.region import CF_LIST, JOIN_WINDOWS, RX1_DELAY, RX2_SF, WINDOWS, most_payload
+from drivers.lora.gwmp.sessions import ADDRESS_BITS, NET_ID, EndDevice, Session
+
+__all__ = ["Act", "Battery", "Heard", "Joined", "Send", "Server", "describe"]
+
+log = logging.getLogger("bocage.lora")
+
+WINDOW = 0.2
+"""Seconds in which the gateways' copies of one frame are collected."""
+MOST_FRAMES, MOST_COPIES = 1024, 32
+"""Frames that may be waiting for their copies, and copies of one."""
+LONGEST = 255
+"""Bytes of a LoRa packet."""
+STATUS_EVERY = 86_400.0
+"""Seconds between two questions for the battery."""
+CLASS_C_WAIT = 10.0
+"""Seconds in which a device that always listens confirms."""
+KEY_RETRY = 60.0
+JOIN_ACCEPT_SIZE = 33
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """A datagram for a gateway."""
+
+    address: Address
+    datagram: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """One uplink of a device of ours, decrypted. `port` is None where it carried no payload."""
+
+    device: str
+    payload: bytes
+    at: Instant
+    port: int | None
+    counter: int
+    best: Received
+
+
+@dataclass(frozen=True, slots=True)
+class Battery:
+    """What a device says of its battery, in %; None if it is fed from outside or does not know."""
+
+    device: str
+    percent: float | None
+    at: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """The first uplink of a new session comes next: its counters began at 0."""
+
+    device: str
+
+
+Act = Send | Heard | Battery | Joined
+
+
+@dataclass(slots=True)
+class _Frame:
+    """One frame, and all its copies."""
+
+    what: Data | JoinRequest
+    at: Instant
+    due: float
+    copies: list[Received] = field(default_factory=list)
+
+
+class Server:
+    """The devices and gateways of one site. `load` gives back what `facts` returned, by name."""
+
+    def __init__(
+        self, devices: Iterable[EndDevice], gateways: Sequence[str], clock: Clock, load: Callable[[str], Any]
+    ) -> None:
+        self._clock, self._load = clock, load
+        self._devices = list(devices)
+        self._by_eui = {device.dev_eui: device for device in self._devices if device.dev_eui}
+        self._by_address: dict[int, list[EndDevice]] = {}
+        self._mail = {device.name: Mailbox() for device in self._devices}
+        self._confirm_by: dict[str, float] = {}
+        self._retry_keys_at = float("-inf")
+        self._frames: dict[tuple[Any, ...], _Frame] = {}
+        self._acts: deque[Act] = deque()
+        self._changed: set[str] = set()
+        self.gateways = Gateways(gateways, clock.boot, load("airtime"))
+        self.joins = JoinLog(load("joins"))
+        self.counts: Counter[str] = Counter()
+        """What came and what became of it, since the start."""
+        self._began = clock.monotonic()
+
+    @property
+    def devices(self) -> Sequence[EndDevice]:
+        return self._devices
+
+    def open(self) -> None:
+        """Read the keys, and go on where the memory ends. A device whose key is missing has a `fault`."""
+        for device in self._devices:
+            device.open(self._load(f"session.{device.key}"))
+        self._index()
+
+    # -- what comes ----------------------------------------------------------------------------------------------
+
+    def datagram(self, data: bytes, address: Address) -> bytes | None:
+        """Take one datagram; the acknowledgement to send back, if it deserves one."""
+        gateway = self.gateways.admit(data[4:12].hex(), address) if len(data) >= 12 else None
+        if gateway is None:
+            self.counts["not_admitted"] += 1
+            return None
+        try:
+            packet = packets.parse(data)
+        except Rubbish:
+            self.counts["rubbish"] += 1
+            return None
+        now = gateway.heard_at = self._clock.monotonic()
+        if isinstance(packet, packets.TxAck):
+            if again := self.gateways.tx_ack(packet, now):
+                self._acts.append(Send(*again))
+            self._changed.add("airtime")
+            return None
+        if isinstance(packet, packets.PullData):
+            gateway.address, gateway.pulled_at = address, now
+        else:
+            for received in packet.packets:
+                self._collect(received, now)
+        return packets.acknowledgement(data)
+
+    def _collect(self, received: Received, now: float) -> None:
+        if len(received.payload) > LONGEST:
+            self.counts["rubbish"] += 1
+            return
+        try:
+            what = phy.parse(received.payload)
+        except Rubbish:
+            self.counts["rubbish"] += 1
+            return
+        self.counts["received"] += 1
+        if isinstance(what, Data):
+            if what.address not in self._by_address and not self._retry_keys(now):
+                self.counts["foreign"] += 1
+                return
+            key: tuple[Any, ...] = (what.address, what.counter, what.mic)
+        else:
+            key = (what.dev_eui, what.dev_nonce, what.mic)
+        frame = self._frames.get(key)
+        if frame is None:
+            if len(self._frames) >= MOST_FRAMES:
+                self.counts["overload"] += 1
+                return
+            frame = self._frames[key] = _Frame(what, self._clock.now(), now + WINDOW)
+        elif any(copy.gateway == received.gateway for copy in frame.copies):
+            return
+        else:
+            self.counts["duplicates"] += 1
+        if len(frame.copies) < MOST_COPIES:
+            frame.copies.append(received)
+
+    # -- what is asked -------------------------------------------------------------------------------------------
+
+    def submit(self, device: str, downlink: Downlink) -> None:
+        """A value for a device: it goes out after its next uplink, to one that always listens with the next tick."""
+        self._mail[device].add(downlink)
+
+    def withdraw(self, device: str, downlink: Downlink) -> None:
+        self._mail[device].withdraw(downlink)
+
+    def waiting(self, device: str) -> int:
+        return len(self._mail[device])
+
+    # -- what is due ---------------------------------------------------------------------------------------------
+
+    def due(self) -> float:
+        """When (clock.monotonic) `tick` has something to do."""
+        if self._acts or any(self._ready(device) for device in self._devices):
+            return float("-inf")
+        frame = next(iter(self._frames.values()), None)
+        times = [frame.due if frame is not None else float("inf"), *self._confirm_by.values()]
+        return min(*times, *(mail.due() for mail in self._mail.values()), float("inf"))
+
+    def tick(self) -> list[Act]:
+        """Do what is due."""
+        now = self._clock.monotonic()
+        while self._frames:
+            key, frame = next(iter(self._frames.items()))
+            if frame.due > now:
+                break
+            del self._frames[key]
+            frame.copies.sort(key=lambda copy: copy.snr if copy.snr is not None else -99.0, reverse=True)
+            if isinstance(frame.what, JoinRequest):
+                self._join(frame, frame.what, now)
+            else:
+                self._data(frame, frame.what, now)
+        for device in self._devices:
+            if now >= self._confirm_by.get(device.name, float("inf")):
+                del self._confirm_by[device.name]
+                self._mail[device.name].heard(False, now)
+            self._mail[device.name].next(now)
+            if self._ready(device):
+                self._send_now(device, now)
+        acts, self._acts = list(self._acts), deque()
+        return acts
+
+    def facts(self) -> dict[str, Any]:
+        """What has changed and must outlive a restart, by name; the next call has only what changes from now on."""
+        changed, self._changed = self._changed, set()
+        makers: dict[str, Callable[[], Any]] = {"airtime": self.gateways.kept, "joins": self.joins.kept}
+        makers |= {f"session.{device.key}": device.record for device in self._devices}
+        return {name: makers[name]() for name in changed}
+
+    # -- data frames ---------------------------------------------------------------------------------------------
+
+    def _data(self, frame: _Frame, data: Data, now: float) -> None:
+        found = next((m for d in self._by_address.get(data.address, ()) if (m := d.match(data))), None)
+        if found is None:
+            self.counts["wrong_mic"] += 1
+            return
+        device, session, counter = found.device, found.session, found.counter
+        self._hear(device, frame, len(data.body) + 4, now)
+        again = counter == session.up and data.mic.hex() == session.mic
+        if again:
+            self.counts["repeated"] += 1
+        elif counter <= session.up and not self._begins_again(device, session, counter):
+            return
+        if len(device.sessions) > 1:
+            device.confirm(session)
+            self._index()
+        if session.up < 0 and session.join_nonce is not None:
+            self._acts.append(Joined(device.name))
+        if not again:
+            device.lost += max(0, counter - session.up - 1) if session.up >= 0 else 0
+            session.up, session.mic = counter, data.mic.hex()
+        self._changed.add(f"session.{device.key}")
+        self._confirm_by.pop(device.name, None)
+        self._mail[device.name].heard(data.ack and not again, now)
+        commands = data.options
+        payload = b""
+        if data.port is not None:
+            key = session.application if data.port else session.network
+            payload = key.stream(phy.UPLINK, data.address, counter, data.payload)
+        if data.port == 0:
+            commands, payload = payload, b""
+        if not again:
+            port = data.port or None
+            self._acts.append(Heard(device.name, payload, frame.at, port, counter, frame.copies[0]))
+        self._answer(device, session, frame, data.confirmed, self._obey(device, commands, frame), now)
+
+    def _begins_again(self, device: EndDevice, session: Session, counter: int) -> bool:
+        """A frame with a good MIC and an old counter: a device that was reset, or somebody who repeats it. Whether it
+        is accepted.
+        """
+        device.resets += 1
+        self.counts["counter_resets"] += 1
+        self._changed.add(f"session.{device.key}")
+        log.warning("frame counter went back device=%s from=%d to=%d next=%s", device.name, session.up, counter,
+                    "it is accepted (skip_fcnt_check)" if device.skip_check else "the frame is dropped")  # fmt: skip
+        if device.skip_check:
+            session.up = -1
+        return device.skip_check
+
+    def _hear(self, device: EndDevice, frame: _Frame, size: int, now: float) -> None:
+        best = frame.copies[0]
+        device.last = {
+            "at_ms": frame.at.wall_ms, "rssi": best.rssi, "snr": best.snr, "sf": best.sf,
+            "gateways": [{"gateway": c.gateway, "rssi": c.rssi, "snr": c.snr} for c in frame.copies],
+        }  # fmt: skip
+        if best.sf is not None and best.bandwidth:
+            device.heard.add(airtime(size, best.sf, best.bandwidth, crc=True), now)
+
+    def _obey(self, device: EndDevice, commands: bytes, frame: _Frame) -> bytes:
+        """The answers to the MAC commands of a device."""
+        asked, unknown = mac.uplink(commands)
+        if unknown is not None:
+            self.counts["unknown_commands"] += 1
+            log.debug("MAC command not known device=%s cid=0x%02x next=the rest is not read", device.name, unknown)
+        answers = b""
+        best = frame.copies[0]
+        if mac.LINK_CHECK in asked:
+            answers += mac.link_check_ans(best.snr, best.sf, len(frame.copies))
+        if mac.DEVICE_TIME in asked and frame.at.wall_ms is not None:
+            answers += mac.device_time_ans(frame.at.wall_ms)
+        if mac.DEV_STATUS in asked:
+            percent, _ = mac.status(asked[mac.DEV_STATUS])
+            self._acts.append(Battery(device.name, percent, frame.at))
+        return answers
+
+    def _answer(
+        self, device: EndDevice, session: Session, frame: _Frame, ack: bool, answers: bytes, now: float
+    ) -> None:
+        """One downlink with all that there is to say: acknowledgement, answers, the next value, and the question for
+        the battery, which goes alone when a day has passed without a downlink.
+        """
+        mail = self._mail[device.name]
+        downlink = mail.next(now)
+        rx1 = frame.copies[0].sf or RX2_SF
+        if downlink is not None and len(downlink.payload) + len(answers) + 1 > (most := most_payload(rx1)):
+            mail.refuse(downlink, f"{len(downlink.payload)} bytes are too many: SF{rx1} carries {most}")
+            downlink = mail.next(now)
+        ask = now - max(device.status_at, self._began) >= STATUS_EVERY
+        if not (ack or answers or downlink or ask):
+            return
+        if now - device.status_at >= STATUS_EVERY:
+            answers, device.status_at = answers + mac.DEV_STATUS_REQ, now
+        body = len(answers) + (1 + len(downlink.payload) if downlink else 0)
+        slot = self.gateways.slot(frame.copies, WINDOWS, 12 + body, body, now)
+        if slot is None:
+            self.counts["no_airtime"] += 1
+            log.warning("no downlink device=%s reason=no gateway may send now next=its next uplink", device.name)
+            return
+        radio = self._frame(device, session, downlink, ack, answers, now)
+        self._send(device, slot, radio, now, downlink)
+
+    def _frame(
+        self, device: EndDevice, session: Session, downlink: Downlink | None, ack: bool, answers: bytes, now: float
+    ) -> bytes:
+        """The next frame to a device; its counter is used by that."""
+        mail = self._mail[device.name]
+        if downlink is not None:
+            mail.take(downlink)
+        counter = session.down
+        session.down += 1
+        return phy.downlink(
+            session.network, session.application, session.address, counter,
+            confirmed=downlink is not None, ack=ack, pending=mail.next(now) is not None, options=answers,
+            port=downlink.port if downlink else None, payload=downlink.payload if downlink else b"",
+        )  # fmt: skip
+
+    def _send(self, device: EndDevice, slot: Any, radio: bytes, now: float, downlink: Downlink | None = None) -> None:
+        device.sent.add(slot.took, now)
+        self.counts["downlinks"] += 1
+        self._changed |= {f"session.{device.key}", "airtime"}
+        self._acts.append(Send(*self.gateways.send(slot, radio, now, downlink)))
+
+    # -- class C -------------------------------------------------------------------------------------------------
+
+    def _ready(self, device: EndDevice) -> bool:
+        """Whether something waits for a device that always listens, and that was heard before."""
+        mail = self._mail[device.name]
+        if not device.class_c or mail.sent is not None or not len(mail) or device.session is None:
+            return False
+        now = self._clock.monotonic()
+        return self.gateways.slot_now(_euis(device), 0, 0, now) is not None
+
+    def _send_now(self, device: EndDevice, now: float) -> None:
+        mail, session = self._mail[device.name], device.session
+        downlink = mail.next(now)
+        if downlink is None or session is None:
+            return
+        body = 1 + len(downlink.payload)
+        if body > most_payload(RX2_SF):
+            mail.refuse(downlink, f"{body - 1} bytes are too many: SF{RX2_SF} carries {most_payload(RX2_SF) - 1}")
+            return
+        slot = self.gateways.slot_now(_euis(device), 12 + body, body, now)
+        if slot is None:
+            mail.refuse(downlink, "no gateway has airtime left in this hour")
+            return
+        self._confirm_by[device.name] = now + CLASS_C_WAIT
+        self._send(device, slot, self._frame(device, session, downlink, False, b"", now), now, downlink)
+
+    # -- joining -------------------------------------------------------------------------------------------------
+
+    def _join(self, frame: _Frame, request: JoinRequest, now: float) -> None:
+        device = self._by_eui.get(request.dev_eui)
+        foreign = device is None or (not device.is_abp and device.join_eui != request.join_eui)
+        self._retry_keys(now)
+        refusal = self._why_not(device, request)
+        slot = None
+        if not refusal:
+            slot = self.gateways.slot(frame.copies, JOIN_WINDOWS, JOIN_ACCEPT_SIZE, 0, now)
+            refusal = "" if slot is not None else "no gateway has airtime left, or none sends PULL_DATA"
+        best = frame.copies[0]
+        entry = {
+            "at_ms": frame.at.wall_ms, "dev_eui": request.dev_eui, "join_eui": request.join_eui,
+            "device": device.name if device is not None else None, "dev_nonce": request.dev_nonce,
+            "result": "refused" if refusal else "accepted", "reason": refusal, "gateway": best.gateway,
+            "rssi": best.rssi, "snr": best.snr,
+        }  # fmt: skip
+        self.joins.add(entry, foreign)
+        self._changed.add("joins")
+        if foreign:
+            self.counts["foreign"] += 1
+        elif refusal:
+            self.counts["joins_refused"] += 1
+            log.warning('join refused device=%s reason="%s"', entry["device"], refusal)
+        elif device is not None and slot is not None:
+            self._accept(device, request, frame, slot, now)
+
+    def _why_not(self, device: EndDevice | None, request: JoinRequest) -> str:
+        if device is None:
+            return "this DevEUI is not in the site file"
+        if device.is_abp:
+            return "the site file has keys by ABP for it"
+        if device.join_eui != request.join_eui:
+            return f"the site file has join_eui {device.join_eui}"
+        if device.app_key is None:
+            return device.fault
+        if not request.is_from(device.app_key):
+            return "wrong MIC: the device has another AppKey"
+        if request.dev_nonce in device.nonces:
+            return "this DevNonce was used before"
+        return ""
+
+    def _accept(self, device: EndDevice, request: JoinRequest, frame: _Frame, slot: Any, now: float) -> None:
+        assert device.app_key is not None
+        device.nonces.add(request.dev_nonce)
+        device.join_nonce = device.join_nonce % 0xFFFFFF + 1
+        address = self._free_address()
+        keys = session_keys(device.app_key, device.join_nonce, NET_ID, request.dev_nonce)
+        device.begin(Session(address, *keys, request.dev_nonce, device.join_nonce))
+        device.joined_ms = frame.at.wall_ms
+        self._index()
+        self._confirm_by.pop(device.name, None)
+        self._mail[device.name].heard(False, now)
+        self.counts["joins"] += 1
+        log.info("joined device=%s dev_addr=%08x gateway=%s", device.name, address, slot.gateway.eui)
+        radio = phy.join_accept(device.app_key, device.join_nonce, NET_ID, address, RX1_DELAY, CF_LIST)
+        self._send(device, slot, radio, now)
+
+    def _free_address(self) -> int:
+        while (address := random.getrandbits(ADDRESS_BITS)) in self._by_address:
+            pass
+        return address
+
+    def _index(self) -> None:
+        self._by_address = {}
+        for device in self._devices:
+            for address in {session.address for session in device.sessions}:
+                self._by_address.setdefault(address, []).append(device)
+
+    def _retry_keys(self, now: float) -> bool:
+        """Look again for keys that were missing, once a minute at most. Whether one was found."""
+        missing = [device for device in self._devices if device.fault]
+        if not missing or now < self._retry_keys_at:
+            return False
+        self._retry_keys_at = now + KEY_RETRY
+        for device in missing:
+            device.open(self._load(f"session.{device.key}"))
+        self._index()
+        return not all(device.fault for device in missing)
+
+
+def _euis(device: EndDevice) -> list[str]:
+    """The gateways that heard it last, the best first."""
+    return [copy["gateway"] for copy in device.last.get("gateways", ())]
+
+
+def describe(device: EndDevice, waiting: int) -> Mapping[str, Any]:
+    """A device for people and programs; never a key."""
+    session = device.session
+    state = "no key" if device.fault else "never heard" if session is None or session.up < 0 else "heard"
+    if session is not None and session.join_nonce is not None and session.up < 0:
+        state = "joined"
+    return {
+        "device": device.name, "dev_eui": device.dev_eui or None, "activation": "abp" if device.is_abp else "otaa",
+        "class": "C" if device.class_c else "A", "state": state, "fault": device.fault,
+        "dev_addr": f"{session.address:08x}" if session is not None else None, "joined_ms": device.joined_ms,
+        "last_seen_ms": device.last.get("at_ms"), "fcnt_up": session.up if session and session.up >= 0 else None,
+        "fcnt_down": session.down if session else None, "lost": device.lost, "counter_resets": device.resets,
+        "rssi": device.last.get("rssi"), "snr": device.last.get("snr"), "sf": device.last.get("sf"),
+        "gateways": device.last.get("gateways", []), "waiting": waiting,
+    }  # fmt: skip

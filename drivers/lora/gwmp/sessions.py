@@ -1,0 +1,199 @@
+"""The devices of a site as the network server knows them: keys, sessions, counters and nonces.
+
+What must outlive a restart is `EndDevice.record`, one fact in the memory. No key is in it: the session keys of a
+device that joined are worked out again from its AppKey and the two nonces.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from agent.driver import DeviceSpec
+from agent.errors import BocageError
+from drivers.lora.gwmp.airtime import Rolling
+from drivers.lora.gwmp.phy import Data, Key, session_keys
+
+__all__ = ["NET_ID", "EndDevice", "Match", "Session", "end_device"]
+
+log = logging.getLogger("bocage.lora")
+
+NET_ID = 0
+"""For private networks (LoRaWAN Backend Interfaces, NetID 000000): DevAddr 00000000 to 01ffffff."""
+ADDRESS_BITS = 25
+
+
+@dataclass(slots=True)
+class Session:
+    """Counters of one activation. `up` is the last one accepted (-1: none yet), `down` the next one to be used."""
+
+    address: int
+    network: Key
+    application: Key
+    dev_nonce: int | None = None
+    join_nonce: int | None = None
+    up: int = -1
+    down: int = 0
+    mic: str = ""
+    """Of the last uplink: the same counter with the same MIC is the same frame once more."""
+
+    def counter(self, frame: Data) -> int | None:
+        """The 32-bit counter that gives the frame's MIC: the one that comes next, else an earlier one; None if no."""
+        high = max(self.up, 0) & ~0xFFFF
+        next_one = high + frame.counter + (0x10000 if high + frame.counter < self.up else 0)
+        for counter in dict.fromkeys((next_one, next_one - 0x10000, frame.counter)):
+            if 0 <= counter <= 0xFFFFFFFF and frame.is_from(self.network, counter):
+                return counter
+        return None
+
+    def record(self) -> dict[str, Any]:
+        return {
+            "address": self.address, "check": _check(self.network), "dev_nonce": self.dev_nonce,
+            "join_nonce": self.join_nonce, "up": self.up, "down": self.down, "mic": self.mic,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Whose uplink a frame is: which session, and the whole counter."""
+
+    device: EndDevice
+    session: Session
+    counter: int
+
+
+@dataclass(slots=True)
+class EndDevice:
+    """One device of the site file. `sessions` has the present one, and before it a new one that it has not used yet."""
+
+    name: str
+    key: str
+    """Its name in the memory: the DevEUI, or the DevAddr of a device by ABP that has none."""
+    dev_eui: str
+    join_eui: str
+    secrets: Mapping[str, Any] = field(repr=False)
+    class_c: bool = False
+    skip_check: bool = False
+    address: int | None = None
+    """By ABP."""
+    app_key: Key | None = None
+    sessions: list[Session] = field(default_factory=list)
+    nonces: set[int] = field(default_factory=set)
+    """DevNonces that were used; 65,536 at most."""
+    join_nonce: int = 0
+    joined_ms: int | None = None
+    resets: int = 0
+    lost: int = 0
+    sent: Rolling = field(default_factory=Rolling)
+    heard: Rolling = field(default_factory=Rolling)
+    fault: str = ""
+    """Why its keys cannot be had."""
+    last: dict[str, Any] = field(default_factory=dict)
+    """How its last uplink was heard, for people."""
+    status_at: float = float("-inf")
+    """When it was asked for its battery (clock.monotonic)."""
+
+    @property
+    def is_abp(self) -> bool:
+        return self.address is not None
+
+    @property
+    def session(self) -> Session | None:
+        return self.sessions[-1] if self.sessions else None
+
+    def match(self, frame: Data) -> Match | None:
+        for session in self.sessions:
+            if session.address == frame.address and (counter := session.counter(frame)) is not None:
+                return Match(self, session, counter)
+        return None
+
+    def confirm(self, session: Session) -> None:
+        """It uses this session: the one before is over, and a newer one was never heard."""
+        self.sessions = [session]
+
+    def begin(self, session: Session) -> None:
+        """A join was answered. It may not hear that, and go on with the session that it has."""
+        self.sessions = [session, *self.sessions[-1:]]
+
+    def record(self) -> dict[str, Any]:
+        """What must be on flash before anything that depends on it is sent."""
+        return {
+            "sessions": [session.record() for session in self.sessions],
+            "nonces": "".join(f"{nonce:04x}" for nonce in sorted(self.nonces)),
+            "join_nonce": self.join_nonce, "joined_ms": self.joined_ms, "resets": self.resets, "lost": self.lost,
+            "last": self.last,
+        }  # fmt: skip
+
+    def open(self, kept: Any) -> None:
+        """Read the keys and go on where `kept`, its record, ends. With a key missing `fault` says which and why."""
+        try:
+            if self.is_abp:
+                first = Session(self.address or 0, self._key("nwk_s_key"), self._key("app_s_key"))
+            else:
+                self.app_key = self._key("app_key")
+        except BocageError as error:
+            self.fault = str(error)
+            log.error('no key device=%s reason="%s" next=its frames are not understood', self.name, error)
+            return
+        self.fault = ""
+        kept = kept if isinstance(kept, dict) else {}
+        self._recall(kept)
+        found = [self._resumed(entry, first if self.is_abp else None) for entry in kept.get("sessions", [])]
+        self.sessions = [session for session in found if session is not None]
+        if self.is_abp and not self.sessions:
+            self.sessions = [first]
+
+    def _recall(self, kept: Mapping[str, Any]) -> None:
+        nonces = kept.get("nonces", "")
+        self.nonces = {int(nonces[at : at + 4], 16) for at in range(0, len(nonces), 4)}
+        self.join_nonce, self.joined_ms = kept.get("join_nonce", 0), kept.get("joined_ms")
+        self.resets, self.lost, self.last = kept.get("resets", 0), kept.get("lost", 0), kept.get("last", {})
+
+    def _resumed(self, kept: Mapping[str, Any], by_abp: Session | None) -> Session | None:
+        """A session as it was; None if it was under other keys."""
+        if by_abp is not None:
+            network, application = by_abp.network, by_abp.application
+            if kept["address"] != by_abp.address:
+                return None
+        elif self.app_key is None or kept["join_nonce"] is None:
+            return None
+        else:
+            network, application = session_keys(self.app_key, kept["join_nonce"], NET_ID, kept["dev_nonce"])
+        if not hmac.compare_digest(_check(network), kept["check"]):
+            return None
+        return Session(
+            kept["address"], network, application, kept["dev_nonce"], kept["join_nonce"],
+            kept["up"], kept["down"], kept["mic"],
+        )  # fmt: skip
+
+    def _key(self, name: str) -> Key:
+        text = str(self.secrets[name].reveal()).strip().replace(" ", "").replace(":", "")
+        try:
+            return Key(bytes.fromhex(text))
+        except ValueError:
+            raise BocageError(f"{name} of {self.name} is not 32 hexadecimal digits") from None
+
+
+def end_device(spec: DeviceSpec) -> EndDevice:
+    """A device of the site file; nothing is read yet."""
+    address = spec.address
+    abp = address.get("dev_addr")
+    dev_eui = address.get("dev_eui") or ""
+    return EndDevice(
+        spec.name,
+        dev_eui or f"addr-{abp}",
+        dev_eui,
+        address.get("join_eui") or "",
+        {name: address[name] for name in ("app_key", "nwk_s_key", "app_s_key") if name in address},
+        class_c=((spec.profile or {}).get("lora") or {}).get("class") == "C",
+        skip_check=bool(address.get("skip_fcnt_check")),
+        address=int(abp, 16) if abp else None,
+    )
+
+
+def _check(key: Key) -> str:
+    """Tells whether a key is still the same, without telling the key."""
+    return key.cmac(b"bocage key check")[:4].hex()

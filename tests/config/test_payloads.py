@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -144,3 +145,20 @@ def test_the_codec_of_a_packaged_profile_lies_beside_the_site_too(tmp_path: Path
     assert (said.line, said.column, said.severity) == (4, 61, "warning")
     assert f"put it at {tmp_path / 'profiles/codecs/vicki.js'} (published at https://github.com/" in said.message
     assert load(path).devices["d"].profile_data is not None
+
+
+DOCS = Path(__file__).parents[2] / "docs" / "codecs.md"
+SHOWN = re.findall(r"```yaml\n# profiles/(\w+)\.yaml\n(.*?)```", DOCS.read_text(), re.DOTALL)
+
+
+@pytest.mark.parametrize(("name", "profile"), SHOWN, ids=[name for name, _ in SHOWN])
+def test_the_examples_of_the_documentation(tmp_path: Path, name: str, profile: str) -> None:
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "profiles" / f"{name}.yaml").write_text(profile)
+    path = tmp_path / "site.yaml"
+    path.write_text(SITE.replace("mine", name))
+    assert check(path) == []
+
+
+def test_there_are_examples() -> None:
+    assert len(SHOWN) == 3

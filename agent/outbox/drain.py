@@ -7,7 +7,7 @@ writes one each window, and a link with a long round trip would carry hardly mor
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from agent.outbox.blocks import HISTORY, LIMIT, decode, pieces
@@ -19,8 +19,9 @@ __all__ = ["Form", "Held", "Load", "Piece", "fetch"]
 _READINGS = 4 * HISTORY
 _BYTES = 8 * LIMIT
 """What is read at a time."""
+_SMALL = LIMIT // 4
 _JOINED = 2 * LIMIT
-"""Bytes of blocks that are joined: compressed together they are about half as long."""
+"""Bytes of small blocks that are joined: compressed together they are about half as long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +61,10 @@ class Load:
 
     store: str
     rows: list[Held]
-    pieces: list[Piece] = field(default_factory=list)
-    left: int = 0
+    pieces: list[Piece]
+    made: int
+    left: int
+    """Pieces that are not accepted yet, of so many that were made."""
 
 
 def fetch(db: Store, after: int, skip: set[int], boots: Boots, form: Form) -> tuple[int | None, list[Load]]:
@@ -83,10 +86,11 @@ def fetch(db: Store, after: int, skip: set[int], boots: Boots, form: Form) -> tu
 
 def _fits(group: Sequence[StoredBlock], row: StoredBlock) -> bool:
     head = group[0]
+    sizes = [len(one.body) for one in (*group, row)]
     return bool(
         (head.store, head.boot, head.synced) == (row.store, row.boot, row.synced)
         and sum(one.n for one in group) + row.n <= HISTORY
-        and sum(len(one.body) for one in group) + len(row.body) <= _JOINED
+        and sum(sizes) <= (_JOINED if max(sizes) <= _SMALL else LIMIT)
     )
 
 
@@ -94,7 +98,7 @@ def _load(rows: Sequence[StoredBlock], boots: Boots, form: Form) -> Load:
     head = rows[0]
     held = [Held(row.id, row.store, row.first, row.last, row.n, row.cls, len(row.body)) for row in rows]
     if len(rows) == 1 and form.compress and len(head.body) <= form.limit and (head.synced or _as_written(head, boots)):
-        return Load(head.store, held, [Piece(head.body, True, head.first, head.last, head.n)], 1)
+        return Load(head.store, held, [Piece(head.body, True, head.first, head.last, head.n)], 1, 1)
 
     def moment(ms: int) -> dict[str, object]:
         return {"t": ms, "clock": "synced"} if head.synced else boots.moment(head.boot, ms)
@@ -104,7 +108,7 @@ def _load(rows: Sequence[StoredBlock], boots: Boots, form: Form) -> Load:
         Piece(body, form.compress, some[0].seq, some[-1].seq, len(some))
         for body, some in pieces(readings, moment, form.limit, form.compress)
     ]
-    return Load(head.store, held, made, len(made))
+    return Load(head.store, held, made, len(made), len(made))
 
 
 def _as_written(row: StoredBlock, boots: Boots) -> bool:

@@ -542,7 +542,7 @@ class Outbox:
         """Leave what was read ahead to be read again, in another form."""
         self._read_anew += 1
         ready = Counter(id(parcel.load) for parcel in self._ahead)
-        again = [p for p in self._ahead if p.load is not None and p.load.rows and ready[id(p.load)] == p.load.left]
+        again = [p for p in self._ahead if p.load is not None and p.load.rows and ready[id(p.load)] == p.load.made]
         if not again:
             return
         gone = {id(parcel.load) for parcel in again}
@@ -559,7 +559,7 @@ class Outbox:
             return
         message = parcel.message
         held = Held(row, parcel.store, message.first, message.last, message.n, parcel.cls, parcel.size)
-        parcel.load, parcel.row = Load(parcel.store, [held], [], 1), None
+        parcel.load, parcel.row = Load(parcel.store, [held], [], 1, 1), None
         parcel.message = replace(message, lane="backlog")
         self._return_backlog(parcel)
 

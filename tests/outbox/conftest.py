@@ -21,10 +21,10 @@ class HandClock:
     """Monotonic time moves only when told; the wall is right unless `trusted` is taken away."""
 
     def __init__(self) -> None:
-        self.boot, self.trusted, self.at = BOOT, True, 1000.0
+        self.boot, self.trusted, self.at, self.wall = BOOT, True, 1000.0, 0.0
 
     def now(self) -> Instant:
-        wall = 1_764_000_000_000 + int(self.at * 1000) if self.trusted else None
+        wall = 1_764_000_000_000 + int((self.at + self.wall) * 1000) if self.trusted else None
         return Instant(self.boot, int(self.at * 1e9), wall)
 
     def monotonic(self) -> float:
@@ -60,6 +60,7 @@ class Box:
         messages = []
         while (message := await self.peek()) is not None:
             messages.append(message)
+            self.clock.at += 0.01
             self.out.accepted(message)
         return messages
 

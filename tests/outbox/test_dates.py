@@ -1,0 +1,73 @@
+"""What was written while nobody knew the time: dated later, or told with its bounds."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from typing import Any
+
+from agent.model import Event
+from agent.outbox.blocks import decode
+from agent.outbox.dates import Boot, Boots
+
+
+def start(box: Any, number: int, at: float, trusted: bool) -> None:
+    """The box is switched on again: another boot id, its boottime from `at` on, and no stage."""
+    for path in box.stage.glob("*"):
+        path.unlink()
+    box.clock.boot, box.clock.at, box.clock.trusted = f"boot-{number}", at, trusted
+    box.open()
+
+
+async def test_a_boot_is_dated_when_its_clock_is_trusted(box: Any) -> None:
+    start(box, 2, 50, False)
+    box.out.put(box.readings(2), 2)
+    await box.out.put_event(Event("change", "x", "km1", box.clock.now()))
+    await box.tick(5)
+    box.out.put(box.readings(2), 2)
+    box.clock.trusted = True
+    await box.tick(1)
+    messages = await box.drain()
+    documents = {m.topic: json.loads(m.body) for m in messages if m.topic == "event"}
+    assert documents["event"]["t"] is not None
+    rows = sorted((row for m in messages if m.topic == "telemetry" for row in decode(m.body)), key=lambda r: r.seq)
+    assert [row.ms for row in rows] == [1_764_000_050_000] * 2 + [1_764_000_055_000] * 2
+    said = [json.loads(m.body) for m in messages if m.topic == "event" and b'"dated"' in m.body]
+    assert [event["detail"] for event in said] == [{"boot": "boot-2", "offset_ms": 1_764_000_000_000}]
+
+
+async def test_an_earlier_boot_that_was_dated_after_its_blocks(box: Any) -> None:
+    start(box, 2, 50, False)
+    box.out.put(box.readings(2), 2)
+    await box.tick(5)
+    box.clock.trusted = True
+    await box.tick(1)
+    start(box, 3, 10, False)
+    rows = [row for m in await box.drain() if m.topic == "telemetry" for row in decode(m.body)]
+    assert [row.ms for row in rows] == [1_764_000_050_000] * 2
+
+
+async def test_a_boot_without_a_date_lies_between_its_neighbours(box: Any) -> None:
+    await box.tick(600)  # the first boot, dated
+    start(box, 2, 50, False)
+    box.out.put(box.readings(2), 2)
+    await box.out.put_event(Event("change", "x", "km1", box.clock.now()))
+    await box.tick(5)
+    start(box, 3, 10, True)
+    box.clock.at = 7000.0  # its boottime 0 was at 1 764 000 000 000
+    await box.tick(1)
+    messages = await box.drain()
+    (body,) = [m.body for m in messages if m.topic == "telemetry"]
+    (event,) = [json.loads(m.body) for m in messages if b'"change"' in m.body]
+    batch = json.loads(zlib.decompress(body))
+    assert (batch["t"], batch["clock"], batch["boot"], batch["boottime_ms"]) == (None, "bounded", "boot-2", 50_000)
+    assert batch["t_min"] is not None and batch["t_max"] is not None
+    assert event["clock"] == "bounded"
+
+
+def test_bounds_count_what_each_boot_lasted() -> None:
+    boots = Boots([Boot("a", 1_000_000, 5_000), Boot("b", None, 300), Boot("c", None, 2_000), Boot("d", 2_000_000, 10)])
+    assert boots.bounds("b", 100) == (1_005_100, 1_997_800)
+    assert boots.bounds("c", 500) == (1_005_800, 1_998_500)
+    assert Boots([Boot("b", None, 300), Boot("c", None, 1)]).bounds("b", 100) == (None, None)
+    assert boots.older_than(1_000) == {"a": 6_310, "b": 1_310, "c": 1_010}

@@ -1,0 +1,151 @@
+"""Two lanes: what is live goes first, the backlog behind it, as fast as the link bears it and in its order."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from agent.outbox.blocks import LIMIT, decode
+from agent.outbox.lanes import BURST, RATE, STARVED, Pace
+
+
+async def backlog(box: Any, blocks: int, n: int = 10) -> None:
+    for _ in range(blocks):
+        box.out.put(box.readings(n), 2)
+        await box.tick(5)
+
+
+async def test_live_goes_before_the_backlog_and_yields_to_events_only(box: Any) -> None:
+    await backlog(box, 3)
+    first = await box.take()
+    box.out.put(box.readings(1), 2)
+    second = await box.take()
+    assert (first.lane, first.first, second.lane, second.first) == ("backlog", 1, "live", 31)
+    assert second.zlib is False
+
+
+async def test_small_blocks_are_joined(box: Any) -> None:
+    await backlog(box, 100)
+    (message,) = await box.drain()
+    assert [row.seq for row in decode(message.body)] == list(range(1, 1001))
+    assert (message.first, message.last, message.n) == (1, 1000, 1000)
+    assert box.out.status()["rows"] == box.out.status()["bytes"] == 0
+    box.open()
+    assert await box.drain() == [], "all the blocks of it were accepted"
+
+
+async def test_a_joined_message_that_is_not_accepted_stays_whole(box: Any) -> None:
+    await backlog(box, 20)
+    first = await box.take()
+    box.out.put_back(first)
+    assert await box.take() == first
+    box.open()
+    (again,) = await box.drain()
+    assert [row.seq for row in decode(again.body)] == list(range(1, 201))
+
+
+@pytest.mark.parametrize("limit", [2_000, LIMIT])
+async def test_without_compression_messages_stay_short(box: Any, limit: int) -> None:
+    await backlog(box, 20, 100)
+    read_already = await box.take()
+    box.out.put_back(read_already)
+    box.out.link(20, compress=False, limit=limit)
+    messages = await box.drain()
+    assert messages[0] == read_already, "what was under way comes again as it was"
+    box.out.link(20, compress=False, limit=limit)
+    await backlog(box, 20, 100)
+    plain = await box.drain()
+    assert all(not m.zlib and len(m.body) <= limit for m in plain)
+    assert [row.seq for m in plain for row in decode(m.body)] == list(range(2001, 4001))
+    assert all(json.loads(m.body)["h"] == 1 for m in plain)
+    assert box.out.status()["rows"] == box.out.status()["bytes"] == 0
+
+
+async def test_what_is_read_ahead_takes_the_form_of_a_new_link(box: Any) -> None:
+    for _ in range(12):
+        box.out.put(box.readings(3000), 2)
+        await box.tick(5)
+    box.out.accepted(await box.take())
+    assert box.out._ahead
+    box.out.link(20, compress=False, limit=LIMIT)
+    rest = await box.drain()
+    assert all(not m.zlib for m in rest)
+    assert [row.seq for m in rest for row in decode(m.body)] == list(range(3001, 36001))
+
+
+async def test_part_of_a_block_refused_part_accepted(box: Any) -> None:
+    await backlog(box, 10, 100)
+    box.out.link(20, compress=False, limit=LIMIT)
+    first = await box.take()
+    box.out.set_aside(first, "payload format invalid")
+    rest = [m for m in await box.drain() if m.topic == "telemetry"]
+    assert first.n + sum(m.n for m in rest) == 1000
+    assert box.out.status()["rows"] == 0
+    await box.tick(5)
+    (gap,) = [json.loads(m.body)["detail"] for m in await box.drain()]
+    assert (gap["reason"], gap["first"], gap["last"], gap["count"]) == ("refused", first.first, first.last, first.n)
+
+
+async def test_a_live_message_that_was_stored_meanwhile_takes_its_turn_in_the_backlog(box: Any) -> None:
+    await backlog(box, 3)
+    box.out.put(box.readings(5), 2)
+    live = await box.take()
+    assert live.lane == "live"
+    await box.tick(5)
+    box.out.put_back(live)
+    messages = await box.drain()
+    assert [row.seq for m in messages for row in decode(m.body)] == list(range(1, 36))
+
+
+def test_the_pace_grows_to_half_of_the_window_and_no_further() -> None:
+    pace = Pace(0.0)
+    pace.link(20, 0.0)
+    for _ in range(30):
+        while pace.wait(0.0) == 0:
+            pace.take(0, 0.0)
+        pace.back()
+        pace.acknowledged("backlog", 0.3, 0.0)
+    assert pace.under_way == 9
+
+
+def test_the_pace_yields_to_slow_live_acknowledgements_and_comes_back() -> None:
+    pace = Pace(0.0)
+    pace.acknowledged("live", 0.01, 0.0)
+    for _ in range(20):
+        pace.acknowledged("backlog", 0.01, 0.0)
+    for at in range(1, 30):
+        pace.acknowledged("live", 0.5, float(at))
+    pace.take(0, 31.0)
+    assert pace.wait(31.0) is None, "one at a time"
+    pace.back()
+    for _ in range(5):
+        pace.acknowledged("backlog", 0.01, 40.0)
+    pace.take(0, 40.0)
+    assert pace.wait(40.0) == 0
+
+
+def test_the_pace_keeps_its_rate() -> None:
+    pace = Pace(0.0)
+    for _ in range(20):
+        pace.acknowledged("backlog", 0.01, 0.0)
+    pace.take(BURST + RATE, 0.0)
+    assert pace.wait(0.0) == pytest.approx(1.0)
+    assert pace.wait(1.0) == 0
+
+
+async def test_a_thin_link_that_live_readings_fill_brings_some_backlog_too(box: Any) -> None:
+    await backlog(box, 300)
+    lanes = []
+    for _ in range(20):
+        box.out.put(box.readings(1), 2)
+        box.clock.at += STARVED / 5
+        while box.out._jobs or (box.out._behind("block") and not box.out._ahead):
+            box.out._read_ahead()
+            await asyncio.sleep(0)
+        message = await box.take()
+        lanes.append(message.lane)
+        box.out.accepted(message)
+    assert 2 <= lanes.count("backlog") <= 5

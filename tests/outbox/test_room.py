@@ -1,0 +1,142 @@
+"""A full buffer: what goes first, what is kept of it, and that every number is accounted for."""
+
+from __future__ import annotations
+
+import json
+import random
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from agent.model import Event, Reading
+from agent.outbox.blocks import decode
+
+SCHEMAS = Path(__file__).parents[2] / "docs" / "schemas"
+
+
+def conform(schema: str, body: bytes) -> None:
+    text = body if body[:1] == b"{" else zlib.decompress(body)
+    Draft202012Validator(json.loads((SCHEMAS / f"{schema}.json").read_text())).validate(json.loads(text))
+
+
+def looks(box: Any, n: int, rng: random.Random) -> list[Reading]:
+    at = box.clock.now()
+    return [Reading(f"meter-a.r{i}", round(rng.uniform(0, 1000), 3), at) for i in range(n)]
+
+
+def unexplained(messages: list[Any], events: Callable[..., Any]) -> set[int]:
+    """Numbers below the highest that neither came nor stand in a gap record."""
+    came = {row.seq for m in messages if m.topic == "telemetry" for row in decode(m.body)}
+    came |= {event["k"][1] for event in events(messages)}
+    spans = [event["detail"] for event in events(messages) if event["kind"] == "gap"]
+    told = {n for span in spans for n in range(span["first"], span["last"] + 1)}
+    return set(range(1, max(came))) - came - told
+
+
+async def fill(box: Any, turns: int, cls: Callable[[int], int], n: int = 100, step: float = 20) -> random.Random:
+    rng = random.Random(3)
+    for turn in range(turns):
+        box.out.put(looks(box, n, rng), cls(turn))
+        await box.tick(step)
+    return rng
+
+
+async def test_telemetry_is_thinned_before_anything_of_it_is_dropped(box: Any, events: Callable[..., Any]) -> None:
+    box.options = {"max_bytes": 400_000}
+    box.open()
+    await fill(box, 900, lambda turn: 1 if turn % 20 == 0 else 2, n=60)
+    lost = box.out.status()["lost"]
+    assert set(lost) == {"thinned"} and set(lost["thinned"]) == {"2"}
+    assert sum(box.out.status()["classes"].values()) < 400_000
+    messages = await box.drain()
+    for message in messages:
+        conform(message.topic, message.body)
+    rows = [row for m in messages if m.topic == "telemetry" for row in decode(m.body)]
+    aggregates = [row.value for row in rows if isinstance(row.value, list)]
+    assert aggregates
+    for low, mean, high, last, n in aggregates:
+        assert low <= mean <= high and low <= last <= high and n >= 2
+    assert sum(row.value[4] if isinstance(row.value, list) else 1 for row in rows) == 900 * 60, "all are in it"
+    assert unexplained(messages, events) == set()
+    gone = sum(event["detail"]["count"] for event in events(messages))
+    assert len(rows) + gone == 900 * 60
+
+
+async def test_what_cannot_be_thinned_is_dropped_and_states_stay(box: Any, events: Callable[..., Any]) -> None:
+    box.options = {"max_bytes": 300_000}
+    box.open()
+    rng = await fill(box, 400, lambda turn: (1, 2, 2, 2)[turn % 4], n=60, step=1000)
+    lost = box.out.status()["lost"]
+    assert set(lost["quota"]) == {"2"}
+    for _ in range(400):
+        box.out.put(looks(box, 60, rng), 1)
+        await box.tick(1000)
+    assert {"1", "2"} <= set(box.out.status()["lost"]["quota"])
+    assert box.out.status()["classes"]["2"] == 0, "class 1 only after all of class 2"
+    messages = await box.drain()
+    assert unexplained(messages, events) == set()
+    came = {row.seq for m in messages if m.topic == "telemetry" for row in decode(m.body)}
+    gone = sum(event["detail"]["count"] for event in events(messages))
+    assert len(came) + gone == 800 * 60
+
+
+async def test_diagnostics_have_a_tenth(box: Any) -> None:
+    box.options = {"max_bytes": 2_000_000}
+    box.open()
+    await fill(box, 300, lambda turn: 3)
+    status = box.out.status()
+    assert status["classes"]["3"] <= 200_000
+    assert set(status["lost"]["quota"]) == {"3"}
+
+
+async def test_a_flood_of_records_ends_at_the_buffer(box: Any, events: Callable[..., Any]) -> None:
+    box.options = {"max_bytes": 300_000}
+    box.open()
+    for number in range(300):
+        box.out._unsaved += [
+            box.out._event(Event("change", "x" * 100, f"km{number}", box.clock.now())) for _ in range(10)
+        ]
+        await box.tick(0.5)
+    files = sum(path.stat().st_size for path in box.state.glob("outbox.db*") if not path.name.endswith("shm"))
+    assert files < 400_000
+    messages = await box.drain()
+    assert unexplained(messages, events) == set()
+    assert any(event["detail"].get("class") == 0 for event in events(messages))
+
+
+@pytest.mark.parametrize("wall", [0, 400 * 86_400])
+async def test_days_are_days_of_running_not_of_the_wall(box: Any, events: Callable[..., Any], wall: float) -> None:
+    box.options = {"days": 2}
+    box.open()
+    await fill(box, 3, lambda turn: turn % 3 + 1)
+    box.clock.wall = wall
+    await box.tick(3600)
+    assert box.out.status()["lost"] == {}
+    await box.tick(2 * 86_400)
+    await box.tick()
+    assert box.out.status()["lost"] == {"age": {"2": 100, "3": 100}}
+    messages = await box.drain()
+    assert unexplained(messages, events) == set()
+
+
+async def test_freed_pages_are_used_again(box: Any) -> None:
+    sizes = []
+    for _ in range(6):
+        await fill(box, 100, lambda turn: 2)
+        await box.drain()
+        await box.tick(10)
+        box.out._db.checkpoint()
+        sizes.append((box.state / "outbox.db").stat().st_size)
+    assert sizes[-1] <= sizes[1]
+
+
+async def test_what_the_broker_refuses_is_kept_within_a_bound(box: Any) -> None:
+    for _ in range(150):
+        box.out.put(box.readings(2), 2)
+        box.out.set_aside(await box.take(), "refused")
+        await box.tick()
+    assert box.out._db._one("SELECT count(*) FROM refused") == 100

@@ -34,6 +34,10 @@ REFRESH = 0.4
 """Of a node's `fallback_after`: it is written again that often, before half of the time is over."""
 PIN_POLL = 10.0
 """Seconds between two looks at a GPIO pin when no edge comes."""
+_ADDRESS = (
+    "unit_id", "dev_eui", "join_eui", "app_key", "dev_addr", "nwk_s_key", "app_s_key", "skip_fcnt_check", "node"
+)  # fmt: skip
+"""The keys that name a device on its bus; a driver is given those that are set."""
 _MILLIAMPERES = {"uA": 0.001, "mA": 1.0, "A": 1000.0}
 _BITS = {"u16": 16, "i16": 16, "u32": 32, "i32": 32, "u64": 64, "i64": 64}
 
@@ -192,11 +196,12 @@ def _devices(site: Site, bus: str) -> Iterator[DeviceSpec]:
             continue
         yield DeviceSpec(
             name,
-            {"unit_id": device.unit_id},
+            {key: value for key in _ADDRESS if (value := getattr(device, key))},
             device.profile_data,
             device.period,
             {point: own.poll for point, own in device.points.items() if own.poll is not None},
             device.output_watchdog,
+            {} if device.unit_id else {"stale_after": device.stale_after, "interval": device.interval},
         )
 
 

@@ -29,7 +29,7 @@ PROFILE = {
     "name": "cistern",
     "lora": {
         "struct": [{"field": "level", "type": "u16be", "scale": 0.1}, {"field": "valve", "type": "u8"}],
-        "downlink": [{"field": "valve", "prefix": "a0", "type": "u8"}],
+        "downlink": [{"field": "valve", "prefix": "a0", "as": "u8"}],
         "interval": 600.0,
     },
     "points": {

@@ -16,7 +16,7 @@ from agent.errors import WireError
 from agent.model import Quality
 from drivers.modbus.rtu_tcp import RtuTcpLink
 
-EXAMPLES = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+EXAMPLES = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 chunks = some.lists(some.binary(max_size=300), max_size=4)
 """Rubbish in pieces."""

@@ -114,6 +114,8 @@ class Slave:
         return bytes([function | 0x80, 1])
 
     def close(self):
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread, which else serves whoever has the number next
         self._listener.close()
 
 
@@ -188,6 +190,11 @@ class Link:
 
     def mend(self):
         self._up.set()
+
+    def close(self):
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
 
 
 class Subscriber:
@@ -320,8 +327,7 @@ class Site:
 
     def start(self):
         self.write().launch()
-        socket_path = self.folder / "run" / "agent.sock"
-        wait_for(lambda: socket_path.exists() or self.process.poll() is not None, what="the agent's socket")
+        wait_for(lambda: self._answers() or self.process.poll() is not None, what="the agent's socket")
         assert self.process.poll() is None, self.log.read_text()
         return self
 
@@ -333,6 +339,10 @@ class Site:
         if check is not None:
             assert done.returncode == check, (done.stdout, done.stderr, self.log.read_text()[-3000:])
         return done
+
+    def _answers(self):
+        with contextlib.suppress(OSError, ValueError):
+            return self.status()
 
     def ask(self, **request):
         """The agent's answer on its socket, as the command line asks it."""

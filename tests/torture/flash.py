@@ -6,9 +6,12 @@ import os
 import shutil
 import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.torture.rig import Unsettled, Verdict, Village, village, wait_for
+
+Deed = Callable[[Village], None]
 
 
 def disk(folder: Path, times: int) -> Verdict:
@@ -17,19 +20,19 @@ def disk(folder: Path, times: int) -> Verdict:
         raise Unsettled("a small disk and failing system calls need root and strace")
     total = Verdict()
     for turn in range(times):
-        for name, (hurt, heal) in {"full": (_fill, _empty), "read-only": (_lock, _unlock)}.items():
-            total.add(_on_small_disk(folder / f"{name}-{turn}", name, hurt, heal))
+        total.add(_on_small_disk(folder / f"full-{turn}", "full", _fill, _empty))
+        total.add(_on_small_disk(folder / f"read-only-{turn}", "read-only", _lock, _unlock))
         total.add(_failing(folder / f"eio-{turn}"))
     return total
 
 
-def _on_small_disk(folder: Path, name: str, hurt: object, heal: object) -> Verdict:
+def _on_small_disk(folder: Path, name: str, hurt: Deed, heal: Deed) -> Verdict:
     state = folder / "site" / "state"
     with village(folder) as place:
         state.mkdir()
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=900k", "none", str(state)], check=True)
         try:
-            return _hurt(place, name, lambda: hurt(state), lambda: heal(state))  # type: ignore[operator]
+            return _hurt(place, name, hurt, heal)
         finally:
             if place.site.process is not None:
                 place.site.kill()
@@ -41,24 +44,24 @@ def _failing(folder: Path) -> Verdict:
     with village(folder) as place:
         tracer: list[subprocess.Popen[bytes]] = []
 
-        def hurt() -> None:
+        def hurt(place: Village) -> None:
             inject = "inject=pwrite64,fdatasync,fsync:error=EIO"
             command = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=pwrite64,fdatasync,fsync", "-e", inject]
             tracer.append(subprocess.Popen([*command, "-p", str(place.site.process.pid)]))
 
-        def heal() -> None:
+        def heal(place: Village) -> None:
             tracer[0].send_signal(signal.SIGINT)
             tracer[0].wait(10)
 
         return _hurt(place, "I/O errors", hurt, heal)
 
 
-def _hurt(place: Village, name: str, hurt: object, heal: object) -> Verdict:
+def _hurt(place: Village, name: str, hurt: Deed, heal: Deed) -> Verdict:
     place.site.document["uplink"]["durability_window"] = "1s"
     place.site.start()
     wait_for(lambda: place.collected("m.fixed"))
     place.link.cut()
-    hurt()  # type: ignore[operator]
+    hurt(place)
     wait_for(lambda: _alarm(place), 60, f"the alarm ({name})")
     place.polls(30)
     for on in (True, False):
@@ -66,7 +69,7 @@ def _hurt(place: Village, name: str, hurt: object, heal: object) -> Verdict:
         assert state == "verified", f"{name}: a technician's write: {state}, {reason}"
     place.link.mend()
     place.polls(10)
-    heal()  # type: ignore[operator]
+    heal(place)
     wait_for(lambda: place.subscriber.events("disk_full", "cleared"), 90, f"recovery without a restart ({name})")
     place.polls(10)
     place.settle()
@@ -80,8 +83,12 @@ def _alarm(place: Village) -> bool:
     return any(alarm["code"] == "disk_full" for alarm in place.site.status()["alarms"])
 
 
-def _fill(state: Path) -> None:
-    with (state / "filler").open("wb", buffering=0) as filler:
+def _state(place: Village) -> Path:
+    return place.site.folder / "state"
+
+
+def _fill(place: Village) -> None:
+    with (_state(place) / "filler").open("wb", buffering=0) as filler:
         try:
             while True:
                 filler.write(bytes(4096))
@@ -89,16 +96,19 @@ def _fill(state: Path) -> None:
             pass
 
 
-def _empty(state: Path) -> None:
-    (state / "filler").unlink()
+def _empty(place: Village) -> None:
+    (_state(place) / "filler").unlink()
 
 
-def _lock(state: Path) -> None:
-    subprocess.run(["mount", "-o", "remount,ro", str(state)], check=True)
+def _lock(place: Village) -> None:
+    """A card that went read-only: found so by a start, for a file system with open files does not let itself be."""
+    place.kill()
+    subprocess.run(["mount", "-o", "remount,ro", str(_state(place))], check=True)
+    place.site.start()
 
 
-def _unlock(state: Path) -> None:
-    subprocess.run(["mount", "-o", "remount,rw", str(state)], check=True)
+def _unlock(place: Village) -> None:
+    subprocess.run(["mount", "-o", "remount,rw", str(_state(place))], check=True)
 
 
 def corrupt(folder: Path, times: int) -> Verdict:

@@ -38,6 +38,7 @@ def outage(folder: Path, seconds: int) -> Verdict:
         probe = _Latency(place)
         place.link.mend()
         wait_for(lambda: place.site.status()["outbox"]["rows"] < 50, 60 + seconds, "the drain")
+        place.polls(60)
         place.settle(60 + seconds)
         live = probe.p99()
         found = place.verdict(
@@ -204,6 +205,9 @@ class _Scripted:
     def __exit__(self, *_: object) -> None:
         asyncio.run_coroutine_threadsafe(self.broker.stop(), self._loop).result(5)
         self._loop.call_soon_threadsafe(self._loop.stop)
+
+    def close(self) -> None:
+        """The village's word; the broker ends with its own context."""
 
     def account(self, folder: Path) -> Any:
         """What the far side of this broker would have: everything that was acknowledged with success."""

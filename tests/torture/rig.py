@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "fakes"))
 from gateway import Link, Mosquitto, Site, Slave, Subscriber, free_port, wait_for
 
 from agent.collect.store import Account, Store
+from agent.errors import BocageError
 
 __all__ = ["SlowLink", "Unsettled", "Verdict", "Village", "free_port", "slow_link", "village", "wait_for"]
 
@@ -82,8 +83,11 @@ class Village:
         )
 
         def listens() -> bool:
-            self.subscriber.client.publish("bocage/v1/nobody/event", b"{}", qos=1)  # refused: so it came
-            return self.database.exists() and self._look(lambda store: store.refused) > 0
+            hello = b'{"code": "", "kind": ""}'  # no event by its schema: refused, so it came
+            self.subscriber.client.publish("bocage/v1/nobody/event", hello, qos=1)
+            with contextlib.suppress(BocageError):  # the file is being made
+                return self._look(lambda store: store.refused) > 0
+            return False
 
         wait_for(listens, 20, "the collector")
 
@@ -100,7 +104,7 @@ class Village:
         return self._look(lambda store: {value for (value,) in store._db.execute(query, (point,))})
 
     def _look(self, what: Callable[[Store], Any]) -> Any:
-        store = Store(self.database)
+        store = Store(self.database, create=False)
         try:
             return what(store)
         finally:
@@ -152,6 +156,7 @@ class Village:
                 process.wait()
         self.subscriber.close()
         self.slave.close()
+        self.link.close()
         self.broker.stop()
         self._stage.cleanup()
 
@@ -203,6 +208,9 @@ class SlowLink:
                 if not self.deaf:
                     self._loop.call_later(self.delay, _write, writer, data)
         self._loop.call_later(self.delay, writer.close)
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
 
     def cut(self) -> None:
         self.deaf = True

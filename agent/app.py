@@ -117,7 +117,13 @@ class Agent:
         self._watchdog = Watchdog(clock, self._notifier)
         self._server = Server(
             self._runtime_folder,
-            {"status": self._on_status, "read": self._on_read, "write": self._on_write, "scan": self._on_scan},
+            {
+                "status": self._on_status,
+                "read": self._on_read,
+                "write": self._on_write,
+                "scan": self._on_scan,
+                "inspect": self._on_inspect,
+            },
             self._plan.site,
         )
 
@@ -398,6 +404,9 @@ class Agent:
         if not 1 <= unit <= 247 or not (timeout is None or 0 < timeout <= 10):
             raise BocageError("unit ids are 1 to 247, and nobody is waited for longer than 10 s")
         return await self._wires.scan(bus, unit, timeout)
+
+    async def _on_inspect(self, request: Mapping[str, Any], who: str) -> Mapping[str, Any]:
+        return {"rows": self._wires.inspect(str(request.get("topic")))}
 
     # -- surroundings ------------------------------------------------------------------------------------------
 

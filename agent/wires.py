@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from agent.clock import Clock
-from agent.driver import Actuator, BusSpec, Listener, Memory, Poller, Scanner, Wire, open_bus
+from agent.driver import Actuator, BusSpec, Inspector, Listener, Memory, Poller, Scanner, Wire, open_bus
 from agent.errors import BocageError, DeviceError, WireError
 from agent.model import Point, Quality, Reading, Readings, Value
 
@@ -101,6 +101,20 @@ class Wires:
         async for look in wire.scan([unit], timeout):
             found["ms"] = look["ms"]
         return found
+
+    def inspect(self, topic: str) -> list[dict[str, Any]]:
+        """What the buses keep beside their points, each row with its bus. BocageError if no bus has such a topic."""
+        rows: list[list[dict[str, Any]]] = []
+        refusal = BocageError(f'no bus here has "{topic}" to show')
+        for name, wire in self._wires.items():
+            if isinstance(wire, Inspector):
+                try:
+                    rows.append([{"bus": name, **row} for row in wire.inspect(topic)])
+                except BocageError as error:
+                    refusal = error
+        if not rows:
+            raise refusal
+        return [row for found in rows for row in found]
 
     async def close(self) -> None:
         for wire in self._wires.values():

@@ -22,7 +22,8 @@ BUSY, CONFIGURATION = 75, 78
 """As in sysexits.h: the state folder belongs to another agent; the site file is wrong."""
 
 _COMMANDS = (
-    "run", "check", "plan", "simulate", "points", "alarms", "watch", "buffer", "scan", "codec", "collect", "demo",
+    "run", "check", "plan", "simulate", "points", "alarms", "watch", "buffer", "scan", "codec", "lora",
+    "collect", "demo",
 )  # fmt: skip
 
 _EPILOG = """\

@@ -1,0 +1,125 @@
+"""`bocage lora`: the radio nodes of a site, who asked to join, and how much of its airtime each sub-band has used."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from agent.cli.common import Place, add_command, add_folders, add_json, place
+from agent.errors import BocageError
+from agent.local import NoAgent, connect
+from agent.report import wall_text
+
+__all__ = ["add"]
+
+_EXAMPLES = """\
+  bocage lora site.yaml devices          nodes, their sessions and how they are heard
+  bocage lora site.yaml join-log         the last hundred requests to join, and why some were refused
+  bocage lora site.yaml airtime --json   milliseconds on the air in the last hour, by sub-band and by node
+
+Without a running agent it shows what was kept.
+"""
+_TOPICS = ("devices", "join-log", "airtime")
+
+Row = Mapping[str, Any]
+
+
+def add(commands: Any) -> None:
+    parser = add_command(commands, "lora", "LoRaWAN nodes, joins and airtime of a site", _EXAMPLES)
+    add_folders(parser)
+    parser.add_argument("topic", choices=_TOPICS, help="what to show")
+    add_json(parser)
+    parser.set_defaults(run=show)
+
+
+def show(options: argparse.Namespace) -> int:
+    """0; BocageError if the site has no bus that knows of such things."""
+    where = place(options)
+    try:
+        rows = asyncio.run(_ask(where, options.topic))
+    except NoAgent:
+        rows = _kept(where, options.topic)
+    if options.json:
+        print(json.dumps({options.topic: rows}, ensure_ascii=False))
+        return 0
+    timezone = where.site.site.timezone
+    for line in _TEXTS[options.topic](rows, timezone):
+        print(line)
+    return 0
+
+
+async def _ask(where: Place, topic: str) -> list[Row]:
+    async with connect(where.runtime, where.site.site.id) as agent:
+        answer = await agent.request({"do": "inspect", "topic": topic})
+    rows: list[Row] = answer["rows"]
+    return rows
+
+
+def _kept(where: Place, topic: str) -> list[Row]:
+    """What the drivers have kept in the state folder; nothing is changed there."""
+    from agent.clock import SystemClock
+    from agent.state import State
+    from agent.wires import Wires
+    from agent.wiring import plan
+
+    if not (where.state / "state.json").exists():
+        raise NoAgent(f"no agent is running here, and none has kept anything in {where.state}")
+    site = plan(where.site)
+    wires = Wires(SystemClock(site.trust), State.open(where.state).scope("driver"))
+    wires.configure({name: bus for name, bus in site.buses.items() if bus.type.startswith("lora_")})
+    if not wires.names:
+        raise BocageError(f"there is no LoRa bus in {where.path}")
+    return list(wires.inspect(topic))
+
+
+def _devices(rows: Sequence[Row], timezone: str) -> list[str]:
+    cells = [["DEVICE", "BUS", "DEV_EUI", "DEV_ADDR", "STATE", "LAST SEEN", "FCNT", "LOST", "RSSI", "SNR", "SF",
+              "BATTERY", "WAITING"]]  # fmt: skip
+    for row in rows:
+        cells.append([
+            *(_text(row.get(key)) for key in ("device", "bus", "dev_eui", "dev_addr", "state")),
+            wall_text(row.get("last_seen_ms"), timezone) or "-",
+            *(_text(row.get(key)) for key in ("fcnt_up", "lost", "rssi", "snr", "sf", "battery", "waiting")),
+        ])  # fmt: skip
+    faults = [f"{row['device']}: {row['fault']}" for row in rows if row.get("fault")]
+    return [*_table(cells), *faults]
+
+
+def _joins(rows: Sequence[Row], timezone: str) -> list[str]:
+    lines = []
+    for row in rows:
+        at = wall_text(row.get("at_ms"), timezone) or "time unknown"
+        who = row.get("device") or "not in the site file"
+        why = f": {row['reason']}" if row.get("reason") else ""
+        times = f" ({row['count']} times)" if row.get("count", 1) > 1 else ""
+        lines.append(f"{at}  {row.get('dev_eui')}  {who}  {row.get('result')}{why}{times}")
+    return lines or ["nobody has asked to join"]
+
+
+def _airtime(rows: Sequence[Row], timezone: str) -> list[str]:
+    bands = [["GATEWAY", "MHz", "USED ms", "BUDGET ms", "SHARE"]]
+    nodes = [["DEVICE", "UP ms", "DOWN ms"]]
+    for row in rows:
+        if "sub_band" in row:
+            share = f"{row['share']:.1%}"
+            bands.append([*(_text(row[key]) for key in ("gateway", "sub_band", "used_ms", "budget_ms")), share])
+        else:
+            nodes.append([_text(row[key]) for key in ("device", "up_ms", "down_ms")])
+    return ["on the air in the last hour:", *_table(bands), "", *_table(nodes)]
+
+
+_TEXTS: Mapping[str, Callable[[Sequence[Row], str], list[str]]] = {
+    "devices": _devices, "join-log": _joins, "airtime": _airtime,
+}  # fmt: skip
+
+
+def _text(value: Any) -> str:
+    return "-" if value is None or value == "" else str(value)
+
+
+def _table(cells: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -268,3 +271,44 @@ async def test_buffer(make: Make, expression: str) -> None:
 async def test_a_codec_may_have_a_buffer_of_its_own(make: Make) -> None:
     codec = make("function Buffer(size) { this.size = size }" + uplink("return {data: {size: new Buffer(3).size}}"))
     assert (await codec.decode(b"", 5, None)).data == {"size": 3}
+
+
+AGENT = """\
+import asyncio, sys
+from drivers.lora.codecs import codec_of, javascript
+
+async def main():
+    good, bad = (codec_of({"lora": {"codec": file}}) for file in sys.argv[1:])
+    await good.decode(b"", 5, None)
+    print(javascript._shared._process.pid, flush=True)
+    await bad.decode(b"", 5, None)
+
+asyncio.run(main())
+"""
+
+
+def test_a_codec_that_loops_does_not_outlive_its_agent(tmp_path: Path) -> None:
+    files = []
+    for name, body in (("good.js", "return {data: {}}"), ("bad.js", "return new Array(4294967295).join('')")):
+        (tmp_path / name).write_text(uplink(body))
+        files.append(str(tmp_path / name))
+    with subprocess.Popen([sys.executable, "-c", AGENT, *files], stdout=subprocess.PIPE, text=True) as agent:
+        assert agent.stdout is not None
+        child = Path(f"/proc/{int(agent.stdout.readline())}")
+        until(lambda: " R " in stat(child), "the codec runs")
+        agent.kill()
+    until(lambda: stat(child) == "" or " Z " in stat(child), "the codec's process has ended")
+
+
+def stat(process: Path) -> str:
+    try:
+        return (process / "stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def until(true: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.005)

@@ -93,7 +93,7 @@ class Store:
             raise BocageError(f"{path}: there is no such file; bocage collect URL --sqlite {path} makes it")
         self._db = sqlite3.connect(path, isolation_level=None)
         try:
-            self._prepare()
+            self._prepare(create)
         except sqlite3.DatabaseError as error:
             raise BocageError(f"{path} is not a file of bocage collect: {error}") from error
         self._offsets = dict(self._db.execute("SELECT boot, offset_ms FROM boot"))
@@ -142,13 +142,15 @@ class Store:
 
     # -- inside --------------------------------------------------------------------------------------------------
 
-    def _prepare(self) -> None:
+    def _prepare(self, create: bool) -> None:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
         tables = {name for (name,) in self._db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        if version not in (0, _VERSION) or (version == 0 and tables):
-            raise sqlite3.DatabaseError("it has other tables")
-        self._db.execute("PRAGMA journal_mode = WAL")
+        if version not in (0, _VERSION) or (version == 0 and (tables or not create)):
+            raise sqlite3.DatabaseError("it does not have its tables")
         self._db.execute("PRAGMA synchronous = FULL")
+        if version == _VERSION:
+            return  # whoever only looks must not ask for the lock of a collector at work
+        self._db.execute("PRAGMA journal_mode = WAL")
         self._db.executescript(_TABLES)
         self._db.execute(f"PRAGMA user_version = {_VERSION}")
 

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from agent.config.buses import LORAWAN, MODBUS
+from agent.config.buses import LORAWAN, MODBUS, ChirpStack
 from agent.config.document import Document, Keys
 from agent.config.names import Checked, Pin, PointRef
 from agent.config.problems import meant
@@ -88,9 +88,18 @@ def _check_buses(at: Checked) -> None:
                 ("buses", name, key), f"{wire} is already used by bus {first} (line {at.line('buses', first)})"
             )  # fmt: skip
         wires.setdefault(wire, name)
-        cert, keyfile = getattr(bus, "cert", None), getattr(bus, "key", None)
-        if (cert is None) != (keyfile is None):
-            at.error(("buses", name, "key" if cert is None else "cert"), "cert and key go together")
+
+
+def _check_login(at: Checked, name: str, bus: ChirpStack) -> None:
+    """Certificates and passwords of a network server's broker."""
+    keys: Keys = ("buses", name)
+    files = [key for key in ("ca", "cert", "key") if getattr(bus, key) is not None]
+    if files and bus.url.startswith("mqtt:"):
+        at.error((*keys, files[0]), f"{files[0]} is for TLS, and the address begins with mqtt://; write mqtts://")
+    if (bus.cert is None) != (bus.key is None):
+        at.error((*keys, "key" if bus.cert is None else "cert"), "cert and key go together")
+    if bus.password is not None and bus.username is None and not at.wrong(*keys, "username"):
+        at.error((*keys, "password"), f'a password without a user: "username" is missing in {name}')
 
 
 def _check_devices(at: Checked) -> None:
@@ -316,8 +325,11 @@ def _check_device_output(at: Checked, name: str, output: PointRef) -> None:
     if output.data.get("moves"):
         relay = f"{output.device}.{output.data['moves']}"
         at.error((*keys, "output"), f"{actuator.output} moves {relay} for a moment and holds nothing; write {relay}")
-    lora = (at.site.devices[output.device].profile_data or {}).get("lora")
-    if lora is not None and lora["class"] == "A":
+    device = at.site.devices[output.device]
+    lora, bus = (device.profile_data or {}).get("lora"), at.site.buses.get(device.bus)
+    if bus is not None and bus.type == "lora_line":
+        at.error((*keys, "output"), f"{output.device} is on {device.bus}, a lora_line, which only listens")
+    if lora is not None and lora["class"] == "A" and bus is not None and bus.type in LORAWAN:
         at.warn((*keys, "output"), f"{output.device} is of class A: a command waits until it speaks by itself")
     dog = at.site.devices[output.device].output_watchdog
     if dog is None or actuator.safe_state == "off":

@@ -34,6 +34,11 @@ RETRY = 60.0
 """A control that failed is tried again after this long (s)."""
 SOONEST = 0.001
 """A `due` that is past already comes this much later (s)."""
+_NEXT = {
+    "alarm": "followed once it has held for 10 min",
+    "clock": "schedules are looked at again",
+    "cleared": "civil time is the wall clock's",
+}
 
 
 class Door(Protocol):
@@ -158,7 +163,7 @@ class Runner:
 
     def due_next(self) -> float:
         """When a control, or the keeping of its state, wants to be looked at by itself."""
-        return min(self._keep_at, min((rule.due for rule in self._rules), default=NEVER))
+        return min(self._keep_at, self._civil.due(), min((rule.due for rule in self._rules), default=NEVER))
 
     def close(self) -> None:
         """At an orderly stop: everything is kept (with the last write of the state)."""
@@ -170,7 +175,7 @@ class Runner:
         """Step what changed or is due now; returns what happened, to be made durable."""
         self._wake.clear()
         now, stepped = self._civil.now(), self._civil.take_step()
-        events = self._say_step(stepped)
+        events = self._say_clock()
         everybody = bool(stepped) or now.trusted is not self._trusted
         self._trusted = now.trusted
         changed, self._changed = self._changed, set()
@@ -281,12 +286,13 @@ class Runner:
         log.log(level, "%s code=%s subject=%s detail=%s", one.kind, one.code, one.subject, detail)
         return Event(one.kind, one.code, one.subject, self._clock.now(), one.severity, detail)
 
-    def _say_step(self, seconds: float) -> list[Event]:
-        if not seconds:
-            return []
-        log.warning("clock stepped seconds=%.1f next=schedules are looked at again", seconds)
-        detail = {"seconds": round(seconds, 1)}
-        return [Event("clock", "clock_step", "gateway", self._clock.now(), Severity.MINOR, detail)]
+    def _say_clock(self) -> list[Event]:
+        events = []
+        for kind, seconds in self._civil.take_news():
+            log.warning("clock_step kind=%s seconds=%.1f next=%s", kind, seconds, _NEXT[kind])
+            detail = None if kind == "cleared" else {"seconds": round(seconds, 1)}
+            events.append(Event(kind, "clock_step", "gateway", self._clock.now(), Severity.MINOR, detail))
+        return events
 
     # -- commands ----------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from agent.control.core import NEVER, Now, Step, View, Wish, good
+from agent.control.core import NEVER, Now, Output, Step, View, Wish, good
 from agent.control.lamps import HOLD, SETTLE, SEVERITY, Lamps, Learnt, Seen, Watch
 from agent.control.lasting import Shift, anchored, news
 from agent.control.night import FULL, Night, Programme
@@ -29,6 +29,8 @@ RELAMPED = frozenset({"lamp_lost", "power_drop"})
 """Faults that new lamps end."""
 TWILIGHT = timedelta(minutes=30)
 """After dawn and before dusk: between them lamps that burn are a fault."""
+LOOK = 10.0
+"""Seconds until a meter that was not read since the output changed is looked at again."""
 _EARLY = 0.001
 """Seconds by which a moment counts as come: times in two clocks differ by their rounding."""
 
@@ -221,11 +223,18 @@ class Circuit:
             output.feedback if output is not None else None,
             output is not None and now.monotonic - max(output.since, level_since) >= SETTLE,
             level,
-            good(view, self.power),
+            self._power(view, output),
             min(voltages, default=None),
             hand,
             self._daylight(tonight, now),
         )
+
+    def _power(self, view: View, output: Output | None) -> float | None:
+        """W; None too while the meter has not been read since the output last changed."""
+        power = good(view, self.power)
+        if power is None or self.power is None or output is None or view.points[self.power].at >= output.since:
+            return power
+        return None
 
     def _daylight(self, tonight: Tonight | None, now: Now) -> bool | None:
         if tonight is None or now.civil is None or not now.trusted:
@@ -272,6 +281,8 @@ class Circuit:
         if self.photocell is not None:
             found.append(self.photocell.due(state.cell, now.monotonic))
         output = view.outputs.get(self.actuator)
+        if good(view, self.power) is not None and self._power(view, output) is None:
+            found.append(now.monotonic + LOOK)
         if output is not None and output.value:
             settled = max(output.since, state.level_since) + SETTLE
             found.append(settled if settled > now.monotonic else NEVER)

@@ -60,6 +60,8 @@ class Rig:
     reboot: float = 0.0
     """By how much monotonic time is less after a restart (s)."""
     offset: float = 1000.0
+    heard: float = 0.0
+    """By how much readings are older than the moment (s, below 0)."""
 
     def __post_init__(self) -> None:
         self.state: CircuitState = self.circuit.initial()
@@ -81,7 +83,7 @@ class Rig:
             **self.said,
         }
         points = {
-            name: Input(value, Quality.BAD if value is None else Quality.GOOD, self.at)
+            name: Input(value, Quality.BAD if value is None else Quality.GOOD, self.offset + self.at + self.heard)
             for name, value in values.items()
         }
         shown = values.get("feedback", self.lit if self.feedback else None)
@@ -377,6 +379,17 @@ def test_hid_lamps_are_judged_at_the_voltage_at_which_they_were_learnt(voltage: 
     rig = nights(3, church, full=600.0)
     lost = [code for _, _, code in burn(rig, 450.0, 3, **{"meter-a.voltage": voltage}) if code == "lamp_lost"]
     assert len(lost) == found
+
+
+def test_a_reading_from_before_the_switching_says_nothing_of_it() -> None:
+    rig = Rig(STREET, changes=[(8 * HOUR, {"meter-a.active_power": 1800.0})])
+    rig.run(11 * HOUR - 1)
+    rig.heard = -400.0  # the meter is polled every five minutes, and the last answer is from before
+    rig.run(380)
+    assert rig.alarms() == []
+    rig.heard = -1.0
+    rig.run(200)
+    assert [code for *_, code in rig.alarms()] == ["contactor_welded"]
 
 
 def test_a_meter_that_fails_neither_raises_nor_clears() -> None:

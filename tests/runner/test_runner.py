@@ -187,10 +187,66 @@ async def test_a_clock_that_steps_wakes_everybody_and_is_said(house, thermostat)
     house.clock.shift = 1.0
     await runner.look()
     assert steps(runner) == 1, "slewing is no step"
-    house.clock.shift = 7201.0
+    house.clock.shift = 31.0
     await runner.look()
-    assert steps(runner) == 2
-    assert house.events == [("clock", "clock_step", "gateway")]
+    assert steps(runner) == 2 and house.events == [("clock", "clock_step", "gateway")], "half a minute is followed"
+
+
+async def test_a_big_step_is_an_alarm_and_followed_only_after_ten_minutes(house, thermostat):
+    seen = []
+
+    class Watch(type(thermostat())):
+        def step(self, state, view, now):
+            seen.append(now.civil)
+            return super().step(state, view, now)
+
+    runner = house.runner(Watch())
+    await runner.look()
+    house.clock.shift = 86400.0
+    await runner.look()
+    assert house.events == [("alarm", "clock_step", "gateway")]
+    assert runner.due_next() <= house.clock.mono + 600
+    runner.close()
+    runner = house.runner(Watch())  # a restart says nothing twice, and begins to count anew
+    house.clock.mono += 599
+    await runner.look()
+    house.clock.mono += 599
+    await runner.look()
+    assert len(house.events) == 1 and all(civil.day == 15 for civil in seen)
+    house.clock.trusted = False
+    await runner.look()
+    house.clock.trusted = True
+    await runner.look()
+    house.clock.mono += 599
+    await runner.look()
+    assert seen[-1].day == 15, "the synchronisation did not hold"
+    house.clock.mono += 1
+    await runner.look()
+    assert seen[-1].day == 16
+    assert [kind for kind, _, _ in house.events] == ["alarm", "clock", "cleared"]
+
+
+async def test_a_clock_that_comes_back_by_itself_was_never_followed(house, thermostat):
+    runner = house.runner(thermostat())
+    await runner.look()
+    house.clock.shift = -7200.0
+    await runner.look()
+    house.clock.mono += 300
+    house.clock.shift = 0.0
+    await runner.look()
+    assert [kind for kind, _, _ in house.events] == ["alarm", "cleared"]
+
+
+async def test_the_first_time_of_a_boot_is_followed_at_once(house, thermostat):
+    runner = house.runner(thermostat())
+    await runner.look()
+    runner.close()
+    house.clock.boot, house.clock.mono, house.clock.trusted = "boot-2", 5.0, False
+    runner = house.runner(thermostat())
+    await runner.look()
+    house.clock.trusted, house.clock.shift = True, 86400.0
+    await runner.look()
+    assert [kind for kind, _, _ in house.events] == ["clock"]
 
 
 async def test_run_waits_for_inputs_and_then_answers_each_change(house, thermostat):

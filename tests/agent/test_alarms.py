@@ -27,7 +27,7 @@ def documented():
 
 def services():
     """Code -> severity of every alarm of lighting, water and heating."""
-    return dict(re.findall(r"`(\w+)` (critical|major|minor|info)", section("Alarms of the services")))
+    return dict(re.findall(r"\| `(\w+)` \| (critical|major|minor|info) \|", section("Alarms of the services")))
 
 
 def raised():

@@ -136,6 +136,7 @@ _BUILT_IN = {
     "modbus_tcp": "drivers.modbus:open_tcp",
     "modbus_rtu_over_tcp": "drivers.modbus:open_rtu_over_tcp",
     "gpio": "drivers.gpio:open_gpio",
+    "lora_chirpstack": "drivers.lora:open_chirpstack",
     "lora_gwmp": "drivers.lora:open_gwmp",
     "lora_rak_p2p": "drivers.lora:open_rak_p2p",
     "lora_line": "drivers.lora:open_line",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -12,7 +13,7 @@ from agent.config.base import Many, Model
 from agent.config.secret import Secret, Username
 from agent.config.values import Choice, Decibel, FileName, Frequency, TimeSpan, Written, plain
 
-__all__ = ["BUS_TYPES", "LORAWAN", "MODBUS", "Bus", "Gpio", "ModbusRtu", "ModbusTcp", "PluginBus", "Url"]
+__all__ = ["BUS_TYPES", "LORAWAN", "MODBUS", "Bus", "ChirpStack", "Gpio", "ModbusRtu", "ModbusTcp", "PluginBus", "Url"]
 
 MODBUS = {"modbus_rtu", "modbus_tcp", "modbus_rtu_over_tcp"}
 LORAWAN = {"lora_chirpstack", "lora_gwmp"}
@@ -69,6 +70,37 @@ Url = Annotated[
 ]
 
 
+def _level(value: Any) -> str:
+    if not isinstance(value, str) or not value or re.search(r"[/+#{}\s\0]", value):
+        raise ValueError(f"{plain(value)} is no application; write its id in quotes, as ChirpStack shows it")
+    return value
+
+
+def _topic(*levels: str) -> Callable[[Any], str]:
+    """A template of a topic in which `levels` stand for a level each."""
+
+    def parse(value: Any) -> str:
+        text = value if isinstance(value, str) else ""
+        own = text.split("/")
+        braced = [level for level in own if "{" in level or "}" in level]
+        wrong = [level for level in braced if level not in ("{application}", *levels)]
+        if not text or wrong or any("+" in level or "#" in level for level in own) or any(map(str.isspace, text)):
+            raise ValueError(
+                f"{wrong[0] if wrong else plain(value)} is no part of a topic here; "
+                f"{{application}}, {' and '.join(levels)} stand for a whole level each"
+            )
+        for level in levels:
+            if own.count(level) != 1:
+                raise ValueError(f"{plain(value)} does not say where {level} stands; write it once, as a level")
+        return text
+
+    return parse
+
+
+EventTopic = Annotated[
+    str, Written(_topic("{dev_eui}", "{event}"), {"type": "string"}, "a topic with {dev_eui} and {event}")
+]
+CommandTopic = Annotated[str, Written(_topic("{dev_eui}"), {"type": "string"}, "a topic with {dev_eui}")]
 SerialPort = Annotated[
     str, Written(_port, {"type": "string", "pattern": "^/"}, "a serial port by /dev/serial/by-id or by-path")
 ]
@@ -126,15 +158,15 @@ class ChirpStack(Model):
 
     type: Literal["lora_chirpstack"]
     url: Url
-    application: str
+    application: Annotated[str, Written(_level, {"type": "string", "pattern": "^[^/+#{}]+$"}, "the application's id")]
     """The application's id."""
     username: Username | None = None
     password: Secret | None = None
     ca: FileName | None = None
     cert: FileName | None = None
     key: FileName | None = None
-    event_topic: str = "application/{application}/device/{dev_eui}/event/{event}"
-    command_topic: str = "application/{application}/device/{dev_eui}/command/down"
+    event_topic: EventTopic = "application/{application}/device/{dev_eui}/event/{event}"
+    command_topic: CommandTopic = "application/{application}/device/{dev_eui}/command/down"
 
 
 def _listen(value: Any) -> str:

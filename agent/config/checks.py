@@ -58,6 +58,22 @@ def _check_uplink(at: Checked) -> None:
         at.error(("uplink", have), f'{have} without {want}: "{want}" is missing in uplink')
     if up.password is not None and up.username is None and not at.wrong("uplink", "username"):
         at.error(("uplink", "password"), 'a password without a user: "username" is missing in uplink')
+    for index, name in enumerate(up.commands.allow or ()):
+        _check_allowed(at, ("uplink", "commands", "allow", index), name)
+
+
+def _check_allowed(at: Checked, keys: Keys, name: str) -> None:
+    """A name that no command could ever mean is a slip; patterns, alarms, latches and indexes are taken as written."""
+    actuators = at.names("actuators")
+    others = name.startswith("alarm.") or name.endswith((".latch", ".baseline", ".index"))
+    if "*" in name or name in actuators or others:
+        return
+    if "." not in name:
+        at.known(keys, "actuator", name, actuators)
+        return
+    point = at.point(keys, name)
+    if isinstance(point, PointRef) and not point.data.get("writable"):
+        at.error(keys, f"{name} is read only: nothing can be commanded there")
 
 
 # -- buses and devices ---------------------------------------------------------------------------------------------

@@ -77,7 +77,7 @@ class Device(Model):
     personal: bool = False
     """Its readings tell about people: a daily index leaves the gateway, nothing finer."""
     stale_after: TimeSpan | None = None
-    """A value older than this is stale. Default: three polls; for radio nodes three of the profile's intervals."""
+    """A value older than this is stale. Default: three polls; for radio nodes three intervals as they are learnt."""
     output_watchdog: TimeSpan | None = None
     """The device drops its outputs by itself when it is not spoken to for this long."""
 

@@ -133,6 +133,8 @@ class LoraMap(Model):
     """Only payloads of this port; default: all."""
     class_: Annotated[Literal["A", "C"], Choice("A", "C")] = Field(default="A", alias="class")
     """LoRaWAN: C always listens, A only after it has spoken."""
+    confirmed: bool = True
+    """Whether the node confirms what it is sent."""
     interval: TimeSpan | None = None
     """How often the node speaks as it is delivered."""
     struct: Many[StructField] | None = None

@@ -14,6 +14,7 @@ from typing import Any
 from agent.actuator import ActuatorSpec
 from agent.config import Site
 from agent.config import signals as config
+from agent.config.buses import Bus
 from agent.control.core import Control
 from agent.driver import BusSpec, DeviceSpec, is_driven
 from agent.hub import Policy
@@ -104,10 +105,17 @@ def _buses(site: Site) -> dict[str, BusSpec]:
     for name, bus in site.buses.items():
         if not is_driven(bus.type):
             continue
-        options = bus.model_dump(exclude={"type"}, exclude_none=True)
         devices = _pins(site, name) if bus.type == "gpio" else _devices(site, name)
-        specs[name] = BusSpec(name, bus.type, options, tuple(devices))
+        specs[name] = BusSpec(name, bus.type, dict(_options(site, bus)), tuple(devices))
     return specs
+
+
+def _options(site: Site, bus: Bus) -> Iterator[tuple[str, Any]]:
+    """The keys of a bus as its driver wants them: secrets still sealed, files with their folder."""
+    for key in (*type(bus).model_fields, *(bus.model_extra or {})):
+        value = getattr(bus, key)
+        if key != "type" and value is not None:
+            yield key, _beside(site, value) if isinstance(value, Path) else value
 
 
 def _policies(site: Site) -> dict[str, Policy]:
@@ -185,6 +193,7 @@ def _uplink(site: Site) -> UplinkSettings | None:
         min_interval=uplink.min_interval,
         state_interval=uplink.state_interval,
         session_expiry=uplink.session_expiry,
+        allow=uplink.commands.allow,
         client_id=uplink.client_id or f"bocage-{site.site.id}",
         compress=uplink.compress,
     )
@@ -262,11 +271,15 @@ def _profile_point(site: Site, reference: str) -> Mapping[str, Any]:
 
 
 def _stale_after(site: Site) -> Iterator[tuple[str, float | None]]:
-    """Every point of every device, and when it is stale: the device's own time, else three of the point's polls."""
+    """Every point of every device, and when it is stale: the device's own time, else three of the point's polls.
+
+    A radio node without a time of its own is left to its driver, which learns how often the node speaks.
+    """
     for name, device in site.devices.items():
+        radio = "lora" in (device.profile_data or {})
         for point in (device.profile_data or {}).get("points", {}):
             interval = device.point_interval(point)
-            polls = None if interval is None else STALE_POLLS * interval
+            polls = None if interval is None or radio else STALE_POLLS * interval
             yield f"{name}.{point}", device.stale_after if device.stale_after is not None else polls
 
 

@@ -124,7 +124,14 @@ class Node:
     @property
     def due(self) -> float:
         """When (clock.monotonic) it will have been silent for too long; infinite once it is lost."""
-        return math.inf if self.lost else self._seen + PATIENCE * self._interval()
+        return math.inf if self.lost else self._seen + PATIENCE * self.interval
+
+    @property
+    def interval(self) -> float:
+        """Seconds between two of its words: learnt, else of the profile, else a third of a stated `stale_after`."""
+        if self._rhythm.interval is not None:
+            return self._rhythm.interval
+        return _UNKNOWN if self._stale_after is None else self._stale_after / PATIENCE
 
     def silent(self) -> Readings:
         """Stale readings of its values, once, when nothing came for three intervals; none before.
@@ -134,7 +141,7 @@ class Node:
         if self._clock.monotonic() < self.due:
             return []
         self.lost = True
-        log.warning("node silent device=%s interval_s=%.0f next=alarm device_lost", self.name, self._interval())
+        log.warning("node silent device=%s interval_s=%.0f next=alarm device_lost", self.name, self.interval)
         self.keep()
         if self._stale_after is not None:
             return []
@@ -183,11 +190,6 @@ class Node:
                 yield Point(f"{self.name}.{short}", self.name, unit, kind)
 
     # -- counting and learning ---------------------------------------------------------------------------------
-
-    def _interval(self) -> float:
-        if self._rhythm.interval is not None:
-            return self._rhythm.interval
-        return _UNKNOWN if self._stale_after is None else self._stale_after / PATIENCE
 
     def _is_repeated(self, frame: Frame) -> bool:
         """The same number and content as the frame before: a retransmission, or the same event delivered twice."""

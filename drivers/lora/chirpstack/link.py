@@ -1,0 +1,171 @@
+"""The connection to ChirpStack's broker: opened again whenever it is lost, in a session that the broker keeps."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import aiomqtt
+
+from agent.clock import Clock
+from agent.errors import ConfigError, WireError
+
+__all__ = ["Link", "Message"]
+
+log = logging.getLogger("bocage.lora")
+
+_KEEPALIVE = 30
+_PATIENCE = 10.0  # s, for an answer of the broker's
+_RETRY = (1.0, 60.0)
+_INBOX = 100
+_REFUSED = 0x80
+_LONGEST = 65_537  # bytes of a message that are kept: enough to see that it is too long
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the broker is and who we are to it, from the bus's options."""
+
+    options: Mapping[str, Any]
+    client_id: str
+
+    @property
+    def name(self) -> str:
+        return str(self.options["url"])
+
+    def client(self) -> aiomqtt.Client:
+        """A client for one connection; secrets and certificates are read anew. ConfigError or OSError if they fail.
+
+        MQTT 3.1.1, which every broker speaks. The broker keeps the session: what came while we were away is not lost.
+        """
+        options, parts = self.options, urlsplit(self.options["url"])
+        tls = parts.scheme == "mqtts"
+        client = aiomqtt.Client(
+            parts.hostname or "",
+            parts.port or (8883 if tls else 1883),
+            username=_reveal(options.get("username")),
+            password=_reveal(options.get("password")),
+            identifier=self.client_id,
+            protocol=aiomqtt.ProtocolVersion.V311,
+            clean_session=False,
+            keepalive=_KEEPALIVE,
+            timeout=_PATIENCE,
+            tls_context=_context(options) if tls else None,
+        )
+        client._client.manual_ack_set(True)  # the broker keeps a message until its readings are in safe hands
+        client._client.disable_logger()
+        return client
+
+
+class Message(NamedTuple):
+    """What came in. `connection` counts connections, from 1: one that is gone takes no acknowledgement."""
+
+    topic: str
+    body: bytes
+    retain: bool
+    mid: int
+    qos: int
+    connection: int
+
+
+class Link:
+    """`run` keeps the connection up for as long as it runs; what comes is in `inbox`."""
+
+    def __init__(self, bus: str, address: Address, subscription: str, clock: Clock) -> None:
+        self._bus, self._address, self._subscription, self._clock = bus, address, subscription, clock
+        self._client: aiomqtt.Client | None = None
+        self.inbox: asyncio.Queue[Message] = asyncio.Queue(_INBOX)
+        self.error = "not connected yet"
+        self.connections = 0
+        self.connected_at = 0.0
+        """clock.monotonic of the last connection."""
+
+    @property
+    def is_up(self) -> bool:
+        return self._client is not None
+
+    async def run(self) -> None:
+        """Connect, listen, connect again: after a delay that grows with the outage from 1 s to 60 s."""
+        lost_at = self._clock.monotonic()
+        while True:
+            try:
+                async with self._connection() as client:
+                    self.error = ""
+                    async for message in client.messages:
+                        await self.inbox.put(self._received(message))
+                raise aiomqtt.MqttError("the connection was closed")
+            except (aiomqtt.MqttError, OSError, ValueError, ConfigError) as error:
+                if not self.error:
+                    lost_at = self._clock.monotonic()
+                delay = min(max((self._clock.monotonic() - lost_at) / 30, _RETRY[0]), _RETRY[1])
+                delay *= random.uniform(0.5, 1.5)
+                reason = _describe(error)
+                if reason != self.error:
+                    log.warning(
+                        'network server lost bus=%s broker=%s reason="%s" next=tried again in %.1fs and on',
+                        self._bus, self._address.name, reason, delay,
+                    )  # fmt: skip
+                self.error = reason
+                await asyncio.sleep(delay)
+
+    async def publish(self, topic: str, body: bytes) -> None:
+        """Returns when the broker has it (QoS 1). WireError if there is no connection, or it is lost meanwhile."""
+        if self._client is None:
+            raise WireError(f"no connection to {self._address.name}: {self.error}")
+        try:
+            await self._client.publish(topic, body, qos=1, timeout=_PATIENCE)
+        except aiomqtt.MqttError as error:
+            raise WireError(f"{self._address.name} does not take the downlink: {_describe(error)}") from error
+
+    def acknowledge(self, message: Message) -> None:
+        """Tell the broker that it may forget this one."""
+        if message.qos and self._client is not None and message.connection == self.connections:
+            self._client._client.ack(message.mid, message.qos)
+
+    @contextlib.asynccontextmanager
+    async def _connection(self) -> AsyncIterator[aiomqtt.Client]:
+        async with self._address.client() as client:
+            self.connections += 1
+            self.connected_at = self._clock.monotonic()
+            granted: Any = await client.subscribe(self._subscription, qos=1)
+            if int(getattr(granted[0], "value", granted[0])) >= _REFUSED:
+                raise aiomqtt.MqttError(f"the broker does not let us read {self._subscription}")
+            log.info("network server connected bus=%s broker=%s", self._bus, self._address.name)
+            self._client = client
+            try:
+                yield client
+            finally:
+                self._client = None
+
+    def _received(self, message: aiomqtt.Message) -> Message:
+        body = message.payload if isinstance(message.payload, bytes) else b""
+        return Message(
+            str(message.topic), body[:_LONGEST], bool(message.retain), message.mid, message.qos, self.connections
+        )
+
+
+def _context(options: Mapping[str, Any]) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=options.get("ca"))
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if options.get("cert") is not None:
+        context.load_cert_chain(options["cert"], options["key"])
+    return context
+
+
+def _reveal(secret: Any) -> Any:
+    return None if secret is None else secret.reveal()
+
+
+def _describe(error: BaseException) -> str:
+    if isinstance(error.__cause__, ssl.SSLCertVerificationError):
+        error = error.__cause__
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the broker's certificate is not accepted: {error.verify_message}"
+    return str(error) or type(error).__name__

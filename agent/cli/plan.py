@@ -11,7 +11,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.cli.common import add_command, add_json
+from agent.cli.common import add_command
 
 if TYPE_CHECKING:
     from agent.planner import SitePlan
@@ -37,9 +37,10 @@ def add(commands: Any) -> None:
     parser.add_argument("site", metavar="SITE.yaml", type=Path, help="the site file")
     parser.add_argument("--from", dest="first", metavar="DATE", type=_date, help="the first night (default: today)")
     parser.add_argument("--days", metavar="N", type=_days, default=7, help="how many (default: 7)")
-    add_json(parser)
-    parser.add_argument("--csv", action="store_true", help="one line a segment or period, for a spreadsheet")
-    parser.add_argument("--plot", metavar="FILE.svg", type=Path, help="a year from the first night, day by hour")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="one JSON object, for programs")
+    form.add_argument("--csv", action="store_true", help="one line a segment or period, for a spreadsheet")
+    parser.add_argument("--plot", metavar="FILE.svg", type=_picture, help="a year from the first night, day by hour")
     parser.set_defaults(run=run_plan)
 
 
@@ -140,6 +141,12 @@ def _date(text: str) -> date:
     if not 1900 <= found.year <= 2199:
         raise argparse.ArgumentTypeError(f"{text!r} is not a date; write year-month-day, such as 2026-01-15")
     return found
+
+
+def _picture(text: str) -> Path:
+    if not text.lower().endswith(".svg"):
+        raise argparse.ArgumentTypeError(f"{text!r}: the picture is an SVG; write a name such as year.svg")
+    return Path(text)
 
 
 def _days(text: str) -> int:

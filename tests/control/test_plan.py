@@ -150,7 +150,7 @@ def test_levels_have_their_shade_and_their_energy(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "options",
     [["--from", "2026-02-30"], ["--from", "15.1.2026"], ["--days", "0"], ["--days", "-1"], ["--days", "x"],
-     ["--days", "99999"], ["--from", "0001-01-01"]],
+     ["--days", "99999"], ["--from", "0001-01-01"], ["--json", "--csv"], ["--plot", "year.png"]],
 )  # fmt: skip
 def test_wrong_use(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:

@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # Mosquitto lies where an ordinary user does not look.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-TEST_PACKAGES := mosquitto mosquitto-clients mbpoll libmodbus-dev pkgconf gcc libc6-dev socat openssl strace
+TEST_PACKAGES := mosquitto mosquitto-clients mbpoll libmodbus-dev pkgconf gcc libc6-dev socat openssl strace nodejs npm
 
 .PHONY: help demo test lint bench install uninstall clean test-packages
 .SILENT:

@@ -22,6 +22,7 @@ from agent.desk import Desk
 from agent.driver import BusSpec
 from agent.errors import BocageError, ConfigError, OutboxError
 from agent.folders import is_tmpfs, locked
+from agent.guard import Guard
 from agent.health import Health
 from agent.hub import Hub
 from agent.local import Server
@@ -137,10 +138,11 @@ class Agent:
             self._state.scope("arbiter"),
             self._clock,
             lambda command: Desk(self._runner, self._register, self._hub, self._clock)(command),
+            lambda command: Guard(self._plan.allow, self._plan.outputs, self._hub.last)(command),
         )
 
     def _make_runner(self) -> Runner:
-        return Runner(
+        runner = Runner(
             self._plan.controls,
             self._plan.timezone,
             self._arbiter,
@@ -148,6 +150,8 @@ class Agent:
             self._state.scope("runner"),
             self._clock,
         )
+        runner.publish = self._hub.publish
+        return runner
 
     def _make_uplink(self) -> Any:
         settings = self._plan.uplink

@@ -78,7 +78,8 @@ class Arbiter:
     `write` gets the moment (monotonic s) at which a command's write may start at the latest, None for rules.
 
     A writable point that no actuator owns is one by itself (see `implicit`). `run` must be running for anything that
-    happens later than at the call: wishes, ends of overrides, waits. Commands on other points go to `desk`.
+    happens later than at the call: wishes, ends of overrides, waits. Commands on other points go to `desk`; `guard`
+    raises Rejected for one that may not be carried out.
     """
 
     idle = IDLE
@@ -93,9 +94,10 @@ class Arbiter:
         memory: Memory,
         clock: Clock,
         desk: Desk = lambda command: None,
+        guard: Callable[[Command], None] = lambda command: None,
     ) -> None:
         self._points, self._ledger, self._memory, self._clock = points, ledger, memory, clock
-        self._desk = desk
+        self._desk, self._guard = desk, guard
         self.told: Callable[[], None] = lambda: None
         """Called when an output, its feedback or who holds it may have changed."""
         self._write_wire, self._read_wire = write, read
@@ -213,6 +215,7 @@ class Arbiter:
         if known is not None:
             return known
         try:
+            self._guard(command)
             if command.point not in self._actuators and command.point not in self._by_point:
                 action = self._desk(command)
                 if action is not None:

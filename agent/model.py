@@ -113,7 +113,8 @@ class Command:
 
     `issued_at` and `expires_at` are Unix milliseconds (None: not stated); `ttl_ms` is validity from receipt.
     Both bound when the command may *start*. `hold_ms` is how long the override lasts from then on.
-    `by` is who says so ("mqtt", "uid 1000 (marie)"): it goes into the audit record.
+    `by` is who says so ("mqtt", "uid 1000 (marie)"): it goes into the audit record. `condition` is (point, value):
+    it is carried out only if that point has that value, in good quality, when it is accepted.
     """
 
     id: str
@@ -126,6 +127,7 @@ class Command:
     hold_ms: int | None = None
     origin: Origin = Origin.LOCAL
     by: str = ""
+    condition: tuple[str, Value] | None = None
 
 
 class OutcomeState(StrEnum):

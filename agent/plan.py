@@ -16,7 +16,7 @@ from typing import Any
 
 from agent.actuator import ActuatorSpec
 from agent.clock import Trust
-from agent.control.core import Control
+from agent.control.core import Accounts, Control
 from agent.driver import BusSpec
 from agent.errors import BocageError, ConfigError
 from agent.hub import Policy
@@ -67,9 +67,16 @@ class Plan:
         """The output point of every actuator: who reads `km1` wants to know what its relay does."""
         return {actuator.name: actuator.output for actuator in self.actuators}
 
+    @property
+    def allow(self) -> tuple[str, ...] | None:
+        """What commands over MQTT may name; None is everything."""
+        return None if self.uplink is None else self.uplink.allow
+
     def points(self, driven: Iterable[Point]) -> list[Point]:
-        """The points of the drivers, each with the time after which it is stale; a pin belongs to its chip."""
-        return [self._dressed(point) for point in driven]
+        """Those of the drivers, each with the time after which it is stale (a pin belongs to its chip), and the accounts
+        that controls keep."""
+        accounts = [point for control in self.controls if isinstance(control, Accounts) for point in control.points]
+        return [*(self._dressed(point) for point in driven), *accounts]
 
     def _dressed(self, point: Point) -> Point:
         device = point.id.partition(".")[0] if point.id in self.pins else point.device

@@ -89,6 +89,13 @@ class Buffer(Model):
     """The most that the outbox takes on the disk."""
 
 
+class Commands(Model):
+    """What may be commanded over MQTT."""
+
+    allow: Many[str] | None = None
+    """Actuators and points by name, or with * (alarm.*, *.latch); default: everything that can be written."""
+
+
 class Uplink(Model):
     """The MQTT broker that everything goes to and commands come from."""
 
@@ -122,6 +129,7 @@ class Uplink(Model):
     """How long the broker keeps commands for us while we are away (MQTT 5)."""
     compress: bool | None = None
     """Whether history goes compressed (zlib); default: with MQTT 5, not with 3.1.1."""
+    commands: Commands = Commands.model_construct()
     buffer: Buffer = Buffer.model_construct()
     durability_window: Annotated[TimeSpan, Field(le=600)] = 5
     """How long a reading may wait before it is on flash: what a power cut loses at most."""

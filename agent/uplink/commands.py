@@ -21,7 +21,7 @@ __all__ = ["is_id", "parse"]
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _WORDS = ("ack", "reset")
 """What alarms and latches take."""
-_KEYS = ("id", "point", "value", "issued_at", "expires_at", "ttl_ms", "hold_ms", "by", "key", "sig")
+_KEYS = ("id", "point", "value", "issued_at", "expires_at", "ttl_ms", "hold_ms", "by", "if", "key", "sig")
 _LARGEST = 1e15
 """No value of an actuator comes near; beyond it a float no longer holds every whole number."""
 
@@ -34,8 +34,7 @@ def is_id(text: str) -> bool:
 def parse(topic_id: str, payload: bytes, received: Instant) -> Command:
     """Read a command. Rejected, with a reason a person understands, if it is not one.
 
-    Keys that we do not know are refused: to pass over a misspelt `ttl_ms` or a condition of a later version would
-    carry out more than was asked for.
+    Keys that we do not know are refused: to pass over a misspelt `ttl_ms` would carry out more than was asked for.
     """
     body = _object(payload)
     for key in body:
@@ -57,6 +56,7 @@ def parse(topic_id: str, payload: bytes, received: Instant) -> Command:
         hold_ms=_milliseconds(body, "hold_ms"),
         origin=Origin.MQTT,
         by="mqtt" if body.get("by") in (None, "") else _text(body, "by", 100),
+        condition=_condition(body.get("if")),
     )
 
 
@@ -99,6 +99,18 @@ def _value(value: Any) -> Value:
     if isinstance(value, int | float) and math.isfinite(value) and abs(value) <= _LARGEST:
         return value
     raise Rejected(f'value must be a number, true, false, "on", "off", "ack", "reset" or null, not {_shown(value)}')
+
+
+def _condition(wanted: Any) -> tuple[str, Value] | None:
+    """`{"point": …, "equals": …}`: carried out only if that is so."""
+    if wanted is None:
+        return None
+    if not isinstance(wanted, dict) or set(wanted) != {"point", "equals"} or wanted["equals"] is None:
+        raise Rejected(f'if must be {{"point": a name, "equals": a value}}, not {_shown(wanted)}')
+    value = wanted["equals"]
+    if isinstance(value, str) and value not in ("on", "off"):
+        return _text(wanted, "point", 200), _text(wanted, "equals", 200)
+    return _text(wanted, "point", 200), _value(value)
 
 
 def _milliseconds(body: dict[str, Any], key: str) -> int | None:

@@ -40,6 +40,8 @@ class UplinkSettings:
     state_interval: float = 60.0
     session_expiry: float = 3600.0
     client_id: str = ""
+    allow: tuple[str, ...] | None = None
+    """Names and patterns of the points that commands may name; None: all."""
     compress: bool | None = None
     """Whether history goes compressed; None: with MQTT 5, which can say so."""
 

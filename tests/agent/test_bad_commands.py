@@ -75,6 +75,22 @@ def test_expired_retained_and_repeated_commands(started, slave, link, subscriber
     assert slave.writes == [(0, True), (1, True)]
 
 
+def test_the_sites_own_list_and_a_commands_own_condition(site, slave, subscriber, wait_for):
+    site.document["uplink"]["commands"] = {"allow": ["lamp"]}
+    site.start()
+    wait_for(lambda: subscriber.values("m.fixed"))
+    subscriber.send("other", point="m.relay2", value="on", ttl_ms=60_000)
+    wait_for(lambda: subscriber.results("other"))
+    assert "m.relay2 is not among uplink.commands.allow" in subscriber.results("other")[0]["reason"]
+    on_if_off = {"point": "lamp", "value": "on", "ttl_ms": 60_000, "if": {"point": "lamp", "equals": "off"}}
+    for name, end in (("first", "verified"), ("second", "rejected")):
+        subscriber.send(name, **on_if_off)
+        wait_for(lambda name=name, end=end: end in subscriber.states(name))
+    assert subscriber.results("second")[0]["reason"] == "lamp is on, and the condition wants off"
+    assert site.order("m.relay2", True)[0] == "verified", "the list is for those afar"
+    assert slave.writes == [(0, True), (1, True)]
+
+
 def test_two_thousand_commands_at_once(started, slave, subscriber, wait_for):
     """The broker keeps what is beyond the pace. Polling keeps its period, memory its size, the relay its sanity."""
 

@@ -63,7 +63,11 @@ def test_values(given: Any, value: Any) -> None:
         (body(by={"x": 1}), "by must be a text"),
         (body(by="a\nb"), "by must be a text"),
         (body(ttl=5000), "unknown key \"ttl\", did you mean ttl_ms?"),
-        (body(**{"if": {"point": "a", "equals": 1}}), "unknown key \"if\""),
+        (body(**{"if": {"point": "a"}}), "if must be"),
+        (body(**{"if": {"point": "a", "equals": None}}), "if must be"),
+        (body(**{"if": {"point": "a", "equals": [1]}}), "value must be"),
+        (body(**{"if": {"point": "", "equals": 1}}), "point must be a text"),
+        (body(**{"if": {"point": "a", "equals": 1, "else": 2}}), "if must be"),
     ],
 )  # fmt: skip
 def test_what_is_refused_says_why(payload: bytes, reason: str) -> None:

@@ -1,0 +1,57 @@
+"""Whether a command from afar may be carried out at all: the site file's list, and the condition that it brings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+
+from agent.errors import Rejected
+from agent.model import Command, Origin, Quality, Reading, Value
+
+__all__ = ["Guard"]
+
+
+class Guard:
+    """Called with a command before it is accepted; Rejected says why it may not be.
+
+    `allow` are names and patterns (`*`) of the points that commands by MQTT may name; None is every point. `outputs`
+    are the actuators by name with the output of each, so that a condition may name either. `last` are the last
+    readings.
+    """
+
+    def __init__(
+        self, allow: tuple[str, ...] | None, outputs: Mapping[str, str], last: Mapping[str, Reading]
+    ) -> None:
+        self._allow, self._outputs, self._last = allow, outputs, last
+        self._owners = {output: name for name, output in outputs.items()}
+
+    def __call__(self, command: Command) -> None:
+        if command.origin is Origin.MQTT and self._allow is not None and not self._is_listed(command.point):
+            raise Rejected(f"{command.point} is not among uplink.commands.allow of this site")
+        if command.condition is not None:
+            self._check(*command.condition)
+
+    def _is_listed(self, point: str) -> bool:
+        """By this name or the other: an actuator and the output that it owns are the same door."""
+        names = {point, self._outputs.get(point, point), self._owners.get(point, point)}
+        return any(fnmatchcase(name, pattern) for name in names for pattern in self._allow or ())
+
+    def _check(self, point: str, expected: Value) -> None:
+        reading = self._last.get(self._outputs.get(point, point))
+        if reading is None:
+            raise Rejected(f"the condition names {point}, which has no value")
+        if reading.quality is not Quality.GOOD:
+            raise Rejected(f"the condition names {point}, which is {reading.quality}")
+        if not _same(reading.value, expected):
+            raise Rejected(f"{point} is {_said(reading.value)}, and the condition wants {_said(expected)}")
+
+
+def _same(value: Value, expected: Value) -> bool:
+    """on is true and 1; a number that came over a wire equals what a person writes of it (nine digits)."""
+    if isinstance(value, str) or isinstance(expected, str) or value is None or expected is None:
+        return value == expected
+    return abs(float(value) - float(expected)) <= 1e-9 * max(1.0, abs(float(expected)))
+
+
+def _said(value: Value) -> str:
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else f"{value}"

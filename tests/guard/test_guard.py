@@ -1,0 +1,71 @@
+"""Which commands may be carried out at all: by the site file's list and by the condition that they bring."""
+
+import pytest
+
+from agent.errors import Rejected
+from agent.guard import Guard
+from agent.model import Command, Instant, Origin, Quality, Reading
+
+NOW = Instant("boot", 1, 1)
+OUTPUTS = {"km1": "io.relay1"}
+
+
+def command(point="km1", condition=None, origin=Origin.MQTT):
+    return Command("c", point, True, NOW, origin=origin, condition=condition)
+
+
+def guard(allow=None, **values):
+    last = {name.replace("_", "."): Reading(name, value, NOW) for name, value in values.items()}
+    return Guard(allow, OUTPUTS, last)
+
+
+@pytest.mark.parametrize(
+    ("allow", "point", "may"),
+    [
+        (None, "km1", True),
+        ((), "km1", False),
+        (("km1",), "km1", True),
+        (("km1",), "io.relay1", True),
+        (("io.relay1",), "km1", True),
+        (("km1",), "km2", False),
+        (("alarm.*",), "alarm.burst.fountain", True),
+        (("*.latch",), "fountain.latch", True),
+        (("*.latch",), "fountain.index", False),
+        (("KM1",), "km1", False),
+    ],
+)
+def test_the_list_of_the_site_file(allow, point, may):
+    if may:
+        guard(allow)(command(point))
+    else:
+        with pytest.raises(Rejected, match="not among"):
+            guard(allow)(command(point))
+
+
+def test_whoever_stands_at_the_box_needs_no_list():
+    guard(())(command(origin=Origin.LOCAL))
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted", "holds"),
+    [
+        (True, True, True), (True, 1, True), (False, 0, True), (True, False, False), (0.1 + 0.2, 0.3, True),
+        (5, 6, False), ("open", "open", True), ("open", True, False), (None, 0, False), (1e9, 1e9 + 2, False),
+    ],
+)  # fmt: skip
+def test_the_condition_of_a_command(value, wanted, holds):
+    watch = guard(io_relay1=value)
+    for name in ("km1", "io.relay1"):
+        if holds:
+            watch(command(condition=(name, wanted)))
+        else:
+            with pytest.raises(Rejected, match=f"{name} is .*, and the condition wants"):
+                watch(command(condition=(name, wanted)))
+
+
+def test_a_condition_on_what_nobody_knows_does_not_hold():
+    with pytest.raises(Rejected, match="which has no value"):
+        guard()(command(condition=("tank", 1)))
+    stale = Guard(None, {}, {"tank": Reading("tank", 1, NOW, Quality.STALE)})
+    with pytest.raises(Rejected, match="which is stale"):
+        stale(command(condition=("tank", 1)))

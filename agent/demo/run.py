@@ -28,6 +28,7 @@ from agent import view
 from agent.civil import Pace
 from agent.clock import SystemClock
 from agent.demo import site
+from agent.demo.modem import Modem
 from agent.demo.process import Cabinet, numbers_given
 from agent.demo.slave import RtuLine, serve_tcp
 from agent.demo.uplink import HOST, Ledger, RuralLink, broker, subscriber
@@ -100,7 +101,7 @@ class Demo:
 
     @property
     def rtu(self) -> Path:
-        return self.folder / "dev" / "rtu"
+        return self.folder / "dev" / site.RTU
 
     @property
     def runtime(self) -> Path:
@@ -114,17 +115,21 @@ class Demo:
         """A clean folder with the site file in it. An edited file is kept beside the new one."""
         for number in range(self.port, self.port + ports):
             _must_be_free(number)
-        for name in ("dev", "state"):
+        for name in ("dev", "state", "profiles"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
-        text = self._site_text()
-        file = self.folder / "site.yaml"
+        self._put("site.yaml", self._site_text())
+        for name, text in site.PROFILES.items():
+            self._put(f"profiles/{name}.yaml", text)
+
+    def _put(self, name: str, text: str) -> None:
+        file = self.folder / name
         if file.exists() and file.read_text() != text:
-            file.replace(self.folder / "site.yaml.old")
-            print("demo: your site.yaml differs from the demo's and is kept as demo/site.yaml.old")
+            file.replace(self.folder / f"{name}.old")
+            print(f"demo: your {name} differs from the demo's and is kept as demo/{name}.old")
         file.write_text(text)
 
     def _site_text(self, wires: bool = True) -> str:
-        return site.text(self.rtu, self.port, self.port + 1, self.port + 2, wires)
+        return site.text(self.folder / "dev", self.port, self.port + 1, self.port + 2, wires)
 
     def _forget(self) -> None:
         """An outbox of an earlier run would be counted too."""
@@ -144,6 +149,7 @@ class Demo:
     async def _devices(self) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             stack.enter_context(RtuLine(self.rtu, self._village.line).serving())
+            stack.enter_context(Modem(self.folder / "dev" / site.RADIO, self._village.probe).serving())
             plant = await serve_tcp(HOST, self.port + 2, self._village.plant)
             stack.callback(plant.close)
             await stack.enter_async_context(self._beside(self._live()))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["SITE_ID", "TIMEZONE", "text"]
+__all__ = ["PROFILES", "RADIO", "RTU", "SITE_ID", "TIMEZONE", "text"]
 
 SITE_ID, TIMEZONE = "demo-village", "Europe/Paris"
+RTU, RADIO = "rtu", "radio"
+"""What the pseudo-terminals of the RS-485 line and of the modem are called."""
 
 _TEXT = """\
 # A village on your desk. `bocage demo` wrote this file: edit it, break it, and ask `bocage check` what is wrong.
@@ -31,6 +33,7 @@ buses:
   rs485-1: {type: modbus_rtu, port: "@RTU@", baudrate: 9600, parity: N, stopbits: 1, timeout: 500ms}
   plant:   {type: modbus_tcp, host: 127.0.0.1, port: @TCP@}
   gpio:    {type: gpio}
+  radio:   {type: lora_rak_p2p, port: "@RADIO@", frequency: 868.1 MHz}        # a LoRa modem, point to point
 
 # What hangs on them. The profile knows the registers.
 devices:
@@ -39,6 +42,7 @@ devices:
   io-1:    {bus: rs485-1, unit_id: 10, profile: relay8_di8}                   # cabinet: relays and contacts
   io-2:    {bus: plant, unit_id: 2, profile: relay8_ai8, poll: 500ms}         # school: relays and 4-20 mA
   io-3:    {bus: plant, unit_id: 1, profile: relay8_ai8, poll: 500ms}         # waterworks: relays and 4-20 mA
+  cistern: {bus: radio, node: "01", profile: cistern_probe}                   # school: its cistern, by radio
 
 # Raw values made into something that people talk about.
 signals:
@@ -94,9 +98,28 @@ heating:
 """
 
 
-def text(rtu: Path, broker: int, link: int, tcp: int, wires: bool = True) -> str:
-    """The site file for these ports and this end of the pseudo-terminal; without wires it can only deliver."""
-    found = {"BROKER": broker, "LINK": link, "TCP": tcp, "RTU": rtu}
+PROFILES = {
+    "cistern_probe": """\
+# What the packets of the probe in the cistern say, after the byte that names the node. Edit it: this file is yours.
+name: cistern_probe
+lora:
+  interval: 10s
+  struct:
+    - {field: level, type: u16be, scale: 0.1}
+    - {field: temperature, type: i16be, scale: 0.1}
+    - {field: battery, type: u8}
+points:
+  level:       {unit: cm}
+  temperature: {unit: degC}
+  battery:     {unit: "%"}
+"""
+}
+"""Files of profiles/ beside the site file, by name."""
+
+
+def text(dev: Path, broker: int, link: int, tcp: int, wires: bool = True) -> str:
+    """The site file for these ports and the pseudo-terminals in `dev`; without wires it can only deliver."""
+    found = {"BROKER": broker, "LINK": link, "TCP": tcp, "RTU": dev / RTU, "RADIO": dev / RADIO}
     made = _TEXT if wires else _TEXT[: _TEXT.index("# The wires.")]
     for name, value in found.items():
         made = made.replace(f"@{name}@", str(value))

@@ -7,7 +7,7 @@ import re
 from agent.clock import Clock
 from agent.driver import BusSpec, Memory
 from agent.errors import DeviceError, WireError
-from agent.model import Value
+from agent.model import Kind, Point, Value
 from drivers.lora.modem import LONGEST_PACKET, Modem
 from drivers.lora.node import Node
 
@@ -41,12 +41,18 @@ class LoraLine(Modem):
     """
 
     def __init__(self, spec: BusSpec, clock: Clock, memory: Memory) -> None:
-        super().__init__(spec, clock, memory)
         self._pattern = re.compile(spec.options["pattern"])
+        super().__init__(spec, clock, memory)
 
     async def write(self, point: str, value: Value, until: float | None = None) -> None:
         """DeviceError: there is no way down."""
         raise DeviceError(f"{point}: {self._bus} is a lora_line, which only listens; nothing can be sent")
+
+    def _tells(self, point: Point) -> bool:
+        """The signal's figures are told only where the pattern takes them from the line."""
+        short = point.id.rpartition(".")[2]
+        signal = point.kind is Kind.DIAGNOSTIC and short in ("rssi", "snr", "sf")
+        return super()._tells(point) and (not signal or short in self._pattern.groupindex)
 
     async def _make_ready(self) -> None:
         """Nothing is known of the modem."""

@@ -19,7 +19,7 @@ from dataclasses import replace
 from agent.clock import Clock
 from agent.driver import BusSpec, DeviceSpec, Memory
 from agent.errors import DeviceError, WireError
-from agent.model import Point, Quality, Reading, Readings
+from agent.model import Kind, Point, Quality, Reading, Readings
 from drivers.lora.node import Frame, Node
 from drivers.lora.port import LinePort
 
@@ -46,7 +46,7 @@ class Modem(ABC):
         self._bus, self._clock = spec.name, clock
         self._port = LinePort(spec.options["port"], spec.options.get("baudrate") or 115200)
         self._nodes = [(_prefix(device), Node(_always_hears(device), clock, memory)) for device in spec.devices]
-        self._home = {point.id: node for _, node in self._nodes for point in node.points}
+        self._home = {point.id: node for _, node in self._nodes for point in node.points if self._tells(point)}
         self._counts = dict.fromkeys(("frames", "foreign", "repeated", "garbage", "resets"), 0)
         self._recent: dict[str, tuple[bytes, float]] = {}
         self._frames: asyncio.Queue[tuple[Node, Frame] | asyncio.Task[None]] = asyncio.Queue()
@@ -60,7 +60,7 @@ class Modem(ABC):
 
     @property
     def points(self) -> Sequence[Point]:
-        return [point for _, node in self._nodes for point in node.points]
+        return [point for _, node in self._nodes for point in node.points if self._tells(point)]
 
     def status(self) -> Mapping[str, object]:
         """Counts since the start: `frames` heard, `foreign` (of nodes not in the site file), `repeated` packets,
@@ -120,6 +120,10 @@ class Modem(ABC):
     @abstractmethod
     async def _turn(self) -> None:
         """One thing: a line, a command, or a rest of at most a minute. Restarted or WireError end the good times."""
+
+    def _tells(self, point: Point) -> bool:
+        """Whether a point of a node ever gets a value here: point to point nobody counts frames."""
+        return point.kind is not Kind.DIAGNOSTIC or not point.id.endswith(".fcnt")
 
     @abstractmethod
     def _refuse(self, error: WireError) -> None:

@@ -77,9 +77,12 @@ def wait_for(true, within=10.0):
 
 def test_the_site_file_is_right(tmp_path):
     file = tmp_path / "site.yaml"
-    file.write_text(site.text(tmp_path / "rtu", 1, 2, 3))
+    (tmp_path / "profiles").mkdir()
+    for name, text in site.PROFILES.items():
+        (tmp_path / "profiles" / f"{name}.yaml").write_text(text)
+    file.write_text(site.text(tmp_path, 1, 2, 3))
     assert check(file) == []
-    file.write_text(site.text(tmp_path / "rtu", 1, 2, 3, wires=False))  # of the agent that drains
+    file.write_text(site.text(tmp_path, 1, 2, 3, wires=False))  # of the agent that drains
     assert check(file) == []
 
 

@@ -96,6 +96,8 @@ async def test_a_line_that_names_the_node_and_the_signal(printer, listen):
     assert listening.values("n07.level") == [42] and listening.values("na2.level") == [43]
     assert (listening.values("n07.rssi"), listening.values("n07.snr")) == ([-101.5], [-7.0])
     assert listening.wire.status()["foreign"] == 1
+    told = {point.id for point in listening.wire.points}
+    assert {"n07.rssi", "n07.snr", "n07.level"} <= told and not told & {"n07.sf", "n07.fcnt"}
 
 
 async def test_the_only_device_of_a_line_needs_no_name(printer, listen):

@@ -23,7 +23,7 @@ STATUS = json.loads((Path(__file__).parent / "status.json").read_text())
 def place(tmp_path):
     """A site file, and the options that say where its agent is."""
     file = tmp_path / "site.yaml"
-    file.write_text(site.text(tmp_path / "rtu", 1, 2, 3))
+    file.write_text(site.text(tmp_path, 1, 2, 3, wires=False))
     return [str(file), "--runtime-dir", str(tmp_path)]
 
 

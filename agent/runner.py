@@ -14,10 +14,10 @@ from typing import Any, Protocol
 
 from agent.civil import Civil, Pace
 from agent.clock import Clock
-from agent.control.core import NEVER, Control, Happening, Input, Now, Output, Step, View, Wish
+from agent.control.core import NEVER, Accounts, Control, Happening, Input, Now, Output, Step, View, Wish
 from agent.driver import Memory
 from agent.errors import OutboxError, Rejected
-from agent.model import Command, Event, Quality, Readings, Severity, Value
+from agent.model import Command, Event, Quality, Reading, Readings, Severity, Value
 from agent.supervise import isolated, wait
 
 __all__ = ["Door", "Runner"]
@@ -28,8 +28,8 @@ IDLE = 10.0
 """A turn is made at least this often (s): whether the clock is trusted is looked up then."""
 PATIENCE = 5.0
 """How long the first turn waits for inputs that were never received (s)."""
-KEEP = 300.0
-"""State that only counts (run-hours, learned values) is kept this often (s)."""
+KEEP = 60.0
+"""State that only counts (run-hours, learned values) is kept, and told, this often (s)."""
 RETRY = 60.0
 """A control that failed is tried again after this long (s)."""
 SOONEST = 0.001
@@ -65,6 +65,9 @@ class _Rule:
         self.kept: Any = None
         self.dirty = False
         self.failed = ""
+        self.figures: Mapping[str, float] = {}
+        """Its account as it was kept last."""
+        self.told: Mapping[str, float] = {}
 
 
 class Runner:
@@ -100,8 +103,13 @@ class Runner:
         self._trusted: bool | None = None
         self._wake = asyncio.Event()
         self._next = clock.monotonic() + PATIENCE
+        self.publish: Callable[[Readings], None] = lambda readings: None
+        """Where the accounts of controls go: the hub's."""
         for rule in self._rules:
             rule.state = self._recall(rule)
+            if isinstance(rule.control, Accounts):
+                rule.figures = rule.control.figures(rule.state)
+                self._keep_at = 0.0
         door.told = self.wake
 
     # -- what comes in -----------------------------------------------------------------------------------------
@@ -192,7 +200,27 @@ class Runner:
             for rule in self._rules:
                 if rule.dirty:
                     self._keep(rule)
+            self._tell_figures(now.monotonic)
         return events
+
+    def _tell_figures(self, now: float) -> None:
+        """The accounts as they were kept before: a counter that was told is on flash, and never goes back."""
+        found: list[Reading] = []
+        for rule in self._rules:
+            if not isinstance(rule.control, Accounts):
+                continue
+            kept, rule.figures = rule.figures, rule.control.figures(rule.state)
+            at = self._clock.now()
+            found += [Reading(name, value, at) for name, value in kept.items() if rule.told.get(name) != value]
+            rule.told = kept
+            if rule.figures != kept:
+                self._keep_at = min(self._keep_at, now + self._keep_every)
+        if found:
+            self.publish(found)
+
+    @property
+    def _keep_every(self) -> float:
+        return KEEP * self.pace.speed
 
     def _outputs_now(self) -> Mapping[str, Output]:
         found = self._door.outputs()
@@ -234,7 +262,7 @@ class Runner:
         if step.state is not rule.state and step.state != rule.state:
             rule.state = step.state
             rule.dirty = True
-            self._keep_at = min(self._keep_at, now.monotonic + KEEP)
+            self._keep_at = min(self._keep_at, now.monotonic + self._keep_every)
         if happened and rule not in self._urgent:
             self._urgent.append(rule)
         return [self._event(one) for one in happened]

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
-from agent.model import Quality, Severity, Value
+from agent.model import Point, Quality, Severity, Value
 
-__all__ = ["NEVER", "Control", "Happening", "Input", "Now", "Output", "Step", "View", "Wish", "good"]
+__all__ = ["NEVER", "Accounts", "Control", "Happening", "Input", "Now", "Output", "Step", "View", "Wish", "good"]
 
 NEVER = float("inf")
 """A `due` that never comes by itself: only an input wakes the control."""
@@ -118,6 +118,17 @@ class Control(Protocol[S]):
     def command(self, state: S, point: str, value: Value, now: Now) -> S | None:
         """A command on one of its own points (`fountain.latch`, value "reset"). None if the point is not its own;
         ValueError with the reason if the value is wrong."""
+
+
+@runtime_checkable
+class Accounts(Protocol):
+    """A control that keeps an account of its own: points that only it can tell (run-hours, energy, starts)."""
+
+    @property
+    def points(self) -> Sequence[Point]: ...
+
+    def figures(self, state: Any) -> Mapping[str, float]:
+        """The value of each of `points`, by id."""
 
 
 def good(view: View, name: str | None) -> float | None:

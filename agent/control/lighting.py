@@ -9,7 +9,7 @@ last known; with neither nothing is wanted, and the output stays as it is.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ from agent.control.lamps import HOLD, SETTLE, SEVERITY, Lamps, Learnt, Seen, Wat
 from agent.control.lasting import Shift, anchored, news
 from agent.control.night import FULL, Night, Programme
 from agent.control.photocell import Cell, Photocell
-from agent.model import Value
+from agent.model import Kind, Point, Value
 
 __all__ = ["Circuit", "CircuitState"]
 
@@ -63,6 +63,7 @@ class CircuitState:
     learnt: Learnt = field(default_factory=Learnt)
     seconds: float = 0.0
     energy: float = 0.0
+    starts: int = 0
     anchor: float | None = None
     tonight: Tonight | None = None
     burning: Burning | None = None
@@ -122,7 +123,8 @@ class Circuit:
         standing = {code: self._detail(code, seen, learnt, cell) for code in watch.open}
         _, happenings = news(self.name, state.watch.open, standing, SEVERITY)
         burning, anchor = self._burning(seen, watch, now), anchored(state.anchor, now)
-        state = CircuitState(cell, watch, learnt, seconds, energy, anchor, tonight, burning, level, since)
+        starts = state.starts + (state.burning is not None and burning.closed > state.burning.closed)
+        state = CircuitState(cell, watch, learnt, seconds, energy, starts, anchor, tonight, burning, level, since)
         return Step(state, wishes, happenings, self._due(state, view, now))
 
     # -- what it wants -----------------------------------------------------------------------------------------
@@ -293,6 +295,25 @@ class Circuit:
                 found.append(now.monotonic + marks[place] - at)
         return min(found)
 
+    # -- its account -------------------------------------------------------------------------------------------
+
+    @property
+    def points(self) -> Sequence[Point]:
+        """`<circuit>.run_hours` (h), `.starts`, and `.energy` (kWh) where a meter or the rated power tells it."""
+        units = {"run_hours": "h", "starts": ""}
+        if self.power is not None or self.lamps.rated is not None:
+            units["energy"] = "kWh"
+        return [Point(f"{self.name}.{what}", self.name, unit, Kind.COUNTER) for what, unit in units.items()]
+
+    def figures(self, state: CircuitState) -> Mapping[str, float]:
+        """To 0.01 h and 0.01 kWh."""
+        found = {
+            "run_hours": round(state.seconds / 3600, 2),
+            "starts": state.starts,
+            "energy": round(state.energy / 1000, 2),
+        }
+        return {point.id: found[point.id.rpartition(".")[2]] for point in self.points}
+
     # -- what outlives the process, and commands ---------------------------------------------------------------
 
     def dump(self, state: CircuitState) -> dict[str, Any]:
@@ -301,7 +322,8 @@ class Circuit:
             "open": sorted(state.watch.open),
             "learnt": state.learnt.dump(),
             "seconds": round(state.seconds),
-            "energy": round(state.energy),
+            "energy": round(state.energy, 1),
+            "starts": state.starts,
             "anchor": state.anchor,
         }
 
@@ -312,6 +334,7 @@ class Circuit:
             learnt=Learnt.load(kept["learnt"]),
             seconds=float(kept["seconds"]),
             energy=float(kept["energy"]),
+            starts=int(kept.get("starts", 0)),
             anchor=kept["anchor"],
             recalled=True,
         )

@@ -515,3 +515,15 @@ def test_bad_inputs_drive_nothing(values: list[tuple[float, str]]) -> None:
 
 def test_a_circuit_can_be_handed_to_another_process() -> None:
     assert pickle.loads(pickle.dumps(LUX)) == LUX
+
+
+def test_its_account() -> None:
+    rig = Rig(STREET).run(DAY)
+    found = STREET.figures(rig.state)
+    hours = (11 * HOUR - DUSK + DAWN - 17 * HOUR) / HOUR
+    assert {point.id: point.unit for point in STREET.points} == {
+        "main-street.run_hours": "h", "main-street.starts": "", "main-street.energy": "kWh",
+    }  # fmt: skip
+    assert found["main-street.run_hours"] == pytest.approx(hours, abs=0.01) and found["main-street.starts"] == 2
+    assert found["main-street.energy"] == pytest.approx(1.8 * hours, abs=0.05)
+    assert STREET.figures(STREET.load(json.loads(json.dumps(STREET.dump(rig.state))))) == found

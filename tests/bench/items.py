@@ -240,6 +240,25 @@ def start(folder: Path) -> Iterator[Row]:
     yield Row("start to first reading at the subscriber", "s", *(statistics.median(times[who]) for who in times), 1.5)
 
 
+# -- a backlog -------------------------------------------------------------------------------------------------------
+
+
+def backlog(folder: Path) -> Iterator[Row]:
+    """A million readings of an outage, drained beside live ones."""
+    from tests.bench.backlog import measure
+
+    found = measure(folder)
+    empty, million, far, thin = (found[name] for name in ("empty", "million", "far", "thin"))
+    yield Row("backlog of a million: drained", "readings/s", million.per_second)
+    yield Row("backlog of a million: the time of it", "s", 1e6 / million.per_second, None, 1e6 / 113_000)
+    yield Row("backlog of a million: live p99 meanwhile", "ms", million.live_p99_ms, None, 100)
+    yield Row("backlog of a million: RSS more than without", "MB", million.rss_mb - empty.rss_mb, None, 5)
+    yield Row("backlog of a million: bytes a reading on the air", "B", million.bytes_a_reading, None, 5)
+    yield Row("the same, round trip 300 ms: drained", "readings/s", far.per_second)
+    yield Row("the same, round trip 300 ms: the time of it", "s", 1e6 / far.per_second, None, 20)
+    yield Row("backlog on 64 kbit/s: part of the link unused", "%", 100 * (1 - thin.used), None, 20)
+
+
 # -- the controls ----------------------------------------------------------------------------------------------------
 
 
@@ -261,5 +280,5 @@ def year(folder: Path) -> Iterator[Row]:
 
 ITEMS = {
     "load": load_1k, "load10": load_10k, "outage": outage, "rtu": rtu, "outbox": outbox, "start": start,
-    "step": step, "year": year,
+    "backlog": backlog, "step": step, "year": year,
 }  # fmt: skip

@@ -152,8 +152,6 @@ class Agent:
         )
         runner.publish = self._hub.publish
         return runner
-        runner.publish = self._hub.publish
-        return runner
 
     def _make_uplink(self) -> Any:
         settings = self._plan.uplink

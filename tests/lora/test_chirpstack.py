@@ -1,0 +1,220 @@
+"""The driver by itself on Debian's broker: downlinks and their ends, and events of any kind."""
+
+import asyncio
+import contextlib
+import json
+import time
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from agent.clock import SystemClock
+from agent.driver import BusSpec, DeviceSpec
+from agent.errors import DeviceError, WireError
+from agent.model import Quality
+from drivers.lora import open_chirpstack
+from drivers.lora.chirpstack.link import Message
+
+EUI = "24e124136b316009"
+PROFILE = {
+    "lora": {
+        "class": "A", "fport": 2, "interval": 1.0, "confirmed": True,
+        "struct": ({"field": "position", "type": "u8"},), "downlink": ({"field": "position", "as": "u8"},),
+    },
+    "points": {"position": {"unit": "%", "kind": "telemetry", "writable": True}},
+}  # fmt: skip
+
+
+class Memory(dict):
+    def put(self, key, value, now=False):
+        self[key] = value
+
+
+@pytest.fixture
+def clock():
+    return SystemClock("always")
+
+
+@pytest.fixture
+def make(clock):
+    def bus(port, confirmed=True, memory=None):
+        options = {
+            "url": f"mqtt://127.0.0.1:{port}", "application": "saint-seine",
+            "event_topic": "application/{application}/device/{dev_eui}/event/{event}",
+            "command_topic": "application/{application}/device/{dev_eui}/command/down",
+        }  # fmt: skip
+        profile = {**PROFILE, "lora": {**PROFILE["lora"], "confirmed": confirmed}}
+        spec = BusSpec("l", "lora_chirpstack", options, (DeviceSpec("v", {"dev_eui": EUI}, profile),))
+        return open_chirpstack(spec, clock, Memory() if memory is None else memory)
+
+    return bus
+
+
+@contextlib.asynccontextmanager
+async def running(bus):
+    """The bus while it is listened to, and what it has read."""
+    heard = []
+
+    async def listen():
+        async for readings in bus.readings():
+            heard.extend(readings)
+
+    task = asyncio.create_task(listen())
+    await until(lambda: bus.status()["state"] == "up" or task.done())
+    try:
+        yield heard
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+        await bus.close()
+
+
+async def until(condition):
+    async with asyncio.timeout(15):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def position(bus):
+    (found,) = await bus.read(["v.position"])
+    return found.value, found.quality
+
+
+@pytest.mark.broker
+async def test_a_downlink_is_what_chirpstack_wants_and_ends_with_the_devices_word(make, broker, server, clock):
+    bus = make(broker.port)
+    async with running(bus):
+        assert await position(bus) == (None, Quality.BAD)
+        await bus.write("v.position", 42, clock.monotonic() + 60)
+        assert await position(bus) == (42, Quality.GOOD)
+        (one,) = server.commands
+        assert (one["devEui"], one["fPort"], one["bytes"], one["confirmed"]) == (EUI, 2, b"\x2a", True)
+        assert one["expiresAt"].endswith("Z") and len(one["id"]) == 36
+        server.confirms = False
+        with pytest.raises(DeviceError, match="did not confirm"):
+            await bus.write("v.position", 43)
+        assert await position(bus) == (None, Quality.BAD), "nobody knows"
+        assert bus.status()["waiting"] == 0
+
+
+@pytest.mark.broker
+async def test_one_that_is_not_to_be_confirmed_ends_with_the_gateway(make, broker, server):
+    bus = make(broker.port, confirmed=False)
+    async with running(bus):
+        await bus.write("v.position", 42)
+        assert server.commands[0]["confirmed"] is False
+        assert await position(bus) == (None, Quality.BAD)
+
+
+@pytest.mark.broker
+async def test_what_waits_for_a_class_a_device_is_replaced_expires_or_is_called_off(make, broker, server, clock):
+    bus = make(broker.port)
+    server.listens = False
+    async with running(bus):
+        first = asyncio.create_task(bus.write("v.position", 1, clock.monotonic() + 60))
+        await until(lambda: len(server.commands) == 1)
+        second = asyncio.create_task(bus.write("v.position", 2, clock.monotonic() + 60))
+        with pytest.raises(DeviceError, match="newer value"):
+            await first
+        await until(lambda: len(server.commands) == 2)
+        server.expire(EUI, server.commands[1])
+        with pytest.raises(DeviceError, match="expired"):
+            await second
+        third = asyncio.create_task(bus.write("v.position", 3, clock.monotonic() + 60))
+        await until(lambda: len(server.commands) == 3)
+        third.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await third
+        assert bus.status()["waiting"] == 0
+        started = time.monotonic()
+        with pytest.raises(DeviceError, match="expired before the device spoke"):
+            await bus.write("v.position", 4, clock.monotonic() + 0.2)
+        assert time.monotonic() - started >= 0.2
+        with pytest.raises(DeviceError, match="expired"):
+            await bus.write("v.position", 4, clock.monotonic() - 1)
+
+
+@pytest.mark.broker
+async def test_without_a_broker_a_write_fails_and_nothing_else(make):
+    bus = make(1)
+    listening = asyncio.create_task(anext(bus.readings()))
+    await until(lambda: bus.status()["error"] not in ("", "not connected yet"))
+    with pytest.raises(WireError):
+        await bus.write("v.position", 1)
+    assert bus.status()["state"] == "down" and bus.due() > time.monotonic()
+    listening.cancel()
+
+
+@pytest.mark.broker
+async def test_a_session_that_the_broker_keeps(make, broker, server):
+    """Under another run of the agent: what was published meanwhile comes, once."""
+    memory = Memory()
+    async with running(make(broker.port, memory=memory)):
+        pass
+    event = server.up(EUI, b"\x07", fport=2, age=500)
+    server.event(EUI, "up", event)
+    async with running(bus := make(broker.port, memory=memory)) as heard:
+        await until(lambda: bus.status()["events"] == 2)
+        assert (bus.status()["late"], bus.status()["repeated"]) == (1, 1)
+        assert {reading.value for reading in heard if reading.point == "v.position"} == {7}
+        assert all(reading.measured_at is not None for reading in heard)
+        server.up(EUI, b"\x08", fport=2)
+        await until(lambda: heard[-1].measured_at is None)
+    assert await position(bus) == (8, Quality.GOOD)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+KINDS = st.sampled_from(["up", "up", "join", "ack", "txack", "log", "status", "location", "x"])
+
+
+def message(topic, body):
+    return Message(topic, body, False, 1, 1, 1)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), kind=KINDS)
+async def test_no_event_raises(make, up_event, data, kind):
+    """A real event with some of its parts replaced by anything, then anything at all."""
+    bus, event = make(1), up_event(EUI, b"\x05", fport=2, decoded={"position": 5})
+    places = [event, event["rxInfo"][0], event["txInfo"], event["txInfo"]["modulation"]["lora"], event["object"]]
+    for place in data.draw(st.lists(st.sampled_from(places), max_size=3)):
+        place[data.draw(st.sampled_from(sorted(place)))] = data.draw(JSON)
+    event |= data.draw(st.dictionaries(st.sampled_from(["context", "batteryLevel", "queueItemId", "level"]), JSON))
+    topic = f"application/saint-seine/device/{EUI}/event/{kind}"
+    readings = await bus.take(message(topic, json.dumps(event).encode()))
+    json.dumps([reading.value for reading in readings], allow_nan=False)
+    await bus.take(message(data.draw(st.just(topic) | st.text()), data.draw(st.binary() | JSON.map(_json))))
+    assert bus.status()["events"] == 2
+
+
+def _json(value):
+    return json.dumps(value).encode()
+
+
+@pytest.mark.parametrize("body", [b"[" * 60_000, b'{"a":' * 12_000, b"x" * 1_000_000, b"9" * 20_000])
+async def test_bodies_that_would_hurt(make, body):
+    bus = make(1)
+    assert await bus.take(message(f"application/saint-seine/device/{EUI}/event/up", body)) == []
+    assert bus.status()["malformed"] == 1
+
+
+async def test_defaults_are_left_out_and_numbers_may_be_text(make, up_event):
+    bus, event = make(1), up_event(EUI, b"\x05", fport=2, gateways=((0, 0), (-90, -3)))
+    event |= {"fCnt": "12"}
+    event["txInfo"]["modulation"]["lora"]["spreadingFactor"] = "12"
+    readings = await bus.take(message(f"application/saint-seine/device/{EUI}/event/up", _json(event)))
+    found = {reading.point: reading.value for reading in readings}
+    assert (found["v.fcnt"], found["v.rssi"], found["v.snr"], found["v.sf"]) == (12, 0, 0, 12)
+    assert found["v.position"] == 5
+
+
+async def test_memory_of_seen_events_is_bounded(make, up_event):
+    bus = make(1)
+    for n in range(3000):
+        await bus.take(message(f"application/saint-seine/device/{EUI}/event/log", _json(up_event(EUI, b"", fcnt=n))))
+    assert len(bus._seen) == 1000

@@ -29,6 +29,7 @@ from agent.civil import Pace
 from agent.clock import SystemClock
 from agent.demo import site
 from agent.demo.modem import Modem
+from agent.demo.nodes import Nodes, make_keys
 from agent.demo.process import Cabinet, numbers_given
 from agent.demo.slave import RtuLine, serve_tcp
 from agent.demo.uplink import HOST, Ledger, RuralLink, broker, subscriber
@@ -44,6 +45,8 @@ ON_ITS_WAY = 20  # readings that wait although nothing is wrong
 REMOTE = 8  # the priority of commands
 OPERATOR, FIRST, EVERY, HELD = "km1", 10.0, 60.0, 15.0
 """What somebody at the supervision switches on, in seconds after the start, how often, and for how long."""
+GARDEN, WATERED = "garden.valve", 16.0
+"""And the valve in the garden, on and off in turn: a LoRaWAN node, which hears it after its next word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +118,13 @@ class Demo:
         """A clean folder with the site file in it. An edited file is kept beside the new one."""
         for number in range(self.port, self.port + ports):
             _must_be_free(number)
-        for name in ("dev", "state", "profiles"):
+        self.folder.mkdir(parents=True, exist_ok=True)
+        make_keys(self.folder / "keys")
+        for name in ("dev", "state", "profiles/codecs"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         self._put("site.yaml", self._site_text())
         for name, text in site.PROFILES.items():
-            self._put(f"profiles/{name}.yaml", text)
+            self._put(f"profiles/{name}", text)
 
     def _put(self, name: str, text: str) -> None:
         file = self.folder / name
@@ -152,6 +157,8 @@ class Demo:
             stack.enter_context(Modem(self.folder / "dev" / site.RADIO, self._village.probe).serving())
             plant = await serve_tcp(HOST, self.port + 2, self._village.plant)
             stack.callback(plant.close)
+            nodes = Nodes(HOST, self.port + 2, self.folder / "keys", self._village)
+            await stack.enter_async_context(nodes.speaking())
             await stack.enter_async_context(self._beside(self._live()))
             yield
 
@@ -284,10 +291,13 @@ class Demo:
         """Somebody at the supervision, over MQTT. `ttl_ms` bounds the start, `hold_ms` how long it lasts."""
         for number in count():
             await self._sleep_until((FIRST + number * EVERY) * self._times.scale)
-            if self._is_taken(OPERATOR):
-                continue
-            name, hold = f"demo-{number}", round(HELD * self._times.scale * 1000)
-            command = {"id": name, "point": OPERATOR, "value": "on", "ttl_ms": 30_000, "hold_ms": hold,
+            await self._command(client, f"demo-{number}", OPERATOR, "on", HELD * self._times.scale)
+            await self._sleep_until((WATERED + number * EVERY) * self._times.scale)
+            await self._command(client, f"valve-{number}", GARDEN, "off" if number % 2 else "on", 3600)
+
+    async def _command(self, client: aiomqtt.Client, name: str, point: str, value: str, held: float) -> None:
+        if not self._is_taken(point):
+            command = {"id": name, "point": point, "value": value, "ttl_ms": 30_000, "hold_ms": round(held * 1000),
                        "by": "operator"}  # fmt: skip
             await client.publish(f"bocage/v1/{site.SITE_ID}/cmd/{name}", json.dumps(command), qos=1)
 

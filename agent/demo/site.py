@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from agent.demo.nodes import GATEWAY, HALL, JOIN_EUI, POND, VALVE
+
 __all__ = ["PROFILES", "RADIO", "RTU", "SITE_ID", "TIMEZONE", "text"]
 
 SITE_ID, TIMEZONE = "demo-village", "Europe/Paris"
@@ -34,6 +36,7 @@ buses:
   plant:   {type: modbus_tcp, host: 127.0.0.1, port: @TCP@}
   gpio:    {type: gpio}
   radio:   {type: lora_rak_p2p, port: "@RADIO@", frequency: 868.1 MHz}        # a LoRa modem, point to point
+  lora:    {type: lora_gwmp, listen: "127.0.0.1:@TCP@", gateways: ["@GATEWAY@"]}    # LoRaWAN: our own network server
 
 # What hangs on them. The profile knows the registers.
 devices:
@@ -42,6 +45,12 @@ devices:
   io-1:    {bus: rs485-1, unit_id: 10, profile: relay8_di8}                   # cabinet: relays and contacts
   io-2:    {bus: plant, unit_id: 2, profile: relay8_ai8, poll: 500ms}         # school: relays and 4-20 mA
   io-3:    {bus: plant, unit_id: 1, profile: relay8_ai8, poll: 500ms}         # waterworks: relays and 4-20 mA
+  hall:    {bus: lora, dev_eui: "@HALL@", join_eui: "@JOIN@", app_key: {file: keys/hall.app.key},
+            profile: milesight_em300_th, stale_after: 30min}
+  garden:  {bus: lora, dev_eui: "@VALVE@", join_eui: "@JOIN@", app_key: {file: keys/garden.app.key},
+            profile: garden_valve}                                            # listens after its own words
+  pond:    {bus: lora, dev_addr: "@POND@", nwk_s_key: {file: keys/pond.nwk_s.key},
+            app_s_key: {file: keys/pond.app_s.key}, profile: pond_probe}      # profiles/pond_probe.yaml, with a codec
   cistern: {bus: radio, node: "01", profile: cistern_probe}                   # school: its cistern, by radio
 
 # Raw values made into something that people talk about.
@@ -99,7 +108,7 @@ heating:
 
 
 PROFILES = {
-    "cistern_probe": """\
+    "cistern_probe.yaml": """\
 # What the packets of the probe in the cistern say, after the byte that names the node. Edit it: this file is yours.
 name: cistern_probe
 lora:
@@ -112,14 +121,44 @@ points:
   level:       {unit: cm}
   temperature: {unit: degC}
   battery:     {unit: "%"}
-"""
+""",
+    "garden_valve.yaml": """\
+# A LoRaWAN valve: it says where it stands, and listens for a moment after each of its words (class A).
+name: garden_valve
+lora:
+  fport: 10
+  interval: 10s
+  struct:
+    - {field: valve, type: bool}
+  downlink:
+    - {field: valve, values: {on: "01", off: "00"}}
+points:
+  valve: {writable: true}
+""",
+    "pond_probe.yaml": """\
+# A LoRaWAN level probe whose payload is read by a JavaScript codec, as makers publish them.
+name: pond_probe
+lora: {interval: 10s, codec: codecs/pond.js}
+points:
+  level: {field: level, unit: m}
+""",
+    "codecs/pond.js": """\
+// One byte: version 1. Two bytes: the level in millimetres.
+function decodeUplink(input) {
+  if (input.bytes.length !== 3 || input.bytes[0] !== 1) {
+    return {errors: ["not a packet of version 1"]};
+  }
+  return {data: {level: ((input.bytes[1] << 8) | input.bytes[2]) / 1000}};
+}
+""",
 }
 """Files of profiles/ beside the site file, by name."""
 
 
 def text(dev: Path, broker: int, link: int, tcp: int, wires: bool = True) -> str:
     """The site file for these ports and the pseudo-terminals in `dev`; without wires it can only deliver."""
-    found = {"BROKER": broker, "LINK": link, "TCP": tcp, "RTU": dev / RTU, "RADIO": dev / RADIO}
+    found = {"BROKER": broker, "LINK": link, "TCP": tcp, "RTU": dev / RTU, "RADIO": dev / RADIO,
+             "GATEWAY": GATEWAY, "JOIN": JOIN_EUI, "HALL": HALL, "VALVE": VALVE, "POND": POND}  # fmt: skip
     made = _TEXT if wires else _TEXT[: _TEXT.index("# The wires.")]
     for name, value in found.items():
         made = made.replace(f"@{name}@", str(value))

@@ -129,35 +129,36 @@ class Village:
     def outdoors(self) -> float:
         """degC: a spring without end, coldest at five in the morning; every third night or so there is frost."""
         hours = self.now.hour + self.now.minute / 60
-        return 6.5 - 4.0 * math.cos((hours - 5) / 12 * math.pi) + self._wave(3.3 * 86400, 1.5)
+        return 6.5 - 4.0 * math.cos((hours - 5) / 12 * math.pi) + self.wave(3.3 * 86400, 1.5)
 
     def probe(self) -> bytes:
         """What the probe in the cistern sends: level (0.1 cm), water temperature (0.1 degC), battery (%)."""
-        return struct.pack(">HhB", round(10 * (143 + self._wave(600, 4))), round(10 * (9 + self._wave(900, 0.6))), 97)
+        return struct.pack(">HhB", round(10 * (143 + self.wave(600, 4))), round(10 * (9 + self.wave(900, 0.6))), 97)
 
     def _drunk(self) -> float:
         """m3/h, most of it in the morning and in the evening."""
         hours = self.now.hour + self.now.minute / 60
         return 2.0 + 4.0 * math.exp(-(((hours - 7.5) / 2) ** 2)) + 5.0 * math.exp(-(((hours - 19) / 2.5) ** 2))
 
-    def _wave(self, period: float, size: float, phase: float = 0.0) -> float:
+    def wave(self, period: float, size: float, phase: float = 0.0) -> float:
+        """Something that goes up and down by `size` in so many seconds."""
         return size * math.sin(2 * math.pi * self.seconds / period + phase)
 
     def _volts(self, phase: float = 0.0) -> float:
-        return 231.2 + self._wave(97, 1.6, phase) + self._wave(7.3, 0.3, phase)
+        return 231.2 + self.wave(97, 1.6, phase) + self.wave(7.3, 0.3, phase)
 
     def _hertz(self) -> float:
-        return 50.0 + self._wave(41, 0.02)
+        return 50.0 + self.wave(41, 0.02)
 
     def _street_power(self) -> float:
-        return STANDBY + self._wave(13, 1.5) + (LAMPS + self._wave(23, 9) if self.is_lit else 0.0)
+        return STANDBY + self.wave(13, 1.5) + (LAMPS + self.wave(23, 9) if self.is_lit else 0.0)
 
     def _hall_power(self, phase: int) -> float:
-        return 640 + 55 * phase + self._wave(31 + 5 * phase, 90, phase) + self._wave(5.1, 12)
+        return 640 + 55 * phase + self.wave(31 + 5 * phase, 90, phase) + self.wave(5.1, 12)
 
     def _pumped(self) -> float:
         """By the well's pump, m3/h."""
-        return PUMP + self._wave(3.7, 0.3) if self._works.relays[0] else 0.0
+        return PUMP + self.wave(3.7, 0.3) if self._works.relays[0] else 0.0
 
     def _street(self) -> dict[int, Callable[[], float]]:
         """Eastron SDM120."""

@@ -17,6 +17,7 @@ import pytest
 
 from agent.config import check
 from agent.demo import site
+from agent.demo.nodes import make_keys
 from agent.demo.run import Demo, Timetable, run, verdict
 from agent.demo.uplink import Ledger, broker
 from agent.errors import BocageError
@@ -77,9 +78,10 @@ def wait_for(true, within=10.0):
 
 def test_the_site_file_is_right(tmp_path):
     file = tmp_path / "site.yaml"
-    (tmp_path / "profiles").mkdir()
+    (tmp_path / "profiles" / "codecs").mkdir(parents=True)
     for name, text in site.PROFILES.items():
-        (tmp_path / "profiles" / f"{name}.yaml").write_text(text)
+        (tmp_path / "profiles" / name).write_text(text)
+    make_keys(tmp_path / "keys")
     file.write_text(site.text(tmp_path, 1, 2, 3))
     assert check(file) == []
     file.write_text(site.text(tmp_path, 1, 2, 3, wires=False))  # of the agent that drains
@@ -155,6 +157,8 @@ def test_a_village_in_a_hurry(demo, tmp_path):
     assert any(re.search(r"on: .*\bwell\b", line) for line in lines)
     log = (tmp_path / "demo" / "agent.log").read_text()
     assert "command ended id=demo-0 state=verified" in log
+    assert "joined device=hall" in log and "joined device=garden" in log
+    assert "command ended id=valve-0 state=verified reason='garden.valve reads on'" in log
     assert " alarm code=" not in log and "control failed" not in log
 
 

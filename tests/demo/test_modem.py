@@ -16,9 +16,9 @@ from agent.driver import open_bus
 async def test_the_driver_hears_the_probe(tmp_path, monkeypatch):
     monkeypatch.setattr(modem, "FIRST", 0.01)
     monkeypatch.setattr(modem, "EVERY", 0.05)
-    (tmp_path / "profiles").mkdir()
+    (tmp_path / "profiles" / "codecs").mkdir(parents=True)
     for name, text in site.PROFILES.items():
-        (tmp_path / "profiles" / f"{name}.yaml").write_text(text)
+        (tmp_path / "profiles" / name).write_text(text)
     (tmp_path / "site.yaml").write_text(site.text(tmp_path, 1, 2, 3))
     spec = wiring.plan(load(tmp_path / "site.yaml")).buses["radio"]
     wire = open_bus(spec, SystemClock("always"), Forgetful())

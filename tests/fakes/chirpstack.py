@@ -60,7 +60,7 @@ class ChirpStack:
 
     def __init__(self, port, **login):
         self.commands, self.listens, self.confirms = [], True, True
-        self._fcnt = itertools.count(1)
+        self._fcnt, self._heard = itertools.count(1), str(uuid.uuid4())
         self.client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv311)
         if "username" in login:
             self.client.username_pw_set(login["username"], login["password"])
@@ -78,11 +78,12 @@ class ChirpStack:
 
     def up(self, eui, payload, **more):
         event = up(eui, payload, **{"fcnt": next(self._fcnt), **more})
+        self._heard = event["deduplicationId"]  # of all that follows from this uplink
         self.event(eui, "up", event)
         return event
 
     def tell(self, eui, kind, **fields):
-        about = {"deduplicationId": str(uuid.uuid4()), "time": iso(), "deviceInfo": device(eui)}
+        about = {"deduplicationId": self._heard, "time": iso(), "deviceInfo": device(eui)}
         self.event(eui, kind, about | fields)
 
     def _take(self, client, userdata, message):
@@ -106,7 +107,7 @@ class ChirpStack:
         self.tell(eui, "log", level="ERROR", code="EXPIRED", description=why, context=context)
 
     def _later(self, eui, kind, **fields):
-        about = {"deduplicationId": str(uuid.uuid4()), "time": iso(), "deviceInfo": device(eui)}
+        about = {"deduplicationId": self._heard, "time": iso(), "deviceInfo": device(eui)}
         self.client.publish(f"application/{APPLICATION}/device/{eui}/event/{kind}", json.dumps(about | fields), 1)
 
     def close(self):

@@ -8,7 +8,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent.parent / "fakes"))
 
 import chirpstack
-from gateway import Mosquitto, Site, Slave, wait_for
+from gateway import Mosquitto, Site, Slave, Subscriber, wait_for
 
 
 @pytest.fixture(name="wait_for")
@@ -52,6 +52,19 @@ def make_server():
 @pytest.fixture
 def server(broker, make_server):
     return make_server(broker.port)
+
+
+@pytest.fixture
+def make_subscriber():
+    made = []
+
+    def make(port):
+        made.append(Subscriber(port))
+        return made[-1]
+
+    yield make
+    for subscriber in made:
+        subscriber.close()
 
 
 @pytest.fixture

@@ -127,6 +127,12 @@ async def test_what_waits_for_a_class_a_device_is_replaced_expires_or_is_called_
         with pytest.raises(asyncio.CancelledError):
             await third
         assert bus.status()["waiting"] == 0
+        fourth = asyncio.create_task(bus.write("v.position", 3))
+        await until(lambda: len(server.commands) == 4)
+        server.tell(EUI, "log", level="ERROR", code="DOWNLINK_PAYLOAD_SIZE", description="Too long",
+                    context={"max_payload_size": "0", "item_size": "1"})  # fmt: skip
+        with pytest.raises(DeviceError, match="too long"):
+            await fourth
         started = time.monotonic()
         with pytest.raises(DeviceError, match="expired before the device spoke"):
             await bus.write("v.position", 4, clock.monotonic() + 0.2)
@@ -216,5 +222,5 @@ async def test_defaults_are_left_out_and_numbers_may_be_text(make, up_event):
 async def test_memory_of_seen_events_is_bounded(make, up_event):
     bus = make(1)
     for n in range(3000):
-        await bus.take(message(f"application/saint-seine/device/{EUI}/event/log", _json(up_event(EUI, b"", fcnt=n))))
+        await bus.take(message(f"application/saint-seine/device/{EUI}/event/up", _json(up_event(EUI, b"", fcnt=n))))
     assert len(bus._seen) == 1000

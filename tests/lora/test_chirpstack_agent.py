@@ -160,3 +160,21 @@ def certificates():
     import mosquitto
 
     return mosquitto.certificates
+
+
+def test_a_command_waits_for_a_class_a_node_or_runs_out_of_time(lora, broker, server, make_subscriber, wait_for):
+    """The node speaks: then it is verified. It does not: then it has expired, and is not written any more."""
+    server.listens = False
+    site, subscriber = lora("A"), make_subscriber(broker.port)
+    site.document["uplink"] = {"url": f"mqtt://127.0.0.1:{broker.port}", "prefix": "bocage/v1"}
+    connected(site, wait_for)
+    wait_for(lambda: subscriber.on("status"))
+    subscriber.send("c1", point="v.position", value=42, ttl_ms=60_000)
+    (command,) = wait_for(lambda: server.commands)
+    assert "verified" not in subscriber.states("c1")
+    server.up(VALVE, b"\x00\x00", fport=2)
+    server.deliver(VALVE, command)
+    wait_for(lambda: "verified" in subscriber.states("c1"), what=str(subscriber.results("c1")))
+    subscriber.send("c2", point="v.position", value=43, ttl_ms=1000)
+    found = wait_for(lambda: [one for one in subscriber.results("c2") if one["state"] in ("expired", "failed")])
+    assert "expire" in found[0]["reason"] or found[0]["state"] == "expired"

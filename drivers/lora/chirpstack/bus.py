@@ -117,7 +117,7 @@ class ChirpStack:
                 return []
             event = parse(message.body, eui)
             self._euis[node.name] = eui
-            if message.retain or self._is_repeated(event):
+            if message.retain or (kind == "up" and self._is_repeated(event)):
                 self._counts["repeated"] += 1
                 return []
             return await self._handle(node, kind, event, message.connection)
@@ -167,13 +167,14 @@ class ChirpStack:
 
     def _log(self, node: Node, event: Mapping[str, object]) -> None:
         code, description, context = text(event, "code"), text(event, "description"), event.get("context")
-        known = self._downlinks.logged(code, description, context if isinstance(context, Mapping) else {})
+        known = self._downlinks.logged(node.name, code, description, context if isinstance(context, Mapping) else {})
         log.log(
             logging.INFO if known or text(event, "level") == "INFO" else logging.WARNING,
             'network server says device=%s code=%s text="%s"', node.name, code[:40], description[:200],
         )  # fmt: skip
 
     def _is_repeated(self, event: Mapping[str, object]) -> bool:
+        """Whether the broker delivered this uplink before. The id is the uplink's: its `ack` and `log` bear it too."""
         found = text(event, "deduplicationId")[:64]
         if not found:
             return False
@@ -225,7 +226,7 @@ class ChirpStack:
         end = now + max(patience, _DEFAULT_LIFE) if until is None else until
         if end <= now:
             raise DeviceError(f"{point}: its time expired before it was sent")
-        eui, downlink = self._euis[node.name], Downlink(point, self._confirms[node.name])
+        eui, downlink = self._euis[node.name], Downlink(node.name, point, len(payload), self._confirms[node.name])
         expires_ms = None if at.wall_ms is None else at.wall_ms + round((end - now) * 1000)
         body = command(eui, downlink.item, fport, payload, downlink.confirmed, expires_ms)
         self._downlinks.add(downlink)

@@ -23,7 +23,9 @@ _DROPPED = {
 class Downlink:
     """One item of the queue. `sent` is set when a gateway took it, or it ended before; `ended` says how."""
 
+    device: str
     point: str
+    size: int
     confirmed: bool
     item: str = field(default_factory=lambda: str(uuid.uuid4()))
     sent: asyncio.Event = field(default_factory=asyncio.Event)
@@ -77,11 +79,16 @@ class Downlinks:
             silent = DeviceError(f"{downlink.point}: it was sent, and the device did not confirm it")
             downlink.end(None if acknowledged else silent)
 
-    def logged(self, code: str, description: str, context: Mapping[str, object]) -> bool:
-        """An error that ChirpStack tells; whether it was about one of these."""
-        found = [each for each in context.values() if isinstance(each, str) and each in self._waiting]
-        for item in found:
-            downlink = self._waiting[item]
+    def logged(self, device: str, code: str, description: str, context: Mapping[str, object]) -> bool:
+        """An error that ChirpStack tells of a device; whether it was about one of these.
+
+        It names the item, but for one that is too long: there it tells the size.
+        """
+        found = [each for each in self._waiting.values() if each.item in context.values()]
+        if not found and code == "DOWNLINK_PAYLOAD_SIZE":
+            size = context.get("item_size")
+            found = [each for each in self._waiting.values() if each.device == device and str(each.size) == size][:1]
+        for downlink in found:
             why = _DROPPED.get(code) or f"ChirpStack says {code[:40]}: {description[:120]}"
             downlink.end(DeviceError(f"{downlink.point}: {why}"))
         return bool(found)

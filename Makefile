@@ -7,9 +7,9 @@ BIN := $(VENV)/bin
 # Mosquitto lies where an ordinary user does not look.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-TEST_PACKAGES := mosquitto mosquitto-clients mbpoll libmodbus-dev pkgconf gcc libc6-dev socat openssl strace nodejs npm
+TEST_PACKAGES := mosquitto mosquitto-clients mbpoll libmodbus-dev pkgconf gcc libc6-dev socat openssl faketime iproute2 nftables strace nodejs npm
 
-.PHONY: help demo test lint bench install uninstall clean test-packages
+.PHONY: help demo test lint bench torture install uninstall clean test-packages
 .SILENT:
 
 help: ## this list
@@ -28,6 +28,9 @@ lint: $(VENV)/.test ## ruff, mypy --strict, import-linter
 
 bench: test-packages $(VENV)/.test ## measure; a table, and bench-result.json (OUT=another file, ONLY=a,b)
 	$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY)) --out $(or $(OUT),bench-result.json)
+
+torture: test-packages $(VENV)/.test ## every fault that the guarantees name, for real; LONG=1 takes hours; ONLY=a,b
+	$(BIN)/python -m tests.torture $(if $(LONG),--long) $(if $(ONLY),--only $(ONLY)) --out $(or $(OUT),torture-result.json)
 
 install: ## into PREFIX=/opt/bocage, with the systemd unit; as root, or into a DESTDIR
 	DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' PYTHON='$(PYTHON)' scripts/install

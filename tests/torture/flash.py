@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.faults import power_cut
 from tests.torture.rig import Unsettled, Verdict, Village, village, wait_for
 
 Deed = Callable[[Village], None]
@@ -132,4 +133,20 @@ def corrupt(folder: Path, times: int) -> Verdict:
 
 
 def power_cuts(folder: Path, states: int) -> Verdict:
-    raise Unsettled("harness is on its way")
+    """Recorded writes of an outbox and a state file, cut anywhere, lost and torn: see tests/faults/power_cut.py."""
+    if not shutil.which("strace"):
+        raise Unsettled("writes cannot be recorded here: apt-get install strace")
+    figures = power_cut.run(folder, states=states)
+    found = Verdict(
+        {
+            "states": figures.states,
+            "writes": figures.writes,
+            "made": figures.readings,
+            "delivered": figures.delivered,
+            "explained": figures.explained,
+            "lost": len(figures.faults),
+        }
+    )
+    found.must(figures.states >= states, f"only {figures.states} states")
+    found.must(not figures.faults, "; ".join(figures.faults[:5]))
+    return found

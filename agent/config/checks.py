@@ -9,6 +9,7 @@ from typing import Any
 
 from agent.config.buses import LORAWAN, MODBUS, ChirpStack
 from agent.config.document import Document, Keys
+from agent.config.gwmp import check_gwmp
 from agent.config.names import Checked, Pin, PointRef
 from agent.config.problems import meant
 from agent.config.profiles import Library
@@ -83,6 +84,7 @@ def _check_buses(at: Checked) -> None:
     wires: dict[str, str] = {}
     for name, bus in at.site.buses.items():
         check_radio(at, name)
+        check_gwmp(at, name)
         port = getattr(bus, "port", None)
         if isinstance(port, str):
             if _BARE.match(port):

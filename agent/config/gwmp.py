@@ -1,0 +1,35 @@
+"""Our own network server: who can reach its port, and which keys go together."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from agent.config.buses import Gwmp
+from agent.config.names import Checked
+
+__all__ = ["check_gwmp"]
+
+
+def check_gwmp(at: Checked, name: str) -> None:
+    """The protocol has no passwords: a port that others can reach needs the list of the gateways."""
+    bus = at.site.buses[name]
+    if not isinstance(bus, Gwmp):
+        return
+    if not bus.gateways and not _is_loopback(bus.listen.rpartition(":")[0]) and not at.wrong("buses", name, "gateways"):
+        text = f"{bus.listen} can be reached from other machines, and the protocol has no passwords"
+        at.error(("buses", name, "listen"), text, 'write the EUIs that may speak: gateways: ["0102030405060708"]')
+    first = next(one for one, other in at.site.buses.items() if isinstance(other, Gwmp) and other.listen == bus.listen)
+    if first != name:
+        text = f"{bus.listen} is already used by bus {first} (line {at.line('buses', first)})"
+        at.error(("buses", name, "listen"), text)
+    for device, settings in at.site.devices.items():
+        if settings.bus == name and settings.dev_addr is None and settings.skip_fcnt_check:
+            text = "skip_fcnt_check is for a device by ABP; one that joins begins at 0 by itself"
+            at.error(("devices", device, "skip_fcnt_check"), text, None, True)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,49 @@
+"""Our own network server: who can reach its port, and which keys go together."""
+
+import pytest
+
+SITE = """\
+site: {{id: a, timezone: Europe/Paris}}
+uplink: {{url: "mqtts://h"}}
+buses:
+  air: {{type: lora_gwmp{bus}}}
+devices:
+  a: {{bus: air, profile: milesight_em300_th, {device}}}
+"""
+OTAA = 'dev_eui: "24e124136b316001", join_eui: "24e124c0002a0001", app_key: {file: a.key}'
+ABP = 'dev_addr: "01abcdef", nwk_s_key: {file: n.key}, app_s_key: {credential: s}'
+GATEWAYS = ', gateways: ["0102030405060708"]'
+
+
+@pytest.mark.parametrize("device", [OTAA, ABP, f"{ABP}, skip_fcnt_check: true", f'{ABP}, dev_eui: "24e124136b316001"'])
+@pytest.mark.parametrize(
+    "bus", ["", ', listen: "127.0.0.1:1701"', ', listen: "[::1]:1700"', f', listen: "0.0.0.0:1700"{GATEWAYS}']
+)
+def test_what_is_right(said, bus, device):
+    assert said(SITE.format(bus=bus, device=device)) == []
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:1700", "192.168.1.5:1700", "[::]:1700", "gateway.local:1700"])
+def test_a_port_for_everybody_needs_the_list(said, listen):
+    (found,) = said(SITE.format(bus=f', listen: "{listen}"', device=OTAA))
+    assert found == (
+        f"4:34: error: {listen} can be reached from other machines, and the protocol has no passwords; "
+        'write the EUIs that may speak: gateways: ["0102030405060708"]'
+    )
+
+
+def test_skip_fcnt_check_is_for_abp(said):
+    (found,) = said(SITE.format(bus="", device=f"{OTAA}, skip_fcnt_check: true"))
+    assert found.endswith("skip_fcnt_check is for a device by ABP; one that joins begins at 0 by itself")
+
+
+def test_one_port_one_bus(said):
+    text = SITE.format(bus="", device=OTAA).replace("devices:", "  more: {type: lora_gwmp}\ndevices:")
+    (found,) = said(text.replace("more: {", 'more: {listen: "127.0.0.1:1700", '))
+    assert found == "5:18: error: 127.0.0.1:1700 is already used by bus air (line 4)"
+
+
+def test_a_key_in_the_file_is_refused(said):
+    (found,) = said(SITE.format(bus="", device=OTAA.replace("{file: a.key}", '"0102030405060708090a0b0c0d0e0f10"')))
+    assert "secret" in found
+    assert "0102030405" not in found

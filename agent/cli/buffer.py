@@ -18,7 +18,8 @@ from agent.outbox.records import iso
 
 __all__ = ["add"]
 
-_STATUS = ("rows", "bytes", "oldest", "hours_left", "gaps")
+_STATUS = ("rows", "bytes", "oldest", "hours_left", "gaps", "classes", "lost", "max_bytes")
+_CLASSES = {"0": "alarms and outcomes", "1": "states and counters", "2": "telemetry", "3": "diagnostics"}
 
 
 def add(commands: Any) -> None:
@@ -76,10 +77,14 @@ async def _ask(options: argparse.Namespace) -> Mapping[str, Any]:
 def _print_status(status: Mapping[str, Any]) -> None:
     left = "unknown" if status["hours_left"] is None else f"{status['hours_left']:.0f} h at the present rate"
     print(f"undelivered  {status['rows']} readings")
-    print(f"on flash     {status['bytes']} bytes")
+    print(f"on flash     {status['bytes']} of {status['max_bytes']} bytes")
     print(f"oldest       {status['oldest'] or '-'}")
     print(f"room left    {left}")
     print(f"gaps         {status['gaps']}")
+    for cls, name in _CLASSES.items():
+        lost = {reason: found[cls] for reason, found in status["lost"].items() if cls in found}
+        told = "".join(f", {n} lost ({reason})" for reason, n in lost.items())
+        print(f"  {name:<19} {status['classes'][cls]} bytes{told}")
 
 
 def _record(row: Row) -> dict[str, Any]:
@@ -100,6 +105,6 @@ def _print_csv(rows: Iterable[Row]) -> None:
     writer.writeheader()
     for row in rows:
         record = _record(row)
-        if isinstance(row.value, bool):
-            record["value"] = json.dumps(row.value)  # true and false, as in JSON
+        if isinstance(row.value, (bool, list)):
+            record["value"] = json.dumps(row.value)  # true and false, and aggregates, as in JSON
         writer.writerow(record)

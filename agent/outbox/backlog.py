@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,9 +19,9 @@ __all__ = ["export_readings", "read_status"]
 
 
 def read_status(folder: Path, stage_folder: Path, max_bytes: int = 200_000_000) -> dict[str, Any]:
-    """rows, bytes, oldest, hours_left, gaps, as `Outbox.status` has them. OutboxError if it cannot be read.
+    """rows, bytes, oldest, hours_left, gaps, classes, lost and max_bytes, as `Outbox.status` has them.
 
-    hours_left follows the growth of what is on flash; it is None where nothing is.
+    OutboxError if it cannot be read. hours_left follows the growth of what is on flash; it is None where nothing is.
     """
     stage = replay(stage_folder)
     with _database(folder) as db:
@@ -28,7 +29,10 @@ def read_status(folder: Path, stage_folder: Path, max_bytes: int = 200_000_000) 
             flushed: dict[str, int] = {}
             rows = size = gaps = 0
             oldest = newest = None
+            classes: dict[str, int] = dict.fromkeys("0123", 0)
+            lost: dict[str, dict[str, int]] = {}
         else:
+            classes, lost = _classes(db), _lost(db)
             flushed = _flushed(db)
             rows, size, oldest, newest, gaps = db.execute(
                 "SELECT coalesce(sum(n), 0), coalesce(sum(length(body)), 0), min(from_ms), max(to_ms), "
@@ -41,8 +45,8 @@ def read_status(folder: Path, stage_folder: Path, max_bytes: int = 200_000_000) 
     if size and newest is not None and newest > oldest:
         hours = round(max(0, max_bytes - size) / (size / (newest - oldest)) / 3_600_000, 1)
     return {
-        "rows": rows + sum(lot.n for lot in waiting), "bytes": size, "oldest": iso(oldest), "hours_left": hours,
-        "gaps": gaps,
+        "rows": rows + sum(lot.n for lot in waiting), "bytes": sum(classes.values()), "oldest": iso(oldest),
+        "hours_left": hours, "gaps": gaps, "classes": classes, "lost": lost, "max_bytes": max_bytes,
     }  # fmt: skip
 
 
@@ -56,10 +60,36 @@ def export_readings(folder: Path, stage_folder: Path) -> Iterator[Row]:
         flushed = _flushed(db) if db is not None else {}
         waiting = stage.open_lots(flushed)
         if db is not None:
-            for (body,) in db.execute("SELECT body FROM block ORDER BY id"):
-                yield from decode(body)
+            yield from _stored(db)
     for lot in waiting:
         yield from decode(encode([lot]))
+
+
+def _stored(db: sqlite3.Connection) -> Iterator[Row]:
+    """The readings on flash, in short looks: a long one would keep the write-ahead log from being used again."""
+    after = 0
+    with contextlib.suppress(sqlite3.OperationalError):  # none is under way
+        db.execute("COMMIT")
+    while rows := db.execute("SELECT id, body FROM block WHERE id > ? ORDER BY id LIMIT 20", (after,)).fetchall():
+        for row, body in rows:
+            after = row
+            yield from decode(body)
+
+
+def _classes(db: sqlite3.Connection) -> dict[str, int]:
+    """Bytes by class."""
+    sizes = dict.fromkeys("0123", 0)
+    for cls, size in db.execute("SELECT class, sum(length(body)) FROM block GROUP BY class"):
+        sizes[str(cls)] = size
+    (sizes["0"],) = db.execute("SELECT coalesce(sum(length(body)), 0) FROM message").fetchone()
+    return sizes
+
+
+def _lost(db: sqlite3.Connection) -> dict[str, dict[str, int]]:
+    """Numbers that were lost, by reason and class."""
+    found = db.execute("SELECT value FROM fact WHERE key = 'lost'").fetchone()
+    lost: dict[str, dict[str, int]] = json.loads(found[0]) if found else {}
+    return lost
 
 
 def _flushed(db: sqlite3.Connection) -> dict[str, int]:

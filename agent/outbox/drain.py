@@ -6,6 +6,7 @@ writes one each window, and a link with a long round trip would carry hardly mor
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -14,7 +15,7 @@ from agent.outbox.blocks import HISTORY, LIMIT, decode, pieces
 from agent.outbox.dates import Boots
 from agent.outbox.store import Store, StoredBlock
 
-__all__ = ["Form", "Held", "Load", "Piece", "fetch"]
+__all__ = ["Fetched", "Form", "Held", "Load", "Piece", "fetch"]
 
 _READINGS = 4 * HISTORY
 _BYTES = 8 * LIMIT
@@ -67,13 +68,25 @@ class Load:
     """Pieces that are not accepted yet, of so many that were made."""
 
 
-def fetch(db: Store, after: int, skip: set[int], boots: Boots, form: Form) -> tuple[int | None, list[Load]]:
-    """The next blocks after a row, as loads, and the row up to which they go (None: there are no more)."""
+class Fetched(NamedTuple):
+    """What was read: up to which row (None: there are no more), and what of it nobody can read any more."""
+
+    last: int | None
+    loads: list[Load]
+    broken: list[Held]
+
+
+def fetch(db: Store, after: int, skip: set[int], boots: Boots, form: Form) -> Fetched:
+    """The next blocks after a row, as loads."""
     rows = db.blocks_after(after, _READINGS, _BYTES)
     loads: list[Load] = []
+    broken: list[Held] = []
     group: list[StoredBlock] = []
     for row in rows:
         if row.id in skip:
+            continue
+        if not _whole(row.body):
+            broken.append(_held(row))
             continue
         if group and not _fits(group, row):
             loads.append(_load(group, boots, form))
@@ -81,7 +94,7 @@ def fetch(db: Store, after: int, skip: set[int], boots: Boots, form: Form) -> tu
         group.append(row)
     if group:
         loads.append(_load(group, boots, form))
-    return (rows[-1].id if rows else None), loads
+    return Fetched(rows[-1].id if rows else None, loads, broken)
 
 
 def _fits(group: Sequence[StoredBlock], row: StoredBlock) -> bool:
@@ -96,7 +109,7 @@ def _fits(group: Sequence[StoredBlock], row: StoredBlock) -> bool:
 
 def _load(rows: Sequence[StoredBlock], boots: Boots, form: Form) -> Load:
     head = rows[0]
-    held = [Held(row.id, row.store, row.first, row.last, row.n, row.cls, len(row.body)) for row in rows]
+    held = [_held(row) for row in rows]
     if len(rows) == 1 and form.compress and len(head.body) <= form.limit and (head.synced or _as_written(head, boots)):
         return Load(head.store, held, [Piece(head.body, True, head.first, head.last, head.n)], 1, 1)
 
@@ -109,6 +122,19 @@ def _load(rows: Sequence[StoredBlock], boots: Boots, form: Form) -> Load:
         for body, some in pieces(readings, moment, form.limit, form.compress)
     ]
     return Load(head.store, held, made, len(made), len(made))
+
+
+def _held(row: StoredBlock) -> Held:
+    return Held(row.id, row.store, row.first, row.last, row.n, row.cls, len(row.body))
+
+
+def _whole(body: bytes) -> bool:
+    """Whether the flash gave back what was written: zlib ends with a checksum (RFC 1950)."""
+    try:
+        zlib.decompress(body)
+    except zlib.error:
+        return False
+    return True
 
 
 def _as_written(row: StoredBlock, boots: Boots) -> bool:

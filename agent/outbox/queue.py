@@ -27,7 +27,7 @@ from uuid import uuid4
 
 from agent.clock import Clock
 from agent.errors import OutboxError
-from agent.model import Command, Event, Origin, Outcome, OutcomeState, Readings
+from agent.model import Command, Event, Origin, Outcome, OutcomeState, Readings, Severity
 from agent.outbox.blocks import LIMIT, LIVE, Block, Lot, cut, encode, lots_of, split
 from agent.outbox.dates import Boot, Boots
 from agent.outbox.drain import Form, Held, Load, fetch
@@ -119,6 +119,7 @@ class Outbox:
         self._retry_at = float("-inf")
         self._delay = _RETRY[0]
         self._passed = clock.monotonic()
+        self._opened_at: float | None = None
         self._rate: float | None = None
         self._put = 0
         self._counted_at = self._passed
@@ -155,6 +156,7 @@ class Outbox:
             except (sqlite3.Error, OSError) as error:
                 self._failed(error)
                 self._restore(batch)
+        self._opened_at = clock.monotonic()
         return self
 
     # -- in ----------------------------------------------------------------------------------------------------
@@ -340,19 +342,27 @@ class Outbox:
 
     def _open(self) -> tuple[Store, Totals]:
         """Open the database, and find in it what the stage says is delivered. One that is corrupt is set aside."""
-        try:
-            return _opened(self._folder, self._found, self._max_bytes)
-        except sqlite3.DatabaseError as error:
-            if not is_corrupt(error):
-                raise
-            self._set_aside(error)
+        for last in (False, True):  # a read that failed once can look like it
+            try:
+                return _opened(self._folder, self._found, self._max_bytes)
+            except sqlite3.DatabaseError as error:
+                if not is_corrupt(error):
+                    raise
+                if last:
+                    self._set_aside(error)
         return _opened(self._folder, self._found, self._max_bytes)
 
     def _set_aside(self, error: Exception) -> None:
         name = set_aside(self._folder)
         _log.error("outbox database corrupt error=%s next=kept as %s, a new one is opened", error, name)
-        self.troubles.append(f"the outbox database was corrupt ({error}): kept as {name}, a new one was opened")
-        self._gaps_due.append(("store_corrupt", {"file": name, "count": None}))
+        what = f"the outbox database was corrupt ({error}): kept as {name}, a new one was opened"
+        self.troubles.append(what)
+        gap: dict[str, Any] = {"file": name, "count": None}
+        if self._opened_at is not None:  # at a start nobody knows whose numbers they were, and who opens it says so
+            gap |= {"store": self.store, "first": 1, "last": max(1, self._next - 1)}
+            alarm = Event("alarm", "store_corrupt", "gateway", self._clock.now(), Severity.MAJOR, {"what": what})
+            self._unsaved.append(self._event(alarm))
+        self._gaps_due.append(("store_corrupt", gap))
 
     def _adopt(self, db: Store, totals: Totals) -> dict[str, int]:
         """Go on from what a database holds; says up to which number, by store, readings are on flash."""
@@ -437,7 +447,7 @@ class Outbox:
             parcel = self._urgent.popleft()
             parcel.message = replace(parcel.message, body=dated(parcel.message.body, self._boots))
             return parcel
-        if self._behind("message"):
+        if self._behind("message") and not self._fault:
             return None
         if self._pace.starved(now) and (starved := self._from_backlog(now)):
             return starved
@@ -489,7 +499,7 @@ class Outbox:
         """Bring the next messages and blocks from flash beside whatever goes on; few, so that memory stays flat."""
         messages = self._behind("message") and not self._urgent
         blocks = self._behind("block") and len(self._ahead) < _AHEAD // 2
-        if self._reading or not (messages or blocks):
+        if self._reading or self._fault or not (messages or blocks):  # a fault is mended by `run`, and wakes us
             return
         self._reading = True
         task = asyncio.ensure_future(self._read(messages, blocks))
@@ -511,7 +521,6 @@ class Outbox:
         try:
             rows = await self._job(lambda db: db.messages_after(self._cursor["message"], _AHEAD))
         except OutboxError:
-            self._cursor["message"] = self._newest["message"]
             return
         self._cursor["message"] = rows[-1].id if len(rows) == _AHEAD else self._newest["message"]
         for row in rows:
@@ -523,13 +532,17 @@ class Outbox:
         after, form, skip, boots = self._cursor["block"], self._form, set(self._skip), self._boots
         generation = self._read_anew
         try:
-            last, loads = await self._job(lambda db: fetch(db, after, skip, boots, form))
+            last, loads, broken = await self._job(lambda db: fetch(db, after, skip, boots, form))
         except OutboxError:
-            self._cursor["block"] = self._newest["block"]
             return
         if generation != self._read_anew:  # a new connection began meanwhile, or the clock was set
             return
         self._cursor["block"] = self._newest["block"] if last is None else last
+        for row in broken:
+            _log.error("block unreadable readings=%d next=dropped, a gap record says so", row.n)
+            self._lose("store_corrupt", row.cls, row.store, row.first, row.last, row.n)
+        if broken:
+            self._unload(Load(broken[0].store, broken, [], 0, 0))
         for load in loads:
             for piece in load.pieces:
                 message = Message(

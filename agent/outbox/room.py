@@ -67,7 +67,11 @@ def thinned(rows: Sequence[StoredBlock]) -> Room:
     room = Room()
     for _, group in groupby(rows, key=lambda row: (row.store, row.boot, row.synced)):
         old = list(group)
-        readings = [reading for row in old for reading in decode(row.body)]
+        try:
+            readings = [reading for row in old for reading in decode(row.body)]
+        except ValueError:  # the flash has garbled one: whoever sends it says so
+            room.settled += [row.id for row in old]
+            continue
         kept = sorted(_aggregates(readings), key=lambda reading: reading.seq)
         made = list(_blocks(old, kept))
         if len(kept) == len(readings) or sum(len(b.body) for b in made) > _WORTH * sum(len(row.body) for row in old):

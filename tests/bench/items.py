@@ -245,17 +245,20 @@ def start(folder: Path) -> Iterator[Row]:
 
 def backlog(folder: Path) -> Iterator[Row]:
     """A million readings of an outage, drained beside live ones."""
+    from tests.bench import demo_bytes
     from tests.bench.backlog import measure
 
-    found = measure(folder)
+    found, demo = measure(folder), demo_bytes.measure(folder)
     empty, million, far, thin = (found[name] for name in ("empty", "million", "far", "thin"))
     yield Row("backlog of a million: drained", "readings/s", million.per_second)
     yield Row("backlog of a million: the time of it", "s", 1e6 / million.per_second, None, 1e6 / 113_000)
     yield Row("backlog of a million: live p99 meanwhile", "ms", million.live_p99_ms, None, 100)
     yield Row("backlog of a million: RSS more than without", "MB", million.rss_mb - empty.rss_mb, None, 5)
     yield Row("backlog of a million: bytes a reading on the air", "B", million.bytes_a_reading, None, 5)
-    yield Row("the same, round trip 300 ms: drained", "readings/s", far.per_second)
-    yield Row("the same, round trip 300 ms: the time of it", "s", 1e6 / far.per_second, None, 20)
+    yield Row("the demo's readings, windows of 5 s: bytes each on flash", "B", demo["flash"], None, 5)
+    yield Row("the demo's readings, windows of 5 s: bytes each on the air", "B", demo["air"], None, 5)
+    yield Row("backlog of a million, round trip 300 ms: drained", "readings/s", far.per_second)
+    yield Row("backlog of a million, round trip 300 ms: the time of it", "s", 1e6 / far.per_second, None, 20)
     yield Row("backlog on 64 kbit/s: part of the link unused", "%", 100 * (1 - thin.used), None, 20)
 
 
@@ -278,7 +281,18 @@ def year(folder: Path) -> Iterator[Row]:
     yield Row("control: 365 days of a site in virtual time, CPU", "s", bench_control.year(folder), None, 120)
 
 
+# -- radio -----------------------------------------------------------------------------------------------------------
+
+
+def lorawan(folder: Path) -> Iterator[Row]:
+    """200 nodes on our own network server."""
+    from tests.bench import lora
+
+    for item, unit, ours, goal in lora.rows(folder):
+        yield Row(item, unit, ours, None, goal)
+
+
 ITEMS = {
     "load": load_1k, "load10": load_10k, "outage": outage, "rtu": rtu, "outbox": outbox, "start": start,
-    "backlog": backlog, "step": step, "year": year,
+    "backlog": backlog, "step": step, "year": year, "lora": lorawan,
 }  # fmt: skip

@@ -38,6 +38,7 @@ class Box:
         self.state, self.stage, self.clock = folder / "state", folder / "stage", HandClock()
         self.options: dict[str, Any] = {}
         self.out = self.open()
+        self.first_store = self.out.store
 
     def open(self) -> Outbox:
         self.out = Outbox.open(self.state, self.stage, self.clock, **self.options)

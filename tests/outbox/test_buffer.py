@@ -27,6 +27,7 @@ async def test_status_and_export_beside_a_running_outbox(box: Any) -> None:
     outside = read_status(box.state, box.stage)
     assert outside["rows"] == box.out.status()["rows"] == 14
     assert outside["oldest"] == box.out.status()["oldest"] is not None
+    assert {key: outside[key] for key in ("classes", "lost", "gaps", "max_bytes")}.items() <= box.out.status().items()
     exported = list(export_readings(box.state, box.stage))
     assert [row.seq for row in exported] == list(range(1, 15))
     assert exported[-1].value is True
@@ -41,8 +42,8 @@ async def test_what_is_delivered_is_not_counted(box: Any) -> None:
 
 
 def test_nothing_there_yet(tmp_path: Path) -> None:
-    empty = {"rows": 0, "bytes": 0, "oldest": None, "hours_left": None, "gaps": 0}
-    assert read_status(tmp_path, tmp_path / "stage") == empty
+    empty = {"rows": 0, "bytes": 0, "oldest": None, "hours_left": None, "gaps": 0, "lost": {}}
+    assert empty.items() <= read_status(tmp_path, tmp_path / "stage").items()
 
 
 def test_a_file_that_is_no_database(tmp_path: Path) -> None:
@@ -66,7 +67,8 @@ async def test_the_command(box: Any, tmp_path: Path, capsys: pytest.CaptureFixtu
         return capsys.readouterr().out
 
     assert json.loads(await bocage("--json"))["rows"] == 2
-    assert "2 readings" in await bocage("status")
+    told = await bocage("status")
+    assert "2 readings" in told and "telemetry" in told
     assert (await bocage("export")).splitlines()[1].startswith(box.out.store + ",1,meter-a.r0,21.5,good,2025-")
     first, _ = (await bocage("export", "--jsonl")).splitlines()
     assert json.loads(first) | {"store": "", "at": ""} == {

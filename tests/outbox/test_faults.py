@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import shutil
@@ -158,8 +159,104 @@ async def test_a_database_that_breaks_while_it_is_used(box: Any, events: Callabl
     await box.tick()
     assert list(box.state.glob("outbox.db.corrupt-*"))
     messages = await box.drain()
-    assert [event["code"] for event in events(messages)] == ["store_corrupt"]
-    assert {row.seq for message in messages[1:] for row in decode(message.body)} == {11, 12, 13, 14, 15}
+    assert [(event["kind"], event["code"]) for event in events(messages)] == [
+        ("alarm", "store_corrupt"), ("gap", "store_corrupt"),
+    ]  # fmt: skip
+    gap = events(messages)[1]["detail"]
+    assert (gap["store"], gap["first"]) == (box.first_store, 1) and gap["last"] >= 10
+    assert {row.seq for message in messages[2:] for row in decode(message.body)} == {11, 12, 13, 14, 15}
+
+
+async def test_a_database_whose_bytes_are_overwritten_while_it_is_used(box: Any, events: Callable[..., Any]) -> None:
+    for _ in range(20):
+        box.out.put(box.readings(300), 2)
+        await box.tick(5)
+    box.out._db.checkpoint()
+    database = box.state / "outbox.db"
+    size = database.stat().st_size
+    with database.open("r+b") as file:
+        file.seek(2048)
+        file.write(os.urandom(size - 2048))
+    box.out._db._db.execute("PRAGMA shrink_memory")
+    box.out.put(box.readings(5), 2)
+    for _ in range(4):
+        await box.tick(6)
+    messages = await box.drain()
+    assert list(box.state.glob("outbox.db.corrupt-*"))
+    told = {(event["kind"], event["code"]) for event in events(messages)}
+    assert told >= {("alarm", "store_corrupt"), ("gap", "store_corrupt")}
+    live = {(row.store, row.seq) for m in messages if m.topic == "telemetry" for row in decode(m.body)}
+    assert {(box.first_store, n) for n in range(6001, 6006)} <= live
+    box.out.put(box.readings(1), 2)
+    await box.tick(5)
+    assert box.out.fault == "" and box.out.status()["rows"] == 1
+
+
+async def test_a_block_that_the_flash_garbled_costs_itself_only(box: Any, events: Callable[..., Any]) -> None:
+    for _ in range(3):
+        box.out.put(box.readings(300), 2)
+        await box.tick(5)
+    garbled = b"\x78\xda" + bytes(80)
+    box.out._db._db.execute("UPDATE block SET body = ? WHERE id = 2", (garbled,))
+    rows = [row.seq for m in await box.drain() for row in decode(m.body)]
+    assert rows == [*range(1, 301), *range(601, 901)]
+    await box.tick(5)
+    (gap,) = events(await box.drain())
+    assert (gap["detail"]["reason"], gap["detail"]["first"], gap["detail"]["count"]) == ("store_corrupt", 301, 300)
+    assert box.out.status()["rows"] == 0
+
+
+EIO = """
+import asyncio, json, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from power_cut import Clock, next_of
+from agent.model import Event, Reading
+from agent.outbox import Outbox
+
+async def main(folder):
+    clock, faults = Clock(), 0
+    out = Outbox.open(folder / "state", folder / "stage", clock, window=5.0)
+    for turn in range(100):
+        out.put([Reading(f"a.r{i}", turn, clock.now()) for i in range(10)], 2)
+        clock.at += 6
+        await out._pass()
+        faults += bool(out.fault)
+    await out.put_event(Event("change", "x", "km1", clock.now()))
+    got, n = [], 0
+    out._db._db.execute("PRAGMA shrink_memory")
+    while (message := await next_of(out)) is not None or out.status()["rows"]:
+        if message is None:
+            clock.at += 61
+            await out._pass()
+            faults += 1
+            continue
+        clock.at += 0.1
+        got.append(message.topic)
+        n += message.n if message.topic == "telemetry" else 0
+        out.accepted(message)
+    for _ in range(3):
+        clock.at += 61
+        await out._pass()
+    print(json.dumps({"faults": faults, "readings": n, "events": got.count("event"), "gaps": out.status()["gaps"],
+                      "fault": out.fault}))
+
+asyncio.run(main(Path(sys.argv[1])))
+"""
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
+@pytest.mark.parametrize(
+    "inject", ["fdatasync:error=EIO:when=10..16", "pwrite64:error=EIO:when=70..74", "pwrite64:error=ENOSPC:when=70..76",
+               "pwrite64:error=EROFS:when=60..66"]
+)  # fmt: skip
+def test_a_flash_that_fails_for_a_while_costs_nothing(tmp_path: Path, inject: str) -> None:
+    helpers = str(Path(__file__).parents[1] / "faults")
+    command = ["strace", "-f", "-o", "/dev/null", "-e", f"inject={inject}", sys.executable, "-c", EIO, str(tmp_path)]
+    done = subprocess.run([*command, helpers], capture_output=True, text=True, check=True, timeout=60)
+    found = json.loads(done.stdout)
+    assert found | {"faults": 0} == {"faults": 0, "readings": 1000, "events": 1, "gaps": 0, "fault": ""}, done.stderr
+    assert found["faults"] > 0
 
 
 @pytest.fixture

@@ -310,9 +310,9 @@ def _write_site(folder: Path, broker_port: int, registers: int, buses: list[str]
 
 
 @contextlib.contextmanager
-def agent(site: Path) -> Iterator[Process]:
+def agent(site: Path, runtime: Path | None = None) -> Iterator[Process]:
     """`bocage run`, with its state on the disk of the site file and its stage file in memory."""
-    runtime = Path(f"/dev/shm/bocage-bench-{os.getpid()}-{time.monotonic_ns()}")
+    runtime = runtime or Path(f"/dev/shm/bocage-bench-{os.getpid()}-{time.monotonic_ns()}")
     command = [sys.executable, "-m", "agent", "run", str(site), "--state-dir", str(site.parent / "state"),
                "--runtime-dir", str(runtime), "--log-level", "warning"]  # fmt: skip
     process = Process(command, site.parent / "agent.log", {"PYTHONPATH": str(CLONE)})

@@ -1,10 +1,12 @@
 """What was collected, in one SQLite file: readings, events, results of commands, and the account of their numbers.
 
     reading(store, seq, point, t, value, quality, measured_at)      t in Unix ms; NULL until its time is known
+    aggregate(store, seq, point, t, min, mean, max, last, count)    where the gateway had to thin: 15 minutes of a point
     event(store, seq, t, kind, code, subject, severity, detail)     detail is JSON
     result(store, seq, t, id, point, value, state, reason)
     gap(store, first, last, count, reason, class)                   numbers that will never come, as the gateway says
-    undated(store, seq, boot, boottime_ms), boot(boot, offset_ms)   what still waits for its time, and what gives it
+    undated(store, seq, boot, boottime_ms, t_min, t_max)            what has no time; its bounds if it never will have one
+    boot(boot, offset_ms)                                           what dates a start of a gateway
     refused(at, topic, reason, body)                                messages that are not what the schemas say
 
 `store` is the gateway's uuid of its queue; together with `seq` it is the key by which duplicates are known.
@@ -31,6 +33,9 @@ CREATE TABLE IF NOT EXISTS store(
 CREATE TABLE IF NOT EXISTS reading(
   store TEXT NOT NULL, seq INTEGER NOT NULL, point TEXT NOT NULL, t INTEGER, value, quality TEXT NOT NULL,
   measured_at INTEGER, PRIMARY KEY(store, seq)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS aggregate(
+  store TEXT NOT NULL, seq INTEGER NOT NULL, point TEXT NOT NULL, t INTEGER, min REAL, mean REAL, max REAL, last REAL,
+  count INTEGER, PRIMARY KEY(store, seq)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS event(
   store TEXT NOT NULL, seq INTEGER NOT NULL, t INTEGER, kind TEXT, code TEXT, subject TEXT, severity TEXT,
   detail TEXT, PRIMARY KEY(store, seq)) WITHOUT ROWID;
@@ -42,19 +47,22 @@ CREATE TABLE IF NOT EXISTS gap(
   said_store TEXT NOT NULL, said_seq INTEGER NOT NULL, PRIMARY KEY(said_store, said_seq)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS undated(
   store TEXT NOT NULL, seq INTEGER NOT NULL, boot TEXT NOT NULL, boottime_ms INTEGER NOT NULL,
-  PRIMARY KEY(store, seq)) WITHOUT ROWID;
+  t_min INTEGER, t_max INTEGER, PRIMARY KEY(store, seq)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS undated_boot ON undated(boot);
 CREATE TABLE IF NOT EXISTS boot(boot TEXT PRIMARY KEY, offset_ms INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS refused(at INTEGER, topic TEXT, reason TEXT, body BLOB);
 """
 _VERSION = 1
-_DATED = ("reading", "event", "result")
+_DATED = ("reading", "aggregate", "event", "result")
 _COLUMNS = {
     "reading": ("point", "t", "value", "quality", "measured_at"),
+    "aggregate": ("point", "t", "min", "mean", "max", "last", "count"),
     "event": ("t", "kind", "code", "subject", "severity", "detail"),
     "result": ("t", "id", "point", "value", "state", "reason"),
 }
 _REFUSED_MOST = 10_000
+_SET_ASIDE = """SELECT count(*) FROM gap JOIN store ON store.store = gap.said_store
+WHERE store.site = ? AND gap.said_store <> ? AND gap.reason = 'store_corrupt' AND gap.first IS NULL"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +85,7 @@ class Account:
     explained: int
     missing: int
     undated: int
+    aggregates: int
     first: int | None
     last: int | None
 
@@ -105,7 +114,10 @@ class Store:
         store = body["k"][0]
         self._db.execute("INSERT OR IGNORE INTO store(store, site) VALUES(?, ?)", (store, site))
         if topic == "telemetry":
-            self._keep("reading", store, list(_readings(body)), body)
+            rows = list(_readings(body))
+            thin = [(*row[:3], *row[3]) for row in rows if isinstance(row[3], list)]
+            self._keep("reading", store, [row for row in rows if not isinstance(row[3], list)], body)
+            self._keep("aggregate", store, thin, body)
         elif topic == "event":
             row = (*(body[key] for key in ("t", "kind", "code", "subject", "severity")), json.dumps(body["detail"]))
             self._keep("event", store, [(body["k"][1], *row)], body)
@@ -156,6 +168,8 @@ class Store:
 
     def _keep(self, table: str, store: str, rows: list[tuple[Any, ...]], body: Mapping[str, Any]) -> None:
         """Insert what is new; what is not is a duplicate, or a conflict if it says something else."""
+        if not rows:
+            return
         columns = _COLUMNS[table]
         places = ", ".join("?" * (2 + len(columns)))
         insert = f"INSERT OR IGNORE INTO {table}(store, seq, {', '.join(columns)}) VALUES({places})"
@@ -186,11 +200,12 @@ class Store:
         """Rows of a time that the gateway did not know: dated if its boot is known by now, else noted for later."""
         boot = body["boot"]
         when = 1 + _COLUMNS[table].index("t")
-        since = [row[when] if table == "reading" else body["boottime_ms"] for row in rows]
+        since = [body["boottime_ms"] if table in ("event", "result") else row[when] for row in rows]
         offset = self._offsets.get(boot)
         if offset is None:
-            notes = ((store, row[0], boot, moment) for row, moment in zip(rows, since, strict=True))
-            self._db.executemany("INSERT OR IGNORE INTO undated VALUES(?, ?, ?, ?)", notes)
+            bounds = body.get("t_min"), body.get("t_max")
+            notes = ((store, row[0], boot, moment, *bounds) for row, moment in zip(rows, since, strict=True))
+            self._db.executemany("INSERT OR IGNORE INTO undated VALUES(?, ?, ?, ?, ?, ?)", notes)
         times = [None if offset is None else moment + offset for moment in since]
         return [(*row[:when], moment, *row[when + 1 :]) for row, moment in zip(rows, times, strict=True)]
 
@@ -223,18 +238,20 @@ class Store:
 
     def _account(self, store: str, site: str, duplicates: int, conflicts: int) -> Account:
         count = "SELECT count(*) FROM {} WHERE store = ?"
-        readings, events, results = (self._one(count.format(table), store) for table in _DATED)
+        readings, aggregates, events, results = (self._one(count.format(table), store) for table in _DATED)
         bounds = "SELECT {}(seq) FROM (" + " UNION ALL ".join(
             f"SELECT {{}}(seq) AS seq FROM {table} WHERE store = ?1" for table in _DATED
         ) + ")"  # fmt: skip
         first, last = (self._db.execute(bounds.replace("{}", way), (store,)).fetchone()[0] for way in ("min", "max"))
         holes = list(self._holes(store))
         gaps = self._db.execute("SELECT first, last, count FROM gap WHERE store = ?", (store,)).fetchall()
+        if self._one(_SET_ASIDE, site, store):  # a database that was set aside took its account with it
+            gaps.append((1, last, None))
         explained = _explained(holes, gaps)
         return Account(
             store, site, readings, events, results, duplicates, conflicts, len(gaps), explained,
             sum(end - start + 1 for start, end in holes) - explained,
-            self._one("SELECT count(*) FROM undated WHERE store = ?", store), first, last,
+            self._one("SELECT count(*) FROM undated WHERE store = ?", store), aggregates, first, last,
         )  # fmt: skip
 
     def _one(self, query: str, *arguments: Any) -> int:

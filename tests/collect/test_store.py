@@ -13,6 +13,7 @@ from agent.collect.store import Store
 from agent.errors import BocageError
 
 STORE = "11111111-2222-4333-8444-555555555555"
+OTHER = "99999999-2222-4333-8444-555555555555"
 BOOT = "aaaaaaaa-2222-4333-8444-555555555555"
 
 
@@ -73,6 +74,28 @@ def test_holes_are_missing_until_a_gap_explains_them(kept):
     assert (account.gaps, account.explained, account.missing) == (1, 6, 3), "no more than it counts"
     kept.take("event", "village", event(13, "gap", "power_cut", reason="power_cut", count=None, first=2, last=10))
     assert kept.accounts()[0].missing == 0
+
+
+def test_an_aggregate_is_a_row_of_its_own_and_has_one_number(kept):
+    kept.take("telemetry", "village", batch(1, [1.0, [1.0, 2.5, 4.0, 3.0, 90], 7.0], agg=900))
+    assert rows(kept, "aggregate") == [(STORE, 2, "m.v", 1_764_000_010_000, 1.0, 2.5, 4.0, 3.0, 90)]
+    (account,) = kept.accounts()
+    assert (account.readings, account.aggregates, account.missing) == (2, 1, 0)
+
+
+def test_what_never_gets_a_time_keeps_its_bounds(kept):
+    body = batch(1, [1], t=None, boot=BOOT, boottime_ms=5_000, t_min=100, t_max=None)
+    kept.take("telemetry", "village", {**body, "clock": "bounded"})
+    assert rows(kept, "undated") == [(STORE, 1, BOOT, 5_000, 100, None)]
+
+
+def test_a_database_that_was_set_aside_explains_the_holes_of_its_store(kept):
+    for first in (1, 9):
+        kept.take("telemetry", "village", batch(first, [1]))
+    assert kept.accounts()[0].missing == 7
+    other = {**event(1, "gap", "store_corrupt", reason="store_corrupt", count=None, file="x"), "k": [OTHER, 1]}
+    kept.take("event", "village", other)
+    assert [(one.missing, one.explained) for one in kept.accounts() if one.store == STORE] == [(0, 7)]
 
 
 def test_a_boot_without_time_is_dated_when_its_time_is_told(kept):

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import math
 import socket
+from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
@@ -36,9 +37,39 @@ BATCH, PAUSE = 64, 0.01
 """Datagrams taken at once, and seconds of rest after so many: a flood costs 6,400 looks a second at most."""
 RECEIVE_BUFFER = 1 << 20
 BACKLOG = 2000
-"""Uplinks that may be waiting for their codec; beyond, the oldest is dropped."""
+"""Uplinks that may be waiting for their codec; beyond, the oldest are dropped."""
 RETRY = (5.0, 60.0)
 """Seconds between attempts to bind: first, longest."""
+LOOK = 1.0
+"""Seconds between two looks for nodes that are silent."""
+
+
+class Rest:
+    """A task's pause until a moment (clock.monotonic), which others may end. Cheaper than wait_for, at each frame."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._waker: asyncio.Future[None] | None = None
+        self._until = math.inf
+
+    async def until(self, moment: float) -> None:
+        rest = moment - self._clock.monotonic()
+        if rest <= 0:
+            await asyncio.sleep(0)
+            return
+        loop = asyncio.get_running_loop()
+        self._waker, self._until = loop.create_future(), moment
+        timer = loop.call_later(rest, self.end)
+        try:
+            await self._waker
+        finally:
+            timer.cancel()
+            self._waker = None
+
+    def end(self, due: float = -math.inf) -> None:
+        """End it, if something is due earlier than that."""
+        if self._waker is not None and not self._waker.done() and due < self._until:
+            self._waker.set_result(None)
 
 
 class Gwmp:
@@ -56,8 +87,8 @@ class Gwmp:
         self._server = Server(devices, spec.options.get("gateways") or (), clock, self._recall)
         self._confirmed: dict[str, Reading] = {}
         self._socket: socket.socket | None = None
-        self._wake = asyncio.Event()
-        self._queue: asyncio.Queue[Act | None] = asyncio.Queue()
+        self._pump_rest, self._node_rest = Rest(clock), Rest(clock)
+        self._acts: deque[Act] = deque(maxlen=BACKLOG)
         self._error = ""
         self._due = math.inf
         self._saved_at = clock.monotonic()
@@ -119,9 +150,9 @@ class Gwmp:
                 continue
             retry, self._error = RETRY[0], ""
             pump = asyncio.create_task(self._pump(), name=f"gwmp {self._name}")
-            pump.add_done_callback(lambda _: self._queue.put_nowait(None))
+            pump.add_done_callback(lambda _: self._node_rest.end())
             try:
-                async for readings in self._take():
+                async for readings in self._take(pump):
                     yield readings
                 pump.result()
             finally:
@@ -152,7 +183,7 @@ class Gwmp:
 
         downlink = Downlink(point, port, payload, settle, until)
         self._server.submit(node.name, downlink)
-        self._wake.set()
+        self._pump_rest.end()
         try:
             error = await outcome
         finally:
@@ -211,11 +242,11 @@ class Gwmp:
             answer = self._server.datagram(data, address)
             if answer is not None:
                 self._send(answer, address)
-                self._wake.set()
         else:
             loop = asyncio.get_running_loop()
             loop.remove_reader(port)
             loop.call_later(PAUSE, self._resume, port)
+        self._pump_rest.end(self._server.due())
 
     def _resume(self, port: socket.socket) -> None:
         if port is self._socket:
@@ -234,11 +265,7 @@ class Gwmp:
         while True:
             now = self._clock.monotonic()
             self._due = now + 2 * PATIENCE
-            rest = min(self._server.due() - now, PATIENCE, self._saved_at + SAVE_EVERY - now)
-            if rest > 0:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), rest)
-            self._wake.clear()
+            await self._pump_rest.until(min(self._server.due(), now + PATIENCE, self._saved_at + SAVE_EVERY))
             acts = self._server.tick()
             sends = [act for act in acts if isinstance(act, Send)]
             if sends and await self._kept_before_sending():
@@ -248,13 +275,9 @@ class Gwmp:
                 self._keep(self._server.facts(), now=False)
             for act in acts:
                 if not isinstance(act, Send):
-                    self._hand_on(act)
-
-    def _hand_on(self, act: Act) -> None:
-        if self._queue.qsize() >= BACKLOG:
-            self._queue.get_nowait()
-            self._server.counts["backlog_dropped"] += 1
-        self._queue.put_nowait(act)
+                    self._acts.append(act)
+            if self._acts:
+                self._node_rest.end()
 
     async def _kept_before_sending(self) -> bool:
         """Counters and nonces are on flash, in a thread because a worn card takes its time; False if it refuses."""
@@ -277,21 +300,21 @@ class Gwmp:
 
     # -- readings ------------------------------------------------------------------------------------------------
 
-    async def _take(self) -> AsyncIterator[Readings]:
+    async def _take(self, pump: asyncio.Task[None]) -> AsyncIterator[Readings]:
         """What the nodes make of what came, and of silence; ends when the pump does."""
-        while True:
-            pause = min((node.due for node in self._nodes.values()), default=math.inf) - self._clock.monotonic()
-            try:
-                act = await asyncio.wait_for(self._queue.get(), min(max(pause, 0.0), PATIENCE))
-            except TimeoutError:
+        look_at = -math.inf
+        while not pump.done():
+            while self._acts:
+                if readings := await self._understood(self._acts.popleft()):
+                    yield readings
+            now = self._clock.monotonic()
+            if now >= look_at:
+                look_at = now + LOOK
                 for node in self._nodes.values():
                     if stale := node.silent():
                         yield stale
-                continue
-            if act is None:
-                return
-            if readings := await self._understood(act):
-                yield readings
+            if not self._acts and not pump.done():
+                await self._node_rest.until(look_at)
 
     async def _understood(self, act: Act) -> Readings:
         if isinstance(act, Heard):

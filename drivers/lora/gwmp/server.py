@@ -99,16 +99,22 @@ class Server:
     def __init__(
         self, devices: Iterable[EndDevice], gateways: Sequence[str], clock: Clock, load: Callable[[str], Any]
     ) -> None:
-        self._clock, self._load = clock, load
+        self._clock = clock
         self._devices = list(devices)
         self._by_eui = {device.dev_eui: device for device in self._devices if device.dev_eui}
         self._by_address: dict[int, list[EndDevice]] = {}
         self._mail = {device.name: Mailbox() for device in self._devices}
+        self._busy: dict[str, EndDevice] = {}
+        """Those with something in their mailbox."""
         self._confirm_by: dict[str, float] = {}
         self._retry_keys_at = float("-inf")
         self._frames: dict[tuple[Any, ...], _Frame] = {}
         self._acts: deque[Act] = deque()
         self._changed: set[str] = set()
+        kept = load("sessions")
+        self._records: dict[str, Any] = dict(kept) if isinstance(kept, dict) else {}
+        self._stale: dict[str, EndDevice] = {}
+        """Devices whose record is no longer what they are."""
         self.gateways = Gateways(gateways, clock.boot, load("airtime"))
         self.joins = JoinLog(load("joins"))
         self.counts: Counter[str] = Counter()
@@ -122,7 +128,7 @@ class Server:
     def open(self) -> None:
         """Read the keys, and go on where the memory ends. A device whose key is missing has a `fault`."""
         for device in self._devices:
-            device.open(self._load(f"session.{device.key}"))
+            device.open(self._records.get(device.key))
         self._index()
 
     # -- what comes ----------------------------------------------------------------------------------------------
@@ -186,6 +192,7 @@ class Server:
     def submit(self, device: str, downlink: Downlink) -> None:
         """A value for a device: it goes out after its next uplink, to one that always listens with the next tick."""
         self._mail[device].add(downlink)
+        self._busy[device] = next(one for one in self._devices if one.name == device)
 
     def withdraw(self, device: str, downlink: Downlink) -> None:
         self._mail[device].withdraw(downlink)
@@ -197,11 +204,11 @@ class Server:
 
     def due(self) -> float:
         """When (clock.monotonic) `tick` has something to do."""
-        if self._acts or any(self._ready(device) for device in self._devices):
+        if self._acts or any(self._ready(device) for device in self._busy.values()):
             return float("-inf")
         frame = next(iter(self._frames.values()), None)
         times = [frame.due if frame is not None else float("inf"), *self._confirm_by.values()]
-        return min(*times, *(mail.due() for mail in self._mail.values()), float("inf"))
+        return min([*times, *(self._mail[name].due() for name in self._busy)])
 
     def tick(self) -> list[Act]:
         """Do what is due."""
@@ -216,13 +223,15 @@ class Server:
                 self._join(frame, frame.what, now)
             else:
                 self._data(frame, frame.what, now)
-        for device in self._devices:
+        for device in list(self._busy.values()):
             if now >= self._confirm_by.get(device.name, float("inf")):
                 del self._confirm_by[device.name]
                 self._mail[device.name].heard(False, now)
             self._mail[device.name].next(now)
             if self._ready(device):
                 self._send_now(device, now)
+            if not len(self._mail[device.name]):
+                del self._busy[device.name]
         acts, self._acts = list(self._acts), deque()
         return acts
 
@@ -230,8 +239,12 @@ class Server:
         """What has changed and must outlive a restart, by name; the next call has only what changes from now on."""
         changed, self._changed = self._changed, set()
         makers: dict[str, Callable[[], Any]] = {"airtime": self.gateways.kept, "joins": self.joins.kept}
-        makers |= {f"session.{device.key}": device.record for device in self._devices}
-        return {name: makers[name]() for name in changed}
+        found = {name: makers[name]() for name in changed}
+        if self._stale:
+            self._records |= {key: device.record() for key, device in self._stale.items()}
+            self._stale = {}
+            found["sessions"] = dict(self._records)
+        return found
 
     # -- data frames ---------------------------------------------------------------------------------------------
 
@@ -255,7 +268,7 @@ class Server:
         if not again:
             device.lost += max(0, counter - session.up - 1) if session.up >= 0 else 0
             session.up, session.mic = counter, data.mic.hex()
-        self._changed.add(f"session.{device.key}")
+        self._stale[device.key] = device
         self._confirm_by.pop(device.name, None)
         self._mail[device.name].heard(data.ack and not again, now)
         commands = data.options
@@ -276,7 +289,7 @@ class Server:
         """
         device.resets += 1
         self.counts["counter_resets"] += 1
-        self._changed.add(f"session.{device.key}")
+        self._stale[device.key] = device
         log.warning("frame counter went back device=%s from=%d to=%d next=%s", device.name, session.up, counter,
                     "it is accepted (skip_fcnt_check)" if device.skip_check else "the frame is dropped")  # fmt: skip
         if device.skip_check:
@@ -353,7 +366,8 @@ class Server:
     def _send(self, device: EndDevice, slot: Any, radio: bytes, now: float, downlink: Downlink | None = None) -> None:
         device.sent.add(slot.took, now)
         self.counts["downlinks"] += 1
-        self._changed |= {f"session.{device.key}", "airtime"}
+        self._stale[device.key] = device
+        self._changed.add("airtime")
         self._acts.append(Send(*self.gateways.send(slot, radio, now, downlink)))
 
     # -- class C -------------------------------------------------------------------------------------------------
@@ -459,7 +473,7 @@ class Server:
             return False
         self._retry_keys_at = now + KEY_RETRY
         for device in missing:
-            device.open(self._load(f"session.{device.key}"))
+            device.open(self._records.get(device.key))
         self._index()
         return not all(device.fault for device in missing)
 

@@ -5,7 +5,7 @@
     event(store, seq, t, kind, code, subject, severity, detail)     detail is JSON
     result(store, seq, t, id, point, value, state, reason)
     gap(store, first, last, count, reason, class)                   numbers that will never come, as the gateway says
-    undated(store, seq, boot, boottime_ms, t_min, t_max)            what has no time; its bounds if it never will have one
+    undated(store, seq, boot, boottime_ms, t_min, t_max)            what has no time, or never will
     boot(boot, offset_ms)                                           what dates a start of a gateway
     refused(at, topic, reason, body)                                messages that are not what the schemas say
 

@@ -151,7 +151,7 @@ class Session(aiomqtt.Client):
         done: asyncio.Future[None] = self._loop.create_future()
 
         def end(error: BaseException | None) -> None:
-            if self._abandoned:
+            if self._abandoned or done.done():  # done: whoever waited was cancelled
                 self._client._sock_close()
             elif error is not None:
                 done.set_exception(error)

@@ -112,7 +112,7 @@ class _Backlog:
         """Write a block, read one ahead, delete one."""
         self._newest += 1
         _timed(self.cost["append"], lambda: self._store.commit(Work(blocks=[(self._newest, self._block)])))
-        _timed(self.cost["peek"], lambda: self._store.blocks_after(self._oldest - 1, 1))
+        _timed(self.cost["peek"], lambda: self._store.blocks_after(self._oldest - 1, 1, 1))
         _timed(self.cost["delete"], lambda: self._store.commit(Work(done_blocks=[self._oldest])))
         self._oldest += 1
 

@@ -71,6 +71,7 @@ def present_points(hub: Hub, now: Instant) -> list[dict[str, Any]]:
                 "device": point.device,
                 "value": reading.value if reading else None,
                 "unit": point.unit,
+                "kind": point.kind,
                 "quality": reading.quality if reading else None,
                 "age_s": age,
             }

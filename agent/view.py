@@ -31,6 +31,7 @@ _BUS = {"up": _GOOD, "down": _BAD}
 _SEVERITY = {"critical": _BAD, "major": _BAD, "minor": _WARN}
 _ALARMS = 5  # lines
 _BAR = 20  # cells
+_LONGEST = 14  # characters of a text among numbers
 _SMALLEST_BAR = 100  # readings: what a full bar stands for, at least
 
 
@@ -83,7 +84,7 @@ class _Section:
 class _Values:
     """Points on the left, actuators on the right, and the points that did not fit on the left below them.
 
-    What is not good comes first, then signals, then devices; statistics of the wires come last.
+    What is not good comes first, then signals, then devices; what wires and radio say of themselves comes last.
     """
 
     def __init__(self, status: Status) -> None:
@@ -172,7 +173,7 @@ class _Tail:
 
 
 def _rank(point: Status) -> int:
-    if ".modbus." in point["id"]:
+    if point.get("kind") == "diagnostic":
         return 3
     if point["quality"] in ("bad", "stale"):
         return 0
@@ -287,7 +288,7 @@ def _value(value: Any) -> str:
         case float():
             return f"{value:.0f}" if abs(value) >= 100_000 else f"{value:.2f}" if abs(value) < 1000 else f"{value:.1f}"
         case _:
-            return str(value)
+            return text if len(text := str(value)) <= _LONGEST else text[: _LONGEST - 3] + "..."
 
 
 def _span(seconds: float | None) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from agent.demo.lorawan import AbpNode, Concentrator, OtaaNode
 from agent.demo.village import Village
 
-__all__ = ["EVERY", "GATEWAY", "KEYS", "Nodes", "make_keys"]
+__all__ = ["EVERY", "GATEWAY", "KEYS", "Nodes", "cards", "make_keys"]
 
 GATEWAY = "b0ca9e0000000001"
 JOIN_EUI = "b0ca9e0000000010"
@@ -27,12 +27,25 @@ FIRST = 2.0
 
 
 def make_keys(folder: Path) -> None:
-    """Keys of this run, which nobody else knows. The site file names the files; it never holds a key."""
+    """Keys which nobody else knows. The site file names the files; it never holds a key.
+
+    Those of the node that cannot join are new each time, since it counts from 0 again; the others stay.
+    """
     folder.mkdir(mode=0o700, exist_ok=True)
     for name in KEYS:
         file = folder / f"{name}.key"
-        file.touch(0o600)
-        file.write_text(secrets.token_hex(16) + "\n")
+        if not file.exists() or name.startswith("pond"):
+            file.touch(0o600)
+            file.write_text(secrets.token_hex(16) + "\n")
+
+
+def cards(keys: str) -> list[str]:
+    """What stands on the cards that came with the nodes, a line each; `keys` is the folder with their keys."""
+    return [
+        f"thermometer  DevEUI {HALL}  JoinEUI {JOIN_EUI}  AppKey in {keys}/hall.app.key     Milesight EM300-TH",
+        f"valve        DevEUI {VALVE}  JoinEUI {JOIN_EUI}  AppKey in {keys}/garden.app.key   port 10: open, battery",
+        f"level probe  DevAddr {POND}, keys in {keys}/pond.nwk_s.key and {keys}/pond.app_s.key",
+    ]
 
 
 class Nodes:
@@ -77,11 +90,11 @@ class Nodes:
             await asyncio.sleep(_some(EVERY))
 
     async def _live_valve(self) -> None:
-        """It says where it stands, soon after it was told to move as well."""
+        """Where it stands, and its battery; soon after it was told to move as well."""
         await self._valve.join(self._air)
         while True:
             stands = self.is_open
-            self._air.send(self._valve.uplink(10, bytes([stands])), rssi=-104, snr=1.8)
+            self._air.send(self._valve.uplink(10, bytes([stands, 88])), rssi=-104, snr=1.8)
             until = asyncio.get_running_loop().time() + _some(EVERY)
             while stands == self.is_open and asyncio.get_running_loop().time() < until:  # noqa: ASYNC110
                 await asyncio.sleep(0.25)
@@ -89,7 +102,7 @@ class Nodes:
     async def _live_pond(self) -> None:
         await asyncio.sleep(FIRST)
         while True:
-            payload = struct.pack(">BH", 1, round(1000 * (1.82 + self._village.wave(1100, 0.05))))
+            payload = struct.pack(">BHB", 1, round(1000 * (1.82 + self._village.wave(1100, 0.05))), 71)
             self._air.send(self._pond.uplink(2, payload), rssi=-111, snr=-3.2)
             await asyncio.sleep(_some(EVERY))
 

@@ -29,7 +29,7 @@ from agent.civil import Pace
 from agent.clock import SystemClock
 from agent.demo import site
 from agent.demo.modem import Modem
-from agent.demo.nodes import Nodes, make_keys
+from agent.demo.nodes import GATEWAY, Nodes, cards, make_keys
 from agent.demo.process import Cabinet, numbers_given
 from agent.demo.slave import RtuLine, serve_tcp
 from agent.demo.uplink import HOST, Ledger, RuralLink, broker, subscriber
@@ -107,6 +107,10 @@ class Demo:
         return self.folder / "dev" / site.RTU
 
     @property
+    def radio(self) -> Path:
+        return self.folder / "dev" / site.RADIO
+
+    @property
     def runtime(self) -> Path:
         """In memory, where `bocage watch demo/site.yaml` looks by itself."""
         if named := os.environ.get("BOCAGE_RUNTIME_DIR"):
@@ -154,7 +158,7 @@ class Demo:
     async def _devices(self) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             stack.enter_context(RtuLine(self.rtu, self._village.line).serving())
-            stack.enter_context(Modem(self.folder / "dev" / site.RADIO, self._village.probe).serving())
+            stack.enter_context(Modem(self.radio, self._village.probe).serving())
             plant = await serve_tcp(HOST, self.port + 2, self._village.plant)
             stack.callback(plant.close)
             nodes = Nodes(HOST, self.port + 2, self.folder / "keys", self._village)
@@ -181,6 +185,10 @@ class Demo:
                 print(f"  {master} -a 2 -t 3:float -B -r 1 -c 3 {rtu}      # three voltages of the town hall, V")
                 print(f"  {master} -a 10 -t 0 -r 1 {rtu} 1                 # switch the street lamps on")
                 print(f"  mbpoll -m tcp -p {self.port + 2} -a 1 -t 3 -r 1 -c 2 {HOST}   # tank and pump, uA")
+                print(f"demo: a LoRaWAN gateway, {GATEWAY}, sends to UDP {HOST}:{self.port + 2} what its nodes say")
+                for line in cards(_short(self.folder / "keys")):
+                    print(f"  {line}")
+                print(f"demo: a LoRa modem (RAK, point to point, 868.1 MHz, SF7) hears node 01: {_short(self.radio)}")
                 print("demo: Ctrl-C ends it", flush=True)
                 await self._until(self._times.end)
         return 0

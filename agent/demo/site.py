@@ -130,25 +130,29 @@ lora:
   interval: 10s
   struct:
     - {field: valve, type: bool}
+    - {field: battery, type: u8}
   downlink:
     - {field: valve, values: {on: "01", off: "00"}}
 points:
-  valve: {writable: true}
+  valve:   {writable: true}
+  battery: {unit: "%"}
 """,
     "pond_probe.yaml": """\
 # A LoRaWAN level probe whose payload is read by a JavaScript codec, as makers publish them.
 name: pond_probe
 lora: {interval: 10s, codec: codecs/pond.js}
 points:
-  level: {field: level, unit: m}
+  level:   {field: level, unit: m}
+  battery: {unit: "%"}
 """,
     "codecs/pond.js": """\
-// One byte: version 1. Two bytes: the level in millimetres.
+// One byte: version 1. Two bytes: the level in millimetres. One byte: the battery in %.
 function decodeUplink(input) {
-  if (input.bytes.length !== 3 || input.bytes[0] !== 1) {
+  var bytes = input.bytes;
+  if (bytes.length !== 4 || bytes[0] !== 1) {
     return {errors: ["not a packet of version 1"]};
   }
-  return {data: {level: ((input.bytes[1] << 8) | input.bytes[2]) / 1000}};
+  return {data: {level: ((bytes[1] << 8) | bytes[2]) / 1000, battery: bytes[3]}};
 }
 """,
 }

@@ -49,7 +49,12 @@ def test_every_part_is_there_in_words():
 def test_what_is_wrong_comes_first_and_statistics_last():
     ids = [line.split()[0] for line in drawn(STATUS) if line.startswith(tuple(p["id"] for p in STATUS["points"]))]
     assert ids[:3] == ["meter-b.voltage_l1", "air-temp", "tank-level"]
-    assert ids[-1] == "meter-a.modbus.timeouts"
+    assert ids[-2:] == ["room-1.payload", "meter-a.modbus.timeouts"]
+
+
+def test_a_long_text_leaves_room_for_the_names():
+    line = next(line for line in drawn(STATUS, 80) if "85:01755c0" in line)
+    assert line.startswith("room-1.payload ") and "85:01755c03..." in line
 
 
 def test_unknown_time_is_said():

@@ -31,7 +31,7 @@ _BUS = {"up": _GOOD, "down": _BAD}
 _SEVERITY = {"critical": _BAD, "major": _BAD, "minor": _WARN}
 _ALARMS = 5  # lines
 _BAR = 20  # cells
-_LONGEST = 14  # characters of a text among numbers
+_LONGEST = 9  # characters of a text among numbers
 _SMALLEST_BAR = 100  # readings: what a full bar stands for, at least
 
 

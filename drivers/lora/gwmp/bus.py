@@ -51,6 +51,7 @@ class Rest:
         self._clock = clock
         self._waker: asyncio.Future[None] | None = None
         self._until = math.inf
+        self._timer: asyncio.TimerHandle
 
     async def until(self, moment: float) -> None:
         rest = moment - self._clock.monotonic()
@@ -59,17 +60,24 @@ class Rest:
             return
         loop = asyncio.get_running_loop()
         self._waker, self._until = loop.create_future(), moment
-        timer = loop.call_later(rest, self.end)
+        self._timer = loop.call_later(rest, self.end)
         try:
             await self._waker
         finally:
-            timer.cancel()
+            self._timer.cancel()
             self._waker = None
 
-    def end(self, due: float = -math.inf) -> None:
-        """End it, if something is due earlier than that."""
-        if self._waker is not None and not self._waker.done() and due < self._until:
+    def end(self) -> None:
+        if self._waker is not None and not self._waker.done():
             self._waker.set_result(None)
+
+    def shorten(self, moment: float) -> None:
+        """Something is due at that moment, perhaps before the pause would be over."""
+        if self._waker is not None and moment < self._until:
+            self._timer.cancel()
+            self._until = moment
+            rest = max(0.0, moment - self._clock.monotonic())
+            self._timer = asyncio.get_running_loop().call_later(rest, self.end)
 
 
 class Gwmp:
@@ -246,7 +254,7 @@ class Gwmp:
             loop = asyncio.get_running_loop()
             loop.remove_reader(port)
             loop.call_later(PAUSE, self._resume, port)
-        self._pump_rest.end(self._server.due())
+        self._pump_rest.shorten(self._server.due())
 
     def _resume(self, port: socket.socket) -> None:
         if port is self._socket:

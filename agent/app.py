@@ -87,6 +87,7 @@ class Agent:
     def _assemble(self) -> None:
         plan, clock = self._plan, self._clock
         self._state = State.open(self._state_folder)
+        clock.remember(self._state.scope("clock"))
         buffer = plan.buffer
         self._outbox = Outbox.open(
             self._state_folder,
@@ -218,6 +219,7 @@ class Agent:
         self._runner.close()
         await self._arbiter.stop()
         self._hub.flush()
+        self._clock.keep()
         try:
             self._state.put("clean_stop", self._clock.boot, now=True)
         except OutboxError as error:

@@ -1,7 +1,9 @@
 """Wall time, monotonic time, and whether the wall can be trusted.
 
-A Pi up to model 4 has no real-time clock: after a power cut its wall clock is wrong until the network sets it.
-So every moment is kept as boot id + CLOCK_BOOTTIME, and carries a wall time only while that is trusted.
+A Pi up to model 4 has no real-time clock: after a power cut its wall clock is wrong until the network sets it, and a
+network that is wrong may set it wrong. So every moment is kept as boot id + CLOCK_BOOTTIME, carries a wall time only
+while that is trusted, and the wall clock is followed by one rule (`Wall`): dates of readings, the end of a command's
+validity and calendars all come from it.
 """
 
 from __future__ import annotations
@@ -9,21 +11,48 @@ from __future__ import annotations
 import ctypes
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from agent.model import Instant
 
-__all__ = ["Clock", "SystemClock", "Trust", "synchronised"]
+__all__ = ["Clock", "SystemClock", "Trust", "Wall", "synchronised"]
 
 Trust = Literal["auto", "always", "never"]
 
+DRIFT = 0.02
+"""Seconds of difference that are none: so much passes between reading one clock and the other, on a busy box."""
+STEP = 2.0
+"""Seconds from which on a correction is news: calendars are looked at again."""
+DOUBTFUL = 60.0
+"""Seconds from which on a step is not believed before it was `HELD`."""
+HELD = 600.0
+"""Seconds for which the synchronisation must hold after such a step."""
+KEEP = 600.0
+"""Seconds between two anchors that are kept."""
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _TIMESYNC = Path("/run/systemd/timesync")
 _STA_UNSYNC = 0x40  # linux/timex.h
+_S = 1_000_000_000
+_MS = 1_000_000
+_LONG_AGO = -(2**63)
+
+
+class Memory(Protocol):
+    """Where the last anchor outlives the process (`driver.Memory` is one)."""
+
+    def get(self, key: str) -> Any: ...
+
+    def put(self, key: str, value: Any) -> None: ...
 
 
 class Clock(Protocol):
     """What everybody asks for the time. Tests give a clock of their own."""
+
+    wall: Wall
+    """How the wall clock is followed."""
 
     @property
     def boot(self) -> str:
@@ -40,6 +69,111 @@ class Clock(Protocol):
         """Seconds that never step back (CLOCK_BOOTTIME: they count through a suspend)."""
 
 
+class _Doubt(NamedTuple):
+    """A step that is not followed yet: where the wall clock stands (Unix ns at CLOCK_BOOTTIME 0), and since when."""
+
+    offset: int
+    since: int
+
+
+class Wall:
+    """Wall time: the last trusted anchor plus CLOCK_BOOTTIME. It follows the machine's clock while that is trusted.
+
+    Corrections up to a minute are followed at once, and so is the first time that is known in a boot: there is nothing
+    to hold it against. A greater step is an alarm (`clock_step`), and is followed only once it has held for ten minutes
+    without the trust being lost. The anchor outlives the process; one of an earlier boot only tells calendars what
+    time it may be.
+    """
+
+    def __init__(self, boot: str, boottime_ns: int = 0, memory: Memory | None = None) -> None:
+        self.offset_ns: int | None = None
+        """Unix ns when CLOCK_BOOTTIME was 0, as far as anybody knows."""
+        self.told: Callable[[], None] = lambda: None
+        """Called when there is news, and when the time becomes known or unknown."""
+        self._boot, self._memory = boot, memory
+        self._sure = False  # whether the anchor is of this boot
+        self._known = False
+        self._doubt: _Doubt | None = None
+        self._alarmed = False
+        self._news: list[tuple[str, float]] = []
+        self._kept_at = boottime_ns
+        if memory is not None:
+            self._recall(memory.get("anchor"), boottime_ns)
+
+    def at(self, boottime_ns: int, machine_ns: int | None) -> int | None:
+        """Wall time (Unix ms) at a moment when the machine's clock says `machine_ns`; None if that is not trusted."""
+        known = machine_ns is not None
+        if machine_ns is None:
+            self._doubt = None
+        else:
+            self._look(machine_ns - boottime_ns, boottime_ns)
+        if known is not self._known:
+            self._known = known
+            self.told()
+        if self.offset_ns is None:
+            return None
+        if boottime_ns - self._kept_at >= KEEP * _S:
+            self.keep(boottime_ns)
+        return (boottime_ns + self.offset_ns) // _MS if known else None
+
+    def due(self) -> float:
+        """When (monotonic s) a step is followed that is in doubt now."""
+        return float("inf") if self._doubt is None else self._doubt.since / _S + HELD
+
+    def take_news(self) -> list[tuple[str, float]]:
+        """What happened since last asked: alarm, clock (a step was followed) or cleared, and by how many seconds."""
+        news, self._news = self._news, []
+        return news
+
+    def keep(self, boottime_ns: int) -> None:
+        """Remember the anchor (with the next coalesced write)."""
+        self._kept_at = boottime_ns
+        if self._memory is not None and self.offset_ns is not None:
+            wall_ms = (boottime_ns + self.offset_ns) // _MS
+            self._memory.put("anchor", {
+                "boot": self._boot, "boottime_ms": boottime_ns // _MS, "wall_ms": wall_ms, "sure": self._sure,
+                "alarmed": self._alarmed,
+            })  # fmt: skip
+
+    def _look(self, offset: int, now: int) -> None:
+        """The machine's clock is trusted, and stands at `offset` (Unix ns at CLOCK_BOOTTIME 0)."""
+        moved = 0 if self.offset_ns is None else offset - self.offset_ns
+        if self._sure and abs(moved) > DOUBTFUL * _S and not self._held(offset, moved, now):
+            return
+        self._doubt = None
+        if self.offset_ns is None or abs(moved) > DRIFT * _S:
+            self.offset_ns = offset
+        if abs(moved) >= STEP * _S:
+            self._say("clock", moved)
+        if self._alarmed:
+            self._alarmed = False
+            self._say("cleared", 0)
+        if not self._sure:
+            self._sure, self._kept_at = True, _LONG_AGO
+
+    def _held(self, offset: int, moved: int, now: int) -> bool:
+        """Whether a step that is doubtful has held for long enough."""
+        if self._doubt is None or abs(offset - self._doubt.offset) >= STEP * _S:
+            self._doubt = _Doubt(offset, now)
+            if not self._alarmed:
+                self._alarmed = True
+                self._say("alarm", moved)
+        return now - self._doubt.since >= HELD * _S
+
+    def _say(self, what: str, moved: int) -> None:
+        self._news.append((what, moved / _S))
+        self._kept_at = _LONG_AGO
+        self.told()
+
+    def _recall(self, kept: Any, boottime_ns: int) -> None:
+        if not isinstance(kept, dict) or not {"boot", "boottime_ms", "wall_ms", "sure", "alarmed"} <= kept.keys():
+            return
+        same = kept["boot"] == self._boot
+        since = kept["boottime_ms"] * _MS if same else boottime_ns
+        self.offset_ns = kept["wall_ms"] * _MS - since
+        self._sure, self._alarmed = same and kept["sure"], kept["alarmed"]
+
+
 class SystemClock:
     """The clock of the machine.
 
@@ -51,9 +185,18 @@ class SystemClock:
     def __init__(self, trust: Trust = "auto") -> None:
         override = os.environ.get("BOCAGE_CLOCK", "")
         self._fixed = {"trusted": True, "untrusted": False}.get(override, {"always": True, "never": False}.get(trust))
-        self._boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        self._boot = _BOOT_ID.read_text().strip()
         self._asked_at = float("-inf")
         self._answer = False
+        self.wall = Wall(self._boot)
+
+    def remember(self, memory: Memory) -> None:
+        """Go on from the anchor that an earlier process left in `memory`, and keep it there."""
+        self.wall = Wall(self._boot, time.clock_gettime_ns(time.CLOCK_BOOTTIME), memory)
+
+    def keep(self) -> None:
+        """At an orderly stop: the anchor is kept, with the last write of the state."""
+        self.wall.keep(self.now().boottime_ns)
 
     @property
     def boot(self) -> str:
@@ -69,8 +212,9 @@ class SystemClock:
         return self._answer
 
     def now(self) -> Instant:
-        wall = time.time_ns() // 1_000_000 if self.trusted else None
-        return Instant(self._boot, time.clock_gettime_ns(time.CLOCK_BOOTTIME), wall)
+        machine = time.time_ns() if self.trusted else None
+        boottime = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        return Instant(self._boot, boottime, self.wall.at(boottime, machine))
 
     def monotonic(self) -> float:
         return time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -25,7 +25,7 @@ __all__ = ["Door", "Runner"]
 log = logging.getLogger("bocage.runner")
 
 IDLE = 10.0
-"""A turn is made at least this often (s): whether the clock is trusted is looked up then."""
+"""A turn is made at least this often (s): the clock is looked at then, if nobody else asked it."""
 PATIENCE = 5.0
 """How long the first turn waits for inputs that were never received (s)."""
 KEEP = 60.0
@@ -35,9 +35,9 @@ RETRY = 60.0
 SOONEST = 0.001
 """A `due` that is past already comes this much later (s)."""
 _NEXT = {
-    "alarm": "followed once it has held for 10 min",
+    "alarm": "time goes on as before, the step is followed once it has held for 10 min",
     "clock": "schedules are looked at again",
-    "cleared": "civil time is the wall clock's",
+    "cleared": "our time is the wall clock's",
 }
 
 
@@ -90,7 +90,7 @@ class Runner:
         clock: Clock,
     ) -> None:
         self._door, self._tell, self._memory, self._clock = door, tell, memory, clock
-        self._civil = Civil(timezone, memory, clock, self.pace)
+        self._civil = Civil(timezone, clock, self.pace)
         self._rules = [_Rule(control) for control in controls]
         self._wanted = frozenset[str]().union(*(rule.inputs for rule in self._rules))
         self._points: dict[str, Input] = {}
@@ -110,7 +110,7 @@ class Runner:
             if isinstance(rule.control, Accounts):
                 rule.figures = rule.control.figures(rule.state)
                 self._keep_at = 0.0
-        door.told = self.wake
+        door.told = clock.wall.told = self.wake
 
     # -- what comes in -----------------------------------------------------------------------------------------
 
@@ -156,9 +156,6 @@ class Runner:
 
     async def run(self) -> None:
         """Step whatever changed or came due until cancelled."""
-        if not self._rules:
-            self._next = NEVER
-            await asyncio.Event().wait()
         await self._inputs_are_there()
         while True:
             await self.look()
@@ -175,16 +172,15 @@ class Runner:
 
     def close(self) -> None:
         """At an orderly stop: everything is kept (with the last write of the state)."""
-        self._civil.keep()
         for rule in self._rules:
             self._keep(rule)
 
     def turn(self) -> list[Event]:
         """Step what changed or is due now; returns what happened, to be made durable."""
         self._wake.clear()
-        now, stepped = self._civil.now(), self._civil.take_step()
-        events = self._say_clock()
-        everybody = bool(stepped) or now.trusted is not self._trusted
+        now, news = self._civil.now(), self._clock.wall.take_news()
+        events = self._say_clock(news)
+        everybody = now.trusted is not self._trusted or any(what == "clock" for what, _ in news)
         self._trusted = now.trusted
         changed, self._changed = self._changed, set()
         if self._moved:
@@ -314,9 +310,9 @@ class Runner:
         log.log(level, "%s code=%s subject=%s detail=%s", one.kind, one.code, one.subject, detail)
         return Event(one.kind, one.code, one.subject, self._clock.now(), one.severity, detail)
 
-    def _say_clock(self) -> list[Event]:
+    def _say_clock(self, news: Iterable[tuple[str, float]]) -> list[Event]:
         events = []
-        for kind, seconds in self._civil.take_news():
+        for kind, seconds in news:
             log.warning("clock_step kind=%s seconds=%.1f next=%s", kind, seconds, _NEXT[kind])
             detail = None if kind == "cleared" else {"seconds": round(seconds, 1)}
             events.append(Event(kind, "clock_step", "gateway", self._clock.now(), Severity.MINOR, detail))

@@ -9,6 +9,7 @@ import selectors
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from agent.clock import Memory, Wall
 from agent.errors import BocageError
 from agent.model import Command, Event, Instant, Outcome, OutcomeState
 
@@ -78,7 +79,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 class VirtualClock:
-    """The loop's time; its wall starts at `start_ms` (Unix) and may be shifted, or not be trusted."""
+    """The loop's time; the machine's clock starts at `start_ms` (Unix) and may be shifted, or not be trusted."""
 
     boot = "simulated"
 
@@ -86,14 +87,23 @@ class VirtualClock:
         self._loop, self._start_ms = loop, start_ms
         self.trusted = True
         self.shift = 0.0
+        self.wall = Wall(self.boot)
+
+    def remember(self, memory: Memory) -> None:
+        """A process begins, on what an earlier one left."""
+        self.wall = Wall(self.boot, self._ns, memory)
 
     def monotonic(self) -> float:
         return self._loop.time()
 
     def now(self) -> Instant:
-        at = self._loop.time()
-        wall = self._start_ms + round((at + self.shift) * 1000) if self.trusted else None
-        return Instant(self.boot, round(at * 1e9), wall)
+        at = self._ns
+        machine = self._start_ms * 1_000_000 + at + round(self.shift * 1e9) if self.trusted else None
+        return Instant(self.boot, at, self.wall.at(at, machine))
+
+    @property
+    def _ns(self) -> int:
+        return round(self._loop.time() * 1e9)
 
 
 class Flash:

@@ -186,6 +186,7 @@ class Simulation:
     async def _boot(self) -> None:
         """A new process on what is durable."""
         plan, clock = self._plan, self._clock
+        clock.remember(self._flash.scope("clock"))
         points = self._plant.points(plan)
         self._hub = Hub(points, plan.signals, {}, lambda readings, cls: None, self._flash.scope("hub"), clock)
         self._register = Register(self._ledger.put_event, self._flash.scope("alarms"))

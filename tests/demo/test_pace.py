@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from agent.civil import Civil, Pace
+from agent.clock import Wall
 from agent.control import lamps
 from agent.control.core import Output
 from agent.demo import cabinet
@@ -26,10 +27,11 @@ class Clock:
 
     def __init__(self):
         self.seconds = 1000.0
+        self.wall = Wall(self.boot)
 
     def now(self):
-        wall = NOON.timestamp() + self.seconds - 1000
-        return Instant(self.boot, round(self.seconds * 1e9), round(wall * 1000))
+        at, machine = round(self.seconds * 1e9), round((NOON.timestamp() + self.seconds - 1000) * 1e9)
+        return Instant(self.boot, at, self.wall.at(at, machine))
 
     def monotonic(self):
         return self.seconds
@@ -63,12 +65,12 @@ def test_there_and_back():
 
 def test_a_day_passes_in_two_minutes_and_a_bit():
     clock = Clock()
-    civil = Civil("Europe/Paris", SimpleNamespace(get=lambda key: None, put=lambda *_: None), clock, Pace(600, 1000))
+    civil = Civil("Europe/Paris", clock, Pace(600, 1000))
     assert civil.now().civil == NOON
     clock.seconds += 144
     now = civil.now()
     assert (now.civil, now.monotonic) == (NOON + timedelta(days=1), 1000 + 86400)
-    assert civil.take_step() == 0  # it is no step of the clock
+    assert not clock.wall.take_news(), "it is no step of the clock"
 
 
 def test_controls_see_one_time(monkeypatch):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from agent.clock import Wall
 from agent.control.core import NEVER, Happening, Output, Step, Wish, good
 from agent.model import Instant, Quality, Reading, Severity
 
@@ -16,13 +17,17 @@ WALL = 1_768_467_600_000  # 2026-01-15T10:00:00+01:00
 class Clock:
     def __init__(self) -> None:
         self.boot, self.mono, self.trusted, self.shift = "boot-1", 100.0, True, 0.0
+        self.wall = Wall(self.boot)
 
     def monotonic(self) -> float:
         return self.mono
 
     def now(self) -> Instant:
-        wall = int(WALL + (self.mono - 100 + self.shift) * 1000) if self.trusted else None
-        return Instant(self.boot, round(self.mono * 1e9), wall)
+        at, machine = round(self.mono * 1e9), round((WALL / 1000 + self.mono - 100 + self.shift) * 1e9)
+        return Instant(self.boot, at, self.wall.at(at, machine if self.trusted else None))
+
+    def restart(self, memory: Memory) -> None:
+        self.wall = Wall(self.boot, round(self.mono * 1e9), memory)
 
 
 class Memory:

@@ -163,6 +163,7 @@ async def test_civil_time_is_the_last_trusted_anchor_plus_monotonic_time(house, 
             seen.append((now.civil, now.trusted))
             return super().step(state, view, now)
 
+    house.clock.restart(house.memory)
     runner = house.runner(Watch(period=1))
     await runner.look()
     house.clock.trusted = False
@@ -172,11 +173,12 @@ async def test_civil_time_is_the_last_trusted_anchor_plus_monotonic_time(house, 
         (datetime.fromisoformat("2026-01-15T10:00:00+01:00"), True),
         (datetime.fromisoformat("2026-01-15T11:00:00+01:00"), False),
     ]
-    runner.close()
     house.clock.boot, house.clock.mono = "boot-2", 5.0
+    house.clock.restart(house.memory)
     await house.runner(Watch()).look()
     assert seen[-1] == (datetime.fromisoformat("2026-01-15T11:00:00+01:00"), False), "from flash, after another boot"
     house.memory.facts.clear()
+    house.clock.restart(house.memory)
     await house.runner(Watch()).look()
     assert seen[-1] == (None, False)
 
@@ -184,12 +186,43 @@ async def test_civil_time_is_the_last_trusted_anchor_plus_monotonic_time(house, 
 async def test_a_clock_that_steps_wakes_everybody_and_is_said(house, thermostat):
     runner = house.runner(thermostat())
     await runner.look()
+    await runner.look()
     house.clock.shift = 1.0
+    house.clock.now()
+    assert not runner.woken
     await runner.look()
     assert steps(runner) == 1, "slewing is no step"
     house.clock.shift = 31.0
+    house.clock.now()
+    assert runner.woken, "whoever asks for the time, the step is noticed"
     await runner.look()
     assert steps(runner) == 2 and house.events == [("clock", "clock_step", "gateway")], "half a minute is followed"
+
+
+async def test_a_big_step_is_followed_when_it_has_held(house, thermostat):
+    """The rule itself: tests/clock. Also where a site has no control at all."""
+    days = []
+
+    class Watch(type(thermostat())):
+        def step(self, state, view, now):
+            days.append(now.civil.day)
+            return super().step(state, view, now)
+
+    for controls in ([Watch()], []):
+        house.events.clear()
+        house.clock.shift = 0.0
+        house.clock.restart(house.memory)
+        runner = house.runner(*controls)
+        await runner.look()
+        house.clock.shift = 86400.0
+        await runner.look()
+        assert house.events == [("alarm", "clock_step", "gateway")]
+        assert runner.due_next() <= house.clock.mono + 600
+        house.clock.mono += 600
+        await runner.look()
+        assert [kind for kind, _, _ in house.events] == ["alarm", "clock", "cleared"]
+        house.memory.facts.clear()
+    assert days == [15, 16]
 
 
 async def test_an_account_is_told_once_it_is_on_flash(house, thermostat):
@@ -211,63 +244,6 @@ async def test_an_account_is_told_once_it_is_on_flash(house, thermostat):
     runner.publish = told.extend
     await runner.look()
     assert told[-1].value >= values[-1], "a counter never goes back"
-
-
-async def test_a_big_step_is_an_alarm_and_followed_only_after_ten_minutes(house, thermostat):
-    seen = []
-
-    class Watch(type(thermostat())):
-        def step(self, state, view, now):
-            seen.append(now.civil)
-            return super().step(state, view, now)
-
-    runner = house.runner(Watch())
-    await runner.look()
-    house.clock.shift = 86400.0
-    await runner.look()
-    assert house.events == [("alarm", "clock_step", "gateway")]
-    assert runner.due_next() <= house.clock.mono + 600
-    runner.close()
-    runner = house.runner(Watch())  # a restart says nothing twice, and begins to count anew
-    house.clock.mono += 599
-    await runner.look()
-    house.clock.mono += 599
-    await runner.look()
-    assert len(house.events) == 1 and all(civil.day == 15 for civil in seen)
-    house.clock.trusted = False
-    await runner.look()
-    house.clock.trusted = True
-    await runner.look()
-    house.clock.mono += 599
-    await runner.look()
-    assert seen[-1].day == 15, "the synchronisation did not hold"
-    house.clock.mono += 1
-    await runner.look()
-    assert seen[-1].day == 16
-    assert [kind for kind, _, _ in house.events] == ["alarm", "clock", "cleared"]
-
-
-async def test_a_clock_that_comes_back_by_itself_was_never_followed(house, thermostat):
-    runner = house.runner(thermostat())
-    await runner.look()
-    house.clock.shift = -7200.0
-    await runner.look()
-    house.clock.mono += 300
-    house.clock.shift = 0.0
-    await runner.look()
-    assert [kind for kind, _, _ in house.events] == ["alarm", "cleared"]
-
-
-async def test_the_first_time_of_a_boot_is_followed_at_once(house, thermostat):
-    runner = house.runner(thermostat())
-    await runner.look()
-    runner.close()
-    house.clock.boot, house.clock.mono, house.clock.trusted = "boot-2", 5.0, False
-    runner = house.runner(thermostat())
-    await runner.look()
-    house.clock.trusted, house.clock.shift = True, 86400.0
-    await runner.look()
-    assert [kind for kind, _, _ in house.events] == ["clock"]
 
 
 async def test_run_waits_for_inputs_and_then_answers_each_change(house, thermostat):

@@ -8,7 +8,7 @@ from agent.alarms import Register
 from agent.clock import Clock
 from agent.errors import OutboxError, Rejected
 from agent.hub import Hub
-from agent.model import Command, Event
+from agent.model import Command, Event, Severity
 from agent.runner import Runner
 
 __all__ = ["Desk"]
@@ -52,10 +52,16 @@ class Desk:
                 before = self._hub.set_index(signal, float(value))
             except OutboxError as error:
                 raise Rejected(f"it could not be put on record: {error}") from error
-            detail = {"from": before, "to": value, "by": command.by}
+            subject = self._runner.swapped(signal, float(value)) or signal
+            detail = {"meter": signal, "from": _whole(before), "to": _whole(value), "by": command.by}
             await self._register.put_event(
-                Event("change", "meter_replaced", signal, self._clock.now(), detail=detail)
+                Event("change", "meter_replaced", subject, self._clock.now(), Severity.INFO, detail)
             )
             return f"{signal} goes on from {value:g}"
 
         return swap
+
+
+def _whole(index: float | None) -> float | None:
+    """Litres are integers."""
+    return int(index) if index is not None and index == int(index) else index

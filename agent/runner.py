@@ -14,7 +14,20 @@ from typing import Any, Protocol
 
 from agent.civil import Civil, Pace
 from agent.clock import Clock
-from agent.control.core import NEVER, Accounts, Control, Happening, Input, Now, Output, Step, View, Wish
+from agent.control.core import (
+    NEVER,
+    Accounts,
+    Control,
+    Counting,
+    Happening,
+    Input,
+    Metered,
+    Now,
+    Output,
+    Step,
+    View,
+    Wish,
+)  # fmt: skip
 from agent.driver import Memory
 from agent.errors import OutboxError, Rejected
 from agent.model import Command, Event, Quality, Reading, Readings, Severity, Value
@@ -59,6 +72,9 @@ class _Rule:
     def __init__(self, control: Control[Any]) -> None:
         self.control = control
         self.name, self.inputs = control.name, control.inputs
+        self.account = control if isinstance(control, Accounts) else None
+        self.counting = control if isinstance(control, Counting) else None
+        self.metered = control if isinstance(control, Metered) else None
         self.state: Any = None
         self.due = 0.0
         self.wishes: Mapping[tuple[str, int], Wish] = {}
@@ -107,8 +123,8 @@ class Runner:
         """Where the accounts of controls go: the hub's."""
         for rule in self._rules:
             rule.state = self._recall(rule)
-            if isinstance(rule.control, Accounts):
-                rule.figures = rule.control.figures(rule.state)
+            if rule.account is not None:
+                rule.figures = rule.account.figures(rule.state)
                 self._keep_at = 0.0
         door.told = clock.wall.told = self.wake
 
@@ -151,6 +167,16 @@ class Runner:
             if self._answer(rule, command) is not None:
                 return lambda rule=rule: self._carry_out(rule, command)  # type: ignore[misc]
         return None
+
+    def swapped(self, meter: str, index: float) -> str | None:
+        """A meter was swapped: it goes on from `index`. The control that follows it; None if none does."""
+        found = None
+        for rule in self._rules:
+            state = None if rule.metered is None else rule.metered.swapped(rule.state, meter, index)
+            if state is not None:
+                rule.state, rule.dirty, found = state, True, found or rule.name
+                self._keep_at = 0.0
+        return found
 
     # -- life --------------------------------------------------------------------------------------------------
 
@@ -203,9 +229,9 @@ class Runner:
         """The accounts as they were kept before: a counter that was told is on flash, and never goes back."""
         found: list[Reading] = []
         for rule in self._rules:
-            if not isinstance(rule.control, Accounts):
+            if rule.account is None:
                 continue
-            kept, rule.figures = rule.figures, rule.control.figures(rule.state)
+            kept, rule.figures = rule.figures, rule.account.figures(rule.state)
             at = self._clock.now()
             found += [Reading(name, value, at) for name, value in kept.items() if rule.told.get(name) != value]
             rule.told = kept
@@ -255,11 +281,13 @@ class Runner:
             rule.failed = ""
             happened.append(Happening("cleared", "control_failed", rule.name, Severity.INFO))
         rule.due = step.due if step.due > now.monotonic else now.monotonic + SOONEST
+        counts = False
         if step.state is not rule.state and step.state != rule.state:
+            counts = rule.counting is not None and rule.counting.mark(rule.state) != rule.counting.mark(step.state)
             rule.state = step.state
             rule.dirty = True
             self._keep_at = min(self._keep_at, now.monotonic + self._keep_every)
-        if happened and rule not in self._urgent:
+        if (happened or counts) and rule not in self._urgent:
             self._urgent.append(rule)
         return [self._event(one) for one in happened]
 

@@ -12,7 +12,10 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkabl
 
 from agent.model import Point, Quality, Severity, Value
 
-__all__ = ["NEVER", "Accounts", "Control", "Happening", "Input", "Now", "Output", "Step", "View", "Wish", "good"]
+__all__ = [
+    "NEVER", "Accounts", "Control", "Counting", "Happening", "Input", "Metered", "Now", "Output", "Step", "View",
+    "Wish", "good",
+]  # fmt: skip
 
 NEVER = float("inf")
 """A `due` that never comes by itself: only an input wakes the control."""
@@ -129,6 +132,22 @@ class Accounts(Protocol):
 
     def figures(self, state: Any) -> Mapping[str, float]:
         """The value of each of `points`, by id."""
+
+
+@runtime_checkable
+class Counting(Protocol):
+    """A control that counts towards a latch: a crash must not begin the count anew."""
+
+    def mark(self, state: Any) -> object:
+        """When this changes, the state is on flash at once."""
+
+
+@runtime_checkable
+class Metered(Protocol):
+    """A control that follows an index."""
+
+    def swapped(self, state: Any, meter: str, index: float) -> Any:
+        """The state after `meter` was set to `index`, which is no draw; None if it is another one's meter."""
 
 
 def good(view: View, name: str | None) -> float | None:

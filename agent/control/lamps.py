@@ -40,6 +40,7 @@ SAME_VOLTAGE = 0.03
 """HID lamps are judged within this part of the voltage at which they were learnt: their power follows it."""
 
 LAMP_FAULTS = frozenset({"lamp_lost", "power_drop", "circuit_dead"})
+_NO_VERDICT: Mapping[str, bool | None] = dict.fromkeys(sorted(LAMP_FAULTS))
 HOLD = {
     "lamp_lost": 900.0,
     "power_drop": 900.0,
@@ -167,7 +168,7 @@ class Lamps:
         return None if self.rated is None else self.rated * level / 100
 
     def _lamps(self, seen: Seen, learnt: Learnt) -> dict[str, bool | None]:
-        found: dict[str, bool | None] = dict.fromkeys(sorted(LAMP_FAULTS))
+        found = dict(_NO_VERDICT)
         expected = self.expected(seen.level, learnt)
         if not seen.burning or seen.power is None or not expected:
             return found
@@ -219,18 +220,16 @@ class Watch:
     turning: Mapping[str, float] = field(default_factory=dict)
 
     def look(self, verdicts: Mapping[str, bool | None], now: float) -> Watch:
-        found, turning = set(self.open), {}
+        found, turning = self.open, {}
         for code, verdict in verdicts.items():
             if verdict is None or verdict is (code in self.open):
                 continue
             since = self.turning.get(code, now)
             if now - since < HOLD[code]:
                 turning[code] = since
-            elif verdict:
-                found.add(code)
             else:
-                found.discard(code)
-        return Watch(frozenset(found), turning)
+                found = found | {code} if verdict else found - {code}
+        return Watch(found, turning) if turning or self.turning or found is not self.open else self
 
     def due(self) -> float:
         return min((since + HOLD[code] for code, since in self.turning.items()), default=NEVER)

@@ -33,6 +33,7 @@ LOOK = 10.0
 """Seconds until a meter that was not read since the output changed is looked at again."""
 _EARLY = 0.001
 """Seconds by which a moment counts as come: times in two clocks differ by their rounding."""
+_EARLIER = timedelta(seconds=_EARLY)
 
 
 class Tonight(NamedTuple):
@@ -105,9 +106,10 @@ class Circuit:
             cell = cell.shifted(Shift.since(state.anchor, now))
         if self.photocell is not None:
             cell = self.photocell.look(cell, good(view, self.photocell.signal), now.monotonic)
-        tonight = self._tonight(state.tonight, now)
+        at = None if now.civil is None else now.civil + _EARLIER
+        tonight = self._tonight(state.tonight, at)
         hand, switch_known = self._switch(view)
-        wishes = self._wishes(cell, tonight, hand, now)
+        wishes = self._wishes(cell, tonight, hand, now, at)
         level = self._level(view, wishes)
         since = state.level_since if level == state.level or state.level is None else now.monotonic
         seen = self._seen(view, now, hand, level, since, tonight)
@@ -129,10 +131,9 @@ class Circuit:
 
     # -- what it wants -----------------------------------------------------------------------------------------
 
-    def _tonight(self, known: Tonight | None, now: Now) -> Tonight | None:
-        if now.civil is None:
+    def _tonight(self, known: Tonight | None, at: datetime | None) -> Tonight | None:
+        if at is None:
             return None
-        at = now.civil + timedelta(seconds=_EARLY)
         if known is not None and known.night.start <= at < known.night.end:
             return known
         night = self.programme.night(self.programme.calendar.night(at))
@@ -151,17 +152,19 @@ class Circuit:
             if around is not None:
                 yield from (one.on - around, one.on + around, one.off - around, one.off + around)
 
-    def _wishes(self, cell: Cell, tonight: Tonight | None, hand: bool | None, now: Now) -> list[Wish]:
+    def _wishes(
+        self, cell: Cell, tonight: Tonight | None, hand: bool | None, now: Now, at: datetime | None
+    ) -> list[Wish]:
         wishes = []
         if hand is not None:
             wishes.append(self._wish(LOCAL, hand, "local switch"))
-        wanted = self._wanted(cell, tonight, now)
+        wanted = self._wanted(cell, tonight, now, at)
         if wanted is not None:
             wishes.append(self._wish(*wanted))
         if self.dimmer is not None:
             level = FULL
-            if tonight is not None and now.civil is not None and now.trusted:
-                level = tonight.night.level(now.civil + timedelta(seconds=_EARLY))
+            if tonight is not None and at is not None and now.trusted:
+                level = tonight.night.level(at)
             priority = wanted[0] if wanted is not None else SCHEDULE
             wishes.append(Wish(self.dimmer, priority, level, f"{self.name} level"))
         return wishes
@@ -170,14 +173,16 @@ class Circuit:
         value = (FULL if lit else 0.0) if self.proportional else lit
         return Wish(self.actuator, priority, value, f"{self.name} {cause}")
 
-    def _wanted(self, cell: Cell, tonight: Tonight | None, now: Now) -> tuple[int, bool, str] | None:
+    def _wanted(
+        self, cell: Cell, tonight: Tonight | None, now: Now, at: datetime | None
+    ) -> tuple[int, bool, str] | None:
         """Priority, level and cause of what the calendar and the light say."""
         dark = cell.verdict(now.monotonic) if self.photocell is not None else None
         if not now.trusted and dark is not None:
             return SCHEDULE, dark, "photocell, the time is not known"
-        if tonight is None or now.civil is None:
+        if tonight is None or at is None:
             return None
-        night, at = tonight.night, now.civil + timedelta(seconds=_EARLY)
+        night = tonight.night
         lit, cause = night.is_lit(at)
         if dark is not None and self._asks_photocell(night, at):
             lit, cause = dark, "photocell"
@@ -301,18 +306,20 @@ class Circuit:
     def points(self) -> Sequence[Point]:
         """`<circuit>.run_hours` (h), `.starts`, and `.energy` (kWh) where a meter or the rated power tells it."""
         units = {"run_hours": "h", "starts": ""}
-        if self.power is not None or self.lamps.rated is not None:
+        if self._tells_energy:
             units["energy"] = "kWh"
         return [Point(f"{self.name}.{what}", self.name, unit, Kind.COUNTER) for what, unit in units.items()]
 
+    @property
+    def _tells_energy(self) -> bool:
+        return self.power is not None or self.lamps.rated is not None
+
     def figures(self, state: CircuitState) -> Mapping[str, float]:
         """To 0.01 h and 0.01 kWh."""
-        found = {
-            "run_hours": round(state.seconds / 3600, 2),
-            "starts": state.starts,
-            "energy": round(state.energy / 1000, 2),
-        }
-        return {point.id: found[point.id.rpartition(".")[2]] for point in self.points}
+        found = {f"{self.name}.run_hours": round(state.seconds / 3600, 2), f"{self.name}.starts": state.starts}
+        if self._tells_energy:
+            found[f"{self.name}.energy"] = round(state.energy / 1000, 2)
+        return found
 
     # -- what outlives the process, and commands ---------------------------------------------------------------
 

@@ -159,6 +159,24 @@ class WaterPoint:
         over = replace(state.leaks, found=state.leaks.found - {leaks.BURST}, over=None)
         return replace(state, latched=False, leaks=over)
 
+    def swapped(self, state: WaterState, meter: str, index: float) -> WaterState | None:
+        """The day's volume and a flush go on from the new meter's index."""
+        if meter != self.meter:
+            return None
+        before, litres = state.meter.index, round(index * self.litres, 3)
+        if before is None:
+            return state
+        jump = litres - before
+        return replace(
+            state, meter=replace(state.meter, index=litres),
+            day_index=state.day_index + jump, flush_index=state.flush_index + jump,
+        )  # fmt: skip
+
+    def mark(self, state: WaterState) -> object:
+        """The beginnings of a burst and of a watched night, and each pulse through a closed valve."""
+        found = state.leaks
+        return found.over, found.judged, state.meter.index if found.shut else None
+
     @property
     def _may_latch(self) -> bool:
         return self.latches and self.valve is not None and self.leak.burst is not None

@@ -133,6 +133,8 @@ class Actuator:
         self.history = History()
         self.attempt: Slot | None = None
         """A command's entry from before its write until the write is known to have worked."""
+        self.before: Slot | None = None
+        """The override that holds again if `attempt`, which waits for the node, fails."""
         self.doubtful = False
         """After a crash: whether `attempt` was carried out is for the next reading to say; until then nothing moves."""
         self.awaited: Slot | None = None
@@ -491,7 +493,7 @@ class Actuator:
         if self.attempt is not None:
             history = history.perhaps(self.is_on(self.attempt.value), mono)
         if override is self.attempt:  # it waits for the node: nothing is applied yet
-            override = None
+            override = self.before
         return {
             "boot": now.boot,
             "at": mono,

@@ -139,7 +139,9 @@ class Agent:
             self._state.scope("arbiter"),
             self._clock,
             lambda command: Desk(self._runner, self._register, self._hub, self._clock)(command),
-            lambda command: Guard(self._plan.allow, self._plan.outputs, self._hub.last)(command),
+            lambda command: Guard(self._plan.allow, self._plan.outputs, self._hub.last, self._arbiter.present)(
+                command
+            ),
         )
 
     def _make_runner(self) -> Runner:

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import difflib
 import logging
+import math
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
@@ -176,6 +177,11 @@ class Arbiter:
             found[name] = Output(actuator.present, priority, cause, moved, actuator.feedback)
         return found
 
+    def present(self, name: str) -> Value:
+        """What an output does, by its own name or its actuator's; None if nobody knows, or it is none."""
+        actuator = self._actuators.get(name) or self._by_point.get(name)
+        return None if actuator is None else actuator.present
+
     # -- commands ----------------------------------------------------------------------------------------------
 
     async def submit(self, command: Command) -> Outcome:
@@ -290,6 +296,8 @@ class Arbiter:
     ) -> Sending:
         """Hand a command's write to a node that listens later. Its override stands meanwhile, but for a restart."""
         await self._withdraw(actuator, f"superseded by {slot.cause}")
+        if actuator.attempt is None:
+            actuator.before = actuator.slots.get(REMOTE)
         slot = actuator.attempt = replace(slot, until=deadline + lasts)
         actuator.put(REMOTE, slot)
         await self._keep(actuator, now=True)
@@ -300,11 +308,13 @@ class Arbiter:
         await asyncio.wait({sending.task})
         async with actuator.lock:
             error = sending.reason if sending.task.cancelled() else sending.task.result()
-            slot = sending.slot
+            slot, before = sending.slot, actuator.before
             if actuator.attempt is slot:
-                actuator.attempt = None
+                actuator.attempt = actuator.before = None
             if actuator.slots.get(REMOTE) is slot:
-                if error:
+                if error and before is not None and (before.until or math.inf) > self._clock.monotonic():
+                    actuator.put(REMOTE, before)
+                elif error:
                     del actuator.slots[REMOTE]
                     actuator.fall_back(actuator.present)
                 else:
@@ -368,7 +378,7 @@ class Arbiter:
                 return known
             await self._withdraw(actuator, f"superseded by command {command.id}")
             held = actuator.drop(REMOTE) or actuator.awaited is not None
-            actuator.awaited = None
+            actuator.awaited = actuator.before = None
             actuator.changed.set()
             await self._keep(actuator, now=True)
         self._wake.set()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 
 from agent.errors import Rejected
@@ -16,13 +16,17 @@ class Guard:
 
     `allow` are names and patterns (`*`) of the points that commands by MQTT may name; None is every point. `outputs`
     are the actuators by name with the output of each, so that a condition may name either. `last` are the last
-    readings.
+    readings; of an output `present` knows more (what was written since), None if it knows nothing.
     """
 
     def __init__(
-        self, allow: tuple[str, ...] | None, outputs: Mapping[str, str], last: Mapping[str, Reading]
+        self,
+        allow: tuple[str, ...] | None,
+        outputs: Mapping[str, str],
+        last: Mapping[str, Reading],
+        present: Callable[[str], Value] = lambda name: None,
     ) -> None:
-        self._allow, self._outputs, self._last = allow, outputs, last
+        self._allow, self._outputs, self._last, self._present = allow, outputs, last, present
         self._owners = {output: name for name, output in outputs.items()}
 
     def __call__(self, command: Command) -> None:
@@ -37,13 +41,14 @@ class Guard:
         return any(fnmatchcase(name, pattern) for name in names for pattern in self._allow or ())
 
     def _check(self, point: str, expected: Value) -> None:
-        reading = self._last.get(self._outputs.get(point, point))
-        if reading is None:
+        reading, present = self._last.get(self._outputs.get(point, point)), self._present(point)
+        if reading is None and present is None:
             raise Rejected(f"the condition names {point}, which has no value")
-        if reading.quality is not Quality.GOOD:
+        if reading is not None and reading.quality is not Quality.GOOD:
             raise Rejected(f"the condition names {point}, which is {reading.quality}")
-        if not _same(reading.value, expected):
-            raise Rejected(f"{point} is {_said(reading.value)}, and the condition wants {_said(expected)}")
+        value = reading.value if reading is not None and present is None else present
+        if not _same(value, expected):
+            raise Rejected(f"{point} is {_said(value)}, and the condition wants {_said(expected)}")
 
 
 def _same(value: Value, expected: Value) -> bool:

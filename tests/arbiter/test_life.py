@@ -363,6 +363,27 @@ def test_an_output_that_falls_off_is_asserted_once_more_and_then_alarmed(virtual
     virtual(test, ActuatorSpec("km1", RELAY, output_watchdog=30))
 
 
+def test_a_contactor_that_does_not_follow_its_coil_is_written_once_more_and_then_alarmed(virtual):
+    async def test(site):
+        site.plant.follows["io-1.di1"] = "contactor"
+        await site.up()
+        site.arbiter.wish("km1", 15, "on", "night")
+        for _ in range(60):
+            await asyncio.sleep(1)
+            await site.poll()  # the coil reads on each time: that alone settles nothing
+        assert [(round(at - site.plant.writes[0][0]), value) for at, _, value in site.plant.writes] == [
+            (0, True), (3, True),
+        ]  # fmt: skip
+        (alarm,) = (event for event in site.ledger.events if event.kind == "alarm")
+        assert (alarm.code, alarm.detail) == ("output_mismatch", {"wanted": True, "output": True, "feedback": False})
+        site.plant.outputs["contactor"] = True
+        await site.poll()
+        await asyncio.sleep(1)
+        assert site.ledger.codes("cleared") == ["output_mismatch"] and len(site.plant.writes) == 2
+
+    virtual(test, ActuatorSpec("km1", RELAY, feedback="io-1.di1", min_on=900, min_off=900))
+
+
 def test_what_fell_off_comes_back_after_min_off(virtual):
     async def test(site):
         await site.up()

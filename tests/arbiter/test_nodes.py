@@ -43,7 +43,8 @@ def test_a_command_waits_for_the_node_until_its_validity_ends(virtual):
         outcome = await (await sent(site, 60, ttl_ms=600_000, id="b"))
         assert (outcome.state, outcome.reason) == ("failed", "node.level did not listen in time")
         await asyncio.sleep(0.1)
-        assert site.line("dim")["wanted"] is None and not site.plant.queued, "no override stands"
+        assert not site.plant.queued
+        assert site.line("dim")["cause"] == "command a", "the override before it stands"
 
     virtual(test, DIM, points=POINTS)
 
@@ -99,6 +100,36 @@ def test_a_release_calls_off(virtual):
         node.set()
         await asyncio.sleep(1)
         assert written(site) == [50]
+
+    virtual(test, DIM, points=POINTS)
+
+
+def test_a_command_that_fails_leaves_the_override_before_it(virtual):
+    async def test(site):
+        node = sleeping(site)
+        node.set()
+        await site.up()
+        site.arbiter.wish("dim", 15, 50, "evening")
+        await asyncio.sleep(1)
+        assert (await site.send("dim", 80, hold_ms=3_600_000, id="a")).state == "verified"
+        node.clear()
+        second = await sent(site, 20, ttl_ms=300_000, id="b")
+        third = await sent(site, 30, ttl_ms=600_000, id="c")
+        assert (await second).reason == "superseded by command c"
+        assert (await third).reason == "node.level did not listen in time"
+        await asyncio.sleep(0.1)
+        line = site.line("dim")
+        assert (line["wanted"], line["cause"]) == (80, "command a"), "it has its own end"
+        fourth = await sent(site, 40, ttl_ms=7_200_000, id="d")
+        await site.kill()
+        site.plant.queued.clear()
+        await site.up()
+        assert (site.line("dim")["wanted"], site.ledger.states("d")[-1]) == (80, "unknown")
+        site.arbiter.wish("dim", 15, 50, "evening")
+        node.set()
+        await asyncio.sleep(3600)
+        assert site.line("dim")["wanted"] == 50 and written(site)[-1] == 50, "its end has come"
+        fourth.cancel()
 
     virtual(test, DIM, points=POINTS)
 

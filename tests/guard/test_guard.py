@@ -69,3 +69,12 @@ def test_a_condition_on_what_nobody_knows_does_not_hold():
     stale = Guard(None, {}, {"tank": Reading("tank", 1, NOW, Quality.STALE)})
     with pytest.raises(Rejected, match="which is stale"):
         stale(command(condition=("tank", 1)))
+
+
+def test_a_condition_knows_what_was_written_since_the_last_poll():
+    last = {"io.relay1": Reading("io.relay1", False, NOW)}
+    watch = Guard(None, OUTPUTS, last, {"km1": True}.get)
+    watch(command(condition=("km1", True)))
+    with pytest.raises(Rejected, match="km1 is on, and the condition wants off"):
+        watch(command(condition=("km1", False)))
+    Guard(None, OUTPUTS, {}, {"km1": True}.get)(command(condition=("km1", True)))

@@ -11,10 +11,12 @@ from typing import Any
 
 from agent.clock import Clock
 from agent.errors import Rejected
+from agent.limits import Bucket
 from agent.model import Command, Event, Outcome, OutcomeState, Severity
 from agent.outbox import Outbox
 from agent.outbox.records import answer_body
 from agent.uplink.commands import is_id, parse
+from agent.uplink.gate import Gate
 from agent.uplink.native import Topics, correlated
 from agent.uplink.session import LinkLost, Received, Session
 
@@ -22,19 +24,22 @@ __all__ = ["Inbox"]
 
 log = logging.getLogger("bocage.uplink")
 
-RUNNING = 64
-"""Commands under way at the most; the next ones stay with the broker, unacknowledged."""
-PACE = 50.0
-"""Commands looked at in a second, over any longer time; so many may come at once as well."""
 SEEN = 1000
 """Ids remembered, so that a later message on the same topic never changes what became of a command."""
+NO_COMMANDS = (20, 5.0)
+"""What is no command and gets a record on flash all the same: so many at once, so many a second."""
+TOLD_AGAIN = 60.0
+"""Seconds between two records of how many were refused."""
+FLOOD_PAUSE = 0.01
+"""Seconds between two windows of messages of a flood: it is drained at some 2,000 a second, and others get a turn."""
 
 
 class Inbox:
     """Takes commands from a session to the arbiter, in the order in which they came.
 
-    A command is acknowledged to the broker when its work starts, not when it arrives: a flood stays outside. Commands
-    that were started outlive the session.
+    A command is acknowledged to the broker when its work starts, not when it arrives: a burst stays outside. A flood
+    is acknowledged unread and counted, or whoever comes after it would wait for hours. Commands that were started
+    outlive the session.
     """
 
     def __init__(
@@ -44,8 +49,12 @@ class Inbox:
         self._outbox = outbox
         self._submit = submit
         self._clock = clock
-        self._running = asyncio.Semaphore(RUNNING)
+        self._gate = Gate(clock)
+        self._no_commands = Bucket(*NO_COMMANDS)
+        self._refused = 0
+        self._telling = False
         self._seen: OrderedDict[str, None] = OrderedDict()
+        self._kept: OrderedDict[str, None] = OrderedDict()
         self._group: asyncio.TaskGroup | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -67,19 +76,37 @@ class Inbox:
 
     async def read(self, session: Session) -> None:
         """Hand on what the session receives, until cancelled."""
-        allowance, looked, dropped = PACE, self._clock.monotonic(), 0
+        dropped = 0
         while True:
             message = await session.received.get()
-            await self._running.acquire()
-            now = self._clock.monotonic()
-            allowance, looked = min(PACE, allowance + (now - looked) * PACE) - 1, now
-            if allowance < 0:
-                await asyncio.sleep(-allowance / PACE)
-            session.acknowledge(message)
-            self.spawn(self._handle(session, message))
             if session.dropped > dropped:
-                log.warning("too many commands at QoS 0 dropped=%d next=they are lost", session.dropped - dropped)
+                self._count(session.dropped - dropped)
                 dropped = session.dropped
+            if await self._gate.enter():
+                session.acknowledge(message)
+                self.spawn(self._handle(session, message))
+                continue
+            session.acknowledge(message)
+            self._count(1)
+            if session.received.empty():
+                await asyncio.sleep(FLOOD_PAUSE)
+
+    def _count(self, refused: int) -> None:
+        """So many were refused, and nothing is kept of them but how many."""
+        self._refused += refused
+        if not self._telling:
+            self._telling = True
+            self.spawn(self._tell_refused())
+
+    async def _tell_refused(self) -> None:
+        """Say it at once, and then each minute until there are no more."""
+        while self._refused:
+            refused, self._refused = self._refused, 0
+            log.warning("too many commands refused=%d next=they are lost", refused)
+            detail = {"refused": refused, "origin": "mqtt"}
+            await self._outbox.put_event(Event("audit", "commands_refused", "mqtt", self._clock.now(), detail=detail))
+            await asyncio.sleep(TOLD_AGAIN)
+        self._telling = False
 
     async def _handle(self, session: Session, message: Received) -> None:
         try:
@@ -87,7 +114,7 @@ class Inbox:
             if outcome is not None and message.reply_to:
                 await self._answer(session, message, outcome)
         finally:
-            self._running.release()
+            self._gate.leave()
 
     async def _judge(self, message: Received) -> Outcome | None:
         name = self._topics.command_id(message.topic)
@@ -100,7 +127,7 @@ class Inbox:
             command = parse(name, message.payload, self._clock.now())
         except Rejected as rejected:
             return await self._refuse(name, str(rejected))
-        self._remember(name)
+        _remember(self._seen, name)
         log.info("command received id=%s point=%s value=%r by=%r", name, command.point, command.value, command.by)
         outcome = await self._submit(command)
         log.info("command ended id=%s state=%s reason=%r", name, outcome.state, outcome.reason)
@@ -130,17 +157,24 @@ class Inbox:
                 log.warning("command not answered id=%s topic=%r puback=%#x", outcome.command, message.reply_to, code)
 
     async def _refuse_retained(self, name: str) -> Outcome:
-        """A retained command would be carried out anew at each connection, for ever."""
+        """A retained command would be carried out anew at each connection, for ever. One id is told of once."""
+        reason = "a command must not be retained"
+        if name in self._kept:
+            return self._rejected(name, reason)
+        _remember(self._kept, name)
         detail = {"id": name[:64]}
         await self._outbox.put_event(
             Event("alarm", "command_retained", "mqtt", self._clock.now(), Severity.MAJOR, detail)
         )
-        return await self._refuse(name, "a command must not be retained")
+        return await self._refuse(name, reason)
 
     async def _refuse(self, name: str, reason: str) -> Outcome:
+        outcome = self._rejected(name, reason)
+        now = outcome.at
+        if not self._no_commands.take(self._clock.monotonic()):
+            self._count(1)
+            return outcome
         log.warning("command refused id=%.64r reason=%r", name, reason)
-        now = self._clock.now()
-        outcome = Outcome(name[:64], "", None, OutcomeState.REJECTED, reason, now)
         if is_id(name) and name not in self._seen:
             await self._outbox.record(outcome)
         else:
@@ -148,10 +182,14 @@ class Inbox:
             await self._outbox.put_event(Event("audit", "command_refused", "mqtt", now, Severity.MINOR, detail))
         return outcome
 
-    def _remember(self, name: str) -> None:
-        self._seen[name] = None
-        if len(self._seen) > SEEN:
-            self._seen.popitem(last=False)
+    def _rejected(self, name: str, reason: str) -> Outcome:
+        return Outcome(name[:64], "", None, OutcomeState.REJECTED, reason, self._clock.now())
+
+
+def _remember(names: OrderedDict[str, None], name: str) -> None:
+    names[name] = None
+    if len(names) > SEEN:
+        names.popitem(last=False)
 
 
 def _is_older(outcome: Outcome, command: Command) -> bool:

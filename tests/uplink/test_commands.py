@@ -148,7 +148,7 @@ async def test_slow_commands_hold_up_nobody_and_start_in_order(site: Any, until:
         gate.set()
 
 
-async def test_a_flood_stays_with_the_broker(site: Any, until: Any) -> None:
+async def test_a_burst_stays_with_the_broker(site: Any, until: Any) -> None:
     async with ScriptedBroker() as broker, site.up(broker.port):
         await until(lambda: broker.subscribed)
         for n in range(300):
@@ -156,3 +156,45 @@ async def test_a_flood_stays_with_the_broker(site: Any, until: Any) -> None:
         site.outbox.fill(1)
         await until(lambda: site.outbox.delivered and len(site.commands) >= 50)
         assert len(broker.connections[0].acknowledged) <= len(site.commands) + 1 < 100
+
+
+async def test_a_flood_is_drained_unread_and_who_comes_after_it_is_heard(
+    site: Any, until: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.uplink.gate.PATIENCE", 0.2)
+    monkeypatch.setattr("agent.uplink.session.INBOX", 2000)  # this broker does not wait for acknowledgements
+    async with ScriptedBroker() as broker, site.up(broker.port):
+        await until(lambda: broker.subscribed)
+        mids = [await broker.send(f"bocage/v1/village/cmd/c{n}", body(id=f"c{n}")) for n in range(1000)]
+        await until(lambda: set(mids) <= set(broker.connections[0].acknowledged))  # at 50 a second it would take 20 s
+        assert len(site.commands) < 500
+        await until(lambda: site.outbox.events)
+        told = site.outbox.events[0]
+        assert (told.code, told.subject) == ("commands_refused", "mqtt") and told.detail["refused"] > 0
+        assert not site.outbox.outcomes
+        known = len(site.commands)
+        while len(site.commands) == known:  # an operator tries again
+            await broker.send("bocage/v1/village/cmd/after", body(id="after"))
+            await asyncio.sleep(0.1)
+        assert site.commands[-1].id == "after"
+
+
+async def test_a_flood_of_what_is_no_command_costs_no_flash(site: Any, until: Any) -> None:
+    async with ScriptedBroker() as broker, site.up(broker.port):
+        await until(lambda: broker.subscribed)
+        for n in range(45):
+            await broker.send(f"bocage/v1/village/cmd/c{n}", b"garbage")
+        await broker.send("bocage/v1/village/cmd/good", body(id="good"))
+        await until(lambda: site.commands)
+        assert 20 <= len(site.outbox.outcomes) <= 30
+        assert "commands_refused" in [event.code for event in site.outbox.events]
+
+
+async def test_a_retained_command_is_told_of_once(site: Any, until: Any) -> None:
+    async with ScriptedBroker() as broker, site.up(broker.port, protocol="3.1.1"):
+        await until(lambda: broker.subscribed)
+        for _ in range(3):  # as at three connections
+            await broker.send("bocage/v1/village/cmd/c1", body(), retain=True)
+        await broker.send("bocage/v1/village/cmd/c2", body(id="c2"))
+        await until(lambda: site.commands)
+        assert len(site.outbox.events) == len(site.outbox.outcomes) == 1

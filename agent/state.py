@@ -1,9 +1,9 @@
 """Small durable facts: overrides, latches, counters, sessions. One readable JSON file and its previous generation.
 
-TinyDB keeps the facts; `Generations`, a storage class of ours, keeps the file. A write goes to a temporary file,
-which is fsynced; the newest file becomes the previous generation, the temporary one the newest, and the folder is
-fsynced. So a power cut at any moment leaves the new or the previous generation, and a checksum tells when a file is
-neither.
+Facts are looked up and changed in a dictionary, at the same cost however many there are; what changed goes to TinyDB
+when it is written. `Generations`, a storage class of ours, keeps the file. A write goes to a temporary file, which is
+fsynced; the newest file becomes the previous generation, the temporary one the newest, and the folder is fsynced. So
+a power cut at any moment leaves the new or the previous generation, and a checksum tells when a file is neither.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tinydb import TinyDB, where
+from tinydb import TinyDB
 from tinydb.storages import Storage
 
 from agent.driver import Memory
@@ -41,8 +41,6 @@ class Generations(Storage):
 
     def __init__(self, folder: Path) -> None:
         self.troubles: list[str] = []
-        self.changes = 0
-        """How many times the tables were changed since the start."""
         self._newest = folder / "state.json"
         self._previous = folder / "state.previous.json"
         self._temporary = folder / "state.new.json"
@@ -57,11 +55,16 @@ class Generations(Storage):
 
     def write(self, data: Tables) -> None:
         self._tables = data
-        self.changes += 1
 
     def text(self) -> str:
-        """The file's content: facts, with the CRC-32 of their compact form."""
-        return json.dumps({"format": 1, "crc32": _crc(self._tables), "facts": self._tables}, indent=1, allow_nan=False)
+        """The file's content: a line a fact, with the CRC-32 of their compact form."""
+        tables = ",\n".join(
+            f" {json.dumps(name)}: {{\n"
+            + ",\n".join(f"  {json.dumps(key)}: {json.dumps(fact)}" for key, fact in table.items())
+            + "\n }"
+            for name, table in self._tables.items()
+        )
+        return f'{{"format": 1, "crc32": {_crc(self._tables)}, "facts": {{\n{tables}\n}}}}\n'
 
     def flush(self, text: str) -> None:
         """Put `text` on flash as the newest generation. OSError if the disk will not; nothing is lost then."""
@@ -115,9 +118,10 @@ class State:
 
     def __init__(self, storage: Generations, every: float = 10.0) -> None:
         self._storage = storage
-        self._facts = TinyDB(storage=lambda: storage).table("facts")
+        self._table = TinyDB(storage=lambda: storage).table("facts")
+        self._facts: dict[str, Any] = {fact["key"]: fact["value"] for fact in self._table}
+        self._changes = self._flushed = 0
         self._every = every
-        self._flushed = 0
         self._facts_lock = threading.Lock()
         self._disk_lock = threading.Lock()
         self.fault: str | None = None
@@ -136,8 +140,7 @@ class State:
     def get(self, key: str) -> Any:
         """The value of `key`, or None."""
         with self._facts_lock:
-            found = self._facts.search(where("key") == key)
-            return copy.deepcopy(found[0]["value"]) if found else None
+            return copy.deepcopy(self._facts.get(key))
 
     def put(self, key: str, value: Any, now: bool = False) -> None:
         """Remember `value`; None forgets the key. With `now` it is on flash when this returns.
@@ -148,9 +151,10 @@ class State:
         value = json.loads(json.dumps(value, allow_nan=False))
         with self._facts_lock:
             if value is None:
-                self._facts.remove(where("key") == key)
+                self._facts.pop(key, None)
             else:
-                self._facts.upsert({"key": key, "value": value}, where("key") == key)
+                self._facts[key] = value
+            self._changes += 1
         if now:
             self.flush()
 
@@ -162,10 +166,12 @@ class State:
         """Put everything on flash. OutboxError if the disk refuses (full, read-only, failing)."""
         with self._disk_lock:
             with self._facts_lock:
-                changes = self._storage.changes
-                text = self._storage.text() if changes != self._flushed else ""
-            if not text:
-                return
+                if (changes := self._changes) == self._flushed:
+                    return
+                facts = dict(self._facts)  # values are replaced, never changed
+            self._table.truncate()
+            self._table.insert_multiple({"key": key, "value": value} for key, value in facts.items())
+            text = self._storage.text()
             try:
                 self._storage.flush(text)
             except OSError as error:

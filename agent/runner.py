@@ -339,11 +339,16 @@ class Runner:
         return Event(one.kind, one.code, one.subject, self._clock.now(), one.severity, detail)
 
     def _say_clock(self, news: Iterable[tuple[str, float]]) -> list[Event]:
-        events = []
-        for kind, seconds in news:
-            log.warning("clock_step kind=%s seconds=%.1f next=%s", kind, seconds, _NEXT[kind])
-            detail = None if kind == "cleared" else {"seconds": round(seconds, 1)}
-            events.append(Event(kind, "clock_step", "gateway", self._clock.now(), Severity.MINOR, detail))
+        events, at = [], self._clock.now()
+        for what, seconds in news:
+            log.warning("clock_step kind=%s seconds=%.1f next=%s", what, seconds, _NEXT[what])
+            detail = {"seconds": round(seconds, 1)}
+            if what == "alarm":
+                events.append(Event("alarm", "clock_step", "gateway", at, Severity.MINOR, detail))
+            elif what == "clock":
+                events.append(Event("clock", "clock_step", "gateway", at, detail=detail))
+            else:
+                events.append(Event("cleared", "clock_step", "gateway", at))
         return events
 
     # -- commands ----------------------------------------------------------------------------------------------

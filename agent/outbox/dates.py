@@ -44,6 +44,10 @@ class Boots:
         index = self._index.get(boot)
         return None if index is None else self._boots[index].offset_ms
 
+    def waits(self, boot: str) -> bool:
+        """Whether that boot is known, and its date is not."""
+        return boot in self._index and self.offset(boot) is None
+
     def moment(self, boot: str, boottime_ms: int) -> dict[str, Any]:
         """`t` and what goes with it in a message, for a moment that had no date when it was written."""
         offset = self.offset(boot)

@@ -112,7 +112,7 @@ class Outbox:
         # the box's starts, and what was not dated in this one
         self._boots = Boots([Boot(clock.boot, None, 0)])
         self._dated = False
-        self._undated = 0
+        self._undated = False  # whether something of it may have been told without a date
         self._seen_at = float("-inf")
         # faults and figures
         self._fault = ""
@@ -149,6 +149,7 @@ class Outbox:
             _log.info("stage replayed readings=%d next=they go to flash", self._in_memory)
         self._losses = {(reason, loss[0], loss[1]): Loss(*loss) for reason, *loss in self._found.losses}
         self._look_at_clock()
+        self._undated |= not self._dated
         if self._db is not None:
             batch = self._batch(flush=False, last=False)
             try:
@@ -391,7 +392,7 @@ class Outbox:
         self._boots = totals.boots.with_present(self._clock.boot)
         if offset is not None:
             self._boots = self._boots.dated(self._clock.boot, offset)
-        self._undated += totals.undated
+        self._undated |= totals.boots.waits(self._clock.boot)
         self._seen_at = float("-inf")
         return totals.flushed
 
@@ -941,7 +942,6 @@ class Outbox:
             return lot
         offset = self._boots.offset(lot.boot)
         if offset is None:
-            self._undated += lot.n
             return lot
         return lot._replace(wall_ms=offset + lot.boottime_ns // 1_000_000)
 

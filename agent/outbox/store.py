@@ -137,7 +137,6 @@ class Totals:
     lost: dict[str, dict[str, int]] = field(default_factory=dict)
     stage_broken: bool = False
     boots: Boots = field(default_factory=lambda: Boots([]))
-    undated: int = 0
     """Records on flash without a date."""
     last: dict[str, int] = field(default_factory=dict)
     flushed: dict[str, int] = field(default_factory=dict)
@@ -223,7 +222,6 @@ class Store:
             reserved=facts["reserved"], gaps=facts["gaps"], stage_broken=self.fact("stage") == "broken",
             last={self.name: facts["known"]}, flushed={self.name: facts["flushed"]},
             lost=json.loads(self.fact("lost") or "{}"), used=self.used(), boots=Boots(self.boots()),
-            undated=self._one("SELECT count(*) FROM block WHERE clock_state = 'unsynced'"),
         )  # fmt: skip
         for store, cls, rows, size, last in self._db.execute(
             "SELECT store, class, sum(n), sum(length(body)), max(last_seq) FROM block GROUP BY store, class"

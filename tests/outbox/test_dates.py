@@ -36,6 +36,45 @@ async def test_a_boot_is_dated_when_its_clock_is_trusted(box: Any) -> None:
     assert [event["detail"] for event in said] == [{"boot": "boot-2", "offset_ms": 1_764_000_000_000}]
 
 
+async def test_what_was_delivered_without_a_date_is_dated_by_a_later_process(box: Any, events: Any) -> None:
+    """It left no block behind that would tell of it, and the time comes while no agent runs."""
+    start(box, 2, 50, False)
+    box.out.put(box.readings(2), 2)
+    assert [json.loads(m.body)["clock"] for m in await box.drain() if m.topic == "telemetry"] == ["unsynced"]
+    box.clock.at, box.clock.trusted = 60, True
+    box.open()
+    await box.tick(1)
+    (said,) = events(await box.drain())
+    assert (said["kind"], said["code"], said["detail"]["boot"]) == ("clock", "dated", "boot-2")
+    assert said["detail"]["offset_ms"] == 1_764_000_000_000
+    box.open()
+    await box.tick(1)
+    assert await box.drain() == [], "said once"
+
+
+async def test_an_event_alone_waits_for_its_date_too(box: Any, events: Any) -> None:
+    start(box, 2, 50, False)
+    await box.out.put_event(Event("change", "x", "km1", box.clock.now()))
+    assert [event["t"] for event in events(await box.drain()) if event["kind"] == "change"] == [None]
+    box.clock.trusted = True
+    await box.tick(1)
+    assert [event["code"] for event in events(await box.drain())] == ["dated"]
+
+
+async def test_a_boot_whose_time_was_always_known_has_nothing_to_tell(box: Any) -> None:
+    start(box, 2, 50, True)
+    await box.tick(1)
+    await box.drain()
+    box.clock.trusted = False
+    box.clock.at = 60.0
+    box.out.put(box.readings(1), 2)
+    (live,) = await box.drain()
+    assert json.loads(live.body)["t"] == 1_764_000_060_000, "its date holds while the trust is lost"
+    box.clock.trusted = True
+    await box.tick(1)
+    assert await box.drain() == []
+
+
 async def test_an_earlier_boot_that_was_dated_after_its_blocks(box: Any) -> None:
     start(box, 2, 50, False)
     box.out.put(box.readings(2), 2)

@@ -17,7 +17,7 @@ def open_rtu(spec: BusSpec, clock: Clock, memory: Memory) -> ModbusLine:
     """A serial line. Options: port, baudrate (9600), parity "N", "E" or "O" ("N"), stopbits (1), bytesize (8),
     timeout in seconds (0.5).
     """
-    from drivers.modbus.serial_port import SerialLink
+    from drivers.modbus.serial_link import SerialLink
 
     options = spec.options
     link = SerialLink(

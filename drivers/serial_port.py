@@ -1,4 +1,4 @@
-"""Modbus RTU on a serial port."""
+"""A serial port of the machine itself: opened for one program alone, read by the loop, and lost with a reason."""
 
 from __future__ import annotations
 
@@ -6,22 +6,34 @@ import asyncio
 import contextlib
 import os
 import termios
+from collections.abc import Callable
 
 import serial
 
 from agent.errors import WireError
-from drivers.modbus.rtu import CHARACTER_BITS, RtuLink
 
-__all__ = ["SerialLink"]
+__all__ = ["SerialPort"]
 
 
-class SerialLink(RtuLink):
-    """A serial line of the machine itself. It belongs to one program at a time."""
+class SerialPort:
+    """Bytes in and out. `received` gets what comes, `lost` the reason when the port is gone; both in the event loop.
 
-    def __init__(self, port: str, baudrate: int, parity: str, stopbits: float, bytesize: int, timeout: float) -> None:
-        character = CHARACTER_BITS / baudrate
-        super().__init__(timeout, character, 0.00175 if baudrate > 19200 else 3.5 * character)
-        self._port = port
+    `port` is looked up anew at each opening: an adapter that comes back under another ttyUSB keeps its by-id name.
+    """
+
+    def __init__(
+        self,
+        port: str,
+        received: Callable[[bytes], None],
+        lost: Callable[[str], None],
+        *,
+        baudrate: int,
+        parity: str = "N",
+        stopbits: float = 1,
+        bytesize: int = 8,
+    ) -> None:
+        self.name = port
+        self._received, self._lost = received, lost
         self._settings = {"baudrate": baudrate, "parity": parity, "stopbits": stopbits, "bytesize": bytesize}
         self._form = f"{baudrate} baud {bytesize}{parity}{stopbits:g}"
         self._serial: serial.Serial | None = None
@@ -31,19 +43,17 @@ class SerialLink(RtuLink):
     def is_open(self) -> bool:
         return self._serial is not None
 
-    async def open(self) -> None:
+    def open(self) -> None:
         """WireError if the port is not there, refuses its settings, or belongs to another program."""
         self.close()
         try:
-            self._serial = serial.Serial(self._port, exclusive=True, timeout=0, **self._settings)
+            self._serial = serial.Serial(self.name, exclusive=True, timeout=0, **self._settings)
         except (OSError, ValueError, termios.error) as error:
             raise WireError(self._why(error)) from error
         with contextlib.suppress(OSError, ValueError, NotImplementedError):
             self._serial.set_low_latency_mode(True)  # an FTDI adapter else keeps an answer for 16 ms
-        loop = asyncio.get_running_loop()
         self._fd = self._serial.fileno()
-        self._last = loop.time()
-        loop.add_reader(self._fd, self._readable)
+        asyncio.get_running_loop().add_reader(self._fd, self._readable)
 
     def close(self) -> None:
         port, self._serial = self._serial, None
@@ -55,17 +65,18 @@ class SerialLink(RtuLink):
         with contextlib.suppress(OSError):
             port.close()
 
-    def _send(self, frame: bytes) -> None:
+    def send(self, data: bytes) -> None:
+        """All of it, or WireError: then the port is closed."""
         if self._serial is None:
-            raise WireError(f"{self._port} was lost")
+            raise WireError(f"{self.name} is closed")
         try:
-            sent = os.write(self._fd, frame)
+            sent = os.write(self._fd, data)
         except OSError as error:
             self.close()
             raise WireError(self._why(error)) from error
-        if sent < len(frame):
+        if sent < len(data):
             self.close()
-            raise WireError(f"{self._port} takes no bytes")
+            raise WireError(f"{self.name} takes no bytes")
 
     def _readable(self) -> None:
         try:
@@ -75,16 +86,20 @@ class SerialLink(RtuLink):
         except OSError as error:
             self._hang_up(self._why(error))
             return
-        if not data:
-            self._hang_up(f"{self._port} hung up")
-            return
-        self._received(data)
+        if data:
+            self._received(data)
+        else:
+            self._hang_up(f"{self.name} hung up")
+
+    def _hang_up(self, reason: str) -> None:
+        self.close()
+        self._lost(reason)
 
     def _why(self, error: Exception) -> str:
         number = error.errno if isinstance(error, OSError) else error.args[0] if error.args else None
         text = os.strerror(number) if isinstance(number, int) else str(error)
         if isinstance(error, termios.error):
-            return f"{self._port} refuses {self._form}: {text}"
+            return f"{self.name} refuses {self._form}: {text}"
         if isinstance(error, BlockingIOError) or number in (11, 16):
-            return f"{self._port} is used by another program"
-        return f"{self._port}: {text}"
+            return f"{self.name} is used by another program"
+        return f"{self.name}: {text}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,7 +16,7 @@ from agent.arbiter import Arbiter
 from agent.clock import SystemClock
 from agent.config import Site
 from agent.driver import BusSpec
-from agent.errors import Busy, Rejected
+from agent.errors import Busy, Rejected, WireError
 from agent.folders import locked
 from agent.hub import Hub
 from agent.model import Command, Kind, Origin, Outcome, Quality, Reading, Value
@@ -23,7 +25,7 @@ from agent.report import points_json
 from agent.state import State
 from agent.wires import Wires
 
-__all__ = ["read_once", "scan_once", "stop_outputs", "try_wires", "write_once"]
+__all__ = ["is_radio", "on_the_air", "read_once", "scan_once", "stop_outputs", "try_wires", "write_once"]
 
 
 async def read_once(site: Site, names: Sequence[str]) -> dict[str, Any]:
@@ -49,7 +51,9 @@ async def read_once(site: Site, names: Sequence[str]) -> dict[str, Any]:
 async def write_once(
     site: Site, state: Path, runtime: Path, point: str, value: Value, hold_ms: int | None, by: str
 ) -> Outcome:
-    """One command through the arbiter without an agent; Rejected while an agent holds the state folder."""
+    """One command through the arbiter without an agent; Rejected while one runs, and for what needs one."""
+    if why := on_the_air(site, point):
+        raise Rejected(why)
     try:
         async with _alone(site, state, runtime) as door:
             await door.arbiter.start()
@@ -71,10 +75,12 @@ async def stop_outputs(site: Site, state: Path, runtime: Path) -> bool:
 
 
 async def try_wires(site: Site) -> list[tuple[str, bool, str]]:
-    """Read every device once: (device, whether all its points were read, in words)."""
-    plan = wiring.plan(site)
-    wires = Wires(SystemClock(site.clock.trust), Forgetful())
-    wires.configure(plan.buses)
+    """Read every device once: (device, whether all its points were read, in words). A radio bus is listened to."""
+    plan, clock = wiring.plan(site), SystemClock(site.clock.trust)
+    radio = {name: spec for name, spec in plan.buses.items() if is_radio(spec.type)}
+    looks = asyncio.gather(*(_listen(spec, clock) for spec in radio.values()))
+    wires = Wires(clock, Forgetful())
+    wires.configure({name: spec for name, spec in plan.buses.items() if name not in radio})
     try:
         found = {reading.point: reading for reading in await wires.read([point.id for point in wires.points])}
         errors = {bus["name"]: bus["error"] for bus in wires.status()}
@@ -94,7 +100,30 @@ async def try_wires(site: Site) -> list[tuple[str, bool, str]]:
         if 0 < len(bad) < len(readings):
             why = f"{', '.join(bad[:3])}{' …' * (len(bad) > 3)}: {why}"
         lines.append((name, not bad, why if bad else f"{len(readings)} point{'s' * (len(readings) > 1)} read"))
-    return lines
+    return lines + await looks
+
+
+def is_radio(bus_type: str) -> bool:
+    """Whether a bus of this type only hears its devices, when they speak."""
+    return bus_type.startswith("lora_")
+
+
+def on_the_air(site: Site, name: str) -> str:
+    """Why a point or an actuator cannot be had without an agent: it is a radio node's. "" if it can."""
+    output = site.actuators[name].output if name in site.actuators else name
+    signal = site.signals.get(output)
+    device = (signal.from_ if signal is not None else output).partition(".")[0]
+    if device not in site.devices or not is_radio(site.buses[site.devices[device].bus].type):
+        return ""
+    return f"{name}: {device} is a radio node, which is heard and commanded by a running agent only (bocage run)"
+
+
+async def _listen(spec: BusSpec, clock: SystemClock) -> tuple[str, bool, str]:
+    probe = importlib.import_module("drivers.lora.probe").probe
+    try:
+        return spec.name, True, await probe(spec, clock)
+    except WireError as error:
+        return spec.name, False, str(error)
 
 
 async def scan_once(

@@ -94,6 +94,8 @@ def _wires(options: argparse.Namespace, site: Site) -> tuple[list[str], list[Pro
 
 async def _ask(options: argparse.Namespace, site: Site) -> list[tuple[str, bool, str]]:
     """The same from the running agent, which has the wires."""
+    from agent import direct
+
     async with connect(*asked(options)) as agent:
         status = await agent.request({"do": "status"})
     errors = {bus["name"]: bus["error"] for bus in status["buses"]}
@@ -102,12 +104,27 @@ async def _ask(options: argparse.Namespace, site: Site) -> list[tuple[str, bool,
         if ".modbus." not in point["id"] and _bus(site, point["device"]):
             devices.setdefault(point["device"], []).append(point)
     lines = []
+    for bus in status["buses"]:
+        if direct.is_radio(bus["type"]):
+            lines.append((bus["name"], bus["state"] == "up", _listening(bus)))
+    lost = {name for bus in status["buses"] for name in bus.get("lost", ())}
     for name, points in devices.items():
+        if direct.is_radio(site.buses[_bus(site, name)].type):
+            heard = [point["age_s"] for point in points if point["age_s"] is not None and point["value"] is not None]
+            said = f"heard by the running agent {min(heard):.0f} s ago" if heard else "listening: nothing heard yet"
+            lines.append((name, name not in lost, "silent for three of its intervals" if name in lost else said))
+            continue
         bad = [point["id"] for point in points if point["quality"] != "good"]
         why = errors.get(_bus(site, name)) or "the agent cannot read it"
         lines.append((name, not bad, f"{why} ({', '.join(bad[:3])}{' …' * (len(bad) > 3)})" if bad
                       else f"{_count(len(points), 'point')} read by the running agent"))  # fmt: skip
     return lines
+
+
+def _listening(bus: dict[str, Any]) -> str:
+    """What the agent says of a radio bus: an error while it is up is what it misses there."""
+    error = str(bus["error"])
+    return error if bus["state"] != "up" else "the running agent listens" + (f", but {error}" if error else "")
 
 
 def _bus(site: Site, device: str) -> str:

@@ -68,9 +68,12 @@ def read_points(options: argparse.Namespace) -> int:
     try:
         answer = asyncio.run(_ask(options, {"do": "read", "points": options.points}))
     except NoAgent:
-        from agent.direct import read_once
+        from agent.direct import on_the_air, read_once
 
-        answer = asyncio.run(read_once(place(options).site, options.points))
+        site = place(options).site
+        answer = asyncio.run(read_once(site, options.points))
+        for why in dict.fromkeys(filter(None, (on_the_air(site, name) for name in options.points or site.devices))):
+            print(f"bocage: {why}", file=sys.stderr)
     found, unknown = answer["points"], answer["unknown"]
     if options.json:
         print(json.dumps(found, ensure_ascii=False))

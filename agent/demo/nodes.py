@@ -24,6 +24,7 @@ KEYS = ("hall.app", "garden.app", "pond.nwk_s", "pond.app_s")
 EVERY = 10.0
 """Seconds between two words of a node; real ones speak every 10 min or so."""
 FIRST = 2.0
+LINK_CHECK = b"\x02"  # LinkCheckReq (LoRaWAN 1.0.3, 5.1)
 
 
 def make_keys(folder: Path) -> None:
@@ -80,13 +81,21 @@ class Nodes:
         if len(payload) == 1:
             self.is_open = payload == b"\x01"
 
+    async def _say(self, node: OtaaNode, port: int, payload: bytes, rssi: int, snr: float) -> None:
+        """One word. Every third asks whether anybody hears it; a node without an answer joins again before the next."""
+        if node.up and node.up % 3 == 0 and not node.commands:
+            await node.join(self._air)
+        node.commands.clear()
+        asks = LINK_CHECK if node.up % 3 == 2 else b""
+        self._air.send(node.uplink(port, payload, commands=asks), rssi=rssi, snr=snr)
+
     async def _live_hall(self) -> None:
         """A Milesight EM300-TH: battery, temperature, humidity."""
         await self._hall.join(self._air)
         while True:
             temperature = round(10 * (19.4 + self._village.wave(700, 0.4)))
             payload = struct.pack("<BBBBBhBBB", 1, 0x75, 92, 3, 0x67, temperature, 4, 0x68, 2 * 47)
-            self._air.send(self._hall.uplink(85, payload), rssi=-92, snr=7.5)
+            await self._say(self._hall, 85, payload, rssi=-92, snr=7.5)
             await asyncio.sleep(_some(EVERY))
 
     async def _live_valve(self) -> None:
@@ -94,7 +103,7 @@ class Nodes:
         await self._valve.join(self._air)
         while True:
             stands = self.is_open
-            self._air.send(self._valve.uplink(10, bytes([stands, 88])), rssi=-104, snr=1.8)
+            await self._say(self._valve, 10, bytes([stands, 88]), rssi=-104, snr=1.8)
             until = asyncio.get_running_loop().time() + _some(EVERY)
             while stands == self.is_open and asyncio.get_running_loop().time() < until:  # noqa: ASYNC110
                 await asyncio.sleep(0.25)

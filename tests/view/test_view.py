@@ -72,7 +72,7 @@ def test_notes_stand_out():
 
 def test_one_line():
     assert view.line(STATUS) == (
-        "17:51:21 points 7/10 good, buses 1 up, on: km1, uplink waiting 42 ms, 236 waiting, 17 days left"
+        "17:51:21 points 8/11 good, buses 1 up, on: km1, uplink waiting 42 ms, 236 waiting, 17 days left"
     )
 
 

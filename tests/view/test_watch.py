@@ -78,7 +78,7 @@ def test_a_picture(place, agent, tmp_path, capsys):
 def test_without_a_terminal_a_line_a_second_until_the_agent_goes(place, agent):
     command = [sys.executable, "-m", "agent", "watch", *place]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ) as watch:
-        assert watch.stdout.readline().startswith("17:51:21 points 7/10 good")
+        assert watch.stdout.readline().startswith("17:51:21 points 8/11 good")
         agent()
         _, error = watch.communicate(timeout=10)
     assert watch.returncode == 3

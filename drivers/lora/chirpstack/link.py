@@ -17,7 +17,7 @@ import aiomqtt
 from agent.clock import Clock
 from agent.errors import ConfigError, WireError
 
-__all__ = ["Link", "Message"]
+__all__ = ["Address", "Link", "Message"]
 
 log = logging.getLogger("bocage.lora")
 
@@ -35,6 +35,8 @@ class Address:
 
     options: Mapping[str, Any]
     client_id: str
+    keep: bool = True
+    """Whether the broker keeps the session after the connection."""
 
     @property
     def name(self) -> str:
@@ -43,7 +45,7 @@ class Address:
     def client(self) -> aiomqtt.Client:
         """A client for one connection; secrets and certificates are read anew. ConfigError or OSError if they fail.
 
-        MQTT 3.1.1, which every broker speaks. The broker keeps the session: what came while we were away is not lost.
+        MQTT 3.1.1, which every broker speaks. A session that is kept: what came while we were away is not lost.
         """
         options, parts = self.options, urlsplit(self.options["url"])
         tls = parts.scheme == "mqtts"
@@ -54,7 +56,7 @@ class Address:
             password=_reveal(options.get("password")),
             identifier=self.client_id,
             protocol=aiomqtt.ProtocolVersion.V311,
-            clean_session=False,
+            clean_session=not self.keep,
             keepalive=_KEEPALIVE,
             timeout=_PATIENCE,
             tls_context=_context(options) if tls else None,

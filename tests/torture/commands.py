@@ -19,7 +19,7 @@ _ODD = [
 
 
 def flood(folder: Path, seconds: int) -> Verdict:
-    """Odd payloads, retained commands, then 10,000 well-formed commands a second."""
+    """Odd payloads, retained commands, 10,000 well-formed commands a second; then as many as a broker keeps for us."""
     with village(folder) as place:
         place.site.start()
         wait_for(lambda: place.collected("m.fixed"))
@@ -33,13 +33,16 @@ def flood(folder: Path, seconds: int) -> Verdict:
         sent = _send(place, seconds)
         busy = _periods(place, max(3.0, seconds))
         wait_for(lambda: place.site.order("lamp", True)[0] in ("verified", "applied"), 60, "a technician's own write")
+        queued = _queue(place, 2000 * seconds)
+        heard = _heard(place)
         grown, written = place.site.rss_mb() - memory, _flash(place) - flash
         place.settle()
         found = place.verdict(
-            commands=sent,
+            commands=sent + queued,
             **{
                 "edges unasked": len(moved_by_odd),
                 "period ms quiet/flood": f"{quiet * 1000:.0f}/{busy * 1000:.0f}",
+                "heard again after s": round(heard, 1),
                 "memory grown MB": round(grown, 1),
                 "flash grown MB": round(written / 1e6, 2),
             },
@@ -53,7 +56,7 @@ def flood(folder: Path, seconds: int) -> Verdict:
 
 
 def _send(place: Village, seconds: int) -> int:
-    """Commands at QoS 1, each with an id of its own, as fast as 10,000 a second for so long."""
+    """Commands at QoS 0, each with an id of its own, as fast as 10,000 a second for so long."""
     client, sent, end = place.subscriber.client, 0, time.monotonic() + seconds
     while time.monotonic() < end:
         due = time.monotonic() + 0.1
@@ -63,6 +66,29 @@ def _send(place: Village, seconds: int) -> int:
             sent += 1
         time.sleep(max(0.0, due - time.monotonic()))
     return sent
+
+
+def _queue(place: Village, n: int) -> int:
+    """So many commands at QoS 1, all of which the broker (whose queue has no bound) has taken."""
+    client, info = place.subscriber.client, None
+    for number in range(n):
+        body = json.dumps({"id": f"q{number}", "point": "m.relay2", "value": "on", "ttl_ms": 1000})
+        info = client.publish(f"bocage/v1/test-village/cmd/q{number}", body, qos=1)
+    if info is not None:
+        info.wait_for_publish(120)
+    return n
+
+
+def _heard(place: Village) -> float:
+    """Seconds until a command that somebody tries each second is carried out."""
+    began, tries = time.monotonic(), 0
+    while not any("verified" in place.subscriber.states(f"try-{turn}") for turn in range(tries)):
+        place.subscriber.send(f"try-{tries}", point="lamp", value="off" if tries % 2 else "on", ttl_ms=5000)
+        tries += 1
+        time.sleep(1)
+        if time.monotonic() - began > 180:
+            raise TimeoutError("nobody was heard for 3 minutes after a flood")
+    return time.monotonic() - began
 
 
 def _periods(place: Village, seconds: float) -> float:

@@ -131,7 +131,7 @@ class Accounts(Protocol):
     def points(self) -> Sequence[Point]: ...
 
     def figures(self, state: Any) -> Mapping[str, float]:
-        """The value of each of `points`, by id."""
+        """The value of each of `points` that is known, by id."""
 
 
 @runtime_checkable

@@ -6,7 +6,7 @@ All it wants of the valve stands at three priorities: 15 the opening hours, 13 w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from typing import Any
@@ -20,7 +20,7 @@ from agent.control.lasting import Shift, anchored, changed, news
 from agent.control.leaks import Leak, LeakState
 from agent.control.meter import Meter
 from agent.control.week import Period, Week
-from agent.model import Severity, Value
+from agent.model import Kind, Point, Severity, Value
 
 __all__ = ["Flush", "Quota", "Valve", "WaterPoint", "WaterState"]
 
@@ -85,13 +85,17 @@ class WaterState:
     """Closed by a burst until somebody resets it."""
     tampered: bool = False
     day: str = ""
-    """The day of the quota, and the index when it began."""
+    """The day that is counted, and the index when it began."""
     day_index: float = 0.0
+    yesterday: float | None = None
+    """What was drawn on the day before; None: that day was not counted."""
     flushing: float | None = None
     """Since when it flushes, and the index when it began."""
     flush_index: float = 0.0
     flushed: float | None = None
     """When the last whole flush was over."""
+    flushed_litres: float = 0.0
+    """All that flushes ever drew."""
     raised: frozenset[str] = frozenset()
     anchor: float | None = None
     period: Period | None = None
@@ -101,6 +105,8 @@ class WaterState:
 
 
 _FORGOTTEN = frozenset({"period", "restored"})
+_NEWER = frozenset({"yesterday", "flushed_litres"})
+"""What an earlier version did not keep."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +149,8 @@ class WaterPoint:
         }  # fmt: skip
 
     def load(self, kept: Mapping[str, Any]) -> WaterState:
-        own = {key: kept[key] for key in WaterState.__dataclass_fields__ if key not in _FORGOTTEN}
-        own |= {
+        wanted = WaterState.__dataclass_fields__.keys() - _FORGOTTEN - (_NEWER - kept.keys())
+        own = {key: kept[key] for key in wanted} | {
             "meter": Meter.load(kept["meter"]), "leaks": LeakState.load(kept["leaks"]),
             "frost": FrostState(**kept["frost"]), "raised": frozenset(kept["raised"]) & SEVERITIES.keys(),
         }  # fmt: skip
@@ -180,6 +186,27 @@ class WaterPoint:
     @property
     def _may_latch(self) -> bool:
         return self.latches and self.valve is not None and self.leak.burst is not None
+
+    # -- its account -------------------------------------------------------------------------------------------
+
+    @property
+    def points(self) -> Sequence[Point]:
+        """`<name>.today` and `.yesterday` from midnight to midnight, `.flushed` by all flushes; litres."""
+        kinds = {"today": Kind.TELEMETRY, "yesterday": Kind.TELEMETRY}
+        if self.flush is not None and self.valve is not None:
+            kinds["flushed"] = Kind.COUNTER
+        return [Point(f"{self.name}.{what}", self.name, "L", kind) for what, kind in kinds.items()]
+
+    def figures(self, state: WaterState) -> Mapping[str, float]:
+        """Those that are known."""
+        found = {}
+        if state.day:
+            found[f"{self.name}.today"] = _tidy(self._drawn_today(state))
+        if state.yesterday is not None:
+            found[f"{self.name}.yesterday"] = _tidy(state.yesterday)
+        if self.flush is not None and self.valve is not None:
+            found[f"{self.name}.flushed"] = _tidy(state.flushed_litres)
+        return found
 
     # -- the step ----------------------------------------------------------------------------------------------
 
@@ -229,12 +256,13 @@ class WaterPoint:
 
     def _day(self, state: WaterState, before: Meter, meter: Meter, now: Now) -> tuple[WaterState, float]:
         """The day's volume begins at midnight, with what the meter showed last before it."""
-        if self.quota is None or now.civil is None or meter.index is None:
+        if now.civil is None or meter.index is None:
             return state, NEVER
         today = (now.civil + TICK).date()
         if state.day != today.isoformat():
             index = meter.index if before.index is None or not state.day else before.index
-            state = changed(state, day=today.isoformat(), day_index=index)
+            over = index - state.day_index if state.day == (today - DAY).isoformat() else None
+            state = changed(state, day=today.isoformat(), day_index=index, yesterday=over)
         midnight = self.calendar.instant(today + DAY, 0)
         return state, now.monotonic + (midnight - now.civil).total_seconds()
 
@@ -257,10 +285,11 @@ class WaterPoint:
             end = state.flushing + flush.run
             if not stopped and now.monotonic < end:
                 return state, end
-            detail = {"litres": _tidy(index - state.flush_index), "seconds": round(now.monotonic - state.flushing, 1)}
+            drawn = index - state.flush_index
+            detail = {"litres": _tidy(drawn), "seconds": round(now.monotonic - state.flushing, 1)}
             happenings.append(Happening("change", "flushed", self.name, Severity.INFO, detail))
             flushed = state.flushed if stopped else now.monotonic
-            state = changed(state, flushing=None, flushed=flushed)
+            state = changed(state, flushing=None, flushed=flushed, flushed_litres=state.flushed_litres + drawn)
         idle_until = max(state.meter.at, state.flushed or state.meter.at) + flush.idle
         if stopped or good(view, self.meter) is None:
             return state, NEVER

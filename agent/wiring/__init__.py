@@ -138,6 +138,9 @@ def _policies(site: Site) -> dict[str, Policy]:
             found[name] = Policy(local=True)
         if signal.kind == "counter" and _is_pin(site, signal.from_):
             found[signal.from_] = Policy(local=True)
+    for name, water in site.water.points.items():
+        if found.get(water.meter, found.get(water.meter.partition(".")[0], Policy())).local:
+            found[name] = Policy(local=True)  # what a person draws in a day
     return found
 
 

@@ -29,6 +29,7 @@ class TcpLink:
         self.framer = FramerSocket(DecodePDU(False))
         self.late = 0
         self.took = 0.0
+        self.name = f"{host}:{port}"
         self._host, self._port, self._timeout = host, port, timeout
         self._tid = 0
         self._silent = 0
@@ -50,7 +51,7 @@ class TcpLink:
         timeout = timeout or self._timeout
         stream = self._stream
         if stream is None or stream.transport is None:
-            raise WireError(f"{self._host}:{self._port} is not connected")
+            raise WireError(f"{self.name} is not connected")
         loop = asyncio.get_running_loop()
         if guard and (rest := stream.last + guard - loop.time()) > 0:
             await asyncio.sleep(rest)
@@ -135,7 +136,7 @@ class _Stream(asyncio.Protocol):
     def _give_up(self, reason: str) -> None:
         self.close()
         if self.pending is not None and not self.pending.done():
-            self.pending.set_exception(WireError(reason))
+            self.pending.set_exception(WireError(f"{self._link.name}: {reason}"))
 
     def close(self) -> None:
         if self.transport is not None:

@@ -215,6 +215,7 @@ class Outbox:
 
     def link(self, window: int, *, compress: bool, limit: int) -> None:
         """A connection begins: messages under way at the most, whether history may be compressed, bytes of a body."""
+        self._look_at_clock()  # what has waited for a date as well as for a link goes with it
         self._pace.link(window, self._clock.monotonic())
         form = Form(min(LIMIT, limit), compress)
         if form != self._form:

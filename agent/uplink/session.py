@@ -13,6 +13,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import aiomqtt
@@ -42,6 +43,7 @@ INBOX = 100
 """Received messages that wait to be looked at. QoS 1 never fills it: acknowledgements are held back at WINDOW."""
 
 _CREDENTIALS = {0x86, 0x87, 0x8A, 0x8C}  # MQTT 5, 3.2.2.2; paho maps the codes 4 and 5 of 3.1.1 onto the first two
+_BY_THE_CLOCK = {9, 10}  # openssl/x509_vfy.h: CERT_NOT_YET_VALID, CERT_HAS_EXPIRED
 
 
 class LinkLost(WireError):
@@ -347,7 +349,10 @@ def _text(secret: str | Secret | None) -> Any:
 
 def _describe(error: BaseException) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"the broker's certificate is not accepted: {error.verify_message}"
+        hint = ""
+        if error.verify_code in _BY_THE_CLOCK:
+            hint = f"; this box's clock says {datetime.now(UTC):%Y-%m-%d %H:%M} UTC: it may be the clock that is wrong"
+        return f"the broker's certificate is not accepted: {error.verify_message}{hint}"
     if isinstance(error, FileNotFoundError):
         return f"{error.filename or 'a certificate file'}: {error.strerror}"
     words = error.strerror if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) else ""

@@ -234,7 +234,14 @@ class Uplink:
             self._settings.broker, outage, str(lost), delay,
         )  # fmt: skip
         if delay > 0:
-            await _any(asyncio.sleep(delay), self._closing.wait(), _route_gained())
+            await _any(asyncio.sleep(delay), self._closing.wait(), _route_gained(), self._time_known())
+
+    async def _time_known(self) -> None:
+        """Return when the clock is trusted that was not: certificates are judged by it."""
+        known = True
+        while known or not self._clock.trusted:
+            known = self._clock.trusted
+            await asyncio.sleep(1)
 
     def _is_news(self, outage: float) -> bool:
         """Whether an outage is worth another line in the log: at its start, and whenever it has grown twofold."""

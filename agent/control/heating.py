@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, NamedTuple
 
+from agent.control.calendar import DAY
 from agent.control.core import NEVER, Now, Output, Step, View, Wish
 from agent.control.exercise import Exercise, exercise
 from agent.control.lasting import news
@@ -166,14 +167,20 @@ class Zone:
         ahead = 0.0 if self.optimum_start is None else self.optimum_start.most
         within = period.end - period.start + timedelta(seconds=ahead)
         occupied = None if period.mode == "comfort" else self.week.next("comfort", now.civil, within)
-        last = None if self.week.school is None else self.week.calendar.ends()
+        until, warned = period.end.timestamp(), self._warned()
         return Said(
             unix,
-            period.end.timestamp(),
+            min(until, warned) if unix < warned else until,
             period.mode,
             None if occupied is None else occupied.timestamp(),
-            last is not None and now.civil.date() + ENDING > last,
+            unix >= warned,
         )
+
+    def _warned(self) -> float:
+        """From when on the end of the table of school holidays is near (Unix s); NEVER where nobody asks it."""
+        calendar = self.week.calendar
+        last = None if self.week.school is None else calendar.ends()
+        return NEVER if last is None else calendar.instant(last - ENDING + DAY, 0).timestamp()
 
     def _lost_at(self, state: ZoneState) -> float:
         """When the room is lost, counted from its last good reading."""

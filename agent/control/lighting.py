@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -55,13 +55,12 @@ class Burning(NamedTuple):
     """Level, W and V that are learnt from."""
 
 
-@dataclass(frozen=True, slots=True)
-class CircuitState:
+class CircuitState(NamedTuple):
     """What a circuit knows. `seconds` and `energy` (Wh) are its whole life's; times are monotonic seconds."""
 
-    cell: Cell = field(default_factory=Cell)
-    watch: Watch = field(default_factory=Watch)
-    learnt: Learnt = field(default_factory=Learnt)
+    cell: Cell = Cell()
+    watch: Watch = Watch()
+    learnt: Learnt = Learnt()
     seconds: float = 0.0
     energy: float = 0.0
     starts: int = 0
@@ -352,4 +351,4 @@ class Circuit:
             return None
         if value != "reset":
             raise ValueError(f'{point} takes "reset", not {value!r}')
-        return replace(state, learnt=Learnt(), relamped=True)
+        return state._replace(learnt=Learnt(), relamped=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from agent.control.core import NEVER
-from agent.control.lasting import Shift
+from agent.control.lasting import Shift, changed
 
 __all__ = ["Cell", "Photocell"]
 
@@ -76,7 +76,10 @@ class Photocell:
             turning, since = seen, now
         if turning is not None and now - since >= self.delay:
             dark, turning = turning, None
-        return Cell(dark, turning, since if turning is not None else 0.0, steady, steady_since)
+        return changed(
+            cell, dark=dark, turning=turning, since=since if turning is not None else 0.0,
+            steady=steady, steady_since=steady_since,
+        )  # fmt: skip
 
     def due(self, cell: Cell, now: float) -> float:
         """When it will say something else if the light stays as it is (monotonic s)."""

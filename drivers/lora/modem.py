@@ -20,7 +20,7 @@ from agent.clock import Clock
 from agent.driver import BusSpec, DeviceSpec, Memory
 from agent.errors import DeviceError, WireError
 from agent.model import Kind, Point, Quality, Reading, Readings
-from drivers.lora.node import Frame, Node
+from drivers.lora.node import KEEP_EVERY, Frame, Node
 from drivers.lora.port import LinePort
 
 __all__ = ["LONGEST_PACKET", "Modem", "Restarted"]
@@ -54,6 +54,7 @@ class Modem(ABC):
         self._owner: asyncio.Task[None] | None = None
         self._users = 0
         self._listening = False
+        self._keep_at = clock.monotonic() + KEEP_EVERY
         self._up = False
         self._tried: asyncio.Event = asyncio.Event()
         self._error, self._due, self._attempts = "", math.inf, 0
@@ -86,8 +87,6 @@ class Modem(ABC):
                             yield batch
         finally:
             self._listening = False
-            for _, node in self._nodes:
-                node.keep()
 
     async def read(self, points: Sequence[str]) -> Readings:
         """The last of each that was heard: a radio node is not asked. Bad where nothing came yet.
@@ -110,6 +109,7 @@ class Modem(ABC):
             await asyncio.wait([owner])
         self._port.close()
         self._up, self._due = False, math.inf
+        self._keep()
 
     # -- what a modem's own class adds -------------------------------------------------------------------------
 
@@ -221,11 +221,13 @@ class Modem(ABC):
 
     async def _hear(self) -> list[Readings] | None:
         """The next frame's readings, or those of nodes that have fallen silent meanwhile; None after the end."""
-        due = min((node.due for _, node in self._nodes), default=math.inf)
+        due = min(self._keep_at, *(node.due for _, node in self._nodes))
         try:
-            async with asyncio.timeout(None if due == math.inf else max(due - self._clock.monotonic(), 0.0)):
+            async with asyncio.timeout(max(due - self._clock.monotonic(), 0.0)):
                 heard = await self._frames.get()
         except TimeoutError:
+            if self._clock.monotonic() >= self._keep_at:
+                self._keep()
             return [node.silent() for _, node in self._nodes]
         if isinstance(heard, asyncio.Task):
             if not heard.cancelled():
@@ -233,6 +235,11 @@ class Modem(ABC):
             return None
         node, frame = heard
         return [await node.uplink(frame)]
+
+    def _keep(self) -> None:
+        self._keep_at = self._clock.monotonic() + KEEP_EVERY
+        for _, node in self._nodes:
+            node.keep()
 
 
 def _prefix(device: DeviceSpec) -> bytes:

@@ -18,19 +18,21 @@ from agent.errors import DeviceError
 from agent.model import Instant, Kind, Point, Quality, Reading, Readings, Value
 from drivers.lora.codecs import Codec, CodecError, codec_of
 from drivers.lora.rhythm import Rhythm
+from drivers.lora.seldom import Seldom
 from drivers.lora.values import MISSING, NoValue, look_up, milliseconds, value_of
 
-__all__ = ["Frame", "Node"]
+__all__ = ["KEEP_EVERY", "Frame", "Node"]
 
 log = logging.getLogger("bocage.lora")
 
 PATIENCE = 3
 """Intervals without a word, after which a node is lost."""
+KEEP_EVERY = 60.0
+"""Seconds between two times that what nodes have learnt is kept."""
 LARGEST_GAP = 16_384
 """Frames that a counter may skip; beyond it the counter began elsewhere (LoRaWAN 1.0.2, 2.1: MAX_FCNT_GAP)."""
 _UNKNOWN = 8 * 3600.0  # s, the interval of a node of which nobody knows it: lost after a day
 _REPEATED = 600.0  # s, in which a frame of the same number and content is the same frame
-_KEEP = 60.0  # s between two times that what is learnt is kept
 _MOST_HISTORY = 1000  # entries in one payload
 _LONGEST_REASON = 250
 
@@ -74,6 +76,9 @@ class Node:
         self._codec: Codec | None = codec_of(self._profile) if self._lora else None
         self._stale_after: float | None = spec.options.get("stale_after")
         self._by_id = {point.id: point for point in self._make_points()}
+        self._own = [
+            (short, f"{self.name}.{short}") for short in _METADATA if short not in self._maps and short != "battery"
+        ]
         self.last: dict[str, Reading] = {}
         """The present value of each point, as far as it was heard since the start."""
         found = memory.get(f"lora.{self.name}")
@@ -87,7 +92,8 @@ class Node:
         self._payload: bytes | None = None  # of the last frame; None before the first since the start
         self._heard: float | None = None  # clock.monotonic of the last frame since the start
         self._seen = clock.monotonic()  # the same, or the start
-        self._kept_at = -math.inf
+        self._changed = False  # since it was kept
+        self._seldom = Seldom(clock)
 
     @property
     def points(self) -> Sequence[Point]:
@@ -140,7 +146,7 @@ class Node:
         """
         if self._clock.monotonic() < self.due:
             return []
-        self.lost = True
+        self.lost = self._changed = True
         log.warning("node silent device=%s interval_s=%.0f next=alarm device_lost", self.name, self.interval)
         self.keep()
         if self._stale_after is not None:
@@ -155,8 +161,12 @@ class Node:
         return stale
 
     def keep(self) -> None:
-        """Remember what is learnt; drivers call it when they close."""
-        self._kept_at = self._clock.monotonic()
+        """Remember what is learnt, if that has changed. Drivers call it for all their nodes at once, every
+        `KEEP_EVERY` seconds and when they close: a card lives on few writes.
+        """
+        if not self._changed:
+            return
+        self._changed = False
         kept = {"fcnt": self._fcnt, "lost": self._missed, "gaps": self._rhythm.gaps, "silent": self.lost}
         self._memory.put(f"lora.{self.name}", kept)
 
@@ -217,11 +227,10 @@ class Node:
             self._heard = self._seen = now
             if self.lost:
                 log.info("node is back device=%s", self.name)
-                self.lost, self._kept_at = False, -math.inf
-        if self._clock.monotonic() - self._kept_at >= _KEEP:
-            self.keep()
+                self.lost = False
+        self._changed = True
 
-    def _metadata(self, frame: Frame, reasons: Sequence[str]) -> Iterator[Reading]:
+    def _metadata(self, frame: Frame, reasons: Sequence[str]) -> list[Reading]:
         wall = frame.at.wall_ms if frame.heard_ms is None else frame.heard_ms
         interval = self._rhythm.interval
         values: dict[str, Value] = {
@@ -229,11 +238,9 @@ class Node:
             "last_seen": None if wall is None else wall // 1000,
             "interval": None if interval is None else round(interval, 1),
             "payload": f"{'' if frame.fport is None else frame.fport}:{frame.payload.hex()}",
+            "codec_error": "; ".join(reasons)[:_LONGEST_REASON],
         }  # fmt: skip
-        values["codec_error"] = "; ".join(reasons)[:_LONGEST_REASON]
-        for short, value in values.items():
-            if value is not None and short not in self._maps:
-                yield Reading(f"{self.name}.{short}", value, frame.at)
+        return [Reading(name, values[short], frame.at) for short, name in self._own if values[short] is not None]
 
     # -- decoding ----------------------------------------------------------------------------------------------
 
@@ -255,9 +262,13 @@ class Node:
         try:
             decoded = await self._codec.decode(frame.payload, frame.fport or 0, received)
         except CodecError as error:
-            log.warning('payload not decoded device=%s reason="%s" next=it is kept as it is', self.name, error)
+            if self._seldom("not decoded"):
+                log.warning('payload not decoded device=%s reason="%s" next=it is kept as it is', self.name, error)
             reasons.append(str(error))
             return {}
+        if decoded.warnings and self._seldom("warnings"):
+            words = "; ".join(decoded.warnings)[:_LONGEST_REASON]
+            log.warning('codec warns device=%s text="%s" next=its values are taken', self.name, words)
         return decoded.data
 
     def _pick(self, data: Any, at: Instant, measured_at: int | None, reasons: list[str]) -> Iterator[Reading]:

@@ -71,7 +71,7 @@ class Site:
     def start(self):
         devices = [end_device(spec) for spec in self.specs]
         self.server = Server(devices, self.allowed, self.clock, self.kept.get)
-        self.server.open()
+        self.server.devices.open()
         for gateway, address in ((GATEWAY, HERE), (SECOND, THERE)):
             self.pull(gateway, address)
 

@@ -16,7 +16,8 @@ from agent.model import Point, Quality, Reading, Readings, Value
 from drivers.lora.chirpstack.downlinks import Downlink, Downlinks
 from drivers.lora.chirpstack.events import Ack, Malformed, Topics, Uplink, battery, command, parse, text
 from drivers.lora.chirpstack.link import Address, Link, Message
-from drivers.lora.node import PATIENCE, Frame, Node
+from drivers.lora.node import KEEP_EVERY, PATIENCE, Frame, Node
+from drivers.lora.seldom import Seldom
 
 __all__ = ["ChirpStack"]
 
@@ -57,6 +58,8 @@ class ChirpStack:
         self._counts = dict.fromkeys(("events", "repeated", "malformed", "foreign", "late", "downlinks"), 0)
         self._told_at, self._told = -math.inf, 0
         self._due = math.inf
+        self._keep_at = clock.monotonic() + KEEP_EVERY
+        self._seldom = Seldom(clock)
 
     @property
     def points(self) -> Sequence[Point]:
@@ -84,6 +87,8 @@ class ChirpStack:
                 for node in self._nodes.values():
                     if stale := node.silent():
                         yield stale
+                if self._clock.monotonic() >= self._keep_at:
+                    self._keep()
                 if (message := await self._next(link)) is not None:
                     if found := await self.take(message):
                         yield found
@@ -168,10 +173,11 @@ class ChirpStack:
     def _log(self, node: Node, event: Mapping[str, object]) -> None:
         code, description, context = text(event, "code"), text(event, "description"), event.get("context")
         known = self._downlinks.logged(node.name, code, description, context if isinstance(context, Mapping) else {})
-        log.log(
-            logging.INFO if known or text(event, "level") == "INFO" else logging.WARNING,
-            'network server says device=%s code=%s text="%s"', node.name, code[:40], description[:200],
-        )  # fmt: skip
+        if self._seldom(node.name, code):
+            log.log(
+                logging.INFO if known or text(event, "level") == "INFO" else logging.WARNING,
+                'network server says device=%s code=%s text="%s"', node.name, code[:40], description[:200],
+            )  # fmt: skip
 
     def _is_repeated(self, event: Mapping[str, object]) -> bool:
         """Whether the broker delivered this uplink before. The id is the uplink's: its `ack` and `log` bear it too."""
@@ -260,9 +266,13 @@ class ChirpStack:
             raise DeviceError(f"{downlink.point}: it was sent, and the device did not confirm it in {patience:.0f} s")
         downlink.ended.result()
 
-    async def close(self) -> None:
+    def _keep(self) -> None:
+        self._keep_at = self._clock.monotonic() + KEEP_EVERY
         for node in self._nodes.values():
             node.keep()
+
+    async def close(self) -> None:
+        self._keep()
         self._due = math.inf
 
 

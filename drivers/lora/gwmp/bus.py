@@ -23,7 +23,7 @@ from drivers.lora.gwmp.downlinks import Downlink
 from drivers.lora.gwmp.region import SUB_BANDS
 from drivers.lora.gwmp.server import Act, Battery, Heard, Joined, Send, Server, describe
 from drivers.lora.gwmp.sessions import end_device
-from drivers.lora.node import Frame, Node
+from drivers.lora.node import KEEP_EVERY, Frame, Node
 
 __all__ = ["Gwmp"]
 
@@ -31,8 +31,10 @@ log = logging.getLogger("bocage.lora")
 
 PATIENCE = 60.0
 """Seconds between two signs of life of an idle port, and its grace."""
-SAVE_EVERY = 10.0
-"""Seconds between two writes of counters that no transmission needs."""
+TURN = 0.05
+"""Seconds between two turns that nobody asked for: frames that come closely are one turn."""
+TOGETHER = 0.05
+"""Seconds in which the readings of several uplinks become one batch."""
 BATCH, PAUSE = 64, 0.01
 """Datagrams taken at once, and seconds of rest after so many: a flood costs 6,400 looks a second at most."""
 RECEIVE_BUFFER = 1 << 20
@@ -99,7 +101,7 @@ class Gwmp:
         self._acts: deque[Act] = deque(maxlen=BACKLOG)
         self._error = ""
         self._due = math.inf
-        self._saved_at = clock.monotonic()
+        self._saved_at = self._turn_at = clock.monotonic()
         self._is_open = False
 
     # -- what it offers ------------------------------------------------------------------------------------------
@@ -130,7 +132,7 @@ class Gwmp:
     def inspect(self, topic: str) -> Sequence[Mapping[str, Any]]:
         """"devices", "join-log" or "airtime"; without a running port what the memory has of them."""
         if not self._is_open:
-            self._server.open()
+            self._server.devices.open()
             self._is_open = True
         if topic == "devices":
             return [
@@ -225,7 +227,7 @@ class Gwmp:
             raise WireError(f"UDP {self._listen[0]}:{self._listen[1]}: {error.strerror or error}") from error
         self._socket = port
         if not self._is_open:
-            self._server.open()
+            self._server.devices.open()
             self._is_open = True
         asyncio.get_running_loop().add_reader(port, self._receive)
         log.info("port bound bus=%s listen=%s:%d devices=%d", self._name, *self._listen, len(self._nodes))
@@ -254,7 +256,10 @@ class Gwmp:
             loop = asyncio.get_running_loop()
             loop.remove_reader(port)
             loop.call_later(PAUSE, self._resume, port)
-        self._pump_rest.shorten(self._server.due())
+        self._pump_rest.shorten(self._next_turn())
+
+    def _next_turn(self) -> float:
+        return max(self._server.due(), self._turn_at)
 
     def _resume(self, port: socket.socket) -> None:
         if port is self._socket:
@@ -273,14 +278,17 @@ class Gwmp:
         while True:
             now = self._clock.monotonic()
             self._due = now + 2 * PATIENCE
-            await self._pump_rest.until(min(self._server.due(), now + PATIENCE, self._saved_at + SAVE_EVERY))
+            self._turn_at = now + TURN
+            await self._pump_rest.until(min(self._next_turn(), now + PATIENCE, self._saved_at + KEEP_EVERY))
             acts = self._server.tick()
             sends = [act for act in acts if isinstance(act, Send)]
             if sends and await self._kept_before_sending():
                 for send in sends:
                     self._send(send.datagram, send.address)
-            elif self._clock.monotonic() - self._saved_at >= SAVE_EVERY:
+            elif self._clock.monotonic() - self._saved_at >= KEEP_EVERY:
                 self._keep(self._server.facts(), now=False)
+                for node in self._nodes.values():
+                    node.keep()
             for act in acts:
                 if not isinstance(act, Send):
                     self._acts.append(act)
@@ -313,7 +321,7 @@ class Gwmp:
         look_at = -math.inf
         while not pump.done():
             while self._acts:
-                if readings := await self._understood(self._acts.popleft()):
+                if readings := await self._together():
                     yield readings
             now = self._clock.monotonic()
             if now >= look_at:
@@ -323,6 +331,14 @@ class Gwmp:
                         yield stale
             if not self._acts and not pump.done():
                 await self._node_rest.until(look_at)
+
+    async def _together(self) -> Readings:
+        """The readings of what waits, as far as a moment goes: a batch costs what it costs, whatever is in it."""
+        until = self._clock.monotonic() + TOGETHER
+        found: list[Reading] = []
+        while self._acts and self._clock.monotonic() < until:
+            found += await self._understood(self._acts.popleft())
+        return found
 
     async def _understood(self, act: Act) -> Readings:
         if isinstance(act, Heard):

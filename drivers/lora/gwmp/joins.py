@@ -1,4 +1,4 @@
-"""Who asked to join, and what came of it: the last hundred, for people."""
+"""Joining: who may, the answer, and the last hundred requests, for people."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["JoinLog"]
+from drivers.lora.gwmp import phy
+from drivers.lora.gwmp.phy import JoinRequest, session_keys
+from drivers.lora.gwmp.region import CF_LIST, RX1_DELAY
+from drivers.lora.gwmp.sessions import NET_ID, EndDevice, Session
+
+__all__ = ["JoinLog", "accept", "refusal"]
 
 MOST, MOST_FOREIGN = 100, 20
 
@@ -36,3 +41,31 @@ class JoinLog:
 
     def kept(self) -> dict[str, Any]:
         return {"ours": list(self._ours), "foreign": list(self._foreign.values())}
+
+
+def refusal(device: EndDevice | None, request: JoinRequest) -> str:
+    """Why it may not join; empty if it may. A DevNonce that was used is one reason: a request is answered once."""
+    if device is None:
+        return "this DevEUI is not in the site file"
+    if device.is_abp:
+        return "the site file has keys by ABP for it"
+    if device.join_eui != request.join_eui:
+        return f"the site file has join_eui {device.join_eui}"
+    if device.app_key is None:
+        return device.fault
+    if not request.is_from(device.app_key):
+        return "wrong MIC: the device has another AppKey"
+    if request.dev_nonce in device.nonces:
+        return "this DevNonce was used before"
+    return ""
+
+
+def accept(device: EndDevice, request: JoinRequest, address: int, wall_ms: int | None) -> bytes:
+    """Begin a session at this address; the join-accept, which may leave when the device's record is on flash."""
+    assert device.app_key is not None
+    device.nonces.add(request.dev_nonce)
+    device.join_nonce = device.join_nonce % 0xFFFFFF + 1
+    keys = session_keys(device.app_key, device.join_nonce, NET_ID, request.dev_nonce)
+    device.begin(Session(address, *keys, request.dev_nonce, device.join_nonce))
+    device.joined_ms = wall_ms
+    return phy.join_accept(device.app_key, device.join_nonce, NET_ID, address, RX1_DELAY, CF_LIST)

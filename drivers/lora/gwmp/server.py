@@ -8,7 +8,6 @@ then no counter and no nonce is used twice, whatever happens to the power.
 from __future__ import annotations
 
 import logging
-import random
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,11 +19,13 @@ from drivers.lora.gwmp import mac, packets, phy
 from drivers.lora.gwmp.airtime import airtime
 from drivers.lora.gwmp.downlinks import Downlink, Mailbox
 from drivers.lora.gwmp.gateways import Address, Gateways
-from drivers.lora.gwmp.joins import JoinLog
+from drivers.lora.gwmp.joins import JoinLog, accept, refusal
 from drivers.lora.gwmp.packets import Received, Rubbish
-from drivers.lora.gwmp.phy import Data, JoinRequest, session_keys
-from drivers.lora.gwmp.region import CF_LIST, JOIN_WINDOWS, RX1_DELAY, RX2_SF, WINDOWS, most_payload
-from drivers.lora.gwmp.sessions import ADDRESS_BITS, NET_ID, EndDevice, Session
+from drivers.lora.gwmp.phy import Data, JoinRequest
+from drivers.lora.gwmp.region import JOIN_WINDOWS, RX2_SF, WINDOWS, most_payload
+from drivers.lora.gwmp.register import Register
+from drivers.lora.gwmp.sessions import EndDevice, Session
+from drivers.lora.seldom import Seldom
 
 __all__ = ["Act", "Battery", "Heard", "Joined", "Send", "Server", "describe"]
 
@@ -40,7 +41,6 @@ STATUS_EVERY = 86_400.0
 """Seconds between two questions for the battery."""
 CLASS_C_WAIT = 10.0
 """Seconds in which a device that always listens confirms."""
-KEY_RETRY = 60.0
 JOIN_ACCEPT_SIZE = 33
 
 
@@ -100,36 +100,20 @@ class Server:
         self, devices: Iterable[EndDevice], gateways: Sequence[str], clock: Clock, load: Callable[[str], Any]
     ) -> None:
         self._clock = clock
-        self._devices = list(devices)
-        self._by_eui = {device.dev_eui: device for device in self._devices if device.dev_eui}
-        self._by_address: dict[int, list[EndDevice]] = {}
-        self._mail = {device.name: Mailbox() for device in self._devices}
+        self.devices = Register(devices, load)
+        self._mail = {device.name: Mailbox() for device in self.devices}
         self._busy: dict[str, EndDevice] = {}
         """Those with something in their mailbox."""
         self._confirm_by: dict[str, float] = {}
-        self._retry_keys_at = float("-inf")
         self._frames: dict[tuple[Any, ...], _Frame] = {}
         self._acts: deque[Act] = deque()
         self._changed: set[str] = set()
-        kept = load("sessions")
-        self._records: dict[str, Any] = dict(kept) if isinstance(kept, dict) else {}
-        self._stale: dict[str, EndDevice] = {}
-        """Devices whose record is no longer what they are."""
         self.gateways = Gateways(gateways, clock.boot, load("airtime"))
         self.joins = JoinLog(load("joins"))
         self.counts: Counter[str] = Counter()
         """What came and what became of it, since the start."""
         self._began = clock.monotonic()
-
-    @property
-    def devices(self) -> Sequence[EndDevice]:
-        return self._devices
-
-    def open(self) -> None:
-        """Read the keys, and go on where the memory ends. A device whose key is missing has a `fault`."""
-        for device in self._devices:
-            device.open(self._records.get(device.key))
-        self._index()
+        self._seldom = Seldom(clock)
 
     # -- what comes ----------------------------------------------------------------------------------------------
 
@@ -168,7 +152,7 @@ class Server:
             return
         self.counts["received"] += 1
         if isinstance(what, Data):
-            if what.address not in self._by_address and not self._retry_keys(now):
+            if not self.devices.knows(what.address) and not self.devices.retry_keys(now):
                 self.counts["foreign"] += 1
                 return
             key: tuple[Any, ...] = (what.address, what.counter, what.mic)
@@ -192,7 +176,7 @@ class Server:
     def submit(self, device: str, downlink: Downlink) -> None:
         """A value for a device: it goes out after its next uplink, to one that always listens with the next tick."""
         self._mail[device].add(downlink)
-        self._busy[device] = next(one for one in self._devices if one.name == device)
+        self._busy[device] = self.devices[device]
 
     def withdraw(self, device: str, downlink: Downlink) -> None:
         self._mail[device].withdraw(downlink)
@@ -239,17 +223,12 @@ class Server:
         """What has changed and must outlive a restart, by name; the next call has only what changes from now on."""
         changed, self._changed = self._changed, set()
         makers: dict[str, Callable[[], Any]] = {"airtime": self.gateways.kept, "joins": self.joins.kept}
-        found = {name: makers[name]() for name in changed}
-        if self._stale:
-            self._records |= {key: device.record() for key, device in self._stale.items()}
-            self._stale = {}
-            found["sessions"] = dict(self._records)
-        return found
+        return {name: makers[name]() for name in changed} | self.devices.facts()
 
     # -- data frames ---------------------------------------------------------------------------------------------
 
     def _data(self, frame: _Frame, data: Data, now: float) -> None:
-        found = next((m for d in self._by_address.get(data.address, ()) if (m := d.match(data))), None)
+        found = self.devices.match(data)
         if found is None:
             self.counts["wrong_mic"] += 1
             return
@@ -262,13 +241,13 @@ class Server:
             return
         if len(device.sessions) > 1:
             device.confirm(session)
-            self._index()
+            self.devices.index()
         if session.up < 0 and session.join_nonce is not None:
             self._acts.append(Joined(device.name))
         if not again:
             device.lost += max(0, counter - session.up - 1) if session.up >= 0 else 0
             session.up, session.mic = counter, data.mic.hex()
-        self._stale[device.key] = device
+        self.devices.changed(device)
         self._confirm_by.pop(device.name, None)
         self._mail[device.name].heard(data.ack and not again, now)
         commands = data.options
@@ -289,9 +268,10 @@ class Server:
         """
         device.resets += 1
         self.counts["counter_resets"] += 1
-        self._stale[device.key] = device
-        log.warning("frame counter went back device=%s from=%d to=%d next=%s", device.name, session.up, counter,
-                    "it is accepted (skip_fcnt_check)" if device.skip_check else "the frame is dropped")  # fmt: skip
+        self.devices.changed(device)
+        if self._seldom("counter", device.name):
+            log.warning("frame counter went back device=%s from=%d to=%d next=%s", device.name, session.up, counter,
+                        "it is accepted (skip_fcnt_check)" if device.skip_check else "dropped")  # fmt: skip
         if device.skip_check:
             session.up = -1
         return device.skip_check
@@ -343,7 +323,8 @@ class Server:
         slot = self.gateways.slot(frame.copies, WINDOWS, 12 + body, body, now)
         if slot is None:
             self.counts["no_airtime"] += 1
-            log.warning("no downlink device=%s reason=no gateway may send now next=its next uplink", device.name)
+            if self._seldom("airtime", device.name):
+                log.warning("no downlink device=%s reason=no gateway may send now next=its next uplink", device.name)
             return
         radio = self._frame(device, session, downlink, ack, answers, now)
         self._send(device, slot, radio, now, downlink)
@@ -366,7 +347,7 @@ class Server:
     def _send(self, device: EndDevice, slot: Any, radio: bytes, now: float, downlink: Downlink | None = None) -> None:
         device.sent.add(slot.took, now)
         self.counts["downlinks"] += 1
-        self._stale[device.key] = device
+        self.devices.changed(device)
         self._changed.add("airtime")
         self._acts.append(Send(*self.gateways.send(slot, radio, now, downlink)))
 
@@ -399,83 +380,36 @@ class Server:
     # -- joining -------------------------------------------------------------------------------------------------
 
     def _join(self, frame: _Frame, request: JoinRequest, now: float) -> None:
-        device = self._by_eui.get(request.dev_eui)
+        self.devices.retry_keys(now)
+        device = self.devices.by_eui(request.dev_eui)
         foreign = device is None or (not device.is_abp and device.join_eui != request.join_eui)
-        self._retry_keys(now)
-        refusal = self._why_not(device, request)
-        slot = None
-        if not refusal:
+        reason, slot = refusal(device, request), None
+        if not reason:
             slot = self.gateways.slot(frame.copies, JOIN_WINDOWS, JOIN_ACCEPT_SIZE, 0, now)
-            refusal = "" if slot is not None else "no gateway has airtime left, or none sends PULL_DATA"
+            reason = "" if slot is not None else "no gateway has airtime left, or none sends PULL_DATA"
         best = frame.copies[0]
         entry = {
             "at_ms": frame.at.wall_ms, "dev_eui": request.dev_eui, "join_eui": request.join_eui,
             "device": device.name if device is not None else None, "dev_nonce": request.dev_nonce,
-            "result": "refused" if refusal else "accepted", "reason": refusal, "gateway": best.gateway,
+            "result": "refused" if reason else "accepted", "reason": reason, "gateway": best.gateway,
             "rssi": best.rssi, "snr": best.snr,
         }  # fmt: skip
         self.joins.add(entry, foreign)
         self._changed.add("joins")
         if foreign:
             self.counts["foreign"] += 1
-        elif refusal:
+        elif reason:
             self.counts["joins_refused"] += 1
-            log.warning('join refused device=%s reason="%s"', entry["device"], refusal)
+            if self._seldom("join", entry["device"]):
+                log.warning('join refused device=%s reason="%s" next=it may ask again', entry["device"], reason)
         elif device is not None and slot is not None:
-            self._accept(device, request, frame, slot, now)
-
-    def _why_not(self, device: EndDevice | None, request: JoinRequest) -> str:
-        if device is None:
-            return "this DevEUI is not in the site file"
-        if device.is_abp:
-            return "the site file has keys by ABP for it"
-        if device.join_eui != request.join_eui:
-            return f"the site file has join_eui {device.join_eui}"
-        if device.app_key is None:
-            return device.fault
-        if not request.is_from(device.app_key):
-            return "wrong MIC: the device has another AppKey"
-        if request.dev_nonce in device.nonces:
-            return "this DevNonce was used before"
-        return ""
-
-    def _accept(self, device: EndDevice, request: JoinRequest, frame: _Frame, slot: Any, now: float) -> None:
-        assert device.app_key is not None
-        device.nonces.add(request.dev_nonce)
-        device.join_nonce = device.join_nonce % 0xFFFFFF + 1
-        address = self._free_address()
-        keys = session_keys(device.app_key, device.join_nonce, NET_ID, request.dev_nonce)
-        device.begin(Session(address, *keys, request.dev_nonce, device.join_nonce))
-        device.joined_ms = frame.at.wall_ms
-        self._index()
-        self._confirm_by.pop(device.name, None)
-        self._mail[device.name].heard(False, now)
-        self.counts["joins"] += 1
-        log.info("joined device=%s dev_addr=%08x gateway=%s", device.name, address, slot.gateway.eui)
-        radio = phy.join_accept(device.app_key, device.join_nonce, NET_ID, address, RX1_DELAY, CF_LIST)
-        self._send(device, slot, radio, now)
-
-    def _free_address(self) -> int:
-        while (address := random.getrandbits(ADDRESS_BITS)) in self._by_address:
-            pass
-        return address
-
-    def _index(self) -> None:
-        self._by_address = {}
-        for device in self._devices:
-            for address in {session.address for session in device.sessions}:
-                self._by_address.setdefault(address, []).append(device)
-
-    def _retry_keys(self, now: float) -> bool:
-        """Look again for keys that were missing, once a minute at most. Whether one was found."""
-        missing = [device for device in self._devices if device.fault]
-        if not missing or now < self._retry_keys_at:
-            return False
-        self._retry_keys_at = now + KEY_RETRY
-        for device in missing:
-            device.open(self._records.get(device.key))
-        self._index()
-        return not all(device.fault for device in missing)
+            radio = accept(device, request, self.devices.free_address(), frame.at.wall_ms)
+            self.devices.index()
+            self._confirm_by.pop(device.name, None)
+            self._mail[device.name].heard(False, now)
+            self.counts["joins"] += 1
+            log.info("joined device=%s gateway=%s", device.name, slot.gateway.eui)
+            self._send(device, slot, radio, now)
 
 
 def _euis(device: EndDevice) -> list[str]:

@@ -7,6 +7,7 @@ for a place without a terminal. `svg` is the picture of a frame.
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -31,6 +32,7 @@ _BUS = {"up": _GOOD, "down": _BAD}
 _SEVERITY = {"critical": _BAD, "major": _BAD, "minor": _WARN}
 _ALARMS = 5  # lines
 _BAR = 20  # cells
+_DEVICES = 2  # the rank of what is good, and no signal
 _LONGEST = 9  # characters of a text among numbers
 _SMALLEST_BAR = 100  # readings: what a full bar stands for, at least
 
@@ -84,11 +86,14 @@ class _Section:
 class _Values:
     """Points on the left, actuators on the right, and the points that did not fit on the left below them.
 
-    What is not good comes first, then signals, then devices; what wires and radio say of themselves comes last.
+    What is not good comes first, then signals, then devices, those of few points before long meters; what wires and
+    radio say of themselves comes last.
     """
 
     def __init__(self, status: Status) -> None:
-        self._points = sorted(status.get("points") or [], key=_rank)
+        points = status.get("points") or []
+        sizes = Counter(point["device"] for point in points if _rank(point) == _DEVICES)
+        self._points = sorted(points, key=lambda point: (_rank(point), sizes[point["device"]]))
         self._actuators = status.get("actuators") or []
         self._alarms = status.get("alarms") or []
         self._now = status.get("at")
@@ -177,7 +182,7 @@ def _rank(point: Status) -> int:
         return 3
     if point["quality"] in ("bad", "stale"):
         return 0
-    return 1 if "." not in point["id"] else 2
+    return 1 if "." not in point["id"] else _DEVICES
 
 
 def _table(flexible: str, *columns: str) -> Table:
@@ -266,7 +271,7 @@ def _feedback(item: Status) -> Text:
     feedback, state = item.get("feedback"), str(item.get("state") or "")
     said = [] if feedback is None else [_switched(feedback)]
     if state not in _WELL:
-        said.append(state)
+        said.append("waiting" if state.startswith("waiting") else state)
     return Text(" ".join(said) or "-", _BAD if state in _WRONG else "")
 
 

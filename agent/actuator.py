@@ -513,8 +513,8 @@ class Actuator:
 
         What rules wanted is for them to say again; until then the output stays as it is, unless nobody wanted
         anything of it. After another boot the times are carried over by the wall clock, if it was trusted then and
-        is now; if not, minimum times count as over, and an override as ended, for nobody can say how long the box
-        was off.
+        is now, and has not gone back; if not, minimum times count as over, and an override as ended, for nobody can
+        say how long the box was off.
         """
         self.boot, self.mismatch = record["taken_up"], record["mismatch"]
         shift: float | None = 0.0
@@ -526,7 +526,8 @@ class Actuator:
             shift = None
             if record["wall_ms"] is not None and now.wall_ms is not None:
                 elapsed = (now.wall_ms - record["wall_ms"]) / 1000
-                shift = now.boottime_ns / 1e9 - elapsed - record["at"]
+                if elapsed >= 0:
+                    shift = now.boottime_ns / 1e9 - elapsed - record["at"]
         if shift is None:
             if record["override"] or record["attempt"]:
                 self.rest()

@@ -57,13 +57,14 @@ class LoopClock:
     boot: str = BOOT
     trusted: bool = True
     offset: float = 0.0
+    behind: float = 0.0
 
     def monotonic(self) -> float:
         return self.loop.time() + self.offset
 
     def now(self) -> Instant:
         mono = self.monotonic()
-        wall = int(WALL + self.loop.time() * 1000) if self.trusted else None
+        wall = int(WALL + (self.loop.time() - self.behind) * 1000) if self.trusted else None
         return Instant(self.boot, int(mono * 1e9), wall)
 
 

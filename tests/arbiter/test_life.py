@@ -209,18 +209,21 @@ def test_boot_states_are_for_a_new_boot_only(virtual, boot_state, before, after)
     virtual(test, ActuatorSpec("km1", RELAY, safe_state="hold", boot_state=boot_state))
 
 
-@pytest.mark.parametrize("trusted", [True, False])
-def test_an_override_after_another_boot_needs_a_trusted_clock(virtual, trusted):
+@pytest.mark.parametrize(
+    ("trusted", "behind", "stands"), [(True, 0, True), (False, 0, False), (True, 7200, False)],
+    ids=["trusted", "untrusted", "gone back"],
+)  # fmt: skip
+def test_an_override_after_another_boot_needs_a_trusted_clock(virtual, trusted, behind, stands):
     async def test(site):
         await site.up()
         await site.send("km1", "on", hold_ms=600_000)
         await site.kill()
-        site.clock.boot, site.clock.trusted = "boot-2", trusted
+        site.clock.boot, site.clock.trusted, site.clock.behind = "boot-2", trusted, behind
         site.clock.offset = -site.clock.monotonic()  # boottime begins at 0
         await asyncio.sleep(500)
         await site.up()
         await asyncio.sleep(50)
-        assert site.plant.outputs[RELAY] is trusted
+        assert site.plant.outputs[RELAY] is stands
         await asyncio.sleep(60)
         assert site.plant.outputs[RELAY] is False
 

@@ -38,6 +38,14 @@ def add(commands: Any) -> None:
 def show(options: argparse.Namespace) -> int:
     """0; BocageError if the site has no bus that knows of such things."""
     where = place(options)
+    types = {bus.type for bus in where.site.buses.values() if bus.type.startswith("lora_")}
+    if not types:
+        raise BocageError(f"there is no LoRa bus in {where.path}")
+    if "lora_gwmp" not in types:
+        raise BocageError(
+            f"{options.topic} are kept by a lora_gwmp bus, and {where.path} has {', '.join(sorted(types))}: see "
+            f"bocage read {where.path} (rssi, lost, last_seen of each node), and the network server's own page"
+        )
     try:
         rows = asyncio.run(_ask(where, options.topic))
     except NoAgent:
@@ -70,8 +78,6 @@ def _kept(where: Place, topic: str) -> list[Row]:
     site = plan(where.site)
     wires = Wires(SystemClock(site.trust), State.open(where.state).scope("driver"))
     wires.configure({name: bus for name, bus in site.buses.items() if bus.type.startswith("lora_")})
-    if not wires.names:
-        raise BocageError(f"there is no LoRa bus in {where.path}")
     return list(wires.inspect(topic))
 
 

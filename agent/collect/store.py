@@ -100,7 +100,10 @@ class Store:
         """BocageError if the file is not there (with `create` off) or is something else."""
         if not create and not path.is_file():
             raise BocageError(f"{path}: there is no such file; bocage collect URL --sqlite {path} makes it")
-        self._db = sqlite3.connect(path, isolation_level=None)
+        try:
+            self._db = sqlite3.connect(path, isolation_level=None)
+        except sqlite3.OperationalError as error:
+            raise BocageError(f"{path} cannot be opened: is its folder there, and may you write to it?") from error
         try:
             self._prepare(create)
         except sqlite3.DatabaseError as error:

@@ -77,7 +77,7 @@ class ClockSettings(Model):
     """When the wall clock is believed."""
 
     trust: Annotated[Literal["auto", "always", "never"], Choice("auto", "always", "never")] = "auto"
-    """auto asks systemd-timesyncd or the kernel. A step of more than a minute is followed once it has held for 10 min."""
+    """auto asks systemd-timesyncd or the kernel. A step of more than a minute is followed after holding for 10 min."""
 
 
 class Buffer(Model):

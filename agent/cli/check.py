@@ -105,7 +105,7 @@ async def _ask(options: argparse.Namespace, site: Site) -> list[tuple[str, bool,
             devices.setdefault(point["device"], []).append(point)
     lines = []
     for bus in status["buses"]:
-        if direct.is_radio(bus["type"]):
+        if bus["name"] in site.buses and direct.is_radio(site.buses[bus["name"]].type):
             lines.append((bus["name"], bus["state"] == "up", _listening(bus)))
     lost = {name for bus in status["buses"] for name in bus.get("lost", ())}
     for name, points in devices.items():

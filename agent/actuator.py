@@ -13,10 +13,12 @@ from agent.limits import History, Limits, earliest
 from agent.model import Instant, Kind, Point, Severity, Value
 
 __all__ = [
-    "DEFAULT", "LIMIT", "REMOTE", "SETTLE", "Actuator", "ActuatorSpec", "Decision", "News", "Sending", "Slot",
+    "AUTO", "DEFAULT", "LIMIT", "REMOTE", "SETTLE", "Actuator", "ActuatorSpec", "Decision", "News", "Sending", "Slot",
     "implicit", "say",
 ]  # fmt: skip
 
+AUTO = "auto"
+"""The mode in which nobody overrides the rules, and the word that brings it back."""
 REMOTE = 8
 """Priority of a command, from afar or from the box."""
 LIMIT = 6
@@ -249,6 +251,14 @@ class Actuator:
             return None
         priority = min(self.slots)
         return priority, self.slots[priority]
+
+    @property
+    def mode(self) -> str:
+        """What people made of it: auto (rules hold it), manual or off (an override does)."""
+        override = self.slots.get(REMOTE)
+        if override is None:
+            return AUTO
+        return "manual" if self.is_on(override.value) else "off"
 
     @property
     def forced_off(self) -> bool:

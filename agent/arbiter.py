@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, S
 from dataclasses import replace
 from typing import Any, Protocol
 
-from agent.actuator import DEFAULT, LIMIT, REMOTE, SETTLE, Actuator, ActuatorSpec, Sending, Slot, implicit, say
+from agent.actuator import AUTO, DEFAULT, LIMIT, REMOTE, SETTLE, Actuator, ActuatorSpec, Sending, Slot, implicit, say
 from agent.clock import Clock
 from agent.control.core import Output
 from agent.driver import Memory
@@ -228,7 +228,7 @@ class Arbiter:
                     return await self._hand_over(command, action)
             actuator = self._find(command.point)
             until = deadline(command, self._clock.now(), NODE_PATIENCE if actuator.deferred else PATIENCE)
-            if command.value is None:
+            if command.value in (None, AUTO):
                 return await self._release(command, actuator)
             value, lasts = actuator.coerce(command.value), hold(command)
             async with actuator.lock:
@@ -529,6 +529,7 @@ class Arbiter:
             "by": slot.by if slot else "",
             "until": iso(found[1].until, now) if found and not pending else None,
             "feedback": actuator.feedback,
+            "mode": actuator.mode,
             "state": self._state(actuator, now),
         }
 

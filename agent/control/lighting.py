@@ -33,7 +33,7 @@ LOOK = 10.0
 """Seconds until a meter that was not read since the output changed is looked at again."""
 _EARLY = 0.001
 """Seconds by which a moment counts as come: times in two clocks differ by their rounding."""
-_EARLIER = timedelta(seconds=_EARLY)
+_EARLIER, _NO_TIME = timedelta(seconds=_EARLY), timedelta()
 
 
 class Tonight(NamedTuple):
@@ -89,6 +89,8 @@ class Circuit:
     proportional: bool = False
     """The actuator is a level: on is 100 %."""
     dimmer: str | None = None
+    never_early: bool = False
+    """The law lets it go on at the sun's event and no earlier: the photocell may only make it later."""
 
     @property
     def inputs(self) -> frozenset[str]:
@@ -196,7 +198,7 @@ class Circuit:
         assert self.photocell is not None
         around = timedelta(seconds=self.photocell.window)
         return any(
-            (one.sun_on and one.on - around <= at < min(one.on + around, one.off))
+            (one.sun_on and one.on - (_NO_TIME if self.never_early else around) <= at < min(one.on + around, one.off))
             or (one.sun_off and max(one.off - around, one.on) <= at < one.off + around)
             for one in night.segments
         )

@@ -23,6 +23,8 @@ MIN_OFF_LED, MIN_OFF_HID = 60.0, 900.0
 STARTS_PER_HOUR = 4
 STAGGER = 10.0
 """Seconds between the switchings on of two circuits."""
+_NOT_BEFORE_SUNSET = ("heritage", "park", "facade")
+"""Kinds that no photocell may light before their hour (arrêté du 27 décembre 2018)."""
 _VOLTAGES = {"voltage", "voltage_l1", "voltage_l2", "voltage_l3"}
 
 
@@ -62,6 +64,7 @@ def _circuit(site: Site, name: str, circuit: config.Circuit) -> Circuit:
         manual_off=switch.manual_off,
         proportional=site.actuators[circuit.actuator].kind == "level",
         dimmer=circuit.dimming.actuator if circuit.dimming is not None else None,
+        never_early=circuit.kind in _NOT_BEFORE_SUNSET and circuit.legal_reference is None,
     )
 
 

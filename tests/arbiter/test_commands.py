@@ -99,7 +99,7 @@ def test_a_refused_id_is_refused_again_without_a_new_record(virtual):
     [
         ("km2", "on", {}, 'unknown point "km2"; did you mean "km1"?'),
         ("io-1.di1", "on", {}, "io-1.di1 is read only"),
-        ("km1", "auto", {}, "km1 takes on or off, not 'auto'"),
+        ("km1", "maybe", {}, "km1 takes on or off, not 'maybe'"),
         ("km1", 2, {}, "km1 takes on or off, not 2"),
         ("dim1", 130, {}, "130 is out of range: dim1 takes 0 to 100"),
         ("dim1", "on", {}, "dim1 takes a number, not 'on'"),
@@ -176,6 +176,22 @@ def test_a_newer_command_takes_the_place_of_one_that_waits(virtual):
         assert [value for _, _, value in site.plant.edges] == [True]
 
     virtual(test, BURNER)
+
+
+def test_the_modes_of_an_actuator(virtual):
+    async def test(site):
+        await site.up()
+        site.arbiter.wish("km1", 15, "on", "schedule")
+        for value, mode, coil in (("off", "off", False), ("on", "manual", True), ("auto", "auto", True)):
+            await site.send("km1", value)
+            await asyncio.sleep(1)
+            assert (site.line("km1")["mode"], site.plant.outputs["io-1.relay1"]) == (mode, coil)
+        await site.send("km1", "off")
+        site.arbiter.wish("km1", 2, "on", "frost")
+        await asyncio.sleep(1)
+        assert (site.line("km1")["mode"], site.plant.outputs["io-1.relay1"]) == ("off", True), "off is no lock"
+
+    virtual(test, ActuatorSpec("km1", "io-1.relay1"))
 
 
 def test_an_override_ends_by_itself_and_null_releases_it(virtual):

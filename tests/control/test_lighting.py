@@ -214,6 +214,13 @@ def test_the_photocell_moves_dusk(changes: list[tuple[float, float | None]], on:
     assert edge[:2] == (on, True)
 
 
+@pytest.mark.parametrize(("darkness", "on"), [(DUSK - 1200, DUSK), (DUSK + 600, DUSK + 900)])
+def test_what_the_law_keeps_dark_until_its_hour_is_only_lit_later(darkness: float, on: float) -> None:
+    church = replace(LUX, programme=WHOLE, never_early=True)
+    changes: list[tuple[float, dict[str, Any]]] = [(0.0, {"lux": 300.0}), (darkness, {"lux": 5.0})]
+    assert Rig(church, changes=changes).run(DUSK + 3600).edges[0][:2] == (on, True)
+
+
 @pytest.mark.parametrize(
     ("changes", "off"),
     [

@@ -53,6 +53,12 @@ def test_a_dimmed_circuit(site: Callable[..., Site]) -> None:
     assert church.dimmer == "dim1" and [part.level for part in church.programme.levels] == [50]
 
 
+def test_what_the_law_keeps_dark_until_sunset_is_not_lit_early(site: Callable[..., Site]) -> None:
+    assert [one.never_early for one in circuits(site())] == [False, True]
+    allowed = site(("kind: heritage", 'kind: heritage\n      legal_reference: "arrêté municipal 12"'))
+    assert [one.never_early for one in circuits(allowed)] == [False, False]
+
+
 LIMITS = "min_on: 15min, min_off: 15min, max_starts_per_hour: 4"
 
 

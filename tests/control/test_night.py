@@ -52,6 +52,20 @@ def test_reference_nights_of_dijon(day: str, segments: list[str], minutes: float
     assert round(night.seconds() / 60, 1) == minutes
 
 
+@pytest.mark.parametrize(
+    ("day", "dusk", "dawn"),
+    [
+        ("2026-01-15", "15 17:51:21", "16 07:46:56"),
+        ("2026-06-21", "21 22:20:49", "22 05:02:43"),
+        ("2026-10-24", "24 19:07:53", "25 06:40:45"),
+    ],
+)
+def test_reference_dusk_and_dawn(day: str, dusk: str, dawn: str) -> None:
+    night = DIJON.night(date.fromisoformat(day))
+    assert night.dusk is not None and night.dawn is not None
+    assert [f"{PARIS.civil(at):%d %H:%M:%S}" for at in (night.dusk, night.dawn)] == [dusk, dawn]
+
+
 def test_an_all_night_circuit_counts_elapsed_time_when_the_clock_changes() -> None:
     whole = replace(DIJON, cuts=())
     autumn, spring = whole.night(date(2026, 10, 24)), whole.night(date(2026, 3, 28))

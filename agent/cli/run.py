@@ -52,11 +52,13 @@ def run_agent(options: argparse.Namespace) -> int:
 
 def stop_after_crash(options: argparse.Namespace) -> int:
     log_to_stderr("info")
-    from agent.direct import stop_outputs
+    from agent.direct import on_the_air, stop_outputs
 
     where = place(options)
     acted = asyncio.run(stop_outputs(where.site, where.state, where.runtime))
-    print("outputs driven to their safe state" if acted else "the agent had stopped in order: nothing to do")
+    radio = [name for name in where.site.actuators if on_the_air(where.site, name)]
+    waiting = f"; not those on radio, which the next start commands: {', '.join(radio)}" if radio else ""
+    print(f"outputs driven to their safe state{waiting}" if acted else "the agent had stopped in order: nothing to do")
     return 0
 
 

@@ -64,7 +64,7 @@ def plan(site: Site) -> Plan:
         controls=tuple(controls(site)),
         stale_after={**dict(_stale_after(site)), **dict.fromkeys(pins, STALE_POLLS * PIN_POLL)},
         pins=frozenset(pins),
-        personal=frozenset(_personal(site)),
+        personal=frozenset(_withheld(site)),
     )
 
 
@@ -123,9 +123,7 @@ def _policies(site: Site) -> dict[str, Policy]:
     found = {}
     for name, device in site.devices.items():
         publish = device.publish
-        if device.personal or name in site.privacy.personal:
-            found[name] = Policy(local=True)
-        elif publish.model_fields_set:
+        if publish.model_fields_set:
             deadband = publish.deadband
             found[name] = Policy(
                 every=publish.every or 0.0,
@@ -133,15 +131,10 @@ def _policies(site: Site) -> dict[str, Policy]:
                 deadband_percent=deadband.amount if deadband and deadband.relative else 0.0,
                 max_silence=publish.max_silence or Policy().max_silence,
             )
-    for name, signal in site.signals.items():
-        if name in site.privacy.personal or signal.from_.partition(".")[0] in found.keys() & _personal(site):
-            found[name] = Policy(local=True)
+    for signal in site.signals.values():
         if signal.kind == "counter" and _is_pin(site, signal.from_):
             found[signal.from_] = Policy(local=True)
-    for name, water in site.water.points.items():
-        if found.get(water.meter, found.get(water.meter.partition(".")[0], Policy())).local:
-            found[name] = Policy(local=True)  # what a person draws in a day
-    return found
+    return found | dict.fromkeys(_withheld(site), Policy(local=True))
 
 
 def _actuators(site: Site) -> list[ActuatorSpec]:
@@ -293,6 +286,19 @@ def _is_pin(site: Site, reference: str) -> bool:
 
 def _personal(site: Site) -> set[str]:
     return {name for name, device in site.devices.items() if device.personal} | set(site.privacy.personal)
+
+
+def _withheld(site: Site) -> set[str]:
+    """What is personal, where it comes from, and what is made of it: signals, and water points that it counts."""
+    found = _personal(site)
+    found |= {signal.from_ for name, signal in site.signals.items() if name in found}
+    found |= {name for name, signal in site.signals.items() if not found.isdisjoint(_names(signal.from_))}
+    return found | {name for name, point in site.water.points.items() if not found.isdisjoint(_names(point.meter))}
+
+
+def _names(reference: str) -> tuple[str, str]:
+    """A point, and the device that it is of."""
+    return reference, reference.partition(".")[0]
 
 
 def _level(written: str | float | None) -> Any:

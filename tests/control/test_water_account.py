@@ -86,4 +86,7 @@ def test_points_and_what_of_a_person_stays_here(personal: list[str]) -> None:
         ("fountain.flushed", "L", Kind.COUNTER),
     ]
     assert {one.device for one in fountain.points} == {"fountain"}
+    assert found.personal == (
+        {"fountain-ct", "gpio.17", "fountain"} if personal else set()
+    ), "nor is it on the state topics"
     assert found.policies.get("fountain") == (Policy(local=True) if personal else None)

@@ -36,7 +36,9 @@ TURN = 0.05
 TOGETHER = 0.05
 """Seconds in which the readings of several uplinks become one batch."""
 BATCH, PAUSE = 64, 0.01
-"""Datagrams taken at once, and seconds of rest after so many: a flood costs 6,400 looks a second at most."""
+"""Datagrams taken at once, and seconds of rest after that while they come closely: a flood costs 6,400 looks a second
+at most. A forwarder waits 50 ms for its acknowledgement.
+"""
 RECEIVE_BUFFER = 1 << 20
 BACKLOG = 2000
 """Uplinks that may be waiting for their codec; beyond, the oldest are dropped."""
@@ -101,7 +103,7 @@ class Gwmp:
         self._acts: deque[Act] = deque(maxlen=BACKLOG)
         self._error = ""
         self._due = math.inf
-        self._saved_at = self._turn_at = clock.monotonic()
+        self._saved_at = self._turn_at = self._looked_at = clock.monotonic()
         self._is_open = False
 
     # -- what it offers ------------------------------------------------------------------------------------------
@@ -252,10 +254,12 @@ class Gwmp:
             answer = self._server.datagram(data, address)
             if answer is not None:
                 self._send(answer, address)
-        else:
+        now = self._clock.monotonic()
+        if now - self._looked_at < 2 * PAUSE:
             loop = asyncio.get_running_loop()
             loop.remove_reader(port)
             loop.call_later(PAUSE, self._resume, port)
+        self._looked_at = now
         self._pump_rest.shorten(self._next_turn())
 
     def _next_turn(self) -> float:

@@ -20,7 +20,7 @@ UPLINK, DOWNLINK = 0, 1
 class Key:
     """An AES-128 key. It never shows itself. ValueError if it is not 16 bytes."""
 
-    __slots__ = ("_algorithm", "_cipher")
+    __slots__ = ("_algorithm", "_cipher", "_encryptor")
 
     def __init__(self, key: bytes) -> None:
         from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes  # 3 MB: where there is LoRaWAN
@@ -29,10 +29,11 @@ class Key:
             raise ValueError("an AES-128 key has 16 bytes")
         self._algorithm = algorithms.AES(key)
         self._cipher = Cipher(self._algorithm, modes.ECB())
+        self._encryptor = self._cipher.encryptor()  # block by block, and never finished
 
     def encrypt(self, blocks: bytes) -> bytes:
         """AES-ECB over whole blocks."""
-        return bytes(self._cipher.encryptor().update(blocks))
+        return bytes(self._encryptor.update(blocks))
 
     def decrypt(self, blocks: bytes) -> bytes:
         return bytes(self._cipher.decryptor().update(blocks))

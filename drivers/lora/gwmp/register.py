@@ -46,7 +46,10 @@ class Register:
 
     def match(self, frame: Data) -> Match | None:
         """Whose frame it is; None if the MIC is that of nobody with this address."""
-        return next((m for d in self._by_address.get(frame.address, ()) if (m := d.match(frame))), None)
+        for device in self._by_address.get(frame.address, ()):
+            if (found := device.match(frame)) is not None:
+                return found
+        return None
 
     def free_address(self) -> int:
         while (address := random.getrandbits(ADDRESS_BITS)) in self._by_address:

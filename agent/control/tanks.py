@@ -121,6 +121,10 @@ class Tank:
             raise ValueError(f'{point} takes "reset", not {value!r}')
         return replace(state, latched=False, dry=False, trips=())
 
+    def mark(self, state: TankState) -> object:
+        """Each dry run: the next ones of the hour count from it."""
+        return state.trips
+
     # -- the step ----------------------------------------------------------------------------------------------
 
     def step(self, state: TankState, view: View, now: Now) -> Step[TankState]:

@@ -89,6 +89,20 @@ async def test_an_alarm_and_its_latch_are_durable_at_once_and_survive(house, the
     assert len(house.events) == 1, "raised once"
 
 
+async def test_the_beginning_of_a_count_is_durable_at_once(house, thermostat):
+    class Counter(thermostat):
+        def mark(self, state):
+            return state.steps // 2
+
+    runner = house.runner(Counter())
+    kept = []
+    for temp in (20, 21, 22, 23):
+        runner.observe(house.reading("temp", temp))
+        await runner.look()
+        kept.append(house.memory.durable.get("control.room", {}).get("steps"))
+    assert kept == [None, 2, 2, 4]
+
+
 async def test_what_only_counts_is_kept_now_and_then_and_at_the_end(house, thermostat):
     runner = house.runner(thermostat(period=1))
     runner.observe(house.reading("temp", 15.0))

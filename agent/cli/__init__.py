@@ -32,8 +32,10 @@ examples:
   bocage check site.yaml                     everything that is wrong with it, in one go
   bocage plan site.yaml                      when lamps burn, water is open and rooms are warm, before it runs
   bocage scan site.yaml rs485-1              which unit ids answer on a Modbus bus
+  bocage codec run milesight_em300_th --hex 0367c300    what a radio node's payload says
   bocage run site.yaml                       the agent, in the foreground
   bocage watch site.yaml                     what it is doing, live
+  bocage lora site.yaml devices              radio nodes, and how they are heard
   bocage read site.yaml meter-a.active_power
   bocage write site.yaml km1 on --for 2h     an override, which ends by itself
   bocage demo                                a village on this machine

@@ -1,6 +1,15 @@
 """The durable outbox: every reading waits here until the broker has accepted it; commands are remembered here too.
 
-    queue.py     the outbox itself: in, out, and when what is written
+    queue.py     the outbox's door: what goes in, and what comes out next
+    keeper.py    its parts, and the one transaction that brings all that is due to flash
+    numbers.py   a number for each record, reserved ahead
+    memory.py    readings that are not on flash
+    urgent.py    events and outcomes: on flash at once, first on the link
+    ahead.py     the backlog on its way from flash (drain.py: blocks as messages; lanes.py: how fast)
+    due.py       what the next transaction is to do and to tell (room.py: how room is made)
+    dating.py    when this start of the box was (dates.py: all of them)
+    figures.py   what is counted, and how much is too much
+    flash.py     the database in its thread: faults, retries, one that is corrupt
     blocks.py    readings as they wait and travel: columnar, compressed once
     stage.py     the file in memory that outlives the process
     store.py     the SQLite database: blocks, messages, the ledger of commands

@@ -32,6 +32,11 @@ class Message:
     token: int
     lane: Lane = "live"
 
+    @property
+    def kind(self) -> str:
+        """The first part of the topic: what a broker refuses, it refuses of all of a kind."""
+        return self.topic.partition("/")[0]
+
 
 @dataclass(slots=True, eq=False)
 class Parcel:
@@ -60,7 +65,6 @@ class Batch:
     parcels: list[Parcel]
     lots: list[Lot]
     limit: int
-    flushed: int
     segment: int
     stage_broken: bool
     last: bool

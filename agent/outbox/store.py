@@ -137,7 +137,6 @@ class Totals:
     lost: dict[str, dict[str, int]] = field(default_factory=dict)
     stage_broken: bool = False
     boots: Boots = field(default_factory=lambda: Boots([]))
-    """Records on flash without a date."""
     last: dict[str, int] = field(default_factory=dict)
     flushed: dict[str, int] = field(default_factory=dict)
 

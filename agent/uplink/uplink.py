@@ -43,8 +43,6 @@ OVERHEAD = 200
 """Bytes of a PUBLISH packet beside its body, at the most: topic, content type, lengths."""
 STOPPED_FOR = 60.0
 """Seconds for which a refused topic is left alone before it is tried again."""
-HELD = 20
-"""Messages of stopped topics kept in hand, so that the others pass; beyond that, one look a second."""
 LONGEST_BACKOFF = 60.0
 """Seconds between attempts at a broker that says that a quota is used up."""
 GOODBYE = 2.0
@@ -91,7 +89,6 @@ class Uplink:
         self._sender: asyncio.Task[None] | None = None
         self._inflight: dict[int, tuple[Message, float]] = {}
         self._stopped: set[str] = set()
-        self._held: list[Message] = []
         self._in_hand: list[Message] = []
         self._alarmed: set[str] = set()
         self._window = WINDOW
@@ -304,7 +301,7 @@ class Uplink:
     async def _next(self) -> Message:
         """The next message, when it may be sent."""
         await self._rest()
-        message = await self._take()
+        message = await self._outbox.take()
         if self._clock.monotonic() < self._not_before:  # while we waited for it
             self._in_hand = [message]  # it is given back if the link goes meanwhile
             await self._rest()
@@ -316,18 +313,6 @@ class Uplink:
         wait = self._not_before - self._clock.monotonic()
         if wait > 0:
             await asyncio.sleep(wait)
-
-    async def _take(self) -> Message:
-        """The next message of a topic that is not stopped."""
-        while True:
-            message = await self._outbox.take()
-            if _kind(message) not in self._stopped:
-                return message
-            if len(self._held) < HELD:
-                self._held.append(message)
-            else:
-                self._outbox.put_back(message)
-                await asyncio.sleep(1)
 
     def _settle(self, message: Message, ack: asyncio.Future[int]) -> None:
         """The broker has answered. After LinkLost the message stays in flight: `_give_back` keeps the order."""
@@ -341,7 +326,7 @@ class Uplink:
             self._backoff = 0.0
             self._latency = now - at if self._latency is None else 0.8 * self._latency + 0.2 * (now - at)
             if self._alarmed:
-                self._judge(_kind(message), True, "")
+                self._judge(message.kind, True, "")
         elif code == NOT_AUTHORISED:
             self._stop(message)
         elif code in POISON:
@@ -352,26 +337,22 @@ class Uplink:
 
     def _stop(self, message: Message) -> None:
         """Not authorised: leave this topic alone for a while, let the others pass."""
-        kind = _kind(message)
-        self._held.append(message)
+        kind = message.kind
+        self._outbox.put_back(message)
         if kind not in self._stopped:
             self._stopped.add(kind)
+            self._outbox.hold_back(self._stopped)
             asyncio.get_running_loop().call_later(STOPPED_FOR, self._resume, kind)
             self._judge(kind, False, f"PUBACK 0x87, not authorised: tried again in {STOPPED_FOR:.0f} s")
 
     def _resume(self, kind: str) -> None:
         self._stopped.discard(kind)
-        held, self._held = self._held, []
-        for message in sorted(held, key=lambda message: message.token, reverse=True):
-            if _kind(message) == kind:
-                self._outbox.put_back(message)
-            else:
-                self._held.insert(0, message)
+        self._outbox.hold_back(self._stopped)
 
     def _refuse_for_good(self, message: Message, reason: str) -> None:
         self._outbox.set_aside(message, reason)
         detail = {"topic": message.topic, "first": message.first, "last": message.last, "reason": reason}
-        self._report("alarm", "uplink_set_aside", _kind(message), Severity.MAJOR, detail)
+        self._report("alarm", "uplink_set_aside", message.kind, Severity.MAJOR, detail)
 
     def _back_off(self, code: int, now: float) -> None:
         """A quota is used up (0x97), or something else that may pass."""
@@ -391,9 +372,8 @@ class Uplink:
 
     def _give_back(self) -> None:
         """What was not accepted goes back: the last first, because each then comes first."""
-        back = [message for message, _ in self._inflight.values()] + self._held + self._in_hand
+        back = [message for message, _ in self._inflight.values()] + self._in_hand
         self._inflight.clear()
-        self._held.clear()
         self._in_hand.clear()
         for message in sorted(back, key=lambda message: message.token, reverse=True):
             self._outbox.put_back(message)
@@ -423,10 +403,6 @@ class Uplink:
         if "connected" in (name, self._name) and name != self._name:
             self._since = now
         self._name, self._due = name, now + longest
-
-
-def _kind(message: Message) -> str:
-    return message.topic.partition("/")[0]
 
 
 async def _any(*works: Coroutine[Any, Any, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
+from collections.abc import Collection
 
 from agent.model import Event, Outcome
 from agent.outbox import Message
@@ -21,6 +22,7 @@ class MemoryOutbox:
         self.outcomes: list[Outcome] = []
         self.links: list[tuple[int, bool, int]] = []
         self.returned = 0
+        self.held_back: frozenset[str] = frozenset()
         self._token = 0
         self._wake = asyncio.Event()
 
@@ -38,11 +40,15 @@ class MemoryOutbox:
     def link(self, window: int, *, compress: bool, limit: int) -> None:
         self.links.append((window, compress, limit))
 
+    def hold_back(self, kinds: Collection[str]) -> None:
+        self.held_back = frozenset(kinds)
+        self._wake.set()
+
     async def take(self) -> Message:
-        while not self.waiting:
+        while not (free := [message for message in self.waiting if message.kind not in self.held_back]):
             self._wake.clear()
             await self._wake.wait()
-        message = next((m for m in self.waiting if m.topic != "telemetry"), self.waiting[0])  # class 0 first
+        message = next((m for m in free if m.topic != "telemetry"), free[0])  # class 0 first
         self.waiting.remove(message)
         self.out[message.token] = message
         self.taken.append(message)
@@ -53,6 +59,7 @@ class MemoryOutbox:
 
     def put_back(self, message: Message) -> None:
         self.waiting.appendleft(self.out.pop(message.token))
+        self.waiting = deque(sorted(self.waiting, key=lambda one: one.token))
         self.returned += 1
         self._wake.set()
 

@@ -79,7 +79,7 @@ async def work(folder: Path, seed: int, turns: int) -> None:
     mark(open=out.store)
     held: list[Message] = []
     for turn in range(turns):
-        n, at, first = rng.randint(1, 60), clock.now(), out._next
+        n, at, first = rng.randint(1, 60), clock.now(), out._numbers.next
         readings = [Reading(f"meter-a.r{i}", round(rng.uniform(0, 1000), 2), at) for i in range(n)]
         mark(put=[out.store, first, clock.at, [reading.value for reading in readings]])
         out.put(readings, rng.choice((1, 2, 2, 2, 3)))
@@ -307,8 +307,8 @@ async def look(folder: Path, promises: Promises, figures: Figures, name: str) ->
     if out.troubles:
         fault(f"troubles {out.troubles}")
     highest = max((seq for store, seq in promises.put if store == out.store), default=0)
-    if out._next <= highest:
-        fault(f"number {out._next} would be given again, up to {highest} was used")
+    if out._numbers.next <= highest:
+        fault(f"number {out._numbers.next} would be given again, up to {highest} was used")
     rows, records = {}, []
     while (message := await next_of(out)) is not None:
         clock.at += 0.1
@@ -342,6 +342,7 @@ async def look(folder: Path, promises: Promises, figures: Figures, name: str) ->
 def run(folder: Path, states: int = 300, seed: int = 1, turns: int = 240) -> Figures:
     """Record once, then try so many states. `folder` is empty, and on any file system."""
     figures, rng = Figures(), random.Random(seed)
+    folder.mkdir(parents=True, exist_ok=True)
     operations = record(folder, seed, turns)
     disk, promises = Disk(str(folder / "state")), Promises()
     cuts = [index for index, operation in enumerate(operations) if operation[0] != "mark"]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from agent.model import Instant, Quality, Reading, Readings, Value
+from agent.model import Event, Instant, Quality, Reading, Readings, Value
 from agent.outbox import Message, Outbox
 from agent.outbox.blocks import Row, decode
 
@@ -94,3 +94,9 @@ def box(tmp_path: Path) -> Iterator[Box]:
 @pytest.fixture(name="events")
 def events_fixture() -> Any:
     return events
+
+
+@pytest.fixture
+def alarm(box: Box) -> Any:
+    """An alarm about one of many."""
+    return lambda number: Event("alarm", "test", f"km{number}", box.clock.now())

@@ -153,7 +153,7 @@ async def test_a_database_that_breaks_while_it_is_used(box: Any, events: Callabl
     def commit(work: object) -> None:
         raise malformed
 
-    box.out._db.commit = commit
+    box.out._flash.db.commit = commit
     box.out.put(box.readings(5), 2)
     await box.tick(5)
     await box.tick()
@@ -171,13 +171,13 @@ async def test_a_database_whose_bytes_are_overwritten_while_it_is_used(box: Any,
     for _ in range(20):
         box.out.put(box.readings(300), 2)
         await box.tick(5)
-    box.out._db.checkpoint()
+    box.out._flash.db.checkpoint()
     database = box.state / "outbox.db"
     size = database.stat().st_size
     with database.open("r+b") as file:
         file.seek(2048)
         file.write(os.urandom(size - 2048))
-    box.out._db._db.execute("PRAGMA shrink_memory")
+    box.out._flash.db._db.execute("PRAGMA shrink_memory")
     box.out.put(box.readings(5), 2)
     for _ in range(4):
         await box.tick(6)
@@ -197,7 +197,7 @@ async def test_a_block_that_the_flash_garbled_costs_itself_only(box: Any, events
         box.out.put(box.readings(300), 2)
         await box.tick(5)
     garbled = b"\x78\xda" + bytes(80)
-    box.out._db._db.execute("UPDATE block SET body = ? WHERE id = 2", (garbled,))
+    box.out._flash.db._db.execute("UPDATE block SET body = ? WHERE id = 2", (garbled,))
     rows = [row.seq for m in await box.drain() for row in decode(m.body)]
     assert rows == [*range(1, 301), *range(601, 901)]
     await box.tick(5)
@@ -224,7 +224,7 @@ async def main(folder):
         faults += bool(out.fault)
     await out.put_event(Event("change", "x", "km1", clock.now()))
     got, n = [], 0
-    out._db._db.execute("PRAGMA shrink_memory")
+    out._flash.db._db.execute("PRAGMA shrink_memory")
     while (message := await next_of(out)) is not None or out.status()["rows"]:
         if message is None:
             clock.at += 61
@@ -312,13 +312,13 @@ async def test_a_folder_that_cannot_be_written_from_the_start(box: Any, tmp_path
     out.accepted(message)
     assert [message.n for message in await box.drain()] == [3]
     out.put(box.readings(1), 2)
-    assert decode((await box.take()).body)[0].store == out.store == out._db.name
+    assert decode((await box.take()).body)[0].store == out.store == out._flash.db.name
 
 
 async def test_memory_is_bounded_and_the_loss_is_told(
     box: Any, events: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agent.outbox.queue._MEMORY", 1000)
+    monkeypatch.setattr("agent.outbox.memory.MOST", 1000)
     for turn in range(30):
         box.out.put(box.readings(50), 3 if turn % 2 else 1)
     assert box.out.status()["rows"] <= 1000
@@ -363,4 +363,4 @@ async def test_an_outcome_that_could_not_be_stored_at_once(box: Any, small_disk:
     filler.unlink()
     await box.tick(100)
     assert await out.begin(Command("c1", "km1", "on", box.clock.now())) == done
-    assert out._db.outcome("c1") == done
+    assert out._flash.db.outcome("c1") == done

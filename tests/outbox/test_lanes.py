@@ -69,7 +69,7 @@ async def test_what_is_read_ahead_takes_the_form_of_a_new_link(box: Any) -> None
         box.out.put(box.readings(3000), 2)
         await box.tick(5)
     box.out.accepted(await box.take())
-    assert box.out._ahead
+    assert box.out._ahead.ready
     box.out.link(20, compress=False, limit=LIMIT)
     rest = await box.drain()
     assert all(not m.zlib for m in rest)
@@ -142,10 +142,31 @@ async def test_a_thin_link_that_live_readings_fill_brings_some_backlog_too(box: 
     for _ in range(20):
         box.out.put(box.readings(1), 2)
         box.clock.at += STARVED / 5
-        while box.out._jobs or (box.out._behind("block") and not box.out._ahead):
+        while box.out._jobs or (box.out._ahead.behind("block") and not box.out._ahead.ready):
             box.out._read_ahead()
             await asyncio.sleep(0)
         message = await box.take()
         lanes.append(message.lane)
         box.out.accepted(message)
     assert 2 <= lanes.count("backlog") <= 5
+
+
+async def test_what_the_broker_refuses_is_passed_over_and_keeps_its_order(box: Any, alarm: Any) -> None:
+    for number in range(30):  # more than are read from flash at a time
+        await box.out.put_event(alarm(number))
+    box.open()
+    box.out.put(box.readings(1), 2)
+    box.out.link(20, compress=True, limit=LIMIT)
+    refused = [await box.take(), await box.take()]
+    assert [message.kind for message in refused] == ["event", "event"]
+    for message in refused:
+        box.out.put_back(message)
+    box.out.hold_back({"event"})
+    passed = await box.drain()
+    assert {message.kind for message in passed} == {"telemetry"}
+    box.out.hold_back({"event", "telemetry"})
+    box.out.put(box.readings(1), 2)
+    assert await box.peek() is None
+    box.out.hold_back(())
+    events = [message for message in await box.drain() if message.kind == "event"]
+    assert [json.loads(message.body)["subject"] for message in events] == [f"km{number}" for number in range(30)]

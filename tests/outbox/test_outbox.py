@@ -31,7 +31,7 @@ async def test_accepted_within_the_window_is_never_written(box: Any) -> None:
         box.out.accepted(await box.take())
     await box.tick(60)
     assert box.out.status()["bytes"] == 0
-    assert box.out._db.totals().next_id == 1
+    assert box.out._flash.db.totals().next_id == 1
 
 
 async def test_unsent_goes_to_flash_within_the_window_and_comes_back_in_order(box: Any) -> None:
@@ -47,7 +47,7 @@ async def test_unsent_goes_to_flash_within_the_window_and_comes_back_in_order(bo
     assert [row.seq for message in backlog + live for row in decode(message.body)] == list(range(1, 1501))
     assert messages == live + backlog and all(message.zlib for message in backlog)
     await box.tick(10)
-    assert box.out._db.totals().rows == 0
+    assert box.out._flash.db.totals().rows == 0
     assert box.out.status()["bytes"] == 0
 
 
@@ -65,12 +65,12 @@ async def test_in_flight_beyond_the_window_is_on_flash_and_sent_once(box: Any) -
     box.out.put(box.readings(3), 2)
     message = await box.take()
     await box.tick(5)
-    assert box.out._db.totals().rows == 3
+    assert box.out._flash.db.totals().rows == 3
     assert box.out.status()["rows"] == 3
     assert await box.peek() is None
     box.out.accepted(message)
     await box.tick(6)
-    assert box.out._db.totals().rows == 0
+    assert box.out._flash.db.totals().rows == 0
     assert await box.drain() == []
 
 
@@ -199,8 +199,8 @@ async def test_a_long_backlog_is_not_held_in_memory(box: Any) -> None:
         message = await box.take()
         box.out.accepted(message)
         assert message.zlib
-    assert len(box.out._ahead) < 10
-    assert not box.out._waiting
+    assert len(box.out._ahead.ready) < 10
+    assert not box.out._memory.waiting
 
 
 async def test_a_refused_message_is_set_aside_and_explained(box: Any, events: Callable[..., Any]) -> None:

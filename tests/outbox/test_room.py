@@ -97,8 +97,8 @@ async def test_a_flood_of_records_ends_at_the_buffer(box: Any, events: Callable[
     box.options = {"max_bytes": 300_000}
     box.open()
     for number in range(300):
-        box.out._unsaved += [
-            box.out._event(Event("change", "x" * 100, f"km{number}", box.clock.now())) for _ in range(10)
+        box.out._urgent.unsaved += [
+            box.out._urgent.event(Event("change", "x" * 100, f"km{number}", box.clock.now())) for _ in range(10)
         ]
         await box.tick(0.5)
     files = sum(path.stat().st_size for path in box.state.glob("outbox.db*") if not path.name.endswith("shm"))
@@ -129,7 +129,7 @@ async def test_freed_pages_are_used_again(box: Any) -> None:
         await fill(box, 100, lambda turn: 2)
         await box.drain()
         await box.tick(10)
-        box.out._db.checkpoint()
+        box.out._flash.db.checkpoint()
         sizes.append((box.state / "outbox.db").stat().st_size)
     assert sizes[-1] <= sizes[1]
 
@@ -139,4 +139,4 @@ async def test_what_the_broker_refuses_is_kept_within_a_bound(box: Any) -> None:
         box.out.put(box.readings(2), 2)
         box.out.set_aside(await box.take(), "refused")
         await box.tick()
-    assert box.out._db._one("SELECT count(*) FROM refused") == 100
+    assert box.out._flash.db._one("SELECT count(*) FROM refused") == 100

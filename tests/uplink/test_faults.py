@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import time
 from typing import Any
@@ -123,7 +124,6 @@ async def test_not_authorised_stops_that_topic_only_and_raises_one_alarm(
     site: Any, until: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("agent.uplink.uplink.STOPPED_FOR", 0.5)
-    monkeypatch.setattr("agent.uplink.uplink.HELD", 25)
     refuse = lambda nth, topic: 0x87 if topic.endswith("telemetry") else 0  # noqa: E731
     async with ScriptedBroker(puback=refuse) as broker, site.up(broker.port):
         site.outbox.fill(60)
@@ -136,6 +136,32 @@ async def test_not_authorised_stops_that_topic_only_and_raises_one_alarm(
         await until(lambda: len(site.outbox.delivered) == 61)
         assert keys(broker.accepted("/telemetry")) == list(range(1, 61))
         await until(lambda: [e.kind for e in site.outbox.events] == ["alarm", "cleared"])
+
+
+async def test_events_that_are_refused_do_not_stand_in_the_way_of_readings(site: Any, until: Any) -> None:
+    refuse = lambda nth, topic: 0x87 if topic.endswith("event") else 0  # noqa: E731
+    async with ScriptedBroker(puback=refuse) as broker, site.up(broker.port):
+        site.outbox.fill(100, "event")
+        site.outbox.fill(100)
+        await until(lambda: len(site.outbox.delivered) == 100)
+        assert keys(broker.accepted("/telemetry")) == list(range(101, 201))
+
+
+async def test_messages_are_spaced_out_on_a_metered_link(site: Any, until: Any) -> None:
+    times: list[float] = []
+
+    def note(nth: int, topic: str) -> int:
+        times.extend([time.monotonic()] if topic.endswith("telemetry") else [])
+        return 0
+
+    async with ScriptedBroker(puback=note) as broker, site.up(broker.port, min_interval=0.2):
+        site.outbox.fill(5)
+        await until(lambda: len(site.outbox.delivered) == 5)
+        assert min(b - a for a, b in itertools.pairwise(times)) > 0.15
+        broker.cut()  # one that is in hand meanwhile is given back
+        site.outbox.fill(3)
+        await until(lambda: len(site.outbox.delivered) == 8)
+        assert sorted(message.first for message in site.outbox.delivered) == list(range(1, 9))
 
 
 async def test_a_used_up_quota_is_waited_for(site: Any, until: Any) -> None:

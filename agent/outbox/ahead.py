@@ -1,0 +1,134 @@
+"""The backlog on its way: what was read from flash beside whatever goes on, few at a time: memory stays flat."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+
+from agent.errors import OutboxError
+from agent.outbox.dates import Boots
+from agent.outbox.drain import Form, Held, Load, fetch
+from agent.outbox.flash import Flash
+from agent.outbox.lanes import Pace
+from agent.outbox.parcels import Message, Parcel
+
+__all__ = ["FEW", "Ahead"]
+
+FEW = 8
+"""Class-0 records read from flash at a time, and messages of the backlog held ready."""
+
+
+class Ahead:
+    """`ready` in the order of the flash, and what came back from the link. `pace` says when one may go.
+
+    Rows up to `cursor` are in memory, those up to `newest` are on flash; those to `skip` are never read (again).
+    """
+
+    def __init__(self, flash: Flash, tokens: Iterator[int], now: float) -> None:
+        self._flash, self._tokens = flash, tokens
+        self.pace = Pace(now)
+        self.form = Form()
+        self.ready: deque[Parcel] = deque()
+        self.returned: list[Parcel] = []
+        self.cursor = {"block": 0, "message": 0}
+        self.newest = {"block": 0, "message": 0}
+        self.skip: set[int] = set()
+        self._generation = 0
+
+    def adopt(self, newest: int) -> None:
+        """A database was opened whose last row is this one."""
+        self.newest = {"block": newest, "message": newest}
+        self.cursor = {"block": 0, "message": 0}
+        self.skip.clear()
+
+    def behind(self, table: str) -> bool:
+        """Whether there are rows that were not looked at."""
+        return self.cursor[table] < self.newest[table]
+
+    def wants_blocks(self) -> bool:
+        return self.behind("block") and len(self.ready) < FEW // 2
+
+    def wait(self, now: float) -> float | None:
+        """Seconds until the next one may go; None: not before something happens."""
+        return (self.pace.wait(now) or None) if self.returned or self.ready else None
+
+    def pick(self, now: float) -> Parcel | None:
+        """The oldest, if it may go."""
+        if not (self.returned or self.ready) or self.pace.wait(now) != 0:
+            return None
+        if self.returned and not (self.ready and _row(self.ready[0]) < _row(self.returned[0])):
+            parcel = self.returned.pop(0)
+        else:
+            parcel = self.ready.popleft()
+        self.pace.take(len(parcel.message.body), now)
+        return parcel
+
+    def come_back(self, parcel: Parcel) -> None:
+        """The link was lost before the broker took it."""
+        self.returned.append(parcel)
+        self.returned.sort(key=lambda other: (_row(other), other.message.first))
+
+    def join(self, parcel: Parcel, row: int) -> None:
+        """What was live came back and is on flash by now: it goes in this lane, in its turn."""
+        if row > self.cursor["block"]:
+            self.skip.discard(row)
+            return
+        message = parcel.message
+        held = Held(row, parcel.store, message.first, message.last, message.n, parcel.cls, parcel.size)
+        parcel.load, parcel.row = Load(parcel.store, [held], [], 1, 1), None
+        parcel.message = replace(message, lane="backlog")
+        self.come_back(parcel)
+
+    async def read_messages(self) -> list[Parcel]:
+        """The next class-0 records, the holder of the flash's lock says."""
+        try:
+            rows = await self._flash.job(lambda db: db.messages_after(self.cursor["message"], FEW))
+        except OutboxError:
+            return []
+        self.cursor["message"] = rows[-1].id if len(rows) == FEW else self.newest["message"]
+        return [
+            Parcel(
+                Message(row.topic, row.body, False, row.seq, row.seq, 1, next(self._tokens)),
+                row.store, row=row.id, queued=True,
+            )
+            for row in rows if row.id not in self.skip
+        ]  # fmt: skip
+
+    async def read_blocks(self, boots: Boots) -> list[Held]:
+        """Make the next blocks ready; what of them nobody can read any more. Under the flash's lock."""
+        after, form, skip, generation = self.cursor["block"], self.form, set(self.skip), self._generation
+        try:
+            last, loads, broken = await self._flash.job(lambda db: fetch(db, after, skip, boots, form))
+        except OutboxError:
+            return []
+        if generation != self._generation:  # a new connection began meanwhile, or the clock was set
+            return []
+        self.cursor["block"] = self.newest["block"] if last is None else last
+        for load in loads:
+            for piece in load.pieces:
+                message = Message(
+                    "telemetry", piece.body, piece.zlib, piece.first, piece.last, piece.n, next(self._tokens), "backlog"
+                )
+                self.ready.append(Parcel(message, load.store, load=load, cls=min(row.cls for row in load.rows)))
+            load.pieces.clear()
+        return broken
+
+    def read_again(self, out: Collection[Parcel]) -> None:
+        """Leave what is ready to be read in another form, with other dates; `out` is under way."""
+        self._generation += 1
+        ready = Counter(id(parcel.load) for parcel in self.ready)
+        again = [p for p in self.ready if p.load is not None and p.load.rows and ready[id(p.load)] == p.load.made]
+        if not again:
+            return
+        gone = {id(parcel.load) for parcel in again}
+        self.ready = deque(parcel for parcel in self.ready if id(parcel.load) not in gone)
+        first = min(row.id for parcel in again for row in (parcel.load.rows if parcel.load else ()))
+        held = [*self.ready, *self.returned, *out]
+        self.skip |= {row.id for parcel in held if parcel.load for row in parcel.load.rows}
+        self.cursor["block"] = first - 1
+
+
+def _row(parcel: Parcel) -> int:
+    """The block on flash at which a parcel of the backlog begins; 0 if the flash has lost it."""
+    return parcel.load.rows[0].id if parcel.load is not None and parcel.load.rows else 0

@@ -1,0 +1,72 @@
+"""What the next transaction is to do beside keeping what is new: delete, set aside, make room, and tell of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agent.clock import Clock
+from agent.outbox.records import loss_detail
+from agent.outbox.room import Room
+from agent.outbox.store import Loss, Work
+
+__all__ = ["Due"]
+
+
+class Due:
+    """`work` since `since` (clock.monotonic). `losses` become gap records, and so do `gaps` (reason, detail)."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.work, self.since = Work(), float("inf")
+        self.losses: dict[tuple[str, int, str], Loss] = {}
+        self.gaps: list[tuple[str, dict[str, Any]]] = []
+
+    def __bool__(self) -> bool:
+        """Whether something cannot wait: deletions can."""
+        return bool(self.losses or self.gaps or self.work.refused)
+
+    def delete(self, telemetry: bool, row: int) -> None:
+        (self.work.done_blocks if telemetry else self.work.done_messages).append(row)
+        self.since = min(self.since, self._clock.monotonic())
+
+    def lose(self, reason: str, cls: int, store: str, first: int, last: int, n: int, ms: int | None = None) -> None:
+        """Numbers are lost: one gap record will tell of all of a reason, a class and a store."""
+        loss = self.losses.setdefault((reason, cls, store), Loss(cls, store, first, last, ms, ms))
+        loss.add(n, last, ms)
+
+    def staged(self) -> list[tuple[Any, ...]]:
+        """The losses as the stage keeps them."""
+        return [(reason, one.cls, one.store, one.first, one.last, one.from_ms, one.to_ms, one.count)
+                for (reason, *_), one in self.losses.items()]  # fmt: skip
+
+    def unstage(self, staged: list[tuple[Any, ...]]) -> None:
+        self.losses = {(reason, loss[0], loss[1]): Loss(*loss) for reason, *loss in staged}
+
+    def make_room(self, room: Room) -> None:
+        """What room was made with becomes part of the work."""
+        self.work.done_blocks += [row.id for row in room.blocks]
+        self.work.done_messages += room.messages
+        self.work.blocks += room.made
+        self.work.settled += room.settled
+        self.gaps += [(reason, loss_detail(loss)) for reason, loss in room.losses]
+
+    def take(self) -> Work:
+        """The work, to be done now."""
+        work, self.work, self.since = self.work, Work(), float("inf")
+        return work
+
+    def tell(self) -> list[tuple[str, dict[str, Any]]]:
+        """The gaps, to be told now."""
+        gaps = self.gaps + [(reason, loss_detail(loss)) for (reason, *_), loss in self.losses.items()]
+        self.gaps = []
+        self.losses.clear()
+        return gaps
+
+    def give_back(self, work: Work) -> None:
+        """It was not done."""
+        self.work.add(work)
+        self.since = min(self.since, self._clock.monotonic())
+
+    def forget(self) -> None:
+        """The database is gone: what was to be deleted in it too."""
+        self.work = Work(refused=self.work.refused)

@@ -1,0 +1,130 @@
+"""The database in its thread, and what becomes of it when the storage fails: tried again, or set aside."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from agent.clock import Clock
+from agent.errors import OutboxError
+from agent.outbox.stage import Replay
+from agent.outbox.store import Store, Totals, Work, is_corrupt, set_aside
+
+__all__ = ["Flash", "Owner"]
+
+_log = logging.getLogger("bocage.outbox")
+_T = TypeVar("_T")
+
+_RETRY = (5.0, 60.0)
+"""Seconds between two attempts at a flash that failed: first, at most."""
+
+
+class Owner(Protocol):
+    """Who must know what becomes of the database."""
+
+    def adopt(self, db: Store, totals: Totals) -> None:
+        """It is open: go on from what it holds."""
+
+    def corrupted(self, name: str, error: Exception) -> None:
+        """It was set aside under a name."""
+
+    def forget(self) -> None:
+        """It was open and is gone: what is in memory of it is only there."""
+
+
+class Flash:
+    """`fault` says why it cannot be written at present, or is ""; then it is worth a try from `retry_at` on."""
+
+    def __init__(self, folder: Path, max_bytes: int, found: Replay, clock: Clock, owner: Owner) -> None:
+        self._folder, self._max_bytes, self._clock, self._owner = folder, max_bytes, clock, owner
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="outbox")
+        self.found = found
+        """What the stage held, until a database that knew of it is gone."""
+        self.lock = asyncio.Lock()
+        """Held for each job and what we note of it, so that both have an order."""
+        self.db: Store | None = None
+        self.fault = ""
+        self.retry_at = float("-inf")
+        self._delay = _RETRY[0]
+
+    def open(self) -> Totals:
+        """At the start, in the caller's thread. sqlite3.Error or OSError if it cannot be opened."""
+        db, totals = self._open()
+        self._adopt(db, totals)
+        return totals
+
+    async def job(self, job: Callable[[Store], _T]) -> _T:
+        """Do a job on the database in its thread; the caller holds `lock`. OutboxError if the flash fails."""
+        loop = asyncio.get_running_loop()
+        try:
+            if self.db is None:
+                self._adopt(*await loop.run_in_executor(self._worker, self._open))
+            db = self.db
+            assert db is not None
+            result = await loop.run_in_executor(self._worker, job, db)
+        except (sqlite3.Error, OSError) as error:
+            self.failed(error)
+            raise OutboxError(str(error)) from error
+        if self.fault:
+            _log.info("outbox can be written again next=what waits in memory goes to flash")
+            self.fault, self.retry_at, self._delay = "", float("-inf"), _RETRY[0]
+        return result
+
+    def failed(self, error: Exception) -> None:
+        """Note a fault of the storage; a corrupt database is set aside."""
+        now = self._clock.monotonic()
+        if not self.fault:
+            _log.error("outbox cannot be written error=%s next=memory, again in %.0f s", error, self._delay)
+        if now >= self.retry_at:  # an event in between tries too, and puts nothing off
+            self.retry_at = now + self._delay
+            self._delay = min(2 * self._delay, _RETRY[1])
+        self.fault = str(error)
+        if self.db is not None and is_corrupt(error):
+            self.db.close()
+            self.db = None
+            self._set_aside(error)
+            self.found = Replay(found=True)
+            self._owner.forget()
+            self.retry_at = float("-inf")
+
+    async def close(self) -> None:
+        if self.db is not None:
+            await asyncio.get_running_loop().run_in_executor(self._worker, self.db.close)
+        self._worker.shutdown()
+
+    def _adopt(self, db: Store, totals: Totals) -> None:
+        self.db = db
+        self._owner.adopt(db, totals)
+
+    def _open(self) -> tuple[Store, Totals]:
+        """Open the database, and find in it what the stage says is delivered. One that is corrupt is set aside."""
+        for last in (False, True):  # a read that failed once can look like it
+            try:
+                return self._opened()
+            except sqlite3.DatabaseError as error:
+                if not is_corrupt(error):
+                    raise
+                if last:
+                    self._set_aside(error)
+        return self._opened()
+
+    def _opened(self) -> tuple[Store, Totals]:
+        db = Store(self._folder, self._max_bytes)
+        try:
+            delivered = db.find(set(self.found.accepted)) if self.found.accepted else Work()
+            if delivered.done_blocks or delivered.done_messages:
+                db.commit(delivered)
+            return db, db.totals()
+        except (sqlite3.Error, OSError):
+            db.close()
+            raise
+
+    def _set_aside(self, error: Exception) -> None:
+        name = set_aside(self._folder)
+        _log.error("outbox database corrupt error=%s next=kept as %s, a new one is opened", error, name)
+        self._owner.corrupted(name, error)

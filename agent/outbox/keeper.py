@@ -1,0 +1,365 @@
+"""What brings everything to flash: one transaction for all that is due, and what is true when it is through.
+
+It owns the parts of the outbox: numbers, memory, class 0, the backlog on its way, the stage, the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sqlite3
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from agent.clock import Clock
+from agent.errors import OutboxError
+from agent.model import Event, Severity
+from agent.outbox.ahead import Ahead
+from agent.outbox.blocks import Block
+from agent.outbox.dating import Dating
+from agent.outbox.drain import Held, Load
+from agent.outbox.due import Due
+from agent.outbox.figures import Figures
+from agent.outbox.flash import Flash
+from agent.outbox.memory import Memory
+from agent.outbox.numbers import RANGE, Numbers
+from agent.outbox.parcels import Batch, Parcel, Written, write
+from agent.outbox.records import gap_event
+from agent.outbox.room import Room, aged, make_room
+from agent.outbox.stage import Stage, replay
+from agent.outbox.store import Store, Totals, wal_bytes
+from agent.outbox.urgent import MANY, Urgent
+
+__all__ = ["Keeper"]
+
+_log = logging.getLogger("bocage.outbox")
+
+
+class Keeper:
+    """All parts of one outbox. The event loop never touches the flash: one thread of ours does (`flash`)."""
+
+    def __init__(
+        self, folder: Path, stage_folder: Path, clock: Clock, window: float, days: float, max_bytes: int
+    ) -> None:
+        self._clock, self._window, self._days = clock, window, days
+        self.troubles: list[str] = []
+        self.tokens = count(1)
+        self.wake = asyncio.Event()
+        """Set whenever there may be something to send."""
+        self.numbers = Numbers()
+        self.memory = Memory()
+        self.urgent = Urgent(self.numbers, self.tokens)
+        self.due = Due(clock)
+        self.dating = Dating(clock)
+        self.figures = Figures(max(max_bytes // 2, max_bytes - wal_bytes(max_bytes)), clock.monotonic())
+        self.flash = Flash(folder, max_bytes, replay(stage_folder), clock, self)
+        self.ahead = Ahead(self.flash, self.tokens, clock.monotonic())
+        self.stage = Stage(stage_folder)
+        self.out: dict[int, Parcel] = {}
+        """Under way, by token."""
+        self.returned: list[Parcel] = []
+        """Live readings that came back from the link."""
+        self._ids = count(1)
+        self._stage_told = False
+        self._opened_at: float | None = None
+
+    def open(self) -> None:
+        """Open the database, go on from what the stage holds. Never fails: `troubles` says what is wrong."""
+        found = self.flash.found
+        flushed: dict[str, int] = {}
+        try:
+            flushed = self.flash.open().flushed
+        except (sqlite3.Error, OSError) as error:
+            self.flash.failed(error)
+            self.troubles.append(f"the outbox cannot be written: {error}")
+        self.memory.put([lot._replace(since=float("-inf")) for lot in found.open_lots(flushed)])
+        if self.memory.n:
+            _log.info("stage replayed readings=%d next=they go to flash", self.memory.n)
+        self.due.unstage(found.losses)
+        self.look_at_clock()
+        self.dating.begin()
+        if self.flash.db is not None:
+            batch = self._batch(flush=False, last=False)
+            try:
+                self._settle(batch, write(self.flash.db, batch, self._ids))
+            except (sqlite3.Error, OSError) as error:
+                self.flash.failed(error)
+                self._restore(batch)
+        self._opened_at = self._clock.monotonic()
+
+    # -- what the flash says -----------------------------------------------------------------------------------
+
+    def adopt(self, db: Store, totals: Totals) -> None:
+        """A database is open: go on from what it holds."""
+        self.due.gaps += self.numbers.adopt(db.name, totals, self.flash.found)
+        self._ids = count(totals.next_id)
+        self.ahead.adopt(totals.next_id - 1)
+        self.figures.adopt(totals)
+        self.dating.adopt(totals)
+
+    def corrupted(self, name: str, error: Exception) -> None:
+        """A database was set aside: an alarm and a gap record say so."""
+        what = f"the outbox database was corrupt ({error}): kept as {name}, a new one was opened"
+        self.troubles.append(what)
+        gap: dict[str, Any] = {"file": name, "count": None}
+        if self._opened_at is not None:  # at a start nobody knows whose numbers they were, and who opens it says so
+            gap |= {"store": self.numbers.store, "first": 1, "last": max(1, self.numbers.next - 1)}
+            alarm = Event("alarm", "store_corrupt", "gateway", self._clock.now(), Severity.MAJOR, {"what": what})
+            self.urgent.unsaved.append(self.urgent.event(alarm))
+        self.due.gaps.append(("store_corrupt", gap))
+
+    def forget(self) -> None:
+        """The database is gone: what is in memory of it is only there."""
+        self.due.forget()
+        self.figures.forget()
+        self.dating.note_again()
+        ahead = self.ahead
+        for parcel in (*self.urgent.ready, *ahead.ready, *self.returned, *ahead.returned, *self.out.values()):
+            parcel.row = None
+            if parcel.load is not None:
+                parcel.load.rows.clear()
+
+    # -- looking after it --------------------------------------------------------------------------------------
+
+    async def look(self) -> None:
+        """Save what is due; the flash is left alone if nothing is."""
+        now = self._clock.monotonic()
+        self.figures.count(now)
+        self.look_at_clock()
+        flush = self.memory.oldest_since() <= now - 0.8 * self._window
+        told = self.urgent.unsaved or self.due or self.flash.fault
+        old = now - self.due.since >= self._window
+        news = self.stage.broken != self._stage_told or self.dating.due()
+        if now >= self.flash.retry_at and (
+            flush or told or old or news or self.numbers.low or self.figures.over()
+        ):  # fmt: skip
+            await self.locked_save(flush)
+        self.stage.tidy(self.memory.oldest_since())
+
+    def look_at_clock(self) -> None:
+        """The first moment at which the clock can be trusted dates all of this start of the box."""
+        known, event = self.dating.look()
+        if event is not None:
+            self.urgent.unsaved.append(self.urgent.event(event))
+        if known:
+            self.memory.date(self.dating.date)
+            self.ahead.read_again(self.out.values())
+
+    async def locked_save(self, flush: bool, last: bool = False) -> bool:
+        async with self.flash.lock:
+            return await self.save(flush, last)
+
+    async def save_urgent(self) -> None:
+        async with self.flash.lock:
+            if self.urgent.unsaved:
+                await self.save()
+
+    async def save(self, flush: bool = False, last: bool = False) -> bool:
+        """Write all that is to be written, in one transaction; with `flush` the readings too. Under the flash's lock.
+
+        False if the flash cannot be written: it stays in memory, within bounds.
+        """
+        try:
+            if self.flash.db is None or self.flash.fault:
+                await self.flash.job(lambda db: db.reopen())
+            await self._make_room()
+            batch = self._batch(flush, last)
+            try:
+                written = await self.flash.job(lambda db: write(db, batch, self._ids))
+            except OutboxError:
+                self._restore(batch)
+                raise
+            self._settle(batch, written)
+            return True
+        except OutboxError:
+            for parcel in self.urgent.send_unsaved():
+                message = parcel.message
+                self.due.lose("memory", 0, parcel.store, message.first, message.last, 1)
+            return False
+        finally:
+            self.wake.set()
+
+    def shed(self) -> None:
+        """Drop the least precious readings if there are too many for the memory."""
+        if not self.memory.full:
+            return
+        for lot in self.memory.shed():
+            self.due.lose("memory", lot.cls, lot.store, lot.seq, lot.last, lot.n, lot.wall_ms)
+        self.stage.losses(self.due.staged())
+        _log.warning("memory full readings=%d next=the oldest are dropped, a gap record says so", self.memory.n)
+
+    def retire(self, parcel: Parcel) -> None:
+        """A parcel needs not be kept any more: it was accepted, or set aside."""
+        self.memory.under_way.pop(parcel.message.token, None)
+        parcel.done = True
+        if parcel.load is not None:
+            parcel.load.left -= 1
+            if not parcel.load.left:
+                self.unload(parcel.load)
+            return
+        telemetry = parcel.message.topic == "telemetry"
+        if telemetry and parcel.lots:
+            self.memory.n -= parcel.message.n
+        elif telemetry and parcel.row is not None:
+            self.figures.deleted(parcel.message.n, parcel.cls, parcel.size)
+        elif not telemetry and parcel.row is not None:
+            self.figures.deleted(0, 0, len(parcel.message.body))
+        if not parcel.saving and parcel.row is not None:
+            self.due.delete(telemetry, parcel.row)
+        if not parcel.saving and parcel.row is None and parcel.outcome is None and parcel in self.urgent.unsaved:
+            self.urgent.unsaved.remove(parcel)
+
+    def unload(self, load: Load) -> None:
+        """All that was made of these blocks is accepted, or set aside."""
+        for row in load.rows:
+            self.stage.accept(row.store, row.first, row.last)
+            self.figures.deleted(row.n, row.cls, row.size)
+            self.due.delete(True, row.id)
+
+    def drop(self, broken: list[Held]) -> None:
+        """Blocks that nobody can read any more."""
+        for row in broken:
+            _log.error("block unreadable readings=%d next=dropped, a gap record says so", row.n)
+            self.due.lose("store_corrupt", row.cls, row.store, row.first, row.last, row.n)
+        if broken:
+            self.unload(Load(broken[0].store, broken, [], 0, 0))
+
+    # -- one transaction ---------------------------------------------------------------------------------------
+
+    def _batch(self, flush: bool, last: bool) -> Batch:
+        """Everything that is due, moved out of the way of what comes while it is written."""
+        numbers, urgent = self.numbers, self.urgent
+        work, gaps = self.due.take(), self.due.tell()
+        limit = max(numbers.limit, numbers.next) + RANGE if numbers.low and not last else numbers.limit
+        now = self._clock.now()
+        self.figures.gaps += len(gaps)
+        for reason, detail in gaps:
+            if detail.get("class") is not None:
+                self.figures.add_lost(reason, detail["class"], detail["count"])
+        urgent.unsaved += [urgent.event(gap_event(*gap, now), limit) for gap in gaps]
+        records, urgent.unsaved = urgent.unsaved, []
+        parcels = list(self.memory.under_way.values()) if flush else []
+        lots = self.memory.flush() if flush else []
+        for parcel in (*records, *parcels):
+            parcel.saving = True
+        known = numbers.next - 1
+        if last:
+            limit = known
+        flushed = known if flush else self._certain()
+        if limit != numbers.limit or last or gaps or work.done_blocks or work.done_messages:
+            work.facts |= {"reserved": limit, "known": known, "flushed": flushed, "gaps": self.figures.gaps}
+        if gaps:
+            work.facts["lost"] = json.dumps(self.figures.lost)
+        if self.stage.broken != self._stage_told:
+            work.facts |= {"stage": "broken" if self.stage.broken else "kept", "flushed": flushed}
+        if self.dating.due() or last:
+            work.boot = self.dating.fact()
+        segment = self.stage.rotate() if flush else 0
+        return Batch(work, records, parcels, lots, limit, segment, self.stage.broken, last)
+
+    def _certain(self) -> int:
+        """The number up to which every one is on flash, delivered or told as lost."""
+        first = self.memory.first(self.numbers.store)
+        return (self.numbers.next if first is None else first) - 1
+
+    def _settle(self, batch: Batch, written: Written) -> None:
+        """The batch is on flash."""
+        self.numbers.limit, self._stage_told = batch.limit, batch.stage_broken
+        self.figures.oldest_ms, self.figures.used, self.figures.free = written.oldest_ms, written.used, written.free
+        if batch.work.boot is not None:
+            self.dating.noted()
+        if not self.due.losses:
+            self.stage.forget_losses()
+        self.ahead.skip.difference_update(batch.work.done_blocks, batch.work.done_messages)
+        for parcel, message_row in zip(batch.urgent, written.messages, strict=True):
+            parcel.saving = False
+            self._settle_urgent(parcel, message_row)
+        for parcel, (row, block) in zip(batch.parcels, written.parcels, strict=True):
+            parcel.saving = False
+            self._settle_parcel(parcel, row, block)
+        for row, block in written.blocks:
+            self._stored(row, block)
+            self.figures.measured(block)
+        if batch.segment:
+            self.stage.forget(batch.segment)
+
+    def _settle_parcel(self, parcel: Parcel, row: int, block: Block) -> None:
+        """What was under way while it was written is a block of its own."""
+        ahead = self.ahead
+        parcel.lots, parcel.row, parcel.size = [], row, len(block.body)
+        self.memory.under_way.pop(parcel.message.token, None)
+        ahead.skip.add(row)
+        if parcel.done:
+            ahead.newest["block"] = max(ahead.newest["block"], row)
+            self.due.delete(True, row)
+            return
+        self._stored(row, block)
+        if parcel in self.returned:
+            self.returned.remove(parcel)
+            ahead.skip.discard(row)
+
+    def _stored(self, row: int, block: Block) -> None:
+        """What was in memory is a block on flash."""
+        self.ahead.newest["block"] = max(self.ahead.newest["block"], row)
+        self.memory.n -= block.n
+        self.figures.stored(block)
+
+    def _settle_urgent(self, parcel: Parcel, row: int | None) -> None:
+        if row is None:  # only its outcome was written: the message had been delivered from memory
+            return
+        ahead, size = self.ahead, len(parcel.message.body)
+        parcel.row = row
+        self.figures.bytes[0] += size
+        behind = ahead.behind("message")
+        ahead.newest["message"] = max(ahead.newest["message"], row)
+        if parcel.done:
+            ahead.skip.add(row)
+            self.figures.bytes[0] -= size
+            self.due.delete(False, row)
+        elif parcel.queued:
+            ahead.skip.add(row)
+        elif not behind and len(self.urgent.ready) < MANY:
+            parcel.queued = True
+            self.urgent.ready.append(parcel)
+        else:
+            return
+        if not behind:
+            ahead.cursor["message"] = ahead.newest["message"]
+
+    def _restore(self, batch: Batch) -> None:
+        """The batch is not on flash: as before."""
+        self.due.give_back(batch.work)
+        self.memory.come_back(batch.lots)
+        unsaved = [parcel for parcel in batch.urgent if not parcel.done or parcel.outcome is not None]
+        self.urgent.unsaved[:0] = unsaved
+        for parcel in (*batch.urgent, *batch.parcels):
+            parcel.saving = False
+        self.shed()
+
+    # -- room --------------------------------------------------------------------------------------------------
+
+    async def _make_room(self) -> None:
+        """Beyond the quota, and at times for what is too old: thin or drop what is least precious."""
+        after = self.ahead.cursor["block"]
+        if self.dating.due() and self.flash.db is not None:
+            old = partial(aged, boots=self.dating.present(), days=self._days, after=after, skip=set(self.ahead.skip))
+            self._take_room(await self.flash.job(old))
+        total, excess = self.figures.too_much(), self.figures.excess()
+        if total > 0 or max(excess.values()) > 0:
+            step = partial(make_room, excess=excess, total=total, after=after, skip=set(self.ahead.skip))
+            self._take_room(await self.flash.job(step))
+
+    def _take_room(self, room: Room) -> None:
+        """Let what room was made with be part of the next transaction."""
+        for row in room.blocks:
+            self.figures.deleted(row.n, row.cls, len(row.body))
+        for _, block in room.made:
+            self.figures.stored(block)
+        self.ahead.skip.update([row.id for row in room.blocks], room.messages)
+        self.due.make_room(room)
+        for reason, loss in room.losses:
+            _log.warning("buffer full or old reason=%s class=%d readings=%d next=a gap record",
+                         reason, loss.cls, loss.count)  # fmt: skip

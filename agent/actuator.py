@@ -105,11 +105,12 @@ class Decision:
 
 @dataclass(eq=False, slots=True)
 class Sending:
-    """A write that waits until the node listens; `reason` says why it was called off."""
+    """A write that waits until the node listens; `reason` says why it was called off, `late` that its time passed."""
 
     slot: Slot
     task: asyncio.Task[str] = field(repr=False)
     reason: str = "superseded"
+    late: bool = False
 
 
 @dataclass(frozen=True, slots=True)

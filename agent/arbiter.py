@@ -20,7 +20,7 @@ from agent.actuator import AUTO, DEFAULT, LIMIT, REMOTE, SETTLE, Actuator, Actua
 from agent.clock import Clock
 from agent.control.core import Output
 from agent.driver import Memory
-from agent.errors import DeviceError, OutboxError, Rejected, WireError
+from agent.errors import DeviceError, OutboxError, Rejected, TooLate, WireError
 from agent.limits import NO_LIMITS, Bucket
 from agent.model import Command, Event, Instant, Origin, Outcome, OutcomeState, Point, Quality, Readings, Value
 from agent.supervise import wait
@@ -322,7 +322,8 @@ class Arbiter:
             await self._keep(actuator, now=True)
         self._wake.set()
         if error:
-            return await self._record(command, OutcomeState.FAILED, error)
+            state = OutcomeState.EXPIRED if sending.late else OutcomeState.FAILED
+            return await self._record(command, state, error)
         return await self._record(command, OutcomeState.APPLIED, f"{actuator.spec.output} written")
 
     async def _act(
@@ -622,6 +623,8 @@ class Arbiter:
         try:
             await self._write_wire(spec.output, slot.value, until)
         except (DeviceError, WireError) as error:
+            if actuator.sending is not None:
+                actuator.sending.late = isinstance(error, TooLate)
             actuator.write_failed(slot.value, self._clock.monotonic(), str(error))
             log.warning(
                 'write failed actuator=%s output=%s value=%s reason="%s" next=the next reading says whether it moved',

@@ -4,6 +4,7 @@
     |-- ConfigError     the site file is wrong: every problem is listed, the program exits with 78
     |-- WireError       the wire (port, socket, chip) is lost: reopen it
     |-- DeviceError     this device did not answer or answered wrongly: mark it bad, go on
+    |   |-- TooLate     the time to begin passed while it waited for the device: nothing was done
     |   `-- Refused     the device understood and said no (a Modbus exception): `code` says why
     |-- Rejected        a write that must not be: it becomes the outcome of the command
     |-- OutboxError     the durable queue cannot be written: control goes on, data stays in memory
@@ -12,7 +13,9 @@
 
 from __future__ import annotations
 
-__all__ = ["BocageError", "Busy", "ConfigError", "DeviceError", "OutboxError", "Refused", "Rejected", "WireError"]
+__all__ = [
+    "BocageError", "Busy", "ConfigError", "DeviceError", "OutboxError", "Refused", "Rejected", "TooLate", "WireError",
+]  # fmt: skip
 
 
 class BocageError(Exception):
@@ -33,6 +36,10 @@ class WireError(BocageError):
 
 class DeviceError(BocageError):
     """One device failed. Its points turn bad; the others on the wire are not touched."""
+
+
+class TooLate(DeviceError):
+    """A write waited for its device until it was no longer wanted; the device never got it."""
 
 
 class Refused(DeviceError):

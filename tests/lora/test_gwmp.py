@@ -450,14 +450,28 @@ def test_a_value_that_was_not_heard_is_sent_three_times(meter):
 def test_newer_values_expiry_and_withdrawal(meter):
     site = Site(abp())
     _, first = order(site, payload=b"\x01")
-    _, second = order(site, payload=b"\x02", until=site.clock.seconds + 5)
+    waiting, second = order(site, payload=b"\x02", until=site.clock.seconds + 5)
     third, _ = order(site, point="meter.other", payload=b"\x03")
     assert first == ["replaced by a newer value"]
     site.server.withdraw("meter", third)
     site.pass_time(6)
     assert second == ["expired before the device listened"]
+    assert waiting.late
     site.speak(meter, meter.uplink(1, b"x"))
     assert meter.received == []
+
+
+def test_what_was_sent_to_a_device_that_falls_silent_ends(meter):
+    site = Site(abp())
+    sent, ended = order(site, until=site.clock.seconds + 5)
+    site.push(meter.uplink(1, b"x"))
+    site.pass_time()
+    _, later = order(site, point="meter.other")
+    site.pass_time(60)
+    assert ended == []  # it may have heard it, and confirm it with its next word
+    site.server.give_up("meter", "the device has fallen silent")
+    assert (ended, sent.late) == (["not confirmed: the device has fallen silent"], False)
+    assert (later, site.server.waiting("meter")) == ([], 1)
 
 
 def test_more_to_come_is_said(meter):
@@ -476,6 +490,15 @@ def test_what_the_concentrator_took_is_not_sent_again(meter, error):
     site = Site(abp())
     site.speak(meter, meter.uplink(1, b"x", confirmed=True))
     assert site.tx_ack(error) == []
+
+
+def test_a_warning_of_the_concentrator_is_no_error(meter):
+    site = Site(abp())
+    site.speak(meter, meter.uplink(1, b"x", confirmed=True))
+    body = json.dumps({"txpk_ack": {"warn": "TX_POWER", "value": 14}}).encode()
+    site.server.datagram(b"\x02" + site.out[-1][0][1:3] + b"\x05" + bytes.fromhex(GATEWAY) + body, HERE)
+    assert site.pass_time(0.0) == []
+    assert [gateway.errors for gateway in site.server.gateways] == [0, 0]
 
 
 @pytest.mark.parametrize("error", ["TOO_LATE", "TOO_EARLY", "COLLISION_PACKET", "TX_FREQ", "TX_POWER"])

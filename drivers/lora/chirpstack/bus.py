@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 from agent.clock import Clock
 from agent.driver import BusSpec, Memory
-from agent.errors import DeviceError
+from agent.errors import DeviceError, TooLate
 from agent.model import Point, Quality, Reading, Readings, Value
 from drivers.lora.chirpstack.downlinks import Downlink, Downlinks
 from drivers.lora.chirpstack.events import Ack, Malformed, Topics, Uplink, battery, command, parse, text
@@ -220,8 +220,8 @@ class ChirpStack:
 
     async def write(self, point: str, value: Value, until: float | None = None) -> None:
         """Put a downlink into ChirpStack's queue and wait until the device has confirmed it; or, if its profile wants
-        no confirmation, until a gateway took it. DeviceError says why not. What is called off cannot be taken out of
-        the queue: it expires there at `until`.
+        no confirmation, until a gateway took it. DeviceError says why not (TooLate: it was never sent). What is called
+        off cannot be taken out of the queue: it expires there at `until`.
         """
         node = self._home.get(point)
         if node is None:
@@ -231,7 +231,7 @@ class ChirpStack:
         patience = PATIENCE * node.interval
         end = now + max(patience, _DEFAULT_LIFE) if until is None else until
         if end <= now:
-            raise DeviceError(f"{point}: its time expired before it was sent")
+            raise TooLate(f"{point}: its time expired before it was sent")
         eui, downlink = self._euis[node.name], Downlink(node.name, point, len(payload), self._confirms[node.name])
         expires_ms = None if at.wall_ms is None else at.wall_ms + round((end - now) * 1000)
         body = command(eui, downlink.item, fport, payload, downlink.confirmed, expires_ms)
@@ -260,7 +260,7 @@ class ChirpStack:
             async with asyncio.timeout(max(end - self._clock.monotonic(), 0.0) + _EXPIRY_GRACE):
                 await downlink.sent.wait()
         except TimeoutError:
-            raise DeviceError(f"{downlink.point}: it expired before the device spoke") from None
+            raise TooLate(f"{downlink.point}: it expired before the device spoke") from None
         await asyncio.wait({downlink.ended}, timeout=patience)
         if not downlink.ended.done():
             raise DeviceError(f"{downlink.point}: it was sent, and the device did not confirm it in {patience:.0f} s")

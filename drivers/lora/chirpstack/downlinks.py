@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from agent.errors import DeviceError
+from agent.errors import DeviceError, TooLate
 
 __all__ = ["Downlink", "Downlinks"]
 
@@ -90,5 +90,6 @@ class Downlinks:
             found = [each for each in self._waiting.values() if each.device == device and str(each.size) == size][:1]
         for downlink in found:
             why = _DROPPED.get(code) or f"ChirpStack says {code[:40]}: {description[:120]}"
-            downlink.end(DeviceError(f"{downlink.point}: {why}"))
+            kind = TooLate if code == "EXPIRED" and not downlink.sent.is_set() else DeviceError
+            downlink.end(kind(f"{downlink.point}: {why}"))
         return bool(found)

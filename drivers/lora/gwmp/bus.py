@@ -17,7 +17,7 @@ from typing import Any
 
 from agent.clock import Clock
 from agent.driver import BusSpec, Memory
-from agent.errors import BocageError, DeviceError, OutboxError, WireError
+from agent.errors import BocageError, DeviceError, OutboxError, TooLate, WireError
 from agent.model import Point, Quality, Reading, Readings, Value
 from drivers.lora.gwmp.downlinks import Downlink
 from drivers.lora.gwmp.region import SUB_BANDS
@@ -180,8 +180,8 @@ class Gwmp:
     async def write(self, point: str, value: Value, until: float | None = None) -> None:
         """Send a value by a confirmed downlink, and wait until the device has confirmed it.
 
-        To a class A device it goes after its next uplink. DeviceError if it was never confirmed: `until` passed, a
-        newer value came, three transmissions stayed without an answer.
+        To a class A device it goes after its next uplink. TooLate if it said nothing before `until`; DeviceError if it
+        did not confirm: a newer value came, three transmissions stayed without an answer, it fell silent.
         """
         node = next((node for node in self._nodes.values() if point.startswith(f"{node.name}.")), None)
         if node is None:
@@ -201,7 +201,7 @@ class Gwmp:
         finally:
             self._server.withdraw(node.name, downlink)
         if error:
-            raise DeviceError(f"{point}: {error}")
+            raise (TooLate if downlink.late else DeviceError)(f"{point}: {error}")
         self._confirmed[point] = Reading(point, value, self._clock.now())
 
     async def close(self) -> None:
@@ -331,7 +331,10 @@ class Gwmp:
             if now >= look_at:
                 look_at = now + LOOK
                 for node in self._nodes.values():
-                    if stale := node.silent():
+                    was_lost, stale = node.lost, node.silent()
+                    if node.lost and not was_lost:
+                        self._server.give_up(node.name, "the device has fallen silent")
+                    if stale:
                         yield stale
             if not self._acts and not pump.done():
                 await self._node_rest.until(look_at)

@@ -24,6 +24,8 @@ class Downlink:
     until: float | None = None
     attempts: int = 0
     trouble: str = ""
+    late: bool = False
+    """Its time passed before it was ever sent."""
     over: bool = False
 
     def end(self, error: str = "") -> None:
@@ -63,6 +65,7 @@ class Mailbox:
         for downlink in list(self._waiting.values()):
             if downlink.is_late(now):
                 del self._waiting[downlink.point]
+                downlink.late = downlink.attempts == 0
                 why = f" ({downlink.trouble})" if downlink.trouble else ""
                 downlink.end(f"expired before the device listened{why}")
         return next(iter(self._waiting.values()), None)
@@ -89,6 +92,12 @@ class Mailbox:
             sent.end(f"not confirmed after {sent.attempts} transmission(s){why}")
         elif not sent.over:
             self._waiting = {sent.point: sent, **self._waiting}
+
+    def give_up(self, reason: str) -> None:
+        """Nobody knows any more whether the device heard what was sent."""
+        sent, self.sent = self.sent, None
+        if sent is not None:
+            sent.end(f"not confirmed: {reason}")
 
     def due(self) -> float:
         """When the next one expires (clock.monotonic)."""

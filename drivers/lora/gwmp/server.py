@@ -181,6 +181,10 @@ class Server:
     def withdraw(self, device: str, downlink: Downlink) -> None:
         self._mail[device].withdraw(downlink)
 
+    def give_up(self, device: str, reason: str) -> None:
+        """What was sent to a device that says nothing any more ends; what waits goes on waiting for it."""
+        self._mail[device].give_up(reason)
+
     def waiting(self, device: str) -> int:
         return len(self._mail[device])
 

@@ -296,6 +296,35 @@ async def test_a_password_that_is_not_there_yet_is_reported_and_read_anew(site: 
         assert (broker.connections[0].username, broker.connections[0].password) == ("marie", "sesame")
 
 
+@pytest.mark.parametrize(
+    ("protocol", "clean", "properties"), [(5, False, b"\x11\x00\x00\x0e\x10"), ("3.1.1", True, b"")]
+)
+async def test_what_the_broker_is_asked_for(
+    site: Any, until: Any, protocol: Any, clean: bool, properties: bytes
+) -> None:
+    """A session that outlives an hour without us where the broker can bound it; none where it cannot."""
+    async with ScriptedBroker() as broker, site.up(broker.port, protocol=protocol):
+        await until(lambda: broker.subscribed)
+        (connection,) = broker.connections
+        assert (connection.clean, connection.keepalive) == (clean, 30)
+        assert properties in connection.properties  # MQTT 5, 3.1.2.11.2: Session Expiry Interval, 3,600 s
+        assert connection.will is not None and connection.will[0] == "bocage/v1/village/status"
+
+
+async def test_only_tls_1_2_and_1_3_are_offered(site: Any, until: Any) -> None:
+    hellos: list[bytes] = []
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        hellos.append(await reader.read(4096))
+        writer.close()
+
+    server = await asyncio.start_server(listen, "127.0.0.1", 0)
+    async with server, site.up(server.sockets[0].getsockname()[1], tls=True):
+        await until(lambda: hellos)
+    extension = hellos[0][hellos[0].rindex(b"\x00\x2b\x00") :]  # supported_versions: RFC 8446, 4.2.1
+    assert extension[5 : 5 + extension[4]] == b"\x03\x04\x03\x03"
+
+
 async def test_closing_in_the_middle_of_an_attempt_does_not_wait_for_it(site: Any, until: Any) -> None:
     async with ScriptedBroker(mute=True) as broker, site.up(broker.port) as uplink:
         await until(lambda: broker.connections)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 
 from agent.config.buses import Gwmp
 from agent.config.names import Checked
+from agent.errors import ConfigError
+from agent.secret import Kept
 
 __all__ = ["check_gwmp"]
+
+_KEY = re.compile("[0-9a-fA-F]{32}")
 
 
 def check_gwmp(at: Checked, name: str) -> None:
@@ -26,6 +31,23 @@ def check_gwmp(at: Checked, name: str) -> None:
         if settings.bus == name and settings.dev_addr is None and settings.skip_fcnt_check:
             text = "skip_fcnt_check is for a device by ABP; one that joins begins at 0 by itself"
             at.error(("devices", device, "skip_fcnt_check"), text, None, True)
+        if settings.bus == name:
+            for key in ("app_key", "nwk_s_key", "app_s_key"):
+                if (secret := getattr(settings, key)) is not None and secret.source == "file":
+                    _check_key(at, ("devices", device, key), secret)
+
+
+def _check_key(at: Checked, keys: tuple[str, ...], secret: Kept) -> None:
+    """A file that is there already is looked at; what is in it is never shown."""
+    try:
+        text, mode = secret.reveal(), (secret.folder / secret.name).stat().st_mode
+    except (ConfigError, OSError):
+        return  # it may come later
+    text = re.sub("[ :]", "", text.strip())
+    if not _KEY.fullmatch(text):
+        at.warn(keys, f"{secret} has no AES-128 key in it", f"32 hexadecimal digits, not {len(text)} characters")
+    if mode & 0o007:
+        at.warn(keys, f"{secret} can be read by every user of this machine", f"chmod 600 {secret.name}")
 
 
 def _is_loopback(host: str) -> bool:

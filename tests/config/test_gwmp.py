@@ -32,6 +32,35 @@ def test_a_port_for_everybody_needs_the_list(said, listen):
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "said_of_it"),
+    [
+        ("00112233445566778899aabbccddeeff\n", None),
+        ("00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF", None),
+        ("0011", "32 hexadecimal digits, not 4 characters"),
+        ("zz" * 16, "32 hexadecimal digits, not 32 characters"),
+        ("", "32 hexadecimal digits, not 0 characters"),
+        ("\xff\xfe", "32 hexadecimal digits, not 2 characters"),
+    ],
+)
+def test_a_key_file_that_is_there_is_looked_at(said, tmp_path, text, said_of_it):
+    (tmp_path / "a.key").write_text(text)
+    (tmp_path / "a.key").chmod(0o600)
+    found = said(SITE.format(bus="", device=OTAA))
+    assert [line.partition(": ")[2] for line in found] == (
+        [f"warning: {{file: a.key}} has no AES-128 key in it; {said_of_it}"] if said_of_it else []
+    )
+    assert all(line.startswith("6:") for line in found)
+    assert not text.strip() or all(text.strip() not in line for line in found)
+
+
+def test_a_key_that_everybody_can_read(said, tmp_path):
+    (tmp_path / "a.key").write_text("00112233445566778899aabbccddeeff")
+    (tmp_path / "a.key").chmod(0o644)
+    (found,) = said(SITE.format(bus="", device=OTAA))
+    assert found.endswith("warning: {file: a.key} can be read by every user of this machine; chmod 600 a.key")
+
+
 def test_skip_fcnt_check_is_for_abp(said):
     (found,) = said(SITE.format(bus="", device=f"{OTAA}, skip_fcnt_check: true"))
     assert found.endswith("skip_fcnt_check is for a device by ABP; one that joins begins at 0 by itself")

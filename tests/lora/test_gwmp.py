@@ -43,6 +43,9 @@ class Secret:
     def __init__(self, text):
         self.text = text
 
+    def __str__(self):
+        return "{file: key}"
+
     def reveal(self):
         if self.text is None:
             raise ConfigError(["the secret {file: key} cannot be read"])
@@ -333,7 +336,7 @@ def test_a_missing_key_is_said_and_looked_for_again(meter):
 @pytest.mark.parametrize("text", ["zz" * 16, "0102", ""])
 def test_a_key_of_the_wrong_form_is_not_shown(text):
     fault = Site(otaa(key=text)).device("room").fault
-    assert fault == "app_key of room is not 32 hexadecimal digits"
+    assert fault == "app_key of room is not 32 hexadecimal digits, in {file: key}"
 
 
 # -- joining ---------------------------------------------------------------------------------------------------------

@@ -174,7 +174,7 @@ class EndDevice:
         try:
             return Key(bytes.fromhex(text))
         except ValueError:
-            raise BocageError(f"{name} of {self.name} is not 32 hexadecimal digits") from None
+            raise BocageError(f"{name} of {self.name} is not 32 hexadecimal digits, in {self.secrets[name]}") from None
 
 
 def end_device(spec: DeviceSpec) -> EndDevice:

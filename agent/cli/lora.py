@@ -82,13 +82,14 @@ def _kept(where: Place, topic: str) -> list[Row]:
 
 
 def _devices(rows: Sequence[Row], timezone: str) -> list[str]:
-    cells = [["DEVICE", "BUS", "DEV_EUI", "DEV_ADDR", "STATE", "LAST SEEN", "FCNT", "LOST", "RESETS", "RSSI", "SNR", "SF",
-              "BATTERY", "WAITING"]]  # fmt: skip
+    cells = [["DEVICE", "BUS", "DEV_EUI", "DEV_ADDR", "STATE", "LAST SEEN", "FCNT", "LOST", "RESETS", "RSSI", "SNR",
+              "SF", "BATTERY", "WAITING"]]  # fmt: skip
+    last = ("fcnt_up", "lost", "counter_resets", "rssi", "snr", "sf", "battery", "waiting")
     for row in rows:
         cells.append([
             *(_text(row.get(key)) for key in ("device", "bus", "dev_eui", "dev_addr", "state")),
             wall_text(row.get("last_seen_ms"), timezone) or "-",
-            *(_text(row.get(key)) for key in ("fcnt_up", "lost", "counter_resets", "rssi", "snr", "sf", "battery", "waiting")),
+            *(_text(row.get(key)) for key in last),
         ])  # fmt: skip
     faults = [f"{row['device']}: {row['fault']}" for row in rows if row.get("fault")]
     return [*_table(cells), *faults]

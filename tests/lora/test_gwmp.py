@@ -504,7 +504,19 @@ def test_a_warning_of_the_concentrator_is_no_error(meter):
     assert [gateway.errors for gateway in site.server.gateways] == [0, 0]
 
 
-@pytest.mark.parametrize("error", ["TOO_LATE", "TOO_EARLY", "COLLISION_PACKET", "TX_FREQ", "TX_POWER"])
+def test_a_forwarder_that_refuses_the_power_gets_less(meter):
+    site = Site(abp())
+    site.speak(meter, meter.uplink(1, b"x", confirmed=True))
+    (second,) = site.tx_ack("TX_POWER")
+    (weaker,) = site.tx_ack("TX_POWER")
+    assert (second["powe"], weaker) == (29, second | {"powe": 16})
+    assert site.tx_ack("TX_POWER") == []
+    site.speak(meter, meter.uplink(1, b"x", confirmed=True))
+    (second,) = site.tx_ack("TOO_LATE")
+    assert second["powe"] == 16
+
+
+@pytest.mark.parametrize("error", ["TOO_LATE", "TOO_EARLY", "COLLISION_PACKET", "TX_FREQ"])
 def test_the_second_window_follows_a_refused_first(meter, error):
     site = Site(abp())
     (first,) = site.speak(meter, meter.uplink(1, b"x", confirmed=True))

@@ -15,7 +15,7 @@ from typing import Any
 from drivers.lora.gwmp.airtime import Ledger, airtime
 from drivers.lora.gwmp.downlinks import Downlink
 from drivers.lora.gwmp.packets import TMST_MODULUS, Received, Transmission, TxAck, pull_resp
-from drivers.lora.gwmp.region import BANDWIDTH, RX2_FREQUENCY, RX2_SF, SubBand, most_payload, sub_band
+from drivers.lora.gwmp.region import BANDWIDTH, RX2_FREQUENCY, RX2_SF, SUB_BANDS, SubBand, most_payload, sub_band
 
 __all__ = ["Address", "Gateway", "Gateways", "Slot"]
 
@@ -27,6 +27,8 @@ MOST_GATEWAYS = 16
 """Without an allow-list."""
 PULLED = 60.0
 """Seconds that the address of a PULL_DATA holds: one comes every 5 s."""
+USUAL_POWER = 16
+"""dBm EIRP that every forwarder has in its table."""
 TX_ACK_WAIT = 10.0
 MOST_SENT = 256
 
@@ -39,6 +41,8 @@ class Gateway:
         self.address: Address | None = None
         self.pulled_at = self.heard_at = float("-inf")
         self.sent = self.errors = 0
+        self.most_power = max(band.power for band in SUB_BANDS)
+        """dBm: the forwarders of older concentrators refuse what is not in their table, instead of sending less."""
 
     def listens(self, now: float) -> bool:
         return self.address is not None and now - self.pulled_at < PULLED
@@ -134,12 +138,15 @@ class Gateways:
         while len(self._sent) >= MOST_SENT:
             del self._sent[next(iter(self._sent))]
         self._sent[self._token] = _Sent(slot, payload, now, downlink)
-        order = Transmission(payload, slot.tmst, slot.frequency, slot.sf, slot.bandwidth, slot.band.power)
+        power = min(slot.band.power, slot.gateway.most_power)
+        order = Transmission(payload, slot.tmst, slot.frequency, slot.sf, slot.bandwidth, power)
         assert slot.gateway.address is not None
         return slot.gateway.address, pull_resp(self._token, order)
 
     def tx_ack(self, ack: TxAck, now: float) -> tuple[Address, bytes] | None:
-        """What became of a transmission. If the first window was missed, the order for the second."""
+        """What became of a transmission. If the first window was missed, the order for the second; if the power was too
+        much, the same with less.
+        """
         sent = self._sent.get(ack.token)
         if sent is None or sent.slot.gateway.eui != ack.gateway:
             return None
@@ -150,6 +157,10 @@ class Gateways:
         slot.gateway.ledger.spend(slot.band, -slot.took, now)
         slot.gateway.sent -= 1
         slot.gateway.errors += 1
+        if ack.error == "TX_POWER" and min(slot.band.power, slot.gateway.most_power) > USUAL_POWER:
+            log.warning("downlink refused gateway=%s reason=TX_POWER next=%d dBm", ack.gateway, USUAL_POWER)
+            slot.gateway.most_power = USUAL_POWER
+            return self.send(slot, sent.payload, now, sent.downlink)
         retry = slot.later is not None and slot.gateway.ledger.allows(slot.later.band, slot.later.took, now)
         log.warning("downlink refused gateway=%s reason=%s next=%s", ack.gateway, ack.error,
                     "the second window" if retry else "after the next uplink")  # fmt: skip

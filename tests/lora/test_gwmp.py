@@ -440,6 +440,23 @@ def test_a_value_waits_for_the_next_uplink_and_is_confirmed(meter):
     assert ended == [""]
 
 
+@pytest.mark.parametrize("tells", [True, False])
+def test_a_value_that_needs_no_confirmation_is_done_when_a_gateway_took_it(meter, tells):
+    site = Site(abp())
+    downlink, ended = order(site)
+    downlink.confirmed = False
+    site.speak(meter, meter.uplink(1, b"x"))
+    assert base64.b64decode(json.loads(site.out[0][0][4:])["txpk"]["data"])[0] >> 5 == 3
+    assert (meter.received, ended) == ([(9, b"\x01")], [])
+    if tells:
+        site.tx_ack("NONE")
+    else:  # an old forwarder says nothing
+        site.speak(meter, meter.uplink(1, b"x"))
+    assert ended == [""]
+    site.speak(meter, meter.uplink(1, b"x"))
+    assert len(meter.received) == 1
+
+
 def test_a_value_that_was_not_heard_is_sent_three_times(meter):
     site = Site(abp())
     _, ended = order(site)

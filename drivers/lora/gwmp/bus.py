@@ -97,6 +97,7 @@ class Gwmp:
         self._nodes = {device.name: Node(device, clock, memory) for device in spec.devices}
         devices = [end_device(device) for device in spec.devices]
         self._server = Server(devices, spec.options.get("gateways") or (), clock, self._recall)
+        self._confirms = {d.name: ((d.profile or {}).get("lora") or {}).get("confirmed", True) for d in spec.devices}
         self._confirmed: dict[str, Reading] = {}
         self._socket: socket.socket | None = None
         self._pump_rest, self._node_rest = Rest(clock), Rest(clock)
@@ -178,7 +179,7 @@ class Gwmp:
         return [self._last(point) or Reading(point, None, now, Quality.BAD) for point in points]
 
     async def write(self, point: str, value: Value, until: float | None = None) -> None:
-        """Send a value by a confirmed downlink, and wait until the device has confirmed it.
+        """Send a value, and wait until the device has confirmed it, or a gateway took it if the profile wants no more.
 
         To a class A device it goes after its next uplink. TooLate if it said nothing before `until`; DeviceError if it
         did not confirm: a newer value came, three transmissions stayed without an answer, it fell silent.
@@ -193,16 +194,19 @@ class Gwmp:
             if not outcome.done():
                 outcome.set_result(error)
 
-        downlink = Downlink(point, port, payload, settle, until)
+        downlink = Downlink(point, port, payload, settle, until, self._confirms[node.name])
         self._server.submit(node.name, downlink)
         self._pump_rest.end()
         try:
             error = await outcome
         finally:
             self._server.withdraw(node.name, downlink)
+            if downlink.attempts:
+                self._confirmed.pop(point, None)  # nobody knows which it has, unless it says so
         if error:
             raise (TooLate if downlink.late else DeviceError)(f"{point}: {error}")
-        self._confirmed[point] = Reading(point, value, self._clock.now())
+        if downlink.confirmed:
+            self._confirmed[point] = Reading(point, value, self._clock.now())
 
     async def close(self) -> None:
         """Keep the counters and let go of the port."""

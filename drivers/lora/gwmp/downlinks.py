@@ -13,8 +13,8 @@ ATTEMPTS = 3
 
 @dataclass(slots=True, eq=False)
 class Downlink:
-    """One value for one point. `settle` is called once: with nothing when the device has confirmed it, else with why
-    it has not. `until` (clock.monotonic) is when it may be sent at the latest.
+    """One value for one point. `settle` is called once: with nothing when it is done, else with why it is not.
+    `until` (clock.monotonic) is when it may be sent at the latest.
     """
 
     point: str
@@ -22,6 +22,8 @@ class Downlink:
     payload: bytes
     settle: Callable[[str], None]
     until: float | None = None
+    confirmed: bool = True
+    """Whether the device is asked to say that it heard it; else it is done when a gateway has taken it."""
     attempts: int = 0
     trouble: str = ""
     late: bool = False
@@ -85,7 +87,7 @@ class Mailbox:
         sent, self.sent = self.sent, None
         if sent is None:
             return
-        if ack:
+        if ack or (not sent.confirmed and not sent.trouble):
             sent.end()
         elif sent.attempts >= ATTEMPTS or sent.is_late(now):
             why = f": {sent.trouble}" if sent.trouble else ""

@@ -152,6 +152,8 @@ class Gateways:
             return None
         del self._sent[ack.token]
         if not ack.error:
+            if sent.downlink is not None and not sent.downlink.confirmed:
+                sent.downlink.end()
             return None
         slot = sent.slot
         slot.gateway.ledger.spend(slot.band, -slot.took, now)

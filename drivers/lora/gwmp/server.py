@@ -344,7 +344,8 @@ class Server:
         session.down += 1
         return phy.downlink(
             session.network, session.application, session.address, counter,
-            confirmed=downlink is not None, ack=ack, pending=mail.next(now) is not None, options=answers,
+            confirmed=downlink is not None and downlink.confirmed, ack=ack, pending=mail.next(now) is not None,
+            options=answers,
             port=downlink.port if downlink else None, payload=downlink.payload if downlink else b"",
         )  # fmt: skip
 

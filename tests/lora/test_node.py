@@ -7,7 +7,9 @@ import pytest
 from agent.driver import DeviceSpec
 from agent.errors import DeviceError
 from agent.model import Instant, Kind, Quality
+from drivers.lora.codecs.result import Decoded
 from drivers.lora.node import Frame, Node
+from drivers.lora.seldom import Seldom
 
 T0 = 1_780_000_000_000
 PROFILE = {
@@ -230,3 +232,37 @@ async def test_what_is_sent(node):
 
 async def test_without_a_profile_the_payload_is_all(make, hear):
     assert (await hear(make(profile=None), 0))["payload"] == "85:00d72a01"
+
+
+async def test_warnings_of_a_codec_are_told_once_a_minute(node, hear, clock, monkeypatch, caplog):
+    class Warns:
+        async def decode(self, payload, fport, received_ms):
+            return Decoded({"temperature": 1}, ("battery is low",))
+
+    monkeypatch.setattr(node, "_codec", Warns())
+    for _ in range(5):
+        assert (await hear(node, 10))["temperature"] == 1
+    assert [record.message for record in caplog.records if "battery is low" in record.message] == [
+        'codec warns device=n text="battery is low" next=its values are taken'
+    ]
+    clock.seconds += 60
+    await hear(node, 10)
+    assert caplog.text.count("battery is low") == 2
+
+
+async def test_what_is_learnt_is_kept_when_it_changed(node, hear, memory):
+    node.keep()
+    assert memory == {}
+    await hear(node, 10)
+    node.keep()
+    assert "lora.n" in memory
+    memory.clear()
+    node.keep()
+    assert memory == {}
+
+
+def test_strangers_do_not_fill_the_list_of_what_was_told(clock):
+    seldom = Seldom(clock)
+    assert [seldom("a", number) for number in range(5000)] == [True] * 5000
+    assert len(seldom._told) <= 256
+    assert not seldom("a", 4999)

@@ -40,7 +40,8 @@ LARGEST_COMMAND = 65_536
 LARGEST_PACKET = 1_114_112
 """Bytes, told to an MQTT 5 broker: a command of 1 MB still arrives and gets its reason, a larger one never comes."""
 INBOX = 100
-"""Received messages that wait to be looked at. QoS 1 never fills it: acknowledgements are held back at WINDOW."""
+"""Received messages that wait to be looked at. At QoS 1 a broker fills it that ignores our Receive
+Maximum, as Mosquitto 2.0.11 was seen to do when it sends what it kept."""
 
 _CREDENTIALS = {0x86, 0x87, 0x8A, 0x8C}  # MQTT 5, 3.2.2.2; paho maps the codes 4 and 5 of 3.1.1 onto the first two
 _BY_THE_CLOCK = {9, 10}  # openssl/x509_vfy.h: CERT_NOT_YET_VALID, CERT_HAS_EXPIRED
@@ -101,7 +102,7 @@ class Session(aiomqtt.Client):
         self.lost.add_done_callback(lambda lost: lost.exception())  # asked for: nobody may be waiting
         self.received: asyncio.Queue[Received] = asyncio.Queue(INBOX)
         self.dropped = 0
-        """Messages that came in faster than anybody could look at them (QoS 0 only)."""
+        """Messages that came in faster than anybody could look at them."""
         self._ticked = time.monotonic()
         self._client.disable_logger()
         self._client.connect_timeout = CONNECT
@@ -304,6 +305,8 @@ class Session(aiomqtt.Client):
             )
         except asyncio.QueueFull:
             self.dropped += 1
+            if message.qos:  # or it would stand in the broker's window for ever
+                client.ack(message.mid, message.qos)
 
     def _on_socket_open(self, client: Any, userdata: Any, sock: Any) -> None:
         """Called in the connecting thread: the loop's part is done in `_attach`."""

@@ -179,6 +179,14 @@ async def test_a_flood_is_drained_unread_and_who_comes_after_it_is_heard(
         assert site.commands[-1].id == "after"
 
 
+async def test_a_broker_that_sends_more_than_it_may_is_acknowledged_all_the_same(site: Any, until: Any) -> None:
+    async with ScriptedBroker() as broker, site.up(broker.port):
+        await until(lambda: broker.subscribed)
+        mids = [await broker.send(f"bocage/v1/village/cmd/c{n}", body(id=f"c{n}")) for n in range(400)]
+        await until(lambda: len(set(mids) - set(broker.connections[0].acknowledged)) <= 100)
+        await until(lambda: "commands_refused" in [event.code for event in site.outbox.events])
+
+
 async def test_a_flood_of_what_is_no_command_costs_no_flash(site: Any, until: Any) -> None:
     async with ScriptedBroker() as broker, site.up(broker.port):
         await until(lambda: broker.subscribed)

@@ -20,7 +20,8 @@ BOTH = "71:14: warning: supply and drain are both open"
         (
             "ev1:    {output: io-2.relay1, safe_state: off,",
             "ev1:    {output: io-2.relay1, safe_state: off, stop_state: on,",
-            f"{BOTH} when the agent stops: ev1 (stop_state on, normally_closed) and ev2 (stop_state off, normally_open)",
+            f"{BOTH} when the agent stops: ev1 (stop_state on, normally_closed) "
+            "and ev2 (stop_state off, normally_open)",
         ),
         (
             'week: {default: reduced, "mon,tue,thu,fri": ["07:30-17:00 comfort"], "sat,sun": ["00:00-24:00 frost"]}',

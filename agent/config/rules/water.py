@@ -50,8 +50,8 @@ def _check_drain(at: Checked, keys: Keys, point: WaterPoint) -> None:
         return
     for state, when in (("safe_state", "after a crash"), ("stop_state", "when the agent stops")):
         if all(_stands_open(one, getattr(one, state)) for _, one in pair):
-            said = " and ".join(f"{name} ({state} {getattr(one, state)}, {one.fail or 'normally_closed'})" for name, one in pair)
-            at.warn((*keys, "drain"), f"supply and drain are both open {when}: {said}")
+            said = [f"{name} ({state} {getattr(one, state)}, {one.fail or 'normally_closed'})" for name, one in pair]
+            at.warn((*keys, "drain"), f"supply and drain are both open {when}: {' and '.join(said)}")
             return
     if all(one.fail == "normally_open" for _, one in pair):
         said = " and ".join(str(name) for name, _ in pair)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
+import subprocess
 import sys
 import tempfile
 import time
@@ -15,6 +17,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from agent.errors import BocageError
 from tests.torture.rig import Unsettled, Verdict
 from tests.torture.rows import ROWS, Scale
 
@@ -31,10 +34,13 @@ def main() -> int:
     if unknown := set(names) - set(ROWS):
         parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
     scale = Scale.LONG if options.long else Scale.USUAL
+    logging.getLogger("bocage").setLevel(logging.CRITICAL)  # of what is opened in this process; the agents have logs
     results = {}
-    for name in names:
+    waiting = Console(stderr=True)
+    for done, name in enumerate(names, 1):
         began = time.monotonic()
-        results[name] = run(name, scale)
+        with waiting.status(f"{done} of {len(names)}: {ROWS[name].fault}"):
+            results[name] = run(name, scale)
         seconds = round(time.monotonic() - began)
         print(f"{name} ({seconds} s): {_line(results[name])}", flush=True)
         for what in results[name].broken:
@@ -49,7 +55,7 @@ def run(name: str, scale: Scale) -> Verdict:
     with tempfile.TemporaryDirectory(prefix=f"bocage-torture-{name}-", dir="/var/tmp") as folder:
         try:
             return ROWS[name].run(Path(folder), scale)
-        except (AssertionError, Unsettled, OSError, TimeoutError) as error:
+        except (AssertionError, Unsettled, OSError, TimeoutError, subprocess.SubprocessError, BocageError) as error:
             return Verdict(broken=[f"{type(error).__name__}: {error}"])
 
 

@@ -119,7 +119,9 @@ class Circuit(Model):
         Literal["road", "heritage", "park", "facade", "site", "car_park"],
         Choice("road", "heritage", "park", "facade", "site", "car_park"),
     ] = "road"  # fmt: skip
-    """What the law sees: heritage, park and facade have hours of their own (arrêté of 27.12.2018)."""
+    """What the law sees: all but a road have hours of their own (arrêté of 27.12.2018)."""
+    activity_ends: TimeOfDay | None = None
+    """A park closes then, the activity of a site or around a car park ends: off 1 h later, a car park 2 h."""
     rated_power: Power | None = None
     lamp: Lamp | None = None
     switch_on: Switch

@@ -23,7 +23,7 @@ MIN_OFF_LED, MIN_OFF_HID = 60.0, 900.0
 STARTS_PER_HOUR = 4
 STAGGER = 10.0
 """Seconds between the switchings on of two circuits."""
-_NOT_BEFORE_SUNSET = ("heritage", "park", "facade")
+_NOT_BEFORE_SUNSET = ("heritage", "park", "facade", "car_park")
 """Kinds that no photocell may light before their hour (arrêté du 27 décembre 2018)."""
 _VOLTAGES = {"voltage", "voltage_l1", "voltage_l2", "voltage_l3"}
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 from agent.config.document import Keys
 from agent.config.lighting import Circuit, DimStep, NightCut, Switch
 from agent.config.names import Checked
+from agent.config.rules.light_law import check_law, clock
 from agent.config.values import DURATION, number
 
 __all__ = ["check_lighting"]
 
-_LEGAL_OFF = 60
-"""01:00, in minutes: heritage, parks and façades are dark by then (arrêté du 27 décembre 2018, articles 2 and 3)."""
 _NOON = 720
-_LAWFUL = ("heritage", "park", "facade")
 
 
 def check_lighting(at: Checked) -> None:
@@ -32,7 +30,7 @@ def check_lighting(at: Checked) -> None:
             _check_switch(at, (*keys, key), name, getattr(circuit, key))
         _check_photocell(at, keys, circuit)
         _check_nights(at, keys, circuit)
-        _check_law(at, keys, name, circuit)
+        check_law(at, keys, name, circuit)
         if circuit.dimming is not None:
             at.actuator((*keys, "dimming", "actuator"), circuit.dimming.actuator, name)
 
@@ -86,31 +84,9 @@ def _check_cuts(at: Checked, keys: Keys, cuts: tuple[NightCut | DimStep, ...]) -
         if cut.from_ == cut.to:
             at.error((*keys, index, "to"), "ends when it begins")
         elif (cut.from_ - _NOON) % 1440 > (cut.to - _NOON) % 1440:
-            text = f"ends at {_clock(cut.to)}, before it begins at {_clock(cut.from_)}; a night goes from noon to noon"
+            text = f"ends at {clock(cut.to)}, before it begins at {clock(cut.from_)}; a night goes from noon to noon"
             at.error((*keys, index, "to"), text)
         for place, day in enumerate(cut.days):
             unknown = at.site.site.public_holidays is None and not at.wrong("site", "public_holidays")
             if "public_holiday" in day and unknown:
                 at.error((*keys, index, "days", place), f'{day} needs "public_holidays" in site, such as FR')
-
-
-def _check_law(at: Checked, keys: Keys, name: str, circuit: Circuit) -> None:
-    if circuit.kind not in _LAWFUL or circuit.legal_reference:
-        return
-    legal = f"the legal {_LEGAL_OFF // 60:02}:00; switch off earlier, or state legal_reference"
-    off = circuit.switch_off
-    if off.time is not None and (off.time - 720) % 1440 > 720 + _LEGAL_OFF:
-        text = f"{name} ({circuit.kind}) switches off at {_clock(off.time)}, later than {legal}"
-        at.error((*keys, "switch_off", "time"), text)
-    if off.event in ("civil_dawn", "sunrise"):
-        at.error(
-            (*keys, "switch_off", "event"), f"{name} ({circuit.kind}) switches off at {off.event}, later than {legal}"
-        )
-    on = circuit.switch_on
-    if on.event == "sunset" and on.offset < 0:
-        text = f"{name} ({circuit.kind}) switches on before sunset; switch on later, or state legal_reference"
-        at.error((*keys, "switch_on", "offset"), text)
-
-
-def _clock(minutes: int) -> str:
-    return f"{minutes // 60:02}:{minutes % 60:02}"

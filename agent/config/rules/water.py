@@ -54,8 +54,8 @@ def _check_drain(at: Checked, keys: Keys, point: WaterPoint) -> None:
             at.warn((*keys, "drain"), f"supply and drain are both open {when}: {' and '.join(said)}")
             return
     if all(one.fail == "normally_open" for _, one in pair):
-        said = " and ".join(str(name) for name, _ in pair)
-        at.warn((*keys, "drain"), f"supply and drain are both open without current: {said} are normally_open")
+        both = " and ".join(str(name) for name, _ in pair)
+        at.warn((*keys, "drain"), f"supply and drain are both open without current: {both} are normally_open")
 
 
 def _stands_open(valve: Actuator, state: str | None) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from agent.clock import Clock
 from agent.driver import Memory
 from agent.errors import OutboxError, Rejected
-from agent.model import Kind, Point, Quality, Reading, Readings
+from agent.model import Kind, Point, Quality, Reading, Readings, Value
 from agent.signals import Signal, SignalState, step
 
 __all__ = ["Hub", "Policy"]
@@ -54,6 +54,10 @@ class _Route:
     signals: tuple[Signal, ...] = ()
     sent: Reading | None = None
 
+    @property
+    def is_local(self) -> bool:
+        return self.policy is not None and self.policy.local
+
 
 class Hub:
     """Owns the last value of every point. `put(readings, class)` is the outbox's; `memory` keeps the indexes."""
@@ -70,6 +74,8 @@ class Hub:
         self.last: dict[str, Reading] = {}
         self.published = 0
         """Readings handed to the outbox since the start."""
+        self.replaced: Callable[[str, Mapping[str, Value]], None] = lambda name, detail: None
+        """Told of a signal whose source turned out to be another meter: its name, and what an event says of it."""
         self._put, self._memory, self._clock = put, memory, clock
         self._watchers: list[Callable[[Readings], None]] = []
         self._looked = clock.monotonic()
@@ -114,7 +120,7 @@ class Hub:
             if route is None:
                 continue
             if reading.measured_at is not None:  # history of the device's own: nobody's present value
-                if route.policy is None or not route.policy.local:
+                if not route.is_local:
                     outgoing.setdefault(route.outbox_class, []).append(reading)
                 continue
             known.append(reading)
@@ -126,7 +132,8 @@ class Hub:
         for reading in derived:
             last[reading.point] = reading
             route = routes[reading.point]
-            if route.outbox_class != 1 or self._index_is_durable(reading):
+            durable = route.outbox_class != 1 or self._index_is_durable(reading)
+            if durable and not route.is_local:
                 outgoing.setdefault(route.outbox_class, []).append(reading)
         for outbox_class, batch in outgoing.items():
             self.published += len(batch)
@@ -157,7 +164,7 @@ class Hub:
     def flush(self) -> None:
         """At an orderly stop: indexes that were held back for durability become durable and go out."""
         held = [self.last[name] for name in self._durable if name in self.last and self._is_held(self.last[name])]
-        held = [reading for reading in held if self._persist(reading.point)]
+        held = [one for one in held if self._persist(one.point) and not self._routes[one.point].is_local]
         if held:
             self.published += len(held)
             self._put(held, OUTBOX_CLASS[Kind.COUNTER])
@@ -187,7 +194,15 @@ class Hub:
         return stale
 
     def _derive(self, signal: Signal, reading: Reading) -> Reading:
-        self._states[signal.name], derived = step(signal, self._states[signal.name], reading)
+        before = self._states[signal.name]
+        after, derived = step(signal, before, reading)
+        self._states[signal.name] = after
+        if after.swaps != before.swaps:
+            self._durable[signal.name] = (after.count or 0, float("-inf"))  # at once, or a restart finds it again
+            self.replaced(
+                signal.name,
+                {"meter": signal.name, "index": derived.value, "count": after.count, "count_before": before.count},
+            )
         return derived
 
     def _recall(self, signal: Signal) -> SignalState:

@@ -117,6 +117,7 @@ class Runner:
         self._urgent: list[_Rule] = []
         self._keep_at = NEVER
         self._trusted: bool | None = None
+        self._news: list[Event] = []
         self._wake = asyncio.Event()
         self._next = clock.monotonic() + PATIENCE
         self.publish: Callable[[Readings], None] = lambda readings: None
@@ -178,6 +179,13 @@ class Runner:
                 self._keep_at = 0.0
         return found
 
+    def replaced(self, meter: str, detail: Mapping[str, Value]) -> None:
+        """A counter is another meter's now, and its index goes on: told once, of the control that follows it if any."""
+        followed = (rule for rule in self._rules if rule.metered and rule.metered.swapped(rule.state, meter, 0.0))
+        subject = next((rule.name for rule in followed), meter)
+        self._news.append(self._event(Happening("change", "meter_replaced", subject, Severity.INFO, detail)))
+        self._wake.set()
+
     # -- life --------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -205,7 +213,8 @@ class Runner:
         """Step what changed or is due now; returns what happened, to be made durable."""
         self._wake.clear()
         now, news = self._civil.now(), self._clock.wall.take_news()
-        events = self._say_clock(news)
+        events = [*self._news, *self._say_clock(news)]
+        self._news.clear()
         everybody = now.trusted is not self._trusted or any(what == "clock" for what, _ in news)
         self._trusted = now.trusted
         changed, self._changed = self._changed, set()

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from agent.control.meter import most_drawn
 from agent.model import Kind, Point, Quality, Reading, Value
 
 __all__ = ["Signal", "SignalState", "current_to_value", "step"]
 
 FAULT_LOW, FAULT_HIGH = 3.6, 21.0
 """mA at or beyond which a 4-20 mA loop is broken or shorted (NAMUR NE 43)."""
+_LITRES = {"L": 1.0, "m3": 1000.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +53,14 @@ class Signal:
 
 @dataclass(frozen=True, slots=True)
 class SignalState:
-    """What a signal remembers: its last good value and when (boottime, ns); a counter its last count and index."""
+    """What a signal remembers: its last good value and when (boottime, ns; 0: before this start); a counter its last
+    count and index, and how often its source turned out to be another meter."""
 
     value: float | None = None
     at_ns: int = 0
     count: int | None = None
     index: float | None = None
+    swaps: int = 0
 
 
 def current_to_value(milliamperes: float, low: float, high: float) -> float | None:
@@ -103,13 +107,16 @@ def _measure(signal: Signal, state: SignalState, reading: Reading, raw: float) -
 
 
 def _count(signal: Signal, state: SignalState, reading: Reading, count: int) -> tuple[SignalState, Reading]:
-    """An index never goes back: a count below the last one is a rollover, or a new meter that starts from here."""
+    """An index never goes back: of another meter it goes on from where it is, and counts what comes from now on."""
     assert signal.per_pulse is not None
-    if state.count is None or state.index is None:
+    index, swaps = state.index, state.swaps
+    if state.count is None or index is None:
         index = _first_index(signal, count)
+    elif _is_another(signal, state, state.count, count, reading.at.boottime_ns):
+        swaps += 1
     else:
-        index = state.index + _grown(state.count, count, signal.modulus) * signal.per_pulse
-    after = replace(state, count=count, index=index, at_ns=reading.at.boottime_ns)
+        index += _grown(state.count, count, signal.modulus) * signal.per_pulse
+    after = replace(state, count=count, index=index, swaps=swaps, at_ns=reading.at.boottime_ns)
     return after, Reading(signal.name, _tidy(index), reading.at)
 
 
@@ -121,12 +128,26 @@ def _first_index(signal: Signal, count: int) -> float:
 
 
 def _grown(before: int, now: int, modulus: int | None) -> int:
-    """Counts since the last one. Going back by less than half the range is no rollover but another meter: 0."""
-    if now >= before:
-        return now - before
-    if modulus is None or before - now < modulus // 2:
-        return 0
-    return now + modulus - before
+    """Counts since the last one. Pulses of ours that are fewer than they were were lost in a power cut: none."""
+    return max(0, now - before) if modulus is None else (now - before) % modulus
+
+
+def _is_another(signal: Signal, state: SignalState, before: int, now: int, at_ns: int) -> bool:
+    """Whether a register that showed `before` and now shows `now` is another meter's.
+
+    It is if that were a growth by more than half its range, or a rollover that brought more water than goes through
+    a meter in the time (where it is known). A step forward is believed: much is drawn while nobody listens.
+    """
+    if signal.modulus is None:
+        return False
+    grown = _grown(before, now, signal.modulus)
+    if grown > signal.modulus // 2:
+        return True
+    litres = _LITRES.get(signal.unit)
+    if now >= before or litres is None or not state.at_ns:
+        return False
+    pulse = litres * (signal.per_pulse or 1.0)
+    return grown * pulse > most_drawn((at_ns - state.at_ns) / 1e9, pulse)
 
 
 def _tidy(value: float | None) -> Value:

@@ -6,13 +6,18 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-__all__ = ["Meter"]
+__all__ = ["Meter", "most_drawn"]
 
 PLAUSIBLE = 100_000.0
 """L/h: no meter of a fountain passes more (the overload flow Q4 of a DN 100 meter is about that, ISO 4064-1)."""
 SLACK = 1000.0
 """Litres, or ten pulses if that is more, by which an index may jump at once."""
 HOUR = 3600.0
+
+
+def most_drawn(seconds: float, pulse: float) -> float:
+    """Litres that may have gone through a meter of `pulse` litres a pulse in so long; more is another meter."""
+    return PLAUSIBLE * max(seconds, 0.0) / HOUR + max(SLACK, 10 * pulse)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +48,7 @@ class Meter:
         """Whether no water makes the index go from where it was to `litres`."""
         if self.index is None:
             return False
-        most = PLAUSIBLE * max(at - self.at, 0.0) / HOUR + max(SLACK, 10 * pulse)
-        return not 0 <= litres - self.index <= most
+        return not 0 <= litres - self.index <= most_drawn(at - self.at, pulse)
 
     def anew(self) -> Meter:
         """The valve moved: what was drawn before says nothing about the flow from now on."""

@@ -199,6 +199,7 @@ class Simulation:
         self._runner = Runner(
             plan.controls, plan.timezone, self._arbiter, self._register.put_event, self._flash.scope("runner"), clock
         )
+        self._hub.replaced = self._runner.replaced
         self._arbiter.told = self._told
         self._hub.watch(self._arbiter.observe)
         self._hub.watch(self._runner.observe)

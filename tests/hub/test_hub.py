@@ -133,3 +133,34 @@ def test_an_orderly_stop_publishes_what_was_held_back(bench):
     hub.flush()
     assert bench.sent("fountain") == [0, 3]
     assert bench.memory.durable["index.fountain"]["index"] == 3
+
+
+def test_another_meter_is_told_once_and_not_again_after_a_crash(bench):
+    points, meter = [Point("m.pulses", "m")], Signal("wc", "m.pulses", "L", per_pulse=1, modulus=65536)
+    hub, told = bench.hub(points, [meter]), []
+    hub.replaced = lambda *news: told.append(news)
+    for seconds, count in [(0, 30_000), (1, 30_002), (2, 3), (3, 4)]:
+        bench.read(hub, seconds, "m.pulses", count)
+    assert told == [("wc", {"meter": "wc", "index": 30_002, "count": 3, "count_before": 30_002})]
+    assert bench.memory.durable["index.wc"] == {"count": 3, "index": 30_002}
+
+    kept = bench.memory.durable
+    bench.memory = Memory()
+    bench.memory.update(kept)
+    again = bench.hub(points, [meter])
+    again.replaced = lambda *news: told.append(news)
+    bench.read(again, 4, "m.pulses", 5)
+    assert len(told) == 1
+    assert again.last["wc"].value == 30_004
+
+
+def test_a_personal_index_stays_on_the_box_and_is_durable_there(bench):
+    meter = Signal("wc", "m.pulses", "L", per_pulse=1, modulus=65536, initial_index=0)
+    hub = bench.hub([Point("m.pulses", "m")], [meter], dict.fromkeys(("m.pulses", "wc"), Policy(local=True)))
+    bench.read(hub, 0, "m.pulses", 0)
+    bench.read(hub, 1, "m.pulses", 50)
+    bench.read(hub, 2, "m.pulses", 53)
+    hub.flush()
+    assert hub.last["wc"].value == 53
+    assert bench.memory.durable["index.wc"]["index"] == 53
+    assert bench.out == []

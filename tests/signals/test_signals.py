@@ -83,3 +83,54 @@ def test_the_quality_of_the_source_is_carried_through(quality):
     _, after = step(signal, state, Reading("d.p", 4, at(1), quality))
     assert after.quality is quality
     assert after.value == (9 if quality is Quality.STALE else None)
+
+
+METER = Signal("m", "meter.pulses", "L", per_pulse=1, initial_index=500, modulus=65536)
+
+
+@pytest.mark.parametrize(
+    ("counts", "index", "swaps"),
+    [
+        ([(0, 65530), (10, 14)], 520, 0),
+        ([(0, 30000), (10, 0)], 500, 1),
+        ([(0, 30000), (10, 0), (20, 7)], 507, 1),
+        ([(0, 40000), (10, 0)], 500, 1),
+        ([(0, 40000), (36_000, 0)], 26_036, 0),
+        ([(0, 100), (10, 60000)], 500, 1),
+        ([(0, 100), (36_000, 20100)], 20500, 0),
+    ],
+    ids=[
+        "rollover", "back by less than half", "it counts on", "more water than goes through", "ten hours unheard",
+        "on by more than half", "much drawn",
+    ],
+)  # fmt: skip
+def test_another_meter_adds_nothing_and_is_told_once(counts, index, swaps):
+    state = SignalState()
+    for seconds, count in counts:
+        state, _ = step(METER, state, Reading(METER.source, count, at(seconds + 1)))
+    assert (state.index, state.swaps) == (index, swaps)
+
+
+@given(
+    st.sampled_from([1 << 16, 1 << 32, 10_000]),
+    st.sampled_from(["L", "m3", "kWh"]),
+    st.lists(st.tuples(st.integers(0, 100_000), st.integers(0, (1 << 32) - 1)), min_size=2, max_size=30),
+)
+def test_an_index_never_goes_back_nor_on_by_more_than_half_the_range(modulus, unit, readings):
+    signal, state, seconds = Signal("m", "m.c", unit, per_pulse=1, initial_index=0, modulus=modulus), SignalState(), 1
+    for later, count in readings:
+        before, seconds = state, seconds + later
+        state, _ = step(signal, state, Reading("m.c", count % modulus, at(seconds)))
+        grown = state.index - (before.index or 0)
+        assert 0 <= grown <= modulus // 2
+        assert state.swaps == before.swaps or (grown == 0 and state.swaps == before.swaps + 1)
+
+
+@given(st.lists(st.integers(0, 1 << 31), max_size=30))
+def test_what_grows_by_less_than_half_the_range_is_counted_whole(growths):
+    signal, state, total = Signal("m", "m.c", "kWh", per_pulse=1, initial_index=0, modulus=1 << 32), SignalState(), 0
+    state, _ = step(signal, state, Reading("m.c", 0, at(1)))
+    for growth in growths:
+        total += growth
+        state, _ = step(signal, state, Reading("m.c", total % (1 << 32), at(2)))
+    assert (state.index, state.swaps) == (total, 0)

@@ -17,12 +17,12 @@ from zoneinfo import ZoneInfo
 from agent import VERSION
 from agent.alarms import Alarms, Condition, Register
 from agent.arbiter import Arbiter, Books
+from agent.arbiter.desk import Desk
+from agent.arbiter.guard import Guard
 from agent.clock import SystemClock
-from agent.desk import Desk
 from agent.driver import BusSpec
 from agent.errors import BocageError, ConfigError, OutboxError
 from agent.folders import is_tmpfs, locked
-from agent.guard import Guard
 from agent.health import Health
 from agent.hub import Hub
 from agent.local import Server

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from agent.actuator import ActuatorSpec
+from agent.arbiter.spec import ActuatorSpec
 from agent.clock import Trust
 from agent.control.core import Accounts, Control
 from agent.driver import BusSpec

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from agent.actuator import ActuatorSpec
+from agent.arbiter.spec import ActuatorSpec
 from agent.errors import DeviceError
 from agent.model import Instant, Kind, Point, Quality, Reading, Readings, Value
 from agent.plan import Plan

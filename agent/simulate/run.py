@@ -12,10 +12,10 @@ from datetime import timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from agent.actuator import SETTLE
 from agent.alarms import Register
 from agent.arbiter import Arbiter, Books
-from agent.desk import Desk
+from agent.arbiter.desk import Desk
+from agent.arbiter.spec import SETTLE
 from agent.hub import Hub
 from agent.model import Command, Event, Origin, Outcome
 from agent.plan import Plan

@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
+from agent.bucket import Bucket
 from agent.clock import Clock
 from agent.errors import Rejected
-from agent.limits import Bucket
 from agent.model import Command, Event, Outcome, OutcomeState, Severity
 from agent.outbox import Outbox
 from agent.outbox.records import answer_body

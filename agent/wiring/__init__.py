@@ -11,14 +11,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from agent.actuator import ActuatorSpec
+from agent.arbiter.limits import Limits
+from agent.arbiter.spec import ActuatorSpec
 from agent.config import Site
 from agent.config import signals as config
 from agent.config.buses import Bus
 from agent.control.core import Control
 from agent.driver import BusSpec, DeviceSpec, is_driven
 from agent.hub import Policy
-from agent.limits import Limits
 from agent.plan import Buffer, Plan
 from agent.signals import Signal
 from agent.uplink.settings import UplinkSettings

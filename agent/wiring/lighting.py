@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from agent.arbiter.limits import Limits
 from agent.config import Site
 from agent.config import lighting as config
 from agent.control.core import Control
@@ -12,7 +13,6 @@ from agent.control.lamps import Lamps
 from agent.control.lighting import Circuit
 from agent.control.night import Exceptional, Part, Programme, Switch
 from agent.control.photocell import Photocell
-from agent.limits import Limits
 from agent.wiring.weeks import calendar
 
 __all__ = ["STAGGER", "contactor_limits", "controls", "programme"]

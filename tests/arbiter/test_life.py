@@ -303,7 +303,7 @@ def test_a_dead_device_does_not_hold_up_the_stop(virtual):
                 await asyncio.sleep(3600)
             await real(point, value)
 
-        site.arbiter._write_wire = write
+        site.arbiter._hand._write_wire = write
         begin = site.clock.monotonic()
         await site.arbiter.stop()
         assert site.clock.monotonic() - begin <= 3
@@ -472,7 +472,8 @@ def test_no_sign_of_life_is_overdue_while_nothing_happens(virtual):
 def test_a_command_left_open_is_unknown_and_not_repeated(virtual):
     async def test(site):
         await site.up()
-        site.ledger.stored["c9"] = site.arbiter._outcome(site.command("km1", "on", id="c9"), OutcomeState.ACCEPTED, "")
+        command = site.command("km1", "on", id="c9")
+        site.ledger.stored["c9"] = site.arbiter._commands._outcome(command, OutcomeState.ACCEPTED, "")
         await site.kill()
         await site.up()
         await asyncio.sleep(10)

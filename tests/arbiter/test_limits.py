@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from agent.limits import Bucket, History, Limits, earliest
+from agent.arbiter.limits import History, Limits, earliest
+from agent.bucket import Bucket
 
 LIMITS = Limits(min_on=240, min_off=360, max_starts_per_hour=2)
 

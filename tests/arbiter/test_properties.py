@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent.actuator import SETTLE
 from agent.arbiter import ActuatorSpec
+from agent.arbiter.spec import SETTLE
 
 RELAY = "io-1.relay1"
 SPEC = ActuatorSpec("a", RELAY, boot_state="recompute", min_on=100, min_off=150, max_starts_per_hour=3)
@@ -40,7 +40,7 @@ def test_no_output_breaks_its_limits_but_for_priorities_1_to_5(virtual, steps):
         excused: dict[int, bool] = {}
 
         async def write(point, value, until=None):
-            found = site.arbiter._actuators["a"].winner()
+            found = site.arbiter._roster.by_name["a"].slots.winner()
             count = len(site.plant.edges)
             try:
                 await plain(point, value)
@@ -75,7 +75,7 @@ def test_no_output_breaks_its_limits_but_for_priorities_1_to_5(virtual, steps):
                     await site.up()
                 case ("drop",):
                     await asyncio.sleep(SETTLE)
-                    if site.plant.dead or site.arbiter._actuators["a"].error:
+                    if site.plant.dead or site.arbiter._roster.by_name["a"].error:
                         continue  # what nobody can see, nobody can respect
                     count = len(site.plant.edges)
                     site.plant.move(RELAY, False)

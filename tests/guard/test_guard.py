@@ -2,8 +2,8 @@
 
 import pytest
 
+from agent.arbiter.guard import Guard
 from agent.errors import Rejected
-from agent.guard import Guard
 from agent.model import Command, Instant, Origin, Quality, Reading
 
 NOW = Instant("boot", 1, 1)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-__all__ = ["NO_LIMITS", "Bucket", "History", "Limits", "earliest"]
+__all__ = ["NO_LIMITS", "History", "Limits", "earliest"]
 
 HOUR = 3600.0
 
@@ -71,20 +71,3 @@ def earliest(limits: Limits, history: History, on: bool, now: float) -> tuple[fl
         if len(recent) >= most:
             waits.append((recent[len(recent) - most] + HOUR, "max_starts_per_hour"))
     return max(waits)
-
-
-class Bucket:
-    """A token bucket: `burst` at once, `rate` a second from then on."""
-
-    def __init__(self, burst: float, rate: float) -> None:
-        self._burst, self._rate = burst, rate
-        self._tokens, self._at = burst, float("-inf")
-
-    def take(self, now: float) -> bool:
-        """One token, if there is one at `now` (monotonic seconds)."""
-        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
-        self._at = now
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True

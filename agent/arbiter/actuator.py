@@ -1,0 +1,222 @@
+"""One actuator: who wants what of it, what it does, and when it may change. No I/O: the arbiter acts on it."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from agent.arbiter.limits import Limits, earliest
+from agent.arbiter.seen import News, Seen
+from agent.arbiter.slots import DEFAULT, LIMIT, REMOTE, Slot, Slots
+from agent.arbiter.spec import ActuatorSpec
+from agent.model import Value
+
+__all__ = ["Actuator", "Decision", "Sending"]
+
+RETRY = (5.0, 60.0)
+"""A write that failed is tried again after 5 s, then 10, 20 … at most 60 s, or as soon as the device is read again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do now: write `slot` (None: nothing), and look again at `at` (monotonic seconds)."""
+
+    at: float
+    slot: Slot | None = None
+    priority: int = DEFAULT
+    withdraw: bool = False
+    """What waits for the node is not wanted any more: it is to be called off first."""
+
+
+@dataclass(eq=False, slots=True)
+class Sending:
+    """A write that waits until the node listens; `reason` says why it was called off, `late` that its time passed."""
+
+    slot: Slot
+    task: asyncio.Task[str] = field(repr=False)
+    reason: str = "superseded"
+    late: bool = False
+
+
+class Actuator:
+    """One output: its priority array (`slots`), what is known of it (`seen`), and what is under way."""
+
+    def __init__(self, spec: ActuatorSpec, *, driven: bool = True, deferred: bool = False) -> None:
+        self.spec, self.driven, self.deferred = spec, driven, deferred
+        self.limits = Limits(spec.min_on, spec.min_off, spec.max_on, spec.max_starts_per_hour)
+        self.news: list[News] = []
+        self.slots, self.seen = Slots(spec), Seen(spec, self.news)
+        self.attempt: Slot | None = None
+        """A command's entry from before its write until the write is known to have worked."""
+        self.before: Slot | None = None
+        """The override that holds again if `attempt`, which waits for the node, fails."""
+        self.doubtful = False
+        """After a crash: whether `attempt` was carried out is for the next reading to say; until then nothing moves."""
+        self.restored: Slot | None = None
+        """The override that stood before the restart."""
+        self.awaited: Slot | None = None
+        """A command that was accepted and must wait for a limit."""
+        self.neighbours: Sequence[Actuator] = ()
+        """The actuators that do not go on together with this one (stagger)."""
+        self.sending: Sending | None = None
+        """What waits for a node that does not listen yet."""
+        self.writes = 0
+        self.boot = ""
+        """The boot in which it was taken up last: in another one its boot state applies."""
+        self.waiting: tuple[float, str] | None = None
+        self.error = ""
+        self.lock = asyncio.Lock()
+        self.changed = asyncio.Event()
+        self._retry_at = -math.inf
+        self._failures = 0
+        self._overrun: str | None = None
+        """Who kept it on for longer than max_on, until he wants it off."""
+
+    # -- deciding ----------------------------------------------------------------------------------------------
+
+    def decide(self, now: float) -> Decision:
+        """What is to be done at `now`. Ends of entries, the longest run and alarms are worked out on the way."""
+        self._end_entries(now)
+        self.waiting = None
+        found = self._target(now)
+        at = min(self._next_end(), self._overrun_at(found[0] if found else DEFAULT))
+        if found is None or not self.driven or self.doubtful:
+            return Decision(at)
+        priority, slot = found
+        spec, seen = self.spec, self.seen
+        if self.sending is not None:
+            waits = self.sending.slot
+            wanted = waits.command == slot.command and spec.same(waits.value, slot.value)
+            return Decision(at, withdraw=not wanted)
+        if seen.present is not None and spec.same(seen.present, slot.value) and not seen.is_wrong(now):
+            seen.asserted = slot.value  # it was so already: from now on it is ours to keep
+            if spec.refresh is None:
+                return Decision(at)
+            again_at = seen.written_at + spec.refresh
+            return Decision(at, slot, priority) if again_at <= now else Decision(min(at, again_at))
+        if seen.present is None and slot is self.restored:
+            return Decision(at)  # it was written before the restart: the next reading says whether it still stands
+        again = seen.asserted is not None and spec.same(seen.asserted, slot.value)
+        if again and seen.asserted_again:
+            seen.say_mismatch(slot.value)
+            return Decision(at)
+        until, why = self.may(slot.value, priority, now)
+        if self._retry_at > until:
+            until, why = self._retry_at, "the device"
+        if until > now:
+            self.waiting = (until, why)
+            return Decision(min(at, until))
+        return Decision(at, slot, priority)
+
+    def may(self, value: Value, priority: int, now: float) -> tuple[float, str]:
+        """When `priority` may write `value`, and the limit that makes it wait."""
+        if priority < LIMIT:
+            return now, ""
+        on = self.spec.is_on(value)
+        until = earliest(self.limits, self.seen.past(on), on, now)
+        if on and not self.spec.is_on(self.seen.present):
+            until = max(until, (self._turn(), "stagger"))
+        return until
+
+    def _turn(self) -> float:
+        """When no neighbour has gone on for `stagger` seconds."""
+        return max((one.seen.started + self.spec.stagger for one in self.neighbours), default=-math.inf)
+
+    def holder(self) -> tuple[int, Slot] | None:
+        """Who holds the output now: the winner, unless max_on keeps it off."""
+        return self.slots.winner() if self._overrun is None else self._kept_off()
+
+    def _kept_off(self) -> tuple[int, Slot]:
+        return LIMIT, Slot(self.spec.off, "max_on")
+
+    def _target(self, now: float) -> tuple[int, Slot] | None:
+        """The winner, unless it has kept the output on for longer than max_on."""
+        found = self.slots.winner()
+        key = "nobody" if found is None else found[1].command or f"priority {found[0]}"
+        wants_on = self.spec.is_on(found[1].value if found else self.seen.present)
+        if found is not None and (not wants_on or self._overrun not in (None, key)):
+            self._forget_overrun()
+        if found is not None and found[0] < LIMIT:
+            return found
+        if self._overrun is None and wants_on and self._overrun_at(LIMIT) <= now:
+            self._overrun = key
+            self.news.append(News("alarm", "max_on", {"max_on_s": self.limits.max_on, "held_by": key}))
+        return found if self._overrun is None else self._kept_off()
+
+    def _overrun_at(self, priority: int) -> float:
+        history, longest = self.seen.history, self.limits.max_on
+        if priority < LIMIT or longest is None or self._overrun or not history.on or history.since is None:
+            return math.inf
+        return history.since + longest
+
+    def _forget_overrun(self) -> None:
+        if self._overrun is not None:
+            self._overrun = None
+            self.news.append(News("cleared", "max_on", {}))
+
+    def _end_entries(self, now: float) -> None:
+        self.slots.end(now)
+        if self.doubtful and self.attempt and self.attempt.until is not None and self.attempt.until <= now:
+            self.attempt, self.doubtful = None, False
+            self.slots.rest()
+
+    def _next_end(self) -> float:
+        at = self.slots.next_end()
+        if self.doubtful and self.attempt and self.attempt.until is not None:
+            return min(at, self.attempt.until)
+        return at
+
+    # -- what happened -----------------------------------------------------------------------------------------
+
+    def written(self, value: Value, now: float) -> None:
+        """The device acknowledged `value`."""
+        self.seen.written(value, now)
+        self.sending = None
+        self._retry_at, self._failures, self.error = now, 0, ""
+        self.writes += 1
+
+    def write_failed(self, value: Value, now: float, reason: str) -> None:
+        """The device did not acknowledge `value`: it is tried again, later and later."""
+        self.seen.write_failed(value, now)
+        self.sending = None
+        first, longest = RETRY
+        self._retry_at = now + min(longest, first * 2 ** min(self._failures, 8))
+        self._failures += 1
+        self.error = reason
+        self.writes += 1
+
+    def called_off(self) -> None:
+        """What waited for the node was withdrawn."""
+        self.sending = None
+        self.seen.called_off()
+
+    def saw_output(self, value: Value, at: float) -> bool:
+        """A good reading of the output, taken at `at`. True if there is something to decide for it."""
+        before, tried = self.seen.present, self.seen.tried
+        if not self.seen.saw_output(value, at):
+            return False
+        news = self.seen.present != before or tried or self.doubtful
+        if tried:
+            self._retry_at = at
+        if self.doubtful and self.attempt is not None:
+            self.resolve(self.spec.same(self.seen.present, self.attempt.value))
+        self.seen.agree(self._wanted())
+        return news or bool(self.news) or not self.seen.agrees()
+
+    def saw_feedback(self, value: Value, at: float) -> bool:
+        """A good reading of the feedback contact, taken at `at`. True if there is something to decide for it."""
+        if not self.seen.saw_feedback(value, at, self._wanted()):
+            return False
+        return bool(self.news) or not self.seen.agrees()
+
+    def _wanted(self) -> Value:
+        found = self.slots.winner()
+        return found[1].value if found else None
+
+    def resolve(self, carried_out: bool) -> None:
+        """A crash left a command between acceptance and the wire; now it is known whether the wire was written."""
+        if carried_out and self.attempt is not None:
+            self.slots[REMOTE] = self.restored = self.attempt
+        self.attempt, self.doubtful = None, False

@@ -1,0 +1,246 @@
+"""The door: wishes of rules and commands come in, and what wins is written, pass by pass."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from agent.arbiter.actuator import Actuator
+from agent.arbiter.commands import Commands, Desk
+from agent.arbiter.hand import Hand, Read, Write, within
+from agent.arbiter.ledger import Ledger
+from agent.arbiter.limits import NO_LIMITS
+from agent.arbiter.record import Records
+from agent.arbiter.roster import Roster
+from agent.arbiter.slots import DEFAULT, LIMIT, REMOTE, Slot
+from agent.arbiter.spec import ActuatorSpec
+from agent.arbiter.status import line
+from agent.clock import Clock
+from agent.control.core import Output
+from agent.driver import Memory
+from agent.errors import Rejected
+from agent.model import Command, Outcome, OutcomeState, Point, Readings, Value
+from agent.supervise import wait
+
+__all__ = ["Arbiter"]
+
+LOOK = 2.0
+"""How long the start waits for devices to tell their outputs (s)."""
+STOP = 2.5
+"""How long an orderly stop gives the outputs (s)."""
+IDLE = 10.0
+"""A pass is made at least this often (s)."""
+
+
+class Arbiter:
+    """Decides for every output of a site. `write` and `read` are the wires'; `memory` keeps what outlives us.
+    `write` gets the moment (monotonic s) at which a command's write may start at the latest, None for rules.
+
+    A writable point that no actuator owns is one by itself (see `implicit`). `run` must be running for anything that
+    happens later than at the call: wishes, ends of overrides, waits. Commands on other points go to `desk`; `guard`
+    raises Rejected for one that may not be carried out.
+    """
+
+    idle = IDLE
+
+    def __init__(
+        self,
+        specs: Iterable[ActuatorSpec],
+        points: Mapping[str, Point],
+        write: Write,
+        read: Read,
+        ledger: Ledger,
+        memory: Memory,
+        clock: Clock,
+        desk: Desk = lambda command: None,
+        guard: Callable[[Command], None] = lambda command: None,
+    ) -> None:
+        self._ledger, self._clock = ledger, clock
+        self.told: Callable[[], None] = lambda: None
+        """Called when an output, its feedback or who holds it may have changed."""
+        self._wake = asyncio.Event()
+        self._next = clock.monotonic() + LOOK
+        self._roster = Roster(specs, points)
+        self._records = Records(memory, clock)
+        self._records.recall(self._roster)
+        self._hand = Hand(points, write, read, self.observe, ledger, clock)
+        self._commands = Commands(
+            self._roster, self._hand, self._records, ledger, clock, self._wake, desk, guard
+        )
+
+    # -- wishes of control rules -------------------------------------------------------------------------------
+
+    def wish(self, actuator: str, priority: int, value: Value, cause: str) -> None:
+        """A rule wants `value` of an actuator from now on, at a priority of 1 to 15.
+
+        The same wish again is nothing new. KeyError for an actuator that is not there; Rejected for a value that it
+        cannot take, or for a priority that is not a rule's (6 is the limits', 8 the commands').
+        """
+        if not 1 <= priority < DEFAULT or priority in (LIMIT, REMOTE):
+            raise Rejected(f"priority {priority} is not for rules")
+        one = self._roster.by_name[actuator]
+        slot = Slot(one.spec.coerce(value), cause, "control")
+        if one.slots.get(priority) != slot:
+            one.slots[priority] = slot
+            self._wake.set()
+
+    def relinquish(self, actuator: str, priority: int) -> None:
+        """The rule wants nothing any more: the next lower wish holds, in the end the relinquish default."""
+        if self._roster.by_name[actuator].slots.drop(priority):
+            self._wake.set()
+
+    def observe(self, readings: Readings) -> None:
+        """Take note of outputs and feedbacks in what was read. Bad and stale readings say nothing."""
+        told, due = self._roster.observe(readings, self._clock.boot)
+        if due:
+            self._wake.set()
+        if told:
+            self.told()
+
+    def outputs(self) -> dict[str, Output]:
+        """Every actuator as controls see it."""
+        found = {}
+        for actuator in self._roster:
+            holder, seen = actuator.holder(), actuator.seen
+            priority, cause = (holder[0], holder[1].cause) if holder else (DEFAULT, "")
+            moved = float("-inf") if seen.history.since is None else seen.history.since
+            found[actuator.spec.name] = Output(seen.present, priority, cause, moved, seen.feedback)
+        return found
+
+    def present(self, name: str) -> Value:
+        """What an output does, by its own name or its actuator's; None if nobody knows, or it is none."""
+        actuator = self._roster.get(name)
+        return None if actuator is None else actuator.seen.present
+
+    async def submit(self, command: Command) -> Outcome:
+        """Carry out a command; returns its final outcome. Every state on the way is recorded, `received` is not.
+
+        It returns when the output was read back, or when the limits that it waited for are over: that may take as
+        long as the command is valid. An id that was seen before gives the stored outcome. Who stops waiting does not
+        stop the command.
+        """
+        return await self._commands.submit(command)
+
+    def status(self) -> list[dict[str, Any]]:
+        """A line an actuator: what it does, who holds it and why. Implicit ones only while somebody holds them."""
+        now = self._clock.now()
+        return [
+            line(one, now)
+            for one in self._roster
+            if one.spec.name != one.spec.output or one.slots or one.seen.mismatch
+        ]
+
+    # -- life --------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Read the outputs as they are, settle what a crash left open, take up overrides and boot states.
+
+        Nothing is written here: `run` writes what differs from what is wanted. Waits at most 2 s for the devices.
+        """
+        await self._hand.look(self._roster.watched(), LOOK)
+        open_commands = {outcome.command: outcome for outcome in await self._ledger.unfinished()}
+        for actuator in self._roster:
+            attempt = actuator.attempt
+            if attempt is not None:
+                accepted = open_commands.get(attempt.command or "")
+                if accepted is None or accepted.state is OutcomeState.APPLIED:
+                    actuator.resolve(True)
+                elif actuator.seen.present is not None or actuator.deferred:  # what waited for a node died with us
+                    actuator.resolve(actuator.spec.same(actuator.seen.present, attempt.value))
+                else:
+                    actuator.doubtful = True
+            boot = actuator.spec.state(actuator.spec.boot_state)
+            if actuator.boot != self._clock.boot and boot is not None:
+                actuator.slots[DEFAULT] = Slot(boot, "boot state")
+            await self._records.keep(actuator)
+        for outcome in open_commands.values():
+            await self._commands.close(outcome)
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Write what wins whenever something changes or comes due. Runs until cancelled."""
+        await self._take_up()
+        try:
+            async with asyncio.TaskGroup() as group:
+                while True:
+                    self._wake.clear()
+                    self._next = self._pass(group)
+                    self.told()
+                    await wait(self._wake, self._next - self._clock.monotonic())
+        finally:
+            self._commands.abandon("the agent stops")
+
+    async def _take_up(self) -> None:
+        """From now on these outputs are held in this boot: a restart no longer applies their boot states."""
+        new = [actuator for actuator in self._roster if actuator.boot != self._clock.boot]
+        for actuator in new:
+            actuator.boot = self._clock.boot
+            await self._records.keep(actuator, now=actuator is new[-1])
+
+    def due(self) -> float:
+        """When the next pass of `run` is over at the latest (monotonic seconds, for the watchdog)."""
+        return self._next + 5
+
+    async def stop(self, crashed: bool = False) -> None:
+        """Bring the outputs to their stop state (after a crash: their safe state), in 3 s even if a device is dead."""
+        self._commands.abandon("the agent stops")
+        by_device: dict[str, list[tuple[Actuator, Slot]]] = {}
+        for actuator in self._roster:
+            safe, stop = actuator.spec.safe_state, actuator.spec.stop_state
+            value = actuator.spec.state(safe if crashed or stop is None else stop)
+            if value is not None and actuator.driven and not actuator.deferred:  # no time to wait for a node
+                slot = Slot(value, "crash" if crashed else "stop")
+                by_device.setdefault(self._roster.points[actuator.spec.output].device, []).append((actuator, slot))
+        await within(STOP, [self._stop_device(wanted) for wanted in by_device.values()])
+
+    async def _stop_device(self, wanted: Sequence[tuple[Actuator, Slot]]) -> None:
+        for actuator, slot in wanted:
+            async with actuator.lock:
+                await self._hand.write(actuator, slot, 5)
+                await self._records.keep(actuator)
+
+    # -- acting ------------------------------------------------------------------------------------------------
+
+    def _pass(self, group: asyncio.TaskGroup) -> float:
+        """Start a task for each actuator that has something to do; returns when to look again."""
+        now = self._clock.monotonic()
+        due = now + self.idle
+        if self._commands.stopping:
+            return due
+        if self._commands.flood.untold():
+            group.create_task(self._commands.flood.tell())
+        for actuator in self._roster:
+            if actuator.lock.locked():
+                continue  # whoever holds it wakes us
+            decision = actuator.decide(now)
+            if decision.slot is not None or decision.withdraw or actuator.news:
+                group.create_task(self._settle(actuator))
+            due = min(due, decision.at)
+        return due
+
+    async def _settle(self, actuator: Actuator) -> None:
+        sending = None
+        async with actuator.lock:
+            if self._commands.stopping:
+                return
+            decision = actuator.decide(self._clock.monotonic())
+            if decision.withdraw:
+                found = actuator.slots.winner()
+                reason = f"superseded by {found[1].cause} (priority {found[0]})" if found else ""
+                await self._hand.withdraw(actuator, reason)
+                decision = actuator.decide(self._clock.monotonic())
+            if decision.slot is not None and actuator.deferred:
+                sending = self._hand.send(actuator, decision.slot, decision.priority, None)
+            elif decision.slot is not None:
+                await self._hand.write(actuator, decision.slot, decision.priority)
+            await self._records.keep(actuator, now=decision.slot is not None and actuator.limits != NO_LIMITS)
+        await self._hand.tell(actuator)
+        self._wake.set()
+        if sending is not None:
+            await asyncio.wait({sending.task})
+            if not sending.task.cancelled():
+                sending.task.result()
+            async with actuator.lock:
+                await self._records.keep(actuator, now=actuator.limits != NO_LIMITS)
+            self._wake.set()

@@ -1,0 +1,298 @@
+"""The life of a command: accepted, waiting for a limit or a node, applied, read back. What ends it is on record."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+from agent.arbiter.actuator import Actuator, Sending
+from agent.arbiter.flood import RATE, Flood
+from agent.arbiter.hand import Hand
+from agent.arbiter.ledger import Ledger
+from agent.arbiter.limits import NO_LIMITS
+from agent.arbiter.record import Records
+from agent.arbiter.roster import Roster
+from agent.arbiter.slots import AUTO, REMOTE, Slot
+from agent.arbiter.spec import SETTLE, say
+from agent.arbiter.validity import NODE_PATIENCE, PATIENCE, Expired, deadline, duration, hold
+from agent.clock import Clock
+from agent.errors import OutboxError, Rejected
+from agent.model import Command, Outcome, OutcomeState, Quality, Value
+from agent.supervise import wait
+
+__all__ = ["Commands", "Desk"]
+
+log = logging.getLogger("bocage.arbiter")
+
+Desk = Callable[[Command], Callable[[], Awaitable[str]] | None]
+"""Who takes commands on points that are no outputs (a latch, an alarm, an index): what is to be done once the command
+is on record, giving the words of its outcome; None if the point is not known there. Rejected for a wrong value."""
+
+
+class Commands:
+    """Carries out commands, at most once each. `wake` is set when a pass of the arbiter has something to do."""
+
+    def __init__(
+        self,
+        roster: Roster,
+        hand: Hand,
+        records: Records,
+        ledger: Ledger,
+        clock: Clock,
+        wake: asyncio.Event,
+        desk: Desk,
+        guard: Callable[[Command], None],
+    ) -> None:
+        self._roster, self._hand, self._records, self._ledger, self._clock = roster, hand, records, ledger, clock
+        self._wake, self._desk, self._guard = wake, desk, guard
+        self._inflight: dict[str, asyncio.Task[Outcome]] = {}
+        self.flood = Flood(ledger, clock)
+        self.stopping = ""
+        """Why commands are taken no more."""
+
+    async def submit(self, command: Command) -> Outcome:
+        """Carry out a command; returns its final outcome (see `Arbiter.submit`)."""
+        if await self.flood.is_too_many(command):
+            return self._outcome(command, OutcomeState.REJECTED, f"too many commands: at most {RATE:g} a second")
+        task = self._inflight.get(command.id)
+        if task is None:
+            task = asyncio.create_task(self._carry_out(command), name=f"command {command.id}")
+            self._inflight[command.id] = task
+            task.add_done_callback(lambda done: self._inflight.pop(command.id, None))
+        return await asyncio.shield(task)
+
+    def abandon(self, reason: str) -> None:
+        """Commands that wait end now; new ones are refused."""
+        self.stopping = reason
+        for actuator in self._roster:
+            actuator.awaited = None
+            actuator.changed.set()
+            if actuator.sending is not None:
+                actuator.sending.reason = reason
+                actuator.sending.task.cancel()
+
+    async def close(self, outcome: Outcome) -> None:
+        """A command that a crash left without its end: said so, with what the output shows; never tried again.
+
+        One that was applied but not yet read back was carried out: `applied` is its end.
+        """
+        if outcome.state is OutcomeState.APPLIED:
+            return
+        actuator = self._roster.get(outcome.point)
+        shows = say(actuator.seen.present) if actuator is not None else "nothing known"
+        reason = f"the agent died between acceptance and the wire; the output reads {shows}"
+        log.warning("command left open id=%s point=%s next=not repeated", outcome.command, outcome.point)
+        with contextlib.suppress(OutboxError):
+            await self._ledger.record(
+                replace(outcome, state=OutcomeState.UNKNOWN, reason=reason, at=self._clock.now())
+            )
+
+    async def _carry_out(self, command: Command) -> Outcome:
+        known = await self._ledger.outcome(command.id)
+        if known is not None:
+            return known
+        try:
+            self._guard(command)
+            if self._roster.get(command.point) is None:
+                action = self._desk(command)
+                if action is not None:
+                    return await self._hand_over(command, action)
+            actuator = self._roster.find(command.point)
+            until = deadline(command, self._clock.now(), NODE_PATIENCE if actuator.deferred else PATIENCE)
+            if command.value in (None, AUTO):
+                return await self._release(command, actuator)
+            value, lasts = actuator.spec.coerce(command.value), hold(command)
+            async with actuator.lock:
+                self._check_now(actuator, value, until)
+                known = await self._ledger.begin(command)
+                if known is not None:
+                    return known
+                slot = Slot(value, f"command {command.id}", command.by, command=command.id)
+                actuator.awaited = slot  # an older one that waits is superseded
+                actuator.changed.set()
+                actuator.changed = asyncio.Event()
+        except Expired as error:
+            return await self._record(command, OutcomeState.EXPIRED, str(error))
+        except Rejected as error:
+            return await self._record(command, OutcomeState.REJECTED, str(error))
+        except OutboxError as error:
+            return self._outcome(command, OutcomeState.REJECTED, f"it cannot be put on record: {error}")
+        outcome = await self._when_allowed(command, actuator, slot, lasts, until)
+        self._wake.set()
+        if outcome.state is OutcomeState.APPLIED and actuator.spec.kind != "once":
+            return await self._verify(command, actuator)
+        return outcome
+
+    async def _hand_over(self, command: Command, action: Callable[[], Awaitable[str]]) -> Outcome:
+        """A command that moves no output: on record first, done once."""
+        deadline(command, self._clock.now())
+        if self.stopping:
+            raise Rejected(self.stopping)
+        known = await self._ledger.begin(command)
+        if known is not None:
+            return known
+        try:
+            reason = await action()
+        except Rejected as error:
+            return await self._record(command, OutcomeState.FAILED, str(error))
+        return await self._record(command, OutcomeState.APPLIED, reason)
+
+    async def _when_allowed(
+        self, command: Command, actuator: Actuator, slot: Slot, lasts: float, deadline: float
+    ) -> Outcome:
+        """Wait for limits as long as the command is valid, then act once."""
+        while True:
+            async with actuator.lock:
+                if actuator.awaited is not slot:
+                    reason = self.stopping or "superseded by a later command"
+                    return await self._record(command, OutcomeState.FAILED, reason)
+                until, why = actuator.may(slot.value, REMOTE, self._clock.monotonic())
+                blocked = actuator.slots.blocked()
+                if blocked or until > deadline:
+                    actuator.awaited = None
+                    reason = blocked or f"{why} outlasts its validity"
+                    return await self._record(command, OutcomeState.FAILED, reason)
+                if until <= self._clock.monotonic():
+                    actuator.awaited = None
+                    if not actuator.deferred:
+                        return await self._act(command, actuator, slot, lasts, deadline)
+                    sending = await self._post(command, actuator, slot, lasts, deadline)
+                    break
+            await wait(actuator.changed, until - self._clock.monotonic())
+
+        return await self._delivered(command, actuator, sending, lasts)
+
+    async def _post(
+        self, command: Command, actuator: Actuator, slot: Slot, lasts: float, deadline: float
+    ) -> Sending:
+        """Hand a command's write to a node that listens later. Its override stands meanwhile, but for a restart."""
+        await self._hand.withdraw(actuator, f"superseded by {slot.cause}")
+        if actuator.attempt is None:
+            actuator.before = actuator.slots.get(REMOTE)
+        slot = actuator.attempt = replace(slot, until=deadline + lasts)
+        actuator.slots[REMOTE] = slot
+        await self._records.keep(actuator, now=True)
+        return self._hand.send(actuator, slot, REMOTE, deadline)
+
+    async def _delivered(self, command: Command, actuator: Actuator, sending: Sending, lasts: float) -> Outcome:
+        """Wait until the node has it, or until somebody calls it off."""
+        await asyncio.wait({sending.task})
+        async with actuator.lock:
+            error = sending.reason if sending.task.cancelled() else sending.task.result()
+            slot, before = sending.slot, actuator.before
+            if actuator.attempt is slot:
+                actuator.attempt = actuator.before = None
+            if actuator.slots.get(REMOTE) is slot:
+                if error and before is not None and (before.until or math.inf) > self._clock.monotonic():
+                    actuator.slots[REMOTE] = before
+                elif error:
+                    del actuator.slots[REMOTE]
+                    actuator.slots.fall_back(actuator.seen.present)
+                else:
+                    actuator.slots[REMOTE] = replace(slot, until=self._clock.monotonic() + lasts)
+            await self._records.keep(actuator, now=True)
+        self._wake.set()
+        if error:
+            state = OutcomeState.EXPIRED if sending.late else OutcomeState.FAILED
+            return await self._record(command, state, error)
+        return await self._record(command, OutcomeState.APPLIED, f"{actuator.spec.output} written")
+
+    async def _act(
+        self, command: Command, actuator: Actuator, slot: Slot, lasts: float, deadline: float
+    ) -> Outcome:
+        """The one write of a command. Its override is on flash before, and stands only if the write worked."""
+        before, now = actuator.seen.present, self._clock.monotonic()
+        actuator.seen.begin(slot.value, now)
+        slot = replace(slot, until=now + lasts)
+        actuator.attempt = slot if actuator.spec.kind != "once" else None
+        await self._records.keep(actuator, now=True)
+        error = await self._hand.write(actuator, slot, REMOTE, deadline)
+        actuator.attempt = None
+        if error:
+            actuator.slots.fall_back(before)
+            await self._records.keep(actuator, now=True)
+            return await self._record(command, OutcomeState.FAILED, error)
+        if actuator.spec.kind != "once":
+            actuator.slots[REMOTE] = slot
+        await self._records.keep(actuator, now=actuator.limits != NO_LIMITS)
+        return await self._record(command, OutcomeState.APPLIED, f"{actuator.spec.output} written")
+
+    async def _verify(self, command: Command, actuator: Actuator) -> Outcome:
+        """Read back until feedback (or the output itself) shows it, as long as travel and settling allow."""
+        spec, writes = actuator.spec, actuator.writes
+        shows = spec.feedback or spec.output
+        deadline = self._clock.monotonic() + spec.travel + SETTLE
+        seen: Value = None
+        while True:
+            found = {r.point: r.value for r in await self._hand.look({spec.output, shows}) if r.quality is Quality.GOOD}
+            if actuator.writes != writes or self.stopping:
+                return self._outcome(command, OutcomeState.APPLIED, "written again before it was read back")
+            seen = found.get(shows)
+            if shows in found and actuator.seen.shows(shows, seen, command.value):
+                return await self._record(command, OutcomeState.VERIFIED, f"{shows} reads {_read(actuator, seen)}")
+            left = deadline - self._clock.monotonic()
+            if left <= 0:
+                break
+            await asyncio.sleep(min(0.25, left))
+        if seen is None:
+            return self._outcome(command, OutcomeState.APPLIED, f"{shows} cannot be read back")
+        actuator.seen.say_mismatch(actuator.spec.coerce(command.value))
+        await self._hand.tell(actuator)
+        return await self._record(command, OutcomeState.MISMATCH, f"{shows} reads {_read(actuator, seen)}")
+
+    async def _release(self, command: Command, actuator: Actuator) -> Outcome:
+        """End the override: what a rule wants holds again, or the relinquish default."""
+        if actuator.spec.kind == "once":
+            raise Rejected(f"{actuator.spec.name} is written once, there is nothing to release")
+        async with actuator.lock:
+            known = await self._ledger.begin(command)
+            if known is not None:
+                return known
+            await self._hand.withdraw(actuator, f"superseded by command {command.id}")
+            held = actuator.slots.drop(REMOTE) or actuator.awaited is not None
+            actuator.awaited = actuator.before = None
+            actuator.changed.set()
+            await self._records.keep(actuator, now=True)
+        self._wake.set()
+        found = actuator.slots.winner()
+        heir = f"{say(found[1].value)} by priority {found[0]} ({found[1].cause})" if found else "it stays as it is"
+        return await self._record(
+            command, OutcomeState.APPLIED, f"{'released' if held else 'no override was there'}: {heir}"
+        )
+
+    def _check_now(self, actuator: Actuator, value: Value, deadline: float) -> None:
+        """Rejected if the command could not be carried out while it is valid."""
+        if self.stopping:
+            raise Rejected(self.stopping)
+        now = self._clock.monotonic()
+        if now > deadline:
+            raise Expired("its time ran out while others were before it")
+        if actuator.doubtful:
+            raise Rejected(f"{actuator.spec.name} is unknown after a crash: its device must be read first")
+        actuator.decide(now)  # ends of other entries
+        blocked = actuator.slots.blocked()
+        if blocked:
+            raise Rejected(blocked)
+        until, why = actuator.may(value, REMOTE, now)
+        if until > deadline:
+            verb = "start" if actuator.spec.is_on(value) else "stop"
+            raise Rejected(f"{why}: {actuator.spec.name} can {verb} in {duration(until - now)}")
+
+    async def _record(self, command: Command, state: OutcomeState, reason: str) -> Outcome:
+        outcome = self._outcome(command, state, reason)
+        try:
+            await self._ledger.record(outcome)
+        except OutboxError as error:
+            log.error('outcome not durable command=%s state=%s reason="%s" next=told once', command.id, state, error)
+        return outcome
+
+    def _outcome(self, command: Command, state: OutcomeState, reason: str) -> Outcome:
+        return Outcome(command.id, command.point, command.value, state, reason, self._clock.now())
+
+
+def _read(actuator: Actuator, value: Value) -> str:
+    return say(bool(value)) if actuator.spec.kind == "relay" else say(value)

@@ -1,0 +1,52 @@
+"""Too many commands: nothing is written to flash for them but one event a minute."""
+
+from __future__ import annotations
+
+import logging
+
+from agent.arbiter.ledger import Ledger
+from agent.bucket import Bucket
+from agent.clock import Clock
+from agent.model import Command, Event, Origin
+
+__all__ = ["BURST", "RATE", "Flood"]
+
+log = logging.getLogger("bocage.arbiter")
+
+BURST, RATE = 20, 5.0
+"""Commands that each origin may send at once, and a second from then on."""
+TOLD_AGAIN = 60.0
+"""Seconds between two events that say how many commands were too many."""
+
+
+class Flood:
+    """Says which command is one too many for its origin, counts those, and tells of them."""
+
+    def __init__(self, ledger: Ledger, clock: Clock) -> None:
+        self._ledger, self._clock = ledger, clock
+        self._buckets = {origin: Bucket(BURST, RATE) for origin in Origin}
+        self._refused = 0
+        self._last: Command | None = None
+        self._said = float("-inf")
+
+    async def is_too_many(self, command: Command) -> bool:
+        """Whether it is to be refused; counted if so."""
+        if self._buckets[command.origin].take(self._clock.monotonic()):
+            return False
+        self._refused, self._last = self._refused + 1, command
+        await self.tell()
+        return True
+
+    def untold(self) -> bool:
+        """Whether a flood is over, or has gone on for a minute, and was not told yet: `tell` is to be called."""
+        return self._refused > 0 and self._clock.monotonic() >= self._said + TOLD_AGAIN
+
+    async def tell(self) -> None:
+        """How many were refused since it was told last, at most once a minute."""
+        now, last = self._clock.monotonic(), self._last
+        if last is None or now - self._said < TOLD_AGAIN:
+            return
+        count, self._refused, self._last, self._said = self._refused, 0, None, now
+        log.warning("too many commands origin=%s refused=%d next=they are refused", last.origin, count)
+        detail = {"refused": count, "origin": str(last.origin), "by": last.by}
+        await self._ledger.put_event(Event("audit", "commands_refused", "gateway", self._clock.now(), detail=detail))

@@ -1,0 +1,131 @@
+"""The hand on the wires: writes outputs, reads them back, and audits what changed. It decides nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from agent.arbiter.actuator import Actuator, Sending
+from agent.arbiter.ledger import Ledger
+from agent.arbiter.slots import Slot
+from agent.arbiter.spec import SETTLE, say
+from agent.clock import Clock
+from agent.errors import DeviceError, TooLate, WireError
+from agent.model import Event, Point, Readings, Value
+
+__all__ = ["Hand", "Read", "Write", "within"]
+
+log = logging.getLogger("bocage.arbiter")
+
+Write = Callable[[str, Value, float | None], Awaitable[None]]
+"""Point, value, and the moment (monotonic s) at which a command's write may start at the latest; None for rules."""
+Read = Callable[[Sequence[str]], Awaitable[Readings]]
+
+
+class Hand:
+    """Acts on actuators by `write` and `read`, the wires'. What it reads it also gives to `observe`."""
+
+    def __init__(
+        self,
+        points: Mapping[str, Point],
+        write: Write,
+        read: Read,
+        observe: Callable[[Readings], None],
+        ledger: Ledger,
+        clock: Clock,
+    ) -> None:
+        self._points, self._write_wire, self._read_wire, self._observe = points, write, read, observe
+        self._ledger, self._clock = ledger, clock
+
+    async def write(self, actuator: Actuator, slot: Slot, priority: int, until: float | None = None) -> str:
+        """Write an output and audit the change; "" or why it failed."""
+        spec, before = actuator.spec, actuator.seen.present
+        actuator.seen.begin(slot.value, self._clock.monotonic())
+        try:
+            await self._write_wire(spec.output, slot.value, until)
+        except (DeviceError, WireError) as error:
+            if actuator.sending is not None:
+                actuator.sending.late = isinstance(error, TooLate)
+            actuator.write_failed(slot.value, self._clock.monotonic(), str(error))
+            log.warning(
+                'write failed actuator=%s output=%s value=%s reason="%s" next=the next reading says whether it moved',
+                spec.name, spec.output, say(slot.value), error,
+            )  # fmt: skip
+            return str(error)
+        actuator.written(slot.value, self._clock.monotonic())
+        if before is None or not spec.same(before, slot.value):
+            await self._audit(actuator, before, slot, priority)
+        return ""
+
+    def send(self, actuator: Actuator, slot: Slot, priority: int, until: float | None) -> Sending:
+        """Begin a write that waits until the node listens; nobody waits with it under the actuator's lock."""
+        task = asyncio.create_task(self.write(actuator, slot, priority, until), name=f"send {actuator.spec.name}")
+        actuator.sending = Sending(slot, task)
+        return actuator.sending
+
+    async def withdraw(self, actuator: Actuator, reason: str) -> None:
+        """Call off what waits for the node, if anything does; the driver takes it out of its queue."""
+        sending = actuator.sending
+        if sending is None:
+            return
+        sending.reason = reason
+        sending.task.cancel()
+        await asyncio.wait({sending.task})
+        if actuator.sending is sending:
+            actuator.called_off()
+
+    async def look(self, points: Iterable[str], patience: float = SETTLE) -> Readings:
+        """Read points now, a device at a time, and take note. What does not answer in `patience` (s) is left out."""
+        by_device: dict[str, list[str]] = {}
+        for name in points:
+            if name in self._points:
+                by_device.setdefault(self._points[name].device, []).append(name)
+        found: list[Any] = []
+
+        async def look(names: Sequence[str]) -> None:
+            try:
+                found.extend(await self._read_wire(names))
+            except (DeviceError, WireError) as error:
+                log.info('not read points=%s reason="%s" next=the next poll', ",".join(names), error)
+
+        await within(patience, [look(names) for names in by_device.values()])
+        self._observe(found)
+        return found
+
+    async def tell(self, actuator: Actuator) -> None:
+        """Alarms that were raised or cleared."""
+        news = actuator.news.copy()
+        actuator.news.clear()
+        for one in news:
+            log.warning("%s code=%s actuator=%s detail=%s", one.kind, one.code, actuator.spec.name, one.detail)
+            await self._ledger.put_event(
+                Event(one.kind, one.code, actuator.spec.name, self._clock.now(), one.severity, one.detail)
+            )
+
+    async def _audit(self, actuator: Actuator, before: Value, slot: Slot, priority: int) -> None:
+        detail = {"from": before, "to": slot.value, "priority": priority, "cause": slot.cause, "by": slot.by}
+        log.info(
+            'output changed actuator=%s from=%s to=%s priority=%d cause="%s" by="%s"',
+            actuator.spec.name, say(before), say(slot.value), priority, slot.cause, slot.by,
+        )  # fmt: skip
+        await self._ledger.put_event(
+            Event("audit", "output", actuator.spec.name, self._clock.now(), detail=detail)
+        )
+
+
+async def within(seconds: float, work: Sequence[Any]) -> None:
+    """Run all at once and give up on what is not done in time."""
+    if not work:
+        return
+    tasks = [asyncio.create_task(one) for one in work]
+    try:
+        done, late = await asyncio.wait(tasks, timeout=seconds)
+    finally:
+        for task in tasks:
+            task.cancel()
+    if late:
+        await asyncio.wait(late, timeout=0.3)
+    for task in done:
+        task.result()

@@ -1,0 +1,125 @@
+"""What of an actuator outlives the process, and how it is taken up again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from agent.arbiter.actuator import Actuator
+from agent.arbiter.limits import History
+from agent.arbiter.slots import DEFAULT, REMOTE, Slot
+from agent.clock import Clock
+from agent.driver import Memory
+from agent.errors import OutboxError
+from agent.model import Instant
+
+__all__ = ["Records"]
+
+log = logging.getLogger("bocage.arbiter")
+
+
+class Records:
+    """The record of each actuator in `memory`, by its name; written only when something changed."""
+
+    def __init__(self, memory: Memory, clock: Clock) -> None:
+        self._memory, self._clock = memory, clock
+        self._last: dict[str, Any] = {}
+
+    async def keep(self, actuator: Actuator, now: bool = False) -> None:
+        """Remember for a restart what changed; with `now` on flash when this returns, if the disk will."""
+        record = _record(actuator, self._clock.now())
+        name, moment = actuator.spec.name, ("at", "wall_ms")
+        essence = {key: value for key, value in record.items() if key not in moment}
+        if self._last.get(name) == essence:
+            return
+        self._last[name] = essence
+        try:
+            if now:
+                await asyncio.to_thread(self._memory.put, name, record, True)
+            else:
+                self._memory.put(name, record)
+        except OutboxError as error:
+            log.error('state not durable actuator=%s reason="%s" next=control goes on', name, error)
+
+    def recall(self, actuators: Iterable[Actuator]) -> None:
+        """Tell actuators what an earlier process knew of them."""
+        now = self._clock.now()
+        for actuator in actuators:
+            name = actuator.spec.name
+            record = self._memory.get(name)
+            try:
+                if record is not None:
+                    _recall(actuator, record, now)
+            except (KeyError, TypeError) as error:
+                log.error("memory of actuator not understood actuator=%s reason=%r next=starts anew", name, error)
+
+
+def _record(actuator: Actuator, now: Instant) -> dict[str, Any]:
+    """What a restart must know, with the moment at which it was so."""
+    mono = now.boottime_ns / 1e9
+    slots, attempt, history = actuator.slots, actuator.attempt, actuator.seen.history
+    override = slots.get(REMOTE)
+    if attempt is not None:
+        history = history.perhaps(actuator.spec.is_on(attempt.value), mono)
+    if override is attempt:  # it waits for the node: nothing is applied yet
+        override = actuator.before
+    return {
+        "boot": now.boot,
+        "at": mono,
+        "wall_ms": now.wall_ms,
+        "on": history.on,
+        "since": history.since,
+        "starts": list(history.starts),
+        "taken_up": actuator.boot,
+        "default": _slot_record(slots[DEFAULT]) if slots and min(slots) == DEFAULT else None,
+        "override": _slot_record(override),
+        "attempt": _slot_record(attempt),
+        "mismatch": actuator.seen.mismatch,
+    }
+
+
+def _recall(actuator: Actuator, record: dict[str, Any], now: Instant) -> None:
+    """Take up what an earlier process knew.
+
+    What rules wanted is for them to say again; until then the output stays as it is, unless nobody wanted
+    anything of it. After another boot the times are carried over by the wall clock, if it was trusted then and
+    is now, and has not gone back; if not, minimum times count as over, and an override as ended, for nobody can
+    say how long the box was off.
+    """
+    actuator.boot, actuator.seen.mismatch = record["taken_up"], record["mismatch"]
+    shift: float | None = 0.0
+    if record["boot"] == now.boot:
+        default = _slot(record["default"], 0.0)
+        if default is not None:
+            actuator.slots[DEFAULT] = default
+    else:
+        shift = None
+        if record["wall_ms"] is not None and now.wall_ms is not None:
+            elapsed = (now.wall_ms - record["wall_ms"]) / 1000
+            if elapsed >= 0:
+                shift = now.boottime_ns / 1e9 - elapsed - record["at"]
+    if shift is None:
+        if record["override"] or record["attempt"]:
+            actuator.slots.rest()
+        return
+    actuator.seen.history = History(record["on"], record["since"], tuple(record["starts"])).shifted(shift)
+    override = _slot(record["override"], shift)
+    if override is not None:
+        actuator.slots[REMOTE] = actuator.restored = override
+    actuator.attempt = _slot(record["attempt"], shift)
+
+
+def _slot_record(slot: Slot | None) -> dict[str, Any] | None:
+    if slot is None:
+        return None
+    return {"value": slot.value, "cause": slot.cause, "by": slot.by, "until": slot.until, "command": slot.command}
+
+
+def _slot(record: dict[str, Any] | None, shift: float) -> Slot | None:
+    if record is None:
+        return None
+    slot = Slot(**record)
+    return slot if slot.until is None else replace(slot, until=slot.until + shift)

@@ -33,7 +33,7 @@ from agent.plan import Plan, PlanReader
 from agent.report import outcome_json, points_json, wall_text
 from agent.runner import Runner
 from agent.state import State
-from agent.status import conditions, one_line, present_points, state_topics
+from agent.status import conditions, discreet, one_line, present_points, state_topics
 from agent.supervise import Watchdog, supervise
 from agent.wires import Wires
 
@@ -108,9 +108,10 @@ class Agent:
             clock,
         )
         self._wires.publish = self._hub.publish
-        self._register = Register(self._outbox.put_event, self._state.scope("alarms"))
+        self._register = Register(self._put_event, self._state.scope("alarms"))
         self._arbiter = self._make_arbiter()
         self._runner = self._make_runner()
+        self._hub.replaced = lambda name, detail: self._runner.replaced(name, detail)
         self._hub.watch(lambda readings: self._arbiter.observe(readings))
         self._hub.watch(lambda readings: self._runner.observe(readings))
         self._uplink = self._make_uplink()
@@ -324,6 +325,9 @@ class Agent:
 
     async def _event(self, kind: str, code: str, subject: str, severity: Severity, **detail: Any) -> None:
         await self._register.put_event(Event(kind, code, subject, self._clock.now(), severity, detail))
+
+    async def _put_event(self, event: Event) -> None:
+        await self._outbox.put_event(discreet(event, self._plan.personal))
 
     def _conditions(self) -> Iterator[Condition]:
         fault = self._outbox.fault or self._state.fault

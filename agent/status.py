@@ -1,15 +1,19 @@
-"""What is told of a running agent: what is wrong with the gateway, last values for dashboards, a line for systemd."""
+"""What is told of a running agent: what is wrong with the gateway, last values for dashboards, a line for systemd.
+
+What of it is about people leaves the box without its figures.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from agent.alarms import Condition
 from agent.hub import Hub
-from agent.model import Instant, Severity
+from agent.model import Event, Instant, Severity
 
-__all__ = ["conditions", "one_line", "present_points", "state_topics"]
+__all__ = ["conditions", "discreet", "one_line", "present_points", "state_topics"]
 
 CLOCK_PATIENCE, DEVICE_PATIENCE, LINK_PATIENCE = 600.0, 30.0, 300.0
 """Seconds that an unknown time, a silent device and a link that is down may last before they are alarms."""
@@ -34,6 +38,15 @@ def conditions(
         yield Condition("link_down", "uplink", Severity.MINOR, {"reason": link["error"]}, lasts=LINK_PATIENCE)
     for name, days in uplink.certificates.expiring().items():
         yield Condition("certificate_expiring", name, Severity.MAJOR, {"days_left": days})
+
+
+def discreet(event: Event, personal: frozenset[str]) -> Event:
+    """The event as it may leave the box: of a personal device, signal or water point it says what happened, not how
+    much. Volumes, indexes and other numbers stay in the journal."""
+    if event.subject not in personal or not event.detail:
+        return event
+    kept = {key: value for key, value in event.detail.items() if isinstance(value, bool | str)}
+    return replace(event, detail=kept or None)
 
 
 def state_topics(

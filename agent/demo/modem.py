@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import pty
-import tty
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from agent.demo.terminal import terminal
 
 __all__ = ["EVERY", "Modem"]
 
@@ -34,24 +34,16 @@ class Modem:
 
     @contextmanager
     def serving(self) -> Iterator[None]:
-        """Answer and hear while the block runs. The near end stays open too, so that gateways may come and go."""
-        loop = asyncio.get_running_loop()
-        self._master, near = pty.openpty()
-        tty.setraw(near)
-        os.set_blocking(self._master, False)
-        self._link.unlink(missing_ok=True)
-        self._link.symlink_to(os.ttyname(near))
-        loop.add_reader(self._master, self._read)
-        node = loop.create_task(self._node())
+        """Answer and hear while the block runs."""
         try:
-            yield
+            with terminal(self._link, self._read) as self._master:
+                node = asyncio.get_running_loop().create_task(self._node())
+                try:
+                    yield
+                finally:
+                    node.cancel()
         finally:
-            node.cancel()
-            loop.remove_reader(self._master)
-            os.close(self._master)
-            os.close(near)
             self._master = -1
-            self._link.unlink(missing_ok=True)
 
     async def _node(self) -> None:
         """The probe in the cistern. What is sent while nobody receives is lost, as on the air."""

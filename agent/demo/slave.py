@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import pty
 import struct
-import tty
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
+
+from agent.demo.terminal import terminal
 
 __all__ = ["Illegal", "RtuLine", "Unit", "crc16", "pdu_answer", "serve_tcp"]
 
@@ -129,22 +129,12 @@ class RtuLine:
 
     @contextmanager
     def serving(self) -> Iterator[None]:
-        """Answer while the block runs. The near end stays open too, so that masters may come and go."""
-        loop = asyncio.get_running_loop()
-        self._master, near = pty.openpty()
-        tty.setraw(near)
-        os.set_blocking(self._master, False)
-        self._link.unlink(missing_ok=True)
-        self._link.symlink_to(os.ttyname(near))
-        loop.add_reader(self._master, self._read)
+        """Answer while the block runs."""
         try:
-            yield
+            with terminal(self._link, self._read) as self._master:
+                yield
         finally:
-            loop.remove_reader(self._master)
-            os.close(self._master)
-            os.close(near)
             self._master = -1
-            self._link.unlink(missing_ok=True)
 
     def _read(self) -> None:
         self._heard += os.read(self._master, 4096)

@@ -2,9 +2,9 @@
 
 import itertools
 import os
-import random
 import statistics
 
+import modbus_slave
 import pytest
 
 
@@ -37,22 +37,8 @@ def own_values_only(subscriber):
 
 
 def test_late_answers_and_noise_never_become_another_registers_value(serial, line, subscriber, wait_for):
-    """An answer in four comes with the next question; others in noise, or after a frame for somebody else."""
-    held, sent_late, dice = {}, [], random.Random(4)
-
-    def behave(request):
-        late = held.pop(request.unit, None)
-        if late is not None:
-            sent_late.append(late)
-            return [(0, late), (0.03, request.frame)]
-        how = dice.choice(("late", "noise", "foreign", "fine"))
-        if how == "late":
-            held[request.unit] = request.frame
-            return []
-        before = {"noise": b"\x00\xff\x03", "foreign": b"\x09\x03\x02\x03\xe7\x59\x3d", "fine": b""}[how]
-        return [(0, before), (0.01, request.frame)]
-
-    line.behave = behave
+    sent_late = []
+    line.behave = modbus_slave.late_and_noisy(sent_late)
     serial.start()
     wait_for(lambda: len(sent_late) >= 12, 30, "late answers")
     line.behave = lambda request: [(0, request.frame)]

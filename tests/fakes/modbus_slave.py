@@ -10,6 +10,7 @@ import contextlib
 import heapq
 import itertools
 import os
+import random
 import select
 import socket
 import struct
@@ -129,6 +130,29 @@ def at_once(request: Request) -> list[tuple[float, bytes]]:
 
 def silent(request: Request) -> list[tuple[float, bytes]]:
     return []
+
+
+def late_and_noisy(sent_late: list[bytes]) -> Behaviour:
+    """An answer in four comes with the next question; others in noise, or after a frame for somebody else.
+
+    `sent_late` gets those that came with the next question.
+    """
+    held: dict[int, bytes] = {}
+    dice = random.Random(4)
+
+    def behave(request: Request) -> list[tuple[float, bytes]]:
+        late = held.pop(request.unit, None)
+        if late is not None:
+            sent_late.append(late)
+            return [(0, late), (0.03, request.frame)]
+        how = dice.choice(("late", "noise", "foreign", "fine"))
+        if how == "late":
+            held[request.unit] = request.frame
+            return []
+        before = {"noise": b"\x00\xff\x03", "foreign": b"\x09\x03\x02\x03\xe7\x59\x3d", "fine": b""}[how]
+        return [(0, before), (0.01, request.frame)]
+
+    return behave
 
 
 class _Slave(threading.Thread):

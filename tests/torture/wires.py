@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import signal
 import statistics
 import time
@@ -30,7 +29,7 @@ def bad_line(folder: Path, times: int) -> Verdict:
             quiet = _period(place)
             worst = quiet
             for _ in range(times):
-                for behave in (_late_and_noisy(), modbus_slave.silent):
+                for behave in (modbus_slave.late_and_noisy([]), modbus_slave.silent):
                     line.behave = behave
                     worst = max(worst, _period(place))
                 line.behave = modbus_slave.at_once
@@ -60,25 +59,6 @@ def _wire(place: Village, line: Any) -> None:
     for name, unit in (("one", 1), ("two", 2)):
         device = {"bus": "rs485", "unit_id": unit, "profile": "meter3", "poll": "200ms"}
         place.site.document["devices"][name] = device
-
-
-def _late_and_noisy() -> Any:
-    """An answer in four comes with the next question; others in noise, or after a frame for somebody else."""
-    held: dict[int, bytes] = {}
-    dice = random.Random(4)
-
-    def behave(request: Any) -> list[tuple[float, bytes]]:
-        late = held.pop(request.unit, None)
-        if late is not None:
-            return [(0, late), (0.03, request.frame)]
-        how = dice.choice(("late", "noise", "foreign", "fine"))
-        if how == "late":
-            held[request.unit] = request.frame
-            return []
-        before = {"noise": b"\x00\xff\x03", "foreign": b"\x09\x03\x02\x03\xe7\x59\x3d", "fine": b""}[how]
-        return [(0, before), (0.01, request.frame)]
-
-    return behave
 
 
 def _period(place: Village, polls: int = 60) -> float:

@@ -8,6 +8,16 @@
 - `totals`: an actuator's `on_s` and `starts`, each between two bounds. `final`: its value, priority, part of the cause.
 - `open`: the alarms of the subjects in `events` that stand in the end, as "code subject".
 - `as_without_faults`: these actuators switch as if nothing had failed.
+- `value_at`: an actuator's value at times, `[[at, value], ...]`. `max_starts`: an actuator's `[seconds, starts]`: no
+  more starts than that in any such time. `gap`: an actuator's least `min_on` and `min_off` (seconds) between its edges.
+- `events_of`: each of these is told, `count` times if given. `never`: "code subject" that no alarm and no change tells.
+- `outcomes`: the last state of a command, by its id (a text, or a list of those that are right).
+- `never_together`: `[one, value, other, value]`, values that two actuators never have at one time. `after`: `[edge,
+  edge, seconds]`, the second at least so long after the latest of the first.
+
+A folder without a scenario is a programme on paper or a check. `kind: plan` has `args`, and `nights`: the segments of a
+circuit's nights, by date, `within` so many seconds (60). `kind: check` has `exit` (0), `says`, `says_not`, and
+`says_something` where any warning or error will do.
 """
 
 from __future__ import annotations
@@ -15,6 +25,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +35,7 @@ from agent.cli import main
 
 CASES = Path(__file__).parent.parent / "cases"
 FOUND = sorted(path.parent for path in CASES.glob("*/scenario.yaml"))
+ON_PAPER = sorted(path.parent for path in CASES.glob("*/expected.json") if not (path.parent / "scenario.yaml").exists())
 
 Item = Mapping[str, Any]
 
@@ -43,6 +55,49 @@ def test_case(case: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) ->
             if list(map(place, edges(found, actuator))) != list(map(place, edges(plain, actuator))):
                 wrong.append(f"{actuator} moves otherwise without the faults: {shown(edges(plain, actuator))}")
     assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("case", ON_PAPER, ids=lambda case: case.name)
+def test_case_on_paper(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    expected = json.loads((case / "expected.json").read_text(encoding="utf-8"))
+    judge = {"plan": planned, "check": checked}[expected["kind"]]
+    wrong = list(judge(expected, case / "site.yaml", capsys))
+    assert not wrong, "\n".join(wrong)
+
+
+def planned(expected: Item, site: Path, capsys: pytest.CaptureFixture[str]) -> Iterable[str]:
+    capsys.readouterr()
+    code = main(["plan", str(site), *expected["args"], "--json"])
+    out, err = capsys.readouterr()
+    assert code == 0, err
+    circuits = json.loads(out)["circuits"]
+    for circuit, nights in expected["nights"].items():
+        found = {night["night"]: night["segments"] for night in circuits[circuit]["nights"]}
+        for day, wanted in nights.items():
+            seen = [(one["on"], one["off"]) for one in found.get(day, [])]
+            near = all(
+                abs(_apart(at, other)) <= expected.get("within", 60)
+                for one, two in zip(wanted, seen, strict=False)
+                for at, other in zip(one, two, strict=True)
+            )
+            if len(seen) != len(wanted) or not near:
+                yield f"{circuit}, night of {day}: wanted {wanted}, found {seen}"
+
+
+def checked(expected: Item, site: Path, capsys: pytest.CaptureFixture[str]) -> Iterable[str]:
+    capsys.readouterr()
+    code = main(["check", str(site)])
+    said = "".join(capsys.readouterr())
+    if code != expected.get("exit", 0):
+        yield f"exit {code}, wanted {expected.get('exit', 0)}: {said}"
+    for text in expected.get("says", []):
+        if text not in said:
+            yield f"does not say {text!r}: {said}"
+    for text in expected.get("says_not", []):
+        if text in said:
+            yield f"says {text!r}: {said}"
+    if expected.get("says_something") and "warning" not in said and "error" not in said:
+        yield f"says nothing: {said!r}"
 
 
 def test_there_are_cases_of_every_service() -> None:
@@ -89,10 +144,66 @@ def differences(expected: Item, found: Any) -> Iterable[str]:
     for actuator, wanted in expected.get("final", {}).items():
         if not fits(wanted, found["final"]["outputs"][actuator]):
             yield f"{actuator} ends as {found['final']['outputs'][actuator]}, wanted {wanted}"
+    yield from wrong_alarms(expected, found)
+    yield from wrong_times(expected, found)
+    for name, wanted in expected.get("outcomes", {}).items():
+        last = [one for one in found["events"] if one["kind"] == "outcome" and one.get("id") == name][-1:]
+        if not last or last[0]["code"] not in ([wanted] if isinstance(wanted, str) else wanted):
+            yield f"outcome of {name}: wanted {wanted}, found {shown(last)}"
+
+
+def wrong_alarms(expected: Item, found: Any) -> Iterable[str]:
+    events = found["events"]
     standing = [f"{one['code']} {one['subject']}" for one in found["final"]["alarms"]]
-    standing = sorted(one for one in standing if one.split()[1] in expected.get("events", {}))
+    subjects = {*expected.get("events", {}), *(one.split()[1] for one in expected.get("open", []))}
+    standing = sorted(one for one in standing if one.split()[1] in subjects)
     if "open" in expected and standing != sorted(expected["open"]):
         yield f"open in the end: {standing}, wanted {sorted(expected['open'])}"
+    for wanted in expected.get("events_of", []):
+        times = sum(fits(wanted, one) for one in events)
+        if times != wanted.get("count", max(times, 1)):
+            told = [one for one in events if one["subject"] == wanted.get("subject")]
+            yield f"{times} times {dict(wanted)} in {shown(told)}"
+    for text in expected.get("never", []):
+        code, subject = text.split()
+        told = [one for one in events if one["kind"] in ("alarm", "change") and one["code"] == code]
+        if told := [one for one in told if one["subject"] == subject]:
+            yield f"{text} must not be told: {shown(told)}"
+
+
+def wrong_times(expected: Item, found: Any) -> Iterable[str]:
+    for actuator, moments in expected.get("value_at", {}).items():
+        for at, wanted in moments:
+            if (value := value_at(actuator, at, found)) != wanted:
+                yield f"{actuator} at {at} is {value}, wanted {wanted}: {shown(edges(found, actuator))}"
+    for actuator, (seconds, most) in expected.get("max_starts", {}).items():
+        starts = [edge["t"] for edge in edges(found, actuator) if edge["to"]]
+        worst = max((sum(one <= other < one + seconds for other in starts) for one in starts), default=0)
+        if worst > most:
+            yield f"{actuator} starts {worst} times in {seconds} s, at most {most} wanted"
+    for actuator, least in expected.get("gap", {}).items():
+        for one, two in pairwise(edges(found, actuator)):
+            wanted = least.get("min_off" if two["to"] else "min_on", 0)
+            if two["t"] - one["t"] < wanted - 0.01:
+                yield f"{actuator}: less than {wanted} s between {shown([one, two])}"
+    for one, value, other, another in expected.get("never_together", []):
+        for at in sorted({edge["t"] for edge in found["edges"] if edge["actuator"] in (one, other)}):
+            if value_at(one, at, found) == value and value_at(other, at, found) == another:
+                yield f"{one} is {value} and {other} is {another} at {at} s"
+    for first, second, least in expected.get("after", []):
+        for edge in (edge for edge in found["edges"] if fits(second, edge)):
+            before = [one for one in found["edges"] if fits(first, one) and one["t"] <= edge["t"]]
+            if not before or edge["t"] - before[-1]["t"] < least - 0.01:
+                yield f"less than {least} s after {dict(first)}: {dict(edge)}"
+
+
+def value_at(actuator: str, at: Any, found: Any) -> Any:
+    moves = list(edges(found, actuator))
+    value = moves[0]["from"] if moves else found["final"]["outputs"][actuator]["value"]
+    for edge in moves:
+        if (edge["t"] <= at) if isinstance(at, int | float) else (_apart(edge["at"], at) <= 0):
+            value = edge["to"]
+    return value
 
 
 def edges(found: Any, actuator: str) -> Iterable[Item]:
@@ -101,7 +212,7 @@ def edges(found: Any, actuator: str) -> Iterable[Item]:
 
 def fits(wanted: Item, seen: Item) -> bool:
     """Whether all that is wanted is seen; a cause or a reason only in part, a time nearly."""
-    return all(_fits(key, value, wanted, seen) for key, value in wanted.items() if key != "within")
+    return all(_fits(key, value, wanted, seen) for key, value in wanted.items() if key not in ("within", "count"))
 
 
 def _fits(key: str, value: Any, wanted: Item, seen: Item) -> bool:
@@ -109,10 +220,10 @@ def _fits(key: str, value: Any, wanted: Item, seen: Item) -> bool:
         apart = value - seen["t"] if isinstance(value, int | float) else _apart(value, seen["at"])
         return bool(abs(apart) <= wanted.get("within", 1))
     if key in ("cause", "reason"):
-        return str(value) in seen[key]
+        return str(value) in (seen.get(key) or "")
     if key == "detail":
-        return all(seen["detail"].get(name) == one for name, one in value.items())
-    return bool(seen[key] == value)
+        return all((seen.get("detail") or {}).get(name) == one for name, one in value.items())
+    return bool(seen.get(key) == value)
 
 
 def _apart(one: str, other: str) -> float:

@@ -26,6 +26,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from agent.errors import BocageError, WireError
 from agent.uplink.reconnect import Why
 from agent.uplink.settings import Secret, UplinkSettings
+from agent.uplink.sieve import Sieve
 
 __all__ = ["LARGEST_COMMAND", "WINDOW", "LinkLost", "Received", "Session"]
 
@@ -108,6 +109,8 @@ class Session(aiomqtt.Client):
         self._client.connect_timeout = CONNECT
         self._client.max_inflight_messages_set(0)  # the window is ours
         self._client.manual_ack_set(True)
+        self._sieve = Sieve(self._client._sock_recv, LARGEST_COMMAND + 1, self._v5, self._begins)
+        self._client._sock_recv = self._sieve.recv  # type: ignore[method-assign,assignment]
 
     # -- opening and closing -----------------------------------------------------------------------------------
 
@@ -239,6 +242,11 @@ class Session(aiomqtt.Client):
             self._client.ack(message.mid, message.qos)
 
     @property
+    def skipped(self) -> int:
+        """Messages that came in too long and were skipped but for their beginning."""
+        return self._sieve.skipped
+
+    @property
     def is_open(self) -> bool:
         return self._connected.done() and not self.lost.done()
 
@@ -294,6 +302,11 @@ class Session(aiomqtt.Client):
         if ack is not None and not ack.done():
             ack.set_result(reason_code.value)
 
+    def _begins(self, head: int) -> None:
+        """A packet begins to come in; its first byte. What is open at QoS 2, which we never ask for, has a bound."""
+        if head & 0xF6 == 0x34 and len(self._client._in_messages) >= INBOX:
+            raise ConnectionError(f"more than {INBOX} messages are open at QoS 2")
+
     def _on_message(self, client: Any, userdata: Any, message: paho.MQTTMessage) -> None:
         topic = message._topic.decode("utf-8", "replace")
         payload = bytes(message.payload[: LARGEST_COMMAND + 1])
@@ -328,14 +341,21 @@ class Session(aiomqtt.Client):
             self._loop.remove_writer(sock.fileno())
 
     async def _misc_loop(self) -> None:
-        """Once a second: ping and its answer (paho), and acknowledgements that do not come (ours)."""
-        while self._client.loop_misc() == paho.MQTT_ERR_SUCCESS:
+        """Once a second: ping and its answer (paho), and acknowledgements that do not come (ours).
+
+        What is skipped is a sign of life, and whatever the broker answers meanwhile comes behind it.
+        """
+        while self._look_after() == paho.MQTT_ERR_SUCCESS:
             self._ticked = time.monotonic()
             oldest = next(iter(self._acks.values()), None)
-            if oldest is not None and self._ticked - oldest[1] > self._ack_timeout:
+            if oldest is not None and self._ticked - max(oldest[1], self._sieve.at) > self._ack_timeout:
                 self.drop(f"a publish was not acknowledged within {self._ack_timeout:.0f} s")
                 return
             await asyncio.sleep(1)
+
+    def _look_after(self) -> int:
+        self._client._last_bytes_received = max(self._client._last_bytes_received, self._sieve.at)
+        return self._client.loop_misc()
 
 
 def _connect_properties(settings: UplinkSettings) -> Properties:

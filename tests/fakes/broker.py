@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 
 CONNECT, CONNACK, PUBLISH, PUBACK, SUBSCRIBE, SUBACK = 1, 2, 3, 4, 8, 9
+PUBREC, PUBREL, PUBCOMP = 5, 6, 7
 PINGREQ, PINGRESP, DISCONNECT = 12, 13, 14
 NEVER = -1
 """In place of a PUBACK's reason code: no acknowledgement."""
@@ -132,6 +133,24 @@ class ScriptedBroker:
                 await writer.drain()
         return self._mid
 
+    async def send_long(
+        self, topic: str, size: int, *, qos: int = 1, retain: bool = False, properties: bytes = b"", piece: int = 65_536
+    ) -> int:
+        """Publish `size` bytes of x in pieces, never held as a whole; the packet id."""
+        self._mid = self._mid % 65535 + 1
+        for writer in self._writers:
+            head = _text(topic.encode()) + (struct.pack("!H", self._mid) if qos else b"")
+            if self._levels[writer] == 5:
+                head += _digits(len(properties)) + properties
+            writer.write(bytes([PUBLISH << 4 | qos << 1 | retain]) + _digits(len(head) + size) + head)
+            left = size
+            while left:
+                some = min(left, piece)
+                writer.write(b"x" * some)
+                await writer.drain()
+                left -= some
+        return self._mid
+
     # -- one connection ----------------------------------------------------------------------------------------
 
     _levels: dict[asyncio.StreamWriter, int]
@@ -159,7 +178,9 @@ class ScriptedBroker:
                     writer.write(self._suback(connection, body))
                 elif kind == PINGREQ:
                     writer.write(_packet(PINGRESP << 4, b""))
-                elif kind == PUBACK:
+                elif kind == PUBREC:
+                    writer.write(_packet(PUBREL << 4 | 2, body[:2]))
+                elif kind in (PUBACK, PUBCOMP):
                     connection.acknowledged.append(struct.unpack("!H", body[:2])[0])
                 elif kind == DISCONNECT:
                     connection.clean_end = True
@@ -221,12 +242,16 @@ class ScriptedBroker:
 
 
 def _packet(head: int, body: bytes) -> bytes:
-    length, rest = bytearray(), len(body)
+    return bytes([head]) + _digits(len(body)) + body
+
+
+def _digits(length: int) -> bytes:
+    digits = bytearray()
     while True:
-        rest, digit = divmod(rest, 128)
-        length.append(digit | (0x80 if rest else 0))
-        if not rest:
-            return bytes([head]) + bytes(length) + body
+        length, digit = divmod(length, 128)
+        digits.append(digit | (0x80 if length else 0))
+        if not length:
+            return bytes(digits)
 
 
 async def _read(reader: asyncio.StreamReader) -> tuple[int, int, bytes]:

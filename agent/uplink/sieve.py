@@ -1,0 +1,134 @@
+"""What comes over the wire, bounded: a PUBLISH that is too long is skipped in pieces, whatever its length.
+
+paho gathers a packet whole before anybody sees it, and MQTT allows 256 MB. A `Sieve` stands between the socket and
+paho: of a longer PUBLISH it hands on the topic, the packet id, the properties and the beginning of the payload, as if
+no more had come. So it is looked at, refused and acknowledged like any other, and the link stays.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+__all__ = ["LONGEST", "Sieve"]
+
+LONGEST = 262_144
+"""Bytes of a packet (its Remaining Length) that is handed on whole: a topic, properties and a command have room."""
+PIECE = 65_536
+"""Bytes that are read at a time of what is skipped."""
+PIECES = 16
+"""Pieces that are skipped at a time; then others get a turn."""
+_PUBLISH = 3
+
+
+class Sieve:
+    """`recv` in place of the socket's. `payload` is how much of a payload too long is handed on (bytes).
+
+    `skipped` counts the messages that were cut, `at` is when (time.monotonic) a piece of one was read last. `seen` is
+    called with the first byte of each packet, when it begins. ConnectionError for what no broker sends: any other
+    packet as long.
+    """
+
+    def __init__(self, recv: Callable[[int], bytes], payload: int, v5: bool, seen: Callable[[int], None]) -> None:
+        self._recv, self._payload, self._v5, self._seen = recv, payload, v5, seen
+        self._head = bytearray()
+        self._ready = bytearray()
+        self._whole = 0
+        """Bytes to come of a packet that is handed on as it is."""
+        self._left = 0
+        """Bytes to come of one that is too long, and what is kept of it."""
+        self._kept: bytearray | None = None
+        self.skipped = 0
+        self.at = float("-inf")
+
+    def recv(self, size: int) -> bytes:
+        """Up to `size` bytes; none at the end. BlockingIOError while there is nothing to hand on."""
+        if not self._ready and not self._whole:
+            if self._kept is None and not self._read_head():
+                return b""
+            if self._kept is not None and not self._skip():
+                return b""
+        if self._ready:
+            some = bytes(self._ready[:size])
+            del self._ready[:size]
+            return some
+        some = self._recv(min(size, self._whole))
+        self._whole -= len(some)
+        return some
+
+    def _read_head(self) -> bool:
+        """Read the fixed header (MQTT 5, 2.1.1); False at the end of the stream."""
+        while len(self._head) < 2 or self._head[-1] & 0x80:
+            if len(self._head) > 4:
+                raise ConnectionError("a length of more than 4 bytes: this is not MQTT")
+            byte = self._recv(1)
+            if not byte:
+                return False
+            self._head += byte
+        head, self._head = self._head, bytearray()
+        length, _ = _number(head, 1)
+        self._seen(head[0])
+        if length <= LONGEST:
+            self._ready, self._whole = head, length
+        elif head[0] >> 4 == _PUBLISH:
+            self._left, self._kept = length, bytearray(head[:1])
+        else:
+            raise ConnectionError(f"a packet of {length} bytes that is no message")
+        return True
+
+    def _skip(self) -> bool:
+        """Read on in what is too long; when it is over, what was kept of it is ready. False at the end."""
+        assert self._kept is not None
+        for _ in range(PIECES):
+            piece = self._recv(min(PIECE, self._left))
+            if not piece:
+                return False
+            self.at = time.monotonic()
+            self._left -= len(piece)
+            self._kept += piece[: max(0, LONGEST - len(self._kept))]
+            if not self._left:
+                self._ready = self._shortened(self._kept)
+                self._kept = None
+                self.skipped += 1
+                return True
+        raise BlockingIOError
+
+    def _shortened(self, kept: bytearray) -> bytearray:
+        """The PUBLISH with less payload (MQTT 5, 3.3). Properties too long for what was kept are left out."""
+        qos = kept[0] >> 1 & 3
+        at = 1 + 2 + int.from_bytes(kept[1:3], "big") + (2 if qos else 0)
+        body = kept[1:at]
+        payload = bytes(self._payload)
+        if self._v5:
+            length, start = _number(kept, at)
+            end = start + length
+            if end + self._payload <= len(kept):
+                body += kept[at:end]
+                payload = bytes(kept[end : end + self._payload])
+            else:
+                body += b"\0"
+        else:
+            payload = bytes(kept[at : at + self._payload])
+        body += payload
+        return kept[:1] + _digits(len(body)) + body
+
+
+def _number(data: bytes | bytearray, at: int) -> tuple[int, int]:
+    """A variable byte integer (MQTT 5, 1.5.5) and where it ends. ConnectionError if it is none."""
+    value = shift = 0
+    while True:
+        if shift > 21 or at >= len(data):
+            raise ConnectionError("a length that is none")
+        value |= (data[at] & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if not data[at - 1] & 0x80:
+            return value, at
+
+
+def _digits(value: int) -> bytes:
+    digits = bytearray()
+    while True:
+        value, digit = divmod(value, 128)
+        digits.append(digit | (0x80 if value else 0))
+        if not value:
+            return bytes(digits)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import pickle
 import subprocess
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from agent.arbiter.spec import ActuatorSpec
+from agent.child import environment, program
 from agent.clock import Trust
 from agent.control.core import Accounts, Control
 from agent.driver import BusSpec
@@ -90,7 +90,7 @@ class PlanReader:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._child = subprocess.Popen(
-            [sys.executable, "-m", "agent.wiring", str(path)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+            program("agent.wiring", str(path)), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=environment()
         )
 
     def result(self) -> Plan:

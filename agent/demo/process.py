@@ -7,11 +7,10 @@ import contextlib
 import os
 import signal
 import sqlite3
-import sys
 from collections import deque
 from pathlib import Path
 
-import agent
+from agent.child import environment, program
 from agent.civil import Pace
 
 __all__ = ["Cabinet", "numbers_given"]
@@ -31,18 +30,16 @@ class Cabinet:
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
-        environment = {key: value for key, value in os.environ.items() if key != "NOTIFY_SOCKET"}
-        agent_path = [str(Path(folder).parent) for folder in agent.__path__]
-        environment |= {
-            "BOCAGE_CLOCK": "trusted",
-            "BOCAGE_DEMO_PARENT": str(os.getpid()),
-            "BOCAGE_DEMO_PACE": f"{self._pace.speed} {self._pace.since}",
-            "PYTHONPATH": os.pathsep.join(filter(None, [*agent_path, os.environ.get("PYTHONPATH")])),
-        }
+        told = environment(
+            BOCAGE_CLOCK="trusted",
+            BOCAGE_DEMO_PARENT=str(os.getpid()),
+            BOCAGE_DEMO_PACE=f"{self._pace.speed} {self._pace.since}",
+        )
+        told.pop("NOTIFY_SOCKET", None)
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-P", "-m", "agent.demo.cabinet", *self._arguments,
-                env=environment, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                *program("agent.demo.cabinet", *self._arguments),
+                env=told, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
 
     @property

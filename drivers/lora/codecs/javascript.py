@@ -141,9 +141,9 @@ class _Child:
         wire, theirs = socket.socketpair()
         wire.setblocking(False)
         worker = Path(__file__).with_name("worker.py")
-        with theirs:  # -P: the modules beside it must not take the place of the library's
-            command = [sys.executable, "-P", str(worker)]
-            self._process = subprocess.Popen(command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL)
+        with theirs:  # -I: neither the modules beside it nor the environment's take the place of the library's
+            command = [sys.executable, "-I", str(worker)]
+            self._process = subprocess.Popen(command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL, env={}, cwd="/")
         self._wire = wire
         log.info("codec process started pid=%d", self._process.pid)
         return wire

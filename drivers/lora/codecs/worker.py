@@ -3,9 +3,12 @@
 A request is a line of JSON on its standard input, a socket; the answer is one too. First it says whether it can
 start. Each request gets a fresh context of HEAP bytes and TIME seconds of wall time. The kernel's timer ends the whole
 process when they are over, in the middle of whatever native code runs, and also when the agent itself is gone.
+
+A codec that breaks out of the engine finds little: no environment, and LIMITS that the kernel keeps.
 """
 
 import json
+import resource
 import signal
 import socket
 from pathlib import Path
@@ -17,6 +20,17 @@ TIME = 0.5
 """Seconds of wall time."""
 SOURCE = 1 << 20
 """The most bytes of a codec's file."""
+
+LIMITS = {
+    resource.RLIMIT_AS: 192 << 20,  # bytes; the interpreter and the engine take some 30 MiB of it
+    resource.RLIMIT_NOFILE: 16,
+    resource.RLIMIT_FSIZE: 0,  # it writes no files
+    resource.RLIMIT_NPROC: 0,  # and starts neither processes nor threads (root is exempt from that)
+    resource.RLIMIT_CORE: 0,
+}
+"""What the process may have at the most, from its start on."""
+CPU = 2
+"""Seconds of processor time a request, should the timer have been taken away; whole ones, as the kernel counts."""
 
 _BUFFER = Path(__file__).with_name("buffer.js")
 _BEFORE = """\
@@ -51,6 +65,8 @@ def main() -> None:
     for end in (signal.SIGINT, signal.SIGTERM):  # they are for the agent, which then closes the socket
         signal.signal(end, signal.SIG_IGN)
     wire = socket.socket(fileno=0)
+    for what, most in LIMITS.items():
+        resource.setrlimit(what, (most, most))
     try:
         import _quickjs as engine  # the package around it only adds threads, and 2 MB
     except ImportError as error:
@@ -60,9 +76,17 @@ def main() -> None:
     with wire.makefile("rb") as requests:
         for line in requests:
             signal.setitimer(signal.ITIMER_REAL, TIME)
+            _limit_cpu()
             answer = _answer(engine, line.decode())
             signal.setitimer(signal.ITIMER_REAL, 0)
             wire.sendall(answer.encode() + b"\n")
+
+
+def _limit_cpu() -> None:
+    """What was used so far, and CPU seconds more. It counts for the whole life of a process."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    most = int(used.ru_utime + used.ru_stime) + 1 + CPU
+    resource.setrlimit(resource.RLIMIT_CPU, (most, resource.RLIM_INFINITY))
 
 
 def _answer(engine: Any, asked: str) -> str:

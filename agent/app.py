@@ -20,6 +20,7 @@ from agent.arbiter import Arbiter, Books
 from agent.arbiter.desk import Desk
 from agent.arbiter.guard import Guard
 from agent.clock import SystemClock
+from agent.configuration import Configuration
 from agent.driver import BusSpec
 from agent.errors import BocageError, ConfigError, OutboxError
 from agent.folders import is_tmpfs, locked
@@ -29,7 +30,6 @@ from agent.local import Server
 from agent.model import Command, Event, Origin, Severity
 from agent.notify import Notifier
 from agent.outbox import Outbox
-from agent.plan import Plan, PlanReader
 from agent.report import outcome_json, points_json, wall_text
 from agent.runner import Runner
 from agent.state import State
@@ -50,18 +50,19 @@ LOG_LINES = 50
 class Agent:
     """One running site. `run` returns the exit code: 0 after SIGTERM, 70 when a core task failed.
 
-    Raises Busy if the folders belong to another agent, ConfigError if the file is wrong at the start.
+    Raises Busy if the folders belong to another agent.
     """
 
-    def __init__(self, path: Path, plan: Plan, state: Path, runtime: Path) -> None:
-        self._path, self._plan = path, plan
-        self._state_folder, self._runtime_folder = state, runtime
+    def __init__(self, configuration: Configuration, runtime: Path) -> None:
+        self._configuration, self._plan = configuration, configuration.plan
+        self._state_folder, self._runtime_folder = configuration.state, runtime
         self._stop, self._reload = asyncio.Event(), asyncio.Event()
         self._log_tail: deque[str] = deque(maxlen=LOG_LINES)
-        self._clock = SystemClock(plan.trust)
+        self._clock = SystemClock(self._plan.trust)
         self._notifier = Notifier()
         self._started = self._clock.monotonic()
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._unkept: str | None = None
 
     async def run(self) -> int:
         """Live until SIGTERM, SIGINT or the failure of a core task."""
@@ -69,6 +70,7 @@ class Agent:
             if not is_tmpfs(self._runtime_folder):
                 log.warning("runtime folder is not in memory folder=%s next=it wears the flash", self._runtime_folder)
             self._assemble()
+            self._keep_configuration()
             code = 0
             try:
                 async with asyncio.TaskGroup() as group:
@@ -272,13 +274,14 @@ class Agent:
     async def _apply_file(self, group: asyncio.TaskGroup) -> None:
         """SIGHUP: apply what changed; a wrong file changes nothing and is reported."""
         try:
-            new = await asyncio.to_thread(lambda: PlanReader(self._path).result())
+            new = await asyncio.to_thread(self._configuration.reread)
         except ConfigError as error:
             for problem in error.problems:
                 log.error("configuration refused problem=%r next=the running one stays", problem)
             await self._event("config", "refused", "gateway", Severity.MINOR, problems=error.problems[:20])
             return
         old, self._plan = self._plan, new
+        self._keep_configuration()  # first: after a crash from here on, outputs are made safe by the new one
         if (new.site, new.buffer, new.trust) != (old.site, old.buffer, old.trust):
             log.warning("site id, clock or buffer changed next=they take effect at the next start")
         changed = await self._apply_buses(group, old.buses, new.buses)
@@ -303,6 +306,15 @@ class Agent:
         self._say_not_driven()
         log.info("configuration applied changed=%s", ",".join(changed) or "nothing that runs")
         await self._event("config", "applied", "gateway", Severity.INFO, hash=new.config_hash, changed=changed)
+
+    def _keep_configuration(self) -> None:
+        """So that a wrong file, at the next start, costs nothing. A disk that refuses is asked again each minute."""
+        try:
+            self._configuration.keep()
+            self._unkept = None
+        except OSError as error:
+            self._unkept = f"the configuration cannot be kept: {error.strerror or error}"
+            log.error("configuration not kept reason=%r next=tried each minute", self._unkept)
 
     async def _apply_buses(
         self, group: asyncio.TaskGroup, old: Mapping[str, BusSpec], new: Mapping[str, BusSpec]
@@ -330,8 +342,9 @@ class Agent:
         await self._outbox.put_event(discreet(event, self._plan.personal))
 
     def _conditions(self) -> Iterator[Condition]:
-        fault = self._outbox.fault or self._state.fault
-        return conditions(fault, self._clock.trusted, self._wires.status(), self._uplink)
+        fault = self._outbox.fault or self._state.fault or self._unkept
+        yield from conditions(fault, self._clock.trusted, self._wires.status(), self._uplink)
+        yield from self._configuration.conditions()
 
     def _state_topics(self) -> dict[str, dict[str, Any]]:
         return state_topics(self._hub, self._plan.personal, self._arbiter.status(), self._clock.now().wall_ms)
@@ -342,6 +355,7 @@ class Agent:
         return {
             "site": {"id": self._plan.site, "name": self._plan.name},
             "agent": VERSION,
+            "config": self._configuration.status(),
             "at": wall_text(now.wall_ms, self._plan.timezone),
             "uptime_s": round(self._clock.monotonic() - self._started, 1),
             "clock": "synced" if self._clock.trusted else "unsynced",
@@ -356,7 +370,8 @@ class Agent:
 
     def _one_line(self) -> str:
         link = self._uplink.status()["state"] if self._uplink is not None else "off"
-        return one_line(self._wires.status(), link, self._outbox.status())
+        line = one_line(self._wires.status(), link, self._outbox.status())
+        return "; ".join(filter(None, (self._configuration.line(), line)))
 
     async def _report_health(self) -> None:
         """Once a minute, and once soon after the start, the gateway itself."""
@@ -364,6 +379,8 @@ class Agent:
         while True:
             await asyncio.sleep(pause)
             pause = HEALTH_PERIOD
+            if self._unkept is not None:
+                self._keep_configuration()
             if self._uplink is None:
                 continue
             link, waiting = self._uplink.status(), self._outbox.status()

@@ -13,6 +13,8 @@
 
 from __future__ import annotations
 
+from agent.problem import Problem
+
 __all__ = [
     "BocageError", "Busy", "ConfigError", "DeviceError", "OutboxError", "Refused", "Rejected", "TooLate", "WireError",
 ]  # fmt: skip
@@ -23,11 +25,13 @@ class BocageError(Exception):
 
 
 class ConfigError(BocageError):
-    """The configuration is wrong. `problems` lists everything, ready to print."""
+    """The configuration is wrong. `problems` lists everything, ready to print; `first` is the first error, if it has
+    a place in a file."""
 
-    def __init__(self, problems: list[str]) -> None:
+    def __init__(self, problems: list[str], first: Problem | None = None) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+        self.first = first
 
 
 class WireError(BocageError):

@@ -18,13 +18,17 @@ from agent.child import environment, program
 from agent.clock import Trust
 from agent.control.core import Accounts, Control
 from agent.driver import BusSpec
-from agent.errors import BocageError, ConfigError
+from agent.errors import ConfigError
 from agent.hub import Policy
 from agent.model import Kind, Point
+from agent.problem import Problem
 from agent.signals import Signal
 from agent.uplink.settings import UplinkSettings
 
-__all__ = ["Buffer", "Plan", "PlanReader"]
+__all__ = ["Buffer", "Found", "Plan", "PlanReader"]
+
+PATIENCE = 40.0
+"""Seconds that reading a site file may take: systemd waits 60 for a start and for a reload."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,21 +88,61 @@ class Plan:
         return replace(point, device=device, stale_after=stale_after)
 
 
-class PlanReader:
-    """Reads a site file in a child process; `result` waits for it."""
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the reader of a site file found."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._child = subprocess.Popen(
-            program("agent.wiring", str(path)), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=environment()
-        )
+    plan: Plan | None
+    """What of the file can be carried out, also where rules are broken; None if nothing can."""
+    problems: tuple[Problem, ...]
+    files: Mapping[str, bytes]
+    """The site's own files as they were read: `site.yaml`, its profiles and their codecs."""
+    absent: frozenset[str] = frozenset()
+    """Codecs that a profile needs and that are not there."""
+
+    @property
+    def first(self) -> Problem | None:
+        """The first error; None for a file that is right."""
+        return next((problem for problem in self.problems if problem.severity == "error"), None)
+
+    @property
+    def breaks_rules_only(self) -> bool:
+        """Whether all that is wrong with it are rules: nothing that it names is missing."""
+        wrong = [problem for problem in self.problems if problem.severity == "error"]
+        return self.plan is not None and all(problem.rule for problem in wrong)
+
+
+class PlanReader:
+    """Reads a site file in a child process; `found` and `result` wait for it.
+
+    With `home`, `path` is a copy of that site file: what is secret stays beside the original.
+    """
+
+    def __init__(self, path: Path, home: Path | None = None) -> None:
+        self._path = home or path
+        command = program("agent.wiring", str(path), *([str(home)] if home else []))
+        self._child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=environment())
+
+    def found(self) -> Found:
+        """Everything, with all that is wrong. Never raises for what the file holds."""
+        try:
+            answer, _ = self._child.communicate(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.communicate()
+            return self._unread(f"cannot be read within {PATIENCE:.0f} s")
+        if self._child.returncode:
+            return self._unread(f"its reader ended with {self._child.returncode}")
+        found = pickle.loads(answer)
+        assert isinstance(found, Found)
+        return found
 
     def result(self) -> Plan:
         """The plan. ConfigError lists everything that is wrong with the file."""
-        answer, _ = self._child.communicate()
-        if self._child.returncode:
-            raise BocageError(f"{self._path}: its reader ended with {self._child.returncode}")
-        found = pickle.loads(answer)
-        if isinstance(found, Plan):
-            return found
-        raise ConfigError(found)
+        found = self.found()
+        if found.plan is None or found.first is not None:
+            raise ConfigError([str(problem) for problem in found.problems], found.first)
+        return found.plan
+
+    def _unread(self, why: str) -> Found:
+        return Found(None, (Problem(str(self._path), 1, 1, "error", why),), {})

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agent.applied import Applied, find
 from agent.folders import runtime_folder, state_folder
 
 if TYPE_CHECKING:
     from agent.config import Site
 
-__all__ = ["CommandParser", "Place", "add_command", "add_folders", "add_json", "add_places", "asked", "place"]
+__all__ = [
+    "CommandParser", "Place", "add_command", "add_folders", "add_json", "add_places", "asked", "find_by_site", "place",
+]  # fmt: skip
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -79,14 +82,31 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 def asked(options: argparse.Namespace) -> tuple[Path, str]:
     """The runtime folder and site id of the agent to ask.
 
-    Of the file only the id is looked at: a slip elsewhere in it must not keep a technician from his outputs.
+    Of the file only the id is looked at, and where not even that can be read, what was applied says it: a slip must
+    not keep a technician from his outputs.
     """
     from agent.config import load
     from agent.config.document import read
 
-    name = read(Path(options.site)).value(("site", "id"))
-    site = name if isinstance(name, str) and name else load(options.site).site.id
+    site = read(Path(options.site)).value(("site", "id"))
+    if not isinstance(site, str) or not site:
+        known = find_by_site(options)
+        site = known[1].site if known else load(options.site).site.id
     return runtime_folder(options.runtime_dir, site), site
+
+
+def find_by_site(options: argparse.Namespace) -> tuple[Path, Applied] | None:
+    """The state folder of the site that is named on the command line, and what was applied there."""
+    path = None if options.site is None else Path(options.site)
+    known = find(path, options.state_dir)
+    if known is None and path is not None and not options.state_dir:  # perhaps applied under another path
+        from agent.config.document import read
+
+        name = read(path).value(("site", "id"))
+        folder = state_folder(None, name) if isinstance(name, str) and name else None
+        applied = Applied.load(folder) if folder is not None else None
+        known = (folder, applied) if folder is not None and applied is not None else None
+    return known
 
 
 def place(options: argparse.Namespace) -> Place:

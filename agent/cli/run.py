@@ -6,10 +6,13 @@ import argparse
 import asyncio
 import logging
 import sys
+from pathlib import Path
 from typing import Any
 
-from agent.cli.common import add_command, add_folders, place
-from agent.folders import runtime_folder, state_folder
+from agent.cli.common import Place, add_command, add_folders, add_places, find_by_site, place
+from agent.configuration import Configuration
+from agent.errors import BocageError
+from agent.folders import runtime_folder
 from agent.plan import PlanReader
 
 __all__ = ["add"]
@@ -29,9 +32,11 @@ def add(commands: Any) -> None:
         commands,
         "stop-outputs",
         "after a crash: drive outputs to their safe state (systemd's ExecStopPost); nothing after an orderly stop",
-        "  bocage stop-outputs /etc/bocage/site.yaml",
+        "  bocage stop-outputs /etc/bocage/site.yaml\n  bocage stop-outputs --state-dir /var/lib/bocage",
     )
-    add_folders(stop)
+    stop.add_argument("site", metavar="SITE.yaml", nargs="?", type=Path, default=None,
+                      help="the site file; what was applied of it counts, and it need not be there")  # fmt: skip
+    add_places(stop)
     stop.set_defaults(run=stop_after_crash)
 
 
@@ -40,26 +45,39 @@ def run_agent(options: argparse.Namespace) -> int:
     reader = PlanReader(options.site)  # it reads while we import
     from agent.app import Agent
 
-    plan = reader.result()
-    state = state_folder(options.state_dir, plan.site)
-    runtime = runtime_folder(options.runtime_dir, plan.site)
+    configuration = Configuration.choose(options.site, reader, options.state_dir)
+    runtime = runtime_folder(options.runtime_dir, configuration.plan.site)
 
     async def live() -> int:
-        return await Agent(options.site, plan, state, runtime).run()
+        return await Agent(configuration, runtime).run()
 
     return asyncio.run(live())
 
 
 def stop_after_crash(options: argparse.Namespace) -> int:
+    """By what was applied, never by a file that was edited since."""
     log_to_stderr("info")
     from agent.direct import on_the_air, stop_outputs
 
-    where = place(options)
+    where = _applied(options)
     acted = asyncio.run(stop_outputs(where.site, where.state, where.runtime))
     radio = [name for name in where.site.actuators if on_the_air(where.site, name)]
     waiting = f"; not those on radio, which the next start commands: {', '.join(radio)}" if radio else ""
     print(f"outputs driven to their safe state{waiting}" if acted else "the agent had stopped in order: nothing to do")
     return 0
+
+
+def _applied(options: argparse.Namespace) -> Place:
+    """The site as it was applied; as the file has it where nothing was ever applied."""
+    from agent.config.loader import read_copy
+
+    known = find_by_site(options)
+    site = read_copy(known[1].path, str(known[1].home), known[1].home).site if known else None
+    if known is None or site is None:
+        if options.site is None:
+            raise BocageError("nothing was ever applied in this state folder; name the site file")
+        return place(options)
+    return Place(site, known[1].home, known[0], runtime_folder(options.runtime_dir, site.site.id))
 
 
 def log_to_stderr(level: str) -> None:

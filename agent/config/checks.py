@@ -152,10 +152,10 @@ def _load_profile(at: Checked, name: str) -> None:
     except KeyError:
         known = at.library.names()
         hint = meant(device.profile, known) or "write profiles/" + device.profile + ".yaml beside this file"
-        at.error(keys, f'unknown profile "{device.profile}"', hint)
+        at.lacking(keys, f'unknown profile "{device.profile}"', hint)
         return
     if found is None:
-        at.error(keys, f'profile "{device.profile}" has errors of its own')
+        at.lacking(keys, f'profile "{device.profile}" has errors of its own')
         return
     device.with_profile(found)
     codec = found.get("lora", {}).get("codec")

@@ -64,15 +64,30 @@ class Document:
         return found
 
     def report(
-        self, keys: Keys, message: str, hint: str | None = None, *, severity: Severity = "error", at_key: bool = False
+        self,
+        keys: Keys,
+        message: str,
+        hint: str | None = None,
+        *,
+        severity: Severity = "error",
+        at_key: bool = False,
+        rule: bool = False,
     ) -> None:
         """Note a problem with the value (or the key) there; `hint` is added to the message."""
         place = self.place(keys)
         line, column = (place.key_line, place.key_column) if at_key else (place.line, place.column)
-        self.note(line, column, f"{message}; {hint}" if hint else message, hint, severity)
+        self.note(line, column, f"{message}; {hint}" if hint else message, hint, severity, rule)
 
-    def note(self, line: int, column: int, message: str, hint: str | None = None, severity: Severity = "error") -> None:
-        problem = Problem(self.file, line, column, severity, " ".join(message.split("\n")), hint)
+    def note(
+        self,
+        line: int,
+        column: int,
+        message: str,
+        hint: str | None = None,
+        severity: Severity = "error",
+        rule: bool = False,
+    ) -> None:
+        problem = Problem(self.file, line, column, severity, " ".join(message.split("\n")), hint, rule)
         if problem not in self.problems:
             self.problems.append(problem)
 

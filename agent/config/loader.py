@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from agent.config.checks import check_site
@@ -13,7 +15,45 @@ from agent.config.site import Site
 from agent.config.validation import validate
 from agent.errors import ConfigError
 
-__all__ = ["check", "load", "read_site"]
+__all__ = ["Copy", "check", "load", "read_copy", "read_site"]
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """All that a site file says, with the files beside it that it uses."""
+
+    site: Site | None
+    """What of it can be understood, whatever rules it breaks; None if nothing can."""
+    problems: list[Problem]
+    files: Mapping[str, bytes]
+    """The site's own files as they were read, by their names relative to the site file, which is site.yaml here."""
+    absent: frozenset[str] = frozenset()
+    """Codecs that a profile of the site needs and that are not there."""
+
+    @property
+    def wrong(self) -> bool:
+        return self.site is None or any(found.severity == "error" for found in self.problems)
+
+
+def read_copy(path: Path, file: str | None = None, home: Path | None = None) -> Copy:
+    """Read and check a site file. Never raises for what the file holds.
+
+    `file` is how the problems name the file (default: the path). `home` is the site file that this one is a copy of:
+    secrets and certificates are looked for beside that one, profiles and codecs beside this one.
+    """
+    home = home or path
+    document = read(path, file)
+    problems = document.problems
+    library = Library(path.parent)
+    site = None
+    if not problems or document.data is not None:
+        site, left_out = validate(document, Site, home.parent)
+        if site is not None:
+            site.read_from(home, "sha256:" + hashlib.sha256(document.source).hexdigest())
+            check_site(document, site, left_out, library)
+            problems = document.problems + library.problems
+    problems = sorted(problems, key=lambda found: (found.file != document.file, found.file, found.line, found.column))
+    return Copy(site, problems, {"site.yaml": document.source, **library.files}, frozenset(library.absent))
 
 
 def read_site(path: Path, file: str | None = None) -> tuple[Site | None, list[Problem]]:
@@ -21,25 +61,16 @@ def read_site(path: Path, file: str | None = None) -> tuple[Site | None, list[Pr
 
     `file` is how the problems name the file (default: the path). Never raises for what the file holds.
     """
-    document = read(path, file)
-    problems = document.problems
-    site = None
-    if not problems or document.data is not None:
-        site, left_out = validate(document, Site, path.parent)
-        if site is not None:
-            site.read_from(path, "sha256:" + hashlib.sha256(document.source).hexdigest())
-            library = Library(path.parent)
-            check_site(document, site, left_out, library)
-            problems = document.problems + library.problems
-    problems = sorted(problems, key=lambda found: (found.file != document.file, found.file, found.line, found.column))
-    return (None if any(found.severity == "error" for found in problems) else site), problems
+    copy = read_copy(path, file)
+    return (None if copy.wrong else copy.site), copy.problems
 
 
 def load(path: Path) -> Site:
     """The site of a file. ConfigError with every problem, ready to print, if there is an error in it."""
     site, problems = read_site(path)
     if site is None:
-        raise ConfigError([str(problem) for problem in problems])
+        first = next((problem for problem in problems if problem.severity == "error"), None)
+        raise ConfigError([str(problem) for problem in problems], first)
     return site
 
 

@@ -57,27 +57,34 @@ class Checked:
         return any(keys[:end] in self._left_out for end in range(1, len(keys) + 1))
 
     def error(self, keys: Keys, message: str, hint: str | None = None, at_key: bool = False) -> None:
-        self._report(keys, message, hint, "error", at_key)
+        """A rule is broken."""
+        self._report(keys, message, hint, "error", at_key, True)
+
+    def lacking(self, keys: Keys, message: str, hint: str | None = None) -> None:
+        """Something is named that is not there: without it the file cannot be carried out."""
+        self._report(keys, message, hint, "error", False, False)
 
     def warn(self, keys: Keys, message: str, hint: str | None = None) -> None:
-        self._report(keys, message, hint, "warning", False)
+        self._report(keys, message, hint, "warning", False, False)
 
-    def _report(self, keys: Keys, message: str, hint: str | None, severity: Severity, at_key: bool) -> None:
+    def _report(
+        self, keys: Keys, message: str, hint: str | None, severity: Severity, at_key: bool, rule: bool
+    ) -> None:
         if not self.wrong(*keys):
-            self.document.report(keys, message, hint, severity=severity, at_key=at_key)
+            self.document.report(keys, message, hint, severity=severity, at_key=at_key, rule=rule)
 
     def known(self, keys: Keys, what: str, name: str, names: Iterable[str]) -> bool:
         """Whether a name is among others; an error if not."""
         names = set(names)
         if name not in names:
-            self.error(keys, f'unknown {what} "{name}"', meant(name, names))
+            self.lacking(keys, f'unknown {what} "{name}"', meant(name, names))
         return name in names
 
     def point(self, keys: Keys, text: str) -> PointRef | Pin | None:
         """What `device.point` or `bus.pin` leads to; None, and an error, if nothing (or nothing that can be judged)."""
         owner, dot, rest = text.partition(".")
         if not dot or not rest:
-            self.error(keys, f'"{text}" is not a point; write device.point, or gpio.17 for a pin')
+            self.lacking(keys, f'"{text}" is not a point; write device.point, or gpio.17 for a pin')
             return None
         bus = self.site.buses.get(owner)
         if bus is not None and bus.type == "gpio":
@@ -85,22 +92,22 @@ class Checked:
         if owner not in self.names("devices"):
             pins = {name for name, found in self.site.buses.items() if found.type == "gpio"}
             if not self.wrong("buses", owner):
-                self.error(keys, f'unknown device "{owner}"', meant(owner, self.names("devices") | pins))
+                self.lacking(keys, f'unknown device "{owner}"', meant(owner, self.names("devices") | pins))
             return None
         device = self.site.devices.get(owner)
         if device is None or device.profile_data is None:
             if device is not None and device.profile is None and not self.wrong("devices", owner, "profile"):
-                self.error(keys, f"{owner} has no profile, so it has no points", None)
+                self.lacking(keys, f"{owner} has no profile, so it has no points", None)
             return None
         points = device.profile_data["points"]
         if rest not in points:
-            self.error(keys, f'{owner} has no point "{rest}" (profile {device.profile})', meant(rest, points))
+            self.lacking(keys, f'{owner} has no point "{rest}" (profile {device.profile})', meant(rest, points))
             return None
         return PointRef(owner, rest, points[rest])
 
     def _pin(self, keys: Keys, bus: str, text: str) -> Pin | None:
         if not re.fullmatch(r"[0-9]{1,2}", text) or int(text) > 27:
-            self.error(keys, f'"{text}" is not a pin; write its BCM number, {bus}.0 to {bus}.27')
+            self.lacking(keys, f'"{text}" is not a pin; write its BCM number, {bus}.0 to {bus}.27')
             return None
         return Pin(bus, int(text))
 

@@ -142,6 +142,10 @@ class Library:
         self._package = importlib.resources.files("drivers") / "profiles"
         self._read: dict[str, dict[str, Any] | None] = {}
         self.problems: list[Problem] = []
+        self.files: dict[str, bytes] = {}
+        """The site's own profiles and codecs that were read, by their names relative to the site file."""
+        self.absent: set[str] = set()
+        """The codecs that a profile names and that are not there."""
 
     def names(self) -> set[str]:
         """All that can be named."""
@@ -179,13 +183,25 @@ class Library:
         if profile is not None:
             _check(document, profile, name, left_out)
         self.problems += document.problems
+        if path.parent == self._own:
+            self.files[f"{self._own.name}/{path.name}"] = document.source
         broken = profile is None or any(problem.severity == "error" for problem in document.problems)
         if broken or profile is None:
             return None
         found = profile.normalised(name)
         if "codec" in found.get("lora", ()):
-            found["lora"]["codec"] = str(self._own.absolute() / found["lora"]["codec"])
+            found["lora"]["codec"] = str(self._codec(found["lora"]["codec"]))
         return found
+
+    def _codec(self, name: str) -> Path:
+        """Where a maker's codec is. What is there is remembered; that it is not is said where the profile is used."""
+        path = self._own.absolute() / name
+        if ".." not in Path(name).parts and not Path(name).is_absolute():
+            try:
+                self.files[f"{self._own.name}/{name}"] = path.read_bytes()
+            except OSError:
+                self.absent.add(f"{self._own.name}/{name}")
+        return path
 
 
 def _check(document: Document, profile: Profile, name: str, left_out: set[Keys]) -> None:

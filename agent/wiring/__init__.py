@@ -1,7 +1,7 @@
 """The site file as the parts want it: a pure translation of the checked models into a `Plan`.
 
-As a program (`python -m agent.wiring SITE.yaml`) it is the child that reads the file for the agent: a pickled `Plan`,
-or the list of everything that is wrong, goes to its standard output.
+As a program (`python -m agent.wiring SITE.yaml`) it is the child that reads the file for the agent: what it found, a
+`Plan` and all that is wrong, goes pickled to its standard output.
 """
 
 from __future__ import annotations

@@ -1,16 +1,36 @@
-"""The child that reads the site file for the agent: a pickled `Plan`, or the list of everything that is wrong."""
+"""The child that reads a site file for the agent: a pickled `Found` goes to its standard output.
+
+    python -m agent.wiring SITE.yaml [HOME]      HOME: the site file that SITE.yaml is a copy of
+"""
 
 import pickle
 import sys
 from pathlib import Path
 
-from agent.config import load
-from agent.errors import ConfigError
-from agent.plan import Plan
+from agent.config.loader import Copy, read_copy
+from agent.plan import Found, Plan
+from agent.problem import Problem
 from agent.wiring import plan
 
-try:
-    found: Plan | list[str] = plan(load(Path(sys.argv[1])))
-except ConfigError as error:
-    found = error.problems
-sys.stdout.buffer.write(pickle.dumps(found))
+
+def _found(copy: Copy, file: str) -> Found:
+    problems, found = tuple(copy.problems), None
+    if copy.site is not None:
+        found, why = _translated(copy)
+        if why and not copy.wrong:
+            problems = (*problems, Problem(file, 1, 1, "error", f"it cannot be carried out: {why}"))
+    return Found(found, problems, copy.files, copy.absent)
+
+
+def _translated(copy: Copy) -> tuple[Plan | None, str]:
+    """The plan, and what kept it from being made: rules may be broken here, and what is missing shows somehow."""
+    assert copy.site is not None
+    try:
+        return plan(copy.site), ""
+    except Exception as error:  # noqa: BLE001  whoever asked has another configuration to go on with
+        return None, f"{type(error).__name__}: {error}"
+
+
+site = Path(sys.argv[1])
+home = Path(sys.argv[2]) if len(sys.argv) > 2 else site
+sys.stdout.buffer.write(pickle.dumps(_found(read_copy(site, str(home), home), str(home))))

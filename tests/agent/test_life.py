@@ -1,6 +1,7 @@
 """The spine, end to end: wire to broker and back, with the real processes."""
 
 import json
+import shutil
 
 import pytest
 
@@ -101,6 +102,7 @@ def test_a_wrong_file_never_starts_the_agent_and_a_second_agent_is_refused(site)
     assert second.returncode == 75
     assert "another agent" in second.stderr
     site.stop()
+    shutil.rmtree(site.folder / "state")  # where something was applied before, that goes on (test_applied.py)
     site.document["devices"]["m"]["profile"] = "bench9"
     site.write()
     wrong = site.bocage("run")

@@ -1,0 +1,143 @@
+"""Which configuration runs: the site file's, or, while that is wrong, the one that was applied last."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from agent.alarms import Condition
+from agent.applied import Applied, find
+from agent.errors import ConfigError
+from agent.folders import state_folder
+from agent.model import Severity
+from agent.plan import Found, Plan, PlanReader
+from agent.problem import Problem
+
+__all__ = ["Configuration"]
+
+log = logging.getLogger("bocage.configuration")
+
+
+class Configuration:
+    """A site file, what runs of it, and what is wrong with it.
+
+    `choose` at the start, `reread` when the file may have changed, `keep` for what is applied from then on.
+    """
+
+    def __init__(self, path: Path, state: Path, plan: Plan, before: Applied | None, found: Found | None) -> None:
+        self.path, self.state, self.plan = path, state, plan
+        self.replaced: Plan | None = None
+        """What was applied when the agent started, where another plan runs from then on: its outputs may have left."""
+        self.wrong: Problem | None = None
+        """What is wrong with the site file: it is not the one that runs."""
+        self.outdated: Problem | None = None
+        """Which rule of this program the configuration that runs breaks: it was applied by an older one."""
+        self._unkept = found
+        self._kept = before
+
+    @classmethod
+    def choose(cls, path: Path, reader: PlanReader, given: str | None) -> Configuration:
+        """What to start with. ConfigError with all that is wrong where nothing was ever applied.
+
+        `reader` reads the file at `path`; `given` is the state folder of the command line.
+        """
+        file = reader.found()
+        known = find(path, given) if file.plan is None else None
+        state = known[0] if known else state_folder(given, file.plan.site if file.plan else "")
+        before = known[1] if known else Applied.load(state)
+        wrong = _judge(file, before)
+        if wrong is None and file.plan is not None:
+            made = cls(path, state, file.plan, before, file)
+            if before is not None and not before.is_of(file.files):
+                made.replaced = before.reader().found().plan
+            return made
+        if before is None:
+            return cls._adopted(path, state, file)
+        return cls._kept_on(path, state, file, before, wrong)
+
+    @classmethod
+    def _kept_on(cls, path: Path, state: Path, file: Found, before: Applied, wrong: Problem | None) -> Configuration:
+        """The file is wrong: go on with what was applied, also where that breaks rules of a newer program."""
+        kept = before.reader().found()
+        if kept.plan is None:
+            raise _refusal(file, wrong)
+        made = cls(path, state, kept.plan, before, None)
+        made.outdated = kept.first
+        made.wrong = None if before.is_of(file.files) else wrong
+        for problem in filter(None, (made.wrong, made.outdated)):
+            log.error('configuration refused problem="%s" next=the one that was applied before goes on', problem)
+        return made
+
+    @classmethod
+    def _adopted(cls, path: Path, state: Path, file: Found) -> Configuration:
+        """Nothing was kept: a program of before has run this file, if anybody has, and may have had fewer rules."""
+        if file.plan is None or not file.breaks_rules_only or not (state / "state.json").exists():
+            raise _refusal(file)
+        made = cls(path, state, file.plan, None, file)
+        made.outdated = file.first
+        log.error('configuration outdated problem="%s" next=it ran before, so it goes on', made.outdated)
+        return made
+
+    def reread(self) -> Plan:
+        """The plan of the file as it is now. ConfigError if it is wrong: then `wrong` says why, until it is not."""
+        file = PlanReader(self.path).found()
+        self.wrong = _judge(file, self._kept)
+        if self.wrong is not None or file.plan is None:
+            raise _refusal(file, self.wrong)
+        self.outdated = None
+        self.plan, self._unkept = file.plan, file
+        return file.plan
+
+    def keep(self) -> None:
+        """Put what runs into the state folder, if it is not there. OSError if the disk refuses: to be tried again."""
+        if self._unkept is not None:
+            self._kept = Applied.keep(self.state, self.path, self.plan.site, self._unkept.files)
+            self._unkept = None
+
+    # -- what is told ------------------------------------------------------------------------------------------
+
+    def conditions(self) -> Iterator[Condition]:
+        """The alarms `config_invalid` and `config_outdated`."""
+        if self.wrong is not None:
+            yield Condition("config_invalid", "gateway", Severity.MAJOR, self.wrong.place)
+        if self.outdated is not None:
+            yield Condition("config_outdated", "gateway", Severity.MINOR, self.outdated.place)
+
+    def status(self) -> dict[str, Any]:
+        """For the live view: which file runs, and what is wrong with the one that is there."""
+        return {
+            "file": str(self.path.absolute()),
+            "hash": self.plan.config_hash,
+            "invalid": self.wrong.place if self.wrong else None,
+            "outdated": self.outdated.place if self.outdated else None,
+        }
+
+    def line(self) -> str:
+        """What is wrong, for the service manager's line; "" if nothing is."""
+        if self.wrong is not None:
+            return f"configuration refused, the one applied before runs: {_said(self.wrong)}"
+        if self.outdated is not None:
+            return f"configuration outdated: {_said(self.outdated)}"
+        return ""
+
+
+def _judge(file: Found, kept: Applied | None) -> Problem | None:
+    """What is wrong with a site file; also a codec that is gone, which it had when it was applied."""
+    if file.first is None and kept is not None:
+        for name in sorted(file.absent & kept.files.keys()):
+            where = str(kept.home.parent / name)
+            return Problem(where, 1, 1, "error", "this codec is missing; it was there when it was applied last")
+    return file.first
+
+
+def _said(problem: Problem) -> str:
+    return f"{problem.file}:{problem.line}:{problem.column}: {problem.message}"
+
+
+def _refusal(file: Found, wrong: Problem | None = None) -> ConfigError:
+    lines = [str(problem) for problem in file.problems]
+    if wrong is not None and str(wrong) not in lines:
+        lines.insert(0, str(wrong))
+    return ConfigError(lines, wrong or file.first)

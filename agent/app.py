@@ -7,7 +7,7 @@ import contextlib
 import logging
 import signal
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,10 @@ from agent.local import Server
 from agent.model import Command, Event, Origin, Severity
 from agent.notify import Notifier
 from agent.outbox import Outbox
+from agent.plan import Plan
 from agent.report import outcome_json, points_json, wall_text
 from agent.runner import Runner
+from agent.seals import Seals
 from agent.state import State
 from agent.status import conditions, discreet, one_line, present_points, state_topics
 from agent.supervise import Watchdog, supervise
@@ -45,6 +47,8 @@ HEALTH_PERIOD, FIRST_HEALTH = 60.0, 5.0
 OUTBOX_PATIENCE = 60.0
 """Seconds that a pass of the outbox may take: a worn SD card can sit on one write for that long."""
 LOG_LINES = 50
+UPLINK = ""
+"""The uplink among the buses, whose names are never empty."""
 
 
 class Agent:
@@ -63,6 +67,8 @@ class Agent:
         self._started = self._clock.monotonic()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._unkept: str | None = None
+        self._seals = Seals()
+        self._verdicts: list[asyncio.Future[dict[str, Any]]] = []
 
     async def run(self) -> int:
         """Live until SIGTERM, SIGINT or the failure of a core task."""
@@ -120,6 +126,7 @@ class Agent:
         self._health = Health(self._state_folder)
         self._alarms = Alarms(self._conditions, self._register.put_event, self._state.scope("alarms"), clock)
         self._watchdog = Watchdog(clock, self._notifier)
+        self._changed_secrets(plan)
         self._server = Server(
             self._runtime_folder,
             {
@@ -128,6 +135,7 @@ class Agent:
                 "write": self._on_write,
                 "scan": self._on_scan,
                 "inspect": self._on_inspect,
+                "reload": self._on_reload,
             },
             self._plan.site,
         )
@@ -175,6 +183,7 @@ class Agent:
             agent=VERSION,
             config_hash=self._plan.config_hash,
             state=self._state_topics,
+            config_problem=self._configuration.problem(),
         )
 
     # -- living ------------------------------------------------------------------------------------------------
@@ -215,7 +224,11 @@ class Agent:
             reloading.cancel()
             if self._reload.is_set() and not self._stop.is_set():
                 self._reload.clear()
-                await self._apply_file(group)
+                verdicts, self._verdicts = self._verdicts, []
+                answer = await self._apply_file(group)
+                for verdict in verdicts:
+                    if not verdict.done():  # whoever asked may have gone
+                        verdict.set_result(answer)
 
     async def _wind_down(self) -> None:
         """Outputs to their stop state while the wires are still there, then what is waiting goes out or to flash."""
@@ -271,20 +284,25 @@ class Agent:
 
     # -- a changed file ----------------------------------------------------------------------------------------
 
-    async def _apply_file(self, group: asyncio.TaskGroup) -> None:
-        """SIGHUP: apply what changed; a wrong file changes nothing and is reported."""
+    async def _apply_file(self, group: asyncio.TaskGroup) -> dict[str, Any]:
+        """SIGHUP or `bocage reload`: apply what changed; a wrong file changes nothing and is reported.
+
+        Returns the verdict: whether it was applied, what changed, and what is wrong.
+        """
         try:
             new = await asyncio.to_thread(self._configuration.reread)
         except ConfigError as error:
             for problem in error.problems:
                 log.error("configuration refused problem=%r next=the running one stays", problem)
             await self._event("config", "refused", "gateway", Severity.MINOR, problems=error.problems[:20])
-            return
+            await self._tell_configuration(group)
+            return {"applied": False, "changed": [], "problems": error.problems}
         old, self._plan = self._plan, new
         self._keep_configuration()  # first: after a crash from here on, outputs are made safe by the new one
         if (new.site, new.buffer, new.trust) != (old.site, old.buffer, old.trust):
             log.warning("site id, clock or buffer changed next=they take effect at the next start")
-        changed = await self._apply_buses(group, old.buses, new.buses)
+        secrets = await asyncio.to_thread(self._changed_secrets, new)
+        changed = await self._apply_buses(group, old.buses, new.buses, secrets)
         self._hub.configure(new.points(self._wires.points), new.signals, new.policies)
         if changed or (new.actuators, new.controls, new.timezone) != (old.actuators, old.controls, old.timezone):
             await self._stop_task("runner")
@@ -296,7 +314,7 @@ class Agent:
             self._start_arbiter(group)
             self._start_runner(group)
             changed.append("actuators")
-        if new.uplink != old.uplink:
+        if new.uplink != old.uplink or UPLINK in secrets:
             if self._uplink is not None:
                 await self._uplink.close()
             await self._stop_task("uplink")
@@ -306,6 +324,21 @@ class Agent:
         self._say_not_driven()
         log.info("configuration applied changed=%s", ",".join(changed) or "nothing that runs")
         await self._event("config", "applied", "gateway", Severity.INFO, hash=new.config_hash, changed=changed)
+        await self._tell_configuration(group)
+        return {"applied": True, "changed": changed, "problems": []}
+
+    def _changed_secrets(self, plan: Plan) -> set[str]:
+        """The buses, and UPLINK, whose passwords, keys or certificates are other than when this was last asked."""
+        users = {**plan.buses, UPLINK: plan.uplink}
+        return {name for name, settings in users.items() if self._seals.changed(name, settings)}
+
+    async def _tell_configuration(self, group: asyncio.TaskGroup) -> None:
+        """To the service manager at once, to the broker as soon as it takes it."""
+        self._notifier.status(self._one_line())
+        if self._uplink is not None:
+            await self._stop_task("status")
+            told = self._uplink.tell_configuration(self._plan.config_hash, self._configuration.problem())
+            self._spawn(group, "status", told)
 
     def _keep_configuration(self) -> None:
         """So that a wrong file, at the next start, costs nothing. A disk that refuses is asked again each minute."""
@@ -317,10 +350,15 @@ class Agent:
             log.error("configuration not kept reason=%r next=tried each minute", self._unkept)
 
     async def _apply_buses(
-        self, group: asyncio.TaskGroup, old: Mapping[str, BusSpec], new: Mapping[str, BusSpec]
+        self,
+        group: asyncio.TaskGroup,
+        old: Mapping[str, BusSpec],
+        new: Mapping[str, BusSpec],
+        secrets: Set[str],
     ) -> list[str]:
-        """Stop the buses that are gone or differ, start the new ones; an unchanged wire is not touched."""
-        changed = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+        """Stop the buses that are gone or differ, be it by a secret, start the new ones; an unchanged wire is not
+        touched."""
+        changed = [name for name in {**old, **new} if old.get(name) != new.get(name) or name in secrets]
         for name in changed:
             await self._stop_task(f"bus {name}")
         await self._wires.reconfigure(new, changed)
@@ -433,6 +471,15 @@ class Agent:
         if not 1 <= unit <= 247 or not (timeout is None or 0 < timeout <= 10):
             raise BocageError("unit ids are 1 to 247, and nobody is waited for longer than 10 s")
         return await self._wires.scan(bus, unit, timeout)
+
+    async def _on_reload(self, request: Mapping[str, Any], who: str) -> Mapping[str, Any]:
+        """Read the site file again, and wait for what came of it."""
+        if (file := request.get("file")) is not None and not self._configuration.is_read_from(Path(str(file))):
+            raise BocageError(f"the agent runs {self._configuration.path}, not {file}")
+        verdict: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._verdicts.append(verdict)
+        self._reload.set()
+        return await verdict
 
     async def _on_inspect(self, request: Mapping[str, Any], who: str) -> Mapping[str, Any]:
         return {"rows": self._wires.inspect(str(request.get("topic")))}

@@ -90,6 +90,10 @@ class Configuration:
         self.plan, self._unkept = file.plan, file
         return file.plan
 
+    def is_read_from(self, path: Path) -> bool:
+        """Whether a path leads to the site file of this agent."""
+        return path.resolve() == self.path.resolve()
+
     def keep(self) -> None:
         """Put what runs into the state folder, if it is not there. OSError if the disk refuses: to be tried again."""
         if self._unkept is not None:
@@ -104,6 +108,12 @@ class Configuration:
             yield Condition("config_invalid", "gateway", Severity.MAJOR, self.wrong.place)
         if self.outdated is not None:
             yield Condition("config_outdated", "gateway", Severity.MINOR, self.outdated.place)
+
+    def problem(self) -> dict[str, Any] | None:
+        """For the topic `status`: the graver of the two, with its code."""
+        for found in self.conditions():
+            return {"code": found.code, **found.detail}
+        return None
 
     def status(self) -> dict[str, Any]:
         """For the live view: which file runs, and what is wrong with the one that is there."""

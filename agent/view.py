@@ -10,6 +10,7 @@ import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
@@ -39,7 +40,7 @@ _SMALLEST_BAR = 100  # readings: what a full bar stands for, at least
 
 def frame(status: Status, notes: Sequence[str] = ()) -> RenderableType:
     """A whole screen. `notes` are lines that somebody else wants to say under the header (the demo does)."""
-    link = _link(status, notes)
+    link = _link(status, [*notes, *_configuration(status.get("config") or {})])
     screen = Layout()
     screen.split_column(
         Layout(_header(status), size=1),
@@ -48,6 +49,16 @@ def frame(status: Status, notes: Sequence[str] = ()) -> RenderableType:
         Layout(_Section("log", _Tail(status.get("log") or [])), ratio=1, minimum_size=4),
     )
     return screen
+
+
+def _configuration(config: Status) -> list[str]:
+    """What is wrong with the site file, by its bare name, so that the message has room."""
+    said = (("invalid", "the one applied before runs"), ("outdated", "it goes on"))
+    return [
+        f"{Path(one['file']).name}:{one['line']}:{one['column']}: {one['message']} ({then})"
+        for key, then in said
+        if (one := config.get(key))
+    ]
 
 
 def line(status: Status) -> str:

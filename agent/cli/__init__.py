@@ -22,7 +22,7 @@ BUSY, CONFIGURATION = 75, 78
 """As in sysexits.h: the state folder belongs to another agent; the site file is wrong."""
 
 _COMMANDS = (
-    "run", "check", "plan", "simulate", "points", "alarms", "watch", "buffer", "scan", "codec", "lora",
+    "run", "reload", "check", "plan", "simulate", "points", "alarms", "watch", "buffer", "scan", "codec", "lora",
     "collect", "demo",
 )  # fmt: skip
 

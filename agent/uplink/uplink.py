@@ -67,11 +67,15 @@ class Uplink:
         config_hash: str,
         state: Callable[[], Mapping[str, Mapping[str, Any]]],
         dice: Callable[[], float] = random.random,
+        config_problem: Mapping[str, Any] | None = None,
     ) -> None:
         self._settings = settings
         self._outbox = outbox
         self._clock = clock
-        self._who = {"agent": agent, "config": config_hash, "boot": clock.boot}
+        self._who: dict[str, Any] = {"agent": agent, "config": config_hash, "boot": clock.boot}
+        if config_problem is not None:
+            self._who["config_problem"] = config_problem
+        self._connected_at: int | None = None
         self._state = state
         self._dice = dice
         self.certificates = Certificates((settings.cert, settings.ca), clock)
@@ -130,6 +134,21 @@ class Uplink:
                 await session.close()
             session.drop("the agent ends")
         await self._stopped_running.wait()
+
+    async def tell_configuration(self, config_hash: str, problem: Mapping[str, Any] | None) -> None:
+        """Which configuration runs, and what is wrong with the one that does not: on `status` from now on."""
+        self._who = {**self._who, "config": config_hash, "config_problem": problem}
+        if problem is None:
+            del self._who["config_problem"]  # a consumer of before knows no such key
+        session = self._session
+        if session is None:
+            return
+        try:
+            async with asyncio.timeout(ATTEMPT):
+                await session.free.acquire()
+                await session.publish(self._topics.status, self._status_body("online", self._connected_at), True)
+        except (TimeoutError, LinkLost):
+            return  # the next connection says it
 
     async def publish_health(self, payload: Mapping[str, Any]) -> bool:
         """Publish on `health` at QoS 1. True if the broker took it; False without a link: it is not kept."""
@@ -191,7 +210,7 @@ class Uplink:
 
     async def _live(self, session: Session, at: int | None) -> None:
         """While the link holds. Always ends with LinkLost, or with a bug of ours."""
-        self._session, self._error = session, ""
+        self._session, self._error, self._connected_at = session, "", at
         self._outage.up()
         self._enter("connected", 0)
         log.info("uplink connected broker=%s window=%d", self._settings.broker, session.window)

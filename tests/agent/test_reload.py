@@ -1,0 +1,114 @@
+"""`bocage reload`, which `systemctl reload` runs: it waits for the agent's verdict, and reads secrets anew."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from gateway import Manager, free_port
+
+UNIT = (Path(__file__).parents[2] / "systemd" / "bocage.service").read_text()
+
+
+@pytest.fixture
+def manager(site):
+    made = Manager(site)
+    yield made
+    made.close()
+
+
+def heard(manager, *parts):
+    """The first STATUS line from now on that says all this."""
+    while True:
+        for line in manager.hear(20):
+            if line.startswith("STATUS=") and all(part in line for part in parts):
+                return line
+
+
+def changed(site):
+    return json.loads(site.bocage("reload", "--json", check=0).stdout)["changed"]
+
+
+def test_a_reload_fails_with_the_place_of_the_mistake_and_says_so_everywhere(site, subscriber, manager, wait_for):
+    assert "ExecReload=/opt/bocage/bin/bocage reload /etc/bocage/site.yaml" in UNIT.splitlines()
+    site.start()
+    wait_for(lambda: subscriber.on("status"))
+    good = site.path.read_text()
+    site.path.write_text(good.replace('"safe_state"', '"safe_sate"'))
+    line = 1 + good[: good.index('"safe_state"')].count("\n")
+    refused = site.bocage("reload", check=1)
+    assert f"{site.path}:{line}:" in refused.stderr
+    assert 'unknown key "safe_sate"; did you mean "safe_state"?' in refused.stderr
+    assert heard(manager, f"{site.path}:{line}:", 'unknown key "safe_sate"')
+    wait_for(lambda: subscriber.on("status")[-1].get("config_problem"), what="the problem on the topic status")
+    said = subscriber.on("status")[-1]["config_problem"]
+    assert (said["code"], said["file"], said["line"]) == ("config_invalid", str(site.path), line)
+    assert f"site.yaml:{line}:" in site.bocage("watch", "--once", check=0).stdout
+    wait_for(lambda: subscriber.events("config_invalid", "alarm"))
+
+    site.document["devices"]["n"] = {"bus": "plant", "unit_id": 2, "profile": "bench8", "poll": "200ms"}
+    site.write()
+    assert "changed: plant" in site.bocage("reload", check=0).stdout
+    wait_for(lambda: subscriber.values("n.fixed"))
+    wait_for(lambda: "config_problem" not in subscriber.on("status")[-1])
+    wait_for(lambda: subscriber.events("config_invalid", "cleared"))
+    assert subscriber.on("status")[-1]["config"] == site.status()["config"]["hash"]
+    assert site.status()["config"]["invalid"] is None
+    site.stop()
+    assert site.bocage("reload").returncode == 3
+
+
+def test_a_reload_of_another_file_than_the_agents_is_refused(site, tmp_path):
+    site.start()
+    mine, site.path = site.path, site.folder / "copy.yaml"
+    site.write()
+    assert str(mine) in site.bocage("reload", check=1).stderr
+    site.path = mine
+
+
+@pytest.mark.parametrize("where", ["file", "credential"])
+def test_a_changed_password_reconnects_though_the_file_is_the_same(site, tmp_path, make_broker, wait_for, where):
+    passwords = tmp_path / "passwords"
+    subprocess.run(["mosquitto_passwd", "-c", "-b", passwords, "test-village", "sesame-8"], check=True)
+    broker = make_broker("allow_anonymous false", f"password_file {passwords}")
+    secret = site.folder / "mqtt-password"
+    secret.write_text("sesame-7\n")
+    site.env["CREDENTIALS_DIRECTORY"] = str(site.folder)
+    site.document["uplink"] |= {
+        "url": f"mqtt://127.0.0.1:{broker.port}", "username": "test-village", "password": {where: "mqtt-password"},
+    }  # fmt: skip
+    site.start()
+    wait_for(lambda: site.status()["uplink"]["error"])
+    assert changed(site) == []
+    secret.write_text("sesame-8\n")
+    assert changed(site) == ["uplink"]
+    wait_for(lambda: site.status()["uplink"]["state"] == "connected")
+    secret.write_text("sesame-9\n")
+    assert changed(site) == ["uplink"], "the link that is up is made anew"
+    wait_for(lambda: site.status()["uplink"]["error"])
+    assert "sesame" not in site.log.read_text() + json.dumps(site.status())
+
+
+def test_a_certificate_and_a_radio_key_are_used_at_once(site, tmp_path, certificates):
+    certificates(tmp_path, "old", "new")
+    for kind in ("pem", "key"):
+        (site.folder / f"mine.{kind}").write_bytes((tmp_path / f"old.{kind}").read_bytes())
+    (site.folder / "ca.pem").write_bytes((tmp_path / "ca.pem").read_bytes())
+    (site.folder / "room.key").write_text("00" * 16)
+    (site.folder / "room.key").chmod(0o600)
+    site.document["uplink"] |= {"url": "mqtts://127.0.0.1:9", "ca": "ca.pem", "cert": "mine.pem", "key": "mine.key"}
+    site.document["buses"]["radio"] = {
+        "type": "lora_gwmp", "listen": f"udp://127.0.0.1:{free_port()}", "gateways": ["0102030405060708"],
+    }  # fmt: skip
+    site.document["devices"]["room"] = {
+        "bus": "radio", "dev_eui": "a840410000000001", "join_eui": "a840410000000000", "app_key": {"file": "room.key"},
+        "profile": "milesight_em300_th",
+    }  # fmt: skip
+    site.start()
+    assert changed(site) == []
+    for kind in ("pem", "key"):
+        (site.folder / f"mine.{kind}").write_bytes((tmp_path / f"new.{kind}").read_bytes())
+    assert changed(site) == ["uplink"]
+    (site.folder / "room.key").write_text("01" * 16)
+    assert "radio" in changed(site)
+    assert changed(site) == []

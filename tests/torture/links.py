@@ -21,10 +21,7 @@ from agent.collect.store import Store
 def outage(folder: Path, seconds: int) -> Verdict:
     """The link is down for so long: control reacts as before, the backlog comes in order, live readings do not wait."""
     with village(folder) as place:
-        place.site.document["signals"]["tank"] |= {"stale_after": "10s"}
-        place.site.document["actuators"]["well"] = {"output": "m.relay2", "safe_state": "off", "boot_state": "off"}
-        tank = {"level": "tank", "pump": "well", "start": "40 %", "stop": "85 %", "low": "10 %", "high": "95 %"}
-        place.site.document["water"] = {"tanks": {"reservoir": tank}}
+        place.with_tank()
         place.site.start()
         wait_for(lambda: place.collected("m.fixed"))
         up = _reactions(place, 3)
@@ -125,8 +122,7 @@ def round_trip(folder: Path, seconds: int) -> Verdict:
 def packet_loss(folder: Path, seconds: int) -> Verdict:
     """30 % of the packets to and from the broker are dropped, in a network namespace of its own."""
     rules = (
-        "ip link set lo up; nft add table ip lossy;"
-        " nft 'add chain ip lossy in { type filter hook input priority 0; }';"
+        "ip link set lo up; nft add table ip lossy; nft 'add chain ip lossy in { type filter hook input priority 0; }';"
     )
     inside = f"{sys.executable} -m tests.torture.links {folder} {seconds}"
     done = subprocess.run(
@@ -243,4 +239,3 @@ class _Taken:
 if __name__ == "__main__":
     found = _lossy(Path(sys.argv[1]), int(sys.argv[2]))
     print(json.dumps(vars(found)))
-

@@ -17,12 +17,18 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "fakes"))
 
-from gateway import Link, Mosquitto, Site, Slave, Subscriber, free_port, wait_for
+from gateway import PROFILE, Link, Mosquitto, Site, Slave, Subscriber, free_port, wait_for
 
 from agent.collect.store import Account, Store
 from agent.errors import BocageError
 
-__all__ = ["SlowLink", "Unsettled", "Verdict", "Village", "free_port", "slow_link", "village", "wait_for"]
+__all__ = ["PROFILE", "SlowLink", "Unsettled", "Verdict", "Village", "free_port", "slow_link", "village", "wait_for"]
+
+
+_POLL = 0.05
+"""Seconds between two polls."""
+_WINDOW = 5.0
+"""Seconds of readings that a power cut may take (the default of uplink.durability_window)."""
 
 
 class Unsettled(Exception):
@@ -67,12 +73,20 @@ class Village:
         self._stage = tempfile.TemporaryDirectory(prefix="bocage-torture-", dir="/dev/shm")
         (folder / "site" / "run").symlink_to(self._stage.name)
         self.site = Site(folder / "site", self.slave, self.link.port)
-        self.site.document["devices"]["m"]["poll"] = "50ms"
+        self.site.document["devices"]["m"]["poll"] = f"{_POLL * 1000:.0f}ms"
         self.site.document["buses"]["plant"]["timeout"] = "5s"  # on a busy machine too, no answer is given up
         self.subscriber = Subscriber(self.broker.port)
         self.kills = 0
         self._collector: subprocess.Popen[bytes] | None = None
-        self._given_up: set[int] = set()
+        self.given_up: set[int] = set()
+        """Polls that a power cut may have taken: those of the durability window before it."""
+
+    def with_tank(self) -> None:
+        """A tank whose pump (relay2) starts at 40 % and stops at 85 % of its level (register 1)."""
+        self.site.document["signals"]["tank"] |= {"stale_after": "10s"}
+        self.site.document["actuators"]["well"] = {"output": "m.relay2", "safe_state": "off", "boot_state": "off"}
+        tank = {"level": "tank", "pump": "well", "start": "40 %", "stop": "85 %", "low": "10 %", "high": "95 %"}
+        self.site.document["water"] = {"tanks": {"reservoir": tank}}
 
     def collect(self) -> None:
         """Begin to collect; returns when the collector listens."""
@@ -114,6 +128,15 @@ class Village:
         self.site.kill()
         self.kills += 1
 
+    def cut_power(self) -> None:
+        """The process is gone, and all that was in memory: the stage, the socket, and what the relays held."""
+        self.kill()
+        for found in (self.site.folder / "run").resolve().iterdir():
+            found.unlink()
+        last = self.slave.registers[0]
+        self.given_up |= set(range(last - round(_WINDOW / _POLL), last + 1))
+        self.slave.coils[:] = [False] * 8
+
     def polls(self, n: int, seconds: float = 30.0) -> None:
         """Wait for so many more polls."""
         target = self.slave.registers[0] + n
@@ -131,7 +154,7 @@ class Village:
         made = self.slave.registers[0]
         counts, accounts = self.collected("m.count"), self.accounts()
         # A kill may fall between the slave's answer and the hub: the last answer of a connection was never accepted.
-        unseen = set(range(1, max(counts, default=0) + 1)) - counts - set(self.slave.ends)
+        unseen = set(range(1, max(counts, default=0) + 1)) - counts - set(self.slave.ends) - self.given_up
         found = Verdict(
             {
                 "kills": self.kills,
@@ -226,5 +249,3 @@ def _write(writer: asyncio.StreamWriter, data: bytes) -> None:
 
 def slow_link(delay: float) -> Callable[[int], SlowLink]:
     return lambda port: SlowLink(port, delay)
-
-

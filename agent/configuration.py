@@ -81,11 +81,15 @@ class Configuration:
         return made
 
     def reread(self) -> Plan:
-        """The plan of the file as it is now. ConfigError if it is wrong: then `wrong` says why, until it is not."""
+        """The plan of the file as it is now. ConfigError if it is wrong: then `wrong` says why, until it is not.
+
+        A file that is the one that runs, and breaks a rule of this program, is refused too, and stays `outdated`.
+        """
         file = PlanReader(self.path).found()
-        self.wrong = _judge(file, self._kept)
-        if self.wrong is not None or file.plan is None:
-            raise _refusal(file, self.wrong)
+        wrong = _judge(file, self._kept)
+        self.wrong = None if self._kept is not None and self._kept.is_of(file.files) else wrong
+        if wrong is not None or file.plan is None:
+            raise _refusal(file, wrong)
         self.outdated = None
         self.plan, self._unkept = file.plan, file
         return file.plan

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from gateway import free_port
 
 TYPO = "version: 1\nsite: {id: test-village\nbuses: [\n"
 
@@ -167,3 +168,101 @@ def test_a_site_of_the_users_own_is_found_without_its_file(site, wait_for, tmp_p
     finally:
         type(site).folders = whole
     assert [path.name for path in (tmp_path / "home" / "bocage").iterdir()] == ["test-village"]
+
+
+NEWER = """
+import agent.config.checks as checks
+
+of_before = checks.check_rules
+
+
+def newer(at):
+    of_before(at)
+    if at.site.devices["m"].poll < 1:
+        at.error(("devices", "m", "poll"), "polls of less than 1 s wear the relays; write 1s")
+
+
+checks.check_rules = newer
+"""
+
+
+@pytest.fixture
+def newer(site, tmp_path):
+    """From now on the program is a newer one, with a rule that the site's file breaks."""
+
+    def upgrade():
+        folder = tmp_path / "newer"
+        folder.mkdir()
+        (folder / "sitecustomize.py").write_text(NEWER)
+        site.env["PYTHONPATH"] = str(folder)
+
+    return upgrade
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["kept", "state folder of a program that kept nothing"])
+def test_a_rule_of_a_newer_program_stops_nothing_that_ran_before(site, slave, subscriber, wait_for, newer, kept):
+    site.start()
+    site.stop()
+    if not kept:
+        shutil.rmtree(site.folder / "state" / "applied")
+    newer()
+    site.launch()
+    wait_for(lambda: site._answers() and is_read(site))
+    wait_for(lambda: subscriber.events("config_outdated", "alarm"))
+    alarm = subscriber.events("config_outdated", "alarm")[0]
+    assert (alarm["severity"], alarm["detail"]["message"][:11]) == ("minor", "polls of le")
+    assert not subscriber.events("config_invalid")
+    for command in ("check", "reload"):
+        done = subprocess.run(
+            [sys.executable, "-m", "agent", command, str(site.path), *site.folders],
+            capture_output=True, text=True, env=site.env, check=False,
+        )  # fmt: skip
+        assert (done.returncode, "polls of less than 1 s" in done.stdout + done.stderr) == (1, True)
+    assert invalid(site) is None, "what runs is what the file says"
+    site.bocage("write", "lamp", "on", check=0)
+    site.kill()
+    site.bocage("stop-outputs", check=0)
+    assert slave.coils[0] is False
+    site.document["devices"]["m"]["poll"] = "1s"
+    site.write().launch()
+    wait_for(lambda: subscriber.events("config_outdated", "cleared"))
+
+
+def test_a_rule_of_a_newer_program_is_an_error_for_a_file_that_never_ran(site, newer):
+    newer()
+    site.write()
+    assert site.bocage("run").returncode == 78
+
+
+def test_a_typo_after_an_upgrade_says_both(site, wait_for, newer):
+    site.start()
+    site.stop()
+    newer()
+    spoil_typo(site)
+    site.launch()
+    wait_for(lambda: site._answers() and is_read(site))
+    assert "polls of less" in site.status()["config"]["outdated"]["message"]
+    assert "line 2" in invalid(site)["message"]
+
+
+def test_a_codec_that_is_gone_is_a_wrong_file_where_it_was_there_before(site, wait_for):
+    """Its own copy goes on; at `check` it stays a warning, since makers' codecs are not ours to ship."""
+    (site.folder / "profiles" / "own.yaml").write_text(
+        "lora: {codec: own.js}\npoints: {temperature: {unit: degC}}\n"
+    )
+    codec = site.folder / "profiles" / "own.js"
+    codec.write_text("function decodeUplink(input) { return {data: {temperature: 1}}; }\n")
+    site.document["buses"]["radio"] = {"type": "lora_gwmp", "listen": f"127.0.0.1:{free_port()}"}
+    (site.folder / "room.key").write_text("00" * 16)
+    site.document["devices"]["room"] = {
+        "bus": "radio", "dev_eui": "a840410000000001", "join_eui": "a840410000000000", "app_key": {"file": "room.key"},
+        "profile": "own",
+    }  # fmt: skip
+    site.start()
+    codec.unlink()
+    assert f"{codec}:1:1: error: this codec is missing" in site.bocage("reload", check=1).stderr
+    site.kill()
+    site.launch()
+    wait_for(lambda: site._answers() and is_read(site))
+    assert invalid(site)["file"] == str(codec)
+    assert (site.folder / "state" / "applied" / "profiles" / "own.js").read_bytes()

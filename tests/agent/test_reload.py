@@ -98,7 +98,7 @@ def test_a_certificate_and_a_radio_key_are_used_at_once(site, tmp_path, certific
     (site.folder / "room.key").chmod(0o600)
     site.document["uplink"] |= {"url": "mqtts://127.0.0.1:9", "ca": "ca.pem", "cert": "mine.pem", "key": "mine.key"}
     site.document["buses"]["radio"] = {
-        "type": "lora_gwmp", "listen": f"udp://127.0.0.1:{free_port()}", "gateways": ["0102030405060708"],
+        "type": "lora_gwmp", "listen": f"127.0.0.1:{free_port()}", "gateways": ["0102030405060708"],
     }  # fmt: skip
     site.document["devices"]["room"] = {
         "bus": "radio", "dev_eui": "a840410000000001", "join_eui": "a840410000000000", "app_key": {"file": "room.key"},

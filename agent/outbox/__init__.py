@@ -11,7 +11,7 @@
     figures.py   what is counted, and how much is too much
     flash.py     the database in its thread: faults, retries, one that is corrupt
     blocks.py    readings as they wait and travel: columnar, compressed once
-    stage.py     the file in memory that outlives the process
+    stage.py     the file in memory that outlives the process (mark.py: which numbers were given, though it is full)
     store.py     the SQLite database: blocks, messages, the ledger of commands
     parcels.py   what is published in one message, and what one transaction writes
     records.py   events and outcomes as JSON

@@ -34,6 +34,12 @@ class Due:
         loss = self.losses.setdefault((reason, cls, store), Loss(cls, store, first, last, ms, ms))
         loss.add(n, last, ms)
 
+    def first(self, store: str) -> int | None:
+        """The lowest number of a store that is lost and not told."""
+        firsts = [loss.first for (_, _, name), loss in self.losses.items() if name == store]
+        firsts += [detail["first"] for _, detail in self.gaps if detail.get("store") == store]
+        return min(firsts, default=None)
+
     def staged(self) -> list[tuple[Any, ...]]:
         """The losses as the stage keeps them."""
         return [(reason, one.cls, one.store, one.first, one.last, one.from_ms, one.to_ms, one.count)

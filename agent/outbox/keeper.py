@@ -24,12 +24,12 @@ from agent.outbox.drain import Held, Load
 from agent.outbox.due import Due
 from agent.outbox.figures import Figures
 from agent.outbox.flash import Flash
+from agent.outbox.mark import Given
 from agent.outbox.memory import Memory
 from agent.outbox.numbers import RANGE, Numbers
 from agent.outbox.parcels import Batch, Parcel, Written, write
-from agent.outbox.records import gap_event
 from agent.outbox.room import Room, aged, make_room
-from agent.outbox.stage import Stage, replay
+from agent.outbox.stage import Kept, Stage, replay
 from agent.outbox.store import Store, Totals, wal_bytes
 from agent.outbox.urgent import MANY, Urgent
 
@@ -51,33 +51,39 @@ class Keeper:
         """Set whenever there may be something to send."""
         self.numbers = Numbers()
         self.memory = Memory()
-        self.urgent = Urgent(self.numbers, self.tokens)
+        found = replay(stage_folder, clock.boot)
+        self.stage = Stage(stage_folder, clock.boot)
+        self.urgent = Urgent(self.numbers, self.tokens, self.stage, clock.monotonic)
         self.due = Due(clock)
         self.dating = Dating(clock)
         self.figures = Figures(max(max_bytes // 2, max_bytes - wal_bytes(max_bytes)), clock.monotonic())
-        self.flash = Flash(folder, max_bytes, replay(stage_folder), clock, self)
+        self.flash = Flash(folder, max_bytes, found, clock, self)
         self.ahead = Ahead(self.flash, self.tokens, clock.monotonic())
-        self.stage = Stage(stage_folder)
         self.out: dict[int, Parcel] = {}
         """Under way, by token."""
         self.returned: list[Parcel] = []
         """Live readings that came back from the link."""
         self._ids = count(1)
         self._stage_told = False
+        self._away_told = "{}"
         self._opened_at: float | None = None
 
     def open(self) -> None:
         """Open the database, go on from what the stage holds. Never fails: `troubles` says what is wrong."""
         found = self.flash.found
         flushed: dict[str, int] = {}
+        records: dict[str, set[int]] = {}
         try:
-            flushed = self.flash.open().flushed
+            totals = self.flash.open()
+            flushed, records = totals.flushed, totals.records
         except (sqlite3.Error, OSError) as error:
             self.flash.failed(error)
             self.troubles.append(f"the outbox cannot be written: {error}")
         self.memory.put([lot._replace(since=float("-inf")) for lot in found.open_lots(flushed)])
         if self.memory.n:
             _log.info("stage replayed readings=%d next=they go to flash", self.memory.n)
+        for record, delivered in found.open_records(records):
+            self._restore_record(record, delivered)
         self.due.unstage(found.losses)
         self.look_at_clock()
         self.dating.begin()
@@ -88,7 +94,18 @@ class Keeper:
             except (sqlite3.Error, OSError) as error:
                 self.flash.failed(error)
                 self._restore(batch)
+        if self.flash.fault:
+            self._send_unsaved()
+        self.stage.finish(self._numbers_done())
         self._opened_at = self._clock.monotonic()
+
+    def _restore_record(self, record: Kept, delivered: bool) -> None:
+        """What an earlier process could not bring to flash. An outcome that the ledger has a later word of is old."""
+        if record.outcome is not None and self.flash.db is not None:
+            known = self.flash.db.outcome(record.outcome.command)
+            if known is not None and known.at[:2] >= record.outcome.at[:2]:
+                record = record._replace(outcome=None)
+        self.urgent.restore(record, delivered)
 
     # -- what the flash says -----------------------------------------------------------------------------------
 
@@ -96,9 +113,12 @@ class Keeper:
         """A database is open: go on from what it holds."""
         self.due.gaps += self.numbers.adopt(db.name, totals, self.flash.found)
         self._ids = count(totals.next_id)
+        self._away_told = json.dumps(totals.away)
         self.ahead.adopt(totals.next_id - 1)
         self.figures.adopt(totals)
         self.dating.adopt(totals)
+        if self._opened_at is not None:
+            self.stage.finish(self._numbers_done())
 
     def corrupted(self, name: str, error: Exception) -> None:
         """A database was set aside: an alarm and a gap record say so."""
@@ -137,7 +157,9 @@ class Keeper:
             flush or told or old or news or self.numbers.low or self.figures.over()
         ):  # fmt: skip
             await self.locked_save(flush)
-        self.stage.tidy(self.memory.oldest_since())
+        oldest = min(self.memory.oldest_since(), self.urgent.oldest_since())
+        if self.stage.is_untidy(oldest) and not self.flash.lock.locked():  # what is being written is in neither
+            self.stage.tidy(oldest, self._numbers_done())
 
     def look_at_clock(self) -> None:
         """The first moment at which the clock can be trusted dates all of this start of the box."""
@@ -175,12 +197,16 @@ class Keeper:
             self._settle(batch, written)
             return True
         except OutboxError:
-            for parcel in self.urgent.send_unsaved():
-                message = parcel.message
-                self.due.lose("memory", 0, parcel.store, message.first, message.last, 1)
+            self._send_unsaved()
             return False
         finally:
             self.wake.set()
+
+    def _send_unsaved(self) -> None:
+        """Class 0 does not wait for a flash that fails."""
+        for parcel in self.urgent.send_unsaved():
+            message = parcel.message
+            self.due.lose("memory", 0, parcel.store, message.first, message.last, 1)
 
     def shed(self) -> None:
         """Drop the least precious readings if there are too many for the memory."""
@@ -239,7 +265,8 @@ class Keeper:
         for reason, detail in gaps:
             if detail.get("class") is not None:
                 self.figures.add_lost(reason, detail["class"], detail["count"])
-        urgent.unsaved += [urgent.event(gap_event(*gap, now), limit) for gap in gaps]
+        told = [urgent.gap(*gap, now, limit) for gap in gaps]
+        urgent.unsaved += told
         records, urgent.unsaved = urgent.unsaved, []
         parcels = list(self.memory.under_way.values()) if flush else []
         lots = self.memory.flush() if flush else []
@@ -248,27 +275,40 @@ class Keeper:
         known = numbers.next - 1
         if last:
             limit = known
-        flushed = known if flush else self._certain()
+        flushed = known if flush else self._certain(numbers.store)
         if limit != numbers.limit or last or gaps or work.done_blocks or work.done_messages:
             work.facts |= {"reserved": limit, "known": known, "flushed": flushed, "gaps": self.figures.gaps}
         if gaps:
             work.facts["lost"] = json.dumps(self.figures.lost)
-        if self.stage.broken != self._stage_told:
+        if self.stage.broken != self._stage_told:  # the mark knows more, but a program before it goes by this
             work.facts |= {"stage": "broken" if self.stage.broken else "kept", "flushed": flushed}
+        away = json.dumps({} if flush else self._away_open())
+        if away != self._away_told:
+            work.facts["away"] = away
         if self.dating.due() or last:
             work.boot = self.dating.fact()
         segment = self.stage.rotate() if flush else 0
-        return Batch(work, records, parcels, lots, limit, segment, self.stage.broken, last)
+        return Batch(work, records, told, parcels, lots, limit, segment, self.stage.broken, last, numbers.given())
 
-    def _certain(self) -> int:
-        """The number up to which every one is on flash, delivered or told as lost."""
-        first = self.memory.first(self.numbers.store)
-        return (self.numbers.next if first is None else first) - 1
+    def _certain(self, store: str) -> int:
+        """The number of a store up to which every one is on flash, delivered or told as lost."""
+        firsts = [part.first(store) for part in (self.memory, self.urgent, self.due)]
+        return min([first for first in firsts if first is not None], default=self.numbers.given().get(store, 0) + 1) - 1
+
+    def _numbers_done(self) -> dict[str, Given]:
+        """By store, how far numbers were given and are done with; nothing must be on its way to flash."""
+        return {store: Given(last, self._certain(store)) for store, last in self.numbers.given().items()}
+
+    def _away_open(self) -> dict[str, Given]:
+        """Of the stores that have no durable numbers: those of which something is only in memory."""
+        mine = self.numbers.store
+        return {name: known for name, known in self._numbers_done().items() if name != mine and known.done < known.last}
 
     def _settle(self, batch: Batch, written: Written) -> None:
         """The batch is on flash."""
         self.numbers.limit, self._stage_told = batch.limit, batch.stage_broken
         self.figures.oldest_ms, self.figures.used, self.figures.free = written.oldest_ms, written.used, written.free
+        self._away_told = str(batch.work.facts.get("away", self._away_told))
         if batch.work.boot is not None:
             self.dating.noted()
         if not self.due.losses:
@@ -283,7 +323,10 @@ class Keeper:
         for row, block in written.blocks:
             self._stored(row, block)
             self.figures.measured(block)
+        for parcel in batch.told:
+            self.stage.give(parcel.store, parcel.message.first)
         if batch.segment:
+            self.stage.finish({store: Given(last, last) for store, last in batch.given.items()})
             self.stage.forget(batch.segment)
 
     def _settle_parcel(self, parcel: Parcel, row: int, block: Block) -> None:
@@ -335,6 +378,7 @@ class Keeper:
         self.memory.come_back(batch.lots)
         unsaved = [parcel for parcel in batch.urgent if not parcel.done or parcel.outcome is not None]
         self.urgent.unsaved[:0] = unsaved
+        self.urgent.renumber(batch.told, self.numbers.limit)
         for parcel in (*batch.urgent, *batch.parcels):
             parcel.saving = False
         self.shed()

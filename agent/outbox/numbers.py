@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
@@ -24,6 +25,8 @@ class Numbers:
         self.store = str(uuid4())
         self.next, self.limit = 1, 0
         self._away, self._away_next = str(uuid4()), 1
+        self._before: dict[str, int] = {}
+        self._adopted = False
 
     def take(self, n: int, limit: int | None = None) -> tuple[str, int]:
         """Whose the next `n` numbers are, and the first. `limit` is what the transaction at hand will reserve."""
@@ -41,16 +44,46 @@ class Numbers:
         """Whether it is time to reserve more."""
         return self.limit - self.next < RANGE // 2
 
+    def give_back(self) -> None:
+        """The transaction that was to reserve more did not: those beyond what is reserved were not used after all."""
+        self.next = min(self.next, self.limit + 1)
+
+    def given(self) -> dict[str, int]:
+        """The highest number in use, by store: of this process, and of what it took over."""
+        given = dict(self._before)
+        if self._adopted:
+            given[self.store] = self.next - 1
+        if self._away_next > 1:
+            given[self._away] = self._away_next - 1
+        return given
+
     def adopt(self, name: str, totals: Totals, found: Replay) -> list[tuple[str, dict[str, Any]]]:
-        """Go on from what a database and the stage hold; gaps (reason, detail) for what nobody is certain of."""
+        """Go on from what a database and the stage hold; gaps (reason, detail) for what is nowhere any more."""
         reserved, flushed = totals.reserved, totals.flushed[name]
         last = max(totals.last[name], found.last(name))
-        self.store, self.limit, self.next = name, reserved, last + 1
-        if reserved <= flushed or (found.found and not found.cut and not totals.stage_broken):
-            return []
+        known = found.given or {}
+        self._before = {**self.given(), **{store: one.last for store, one in known.items()}}
+        self.store, self.limit, self.next, self._adopted = name, reserved, last + 1, True
+        gaps = [gap for store in known for gap in _missing(store, totals, found)]
+        for store, (given, done) in totals.away.items():
+            done = max(done, totals.flushed.get(store, 0))
+            if store not in known and given > done:
+                gaps.append(_gap("power_cut", store, done + 1, given, None))
+        if name in known or reserved <= flushed:
+            return gaps
         reason = "stage_cut" if found.found else "power_cut"
-        first = max(flushed, 0 if totals.stage_broken else found.certain(name)) + 1
         self.next = max(reserved, last) + 1
-        _log.warning("numbers lost reason=%s first=%d last=%d next=a gap record", reason, first, reserved)
-        span = {"store": name, "first": first, "last": reserved, "count": None, "from": None, "to": None}
-        return [(reason, span)]
+        return [*gaps, _gap(reason, name, flushed + 1, reserved, None)]
+
+
+def _missing(store: str, totals: Totals, found: Replay) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What the process before gave numbers to and could keep nowhere: it was killed with the stage full."""
+    holes = found.holes(store, totals.flushed.get(store, 0), totals.records.get(store, ()))
+    if holes:
+        count = sum(last - first + 1 for first, last in holes)
+        yield _gap("stage_cut", store, holes[0][0], holes[-1][1], count)
+
+
+def _gap(reason: str, store: str, first: int, last: int, count: int | None) -> tuple[str, dict[str, Any]]:
+    _log.warning("numbers lost reason=%s store=%s first=%d last=%d next=a gap record", reason, store, first, last)
+    return reason, {"store": store, "first": first, "last": last, "count": count, "from": None, "to": None}

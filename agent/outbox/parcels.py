@@ -51,23 +51,42 @@ class Parcel:
     cls: int = 0
     at: float = 0.0
     outcome: Outcome | None = None
+    since: float = 0.0
+    """When it went to the stage (clock.monotonic), of class 0."""
+    tells: tuple[str, int] | None = None
+    """Of a gap record: the store of the lost numbers, and the first of them."""
     queued: bool = False
     saving: bool = False
     done: bool = False
 
+    def spans(self) -> list[tuple[int, int]]:
+        """The runs of numbers in it: an earlier process may have lost some in between, and they are not in it."""
+        spans: list[tuple[int, int]] = []
+        for lot in self.lots:
+            if spans and spans[-1][1] + 1 == lot.seq:
+                spans[-1] = spans[-1][0], lot.last
+            else:
+                spans.append((lot.seq, lot.last))
+        return spans or [(self.message.first, self.message.last)]
+
 
 @dataclass(slots=True)
 class Batch:
-    """What one transaction brings to flash, and what will be true then."""
+    """What one transaction brings to flash, and what will be true then.
+
+    `told` are the gap records in `urgent` that were made for it, `given` the numbers in use by then, by store.
+    """
 
     work: Work
     urgent: list[Parcel]
+    told: list[Parcel]
     parcels: list[Parcel]
     lots: list[Lot]
     limit: int
     segment: int
     stage_broken: bool
     last: bool
+    given: dict[str, int]
 
 
 @dataclass(slots=True)

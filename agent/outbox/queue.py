@@ -116,9 +116,12 @@ class Outbox:
                 return known
             now = self._clock.now()
             outcome = Outcome(command.id, command.point, command.value, OutcomeState.ACCEPTED, "", now)
-            parcel = self._urgent.result(outcome)
+            parcel = self._urgent.promise(outcome)
             self._urgent.unsaved.append(parcel)
-            if await self._keeper.save() or command.origin is Origin.LOCAL:
+            if await self._keeper.save():
+                return None
+            if command.origin is Origin.LOCAL:
+                self._urgent.keep(parcel)
                 return None
             reason = f"this cannot be recorded: {self._flash.fault}"
             refusal = replace(outcome, state=OutcomeState.REJECTED, reason=reason)
@@ -178,7 +181,8 @@ class Outbox:
         if parcel.load is not None:
             self._ahead.pace.back()
         else:
-            self._keeper.stage.accept(parcel.store, message.first, message.last)
+            for first, last in parcel.spans():
+                self._keeper.stage.accept(parcel.store, first, last)
         self._keeper.retire(parcel)
         self._wake.set()
 

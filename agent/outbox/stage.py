@@ -1,8 +1,11 @@
 """The stage: what waits for the broker or for the flash, on tmpfs, where it outlives the process.
 
-Segments of appended records, each `length, crc32, marshal`: one record a put, one an acceptance. What a start finds
-is replayed; an unreadable tail is cut. A segment goes when everything put before its end is on flash or accepted,
-so the folder stays as small as the durability window. A power cut takes it all: that is the contract.
+Segments of appended records, each `length, crc32, marshal`: one record a put, one a class-0 record, one an acceptance.
+What a start finds is replayed; an unreadable tail is cut. A segment goes when everything put before its end is on flash
+or accepted, so the folder stays as small as the durability window. A power cut takes it all: that is the contract.
+
+A record that finds no room is not there, and nothing in the segments shows it. The mark beside them (mark.py) does: it
+says which numbers were given, so that a start knows exactly which are missing.
 """
 
 from __future__ import annotations
@@ -14,14 +17,16 @@ import marshal
 import os
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from agent.model import Instant, Outcome, OutcomeState
 from agent.outbox.blocks import Lot, split
+from agent.outbox.mark import Given, Mark, read_mark
 
-__all__ = ["Replay", "Stage", "replay"]
+__all__ = ["Kept", "Replay", "Stage", "replay"]
 
 _log = logging.getLogger("bocage.outbox")
 _HEAD = struct.Struct("<II")
@@ -31,34 +36,70 @@ _FORMAT = 4
 """Of marshal: every Python from 3.4 on reads it."""
 
 
+class Kept(NamedTuple):
+    """A class-0 record of the stage, and the outcome that it is the word of."""
+
+    store: str
+    seq: int
+    topic: str
+    body: bytes
+    outcome: Outcome | None
+
+
 @dataclass(slots=True)
 class Replay:
     """What the stage held. `cut` says that a record could not be read, so that numbers after it are unknown."""
 
     found: bool = False
+    given: dict[str, Given] | None = None
+    """What the mark says, by store; None where there is none: then the stage may lack anything."""
     lots: list[Lot] = field(default_factory=list)
+    records: list[Kept] = field(default_factory=list)
     accepted: list[tuple[str, int, int]] = field(default_factory=list)
     """(store, first, last) of messages that the broker took."""
     cut: bool = False
     losses: list[tuple[Any, ...]] = field(default_factory=list)
     """What was lost in memory and was not told on flash yet, as the outbox said it last."""
-    before_cut: dict[str, int] = field(default_factory=dict)
-
-    def certain(self, store: str) -> int:
-        """The number of a store up to which nothing is missing: the highest one before the first cut."""
-        return self.before_cut.get(store, 0) if self.cut else self.last(store)
-
-    def note_cut(self) -> None:
-        """What follows may not follow at once."""
-        if not self.cut:
-            self.cut = True
-            stores = {lot.store for lot in self.lots} | {name for name, _, _ in self.accepted}
-            self.before_cut = {store: self.last(store) for store in stores}
 
     def last(self, store: str) -> int:
         """The highest number of a store that is spoken of, 0 if none."""
-        put = (lot.last for lot in self.lots if lot.store == store)
-        return max(*put, *(last for name, _, last in self.accepted if name == store), 0, 0)
+        put = [lot.last for lot in self.lots if lot.store == store]
+        put += [last for name, _, last in self.accepted if name == store]
+        put += [record.seq for record in self.records if record.store == store]
+        given = (self.given or {}).get(store)
+        return max([*put, given.last if given else 0])
+
+    def beyond(self) -> dict[str, int]:
+        """By store: the number behind which a class-0 record on flash matters for `holes` and `open_records`."""
+        lowest = {store: known.done for store, known in (self.given or {}).items()}
+        for one in self.records:
+            lowest[one.store] = min(lowest.get(one.store, one.seq - 1), one.seq - 1)
+        return lowest
+
+    def holes(self, store: str, done: int, on_flash: Collection[int]) -> list[tuple[int, int]]:
+        """The runs of numbers of a store that were given and are nowhere: neither here nor done with.
+
+        `done` is the number up to which the flash answers for all, `on_flash` are class-0 records beyond it.
+        """
+        covered = [(lot.seq, lot.last) for lot in self.lots if lot.store == store]
+        covered += [(first, last) for name, first, last in self.accepted if name == store]
+        covered += [(record.seq, record.seq) for record in self.records if record.store == store]
+        covered += [(seq, seq) for seq in on_flash]
+        known = (self.given or {}).get(store, Given(0, 0))
+        reached, holes = max(done, known.done), []
+        for first, last in [*sorted(covered), (self.last(store) + 1, 0)]:
+            if first > reached + 1:
+                holes.append((reached + 1, first - 1))
+            reached = max(reached, last, first - 1)
+        return holes
+
+    def open_records(self, on_flash: Mapping[str, Collection[int]]) -> Iterator[tuple[Kept, bool]]:
+        """The class-0 records that are not on flash, of one number the last word, and whether it was accepted."""
+        accepted = {(store, first) for store, first, last in self.accepted if first == last}
+        newest = {(one.store, one.seq): one for one in self.records}
+        for key, one in newest.items():
+            if one.seq not in on_flash.get(one.store, ()):
+                yield one, key in accepted
 
     def open_lots(self, on_flash: dict[str, int]) -> list[Lot]:
         """The lots that are neither on flash (up to a number a store) nor accepted."""
@@ -72,27 +113,27 @@ class Replay:
         return lots
 
 
-def replay(folder: Path) -> Replay:
-    """Read a stage without touching it."""
-    result = Replay()
+def replay(folder: Path, boot: str | None = None) -> Replay:
+    """Read a stage without touching it; its mark is believed for this start of the box."""
+    result = Replay(given=read_mark(folder, boot))
     for path in _segments(folder):
         result.found = True
         try:
             data = path.read_bytes()
         except OSError as error:
             _log.warning("stage segment unreadable file=%s error=%s next=its readings are lost", path, error)
-            result.note_cut()
+            result.cut = True
             continue
         if not _read(data, result):
-            result.note_cut()
+            result.cut = True
     return result
 
 
 class Stage:
     """Appends. Never raises for a fault of its folder: `broken` says that what is put now would not outlive a crash."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, boot: str) -> None:
+        self._folder, self._boot = folder, boot
         self._fd = -1
         self._path = folder
         self._size = 0
@@ -101,12 +142,39 @@ class Stage:
         self._number = max((int(path.stem) for _, path in self._closed), default=0)
         self._losses: list[tuple[Any, ...]] = []
         self.broken = False
+        with contextlib.suppress(OSError):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._mark = Mark.open(folder, boot)
         self.rotate()
 
     def put(self, lots: Sequence[Lot]) -> None:
-        """Keep lots; one write."""
+        """Keep lots; one write. Their numbers are in use from now on, whether there was room or not."""
         self._until = lots[-1].since
         self._append(("put", [tuple(lot) for lot in lots]))
+        self.give(lots[0].store, lots[-1].last)
+
+    def keep(self, record: Kept, since: float) -> None:
+        """Keep a class-0 record until the flash has it, or the broker; a later one of the same number counts."""
+        self._until = since
+        one = record.outcome
+        told = one and (one.command, one.point, one.value, str(one.state), one.reason, tuple(one.at))
+        # an older program takes what it does not know for an acceptance: this one is of no number
+        self._append(("kept", record.store, record.seq, record.seq - 1, record.topic, record.body, told))
+        self.give(record.store, record.seq)
+
+    def give(self, store: str, last: int) -> None:
+        """Numbers up to this one are in use, also if the stage does not hold what they stand for."""
+        if self._mark is not None:
+            self._mark.give(store, last)
+
+    def finish(self, numbers: Mapping[str, Given]) -> None:
+        """How far numbers were given and are done with, by store. A mark that found no room so far is tried again."""
+        if self._mark is None:
+            self._mark = Mark.open(self._folder, self._boot)
+        if self._mark is not None:
+            for store, (last, done) in numbers.items():
+                self._mark.give(store, last)
+                self._mark.finish(store, done)
 
     def accept(self, store: str, first: int, last: int) -> None:
         """Keep that the broker took these numbers."""
@@ -125,10 +193,7 @@ class Stage:
 
     def rotate(self) -> int:
         """Begin a segment; returns its number, for `forget`."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-            self._closed.append((self._until, self._path))
+        self._end_segment()
         self._number += 1
         self._path = self._folder / f"{self._number:08d}.stage"
         self._size = 0
@@ -143,10 +208,19 @@ class Stage:
                 self._append(("lost", self._losses))
         return self._number
 
-    def tidy(self, oldest: float) -> None:
-        """Drop the segments that hold nothing put at `oldest` (clock.monotonic) or later; end a long one."""
+    def is_untidy(self, oldest: float) -> bool:
+        """Whether there is something for `tidy` to do."""
+        behind = any(until < oldest for until, _ in self._closed)
+        return behind or self.broken or self._mark is None or self._size > _SEGMENT or self._fd < 0
+
+    def tidy(self, oldest: float, numbers: Mapping[str, Given]) -> None:
+        """Drop the segments that hold nothing put at `oldest` (clock.monotonic) or later; end a long one.
+
+        `numbers` go to the mark first: it answers for what the segments knew of what was accepted.
+        """
         if self._size > _SEGMENT or self._fd < 0:
             self.rotate()
+        self.finish(numbers)
         self._drop([path for until, path in self._closed if until < oldest])
 
     def forget(self, number: int) -> None:
@@ -160,6 +234,8 @@ class Stage:
             self._fd = -1
         if not keep:
             self._drop([*(path for _, path in self._closed), self._path])
+            if self._mark is not None:
+                self._mark.remove()
 
     def _append(self, record: tuple[Any, ...]) -> None:
         if self._fd < 0:
@@ -172,13 +248,26 @@ class Stage:
         try:
             written = os.write(self._fd, data)
             if written < len(data):
-                os.ftruncate(self._fd, self._size)
+                self._cut()
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             self._fault(error)
         else:
             self._size += len(data)
             self._mended()
+
+    def _cut(self) -> None:
+        """Take half a record away again; where even that fails, nothing more is written behind it."""
+        try:
+            os.ftruncate(self._fd, self._size)
+        except OSError:
+            self._end_segment()
+
+    def _end_segment(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+            self._closed.append((self._until, self._path))
 
     def _drop(self, paths: list[Path]) -> None:
         for path in paths:
@@ -222,11 +311,20 @@ def _read(data: bytes, into: Replay) -> bool:
                 into.lots += [Lot(*columns) for columns in rest[0]]
             elif kind == "lost":
                 into.losses = list(rest[0])
+            elif kind == "kept":
+                into.records.append(Kept(rest[0], rest[1], rest[3], rest[4], _outcome(rest[5])))
             else:
                 into.accepted.append((rest[0], rest[1], rest[2]))
         except (ValueError, TypeError, EOFError, IndexError):  # written by another version
             return False
     return True
+
+
+def _outcome(told: tuple[Any, ...] | None) -> Outcome | None:
+    if told is None:
+        return None
+    command, point, value, state, reason, at = told
+    return Outcome(command, point, value, OutcomeState(state), reason, Instant(*at))
 
 
 def _records(data: bytes) -> Iterator[bytes | None]:

@@ -10,10 +10,11 @@ import contextlib
 import json
 import logging
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 from uuid import uuid4
 
@@ -124,7 +125,9 @@ class Loss:
 class Totals:
     """What is on flash. `oldest_ms` is None where unknown; `bytes` by class; `used` are bytes of the file in use.
 
-    By store: `last` is the highest number known, `flushed` the one up to which all readings are on flash or done with.
+    By store: `last` is the highest number known, `flushed` the one up to which all readings are on flash or done with,
+    `records` the numbers of class-0 records beyond where it was asked for, `away` (given, done) of those without
+    durable numbers, where something was in memory only.
     """
 
     rows: int = 0
@@ -135,10 +138,11 @@ class Totals:
     reserved: int = 0
     gaps: int = 0
     lost: dict[str, dict[str, int]] = field(default_factory=dict)
-    stage_broken: bool = False
     boots: Boots = field(default_factory=lambda: Boots([]))
     last: dict[str, int] = field(default_factory=dict)
     flushed: dict[str, int] = field(default_factory=dict)
+    records: dict[str, set[int]] = field(default_factory=dict)
+    away: dict[str, list[int]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -214,13 +218,14 @@ class Store:
     def fact(self, key: str) -> Any:
         return self._one("SELECT value FROM fact WHERE key = ?", key)
 
-    def totals(self) -> Totals:
-        """Count everything; the bodies are not read."""
+    def totals(self, beyond: Mapping[str, int] = MappingProxyType({})) -> Totals:
+        """Count everything; the bodies are not read. `beyond` asks for the records of a store behind a number."""
         facts = {key: self.fact(key) or 0 for key in ("reserved", "known", "flushed", "gaps")}
         totals = Totals(
-            reserved=facts["reserved"], gaps=facts["gaps"], stage_broken=self.fact("stage") == "broken",
+            reserved=facts["reserved"], gaps=facts["gaps"],
             last={self.name: facts["known"]}, flushed={self.name: facts["flushed"]},
-            lost=json.loads(self.fact("lost") or "{}"), used=self.used(), boots=Boots(self.boots()),
+            lost=json.loads(self.fact("lost") or "{}"), away=json.loads(self.fact("away") or "{}"),
+            used=self.used(), boots=Boots(self.boots()),
         )  # fmt: skip
         for store, cls, rows, size, last in self._db.execute(
             "SELECT store, class, sum(n), sum(length(body)), max(last_seq) FROM block GROUP BY store, class"
@@ -232,6 +237,9 @@ class Store:
         numbers = self._db.execute("SELECT store, max(seq) FROM message GROUP BY store")
         for store, last in [*totals.flushed.items(), *numbers]:
             totals.last[store] = max(last, totals.last.get(store, 0))
+        for store, number in beyond.items():
+            found = self._db.execute("SELECT seq FROM message WHERE store = ? AND seq > ?", (store, number))
+            totals.records[store] = {seq for (seq,) in found}
         totals.oldest_ms = self.oldest_ms()
         totals.next_id = max(self._one(f"SELECT max(id) FROM {table}") or 0 for table in ("block", "message")) + 1
         return totals

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
+from typing import Any
 
-from agent.model import Event, Outcome
+from agent.model import Event, Instant, Outcome
+from agent.outbox.blocks import dumps
 from agent.outbox.dates import Boots
 from agent.outbox.numbers import Numbers
 from agent.outbox.parcels import Message, Parcel
-from agent.outbox.records import dated, event_body, is_gap, result_body
+from agent.outbox.records import dated, event_body, gap_event, is_gap, result_body
+from agent.outbox.stage import Kept, Stage
 
 __all__ = ["MANY", "Urgent"]
 
@@ -19,28 +23,85 @@ MANY = 1_000
 
 
 class Urgent:
-    """`unsaved` ones are to be written, `ready` ones to be sent; while the flash fails, one may be both."""
+    """`unsaved` ones are to be written, `ready` ones to be sent; while the flash fails, one may be both.
 
-    def __init__(self, numbers: Numbers, tokens: Iterator[int]) -> None:
-        self._numbers, self._tokens = numbers, tokens
+    What is unsaved is on the stage: a process that is killed before the flash could take it has lost nothing.
+    """
+
+    def __init__(self, numbers: Numbers, tokens: Iterator[int], stage: Stage, monotonic: Callable[[], float]) -> None:
+        self._numbers, self._tokens, self._stage, self._monotonic = numbers, tokens, stage, monotonic
         self.unsaved: list[Parcel] = []
         self.ready: deque[Parcel] = deque()
 
-    def event(self, event: Event, limit: int | None = None) -> Parcel:
+    def event(self, event: Event) -> Parcel:
         """A record with a number of its own."""
+        store, seq = self._numbers.take(1)
+        return self.keep(self._record("event", event_body(event, store, seq), store, seq))
+
+    def gap(self, reason: str, detail: dict[str, Any], at: Instant, limit: int) -> Parcel:
+        """A record of lost numbers, for the transaction that reserves numbers up to `limit`; `keep` it after that."""
         store, seq = self._numbers.take(1, limit)
-        return self._record("event", event_body(event, store, seq), store, seq)
+        parcel = self._record("event", event_body(gap_event(reason, detail, at), store, seq), store, seq)
+        parcel.tells = (detail.get("store", ""), detail.get("first") or 1)
+        return parcel
 
     def result(self, outcome: Outcome) -> Parcel:
+        return self.keep(self.promise(outcome))
+
+    def promise(self, outcome: Outcome) -> Parcel:
+        """A record that counts only if the flash takes it: `keep` it once that is decided."""
         store, seq = self._numbers.take(1)
         parcel = self._record(f"cmd/{outcome.command}/result", result_body(outcome, store, seq), store, seq)
         parcel.outcome = outcome
+        self._stage.give(store, seq)
         return parcel
+
+    def keep(self, parcel: Parcel) -> Parcel:
+        """Bring it to the stage."""
+        message = parcel.message
+        parcel.since = self._monotonic()
+        kept = Kept(parcel.store, message.first, message.topic, message.body, parcel.outcome)
+        self._stage.keep(kept, parcel.since)
+        return parcel
+
+    def restore(self, kept: Kept, delivered: bool) -> None:
+        """A record that an earlier process left on the stage; of a delivered one the outcome is still to keep."""
+        parcel = self._record(kept.topic, kept.body, kept.store, kept.seq)
+        parcel.outcome, parcel.since, parcel.done = kept.outcome, float("-inf"), delivered
+        if delivered and kept.outcome is None:
+            return
+        if is_gap(kept.body):
+            detail = json.loads(kept.body)["detail"]
+            parcel.tells = (detail.get("store", ""), detail.get("first") or 1)
+        self.unsaved.append(parcel)
 
     def reject(self, parcel: Parcel, refusal: Outcome) -> None:
         """An outcome that cannot be kept becomes the word that it was refused."""
         parcel.outcome = None
-        parcel.message = replace(parcel.message, body=result_body(refusal, parcel.store, parcel.message.first))
+        body = result_body(refusal, parcel.store, parcel.message.first)
+        parcel.message = replace(parcel.message, body=body)
+        self.keep(parcel)
+
+    def renumber(self, parcels: list[Parcel], limit: int) -> None:
+        """The transaction of these failed, and none was sent: those beyond what is reserved get other numbers."""
+        self._numbers.give_back()
+        for parcel in parcels:
+            if parcel.store == self._numbers.store and parcel.message.first > limit:
+                parcel.store, seq = self._numbers.take(1)
+                parcel.message = replace(parcel.message, first=seq, last=seq)
+                body = dumps({**json.loads(parcel.message.body), "k": [parcel.store, seq]})
+                parcel.message = replace(parcel.message, body=body)
+            self.keep(parcel)
+
+    def first(self, store: str) -> int | None:
+        """The lowest number of a store that one of the unsaved has, or tells of."""
+        firsts = [parcel.message.first for parcel in self.unsaved if parcel.store == store]
+        firsts += [parcel.tells[1] for parcel in self.unsaved if parcel.tells and parcel.tells[0] == store]
+        return min(firsts, default=None)
+
+    def oldest_since(self) -> float:
+        """Since when (clock.monotonic) the oldest of the unsaved is here."""
+        return min((parcel.since for parcel in self.unsaved), default=float("inf"))
 
     def outcome(self, command: str) -> Outcome | None:
         """What became of a command, of what is not on flash."""
@@ -73,10 +134,11 @@ class Urgent:
             if not parcel.queued:
                 gone.append(parcel)
         for parcel in self.unsaved:
-            if not parcel.queued:
+            if not parcel.queued and not parcel.done:
                 parcel.queued = True
                 self.ready.append(parcel)
         return gone
 
     def _record(self, topic: str, body: bytes, store: str, seq: int) -> Parcel:
-        return Parcel(Message(topic, body, False, seq, seq, 1, next(self._tokens)), store)
+        message = Message(topic, body, False, seq, seq, 1, next(self._tokens))
+        return Parcel(message, store, since=self._monotonic())

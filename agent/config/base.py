@@ -3,25 +3,46 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, TypeVar
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Strict, ValidationInfo, model_validator
 
 from agent.config.values import Written, plain
 
-__all__ = ["Many", "Model", "Name", "Reference", "Section", "Timezone"]
+__all__ = ["Many", "Model", "Name", "Reference", "Renamed", "Retired", "Section", "Timezone"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 T = TypeVar("T")
 
 
+class Retired(NamedTuple):
+    """A key that has another name now. It is understood, with a warning, until the version in which it goes: the one
+    after the next minor version."""
+
+    now: str
+    goes_in: str
+
+
+class Renamed(NamedTuple):
+    """A retired key that a file still uses, in this mapping."""
+
+    mapping: dict[str, Any]
+    key: str
+    retired: Retired
+
+
 class Model(BaseModel):
-    """Strict, frozen, and no unknown keys.
+    """Strict, frozen, and no unknown keys, but for those that are `retired`.
 
     A validation context with `models` gets each mapping's model there, by the mapping's id: from it the messages
-    about unknown keys know which ones there are.
+    about unknown keys know which ones there are. In one with `renamed`, retired keys get their new names, in place,
+    and are noted there.
     """
+
+    # keys of before, by the names that files may still use (no docstring: those describe the keys of the file)
+    retired: ClassVar[Mapping[str, Retired]] = {}
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
@@ -30,6 +51,10 @@ class Model(BaseModel):
     def _remember(cls, data: Any, info: ValidationInfo) -> Any:
         if isinstance(info.context, dict) and isinstance(data, dict):
             info.context["models"][id(data)] = cls
+            for key, retired in cls.retired.items():
+                if key in data and retired.now not in data and "renamed" in info.context:
+                    data[retired.now] = data.pop(key)
+                    info.context["renamed"].append(Renamed(data, key, retired))
         return data
 
 

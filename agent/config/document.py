@@ -63,6 +63,15 @@ class Document:
                 return None
         return found
 
+    def rename(self, keys: Keys, old: str, new: str) -> None:
+        """Give a key of the mapping there another name; its place stays."""
+        mapping = self.value(keys)
+        for key in list(mapping):  # in the order of the file
+            mapping[new if key == old else key] = mapping.pop(key)
+        here, at = (*keys, old), len(keys)
+        for way in [way for way in self.places if way[: at + 1] == here]:
+            self.places[(*keys, new, *way[at + 1 :])] = self.places.pop(way)
+
     def report(
         self,
         keys: Keys,

@@ -35,7 +35,8 @@ whole examples.
 - **Secrets** never stand in the file: `{file: NAME}` (beside the site file, if not absolute), `{credential: NAME}`
   (systemd's `LoadCredential`) or `{env: NAME}`. They are read when they are used, and need not exist for `check`.
 - **Profiles** say what the points of a device are: see [profiles](profiles.md).
-- Unknown and duplicate keys are errors. Anchors, aliases and `<<` work.
+- Unknown and duplicate keys are errors. Anchors, aliases and `<<` work. A key that was renamed is understood for one
+  more minor version, with a warning that names the new key and the version in which the old one goes.
 
 Keys in **bold** must be there.
 """

@@ -7,12 +7,13 @@ one run names all problems of a file.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from agent.config.base import Renamed
 from agent.config.document import Document, Keys
 from agent.config.problems import listed, meant
 from agent.config.values import number, plain
@@ -30,15 +31,17 @@ def validate(document: Document, model: type[M], folder: Path) -> tuple[M | None
         document.report((), f"expected keys with their values, found {plain(document.data)}")
         return None, left_out
     data = copy.deepcopy(document.data)
+    renamed: list[Renamed] = []
     for turn in range(_ROUNDS):
         models: dict[int, type[BaseModel]] = {}
         found: list[_Finding] = []
         try:
-            valid = model.model_validate(data, context={"models": models, "folder": folder})
+            valid = model.model_validate(data, context={"models": models, "folder": folder, "renamed": renamed})
         except ValidationError as error:
             valid = None
             found = [_Finding(data, models, item) for item in error.errors(include_url=False)]
         if turn == 0:
+            _rename(document, data, (), renamed)
             for finding in found:
                 finding.report(document)
             _report_empty(document, data, models, ())
@@ -47,6 +50,18 @@ def validate(document: Document, model: type[M], folder: Path) -> tuple[M | None
         for finding in found:
             left_out.add(_leave_out(data, finding.keys))
     return None, left_out
+
+
+def _rename(document: Document, data: Any, keys: Keys, renamed: Sequence[Renamed]) -> None:
+    """Give retired keys their new names in the document too, with a warning that names the version without them."""
+    if not renamed:
+        return
+    for one in (found for found in renamed if found.mapping is data):
+        document.rename(keys, one.key, one.retired.now)
+        text = f'"{one.key}" is called "{one.retired.now}" now, and is not understood any more from version '
+        document.report((*keys, one.retired.now), text + one.retired.goes_in, severity="warning", at_key=True)
+    for key, value in data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ():
+        _rename(document, value, (*keys, key), renamed)
 
 
 def _report_empty(document: Document, data: Any, models: Mapping[int, type[BaseModel]], keys: Keys) -> None:

@@ -8,6 +8,8 @@ Broadcom number and not that of the header. Options:
   closes to ground;
 - `pull` (input, counter): "up" (default: a dry contact needs one), "down", or "none" where the board has its own;
 - `debounce` (input, counter), seconds: a level counts once it has stood that long. Default 0;
+- `least_between` (counter), seconds: pulses nearer than that are one, because the meter cannot turn so fast: its magnet
+  stands at the edge of the contact and rocks. Default 0;
 - `initial_value` (relay): True, False, or None to start from the level that is found on the pin.
 
 gpiozero's own library is imported when the chip is opened, not before. docs/gpio.md tells the rest.
@@ -36,6 +38,8 @@ log = logging.getLogger("bocage.gpio")
 _SAVE_PULSES = 10
 _SAVE_SECONDS = 60.0
 _PULSE_SPACING = 0.2  # seconds between two readings of one counter that pulses make
+_ROCKING_TOLD = 3600.0  # seconds between two log lines about pulses that come too fast
+_OVERLOAD = 0.8  # of the least time: nearer pulses are one; a meter may pass a quarter more than its nominal flow
 _GRACE = 10.0  # seconds that a sign of life may be late
 _RETRY = (5.0, 60.0)  # seconds between attempts to open the chip: first, longest
 
@@ -125,6 +129,7 @@ class _Input(_Line):
         self._changed = changed
         self._level = False
         self._since: Any = None  # time stamp (ticks) of an edge that is not settled yet
+        self._settled_at: Any = None  # time stamp of the edge that settled last
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -173,6 +178,7 @@ class _Input(_Line):
         self._timer = asyncio.get_running_loop().call_later(self.debounce, self._settle)
 
     def _settle(self) -> None:
+        self._settled_at = self.device.pin_factory.ticks() if self._since is None else self._since
         self._since = None
         if self._level != self.settled:
             self.settled = self._level
@@ -193,6 +199,10 @@ class _Counter(_Input):
         self._saved = self.total
         self._saved_at = clock.monotonic()
         self.dirty = False
+        self._least_between = float(spec.options.get("least_between") or 0)
+        self._closed_at: Any = None  # time stamp (ticks) of the last closure, counted or not
+        self._counted_at: Any = None  # and of the last one that was counted
+        self._rocked, self._rocking_told = 0, float("-inf")
         self.next_at = 0.0  # clock.monotonic(): not before, so that fast pulses share a reading
 
     @property
@@ -209,7 +219,7 @@ class _Counter(_Input):
         self._saved, self._saved_at = self.total, self._clock.monotonic()
 
     def _pulse(self, line: _Input) -> None:
-        if not self.settled:
+        if not self.settled or self._rocks():
             return
         if self.total == self._saved:
             self._saved_at = self._clock.monotonic()  # the minute runs from the first pulse that is not kept
@@ -218,6 +228,23 @@ class _Counter(_Input):
         if self.total - self._saved >= _SAVE_PULSES:
             self.save()
         self._told(self)
+
+    def _rocks(self) -> bool:
+        """Whether this closure is the one before it, come again: the meter cannot have turned in between."""
+        since, at = self.device.pin_factory.ticks_diff, self._settled_at
+        before, self._closed_at = self._closed_at, at
+        near = before is not None and since(at, before) < _OVERLOAD * self._least_between
+        if not near and (before is None or since(at, self._counted_at) >= self._least_between):
+            self._counted_at = at
+            return False
+        self._rocked += 1
+        if self._clock.monotonic() >= self._rocking_told + _ROCKING_TOLD:
+            self._rocking_told = self._clock.monotonic()
+            log.warning(
+                "pulses too fast pin=%s least_s=%.2f left_out=%d next=they are one; a larger max_rate counts them",
+                self.name, self._least_between, self._rocked,
+            )  # fmt: skip
+        return True
 
 
 class Gpio:

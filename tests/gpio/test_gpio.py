@@ -137,6 +137,27 @@ async def test_bounces_and_spikes_are_no_pulses(make, listen, chip):
     assert ear.of("gpio.17")[-1].value == 2
 
 
+async def test_a_magnet_that_rocks_at_the_edge_is_one_pulse(make, listen, chip, monkeypatch):
+    """10 L a pulse at 2.5 m3/h are 14.4 s; the wheel stands and the contact closes every 0.4 s for four minutes."""
+    now = 1000.0
+    monkeypatch.setattr("gpiozero.pins.mock.monotonic", lambda: now)
+    ear = listen(make(spec(17, "counter", least_between=14.4)))
+    await ear.heard("gpio.17", 0)
+
+    async def closures(times, every, total):
+        nonlocal now
+        for _ in range(times):
+            pulse(chip.pin(17))
+            now += every
+        await ear.heard("gpio.17", total)
+
+    await closures(600, 0.4, 1)
+    now += 14.4
+    await closures(3, 14.5, 4)  # the meter turns at its most
+    await closures(5, 11.6, 7)  # a quarter faster: every other one
+    assert ear.of("gpio.17")[-1].value == 7
+
+
 async def test_a_blocked_loop_loses_no_pulse(make, listen, chip):
     """Edges carry their own time stamps: how late they are handed over does not matter."""
     ear = listen(make(spec(17, "counter", debounce=0.005)))

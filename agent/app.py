@@ -120,6 +120,7 @@ class Agent:
         self._arbiter = self._make_arbiter()
         self._runner = self._make_runner()
         self._hub.replaced = lambda name, detail: self._runner.replaced(name, detail)
+        self._hub.returned = lambda name, detail: self._runner.returned(name, detail)
         self._hub.watch(lambda readings: self._arbiter.observe(readings))
         self._hub.watch(lambda readings: self._runner.observe(readings))
         self._uplink = self._make_uplink()

@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from agent.clock import Clock
 from agent.driver import Memory
 from agent.errors import OutboxError, Rejected
 from agent.model import Kind, Point, Quality, Reading, Readings, Value
-from agent.signals import Signal, SignalState, step
+from agent.signals import Signal, SignalState, dump, load, step
 
 __all__ = ["Hub", "Policy"]
 
@@ -34,10 +34,12 @@ class Policy:
 
     A good value goes upstream when `every` has passed since the last one and it differs by more than the deadband
     (absolute, or `deadband_percent` of the last one sent), or when `max_silence` has passed. A change of quality and a
-    change of a state (on/off, text) always go. `local`: nothing goes upstream.
+    change of a state (on/off, text) always go. `local`: nothing goes upstream. `poll` is how often the points are read:
+    a reading that is nearer to its time than to the next one is on time.
     """
 
     every: float = 0.0
+    poll: float = 0.0
     deadband: float = 0.0
     deadband_percent: float = 0.0
     max_silence: float = 3600.0
@@ -53,6 +55,8 @@ class _Route:
     policy: Policy | None
     signals: tuple[Signal, ...] = ()
     sent: Reading | None = None
+    next_ns: float = 0.0
+    """When the next one may go (boottime, ns)."""
 
     @property
     def is_local(self) -> bool:
@@ -76,6 +80,8 @@ class Hub:
         """Readings handed to the outbox since the start."""
         self.replaced: Callable[[str, Mapping[str, Value]], None] = lambda name, detail: None
         """Told of a signal whose source turned out to be another meter: its name, and what an event says of it."""
+        self.returned: Callable[[str, Mapping[str, Value]], None] = lambda name, detail: None
+        """Told that it was the same meter after all, likewise."""
         self._put, self._memory, self._clock = put, memory, clock
         self._watchers: list[Callable[[Readings], None]] = []
         self._looked = clock.monotonic()
@@ -155,10 +161,10 @@ class Hub:
         before = self._states[name]
         if before.count is None:
             raise Rejected(f"{name} was never read: where the new meter stands can only be said of one that counts")
-        self._states[name] = replace(before, index=index)
+        state = self._states[name] = before.set(index)
         self.publish([Reading(name, int(index) if index.is_integer() else index, self._clock.now())])
-        self._memory.put(f"index.{name}", {"count": before.count, "index": index}, now=True)
-        self._durable[name] = (before.count, self._clock.monotonic())
+        self._memory.put(f"index.{name}", dump(state, self._clock.now()), now=True)
+        self._durable[name] = (state.count or 0, self._clock.monotonic())
         return before.index
 
     def flush(self) -> None:
@@ -197,19 +203,30 @@ class Hub:
         before = self._states[signal.name]
         after, derived = step(signal, before, reading)
         self._states[signal.name] = after
-        if after.swaps != before.swaps:
+        if after.swaps != before.swaps or after.returns != before.returns:
             self._durable[signal.name] = (after.count or 0, float("-inf"))  # at once, or a restart finds it again
-            self.replaced(
+            tell = self.replaced if after.swaps != before.swaps else self.returned
+            tell(
                 signal.name,
                 {"meter": signal.name, "index": derived.value, "count": after.count, "count_before": before.count},
             )
+        elif after.doubt is not before.doubt:
+            self._remember_doubt(signal, after)
         return derived
 
+    def _remember_doubt(self, signal: Signal, state: SignalState) -> None:
+        """A restart goes on with the doubt if the index on flash is that of the count before it, else anew."""
+        key = f"index.{signal.name}"
+        kept = self._memory.get(key)
+        if not isinstance(kept, dict):
+            return
+        if state.doubt is None and "doubt" in kept:
+            self._memory.put(key, {name: value for name, value in kept.items() if name != "doubt"})
+        elif state.doubt is not None and (kept.get("count"), kept.get("index")) == (state.count, state.index):
+            self._memory.put(key, dump(state, self._clock.now()))
+
     def _recall(self, signal: Signal) -> SignalState:
-        kept = self._memory.get(f"index.{signal.name}") if signal.is_counter else None
-        if not isinstance(kept, dict) or not {"count", "index"} <= kept.keys():
-            return SignalState()
-        return SignalState(count=int(kept["count"]), index=float(kept["index"]))
+        return load(self._memory.get(f"index.{signal.name}"), self._clock.now()) if signal.is_counter else SignalState()
 
     def _index_is_durable(self, reading: Reading) -> bool:
         """Persist an index when it is time to; until then it is for the box's own use only."""
@@ -228,11 +245,10 @@ class Hub:
 
     def _persist(self, name: str) -> bool:
         """Make an index durable; False where the flash refuses, and then it is tried again with the next reading."""
-        state = self._states[name]
-        kept = {"count": state.count, "index": state.index}
-        if self._memory.get(f"index.{name}") != kept:
+        state, kept = self._states[name], self._memory.get(f"index.{name}")
+        if not isinstance(kept, dict) or (kept.get("count"), kept.get("index")) != (state.count, state.index):
             try:
-                self._memory.put(f"index.{name}", kept, now=True)
+                self._memory.put(f"index.{name}", dump(state, self._clock.now()), now=True)
             except OutboxError as error:
                 log.error('index not durable signal=%s reason="%s" next=it is not published', name, error)
                 return False
@@ -246,13 +262,16 @@ def _is_news(route: _Route, reading: Reading) -> bool:
     assert policy is not None
     if policy.local:
         return False
-    if sent is not None and not _differs(policy, sent, reading):
+    at_ns = reading.at.boottime_ns
+    early = at_ns < route.next_ns - min(policy.every, policy.poll) / 2 * 1e9
+    if sent is not None and not _differs(policy, sent, reading, early):
         return False
-    route.sent = reading
+    route.sent, due = reading, route.next_ns + policy.every * 1e9
+    route.next_ns = due if not early and at_ns < due - policy.every / 2 * 1e9 else at_ns + policy.every * 1e9
     return True
 
 
-def _differs(policy: Policy, sent: Reading, reading: Reading) -> bool:
+def _differs(policy: Policy, sent: Reading, reading: Reading, early: bool) -> bool:
     if reading.quality is not sent.quality:
         return True
     before, now = sent.value, reading.value
@@ -261,7 +280,7 @@ def _differs(policy: Policy, sent: Reading, reading: Reading) -> bool:
         return True
     if isinstance(now, bool | str) or isinstance(before, bool | str) or now is None or before is None:
         return now != before
-    if seconds < policy.every:
+    if early:
         return False
     threshold = max(policy.deadband, policy.deadband_percent / 100 * abs(before))
     return abs(now - before) > threshold or (threshold == 0 and policy.every > 0)

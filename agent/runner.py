@@ -181,9 +181,16 @@ class Runner:
 
     def replaced(self, meter: str, detail: Mapping[str, Value]) -> None:
         """A counter is another meter's now, and its index goes on: told once, of the control that follows it if any."""
+        self._say_of_meter("meter_replaced", meter, detail)
+
+    def returned(self, meter: str, detail: Mapping[str, Value]) -> None:
+        """It was the same meter after all."""
+        self._say_of_meter("meter_returned", meter, detail)
+
+    def _say_of_meter(self, code: str, meter: str, detail: Mapping[str, Value]) -> None:
         followed = (rule for rule in self._rules if rule.metered and rule.metered.swapped(rule.state, meter, 0.0))
         subject = next((rule.name for rule in followed), meter)
-        self._news.append(self._event(Happening("change", "meter_replaced", subject, Severity.INFO, detail)))
+        self._news.append(self._event(Happening("change", code, subject, Severity.INFO, detail)))
         self._wake.set()
 
     # -- life --------------------------------------------------------------------------------------------------

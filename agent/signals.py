@@ -6,16 +6,26 @@ source carried through. The hub keeps the states.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
-from agent.control.meter import most_drawn
-from agent.model import Kind, Point, Quality, Reading, Value
+from agent.control.dial import Dial, Doubt, Line, Trail, follow
+from agent.model import Instant, Kind, Point, Quality, Reading, Value
 
-__all__ = ["Signal", "SignalState", "current_to_value", "step"]
+__all__ = ["MOST", "Signal", "SignalState", "current_to_value", "dump", "load", "step"]
 
 FAULT_LOW, FAULT_HIGH = 3.6, 21.0
 """mA at or beyond which a 4-20 mA loop is broken or shorted (NAMUR NE 43)."""
-_LITRES = {"L": 1.0, "m3": 1000.0}
+MOST = {
+    "L": 100_000 / 3600, "m3": 100 / 3600, "Wh": 250_000 / 3600, "kWh": 250 / 3600, "MWh": 0.25 / 3600,
+    "varh": 250_000 / 3600, "kvarh": 250 / 3600, "VAh": 250_000 / 3600, "kVAh": 250 / 3600,
+}  # fmt: skip
+"""What a counter of this unit grows by in a second at most, where the site file does not say: 100 m3/h (the overload
+flow Q4 of a DN 100 meter is about that, ISO 4064-1), 250 kW (the end of the low-voltage tariffs)."""
+AT_ONCE = {"L": 1000.0, "m3": 1.0, "Wh": 1000.0, "kWh": 1.0, "MWh": 0.001, "varh": 1000.0, "kvarh": 1.0}
+"""What may come at once besides; or ten counts, if that is more."""
+SLACK_COUNTS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +35,9 @@ class Signal:
     `scale`: (value at 4 mA, value at 20 mA) for a current, else (factor, offset) on the source's value.
     `current` is how many mA one unit of the source is (0.001 for a source in microamperes), None when the signal is
     no 4-20 mA current. `valid` bounds what is believed, `max_rate` is per second. A counter has `per_pulse`
-    (its unit per count), `modulus` (the source counts modulo this; None: it only grows) and `initial_index`: what the
-    meter's own dial showed at the first count that we saw; for pulses of ours, at pulse 0.
+    (its unit per count), `modulus` (the source counts modulo this; inf: it never begins again; None: pulses of ours,
+    that only grow) and `initial_index`: what the meter's own dial showed at the first count that we saw; for pulses of
+    ours, at pulse 0. `digit` is the last digit of its count; `wide`: it is read from several registers.
     """
 
     name: str
@@ -39,11 +50,23 @@ class Signal:
     stale_after: float | None = None
     per_pulse: float | None = None
     initial_index: float | None = None
-    modulus: int | None = None
+    modulus: float | None = None
+    digit: float = 1.0
+    wide: bool = False
 
     @property
     def is_counter(self) -> bool:
         return self.per_pulse is not None
+
+    @property
+    def dial(self) -> Dial:
+        """How a register counts, in its own counts."""
+        assert self.per_pulse is not None and self.modulus is not None
+        most = MOST.get(self.unit) if self.max_rate is None else self.max_rate
+        if most is None:
+            return Dial(self.modulus, self.digit, wide=self.wide)
+        slack = max(AT_ONCE.get(self.unit, 0.0) / self.per_pulse, SLACK_COUNTS * self.digit)
+        return Dial(self.modulus, self.digit, most / self.per_pulse, slack, self.wide)
 
     def point(self) -> Point:
         """The signal as a point like any other."""
@@ -53,14 +76,23 @@ class Signal:
 
 @dataclass(frozen=True, slots=True)
 class SignalState:
-    """What a signal remembers: its last good value and when (boottime, ns; 0: before this start); a counter its last
-    count and index, and how often its source turned out to be another meter."""
+    """What a signal remembers: its last good value and when (boottime, ns; 0: before this start). A counter: the last
+    count that it believes, and its index; what it doubts, and the line that it left; how often its source turned out
+    to be another meter, and how often that was undone."""
 
     value: float | None = None
     at_ns: int = 0
-    count: int | None = None
+    count: float | None = None
     index: float | None = None
     swaps: int = 0
+    returns: int = 0
+    doubt: Doubt | None = None
+    left: Line | None = None
+
+    def set(self, index: float) -> SignalState:
+        """Somebody says where the meter stands: what is doubted is that meter's, and nothing returns."""
+        count = self.count if self.doubt is None else self.doubt.last
+        return replace(self, count=count, index=index, doubt=None, left=None)
 
 
 def current_to_value(milliamperes: float, low: float, high: float) -> float | None:
@@ -84,7 +116,7 @@ def step(signal: Signal, state: SignalState, reading: Reading) -> tuple[SignalSt
     if isinstance(reading.value, str):
         return state, Reading(signal.name, reading.value, reading.at, Quality.BAD)
     if signal.is_counter:
-        return _count(signal, state, reading, int(reading.value))
+        return _count(signal, state, reading, reading.value)
     return _measure(signal, state, reading, float(reading.value))
 
 
@@ -106,50 +138,89 @@ def _measure(signal: Signal, state: SignalState, reading: Reading, raw: float) -
     return replace(state, value=value, at_ns=reading.at.boottime_ns), Reading(signal.name, value, reading.at)
 
 
-def _count(signal: Signal, state: SignalState, reading: Reading, count: int) -> tuple[SignalState, Reading]:
+def _count(signal: Signal, state: SignalState, reading: Reading, count: float) -> tuple[SignalState, Reading]:
     """An index never goes back: of another meter it goes on from where it is, and counts what comes from now on."""
     assert signal.per_pulse is not None
-    index, swaps = state.index, state.swaps
-    if state.count is None or index is None:
-        index = _first_index(signal, count)
-    elif _is_another(signal, state, state.count, count, reading.at.boottime_ns):
-        swaps += 1
+    at_ns = reading.at.boottime_ns
+    if state.count is None or state.index is None:
+        after = replace(state, count=count, index=_first_index(signal, count), at_ns=at_ns)
+    elif signal.modulus is None:  # pulses of ours that are fewer than they were were lost in a power cut
+        index = _grown(state.index, max(0.0, count - state.count), signal.per_pulse)
+        after = replace(state, count=count, index=index, at_ns=at_ns)
     else:
-        index += _grown(state.count, count, signal.modulus) * signal.per_pulse
-    after = replace(state, count=count, index=index, swaps=swaps, at_ns=reading.at.boottime_ns)
-    return after, Reading(signal.name, _tidy(index), reading.at)
+        trail = Trail(state.count, state.at_ns / 1e9 if state.at_ns else None, state.doubt, state.left)
+        trail, grown, verdict = follow(signal.dial, trail, count, at_ns / 1e9)
+        after = replace(
+            state,
+            count=trail.count,
+            index=_grown(state.index, grown, signal.per_pulse),
+            at_ns=state.at_ns if trail.doubt is not None else at_ns,
+            swaps=state.swaps + (verdict == "replaced"),
+            returns=state.returns + (verdict == "returned"),
+            doubt=trail.doubt,
+            left=trail.left,
+        )
+    return after, Reading(signal.name, _tidy(after.index), reading.at)
 
 
-def _first_index(signal: Signal, count: int) -> float:
+def _first_index(signal: Signal, count: float) -> float:
     assert signal.per_pulse is not None
     if signal.modulus is not None and signal.initial_index is not None:
         return signal.initial_index
-    return (signal.initial_index or 0) + count * signal.per_pulse
+    return _grown(signal.initial_index or 0, count, signal.per_pulse)
 
 
-def _grown(before: int, now: int, modulus: int | None) -> int:
-    """Counts since the last one. Pulses of ours that are fewer than they were were lost in a power cut: none."""
-    return max(0, now - before) if modulus is None else (now - before) % modulus
-
-
-def _is_another(signal: Signal, state: SignalState, before: int, now: int, at_ns: int) -> bool:
-    """Whether a register that showed `before` and now shows `now` is another meter's.
-
-    It is if that were a growth by more than half its range, or a rollover that brought more water than goes through
-    a meter in the time (where it is known). A step forward is believed: much is drawn while nobody listens.
-    """
-    if signal.modulus is None:
-        return False
-    grown = _grown(before, now, signal.modulus)
-    if grown > signal.modulus // 2:
-        return True
-    litres = _LITRES.get(signal.unit)
-    if now >= before or litres is None or not state.at_ns:
-        return False
-    pulse = litres * (signal.per_pulse or 1.0)
-    return grown * pulse > most_drawn((at_ns - state.at_ns) / 1e9, pulse)
+def _grown(index: float, counts: float, per_pulse: float) -> float:
+    """Decimals are kept, those that the arithmetic adds are not."""
+    return round(index + counts * per_pulse, 6)
 
 
 def _tidy(value: float | None) -> Value:
     """Litres are integers."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+# -- what outlives the process -------------------------------------------------------------------------------------
+
+
+def dump(state: SignalState, now: Instant) -> dict[str, Any]:
+    """A counter as it is kept: its times are seconds from this moment, which is dated in both ways."""
+    kept: dict[str, Any] = {"count": state.count, "index": state.index}
+    if state.at_ns:
+        kept["at"] = {"boot": now.boot, "ns": state.at_ns, "wall_ms": _wall(now, state.at_ns)}
+    for key, found in (("doubt", state.doubt), ("left", state.left)):
+        if found is not None:
+            kept[key] = asdict(found)
+    return kept
+
+
+def load(kept: Any, now: Instant) -> SignalState:
+    """The state from what was kept, its times on this boot's clock; what has no known time is doubted anew."""
+    if not isinstance(kept, Mapping) or kept.get("count") is None or kept.get("index") is None:
+        return SignalState()
+    state = SignalState(count=_number(kept["count"]), index=float(kept["index"]))
+    at = kept.get("at") or {}
+    if at.get("boot") == now.boot:
+        shift = 0
+    elif at.get("wall_ms") is not None and now.wall_ms is not None:
+        shift = (at["wall_ms"] - now.wall_ms) * 1_000_000 + now.boottime_ns - at["ns"]
+    else:
+        return state
+    seconds = shift / 1e9
+    doubt, left = kept.get("doubt"), kept.get("left")
+    if doubt is not None:
+        doubt = Doubt(**doubt)
+        doubt = replace(doubt, first_at=doubt.first_at + seconds, last_at=doubt.last_at + seconds)
+    if left is not None:
+        left = Line(**left)
+        left = replace(left, at=left.at + seconds)
+    return replace(state, at_ns=(at["ns"] + shift) or 1, doubt=doubt, left=left)
+
+
+def _wall(now: Instant, at_ns: int) -> int | None:
+    return None if now.wall_ms is None else now.wall_ms - (now.boottime_ns - at_ns) // 1_000_000
+
+
+def _number(value: Any) -> float:
+    """A whole count stays a whole number."""
+    return value if isinstance(value, int) else float(value)

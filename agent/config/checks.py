@@ -11,12 +11,13 @@ from agent.config.buses import LORAWAN, MODBUS, ChirpStack
 from agent.config.document import Document, Keys
 from agent.config.gwmp import check_gwmp
 from agent.config.names import Checked, Pin, PointRef
-from agent.config.problems import meant
+from agent.config.problems import listed, meant
 from agent.config.profiles import Library
 from agent.config.radio import check_radio, needs_node
 from agent.config.rules import check_rules
+from agent.config.signals import ENERGIES, VOLUMES
 from agent.config.site import Site
-from agent.config.values import DURATION, number
+from agent.config.values import DURATION, Rate, number
 
 __all__ = ["check_site"]
 
@@ -272,10 +273,26 @@ def _check_signal(at: Checked, name: str) -> None:
     for key in ("per_pulse", "initial_index", "rollover"):
         if at.written(*keys, key) and not counter and not at.wrong(*keys, "kind"):
             at.error((*keys, key), f'"{key}" is for counters; write kind: counter as well', at_key=True)
+    _check_max_rate(at, name, source)
     if isinstance(source, PointRef):
         _check_point_signal(at, name, source)
     if isinstance(source, Pin):
         _check_pin_signal(at, name)
+
+
+def _check_max_rate(at: Checked, name: str, source: Any) -> None:
+    """A flow bounds a counter of water, a power one of energy, a plain rate anything."""
+    signal = at.site.signals[name]
+    rate = signal.max_rate
+    keys: Keys = ("signals", name, "max_rate")
+    if not isinstance(rate, Rate) or at.wrong("signals", name, "kind"):
+        return
+    noun, units = ("a flow", VOLUMES) if rate.of == "L/h" else ("a power", ENERGIES)
+    unit = signal.unit or (source.data["unit"] if isinstance(source, PointRef) else "") or ""
+    if signal.kind != "counter":
+        at.error(keys, f"{noun} bounds a counter, and {name} is none; write how fast it may change, such as 5/min")
+    elif unit not in units:
+        at.error(keys, f"{noun} bounds a counter in {listed(units)}, and {name} is in {unit or 'no unit'}; write 5/min")
 
 
 def _check_point_signal(at: Checked, name: str, source: PointRef) -> None:

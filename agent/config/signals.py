@@ -7,9 +7,14 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from agent.config.base import Model, Reference
-from agent.config.values import Choice, Duration, RateOfChange, TimeSpan, Written, number, plain
+from agent.config.values import Choice, Duration, RateText, TimeSpan, Written, number, plain
 
-__all__ = ["Range", "Signal"]
+__all__ = ["ENERGIES", "VOLUMES", "Range", "Signal"]
+
+VOLUMES = {"L": 1.0, "m3": 1000.0}
+"""Units of volume, in litres: a flow bounds such a counter."""
+ENERGIES = {"Wh": 1.0, "kWh": 1e3, "MWh": 1e6, "varh": 1.0, "kvarh": 1e3, "VAh": 1.0, "kVAh": 1e3}
+"""Units of energy, in watt hours: a power bounds such a counter."""
 
 
 def _is_number(value: Any) -> bool:
@@ -67,8 +72,8 @@ class Signal(Model):
     """Default: the source's."""
     valid: Range | None = None
     """What is believed; a value outside is bad."""
-    max_rate: RateOfChange | None = None
-    """A value that changed faster than this is bad."""
+    max_rate: RateText | None = None
+    """A value that changed faster than this is bad. Counter: no growth is faster; default 100 m3/h, 250 kW."""
     stale_after: TimeSpan | None = None
     """Default: its device's."""
     per_pulse: Annotated[float, Field(gt=0)] | None = None

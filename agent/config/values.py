@@ -20,8 +20,8 @@ from agent.config.problems import listed, meant
 __all__ = [
     "DAYS", "DURATION", "FLOW", "PERCENT", "VOLUME", "WINDOW", "Choice", "Date", "Deadband", "DeadbandText", "Decibel",
     "Duration", "FileName", "Flow", "FlowFor", "Frequency", "Kelvin", "KelvinRate", "LongDuration", "Offset", "Percent",
-    "Power", "Quantity", "RateOfChange", "ReheatTime", "Size", "Surge", "TimeOfDay", "TimeSpan", "Volume", "WeekTime",
-    "WeekTimeText", "Window", "WindowText", "Written", "number", "plain",
+    "Power", "Quantity", "Rate", "RateText", "ReheatTime", "Size", "Surge", "TimeOfDay", "TimeSpan", "Volume",
+    "WeekTime", "WeekTimeText", "Window", "WindowText", "Written", "number", "plain",
 ]  # fmt: skip
 
 _NUMBER = r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
@@ -180,10 +180,38 @@ ReheatTime = Annotated[
     float, Quantity("a time to reheat", {"min/K": 1.0, "h/K": 60.0}, ("min/K", "h/K"), above=True)
 ]
 """Minutes a kelvin."""
-RateOfChange = Annotated[
-    float, Quantity("a rate of change", {"/s": 1.0, "/min": 1 / 60, "/h": 1 / 3600}, ("/min", "/h"), above=True)
+
+
+class Rate(NamedTuple):
+    """How fast a counter counts at most: in `L/h`, or in `W`."""
+
+    amount: float
+    of: str
+
+
+_RATES = (
+    (Quantity("a rate of change", {"/s": 1.0, "/min": 1 / 60, "/h": 1 / 3600}, ("/min", "/h"), above=True), ""),
+    (Quantity("a flow", _FLOW, ("L/h", "m3/h"), above=True), "L/h"),
+    (Quantity("a power", {"W": 1.0, "kW": 1000.0}, ("W", "kW"), above=True), "W"),
+)
+
+
+def _rate(value: Any) -> float | Rate:
+    unit = value.strip().lstrip("+-.0123456789").strip() if isinstance(value, str) else ""
+    quantity, of = next((one for one in _RATES if unit in one[0].units), _RATES[0])
+    amount = quantity.parse(value)
+    return Rate(amount, of) if of else amount
+
+
+RateText = Annotated[
+    float | Rate,
+    Written(
+        _rate,
+        {"anyOf": [dict(quantity.schema) for quantity, _ in _RATES]},
+        "a rate of change such as 5/min; of a counter a flow or a power, such as 5 m3/h or 40 kW",
+    ),
 ]
-"""In the signal's unit, a second."""
+"""A float: in the signal's own unit, a second."""
 
 
 _SLIPS = {"yes": "on", "no": "off", "none": "N", "even": "E", "odd": "O"}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-__all__ = ["Meter", "most_drawn"]
+__all__ = ["PLAUSIBLE", "Meter", "most_drawn"]
 
 PLAUSIBLE = 100_000.0
 """L/h: no meter of a fountain passes more (the overload flow Q4 of a DN 100 meter is about that, ISO 4064-1)."""
@@ -15,9 +15,9 @@ SLACK = 1000.0
 HOUR = 3600.0
 
 
-def most_drawn(seconds: float, pulse: float) -> float:
+def most_drawn(seconds: float, pulse: float, most: float = PLAUSIBLE) -> float:
     """Litres that may have gone through a meter of `pulse` litres a pulse in so long; more is another meter."""
-    return PLAUSIBLE * max(seconds, 0.0) / HOUR + max(SLACK, 10 * pulse)
+    return most * max(seconds, 0.0) / HOUR + max(SLACK, 10 * pulse)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +34,9 @@ class Meter:
     interval: float = 0.0
     counting: bool = False
 
-    def read(self, litres: float, at: float, pulse: float) -> Meter:
+    def read(self, litres: float, at: float, pulse: float, most: float = PLAUSIBLE) -> Meter:
         """The index stands at `litres`, read at `at`. An index that goes back or jumps is another meter: no draw."""
-        if self.index is None or self.replaced_by(litres, at, pulse):
+        if self.index is None or self.replaced_by(litres, at, pulse, most):
             return Meter(litres, at if self.index is None else self.at)
         if litres == self.index:
             return self
@@ -44,11 +44,11 @@ class Meter:
             return Meter(litres, at, counting=True)
         return Meter(litres, at, litres - self.index, max(at - self.at, 0.001), True)
 
-    def replaced_by(self, litres: float, at: float, pulse: float) -> bool:
+    def replaced_by(self, litres: float, at: float, pulse: float, most: float = PLAUSIBLE) -> bool:
         """Whether no water makes the index go from where it was to `litres`."""
         if self.index is None:
             return False
-        return not 0 <= litres - self.index <= most_drawn(at - self.at, pulse)
+        return not 0 <= litres - self.index <= most_drawn(at - self.at, pulse, most)
 
     def anew(self) -> Meter:
         """The valve moved: what was drawn before says nothing about the flow from now on."""

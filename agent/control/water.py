@@ -15,10 +15,11 @@ from agent.control import frost as cold
 from agent.control import leaks
 from agent.control.calendar import DAY, Calendar
 from agent.control.core import NEVER, Happening, Now, Step, View, Wish, good
+from agent.control.dial import SECONDS, Dial, Trail, follow
 from agent.control.frost import Frost, FrostState
 from agent.control.lasting import Shift, anchored, changed, news
 from agent.control.leaks import Leak, LeakState
-from agent.control.meter import Meter
+from agent.control.meter import PLAUSIBLE, Meter
 from agent.control.week import Period, Week
 from agent.model import Kind, Point, Severity, Value
 
@@ -98,13 +99,15 @@ class WaterState:
     """All that flushes ever drew."""
     raised: frozenset[str] = frozenset()
     anchor: float | None = None
+    trail: Trail | None = None
+    """Where a meter stands that has no signal of its own; not kept: after a start its first reading stands."""
     period: Period | None = None
     """What the opening hours say now, and until when; not kept."""
     restored: bool = False
     """It comes from flash: its times may be another boot's."""
 
 
-_FORGOTTEN = frozenset({"period", "restored"})
+_FORGOTTEN = frozenset({"period", "restored", "trail"})
 _NEWER = frozenset({"yesterday", "flushed_litres"})
 """What an earlier version did not keep."""
 
@@ -118,6 +121,10 @@ class WaterPoint:
     calendar: Calendar
     litres: float = 1.0
     pulse: float = 1.0
+    dial: Dial | None = None
+    """How the meter counts, where it is a point of a device; an index of a signal is right as it is (None)."""
+    most: float = PLAUSIBLE
+    """L/h that the meter passes at most."""
     valve: Valve | None = None
     drain: Valve | None = None
     hours: Week | None = None
@@ -236,14 +243,17 @@ class WaterPoint:
     ) -> tuple[WaterState, float]:
         """The index, the day's volume and the leaks."""
         before, meter, index = state.meter, state.meter, good(view, self.meter)
+        doubted = NEVER
         if index is not None:
             litres, at = round(index * self.litres, 3), view.points[self.meter].at
-            meter = before.read(litres, at, self.pulse)
-            if before.index is not None and before.replaced_by(litres, at, self.pulse):
-                detail = {"index": _tidy(litres), "before": _tidy(before.index)}
-                happenings.append(Happening("change", "meter_replaced", self.name, Severity.INFO, detail))
-                jump = litres - before.index
-                state = changed(state, day_index=state.day_index + jump, flush_index=state.flush_index + jump)
+            if self.dial is not None and before.index is None:
+                state = replace(state, trail=Trail(litres, at))
+            elif self.dial is not None:
+                state, litres = self._judged(state, self.dial, litres, at, happenings)
+                before, doubted = state.meter, _doubted_until(state, now)
+            elif before.index is not None and before.replaced_by(litres, at, self.pulse, self.most):
+                state = self._jumped(state, "meter_replaced", litres, litres - before.index, happenings)
+            meter = before.read(litres, at, self.pulse, self.most)
         state, midnight = self._day(state, before, meter, now)
         heard = None if self.meter not in view.points else index is not None
         shut_at = NEVER if self.valve is None else self.valve.shut_at(view)
@@ -252,7 +262,34 @@ class WaterPoint:
         )  # fmt: skip
         latched = state.latched or (self._may_latch and leaks.BURST in found.found)
         state = changed(state, meter=meter, leaks=found, latched=latched)
-        return state, min(due, midnight, shut_at if shut_at > now.monotonic else NEVER)
+        return state, min(due, midnight, doubted, shut_at if shut_at > now.monotonic else NEVER)
+
+    def _judged(
+        self, state: WaterState, dial: Dial, litres: float, at: float, happenings: list[Happening]
+    ) -> tuple[WaterState, float]:
+        """What a meter without an index of its own shows: where it stands, as far as that is believed."""
+        meter, trail = state.meter, state.trail
+        assert meter.index is not None
+        if trail is None or trail.count != meter.index:
+            trail = Trail(meter.index, meter.at)
+        elif at <= (trail.doubt.last_at if trail.doubt is not None else trail.at or 0.0):
+            return state, trail.count  # this reading was judged before
+        trail, grown, verdict = follow(dial, trail, litres, at)
+        state = replace(state, trail=trail)
+        if verdict:
+            begins = trail.count - grown
+            state = self._jumped(state, f"meter_{verdict}", trail.count, begins - meter.index, happenings)
+            state = replace(state, meter=replace(meter, index=begins))
+        return state, trail.count
+
+    def _jumped(
+        self, state: WaterState, code: str, litres: float, jump: float, happenings: list[Happening]
+    ) -> WaterState:
+        """The index goes on from elsewhere, and that is no draw."""
+        before = 0.0 if state.meter.index is None else state.meter.index
+        detail = {"index": _tidy(litres), "before": _tidy(before)}
+        happenings.append(Happening("change", code, self.name, Severity.INFO, detail))
+        return changed(state, day_index=state.day_index + jump, flush_index=state.flush_index + jump)
 
     def _day(self, state: WaterState, before: Meter, meter: Meter, now: Now) -> tuple[WaterState, float]:
         """The day's volume begins at midnight, with what the meter showed last before it."""
@@ -358,6 +395,11 @@ class WaterPoint:
         if state.tampered:
             found["tamper"] = None
         return found
+
+
+def _doubted_until(state: WaterState, now: Now) -> float:
+    """When to look at the meter again: the same reading once more wakes nobody."""
+    return NEVER if state.trail is None or state.trail.doubt is None else now.monotonic + SECONDS / 4
 
 
 def _tidy(litres: float) -> float:

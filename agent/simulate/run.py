@@ -200,6 +200,7 @@ class Simulation:
             plan.controls, plan.timezone, self._arbiter, self._register.put_event, self._flash.scope("runner"), clock
         )
         self._hub.replaced = self._runner.replaced
+        self._hub.returned = self._runner.returned
         self._arbiter.told = self._told
         self._hub.watch(self._arbiter.observe)
         self._hub.watch(self._runner.observe)

@@ -7,7 +7,8 @@ As a program (`python -m agent.wiring SITE.yaml`) it is the child that reads the
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from agent.hub import Policy
 from agent.plan import Buffer, Plan
 from agent.signals import Signal
 from agent.uplink.settings import UplinkSettings
+from agent.wiring.counters import digit, is_wide, least_between, max_rate, modulus, profile_point
 from agent.wiring.lighting import STAGGER, contactor_limits
 
 __all__ = ["controls", "plan"]
@@ -40,7 +42,6 @@ _ADDRESS = (
 )  # fmt: skip
 """The keys that name a device on its bus; a driver is given those that are set."""
 _MILLIAMPERES = {"uA": 0.001, "mA": 1.0, "A": 1000.0}
-_BITS = {"u16": 16, "i16": 16, "u32": 32, "i32": 32, "u64": 64, "i64": 64}
 
 
 def plan(site: Site) -> Plan:
@@ -125,12 +126,18 @@ def _policies(site: Site) -> dict[str, Policy]:
         publish = device.publish
         if publish.model_fields_set:
             deadband = publish.deadband
-            found[name] = Policy(
+            policy = Policy(
                 every=publish.every or 0.0,
+                poll=device.interval or 0.0,
                 deadband=deadband.amount if deadband and not deadband.relative else 0.0,
                 deadband_percent=deadband.amount if deadband and deadband.relative else 0.0,
                 max_silence=publish.max_silence or Policy().max_silence,
             )
+            found[name] = policy
+            for point in (device.profile_data or {}).get("points", {}):
+                own = device.point_interval(point) or 0.0
+                if own != policy.poll:
+                    found[f"{name}.{point}"] = replace(policy, poll=own)
     for signal in site.signals.values():
         if signal.kind == "counter" and _is_pin(site, signal.from_):
             found[signal.from_] = Policy(local=True)
@@ -142,7 +149,7 @@ def _actuators(site: Site) -> list[ActuatorSpec]:
     specs, usual = [], contactor_limits(site)
     for name, settings in site.actuators.items():
         device = site.devices.get(settings.output.partition(".")[0])
-        point = _profile_point(site, settings.output)
+        point = profile_point(site, settings.output)
         least = usual.get(name, Limits())
         specs.append(
             ActuatorSpec(
@@ -220,6 +227,7 @@ def _pins(site: Site, bus: str) -> Iterator[DeviceSpec]:
             "debounce": signal.debounce if signal.debounce is not None else (0.02 if counts else 0.0),
             "pull": signal.pull,
             "active_high": None if signal.active is None else signal.active == "high",
+            "least_between": least_between(signal) if counts else 0.0,
         }
     for actuator in site.actuators.values():
         options[actuator.output] = {"role": "relay", "active_high": actuator.active == "high"}
@@ -232,38 +240,28 @@ def _pins(site: Site, bus: str) -> Iterator[DeviceSpec]:
 
 
 def _signal(site: Site, name: str, settings: config.Signal) -> Signal:
-    source = _profile_point(site, settings.from_)
+    source = profile_point(site, settings.from_)
     counts = settings.kind == "counter"
     scale = settings.scale
     if not isinstance(scale, tuple):
         scale = (1.0 if scale is None else scale, settings.offset)
+    register = counts and not _is_pin(site, settings.from_)
+    unit = settings.unit or ("" if settings.signal else source.get("unit") or "")
     return Signal(
         name,
         settings.from_,
-        unit=settings.unit or ("" if settings.signal else source.get("unit") or ""),
+        unit=unit,
         current=_MILLIAMPERES.get(source.get("unit") or "", 1.0) if settings.signal else None,
         scale=scale,
         valid=settings.valid,
-        max_rate=settings.max_rate,
+        max_rate=max_rate(settings, unit),
         stale_after=settings.stale_after,
         per_pulse=(settings.per_pulse or 1.0) if counts else None,
         initial_index=settings.initial_index,
-        modulus=_modulus(settings, source) if counts and not _is_pin(site, settings.from_) else None,
+        modulus=modulus(settings.rollover, source) if register else None,
+        digit=digit(source) if register else 1.0,
+        wide=register and is_wide(source),
     )
-
-
-def _modulus(settings: config.Signal, source: Mapping[str, Any]) -> int:
-    """What a meter's register counts modulo: what the file says, else its width."""
-    return settings.rollover or 1 << _BITS.get(source.get("type", "u16"), 64)
-
-
-def _profile_point(site: Site, reference: str) -> Mapping[str, Any]:
-    """What the profile says of `device.point`; nothing for a pin or a signal."""
-    device, _, point = reference.partition(".")
-    found = site.devices.get(device)
-    profile = found.profile_data if found is not None else None
-    entry: Mapping[str, Any] = (profile or {}).get("points", {}).get(point) or {}
-    return entry
 
 
 def _stale_after(site: Site) -> Iterator[tuple[str, float | None]]:

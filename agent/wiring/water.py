@@ -9,8 +9,10 @@ from agent.config import water as config
 from agent.control.core import Control
 from agent.control.frost import Frost
 from agent.control.leaks import Leak, NightFlow
+from agent.control.meter import HOUR, PLAUSIBLE
 from agent.control.tanks import DryRun, Tank
 from agent.control.water import Flush, Quota, Valve, WaterPoint
+from agent.wiring.counters import max_rate, point_dial
 from agent.wiring.weeks import calendar, opening_hours
 
 __all__ = ["controls"]
@@ -31,6 +33,7 @@ def _point(site: Site, name: str, point: config.WaterPoint) -> WaterPoint:
     frost, quota, flush = point.frost, point.quota, point.flush
     litres = _LITRES.get(_unit(site, point.meter), 1.0)
     signal = site.signals.get(point.meter)
+    rate = None if signal is None else max_rate(signal, _unit(site, point.meter))
     pulse = litres * (signal.per_pulse or 1.0) if signal is not None and signal.kind == "counter" else 1.0
     return WaterPoint(
         name,
@@ -38,6 +41,8 @@ def _point(site: Site, name: str, point: config.WaterPoint) -> WaterPoint:
         calendar(site),
         litres=litres,
         pulse=pulse,
+        dial=None if signal is not None else point_dial(site, point.meter, litres),
+        most=PLAUSIBLE if rate is None else rate * litres * HOUR,
         valve=_valve(site, point.valve),
         drain=_valve(site, point.drain),
         hours=opening_hours(site, point),

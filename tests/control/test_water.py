@@ -18,6 +18,7 @@ from water_bench import Bench
 from agent.config import load
 from agent.control.calendar import Calendar
 from agent.control.core import View
+from agent.control.dial import Dial
 from agent.control.frost import Frost
 from agent.control.leaks import Leak, NightFlow
 from agent.control.meter import Meter
@@ -406,3 +407,24 @@ def test_controls_travel_to_the_agent_without_the_models_of_the_site_file() -> N
         "sys.exit(any(name.startswith('agent.config') for name in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], input=pickle.dumps(controls(load(SITE)))).returncode == 0
+
+
+def test_a_meter_without_a_signal_is_judged_as_a_counter_is() -> None:
+    """One reading of 0 is a slip; three over a minute are another meter, once; the value that returns undoes it."""
+    point = replace(FOUNTAIN, dial=Dial(1 << 32, 1.0, 100_000 / H, 1000.0), quota=Quota(2000.0))
+    one = bench(point, ct=300_000)
+
+    def drawn(one: Bench) -> float:
+        return one.control.figures(one.state)["fountain.today"]
+
+    for at, litres in [(10, 0), (20, 300_005), (30, 300_004), (40, 300_006)]:
+        one.plan(at, "ct", litres)
+    one.until(50)
+    assert one.of("meter_replaced") == [] and drawn(one) == 6
+    for at, litres in [(60, 0), (90, 0), (125, 2), (200, 7), (300, 300_016)]:
+        one.plan(at, "ct", litres)
+    one.until(250)
+    assert one.of("meter_replaced") == [(125.0, "change")] and drawn(one) == 13
+    one.restart()
+    one.until(400)
+    assert one.of("quota_exceeded") == [] and one.of("meter_replaced") == [(125.0, "change")]

@@ -85,6 +85,14 @@ def test_every_thins_numbers_but_never_a_change_of_state_or_quality(bench):
     assert bench.sent("m.door") == [False, True, False]
 
 
+@pytest.mark.parametrize(("every", "sent"), [(10.0, 25), (60.0, 5)])
+def test_every_of_one_poll_sends_each_poll_however_unsteady_the_line_is(bench, every, sent):
+    hub = bench.hub([Point("m.p", "m")], policies={"m": Policy(every=every, poll=10.0)})
+    for number in range(25):
+        bench.read(hub, number * 10 + (0.0, 1.7, -0.9, 0.4)[number % 4], "m.p", float(number))
+    assert len(bench.sent("m.p")) == sent
+
+
 def test_personal_readings_stay_on_the_box(bench):
     hub = bench.hub([Point("m.p", "m")], policies={"m": Policy(local=True)})
     bench.read(hub, 0, "m.p", 3.0)
@@ -136,22 +144,55 @@ def test_an_orderly_stop_publishes_what_was_held_back(bench):
 
 
 def test_another_meter_is_told_once_and_not_again_after_a_crash(bench):
+    """Three readings over a minute confirm it; a kill in between only begins the minute anew."""
     points, meter = [Point("m.pulses", "m")], Signal("wc", "m.pulses", "L", per_pulse=1, modulus=65536)
+    told = []
+
+    def start():
+        kept, bench.memory = bench.memory.durable, Memory()
+        bench.memory.update(kept)
+        bench.memory.durable.update(kept)
+        hub = bench.hub(points, [meter])
+        hub.replaced = lambda *news: told.append(news)
+        return hub
+
+    hub = start()
+    for seconds, count in [(0, 30_000), (1, 30_002), (61, 30_002), (62, 3), (92, 3)]:
+        bench.read(hub, seconds, "m.pulses", count)
+    hub = start()
+    assert told == []
+    for seconds, count in [(102, 3), (112, 3), (172, 4)]:
+        bench.read(hub, seconds, "m.pulses", count)
+    assert told == [("wc", {"meter": "wc", "index": 30_003, "count": 4, "count_before": 30_002})]
+    assert bench.memory.durable["index.wc"]["index"] == 30_003
+    hub = start()
+    bench.read(hub, 182, "m.pulses", 5)
+    assert len(told) == 1
+    assert hub.last["wc"].value == 30_004
+
+
+def test_a_doubt_outlives_an_orderly_restart_and_ends_with_the_value_that_returns(bench):
+    points, meter = [Point("m.total", "m")], Signal("wc", "m.total", "L", per_pulse=1, modulus=1 << 32)
+    hub = bench.hub(points, [meter])
+    bench.read(hub, 0, "m.total", 300_000)
+    bench.read(hub, 10, "m.total", 0)
+    assert bench.memory["index.wc"]["doubt"]["readings"] == 1
+    hub = bench.hub(points, [meter])
+    bench.read(hub, 20, "m.total", 300_005)
+    assert hub.last["wc"].value == 300_005
+    assert "doubt" not in bench.memory["index.wc"]
+
+
+def test_an_index_that_is_set_while_the_new_meter_is_doubted_is_that_of_the_new_meter(bench):
+    points, meter = [Point("m.total", "m")], Signal("wc", "m.total", "L", per_pulse=1, modulus=1 << 32)
     hub, told = bench.hub(points, [meter]), []
     hub.replaced = lambda *news: told.append(news)
-    for seconds, count in [(0, 30_000), (1, 30_002), (2, 3), (3, 4)]:
-        bench.read(hub, seconds, "m.pulses", count)
-    assert told == [("wc", {"meter": "wc", "index": 30_002, "count": 3, "count_before": 30_002})]
-    assert bench.memory.durable["index.wc"] == {"count": 3, "index": 30_002}
-
-    kept = bench.memory.durable
-    bench.memory = Memory()
-    bench.memory.update(kept)
-    again = bench.hub(points, [meter])
-    again.replaced = lambda *news: told.append(news)
-    bench.read(again, 4, "m.pulses", 5)
-    assert len(told) == 1
-    assert again.last["wc"].value == 30_004
+    bench.read(hub, 0, "m.total", 300_000)
+    bench.read(hub, 10, "m.total", 12)
+    hub.set_index("wc", 12.0)
+    for seconds, total in [(20, 13), (90, 14), (200, 15)]:
+        bench.read(hub, seconds, "m.total", total)
+    assert (hub.last["wc"].value, told) == (15, [])
 
 
 def test_a_personal_index_stays_on_the_box_and_is_durable_there(bench):

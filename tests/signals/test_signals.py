@@ -1,11 +1,15 @@
 """What signals make of their sources: NAMUR currents, indexes with rollover, limits and quality."""
 
+import json
+import math
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.model import Instant, Quality, Reading
-from agent.signals import Signal, SignalState, current_to_value, step
+from agent.signals import Signal, SignalState, current_to_value, dump, load, step
 
 
 def at(seconds: float) -> Instant:
@@ -86,51 +90,137 @@ def test_the_quality_of_the_source_is_carried_through(quality):
 
 
 METER = Signal("m", "meter.pulses", "L", per_pulse=1, initial_index=500, modulus=65536)
+WIDE = Signal("m", "meter.total", "L", per_pulse=1, initial_index=0, modulus=1 << 32, wide=True)
+ENERGY = Signal("e", "meter.energy", "kWh", per_pulse=1, modulus=65536)
+FLOAT = Signal("e", "meter.energy", "kWh", per_pulse=1, modulus=math.inf, digit=0.05)
+NODE = Signal("n", "node.pulses", "L", per_pulse=10, initial_index=0, modulus=1 << 32)
+PLAIN = Signal("p", "meter.units", "", per_pulse=1, initial_index=0, modulus=1 << 32, wide=True)
+
+
+def count(signal: Signal, *readings: tuple[float, float], restart_after: int = -1, boot: str = "boot") -> SignalState:
+    """What a signal knows after these readings (seconds, count); it may be stopped and started in between."""
+    state = SignalState()
+    for number, (seconds, value) in enumerate(readings):
+        moment = at(seconds + 1)
+        state, reading = step(signal, state, Reading(signal.source, value, moment))
+        assert reading.value == state.index
+        if number == restart_after:
+            kept, moment = json.loads(json.dumps(dump(state, moment))), moment._replace(boot=boot)
+            state = replace(load(kept, moment), swaps=state.swaps, returns=state.returns)
+    return state
+
+
+def every(seconds: float, *counts: float, start: float = 0.0) -> list[tuple[float, float]]:
+    return [(start + number * seconds, value) for number, value in enumerate(counts)]
 
 
 @pytest.mark.parametrize(
-    ("counts", "index", "swaps"),
+    ("signal", "readings", "grown", "swaps"),
     [
-        ([(0, 65530), (10, 14)], 520, 0),
-        ([(0, 30000), (10, 0)], 500, 1),
-        ([(0, 30000), (10, 0), (20, 7)], 507, 1),
-        ([(0, 40000), (10, 0)], 500, 1),
-        ([(0, 40000), (36_000, 0)], 26_036, 0),
-        ([(0, 100), (10, 60000)], 500, 1),
-        ([(0, 100), (36_000, 20100)], 20500, 0),
+        (METER, every(10, 65530, 14), 20, 0),
+        (METER, every(10, 30000, 0, 30005), 5, 0),
+        (METER, every(10, 30000, 29000, 30005), 5, 0),
+        (WIDE, every(10, 300000, 0, 300005), 5, 0),
+        (WIDE, every(10, 300000, 0, 0, 0, 0, 300005), 5, 0),
+        (WIDE, every(10, 300000, 0, 12000, 300005), 5, 0),
+        (ENERGY, every(10, 40483, 0, 40484), 1, 0),
+        (ENERGY, every(30, 40483, 0, 0, 0, 1, 1), 1, 1),
+        (ENERGY, every(86400, 40483, 0, 0, 0, 3), 3, 1),
+        (FLOAT, every(10, 1234.56, 1234.99, 1235.01), 0.45, 0),
+        (FLOAT, every(10, 1234.56, 0, 1235.01), 0.45, 0),
+        (FLOAT, every(10, *[1000.02, 1000.01] * 20), 0, 0),
+        (WIDE, every(10, *[1000, 999] * 20), 0, 0),
+        (WIDE, [*every(60, 1000, *[999] * 200), (13000, 1001)], 1, 0),
+        (WIDE, every(10, 65535, 131071, 65537), 2, 0),
+        (WIDE, every(3600, 65535, 131071, 65537), 2, 0),
+        (WIDE, every(10, 65535, 0, 65537), 2, 0),
+        (PLAIN, every(10, 65535, 131071, 65537), 2, 0),
+        (PLAIN, every(10, 300000, 0, 300005), 5, 0),
+        (PLAIN, every(10, 0, 70000, 140000, 210000, 280001), 280001, 0),
+        (WIDE, every(36_000, 100, 200_100, 400_100), 400_000, 0),
+        (NODE, every(6 * 3600, 100_000, 3, 3, 3), 0, 1),
+        (NODE, every(6 * 3600, 100_000, 3, 4, 5), 20, 1),
+        (NODE, every(12 * 3600, 70_000, 135_000), 650_000, 0),
+        (METER, every(6 * 3600, 40_000, 3, 3, 3), 0, 1),
+        (METER, every(10, 30000, 0, 7, 7, 8, 8, 8, 8), 8, 1),
+        (METER, every(10, 100, 60000, *[60000] * 7), 0, 1),
+        (METER, every(36_000, 100, 20100), 20000, 0),
+        (WIDE, every(20, 300000, 0, 1, 2, 3, 300005), 5, 1),
+        (PLAIN, every(20, 300000, 0, 1, 2, 3, 300005), 5, 1),
     ],
     ids=[
-        "rollover", "back by less than half", "it counts on", "more water than goes through", "ten hours unheard",
-        "on by more than half", "much drawn",
+        "rollover", "one poll of 0", "one poll of less", "32 bits", "half a minute of 0", "two other values",
+        "a 0 of kWh", "kWh set to 0", "kWh set to 0 after days", "decimals", "decimals and a 0", "float trembles",
+        "count trembles", "trembles for hours", "torn words", "torn words, hourly", "torn the other way",
+        "torn, any unit", "a 0 of any unit", "a fast one", "much drawn", "node reset", "node reset and counts",
+        "node unheard", "16 bits reset after a silence", "another meter counts on", "on by more than half",
+        "within the time", "swap undone", "swap undone, any unit",
     ],
 )  # fmt: skip
-def test_another_meter_adds_nothing_and_is_told_once(counts, index, swaps):
-    state = SignalState()
-    for seconds, count in counts:
-        state, _ = step(METER, state, Reading(METER.source, count, at(seconds + 1)))
-    assert (state.index, state.swaps) == (index, swaps)
+def test_only_growth_is_counted(signal, readings, grown, swaps):
+    first = count(signal, readings[0])
+    state = count(signal, *readings)
+    assert (round(state.index - first.index, 6), state.swaps) == (grown, swaps)
+    assert state.doubt is None
+
+
+def test_a_value_that_returns_undoes_the_swap_and_keeps_what_was_counted_meanwhile():
+    state = count(WIDE, *every(20, 300000, 0, 1, 2, 3, 300002))
+    assert (state.index, state.swaps, state.returns) == (3, 1, 1), "3 L were told already: an index never goes back"
+    assert count(WIDE, *every(20, 300000, 0, 1, 2, 3, 300005, 300010)).index == 10
+
+
+@pytest.mark.parametrize("boot", ["boot", "another"])
+def test_a_restart_in_the_middle_of_a_doubt_goes_on_with_it(boot):
+    readings = every(30, 300_000, 0, 0, 0)
+    for moment in range(4):
+        state = count(WIDE, *readings, restart_after=moment, boot="boot")
+        assert (state.index, state.swaps) == (0, 1)
+    assert count(WIDE, *every(30, 300_000, 0, 300_005), restart_after=1, boot=boot).index == 5
+
+
+def test_after_a_start_without_a_known_time_growth_wants_a_second_reading():
+    def unknown(*counts):
+        state = replace(count(WIDE, (0, 300_000)), at_ns=0)
+        for seconds, value in enumerate(counts, 1):
+            state, _ = step(WIDE, state, Reading("meter.total", value, at(10 * seconds)))
+        return state.index
+
+    assert unknown(350_000) == 0 and unknown(350_000, 350_001) == 50_001
+    assert unknown(300_700) == 700
+    assert unknown(350_000, 300_001) == 1
+
+
+def test_max_rate_bounds_the_growth():
+    small = replace(WIDE, max_rate=5 / 3600)
+    assert count(replace(small, unit="m3"), *every(3600, 100, 105)).index == 5
+    assert count(replace(small, unit="m3"), *every(3600, 100, 120)).index == 0
 
 
 @given(
-    st.sampled_from([1 << 16, 1 << 32, 10_000]),
-    st.sampled_from(["L", "m3", "kWh"]),
+    st.sampled_from([1 << 16, 1 << 32, 10_000, math.inf]),
+    st.sampled_from(["L", "m3", "kWh", ""]),
     st.lists(st.tuples(st.integers(0, 100_000), st.integers(0, (1 << 32) - 1)), min_size=2, max_size=30),
 )
-def test_an_index_never_goes_back_nor_on_by_more_than_half_the_range(modulus, unit, readings):
+def test_an_index_never_goes_back_nor_on_by_more_than_the_meter_passes(modulus, unit, readings):
     signal, state, seconds = Signal("m", "m.c", unit, per_pulse=1, initial_index=0, modulus=modulus), SignalState(), 1
-    for later, count in readings:
+    for number, (later, count) in enumerate(readings):
         before, seconds = state, seconds + later
-        state, _ = step(signal, state, Reading("m.c", count % modulus, at(seconds)))
-        grown = state.index - (before.index or 0)
-        assert 0 <= grown <= modulus // 2
-        assert state.swaps == before.swaps or (grown == 0 and state.swaps == before.swaps + 1)
+        state, _ = step(signal, state, Reading("m.c", count if math.isinf(modulus) else count % modulus, at(seconds)))
+        if number == 0:
+            first, before = state.index, state
+        grown = state.index - before.index
+        assert 0 <= grown <= (modulus if math.isinf(modulus) else modulus // 2)
+        rate = signal.dial.rate
+        assert rate is None or state.index - first <= rate * seconds + signal.dial.slack * number + 1e-6
+        assert state.swaps in (before.swaps, before.swaps + 1)
 
 
 @given(st.lists(st.integers(0, 1 << 31), max_size=30))
 def test_what_grows_by_less_than_half_the_range_is_counted_whole(growths):
-    signal, state, total = Signal("m", "m.c", "kWh", per_pulse=1, initial_index=0, modulus=1 << 32), SignalState(), 0
+    signal, state, total = Signal("m", "m.c", "", per_pulse=1, initial_index=0, modulus=1 << 40), SignalState(), 0
     state, _ = step(signal, state, Reading("m.c", 0, at(1)))
     for growth in growths:
         total += growth
-        state, _ = step(signal, state, Reading("m.c", total % (1 << 32), at(2)))
+        state, _ = step(signal, state, Reading("m.c", total, at(2)))
     assert (state.index, state.swaps) == (total, 0)

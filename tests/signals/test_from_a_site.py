@@ -1,0 +1,113 @@
+"""Counters as a site file writes them: its text, the hub, and readings as drivers give them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agent.config import load
+from agent.hub import Hub
+from agent.model import Instant, Point, Reading
+from agent.wiring import plan
+
+SITE = """\
+version: 1
+site: {{id: s, name: S, latitude: 47.3, longitude: 5.0, timezone: Europe/Paris}}
+buses:
+  gpio: {{type: gpio}}
+  lora-1: {{type: lora_chirpstack, url: "mqtt://127.0.0.1:1883", application: s}}
+  plant: {{type: modbus_tcp, host: 192.168.1.20, port: 502}}
+devices:
+  meter-a: {{bus: plant, unit_id: 1, profile: eastron_sdm120, publish: {{every: 10s}}}}
+  own: {{bus: plant, unit_id: 2, profile: own, poll: 1h}}
+  node: {{bus: lora-1, dev_eui: 24e124136b316001, profile: milesight_em300_di}}
+signals:
+  c: {{kind: counter, {signal}}}
+"""
+PROFILE = """\
+name: own
+points:
+  small: {register: input, address: 0, unit: kWh}
+  total: {register: input, address: 2, type: u32}
+  tenths: {register: input, address: 4, type: u32, scale: 0.1, unit: kWh}
+"""
+FLOAT = "from: meter-a.energy_import, unit: kWh"
+NODE = "from: node.pulses, unit: L, per_pulse: 10"
+TOTAL = "from: own.total, unit: L"
+
+
+@pytest.fixture
+def site(tmp_path: Path):
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "profiles" / "own.yaml").write_text(PROFILE)
+
+    def write(signal: str):
+        path = tmp_path / "site.yaml"
+        path.write_text(SITE.format(signal=signal))
+        return load(path)
+
+    return write
+
+
+class Memory(dict):
+    def put(self, key, value, now=False):
+        self[key] = value
+
+
+class Clock:
+    seconds = 0.0
+
+    def now(self):
+        return Instant("boot", int(self.seconds * 1e9), int(1e12 + self.seconds * 1000))
+
+    def monotonic(self):
+        return self.seconds
+
+
+@pytest.mark.parametrize(
+    ("signal", "every", "counts", "index", "swaps"),
+    [
+        (FLOAT, 10, [1234.56, 1234.99, 1235.01], [1234.56, 1234.99, 1235.01], 0),
+        (FLOAT, 10, [40483.1, 0, 40483.2], [40483.1, 40483.1, 40483.2], 0),
+        ("from: own.small, unit: kWh", 60, [40483, 0, 0, 0, 1], [40483, 40483, 40483, 40483, 40484], 1),
+        ("from: own.tenths, unit: kWh", 3600, [6553.5, 13107.1, 6553.7], [6553.5, 6553.5, 6553.7], 0),
+        (TOTAL, 10, [300_000, 0, 300_005], [300_000, 300_000, 300_005], 0),
+        (TOTAL, 3600, [65535, 131071, 65537], [65535, 65535, 65537], 0),
+        (NODE, 21_600, [100_000, 3, 3, 3], [1_000_000] * 4, 1),
+        (NODE, 43_200, [70_000, 135_000], [700_000, 1_350_000], 0),
+        (TOTAL + ", max_rate: 2 m3/h", 3600, [0, 2500, 8000, 2600], [0, 2500, 2500, 2600], 0),
+        ("from: own.small, max_rate: 40 kW", 3600, [0, 40, 300, 301, 302], [0, 40, 40, 40, 42], 1),
+    ],
+)
+def test_what_a_site_file_makes_of_a_counter(site, signal, every, counts, index, swaps):
+    found = plan(site(signal))
+    source, told, clock = found.signals[0].source, [], Clock()
+    hub = Hub([Point(source, source.partition(".")[0])], found.signals, {}, lambda *_: None, Memory(), clock)
+    hub.replaced = lambda name, detail: told.append(name)
+    seen = []
+    for number, value in enumerate(counts):
+        clock.seconds = number * every + 1
+        hub.publish([Reading(source, value, clock.now())])
+        seen.append(hub.last["c"].value)
+    assert (seen, len(told)) == (index, swaps)
+
+
+@pytest.mark.parametrize(
+    ("signal", "least"),
+    [
+        ("from: gpio.17, unit: L, per_pulse: 10, max_rate: 2500 L/h", 14.4),
+        ("from: gpio.17, unit: m3, per_pulse: 0.1, max_rate: 2.5 m3/h", 144),
+        ("from: gpio.17, unit: L, per_pulse: 10", 0.36),
+        ("from: gpio.17, unit: kWh, per_pulse: 0.001, max_rate: 36 kW", 0.1),
+        ("from: gpio.17, unit: mm, per_pulse: 0.2", 0),
+        ("from: gpio.17, unit: mm, per_pulse: 0.2, max_rate: 60/h", 12),
+    ],
+)
+def test_the_least_time_between_pulses_follows_from_per_pulse_and_max_rate(site, signal, least):
+    (pin,) = plan(site(signal)).buses["gpio"].devices
+    assert pin.options["least_between"] == pytest.approx(least)
+
+
+def test_publish_every_is_measured_in_polls(site):
+    assert plan(site(FLOAT)).policies["meter-a"].poll == 10

@@ -147,7 +147,7 @@ class Agent:
             self._hub.points,
             self._wires.write,
             self._wires.read,
-            Books(self._outbox, self._register.put_event),
+            Books(self._outbox, self._register.put_event, self._kept),
             self._state.scope("arbiter"),
             self._clock,
             lambda command: Desk(self._runner, self._register, self._hub, self._clock)(command),
@@ -376,6 +376,11 @@ class Agent:
 
     async def _event(self, kind: str, code: str, subject: str, severity: Severity, **detail: Any) -> None:
         await self._register.put_event(Event(kind, code, subject, self._clock.now(), severity, detail))
+
+    def _kept(self, command: str) -> None:
+        """It is on flash that a command was accepted: the broker may forget it."""
+        if self._uplink is not None:
+            self._uplink.kept(command)
 
     async def _put_event(self, event: Event) -> None:
         await self._outbox.put_event(discreet(event, self._plan.personal))

@@ -155,6 +155,8 @@ class Outcome:
     state: OutcomeState
     reason: str
     at: Instant
+    on_record: bool = True
+    """False: it is on no record, so whoever brought the command has to count it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,7 @@ class Commands:
     async def submit(self, command: Command) -> Outcome:
         """Carry out a command; returns its final outcome (see `Arbiter.submit`)."""
         if await self.flood.is_too_many(command):
-            return self._outcome(command, OutcomeState.REJECTED, f"too many commands: at most {RATE:g} a second")
+            return self._unrecorded(command, f"too many commands: at most {RATE:g} a second")
         task = self._inflight.get(command.id)
         if task is None:
             task = asyncio.create_task(self._carry_out(command), name=f"command {command.id}")
@@ -120,7 +120,7 @@ class Commands:
         except Rejected as error:
             return await self._record(command, OutcomeState.REJECTED, str(error))
         except OutboxError as error:
-            return self._outcome(command, OutcomeState.REJECTED, f"it cannot be put on record: {error}")
+            return self._unrecorded(command, f"it cannot be put on record: {error}")
         outcome = await self._when_allowed(command, actuator, slot, lasts, until)
         self._wake.set()
         if outcome.state is OutcomeState.APPLIED and actuator.spec.kind != "once":
@@ -289,6 +289,9 @@ class Commands:
         except OutboxError as error:
             log.error('outcome not durable command=%s state=%s reason="%s" next=told once', command.id, state, error)
         return outcome
+
+    def _unrecorded(self, command: Command, reason: str) -> Outcome:
+        return replace(self._outcome(command, OutcomeState.REJECTED, reason), on_record=False)
 
     def _outcome(self, command: Command, state: OutcomeState, reason: str) -> Outcome:
         return Outcome(command.id, command.point, command.value, state, reason, self._clock.now())

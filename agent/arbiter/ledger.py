@@ -28,10 +28,22 @@ class Ledger(Protocol):
 
 
 class Books:
-    """A ledger whose events pass through somebody else's hands (`tell`)."""
+    """A ledger whose events pass through somebody else's hands (`tell`).
 
-    def __init__(self, ledger: Ledger, tell: Callable[[Event], Coroutine[Any, Any, None]]) -> None:
-        self.outcome, self.begin, self.record, self.unfinished = (
-            ledger.outcome, ledger.begin, ledger.record, ledger.unfinished,
-        )  # fmt: skip
+    `kept` is called with the id of each command of which the ledger knows by now that it was accepted.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        tell: Callable[[Event], Coroutine[Any, Any, None]],
+        kept: Callable[[str], None] = lambda command: None,
+    ) -> None:
+        self._ledger, self._kept = ledger, kept
+        self.outcome, self.record, self.unfinished = ledger.outcome, ledger.record, ledger.unfinished
         self.put_event = tell
+
+    async def begin(self, command: Command) -> Outcome | None:
+        known = await self._ledger.begin(command)
+        self._kept(command.id)
+        return known

@@ -7,6 +7,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from agent.bucket import Bucket
@@ -19,6 +20,7 @@ from agent.uplink.commands import is_id, parse
 from agent.uplink.gate import Gate
 from agent.uplink.native import Topics, correlated
 from agent.uplink.session import LinkLost, Received, Session
+from agent.uplink.tally import Tally
 
 __all__ = ["Inbox"]
 
@@ -28,8 +30,6 @@ SEEN = 1000
 """Ids remembered, so that a later message on the same topic never changes what became of a command."""
 NO_COMMANDS = (20, 5.0)
 """What is no command and gets a record on flash all the same: so many at once, so many a second."""
-TOLD_AGAIN = 60.0
-"""Seconds between two records of how many were refused."""
 FLOOD_PAUSE = 0.01
 """Seconds between two windows of messages of a flood: it is drained at some 2,000 a second, and others get a turn."""
 
@@ -37,9 +37,9 @@ FLOOD_PAUSE = 0.01
 class Inbox:
     """Takes commands from a session to the arbiter, in the order in which they came.
 
-    A command is acknowledged to the broker when its work starts, not when it arrives: a burst stays outside. A flood
-    is acknowledged unread and counted, or whoever comes after it would wait for hours. Commands that were started
-    outlive the session.
+    A command is acknowledged to the broker when it is on flash that it was accepted (`kept`) or refused, not before: a
+    burst stays outside, and a crash loses none. A flood is acknowledged unread and counted, or whoever comes after it
+    would wait for hours. Commands that were started outlive the session.
     """
 
     def __init__(
@@ -51,8 +51,9 @@ class Inbox:
         self._clock = clock
         self._gate = Gate(clock)
         self._no_commands = Bucket(*NO_COMMANDS)
-        self._refused = 0
-        self._telling = False
+        self._tally = Tally(clock, self._tell_refused, self.spawn)
+        self._open: dict[str, list[tuple[Session, Received]]] = {}
+        """What is not acknowledged yet, by its id."""
         self._seen: OrderedDict[str, None] = OrderedDict()
         self._kept: OrderedDict[str, None] = OrderedDict()
         self._group: asyncio.TaskGroup | None = None
@@ -80,44 +81,52 @@ class Inbox:
         while True:
             message = await session.received.get()
             if session.dropped > dropped:
-                self._count(session.dropped - dropped)
+                self._tally.count(n=session.dropped - dropped)
                 dropped = session.dropped
             if await self._gate.enter():
-                session.acknowledge(message)
                 self.spawn(self._handle(session, message))
                 continue
             session.acknowledge(message)
-            self._count(1)
+            self._tally.count(self._topics.command_id(message.topic)[:64])
             if session.received.empty():
                 await asyncio.sleep(FLOOD_PAUSE)
 
-    def _count(self, refused: int) -> None:
-        """So many were refused, and nothing is kept of them but how many."""
-        self._refused += refused
-        if not self._telling:
-            self._telling = True
-            self.spawn(self._tell_refused())
+    def kept(self, name: str) -> None:
+        """That this command was accepted is on flash: the broker need not keep it any more."""
+        for session, message in self._open.pop(name, ()):
+            session.acknowledge(message)
 
-    async def _tell_refused(self) -> None:
-        """Say it at once, and then each minute until there are no more."""
-        while self._refused:
-            refused, self._refused = self._refused, 0
-            log.warning("too many commands refused=%d next=they are lost", refused)
-            detail = {"refused": refused, "origin": "mqtt"}
-            await self._outbox.put_event(Event("audit", "commands_refused", "mqtt", self._clock.now(), detail=detail))
-            await asyncio.sleep(TOLD_AGAIN)
-        self._telling = False
+    def _done(self, name: str, session: Session, message: Received) -> None:
+        """It was carried out or refused, and is on record."""
+        still = [one for one in self._open.pop(name, []) if one[1] is not message]
+        if still:
+            self._open[name] = still
+        session.acknowledge(message)
+
+    async def close(self) -> None:
+        """Tell what was counted and not told yet."""
+        await self._tally.flush()
+
+    async def _tell_refused(self, refused: int, ids: list[str]) -> None:
+        log.warning("too many commands refused=%d next=they are lost", refused)
+        detail = {"refused": refused, "origin": "mqtt", "ids": ids}
+        await self._outbox.put_event(Event("audit", "commands_refused", "mqtt", self._clock.now(), detail=detail))
 
     async def _handle(self, session: Session, message: Received) -> None:
+        """What ends this before its end (the agent stops) leaves the message with the broker."""
+        name = self._topics.command_id(message.topic)
+        self._open.setdefault(name, []).append((session, message))
         try:
-            outcome = await self._judge(message)
+            outcome = await self._judge(name, message)
+            if outcome is not None and not outcome.on_record:
+                await self._tally.add(name[:64])
+            self._done(name, session, message)
             if outcome is not None and message.reply_to:
                 await self._answer(session, message, outcome)
         finally:
             self._gate.leave()
 
-    async def _judge(self, message: Received) -> Outcome | None:
-        name = self._topics.command_id(message.topic)
+    async def _judge(self, name: str, message: Received) -> Outcome | None:
         if message.retain:
             # without a payload it is the one that wipes the retained message out
             return await self._refuse_retained(name) if message.payload else None
@@ -172,8 +181,7 @@ class Inbox:
         outcome = self._rejected(name, reason)
         now = outcome.at
         if not self._no_commands.take(self._clock.monotonic()):
-            self._count(1)
-            return outcome
+            return replace(outcome, on_record=False)
         log.warning("command refused id=%.64r reason=%r", name, reason)
         if is_id(name) and name not in self._seen:
             await self._outbox.record(outcome)

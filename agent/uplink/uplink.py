@@ -119,6 +119,7 @@ class Uplink:
     async def close(self) -> None:
         """Stop sending, wait up to 2 s for what is under way, say `offline`, and go. Nothing is lost by it."""
         self._closing.set()
+        await self._inbox.close()
         session = self._session
         if session is not None:
             if self._sender is not None:
@@ -149,6 +150,10 @@ class Uplink:
                 await session.publish(self._topics.status, self._status_body("online", self._connected_at), True)
         except (TimeoutError, LinkLost):
             return  # the next connection says it
+
+    def kept(self, command: str) -> None:
+        """That a command was accepted is on flash: it is acknowledged to the broker."""
+        self._inbox.kept(command)
 
     async def publish_health(self, payload: Mapping[str, Any]) -> bool:
         """Publish on `health` at QoS 1. True if the broker took it; False without a link: it is not kept."""

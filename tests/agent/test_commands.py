@@ -1,6 +1,8 @@
 """A command from the broker to the relay and back: to whoever asked, and at most once when a crash comes between."""
 
 import json
+import random
+import time
 
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
@@ -24,6 +26,29 @@ def test_the_asker_is_answered_on_his_own_topic(site, slave, subscriber, wait_fo
         record = subscriber.results(name)[-1]
         assert {**answer, "k": record["k"]} == record, "the same, but for the key"
     assert slave.writes == [(0, True)]
+
+
+def test_no_command_is_acknowledged_and_forgotten(site, slave, subscriber, wait_for):
+    """24 at once and kill -9 within 30 ms, five times: each has a result, or an event names it as refused."""
+    moments, asked = random.Random(24), []
+    for turn in range(5):
+        site.start()
+        wait_for(lambda: site.status()["uplink"]["state"] == "connected", what="the link")
+        names = [f"k{turn}-{n}" for n in range(24)]
+        heard = len(subscriber.messages)
+        for name in names:
+            subscriber.send(name, point="lamp" if name.endswith("7") else "nothing", value="on", ttl_ms=60_000)
+        wait_for(lambda heard=heard: len(subscriber.messages) > heard, what="that it is at work")
+        time.sleep(moments.uniform(0, 0.03))
+        site.kill()
+        asked += names
+    site.start()
+
+    def forgotten():
+        named = {name for event in subscriber.events("commands_refused") for name in event["detail"]["ids"]}
+        return [name for name in asked if name not in named and not subscriber.results(name)]
+
+    wait_for(lambda: not forgotten(), what="a result or a word for each")
 
 
 def test_a_crash_between_accepted_and_the_wire_is_unknown_and_never_made_up_for(site, slave, subscriber, wait_for):

@@ -42,6 +42,13 @@ class Ahead:
         self.cursor = {"block": 0, "message": 0}
         self.skip.clear()
 
+    def start_over(self) -> None:
+        """What is on flash has other names now; nothing of it is under way."""
+        self._generation += 1
+        self.ready.clear()
+        self.returned.clear()
+        self.cursor = {"block": 0, "message": 0}
+
     def behind(self, table: str) -> bool:
         """Whether there are rows that were not looked at."""
         return self.cursor[table] < self.newest[table]

@@ -16,7 +16,8 @@ from agent.model import Quality, Readings, Value
 
 __all__ = [
     "AGGREGATE", "HISTORY", "LIMIT", "LIVE", "Block", "Lot", "Row", "block_of", "decode", "dumps", "encode", "lots_of",
-    "pack", "pieces", "split", "take",
+    "pack", "pieces", "renamed", "split",
+    "take",
 ]  # fmt: skip
 
 LIMIT = 16_000
@@ -207,6 +208,13 @@ def decode(body: bytes) -> list[Row]:
             ms, boottime_ms = (at, None) if synced else (None, at)
             rows.append(Row(store, seq, point, value, quality, ms, boottime_ms, measured))
     return sorted(rows, key=lambda row: row.seq)
+
+
+def renamed(body: bytes, store: str) -> bytes:
+    """A compressed batch under the name of another store."""
+    batch = json.loads(zlib.decompress(body))
+    batch["k"][0] = store
+    return zlib.compress(dumps(batch), 9)
 
 
 def pieces(rows: Sequence[Row], moment: Moment, limit: int, compress: bool) -> Iterator[tuple[bytes, list[Row]]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from agent.clock import Clock
+from agent.model import Event
 from agent.outbox.records import loss_detail
 from agent.outbox.room import Room
 from agent.outbox.store import Loss, Work
@@ -13,17 +14,21 @@ __all__ = ["Due"]
 
 
 class Due:
-    """`work` since `since` (clock.monotonic). `losses` become gap records, and so do `gaps` (reason, detail)."""
+    """`work` since `since` (clock.monotonic). `losses` become gap records, and so do `gaps` (reason, detail).
+
+    `events` are what else is to be told in the next transaction, with numbers that it reserves.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.work, self.since = Work(), float("inf")
         self.losses: dict[tuple[str, int, str], Loss] = {}
         self.gaps: list[tuple[str, dict[str, Any]]] = []
+        self.events: list[Event] = []
 
     def __bool__(self) -> bool:
         """Whether something cannot wait: deletions can."""
-        return bool(self.losses or self.gaps or self.work.refused)
+        return bool(self.losses or self.gaps or self.events or self.work.refused)
 
     def delete(self, telemetry: bool, row: int) -> None:
         (self.work.done_blocks if telemetry else self.work.done_messages).append(row)
@@ -67,6 +72,11 @@ class Due:
         self.gaps = []
         self.losses.clear()
         return gaps
+
+    def say(self) -> list[Event]:
+        """The other events, to be told now."""
+        events, self.events = self.events, []
+        return events
 
     def give_back(self, work: Work) -> None:
         """It was not done."""

@@ -12,6 +12,7 @@ from typing import Protocol, TypeVar
 
 from agent.clock import Clock
 from agent.errors import OutboxError
+from agent.machine import Machine
 from agent.outbox.stage import Replay
 from agent.outbox.store import Store, Totals, Work, is_corrupt, set_aside
 
@@ -40,8 +41,11 @@ class Owner(Protocol):
 class Flash:
     """`fault` says why it cannot be written at present, or is ""; then it is worth a try from `retry_at` on."""
 
-    def __init__(self, folder: Path, max_bytes: int, found: Replay, clock: Clock, owner: Owner) -> None:
-        self._folder, self._max_bytes, self._clock, self._owner = folder, max_bytes, clock, owner
+    def __init__(
+        self, folder: Path, max_bytes: int, machine: Machine, found: Replay, clock: Clock, owner: Owner
+    ) -> None:
+        self._folder, self._max_bytes, self._machine = folder, max_bytes, machine
+        self._clock, self._owner = clock, owner
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="outbox")
         self.found = found
         """What the stage held, until a database that knew of it is gone."""
@@ -114,8 +118,11 @@ class Flash:
         return self._opened()
 
     def _opened(self) -> tuple[Store, Totals]:
-        db = Store(self._folder, self._max_bytes)
+        db = Store(self._folder, self._max_bytes, self._machine)
         try:
+            for left in db.left():
+                if left["first"]:
+                    self.found.rename(left["store"], left["now"], left["first"])
             delivered = db.find(set(self.found.accepted)) if self.found.accepted else Work()
             if delivered.done_blocks or delivered.done_messages:
                 db.commit(delivered)

@@ -13,21 +13,26 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from agent.clock import Clock
 from agent.errors import OutboxError
+from agent.machine import Machine
 from agent.model import Event, Severity
 from agent.outbox.ahead import Ahead
 from agent.outbox.blocks import Block
+from agent.outbox.claim import Claim, Statement
 from agent.outbox.dating import Dating
 from agent.outbox.drain import Held, Load
 from agent.outbox.due import Due
 from agent.outbox.figures import Figures
 from agent.outbox.flash import Flash
+from agent.outbox.identity import Identity
 from agent.outbox.mark import Given
 from agent.outbox.memory import Memory
 from agent.outbox.numbers import RANGE, Numbers
 from agent.outbox.parcels import Batch, Parcel, Written, write
+from agent.outbox.records import gap_event
 from agent.outbox.room import Room, aged, make_room
 from agent.outbox.stage import Kept, Stage, replay
 from agent.outbox.store import Store, Totals, wal_bytes
@@ -42,7 +47,14 @@ class Keeper:
     """All parts of one outbox. The event loop never touches the flash: one thread of ours does (`flash`)."""
 
     def __init__(
-        self, folder: Path, stage_folder: Path, clock: Clock, window: float, days: float, max_bytes: int
+        self,
+        folder: Path,
+        stage_folder: Path,
+        clock: Clock,
+        window: float,
+        days: float,
+        max_bytes: int,
+        machine: Machine,
     ) -> None:
         self._clock, self._window, self._days = clock, window, days
         self.troubles: list[str] = []
@@ -57,7 +69,8 @@ class Keeper:
         self.due = Due(clock)
         self.dating = Dating(clock)
         self.figures = Figures(max(max_bytes // 2, max_bytes - wal_bytes(max_bytes)), clock.monotonic())
-        self.flash = Flash(folder, max_bytes, found, clock, self)
+        self.flash = Flash(folder, max_bytes, machine, found, clock, self)
+        self.identity = Identity(machine)
         self.ahead = Ahead(self.flash, self.tokens, clock.monotonic())
         self.out: dict[int, Parcel] = {}
         """Under way, by token."""
@@ -112,6 +125,9 @@ class Keeper:
     def adopt(self, db: Store, totals: Totals) -> None:
         """A database is open: go on from what it holds."""
         self.due.gaps += self.numbers.adopt(db.name, totals, self.flash.found)
+        self.identity.adopt(totals, self.numbers.next)
+        for left in totals.left:
+            self._say_left(left["store"], left["now"], left["why"])
         self._ids = count(totals.next_id)
         self._away_told = json.dumps(totals.away)
         self.ahead.adopt(totals.next_id - 1)
@@ -130,6 +146,14 @@ class Keeper:
             alarm = Event("alarm", "store_corrupt", "gateway", self._clock.now(), Severity.MAJOR, {"what": what})
             self.urgent.unsaved.append(self.urgent.event(alarm))
         self.due.gaps.append(("store_corrupt", gap))
+
+    def _say_left(self, before: str, now: str, why: str) -> None:
+        """Numbers go on under another store."""
+        _log.warning("another store begins before=%s now=%s why=%r next=what waits keeps its keys", before, now, why)
+        detail = {"before": before, "store": now, "reason": why}
+        self.due.events.append(
+            Event("audit", "store_moved", "gateway", self._clock.now(), Severity.MINOR, detail)
+        )
 
     def forget(self) -> None:
         """The database is gone: what is in memory of it is only there."""
@@ -208,6 +232,44 @@ class Keeper:
             message = parcel.message
             self.due.lose("memory", 0, parcel.store, message.first, message.last, 1)
 
+    async def judge(self, heard: Statement) -> Claim | None:
+        """Compare with what the broker retains, before anything numbered is sent; what may be claimed then.
+
+        None if that cannot be noted on flash now: then nothing is claimed, and the next connection tries again.
+        OutboxError if others have used our numbers, and the flash does not take what we make of that.
+        """
+        async with self.flash.lock:
+            if self.identity.is_older(heard.claims.get(self.numbers.store)):
+                await self._renew()
+            elif self.identity.unsure is not None and self.flash.db is not None:
+                self.identity.unsure = None
+                await self.save()
+            return self.claim()
+
+    def claim(self) -> Claim | None:
+        """What may be told to the broker of our numbers; None while they are not durable, or not compared."""
+        if self.flash.db is None or not self.identity.is_confirmed:
+            return None
+        return Claim(self.numbers.store, self.numbers.limit, self.identity.epoch, self.identity.machine.name)
+
+    async def _renew(self) -> None:
+        """Give another name to what was numbered since this state began, and go on under it."""
+        assert self.identity.unsure is not None
+        first, old, new = self.identity.unsure[0], self.numbers.store, str(uuid4())
+        if not await self.save(flush=True):
+            raise OutboxError(self.flash.fault)
+        await self.flash.job(lambda db: db.renew(first, new))
+        self.identity.confirm()
+        self.numbers.rename(new)
+        self.ahead.start_over()
+        self.urgent.rename(old, new, first)
+        for before, after in self.memory.rename(old, new):
+            self.stage.accept(old, before.seq, before.last)
+            self.stage.put([after])
+        self.stage.finish(self._numbers_done())
+        self._say_left(old, new, "an older state of the box")
+        await self.save()
+
     def shed(self) -> None:
         """Drop the least precious readings if there are too many for the memory."""
         if not self.memory.full:
@@ -265,7 +327,7 @@ class Keeper:
         for reason, detail in gaps:
             if detail.get("class") is not None:
                 self.figures.add_lost(reason, detail["class"], detail["count"])
-        told = [urgent.gap(*gap, now, limit) for gap in gaps]
+        told = [urgent.tell(event, limit) for event in [*self.due.say(), *(gap_event(*gap, now) for gap in gaps)]]
         urgent.unsaved += told
         records, urgent.unsaved = urgent.unsaved, []
         parcels = list(self.memory.under_way.values()) if flush else []
@@ -276,6 +338,7 @@ class Keeper:
         if last:
             limit = known
         flushed = known if flush else self._certain(numbers.store)
+        work.facts |= self.identity.facts(reserved=limit > numbers.limit)
         if limit != numbers.limit or last or gaps or work.done_blocks or work.done_messages:
             work.facts |= {"reserved": limit, "known": known, "flushed": flushed, "gaps": self.figures.gaps}
         if gaps:
@@ -308,6 +371,7 @@ class Keeper:
         """The batch is on flash."""
         self.numbers.limit, self._stage_told = batch.limit, batch.stage_broken
         self.figures.oldest_ms, self.figures.used, self.figures.free = written.oldest_ms, written.used, written.free
+        self.identity.settled(batch.work.facts)
         self._away_told = str(batch.work.facts.get("away", self._away_told))
         if batch.work.boot is not None:
             self.dating.noted()

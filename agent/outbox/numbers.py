@@ -57,6 +57,11 @@ class Numbers:
             given[self._away] = self._away_next - 1
         return given
 
+    def rename(self, name: str) -> None:
+        """The numbers go on under another store; of the old one nothing is open."""
+        self._before[self.store] = self.next - 1
+        self.store = name
+
     def adopt(self, name: str, totals: Totals, found: Replay) -> list[tuple[str, dict[str, Any]]]:
         """Go on from what a database and the stage hold; gaps (reason, detail) for what is nowhere any more."""
         reserved, flushed = totals.reserved, totals.flushed[name]
@@ -65,7 +70,9 @@ class Numbers:
         self._before = {**self.given(), **{store: one.last for store, one in known.items()}}
         self.store, self.limit, self.next, self._adopted = name, reserved, last + 1, True
         gaps = [gap for store in known for gap in _missing(store, totals, found)]
-        for store, (given, done) in totals.away.items():
+        before = [(store, given, done) for store, (given, done) in totals.away.items()]
+        before += [(left["store"], left["reserved"], left["done"]) for left in totals.left]
+        for store, given, done in before:
             done = max(done, totals.flushed.get(store, 0))
             if store not in known and given > done:
                 gaps.append(_gap("power_cut", store, done + 1, given, None))

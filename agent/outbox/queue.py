@@ -20,8 +20,10 @@ from typing import Any, TypeVar
 
 from agent.clock import Clock
 from agent.errors import OutboxError
+from agent.machine import Machine
 from agent.model import Command, Event, Origin, Outcome, OutcomeState, Readings
 from agent.outbox.blocks import LIMIT, lots_of
+from agent.outbox.claim import Claim, Statement
 from agent.outbox.drain import Form
 from agent.outbox.keeper import Keeper
 from agent.outbox.parcels import Message, Parcel
@@ -49,14 +51,15 @@ class Outbox:
     @classmethod
     def open(
         cls, folder: Path, stage_folder: Path, clock: Clock, *,
-        window: float = 5.0, days: float = 30, max_bytes: int = 200_000_000,
+        window: float = 5.0, days: float = 30, max_bytes: int = 200_000_000, machine: Machine | None = None,
     ) -> Outbox:  # fmt: skip
         """Open or make the outbox of a state folder; replay the stage. Never fails: `troubles` says what is wrong.
 
         `window` is in seconds. What is older than `days` of the box's running goes, of class 2 and 3. `max_bytes` is
-        what the database may take on the disk.
+        what the database may take on the disk. `machine` is the one we run on: on another one than before, numbers go
+        on under a store of their own. Without it nobody looks.
         """
-        keeper = Keeper(folder, stage_folder, clock, window, days, max_bytes)
+        keeper = Keeper(folder, stage_folder, clock, window, days, max_bytes, machine or Machine())
         keeper.open()
         return cls(keeper, clock, window, max_bytes)
 
@@ -148,6 +151,19 @@ class Outbox:
             self._ahead.form = form
             self._ahead.read_again(self._out.values())
         self._wake.set()
+
+    async def judge(self, heard: Statement) -> Claim | None:
+        """Compare our state with what the broker retains of it; call it before `take`, at each connection.
+
+        If somebody has gone on from a later state, what we numbered since goes under the name of another store. Returns
+        what is to be retained from now on, None while that cannot be said. OutboxError: nothing may be sent now.
+        """
+        return await self._shielded(self._keeper.judge(heard))
+
+    @property
+    def claim(self) -> Claim | None:
+        """What is to be retained by the broker before the next message is sent."""
+        return self._keeper.claim()
 
     def hold_back(self, kinds: Collection[str]) -> None:
         """Kinds of messages that the broker refuses at present: `take` passes over them, from now on."""

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agent.model import Event, Instant, Outcome, Severity
 from agent.outbox.blocks import dumps
 from agent.outbox.dates import Boots
-from agent.outbox.store import Loss
+
+if TYPE_CHECKING:  # the store renames records
+    from agent.outbox.store import Loss
 
 __all__ = [
     "GAP", "answer_body", "dated", "event_body", "gap_event", "is_gap", "iso", "loss_detail",
-    "result_body",
+    "renamed_record", "result_body",
 ]  # fmt: skip
 
 
@@ -57,6 +59,16 @@ def dated(body: bytes, boots: Boots) -> bytes:
     if moment["t"] is not None:
         del moment["clock"]
     return dumps({**record, **moment})
+
+
+def renamed_record(body: bytes, old: str, store: str, first: int) -> bytes:
+    """A record under the name of another store; numbers of the old one from `first` on, of which it tells, too."""
+    record = json.loads(body)
+    record["k"][0] = store
+    detail = record.get("detail") or {}
+    if record.get("kind") == "gap" and detail.get("store") == old and (detail.get("first") or 0) >= first:
+        detail["store"] = store
+    return dumps(record)
 
 
 def gap_event(reason: str, detail: dict[str, Any], at: Instant) -> Event:

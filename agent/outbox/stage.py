@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 from agent.model import Instant, Outcome, OutcomeState
 from agent.outbox.blocks import Lot, split
 from agent.outbox.mark import Given, Mark, read_mark
+from agent.outbox.records import renamed_record
 
 __all__ = ["Kept", "Replay", "Stage", "replay"]
 
@@ -68,6 +69,21 @@ class Replay:
         put += [record.seq for record in self.records if record.store == store]
         given = (self.given or {}).get(store)
         return max([*put, given.last if given else 0])
+
+    def rename(self, old: str, new: str, first: int) -> None:
+        """The process before gave numbers from `first` on another name on flash, and could not say so here any more."""
+
+        def is_later(one: Lot | Kept) -> bool:
+            return one.store == old and one.seq >= first
+
+        self.lots = [lot._replace(store=new) if is_later(lot) else lot for lot in self.lots]
+        self.records = [
+            one._replace(store=new, body=renamed_record(one.body, old, new, first)) if is_later(one) else one
+            for one in self.records
+        ]
+        self.accepted += [(new, low, high) for store, low, high in self.accepted if store == old and low >= first]
+        if self.given and old in self.given:
+            self.given.setdefault(new, self.given.pop(old))
 
     def beyond(self) -> dict[str, int]:
         """By store: the number behind which a class-0 record on flash matters for `holes` and `open_records`."""

@@ -18,9 +18,11 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 from uuid import uuid4
 
+from agent.machine import Machine
 from agent.model import Instant, Outcome, OutcomeState
-from agent.outbox.blocks import AGGREGATE, Block
+from agent.outbox.blocks import AGGREGATE, Block, renamed
 from agent.outbox.dates import Boot, Boots
+from agent.outbox.records import renamed_record
 
 __all__ = [
     "FILE", "Loss", "Store", "StoredBlock", "StoredMessage", "Totals", "Work", "cost", "is_corrupt", "set_aside",
@@ -143,6 +145,12 @@ class Totals:
     flushed: dict[str, int] = field(default_factory=dict)
     records: dict[str, set[int]] = field(default_factory=dict)
     away: dict[str, list[int]] = field(default_factory=dict)
+    epoch: int = 0
+    """How often numbers were reserved."""
+    unsure: list[int] | None = None
+    """First number, and epoch, of what was numbered since the broker last confirmed that this is the newest state."""
+    left: list[dict[str, Any]] = field(default_factory=list)
+    """Stores that were left for another, and were not told yet."""
 
 
 @dataclass(slots=True)
@@ -191,7 +199,7 @@ def wal_bytes(max_bytes: int) -> int:
 class Store:
     """One open database. `name` is the uuid that was made with it."""
 
-    def __init__(self, folder: Path, max_bytes: int = 200_000_000) -> None:
+    def __init__(self, folder: Path, max_bytes: int = 200_000_000, machine: Machine | None = None) -> None:
         self.folder = folder
         self._wal = wal_bytes(max_bytes)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -204,6 +212,7 @@ class Store:
                 self._db.executescript(_SCHEMA + f"PRAGMA user_version = {_VERSION};")
             with self._transaction():
                 self._db.execute("INSERT OR IGNORE INTO fact VALUES ('store', ?)", (str(uuid4()),))
+                self._look_at(machine or Machine())
             self.name = str(self.fact("store"))
         except (sqlite3.Error, OSError):
             self._db.close()
@@ -215,6 +224,49 @@ class Store:
         self._db = self._connect()
         self.commit(Work(facts={"store": self.name}))
 
+    def _look_at(self, machine: Machine) -> None:
+        """On another machine than before, its numbers go on under a store of their own; what waits keeps its keys."""
+        known = Machine.parse(self.fact("machine"))
+        if machine.is_other(known):
+            last = self._one("SELECT max(last_seq) FROM block WHERE store = ?", self.fact("store")) or 0
+            self._leave(str(uuid4()), "another machine", max(last, self.fact("flushed") or 0))
+            self._set(reserved=0, known=0, flushed=0, unsure="", machine=machine.text())
+        elif machine.learn(known) != known:
+            self._set(machine=machine.learn(known).text())
+
+    def renew(self, first: int, name: str) -> None:
+        """This database is older than what was sent from it: what was numbered from `first` on gets another store."""
+        old = str(self.fact("store"))
+        with self._transaction():
+            blocks = "SELECT id, body FROM block WHERE store = ? AND last_seq >= ?"
+            for row, body in self._db.execute(blocks, (old, first)).fetchall():
+                self._db.execute("UPDATE block SET store = ?, body = ? WHERE id = ?", (name, renamed(body, name), row))
+            messages = "SELECT id, body FROM message WHERE store = ? AND seq >= ?"
+            for row, body in self._db.execute(messages, (old, first)).fetchall():
+                said = renamed_record(body, old, name, first)
+                self._db.execute("UPDATE message SET store = ?, body = ? WHERE id = ?", (name, said, row))
+            self._leave(name, "an older state of the box", 0, first)
+            self._set(unsure="")
+        self.name = name
+
+    def _leave(self, name: str, why: str, done: int, first: int | None = None) -> None:
+        """Note which store comes after which, until it is told; numbers from `first` on went with it.
+
+        `done`: up to there nothing of the old one needs to be explained.
+        """
+        left, reserved = self.left(), 0 if first else self.fact("reserved") or 0
+        left.append({
+            "store": self.fact("store"), "now": name, "why": why, "done": done, "reserved": reserved, "first": first,
+        })  # fmt: skip
+        self._set(store=name, left=json.dumps(left))
+
+    def left(self) -> list[dict[str, Any]]:
+        """Stores that were left for another one, and were not told yet."""
+        return list(json.loads(self.fact("left") or "[]"))
+
+    def _set(self, **facts: int | str) -> None:
+        self._db.executemany("INSERT OR REPLACE INTO fact VALUES (?,?)", facts.items())
+
     def fact(self, key: str) -> Any:
         return self._one("SELECT value FROM fact WHERE key = ?", key)
 
@@ -222,10 +274,11 @@ class Store:
         """Count everything; the bodies are not read. `beyond` asks for the records of a store behind a number."""
         facts = {key: self.fact(key) or 0 for key in ("reserved", "known", "flushed", "gaps")}
         totals = Totals(
-            reserved=facts["reserved"], gaps=facts["gaps"],
-            last={self.name: facts["known"]}, flushed={self.name: facts["flushed"]},
+            reserved=facts["reserved"], gaps=facts["gaps"], last={self.name: facts["known"]},
+            flushed={self.name: facts["flushed"]}, used=self.used(), boots=Boots(self.boots()),
             lost=json.loads(self.fact("lost") or "{}"), away=json.loads(self.fact("away") or "{}"),
-            used=self.used(), boots=Boots(self.boots()),
+            epoch=self.fact("epoch") or 0, unsure=json.loads(self.fact("unsure") or "null"),
+            left=self.left(),
         )  # fmt: skip
         for store, cls, rows, size, last in self._db.execute(
             "SELECT store, class, sum(n), sum(length(body)), max(last_seq) FROM block GROUP BY store, class"

@@ -6,14 +6,13 @@ import json
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
-from typing import Any
 
-from agent.model import Event, Instant, Outcome
+from agent.model import Event, Outcome
 from agent.outbox.blocks import dumps
 from agent.outbox.dates import Boots
 from agent.outbox.numbers import Numbers
 from agent.outbox.parcels import Message, Parcel
-from agent.outbox.records import dated, event_body, gap_event, is_gap, result_body
+from agent.outbox.records import dated, event_body, is_gap, renamed_record, result_body
 from agent.outbox.stage import Kept, Stage
 
 __all__ = ["MANY", "Urgent"]
@@ -38,11 +37,12 @@ class Urgent:
         store, seq = self._numbers.take(1)
         return self.keep(self._record("event", event_body(event, store, seq), store, seq))
 
-    def gap(self, reason: str, detail: dict[str, Any], at: Instant, limit: int) -> Parcel:
-        """A record of lost numbers, for the transaction that reserves numbers up to `limit`; `keep` it after that."""
+    def tell(self, event: Event, limit: int) -> Parcel:
+        """A record of our own for the transaction that reserves numbers up to `limit`; `keep` it after that."""
         store, seq = self._numbers.take(1, limit)
-        parcel = self._record("event", event_body(gap_event(reason, detail, at), store, seq), store, seq)
-        parcel.tells = (detail.get("store", ""), detail.get("first") or 1)
+        parcel = self._record("event", event_body(event, store, seq), store, seq)
+        if event.kind == "gap" and event.detail:
+            parcel.tells = (event.detail.get("store", ""), event.detail.get("first") or 1)
         return parcel
 
     def result(self, outcome: Outcome) -> Parcel:
@@ -92,6 +92,16 @@ class Urgent:
                 body = dumps({**json.loads(parcel.message.body), "k": [parcel.store, seq]})
                 parcel.message = replace(parcel.message, body=body)
             self.keep(parcel)
+
+    def rename(self, old: str, new: str, first: int) -> None:
+        """Unsaved ones go under the name of another store; those that are on flash are read again."""
+        self.ready.clear()
+        for parcel in self.unsaved:
+            if parcel.store == old and parcel.message.first >= first:
+                self._stage.accept(old, parcel.message.first, parcel.message.first)
+                body = renamed_record(parcel.message.body, old, new, first)
+                parcel.store, parcel.message, parcel.queued = new, replace(parcel.message, body=body), False
+                self.keep(parcel)
 
     def first(self, store: str) -> int | None:
         """The lowest number of a store that one of the unsaved has, or tells of."""

@@ -1,0 +1,64 @@
+"""Whether this state of the box is the newest that ever was: what is noted of it on flash."""
+
+from __future__ import annotations
+
+import json
+
+from agent.machine import Machine
+from agent.outbox.claim import Claim
+from agent.outbox.store import Totals
+
+__all__ = ["Identity"]
+
+
+class Identity:
+    """`unsure` are the first number and the epoch of what was numbered since the broker last confirmed us.
+
+    It is None while we are confirmed: from then on nobody else can have gone on from this state.
+    """
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine, self.epoch = machine, 0
+        self.unsure: tuple[int, int] | None = None
+        self._noted: tuple[int, int] | None = None
+        self._left = False
+        """Whether a store that was left waits to be told: it is in the next transaction."""
+
+    def adopt(self, totals: Totals, following: int) -> None:
+        """A database is open; `following` is the next number. One without any number is nobody's copy."""
+        self.epoch, self._left = totals.epoch, bool(totals.left)
+        self._noted = None if totals.unsure is None else (totals.unsure[0], totals.unsure[1])
+        self.unsure = self._noted or ((following, totals.epoch) if following > 1 or totals.epoch else None)
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether we are, and the flash knows it: a start that does not would take our own claim for another's."""
+        return self.unsure is None and self._noted is None
+
+    def is_older(self, claim: Claim | None) -> bool:
+        """Whether somebody went on from a later state of this store, or from the same one on another machine."""
+        if claim is None or self.unsure is None:
+            return False
+        other = bool(claim.machine and self.machine.name) and claim.machine != self.machine.name
+        return claim.epoch > self.unsure[1] or other
+
+    def confirm(self) -> None:
+        """The flash knows that this state has a name of its own, and of the store that it left."""
+        self.unsure = self._noted = None
+        self._left = True
+
+    def facts(self, reserved: bool) -> dict[str, int | str]:
+        """What the next transaction is to note, which reserves numbers or not."""
+        facts: dict[str, int | str] = {"epoch": self.epoch + 1} if reserved else {}
+        if self.unsure != self._noted:
+            facts["unsure"] = json.dumps(self.unsure) if self.unsure else ""
+        if self._left:
+            facts["left"] = "[]"
+        return facts
+
+    def settled(self, facts: dict[str, int | str]) -> None:
+        """It is on flash."""
+        self.epoch = int(facts.get("epoch", self.epoch))
+        if "unsure" in facts:
+            self._noted = tuple(json.loads(str(facts["unsure"]))) if facts["unsure"] else None
+        self._left = self._left and "left" not in facts

@@ -1,0 +1,180 @@
+"""Whose numbers they are: a state folder on another machine, a copied card, a restored one."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.machine import Machine
+from agent.model import Event
+from agent.outbox import Outbox
+from agent.outbox.blocks import decode
+from agent.outbox.claim import Statement, heard_of
+from agent.uplink.native import encode
+
+A, B = Machine("a" * 16), Machine("b" * 16)
+
+
+def board(
+    folder: Path, serial: str = "", adapters: dict[str, tuple[str, str]] | None = None, machine_id: str = ""
+) -> Path:
+    """What a kernel shows of a machine. An adapter is where it sits, and its address."""
+    files = {
+        "proc/device-tree/serial-number": serial and f"{serial}\0",
+        "etc/machine-id": machine_id and machine_id + "\n",
+    }
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        if text:
+            (folder / name).write_text(text)
+    for name, (place, address) in (adapters or {}).items():
+        adapter = folder / "sys/class/net" / name
+        adapter.mkdir(parents=True)
+        for file, text in {"address": address, "addr_assign_type": "0", "type": "1"}.items():
+            (adapter / file).write_text(text + "\n")
+        if place:
+            (folder / "sys/devices" / place).mkdir(parents=True, exist_ok=True)
+            (adapter / "device").symlink_to(folder / "sys/devices" / place)
+    return folder
+
+
+def test_a_machine_is_its_board_then_its_adapters_then_its_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BOCAGE_MACHINE", raising=False)
+
+    def machine(name: str, **what: Any) -> Machine:
+        return Machine.present(board(tmp_path / name, **what))
+
+    lan, wifi, stick = (
+        ("platform/eth", "dc:a6:32:00:00:01"),
+        ("mmc1/wlan", "dc:a6:32:00:00:02"),
+        ("usb1/1-1", "00:e0:4c:0:0:1"),
+    )
+    pi = machine("pi", serial="10000000abcdef01", adapters={"eth0": lan}, machine_id="1" * 32)
+    clone = machine("clone", serial="10000000abcdef02", machine_id="1" * 32)
+    assert clone.is_other(pi) and not machine("pi2", serial="10000000abcdef01").is_other(pi)
+    pc = machine("pc", adapters={"eth0": lan, "wlan0": wifi, "eth1": stick, "veth0": ("", "3a:00:00:00:00:01")})
+    assert len(pc.addresses) == 2, "neither what is on USB nor what is made up"
+    assert not machine("late", adapters={"wlan0": wifi}).is_other(pc)
+    assert machine("another", adapters={"eth0": ("platform/eth", "dc:a6:32:00:00:09")}).is_other(pc)
+    assert not machine("blank", serial="0000000000000000", machine_id="").is_other(pc)
+    plain = machine("plain", machine_id="2" * 32)
+    assert machine("copied", machine_id="3" * 32).is_other(plain)
+    assert Machine() == machine("nothing") and not Machine().is_other(pi) and Machine.parse(pi.text()) == pi
+    monkeypatch.setenv("BOCAGE_MACHINE", "box-7")
+    assert machine("container", machine_id="2" * 32).is_other(Machine.parse(pi.text()))
+
+
+def keys(messages: list[Any], events: Callable[..., Any]) -> dict[tuple[str, int], Any]:
+    found: dict[tuple[str, int], Any] = {}
+    for message in messages:
+        for row in decode(message.body) if message.topic == "telemetry" else ():
+            found[row.store, row.seq] = row.value
+    return found | {tuple(event["k"]): (event["code"], event["subject"]) for event in events(messages)}
+
+
+def copied(box: Any, to: Path) -> Path:
+    shutil.copytree(box.state, to)
+    return to
+
+
+async def test_two_boxes_from_one_card_never_share_a_number(box: Any, events: Any, tmp_path: Path) -> None:
+    box.options = {"machine": A}
+    await box.out.close()
+    box.open()
+    box.out.put(box.readings(10, value=1), 2)
+    await box.tick(6)
+    await box.out.put_event(Event("change", "x", "km1", box.clock.now()))
+    state = copied(box, tmp_path / "card")
+    clone = Outbox.open(state, tmp_path / "stage-b", box.clock, machine=B)
+    assert clone.store != box.out.store
+    clone.put(box.readings(10, value=2), 2)
+    box.out.put(box.readings(10, value=3), 2)
+    first = keys(await box.drain(), events)
+    original, box.out = box.out, clone
+    second = keys(await box.drain(), events)
+    box.out = original
+    shared = first.keys() & second.keys()
+    assert {key: first[key] for key in shared} == {key: second[key] for key in shared}
+    assert {value for key, value in second.items() if key[0] == original.store} == {1, ("x", "km1")}
+    told = [value for key, value in second.items() if key[0] == clone.store]
+    assert ("store_moved", "gateway") in told and told.count(2) == 10
+    await clone.close()
+    again = Outbox.open(state, tmp_path / "stage-b", box.clock, machine=B)
+    assert again.store == clone.store
+    assert Outbox.open(copied(box, tmp_path / "nobody"), tmp_path / "stage-c", box.clock).store == original.store
+
+
+def retained(claim: Any, run: str = "r1") -> Statement:
+    """Through the broker and back."""
+    return heard_of(encode(Statement({}, "").after(claim, run).body()))
+
+
+async def test_a_restored_card_takes_another_store(box: Any, events: Any, tmp_path: Path) -> None:
+    box.options = {"machine": A}
+    await box.out.close()
+    box.open()
+    await box.out.judge(Statement({}, ""))
+    box.out.put(box.readings(10, value=1), 2)
+    await box.out.close()
+    backup = copied(box, tmp_path / "backup")
+
+    box.open()
+    claim = await box.out.judge(Statement({}, ""))
+    box.out.put(box.readings(10, value=2), 2)
+    await box.tick(6)
+    await box.out.put_event(Event("change", "x", "later", box.clock.now()))
+    sent = keys(await box.drain(), events)
+    heard = retained(claim)
+    assert await box.out.judge(heard) == claim, "it is our own"
+    await box.out.close()
+    box.open()
+    assert (await box.out.judge(heard)).store == claim.store, "nobody went on from a later state"
+    await box.out.close()
+
+    shutil.rmtree(box.state)
+    backup.rename(box.state)
+    box.open()
+    box.out.put(box.readings(10, value=3), 2)
+    await box.tick(6)
+    await box.out.put_event(Event("change", "x", "after", box.clock.now()))
+    box.out.put(box.readings(5, value=4), 1)
+    renewed = await box.out.judge(heard)
+    assert renewed is not None and renewed.store != claim.store
+    box.out.put(box.readings(5, value=5), 1)
+    await box.tick(6)
+    box.open()
+    came = keys(await box.drain(), events)
+    assert all(sent[key] == came[key] for key in sent.keys() & came.keys())
+    values = [value for key, value in came.items() if key[0] == renewed.store]
+    assert [values.count(n) for n in (3, 4, 5)] == [10, 5, 5] and ("x", "after") in values
+    assert ("store_moved", "gateway") in values
+    assert [n for (store, n) in came if store == renewed.store and n <= 10] == []
+
+
+async def test_a_copy_that_runs_elsewhere_is_found_by_its_machine(box: Any, tmp_path: Path) -> None:
+    """A database of before machines were noted, copied: the broker's word is what tells them apart."""
+    box.out.put(box.readings(10), 2)
+    await box.out.close()
+    clone = Outbox.open(copied(box, tmp_path / "card"), tmp_path / "stage-b", box.clock, machine=B)
+    box.options = {"machine": A}
+    box.open()
+    claim = await box.out.judge(Statement({}, ""))
+    theirs = await clone.judge(retained(claim))
+    assert theirs is not None and theirs.store != claim.store
+
+
+async def test_what_is_retained_may_be_anything() -> None:
+    for payload in (
+        b"",
+        b"null",
+        b"[]",
+        b"{}",
+        b'{"store":1}',
+        b"\xff",
+        b'{"others":3,"store":"x","last":1,"epoch":"y"}',
+    ):
+        assert heard_of(payload) == Statement({}, "")

@@ -37,6 +37,7 @@ from agent.seals import Seals
 from agent.state import State
 from agent.status import conditions, discreet, one_line, present_points, state_topics
 from agent.supervise import Watchdog, supervise
+from agent.trial import spec_of
 from agent.wires import Wires
 
 __all__ = ["Agent"]
@@ -137,6 +138,7 @@ class Agent:
                 "scan": self._on_scan,
                 "inspect": self._on_inspect,
                 "reload": self._on_reload,
+                "try": self._on_try,
             },
             self._plan.site,
         )
@@ -477,6 +479,15 @@ class Agent:
         if not 1 <= unit <= 247 or not (timeout is None or 0 < timeout <= 10):
             raise BocageError("unit ids are 1 to 247, and nobody is waited for longer than 10 s")
         return await self._wires.scan(bus, unit, timeout)
+
+    async def _on_try(self, request: Mapping[str, Any], who: str) -> Mapping[str, Any]:
+        """A bus of a site file that need not be the one that runs: `owner` is our bus on that wire, if it is ours;
+        `differs` its devices that we do not have so (None: the bus itself is other); `tried` what was read on it.
+        """
+        bus = spec_of(request.get("bus"))
+        owner = self._wires.owner(bus)
+        tried = await self._wires.try_devices(owner, bus.devices) if owner and bus.devices else []
+        return {"owner": owner, "differs": self._wires.runs(request["bus"]), "tried": tried}
 
     async def _on_reload(self, request: Mapping[str, Any], who: str) -> Mapping[str, Any]:
         """Read the site file again, and wait for what came of it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +19,11 @@ from agent.driver import BusSpec
 from agent.errors import Busy, Rejected, WireError
 from agent.folders import locked
 from agent.hub import Hub
-from agent.model import Command, Kind, Origin, Outcome, Quality, Reading, Value
+from agent.model import Command, Kind, Origin, Outcome, Reading, Value
 from agent.outbox import Outbox
 from agent.report import points_json
 from agent.state import State
+from agent.trial import judged
 from agent.wires import Wires
 
 __all__ = ["is_radio", "on_the_air", "read_once", "scan_once", "stop_outputs", "try_wires", "write_once"]
@@ -74,13 +75,18 @@ async def stop_outputs(site: Site, state: Path, runtime: Path) -> bool:
         return True
 
 
-async def try_wires(site: Site) -> list[tuple[str, bool, str]]:
-    """Read every device once: (device, whether all its points were read, in words). A radio bus is listened to."""
+async def try_wires(site: Site, buses: Iterable[str] | None = None) -> list[tuple[str, bool, str]]:
+    """Read every device of these buses (all) once: (device, whether all its points were read, in words).
+
+    A radio bus is listened to.
+    """
     plan, clock = wiring.plan(site), SystemClock(site.clock.trust)
-    radio = {name: spec for name, spec in plan.buses.items() if is_radio(spec.type)}
+    wanted = set(plan.buses if buses is None else buses)
+    specs = {name: spec for name, spec in plan.buses.items() if name in wanted}
+    radio = {name: spec for name, spec in specs.items() if is_radio(spec.type)}
     looks = asyncio.gather(*(_listen(spec, clock) for spec in radio.values()))
     wires = Wires(clock, Forgetful())
-    wires.configure({name: spec for name, spec in plan.buses.items() if name not in radio})
+    wires.configure({name: spec for name, spec in specs.items() if name not in radio})
     try:
         found = {reading.point: reading for reading in await wires.read([point.id for point in wires.points])}
         errors = {bus["name"]: bus["error"] for bus in wires.status()}
@@ -92,14 +98,10 @@ async def try_wires(site: Site) -> list[tuple[str, bool, str]]:
         await wires.close()
     lines = []
     for name, readings in devices.items():
-        bad = [reading.point for reading in readings if reading.quality is not Quality.GOOD]
         bus = site.devices[name].bus if name in site.devices else name.partition(".")[0]
-        counts = {key: found.get(f"{name}.modbus.{key}") for key in _DIAGNOSES}
-        said = next((text for key, text in _DIAGNOSES.items() if (count := counts[key]) and count.value), "")
-        why = errors.get(bus) or said or "cannot be read"
-        if 0 < len(bad) < len(readings):
-            why = f"{', '.join(bad[:3])}{' …' * (len(bad) > 3)}: {why}"
-        lines.append((name, not bad, why if bad else f"{len(readings)} point{'s' * (len(readings) > 1)} read"))
+        counts = {point.rpartition(".")[2]: reading.value for point, reading in found.items()
+                  if point.startswith(f"{name}.modbus.")}  # fmt: skip
+        lines.append((name, *judged(readings, counts, errors.get(bus) or "")))
     return lines + await looks
 
 
@@ -140,14 +142,6 @@ async def scan_once(
             yield await wires.scan(spec.name, unit, timeout)
     finally:
         await wires.close()
-
-
-_DIAGNOSES = {
-    "timeouts": "no answer; is its unit_id right, does it have power?",
-    "crc_errors": "its answers are garbled; are baudrate, parity and wiring right?",
-    "exceptions": "the device refuses; is its profile right?",
-}
-"""What a count of a Modbus device that is not 0 says, in the order in which it is looked at."""
 
 
 class Forgetful:

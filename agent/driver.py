@@ -18,7 +18,7 @@ from agent.errors import BocageError
 from agent.model import Point, Readings, Value
 
 __all__ = [
-    "Actuator", "BusSpec", "DeviceSpec", "Inspector", "Listener", "Memory", "Poller", "Scanner", "Wire",
+    "Actuator", "BusSpec", "DeviceSpec", "Inspector", "Listener", "Memory", "Poller", "Scanner", "Trier", "Wire",
     "is_driven", "open_bus",
 ]  # fmt: skip
 
@@ -119,6 +119,16 @@ class Scanner(Protocol):
     """
 
     def scan(self, units: Iterable[int], timeout: float | None = None) -> AsyncIterator[Mapping[str, Any]]: ...
+
+
+@runtime_checkable
+class Trier(Protocol):
+    """Reads devices once that are not its own, between its own questions: what a file says that does not run yet.
+
+    All their points, and what was counted of them. WireError if the wire cannot be had.
+    """
+
+    async def try_devices(self, devices: Sequence[DeviceSpec]) -> Readings: ...
 
 
 @runtime_checkable

@@ -8,9 +8,22 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from agent.clock import Clock
-from agent.driver import Actuator, BusSpec, Inspector, Listener, Memory, Poller, Scanner, Wire, open_bus
+from agent.driver import (
+    Actuator,
+    BusSpec,
+    DeviceSpec,
+    Inspector,
+    Listener,
+    Memory,
+    Poller,
+    Scanner,
+    Trier,
+    Wire,
+    open_bus,
+)  # fmt: skip
 from agent.errors import BocageError, DeviceError, WireError
 from agent.model import Point, Quality, Reading, Readings, Value
+from agent.trial import other_settings, outline, same_wire, verdicts
 
 __all__ = ["Wires"]
 
@@ -101,6 +114,37 @@ class Wires:
         async for look in wire.scan([unit], timeout):
             found["ms"] = look["ms"]
         return found
+
+    def owner(self, wanted: BusSpec) -> str | None:
+        """Our bus on the wire that a file's bus is on, whatever it is called; None if the wire is not ours.
+
+        BocageError if the file wants another line of it than the one that we keep.
+        """
+        for name, spec in self._specs.items():
+            if same_wire(spec, wanted):
+                if said := other_settings(spec, wanted):
+                    raise BocageError(said)
+                return name
+        return None
+
+    async def try_devices(self, bus: str, devices: Sequence[DeviceSpec]) -> list[dict[str, Any]]:
+        """Read devices of a file that need not be the one that runs, on our bus: see `trial.verdicts`."""
+        wire = self._wires.get(bus)
+        if not isinstance(wire, Trier):
+            raise BocageError(f"nothing can be tried on {bus}")
+        try:
+            return verdicts(await wire.try_devices(devices), "")
+        except WireError as error:
+            return [{"name": device.name, "works": False, "text": str(error)} for device in devices]
+
+    def runs(self, outlined: Mapping[str, Any]) -> list[str] | None:
+        """Which devices of a file's bus we do not have in the same way; None if the bus itself is other, or not there.
+        """
+        spec = self._specs.get(str(outlined.get("name")))
+        own = outline(spec) if spec is not None else {}
+        if any(own.get(key) != outlined.get(key) for key in ("type", "options")):
+            return None
+        return [one["name"] for one in outlined.get("devices", ()) if one not in own["devices"]]
 
     def inspect(self, topic: str) -> list[dict[str, Any]]:
         """What the buses keep beside their points, each row with its bus. BocageError if no bus has such a topic."""

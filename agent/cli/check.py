@@ -11,11 +11,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.cli.common import add_command, add_json, add_places, asked
-from agent.local import NoAgent, connect
+from agent.cli.beside import Beside, Tried
+from agent.cli.common import add_command, add_json, add_places
+from agent.local import NoAgent
 
 if TYPE_CHECKING:
     from agent.config import Problem, Site
+    from agent.problem import Severity
 
 __all__ = ["add"]
 
@@ -71,68 +73,31 @@ def run_check(options: argparse.Namespace) -> int:
 
 
 def _wires(options: argparse.Namespace, site: Site) -> tuple[list[str], list[Problem]]:
-    """What was read, and a problem for each device that could not be, at its place in the file."""
+    """What was read, and a problem for each device that could not be, at its place in the file.
+
+    What cannot be tried, because the running agent has the wire and runs another file, is a warning.
+    """
     from agent import direct
     from agent.config import Problem
     from agent.config.document import read
 
     logging.getLogger("bocage").addHandler(logging.NullHandler())  # what is logged is said below
+    tried: list[Tried] = []
     try:
-        tried = asyncio.run(_ask(options, site))
+        tried += asyncio.run(Beside(options, site).tried())
     except NoAgent:
-        tried = asyncio.run(direct.try_wires(site))
+        tried += asyncio.run(direct.try_wires(site))
     fine, failed = [], []
     document = read(Path(options.site), options.site)
     for name, works, text in tried:
         if works:
             fine.append(f"{name}: ok: {text}")
         else:
-            place = document.place(("devices", name) if name in site.devices else ("buses", name.partition(".")[0]))
-            failed.append(Problem(options.site, place.line, place.column, "error", f"{name}: {text}"))
+            inside = ("devices", name) if name in site.devices else ("buses", name.partition(".")[0])
+            place = document.place(inside if name else ())
+            severity: Severity = "warning" if works is None else "error"
+            failed.append(Problem(options.site, place.line, place.column, severity, f"{name}: {text}".lstrip(": ")))
     return fine, failed
-
-
-async def _ask(options: argparse.Namespace, site: Site) -> list[tuple[str, bool, str]]:
-    """The same from the running agent, which has the wires."""
-    from agent import direct
-
-    async with connect(*asked(options)) as agent:
-        status = await agent.request({"do": "status"})
-    errors = {bus["name"]: bus["error"] for bus in status["buses"]}
-    devices: dict[str, list[dict[str, Any]]] = {}
-    for point in status["points"]:
-        if ".modbus." not in point["id"] and _bus(site, point["device"]):
-            devices.setdefault(point["device"], []).append(point)
-    lines = []
-    for bus in status["buses"]:
-        if bus["name"] in site.buses and direct.is_radio(site.buses[bus["name"]].type):
-            lines.append((bus["name"], bus["state"] == "up", _listening(bus)))
-    lost = {name for bus in status["buses"] for name in bus.get("lost", ())}
-    for name, points in devices.items():
-        if direct.is_radio(site.buses[_bus(site, name)].type):
-            heard = [point["age_s"] for point in points if point["age_s"] is not None and point["value"] is not None]
-            said = f"heard by the running agent {min(heard):.0f} s ago" if heard else "listening: nothing heard yet"
-            lines.append((name, name not in lost, "silent for three of its intervals" if name in lost else said))
-            continue
-        bad = [point["id"] for point in points if point["quality"] != "good"]
-        why = errors.get(_bus(site, name)) or "the agent cannot read it"
-        lines.append((name, not bad, f"{why} ({', '.join(bad[:3])}{' …' * (len(bad) > 3)})" if bad
-                      else f"{_count(len(points), 'point')} read by the running agent"))  # fmt: skip
-    return lines
-
-
-def _listening(bus: dict[str, Any]) -> str:
-    """What the agent says of a radio bus: an error while it is up is what it misses there."""
-    error = str(bus["error"])
-    return error if bus["state"] != "up" else "the running agent listens" + (f", but {error}" if error else "")
-
-
-def _bus(site: Site, device: str) -> str:
-    """The bus that a device or a pin is on; "" for what is on none."""
-    if device in site.devices:
-        return site.devices[device].bus
-    name = device.partition(".")[0]
-    return name if name in site.buses else ""
 
 
 def _summary(site: Site | None, problems: list[Problem]) -> str:

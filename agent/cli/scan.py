@@ -14,6 +14,7 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextman
 from dataclasses import replace
 from typing import Any
 
+from agent.cli.beside import owner
 from agent.cli.common import Place, add_command, add_folders, place
 from agent.driver import BusSpec
 from agent.errors import BocageError, WireError
@@ -98,10 +99,10 @@ async def _scan(options: argparse.Namespace, where: Place, spec: BusSpec, wanted
     refused = False
     found = _Found(options.json, {d.unit_id: name for name, d in where.site.devices.items() if d.bus == spec.name})
     with _bar(len(wanted) * len(options.ids)) as bar:
-        async with _agent(where) as agent:
+        async with _agent(where, spec) as (agent, name):
             for settings in wanted if agent is None else _allowed(spec, wanted):
                 bar(f"{spec.name} {_line(settings)}".rstrip(), 0)
-                looks = _alone(options, spec, settings) if agent is None else _ask(agent, options, spec)
+                looks = _alone(options, spec, settings) if agent is None else _ask(agent, options, name)
                 try:
                     async for look in looks:
                         bar(None, 1)
@@ -116,16 +117,15 @@ async def _scan(options: argparse.Namespace, where: Place, spec: BusSpec, wanted
 
 
 @asynccontextmanager
-async def _agent(where: Place) -> AsyncIterator[Client | None]:
-    """The agent that runs this site, which has its wires; None if there is none."""
+async def _agent(where: Place, spec: BusSpec) -> AsyncIterator[tuple[Client | None, str]]:
+    """The agent that has the wire of this bus, and what it calls the bus; None if none runs, or it has no such wire."""
     async with AsyncExitStack() as stack:
         try:
-            agent: Client | None = await stack.enter_async_context(connect(where.runtime, where.site.site.id))
-            if agent is not None:
-                await agent.request({"do": "read", "points": []})  # NoAgent if it is another site's
+            agent = await stack.enter_async_context(connect(where.runtime, where.site.site.id))
+            name = await owner(agent, spec)  # NoAgent if it is another site's
         except NoAgent:
-            agent = None
-        yield agent
+            name = None
+        yield (None, spec.name) if name is None else (agent, name)
 
 
 def _allowed(spec: BusSpec, wanted: Sequence[Settings]) -> Sequence[Settings]:
@@ -139,10 +139,10 @@ def _allowed(spec: BusSpec, wanted: Sequence[Settings]) -> Sequence[Settings]:
     return wanted
 
 
-async def _ask(agent: Client, options: argparse.Namespace, spec: BusSpec) -> AsyncIterator[Look]:
+async def _ask(agent: Client, options: argparse.Namespace, bus: str) -> AsyncIterator[Look]:
     """The running agent looks, between its own questions; one unit id at a time, so that it ends when we do."""
     for unit in options.ids:
-        yield await agent.request({"do": "scan", "bus": spec.name, "unit_id": unit, "timeout": options.timeout})
+        yield await agent.request({"do": "scan", "bus": bus, "unit_id": unit, "timeout": options.timeout})
 
 
 async def _alone(options: argparse.Namespace, spec: BusSpec, settings: Settings) -> AsyncIterator[Look]:

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any
 
 from agent.clock import Clock
-from agent.driver import BusSpec
+from agent.driver import BusSpec, DeviceSpec
 from agent.errors import DeviceError, Refused, WireError
 from agent.model import Point, Quality, Reading, Readings, Value
 from drivers.modbus import question as ask
@@ -55,7 +55,7 @@ Run = Callable[[], Awaitable[Any]]
 
 
 class ModbusLine:
-    """A bus with its slaves: Wire, Listener, Poller, Actuator and Scanner (agent.driver)."""
+    """A bus with its slaves: Wire, Listener, Poller, Actuator, Scanner and Trier (agent.driver)."""
 
     def __init__(self, spec: BusSpec, clock: Clock, link: Link) -> None:
         self._bus = spec.name
@@ -158,6 +158,15 @@ class ModbusLine:
         for unit in units:
             probe = ask.read(self._link.framer, unit, Function.READ_HOLDING, 0, 1)
             yield {"unit_id": unit, "ms": await self._submit(_PROBE, partial(self._probe, probe, timeout))}
+
+    async def try_devices(self, devices: Sequence[DeviceSpec]) -> Readings:
+        """Read every point of devices that need not be ours, once, and tell what was counted of them."""
+        found: list[Reading] = []
+        for device in [build(spec, self._link) for spec in devices]:
+            registers = [register for register in device.registers if not register.point.moves]
+            found += await self._submit(_READ, partial(self._read_now, device, registers))
+            found += device.tally.readings(self._clock.now())
+        return found
 
     async def close(self) -> None:
         owner, self._owner = self._owner, None

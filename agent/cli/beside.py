@@ -1,0 +1,126 @@
+"""Trying a site file beside the running agent, which has the wires and may run another file."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from agent.cli.common import asked
+from agent.driver import BusSpec
+from agent.errors import BocageError
+from agent.local import Client, connect
+from agent.trial import outline
+
+if TYPE_CHECKING:
+    from agent.config import Site
+
+__all__ = ["Beside", "Tried", "owner"]
+
+Tried = tuple[str, bool | None, str]
+"""A device or bus, "" for the whole file; whether it works, None if it could not be tried; and why, in words."""
+
+
+async def owner(agent: Client, bus: BusSpec) -> str | None:
+    """What the agent calls the bus on this wire; None if the wire is not the agent's.
+
+    BocageError if the agent keeps the line otherwise than the file says.
+    """
+    answer = await agent.request({"do": "try", "bus": {**outline(bus), "devices": []}})
+    found: str | None = answer["owner"]
+    return found
+
+
+class Beside:
+    """What the file says, tried on the agent's wires, and straight on those that the agent does not have."""
+
+    def __init__(self, options: argparse.Namespace, site: Site) -> None:
+        self._options, self._site = options, site
+
+    async def tried(self) -> list[Tried]:
+        """One a device, and one a radio bus. NoAgent if none runs."""
+        from agent import direct, wiring
+
+        lines: list[Tried] = []
+        alone: list[str] = []
+        async with connect(*asked(self._options)) as agent:
+            status = await agent.request({"do": "status"})
+            if "config" not in status:  # an agent of before: it cannot try, and tells what it reads
+                return list(self._read_by_agent(status))
+            if status["config"]["hash"] != self._site.config_hash:
+                lines.append(("", None, "the agent runs another file than this one; this one is tried here"))
+            for name, spec in wiring.plan(self._site).buses.items():
+                found = await self._bus(agent, spec, status)
+                if found is None:
+                    alone.append(name)
+                else:
+                    lines += found
+        if alone:
+            lines += await direct.try_wires(self._site, alone)
+        return lines
+
+    async def _bus(self, agent: Client, spec: BusSpec, status: Mapping[str, Any]) -> list[Tried] | None:
+        """None for a bus whose wire the agent does not have."""
+        from agent.config.buses import MODBUS
+
+        try:
+            answer = await agent.request({"do": "try", "bus": outline(spec)})
+        except BocageError as error:
+            return [(device.name, None, f"not tried: {error}") for device in spec.devices]
+        if spec.type in MODBUS:
+            if answer["owner"] is None:
+                return None
+            return [(one["name"], one["works"], one["text"] + " by the running agent" * one["works"])
+                    for one in answer["tried"]]  # fmt: skip
+        running = {bus["name"]: bus["type"] for bus in status["buses"]}
+        if answer["differs"] is None:
+            if running.get(spec.name) != spec.type:
+                return None
+            names = [spec.name, *(device.name for device in spec.devices)]
+            return [(name, None, f"not tried: the agent has another {spec.name}") for name in names]
+        unlike = answer["differs"]
+        told = [line for line in self._read_by_agent(status, spec.name) if line[0] not in unlike]
+        return told + [(name, None, "not tried: the agent does not have it so") for name in unlike]
+
+    def _read_by_agent(self, status: Mapping[str, Any], only: str | None = None) -> Iterator[Tried]:
+        """The same, as the agent reads it: all buses, or one."""
+        from agent import direct
+
+        site = self._site
+        errors = {bus["name"]: bus["error"] for bus in status["buses"]}
+        devices: dict[str, list[dict[str, Any]]] = {}
+        for point in status["points"]:
+            bus = self._home(point["device"])
+            if ".modbus." not in point["id"] and bus and only in (None, bus):
+                devices.setdefault(point["device"], []).append(point)
+        for bus in status["buses"]:
+            if bus["name"] in site.buses and direct.is_radio(site.buses[bus["name"]].type) and only in (
+                None, bus["name"]
+            ):  # fmt: skip
+                yield bus["name"], bus["state"] == "up", _listening(bus)
+        lost = {name for bus in status["buses"] for name in bus.get("lost", ())}
+        for name, points in devices.items():
+            if direct.is_radio(site.buses[self._home(name)].type):
+                heard = [one["age_s"] for one in points if one["age_s"] is not None and one["value"] is not None]
+                said = f"heard by the running agent {min(heard):.0f} s ago" if heard else "listening: nothing heard yet"
+                yield name, name not in lost, "silent for three of its intervals" if name in lost else said
+                continue
+            bad = [point["id"] for point in points if point["quality"] != "good"]
+            why = errors.get(self._home(name)) or "the agent cannot read it"
+            if bad:
+                yield name, False, f"{why} ({', '.join(bad[:3])}{' …' * (len(bad) > 3)})"
+            else:
+                yield name, True, f"{len(points)} point{'s' * (len(points) > 1)} read by the running agent"
+
+    def _home(self, device: str) -> str:
+        """The bus that a device or a pin is on; "" for what is on none."""
+        if device in self._site.devices:
+            return self._site.devices[device].bus
+        name = device.partition(".")[0]
+        return name if name in self._site.buses else ""
+
+
+def _listening(bus: Mapping[str, Any]) -> str:
+    """What the agent says of a radio bus: an error while it is up is what it misses there."""
+    error = str(bus["error"])
+    return error if bus["state"] != "up" else "the running agent listens" + (f", but {error}" if error else "")

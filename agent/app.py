@@ -34,6 +34,7 @@ from agent.plan import Plan
 from agent.report import outcome_json, points_json, wall_text
 from agent.runner import Runner
 from agent.seals import Seals
+from agent.secret import hand_over
 from agent.state import State
 from agent.status import conditions, discreet, one_line, present_points, state_topics
 from agent.supervise import Watchdog, supervise
@@ -490,9 +491,11 @@ class Agent:
         return {"owner": owner, "differs": self._wires.runs(request["bus"]), "tried": tried}
 
     async def _on_reload(self, request: Mapping[str, Any], who: str) -> Mapping[str, Any]:
-        """Read the site file again, and wait for what came of it."""
+        """Read the site file again, and wait for what came of it. `credentials` and `environment` are secrets by name
+        that are newer than those of systemd."""
         if (file := request.get("file")) is not None and not self._configuration.is_read_from(Path(str(file))):
             raise BocageError(f"the agent runs {self._configuration.path}, not {file}")
+        hand_over(_texts(request, "credentials"), _texts(request, "environment"))
         verdict: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._verdicts.append(verdict)
         self._reload.set()
@@ -523,6 +526,13 @@ class Agent:
             yield
         finally:
             logging.getLogger("bocage").removeHandler(handler)
+
+
+def _texts(request: Mapping[str, Any], key: str) -> dict[str, str]:
+    found = request.get(key) or {}
+    if not isinstance(found, dict) or not all(isinstance(text, str) for text in found.values()):
+        raise BocageError(f'expected "{key}": texts by name')
+    return found
 
 
 class _Tail(logging.Handler):

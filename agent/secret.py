@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from agent.errors import ConfigError
 
-__all__ = ["Kept"]
+__all__ = ["Kept", "hand_over"]
+
+_handed: dict[tuple[str, str], str] = {}
+"""What is newer than what systemd gave at the start of the unit, by source and name; never on flash."""
+
+
+def hand_over(credentials: Mapping[str, str], environment: Mapping[str, str]) -> None:
+    """Use these from now on, in place of what systemd gave at the start."""
+    _handed.update({("credential", name): text for name, text in credentials.items()})
+    _handed.update({("env", name): text for name, text in environment.items()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +41,8 @@ class Kept:
         """The secret, without the newline at its end. ConfigError if it is not there."""
         if self.source == "text":
             return self.name
+        if (handed := _handed.get((self.source, self.name))) is not None:
+            return handed.rstrip("\r\n") if self.source == "credential" else handed
         if self.source == "env":
             if self.name not in os.environ:
                 raise ConfigError([f"the environment variable {self.name} is not set"])

@@ -5,16 +5,21 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from agent.cli.common import add_command, add_folders, add_json, asked, find_by_site
-from agent.errors import ConfigError
+from agent.errors import BocageError, ConfigError
 from agent.folders import runtime_folder
 from agent.local import connect
 
 __all__ = ["add"]
+
+_LARGEST = 65_536
+"""Bytes of a credential."""
 
 
 def add(commands: Any) -> None:
@@ -25,13 +30,18 @@ def add(commands: Any) -> None:
         "  bocage reload /etc/bocage/site.yaml        what `systemctl reload bocage` runs",
     )
     add_folders(parser)
+    parser.add_argument("--credentials", metavar="DIR", type=Path, help="hand these over, and {env: NAME} as it is here: "
+                        "systemd gives both to a unit at its start only")  # fmt: skip
     add_json(parser)
     parser.set_defaults(run=reload)
 
 
 def reload(options: argparse.Namespace) -> int:
     """0 if the file was applied, 1 if it is wrong: then everything that is wrong with it is printed."""
-    answer = asyncio.run(_ask(_runtime(options), options.site.absolute()))
+    request: dict[str, Any] = {"do": "reload", "file": str(options.site.absolute())}
+    if options.credentials is not None:
+        request |= {"credentials": _credentials(options.credentials), "environment": _environment(options.site)}
+    answer = asyncio.run(_ask(_runtime(options), request))
     if options.json:
         print(json.dumps(answer, ensure_ascii=False))
     elif answer["applied"]:
@@ -43,17 +53,49 @@ def reload(options: argparse.Namespace) -> int:
     return 0 if answer["applied"] else 1
 
 
-async def _ask(runtime: Path, site: Path) -> dict[str, Any]:
+async def _ask(runtime: Path, request: Mapping[str, Any]) -> dict[str, Any]:
     async with connect(runtime) as agent:
-        return await agent.request({"do": "reload", "file": str(site)})
+        return await agent.request(request)
+
+
+def _environment(site: Path) -> dict[str, str]:
+    """The variables that a site file names as {env: NAME}, as they are here: systemd reads the unit's anew for us."""
+    from agent.config.document import read
+
+    def names(value: Any) -> Iterator[str]:
+        if isinstance(value, dict) and list(value) == ["env"] and isinstance(value["env"], str):
+            yield value["env"]
+        elif isinstance(value, dict | list):
+            for part in value.values() if isinstance(value, dict) else value:
+                yield from names(part)
+
+    return {name: os.environ[name] for name in names(read(site).data) if name in os.environ}
+
+
+def _credentials(folder: Path) -> dict[str, str]:
+    """What LoadCredential= makes of the files of a folder: each by its name, those of a folder in it as folder_name."""
+    files = [path for path in (*folder.glob("*"), *folder.glob("*/*")) if path.is_file()]
+    found = {}
+    for path in files:
+        if path.stat().st_size > _LARGEST:
+            raise BocageError(f"{path} is no credential: it has more than {_LARGEST} bytes")
+        try:
+            found["_".join(path.relative_to(folder).parts)] = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise BocageError(f"{path} is not UTF-8") from error
+    return found
 
 
 def _runtime(options: argparse.Namespace) -> Path:
-    """Where the agent listens: known by the site it runs, which the file may not name any more."""
+    """Where the agent listens: known to the unit and on an installed box, else by the site that it runs, which the
+    file may not name any more."""
+    folder = runtime_folder(options.runtime_dir, "")
+    if (folder / "agent.sock").exists():
+        return folder
     known = find_by_site(options)
     if known is not None:
         return runtime_folder(options.runtime_dir, known[1].site)
     try:
         return asked(options)[0]
     except ConfigError:
-        return runtime_folder(options.runtime_dir, "")
+        return folder

@@ -1,6 +1,7 @@
 """`bocage reload`, which `systemctl reload` runs: it waits for the agent's verdict, and reads secrets anew."""
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -25,12 +26,11 @@ def heard(manager, *parts):
                 return line
 
 
-def changed(site):
-    return json.loads(site.bocage("reload", "--json", check=0).stdout)["changed"]
+def changed(site, *arguments):
+    return json.loads(site.bocage("reload", *arguments, "--json", check=0).stdout)["changed"]
 
 
 def test_a_reload_fails_with_the_place_of_the_mistake_and_says_so_everywhere(site, subscriber, manager, wait_for):
-    assert "ExecReload=/opt/bocage/bin/bocage reload /etc/bocage/site.yaml" in UNIT.splitlines()
     site.start()
     wait_for(lambda: subscriber.on("status"))
     good = site.path.read_text()
@@ -89,6 +89,59 @@ def test_a_changed_password_reconnects_though_the_file_is_the_same(site, tmp_pat
     assert "sesame" not in site.log.read_text() + json.dumps(site.status())
 
 
+def test_the_unit_hands_credentials_over_that_systemd_read_at_the_start_only(site, tmp_path, make_broker, wait_for):
+    (command,) = re.findall(r"^ExecReload=\+/opt/bocage/bin/bocage reload (.+) /etc/bocage/site.yaml$", UNIT, re.M)
+    option, secrets = command.split()
+    assert secrets == "/etc/bocage/secrets"
+    passwords = tmp_path / "passwords"
+    subprocess.run(["mosquitto_passwd", "-c", "-b", passwords, "test-village", "sesame-8"], check=True)
+    broker = make_broker("allow_anonymous false", f"password_file {passwords}")
+    for folder, word in (("secrets", "sesame-8\n"), ("given", "sesame-7\n")):
+        (tmp_path / folder / "lorawan").mkdir(parents=True)
+        (tmp_path / folder / "mqtt-password").write_text(word)
+    (tmp_path / "given" / "lorawan_room").write_text("00" * 16)
+    (tmp_path / "secrets" / "lorawan" / "room").write_text("00" * 16)
+    site.env["CREDENTIALS_DIRECTORY"] = str(tmp_path / "given")
+    site.document["uplink"] |= {
+        "url": f"mqtt://127.0.0.1:{broker.port}", "username": "test-village",
+        "password": {"credential": "mqtt-password"},
+    }  # fmt: skip
+    add_radio(site, {"credential": "lorawan_room"})
+    site.start()
+    wait_for(lambda: site.status()["uplink"]["error"])
+    assert changed(site, option, str(tmp_path / "secrets")) == ["uplink"]
+    wait_for(lambda: site.status()["uplink"]["state"] == "connected")
+    (tmp_path / "secrets" / "lorawan" / "room").write_text("01" * 16)
+    assert "radio" in changed(site, option, str(tmp_path / "secrets"))
+    assert "sesame" not in site.log.read_text() + json.dumps(site.status())
+
+
+def test_the_units_environment_is_read_anew(site, tmp_path, make_broker, wait_for):
+    """systemd reads EnvironmentFile= for each command of the unit, so the one that reloads has the new one."""
+    passwords = tmp_path / "passwords"
+    subprocess.run(["mosquitto_passwd", "-c", "-b", passwords, "test-village", "sesame-8"], check=True)
+    broker = make_broker("allow_anonymous false", f"password_file {passwords}")
+    site.env["BROKER_PASSWORD"] = "sesame-7"
+    site.document["uplink"] |= {
+        "url": f"mqtt://127.0.0.1:{broker.port}", "username": "test-village", "password": {"env": "BROKER_PASSWORD"},
+    }  # fmt: skip
+    site.start()
+    wait_for(lambda: site.status()["uplink"]["error"])
+    site.env["BROKER_PASSWORD"] = "sesame-8"
+    assert changed(site, "--credentials", str(tmp_path / "none")) == ["uplink"]
+    wait_for(lambda: site.status()["uplink"]["state"] == "connected")
+
+
+def add_radio(site, app_key):
+    site.document["buses"]["radio"] = {
+        "type": "lora_gwmp", "listen": f"127.0.0.1:{free_port()}", "gateways": ["0102030405060708"],
+    }  # fmt: skip
+    site.document["devices"]["room"] = {
+        "bus": "radio", "dev_eui": "a840410000000001", "join_eui": "a840410000000000", "app_key": app_key,
+        "profile": "milesight_em300_th",
+    }  # fmt: skip
+
+
 def test_a_certificate_and_a_radio_key_are_used_at_once(site, tmp_path, certificates):
     certificates(tmp_path, "old", "new")
     for kind in ("pem", "key"):
@@ -97,13 +150,7 @@ def test_a_certificate_and_a_radio_key_are_used_at_once(site, tmp_path, certific
     (site.folder / "room.key").write_text("00" * 16)
     (site.folder / "room.key").chmod(0o600)
     site.document["uplink"] |= {"url": "mqtts://127.0.0.1:9", "ca": "ca.pem", "cert": "mine.pem", "key": "mine.key"}
-    site.document["buses"]["radio"] = {
-        "type": "lora_gwmp", "listen": f"127.0.0.1:{free_port()}", "gateways": ["0102030405060708"],
-    }  # fmt: skip
-    site.document["devices"]["room"] = {
-        "bus": "radio", "dev_eui": "a840410000000001", "join_eui": "a840410000000000", "app_key": {"file": "room.key"},
-        "profile": "milesight_em300_th",
-    }  # fmt: skip
+    add_radio(site, {"file": "room.key"})
     site.start()
     assert changed(site) == []
     for kind in ("pem", "key"):

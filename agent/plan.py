@@ -7,6 +7,7 @@ checks the file, translates it into a `Plan`, hands that over, and is gone with 
 from __future__ import annotations
 
 import pickle
+import signal
 import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -27,8 +28,8 @@ from agent.uplink.settings import UplinkSettings
 
 __all__ = ["Buffer", "Found", "Plan", "PlanReader"]
 
-PATIENCE = 40.0
-"""Seconds that reading a site file may take: systemd waits 60 for a start and for a reload."""
+PATIENCE = 40
+"""Seconds that reading a site file may take: systemd waits 60 for a start and for a reload. The child ends itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +126,9 @@ class PlanReader:
 
     def found(self) -> Found:
         """Everything, with all that is wrong. Never raises for what the file holds."""
-        try:
-            answer, _ = self._child.communicate(timeout=PATIENCE)
-        except subprocess.TimeoutExpired:
-            self._child.kill()
-            self._child.communicate()
-            return self._unread(f"cannot be read within {PATIENCE:.0f} s")
+        answer, _ = self._child.communicate()
+        if self._child.returncode == -signal.SIGALRM:
+            return self._unread(f"cannot be read within {PATIENCE} s")
         if self._child.returncode:
             return self._unread(f"its reader ended with {self._child.returncode}")
         found = pickle.loads(answer)

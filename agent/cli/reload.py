@@ -30,8 +30,8 @@ def add(commands: Any) -> None:
         "  bocage reload /etc/bocage/site.yaml        what `systemctl reload bocage` runs",
     )
     add_folders(parser)
-    parser.add_argument("--credentials", metavar="DIR", type=Path, help="hand these over, and {env: NAME} as it is here: "
-                        "systemd gives both to a unit at its start only")  # fmt: skip
+    parser.add_argument("--credentials", metavar="DIR", type=Path, help="hand these over, and {env: NAME} as it is "
+                        "here: systemd gives both to a unit at its start only")  # fmt: skip
     add_json(parser)
     parser.set_defaults(run=reload)
 

@@ -4,11 +4,12 @@
 """
 
 import pickle
+import signal
 import sys
 from pathlib import Path
 
 from agent.config.loader import Copy, read_copy
-from agent.plan import Found, Plan
+from agent.plan import PATIENCE, Found, Plan
 from agent.problem import Problem
 from agent.wiring import plan
 
@@ -31,6 +32,7 @@ def _translated(copy: Copy) -> tuple[Plan | None, str]:
         return None, f"{type(error).__name__}: {error}"
 
 
+signal.alarm(PATIENCE)  # a pipe in place of the file would be waited for without end
 site = Path(sys.argv[1])
 home = Path(sys.argv[2]) if len(sys.argv) > 2 else site
 sys.stdout.buffer.write(pickle.dumps(_found(read_copy(site, str(home), home), str(home))))

@@ -68,7 +68,7 @@ class Aim(NamedTuple):
 class Zone:
     """Rooms with one sensor and one boiler. Times in seconds, temperatures in degC, `loss_duty` 0..1.
 
-    `min_on` and `min_off` are those of the burner's actuator.
+    `min_on` and `min_off` are those of the burner's actuator, `least_cycle` the shortest cycle that it can follow.
     """
 
     name: str
@@ -89,6 +89,7 @@ class Zone:
     loss_duty: float = 0.3
     min_on: float = 0.0
     min_off: float = 0.0
+    least_cycle: float = 0.0
 
     @property
     def inputs(self) -> frozenset[str]:
@@ -113,7 +114,7 @@ class Zone:
         wishes = [*self._burner_wishes(state, aim, called), *self._pump_wishes(state, called, outdoor, now)]
         alarms, happened = news(self.name, state.alarms, self._alarms(state, aim, room), SEVERITY)
         mode = state.mode if state.said is None else state.said.mode
-        due = min(due, due_plant, until(self.law, state.loop, t), self._look_again(state, t))
+        due = min(due, due_plant, until(self.law, state.loop, t, self.least_cycle), self._look_again(state, t))
         if mode != state.mode or alarms is not state.alarms:
             state = state._replace(mode=mode, alarms=alarms)
         return Step(state, wishes, happened, due)
@@ -196,7 +197,7 @@ class Zone:
     def _drive(self, state: ZoneState, aim: Aim, room: float | None, outdoor: float | None, t: float) -> ZoneState:
         if not aim.heats:
             return state._replace(loop=state.loop._replace(begun=None, on=0.0, carry=0.0, calling=False))
-        at = Situation(t, aim.setpoint, room, outdoor, self.loss_duty, self.min_on, self.min_off)
+        at = Situation(t, aim.setpoint, room, outdoor, self.loss_duty, self.min_on, self.min_off, self.least_cycle)
         loop = advance(self.law, state.loop, at)
         return state if loop is state.loop else state._replace(loop=loop)
 

@@ -11,7 +11,10 @@ from typing import NamedTuple
 
 from agent.control.core import NEVER
 
-__all__ = ["Hysteresis", "Law", "Loop", "Pid", "Situation", "Tpi", "advance", "calls", "on_time", "tpi_duty", "until"]
+__all__ = [
+    "CYCLE", "Hysteresis", "Law", "Loop", "Pid", "Situation", "Tpi", "advance", "calls", "cycle_of",
+    "least_cycle", "on_time", "tpi_duty", "until",
+]  # fmt: skip
 
 CYCLE = 900.0
 """Seconds: the cycle of a fixed duty where the law itself has none."""
@@ -35,7 +38,10 @@ class Tpi:
 
 @dataclass(frozen=True, slots=True)
 class Pid:
-    """`kp` in 1/K, `ki` in 1/(K s), `kd` in s/K; the duty is clamped to 0..1, and the integral with it."""
+    """`kp` in 1/K, `ki` in 1/(K s), `kd` in s/K; the duty is clamped to 0..1, and the integral with it.
+
+    Nothing is integrated while the burner is fully on and the room too cold, or off and the room too warm.
+    """
 
     kp: float
     ki: float = 0.0
@@ -50,7 +56,7 @@ class Situation(NamedTuple):
     """What a cycle's start looks at: degC and seconds (monotonic). `room` and `outdoor` are None while not known.
 
     `setpoint` None: nobody knows the room any more, heat by `fixed` (a duty, 0..1).
-    `min_on` and `min_off` are those of the burner.
+    `min_on` and `min_off` are those of the burner, `least` the shortest cycle that it can follow.
     """
 
     now: float
@@ -60,6 +66,7 @@ class Situation(NamedTuple):
     fixed: float = 0.3
     min_on: float = 0.0
     min_off: float = 0.0
+    least: float = 0.0
 
 
 class Loop(NamedTuple):
@@ -81,7 +88,7 @@ def advance(law: Law, loop: Loop, at: Situation) -> Loop:
     """The loop at this moment. A new cycle begins when the last one ends, and when the setpoint changes."""
     if isinstance(law, Hysteresis) and at.setpoint is not None:
         return Loop(goal=at.setpoint, calling=_calling(law, loop, at, at.setpoint))
-    cycle = CYCLE if isinstance(law, Hysteresis) else law.cycle
+    cycle = cycle_of(law, at.least)
     fresh = loop.begun is None or loop.goal != at.setpoint
     if not fresh and loop.begun is not None:
         passed = floor((at.now - loop.begun) / cycle)
@@ -90,8 +97,8 @@ def advance(law: Law, loop: Loop, at: Situation) -> Loop:
         begun = loop.begun + passed * cycle
     else:
         begun = at.now
-    loop = _duty(law, loop, at, begun)
-    on, carry = on_time(loop.duty, cycle, loop.carry, at.min_on, at.min_off)
+    loop = _duty(law, loop, at, begun, cycle)
+    on, carry = on_time(loop.duty, cycle, loop.carry, at.min_on, at.min_off, repays=at.least >= cycle)
     return loop._replace(goal=at.setpoint, begun=begun, on=on, carry=carry, calling=False)
 
 
@@ -100,13 +107,22 @@ def calls(loop: Loop, now: float) -> bool:
     return loop.calling or (loop.begun is not None and now < loop.begun + loop.on)
 
 
-def until(law: Law, loop: Loop, now: float) -> float:
+def until(law: Law, loop: Loop, now: float, least: float = 0.0) -> float:
     """When the loop has next something to decide by itself."""
     if loop.begun is None:
         return NEVER
-    cycle = CYCLE if isinstance(law, Hysteresis) else law.cycle
     off = loop.begun + loop.on
-    return off if now < off else loop.begun + cycle
+    return off if now < off else loop.begun + cycle_of(law, least)
+
+
+def least_cycle(min_on: float | None, min_off: float | None, starts_per_hour: int | None) -> float:
+    """Seconds: the shortest cycle that a burner with these limits can follow. In a shorter one it would never burn."""
+    return max((min_on or 0.0) + (min_off or 0.0), 3600 / starts_per_hour if starts_per_hour else 0.0)
+
+
+def cycle_of(law: Law, least: float = 0.0) -> float:
+    """Seconds: the cycle of a law; one that the burner cannot follow is lengthened to `least`."""
+    return max(CYCLE if isinstance(law, Hysteresis) else law.cycle, least)
 
 
 def tpi_duty(law: Tpi, setpoint: float, room: float, outdoor: float | None) -> float:
@@ -115,17 +131,24 @@ def tpi_duty(law: Tpi, setpoint: float, room: float, outdoor: float | None) -> f
     return min(max(law.coef_int * (setpoint - room) + outer, 0.0), 1.0)
 
 
-def on_time(duty: float, cycle: float, carry: float, min_on: float, min_off: float) -> tuple[float, float]:
+def on_time(
+    duty: float, cycle: float, carry: float, min_on: float, min_off: float, repays: bool = False
+) -> tuple[float, float]:
     """The on-time of a cycle, and what is carried over to the next one, to the second.
 
-    Too short to burn is carried over; too short a pause is left out: fully on.
+    Too short to burn is carried over; too short a pause is left out: fully on. What that burns too long is made up
+    for later only where the cycle `repays`: one as short as the burner allows rounds much.
     """
     if duty <= 0:
         return 0.0, 0.0
-    on = min(float(round(duty * cycle + carry)), cycle)
+    if repays and duty >= 1:
+        return cycle, 0.0
+    wanted = float(round(duty * cycle + carry))
+    on = min(max(wanted, 0.0), cycle)
     if on < min_on:
-        return 0.0, on
-    return (cycle if cycle - on < min_off else on), 0.0
+        return 0.0, wanted if repays else on
+    burns = cycle if cycle - on < min_off else on
+    return burns, wanted - burns if repays else 0.0
 
 
 def _calling(law: Hysteresis, loop: Loop, at: Situation, setpoint: float) -> bool:
@@ -136,7 +159,7 @@ def _calling(law: Hysteresis, loop: Loop, at: Situation, setpoint: float) -> boo
     return at.room <= setpoint - law.band
 
 
-def _duty(law: Law, loop: Loop, at: Situation, begun: float) -> Loop:
+def _duty(law: Law, loop: Loop, at: Situation, begun: float, cycle: float) -> Loop:
     """The duty of a new cycle. Without a room the last one holds, but for a setpoint that went down: no heat."""
     if at.setpoint is None or isinstance(law, Hysteresis):
         return loop._replace(duty=at.fixed, last=None)
@@ -145,19 +168,34 @@ def _duty(law: Law, loop: Loop, at: Situation, begun: float) -> Loop:
         return loop._replace(duty=0.0 if lowered else loop.duty, last=None)
     if isinstance(law, Tpi):
         return loop._replace(duty=tpi_duty(law, at.setpoint, at.room, at.outdoor))
-    return _pid(law, loop, at.setpoint, at.room, begun)
+    return _pid(law, loop, at.setpoint, at.room, begun, cycle)
 
 
-def _pid(law: Pid, loop: Loop, setpoint: float, room: float, begun: float) -> Loop:
-    """simple-pid keeps its state to itself and reads a clock: it is built anew from ours, and told the time."""
+def _pid(law: Pid, loop: Loop, setpoint: float, room: float, begun: float, cycle: float) -> Loop:
+    """simple-pid keeps its state to itself and reads a clock: it is built anew from ours, and told the time.
+
+    It clamps the integral, but goes on integrating while the burner gives all it has: that is held here.
+    """
     from simple_pid import PID
 
-    passed = law.cycle if loop.begun is None else min(begun - loop.begun, law.cycle)
+    passed = cycle if loop.begun is None else min(begun - loop.begun, cycle)
     if passed <= 0:
         return loop
     pid = PID(law.kp, 0.0, law.kd, setpoint, sample_time=None, output_limits=(0.0, 1.0), starting_output=loop.integral)
     if loop.last is not None:
         pid(loop.last, dt=passed)  # without ki this only tells it the last room, for the derivative
-    pid.tunings = (law.kp, law.ki, law.kd)
+    held = _is_saturated(law, loop, setpoint - room, cycle)
+    pid.tunings = (law.kp, 0.0 if held else law.ki, law.kd)
     duty = pid(room, dt=passed)
     return loop._replace(duty=float(duty or 0.0), integral=float(pid.components[1]), last=room)
+
+
+def _is_saturated(law: Pid, loop: Loop, error: float, cycle: float) -> bool:
+    """Whether more of the integral could change nothing: fully on and too cold, or off and too warm.
+
+    A pause under the burner's min_off is left out, so it may be fully on below a duty of 1.
+    """
+    duty = law.kp * error + loop.integral
+    if error > 0:
+        return duty >= 1 or (loop.begun is not None and loop.on >= cycle)
+    return duty <= 0

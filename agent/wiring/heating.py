@@ -10,7 +10,7 @@ from agent.control.core import Control
 from agent.control.exercise import Exercise, Exerciser
 from agent.control.heating import Setpoints, Zone
 from agent.control.hotwater import HotWater, ThermalCycle
-from agent.control.loops import Hysteresis, Law, Pid, Tpi
+from agent.control.loops import Hysteresis, Law, Pid, Tpi, least_cycle
 from agent.control.plant import HeatCurve
 from agent.control.room import OptimumStart, WindowOpen
 from agent.wiring.weeks import calendar, heating_week
@@ -49,6 +49,7 @@ def _zone(site: Site, name: str, zone: config.Zone) -> Zone:
         zone.on_sensor_loss.duty / 100,
         burner.min_on or 0.0,
         burner.min_off or 0.0,
+        least_cycle(burner.min_on, burner.min_off, burner.max_starts_per_hour),
     )
 
 

@@ -29,6 +29,18 @@ BOTH = "71:14: warning: supply and drain are both open"
             "90:59: warning: 62.5 h without comfort never go below 16 degC, the law wants 8 degC from 48 h "
             "(code de l'énergie R.241-27)",
         ),
+        (
+            "burner: {output: io-2.relay2, safe_state: off, boot_state: off, min_on: 4min, min_off: 6min",
+            "burner: {output: io-2.relay2, safe_state: off, boot_state: off, min_on: 30min, min_off: 15min",
+            "85:35: warning: cycle 15min is shorter than min_on and min_off of burner allow (45min, line 39); "
+            "it is lengthened to 45min",
+        ),
+        (
+            "min_on: 4min, min_off: 6min, max_starts_per_hour: 6}",
+            "min_on: 4min, min_off: 6min, max_starts_per_hour: 2}",
+            "85:35: warning: cycle 15min is shorter than max_starts_per_hour of burner allows (30min, line 39); "
+            "it is lengthened to 30min",
+        ),
     ],
 )  # fmt: skip
 def test_what_check_says_after_a_change(said, saint_seine, before, after, message):

@@ -2,7 +2,19 @@
 
 import pytest
 
-from agent.control.loops import Hysteresis, Loop, Pid, Situation, Tpi, advance, calls, on_time, tpi_duty, until
+from agent.control.loops import (
+    Hysteresis,
+    Loop,
+    Pid,
+    Situation,
+    Tpi,
+    advance,
+    calls,
+    least_cycle,
+    on_time,
+    tpi_duty,
+    until,
+)
 from agent.control.plant import HeatCurve
 from agent.control.room import Airing, OptimumStart, Start, WindowOpen, air, prepare, start_at
 
@@ -99,9 +111,40 @@ def test_pid_does_not_wind_up():
     law, loop = Pid(kp=0.1, ki=0.001), Loop()
     for cycle in range(50):
         loop = advance(law, loop, Situation(cycle * 900, 20, 10, None))
-    assert (loop.duty, loop.integral) == (1, 1)
+    assert (loop.duty, loop.integral) == (1, 0), "what saturates by its proportion alone integrates nothing"
     loop = advance(law, loop, Situation(50 * 900, 20, 21, None))
     assert loop.duty < 0.1
+
+
+def test_pid_holds_its_integral_once_the_burner_gives_all_it_has():
+    law, loop = Pid(kp=0.1, ki=0.0001), Loop()
+    for cycle in range(50):  # 0.2 by proportion; with a pause under min_off left out, 0.6 and more is all of 900 s
+        loop = advance(law, loop, Situation(cycle * 900, 20, 18, None, min_on=240, min_off=360))
+    assert loop.on == 900
+    assert 0.4 < loop.integral < 0.7
+
+
+@pytest.mark.parametrize("law", [TPI, Pid(kp=0.5), Hysteresis()])
+@pytest.mark.parametrize(("min_on", "min_off"), [(1800, 900), (2700, 900), (900, 0), (600, 600), (450, 450)])
+def test_a_cycle_that_the_burner_cannot_follow_is_lengthened(law, min_on, min_off):
+    limits = {"min_on": min_on, "min_off": min_off, "least": least_cycle(min_on, min_off, None)}
+
+    def share(setpoint, room, fixed=0.3):
+        loop, on = Loop(), 0
+        for t in range(0, 4 * 24 * 3600, 150):
+            loop = advance(law, loop, Situation(t, setpoint, room, None, fixed, **limits))
+            on += calls(loop, t)
+        return on / (4 * 24 * 24)
+
+    assert share(19, 12) == 1, "at full duty it is on without end"
+    assert share(None, None) == pytest.approx(0.3, abs=0.01)
+    assert share(None, None, 0.05) == pytest.approx(0.05, abs=0.01)
+    assert share(19, 20) == 0
+
+
+@pytest.mark.parametrize(("limits", "least"), [((None, None, None), 0), ((240, 360, 6), 600), ((60, None, 2), 1800)])
+def test_least_cycle(limits, least):
+    assert least_cycle(*limits) == least
 
 
 @pytest.mark.parametrize(("outdoor", "flow"), [(0, 51.0), (-10, 65), (-20, 65), (15, 30), (30, 30), (None, 65)])

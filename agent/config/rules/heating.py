@@ -11,6 +11,7 @@ from agent.config.heating import HotWater, Zone
 from agent.config.names import Checked
 from agent.config.values import DAYS, DURATION, number
 from agent.control import calendar
+from agent.control.loops import CYCLE, least_cycle
 
 __all__ = ["check_heating"]
 
@@ -170,18 +171,22 @@ def _check_start(at: Checked, keys: Keys, zone: Zone) -> None:
 
 
 def _check_control(at: Checked, keys: Keys, zone: Zone) -> None:
-    cycle = getattr(zone.control, "cycle", None)
+    """A cycle that the burner cannot follow is lengthened: say to what. It is also that of the fixed duty."""
     burner = at.site.actuators.get(zone.plant.burner)
-    if cycle is None or burner is None:
+    if burner is None:
         return
-    least = (burner.min_on or 0) + (burner.min_off or 0)
-    if cycle < least:
-        line = at.line("actuators", zone.plant.burner)
-        at.warn(
-            (*keys, "control", "cycle"),
-            f"cycle {DURATION.format(cycle)} is shorter than min_on and min_off of {zone.plant.burner} together "
-            f"({DURATION.format(least)}, line {line})",
-        )
+    least = least_cycle(burner.min_on, burner.min_off, burner.max_starts_per_hour)
+    cycle = getattr(zone.control, "cycle", CYCLE)
+    if cycle >= least:
+        return
+    together = (burner.min_on or 0) + (burner.min_off or 0) >= least
+    limits = "min_on and min_off" if together else "max_starts_per_hour"
+    allow = f"{limits} of {zone.plant.burner} {'allow' if together else 'allows'} ({DURATION.format(least)}, "
+    at.warn(
+        (*keys, "control", "cycle") if at.written(*keys, "control", "cycle") else (*keys, "plant", "burner"),
+        f"cycle {DURATION.format(cycle)} is shorter than {allow}line {at.line('actuators', zone.plant.burner)}); "
+        f"it is lengthened to {DURATION.format(least)}",
+    )
 
 
 def _check_hot_water(at: Checked, keys: Keys, name: str, water: HotWater) -> None:

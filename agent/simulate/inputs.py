@@ -10,11 +10,14 @@ from typing import Protocol
 from agent.model import Value
 from agent.simulate.scenario import Input
 
-__all__ = ["GRID", "Source", "source"]
+__all__ = ["GRID", "Polled", "Source", "source"]
 
 GRID = 60.0
 """Seconds between two looks at what changes all the time."""
 NEVER = math.inf
+
+RAPID = 0.1
+"""Seconds between two looks at pulses that come more often than that."""
 
 Look = Callable[[str], Value]
 
@@ -72,7 +75,12 @@ class Counter:
         return self._counts(now)
 
     def next(self, now: float) -> float:
-        at = self._start + (self._counts(now) + 1) * self._every
+        count = self._counts(now) + 1
+        if self._every < RAPID:
+            count = max(count, math.floor((now + RAPID - self._start) / self._every))
+        at = self._start + count * self._every
+        if at <= now:  # its last bits: the one that has come is behind us
+            at = self._start + (count + 1) * self._every
         return at if at <= self._until else NEVER
 
 
@@ -114,9 +122,45 @@ class Warm:
         return NEVER
 
 
+class Polled:
+    """Another input as a sensor tells it: read each `every` s (0: all the time), rounded to `step` (0: not)."""
+
+    def __init__(self, inner: Source, step: float, every: float) -> None:
+        self.inner, self._step, self.every = inner, step, every
+        self._read_at = -NEVER
+        self._read: Value = None
+
+    def value(self, now: float) -> Value:
+        """What it told last."""
+        at = self.poll(now)
+        if at != self._read_at or not self.every:
+            self._read_at, self._read = at, self._rounded(self.inner.value(now))
+        return self._read
+
+    def next(self, now: float) -> float:
+        if not self.every:
+            return self.inner.next(now)
+        at = self.poll(now) + self.every
+        return at if at > now else at + self.every
+
+    def poll(self, now: float) -> float:
+        """When it was read last."""
+        return math.floor(now / self.every + 1e-9) * self.every if self.every else now
+
+    def _rounded(self, value: Value) -> Value:
+        if not self._step or isinstance(value, bool) or not isinstance(value, int | float):
+            return value
+        return round(round(value / self._step) * self._step, 6)
+
+
 def source(one: Input, step: float, share: Callable[[str], float], look: Look, unit: str = "") -> Source:
     """The source of an input. `step` (in `unit`) is one count, `share` how far (0..1) an actuator really is on,
     `look` another input's value."""
+    found = _source(one, step, share, look, unit)
+    return Polled(found, one.step or 0.0, one.every or 0.0) if one.step or one.every else found
+
+
+def _source(one: Input, step: float, share: Callable[[str], float], look: Look, unit: str) -> Source:
     if one.steps is not None:
         return Steps(one.steps)
     if one.ramp is not None:

@@ -13,12 +13,20 @@ from agent.clock import Memory, Wall
 from agent.errors import BocageError
 from agent.model import Command, Event, Instant, Outcome, OutcomeState
 
-__all__ = ["Flash", "Ledger", "VirtualClock", "VirtualLoop"]
+__all__ = ["Flash", "Ledger", "VirtualClock", "VirtualLoop", "not_before"]
 
 FAR = 1e10
 """Later than any scenario ends (s)."""
 FLUSH = 10.0
 """Seconds between two coalesced writes of the state."""
+
+
+def not_before(at: float) -> float:
+    """The whole microsecond at which `at` (s) has come: never earlier, or what is due then would never be."""
+    if at == math.inf:
+        return at
+    micro = round(at * 1e6)
+    return micro / 1e6 if micro / 1e6 >= at else (micro + 1) / 1e6
 
 
 class _Jump(selectors.BaseSelector):
@@ -60,14 +68,13 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """
         if self._ready or (self._scheduled and self._scheduled[0].when() <= at):  # type: ignore[attr-defined]
             return False
-        self._jump.now = max(self._jump.now, math.ceil(at * 1e6 - 1e-3) / 1e6)
+        self._jump.now = max(self._jump.now, not_before(at))
         return True
 
     def call_at(  # type: ignore[override]
         self, when: float, callback: Any, *args: Any, context: Any = None
     ) -> asyncio.TimerHandle:
-        when = math.ceil(min(when, FAR) * 1e6 - 1e-3) / 1e6
-        return super().call_at(when, callback, *args, context=context)
+        return super().call_at(not_before(min(when, FAR)), callback, *args, context=context)
 
     def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]
         future = self.create_future()
@@ -79,12 +86,15 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 class VirtualClock:
-    """The loop's time; the machine's clock starts at `start_ms` (Unix) and may be shifted, or not be trusted."""
+    """The loop's time; the machine's clock starts at `start_ms` (Unix) and may be shifted, or not be trusted.
 
-    boot = "simulated"
+    CLOCK_BOOTTIME counts from the last boot: `new_boot` begins another one, with another boot id.
+    """
 
     def __init__(self, loop: VirtualLoop, start_ms: int) -> None:
         self._loop, self._start_ms = loop, start_ms
+        self.boot, self._boots, self.booted_at = "simulated", 1, 0.0
+        """`booted_at`: seconds of the scenario at which CLOCK_BOOTTIME was 0."""
         self.trusted = True
         self.shift = 0.0
         self.wall = Wall(self.boot)
@@ -93,17 +103,31 @@ class VirtualClock:
         """A process begins, on what an earlier one left."""
         self.wall = Wall(self.boot, self._ns, memory)
 
-    def monotonic(self) -> float:
+    def new_boot(self) -> None:
+        """The box starts anew: another boot id, and CLOCK_BOOTTIME is 0 now."""
+        self._boots += 1
+        self.boot, self.booted_at = f"simulated-{self._boots}", self._loop.time()
+
+    def elapsed(self) -> float:
+        """Seconds of the scenario."""
         return self._loop.time()
+
+    def monotonic(self) -> float:
+        return self._ns / 1e9
 
     def now(self) -> Instant:
         at = self._ns
-        machine = self._start_ms * 1_000_000 + at + round(self.shift * 1e9) if self.trusted else None
-        return Instant(self.boot, at, self.wall.at(at, machine))
+        machine = self._start_ms * 1_000_000 + _ns(self._loop.time()) + round(self.shift * 1e9)
+        return Instant(self.boot, at, self.wall.at(at, machine if self.trusted else None))
 
     @property
     def _ns(self) -> int:
-        return round(self._loop.time() * 1e9)
+        return _ns(self._loop.time()) - _ns(self.booted_at)
+
+
+def _ns(seconds: float) -> int:
+    """By way of the whole microsecond that it is: so seconds and nanoseconds name one moment, to the last bit."""
+    return round(seconds * 1e6) * 1000
 
 
 class Flash:
@@ -125,7 +149,7 @@ class Flash:
             self._durable.update(self._facts)
             self._flush_at = math.inf
         else:
-            self._flush_at = min(self._flush_at, self._clock.monotonic() + FLUSH)
+            self._flush_at = min(self._flush_at, self._clock.elapsed() + FLUSH)
 
     def cut(self) -> None:
         """The process dies: only what is durable is left."""
@@ -137,7 +161,7 @@ class Flash:
         return Scope(self, prefix)
 
     def _flush(self) -> None:
-        if self._clock.monotonic() >= self._flush_at:
+        if self._clock.elapsed() >= self._flush_at:
             self._durable.update(self._facts)
             self._flush_at = math.inf
 
@@ -168,9 +192,7 @@ class Ledger:
     async def begin(self, command: Command) -> Outcome | None:
         known = self._stored.get(command.id)
         if known is None:
-            accepted = Outcome(
-                command.id, command.point, command.value, OutcomeState.ACCEPTED, "", self._clock.now()
-            )
+            accepted = Outcome(command.id, command.point, command.value, OutcomeState.ACCEPTED, "", self._clock.now())
             await self.record(accepted)
         return known
 

@@ -8,7 +8,7 @@ from agent.arbiter.spec import ActuatorSpec
 from agent.errors import DeviceError
 from agent.model import Instant, Kind, Point, Quality, Reading, Readings, Value
 from agent.plan import Plan
-from agent.simulate.inputs import Counter, Source, Steps, Warm, source
+from agent.simulate.inputs import Counter, Polled, Source, Steps, Warm, source
 from agent.simulate.loop import VirtualClock
 from agent.simulate.scenario import Scenario
 
@@ -39,8 +39,14 @@ class Plant:
         self._stuck: dict[str, Value] = {}
         self._homes = {one.name: one.source for one in plan.signals}
         self._sources = self._make_sources(plan, scenario)
-        self._stepping = [one for one in self._sources.values() if isinstance(one, Steps | Counter)]
-        self._warm = [one for one in self._sources.values() if isinstance(one, Warm)]
+        self._polled = {name: one for name, one in self._sources.items() if isinstance(one, Polled) and one.every}
+        self._polled_at: dict[str, float] = {}
+        self._stepping = [
+            one
+            for name, one in self._sources.items()
+            if name in self._polled or isinstance(_real(one), Steps | Counter)
+        ]
+        self._warm = [real for one in self._sources.values() if isinstance(real := _real(one), Warm)]
         self._feedbacks = {
             one.feedback: one.name for one in plan.actuators if one.feedback and one.feedback not in self._sources
         }
@@ -96,8 +102,18 @@ class Plant:
     def readings(self, points: Iterable[str]) -> list[Reading]:
         """What these points are now; nothing for what is never received."""
         now = self._clock.now()
-        found = [self._reading(name, now) for name in points]
+        found = [self._reading(name, now) for name in points if self._speaks(name)]
         return [one for one in found if one is not None]
+
+    def _speaks(self, name: str) -> bool:
+        """A sensor that is polled now and then says nothing in between, unless something has befallen it."""
+        one = self._polled.get(name)
+        if one is None or name in self.bad or name in self.stale or self._home(name) in self.dead:
+            return True
+        at = one.poll(self._clock.elapsed())
+        before = self._polled_at.get(name)
+        self._polled_at[name] = at
+        return at != before
 
     def everything(self) -> list[Reading]:
         """All outputs, feedbacks and inputs, as after a start."""
@@ -105,15 +121,18 @@ class Plant:
 
     def inputs(self) -> list[Reading]:
         """What the inputs are now: those that changed, and now and then all of them, for each is read all the time."""
-        now = self._clock.monotonic()
+        now = self._clock.elapsed()
         if now >= self._all_at or self.dead or self.bad or self.stale or self._stuck:
             self._all_at = now + REFRESH
             self._shown.clear()
             return self.readings(self._sources)
         shown, at, news = self._shown, self._clock.now(), []
         for name, one in self._sources.items():
+            polled = name in self._polled
+            if polled and not self._speaks(name):
+                continue
             value = one.value(now)
-            if name not in shown or shown[name] != value:
+            if polled or name not in shown or shown[name] != value:
                 shown[name] = value
                 news.append(Reading(name, value, at))
         return news
@@ -133,7 +152,7 @@ class Plant:
 
     def settle(self) -> None:
         """Bring what warms and cools up to now, before anything moves."""
-        now = self._clock.monotonic()
+        now = self._clock.elapsed()
         for one in self._warm:
             one.settle(now)
 
@@ -168,6 +187,11 @@ class Plant:
                 self._move(output, False if self._by_output[output].kind == "relay" else 0.0)
         return []
 
+    def cut(self) -> None:
+        """Nothing has current: every output drops."""
+        for output, spec in self._by_output.items():
+            self._move(output, False if spec.kind == "relay" else 0.0)
+
     def watchdog(self, device: str) -> float | None:
         return self._watchdogs.get(device)
 
@@ -186,7 +210,7 @@ class Plant:
         self._values[output] = value
 
     def _count(self, spec: ActuatorSpec, value: Value) -> None:
-        now, before = self._clock.monotonic(), self._values[spec.output]
+        now, before = self._clock.elapsed(), self._values[spec.output]
         if before:
             self._on_s[spec.name] += now - self._since[spec.name]
         elif value:
@@ -206,7 +230,7 @@ class Plant:
             return Reading(name, self._stuck[name], now)
         one = self._sources.get(name)
         if one is not None:
-            value = one.value(self._clock.monotonic())
+            value = one.value(self._clock.elapsed())
             self._heard[name] = value
         elif name in self._feedbacks:
             value = self.share(self._feedbacks[name]) > 0
@@ -218,7 +242,7 @@ class Plant:
 
     def _look(self, name: str) -> Value:
         one = self._sources.get(self.names(name))
-        return None if one is None else one.value(self._clock.monotonic())
+        return None if one is None else _real(one).value(self._clock.elapsed())
 
     def _home(self, name: str) -> str:
         """The device on which an input hangs."""
@@ -227,3 +251,8 @@ class Plant:
     @staticmethod
     def _device(point: str) -> str:
         return point.partition(".")[0]
+
+
+def _real(one: Source) -> Source:
+    """What a sensor measures, whatever it tells of it."""
+    return one.inner if isinstance(one, Polled) else one

@@ -22,7 +22,7 @@ from agent.plan import Plan
 from agent.runner import Runner
 from agent.simulate import scenario as told
 from agent.simulate.inputs import GRID
-from agent.simulate.loop import Flash, Ledger, VirtualClock, VirtualLoop
+from agent.simulate.loop import Flash, Ledger, VirtualClock, VirtualLoop, not_before
 from agent.simulate.plant import Plant
 
 __all__ = ["Simulation", "simulate"]
@@ -32,6 +32,8 @@ RESTART = 5.0
 POLL = 1.0
 """Seconds after a write until the module is read again."""
 MOMENT = 1e-6
+CIRCLES = 10_000
+"""Turns at one moment that no site needs."""
 TELL = 21600.0
 """Seconds of the scenario between two words of how far it has come."""
 
@@ -90,8 +92,13 @@ class Simulation:
         self._alive = False
         self._sleeper: asyncio.Future[None] | None = None
         self._failure: BaseException | None = None
-        self._killed = False
+        self._down_for: float | None = None
+        """How long the agent that was just killed stays down."""
+        self._cut = False
+        """The box itself is without current: it starts anew."""
         self._back_at = math.inf
+        self._turns, self._turned_at = 0, 0.0
+        """How many turns were made at one and the same moment."""
         self._publish_at = 0.0
         """When the inputs are read again."""
 
@@ -108,6 +115,7 @@ class Simulation:
                 break
             await self._sleep(at)
             await self._moment()
+            self._count_turn()
             if self._failure is not None:
                 raise self._failure
             if at >= self._told_at:
@@ -127,8 +135,17 @@ class Simulation:
         if self._agenda:
             at = min(at, self._agenda[0][0])
         if self._alive:
-            at = min(at, self._runner.due_next(), (math.floor(now / self._stride + 1e-9) + 1) * self._stride)
+            due = self._clock.booted_at + not_before(self._runner.due_next())
+            at = min(at, due, (math.floor(now / self._stride + 1e-9) + 1) * self._stride)
         return max(at, now)
+
+    def _count_turn(self) -> None:
+        """A simulation ends: controls that turn in a circle without time going on are a bug, and told."""
+        now = self._loop.time()
+        self._turns = self._turns + 1 if now == self._turned_at else 0
+        self._turned_at = now
+        if self._turns > CIRCLES:
+            raise RuntimeError(f"time stands still at {self._when()['at']}: the controls turn in a circle")
 
     def _read_at(self, now: float) -> float:
         """When the inputs are read again: on the grid, and when one of them steps."""
@@ -159,13 +176,17 @@ class Simulation:
         now = self._loop.time()
         while self._agenda and self._agenda[0][0] <= now + MOMENT:
             heapq.heappop(self._agenda)[2]()
-        if self._killed:
-            self._killed = False
+        if self._down_for is not None:
+            self._back_at = max(now + self._down_for, self._back_at if self._back_at < math.inf else 0.0)
+            self._down_for = None
             await self._die()
-            self._back_at = now + RESTART
+            if self._cut:
+                self._plant.cut()
             self._at(self._back_at, lambda: None)
         if not self._alive:
+            self._plant.settle()
             if now + MOMENT >= self._back_at:
+                self._back_at = math.inf
                 await self._boot()
             return
         if now >= self._publish_at:
@@ -186,6 +207,9 @@ class Simulation:
     async def _boot(self) -> None:
         """A new process on what is durable."""
         plan, clock = self._plan, self._clock
+        if self._cut:
+            self._cut = False
+            clock.new_boot()
         clock.remember(self._flash.scope("clock"))
         points = self._plant.points(plan)
         self._hub = Hub(points, plan.signals, {}, lambda readings, cls: None, self._flash.scope("hub"), clock)
@@ -239,6 +263,7 @@ class Simulation:
 
     def _read_again(self, point: str) -> None:
         """The next poll of a module shows its outputs, and what follows them; a later one where they came to rest."""
+
         def look() -> None:
             if self._alive:
                 self._hub.publish(self._plant.around(point))
@@ -265,7 +290,9 @@ class Simulation:
         plant.settle()
         self._show_all()  # until this moment all was well
         if fault.kill is not None:
-            self._killed = True
+            self._down_for = RESTART
+        elif fault.power_cut is not None:
+            self._down_for, self._cut = fault.power_cut, True
         elif fault.link is not None:
             self._link_down += 1
         elif fault.untrusted is not None or fault.clock == "untrusted":

@@ -38,6 +38,10 @@ _KEYS: dict[str, tuple[set[str], set[str]]] = {
 }
 
 
+_OF_ANY = ("step", "every")
+"""What any of them may have: how a sensor tells it."""
+
+
 def _value(value: Any) -> Value:
     if value in ("on", "off"):
         return bool(value == "on")
@@ -153,6 +157,10 @@ class Input(Model):
     """K above outdoors in the end, with the heater on for good."""
     heater: str | None = None
     outdoor: str | None = None
+    step: Annotated[float, Field(gt=0)] | None = None
+    """The sensor tells multiples of it."""
+    every: TimeSpan | None = None
+    """It tells its value that often, and nothing in between."""
 
     @property
     def kinds(self) -> list[str]:
@@ -165,6 +173,8 @@ class Fault(Model):
     at: Moment
     for_: Duration | None = Field(default=None, alias="for")
     kill: Annotated[Literal["agent"] | None, Choice("agent")] = None
+    power_cut: TimeSpan | None = None
+    """How long the box has no current."""
     link: Annotated[Literal["down"] | None, Choice("down")] = None
     clock: str | None = None
     """+2h: the wall clock steps."""
@@ -186,7 +196,7 @@ class Fault(Model):
         return (-1 if text.startswith("-") else 1) * float(DURATION.parse(text.lstrip("+-")))
 
 
-FAULTS = ("kill", "link", "clock", "untrusted", "stale", "bad", "stuck", "device", "weld")
+FAULTS = ("kill", "power_cut", "link", "clock", "untrusted", "stale", "bad", "stuck", "device", "weld")
 
 
 class Command(Model):
@@ -292,7 +302,7 @@ class _Check:
             return
         kind = one.model or kinds[0]
         needed, more = _KEYS[kind]
-        given = one.model_fields_set - {kinds[0]}
+        given = one.model_fields_set - {kinds[0], *_OF_ANY}
         for key in sorted(given - needed - more):
             written = key.rstrip("_")
             self._at.error((*keys, written), f'"{written}" does not belong to {kind}', at_key=True)
@@ -360,6 +370,8 @@ class _Check:
             found = "nothing" if not kinds else " and ".join(kinds)
             self._at.error(keys, f"a fault that says {found}; write one of {', '.join(FAULTS)}")
             return
+        if fault.power_cut is not None and fault.for_ is not None:
+            self._at.error((*keys, "for"), "power_cut says itself how long it lasts; leave out for", at_key=True)
         if fault.clock is not None and fault.clock != "untrusted":
             try:
                 fault.step  # noqa: B018

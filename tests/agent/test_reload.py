@@ -58,6 +58,22 @@ def test_a_reload_fails_with_the_place_of_the_mistake_and_says_so_everywhere(sit
     assert site.bocage("reload").returncode == 3
 
 
+def test_a_start_with_a_wrong_file_says_so_everywhere_too(site, subscriber, manager, wait_for):
+    site.start()
+    wait_for(lambda: subscriber.on("status"))
+    site.kill()
+    site.path.write_text("version: 1\nsite: {id: test-village\n")
+    site.launch()
+    assert heard(manager, f"{site.path}:2:7:", 'this "{" is never closed')
+    wait_for(lambda: subscriber.on("status")[-1].get("config_problem"))
+    assert subscriber.on("status")[-1]["config_problem"]["line"] == 2
+    wait_for(lambda: subscriber.events("config_invalid", "alarm"))
+    site.kill()
+    site.write().launch()
+    wait_for(lambda: "config_problem" not in subscriber.on("status")[-1])
+    wait_for(lambda: subscriber.events("config_invalid", "cleared"))
+
+
 def test_a_reload_of_another_file_than_the_agents_is_refused(site, tmp_path):
     site.start()
     mine, site.path = site.path, site.folder / "copy.yaml"

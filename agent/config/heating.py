@@ -94,7 +94,7 @@ class HeatCurve(Model):
     max_flow: Temperature = 70
     """degC; the burner is cut there."""
     heat_off_above: Temperature | None = None
-    """degC outdoors above which nothing is heated."""
+    """degC outdoors above which nothing is heated, by a damped temperature and with 1 K of hysteresis."""
 
 
 class Plant(Model):
@@ -179,7 +179,7 @@ class OptimumStart(Model):
 
 
 class WindowOpen(Model):
-    """A sudden fall: somebody airs the room."""
+    """A sudden fall, over 5 min and more than one step of the sensor: somebody airs the room."""
 
     drop: KelvinRate = 0.1
     max: TimeSpan = 1800

@@ -14,6 +14,8 @@ from agent.control.lasting import news
 from agent.control.loops import Law, Situation, Tpi, advance, calls, until
 from agent.control.plant import HeatCurve, guard, guard_due, see_burner
 from agent.control.room import OptimumStart, WindowOpen, air, prepare, start_at
+from agent.control.season import weigh
+from agent.control.trail import follow
 from agent.control.week import Week
 from agent.control.zone import LOOK, Said, ZoneState, dumped, in_this_boot, loaded, look
 from agent.model import Severity, Value
@@ -107,7 +109,7 @@ class Zone:
         if state.begun is None or seen is not state.room or seen_outdoor is not state.outdoor:
             begun = t if state.begun is None else state.begun
             state = state._replace(begun=begun, room=seen, outdoor=seen_outdoor)
-        state, due = self._prepare(state, room, now)
+        state, due = self._prepare(self._notice(state, room, outdoor, t), room, now)
         aim = self._aim(state, outdoor, t)
         state, due_plant = self._see_plant(self._drive(state, aim, room, outdoor, t), view, outdoor, now)
         called = aim.heats and calls(state.loop, t)
@@ -118,6 +120,17 @@ class Zone:
         if mode != state.mode or alarms is not state.alarms:
             state = state._replace(mode=mode, alarms=alarms)
         return Step(state, wishes, happened, due)
+
+    def _notice(self, state: ZoneState, room: float | None, outdoor: float | None, t: float) -> ZoneState:
+        """What the temperatures were of late."""
+        trail, season = state.trail, state.season
+        if room is not None and state.room is not None:
+            trail = follow(trail, room, state.room.at)
+        if self.curve is not None and self.curve.heat_off_above is not None:
+            season = weigh(season, self.curve.heat_off_above, outdoor, t)
+        if trail is state.trail and season is state.season:
+            return state
+        return state._replace(trail=trail, season=season)
 
     # -- what is aimed at --------------------------------------------------------------------------------------
 
@@ -130,7 +143,7 @@ class Zone:
             due = t + said.until - unix
         if self.window_open is not None:
             heard = t if room is None or state.room is None else state.room.at
-            airing, end = air(self.window_open, airing, room, heard, t)
+            airing, end = air(self.window_open, airing, state.trail, room, heard, t)
             due = min(due, end)
         if self.optimum_start is not None:
             occupied, comfort = None if said is None else said.occupied, self.setpoints.comfort
@@ -145,8 +158,7 @@ class Zone:
         return state, due
 
     def _aim(self, state: ZoneState, outdoor: float | None, t: float) -> Aim:
-        off_above = None if self.curve is None else self.curve.heat_off_above
-        if off_above is not None and outdoor is not None and outdoor > off_above:
+        if state.season.warm and outdoor is not None:
             return Aim(None, "heat_off_above", heats=False)
         if t >= self._lost_at(state):
             return Aim(None, "room_sensor_lost")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from agent.control.core import NEVER
+from agent.control.trail import APART, JUDGED, Trail
 
 __all__ = ["Airing", "OptimumStart", "Start", "WindowOpen", "air", "prepare", "start_at"]
 
@@ -15,8 +16,8 @@ GAIN = 0.5
 """Less than this (K) teaches nothing."""
 WEIGHT = 0.3
 """How much of what a morning taught is believed."""
-APART = 60.0
-"""Two readings nearer than this (s) say nothing of a fall: a sensor's steps would."""
+STEPS = 1.5
+"""A fall is more than this many steps of the sensor: one step is no fall."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +76,14 @@ def _learn(spec: OptimumStart, start: Start, room: float, monotonic: float) -> S
 
 @dataclass(frozen=True, slots=True)
 class WindowOpen:
-    """A fall of `drop` K/min between readings; `most` s at the longest."""
+    """A fall of `drop` K/min, over at least 5 min and more than one step of the sensor; `most` s at the longest."""
 
     drop: float = 0.1
     most: float = 1800.0
 
 
 class Airing(NamedTuple):
-    """The reading that the next one is compared with (degC, monotonic s), and since when a window is open."""
+    """The reading that was judged last (degC, monotonic s), and since when a window is open."""
 
     room: float | None = None
     at: float = 0.0
@@ -94,19 +95,28 @@ class Airing(NamedTuple):
         return self.since is not None and not self.spent
 
 
-def air(spec: WindowOpen, airing: Airing, room: float | None, at: float, now: float) -> tuple[Airing, float]:
+def air(
+    spec: WindowOpen, airing: Airing, trail: Trail, room: float | None, at: float, now: float
+) -> tuple[Airing, float]:
     """The window at this moment, by the last good reading (`at`, monotonic s); and when that ends by itself.
 
-    It closes with a reading that does not fall.
+    The reading is in the `trail` already. The window closes with a reading that does not fall.
     """
     if room is not None and (airing.room is None or at - airing.at >= APART):
-        fall = 0.0 if airing.room is None else (airing.room - room) / ((at - airing.at) / 60)
-        falls = fall >= spec.drop - 1e-9
-        since = airing.since
-        if since is None or fall <= 0 or (airing.spent and not falls):
-            since = now if falls else None
-        airing = Airing(room, at, since, airing.spent and falls)
+        then = trail.before(at - JUDGED)
+        airing = airing._replace(room=room, at=at)
+        if then is not None:
+            airing = _judge(spec, airing, then[0] - room, (at - then[1]) / 60, trail.step, now)
     if airing.since is None or airing.spent:
         return airing, NEVER
     end = airing.since + spec.most
     return (airing._replace(spent=True), NEVER) if now >= end else (airing, end)
+
+
+def _judge(spec: WindowOpen, airing: Airing, fall: float, minutes: float, step: float, now: float) -> Airing:
+    """The window after a fall (K) in so many minutes."""
+    falls = fall >= spec.drop * minutes - 1e-9 and fall > STEPS * step
+    since = airing.since
+    if since is None or fall <= 0 or (airing.spent and not falls):
+        since = now if falls else None
+    return airing._replace(since=since, spent=airing.spent and falls)

@@ -271,7 +271,24 @@ def test_no_heat_above_sixteen_outdoors():
     assert rig.on()
     assert not rig.set(out=16.1).on()
     assert not rig.run(7200).on()
-    assert rig.set(out=15.0).on()
+    assert not rig.set(out=15.0).on(), "the damped temperature is still above the limit"
+    assert not rig.run(86400).on()
+    assert rig.set(out=14.0).run(600).on()
+
+
+def test_outdoors_that_tremble_at_the_summer_limit_decide_once():
+    rig = Rig(room=18.0, out=15.9, flow=28.0)
+    for minute in range(10, 12 * 60, 10):
+        rig.run(600).set(out=16.1 if minute % 20 else 15.9)
+        if minute == 300:
+            rig.restart()
+    assert len(rig.of("burner")) == 2, "on in the beginning, and off once"
+
+
+def test_a_warm_hour_after_a_cold_night_ends_no_heating():
+    rig = Rig(room=15.0, out=5.0, flow=28.0).set(out=17.0)
+    assert rig.run(3600).on()
+    assert not rig.run(6 * 3600).on()
 
 
 @pytest.mark.parametrize(

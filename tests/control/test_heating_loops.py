@@ -17,6 +17,7 @@ from agent.control.loops import (
 )
 from agent.control.plant import HeatCurve
 from agent.control.room import Airing, OptimumStart, Start, WindowOpen, air, prepare, start_at
+from agent.control.trail import Trail, follow
 
 TPI = Tpi()
 
@@ -199,9 +200,10 @@ WINDOW = WindowOpen(0.1, 1800)
 
 def _aired(*readings):
     """Open or not after each reading (minutes, degC)."""
-    airing, seen = Airing(), []
+    airing, trail, seen = Airing(), Trail(), []
     for minute, room in readings:
-        airing, _ = air(WINDOW, airing, room, minute * 60, minute * 60)
+        trail = follow(trail, room, minute * 60)
+        airing, _ = air(WINDOW, airing, trail, room, minute * 60, minute * 60)
         seen.append(airing.open())
     return seen
 
@@ -221,6 +223,33 @@ def test_window(readings, expected):
 
 
 def test_window_ends_by_itself():
-    airing, _ = air(WINDOW, Airing(19, 0), 17, 600, 600)
-    assert air(WINDOW, airing, None, 601, 601)[1] == 600 + 1800
-    assert not air(WINDOW, airing, None, 2400, 2400)[0].open()
+    trail = follow(follow(Trail(), 19, 0), 17, 600)
+    airing, _ = air(WINDOW, Airing(19, 0), trail, 17, 600, 600)
+    assert air(WINDOW, airing, trail, None, 601, 601)[1] == 600 + 1800
+    assert not air(WINDOW, airing, trail, None, 2400, 2400)[0].open()
+
+
+def _polled(step, every, fall, minutes, falls_from=30):
+    """Minutes in which a window is open, of a sensor with steps that is polled; `fall` K/min from a minute on."""
+    airing, trail, opened = Airing(), Trail(), set()
+    for t in range(0, minutes * 60, every):
+        true = 19.47 - 0.01 * t / 60 - (fall * max(0, t / 60 - falls_from))
+        room = round(round(true / step) * step, 3)
+        trail = follow(trail, room, t)
+        airing, _ = air(WINDOW, airing, trail, room, t, t)
+        opened |= {t // 60} if airing.open() else set()
+    return opened
+
+
+@pytest.mark.parametrize("every", [10, 60, 120, 300, 600])
+@pytest.mark.parametrize("step", [0.1, 0.2, 0.25, 0.5])
+def test_a_step_of_the_sensor_is_no_window(step, every):
+    assert _polled(step, every, 0.0, 360) == set(), "a room that cools by 0.6 K/h"
+    opened = _polled(step, every, 0.2, 60)
+    assert opened
+    assert 30 <= min(opened) <= 45
+
+
+def test_a_radio_sensor_is_judged_between_successive_readings():
+    assert _aired((0, 19.0), (10, 18.9), (20, 17.4)) == [False, False, True]
+    assert _aired((0, 19.0), (20, 18.5), (40, 18.0), (60, 17.5)) == [False] * 4

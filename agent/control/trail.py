@@ -1,0 +1,54 @@
+"""What a room's sensor said of late, and by which steps it speaks: a fall is told from a step of the sensor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+__all__ = ["APART", "JUDGED", "Trail", "follow"]
+
+JUDGED = 300.0
+"""A fall is judged over at least so long (s)."""
+APART = 60.0
+"""Of readings nearer than this (s) one is kept."""
+NOISE = 0.05
+"""K: a change below it is the noise of a fine sensor, no step of a coarse one."""
+COARSEST = 0.5
+"""K: no room sensor speaks by larger steps. A larger change is several of them, between two words of a radio node."""
+
+
+class Trail(NamedTuple):
+    """Readings are (degC, monotonic s), the oldest first. The first one is at least `JUDGED` old, once there is one."""
+
+    recent: tuple[tuple[float, float], ...] = ()
+    last: float | None = None
+    """The last reading, degC."""
+    step: float = 0.0
+    """The smallest change that was seen of the sensor, K; 0 while there was none."""
+
+    def before(self, at: float) -> tuple[float, float] | None:
+        """The youngest reading that is no younger than `at`."""
+        return next((one for one in reversed(self.recent) if one[1] <= at), None)
+
+    def in_this_boot(self) -> Trail:
+        """Times of another boot mean nothing; the sensor is the same."""
+        return Trail(step=self.step)
+
+    @classmethod
+    def load(cls, kept: Mapping[str, Any]) -> Trail:
+        return cls(tuple((value, at) for value, at in kept["recent"]), kept["last"], kept["step"])
+
+
+def follow(trail: Trail, value: float, at: float) -> Trail:
+    """The trail after a reading, heard at `at` (monotonic s)."""
+    change = 0.0 if trail.last is None else abs(value - trail.last)
+    if change >= NOISE:
+        seen = min(change, COARSEST)
+        trail = trail._replace(step=seen if trail.step == 0 else min(seen, trail.step))
+    if trail.last != value:
+        trail = trail._replace(last=value)
+    if trail.recent and at - trail.recent[-1][1] < APART:
+        return trail
+    old = [one for one in trail.recent if one[1] <= at - JUDGED]
+    young = [one for one in trail.recent if one[1] > at - JUDGED]
+    return trail._replace(recent=(*old[-1:], *young, (value, at)))

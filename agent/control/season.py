@@ -34,7 +34,7 @@ def weigh(season: Season, limit: float, outdoor: float | None, t: float) -> Seas
         return season
     if season.damped is None:
         return Season(outdoor, t, outdoor > limit)
-    damped, at, warm = season
+    damped, at, warm = season.damped, season.at, season.warm
     if t // GRID > at // GRID:
         damped, at = outdoor + (damped - outdoor) * exp((at - t) / DAMPING), t
     floor = limit - HYSTERESIS

@@ -39,4 +39,5 @@ def weigh(season: Season, limit: float, outdoor: float | None, t: float) -> Seas
         damped, at = outdoor + (damped - outdoor) * exp((at - t) / DAMPING), t
     floor = limit - HYSTERESIS
     warm = damped >= floor if warm else outdoor > limit and damped > floor
-    return season if (damped, at, warm) == season else Season(damped, at, warm)
+    found = Season(damped, at, warm)
+    return season if found == season else found

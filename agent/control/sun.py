@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
+from itertools import pairwise
 from typing import Literal
 
 from agent.control.calendar import DAY, Calendar
@@ -13,8 +14,7 @@ SunEvent = Literal["civil_dusk", "civil_dawn", "sunset", "sunrise"]
 EVENTS = ("civil_dusk", "civil_dawn", "sunset", "sunrise")
 CIVIL = 6.0
 """Degrees below the horizon: the end of civil twilight."""
-RISE = 0.833
-"""Degrees below the horizon of the sun's centre when its upper edge is seen there: refraction and half its width."""
+_STEP, _SECOND = timedelta(minutes=15), timedelta(seconds=1)
 
 
 def night_sun(latitude: float, longitude: float, calendar: Calendar, night: date, event: SunEvent) -> datetime | None:
@@ -29,8 +29,7 @@ def night_sun(latitude: float, longitude: float, calendar: Calendar, night: date
         found = _crossing(latitude, longitude, day, event)
         if found is not None and first <= found < last:
             return found.replace(microsecond=0)
-    noon = last if rising else first
-    return noon if _is_below(latitude, longitude, noon, event) else None
+    return _searched(latitude, longitude, first, last, event)
 
 
 def _crossing(latitude: float, longitude: float, day: date, event: SunEvent) -> datetime | None:
@@ -45,8 +44,27 @@ def _crossing(latitude: float, longitude: float, day: date, event: SunEvent) -> 
         return None
 
 
+def _searched(latitude: float, longitude: float, first: datetime, last: datetime, event: SunEvent) -> datetime | None:
+    """The same by the sun's elevation: `astral` gives each day one event, and where it comes a little earlier each day
+    and crosses 00:00 UTC, one day has two and none is told of the second. It agrees to some seconds."""
+    rising = event in ("civil_dawn", "sunrise")
+    marks = [first + _STEP * number for number in range(int((last - first) / _STEP) + 1)]
+    below = [_is_below(latitude, longitude, at, event) for at in marks]
+    for (start, was), (end, becomes) in pairwise(zip(marks, below, strict=True)):
+        if (was, becomes) == (rising, not rising):
+            while end - start > _SECOND:
+                middle = start + (end - start) / 2
+                if _is_below(latitude, longitude, middle, event) == was:
+                    start = middle
+                else:
+                    end = middle
+            return end.replace(microsecond=0)
+    return (last if rising else first) if below[-1 if rising else 0] else None
+
+
 def _is_below(latitude: float, longitude: float, at: datetime, event: SunEvent) -> bool:
     from astral import Observer, sun
 
+    depth = CIVIL if event.startswith("civil") else sun.SUN_APPARENT_RADIUS
     height = sun.elevation(Observer(latitude, longitude, 0), at, with_refraction=False)
-    return height < -(CIVIL if event.startswith("civil") else RISE)
+    return height < -(depth + sun.refraction_at_zenith(90 + depth))

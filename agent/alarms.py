@@ -7,13 +7,14 @@ Conditions of the gateway that last are looked at as levels, raised once and cle
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, NamedTuple
 
 from agent.clock import Clock
 from agent.driver import Memory
-from agent.errors import Rejected
+from agent.errors import OutboxError, Rejected
 from agent.model import Event, Instant, Severity
 from agent.outbox.records import iso
 
@@ -73,7 +74,13 @@ class Alarms:
             log.info("cleared code=%s subject=%s", *key)
             await self._say("cleared", key, Severity.INFO, {})
         if self._raised != raised:
-            self._memory.put("raised", [list(key) for key in sorted(self._raised)])
+            await self._remember()
+
+    async def _remember(self) -> None:
+        """On flash at once: what a power cut forgets here would stay open for ever where it was told."""
+        raised = [list(key) for key in sorted(self._raised)]
+        with contextlib.suppress(OutboxError):  # kept in memory, and tried again by whoever writes it
+            await asyncio.to_thread(self._memory.put, "raised", raised, True)
 
     async def _say(self, kind: str, key: tuple[str, str], severity: Severity, detail: dict[str, Any]) -> None:
         await self._tell(Event(kind, *key, self._clock.now(), severity, detail))

@@ -27,6 +27,7 @@ from agent.folders import is_tmpfs, locked
 from agent.health import Health
 from agent.hub import Hub
 from agent.local import Server
+from agent.machine import Machine
 from agent.model import Command, Event, Origin, Severity
 from agent.notify import Notifier
 from agent.outbox import Outbox
@@ -106,6 +107,7 @@ class Agent:
             window=buffer.window,
             days=buffer.days,
             max_bytes=buffer.max_bytes,
+            machine=Machine.present(),
         )
         self._wires = Wires(clock, self._state.scope("driver"))
         self._wires.configure(plan.buses)

@@ -36,6 +36,8 @@ def conditions(
     link = uplink.status()
     if link["state"] != "connected":
         yield Condition("link_down", "uplink", Severity.MINOR, {"reason": link["error"]}, lasts=LINK_PATIENCE)
+    if uplink.rivals.are_there:
+        yield Condition("identity_taken", "uplink", Severity.MAJOR, {"reason": uplink.rivals.reason})
     for name, days in uplink.certificates.expiring().items():
         yield Condition("certificate_expiring", name, Severity.MAJOR, {"days_left": days})
 

@@ -241,7 +241,7 @@ def _check_names(at: Checked) -> None:
     first: dict[str, tuple[str, str]] = {}
     for section, one in (("devices", "device"), ("signals", "signal"), ("actuators", "actuator")):
         for name in sorted(at.names(section)):
-            if name in ("signals", "actuators"):
+            if name in ("signals", "actuators") or (section, name) == ("devices", "store"):
                 at.error((section, name), f'"{name}" is a topic of its own; take another name', at_key=True)
             if name in first:
                 other, of = first[name]

@@ -35,7 +35,10 @@ class Statement(NamedTuple):
     def body(self) -> dict[str, Any]:
         """As it is published."""
         mine, *others = self.claims.values()
-        return {**mine._asdict(), "run": self.run, "others": [one._asdict() for one in others[:_OTHERS]]}
+        return {
+            **mine._asdict(), "run": self.run,
+            "others": {one.store: one._asdict() for one in others[:_OTHERS]},
+        }  # fmt: skip
 
     def after(self, claim: Claim, run: str) -> Statement:
         """With a claim of ours in front."""
@@ -48,9 +51,9 @@ def heard_of(payload: bytes) -> Statement:
     claims: dict[str, Claim] = {}
     try:
         found = json.loads(payload)
-        for one in [found, *found["others"]][: _OTHERS + 1]:
+        for one in [found, *found["others"].values()][: _OTHERS + 1]:
             claim = Claim(str(one["store"]), int(one["last"]), int(one["epoch"]), str(one["machine"]))
             claims[claim.store] = claim
         return Statement(claims, str(found["run"]))
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, AttributeError):
         return Statement({}, "")

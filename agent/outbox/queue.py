@@ -165,6 +165,11 @@ class Outbox:
         """What is to be retained by the broker before the next message is sent."""
         return self._keeper.claim()
 
+    @property
+    def is_unsure(self) -> bool:
+        """Whether nobody has confirmed yet that this is the newest state of the box."""
+        return self._keeper.identity.unsure is not None
+
     def hold_back(self, kinds: Collection[str]) -> None:
         """Kinds of messages that the broker refuses at present: `take` passes over them, from now on."""
         self._held_back = frozenset(kinds)

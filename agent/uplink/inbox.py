@@ -54,6 +54,8 @@ class Inbox:
         self._tally = Tally(clock, self._tell_refused, self.spawn)
         self._open: dict[str, list[tuple[Session, Received]]] = {}
         """What is not acknowledged yet, by its id."""
+        self.doubts_repetitions = False
+        """Whether a command that somebody has had before may have been carried out, by a state that is gone."""
         self._seen: OrderedDict[str, None] = OrderedDict()
         self._kept: OrderedDict[str, None] = OrderedDict()
         self._group: asyncio.TaskGroup | None = None
@@ -131,6 +133,8 @@ class Inbox:
             # without a payload it is the one that wipes the retained message out
             return await self._refuse_retained(name) if message.payload else None
         try:
+            if message.again and self.doubts_repetitions:
+                raise Rejected("it came before, and this box was restored since: it may have been carried out")
             if not is_id(name):
                 raise Rejected("the topic's last part is not an id: 1 to 64 letters, digits, _ and -")
             command = parse(name, message.payload, self._clock.now())

@@ -29,6 +29,10 @@ class Why(Enum):
     """The host is up and closed the door (RST or FIN before CONNACK): the broker restarts."""
     CREDENTIALS = "credentials"
     """The broker does not know us, or not with this password."""
+    TAKEN = "taken"
+    """Another client came with our id (MQTT 5: 0x8E)."""
+    SILENT = "silent"
+    """The broker closed the connection without a word, and nothing was under way."""
     ROUTE = "route"
     """A route came back: the attempt that hung was given up for a new one."""
 

@@ -45,6 +45,8 @@ INBOX = 100
 Maximum, as Mosquitto 2.0.11 was seen to do when it sends what it kept."""
 
 _CREDENTIALS = {0x86, 0x87, 0x8A, 0x8C}  # MQTT 5, 3.2.2.2; paho maps the codes 4 and 5 of 3.1.1 onto the first two
+_TAKEN_OVER = 0x8E  # MQTT 5, 3.14.2.1
+_NO_WORD = 0x80  # what paho makes of a connection that was closed without a DISCONNECT
 _BY_THE_CLOCK = {9, 10}  # openssl/x509_vfy.h: CERT_NOT_YET_VALID, CERT_HAS_EXPIRED
 
 
@@ -69,6 +71,8 @@ class Received(NamedTuple):
     qos: int
     reply_to: str = ""
     correlation: bytes = b""
+    again: bool = False
+    """Whether somebody of this id has had it before, and did not acknowledge it (DUP)."""
 
 
 class Session(aiomqtt.Client):
@@ -102,6 +106,9 @@ class Session(aiomqtt.Client):
         self.lost: asyncio.Future[None] = self._loop.create_future()
         self.lost.add_done_callback(lambda lost: lost.exception())  # asked for: nobody may be waiting
         self.received: asyncio.Queue[Received] = asyncio.Queue(INBOX)
+        self._listeners: dict[str, Callable[[bytes], None]] = {}
+        self.retains = True
+        """Whether the broker keeps retained messages."""
         self.dropped = 0
         """Messages that came in faster than anybody could look at them."""
         self._ticked = time.monotonic()
@@ -225,11 +232,18 @@ class Session(aiomqtt.Client):
             return False
         return bool(self._client.publish(topic, body, 0, True).rc == paho.MQTT_ERR_SUCCESS)
 
-    async def listen(self, topic: str) -> int:
-        """Subscribe at QoS 1; the reason code of the SUBACK. Retained messages come marked as such, and once."""
+    def hear(self, topic: str, take: Callable[[bytes], None]) -> None:
+        """What comes on this topic is no command: it goes to `take`."""
+        self._listeners[topic] = take
+
+    async def listen(self, topic: str, anew: bool = False) -> int:
+        """Subscribe at QoS 1; the reason code of the SUBACK. Retained messages come marked as such, and once.
+
+        With `anew` they come at each connection, also where the broker has kept the subscription.
+        """
         how: Any = {"qos": 1}
         if self._v5:
-            how = {"options": SubscribeOptions(qos=1, retainAsPublished=True, retainHandling=1)}
+            how = {"options": SubscribeOptions(qos=1, retainAsPublished=True, retainHandling=0 if anew else 1)}
         try:
             codes: Any = await self.subscribe(topic, timeout=self._ack_timeout, **how)
         except aiomqtt.MqttError as error:
@@ -278,6 +292,7 @@ class Session(aiomqtt.Client):
         self.window = min(self.window, getattr(properties, "ReceiveMaximum", WINDOW))
         self.free = asyncio.Semaphore(self.window)
         self.max_packet = getattr(properties, "MaximumPacketSize", self.max_packet)
+        self.retains = bool(getattr(properties, "RetainAvailable", 1))
         # paho pings after one keepalive of silence and gives up after another: so noticed within 1.4 of ours
         client._keepalive *= 0.7
         self._connected.set_result(None)
@@ -286,10 +301,15 @@ class Session(aiomqtt.Client):
         self, client: Any, userdata: Any, flags: Any, reason_code: ReasonCode, properties: Properties | None = None
     ) -> None:
         if not self.lost.done():
-            why = Why.LOST if self._connected.done() else Why.ANSWERED
+            why = self._why(reason_code.value) if self._connected.done() else Why.ANSWERED
             self.lost.set_exception(LinkLost(f"the link was closed: {reason_code}", why))
         super()._on_disconnect(client, userdata, flags, reason_code, properties)
         self._loop.call_soon(self.drop, "the link was closed")
+
+    def _why(self, code: int) -> Why:
+        if code == _TAKEN_OVER:
+            return Why.TAKEN
+        return Why.SILENT if code == _NO_WORD and not self._acks else Why.LOST
 
     def _ended(self, disconnected: asyncio.Future[None]) -> None:
         error = disconnected.exception()
@@ -309,12 +329,19 @@ class Session(aiomqtt.Client):
 
     def _on_message(self, client: Any, userdata: Any, message: paho.MQTTMessage) -> None:
         topic = message._topic.decode("utf-8", "replace")
+        if topic in self._listeners:
+            self._listeners[topic](bytes(message.payload))
+            if message.qos:
+                client.ack(message.mid, message.qos)
+            return
         payload = bytes(message.payload[: LARGEST_COMMAND + 1])
         reply_to = getattr(message.properties, "ResponseTopic", "")
         correlation = getattr(message.properties, "CorrelationData", b"")
         try:
             self.received.put_nowait(
-                Received(topic, payload, message.retain, message.mid, message.qos, reply_to, correlation)
+                Received(
+                    topic, payload, message.retain, message.mid, message.qos, reply_to, correlation, message.dup
+                )
             )
         except asyncio.QueueFull:
             self.dropped += 1

@@ -24,9 +24,11 @@ from agent.clock import Clock
 from agent.model import Command, Event, Outcome, Severity
 from agent.outbox import Message, Outbox
 from agent.uplink.certificates import Certificates
+from agent.uplink.fence import Fence
 from agent.uplink.inbox import Inbox
 from agent.uplink.native import Topics, compressed, encode
 from agent.uplink.reconnect import Outage, Why, reconnect_delay, routes
+from agent.uplink.rivals import Rivals
 from agent.uplink.session import ATTEMPT, WINDOW, LinkLost, Session
 from agent.uplink.settings import UplinkSettings
 
@@ -81,6 +83,8 @@ class Uplink:
         self.certificates = Certificates((settings.cert, settings.ca), clock)
         self._topics = Topics(f"{settings.prefix}/{site}")
         self._inbox = Inbox(self._topics, outbox, submit, clock)
+        self.rivals = Rivals(clock.monotonic)
+        self._fence = Fence(self._topics, outbox, self.rivals.taken_over)
         self._properties = compressed() if settings.protocol == 5 else None
         self._outage = Outage(clock.monotonic)
         self._name, self._since = "", clock.monotonic()
@@ -199,6 +203,10 @@ class Uplink:
             await self._live(session, at)
         except LinkLost as lost:
             session.drop(str(lost))
+            if lost.why is Why.TAKEN:
+                self.rivals.taken_over()
+            elif lost.why is Why.SILENT:
+                self.rivals.closed(self._clock.monotonic() - self._since)
             self._learn(self._sent - sent)
             self._give_back()
             await self._pause(lost)
@@ -222,12 +230,14 @@ class Uplink:
         compress = self._settings.protocol == 5 if self._settings.compress is None else self._settings.compress
         self._outbox.link(session.window, compress=compress, limit=session.max_packet - OVERHEAD)
         announcing = asyncio.create_task(self._announce(session, at), name="uplink announce")  # `online` goes first
-        self._sender = asyncio.create_task(self._send(session), name="uplink send")
+        fenced = asyncio.create_task(self._fence.check(session), name="uplink fence")
+        self._sender = asyncio.create_task(self._send(session, fenced), name="uplink send")
         tasks = [
             announcing,
+            fenced,
             self._sender,
             asyncio.create_task(self._tell(session), name="uplink state"),
-            asyncio.create_task(self._inbox.read(session), name="uplink inbox"),
+            asyncio.create_task(self._hear(session, fenced), name="uplink inbox"),
         ]
         try:
             await asyncio.wait({session.lost, *tasks}, return_when=asyncio.FIRST_EXCEPTION)
@@ -290,6 +300,8 @@ class Uplink:
         while True:
             now = self._clock.monotonic()
             for name, payload in self._state().items():
+                if name == "store":  # a device's name in files of before: the topic is the fence's
+                    continue
                 values = {key: value for key, value in payload.items() if key != "at"}
                 before, at = told.get(name, (None, -math.inf))
                 known = before is not None and any(value is not None for value in before.values())
@@ -302,14 +314,29 @@ class Uplink:
 
     # -- out of the outbox -------------------------------------------------------------------------------------
 
-    async def _send(self, session: Session) -> None:
+    async def _hear(self, session: Session, fenced: asyncio.Task[None]) -> None:
+        """Commands that come again to an older state of the box may have been carried out by the later one."""
+        await asyncio.wait({fenced})
+        self._inbox.doubts_repetitions = self._fence.renewed
+        await self._inbox.read(session)
+
+    async def _send(self, session: Session, fenced: asyncio.Task[None]) -> None:
+        await asyncio.wait({fenced})
+        fenced.result()
         while True:
             await session.free.acquire()
+            if self._fence.is_behind and (said := self._fence.claim(session)) is not None:
+                said.add_done_callback(self._claimed)
+                continue
             try:
                 message = await self._next()
             except asyncio.CancelledError:
                 session.free.release()
                 raise
+            if self._fence.is_behind:  # while we waited for it
+                self._outbox.put_back(message)
+                session.free.release()
+                continue
             if len(message.body) + OVERHEAD > session.max_packet:
                 session.free.release()
                 self._refuse_for_good(message, f"longer than the broker's {session.max_packet} bytes")
@@ -321,6 +348,10 @@ class Uplink:
                 self._topics.of(message.topic), message.body, properties=self._properties if message.zlib else None
             )
             ack.add_done_callback(partial(self._settle, message))
+
+    def _claimed(self, ack: asyncio.Future[int]) -> None:
+        if ack.exception() is None:
+            self._judge("state/store", ack.result() in ACCEPTED, f"PUBACK 0x{ack.result():02x}")
 
     async def _next(self) -> Message:
         """The next message, when it may be sent."""

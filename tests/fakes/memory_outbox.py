@@ -40,6 +40,12 @@ class MemoryOutbox:
     def link(self, window: int, *, compress: bool, limit: int) -> None:
         self.links.append((window, compress, limit))
 
+    store, is_unsure, claim = "s", False, None
+    """Nobody's copy, and nothing to be claimed."""
+
+    async def judge(self, heard: object) -> None:
+        pass
+
     def hold_back(self, kinds: Collection[str]) -> None:
         self.held_back = frozenset(kinds)
         self._wake.set()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from tests.torture import clocks, commands, files, flash, kills, links, wires
+from tests.torture import cards, clocks, commands, files, flash, kills, links, wires
 from tests.torture.rig import Verdict
 
 __all__ = ["ROWS", "Scale"]
@@ -42,6 +42,7 @@ ROWS = {
     "broker": Row("broker that refuses, disconnects, takes one at a time", links.bad_broker, (0, 1, 5)),
     "disk": Row("disk full, read-only, I/O errors", flash.disk, (0, 1, 5)),
     "corrupt": Row("database corrupt at the start", flash.corrupt, (1, 5, 50)),
+    "cards": Row("cloned and restored card", cards.cards, (1, 2, 20)),
     "clock": Row("wall clock at 1970, +2 h, -2 h, a day on", clocks.steps, (1, 1, 3)),
     "slaves": Row("slaves silent, late, noisy; adapter unplugged", wires.bad_line, (1, 3, 20)),
     "payloads": Row("malformed, huge, retained and 10,000 commands a second", commands.flood, (2, 10, 60)),

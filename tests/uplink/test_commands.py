@@ -81,7 +81,7 @@ def test_what_is_refused_says_why(payload: bytes, reason: str) -> None:
 async def test_a_command_comes_in_and_is_acknowledged(site: Any, until: Any, protocol: Any) -> None:
     async with ScriptedBroker() as broker, site.up(broker.port, protocol=protocol):
         await until(lambda: broker.subscribed)
-        assert broker.subscribed == ["bocage/v1/village/cmd/+"]
+        assert "bocage/v1/village/cmd/+" in broker.subscribed
         mid = await broker.send("bocage/v1/village/cmd/c1", body(value="on", ttl_ms=500))
         await until(lambda: site.commands and mid in broker.connections[0].acknowledged)
         assert (site.commands[0].value, site.commands[0].ttl_ms, site.commands[0].origin) == (True, 500, Origin.MQTT)

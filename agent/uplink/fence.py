@@ -1,0 +1,93 @@
+"""Before anything numbered is sent: does the broker retain that somebody has gone on from a later state of ours?
+
+`state/store` is read at each connection, compared (`Outbox.judge`), and retained anew when more numbers were reserved.
+A broker that retains nothing, or does not let us read it, tells nothing: then a restored card cannot be found, and the
+gateway goes on all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from uuid import uuid4
+
+from agent.errors import OutboxError
+from agent.outbox import Outbox
+from agent.outbox.claim import Claim, Statement, heard_of
+from agent.uplink.native import Topics, encode
+from agent.uplink.session import Session
+
+__all__ = ["Fence"]
+
+log = logging.getLogger("bocage.uplink")
+
+PATIENCE = 1.0
+"""Seconds after the SUBACK for which a retained message is waited for, once in a process: brokers send it at once."""
+AGAIN = 5.0
+"""Seconds between two attempts to note on flash that the numbers are another's."""
+
+
+class Fence:
+    """One site's. `rival` is called when another run of an agent speaks for the same site after us."""
+
+    def __init__(self, topics: Topics, outbox: Outbox, rival: Callable[[], None]) -> None:
+        self._topic, self._outbox, self._rival = topics.state("store"), outbox, rival
+        self._run = uuid4().hex
+        self._heard = Statement({}, "")
+        self._came = asyncio.Event()
+        self._claimed: Claim | None = None
+        self.renewed = False
+        """Whether this process found its state older than what was sent: what is redelivered may have been done."""
+
+    async def check(self, session: Session) -> None:
+        """At the start of a connection. LinkLost if it ends meanwhile."""
+        self._claimed = None
+        if not session.retains:
+            return
+        session.hear(self._topic, self._take)
+        code = await session.listen(self._topic, anew=True)
+        if code >= 0x80:
+            log.warning("state/store cannot be read suback=0x%02x next=a restored card would not be found", code)
+        elif self._outbox.is_unsure:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._came.wait(), PATIENCE)
+        before = self._outbox.store
+        while True:
+            try:
+                await self._outbox.judge(self._heard)
+                break
+            except OutboxError as error:
+                log.error("others have used our numbers reason=%r next=nothing is sent, tried again", str(error))
+                await asyncio.sleep(AGAIN)
+        self.renewed = self.renewed or (self._outbox.store != before)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether more must be claimed before the next message is sent."""
+        return self._outbox.claim not in (None, self._claimed)
+
+    def claim(self, session: Session) -> asyncio.Future[int] | None:
+        """Retain what may be sent from now on; the caller has a slot of the window. None: there is nothing to say."""
+        claim = self._outbox.claim
+        if claim is None or claim == self._claimed or not session.retains:
+            self._claimed = claim
+            return None
+        self._claimed = claim
+        self._heard = self._heard.after(claim, self._run)
+        return session.publish(self._topic, encode(self._heard.body()), retain=True)
+
+    def _take(self, payload: bytes) -> None:
+        """What is retained, or what somebody says now; our own words come back as well."""
+        heard = heard_of(payload)
+        if heard.run == self._run or not heard.claims:
+            return
+        if self._claimed is not None:
+            self._rival()
+        newest = dict(heard.claims)
+        for store, claim in self._heard.claims.items():
+            if store not in newest or newest[store].epoch < claim.epoch:
+                newest[store] = claim
+        self._heard = Statement(newest, heard.run)
+        self._came.set()

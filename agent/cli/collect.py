@@ -6,20 +6,26 @@ import argparse
 import json
 import logging
 import os
+import re
 import signal
 import sqlite3
 import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from agent.cli.common import add_command, add_json
 from agent.errors import BocageError
+from agent.screen import shown
 
 __all__ = ["add"]
+
+_ACCOUNT = 2.0
+"""Seconds for the account at the end; `report` takes as long as it needs."""
 
 
 def add(commands: Any) -> None:
@@ -30,33 +36,46 @@ def add(commands: Any) -> None:
         "  bocage collect mqtt://broker:1883 --prefix bocage/v1 --sqlite region.db\n"
         "  bocage collect mqtts://broker:8883 --sqlite region.db --ca ca.pem --username region --seconds 60\n"
         "  bocage collect report region.db                     numbers that are missing, if there are any\n"
+        "  bocage collect rename region.db old-name new-name   a site that has another name from now on\n"
+        "  bocage collect erase region.db --site s --device meter-a --before 2026-01-01\n"
         "  sqlite3 region.db \"SELECT datetime(t/1000, 'unixepoch'), point, value FROM reading LIMIT 9\"\n"
         "\nThe password is read from --password-file, else from $BOCAGE_MQTT_PASSWORD. A message is acknowledged when\n"
         "it is on disk; while the collector is away, the broker keeps its messages (MQTT 5: for a week).",
     )
-    where = "mqtt://HOST[:1883] or mqtts://HOST[:8883]; or: report FILE"
+    where = "mqtt://HOST[:1883] or mqtts://HOST[:8883]; or: report FILE; rename FILE OLD NEW; erase FILE"
     parser.add_argument("what", metavar="URL", nargs="+", help=where)
     parser.add_argument("--prefix", default="bocage/v1", help="of the topics (default: %(default)s)")
     parser.add_argument("--sqlite", metavar="FILE", type=Path, help="the file; made if it is not there")
-    parser.add_argument("--protocol", choices=("5", "3.1.1"), default="5", help="of MQTT (default: %(default)s)")
+    parser.add_argument("--protocol", choices=("5", "3.1.1"), help="of MQTT (default: what the broker knows, 5 first)")
     parser.add_argument("--username", help="at the broker")
     parser.add_argument("--password-file", metavar="FILE", type=Path, help="its first line is the password")
     parser.add_argument("--ca", metavar="FILE", type=Path, help="who signed the broker's certificate")
     parser.add_argument("--cert", metavar="FILE", type=Path, help="our certificate")
     parser.add_argument("--key", metavar="FILE", type=Path, help="its key")
     parser.add_argument("--client-id", default="bocage-collect", help="one a collector (default: %(default)s)")
+    parser.add_argument("--keep", metavar="13mo", type=_span, help="erase what is older: h, d, w, mo (31 days), y")
+    erase = parser.add_argument_group("erase", "all that fits each of those that are given")
+    erase.add_argument("--site", help="of this site (alone: everything of it, its account too)")
+    erase.add_argument("--device", help="points and events of this device")
+    erase.add_argument("--point", help="this point, signal or subject")
+    erase.add_argument("--person", help="events that tell of what this person did")
+    erase.add_argument("--before", metavar="2026-01-31", type=_date, help="from before this day (UTC)")
     parser.add_argument("--seconds", type=float, metavar="N", help="end after N seconds (default: at Ctrl-C)")
     add_json(parser)
     parser.set_defaults(run=run, parser=parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """0 fine; 1 when numbers are missing without a reason, or the broker or the file refuses."""
-    what = options.what
-    if what[-2:-1] == ["report"] and len(what) <= 3:
+    """0 fine; 1 when numbers are missing without a reason, a person must look, or the broker or the file refuses."""
+    what, given = options.what, len(options.what)
+    if what[-2:-1] == ["report"] and given <= 3:
         return report(Path(what[-1]), options.json)
-    if len(what) != 1:
-        options.parser.error("expected one broker's URL, or: report FILE")
+    if what[0] == "rename" and given == 4:
+        return rename(Path(what[1]), what[2], what[3], options.json)
+    if what[0] == "erase" and given == 2:
+        return erase(Path(what[1]), options)
+    if given != 1:
+        options.parser.error("expected one broker's URL, or: report FILE, rename FILE OLD NEW, erase FILE --site SITE")
     if options.sqlite is None:
         options.parser.error("--sqlite FILE is missing: where to keep what comes")
     return collect(options)
@@ -66,16 +85,50 @@ def report(path: Path, as_json: bool) -> int:
     from agent.collect.store import Store
 
     store = Store(path, create=False)
-    accounts, refused = store.accounts(), store.refused
+    accounts, refused, alarms = store.accounts() or [], store.refused, store.alarms()
     store.close()
     if as_json:
-        print(json.dumps({"stores": [account.json() for account in accounts], "refused": refused}))
+        found = {"stores": [account.json() for account in accounts], "refused": refused, "alarms": alarms}
+        print(json.dumps(found))
     else:
-        _print_report(accounts, refused)
-    return 1 if any(account.missing or account.conflicts for account in accounts) else 0
+        _print_report(accounts, refused, alarms)
+    return 1 if alarms or any(account.missing or account.conflicts for account in accounts) else 0
 
 
-def _print_report(accounts: list[Any], refused: int) -> None:
+def rename(path: Path, old: str, new: str, as_json: bool) -> int:
+    from agent.collect.rename import rename as give
+    from agent.collect.store import Store
+
+    store = Store(path, create=False)
+    try:
+        stores, kept = give(store, old, new)
+    finally:
+        store.db.close()  # what is not committed by now must not be
+    if as_json:
+        print(json.dumps({"stores": stores, "kept": kept}))
+    else:
+        print(f"{stores} stores of {old} are {new}'s; {kept} messages that had been refused for it are kept")
+    return 0
+
+
+def erase(path: Path, options: argparse.Namespace) -> int:
+    from agent.collect.erase import Which
+    from agent.collect.erase import erase as take_out
+    from agent.collect.store import Store
+
+    which = Which(options.site, options.device, options.point, options.person, options.before)
+    if which == Which():
+        options.parser.error("erase what? --site, --device, --point, --person, --before, or several of them")
+    store = Store(path, create=False)
+    try:
+        erased = take_out(store, which)
+    finally:
+        store.close()
+    print(json.dumps({"erased": erased}) if options.json else f"{erased} rows erased")
+    return 0
+
+
+def _print_report(accounts: list[Any], refused: int, alarms: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -85,16 +138,23 @@ def _print_report(accounts: list[Any], refused: int) -> None:
         table.add_column(name, justify="left" if name in ("site", "store") else "right")
     for account in accounts:
         numbers = (f"{getattr(account, name):,}" for name in names)
-        table.add_row(account.site, account.store[:8], *numbers, style="red" if account.missing else "")
-    console = Console()
+        style = "red" if account.missing or account.conflicts else ""
+        table.add_row(shown(account.site), shown(account.store[:8]), *numbers, style=style)
+    console = Console(markup=False, highlight=False)
     console.print(table if accounts else "nothing has come yet")
-    missing, conflicts = (sum(getattr(one, name) for one in accounts) for name in ("missing", "conflicts"))
-    if missing:
-        console.print(f"{missing:,} numbers are missing without a gap record: lost, or still on their way")
-    if conflicts:
-        console.print(f"{conflicts:,} numbers came twice with different content")
+    sums = {name: sum(getattr(one, name) for one in accounts) for name in ("missing", "conflicts", "erased")}
+    if sums["missing"]:
+        console.print(f"{sums['missing']:,} numbers are missing without a gap record: lost, or still on their way")
+    if sums["conflicts"]:
+        console.print(f"{sums['conflicts']:,} numbers came twice with different content: SELECT * FROM conflict")
+    if sums["erased"]:
+        console.print(f"{sums['erased']:,} numbers came and were erased")
     if refused:
-        console.print(f"{refused:,} messages were not what their schema says: SELECT * FROM refused")
+        console.print(f"{refused:,} messages were not what they must be: SELECT * FROM refused")
+    for alarm in alarms:
+        console.print(shown(f"alarm {alarm['code']}: {alarm['text']} ({alarm['count']} times)"), style="red")
+    if any(alarm["code"].startswith("foreign") for alarm in alarms):
+        console.print("If a site has another name from now on: bocage collect rename FILE OLD NEW")
 
 
 def collect(options: argparse.Namespace) -> int:
@@ -104,12 +164,12 @@ def collect(options: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
     broker = _broker(options)
     store = Store(options.sqlite)
-    collector = Collector(broker, options.prefix, store)
+    collector = Collector(broker, options.prefix, store, options.keep)
     before = {number: signal.signal(number, lambda *_: collector.stop()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with _line(broker.host) as shown:
-            collector.run(shown, options.seconds)
-        accounts = store.accounts()
+        with _line(broker.host) as show:
+            collector.run(show, options.seconds)
+        accounts = store.accounts(within=_ACCOUNT)
     except sqlite3.Error as error:
         raise BocageError(f"{options.sqlite}: {error}; what is not in it was not acknowledged") from error
     finally:
@@ -117,14 +177,30 @@ def collect(options: argparse.Namespace) -> int:
             signal.signal(number, handler)
         store.close()
     tally = collector.tally
-    missing = sum(account.missing for account in accounts)
+    missing = None if accounts is None else sum(account.missing for account in accounts)
     if options.json:
         print(json.dumps({"readings": tally.readings, "messages": tally.messages, "refused": tally.refused,
                           "sites": sorted(tally.sites), "missing": missing}))  # fmt: skip
     else:
         print(f"collected {tally.readings} readings in {tally.messages} messages of {len(tally.sites)} sites; "
-              f"{tally.refused} refused, {missing} missing")  # fmt: skip
+              f"{tally.refused} refused, {'not counted:' if missing is None else missing} missing")  # fmt: skip
     return 0
+
+
+def _span(text: str) -> float:
+    """Seconds. A month is 31 days, a year 366: it is kept a little longer rather than shorter."""
+    found = re.fullmatch(r"([0-9]{1,5}) *(h|d|w|mo|y)", text)
+    if found is None or int(found[1]) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no span of time; write 13mo, 400d, 2y")
+    return int(found[1]) * {"h": 3600, "d": 86_400, "w": 604_800, "mo": 31 * 86_400, "y": 366 * 86_400}[found[2]]
+
+
+def _date(text: str) -> int:
+    """Unix ms of the beginning of a day in UTC."""
+    try:
+        return round(datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).timestamp() * 1000)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no day; write 2026-01-31") from None
 
 
 def _broker(options: argparse.Namespace) -> Any:
@@ -148,7 +224,7 @@ def _broker(options: argparse.Namespace) -> Any:
         if path is not None and not path.is_file():
             raise BocageError(f"{path}: there is no such file")
     return Broker(
-        parts.hostname, port or (8883 if tls else 1883), tls, 5 if options.protocol == "5" else options.protocol,
+        parts.hostname, port or (8883 if tls else 1883), tls, options.protocol,
         options.username, password, options.ca, options.cert, options.key, options.client_id,
     )  # fmt: skip
 
@@ -164,8 +240,9 @@ class _Line:
     def __init__(self, host: str) -> None:
         from rich.console import Console
         from rich.status import Status
+        from rich.text import Text
 
-        self._host, self._since = host, time.monotonic()
+        self._host, self._since, self._text = host, time.monotonic(), Text
         self._status = Status(f"connecting to {host}", console=Console(stderr=True))
 
     def __enter__(self) -> Callable[[Any], None]:
@@ -177,8 +254,6 @@ class _Line:
 
     def _show(self, tally: Any) -> None:
         rate = tally.readings / max(1.0, time.monotonic() - self._since)
-        state = "" if tally.connected else f" [not connected: {tally.error or 'trying'}]"
-        self._status.update(
-            f"{self._host}{state}: {len(tally.sites)} sites, {tally.readings:,} readings ({rate:,.0f}/s), "
-            f"{tally.refused} refused"
-        )
+        state = "" if tally.connected else f" (not connected: {tally.error or 'trying'})"
+        words = f"{self._host}{state}: {len(tally.sites)} sites, {tally.readings:,} readings ({rate:,.0f}/s), "
+        self._status.update(self._text(shown(f"{words}{tally.refused} refused")))

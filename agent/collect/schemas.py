@@ -2,44 +2,47 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.resources
 import json
 import zlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Never
 
+from agent.collect.shape import compiled
 from agent.errors import BocageError
 
-__all__ = ["KINDS", "Misfit", "Shelf"]
+__all__ = ["KINDS", "MOST_BYTES", "MOST_ENTRIES", "Misfit", "Shelf", "schema"]
 
 KINDS = ("telemetry", "event", "result")
 """What carries numbers of its store; other topics are no records."""
-_LONGEST = 64 * 2**20
-"""Bytes that a body may have once it is unpacked."""
+MOST_BYTES = 256 * 1024
+"""Bytes that a body may have once it is unpacked; agents keep below (agent/outbox/blocks.py)."""
+MOST_ENTRIES = 5_000
+"""Readings that a message may have."""
 
 
 class Misfit(BocageError):
-    """A message that is not what its schema says."""
+    """A message that is not what its schema says, or that cannot be kept."""
 
 
 class Shelf:
-    """`parse(kind, payload)` unpacks and checks one message. BocageError if jsonschema is not installed."""
+    """`parse(kind, payload)` unpacks and checks one message."""
 
     def __init__(self) -> None:
-        try:
-            jsonschema = importlib.import_module("jsonschema")
-        except ImportError as error:
-            raise BocageError(f"jsonschema is not installed: pip install 'bocage[collect]' ({error})") from error
-        self._validators = {kind: jsonschema.Draft202012Validator(schema(kind)) for kind in KINDS}
+        self._checks = {kind: compiled(schema(kind)) for kind in KINDS}
 
     def parse(self, kind: str, payload: bytes) -> Mapping[str, Any]:
         """The body of a message. Misfit says where it is not what the schema wants."""
         body = _unpack(payload)
-        error = next(iter(self._validators[kind].iter_errors(body)), None)
-        if error is not None:
-            where = "/".join(str(step) for step in error.absolute_path) or "the whole body"
-            raise Misfit(f"{where}: {str(error.message)[:200]}")
+        try:
+            fault = self._checks[kind](body)
+        except RecursionError:
+            raise Misfit("nested too deeply") from None
+        if fault is not None:
+            where = "/".join(map(str, fault[0])) or "the whole body"
+            raise Misfit(f"{where[:200]}: {fault[1][:200]}")
+        if kind == "telemetry" and (entries := sum(map(len, body["p"].values()))) > MOST_ENTRIES:
+            raise Misfit(f"p: {entries} entries; a message has at most {MOST_ENTRIES}")
         return body  # type: ignore[no-any-return]
 
 
@@ -50,13 +53,29 @@ def schema(kind: str) -> Mapping[str, Any]:
 
 
 def _unpack(payload: bytes) -> Any:
-    """JSON, or JSON in zlib (RFC 1950: its first byte is 0x78)."""
+    """JSON, or JSON in zlib (RFC 1950: its first byte is 0x78). It is never unpacked further than it may be long."""
     try:
         if payload[:1] == b"\x78":
             unpacker = zlib.decompressobj()
-            payload = unpacker.decompress(payload, _LONGEST)
-            if not unpacker.eof:
-                raise Misfit(f"not a whole zlib body of at most {_LONGEST} bytes")
-        return json.loads(payload)
+            payload = unpacker.decompress(payload, MOST_BYTES + 1)
+            if len(payload) <= MOST_BYTES and not unpacker.eof:
+                raise Misfit("not JSON: the zlib body ends too early")
+        if len(payload) > MOST_BYTES:
+            raise Misfit(f"longer than {MOST_BYTES // 1024} kB unpacked")
+        body = json.loads(payload.decode("utf-8"), parse_constant=_no_constant, parse_float=_float)
+        if b"\\u" in payload:
+            json.dumps(body, ensure_ascii=False).encode("utf-8")  # half a surrogate pair is no text
+        return body
     except (zlib.error, ValueError, RecursionError) as error:
-        raise Misfit(f"not JSON: {error}") from None
+        raise Misfit(f"not JSON: {str(error)[:200]}") from None
+
+
+def _no_constant(name: str) -> Never:
+    raise ValueError(f"{name} is no number")
+
+
+def _float(text: str) -> float:
+    number = float(text)
+    if number - number != 0:
+        raise ValueError(f"{text[:40]} is beyond all bounds")
+    return number

@@ -6,7 +6,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from agent.collect.erase import expire
 from agent.collect.schemas import KINDS, Misfit, Shelf
-from agent.collect.store import Store
+from agent.collect.store import Foreign, Store, site_and_kind
 from agent.errors import BocageError
 
 __all__ = ["Broker", "Collector", "Tally"]
@@ -26,10 +27,18 @@ log = logging.getLogger("bocage.collect")
 
 _TOGETHER = 500
 """Messages in one transaction, at most; also what the broker may send ahead of our acknowledgements."""
+_READINGS, _LONGEST = 20_000, 1.0
+"""Readings in one transaction, and seconds that it lasts, at most and one message."""
 _EXPIRY = 7 * 24 * 3600
 """Seconds that an MQTT 5 broker keeps messages for a collector that is away."""
 _LOOK = 0.2
 """Seconds between two looks at whether it is time to end."""
+_ANSWER = 30.0
+"""Seconds that a broker may take for its first answer."""
+_GOODBYE = 2.0
+"""Seconds for the last acknowledgements to leave."""
+_EVERY = 24 * 3600.0
+"""Seconds between two looks for what is older than it may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +48,8 @@ class Broker:
     host: str
     port: int
     tls: bool = False
-    protocol: int | str = 5
+    protocol: str | None = None
+    """5 or 3.1.1; None: 5, and 3.1.1 with a broker that does not know it."""
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     ca: Path | None = None
@@ -61,60 +71,69 @@ class Tally:
 
 
 class Collector:
-    """Takes everything under `prefix` into `store` until it is stopped."""
+    """Takes everything under `prefix` into `store` until it is stopped. What is older than `keep` seconds is erased."""
 
-    def __init__(self, broker: Broker, prefix: str, store: Store) -> None:
+    def __init__(self, broker: Broker, prefix: str, store: Store, keep: float | None = None) -> None:
         self.tally = Tally()
-        self._broker, self._prefix, self._store = broker, prefix.strip("/"), store
+        self._broker, self._prefix, self._store, self._keep = broker, prefix.strip("/"), store, keep
         self._shelf = Shelf()
         self._came: queue.SimpleQueue[tuple[int, mqtt.MQTTMessage]] = queue.SimpleQueue()
         self._connection = 0
+        self._settled, self._ended = threading.Event(), threading.Event()
+        self._too_new = False
         self._stop = threading.Event()
-        self._client = self._make_client()
+        self._expiry: Iterator[int] = iter(())
+        self._expire_at = time.monotonic()
+        self._alarmed: set[str] = set()
 
     def run(self, shown: Callable[[Tally], None], seconds: float | None = None) -> None:
         """Collect until `stop`, or for so many seconds; `shown` is called a few times a second.
 
-        BocageError if the first connection fails for good (who we are, what we may read). The file's own failures
-        (sqlite3.Error) end it too: nothing is acknowledged that is not on disk, so nothing is lost.
+        BocageError if the first connection fails for good (who we are, what we may read, which protocol). The file's
+        own failures (sqlite3.Error) end it too: nothing is acknowledged that is not on disk, so nothing is lost.
         """
         end = None if seconds is None else time.monotonic() + seconds
-        self._connect()
-        self._client.loop_start()
+        client = self._begin(shown, end)
         try:
-            while not self._stop.is_set() and (end is None or time.monotonic() < end):
-                self._take_some()
+            while not self._over(end):
+                self._take_some(client)
+                self._expire_some()
                 if self.tally.error and not self.tally.connected and self._connection == 0:
                     raise BocageError(f"{self._broker.host}:{self._broker.port}: {self.tally.error}")
                 shown(self.tally)
         finally:
-            self._client.disconnect()
-            self._client.loop_stop()
+            self._leave(client)
 
     def stop(self) -> None:
         """End soon; safe in a signal handler."""
         self._stop.set()
 
+    def _over(self, end: float | None) -> bool:
+        return self._stop.is_set() or (end is not None and time.monotonic() >= end)
+
     # -- taking --------------------------------------------------------------------------------------------------
 
-    def _take_some(self) -> None:
+    def _take_some(self, client: mqtt.Client) -> None:
         """One transaction with what has come, and its acknowledgements. Returns after a moment if nothing comes."""
         try:
             taken = [self._came.get(timeout=_LOOK)]
         except queue.Empty:
             return
-        while len(taken) < _TOGETHER and not self._came.empty():
+        end, before = time.monotonic() + _LONGEST, self.tally.readings
+        self._take(taken[0][1])
+        while (
+            len(taken) < _TOGETHER and self.tally.readings - before < _READINGS and time.monotonic() < end
+            and not self._stop.is_set() and not self._came.empty()
+        ):  # fmt: skip
             taken.append(self._came.get())
-        for _, message in taken:
-            self._take(message)
+            self._take(taken[-1][1])
         self._store.commit()
         for connection, message in taken:
             if connection == self._connection:  # those of a connection that is gone come again
-                self._client.ack(message.mid, message.qos)
+                client.ack(message.mid, message.qos)
 
     def _take(self, message: mqtt.MQTTMessage) -> None:
-        site, _, kind = message.topic.removeprefix(f"{self._prefix}/").partition("/")
-        kind = "result" if kind.endswith("/result") else kind
+        site, kind = site_and_kind(message.topic)
         payload = bytes(message.payload)
         if kind not in KINDS or not payload:
             return
@@ -124,17 +143,52 @@ class Collector:
             self._store.take(kind, site, body)
         except Misfit as reason:
             self.tally.refused += 1
-            self._store.refuse(message.topic, str(reason), payload)
-            log.warning('message refused topic=%s reason="%s" next=kept in table refused', message.topic, reason)
+            self._store.refuse(message.topic, reason, payload)
+            self._say_refused(message.topic, reason)
             return
         self.tally.sites.add(site)
         if kind == "telemetry":
             self.tally.readings += sum(map(len, body["p"].values()))
 
+    def _say_refused(self, topic: str, reason: Misfit) -> None:
+        if not isinstance(reason, Foreign):
+            log.warning("message refused topic=%r reason=%r next=kept in table refused", topic, str(reason))
+        elif (key := f"{topic} {reason.subject}") not in self._alarmed:
+            self._alarmed.add(key)
+            log.error("alarm code=%s topic=%r reason=%r next=kept in table refused", reason.code, topic, str(reason))
+
+    def _expire_some(self) -> None:
+        """A portion of what is older than it may be; a look at everything once a day."""
+        if self._keep is None:
+            return
+        if next(self._expiry, None) is None and time.monotonic() >= self._expire_at:
+            self._expire_at = time.monotonic() + _EVERY
+            self._expiry = expire(self._store, round((time.time() - self._keep) * 1000))
+
     # -- the session ---------------------------------------------------------------------------------------------
 
-    def _make_client(self) -> mqtt.Client:
-        broker, five = self._broker, self._broker.protocol == 5
+    def _begin(self, shown: Callable[[Tally], None], end: float | None) -> mqtt.Client:
+        """A client that is connected, by the protocol that the broker knows. BocageError if it refuses us."""
+        protocols = [self._broker.protocol] if self._broker.protocol else ["5", "3.1.1"]
+        for protocol in protocols:
+            self._settled.clear()
+            self._ended.clear()
+            self._too_new, self.tally.error = False, ""
+            client = self._make_client(protocol)
+            self._connect(client, protocol)
+            patience = time.monotonic() + _ANSWER
+            while not self._settled.wait(_LOOK) and not self._over(end):
+                if time.monotonic() > patience:
+                    self._unanswered("the broker does not answer")
+                shown(self.tally)
+            if self._over(end) or self._connection or not self._too_new:
+                break
+            if protocol != protocols[-1]:
+                self._leave(client)
+        return client
+
+    def _make_client(self, protocol: str) -> mqtt.Client:
+        broker, five = self._broker, protocol == "5"
         client = mqtt.Client(
             CallbackAPIVersion.VERSION2,
             broker.client_id,
@@ -152,26 +206,50 @@ class Collector:
         client.on_message, client.on_subscribe = self._on_message, self._on_subscribe
         return client
 
-    def _connect(self) -> None:
+    def _connect(self, client: mqtt.Client, protocol: str) -> None:
+        """Connect in a thread of its own: a name server or a handshake may take longer than a goodbye may."""
         how: dict[str, Any] = {}
-        if self._broker.protocol == 5:
+        if protocol == "5":
             properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
             properties.SessionExpiryInterval = _EXPIRY
             properties.ReceiveMaximum = _TOGETHER
             how = {"clean_start": False, "properties": properties}
-        try:
-            self._client.connect(self._broker.host, self._broker.port, keepalive=30, **how)
-        except (OSError, ValueError) as error:
-            raise BocageError(f"{self._broker.host}:{self._broker.port}: {error}") from error
+        failure: list[Exception] = []
+
+        def connect() -> None:
+            try:
+                client.connect(self._broker.host, self._broker.port, keepalive=30, **how)
+                client.loop_start()
+            except (OSError, ValueError) as error:
+                failure.append(error)
+
+        attempt = threading.Thread(target=connect, daemon=True)
+        attempt.start()
+        while attempt.is_alive() and not self._stop.is_set():
+            attempt.join(_LOOK)
+        if failure:
+            raise BocageError(f"{self._broker.host}:{self._broker.port}: {failure[0]}")
+
+    def _leave(self, client: mqtt.Client) -> None:
+        """Say goodbye, and wait a moment for it to leave; a link that is dead is not waited for."""
+        if client.is_connected():
+            client.disconnect()
+            self._ended.wait(_GOODBYE)
+        else:
+            client.on_connect = client.on_disconnect = None
+            client.disconnect()
 
     def _on_connect(self, client: mqtt.Client, data: Any, flags: Any, reason: Any, properties: Any) -> None:
         if reason.is_failure:
             self.tally.error = f"the broker refuses the connection: {reason}"
+            self._too_new = "protocol version" in str(reason).lower()
+            self._settled.set()
             return
         self._connection += 1
         self.tally.connected, self.tally.error = True, ""
         log.info("collecting prefix=%s resumed=%s", self._prefix, flags.session_present)
         client.subscribe([(f"{self._prefix}/+/{topic}", 1) for topic in ("telemetry", "event", "cmd/+/result")])
+        self._settled.set()
 
     def _on_subscribe(self, client: mqtt.Client, data: Any, mid: int, reasons: Any, properties: Any) -> None:
         refused = [str(reason) for reason in reasons if reason.is_failure]
@@ -181,8 +259,16 @@ class Collector:
 
     def _on_disconnect(self, client: mqtt.Client, data: Any, flags: Any, reason: Any, properties: Any) -> None:
         self.tally.connected = False
-        if not self._stop.is_set() and reason.is_failure:
+        if not self._settled.is_set():
+            self._unanswered("the broker ends the connection without an answer; does it know this --protocol?")
+        self._ended.set()
+        if self._connection and not self._stop.is_set() and reason.is_failure:
             log.warning('link lost reason="%s" next=tried again', reason)
+
+    def _unanswered(self, words: str) -> None:
+        """Perhaps it does not know this version of the protocol."""
+        self.tally.error, self._too_new = words, True
+        self._settled.set()
 
     def _on_message(self, client: mqtt.Client, data: Any, message: mqtt.MQTTMessage) -> None:
         self._came.put((self._connection, message))

@@ -15,9 +15,8 @@ from typing import Any, NamedTuple
 from agent.model import Quality, Readings, Value
 
 __all__ = [
-    "AGGREGATE", "HISTORY", "LIMIT", "LIVE", "Block", "Lot", "Row", "block_of", "decode", "dumps", "encode", "lots_of",
-    "pack", "pieces", "renamed", "split",
-    "take",
+    "AGGREGATE", "HISTORY", "LIMIT", "LIVE", "PLAIN", "Block", "Lot", "Row", "block_of", "decode", "dumps", "encode",
+    "lots_of", "pack", "pieces", "renamed", "split", "take",
 ]  # fmt: skip
 
 LIMIT = 16_000
@@ -26,6 +25,8 @@ LIVE = 500
 """Readings in a message that was never on flash."""
 HISTORY = 5_000
 """Readings in a block."""
+PLAIN = 250_000
+"""Bytes of a batch before it is compressed: a consumer need not unpack more than 256 kB (docs/schemas)."""
 AGGREGATE = 900
 """Seconds of an aggregate; they begin at whole quarters of an hour."""
 
@@ -223,10 +224,11 @@ def pieces(rows: Sequence[Row], moment: Moment, limit: int, compress: bool) -> I
     start = 0
     while start < len(rows):
         some = list(rows[start : start + size])
-        body = _history(some, moment)
-        body = zlib.compress(body, 9) if compress else body
-        if len(body) > limit and len(some) > 1:
-            size = max(1, min(len(some) - 1, len(some) * (limit - 500) // len(body)))
+        plain = _history(some, moment)
+        body = zlib.compress(plain, 9) if compress else plain
+        share = max(len(plain) / PLAIN, len(body) / limit)
+        if share > 1 and len(some) > 1:
+            size = max(1, min(len(some) - 1, int(len(some) * 0.96 / share)))
             continue
         yield body, some
         start += len(some)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from agent.outbox.blocks import HISTORY, LIMIT, decode, pieces
+from agent.outbox.blocks import HISTORY, LIMIT, PLAIN, decode, pieces
 from agent.outbox.dates import Boots
 from agent.outbox.store import Store, StoredBlock
 
@@ -82,18 +82,20 @@ def fetch(db: Store, after: int, skip: set[int], boots: Boots, form: Form) -> Fe
     loads: list[Load] = []
     broken: list[Held] = []
     group: list[StoredBlock] = []
+    as_it_is = True
     for row in rows:
         if row.id in skip:
             continue
-        if not _whole(row.body):
+        if (plain := _plain(row.body)) is None:
             broken.append(_held(row))
             continue
         if group and not _fits(group, row):
-            loads.append(_load(group, boots, form))
-            group = []
+            loads.append(_load(group, boots, form, as_it_is))
+            group, as_it_is = [], True
         group.append(row)
+        as_it_is = as_it_is and plain <= PLAIN and row.n <= HISTORY
     if group:
-        loads.append(_load(group, boots, form))
+        loads.append(_load(group, boots, form, as_it_is))
     return Fetched(rows[-1].id if rows else None, loads, broken)
 
 
@@ -107,10 +109,12 @@ def _fits(group: Sequence[StoredBlock], row: StoredBlock) -> bool:
     )
 
 
-def _load(rows: Sequence[StoredBlock], boots: Boots, form: Form) -> Load:
+def _load(rows: Sequence[StoredBlock], boots: Boots, form: Form, as_it_is: bool) -> Load:
+    """`as_it_is`: what is in them is no more than a consumer takes."""
     head = rows[0]
     held = [_held(row) for row in rows]
-    if len(rows) == 1 and form.compress and len(head.body) <= form.limit and (head.synced or _as_written(head, boots)):
+    as_it_is = as_it_is and len(rows) == 1 and form.compress and len(head.body) <= form.limit
+    if as_it_is and (head.synced or _as_written(head, boots)):
         return Load(head.store, held, [Piece(head.body, True, head.first, head.last, head.n)], 1, 1)
 
     def moment(ms: int) -> dict[str, object]:
@@ -128,13 +132,12 @@ def _held(row: StoredBlock) -> Held:
     return Held(row.id, row.store, row.first, row.last, row.n, row.cls, len(row.body))
 
 
-def _whole(body: bytes) -> bool:
-    """Whether the flash gave back what was written: zlib ends with a checksum (RFC 1950)."""
+def _plain(body: bytes) -> int | None:
+    """How long it is unpacked. None if the flash gave back something else: zlib ends with a checksum (RFC 1950)."""
     try:
-        zlib.decompress(body)
+        return len(zlib.decompress(body))
     except zlib.error:
-        return False
-    return True
+        return None
 
 
 def _as_written(row: StoredBlock, boots: Boots) -> bool:

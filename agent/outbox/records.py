@@ -38,7 +38,7 @@ def answer_body(outcome: Outcome) -> bytes:
 def _result(outcome: Outcome) -> dict[str, Any]:
     return {
         "id": outcome.command, "point": outcome.point, "value": outcome.value, "state": str(outcome.state),
-        "reason": outcome.reason, **_when(outcome.at),
+        "reason": outcome.reason[:REASON], **_when(outcome.at),
     }  # fmt: skip
 
 
@@ -89,6 +89,10 @@ def iso(ms: int | None) -> str | None:
     return None if ms is None else datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")
 
 
+MOST = 200_000
+"""Bytes of a record; what is longer is cut short. A consumer takes 256 kB."""
+REASON = 4_000
+"""Characters of the reason of an outcome."""
 GAP = b'"kind":"gap"'
 _UNDATED = b'"clock":"unsynced"'
 
@@ -101,9 +105,24 @@ def _when(at: Instant) -> dict[str, Any]:
 
 def _body(record: dict[str, Any]) -> bytes:
     try:
-        return dumps(record)
+        body = dumps(record)
     except (ValueError, TypeError):  # NaN in a detail, or a thing that JSON has no word for: as text, never lost
-        return dumps(_plain(record))
+        record = _plain(record)
+        body = dumps(record)
+    longest = MOST // 100
+    while len(body) > MOST and longest > 1:
+        body = dumps(_cut(record, longest))
+        longest //= 4
+    return body
+
+
+def _cut(value: Any, longest: int) -> Any:
+    """A detail with no text longer and no list with more items than that."""
+    if isinstance(value, dict):
+        return {key[:64]: _cut(value[key], longest) for key in list(value)[: max(longest, 20)]}
+    if isinstance(value, (list, tuple)):
+        return [_cut(item, longest) for item in value[:longest]]
+    return value[: max(longest, 64)] if isinstance(value, str) else value
 
 
 def _plain(value: Any) -> Any:

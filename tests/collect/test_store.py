@@ -37,7 +37,7 @@ def event(seq, kind="alarm", code="burst", t=1_764_000_000_000, **detail):
 
 
 def rows(store, table="reading"):
-    return store._db.execute(f"SELECT * FROM {table} ORDER BY seq").fetchall()
+    return store.db.execute(f"SELECT * FROM {table} ORDER BY seq").fetchall()
 
 
 def test_a_batch_becomes_rows_with_their_own_times_and_keys(kept):

@@ -1,0 +1,190 @@
+"""What leaves a collector's file again: what is older than it may be, and what somebody has the right to have erased.
+
+Numbers that are erased are remembered as such (table `erased`): they are not missing, and stay away when they come
+again. It goes in small transactions, so that a collector at work on the same file hardly waits.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from agent.collect.store import Store, site_and_kind
+from agent.collect.tables import NUMBERED
+
+__all__ = ["Which", "erase", "expire"]
+
+_TOGETHER = 5_000
+"""Rows in one transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Which:
+    """What is to be erased: all that fits each of these that is given. `before` is Unix ms."""
+
+    site: str | None = None
+    device: str | None = None
+    point: str | None = None
+    person: str | None = None
+    before: int | None = None
+
+    @property
+    def whole_site(self) -> bool:
+        return self.site is not None and not (self.device or self.point or self.person or self.before is not None)
+
+
+def erase(store: Store, which: Which) -> int:
+    """Erase it; how many rows that were. The bytes are overwritten, in the file and in its log."""
+    db = store.db
+    db.execute("PRAGMA secure_delete = ON")
+    stores = db.execute("SELECT store FROM store WHERE ? IS NULL OR site = ?", (which.site, which.site)).fetchall()
+    erased = 0
+    for (name,) in stores:
+        for table in NUMBERED:
+            condition, arguments = _condition(table, which)
+            if condition is not None:
+                query = f"SELECT seq FROM {table} WHERE store = ? AND {condition}"
+                found = [seq for (seq,) in db.execute(query, (name, *arguments))]
+                erased += len(found)
+                for seqs in _portions(found):
+                    _delete(store, table, name, seqs)
+        erased += _delete_conflicts(store, name, which)
+    erased += _delete_refused(store, which)
+    if which.whole_site:
+        _forget_site(store, str(which.site), [name for (name,) in stores])
+    store.commit()
+    db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return erased
+
+
+def expire(store: Store, before: int) -> Iterator[int]:
+    """Erase what is older than `before` (Unix ms), a portion each time that it is asked; how many rows that were."""
+    db = store.db
+    for (name,) in db.execute("SELECT store FROM store").fetchall():
+        for table in NUMBERED:
+            after = 0
+            query = f"SELECT seq, t FROM {table} WHERE store = ? AND seq > ? ORDER BY seq LIMIT {_TOGETHER}"
+            while rows := db.execute(query, (name, after)).fetchall():
+                after = rows[-1][0]
+                last = max((seq for seq, t in rows if t is not None and t < before), default=0)
+                # what has no time goes with what came after it
+                old = [seq for seq, t in rows if seq <= last and (t is None or t < before)]
+                if old:
+                    _delete(store, table, name, old)
+                yield len(old)
+    store.begin()
+    gone = db.execute("DELETE FROM conflict WHERE at < ?", (before,)).rowcount
+    gone += db.execute("DELETE FROM refused WHERE at < ?", (before,)).rowcount
+    store.commit()
+    yield gone
+
+
+def _condition(table: str, which: Which) -> tuple[str | None, list[Any]]:
+    """What holds for rows of a table that are to be erased; None if none of them is."""
+    parts, arguments = ["1"], list[Any]()
+    name = "subject" if table == "event" else "point"
+    if which.device is not None:
+        parts.append(f"({name} = ? OR substr({name}, 1, length(?) + 1) = ? || '.')")
+        arguments += [which.device] * 3
+    if which.point is not None:
+        parts.append(f"{name} = ?")
+        arguments.append(which.point)
+    if which.person is not None:
+        if table != "event":
+            return None, []
+        by = "json_extract(detail, '$.by')"
+        parts.append(f"({by} = ? OR {by} LIKE '%(' || ? || ')')")  # "uid 1000 (marie)"
+        arguments += [which.person] * 2
+    if which.before is not None:
+        parts.append("t < ?")
+        arguments.append(which.before)
+    return " AND ".join(parts), arguments
+
+
+def _delete(store: Store, table: str, name: str, seqs: Sequence[int]) -> None:
+    """Rows of one store, in one transaction, with what stands elsewhere under their numbers."""
+    store.begin()
+    keys = [(name, seq) for seq in seqs]
+    for place in (table, "undated", "conflict"):
+        store.db.executemany(f"DELETE FROM {place} WHERE store = ? AND seq = ?", keys)
+    for first, last in _runs(seqs):
+        _remember(store.db, name, first, last)
+    store.commit()
+
+
+def _runs(seqs: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Ascending numbers as runs without holes."""
+    first = before = seqs[0]
+    for seq in seqs[1:]:
+        if seq > before + 1:
+            yield first, before
+            first = seq
+        before = seq
+    yield first, before
+
+
+def _remember(db: sqlite3.Connection, store: str, first: int, last: int) -> None:
+    """A run of erased numbers, joined with its neighbours."""
+    query = "SELECT first, last FROM erased WHERE store = ? AND first <= ? AND last >= ?"
+    for low, high in db.execute(query, (store, last + 1, first - 1)).fetchall():
+        first, last = min(first, low), max(last, high)
+        db.execute("DELETE FROM erased WHERE store = ? AND first = ?", (store, low))
+    db.execute("INSERT INTO erased VALUES(?, ?, ?)", (store, first, last))
+
+
+def _delete_conflicts(store: Store, name: str, which: Which) -> int:
+    """What came later under a number whose first content is another one."""
+    row = "json_extract(row, '$.{}')".format
+    point = f"coalesce({row('point')}, {row('subject')})"
+    by = f"json_extract({row('detail')}, '$.by')"
+    store.begin()
+    found = store.db.execute(
+        f"DELETE FROM conflict WHERE store = ?1 AND (?2 IS NULL OR {point} = ?2 OR"
+        f" substr({point}, 1, length(?2) + 1) = ?2 || '.') AND (?3 IS NULL OR {point} = ?3)"
+        f" AND (?4 IS NULL OR {by} = ?4 OR {by} LIKE '%(' || ?4 || ')') AND (?5 IS NULL OR {row('t')} < ?5)",
+        (name, which.device, which.point, which.person, which.before),
+    ).rowcount  # fmt: skip
+    store.commit()
+    return found
+
+
+def _delete_refused(store: Store, which: Which) -> int:
+    """Messages that were not kept and that have the name in them, wherever it stands."""
+    names = [name for name in (which.device, which.point, which.person) if name]
+    rows = store.db.execute("SELECT rowid, at, topic, body FROM refused").fetchall()
+    found = [
+        (rowid,) for rowid, at, topic, body in rows
+        if (which.site is None or site_and_kind(topic)[0] == which.site)
+        and (which.before is None or at < which.before)
+        and all(name.encode() in _plain(body) for name in names)
+    ]  # fmt: skip
+    store.begin()
+    store.db.executemany("DELETE FROM refused WHERE rowid = ?", found)
+    store.commit()
+    return len(found)
+
+
+def _plain(body: bytes) -> bytes:
+    try:
+        return zlib.decompressobj().decompress(body, 1 << 20) if body[:1] == b"\x78" else body
+    except zlib.error:
+        return body
+
+
+def _forget_site(store: Store, site: str, stores: Sequence[str]) -> None:
+    """A site that is gone altogether: its accounts and alarms too."""
+    store.begin()
+    for table in ("gap", "undated", "conflict", "erased", "store"):
+        store.db.executemany(f"DELETE FROM {table} WHERE store = ?", [(name,) for name in stores])
+    store.db.execute("DELETE FROM boot WHERE boot IN (SELECT boot FROM owner WHERE site = ?)", (site,))
+    store.db.execute("DELETE FROM owner WHERE site = ?", (site,))
+    store.db.execute("DELETE FROM alarm WHERE site = ?", (site,))
+    store.commit()
+
+
+def _portions(found: Sequence[int]) -> Iterator[Sequence[int]]:
+    for start in range(0, len(found), _TOGETHER):
+        yield found[start : start + _TOGETHER]

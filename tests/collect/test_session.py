@@ -1,0 +1,137 @@
+"""The broker's side: which protocol it knows, and how soon a collector with much to do ends."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+
+import pytest
+
+from agent.collect.store import Store
+from agent.errors import BocageError
+
+STORE = "11111111-2222-4333-8444-555555555555"
+
+
+def program(port, file, *more):
+    return [sys.executable, "-m", "agent", "collect", f"mqtt://127.0.0.1:{port}", "--sqlite", str(file), *more]
+
+
+def batch(first, n):
+    entries = [[1000 if i else 0, i, 1 if i else 0] for i in range(n)]
+    body = {"k": [STORE, first, first + n - 1], "t": 1_764_000_000_000, "clock": "synced", "p": {"m.v": entries}}
+    return json.dumps(body, separators=(",", ":")).encode()
+
+
+def publish(topic, payload, mid):
+    name = topic.encode()
+    rest = len(name).to_bytes(2) + name + mid.to_bytes(2) + payload
+    size, length = len(rest), b""
+    while True:
+        size, digit = divmod(size, 128)
+        length += bytes([digit | 0x80 * (size > 0)])
+        if not size:
+            return b"\x32" + length + rest
+
+
+class Broker:
+    """Speaks MQTT 3.1.1; to whoever comes with 5 it says `to_five`, and closes. Sends `messages` after SUBSCRIBE."""
+
+    def __init__(self, to_five, messages=()):
+        self.to_five, self.messages, self.levels, self.sent = to_five, messages, [], threading.Event()
+
+    @contextmanager
+    def running(self):
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            threading.Thread(target=self._serve, args=(server,), daemon=True).start()
+            yield server.getsockname()[1]
+
+    def _serve(self, server):
+        while True:
+            try:
+                connection, _ = server.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._talk, args=(connection,), daemon=True).start()
+
+    def _talk(self, connection):
+        with connection:
+            connect = connection.recv(4096)
+            self.levels.append(connect[8])
+            if connect[8] == 5:
+                connection.sendall(self.to_five)
+                return
+            connection.sendall(b"\x20\x02\x00\x00")
+            subscribe = connection.recv(4096)
+            connection.sendall(b"\x90\x05" + subscribe[2:4] + b"\x01\x01\x01")
+            try:
+                for message in self.messages:
+                    connection.sendall(message)
+                    self.sent.set()
+                while connection.recv(4096):
+                    pass
+            except OSError:
+                return
+
+
+@pytest.mark.parametrize("to_five", [b"\x20\x02\x00\x01", b"\x20\x03\x00\x84\x00", b"\x20\x02\x00\x84", b""])
+def test_a_broker_that_knows_no_mqtt_5_is_found_out(to_five, tmp_path):
+    broker = Broker(to_five, [publish("bocage/v1/village/telemetry", batch(1, 5), 1)])
+    with broker.running() as port:
+        process = subprocess.Popen(program(port, tmp_path / "r.db"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert broker.sent.wait(40), process.stderr.read() if process.poll() is not None else "not in time"
+        until(lambda: readings(tmp_path / "r.db") == 5)
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=20)
+    assert process.returncode == 0, err
+    assert (out.startswith(b"collected 5 readings in 1 messages of 1 sites"), broker.levels) == (True, [5, 4]), out
+    assert b"Traceback" not in err, err.decode()
+
+
+@pytest.mark.parametrize("to_five", [b"\x20\x02\x00\x01", b"\x20\x03\x00\x84\x00", b""])
+def test_a_protocol_that_is_asked_for_and_refused_is_an_error(to_five, tmp_path):
+    broker = Broker(to_five)
+    with broker.running() as port:
+        asked = program(port, tmp_path / "r.db", "--protocol", "5")
+        done = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, broker.levels) == (1, [5])
+    assert "protocol" in done.stderr and f"127.0.0.1:{port}" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_collector_with_much_to_do_ends_soon_and_has_acknowledged_what_it_kept(tmp_path):
+    much = [publish("bocage/v1/village/telemetry", batch(1 + 5000 * n, 5000), 1 + n) for n in range(400)]
+    broker = Broker(b"\x20\x02\x00\x01", much)
+    with broker.running() as port:
+        process = subprocess.Popen(program(port, tmp_path / "r.db"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        until(lambda: readings(tmp_path / "r.db") > 0)  # in pieces: the first are on disk before the last have come
+        before = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+        assert time.monotonic() - before < 20, "5 s on a machine that has nothing else to do"
+    assert process.returncode == 0, err
+    found = readings(tmp_path / "r.db")
+    assert 0 < found < 2_000_000 and found % 5000 == 0
+
+
+def readings(file):
+    if not file.exists():
+        return 0
+    try:
+        store = Store(file, create=False)
+    except BocageError:  # it is being made
+        return 0
+    try:
+        return store.db.execute("SELECT count(*) FROM reading").fetchone()[0]
+    finally:
+        store.db.close()
+
+
+def until(true):
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

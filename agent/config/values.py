@@ -20,7 +20,8 @@ from agent.config.problems import listed, meant
 __all__ = [
     "DAYS", "DURATION", "FLOW", "PERCENT", "VOLUME", "WINDOW", "Choice", "Date", "Deadband", "DeadbandText", "Decibel",
     "Duration", "FileName", "Flow", "FlowFor", "Frequency", "Kelvin", "KelvinRate", "LongDuration", "Offset", "Percent",
-    "Power", "Quantity", "Rate", "RateText", "ReheatTime", "Size", "Surge", "TimeOfDay", "TimeSpan", "Volume",
+    "Power", "Quantity", "Rate", "RateText", "ReheatTime", "Size", "Surge", "TimeOfDay", "TimeSpan", "Unbroken",
+    "UnbrokenText", "Volume",
     "WeekTime", "WeekTimeText", "Window", "WindowText", "Written", "number", "plain",
 ]  # fmt: skip
 
@@ -289,6 +290,47 @@ FlowFor = Annotated[
         _surge,
         {"type": "string", "pattern": r"^\s*[0-9.]+\s*(L/h|L/min|L/s|m3/h) for [0-9.]+\s*(ms|s|min|h|d)\s*$"},
         "a flow and how long it lasts, such as 1500 L/h for 3min",
+    ),
+]
+
+
+class Unbroken(NamedTuple):
+    """How long something goes on (s), and how long a pause (s) ends it; None: what is usual."""
+
+    duration: float
+    pause: float | None = None
+
+
+def _unbroken(value: Any) -> Unbroken | None:
+    if value == "none":
+        return None
+    if not isinstance(value, Mapping):
+        return Unbroken(_SPAN.parse(value))
+    unknown = sorted(map(str, value.keys() - {"for", "pause"}))
+    if unknown or "for" not in value:
+        wrong = f'unknown key "{unknown[0]}"' if unknown else '"for" is missing'
+        raise ValueError(f"{wrong}; write {{for: 6h, pause: 15min}}, or 6h alone")
+    return Unbroken(_SPAN.parse(value["for"]), None if "pause" not in value else _SPAN.parse(value["pause"]))
+
+
+_SPAN = Quantity("a duration", _TIME, ("s", "min", "h"), high=_TEN_YEARS, above=True)
+UnbrokenText = Annotated[
+    Unbroken | None,
+    Written(
+        _unbroken,
+        {
+            "anyOf": [
+                dict(_SPAN.schema),
+                {"enum": ["none"]},
+                {
+                    "type": "object",
+                    "properties": {"for": dict(_SPAN.schema), "pause": dict(_SPAN.schema)},
+                    "required": ["for"],
+                    "additionalProperties": False,
+                },
+            ]
+        },
+        "a duration such as 6h, with a pause {for: 6h, pause: 15min}; or none",
     ),
 ]
 

@@ -16,6 +16,8 @@ from agent.config.values import (
     FlowFor,
     Percent,
     TimeSpan,
+    Unbroken,
+    UnbrokenText,
     Volume,
     WindowText,
     Written,
@@ -57,18 +59,13 @@ class NightFlow(Model):
     max_flow: Flow
 
 
-def _none(value: Any) -> Any:
-    return None if value == "none" else value
-
-
 class Leak(Model):
     """What counts as a leak."""
 
     night: NightFlow | None = None
-    continuous: Annotated[
-        TimeSpan | None, BeforeValidator(_none, json_schema_input_type=TimeSpan | Literal["none"])
-    ] = 6 * 3600  # fmt: skip
-    """Flow without a pause for this long; none for a running fountain."""
+    continuous: UnbrokenText = Unbroken(6 * 3600)
+    """Flow without a pause for this long, default 6h; none for a running fountain. A pause is the time of one pulse at
+    50 L/h, at most an hour, and no less than the meter's own interval."""
     burst: FlowFor | None = None
     flow_when_closed: Flow | None = None
 

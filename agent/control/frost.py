@@ -9,10 +9,10 @@ from agent.control.calendar import DAY, Calendar
 from agent.control.core import NEVER, Now, View, good
 from agent.control.lasting import Shift, changed
 
-__all__ = ["Frost", "FrostState", "step"]
+__all__ = ["NORTHERN", "SOUTHERN", "Frost", "FrostState", "step"]
 
-WINTER = frozenset({11, 12, 1, 2, 3})
-"""Months in which a lost sensor counts as frost."""
+NORTHERN, SOUTHERN = frozenset({11, 12, 1, 2, 3}), frozenset({5, 6, 7, 8, 9})
+"""Months in which a lost sensor counts as frost: those of the winter, by hemisphere."""
 PATIENCE = 3600.0
 """Seconds that a sensor may take to speak for the first time since the start (LoRaWAN: one value in some minutes)."""
 
@@ -26,6 +26,7 @@ class Frost:
     close_below: float = 2.0
     reopen_above: float = 4.0
     hold: float = 6 * 3600.0
+    winter: frozenset[int] = NORTHERN
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +58,8 @@ def step(frost: Frost, state: FrostState, view: View, now: Now) -> tuple[FrostSt
         awaited = now.monotonic if state.awaited is None else state.awaited
         if now.monotonic < awaited + PATIENCE:
             return changed(state, awaited=awaited), awaited + PATIENCE
-    if now.civil is None or now.civil.month in WINTER:
-        return changed(state, cold=True, warm=None, lost=True), _spring(frost.calendar, now)
+    if now.civil is None or now.civil.month in frost.winter:
+        return changed(state, cold=True, warm=None, lost=True), _spring(frost, now)
     state, due = _warm(frost, changed(state, lost=True), now.monotonic)
     return state, min(due, _until(now, frost.calendar.instant(now.civil.date() + DAY, 0)))
 
@@ -72,12 +73,14 @@ def _warm(frost: Frost, state: FrostState, now: float) -> tuple[FrostState, floa
     return changed(state, warm=since), since + frost.hold
 
 
-def _spring(calendar: Calendar, now: Now) -> float:
-    """The end of the winter: the first of April."""
+def _spring(frost: Frost, now: Now) -> float:
+    """The end of the winter: the first day of the month after it."""
     if now.civil is None:
         return NEVER
-    year = now.civil.year + (now.civil.month > 3)
-    return _until(now, calendar.instant(datetime(year, 4, 1, tzinfo=UTC).date(), 0))
+    year, month = now.civil.year, now.civil.month
+    while month in frost.winter:
+        year, month = (year + 1, 1) if month == 12 else (year, month + 1)
+    return _until(now, frost.calendar.instant(datetime(year, month, 1, tzinfo=UTC).date(), 0))
 
 
 def _until(now: Now, at: datetime) -> float:

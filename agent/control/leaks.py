@@ -1,7 +1,8 @@
 """Leaks of one water point: at night, without a pause, a burst, and flow through a valve that is shut.
 
-With the valve shut only `flow_when_closed` is judged, otherwise only the three others. A meter that is stale or bad
-says nothing: no alarm is raised and none cleared, and what must last without a gap (burst, night) begins anew.
+With the valve shut only `flow_when_closed` is judged, otherwise only the three others; while it is flushed, none. A
+meter that is stale or bad says nothing: no alarm is raised and none cleared, and what must last without a gap (burst,
+night) begins anew.
 """
 
 from __future__ import annotations
@@ -9,18 +10,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from agent.control.calendar import DAY, Calendar
 from agent.control.core import NEVER, Now
 from agent.control.lasting import Shift, changed
 from agent.control.meter import HOUR, Meter
 
-__all__ = ["BURST", "CLOSED", "CONTINUOUS", "NIGHT", "Leak", "LeakState", "NightFlow", "step"]
+__all__ = ["BURST", "CLOSED", "CONTINUOUS", "NIGHT", "Heard", "Leak", "LeakState", "NightFlow", "step"]
 
 NIGHT, CONTINUOUS, BURST, CLOSED = "leak_night", "leak_continuous", "burst", "flow_when_closed"
-PAUSE = 3600.0
-"""Seconds without a pulse that end a continuous flow; more if one pulse at the limit of the night takes longer."""
+LEAST = 50.0
+"""L/h: the least flow that is looked for without a pause. A toilet that is flushed every 20 min draws 30 L/h."""
+PAUSE = (60.0, 3600.0)
+"""Seconds: the shortest and the longest pause that ends a continuous flow, unless the site file says otherwise."""
+LATE = 1.25
+"""Intervals of the meter after which a reading that would have shown growth is overdue."""
+SLOW = 60.0
+"""A meter that is read less often than this (s) may miss a reading without being stale."""
+UNHEARD = 4.0
+"""Pauses without any reading after which nobody can say that the flow never paused."""
 BAND = 0.9
 """A flow that was over its limit is over it until it is below this part of it."""
 ON_TIME = 60.0
@@ -60,11 +69,26 @@ class Leak:
     burst: tuple[float, float] | None = None
     closed: float | None = None
     pulse: float = 1.0
+    pause: float | None = None
+    """Of the continuous flow; None: what one pulse at `LEAST` takes."""
+    interval: float = 0.0
+    """Seconds between two readings of the meter; 0: each pulse is heard."""
 
     @property
-    def pause(self) -> float:
-        """Seconds without a pulse that end a continuous flow."""
-        return max(PAUSE, self.pulse * HOUR / self.night.flow) if self.night and self.night.flow else PAUSE
+    def quiet(self) -> float:
+        """Seconds without growth that end a continuous flow: a pause that is shorter than the meter's own interval
+        cannot be seen."""
+        shortest, longest = PAUSE
+        usual = min(longest, max(shortest, self.pulse * HOUR / LEAST))
+        return max(usual if self.pause is None else self.pause, LATE * self.interval)
+
+
+class Heard(NamedTuple):
+    """Whether the meter is good, when it was last read (monotonic s), and whether this is a flush of ours."""
+
+    is_good: bool
+    at: float
+    flushing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +114,10 @@ class LeakState:
             watched=None if by.seconds else self.watched, judged=self.judged + by.seconds,
         )  # fmt: skip
 
+    def anew(self) -> LeakState:
+        """A flush of ours begins or ends: its water is none of theirs."""
+        return changed(self, running=None, over=None, watched=None)
+
     def dump(self) -> dict[str, Any]:
         return asdict(self) | {"found": sorted(self.found)}
 
@@ -105,13 +133,15 @@ class LeakState:
 
 
 def step(
-    leak: Leak, state: LeakState, before: Meter, meter: Meter, heard: bool | None, shut: bool, now: Now
+    leak: Leak, state: LeakState, before: Meter, meter: Meter, heard: Heard | None, shut: bool, now: Now
 ) -> tuple[LeakState, Meter, float]:
-    """`heard`: whether the meter is good; None while nothing came yet. Returns when to look again, too."""
+    """`heard` is None while nothing came yet. Returns when to look again, too."""
     if heard is None:
         return state, meter, NEVER
-    if not heard:
+    if not heard.is_good:
         return changed(state, over=None, watched=None), meter, NEVER
+    if heard.flushing:
+        return state, meter, NEVER
     drawn = meter if meter.at != before.at and before.index is not None else None
     if shut is not state.shut:
         meter, drawn = meter.anew(), None
@@ -121,14 +151,14 @@ def step(
     if shut:
         state, due = _closed(leak, state, meter, drawn, now.monotonic)
     else:
-        state, due = _open(leak, state, before, meter, drawn, now)
+        state, due = _open(leak, state, before, meter, drawn, heard.at, now)
     return state, meter, due
 
 
 def _open(
-    leak: Leak, state: LeakState, before: Meter, meter: Meter, drawn: Meter | None, now: Now
+    leak: Leak, state: LeakState, before: Meter, meter: Meter, drawn: Meter | None, heard_at: float, now: Now
 ) -> tuple[LeakState, float]:
-    state, first = _continuous(leak, state, before, meter, drawn, now.monotonic)
+    state, first = _continuous(leak, state, before, meter, drawn, heard_at, now.monotonic)
     state, second = _burst(leak, state, meter, drawn, now.monotonic)
     state, third = _night(leak, state, meter, drawn, now)
     return state, min(first, second, third)
@@ -146,18 +176,24 @@ def _closed(leak: Leak, state: LeakState, meter: Meter, drawn: Meter | None, now
 
 
 def _continuous(
-    leak: Leak, state: LeakState, before: Meter, meter: Meter, drawn: Meter | None, now: float
+    leak: Leak, state: LeakState, before: Meter, meter: Meter, drawn: Meter | None, heard_at: float, now: float
 ) -> tuple[LeakState, float]:
+    """Flow since `running`, until the meter was read without growth for the time of a pause."""
     if leak.continuous is None:
         return state, NEVER
     if drawn is not None:
-        if state.running is None or drawn.at - before.at > leak.pause:
+        silent = drawn.at - before.at
+        if state.running is None or silent > UNHEARD * leak.quiet:
             state = replace(state, running=drawn.at)
         elif drawn.at - state.running >= leak.continuous * _EXACT:
             state = _found(state, CONTINUOUS, True)
-    quiet = max(meter.at, state.moved) + leak.pause
-    if CONTINUOUS not in state.found:
-        return state, NEVER
+    if state.running is None:
+        return _found(state, CONTINUOUS, False), NEVER
+    since = max(meter.at, state.moved)
+    quiet = since + leak.quiet
+    silent = leak.interval > SLOW and heard_at <= since + leak.interval / 2
+    while silent and quiet <= now:  # not read since: it may flow all the same
+        quiet += leak.quiet
     if now >= quiet:
         return replace(_found(state, CONTINUOUS, False), running=None), NEVER
     return state, quiet

@@ -50,6 +50,10 @@ class Meter:
             return False
         return not 0 <= litres - self.index <= most_drawn(at - self.at, pulse, most)
 
+    def unchanged(self, at: float, pulse: float) -> Meter:
+        """It was read again at `at`: what it showed last came at once, and since then less than one pulse."""
+        return self if at <= self.at or self.volume <= pulse else replace(self, volume=pulse)
+
     def anew(self) -> Meter:
         """The valve moved: what was drawn before says nothing about the flow from now on."""
         return replace(self, volume=0.0, interval=0.0, counting=False)

@@ -18,7 +18,7 @@ from agent.control.core import NEVER, Happening, Now, Step, View, Wish, good
 from agent.control.dial import SECONDS, Dial, Trail, follow
 from agent.control.frost import Frost, FrostState
 from agent.control.lasting import Shift, anchored, changed, news
-from agent.control.leaks import Leak, LeakState
+from agent.control.leaks import Heard, Leak, LeakState
 from agent.control.meter import PLAUSIBLE, Meter
 from agent.control.week import Period, Week
 from agent.model import Kind, Point, Severity, Value
@@ -222,26 +222,30 @@ class WaterPoint:
             state = _on_this_boot(state, now)
         happenings: list[Happening] = []
         state = changed(state, anchor=anchored(state.anchor, now))
+        before = state.meter
         state, first = self._measure(state, view, now, happenings)
         if self.frost is not None:
             frost, second = cold.step(self.frost, state.frost, view, now)
             state = changed(state, frost=frost)
         else:
             second = NEVER
+        flushing = state.flushing
         state, third = self._flush(state, view, now, happenings)
+        before = before if state.flushing == flushing else state.meter
+        state, fifth = self._leaks(state, before, view, now)
         state = self._look_up_hours(state, now)
         tampered = good(view, self.tamper)
         if tampered is not None:
             state = changed(state, tampered=bool(tampered))
         wishes, fourth = self._wishes(state, view, now)
         raised, alarms = news(self.name, state.raised, self._standing(state, view), SEVERITIES)
-        due = min(first, second, third, fourth)
+        due = min(first, second, third, fourth, fifth)
         return Step(changed(state, raised=raised), wishes, [*happenings, *alarms], due)
 
     def _measure(
         self, state: WaterState, view: View, now: Now, happenings: list[Happening]
     ) -> tuple[WaterState, float]:
-        """The index, the day's volume and the leaks."""
+        """The index and the day's volume."""
         before, meter, index = state.meter, state.meter, good(view, self.meter)
         doubted = NEVER
         if index is not None:
@@ -253,16 +257,22 @@ class WaterPoint:
                 before, doubted = state.meter, _doubted_until(state, now)
             elif before.index is not None and before.replaced_by(litres, at, self.pulse, self.most):
                 state = self._jumped(state, "meter_replaced", litres, litres - before.index, happenings)
-            meter = before.read(litres, at, self.pulse, self.most)
+            meter = before.read(litres, at, self.pulse, self.most).unchanged(at, self.pulse)
         state, midnight = self._day(state, before, meter, now)
-        heard = None if self.meter not in view.points else index is not None
+        return changed(state, meter=meter), min(midnight, doubted)
+
+    def _leaks(self, state: WaterState, before: Meter, view: View, now: Now) -> tuple[WaterState, float]:
+        """What the flow says since `before`; a flush of ours says nothing."""
+        heard = None
+        if self.meter in view.points:
+            heard = Heard(good(view, self.meter) is not None, view.points[self.meter].at, state.flushing is not None)
         shut_at = NEVER if self.valve is None else self.valve.shut_at(view)
         found, meter, due = leaks.step(
-            self.leak, state.leaks, before, meter, heard, shut_at <= now.monotonic, now
+            self.leak, state.leaks, before, state.meter, heard, shut_at <= now.monotonic, now
         )  # fmt: skip
         latched = state.latched or (self._may_latch and leaks.BURST in found.found)
         state = changed(state, meter=meter, leaks=found, latched=latched)
-        return state, min(due, midnight, doubted, shut_at if shut_at > now.monotonic else NEVER)
+        return state, min(due, shut_at if shut_at > now.monotonic else NEVER)
 
     def _judged(
         self, state: WaterState, dial: Dial, litres: float, at: float, happenings: list[Happening]
@@ -326,12 +336,14 @@ class WaterPoint:
             detail = {"litres": _tidy(drawn), "seconds": round(now.monotonic - state.flushing, 1)}
             happenings.append(Happening("change", "flushed", self.name, Severity.INFO, detail))
             flushed = state.flushed if stopped else now.monotonic
-            state = changed(state, flushing=None, flushed=flushed, flushed_litres=state.flushed_litres + drawn)
+            litres = state.flushed_litres + drawn
+            state = changed(_own_water(state), flushing=None, flushed=flushed, flushed_litres=litres)
         idle_until = max(state.meter.at, state.flushed or state.meter.at) + flush.idle
         if stopped or good(view, self.meter) is None:
             return state, NEVER
         if now.monotonic < idle_until:
             return state, idle_until
+        state = _own_water(state)
         return changed(state, flushing=now.monotonic, flush_index=index), now.monotonic + flush.run
 
     def _look_up_hours(self, state: WaterState, now: Now) -> WaterState:
@@ -395,6 +407,11 @@ class WaterPoint:
         if state.tampered:
             found["tamper"] = None
         return found
+
+
+def _own_water(state: WaterState) -> WaterState:
+    """A flush begins or ends: what was drawn before says nothing of the flow after it."""
+    return changed(state, meter=state.meter.anew(), leaks=state.leaks.anew())
 
 
 def _doubted_until(state: WaterState, now: Now) -> float:

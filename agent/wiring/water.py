@@ -7,7 +7,7 @@ from typing import Any
 from agent.config import Site
 from agent.config import water as config
 from agent.control.core import Control
-from agent.control.frost import Frost
+from agent.control.frost import NORTHERN, SOUTHERN, Frost
 from agent.control.leaks import Leak, NightFlow
 from agent.control.meter import HOUR, PLAUSIBLE
 from agent.control.tanks import DryRun, Tank
@@ -19,6 +19,8 @@ __all__ = ["controls"]
 
 _DAY = 1440
 _LITRES = {"L": 1.0, "m3": 1000.0}
+STALE_INTERVALS = 3
+"""A value that is not stale for so many intervals is one of such a node."""
 _LEAST = 0.01
 """Part of a flow sensor's range below which it is noise and no flow."""
 
@@ -47,7 +49,7 @@ def _point(site: Site, name: str, point: config.WaterPoint) -> WaterPoint:
         drain=_valve(site, point.drain),
         hours=opening_hours(site, point),
         frost=None if frost is None else _frost(site, frost),
-        leak=_leak(site, point.leak, pulse),
+        leak=_leak(site, point, pulse),
         latches=point.on_burst == "close_and_latch",
         quota=None if quota is None else Quota(quota.daily, quota.action == "close"),
         flush=None if flush is None else Flush(flush.idle, flush.run),
@@ -55,17 +57,35 @@ def _point(site: Site, name: str, point: config.WaterPoint) -> WaterPoint:
     )
 
 
-def _leak(site: Site, leak: config.Leak | None, pulse: float) -> Leak:
+def _leak(site: Site, point: config.WaterPoint, pulse: float) -> Leak:
+    leak = point.leak
     if leak is None:
         return Leak(pulse=pulse)
-    night = leak.night
+    night, continuous = leak.night, leak.continuous
     return Leak(
         night=None if night is None else _night(site, night),
-        continuous=leak.continuous,
+        continuous=None if continuous is None else continuous.duration,
         burst=None if leak.burst is None else (leak.burst.flow, leak.burst.duration),
         closed=leak.flow_when_closed,
         pulse=pulse,
+        pause=None if continuous is None else continuous.pause,
+        interval=_interval(site, point.meter),
     )
+
+
+def _interval(site: Site, meter: str) -> float:
+    """Seconds between two readings of a meter: as it is polled; for a radio node as its profile says, or as long as a
+    third of its `stale_after` if that is longer. 0 for a pin, which tells each pulse."""
+    signal = site.signals.get(meter)
+    name, _, point = (meter if signal is None else signal.from_).partition(".")
+    device = site.devices.get(name)
+    if device is None:
+        return 0.0
+    interval = device.point_interval(point) or 0.0
+    if "lora" not in (device.profile_data or {}):
+        return interval
+    stale = (signal.stale_after if signal is not None else None) or device.stale_after or 0.0
+    return max(interval, stale / STALE_INTERVALS)
 
 
 def _night(site: Site, night: config.NightFlow) -> NightFlow:
@@ -74,7 +94,8 @@ def _night(site: Site, night: config.NightFlow) -> NightFlow:
 
 
 def _frost(site: Site, frost: config.Frost) -> Frost:
-    return Frost(frost.signal, calendar(site), frost.close_below, frost.reopen_above, frost.hold)
+    winter = SOUTHERN if (site.site.latitude or 0.0) < 0 else NORTHERN
+    return Frost(frost.signal, calendar(site), frost.close_below, frost.reopen_above, frost.hold, winter)
 
 
 def _valve(site: Site, name: str | None) -> Valve | None:

@@ -116,23 +116,80 @@ def test_night_when_the_clocks_change(start: str, end: float) -> None:
 
 def test_continuous_flow_of_six_hours_and_a_pause_that_ends_it() -> None:
     one = bench(replace(FOUNTAIN, leak=replace(NIGHT, night=None)))
-    index = one.pulses("ct", 30, 0, 8 * H, 1000)
-    one.pulses("ct", 30, 12 * H, 13 * H, index)
+    index = one.pulses("ct", 60, 0, 8 * H, 1000)
+    one.pulses("ct", 60, 12 * H, 13 * H, index)
     one.until(20 * H)
-    assert one.of("leak_continuous") == [(20 * 60 + 6 * H, "alarm"), (9 * H, "cleared")]
+    assert one.of("leak_continuous") == [(600 + 6 * H, "alarm"), (8 * H + 720, "cleared")]
 
 
-def test_a_pause_of_an_hour_starts_the_six_hours_anew() -> None:
+def test_a_pause_starts_the_six_hours_anew() -> None:
     one = bench(replace(FOUNTAIN, leak=replace(NIGHT, night=None)))
-    index = one.pulses("ct", 30, 0, 5 * H, 1000)
-    one.pulses("ct", 30, 6 * H, 11 * H, index)
+    index = one.pulses("ct", 60, 0, 5 * H, 1000)
+    one.pulses("ct", 60, 5.1 * H, 11 * H, index)
     one.until(13 * H)
     assert one.of("leak_continuous") == []
 
 
-def test_a_pause_is_no_shorter_than_one_pulse_at_the_limit() -> None:
-    slow = replace(NIGHT, pulse=100.0, night=NightFlow(CALENDAR, 120, 240, 50.0))
-    assert NIGHT.pause == H and slow.pause == 2 * H
+@pytest.mark.parametrize(
+    ("pulse", "pause", "interval", "quiet"),
+    [(10, None, 0, 720), (1, None, 10, 72), (0.1, None, 0, 60), (100, None, 0, H), (1000, None, 0, H),
+     (10, 300.0, 0, 300), (1, None, H, 1.25 * H), (10, None, 600, 750), (10, 1800.0, 600, 1800)],
+)  # fmt: skip
+def test_a_pause_follows_from_the_pulse_and_the_interval_of_the_meter(pulse, pause, interval, quiet) -> None:
+    assert Leak(pulse=pulse, pause=pause, interval=interval).quiet == quiet
+
+
+@pytest.mark.parametrize("pulse", [1.0, 10.0, 100.0])
+def test_a_public_toilet_is_no_leak(pulse: float) -> None:
+    """9 L in a minute, every 20 min from 8 to 20."""
+    one = bench(replace(FOUNTAIN, pulse=pulse, leak=replace(NIGHT, night=None, pulse=pulse)))
+    drawn, shown = 1000.0, 1000.0
+    for flush in range(36):
+        for second in range(0, 60, 6):
+            drawn += 0.9
+            if drawn - shown >= pulse:
+                shown += pulse * ((drawn - shown) // pulse)
+                one.plan(8 * H + flush * 1200 + second, "ct", shown)
+    one.until(24 * H, every=10.0)
+    assert one.of("leak_continuous") == []
+
+
+@pytest.mark.parametrize(
+    ("growth", "lost", "found"),
+    [([12] * 9, (), True), ([12] * 9, (4,), True), ([12, 12, 12, 12, 0, 12, 12, 12], (), False), ([0] * 9, (), False)],
+    ids=["each hour", "one reading lost", "a dry hour", "nothing"],
+)
+def test_an_hourly_meter_is_judged_by_its_own_interval(growth: list[int], lost: tuple[int, ...], found: bool) -> None:
+    """1 L a pulse, read once an hour and some seconds."""
+    one = bench(replace(FOUNTAIN, pulse=1.0, leak=Leak(continuous=6 * H, pulse=1.0, interval=H)))
+    index = 1000
+    for hour, litres in enumerate(growth, 1):
+        index += litres
+        if hour not in lost:
+            one.plan(hour * 3607.0, "ct", index)
+    one.until(9 * 3607.0, every=60.0)
+    assert bool(one.of("leak_continuous")) is found
+
+
+def test_an_hourly_meter_that_read_a_draw_of_the_evening_has_no_leak_at_night() -> None:
+    one = bench(replace(FOUNTAIN, pulse=1.0, leak=replace(NIGHT, pulse=1.0, interval=H)))
+    for hour, index in [(0.5, 1000), (1.5, 1050), (2.5, 1150), (3.5, 1150), (4.5, 1150)]:
+        one.plan(hour * H, "ct", index)
+    one.until(5 * H)
+    assert one.of("leak_night") == []
+
+
+def test_a_flush_is_neither_burst_nor_leak_and_the_burst_after_it_is() -> None:
+    point = replace(VALVED, leak=replace(NIGHT, continuous=200.0), flush=Flush(1 * H, 300.0))
+    one = bench(point)
+    index = one.pulses("ct", 2000, 1 * H, 1 * H + 295, 1000)
+    one.until(1.5 * H)
+    assert one.of("flushed") == [(1 * H + 300, "change")]
+    assert one.events == [(1 * H + 300, "change", "flushed")] and one.value("ev1") is True
+    again = one.state.flushed - one.boot + 1 * H
+    one.pulses("ct", 2000, again, again + 900, index)
+    one.until(again + 900)
+    assert [at > again + 300 + 180 for at, _ in one.of("burst")] == [True] and one.value("ev1") is False
 
 
 def test_a_running_fountain_has_no_continuous_leak() -> None:

@@ -292,7 +292,8 @@ def _check_max_rate(at: Checked, name: str, source: Any) -> None:
     if signal.kind != "counter":
         at.error(keys, f"{noun} bounds a counter, and {name} is none; write how fast it may change, such as 5/min")
     elif unit not in units:
-        at.error(keys, f"{noun} bounds a counter in {listed(units)}, and {name} is in {unit or 'no unit'}; write 5/min")
+        better = "5 m3/h" if unit in VOLUMES else "40 kW" if unit in ENERGIES else "60/h"
+        at.error(keys, f"{noun} bounds a counter in {listed(units)}; {name} is in {unit or 'no unit'}: write {better}")
 
 
 def _check_point_signal(at: Checked, name: str, source: PointRef) -> None:

@@ -161,7 +161,7 @@ class Library:
         return self._read[name]
 
     def _load(self, name: str) -> dict[str, Any] | None:
-        if not re.fullmatch(r"[\w.-]+", name) or name.startswith("."):
+        if not re.fullmatch(r"[\w.-]{1,100}", name) or name.startswith("."):
             raise KeyError(name)
         own, table = self._own / f"{name}.yaml", self._own / f"{name}.csv"
         if own.is_file() and table.is_file():

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from math import inf
 
 from agent.config.actuators import Actuator
 from agent.config.document import Keys
 from agent.config.names import Checked
-from agent.config.values import number
+from agent.config.values import DAYS, DURATION, Rate, Window, number
 from agent.config.water import Tank, WaterPoint
 
 __all__ = ["check_water"]
+
+_DAY = 1440
 
 
 def check_water(at: Checked) -> None:
@@ -20,6 +24,8 @@ def check_water(at: Checked) -> None:
         _check_drain(at, keys, point)
         _check_frost(at, keys, point)
         _check_night(at, keys, point)
+        _check_burst(at, keys, point)
+        _check_hours(at, keys, name, point)
     for name, tank in at.site.water.tanks.items():
         _check_tank(at, ("water", "tanks", name), name, tank)
 
@@ -71,6 +77,66 @@ def _check_frost(at: Checked, keys: Keys, point: WaterPoint) -> None:
     if frost.close_below >= frost.reopen_above:
         low, high = number(frost.close_below), number(frost.reopen_above)
         at.error((*keys, "frost", "close_below"), f"close_below {low} is not below reopen_above {high}")
+
+
+def _check_hours(at: Checked, keys: Keys, name: str, point: WaterPoint) -> None:
+    """A coil that its valve's hours hold on for longer than max_on is switched off, with an alarm, every time."""
+    valve = at.site.actuators.get(point.valve) if point.valve is not None else None
+    if point.valve is None or valve is None or valve.max_on is None or at.wrong(*keys, "opening_hours"):
+        return
+    limit = f"{point.valve}.max_on {DURATION.format(valve.max_on)} (line {at.line('actuators', point.valve)})"
+    place = (*keys, "opening_hours") if point.opening_hours else (*keys, "valve")
+    if point.flush is not None and point.flush.run > valve.max_on and valve.fail != "normally_open":
+        at.error((*keys, "flush", "run"), f"run is longer than {limit}")
+    is_open = valve.fail != "normally_open"
+    longest = 60.0 * _longest_stretch(point.opening_hours, is_open)
+    if longest <= valve.max_on:
+        return
+    state, then = ("open", "closes") if is_open else ("closed", "opens")
+    spell = "always" if longest == inf else f"for {number(round(longest / 3600, 2))} h"
+    at.warn(place, f"{name} is {state} {spell}, longer than {limit}: it {then} after that, with an alarm")
+
+
+def _longest_stretch(hours: Mapping[str, Sequence[Window]], is_open: bool) -> float:
+    """Minutes of the longest time for which a water point is open (or closed) by its hours, whatever day a public
+    holiday is; infinite if it always is."""
+    if not hours:
+        return inf if is_open else 0.0
+    named = {day: windows for key, windows in hours.items() for day in key.split(",")}
+    week = [named.get(day, named.get("all", ())) for day in DAYS]
+    weeks = [week * 3]
+    if "public_holiday" in named:
+        holiday = named["public_holiday"]
+        weeks += [[*week, *week[:day], holiday, *week[day + 1 :], *week] for day in range(7)]
+    return max(_stretch(days, is_open) for days in weeks)
+
+
+def _stretch(days: Sequence[Sequence[Window]], is_open: bool) -> float:
+    spans = sorted(
+        (day * _DAY + one.start, day * _DAY + (one.end if one.end > one.start else one.end + _DAY))
+        for day, windows in enumerate(days)
+        for one in windows
+    )
+    whole, longest, begin, end = len(days) * _DAY, 0.0, 0, 0
+    for start, stop in [*spans, (whole, whole)]:
+        if start > end:
+            longest = max(longest, end - begin if is_open else start - end)
+            begin = start
+        end = max(end, stop)
+    longest = max(longest, min(end, whole) - begin if is_open else 0.0)
+    return inf if longest >= whole - _DAY else longest
+
+
+def _check_burst(at: Checked, keys: Keys, point: WaterPoint) -> None:
+    """A burst that the meter cannot show can never be seen: pulses that are faster than max_rate are one."""
+    burst = point.leak.burst if point.leak is not None else None
+    signal = at.site.signals.get(point.meter)
+    if burst is None or signal is None or not isinstance(signal.max_rate, Rate) or signal.max_rate.of != "L/h":
+        return
+    if burst.flow >= signal.max_rate.amount:
+        line = at.line("signals", point.meter)
+        limit = f"{number(burst.flow)} L/h is not below {point.meter}.max_rate {number(signal.max_rate.amount)} L/h"
+        at.error((*keys, "leak", "burst"), f"{limit} (line {line}): such a flow is never counted")
 
 
 def _check_night(at: Checked, keys: Keys, point: WaterPoint) -> None:

@@ -59,6 +59,10 @@ class NightFlow(Model):
     max_flow: Flow
 
 
+def _none(value: Any) -> Any:
+    return None if value == "none" else value
+
+
 class Leak(Model):
     """What counts as a leak."""
 
@@ -102,6 +106,12 @@ class WaterPoint(Model):
     quota: Quota | None = None
 
 
+LimitText = Annotated[
+    TimeSpan | None, BeforeValidator(_none, json_schema_input_type=TimeSpan | Literal["none"])
+]  # fmt: skip
+"""Seconds; none: no limit."""
+
+
 class DryRun(Model):
     """Stops a pump that moves nothing."""
 
@@ -123,6 +133,12 @@ class Tank(Model):
     low: Percent = 10
     high: Percent = 95
     dry_run: DryRun | None = None
+    outlet: Reference | None = None
+    """What flows out: a flow or a counter. While it flows the level must move."""
+    stuck_after: LimitText = 3 * 3600
+    """A pump that ran for so long, without a move of the level by half a percent, stops; none: it never does."""
+    max_fill: LimitText = 8 * 3600
+    """A pump that ran for so long, without a rise of the level by 2 %, stops; none: it never does."""
 
 
 class Water(Model):

@@ -1,7 +1,7 @@
 """A tank that a pump fills: between two levels, never blind, never dry.
 
-Wishes stand at 15 (fill or not), 5 (the level is not known: off) and 2 (the pump runs dry, the tank is full to the
-brim: off). A command from afar may fill by hand, but neither blind nor dry.
+Wishes stand at 15 (fill or not), 5 (the level is not known, stands still, or does not rise: off) and 2 (the pump runs
+dry, the tank is full to the brim: off). A command from afar may fill by hand, but neither blind nor dry.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import Any
 
 from agent.control.core import NEVER, Now, Step, View, Wish, good
 from agent.control.lasting import Shift, anchored, changed, news
+from agent.control.level import Level, believe
+from agent.control.standstill import Standing, Standstill, watch
 from agent.model import Severity, Value
 
 __all__ = ["DryRun", "Tank", "TankState"]
@@ -24,10 +26,13 @@ PATIENCE = 60.0
 """Seconds that a level may take to be read for the first time since the start."""
 BAND = 2.0
 """Percent by which a level must come back before its alarm is over."""
+AWAY = 3600.0
+"""Seconds without growth after which a counter at the outlet shows that nothing flows."""
 
 SEVERITIES = {
     "level_low": Severity.MAJOR, "level_high": Severity.MAJOR, "level_fault": Severity.MAJOR,
-    "dry_run": Severity.CRITICAL, "sensor_fault": Severity.MINOR,
+    "dry_run": Severity.CRITICAL, "sensor_fault": Severity.MINOR, "sensor_stuck": Severity.MAJOR,
+    "fill_too_long": Severity.MAJOR,
 }  # fmt: skip
 
 
@@ -43,6 +48,15 @@ class DryRun:
     no_flow: float = 30.0
     latch_after: int = 3
     """Times in an hour; then it stays off until the command `<name>.latch` reset."""
+    least: float = 0.0
+    counts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outlet:
+    """What flows out of the tank: a flow (more than `least`, in its own unit, is one), or with `counts` a counter."""
+
+    flow: str
     least: float = 0.0
     counts: bool = False
 
@@ -67,6 +81,11 @@ class TankState:
     """Since when nothing flows; None: something does, or nobody knows."""
     count: float | None = None
     """What the counter of the flow showed last."""
+    standing: Standing = field(default_factory=Standing)
+    outlet_count: float | None = None
+    """What the counter at the outlet showed last, and when it last grew."""
+    outlet_at: float | None = None
+    believed: Level = field(default_factory=Level)
     raised: frozenset[str] = frozenset()
     anchor: float | None = None
     restored: bool = False
@@ -79,6 +98,8 @@ class TankState:
 
 _LOST = frozenset({"known", "awaited", "restored"})
 """What a restart forgets."""
+_NEWER = frozenset({"standing", "believed", "outlet_count", "outlet_at"})
+"""What an earlier version did not keep."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +114,15 @@ class Tank:
     low: float = 10.0
     high: float = 95.0
     dry_run: DryRun | None = None
+    standstill: Standstill = field(default_factory=Standstill)
+    outlet: Outlet | None = None
+    interval: float = 10.0
+    """Seconds between two readings of the level."""
     inputs: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:
-        flow = () if self.dry_run is None else (self.dry_run.flow,)
-        object.__setattr__(self, "inputs", frozenset((self.level, self.pump, *flow)))
+        flows = (one.flow for one in (self.dry_run, self.outlet) if one is not None)
+        object.__setattr__(self, "inputs", frozenset((self.level, self.pump, *flows)))
 
     # -- its state ---------------------------------------------------------------------------------------------
 
@@ -106,24 +131,31 @@ class Tank:
 
     def dump(self, state: TankState) -> dict[str, Any]:
         kept = {key: value for key, value in asdict(state).items() if key not in _LOST}
-        return kept | {"trips": list(state.trips), "raised": sorted(state.raised)}
+        if not state.believed.matters:
+            del kept["believed"]  # it is another one with each reading, and soon heard again: no flash is worn for it
+        return kept | {
+            "trips": list(state.trips), "raised": sorted(state.raised), "standing": state.standing.dump()
+        }  # fmt: skip
 
     def load(self, kept: Mapping[str, Any]) -> TankState:
-        own = {key: kept[key] for key in TankState.__dataclass_fields__ if key not in _LOST}
+        wanted = TankState.__dataclass_fields__.keys() - _LOST - (_NEWER - kept.keys())
+        own = {key: kept[key] for key in wanted} | {
+            "standing": Standing.load(kept.get("standing")), "believed": Level(**kept.get("believed", {})),
+        }  # fmt: skip
         trips, raised = tuple(map(float, kept["trips"])), frozenset(kept["raised"]) & SEVERITIES.keys()
         return TankState(**own | {"trips": trips, "raised": raised}, restored=True)
 
     def command(self, state: TankState, point: str, value: Value, now: Now) -> TankState | None:
         """`<name>.latch` takes "reset": the pump may run again."""
-        if point != f"{self.name}.latch" or self.dry_run is None:
+        if point != f"{self.name}.latch":
             return None
         if value != "reset":
             raise ValueError(f'{point} takes "reset", not {value!r}')
-        return replace(state, latched=False, dry=False, trips=())
+        return replace(state, latched=False, dry=False, trips=(), standing=Standing())
 
     def mark(self, state: TankState) -> object:
-        """Each dry run: the next ones of the hour count from it."""
-        return state.trips
+        """Each dry run: the next ones of the hour count from it; and what a pump was stopped for."""
+        return state.trips, state.standing.stops
 
     # -- the step ----------------------------------------------------------------------------------------------
 
@@ -131,19 +163,29 @@ class Tank:
         if state.restored:
             by = Shift.since(state.anchor, now)
             trips = tuple(by.past(trip) for trip in state.trips)
-            state = replace(state, restored=False, trips=trips, still=by.maybe(state.still))
+            state = replace(
+                state, restored=False, trips=trips, still=by.maybe(state.still), outlet_at=by.maybe(state.outlet_at),
+                standing=state.standing.shifted(by), believed=state.believed.shifted(by),
+            )  # fmt: skip
         state = changed(state, anchor=anchored(state.anchor, now))
         level = good(view, self.level)
+        heard = view.points[self.level].at if level is not None else 0.0
+        believed, third = believe(state.believed, level, heard, self.interval, now.monotonic)
+        state = changed(state, believed=believed)
+        level = None if level is None else believed.value
         state, first = self._see_level(state, view, level, now.monotonic)
         state, second = self._see_flow(state, view, now.monotonic)
+        state, fourth = self._see_standstill(state, view, level, now.monotonic)
         standing = self._standing(state, view, level)
         raised, happenings = news(self.name, state.raised, standing, SEVERITIES)
         wishes = self._wishes(state, view, level, now.monotonic)
-        return Step(changed(state, raised=raised), wishes, happenings, min(first, second))
+        return Step(changed(state, raised=raised), wishes, happenings, min(first, second, third, fourth))
 
     def _see_level(self, state: TankState, view: View, level: float | None, now: float) -> tuple[TankState, float]:
+        if level is None and state.believed.doubted is not None:
+            return state, NEVER  # a first level that is waited for once more
         if level is None:
-            if state.known or self.level in view.points:
+            if state.known or (self.level in view.points and good(view, self.level) is None):
                 return changed(state, known=True), NEVER
             awaited = now if state.awaited is None else state.awaited
             late = now >= awaited + PATIENCE
@@ -172,6 +214,30 @@ class Tank:
                 state = changed(state, dry=True, trips=trips, latched=latched)
         return state, min((at for at in (due, state.rests_until) if at > now), default=NEVER)
 
+    def _see_standstill(
+        self, state: TankState, view: View, level: float | None, now: float
+    ) -> tuple[TankState, float]:
+        """Whether the level moves while the pump runs, or while something flows out."""
+        state, flows, changes = self._see_outlet(state, view, now)
+        runs = _running_since(view, self.pump) is not None
+        standing, due = watch(self.standstill, state.standing, level, self.stop, runs, flows, now)
+        return changed(state, standing=standing), min(due, changes)
+
+    def _see_outlet(self, state: TankState, view: View, now: float) -> tuple[TankState, bool, float]:
+        """Whether something flows out, and until when that is known."""
+        outlet = self.outlet
+        value = None if outlet is None else good(view, outlet.flow)
+        if outlet is None or value is None:
+            return state, False, NEVER
+        if not outlet.counts:
+            return state, value > outlet.least, NEVER
+        if value != state.outlet_count:
+            grown_at = None if state.outlet_count is None else now
+            state = changed(state, outlet_count=value, outlet_at=grown_at)
+        if state.outlet_at is None or now >= state.outlet_at + AWAY:
+            return state, False, NEVER
+        return state, True, state.outlet_at + AWAY
+
     def _wishes(self, state: TankState, view: View, level: float | None, now: float) -> list[Wish]:
         fills, cause = state.filling, "filling" if state.filling else "full enough"
         if level is None:
@@ -181,6 +247,8 @@ class Tank:
         wishes = [Wish(self.pump, SCHEDULE, fills, cause)]
         if level is None and state.known:
             wishes.append(Wish(self.pump, FAULT, False, "level fault"))
+        elif state.standing.stops:
+            wishes.append(Wish(self.pump, FAULT, False, state.standing.stops))
         stops = {"dry run, latched": state.latched, "dry run": now < state.rests_until, "level high": state.high}
         held = next((why for why, holds in stops.items() if holds), None)
         return wishes if held is None else [*wishes, Wish(self.pump, INTERLOCK, False, held)]
@@ -193,6 +261,10 @@ class Tank:
             found["level_low"] = {"level": level}
         if state.high:
             found["level_high"] = {"level": level}
+        if state.standing.stuck:
+            found["sensor_stuck"] = {"signal": self.level, "level": level}
+        if state.standing.too_long:
+            found["fill_too_long"] = {"level": level}
         if state.dry or state.latched:
             found["dry_run"] = {"latched": state.latched}
         flow = None if self.dry_run is None else self.dry_run.flow

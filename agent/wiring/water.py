@@ -10,7 +10,8 @@ from agent.control.core import Control
 from agent.control.frost import NORTHERN, SOUTHERN, Frost
 from agent.control.leaks import Leak, NightFlow
 from agent.control.meter import HOUR, PLAUSIBLE
-from agent.control.tanks import DryRun, Tank
+from agent.control.standstill import Standstill
+from agent.control.tanks import DryRun, Outlet, Tank
 from agent.control.water import Flush, Quota, Valve, WaterPoint
 from agent.wiring.counters import max_rate, point_dial
 from agent.wiring.weeks import calendar, opening_hours
@@ -107,18 +108,25 @@ def _valve(site: Site, name: str | None) -> Valve | None:
 
 def _tank(site: Site, name: str, tank: config.Tank) -> Tank:
     return Tank(
-        name, tank.level, tank.pump, tank.start, tank.stop, tank.low, tank.high, _dry_run(site, tank.dry_run)
+        name, tank.level, tank.pump, tank.start, tank.stop, tank.low, tank.high, _dry_run(site, tank.dry_run),
+        Standstill(tank.stuck_after, tank.max_fill),
+        None if tank.outlet is None else Outlet(tank.outlet, *_flow(site, tank.outlet)),
+        _interval(site, tank.level),
     )  # fmt: skip
 
 
 def _dry_run(site: Site, dry: config.DryRun | None) -> DryRun | None:
     if dry is None:
         return None
-    signal = site.signals.get(dry.flow)
+    return DryRun(dry.flow, dry.grace, dry.no_flow, dry.latch_after, *_flow(site, dry.flow))
+
+
+def _flow(site: Site, reference: str) -> tuple[float, bool]:
+    """The least flow that is one, and whether it is a counter instead."""
+    signal = site.signals.get(reference)
     counts = signal is not None and signal.kind == "counter"
     scale = signal.scale if signal is not None else None
-    least = _LEAST * max(map(abs, scale)) if isinstance(scale, tuple) else 0.0
-    return DryRun(dry.flow, dry.grace, dry.no_flow, dry.latch_after, least, counts)
+    return _LEAST * max(map(abs, scale)) if isinstance(scale, tuple) else 0.0, counts
 
 
 def _unit(site: Site, reference: str) -> str:

@@ -13,7 +13,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from water_bench import Bench
 
 from agent.config import load
-from agent.control.tanks import DryRun, Tank
+from agent.control.standstill import Standstill
+from agent.control.tanks import DryRun, Outlet, Tank
 from agent.model import Quality
 from agent.wiring.water import controls
 
@@ -42,6 +43,7 @@ def test_fills_from_start_to_stop(levels: list[float], runs: list[bool]) -> None
     one = bench()
     seen = []
     for level in levels:
+        one.until(one.t + 600)
         one.set("level", level)
         seen.append(one.value("well"))
     assert seen == runs
@@ -64,10 +66,10 @@ def test_a_level_fault_stops_the_pump_even_under_a_command_and_filling_goes_on_a
 def test_low_and_high_are_raised_once_and_cleared_once_with_a_band() -> None:
     one = bench()
     for at, level in enumerate([10, 11.9, 10, 12, 94, 95, 93.1, 96, 93]):
-        one.plan(at + 1, "level", level)
-    one.until(20)
-    assert one.of("level_low") == [(1.0, "alarm"), (4.0, "cleared")]
-    assert one.of("level_high") == [(6.0, "alarm"), (9.0, "cleared")]
+        one.plan(600 * (at + 1), "level", level)
+    one.until(6000)
+    assert one.of("level_low") == [(600.0, "alarm"), (2400.0, "cleared")]
+    assert one.of("level_high") == [(3600.0, "alarm"), (5400.0, "cleared")]
 
 
 def test_a_full_tank_stops_the_pump_of_a_command() -> None:
@@ -174,4 +176,146 @@ def test_a_restart_lets_a_running_pump_run_for_a_minute_and_starts_none() -> Non
 
 
 def test_the_site_file_says_it_all() -> None:
-    assert controls(load(SITE))[1] == Tank("reservoir", "tank-level", "well", dry_run=DryRun("pump-flow", least=0.2))
+    assert controls(load(SITE))[1] == Tank(
+        "reservoir", "tank-level", "well", dry_run=DryRun("pump-flow", least=0.2), interval=1.0
+    )
+
+
+# -- a level that is no level ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("slip", [0.0, 0.4, 12.0])
+@pytest.mark.parametrize("before", [60.0, 42.0])
+def test_one_reading_starts_no_pump_and_tells_nothing(slip: float, before: float) -> None:
+    one = bench(level=before)
+    one.plan(600, "level", before)
+    one.plan(610, "level", slip)
+    one.plan(620, "level", before)
+    one.until(700)
+    assert one.edges == [] and one.events == []
+
+
+def test_the_first_reading_of_all_may_be_a_slip_too() -> None:
+    one = Bench(RESERVOIR, "2026-07-01T12:00:00", {"well": False})
+    one.set("level", 0.0)
+    one.plan(10, "level", 60.0)
+    one.until(200)
+    assert one.edges == [] and one.events == []
+
+
+def test_a_tank_that_is_empty_is_filled_after_a_minute() -> None:
+    one = bench(level=60)
+    for second in range(10, 120, 10):
+        one.plan(second, "level", 0.1 if second % 20 else 0.0)
+    one.until(120)
+    assert one.of("level_low") == [(70.0, "alarm")] and one.value("well") is True
+
+
+def test_an_empty_tank_whose_sensor_says_so_without_a_change_is_filled_too() -> None:
+    one = bench(level=60)
+    one.plan(10, "level", 0.0)
+    one.until(200)
+    assert one.value("well") is True
+    first = Bench(RESERVOIR, "2026-07-01T12:00:00", {"well": False})
+    first.set("level", 0.0)
+    first.until(200)
+    assert first.value("well") is True and first.of("level_fault") == []
+
+
+H = 3600.0
+
+
+def test_a_level_that_stands_still_beside_its_pump_stops_it_until_it_moves() -> None:
+    one = bench(level=41)
+    one.set("level", 39.0)
+    one.until(24 * H)
+    assert [(at, value, priority) for at, _, value, priority in one.edges] == [(0.0, True, 15), (3 * H, False, 5)]
+    assert one.of("sensor_stuck") == [(3 * H, "alarm")] and one.of("fill_too_long") == []
+    one.override("well", True)
+    assert one.value("well") is False, "a command fills no tank blind"
+    one.override("well", None)
+    one.set("level", 38.0)
+    assert one.value("well") is True and one.of("sensor_stuck")[-1] == (24 * H, "cleared")
+
+
+def test_a_reset_lets_it_try_again() -> None:
+    one = bench(level=39)
+    one.until(5 * H)
+    one.command("reservoir.latch", "reset")
+    one.until(7.9 * H)
+    assert one.value("well") is True
+    one.until(8 * H)
+    assert one.value("well") is False
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_what_the_pump_ran_beside_a_level_that_stands_still_outlives_a_restart(kept: bool) -> None:
+    one = bench(level=39)
+    one.until(2 * H)
+    one.restart() if kept else one.reboot(60)
+    one.until(3.1 * H)
+    assert bool(one.of("sensor_stuck")) is kept, "nobody knows how long a box was off: then the three hours begin anew"
+    one.until(6 * H)
+    assert one.of("sensor_stuck") != []
+    one.reboot(7200)
+    one.until(9 * H)
+    assert [kind for _, kind in one.of("sensor_stuck")] == ["alarm"] and one.value("well") is False
+
+
+def test_a_level_that_hovers_while_the_pump_runs_is_a_fill_that_lasts_too_long() -> None:
+    """A leak as large as the pump. It tries again when the level fell by 2 %; the alarm stands until it rises."""
+    one = bench(level=39)
+    for minute in range(0, 600, 10):
+        one.plan(60.0 * minute, "level", 39.0 + (0.0, 0.8, 1.6)[minute // 10 % 3])
+    one.plan(10 * H, "level", 37.0)
+    one.plan(11 * H, "level", 39.5)
+    one.until(12 * H)
+    assert [(at, value) for at, _, value, _ in one.edges] == [(0.0, True), (8 * H, False), (10 * H, True)]
+    assert one.of("fill_too_long") == [(8 * H, "alarm"), (11 * H, "cleared")] and one.of("sensor_stuck") == []
+
+
+@pytest.mark.parametrize("percent_per_hour", [0.5, 1.0, 4.0])
+def test_a_slow_fill_is_no_fault(percent_per_hour: float) -> None:
+    one = bench(level=39)
+    for hour in range(1, 60):
+        one.plan(hour * H, "level", min(84.0, 39 + percent_per_hour * hour))
+    one.until(min(59.0, 44 / percent_per_hour) * H)
+    assert one.events == [] and len(one.edges) == 1
+
+
+def test_a_level_that_stands_still_while_its_outlet_flows_is_told() -> None:
+    one = bench(replace(RESERVOIR, outlet=Outlet("out", 0.1)), level=60)
+    one.set("out", 3.0)
+    one.plan(6 * H, "out", 0.0)
+    one.plan(8 * H, "out", 3.0)
+    one.until(30 * H)
+    assert one.of("sensor_stuck") == [(14 * H, "alarm")]
+    one.set("level", 58.0)
+    assert one.of("sensor_stuck")[-1] == (30 * H, "cleared")
+
+
+def test_a_counter_at_the_outlet_flows_as_long_as_it_grows() -> None:
+    one = bench(replace(RESERVOIR, outlet=Outlet("out", counts=True)), level=60)
+    for hour in range(1, 30):
+        one.plan(hour * H * 0.9, "out", 1000 + 100 * hour)
+    one.until(20 * H)
+    assert [kind for _, kind in one.of("sensor_stuck")] == ["alarm"]
+    quiet = bench(replace(RESERVOIR, outlet=Outlet("out", counts=True)), level=60)
+    quiet.set("out", 1000)
+    quiet.until(100 * H)
+    assert quiet.events == []
+
+
+def test_no_limit_means_none() -> None:
+    one = bench(replace(RESERVOIR, standstill=Standstill(None, None)), level=39)
+    one.until(48 * H)
+    assert one.value("well") is True and one.events == []
+
+
+def test_two_pumps_of_one_tank_each_have_their_own_run() -> None:
+    """The level rises by the other pump: nothing is stuck."""
+    one = bench(level=39)
+    for hour in range(1, 13):
+        one.plan(hour * H, "level", 39 + 3 * hour)
+    one.until(12 * H)
+    assert one.events == []

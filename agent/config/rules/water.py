@@ -165,6 +165,8 @@ def _check_tank(at: Checked, keys: Keys, name: str, tank: Tank) -> None:
     at.actuator((*keys, "pump"), tank.pump, name)
     if tank.dry_run is not None:
         at.measurement((*keys, "dry_run", "flow"), tank.dry_run.flow)
+    if tank.outlet is not None:
+        at.measurement((*keys, "outlet"), tank.outlet)
     for low, high in pairwise(("low", "start", "stop", "high")):
         below, above = getattr(tank, low), getattr(tank, high)
         if below >= above and not (at.wrong(*keys, low) or at.wrong(*keys, high)):

@@ -12,9 +12,11 @@ import ctypes
 import os
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
+from agent import BUILT
 from agent.model import Instant
 
 __all__ = ["Clock", "SystemClock", "Trust", "Wall", "synchronised"]
@@ -29,6 +31,8 @@ DOUBTFUL = 60.0
 """Seconds from which on a step is not believed before it was `HELD`."""
 HELD = 600.0
 """Seconds for which the synchronisation must hold after such a step."""
+EARLY = 60.0
+"""Seconds by which a time may lie before the earliest one that is believed: a kept anchor was corrected by less."""
 KEEP = 600.0
 """Seconds between two anchors that are kept."""
 
@@ -37,6 +41,7 @@ _TIMESYNC = Path("/run/systemd/timesync")
 _STA_UNSYNC = 0x40  # linux/timex.h
 _S = 1_000_000_000
 _MS = 1_000_000
+_BUILT_MS = round(datetime.fromisoformat(BUILT).replace(tzinfo=UTC).timestamp() * 1000)
 _LONG_AGO = -(2**63)
 
 
@@ -83,9 +88,16 @@ class Wall:
     to hold it against. A greater step is an alarm (`clock_step`), and is followed only once it has held for ten minutes
     without the trust being lost. The anchor outlives the process; one of an earlier boot only tells calendars what
     time it may be.
+
+    A time before `not_before_ms` (Unix ms), or before the last sure anchor of an earlier boot, is never followed: GPS
+    and network servers that are off by 1,024 weeks, or begin in 1980, hold for longer than ten minutes. It is an
+    alarm (`clock_refused`), and time goes on from the anchor, or is not known in a boot that has none. Whoever knows
+    that the anchor itself was wrong says so with `reset`.
     """
 
-    def __init__(self, boot: str, boottime_ns: int = 0, memory: Memory | None = None) -> None:
+    def __init__(
+        self, boot: str, boottime_ns: int = 0, memory: Memory | None = None, not_before_ms: int = 0
+    ) -> None:
         self.offset_ns: int | None = None
         """Unix ns when CLOCK_BOOTTIME was 0, as far as anybody knows."""
         self.told: Callable[[], None] = lambda: None
@@ -95,6 +107,8 @@ class Wall:
         self._known = False
         self._doubt: _Doubt | None = None
         self._alarmed = False
+        self._refused = False
+        self._earliest_ms = self._not_before_ms = not_before_ms
         self._news: list[tuple[str, float]] = []
         self._kept_at = boottime_ns
         if memory is not None:
@@ -102,8 +116,10 @@ class Wall:
 
     def at(self, boottime_ns: int, machine_ns: int | None) -> int | None:
         """Wall time (Unix ms) at a moment when the machine's clock says `machine_ns`; None if that is not trusted."""
-        known = machine_ns is not None
-        if machine_ns is None:
+        if machine_ns is not None:
+            self._judge(machine_ns, boottime_ns)
+        known = machine_ns is not None and self.believes
+        if machine_ns is None or self._refused:
             self._doubt = None
         else:
             self._look(machine_ns - boottime_ns, boottime_ns)
@@ -116,12 +132,23 @@ class Wall:
             self.keep(boottime_ns)
         return (boottime_ns + self.offset_ns) // _MS if known else None
 
+    @property
+    def believes(self) -> bool:
+        """Whether our time is known when the machine's clock is trusted: not by one that is refused alone."""
+        return not self._refused or self._sure
+
+    def reset(self) -> None:
+        """The kept anchor was wrong: follow the machine's clock at the next look, whatever was kept."""
+        self._earliest_ms, self._sure, self._doubt = self._not_before_ms, False, None
+        self._kept_at = _LONG_AGO
+
     def due(self) -> float:
         """When (monotonic s) a step is followed that is in doubt now."""
         return float("inf") if self._doubt is None else self._doubt.since / _S + HELD
 
     def take_news(self) -> list[tuple[str, float]]:
-        """What happened since last asked: alarm, clock (a step was followed) or cleared, and by how many seconds."""
+        """What happened since last asked, and by how many seconds: alarm, clock (a step was followed) or cleared;
+        refused (a time before the earliest one) or believed (no more)."""
         news, self._news = self._news, []
         return news
 
@@ -132,8 +159,16 @@ class Wall:
             wall_ms = (boottime_ns + self.offset_ns) // _MS
             self._memory.put("anchor", {
                 "boot": self._boot, "boottime_ms": boottime_ns // _MS, "wall_ms": wall_ms, "sure": self._sure,
-                "alarmed": self._alarmed,
+                "alarmed": self._alarmed, "earliest_ms": self._earliest_ms, "refused": self._refused,
             })  # fmt: skip
+
+    def _judge(self, machine: int, now: int) -> None:
+        """Whether the machine's clock is refused (ns)."""
+        refused = machine // _MS < self._earliest_ms - EARLY * 1000
+        if refused is not self._refused:
+            self._refused = refused
+            ours = (self._earliest_ms * _MS) if self.offset_ns is None else self.offset_ns + now
+            self._say("refused" if refused else "believed", machine - ours)
 
     def _look(self, offset: int, now: int) -> None:
         """The machine's clock is trusted, and stands at `offset` (Unix ns at CLOCK_BOOTTIME 0)."""
@@ -172,6 +207,9 @@ class Wall:
         since = kept["boottime_ms"] * _MS if same else boottime_ns
         self.offset_ns = kept["wall_ms"] * _MS - since
         self._sure, self._alarmed = same and kept["sure"], kept["alarmed"]
+        self._refused = bool(kept.get("refused"))
+        anchor = 0 if same or not kept["sure"] else kept["wall_ms"]
+        self._earliest_ms = max(self._earliest_ms, kept.get("earliest_ms", 0), anchor)
 
 
 class SystemClock:
@@ -188,11 +226,11 @@ class SystemClock:
         self._boot = _BOOT_ID.read_text().strip()
         self._asked_at = float("-inf")
         self._answer = False
-        self.wall = Wall(self._boot)
+        self.wall = Wall(self._boot, not_before_ms=_BUILT_MS)
 
     def remember(self, memory: Memory) -> None:
         """Go on from the anchor that an earlier process left in `memory`, and keep it there."""
-        self.wall = Wall(self._boot, time.clock_gettime_ns(time.CLOCK_BOOTTIME), memory)
+        self.wall = Wall(self._boot, time.clock_gettime_ns(time.CLOCK_BOOTTIME), memory, _BUILT_MS)
 
     def keep(self) -> None:
         """At an orderly stop: the anchor is kept, with the last write of the state."""
@@ -204,6 +242,9 @@ class SystemClock:
 
     @property
     def trusted(self) -> bool:
+        return self._is_set() and self.wall.believes
+
+    def _is_set(self) -> bool:
         if self._fixed is not None:
             return self._fixed
         now = self.monotonic()
@@ -212,7 +253,7 @@ class SystemClock:
         return self._answer
 
     def now(self) -> Instant:
-        machine = time.time_ns() if self.trusted else None
+        machine = time.time_ns() if self._is_set() else None
         boottime = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         return Instant(self._boot, boottime, self.wall.at(boottime, machine))
 

@@ -51,6 +51,8 @@ _NEXT = {
     "alarm": "time goes on as before, the step is followed once it has held for 10 min",
     "clock": "schedules are looked at again",
     "cleared": "our time is the wall clock's",
+    "refused": "it is before the last time that was known: time goes on from that one",
+    "believed": "our time is the wall clock's",
 }
 
 
@@ -357,12 +359,16 @@ class Runner:
     def _say_clock(self, news: Iterable[tuple[str, float]]) -> list[Event]:
         events, at = [], self._clock.now()
         for what, seconds in news:
-            log.warning("clock_step kind=%s seconds=%.1f next=%s", what, seconds, _NEXT[what])
+            log.warning("clock kind=%s seconds=%.1f next=%s", what, seconds, _NEXT[what])
             detail = {"seconds": round(seconds, 1)}
             if what == "alarm":
                 events.append(Event("alarm", "clock_step", "gateway", at, Severity.MINOR, detail))
             elif what == "clock":
                 events.append(Event("clock", "clock_step", "gateway", at, detail=detail))
+            elif what == "refused":
+                events.append(Event("alarm", "clock_refused", "gateway", at, Severity.MAJOR, detail))
+            elif what == "believed":
+                events.append(Event("cleared", "clock_refused", "gateway", at))
             else:
                 events.append(Event("cleared", "clock_step", "gateway", at))
         return events

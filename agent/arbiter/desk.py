@@ -8,7 +8,7 @@ from agent.alarms import Register
 from agent.clock import Clock
 from agent.errors import OutboxError, Rejected
 from agent.hub import Hub
-from agent.model import Command, Event, Severity
+from agent.model import Command, Event, Origin, Severity
 from agent.runner import Runner
 
 __all__ = ["Desk"]
@@ -20,7 +20,7 @@ class Desk:
     """Finds who a command is for; `arbiter.Desk` says how it is asked.
 
     `<subject>.latch` and `<circuit>.baseline` (`reset`) belong to controls, `alarm.<code>.<subject>` (`ack`) to the
-    register of alarms, `<signal>.index` (a number, in the meter's unit) to the hub.
+    register of alarms, `<signal>.index` (a number, in the meter's unit) to the hub. `clock` takes `reset`, on the box.
     """
 
     def __init__(self, runner: Runner, register: Register, hub: Hub, clock: Clock) -> None:
@@ -29,6 +29,8 @@ class Desk:
     def __call__(self, command: Command) -> Action | None:
         if command.point.startswith("alarm."):
             return self._alarm(command)
+        if command.point == "clock":
+            return self._reset_clock(command)
         signal, dot, word = command.point.rpartition(".")
         if dot and word == "index" and self._hub.counts(signal):
             return self._index(command, signal)
@@ -41,6 +43,19 @@ class Desk:
         if not self._register.is_open(name):
             raise Rejected(f"alarm {name} is not open")
         return lambda: self._register.acknowledge(name, command.by, self._clock.now())
+
+    def _reset_clock(self, command: Command) -> Action:
+        if command.value != "reset":
+            raise Rejected(f"clock takes reset, not {command.value!r}")
+        if command.origin is not Origin.LOCAL:
+            raise Rejected("clock takes reset from a technician on the box only")
+
+        async def reset() -> str:
+            self._clock.wall.reset()
+            self._clock.now()
+            return "the machine's clock is followed, whatever time was kept"
+
+        return reset
 
     def _index(self, command: Command, signal: str) -> Action:
         value = command.value

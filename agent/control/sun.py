@@ -63,8 +63,8 @@ def _searched(latitude: float, longitude: float, first: datetime, last: datetime
 
 
 def _is_below(latitude: float, longitude: float, at: datetime, event: SunEvent) -> bool:
-    from astral import Observer, sun
+    from astral import Observer, refraction_at_zenith, sun
 
     depth = CIVIL if event.startswith("civil") else sun.SUN_APPARENT_RADIUS
     height = sun.elevation(Observer(latitude, longitude, 0), at, with_refraction=False)
-    return height < -(depth + sun.refraction_at_zenith(90 + depth))
+    return height < -(depth + refraction_at_zenith(90 + depth))

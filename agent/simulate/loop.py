@@ -17,6 +17,7 @@ __all__ = ["Flash", "Ledger", "VirtualClock", "VirtualLoop", "not_before"]
 
 FAR = 1e10
 """Later than any scenario ends (s)."""
+DAY_MS = 86_400_000
 FLUSH = 10.0
 """Seconds between two coalesced writes of the state."""
 
@@ -88,7 +89,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 class VirtualClock:
     """The loop's time; the machine's clock starts at `start_ms` (Unix) and may be shifted, or not be trusted.
 
-    CLOCK_BOOTTIME counts from the last boot: `new_boot` begins another one, with another boot id.
+    The program is one of the day before the start: no earlier time is followed. CLOCK_BOOTTIME counts from the last
+    boot: `new_boot` begins another one, with another boot id.
     """
 
     def __init__(self, loop: VirtualLoop, start_ms: int) -> None:
@@ -97,11 +99,11 @@ class VirtualClock:
         """`booted_at`: seconds of the scenario at which CLOCK_BOOTTIME was 0."""
         self.trusted = True
         self.shift = 0.0
-        self.wall = Wall(self.boot)
+        self.wall = Wall(self.boot, not_before_ms=start_ms - DAY_MS)
 
     def remember(self, memory: Memory) -> None:
         """A process begins, on what an earlier one left."""
-        self.wall = Wall(self.boot, self._ns, memory)
+        self.wall = Wall(self.boot, self._ns, memory, self._start_ms - DAY_MS)
 
     def new_boot(self) -> None:
         """The box starts anew: another boot id, and CLOCK_BOOTTIME is 0 now."""

@@ -196,3 +196,29 @@ def faketime(site):
         return set_to
 
     return begin
+
+
+def test_a_time_before_the_kept_one_is_refused_until_a_technician_knows_better(site, machine, subscriber, wait_for):
+    """The first time that this box ever knew was a month ahead: the true one is refused, and said so."""
+    ahead = site.folder / "ahead"
+    ahead.write_text(str(30 * 86400))
+    site.sabotage += f"""
+ahead, machine_ns = pathlib.Path({str(ahead)!r}), time.time_ns
+time.time_ns = lambda: machine_ns() + int(ahead.read_text()) * 10**9
+"""
+    machine.reboot("1", trusted=True)
+    state = site.folder / "state" / "state.json"
+    wait_for(lambda: state.exists() and '"sure": true' in state.read_text().replace('":t', '": t'), 30, "the anchor")
+    site.kill()
+    ahead.write_text("0")
+    machine.reboot("2", trusted=True)
+    wait_for(lambda: subscriber.events("clock_refused", "alarm"), what="the alarm")
+    assert site.status()["clock"] == "unsynced"
+    assert "clock_refused" in site.bocage("alarms", check=0).stdout
+    subscriber.send("from-afar", point="clock", value="reset")
+    wait_for(lambda: subscriber.states("from-afar") == ["rejected"], what="the refusal")
+    answer = site.bocage("write", "clock", "reset", check=0)
+    assert "the machine's clock is followed" in answer.stdout
+    wait_for(lambda: subscriber.events("clock_refused", "cleared"), what="the end of the alarm")
+    assert site.status()["clock"] == "synced"
+    assert abs(subscriber.events("clock_refused", "cleared")[-1]["t"] / 1000 - time.time()) < 60

@@ -8,11 +8,13 @@ from datetime import UTC, datetime
 
 import pytest
 
-from agent import clock
+from agent import BUILT, clock
 from agent.clock import SystemClock, Wall
 
 NOON = 1_768_478_400  # 2026-01-15T12:00:00Z
 S = 10**9
+BUILT_MS = (NOON - 30 * 86400) * 1000
+WEEKS = 1024 * 7 * 86400.0
 
 
 class Box:
@@ -24,7 +26,7 @@ class Box:
 
     def restart(self):
         """The agent's process begins anew."""
-        self.wall = Wall(self.boot, round(self.seconds * S), self.memory)
+        self.wall = Wall(self.boot, round(self.seconds * S), self.memory, BUILT_MS)
 
     @property
     def true(self):
@@ -73,7 +75,7 @@ def test_what_passes_between_two_looks_at_two_clocks_is_no_correction(box):
         assert box.error(1) == 0
 
 
-@pytest.mark.parametrize("off", [-NOON, 7200, -7200, 86400, 61, -61])
+@pytest.mark.parametrize("off", [-7 * 86400, 7200, -7200, 86400, 61, -61])
 def test_a_step_is_an_alarm_and_is_followed_only_once_it_has_held(box, off):
     box.off = off
     assert box.error(1) == 0 and box.wall.take_news() == [("alarm", off)]
@@ -155,6 +157,77 @@ def test_time_that_passed_untrusted_is_kept_too(flash):
 def test_a_fact_that_is_none_is_no_anchor(rubbish):
     box = Box(memory=Flash(anchor=rubbish))
     assert box.wall.offset_ns is None and box.error() == 0
+
+
+@pytest.mark.parametrize("off", [-WEEKS, 315964800 - NOON, -31 * 86400])
+def test_a_time_before_the_program_was_made_is_never_followed(box, off):
+    box.off = off
+    for _ in range(18):
+        assert box.error(600) == 0
+    assert box.news() == ["refused"]
+    box.restart()
+    assert box.error(1) == 0 and box.news() == []
+    box.off = 0
+    assert box.error(1) == 0 and box.news() == ["believed"]
+
+
+@pytest.mark.parametrize("off", [-WEEKS, -25 * 3600, -7200])
+def test_a_boot_does_not_begin_before_what_an_earlier_one_knew(box, flash, off):
+    """Whatever lies before the kept anchor, calendars go on from there, and no reading is dated by it."""
+    box.error(3600)
+    later = Box("boot-2", flash, begun=3660)
+    later.off = off
+    for _ in range(6):
+        assert later.error(600) is None
+    assert later.news() == ["refused"] and not later.wall.believes
+    assert later.wall.offset_ns / S == pytest.approx(NOON + 3600, abs=60)
+    again = Box("boot-3", flash, begun=3660 + 3600)
+    again.off = off
+    assert again.error(1) is None and again.news() == [], "an alarm that stands is not said twice"
+    again.off = 0
+    assert again.error(1) == 0 and again.news()[0] == "believed"
+
+
+def test_the_first_boot_of_all_waits_for_a_time_that_can_be(flash):
+    box = Box(memory=flash)
+    box.off = 315964800 - NOON
+    assert box.error(1) is None and box.news() == ["refused"] and box.wall.offset_ns is None
+    box.off = 0
+    assert box.error(1) == 0
+
+
+def test_an_anchor_of_the_future_is_not_for_ever(box, flash):
+    """A wrong year that held for ten minutes was kept. A small mistake passes by itself, a great one with `reset`."""
+    box.off = 7200
+    box.error(1)
+    box.error(600)
+    later = Box("boot-2", flash, begun=1000)
+    assert later.error(1) is None
+    assert later.error(7200) == 0, "the true time has come to the anchor"
+    later.off = 300 * 86400
+    later.error(1)
+    later.error(600)
+    last = Box("boot-3", flash, begun=10_000)
+    assert last.error(86400) is None
+    last.wall.reset()
+    assert last.error(1) == 0
+    last.restart()
+    assert last.error(1) == 0
+    assert Box("boot-4", flash, begun=200_000).error(1) == 0
+
+
+def test_what_an_earlier_program_kept_is_an_anchor_too(flash):
+    flash.put("anchor", {
+        "boot": "boot-0", "boottime_ms": 5, "wall_ms": NOON * 1000, "sure": True, "alarmed": False
+    })  # fmt: skip
+    box = Box("boot-1", flash)
+    box.off = -7200
+    assert box.error(1) is None and box.news() == ["refused"]
+
+
+def test_the_program_knows_its_own_day():
+    built = datetime.fromisoformat(BUILT).replace(tzinfo=UTC)
+    assert datetime(2026, 1, 1, tzinfo=UTC) < built < datetime.now(UTC)
 
 
 def test_a_suspend_is_no_step(box):

@@ -56,7 +56,7 @@ class _Jumps:
         place = self._place
         raised, cleared = self._count("alarm"), self._count("cleared")
         self._set(seconds)
-        wait_for(lambda: self._count("alarm") > raised, 20, f"the alarm clock_step ({name})")
+        wait_for(lambda: self._count("alarm") > raised, 20, f"the alarm of the clock ({name})")
         self._commands(name.replace(" ", "").replace("+", "p"))
         if killed:
             state = place.site.folder / "state" / "state.json"
@@ -109,7 +109,8 @@ class _Jumps:
         return found
 
     def _count(self, kind: str) -> int:
-        return len(self._place.subscriber.events("clock_step", kind))
+        """How often both alarms of the clock were told: that of a step, and that of a time that cannot be."""
+        return sum(len(self._place.subscriber.events(code, kind)) for code in ("clock_step", "clock_refused"))
 
     def _set(self, seconds: float) -> None:
         """The offset of the faked wall clock; the file is replaced as a whole, it is read at each call."""

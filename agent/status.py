@@ -40,6 +40,8 @@ def conditions(
         yield Condition("identity_taken", "uplink", Severity.MAJOR, {"reason": uplink.rivals.reason})
     for name, days in uplink.certificates.expiring().items():
         yield Condition("certificate_expiring", name, Severity.MAJOR, {"days_left": days})
+    for code, reason in uplink.shortcomings().items():
+        yield Condition(code, "uplink", Severity.MINOR, {"reason": reason})
 
 
 def discreet(event: Event, personal: frozenset[str]) -> Event:

@@ -28,6 +28,7 @@ from agent.outbox.drain import Form
 from agent.outbox.keeper import Keeper
 from agent.outbox.parcels import Message, Parcel
 from agent.outbox.records import iso
+from agent.outbox.splitting import halves
 
 __all__ = ["Message", "Outbox"]
 
@@ -223,6 +224,32 @@ class Outbox:
             self._returned.append(parcel)
             self._returned.sort(key=lambda other: other.message.token)
         self._wake.set()
+
+    def split(self, message: Message, limit: int) -> bool:
+        """It is too long for the broker: it comes again in pieces of at most `limit` bytes, with the same keys.
+
+        False: it is one record, or one reading, and stays under way.
+        """
+        parcel = self._out.get(message.token)
+        if parcel is None:
+            return True
+        if parcel.row is not None or parcel.saving:  # it is about to be one of the backlog's
+            self.put_back(message)
+            return True
+        parts = halves(parcel, limit, self._keeper.tokens)
+        if len(parts) < 2:
+            return False
+        del self._out[message.token]
+        if parcel.load is None:
+            del self._memory.under_way[message.token]
+            self._memory.under_way |= {part.message.token: part for part in parts}
+            self._returned[:0] = parts
+        else:
+            self._ahead.pace.back()
+            for part in parts:
+                self._ahead.come_back(part)
+        self._wake.set()
+        return True
 
     def set_aside(self, message: Message, reason: str) -> None:
         """The broker will never take it: keep it in a table, and say so with a gap record."""

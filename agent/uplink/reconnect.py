@@ -13,6 +13,8 @@ __all__ = ["Outage", "Why", "reconnect_delay", "routes"]
 
 BAD_CREDENTIALS = 300.0
 """Seconds between two attempts while the broker refuses who we are: hammering it would only lock us out."""
+BUSY = 10.0
+"""Seconds at the least before a broker that is busy is asked again; a third of the outage later, at most 5 min."""
 STEADY = 30.0
 """A connection that held for so many seconds ends the outage; a shorter one is part of it."""
 ANSWERED = 0.8
@@ -33,6 +35,10 @@ class Why(Enum):
     """Another client came with our id (MQTT 5: 0x8E)."""
     SILENT = "silent"
     """The broker closed the connection without a word, and nothing was under way."""
+    BUSY = "busy"
+    """The broker has too much to do (0x89), or we have asked too much or too often (0x97, 0x9F)."""
+    USELESS = "useless"
+    """It takes packets so small that nothing of ours fits."""
     ROUTE = "route"
     """A route came back: the attempt that hung was given up for a new one."""
 
@@ -46,8 +52,10 @@ def reconnect_delay(outage: float, why: Why, spread: float) -> float:
     delay = min(max(outage / 30, 1.0), 60.0)
     if why is Why.ROUTE:
         return 0.0
-    if why is Why.CREDENTIALS:
+    if why in (Why.CREDENTIALS, Why.USELESS):
         delay = BAD_CREDENTIALS
+    elif why is Why.BUSY:
+        delay = min(max(outage / 3, BUSY), BAD_CREDENTIALS)
     elif why is Why.ANSWERED and outage < ANSWERED_FOR:
         delay = ANSWERED
     return delay * (0.5 + spread)

@@ -8,10 +8,12 @@ publish, and lets no more than the broker's window be under way. It overrides pr
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 import ssl
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -28,7 +30,7 @@ from agent.uplink.reconnect import Why
 from agent.uplink.settings import Secret, UplinkSettings
 from agent.uplink.sieve import Sieve
 
-__all__ = ["LARGEST_COMMAND", "WINDOW", "LinkLost", "Received", "Session"]
+__all__ = ["LARGEST_COMMAND", "OVERHEAD", "TOO_LARGE", "WINDOW", "LinkLost", "Received", "Session"]
 
 WINDOW = 20
 """Publishes under way at the most; fewer where the broker says so (Receive Maximum)."""
@@ -44,6 +46,19 @@ INBOX = 100
 """Received messages that wait to be looked at. At QoS 1 a broker fills it that ignores our Receive
 Maximum, as Mosquitto 2.0.11 was seen to do when it sends what it kept."""
 
+SMALLEST_PACKET = 1_024
+"""Bytes. A broker that takes no more (Maximum Packet Size) is of no use: our status alone is half as long."""
+OVERHEAD = 200
+"""Bytes of a PUBLISH packet beside its body, at the most: topic, content type, lengths."""
+TOO_LARGE = 0x95
+"""PUBACK and DISCONNECT: packet too large. Also what `publish` answers by itself, by the broker's limit."""
+
+_BUSY = {0x89, 0x97, 0x9F}  # MQTT 5, 2.4: server busy, quota exceeded, connection rate exceeded
+_ELSEWHERE = {0x9C, 0x9D}  # use another server, server moved
+_OWN_DOING = {0x8B, 0x8D, 0x8E, 0x98, 0x9A, 0x9B} | _BUSY | _ELSEWHERE
+"""DISCONNECT: shutting down, keep alive, session taken over, administrative action, no retain, no QoS: no message's
+length is to blame."""
+_PINGRESP = 0xD0
 _CREDENTIALS = {0x86, 0x87, 0x8A, 0x8C}  # MQTT 5, 3.2.2.2; paho maps the codes 4 and 5 of 3.1.1 onto the first two
 _TAKEN_OVER = 0x8E  # MQTT 5, 3.14.2.1
 _NO_WORD = 0x80  # what paho makes of a connection that was closed without a DISCONNECT
@@ -53,9 +68,13 @@ _BY_THE_CLOCK = {9, 10}  # openssl/x509_vfy.h: CERT_NOT_YET_VALID, CERT_HAS_EXPI
 class LinkLost(WireError):
     """There is no link (any more), and why. What was under way is not accepted: it goes back to the outbox."""
 
-    def __init__(self, reason: str, why: Why = Why.LOST) -> None:
+    def __init__(
+        self, reason: str, why: Why = Why.LOST, *, code: int = 0, cut: bool = False, reference: str = ""
+    ) -> None:
+        """`code`: CONNACK's or DISCONNECT's. `cut`: the broker ended a connection that worked. `reference`: to whom
+        it refers us (MQTT 5, 3.2.2.3.16)."""
         super().__init__(reason)
-        self.why = why
+        self.why, self.code, self.cut, self.reference = why, code, cut, reference
 
 
 class Received(NamedTuple):
@@ -79,10 +98,16 @@ class Session(aiomqtt.Client):
     """One connection: `open` once, `publish` and `subscribe`, `close` or `drop` once. Never opened again.
 
     `lost` is a future that ends (with LinkLost) when the link does. `free` is the window: acquire it before each
-    `publish`; the end of the publish's future releases it.
+    `publish`; the end of the publish's future releases it. `retains` and `qos` are what the broker takes: 0 is a broker
+    that has QoS 0 only (Maximum QoS); then a publish ends with the PINGRESP of a ping that was sent after it.
     """
 
-    def __init__(self, settings: UplinkSettings, will: aiomqtt.Will, window: int = WINDOW) -> None:
+    def __init__(
+        self, settings: UplinkSettings, will: aiomqtt.Will, window: int = WINDOW, *, retain: bool = True, qos: int = 1
+    ) -> None:
+        self.retains, self.qos = retain, qos
+        self.can_retain: bool | None = None
+        """What the broker says of retained messages; None: nothing, with 3.1.1."""
         self._v5 = settings.protocol == 5
         super().__init__(
             settings.host,
@@ -99,16 +124,20 @@ class Session(aiomqtt.Client):
         self._attached = False
         self._abandoned = False
         self._acks: dict[int, tuple[asyncio.Future[int], float]] = {}
+        self._sent: dict[int, tuple[str, asyncio.Future[int] | None]] = {}
+        """What was sent, by packet id in the order of sending, until the broker has answered to it or a later one."""
+        self._unpinged: list[int] = []
+        self._pings: deque[list[int]] = deque()
+        """The publishes at QoS 0 that each ping under way is the barrier of."""
+        self._codes: dict[int, int] = {}
         self._ack_timeout = settings.keepalive * 1.5
-        self.window = window
+        self.window, self._most = window, WINDOW
         self.free = asyncio.Semaphore(window)
         self.max_packet = 268_435_455
         self.lost: asyncio.Future[None] = self._loop.create_future()
         self.lost.add_done_callback(lambda lost: lost.exception())  # asked for: nobody may be waiting
         self.received: asyncio.Queue[Received] = asyncio.Queue(INBOX)
         self._listeners: dict[str, Callable[[bytes], None]] = {}
-        self.retains = True
-        """Whether the broker keeps retained messages."""
         self.dropped = 0
         """Messages that came in faster than anybody could look at them."""
         self._ticked = time.monotonic()
@@ -118,6 +147,9 @@ class Session(aiomqtt.Client):
         self._client.manual_ack_set(True)
         self._sieve = Sieve(self._client._sock_recv, LARGEST_COMMAND + 1, self._v5, self._begins)
         self._client._sock_recv = self._sieve.recv  # type: ignore[method-assign,assignment]
+        self._handle_puback, self._send_pingreq = self._client._handle_pubackcomp, self._client._send_pingreq
+        self._client._handle_pubackcomp = self._on_puback  # type: ignore[method-assign,assignment]
+        self._client._send_pingreq = self._ping  # type: ignore[method-assign]
 
     # -- opening and closing -----------------------------------------------------------------------------------
 
@@ -216,21 +248,79 @@ class Session(aiomqtt.Client):
     def publish(  # type: ignore[override]
         self, topic: str, body: bytes, retain: bool = False, properties: Properties | None = None
     ) -> asyncio.Future[int]:
-        """Send at QoS 1, at once. The future ends with the PUBACK's reason code (always 0 on 3.1.1), or LinkLost."""
+        """Send at QoS 1, at once. The future ends with the PUBACK's reason code (always 0 on 3.1.1), or LinkLost.
+
+        What is longer than the broker takes is not sent: it ends with TOO_LARGE.
+        """
         ack: asyncio.Future[int] = self._loop.create_future()
         ack.add_done_callback(self._release)
-        info = self._client.publish(topic, body, 1, retain, properties)
+        if len(body) + OVERHEAD > self.max_packet:
+            ack.set_result(TOO_LARGE)
+            return ack
+        info = self._client.publish(topic, body, self.qos, retain and self.retains, properties)
         if info.rc != paho.MQTT_ERR_SUCCESS or self.lost.done() or self._disconnected.done():
             ack.set_exception(LinkLost("the link is gone"))
-        else:
-            self._acks[info.mid] = ack, time.monotonic()
+            return ack
+        self._acks[info.mid] = ack, time.monotonic()
+        self._sent[info.mid] = topic, ack
+        if not self.qos:
+            self._unpinged.append(info.mid)
+            if not self._pings:
+                self._ping()
         return ack
 
     def tell(self, topic: str, body: bytes) -> bool:
-        """Send at QoS 0, retained; not at all (False) while the socket is full."""
-        if self.lost.done() or self._client.want_write():
+        """Send at QoS 0, retained; not at all (False) while the socket is full, or if the broker takes less."""
+        if self.lost.done() or self._client.want_write() or len(body) + OVERHEAD > self.max_packet:
             return False
-        return bool(self._client.publish(topic, body, 0, True).rc == paho.MQTT_ERR_SUCCESS)
+        info = self._client.publish(topic, body, 0, self.retains)
+        self._sent[info.mid] = topic, None
+        return bool(info.rc == paho.MQTT_ERR_SUCCESS)
+
+    def widen(self) -> None:
+        """Let as many be under way as the broker allows."""
+        while self.window < self._most:
+            self.window += 1
+            self.free.release()
+
+    def suspect(self) -> tuple[str, asyncio.Future[int] | None]:
+        """Topic and future of the first message that the broker has not answered to: a cut may be for its sake.
+
+        The future is None for what was told at QoS 0. ("", None): there is none.
+        """
+        return next(iter(self._sent.values()), ("", None))
+
+    def _ping(self) -> Any:
+        """Whoever pings, paho or we: what was published at QoS 0 before it has arrived when it is answered."""
+        self._pings.append(self._unpinged)
+        self._unpinged = []
+        return self._send_pingreq()
+
+    def _answered(self) -> None:
+        """A PINGRESP: the broker has read all that was sent before its ping."""
+        for mid in self._pings.popleft() if self._pings else ():
+            self._settle(mid, 0)
+        if self._unpinged and not self._pings:
+            self._loop.call_soon(self._ping)
+
+    def _settle(self, mid: int, code: int) -> None:
+        self._forget(mid)
+        ack, _ = self._acks.pop(mid, (None, 0.0))
+        if ack is not None and not ack.done():
+            ack.set_result(code)
+
+    def _forget(self, mid: int) -> None:
+        """The broker has answered to this one, and so has read what was told at QoS 0 before it."""
+        if mid not in self._sent:
+            return
+        told = []
+        for earlier, (_, ack) in self._sent.items():
+            if earlier == mid:
+                break
+            if ack is None:
+                told.append(earlier)
+        for one in (*told, mid):
+            del self._sent[one]
 
     def hear(self, topic: str, take: Callable[[bytes], None]) -> None:
         """What comes on this topic is no command: it goes to `take`."""
@@ -286,29 +376,48 @@ class Session(aiomqtt.Client):
             return
         code = reason_code.value
         if code != 0:
-            why = Why.CREDENTIALS if code in _CREDENTIALS else Why.LOST
-            self.lost.set_exception(LinkLost(_refusal(code, str(reason_code)), why))
+            why = Why.CREDENTIALS if code in _CREDENTIALS else Why.BUSY if code in _BUSY else Why.LOST
+            reference = getattr(properties, "ServerReference", "")
+            self.lost.set_exception(
+                LinkLost(_refusal(code, str(reason_code), reference), why, code=code, reference=reference)
+            )
             return
-        self.window = min(self.window, getattr(properties, "ReceiveMaximum", WINDOW))
+        self._most = min(WINDOW, getattr(properties, "ReceiveMaximum", WINDOW))
+        self.window = min(self.window, self._most)
         self.free = asyncio.Semaphore(self.window)
         self.max_packet = getattr(properties, "MaximumPacketSize", self.max_packet)
-        self.retains = bool(getattr(properties, "RetainAvailable", 1))
-        # paho pings after one keepalive of silence and gives up after another: so noticed within 1.4 of ours
-        client._keepalive *= 0.7
+        self.can_retain = getattr(properties, "RetainAvailable", 1) == 1 if self._v5 else None
+        self.retains = self.retains and self.can_retain is not False
+        self.qos = min(self.qos, getattr(properties, "MaximumQoS", 1))
+        if self.max_packet < SMALLEST_PACKET:
+            reason = f"the broker takes packets of at most {self.max_packet} bytes; {SMALLEST_PACKET} are needed"
+            self.lost.set_exception(LinkLost(reason, Why.USELESS))
+            return
+        # A Server Keep Alive is obeyed (MQTT 5, 3.2.2.3.14); to ping more often than it says is allowed. paho pings
+        # after one keepalive of silence and gives up after another: so noticed within 1.4 of it.
+        client._keepalive = 0.7 * min(getattr(properties, "ServerKeepAlive", 0) or math.inf, self._settings.keepalive)
         self._connected.set_result(None)
 
     def _on_disconnect(
         self, client: Any, userdata: Any, flags: Any, reason_code: ReasonCode, properties: Properties | None = None
     ) -> None:
         if not self.lost.done():
+            said = reason_code.value if flags.is_disconnect_packet_from_server else 0
             why = self._why(reason_code.value) if self._connected.done() else Why.ANSWERED
-            self.lost.set_exception(LinkLost(f"the link was closed: {reason_code}", why))
+            cut = self._connected.done() and str(reason_code) != "Keep alive timeout" and said not in _OWN_DOING
+            reference = getattr(properties, "ServerReference", "")
+            to = f" (it refers to {reference!r})" if reference else ""
+            self.lost.set_exception(
+                LinkLost(f"the link was closed: {reason_code}{to}", why, code=said, cut=cut, reference=reference)
+            )
         super()._on_disconnect(client, userdata, flags, reason_code, properties)
         self._loop.call_soon(self.drop, "the link was closed")
 
     def _why(self, code: int) -> Why:
         if code == _TAKEN_OVER:
             return Why.TAKEN
+        if code in _BUSY:
+            return Why.BUSY
         return Why.SILENT if code == _NO_WORD and not self._acks else Why.LOST
 
     def _ended(self, disconnected: asyncio.Future[None]) -> None:
@@ -318,12 +427,26 @@ class Session(aiomqtt.Client):
     def _on_publish(
         self, client: Any, userdata: Any, mid: int, reason_code: ReasonCode, properties: Properties
     ) -> None:
-        ack, _ = self._acks.pop(mid, (None, 0.0))
-        if ack is not None and not ack.done():
-            ack.set_result(reason_code.value)
+        code = self._codes.pop(mid, -1)
+        if code >= 0:  # at QoS 0 paho calls this when it has written the packet
+            self._settle(mid, code)
+
+    def _on_puback(self, command: str) -> Any:
+        """Read the reason code ourselves: paho drops the link for one that the standard does not list for PUBACK.
+
+        Mosquitto answers 0x95 to what is longer than its `message_size_limit`.
+        """
+        packet = self._client._in_packet["packet"]
+        if len(packet) >= 2:
+            mid = int.from_bytes(packet[:2], "big")
+            self._codes[mid] = packet[2] if self._v5 and len(packet) > 2 else 0
+            del packet[2:]
+        return self._handle_puback(command)  # type: ignore[arg-type]
 
     def _begins(self, head: int) -> None:
         """A packet begins to come in; its first byte. What is open at QoS 2, which we never ask for, has a bound."""
+        if head == _PINGRESP:
+            self._answered()
         if head & 0xF6 == 0x34 and len(self._client._in_messages) >= INBOX:
             raise ConnectionError(f"more than {INBOX} messages are open at QoS 2")
 
@@ -378,7 +501,7 @@ class Session(aiomqtt.Client):
             if oldest is not None and self._ticked - max(oldest[1], self._sieve.at) > self._ack_timeout:
                 self.drop(f"a publish was not acknowledged within {self._ack_timeout:.0f} s")
                 return
-            await asyncio.sleep(1)
+            await asyncio.sleep(min(1.0, self._client._keepalive / 2))
 
     def _look_after(self) -> int:
         self._client._last_bytes_received = max(self._client._last_bytes_received, self._sieve.at)
@@ -409,6 +532,7 @@ def _describe(error: BaseException) -> str:
     return words or str(error) or type(error).__name__
 
 
-def _refusal(code: int, text: str) -> str:
+def _refusal(code: int, text: str, reference: str) -> str:
     hint = " (it may speak 3.1.1 only: uplink.protocol: 3.1.1)" if code == 0x84 else ""
+    hint += f" (it refers to {reference!r})" if reference else ""
     return f"the broker refuses the connection: {text}{hint}"

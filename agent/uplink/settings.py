@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
-__all__ = ["Secret", "UplinkSettings"]
+__all__ = ["Broker", "Secret", "UplinkSettings"]
 
 
 class Secret(Protocol):
@@ -14,6 +14,14 @@ class Secret(Protocol):
 
     def reveal(self) -> str:
         """The text. ConfigError if it is not there (the attempt fails, is reported, and tried again)."""
+
+
+class Broker(NamedTuple):
+    """Where a broker is."""
+
+    host: str
+    port: int
+    tls: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +50,10 @@ class UplinkSettings:
     client_id: str = ""
     allow: tuple[str, ...] | None = None
     """Names and patterns of the points that commands may name; None: all."""
+    max_message: int = 16_000
+    """Bytes of a message's body at the most (a single longer reading or event stands alone)."""
+    fallback: tuple[Broker, ...] = ()
+    """Brokers that are asked when this one does not answer, with the same credentials."""
     compress: bool | None = None
     """Whether history goes compressed; None: with MQTT 5, which can say so."""
 
@@ -49,3 +61,13 @@ class UplinkSettings:
     def broker(self) -> str:
         """The broker for people: never with a user or a password."""
         return f"{'mqtts' if self.tls else 'mqtt'}://{self.host}:{self.port}"
+
+    def is_meant(self, reference: str) -> bool:
+        """Whether a Server Reference (MQTT 5, 4.11) names this broker: one or more of host, host:port."""
+        for one in reference.split():
+            host, colon, port = one.rpartition(":")
+            if not colon or not port.isdigit():
+                host, port = one, ""
+            if host.strip("[]").lower() == self.host.lower() and port in ("", str(self.port)):
+                return True
+        return False

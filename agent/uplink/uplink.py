@@ -15,38 +15,30 @@ import logging
 import math
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from functools import partial
+from dataclasses import replace
 from typing import Any
 
 import aiomqtt
 
 from agent.clock import Clock
 from agent.model import Command, Event, Outcome, Severity
-from agent.outbox import Message, Outbox
+from agent.outbox import Outbox
 from agent.uplink.certificates import Certificates
 from agent.uplink.fence import Fence
 from agent.uplink.inbox import Inbox
-from agent.uplink.native import Topics, compressed, encode
+from agent.uplink.native import Topics, encode
+from agent.uplink.outgoing import ACCEPTED, Outgoing
 from agent.uplink.reconnect import Outage, Why, reconnect_delay, routes
+from agent.uplink.refusals import Refusals
 from agent.uplink.rivals import Rivals
-from agent.uplink.session import ATTEMPT, WINDOW, LinkLost, Session
+from agent.uplink.session import ATTEMPT, LinkLost, Session
 from agent.uplink.settings import UplinkSettings
+from agent.uplink.terms import Terms
 
 __all__ = ["Uplink"]
 
 log = logging.getLogger("bocage.uplink")
 
-ACCEPTED = (0x00, 0x10)
-"""PUBACK: success; success, and nobody has subscribed."""
-NOT_AUTHORISED = 0x87
-POISON = (0x90, 0x99)
-"""PUBACK: topic name invalid, payload format invalid. The same bytes will never be taken."""
-OVERHEAD = 200
-"""Bytes of a PUBLISH packet beside its body, at the most: topic, content type, lengths."""
-STOPPED_FOR = 60.0
-"""Seconds for which a refused topic is left alone before it is tried again."""
-LONGEST_BACKOFF = 60.0
-"""Seconds between attempts at a broker that says that a quota is used up."""
 GOODBYE = 2.0
 """Seconds that an orderly end waits for acknowledgements."""
 
@@ -85,7 +77,6 @@ class Uplink:
         self._inbox = Inbox(self._topics, outbox, submit, clock)
         self.rivals = Rivals(clock.monotonic)
         self._fence = Fence(self._topics, outbox, self.rivals.taken_over)
-        self._properties = compressed() if settings.protocol == 5 else None
         self._outage = Outage(clock.monotonic)
         self._name, self._since = "", clock.monotonic()
         self._said = float("inf")
@@ -95,15 +86,13 @@ class Uplink:
         self._stopped_running.set()
         self._session: Session | None = None
         self._sender: asyncio.Task[None] | None = None
-        self._inflight: dict[int, tuple[Message, float]] = {}
-        self._stopped: set[str] = set()
-        self._in_hand: list[Message] = []
-        self._alarmed: set[str] = set()
-        self._window = WINDOW
-        self._backoff = 0.0
-        self._not_before = 0.0
-        self._latency: float | None = None
-        self._sent = 0
+        self._refusals = Refusals(clock, outbox, self._report)
+        self._outgoing = Outgoing(settings, self._topics, outbox, self._fence, clock, self._refusals, dice)
+        self._brokers = [settings, *(replace(settings, **other._asdict()) for other in settings.fallback)]
+        self._terms = [Terms() for _ in self._brokers]
+        self._at = 0
+        """Which of the brokers is the present one."""
+        self._worked = False
         self._enter("connecting", ATTEMPT)
         self._error = ""
 
@@ -177,10 +166,20 @@ class Uplink:
             "state": self._name,
             "since_s": round(self._clock.monotonic() - self._since, 1),
             "error": self._error,
-            "latency_ms": None if self._latency is None else round(self._latency * 1000, 1),
-            "inflight": len(self._inflight),
-            "sent": self._sent,
+            "latency_ms": None if (late := self._outgoing.latency) is None else round(late * 1000, 1),
+            "inflight": len(self._outgoing.inflight),
+            "sent": self._outgoing.sent,
         }
+
+    def shortcomings(self) -> dict[str, str]:
+        """What the present broker does not do, as codes of alarms, and what that means."""
+        terms = self._terms[self._at]
+        found = {}
+        if not terms.retain:
+            found["uplink_no_retain"] = "status and state are not retained: who subscribes later waits for the next one"
+        if not terms.qos:
+            found["uplink_qos_0"] = "the broker has read what it confirms, but has not promised to keep it"
+        return found
 
     def due(self) -> float:
         """When (clock.monotonic) the next sign of life is due: the end of an attempt, of a pause, or the next tick."""
@@ -196,10 +195,15 @@ class Uplink:
         """Connect, live until the link is lost, pause."""
         self._enter("connecting", ATTEMPT + 5)
         at = self._clock.now().wall_ms
-        will = aiomqtt.Will(self._topics.status, self._status_body("offline", at), 1, True)
-        session, sent = Session(self._settings, will, self._window), self._sent
+        self._outgoing.terms = terms = self._terms[self._at]
+        retain = terms.will_retain()
+        will = aiomqtt.Will(self._topics.status, self._status_body("offline", at), terms.qos, retain)
+        session = Session(self._broker, will, self._outgoing.window, retain=retain, qos=terms.qos)
+        sent = self._outgoing.sent
         try:
             await self._connect(session)
+            if not terms.connected(retain, session.can_retain, session.qos):
+                raise LinkLost("it hung up on a retained will: tried once more", Why.ROUTE)
             await self._live(session, at)
         except LinkLost as lost:
             session.drop(str(lost))
@@ -207,12 +211,13 @@ class Uplink:
                 self.rivals.taken_over()
             elif lost.why is Why.SILENT:
                 self.rivals.closed(self._clock.monotonic() - self._since)
-            self._learn(self._sent - sent)
-            self._give_back()
-            await self._pause(lost)
+            silent = self._outgoing.lost(lost, session, self._outgoing.sent - sent)
+            if silent:
+                self._refusals.judge(silent, False, "the broker cuts the link at it: not told any more")
+            await self._pause(lost, terms.lost(lost, self._settings.protocol))
         finally:
             session.drop("given up")
-            self._give_back()
+            self._outgoing.give_back()
 
     async def _connect(self, session: Session) -> None:
         await _any(session.open(), self._closing.wait(), _route_gained())
@@ -225,13 +230,13 @@ class Uplink:
         """While the link holds. Always ends with LinkLost, or with a bug of ours."""
         self._session, self._error, self._connected_at = session, "", at
         self._outage.up()
+        self._worked = True
         self._enter("connected", 0)
-        log.info("uplink connected broker=%s window=%d", self._settings.broker, session.window)
-        compress = self._settings.protocol == 5 if self._settings.compress is None else self._settings.compress
-        self._outbox.link(session.window, compress=compress, limit=session.max_packet - OVERHEAD)
+        log.info("uplink connected broker=%s window=%d", self._broker.broker, session.window)
+        self._outgoing.begin(session)
         announcing = asyncio.create_task(self._announce(session, at), name="uplink announce")  # `online` goes first
         fenced = asyncio.create_task(self._fence.check(session), name="uplink fence")
-        self._sender = asyncio.create_task(self._send(session, fenced), name="uplink send")
+        self._sender = asyncio.create_task(self._outgoing.send(session, fenced), name="uplink send")
         tasks = [
             announcing,
             fenced,
@@ -252,20 +257,42 @@ class Uplink:
         session.drop(next((str(end) for end in ends if isinstance(end, LinkLost)), "the agent ends"))
         session.lost.result()
 
-    async def _pause(self, lost: LinkLost) -> None:
+    async def _pause(self, lost: LinkLost, at_once: bool) -> None:
+        """`at_once`: the next attempt is on other terms, or to another broker."""
         if self._closing.is_set():
             return
-        outage = self._outage.down()
-        delay = reconnect_delay(outage, lost.why, self._dice())
+        broker, outage = self._broker.broker, self._outage.down()
+        delay = 0.0 if at_once else reconnect_delay(outage, lost.why, self._dice())
+        if not at_once and self._turn(lost):
+            delay = min(delay, 1.0 + self._dice())
         self._error = str(lost)
         self._enter("waiting", delay + 5)
         log.log(
             logging.WARNING if self._is_news(outage) else logging.DEBUG,
-            "no uplink broker=%s outage_s=%.0f reason=%r next=tried again in %.1f s",
-            self._settings.broker, outage, str(lost), delay,
+            "no uplink broker=%s outage_s=%.0f reason=%r next=%s tried in %.1f s",
+            broker, outage, str(lost), self._broker.broker, delay,
         )  # fmt: skip
         if delay > 0:
             await _any(asyncio.sleep(delay), self._closing.wait(), _route_gained(), self._time_known())
+
+    def _turn(self, lost: LinkLost) -> bool:
+        """Choose the next broker: the one that we are referred to if it is listed, else the next of the list.
+
+        After a connection that worked the first one is asked first. True: all were not asked yet in this round.
+        """
+        if lost.why is Why.ROUTE:
+            return False
+        listed = [n for n, broker in enumerate(self._brokers) if broker.is_meant(lost.reference)]
+        if listed:
+            self._at = listed[0]
+            return False
+        worked, self._worked = self._worked, False
+        self._at = 0 if worked else (self._at + 1) % len(self._brokers)
+        return self._at > 0
+
+    @property
+    def _broker(self) -> UplinkSettings:
+        return self._brokers[self._at]
 
     async def _time_known(self) -> None:
         """Return when the clock is trusted that was not: certificates are judged by it."""
@@ -286,8 +313,8 @@ class Uplink:
         await session.free.acquire()
         said = session.publish(self._topics.status, self._status_body("online", at), retain=True)
         code = await session.listen(self._topics.commands)
-        self._judge("cmd/+", code in (0, 1), f"SUBACK 0x{code:02x}: no command comes in")
-        self._judge("status", (code := await said) in ACCEPTED, f"PUBACK 0x{code:02x}")
+        self._refusals.judge("cmd/+", code in (0, 1), f"SUBACK 0x{code:02x}: no command comes in")
+        self._refusals.judge("status", (code := await said) in ACCEPTED, f"PUBACK 0x{code:02x}")
 
     async def _tell(self, session: Session) -> None:
         """Publish what changed on state/{name}, at QoS 0, retained; each name at most once an interval.
@@ -307,12 +334,15 @@ class Uplink:
                 known = before is not None and any(value is not None for value in before.values())
                 if values == before or (known and now - at < interval * 0.9):
                     continue
-                if session.tell(self._topics.state(name), encode(payload)):
+                topic = self._topics.state(name)
+                if topic in self._outgoing.terms.cuts.silent:
+                    continue
+                if self._outgoing.careful:
+                    await session.settled()
+                if session.tell(topic, encode(payload)):
                     told[name] = values, now
             await asyncio.sleep(pause)
             pause = min(pause * 2, interval)
-
-    # -- out of the outbox -------------------------------------------------------------------------------------
 
     async def _hear(self, session: Session, fenced: asyncio.Task[None]) -> None:
         """Commands that come again to an older state of the box may have been carried out by the later one."""
@@ -320,130 +350,7 @@ class Uplink:
         self._inbox.doubts_repetitions = self._fence.renewed
         await self._inbox.read(session)
 
-    async def _send(self, session: Session, fenced: asyncio.Task[None]) -> None:
-        await asyncio.wait({fenced})
-        fenced.result()
-        while True:
-            await session.free.acquire()
-            if self._fence.is_behind and (said := self._fence.claim(session)) is not None:
-                said.add_done_callback(self._claimed)
-                continue
-            try:
-                message = await self._next()
-            except asyncio.CancelledError:
-                session.free.release()
-                raise
-            if self._fence.is_behind:  # while we waited for it
-                self._outbox.put_back(message)
-                session.free.release()
-                continue
-            if len(message.body) + OVERHEAD > session.max_packet:
-                session.free.release()
-                self._refuse_for_good(message, f"longer than the broker's {session.max_packet} bytes")
-                continue
-            now = self._clock.monotonic()
-            self._inflight[message.token] = message, now
-            self._not_before = max(self._not_before, now + self._settings.min_interval)
-            ack = session.publish(
-                self._topics.of(message.topic), message.body, properties=self._properties if message.zlib else None
-            )
-            ack.add_done_callback(partial(self._settle, message))
-
-    def _claimed(self, ack: asyncio.Future[int]) -> None:
-        if ack.exception() is None:
-            self._judge("state/store", ack.result() in ACCEPTED, f"PUBACK 0x{ack.result():02x}")
-
-    async def _next(self) -> Message:
-        """The next message, when it may be sent."""
-        await self._rest()
-        message = await self._outbox.take()
-        if self._clock.monotonic() < self._not_before:  # while we waited for it
-            self._in_hand = [message]  # it is given back if the link goes meanwhile
-            await self._rest()
-            self._in_hand = []
-        return message
-
-    async def _rest(self) -> None:
-        """Wait out `min_interval`, and the pause that a broker with a used-up quota gets."""
-        wait = self._not_before - self._clock.monotonic()
-        if wait > 0:
-            await asyncio.sleep(wait)
-
-    def _settle(self, message: Message, ack: asyncio.Future[int]) -> None:
-        """The broker has answered. After LinkLost the message stays in flight: `_give_back` keeps the order."""
-        if ack.exception() is not None or message.token not in self._inflight:
-            return
-        _, at = self._inflight.pop(message.token)
-        code, now = ack.result(), self._clock.monotonic()
-        if code in ACCEPTED:
-            self._outbox.accepted(message)
-            self._sent += 1
-            self._backoff = 0.0
-            self._latency = now - at if self._latency is None else 0.8 * self._latency + 0.2 * (now - at)
-            if self._alarmed:
-                self._judge(message.kind, True, "")
-        elif code == NOT_AUTHORISED:
-            self._stop(message)
-        elif code in POISON:
-            self._refuse_for_good(message, f"PUBACK 0x{code:02x}")
-        else:
-            self._outbox.put_back(message)
-            self._back_off(code, now)
-
-    def _stop(self, message: Message) -> None:
-        """Not authorised: leave this topic alone for a while, let the others pass."""
-        kind = message.kind
-        self._outbox.put_back(message)
-        if kind not in self._stopped:
-            self._stopped.add(kind)
-            self._outbox.hold_back(self._stopped)
-            asyncio.get_running_loop().call_later(STOPPED_FOR, self._resume, kind)
-            self._judge(kind, False, f"PUBACK 0x87, not authorised: tried again in {STOPPED_FOR:.0f} s")
-
-    def _resume(self, kind: str) -> None:
-        self._stopped.discard(kind)
-        self._outbox.hold_back(self._stopped)
-
-    def _refuse_for_good(self, message: Message, reason: str) -> None:
-        self._outbox.set_aside(message, reason)
-        detail = {"topic": message.topic, "first": message.first, "last": message.last, "reason": reason}
-        self._report("alarm", "uplink_set_aside", message.kind, Severity.MAJOR, detail)
-
-    def _back_off(self, code: int, now: float) -> None:
-        """A quota is used up (0x97), or something else that may pass."""
-        if now < self._not_before:  # said once for all that was in the window
-            return
-        self._backoff = min(max(self._backoff * 2, 1.0), LONGEST_BACKOFF)
-        pause = self._backoff * (0.5 + self._dice())
-        self._not_before = now + pause
-        log.warning("the broker has enough reason=0x%02x next=sending goes on in %.1f s", code, pause)
-
-    def _learn(self, accepted: int) -> None:
-        """A connection that brought nothing through: the next one tries with half the window, down to one message."""
-        if accepted:
-            self._window = WINDOW
-        elif self._inflight:
-            self._window = max(1, self._window // 2)
-
-    def _give_back(self) -> None:
-        """What was not accepted goes back: the last first, because each then comes first."""
-        back = [message for message, _ in self._inflight.values()] + self._in_hand
-        self._inflight.clear()
-        self._in_hand.clear()
-        for message in sorted(back, key=lambda message: message.token, reverse=True):
-            self._outbox.put_back(message)
-
     # -- small things ------------------------------------------------------------------------------------------
-
-    def _judge(self, subject: str, fine: bool, reason: str) -> None:
-        """Raise or clear the alarm that the broker refuses a topic; each is said once."""
-        if fine and subject in self._alarmed:
-            self._alarmed.discard(subject)
-            self._report("cleared", "uplink_refused", subject, Severity.INFO, {})
-        elif not fine and subject not in self._alarmed:
-            self._alarmed.add(subject)
-            log.error("the broker refuses a topic topic=%s reason=%r next=see its ACL", subject, reason)
-            self._report("alarm", "uplink_refused", subject, Severity.MAJOR, {"reason": reason})
 
     def _report(self, kind: str, code: str, subject: str, severity: Severity, detail: dict[str, Any]) -> None:
         event = Event(kind, code, subject, self._clock.now(), severity, detail)

@@ -39,6 +39,7 @@ class Connection:
     acknowledged: list[int] = field(default_factory=list)
     """Packet ids that the client has acknowledged."""
     clean_end: bool = False
+    pings: int = 0
     unanswered: int = 0
     most_unanswered: int = 0
 
@@ -73,7 +74,17 @@ class ScriptedBroker:
         delay: float = 0.0,
         mute: bool = False,
         hang_up: bool = False,
+        retain: bool = True,
+        maximum_qos: int | None = None,
+        server_keepalive: int | None = None,
+        longest: int | None = None,
+        too_long: int | None = None,
+        reference: str = "",
     ) -> None:
+        """`retain` False: whoever asks for it is refused (0x9A, with 3.1.1 a closed door). A publish of more than
+        `longest` bytes gets the PUBACK `too_long`, None: the link is cut at it. `reference`: the CONNACK's."""
+        self.retain, self.maximum_qos, self.server_keepalive = retain, maximum_qos, server_keepalive
+        self.longest, self.too_long, self.reference = longest, too_long, reference
         self.puback = puback
         self.connack = connack
         self.receive_maximum = receive_maximum
@@ -170,6 +181,13 @@ class ScriptedBroker:
                 if kind == CONNECT:
                     _connect(connection, body)
                     self._levels[writer] = connection.level
+                    code = self._refuses(connection)
+                    if code and connection.level != 5:
+                        return
+                    if code:
+                        writer.write(_packet(CONNACK << 4, bytes([0, code, 0])))
+                        await writer.drain()
+                        return
                     writer.write(self._connack(connection))
                     if self.connack:
                         await writer.drain()
@@ -177,6 +195,7 @@ class ScriptedBroker:
                 elif kind == SUBSCRIBE:
                     writer.write(self._suback(connection, body))
                 elif kind == PINGREQ:
+                    connection.pings += 1
                     writer.write(_packet(PINGRESP << 4, b""))
                 elif kind == PUBREC:
                     writer.write(_packet(PUBREL << 4 | 2, body[:2]))
@@ -188,6 +207,12 @@ class ScriptedBroker:
                 elif kind == PUBLISH:
                     publish, mid = _publish(connection, flags, body)
                     self.published.append(publish)
+                    if (publish.retain and not self.retain) or (publish.qos and self.maximum_qos == 0):
+                        return
+                    long = self.longest is not None and len(publish.payload) > self.longest
+                    if long and self.too_long is None:
+                        publish.code = NEVER
+                        return
                     if not publish.qos:
                         continue
                     nth += 1
@@ -198,6 +223,8 @@ class ScriptedBroker:
                     connection.unanswered += 1
                     connection.most_unanswered = max(connection.most_unanswered, connection.unanswered)
                     code = self.puback(self._qos1, publish.topic)
+                    if long and self.too_long is not None:
+                        code = self.too_long
                     if code != NEVER:
                         task = asyncio.create_task(self._acknowledge(writer, connection, publish, mid, code))
                         tasks.add(task)
@@ -221,6 +248,13 @@ class ScriptedBroker:
         body = struct.pack("!H", mid) + (bytes([code, 0]) if code and connection.level == 5 else b"")
         writer.write(_packet(PUBACK << 4, body))
 
+    def _refuses(self, connection: Connection) -> int:
+        """The CONNACK for a will that the broker does not take (MQTT 5, 3.1.2.6 and 3.1.2.7)."""
+        flags = connection.will[2] if connection.will else 0
+        if flags & 0x20 and not self.retain:
+            return 0x9A
+        return 0x9B if flags & 0x18 and self.maximum_qos == 0 else 0
+
     def _connack(self, connection: Connection) -> bytes:
         if connection.level != 5:
             return _packet(CONNACK << 4, bytes([0, self.connack]))
@@ -229,6 +263,14 @@ class ScriptedBroker:
             properties += b"\x21" + struct.pack("!H", self.receive_maximum)
         if self.maximum_packet is not None:
             properties += b"\x27" + struct.pack("!I", self.maximum_packet)
+        if not self.retain:
+            properties += b"\x25\x00"
+        if self.maximum_qos is not None:
+            properties += b"\x24" + bytes([self.maximum_qos])
+        if self.server_keepalive is not None:
+            properties += b"\x13" + struct.pack("!H", self.server_keepalive)
+        if self.reference:
+            properties += b"\x1c" + _text(self.reference.encode())
         return _packet(CONNACK << 4, bytes([0, self.connack, len(properties)]) + properties)
 
     def _suback(self, connection: Connection, body: bytes) -> bytes:

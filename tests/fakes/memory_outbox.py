@@ -69,6 +69,9 @@ class MemoryOutbox:
         self.returned += 1
         self._wake.set()
 
+    def split(self, message: Message, limit: int) -> bool:
+        return False  # they are of one reading each
+
     def set_aside(self, message: Message, reason: str) -> None:
         self.aside.append((self.out.pop(message.token), reason))
 

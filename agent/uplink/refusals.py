@@ -1,0 +1,117 @@
+"""What the broker refuses: said once a topic, asked again less and less often, and never the cause of more messages."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from agent.clock import Clock
+from agent.model import Severity
+from agent.outbox import Message, Outbox
+
+__all__ = ["Refusals"]
+
+log = logging.getLogger("bocage.uplink")
+
+STOPPED_FOR = 60.0
+"""Seconds for which a refused topic is left alone; twice as long each time that it is refused again."""
+LONGEST_STOP = 900.0
+SHORT_STOP = 1.0
+"""Seconds at first for a reason that may pass."""
+TRIES = 5
+"""So often a message may be refused for such a reason; then it is the message."""
+TOLD_AGAIN = 3600.0
+"""Seconds between two alarms that messages of a topic were set aside."""
+IN_A_ROW = 2
+"""Messages of a topic that are set aside at once; from then on one each time that the topic is tried."""
+
+Report = Callable[[str, str, str, Severity, dict[str, Any]], None]
+
+
+class Refusals:
+    """`kinds` of topics that are left alone, and what was said of them. `report` puts an event on record."""
+
+    def __init__(self, clock: Clock, outbox: Outbox, report: Report) -> None:
+        self._clock, self._outbox, self._report = clock, outbox, report
+        self.kinds: set[str] = set()
+        self._pauses: dict[str, float] = {}
+        self._alarmed: set[str] = set()
+        self._tries: dict[tuple[str, int], int] = {}
+        self._in_a_row: dict[str, int] = {}
+        self._told: dict[str, float] = {}
+        self._untold: dict[str, int] = {}
+
+    def accepted(self, message: Message) -> None:
+        """The broker takes this topic."""
+        kind = message.kind
+        self._in_a_row.pop(kind, None)
+        self._pauses.pop(kind, None)
+        if self._tries:
+            self._tries.pop((message.topic, message.first), None)
+        if self._alarmed:
+            self.judge(kind, True, "")
+
+    def not_authorised(self, message: Message, reason: str) -> None:
+        """Leave this topic alone for a while, let the others pass."""
+        self._outbox.put_back(message)
+        if self._stop(message.kind, STOPPED_FOR):
+            self.judge(message.kind, False, f"{reason}: tried again in {self._pauses[message.kind]:.0f} s")
+
+    def for_now(self, message: Message, reason: str) -> None:
+        """Refused for a reason that may pass: tried again, so often."""
+        key = message.topic, message.first
+        self._tries[key] = tries = self._tries.get(key, 0) + 1
+        if tries >= TRIES:
+            del self._tries[key]
+            self.for_good(message, reason)
+            return
+        self._outbox.put_back(message)
+        if self._stop(message.kind, SHORT_STOP):
+            log.warning("the broker refuses a message topic=%s reason=%r next=tried again", message.kind, reason)
+
+    def for_good(self, message: Message, reason: str) -> None:
+        """The broker will never take it: set aside. If it takes nothing of its topic, the topic is left alone."""
+        kind = message.kind
+        if kind in self.kinds:
+            self._outbox.put_back(message)
+            return
+        self._outbox.set_aside(message, reason)
+        self._in_a_row[kind] = self._in_a_row.get(kind, 0) + 1
+        self._untold[kind] = self._untold.get(kind, 0) + 1
+        if self._in_a_row[kind] >= IN_A_ROW:
+            self._stop(kind, STOPPED_FOR)
+        now = self._clock.monotonic()
+        if now - self._told.get(kind, float("-inf")) < TOLD_AGAIN:
+            return
+        self._told[kind] = now
+        detail = {
+            "topic": message.topic, "first": message.first, "last": message.last, "reason": reason,
+            "count": self._untold.pop(kind),
+        }  # fmt: skip
+        self._report("alarm", "uplink_set_aside", kind, Severity.MAJOR, detail)
+
+    def judge(self, subject: str, fine: bool, reason: str) -> None:
+        """Raise or clear the alarm that the broker refuses a topic; each is said once."""
+        if fine and subject in self._alarmed:
+            self._alarmed.discard(subject)
+            self._report("cleared", "uplink_refused", subject, Severity.INFO, {})
+        elif not fine and subject not in self._alarmed:
+            self._alarmed.add(subject)
+            log.error("the broker refuses a topic topic=%s reason=%r next=see its ACL", subject, reason)
+            self._report("alarm", "uplink_refused", subject, Severity.MAJOR, {"reason": reason})
+
+    def _stop(self, kind: str, first: float) -> bool:
+        """Leave a topic alone; False if it is by now."""
+        if kind in self.kinds:
+            return False
+        pause = self._pauses[kind] = min(max(2 * self._pauses.get(kind, 0.0), first), LONGEST_STOP)
+        self.kinds.add(kind)
+        self._outbox.hold_back(self.kinds)
+        asyncio.get_running_loop().call_later(pause, self._resume, kind)
+        return True
+
+    def _resume(self, kind: str) -> None:
+        self.kinds.discard(kind)
+        self._outbox.hold_back(self.kinds)

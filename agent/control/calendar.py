@@ -11,12 +11,20 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-__all__ = ["DAY", "SCHOOL_TABLE_ENDS", "Calendar"]
+__all__ = ["DAY", "SCHOOL_TABLE_ENDS", "WINTER", "Calendar", "winter"]
 
 DAY = timedelta(days=1)
 SECOND = timedelta(seconds=1)
+WINTER = frozenset({11, 12, 1, 2, 3})
+"""The months of winter in the north: an outdoor sensor that fails in them counts as frost."""
+_SOUTHERN_WINTER = frozenset({5, 6, 7, 8, 9})
 PREPARED = range(2024, 2050)
 """The years of which a calendar may hold the public holidays itself."""
+
+
+def winter(latitude: float | None) -> frozenset[int]:
+    """The months of winter at that latitude (degrees, below 0 in the south; None: nobody says, the north)."""
+    return _SOUTHERN_WINTER if latitude is not None and latitude < 0 else WINTER
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from agent.control.calendar import DAY, Calendar
+from agent.control.calendar import DAY, WINTER, Calendar
 from agent.control.core import NEVER, Now, View, good
 from agent.control.lasting import Shift, changed
 
-__all__ = ["NORTHERN", "SOUTHERN", "Frost", "FrostState", "step"]
+__all__ = ["Frost", "FrostState", "step"]
 
-NORTHERN, SOUTHERN = frozenset({11, 12, 1, 2, 3}), frozenset({5, 6, 7, 8, 9})
-"""Months in which a lost sensor counts as frost: those of the winter, by hemisphere."""
 PATIENCE = 3600.0
 """Seconds that a sensor may take to speak for the first time since the start (LoRaWAN: one value in some minutes)."""
 
@@ -26,7 +24,7 @@ class Frost:
     close_below: float = 2.0
     reopen_above: float = 4.0
     hold: float = 6 * 3600.0
-    winter: frozenset[int] = NORTHERN
+    winter: frozenset[int] = WINTER
 
 
 @dataclass(frozen=True, slots=True)

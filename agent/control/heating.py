@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from agent.control.calendar import DAY
+from agent.control.calendar import DAY, WINTER
 from agent.control.core import NEVER, Now, Output, Step, View, Wish
 from agent.control.exercise import Exercise, exercise
 from agent.control.lasting import news
@@ -41,8 +41,6 @@ OUTDOOR_KEPT = 3600.0
 """After a restart the last good outdoor temperature counts for so long (s), until the next one comes."""
 ENDING = timedelta(days=60)
 """So long before the table of the school holidays ends it is time for a newer version."""
-WINTER = (11, 12, 1, 2, 3)
-"""Months in which an outdoor sensor that fails counts as frost."""
 INTERLOCK, FAULT, RULE = 2, 5, 15
 
 
@@ -92,6 +90,7 @@ class Zone:
     min_on: float = 0.0
     min_off: float = 0.0
     least_cycle: float = 0.0
+    winter: frozenset[int] = WINTER
 
     @property
     def inputs(self) -> frozenset[str]:
@@ -262,7 +261,7 @@ class Zone:
             return False
         if outdoor is not None:
             return outdoor < self.pump_forced_below
-        return now.civil is None or now.civil.month in WINTER
+        return now.civil is None or now.civil.month in self.winter
 
     # -- what is said ------------------------------------------------------------------------------------------
 

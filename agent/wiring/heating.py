@@ -6,6 +6,7 @@ from typing import Any
 
 from agent.config import Site
 from agent.config import heating as config
+from agent.control.calendar import winter
 from agent.control.core import Control
 from agent.control.exercise import Exercise, Exerciser
 from agent.control.heating import Setpoints, Zone
@@ -50,6 +51,7 @@ def _zone(site: Site, name: str, zone: config.Zone) -> Zone:
         burner.min_on or 0.0,
         burner.min_off or 0.0,
         least_cycle(burner.min_on, burner.min_off, burner.max_starts_per_hour),
+        winter=winter(site.site.latitude),
     )
 
 

@@ -6,8 +6,9 @@ from typing import Any
 
 from agent.config import Site
 from agent.config import water as config
+from agent.control.calendar import winter
 from agent.control.core import Control
-from agent.control.frost import NORTHERN, SOUTHERN, Frost
+from agent.control.frost import Frost
 from agent.control.leaks import Leak, NightFlow
 from agent.control.meter import HOUR, PLAUSIBLE
 from agent.control.standstill import Standstill
@@ -95,8 +96,9 @@ def _night(site: Site, night: config.NightFlow) -> NightFlow:
 
 
 def _frost(site: Site, frost: config.Frost) -> Frost:
-    winter = SOUTHERN if (site.site.latitude or 0.0) < 0 else NORTHERN
-    return Frost(frost.signal, calendar(site), frost.close_below, frost.reopen_above, frost.hold, winter)
+    return Frost(
+        frost.signal, calendar(site), frost.close_below, frost.reopen_above, frost.hold, winter(site.site.latitude)
+    )  # fmt: skip
 
 
 def _valve(site: Site, name: str | None) -> Valve | None:

@@ -53,6 +53,15 @@ def _controls(tmp_path: Path, control: str):
     return controls(load(path))
 
 
+@pytest.mark.parametrize(("latitude", "month"), [(47.3, 1), (-21.1, 7), (None, 1)])
+def test_winter_is_that_of_the_hemisphere(tmp_path, latitude, month):
+    path = tmp_path / "site.yaml"
+    where = "" if latitude is None else f"latitude: {latitude}, longitude: 55.5, "
+    path.write_text(SITE.format(control="").replace("{id: s,", f"{{id: s, {where}"))
+    zone = controls(load(path))[0]
+    assert month in zone.winter and (month + 6) % 12 not in zone.winter
+
+
 def test_every_key_arrives(tmp_path):
     zone, store, drain = _controls(tmp_path, "")
     assert isinstance(zone, Zone)

@@ -79,10 +79,14 @@ class JavaScript(Declared):
         return CodecError(f"{Path(self._file).name}: {why}")
 
 
+def _request(file: str, call: str, asked: Mapping[str, Any]) -> bytes:
+    """One line for the child, which works in another folder than we do."""
+    return json.dumps({"file": str(Path(file).absolute()), "call": call, **asked}).encode() + b"\n"
+
+
 async def run(file: str, call: str, **asked: Any) -> tuple[bool, Any]:
     """Call a codec ("decode", "encode") and give its whole return value, and whether that has the form of TS013."""
-    request = json.dumps({"file": file, "call": call, **asked}).encode() + b"\n"
-    answer = await _child().ask(request)
+    answer = await _child().ask(_request(file, call, asked))
     if "error" in answer:
         raise CodecError(f"{Path(file).name}: {answer['error']}")
     try:

@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import shutil
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,14 +123,23 @@ def find(path: Path | None, given: str | None) -> tuple[Path, Applied] | None:
 
 def _generation(folder: Path) -> Applied:
     """ValueError, KeyError or TypeError if it is not one that we wrote, whole and unchanged."""
-    manifest = json.loads((folder / _MANIFEST).read_bytes())
+    manifest = json.loads(_content(folder / _MANIFEST))
     files: dict[str, str] = manifest["files"]
     for name, digest in files.items():
-        if ".." in Path(name).parts or hashlib.sha256((folder / name).read_bytes()).hexdigest() != digest:
+        if ".." in Path(name).parts or hashlib.sha256(_content(folder / name)).hexdigest() != digest:
             raise ValueError(f"{name} is not what was kept")
     if SITE not in files:
         raise ValueError(f"{SITE} is missing")
     return Applied(folder, Path(manifest["home"]), str(manifest["site"]), files)
+
+
+def _content(path: Path) -> bytes:
+    """Of a file of ours. A link or a pipe in its place is none, and would lead root astray. OSError, ValueError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError(f"{path.name} is no file")
+        return file.read()
 
 
 def _digests(files: Mapping[str, bytes]) -> dict[str, str]:

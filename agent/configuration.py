@@ -28,6 +28,7 @@ class Configuration:
 
     def __init__(self, path: Path, state: Path, plan: Plan, before: Applied | None, found: Found | None) -> None:
         self.path, self.state, self.plan = path, state, plan
+        self._site = plan.site  # another id in the file takes effect at the next start
         self.replaced: Plan | None = None
         """What was applied when the agent started, where another plan runs from then on: its outputs may have left."""
         self.wrong: Problem | None = None
@@ -101,7 +102,7 @@ class Configuration:
     def keep(self) -> None:
         """Put what runs into the state folder, if it is not there. OSError if the disk refuses: to be tried again."""
         if self._unkept is not None:
-            self._kept = Applied.keep(self.state, self.path, self.plan.site, self._unkept.files)
+            self._kept = Applied.keep(self.state, self.path, self._site, self._unkept.files)
             self._unkept = None
 
     # -- what is told ------------------------------------------------------------------------------------------

@@ -77,7 +77,7 @@ def test_a_power_cut_at_any_step_leaves_one_of_the_two_newest(tmp_path: Path) ->
     assert generation(state) == 3
 
 
-@pytest.mark.parametrize("harm", ["torn", "gone", "no manifest", "zeros"])
+@pytest.mark.parametrize("harm", ["torn", "gone", "no manifest", "zeros", "link", "pipe"])
 def test_a_generation_that_is_not_whole_gives_way_to_the_one_before(tmp_path: Path, harm: str) -> None:
     for number in (1, 2):
         Applied.keep(tmp_path, HOME, "village", files(number))
@@ -91,6 +91,12 @@ def test_a_generation_that_is_not_whole_gives_way_to_the_one_before(tmp_path: Pa
             (newest / "applied.json").unlink()
         case "zeros":
             (newest / "applied.json").write_bytes(bytes(100))
+        case "link":
+            (newest / "site.yaml").rename(tmp_path / "elsewhere")
+            (newest / "site.yaml").symlink_to(tmp_path / "elsewhere")
+        case "pipe":
+            (newest / "site.yaml").unlink()
+            os.mkfifo(newest / "site.yaml")
     assert generation(tmp_path) == 1
     Applied.keep(tmp_path, HOME, "village", files(3))
     assert generation(tmp_path) == 3

@@ -13,6 +13,8 @@
     blocks.py    readings as they wait and travel: columnar, compressed once
     stage.py     the file in memory that outlives the process (mark.py: which numbers were given, though it is full)
     store.py     the SQLite database: blocks, messages, the ledger of commands
+    ids.py       the ids of commands once more, for when the database is lost
+    claim.py     what the broker retains of our numbers (identity.py: what the flash knows of it)
     parcels.py   what is published in one message, and what one transaction writes
     records.py   events and outcomes as JSON
     backlog.py   the same from outside, read only

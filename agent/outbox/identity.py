@@ -21,12 +21,12 @@ class Identity:
         self.machine, self.epoch = machine, 0
         self.unsure: tuple[int, int] | None = None
         self._noted: tuple[int, int] | None = None
-        self._left = False
-        """Whether a store that was left waits to be told: it is in the next transaction."""
+        self._left = self._aside = False
+        """Whether a store that was left, a database that was set aside, waits to be told: in the next transaction."""
 
     def adopt(self, totals: Totals, following: int) -> None:
         """A database is open; `following` is the next number. One without any number is nobody's copy."""
-        self.epoch, self._left = totals.epoch, bool(totals.left)
+        self.epoch, self._left, self._aside = totals.epoch, bool(totals.left), bool(totals.aside)
         self._noted = None if totals.unsure is None else (totals.unsure[0], totals.unsure[1])
         self.unsure = self._noted or ((following, totals.epoch) if following > 1 or totals.epoch else None)
 
@@ -54,6 +54,8 @@ class Identity:
             facts["unsure"] = json.dumps(self.unsure) if self.unsure else ""
         if self._left:
             facts["left"] = "[]"
+        if self._aside:
+            facts["aside"] = ""
         return facts
 
     def settled(self, facts: dict[str, int | str]) -> None:
@@ -62,3 +64,4 @@ class Identity:
         if "unsure" in facts:
             self._noted = tuple(json.loads(str(facts["unsure"]))) if facts["unsure"] else None
         self._left = self._left and "left" not in facts
+        self._aside = self._aside and "aside" not in facts

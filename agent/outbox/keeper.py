@@ -12,7 +12,6 @@ import sqlite3
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 from agent.clock import Clock
@@ -65,6 +64,8 @@ class Keeper:
         self.memory = Memory()
         found = replay(stage_folder, clock.boot)
         self.stage = Stage(stage_folder, clock.boot)
+        for store in found.given or {}:
+            self.stage.give(store, found.last(store))  # killed between the two: the mark is behind the stage
         self.urgent = Urgent(self.numbers, self.tokens, self.stage, clock.monotonic)
         self.due = Due(clock)
         self.dating = Dating(clock)
@@ -79,6 +80,8 @@ class Keeper:
         self._ids = count(1)
         self._stage_told = False
         self._away_told = "{}"
+        self._aside = ""
+        """The database that was set aside while it was used: that is told with its numbers."""
         self._opened_at: float | None = None
 
     def open(self) -> None:
@@ -126,6 +129,8 @@ class Keeper:
         """A database is open: go on from what it holds."""
         self.due.gaps += self.numbers.adopt(db.name, totals, self.flash.found)
         self.identity.adopt(totals, self.numbers.next)
+        if totals.aside not in ("", self._aside):
+            self.due.gaps.append(("store_corrupt", {"file": totals.aside, "count": None}))
         for left in totals.left:
             self._say_left(left["store"], left["now"], left["why"])
         self._ids = count(totals.next_id)
@@ -140,12 +145,13 @@ class Keeper:
         """A database was set aside: an alarm and a gap record say so."""
         what = f"the outbox database was corrupt ({error}): kept as {name}, a new one was opened"
         self.troubles.append(what)
-        gap: dict[str, Any] = {"file": name, "count": None}
-        if self._opened_at is not None:  # at a start nobody knows whose numbers they were, and who opens it says so
-            gap |= {"store": self.numbers.store, "first": 1, "last": max(1, self.numbers.next - 1)}
-            alarm = Event("alarm", "store_corrupt", "gateway", self._clock.now(), Severity.MAJOR, {"what": what})
-            self.urgent.unsaved.append(self.urgent.event(alarm))
-        self.due.gaps.append(("store_corrupt", gap))
+        if self._opened_at is None:  # nobody knows whose numbers they were; who opens it raises the alarm
+            return
+        self._aside = name
+        span = {"store": self.numbers.store, "first": 1, "last": max(1, self.numbers.next - 1)}
+        self.due.gaps.append(("store_corrupt", {"file": name, "count": None, **span}))
+        alarm = Event("alarm", "store_corrupt", "gateway", self._clock.now(), Severity.MAJOR, {"what": what})
+        self.urgent.unsaved.append(self.urgent.event(alarm))
 
     def _say_left(self, before: str, now: str, why: str) -> None:
         """Numbers go on under another store."""

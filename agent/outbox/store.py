@@ -22,6 +22,7 @@ from agent.machine import Machine
 from agent.model import Instant, Outcome, OutcomeState
 from agent.outbox.blocks import AGGREGATE, Block, renamed
 from agent.outbox.dates import Boot, Boots
+from agent.outbox.ids import Ids
 from agent.outbox.records import renamed_record
 
 __all__ = [
@@ -149,6 +150,8 @@ class Totals:
     """How often numbers were reserved."""
     unsure: list[int] | None = None
     """First number, and epoch, of what was numbered since the broker last confirmed that this is the newest state."""
+    aside: str = ""
+    """The database before this one, which was set aside, until it is told."""
     left: list[dict[str, Any]] = field(default_factory=list)
     """Stores that were left for another, and were not told yet."""
 
@@ -211,9 +214,12 @@ class Store:
             if version != _VERSION:
                 self._db.executescript(_SCHEMA + f"PRAGMA user_version = {_VERSION};")
             with self._transaction():
-                self._db.execute("INSERT OR IGNORE INTO fact VALUES ('store', ?)", (str(uuid4()),))
+                if self.fact("store") is None:
+                    self._set(store=str(uuid4()), aside=_last_set_aside(folder))
                 self._look_at(machine or Machine())
             self.name = str(self.fact("store"))
+            self._ids = Ids(folder)
+            self._remember()
         except (sqlite3.Error, OSError):
             self._db.close()
             raise
@@ -223,6 +229,15 @@ class Store:
         self._db.close()
         self._db = self._connect()
         self.commit(Work(facts={"store": self.name}))
+
+    def _remember(self) -> None:
+        """Learn the ids of commands that another database accepted, of which this one is older or a successor."""
+        kept = self._ids.outcomes()
+        if kept and self.outcome(kept[-1].command) is None:
+            unknown = [one for one in kept if self.outcome(one.command) is None]
+            _log.warning("ids of commands taken over n=%d next=none of them is carried out again", len(unknown))
+            self.commit(Work(outcomes=unknown))
+        self._ids.tidy(kept)
 
     def _look_at(self, machine: Machine) -> None:
         """On another machine than before, its numbers go on under a store of their own; what waits keeps its keys."""
@@ -278,7 +293,7 @@ class Store:
             flushed={self.name: facts["flushed"]}, used=self.used(), boots=Boots(self.boots()),
             lost=json.loads(self.fact("lost") or "{}"), away=json.loads(self.fact("away") or "{}"),
             epoch=self.fact("epoch") or 0, unsure=json.loads(self.fact("unsure") or "null"),
-            left=self.left(),
+            left=self.left(), aside=self.fact("aside") or "",
         )  # fmt: skip
         for store, cls, rows, size, last in self._db.execute(
             "SELECT store, class, sum(n), sum(length(body)), max(last_seq) FROM block GROUP BY store, class"
@@ -321,6 +336,8 @@ class Store:
             many("INSERT OR REPLACE INTO fact VALUES (?,?)", work.facts.items())
             for outcome in work.outcomes:
                 self._keep(outcome)
+        if accepted := [one for one in work.outcomes if one.state is OutcomeState.ACCEPTED]:
+            self._ids.add(accepted)
 
     def blocks_after(self, row: int, readings: int, size: int) -> list[StoredBlock]:
         """The next blocks by age: one, or more up to so many readings and bytes."""
@@ -460,6 +477,12 @@ class Store:
             with contextlib.suppress(sqlite3.Error):
                 self._db.execute("ROLLBACK")
             raise
+
+
+def _last_set_aside(folder: Path) -> str:
+    """The database that was here before a new one, "" if there was none."""
+    names = [path.name for path in folder.glob(f"{FILE}.corrupt-*") if not path.name.endswith(("-wal", "-shm"))]
+    return max(names, default="")
 
 
 def set_aside(folder: Path) -> str:

@@ -33,7 +33,7 @@ from typing import Any
 from agent.model import Command, Event, Instant, Origin, Outcome, OutcomeState, Reading
 from agent.outbox import Message, Outbox, keeper, memory, numbers, stage
 from agent.outbox.blocks import decode
-from agent.outbox.store import Store
+from agent.outbox.store import FILE, Store
 
 __all__ = ["Account", "run"]
 
@@ -147,6 +147,11 @@ class Trial:
         return self.account
 
     def _between(self) -> None:
+        if self.dice.random() < 0.05 and (database := self.folder / "state" / FILE).exists():
+            for name in (f"{FILE}-wal", f"{FILE}-shm"):
+                (database.parent / name).unlink(missing_ok=True)
+            database.write_bytes(b"\x00rubbish\xff" * 700)
+            self.account.safe.clear()
         if self.dice.random() < 0.1:
             shutil.rmtree(self.folder / "stage", ignore_errors=True)
             self.clock.boot = f"boot-{self.dice.random()}"

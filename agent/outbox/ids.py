@@ -1,0 +1,91 @@
+"""The ids of commands that were accepted, beside the database: they outlive it.
+
+A database that is garbled is set aside, and one may be put back from a backup. A command that the broker sends again,
+or that somebody repeats, must not be carried out a second time for that. So each acceptance is a line of this file as
+well, on flash before the output moves. What became of it stands in the database only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from agent.model import Instant, Outcome, OutcomeState
+
+__all__ = ["Ids"]
+
+_log = logging.getLogger("bocage.outbox")
+
+FILE = "commands.ids"
+KEPT = 5_000
+"""Of the newest; a file twice as long is cut back at a start: about 1 MB."""
+_HOW = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+LOST = "it was accepted before; what became of it was lost with the outbox database"
+
+
+class Ids:
+    """One file, in the outbox's thread. A line that cannot be read is passed over."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / FILE
+        self._broken = False
+
+    def add(self, accepted: Sequence[Outcome]) -> None:
+        """They are on flash when this returns. A fault is logged: the database has them."""
+        lines = [json.dumps([one.command, one.point, one.value, list(one.at)]) for one in accepted]
+        try:
+            descriptor = os.open(self._path, _HOW, 0o600)
+            try:
+                begun = os.fstat(descriptor).st_size == 0
+                os.write(descriptor, "".join(f"\n{line}\n" for line in lines).encode())  # the last one may be torn
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            if begun:
+                _sync(self._path.parent)
+        except OSError as error:
+            if not self._broken:
+                _log.warning("ids of commands cannot be written file=%s error=%s next=the database alone has them",
+                             self._path, error)  # fmt: skip
+            self._broken = True
+        else:
+            self._broken = False
+
+    def outcomes(self) -> list[Outcome]:
+        """All that are kept, the oldest first, as outcomes of which nobody knows the end."""
+        with contextlib.suppress(OSError):
+            return list(_read(self._path.read_bytes()))
+        return []
+
+    def tidy(self, outcomes: Sequence[Outcome]) -> None:
+        """Keep the newest only, if there are too many."""
+        if len(outcomes) < 2 * KEPT:
+            return
+        new = Ids(self._path.parent)
+        new._path = self._path.with_suffix(".new")
+        with contextlib.suppress(OSError):
+            new._path.unlink(missing_ok=True)
+            new.add(outcomes[-KEPT:])
+            if not new._broken:
+                new._path.rename(self._path)
+                _sync(self._path.parent)
+
+
+def _read(data: bytes) -> Iterator[Outcome]:
+    for line in data.split(b"\n"):
+        with contextlib.suppress(ValueError, TypeError):
+            if line:
+                command, point, value, at = json.loads(line)
+                yield Outcome(command, point, value, OutcomeState.UNKNOWN, LOST, Instant(*at))
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -162,6 +162,8 @@ class ChirpStack(Model):
     """The application's id."""
     username: Username | None = None
     password: Secret | None = None
+    insecure: bool = False
+    """Whether a password may go to another host without TLS, readable for everybody on the way."""
     ca: FileName | None = None
     cert: FileName | None = None
     key: FileName | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from agent.config.profiles import Library
 from agent.config.radio import check_radio, needs_node
 from agent.config.rules import check_rules
 from agent.config.signals import ENERGIES, VOLUMES
-from agent.config.site import Site
+from agent.config.site import Site, Uplink, broker
 from agent.config.values import DURATION, Rate, number
 
 __all__ = ["check_site"]
@@ -52,6 +53,9 @@ def _check_uplink(at: Checked) -> None:
         if not at.wrong("uplink") and at.document.value(("uplink",)) is None:
             at.warn((), 'no "uplink": readings stay on the gateway')
         return
+    _check_password(at, ("uplink", "url"), up.url, up)
+    for index, url in enumerate(up.fallback):
+        _check_password(at, ("uplink", "fallback", index), url, up)
     files = [key for key in ("ca", "cert", "key") if getattr(up, key) is not None]
     if files and not up.tls and not at.wrong("uplink", "url"):
         at.error(("uplink", files[0]), f"{files[0]} is for TLS, and the address begins with mqtt://; write mqtts://")
@@ -62,6 +66,24 @@ def _check_uplink(at: Checked) -> None:
         at.error(("uplink", "password"), 'a password without a user: "username" is missing in uplink')
     for index, name in enumerate(up.commands.allow or ()):
         _check_allowed(at, ("uplink", "commands", "allow", index), name)
+
+
+def _check_password(at: Checked, keys: Keys, url: str, login: Uplink | ChirpStack) -> None:
+    """A password without TLS is for this machine only."""
+    host, _, tls = broker(url)
+    if tls or login.password is None or login.insecure or at.wrong(*keys) or _is_here(host):
+        return
+    at.error(
+        keys, f"mqtt:// shows the password to whoever is on the way to {host}",
+        'write mqtts://, or "insecure: true" to send it all the same',
+    )  # fmt: skip
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def _check_allowed(at: Checked, keys: Keys, name: str) -> None:
@@ -86,6 +108,8 @@ def _check_buses(at: Checked) -> None:
     for name, bus in at.site.buses.items():
         check_radio(at, name)
         check_gwmp(at, name)
+        if isinstance(bus, ChirpStack):
+            _check_login(at, name, bus)
         port = getattr(bus, "port", None)
         if isinstance(port, str):
             if _BARE.match(port):
@@ -112,10 +136,11 @@ def _check_buses(at: Checked) -> None:
 def _check_login(at: Checked, name: str, bus: ChirpStack) -> None:
     """Certificates and passwords of a network server's broker."""
     keys: Keys = ("buses", name)
+    _check_password(at, (*keys, "url"), bus.url, bus)
     files = [key for key in ("ca", "cert", "key") if getattr(bus, key) is not None]
-    if files and bus.url.startswith("mqtt:"):
+    if files and bus.url.startswith("mqtt:") and not at.wrong(*keys, "url"):
         at.error((*keys, files[0]), f"{files[0]} is for TLS, and the address begins with mqtt://; write mqtts://")
-    if (bus.cert is None) != (bus.key is None):
+    if (bus.cert is None) != (bus.key is None) and not (at.wrong(*keys, "cert") or at.wrong(*keys, "key")):
         at.error((*keys, "key" if bus.cert is None else "cert"), "cert and key go together")
     if bus.password is not None and bus.username is None and not at.wrong(*keys, "username"):
         at.error((*keys, "password"), f'a password without a user: "username" is missing in {name}')

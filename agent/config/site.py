@@ -18,11 +18,11 @@ from agent.config.heating import Heating
 from agent.config.lighting import Lighting
 from agent.config.secret import Secret, Username
 from agent.config.signals import Signal
-from agent.config.values import Choice, Duration, FileName, LongDuration, Size, TimeSpan, Written, plain
+from agent.config.values import Choice, Duration, FileName, LongDuration, MessageSize, Size, TimeSpan, Written, plain
 from agent.config.water import Water
 from agent.control.calendar import PREPARED, Calendar
 
-__all__ = ["Buffer", "ClockSettings", "Privacy", "Site", "SiteInfo", "Uplink"]
+__all__ = ["Buffer", "ClockSettings", "Privacy", "Site", "SiteInfo", "Uplink", "broker"]
 
 
 def _topic(value: object) -> str:
@@ -101,6 +101,10 @@ class Uplink(Model):
 
     url: Url
     """mqtts:// with TLS, mqtt:// without."""
+    insecure: bool = False
+    """Whether a password may go to another host without TLS, readable for everybody on the way."""
+    fallback: Many[Url] = ()
+    """Brokers that are asked when this one does not answer, with the same credentials."""
     prefix: Topic = "bocage/v1"
     """What all topics begin with."""
     protocol: Annotated[
@@ -127,6 +131,8 @@ class Uplink(Model):
     """The least time between two publications of the last values."""
     session_expiry: Duration = 3600
     """How long the broker keeps commands for us while we are away (MQTT 5)."""
+    max_message: MessageSize = 16_000
+    """The longest message; less than the broker's own limit (a single longer record stands alone)."""
     compress: bool | None = None
     """Whether history goes compressed (zlib); default: with MQTT 5, not with 3.1.1."""
     commands: Commands = Commands.model_construct()
@@ -136,15 +142,22 @@ class Uplink(Model):
 
     @property
     def tls(self) -> bool:
-        return urlsplit(self.url).scheme == "mqtts"
+        return broker(self.url)[2]
 
     @property
     def host(self) -> str:
-        return urlsplit(self.url).hostname or ""
+        return broker(self.url)[0]
 
     @property
     def port(self) -> int:
-        return urlsplit(self.url).port or (8883 if self.tls else 1883)
+        return broker(self.url)[1]
+
+
+def broker(url: str) -> tuple[str, int, bool]:
+    """Host, port, and whether with TLS."""
+    parts = urlsplit(url)
+    tls = parts.scheme == "mqtts"
+    return parts.hostname or "", parts.port or (8883 if tls else 1883), tls
 
 
 class Privacy(Model):

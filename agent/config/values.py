@@ -19,7 +19,8 @@ from agent.config.problems import listed, meant
 
 __all__ = [
     "DAYS", "DURATION", "FLOW", "PERCENT", "VOLUME", "WINDOW", "Choice", "Date", "Deadband", "DeadbandText", "Decibel",
-    "Duration", "FileName", "Flow", "FlowFor", "Frequency", "Kelvin", "KelvinRate", "LongDuration", "Offset", "Percent",
+    "Duration", "FileName", "Flow", "FlowFor", "Frequency", "Kelvin", "KelvinRate", "LongDuration",
+    "MessageSize", "Offset", "Percent",
     "Power", "Quantity", "Rate", "RateText", "ReheatTime", "Size", "Surge", "TimeOfDay", "TimeSpan", "Unbroken",
     "UnbrokenText", "Volume",
     "WeekTime", "WeekTimeText", "Window", "WindowText", "Written", "number", "plain",
@@ -165,6 +166,10 @@ Size = Annotated[
     int, Quantity("a size", {"B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9}, ("MB", "GB"), low=1_000_000, whole=True)
 ]
 """Bytes; at least 1 MB."""
+MessageSize = Annotated[
+    int, Quantity("a size", {"B": 1, "kB": 1e3}, ("kB", "B"), low=1_000, high=16_000, whole=True)
+]
+"""Bytes of one message, 1 kB to 16 kB."""
 Frequency = Annotated[
     float, Quantity("a frequency", {"Hz": 1.0, "kHz": 1e3, "MHz": 1e6, "GHz": 1e9}, ("MHz", "kHz"), above=True)
 ]

@@ -17,12 +17,13 @@ from agent.arbiter.spec import ActuatorSpec
 from agent.config import Site
 from agent.config import signals as config
 from agent.config.buses import Bus
+from agent.config.site import broker
 from agent.control.core import Control
 from agent.driver import BusSpec, DeviceSpec, is_driven
 from agent.hub import Policy
 from agent.plan import Buffer, Plan
 from agent.signals import Signal
-from agent.uplink.settings import UplinkSettings
+from agent.uplink.settings import Broker, UplinkSettings
 from agent.wiring.counters import digit, is_wide, least_between, max_rate, modulus, profile_point
 from agent.wiring.lighting import STAGGER, contactor_limits
 
@@ -196,6 +197,8 @@ def _uplink(site: Site) -> UplinkSettings | None:
         min_interval=uplink.min_interval,
         state_interval=uplink.state_interval,
         session_expiry=uplink.session_expiry,
+        max_message=uplink.max_message,
+        fallback=tuple(Broker(*broker(url)) for url in uplink.fallback),
         allow=uplink.commands.allow,
         client_id=uplink.client_id or f"bocage-{site.site.id}",
         compress=uplink.compress,

@@ -49,6 +49,22 @@ TCP = SITE + "buses: {r: {type: modbus_tcp, host: h}}\n"
          "4:44: error: profile milesight_em300_th is for a LoRa node, and bus r is modbus_tcp"),
         ('site: {id: a}\nuplink: {url: "mqtt://user:hunter2@h"}\n',
          "2:15: error: a secret in the file; take it out of the address, and write username and password keys"),
+        ('site: {id: a}\nuplink: {url: "mqtt://h", username: u, password: {env: P}}\n',
+         '2:15: error: mqtt:// shows the password to whoever is on the way to h; write mqtts://, or "insecure: true" '
+         "to send it all the same"),
+        ('site: {id: a}\nuplink: {url: "mqtts://h", fallback: ["mqtts://i", "mqtt://10.0.0.7"], username: u, '
+         "password: {env: P}}\n",
+         "2:52: error: mqtt:// shows the password to whoever is on the way to 10.0.0.7; write mqtts://, or "
+         '"insecure: true" to send it all the same'),
+        (SITE + 'buses: {l: {type: lora_chirpstack, url: "mqtt://h", application: a, username: u, password: {env: P}}}',
+         '3:41: error: mqtt:// shows the password to whoever is on the way to h; write mqtts://, or "insecure: true" '
+         "to send it all the same"),
+        (SITE + 'buses: {l: {type: lora_chirpstack, url: "mqtts://h", application: a, password: {env: P}}}',
+         '3:80: error: a password without a user: "username" is missing in l'),
+        (SITE + 'buses: {l: {type: lora_chirpstack, url: "mqtts://h", application: a, cert: /c.pem}}',
+         "3:76: error: cert and key go together"),
+        ('site: {id: a}\nuplink: {url: "mqtt://h", max_message: 20 kB}\n',
+         "2:40: error: 20 kB is too much; write at most 16 kB"),
         (GPIO + "signals: {s: {from: gpio.44}}",
          '4:21: error: "44" is not a pin; write its BCM number, gpio.0 to gpio.27'),
         (GPIO + "actuators: {a: {output: gpio.22, active: low}}",
@@ -74,6 +90,9 @@ def test_one_slip_one_line(said: Said, text: str, line: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
+        SITE.replace('mqtt://h"', 'mqtt://localhost", username: u, password: {env: P}'),
+        SITE.replace('mqtt://h"', 'mqtt://[::1]:1884", username: u, password: {env: P}'),
+        SITE.replace('mqtt://h"', 'mqtt://h", insecure: true, fallback: ["mqtt://i"], username: u, password: {env: P}'),
         SITE + "devices:\nsignals:\nlighting:\nclock:\n",
         "%YAML 1.1\n---\n" + SITE,
         "\ufeff" + SITE,

@@ -193,6 +193,27 @@ class SensorLoss(Model):
     duty: Percent = 30
 
 
+class RoomStuck(Model):
+    """A room's sensor that stands still while it must move."""
+
+    after: TimeSpan = 12 * 3600
+    """Of full fire without the reading moving."""
+
+
+class ComfortMissed(Model):
+    """A room that is too cold for the people in it."""
+
+    after: TimeSpan = 3 * 3600
+    """Of 1 K or more under comfort, in the occupied time."""
+
+
+class StoreStuck(Model):
+    """A store's sensor that stands still while its heater is on."""
+
+    after: TimeSpan = 2 * 3600
+    """Of heating without the reading moving."""
+
+
 class Zone(Model):
     """Rooms with one sensor and one plant."""
 
@@ -208,6 +229,8 @@ class Zone(Model):
     optimum_start: OptimumStart | None = None
     window_open: WindowOpen | None = None
     on_sensor_loss: SensorLoss = SensorLoss.model_construct()
+    sensor_stuck: RoomStuck = RoomStuck.model_construct()
+    comfort_missed: ComfortMissed = ComfortMissed.model_construct()
 
 
 class ThermalCycle(Model):
@@ -227,6 +250,7 @@ class HotWater(Model):
     setpoint: Temperature
     """degC."""
     thermal_cycle: ThermalCycle | None = None
+    sensor_stuck: StoreStuck = StoreStuck.model_construct()
 
 
 class Heating(Model):

@@ -15,9 +15,10 @@ from agent.control.loops import Law, Situation, Tpi, advance, calls, until
 from agent.control.plant import HeatCurve, guard, guard_due, see_burner
 from agent.control.room import OptimumStart, WindowOpen, air, prepare, start_at
 from agent.control.season import weigh
+from agent.control.stillness import FIRE, IDLE, Stillness, observe
 from agent.control.trail import follow
 from agent.control.week import Week
-from agent.control.zone import LOOK, Said, ZoneState, dumped, in_this_boot, loaded, look
+from agent.control.zone import LOOK, STUCK, Said, ZoneState, dumped, in_this_boot, loaded, look
 from agent.model import Severity, Value
 
 __all__ = ["SEVERITY", "Setpoints", "Zone", "ZoneState"]
@@ -28,6 +29,7 @@ SEVERITY = {
     "overheat": Severity.CRITICAL,
     "burner_no_heat": Severity.CRITICAL,
     "comfort_missed": Severity.MINOR,
+    STUCK: Severity.MAJOR,
     "frost_risk": Severity.CRITICAL,
     "window_open": Severity.INFO,
     "calendar_ending": Severity.MINOR,
@@ -36,7 +38,13 @@ SEVERITY = {
 FROST, FROST_OVER = 5.0, 6.0
 """degC in the room: the alarm comes below the one and goes from the other on."""
 MISSED = 1.0
-"""Comfort is missed by so much (K) under it, when the people come."""
+"""Comfort is missed by so much (K) under it: when the people come, and while it lasts."""
+PAUSE = 12
+"""Looks (of 5 min) after which a burner that stays off is no longer held back, but off."""
+OVERSIZED = 1.5
+"""Where nobody knows better, a boiler gives so many times what the coldest day takes."""
+COLDEST = -10.0
+"""degC: that day, where no heat curve tells it."""
 OUTDOOR_KEPT = 3600.0
 """After a restart the last good outdoor temperature counts for so long (s), until the next one comes."""
 ENDING = timedelta(days=60)
@@ -69,6 +77,7 @@ class Zone:
     """Rooms with one sensor and one boiler. Times in seconds, temperatures in degC, `loss_duty` 0..1.
 
     `min_on` and `min_off` are those of the burner's actuator, `least_cycle` the shortest cycle that it can follow.
+    After `stuck_after` of full fire a reading that never moved is a fault; `missed_after` of cold is comfort missed.
     """
 
     name: str
@@ -90,6 +99,8 @@ class Zone:
     min_on: float = 0.0
     min_off: float = 0.0
     least_cycle: float = 0.0
+    stuck_after: float = 43200.0
+    missed_after: float = 10800.0
     winter: frozenset[int] = WINTER
 
     @property
@@ -109,13 +120,17 @@ class Zone:
             begun = t if state.begun is None else state.begun
             state = state._replace(begun=begun, room=seen, outdoor=seen_outdoor)
         state, due = self._prepare(self._notice(state, room, outdoor, t), room, now)
-        aim = self._aim(state, outdoor, t)
-        state, due_plant = self._see_plant(self._drive(state, aim, room, outdoor, t), view, outdoor, now)
+        state, due_plant = self._see_plant(state, view, outdoor, now)
+        state, due_still = self._doubt(state, room, outdoor, t)
+        aim = self._aim(state, room, outdoor, t)
+        state = self._drive(state, aim, room, outdoor, t)
         called = aim.heats and calls(state.loop, t)
         wishes = [*self._burner_wishes(state, aim, called), *self._pump_wishes(state, called, outdoor, now)]
-        alarms, happened = news(self.name, state.alarms, self._alarms(state, aim, room), SEVERITY)
+        state, due_cold = self._feel(state, aim, room, t)
+        alarms, happened = news(self.name, state.alarms, self._alarms(state, aim, room, t), SEVERITY)
         mode = state.mode if state.said is None else state.said.mode
-        due = min(due, due_plant, until(self.law, state.loop, t, self.least_cycle), self._look_again(state, t))
+        due = min(due, due_plant, due_still, due_cold, self._look_again(state, t))
+        due = min(due, until(self.law, state.loop, t, self.least_cycle))
         if mode != state.mode or alarms is not state.alarms:
             state = state._replace(mode=mode, alarms=alarms)
         return Step(state, wishes, happened, due)
@@ -156,11 +171,14 @@ class Zone:
             state = state._replace(said=said, start=start, airing=airing)
         return state, due
 
-    def _aim(self, state: ZoneState, outdoor: float | None, t: float) -> Aim:
+    def _aim(self, state: ZoneState, room: float | None, outdoor: float | None, t: float) -> Aim:
         if state.season.warm and outdoor is not None:
             return Aim(None, "heat_off_above", heats=False)
         if t >= self._lost_at(state):
             return Aim(None, "room_sensor_lost")
+        if state.still.stuck:  # what it says is believed only where it says frost
+            frost = room is not None and room < self.setpoints.frost
+            return Aim(self.setpoints.frost if frost else None, STUCK)
         if state.airing.open():
             return Aim(self.setpoints.frost, "window_open")
         if state.said is None:
@@ -208,9 +226,44 @@ class Zone:
     def _drive(self, state: ZoneState, aim: Aim, room: float | None, outdoor: float | None, t: float) -> ZoneState:
         if not aim.heats:
             return state._replace(loop=state.loop._replace(begun=None, on=0.0, carry=0.0, calling=False))
-        at = Situation(t, aim.setpoint, room, outdoor, self.loss_duty, self.min_on, self.min_off, self.least_cycle)
+        fixed = max(self.loss_duty, self._frost_duty(outdoor) if aim.why == STUCK else 0.0)
+        at = Situation(t, aim.setpoint, room, outdoor, fixed, self.min_on, self.min_off, self.least_cycle)
         loop = advance(self.law, state.loop, at)
         return state if loop is state.loop else state._replace(loop=loop)
+
+    def _frost_duty(self, outdoor: float | None) -> float:
+        """The duty that keeps frost out, by the outdoor temperature alone: for a room whose sensor is stuck."""
+        coldest = COLDEST if self.curve is None else self.curve.points[0][0]
+        full = OVERSIZED * (self.setpoints.comfort - min(coldest, 0.0))
+        lacks = self.setpoints.frost - (coldest if outdoor is None else outdoor)
+        return min(max(lacks / full, 0.0), 1.0) if self.outdoor is not None else 0.0
+
+    def _doubt(
+        self, state: ZoneState, room: float | None, outdoor: float | None, t: float
+    ) -> tuple[ZoneState, float]:
+        """Whether the room's sensor stands still while it must move; and when that is due again.
+
+        A boiler that the heat curve holds back (and its least pause after that) is full fire only for a room that is
+        much too cold: else it may give just what the room loses.
+        """
+        burner, setpoint = state.burner, self._aim(state, room, outdoor, t).setpoint
+        cold = room is not None and setpoint is not None and room <= setpoint - MISSED
+        warm = burner.cut or burner.hot or (burner.off is not None and t // LOOK - burner.off // LOOK < PAUSE)
+        held = cold and warm and not burner.locked and burner.lost is None
+        phase = FIRE if burner.on is not None or held else IDLE
+        still, due = observe(state.still, phase, room, t, self.stuck_after, state.trail.step, outdoor)
+        return (state if still == state.still else state._replace(still=still)), due
+
+    def _feel(self, state: ZoneState, aim: Aim, room: float | None, t: float) -> tuple[ZoneState, float]:
+        """Since when it is too cold for the people; and when that has lasted too long."""
+        occupied = aim.heats and state.said is not None and state.said.mode == "comfort"
+        cold = state.cold
+        if not occupied or (room is not None and room > self.setpoints.comfort - MISSED):
+            cold = None
+        elif cold is None and room is not None:
+            cold = t
+        late = NEVER if cold is None else cold + self.missed_after
+        return (state if cold == state.cold else state._replace(cold=cold)), late if late > t else NEVER
 
     def _see_plant(self, state: ZoneState, view: View, outdoor: float | None, now: Now) -> tuple[ZoneState, float]:
         """Takes note of the burner, the flow and the pump; and when they have something to decide by themselves."""
@@ -265,7 +318,7 @@ class Zone:
 
     # -- what is said ------------------------------------------------------------------------------------------
 
-    def _alarms(self, state: ZoneState, aim: Aim, room: float | None) -> dict[str, dict[str, Any]]:
+    def _alarms(self, state: ZoneState, aim: Aim, room: float | None, t: float) -> dict[str, dict[str, Any]]:
         """The alarms that stand now, each with its detail. What was said of a room holds while it is not known."""
         burner, was = state.burner, state.alarms
         standing = {
@@ -273,7 +326,8 @@ class Zone:
             "flow_sensor_lost": burner.failed,
             "overheat": burner.hot,
             "burner_no_heat": burner.locked,
-            "comfort_missed": self._is_missed(state, room),
+            "comfort_missed": self._is_missed(state, room, t),
+            STUCK: state.still.stuck,
             "frost_risk": "frost_risk" in was
             if room is None
             else room < (FROST_OVER if "frost_risk" in was else FROST),
@@ -283,15 +337,19 @@ class Zone:
         detail = {"room": room, "setpoint": aim.setpoint}
         return {code: detail for code, stands in standing.items() if stands}
 
-    def _is_missed(self, state: ZoneState, room: float | None) -> bool:
-        """Whether comfort is missed: found out when the occupied time begins, over when it ends or the room is warm."""
+    def _is_missed(self, state: ZoneState, room: float | None, t: float) -> bool:
+        """Whether comfort is missed, found out when the occupied time begins or `missed_after` later.
+
+        It is over when that time ends or the room is warm.
+        """
         if state.said is None or state.said.mode != "comfort":
             return False
         already = "comfort_missed" in state.alarms
         if room is None:
             return already
         begins = state.mode not in (None, "comfort")
-        return (already or begins) and room <= self.setpoints.comfort - MISSED
+        lasts = state.cold is not None and t >= state.cold + self.missed_after
+        return (already or begins or lasts) and room <= self.setpoints.comfort - MISSED
 
     # -- what outlives the process, and who commands -----------------------------------------------------------
 
@@ -302,10 +360,11 @@ class Zone:
         return loaded(kept)
 
     def command(self, state: ZoneState, point: str, value: Value, now: Now) -> ZoneState | None:
-        """`<zone>.latch` reset ends the lockout of the burner: it gets another 20 min."""
+        """`<zone>.latch` reset ends the lockout of the burner: it gets another 20 min. A sensor is believed again."""
         if point != f"{self.name}.latch":
             return None
         if value != "reset":
             raise ValueError(f"{point} takes reset, not {value!r}")
         mark = None if state.burner.on is None else now.monotonic
-        return state._replace(burner=state.burner._replace(locked=False, mark=mark, low=None, level=None))
+        burner = state.burner._replace(locked=False, mark=mark, low=None, level=None)
+        return state._replace(burner=burner, still=Stillness())

@@ -10,11 +10,16 @@ from typing import Any
 from agent.control.calendar import Calendar
 from agent.control.core import NEVER, Now, Step, View, Wish, good
 from agent.control.lasting import news
+from agent.control.stillness import FIRE, IDLE, Stillness, observe
 from agent.model import Severity, Value
 
 __all__ = ["HotWater", "HotWaterState", "ThermalCycle"]
 
-SEVERITY = {"sensor_fault": Severity.MINOR, "thermal_cycle_missed": Severity.MAJOR}
+SEVERITY = {
+    "sensor_fault": Severity.MINOR,
+    "sensor_stuck": Severity.MAJOR,
+    "thermal_cycle_missed": Severity.MAJOR,
+}
 ABOVE = 3.0
 """Heated from the setpoint to this much (K) above it: the store never falls below its setpoint for long."""
 LATE = 4 * 3600.0
@@ -23,6 +28,7 @@ DAY = 86400.0
 SILENCE = 60.0
 """A sensor that never spoke since the start is an alarm after this long (s)."""
 FAULT, RULE = 5, 15
+STILL = Stillness()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +60,20 @@ class HotWaterState:
     held: float | None = None
     """Since when its temperature is reached."""
     alarms: frozenset[str] = frozenset()
+    still: Stillness = STILL
+    """Whether the sensor moves while the heater is on."""
 
 
 @dataclass(frozen=True, slots=True)
 class HotWater:
-    """`setpoint` in degC. Without its sensor it is off."""
+    """`setpoint` in degC. Off without its sensor, and with one that stood still in `stuck_after` s of heating."""
 
     name: str
     sensor: str
     actuator: str
     setpoint: float
     cycle: ThermalCycle | None = None
+    stuck_after: float = 7200.0
 
     @property
     def inputs(self) -> frozenset[str]:
@@ -81,29 +90,41 @@ class HotWater:
         hot = self.cycle is not None and state.wanted is not None
         target = self.cycle.temperature if self.cycle is not None and hot else self.setpoint
         why = "thermal_cycle" if hot else "setpoint"
+        output = view.outputs.get(self.actuator)
+        phase = FIRE if output is not None and output.value is True else IDLE
+        still, due_still = observe(state.still, phase, water, t, self.stuck_after)
+        due = min(due, due_still)
+        state = state if still == state.still else replace(state, still=still)
         if water is None:
             lost = t if state.lost is None else state.lost
             failed = state.failed or self.sensor in view.points or t >= lost + SILENCE
             state = replace(state, lost=lost, failed=failed, heating=False)
             wishes = [Wish(self.actuator, FAULT, False, f"{self.name} sensor_fault")]
             due = min(due, NEVER if failed else lost + SILENCE)
+        elif still.stuck:
+            state = replace(state, lost=None, failed=False, heating=False)
+            wishes = [Wish(self.actuator, FAULT, False, f"{self.name} sensor_stuck")]
         else:
             heating = water < target + ABOVE if state.heating else water <= target
             state = replace(state, lost=None, failed=False, heating=heating)
             wishes = [Wish(self.actuator, RULE, heating, f"{self.name} {why}")]
         late = state.wanted is not None and t >= state.wanted + LATE
         detail = {"water": water, "setpoint": target}
-        stands = {"sensor_fault": state.failed, "thermal_cycle_missed": late}
+        stands = {"sensor_fault": state.failed, "sensor_stuck": still.stuck, "thermal_cycle_missed": late}
         alarms, happened = news(
             self.name, state.alarms, {code: detail for code, there in stands.items() if there}, SEVERITY
         )
         return Step(replace(state, alarms=alarms), wishes, happened, due)
 
     def dump(self, state: HotWaterState) -> dict[str, Any]:
-        return {**asdict(state), "alarms": sorted(state.alarms)}
+        """`still` is kept only while it is stuck: the first version does not know it, and would begin anew."""
+        kept = {**asdict(replace(state, still=STILL)), "alarms": sorted(state.alarms)}
+        del kept["still"]
+        return {**kept, "still": state.still._asdict()} if state.still.stuck else kept
 
     def load(self, kept: Mapping[str, Any]) -> HotWaterState:
-        return HotWaterState(**{**kept, "alarms": frozenset(kept["alarms"])})
+        still = Stillness(**kept.get("still", {}))
+        return HotWaterState(**{**kept, "alarms": frozenset(kept["alarms"]), "still": still})
 
     def command(self, state: HotWaterState, point: str, value: Value, now: Now) -> HotWaterState | None:
         return None

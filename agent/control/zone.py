@@ -11,10 +11,12 @@ from agent.control.loops import Loop
 from agent.control.plant import Burner
 from agent.control.room import Airing, Start
 from agent.control.season import Season
+from agent.control.stillness import Stillness
 from agent.control.trail import Trail
 
-__all__ = ["LOOK", "Said", "Seen", "ZoneState", "dumped", "in_this_boot", "loaded", "look"]
+__all__ = ["LOOK", "STUCK", "Said", "Seen", "ZoneState", "dumped", "in_this_boot", "loaded", "look"]
 
+STUCK = "sensor_stuck"
 LOOK = 300.0
 """A sensor that says the same again wakes nobody: when it was heard of last is noted this often (s)."""
 
@@ -56,26 +58,37 @@ class ZoneState(NamedTuple):
     alarms: frozenset[str] = frozenset()
     trail: Trail = Trail()
     season: Season = Season()
+    still: Stillness = Stillness()
+    cold: float | None = None
+    """Since when the room is too cold for the people in it."""
     said: Said | None = None
     """Worked out from the week; not kept."""
 
 
 _PARTS: Mapping[str, Any] = {"loop": Loop, "burner": Burner, "pump": Pump, "start": Start, "airing": Airing}
-_LATER: Mapping[str, Any] = {"trail": Trail.load, "season": lambda kept: Season(**kept)}
+_LATER: Mapping[str, Any] = {
+    "trail": Trail.load,
+    "season": lambda kept: Season(**kept),
+    "still": lambda kept: Stillness(**kept),
+}
 """Parts that came after the first version: a state without them opens, and that version reads one with them."""
 
 
 def dumped(state: ZoneState) -> dict[str, Any]:
     parts = {name: getattr(state, name)._asdict() for name in (*_PARTS, *_LATER)}
     seen = {name: list(found) if (found := getattr(state, name)) else None for name in ("room", "outdoor")}
-    return {**parts, **seen, "begun": state.begun, "mode": state.mode, "alarms": sorted(state.alarms)}
+    alarms = sorted(state.alarms - {STUCK})  # the first version does not know it: `still` tells of it
+    return {**parts, **seen, "begun": state.begun, "mode": state.mode, "alarms": alarms, "cold": state.cold}
 
 
 def loaded(kept: Mapping[str, Any]) -> ZoneState:
     parts: dict[str, Any] = {name: part(**kept[name]) for name, part in _PARTS.items()}
     parts |= {name: load(kept[name]) for name, load in _LATER.items() if name in kept}
     seen: dict[str, Any] = {name: Seen(*found) if (found := kept[name]) else None for name in ("room", "outdoor")}
-    return ZoneState(**parts, **seen, begun=kept["begun"], mode=kept["mode"], alarms=frozenset(kept["alarms"]))
+    state = ZoneState(
+        **parts, **seen, begun=kept["begun"], mode=kept["mode"], alarms=frozenset(kept["alarms"]), cold=kept.get("cold")
+    )
+    return state._replace(alarms=state.alarms | {STUCK}) if state.still.stuck else state
 
 
 def look(view: View, name: str | None, kept: Seen | None, t: float, within: float) -> tuple[float | None, Seen | None]:
@@ -106,5 +119,6 @@ def in_this_boot(state: ZoneState, t: float) -> ZoneState:
     loop, burner = state.loop._replace(begun=None, on=0.0), Burner(locked=state.burner.locked, cut=state.burner.cut)
     return state._replace(
         begun=t, room=None, outdoor=None, loop=loop, burner=burner, pump=state.pump._replace(until=None),
-        start=Start(state.start.rate), airing=Airing(), trail=state.trail.in_this_boot(), season=Season(), said=None,
+        start=Start(state.start.rate), airing=Airing(), said=None, cold=None,
+        trail=state.trail.in_this_boot(), season=Season(), still=state.still.in_this_boot(t),
     )  # fmt: skip

@@ -51,6 +51,8 @@ def _zone(site: Site, name: str, zone: config.Zone) -> Zone:
         burner.min_on or 0.0,
         burner.min_off or 0.0,
         least_cycle(burner.min_on, burner.min_off, burner.max_starts_per_hour),
+        zone.sensor_stuck.after,
+        zone.comfort_missed.after,
         winter=winter(site.site.latitude),
     )
 
@@ -75,4 +77,4 @@ def _exercise(site: Site, pump: str | None) -> Exercise | None:
 def _hot_water(site: Site, name: str, water: config.HotWater) -> HotWater:
     cycle = water.thermal_cycle
     spec = None if cycle is None else ThermalCycle(cycle.at, cycle.temperature, cycle.hold, calendar(site))
-    return HotWater(name, water.sensor, water.actuator, water.setpoint, spec)
+    return HotWater(name, water.sensor, water.actuator, water.setpoint, spec, water.sensor_stuck.after)

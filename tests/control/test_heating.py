@@ -170,7 +170,7 @@ def test_burner_without_heat_is_locked_out_until_somebody_comes():
     rig.run(1)
     assert rig.causes["burner"] == "5 school burner_no_heat"
     assert rig.raised() == ["burner_no_heat"]
-    rig.run(86400).restart().set(flow=30.0)
+    rig.run(43200).set(room=9.0).run(43200).restart().set(flow=30.0)
     assert not rig.on()
     assert rig.zone.command(rig.state, "school.latch", "reset", rig.now()).burner.locked is False
     with pytest.raises(ValueError, match="takes reset"):

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from agent.control.calendar import Calendar
-from agent.control.core import Input, Now, View
+from agent.control.core import Input, Now, Output, View
 from agent.control.hotwater import HotWater, ThermalCycle
 from agent.model import Quality
 
@@ -118,3 +118,38 @@ def test_thermal_cycle_in_the_nights_when_the_clock_is_changed(day):
     rig = Rig(CYCLED, 60.0, start=datetime(*day, 12, tzinfo=PARIS)).run(20 * HOUR)
     at = 14 if day[1] == 3 else 16
     assert rig.track[-1] == (at * HOUR, True)
+
+
+def _store(readings, hours, spec=PLAIN, restart=None):
+    """A store whose heater obeys at once; `readings` gives what its sensor says at a time (s), of the true water.
+    The alarms, and the water in the end."""
+    state, on, water, alarms, worst = spec.initial(), False, 45.0, [], 0.0
+    for t in range(0, hours * 3600, 60):
+        points = {"water": Input(readings(t, water), Quality.GOOD, t)}
+        if restart is not None and t == restart * 3600:
+            state = spec.load(json.loads(json.dumps(spec.dump(state))))
+        step = spec.step(state, View(points, {"heater": Output(on, 15, "", 0.0, None)}), Now(float(t), NOON, True))
+        state, on = step.state, step.wishes[0].value
+        alarms += [(t, one.kind, one.code) for one in step.happenings]
+        water += 10.0 / 60 * on - (water - 20) / 80 / 60  # 10 K/h
+        worst = max(worst, water)
+    return alarms, worst, on
+
+
+def test_a_store_whose_sensor_stands_still_while_its_heater_is_on():
+    alarms, hottest, on = _store(lambda t, water: 45.0, 24, restart=5)
+    assert alarms == [(2 * 3600 + 60, "alarm", "sensor_stuck")]
+    assert hottest < 65
+    assert not on
+    alarms, hottest, _ = _store(lambda t, water: 51.0 if 1800 <= t < 9 * 3600 else water, 12)
+    assert [(kind, code) for _, kind, code in alarms] == [("alarm", "sensor_stuck"), ("cleared", "sensor_stuck")]
+    assert alarms[1][0] == 9 * 3600, "the sensor moves: it is heated again"
+
+
+@pytest.mark.parametrize("step", [0.1, 0.5, 1.0])
+def test_a_store_whose_sensor_lives(step):
+    assert _store(lambda t, water: round(water / step) * step, 72)[0] == []
+
+
+def test_a_stuck_store_is_kept_so_that_the_program_before_still_reads_what_is_not():
+    assert "still" not in PLAIN.dump(PLAIN.initial())

@@ -19,6 +19,8 @@ from agent.alarms import Alarms, Condition, Register
 from agent.arbiter import Arbiter, Books
 from agent.arbiter.desk import Desk
 from agent.arbiter.guard import Guard
+from agent.arbiter.orphans import Orphans
+from agent.arbiter.record import rename
 from agent.clock import SystemClock
 from agent.configuration import Configuration
 from agent.driver import BusSpec
@@ -28,7 +30,7 @@ from agent.health import Health
 from agent.hub import Hub
 from agent.local import Server
 from agent.machine import Machine
-from agent.model import Command, Event, Origin, Severity
+from agent.model import Command, Event, Origin, Severity, Value
 from agent.notify import Notifier
 from agent.outbox import Outbox
 from agent.plan import Plan
@@ -121,6 +123,10 @@ class Agent:
         )
         self._wires.publish = self._hub.publish
         self._register = Register(self._put_event, self._state.scope("alarms"))
+        self._orphans = Orphans(
+            self._state.scope("outputs"), self._wires.write_aside, self._register.put_event, clock
+        )
+        self._take_up(plan)
         self._arbiter = self._make_arbiter()
         self._runner = self._make_runner()
         self._hub.replaced = lambda name, detail: self._runner.replaced(name, detail)
@@ -150,16 +156,26 @@ class Agent:
         return Arbiter(
             self._plan.actuators,
             self._hub.points,
-            self._wires.write,
+            self._write,
             self._wires.read,
             Books(self._outbox, self._register.put_event, self._kept),
             self._state.scope("arbiter"),
             self._clock,
-            lambda command: Desk(self._runner, self._register, self._hub, self._clock)(command),
+            lambda command: Desk(self._runner, self._register, self._hub, self._clock, self._orphans.forget)(command),
             lambda command: Guard(self._plan.allow, self._plan.outputs, self._hub.last, self._arbiter.present)(
                 command
             ),
         )
+
+    async def _write(self, point: str, value: Value, until: float | None = None) -> None:
+        """The arbiter's way to the wires: what is written is ours from before it moves."""
+        if point in self._hub.points:
+            await self._orphans.claim(self._hub.points[point])
+        await self._wires.write(point, value, until)
+
+    def _take_up(self, plan: Plan) -> None:
+        """The outputs of `plan` are ours from now on; one that goes by another name keeps what is known of it."""
+        rename(self._state.scope("arbiter"), self._orphans.take_up(plan.buses, plan.actuators))
 
     def _make_runner(self) -> Runner:
         runner = Runner(
@@ -209,6 +225,7 @@ class Agent:
         self._start_arbiter(group)
         self._start_runner(group)
         self._start_uplink(group)
+        self._spawn(group, "orphans", self._orphans.run())
         self._spawn(group, "health", self._report_health())
         self._spawn(group, "alarms", self._alarms.run())
         async with self._server.listening():
@@ -241,7 +258,8 @@ class Agent:
         log.info("agent stops next=outputs go to their stop state")
         await self._stop_task("runner")
         self._runner.close()
-        await self._arbiter.stop()
+        await self._stop_task("orphans")
+        await asyncio.gather(self._arbiter.stop(), self._orphans.settle(again=True))
         self._hub.flush()
         self._clock.keep()
         try:
@@ -272,12 +290,18 @@ class Agent:
         arbiter = self._arbiter
 
         async def live() -> None:
-            await arbiter.start()
+            await asyncio.gather(arbiter.start(), self._orphans.settle())
             self._state.put("clean_stop", None)
             await arbiter.run()
 
         self._spawn(group, "arbiter", live())
         self._watchdog.add("arbiter", arbiter.due)
+
+    async def _stop_arbiter(self) -> None:
+        """No rule, no command and no retry writes an output from here on."""
+        await self._stop_task("runner")
+        self._runner.close()
+        await self._stop_task("arbiter")
 
     def _start_runner(self, group: asyncio.TaskGroup) -> None:
         self._spawn(group, "runner", self._runner.run())
@@ -308,12 +332,16 @@ class Agent:
         if (new.site, new.buffer, new.trust) != (old.site, old.buffer, old.trust):
             log.warning("site id, clock or buffer changed next=they take effect at the next start")
         secrets = await asyncio.to_thread(self._changed_secrets, new)
+        control = (new.buses, new.actuators, new.controls, new.timezone, set()) != (
+            old.buses, old.actuators, old.controls, old.timezone, secrets - {UPLINK},
+        )  # fmt: skip
+        if control:
+            await self._stop_arbiter()
+            self._take_up(new)
+            await self._orphans.settle()  # while the old wires are there
         changed = await self._apply_buses(group, old.buses, new.buses, secrets)
         self._hub.configure(new.points(self._wires.points), new.signals, new.policies)
-        if changed or (new.actuators, new.controls, new.timezone) != (old.actuators, old.controls, old.timezone):
-            await self._stop_task("runner")
-            self._runner.close()
-            await self._stop_task("arbiter")
+        if control:
             self._arbiter = self._make_arbiter()
             self._runner = self._make_runner()
             self._runner.observe(list(self._hub.last.values()))
@@ -394,6 +422,7 @@ class Agent:
         fault = self._outbox.fault or self._state.fault or self._unkept
         yield from conditions(fault, self._clock.trusted, self._wires.status(), self._uplink)
         yield from self._configuration.conditions()
+        yield from self._orphans.conditions()
 
     def _state_topics(self) -> dict[str, dict[str, Any]]:
         return state_topics(self._hub, self._plan.personal, self._arbiter.status(), self._clock.now().wall_ms)

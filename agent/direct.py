@@ -13,6 +13,8 @@ from uuid import uuid4
 
 from agent import wiring
 from agent.arbiter import Arbiter
+from agent.arbiter.orphans import Orphans
+from agent.arbiter.record import rename
 from agent.clock import SystemClock
 from agent.config import Site
 from agent.driver import BusSpec
@@ -67,11 +69,15 @@ async def write_once(
 
 
 async def stop_outputs(site: Site, state: Path, runtime: Path) -> bool:
-    """After a crash: drive outputs to their safe state on the wire. False if the agent had stopped in order."""
+    """After a crash: drive outputs to their safe state on the wire. False if the agent had stopped in order.
+
+    Outputs that left the site file and are not safe yet are tried once more, in both cases.
+    """
     async with _alone(site, state, runtime) as door:
         if door.state.get("clean_stop") == door.clock.boot:
+            await door.orphans.settle()
             return False
-        await door.arbiter.stop(crashed=True)
+        await asyncio.gather(door.arbiter.stop(crashed=True), door.orphans.settle())
         return True
 
 
@@ -157,6 +163,7 @@ class Forgetful:
 @dataclass(frozen=True, slots=True)
 class _Door:
     arbiter: Arbiter
+    orphans: Orphans
     state: State
     clock: SystemClock
 
@@ -173,9 +180,16 @@ async def _alone(site: Site, state_folder: Path, runtime_folder: Path) -> AsyncI
         wires.configure(plan.buses)
         signals = (signal.point() for signal in plan.signals)
         points = {point.id: point for point in (*plan.points(wires.points), *signals)}
-        arbiter = Arbiter(plan.actuators, points, wires.write, wires.read, outbox, state.scope("arbiter"), clock)
+        orphans = Orphans(state.scope("outputs"), wires.write_aside, outbox.put_event, clock)
+        rename(state.scope("arbiter"), orphans.take_up(plan.buses, plan.actuators))
+
+        async def write(point: str, value: Value, until: float | None = None) -> None:
+            await orphans.claim(points[point])
+            await wires.write(point, value, until)
+
+        arbiter = Arbiter(plan.actuators, points, write, wires.read, outbox, state.scope("arbiter"), clock)
         try:
-            yield _Door(arbiter, state, clock)
+            yield _Door(arbiter, orphans, state, clock)
         finally:
             await wires.close()
             await outbox.close()

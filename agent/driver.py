@@ -18,7 +18,8 @@ from agent.errors import BocageError
 from agent.model import Point, Readings, Value
 
 __all__ = [
-    "Actuator", "BusSpec", "DeviceSpec", "Inspector", "Listener", "Memory", "Poller", "Scanner", "Trier", "Wire",
+    "Actuator", "Aside", "BusSpec", "DeviceSpec", "Inspector", "Listener", "Memory", "Poller", "Scanner", "Trier",
+    "Wire",
     "is_driven", "open_bus",
 ]  # fmt: skip
 
@@ -108,6 +109,16 @@ class Actuator(Protocol):
     """
 
     async def write(self, point: str, value: Value, until: float | None = None) -> None: ...
+
+
+@runtime_checkable
+class Aside(Protocol):
+    """Writes an output that its settings do not name any more: `device` is as it was, on this very wire.
+
+    Queued and acknowledged as `Actuator.write` is, with the same errors.
+    """
+
+    async def write_aside(self, device: DeviceSpec, point: str, value: Value) -> None: ...
 
 
 @runtime_checkable

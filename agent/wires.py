@@ -7,9 +7,11 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from agent.arbiter.owned import one_wire
 from agent.clock import Clock
 from agent.driver import (
     Actuator,
+    Aside,
     BusSpec,
     DeviceSpec,
     Inspector,
@@ -102,6 +104,27 @@ class Wires:
             raise DeviceError(f"{point} is on no bus that can be written")
         await wire.write(point, value, until)
 
+    async def write_aside(self, spec: BusSpec, point: str, value: Value) -> None:
+        """Write an output that the site file does not have any more: `spec` is its bus, with its one device.
+
+        Over the line that has that wire now, whatever it is called; else over one that is opened for it alone.
+        DeviceError or WireError if it was not acknowledged; BocageError if there is no driver for it any more.
+        """
+        for name, wire in self._wires.items():
+            if one_wire(self._specs[name], spec):
+                if isinstance(wire, Aside):
+                    await wire.write_aside(spec.devices[0], point, value)
+                else:
+                    await self.write(point, value)
+                return
+        own = open_bus(spec, self._clock, _Forgetful())
+        if not isinstance(own, Actuator):
+            raise DeviceError(f"{point} is on no bus that can be written")
+        try:
+            await own.write(point, value)
+        finally:
+            await own.close()
+
     async def scan(self, bus: str, unit: int, timeout: float | None = None) -> dict[str, Any]:
         """Look for one unit id of a bus, between more urgent questions: unit_id, the line's baudrate, parity and
         stopbits (None where it has none), and ms until the answer, None if nobody answers within `timeout` seconds.
@@ -175,3 +198,13 @@ class Wires:
                 log.warning('wire cannot be read bus=%s reason="%s" next=its points are bad', bus, error)
         now = self._clock.now()
         return [Reading(point, None, now, Quality.BAD) for point in points]
+
+
+class _Forgetful:
+    """The memory of a wire that is opened for one write."""
+
+    def get(self, key: str) -> Any:
+        return None
+
+    def put(self, key: str, value: Any, now: bool = False) -> None:
+        return None

@@ -336,6 +336,26 @@ class Gpio:
             raise self._lost(error) from error
         self._wake.set()
 
+    async def write_aside(self, device: DeviceSpec, point: str, value: Value) -> None:
+        """Set a relay on a pin that is none of ours any more, and give the pin back.
+
+        A pin that is a contact or a counter now is an input already: nothing is driven against it.
+        """
+        relay = _Relay(device)
+        now = next((line for line in self._lines.values() if line.pin == relay.pin), None)
+        if isinstance(now, _Relay):
+            await self.write(now.name, value)
+            return
+        self._open()
+        if now is not None:
+            return
+        relay.wanted = bool(_ON.get(value, False))
+        try:
+            relay.open(importlib.import_module("gpiozero"), self._factory)
+            relay.close()
+        except self._errors as error:
+            raise self._lost(error) from error
+
     async def close(self) -> None:
         """Keep the counters' totals and give the pins back. gpiozero turns a relay's pin into an input."""
         self._release()

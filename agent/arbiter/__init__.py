@@ -7,6 +7,8 @@ back. A command is on flash before the wire is written, and is never carried out
     arbiter.py   the door: wishes in, what wins out, start and stop
     commands.py  the life of a command, from acceptance to what was read back (flood.py: too many)
     guard.py     before the door: which commands from afar are let in, and with what condition
+    owned.py     an output as it can be written without the site file
+    orphans.py   those that left the file, until each is safe
     desk.py      commands on what is no output (a latch, an alarm, an index)
     validity.py  how long a command is valid, and how long it holds
     roster.py    every actuator of a site, by any of its names

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from agent.alarms import Register
 from agent.clock import Clock
@@ -14,17 +15,22 @@ from agent.runner import Runner
 __all__ = ["Desk"]
 
 Action = Callable[[], Awaitable[str]]
+Forget = Callable[[str], Awaitable[str]]
 
 
 class Desk:
     """Finds who a command is for; `arbiter.Desk` says how it is asked.
 
     `<subject>.latch` and `<circuit>.baseline` (`reset`) belong to controls, `alarm.<code>.<subject>` (`ack`) to the
-    register of alarms, `<signal>.index` (a number, in the meter's unit) to the hub. `clock` takes `reset`, on the box.
+    register of alarms, `alarm.output_orphaned.<actuator>` (`forget`) to the outputs that left, `<signal>.index` (a
+    number, in the meter's unit) to the hub. `clock` takes `reset`, on the box.
     """
 
-    def __init__(self, runner: Runner, register: Register, hub: Hub, clock: Clock) -> None:
+    def __init__(
+        self, runner: Runner, register: Register, hub: Hub, clock: Clock, forget: Forget | None = None
+    ) -> None:
         self._runner, self._register, self._hub, self._clock = runner, register, hub, clock
+        self._forget_output = forget
 
     def __call__(self, command: Command) -> Action | None:
         if command.point.startswith("alarm."):
@@ -38,6 +44,8 @@ class Desk:
 
     def _alarm(self, command: Command) -> Action:
         name = command.point.removeprefix("alarm.")
+        if self._forget_output is not None and command.value == "forget" and name.startswith("output_orphaned."):
+            return partial(self._forget, name.partition(".")[2], command, self._forget_output)
         if command.value != "ack":
             raise Rejected(f"{command.point} takes ack, not {command.value!r}")
         if not self._register.is_open(name):
@@ -56,6 +64,15 @@ class Desk:
             return "the machine's clock is followed, whatever time was kept"
 
         return reset
+
+    async def _forget(self, actuator: str, command: Command, forget: Forget) -> str:
+        """An output that left and will never be reached again: its module was taken away."""
+        said = await forget(actuator)
+        if not said:
+            raise Rejected(f"no output that left is called {actuator}")
+        detail = {"by": command.by, "what": said}
+        await self._register.put_event(Event("audit", "forgotten", actuator, self._clock.now(), detail=detail))
+        return said
 
     def _index(self, command: Command, signal: str) -> Action:
         value = command.value

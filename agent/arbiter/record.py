@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from agent.driver import Memory
 from agent.errors import OutboxError
 from agent.model import Instant
 
-__all__ = ["Records"]
+__all__ = ["Records", "rename"]
 
 log = logging.getLogger("bocage.arbiter")
 
@@ -55,6 +55,15 @@ class Records:
                     _recall(actuator, record, now)
             except (KeyError, TypeError) as error:
                 log.error("memory of actuator not understood actuator=%s reason=%r next=starts anew", name, error)
+
+
+def rename(memory: Memory, renamed: Mapping[str, str]) -> None:
+    """An output goes by another name ({new: old}): what was known of it, limits and override, goes with it."""
+    for new, old in renamed.items():
+        record = memory.get(old)
+        if record is not None and memory.get(new) is None:
+            memory.put(new, record)
+            memory.put(old, None)
 
 
 def _record(actuator: Actuator, now: Instant) -> dict[str, Any]:

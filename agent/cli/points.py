@@ -149,7 +149,7 @@ def _value(text: str) -> Value:
         return True
     if lowered in {"off", "false"}:
         return False
-    if lowered in {"ack", "reset"}:
+    if lowered in {"ack", "forget", "reset"}:
         return lowered
     try:
         return int(text)

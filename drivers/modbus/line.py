@@ -148,6 +148,12 @@ class ModbusLine:
 
         await self._submit(_WRITE, run)
 
+    async def write_aside(self, device: DeviceSpec, point: str, value: Value) -> None:
+        """Write a point of a slave as it was when the settings still named it; it is not polled."""
+        guest = build(device, self._link)
+        register = next(register for register in guest.registers if register.point.id == point)
+        await self._submit(_WRITE, partial(self._write_now, guest, register, registers_of(register, value)))
+
     async def scan(self, units: Iterable[int], timeout: float | None = None) -> AsyncIterator[Mapping[str, Any]]:
         """Ask each unit id for its first holding register: any answer of its own shows that it is there.
 

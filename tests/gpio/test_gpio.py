@@ -256,3 +256,13 @@ async def test_a_chip_that_fails_is_opened_again_and_the_relay_resumes(make, lis
 def test_gpiozero_is_not_imported_with_the_driver():
     code = "import sys, drivers.gpio; sys.exit('gpiozero' in sys.modules or 'lgpio' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+async def test_a_pin_that_left_is_set_once_and_given_back(make, chip):
+    """By its polarity of then; a pin that is a contact now is not driven."""
+    gpio = make(spec(27, "input"))
+    await gpio.write_aside(spec(17, "relay", active_high=False), "gpio.17", False)
+    levels = [state.state for state in chip.pin(17).states]
+    assert (levels[-1], chip.pin(17).function) == (True, "input"), "off is a high level here"
+    await gpio.write_aside(spec(27, "relay"), "gpio.27", True)
+    assert chip.pin(27).function == "input"

@@ -1,0 +1,182 @@
+"""The outputs that are ours, and those of them that left the site file: each goes through its safe state first.
+
+What is ours is durable, with all that is needed to write it: a file that was edited while the agent was off, or an
+agent that died before it could write, costs nothing. An output stays ours until its safe state was written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from agent.alarms import Condition
+from agent.arbiter.hand import within
+from agent.arbiter.owned import Owned, from_json, is_radio, loose, outputs, places, to_json
+from agent.arbiter.spec import ActuatorSpec, implicit, say
+from agent.clock import Clock
+from agent.driver import BusSpec, Memory
+from agent.errors import BocageError, OutboxError
+from agent.model import Event, Point, Severity, Value
+from agent.supervise import wait
+
+__all__ = ["PATIENCE", "Orphans"]
+
+log = logging.getLogger("bocage.arbiter")
+
+PATIENCE = 2.5
+"""How long a start, a reload and a stop wait for outputs that left (s)."""
+RETRY = (5.0, 60.0)
+"""What could not be written is tried again after 5 s, then 10, 20 … at most 60 s."""
+_PRIORITY = 5
+"""As at a stop: above the limits, for a machine that is nobody's is not protected by staying on."""
+
+WriteAside = Callable[[BusSpec, str, Value], Awaitable[None]]
+"""A bus with its one device, a point of that, and the value (`Wires.write_aside`)."""
+
+
+class Orphans:
+    """Knows every output that is ours. `memory` keeps them; `tell` makes an event durable."""
+
+    def __init__(
+        self, memory: Memory, write: WriteAside, tell: Callable[[Event], Awaitable[None]], clock: Clock
+    ) -> None:
+        self._memory, self._write, self._tell, self._clock = memory, write, tell, clock
+        self._owned = {one.place: one for one in _recall(memory)}
+        self._buses: Mapping[str, BusSpec] = {}
+        self._left: dict[str, str | None] = {}
+        """Place, and why it could not be written; None before the first try."""
+        self._lock, self._wake = asyncio.Lock(), asyncio.Event()
+        self._failures = 0
+
+    def take_up(self, buses: Mapping[str, BusSpec], actuators: Iterable[ActuatorSpec]) -> dict[str, str]:
+        """From now on these are the outputs of the site file; those that were ours and are not there have left.
+
+        Returns the actuators whose output had another name before: {new: old}.
+        """
+        present = {one.place: one for one in outputs(buses, actuators)}
+        names = {one.name for one in present.values()}
+        commanded = {one.place for one in self._owned.values() if one.name == one.point} - present.keys()
+        if commanded:
+            present |= {place: one for place, one in places(buses).items() if place in commanded}
+        renamed = {
+            one.name: before.name
+            for place, one in present.items()
+            if (before := self._owned.get(place)) is not None and before.name not in names
+        }
+        self._left = {place: self._left.get(place) for place in self._owned if place not in present}
+        self._buses, self._owned = buses, self._owned | present
+        self._keep()
+        if self._left:
+            self._failures = 0
+            self._wake.set()
+        return renamed
+
+    async def claim(self, point: Point) -> None:
+        """Somebody commands a relay that no actuator owns: from now on it is ours too, durably."""
+        spec = implicit(point)
+        one = loose(self._buses, point.id) if spec.kind == "relay" else None
+        if one is not None and one.place not in self._owned:
+            self._owned[one.place] = one
+            await asyncio.to_thread(self._keep)
+
+    @property
+    def any(self) -> bool:
+        """Whether some output left and was not brought to its safe state yet."""
+        return bool(self._left)
+
+    def conditions(self) -> Iterator[Condition]:
+        """Those that could not be written, as alarms."""
+        for place, reason in self._left.items():
+            if reason is not None:
+                one = self._owned[place]
+                detail = {"output": one.point, "place": place, "wanted": one.safe, "reason": reason}
+                yield Condition("output_orphaned", one.name, Severity.MAJOR, detail)
+
+    async def forget(self, name: str) -> str:
+        """Somebody says that an output that left is no longer there. The words of it; "" if none has that name."""
+        places = [place for place in self._left if self._owned[place].name == name]
+        for place in places:
+            self._drop(place)
+        await asyncio.to_thread(self._keep)
+        return f"forgotten as it is: {'; '.join(places)}" if places else ""
+
+    async def settle(self, again: bool = False, patience: float = PATIENCE) -> None:
+        """Bring those that left to their safe state, in `patience` seconds; what was not reached says why.
+
+        What was tried before is not waited for, unless `again`.
+        """
+        async with self._lock:
+            by_device: dict[tuple[str, str], list[Owned]] = {}
+            for place, reason in self._left.items():
+                if reason is None or again:
+                    one = self._owned[place]
+                    by_device.setdefault((one.bus.name, one.device.name), []).append(one)
+            await within(patience, [self._settle_device(ones) for ones in by_device.values()])
+            for place, reason in self._left.items():
+                self._left[place] = reason or f"no answer within {patience:g} s"
+
+    async def run(self) -> None:
+        """Try again until all could be written. Runs until cancelled."""
+        first, longest = RETRY
+        while True:
+            self._wake.clear()
+            if not self._left:
+                await self._wake.wait()
+                continue
+            await wait(self._wake, min(longest, first * 2 ** min(self._failures, 8)))
+            if not self._wake.is_set():  # else a file was applied, which tried at once: from now on it counts anew
+                self._failures += 1
+                await self.settle(again=True, patience=first)
+
+    async def _settle_device(self, ones: Sequence[Owned]) -> None:
+        """A device that does not answer is asked once, for all its outputs."""
+        reason = ""
+        for one in ones:
+            reason = reason or await self._write_safe(one)
+            if reason:
+                self._left[one.place] = reason
+                continue
+            self._drop(one.place)
+            await asyncio.to_thread(self._keep)
+            detail = {"from": None, "to": one.safe, "priority": _PRIORITY, "cause": "it left the site file",
+                      "by": "", "output": one.point, "place": one.place}  # fmt: skip
+            await self._tell(Event("audit", "output", one.name, self._clock.now(), detail=detail))
+
+    async def _write_safe(self, one: Owned) -> str:
+        """Write the safe state; "" or why it failed."""
+        try:
+            if is_radio(one.bus):
+                raise BocageError("a radio node is commanded only while it is in the site file")
+            await self._write(one.bus, one.point, one.safe)
+        except (BocageError, OSError, ValueError) as error:
+            log.warning(
+                'output left and is not safe actuator=%s place="%s" reason="%s" next=tried again',
+                one.name, one.place, error,
+            )  # fmt: skip
+            return str(error) or type(error).__name__
+        log.info('output left actuator=%s place="%s" to=%s', one.name, one.place, say(one.safe))
+        return ""
+
+    def _drop(self, place: str) -> None:
+        self._left.pop(place, None)
+        self._owned.pop(place, None)
+
+    def _keep(self) -> None:
+        """Durable when it returns, if the disk will."""
+        record: list[Any] = [to_json(one) for one in self._owned.values()]
+        if record == (self._memory.get("owned") or []):
+            return
+        try:
+            self._memory.put("owned", record, True)
+        except OutboxError as error:
+            log.error('owned outputs not durable reason="%s" next=control goes on', error)
+
+
+def _recall(memory: Memory) -> Iterator[Owned]:
+    for kept in memory.get("owned") or []:
+        try:
+            yield from_json(kept)
+        except (KeyError, TypeError, AttributeError) as error:
+            log.error("output not understood kept=%r reason=%r next=it is forgotten", kept, error)

@@ -1,0 +1,166 @@
+"""An output as it can be written without the site file: where it is, how it is written, and its safe state.
+
+An output is its wire, its unit and its register, or its pin: what the actuator, the device and the bus are called does
+not matter. A serial port is its real path, so that another name of the same adapter is the same wire.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from agent.arbiter.spec import ActuatorSpec
+from agent.driver import BusSpec, DeviceSpec
+from agent.model import Value
+
+__all__ = ["Owned", "from_json", "is_radio", "loose", "one_wire", "outputs", "places", "to_json"]
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """One output. `bus` has its device as the only one, and that device's profile has its point as the only one."""
+
+    name: str
+    """The actuator; the point's id for a relay that no actuator owns."""
+    point: str
+    safe: Value
+    """What is written when it leaves; `hold` and `recompute` count as off."""
+    bus: BusSpec
+
+    @property
+    def device(self) -> DeviceSpec:
+        return self.bus.devices[0]
+
+    @property
+    def place(self) -> str:
+        """What it is, for people and for comparison: "tcp 10.0.0.5:502, unit 1, coil 3"; "pin 17"."""
+        return ", ".join(part for part in (_wire(self.bus), _unit(self.device), _register(self)) if part)
+
+
+def outputs(buses: Mapping[str, BusSpec], actuators: Iterable[ActuatorSpec]) -> Iterator[Owned]:
+    """The outputs of these actuators. What is written once, and what is on no wire, is nobody's to make safe."""
+    for spec in actuators:
+        bus = None if spec.kind == "once" else _narrowed(buses, spec.output)
+        if bus is not None:
+            safe = spec.state(spec.safe_state)
+            yield Owned(spec.name, spec.output, spec.off if safe is None else safe, bus)
+
+
+def loose(buses: Mapping[str, BusSpec], point: str) -> Owned | None:
+    """A relay that no actuator owns, and that somebody commands by its own name; None if it is on no wire."""
+    bus = _narrowed(buses, point)
+    return None if bus is None else Owned(point, point, False, bus)
+
+
+def places(buses: Mapping[str, BusSpec]) -> dict[str, Owned]:
+    """Every point of these buses, as if it were loose, by its place."""
+    found = {}
+    for bus in buses.values():
+        for device in bus.devices:
+            shorts = (device.profile or {}).get("points")
+            for point in [device.name] if shorts is None else [f"{device.name}.{short}" for short in shorts]:
+                if (one := loose(buses, point)) is not None:
+                    found[one.place] = one
+    return found
+
+
+def one_wire(one: BusSpec, other: BusSpec) -> bool:
+    """Whether two buses are the same wire, whatever they are called."""
+    return _wire(one) == _wire(other)
+
+
+def is_radio(bus: BusSpec) -> bool:
+    """Whether its devices listen only when they like."""
+    return bus.type.startswith("lora_")
+
+
+def to_json(one: Owned) -> dict[str, Any]:
+    """As it is kept. Secrets are not: what needs one to be written waits until it is in the site file again."""
+    return {
+        "name": one.name,
+        "point": one.point,
+        "safe": one.safe,
+        "bus": {"name": one.bus.name, "type": one.bus.type, "options": _plain(one.bus.options)},
+        "device": {
+            "name": one.device.name,
+            "address": _plain(one.device.address),
+            "profile": _plain(one.device.profile),
+            "options": _plain(one.device.options),
+        },
+    }
+
+
+def from_json(kept: Mapping[str, Any]) -> Owned:
+    """KeyError or TypeError if it is none."""
+    bus, device = kept["bus"], kept["device"]
+    spec = DeviceSpec(device["name"], device["address"], device["profile"], options=device["options"])
+    return Owned(kept["name"], kept["point"], kept["safe"], BusSpec(bus["name"], bus["type"], bus["options"], (spec,)))
+
+
+def _narrowed(buses: Mapping[str, BusSpec], point: str) -> BusSpec | None:
+    """The bus of a point, with no more than that needs."""
+    home, _, short = point.partition(".")
+    for bus in buses.values():
+        for device in bus.devices:
+            if device.name == point:  # a pin
+                return replace(bus, devices=(device,))
+            profile = device.profile or {}
+            if device.name == home and short in profile.get("points", {}):
+                only = {**profile, "points": {short: profile["points"][short]}}
+                return replace(bus, devices=(replace(device, profile=only),))
+    return None
+
+
+def _wire(bus: BusSpec) -> str:
+    options = bus.options
+    if bus.type == "gpio":
+        return ""
+    if {"host", "port"} <= options.keys() or bus.type == "modbus_tcp":
+        return f"tcp {_address(str(options['host']))}:{options.get('port') or 502}"
+    if "port" in options:
+        return os.path.realpath(str(options["port"]))
+    return bus.type if is_radio(bus) else f"{bus.type} {bus.name}"
+
+
+def _address(host: str) -> str:
+    try:
+        return str(ipaddress.ip_address("127.0.0.1" if host == "localhost" else host))
+    except ValueError:
+        return host.lower()
+
+
+def _unit(device: DeviceSpec) -> str:
+    address = device.address
+    if "unit_id" in address:
+        return f"unit {address['unit_id']}"
+    if "pin" in address:
+        return f"pin {address['pin']}"
+    node = next((address[key] for key in ("dev_eui", "dev_addr", "node") if key in address), None)
+    return f"node {node}" if node is not None else " ".join(f"{k} {v}" for k, v in sorted(_plain(address).items()))
+
+
+def _register(one: Owned) -> str:
+    if one.point == one.device.name:
+        return ""
+    short = one.point.partition(".")[2]
+    settings = ((one.device.profile or {}).get("points") or {}).get(short) or {}
+    if "register" not in settings or "address" not in settings:
+        return short
+    bit = settings.get("bit")
+    return f"{settings['register']} {settings['address']}{'' if bit is None else f' bit {bit}'}"
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can say of it; the rest (secrets, folders) is left out."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items() if v is not None and _sayable(v)}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value if _sayable(item)]
+    return value
+
+
+def _sayable(value: Any) -> bool:
+    return isinstance(value, Mapping | list | tuple | str | bool | int | float)

@@ -106,19 +106,27 @@ def find(path: Path | None, given: str | None) -> tuple[Path, Applied] | None:
     """The state folder in which a site file was applied, and what was applied, without looking into the file.
 
     A state folder that is named (`--state-dir`, the unit's) is one site's; else that one of the user's is looked for
-    in which this very path was applied.
+    in which this very path was applied, the newest one.
     """
     folder = state_folder(given, "")
     if (applied := Applied.load(folder)) is not None:
         return folder, applied
     if path is None:
         return None
-    for manifest in sorted(folder.glob(f"*/{_NEWEST}*/{_MANIFEST}")):
+    manifests = folder.glob(f"*/{_NEWEST}*/{_MANIFEST}")
+    for manifest in sorted(manifests, key=_written, reverse=True):
         state = manifest.parent.parent
         applied = Applied.load(state)
         if applied is not None and applied.home == path.absolute():
             return state, applied
     return None
+
+
+def _written(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:  # its agent keeps a newer one at this moment
+        return 0.0
 
 
 def _generation(folder: Path) -> Applied:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ class Configuration:
         `reader` reads the file at `path`; `given` is the state folder of the command line.
         """
         file = reader.found()
-        known = find(path, given) if file.plan is None else None
+        known = find(path, given) if file.first is not None else None  # not even the site's id need be right
         state = known[0] if known else state_folder(given, file.plan.site if file.plan else "")
         before = known[1] if known else Applied.load(state)
         wrong = _judge(file, before)
@@ -64,7 +65,7 @@ class Configuration:
         kept = before.reader().found()
         if kept.plan is None:
             raise _refusal(file, wrong)
-        made = cls(path, state, kept.plan, before, None)
+        made = cls(path, state, replace(kept.plan, site=before.site), before, None)
         made.outdated = kept.first
         made.wrong = None if before.is_of(file.files) else wrong
         for problem in filter(None, (made.wrong, made.outdated)):

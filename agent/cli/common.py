@@ -82,15 +82,20 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 def asked(options: argparse.Namespace) -> tuple[Path, str]:
     """The runtime folder and site id of the agent to ask.
 
-    Of the file only the id is looked at, and where not even that can be read, what was applied says it: a slip must
-    not keep a technician from his outputs.
+    Of the file only the id is looked at, and where not even that is right, what was applied says it: a slip must not
+    keep a technician from his outputs.
     """
     from agent.config import load
     from agent.config.document import read
 
-    site = read(Path(options.site)).value(("site", "id"))
+    path = Path(options.site)
+    known = find(path, options.state_dir)
+    if known is not None and known[1].home == path.absolute():
+        folder = runtime_folder(options.runtime_dir, known[1].site)
+        if (folder / "agent.sock").exists():
+            return folder, known[1].site
+    site = read(path).value(("site", "id"))
     if not isinstance(site, str) or not site:
-        known = find_by_site(options)
         site = known[1].site if known else load(options.site).site.id
     return runtime_folder(options.runtime_dir, site), site
 

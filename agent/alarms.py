@@ -117,8 +117,10 @@ class Register:
         """Whether `code.subject` is open."""
         return name in self._open
 
-    async def acknowledge(self, name: str, by: str, at: Instant) -> str:
-        """Somebody has seen it. Says what came of it; Rejected if it is not open any more."""
+    async def acknowledge(self, name: str, by: str, at: Instant, origin: str) -> str:
+        """Somebody has seen it: `by` is what he calls himself, `origin` the way by which he came.
+
+        Says what came of it; Rejected if it is not open any more."""
         one = self._open.get(name)
         if one is None:
             raise Rejected(f"alarm {name} is not open")
@@ -126,7 +128,8 @@ class Register:
             return "it was acknowledged already"
         one["acked"] = True
         self._memory.put("open", self._open)
-        await self._tell(Event("audit", "acknowledged", one["subject"], at, detail={"alarm": one["code"], "by": by}))
+        detail = {"alarm": one["code"], "by": by, "origin": origin}
+        await self._tell(Event("audit", "acknowledged", one["subject"], at, detail=detail))
         return "acknowledged"
 
 

@@ -162,10 +162,16 @@ class Agent:
             self._state.scope("arbiter"),
             self._clock,
             lambda command: Desk(self._runner, self._register, self._hub, self._clock, self._orphans.forget)(command),
-            lambda command: Guard(self._plan.allow, self._plan.outputs, self._hub.last, self._arbiter.present)(
-                command
-            ),
+            self._guard,
         )
+
+    def _guard(self, command: Command) -> None:
+        """Whether a command from afar may be carried out at all."""
+
+        def raw(name: str) -> bool:
+            return name in self._hub.points and self._hub.points[name].writable
+
+        Guard(self._plan.allow, self._plan.outputs, self._hub.last, self._arbiter.present, raw)(command)
 
     async def _write(self, point: str, value: Value, until: float | None = None) -> None:
         """The arbiter's way to the wires: what is written is ours from before it moves."""

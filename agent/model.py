@@ -111,7 +111,8 @@ class Origin(StrEnum):
 class Command:
     """A write that somebody asks for. `value` None releases an earlier one.
 
-    `issued_at` and `expires_at` are Unix milliseconds (None: not stated); `ttl_ms` is validity from receipt.
+    `issued_at` and `expires_at` are Unix milliseconds (None: not stated); `ttl_ms` is validity from receipt, and from
+    `issued_at` as well where that is stated and the time is known.
     Both bound when the command may *start*. `hold_ms` is how long the override lasts from then on.
     `by` is who says so ("mqtt", "uid 1000 (marie)"): it goes into the audit record. `condition` is (point, value):
     it is carried out only if that point has that value, in good quality, when it is accepted.

@@ -111,7 +111,7 @@ class Commands:
                 known = await self._ledger.begin(command)
                 if known is not None:
                     return known
-                slot = Slot(value, f"command {command.id}", command.by, command=command.id)
+                slot = Slot(value, f"command {command.id}", command.by, command=command.id, origin=command.origin)
                 actuator.awaited = slot  # an older one that waits is superseded
                 actuator.changed.set()
                 actuator.changed = asyncio.Event()

@@ -50,7 +50,7 @@ class Desk:
             raise Rejected(f"{command.point} takes ack, not {command.value!r}")
         if not self._register.is_open(name):
             raise Rejected(f"alarm {name} is not open")
-        return lambda: self._register.acknowledge(name, command.by, self._clock.now())
+        return lambda: self._register.acknowledge(name, command.by, self._clock.now(), command.origin)
 
     def _reset_clock(self, command: Command) -> Action:
         if command.value != "reset":
@@ -85,7 +85,8 @@ class Desk:
             except OutboxError as error:
                 raise Rejected(f"it could not be put on record: {error}") from error
             subject = self._runner.swapped(signal, float(value)) or signal
-            detail = {"meter": signal, "from": _whole(before), "to": _whole(value), "by": command.by}
+            detail = {"meter": signal, "from": _whole(before), "to": _whole(value), "by": command.by,
+                      "origin": command.origin}  # fmt: skip
             await self._register.put_event(
                 Event("change", "meter_replaced", subject, self._clock.now(), Severity.INFO, detail)
             )

@@ -14,9 +14,10 @@ __all__ = ["Guard"]
 class Guard:
     """Called with a command before it is accepted; Rejected says why it may not be.
 
-    `allow` are names and patterns (`*`) of the points that commands by MQTT may name; None is every point. `outputs`
-    are the actuators by name with the output of each, so that a condition may name either. `last` are the last
-    readings; of an output `present` knows more (what was written since), None if it knows nothing.
+    `allow` are names and patterns (`*`) of the points that commands by MQTT may name; None is every point. But a
+    meter's index, and a `raw` output that no actuator owns, has to be there by its own name: no pattern means it.
+    `outputs` are the actuators by name with the output of each, so that a condition may name either. `last` are the
+    last readings; of an output `present` knows more (what was written since), None if it knows nothing.
     """
 
     def __init__(
@@ -25,15 +26,26 @@ class Guard:
         outputs: Mapping[str, str],
         last: Mapping[str, Reading],
         present: Callable[[str], Value] = lambda name: None,
+        raw: Callable[[str], bool] = lambda name: False,
     ) -> None:
+        self._raw = raw
         self._allow, self._outputs, self._last, self._present = allow, outputs, last, present
         self._owners = {output: name for name, output in outputs.items()}
 
     def __call__(self, command: Command) -> None:
-        if command.origin is Origin.MQTT and self._allow is not None and not self._is_listed(command.point):
-            raise Rejected(f"{command.point} is not among uplink.commands.allow of this site")
+        if command.origin is Origin.MQTT:
+            self._check_list(command.point)
         if command.condition is not None:
             self._check(*command.condition)
+
+    def _check_list(self, point: str) -> None:
+        if self._allow is not None and not self._is_listed(point):
+            raise Rejected(f"{point} is not among uplink.commands.allow of this site")
+        allow = self._allow or ()
+        if point.endswith(".index") and point not in allow:
+            raise Rejected(f"{point} is a meter's index, which uplink.commands.allow of this site does not name")
+        if point not in allow and point not in self._owners and point not in self._outputs and self._raw(point):
+            raise Rejected(f"{point} is no actuator's, and uplink.commands.allow of this site does not name it")
 
     def _is_listed(self, point: str) -> bool:
         """By this name or the other: an actuator and the output that it owns are the same door."""

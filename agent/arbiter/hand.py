@@ -106,6 +106,8 @@ class Hand:
 
     async def _audit(self, actuator: Actuator, before: Value, slot: Slot, priority: int) -> None:
         detail = {"from": before, "to": slot.value, "priority": priority, "cause": slot.cause, "by": slot.by}
+        if slot.origin:
+            detail["origin"] = slot.origin
         log.info(
             'output changed actuator=%s from=%s to=%s priority=%d cause="%s" by="%s"',
             actuator.spec.name, say(before), say(slot.value), priority, slot.cause, slot.by,

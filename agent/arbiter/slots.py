@@ -29,6 +29,8 @@ class Slot:
     by: str = ""
     until: float | None = None
     command: str | None = None
+    origin: str = ""
+    """By which way a command came ("mqtt", "local"), as we know it ourselves; "" after a restart."""
 
 
 class Slots(dict[int, Slot]):

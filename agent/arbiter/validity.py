@@ -31,6 +31,8 @@ def deadline(command: Command, now: Instant, patience: float = PATIENCE) -> floa
     limits = []
     if command.ttl_ms is not None:
         limits.append(command.received.boottime_ns / 1e9 + command.ttl_ms / 1000)
+        if command.issued_at is not None and now.wall_ms is not None:  # it may have waited with the broker
+            limits.append(mono + (command.issued_at + command.ttl_ms - now.wall_ms) / 1000)
     if command.expires_at is not None and now.wall_ms is not None:
         limits.append(mono + (command.expires_at - now.wall_ms) / 1000)
     elif command.expires_at is not None and command.ttl_ms is None:

@@ -93,7 +93,9 @@ class Commands(Model):
     """What may be commanded over MQTT."""
 
     allow: Many[str] | None = None
-    """Actuators and points by name, or with * (alarm.*, *.latch); default: everything that can be written."""
+    """Actuators and points by name, or with * (alarm.*, *.latch); default: all actuators, alarms and latches.
+
+    A meter's index, and an output that is no actuator's, only by its own name."""
 
 
 class Uplink(Model):

@@ -22,7 +22,8 @@ def test_a_command_is_accepted_applied_and_verified(virtual):
         assert site.plant.outputs == {"io-1.relay1": True}
         audit = site.ledger.events[0]
         assert (audit.kind, audit.code, audit.subject) == ("audit", "output", "km1")
-        assert audit.detail == {"from": False, "to": True, "priority": 8, "cause": "command c1", "by": "mqtt"}
+        assert audit.detail == {"from": False, "to": True, "priority": 8, "cause": "command c1", "by": "mqtt",
+                                "origin": "mqtt"}  # fmt: skip
         line = site.line("km1")
         assert (line["value"], line["wanted"], line["priority"], line["cause"]) == (True, True, 8, "command c1")
         assert line["until"].startswith("2026-")
@@ -127,13 +128,17 @@ def test_validity(virtual):
         wall = site.clock.now().wall_ms
         assert (await site.send("km1", "on", expires_at=wall - 5000)).reason == "it came 5 s too late"
         assert (await site.send("km1", "on", expires_at=wall + 5000)).state == "verified"
+        late = await site.send("km1", "on", issued_at=wall - 65_000, ttl_ms=60_000)
+        assert (late.state, late.reason) == ("expired", "it came 5 s too late"), "it waited with the broker"
+        assert (await site.send("km1", "on", issued_at=wall - 55_000, ttl_ms=60_000)).state == "verified"
+        assert (await site.send("km1", "on", issued_at=wall + 9_000_000, ttl_ms=0)).state == "expired"
         site.clock.trusted = False
         outcome = await site.send("km1", "off", expires_at=wall + 5000)
         assert (outcome.state, outcome.reason) == (
             "rejected",
             "the gateway does not know the time: send ttl_ms in place of expires_at",
         )
-        assert (await site.send("km1", "off", ttl_ms=5000)).state == "verified"
+        assert (await site.send("km1", "off", ttl_ms=5000, issued_at=wall - 9_000_000)).state == "verified"
 
     virtual(test, ActuatorSpec("km1", "io-1.relay1"))
 

@@ -292,7 +292,8 @@ class Site:
                 "longitude": 5.0,
                 "timezone": "Europe/Paris",
             },
-            "uplink": {"url": f"mqtt://127.0.0.1:{broker_port}", "prefix": "bocage/v1"},
+            "uplink": {"url": f"mqtt://127.0.0.1:{broker_port}", "prefix": "bocage/v1",
+                       "commands": {"allow": ["*", "m.relay2"]}},  # relay2 is no actuator's
             "buses": {"plant": {"type": "modbus_tcp", "host": "127.0.0.1", "port": slave.port, "timeout": "300ms"}},
             "devices": {"m": {"bus": "plant", "unit_id": 1, "profile": "bench8", "poll": "200ms"}},
             "signals": {"tank": {"from": "m.level", "signal": "4-20mA", "scale": [0, 100], "unit": "%"}},

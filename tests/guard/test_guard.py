@@ -42,6 +42,22 @@ def test_the_list_of_the_site_file(allow, point, may):
             guard(allow)(command(point))
 
 
+@pytest.mark.parametrize("point", ["fountain.index", "io.relay2"])
+def test_an_index_and_an_output_of_nobody_are_named_or_refused(point):
+    """A pattern, or no list at all, means actuators: nobody thinks of these who writes it."""
+
+    def watch(allow):
+        return Guard(allow, OUTPUTS, {}, raw=lambda name: name.startswith("io."))
+
+    for allow in (None, ("*",), ("*.index", "io.*"), (point + "*",)):
+        with pytest.raises(Rejected, match="does not name"):
+            watch(allow)(command(point))
+    watch((point,))(command(point))
+    watch(None)(command(point, origin=Origin.LOCAL))
+    watch(None)(command("km1"))
+    watch(None)(command("io.relay1"))
+
+
 def test_whoever_stands_at_the_box_needs_no_list():
     guard(())(command(origin=Origin.LOCAL))
 

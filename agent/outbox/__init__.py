@@ -6,7 +6,7 @@
     memory.py    readings that are not on flash
     urgent.py    events and outcomes: on flash at once, first on the link
     ahead.py     the backlog on its way from flash (drain.py: blocks as messages; lanes.py: how fast)
-    due.py       what the next transaction is to do and to tell (room.py: how room is made)
+    due.py       what the next transaction is to do and to tell (room.py: how room is made, thinning.py)
     dating.py    when this start of the box was (dates.py: all of them)
     figures.py   what is counted, and how much is too much
     flash.py     the database in its thread: faults, retries, one that is corrupt

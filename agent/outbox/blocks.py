@@ -235,7 +235,7 @@ def pieces(rows: Sequence[Row], moment: Moment, limit: int, compress: bool) -> I
 
 
 def block_of(rows: Sequence[Row], like: Any, to_ms: int | None) -> Block:
-    """A thinned block of rows, in the place of another (a Block or a StoredBlock) that began it."""
+    """A thinned block of rows (class 2), in the place of another that began it."""
     head = rows[0]
     base = like.boottime_ns // 1_000_000
 
@@ -245,7 +245,7 @@ def block_of(rows: Sequence[Row], like: Any, to_ms: int | None) -> Block:
     body = zlib.compress(_history(rows, moment), 9)
     boottime_ns = like.boottime_ns if head.boottime_ms is None else min(base, head.boottime_ms) * 1_000_000
     return Block(
-        like.store, head.seq, rows[-1].seq, len(rows), like.cls, like.boot, boottime_ns, like.synced, like.from_ms,
+        like.store, head.seq, rows[-1].seq, len(rows), 2, like.boot, boottime_ns, like.synced, like.from_ms,
         to_ms, body, thin=True,
     )  # fmt: skip
 

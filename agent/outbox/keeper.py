@@ -12,6 +12,7 @@ import sqlite3
 from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import Literal
 from uuid import uuid4
 
 from agent.clock import Clock
@@ -35,11 +36,15 @@ from agent.outbox.records import gap_event
 from agent.outbox.room import Room, aged, make_room
 from agent.outbox.stage import Kept, Stage, replay
 from agent.outbox.store import Store, Totals, wal_bytes
+from agent.outbox.thinning import Now, Thinner
 from agent.outbox.urgent import MANY, Urgent
 
 __all__ = ["Keeper"]
 
 _log = logging.getLogger("bocage.outbox")
+
+_STEPS = 100
+"""Steps of making room in one pass: a few seconds at the most on a slow box."""
 
 
 class Keeper:
@@ -78,6 +83,7 @@ class Keeper:
         self.returned: list[Parcel] = []
         """Live readings that came back from the link."""
         self._ids = count(1)
+        self._thinner = Thinner()
         self._stage_told = False
         self._away_told = "{}"
         self._aside = ""
@@ -136,6 +142,7 @@ class Keeper:
         self._ids = count(totals.next_id)
         self._away_told = json.dumps(totals.away)
         self.ahead.adopt(totals.next_id - 1)
+        self._thinner = Thinner()
         self.figures.adopt(totals)
         self.dating.adopt(totals)
         if self._opened_at is not None:
@@ -182,11 +189,12 @@ class Keeper:
         flush = self.memory.oldest_since() <= now - 0.8 * self._window
         told = self.urgent.unsaved or self.due or self.flash.fault
         old = now - self.due.since >= self._window
-        news = self.stage.broken != self._stage_told or self.dating.due()
-        if now >= self.flash.retry_at and (
-            flush or told or old or news or self.numbers.low or self.figures.over()
-        ):  # fmt: skip
+        noted = self.dating.due()
+        news = self.stage.broken != self._stage_told or noted
+        if now >= self.flash.retry_at and (flush or told or old or news or self.numbers.low):
             await self.locked_save(flush)
+        if not self.flash.fault and (noted or self.figures.over()):
+            await self._make_room(noted)
         oldest = min(self.memory.oldest_since(), self.urgent.oldest_since())
         if self.stage.is_untidy(oldest) and not self.flash.lock.locked():  # what is being written is in neither
             self.stage.tidy(oldest, self._numbers_done())
@@ -217,7 +225,6 @@ class Keeper:
         try:
             if self.flash.db is None or self.flash.fault:
                 await self.flash.job(lambda db: db.reopen())
-            await self._make_room()
             batch = self._batch(flush, last)
             try:
                 written = await self.flash.job(lambda db: write(db, batch, self._ids))
@@ -455,21 +462,46 @@ class Keeper:
 
     # -- room --------------------------------------------------------------------------------------------------
 
-    async def _make_room(self) -> None:
-        """Beyond the quota, and at times for what is too old: thin or drop what is least precious."""
-        after = self.ahead.cursor["block"]
-        if self.dating.due() and self.flash.db is not None:
-            old = partial(aged, boots=self.dating.present(), days=self._days, after=after, skip=set(self.ahead.skip))
-            self._take_room(await self.flash.job(old))
-        total, excess = self.figures.too_much(), self.figures.excess()
-        if total > 0 or max(excess.values()) > 0:
-            step = partial(make_room, excess=excess, total=total, after=after, skip=set(self.ahead.skip))
-            self._take_room(await self.flash.job(step))
+    async def _make_room(self, old: bool) -> None:
+        """Beyond the quota, and at times for what is too `old`: thin or drop what is least precious.
+
+        In short steps: class 0 comes in between. What is not done in so many goes on in the next pass.
+        """
+        for _ in range(_STEPS):
+            async with self.flash.lock:
+                total, excess = self.figures.too_much(), self.figures.excess()
+                over = total > 0 or max(excess.values()) > 0
+                if self.flash.db is None or not (old or over):
+                    return
+                try:
+                    room = await self.flash.job(self._aged if old else partial(self._room, total=total, excess=excess))
+                except OutboxError:
+                    return
+                old = old and room is not None and bool(room.blocks)
+                if room is None:
+                    continue
+                self._take_room(room)
+                if not await self.save() or not (old or over):
+                    return
+
+    def _aged(self, db: Store) -> Room:
+        return aged(db, self.dating.present(), self._days, self.ahead.cursor["block"], set(self.ahead.skip))
+
+    def _room(self, db: Store, total: int, excess: dict[int, int]) -> Room | None:
+        after, skip = self.ahead.cursor["block"], set(self.ahead.skip)
+
+        def thin(db: Store) -> Room | Literal[False] | None:
+            at = self._clock.now()
+            now = Now(at.boot, at.wall_ms, at.boottime_ns // 1_000_000)
+            room = self._thinner.step(db, after, skip, self.dating.boots, now)
+            return False if self._thinner.idle else room
+
+        return make_room(db, excess, total, after, skip, thin)
 
     def _take_room(self, room: Room) -> None:
         """Let what room was made with be part of the next transaction."""
         for row in room.blocks:
-            self.figures.deleted(row.n, row.cls, len(row.body))
+            self.figures.deleted(row.n, row.cls, row.size)
         for _, block in room.made:
             self.figures.stored(block)
         self.ahead.skip.update([row.id for row in room.blocks], room.messages)

@@ -20,14 +20,14 @@ from uuid import uuid4
 
 from agent.machine import Machine
 from agent.model import Instant, Outcome, OutcomeState
-from agent.outbox.blocks import AGGREGATE, Block, renamed
+from agent.outbox.blocks import Block, renamed
 from agent.outbox.dates import Boot, Boots
 from agent.outbox.ids import Ids
 from agent.outbox.records import renamed_record
 
 __all__ = [
-    "FILE", "Loss", "Store", "StoredBlock", "StoredMessage", "Totals", "Work", "cost", "is_corrupt", "set_aside",
-    "wal_bytes",
+    "FILE", "Loss", "RawBlock", "Store", "StoredBlock", "StoredMessage", "Totals", "Work", "cost", "is_corrupt",
+    "set_aside", "wal_bytes",
 ]  # fmt: skip
 
 _log = logging.getLogger("bocage.outbox")
@@ -73,6 +73,9 @@ _REFUSED = 100
 _BOOTS = 200
 _STORED = "id, store, first_seq, last_seq, n, class, boot_id, boottime_ns, clock_state = 'synced', from_ms, to_ms, body"
 
+_RAW = ("id, store, first_seq, last_seq, n, boot_id, boottime_ns, clock_state = 'synced', from_ms, to_ms, "
+        "length(body), thin")  # fmt: skip
+
 
 class StoredBlock(NamedTuple):
     """A block with the number of its row."""
@@ -94,6 +97,27 @@ class StoredBlock(NamedTuple):
     def size(self) -> int:
         """Bytes on flash, as far as one block can know them."""
         return cost(len(self.body))
+
+
+class RawBlock(NamedTuple):
+    """What a row says of a block without its body, which is `size` bytes long."""
+
+    id: int
+    store: str
+    first: int
+    last: int
+    n: int
+    boot: str
+    boottime_ns: int
+    synced: bool
+    from_ms: int | None
+    to_ms: int | None
+    size: int
+    thin: int
+
+    @property
+    def kin(self) -> tuple[str, str, bool]:
+        return self.store, self.boot, self.synced
 
 
 class StoredMessage(NamedTuple):
@@ -367,27 +391,40 @@ class Store:
     def unfinished(self) -> list[Outcome]:
         return list(self._outcomes("state IN ('accepted', 'applied')"))
 
-    def oldest(self, cls: int, size: int, after: int, skip: Collection[int], raw: int = 0) -> list[StoredBlock]:
-        """The oldest blocks of a class, `size` bytes of those younger than block `after`, without those to `skip`.
-
-        With `raw`: those that were not thinned, so many readings at the most, up to the end of a quarter of an hour.
-        """
+    def oldest(self, cls: int, size: int, after: int, skip: Collection[int]) -> list[StoredBlock]:
+        """The oldest blocks of a class, `size` bytes of those younger than block `after`, without those to `skip`."""
         rows = self._db.execute(
-            f"SELECT {_STORED} FROM block WHERE class = ? AND id > ? AND thin <= ? ORDER BY id", (cls, after, not raw)
+            f"SELECT {_STORED} FROM block WHERE class = ? AND id > ? ORDER BY id", (cls, after)
         )
-        blocks = (StoredBlock(*columns) for columns in rows if columns[0] not in skip)
-        return _quarters(blocks, raw, size) if raw else _first(blocks, 1 << 60, size)
+        return _first((StoredBlock(*columns) for columns in rows if columns[0] not in skip), 1 << 60, size)
+
+    def raw_after(self, cls: int, after: int, limit: int) -> list[RawBlock]:
+        """The next blocks of a class by age, without their bodies."""
+        rows = self._db.execute(f"SELECT {_RAW} FROM block WHERE class = ? AND id > ? ORDER BY id LIMIT ?",
+                                (cls, after, limit))  # fmt: skip
+        return [RawBlock._make(columns) for columns in rows]
+
+    def raw_at(self, cls: int, row: int) -> RawBlock | None:
+        """The youngest block of a class up to a row, without its body."""
+        rows = self._db.execute(f"SELECT {_RAW} FROM block WHERE class = ? AND id <= ? ORDER BY id DESC LIMIT 1",
+                                (cls, row))  # fmt: skip
+        return next((RawBlock._make(columns) for columns in rows), None)
+
+    def bodies(self, ids: Sequence[int]) -> dict[int, bytes]:
+        """The bodies of blocks, by their rows."""
+        places = ",".join("?" * len(ids))
+        return dict(self._db.execute(f"SELECT id, body FROM block WHERE id IN ({places})", ids))
 
     def older(self, limits: dict[str, int], after: int, skip: Collection[int]) -> list[StoredBlock]:
-        """Blocks of class 2 and 3 from before a CLOCK_BOOTTIME (ms) a boot, at most 500 of those after a row."""
+        """Blocks of class 2 and 3 from before a CLOCK_BOOTTIME (ms) a boot, at most 100 of those after a row."""
         found: list[StoredBlock] = []
         for boot, limit in limits.items():
             rows = self._db.execute(
                 f"SELECT {_STORED} FROM block WHERE boot_id = ? AND boottime_ns < ? AND class >= 2 AND id > ? "
-                "ORDER BY id LIMIT 500", (boot, limit * 1_000_000, after),
+                "ORDER BY id LIMIT 100", (boot, limit * 1_000_000, after),
             )  # fmt: skip
             found += [StoredBlock(*columns) for columns in rows if columns[0] not in skip]
-        return found[:500]
+        return found[:100]
 
     def oldest_messages(self, size: int) -> list[tuple[int, str, int]]:
         """The oldest class-0 records (row, store, number), so many bytes. What tells of a gap stays."""
@@ -517,20 +554,3 @@ def _first(blocks: Iterable[StoredBlock], readings: int, size: int) -> list[Stor
         if readings <= 0 or size <= 0:
             break
     return found
-
-
-def _quarters(blocks: Iterable[StoredBlock], readings: int, size: int) -> list[StoredBlock]:
-    """Blocks until there are so many readings, or so many bytes and a quarter of an hour ends."""
-    found: list[StoredBlock] = []
-    for block in blocks:
-        if readings <= 0 or (size <= 0 and found and _quarter(block) != _quarter(found[-1])):
-            break
-        found.append(block)
-        readings -= block.n
-        size -= block.size
-    return found
-
-
-def _quarter(block: StoredBlock) -> tuple[str, int]:
-    at = block.boottime_ns // 1_000_000 if block.from_ms is None else block.from_ms
-    return block.boot, at // (AGGREGATE * 1000)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import zlib
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -140,3 +142,46 @@ async def test_what_the_broker_refuses_is_kept_within_a_bound(box: Any) -> None:
         box.out.set_aside(await box.take(), "refused")
         await box.tick()
     assert box.out._flash.db._one("SELECT count(*) FROM refused") == 100
+
+
+async def test_thinning_takes_whole_quarters_of_the_clock(box: Any) -> None:
+    """Blocks lie across quarters, the box is killed in between: a point has one aggregate a quarter, of all of it."""
+    box.options = {"max_bytes": 400_000}
+    box.open()
+    rng, put = random.Random(5), Counter[tuple[str, int]]()
+    for turn in range(1200):
+        readings = looks(box, 40, rng)
+        put.update((reading.point, (reading.at.wall_ms or 0) // 900_000) for reading in readings)
+        box.out.put(readings, 2)
+        box.clock.at += 17
+        if turn % 3 == 0:  # so that blocks begin in one quarter and end in the next
+            await box.tick()
+        if turn % 250 == 249:
+            box.open()
+    raw: Counter[tuple[str, int]] = Counter()
+    thin: dict[tuple[str, int], list[int]] = defaultdict(list)
+    for message in await box.drain():
+        for row in decode(message.body) if message.topic == "telemetry" else ():
+            where = row.point, row.ms // 900_000
+            if isinstance(row.value, list):
+                thin[where].append(row.value[4])
+            else:
+                raw[where] += 1
+    assert len(thin) > 40 * 5
+    assert {where: counts for where, counts in thin.items() if counts != [put[where]]} == {}
+    assert {where for where in thin if raw[where]} == set()
+    assert sum(raw.values()) + sum(put[where] for where in thin) == sum(put.values())
+
+
+async def test_class_0_does_not_wait_for_thinning(box: Any) -> None:
+    await fill(box, 300, lambda turn: 2, n=200, step=20)
+    await box.out.close()
+    box.options = {"max_bytes": 200_000}
+    box.open()
+    thinning = asyncio.ensure_future(box.out._pass())
+    await asyncio.sleep(0)
+    for number in range(3):
+        await box.out.put_event(Event("alarm", "test", f"km{number}", box.clock.now()))
+        assert not thinning.done(), "it came in between"
+    await thinning
+    assert "thinned" in box.out.status()["lost"]

@@ -1,0 +1,236 @@
+"""Thinning: a whole quarter of an hour of readings becomes one aggregate a point, in short steps.
+
+    thinner = Thinner()
+    room = thinner.step(db, after, skip, boots, now)     # None: go on, or `thinner.idle`: there is nothing to thin
+
+A quarter is one of the clock's (of CLOCK_BOOTTIME while nobody knows the time), of one store and start of the box. It
+is taken when it is over and all of it is on flash, so no rerun meets it twice and none is cut in halves; what a block
+holds of the next quarter stays as it is. Each step reads some thousand readings: class 0 waits for the same thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from agent.outbox.blocks import AGGREGATE, Block, Row, block_of, decode
+from agent.outbox.dates import Boots
+from agent.outbox.room import Gone, Room
+from agent.outbox.store import Loss, RawBlock, Store
+
+__all__ = ["Now", "Thinner"]
+
+_READINGS = 5_000
+"""Readings that a step folds at the most; a block has no more."""
+_ROWS = 100
+"""Rows that a step looks at."""
+_QUARTER = AGGREGATE * 1000
+_LATE = 60_000
+"""Milliseconds after which what was read in a quarter is on flash (twelve windows)."""
+_WORTH = 0.8
+"""Thinned to more than this part of its size it is left as it is."""
+_BLOCK = 2_000
+"""Aggregates in a block, about."""
+
+
+class Now(NamedTuple):
+    """The present start of the box, and its time: Unix ms, None where that is unknown, and CLOCK_BOOTTIME in ms."""
+
+    boot: str
+    wall_ms: int | None
+    boottime_ms: int
+
+
+@dataclass(slots=True)
+class _Span:
+    """The readings of one point in the quarter, folded."""
+
+    low: float = 0.0
+    high: float = 0.0
+    total: float = 0.0
+    good: int = 0
+    last_good: Row | None = None
+    last: Row | None = None
+
+    def add(self, row: Row) -> None:
+        self.last = row
+        if row.quality != "good" or type(row.value) not in (int, float):
+            return
+        value = float(row.value)  # type: ignore[arg-type]
+        self.low, self.high = (min(self.low, value), max(self.high, value)) if self.good else (value, value)
+        self.total += value
+        self.good += 1
+        self.last_good = row
+
+    def row(self) -> Row:
+        """It has the time and the number of the last good reading; what is no good number leaves its last value."""
+        if self.last_good is None or self.good < 2:
+            kept = self.last_good or self.last
+            assert kept is not None
+            return kept
+        mean = float(f"{self.total / self.good:.6g}")
+        return self.last_good._replace(value=[self.low, mean, self.high, self.last_good.value, self.good])
+
+
+@dataclass(slots=True)
+class Thinner:
+    """One quarter at a time. `idle` after a step that found nothing to thin."""
+
+    idle: bool = False
+    _from: int = 0
+    """All of class 2 up to this row is thinned, or as small as it gets."""
+    _at: int = 0
+    _blocks: list[RawBlock] = field(default_factory=list)
+    _begun: tuple[tuple[str, str, bool], int] | None = None
+    """The quarter of which the beginning is under way: the rest of it goes as it is."""
+    _mixed: bool = False
+    """Whether blocks of another store lie between."""
+    _folded: int = -1
+    """Blocks that were folded; below 0 the quarter's are still looked for."""
+    _spans: dict[tuple[str, int], _Span] = field(default_factory=dict)
+    _kept: list[Row] = field(default_factory=list)
+    _later: list[Row] = field(default_factory=list)
+    _n: int = 0
+
+    def step(self, db: Store, after: int, skip: Collection[int], boots: Boots, now: Now) -> Room | None:
+        """Go on. What is under way (blocks up to `after`, and those to `skip`) is left alone."""
+        self.idle = False
+        if self._blocks and (self._blocks[0].id <= after or any(one.id in skip for one in self._blocks)):
+            self._forget()
+        if self._folded < 0:
+            self._look(db, max(self._from, after), skip, boots, now)
+            return None
+        if self._folded < len(self._blocks):
+            return self._fold(db, boots)
+        return self._made()
+
+    def _look(self, db: Store, start: int, skip: Collection[int], boots: Boots, now: Now) -> None:
+        """Find the blocks of the oldest quarter that is over."""
+        if self._at < start:
+            self._at, before = start, db.raw_at(2, start)
+            self._begun = None if before is None or before.thin else (before.kin, _quarter(before, boots))
+        rows = db.raw_after(2, self._at, _ROWS)
+        for row in rows:
+            self._at = row.id
+            if row.thin or row.id in skip or (row.kin, _quarter(row, boots)) == self._begun:
+                continue
+            head = self._blocks[0] if self._blocks else None
+            if head is None or (row.kin == head.kin and _quarter(row, boots) <= _quarter(head, boots)):
+                self._blocks.append(row)
+            elif row.kin == head.kin or (row.boot, row.synced) != (head.boot, head.synced):
+                self._folded = 0
+                return
+            else:
+                self._mixed = True
+        if len(rows) == _ROWS:
+            return
+        if self._blocks and _is_over(self._blocks[0], boots, now):
+            self._folded = 0
+        else:
+            self._forget()
+            self.idle = True
+
+    def _fold(self, db: Store, boots: Boots) -> Room | None:
+        """Read the next blocks of the quarter."""
+        chunk: list[RawBlock] = []
+        for block in self._blocks[self._folded :]:
+            if chunk and sum(one.n for one in chunk) + block.n > _READINGS:
+                break
+            chunk.append(block)
+        quarter = _quarter(self._blocks[0], boots)
+        bodies = db.bodies([block.id for block in chunk])
+        try:
+            for block in chunk:
+                for row in decode(bodies[block.id]):
+                    self._take(row, (_ms(row) + _offset(block, boots)) // _QUARTER, quarter)
+        except (ValueError, KeyError):  # the flash has garbled one, whoever sends it says so; or it is gone
+            room = Room(settled=[block.id for block in self._blocks])
+            self._forget()
+            return room
+        self._folded += len(chunk)
+        return None
+
+    def _take(self, row: Row, its: int, quarter: int) -> None:
+        if row.measured_ms is not None or isinstance(row.value, list):
+            self._kept.append(row)
+        elif its > quarter:
+            self._later.append(row)
+        else:
+            self._spans.setdefault((row.point, its), _Span()).add(row)
+            self._n += 1
+
+    def _made(self) -> Room:
+        """All of the quarter is folded: what comes in the place of its blocks."""
+        old, later = self._blocks, self._later
+        ids = [block.id for block in old]
+        kept = sorted([*self._kept, *(span.row() for span in self._spans.values())], key=lambda row: row.seq)
+        gone = self._n - len(self._spans)
+        made = list(_packed(old, kept, later))
+        self._from = ids[0] - 1 if self._mixed else ids[-1] - 1
+        self._forget()
+        if not gone or sum(len(block.body) for block in made) > _WORTH * sum(block.size for block in old):
+            self._from = max(self._from, ids[0])
+            return Room(settled=ids)
+        span = Loss(
+            2, old[0].store, old[0].first, max(block.last for block in old), old[0].from_ms, old[-1].to_ms, gone
+        )
+        places = [*ids[: len(made) - 1], ids[-1]]  # what is left of the last block stays the youngest
+        return Room(
+            blocks=[Gone(block.id, block.n, 2, block.size) for block in old],
+            made=list(zip(places, made, strict=True)),
+            losses=[("thinned", span)],
+        )
+
+    def _forget(self) -> None:
+        self._at, self._folded, self._n, self._mixed = self._from, -1, 0, False
+        self._blocks, self._kept, self._later, self._spans = [], [], [], {}
+
+
+def _packed(old: Sequence[RawBlock], kept: Sequence[Row], later: Sequence[Row]) -> list[Block]:
+    """As many blocks as there were at the most. What is left of a later quarter is to be thinned yet."""
+    like = old[0]
+    if later and len(old) == 1:
+        rows = sorted([*kept, *later], key=lambda row: row.seq)
+        return [_beginning(block_of(rows, like, old[-1].to_ms), later[0])]
+    places = len(old) - 1 if later else len(old)
+    share = max(_BLOCK, -(-len(kept) // places))
+    made = [block_of(kept[start : start + share], like, old[-1].to_ms) for start in range(0, len(kept), share)]
+    if later:
+        made.append(_beginning(block_of(later, like, old[-1].to_ms), later[0]))
+    return made
+
+
+def _beginning(block: Block, row: Row) -> Block:
+    """A block that is not thinned, and counts from this row's time on."""
+    if row.ms is not None:
+        return block._replace(thin=False, from_ms=row.ms)
+    return block._replace(thin=False, boottime_ns=(row.boottime_ms or 0) * 1_000_000)
+
+
+def _is_over(block: RawBlock, boots: Boots, now: Now) -> bool:
+    """Whether nothing more can come of the quarter of a block."""
+    if block.boot != now.boot:
+        return True
+    present = now.wall_ms if now.wall_ms is not None and _dated(block, boots) else now.boottime_ms
+    return (present - _LATE) // _QUARTER > _quarter(block, boots)
+
+
+def _quarter(block: RawBlock, boots: Boots) -> int:
+    start = block.boottime_ns // 1_000_000 if block.from_ms is None else block.from_ms
+    return (start + _offset(block, boots)) // _QUARTER
+
+
+def _offset(block: RawBlock, boots: Boots) -> int:
+    """What makes Unix time of a block's own, where that is known by now."""
+    return 0 if block.synced else boots.offset(block.boot) or 0
+
+
+def _dated(block: RawBlock, boots: Boots) -> bool:
+    return block.synced or boots.offset(block.boot) is not None
+
+
+def _ms(row: Row) -> int:
+    ms = row.boottime_ms if row.ms is None else row.ms
+    assert ms is not None
+    return ms

@@ -158,6 +158,34 @@ async def test_certificates_and_the_whitelist(site: Any, until: Any, watch: Any,
             await until(lambda: {e.subject for e in site.outbox.events} >= {"status"})
 
 
+def documented_conf(folder: Path) -> list[str]:
+    """The mosquitto.conf that docs/mqtt.md gives to the reader, with the files of this folder; without the listener."""
+    text = (SCHEMAS.parent / "mqtt.md").read_text().partition("# mosquitto.conf\n")[2].partition("\n\n")[0]
+    lines = [line.strip() for line in text.splitlines() if not line.strip().startswith("listener")]
+    return [line.replace("/etc/mosquitto", str(folder)) for line in lines]
+
+
+@pytest.mark.parametrize("documented", [True, False])
+async def test_another_sites_credentials_do_not_throw_us_off(
+    site: Any, until: Any, tmp_path: Path, documented: bool
+) -> None:
+    """Who comes with our client id takes our place, and what was kept for us: the broker has to give ids by name."""
+    certificates(tmp_path, "broker", "village", "other")
+    (tmp_path / "acl").write_text(documented_acl())
+    lines = [line for line in documented_conf(tmp_path) if documented or "clientid" not in line]
+    tls = {"tls": True, "ca": tmp_path / "ca.pem", "cert": tmp_path / "village.pem", "key": tmp_path / "village.key"}
+    context = ssl.create_default_context(cafile=tmp_path / "ca.pem")
+    context.load_cert_chain(tmp_path / "other.pem", tmp_path / "other.key")
+    async with mosquitto(tmp_path, *lines) as port, site.up(port, **tls) as uplink:
+        await until(lambda: uplink.status()["state"] == "connected")
+        session = uplink._session
+        thief = aiomqtt.Client("127.0.0.1", port, identifier="bocage-v", tls_context=context, protocol=V5)
+        async with thief:
+            site.outbox.fill(20)
+            await until(lambda: len(site.outbox.delivered) == 20 or uplink._session is not session)
+            assert (uplink._session is session) is documented
+
+
 async def test_a_certificate_that_is_not_accepted_is_reported_and_retried(
     site: Any, until: Any, tmp_path: Path
 ) -> None:

@@ -28,6 +28,7 @@ from agent.errors import BocageError, ConfigError, OutboxError
 from agent.folders import is_tmpfs, locked
 from agent.health import Health
 from agent.hub import Hub
+from agent.life import Life
 from agent.local import Server
 from agent.machine import Machine
 from agent.model import Command, Event, Origin, Severity, Value
@@ -101,6 +102,8 @@ class Agent:
         plan, clock = self._plan, self._clock
         self._state = State.open(self._state_folder)
         clock.remember(self._state.scope("clock"))
+        self._life = Life(self._state.scope("life"), clock)
+        self._life.begin()
         buffer = plan.buffer
         self._outbox = Outbox.open(
             self._state_folder,
@@ -126,8 +129,10 @@ class Agent:
         self._orphans = Orphans(
             self._state.scope("outputs"), self._wires.write_aside, self._register.put_event, clock
         )
+        if (before := self._configuration.replaced) is not None:
+            self._take_up(before)
         self._take_up(plan)
-        self._arbiter = self._make_arbiter()
+        self._arbiter = self._make_arbiter(restore=not self._life.looping)
         self._runner = self._make_runner()
         self._hub.replaced = lambda name, detail: self._runner.replaced(name, detail)
         self._hub.returned = lambda name, detail: self._runner.returned(name, detail)
@@ -152,7 +157,7 @@ class Agent:
             self._plan.site,
         )
 
-    def _make_arbiter(self) -> Arbiter:
+    def _make_arbiter(self, restore: bool = True) -> Arbiter:
         return Arbiter(
             self._plan.actuators,
             self._hub.points,
@@ -163,6 +168,7 @@ class Agent:
             self._clock,
             lambda command: Desk(self._runner, self._register, self._hub, self._clock, self._orphans.forget)(command),
             self._guard,
+            restore=restore,
         )
 
     def _guard(self, command: Command) -> None:
@@ -232,6 +238,7 @@ class Agent:
         self._start_runner(group)
         self._start_uplink(group)
         self._spawn(group, "orphans", self._orphans.run())
+        self._spawn(group, "life", self._life.run())
         self._spawn(group, "health", self._report_health())
         self._spawn(group, "alarms", self._alarms.run())
         async with self._server.listening():
@@ -268,6 +275,7 @@ class Agent:
         await asyncio.gather(self._arbiter.stop(), self._orphans.settle(again=True))
         self._hub.flush()
         self._clock.keep()
+        self._life.end()
         try:
             self._state.put("clean_stop", self._clock.boot, now=True)
         except OutboxError as error:
@@ -429,6 +437,7 @@ class Agent:
         yield from conditions(fault, self._clock.trusted, self._wires.status(), self._uplink)
         yield from self._configuration.conditions()
         yield from self._orphans.conditions()
+        yield from self._life.conditions()
 
     def _state_topics(self) -> dict[str, dict[str, Any]]:
         return state_topics(self._hub, self._plan.personal, self._arbiter.status(), self._clock.now().wall_ms)

@@ -30,6 +30,7 @@ class Health:
         self._proc = proc
         self._zones = [zone / "temp" for zone in sorted(sys.glob("class/thermal/thermal_zone*"))]
         self._throttled = next(iter(sorted(sys.glob("devices/platform/soc*/soc*firmware/get_throttled"))), None)
+        self._cgroups = sys / "fs/cgroup"
         self._volt_alarms = [
             name.with_name("in0_lcrit_alarm")
             for name in sorted(sys.glob("class/hwmon/hwmon*/name"))
@@ -40,15 +41,18 @@ class Health:
     def sample(self) -> dict[str, Any]:
         """One look; CPU use is since the last one (or since the start).
 
-        cpu_percent (of one core), load_1min, rss_mb, bytes_written (by this process to its disks, since its start;
-        None where the kernel does not count it), disk_free_mb and disk_used_percent (of the state folder's
-        file system), temperature_c (the hottest zone), undervoltage and throttled (now), undervoltage_since_boot and
-        throttled_since_boot: True, False, or None where the box cannot tell. MB are 10^6 bytes.
+        cpu_percent (of one core), load_1min, rss_mb, memory_limit_mb (the unit's MemoryMax as the kernel enforces it;
+        None: it enforces none, docs/install.md says where to switch it on), bytes_written (by this process to its
+        disks, since its start; None where the kernel does not count it), disk_free_mb and disk_used_percent (of the
+        state folder's file system), temperature_c (the hottest zone), undervoltage and throttled (now),
+        undervoltage_since_boot and throttled_since_boot: True, False, or None where the box cannot tell. MB are 10^6
+        bytes.
         """
         return {
             "cpu_percent": self._cpu_percent(),
             "load_1min": self._load(),
             "rss_mb": self._rss_mb(),
+            "memory_limit_mb": self._memory_limit(),
             "bytes_written": self._bytes_written(),
             **self._disk(),
             "temperature_c": self._temperature(),
@@ -76,6 +80,15 @@ class Health:
     def _rss_mb(self) -> float | None:
         text = _text(self._proc / "self/statm")
         return round(int(text.split()[1]) * _PAGE / _MB, 1) if text else None
+
+    def _memory_limit(self) -> float | None:
+        """The least memory.max of our cgroup (v2) and those above it; without the controller there is no such file."""
+        own = (_text(self._proc / "self/cgroup") or "").rpartition("0::/")[2]
+        folder, limits = self._cgroups / own, []
+        while folder != self._cgroups and self._cgroups in folder.parents:
+            limits.append(_number(folder / "memory.max"))
+            folder = folder.parent
+        return min((round(limit / _MB, 1) for limit in limits if limit is not None), default=None)
 
     def _bytes_written(self) -> int | None:
         text = _text(self._proc / "self/io") or ""

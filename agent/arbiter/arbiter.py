@@ -39,7 +39,8 @@ class Arbiter:
 
     A writable point that no actuator owns is one by itself (see `implicit`). `run` must be running for anything that
     happens later than at the call: wishes, ends of overrides, waits. Commands on other points go to `desk`; `guard`
-    raises Rejected for one that may not be carried out.
+    raises Rejected for one that may not be carried out. Without `restore` overrides of before have ended, and outputs
+    are held in their safe state until somebody wants otherwise.
     """
 
     idle = IDLE
@@ -55,6 +56,7 @@ class Arbiter:
         clock: Clock,
         desk: Desk = lambda command: None,
         guard: Callable[[Command], None] = lambda command: None,
+        restore: bool = True,
     ) -> None:
         self._ledger, self._clock = ledger, clock
         self.told: Callable[[], None] = lambda: None
@@ -63,7 +65,7 @@ class Arbiter:
         self._next = clock.monotonic() + LOOK
         self._roster = Roster(specs, points)
         self._records = Records(memory, clock)
-        self._records.recall(self._roster)
+        self._records.recall(self._roster, restore)
         self._hand = Hand(points, write, read, self.observe, ledger, clock)
         self._commands = Commands(
             self._roster, self._hand, self._records, ledger, clock, self._wake, desk, guard

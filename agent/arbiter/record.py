@@ -44,8 +44,8 @@ class Records:
         except OutboxError as error:
             log.error('state not durable actuator=%s reason="%s" next=control goes on', name, error)
 
-    def recall(self, actuators: Iterable[Actuator]) -> None:
-        """Tell actuators what an earlier process knew of them."""
+    def recall(self, actuators: Iterable[Actuator], restore: bool = True) -> None:
+        """Tell actuators what an earlier process knew of them; without `restore` nothing of what was wanted then."""
         now = self._clock.now()
         for actuator in actuators:
             name = actuator.spec.name
@@ -53,6 +53,8 @@ class Records:
             try:
                 if record is not None:
                     _recall(actuator, record, now)
+                    if not restore:
+                        _leave_safe(actuator)
             except (KeyError, TypeError) as error:
                 log.error("memory of actuator not understood actuator=%s reason=%r next=starts anew", name, error)
 
@@ -119,6 +121,15 @@ def _recall(actuator: Actuator, record: dict[str, Any], now: Instant) -> None:
     if override is not None:
         actuator.slots[REMOTE] = actuator.restored = override
     actuator.attempt = _slot(record["attempt"], shift)
+
+
+def _leave_safe(actuator: Actuator) -> None:
+    """After a crash loop: whatever was wanted has ended. An output without a safe state stays as it is."""
+    safe = actuator.spec.state(actuator.spec.safe_state)
+    actuator.slots.clear()
+    actuator.attempt = actuator.restored = None
+    if safe is not None:
+        actuator.slots[DEFAULT] = Slot(safe, "crash loop")
 
 
 def _slot_record(slot: Slot | None) -> dict[str, Any] | None:

@@ -87,3 +87,15 @@ def test_this_machine_answers(tmp_path: Path) -> None:
     assert sample["rss_mb"] > 5
     assert sample["disk_free_mb"] > 0
     assert 0 <= sample["disk_used_percent"] <= 100
+
+
+def test_the_memory_limit_is_the_kernels_not_the_units(box: Path) -> None:
+    """Raspberry Pi OS switches the memory controller off: MemoryMax is then written down, and nothing enforces it."""
+    (box / "proc/self/cgroup").write_text("0::/system.slice/bocage.service\n")
+    assert health(box).sample()["memory_limit_mb"] is None
+    for name, text in (("system.slice", "max"), ("system.slice/bocage.service", "314572800")):
+        (box / "sys/fs/cgroup" / name).mkdir(parents=True, exist_ok=True)
+        (box / "sys/fs/cgroup" / name / "memory.max").write_text(text)
+    assert health(box).sample()["memory_limit_mb"] == 314.6
+    (box / "sys/fs/cgroup/system.slice/memory.max").write_text("100000000")
+    assert health(box).sample()["memory_limit_mb"] == 100.0

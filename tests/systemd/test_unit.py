@@ -70,6 +70,12 @@ def test_restarts_go_on_for_ever_but_not_for_a_wrong_site_file() -> None:
     assert values("RestartPreventExitStatus") == ["78"]
 
 
+def test_memory_and_tasks_are_bounded_and_a_codec_takes_nobody_along() -> None:
+    """OOMPolicy's default, stop, would end the agent for a child that the kernel killed."""
+    bounds = values("MemoryMax") + values("TasksMax") + values("OOMPolicy")
+    assert bounds == ["300M", "64", "continue"]
+
+
 def test_lamps_do_not_wait_for_the_network_nor_for_the_time() -> None:
     ordered = " ".join(values("After") + values("Wants") + values("Requires"))
     assert "network" not in ordered

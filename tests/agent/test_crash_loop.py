@@ -1,0 +1,105 @@
+"""Three crashes in ten minutes: what was commanded may be what kills us, so it is not taken up again."""
+
+import pytest
+
+from agent.life import Life
+from agent.model import Instant
+
+
+def test_an_override_ends_with_the_third_crash_and_the_output_stays_safe(site, slave, subscriber, wait_for):
+    site.start()
+    site.bocage("write", "lamp", "on", "--for", "1h", check=0)
+    for _ in range(2):
+        site.kill()
+        site.bocage("stop-outputs", check=0)
+        site.start()
+        wait_for(lambda: slave.coils[0], what="the override is taken up again")
+    slave.writes.clear()
+    site.kill()
+    site.bocage("stop-outputs", check=0)
+    site.start()
+    wait_for(lambda: subscriber.events("crash_loop", "alarm"))
+    (lamp,) = site.status()["actuators"]
+    assert (lamp["value"], lamp["mode"]) == (False, "auto")
+    assert (0, True) not in slave.writes
+    assert site.order("lamp", True)[0] == "verified", "who wants it now is obeyed"
+    before = len(subscriber.events("applied"))
+    site.document["actuators"]["lamp"]["min_on"] = "1s"
+    site.write().hup()
+    wait_for(lambda: len(subscriber.events("applied")) > before)
+    wait_for(lambda: site.status()["actuators"][0]["priority"] == 8, what="a reload is no crash")
+
+
+class Clock:
+    """The time of a box that is started again."""
+
+    def __init__(self):
+        self.boot, self.at, self.wall = "boot-1", 100.0, None
+
+    def now(self):
+        return Instant(self.boot, int(self.at * 1e9), None if self.wall is None else int(self.wall * 1000))
+
+    def boots(self, boot, at, wall=None):
+        self.boot, self.at, self.wall = boot, at, wall
+
+
+class Flash(dict):
+    def put(self, key, value, now=False):
+        self[key] = value
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def live(clock):
+    flash = Flash()
+
+    def begin():
+        life = Life(flash, clock)
+        life.begin()
+        return life
+
+    return begin
+
+
+def test_three_kills_in_ten_minutes_are_a_loop_and_orderly_stops_are_none(clock, live):
+    for _ in range(5):
+        live().end()
+        clock.at += 1
+    for expected in (False, False, False, True):
+        life = live()
+        assert life.looping is expected
+        clock.at += 100
+    assert [one.code for one in life.conditions()] == ["crash_loop"]
+    clock.at += 600
+    assert not live().looping, "the others are long ago"
+
+
+def test_power_cuts_count_by_the_wall_clock_where_it_is_known(clock, live):
+    day = 86_400.0
+    for number in range(4):
+        clock.boots(f"boot-{number}", 30.0, 1e9 + number * day)
+        assert not live().looping
+    for number in range(4, 7):
+        clock.boots(f"boot-{number}", 30.0, 1e9 + 3 * day + number * 60)
+        looping = live().looping
+    assert looping, "a relay whose inrush resets the box"
+
+
+def test_power_cuts_of_a_box_without_a_clock_are_as_near_as_their_boots_are_short(clock, live):
+    for number in range(4):
+        clock.boots(f"boot-{number}", 300.0)
+        assert not live().looping, "five minutes each at the least"
+    for number in range(4, 8):
+        clock.boots(f"boot-{number}", 20.0)
+        looping = live().looping
+    assert looping
+
+
+def test_what_is_kept_otherwise_is_nothing(clock):
+    life = Life(Flash(now={"alive": True}), clock)
+    life.begin()
+    assert not life.looping

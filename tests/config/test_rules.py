@@ -54,3 +54,46 @@ def test_the_end_of_the_table_of_school_holidays_is_told_60_days_before(said, sa
     found = said(saint_seine)
     assert len(found) == 1
     assert f"91:26: warning: the table of school holidays ends on {date.today()}" in found[0]
+
+
+@pytest.mark.parametrize(
+    ("hours", "fail", "words"),
+    [
+        ('{all: ["06:00-23:00"]}', "normally_closed", "open for 17 h"),
+        ('{all: ["08:00-20:00", "20:00-24:00"]}', "normally_closed", "open for 16 h"),
+        ('{all: ["22:00-02:00", "02:00-14:00"]}', "normally_closed", "open for 16 h"),
+        ('{all: ["07:00-21:00"], sat: ["07:00-24:00"], sun: ["00:00-12:00"]}', "normally_closed", "open for 29 h"),
+        ('{all: ["07:00-21:00"], public_holiday: ["00:00-24:00"]}', "normally_closed", "open for 24 h"),
+        ('{all: ["00:00-24:00"]}', "normally_closed", "open always"),
+        ("{}", "normally_closed", "open always"),
+        ('{all: ["07:00-21:00"], mon: ["07:00-22:00"]}', "normally_closed", None),
+        ('{all: ["07:00-21:00"]}', "normally_open", None),
+        ('{all: ["08:00-16:00"]}', "normally_open", "closed for 16 h"),
+        ('{"mon,tue,wed,thu,fri": ["07:00-21:00"]}', "normally_open", "closed for 58 h"),
+        ("{}", "normally_open", None),
+    ],
+)
+def test_hours_beyond_max_on(said, saint_seine, hours: str, fail: str, words: str | None) -> None:
+    """Of the coil: on while a normally closed valve is open, and while a normally open one is closed."""
+    text = saint_seine.replace('opening_hours: {all: ["07:00-21:00"]}', f"opening_hours: {hours}")
+    text = text.replace("fail: normally_closed, travel", f"fail: {fail}, travel")
+    found = [line for line in said(text) if "max_on" in line]
+    assert len(found) == (words is not None)
+    assert all(f"fountain is {words}, longer than ev1.max_on 15h (line 37)" in line for line in found)
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("{for: 6h, pause: 15min}", None),
+        ("{for: 6h}", None),
+        ("none", None),
+        ("6", "6 has no unit; write 6s, 6min or 6h"),
+        ("{pause: 15min}", '"for" is missing; write {for: 6h, pause: 15min}, or 6h alone'),
+        ("{for: 6h, paus: 15min}", 'unknown key "paus"; write {for: 6h, pause: 15min}, or 6h alone'),
+        ("{for: 6h, pause: 15}", "15 has no unit; write 15s, 15min or 15h"),
+    ],
+)
+def test_how_a_continuous_leak_is_written(said, saint_seine, written: str, message: str | None) -> None:
+    found = said(saint_seine.replace("continuous: 6h", f"continuous: {written}"))
+    assert [line.partition("error: ")[2] for line in found] == ([message] if message else [])

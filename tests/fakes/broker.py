@@ -100,6 +100,7 @@ class ScriptedBroker:
         self.subscribed: list[str] = []
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
+        self._behind: dict[asyncio.StreamWriter, bytearray] = {}
         self._qos1 = 0
         self._mid = 0
 
@@ -139,7 +140,7 @@ class ScriptedBroker:
             body = (
                 _text(topic.encode()) + (struct.pack("!H", self._mid) if qos else b"") + (b"\0" if level == 5 else b"")
             )
-            writer.write(_packet(PUBLISH << 4 | qos << 1 | retain, body + payload))
+            self._put(writer, _packet(PUBLISH << 4 | qos << 1 | retain, body + payload))
             with contextlib.suppress(ConnectionError):
                 await writer.drain()
         return self._mid
@@ -149,18 +150,27 @@ class ScriptedBroker:
     ) -> int:
         """Publish `size` bytes of x in pieces, never held as a whole; the packet id."""
         self._mid = self._mid % 65535 + 1
-        for writer in self._writers:
+        for writer in list(self._writers):
             head = _text(topic.encode()) + (struct.pack("!H", self._mid) if qos else b"")
             if self._levels[writer] == 5:
                 head += _digits(len(properties)) + properties
             writer.write(bytes([PUBLISH << 4 | qos << 1 | retain]) + _digits(len(head) + size) + head)
+            self._behind[writer] = bytearray()
             left = size
             while left:
                 some = min(left, piece)
                 writer.write(b"x" * some)
                 await writer.drain()
                 left -= some
+            writer.write(self._behind.pop(writer))
         return self._mid
+
+    def _put(self, writer: asyncio.StreamWriter, packet: bytes) -> None:
+        """What is answered while a long packet is on its way comes behind it."""
+        if writer in self._behind:
+            self._behind[writer] += packet
+        else:
+            writer.write(packet)
 
     # -- one connection ----------------------------------------------------------------------------------------
 
@@ -185,20 +195,20 @@ class ScriptedBroker:
                     if code and connection.level != 5:
                         return
                     if code:
-                        writer.write(_packet(CONNACK << 4, bytes([0, code, 0])))
+                        self._put(writer, _packet(CONNACK << 4, bytes([0, code, 0])))
                         await writer.drain()
                         return
-                    writer.write(self._connack(connection))
+                    self._put(writer, self._connack(connection))
                     if self.connack:
                         await writer.drain()
                         return
                 elif kind == SUBSCRIBE:
-                    writer.write(self._suback(connection, body))
+                    self._put(writer, self._suback(connection, body))
                 elif kind == PINGREQ:
                     connection.pings += 1
-                    writer.write(_packet(PINGRESP << 4, b""))
+                    self._put(writer, _packet(PINGRESP << 4, b""))
                 elif kind == PUBREC:
-                    writer.write(_packet(PUBREL << 4 | 2, body[:2]))
+                    self._put(writer, _packet(PUBREL << 4 | 2, body[:2]))
                 elif kind in (PUBACK, PUBCOMP):
                     connection.acknowledged.append(struct.unpack("!H", body[:2])[0])
                 elif kind == DISCONNECT:
@@ -246,7 +256,7 @@ class ScriptedBroker:
         publish.code = code
         connection.unanswered -= 1
         body = struct.pack("!H", mid) + (bytes([code, 0]) if code and connection.level == 5 else b"")
-        writer.write(_packet(PUBACK << 4, body))
+        self._put(writer, _packet(PUBACK << 4, body))
 
     def _refuses(self, connection: Connection) -> int:
         """The CONNACK for a will that the broker does not take (MQTT 5, 3.1.2.6 and 3.1.2.7)."""

@@ -165,7 +165,7 @@ def bad_broker(folder: Path, times: int) -> Verdict:
 
 
 def _against(folder: Path, name: str, how: dict[str, Any]) -> Verdict:
-    with _Scripted(how) as far, village(folder, front=lambda port: far) as place:
+    with Scripted(how) as far, village(folder, front=lambda port: far) as place:
         place.site.document["uplink"]["keepalive"] = "2s"  # an acknowledgement that never comes is given up after 3 s
         place.site.start()
         place.polls(100)
@@ -189,14 +189,14 @@ def _against(folder: Path, name: str, how: dict[str, Any]) -> Verdict:
         return found
 
 
-class _Scripted:
+class Scripted:
     """The scripted broker in a thread, and the account of what it took."""
 
     def __init__(self, how: dict[str, Any]) -> None:
         self.broker = scripted.ScriptedBroker(**how)
         self._loop = asyncio.new_event_loop()
 
-    def __enter__(self) -> _Scripted:
+    def __enter__(self) -> Scripted:
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
         asyncio.run_coroutine_threadsafe(self.broker.start(), self._loop).result(5)
         self.port = self.broker.port
@@ -221,7 +221,7 @@ class _Scripted:
                     store.take(kind, one.topic.split("/")[2], shelf.parse(kind, one.payload))
             found = store.accounts()
             query = "SELECT value FROM reading WHERE point = 'm.count'"
-            counts = {value for (value,) in store._db.execute(query)}
+            counts = {value for (value,) in store.db.execute(query)}
         finally:
             store.close()
         return _Taken(found, counts)

@@ -115,7 +115,7 @@ class Village:
     def collected(self, point: str) -> set[Any]:
         """Every value of a point that the collector has."""
         query = "SELECT value FROM reading WHERE point = ?"
-        return self._look(lambda store: {value for (value,) in store._db.execute(query, (point,))})
+        return self._look(lambda store: {value for (value,) in store.db.execute(query, (point,))})
 
     def _look(self, what: Callable[[Store], Any]) -> Any:
         store = Store(self.database, create=False)

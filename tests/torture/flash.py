@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -21,7 +22,8 @@ def disk(folder: Path, times: int) -> Verdict:
         raise Unsettled("a small disk and failing system calls need root and strace")
     total = Verdict()
     for turn in range(times):
-        total.add(_on_small_disk(folder / f"full-{turn}", "full", _fill, _empty))
+        total.add(_on_small_disk(folder / f"full-{turn}", "full", lambda place: _fill(_state(place)),
+                                  lambda place: _empty(_state(place))))  # fmt: skip
         total.add(_on_small_disk(folder / f"read-only-{turn}", "read-only", _lock, _unlock))
         total.add(_failing(folder / f"eio-{turn}"))
     return total
@@ -38,6 +40,48 @@ def _on_small_disk(folder: Path, name: str, hurt: Deed, heal: Deed) -> Verdict:
             if place.site.process is not None:
                 place.site.kill()
             subprocess.run(["umount", "-l", str(state)], check=True)
+
+
+def both_full(folder: Path, rounds: int) -> Verdict:
+    """Flash and memory disk full together, kills at random moments, with the link up and down.
+
+    What is only in memory when the agent is killed is lost; each number of it must be told, and none be used again.
+    """
+    if os.geteuid():
+        raise Unsettled("small disks need root")
+    dice = random.Random(rounds)
+    with village(folder) as place:
+        state = place.site.folder / "state"
+        state.mkdir()
+        disks = [state, (place.site.folder / "run").resolve()]
+        for disk, size in zip(disks, ("900k", "200k"), strict=True):
+            subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(disk)], check=True)
+        try:
+            place.site.start()
+            place.polls(10)
+            for _ in range(rounds):
+                full = [one for one in disks if dice.random() < 0.8] or disks
+                for disk in full:
+                    _fill(disk)
+                (place.link.mend if dice.random() < 0.7 else place.link.cut)()
+                place.polls(dice.randrange(5, 40))
+                place.kill()
+                if dice.random() < 0.5:
+                    for disk in full:
+                        _empty(disk)
+                place.site.start()
+                place.polls(dice.randrange(1, 20))
+                for disk in full:
+                    _empty(disk)
+            place.link.mend()
+            place.polls(10)
+            place.settle()
+            return place.verdict(told_as_lost=True)
+        finally:
+            if place.site.process is not None:
+                place.site.kill()
+            for disk in disks:
+                subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
 def _failing(folder: Path) -> Verdict:
@@ -88,8 +132,8 @@ def _state(place: Village) -> Path:
     return place.site.folder / "state"
 
 
-def _fill(place: Village) -> None:
-    with (_state(place) / "filler").open("wb", buffering=0) as filler:
+def _fill(disk: Path) -> None:
+    with (disk / "filler").open("ab", buffering=0) as filler:
         try:
             while True:
                 filler.write(bytes(4096))
@@ -97,8 +141,8 @@ def _fill(place: Village) -> None:
             pass
 
 
-def _empty(place: Village) -> None:
-    (_state(place) / "filler").unlink()
+def _empty(disk: Path) -> None:
+    (disk / "filler").unlink(missing_ok=True)
 
 
 def _lock(place: Village) -> None:

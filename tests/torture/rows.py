@@ -41,6 +41,7 @@ ROWS = {
     "rtt": Row("round trip of 2 s", links.round_trip, (6, 30, 600)),
     "broker": Row("broker that refuses, disconnects, takes one at a time", links.bad_broker, (0, 1, 5)),
     "disk": Row("disk full, read-only, I/O errors", flash.disk, (0, 1, 5)),
+    "full": Row("stage and flash full together", flash.both_full, (3, 12, 200)),
     "corrupt": Row("database corrupt at the start", flash.corrupt, (1, 5, 50)),
     "cards": Row("cloned and restored card", cards.cards, (1, 2, 20)),
     "clock": Row("wall clock at 1970, +2 h, -2 h, a day on", clocks.steps, (1, 1, 3)),

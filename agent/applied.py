@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.folders import state_folder
+from agent.folders import enter, state_folder
 from agent.plan import PlanReader
 
 __all__ = ["SITE", "Applied", "find"]
@@ -109,6 +109,7 @@ def find(path: Path | None, given: str | None) -> tuple[Path, Applied] | None:
     in which this very path was applied, the newest one.
     """
     folder = state_folder(given, "")
+    enter(folder)
     if (applied := Applied.load(folder)) is not None:
         return folder, applied
     if path is None:

@@ -11,7 +11,7 @@ from typing import Any
 from agent.alarms import Condition
 from agent.applied import Applied, find
 from agent.errors import ConfigError
-from agent.folders import state_folder
+from agent.folders import enter, state_folder
 from agent.model import Severity
 from agent.plan import Found, Plan, PlanReader
 from agent.problem import Problem
@@ -48,6 +48,7 @@ class Configuration:
         file = reader.found()
         known = find(path, given) if file.first is not None else None  # not even the site's id need be right
         state = known[0] if known else state_folder(given, file.plan.site if file.plan else "")
+        enter(state)
         before = known[1] if known else Applied.load(state)
         wrong = _judge(file, before)
         if wrong is None and file.plan is not None:

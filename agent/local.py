@@ -1,6 +1,7 @@
 """The agent's own socket: how the command line on the box talks to the running agent.
 
-A Unix socket `<runtime-dir>/agent.sock`, mode 0600 in a folder of the agent's own. One JSON object a line each way:
+A Unix socket `<runtime-dir>/agent.sock`, mode 0600 in a folder of the agent's own. Each end looks at who the other is:
+whoever asks must not take for the agent what somebody else has put there. One JSON object a line each way:
 `{"do": "status"}` -> `{"ok": true, …}` or `{"ok": false, "error": "…"}`. Who asks is known from SO_PEERCRED and
 stands in the audit record of what he writes. A request that names another `"site"` than the agent's is not carried out:
 what is meant for a demo must not switch a street lamp.
@@ -12,7 +13,6 @@ import asyncio
 import json
 import logging
 import os
-import pwd
 import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.errors import BocageError
+from agent.folders import open_folder, user_name
 
 __all__ = ["Client", "NoAgent", "Server", "connect"]
 
@@ -131,13 +132,23 @@ async def connect(folder: Path, site: str = "") -> AsyncIterator[Client]:
     """
     path = folder / "agent.sock"
     try:
-        with _address(path) as address:
-            reader, writer = await asyncio.open_unix_connection(address, limit=LONGEST_LINE)
+        inside = open_folder(folder)
+    except OSError as error:
+        raise NoAgent(f"no agent is running here (no answer at {path})") from error
+    try:
+        reader, writer = await asyncio.open_unix_connection(f"/proc/self/fd/{inside}/{path.name}", limit=LONGEST_LINE)
+        owner = os.fstat(inside).st_uid
     except PermissionError as error:
         raise BocageError(f"{path}: permission denied; run it as the agent's user or with sudo") from error
     except OSError as error:
         raise NoAgent(f"no agent is running here (no answer at {path})") from error
+    finally:
+        os.close(inside)
     try:
+        peer = _peer_uid(writer.get_extra_info("socket"))
+        if peer != owner:
+            raise BocageError(f"{path}: {user_name(peer)} answers there, and the folder is {user_name(owner)}'s: "
+                              "that is not the agent; nothing was asked")  # fmt: skip
         yield Client(reader, writer, site)
     finally:
         writer.close()
@@ -157,9 +168,10 @@ def _address(path: Path) -> Iterator[str]:
 
 
 def _peer(connection: socket.socket) -> str:
+    return user_name(_peer_uid(connection))
+
+
+def _peer_uid(connection: socket.socket) -> int:
     """Who is at the other end, as the kernel knows it (SO_PEERCRED: pid, uid, gid)."""
     _, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-    try:
-        return f"uid {uid} ({pwd.getpwuid(uid).pw_name})"
-    except KeyError:
-        return f"uid {uid}"
+    return int(uid)

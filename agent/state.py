@@ -69,7 +69,7 @@ class Generations(Storage):
     def flush(self, text: str) -> None:
         """Put `text` on flash as the newest generation. OSError if the disk will not; nothing is lost then."""
         try:
-            descriptor = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            descriptor = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
             try:
                 _write_all(descriptor, text.encode())
                 os.fsync(descriptor)

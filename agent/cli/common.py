@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent.applied import Applied, find
-from agent.folders import runtime_folder, state_folder
+from agent.folders import enter, open_folder, runtime_folder, state_folder
 
 if TYPE_CHECKING:
     from agent.config import Site
@@ -72,7 +74,8 @@ def add_places(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--state-dir", metavar="DIR", help="what must last (default: $BOCAGE_STATE_DIR, "
                         "/var/lib/bocage on an installed box, else ~/.local/state/bocage/SITE)")  # fmt: skip
     parser.add_argument("--runtime-dir", metavar="DIR", help="socket and stage file, in memory (default: "
-                        "$BOCAGE_RUNTIME_DIR, $RUNTIME_DIRECTORY, else /dev/shm/bocage-UID/SITE)")  # fmt: skip
+                        "$BOCAGE_RUNTIME_DIR, $RUNTIME_DIRECTORY, else /dev/shm/bocage-UID/SITE, "
+                        "and /run/bocage-root/SITE for root)")  # fmt: skip
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -109,6 +112,8 @@ def find_by_site(options: argparse.Namespace) -> tuple[Path, Applied] | None:
 
         name = read(path).value(("site", "id"))
         folder = state_folder(None, name) if isinstance(name, str) and name else None
+        if folder is not None:
+            enter(folder)
         applied = Applied.load(folder) if folder is not None else None
         known = (folder, applied) if folder is not None and applied is not None else None
     return known
@@ -119,9 +124,14 @@ def place(options: argparse.Namespace) -> Place:
     from agent.config import load  # 15 MB that `run` must not have
 
     site = load(options.site)
-    return Place(
-        site,
-        options.site,
-        state_folder(options.state_dir, site.site.id),
-        runtime_folder(options.runtime_dir, site.site.id),
-    )
+    state = state_folder(options.state_dir, site.site.id)
+    enter(state)
+    return Place(site, options.site, state, _in_memory(options, site.site.id))
+
+
+def _in_memory(options: argparse.Namespace, site: str) -> Path:
+    """The runtime folder. NoFolder if somebody else has put one there: what is read from it is believed."""
+    folder = runtime_folder(options.runtime_dir, site)
+    with suppress(FileNotFoundError, NotADirectoryError):
+        os.close(open_folder(folder))
+    return folder

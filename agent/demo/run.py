@@ -35,7 +35,7 @@ from agent.demo.slave import RtuLine, serve_tcp
 from agent.demo.uplink import HOST, Ledger, RuralLink, broker, subscriber
 from agent.demo.village import Village
 from agent.errors import BocageError
-from agent.folders import locked
+from agent.folders import locked, own_runtime
 from agent.local import NoAgent, connect
 
 __all__ = ["Demo", "Timetable", "run", "verdict"]
@@ -115,8 +115,8 @@ class Demo:
         """In memory, where `bocage watch demo/site.yaml` looks by itself."""
         if named := os.environ.get("BOCAGE_RUNTIME_DIR"):
             return Path(named)
-        shared = Path("/dev/shm")
-        return shared / f"bocage-{os.getuid()}" / site.SITE_ID if shared.is_dir() else self.folder / "runtime"
+        folder = own_runtime(site.SITE_ID)
+        return folder if folder.parent.parent.is_dir() else self.folder / "runtime"
 
     def _prepare(self, ports: int) -> None:
         """A clean folder with the site file in it. An edited file is kept beside the new one."""

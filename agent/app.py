@@ -37,6 +37,7 @@ from agent.outbox import Outbox
 from agent.plan import Plan
 from agent.report import outcome_json, points_json, wall_text
 from agent.runner import Runner
+from agent.screen import ScreenFormatter
 from agent.seals import Seals
 from agent.secret import hand_over
 from agent.state import State
@@ -587,7 +588,7 @@ class _Tail(logging.Handler):
     def __init__(self, lines: deque[str], timezone: str) -> None:
         super().__init__(logging.INFO)
         self._lines = lines
-        formatter = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
+        formatter = ScreenFormatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
         zone = ZoneInfo(timezone)
         formatter.converter = lambda seconds: datetime.fromtimestamp(seconds or 0, zone).timetuple()
         self.setFormatter(formatter)

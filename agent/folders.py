@@ -74,7 +74,7 @@ def enter(folder: Path) -> None:
         return
     try:
         inside = open_folder(folder)
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:  # whoever wants to use it says so
         return
     try:
         owner = os.fstat(inside)
@@ -190,6 +190,8 @@ def open_folder(folder: Path, make: bool = False) -> int:
                     os.mkdir(name, 0o700, dir_fd=here)
             found = os.stat(name, dir_fd=here, follow_symlinks=False)
             is_link = stat.S_ISLNK(found.st_mode)
+            if make and not is_link and not stat.S_ISDIR(found.st_mode):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(folder))
             if not is_link:
                 deeper = os.open(name, _PATH | os.O_NOFOLLOW, dir_fd=here)
                 above, here = here, deeper

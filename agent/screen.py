@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import unicodedata
+import logging
+from typing import Any
 
-__all__ = ["shown"]
+__all__ = ["ScreenFormatter", "cleaned", "shown", "shown_lines"]
 
-_UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
-"""Unicode categories of what is not seen and may move, colour or turn around what is: controls, formats (bidi)."""
+_SPACES = "\xa0\u2009\u202f"
+"""Not printable to Python, and good French all the same."""
 
 
 def shown(text: object) -> str:
@@ -16,7 +17,31 @@ def shown(text: object) -> str:
     return words if words.isprintable() else "".join(map(_character, words))
 
 
+def shown_lines(text: object, indent: str = "") -> str:
+    """The same for a text that may have lines. `indent` sets the later ones off, so that none passes for another's."""
+    return f"\n{indent}".join(map(shown, str(text).split("\n")))
+
+
+def cleaned(document: Any) -> Any:
+    """A document in which every text, names of keys too, is one that can be shown."""
+    if isinstance(document, str):
+        return shown(document)
+    if isinstance(document, dict):
+        return {cleaned(key): cleaned(value) for key, value in document.items()}
+    return [cleaned(value) for value in document] if isinstance(document, list | tuple) else document
+
+
+class ScreenFormatter(logging.Formatter):
+    """A log line is one line, whatever stands in what it tells of; only a traceback has more."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return shown(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:
+        return shown_lines(super().formatException(ei))
+
+
 def _character(character: str) -> str:
-    if unicodedata.category(character) not in _UNSEEN:
+    if character.isprintable() or character in _SPACES:
         return character
     return character.encode("unicode_escape").decode("ascii")

@@ -19,6 +19,8 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from agent.screen import cleaned, shown
+
 __all__ = ["frame", "line", "svg"]
 
 Status = Mapping[str, Any]
@@ -40,6 +42,7 @@ _SMALLEST_BAR = 100  # readings: what a full bar stands for, at least
 
 def frame(status: Status, notes: Sequence[str] = ()) -> RenderableType:
     """A whole screen. `notes` are lines that somebody else wants to say under the header (the demo does)."""
+    status, notes = cleaned(status), [shown(note) for note in notes]
     link = _link(status, [*notes, *_configuration(status.get("config") or {})])
     screen = Layout()
     screen.split_column(
@@ -63,6 +66,7 @@ def _configuration(config: Status) -> list[str]:
 
 def line(status: Status) -> str:
     """The same in one line: time, points that are good, uplink, what waits."""
+    status = cleaned(status)
     points = status.get("points") or []
     good = sum(1 for point in points if point["quality"] == "good")
     uplink, outbox = status.get("uplink") or {}, status.get("outbox") or {}
@@ -79,7 +83,7 @@ def svg(status: Status, notes: Sequence[str] = (), width: int = 108, height: int
     """A picture of the frame, for documents."""
     console = Console(record=True, width=width, height=height, file=io.StringIO(), force_terminal=True)
     console.print(frame(status, notes))
-    return console.export_svg(title=f"bocage watch: {status['site']['name']}")
+    return console.export_svg(title=shown(f"bocage watch: {status['site']['name']}"))
 
 
 class _Section:
@@ -136,7 +140,7 @@ def _points(points: Sequence[Status]) -> Table:
         quality = str(point["quality"] or "-")
         style = _QUALITY.get(quality, _DIM)
         table.add_row(
-            str(point["id"]),
+            Text(str(point["id"])),
             Text(_value(point["value"]), "bold" if quality == "good" else style),
             Text(str(point["unit"]), _DIM),
             Text(quality, style),
@@ -154,9 +158,9 @@ def _actuators(actuators: Sequence[Status], now: str | None) -> Table:
         value, wanted = _switched(item["value"]), _switched(item["wanted"])
         moving = item["wanted"] is not None and value != wanted
         table.add_row(
-            str(item["name"]),
+            Text(str(item["name"])),
             Text(f"{value}>{wanted}" if moving else value, _WARN if moving else "bold" if value == "on" else ""),
-            _holder(item),
+            Text(_holder(item)),
             _time(item.get("until"), now)[:5],
             _feedback(item),
         )
@@ -219,7 +223,7 @@ def _header(status: Status) -> RenderableType:
     when = _time(status.get("at")) if clock == "synced" else "time unknown"
     table.add_row(
         Text(f" {site['name']} ({site['id']})", "bold"),
-        f"{when}  clock {clock}  up {_span(status.get('uptime_s'))}  bocage {status.get('agent', '?')} ",
+        Text(f"{when}  clock {clock}  up {_span(status.get('uptime_s'))}  bocage {status.get('agent', '?')} "),
     )
     table.style = "reverse"
     return table

@@ -13,6 +13,7 @@ from agent import VERSION
 from agent.cli.common import CommandParser
 from agent.errors import BocageError, Busy, ConfigError
 from agent.local import NoAgent
+from agent.screen import shown, shown_lines
 
 __all__ = ["main"]
 
@@ -67,19 +68,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FINE
     except ConfigError as error:
-        print("\n".join(error.problems), file=sys.stderr)
+        print("\n".join(map(shown, error.problems)), file=sys.stderr)
         return CONFIGURATION if options.run.__name__ == "run_agent" else WRONG
     except NoAgent as error:
-        print(f"bocage: {error}", file=sys.stderr)
+        print(shown_lines(f"bocage: {error}", "  "), file=sys.stderr)
         return NO_AGENT
     except Busy as error:
-        print(f"bocage: {error}", file=sys.stderr)
+        print(shown_lines(f"bocage: {error}", "  "), file=sys.stderr)
         return BUSY if options.run.__name__ == "run_agent" else WRONG
     except BocageError as error:
-        print(f"bocage: {error}", file=sys.stderr)
+        print(shown_lines(f"bocage: {error}", "  "), file=sys.stderr)
         return WRONG
     except OSError as error:  # a file or folder that is not ours, or not what it should be
-        print(f"bocage: {error.filename or 'this command'}: {error.strerror or error}", file=sys.stderr)
+        print(shown(f"bocage: {error.filename or 'this command'}: {error.strerror or error}"), file=sys.stderr)
         return WRONG
     except KeyboardInterrupt:
         return 130

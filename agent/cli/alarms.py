@@ -9,6 +9,7 @@ from typing import Any
 
 from agent.cli.common import add_command, add_folders, add_json, asked
 from agent.local import connect
+from agent.screen import shown
 
 __all__ = ["add"]
 
@@ -35,7 +36,8 @@ def show_alarms(options: argparse.Namespace) -> int:
         return 0
     for one in found:
         since = one["since"] or "time unknown"
-        print(f"{one['severity']:<8}  {one['code']} {one['subject']}  since {since}{'  acknowledged' * one['acked']}")
+        acked = "  acknowledged" * one["acked"]
+        print(shown(f"{one['severity']:<8}  {one['code']} {one['subject']}  since {since}{acked}"))
     if not found:
         print("no alarm is open")
     return 0

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from agent.cli.beside import Beside, Tried
 from agent.cli.common import add_command, add_json, add_places
 from agent.local import NoAgent
+from agent.screen import shown
 
 if TYPE_CHECKING:
     from agent.config import Problem, Site
@@ -67,7 +68,7 @@ def run_check(options: argparse.Namespace) -> int:
         print(json.dumps({"problems": [problem.as_dict() for problem in problems]}, ensure_ascii=False, indent=2))
     else:
         for line in (*problems, *fine):
-            print(line)
+            print(shown(line))
         print(f"{options.site}: {_summary(site, problems)}", file=sys.stderr)
     return 1 if any(problem.severity == "error" for problem in problems) else 0
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from agent.cli.common import add_command, add_json
 from agent.errors import BocageError, ConfigError
+from agent.screen import shown, shown_lines
 
 __all__ = ["add"]
 
@@ -71,9 +72,10 @@ async def _run(lora: Mapping[str, Any], options: argparse.Namespace) -> int:
         if options.json:
             print(json.dumps({"errors": [str(error)]}, ensure_ascii=False))
         raise
-    print(json.dumps(found, ensure_ascii=False, indent=None if options.json else 2))
+    text = json.dumps(found, ensure_ascii=False, indent=None if options.json else 2)
+    print(text if options.json else shown_lines(text))
     if not isinstance(found, dict):
-        print(f"bocage: {options.codec}: it returned no object", file=sys.stderr)
+        print(shown(f"bocage: {options.codec}: it returned no object"), file=sys.stderr)
         return 1
     return 1 if found.get("errors") else 0
 

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from agent.cli.common import add_command, add_json
 from agent.errors import BocageError
-from agent.screen import shown
+from agent.screen import ScreenFormatter, shown
 
 __all__ = ["add"]
 
@@ -161,7 +161,9 @@ def collect(options: argparse.Namespace) -> int:
     from agent.collect.session import Collector
     from agent.collect.store import Store
 
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
+    lines = logging.StreamHandler()
+    lines.setFormatter(ScreenFormatter("%(levelname)s %(name)s %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[lines])
     broker = _broker(options)
     store = Store(options.sqlite)
     collector = Collector(broker, options.prefix, store, options.keep)

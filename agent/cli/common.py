@@ -132,6 +132,6 @@ def place(options: argparse.Namespace) -> Place:
 def _in_memory(options: argparse.Namespace, site: str) -> Path:
     """The runtime folder. NoFolder if somebody else has put one there: what is read from it is believed."""
     folder = runtime_folder(options.runtime_dir, site)
-    with suppress(FileNotFoundError, NotADirectoryError):
+    with suppress(OSError):
         os.close(open_folder(folder))
     return folder

@@ -12,6 +12,7 @@ from agent.cli.common import Place, add_command, add_folders, add_json, place
 from agent.errors import BocageError
 from agent.local import NoAgent, connect
 from agent.report import wall_text
+from agent.screen import shown
 
 __all__ = ["add"]
 
@@ -55,7 +56,7 @@ def show(options: argparse.Namespace) -> int:
         return 0
     timezone = where.site.site.timezone
     for line in _TEXTS[options.topic](rows, timezone):
-        print(line)
+        print(shown(line))
     return 0
 
 

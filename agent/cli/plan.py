@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent.cli.common import add_command
+from agent.screen import shown
 
 if TYPE_CHECKING:
     from agent.planner import SitePlan
@@ -65,7 +66,7 @@ def run_plan(options: argparse.Namespace) -> int:
         table.writerow(_COLUMNS)
         table.writerows(_rows(site.document(first, options.days)))
     elif options.plot is None:
-        print("\n".join(_lines(site, site.document(first, options.days))))
+        print("\n".join(map(shown, _lines(site, site.document(first, options.days)))))
     return 0
 
 

@@ -17,6 +17,7 @@ from agent.driver import is_driven
 from agent.errors import ConfigError
 from agent.local import NoAgent, connect
 from agent.model import OutcomeState, Value
+from agent.screen import shown
 
 __all__ = ["add"]
 
@@ -73,14 +74,14 @@ def read_points(options: argparse.Namespace) -> int:
         site = place(options).site
         answer = asyncio.run(read_once(site, options.points))
         for why in dict.fromkeys(filter(None, (on_the_air(site, name) for name in options.points or site.devices))):
-            print(f"bocage: {why}", file=sys.stderr)
+            print(shown(f"bocage: {why}"), file=sys.stderr)
     found, unknown = answer["points"], answer["unknown"]
     if options.json:
         print(json.dumps(found, ensure_ascii=False))
     else:
         _print_points(found)
     for name, hint in unknown.items():
-        print(f"bocage: {_why_unknown(options, name, hint)}", file=sys.stderr)
+        print(shown(f"bocage: {_why_unknown(options, name, hint)}"), file=sys.stderr)
     return 1 if unknown or any(found[name]["quality"] != "good" for name in options.points) else 0
 
 
@@ -107,7 +108,7 @@ def write_point(options: argparse.Namespace) -> int:
         print(json.dumps(answer, ensure_ascii=False))
     else:
         reason = f": {answer['reason']}" if answer["reason"] else ""
-        print(f"{answer['point']} {_shown(answer['value'], 'released')}: {answer['state']}{reason}")
+        print(shown(f"{answer['point']} {_shown(answer['value'], 'released')}: {answer['state']}{reason}"))
     return 0 if answer["state"] in _GOOD_ENDS else 1
 
 
@@ -132,7 +133,7 @@ def _print_points(found: Mapping[str, Mapping[str, Any]]) -> None:
         quality = "" if point["quality"] == "good" else f"  ({point['quality']})"
         at = point["at"] or "time unknown"
         measured = f"{value} {point['unit']}".strip()
-        print(f"{name:<{width}}  {measured}{quality}  {at}")
+        print(shown(f"{name:<{width}}  {measured}{quality}  {at}"))
 
 
 def _shown(value: Value, nothing: str) -> str:

@@ -15,6 +15,7 @@ from agent.cli.common import add_command, add_folders, add_json, asked, find_by_
 from agent.errors import BocageError, ConfigError
 from agent.folders import runtime_folder
 from agent.local import connect
+from agent.screen import shown
 
 __all__ = ["add"]
 
@@ -45,10 +46,10 @@ def reload(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(answer, ensure_ascii=False))
     elif answer["applied"]:
-        print(f"{options.site} is applied; changed: {', '.join(answer['changed']) or 'nothing that runs'}")
+        print(shown(f"{options.site} is applied; changed: {', '.join(answer['changed']) or 'nothing that runs'}"))
     else:
         for problem in answer["problems"]:
-            print(problem, file=sys.stderr)
+            print(shown(problem), file=sys.stderr)
         print(f"bocage: {options.site} is refused; what was applied before goes on", file=sys.stderr)
     return 0 if answer["applied"] else 1
 

@@ -14,6 +14,7 @@ from agent.configuration import Configuration
 from agent.errors import BocageError
 from agent.folders import runtime_folder
 from agent.plan import PlanReader
+from agent.screen import ScreenFormatter
 
 __all__ = ["add"]
 
@@ -82,10 +83,8 @@ def _applied(options: argparse.Namespace) -> Place:
 
 def log_to_stderr(level: str) -> None:
     """Structured lines (key=value) on stderr; libraries speak only when something is wrong."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.WARNING,
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(ScreenFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("bocage").setLevel(level.upper())
     logging.getLogger("pymodbus").setLevel(logging.CRITICAL)

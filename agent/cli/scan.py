@@ -19,6 +19,7 @@ from agent.cli.common import Place, add_command, add_folders, place
 from agent.driver import BusSpec
 from agent.errors import BocageError, WireError
 from agent.local import Client, NoAgent, connect
+from agent.screen import shown, shown_lines
 
 __all__ = ["add"]
 
@@ -108,7 +109,7 @@ async def _scan(options: argparse.Namespace, where: Place, spec: BusSpec, wanted
                         bar(None, 1)
                         found.show(look)
                 except WireError as error:  # such as a parity that the port does not have: others may do
-                    print(f"bocage: {error}", file=sys.stderr)
+                    print(shown_lines(f"bocage: {error}", "  "), file=sys.stderr)
                     refused = True
     if not found.count and not refused:
         serial = "; have the devices power, are A and B, baudrate and parity right?"
@@ -171,7 +172,7 @@ class _Found:
             return
         name = self._devices.get(look["unit_id"], "not in the site file")
         line = f"{_line(look)}  " if _line(look) else ""
-        print(f"unit {look['unit_id']:>3}  {line}{look['ms']:>6} ms  {name}", flush=True)
+        print(shown(f"unit {look['unit_id']:>3}  {line}{look['ms']:>6} ms  {name}"), flush=True)
 
 
 def _line(settings: Settings) -> str:

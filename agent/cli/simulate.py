@@ -12,6 +12,7 @@ from typing import Any
 
 from agent.cli.common import add_command, add_json
 from agent.errors import ConfigError
+from agent.screen import shown
 
 __all__ = ["add"]
 
@@ -43,7 +44,7 @@ def run_simulate(options: argparse.Namespace) -> int:
     if scenario is None:
         raise ConfigError([str(problem) for problem in problems])
     for problem in problems:
-        print(problem, file=sys.stderr)
+        print(shown(problem), file=sys.stderr)
     buses = {name for name, bus in site.buses.items() if bus.type.startswith("lora")}
     radio = frozenset(name for name, device in site.devices.items() if device.bus in buses)
     with _progress(scenario.duration) as reached:
@@ -75,7 +76,7 @@ def _print(found: Mapping[str, Any]) -> None:
     lines = [(one["t"], one["at"], _edge(one)) for one in found["edges"]]
     lines += [(one["t"], one["at"], _event(one)) for one in found["events"]]
     for _, at, text in sorted(lines, key=lambda line: line[0]):
-        print(f"{at}  {text}")
+        print(shown(f"{at}  {text}"))
     print()
     for name, total in found["totals"].items():
         final = found["final"]["outputs"].get(name, {})

@@ -45,7 +45,7 @@ class Civil:
         at = self._clock.now()
         moment, offset = self._pace.at(at.boottime_ns / 1e9), self._clock.wall.offset_ns
         civil = None if offset is None else datetime.fromtimestamp(moment + offset / 1e9, self._zone)
-        return Now(moment, civil, at.wall_ms is not None)
+        return Now(moment, civil, at.wall_ms is not None, self._clock.wall.sure)
 
     def due(self) -> float:
         """When a step of the clock is followed that is in doubt now (in the controls' time)."""

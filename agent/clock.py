@@ -103,7 +103,8 @@ class Wall:
         self.told: Callable[[], None] = lambda: None
         """Called when there is news, and when the time becomes known or unknown."""
         self._boot, self._memory = boot, memory
-        self._sure = False  # whether the anchor is of this boot
+        self.sure = False
+        """Whether the anchor is of this boot: then our time is good to seconds, trusted or not."""
         self._known = False
         self._doubt: _Doubt | None = None
         self._alarmed = False
@@ -135,11 +136,11 @@ class Wall:
     @property
     def believes(self) -> bool:
         """Whether our time is known when the machine's clock is trusted: not by one that is refused alone."""
-        return not self._refused or self._sure
+        return not self._refused or self.sure
 
     def reset(self) -> None:
         """The kept anchor was wrong: follow the machine's clock at the next look, whatever was kept."""
-        self._earliest_ms, self._sure, self._doubt = self._not_before_ms, False, None
+        self._earliest_ms, self.sure, self._doubt = self._not_before_ms, False, None
         self._kept_at = _LONG_AGO
 
     def due(self) -> float:
@@ -158,7 +159,7 @@ class Wall:
         if self._memory is not None and self.offset_ns is not None:
             wall_ms = (boottime_ns + self.offset_ns) // _MS
             self._memory.put("anchor", {
-                "boot": self._boot, "boottime_ms": boottime_ns // _MS, "wall_ms": wall_ms, "sure": self._sure,
+                "boot": self._boot, "boottime_ms": boottime_ns // _MS, "wall_ms": wall_ms, "sure": self.sure,
                 "alarmed": self._alarmed, "earliest_ms": self._earliest_ms, "refused": self._refused,
             })  # fmt: skip
 
@@ -173,7 +174,7 @@ class Wall:
     def _look(self, offset: int, now: int) -> None:
         """The machine's clock is trusted, and stands at `offset` (Unix ns at CLOCK_BOOTTIME 0)."""
         moved = 0 if self.offset_ns is None else offset - self.offset_ns
-        if self._sure and abs(moved) > DOUBTFUL * _S and not self._held(offset, moved, now):
+        if self.sure and abs(moved) > DOUBTFUL * _S and not self._held(offset, moved, now):
             return
         self._doubt = None
         if self.offset_ns is None or abs(moved) > DRIFT * _S:
@@ -183,8 +184,8 @@ class Wall:
         if self._alarmed:
             self._alarmed = False
             self._say("cleared", 0)
-        if not self._sure:
-            self._sure, self._kept_at = True, _LONG_AGO
+        if not self.sure:
+            self.sure, self._kept_at = True, _LONG_AGO
 
     def _held(self, offset: int, moved: int, now: int) -> bool:
         """Whether a step that is doubtful has held for long enough."""
@@ -206,7 +207,7 @@ class Wall:
         same = kept["boot"] == self._boot
         since = kept["boottime_ms"] * _MS if same else boottime_ns
         self.offset_ns = kept["wall_ms"] * _MS - since
-        self._sure, self._alarmed = same and kept["sure"], kept["alarmed"]
+        self.sure, self._alarmed = same and kept["sure"], kept["alarmed"]
         self._refused = bool(kept.get("refused"))
         anchor = 0 if same or not kept["sure"] else kept["wall_ms"]
         self._earliest_ms = max(self._earliest_ms, kept.get("earliest_ms", 0), anchor)

@@ -32,14 +32,18 @@ class History:
     on: bool | None = None
     since: float | None = None
     starts: tuple[float, ...] = ()
-    """Every start of the last hour."""
+    """Every start of the last hour that counts."""
+    fell: bool = False
+    """It is off because the mains or its module dropped it, not because anybody wrote so."""
 
-    def moved(self, on: bool, now: float) -> History:
-        """The output went to `on` now; nothing if it was there already."""
+    def moved(self, on: bool, now: float, back: bool = False) -> History:
+        """The output went to `on` now; nothing if it was there already. `back`: to go on again after it fell is no
+        start."""
         if on is self.on:
             return self
         starts = tuple(start for start in self.starts if start > now - HOUR)
-        return History(on, now, (*starts, now) if on else starts)
+        counts = on and not (back and self.fell)
+        return History(on, now, (*starts, now) if counts else starts)
 
     def perhaps(self, on: bool, now: float) -> History:
         """Somebody tried to move it to `on`, and nobody knows whether it went: the worse is assumed of both."""
@@ -49,12 +53,14 @@ class History:
 
     def found(self, on: bool, now: float) -> History:
         """It was seen to be `on` at `now`: a change that nobody asked for, or what nobody knew before."""
-        return replace(self, on=on) if self.on is None else self.moved(on, now)
+        if self.on is None:
+            return replace(self, on=on)
+        return replace(self.moved(on, now), fell=not on) if on is not self.on else self
 
     def shifted(self, seconds: float) -> History:
         """The same past on a monotonic clock that reads `seconds` more."""
         since = None if self.since is None else self.since + seconds
-        return History(self.on, since, tuple(start + seconds for start in self.starts))
+        return replace(self, since=since, starts=tuple(start + seconds for start in self.starts))
 
 
 def earliest(limits: Limits, history: History, on: bool, now: float) -> tuple[float, str]:

@@ -84,6 +84,7 @@ def _record(actuator: Actuator, now: Instant) -> dict[str, Any]:
         "on": history.on,
         "since": history.since,
         "starts": list(history.starts),
+        "fell": history.fell,
         "taken_up": actuator.boot,
         "default": _slot_record(slots[DEFAULT]) if slots and min(slots) == DEFAULT else None,
         "override": _slot_record(override),
@@ -116,7 +117,8 @@ def _recall(actuator: Actuator, record: dict[str, Any], now: Instant) -> None:
         if record["override"] or record["attempt"]:
             actuator.slots.rest()
         return
-    actuator.seen.history = History(record["on"], record["since"], tuple(record["starts"])).shifted(shift)
+    history = History(record["on"], record["since"], tuple(record["starts"]), record.get("fell", False))
+    actuator.seen.history = history.shifted(shift)
     override = _slot(record["override"], shift)
     if override is not None:
         actuator.slots[REMOTE] = actuator.restored = override

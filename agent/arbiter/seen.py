@@ -63,7 +63,7 @@ class Seen:
         self.asserted_again = (
             self.asserted is not None and self._spec.same(self.asserted, value) and not self.agrees()
         )  # written again while all was well is a refresh
-        self.history = self.past(on).moved(on, now)
+        self.history = self.past(on).moved(on, now, back=self._spec.back_is_no_start)
         self.present = self.asserted = value
         self.written_at, self._feedback_counts, self._tried = now, False, None
         self._starting = -math.inf
@@ -86,7 +86,8 @@ class Seen:
     def started(self) -> float:
         """When it last went on, or is about to; a write that failed gives the turn back."""
         history = self.history if self._tried is None else self._before_try
-        return max((self._starting, *history.starts))
+        went_on = history.since if history.on and history.since is not None else -math.inf
+        return max((self._starting, went_on, *history.starts))
 
     def past(self, on: bool) -> History:
         """What a change to `on` counts from: the same write again makes no second edge."""

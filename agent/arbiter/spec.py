@@ -38,6 +38,8 @@ class ActuatorSpec:
     min_off: float | None = None
     max_on: float | None = None
     max_starts_per_hour: int | None = None
+    back_is_no_start: bool = False
+    """To go on again after the mains or the module dropped it is no start that counts: LED lamps do not mind."""
     travel: float = 0.0
     fail: str | None = None
     low: float | None = None

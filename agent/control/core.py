@@ -29,12 +29,19 @@ class Now(NamedTuple):
     """This moment. Timers count on `monotonic` (s); calendars ask `civil` (aware, in the site's timezone).
 
     `trusted` is whether the wall clock may be believed. While it is not, `civil` is the last trusted time plus
-    monotonic time, as well as it is known, or None if there never was one.
+    monotonic time, as well as it is known, or None if there never was one. `sure`: it was trusted in this boot, and is
+    good to seconds all the same.
     """
 
     monotonic: float
     civil: datetime | None
     trusted: bool
+    sure: bool = False
+
+    @property
+    def known(self) -> bool:
+        """Whether hours that the law or a programme gives can be held by `civil`."""
+        return self.trusted or self.sure
 
 
 class Input(NamedTuple):

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from agent.control.core import NEVER
 from agent.model import Severity
 
-__all__ = ["HOLD", "LAMP_FAULTS", "SETTLE", "SEVERITY", "Lamps", "Learnt", "Seen", "Watch"]
+__all__ = ["HOLD", "LAMP_FAULTS", "SETTLE", "SEVERITY", "Lamps", "Learnt", "Neighbour", "Seen", "Watch"]
 
 SETTLE = 600.0
 """Seconds after a switching or a change of level before the power counts: HID lamps run up for that long."""
@@ -36,8 +36,9 @@ UNDERVOLTAGE = 184.0
 """V: 230 V less 20 %."""
 NO_VOLTAGE = 50.0
 """V: below it the wire is dead."""
-SAME_VOLTAGE = 0.03
-"""HID lamps are judged within this part of the voltage at which they were learnt: their power follows it."""
+NEAR_VOLTAGE, SAME_VOLTAGE = 0.10, 0.03
+"""HID lamps are judged within this part of the voltage at which they were learnt, their power corrected by (V/V0)^2;
+together with others behind one meter only within the second part: nobody knows whose power follows it."""
 
 LAMP_FAULTS = frozenset({"lamp_lost", "power_drop", "circuit_dead"})
 _NO_VERDICT: Mapping[str, bool | None] = dict.fromkeys(sorted(LAMP_FAULTS))
@@ -66,6 +67,15 @@ SEVERITY = {
 }
 
 
+class Neighbour(NamedTuple):
+    """Another circuit behind the same meter: its contactor, its level in %, its rated W (None: not said), its lamps."""
+
+    actuator: str
+    level: float
+    rated: float | None
+    hid: bool
+
+
 class Seen(NamedTuple):
     """One look at a circuit. Power in W, voltage in V (the lowest phase), level in %; None: not known."""
 
@@ -79,6 +89,15 @@ class Seen(NamedTuple):
     """What the local switch forces; None: it is on AUTO."""
     daylight: bool | None
     """Well after dawn and well before dusk."""
+    beside: tuple[Neighbour, ...] = ()
+    """The circuits behind the same meter that are on now: its power is the sum."""
+    shared: float = 0.0
+    """W that all circuits behind the same meter are rated at, beside this one."""
+
+    @property
+    def key(self) -> str:
+        """What is on: the level, and who else."""
+        return "|".join((str(round(self.level)), *(f"{one.actuator}@{round(one.level)}" for one in self.beside)))
 
     @property
     def closed(self) -> bool | None:
@@ -101,19 +120,18 @@ class Normal(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Learnt:
-    """By level in %: the means (W, V) of the last nights, and the sums (W s, V s, s) of the night that goes on."""
+    """By `Seen.key`: the means (W, V) of the last nights, and the sums (W s, V s, s) of the night that goes on."""
 
     nights: Mapping[str, tuple[tuple[float, float | None], ...]] = field(default_factory=dict)
     sums: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
     night: date | None = None
 
-    def normal(self, level: float) -> Normal | None:
-        nights = self.nights.get(_key(level))
+    def normal(self, key: str) -> Normal | None:
+        nights = self.nights.get(key)
         return None if not nights else _normal(nights)
 
-    def counted(self, level: float, power: float, voltage: float | None, seconds: float) -> Learnt:
-        """After `seconds` more at a level."""
-        key = _key(level)
+    def counted(self, key: str, power: float, voltage: float | None, seconds: float) -> Learnt:
+        """After `seconds` more of the same."""
         watts, volts, whole = self.sums.get(key, (0.0, 0.0, 0.0))
         more = (watts + power * seconds, volts + (voltage or 0.0) * seconds, whole + seconds)
         return replace(self, sums={**self.sums, key: more})
@@ -160,36 +178,62 @@ class Lamps:
             "undervoltage": self._undervoltage(seen),
         }
 
-    def expected(self, level: float, learnt: Learnt) -> float | None:
-        """W at a level: as learnt, else as rated."""
-        normal = learnt.normal(level)
+    def expected(self, seen: Seen, learnt: Learnt) -> float | None:
+        """W that the meter should show: as learnt, else as rated."""
+        normal = learnt.normal(seen.key)
         if normal is not None:
             return normal.power
-        return None if self.rated is None else self.rated * level / 100
+        parts = [(self.rated, seen.level), *((one.rated, one.level) for one in seen.beside)]
+        found = [rated * level / 100 for rated, level in parts if rated is not None]
+        return sum(found) if len(found) == len(parts) else None
+
+    def share(self, seen: Seen) -> float | None:
+        """W of this circuit: all that the meter shows, or its part of it by the rated powers; None: not known."""
+        if not seen.beside or seen.power is None:
+            return seen.power
+        if not seen.closed:
+            return 0.0
+        own, whole = (self.rated or 0.0) * seen.level, self.expected(seen, Learnt())
+        return None if not whole else seen.power * own / 100 / whole
+
+    def corrected(self, seen: Seen, normal: Normal) -> float | None:
+        """W as they would be at the voltage of `normal`, None where that cannot be said. LED keep their power."""
+        hid = {self.hid, *(one.hid for one in seen.beside)}
+        if seen.power is None or hid == {False}:
+            return seen.power
+        if seen.voltage is None or normal.voltage is None:
+            return None
+        off = abs(seen.voltage - normal.voltage) / normal.voltage
+        if hid == {True, False}:
+            return seen.power if off <= SAME_VOLTAGE else None
+        return seen.power * (normal.voltage / seen.voltage) ** 2 if off <= NEAR_VOLTAGE else None
 
     def _lamps(self, seen: Seen, learnt: Learnt) -> dict[str, bool | None]:
         found = dict(_NO_VERDICT)
-        expected = self.expected(seen.level, learnt)
+        expected = self.expected(seen, learnt)
         if not seen.burning or seen.power is None or not expected:
             return found
         if seen.voltage is None or seen.voltage >= UNDERVOLTAGE:
             found["circuit_dead"] = seen.power < DEAD * expected
-        normal = learnt.normal(seen.level)
-        if normal is None or normal.nights < LEAST_NIGHTS or (self.hid and not _same_voltage(seen, normal)):
+        normal = learnt.normal(seen.key)
+        power = None if normal is None else self.corrected(seen, normal)
+        if normal is None or normal.nights < LEAST_NIGHTS or power is None:
             return found
-        deficit = normal.power - seen.power
+        deficit = normal.power - power
         found["power_drop"] = deficit >= DROP * normal.power
-        if self.count is not None:
+        if self.count is not None and not seen.beside:
             found["lamp_lost"] = deficit > LOST * normal.power / self.count
         return found
 
-    def _idle_power(self) -> float:
-        return max(DEAD * (self.rated or 0.0), LEAK_POWER)
+    def _idle_power(self, seen: Seen) -> float:
+        return max(DEAD * ((self.rated or 0.0) + seen.shared), LEAK_POWER)
 
     def _welded(self, seen: Seen) -> bool | None:
         if seen.hand is not None or seen.commanded is not False or (seen.power is None and seen.feedback is None):
             return None
-        return bool(seen.feedback) or (seen.power is not None and seen.power > self._idle_power())
+        if seen.beside:  # what the meter shows is theirs
+            return seen.feedback
+        return bool(seen.feedback) or (seen.power is not None and seen.power > self._idle_power(seen))
 
     def _open(self, seen: Seen) -> bool | None:
         if seen.hand is not None or not seen.commanded:
@@ -199,9 +243,9 @@ class Lamps:
         return None if not self.downstream or seen.voltage is None else seen.voltage < NO_VOLTAGE
 
     def _day_burning(self, seen: Seen) -> bool | None:
-        if seen.power is None or seen.hand is not None:
+        if seen.power is None or seen.hand is not None or seen.beside:
             return None
-        limit = LEAK_POWER if self.rated is None else DEAD * self.rated
+        limit = LEAK_POWER if self.rated is None else DEAD * (self.rated + seen.shared)
         if seen.power <= limit:
             return False
         return True if seen.daylight and not seen.commanded else None
@@ -244,13 +288,3 @@ class Watch:
 def _normal(nights: tuple[tuple[float, float | None], ...]) -> Normal:
     voltages = [volts for _, volts in nights if volts is not None]
     return Normal(median(watts for watts, _ in nights), median(voltages) if voltages else None, len(nights))
-
-
-def _same_voltage(seen: Seen, normal: Normal) -> bool:
-    if seen.voltage is None or normal.voltage is None:
-        return False
-    return abs(seen.voltage - normal.voltage) <= SAME_VOLTAGE * normal.voltage
-
-
-def _key(level: float) -> str:
-    return str(round(level))

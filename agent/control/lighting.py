@@ -2,23 +2,23 @@
 
 By day and night it wants a level, never an edge: after a restart at any moment it wants the same. The order of what
 decides: the local switch (1, reported), a dated exception (13) or the week's programme (15); within `window` of the
-sun's events the photocell moves them. Without trusted time the photocell alone decides, without one the time as it is
-last known; with neither nothing is wanted, and the output stays as it is.
+sun's events the photocell moves them. A time that was trusted in this boot is as good. Without one the photocell alone
+decides, without one the time as it is last known; with neither nothing is wanted, and the output stays as it is.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from agent.control.core import NEVER, Now, Output, Step, View, Wish, good
-from agent.control.lamps import HOLD, SETTLE, SEVERITY, Lamps, Learnt, Seen, Watch
+from agent.control.lamps import HOLD, SETTLE, SEVERITY, Lamps, Learnt, Neighbour, Seen, Watch
 from agent.control.lasting import Shift, anchored, news
 from agent.control.night import FULL, Night, Programme
-from agent.control.photocell import Cell, Photocell
+from agent.control.photocell import Cell, Glow, Photocell
 from agent.model import Kind, Point, Value
 
 __all__ = ["Circuit", "CircuitState"]
@@ -36,6 +36,15 @@ _EARLY = 0.001
 _EARLIER, _NO_TIME = timedelta(seconds=_EARLY), timedelta()
 
 
+class Shared(NamedTuple):
+    """Another circuit behind the same meter: its contactor, its dimmer, its rated W, whether its lamps are HID."""
+
+    actuator: str
+    dimmer: str | None
+    rated: float | None
+    hid: bool
+
+
 class Tonight(NamedTuple):
     """The night of now, and the moments at which something may change by itself (Unix seconds, in order)."""
 
@@ -51,8 +60,8 @@ class Burning(NamedTuple):
     at: float
     closed: bool = False
     power: float = 0.0
-    normal: tuple[float, float, float | None] | None = None
-    """Level, W and V that are learnt from."""
+    normal: tuple[str, float, float | None] | None = None
+    """What is on (`Seen.key`), W and V that are learnt from."""
 
 
 class CircuitState(NamedTuple):
@@ -71,6 +80,7 @@ class CircuitState(NamedTuple):
     level_since: float = -NEVER
     relamped: bool = False
     recalled: bool = False
+    glow: Glow = Glow()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,29 +99,29 @@ class Circuit:
     proportional: bool = False
     """The actuator is a level: on is 100 %."""
     dimmer: str | None = None
+    shared: tuple[Shared, ...] = ()
+    """The other circuits behind the same meter."""
     never_early: bool = False
     """The law lets it go on at the sun's event and no earlier: the photocell may only make it later."""
 
     @property
     def inputs(self) -> frozenset[str]:
         cell = self.photocell.signal if self.photocell is not None else None
-        names = (self.actuator, self.dimmer, self.power, cell, self.manual_on, self.manual_off, *self.voltages)
+        names = [self.actuator, self.dimmer, self.power, cell, self.manual_on, self.manual_off, *self.voltages]
+        names += [name for one in self.shared for name in (one.actuator, one.dimmer)]
         return frozenset(name for name in names if name is not None)
 
     def initial(self) -> CircuitState:
         return CircuitState()
 
     def step(self, state: CircuitState, view: View, now: Now) -> Step[CircuitState]:
-        cell, watch, learnt = state.cell, state.watch, state.learnt
-        if state.recalled:
-            cell = cell.shifted(Shift.since(state.anchor, now))
-        if self.photocell is not None:
-            cell = self.photocell.look(cell, good(view, self.photocell.signal), now.monotonic)
+        watch, learnt = state.watch, state.learnt
         at = None if now.civil is None else now.civil + _EARLIER
         tonight = self._tonight(state.tonight, at)
+        cell, glow = self._look(state, view, now, tonight, at)
         hand, switch_known = self._switch(view)
-        wishes = self._wishes(cell, tonight, hand, now, at)
-        level = self._level(view, wishes)
+        wishes, glow = self._wishes(cell, glow, tonight, hand, now, at)
+        level = self._level(view, float(wishes[-1].value or 0.0) if self.dimmer is not None else FULL)
         since = state.level_since if level == state.level or state.level is None else now.monotonic
         seen = self._seen(view, now, hand, level, since, tonight)
         seconds, energy, learnt = self._counted(state, now)
@@ -127,7 +137,9 @@ class Circuit:
         _, happenings = news(self.name, state.watch.open, standing, SEVERITY)
         burning, anchor = self._burning(seen, watch, now), anchored(state.anchor, now)
         starts = state.starts + (state.burning is not None and burning.closed > state.burning.closed)
-        state = CircuitState(cell, watch, learnt, seconds, energy, starts, anchor, tonight, burning, level, since)
+        state = CircuitState(
+            cell, watch, learnt, seconds, energy, starts, anchor, tonight, burning, level, since, glow=glow
+        )
         return Step(state, wishes, happenings, self._due(state, view, now))
 
     # -- what it wants -----------------------------------------------------------------------------------------
@@ -153,55 +165,90 @@ class Circuit:
             if around is not None:
                 yield from (one.on - around, one.on + around, one.off - around, one.off + around)
 
+    def _look(
+        self, state: CircuitState, view: View, now: Now, tonight: Tonight | None, at: datetime | None
+    ) -> tuple[Cell, Glow]:
+        """What the photocell says, and what it sees of the own lamps."""
+        cell, glow = state.cell, state.glow
+        if self.photocell is None:
+            return cell, glow
+        if state.recalled:
+            cell = cell.shifted(Shift.since(state.anchor, now))
+        light, output = good(view, self.photocell.signal), view.outputs.get(self.actuator)
+        lit = output is not None and bool(output.value if output.feedback is None else output.feedback)
+        level = self._level(view, FULL) if lit else None
+        settled = output is not None and now.monotonic - max(output.since, state.level_since) >= SETTLE
+        glow = glow.seen(light, level if settled and now.known and self._is_deep_night(tonight, at) else None)
+        return self.photocell.look(cell, light, now.monotonic, glow.of(level)), glow
+
+    def _is_deep_night(self, tonight: Tonight | None, at: datetime | None) -> bool:
+        """Whether the sun gives no light: `window` after its dusk and before its dawn."""
+        if self.photocell is None or tonight is None or at is None:
+            return False
+        dusk, dawn, around = tonight.night.dusk, tonight.night.dawn, timedelta(seconds=self.photocell.window)
+        return dusk is not None and dawn is not None and dusk + around <= at < dawn - around
+
     def _wishes(
-        self, cell: Cell, tonight: Tonight | None, hand: bool | None, now: Now, at: datetime | None
-    ) -> list[Wish]:
+        self, cell: Cell, glow: Glow, tonight: Tonight | None, hand: bool | None, now: Now, at: datetime | None
+    ) -> tuple[list[Wish], Glow]:
         wishes = []
         if hand is not None:
             wishes.append(self._wish(LOCAL, hand, "local switch"))
-        wanted = self._wanted(cell, tonight, now, at)
+        wanted, glow = self._wanted(cell, glow, tonight, now, at)
         if wanted is not None:
             wishes.append(self._wish(*wanted))
         if self.dimmer is not None:
             level = FULL
-            if tonight is not None and at is not None and now.trusted:
+            if tonight is not None and at is not None and now.known:
                 level = tonight.night.level(at)
             priority = wanted[0] if wanted is not None else SCHEDULE
             wishes.append(Wish(self.dimmer, priority, level, f"{self.name} level"))
-        return wishes
+        return wishes, glow
 
     def _wish(self, priority: int, lit: bool, cause: str) -> Wish:
         value = (FULL if lit else 0.0) if self.proportional else lit
         return Wish(self.actuator, priority, value, f"{self.name} {cause}")
 
     def _wanted(
-        self, cell: Cell, tonight: Tonight | None, now: Now, at: datetime | None
-    ) -> tuple[int, bool, str] | None:
+        self, cell: Cell, glow: Glow, tonight: Tonight | None, now: Now, at: datetime | None
+    ) -> tuple[tuple[int, bool, str] | None, Glow]:
         """Priority, level and cause of what the calendar and the light say."""
         dark = cell.verdict(now.monotonic) if self.photocell is not None else None
-        if not now.trusted and dark is not None:
-            return SCHEDULE, dark, "photocell, the time is not known"
+        if not now.known and dark is not None:
+            return (SCHEDULE, dark, "photocell, the time is not known"), glow
         if tonight is None or at is None:
-            return None
+            return None, glow
         night = tonight.night
         lit, cause = night.is_lit(at)
-        if dark is not None and self._asks_photocell(night, at):
-            lit, cause = dark, "photocell"
+        asked = None if dark is None else self._asks_photocell(night, at)
+        if dark is not None and asked is not None:
+            lit, glow = self._said(dark, glow, *asked)
+            cause = "photocell"
         if not now.trusted:
             cause += " by the last known time"
         if night.exceptional:
-            return EXCEPTION, lit, f"{night.exception or 'exception'}: {cause}"
-        return SCHEDULE, lit, cause
+            return (EXCEPTION, lit, f"{night.exception or 'exception'}: {cause}"), glow
+        return (SCHEDULE, lit, cause), glow
 
-    def _asks_photocell(self, night: Night, at: datetime) -> bool:
-        """Whether an event of the sun is near, and no cut before or after it."""
+    def _asks_photocell(self, night: Night, at: datetime) -> tuple[datetime, bool] | None:
+        """The event of the sun that is near, with no cut before or after it, and whether it is the evening's."""
         assert self.photocell is not None
         around = timedelta(seconds=self.photocell.window)
-        return any(
-            (one.sun_on and one.on - (_NO_TIME if self.never_early else around) <= at < min(one.on + around, one.off))
-            or (one.sun_off and max(one.off - around, one.on) <= at < one.off + around)
-            for one in night.segments
-        )
+        for one in night.segments:
+            early = _NO_TIME if self.never_early else around
+            if one.sun_on and one.on - early <= at < min(one.on + around, one.off):
+                return one.on, True
+            if one.sun_off and max(one.off - around, one.on) <= at < one.off + around:
+                return one.off, False
+        return None
+
+    @staticmethod
+    def _said(dark: bool, glow: Glow, event: datetime, evening: bool) -> tuple[bool, Glow]:
+        """The photocell's word near an event of the sun. What it has lit in the evening light does not end, and what it
+        has ended in the morning darkness does not light: it would follow its own lamps."""
+        mark = event.timestamp()
+        lit = evening if glow.turned == mark else dark
+        return lit, replace(glow, turned=mark) if lit is evening else glow
 
     def _switch(self, view: View) -> tuple[bool | None, bool]:
         """What the local switch forces (None: it is on AUTO), and whether it can be read at all."""
@@ -209,43 +256,56 @@ class Circuit:
         hand = True if on else False if off else None
         return hand, on is not None or off is not None
 
-    def _level(self, view: View, wishes: list[Wish]) -> float:
+    def _level(self, view: View, wished: float) -> float:
         """% at which the lamps are, as far as is known."""
-        if self.dimmer is None:
-            return FULL
-        output = view.outputs.get(self.dimmer)
-        value = output.value if output is not None else None
-        if isinstance(value, int | float):
-            return float(value)
-        return float(wishes[-1].value or 0.0)
+        return FULL if self.dimmer is None else _shown(view, self.dimmer, wished)
+        return wished
 
     # -- what it sees ------------------------------------------------------------------------------------------
 
     def _seen(
         self, view: View, now: Now, hand: bool | None, level: float, level_since: float, tonight: Tonight | None
     ) -> Seen:
-        output = view.outputs.get(self.actuator)
+        output, beside = view.outputs.get(self.actuator), self._beside(view)
+        moved = [since for since in (output and output.since, level_since) if since is not None]
+        moved += [view.outputs[one.actuator].since for one in self.shared if one.actuator in view.outputs]
         voltages = [volts for name in self.voltages if (volts := good(view, name)) is not None]
         return Seen(
             bool(output.value) if output is not None and output.value is not None else None,
             output.feedback if output is not None else None,
-            output is not None and now.monotonic - max(output.since, level_since) >= SETTLE,
+            output is not None and now.monotonic - max(moved) >= SETTLE,
             level,
-            self._power(view, output),
+            None if beside is None else self._power(view, output),
             min(voltages, default=None),
             hand,
             self._daylight(tonight, now),
+            beside or (),
+            sum(one.rated or 0.0 for one in self.shared),
         )
 
+    def _beside(self, view: View) -> tuple[Neighbour, ...] | None:
+        """The circuits behind the same meter that are on; None while one of them is not known to be on or off."""
+        found = []
+        for one in self.shared:
+            output = view.outputs.get(one.actuator)
+            value = None if output is None else output.value if output.feedback is None else output.feedback
+            if value is None:
+                return None
+            if value:
+                level = FULL if one.dimmer is None else _shown(view, one.dimmer, FULL)
+                found.append(Neighbour(one.actuator, level, one.rated, one.hid))
+        return tuple(found)
+
     def _power(self, view: View, output: Output | None) -> float | None:
-        """W; None too while the meter has not been read since the output last changed."""
+        """W; None too while the meter has not been read since an output behind it last changed."""
         power = good(view, self.power)
-        if power is None or self.power is None or output is None or view.points[self.power].at >= output.since:
+        if power is None or self.power is None or output is None:
             return power
-        return None
+        others = (view.outputs[one.actuator].since for one in self.shared if one.actuator in view.outputs)
+        return power if view.points[self.power].at >= max((output.since, *others)) else None
 
     def _daylight(self, tonight: Tonight | None, now: Now) -> bool | None:
-        if tonight is None or now.civil is None or not now.trusted:
+        if tonight is None or now.civil is None or not now.known:
             return None
         at = now.civil.timestamp() + _EARLY
         return at < tonight.daylight[0] or at >= tonight.daylight[1]
@@ -261,12 +321,12 @@ class Circuit:
 
     def _burning(self, seen: Seen, watch: Watch, now: Now) -> Burning:
         closed = bool(seen.closed)
-        power = seen.power
+        power = self.lamps.share(seen)
         if power is None:
             power = (self.lamps.rated or 0.0) * seen.level / 100 if closed else 0.0
         normal = None
         if seen.burning and seen.power is not None and watch.lamps_are_fine:
-            normal = (seen.level, seen.power, seen.voltage)
+            normal = (seen.key, seen.power, seen.voltage)
         return Burning(now.monotonic, closed, power, normal)
 
     def _detail(self, code: str, seen: Seen, learnt: Learnt, cell: Cell) -> Mapping[str, Any]:
@@ -276,12 +336,14 @@ class Circuit:
             return {"light": cell.steady}
         if code == "undervoltage":
             return {"voltage": seen.voltage}
-        expected = self.lamps.expected(seen.level, learnt)
+        expected = self.lamps.expected(seen, learnt)
         detail: dict[str, Any] = {"power": seen.power, "feedback": seen.feedback}
         if code in ("lamp_lost", "power_drop", "circuit_dead") and expected:
             detail = {"power": seen.power, "expected": round(expected, 1)}
-            if self.lamps.count is not None and seen.power is not None:
-                detail["lamps"] = round((expected - seen.power) * self.lamps.count / expected)
+            normal = learnt.normal(seen.key)
+            power = seen.power if normal is None else self.lamps.corrected(seen, normal)
+            if self.lamps.count is not None and power is not None and not seen.beside:
+                detail["lamps"] = round((expected - power) * self.lamps.count / expected)
         return detail
 
     def _due(self, state: CircuitState, view: View, now: Now) -> float:
@@ -333,6 +395,7 @@ class Circuit:
             "energy": round(state.energy, 1),
             "starts": state.starts,
             "anchor": state.anchor,
+            "glow": state.glow.dump(),
         }
 
     def load(self, kept: Mapping[str, Any]) -> CircuitState:
@@ -345,6 +408,7 @@ class Circuit:
             starts=int(kept.get("starts", 0)),
             anchor=kept["anchor"],
             recalled=True,
+            glow=Glow.load(kept["glow"]) if "glow" in kept else Glow(),
         )
 
     def command(self, state: CircuitState, point: str, value: Value, now: Now) -> CircuitState | None:
@@ -354,3 +418,10 @@ class Circuit:
         if value != "reset":
             raise ValueError(f'{point} takes "reset", not {value!r}')
         return state._replace(learnt=Learnt(), relamped=True)
+
+
+def _shown(view: View, dimmer: str, otherwise: float) -> float:
+    """% that a dimmer shows; `otherwise` while it is not known."""
+    output = view.outputs.get(dimmer)
+    value = None if output is None else output.value
+    return float(value) if isinstance(value, int | float) else otherwise

@@ -9,7 +9,7 @@ from typing import Any
 from agent.control.core import NEVER
 from agent.control.lasting import Shift, changed
 
-__all__ = ["Cell", "Photocell"]
+__all__ = ["Cell", "Glow", "Photocell"]
 
 STUCK_AFTER = 86400.0
 """Seconds in which the light of a living probe changes by more than `STUCK_BAND`."""
@@ -49,10 +49,40 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
+class Glow:
+    """What the probe sees of the circuit's own lamps, and what it has decided: it must not turn on its own light."""
+
+    light: float = 0.0
+    """lx from the own lamps at 100 %: the least that it saw while they burned in the dark of the last night."""
+    learning: bool = False
+    turned: float | None = None
+    """The event of the sun (Unix s) at which it has had its say: dusk lights once, dawn ends once."""
+
+    def of(self, level: float | None) -> float:
+        """lx that are their own, at a level in %; None: they are off."""
+        return 0.0 if level is None else self.light * level / 100
+
+    def seen(self, light: float | None, level: float | None) -> Glow:
+        """After a look in the dark; `level` None: the lamps do not burn, or have not settled, or it is not dark."""
+        if light is None or not level:
+            return replace(self, learning=False) if self.learning else self
+        own = light * 100 / level
+        return changed(self, light=min(self.light, own) if self.learning else own, learning=True)
+
+    def dump(self) -> dict[str, Any]:
+        return {"light": round(self.light, 1), "turned": self.turned}
+
+    @classmethod
+    def load(cls, kept: Mapping[str, Any]) -> Glow:
+        return cls(light=float(kept["light"]), turned=kept["turned"])
+
+
+@dataclass(frozen=True, slots=True)
 class Photocell:
     """Dark below `on_below` lx, light above `off_above` lx, each for `delay` s; between them it stays as it was.
 
-    It is asked within `window` s of the sun's event, before and after.
+    It is asked within `window` s of the sun's event, before and after. What comes from the circuit's own lamps (`own`)
+    is no daylight.
     """
 
     signal: str
@@ -61,15 +91,16 @@ class Photocell:
     delay: float = 300.0
     window: float = 1800.0
 
-    def look(self, cell: Cell, light: float | None, now: float) -> Cell:
-        """The cell after one look; `light` in lx, None while the probe says nothing good."""
+    def look(self, cell: Cell, light: float | None, now: float, own: float = 0.0) -> Cell:
+        """The cell after one look; `light` and `own` in lx, None while the probe says nothing good."""
         if light is None:
             return Cell()
         steady, steady_since = cell.steady, cell.steady_since
         if steady is None or abs(light - steady) > STUCK_BAND * max(abs(steady), self.on_below):
             steady, steady_since = light, now
         dark, turning, since = cell.dark, cell.turning, cell.since
-        seen = True if light < self.on_below else False if light > self.off_above else dark
+        day = light - own
+        seen = True if day < self.on_below else False if day > self.off_above else dark
         if seen is dark:
             turning = None
         elif seen is not turning:

@@ -25,7 +25,7 @@ from agent.plan import Buffer, Plan
 from agent.signals import Signal
 from agent.uplink.settings import Broker, UplinkSettings
 from agent.wiring.counters import digit, is_wide, least_between, max_rate, modulus, profile_point
-from agent.wiring.lighting import STAGGER, contactor_limits
+from agent.wiring.lighting import STAGGER, contactor_limits, led_contactors
 
 __all__ = ["controls", "plan"]
 
@@ -147,7 +147,7 @@ def _policies(site: Site) -> dict[str, Policy]:
 
 def _actuators(site: Site) -> list[ActuatorSpec]:
     """The actuators, each with the output watchdog of the device it hangs on."""
-    specs, usual = [], contactor_limits(site)
+    specs, usual, led = [], contactor_limits(site), led_contactors(site)
     for name, settings in site.actuators.items():
         device = site.devices.get(settings.output.partition(".")[0])
         point = profile_point(site, settings.output)
@@ -165,6 +165,7 @@ def _actuators(site: Site) -> list[ActuatorSpec]:
                 min_off=least.min_off if settings.min_off is None else settings.min_off,
                 max_on=settings.max_on,
                 max_starts_per_hour=settings.max_starts_per_hour or least.max_starts_per_hour,
+                back_is_no_start=name in led,
                 travel=settings.travel or 0.0,
                 fail=settings.fail,
                 low=point.get("low"),

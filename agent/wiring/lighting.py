@@ -10,12 +10,12 @@ from agent.config import Site
 from agent.config import lighting as config
 from agent.control.core import Control
 from agent.control.lamps import Lamps
-from agent.control.lighting import Circuit
+from agent.control.lighting import Circuit, Shared
 from agent.control.night import Exceptional, Part, Programme, Switch
 from agent.control.photocell import Photocell
 from agent.wiring.weeks import calendar
 
-__all__ = ["STAGGER", "contactor_limits", "controls", "programme"]
+__all__ = ["STAGGER", "contactor_limits", "controls", "led_contactors", "programme"]
 
 MIN_ON = 900.0
 """Seconds that a contactor of lamps stays on at least, where the site file says nothing; likewise the others."""
@@ -38,9 +38,15 @@ def contactor_limits(site: Site) -> dict[str, Limits]:
     found = {}
     for circuit in site.lighting.circuits.values():
         lamp = circuit.lamp
-        cool = (lamp.restrike or MIN_OFF_HID) if lamp is not None and lamp.type == "hid" else MIN_OFF_LED
+        cool = (lamp.restrike or MIN_OFF_HID) if lamp is not None and _is_hid(circuit) else MIN_OFF_LED
         found[circuit.actuator] = Limits(MIN_ON, cool, None, STARTS_PER_HOUR)
     return found
+
+
+def led_contactors(site: Site) -> frozenset[str]:
+    """Contactors that no HID lamps hang on."""
+    circuits = site.lighting.circuits.values()
+    return frozenset(one.actuator for one in circuits) - {one.actuator for one in circuits if _is_hid(one)}
 
 
 def _circuit(site: Site, name: str, circuit: config.Circuit) -> Circuit:
@@ -54,7 +60,7 @@ def _circuit(site: Site, name: str, circuit: config.Circuit) -> Circuit:
         Lamps(
             circuit.rated_power,
             lamp.count if lamp is not None else None,
-            lamp is not None and lamp.type == "hid",
+            _is_hid(circuit),
             circuit.meter_position == "downstream",
         ),
         power=next((point for point in measured if point.endswith(".active_power")), None),
@@ -63,9 +69,22 @@ def _circuit(site: Site, name: str, circuit: config.Circuit) -> Circuit:
         manual_on=switch.manual_on,
         manual_off=switch.manual_off,
         proportional=site.actuators[circuit.actuator].kind == "level",
-        dimmer=circuit.dimming.actuator if circuit.dimming is not None else None,
+        dimmer=_dimmer(circuit),
+        shared=tuple(
+            Shared(other.actuator, _dimmer(other), other.rated_power, _is_hid(other))
+            for key, other in site.lighting.circuits.items()
+            if key != name and circuit.meter is not None and other.meter == circuit.meter
+        ),
         never_early=circuit.kind in _NOT_BEFORE_SUNSET and circuit.legal_reference is None,
     )
+
+
+def _is_hid(circuit: config.Circuit) -> bool:
+    return circuit.lamp is not None and circuit.lamp.type == "hid"
+
+
+def _dimmer(circuit: config.Circuit) -> str | None:
+    return circuit.dimming.actuator if circuit.dimming is not None else None
 
 
 def _photocell(cell: config.Photocell | None) -> Photocell | None:

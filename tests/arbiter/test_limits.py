@@ -36,6 +36,16 @@ def test_a_start_is_counted_once_and_forgotten_after_an_hour():
     assert history.moved(False, 3605).starts == (20,)
 
 
+def test_what_goes_on_again_after_it_fell_is_no_start_where_that_does_no_harm():
+    fell = History(True, 0, (0.0,)).found(False, 100)
+    assert fell.fell and fell.since == 100
+    assert fell.moved(True, 160, back=True).starts == (0.0,)
+    assert fell.moved(True, 160).starts == (0.0, 160)
+    ours = History(True, 0, (0.0,)).moved(False, 100)
+    assert not ours.fell and ours.moved(True, 160, back=True).starts == (0.0, 160)
+    assert not fell.moved(True, 160, back=True).moved(False, 200).fell
+
+
 def test_an_attempt_is_a_change_either_way():
     tried = History(False, 0).perhaps(True, 50)
     assert (tried.on, tried.since, tried.starts) == (None, 50, (50,))

@@ -25,6 +25,7 @@ def check_lighting(at: Checked) -> None:
         at.actuator((*keys, "actuator"), circuit.actuator, name)
         if circuit.meter is not None:
             at.known((*keys, "meter"), "device", circuit.meter, at.names("devices"))
+            _check_shared_meter(at, keys, name, circuit.meter)
         _check_restrike(at, keys, name, circuit)
         for key in ("switch_on", "switch_off"):
             _check_switch(at, (*keys, key), name, getattr(circuit, key))
@@ -33,6 +34,17 @@ def check_lighting(at: Checked) -> None:
         check_law(at, keys, name, circuit)
         if circuit.dimming is not None:
             at.actuator((*keys, "dimming", "actuator"), circuit.dimming.actuator, name)
+
+
+def _check_shared_meter(at: Checked, keys: Keys, name: str, meter: str) -> None:
+    """Said once a meter, at the second circuit."""
+    names = [key for key, one in at.site.lighting.circuits.items() if one.meter == meter]
+    if len(names) > 1 and names[1] == name:
+        who = f"{', '.join(names[:-1])} and {names[-1]}"
+        text = (
+            f"{meter} measures {who} together (line {at.line('lighting', 'circuits', names[0], 'meter')}): single lamps"
+        )
+        at.warn((*keys, "meter"), f"{text} are judged only while one of them burns alone; give each a meter of its own")
 
 
 def _check_restrike(at: Checked, keys: Keys, name: str, circuit: Circuit) -> None:

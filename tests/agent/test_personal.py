@@ -20,7 +20,7 @@ def test_events_of_a_personal_water_point_go_out_without_litres(site, slave, sub
     assert (quota["subject"], replaced["subject"]) == ("house", "house")
     told = subscriber.values("ct")
     if personal:
-        assert quota["detail"] == {} and replaced["detail"].keys() <= {"meter", "by"} and not told
+        assert quota["detail"] == {} and replaced["detail"].keys() <= {"meter", "by", "origin"} and not told
     else:
         assert quota["detail"]["litres"] > 3 and replaced["detail"]["from"] > 30_000
         assert told == sorted(told) and told[-1] >= 31_000

@@ -28,8 +28,8 @@ LATE = 1.25
 """Intervals of the meter after which a reading that would have shown growth is overdue."""
 SLOW = 60.0
 """A meter that is read less often than this (s) may miss a reading without being stale."""
-UNHEARD = 4.0
-"""Pauses without any reading after which nobody can say that the flow never paused."""
+UNHEARD = 4 * 3600.0
+"""Seconds without growth of a slow meter after which nobody can say that its flow never paused."""
 BAND = 0.9
 """A flow that was over its limit is over it until it is below this part of it."""
 ON_TIME = 60.0
@@ -182,8 +182,8 @@ def _continuous(
     if leak.continuous is None:
         return state, NEVER
     if drawn is not None:
-        silent = drawn.at - before.at
-        if state.running is None or silent > UNHEARD * leak.quiet:
+        longest = max(leak.quiet, UNHEARD) if leak.interval > SLOW else leak.quiet
+        if state.running is None or drawn.at - before.at > longest:
             state = replace(state, running=drawn.at)
         elif drawn.at - state.running >= leak.continuous * _EXACT:
             state = _found(state, CONTINUOUS, True)

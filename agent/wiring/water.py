@@ -21,8 +21,8 @@ __all__ = ["controls"]
 
 _DAY = 1440
 _LITRES = {"L": 1.0, "m3": 1000.0}
-STALE_INTERVALS = 3
-"""A value that is not stale for so many intervals is one of such a node."""
+STALE_INTERVALS, HOURLY = 3, 3 * 3600.0
+"""A node that may be silent for three hours speaks each hour: a third of its `stale_after`."""
 _LEAST = 0.01
 """Part of a flow sensor's range below which it is noise and no flow."""
 
@@ -76,8 +76,8 @@ def _leak(site: Site, point: config.WaterPoint, pulse: float) -> Leak:
 
 
 def _interval(site: Site, meter: str) -> float:
-    """Seconds between two readings of a meter: as it is polled; for a radio node as its profile says, or as long as a
-    third of its `stale_after` if that is longer. 0 for a pin, which tells each pulse."""
+    """Seconds between two readings of a meter: as it is polled; for a radio node as its profile says, or a third of its
+    `stale_after` where that is hours. 0 for a pin, which tells each pulse."""
     signal = site.signals.get(meter)
     name, _, point = (meter if signal is None else signal.from_).partition(".")
     device = site.devices.get(name)
@@ -87,7 +87,7 @@ def _interval(site: Site, meter: str) -> float:
     if "lora" not in (device.profile_data or {}):
         return interval
     stale = (signal.stale_after if signal is not None else None) or device.stale_after or 0.0
-    return max(interval, stale / STALE_INTERVALS)
+    return max(interval, stale / STALE_INTERVALS) if stale >= HOURLY else interval
 
 
 def _night(site: Site, night: config.NightFlow) -> NightFlow:

@@ -38,6 +38,8 @@ class Fence:
         self._heard = Statement({}, "")
         self._came = asyncio.Event()
         self._claimed: Claim | None = None
+        self._said: Claim | None = None
+        """What this process claimed last, at whatever broker."""
         self.renewed = False
         """Whether this process found its state older than what was sent: what is redelivered may have been done."""
 
@@ -74,7 +76,7 @@ class Fence:
         if claim is None or claim == self._claimed or not session.retains:
             self._claimed = claim
             return None
-        self._claimed = claim
+        self._claimed = self._said = claim
         self._heard = self._heard.after(claim, self._run)
         return session.publish(self._topic, encode(self._heard.body()), retain=True)
 
@@ -83,7 +85,7 @@ class Fence:
         heard = heard_of(payload)
         if heard.run == self._run or not heard.claims:
             return
-        if self._claimed is not None:
+        if self._said is not None and not _is_before(next(iter(heard.claims.values())), self._said):
             self._rival()
         newest = dict(heard.claims)
         for store, claim in self._heard.claims.items():
@@ -91,3 +93,8 @@ class Fence:
                 newest[store] = claim
         self._heard = Statement(newest, heard.run)
         self._came.set()
+
+
+def _is_before(claim: Claim, ours: Claim) -> bool:
+    """Whether it is an earlier word of our own, of another run: a broker may have gone back, or be another one."""
+    return (claim.store, claim.machine) == (ours.store, ours.machine) and claim.epoch <= ours.epoch

@@ -1,0 +1,74 @@
+"""What is retained on state/store is compared before anything numbered goes, and a later word is a rival's."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mosquitto import documented_acl, mosquitto
+
+from agent.clock import SystemClock
+from agent.machine import Machine
+from agent.model import Reading
+from agent.outbox import Outbox
+from agent.outbox.claim import Claim, Statement
+from agent.uplink.fence import Fence
+from agent.uplink.native import Topics, encode
+
+
+def statement(store: str, epoch: int, machine: str, run: str) -> bytes:
+    return encode(Statement({}, "").after(Claim(store, 100_000, epoch, machine), run).body())
+
+
+def test_a_rival_is_who_speaks_after_us() -> None:
+    rivals: list[int] = []
+    outbox = type("Outbox", (), {"claim": Claim("s", 100_000, 2, "m")})()
+    fence = Fence(Topics("bocage/v1/village"), outbox, lambda: rivals.append(1))
+    session: Any = type("Session", (), {"retains": True, "publish": lambda *a, **k: None})()
+    fence._take(statement("s", 9, "other", "before us"))
+    assert not rivals, "we have not spoken yet"
+    fence.claim(session)
+    fence._take(statement("s", 2, "m", fence._run))
+    fence._take(statement("s", 1, "m", "an earlier run of ours"))
+    assert not rivals
+    fence._take(statement("t", 1, "other", "another"))
+    assert len(rivals) == 1
+    fence._take(b"nonsense")
+    assert len(rivals) == 1
+
+
+@pytest.mark.broker
+async def test_a_restored_card_over_a_broker_with_the_documented_rights(site: Any, until: Any, tmp_path: Path) -> None:
+    """A user may read the state/store of its own site: so another store is taken before a number goes."""
+    (tmp_path / "acl").write_text(documented_acl() + "\n")
+    (tmp_path / "passwords").write_text("village:x\n")
+    subprocess.run(["mosquitto_passwd", "-U", str(tmp_path / "passwords")], check=True)
+    lines = ("allow_anonymous false", f"password_file {tmp_path}/passwords", f"acl_file {tmp_path}/acl")
+    clock, state, stages = SystemClock("always"), tmp_path / "state", iter(range(9))
+
+    def opened() -> Outbox:
+        return Outbox.open(state, tmp_path / f"stage-{next(stages)}", clock, machine=Machine("a" * 16))
+
+    async def life(port: int, n: int) -> str:
+        """Read some, deliver all, end in order."""
+        site.outbox = opened()
+        site.outbox.put([Reading(f"m.r{i}", i, clock.now()) for i in range(n)], 2)
+        running = asyncio.create_task(site.outbox.run())
+        async with site.up(port, username="village", password="x"):
+            await until(lambda: site.outbox.status()["rows"] == 0)
+        running.cancel()
+        store = site.outbox.store
+        await site.outbox.close()
+        return str(store)
+
+    async with mosquitto(tmp_path, *lines) as port:
+        first = await life(port, 5)
+        shutil.copytree(state, tmp_path / "backup")
+        assert await life(port, 5) == first, "nobody went on from a later state"
+        shutil.rmtree(state)
+        shutil.copytree(tmp_path / "backup", state)
+        assert await life(port, 5) != first

@@ -33,9 +33,11 @@ class Tpi(Model):
     """On for a part of each cycle: coef_int x (setpoint - room) + coef_ext x (setpoint - outdoors)."""
 
     type: Literal["tpi"]
-    cycle: TimeSpan = 900
+    cycle: TimeSpan | None = None
+    """Default: found out, 10min to 4h, so that the room swings by 0.55 K."""
     coef_int: Annotated[float, Field(ge=0)] = 0.6
-    coef_ext: Annotated[float, Field(ge=0)] = 0.01
+    coef_ext: Annotated[float, Field(ge=0)] | None = None
+    """Default: found out, from 1 / (1.5 x (comfort - the coldest point of the heat curve, else -10)) on."""
 
 
 class Hysteresis(Model):

@@ -11,12 +11,13 @@ from agent.control.calendar import DAY, WINTER
 from agent.control.core import NEVER, Now, Output, Step, View, Wish
 from agent.control.exercise import Exercise, exercise
 from agent.control.lasting import news
-from agent.control.loops import Law, Situation, Tpi, advance, calls, until
+from agent.control.loops import Law, Situation, Tpi, advance, begins, calls, until
 from agent.control.plant import HeatCurve, guard, guard_due, see_burner
 from agent.control.room import OptimumStart, WindowOpen, air, prepare, start_at
 from agent.control.season import weigh
 from agent.control.stillness import FIRE, IDLE, Stillness, observe
 from agent.control.trail import follow
+from agent.control.tuning import OUTDOORS, OVERSIZED, concrete, is_learned, learn, look_at
 from agent.control.week import Week
 from agent.control.zone import LOOK, STUCK, Said, ZoneState, dumped, in_this_boot, loaded, look
 from agent.model import Severity, Value
@@ -41,10 +42,8 @@ MISSED = 1.0
 """Comfort is missed by so much (K) under it: when the people come, and while it lasts."""
 PAUSE = 12
 """Looks (of 5 min) after which a burner that stays off is no longer held back, but off."""
-OVERSIZED = 1.5
-"""Where nobody knows better, a boiler gives so many times what the coldest day takes."""
 COLDEST = -10.0
-"""degC: that day, where no heat curve tells it."""
+"""degC: the day that a boiler is for, where no heat curve tells it."""
 OUTDOOR_KEPT = 3600.0
 """After a restart the last good outdoor temperature counts for so long (s), until the next one comes."""
 ENDING = timedelta(days=60)
@@ -130,7 +129,7 @@ class Zone:
         alarms, happened = news(self.name, state.alarms, self._alarms(state, aim, room, t), SEVERITY)
         mode = state.mode if state.said is None else state.said.mode
         due = min(due, due_plant, due_still, due_cold, self._look_again(state, t))
-        due = min(due, until(self.law, state.loop, t, self.least_cycle))
+        due = min(due, until(self._law(state), state.loop, t, self.least_cycle))
         if mode != state.mode or alarms is not state.alarms:
             state = state._replace(mode=mode, alarms=alarms)
         return Step(state, wishes, happened, due)
@@ -228,15 +227,35 @@ class Zone:
             return state._replace(loop=state.loop._replace(begun=None, on=0.0, carry=0.0, calling=False))
         fixed = max(self.loss_duty, self._frost_duty(outdoor) if aim.why == STUCK else 0.0)
         at = Situation(t, aim.setpoint, room, outdoor, fixed, self.min_on, self.min_off, self.least_cycle)
-        loop = advance(self.law, state.loop, at)
-        return state if loop is state.loop else state._replace(loop=loop)
+        law, begun, tuning = self._law(state), None, state.tuning
+        if isinstance(self.law, Tpi) and is_learned(self.law):
+            tuning, begun = look_at(tuning, room), begins(law, state.loop, at)
+            if begun is not None:
+                coef = self._coef_ext
+                tuning = learn(self.law, tuning, state.loop, aim.setpoint, room, outdoor, coef, self.least_cycle)
+                law = concrete(self.law, tuning, coef)
+                at = at._replace(outdoor=OUTDOORS if outdoor is None and self.law.coef_ext is None else outdoor)
+        loop = advance(law, state.loop, at, begun)
+        if loop is state.loop and tuning is state.tuning:
+            return state
+        return state._replace(loop=loop, tuning=tuning)
+
+    def _law(self, state: ZoneState) -> Law:
+        """The law in numbers, as it runs now."""
+        return concrete(self.law, state.tuning, self._coef_ext) if isinstance(self.law, Tpi) else self.law
+
+    @property
+    def _coef_ext(self) -> float:
+        """1/K: what holds a kelvin above outdoors, before it is learned: by the coldest day that the boiler is for."""
+        coldest = COLDEST if self.curve is None else min(self.curve.points[0][0], 0.0)
+        return 1 / (OVERSIZED * (self.setpoints.comfort - coldest))
 
     def _frost_duty(self, outdoor: float | None) -> float:
         """The duty that keeps frost out, by the outdoor temperature alone: for a room whose sensor is stuck."""
-        coldest = COLDEST if self.curve is None else self.curve.points[0][0]
-        full = OVERSIZED * (self.setpoints.comfort - min(coldest, 0.0))
-        lacks = self.setpoints.frost - (coldest if outdoor is None else outdoor)
-        return min(max(lacks / full, 0.0), 1.0) if self.outdoor is not None else 0.0
+        if self.outdoor is None:
+            return 0.0
+        cold = COLDEST if outdoor is None else outdoor
+        return min(max((self.setpoints.frost - cold) * self._coef_ext, 0.0), 1.0)
 
     def _doubt(
         self, state: ZoneState, room: float | None, outdoor: float | None, t: float

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from agent.control.core import NEVER
 
 __all__ = [
-    "CYCLE", "Hysteresis", "Law", "Loop", "Pid", "Situation", "Tpi", "advance", "calls", "cycle_of",
+    "CYCLE", "Hysteresis", "Law", "Loop", "Pid", "Situation", "Tpi", "advance", "begins", "calls", "cycle_of",
     "least_cycle", "on_time", "tpi_duty", "until",
 ]  # fmt: skip
 
@@ -29,11 +29,14 @@ class Hysteresis:
 
 @dataclass(frozen=True, slots=True)
 class Tpi:
-    """Time proportional and integral: duty = coef_int (setpoint - room) + coef_ext (setpoint - outdoors), in 1/K."""
+    """Time proportional and integral: duty = coef_int (setpoint - room) + coef_ext (setpoint - outdoors), in 1/K.
 
-    cycle: float = CYCLE
+    A `cycle` (s) or `coef_ext` of None is found out: see tuning.py.
+    """
+
+    cycle: float | None = None
     coef_int: float = 0.6
-    coef_ext: float = 0.01
+    coef_ext: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,22 +87,25 @@ class Loop(NamedTuple):
     """The room at the last step of the PID, degC."""
 
 
-def advance(law: Law, loop: Loop, at: Situation) -> Loop:
-    """The loop at this moment. A new cycle begins when the last one ends, and when the setpoint changes."""
+def advance(law: Law, loop: Loop, at: Situation, begun: float | None = None) -> Loop:
+    """The loop at this moment. `begun`: a new cycle began then; None: see for yourself."""
     if isinstance(law, Hysteresis) and at.setpoint is not None:
         return Loop(goal=at.setpoint, calling=_calling(law, loop, at, at.setpoint))
+    begun = begins(law, loop, at) if begun is None else begun
+    if begun is None:
+        return loop
     cycle = cycle_of(law, at.least)
-    fresh = loop.begun is None or loop.goal != at.setpoint
-    if not fresh and loop.begun is not None:
-        passed = floor((at.now - loop.begun) / cycle)
-        if passed < 1:
-            return loop
-        begun = loop.begun + passed * cycle
-    else:
-        begun = at.now
     loop = _duty(law, loop, at, begun, cycle)
     on, carry = on_time(loop.duty, cycle, loop.carry, at.min_on, at.min_off, repays=at.least >= cycle)
     return loop._replace(goal=at.setpoint, begun=begun, on=on, carry=carry, calling=False)
+
+
+def begins(law: Law, loop: Loop, at: Situation) -> float | None:
+    """When a new cycle has begun: when the last one ended, or now if the setpoint is another. None: it still runs."""
+    if loop.begun is None or loop.goal != at.setpoint:
+        return at.now
+    passed = floor((at.now - loop.begun) / cycle_of(law, at.least))
+    return None if passed < 1 else loop.begun + passed * cycle_of(law, at.least)
 
 
 def calls(loop: Loop, now: float) -> bool:
@@ -122,12 +128,12 @@ def least_cycle(min_on: float | None, min_off: float | None, starts_per_hour: in
 
 def cycle_of(law: Law, least: float = 0.0) -> float:
     """Seconds: the cycle of a law; one that the burner cannot follow is lengthened to `least`."""
-    return max(CYCLE if isinstance(law, Hysteresis) else law.cycle, least)
+    return max(CYCLE if isinstance(law, Hysteresis) or law.cycle is None else law.cycle, least)
 
 
 def tpi_duty(law: Tpi, setpoint: float, room: float, outdoor: float | None) -> float:
     """0..1. Without an outdoor temperature that part is left out: (19, 18.5, 0) gives 0.49, 441 s of 900."""
-    outer = 0.0 if outdoor is None else law.coef_ext * (setpoint - outdoor)
+    outer = 0.0 if outdoor is None or law.coef_ext is None else law.coef_ext * (setpoint - outdoor)
     return min(max(law.coef_int * (setpoint - room) + outer, 0.0), 1.0)
 
 

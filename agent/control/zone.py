@@ -13,6 +13,7 @@ from agent.control.room import Airing, Start
 from agent.control.season import Season
 from agent.control.stillness import Stillness
 from agent.control.trail import Trail
+from agent.control.tuning import Tuning
 
 __all__ = ["LOOK", "STUCK", "Said", "Seen", "ZoneState", "dumped", "in_this_boot", "loaded", "look"]
 
@@ -59,6 +60,7 @@ class ZoneState(NamedTuple):
     trail: Trail = Trail()
     season: Season = Season()
     still: Stillness = Stillness()
+    tuning: Tuning = Tuning()
     cold: float | None = None
     """Since when the room is too cold for the people in it."""
     said: Said | None = None
@@ -70,6 +72,7 @@ _LATER: Mapping[str, Any] = {
     "trail": Trail.load,
     "season": lambda kept: Season(**kept),
     "still": lambda kept: Stillness(**kept),
+    "tuning": lambda kept: Tuning(**kept),
 }
 """Parts that came after the first version: a state without them opens, and that version reads one with them."""
 
@@ -121,4 +124,5 @@ def in_this_boot(state: ZoneState, t: float) -> ZoneState:
         begun=t, room=None, outdoor=None, loop=loop, burner=burner, pump=state.pump._replace(until=None),
         start=Start(state.start.rate), airing=Airing(), said=None, cold=None,
         trail=state.trail.in_this_boot(), season=Season(), still=state.still.in_this_boot(t),
+        tuning=state.tuning.in_this_boot(),
     )  # fmt: skip

@@ -97,3 +97,12 @@ def test_hours_beyond_max_on(said, saint_seine, hours: str, fail: str, words: st
 def test_how_a_continuous_leak_is_written(said, saint_seine, written: str, message: str | None) -> None:
     found = said(saint_seine.replace("continuous: 6h", f"continuous: {written}"))
     assert [line.partition("error: ")[2] for line in found] == ([message] if message else [])
+
+
+def test_a_cycle_that_is_found_out_is_lengthened_too(said, saint_seine):
+    text = saint_seine.replace("{type: tpi, cycle: 15min, coef_int: 0.6, coef_ext: 0.01}", "{type: tpi}")
+    assert said(text) == []
+    assert said(text.replace("min_on: 4min, min_off: 6min", "min_on: 30min, min_off: 15min")) == [
+        "88:23: warning: min_on and min_off of burner allow no cycle under 45min (line 39); "
+        "it is lengthened to that"
+    ]

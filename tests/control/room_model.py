@@ -1,5 +1,6 @@
 """A room, its flow and its sensor, as `bocage simulate` models them, around a zone: for days in a moment.
 
+`python -m tests.control.room_model` prints the table of docs/decisions/0017-tpi-by-physics.md.
 dT/dt = (outdoors + gain x on - T) / tau. The sensor rounds to `step` and speaks `every` so often.
 """
 
@@ -10,6 +11,8 @@ from zoneinfo import ZoneInfo
 
 from agent.control.calendar import Calendar
 from agent.control.core import Input, Now, Output, View
+from agent.control.heating import Setpoints, Zone
+from agent.control.loops import Hysteresis, Tpi
 from agent.control.week import Span, Week
 from agent.model import Quality
 
@@ -56,3 +59,32 @@ def live(zone, days, outdoors, tau_h, gain, room=19.0, step=0.01, every=60, froz
         flow += ((60.0 if on else 25.0) - flow) * (1 - exp(-stride / 300))
     found.state = state
     return found
+
+
+ROOMS = {
+    "stone, 0 degC": (40, 0.0),
+    "stone, -8 degC": (40, -8.0),
+    "light, 0 degC": (12, 0.0),
+    "light, -8 degC": (12, -8.0),
+}
+"""Time constant (h) and outdoors (degC) of the rooms of the measurement; full fire holds them `GAIN` K above that."""
+GAIN = 45
+LAWS = {"hysteresis 0.3 K": Hysteresis(), "tpi, 15 min, 0.01": Tpi(900, 0.6, 0.01), "tpi, found out": Tpi()}
+
+
+def measured(law, tau_h, outdoors, days=5, gain=GAIN, **sensor):
+    """Starts, the mean of the room and from where to where it swung after the first day (degC)."""
+    limits = {"min_on": 240, "min_off": 360, "least_cycle": 600}
+    zone = Zone("s", "room", "burner", ALWAYS, Setpoints(19, 16, 8), law, "out", **limits)
+    found = live(zone, days, outdoors, tau_h, gain, **sensor)
+    settled = found.rooms[1440:]
+    return len(found.starts), sum(found.rooms) / len(found.rooms), min(settled), max(settled)
+
+
+if __name__ == "__main__":
+    for room, (tau_h, outdoors) in ROOMS.items():
+        for step, every in ((0.01, 60), (0.1, 600), (0.5, 60)):
+            sensor = f"{step:g} K, {every // 60} min"
+            for name, law in LAWS.items():
+                starts, mean, low, high = measured(law, tau_h, outdoors, step=step, every=every)
+                print(f"| {room} | {sensor} | {name} | {starts} | {mean:.2f} | {low:.1f} to {high:.1f} |")

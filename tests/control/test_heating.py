@@ -13,7 +13,7 @@ from agent.control.calendar import Calendar
 from agent.control.core import NEVER, Input, Now, Output, View
 from agent.control.exercise import Exercise, Exerciser
 from agent.control.heating import Setpoints, Zone
-from agent.control.loops import Hysteresis
+from agent.control.loops import Hysteresis, Tpi
 from agent.control.plant import HeatCurve
 from agent.control.room import OptimumStart, WindowOpen
 from agent.control.week import Span, Week
@@ -29,7 +29,7 @@ WEEK = Week(
 CURVE = HeatCurve("flow", ((-10, 65), (15, 30)), 70, 16)
 ZONE = Zone(
     "school", "room", "burner", WEEK, Setpoints(19, 16, 8), outdoor="out", curve=CURVE, pump="pump",
-    exercise=Exercise(7 * 86400, 30, CALENDAR, 190, 2), min_on=240, min_off=360,
+    exercise=Exercise(7 * 86400, 30, CALENDAR, 190, 2), min_on=240, min_off=360, law=Tpi(900, 0.6, 0.01),
 )  # fmt: skip
 THURSDAY = datetime(2026, 1, 15, 8, tzinfo=PARIS)
 

@@ -19,7 +19,7 @@ from agent.control.plant import HeatCurve
 from agent.control.room import Airing, OptimumStart, Start, WindowOpen, air, prepare, start_at
 from agent.control.trail import Trail, follow
 
-TPI = Tpi()
+TPI = Tpi(900, 0.6, 0.01)
 
 
 @pytest.mark.parametrize(

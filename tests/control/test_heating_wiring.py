@@ -66,7 +66,7 @@ def test_every_key_arrives(tmp_path):
     zone, store, drain = _controls(tmp_path, "")
     assert isinstance(zone, Zone)
     assert (zone.sensor, zone.outdoor, zone.burner, zone.pump) == ("room", "out", "burner", "pump")
-    assert zone.law == Tpi(900, 0.6, 0.01)
+    assert zone.law == Tpi(None, 0.6, None)
     assert zone.curve == HeatCurve("flow", ((-10, 65), (15, 30)), 70, 16)
     assert zone.setpoints == Setpoints(19, 15, 7)
     assert (zone.pump_overrun, zone.pump_forced_below, zone.min_on, zone.min_off) == (480, 2, 240, 360)

@@ -15,6 +15,8 @@ from agent.control.loops import CYCLE, least_cycle
 
 __all__ = ["check_heating"]
 
+FOUND = 1800.0
+"""Seconds: a cycle that is found out is this long in a light room. A boiler that needs more makes it swing more."""
 ENDING = timedelta(days=60)
 """So long before its table of school holidays ends it is time for a newer version."""
 COMFORT = 19
@@ -177,16 +179,20 @@ def _check_control(at: Checked, keys: Keys, zone: Zone) -> None:
         return
     least = least_cycle(burner.min_on, burner.min_off, burner.max_starts_per_hour)
     cycle = getattr(zone.control, "cycle", CYCLE)
-    if cycle >= least:
+    if least <= (FOUND if cycle is None else cycle):
         return
     together = (burner.min_on or 0) + (burner.min_off or 0) >= least
-    limits = "min_on and min_off" if together else "max_starts_per_hour"
-    allow = f"{limits} of {zone.plant.burner} {'allow' if together else 'allows'} ({DURATION.format(least)}, "
-    at.warn(
-        (*keys, "control", "cycle") if at.written(*keys, "control", "cycle") else (*keys, "plant", "burner"),
-        f"cycle {DURATION.format(cycle)} is shorter than {allow}line {at.line('actuators', zone.plant.burner)}); "
-        f"it is lengthened to {DURATION.format(least)}",
-    )
+    limits = f"{'min_on and min_off' if together else 'max_starts_per_hour'} of {zone.plant.burner}"
+    verb, line = "allow" if together else "allows", at.line("actuators", zone.plant.burner)
+    if cycle is None:
+        text = f"{limits} {verb} no cycle under {DURATION.format(least)} (line {line}); it is lengthened to that"
+    else:
+        text = (
+            f"cycle {DURATION.format(cycle)} is shorter than {limits} {verb} ({DURATION.format(least)}, line {line}); "
+            f"it is lengthened to {DURATION.format(least)}"
+        )
+    written = at.written(*keys, "control", "cycle")
+    at.warn((*keys, "control", "cycle") if written else (*keys, "plant", "burner"), text)
 
 
 def _check_hot_water(at: Checked, keys: Keys, name: str, water: HotWater) -> None:

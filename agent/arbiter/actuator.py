@@ -63,6 +63,8 @@ class Actuator:
         self.sending: Sending | None = None
         """What waits for a node that does not listen yet."""
         self.writes = 0
+        self.repeats = 0
+        """Writes of what stood there already: refreshes, and what was asserted once more."""
         self.boot = ""
         """The boot in which it was taken up last: in another one its boot state applies."""
         self.waiting: tuple[float, str] | None = None
@@ -92,22 +94,33 @@ class Actuator:
             return Decision(at, withdraw=not wanted)
         if seen.present is not None and spec.same(seen.present, slot.value) and not seen.is_wrong(now):
             seen.asserted = slot.value  # it was so already: from now on it is ours to keep
-            if spec.refresh is None:
-                return Decision(at)
-            again_at = seen.written_at + spec.refresh
-            return Decision(at, slot, priority) if again_at <= now else Decision(min(at, again_at))
+            return self._again(at, slot, priority, now)
         if seen.present is None and slot is self.restored:
             return Decision(at)  # it was written before the restart: the next reading says whether it still stands
         again = seen.asserted is not None and spec.same(seen.asserted, slot.value)
         if again and seen.asserted_again:
             seen.say_mismatch(slot.value)
-            return Decision(at)
+            return self._again(at, slot, priority, now)
+        if again and spec.refresh is not None and seen.written_at + spec.refresh > now:
+            seen.say_mismatch(slot.value)
+            return self._again(at, slot, priority, now)
         until, why = self.may(slot.value, priority, now)
         if self._retry_at > until:
             until, why = self._retry_at, "the device"
         if until > now:
             self.waiting = (until, why)
             return Decision(min(at, until))
+        return Decision(at, slot, priority)
+
+    def _again(self, at: float, slot: Slot, priority: int, now: float) -> Decision:
+        """Written already: once more when `refresh` is over, unless a fault, a stop or a hand holds it (1 to 5)."""
+        if self.spec.refresh is None or priority < LIMIT:
+            return Decision(at)
+        again_at = self.seen.written_at + self.spec.refresh
+        if again_at > now:
+            return Decision(min(at, again_at))
+        if self.seen.agrees():
+            self.seen.end_mismatch()
         return Decision(at, slot, priority)
 
     def may(self, value: Value, priority: int, now: float) -> tuple[float, str]:
@@ -172,6 +185,8 @@ class Actuator:
 
     def written(self, value: Value, now: float) -> None:
         """The device acknowledged `value`."""
+        if self.seen.asserted is not None and self.spec.same(self.seen.asserted, value):
+            self.repeats += 1
         self.seen.written(value, now)
         self.sending = None
         self._retry_at, self._failures, self.error = now, 0, ""

@@ -131,6 +131,11 @@ class Seen:
         if not self.agrees() or (self.asserted is None and self.mismatch and other):
             return
         self.asserted_again = False
+        if self._spec.refresh is None:  # else it must stay so until it is written again
+            self.end_mismatch()
+
+    def end_mismatch(self) -> None:
+        """It does what was written."""
         if self.mismatch:
             self.mismatch = False
             self._news.append(News("cleared", "output_mismatch", {"output": self.present, "feedback": self.feedback}))

@@ -48,7 +48,8 @@ class ActuatorSpec:
     stagger: float = 0.0
     """Goes on no sooner than this after any other actuator with a stagger: contactors of lamps."""
     refresh: float | None = None
-    """Written again this often although nothing changed: a node that hears nothing falls back to its own program."""
+    """Written again this often (s) although nothing changed, and never more often: what hears nothing falls back to its
+    own program. Not while priorities 1 to 5 hold it."""
 
     def coerce(self, value: Value) -> Value:
         """`value` as it is written: a relay's as a boolean, a level's within its bounds. Rejected if it is neither."""

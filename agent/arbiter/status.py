@@ -27,6 +27,8 @@ def line(actuator: Actuator, now: Instant) -> dict[str, Any]:
         "until": iso(found[1].until, now) if found and not pending else None,
         "feedback": actuator.seen.feedback,
         "mode": actuator.slots.mode,
+        "writes": actuator.writes,
+        "repeats": actuator.repeats,
         "state": _state(actuator, now),
     }
 

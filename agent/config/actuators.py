@@ -44,6 +44,9 @@ class Actuator(Model):
     fallback_after: TimeSpan | None = None
     """Radio node: after this long without a downlink it follows its own program. It is written again well before half
     of that."""
+    refresh: TimeSpan | None = None
+    """A setpoint or level that the device gives up if it is not repeated: it is written again this often, never more
+    often, and not while a fault, a stop or a hand holds it. At least 1 s."""
     active: Annotated[Literal["high", "low"], Choice("high", "low")] = "high"
     """Pin: the level that switches on."""
     override: bool = False

@@ -22,6 +22,8 @@ from agent.config.values import DURATION, Rate, number
 
 __all__ = ["check_site"]
 
+_AIR = 300.0
+"""Seconds between two downlinks to a radio node that a duty cycle of 1 % and 10 % bears."""
 _BARE = re.compile(r"/dev/tty(USB|ACM)[0-9]+$")
 _CURRENTS = {"uA", "mA", "A"}
 _ADDRESS = {
@@ -373,11 +375,30 @@ def _check_actuator(at: Checked, name: str) -> None:
     if isinstance(output, Pin):
         _check_pin_output(at, name, output)
     elif output is not None:
+        _check_refresh(at, name, output)
         for key in ("active", "override"):
             if at.written(*keys, key):
                 at.error((*keys, key), f'"{key}" is for pins, and {actuator.output} is none', at_key=True)
     _check_stands(at, name)
     _check_limits(at, name)
+
+
+def _check_refresh(at: Checked, name: str, output: PointRef) -> None:
+    actuator, device = at.site.actuators[name], at.site.devices[output.device]
+    keys: Keys = ("actuators", name, "refresh")
+    if actuator.refresh is None:
+        return
+    often, bus = DURATION.format(actuator.refresh), at.site.buses.get(device.bus)
+    if actuator.fallback_after is not None:
+        line = at.line("actuators", name, "fallback_after")
+        at.error(keys, f"fallback_after (line {line}) says already when it is written again; write one of the two")
+    elif actuator.refresh < 1:
+        at.error(keys, f"{often} is too often: refresh must be at least 1 s")
+    elif bus is not None and "lora" in bus.type and actuator.refresh < _AIR:
+        at.warn(keys, f"a downlink every {often} fills the air; write {DURATION.format(_AIR)} or more")
+    elif bus is not None and "modbus" in bus.type and actuator.refresh < (device.interval or 0):
+        poll = DURATION.format(device.interval or 0)
+        at.warn(keys, f"{often} is shorter than the poll of {output.device}, {poll}: nobody sees what it falls back to")
 
 
 def _check_device_output(at: Checked, name: str, output: PointRef) -> None:
@@ -409,6 +430,8 @@ def _check_device_output(at: Checked, name: str, output: PointRef) -> None:
 def _check_pin_output(at: Checked, name: str, pin: Pin) -> None:
     actuator = at.site.actuators[name]
     keys: Keys = ("actuators", name)
+    if actuator.refresh is not None:
+        at.error((*keys, "refresh"), f"{actuator.output} is a pin: it stays as it is written; leave out refresh")
     if actuator.kind == "level":
         at.error((*keys, "kind"), f"{actuator.output} is a pin: it is on or off, it has no level")
     elif actuator.safe_state == "hold":

@@ -171,7 +171,9 @@ def _actuators(site: Site) -> list[ActuatorSpec]:
                 low=point.get("low"),
                 high=point.get("high"),
                 output_watchdog=device.output_watchdog if device else None,
-                refresh=None if settings.fallback_after is None else REFRESH * settings.fallback_after,
+                refresh=settings.refresh
+                if settings.fallback_after is None
+                else REFRESH * settings.fallback_after,
                 stagger=STAGGER if name in usual else 0.0,
             )
         )

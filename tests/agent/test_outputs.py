@@ -32,6 +32,29 @@ def test_limits_hold_for_commands_from_afar_and_from_the_box(site, slave, subscr
     assert edges == [True, False, True, False]
 
 
+def test_a_setpoint_that_the_device_gives_up_is_repeated_in_time(site, slave, subscriber, wait_for):
+    """The register falls to 0 three seconds after the last write; a rule wants 60 % for good."""
+    site.document["actuators"]["limit"] = {
+        "output": "m.dimmer", "kind": "level", "refresh": "1s", "safe_state": 0, "boot_state": 60, "stop_state": "hold",
+    }  # fmt: skip
+    site.start()
+    seen, last, count = [], time.monotonic(), 0
+
+    def looked():
+        nonlocal last, count
+        if len(slave.registered) > count:
+            count, last = len(slave.registered), time.monotonic()
+        if time.monotonic() - last > 3:
+            slave.registers[8] = 0
+        seen.append(slave.registers[8])
+        return count >= 6
+
+    wait_for(looked, 30, "six writes")
+    assert set(slave.registered) == {(8, 60)} and set(seen[seen.index(60) :]) == {60}
+    line = next(one for one in site.status()["actuators"] if one["name"] == "limit")
+    assert line["repeats"] >= 4 and not subscriber.events("output_mismatch")
+
+
 def test_a_contactor_that_sticks_is_one_alarm_until_it_obeys(site, slave, subscriber, wait_for):
     site.start()
     wait_for(lambda: subscriber.values("m.fixed"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from itertools import pairwise
 
 from agent.arbiter import ActuatorSpec
 from agent.model import Point
@@ -174,3 +175,47 @@ def test_a_level_is_refreshed(virtual):
 
     points = {OUTPUT: replace(POINTS[OUTPUT], deferred=False)}
     virtual(test, replace(DIM, refresh=1440), points=points)
+
+
+SETPOINT = replace(DIM, refresh=60)
+AT_ONCE = {OUTPUT: replace(POINTS[OUTPUT], deferred=False)}
+
+
+def test_a_setpoint_is_not_repeated_while_a_fault_holds_it(virtual):
+    async def test(site):
+        await site.up()
+        site.arbiter.wish("dim", 15, 50, "evening")
+        await asyncio.sleep(130)
+        assert written(site) == [50, 50, 50]
+        site.arbiter.wish("dim", 5, 100, "sensor lost")
+        await asyncio.sleep(600)
+        assert written(site) == [50, 50, 50, 100], "it is written, and then left to itself"
+        site.arbiter.relinquish("dim", 5)
+        await asyncio.sleep(61)
+        assert written(site) == [50, 50, 50, 100, 50, 50]
+        assert site.line("dim")["repeats"] == 3
+
+    virtual(test, SETPOINT, points=AT_ONCE)
+
+
+def test_a_setpoint_is_never_repeated_more_often_although_it_reads_otherwise(virtual):
+    """A device that gives up after 20 s: it is told again each 60 s, and the alarm says that this is too seldom."""
+
+    async def test(site):
+        await site.up()
+        site.arbiter.wish("dim", 15, 50, "evening")
+        for _ in range(120):
+            await asyncio.sleep(5)
+            if site.plant.writes and site.clock.monotonic() - site.plant.writes[-1][0] > 20:
+                site.plant.move(OUTPUT, 0)
+            await site.poll()
+        times = [at for at, _, _ in site.plant.writes]
+        assert 9 <= len(times) <= 11
+        assert min(b - a for a, b in pairwise(times)) >= 60
+        assert site.ledger.codes("alarm") == ["output_mismatch"] and not site.ledger.codes("cleared")
+        for _ in range(40):  # it holds now
+            await asyncio.sleep(5)
+            await site.poll()
+        assert site.ledger.codes("cleared") == ["output_mismatch"]
+
+    virtual(test, SETPOINT, points=AT_ONCE)

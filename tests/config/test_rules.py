@@ -13,6 +13,21 @@ BOTH = "71:14: warning: supply and drain are both open"
     ("before", "after", "message"),
     [
         (
+            "well:   {output: io-3.relay1, safe_state: off,",
+            "well:   {output: io-3.relay1, safe_state: off, refresh: 500ms,",
+            "40:59: error: 500ms is too often: refresh must be at least 1 s",
+        ),
+        (
+            "well:   {output: io-3.relay1, safe_state: off,",
+            "well:   {output: io-3.relay1, safe_state: off, refresh: 60s, fallback_after: 10min,",
+            "40:59: error: fallback_after (line 40) says already when it is written again; write one of the two",
+        ),
+        (
+            "well:   {output: io-3.relay1, safe_state: off,",
+            "well:   {output: gpio.22, safe_state: off, refresh: 60s,",
+            "40:55: error: gpio.22 is a pin: it stays as it is written; leave out refresh",
+        ),
+        (
             "ev1:    {output: io-2.relay1, safe_state: off, boot_state: off, fail: normally_closed",
             "ev1:    {output: io-2.relay1, safe_state: off, boot_state: off, fail: normally_open",
             f"{BOTH} after a crash: ev1 (safe_state off, normally_open) and ev2 (safe_state off, normally_open)",

@@ -9,6 +9,8 @@ import sys
 import pytest
 from gateway import free_port
 
+from agent.applied import Applied
+
 TYPO = "version: 1\nsite: {id: test-village\nbuses: [\n"
 
 
@@ -272,3 +274,20 @@ def test_a_codec_that_is_gone_is_a_wrong_file_where_it_was_there_before(site, wa
     wait_for(lambda: site._answers() and is_read(site))
     assert invalid(site)["file"] == str(codec)
     assert (site.folder / "state" / "applied" / "profiles" / "own.js").read_bytes()
+
+
+def test_a_key_that_is_gone_from_a_newer_program_is_left_out_and_the_rest_runs(site, slave, wait_for):
+    """As if an older program, which knew `obsolete`, had applied this very file."""
+    site.start()
+    site.stop()
+    site.document["devices"]["m"]["obsolete"] = "10s"
+    site.write()
+    profile = (site.folder / "profiles" / "bench8.yaml").read_bytes()
+    files = {"site.yaml": site.path.read_bytes(), "profiles/bench8.yaml": profile}
+    Applied.keep(site.folder / "state", site.path, "test-village", files)
+    site.launch()
+    wait_for(lambda: site._answers() and is_read(site))
+    config = site.status()["config"]
+    assert (config["invalid"], config["outdated"]["message"][:22]) == (None, 'unknown key "obsolete"')
+    site.bocage("write", "lamp", "on", check=0)
+    assert slave.coils[0] is True

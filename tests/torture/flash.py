@@ -33,7 +33,7 @@ def _on_small_disk(folder: Path, name: str, hurt: Deed, heal: Deed) -> Verdict:
     state = folder / "site" / "state"
     with village(folder) as place:
         state.mkdir()
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=900k", "none", str(state)], check=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=900k,mode=0700", "none", str(state)], check=True)
         try:
             return _hurt(place, name, hurt, heal)
         finally:
@@ -55,7 +55,7 @@ def both_full(folder: Path, rounds: int) -> Verdict:
         state.mkdir()
         disks = [state, (place.site.folder / "run").resolve()]
         for disk, size in zip(disks, ("900k", "200k"), strict=True):
-            subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(disk)], check=True)
+            subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=0700", "none", str(disk)], check=True)
         try:
             place.site.start()
             place.polls(10)

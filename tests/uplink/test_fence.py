@@ -13,11 +13,12 @@ from mosquitto import documented_acl, mosquitto
 
 from agent.clock import SystemClock
 from agent.machine import Machine
-from agent.model import Reading
+from agent.model import OutcomeState, Reading
 from agent.outbox import Outbox
 from agent.outbox.claim import Claim, Statement
 from agent.uplink.fence import Fence
 from agent.uplink.native import Topics, encode
+from agent.uplink.session import Received
 
 
 def statement(store: str, epoch: int, machine: str, run: str) -> bytes:
@@ -72,3 +73,19 @@ async def test_a_restored_card_over_a_broker_with_the_documented_rights(site: An
         shutil.rmtree(state)
         shutil.copytree(tmp_path / "backup", state)
         assert await life(port, 5) != first
+
+
+async def test_what_comes_again_to_a_restored_state_is_refused(site: Any) -> None:
+    """The later state, which is gone, may have carried it out: nobody can know."""
+    async with site.up(1) as uplink:
+        inbox = uplink._inbox
+        body = b'{"id":"c1","point":"km1","value":"on","ttl_ms":5000}'
+        message = Received("bocage/v1/village/cmd/c1", body, False, 1, 1, again=True)
+        inbox.doubts_repetitions = True
+        outcome = await inbox._judge("c1", message)
+        assert (outcome.state, site.commands) == (OutcomeState.REJECTED, [])
+        assert "may have been carried out" in outcome.reason
+        await inbox._judge(
+            "c2", message._replace(topic="bocage/v1/village/cmd/c2", payload=body.replace(b"c1", b"c2"), again=False)
+        )
+        assert [command.id for command in site.commands] == ["c2"]

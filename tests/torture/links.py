@@ -172,7 +172,7 @@ def _against(folder: Path, name: str, how: dict[str, Any]) -> Verdict:
         far.broker.puback = lambda nth, topic: 0  # well again: an alarm and its backoff end within a minute
         far.broker.drop_at_nth = None
         last = place.slave.registers[0]
-        wait_for(lambda: last in far.account(folder).counts, 90, f"all of it ({name})")
+        wait_for(lambda: set(range(1, last + 1)) <= far.account(folder).counts, 90, f"all of it ({name})")
         account = far.account(folder)
         found = Verdict(
             {

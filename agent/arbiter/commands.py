@@ -106,15 +106,10 @@ class Commands:
             if command.value in (None, AUTO):
                 return await self._release(command, actuator)
             value, lasts = actuator.spec.coerce(command.value), hold(command)
-            async with actuator.lock:
-                self._check_now(actuator, value, until)
-                known = await self._ledger.begin(command)
-                if known is not None:
-                    return known
-                slot = Slot(value, f"command {command.id}", command.by, command=command.id, origin=command.origin)
-                actuator.awaited = slot  # an older one that waits is superseded
-                actuator.changed.set()
-                actuator.changed = asyncio.Event()
+            slot = Slot(value, f"command {command.id}", command.by, command=command.id, origin=command.origin)
+            ended = await self._accept(command, actuator, slot, until)
+            if ended is not None:
+                return ended
         except Expired as error:
             return await self._record(command, OutcomeState.EXPIRED, str(error))
         except Rejected as error:
@@ -126,6 +121,30 @@ class Commands:
         if outcome.state is OutcomeState.APPLIED and actuator.spec.kind != "once":
             return await self._verify(command, actuator)
         return outcome
+
+    async def _accept(self, command: Command, actuator: Actuator, slot: Slot, until: float) -> Outcome | None:
+        """Put on record that the command is accepted. Else what became of it; Rejected if it may not be.
+
+        While the output is being written it is accepted before it queues behind that: till it is on record the broker
+        keeps a place of its window for it.
+        """
+        queued = actuator.lock.locked()
+        if queued and (known := await self._ledger.begin(command)) is not None:
+            return known
+        async with actuator.lock:
+            try:
+                self._check_now(actuator, slot.value, until)
+            except Rejected as error:
+                if not queued:
+                    raise
+                state = OutcomeState.EXPIRED if isinstance(error, Expired) else OutcomeState.FAILED
+                return await self._record(command, state, str(error))
+            if not queued and (known := await self._ledger.begin(command)) is not None:
+                return known
+            actuator.awaited = slot  # an older one that waits is superseded
+            actuator.changed.set()
+            actuator.changed = asyncio.Event()
+        return None
 
     async def _hand_over(self, command: Command, action: Callable[[], Awaitable[str]]) -> Outcome:
         """A command that moves no output: on record first, done once."""

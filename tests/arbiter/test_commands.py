@@ -281,3 +281,21 @@ def test_a_writable_point_of_nobody_is_a_relay_that_rests_off(virtual):
         assert site.plant.outputs["io-1.relay4"] is False
 
     virtual(test)
+
+
+def test_a_command_behind_a_slow_write_is_on_record_before_it_queues(virtual):
+    """Or twenty for a device that hardly answers would fill the broker's window, and nobody else were heard."""
+
+    async def test(site):
+        await site.up()
+        site.plant.hang = 5.0
+        first = asyncio.create_task(site.send("km1", "on", id="a", ttl_ms=60_000))
+        await asyncio.sleep(1)
+        second = asyncio.create_task(site.send("km1", "off", id="b", ttl_ms=60_000))
+        third = asyncio.create_task(site.send("km1", "off", id="c", ttl_ms=2_000))
+        await asyncio.sleep(0.1)
+        assert site.ledger.states("b") == site.ledger.states("c") == ["accepted"]
+        assert [(await task).state for task in (first, third)] == ["applied", "expired"]
+        assert (await second).state == "verified"
+
+    virtual(test, ActuatorSpec("km1", "io-1.relay1"))

@@ -40,8 +40,13 @@ def conditions(
         yield Condition("identity_taken", "uplink", Severity.MAJOR, {"reason": uplink.rivals.reason})
     for name, days in uplink.certificates.expiring().items():
         yield Condition("certificate_expiring", name, Severity.MAJOR, {"days_left": days})
-    for code, reason in uplink.shortcomings().items():
-        yield Condition(code, "uplink", Severity.MINOR, {"reason": reason})
+    lacks = uplink.shortcomings()
+    if "retain" in lacks:
+        reason = "status and state are not retained: who subscribes later waits for the next one"
+        yield Condition("uplink_no_retain", "uplink", Severity.MINOR, {"reason": reason})
+    if "qos" in lacks:
+        reason = "the broker has read what it confirms, but has not promised to keep it"
+        yield Condition("uplink_qos_0", "uplink", Severity.MINOR, {"reason": reason})
 
 
 def discreet(event: Event, personal: frozenset[str]) -> Event:

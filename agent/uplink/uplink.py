@@ -171,15 +171,10 @@ class Uplink:
             "sent": self._outgoing.sent,
         }
 
-    def shortcomings(self) -> dict[str, str]:
-        """What the present broker does not do, as codes of alarms, and what that means."""
+    def shortcomings(self) -> set[str]:
+        """What the present broker does not do: `retain`, `qos` (it has QoS 0 only)."""
         terms = self._terms[self._at]
-        found = {}
-        if not terms.retain:
-            found["uplink_no_retain"] = "status and state are not retained: who subscribes later waits for the next one"
-        if not terms.qos:
-            found["uplink_qos_0"] = "the broker has read what it confirms, but has not promised to keep it"
-        return found
+        return {name for name in ("retain", "qos") if not getattr(terms, name)}
 
     def due(self) -> float:
         """When (clock.monotonic) the next sign of life is due: the end of an attempt, of a pause, or the next tick."""

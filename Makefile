@@ -11,7 +11,7 @@ TEST_PACKAGES := mosquitto mosquitto-clients mbpoll libmodbus-dev pkgconf gcc li
 # Node by whatever way it came: the makers' own packages of it shut out Debian's npm.
 TEST_PACKAGES += $(if $(shell command -v npm 2>/dev/null),,nodejs npm)
 
-.PHONY: help demo test lint bench torture install uninstall clean test-packages
+.PHONY: help demo test lint bench torture install lock sbom uninstall clean test-packages
 .SILENT:
 
 help: ## this list
@@ -34,8 +34,18 @@ bench: test-packages $(VENV)/.test ## measure; a table, and bench-result.json (O
 torture: test-packages $(VENV)/.test ## every fault that the guarantees name, for real; LONG=1 takes hours; ONLY=a,b
 	$(BIN)/python -m tests.torture $(if $(LONG),--long) $(if $(ONLY),--only $(ONLY)) --out $(or $(OUT),torture-result.json)
 
-install: ## into PREFIX=/opt/bocage, with the systemd unit; as root, or into a DESTDIR
-	DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' PYTHON='$(PYTHON)' scripts/install
+install: ## into PREFIX=/opt/bocage, with the systemd unit; as root, or into a DESTDIR; LOCKED=0 takes what fits
+	DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' PYTHON='$(PYTHON)' LOCKED='$(LOCKED)' scripts/install
+
+lock: ## the locks in requirements/ anew, with the hash of every file, for each Python and machine
+	PYTHON='$(PYTHON)' scripts/lock
+
+sbom: ## what an installation consists of, from the locks: dist/*.cdx.json (CycloneDX 1.5)
+	mkdir -p dist
+	version=$$(sed -n 's/^VERSION = "\(.*\)"/\1/p' agent/__init__.py); for lock in requirements/py*.txt; do \
+	    out=dist/bocage-$$version-$$(basename "$$lock" .txt).cdx.json; \
+	    $(PYTHON) scripts/sbom "$$lock" "$$version" >"$$out" && echo "$$out"; \
+	done
 
 uninstall: ## the opposite; keeps configuration and state unless PURGE=1
 	DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' PURGE='$(PURGE)' scripts/uninstall

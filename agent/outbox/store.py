@@ -73,6 +73,9 @@ _REFUSED = 100
 _BOOTS = 200
 _STORED = "id, store, first_seq, last_seq, n, class, boot_id, boottime_ns, clock_state = 'synced', from_ms, to_ms, body"
 
+_BLOCK = ("id, store, first_seq, last_seq, n, class, boot_id, boottime_ns, clock_state, from_ms, to_ms, body, "
+          "thin")  # fmt: skip
+"""By name: a newer version's table may have more."""
 _RAW = ("id, store, first_seq, last_seq, n, boot_id, boottime_ns, clock_state = 'synced', from_ms, to_ms, "
         "length(body), thin")  # fmt: skip
 
@@ -235,7 +238,7 @@ class Store:
             version = self._one("PRAGMA user_version")
             if version == 1:
                 self._db.execute("ALTER TABLE block ADD COLUMN thin INTEGER NOT NULL DEFAULT 0")
-            if version != _VERSION:
+            if version < _VERSION:  # a newer one's is left as it is: what it gained, this version does not touch
                 self._db.executescript(_SCHEMA + f"PRAGMA user_version = {_VERSION};")
             with self._transaction():
                 if self.fact("store") is None:
@@ -346,8 +349,8 @@ class Store:
             many = self._db.executemany
             many("DELETE FROM block WHERE id = ?", [(row,) for row in work.done_blocks])
             many("DELETE FROM message WHERE id = ?", [(row,) for row in work.done_messages])
-            many("INSERT INTO block VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)", map(_columns, work.blocks))
-            many("INSERT INTO message VALUES (?,?,?,?,?)", work.messages)
+            many(f"INSERT INTO block ({_BLOCK}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)", map(_columns, work.blocks))
+            many("INSERT INTO message (id, store, seq, topic, body) VALUES (?,?,?,?,?)", work.messages)
             many("UPDATE block SET thin = 1 WHERE id = ?", [(row,) for row in work.settled])
             many(
                 "INSERT INTO refused (store, first_seq, last_seq, topic, reason, body) VALUES (?,?,?,?,?,?)",

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import platform
+import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,10 +37,50 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_everything_is_in_place(root: Path) -> None:
-    for name in ("system/bocage.service", "../sysusers.d/bocage.conf", "../tmpfiles.d/bocage.conf"):
-        assert (root / "usr/lib/systemd" / name).is_file(), name
+    units = ("systemd/system/bocage.service", "systemd/system/bocage-upgrade.service")
+    for name in (*units, "sysusers.d/bocage.conf", "tmpfiles.d/bocage.conf", "bocage/upgrade-guard"):
+        assert (root / "usr/lib" / name).is_file(), name
     assert (root / "usr/local/bin/bocage").readlink() == Path("/opt/bocage/bin/bocage")
     assert bocage(root, "--version").returncode == 0
+
+
+def test_what_is_installed_is_what_the_lock_says(root: Path) -> None:
+    """Where there is one for this Python and machine; another hash would have ended it."""
+    version = "".join(map(str, sys.version_info[:2]))
+    lock = CLONE / f"requirements/py{version}-{platform.machine()}.txt"
+    if not lock.exists():
+        pytest.skip(f"no {lock.name}")
+    found = subprocess.run(
+        [root / "opt/bocage/bin/python", "-m", "pip", "freeze", "--all", "--exclude=bocage", "--exclude=pip"],
+        capture_output=True, text=True, timeout=60, check=True,
+    ).stdout  # fmt: skip
+    names = re.compile(r"^([\w.-]+)==(\S+)", re.M)
+    wanted = {(name.lower().replace("_", "-").replace(".", "-"), of) for name, of in names.findall(lock.read_text())}
+    assert {(name.lower().replace("_", "-").replace(".", "-"), of) for name, of in names.findall(found)} == wanted
+
+
+def test_without_a_lock_that_is_said_or_refused(tmp_path: Path) -> None:
+    """A machine that no lock is for, by its Python's word."""
+    python = tmp_path / "python3"
+    python.write_text('#!/bin/sh\ncase "$2" in *platform*) echo py311-armv7l ;; *) exit 1 ;; esac\n')
+    python.chmod(0o755)
+    strict = make("install", tmp_path / "root", f"PYTHON={python}", "LOCKED=1")
+    assert strict.returncode != 0
+    assert "there is no" in strict.stderr
+    assert "py311-armv7l.txt" in strict.stderr
+    free = make("install", tmp_path / "root", f"PYTHON={python}")
+    assert "no lock for this Python and machine (py311-armv7l)" in free.stderr
+
+
+def test_a_file_with_another_hash_ends_it(tmp_path: Path) -> None:
+    wrong = tmp_path / "lock.txt"
+    wrong.write_text(f"tinydb==4.9.0 --hash=sha256:{'0' * 64}\n")
+    done = subprocess.run(
+        [CLONE / "scripts/venv", sys.executable, tmp_path / "venv", "--require-hashes", "--only-binary", ":all:",
+         "--no-deps", "-r", wrong], capture_output=True, text=True, timeout=200, check=False,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "DO NOT MATCH THE HASHES" in done.stderr
 
 
 def test_the_example_site_checks(root: Path) -> None:
@@ -62,7 +105,8 @@ def test_an_upgrade_touches_neither_state_nor_configuration(root: Path) -> None:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
     old = (root / "opt/bocage").stat().st_ino
-    done = make("install", root, PIP_NO_DEPS="1")  # its dependencies were tried above; the swap is what is tried here
+    # Its dependencies were tried above; the swap is what is tried here.
+    done = make("install", root, "LOCKED=0", PIP_NO_DEPS="1")
     assert done.returncode == 0, done.stderr
     assert (root / "opt/bocage").stat().st_ino != old
     assert {name: (root / name).read_text() for name in kept} == kept
@@ -92,7 +136,7 @@ def test_purge_removes_that_too(root: Path) -> None:
 def test_another_prefix_is_in_the_unit(tmp_path: Path) -> None:
     (tmp_path / "etc/bocage").mkdir(parents=True)
     (tmp_path / "etc/bocage/site.yaml").touch()  # nothing to write then, so the program need not run
-    done = make("install", tmp_path, "PREFIX=/srv/bocage", PIP_NO_DEPS="1")
+    done = make("install", tmp_path, "PREFIX=/srv/bocage", "LOCKED=0", PIP_NO_DEPS="1")
     assert done.returncode == 0, done.stderr
     unit = (tmp_path / "usr/lib/systemd/system/bocage.service").read_text()
     assert "ExecStart=/srv/bocage/bin/bocage run" in unit
@@ -109,5 +153,5 @@ def test_a_folder_that_is_not_ours_is_not_removed(tmp_path: Path) -> None:
 def test_install_refuses_to_replace_a_folder_that_is_not_ours(tmp_path: Path) -> None:
     (tmp_path / "opt/bocage").mkdir(parents=True)
     (tmp_path / "opt/bocage/photos").touch()
-    assert make("install", tmp_path, PIP_NO_DEPS="1").returncode != 0
+    assert make("install", tmp_path, "LOCKED=0", PIP_NO_DEPS="1").returncode != 0
     assert (tmp_path / "opt/bocage/photos").exists()

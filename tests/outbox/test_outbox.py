@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Callable
 from typing import Any
 
@@ -231,3 +232,18 @@ async def test_a_crash_after_acceptance_leaves_it_unfinished(box: Any) -> None:
     assert (outcome.command, outcome.value, outcome.state) == ("c1", None, OutcomeState.ACCEPTED)
     assert (await box.out.begin(Command("c1", "km1", None, box.clock.now()))).state == OutcomeState.ACCEPTED
     assert len(await box.drain()) == 1
+
+
+async def test_a_newer_versions_database_is_neither_reset_nor_garbled(box: Any) -> None:
+    """It has a higher number and a column more: readings go in and come out, and the newer one finds its number."""
+    box.out.put(box.readings(3), 2)
+    await box.out.close()
+    with sqlite3.connect(box.state / "outbox.db") as db:
+        db.executescript("ALTER TABLE block ADD COLUMN later TEXT DEFAULT 'x'; PRAGMA user_version = 9;")
+    box.open().put(box.readings(2), 2)
+    await box.out.close()
+    with sqlite3.connect(box.state / "outbox.db") as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (9,)
+        assert db.execute("SELECT sum(n), min(later) FROM block").fetchone() == (5, "x")
+    box.open()
+    assert sum(message.n for message in await box.drain()) == 5

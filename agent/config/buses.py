@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Discriminator, Field, Tag
 from agent.config.base import Many, Model
 from agent.config.secret import Secret, Username
 from agent.config.values import Choice, Decibel, FileName, Frequency, TimeSpan, Written, plain
+from agent.pattern import Pattern, TooSlow, slow_line
 
 __all__ = ["BUS_TYPES", "LORAWAN", "MODBUS", "Bus", "ChirpStack", "Gpio", "ModbusRtu", "ModbusTcp", "PluginBus", "Url"]
 
@@ -40,11 +41,17 @@ def _eui(value: Any) -> str:
 
 def _pattern(value: Any) -> str:
     try:
-        groups = re.compile(value).groupindex if isinstance(value, str) else {}
-    except (re.error, OverflowError, RecursionError) as error:
+        groups = Pattern(value).groups if isinstance(value, str) else frozenset()
+        line = slow_line(value) if "data" in groups else None
+    except (re.error, OverflowError, RecursionError, TooSlow) as error:
         raise ValueError(f"{plain(value)} is not a pattern: {error}") from None
     if "data" not in groups:
         raise ValueError(f"{plain(value)} does not say where the payload is; write (?P<data>[0-9A-F]+) around it")
+    if line is not None:
+        raise ValueError(
+            f"{plain(value)} takes too long for a line such as {plain(line[:20])}…; "
+            "repeats within repeats try all ways to share it: write [0-9A-F]+, not ([0-9A-F]+)+"
+        )
     return str(value)
 
 

@@ -21,6 +21,10 @@ Keys = tuple[str | int, ...]
 
 _DEPTH = 40
 _VALUES = 50_000
+_BYTES = 1_000_000
+"""A site file has some ten thousand; the parser reads some hundred thousand a second."""
+_PROBLEMS = 200
+"""Problems of a sort that are told; who has more of them mends these first."""
 _INT = re.compile(r"[-+]?[0-9]{1,400}$|0o[0-7]{1,400}$|0x[0-9a-fA-F]{1,400}$")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$")
 _CORE = "tag:yaml.org,2002:"
@@ -96,6 +100,11 @@ class Document:
         severity: Severity = "error",
         rule: bool = False,
     ) -> None:
+        told = sum(problem.severity == severity and problem.rule == rule for problem in self.problems)
+        if told > _PROBLEMS:
+            return
+        if told == _PROBLEMS:
+            message, hint = "there are more from here on; mend the others first", None
         problem = Problem(self.file, line, column, severity, " ".join(message.split("\n")), hint, rule)
         if problem not in self.problems:
             self.problems.append(problem)
@@ -114,9 +123,13 @@ def open_text(path: Path, file: str | None = None) -> tuple[Document, str | None
     """A document without data yet, and the file's text; None where it cannot be had, and then the problem is noted."""
     document = Document(file or str(path))
     try:
-        document.source = path.read_bytes()
+        with path.open("rb") as opened:
+            document.source = opened.read(_BYTES + 1)
     except OSError as error:
         document.note(1, 1, f"cannot be read: {error.strerror}")
+        return document, None
+    if len(document.source) > _BYTES:
+        document.note(1, 1, f"longer than {_BYTES // 1_000_000} MB; is it the right file?")
         return document, None
     try:
         return document, document.source.decode("utf-8-sig")
@@ -198,10 +211,7 @@ class _Builder:
         self._document.data = self._value(root, (), root)
 
     def _value(self, node: Any, keys: Keys, key_node: Any) -> Any:
-        self._left -= 1
-        if self._left == 0:
-            self._note(node, "too many values (aliases that repeat each other?)")
-        if self._left <= 0:
+        if self._is_too_much(node):
             return None
         kind = type(node).__name__
         empty = kind == "ScalarNode" and node.style is None and not node.value
@@ -225,6 +235,13 @@ class _Builder:
         finally:
             self._open.discard(id(node))
 
+    def _is_too_much(self, node: Any, cost: int = 1) -> bool:
+        """Whether there were so many values, and keys to merge, that nobody can have meant them; said once."""
+        before, self._left = self._left, self._left - cost
+        if self._left <= 0 < before:
+            self._note(node, "too many values (aliases that repeat each other?)")
+        return self._left <= 0
+
     def _mapping(self, node: Any, keys: Keys) -> dict[str, Any]:
         found: dict[str, Any] = {}
         merged: list[Any] = []
@@ -244,6 +261,8 @@ class _Builder:
 
     def _merge(self, node: Any, keys: Keys, found: dict[str, Any]) -> None:
         """`<<: *defaults`, or a list of such: keys that stand here already win."""
+        if self._is_too_much(node, len(node.value)):
+            return
         if type(node).__name__ == "SequenceNode" and id(node) not in self._open:
             for item in node.value:
                 if type(item).__name__ == "SequenceNode":

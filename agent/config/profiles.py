@@ -182,6 +182,7 @@ class Library:
             profile, left_out = validate(document, Profile, path.parent)
         if profile is not None:
             _check(document, profile, name, left_out)
+        self._check_ways(document, path, profile)
         self.problems += document.problems
         if path.parent == self._own:
             self.files[f"{self._own.name}/{path.name}"] = document.source
@@ -193,6 +194,21 @@ class Library:
             found["lora"]["codec"] = str(self._codec(found["lora"]["codec"]))
         return found
 
+    def _check_ways(self, document: Document, path: Path, profile: Profile | None) -> None:
+        """A profile and its codec lie in the folder of profiles: no name and no link leads elsewhere."""
+        if path.parent != self._own:
+            return
+        if _leads_out(self._own, path):
+            document.note(1, 1, f"this profile is a link out of {self._own.name}; put the file itself there", rule=True)
+        codec = profile.lora.codec if profile is not None and profile.lora is not None else None
+        if codec is None:
+            return
+        if Path(codec).is_absolute() or ".." in Path(codec).parts or "\0" in codec:
+            document.report(("lora", "codec"), f'"{codec}" leads out of {self._own.name}; name a file in it', rule=True)
+        elif _leads_out(self._own, self._own / codec):
+            words = f'"{codec}" is a link out of {self._own.name}; put the file itself there'
+            document.report(("lora", "codec"), words, rule=True)
+
     def _codec(self, name: str) -> Path:
         """Where a maker's codec is. What is there is remembered; that it is not is said where the profile is used."""
         path = self._own.absolute() / name
@@ -202,6 +218,14 @@ class Library:
             except OSError:
                 self.absent.add(f"{self._own.name}/{name}")
         return path
+
+
+def _leads_out(folder: Path, path: Path) -> bool:
+    """Whether a path ends elsewhere than in a folder, links followed. One that goes round in circles ends nowhere."""
+    try:
+        return not path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError):
+        return True
 
 
 def _check(document: Document, profile: Profile, name: str, left_out: set[Keys]) -> None:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import re
 
 from agent.clock import Clock
 from agent.driver import BusSpec, Memory
 from agent.errors import DeviceError, WireError
 from agent.model import Kind, Point, Value
+from agent.pattern import Pattern, TooSlow
 from drivers.lora.modem import LONGEST_PACKET, Modem
 from drivers.lora.node import Node
 
 __all__ = ["LoraLine", "number", "payload"]
 
+log = logging.getLogger("bocage.lora")
+
 _BETWEEN = re.compile(r"0x|[\s:,;-]", re.IGNORECASE)
 _NUMBER = re.compile(r"-?[0-9]{1,4}(?:\.[0-9]{1,4})?")
 _REST = 60.0  # s, between two signs of life while nothing comes
+_PAUSE = 5.0  # s, in which no line is looked at after one that took too long: a hundred times as much
 
 
 def payload(text: str | None) -> bytes | None:
@@ -41,7 +46,8 @@ class LoraLine(Modem):
     """
 
     def __init__(self, spec: BusSpec, clock: Clock, memory: Memory) -> None:
-        self._pattern = re.compile(spec.options["pattern"])
+        self._pattern = Pattern(spec.options["pattern"])
+        self._pause_until = float("-inf")
         super().__init__(spec, clock, memory)
 
     async def write(self, point: str, value: Value, until: float | None = None) -> None:
@@ -52,7 +58,7 @@ class LoraLine(Modem):
         """The signal's figures are told only where the pattern takes them from the line."""
         short = point.id.rpartition(".")[2]
         signal = point.kind is Kind.DIAGNOSTIC and short in ("rssi", "snr", "sf")
-        return super()._tells(point) and (not signal or short in self._pattern.groupindex)
+        return super()._tells(point) and (not signal or short in self._pattern.groups)
 
     async def _make_ready(self) -> None:
         """Nothing is known of the modem."""
@@ -67,8 +73,7 @@ class LoraLine(Modem):
             self._take(line)
 
     def _take(self, line: str) -> None:
-        found = self._pattern.search(line)
-        groups = found.groupdict() if found is not None else {}
+        groups = self._groups(line)
         data = payload(groups.get("data"))
         if data is None:
             self._counts["garbage"] += 1
@@ -80,6 +85,19 @@ class LoraLine(Modem):
             self._counts["foreign"] += 1
         else:
             self._heard(*home, number(groups.get("rssi")), number(groups.get("snr")))
+
+    def _groups(self, line: str) -> dict[str, str | None]:
+        """What the pattern finds. A line on which it takes too long is no packet, and the next ones are let go by."""
+        if self._clock.monotonic() < self._pause_until:
+            return {}
+        try:
+            found = self._pattern.search(line)
+        except TooSlow as error:
+            self._pause_until = self._clock.monotonic() + _PAUSE
+            log.warning("pattern too slow bus=%s reason=%r line=%.40r next=no line is looked at for %g s",
+                        self._bus, str(error), line, _PAUSE)  # fmt: skip
+            return {}
+        return found.groupdict() if found is not None else {}
 
     def _called(self, name: str, data: bytes) -> tuple[Node, bytes] | None:
         """The node of that name in hexadecimal (`7` is `07`), and the whole payload."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import secrets
 import socket
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from typing import Any
 from agent.clock import Clock
 from agent.driver import BusSpec
 from agent.errors import WireError
+from agent.pattern import Pattern, TooSlow
 
 __all__ = ["SECONDS", "probe"]
 
@@ -103,7 +103,7 @@ async def _rak(options: Mapping[str, Any], clock: Clock, seconds: float) -> str:
 async def _line(options: Mapping[str, Any], clock: Clock, seconds: float) -> str:
     from drivers.lora.port import LinePort
 
-    pattern = re.compile(options["pattern"])
+    pattern = Pattern(options["pattern"])
     port = LinePort(str(options["port"]), int(options.get("baudrate") or 115_200))
     port.open()
     lines = 0
@@ -114,6 +114,8 @@ async def _line(options: Mapping[str, Any], clock: Clock, seconds: float) -> str
             if line is not None and pattern.search(line):
                 return f"listening at {port.name}: a packet was heard"
             lines += line is not None
+    except TooSlow as error:
+        raise WireError(f"`pattern` is too slow for a line that came at {port.name}: {error}") from None
     finally:
         port.close()
     other = f"; {lines} lines came that `pattern` does not find" if lines else ""

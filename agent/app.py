@@ -112,6 +112,7 @@ class Agent:
             clock,
             window=buffer.window,
             days=buffer.days,
+            audit_days=buffer.audit_days,
             max_bytes=buffer.max_bytes,
             machine=Machine.present(),
         )

@@ -39,6 +39,7 @@ class Buffer:
     window: float = 5.0
     days: float = 30
     max_bytes: int = 200_000_000
+    audit_days: float = 180
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,16 @@ def check_site(document: Document, site: Site, left_out: set[Keys], library: Lib
     _check_outputs(at)
     for index, name in enumerate(site.privacy.personal):
         at.known(("privacy", "personal", index), "device or signal", name, at.names("devices") | at.names("signals"))
+    _check_privacy(at)
     check_rules(at)
+
+
+def _check_privacy(at: Checked) -> None:
+    """A promise that is not kept is refused: what is personal is not published at any step."""
+    personal = [name for name, device in at.site.devices.items() if device.personal] + list(at.site.privacy.personal)
+    if personal and at.written("privacy", "publish_step"):
+        text = f"what is personal ({', '.join(personal)}) stays on the gateway, at every step; leave publish_step out"
+        at.error(("privacy", "publish_step"), text)
 
 
 def _check_uplink(at: Checked) -> None:

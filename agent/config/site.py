@@ -168,9 +168,9 @@ class Privacy(Model):
     personal: Many[Reference] = ()
     """Devices and signals that tell about people."""
     publish_step: LongDuration = 86400
-    """The finest step at which personal data leaves the gateway."""
+    """Refused where something is personal: what is personal stays on the gateway, at every step."""
     log_retention: LongDuration = 180 * 86400
-    """How long the audit is kept."""
+    """How long an audit record may wait for the broker, in time that the box was on. Then it is dropped."""
 
 
 def _given(value: object) -> object:

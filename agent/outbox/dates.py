@@ -6,7 +6,7 @@ between its neighbours: what it wrote keeps its order and is told with the earli
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 __all__ = ["Boot", "Boots"]
@@ -88,3 +88,10 @@ class Boots:
                 limits[boot.id] = limit
             after += boot.seen_ms
         return limits
+
+    def is_older(self, record: Mapping[str, Any], age_ms: int) -> bool:
+        """Whether a record, as it is published, is surely older than so much of the box's running."""
+        limits = self.older_than(age_ms)
+        if record.get("t") is None:
+            return bool(record.get("boottime_ms", 0) < limits.get(str(record.get("boot")), 0))
+        return any((at := self.offset(boot)) is not None and record["t"] < at + limit for boot, limit in limits.items())

@@ -57,10 +57,11 @@ class Keeper:
         clock: Clock,
         window: float,
         days: float,
+        audit_days: float,
         max_bytes: int,
         machine: Machine,
     ) -> None:
-        self._clock, self._window, self._days = clock, window, days
+        self._clock, self._window, self._days, self._audit_days = clock, window, days, audit_days
         self.troubles: list[str] = []
         self.tokens = count(1)
         self.wake = asyncio.Event()
@@ -477,7 +478,7 @@ class Keeper:
                     room = await self.flash.job(self._aged if old else partial(self._room, total=total, excess=excess))
                 except OutboxError:
                     return
-                old = old and room is not None and bool(room.blocks)
+                old = old and room is not None and bool(room.blocks or room.messages)
                 if room is None:
                     continue
                 self._take_room(room)
@@ -485,7 +486,9 @@ class Keeper:
                     return
 
     def _aged(self, db: Store) -> Room:
-        return aged(db, self.dating.present(), self._days, self.ahead.cursor["block"], set(self.ahead.skip))
+        after, skip = self.ahead.cursor["block"], set(self.ahead.skip)
+        sent = {parcel.row for parcel in (*self.returned, *self.out.values()) if parcel.row is not None}
+        return aged(db, self.dating.present(), self._days, self._audit_days, after, skip, sent)
 
     def _room(self, db: Store, total: int, excess: dict[int, int]) -> Room | None:
         after, skip = self.ahead.cursor["block"], set(self.ahead.skip)
@@ -505,6 +508,7 @@ class Keeper:
         for _, block in room.made:
             self.figures.stored(block)
         self.ahead.skip.update([row.id for row in room.blocks], room.messages)
+        self.urgent.withdraw(room.withdrawn)
         self.due.make_room(room)
         for reason, loss in room.losses:
             _log.warning("buffer full or old reason=%s class=%d readings=%d next=a gap record",

@@ -53,14 +53,16 @@ class Outbox:
     def open(
         cls, folder: Path, stage_folder: Path, clock: Clock, *,
         window: float = 5.0, days: float = 30, max_bytes: int = 200_000_000, machine: Machine | None = None,
+        audit_days: float = 180,
     ) -> Outbox:  # fmt: skip
         """Open or make the outbox of a state folder; replay the stage. Never fails: `troubles` says what is wrong.
 
-        `window` is in seconds. What is older than `days` of the box's running goes, of class 2 and 3. `max_bytes` is
+        `window` is in seconds. What is older than `days` of the box's running goes, of class 2 and 3, and what is
+        older than `audit_days` of the audit records, which say who wrote what. `max_bytes` is
         what the database may take on the disk. `machine` is the one we run on: on another one than before, numbers go
         on under a store of their own. Without it nobody looks.
         """
-        keeper = Keeper(folder, stage_folder, clock, window, days, max_bytes, machine or Machine())
+        keeper = Keeper(folder, stage_folder, clock, window, days, audit_days, max_bytes, machine or Machine())
         keeper.open()
         return cls(keeper, clock, window, max_bytes)
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # the store renames records
     from agent.outbox.store import Loss
 
 __all__ = [
-    "GAP", "answer_body", "dated", "event_body", "gap_event", "is_gap", "iso", "loss_detail",
+    "AUDIT", "GAP", "answer_body", "dated", "event_body", "gap_event", "is_gap", "iso", "loss_detail",
     "renamed_record", "result_body",
 ]  # fmt: skip
 
@@ -94,6 +94,7 @@ MOST = 200_000
 REASON = 4_000
 """Characters of the reason of an outcome."""
 GAP = b'"kind":"gap"'
+AUDIT = b'"kind":"audit"'
 _UNDATED = b'"clock":"unsynced"'
 
 

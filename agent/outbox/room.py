@@ -7,6 +7,7 @@ short steps: class 0 waits for the same one.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
@@ -36,6 +37,8 @@ class Room:
 
     blocks: list[Gone] = field(default_factory=list)
     messages: list[int] = field(default_factory=list)
+    withdrawn: list[tuple[int, str, int]] = field(default_factory=list)
+    """Those of `messages` (row, store, number) that must not be sent any more, from memory either."""
     made: list[tuple[int, Block]] = field(default_factory=list)
     settled: list[int] = field(default_factory=list)
     """Blocks that thinning would not make smaller."""
@@ -69,9 +72,20 @@ def make_room(
     return room
 
 
-def aged(db: Store, boots: Boots, days: float, after: int, skip: Collection[int]) -> Room:
-    """What of class 2 and 3 is older than so many days."""
-    return _drop(db.older(boots.older_than(round(days * 86_400_000)), after, skip), "age")
+def aged(
+    db: Store, boots: Boots, days: float, audit_days: float, after: int, skip: Collection[int], sent: Collection[int]
+) -> Room:
+    """What of class 2 and 3 is older than so many days; audit records too, but for those under way (`sent`)."""
+    room = _drop(db.older(boots.older_than(round(days * 86_400_000)), after, skip), "age")
+    age_ms = round(audit_days * 86_400_000)
+    if not boots.older_than(age_ms):
+        return room
+    old = db.audits(lambda body: boots.is_older(json.loads(body), age_ms))
+    room.withdrawn = [one for one in old if one[0] not in sent]
+    for row, store, seq in room.withdrawn:
+        room.messages.append(row)
+        _add(room.losses, "age", Loss(0, store, seq, seq, None, None, 1))
+    return room
 
 
 def _drop(rows: Sequence[StoredBlock], reason: str) -> Room:

@@ -10,7 +10,7 @@ import contextlib
 import json
 import logging
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +23,7 @@ from agent.model import Instant, Outcome, OutcomeState
 from agent.outbox.blocks import Block, renamed
 from agent.outbox.dates import Boot, Boots
 from agent.outbox.ids import Ids
-from agent.outbox.records import renamed_record
+from agent.outbox.records import AUDIT, renamed_record
 
 __all__ = [
     "FILE", "Loss", "RawBlock", "Store", "StoredBlock", "StoredMessage", "Totals", "Work", "cost", "is_corrupt",
@@ -439,6 +439,19 @@ class Store:
             if size <= 0:
                 break
             size -= cost(length)
+            found.append((row, store, seq))
+        rows.close()
+        return found
+
+    def audits(self, is_old: Callable[[bytes], bool]) -> list[tuple[int, str, int]]:
+        """The oldest audit records (row, store, number), as long as they are old; at most 1,000."""
+        found = []
+        rows = self._db.execute(
+            "SELECT id, store, seq, body FROM message WHERE instr(body, ?) ORDER BY id LIMIT 1000", (AUDIT,)
+        )
+        for row, store, seq, body in rows:
+            if not is_old(body):
+                break
             found.append((row, store, seq))
         rows.close()
         return found

@@ -103,6 +103,14 @@ class Urgent:
                 parcel.store, parcel.message, parcel.queued = new, replace(parcel.message, body=body), False
                 self.keep(parcel)
 
+    def withdraw(self, records: Collection[tuple[int, str, int]]) -> None:
+        """Records (row, store, number) that are too old to be sent: a kill does not bring them back either."""
+        rows = {row for row, _, _ in records}
+        if rows:
+            self.ready = deque(parcel for parcel in self.ready if parcel.row not in rows)
+        for _, store, seq in records:
+            self._stage.accept(store, seq, seq)
+
     def first(self, store: str) -> int | None:
         """The lowest number of a store that one of the unsaved has, or tells of."""
         firsts = [parcel.message.first for parcel in self.unsaved if parcel.store == store]

@@ -84,8 +84,10 @@ def _has_rules(service: str) -> bool:
 
 
 def _buffer(site: Site) -> Buffer:
-    uplink = site.uplink
-    return Buffer() if uplink is None else Buffer(uplink.durability_window, uplink.buffer.days, uplink.buffer.max)
+    uplink, audit_days = site.uplink, site.privacy.log_retention / 86400
+    if uplink is None:
+        return Buffer(audit_days=audit_days)
+    return Buffer(uplink.durability_window, uplink.buffer.days, uplink.buffer.max, audit_days)
 
 
 def _not_driven(site: Site) -> list[str]:

@@ -121,3 +121,12 @@ def test_a_cycle_that_is_found_out_is_lengthened_too(said, saint_seine):
         "88:23: warning: min_on and min_off of burner allow no cycle under 45min (line 39); "
         "it is lengthened to that"
     ]
+
+
+def test_a_step_for_what_is_personal_is_refused(said, saint_seine):
+    text = saint_seine.replace("personal: []", "personal: [meter-a]")
+    assert text != saint_seine
+    assert said(text) == [
+        "95:46: error: what is personal (meter-a) stays on the gateway, at every step; leave publish_step out"
+    ]
+    assert said(text.replace("publish_step: 1h, ", "")) == []

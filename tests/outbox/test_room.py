@@ -125,6 +125,29 @@ async def test_days_are_days_of_running_not_of_the_wall(box: Any, events: Callab
     assert unexplained(messages, events) == set()
 
 
+@pytest.mark.parametrize("wall", [0, 400 * 86_400])
+async def test_audit_records_go_after_their_time_of_running(
+    box: Any, events: Callable[..., Any], wall: float
+) -> None:
+    """They say who wrote what: personal data. An alarm of the same age stays."""
+    box.options = {"audit_days": 2}
+    box.open()
+    for kind in ("audit", "alarm", "audit"):
+        await box.out.put_event(Event(kind, "x", "km1", box.clock.now(), detail={"by": "uid 1000 (somebody)"}))
+    await box.tick()
+    box.clock.wall = wall
+    await box.tick(3600)
+    assert box.out.status()["lost"] == {}
+    await box.tick(86_400)
+    await box.out.put_event(Event("audit", "young", "km1", box.clock.now()))
+    await box.tick(86_400)
+    await box.tick()
+    box.open()
+    messages = await box.drain()
+    assert [one["code"] for one in events(messages) if one["kind"] in ("audit", "alarm")] == ["x", "young"]
+    assert unexplained(messages, events) == set()
+
+
 async def test_freed_pages_are_used_again(box: Any) -> None:
     sizes = []
     for _ in range(6):

@@ -375,17 +375,18 @@ class Simulation:
             self._submit(command)
 
     def _submit(self, one: told.Command) -> None:
-        """`ttl` counts from when the command was given, also where the gateway does not know the time."""
+        """`ttl` counts from when it was given: by `issued_at`, or where no time is known by what is left of it."""
         now = self._clock.now()
         waited = self._loop.time() - one.at
         issued = None if now.wall_ms is None else now.wall_ms - round(waited * 1000)
+        ttl = one.ttl if one.ttl is None or issued is not None else one.ttl - waited
         command = Command(
             id=one.id,
             point=one.point,
             value=one.value,
             received=now,
             issued_at=issued,
-            ttl_ms=None if one.ttl is None else round((one.ttl - waited) * 1000),
+            ttl_ms=None if ttl is None else round(ttl * 1000),
             hold_ms=None if one.for_ is None else round(one.for_ * 1000),
             origin=Origin(one.origin),
             by="mqtt" if one.origin == "mqtt" else "local",

@@ -102,7 +102,7 @@ def small_disk(tmp_path):
     folder = tmp_path / "site" / "state"
     folder.mkdir(parents=True)
     mounted = os.geteuid() == 0 and subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=800k", "none", str(folder)], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=800k,mode=0700", "none", str(folder)], capture_output=True, check=False
     )
     if not mounted or mounted.returncode:
         pytest.skip("a small tmpfs cannot be mounted here (needs root)")

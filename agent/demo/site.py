@@ -27,6 +27,7 @@ site: {id: demo-village, name: "Demo village", latitude: 47.32, longitude: 5.04,
 uplink:
   url: "mqtt://127.0.0.1:@LINK@"
   protocol: 3.1.1                       # what the demo's small broker speaks; 5 otherwise
+  commands: {allow: ["*", garden.valve]}  # an output that is no actuator's has to be named
   buffer: {days: 30, max: 200 MB}       # how long and how much may wait on the box
   durability_window: 5s                 # at most this much is in memory only
 

@@ -166,7 +166,8 @@ def test_a_command_waits_for_a_class_a_node_or_runs_out_of_time(lora, broker, se
     """The node speaks: then it is verified. It does not: then it has expired, and is not written any more."""
     server.listens = False
     site, subscriber = lora("A"), make_subscriber(broker.port)
-    site.document["uplink"] = {"url": f"mqtt://127.0.0.1:{broker.port}", "prefix": "bocage/v1"}
+    commands = {"allow": ["v.position"]}  # it is no actuator's
+    site.document["uplink"] = {"url": f"mqtt://127.0.0.1:{broker.port}", "prefix": "bocage/v1", "commands": commands}
     connected(site, wait_for)
     wait_for(lambda: subscriber.on("status"))
     subscriber.send("c1", point="v.position", value=42, ttl_ms=60_000)

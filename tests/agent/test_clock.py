@@ -65,7 +65,7 @@ def region(broker, subscriber, tmp_path, wait_for):
     def ask(query):
         store = Store(file, create=False)
         try:
-            return store._db.execute(query).fetchall()
+            return store.db.execute(query).fetchall()
         finally:
             store.close()
 

@@ -53,7 +53,8 @@ def add(commands: Any) -> None:
     parser.add_argument("--cert", metavar="FILE", type=Path, help="our certificate")
     parser.add_argument("--key", metavar="FILE", type=Path, help="its key")
     parser.add_argument("--client-id", default="bocage-collect", help="one a collector (default: %(default)s)")
-    parser.add_argument("--keep", metavar="13mo", type=_span, help="erase what is older: h, d, w, mo (31 days), y")
+    older = "erase what is older: h, d, w, mo (31 days), y"
+    parser.add_argument("--keep", "--retention", metavar="13mo", type=_span, help=older)
     erase = parser.add_argument_group("erase", "all that fits each of those that are given")
     erase.add_argument("--site", help="of this site (alone: everything of it, its account too)")
     erase.add_argument("--device", help="points and events of this device")

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.folders import enter, state_folder
+from agent.folders import state_folder
 from agent.plan import PlanReader
 
 __all__ = ["SITE", "Applied", "find"]
@@ -109,13 +109,15 @@ def find(path: Path | None, given: str | None) -> tuple[Path, Applied] | None:
     in which this very path was applied, the newest one.
     """
     folder = state_folder(given, "")
-    enter(folder)
     if (applied := Applied.load(folder)) is not None:
         return folder, applied
     if path is None:
         return None
-    manifests = folder.glob(f"*/{_NEWEST}*/{_MANIFEST}")
-    for manifest in sorted(manifests, key=_written, reverse=True):
+    try:
+        manifests = sorted(folder.glob(f"*/{_NEWEST}*/{_MANIFEST}"), key=_written, reverse=True)
+    except OSError:  # a home that is another user's: `sudo -u` keeps $HOME
+        return None
+    for manifest in manifests:
         state = manifest.parent.parent
         applied = Applied.load(state)
         if applied is not None and applied.home == path.absolute():

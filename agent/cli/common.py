@@ -112,8 +112,6 @@ def find_by_site(options: argparse.Namespace) -> tuple[Path, Applied] | None:
 
         name = read(path).value(("site", "id"))
         folder = state_folder(None, name) if isinstance(name, str) and name else None
-        if folder is not None:
-            enter(folder)
         applied = Applied.load(folder) if folder is not None else None
         known = (folder, applied) if folder is not None and applied is not None else None
     return known

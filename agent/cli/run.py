@@ -12,7 +12,7 @@ from typing import Any
 from agent.cli.common import Place, add_command, add_folders, add_places, find_by_site, place
 from agent.configuration import Configuration
 from agent.errors import BocageError
-from agent.folders import runtime_folder
+from agent.folders import enter, runtime_folder
 from agent.plan import PlanReader
 from agent.screen import ScreenFormatter
 
@@ -74,6 +74,8 @@ def _applied(options: argparse.Namespace) -> Place:
 
     known = find_by_site(options)
     site = read_copy(known[1].path, str(known[1].home), known[1].home).site if known else None
+    if known is not None:
+        enter(known[0])
     if known is None or site is None:
         if options.site is None:
             raise BocageError("nothing was ever applied in this state folder; name the site file")

@@ -100,7 +100,8 @@ def _why_unknown(options: argparse.Namespace, name: str, hint: str) -> str:
 def write_point(options: argparse.Namespace) -> int:
     value: Value = options.value
     if options.direct:
-        answer = asyncio.run(_write_direct(place(options), options.point, value, options.hold))
+        by = f"uid {os.getuid()} (direct)"  # before root becomes whose folder it is
+        answer = asyncio.run(_write_direct(place(options), options.point, value, options.hold, by))
     else:
         request: dict[str, Any] = {"do": "write", "point": options.point, "value": value, "hold_ms": options.hold}
         answer = asyncio.run(_ask(options, request))
@@ -117,11 +118,10 @@ async def _ask(options: argparse.Namespace, request: Mapping[str, Any]) -> dict[
         return await agent.request(request)
 
 
-async def _write_direct(where: Place, point: str, value: Value, hold_ms: int | None) -> dict[str, Any]:
+async def _write_direct(where: Place, point: str, value: Value, hold_ms: int | None, by: str) -> dict[str, Any]:
     from agent.direct import write_once
     from agent.report import outcome_json
 
-    by = f"uid {os.getuid()} (direct)"
     return outcome_json(await write_once(where.site, where.state, where.runtime, point, value, hold_ms, by))
 
 

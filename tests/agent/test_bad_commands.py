@@ -11,6 +11,7 @@ import pytest
 def started(site, subscriber, wait_for):
     site.document["devices"]["m"]["poll"] = "100ms"
     site.document["actuators"]["dim"] = {"output": "m.dimmer", "kind": "level"}
+    site.allow("m.relay2")
     site.start()
     wait_for(lambda: subscriber.values("m.fixed"))
     return site

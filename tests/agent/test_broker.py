@@ -83,6 +83,7 @@ def test_an_outage_in_both_versions_and_what_became_of_commands_meanwhile(
     """MQTT 5 keeps commands for us: valid ones are carried out, expired ones are not. 3.1.1 begins anew."""
     site.document["uplink"] |= {"protocol": protocol, "durability_window": "1s"}
     site.document["devices"]["m"]["poll"] = "100ms"
+    site.allow("m.relay2")
     site.start()
     wait_for(lambda: subscriber.values("m.fixed"))
     link.cut()

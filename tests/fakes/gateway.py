@@ -292,8 +292,7 @@ class Site:
                 "longitude": 5.0,
                 "timezone": "Europe/Paris",
             },
-            "uplink": {"url": f"mqtt://127.0.0.1:{broker_port}", "prefix": "bocage/v1",
-                       "commands": {"allow": ["*", "m.relay2"]}},  # relay2 is no actuator's
+            "uplink": {"url": f"mqtt://127.0.0.1:{broker_port}", "prefix": "bocage/v1"},
             "buses": {"plant": {"type": "modbus_tcp", "host": "127.0.0.1", "port": slave.port, "timeout": "300ms"}},
             "devices": {"m": {"bus": "plant", "unit_id": 1, "profile": "bench8", "poll": "200ms"}},
             "signals": {"tank": {"from": "m.level", "signal": "4-20mA", "scale": [0, 100], "unit": "%"}},
@@ -305,6 +304,10 @@ class Site:
         self.sabotage = ""
         """Python that is run in the agent's process before the agent."""
         self.process = None
+
+    def allow(self, *names):
+        """Outputs that are no actuator's may be commanded over MQTT too."""
+        self.document["uplink"]["commands"] = {"allow": ["*", *names]}
 
     def write(self):
         self.path.write_text(json.dumps(self.document, indent=1))  # JSON is YAML 1.2

@@ -75,6 +75,7 @@ class Village:
         self.site = Site(folder / "site", self.slave, self.link.port)
         self.site.document["devices"]["m"]["poll"] = f"{_POLL * 1000:.0f}ms"
         self.site.document["buses"]["plant"]["timeout"] = "5s"  # on a busy machine too, no answer is given up
+        self.site.allow("m.relay2")
         self.subscriber = Subscriber(self.broker.port)
         self.kills = 0
         self._collector: subprocess.Popen[bytes] | None = None

@@ -101,6 +101,8 @@ class Circuit:
     dimmer: str | None = None
     shared: tuple[Shared, ...] = ()
     """The other circuits behind the same meter."""
+    near: tuple[tuple[str, str | None], ...] = ()
+    """Contactors and dimmers of the other circuits: their lamps may light the probe too."""
     never_early: bool = False
     """The law lets it go on at the sun's event and no earlier: the photocell may only make it later."""
 
@@ -109,6 +111,8 @@ class Circuit:
         cell = self.photocell.signal if self.photocell is not None else None
         names = [self.actuator, self.dimmer, self.power, cell, self.manual_on, self.manual_off, *self.voltages]
         names += [name for one in self.shared for name in (one.actuator, one.dimmer)]
+        if cell is not None:
+            names += [name for one in self.near for name in one]
         return frozenset(name for name in names if name is not None)
 
     def initial(self) -> CircuitState:
@@ -174,12 +178,21 @@ class Circuit:
             return cell, glow
         if state.recalled:
             cell = cell.shifted(Shift.since(state.anchor, now))
-        light, output = good(view, self.photocell.signal), view.outputs.get(self.actuator)
-        lit = output is not None and bool(output.value if output.feedback is None else output.feedback)
-        level = self._level(view, FULL) if lit else None
-        settled = output is not None and now.monotonic - max(output.since, state.level_since) >= SETTLE
-        glow = glow.seen(light, level if settled and now.known and self._is_deep_night(tonight, at) else None)
-        return self.photocell.look(cell, light, now.monotonic, glow.of(level)), glow
+        light = good(view, self.photocell.signal)
+        is_dark = self._is_deep_night(tonight, at) if now.known else None
+        glow = glow.look(light, self._burning_now(view), now.monotonic, is_dark)
+        own = glow.own() if glow.before is None else None
+        return self.photocell.look(cell, light, now.monotonic, own), glow
+
+    def _burning_now(self, view: View) -> str:
+        """All lamps that the probe may see, as `Glow` has them."""
+        found = []
+        for actuator, dimmer in ((self.actuator, self.dimmer), *self.near):
+            output = view.outputs.get(actuator)
+            if output is not None and (output.value if output.feedback is None else output.feedback):
+                level = FULL if dimmer is None else _shown(view, dimmer, FULL)
+                found.append(f"{actuator}@{level:.0f}")
+        return "|".join(sorted(found))
 
     def _is_deep_night(self, tonight: Tonight | None, at: datetime | None) -> bool:
         """Whether the sun gives no light: `window` after its dusk and before its dawn."""
@@ -259,7 +272,6 @@ class Circuit:
     def _level(self, view: View, wished: float) -> float:
         """% at which the lamps are, as far as is known."""
         return FULL if self.dimmer is None else _shown(view, self.dimmer, wished)
-        return wished
 
     # -- what it sees ------------------------------------------------------------------------------------------
 
@@ -349,7 +361,7 @@ class Circuit:
     def _due(self, state: CircuitState, view: View, now: Now) -> float:
         found = [state.watch.due()]
         if self.photocell is not None:
-            found.append(self.photocell.due(state.cell, now.monotonic))
+            found += [self.photocell.due(state.cell, now.monotonic), state.glow.due()]
         output = view.outputs.get(self.actuator)
         if good(view, self.power) is not None and self._power(view, output) is None:
             found.append(now.monotonic + LOOK)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agent.control.core import NEVER
+from agent.control.lamps import SETTLE
 from agent.control.lasting import Shift, changed
 
 __all__ = ["Cell", "Glow", "Photocell"]
@@ -50,39 +51,79 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Glow:
-    """What the probe sees of the circuit's own lamps, and what it has decided: it must not turn on its own light."""
+    """What the probe sees of the village's lamps, and what it has decided: it must not turn on its own light.
 
-    light: float = 0.0
-    """lx from the own lamps at 100 %: the least that it saw while they burned in the dark of the last night."""
-    learning: bool = False
+    What burns is a text, `km1@100|km2@50`: contactors and their level in %; empty: nothing. Times are monotonic s.
+    """
+
+    lights: Mapping[str, float] = field(default_factory=dict)
+    """lx from what burns: the least that it saw meanwhile in the dark of the last night, else what it grew by."""
+    learning: str = ""
+    """What it is looking at in the dark."""
     turned: float | None = None
     """The event of the sun (Unix s) at which it has had its say: dusk lights once, dawn ends once."""
+    burning: str | None = None
+    """What burned at the last look; None: nobody knows."""
+    since: float = 0.0
+    """Since when."""
+    before: float | None = None
+    """lx of the sky just before, while what the lamps add to it is not known yet."""
+    seen: float | None = None
+    """lx at the last look."""
 
-    def of(self, level: float | None) -> float:
-        """lx that are their own, at a level in %; None: they are off."""
-        return 0.0 if level is None else self.light * level / 100
+    def own(self) -> float:
+        """lx that come from what burns. What was never seen alone counts as the most that was seen of any of it."""
+        if not self.burning:
+            return 0.0
+        names = _names(self.burning)
+        alike = (light for key, light in self.lights.items() if names & _names(key))
+        return self.lights[self.burning] if self.burning in self.lights else max(alike, default=0.0)
 
-    def seen(self, light: float | None, level: float | None) -> Glow:
-        """After a look in the dark; `level` None: the lamps do not burn, or have not settled, or it is not dark."""
-        if light is None or not level:
-            return replace(self, learning=False) if self.learning else self
-        own = light * 100 / level
-        return changed(self, light=min(self.light, own) if self.learning else own, learning=True)
+    def look(self, light: float | None, burning: str, now: float, is_dark: bool | None) -> Glow:
+        """After a look. `is_dark`: the sun gives no light; None: the time is not known, and what was learnt by it may
+        be of other lamps."""
+        if light is None:
+            return changed(self, learning="", burning=None, before=None, seen=None)
+        glow = self
+        if burning != glow.burning:
+            fresh = bool(burning) and (is_dark is None or burning not in glow.lights)
+            before = glow.seen - glow.own() if fresh and glow.burning is not None and glow.seen is not None else None
+            glow = replace(glow, burning=burning, since=now, before=before, learning="")
+        if now - glow.since >= SETTLE and glow.before is not None:
+            glow = replace(glow._learnt(max(0.0, light - glow.before)), before=None)
+        if is_dark and burning and now - glow.since >= SETTLE:
+            least = min(light, glow.lights[burning]) if glow.learning == burning else light
+            glow = replace(glow._learnt(least), learning=burning, before=None)
+        return changed(glow, seen=light)
+
+    def _learnt(self, light: float) -> Glow:
+        assert self.burning is not None
+        return self if self.lights.get(self.burning) == light else replace(
+            self, lights={**self.lights, self.burning: light}
+        )  # fmt: skip
+
+    def due(self) -> float:
+        """When it knows what the lamps add (monotonic s)."""
+        return NEVER if self.before is None else self.since + SETTLE
 
     def dump(self) -> dict[str, Any]:
-        return {"light": round(self.light, 1), "turned": self.turned}
+        return {"lights": {key: round(light, 1) for key, light in self.lights.items()}, "turned": self.turned}
 
     @classmethod
     def load(cls, kept: Mapping[str, Any]) -> Glow:
-        return cls(light=float(kept["light"]), turned=kept["turned"])
+        return cls({key: float(light) for key, light in kept.get("lights", {}).items()}, turned=kept["turned"])
+
+
+def _names(burning: str) -> frozenset[str]:
+    """The contactors of what burns."""
+    return frozenset(one.rpartition("@")[0] for one in burning.split("|"))
 
 
 @dataclass(frozen=True, slots=True)
 class Photocell:
     """Dark below `on_below` lx, light above `off_above` lx, each for `delay` s; between them it stays as it was.
 
-    It is asked within `window` s of the sun's event, before and after. What comes from the circuit's own lamps (`own`)
-    is no daylight.
+    It is asked within `window` s of the sun's event, before and after. What comes from the lamps is no daylight.
     """
 
     signal: str
@@ -91,16 +132,17 @@ class Photocell:
     delay: float = 300.0
     window: float = 1800.0
 
-    def look(self, cell: Cell, light: float | None, now: float, own: float = 0.0) -> Cell:
-        """The cell after one look; `light` and `own` in lx, None while the probe says nothing good."""
+    def look(self, cell: Cell, light: float | None, now: float, own: float | None = 0.0) -> Cell:
+        """The cell after one look; `light` in lx, None while the probe says nothing good. `own`: lx of it that come
+        from the lamps; while that is None light says nothing, but darkness does."""
         if light is None:
             return Cell()
         steady, steady_since = cell.steady, cell.steady_since
         if steady is None or abs(light - steady) > STUCK_BAND * max(abs(steady), self.on_below):
             steady, steady_since = light, now
         dark, turning, since = cell.dark, cell.turning, cell.since
-        day = light - own
-        seen = True if day < self.on_below else False if day > self.off_above else dark
+        day = light - (own or 0.0)
+        seen = True if day < self.on_below else False if day > self.off_above and own is not None else dark
         if seen is dark:
             turning = None
         elif seen is not turning:

@@ -75,6 +75,7 @@ def _circuit(site: Site, name: str, circuit: config.Circuit) -> Circuit:
             for key, other in site.lighting.circuits.items()
             if key != name and circuit.meter is not None and other.meter == circuit.meter
         ),
+        near=tuple((other.actuator, _dimmer(other)) for key, other in site.lighting.circuits.items() if key != name),
         never_early=circuit.kind in _NOT_BEFORE_SUNSET and circuit.legal_reference is None,
     )
 

@@ -40,7 +40,7 @@ def test_two_circuits(site: Callable[..., Site]) -> None:
     assert (street.manual_on, street.manual_off, street.dimmer) == ("io-1.di5", "io-1.di6", None)
     assert church.lamps.hid and church.voltages == tuple(f"meter-b.voltage_l{phase}" for phase in (1, 2, 3))
     assert (church.programme.start_delay, street.programme.start_delay) == (10, 0)
-    assert street.inputs == {"km1", "lux", "io-1.di5", "io-1.di6", "meter-a.active_power", "meter-a.voltage"}
+    assert street.inputs == {"km1", "km2", "lux", "io-1.di5", "io-1.di6", "meter-a.active_power", "meter-a.voltage"}
 
 
 def test_a_dimmed_circuit(site: Callable[..., Site]) -> None:

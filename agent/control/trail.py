@@ -13,8 +13,9 @@ APART = 60.0
 """Of readings nearer than this (s) one is kept."""
 NOISE = 0.05
 """K: a change below it is the noise of a fine sensor, no step of a coarse one."""
-COARSEST = 0.5
-"""K: no room sensor speaks by larger steps. A larger change is several of them, between two words of a radio node."""
+COARSEST, WHOLE = 0.5, 1.0
+"""K: no room sensor speaks by larger steps, nor one that is polled and says whole degrees. A larger change is several
+of them, between two words of a radio node."""
 
 
 class Trail(NamedTuple):
@@ -43,7 +44,9 @@ def follow(trail: Trail, value: float, at: float) -> Trail:
     """The trail after a reading, heard at `at` (monotonic s)."""
     change = 0.0 if trail.last is None else abs(value - trail.last)
     if change >= NOISE:
-        seen = min(change, COARSEST)
+        polled = bool(trail.recent) and at - trail.recent[-1][1] < JUDGED
+        is_whole = polled and trail.last is not None and value % 1 == trail.last % 1 == 0
+        seen = min(change, WHOLE if is_whole else COARSEST)
         trail = trail._replace(step=seen if trail.step == 0 else min(seen, trail.step))
     if trail.last != value:
         trail = trail._replace(last=value)

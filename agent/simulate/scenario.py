@@ -19,7 +19,7 @@ from agent.config.names import Checked
 from agent.config.problems import meant
 from agent.config.profiles import Library
 from agent.config.validation import validate
-from agent.config.values import DURATION, Choice, Duration, TimeSpan, Written, plain
+from agent.config.values import DURATION, Choice, Duration, Quantity, TimeSpan, Written, plain
 from agent.model import Value
 
 __all__ = ["Command", "Fault", "Input", "Scenario", "read_scenario"]
@@ -193,9 +193,11 @@ class Fault(Model):
     def step(self) -> float:
         """By how many seconds the clock steps."""
         text = self.clock or ""
-        return (-1 if text.startswith("-") else 1) * float(DURATION.parse(text.lstrip("+-")))
+        return (-1 if text.startswith("-") else 1) * float(_STEP.parse(text.lstrip("+-")))
 
 
+_STEP = Quantity("a step", DURATION.units, DURATION.show, high=100 * 365 * 86400.0)
+"""Clocks wake in 1970 or 1980, and receivers of GPS go back by 1,024 weeks."""
 FAULTS = ("kill", "power_cut", "link", "clock", "untrusted", "stale", "bad", "stuck", "device", "weld")
 
 

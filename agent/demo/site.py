@@ -27,9 +27,9 @@ site: {id: demo-village, name: "Demo village", latitude: 47.32, longitude: 5.04,
 uplink:
   url: "mqtt://127.0.0.1:@LINK@"
   protocol: 3.1.1                       # what the demo's small broker speaks; 5 otherwise
-  commands: {allow: ["*", garden.valve]}  # an output that is no actuator's has to be named
   buffer: {days: 30, max: 200 MB}       # how long and how much may wait on the box
   durability_window: 5s                 # at most this much is in memory only
+  commands: {allow: ["*", garden.valve]}  # an output that is no actuator's has to be named
 
 # The wires. The RS-485 line is a pseudo-terminal here, and a USB adapter in the cabinet.
 buses:
@@ -164,7 +164,7 @@ def text(dev: Path, broker: int, link: int, tcp: int, wires: bool = True) -> str
     """The site file for these ports and the pseudo-terminals in `dev`; without wires it can only deliver."""
     found = {"BROKER": broker, "LINK": link, "TCP": tcp, "RTU": dev / RTU, "RADIO": dev / RADIO,
              "GATEWAY": GATEWAY, "JOIN": JOIN_EUI, "HALL": HALL, "VALVE": VALVE, "POND": POND}  # fmt: skip
-    made = _TEXT if wires else _TEXT[: _TEXT.index("# The wires.")]
+    made = _TEXT if wires else _TEXT[: _TEXT.index("  commands:")]
     for name, value in found.items():
         made = made.replace(f"@{name}@", str(value))
     return made

@@ -236,6 +236,8 @@ class Zone:
                 law = concrete(self.law, tuning, coef)
                 at = at._replace(outdoor=OUTDOORS if outdoor is None and self.law.coef_ext is None else outdoor)
         loop = advance(law, state.loop, at, begun)
+        if (state.burner.cut or state.burner.hot) and not loop.held and calls(loop, t):
+            loop = loop._replace(held=True)
         if loop is state.loop and tuning is state.tuning:
             return state
         return state._replace(loop=loop, tuning=tuning)

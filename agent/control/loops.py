@@ -85,6 +85,8 @@ class Loop(NamedTuple):
     integral: float = 0.0
     last: float | None = None
     """The room at the last step of the PID, degC."""
+    held: bool = False
+    """The flow held the burner back in this cycle: it did not burn for as long as was reckoned."""
 
 
 def advance(law: Law, loop: Loop, at: Situation, begun: float | None = None) -> Loop:
@@ -96,8 +98,9 @@ def advance(law: Law, loop: Loop, at: Situation, begun: float | None = None) -> 
         return loop
     cycle = cycle_of(law, at.least)
     loop = _duty(law, loop, at, begun, cycle)
-    on, carry = on_time(loop.duty, cycle, loop.carry, at.min_on, at.min_off, repays=at.least >= cycle)
-    return loop._replace(goal=at.setpoint, begun=begun, on=on, carry=carry, calling=False)
+    owed = max(loop.carry, 0.0) if loop.held else loop.carry
+    on, carry = on_time(loop.duty, cycle, owed, at.min_on, at.min_off, repays=at.least >= cycle)
+    return loop._replace(goal=at.setpoint, begun=begun, on=on, carry=carry, calling=False, held=False)
 
 
 def begins(law: Law, loop: Loop, at: Situation) -> float | None:

@@ -253,3 +253,14 @@ def test_a_step_of_the_sensor_is_no_window(step, every):
 def test_a_radio_sensor_is_judged_between_successive_readings():
     assert _aired((0, 19.0), (10, 18.9), (20, 17.4)) == [False, False, True]
     assert _aired((0, 19.0), (20, 18.5), (40, 18.0), (60, 17.5)) == [False] * 4
+
+
+def test_what_the_flow_held_back_is_not_owed():
+    """A pellet boiler that burned on for want of a pause makes up for it; one that the heat curve cut did not burn."""
+    law = Tpi(cycle=900.0, coef_int=0.5, coef_ext=0.0)
+    at = Situation(0.0, 19.0, 17.5, None, min_on=2700, min_off=2700, least=5400)
+    loop = advance(law, Loop(), at)
+    assert (loop.on, loop.carry) == (5400, -1350)
+    then = at._replace(now=5400.0, room=17.9)
+    assert advance(law, loop, then).on == 0
+    assert advance(law, loop._replace(held=True), then).on == 5400

@@ -214,7 +214,7 @@ class Lamps:
         if not seen.burning or seen.power is None or not expected:
             return found
         if seen.voltage is None or seen.voltage >= UNDERVOLTAGE:
-            found["circuit_dead"] = seen.power < DEAD * expected
+            found["circuit_dead"] = self._dead(seen, seen.power, expected)
         normal = learnt.normal(seen.key)
         power = None if normal is None else self.corrected(seen, normal)
         if normal is None or normal.nights < LEAST_NIGHTS or power is None:
@@ -224,6 +224,13 @@ class Lamps:
         if self.count is not None and not seen.beside:
             found["lamp_lost"] = deficit > LOST * normal.power / self.count
         return found
+
+    def _dead(self, seen: Seen, power: float, expected: float) -> bool | None:
+        """Whether nothing is taken. Of a sum that lacks half of this circuit's part nobody can say that it lives."""
+        if power < DEAD * expected:
+            return True
+        part = DROP * expected if self.rated is None else self.rated * seen.level / 100
+        return None if seen.beside and power < expected - part / 2 else False
 
     def _idle_power(self, seen: Seen) -> float:
         return max(DEAD * ((self.rated or 0.0) + seen.shared), LEAK_POWER)

@@ -279,8 +279,7 @@ class Circuit:
         self, view: View, now: Now, hand: bool | None, level: float, level_since: float, tonight: Tonight | None
     ) -> Seen:
         output, beside = view.outputs.get(self.actuator), self._beside(view)
-        moved = [since for since in (output and output.since, level_since) if since is not None]
-        moved += [view.outputs[one.actuator].since for one in self.shared if one.actuator in view.outputs]
+        moved = (level_since, *self._moved(view))
         voltages = [volts for name in self.voltages if (volts := good(view, name)) is not None]
         return Seen(
             bool(output.value) if output is not None and output.value is not None else None,
@@ -313,8 +312,12 @@ class Circuit:
         power = good(view, self.power)
         if power is None or self.power is None or output is None:
             return power
-        others = (view.outputs[one.actuator].since for one in self.shared if one.actuator in view.outputs)
-        return power if view.points[self.power].at >= max((output.since, *others)) else None
+        return power if view.points[self.power].at >= max(self._moved(view)) else None
+
+    def _moved(self, view: View) -> list[float]:
+        """When the contactors behind the meter last changed (monotonic s)."""
+        names = (self.actuator, *(one.actuator for one in self.shared))
+        return [view.outputs[name].since for name in names if name in view.outputs]
 
     def _daylight(self, tonight: Tonight | None, now: Now) -> bool | None:
         if tonight is None or now.civil is None or not now.known:
@@ -366,7 +369,7 @@ class Circuit:
         if good(view, self.power) is not None and self._power(view, output) is None:
             found.append(now.monotonic + LOOK)
         if output is not None and output.value:
-            settled = max(output.since, state.level_since) + SETTLE
+            settled = max(state.level_since, *self._moved(view)) + SETTLE
             found.append(settled if settled > now.monotonic else NEVER)
         if state.tonight is not None and now.civil is not None:
             at, marks = now.civil.timestamp(), state.tonight.marks

@@ -364,7 +364,7 @@ class Circuit:
     def _due(self, state: CircuitState, view: View, now: Now) -> float:
         found = [state.watch.due()]
         if self.photocell is not None:
-            found += [self.photocell.due(state.cell, now.monotonic), state.glow.due()]
+            found += [self.photocell.due(state.cell, now.monotonic), state.glow.due(now.monotonic)]
         output = view.outputs.get(self.actuator)
         if good(view, self.power) is not None and self._power(view, output) is None:
             found.append(now.monotonic + LOOK)

@@ -102,9 +102,9 @@ class Glow:
             self, lights={**self.lights, self.burning: light}
         )  # fmt: skip
 
-    def due(self) -> float:
-        """When it knows what the lamps add (monotonic s)."""
-        return NEVER if self.before is None else self.since + SETTLE
+    def due(self, now: float) -> float:
+        """When what burns has settled and can be learnt (monotonic s)."""
+        return self.since + SETTLE if self.burning and self.since + SETTLE > now else NEVER
 
     def dump(self) -> dict[str, Any]:
         return {"lights": {key: round(light, 1) for key, light in self.lights.items()}, "turned": self.turned}

@@ -15,7 +15,7 @@ from agent.control.loops import Law, Situation, Tpi, advance, begins, calls, unt
 from agent.control.plant import HeatCurve, guard, guard_due, see_burner
 from agent.control.room import OptimumStart, WindowOpen, air, prepare, start_at
 from agent.control.season import weigh
-from agent.control.stillness import FIRE, IDLE, Stillness, observe
+from agent.control.stuck_sensor import FIRE, IDLE, Stillness, observe
 from agent.control.trail import follow
 from agent.control.tuning import OUTDOORS, OVERSIZED, concrete, is_learned, learn, look_at
 from agent.control.week import Week

@@ -10,7 +10,7 @@ from typing import Any
 from agent.control.calendar import Calendar
 from agent.control.core import NEVER, Now, Step, View, Wish, good
 from agent.control.lasting import news
-from agent.control.stillness import FIRE, IDLE, Stillness, observe
+from agent.control.stuck_sensor import FIRE, IDLE, Stillness, observe
 from agent.model import Severity, Value
 
 __all__ = ["HotWater", "HotWaterState", "ThermalCycle"]

@@ -13,7 +13,7 @@ from typing import Any
 from agent.control.core import NEVER, Now, Step, View, Wish, good
 from agent.control.lasting import Shift, anchored, changed, news
 from agent.control.level import Level, believe
-from agent.control.standstill import Standing, Standstill, watch
+from agent.control.tank_level import Standing, Standstill, watch
 from agent.model import Severity, Value
 
 __all__ = ["DryRun", "Tank", "TankState"]

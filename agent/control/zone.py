@@ -11,7 +11,7 @@ from agent.control.loops import Loop
 from agent.control.plant import Burner
 from agent.control.room import Airing, Start
 from agent.control.season import Season
-from agent.control.stillness import Stillness
+from agent.control.stuck_sensor import Stillness
 from agent.control.trail import Trail
 from agent.control.tuning import Tuning
 

@@ -11,7 +11,7 @@ from agent.control.core import Control
 from agent.control.frost import Frost
 from agent.control.leaks import Leak, NightFlow
 from agent.control.meter import HOUR, PLAUSIBLE
-from agent.control.standstill import Standstill
+from agent.control.tank_level import Standstill
 from agent.control.tanks import DryRun, Outlet, Tank
 from agent.control.water import Flush, Quota, Valve, WaterPoint
 from agent.wiring.counters import max_rate, point_dial

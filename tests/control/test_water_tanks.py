@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from water_bench import Bench
 
 from agent.config import load
-from agent.control.standstill import Standstill
+from agent.control.tank_level import Standstill
 from agent.control.tanks import DryRun, Outlet, Tank
 from agent.model import Quality
 from agent.wiring.water import controls

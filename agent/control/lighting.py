@@ -164,6 +164,8 @@ class Circuit:
         for start, end, _ in night.levels:
             yield from (start, end)
         around = timedelta(seconds=self.photocell.window) if self.photocell is not None else None
+        if around is not None and night.dusk is not None:
+            yield night.dusk + around  # from now on it is so dark that what burns can be learnt
         for one in night.segments:
             yield from (one.on, one.off)
             if around is not None:

@@ -11,10 +11,14 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-__all__ = ["Claim", "Statement", "heard_of"]
+__all__ = ["MOST", "Claim", "Statement", "heard_of"]
 
-_OTHERS = 20
-"""Other stores that are carried on in the retained message, the latest: clones and predecessors of one site."""
+MOST = 21
+"""Stores that are carried on in the retained message, the latest: clones and predecessors of one site."""
+_LONGEST = 64
+"""Characters of a name: a uuid or a digest."""
+_LARGEST = (1 << 53) - 1
+"""The schemas' largest number."""
 
 
 class Claim(NamedTuple):
@@ -37,7 +41,7 @@ class Statement(NamedTuple):
         mine, *others = self.claims.values()
         return {
             **mine._asdict(), "run": self.run,
-            "others": {one.store: one._asdict() for one in others[:_OTHERS]},
+            "others": {one.store: one._asdict() for one in others[: MOST - 1]},
         }  # fmt: skip
 
     def after(self, claim: Claim, run: str) -> Statement:
@@ -47,13 +51,26 @@ class Statement(NamedTuple):
 
 
 def heard_of(payload: bytes) -> Statement:
-    """What a retained message says; nothing where it is none of ours."""
-    claims: dict[str, Claim] = {}
+    """What a retained message says; nothing where it is none of ours: whoever may publish there can write anything."""
     try:
         found = json.loads(payload)
-        for one in [found, *found["others"].values()][: _OTHERS + 1]:
-            claim = Claim(str(one["store"]), int(one["last"]), int(one["epoch"]), str(one["machine"]))
-            claims[claim.store] = claim
-        return Statement(claims, str(found["run"]))
-    except (ValueError, TypeError, KeyError, AttributeError):
+        claims = [_claim(one) for one in [found, *found["others"].values()][:MOST]]
+        return Statement({claim.store: claim for claim in claims}, _text(found["run"]))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return Statement({}, "")
+
+
+def _claim(one: Mapping[str, Any]) -> Claim:
+    return Claim(_text(one["store"]), _number(one["last"]), _number(one["epoch"]), _text(one["machine"]))
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or len(value) > _LONGEST or not value.isprintable():
+        raise ValueError("no name of ours")
+    return value
+
+
+def _number(value: Any) -> int:
+    if type(value) is not int or not 0 <= value <= _LARGEST:
+        raise ValueError("no number of ours")
+    return value

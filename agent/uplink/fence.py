@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from agent.errors import OutboxError
 from agent.outbox import Outbox
-from agent.outbox.claim import Claim, Statement, heard_of
+from agent.outbox.claim import MOST, Claim, Statement, heard_of
 from agent.uplink.native import Topics, encode
 from agent.uplink.session import Session
 
@@ -25,6 +25,8 @@ log = logging.getLogger("bocage.uplink")
 
 PATIENCE = 1.0
 """Seconds after the SUBACK for which a retained message is waited for, once in a process: brokers send it at once."""
+REMEMBERED = 50 * MOST
+"""Claims of different stores, the latest: a broker that makes them up fills no memory."""
 AGAIN = 5.0
 """Seconds between two attempts to note on flash that the numbers are another's."""
 
@@ -89,7 +91,8 @@ class Fence:
             self._rival()
         newest = dict(heard.claims)
         for store, claim in self._heard.claims.items():
-            if store not in newest or newest[store].epoch < claim.epoch:
+            known = store in newest
+            if (not known and len(newest) < REMEMBERED) or (known and newest[store].epoch < claim.epoch):
                 newest[store] = claim
         self._heard = Statement(newest, heard.run)
         self._came.set()

@@ -26,7 +26,7 @@ class Rivals:
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
-        self._signs: deque[tuple[float, float]] = deque()
+        self._signs: deque[tuple[float, float]] = deque(maxlen=2 * LIKELY)  # so many are more than enough
 
     def taken_over(self) -> None:
         """The broker says so, or a second agent speaks for the site."""

@@ -176,5 +176,12 @@ async def test_what_is_retained_may_be_anything() -> None:
         b'{"store":1}',
         b"\xff",
         b'{"others":3,"store":"x","last":1,"epoch":"y"}',
+        b"[" * 60_000,
+        b'{"store":"x","last":1e999,"epoch":1,"machine":"m","run":"r","others":{}}',
+        b'{"store":"x","last":1,"epoch":1' + b"0" * 300 + b',"machine":"m","run":"r","others":{}}',
+        b'{"store":"x","last":-1,"epoch":true,"machine":"m","run":"r","others":{}}',
+        b'{"store":"x","last":1,"epoch":1,"machine":null,"run":null,"others":{}}',
+        b'{"store":"\\ud800","last":1,"epoch":1,"machine":"m","run":"r","others":{}}',
+        b'{"store":"' + b"x" * 60_000 + b'","last":1,"epoch":1,"machine":"m","run":"r","others":{}}',
     ):
         assert heard_of(payload) == Statement({}, "")

@@ -15,9 +15,10 @@ from agent.clock import SystemClock
 from agent.machine import Machine
 from agent.model import OutcomeState, Reading
 from agent.outbox import Outbox
-from agent.outbox.claim import Claim, Statement
-from agent.uplink.fence import Fence
+from agent.outbox.claim import MOST, Claim, Statement
+from agent.uplink.fence import REMEMBERED, Fence
 from agent.uplink.native import Topics, encode
+from agent.uplink.rivals import Rivals
 from agent.uplink.session import Received
 
 
@@ -40,6 +41,17 @@ def test_a_rival_is_who_speaks_after_us() -> None:
     assert len(rivals) == 1
     fence._take(b"nonsense")
     assert len(rivals) == 1
+
+
+def test_claims_that_are_made_up_fill_no_memory() -> None:
+    rivals = Rivals(lambda: 0.0)
+    outbox = type("Outbox", (), {"claim": Claim("s", 100_000, 2, "m")})()
+    fence = Fence(Topics("bocage/v1/village"), outbox, rivals.taken_over)
+    fence.claim(type("Session", (), {"retains": True, "publish": lambda *a, **k: None})())  # type: ignore[arg-type]
+    for n in range(3 * REMEMBERED):
+        fence._take(statement(f"t{n}", 1, "other", "another"))
+    assert REMEMBERED <= len(fence._heard.claims) <= REMEMBERED + MOST
+    assert rivals.are_there and len(rivals._signs) < 100
 
 
 @pytest.mark.broker

@@ -156,13 +156,14 @@ class Store:
 
     def _claim(self, store: str, site: str, body: Mapping[str, Any]) -> None:
         """A store and a boot are those of the site whose topic brought them first."""
-        boot = body.get("boot") or (body["detail"].get("boot") if body.get("kind") == "clock" else None)
-        for kind, name in (("store", store), ("owner", boot)):
+        claims = [("store", store, "store"), ("owner", body.get("boot"), "boot")]
+        if body.get("kind") == "clock":
+            claims.append(("owner", body["detail"].get("boot"), "boot"))
+        for table, name, key in claims:
             if name is None:
                 continue
-            key = "store" if kind == "store" else "boot"
-            self.db.execute(f"INSERT OR IGNORE INTO {kind}({key}, site) VALUES(?, ?)", (name, site))
-            (whose,) = self.db.execute(f"SELECT site FROM {kind} WHERE {key} = ?", (name,)).fetchone()
+            self.db.execute(f"INSERT OR IGNORE INTO {table}({key}, site) VALUES(?, ?)", (name, site))
+            (whose,) = self.db.execute(f"SELECT site FROM {table} WHERE {key} = ?", (name,)).fetchone()
             if whose != site:
                 raise Foreign(f"foreign_{key}", name, f"{key} {name} is of site {whose}, and {site} uses it")
 

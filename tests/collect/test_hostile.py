@@ -147,6 +147,9 @@ def test_a_store_and_a_boot_are_those_of_the_site_that_brought_them_first(kept, 
     assert send(kept, shelf, "village", "telemetry", batch(50, [1]))
     assert not send(kept, shelf, "thief", "telemetry", batch(2, [666]))
     assert not send(kept, shelf, "thief", "event", event(1, "clock", "dated", store=OTHER, boot=BOOT, offset_ms=7))
+    own = {"t": None, "boot": OTHER, "boottime_ms": 1, "clock": "unsynced"}  # of a boot of its own
+    body = {**event(1, "clock", "dated", store=OTHER, boot=BOOT, offset_ms=7), **own}
+    assert not send(kept, shelf, "thief", "event", body)
     assert send(kept, shelf, "thief", "event", gap)
     kept.commit()
     code, found = report(file, capsys)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import threading
@@ -17,9 +18,10 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from agent.collect.erase import expire
-from agent.collect.schemas import KINDS, Misfit, Shelf
+from agent.collect.schemas import KINDS, MOST_BYTES, Misfit, Shelf
 from agent.collect.store import Foreign, Store, site_and_kind
 from agent.errors import BocageError
+from agent.uplink.sieve import Sieve
 
 __all__ = ["Broker", "Collector", "Tally"]
 
@@ -27,6 +29,9 @@ log = logging.getLogger("bocage.collect")
 
 _TOGETHER = 500
 """Messages in one transaction, at most; also what the broker may send ahead of our acknowledgements."""
+_WHOLE = MOST_BYTES + 131_072
+"""Bytes of a packet that is kept whole: the longest body, its topic and properties. Of a longer one the rest is
+skipped."""
 _READINGS, _LONGEST = 20_000, 1.0
 """Readings in one transaction, and seconds that it lasts, at most and one message."""
 _EXPIRY = 7 * 24 * 3600
@@ -77,7 +82,7 @@ class Collector:
         self.tally = Tally()
         self._broker, self._prefix, self._store, self._keep = broker, prefix.strip("/"), store, keep
         self._shelf = Shelf()
-        self._came: queue.SimpleQueue[tuple[int, mqtt.MQTTMessage]] = queue.SimpleQueue()
+        self._came: queue.Queue[tuple[int, mqtt.MQTTMessage]] = queue.Queue(_TOGETHER)
         self._connection = 0
         self._settled, self._ended = threading.Event(), threading.Event()
         self._too_new = False
@@ -204,6 +209,7 @@ class Collector:
         client.reconnect_delay_set(1, 60)
         client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
         client.on_message, client.on_subscribe = self._on_message, self._on_subscribe
+        _bound(client, five)
         return client
 
     def _connect(self, client: mqtt.Client, protocol: str) -> None:
@@ -271,4 +277,27 @@ class Collector:
         self._settled.set()
 
     def _on_message(self, client: mqtt.Client, data: Any, message: mqtt.MQTTMessage) -> None:
-        self._came.put((self._connection, message))
+        """Waits while much is to be done: a broker's flood at QoS 0 stays outside. What is not taken comes again."""
+        while not self._stop.is_set():
+            with contextlib.suppress(queue.Full):
+                self._came.put((self._connection, message), timeout=_LOOK)
+                return
+
+
+def _bound(client: mqtt.Client, v5: bool) -> None:
+    """Skip the rest of a message that is too long: paho would hold all of it, and MQTT allows 256 MB."""
+    plain = client._sock_recv
+
+    def begin(*_: Any) -> None:
+        """A connection begins."""
+        sieve = Sieve(plain, MOST_BYTES + 1, v5, lambda head: None, _WHOLE)
+
+        def recv(size: int) -> bytes:
+            try:
+                return sieve.recv(size)
+            finally:  # what is skipped is a sign of life, too
+                client._last_bytes_received = max(client._last_bytes_received, sieve.at)
+
+        client._sock_recv = recv  # type: ignore[method-assign]
+
+    client.on_socket_open = begin

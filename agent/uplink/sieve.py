@@ -22,15 +22,23 @@ _PUBLISH = 3
 
 
 class Sieve:
-    """`recv` in place of the socket's. `payload` is how much of a payload too long is handed on (bytes).
+    """`recv` in place of the socket's. `payload` is how much of a payload too long is handed on (bytes); `longest` is
+    what is handed on whole.
 
     `skipped` counts the messages that were cut, `at` is when (time.monotonic) a piece of one was read last. `seen` is
     called with the first byte of each packet, when it begins. ConnectionError for what no broker sends: any other
     packet as long.
     """
 
-    def __init__(self, recv: Callable[[int], bytes], payload: int, v5: bool, seen: Callable[[int], None]) -> None:
-        self._recv, self._payload, self._v5, self._seen = recv, payload, v5, seen
+    def __init__(
+        self,
+        recv: Callable[[int], bytes],
+        payload: int,
+        v5: bool,
+        seen: Callable[[int], None],
+        longest: int = LONGEST,
+    ) -> None:
+        self._recv, self._payload, self._v5, self._seen, self._longest = recv, payload, v5, seen, longest
         self._head = bytearray()
         self._ready = bytearray()
         self._whole = 0
@@ -68,7 +76,7 @@ class Sieve:
         head, self._head = self._head, bytearray()
         length, _ = _number(head, 1)
         self._seen(head[0])
-        if length <= LONGEST:
+        if length <= self._longest:
             self._ready, self._whole = head, length
         elif head[0] >> 4 == _PUBLISH:
             self._left, self._kept = length, bytearray(head[:1])
@@ -85,7 +93,7 @@ class Sieve:
                 return False
             self.at = time.monotonic()
             self._left -= len(piece)
-            self._kept += piece[: max(0, LONGEST - len(self._kept))]
+            self._kept += piece[: max(0, self._longest - len(self._kept))]
             if not self._left:
                 self._ready = self._shortened(self._kept)
                 self._kept = None

@@ -1,6 +1,7 @@
 """The broker's side: which protocol it knows, and how soon a collector with much to do ends."""
 
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -8,6 +9,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -115,6 +117,21 @@ def test_a_collector_with_much_to_do_ends_soon_and_has_acknowledged_what_it_kept
     assert process.returncode == 0, err
     found = readings(tmp_path / "r.db")
     assert 0 < found < 2_000_000 and found % 5000 == 0
+
+
+def test_messages_that_nobody_could_hold_are_skipped_and_counted(tmp_path):
+    topic = "bocage/v1/village/telemetry"
+    huge = [publish(topic, bytes(size), n) for n, size in enumerate((60_000_000, 393_000, 262_145), 1)]
+    sent = [*huge, publish(topic, batch(1, 5), 9), huge[0], publish(topic, batch(6, 5), 10)]
+    broker = Broker(b"\x20\x02\x00\x01", sent)
+    with broker.running() as port:
+        process = subprocess.Popen(program(port, tmp_path / "r.db"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        until(lambda: readings(tmp_path / "r.db") == 10)
+        peak = int(re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())[1]) / 1000
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, b"4 refused" in out, len(broker.levels)) == (0, True, 2), (out, err)
+    assert peak < 80, "a collector is some 35 MB; one such message is held twice by paho"
 
 
 def readings(file):

@@ -298,6 +298,6 @@ def _bound(client: mqtt.Client, v5: bool) -> None:
             finally:  # what is skipped is a sign of life, too
                 client._last_bytes_received = max(client._last_bytes_received, sieve.at)
 
-        client._sock_recv = recv  # type: ignore[method-assign]
+        client._sock_recv = recv  # type: ignore[method-assign,assignment]
 
     client.on_socket_open = begin

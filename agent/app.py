@@ -171,6 +171,7 @@ class Agent:
             lambda command: Desk(self._runner, self._register, self._hub, self._clock, self._orphans.forget)(command),
             self._guard,
             restore=restore,
+            handed=self._orphans.handed,
         )
 
     def _guard(self, command: Command) -> None:

@@ -187,7 +187,9 @@ async def _alone(site: Site, state_folder: Path, runtime_folder: Path) -> AsyncI
             await orphans.claim(points[point])
             await wires.write(point, value, until)
 
-        arbiter = Arbiter(plan.actuators, points, write, wires.read, outbox, state.scope("arbiter"), clock)
+        arbiter = Arbiter(
+            plan.actuators, points, write, wires.read, outbox, state.scope("arbiter"), clock, handed=orphans.handed
+        )
         try:
             yield _Door(arbiter, orphans, state, clock)
         finally:

@@ -40,7 +40,8 @@ class Arbiter:
     A writable point that no actuator owns is one by itself (see `implicit`). `run` must be running for anything that
     happens later than at the call: wishes, ends of overrides, waits. Commands on other points go to `desk`; `guard`
     raises Rejected for one that may not be carried out. Without `restore` overrides of before have ended, and outputs
-    are held in their safe state until somebody wants otherwise.
+    are held in their safe state until somebody wants otherwise; so are those that another actuator had before
+    (`handed`: the safe state and the other's name, by actuator).
     """
 
     idle = IDLE
@@ -57,8 +58,9 @@ class Arbiter:
         desk: Desk = lambda command: None,
         guard: Callable[[Command], None] = lambda command: None,
         restore: bool = True,
+        handed: Mapping[str, tuple[Value, str]] | None = None,
     ) -> None:
-        self._ledger, self._clock = ledger, clock
+        self._ledger, self._clock, self._handed = ledger, clock, handed or {}
         self.told: Callable[[], None] = lambda: None
         """Called when an output, its feedback or who holds it may have changed."""
         self._wake = asyncio.Event()
@@ -152,6 +154,9 @@ class Arbiter:
                     actuator.resolve(actuator.spec.same(actuator.seen.present, attempt.value))
                 else:
                     actuator.doubtful = True
+            if actuator.spec.name in self._handed:
+                safe, other = self._handed[actuator.spec.name]
+                actuator.slots[DEFAULT] = Slot(safe, f"it was the output of {other}")
             boot = actuator.spec.state(actuator.spec.boot_state)
             if actuator.boot != self._clock.boot and boot is not None:
                 actuator.slots[DEFAULT] = Slot(boot, "boot state")

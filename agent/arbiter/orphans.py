@@ -47,6 +47,8 @@ class Orphans:
         self._buses: Mapping[str, BusSpec] = {}
         self._left: dict[str, str | None] = {}
         """Place, and why it could not be written; None before the first try."""
+        self.handed: dict[str, tuple[Value, str]] = {}
+        """The safe state of each actuator that has the output of another one now, and that one's name."""
         self._lock, self._wake = asyncio.Lock(), asyncio.Event()
         self._failures = 0
 
@@ -55,16 +57,21 @@ class Orphans:
 
         Returns the actuators whose output had another name before: {new: old}.
         """
+        self._locate()
         present = {one.place: one for one in outputs(buses, actuators)}
         names = {one.name for one in present.values()}
         commanded = {one.place for one in self._owned.values() if one.name == one.point} - present.keys()
         if commanded:
             present |= {place: one for place, one in places(buses).items() if place in commanded}
-        renamed = {
-            one.name: before.name
+        known = {one.name for one in self._owned.values()}
+        others = {
+            one.name: before
             for place, one in present.items()
-            if (before := self._owned.get(place)) is not None and before.name not in names
+            if (before := self._owned.get(place)) is not None and before.name != one.name
         }
+        renamed = {name: before.name for name, before in others.items() if {name, before.name}.isdisjoint(names & known)}
+        safe = {one.name: one.safe for one in present.values()}
+        self.handed = {name: (safe[name], before.name) for name, before in others.items() if name not in renamed}
         self._left = {place: self._left.get(place) for place in self._owned if place not in present}
         self._buses, self._owned = buses, self._owned | present
         self._keep()
@@ -72,6 +79,11 @@ class Orphans:
             self._failures = 0
             self._wake.set()
         return renamed
+
+    def _locate(self) -> None:
+        """Where the outputs are now: an adapter that was plugged in again is another tty behind its name."""
+        self._left = {self._owned[place].place: reason for place, reason in self._left.items()}
+        self._owned = {one.place: one for one in self._owned.values()}
 
     async def claim(self, point: Point) -> None:
         """Somebody commands a relay that no actuator owns: from now on it is ours too, durably."""
@@ -108,11 +120,12 @@ class Orphans:
         What was tried before is not waited for, unless `again`.
         """
         async with self._lock:
-            by_device: dict[tuple[str, str], list[Owned]] = {}
+            self._locate()
+            by_device: dict[tuple[str, str], list[tuple[str, Owned]]] = {}
             for place, reason in self._left.items():
                 if reason is None or again:
                     one = self._owned[place]
-                    by_device.setdefault((one.bus.name, one.device.name), []).append(one)
+                    by_device.setdefault((one.bus.name, one.device.name), []).append((place, one))
             await within(patience, [self._settle_device(ones) for ones in by_device.values()])
             for place, reason in self._left.items():
                 self._left[place] = reason or f"no answer within {patience:g} s"
@@ -130,18 +143,18 @@ class Orphans:
                 self._failures += 1
                 await self.settle(again=True, patience=first)
 
-    async def _settle_device(self, ones: Sequence[Owned]) -> None:
+    async def _settle_device(self, ones: Sequence[tuple[str, Owned]]) -> None:
         """A device that does not answer is asked once, for all its outputs."""
         reason = ""
-        for one in ones:
+        for place, one in ones:
             reason = reason or await self._write_safe(one)
             if reason:
-                self._left[one.place] = reason
+                self._left[place] = reason
                 continue
-            self._drop(one.place)
+            self._drop(place)
             await asyncio.to_thread(self._keep)
             detail = {"from": None, "to": one.safe, "priority": _PRIORITY, "cause": "it left the site file",
-                      "by": "", "output": one.point, "place": one.place}  # fmt: skip
+                      "by": "", "output": one.point, "place": place}  # fmt: skip
             await self._tell(Event("audit", "output", one.name, self._clock.now(), detail=detail))
 
     async def _write_safe(self, one: Owned) -> str:

@@ -158,3 +158,69 @@ def test_a_relay_that_only_a_technician_commanded_is_ours_too(site, slave, subsc
     no_bus(site, None)
     applied(site, subscriber, wait_for)
     assert sorted(slave.writes) == [(0, False), (1, False)]
+
+
+@pytest.mark.parametrize("when", ["reload", "start"])
+@pytest.mark.parametrize("other", [{"output": "m.relay2"}, None], ids=["swapped", "taken over"])
+def test_an_output_that_becomes_another_actuators_is_not_left_on(site, slave, subscriber, wait_for, when, other):
+    """Its wire is in the file, but whoever had it on has another one now."""
+    held = {"safe_state": "hold", "boot_state": "hold", "stop_state": "hold"}
+    site.document["actuators"] = {"lamp": {"output": "m.relay1", **held}, "siren": {"output": "m.relay2", **held}}
+    lit(site, slave)
+    if when == "start":
+        site.stop()
+        assert slave.coils[0] is True, "held over the stop"
+    del site.document["actuators"]["lamp"]
+    site.document["actuators"]["siren"]["output"] = "m.relay1"
+    if other is not None:
+        site.document["actuators"]["lamp"] = {**other, **held}
+    if when == "reload":
+        applied(site, subscriber, wait_for)
+    else:
+        site.start()
+    (record,) = wait_for(lambda: [one for one in audits(subscriber, "siren") if "was" in one["cause"]])
+    assert (record["from"], record["to"], record["cause"]) == (True, False, "it was the output of lamp")
+    assert slave.coils[:2] == [False, other is not None], "the override is the name's"
+
+
+def test_an_adapter_that_is_plugged_in_late_is_the_same_wire(site, line, subscriber, wait_for):
+    """Its stable name leads nowhere at the start, and to another tty each time."""
+    line.vanish()
+    on_line(site, line)
+    site.start()
+    line.appear()
+    wait_for(lambda: subscriber.values("io.relay"), seconds=30)
+    site.bocage("write", "lamp", "on", "--for", "1h", check=0)
+    site.document["site"]["name"] = "Again"
+    site.document["actuators"]["lamp"]["min_on"] = "1s"
+    applied(site, subscriber, wait_for)
+    wait_for(lambda: site.status()["actuators"][0]["value"] is True)
+    assert [one["to"] for one in audits(subscriber)] == [True]
+
+
+def test_an_orphan_behind_an_adapter_that_was_unplugged_is_written_when_it_is_back(site, line, subscriber, wait_for):
+    on_line(site, line)
+    site.start()
+    wait_for(lambda: subscriber.values("io.relay"))
+    site.bocage("write", "lamp", "on", "--for", "1h", check=0)
+    line.vanish()
+    no_bus(site, None)
+    applied(site, subscriber, wait_for)
+    wait_for(lambda: subscriber.events("output_orphaned", "alarm"))
+    line.appear()
+    wait_for(lambda: subscriber.events("output_orphaned", "cleared"), seconds=30)
+    assert line.units[1].coil[0] == 0
+
+
+def on_line(site, line):
+    """The lamp on a relay of unit 1 of an RS-485 line."""
+    line.units[1].coil[0] = 0
+    (site.folder / "profiles" / "relay.yaml").write_text(
+        "name: relay\npoints:\n  relay: {register: coil, address: 0, writable: true}\n"
+    )
+    site.document |= {
+        "buses": {"rs485": {"type": "modbus_rtu", "port": str(line.link), "baudrate": 9600, "timeout": "300ms"}},
+        "devices": {"io": {"bus": "rs485", "unit_id": 1, "profile": "relay", "poll": "200ms"}},
+        "signals": {},
+        "actuators": {"lamp": {"output": "io.relay", "safe_state": "off", "boot_state": "hold"}},
+    }

@@ -68,17 +68,18 @@ async def write_once(
         raise Rejected("an agent is running on this site: leave --direct out and write through it") from error
 
 
-async def stop_outputs(site: Site, state: Path, runtime: Path) -> bool:
-    """After a crash: drive outputs to their safe state on the wire. False if the agent had stopped in order.
+async def stop_outputs(site: Site, state: Path, runtime: Path) -> tuple[bool, dict[str, str]]:
+    """After a crash: drive outputs to their safe state on the wire; none if the agent had stopped in order.
 
-    Outputs that left the site file and are not safe yet are tried once more, in both cases.
+    Outputs that left the site file and are not safe yet are tried once more, in both cases. Returns whether there was
+    a crash, and the actuators that were not reached with the reason.
     """
     async with _alone(site, state, runtime) as door:
         if door.state.get("clean_stop") == door.clock.boot:
             await door.orphans.settle()
-            return False
-        await asyncio.gather(door.arbiter.stop(crashed=True), door.orphans.settle())
-        return True
+            return False, door.orphans.missed
+        missed, _ = await asyncio.gather(door.arbiter.stop(crashed=True), door.orphans.settle())
+        return True, missed | door.orphans.missed
 
 
 async def try_wires(site: Site, buses: Iterable[str] | None = None) -> list[tuple[str, bool, str]]:

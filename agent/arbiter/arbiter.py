@@ -189,8 +189,11 @@ class Arbiter:
         """When the next pass of `run` is over at the latest (monotonic seconds, for the watchdog)."""
         return self._next + 5
 
-    async def stop(self, crashed: bool = False) -> None:
-        """Bring the outputs to their stop state (after a crash: their safe state), in 3 s even if a device is dead."""
+    async def stop(self, crashed: bool = False) -> dict[str, str]:
+        """Bring the outputs to their stop state (after a crash: their safe state), in 3 s even if a device is dead.
+
+        Returns the actuators that were not reached, and why.
+        """
         self._commands.abandon("the agent stops")
         by_device: dict[str, list[tuple[Actuator, Slot]]] = {}
         for actuator in self._roster:
@@ -199,12 +202,14 @@ class Arbiter:
             if value is not None and actuator.driven and not actuator.deferred:  # no time to wait for a node
                 slot = Slot(value, "crash" if crashed else "stop")
                 by_device.setdefault(self._roster.points[actuator.spec.output].device, []).append((actuator, slot))
-        await within(STOP, [self._stop_device(wanted) for wanted in by_device.values()])
+        missed = {one.spec.name: f"no answer within {STOP:g} s" for wanted in by_device.values() for one, _ in wanted}
+        await within(STOP, [self._stop_device(wanted, missed) for wanted in by_device.values()])
+        return {name: reason for name, reason in missed.items() if reason}
 
-    async def _stop_device(self, wanted: Sequence[tuple[Actuator, Slot]]) -> None:
+    async def _stop_device(self, wanted: Sequence[tuple[Actuator, Slot]], missed: dict[str, str]) -> None:
         for actuator, slot in wanted:
             async with actuator.lock:
-                await self._hand.write(actuator, slot, 5)
+                missed[actuator.spec.name] = await self._hand.write(actuator, slot, 5)
                 await self._records.keep(actuator)
 
     # -- acting ------------------------------------------------------------------------------------------------

@@ -69,7 +69,8 @@ class Orphans:
             for place, one in present.items()
             if (before := self._owned.get(place)) is not None and before.name != one.name
         }
-        renamed = {name: before.name for name, before in others.items() if {name, before.name}.isdisjoint(names & known)}
+        both = names & known
+        renamed = {name: one.name for name, one in others.items() if both.isdisjoint((name, one.name))}
         safe = {one.name: one.safe for one in present.values()}
         self.handed = {name: (safe[name], before.name) for name, before in others.items() if name not in renamed}
         self._left = {place: self._left.get(place) for place in self._owned if place not in present}
@@ -97,6 +98,11 @@ class Orphans:
     def any(self) -> bool:
         """Whether some output left and was not brought to its safe state yet."""
         return bool(self._left)
+
+    @property
+    def missed(self) -> dict[str, str]:
+        """Those that could not be written: their names, and why."""
+        return {self._owned[place].name: reason for place, reason in self._left.items() if reason is not None}
 
     def conditions(self) -> Iterator[Condition]:
         """Those that could not be written, as alarms."""

@@ -14,7 +14,7 @@ from agent.configuration import Configuration
 from agent.errors import BocageError
 from agent.folders import enter, runtime_folder
 from agent.plan import PlanReader
-from agent.screen import ScreenFormatter
+from agent.screen import ScreenFormatter, shown
 
 __all__ = ["add"]
 
@@ -56,16 +56,21 @@ def run_agent(options: argparse.Namespace) -> int:
 
 
 def stop_after_crash(options: argparse.Namespace) -> int:
-    """By what was applied, never by a file that was edited since."""
+    """By what was applied, never by a file that was edited since. 1 if an output was not reached."""
     log_to_stderr("info")
     from agent.direct import on_the_air, stop_outputs
 
     where = _applied(options)
-    acted = asyncio.run(stop_outputs(where.site, where.state, where.runtime))
+    crashed, missed = asyncio.run(stop_outputs(where.site, where.state, where.runtime))
+    for name, reason in missed.items():
+        print(shown(f"bocage: {name} is NOT in its safe state: {reason}"), file=sys.stderr)
     radio = [name for name in where.site.actuators if on_the_air(where.site, name)]
     waiting = f"; not those on radio, which the next start commands: {', '.join(radio)}" if radio else ""
-    print(f"outputs driven to their safe state{waiting}" if acted else "the agent had stopped in order: nothing to do")
-    return 0
+    if not crashed:
+        print("the agent had stopped in order: nothing to do")
+    else:
+        print(f"outputs {'that were reached ' if missed else ''}driven to their safe state{waiting}")
+    return 1 if missed else 0
 
 
 def _applied(options: argparse.Namespace) -> Place:

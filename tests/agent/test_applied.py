@@ -145,6 +145,22 @@ def test_outputs_are_stopped_by_what_was_applied_and_not_by_the_file(site, slave
     assert slave.coils[0] is False
 
 
+def test_an_output_that_cannot_be_reached_is_not_called_safe(site, slave):
+    site.start()
+    site.bocage("write", "lamp", "on", "--for", "1h", check=0)
+    site.kill()
+    slave.deaf.add(1)
+    done = site.bocage("stop-outputs", check=1)
+    assert "lamp is NOT in its safe state: no answer within" in done.stderr
+    del site.document["actuators"]["lamp"]
+    site.start()
+    site.stop()
+    assert "lamp is NOT in its safe state: no answer within" in site.bocage("stop-outputs", check=1).stderr
+    slave.deaf.clear()
+    site.bocage("stop-outputs", check=0)
+    assert slave.coils[0] is False
+
+
 def test_outputs_are_stopped_without_naming_a_file(site, slave):
     site.start()
     site.bocage("write", "lamp", "on", check=0)

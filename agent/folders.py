@@ -68,7 +68,8 @@ def enter(folder: Path) -> None:
     """If this is root and the folder is another user's: be that user from here on, so that its files stay his.
 
     Files that root has left there before are given back. Where that user cannot read this very program, root stays
-    root, and `locked` gives back what it made. NoFolder if root has not given the folder to that user.
+    root, refuses links in there, and `locked` gives back what it made. NoFolder if root has not given the folder to
+    that user.
     """
     if os.geteuid() != 0:
         return
@@ -82,10 +83,27 @@ def enter(folder: Path) -> None:
             _give_back(inside)
             if _can_run(owner.st_uid):
                 _become(owner)
+            else:
+                _refuse_links(folder, inside)
     except OSError as error:
         raise NoFolder(f"{folder} is {user_name(owner.st_uid)}'s; run it as that user ({error.strerror})") from error
     finally:
         os.close(inside)
+
+
+def _refuse_links(folder: Path, inside: int) -> None:
+    """NoFolder if something in another user's folder is a link, by which root would write to a file elsewhere."""
+    top = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=inside)
+    try:
+        for way, folders, files, here in os.fwalk(".", dir_fd=top, follow_symlinks=False):
+            for name in (*folders, *files):
+                with suppress(FileNotFoundError):
+                    found = os.stat(name, dir_fd=here, follow_symlinks=False)
+                    if stat.S_ISLNK(found.st_mode) or (stat.S_ISREG(found.st_mode) and found.st_nlink > 1):
+                        owner = user_name(os.fstat(inside).st_uid)
+                        raise NoFolder(f"{folder / way / name} is a link, in a folder of {owner}; run it as that user")
+    finally:
+        os.close(top)
 
 
 def _can_run(uid: int) -> bool:
@@ -138,6 +156,8 @@ def locked(folder: Path) -> Iterator[None]:
     """
     handle, inside = _lock_file(folder)
     try:
+        if os.geteuid() == 0 != os.fstat(inside).st_uid:
+            _refuse_links(folder, inside)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

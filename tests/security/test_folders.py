@@ -182,6 +182,21 @@ def test_roots_commands_leave_files_that_the_agents_user_can_open(here, command)
         assert (state / "state.json").exists(), out + err
 
 
+@as_root
+@pytest.mark.parametrize("link", ["outbox.db", "commands.ids", "applied"])
+@pytest.mark.parametrize("command", [("write", "km1", "on", "--direct"), ("stop-outputs",), ("buffer",), ("run",)])
+def test_root_writes_through_no_link_in_a_folder_that_was_given_away(here, command, link):
+    state, victim = premade(here, "state", MALLORY), here / "victim"
+    victim.touch(mode=0o600)
+    code, _, err = played(MALLORY, "ln", "-s", str(victim), str(state / link))
+    assert code == 0, err
+    places = ("--state-dir", state, "--runtime-dir", here / "run")
+    told = bocage(command[0], here / "site.yaml", *command[1:], *places)
+    _, out, err = played(0, "timeout", "-s", "INT", "5", *told, cwd=here)
+    assert (victim.read_bytes(), victim.stat().st_uid) == (b"", 0), out + err
+    assert "Traceback" not in err, out + err
+
+
 async def test_an_ordinary_user_and_root_talk_to_their_own(tmp_path):
     async def echo(request, who):
         return {"who": who}

@@ -14,6 +14,8 @@ SunEvent = Literal["civil_dusk", "civil_dawn", "sunset", "sunrise"]
 EVENTS = ("civil_dusk", "civil_dawn", "sunset", "sunrise")
 CIVIL = 6.0
 """Degrees below the horizon: the end of civil twilight."""
+CLOSE = 0.02
+"""Degrees by which the sun may be off at a time of `astral`: five times what it is."""
 _STEP, _SECOND = timedelta(minutes=15), timedelta(seconds=1)
 
 
@@ -27,7 +29,7 @@ def night_sun(latitude: float, longitude: float, calendar: Calendar, night: date
     rising = event in ("civil_dawn", "sunrise")
     for day in (night + DAY, night, night - DAY) if rising else (night, night - DAY, night + DAY):
         found = _crossing(latitude, longitude, day, event)
-        if found is not None and first <= found < last:
+        if found is not None and first <= found < last and abs(_height(latitude, longitude, found, event)) < CLOSE:
             return found.replace(microsecond=0)
     return _searched(latitude, longitude, first, last, event)
 
@@ -46,7 +48,8 @@ def _crossing(latitude: float, longitude: float, day: date, event: SunEvent) -> 
 
 def _searched(latitude: float, longitude: float, first: datetime, last: datetime, event: SunEvent) -> datetime | None:
     """The same by the sun's elevation: `astral` gives each day one event, and where it comes a little earlier each day
-    and crosses 00:00 UTC, one day has two and none is told of the second. It agrees to some seconds."""
+    and crosses 00:00 UTC, one day has two: it tells none of the second, or reckons it two minutes wrong by the sun of
+    the day after. Else the two agree to some seconds."""
     rising = event in ("civil_dawn", "sunrise")
     marks = [first + _STEP * number for number in range(int((last - first) / _STEP) + 1)]
     below = [_is_below(latitude, longitude, at, event) for at in marks]
@@ -63,8 +66,13 @@ def _searched(latitude: float, longitude: float, first: datetime, last: datetime
 
 
 def _is_below(latitude: float, longitude: float, at: datetime, event: SunEvent) -> bool:
+    return _height(latitude, longitude, at, event) < 0
+
+
+def _height(latitude: float, longitude: float, at: datetime, event: SunEvent) -> float:
+    """How far (degrees) the sun is above where it is at the event."""
     from astral import Observer, refraction_at_zenith, sun
 
     depth = CIVIL if event.startswith("civil") else sun.SUN_APPARENT_RADIUS
     height = sun.elevation(Observer(latitude, longitude, 0), at, with_refraction=False)
-    return height < -(depth + refraction_at_zenith(90 + depth))
+    return height + depth + refraction_at_zenith(90 + depth)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
@@ -36,6 +36,20 @@ def test_a_year_of_nights(timezone: str, event: SunEvent) -> None:
         if before is not None:
             assert abs((found - before).total_seconds() - 86400) < 240, night
         before = found
+
+
+@pytest.mark.parametrize(
+    ("night", "event", "wanted"),
+    [
+        (date(2027, 2, 18), "civil_dawn", "2027-02-18T23:58:52"),
+        (date(2027, 1, 29), "sunrise", "2027-01-29T23:58:45"),
+    ],
+)
+def test_the_event_beside_00_00_utc_is_as_good_as_any(night: date, event: SunEvent, wanted: str) -> None:
+    """By the sun's place after Meeus (Astronomical Algorithms, chapter 25): within a minute also in that night."""
+    found = night_sun(*PLACES["Indian/Kerguelen"], Calendar("Indian/Kerguelen"), night, event)
+    assert found is not None
+    assert abs((found - datetime.fromisoformat(wanted).replace(tzinfo=UTC)).total_seconds()) < 60
 
 
 @pytest.mark.parametrize("longitude", range(-180, 180, 15))

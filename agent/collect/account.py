@@ -90,14 +90,26 @@ def _holes(db: sqlite3.Connection, store: str) -> Iterator[tuple[int, int]]:
 def _explained(holes: Iterable[tuple[int, int]], gaps: Iterable[tuple[int | None, int | None, int | None]]) -> int:
     """How many of the missing numbers the gap records account for: those in their ranges, at most their counts."""
     known = [(first, last, count) for first, last, count in gaps if first is not None and last is not None]
-    ranges = sorted(known, key=lambda one: one[:2])
-    counts = [count for _, _, count in ranges]
-    inside = 0
-    for start, end in holes:
-        reached = start
-        for first, last, _ in ranges:
-            low, high = max(first, reached), min(last, end)
-            if low <= high:
-                inside += high - low + 1
-                reached = high + 1
+    counts = [count for _, _, count in known]
+    ranges = _united((first, last) for first, last, _ in known)
+    inside = at = 0
+    for start, end in sorted(holes):
+        while at < len(ranges) and ranges[at][1] < start:
+            at += 1
+        for index in range(at, len(ranges)):
+            first, last = ranges[index]
+            if first > end:
+                break
+            inside += min(last, end) - max(first, start) + 1
     return inside if None in counts else min(inside, sum(count or 0 for count in counts))
+
+
+def _united(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The same numbers in runs that do not overlap, in order."""
+    united: list[tuple[int, int]] = []
+    for first, last in sorted(one for one in ranges if one[0] <= one[1]):
+        if united and first <= united[-1][1]:
+            united[-1] = united[-1][0], max(united[-1][1], last)
+        else:
+            united.append((first, last))
+    return united

@@ -3,11 +3,13 @@
 import json
 import random
 import sqlite3
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.collect.account import _explained
 from agent.collect.schemas import Misfit, Shelf
 from agent.collect.store import Store
 from agent.errors import BocageError
@@ -181,3 +183,24 @@ def test_a_real_run_of_shuffled_and_repeated_batches_ends_with_nothing_missing(k
         kept.take("telemetry", "village", message)
     (account,) = kept.accounts()
     assert (account.readings, account.duplicates, account.missing, account.first) == (300, 90, 0, 1)
+
+
+RUNS = st.lists(st.tuples(st.integers(1, 60), st.integers(0, 12)).map(lambda one: (one[0], sum(one))), max_size=12)
+
+
+@given(RUNS, st.lists(st.tuples(st.integers(1, 60), st.integers(-2, 12), st.one_of(st.none(), st.integers(1, 9)))))
+def test_numbers_are_explained_once_and_at_most_as_many_as_were_told(runs, told):
+    numbers = sorted({number for first, last in runs for number in range(first, last + 1)})
+    holes = [(number, number) for number in numbers]
+    gaps = [(first, first + more, count) for first, more, count in told]
+    inside = sum(any(first <= number <= last for first, last, _ in gaps) for number in numbers)
+    counts = [count for *_, count in gaps]
+    assert _explained(holes, gaps) == (inside if None in counts else min(inside, sum(counts)))
+
+
+def test_a_site_with_very_many_holes_does_not_hold_up_the_account():
+    holes = [(10 * n + 1, 10 * n + 8) for n in range(50_000)]
+    gaps = [(100 * n + 1, 100 * n + 40, 30) for n in range(3_000)]
+    before = time.process_time()
+    assert _explained(holes, gaps) == 3_000 * 30
+    assert time.process_time() - before < 5, "some 0.1 s; each hole against each gap took 20 s"

@@ -45,7 +45,8 @@ def _one(place: Village, name: str, deed: Deed) -> int:
 
 
 def _told(place: Village, kind: str) -> int:
-    return len(place.subscriber.events("config_invalid", kind))
+    """How many there were; one that comes twice has the same key."""
+    return len({tuple(event["k"]) for event in place.subscriber.events("config_invalid", kind)})
 
 
 def _mend(place: Village) -> None:

@@ -21,7 +21,7 @@ from agent.collect.store import Store
 def outage(folder: Path, seconds: int) -> Verdict:
     """The link is down for so long: control reacts as before, the backlog comes in order, live readings do not wait."""
     with village(folder) as place:
-        place.with_tank()
+        place.with_room()
         place.site.start()
         wait_for(lambda: place.collected("m.fixed"))
         up = _reactions(place, 3)
@@ -55,13 +55,13 @@ def outage(folder: Path, seconds: int) -> Verdict:
 
 
 def _reactions(place: Village, cycles: int) -> list[float]:
-    """The tank runs low and full: seconds until its pump is switched, each time."""
+    """The room is cold and warm: seconds until its boiler is switched, each time."""
     took = []
     for _ in range(cycles):
         for milliamperes, on in ((8.0, True), (18.4, False)):
             place.slave.registers[1] = round(milliamperes * 1000)
             began = time.monotonic()
-            wait_for(lambda on=on: place.slave.coils[1] is on, 15, f"the pump {'on' if on else 'off'}")
+            wait_for(lambda on=on: place.slave.coils[1] is on, 15, f"the boiler {'on' if on else 'off'}")
             took.append(time.monotonic() - began)
     return took
 

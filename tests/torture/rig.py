@@ -89,6 +89,15 @@ class Village:
         tank = {"level": "tank", "pump": "well", "start": "40 %", "stop": "85 %", "low": "10 %", "high": "95 %"}
         self.site.document["water"] = {"tanks": {"reservoir": tank}}
 
+    def with_room(self) -> None:
+        """A room whose boiler (relay2) follows its temperature at once, both ways. Register 1: 8 mA is 10 degC."""
+        room = {"from": "m.level", "signal": "4-20mA", "scale": [0, 40], "unit": "degC", "stale_after": "10s"}
+        self.site.document["signals"]["room"] = room
+        self.site.document["actuators"]["boiler"] = {"output": "m.relay2", "safe_state": "off", "boot_state": "off"}
+        zone = {"sensor": "room", "control": {"type": "hysteresis"}, "plant": {"burner": "boiler"}}
+        zone |= {"setpoints": {"comfort": 19, "reduced": 19, "frost": 8}}
+        self.site.document["heating"] = {"zones": {"school": zone}}
+
     def collect(self) -> None:
         """Begin to collect; returns when the collector listens."""
         arguments = [f"mqtt://127.0.0.1:{self.broker.port}", "--sqlite", str(self.database)]

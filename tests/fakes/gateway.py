@@ -268,7 +268,8 @@ class Subscriber:
         return [event for event in self.on("event") if event["code"] == code and kind in (None, event["kind"])]
 
     def values(self, point):
-        return [row[1] for _, row in sorted(self.readings.copy().items(), key=lambda item: item[0][1]) if row[0] == point]
+        readings = sorted(self.readings.copy().items(), key=lambda item: item[0][1])
+        return [row[1] for _, row in readings if row[0] == point]
 
     def close(self):
         self.client.disconnect()

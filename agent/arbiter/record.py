@@ -98,8 +98,9 @@ def _recall(actuator: Actuator, record: dict[str, Any], now: Instant) -> None:
 
     What rules wanted is for them to say again; until then the output stays as it is, unless nobody wanted
     anything of it. After another boot the times are carried over by the wall clock, if it was trusted then and
-    is now, and has not gone back; if not, minimum times count as over, and an override as ended, for nobody can
-    say how long the box was off.
+    is now, and has not gone back; if not, an override counts as ended, and minimum times as over, for nobody can
+    say how long the box was off. But what was on and is found off may have dropped this moment, and waits: a lamp
+    or a compressor that is hot does not care what nobody knows.
     """
     actuator.boot, actuator.seen.mismatch = record["taken_up"], record["mismatch"]
     shift: float | None = 0.0
@@ -116,6 +117,7 @@ def _recall(actuator: Actuator, record: dict[str, Any], now: Instant) -> None:
     if shift is None:
         if record["override"] or record["attempt"]:
             actuator.slots.rest()
+        actuator.seen.history = History(on=True if record["on"] else None)
         return
     history = History(record["on"], record["since"], tuple(record["starts"]), record.get("fell", False))
     actuator.seen.history = history.shifted(shift)

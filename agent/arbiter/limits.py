@@ -53,8 +53,8 @@ class History:
 
     def found(self, on: bool, now: float) -> History:
         """It was seen to be `on` at `now`: a change that nobody asked for, or what nobody knew before."""
-        if self.on is None:
-            return replace(self, on=on)
+        if self.on is None:  # off may be as young as this look: it may have fallen after the attempt
+            return replace(self, on=on, since=self.since if on or self.since is None else now)
         return replace(self.moved(on, now), fell=not on) if on is not self.on else self
 
     def shifted(self, seconds: float) -> History:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from agent.arbiter import ActuatorSpec
@@ -33,6 +33,7 @@ _steps = st.lists(
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(steps=[("reply_lost", True), ("wish", 2, True), ("kill",), ("drop",), ("kill",), ("wish", 13, True)])
 @given(steps=_steps)
 def test_no_output_breaks_its_limits_but_for_priorities_1_to_5(virtual, steps):
     async def test(site):

@@ -133,7 +133,8 @@ def _check_buses(at: Checked) -> None:
                 )
             wire, key = os.path.normpath(port), "port"
         elif getattr(bus, "host", None) is not None:
-            wire, key = f"{bus.host}:{port}", "host"  # type: ignore[union-attr]
+            host = bus.host  # type: ignore[union-attr]
+            wire, key = f"{'127.0.0.1' if host == 'localhost' else host}:{port}", "host"
         elif bus.type == "gpio":
             wire, key = "the pins", "type"
         else:

@@ -77,6 +77,8 @@ TCP = SITE + "buses: {r: {type: modbus_tcp, host: h}}\n"
          '3:9: error: "a b" is not a name; use letters without accents, digits, - and _, at most 64'),
         (SITE + "buses: {x: &a {type: modbus_tcp, host: h}, y: *a}",
          "3:40: error: h:502 is already used by bus x (line 3)"),
+        (SITE + "buses: {x: {type: modbus_tcp, host: localhost}, y: {type: modbus_tcp, host: 127.0.0.1}}",
+         "3:77: error: 127.0.0.1:502 is already used by bus x (line 3)"),
         (GPIO + "signals: {a: {from: gpio.17}}\nactuators: {a: {output: gpio.22}}",
          '5:13: error: "a" is already the name of a signal (line 4)'),
         (TCP + "devices: {d: {bus: r, unit_id: 1, profile: relay8_di8, points: {relay9: {poll: 1s}}}}",

@@ -65,7 +65,7 @@ def _configuration(config: Status) -> list[str]:
 
 
 def line(status: Status) -> str:
-    """The same in one line: time, points that are good, uplink, what waits."""
+    """The same in one line: time, points that are good, uplink, what waits, and what is wrong with the site file."""
     status = cleaned(status)
     points = status.get("points") or []
     good = sum(1 for point in points if point["quality"] == "good")
@@ -76,6 +76,7 @@ def line(status: Status) -> str:
         f"{_time(status.get('at'))} points {good}/{len(points)} good, buses {up} up, on: {on or '-'}, "
         f"uplink {uplink.get('state', 'off')} {_latency(uplink)}, {outbox.get('rows', 0)} waiting, "
         f"{_hours(outbox.get('hours_left'))}"
+        + "".join(f", {wrong}" for wrong in _configuration(status.get("config") or {}))
     )
 
 

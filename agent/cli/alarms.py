@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+from datetime import datetime
 from typing import Any
 
 from agent.cli.common import add_command, add_folders, add_json, asked
@@ -12,6 +13,9 @@ from agent.local import connect
 from agent.screen import shown
 
 __all__ = ["add"]
+
+_CONFIG = {"config_invalid": "invalid", "config_outdated": "outdated"}
+"""Where `status` has file, line, column and message of an alarm about the site file."""
 
 
 def add(commands: Any) -> None:
@@ -30,21 +34,30 @@ def add(commands: Any) -> None:
 
 def show_alarms(options: argparse.Namespace) -> int:
     """0 whether there are alarms or not; NoAgent if none is running."""
-    found = asyncio.run(_ask(options))
+    status = asyncio.run(_ask(options))
+    found: list[dict[str, Any]] = status["alarms"]
     if options.json:
         print(json.dumps({"alarms": found}, ensure_ascii=False))
         return 0
     for one in found:
-        since = one["since"] or "time unknown"
+        since = _local(one["since"], status["at"])
         acked = "  acknowledged" * one["acked"]
         print(shown(f"{one['severity']:<8}  {one['code']} {one['subject']}  since {since}{acked}"))
+        if (wrong := (status.get("config") or {}).get(_CONFIG.get(one["code"]))) is not None:
+            print(shown(f"          {wrong['file']}:{wrong['line']}:{wrong['column']}: {wrong['message']}"))
     if not found:
         print("no alarm is open")
     return 0
 
 
-async def _ask(options: argparse.Namespace) -> list[dict[str, Any]]:
+def _local(since: str | None, now: str | None) -> str:
+    """ISO 8601 with the offset that the site has now; as it is while the agent does not know the time."""
+    if since is None or now is None:
+        return since or "time unknown"
+    return datetime.fromisoformat(since).astimezone(datetime.fromisoformat(now).tzinfo).isoformat(timespec="seconds")
+
+
+async def _ask(options: argparse.Namespace) -> dict[str, Any]:
     async with connect(*asked(options)) as agent:
-        status = await agent.request({"do": "status"})
-    found: list[dict[str, Any]] = status["alarms"]
-    return found
+        status: dict[str, Any] = await agent.request({"do": "status"})
+    return status

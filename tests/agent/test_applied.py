@@ -93,6 +93,7 @@ def test_a_wrong_file_is_an_alarm_until_a_good_one_is_applied(site, subscriber, 
     assert (alarm["detail"]["file"], alarm["detail"]["line"]) == (str(site.path), line)
     assert 'unknown profile "bench9"' in alarm["detail"]["message"]
     assert alarm["detail"]["column"] > 1
+    assert f"{site.path}:{line}:" in site.bocage("alarms").stdout, "a technician sees where it is"
     site.path.write_text(text)
     site.hup()
     wait_for(lambda: subscriber.events("config_invalid", "cleared"))

@@ -76,6 +76,12 @@ def test_one_line():
     )
 
 
+def test_one_line_says_what_is_wrong_with_the_site_file():
+    wrong = {"file": "/etc/bocage/site.yaml", "line": 7, "column": 47, "message": 'unknown profile "x"'}
+    said = view.line({**STATUS, "config": {"invalid": wrong}})
+    assert said.endswith(', site.yaml:7:47: unknown profile "x" (the one applied before runs)')
+
+
 def test_the_picture_is_an_svg():
     picture = view.svg(STATUS)
     assert picture.startswith("<svg") and "tank-level" in picture

@@ -191,7 +191,10 @@ def _load_profile(at: Checked, name: str) -> None:
         found = at.library.get(device.profile)
     except KeyError:
         known = at.library.names()
-        hint = meant(device.profile, known) or "write profiles/" + device.profile + ".yaml beside this file"
+        beside = "write profiles/" + device.profile + ".yaml beside this file"
+        if Path(device.profile).name != device.profile:
+            beside = "a profile is a name without a folder: a file in profiles/ beside this file, or one of the package"
+        hint = meant(device.profile, known) or beside
         at.lacking(keys, f'unknown profile "{device.profile}"', hint)
         return
     if found is None:

@@ -91,4 +91,5 @@ def test_mistakes_of_a_profile(write: Write, point: str, line: str | None) -> No
 def test_a_profile_name_is_no_path(write: Write) -> None:
     path = write("x", "points: {}")
     path.write_text(SITE.replace("NAME", "../profiles/x"))
-    assert "unknown profile" in str(check(path)[0])
+    said = str(check(path)[0])
+    assert "unknown profile" in said and "a profile is a name without a folder" in said

@@ -7,8 +7,10 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from agent.cli.common import add_command, add_json
 from agent.errors import ConfigError
@@ -52,7 +54,7 @@ def run_simulate(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(found, ensure_ascii=False))
     else:
-        _print(found)
+        _print(found, ZoneInfo(site.site.timezone))
     return 0
 
 
@@ -71,7 +73,7 @@ def _progress(duration: float) -> Iterator[Callable[[float], object]]:
         yield lambda at: bar.update(task, completed=at, day=at / DAY)
 
 
-def _print(found: Mapping[str, Any]) -> None:
+def _print(found: Mapping[str, Any], zone: ZoneInfo) -> None:
     """One line a switching and a happening, in order; then what it came to."""
     lines = [(one["t"], one["at"], _edge(one)) for one in found["edges"]]
     lines += [(one["t"], one["at"], _event(one)) for one in found["events"]]
@@ -85,7 +87,8 @@ def _print(found: Mapping[str, Any]) -> None:
             f"now {_shown(final.get('value'))} by {final.get('priority')} ({final.get('cause')})"
         )
     for alarm in found["final"]["alarms"]:
-        print(f"open: {alarm['severity']} {alarm['code']} {alarm['subject']} since {alarm['since']}")
+        since = alarm["since"] and datetime.fromisoformat(alarm["since"]).astimezone(zone).isoformat()
+        print(f"open: {alarm['severity']} {alarm['code']} {alarm['subject']} since {since or 'time unknown'}")
 
 
 def _edge(one: Mapping[str, Any]) -> str:

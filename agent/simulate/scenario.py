@@ -288,8 +288,8 @@ class _Check:
                 self._unknown(keys, f"point of {owner}", rest, points, at_key)
 
     def _unknown(self, keys: Keys, what: str, name: str, known: Any, at_key: bool = False) -> None:
-        near = meant(name, known)
-        text = f'unknown {what} "{name}"' + (f"; {near}" if near else "")
+        hint = meant(name, known) or (f"known here: {', '.join(sorted(known))}" if known else "")
+        text = f'unknown {what} "{name}"' + (f"; {hint}" if hint else "")
         self._at.error(keys, text, at_key=at_key)
 
     def _input(self, name: str, one: Input) -> None:

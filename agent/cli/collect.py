@@ -108,7 +108,8 @@ def rename(path: Path, old: str, new: str, as_json: bool) -> int:
     if as_json:
         print(json.dumps({"stores": stores, "kept": kept}))
     else:
-        print(f"{stores} stores of {old} are {new}'s; {kept} messages that had been refused for it are kept")
+        print(f"{_count(stores, 'store')} of {old} now of {new}; "
+              f"{_count(kept, 'message')} that had been refused for it kept")  # fmt: skip
     return 0
 
 
@@ -125,7 +126,7 @@ def erase(path: Path, options: argparse.Namespace) -> int:
         erased = take_out(store, which)
     finally:
         store.close()
-    print(json.dumps({"erased": erased}) if options.json else f"{erased} rows erased")
+    print(json.dumps({"erased": erased}) if options.json else f"{_count(erased, 'row')} erased")
     return 0
 
 
@@ -133,15 +134,17 @@ def _print_report(accounts: list[Any], refused: int, alarms: list[dict[str, Any]
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title="what came, by store")
+    table = Table(title="what came, by store", box=None, padding=(0, 1, 0, 0))
     names = ("readings", "events", "results", "duplicates", "gaps", "explained", "missing", "undated")
     for name in ("site", "store", *names):
-        table.add_column(name, justify="left" if name in ("site", "store") else "right")
+        table.add_column(name, justify="left" if name in ("site", "store") else "right", overflow="fold")
     for account in accounts:
         numbers = (f"{getattr(account, name):,}" for name in names)
         style = "red" if account.missing or account.conflicts else ""
         table.add_row(shown(account.site), shown(account.store[:8]), *numbers, style=style)
     console = Console(markup=False, highlight=False)
+    if not console.is_terminal:
+        console.width = max(console.width, 120)  # a file has no edge that would cut the names
     console.print(table if accounts else "nothing has come yet")
     sums = {name: sum(getattr(one, name) for one in accounts) for name in ("missing", "conflicts", "erased")}
     if sums["missing"]:
@@ -185,9 +188,14 @@ def collect(options: argparse.Namespace) -> int:
         print(json.dumps({"readings": tally.readings, "messages": tally.messages, "refused": tally.refused,
                           "sites": sorted(tally.sites), "missing": missing}))  # fmt: skip
     else:
-        print(f"collected {tally.readings} readings in {tally.messages} messages of {len(tally.sites)} sites; "
+        print(f"collected {_count(tally.readings, 'reading')} in {_count(tally.messages, 'message')} "
+              f"of {_count(len(tally.sites), 'site')}; "
               f"{tally.refused} refused, {'not counted:' if missing is None else missing} missing")  # fmt: skip
     return 0
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _span(text: str) -> float:

@@ -90,7 +90,7 @@ def test_a_broker_that_knows_no_mqtt_5_is_found_out(to_five, tmp_path):
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=20)
     assert process.returncode == 0, err
-    assert (out.startswith(b"collected 5 readings in 1 messages of 1 sites"), broker.levels) == (True, [5, 4]), out
+    assert (out.startswith(b"collected 5 readings in 1 message of 1 site"), broker.levels) == (True, [5, 4]), out
     assert b"Traceback" not in err, err.decode()
 
 

@@ -7,7 +7,7 @@ happenings to the outbox, and keeps what must outlive the process. The simulator
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from agent.model import Point, Quality, Severity, Value
@@ -19,6 +19,9 @@ __all__ = [
 
 NEVER = float("inf")
 """A `due` that never comes by itself: only an input wakes the control."""
+
+TICK = timedelta(milliseconds=1)
+"""A moment that is nearer than this has come: two clocks differ by their rounding."""
 
 _GOOD = Quality.GOOD  # looked up once: this is asked ten times a step
 
@@ -37,6 +40,12 @@ class Now(NamedTuple):
     civil: datetime | None
     trusted: bool
     sure: bool = False
+
+    @property
+    def reached(self) -> datetime | None:
+        """Up to when (UTC) all has come: a tick after `civil`. To add to `civil` itself would count by the hands of the
+        clock, and take the second of two equal hours in October for the first."""
+        return None if self.civil is None else self.civil.astimezone(UTC) + TICK
 
     @property
     def known(self) -> bool:

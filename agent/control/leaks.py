@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from datetime import timedelta
 from typing import Any, NamedTuple
 
 from agent.control.calendar import DAY, Calendar
@@ -36,7 +35,6 @@ ON_TIME = 60.0
 """A night is judged if it was watched from at most this long (s) after its beginning."""
 TICK = 0.001
 """Seconds: a moment of the wall clock that is nearer than this has come; the two clocks are never quite equal."""
-_TICK = timedelta(seconds=TICK)
 _EXACT = 1 - 1e-6
 
 
@@ -51,10 +49,10 @@ class NightFlow:
 
     def around(self, now: Now) -> tuple[float, float]:
         """The window that this moment is in, else the next one: monotonic seconds of its beginning and end."""
-        assert now.civil is not None
+        assert now.civil is not None and now.reached is not None
         at = self.calendar.instant
         day = now.civil.date() - DAY
-        while at(day, self.end) <= now.civil + _TICK:
+        while at(day, self.end) <= now.reached:
             day += DAY
         offset = now.monotonic - now.civil.timestamp()
         return at(day, self.start).timestamp() + offset, at(day, self.end).timestamp() + offset

@@ -33,7 +33,7 @@ LOOK = 10.0
 """Seconds until a meter that was not read since the output changed is looked at again."""
 _EARLY = 0.001
 """Seconds by which a moment counts as come: times in two clocks differ by their rounding."""
-_EARLIER, _NO_TIME = timedelta(seconds=_EARLY), timedelta()
+_NO_TIME = timedelta()
 
 
 class Shared(NamedTuple):
@@ -120,7 +120,7 @@ class Circuit:
 
     def step(self, state: CircuitState, view: View, now: Now) -> Step[CircuitState]:
         watch, learnt = state.watch, state.learnt
-        at = None if now.civil is None else now.civil + _EARLIER
+        at = now.reached
         tonight = self._tonight(state.tonight, at)
         cell, glow = self._look(state, view, now, tonight, at)
         hand, switch_known = self._switch(view)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import timedelta
 from typing import Any
 
 from agent.control import frost as cold
@@ -25,7 +24,6 @@ from agent.model import Kind, Point, Severity, Value
 
 __all__ = ["Flush", "Quota", "Valve", "WaterPoint", "WaterState"]
 
-TICK = timedelta(seconds=leaks.TICK)
 INTERLOCK, TODAY, SCHEDULE = 2, 13, 15
 OPEN = "open"
 """The mode of a `Week` of opening hours in which the valve is open."""
@@ -303,9 +301,9 @@ class WaterPoint:
 
     def _day(self, state: WaterState, before: Meter, meter: Meter, now: Now) -> tuple[WaterState, float]:
         """The day's volume begins at midnight, with what the meter showed last before it."""
-        if now.civil is None or meter.index is None:
+        if now.civil is None or now.reached is None or meter.index is None:
             return state, NEVER
-        today = (now.civil + TICK).date()
+        today = self.calendar.day(now.reached)
         if state.day != today.isoformat():
             index = meter.index if before.index is None or not state.day else before.index
             over = index - state.day_index if state.day == (today - DAY).isoformat() else None
@@ -347,9 +345,9 @@ class WaterPoint:
         return changed(state, flushing=now.monotonic, flush_index=index), now.monotonic + flush.run
 
     def _look_up_hours(self, state: WaterState, now: Now) -> WaterState:
-        if self.hours is None or now.civil is None:
+        moment = now.reached
+        if self.hours is None or moment is None:
             return state
-        moment = now.civil + TICK
         if state.period is not None and state.period.start <= moment < state.period.end:
             return state
         return replace(state, period=self.hours.at(moment))

@@ -52,11 +52,11 @@ class Week:
 
     def at(self, now: datetime) -> Period:
         """The mode that holds, until its next change: `end` is that, or two days ahead if none comes before."""
-        return self.periods(now, now + 2 * DAY)[0]
+        return self.periods(now, now.astimezone(UTC) + 2 * DAY)[0]
 
     def next(self, mode: str, after: datetime, within: timedelta) -> datetime | None:
         """When `mode` begins next, after the moment `after` and at most `within` later; None: not so soon."""
-        for one in self.periods(after, after + within)[1:]:
+        for one in self.periods(after, after.astimezone(UTC) + within)[1:]:
             if one.mode == mode:
                 return one.start
         return None

@@ -40,6 +40,8 @@ _LOOK = 0.2
 """Seconds between two looks at whether it is time to end."""
 _ANSWER = 30.0
 """Seconds that a broker may take for its first answer."""
+_ANSWER_5 = 8.0
+"""The same where 3.1.1 is left to try: some brokers (amqtt) say nothing at all to MQTT 5 with properties."""
 _GOODBYE = 2.0
 """Seconds for the last acknowledgements to leave."""
 _EVERY = 24 * 3600.0
@@ -174,21 +176,24 @@ class Collector:
 
     def _begin(self, shown: Callable[[Tally], None], end: float | None) -> mqtt.Client:
         """A client that is connected, by the protocol that the broker knows. BocageError if it refuses us."""
-        protocols = [self._broker.protocol] if self._broker.protocol else ["5", "3.1.1"]
+        broker = self._broker
+        protocols = [broker.protocol] if broker.protocol else ["5", "3.1.1"]
         for protocol in protocols:
             self._settled.clear()
             self._ended.clear()
             self._too_new, self.tally.error = False, ""
             client = self._make_client(protocol)
             self._connect(client, protocol)
-            patience = time.monotonic() + _ANSWER
+            last = protocol == protocols[-1]
+            patience = time.monotonic() + (_ANSWER if last else _ANSWER_5)
             while not self._settled.wait(_LOOK) and not self._over(end):
                 if time.monotonic() > patience:
                     self._unanswered("the broker does not answer")
                 shown(self.tally)
             if self._over(end) or self._connection or not self._too_new:
                 break
-            if protocol != protocols[-1]:
+            if not last:
+                log.warning('no MQTT 5 broker=%s reason="%s" next=3.1.1 is tried', broker.host, self.tally.error)
                 self._leave(client)
         return client
 

@@ -65,7 +65,10 @@ class Broker:
             connect = connection.recv(4096)
             self.levels.append(connect[8])
             if connect[8] == 5:
-                connection.sendall(self.to_five)
+                if self.to_five is None:
+                    connection.recv(4096)  # not a word until it hangs up, as the demo's broker does
+                else:
+                    connection.sendall(self.to_five)
                 return
             connection.sendall(b"\x20\x02\x00\x00")
             subscribe = connection.recv(4096)
@@ -80,12 +83,12 @@ class Broker:
                 return
 
 
-@pytest.mark.parametrize("to_five", [b"\x20\x02\x00\x01", b"\x20\x03\x00\x84\x00", b"\x20\x02\x00\x84", b""])
+@pytest.mark.parametrize("to_five", [b"\x20\x02\x00\x01", b"\x20\x03\x00\x84\x00", b"\x20\x02\x00\x84", b"", None])
 def test_a_broker_that_knows_no_mqtt_5_is_found_out(to_five, tmp_path):
     broker = Broker(to_five, [publish("bocage/v1/village/telemetry", batch(1, 5), 1)])
     with broker.running() as port:
         process = subprocess.Popen(program(port, tmp_path / "r.db"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        assert broker.sent.wait(40), process.stderr.read() if process.poll() is not None else "not in time"
+        assert broker.sent.wait(25), process.stderr.read() if process.poll() is not None else "not in time"
         until(lambda: readings(tmp_path / "r.db") == 5)
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=20)

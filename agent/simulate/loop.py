@@ -18,6 +18,9 @@ __all__ = ["Flash", "Ledger", "VirtualClock", "VirtualLoop", "not_before"]
 FAR = 1e10
 """Later than any scenario ends (s)."""
 DAY_MS = 86_400_000
+SPINS = 10_000
+"""Turns of the loop at one moment after which a microsecond passes all the same: somebody waits for a time that is
+nearer than a float can tell."""
 FLUSH = 10.0
 """Seconds between two coalesced writes of the state."""
 
@@ -35,10 +38,14 @@ class _Jump(selectors.BaseSelector):
 
     def __init__(self) -> None:
         self.now = 0.0
+        self._spins = 0
 
     def select(self, timeout: float | None = None) -> list[Any]:
         if timeout is None:
             raise RuntimeError("nothing will ever happen any more")
+        self._spins = self._spins + 1 if timeout <= 0 else 0
+        if self._spins > SPINS:
+            timeout, self._spins = 1e-6, 0
         if timeout > 0:
             self.now = round(self.now + timeout, 6)
         return []

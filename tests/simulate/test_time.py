@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent.simulate.loop import not_before
+from agent.simulate.loop import VirtualLoop, not_before
+from agent.supervise import wait
 from tests.simulate.conftest import SITE, START, Bench
 
 WATER = """\
@@ -39,6 +41,20 @@ def test_any_flow_comes_to_its_end(fountain: Bench, rate: float, start: int) -> 
     inputs = f"inputs:\n  ct: {{rate: {rate:.4f} L/h, from: {start}s}}\n"
     found = fountain.run(inputs, START.replace("24h", "4h"))
     assert found["final"]["outputs"]["ev1"]["value"] is not None
+
+
+def test_who_waits_for_less_than_a_float_can_tell_does_not_stop_time() -> None:
+    loop = VirtualLoop()
+
+    async def until_it_has_come() -> None:
+        await asyncio.sleep(1e7)
+        while loop.time() <= 1e7:
+            await wait(asyncio.Event(), 1e-12)
+
+    try:
+        loop.run_until_complete(until_it_has_come())
+    finally:
+        loop.close()
 
 
 def test_a_power_cut_drops_the_outputs_and_begins_another_boot(bench: Bench, lighting: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from datetime import date
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from agent.config.rules import check_rules
 from agent.config.signals import ENERGIES, VOLUMES
 from agent.config.site import Site, Uplink, broker
 from agent.config.values import DURATION, Rate, number
+from agent.control.calendar import DAY, PREPARED, Calendar, names
 
 __all__ = ["check_site"]
 
@@ -47,7 +49,21 @@ def check_site(document: Document, site: Site, left_out: set[Keys], library: Lib
     for index, name in enumerate(site.privacy.personal):
         at.known(("privacy", "personal", index), "device or signal", name, at.names("devices") | at.names("signals"))
     _check_privacy(at)
+    _check_feasts(at)
     check_rules(at)
+
+
+def _check_feasts(at: Checked) -> None:
+    """What is left out must be there."""
+    info = at.site.site
+    if not info.no_holidays or at.wrong("site", "public_holidays"):
+        return
+    country = Calendar(public=info.public_holidays)
+    days = [date(PREPARED.start, 1, 1) + number * DAY for number in range(len(PREPARED) * 365)]
+    known = frozenset[str]().union(*(names(day) for day in days if country.is_public_holiday(day)))
+    for index, feast in enumerate(info.no_holidays):
+        if feast not in known:
+            at.warn(("site", "no_holidays", index), f"{feast} is no public holiday of {info.public_holidays} anyway")
 
 
 def _check_privacy(at: Checked) -> None:

@@ -20,7 +20,7 @@ from agent.config.secret import Secret, Username
 from agent.config.signals import Signal
 from agent.config.values import Choice, Duration, FileName, LongDuration, MessageSize, Size, TimeSpan, Written, plain
 from agent.config.water import Water
-from agent.control.calendar import PREPARED, Calendar
+from agent.control.calendar import MOVABLE, PREPARED, Calendar
 
 __all__ = ["Buffer", "ClockSettings", "Privacy", "Site", "SiteInfo", "Uplink", "broker"]
 
@@ -48,6 +48,24 @@ def _holidays(value: object) -> str:
 Holidays = Annotated[str, Written(_holidays, {"type": "string"}, "a country and its subdivision, FR or FR-57")]
 
 
+def _feast(value: object) -> str:
+    text = value if isinstance(value, str) else ""
+    try:
+        if text not in MOVABLE:
+            date.fromisoformat(text if re.fullmatch(r"\d{4}-\d\d-\d\d", text) else f"2024-{text}")
+    except ValueError:
+        known = ", ".join(MOVABLE)
+        raise ValueError(
+            f"{plain(value)} is no day; write 2027-06-24, 06-24 for each year, or one of {known}"
+        ) from None
+    return text
+
+
+Feast = Annotated[
+    str, Written(_feast, {"type": "string"}, "a day: 2027-06-24, 06-24 for each year, or " + ", ".join(MOVABLE))
+]
+
+
 def _protocol(value: object) -> int | str:
     if value in (5, "3.1.1") and not isinstance(value, bool):
         return 5 if value == 5 else "3.1.1"
@@ -69,6 +87,11 @@ class SiteInfo(Model):
     """By which all times in this file are meant."""
     public_holidays: Holidays | None = None
     """Country of the public holidays, with a subdivision where it has its own: FR, FR-57, FR-6AE."""
+    more_holidays: Many[Feast] = ()
+    """Public holidays that the country does not have: a patron saint's day."""
+    no_holidays: Many[Feast] = ()
+    """Public holidays of the country that are ordinary days here: good_friday in a commune of Moselle without a temple
+    (Code du travail, L3134-13)."""
     school_zone: Annotated[Literal["A", "B", "C"] | None, Choice("A", "B", "C")] = None
     """Zone of the French school holidays."""
 

@@ -11,13 +11,15 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-__all__ = ["DAY", "SCHOOL_TABLE_ENDS", "WINTER", "Calendar", "winter"]
+__all__ = ["DAY", "MOVABLE", "SCHOOL_TABLE_ENDS", "WINTER", "Calendar", "winter"]
 
 DAY = timedelta(days=1)
 SECOND = timedelta(seconds=1)
 WINTER = frozenset({11, 12, 1, 2, 3})
 """The months of winter in the north: an outdoor sensor that fails in them counts as frost."""
 _SOUTHERN_WINTER = frozenset({5, 6, 7, 8, 9})
+MOVABLE = {"good_friday": -2, "easter_monday": 1, "ascension": 39, "whit_monday": 50}
+"""Days after Easter Sunday."""
 PREPARED = range(2024, 2050)
 """The years of which a calendar may hold the public holidays itself."""
 
@@ -31,12 +33,15 @@ def winter(latitude: float | None) -> frozenset[int]:
 class Calendar:
     """The calendar of a site. `public`: FR, FR-57, FR-6AE …; `school`: zone A, B or C. None: there are none.
 
+    `added` and `left_out` are public holidays beside those, as `names` has them: 2027-06-24, 06-24, good_friday.
     `days` are the public holidays of `PREPARED`, if they were prepared: who has them does without the library.
     """
 
     timezone: str = "Europe/Paris"
     public: str | None = None
     school: str | None = None
+    added: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
     days: frozenset[date] = field(default=frozenset(), compare=False, repr=False)
 
     def prepared(self) -> Calendar:
@@ -70,6 +75,12 @@ class Calendar:
         return (at.astimezone(self.zone).replace(tzinfo=None) - timedelta(hours=12)).date()
 
     def is_public_holiday(self, day: date) -> bool:
+        if self.added or self.left_out:
+            known = names(day)
+            if not known.isdisjoint(self.left_out):
+                return False
+            if not known.isdisjoint(self.added):
+                return True
         if self.public is None:
             return False
         prepared = self.days and day.year in PREPARED
@@ -85,6 +96,24 @@ class Calendar:
     def ends(self) -> date | None:
         """The last day that the school table knows, for a site that asks it."""
         return SCHOOL_TABLE_ENDS if self.school is not None else None
+
+
+@lru_cache(maxsize=1024)
+def names(day: date) -> frozenset[str]:
+    """What a site file may call a day: 2027-03-26, 03-26, good_friday."""
+    movable = (name for name, after in MOVABLE.items() if easter(day.year) + after * DAY == day)
+    return frozenset((day.isoformat(), day.isoformat()[5:], *movable))
+
+
+def easter(year: int) -> date:
+    """Easter Sunday of the Gregorian calendar (Meeus, Astronomical Algorithms, chapter 8)."""
+    golden, (century, rest) = year % 19, divmod(year, 100)
+    leap, odd = divmod(century, 4)
+    moon = (19 * golden + century - leap - (century - (century + 8) // 25 + 1) // 3 + 15) % 30
+    sunday = (32 + 2 * odd + 2 * (rest // 4) - moon - rest % 4) % 7
+    late = (golden + 11 * moon + 22 * sunday) // 451
+    month, day = divmod(moon + sunday - 7 * late + 114, 31)
+    return date(year, month, day + 1)
 
 
 @lru_cache(maxsize=4096)

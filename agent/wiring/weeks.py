@@ -21,13 +21,15 @@ _DAY = 1440
 def calendar(site: Site) -> Calendar:
     """By which all times of the site are meant, with its public holidays."""
     info = site.site
-    return _calendar(info.timezone, info.public_holidays, info.school_zone)
+    return _calendar(
+        Calendar(info.timezone, info.public_holidays, info.school_zone, info.more_holidays, info.no_holidays)
+    )
 
 
 @lru_cache(maxsize=4)
-def _calendar(timezone: str, public: str | None, school: str | None) -> Calendar:
+def _calendar(plain: Calendar) -> Calendar:
     """One for all parts of a site."""
-    return Calendar(timezone, public, school).prepared()
+    return plain.prepared()
 
 
 def opening_hours(site: Site, point: WaterPoint) -> Week | None:

@@ -63,6 +63,21 @@ def test_what_check_says_after_a_change(said, saint_seine, before, after, messag
     assert said(saint_seine.replace(before, after)) == [message]
 
 
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("no_holidays: [good_friday]", "warning: good_friday is no public holiday of FR anyway"),
+        ("no_holidays: [easter_monday, 12-25, 2027-05-01]", None),
+        ("more_holidays: [02-30]", 'error: "02-30" is no day; write 2027-06-24, 06-24 for each year, or'),
+        ("more_holidays: [06-24, 2027-06-25, good_friday]", None),
+    ],
+)
+def test_public_holidays_of_the_commune(said, saint_seine, key: str, message: str | None) -> None:
+    found = said(saint_seine.replace("public_holidays: FR", f"public_holidays: FR, {key}"))
+    assert len(found) == (message is not None)
+    assert all(str(message) in line for line in found)
+
+
 def test_the_end_of_the_table_of_school_holidays_is_told_60_days_before(said, saint_seine, monkeypatch):
     assert said(saint_seine) == []
     monkeypatch.setattr(calendar, "SCHOOL_TABLE_ENDS", date.today())

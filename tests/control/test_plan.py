@@ -81,6 +81,22 @@ def test_holidays_of_the_school(plan: Any) -> None:
     ]  # fmt: skip
 
 
+def test_public_holidays_of_the_commune(plan: Any, tmp_path: Path) -> None:
+    """In 57 Good Friday is a holiday only where a temple stands (Code du travail, L3134-13); 26 December always is."""
+    more = "no_holidays: [good_friday], more_holidays: [06-24, 2027-03-30]"
+    site = changed(tmp_path, ("public_holidays: FR", f"public_holidays: FR-57, {more}"))
+
+    def late(night: str) -> bool:
+        """The cut of the eve of a public holiday begins at 01:00, that of the week at 23:00."""
+        printed = plan("--from", night, "--days", "1", "--json", site=site)
+        (found,) = json.loads(printed)["circuits"]["main-street"]["nights"]
+        return all("T23:00" not in one["off"] for one in found["segments"])
+
+    eves = {"2027-03-25": False, "2028-04-13": False, "2028-12-25": True}
+    eves |= {"2027-06-23": True, "2027-03-29": True, "2028-03-29": False}
+    assert {night: late(night) for night in eves} == eves
+
+
 def test_beyond_the_table_of_school_holidays_it_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", str(SITE), "--from", "2027-05-01", "--days", "9"]) == 0
     assert capsys.readouterr().err == ""

@@ -145,6 +145,7 @@ class Agent:
         self._alarms = Alarms(self._conditions, self._register.put_event, self._state.scope("alarms"), clock)
         self._watchdog = Watchdog(clock, self._notifier)
         self._changed_secrets(plan)
+        self._say_unusable()
         self._server = Server(
             self._runtime_folder,
             {
@@ -343,12 +344,13 @@ class Agent:
                 log.error("configuration refused problem=%r next=the running one stays", problem)
             await self._event("config", "refused", "gateway", Severity.MINOR, problems=error.problems[:20])
             await self._tell_configuration(group)
-            return {"applied": False, "changed": [], "problems": error.problems}
+            return {"applied": False, "changed": [], "problems": error.problems, "warnings": []}
         old, self._plan = self._plan, new
         self._keep_configuration()  # first: after a crash from here on, outputs are made safe by the new one
         if (new.site, new.buffer, new.trust) != (old.site, old.buffer, old.trust):
             log.warning("site id, clock or buffer changed next=they take effect at the next start")
         secrets = await asyncio.to_thread(self._changed_secrets, new)
+        warnings = await asyncio.to_thread(self._say_unusable)
         control = (new.buses, new.actuators, new.controls, new.timezone, set()) != (
             old.buses, old.actuators, old.controls, old.timezone, secrets - {UPLINK},
         )  # fmt: skip
@@ -376,7 +378,14 @@ class Agent:
         log.info("configuration applied changed=%s", ",".join(changed) or "nothing that runs")
         await self._event("config", "applied", "gateway", Severity.INFO, hash=new.config_hash, changed=changed)
         await self._tell_configuration(group)
-        return {"applied": True, "changed": changed, "problems": []}
+        return {"applied": True, "changed": changed, "problems": [], "warnings": warnings}
+
+    def _say_unusable(self) -> list[str]:
+        """The secrets and certificates that cannot be had: whoever has one of before goes on with it."""
+        found = [str(problem) for problem in self._configuration.unusable()]
+        for problem in found:
+            log.warning("secret or certificate unusable problem=%r next=what was read last is used", problem)
+        return found
 
     def _changed_secrets(self, plan: Plan) -> set[str]:
         """The buses, and UPLINK, whose passwords, keys or certificates are other than when this was last asked."""
@@ -544,7 +553,8 @@ class Agent:
         that are newer than those of systemd."""
         if (file := request.get("file")) is not None and not self._configuration.is_read_from(Path(str(file))):
             raise BocageError(f"the agent runs {self._configuration.path}, not {file}")
-        hand_over(_texts(request, "credentials"), _texts(request, "environment"))
+        handed = _texts(request, "credentials") if "credentials" in request else None
+        hand_over(handed, _texts(request, "environment"))
         verdict: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._verdicts.append(verdict)
         self._reload.set()

@@ -38,6 +38,7 @@ class Configuration:
         """Which rule of this program the configuration that runs breaks: it was applied by an older one."""
         self._unkept = found
         self._kept = before
+        self._pointers = found.pointers if found else ()
 
     @classmethod
     def choose(cls, path: Path, reader: PlanReader, given: str | None) -> Configuration:
@@ -67,6 +68,7 @@ class Configuration:
         if kept.plan is None:
             raise _refusal(file, wrong)
         made = cls(path, state, replace(kept.plan, site=before.site), before, None)
+        made._pointers = kept.pointers
         made.outdated = kept.first
         made.wrong = None if before.is_of(file.files) else wrong
         for problem in filter(None, (made.wrong, made.outdated)):
@@ -94,7 +96,7 @@ class Configuration:
         if wrong is not None or file.plan is None:
             raise _refusal(file, wrong)
         self.outdated = None
-        self.plan, self._unkept = file.plan, file
+        self.plan, self._unkept, self._pointers = file.plan, file, file.pointers
         return file.plan
 
     def is_read_from(self, path: Path) -> bool:
@@ -106,6 +108,10 @@ class Configuration:
         if self._unkept is not None:
             self._kept = Applied.keep(self.state, self.path, self._site, self._unkept.files)
             self._unkept = None
+
+    def unusable(self) -> list[Problem]:
+        """What the file points to and cannot be used at this moment: secrets, certificates, keys. Reads them."""
+        return [problem for pointer in self._pointers if (problem := pointer.problem()) is not None]
 
     # -- what is told ------------------------------------------------------------------------------------------
 

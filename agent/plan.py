@@ -22,6 +22,7 @@ from agent.driver import BusSpec
 from agent.errors import ConfigError
 from agent.hub import Policy
 from agent.model import Kind, Point
+from agent.pointer import Pointer
 from agent.problem import Problem
 from agent.signals import Signal
 from agent.uplink.settings import UplinkSettings
@@ -101,6 +102,8 @@ class Found:
     """The site's own files as they were read: `site.yaml`, its profiles and their codecs."""
     absent: frozenset[str] = frozenset()
     """Codecs that a profile needs and that are not there."""
+    pointers: tuple[Pointer, ...] = ()
+    """What it points to and does not hold: secrets, certificates, keys."""
 
     @property
     def first(self) -> Problem | None:

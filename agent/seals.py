@@ -25,6 +25,8 @@ class Seals:
     def __init__(self) -> None:
         self._key = os.urandom(32)
         self._seals: dict[str, bytes] = {}
+        self._files: dict[Path, bytes] = {}
+        """Hashes of files as they were last read: one that is lost has not changed."""
 
     def changed(self, name: str, settings: Any) -> bool:
         """Whether what these settings point to is other than when this was last asked of `name`; not the first time.
@@ -37,29 +39,33 @@ class Seals:
 
     def _seal(self, settings: Any) -> bytes:
         found = hmac.new(self._key, digestmod=hashlib.sha256)
-        for content in _contents(settings):
+        for content in self._contents(settings):
             found.update(len(content).to_bytes(8, "big") + content)
         return found.digest()
 
+    def _contents(self, value: Any) -> Iterator[bytes]:
+        """What secrets say and files hold, in the order of the settings. One that was never there has no content."""
+        if isinstance(value, Kept):
+            try:
+                yield value.reveal().encode()
+            except ConfigError:
+                yield b""
+        elif isinstance(value, Path):
+            yield self._file(value)
+        elif isinstance(value, Mapping):
+            for part in value.values():
+                yield from self._contents(part)
+        elif isinstance(value, list | tuple):
+            for part in value:
+                yield from self._contents(part)
+        elif is_dataclass(value):
+            for field in fields(value):
+                yield from self._contents(getattr(value, field.name))
 
-def _contents(value: Any) -> Iterator[bytes]:
-    """What secrets say and files hold, in the order of the settings. One that is missing has no content."""
-    if isinstance(value, Kept):
-        try:
-            yield value.reveal().encode()
-        except ConfigError:
-            yield b""
-    elif isinstance(value, Path):
-        yield _content(value)
-    elif isinstance(value, Mapping):
-        for part in value.values():
-            yield from _contents(part)
-    elif isinstance(value, list | tuple):
-        for part in value:
-            yield from _contents(part)
-    elif is_dataclass(value):
-        for field in fields(value):
-            yield from _contents(getattr(value, field.name))
+    def _file(self, path: Path) -> bytes:
+        if content := _content(path):
+            self._files[path] = hmac.digest(self._key, content, hashlib.sha256)
+        return self._files.get(path, b"")
 
 
 def _content(path: Path) -> bytes:

@@ -57,9 +57,11 @@ def add(commands: Any) -> None:
 
 
 def run_check(options: argparse.Namespace) -> int:
-    from agent.config import read_site
+    from agent.config.loader import read_copy
 
-    site, problems = read_site(Path(options.site), options.site)
+    copy = read_copy(Path(options.site), options.site)
+    site, problems = None if copy.wrong else copy.site, list(copy.problems)
+    problems += filter(None, (pointer.problem(elsewhere=True) for pointer in copy.pointers))
     fine: list[str] = []
     if options.bus and site is not None:
         fine, failed = _wires(options, site)

@@ -38,7 +38,10 @@ def add(commands: Any) -> None:
 
 
 def reload(options: argparse.Namespace) -> int:
-    """0 if the file was applied, 1 if it is wrong: then everything that is wrong with it is printed."""
+    """0 if the file was applied, 1 if it is wrong: then everything that is wrong with it is printed.
+
+    A secret or certificate that cannot be used is a warning: the one before is used, if the agent has one.
+    """
     request: dict[str, Any] = {"do": "reload", "file": str(options.site.absolute())}
     if options.credentials is not None:
         request |= {"credentials": _credentials(options.credentials), "environment": _environment(options.site)}
@@ -46,6 +49,8 @@ def reload(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(answer, ensure_ascii=False))
     elif answer["applied"]:
+        for warning in answer.get("warnings", ()):  # an agent of before has none
+            print(shown(warning), file=sys.stderr)
         print(shown(f"{options.site} is applied; changed: {', '.join(answer['changed']) or 'nothing that runs'}"))
     else:
         for problem in answer["problems"]:

@@ -9,11 +9,13 @@ from pathlib import Path
 
 from agent.config.checks import check_site
 from agent.config.document import read
+from agent.config.pointers import pointers
 from agent.config.problems import Problem
 from agent.config.profiles import Library
 from agent.config.site import Site
 from agent.config.validation import validate
 from agent.errors import ConfigError
+from agent.pointer import Pointer
 
 __all__ = ["Copy", "check", "load", "read_copy", "read_site"]
 
@@ -29,6 +31,8 @@ class Copy:
     """The site's own files as they were read, by their names relative to the site file, which is site.yaml here."""
     absent: frozenset[str] = frozenset()
     """Codecs that a profile of the site needs and that are not there."""
+    pointers: tuple[Pointer, ...] = ()
+    """What it points to and does not hold: secrets, certificates, keys."""
 
     @property
     def wrong(self) -> bool:
@@ -45,15 +49,18 @@ def read_copy(path: Path, file: str | None = None, home: Path | None = None) -> 
     document = read(path, file)
     problems = document.problems
     library = Library(path.parent)
-    site = None
+    site: Site | None = None
+    pointed: tuple[Pointer, ...] = ()
     if not problems or document.data is not None:
         site, left_out = validate(document, Site, home.parent)
         if site is not None:
             site.read_from(home, "sha256:" + hashlib.sha256(document.source).hexdigest())
             check_site(document, site, left_out, library)
             problems = document.problems + library.problems
+            pointed = tuple(pointers(document, site))
     problems = sorted(problems, key=lambda found: (found.file != document.file, found.file, found.line, found.column))
-    return Copy(site, problems, {"site.yaml": document.source, **library.files}, frozenset(library.absent))
+    files = {"site.yaml": document.source, **library.files}
+    return Copy(site, problems, files, frozenset(library.absent), pointed)
 
 
 def read_site(path: Path, file: str | None = None) -> tuple[Site | None, list[Problem]]:

@@ -26,6 +26,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from agent.errors import BocageError, WireError
+from agent.tls import client_context
 from agent.uplink.reconnect import Why
 from agent.uplink.settings import Secret, UplinkSettings
 from agent.uplink.sieve import Sieve
@@ -237,11 +238,7 @@ class Session(aiomqtt.Client):
         if settings.username is not None:
             self._client.username_pw_set(_text(settings.username), _text(settings.password))
         if settings.tls:
-            context = ssl.create_default_context(cafile=settings.ca)
-            context.minimum_version = ssl.TLSVersion.TLSv1_2
-            if settings.cert is not None:
-                context.load_cert_chain(settings.cert, settings.key)
-            self._client.tls_set_context(context)
+            self._client.tls_set_context(client_context(settings.ca, settings.cert, settings.key))
 
     # -- sending -----------------------------------------------------------------------------------------------
 

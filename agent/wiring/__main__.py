@@ -20,7 +20,7 @@ def _found(copy: Copy, file: str) -> Found:
         found, why = _translated(copy)
         if why and not copy.wrong:
             problems = (*problems, Problem(file, 1, 1, "error", f"it cannot be carried out: {why}"))
-    return Found(found, problems, copy.files, copy.absent)
+    return Found(found, problems, copy.files, copy.absent, copy.pointers)
 
 
 def _translated(copy: Copy) -> tuple[Plan | None, str]:

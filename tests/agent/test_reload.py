@@ -148,6 +148,100 @@ def test_the_units_environment_is_read_anew(site, tmp_path, make_broker, wait_fo
     wait_for(lambda: site.status()["uplink"]["state"] == "connected")
 
 
+def place(site, part):
+    """Where a value stands in the site file, as messages begin."""
+    text = site.path.read_text()
+    before = text[: text.index(part)]
+    return f"{site.path}:{1 + before.count(chr(10))}:{len(before) - before.rfind(chr(10))}: warning: "
+
+
+def test_a_secret_that_is_lost_is_said_and_the_link_goes_on_with_the_one_before(
+    site, tmp_path, make_broker, wait_for
+):  # fmt: skip
+    passwords = tmp_path / "passwords"
+    subprocess.run(["mosquitto_passwd", "-c", "-b", passwords, "test-village", "sesame-8"], check=True)
+    rules = ("allow_anonymous false", f"password_file {passwords}")
+    broker = make_broker(*rules)
+    secret = site.folder / "mqtt-password"
+    secret.write_text("sesame-8\n")
+    site.document["uplink"] |= {
+        "url": f"mqtt://127.0.0.1:{broker.port}", "username": "test-village", "password": {"file": "mqtt-password"},
+    }  # fmt: skip
+    site.start()
+    wait_for(lambda: site.status()["uplink"]["state"] == "connected")
+    at = place(site, '{\n   "file": "mqtt-password"')
+    for lost, why in (
+        (secret.unlink, "No such file or directory"),
+        (lambda: secret.write_text(""), "is empty"),
+        (lambda: secret.write_bytes(b"\xff\xfe"), "is not UTF-8"),
+    ):
+        lost()
+        said = site.bocage("reload", check=0)
+        assert "changed: nothing that runs" in said.stdout
+        assert said.stderr.startswith(at), said.stderr
+        assert why in said.stderr
+        assert site.bocage("check", check=0).stdout == said.stderr
+        assert site.status()["uplink"]["state"] == "connected"
+    broker.stop()
+    wait_for(lambda: site.status()["uplink"]["state"] != "connected")
+    broker.start()
+    wait_for(lambda: site.status()["uplink"]["state"] == "connected", what="the link with the secret of before")
+    secret.write_text("sesame-8\n")
+    done = site.bocage("reload", check=0)
+    assert (done.stderr, changed(site)) == ("", [])
+
+
+def test_a_credential_that_is_not_handed_over_any_more_is_said(site, tmp_path, make_broker):
+    for folder in ("secrets", "given"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "given" / "mqtt-password").write_text("sesame-8\n")
+    site.env["CREDENTIALS_DIRECTORY"] = str(tmp_path / "given")
+    site.document["uplink"] |= {"username": "test-village", "password": {"credential": "mqtt-password"}}
+    site.start()
+    said = site.bocage("reload", "--credentials", str(tmp_path / "secrets"), check=0)
+    assert said.stderr.startswith(place(site, '{\n   "credential"'))
+    assert "the credential mqtt-password was not handed over at this reload; the one before is used" in said.stderr
+    assert site.bocage("reload", check=0).stderr == said.stderr
+    (tmp_path / "secrets" / "mqtt-password").write_text("sesame-8\n")
+    assert site.bocage("reload", "--credentials", str(tmp_path / "secrets"), check=0).stderr == ""
+
+
+def test_certificates_that_are_lost_or_do_not_fit_are_said_and_the_link_stays(
+    site, tmp_path, certificates, make_broker, wait_for
+):  # fmt: skip
+    certificates(tmp_path, "broker", "mine", "other")
+    broker = make_broker(
+        "require_certificate true", "use_identity_as_username true", "allow_anonymous true",
+        f"cafile {tmp_path / 'ca.pem'}", f"certfile {tmp_path / 'broker.pem'}", f"keyfile {tmp_path / 'broker.key'}",
+    )  # fmt: skip
+    files = {name: site.folder / f"site-{name}" for name in ("ca.pem", "mine.pem", "mine.key")}
+    good = {path: (tmp_path / name).read_bytes() for name, path in files.items()}
+    for path, content in good.items():
+        path.write_bytes(content)
+    site.document["uplink"] |= {
+        "url": f"mqtts://127.0.0.1:{broker.port}",
+        "ca": "site-ca.pem", "cert": "site-mine.pem", "key": "site-mine.key",
+    }  # fmt: skip
+    site.start()
+    wait_for(lambda: site.status()["uplink"]["state"] == "connected")
+    ca, cert, key = files.values()
+    for path, content, part, why in (
+        (ca, None, "site-ca.pem", "No such file or directory"),
+        (ca, b"nothing\n", "site-ca.pem", "cannot be used"),
+        (key, None, "site-mine.pem", "No such file or directory"),
+        (key, (tmp_path / "other.key").read_bytes(), "site-mine.pem", "KEY VALUES MISMATCH"),
+        (cert, good[cert][:300], "site-mine.pem", "cannot be used"),
+    ):
+        path.unlink() if content is None else path.write_bytes(content)
+        said = site.bocage("reload", check=0)
+        assert said.stderr.startswith(place(site, f'"{part}"')), said.stderr
+        assert why in said.stderr
+        assert site.bocage("check", check=0).stdout == said.stderr
+        wait_for(lambda: site.status()["uplink"]["state"] == "connected", what=f"the link without {path}, {why}")
+        path.write_bytes(good[path])
+        assert site.bocage("reload", check=0).stderr == ""
+
+
 def add_radio(site, app_key):
     site.document["buses"]["radio"] = {
         "type": "lora_gwmp", "listen": f"127.0.0.1:{free_port()}", "gateways": ["0102030405060708"],

@@ -16,6 +16,7 @@ import aiomqtt
 
 from agent.clock import Clock
 from agent.errors import ConfigError, WireError
+from agent.tls import client_context
 
 __all__ = ["Address", "Link", "Message"]
 
@@ -59,7 +60,7 @@ class Address:
             clean_session=not self.keep,
             keepalive=_KEEPALIVE,
             timeout=_PATIENCE,
-            tls_context=_context(options) if tls else None,
+            tls_context=client_context(options.get("ca"), options.get("cert"), options.get("key")) if tls else None,
         )
         client._client.manual_ack_set(True)  # the broker keeps a message until its readings are in safe hands
         client._client.disable_logger()
@@ -151,14 +152,6 @@ class Link:
         return Message(
             str(message.topic), body[:_LONGEST], bool(message.retain), message.mid, message.qos, self.connections
         )
-
-
-def _context(options: Mapping[str, Any]) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=options.get("ca"))
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if options.get("cert") is not None:
-        context.load_cert_chain(options["cert"], options["key"])
-    return context
 
 
 def _reveal(secret: Any) -> Any:

@@ -1,0 +1,80 @@
+"""What a site file points to and does not hold: secrets, certificates, keys; and whether it can be had."""
+
+from __future__ import annotations
+
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from agent.errors import ConfigError
+from agent.problem import Problem
+from agent.secret import Kept, is_withdrawn
+
+__all__ = ["Authorities", "Chain", "Pointer"]
+
+
+class Authorities(NamedTuple):
+    """A file of the certificates that are believed."""
+
+    ca: Path
+
+
+class Chain(NamedTuple):
+    """The gateway's own certificate and its private key."""
+
+    cert: Path
+    key: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Pointer:
+    """One of them, and where the site file names it. `line` and `column` count from 1."""
+
+    file: str
+    line: int
+    column: int
+    what: Kept | Authorities | Chain
+
+    def problem(self, elsewhere: bool = False) -> Problem | None:
+        """What keeps it from being used, as a warning: it may come later. None if nothing does.
+
+        `elsewhere`: it is for a unit of systemd, which has an environment and credentials that we do not have.
+        """
+        if elsewhere and isinstance(self.what, Kept) and self.what.is_of_unit:
+            return None
+        why = _of_secret(self.what) if isinstance(self.what, Kept) else _of_files(self.what)
+        return None if why is None else Problem(self.file, self.line, self.column, "warning", why)
+
+
+def _of_secret(secret: Kept) -> str | None:
+    try:
+        secret.read()
+    except ConfigError as error:
+        return str(error)
+    if is_withdrawn(secret):
+        return f"the credential {secret.name} was not handed over at this reload; the one before is used"
+    return None
+
+
+def _of_files(files: Authorities | Chain) -> str | None:
+    """Read as TLS reads them: what is no certificate, and a key of another one, is found here too."""
+    import ssl
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    for path in files:
+        try:
+            if not stat.S_ISREG(path.stat().st_mode):
+                return f"{path} is no file"
+            path.open("rb").close()
+        except OSError as error:
+            return f"{path} cannot be read: {error.strerror}"
+    try:
+        if isinstance(files, Authorities):
+            context.load_verify_locations(files.ca)
+        else:
+            context.load_cert_chain(files.cert, files.key, password=lambda: "")
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        names = " and ".join(map(str, files))
+        return f"{names} cannot be used: {getattr(error, 'reason', None) or error}".replace("_", " ")
+    return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,9 @@ from agent.problem import Problem
 from agent.secret import Kept, is_withdrawn
 
 __all__ = ["Authorities", "Chain", "Pointer"]
+
+
+_AES_KEY = re.compile("[0-9a-fA-F]{32}")
 
 
 class Authorities(NamedTuple):
@@ -35,23 +39,31 @@ class Pointer:
     line: int
     column: int
     what: Kept | Authorities | Chain
+    is_key: bool = False
+    """Whether it is an AES-128 key of a radio node."""
 
     def problem(self, elsewhere: bool = False) -> Problem | None:
         """What keeps it from being used, as a warning: it may come later. None if nothing does.
 
-        `elsewhere`: it is for a unit of systemd, which has an environment and credentials that we do not have.
+        `elsewhere`: it is for a unit of systemd, which has an environment and credentials that we do not have. What is
+        in a key's file was looked at with the site file then.
         """
-        if elsewhere and isinstance(self.what, Kept) and self.what.is_of_unit:
+        if not isinstance(self.what, Kept):
+            why = _of_files(self.what)
+        elif elsewhere and self.what.is_of_unit:
             return None
-        why = _of_secret(self.what) if isinstance(self.what, Kept) else _of_files(self.what)
+        else:
+            why = _of_secret(self.what, self.is_key and not elsewhere)
         return None if why is None else Problem(self.file, self.line, self.column, "warning", why)
 
 
-def _of_secret(secret: Kept) -> str | None:
+def _of_secret(secret: Kept, is_key: bool) -> str | None:
     try:
-        secret.read()
+        text = secret.read()
     except ConfigError as error:
         return str(error)
+    if is_key and not _AES_KEY.fullmatch(re.sub("[ :]", "", text.strip())):
+        return f"{secret} has no AES-128 key in it; write 32 hexadecimal digits"
     if is_withdrawn(secret):
         return f"the credential {secret.name} was not handed over at this reload; the one before is used"
     return None

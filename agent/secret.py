@@ -47,7 +47,8 @@ def _given() -> set[str]:
 class Kept:
     """A password or a key, kept in a file, in a systemd credential (LoadCredential) or in the environment.
 
-    It is read when it is used, so that it may change, and may come after the site file was checked. `str` and `repr` never show it.
+    It is read when it is used, so that it may change, and may come after the site file was checked. `str` and `repr`
+    never show it.
     """
 
     source: Literal["file", "credential", "env", "text"]

@@ -14,6 +14,9 @@ from agent.secret import Kept
 
 __all__ = ["pointers"]
 
+_KEYS = ("app_key", "nwk_s_key", "app_s_key")
+"""The keys of the file that stand before an AES-128 key."""
+
 
 def pointers(document: Document, site: Site) -> Iterator[Pointer]:
     """All of them, each at its place in the file."""
@@ -31,7 +34,7 @@ def pointers(document: Document, site: Site) -> Iterator[Pointer]:
 
 def _pointer(document: Document, keys: Keys, what: Any) -> Pointer:
     place = document.place(keys)
-    return Pointer(document.file, place.line, place.column, what)
+    return Pointer(document.file, place.line, place.column, what, keys[-1] in _KEYS)
 
 
 def _found(value: Any, keys: Keys) -> Iterator[tuple[Keys, Any]]:

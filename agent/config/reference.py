@@ -33,8 +33,8 @@ whole examples.
 - **References**: `device.point`, a pin (`gpio.17`, BCM numbers), or the name of a signal or an actuator. Devices,
   signals and actuators share one space of names.
 - **Secrets** never stand in the file: `{file: NAME}` (beside the site file, if not absolute), `{credential: NAME}`
-  (systemd's `LoadCredential`) or `{env: NAME}`. They are read when they are used. For `check` a file that cannot be read
-  is a warning; only the unit knows its credentials and environment.
+  (systemd's `LoadCredential`) or `{env: NAME}`. They are read when they are used. For `check` a file that cannot be
+  read is a warning; only the unit knows its credentials and environment.
 - **Profiles** say what the points of a device are: see [profiles](profiles.md).
 - Unknown and duplicate keys are errors. Anchors, aliases and `<<` work. A key that was renamed is understood for one
   more minor version, with a warning that names the new key and the version in which the old one goes.

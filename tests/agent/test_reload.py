@@ -269,3 +269,7 @@ def test_a_certificate_and_a_radio_key_are_used_at_once(site, tmp_path, certific
     (site.folder / "room.key").write_text("01" * 16)
     assert "radio" in changed(site)
     assert changed(site) == []
+    (site.folder / "room.key").write_text("01" * 8)
+    said = site.bocage("reload", check=0)
+    assert "{file: room.key} has no AES-128 key in it; write 32 hexadecimal digits" in said.stderr
+    assert said.stderr.startswith(place(site, '{\n    "file": "room.key"'))

@@ -29,6 +29,10 @@ SILENCE = 60.0
 """A sensor that never spoke since the start is an alarm after this long (s)."""
 FAULT, RULE = 5, 15
 STILL = Stillness()
+SLOWEST = 0.25 / 3600
+"""K/s: no heater that keeps a store warm heats it more slowly, but near its rest, which `observe` knows."""
+FINE, COARSEST = 0.05, 5.0
+"""K: a smaller change is noise, a larger one several steps of the sensor at once (somebody draws)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +66,16 @@ class HotWaterState:
     alarms: frozenset[str] = frozenset()
     still: Stillness = STILL
     """Whether the sensor moves while the heater is on."""
+    grain: float = 0.0
+    """The smallest change (K) that was seen of the sensor; 0: none yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class HotWater:
-    """`setpoint` in degC. Off without its sensor, and with one that stood still in `stuck_after` s of heating."""
+    """`setpoint` in degC. Off without its sensor, and with one that stood still in `stuck_after` s of heating.
+
+    A sensor of coarse steps is waited for: as long as the slowest heater takes for one of them.
+    """
 
     name: str
     sensor: str
@@ -92,9 +101,12 @@ class HotWater:
         why = "thermal_cycle" if hot else "setpoint"
         output = view.outputs.get(self.actuator)
         phase = FIRE if output is not None and output.value is True else IDLE
-        still, due_still = observe(state.still, phase, water, t, self.stuck_after)
+        grain = _grain(state.grain, state.still.value, water)
+        patience = max(self.stuck_after, grain / SLOWEST)
+        still, due_still = observe(state.still, phase, water, t, patience)
         due = min(due, due_still)
-        state = state if still == state.still else replace(state, still=still)
+        if still != state.still or grain != state.grain:
+            state = replace(state, still=still, grain=grain)
         if water is None:
             lost = t if state.lost is None else state.lost
             failed = state.failed or self.sensor in view.points or t >= lost + SILENCE
@@ -117,10 +129,15 @@ class HotWater:
         return Step(replace(state, alarms=alarms), wishes, happened, due)
 
     def dump(self, state: HotWaterState) -> dict[str, Any]:
-        """`still` is kept only while it is stuck: the first version does not know it, and would begin anew."""
+        """`still` is kept only while it is stuck, `grain` where it counts: the first version does not know them, and
+        would begin anew."""
         kept = {**asdict(replace(state, still=STILL)), "alarms": sorted(state.alarms)}
-        del kept["still"]
-        return {**kept, "still": state.still._asdict()} if state.still.stuck else kept
+        del kept["still"], kept["grain"]
+        if state.still.stuck:
+            kept["still"] = state.still._asdict()
+        if state.grain / SLOWEST > self.stuck_after:
+            kept["grain"] = state.grain
+        return kept
 
     def load(self, kept: Mapping[str, Any]) -> HotWaterState:
         still = Stillness(**kept.get("still", {}))
@@ -128,6 +145,14 @@ class HotWater:
 
     def command(self, state: HotWaterState, point: str, value: Value, now: Now) -> HotWaterState | None:
         return None
+
+
+def _grain(grain: float, before: float | None, water: float | None) -> float:
+    """The sensor's step as far as it is known after a reading (K)."""
+    change = 0.0 if before is None or water is None else abs(water - before)
+    if change < FINE:
+        return grain
+    return min(change, grain or COARSEST)
 
 
 def _follow(cycle: ThermalCycle, state: HotWaterState, water: float | None, now: Now) -> tuple[HotWaterState, float]:

@@ -21,6 +21,8 @@ RISES = 2.0
 """Percent that a fill must bring, and that a level must fall before the pump tries again."""
 OUTLET = 4.0
 """An outlet that flows moves a level more slowly than the pump: it is given so many times as long."""
+FOLD = 600.0
+"""Seconds: on this grid the time that goes on is added to what was counted, so that a power cut costs no more of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,8 @@ class Spell:
     since: float | None = None
 
     def at(self, now: float, goes_on: bool) -> Spell:
-        if goes_on is (self.since is not None):
+        """Goes on or not; what went on is added on a grid, for what is kept on flash."""
+        if goes_on is (self.since is not None) and (self.since is None or self.since // FOLD == now // FOLD):
             return self
         return Spell(self.total(now), now if goes_on else None)
 
@@ -46,7 +49,7 @@ class Spell:
         return Spell(0.0, None if self.since is None else now)
 
     def shifted(self, by: Shift) -> Spell:
-        """After a reboot the time since it was begun is not counted: nobody knows how long the box was off."""
+        """After a reboot what was added counts, the time since then not: nobody knows how long the box was off."""
         return Spell(self.seconds, None) if by.seconds else self
 
     @classmethod
@@ -107,7 +110,8 @@ def watch(
         return state, NEVER
     state, first = _moves(limits, state, level, now)
     state, second = _rises(limits, state, level, full, now)
-    return state, min(first, second)
+    goes_on = any(spell.since is not None for spell in (state.pump, state.outlet, state.fill))
+    return state, min(first, second, (now // FOLD + 1) * FOLD if goes_on else NEVER)
 
 
 def _moves(limits: Standstill, state: Standing, level: float, now: float) -> tuple[Standing, float]:

@@ -151,5 +151,29 @@ def test_a_store_whose_sensor_lives(step):
     assert _store(lambda t, water: round(water / step) * step, 72)[0] == []
 
 
+@pytest.mark.parametrize(("grain", "rate"), [(2.0, 0.7), (1.0, 0.4), (2.0, 0.4)])
+def test_a_slow_heater_behind_a_coarse_sensor_is_no_stuck_sensor(grain, rate):
+    """Days of heating by 3 K and cooling: each step of the sensor takes longer than the two hours. Restarts too."""
+    state, on, water, alarms, moved = PLAIN.initial(), False, 60.0, [], 0
+    for t in range(0, 240 * 3600, 300):
+        says = round(water / grain) * grain
+        if t % (31 * 3600) == 0:
+            state = PLAIN.load(json.loads(json.dumps(PLAIN.dump(state))))
+        view = View({"water": Input(says, Quality.GOOD, t)}, {"heater": Output(on, 15, "", 0.0, None)})
+        step = PLAIN.step(state, view, Now(float(t), NOON, True))
+        state, before, on = step.state, on, step.wishes[0].value
+        moved += on is not before
+        alarms += [(t, one.code) for one in step.happenings]
+        water += (rate if on else -0.5) * 300 / 3600
+    assert alarms == [] and moved > 10
+
+
+def test_a_coarse_sensor_that_dies_is_found_all_the_same():
+    """Its steps are known from the days before: 2 K at 0.25 K/h are 8 h."""
+    readings = [56.0, 54.0]
+    alarms, _, on = _store(lambda t, water: readings[t >= 600], 12)
+    assert alarms == [(8 * 3600 + 660, "alarm", "sensor_stuck")] and not on
+
+
 def test_a_stuck_store_is_kept_so_that_the_program_before_still_reads_what_is_not():
     assert "still" not in PLAIN.dump(PLAIN.initial())

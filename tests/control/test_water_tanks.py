@@ -250,16 +250,28 @@ def test_a_reset_lets_it_try_again() -> None:
 
 @pytest.mark.parametrize("kept", [True, False])
 def test_what_the_pump_ran_beside_a_level_that_stands_still_outlives_a_restart(kept: bool) -> None:
+    """Nobody knows how long a box was off: what ran before counts, but for ten minutes at most, the pause does not."""
     one = bench(level=39)
     one.until(2 * H)
-    one.restart() if kept else one.reboot(60)
-    one.until(3.1 * H)
-    assert bool(one.of("sensor_stuck")) is kept, "nobody knows how long a box was off: then the three hours begin anew"
-    one.until(6 * H)
+    one.restart() if kept else one.reboot(600)
+    one.until(3 * H)
+    assert bool(one.of("sensor_stuck")) is kept
+    one.until(3 * H + 1200)
     assert one.of("sensor_stuck") != []
     one.reboot(7200)
     one.until(9 * H)
     assert [kind for _, kind in one.of("sensor_stuck")] == ["alarm"] and one.value("well") is False
+
+
+@pytest.mark.parametrize(("limits", "code"), [((3 * H, None), "sensor_stuck"), ((None, 8 * H), "fill_too_long")])
+def test_power_cuts_that_come_sooner_than_the_longest_run_hide_no_fault(
+    limits: tuple[float | None, float | None], code: str
+) -> None:
+    one = bench(replace(RESERVOIR, standstill=Standstill(*limits)), level=39)
+    for boot in range(1, 15):
+        one.until(boot * 3000.0)
+        one.reboot(20)
+    assert [kind for _, kind in one.of(code)] == ["alarm"] and one.value("well") is False
 
 
 def test_a_level_that_hovers_while_the_pump_runs_is_a_fill_that_lasts_too_long() -> None:

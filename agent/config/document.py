@@ -7,7 +7,11 @@ date cannot change what a word means: `on` and `22:30` are text, and so is every
 
 from __future__ import annotations
 
+import os
 import re
+import select
+import stat
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +27,8 @@ _DEPTH = 40
 _VALUES = 50_000
 _BYTES = 1_000_000
 """A site file has some ten thousand; the parser reads some hundred thousand a second."""
+_PATIENCE = 10.0
+"""Seconds that a pipe may take to say all: `bocage check <(make-site)` works, and one that nobody writes to ends."""
 _PROBLEMS = 200
 """Problems of a sort that are told; who has more of them mends these first."""
 _INT = re.compile(r"[-+]?[0-9]{1,400}$|0o[0-7]{1,400}$|0x[0-9a-fA-F]{1,400}$")
@@ -123,8 +129,10 @@ def open_text(path: Path, file: str | None = None) -> tuple[Document, str | None
     """A document without data yet, and the file's text; None where it cannot be had, and then the problem is noted."""
     document = Document(file or str(path))
     try:
-        with path.open("rb") as opened:
-            document.source = opened.read(_BYTES + 1)
+        document.source = read_bytes(path, _BYTES + 1)
+    except TimeoutError:
+        document.note(1, 1, f"a pipe that does not end within {_PATIENCE:.0f} s; is it the right file?")
+        return document, None
     except OSError as error:
         document.note(1, 1, f"cannot be read: {error.strerror}")
         return document, None
@@ -138,6 +146,40 @@ def open_text(path: Path, file: str | None = None) -> tuple[Document, str | None
         column = len(before.rpartition(b"\n")[2].decode("utf-8-sig", "replace")) + 1
         document.note(before.count(b"\n") + 1, column, "not UTF-8; save the file with the encoding UTF-8")
         return document, None
+
+
+def read_bytes(path: Path, most: int) -> bytes:
+    """The first `most` bytes of a file. OSError if it cannot be read: TimeoutError, if it is a pipe that goes on."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as opened:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
+            return _drain(descriptor, most)
+        return opened.read(most)
+
+
+def _drain(descriptor: int, most: int) -> bytes:
+    """What a pipe or a terminal says until its end. A pipe that nobody opened yet to write to has no end."""
+    found, until = b"", time.monotonic() + _PATIENCE
+    ends = select.poll()
+    ends.register(descriptor, select.POLLIN)
+    is_device = stat.S_ISCHR(os.fstat(descriptor).st_mode)
+    while len(found) < most:
+        try:
+            piece = os.read(descriptor, most - len(found))
+        except BlockingIOError:
+            piece = None
+        if piece:
+            found += piece
+            continue
+        if piece is not None and (found or is_device):
+            return found
+        seen = dict(ends.poll(max(0.0, until - time.monotonic()) * 1000)).get(descriptor, 0)
+        if not seen:
+            raise TimeoutError
+        if not seen & select.POLLIN:
+            return found
+    return found
 
 
 def _compose(document: Document, text: str) -> Any:

@@ -214,6 +214,8 @@ class Library:
         path = self._own.absolute() / name
         if ".." not in Path(name).parts and not Path(name).is_absolute():
             try:
+                if not path.is_file():
+                    raise FileNotFoundError  # a pipe would be waited for
                 self.files[f"{self._own.name}/{name}"] = path.read_bytes()
             except OSError:
                 self.absent.add(f"{self._own.name}/{name}")

@@ -18,8 +18,8 @@ from agent.errors import BocageError
 from agent.model import Point, Readings, Value
 
 __all__ = [
-    "Actuator", "Aside", "BusSpec", "DeviceSpec", "Inspector", "Listener", "Memory", "Poller", "Scanner", "Trier",
-    "Wire",
+    "Actuator", "Aside", "BusSpec", "DeviceSpec", "Inspector", "Listener", "Memory", "Poller", "Scanner",
+    "Successive", "Trier", "Wire",
     "is_driven", "open_bus",
 ]  # fmt: skip
 
@@ -119,6 +119,17 @@ class Aside(Protocol):
     """
 
     async def write_aside(self, device: DeviceSpec, point: str, value: Value) -> None: ...
+
+
+@runtime_checkable
+class Successive(Protocol):
+    """Its outputs would move while its bus is made anew: those that stay are handed from one driver to the next."""
+
+    async def retire(self, devices: Sequence[DeviceSpec]) -> None:
+        """Close everything but the outputs that are the same among `devices`."""
+
+    def succeed(self, before: Any) -> None:
+        """Take the outputs over that `before`, of the same type, has left open."""
 
 
 @runtime_checkable

@@ -19,6 +19,7 @@ from agent.driver import (
     Memory,
     Poller,
     Scanner,
+    Successive,
     Trier,
     Wire,
     open_bus,
@@ -53,11 +54,25 @@ class Wires:
         self._home = {point.id: name for name, wire in self._wires.items() for point in wire.points}
 
     async def reconfigure(self, specs: Mapping[str, BusSpec], changed: Iterable[str]) -> None:
-        """Close the buses that changed or went, make their successors. The others are not touched."""
+        """Close the buses that changed or went, make their successors. The others are not touched.
+
+        Pins that stay relays do not move: gpiozero would let them fall in between.
+        """
+        handed = []
         for name in changed:
-            if name in self._wires:
-                await self._wires.pop(name).close()
+            if (wire := self._wires.pop(name, None)) is None:
+                continue
+            after = next((spec for spec in specs.values() if one_wire(spec, self._specs[name])), None)
+            if after is not None and isinstance(wire, Successive):
+                await wire.retire(after.devices)
+                handed.append((after.name, wire))
+            else:
+                await wire.close()
         self.configure(specs)
+        for name, before in handed:
+            wire = self._wires[name]
+            assert isinstance(wire, Successive)
+            wire.succeed(before)
 
     @property
     def names(self) -> list[str]:

@@ -23,7 +23,7 @@ import importlib
 import logging
 import os
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from agent.clock import Clock
@@ -361,6 +361,29 @@ class Gpio:
         self._release()
         self._due = float("inf")
 
+    async def retire(self, devices: Sequence[DeviceSpec]) -> None:
+        """Close all but the relays that are relays of the same polarity among `devices`, for who comes after."""
+        relays = [_Relay(device) for device in devices if device.options.get("role") == "relay"]
+        staying = {(relay.pin, relay.active_high) for relay in relays}
+        self._let_go(
+            line for line in self._lines.values()
+            if not isinstance(line, _Relay) or (line.pin, line.active_high) not in staying
+        )  # fmt: skip
+        self._due = float("inf")
+
+    def succeed(self, before: Gpio) -> None:
+        """Take over the chip of `before`, which has retired, with the relays that it left open."""
+        if before._factory is None:
+            return
+        self._factory, self._own_factory, self._errors = before._factory, before._own_factory, before._errors
+        before._factory, before._own_factory = None, False
+        held = {line.pin: line for line in before._lines.values() if line.device is not None}
+        for line in self._lines.values():
+            if isinstance(line, _Relay) and isinstance(old := held.get(line.pin), _Relay):
+                line.device, line.wanted, old.device = old.device, old.wanted, None
+        with contextlib.suppress(WireError):  # whoever reads tries again
+            self._open_lines()
+
     # The chip
 
     def _open(self) -> None:
@@ -373,13 +396,18 @@ class Gpio:
         except ImportError as error:
             raise WireError(f"gpiozero is missing: pip install bocage[gpio] ({error})") from error
         self._factory, self._own_factory, self._errors = _pin_factory(gpiozero)
+        self._open_lines()
+        log.info("gpio open bus=%s pins=%d", self._name, len(self._lines))
+
+    def _open_lines(self) -> None:
+        gpiozero = importlib.import_module("gpiozero")
         try:
             for line in self._lines.values():
-                line.open(gpiozero, self._factory)
+                if line.device is None:
+                    line.open(gpiozero, self._factory)
         except self._errors as error:
             raise self._lost(error) from error
         self._error = ""
-        log.info("gpio open bus=%s pins=%d", self._name, len(self._lines))
 
     def _lost(self, error: BaseException) -> WireError:
         self._release()
@@ -388,15 +416,18 @@ class Gpio:
         return WireError(self._error)
 
     def _release(self) -> None:
-        for line in self._lines.values():
-            if isinstance(line, _Counter):
-                line.save()
-            with contextlib.suppress(*self._errors):
-                line.close()
+        self._let_go(self._lines.values())
         if self._own_factory:
             with contextlib.suppress(*self._errors):
                 self._factory.close()
         self._factory, self._own_factory = None, False
+
+    def _let_go(self, lines: Iterable[_Line]) -> None:
+        for line in lines:
+            if isinstance(line, _Counter):
+                line.save()
+            with contextlib.suppress(*self._errors):
+                line.close()
 
     # Readings
 

@@ -79,12 +79,12 @@ class Inbox:
 
     async def read(self, session: Session) -> None:
         """Hand on what the session receives, until cancelled."""
-        dropped = 0
         while True:
             message = await session.received.get()
-            if session.dropped > dropped:
-                self._tally.count(n=session.dropped - dropped)
-                dropped = session.dropped
+            if session.dropped:
+                names = [self._topics.command_id(topic)[:64] for topic in session.dropped]
+                session.dropped.clear()
+                self._tally.count(*names, n=len(names))
             if await self._gate.enter():
                 self.spawn(self._handle(session, message))
                 continue

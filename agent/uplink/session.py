@@ -139,8 +139,8 @@ class Session(aiomqtt.Client):
         self.lost.add_done_callback(lambda lost: lost.exception())  # asked for: nobody may be waiting
         self.received: asyncio.Queue[Received] = asyncio.Queue(INBOX)
         self._listeners: dict[str, Callable[[bytes], None]] = {}
-        self.dropped = 0
-        """Messages that came in faster than anybody could look at them."""
+        self.dropped: list[str] = []
+        """Topics of messages that came in faster than anybody could look at them."""
         self._ticked = time.monotonic()
         self._client.disable_logger()
         self._client.connect_timeout = CONNECT
@@ -464,7 +464,7 @@ class Session(aiomqtt.Client):
                 )
             )
         except asyncio.QueueFull:
-            self.dropped += 1
+            self.dropped.append(topic[:500])
             if message.qos:  # or it would stand in the broker's window for ever
                 client.ack(message.mid, message.qos)
 

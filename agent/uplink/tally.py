@@ -1,4 +1,4 @@
-"""Commands that are refused without a record of their own: counted by id, one event for many."""
+"""Commands that are refused without a record of their own: told by id, one event for many."""
 
 from __future__ import annotations
 
@@ -18,11 +18,16 @@ YOUNG = 5.0
 LONGEST = 60.0
 """Seconds between two events of a flood in the end: twice as long each time. So long without one ends a flood."""
 IDS = 100
-"""Ids that one event names."""
+"""Ids that one event names: with those of 64 characters it stays below 16 kB, and what a record may be cut at."""
+NAMED = 5_000
+"""Ids that are told at once, by as many events as it takes. Of a longer flood the rest is a number."""
 
 
 class Tally:
-    """`tell` puts an event of how many were refused, and of their ids, on flash. `spawn` runs a task beside others."""
+    """`tell` puts an event of how many were refused, and of their ids (none: they are not known any more), on flash.
+
+    `spawn` runs a task beside others.
+    """
 
     def __init__(
         self,
@@ -51,7 +56,7 @@ class Tally:
             self._since, self._pause = now, 1.0
         self._last = now
         self._count += n
-        self._ids += names[: IDS - len(self._ids)]
+        self._ids += names[: NAMED - len(self._ids)]
         if self._told is None:
             self._told = asyncio.get_running_loop().create_future()
             self._spawn(self._tell_soon())
@@ -75,8 +80,10 @@ class Tally:
         count, ids, told = self._count, self._ids, self._told
         self._count, self._ids, self._told = 0, [], None
         self._hurry.clear()
-        if count:
-            await self._tell(count, ids)
+        named = [ids[at : at + IDS] for at in range(0, len(ids), IDS)]
+        await asyncio.gather(*(self._tell(len(some), some) for some in named))
+        if count > len(ids):
+            await self._tell(count - len(ids), [])
         if told is not None and not told.done():
             told.set_result(None)
 

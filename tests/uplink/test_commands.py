@@ -229,6 +229,39 @@ async def test_a_flood_is_drained_unread_and_who_comes_after_it_is_heard(
         assert site.commands[-1].id == "after"
 
 
+@pytest.mark.parametrize("qos", [0, 1])
+async def test_each_command_of_a_flood_has_an_outcome_or_is_told_by_its_id(
+    site: Any, until: Any, monkeypatch: pytest.MonkeyPatch, qos: int
+) -> None:
+    monkeypatch.setattr("agent.uplink.gate.PATIENCE", 0.2)
+    monkeypatch.setattr("agent.uplink.tally.YOUNG", 0.3)
+    names = {f"c{n}" for n in range(3000)}
+    async with ScriptedBroker() as broker, site.up(broker.port):
+        await until(lambda: broker.subscribed)
+        for name in names:
+            await broker.send(f"bocage/v1/village/cmd/{name}", body(id=name), qos=qos)
+
+        def told() -> set[str]:
+            return {name for event in site.outbox.events for name in event.detail["ids"]}
+
+        await until(lambda: told() | {command.id for command in site.commands} == names, 20)
+        assert all(len(event.detail["ids"]) == event.detail["refused"] <= 100 for event in site.outbox.events)
+
+
+async def test_of_a_flood_without_end_the_rest_is_a_number(
+    site: Any, until: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.uplink.tally.NAMED", 50)
+    async with ScriptedBroker() as broker, site.up(broker.port):
+        await until(lambda: broker.subscribed)
+        for n in range(1000):
+            await broker.send(f"bocage/v1/village/cmd/c{n}", body(id=f"c{n}"), qos=0)
+        await until(lambda: any(not event.detail["ids"] for event in site.outbox.events))
+        await until(
+            lambda: sum(event.detail["refused"] for event in site.outbox.events) + len(site.commands) == 1000, 20
+        )
+
+
 async def test_a_broker_that_sends_more_than_it_may_is_acknowledged_all_the_same(site: Any, until: Any) -> None:
     async with ScriptedBroker() as broker, site.up(broker.port):
         await until(lambda: broker.subscribed)

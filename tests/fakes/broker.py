@@ -132,6 +132,14 @@ class ScriptedBroker:
         """Payloads that were acknowledged with success on topics that end so, duplicates too."""
         return [p.payload for p in self.published if p.topic.endswith(suffix) and p.code in (0, 0x10)]
 
+    async def disconnect(self, code: int, reference: str = "") -> None:
+        """End every connection with a DISCONNECT (MQTT 5), and perhaps a Server Reference."""
+        properties = b"\x1c" + _text(reference.encode()) if reference else b""
+        for writer in list(self._writers):
+            self._put(writer, _packet(DISCONNECT << 4, bytes([code, len(properties)]) + properties))
+            await writer.drain()
+            writer.close()
+
     async def send(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> int:
         """Publish to every client that is there; the packet id."""
         self._mid = self._mid % 65535 + 1

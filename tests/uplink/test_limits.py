@@ -264,6 +264,70 @@ async def test_the_fallback_is_asked_with_the_same_credentials(
                     assert len(broker.connections) == 1
 
 
+def taken(broker: ScriptedBroker) -> int:
+    """Connections that came as far as asking for commands."""
+    return len([topic for topic in broker.subscribed if topic.endswith("/cmd/+")])
+
+
+@pytest.mark.parametrize("code", [0x9C, 0x9D])
+@pytest.mark.parametrize("listed", [True, False])
+async def test_a_disconnect_refers_to_another_broker(
+    site: Any, until: Any, monkeypatch: pytest.MonkeyPatch, code: int, listed: bool
+) -> None:
+    """To the third of the list, at once, past the second; to a stranger never: the first is asked again."""
+    quick(monkeypatch)
+    async with ScriptedBroker() as first, ScriptedBroker() as second, ScriptedBroker() as third:
+        brokers = (second, third) if listed else (second,)
+        fallback = tuple(Broker("127.0.0.1", one.port, False) for one in brokers)
+        async with site.up(first.port, fallback=fallback, username="marie", password="sesame"):
+            await until(lambda: first.subscribed)
+            await first.disconnect(code, f"127.0.0.1:{third.port}")
+            there = third if listed else first
+            await until(lambda: taken(there) == (1 if listed else 2))
+            site.outbox.fill(3)
+            await until(lambda: len(site.outbox.delivered) == 3)
+            assert not second.connections and bool(third.connections) is listed
+            assert there.connections[-1].password == "sesame"
+
+
+async def test_back_to_the_first_broker_when_it_is_well_again(
+    site: Any, until: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A link stays where it is until it is lost; then the first one is asked first, and the others if it is away."""
+    quick(monkeypatch)
+    async with ScriptedBroker() as first, ScriptedBroker() as second:
+        fallback = (Broker("127.0.0.1", second.port, False),)
+        async with site.up(first.port, fallback=fallback):
+            for turn in (1, 2):
+                await until(lambda turn=turn: taken(first) == turn)
+                await first.stop()
+                await until(lambda turn=turn: taken(second) == 2 * turn - 1)
+                second.cut()  # the first one is still away: asked, and the second one again
+                await until(lambda turn=turn: taken(second) == 2 * turn)
+                await first.start()
+                site.outbox.fill(1)
+                await until(lambda turn=turn: len(second.accepted("/telemetry")) == turn)
+                second.cut()
+            await until(lambda: taken(first) == 3)
+            site.outbox.fill(1)
+            await until(lambda: len(site.outbox.delivered) == 3)
+            assert len(first.accepted("/telemetry")) == 1 and taken(second) == 4
+
+
+async def test_no_batch_is_longer_than_max_message(site: Any, box: Outbox, until: Any) -> None:
+    """The bound for brokers that drop in silence what is too long (Mosquitto with 3.1.1). History and news."""
+    clock = SystemClock("always")
+    for _ in range(2):
+        box.put([Reading(f"meter-{n}.active_power", n + 0.5, clock.now()) for n in range(2000)], 2)
+        await box._shielded(box._keeper.locked_save(flush=True, last=False))
+    box.put([Reading(f"meter-{n}.active_power", n + 0.5, clock.now()) for n in range(2000)], 2)
+    async with ScriptedBroker() as broker, site.up(broker.port, protocol="3.1.1", max_message=1000):
+        await until(lambda: box.status()["rows"] == 0, 20)
+        sizes = [len(p.payload) for p in broker.published]
+        assert max(sizes) <= 1000 and len(sizes) > 20
+        assert len(rows(broker.accepted("/telemetry"))) == 6000
+
+
 def test_which_broker_a_reference_means() -> None:
     broker = UplinkSettings("mqtt.example.org", 8883)
     assert all(broker.is_meant(text) for text in ("mqtt.example.org", "MQTT.example.org:8883", "a b mqtt.example.org"))

@@ -295,8 +295,8 @@ async def test_back_to_the_first_broker_when_it_is_well_again(
 ) -> None:
     """A link stays where it is until it is lost; then the first one is asked first, and the others if it is away."""
     quick(monkeypatch)
-    async with ScriptedBroker() as first, ScriptedBroker() as second:
-        fallback = (Broker("127.0.0.1", second.port, False),)
+    async with ScriptedBroker() as first, ScriptedBroker() as second, ScriptedBroker() as third:
+        fallback = tuple(Broker("127.0.0.1", one.port, False) for one in (second, third))
         async with site.up(first.port, fallback=fallback):
             for turn in (1, 2):
                 await until(lambda turn=turn: taken(first) == turn)
@@ -311,7 +311,7 @@ async def test_back_to_the_first_broker_when_it_is_well_again(
             await until(lambda: taken(first) == 3)
             site.outbox.fill(1)
             await until(lambda: len(site.outbox.delivered) == 3)
-            assert len(first.accepted("/telemetry")) == 1 and taken(second) == 4
+            assert len(first.accepted("/telemetry")) == 1 and taken(second) == 4 and not third.connections
 
 
 async def test_no_batch_is_longer_than_max_message(site: Any, box: Outbox, until: Any) -> None:

@@ -264,12 +264,14 @@ class Commands:
         return await self._record(command, OutcomeState.MISMATCH, f"{shows} reads {_read(actuator, seen)}")
 
     async def _release(self, command: Command, actuator: Actuator) -> Outcome:
-        """End the override: what a rule wants holds again, or the relinquish default."""
+        """End the override: what a rule wants holds again, or the relinquish default. Accepted as `_accept` says."""
         if actuator.spec.kind == "once":
             raise Rejected(f"{actuator.spec.name} is written once, there is nothing to release")
+        queued = actuator.lock.locked()
+        if queued and (known := await self._ledger.begin(command)) is not None:
+            return known
         async with actuator.lock:
-            known = await self._ledger.begin(command)
-            if known is not None:
+            if not queued and (known := await self._ledger.begin(command)) is not None:
                 return known
             await self._hand.withdraw(actuator, f"superseded by command {command.id}")
             held = actuator.slots.drop(REMOTE) or actuator.awaited is not None

@@ -283,6 +283,22 @@ def test_a_writable_point_of_nobody_is_a_relay_that_rests_off(virtual):
     virtual(test)
 
 
+def test_a_release_behind_a_slow_write_is_on_record_before_it_queues(virtual):
+    async def test(site):
+        await site.up()
+        site.plant.hang = 5.0
+        first = asyncio.create_task(site.send("km1", "on", id="a", ttl_ms=60_000))
+        await asyncio.sleep(1)
+        release = asyncio.create_task(site.send("km1", None, id="b"))
+        await asyncio.sleep(0.1)
+        assert site.ledger.states("b") == ["accepted"]
+        assert [(await task).state for task in (first, release)] == ["applied", "applied"]
+        assert (await site.send("km1", None, id="b")).state == "applied"
+        assert site.ledger.states("b") == ["accepted", "applied"]
+
+    virtual(test, ActuatorSpec("km1", "io-1.relay1"))
+
+
 def test_a_command_behind_a_slow_write_is_on_record_before_it_queues(virtual):
     """Or twenty for a device that hardly answers would fill the broker's window, and nobody else were heard."""
 

@@ -61,10 +61,12 @@ class Outgoing:
         self.sent = 0
         self._since, self._taken = 0.0, 0
         """When this connection began, and how many messages were accepted on it."""
+        self.too_long = False
+        """A message was too long for the broker on this connection."""
 
     def begin(self, session: Session) -> None:
         """A connection begins."""
-        self._session, self._since, self._taken = session, self._clock.monotonic(), 0
+        self._session, self._since, self._taken, self.too_long = session, self._clock.monotonic(), 0, False
         self.link(session)
 
     @property
@@ -182,6 +184,7 @@ class Outgoing:
     def _shorten(self, message: Message, reason: str) -> None:
         """Send it again in pieces, and nothing as long any more; set aside what cannot be split."""
         limit = len(message.body) // 2
+        self.too_long = True
         self.terms.shorten(limit)
         if not self._outbox.split(message, limit):
             self._refusals.for_good(message, reason)
@@ -205,6 +208,7 @@ class Outgoing:
             self._shorten(found, f"the broker cuts the link at it ({size} bytes)")
         elif ack is None:
             self.terms.cuts.silent.add(topic)
+            self.too_long = True
             return topic
         return ""
 

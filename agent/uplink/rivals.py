@@ -37,6 +37,10 @@ class Rivals:
         if lasted < SOON:
             self._signs.append((self._monotonic(), 1 / LIKELY))
 
+    def explained(self) -> None:
+        """The broker closes connections at a message that is too long for it: their ends were no sign."""
+        self._signs = deque((one for one in self._signs if one[1] != 1 / LIKELY), self._signs.maxlen)
+
     @property
     def are_there(self) -> bool:
         """Whether what was seen of late is the pattern of two clients with one id."""

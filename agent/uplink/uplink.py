@@ -202,11 +202,13 @@ class Uplink:
             await self._live(session, at)
         except LinkLost as lost:
             session.drop(str(lost))
+            silent = self._outgoing.lost(lost, session, self._outgoing.sent - sent)
             if lost.why is Why.TAKEN:
                 self.rivals.taken_over()
+            elif self._outgoing.too_long:
+                self.rivals.explained()
             elif lost.why is Why.SILENT:
                 self.rivals.closed(self._clock.monotonic() - self._since)
-            silent = self._outgoing.lost(lost, session, self._outgoing.sent - sent)
             if silent:
                 self._refusals.judge(silent, False, "the broker cuts the link at it: not told any more")
             await self._pause(lost, terms.lost(lost, self._settings.protocol))

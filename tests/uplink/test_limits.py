@@ -120,6 +120,22 @@ async def test_a_state_topic_that_cuts_the_link_is_not_told_any_more(
         await until(lambda: len(site.outbox.delivered) == 3)
 
 
+@BOTH
+async def test_links_that_are_cut_for_a_length_are_no_second_client(
+    site: Any, until: Any, monkeypatch: pytest.MonkeyPatch, protocol: Any
+) -> None:
+    """The first topic takes three cuts, each other one: closed without a word, soon, and with nothing under way."""
+    quick(monkeypatch)
+    topics = [f"meter-{n}" for n in range(4)]
+    site.state = {name: {"text": "x" * 3000} for name in topics}
+    async with (
+        ScriptedBroker(longest=2000) as broker,
+        site.up(broker.port, protocol=protocol, state_interval=0.05) as uplink,
+    ):
+        await until(lambda: len(site.outbox.events) == 4, 20)
+        assert len(broker.connections) >= 6 and not uplink.rivals.are_there
+
+
 async def test_what_is_refused_breeds_no_messages(site: Any, until: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where it is the topic of the alarms themselves: two are set aside, then the topic is left alone."""
     refuse = lambda nth, topic: 0x99 if topic.endswith(("event", "telemetry")) else 0  # noqa: E731

@@ -12,6 +12,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from agent.arbiter.owned import address
 from agent.driver import BusSpec, DeviceSpec
 from agent.errors import BocageError
 from agent.model import Quality, Reading
@@ -107,7 +108,7 @@ def _plain(value: Any) -> Any:
 def _wire(spec: BusSpec) -> str | None:
     options = spec.options
     if options.get("host"):
-        return f"{options['host']}:{options.get('port') or 502}"
+        return f"{address(str(options['host']))}:{options.get('port') or 502}"
     port = options.get("port")
     return os.path.realpath(port) if isinstance(port, str) else None
 

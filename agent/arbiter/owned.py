@@ -16,7 +16,7 @@ from agent.arbiter.spec import ActuatorSpec
 from agent.driver import BusSpec, DeviceSpec
 from agent.model import Value
 
-__all__ = ["Owned", "from_json", "is_radio", "loose", "one_wire", "outputs", "places", "to_json"]
+__all__ = ["Owned", "address", "from_json", "is_radio", "loose", "one_wire", "outputs", "places", "to_json"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +119,14 @@ def _wire(bus: BusSpec) -> str:
     if bus.type == "gpio":
         return ""
     if {"host", "port"} <= options.keys() or bus.type == "modbus_tcp":
-        return f"tcp {_address(str(options['host']))}:{options.get('port') or 502}"
+        return f"tcp {address(str(options['host']))}:{options.get('port') or 502}"
     if "port" in options:
         return os.path.realpath(str(options["port"]))
     return bus.type if is_radio(bus) else f"{bus.type} {bus.name}"
 
 
-def _address(host: str) -> str:
+def address(host: str) -> str:
+    """A host as one text, however it is written."""
     try:
         return str(ipaddress.ip_address("127.0.0.1" if host == "localhost" else host))
     except ValueError:
@@ -133,13 +134,13 @@ def _address(host: str) -> str:
 
 
 def _unit(device: DeviceSpec) -> str:
-    address = device.address
-    if "unit_id" in address:
-        return f"unit {address['unit_id']}"
-    if "pin" in address:
-        return f"pin {address['pin']}"
-    node = next((address[key] for key in ("dev_eui", "dev_addr", "node") if key in address), None)
-    return f"node {node}" if node is not None else " ".join(f"{k} {v}" for k, v in sorted(_plain(address).items()))
+    where = device.address
+    if "unit_id" in where:
+        return f"unit {where['unit_id']}"
+    if "pin" in where:
+        return f"pin {where['pin']}"
+    node = next((where[key] for key in ("dev_eui", "dev_addr", "node") if key in where), None)
+    return f"node {node}" if node is not None else " ".join(f"{k} {v}" for k, v in sorted(_plain(where).items()))
 
 
 def _register(one: Owned) -> str:

@@ -128,6 +128,17 @@ def test_a_bus_that_only_the_file_has_is_tried_and_scanned(bocage, site, host):
     assert (code, [json.loads(one)["unit_id"] for one in out]) == (0, [3])
 
 
+def test_another_name_of_this_host_is_the_agents_wire(bocage, site, host):
+    """A gateway often takes one connection only, which the agent has."""
+    add(site, f"  plant: {{type: modbus_tcp, host: 127.0.0.1, port: {host.port}, timeout: 200ms}}\n", "buses:\n")
+    add(site, "  pump: {bus: plant, unit_id: 3, profile: two}\n")
+    assert bocage("reload")[0] == 0
+    site.write_text(site.read_text().replace("host: 127.0.0.1", "host: localhost"))
+    code, out = bocage("check", "--bus")
+    assert code == 0
+    assert "pump: ok: 2 points read by the running agent" in out
+
+
 def test_a_bus_with_another_name_is_scanned_on_the_agents_line(bocage, site, line):
     site.write_text(site.read_text().replace("rs485-1", "meters"))
     code, out = bocage("scan", "meters", "--ids", "3-7", "--json")

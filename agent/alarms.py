@@ -51,6 +51,8 @@ class Alarms:
     ) -> None:
         self._look, self._tell, self._memory, self._clock = look, tell, memory, clock
         self._raised = {(code, subject) for code, subject in memory.get("raised") or []}
+        self._ending = self._raised & {(code, subject) for code, subject in memory.get("ending") or []}
+        """Those whose end was being told when the process died: nobody knows whether it was."""
         self._since: dict[tuple[str, str], float] = {}
 
     async def run(self) -> None:
@@ -65,22 +67,25 @@ class Alarms:
         found = {(one.code, one.subject): one for one in self._look()}
         self._since = {key: self._since.get(key, now) for key in found}
         for key, one in found.items():
-            if key not in raised and now - self._since[key] >= one.lasts:
+            if (key not in raised or key in self._ending) and now - self._since[key] >= one.lasts:
                 self._raised.add(key)
+                self._ending.discard(key)
                 log.warning("alarm code=%s subject=%s detail=%s", one.code, one.subject, one.detail)
                 await self._say("alarm", key, one.severity, one.detail)
-        for key in raised - found.keys():
+        if over := raised - found.keys():
+            await self._remember("ending", over)
+        for key in over:
+            self._ending.discard(key)
             self._raised.discard(key)
             log.info("cleared code=%s subject=%s", *key)
             await self._say("cleared", key, Severity.INFO, {})
         if self._raised != raised:
-            await self._remember()
+            await self._remember("raised", self._raised)
 
-    async def _remember(self) -> None:
+    async def _remember(self, what: str, keys: set[tuple[str, str]]) -> None:
         """On flash at once: what a power cut forgets here would stay open for ever where it was told."""
-        raised = [list(key) for key in sorted(self._raised)]
         with contextlib.suppress(OutboxError):  # kept in memory, and tried again by whoever writes it
-            await asyncio.to_thread(self._memory.put, "raised", raised, True)
+            await asyncio.to_thread(self._memory.put, what, [list(key) for key in sorted(keys)], True)
 
     async def _say(self, kind: str, key: tuple[str, str], severity: Severity, detail: dict[str, Any]) -> None:
         await self._tell(Event(kind, *key, self._clock.now(), severity, detail))

@@ -121,6 +121,31 @@ async def test_raised_once_and_cleared_once_across_a_restart(gateway):
     assert gateway.told[1:] == [("cleared", "device_lost", "meter-a")]
 
 
+@pytest.mark.parametrize("lasts", [True, False], ids=["wrong again", "over"])
+async def test_a_kill_while_the_end_is_told_forgets_no_alarm(gateway, lasts):
+    """The region may have heard the end: what is wrong at the next start is said again, else its end is."""
+
+    class Killed(Exception):
+        pass
+
+    tell, one = gateway.tell, Condition("config_invalid", "gateway", Severity.MAJOR, {})
+
+    async def last_word(event):
+        await tell(event)
+        raise Killed
+
+    gateway.wrong = [one]
+    await gateway.alarms.check()
+    gateway.alarms._tell, gateway.wrong = last_word, []
+    with pytest.raises(Killed):
+        await gateway.alarms.check()
+    gateway.boot()
+    gateway.wrong = [one] if lasts else []
+    await gateway.alarms.check()
+    await gateway.alarms.check()
+    assert [kind for kind, *_ in gateway.told] == ["alarm", "cleared", "alarm" if lasts else "cleared"]
+
+
 IMPATIENT = """
 import agent.alarms, agent.status
 agent.alarms.PERIOD = 0.2

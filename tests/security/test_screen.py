@@ -68,7 +68,7 @@ async def test_commands_print_what_the_agent_says(tmp_path, capsys):
         point = {"value": EVIL, "unit": EVIL, "quality": "good", "at": None}
         return {
             "points": {f"m.{EVIL}": point}, "unknown": {}, "point": "km1", "value": EVIL, "state": "verified",
-            "reason": EVIL, "alarms": [alarm],
+            "reason": EVIL, "alarms": [alarm], "at": None,
         }  # fmt: skip
 
     site = Path(__file__).with_name("site.yaml")

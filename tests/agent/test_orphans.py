@@ -19,7 +19,7 @@ def applied(site, subscriber, wait_for):
     """Write the file, reload, and wait for the agent's verdict."""
     before = len(subscriber.events("applied"))
     site.write().hup()
-    wait_for(lambda: len(subscriber.events("applied")) > before)
+    wait_for(lambda: len(subscriber.events("applied")) > before, 60)
 
 
 def no_actuator(site, other):
@@ -108,14 +108,14 @@ def test_what_cannot_be_reached_is_an_alarm_until_it_was_written_over_restarts_t
     slave.deaf.add(1)
     no_device(site, None)
     applied(site, subscriber, wait_for)
-    wait_for(lambda: subscriber.events("output_orphaned", "alarm"))
+    wait_for(lambda: subscriber.events("output_orphaned", "alarm"), 60)
     (alarm,) = subscriber.events("output_orphaned")
     assert (alarm["subject"], alarm["severity"], alarm["detail"]["wanted"]) == ("lamp", "major", False)
     assert "no answer" in alarm["detail"]["reason"]
     site.kill()
     slave.deaf.clear()
     site.start()
-    wait_for(lambda: subscriber.events("output_orphaned", "cleared"))
+    wait_for(lambda: subscriber.events("output_orphaned", "cleared"), 60)
     assert slave.coils[0] is False
     site.stop()
     slave.writes.clear()
@@ -129,7 +129,7 @@ def test_an_orphan_is_tried_at_a_stop_and_by_stop_outputs(site, slave, subscribe
     slave.deaf.add(1)
     no_bus(site, None)
     applied(site, subscriber, wait_for)
-    wait_for(lambda: subscriber.events("output_orphaned", "alarm"))
+    wait_for(lambda: subscriber.events("output_orphaned", "alarm"), 60)
     site.kill()
     slave.deaf.clear()
     site.bocage("stop-outputs", check=0)
@@ -145,9 +145,9 @@ def test_a_module_that_was_taken_away_can_be_forgotten(site, slave, subscriber, 
     slave.deaf.add(1)
     no_bus(site, None)
     applied(site, subscriber, wait_for)
-    wait_for(lambda: subscriber.events("output_orphaned", "alarm"))
+    wait_for(lambda: subscriber.events("output_orphaned", "alarm"), 60)
     site.bocage("write", "alarm.output_orphaned.lamp", "forget", check=0)
-    wait_for(lambda: subscriber.events("output_orphaned", "cleared"))
+    wait_for(lambda: subscriber.events("output_orphaned", "cleared"), 60)
     assert subscriber.events("forgotten", "audit")
 
 
@@ -206,7 +206,7 @@ def test_an_orphan_behind_an_adapter_that_was_unplugged_is_written_when_it_is_ba
     line.vanish()
     no_bus(site, None)
     applied(site, subscriber, wait_for)
-    wait_for(lambda: subscriber.events("output_orphaned", "alarm"))
+    wait_for(lambda: subscriber.events("output_orphaned", "alarm"), 60)
     line.appear()
     wait_for(lambda: subscriber.events("output_orphaned", "cleared"), seconds=30)
     assert line.units[1].coil[0] == 0

@@ -44,7 +44,7 @@ sbom: ## what an installation consists of, from the locks: dist/*.cdx.json (Cycl
 	mkdir -p dist
 	version=$$(sed -n 's/^VERSION = "\(.*\)"/\1/p' agent/__init__.py); for lock in requirements/py*.txt; do \
 	    out=dist/bocage-$$version-$$(basename "$$lock" .txt).cdx.json; \
-	    $(PYTHON) scripts/sbom "$$lock" "$$version" >"$$out" && echo "$$out"; \
+	    $(PYTHON) scripts/sbom "$$lock" "$$version" >"$$out" || exit 1; echo "$$out"; \
 	done
 
 uninstall: ## the opposite; keeps configuration and state unless PURGE=1

@@ -57,6 +57,21 @@ class Applied:
         """Whether these files are the ones that were applied."""
         return self.files == _digests(files)
 
+    def cut(self, files: Mapping[str, bytes]) -> str | None:
+        """The name of a file of which only the beginning is there, to no end of a line: a save that was cut short.
+
+        Whoever takes the last lines out leaves whole ones.
+        """
+        for name in sorted(files.keys() & self.files.keys()):
+            try:
+                whole = _content(self.folder / name)
+            except (OSError, ValueError):
+                continue
+            rest = whole.removeprefix(files[name]) if whole.startswith(files[name]) else b""
+            if rest.strip() and files[name].strip() and not files[name].endswith(b"\n"):
+                return name
+        return None
+
     @classmethod
     def load(cls, state: Path) -> Applied | None:
         """The newest whole generation in a state folder; None if nothing was ever applied there."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.alarms import Condition
-from agent.applied import Applied, find
+from agent.applied import SITE, Applied, find
 from agent.errors import ConfigError
 from agent.folders import enter, state_folder
 from agent.model import Severity
@@ -147,12 +147,22 @@ class Configuration:
 
 
 def _judge(file: Found, kept: Applied | None) -> Problem | None:
-    """What is wrong with a site file; also a codec that is gone, which it had when it was applied."""
+    """What is wrong with a site file; also a codec that is gone, which it had when it was applied, and a file of which
+    only the beginning is there."""
     if file.first is None and kept is not None:
+        if (name := kept.cut(file.files)) is not None:
+            return _half(name, file.files[name], kept)
         for name in sorted(file.absent & kept.files.keys()):
             where = str(kept.home.parent / name)
             return Problem(where, 1, 1, "error", "this codec is missing; it was there when it was applied last")
     return file.first
+
+
+def _half(name: str, content: bytes, kept: Applied) -> Problem:
+    lines = content.decode(errors="replace").split("\n")
+    place = str(kept.home if name == SITE else kept.home.parent / name)
+    said = "the file ends here, within what was applied; save it again, with a line break at its end"
+    return Problem(place, len(lines), len(lines[-1]) + 1, "error", said)
 
 
 def _said(problem: Problem) -> str:

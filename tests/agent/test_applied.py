@@ -100,6 +100,34 @@ def test_a_wrong_file_is_an_alarm_until_a_good_one_is_applied(site, subscriber, 
     assert invalid(site) is None
 
 
+def test_a_file_that_was_cut_short_is_wrong_also_where_its_beginning_is_a_site(site, slave, wait_for):
+    """A full disk or a power cut while it is saved: without its actuators it would be a site as well."""
+    site.document["actuators"] = site.document.pop("actuators")  # the last section
+    lines = [f"{key}: {json.dumps(value)}" for key, value in site.document.items()]
+    lines[-1] = "actuators:\n" + "".join(f"  {k}: {json.dumps(v)}\n" for k, v in site.document["actuators"].items())
+    whole = "\n".join(lines)
+    type(site).write, write = lambda self: self.path.write_text(whole) and self, type(site).write
+    try:
+        site.start()
+    finally:
+        type(site).write = write
+    site.bocage("write", "lamp", "on", "--for", "1h", check=0)
+    cut = whole[: whole.index("actuators:") + len("actuators:")]
+    site.path.write_text(cut)
+    line = cut.count("\n") + 1
+    assert f"{site.path}:{line}:11: error: the file ends here" in site.bocage("reload", check=1).stderr
+    site.kill()
+    site.launch()
+    wait_for(lambda: site._answers() and is_read(site))
+    assert (invalid(site)["line"], invalid(site)["column"]) == (line, 11)
+    wait_for(lambda: slave.coils[0])
+    site.path.write_text(whole.removesuffix("\n"))
+    site.bocage("reload", check=0)
+    site.path.write_text(whole[: whole.index("actuators:")])
+    assert "changed: actuators" in site.bocage("reload", check=0).stdout, "whole lines were taken out on purpose"
+    assert not slave.coils[0]
+
+
 def test_only_where_nothing_was_ever_applied_a_wrong_file_ends_with_78(site):
     site.write()
     spoil_typo(site)

@@ -54,6 +54,7 @@ class Alarms:
         self._ending = self._raised & {(code, subject) for code, subject in memory.get("ending") or []}
         """Those whose end was being told when the process died: nobody knows whether it was."""
         self._since: dict[tuple[str, str], float] = {}
+        self._looking = asyncio.Lock()
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -62,7 +63,11 @@ class Alarms:
             await asyncio.sleep(PERIOD)
 
     async def check(self) -> None:
-        """One look: raise what is new, clear what is over."""
+        """One look: raise what is new, clear what is over. Whoever cannot wait for the next one asks for it."""
+        async with self._looking:
+            await self._check()
+
+    async def _check(self) -> None:
         now, raised = self._clock.monotonic(), set(self._raised)
         found = {(one.code, one.subject): one for one in self._look()}
         self._since = {key: self._since.get(key, now) for key in found}

@@ -393,8 +393,9 @@ class Agent:
         return {name for name, settings in users.items() if self._seals.changed(name, settings)}
 
     async def _tell_configuration(self, group: asyncio.TaskGroup) -> None:
-        """To the service manager at once, to the broker as soon as it takes it."""
+        """To the service manager and as an alarm at once, to the broker as soon as it takes it."""
         self._notifier.status(self._one_line())
+        await self._alarms.check()
         if self._uplink is not None:
             await self._stop_task("status")
             told = self._uplink.tell_configuration(self._plan.config_hash, self._configuration.problem())

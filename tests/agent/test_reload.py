@@ -37,6 +37,7 @@ def test_a_reload_fails_with_the_place_of_the_mistake_and_says_so_everywhere(sit
     site.path.write_text(good.replace('"safe_state"', '"safe_sate"'))
     line = 1 + good[: good.index('"safe_state"')].count("\n")
     refused = site.bocage("reload", check=1)
+    assert "config_invalid" in site.bocage("alarms").stdout, "at once"
     assert f"{site.path}:{line}:" in refused.stderr
     assert 'unknown key "safe_sate"; did you mean "safe_state"?' in refused.stderr
     assert heard(manager, f"{site.path}:{line}:", 'unknown key "safe_sate"')
@@ -49,6 +50,7 @@ def test_a_reload_fails_with_the_place_of_the_mistake_and_says_so_everywhere(sit
     site.document["devices"]["n"] = {"bus": "plant", "unit_id": 2, "profile": "bench8", "poll": "200ms"}
     site.write()
     assert "changed: plant" in site.bocage("reload", check=0).stdout
+    assert "config_invalid" not in site.bocage("alarms").stdout, "at once"
     wait_for(lambda: subscriber.values("n.fixed"))
     wait_for(lambda: "config_problem" not in subscriber.on("status")[-1])
     wait_for(lambda: subscriber.events("config_invalid", "cleared"))

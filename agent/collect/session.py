@@ -21,7 +21,7 @@ from agent.collect.erase import expire
 from agent.collect.schemas import KINDS, MOST_BYTES, Misfit, Shelf
 from agent.collect.store import Foreign, Store, site_and_kind
 from agent.errors import BocageError
-from agent.uplink.sieve import Sieve
+from agent.sieve import bound
 
 __all__ = ["Broker", "Collector", "Tally"]
 
@@ -32,6 +32,8 @@ _TOGETHER = 500
 _WHOLE = MOST_BYTES + 131_072
 """Bytes of a packet that is kept whole: the longest body, its topic and properties. Of a longer one the rest is
 skipped."""
+_LONGEST_PACKET = 1_114_112
+"""Bytes, told to an MQTT 5 broker: what is too long by little still arrives and is put on record."""
 _READINGS, _LONGEST = 20_000, 1.0
 """Readings in one transaction, and seconds that it lasts, at most and one message."""
 _EXPIRY = 7 * 24 * 3600
@@ -214,7 +216,12 @@ class Collector:
         client.reconnect_delay_set(1, 60)
         client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
         client.on_message, client.on_subscribe = self._on_message, self._on_subscribe
-        _bound(client, five)
+
+        def begin(*_: Any) -> None:
+            """A connection begins: paho would hold all of a message that is too long, and MQTT allows 256 MB."""
+            bound(client, MOST_BYTES + 1, five, _WHOLE)
+
+        client.on_socket_open = begin
         return client
 
     def _connect(self, client: mqtt.Client, protocol: str) -> None:
@@ -224,6 +231,7 @@ class Collector:
             properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
             properties.SessionExpiryInterval = _EXPIRY
             properties.ReceiveMaximum = _TOGETHER
+            properties.MaximumPacketSize = _LONGEST_PACKET
             how = {"clean_start": False, "properties": properties}
         failure: list[Exception] = []
 
@@ -288,21 +296,3 @@ class Collector:
                 self._came.put((self._connection, message), timeout=_LOOK)
                 return
 
-
-def _bound(client: mqtt.Client, v5: bool) -> None:
-    """Skip the rest of a message that is too long: paho would hold all of it, and MQTT allows 256 MB."""
-    plain = client._sock_recv
-
-    def begin(*_: Any) -> None:
-        """A connection begins."""
-        sieve = Sieve(plain, MOST_BYTES + 1, v5, lambda head: None, _WHOLE)
-
-        def recv(size: int) -> bytes:
-            try:
-                return sieve.recv(size)
-            finally:  # what is skipped is a sign of life, too
-                client._last_bytes_received = max(client._last_bytes_received, sieve.at)
-
-        client._sock_recv = recv  # type: ignore[method-assign,assignment]
-
-    client.on_socket_open = begin

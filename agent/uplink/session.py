@@ -26,10 +26,10 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from agent.errors import BocageError, WireError
+from agent.sieve import bound
 from agent.tls import client_context
 from agent.uplink.reconnect import Why
 from agent.uplink.settings import Secret, UplinkSettings
-from agent.uplink.sieve import Sieve
 
 __all__ = ["LARGEST_COMMAND", "OVERHEAD", "TOO_LARGE", "WINDOW", "LinkLost", "Received", "Session"]
 
@@ -146,8 +146,7 @@ class Session(aiomqtt.Client):
         self._client.connect_timeout = CONNECT
         self._client.max_inflight_messages_set(0)  # the window is ours
         self._client.manual_ack_set(True)
-        self._sieve = Sieve(self._client._sock_recv, LARGEST_COMMAND + 1, self._v5, self._begins)
-        self._client._sock_recv = self._sieve.recv  # type: ignore[method-assign,assignment]
+        self._sieve = bound(self._client, LARGEST_COMMAND + 1, self._v5, seen=self._begins)
         self._handle_puback, self._send_pingreq = self._client._handle_pubackcomp, self._client._send_pingreq
         self._client._handle_pubackcomp = self._on_puback  # type: ignore[method-assign,assignment]
         self._client._send_pingreq = self._ping  # type: ignore[method-assign]
@@ -441,11 +440,9 @@ class Session(aiomqtt.Client):
         return self._handle_puback(command)  # type: ignore[arg-type]
 
     def _begins(self, head: int) -> None:
-        """A packet begins to come in; its first byte. What is open at QoS 2, which we never ask for, has a bound."""
+        """A packet begins to come in; its first byte."""
         if head == _PINGRESP:
             self._answered()
-        if head & 0xF6 == 0x34 and len(self._client._in_messages) >= INBOX:
-            raise ConnectionError(f"more than {INBOX} messages are open at QoS 2")
 
     def _on_message(self, client: Any, userdata: Any, message: paho.MQTTMessage) -> None:
         topic = message._topic.decode("utf-8", "replace")
@@ -492,17 +489,13 @@ class Session(aiomqtt.Client):
 
         What is skipped is a sign of life, and whatever the broker answers meanwhile comes behind it.
         """
-        while self._look_after() == paho.MQTT_ERR_SUCCESS:
+        while self._client.loop_misc() == paho.MQTT_ERR_SUCCESS:
             self._ticked = time.monotonic()
             oldest = next(iter(self._acks.values()), None)
             if oldest is not None and self._ticked - max(oldest[1], self._sieve.at) > self._ack_timeout:
                 self.drop(f"a publish was not acknowledged within {self._ack_timeout:.0f} s")
                 return
             await asyncio.sleep(min(1.0, self._client._keepalive / 2))
-
-    def _look_after(self) -> int:
-        self._client._last_bytes_received = max(self._client._last_bytes_received, self._sieve.at)
-        return self._client.loop_misc()
 
 
 def _connect_properties(settings: UplinkSettings) -> Properties:

@@ -3,9 +3,12 @@
 import asyncio
 import contextlib
 import json
+import re
 import time
+from pathlib import Path
 
 import pytest
+from broker import ScriptedBroker
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -207,6 +210,71 @@ async def test_bodies_that_would_hurt(make, body):
     bus = make(1)
     assert await bus.take(message(f"application/saint-seine/device/{EUI}/event/up", body)) == []
     assert bus.status()["malformed"] == 1
+
+
+def memory(name):
+    return int(re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) / 1024
+
+
+@pytest.mark.parametrize(("retain", "qos"), [(True, 1), (False, 1), (False, 0)])
+async def test_an_event_of_250_mb_is_counted_said_once_and_the_link_stays(make, up_event, caplog, retain, qos):
+    topic = "application/saint-seine/device/{}/event/up"
+    async with ScriptedBroker() as broker, running(bus := make(broker.port)):
+        await until(lambda: broker.subscribed)
+        Path("/proc/self/clear_refs").write_text("5")  # proc(5): VmHWM begins anew
+        before = memory("VmRSS")
+        mids = [await broker.send_long(topic.format(EUI), 250_000_000, qos=qos, retain=retain) for _ in range(2)]
+        mids += [await broker.send_long(topic.format("24e124136b31ffff"), 200_000, qos=qos, retain=retain)]
+        await broker.send(topic.format(EUI), json.dumps(up_event(EUI, b"\x05", fport=2)).encode())
+        await until(lambda: bus.status()["events"] == 4)
+        assert memory("VmHWM") - before < 20
+        assert await position(bus) == (5, Quality.GOOD)
+        await until(lambda: not qos or set(mids) <= set(broker.connections[0].acknowledged))
+        assert (len(broker.connections), bus.status()["state"]) == (1, "up")
+    assert (bus.status()["oversized"], bus.status()["malformed"]) == (3, 3)
+    assert len([line for line in caplog.messages if "longer than 64 kB" in line]) == 1
+
+
+@pytest.mark.broker
+async def test_one_that_the_broker_has_kept_comes_at_each_connection_and_harms_none(make, broker, server):
+    topic = f"application/saint-seine/device/{EUI}/event/up"
+    server.client.publish(topic, bytes(60_000_000), 1, retain=True).wait_for_publish(30)
+    for _ in range(2):
+        async with running(bus := make(broker.port)):
+            await until(lambda: bus.status()["oversized"] == 1)
+            assert bus.status()["state"] == "up"
+            await bus.write("v.position", 42)
+            server.up(EUI, b"\x06", fport=2)
+            await until(lambda: bus.status()["events"] >= 4)
+
+
+async def test_a_flood_that_is_not_looked_at_stays_small(make, up_event):
+    """Nobody takes the readings of a bus whose codec is slow: at QoS 0 what is too much is lost, at QoS 1 it waits."""
+    topic, body = f"application/saint-seine/device/{EUI}/event/up", json.dumps(up_event(EUI, b"\x05", fport=2)).encode()
+    async with ScriptedBroker() as broker:
+        bus = make(broker.port)
+        link = asyncio.create_task(bus._link.run())
+        await until(lambda: broker.subscribed)
+        for _ in range(2000):
+            await broker.send(topic, body, qos=0)
+        await until(lambda: bus._link.inbox.full())
+        await broker.send(topic, body, qos=1)
+        assert len(broker.connections) == 1 and len(bus._link._client.messages) <= 102
+        for _ in range(600):
+            await broker.send(topic, body, qos=1)
+        client = bus._link._client
+        await until(client._disconnected.done)
+        assert len(client.messages) == 500
+        reader = asyncio.create_task(_read_all(bus._link.inbox))
+        await until(lambda: len(broker.connections) == 2)
+        reader.cancel()
+        link.cancel()
+        await asyncio.wait({link, reader})
+
+
+async def _read_all(inbox):
+    while True:
+        await inbox.get()
 
 
 async def test_defaults_are_left_out_and_numbers_may_be_text(make, up_event):

@@ -14,7 +14,7 @@ from agent.driver import BusSpec, Memory
 from agent.errors import DeviceError, TooLate
 from agent.model import Point, Quality, Reading, Readings, Value
 from drivers.lora.chirpstack.downlinks import Downlink, Downlinks
-from drivers.lora.chirpstack.events import Ack, Malformed, Topics, Uplink, battery, command, parse, text
+from drivers.lora.chirpstack.events import LARGEST, Ack, Malformed, Topics, Uplink, battery, command, parse, text
 from drivers.lora.chirpstack.link import Address, Link, Message
 from drivers.lora.node import KEEP_EVERY, PATIENCE, Frame, Node
 from drivers.lora.seldom import Seldom
@@ -55,7 +55,8 @@ class ChirpStack:
         self._seen: dict[str, None] = {}
         self._late_until = -math.inf
         self._connection = 0  # the connection that the last message came by
-        self._counts = dict.fromkeys(("events", "repeated", "malformed", "foreign", "late", "downlinks"), 0)
+        counted = ("events", "repeated", "malformed", "oversized", "foreign", "late", "downlinks")
+        self._counts = dict.fromkeys(counted, 0)
         self._told_at, self._told = -math.inf, 0
         self._due = math.inf
         self._keep_at = clock.monotonic() + KEEP_EVERY
@@ -66,8 +67,9 @@ class ChirpStack:
         return [point for node in self._nodes.values() for point in node.points]
 
     def status(self) -> Mapping[str, object]:
-        """Counts since the start: `events`, `repeated` by the broker, `malformed`, `foreign` (of devices not in the
-        site file), `late` (that waited at the broker), `downlinks`; `waiting` are downlinks without an end yet.
+        """Counts since the start: `events`, `repeated` by the broker, `malformed` (of those `oversized`: longer than
+        64 kB), `foreign` (of devices not in the site file), `late` (that waited at the broker), `downlinks`;
+        `waiting` are downlinks without an end yet.
         """
         state = "up" if self._link.is_up else "down"
         lost = [node.name for node in self._nodes.values() if node.lost]
@@ -114,6 +116,10 @@ class ChirpStack:
     async def take(self, message: Message) -> Readings:
         """What one message says. Nothing that can be in it raises."""
         self._counts["events"] += 1
+        if len(message.body) > LARGEST:
+            self._counts["oversized"] += 1
+            self._malformed(message.topic, f"longer than {LARGEST // 1024} kB")
+            return []
         try:
             eui, kind = self._topics.read(message.topic)
             node = self._nodes.get(eui.lower())

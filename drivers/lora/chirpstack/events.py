@@ -94,7 +94,7 @@ class Ack:
 def parse(body: bytes, dev_eui: str) -> Mapping[str, Any]:
     """An event of the device that its topic names. Malformed if it is none."""
     if len(body) > LARGEST:
-        raise Malformed(f"{len(body)} bytes are too many")
+        raise Malformed(f"longer than {LARGEST // 1024} kB")
     try:
         event = json.loads(body)
     except (ValueError, RecursionError) as error:

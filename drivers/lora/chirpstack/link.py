@@ -16,7 +16,9 @@ import aiomqtt
 
 from agent.clock import Clock
 from agent.errors import ConfigError, WireError
+from agent.sieve import bound
 from agent.tls import client_context
+from drivers.lora.chirpstack.events import LARGEST
 
 __all__ = ["Address", "Link", "Message"]
 
@@ -27,7 +29,10 @@ _PATIENCE = 10.0  # s, for an answer of the broker's
 _RETRY = (1.0, 60.0)
 _INBOX = 100
 _REFUSED = 0x80
-_LONGEST = 65_537  # bytes of a message that are kept: enough to see that it is too long
+_PUBLISH, _QOS = 3, 6  # MQTT 3.1.1, 3.3.1
+_UNREAD = 500  # messages at QoS 1 that wait to be looked at; brokers leave 10 to 32 unacknowledged
+_LONGEST = LARGEST + 1  # bytes of a message that are kept: enough to see that it is too long
+_TOPIC = 4096  # bytes, room beside it in a packet that is kept whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +66,30 @@ class Address:
             keepalive=_KEEPALIVE,
             timeout=_PATIENCE,
             tls_context=client_context(options.get("ca"), options.get("cert"), options.get("key")) if tls else None,
+            queue_type=_Unread,
         )
+        unread: Any = client._queue
+        bound(client._client, _LONGEST, v5=False, longest=_LONGEST + _TOPIC, seen=unread.expect)
         client._client.manual_ack_set(True)  # the broker keeps a message until its readings are in safe hands
         client._client.disable_logger()
         return client
+
+
+class _Unread(asyncio.Queue[aiomqtt.Message]):
+    """What came in and nobody has looked at: aiomqtt would let it grow while a codec is slow.
+
+    At QoS 0 what is too much is lost, as such messages may be. At QoS 1 a broker waits for us; one that does not loses
+    the link, and sends them again.
+    """
+
+    def expect(self, head: int) -> None:
+        """A packet begins, with this byte."""
+        if head >> 4 == _PUBLISH and head & _QOS and self.qsize() >= _UNREAD:
+            raise ConnectionError(f"the broker sends more than {_UNREAD} messages that are not acknowledged")
+
+    def put_nowait(self, item: aiomqtt.Message) -> None:
+        if item.qos or self.qsize() < _INBOX:
+            super().put_nowait(item)
 
 
 class Message(NamedTuple):
@@ -146,6 +171,8 @@ class Link:
                 yield client
             finally:
                 self._client = None
+                if client._disconnected.done():
+                    client._client._sock_close()  # aiomqtt leaves it open where reading from it failed
 
     def _received(self, message: aiomqtt.Message) -> Message:
         body = message.payload if isinstance(message.payload, bytes) else b""

@@ -7,10 +7,12 @@ no more had come. So it is looked at, refused and acknowledged like any other, a
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
+from typing import Any
 
-__all__ = ["LONGEST", "Sieve"]
+__all__ = ["LONGEST", "OPEN", "Sieve", "bound"]
 
 LONGEST = 262_144
 """Bytes of a packet (its Remaining Length) that is handed on whole: a topic, properties and a command have room."""
@@ -18,7 +20,34 @@ PIECE = 65_536
 """Bytes that are read at a time of what is skipped."""
 PIECES = 16
 """Pieces that are skipped at a time; then others get a turn."""
+OPEN = 100
+"""Messages at QoS 2 that may be open; we ask for QoS 1 and a broker that keeps to it has none."""
 _PUBLISH = 3
+
+
+def bound(
+    client: Any, payload: int, v5: bool, longest: int = LONGEST, seen: Callable[[int], None] = lambda head: None
+) -> Sieve:
+    """Put a `Sieve` into a paho client, for one connection: see there.
+
+    What is skipped counts as a sign of life of the broker's. ConnectionError for more than `OPEN` messages at QoS 2.
+    """
+
+    def begins(head: int) -> None:
+        if head & 0xF6 == 0x34 and len(client._in_messages) >= OPEN:
+            raise ConnectionError(f"more than {OPEN} messages are open at QoS 2")
+        seen(head)
+
+    sieve = Sieve(functools.partial(type(client)._sock_recv, client), payload, v5, begins, longest)
+
+    def recv(size: int) -> bytes:
+        try:
+            return sieve.recv(size)
+        finally:
+            client._last_bytes_received = max(client._last_bytes_received, sieve.at)
+
+    client._sock_recv = recv
+    return sieve
 
 
 class Sieve:

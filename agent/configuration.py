@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -101,7 +102,7 @@ class Configuration:
 
     def is_read_from(self, path: Path) -> bool:
         """Whether a path leads to the site file of this agent."""
-        return path.resolve() == self.path.resolve()
+        return os.path.realpath(path) == os.path.realpath(self.path)  # resolve() raises where links go in a circle
 
     def keep(self) -> None:
         """Put what runs into the state folder, if it is not there. OSError if the disk refuses: to be tried again."""

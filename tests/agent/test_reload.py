@@ -76,6 +76,14 @@ def test_a_start_with_a_wrong_file_says_so_everywhere_too(site, subscriber, mana
     wait_for(lambda: subscriber.events("config_invalid", "cleared"))
 
 
+def test_a_reload_of_a_file_that_is_a_link_to_itself_is_refused_with_its_place(site):
+    site.start()
+    site.path.unlink()
+    site.path.symlink_to(site.path)
+    assert f"{site.path}:1:1: error: " in site.bocage("reload", check=1).stderr
+    assert site.status()["config"]["invalid"]["file"] == str(site.path)
+
+
 def test_a_reload_of_another_file_than_the_agents_is_refused(site, tmp_path):
     site.start()
     mine, site.path = site.path, site.folder / "copy.yaml"

@@ -66,7 +66,8 @@ class Signal:
         if most is None:
             return Dial(self.modulus, self.digit, wide=self.wide)
         slack = max(AT_ONCE.get(self.unit, 0.0) / self.per_pulse, SLACK_COUNTS * self.digit)
-        return Dial(self.modulus, self.digit, most / self.per_pulse, slack, self.wide)
+        said = 0.0 if self.max_rate is None else self.max_rate / self.per_pulse * 3600
+        return Dial(self.modulus, self.digit, most / self.per_pulse, slack, self.wide, said)
 
     def point(self) -> Point:
         """The signal as a point like any other."""
@@ -195,25 +196,33 @@ def dump(state: SignalState, now: Instant) -> dict[str, Any]:
 
 
 def load(kept: Any, now: Instant) -> SignalState:
-    """The state from what was kept, its times on this boot's clock; what has no known time is doubted anew."""
+    """The state from what was kept, its times on this boot's clock; what has no known time is doubted anew.
+
+    The line that was left is known all the same, as if no time had passed: a value may return to it.
+    """
     if not isinstance(kept, Mapping) or kept.get("count") is None or kept.get("index") is None:
         return SignalState()
     state = SignalState(count=_number(kept["count"]), index=float(kept["index"]))
     at = kept.get("at") or {}
+    known = True
     if at.get("boot") == now.boot:
         shift = 0
     elif at.get("wall_ms") is not None and now.wall_ms is not None:
         shift = (at["wall_ms"] - now.wall_ms) * 1_000_000 + now.boottime_ns - at["ns"]
+    elif at:
+        known, shift = False, now.boottime_ns - at["ns"]
     else:
         return state
     seconds = shift / 1e9
     doubt, left = kept.get("doubt"), kept.get("left")
-    if doubt is not None:
-        doubt = Doubt(**doubt)
-        doubt = replace(doubt, first_at=doubt.first_at + seconds, last_at=doubt.last_at + seconds)
     if left is not None:
         left = Line(**left)
         left = replace(left, at=left.at + seconds)
+    if not known:
+        return replace(state, left=left)
+    if doubt is not None:
+        doubt = Doubt(**doubt)
+        doubt = replace(doubt, first_at=doubt.first_at + seconds, last_at=doubt.last_at + seconds)
     return replace(state, at_ns=(at["ns"] + shift) or 1, doubt=doubt, left=left)
 
 

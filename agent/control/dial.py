@@ -20,6 +20,8 @@ PRECISION = 1e-6
 """Part of a count that a float of 32 bits cannot show."""
 ROLLS = 16
 """A rollover brings at most this part of the range; what goes back by less was set to 0: a reset, a new battery."""
+ROLLS_AT_MOST = 4
+"""As much as that where somebody says how fast the meter is: it may well be so much in an hour."""
 WORD = 65536
 """A count of two registers that were read while it turned is out by at least this."""
 RETURNS = 7 * 86400.0
@@ -36,7 +38,7 @@ class Dial:
     """How it counts, in counts of the source. It begins again from `modulus` (inf: never); `digit` is its last digit.
 
     `rate` is the most in a second (None: nobody knows), `slack` what may come at once besides. `wide`: it is read
-    from several registers.
+    from several registers. `hourly`: the most in an hour, where somebody said so; a rollover may bring it.
     """
 
     modulus: float = math.inf
@@ -44,6 +46,12 @@ class Dial:
     rate: float | None = None
     slack: float = 0.0
     wide: bool = False
+    hourly: float = 0.0
+
+    @property
+    def rolls(self) -> float:
+        """The most that a rollover brings."""
+        return max(self.modulus / ROLLS, min(self.hourly, self.modulus / ROLLS_AT_MOST))
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +132,8 @@ def _return(dial: Dial, left: Line, count: float, at: float) -> float | None:
 def _growth(dial: Dial, before: float, elapsed: float | None, count: float) -> tuple[float | None, bool]:
     """By how much it grew from `before` to `count`; None if that is no growth. And whether it needs a second reading.
 
-    A count that is less by the last digits only did not grow. How long it took may not be known (None).
+    A count that is less by the last digits only did not grow. How long it took may not be known (None). One that
+    begins again at 0 itself is more often a poll that failed.
     """
     grown, rolled = count - before, False
     if grown < 0:
@@ -133,11 +142,11 @@ def _growth(dial: Dial, before: float, elapsed: float | None, count: float) -> t
         if not math.isfinite(dial.modulus):
             return None, False
         grown, rolled = grown % dial.modulus, True
-    if math.isfinite(dial.modulus) and grown > dial.modulus / (ROLLS if rolled else 2):
+    if math.isfinite(dial.modulus) and grown > (dial.rolls if rolled else dial.modulus / 2):
         return None, False
     unknown = elapsed is None and dial.rate is not None and grown > dial.slack
     if dial.rate is not None and elapsed is not None and grown > dial.rate * max(elapsed, 0.0) + dial.slack:
         return None, False
     if unknown and rolled:
         return None, False
-    return grown, unknown or (dial.wide and grown >= WORD * dial.digit * (1 - PRECISION))
+    return grown, unknown or (rolled and count == 0) or (dial.wide and grown >= WORD * dial.digit * (1 - PRECISION))

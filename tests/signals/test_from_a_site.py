@@ -31,10 +31,12 @@ points:
   small: {register: input, address: 0, unit: kWh}
   total: {register: input, address: 2, type: u32}
   tenths: {register: input, address: 4, type: u32, scale: 0.1, unit: kWh}
+  litres: {register: input, address: 6, unit: L}
 """
 FLOAT = "from: meter-a.energy_import, unit: kWh"
 NODE = "from: node.pulses, unit: L, per_pulse: 10"
 TOTAL = "from: own.total, unit: L"
+LITRES = "from: own.litres, unit: L"
 
 
 @pytest.fixture
@@ -77,6 +79,11 @@ class Clock:
         (NODE, 21_600, [100_000, 3, 3, 3], [1_000_000] * 4, 1),
         (NODE, 43_200, [70_000, 135_000], [700_000, 1_350_000], 0),
         (TOTAL + ", max_rate: 2 m3/h", 3600, [0, 2500, 8000, 2600], [0, 2500, 2500, 2600], 0),
+        ("from: own.small, unit: kWh", 60, [65530, 0, 65530, 65531], [65530, 65530, 65530, 65531], 0),
+        ("from: own.small, unit: kWh", 60, [65534, 0, 1, 2], [65534, 65534, 65537, 65538], 0),
+        ("from: own.small, unit: kWh", 60, [65534, 0, 0], [65534, 65534, 65536], 0),
+        (LITRES + ", max_rate: 10 m3/h", 3600, [49000, 58000, 1464, 10464], [49000, 58000, 67000, 76000], 0),
+        (LITRES + ", max_rate: 10 m3/h", 3600, [49000, 3, 3, 3], [49000, 49000, 49000, 49000], 1),
         ("from: own.small, max_rate: 40 kW", 3600, [0, 40, 300, 301, 302], [0, 40, 40, 40, 42], 1),
     ],
 )

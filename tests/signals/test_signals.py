@@ -191,6 +191,17 @@ def test_after_a_start_without_a_known_time_growth_wants_a_second_reading():
     assert unknown(350_000, 300_001) == 1
 
 
+def test_a_value_that_returns_undoes_the_swap_also_after_a_boot_without_a_known_time():
+    """A Pi has no clock of its own: at a start after a power cut the time is not known yet."""
+    state = count(WIDE, *every(20, 300_000, 0, 1, 2, 3))
+    kept, later = json.loads(json.dumps(dump(state, at(90)))), at(5)._replace(boot="another", wall_ms=None)
+    state = load(kept, later)
+    for seconds, value in enumerate((300_005, 300_006, 300_010), 1):
+        moment = at(10 * seconds)._replace(boot="another", wall_ms=None)
+        state, _ = step(WIDE, state, Reading("meter.total", value, moment))
+    assert (state.index, state.returns) == (10, 1)
+
+
 def test_max_rate_bounds_the_growth():
     small = replace(WIDE, max_rate=5 / 3600)
     assert count(replace(small, unit="m3"), *every(3600, 100, 105)).index == 5

@@ -44,6 +44,7 @@ _ANSWER = 30.0
 """Seconds that a broker may take for its first answer."""
 _ANSWER_5 = 8.0
 """The same where 3.1.1 is left to try: some brokers (amqtt) say nothing at all to MQTT 5 with properties."""
+_SILENT = "the broker does not answer"
 _GOODBYE = 2.0
 """Seconds for the last acknowledgements to leave."""
 _EVERY = 24 * 3600.0
@@ -75,6 +76,8 @@ class Tally:
     readings: int = 0
     refused: int = 0
     connected: bool = False
+    subscribed: bool = False
+    """Whether a broker has ever let us read anything: until then there is no session."""
     error: str = ""
     sites: set[str] = field(default_factory=set)
 
@@ -89,7 +92,7 @@ class Collector:
         self._came: queue.Queue[tuple[int, mqtt.MQTTMessage]] = queue.Queue(_TOGETHER)
         self._connection = 0
         self._settled, self._ended = threading.Event(), threading.Event()
-        self._too_new = False
+        self._too_new = self._refused = False
         self._stop = threading.Event()
         self._expiry: Iterator[int] = iter(())
         self._expire_at = time.monotonic()
@@ -98,8 +101,9 @@ class Collector:
     def run(self, shown: Callable[[Tally], None], seconds: float | None = None) -> None:
         """Collect until `stop`, or for so many seconds; `shown` is called a few times a second.
 
-        BocageError if the first connection fails for good (who we are, what we may read, which protocol). The file's
-        own failures (sqlite3.Error) end it too: nothing is acknowledged that is not on disk, so nothing is lost.
+        BocageError if the first connection fails for good (who we are, what we may read, which protocol), or if there
+        was no session until the end. The file's own failures (sqlite3.Error) end it too: nothing is acknowledged that
+        is not on disk, so nothing is lost.
         """
         end = None if seconds is None else time.monotonic() + seconds
         client = self._begin(shown, end)
@@ -107,11 +111,23 @@ class Collector:
             while not self._over(end):
                 self._take_some(client)
                 self._expire_some()
-                if self.tally.error and not self.tally.connected and self._connection == 0:
-                    raise BocageError(f"{self._broker.host}:{self._broker.port}: {self.tally.error}")
+                if self._failed:
+                    break
                 shown(self.tally)
         finally:
             self._leave(client)
+        if not self.tally.subscribed:
+            raise self._no_session(self.tally.error or _SILENT)
+
+    @property
+    def _failed(self) -> bool:
+        """Whether the first connection came to nothing, and another would too."""
+        return bool(self.tally.error) and not self.tally.subscribed and (self._connection == 0 or self._refused)
+
+    def _no_session(self, reason: object) -> BocageError:
+        broker = self._broker
+        return BocageError(f"{broker.host}:{broker.port}: {reason}; expected an MQTT broker that lets us read "
+                           f"{self._prefix}/+/telemetry")  # fmt: skip
 
     def stop(self) -> None:
         """End soon; safe in a signal handler."""
@@ -190,7 +206,7 @@ class Collector:
             patience = time.monotonic() + (_ANSWER if last else _ANSWER_5)
             while not self._settled.wait(_LOOK) and not self._over(end):
                 if time.monotonic() > patience:
-                    self._unanswered("the broker does not answer")
+                    self._unanswered(_SILENT)
                 shown(self.tally)
             if self._over(end) or self._connection or not self._too_new:
                 break
@@ -247,7 +263,7 @@ class Collector:
         while attempt.is_alive() and not self._stop.is_set():
             attempt.join(_LOOK)
         if failure:
-            raise BocageError(f"{self._broker.host}:{self._broker.port}: {failure[0]}")
+            raise self._no_session(getattr(failure[0], "strerror", None) or failure[0])
 
     def _leave(self, client: mqtt.Client) -> None:
         """Say goodbye, and wait a moment for it to leave; a link that is dead is not waited for."""
@@ -272,6 +288,8 @@ class Collector:
 
     def _on_subscribe(self, client: mqtt.Client, data: Any, mid: int, reasons: Any, properties: Any) -> None:
         refused = [str(reason) for reason in reasons if reason.is_failure]
+        self._refused = len(refused) == len(reasons)
+        self.tally.subscribed |= not self._refused
         if refused:
             self.tally.error = f"the broker refuses the subscription to {self._prefix}/+/…: {refused[0]}"
             log.error('cannot subscribe prefix=%s reason="%s" next=its ACL must allow it', self._prefix, refused[0])
@@ -282,6 +300,7 @@ class Collector:
             self._unanswered("the broker ends the connection without an answer; does it know this --protocol?")
         self._ended.set()
         if self._connection and not self._stop.is_set() and reason.is_failure:
+            self.tally.error = self.tally.error or f"the broker ended the connection: {reason}"
             log.warning('link lost reason="%s" next=tried again', reason)
 
     def _unanswered(self, words: str) -> None:

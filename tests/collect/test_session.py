@@ -1,9 +1,11 @@
 """The broker's side: which protocol it knows, and how soon a collector with much to do ends."""
 
+import contextlib
 import json
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -12,6 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "fakes"))
+
+from mosquitto import certificates
 
 from agent.collect.store import Store
 from agent.errors import BocageError
@@ -105,6 +111,73 @@ def test_a_protocol_that_is_asked_for_and_refused_is_an_error(to_five, tmp_path)
         done = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, broker.levels) == (1, [5])
     assert "protocol" in done.stderr and f"127.0.0.1:{port}" in done.stderr and "Traceback" not in done.stderr
+
+
+CONNACK = b"\x20\x03\x00\x00\x00"
+
+
+@pytest.mark.parametrize(
+    ("answers", "reason"),
+    [
+        ([], "does not answer"),
+        ([None], "ends the connection without an answer"),
+        ([b"HTTP/1.1 400 Bad Request\r\n\r\n"], "does not answer"),
+        ([b"\x20\x03\x00\x87\x00"], "Not authorized"),
+        ([b"\x20\x03\x00\x89\x00"], "Server busy"),
+        ([CONNACK], "does not answer"),
+        ([CONNACK, None], "ended the connection"),
+        ([CONNACK, b"\x90\x06\x00\x01\x00\x87\x87\x87"], "refuses the subscription"),
+    ],
+)
+@pytest.mark.parametrize("ended", ["--seconds", "SIGTERM"])
+def test_a_collector_that_never_had_a_session_ends_with_an_error(answers, reason, ended, tmp_path):
+    """`answers`: to each packet in turn; None hangs up. Then the broker is silent."""
+    met = threading.Event()
+
+    def serve():
+        with contextlib.suppress(OSError):
+            while True:
+                connection = server.accept()[0]
+                for answer in answers:
+                    connection.recv(4096)
+                    connection.close() if answer is None else connection.sendall(answer)
+                kept.append(connection)
+                met.set()
+
+    kept = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=serve, daemon=True).start()
+        port = server.getsockname()[1]
+        seconds = ["--seconds", "3"] if ended == "--seconds" else []
+        process = subprocess.Popen(
+            program(port, tmp_path / "r.db", "--protocol", "5", *seconds),
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert met.wait(30)
+        if not seconds:
+            process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, "Traceback" in err) == (1, "", False), err
+    assert f"127.0.0.1:{port}" in err and "expected an MQTT broker" in err
+    assert reason in err or not seconds, err
+
+
+def test_a_broker_with_a_certificate_that_nobody_knows_is_an_error(tmp_path):
+    certificates(tmp_path, "broker")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "broker.pem", tmp_path / "broker.key")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve():
+            with contextlib.suppress(OSError):
+                context.wrap_socket(server.accept()[0], server_side=True)
+
+        threading.Thread(target=serve, daemon=True).start()
+        port = server.getsockname()[1]
+        asked = [*program(port, tmp_path / "r.db")[:-3], f"mqtts://127.0.0.1:{port}", "--sqlite", tmp_path / "r.db"]
+        done = subprocess.run([*asked, "--seconds", "5"], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (1, ""), done.stderr
+    assert f"127.0.0.1:{port}" in done.stderr and "certificate" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_a_collector_with_much_to_do_ends_soon_and_has_acknowledged_what_it_kept(tmp_path):

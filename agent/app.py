@@ -359,6 +359,7 @@ class Agent:
             self._take_up(new)
             await self._orphans.settle()  # while the old wires are there
         changed = await self._apply_buses(group, old.buses, new.buses, secrets)
+        self._hub.flush()  # what a counter's source has counted, which may be another from now on
         self._hub.configure(new.points(self._wires.points), new.signals, new.policies)
         if control:
             self._arbiter = self._make_arbiter()

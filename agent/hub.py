@@ -168,7 +168,7 @@ class Hub:
         return before.index
 
     def flush(self) -> None:
-        """At an orderly stop: indexes that were held back for durability become durable and go out."""
+        """At an orderly stop, and before a changed site: indexes that were held back become durable and go out."""
         held = [self.last[name] for name in self._durable if name in self.last and self._is_held(self.last[name])]
         held = [one for one in held if self._persist(one.point) and not self._routes[one.point].is_local]
         if held:

@@ -79,7 +79,8 @@ class Signal:
 class SignalState:
     """What a signal remembers: its last good value and when (boottime, ns; 0: before this start). A counter: the last
     count that it believes, and its index; what it doubts, and the line that it left; how often its source turned out
-    to be another meter, and how often that was undone."""
+    to be another meter, and how often that was undone; and which source it counts (None: kept by a program that did
+    not say)."""
 
     value: float | None = None
     at_ns: int = 0
@@ -89,6 +90,7 @@ class SignalState:
     returns: int = 0
     doubt: Doubt | None = None
     left: Line | None = None
+    source: str | None = None
 
     def set(self, index: float) -> SignalState:
         """Somebody says where the meter stands: what is doubted is that meter's, and nothing returns."""
@@ -145,6 +147,8 @@ def _count(signal: Signal, state: SignalState, reading: Reading, count: float) -
     at_ns = reading.at.boottime_ns
     if state.count is None or state.index is None:
         after = replace(state, count=count, index=_first_index(signal, count), at_ns=at_ns)
+    elif state.source not in (None, signal.source):  # the site file has another `from`: what that counted is not ours
+        after = SignalState(count=count, index=state.index, at_ns=at_ns, swaps=state.swaps, returns=state.returns)
     elif signal.modulus is None:  # pulses of ours that are fewer than they were were lost in a power cut
         index = _grown(state.index, max(0.0, count - state.count), signal.per_pulse)
         after = replace(state, count=count, index=index, at_ns=at_ns)
@@ -161,7 +165,7 @@ def _count(signal: Signal, state: SignalState, reading: Reading, count: float) -
             doubt=trail.doubt,
             left=trail.left,
         )
-    return after, Reading(signal.name, _tidy(after.index), reading.at)
+    return replace(after, source=signal.source), Reading(signal.name, _tidy(after.index), reading.at)
 
 
 def _first_index(signal: Signal, count: float) -> float:
@@ -186,7 +190,7 @@ def _tidy(value: float | None) -> Value:
 
 def dump(state: SignalState, now: Instant) -> dict[str, Any]:
     """A counter as it is kept: its times are seconds from this moment, which is dated in both ways."""
-    kept: dict[str, Any] = {"count": state.count, "index": state.index}
+    kept: dict[str, Any] = {"count": state.count, "index": state.index, "source": state.source}
     if state.at_ns:
         kept["at"] = {"boot": now.boot, "ns": state.at_ns, "wall_ms": _wall(now, state.at_ns)}
     for key, found in (("doubt", state.doubt), ("left", state.left)):
@@ -202,7 +206,7 @@ def load(kept: Any, now: Instant) -> SignalState:
     """
     if not isinstance(kept, Mapping) or kept.get("count") is None or kept.get("index") is None:
         return SignalState()
-    state = SignalState(count=_number(kept["count"]), index=float(kept["index"]))
+    state = SignalState(count=_number(kept["count"]), index=float(kept["index"]), source=kept.get("source"))
     at = kept.get("at") or {}
     known = True
     if at.get("boot") == now.boot:

@@ -100,6 +100,34 @@ def test_what_a_site_file_makes_of_a_counter(site, signal, every, counts, index,
     assert (seen, len(told)) == (index, swaps)
 
 
+@pytest.mark.parametrize("again", [True, False], ids=["restart", "reload"])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("from: own.litres, unit: L", TOTAL),
+        ("from: gpio.17, unit: L, per_pulse: 10", "from: gpio.27, unit: L, per_pulse: 10"),
+    ],
+)
+def test_another_source_in_the_file_is_no_growth(site, before, after, again):
+    """Its count has nothing to do with the one of before, however near it is."""
+    memory, clock = Memory(), Clock()
+    hub = None
+    for signal, counts in ((before, [1000, 1001]), (after, [1500, 1501, 1502]), (before, [1001, 1002])):
+        found = plan(site(signal))
+        source = found.signals[0].source
+        point = Point(source, source.partition(".")[0])
+        if hub is None or again:
+            hub = Hub([point], found.signals, {}, lambda *_: None, memory, clock)
+        else:
+            hub.configure([point], found.signals, {})
+        for count in counts:
+            clock.seconds += 10
+            hub.publish([Reading(source, count, clock.now())])
+        hub.flush()
+    pulse = 10 if "gpio" in before else 1
+    assert hub.last["c"].value == (1001 + 2 + 1) * pulse
+
+
 @pytest.mark.parametrize(
     ("signal", "least"),
     [

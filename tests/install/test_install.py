@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -86,6 +87,22 @@ def test_a_file_with_another_hash_ends_it(tmp_path: Path) -> None:
 def test_the_example_site_checks(root: Path) -> None:
     answer = bocage(root, "check", str(root / "etc/bocage/site.yaml"))
     assert answer.returncode == 0, answer.stdout + answer.stderr
+
+
+def test_what_the_packages_read_comes_along_and_a_collector_starts(root: Path, tmp_path: Path) -> None:
+    (site,) = (root / "opt/bocage/lib").glob("python3*/site-packages")
+    data = [
+        Path(folder, name).relative_to(CLONE)
+        for package in ("agent", "drivers")
+        for folder, _, names in os.walk(CLONE / package, followlinks=True)
+        for name in names
+        if name.endswith((".json", ".yaml", ".js", ".typed"))
+    ]
+    assert len(data) > 20 and [path for path in data if not (site / path).is_file()] == []
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        url = f"mqtt://127.0.0.1:{closed.getsockname()[1]}"
+    answer = bocage(root, "collect", url, "--sqlite", str(tmp_path / "region.db"))
+    assert (answer.returncode, "Connection refused" in answer.stderr) == (1, True), answer.stderr
 
 
 def test_the_environment_can_be_moved(root: Path) -> None:

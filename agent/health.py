@@ -15,6 +15,7 @@ __all__ = ["Health"]
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _MB = 1_000_000
+_NO_LIMIT = 1 << 62  # bytes; what version 1 says where there is none, less some pages
 
 # Bits of the Raspberry Pi firmware's answer to GET_THROTTLED: low half now, high half since boot
 # (raspberrypi.com documentation, vcgencmd get_throttled).
@@ -82,13 +83,18 @@ class Health:
         return round(int(text.split()[1]) * _PAGE / _MB, 1) if text else None
 
     def _memory_limit(self) -> float | None:
-        """The least memory.max of our cgroup (v2) and those above it; without the controller there is no such file."""
-        own = (_text(self._proc / "self/cgroup") or "").rpartition("0::/")[2]
-        folder, limits = self._cgroups / own, []
-        while folder != self._cgroups and self._cgroups in folder.parents:
-            limits.append(_number(folder / "memory.max"))
-            folder = folder.parent
-        return min((round(limit / _MB, 1) for limit in limits if limit is not None), default=None)
+        """The least limit of our cgroup and of those above it; where the kernel has no memory controller there is none.
+
+        Version 2 has memory.max; a box that still has version 1 (cgroups(7)) keeps a tree for each controller.
+        """
+        limits: list[float] = []
+        for line in (_text(self._proc / "self/cgroup") or "").splitlines():
+            _, controllers, own = (*line.split(":", 2), "", "")[:3]
+            if not controllers:
+                limits += _limits(self._cgroups, own, "memory.max")
+            elif "memory" in controllers.split(","):
+                limits += _limits(self._cgroups / "memory", own, "memory.limit_in_bytes")
+        return min((round(limit / _MB, 1) for limit in limits if limit < _NO_LIMIT), default=None)
 
     def _bytes_written(self) -> int | None:
         text = _text(self._proc / "self/io") or ""
@@ -131,6 +137,12 @@ class Health:
             "undervoltage_since_boot": bool(bits >> _SINCE_BOOT & _UNDERVOLTAGE),
             "throttled_since_boot": bool(bits >> _SINCE_BOOT & _THROTTLED),
         }
+
+
+def _limits(tree: Path, own: str, name: str) -> list[float]:
+    folder = tree / own.strip("/")
+    found = [_number(each / name) for each in (folder, *folder.parents) if tree in (each, *each.parents)]
+    return [limit for limit in found if limit is not None]
 
 
 def _text(path: Path) -> str | None:

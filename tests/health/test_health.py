@@ -99,3 +99,14 @@ def test_the_memory_limit_is_the_kernels_not_the_units(box: Path) -> None:
     assert health(box).sample()["memory_limit_mb"] == 314.6
     (box / "sys/fs/cgroup/system.slice/memory.max").write_text("100000000")
     assert health(box).sample()["memory_limit_mb"] == 100.0
+
+
+def test_so_it_is_with_the_older_cgroups(box: Path) -> None:
+    (box / "proc/self/cgroup").write_text("4:memory:/system.slice/bocage.service\n2:cpu,cpuacct:/\n0::/\n")
+    assert health(box).sample()["memory_limit_mb"] is None
+    unit = box / "sys/fs/cgroup/memory/system.slice/bocage.service"
+    unit.mkdir(parents=True)
+    (unit.parent.parent / "memory.limit_in_bytes").write_text("9223372036854771712\n")
+    assert health(box).sample()["memory_limit_mb"] is None
+    (unit / "memory.limit_in_bytes").write_text("314572800\n")
+    assert health(box).sample()["memory_limit_mb"] == 314.6

@@ -8,6 +8,7 @@ publish, and lets no more than the broker's window be under way. It overrides pr
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import socket
 import ssl
@@ -54,6 +55,8 @@ OVERHEAD = 200
 TOO_LARGE = 0x95
 """PUBACK and DISCONNECT: packet too large. Also what `publish` answers by itself, by the broker's limit."""
 
+_SHOWN = 200  # characters of what a broker says, in a message; it may say 64 kB
+_NO_LOG = logging.Logger("aiomqtt", logging.CRITICAL + 1)  # it tells of each answer to nothing, with a traceback
 _BUSY = {0x89, 0x97, 0x9F}  # MQTT 5, 2.4: server busy, quota exceeded, connection rate exceeded
 _ELSEWHERE = {0x9C, 0x9D}  # use another server, server moved
 _OWN_DOING = {0x8B, 0x8D, 0x8E, 0x98, 0x9A, 0x9B} | _BUSY | _ELSEWHERE
@@ -120,6 +123,7 @@ class Session(aiomqtt.Client):
             clean_start=False if self._v5 else paho.MQTT_CLEAN_START_FIRST_ONLY,
             keepalive=max(1, round(settings.keepalive)),
             properties=_connect_properties(settings) if self._v5 else None,
+            logger=_NO_LOG,
         )
         self._settings = settings
         self._attached = False
@@ -334,6 +338,8 @@ class Session(aiomqtt.Client):
             codes: Any = await self.subscribe(topic, timeout=self._ack_timeout, **how)
         except aiomqtt.MqttError as error:
             raise LinkLost(f"subscribing to {topic}: {error}") from error
+        if not codes:
+            raise LinkLost(f"subscribing to {topic}: a SUBACK without a reason code")
         return codes[0].value if isinstance(codes[0], ReasonCode) else int(codes[0])
 
     def acknowledge(self, message: Received) -> None:
@@ -402,7 +408,7 @@ class Session(aiomqtt.Client):
             why = self._why(reason_code.value) if self._connected.done() else Why.ANSWERED
             cut = self._connected.done() and str(reason_code) != "Keep alive timeout" and said not in _OWN_DOING
             reference = getattr(properties, "ServerReference", "")
-            to = f" (it refers to {reference!r})" if reference else ""
+            to = f" (it refers to {reference[:_SHOWN]!r})" if reference else ""
             self.lost.set_exception(
                 LinkLost(f"the link was closed: {reason_code}{to}", why, code=said, cut=cut, reference=reference)
             )
@@ -524,5 +530,5 @@ def _describe(error: BaseException) -> str:
 
 def _refusal(code: int, text: str, reference: str) -> str:
     hint = " (it may speak 3.1.1 only: uplink.protocol: 3.1.1)" if code == 0x84 else ""
-    hint += f" (it refers to {reference!r})" if reference else ""
+    hint += f" (it refers to {reference[:_SHOWN]!r})" if reference else ""
     return f"the broker refuses the connection: {text}{hint}"

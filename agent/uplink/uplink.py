@@ -310,7 +310,7 @@ class Uplink:
         await session.free.acquire()
         said = session.publish(self._topics.status, self._status_body("online", at), retain=True)
         code = await session.listen(self._topics.commands)
-        self._refusals.judge("cmd/+", code in (0, 1), f"SUBACK 0x{code:02x}: no command comes in")
+        self._refusals.judge("cmd/+", code < 0x80, f"SUBACK 0x{code:02x}: no command comes in")
         self._refusals.judge("status", (code := await said) in ACCEPTED, f"PUBACK 0x{code:02x}")
 
     async def _tell(self, session: Session) -> None:

@@ -289,7 +289,7 @@ class ScriptedBroker:
             properties += b"\x13" + struct.pack("!H", self.server_keepalive)
         if self.reference:
             properties += b"\x1c" + _text(self.reference.encode())
-        return _packet(CONNACK << 4, bytes([0, self.connack, len(properties)]) + properties)
+        return _packet(CONNACK << 4, bytes([0, self.connack]) + _digits(len(properties)) + properties)
 
     def _suback(self, connection: Connection, body: bytes) -> bytes:
         at = 2

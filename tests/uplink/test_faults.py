@@ -331,3 +331,27 @@ async def test_closing_in_the_middle_of_an_attempt_does_not_wait_for_it(site: An
         began = time.monotonic()
         await uplink.close()
         assert time.monotonic() - began < 1 and uplink.status()["state"] == "off"
+
+
+async def test_a_suback_without_a_code_costs_the_link_alone(site: Any, until: Any, monkeypatch: Any) -> None:
+    async with ScriptedBroker() as broker:
+        monkeypatch.setattr(broker, "_suback", lambda connection, body: b"\x90\x03" + body[:2] + b"\0")
+        async with site.up(broker.port) as uplink:
+            await until(lambda: len(broker.connections) > 1 and "without a reason code" in uplink.status()["error"])
+            monkeypatch.undo()
+            await until(lambda: uplink.status()["state"] == "connected" and broker.subscribed, 15)
+
+
+async def test_what_the_broker_says_is_cut_and_answers_to_nothing_are_not_told(
+    site: Any, until: Any, caplog: Any
+) -> None:
+    async with ScriptedBroker(connack=0x9C, reference="x" * 60_000) as broker, site.up(broker.port) as uplink:
+        await until(lambda: "it refers to" in uplink.status()["error"])
+        assert len(uplink.status()["error"]) < 400
+        broker.connack, broker.reference = 0, ""
+        await until(lambda: uplink.status()["state"] == "connected" and broker.subscribed, 15)
+        for writer in broker._writers:
+            writer.write(b"\x90\x04\xff\xfe\0\x01" * 50 + b"\xb0\x04\xff\xfe\0\0" * 50)
+        site.outbox.fill(1)
+        await until(lambda: site.outbox.delivered)
+        assert "Traceback" not in caplog.text

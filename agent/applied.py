@@ -22,13 +22,15 @@ from pathlib import Path
 from agent.folders import state_folder
 from agent.plan import PlanReader
 
-__all__ = ["SITE", "Applied", "find"]
+__all__ = ["NEWEST", "SITE", "Applied", "find"]
 
 log = logging.getLogger("bocage.applied")
 
 SITE = "site.yaml"
 """What the site file is called among the copies, whatever it is called at home."""
-_NEWEST, _PREVIOUS, _UNFINISHED = "applied", "applied.previous", "applied.new"
+NEWEST = "applied"
+"""The folder of the newest generation, in the state folder."""
+_PREVIOUS, _UNFINISHED = "applied.previous", "applied.new"
 _MANIFEST = "applied.json"
 
 
@@ -75,7 +77,7 @@ class Applied:
     @classmethod
     def load(cls, state: Path) -> Applied | None:
         """The newest whole generation in a state folder; None if nothing was ever applied there."""
-        for name in (_NEWEST, _PREVIOUS):
+        for name in (NEWEST, _PREVIOUS):
             folder = state / name
             try:
                 return _generation(folder)
@@ -89,7 +91,7 @@ class Applied:
     def keep(cls, state: Path, home: Path, site: str, files: Mapping[str, bytes]) -> Applied:
         """Keep these files as the newest generation; they are on flash when this returns. OSError if they are not."""
         home = home.absolute()
-        newest, previous, unfinished = (state / name for name in (_NEWEST, _PREVIOUS, _UNFINISHED))
+        newest, previous, unfinished = (state / name for name in (NEWEST, _PREVIOUS, _UNFINISHED))
         kept = cls.load(state)
         if kept is not None and kept.folder == newest and (kept.home, kept.site) == (home, site) and kept.is_of(files):
             return kept
@@ -129,7 +131,7 @@ def find(path: Path | None, given: str | None) -> tuple[Path, Applied] | None:
     if path is None:
         return None
     try:
-        manifests = sorted(folder.glob(f"*/{_NEWEST}*/{_MANIFEST}"), key=_written, reverse=True)
+        manifests = sorted(folder.glob(f"*/{NEWEST}*/{_MANIFEST}"), key=_written, reverse=True)
     except OSError:  # a home that is another user's: `sudo -u` keeps $HOME
         return None
     for manifest in manifests:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from agent.alarms import Condition
-from agent.applied import SITE, Applied, find
+from agent.applied import NEWEST, SITE, Applied, find
+from agent.driver import DeviceSpec
 from agent.errors import ConfigError
 from agent.folders import enter, state_folder
 from agent.model import Severity
@@ -29,7 +30,7 @@ class Configuration:
     """
 
     def __init__(self, path: Path, state: Path, plan: Plan, before: Applied | None, found: Found | None) -> None:
-        self.path, self.state, self.plan = path, state, plan
+        self.path, self.state, self.plan = path, state, _with_kept_codecs(plan, path, state / NEWEST)
         self._site = plan.site  # another id in the file takes effect at the next start
         self.replaced: Plan | None = None
         """What was applied when the agent started, where another plan runs from then on: its outputs may have left."""
@@ -68,7 +69,8 @@ class Configuration:
         kept = before.reader().found()
         if kept.plan is None:
             raise _refusal(file, wrong)
-        made = cls(path, state, replace(kept.plan, site=before.site), before, None)
+        plan = _with_kept_codecs(replace(kept.plan, site=before.site), path, before.folder)
+        made = cls(path, state, plan, before, None)
         made._pointers = kept.pointers
         made.outdated = kept.first
         made.wrong = None if before.is_of(file.files) else wrong
@@ -97,8 +99,9 @@ class Configuration:
         if wrong is not None or file.plan is None:
             raise _refusal(file, wrong)
         self.outdated = None
-        self.plan, self._unkept, self._pointers = file.plan, file, file.pointers
-        return file.plan
+        self.plan = _with_kept_codecs(file.plan, self.path, self.state / NEWEST)
+        self._unkept, self._pointers = file, file.pointers
+        return self.plan
 
     def is_read_from(self, path: Path) -> bool:
         """Whether a path leads to the site file of this agent."""
@@ -157,6 +160,28 @@ def _judge(file: Found, kept: Applied | None) -> Problem | None:
             where = str(kept.home.parent / name)
             return Problem(where, 1, 1, "error", "this codec is missing; it was there when it was applied last")
     return file.first
+
+
+def _with_kept_codecs(plan: Plan, home: Path, folder: Path) -> Plan:
+    """The same plan, where each maker's codec names its copy in `folder` too, which is the one that runs: a codec that
+    is edited is not used before it was looked at and applied.
+    """
+
+    beside, folder = home.absolute().parent, folder.absolute()
+
+    def dressed(device: DeviceSpec) -> DeviceSpec:
+        profile = device.profile or {}
+        lora = profile.get("lora") or {}
+        codec = Path(lora.get("codec") or "")
+        origin = next((one for one in (folder, beside) if codec.is_relative_to(one)), None)
+        if origin is None:
+            return device
+        name = codec.relative_to(origin)
+        lora = {**lora, "codec": str(beside / name), "codec_kept": str(folder / name)}
+        return replace(device, profile={**profile, "lora": lora})
+
+    buses = {name: replace(bus, devices=tuple(map(dressed, bus.devices))) for name, bus in plan.buses.items()}
+    return replace(plan, buses=buses)
 
 
 def _half(name: str, content: bytes, kept: Applied) -> Problem:

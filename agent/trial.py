@@ -97,7 +97,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return value.name
     if isinstance(value, Mapping):
-        return {str(key): _plain(part) for key, part in value.items()}
+        return {str(key): _plain(part) for key, part in value.items() if key != "codec_kept"}  # only the agent has it
     if isinstance(value, list | tuple | set | frozenset):
         return [_plain(part) for part in value]
     if is_dataclass(value):

@@ -59,7 +59,7 @@ def add(commands: Any) -> None:
 def run_check(options: argparse.Namespace) -> int:
     from agent.config.loader import read_copy
 
-    copy = read_copy(Path(options.site), options.site)
+    copy = read_copy(Path(options.site), options.site, codecs=True)
     site, problems = None if copy.wrong else copy.site, list(copy.problems)
     problems += filter(None, (pointer.problem(elsewhere=True) for pointer in copy.pointers))
     fine: list[str] = []

@@ -39,11 +39,12 @@ class Copy:
         return self.site is None or any(found.severity == "error" for found in self.problems)
 
 
-def read_copy(path: Path, file: str | None = None, home: Path | None = None) -> Copy:
+def read_copy(path: Path, file: str | None = None, home: Path | None = None, codecs: bool = False) -> Copy:
     """Read and check a site file. Never raises for what the file holds.
 
     `file` is how the problems name the file (default: the path). `home` is the site file that this one is a copy of:
-    secrets and certificates are looked for beside that one, profiles and codecs beside this one.
+    secrets and certificates are looked for beside that one, profiles and codecs beside this one. `codecs`: makers'
+    codecs are loaded too, in a process of its own, to see whether they can be.
     """
     home = home or path
     document = read(path, file)
@@ -56,6 +57,8 @@ def read_copy(path: Path, file: str | None = None, home: Path | None = None) -> 
         if site is not None:
             site.read_from(home, "sha256:" + hashlib.sha256(document.source).hexdigest())
             check_site(document, site, left_out, library)
+            if codecs:
+                library.check_codecs()
             problems = document.problems + library.problems
             pointed = tuple(pointers(document, site))
     problems = sorted(problems, key=lambda found: (found.file != document.file, found.file, found.line, found.column))

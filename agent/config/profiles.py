@@ -6,6 +6,7 @@ the rest of the program gets is a plain mapping with every default filled in (`n
 
 from __future__ import annotations
 
+import importlib
 import importlib.resources
 import re
 from pathlib import Path
@@ -20,6 +21,7 @@ from agent.config.problems import Problem, meant
 from agent.config.profile_csv import read_csv
 from agent.config.validation import validate
 from agent.config.values import Choice, Duration, TimeSpan
+from agent.errors import BocageError
 
 __all__ = ["Library", "LoraMap", "ModbusMap", "Profile", "ProfilePoint"]
 
@@ -144,6 +146,7 @@ class Library:
         self.problems: list[Problem] = []
         self.files: dict[str, bytes] = {}
         """The site's own profiles and codecs that were read, by their names relative to the site file."""
+        self._codecs: dict[str, None] = {}
         self.absent: set[str] = set()
         """The codecs that a profile names and that are not there."""
 
@@ -209,6 +212,19 @@ class Library:
             words = f'"{codec}" is a link out of {self._own.name}; put the file itself there'
             document.report(("lora", "codec"), words, rule=True)
 
+    def check_codecs(self) -> None:
+        """Load each codec that was read, and report those that cannot be: a node of theirs would say nothing."""
+        if not self._codecs:
+            return
+        look = importlib.import_module("drivers.lora.codecs.look")  # a driver's: it is reached by name
+        try:
+            for file, fault in look.faults(self._codecs):
+                said = f"this codec cannot be loaded: {fault.text}"
+                self.problems.append(Problem(file, fault.line, fault.column, "error", said, rule=True))
+        except BocageError as error:
+            for file in self._codecs:
+                self.problems.append(Problem(file, 1, 1, "warning", f"this codec cannot be looked at: {error}"))
+
     def _codec(self, name: str) -> Path:
         """Where a maker's codec is. What is there is remembered; that it is not is said where the profile is used."""
         path = self._own.absolute() / name
@@ -217,6 +233,7 @@ class Library:
                 if not path.is_file():
                     raise FileNotFoundError  # a pipe would be waited for
                 self.files[f"{self._own.name}/{name}"] = path.read_bytes()
+                self._codecs[str(path)] = None
             except OSError:
                 self.absent.add(f"{self._own.name}/{name}")
         return path

@@ -35,4 +35,4 @@ def _translated(copy: Copy) -> tuple[Plan | None, str]:
 signal.alarm(PATIENCE)  # a pipe in place of the file would be waited for without end
 site = Path(sys.argv[1])
 home = Path(sys.argv[2]) if len(sys.argv) > 2 else site
-sys.stdout.buffer.write(pickle.dumps(_found(read_copy(site, str(home), home), str(home))))
+sys.stdout.buffer.write(pickle.dumps(_found(read_copy(site, str(home), home, codecs=True), str(home))))

@@ -9,19 +9,18 @@ import logging
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from drivers.lora.codecs.downlink import Declared
+from drivers.lora.codecs.look import ENGINE, MISSING, command
 from drivers.lora.codecs.result import CodecError, Decoded
 
 __all__ = ["JavaScript", "run"]
 
 log = logging.getLogger("bocage.codec")
 
-_ENGINE = "_quickjs"
 _START = 30.0
 """Seconds for the child to start; a Pi Zero under load needs some. No payload waits for it to no purpose."""
 _LAST = 1.0
@@ -31,14 +30,21 @@ _PATIENCE = 5.0
 
 
 class JavaScript(Declared):
-    """A codec file. It is read anew for each payload, so a better one needs no restart.
+    """A codec file, read anew for each payload. In a running agent it is the copy that was applied last
+    (`codec_kept`), so that a reload brings a better one, and an edited one that is wrong harms nothing.
 
     Where the profile has `downlink` records, they write, and not the codec.
     """
 
     def __init__(self, lora: Mapping[str, Any]) -> None:
         super().__init__(lora)
-        self._file: str = lora["codec"]
+        self._home: str = lora["codec"]
+        self._kept: str | None = lora.get("codec_kept")
+
+    @property
+    def _file(self) -> str:
+        """Where it is now. The copy is not there while the disk refuses it."""
+        return self._kept if self._kept is not None and Path(self._kept).is_file() else self._home
 
     async def decode(self, payload: bytes, fport: int, received_ms: int | None) -> Decoded:
         foreign = self._foreign(fport)
@@ -122,11 +128,8 @@ class _Child:
                 raise
 
     async def _start(self) -> socket.socket:
-        if importlib.util.find_spec(_ENGINE) is None:
-            raise CodecError(
-                "JavaScript codecs need quickjs-ng, which is not installed: pip install 'bocage[js]' "
-                "(there is no wheel for armv7l: write the payload as struct or tlv)"
-            )
+        if importlib.util.find_spec(ENGINE) is None:
+            raise CodecError(MISSING)
         wire = self._spawn()
         try:
             async with asyncio.timeout(_START):
@@ -144,12 +147,11 @@ class _Child:
     def _spawn(self) -> socket.socket:
         wire, theirs = socket.socketpair()
         wire.setblocking(False)
-        worker = Path(__file__).with_name("worker.py")
-        with theirs:  # -I: neither the modules beside it nor the environment's take the place of the library's
-            command = [sys.executable, "-I", str(worker)]
-            self._process = subprocess.Popen(command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL, env={}, cwd="/")
+        with theirs:
+            child = subprocess.Popen(command(), stdin=theirs.fileno(), stdout=subprocess.DEVNULL, env={}, cwd="/")
+            self._process = child
         self._wire = wire
-        log.info("codec process started pid=%d", self._process.pid)
+        log.info("codec process started pid=%d", child.pid)
         return wire
 
     async def _line(self, wire: socket.socket) -> dict[str, Any]:

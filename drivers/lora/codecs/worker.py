@@ -8,6 +8,7 @@ A codec that breaks out of the engine finds little: no environment, and LIMITS t
 """
 
 import json
+import re
 import resource
 import signal
 import socket
@@ -18,6 +19,8 @@ HEAP = 2 << 20
 """Bytes; of 342 public vectors 340 pass with 768 KiB."""
 TIME = 0.5
 """Seconds of wall time."""
+LOOK = 5.0
+"""The same for a codec that is only loaded, to see whether it can be: a busy machine makes no good one wrong."""
 SOURCE = 1 << 20
 """The most bytes of a codec's file."""
 
@@ -56,7 +59,11 @@ _CALLS = {  # the names that makers use: TS013, ChirpStack v3, The Things Networ
   if (typeof Encoder === "function") return __json([false, Encoder(data, port)]);
 })""",
 }
+_CALLS["load"] = """(() => {
+  if ([typeof decodeUplink, typeof Decode, typeof Decoder].includes("function")) return true;
+})"""
 _NAMES = {"decode": "decodeUplink, Decode or Decoder", "encode": "encodeDownlink, Encode or Encoder"}
+_NAMES["load"] = _NAMES["decode"]
 
 
 def main() -> None:
@@ -75,9 +82,10 @@ def main() -> None:
     wire.sendall(b"{}\n")
     with wire.makefile("rb") as requests:
         for line in requests:
-            signal.setitimer(signal.ITIMER_REAL, TIME)
+            request = json.loads(line)
+            signal.setitimer(signal.ITIMER_REAL, LOOK if request["call"] == "load" else TIME)
             _limit_cpu()
-            answer = _answer(engine, line.decode())
+            answer = _answer(engine, request, line.decode())
             signal.setitimer(signal.ITIMER_REAL, 0)
             wire.sendall(answer.encode() + b"\n")
 
@@ -89,8 +97,7 @@ def _limit_cpu() -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (most, resource.RLIM_INFINITY))
 
 
-def _answer(engine: Any, asked: str) -> str:
-    request = json.loads(asked)
+def _answer(engine: Any, request: dict[str, Any], asked: str) -> str:
     call = request["call"]
     try:
         source = _source(request["file"])
@@ -102,7 +109,7 @@ def _answer(engine: Any, asked: str) -> str:
         context.eval(source)
         value = context.eval(f"{_CALLS[call]}({asked})")
     except (OSError, ValueError, engine.JSException) as error:
-        return json.dumps({"error": _words(error)})
+        return json.dumps({"error": _words(error), "place": _place(error)})
     if value is None:
         return json.dumps({"error": f"there is no function {_NAMES[call]} in it"})
     return json.dumps({"value": value})
@@ -127,10 +134,15 @@ def _words(error: Exception) -> str:
     words, *stack = str(error).split("\n")
     if words in ("", "null"):
         return "out of memory (2 MiB), or null was thrown"
-    place = next((frame for frame in stack if "<input>:" in frame), "")
-    line = place.partition("<input>:")[2].partition(":")[0]
+    place = _place(error)
     ours = any("__json" in frame for frame in stack)
-    return words[:300] + (f" (line {line})" if line and not ours else "")
+    return words[:300] + (f" (line {place[0]})" if place and not ours else "")
+
+
+def _place(error: Exception) -> tuple[int, int] | None:
+    """Line and column, from 1, where it was thrown, as the engine says them; None if it does not."""
+    found = re.search(r"<input>:([0-9]+)(?::([0-9]+))?", str(error)) if not isinstance(error, OSError) else None
+    return (int(found[1]), int(found[2] or 1)) if found else None
 
 
 if __name__ == "__main__":

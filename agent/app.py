@@ -347,7 +347,9 @@ class Agent:
             return {"applied": False, "changed": [], "problems": error.problems, "warnings": []}
         old, self._plan = self._plan, new
         self._keep_configuration()  # first: after a crash from here on, outputs are made safe by the new one
-        if (new.site, new.buffer, new.trust) != (old.site, old.buffer, old.trust):
+        if not old.site:  # until now there was no file to go by
+            self._clock.believe(new.trust)
+        elif (new.site, new.buffer, new.trust) != (old.site, old.buffer, old.trust):
             log.warning("site id, clock or buffer changed next=they take effect at the next start")
         secrets = await asyncio.to_thread(self._changed_secrets, new)
         warnings = await asyncio.to_thread(self._say_unusable)

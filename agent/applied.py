@@ -15,14 +15,15 @@ import logging
 import os
 import shutil
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from agent.folders import state_folder
 from agent.plan import PlanReader
 
-__all__ = ["NEWEST", "SITE", "Applied", "find"]
+__all__ = ["NEWEST", "SITE", "Applied", "find", "was_used"]
 
 log = logging.getLogger("bocage.applied")
 
@@ -76,16 +77,20 @@ class Applied:
 
     @classmethod
     def load(cls, state: Path) -> Applied | None:
-        """The newest whole generation in a state folder; None if nothing was ever applied there."""
+        """The newest whole generation in a state folder; None if there is none."""
+        return next(cls.generations(state), None)
+
+    @classmethod
+    def generations(cls, state: Path) -> Iterator[Applied]:
+        """Those in a state folder that are whole, the newest first."""
         for name in (NEWEST, _PREVIOUS):
             folder = state / name
             try:
-                return _generation(folder)
+                yield _generation(folder)
             except (FileNotFoundError, NotADirectoryError, PermissionError):
                 continue
             except (OSError, ValueError, KeyError, TypeError) as error:
                 log.error('kept configuration unreadable folder=%s reason="%s" next=the one before', folder, error)
-        return None
 
     @classmethod
     def keep(cls, state: Path, home: Path, site: str, files: Mapping[str, bytes]) -> Applied:
@@ -139,6 +144,19 @@ def find(path: Path | None, given: str | None) -> tuple[Path, Applied] | None:
         applied = Applied.load(state)
         if applied is not None and applied.home == path.absolute():
             return state, applied
+    return None
+
+
+def was_used(path: Path, given: str | None) -> Path | None:
+    """The state folder in which this site file was applied once, though nothing of it be whole; None if it never was.
+    """
+    folder = state_folder(given, "")
+    if any((folder / name).exists() for name in (NEWEST, _PREVIOUS)):
+        return folder
+    for manifest in folder.glob(f"*/{NEWEST}*/{_MANIFEST}"):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            if json.loads(_content(manifest))["home"] == str(path.absolute()):
+                return manifest.parent.parent
     return None
 
 

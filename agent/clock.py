@@ -222,12 +222,16 @@ class SystemClock:
     """
 
     def __init__(self, trust: Trust = "auto") -> None:
-        override = os.environ.get("BOCAGE_CLOCK", "")
-        self._fixed = {"trusted": True, "untrusted": False}.get(override, {"always": True, "never": False}.get(trust))
+        self.believe(trust)
         self._boot = _BOOT_ID.read_text().strip()
         self._asked_at = float("-inf")
         self._answer = False
         self.wall = Wall(self._boot, not_before_ms=_BUILT_MS)
+
+    def believe(self, trust: Trust) -> None:
+        """When it is trusted from now on."""
+        override = os.environ.get("BOCAGE_CLOCK", "")
+        self._fixed = {"trusted": True, "untrusted": False}.get(override, {"always": True, "never": False}.get(trust))
 
     def remember(self, memory: Memory) -> None:
         """Go on from the anchor that an earlier process left in `memory`, and keep it there."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.alarms import Condition
-from agent.applied import NEWEST, SITE, Applied, find
+from agent.applied import NEWEST, SITE, Applied, find, was_used
 from agent.driver import DeviceSpec
 from agent.errors import ConfigError
 from agent.folders import enter, state_folder
@@ -38,6 +38,8 @@ class Configuration:
         """What is wrong with the site file: it is not the one that runs."""
         self.outdated: Problem | None = None
         """Which rule of this program the configuration that runs breaks: it was applied by an older one."""
+        self.is_bare = False
+        """Whether nothing runs, for want of anything that can be read."""
         self._unkept = found
         self._kept = before
         self._pointers = found.pointers if found else ()
@@ -45,6 +47,9 @@ class Configuration:
     @classmethod
     def choose(cls, path: Path, reader: PlanReader, given: str | None) -> Configuration:
         """What to start with. ConfigError with all that is wrong where nothing was ever applied.
+
+        Where something was, and nothing of it can be read, it is a bare plan: the outputs that are ours go to their
+        safe state, and a good file is waited for.
 
         `reader` reads the file at `path`; `given` is the state folder of the command line.
         """
@@ -59,23 +64,40 @@ class Configuration:
             if before is not None and not before.is_of(file.files):
                 made.replaced = before.reader().found().plan
             return made
-        if before is None:
-            return cls._adopted(path, state, file)
-        return cls._kept_on(path, state, file, before, wrong)
+        try:
+            return cls._adopted(path, state, file) if before is None else cls._kept_on(path, state, file, wrong)
+        except ConfigError as refusal:
+            used = state if before is not None else was_used(path, given)
+            if used is None or refusal.first is None:
+                raise
+            return cls._bare(path, used, refusal.first)
 
     @classmethod
-    def _kept_on(cls, path: Path, state: Path, file: Found, before: Applied, wrong: Problem | None) -> Configuration:
+    def _kept_on(cls, path: Path, state: Path, file: Found, wrong: Problem | None) -> Configuration:
         """The file is wrong: go on with what was applied, also where that breaks rules of a newer program."""
-        kept = before.reader().found()
-        if kept.plan is None:
-            raise _refusal(file, wrong)
-        plan = _with_kept_codecs(replace(kept.plan, site=before.site), path, before.folder)
-        made = cls(path, state, plan, before, None)
-        made._pointers = kept.pointers
-        made.outdated = kept.first
-        made.wrong = None if before.is_of(file.files) else wrong
-        for problem in filter(None, (made.wrong, made.outdated)):
-            log.error('configuration refused problem="%s" next=the one that was applied before goes on', problem)
+        for before in Applied.generations(state):
+            kept = before.reader().found()
+            if kept.plan is None:
+                log.error('kept configuration not understood folder=%s problem="%s"', before.folder, kept.first)
+                continue
+            plan = _with_kept_codecs(replace(kept.plan, site=before.site), path, before.folder)
+            made = cls(path, state, plan, before, None)
+            made._pointers = kept.pointers
+            made.outdated = kept.first
+            made.wrong = None if before.is_of(file.files) else wrong
+            for problem in filter(None, (made.wrong, made.outdated)):
+                log.error('configuration refused problem="%s" next=the one that was applied before goes on', problem)
+            return made
+        raise _refusal(file, wrong)
+
+    @classmethod
+    def _bare(cls, path: Path, state: Path, wrong: Problem) -> Configuration:
+        """What was applied cannot be read any more, neither can the file."""
+        enter(state)
+        made = cls(path, state, Plan.bare(), None, None)
+        made.wrong, made.is_bare = wrong, True
+        log.critical('no configuration is left problem="%s" next=outputs go to their safe state, a file is waited for',
+                     wrong)  # fmt: skip
         return made
 
     @classmethod
@@ -98,6 +120,8 @@ class Configuration:
         self.wrong = None if self._kept is not None and self._kept.is_of(file.files) else wrong
         if wrong is not None or file.plan is None:
             raise _refusal(file, wrong)
+        if self.is_bare:
+            self._site, self.is_bare = file.plan.site, False
         self.outdated = None
         self.plan = _with_kept_codecs(file.plan, self.path, self.state / NEWEST)
         self._unkept, self._pointers = file, file.pointers
@@ -143,6 +167,8 @@ class Configuration:
 
     def line(self) -> str:
         """What is wrong, for the service manager's line; "" if nothing is."""
+        if self.wrong is not None and self.is_bare:
+            return f"configuration refused, nothing runs, outputs go to their safe state: {_said(self.wrong)}"
         if self.wrong is not None:
             return f"configuration refused, the one applied before runs: {_said(self.wrong)}"
         if self.outdated is not None:

@@ -69,6 +69,17 @@ class Plan:
     personal: frozenset[str]
     """Devices and signals whose readings do not leave the box."""
 
+    @classmethod
+    def bare(cls) -> Plan:
+        """Of a site of which nothing is known: it reads nothing and commands nothing. No buffer is made smaller."""
+        long, large = 3660, 1 << 50  # days, bytes
+        return cls(
+            site="", name="", timezone="UTC", trust="auto", config_hash="",
+            buffer=Buffer(days=long, max_bytes=large, audit_days=long), uplink=None, buses={}, idle_buses=(),
+            not_driven=(), signals=(), policies={}, actuators=(), controls=(), stale_after={}, pins=frozenset(),
+            personal=frozenset(),
+        )  # fmt: skip
+
     @property
     def outputs(self) -> dict[str, str]:
         """The output point of every actuator: who reads `km1` wants to know what its relay does."""

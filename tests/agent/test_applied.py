@@ -1,5 +1,6 @@
 """A bad file never costs control: the configuration that was applied last goes on."""
 
+import hashlib
 import json
 import shutil
 import stat
@@ -135,6 +136,70 @@ def test_only_where_nothing_was_ever_applied_a_wrong_file_ends_with_78(site):
     spoil_missing(site)
     refused = site.bocage("run")
     assert (refused.returncode, "No such file" in refused.stderr) == (78, True)
+
+
+def garble(site):
+    for kept in (site.folder / "state").glob("applied*"):
+        (kept / "site.yaml").write_bytes(b"\0" * 100)
+
+
+def not_translated(site):
+    """Whole, by its checksum, and of a shape that this program does not understand."""
+    for kept in (site.folder / "state").glob("applied*"):
+        for path in kept.rglob("*"):
+            if path.suffix == ".yaml":
+                path.write_text("version: 1\nsite: [\n")
+        manifest = json.loads((kept / "applied.json").read_text())
+        digests = {name: hashlib.sha256((kept / name).read_bytes()).hexdigest() for name in manifest["files"]}
+        (kept / "applied.json").write_text(json.dumps({**manifest, "files": digests}))
+
+
+@pytest.mark.parametrize("harm", [garble, not_translated])
+def test_where_nothing_that_was_applied_can_be_read_outputs_are_made_safe_and_a_file_is_waited_for(
+    site, slave, subscriber, wait_for, harm
+):
+    site.start()
+    site.bocage("write", "lamp", "on", "--for", "1h", check=0)
+    good = site.path.read_text()
+    site.path.write_text(good + " ")  # another generation
+    site.bocage("reload", check=0)
+    site.kill()
+    harm(site)
+    spoil_typo(site)
+    site.launch()
+    wait_for(lambda: site._answers() and not slave.coils[0])
+    assert invalid(site)["file"] == str(site.path)
+    assert site.process.poll() is None
+    site.kill()
+    site.launch()  # again and again, never 78
+    wait_for(lambda: site._answers())
+    site.bocage("reload", check=1)
+    site.path.write_text(good)
+    site.bocage("reload", check=0)
+    wait_for(lambda: is_read(site))
+    assert invalid(site) is None
+    site.bocage("write", "lamp", "on", "--for", "1h", check=0)
+    assert slave.coils[0]
+    causes = [one["detail"]["cause"] for one in subscriber.events("output", "audit") if one["subject"] == "lamp"]
+    assert "it left the site file" in causes
+    site.kill()
+    site.launch()
+    wait_for(lambda: site._answers() and is_read(site))
+    assert site.status()["site"]["id"] == "test-village"
+
+
+def test_a_generation_that_cannot_be_translated_gives_way_to_the_one_before(site, slave, wait_for):
+    site.start()
+    site.path.write_text(site.path.read_text() + " ")
+    site.bocage("reload", check=0)
+    site.kill()
+    before = (site.folder / "state" / "applied.previous").rename(site.folder / "state" / "aside")
+    not_translated(site)
+    before.rename(site.folder / "state" / "applied.previous")
+    spoil_typo(site)
+    site.launch()
+    wait_for(lambda: site._answers() and is_read(site))
+    assert site.status()["site"]["id"] == "test-village"
 
 
 def test_what_is_kept_is_ours_alone_and_whole(site, wait_for):

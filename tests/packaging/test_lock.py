@@ -77,3 +77,23 @@ def made(lock: Path) -> dict[str, Any]:
     )
     document: dict[str, Any] = json.loads(done.stdout)
     return document
+
+
+@pytest.mark.parametrize(
+    ("added", "said"),
+    [
+        ("nonsense", "3: expected a pin"),
+        ("-e git+ssh://somewhere", "3: expected a pin"),
+        ("late", "3: expected a pin"),
+        ("other>=2", "3: expected a pin"),
+        ("other==2", "3: other has no hash"),
+        ("    --hash=md5:00", "3: expected a pin"),
+    ],
+)
+def test_a_line_of_a_lock_that_is_not_understood_makes_no_sbom(added: str, said: str, tmp_path: Path) -> None:
+    """What is left out of the document would be missing without a word."""
+    lock = tmp_path / "py311-x86_64.txt"
+    lock.write_text(f"one==1.0 \\\n    --hash=sha256:{'0' * 64}\n{added}\n")
+    done = subprocess.run([CLONE / "scripts/sbom", lock, "1.2.3"], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"{lock}:{said}" in done.stderr

@@ -11,13 +11,16 @@ import pytest
 CLONE = Path(__file__).parents[2]
 
 SYSTEMCTL = """#!/bin/sh
-# What the unit does is in `states`, a line a question: ActiveState and InvocationID; the last line holds from then on.
+# What the unit does is in `states`, a line a look: ActiveState, InvocationID and, where it crashed, NRestarts; the last
+# line holds from then on.
 cd {here}
 echo "$*" >>calls
 case "$*" in
 *ActiveState*) head -n 1 states | cut -d ' ' -f 1 ;;
-*InvocationID*)
-    head -n 1 states | cut -d ' ' -f 2
+*InvocationID*) head -n 1 states | cut -d ' ' -f 2 ;;
+*NRestarts*)
+    head -n 1 states | cut -s -d ' ' -f 3
+    echo look >>looks
     [ "$(wc -l <states)" -le 1 ] || sed -i 1d states ;;
 "start bocage-upgrade.service") BOCAGE_GUARD_ROOT={root} exec {root}/usr/lib/bocage/upgrade-guard {root}/opt/bocage ;;
 esac
@@ -99,8 +102,9 @@ def test_a_minute_of_one_life_and_the_version_before_is_removed(upgraded: Box) -
         ["activating -"],
         ["active 1", "active 1", "failed -"],
         [f"active {life // 20}" for life in range(300)],
+        [f"active {life} {life}" for life in range(300)],
     ],
-    ids=["wrong file", "never ready", "dies at once", "a life of forty seconds, again and again"],
+    ids=["wrong file", "never ready", "dies at once", "a life of forty seconds, again and again", "a crash loop"],
 )
 def test_the_version_before_comes_back_with_its_unit_and_loudly(upgraded: Box, states: list[str]) -> None:
     upgraded.runs(*states)
@@ -112,6 +116,22 @@ def test_the_version_before_comes_back_with_its_unit_and_loudly(upgraded: Box, s
     assert upgraded.calls == [
         "stop bocage.service", "daemon-reload", "reset-failed bocage.service", "start bocage.service",
     ]  # fmt: skip
+
+
+def test_a_crash_loop_is_not_watched_for_four_minutes(upgraded: Box) -> None:
+    """The box is without control while it lasts. Restarts before the upgrade, and a restart by hand, are none of it."""
+    crashing = [f"activating {life} {life}" for life in (7, 8, 0, 1, 2, 3, 4, 5)]
+    upgraded.runs(*crashing)
+    done = upgraded.guard()
+    assert (done.returncode, upgraded.installed) == (1, "old")
+    assert "crashed 5 times" in done.stderr
+    assert len((upgraded.here / "looks").read_text().splitlines()) == len(crashing) - 1, "a look is every 2 s"
+
+
+def test_a_crash_or_two_before_a_quiet_minute_is_no_reason_to_go_back(upgraded: Box) -> None:
+    upgraded.runs("active a 3", "activating b 4", "activating c 5", "active d 5")
+    assert upgraded.guard().returncode == 0
+    assert upgraded.installed == "new"
 
 
 def test_a_service_that_somebody_stopped_is_not_judged(upgraded: Box) -> None:

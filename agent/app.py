@@ -116,8 +116,16 @@ class Agent:
             max_bytes=buffer.max_bytes,
             machine=Machine.present(),
         )
+        self._register = Register(self._put_event, self._state.scope("alarms"))
         self._wires = Wires(clock, self._state.scope("driver"))
-        self._wires.configure(plan.buses)
+        self._orphans = Orphans(
+            self._state.scope("outputs"), self._wires.write_aside, self._register.put_event, clock, self._wires.write
+        )
+        if (before := self._configuration.replaced) is not None:
+            self._take_up(before)
+        self._take_up(plan)
+        guests = self._orphans.guests(plan.buses)
+        self._wires.configure(guests.buses, guests.devices, guests.only)
         self._hub = Hub(
             plan.points(self._wires.points),
             plan.signals,
@@ -127,13 +135,6 @@ class Agent:
             clock,
         )
         self._wires.publish = self._hub.publish
-        self._register = Register(self._put_event, self._state.scope("alarms"))
-        self._orphans = Orphans(
-            self._state.scope("outputs"), self._wires.write_aside, self._register.put_event, clock
-        )
-        if (before := self._configuration.replaced) is not None:
-            self._take_up(before)
-        self._take_up(plan)
         self._arbiter = self._make_arbiter(restore=not self._life.looping)
         self._runner = self._make_runner()
         self._hub.replaced = lambda name, detail: self._runner.replaced(name, detail)
@@ -309,6 +310,7 @@ class Agent:
 
         async def live() -> None:
             await asyncio.gather(arbiter.start(), self._orphans.settle())
+            self._orphans.listen()
             self._state.put("clean_stop", None)
             await arbiter.run()
 
@@ -358,9 +360,10 @@ class Agent:
         )  # fmt: skip
         if control:
             await self._stop_arbiter()
+            await self._orphans.hush()
             self._take_up(new)
             await self._orphans.settle()  # while the old wires are there
-        changed = await self._apply_buses(group, old.buses, new.buses, secrets)
+        changed = await self._apply_buses(group, new.buses, secrets) if control else []
         self._hub.flush()  # what a counter's source has counted, which may be another from now on
         self._hub.configure(new.points(self._wires.points), new.signals, new.policies)
         if control:
@@ -414,18 +417,16 @@ class Agent:
             log.error("configuration not kept reason=%r next=tried each minute", self._unkept)
 
     async def _apply_buses(
-        self,
-        group: asyncio.TaskGroup,
-        old: Mapping[str, BusSpec],
-        new: Mapping[str, BusSpec],
-        secrets: Set[str],
+        self, group: asyncio.TaskGroup, buses: Mapping[str, BusSpec], secrets: Set[str]
     ) -> list[str]:
-        """Stop the buses that are gone or differ, be it by a secret, start the new ones; an unchanged wire is not
-        touched."""
+        """Stop the buses that are gone or differ, be it by a secret or a guest, start the new ones; an unchanged wire
+        is not touched."""
+        guests, old = self._orphans.guests(buses), self._wires.specs
+        new = guests.buses
         changed = [name for name in {**old, **new} if old.get(name) != new.get(name) or name in secrets]
         for name in changed:
             await self._stop_task(f"bus {name}")
-        await self._wires.reconfigure(new, changed)
+        await self._wires.reconfigure(new, changed, guests.devices, guests.only)
         for name in changed:
             if name in self._wires.names:
                 self._start_wire(group, name)

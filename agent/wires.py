@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import Any
 
 from agent.arbiter.owned import one_wire
@@ -41,19 +41,35 @@ class Wires:
         self._specs: dict[str, BusSpec] = {}
         self._wires: dict[str, Wire] = {}
         self._home: dict[str, str] = {}
+        self._guests: Set[str] = frozenset()
+        """Nodes that are no devices of the site any more: they are written, and what they say is not handed on."""
+        self._silent: Set[str] = frozenset()
+        """Buses that are there for guests alone, and of which nothing is told."""
         self._failed: dict[str, str] = {}  # why a bus could not be read when it was last asked
         self.publish: Callable[[Readings], None] = lambda readings: None
         """Where what is read goes: the hub's."""
 
-    def configure(self, specs: Mapping[str, BusSpec]) -> None:
-        """Make the drivers of these buses; nothing is opened before it is used."""
+    def configure(
+        self, specs: Mapping[str, BusSpec], guests: Set[str] = frozenset(), silent: Set[str] = frozenset()
+    ) -> None:
+        """Make the drivers of these buses; nothing is opened before it is used.
+
+        `guests` are devices that are only written, `silent` the buses on which there is nobody else.
+        """
+        self._guests, self._silent = guests, silent
         self._specs = dict(specs)
         for name, spec in specs.items():
             if name not in self._wires:
                 self._wires[name] = open_bus(spec, self._clock, self._memory)
         self._home = {point.id: name for name, wire in self._wires.items() for point in wire.points}
 
-    async def reconfigure(self, specs: Mapping[str, BusSpec], changed: Iterable[str]) -> None:
+    async def reconfigure(
+        self,
+        specs: Mapping[str, BusSpec],
+        changed: Iterable[str],
+        guests: Set[str] = frozenset(),
+        silent: Set[str] = frozenset(),
+    ) -> None:
         """Close the buses that changed or went, make their successors. The others are not touched.
 
         Pins that stay relays do not move: gpiozero would let them fall in between.
@@ -68,7 +84,7 @@ class Wires:
                 handed.append((after.name, wire))
             else:
                 await wire.close()
-        self.configure(specs)
+        self.configure(specs, guests, silent)
         for name, before in handed:
             wire = self._wires[name]
             assert isinstance(wire, Successive)
@@ -80,13 +96,22 @@ class Wires:
 
     @property
     def points(self) -> list[Point]:
-        return [point for wire in self._wires.values() for point in wire.points]
+        return [point for wire in self._wires.values() for point in wire.points if point.device not in self._guests]
+
+    @property
+    def specs(self) -> Mapping[str, BusSpec]:
+        """The buses as they are driven, guests among their devices."""
+        return self._specs
 
     def status(self) -> list[dict[str, Any]]:
         """One line a bus for the live view: name, type, state up|down, load 0..1, error."""
         lines = []
         for name, wire in self._wires.items():
-            own = wire.status()
+            if name in self._silent:
+                continue
+            own = dict(wire.status())
+            if self._guests and "lost" in own:
+                own["lost"] = [device for device in own["lost"] if device not in self._guests]
             error = own.get("error") or self._failed.get(name, "")
             lines.append({"name": name, "type": self._specs[name].type, "load": 0.0, **own, "error": error})
         return lines
@@ -102,7 +127,10 @@ class Wires:
         if not isinstance(wire, Listener):
             raise BocageError(f"bus {name} of type {self._specs[name].type} cannot be listened to")
         async for readings in wire.readings():
-            self.publish(readings)
+            if self._guests:
+                readings = [one for one in readings if one.point.partition(".")[0] not in self._guests]
+            if readings:
+                self.publish(readings)
 
     async def read(self, points: Sequence[str]) -> Readings:
         """Read points from their wires now. What cannot be read comes back bad."""

@@ -10,11 +10,13 @@ import ipaddress
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from agent.arbiter.spec import ActuatorSpec
 from agent.driver import BusSpec, DeviceSpec
 from agent.model import Value
+from agent.secret import Kept
 
 __all__ = ["Owned", "address", "from_json", "is_radio", "loose", "one_wire", "outputs", "places", "to_json"]
 
@@ -49,10 +51,10 @@ def outputs(buses: Mapping[str, BusSpec], actuators: Iterable[ActuatorSpec]) -> 
             yield Owned(spec.name, spec.output, spec.off if safe is None else safe, bus)
 
 
-def loose(buses: Mapping[str, BusSpec], point: str) -> Owned | None:
-    """A relay that no actuator owns, and that somebody commands by its own name; None if it is on no wire."""
+def loose(buses: Mapping[str, BusSpec], point: str, off: Value = False) -> Owned | None:
+    """What no actuator owns, and somebody commands by its own name, as off says; None if it is on no wire."""
     bus = _narrowed(buses, point)
-    return None if bus is None else Owned(point, point, False, bus)
+    return None if bus is None else Owned(point, point, off, bus)
 
 
 def places(buses: Mapping[str, BusSpec]) -> dict[str, Owned]:
@@ -78,7 +80,7 @@ def is_radio(bus: BusSpec) -> bool:
 
 
 def to_json(one: Owned) -> dict[str, Any]:
-    """As it is kept. Secrets are not: what needs one to be written waits until it is in the site file again."""
+    """As it is kept: of secrets only where they are, and never what they are."""
     return {
         "name": one.name,
         "point": one.point,
@@ -95,9 +97,10 @@ def to_json(one: Owned) -> dict[str, Any]:
 
 def from_json(kept: Mapping[str, Any]) -> Owned:
     """KeyError or TypeError if it is none."""
-    bus, device = kept["bus"], kept["device"]
+    bus, device = kept["bus"], _revived(kept["device"])
     spec = DeviceSpec(device["name"], device["address"], device["profile"], options=device["options"])
-    return Owned(kept["name"], kept["point"], kept["safe"], BusSpec(bus["name"], bus["type"], bus["options"], (spec,)))
+    options = _revived(bus["options"])
+    return Owned(kept["name"], kept["point"], kept["safe"], BusSpec(bus["name"], bus["type"], options, (spec,)))
 
 
 def _narrowed(buses: Mapping[str, BusSpec], point: str) -> BusSpec | None:
@@ -112,6 +115,9 @@ def _narrowed(buses: Mapping[str, BusSpec], point: str) -> BusSpec | None:
                 only = {**profile, "points": {short: profile["points"][short]}}
                 return replace(bus, devices=(replace(device, profile=only),))
     return None
+
+
+_SECRET, _FILE = "$secret", "$file"
 
 
 def _wire(bus: BusSpec) -> str:
@@ -155,7 +161,11 @@ def _register(one: Owned) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON can say of it; the rest (secrets, folders) is left out."""
+    """What JSON can say of it; of a secret and of a file, where it is."""
+    if isinstance(value, Kept):
+        return {_SECRET: [value.source, value.name, str(value.folder)]}
+    if isinstance(value, Path):
+        return {_FILE: str(value)}
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items() if v is not None and _sayable(v)}
     if isinstance(value, list | tuple):
@@ -163,5 +173,17 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def _revived(value: Any) -> Any:
+    """What `_plain` made of it, as it was."""
+    if isinstance(value, Mapping):
+        if value.keys() == {_SECRET}:
+            source, name, folder = value[_SECRET]
+            return Kept(source, name, Path(folder))
+        if value.keys() == {_FILE}:
+            return Path(value[_FILE])
+        return {key: _revived(part) for key, part in value.items()}
+    return [_revived(part) for part in value] if isinstance(value, list) else value
+
+
 def _sayable(value: Any) -> bool:
-    return isinstance(value, Mapping | list | tuple | str | bool | int | float)
+    return isinstance(value, Mapping | list | tuple | str | bool | int | float | Kept | Path)

@@ -180,8 +180,8 @@ def test_where_nothing_that_was_applied_can_be_read_outputs_are_made_safe_and_a_
     assert invalid(site) is None
     site.bocage("write", "lamp", "on", "--for", "1h", check=0)
     assert slave.coils[0]
-    causes = [one["detail"]["cause"] for one in subscriber.events("output", "audit") if one["subject"] == "lamp"]
-    assert "it left the site file" in causes
+    wait_for(lambda: [one for one in subscriber.events("output", "audit") if one["subject"] == "lamp"
+                      and one["detail"]["cause"] == "it left the site file"], 60)  # fmt: skip
     site.kill()
     site.launch()
     wait_for(lambda: site._answers() and is_read(site))

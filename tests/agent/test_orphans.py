@@ -161,6 +161,22 @@ def test_a_relay_that_only_a_technician_commanded_is_ours_too(site, slave, subsc
 
 
 @pytest.mark.parametrize("when", ["reload", "start"])
+def test_a_level_that_only_a_technician_commanded_goes_to_its_lowest_value(site, slave, subscriber, wait_for, when):
+    site.start()
+    site.bocage("write", "m.dimmer", "60", "--for", "1h", check=0)
+    assert slave.registered == [(8, 60)]
+    no_bus(site, None)
+    if when == "start":
+        site.kill()
+        site.start()
+    else:
+        applied(site, subscriber, wait_for)
+    wait_for(lambda: slave.registered[1:] == [(8, 0)])
+    told = {"to": 0, "cause": "it left the site file"}
+    wait_for(lambda: [one for one in audits(subscriber, "m.dimmer") if told.items() <= one.items()], 60)
+
+
+@pytest.mark.parametrize("when", ["reload", "start"])
 @pytest.mark.parametrize("other", [{"output": "m.relay2"}, None], ids=["swapped", "taken over"])
 def test_an_output_that_becomes_another_actuators_is_not_left_on(site, slave, subscriber, wait_for, when, other):
     """Its wire is in the file, but whoever had it on has another one now."""

@@ -179,3 +179,34 @@ def test_a_command_waits_for_a_class_a_node_or_runs_out_of_time(lora, broker, se
     subscriber.send("c2", point="v.position", value=43, ttl_ms=1000)
     (found,) = wait_for(lambda: [one for one in subscriber.results("c2") if one["state"] in ("expired", "failed")])
     assert found["state"] == "expired"
+
+
+def test_the_output_of_a_node_that_left_the_file_is_written_when_it_listens(lora, server, wait_for):
+    """Node and bus are gone from the file. The downlink waits at ChirpStack; nothing of the node is read any more."""
+
+    def orphaned():
+        return [one for one in site.status()["alarms"] if one["code"] == "output_orphaned"]
+
+    site = lora()
+    site.document["actuators"]["gate"] = {"output": "v.open", "safe_state": "off", "stop_state": "hold"}
+    connected(site, wait_for)
+    assert site.order("gate", "on")[0] == "verified"
+    server.commands.clear()
+    server.listens = False
+    for device in ("v", "room-1"):
+        del site.document["devices"][device]
+    for section, name in (("actuators", "gate"), ("signals", "classroom"), ("buses", "lora-1")):
+        del site.document[section][name]
+    site.write().bocage("reload", check=0)
+    wait_for(orphaned)
+    wait_for(lambda: [one["bytes"] for one in server.commands][-1:] == [b"\x02\x00"], 60)
+    server.up(VALVE, b"\x32\x01", fport=2)
+
+    def heard():
+        server.deliver(VALVE, server.commands[-1])  # the one of before the reload may come first
+        return not orphaned()
+
+    wait_for(heard, 60)
+    status = site.status()
+    assert not [one for one in status["points"] if one["id"].startswith("v.")]
+    assert "lora-1" not in [one["name"] for one in status["buses"]]

@@ -131,6 +131,66 @@ async def test_nodes_join_report_and_obey_and_outlive_a_kill(site):
         assert key.hex() not in secrets.lower()
 
 
+@pytest.mark.parametrize("left", ["node", "bus", "name taken", "key gone"])
+@pytest.mark.parametrize("when", ["reload", "start"])
+async def test_a_node_that_left_the_file_still_gets_its_safe_state(site, when, left):
+    """Of class A: at its next uplink, over a kill too. What it says meanwhile is nobody's reading."""
+    document = site.document
+    document["actuators"]["gate"] = {"output": "v.position", "kind": "level", "safe_state": 0, "stop_state": "hold"}
+    site.sabotage = "import drivers.lora.gwmp.register as register; register.KEY_RETRY = 0.5"
+    await asyncio.to_thread(site.start)
+    valve = OtaaNode(VALVE, JOIN_EUI, VALVE_KEY)
+    async with concentrator(site) as air:
+        await valve.join(air)
+        order = asyncio.create_task(asyncio.to_thread(site.order, "gate", 42))
+        while not order.done():
+            air.send(valve.uplink(2, bytes([valve.received[-1][1][1] if valve.received else 7]), confirmed=True))
+            await asyncio.sleep(0.4)
+        assert (await order)[0] == "verified"
+        if when == "start":
+            await asyncio.to_thread(site.kill)
+        del document["actuators"]["gate"], document["devices"]["v"]
+        if left == "bus":
+            document["devices"] = {name: one for name, one in document["devices"].items() if one["bus"] != "air"}
+            del document["buses"]["air"]
+        if left == "name taken":
+            document["devices"]["v"] = {**document["devices"]["room"], "dev_eui": VALVE[:-1] + "a"}
+        if left == "key gone":
+            (site.folder / "valve.key").rename(site.folder / "valve.away")
+        if when == "start":
+            await asyncio.to_thread(site.start)
+        else:
+            site.write()
+            await asyncio.to_thread(site.bocage, "reload", check=0)
+            if left == "key gone":  # a running agent has read it
+                await asyncio.to_thread(site.kill)
+                await asyncio.to_thread(site.start)
+
+        def orphaned():
+            alarms = [one for one in site.status()["alarms"] if one["code"] == "output_orphaned"]
+            return alarms[0] if alarms else None
+
+        assert await eventually(orphaned, "the alarm while it waits")
+        if left == "key gone":
+            await eventually(lambda: "{file: valve.key} cannot be read" in site.log.read_text(), "the reason")
+            (site.folder / "valve.away").rename(site.folder / "valve.key")
+        async with asyncio.timeout(60):
+            while valve.received[-1] != (2, b"\x01\x00"):
+                air.send(valve.uplink(2, b"\x2a", confirmed=True))
+                await asyncio.sleep(0.4)
+        for _ in range(3):
+            air.send(valve.uplink(2, b"\x00", confirmed=True))  # it confirms
+            await asyncio.sleep(0.2)
+        await eventually(lambda: orphaned() is None, "the end of the alarm")
+    status = site.status()
+    assert "v.position" not in [point["id"] for point in status["points"]]
+    assert [bus["name"] for bus in status["buses"]] == list(document["buses"])
+    assert VALVE_KEY.hex() not in (site.folder / "state" / "state.json").read_text() + site.log.read_text()
+    await asyncio.to_thread(site.stop)
+    owned = json.loads((site.folder / "state" / "state.json").read_text())
+    assert "v.position" not in json.dumps(owned)
+
+
 async def test_what_people_are_shown(site):
     await asyncio.to_thread(site.start)
     room = OtaaNode(ROOM, JOIN_EUI, KEY)

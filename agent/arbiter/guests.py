@@ -1,0 +1,112 @@
+"""Radio nodes that left the site file while an output of theirs is not safe: they stay on the air, as guests.
+
+A node of class A hears us only after it has spoken, and only whoever has its keys. So its bus keeps it, with nothing
+but its outputs, until they were written; what it says meanwhile is nobody's reading.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from agent.arbiter.owned import Owned, places
+from agent.driver import BusSpec, DeviceSpec
+from agent.secret import Kept
+
+__all__ = ["Guests", "invite", "secrets"]
+
+_KEYS = ({"app_key"}, {"nwk_s_key", "app_s_key"})
+"""What a node of our own network server needs: by OTAA, by ABP."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guests:
+    """The buses of a site with its guests. `devices` are guests, `only` buses that nobody else is on."""
+
+    buses: Mapping[str, BusSpec]
+    devices: frozenset[str] = frozenset()
+    only: frozenset[str] = frozenset()
+    points: Mapping[str, str] = field(default_factory=dict)
+    """What is written for each output, by its place."""
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """Why an output cannot be written, by its place."""
+
+
+def invite(buses: Mapping[str, BusSpec], orphans: Iterable[Owned]) -> Guests:
+    """The buses, with the nodes that these outputs need."""
+    made, present = dict(buses), places(buses)
+    devices: set[str] = set()
+    points: dict[str, str] = {}
+    refused: dict[str, str] = {}
+    for one in orphans:
+        if one.place in present:
+            points[one.place] = present[one.place].point
+            continue
+        if why := _unfit(one, buses):
+            refused[one.place] = why
+            continue
+        host = next(_hosts(one.bus, made), None)
+        if host is None:
+            name = _free(one.bus.name, made.keys())
+            host = made[name] = replace(one.bus, name=name, devices=())
+        guest = next((d for d in host.devices if d.name in devices and d.address == one.device.address), None)
+        if guest is None:
+            taken = {device.name for bus in made.values() for device in bus.devices}
+            guest = replace(one.device, name=_free(one.device.name, taken))
+            devices.add(guest.name)
+        guest = _with_points(guest, one.device)
+        others = tuple(device for device in host.devices if device.name != guest.name)
+        made[host.name] = replace(host, devices=(*others, guest))
+        points[one.place] = f"{guest.name}.{one.point.partition('.')[2]}"
+    return Guests(made, frozenset(devices), frozenset(made.keys() - buses.keys()), points, refused)
+
+
+def secrets(one: Owned) -> Iterator[Kept]:
+    """What must be readable before it can be written."""
+    for value in (*one.device.address.values(), *one.bus.options.values()):
+        if isinstance(value, Kept):
+            yield value
+
+
+def _unfit(one: Owned, buses: Mapping[str, BusSpec]) -> str:
+    if one.bus.type == "lora_gwmp" and not any(keys <= one.device.address.keys() for keys in _KEYS):
+        return "where its keys are was not kept: an older program left it"
+    node = _node(one.device)
+    if any(_node(device) == node for host in _hosts(one.bus, buses) for device in host.devices):
+        return "its node is in the site file with a profile that does not have it"
+    return ""
+
+
+def _hosts(bus: BusSpec, buses: Mapping[str, BusSpec]) -> Iterator[BusSpec]:
+    """Those that reach what `bus` reached, the one of its name first."""
+    for other in sorted(buses.values(), key=lambda other: other.name != bus.name):
+        if other.type == bus.type and _air(other) == _air(bus):
+            yield other
+
+
+def _air(bus: BusSpec) -> Any:
+    """What makes two radio buses of a type one: the broker and its application, the port that gateways send to, the
+    modem."""
+    options = bus.options
+    if "port" in options:
+        return os.path.realpath(str(options["port"]))
+    if bus.type == "lora_gwmp":
+        return options.get("listen") or "127.0.0.1:1700"
+    return options.get("url"), options.get("application")
+
+
+def _node(device: DeviceSpec) -> Any:
+    found = next((device.address[key] for key in ("dev_eui", "dev_addr", "node") if key in device.address), None)
+    return str(found).lower()
+
+
+def _with_points(guest: DeviceSpec, device: DeviceSpec) -> DeviceSpec:
+    profile, more = dict(guest.profile or {}), dict(device.profile or {})
+    return replace(guest, profile={**profile, "points": {**profile.get("points", {}), **more.get("points", {})}})
+
+
+def _free(name: str, taken: Iterable[str]) -> str:
+    taken = set(taken)
+    return name if name not in taken else next(f"{name}~{n}" for n in range(2, 1000) if f"{name}~{n}" not in taken)

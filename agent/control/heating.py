@@ -276,12 +276,15 @@ class Zone:
         return (state if still == state.still else state._replace(still=still)), due
 
     def _feel(self, state: ZoneState, aim: Aim, room: float | None, t: float) -> tuple[ZoneState, float]:
-        """Since when it is too cold for the people; and when that has lasted too long."""
-        occupied = aim.heats and state.said is not None and state.said.mode == "comfort"
+        """Since when it is too cold for the people; and when that has lasted too long.
+
+        After a boot, until the time is known, nothing of it begins and nothing is over.
+        """
+        occupied = (state.mode if state.said is None else state.said.mode) == "comfort"
         cold = state.cold
-        if not occupied or (room is not None and room > self.setpoints.comfort - MISSED):
+        if not aim.heats or not occupied or (room is not None and room > self.setpoints.comfort - MISSED):
             cold = None
-        elif cold is None and room is not None:
+        elif cold is None and room is not None and state.said is not None:
             cold = t
         late = NEVER if cold is None else cold + self.missed_after
         return (state if cold == state.cold else state._replace(cold=cold)), late if late > t else NEVER

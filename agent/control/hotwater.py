@@ -129,18 +129,18 @@ class HotWater:
         return Step(replace(state, alarms=alarms), wishes, happened, due)
 
     def dump(self, state: HotWaterState) -> dict[str, Any]:
-        """`still` is kept only while it is stuck, `grain` where it counts: the first version does not know them, and
-        would begin anew."""
+        """`still` and `grain` are kept only where they count: the first version does not know them, and would begin
+        anew."""
         kept = {**asdict(replace(state, still=STILL)), "alarms": sorted(state.alarms)}
         del kept["still"], kept["grain"]
-        if state.still.stuck:
-            kept["still"] = state.still._asdict()
+        if state.still.counts:
+            kept["still"] = state.still.dump()
         if state.grain / SLOWEST > self.stuck_after:
             kept["grain"] = state.grain
         return kept
 
     def load(self, kept: Mapping[str, Any]) -> HotWaterState:
-        still = Stillness(**kept.get("still", {}))
+        still = Stillness.load(kept.get("still"))
         return HotWaterState(**{**kept, "alarms": frozenset(kept["alarms"]), "still": still})
 
     def command(self, state: HotWaterState, point: str, value: Value, now: Now) -> HotWaterState | None:

@@ -3,11 +3,15 @@
 What must not be taken for one: a room that is regulated (its burner comes and goes: short phases do not count), a
 boiler too small for the frost (it comes to rest slowly: the last step took its time), a coarse sensor (its step is
 waited for).
+
+What was counted goes on after a restart, a power cut or a gap in the readings: a phase that one of them interrupted is
+awaited, and the time between counts as nothing.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from agent.control.core import NEVER
 
@@ -26,7 +30,12 @@ DRIFT, STEPS = 3.0, 6.0
 LONG = 2 * 3600.0
 """Seconds: phases that are over count if they were this long. A burner that regulates makes shorter ones."""
 GRID = 300.0
-"""Seconds: what a building would have cooled is reckoned on this grid, whoever asks in between."""
+"""Seconds: what a building would have cooled, and how long it was fired, is reckoned on this grid, whoever asks in
+between. An interruption costs no more of it."""
+AWAITED = 3600.0
+"""Seconds: a burner that must rest after a restart is on again within this; then its phase is over."""
+WORTH = 600.0
+"""Seconds: less than this is not worth keeping on flash."""
 FIRE, IDLE = "fire", "idle"
 
 
@@ -39,7 +48,7 @@ class Stillness(NamedTuple):
     """The reading that did not move since `moved`, degC."""
     moved: float = 0.0
     pace: float = 0.0
-    """How long (s) the last move took, in one phase; 0: it is not known."""
+    """How long (s) the last move to a new value took, in one phase; 0: it is not known."""
     fired: float = 0.0
     """Since it moved: seconds of full fire in earlier phases."""
     drifted: float = 0.0
@@ -47,11 +56,31 @@ class Stillness(NamedTuple):
     drift: float = 0.0
     """The same of this phase, reckoned until `at`."""
     at: float = 0.0
+    """What is before this counts if the phase is interrupted."""
     stuck: bool = False
+    low: float | None = None
+    high: float | None = None
+    """What was read in this phase, degC. A move within is none towards rest: each power cut cools a room a little."""
+    reached: float = 0.0
+    """When it was first so low, or so high."""
+    awaited: float | None = None
+    """The phase was interrupted: until when it may go on. NEVER: it is not known yet. None: it was not."""
 
-    def in_this_boot(self, t: float) -> Stillness:
-        """Times of another boot mean nothing; a sensor that was stuck must still move."""
-        return Stillness(None, t, self.value, t, at=t, stuck=True) if self.stuck else Stillness()
+    @property
+    def counts(self) -> bool:
+        """Whether so much was counted that a restart must not lose it."""
+        fired = self.at - max(self.began, self.moved) if self.phase == FIRE else 0.0
+        return self.stuck or self.fired + fired >= WORTH
+
+    def dump(self) -> dict[str, Any]:
+        kept = self._asdict()
+        del kept["awaited"]
+        return kept
+
+    @classmethod
+    def load(cls, kept: Mapping[str, Any] | None) -> Stillness:
+        """After a restart in this boot or another one: its times go on from the first look."""
+        return cls() if kept is None else cls(**kept, awaited=NEVER)
 
 
 def patience(still: Stillness, after: float, step: float) -> float:
@@ -65,20 +94,28 @@ def observe(
 ) -> tuple[Stillness, float]:  # fmt: skip
     """The stillness at this moment, and when it next has something to decide by itself (monotonic s).
 
-    `value` is the reading (degC; None: not known, nothing is judged), `step` the sensor's in K. Once stuck, only a
+    `value` is the reading (degC; None: not known, nothing is counted), `step` the sensor's in K. Once stuck, only a
     reading that moves ends it.
     """
     if value is None:
-        return (still if still.stuck else Stillness()), NEVER
+        return (still if still.awaited == NEVER else still._replace(awaited=NEVER)), NEVER
+    if still.awaited is not None:
+        still = _taken_up(still, phase, t)
     if still.value is None or abs(value - still.value) > TOLERANCE:
-        still = _moved(still, phase, value, t)
+        still = _moved(still, phase, value, t) if still.awaited is None else _moved_meanwhile(still, value, t)
     if still.stuck:
         return still, NEVER
+    if still.awaited is not None:
+        return still, still.awaited
     if still.phase != phase:
         still = _turned(still, phase, t)
     if phase == FIRE:
         until = max(still.began, still.moved) + patience(still, after, step) - still.fired
-        return (still._replace(stuck=True), NEVER) if t >= until else (still, until)
+        if t >= until:
+            return still._replace(stuck=True, at=t), NEVER
+        if t // GRID > still.at // GRID:
+            still = still._replace(at=t)
+        return still, min(until, (t // GRID + 1) * GRID)
     if outdoor is not None and t // GRID > still.at // GRID:
         drift = still.drift + (outdoor - value) / HEAVY * (t - still.at)
         stuck = abs(still.drifted + drift) >= max(DRIFT, STEPS * step)
@@ -86,10 +123,35 @@ def observe(
     return still, NEVER
 
 
+def _taken_up(still: Stillness, phase: str, t: float) -> Stillness:
+    """A phase that was interrupted goes on from where it was noted last; it is awaited while another one is seen."""
+    until = min(still.awaited or 0.0, t + AWAITED)
+    if still.phase not in (None, phase) and not still.stuck and t < until:
+        return still._replace(awaited=until)
+    return _without_gap(still, t)
+
+
+def _without_gap(still: Stillness, t: float) -> Stillness:
+    by = t - still.at
+    began, moved, reached = still.began + by, still.moved + by, still.reached + by
+    return still._replace(began=began, moved=moved, reached=reached, at=t, awaited=None)
+
+
+def _moved_meanwhile(still: Stillness, value: float, t: float) -> Stillness:
+    """It moved while its phase is awaited: how long that took is known all the same, for a room that comes to rest."""
+    return _moved(_without_gap(still, t), still.phase or IDLE, value, t)._replace(awaited=still.awaited)
+
+
 def _moved(still: Stillness, phase: str, value: float, t: float) -> Stillness:
-    known = still.value is not None and still.phase == phase
-    began = still.began if known else t
-    return Stillness(phase, began, value, t, t - max(still.moved, began) if known else 0.0, at=t)
+    if still.value is None or still.phase != phase:
+        return Stillness(phase, t, value, t, at=t, low=value, high=value, reached=t)
+    low = still.value if still.low is None else still.low
+    high = still.value if still.high is None else still.high
+    seen = Stillness(phase, still.began, value, t, still.pace, at=t, low=low, high=high, reached=still.reached)
+    if low <= value <= high:
+        return seen
+    pace = t - max(still.reached, still.began)
+    return seen._replace(pace=pace, low=min(low, value), high=max(high, value), reached=t)
 
 
 def _turned(still: Stillness, phase: str, t: float) -> Stillness:
@@ -98,4 +160,14 @@ def _turned(still: Stillness, phase: str, t: float) -> Stillness:
     counts = t - since >= LONG
     fired = still.fired + (t - since if counts and still.phase == FIRE else 0.0)
     drifted = still.drifted + (still.drift if counts and still.phase == IDLE else 0.0)
-    return still._replace(phase=phase, began=t, fired=fired, drifted=drifted, drift=0.0, at=t)
+    return still._replace(
+        phase=phase,
+        began=t,
+        fired=fired,
+        drifted=drifted,
+        drift=0.0,
+        at=t,
+        low=still.value,
+        high=still.value,
+        reached=t,
+    )

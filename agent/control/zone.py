@@ -71,7 +71,7 @@ _PARTS: Mapping[str, Any] = {"loop": Loop, "burner": Burner, "pump": Pump, "star
 _LATER: Mapping[str, Any] = {
     "trail": Trail.load,
     "season": lambda kept: Season(**kept),
-    "still": lambda kept: Stillness(**kept),
+    "still": Stillness.load,
     "tuning": lambda kept: Tuning(**kept),
 }
 """Parts that came after the first version: a state without them opens, and that version reads one with them."""
@@ -79,6 +79,7 @@ _LATER: Mapping[str, Any] = {
 
 def dumped(state: ZoneState) -> dict[str, Any]:
     parts = {name: getattr(state, name)._asdict() for name in (*_PARTS, *_LATER)}
+    parts["still"] = state.still.dump()
     seen = {name: list(found) if (found := getattr(state, name)) else None for name in ("room", "outdoor")}
     alarms = sorted(state.alarms - {STUCK})  # the first version does not know it: `still` tells of it
     return {**parts, **seen, "begun": state.begun, "mode": state.mode, "alarms": alarms, "cold": state.cold}
@@ -114,15 +115,19 @@ def look(view: View, name: str | None, kept: Seen | None, t: float, within: floa
 
 
 def in_this_boot(state: ZoneState, t: float) -> ZoneState:
-    """Monotonic times of another boot mean nothing: latches, counts and what was learned stay."""
+    """Monotonic times of another boot mean nothing: latches, counts and what was learned stay.
+
+    How long it was cold goes on from what the last boot saw of it.
+    """
     seen = [found.at for found in (state.room, state.outdoor) if found is not None]
     times = (*seen, state.begun, state.loop.begun, state.airing.at, state.burner.on, state.burner.off)
-    if max([at for at in times if at is not None]) <= t:
+    last = max([at for at in times if at is not None])
+    if last <= t:
         return state
+    cold = None if state.cold is None else t - max(last - state.cold, 0.0)
     loop, burner = state.loop._replace(begun=None, on=0.0), Burner(locked=state.burner.locked, cut=state.burner.cut)
     return state._replace(
         begun=t, room=None, outdoor=None, loop=loop, burner=burner, pump=state.pump._replace(until=None),
-        start=Start(state.start.rate), airing=Airing(), said=None, cold=None,
-        trail=state.trail.in_this_boot(), season=Season(), still=state.still.in_this_boot(t),
-        tuning=state.tuning.in_this_boot(),
+        start=Start(state.start.rate), airing=Airing(), said=None, cold=cold,
+        trail=state.trail.in_this_boot(), season=Season(), tuning=state.tuning.in_this_boot(),
     )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from dataclasses import replace
 from typing import Any
 
 from agent.arbiter.owned import one_wire
@@ -59,9 +60,24 @@ class Wires:
         self._guests, self._silent = guests, silent
         self._specs = dict(specs)
         for name, spec in specs.items():
-            if name not in self._wires:
-                self._wires[name] = open_bus(spec, self._clock, self._memory)
+            if name not in self._wires and (wire := self._made(spec)) is not None:
+                self._wires[name] = wire
         self._home = {point.id: name for name, wire in self._wires.items() for point in wire.points}
+
+    def _made(self, spec: BusSpec) -> Wire | None:
+        """The driver of a bus; None if it cannot be made, and only guests are on it.
+
+        A guest comes from the record of an earlier file, perhaps of an earlier program. One that the driver does not
+        take costs the bus nothing.
+        """
+        try:
+            return open_bus(spec, self._clock, self._memory)
+        except Exception as error:
+            own = tuple(device for device in spec.devices if device.name not in self._guests)
+            if len(own) == len(spec.devices):
+                raise
+            log.error('guests not taken bus=%s reason="%s" next=the bus goes without them', spec.name, error)
+        return None if spec.name in self._silent else open_bus(replace(spec, devices=own), self._clock, self._memory)
 
     async def reconfigure(
         self,

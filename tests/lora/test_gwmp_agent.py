@@ -249,3 +249,22 @@ def _flood(site, seconds):
             time.sleep(0.001)
     assert sent > 4000 * seconds
     return site.slave.registers[0]
+
+
+async def test_a_guest_that_its_driver_does_not_take_costs_the_bus_nothing(site):
+    """What an earlier program kept of it, perhaps; it is an alarm, and the rest of the site runs."""
+    site.document["actuators"]["gate"] = {"output": "v.position", "kind": "level", "safe_state": 0}
+    await asyncio.to_thread(site.start)
+    await asyncio.to_thread(site.kill)
+    del site.document["actuators"]["gate"], site.document["devices"]["v"]
+    site.sabotage = """
+import drivers.lora.gwmp.bus as bus
+whole = bus.end_device
+bus.end_device = lambda spec: {}["of another program"] if spec.name == "v" else whole(spec)
+"""
+    await asyncio.to_thread(site.start)
+    room = OtaaNode(ROOM, JOIN_EUI, KEY)
+    async with concentrator(site) as air:
+        await room.join(air)
+        air.send(room.uplink(85, bytes.fromhex("01756403671001046871")))
+        await eventually(lambda: value(site, "room.temperature") == 27.2, "the room's temperature")

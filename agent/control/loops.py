@@ -177,10 +177,10 @@ def _duty(law: Law, loop: Loop, at: Situation, begun: float, cycle: float) -> Lo
         return loop._replace(duty=0.0 if lowered else loop.duty, last=None)
     if isinstance(law, Tpi):
         return loop._replace(duty=tpi_duty(law, at.setpoint, at.room, at.outdoor))
-    return _pid(law, loop, at.setpoint, at.room, begun, cycle)
+    return _pid(law, loop, at.setpoint, at.room, begun, cycle, repays=at.least >= cycle)
 
 
-def _pid(law: Pid, loop: Loop, setpoint: float, room: float, begun: float, cycle: float) -> Loop:
+def _pid(law: Pid, loop: Loop, setpoint: float, room: float, begun: float, cycle: float, repays: bool) -> Loop:
     """simple-pid keeps its state to itself and reads a clock: it is built anew from ours, and told the time.
 
     It clamps the integral, but goes on integrating while the burner gives all it has: that is held here.
@@ -193,18 +193,19 @@ def _pid(law: Pid, loop: Loop, setpoint: float, room: float, begun: float, cycle
     pid = PID(law.kp, 0.0, law.kd, setpoint, sample_time=None, output_limits=(0.0, 1.0), starting_output=loop.integral)
     if loop.last is not None:
         pid(loop.last, dt=passed)  # without ki this only tells it the last room, for the derivative
-    held = _is_saturated(law, loop, setpoint - room, cycle)
+    held = _is_saturated(law, loop, setpoint - room, cycle, repays)
     pid.tunings = (law.kp, 0.0 if held else law.ki, law.kd)
     duty = pid(room, dt=passed)
     return loop._replace(duty=float(duty or 0.0), integral=float(pid.components[1]), last=room)
 
 
-def _is_saturated(law: Pid, loop: Loop, error: float, cycle: float) -> bool:
+def _is_saturated(law: Pid, loop: Loop, error: float, cycle: float, repays: bool) -> bool:
     """Whether more of the integral could change nothing: fully on and too cold, or off and too warm.
 
-    A pause under the burner's min_off is left out, so it may be fully on below a duty of 1.
+    A pause under the burner's min_off is left out, so it may be fully on below a duty of 1. Where that is made up for
+    later the duty still decides what burns on the average: such a cycle is not saturated.
     """
     duty = law.kp * error + loop.integral
     if error > 0:
-        return duty >= 1 or (loop.begun is not None and loop.on >= cycle)
+        return duty >= 1 or (not repays and loop.begun is not None and loop.on >= cycle)
     return duty <= 0

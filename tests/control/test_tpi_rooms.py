@@ -5,7 +5,7 @@ import json
 import pytest
 
 from agent.control.heating import Setpoints, Zone
-from agent.control.loops import Hysteresis, Tpi
+from agent.control.loops import Hysteresis, Pid, Tpi
 from tests.control.room_model import ALWAYS, ROOMS, live, measured
 
 SENSORS = {
@@ -62,3 +62,15 @@ def test_a_boiler_with_long_times_makes_no_shorter_cycles():
     found = live(zone, 3, 0.0, 12, 45)
     assert all(later - one >= 3600 for one, later in zip(found.starts, found.starts[1:], strict=False))
     assert sum(found.rooms) / len(found.rooms) == pytest.approx(19, abs=0.3)
+
+
+@pytest.mark.parametrize("ki", [0.0001, 0.00002])
+@pytest.mark.parametrize("gain", [25, 27, 30, 40])
+def test_a_pid_brings_a_pellet_boiler_near_its_capacity_to_the_setpoint(gain, ki):
+    """Full cycles that are owed a pause are not saturation: the integral goes on until the room is there."""
+    zone = Zone(
+        "s", "room", "burner", ALWAYS, Setpoints(19, 16, 8), Pid(0.4, ki), "out", min_on=2700, min_off=900,
+        least_cycle=3600,
+    )  # fmt: skip
+    settled = live(zone, 6, -5.0, 40, gain).rooms[2 * 1440 :]
+    assert sum(settled) / len(settled) == pytest.approx(19, abs=0.2)

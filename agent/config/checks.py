@@ -108,7 +108,8 @@ def _check_password(at: Checked, keys: Keys, url: str, login: Uplink | ChirpStac
 
 def _is_here(host: str) -> bool:
     try:
-        return ip_address(host).is_loopback
+        address = ip_address(host)
+        return (getattr(address, "ipv4_mapped", None) or address).is_loopback  # Python 3.11 looks at the outer one
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
 

@@ -14,7 +14,6 @@ import json
 import logging
 import os
 import shutil
-import stat
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from pathlib import Path
 
 from agent.folders import state_folder
 from agent.plan import PlanReader
+from agent.regular import read_regular
 
 __all__ = ["NEWEST", "SITE", "Applied", "find", "was_used"]
 
@@ -180,12 +180,8 @@ def _generation(folder: Path) -> Applied:
 
 
 def _content(path: Path) -> bytes:
-    """Of a file of ours. A link or a pipe in its place is none, and would lead root astray. OSError, ValueError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ValueError(f"{path.name} is no file")
-        return file.read()
+    """Of a file of ours. A link or a pipe in its place is none, and would lead root astray. OSError."""
+    return read_regular(path, flags=os.O_NOFOLLOW)
 
 
 def _digests(files: Mapping[str, bytes]) -> dict[str, str]:

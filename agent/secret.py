@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from agent.errors import ConfigError
+from agent.regular import read_regular
 
 __all__ = ["Kept", "hand_over", "is_withdrawn"]
 
@@ -16,6 +17,8 @@ _handed: dict[tuple[str, str], str] = {}
 """What is newer than what systemd gave at the start of the unit, by source and name; never on flash."""
 _withdrawn: set[str] = set()
 """Credentials that were there before, and were not among those that were handed over last."""
+_LARGEST = 65_536
+"""Bytes of the file of a secret."""
 _last: dict[Kept, str] = {}
 """What was read last: one that is lost, or half written, does not take a link away that has it."""
 
@@ -97,8 +100,12 @@ class Kept:
             folder = Path(os.environ["CREDENTIALS_DIRECTORY"])
         path = folder / self.name
         try:
-            return path.read_text(encoding="utf-8").rstrip("\r\n")
+            content = read_regular(path, _LARGEST + 1)
+            text = content.decode("utf-8")
         except OSError as error:
             raise ConfigError([f"the secret {self} cannot be read: {path}: {error.strerror}"]) from error
         except UnicodeDecodeError as error:
             raise ConfigError([f"the secret {self} cannot be read: {path} is not UTF-8"]) from error
+        if len(content) > _LARGEST:
+            raise ConfigError([f"the secret {self} cannot be read: {path} is longer than {_LARGEST} bytes"])
+        return text.replace("\r\n", "\n").rstrip("\r\n")

@@ -24,6 +24,7 @@ from tinydb.storages import Storage
 
 from agent.driver import Memory
 from agent.errors import OutboxError
+from agent.regular import read_regular
 
 __all__ = ["Generations", "State"]
 
@@ -86,7 +87,7 @@ class Generations(Storage):
     def _load(self) -> Tables:
         for path in (self._newest, self._previous):
             try:
-                return _parse(path.read_bytes())
+                return _parse(read_regular(path))
             except FileNotFoundError:
                 continue
             except (OSError, ValueError) as error:

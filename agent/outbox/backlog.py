@@ -108,6 +108,8 @@ def _database(folder: Path) -> Iterator[sqlite3.Connection | None]:
     if not path.exists():
         yield None
         return
+    if not path.is_file():  # SQLite would wait for a pipe
+        raise OutboxError(f"{path} cannot be read: it is no file")
     try:
         with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
             db.execute("PRAGMA busy_timeout = 2000")

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from agent.model import Instant, Outcome, OutcomeState
+from agent.regular import open_regular, read_regular
 
 __all__ = ["Ids"]
 
@@ -38,7 +39,7 @@ class Ids:
         """They are on flash when this returns. A fault is logged: the database has them."""
         lines = [json.dumps([one.command, one.point, one.value, list(one.at)]) for one in accepted]
         try:
-            descriptor = os.open(self._path, _HOW, 0o600)
+            descriptor = open_regular(self._path, _HOW)
             try:
                 begun = os.fstat(descriptor).st_size == 0
                 os.write(descriptor, "".join(f"\n{line}\n" for line in lines).encode())  # the last one may be torn
@@ -58,7 +59,7 @@ class Ids:
     def outcomes(self) -> list[Outcome]:
         """All that are kept, the oldest first, as outcomes of which nobody knows the end."""
         with contextlib.suppress(OSError):
-            return list(_read(self._path.read_bytes()))
+            return list(_read(read_regular(self._path, flags=os.O_NOFOLLOW)))
         return []
 
     def tidy(self, outcomes: Sequence[Outcome]) -> None:

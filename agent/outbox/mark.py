@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
 
+from agent.regular import open_regular, read_regular
+
 __all__ = ["Given", "Mark", "read_mark"]
 
 _NAME = "numbers.mark"
@@ -50,7 +52,7 @@ class Mark:
         with contextlib.suppress(OSError, ValueError):
             if not _is_of(path, boot):
                 _make(path, boot)
-            descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+            descriptor = open_regular(path, os.O_RDWR | os.O_NOFOLLOW)
             try:
                 return cls(mmap.mmap(descriptor, _PAGE), path)
             finally:
@@ -100,7 +102,7 @@ def read_mark(folder: Path, boot: str | None) -> dict[str, Given] | None:
     if boot is None or not _is_of(path, boot):
         return None
     with contextlib.suppress(OSError):
-        return {store: given for _, store, given in _slots(path.read_bytes())}
+        return {store: given for _, store, given in _slots(read_regular(path))}
     return None
 
 
@@ -117,7 +119,7 @@ def _head(boot: str) -> bytes:
 
 def _is_of(path: Path, boot: str) -> bool:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = open_regular(path, os.O_RDONLY | os.O_NOFOLLOW)
     except OSError:
         return False
     with os.fdopen(descriptor, "rb") as file:
@@ -130,7 +132,7 @@ def _make(path: Path, boot: str) -> None:
     """Whole or not at all. Written, not stretched: a page of tmpfs that is not there yet may find no room later."""
     new = path.with_suffix(".new")
     try:
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        descriptor = open_regular(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW)
         try:
             if os.write(descriptor, _head(boot).ljust(_PAGE, b"\0")) < _PAGE:
                 raise OSError("no room for a page")

@@ -26,6 +26,7 @@ from agent.model import Instant, Outcome, OutcomeState
 from agent.outbox.blocks import Lot, split
 from agent.outbox.mark import Given, Mark, read_mark
 from agent.outbox.records import renamed_record
+from agent.regular import open_regular, read_regular
 
 __all__ = ["Kept", "Replay", "Stage", "replay"]
 
@@ -135,7 +136,7 @@ def replay(folder: Path, boot: str | None = None) -> Replay:
     for path in _segments(folder):
         result.found = True
         try:
-            data = path.read_bytes()
+            data = read_regular(path)
         except OSError as error:
             _log.warning("stage segment unreadable file=%s error=%s next=its readings are lost", path, error)
             result.cut = True
@@ -215,7 +216,7 @@ class Stage:
         self._size = 0
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            self._fd = open_regular(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             self._mended()
         except OSError as error:
             self._fault(error)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from agent.clock import Clock
+from agent.regular import read_regular
 
 __all__ = ["Certificates", "ends"]
 
@@ -50,7 +51,7 @@ class Certificates:
 def ends(path: Path) -> datetime | None:
     """When the first of the certificates in a PEM file ends; None if it holds none that can be read."""
     try:
-        text = path.read_text(encoding="ascii")
+        text = read_regular(path, 16_000_000).decode("ascii")
         return min((_not_after(ssl.PEM_cert_to_DER_cert(pem)) for pem in _PEM.findall(text)), default=None)
     except (OSError, ValueError, IndexError):
         return None  # connecting says what is wrong with it

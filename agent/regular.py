@@ -1,0 +1,37 @@
+"""Files as files: what is a pipe, a socket or a device in the place of one is not waited for, and has an end.
+
+Opening a pipe waits for whoever writes to it, and /dev/zero never ends: a process that must switch lamps does neither.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+__all__ = ["NotRegular", "open_regular", "read_regular"]
+
+
+class NotRegular(OSError):
+    """What stands there is no file."""
+
+
+def open_regular(path: Path, flags: int = os.O_RDONLY, mode: int = 0o600) -> int:
+    """A descriptor of a regular file. NotRegular if it is something else, OSError if it cannot be opened."""
+    try:
+        descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, mode)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # a socket, or a pipe that nobody reads
+            raise NotRegular(errno.ENXIO, "it is no file", str(path)) from error
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise NotRegular(errno.EINVAL, "it is no file", str(path))
+    return descriptor
+
+
+def read_regular(path: Path, most: int | None = None, flags: int = 0) -> bytes:
+    """What is in a file, at most the first `most` bytes. NotRegular if it is no file, OSError if it cannot be read."""
+    with os.fdopen(open_regular(path, os.O_RDONLY | flags), "rb") as file:
+        return file.read() if most is None else file.read(most)

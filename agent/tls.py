@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import ssl
 from pathlib import Path
+
+from agent.regular import open_regular
 
 __all__ = ["client_context"]
 
@@ -21,6 +24,8 @@ def client_context(ca: Path | None, cert: Path | None, key: Path | None) -> ssl.
     """
     files = ca, cert, key
     try:
+        for path in filter(None, files):
+            os.close(open_regular(path))  # OpenSSL would wait for a pipe
         context = ssl.create_default_context(cafile=ca)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         if cert is not None:

@@ -53,3 +53,17 @@ def test_nor_does_what_stands_in_the_place_of_the_stage(tmp_path, name, kind):
     (tmp_path / "site.yaml").write_text(SITE)
     put(kind, tmp_path / "run" / name)
     bocage(tmp_path, "stop-outputs", "site.yaml", "--state-dir", "state", "--runtime-dir", "run")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+@pytest.mark.parametrize("name", ["ca", "cert", "key"])
+def test_nor_does_a_certificate_that_is_none_hold_up_a_link(tmp_path, name, kind):
+    put(kind, tmp_path / name)
+    pem = ROOT / "tests/security/site.yaml"  # a file, though no certificate: what is no file is found before
+    files = {"ca": None, "cert": pem, "key": pem, name: tmp_path / name}
+    said = "from pathlib import Path; from agent.tls import client_context\ntry: client_context(%s)\n"
+    told = said % ", ".join(f"Path({str(path)!r})" if path else "None" for path in files.values())
+    told += "except OSError as error: print(error.strerror)"
+    done = subprocess.run([sys.executable, "-P", "-c", told], capture_output=True, text=True, check=False,
+                          timeout=TOO_LONG)  # fmt: skip
+    assert done.stdout == "it is no file\n", done.stderr

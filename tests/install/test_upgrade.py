@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import os
 import subprocess
 from pathlib import Path
@@ -138,6 +139,13 @@ def test_a_service_that_somebody_stopped_is_not_judged(upgraded: Box) -> None:
     upgraded.runs("active 1", "inactive -")
     assert upgraded.guard().returncode == 0
     assert (upgraded.installed, (upgraded.root / "opt/bocage.old").is_dir()) == ("new", True)
+
+
+def test_at_boot_the_guard_waits_for_the_start_of_what_it_judges() -> None:
+    """After a power cut: a service still waiting for its partition is inactive, and would pass for a stopped one."""
+    unit = configparser.ConfigParser(strict=False)
+    unit.read(CLONE / "systemd/bocage-upgrade.service")
+    assert "bocage.service" in unit["Unit"]["After"].split()
 
 
 def install(box: Box, live: str = "1") -> subprocess.CompletedProcess[str]:

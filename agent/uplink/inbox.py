@@ -8,7 +8,8 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from agent.bucket import Bucket
 from agent.clock import Clock
@@ -17,6 +18,7 @@ from agent.model import Command, Event, Outcome, OutcomeState, Severity
 from agent.outbox import Outbox
 from agent.outbox.records import answer_body
 from agent.uplink.commands import is_id, parse
+from agent.uplink.declined import Declined
 from agent.uplink.gate import Gate
 from agent.uplink.native import Topics, correlated
 from agent.uplink.session import LinkLost, Received, Session
@@ -25,21 +27,24 @@ from agent.uplink.tally import Tally
 __all__ = ["Inbox"]
 
 log = logging.getLogger("bocage.uplink")
+_T = TypeVar("_T")
 
 SEEN = 1000
 """Ids remembered, so that a later message on the same topic never changes what became of a command."""
 NO_COMMANDS = (20, 5.0)
 """What is no command and gets a record on flash all the same: so many at once, so many a second."""
-FLOOD_PAUSE = 0.01
-"""Seconds between two windows of messages of a flood: it is drained at some 2,000 a second, and others get a turn."""
+IDS = 100
+"""Ids that one event names: with those of 64 characters it stays below 16 kB, and what a record may be cut at."""
+LOGGED_AGAIN = 60.0
+"""Seconds between two lines of the log that say so."""
 
 
 class Inbox:
     """Takes commands from a session to the arbiter, in the order in which they came.
 
     A command is acknowledged to the broker when it is on flash that it was accepted (`kept`) or refused, not before: a
-    burst stays outside, and a crash loses none. A flood is acknowledged unread and counted, or whoever comes after it
-    would wait for hours. Commands that were started outlive the session.
+    burst stays outside, and a crash loses none. Those of a flood are refused unread, by their ids, or whoever comes
+    after it would wait for hours. Commands that were started outlive the session.
     """
 
     def __init__(
@@ -52,12 +57,15 @@ class Inbox:
         self._gate = Gate(clock)
         self._no_commands = Bucket(*NO_COMMANDS)
         self._tally = Tally(clock, self._tell_refused, self.spawn)
+        self._declined = Declined(clock, self._tell_refused, self.spawn)
+        self._logged = float("-inf")
         self._open: dict[str, list[tuple[Session, Received]]] = {}
         """What is not acknowledged yet, by its id."""
         self.doubts_repetitions = False
         """Whether a command that somebody has had before may have been carried out, by a state that is gone."""
         self._seen: OrderedDict[str, None] = OrderedDict()
-        self._kept: OrderedDict[str, None] = OrderedDict()
+        self._kept: OrderedDict[str, asyncio.Future[bool]] = OrderedDict()
+        """Retained ones: whether the refusal is on record, once that is decided."""
         self._group: asyncio.TaskGroup | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -81,17 +89,18 @@ class Inbox:
         """Hand on what the session receives, until cancelled."""
         while True:
             message = await session.received.get()
-            if session.dropped:
-                names = [self._topics.command_id(topic)[:64] for topic in session.dropped]
-                session.dropped.clear()
-                self._tally.count(*names, n=len(names))
             if await self._gate.enter():
                 self.spawn(self._handle(session, message))
-                continue
-            session.acknowledge(message)
-            self._tally.count(self._topics.command_id(message.topic)[:64])
-            if session.received.empty():
-                await asyncio.sleep(FLOOD_PAUSE)
+            else:
+                self.decline(session, message)
+
+    def decline(self, session: Session, message: Received) -> None:
+        """Refuse it unread. At QoS 0 nobody waits for a word."""
+        name = self._topics.command_id(message.topic)[:64]
+        if message.qos:
+            self._declined.add(name, partial(session.acknowledge, message._replace(payload=b"")))
+        else:
+            self._tally.count(name)
 
     def kept(self, name: str) -> None:
         """That this command was accepted is on flash: the broker need not keep it any more."""
@@ -107,12 +116,23 @@ class Inbox:
 
     async def close(self) -> None:
         """Tell what was counted and not told yet."""
+        await self._declined.flush()
         await self._tally.flush()
 
     async def _tell_refused(self, refused: int, ids: list[str]) -> None:
-        log.warning("too many commands refused=%d next=they are lost", refused)
+        """On flash when this returns, in one transaction: as many events as it takes, and one for those without ids."""
+        if (now := self._clock.monotonic()) - self._logged > LOGGED_AGAIN:
+            self._logged = now
+            log.warning("too many commands refused=%d next=events commands_refused name them", refused)
+        parts = [ids[at : at + IDS] for at in range(0, len(ids), IDS)]
+        counted = [(len(part), part) for part in parts]
+        if refused > len(ids):
+            counted.append((refused - len(ids), []))
+        await asyncio.gather(*(self._outbox.put_event(self._refused(n, part)) for n, part in counted))
+
+    def _refused(self, refused: int, ids: list[str]) -> Event:
         detail = {"refused": refused, "origin": "mqtt", "ids": ids}
-        await self._outbox.put_event(Event("audit", "commands_refused", "mqtt", self._clock.now(), detail=detail))
+        return Event("audit", "commands_refused", "mqtt", self._clock.now(), detail=detail)
 
     async def _handle(self, session: Session, message: Received) -> None:
         """What ends this before its end (the agent stops) leaves the message with the broker."""
@@ -121,7 +141,10 @@ class Inbox:
         try:
             outcome = await self._judge(name, message)
             if outcome is not None and not outcome.on_record:
-                await self._tally.add(name[:64])
+                if message.qos:
+                    await self._declined.kept(name[:64])
+                else:
+                    self._tally.count(name[:64])
             self._done(name, session, message)
             if outcome is not None and message.reply_to:
                 await self._answer(session, message, outcome)
@@ -140,7 +163,7 @@ class Inbox:
             command = parse(name, message.payload, self._clock.now())
         except Rejected as rejected:
             return await self._refuse(name, str(rejected))
-        _remember(self._seen, name)
+        _remember(self._seen, name, None)
         log.info("command received id=%s point=%s value=%r by=%r", name, command.point, command.value, command.by)
         outcome = await self._submit(command)
         log.info("command ended id=%s state=%s reason=%r", name, outcome.state, outcome.reason)
@@ -173,13 +196,16 @@ class Inbox:
         """A retained command would be carried out anew at each connection, for ever. One id is told of once."""
         reason = "a command must not be retained"
         if name in self._kept:
-            return self._rejected(name, reason)
-        _remember(self._kept, name)
+            return replace(self._rejected(name, reason), on_record=await asyncio.shield(self._kept[name]))
+        on_record = asyncio.get_running_loop().create_future()
+        _remember(self._kept, name, on_record)
         detail = {"id": name[:64]}
         await self._outbox.put_event(
             Event("alarm", "command_retained", "mqtt", self._clock.now(), Severity.MAJOR, detail)
         )
-        return await self._refuse(name, reason)
+        outcome = await self._refuse(name, reason)
+        on_record.set_result(outcome.on_record)
+        return outcome
 
     async def _refuse(self, name: str, reason: str) -> Outcome:
         outcome = self._rejected(name, reason)
@@ -198,8 +224,8 @@ class Inbox:
         return Outcome(name[:64], "", None, OutcomeState.REJECTED, reason, self._clock.now())
 
 
-def _remember(names: OrderedDict[str, None], name: str) -> None:
-    names[name] = None
+def _remember(names: OrderedDict[str, _T], name: str, word: _T) -> None:
+    names[name] = word
     if len(names) > SEEN:
         names.popitem(last=False)
 

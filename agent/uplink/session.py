@@ -143,8 +143,8 @@ class Session(aiomqtt.Client):
         self.lost.add_done_callback(lambda lost: lost.exception())  # asked for: nobody may be waiting
         self.received: asyncio.Queue[Received] = asyncio.Queue(INBOX)
         self._listeners: dict[str, Callable[[bytes], None]] = {}
-        self.dropped: list[str] = []
-        """Topics of messages that came in faster than anybody could look at them."""
+        self.overflow: Callable[[Received], None] = lambda message: None
+        """Takes what came in faster than anybody could look at it, without its payload; it is to be acknowledged."""
         self._ticked = time.monotonic()
         self._client.disable_logger()
         self._client.connect_timeout = CONNECT
@@ -467,9 +467,7 @@ class Session(aiomqtt.Client):
                 )
             )
         except asyncio.QueueFull:
-            self.dropped.append(topic[:500])
-            if message.qos:  # or it would stand in the broker's window for ever
-                client.ack(message.mid, message.qos)
+            self.overflow(Received(topic[:500], b"", message.retain, message.mid, message.qos))
 
     def _on_socket_open(self, client: Any, userdata: Any, sock: Any) -> None:
         """Called in the connecting thread: the loop's part is done in `_attach`."""

@@ -16,6 +16,7 @@ import math
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import aiomqtt
@@ -343,6 +344,7 @@ class Uplink:
 
     async def _hear(self, session: Session, fenced: asyncio.Task[None]) -> None:
         """Commands that come again to an older state of the box may have been carried out by the later one."""
+        session.overflow = partial(self._inbox.decline, session)
         await asyncio.wait({fenced})
         self._inbox.doubts_repetitions = self._fence.renewed
         await self._inbox.read(session)

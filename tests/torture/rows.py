@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from tests.torture import cards, clocks, commands, files, flash, kills, links, oversized, wires
+from tests.torture import cards, clocks, commands, files, flash, floods, kills, links, oversized, wires
 from tests.torture.rig import Verdict
 
 __all__ = ["ROWS", "Scale"]
@@ -47,6 +47,7 @@ ROWS = {
     "clock": Row("wall clock at 1970, +2 h, -2 h, a day on", clocks.steps, (1, 1, 3)),
     "slaves": Row("slaves silent, late, noisy; adapter unplugged", wires.bad_line, (1, 3, 20)),
     "payloads": Row("malformed, huge, retained and 10,000 commands a second", commands.flood, (2, 10, 60)),
+    "flood": Row("commands by the thousand and kill -9", floods.told, (1, 4, 40)),
     "oversized": Row("oversized publish in 512 MB", oversized.oversized, (1, 2, 10)),
     "files": Row("wrong site file and power cut", files.wrong, (1, 1, 20)),
     "hung": Row("agent hung", wires.hung, (0, 2, 5)),

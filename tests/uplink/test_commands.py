@@ -137,6 +137,41 @@ async def test_each_refused_command_is_on_record_before_it_is_acknowledged(site:
         assert sorted(named) == sorted(f"c{n}" for n in range(20))
 
 
+@pytest.mark.parametrize("protocol", [5, "3.1.1"])
+async def test_no_command_of_a_flood_is_acknowledged_before_its_id_is_on_flash(
+    site: Any, until: Any, monkeypatch: pytest.MonkeyPatch, protocol: Any
+) -> None:
+    """Neither what is refused unread nor what the inbox has no room for. What we send meanwhile does not wait."""
+    monkeypatch.setattr("agent.uplink.gate.PATIENCE", 0.2)
+    put_event, open_ = site.outbox.put_event, asyncio.Event()
+
+    async def slowly(event: Any) -> None:
+        await open_.wait()
+        await put_event(event)
+
+    site.outbox.put_event = slowly
+    async with ScriptedBroker() as broker, site.up(broker.port, protocol=protocol):
+        await until(lambda: broker.subscribed)
+        sent = {
+            await broker.send(f"bocage/v1/village/cmd/c{n}", body(id=f"c{n}")): f"c{n}" for n in range(600)
+        }  # this broker does not wait for acknowledgements
+
+        def acknowledged() -> set[str]:
+            return {sent[mid] for mid in broker.connections[0].acknowledged if mid in sent}
+
+        def looked_at() -> set[str]:
+            return {command.id for command in site.commands}
+
+        site.outbox.fill(50)
+        await until(lambda: len(site.outbox.delivered) == 50 and len(looked_at()) >= 50)
+        await until(lambda: looked_at() <= acknowledged())
+        assert acknowledged() == looked_at()
+        open_.set()
+        await until(lambda: acknowledged() == set(sent.values()))
+        named = [name for event in site.outbox.events for name in event.detail["ids"]]
+        assert len(named) == len(set(named)) and set(named) | looked_at() == set(sent.values())
+
+
 async def test_malformed_ones_get_a_rejected_outcome(site: Any, until: Any) -> None:
     async with ScriptedBroker() as broker, site.up(broker.port):
         await until(lambda: broker.subscribed)

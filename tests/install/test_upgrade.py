@@ -141,6 +141,14 @@ def test_a_service_that_somebody_stopped_is_not_judged(upgraded: Box) -> None:
     assert (upgraded.installed, (upgraded.root / "opt/bocage.old").is_dir()) == ("new", True)
 
 
+def test_a_power_cut_between_two_renames_leaves_no_box_without_a_program(box: Box) -> None:
+    box.version("bocage.old", "old")
+    box.runs(*[f"activating {life} {life}" for life in range(9)])
+    assert box.guard().returncode == 1
+    assert [path.name for path in (box.root / "opt").iterdir()] == ["bocage"]
+    assert box.installed == "old"
+
+
 def test_at_boot_the_guard_waits_for_the_start_of_what_it_judges() -> None:
     """After a power cut: a service still waiting for its partition is inactive, and would pass for a stopped one."""
     unit = configparser.ConfigParser(strict=False)

@@ -51,6 +51,22 @@ def test_no_command_is_acknowledged_and_forgotten(site, slave, subscriber, wait_
     wait_for(lambda: not forgotten(), what="a result or a word for each")
 
 
+def test_an_index_and_an_output_of_nobody_need_their_own_name(site, slave, subscriber, wait_for):
+    """A pattern means actuators: nobody who writes it thinks of a meter's index, or of a relay without an actuator."""
+    site.document["uplink"]["commands"] = {"allow": ["*"]}
+    site.document["signals"]["wc"] = {"from": "m.count", "kind": "counter", "unit": "L"}
+    site.start()
+    wait_for(lambda: subscriber.values("wc.index") or subscriber.values("wc"), what="the meter")
+    for point, value in (("wc.index", 7), ("m.relay2", True)):
+        subscriber.send(point.replace(".", "-"), point=point, value=value, ttl_ms=60_000)
+        wait_for(lambda point=point: subscriber.results(point.replace(".", "-")), what="its result")
+        last = subscriber.results(point.replace(".", "-"))[-1]
+        assert (last["state"], "does not name" in last["reason"]) == ("rejected", True), last
+    subscriber.send("lamp", point="lamp", value=True, ttl_ms=60_000)
+    wait_for(lambda: "verified" in subscriber.states("lamp"))
+    assert slave.writes == [(0, True)]
+
+
 def test_a_crash_between_accepted_and_the_wire_is_unknown_and_never_made_up_for(site, slave, subscriber, wait_for):
     site.document["buses"]["plant"]["timeout"] = "5s"
     site.start()

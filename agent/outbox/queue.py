@@ -323,8 +323,17 @@ class Outbox:
             await asyncio.sleep(self._window / 10)
 
     async def close(self) -> None:
-        """Bring everything that was not delivered to flash, and end."""
-        saved = await self._shielded(self._keeper.locked_save(flush=True, last=True))
+        """Bring everything that was not delivered to flash, and end.
+
+        A job that is still under way, its caller cancelled, may write once more, and reserve numbers: then that was not
+        the last time. Else the next start would take them for lost in a power cut.
+        """
+        saved, again = False, True
+        while again:
+            while self._jobs:
+                await asyncio.wait(self._jobs)
+            saved = await self._shielded(self._keeper.locked_save(flush=True, last=True))
+            again = bool(self._jobs)
         self._keeper.stage.close(keep=not saved)
         await self._flash.close()
 

@@ -12,7 +12,7 @@ import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
@@ -200,7 +200,7 @@ class Demo:
         self._prepare(3)
         self._forget()
         self._say_where()
-        cabinet = self._cabinet(self.folder / "site.yaml")
+        cabinet = self._cabinet(self.folder / "site.yaml", self.folder / "state")
         with self._signals():
             async with broker(self.port), self._devices(), subscriber(self.port, self._ledger) as operator:
                 await self._link.mend()
@@ -216,8 +216,8 @@ class Demo:
         code = verdict(read, self._ledger)
         return code if died is None else 1
 
-    def _cabinet(self, file: Path) -> Cabinet:
-        return Cabinet(file, self.folder / "state", self.runtime, self.folder / "agent.log", self._pace)
+    def _cabinet(self, file: Path, state: Path) -> Cabinet:
+        return Cabinet(file, state, self.runtime, self.folder / "agent.log", self._pace)
 
     async def _run(self, cabinet: Cabinet, operator: aiomqtt.Client) -> int | None:
         """The agent's life; its exit code if it ended before it was asked to."""
@@ -260,16 +260,21 @@ class Demo:
     async def _settle(self) -> int:
         """Deliver what the agent kept when it stopped, and say how many numbers it gave.
 
-        What it had no time to send is on flash. The next start would send it; here that is an agent without devices.
+        What it had no time to send is on flash. The next start would send it; here that is an agent without devices. It
+        has the outbox alone: with the rest of the state it would see all outputs leave, and make them safe.
         """
-        state, file = self.folder / "state", self.folder / "drain.yaml"
+        state, file = self.folder / "drain", self.folder / "drain.yaml"
+        with _lent(self.folder / "state" / "outbox.db", state):
+            return await self._drained(state, file)
+
+    async def _drained(self, state: Path, file: Path) -> int:
         for _ in range(3):
             store, given = await asyncio.to_thread(numbers_given, state)
             given = max(given, self._ledger.given(store))
             if await self._arrived(store, given, 1.0):
                 break
             await asyncio.to_thread(file.write_text, self._site_text(wires=False))
-            drain = self._cabinet(file)
+            drain = self._cabinet(file, state)
             await drain.start()
             try:
                 await self._arrived(store, given, GRACE)
@@ -399,6 +404,21 @@ class Demo:
         finally:
             for number in signals:
                 loop.remove_signal_handler(number)
+
+
+@contextmanager
+def _lent(file: Path, folder: Path) -> Iterator[None]:
+    """The file in another folder, which is new and goes again."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    if file.exists():
+        file.rename(folder / file.name)
+    try:
+        yield
+    finally:
+        if (folder / file.name).exists():
+            (folder / file.name).rename(file)
+        shutil.rmtree(folder)
 
 
 async def _when(true: Callable[[], bool], news: asyncio.Event, seconds: float) -> bool:

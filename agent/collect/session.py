@@ -158,7 +158,8 @@ class Collector:
                 client.ack(message.mid, message.qos)
 
     def _take(self, message: mqtt.MQTTMessage) -> None:
-        site, kind = site_and_kind(message.topic)
+        topic = message._topic.decode("utf-8", "replace")  # `topic` ends at what is no UTF-8, and it would come again
+        site, kind = site_and_kind(topic)
         payload = bytes(message.payload)
         if kind not in KINDS or not payload:
             return
@@ -168,8 +169,8 @@ class Collector:
             self._store.take(kind, site, body)
         except Misfit as reason:
             self.tally.refused += 1
-            self._store.refuse(message.topic, reason, payload)
-            self._say_refused(message.topic, reason)
+            self._store.refuse(topic, reason, payload)
+            self._say_refused(topic, reason)
             return
         self.tally.sites.add(site)
         if kind == "telemetry":

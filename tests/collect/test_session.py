@@ -36,7 +36,7 @@ def batch(first, n):
 
 
 def publish(topic, payload, mid):
-    name = topic.encode()
+    name = topic.encode(errors="surrogateescape")
     rest = len(name).to_bytes(2) + name + mid.to_bytes(2) + payload
     size, length = len(rest), b""
     while True:
@@ -208,6 +208,18 @@ def test_messages_that_nobody_could_hold_are_skipped_and_counted(tmp_path):
         out, err = process.communicate(timeout=60)
     assert (process.returncode, b"4 refused" in out, len(broker.levels)) == (0, True, 2), (out, err)
     assert peak < 80, "a collector is some 35 MB; one such message is held twice by paho"
+
+
+def test_a_topic_that_is_no_text_costs_itself(tmp_path):
+    """It ended the collector, and came again."""
+    broken, topic = "bocage/v1/vill\udce9age/telemetry", "bocage/v1/village/telemetry"
+    broker = Broker(b"\x20\x02\x00\x01", [publish(broken, batch(1, 5), 1), publish(topic, batch(1, 5), 2)])
+    with broker.running() as port:
+        process = subprocess.Popen(program(port, tmp_path / "r.db"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        until(lambda: readings(tmp_path / "r.db") == 5 or process.poll() is not None)
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, b"1 refused" in out, b"Traceback" in err) == (0, True, False), (out, err)
 
 
 def readings(file):

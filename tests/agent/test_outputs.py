@@ -109,3 +109,20 @@ def test_a_module_that_drops_its_outputs_when_nobody_speaks_to_it(site, slave, s
     wait_for(lambda: site.quality("m.relay1") == "good")
     assert slave.coils[0] is True
     assert not subscriber.events("output_mismatch"), "it is known why"
+
+
+def test_led_lamps_whose_mains_return_again_and_again_go_on_each_time(site, slave, subscriber, wait_for):
+    """A contactor that falls with the mains and is closed again is no start that `max_starts_per_hour` counts."""
+    lamp = site.document["actuators"]["lamp"]
+    del lamp["feedback"]
+    lamp |= {"min_on": "100ms", "min_off": "100ms", "max_starts_per_hour": 2}
+    event = {"switch_on": {"event": "civil_dusk"}, "switch_off": {"event": "civil_dawn"}}
+    street = {"actuator": "lamp", "rated_power": "500 W", "lamp": {"type": "led", "count": 5}, **event}
+    site.document["lighting"] = {"circuits": {"street": street}}
+    site.start()
+    wait_for(lambda: subscriber.values("m.fixed"))
+    assert site.order("lamp", True)[0] == "verified"
+    for falls in range(1, 4):
+        slave.coils[0] = False
+        wait_for(lambda falls=falls: slave.writes == [(0, True)] * (1 + falls), what="that it goes on again")
+        wait_for(lambda: subscriber.values("m.relay1")[-1:] == [True])

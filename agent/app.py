@@ -9,6 +9,7 @@ import signal
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence, Set
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -192,7 +193,8 @@ class Agent:
 
     def _take_up(self, plan: Plan) -> None:
         """The outputs of `plan` are ours from now on; one that goes by another name keeps what is known of it."""
-        rename(self._state.scope("arbiter"), self._orphans.take_up(plan.buses, plan.actuators))
+        move = partial(rename, self._state.scope("arbiter"))
+        self._orphans.take_up(plan.buses, plan.actuators, move)
 
     def _make_runner(self) -> Runner:
         runner = Runner(

@@ -7,6 +7,7 @@ import importlib
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -182,7 +183,7 @@ async def _alone(site: Site, state_folder: Path, runtime_folder: Path) -> AsyncI
         signals = (signal.point() for signal in plan.signals)
         points = {point.id: point for point in (*plan.points(wires.points), *signals)}
         orphans = Orphans(state.scope("outputs"), wires.write_aside, outbox.put_event, clock)
-        rename(state.scope("arbiter"), orphans.take_up(plan.buses, plan.actuators))
+        orphans.take_up(plan.buses, plan.actuators, partial(rename, state.scope("arbiter")))
 
         async def write(point: str, value: Value, until: float | None = None) -> None:
             await orphans.claim(points[point])

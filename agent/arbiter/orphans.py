@@ -70,10 +70,16 @@ class Orphans:
         self._lock, self._wake = asyncio.Lock(), asyncio.Event()
         self._failures = 0
 
-    def take_up(self, buses: Mapping[str, BusSpec], actuators: Iterable[ActuatorSpec]) -> dict[str, str]:
+    def take_up(
+        self,
+        buses: Mapping[str, BusSpec],
+        actuators: Iterable[ActuatorSpec],
+        move: Callable[[dict[str, str]], None] = lambda renamed: None,
+    ) -> dict[str, str]:
         """From now on these are the outputs of the site file; those that were ours and are not there have left.
 
-        Returns the actuators whose output had another name before: {new: old}.
+        Returns the actuators whose output had another name before: {new: old}. `move` gets them too, before anything
+        is written: what it moves in the same state is on flash with the new names, or neither is.
         """
         self._locate()
         present = {one.place: one for one in outputs(buses, actuators)}
@@ -95,6 +101,7 @@ class Orphans:
         self.handed = {name: (safe[name], before.name) for name, before in others.items() if name not in renamed}
         self._left = {place: self._left.get(place) for place in self._owned if place not in present}
         self._buses, self._owned = buses, self._owned | present
+        move(renamed)
         self._keep()
         if self._left:
             self._failures = 0

@@ -35,7 +35,8 @@ def payload(text: str | None) -> bytes | None:
 
 def number(text: str | None) -> float | None:
     """A signal's figure, None for anything else."""
-    return float(text) if text is not None and _NUMBER.fullmatch(text.strip()) else None
+    found = None if text is None else _NUMBER.fullmatch(text.strip())
+    return None if found is None else float(found[0])  # float() itself knows fewer blanks than strip()
 
 
 class LoraLine(Modem):

@@ -41,7 +41,7 @@ _EXPIRY = 7 * 24 * 3600
 _LOOK = 0.2
 """Seconds between two looks at whether it is time to end."""
 _ANSWER = 30.0
-"""Seconds that a broker may take for its first answer."""
+"""Seconds that a broker may take for its first answer, and for that to SUBSCRIBE."""
 _ANSWER_5 = 8.0
 """The same where 3.1.1 is left to try: some brokers (amqtt) say nothing at all to MQTT 5 with properties."""
 _SILENT = "the broker does not answer"
@@ -93,6 +93,8 @@ class Collector:
         self._connection = 0
         self._settled, self._ended = threading.Event(), threading.Event()
         self._too_new = self._refused = False
+        self._answer_by = float("inf")
+        """When the SUBACK of this connection is late (monotonic s)."""
         self._stop = threading.Event()
         self._expiry: Iterator[int] = iter(())
         self._expire_at = time.monotonic()
@@ -122,7 +124,10 @@ class Collector:
     @property
     def _failed(self) -> bool:
         """Whether the first connection came to nothing, and another would too."""
-        return bool(self.tally.error) and not self.tally.subscribed and (self._connection == 0 or self._refused)
+        if self.tally.subscribed:
+            return False
+        mute = self.tally.connected and time.monotonic() > self._answer_by
+        return mute or (bool(self.tally.error) and (self._connection == 0 or self._refused))
 
     def _no_session(self, reason: object) -> BocageError:
         broker = self._broker
@@ -282,6 +287,7 @@ class Collector:
             self._settled.set()
             return
         self._connection += 1
+        self._answer_by = time.monotonic() + _ANSWER
         self.tally.connected, self.tally.error = True, ""
         log.info("collecting prefix=%s resumed=%s", self._prefix, flags.session_present)
         client.subscribe([(f"{self._prefix}/+/{topic}", 1) for topic in ("telemetry", "event", "cmd/+/result")])

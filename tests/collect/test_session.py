@@ -25,6 +25,9 @@ from agent.errors import BocageError
 STORE = "11111111-2222-4333-8444-555555555555"
 
 
+HURRY = "import agent.collect.session as s; s._ANSWER = 1.0; from agent.cli import main; raise SystemExit(main())"
+
+
 def program(port, file, *more):
     return [sys.executable, "-m", "agent", "collect", f"mqtt://127.0.0.1:{port}", "--sqlite", str(file), *more]
 
@@ -193,6 +196,25 @@ def test_a_collector_with_much_to_do_ends_soon_and_has_acknowledged_what_it_kept
     assert process.returncode == 0, err
     found = readings(tmp_path / "r.db")
     assert 0 < found < 2_000_000 and found % 5000 == 0
+
+
+def test_a_broker_that_is_mute_after_its_connack_is_not_waited_for(tmp_path):
+    """Nobody ends it and no time is set: a collector that is left alone must not look healthy and collect nothing."""
+    kept = []
+
+    def serve():
+        connection = server.accept()[0]
+        connection.recv(4096)
+        connection.sendall(CONNACK)
+        kept.append(connection)  # it stays open, and SUBSCRIBE is never answered
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=serve, daemon=True).start()
+        asked = program(server.getsockname()[1], tmp_path / "r.db", "--protocol", "5")
+        done = subprocess.run(
+            [sys.executable, "-c", HURRY, *asked[3:]], capture_output=True, text=True, check=False, timeout=60
+        )
+    assert done.returncode == 1 and "does not answer" in done.stderr, done.stderr
 
 
 def test_messages_that_nobody_could_hold_are_skipped_and_counted(tmp_path):

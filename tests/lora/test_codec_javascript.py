@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from drivers.lora.codecs import Codec, CodecError, Decoded, codec_of, javascript
+from drivers.lora.codecs import Codec, CodecError, Decoded, codec_of, javascript, look
 
 Make = Callable[..., Codec]
 
@@ -231,7 +231,7 @@ async def test_all_codecs_share_one_process(make: Make) -> None:
 
 
 async def test_without_quickjs_the_reason_says_what_to_install(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(javascript, "ENGINE", "an_engine_that_nobody_has")
+    monkeypatch.setattr(look, "ENGINE", "an_engine_that_nobody_has")
     assert "pip install 'bocage[js]'" in await why(make(GOOD))
     struct = codec_of({"lora": {"struct": [{"field": "a", "type": "u8"}]}})
     assert (await struct.decode(b"\x07", 5, None)).data == {"a": 7}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import json
 import logging
 import signal
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from drivers.lora.codecs.downlink import Declared
-from drivers.lora.codecs.look import ENGINE, MISSING, command
+from drivers.lora.codecs.look import start
 from drivers.lora.codecs.result import CodecError, Decoded
 
 __all__ = ["JavaScript", "run"]
@@ -128,8 +127,6 @@ class _Child:
                 raise
 
     async def _start(self) -> socket.socket:
-        if importlib.util.find_spec(ENGINE) is None:
-            raise CodecError(MISSING)
         wire = self._spawn()
         try:
             async with asyncio.timeout(_START):
@@ -145,13 +142,10 @@ class _Child:
         return wire
 
     def _spawn(self) -> socket.socket:
-        wire, theirs = socket.socketpair()
+        wire, self._process = start()
         wire.setblocking(False)
-        with theirs:
-            child = subprocess.Popen(command(), stdin=theirs.fileno(), stdout=subprocess.DEVNULL, env={}, cwd="/")
-            self._process = child
         self._wire = wire
-        log.info("codec process started pid=%d", child.pid)
+        log.info("codec process started pid=%d", self._process.pid)
         return wire
 
     async def _line(self, wire: socket.socket) -> dict[str, Any]:

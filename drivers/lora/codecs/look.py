@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 
 from drivers.lora.codecs.result import CodecError
 
-__all__ = ["ENGINE", "MISSING", "Fault", "command", "faults"]
+__all__ = ["ENGINE", "Fault", "faults", "start"]
 
 ENGINE = "_quickjs"
-MISSING = (
+_MISSING = (
     "JavaScript codecs need quickjs-ng, which is not installed: pip install 'bocage[js]' "
     "(there is no wheel for armv7l: write the payload as struct or tlv)"
 )
@@ -35,9 +35,18 @@ class Fault(NamedTuple):
     text: str
 
 
-def command() -> list[str]:
-    """Starts the child. -I: neither the modules beside it nor the environment's take the place of the library's."""
-    return [sys.executable, "-I", str(Path(__file__).with_name("worker.py"))]
+def start() -> tuple[socket.socket, subprocess.Popen[bytes]]:
+    """The child, and the wire to it. CodecError if the engine is not installed.
+
+    -I: neither the modules beside it nor the environment's take the place of the library's.
+    """
+    if importlib.util.find_spec(ENGINE) is None:
+        raise CodecError(_MISSING)
+    wire, theirs = socket.socketpair()
+    command = [sys.executable, "-I", str(Path(__file__).with_name("worker.py"))]
+    with theirs:
+        child = subprocess.Popen(command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL, env={}, cwd="/")
+    return wire, child
 
 
 def faults(files: Iterable[str]) -> Iterator[tuple[str, Fault]]:
@@ -45,11 +54,7 @@ def faults(files: Iterable[str]) -> Iterator[tuple[str, Fault]]:
 
     One that never ends costs some seconds of processor time, so it is the last that is looked at.
     """
-    if importlib.util.find_spec(ENGINE) is None:
-        raise CodecError(MISSING)
-    wire, theirs = socket.socketpair()
-    with theirs:
-        child = subprocess.Popen(command(), stdin=theirs.fileno(), stdout=subprocess.DEVNULL, env={}, cwd="/")
+    wire, child = start()
     try:
         wire.settimeout(_PATIENCE)
         with wire, wire.makefile("rb") as answers:

@@ -74,12 +74,12 @@ class Orphans:
         self,
         buses: Mapping[str, BusSpec],
         actuators: Iterable[ActuatorSpec],
-        move: Callable[[dict[str, str]], None] = lambda renamed: None,
-    ) -> dict[str, str]:
+        move: Callable[[dict[str, str]], None],
+    ) -> None:
         """From now on these are the outputs of the site file; those that were ours and are not there have left.
 
-        Returns the actuators whose output had another name before: {new: old}. `move` gets them too, before anything
-        is written: what it moves in the same state is on flash with the new names, or neither is.
+        `move` gets the actuators whose output had another name before, {new: old}, before anything is written: what it
+        moves in the same state is on flash with the new names, or neither is.
         """
         self._locate()
         present = {one.place: one for one in outputs(buses, actuators)}
@@ -106,7 +106,6 @@ class Orphans:
         if self._left:
             self._failures = 0
             self._wake.set()
-        return renamed
 
     def guests(self, buses: Mapping[str, BusSpec]) -> Guests:
         """The buses of the site file, with the radio nodes that left it and must still be written."""

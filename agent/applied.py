@@ -135,11 +135,7 @@ def find(path: Path | None, given: str | None) -> tuple[Path, Applied] | None:
         return folder, applied
     if path is None:
         return None
-    try:
-        manifests = sorted(folder.glob(f"*/{NEWEST}*/{_MANIFEST}"), key=_written, reverse=True)
-    except OSError:  # a home that is another user's: `sudo -u` keeps $HOME
-        return None
-    for manifest in manifests:
+    for manifest in _manifests(folder):
         state = manifest.parent.parent
         applied = Applied.load(state)
         if applied is not None and applied.home == path.absolute():
@@ -148,16 +144,23 @@ def find(path: Path | None, given: str | None) -> tuple[Path, Applied] | None:
 
 
 def was_used(path: Path, given: str | None) -> Path | None:
-    """The state folder in which this site file was applied once, though nothing of it be whole; None if it never was.
-    """
+    """The state folder in which this site file was applied, though nothing be whole; None if it never was."""
     folder = state_folder(given, "")
     if any((folder / name).exists() for name in (NEWEST, _PREVIOUS)):
         return folder
-    for manifest in folder.glob(f"*/{NEWEST}*/{_MANIFEST}"):
+    for manifest in _manifests(folder):
         with suppress(OSError, ValueError, KeyError, TypeError):
             if json.loads(_content(manifest))["home"] == str(path.absolute()):
                 return manifest.parent.parent
     return None
+
+
+def _manifests(folder: Path) -> list[Path]:
+    """Those of all sites of a user, the newest first."""
+    try:
+        return sorted(folder.glob(f"*/{NEWEST}*/{_MANIFEST}"), key=_written, reverse=True)
+    except OSError:  # a home that is another user's: `sudo -u` keeps $HOME
+        return []
 
 
 def _written(path: Path) -> float:

@@ -38,14 +38,15 @@ class Tally:
         self._pause = 1.0
         self._telling = False
 
-    def count(self, *names: str, n: int = 1) -> None:
-        """Count `n`, of which these names are known."""
+    def count(self, name: str) -> None:
+        """Count one, by its id while there is room for that."""
         now = self._clock.monotonic()
         if now - self._last > LONGEST:
             self._since, self._pause = now, 1.0
         self._last = now
-        self._count += n
-        self._ids += names[: NAMED - len(self._ids)]
+        self._count += 1
+        if len(self._ids) < NAMED:
+            self._ids.append(name)
         if not self._telling:
             self._telling = True
             self._spawn(self._tell_soon())

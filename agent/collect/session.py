@@ -288,7 +288,9 @@ class Collector:
             return
         self._connection += 1
         self._answer_by = time.monotonic() + _ANSWER
-        self.tally.connected, self.tally.error = True, ""
+        self.tally.connected = True
+        if self.tally.subscribed:  # else why the one before came to nothing is still all that is known
+            self.tally.error = ""
         log.info("collecting prefix=%s resumed=%s", self._prefix, flags.session_present)
         client.subscribe([(f"{self._prefix}/+/{topic}", 1) for topic in ("telemetry", "event", "cmd/+/result")])
         self._settled.set()
@@ -297,6 +299,7 @@ class Collector:
         refused = [str(reason) for reason in reasons if reason.is_failure]
         self._refused = len(refused) == len(reasons)
         self.tally.subscribed |= not self._refused
+        self.tally.error = ""
         if refused:
             self.tally.error = f"the broker refuses the subscription to {self._prefix}/+/…: {refused[0]}"
             log.error('cannot subscribe prefix=%s reason="%s" next=its ACL must allow it', self._prefix, refused[0])

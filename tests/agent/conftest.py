@@ -62,7 +62,9 @@ def subscriber(broker, make_subscriber):
 
 @pytest.fixture
 def link(broker):
-    return Link(broker.port)
+    made = Link(broker.port)
+    yield made
+    made.close()
 
 
 @pytest.fixture

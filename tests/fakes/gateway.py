@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import re
-import select
 import shlex
 import shutil
 import signal
@@ -15,6 +14,7 @@ import sys
 import threading
 import time
 import zlib
+from multiprocessing.connection import wait  # select.select ends at 1,024 files
 from pathlib import Path
 
 import paho.mqtt.client as mqtt
@@ -169,9 +169,17 @@ class Link:
                     near.close()
                     continue
                 far = socket.create_connection(("127.0.0.1", self._to))
-                self._open |= {near, far}
-                for source, sink in ((near, far), (far, near)):
-                    threading.Thread(target=self._copy, args=(source, sink), daemon=True).start()
+                threading.Thread(target=self._serve, args=(near, far), daemon=True).start()
+
+    def _serve(self, near, far):
+        """One connection, both ways, until either end is through."""
+        with near, far:
+            self._open |= {near, far}
+            back = threading.Thread(target=self._copy, args=(far, near), daemon=True)
+            back.start()
+            self._copy(near, far)
+            back.join()
+            self._open -= {near, far}
 
     def _copy(self, source, sink):
         with contextlib.suppress(OSError):
@@ -183,15 +191,15 @@ class Link:
 
     def cut(self):
         self._up.clear()
-        for end in self._open:
+        for end in self._open.copy():
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
-        self._open.clear()
 
     def mend(self):
         self._up.set()
 
     def close(self):
+        self.cut()
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -405,7 +413,7 @@ class Manager:
         """Everything said within so many seconds, or until WATCHDOG."""
         heard, deadline = [], time.monotonic() + seconds
         while (rest := deadline - time.monotonic()) > 0 and "WATCHDOG=1" not in heard:
-            if select.select([self._socket], [], [], rest)[0]:
+            if wait([self._socket], rest):
                 heard += self._socket.recv(4096).decode().splitlines()
         self.lines += heard
         return heard

@@ -11,7 +11,6 @@ import heapq
 import itertools
 import os
 import random
-import select
 import socket
 import struct
 import threading
@@ -19,6 +18,7 @@ import time
 import tty
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from multiprocessing.connection import wait  # select.select ends at 1,024 files
 from pathlib import Path
 from typing import Any
 
@@ -187,7 +187,7 @@ class _Slave(threading.Thread):
                         self._send(to, data)
                 rest = max(0.0, self._queue[0][0] - time.monotonic()) if self._queue else 0.5
                 try:
-                    ready, _, _ = select.select([*self._files(), self._wake_r], [], [], rest)
+                    ready: list[Any] = wait([*self._files(), self._wake_r], rest)
                 except (OSError, ValueError):
                     continue  # vanished meanwhile
                 for file in ready:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import threading
 import time
 import tty
+from multiprocessing.connection import wait
 from pathlib import Path
 
 BANNER = (
@@ -123,6 +123,8 @@ class RakModem:
         self._thread.join(5)
         if self._master >= 0:
             self.vanish()
+        os.close(self._wake_r)
+        os.close(self._wake_w)
 
     # -- what it does by itself --------------------------------------------------------------------------------
 
@@ -130,7 +132,7 @@ class RakModem:
         try:
             while not self._ended:
                 files = [self._wake_r, *([self._master] if self._master >= 0 else [])]
-                ready, _, _ = select.select(files, [], [], 0.5)
+                ready = wait(files, 0.5)
                 if self._wake_r in ready:
                     os.read(self._wake_r, 64)
                 with self._lock:

@@ -218,18 +218,23 @@ class SlowLink:
     def __init__(self, broker_port: int, delay: float = 0.0) -> None:
         self.delay, self.deaf = delay, False
         self._to = broker_port
-        self.port = free_port()
-        self.accepted = 0
+        self.port = self.accepted = 0
         self._loop = asyncio.new_event_loop()
+        self._ended = asyncio.Event()
         ready = threading.Event()
         threading.Thread(target=self._run, args=(ready,), daemon=True).start()
         ready.wait(5)
 
     def _run(self, ready: threading.Event) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_until_complete(asyncio.start_server(self._accept, "127.0.0.1", self.port))
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._serve(ready))
+
+    async def _serve(self, ready: threading.Event) -> None:
+        server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
         ready.set()
-        self._loop.run_forever()
+        await self._ended.wait()
+        server.close()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
@@ -238,7 +243,11 @@ class SlowLink:
         except OSError:
             writer.close()
             return
-        await asyncio.gather(self._pass(reader, far_writer), self._pass(far_reader, writer))
+        try:
+            await asyncio.gather(self._pass(reader, far_writer), self._pass(far_reader, writer))
+        except asyncio.CancelledError:
+            writer.transport.abort()
+            far_writer.transport.abort()
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
@@ -248,7 +257,7 @@ class SlowLink:
         self._loop.call_later(self.delay, writer.close)
 
     def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._loop.call_soon_threadsafe(self._ended.set)
 
     def cut(self) -> None:
         self.deaf = True

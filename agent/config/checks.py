@@ -209,9 +209,10 @@ def _load_profile(at: Checked, name: str) -> None:
     except KeyError:
         known = at.library.names()
         beside = "write profiles/" + device.profile + ".yaml beside this file"
-        if Path(device.profile).name != device.profile:
+        is_name = Path(device.profile).name == device.profile
+        if not is_name:
             beside = "a profile is a name without a folder: a file in profiles/ beside this file, or one of the package"
-        hint = meant(device.profile, known) or beside
+        hint = (at.library.nearly(device.profile) if is_name else None) or meant(device.profile, known) or beside
         at.lacking(keys, f'unknown profile "{device.profile}"', hint)
         return
     if found is None:
@@ -362,6 +363,8 @@ def _check_point_signal(at: Checked, name: str, source: PointRef) -> None:
         if at.written(*keys, key):
             at.error((*keys, key), f'"{key}" is for pins, and {signal.from_} is none', at_key=True)
     unit = source.data["unit"]
+    if unit in ENERGIES and signal.unit in VOLUMES:
+        at.error((*keys, "unit"), f"{signal.from_} is an energy, in {unit}: no factor makes {signal.unit} of it")
     if signal.signal is not None and unit not in _CURRENTS:
         at.error(
             (*keys, "signal"), f"{signal.from_} is in {unit or 'no unit'}; a 4-20mA source is in uA or mA"

@@ -12,6 +12,7 @@ import re
 import select
 import stat
 import time
+import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -190,7 +191,7 @@ def _compose(document: Document, text: str) -> Any:
     try:
         root = YAML(typ="safe", pure=True).compose(text)
     except MarkedYAMLError as error:
-        document.note(*_syntax(error))
+        document.note(*(_odd_space_before(text, error) or _syntax(error)))
         return None
     except ReaderError as error:
         before = text[: error.position]
@@ -221,11 +222,40 @@ _SYNTAX = (
 )  # fmt: skip
 
 
+_ODD_SPACE = re.compile("[\u00a0\u1680\u2000-\u200d\u202f\u205f\u2060\u3000\ufeff]")
+"""What looks like a space, or like nothing, and is none in YAML: word processors and web pages give them."""
+
+
+def _odd_space(line: int, column: int, char: str) -> tuple[int, int, str]:
+    name = unicodedata.name(char, "a character that cannot be seen").lower()
+    return line, column, f"U+{ord(char):04X} stands here, {name}; write an ordinary space"
+
+
+def _odd_space_before(text: str, error: Any) -> tuple[int, int, str] | None:
+    """The odd space that a syntax error comes from: in its line, or in the last line before it that says something."""
+    mark = error.problem_mark
+    if mark is None:
+        return None
+    lines = text.split("\n")[: mark.line + 1]
+    said = [number for number, line in enumerate(lines[:-1]) if line.strip() and not line.lstrip().startswith("#")]
+    for number in (mark.line, *said[-1:]):
+        line = re.sub(r"""(?<=[\s:,\[{])("[^"]*"|'[^']*')""", lambda quoted: "x" * len(quoted.group()), lines[number])
+        found = _ODD_SPACE.search(re.split(r"(?:^|\s)#", line)[0])
+        if found:
+            return _odd_space(number + 1, found.start() + 1, found.group())
+    return None
+
+
 def _syntax(error: Any) -> tuple[int, int, str]:
     """Line, column and words of a syntax error, in terms of what was typed."""
     mark, opened = error.problem_mark or error.context_mark, error.context_mark
     problem, context = str(error.problem or ""), str(error.context or "")
     line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+    if "escape" in problem:
+        unknown = "unknown" in problem
+        escape = f'"\\{mark.buffer[mark.pointer]}" is none' if unknown else "this one is not whole"
+        begins = column - (1 if unknown else 2)
+        return line, begins, f"a \\ in double quotes begins an escape, and {escape}; write '...' in single quotes"
     if "quoted scalar" in context and opened:
         return opened.line + 1, opened.column + 1, "this quote is never closed"
     if "flow" in context and opened:
@@ -248,9 +278,12 @@ class _Builder:
         self._document = document
         self._left = _VALUES
         self._open: set[int] = set()
+        self._has_odd_key = False
 
     def build(self, root: Any) -> None:
         self._document.data = self._value(root, (), root)
+        if self._has_odd_key:  # which hides more than it is worth to guess
+            self._document.data = None
 
     def _value(self, node: Any, keys: Keys, key_node: Any) -> Any:
         if self._is_too_much(node):
@@ -290,6 +323,10 @@ class _Builder:
         for key, value in node.value:
             if type(key).__name__ != "ScalarNode":
                 self._note(key, "a key is one word")
+            elif key.style is None and (odd := _ODD_SPACE.search(key.value)):
+                mark = key.start_mark
+                self._document.note(*_odd_space(mark.line + 1, mark.column + odd.start() + 1, odd.group()))
+                self._has_odd_key = True
             elif key.value == "<<" and key.style is None:
                 merged.append(value)
             elif key.value in found:

@@ -7,13 +7,20 @@ from collections.abc import Iterable
 
 from agent.problem import Problem, Severity
 
-__all__ = ["Problem", "Severity", "listed", "meant"]
+__all__ = ["Problem", "Severity", "listed", "meant", "nearest"]
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """What a misspelt word was meant to be, whatever its capitals; None where nothing is near."""
+    lower = {one.lower(): one for one in sorted(known)}
+    near = difflib.get_close_matches(word.lower(), lower, n=1, cutoff=0.6)
+    return lower[near[0]] if near else None
 
 
 def meant(word: str, known: Iterable[str]) -> str | None:
     """`did you mean "classroom"?`, or None where nothing is near."""
-    near = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.6)
-    return f'did you mean "{near[0]}"?' if near else None
+    near = nearest(word, known)
+    return None if near is None else f'did you mean "{near}"?'
 
 
 def listed(words: Iterable[str], last: str = "or") -> str:

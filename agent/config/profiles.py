@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.resources
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,7 +18,7 @@ from pydantic import Field
 from agent.config.base import Model, Section
 from agent.config.document import Document, Keys, read
 from agent.config.payloads import LoraMap, check_lora
-from agent.config.problems import Problem, meant
+from agent.config.problems import Problem, Severity, meant
 from agent.config.profile_csv import read_csv
 from agent.config.validation import validate
 from agent.config.values import Choice, Duration, TimeSpan
@@ -154,8 +155,12 @@ class Library:
         """All that can be named."""
         names = {entry.name[:-5] for entry in self._package.iterdir() if entry.name.endswith(".yaml")}
         if self._own.is_dir():
-            names |= {path.stem for kind in ("yaml", "csv") for path in self._own.glob(f"*.{kind}")}
+            names |= {path.stem for kind in ("yaml", "csv") for path in self._own.glob(f"*.{kind}") if path.is_file()}
         return names
+
+    def nearly(self, name: str) -> str | None:
+        """What to do where only the end of a file's name is wrong."""
+        return f"call profiles/{name}.yml {name}.yaml" if (self._own / f"{name}.yml").is_file() else None
 
     def get(self, name: str) -> dict[str, Any] | None:
         """A profile, normalised; None if its file is wrong. KeyError if there is none of that name."""
@@ -173,6 +178,14 @@ class Library:
         if own.is_file() or table.is_file():
             return self._parse(name, own if own.is_file() else table)
         packaged = self._package / f"{name}.yaml"
+        for path in (own, table):
+            if os.path.lexists(path):
+                words = f"a link to {path.readlink()}, which is not there" if path.is_symlink() else "not a file"
+                end = "; the package's profile of this name is used" if packaged.is_file() else ""
+                severity: Severity = "warning" if end else "error"
+                self.problems.append(Problem(str(path), 1, 1, severity, f"this is {words}{end}"))
+                if not end:
+                    return None
         if not packaged.is_file():
             raise KeyError(name)
         with importlib.resources.as_file(packaged) as path:

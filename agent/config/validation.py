@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from agent.config.base import Renamed
 from agent.config.document import Document, Keys
-from agent.config.problems import listed, meant
+from agent.config.problems import listed, meant, nearest
 from agent.config.values import number, plain
 
 __all__ = ["validate"]
@@ -42,14 +42,29 @@ def validate(document: Document, model: type[M], folder: Path) -> tuple[M | None
             found = [_Finding(data, models, item) for item in error.errors(include_url=False)]
         if turn == 0:
             _rename(document, data, (), renamed)
+            slips = _slips(found)
             for finding in found:
-                finding.report(document)
+                if (*finding.keys, finding.missing) not in slips:
+                    finding.report(document)
             _report_empty(document, data, models, ())
+            for meant_keys, keys in slips.items():
+                document.rename(keys[:-1], str(keys[-1]), str(meant_keys[-1]))
+            left_out.update(slips)
         if valid is not None:
             return valid, left_out
         for finding in found:
             left_out.add(_leave_out(data, finding.keys))
     return None, left_out
+
+
+def _slips(found: Sequence[_Finding]) -> dict[Keys, Keys]:
+    """The keys that were meant, and how each stands misspelt: what lacks for that alone is not said as well."""
+    slips: dict[Keys, Keys] = {}
+    for finding in found:
+        key = finding.meant_key()
+        if key is not None:
+            slips.setdefault((*finding.keys[:-1], key), finding.keys)
+    return slips
 
 
 def _rename(document: Document, data: Any, keys: Keys, renamed: Sequence[Renamed]) -> None:
@@ -117,14 +132,28 @@ class _Finding:
                 keys.append(key)
                 parent, here = here, here[key]
         self.keys: Keys = tuple(keys)
-        self.model = models.get(id(parent))
+        self.model, self._parent = models.get(id(parent)), parent
+        if self.type == "union_tag_not_found" and isinstance(self.input, dict):
+            near = [key for key in self.input if isinstance(key, str) and nearest(key, ("type",))]
+            if near:
+                self.keys, self.type, self._parent = (*self.keys, near[0]), "type_misspelt", self.input
+
+    def meant_key(self) -> str | None:
+        """What an unknown key was meant to be, if that does not stand beside it."""
+        known: list[str] = []
+        if self.type == "type_misspelt":
+            known = ["type"]
+        elif self.type == "extra_forbidden" and self.model is not None:
+            known = self._known_keys()
+        near = nearest(str(self.keys[-1]), known) if self.keys and known else None
+        return near if near is not None and isinstance(self._parent, dict) and near not in self._parent else None
 
     def report(self, document: Document) -> None:
         words, hint = self._words(document)
         keys = self.keys
         if self.type == "union_tag_invalid":
             keys = (*keys, "type")
-        document.report(keys, words, hint, at_key=self.at_key or self.type == "extra_forbidden")
+        document.report(keys, words, hint, at_key=self.at_key or self.type in ("extra_forbidden", "type_misspelt"))
 
     def _words(self, document: Document) -> tuple[str, str | None]:
         key = self.keys[-1] if self.keys else ""
@@ -133,6 +162,8 @@ class _Finding:
             return f'"{self.missing}" is missing{where}', None
         if self.type == "extra_forbidden":
             return self._unknown_key(str(key))
+        if self.type == "type_misspelt":
+            return f'unknown key "{key}"', meant(str(key), ["type"])
         if self.type == "written":
             text = str(self.context["text"])
             if self.input is None and not text.startswith("nothing stands") and not self.at_key:
@@ -153,8 +184,11 @@ class _Finding:
     def _unknown_key(self, key: str) -> tuple[str, str | None]:
         if self.model is None:
             return f'unknown key "{key}"', None
-        known = [field.alias or name for name, field in self.model.model_fields.items()]
+        known = self._known_keys()
         return f'unknown key "{key}"', meant(key, known) or f"known here are {listed(known, 'and')}"
+
+    def _known_keys(self) -> list[str]:
+        return [field.alias or name for name, field in self.model.model_fields.items()] if self.model else []
 
     def _expected(self, what: str) -> str:
         return f"expected {what}, found {plain(self.input)}"

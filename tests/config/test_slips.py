@@ -36,6 +36,30 @@ TCP = SITE + "buses: {r: {type: modbus_tcp, host: h}}\n"
         ("a: " + "[" * 3000, "1:1: error: nested too deeply"),
         (SITE + "buses:\n  b: {port: /dev/x}\n", '4:6: error: "type" is missing'),
         (SITE + "actuators:\n  k: {safe_state: off}\n", '4:6: error: "output" is missing in k'),
+        (GPIO + "actuators:\n  k: {outptu: gpio.22}\n", '5:7: error: unknown key "outptu"; did you mean "output"?'),
+        (SITE + "buses:\n  b: {typ: gpio}\n", '4:7: error: unknown key "typ"; did you mean "type"?'),
+        (TCP + "Devices: {d: {bus: r, unit_id: 1, profile: relay8_di8}}\nsignals: {s: {from: d.di1}}\n",
+         '4:1: error: unknown key "Devices"; did you mean "devices"?'),
+        (TCP + "devices: {d: {bus: r, UNITID: 1, profile: relay8_di8}}\nsignals: {s: {from: d.di1}}\n",
+         '4:23: error: unknown key "UNITID"; did you mean "unit_id"?'),
+        ('site: {id: a}\nuplnk: {url: "mqtt://h"}\n', '2:1: error: unknown key "uplnk"; did you mean "uplink"?'),
+        (SITE + "clock:\u00a0{trust: auto}\n",
+         "3:7: error: U+00A0 stands here, no-break space; write an ordinary space"),
+        (SITE + "buses: {b: {type:\u00a0gpio}}\n",
+         "3:18: error: U+00A0 stands here, no-break space; write an ordinary space"),
+        (SITE + "clock:\n  trust: auto\u200b: x\n",
+         "4:14: error: U+200B stands here, zero width space; write an ordinary space"),
+        (SITE + "buses:\n  b:\n    type:\u202fgpio   # a\u00a0b\n    # c\u00a0d\n\n    x: 1\n",
+         "5:10: error: U+202F stands here, narrow no-break space; write an ordinary space"),
+        (SITE + 'clock: {trust: "a\u00a0b"}\nbuses\n  b: {type: gpio}\n',
+         "5:4: error: a key without its colon; write key: value"),
+        (SITE + 'clock: {trust: "a\\qb"}\n',
+         """3:18: error: a \\ in double quotes begins an escape, and "\\q" is none; write '...' in single quotes"""),
+        (SITE + 'clock: {trust: "C:\\users"}\n', "3:19: error: a \\ in double quotes begins an escape, "
+         "and this one is not whole; write '...' in single quotes"),
+        (TCP + "devices: {d: {bus: r, unit_id: 1, profile: eastron_sdm120}}\n"
+         "signals: {s: {from: d.energy_import, kind: counter, unit: L, per_pulse: 10}}\n",
+         "5:59: error: d.energy_import is an energy, in kWh: no factor makes L of it"),
         ("version: 2\n" + SITE, "1:10: error: expected 1, found 2"),
         ('site: {id: a}\n', '1:1: warning: no "uplink": readings stay on the gateway'),
         (SITE.split("\n", 1)[1], '1:1: error: "site" is missing'),
@@ -106,6 +130,27 @@ def test_one_slip_one_line(said: Said, text: str, line: str) -> None:
 )
 def test_fine(said: Said, text: str) -> None:
     assert said(text) == []
+
+
+def test_a_profile_that_is_there_and_is_none(said: Said, tmp_path: Path) -> None:
+    own = tmp_path / "profiles"
+    (own / "box.yaml").mkdir(parents=True)
+    (own / "short.yml").touch()
+    for name in ("away", "relay8_di8"):
+        (own / f"{name}.yaml").symlink_to("nowhere.yaml")
+
+    def lines(name: str) -> list[str]:
+        text = TCP + f"devices: {{d: {{bus: r, unit_id: 1, profile: {name}}}}}"
+        return [line.removeprefix(f"{own}/") for line in said(text)]
+
+    assert lines("away") == ['4:44: error: profile "away" has errors of its own',
+                             "away.yaml:1:1: error: this is a link to nowhere.yaml, which is not there"]  # fmt: skip
+    assert lines("box") == ['4:44: error: profile "box" has errors of its own',
+                            "box.yaml:1:1: error: this is not a file"]  # fmt: skip
+    assert lines("awya") == ['4:44: error: unknown profile "awya"; write profiles/awya.yaml beside this file']
+    assert lines("short") == ['4:44: error: unknown profile "short"; call profiles/short.yml short.yaml']
+    assert lines("relay8_di8") == ["relay8_di8.yaml:1:1: warning: this is a link to nowhere.yaml, which is not there; "
+                                   "the package's profile of this name is used"]  # fmt: skip
 
 
 def test_not_utf8_and_unreadable(tmp_path: Path) -> None:

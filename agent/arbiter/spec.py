@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -13,6 +14,8 @@ __all__ = ["SETTLE", "ActuatorSpec", "Level", "bounded", "implicit", "say"]
 
 SETTLE = 3.0
 """Seconds that an output may take to show what was written (a contactor: its `travel` comes on top)."""
+_LARGEST = sys.float_info.max
+"""A whole number may be larger: it is no float."""
 
 Level = Literal["on", "off", "hold", "recompute"] | float
 
@@ -58,7 +61,7 @@ class ActuatorSpec:
             if word not in ("on", "off", True, False):  # 1 and 0 are equal to True and False
                 raise Rejected(f"{self.name} takes on or off, not {value!r}")
             return word in ("on", True)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LARGEST:
             raise Rejected(f"{self.name} takes a number, not {value!r}")
         low, high = self.low, self.high
         if (low is not None and value < low) or (high is not None and value > high):

@@ -29,6 +29,8 @@ REFUSED = {
     "typo": (b'{"id": "typo", "point": "lamp", "value": 1, "tll_ms": 5}', "did you mean ttl_ms?"),
     "nan": (b'{"id": "nan", "point": "dim", "value": NaN}', "NaN is not JSON"),
     "number": (b'{"id": "number", "point": "dim", "value": 1e400}', "value must be a number"),
+    "digits": (b'{"id": "digits", "point": "dim", "value": 1' + b"0" * 400 + b"}", "value must be a number"),
+    "late": (b'{"id": "late", "point": "lamp", "value": 1, "ttl_ms": 1' + b"0" * 400 + b"}", "ttl_ms must be a whole"),
     "text": (b'{"id": "text", "point": "lamp", "value": "sideways"}', "value must be a number, true"),
     "type": (b'{"id": "type", "point": "lamp", "value": 7}', "lamp takes on or off, not 7"),
     "level": (b'{"id": "level", "point": "dim", "value": true}', "dim takes a number"),

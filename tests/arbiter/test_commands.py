@@ -105,6 +105,7 @@ def test_a_refused_id_is_refused_again_without_a_new_record(virtual):
         ("dim1", 130, {}, "130 is out of range: dim1 takes 0 to 100"),
         ("dim1", "on", {}, "dim1 takes a number, not 'on'"),
         ("dim1", float("nan"), {}, "dim1 takes a number, not nan"),
+        pytest.param("dim1", 10**400, {}, f"dim1 takes a number, not {10**400}", id="digits"),
         ("far", "on", {}, "far is not driven yet: its output lora.level is on no wire"),
         ("km1", "on", {"hold_ms": 90_000_000}, "an override lasts more than 0 and at most 24 h (hold_ms 86400000)"),
     ],

@@ -51,7 +51,9 @@ Maximum, as Mosquitto 2.0.11 was seen to do when it sends what it kept."""
 SMALLEST_PACKET = 1_024
 """Bytes. A broker that takes no more (Maximum Packet Size) is of no use: our status alone is half as long."""
 OVERHEAD = 200
-"""Bytes of a PUBLISH packet beside its body, at the most: topic, content type, lengths."""
+"""Bytes of a PUBLISH packet of ours beside its body, at the most: topic, content type, lengths."""
+_HEADER = 9
+"""Bytes of a PUBLISH packet beside topic, properties and body: type, remaining length, topic's length, packet id."""
 TOO_LARGE = 0x95
 """PUBACK and DISCONNECT: packet too large. Also what `publish` answers by itself, by the broker's limit."""
 
@@ -250,14 +252,19 @@ class Session(aiomqtt.Client):
     ) -> asyncio.Future[int]:
         """Send at QoS 1, at once. The future ends with the PUBACK's reason code (always 0 on 3.1.1), or LinkLost.
 
-        What is longer than the broker takes is not sent: it ends with TOO_LARGE.
+        What is longer than the broker takes is not sent: it ends with TOO_LARGE. What is no topic to publish on ends
+        with ValueError.
         """
         ack: asyncio.Future[int] = self._loop.create_future()
         ack.add_done_callback(self._release)
-        if len(body) + OVERHEAD > self.max_packet:
+        if not self._fits(topic, body, properties):
             ack.set_result(TOO_LARGE)
             return ack
-        info = self._client.publish(topic, body, self.qos, retain and self.retains, properties)
+        try:
+            info = self._client.publish(topic, body, self.qos, retain and self.retains, properties)
+        except ValueError as error:
+            ack.set_exception(error)
+            return ack
         if info.rc != paho.MQTT_ERR_SUCCESS or self.lost.done() or self._disconnected.done():
             ack.set_exception(LinkLost("the link is gone"))
             return ack
@@ -271,11 +278,17 @@ class Session(aiomqtt.Client):
 
     def tell(self, topic: str, body: bytes) -> bool:
         """Send at QoS 0, retained; not at all (False) while the socket is full, or if the broker takes less."""
-        if self.lost.done() or self._client.want_write() or len(body) + OVERHEAD > self.max_packet:
+        if self.lost.done() or self._client.want_write() or not self._fits(topic, body):
             return False
         info = self._client.publish(topic, body, 0, self.retains)
         self._sent[info.mid] = topic, None
         return bool(info.rc == paho.MQTT_ERR_SUCCESS)
+
+    def _fits(self, topic: str, body: bytes, properties: Properties | None = None) -> bool:
+        """Whether the broker takes a packet of that length. A topic that others chose may be as long as they like."""
+        more: bytes = properties.pack() if properties is not None else b"\0"  # type: ignore[no-untyped-call]
+        beside = _HEADER + len(topic.encode()) + len(more)
+        return len(body) + max(beside, OVERHEAD) <= self.max_packet
 
     def widen(self) -> None:
         """Let as many be under way as the broker allows."""

@@ -186,6 +186,18 @@ async def test_health_is_not_sent_where_it_does_not_fit(site: Any, until: Any) -
         assert await uplink.publish_health({"text": "x"}) and len(broker.connections) == 1
 
 
+async def test_an_answer_that_does_not_fit_is_not_sent(site: Any, until: Any) -> None:
+    """Topic and Correlation Data are the asker's, and count: a broker ends the link at one byte too much."""
+    reply_to, correlation = b"answers/" + b"x" * 900, b"y" * 1000
+    asked = b"\x08" + len(reply_to).to_bytes(2) + reply_to + b"\x09" + len(correlation).to_bytes(2) + correlation
+    async with ScriptedBroker(maximum_packet=2000) as broker, site.up(broker.port):
+        await until(lambda: broker.subscribed)
+        await broker.send_long("bocage/v1/village/cmd/c1", 10, properties=asked)
+        await broker.send_long("bocage/v1/village/cmd/c2", 10, properties=b"\x08\x00\x01a")
+        await until(lambda: any(p.topic == "a" for p in broker.published))
+        assert not any(p.topic == reply_to.decode() for p in broker.published) and len(broker.connections) == 1
+
+
 @BOTH
 async def test_a_broker_without_retained_messages(
     site: Any, until: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, protocol: Any

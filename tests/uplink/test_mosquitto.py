@@ -20,6 +20,7 @@ from agent.clock import SystemClock
 from agent.model import Event, Instant, Outcome, OutcomeState, Reading
 from agent.outbox import Message, Outbox
 from agent.outbox.blocks import decode
+from agent.uplink.session import WINDOW
 
 pytestmark = pytest.mark.broker
 SCHEMAS = Path(__file__).parents[2] / "docs/schemas"
@@ -309,4 +310,13 @@ async def test_the_asker_is_answered_on_his_own_topic(site: Any, until: Any, wat
             asked.ResponseTopic = "answers/of/" + "x" * 60_000  # a broker takes it, or not: the uplink lives
             await asker.publish(ROOT + "cmd/c3", b'{"id":"c3","point":"km1","value":"on"}', qos=1, properties=asked)
             await until(lambda: len(site.commands) == 2)
+            asked.ResponseTopic = "answers/#"  # none to publish on: it takes no place of the window for ever
+            for n in range(WINDOW + 1):
+                body = json.dumps({"id": f"w{n}", "point": "km1", "value": "on"})
+                await asker.publish(ROOT + f"cmd/w{n}", body, qos=1, properties=asked)
+            asked.ResponseTopic = "answers/7"
+            await asker.publish(ROOT + "cmd/c4", b'{"id":"c4","point":"km1","value":"on"}', qos=1, properties=asked)
+            async with asyncio.timeout(5):
+                answer = await anext(aiter(asker.messages))
+            assert isinstance(answer.payload, bytes) and json.loads(answer.payload)["id"] == "c4"
             assert uplink.status()["state"] == "connected"

@@ -11,16 +11,19 @@ import signal
 import sqlite3
 import sys
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from agent.cli.common import add_command, add_json
 from agent.errors import BocageError
 from agent.screen import ScreenFormatter, shown
+
+if TYPE_CHECKING:
+    from agent.collect.store import Store
 
 __all__ = ["add"]
 
@@ -82,12 +85,23 @@ def run(options: argparse.Namespace) -> int:
     return collect(options)
 
 
-def report(path: Path, as_json: bool) -> int:
-    from agent.collect.store import Store
+@contextmanager
+def _opened(path: Path) -> Iterator[Store]:
+    """A file that is there; what is not committed at the end never was. BocageError says what is wrong with it."""
+    from agent.collect.store import Store, file_fault
 
     store = Store(path, create=False)
-    accounts, refused, alarms = store.accounts() or [], store.refused, store.alarms()
-    store.close()
+    try:
+        yield store
+    except sqlite3.Error as error:
+        raise file_fault(path, error) from error
+    finally:
+        store.db.close()
+
+
+def report(path: Path, as_json: bool) -> int:
+    with _opened(path) as store:
+        accounts, refused, alarms = store.accounts() or [], store.refused, store.alarms()
     if as_json:
         found = {"stores": [account.json() for account in accounts], "refused": refused, "alarms": alarms}
         print(json.dumps(found))
@@ -98,13 +112,9 @@ def report(path: Path, as_json: bool) -> int:
 
 def rename(path: Path, old: str, new: str, as_json: bool) -> int:
     from agent.collect.rename import rename as give
-    from agent.collect.store import Store
 
-    store = Store(path, create=False)
-    try:
+    with _opened(path) as store:
         stores, kept = give(store, old, new)
-    finally:
-        store.db.close()  # what is not committed by now must not be
     if as_json:
         print(json.dumps({"stores": stores, "kept": kept}))
     else:
@@ -116,16 +126,12 @@ def rename(path: Path, old: str, new: str, as_json: bool) -> int:
 def erase(path: Path, options: argparse.Namespace) -> int:
     from agent.collect.erase import Which
     from agent.collect.erase import erase as take_out
-    from agent.collect.store import Store
 
     which = Which(options.site, options.device, options.point, options.person, options.before)
     if which == Which():
         options.parser.error("erase what? --site, --device, --point, --person, --before, or several of them")
-    store = Store(path, create=False)
-    try:
+    with _opened(path) as store:
         erased = take_out(store, which)
-    finally:
-        store.close()
     print(json.dumps({"erased": erased}) if options.json else f"{_count(erased, 'row')} erased")
     return 0
 
@@ -163,13 +169,13 @@ def _print_report(accounts: list[Any], refused: int, alarms: list[dict[str, Any]
 
 def collect(options: argparse.Namespace) -> int:
     from agent.collect.session import Collector
-    from agent.collect.store import Store
+    from agent.collect.store import Store, file_fault
 
     lines = logging.StreamHandler()
     lines.setFormatter(ScreenFormatter("%(levelname)s %(name)s %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[lines])
     broker = _broker(options)
-    store = Store(options.sqlite)
+    store = Store(options.sqlite.absolute())  # ":memory:" too is a file: what is acknowledged must last
     collector = Collector(broker, options.prefix, store, options.keep)
     before = {number: signal.signal(number, lambda *_: collector.stop()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -177,11 +183,11 @@ def collect(options: argparse.Namespace) -> int:
             collector.run(show, options.seconds)
         accounts = store.accounts(within=_ACCOUNT)
     except sqlite3.Error as error:
-        raise BocageError(f"{options.sqlite}: {error}; what is not in it was not acknowledged") from error
+        raise BocageError(f"{file_fault(options.sqlite, error)}; what is not in it was not acknowledged") from error
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        store.close()
+        store.db.close()  # what is not committed by now comes again
     tally = collector.tally
     missing = None if accounts is None else sum(account.missing for account in accounts)
     if options.json:

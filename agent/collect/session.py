@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import queue
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from paho.mqtt.properties import Properties
 
 from agent.collect.erase import expire
 from agent.collect.schemas import KINDS, MOST_BYTES, Misfit, Shelf
-from agent.collect.store import Foreign, Store, site_and_kind
+from agent.collect.store import Foreign, Store, is_locked, site_and_kind
 from agent.errors import BocageError
 from agent.sieve import bound
 
@@ -49,6 +50,8 @@ _GOODBYE = 2.0
 """Seconds for the last acknowledgements to leave."""
 _EVERY = 24 * 3600.0
 """Seconds between two looks for what is older than it may be."""
+_AGAIN = 60.0
+"""The same where another program had the file locked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,7 @@ class Collector:
         self._expiry: Iterator[int] = iter(())
         self._expire_at = time.monotonic()
         self._alarmed: set[str] = set()
+        self._end: float | None = None
 
     def run(self, shown: Callable[[Tally], None], seconds: float | None = None) -> None:
         """Collect until `stop`, or for so many seconds; `shown` is called a few times a second.
@@ -107,7 +111,7 @@ class Collector:
         was no session until the end. The file's own failures (sqlite3.Error) end it too: nothing is acknowledged that
         is not on disk, so nothing is lost.
         """
-        end = None if seconds is None else time.monotonic() + seconds
+        end = self._end = None if seconds is None else time.monotonic() + seconds
         client = self._begin(shown, end)
         try:
             while not self._over(end):
@@ -149,6 +153,8 @@ class Collector:
             taken = [self._came.get(timeout=_LOOK)]
         except queue.Empty:
             return
+        if not self._hold_file():
+            return
         end, before = time.monotonic() + _LONGEST, self.tally.readings
         self._take(taken[0][1])
         while (
@@ -158,9 +164,28 @@ class Collector:
             taken.append(self._came.get())
             self._take(taken[-1][1])
         self._store.commit()
+        self._store.check_place()
         for connection, message in taken:
             if connection == self._connection:  # those of a connection that is gone come again
                 client.ack(message.mid, message.qos)
+
+    def _hold_file(self) -> bool:
+        """Wait while another program writes to the file, however long; what is not acknowledged is not lost.
+
+        False if it is time to end.
+        """
+        told = False
+        while not self._over(self._end):
+            try:
+                self._store.begin()
+                return True
+            except sqlite3.OperationalError as error:
+                if not is_locked(error):
+                    raise
+                if not told:
+                    log.warning('file locked reason="%s" next=waited for; the broker keeps what comes', error)
+                told = True
+        return False
 
     def _take(self, message: mqtt.MQTTMessage) -> None:
         topic = message._topic.decode("utf-8", "replace")  # `topic` ends at what is no UTF-8, and it would come again
@@ -192,7 +217,14 @@ class Collector:
         """A portion of what is older than it may be; a look at everything once a day."""
         if self._keep is None:
             return
-        if next(self._expiry, None) is None and time.monotonic() >= self._expire_at:
+        try:
+            ended = next(self._expiry, None) is None
+        except sqlite3.OperationalError as error:
+            if not is_locked(error):
+                raise
+            self._expiry, self._expire_at = iter(()), time.monotonic() + _AGAIN
+            return
+        if ended and time.monotonic() >= self._expire_at:
             self._expire_at = time.monotonic() + _EVERY
             self._expiry = expire(self._store, round((time.time() - self._keep) * 1000))
 

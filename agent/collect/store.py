@@ -12,10 +12,10 @@ from typing import Any
 
 from agent.collect.account import Account, accounts
 from agent.collect.schemas import Misfit
-from agent.collect.tables import COLUMNS, NUMBERED, prepare
+from agent.collect.tables import COLUMNS, NUMBERED, Stranger, prepare
 from agent.errors import BocageError
 
-__all__ = ["Foreign", "Store", "site_and_kind"]
+__all__ = ["Foreign", "Store", "file_fault", "is_locked", "site_and_kind"]
 
 _REFUSED_MOST, _REFUSED_BYTES = 10_000, 100_000_000
 _BODY = 256 * 1024
@@ -28,6 +28,14 @@ _WAIT = 4.0
 _POISON = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError,
            sqlite3.DataError, sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError)  # fmt: skip
 """What one message can do to us; whatever the disk does ends the collector instead."""
+
+
+_CURES = {
+    sqlite3.SQLITE_BUSY: "; another program is at work on it, try again when it is done",
+    sqlite3.SQLITE_CANTOPEN: "; its folder must be writable: copy FILE, and FILE-wal if it is there, to one that is",
+    sqlite3.SQLITE_CORRUPT: "; take a copy of before, or what is left: sqlite3 FILE .recover | sqlite3 NEW",
+}
+"""By SQLite's result code."""
 
 
 class Foreign(Misfit):
@@ -45,15 +53,39 @@ class Store:
         """BocageError if the file is not there (with `create` off) or is something else."""
         if not create and not path.is_file():
             raise BocageError(f"{path}: there is no such file; bocage collect URL --sqlite {path} makes it")
+        self._path = path
         try:
             self.db = sqlite3.connect(path, timeout=_WAIT, isolation_level=None)
         except sqlite3.OperationalError as error:
             raise BocageError(f"{path} cannot be opened: is its folder there, and may you write to it?") from error
         try:
             prepare(self.db, create)
-        except sqlite3.DatabaseError as error:
+            self._file = self._identity()
+            self._wal = self.db.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+        except Stranger as reason:
             self.db.close()
-            raise BocageError(f"{path} is not a file of bocage collect: {error}") from error
+            raise BocageError(f"{path} is not a file of bocage collect: {reason}") from None
+        except (sqlite3.Error, OSError) as error:
+            self.db.close()
+            raise file_fault(path, error) from error
+
+    def _identity(self) -> tuple[int, int]:
+        if str(self._path) == ":memory:":
+            return 0, 0
+        found = self._path.stat()
+        return found.st_dev, found.st_ino
+
+    def check_place(self) -> None:
+        """After a commit: BocageError if the file, or its log, is no longer where it was. Nobody would find it."""
+        try:
+            there = self._identity() == self._file
+            if there and self._wal:
+                Path(f"{self._path}-wal").stat()
+        except OSError:
+            there = False
+        if not there:
+            raise BocageError(f"{self._path}: the file or its -wal was deleted, moved or replaced while it was in use; "
+                              "what came since was not acknowledged")  # fmt: skip
 
     def begin(self) -> None:
         """A transaction, unless one is under way."""
@@ -293,6 +325,19 @@ class Store:
             "DELETE FROM refused WHERE rowid IN (SELECT rowid FROM (SELECT rowid, sum(length(body)) OVER"
             " (ORDER BY rowid DESC) AS size FROM refused) WHERE size > ?)", (_REFUSED_BYTES,),
         )  # fmt: skip
+
+
+def is_locked(error: sqlite3.Error) -> bool:
+    """Whether another program has the file, which passes."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def file_fault(path: Path, error: sqlite3.Error | OSError) -> BocageError:
+    """What is wrong with a collector's file, in the words of those who must mend it."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_NOTADB:
+        return BocageError(f"{path} is not a file of bocage collect: {error}")
+    return BocageError(f"{path}: {error}{_CURES.get(code, '')}")
 
 
 def site_and_kind(topic: str) -> tuple[str, str]:

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import sqlite3
 
-__all__ = ["COLUMNS", "NUMBERED", "prepare"]
+__all__ = ["COLUMNS", "NUMBERED", "Stranger", "prepare"]
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS store(
@@ -58,6 +58,7 @@ CREATE TABLE IF NOT EXISTS alarm(
   code TEXT NOT NULL, site TEXT NOT NULL, subject TEXT NOT NULL, since INTEGER NOT NULL, last INTEGER NOT NULL,
   count INTEGER NOT NULL, text TEXT NOT NULL, PRIMARY KEY(code, site, subject)) WITHOUT ROWID;
 """
+_FIRST = {"store", "reading", "aggregate", "event", "result", "gap", "undated", "boot", "refused"}
 _LATER = {"owner", "conflict", "erased", "alarm"}
 """Tables that files of the first version have not."""
 _OWNERS = """
@@ -78,15 +79,23 @@ COLUMNS = {
 """Besides store and seq."""
 
 
+class Stranger(Exception):
+    """A database of another program, or of a later version of this one."""
+
+
 def prepare(db: sqlite3.Connection, create: bool) -> None:
-    """Make the tables that are missing. sqlite3.DatabaseError if the file is somebody else's."""
+    """Make the tables that are missing. Stranger if the file is somebody else's: it is left as it is."""
     version = db.execute("PRAGMA user_version").fetchone()[0]
     tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if version not in (0, _VERSION) or (version == 0 and (tables or not create)):
-        raise sqlite3.DatabaseError("it does not have its tables")
+    if version > _VERSION and tables >= _FIRST:
+        raise Stranger(f"it is of a later version, {version}; this program knows {_VERSION}")
+    # other programs number their versions from 1 too
+    if not (tables >= _FIRST if version == _VERSION else version == 0 and create and not tables):
+        raise Stranger("it does not have its tables")
     db.execute("PRAGMA synchronous = FULL")
+    db.execute("PRAGMA secure_delete = ON")  # what goes is overwritten, whoever lets it go
+    if create:  # a copy (VACUUM INTO) has lost it, and its readers would shut a collector out
+        db.execute("PRAGMA journal_mode = WAL")
     if version == _VERSION and tables >= _LATER:
         return  # whoever only looks must not ask for the lock of a collector at work
-    if version == 0:
-        db.execute("PRAGMA journal_mode = WAL")
     db.executescript(f"BEGIN IMMEDIATE; {_TABLES} {_OWNERS} PRAGMA user_version = {_VERSION}; COMMIT;")

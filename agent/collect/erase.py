@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent.collect.store import Store, site_and_kind
-from agent.collect.tables import NUMBERED
+from agent.collect.tables import NUMBERED, runs_between
 
 __all__ = ["Which", "erase", "expire"]
 
@@ -128,8 +128,7 @@ def _runs(seqs: Sequence[int]) -> Iterator[tuple[int, int]]:
 
 def _remember(db: sqlite3.Connection, store: str, first: int, last: int) -> None:
     """A run of erased numbers, joined with its neighbours."""
-    query = "SELECT first, last FROM erased WHERE store = ? AND first <= ? AND last >= ?"
-    for low, high in db.execute(query, (store, last + 1, first - 1)).fetchall():
+    for low, high in runs_between(db, store, first - 1, last + 1):
         first, last = min(first, low), max(last, high)
         db.execute("DELETE FROM erased WHERE store = ? AND first = ?", (store, low))
     db.execute("INSERT INTO erased VALUES(?, ?, ?)", (store, first, last))

@@ -60,6 +60,8 @@ def _unpack(payload: bytes) -> Any:
             payload = unpacker.decompress(payload, MOST_BYTES + 1)
             if len(payload) <= MOST_BYTES and not unpacker.eof:
                 raise Misfit("not JSON: the zlib body ends too early")
+            if unpacker.unused_data:
+                raise Misfit(f"not JSON: {len(unpacker.unused_data)} bytes behind the end of the zlib body")
         if len(payload) > MOST_BYTES:
             raise Misfit(f"longer than {MOST_BYTES // 1024} kB unpacked")
         body = json.loads(payload.decode("utf-8"), parse_constant=_no_constant, parse_float=_float)

@@ -12,7 +12,7 @@ from typing import Any
 
 from agent.collect.account import Account, accounts
 from agent.collect.schemas import Misfit
-from agent.collect.tables import COLUMNS, NUMBERED, Stranger, prepare
+from agent.collect.tables import COLUMNS, NUMBERED, Stranger, prepare, runs_between
 from agent.errors import BocageError
 
 __all__ = ["Foreign", "Store", "file_fault", "is_locked", "site_and_kind"]
@@ -174,7 +174,7 @@ class Store:
         self._claim(store, site, body)
         if topic == "telemetry":
             rows = list(_readings(body))
-            thin = [(*row[:3], *row[3]) for row in rows if isinstance(row[3], list)]
+            thin = [(*row[:3], *map(_kept, row[3])) for row in rows if isinstance(row[3], list)]
             self._keep("reading", store, [row for row in rows if not isinstance(row[3], list)], body)
             self._keep("aggregate", store, thin, body)
         elif topic == "event":
@@ -223,8 +223,7 @@ class Store:
 
     def _erased(self, store: str, numbers: Sequence[int]) -> set[int]:
         """Those that were here before and were erased: they stay away when they come again."""
-        query = "SELECT first, last FROM erased WHERE store = ? AND first <= ? AND last >= ?"
-        runs = self.db.execute(f"{query} ORDER BY first", (store, max(numbers), min(numbers))).fetchall()
+        runs = runs_between(self.db, store, min(numbers), max(numbers))
         firsts = [first for first, _ in runs]
         places = ((number, bisect_right(firsts, number) - 1) for number in numbers if runs)
         return {number for number, place in places if place >= 0 and number <= runs[place][1]}

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import sqlite3
 
-__all__ = ["COLUMNS", "NUMBERED", "Stranger", "prepare"]
+__all__ = ["COLUMNS", "NUMBERED", "Stranger", "prepare", "runs_between"]
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS store(
@@ -99,3 +99,16 @@ def prepare(db: sqlite3.Connection, create: bool) -> None:
     if version == _VERSION and tables >= _LATER:
         return  # whoever only looks must not ask for the lock of a collector at work
     db.executescript(f"BEGIN IMMEDIATE; {_TABLES} {_OWNERS} PRAGMA user_version = {_VERSION}; COMMIT;")
+
+
+def runs_between(db: sqlite3.Connection, store: str, low: int, high: int) -> list[tuple[int, int]]:
+    """The erased runs of a store that have numbers from `low` to `high`, in order.
+
+    Runs do not overlap, so at most one of those that begin before reaches into them: a device among others leaves a
+    run for each of its numbers, and to go through all of them each time would never end.
+    """
+    query = (
+        "SELECT first, last FROM erased WHERE store = ?1 AND first BETWEEN coalesce((SELECT max(first) FROM erased"
+        " WHERE store = ?1 AND first <= ?2), ?2) AND ?3 AND last >= ?2 ORDER BY first"
+    )
+    return db.execute(query, (store, low, high)).fetchall()

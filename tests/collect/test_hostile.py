@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.cli import main
+from agent.collect.erase import Which, erase
 from agent.collect.schemas import KINDS, MOST_BYTES, Misfit, Shelf, schema
 from agent.collect.shape import compiled
 from agent.collect.store import Foreign, Store
@@ -115,6 +116,11 @@ POISON = {
     "a number outside of the batch": ("telemetry", {**batch(70, [1]), "p": {"a": [[0, 1, 0], [0, 1, 9]]}}),
     "a boot that is a list": ("event", event(80, "clock", "other", boot=[1], offset_ms=5)),
     "an offset that is a text": ("event", event(81, "clock", "other", boot=BOOT, offset_ms="x")),
+    "an offset with a fraction": ("event", event(82, "clock", "other", boot=BOOT, offset_ms=1.5)),
+    "an offset beyond all bounds": ("event", event(83, "clock", "other", boot=BOOT, offset_ms=2**62)),
+    "a boot as long as a message": ("event", event(84, "clock", "other", boot="x" * 100_000)),
+    "two zlib bodies in one": ("telemetry", zlib.compress(json.dumps(batch(10, [1])).encode()) * 2),
+    "something behind a zlib body": ("telemetry", zlib.compress(json.dumps(batch(10, [1])).encode()) + b"\0"),
     "a long text": ("telemetry", batch(90, ["x" * 5000])),
     "a zlib bomb": ("telemetry", zlib.compress(b" " * 100_000_000)),
     "a long body": ("telemetry", json.dumps(batch(100, list(range(3000)))).encode() + b" " * MOST_BYTES),
@@ -239,6 +245,39 @@ def test_what_is_erased_is_gone_from_the_file_and_not_missing(file, capsys, argu
     assert (after.readings + after.events + after.erased) == before.readings + before.events, "it does not come back"
     assert after.conflicts == 0
     again.close()
+
+
+def test_a_device_among_others_is_erased_in_bounded_steps(kept, monkeypatch):
+    """Each of its numbers is a run of its own: to go through all of them for each one never ended."""
+    shelf = Shelf()
+    for first in range(1, 3000, 2):
+        assert send(kept, shelf, "village", "telemetry", batch(first, [1], point="meter-a.power"))
+        assert send(kept, shelf, "village", "telemetry", batch(first + 1, [1], point="tank"))
+    kept.commit()
+    steps = count_steps(kept.db)
+    erase(kept, Which(device="meter-a"))
+    assert steps() < 1_000_000, "3,000 numbers; the half of them squared are 2,250,000"
+    steps()
+    assert send(kept, shelf, "village", "telemetry", batch(2_999, [7], point="meter-a.power"))
+    assert send(kept, shelf, "village", "telemetry", batch(3_001, [1], point="meter-a.power"))
+    assert steps() < 1_500, "an old number and a new one"
+    (account,) = kept.accounts()
+    assert (account.readings, account.erased, account.missing, account.duplicates) == (1_501, 1_500, 0, 1)
+
+
+def count_steps(db):
+    """A function that says how many steps of ten of SQLite's machine were done since it was asked last, times ten."""
+    count = [0]
+
+    def step():
+        count[0] += 10
+
+    def asked():
+        found, count[0] = count[0], 0
+        return found
+
+    db.set_progress_handler(step, 10)
+    return asked
 
 
 def test_erase_says_what_it_wants(file, capsys):

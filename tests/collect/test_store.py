@@ -85,6 +85,12 @@ def test_an_aggregate_is_a_row_of_its_own_and_has_one_number(kept):
     assert (account.readings, account.aggregates, account.missing) == (2, 1, 0)
 
 
+def test_an_aggregate_of_a_64_bit_counter_is_kept(kept):
+    """Its last value is the reading's own: a whole number that SQLite has not."""
+    kept.take("telemetry", "village", batch(1, [[2**63, 2.0**63, 2**64 - 1, 2**64 - 1, 90]], agg=900))
+    assert rows(kept, "aggregate")[0][4:] == (2.0**63, 2.0**63, 2.0**64, 2.0**64, 90)
+
+
 def test_what_never_gets_a_time_keeps_its_bounds(kept):
     body = batch(1, [1], t=None, boot=BOOT, boottime_ms=5_000, t_min=100, t_max=None)
     kept.take("telemetry", "village", {**body, "clock": "bounded"})

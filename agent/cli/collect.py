@@ -224,6 +224,8 @@ def _broker(options: argparse.Namespace) -> Any:
     from agent.collect.session import Broker
 
     url = options.what[0]
+    if "@" in url:  # wherever a "/" or "#" of the password has left it
+        raise BocageError("a secret on the command line; use --username, and --password-file or BOCAGE_MQTT_PASSWORD")
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -231,8 +233,6 @@ def _broker(options: argparse.Namespace) -> Any:
         parts, port = urlsplit(""), 0
     if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or parts.path.strip("/") or port == 0:
         raise BocageError(f"{url} is not a broker's address; write mqtt://HOST:1883, or mqtts://HOST:8883 with TLS")
-    if parts.password or parts.username:
-        raise BocageError("a secret on the command line; use --username, and --password-file or BOCAGE_MQTT_PASSWORD")
     password = os.environ.get("BOCAGE_MQTT_PASSWORD")
     if options.password_file is not None:
         password = options.password_file.read_text("utf-8").partition("\n")[0]

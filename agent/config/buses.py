@@ -57,17 +57,17 @@ def _pattern(value: Any) -> str:
 
 def _url(value: object) -> str:
     text = value if isinstance(value, str) else ""
+    if "@" in text:  # wherever a "/", "#" or "?" of the password has left it
+        raise ValueError("a secret in the file; take it out of the address, and write username and password keys")
     try:
         parts = urlsplit(text)
         port = parts.port
     except ValueError:
         raise ValueError(f"{plain(value)} is not an address; write mqtts://HOST:8883") from None
-    if parts.username or parts.password:
-        raise ValueError("a secret in the file; take it out of the address, and write username and password keys")
     if parts.scheme not in {"mqtt", "mqtts"} or not parts.hostname or port == 0:
         raise ValueError(f"{plain(value)} is not an address; write mqtt://HOST:1883, or mqtts://HOST:8883 with TLS")
     if parts.path.strip("/") or parts.query or parts.fragment:
-        raise ValueError(f"{plain(value)} has more than host and port; topics go under prefix")
+        raise ValueError("the address has more than host and port; topics go under prefix")
     return text
 
 

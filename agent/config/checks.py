@@ -169,7 +169,7 @@ def _check_login(at: Checked, name: str, bus: ChirpStack) -> None:
     keys: Keys = ("buses", name)
     _check_password(at, (*keys, "url"), bus.url, bus)
     files = [key for key in ("ca", "cert", "key") if getattr(bus, key) is not None]
-    if files and bus.url.startswith("mqtt:") and not at.wrong(*keys, "url"):
+    if files and not broker(bus.url)[2] and not at.wrong(*keys, "url"):
         at.error((*keys, files[0]), f"{files[0]} is for TLS, and the address begins with mqtt://; write mqtts://")
     if (bus.cert is None) != (bus.key is None) and not (at.wrong(*keys, "cert") or at.wrong(*keys, "key")):
         at.error((*keys, "key" if bus.cert is None else "cert"), "cert and key go together")

@@ -32,6 +32,8 @@ _PATIENCE = 10.0
 """Seconds that a pipe may take to say all: `bocage check <(make-site)` works, and one that nobody writes to ends."""
 _PROBLEMS = 200
 """Problems of a sort that are told; who has more of them mends these first."""
+_MESSAGE = 500
+"""Characters of a message: keys and numbers of a file have no end, and it goes to the broker and to systemd."""
 _INT = re.compile(r"[-+]?[0-9]{1,400}$|0o[0-7]{1,400}$|0x[0-9a-fA-F]{1,400}$")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$")
 _CORE = "tag:yaml.org,2002:"
@@ -112,6 +114,8 @@ class Document:
             return
         if told == _PROBLEMS:
             message, hint = "there are more from here on; mend the others first", None
+        if len(message) > _MESSAGE:
+            message, hint = f"{message[:_MESSAGE]}…", None
         problem = Problem(self.file, line, column, severity, " ".join(message.split("\n")), hint, rule)
         if problem not in self.problems:
             self.problems.append(problem)
@@ -295,7 +299,7 @@ class _Builder:
         self._document.places[keys] = Place(at.line + 1, at.column + 1, key.line + 1, key.column + 1, text)
         tag = str(node.tag)
         if not tag.startswith(_CORE) and tag != "!":
-            self._note(node, f"tags are not used here ({tag}); a text that begins with ! stands in quotes")
+            self._note(node, "tags (!) are not used here; a text that begins with ! stands in quotes")
             return None
         if kind == "ScalarNode":
             return _scalar(node.value) if node.style is None else node.value

@@ -68,7 +68,8 @@ def _wrong(text: str) -> PydanticCustomError:
 
 def _secret(value: dict[str, Any], folder: Path) -> Kept:
     if len(value) != 1 or next(iter(value)) not in _SOURCES:
-        raise _wrong(f"found {', '.join(value) or 'nothing'} where a secret is kept; {_HOW}")
+        found = [key if key in _SOURCES else "another key" for key in value]  # perhaps the secret itself
+        raise _wrong(f"found {', '.join(found) or 'nothing'} where a secret is kept; {_HOW}")
     ((source, name),) = value.items()
     if not isinstance(name, str) or not name:
         raise _wrong(f"{source}: {plain(name)} is not a name; {_HOW}")

@@ -56,13 +56,18 @@ class Written:
         return {**self.schema, "description": self.words}
 
 
+_LOGIN = re.compile(r"(?s)^([a-z]*://)?.*:.*@")
+"""The user and password of an address, as far as the last @; either may hold any character by a slip."""
+
+
 def plain(value: Any) -> str:
-    """How a value from the file is named in a message."""
+    """How a value from the file is named in a message, which goes to the journal and to the broker: no password is."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
         return f"{value:.15g}"
     if isinstance(value, str):
+        value = _LOGIN.sub(r"\1…@", value)
         return f'"{value if len(value) <= 60 else value[:57] + "…"}"'
     if isinstance(value, Mapping):
         return "a mapping"

@@ -107,6 +107,7 @@ def test_messages_that_are_no_records_are_kept_apart(publisher, collector, wait_
         (["http://x", "--sqlite", "f"], "not a broker's address"),
         (["mqtt://127.0.0.1:1", "--sqlite", "f"], "127.0.0.1:1: "),
         (["mqtt://user:pw@h", "--sqlite", "f"], "a secret on the command line"),
+        (["mqtts://user:p/w@h", "--sqlite", "f"], "a secret on the command line"),
         (["mqtt://127.0.0.1"], "--sqlite FILE is missing"),
         (["mqtt://127.0.0.1", "two", "--sqlite", "f"], "expected one broker's URL, or: report FILE"),
         (["report", "none.db"], "there is no such file"),

@@ -31,7 +31,7 @@ TCP = SITE + "buses: {r: {type: modbus_tcp, host: h}}\n"
         (SITE + "---\na: 1\n", '3:1: error: a second document begins here; a site is one document, take the "---" out'),
         (SITE + "device: {}\n", '3:1: error: unknown key "device"; did you mean "devices"?'),
         (SITE + "clock: !x {}\n",
-         "3:8: error: tags are not used here (!x); a text that begins with ! stands in quotes"),
+         "3:8: error: tags (!) are not used here; a text that begins with ! stands in quotes"),
         ("a: \x07", "1:4: error: a control character stands here; take it out"),
         ("a: " + "[" * 3000, "1:1: error: nested too deeply"),
         (SITE + "buses:\n  b: {port: /dev/x}\n", '4:6: error: "type" is missing'),

@@ -1,4 +1,4 @@
-"""A password without TLS stays on this machine, however the machine is written."""
+"""A password without TLS stays on this machine, however the machine is written, and in no message about the file."""
 
 import pytest
 
@@ -19,3 +19,42 @@ def refused(folder, host):
     text = f"site: {{id: a}}\nuplink: {{url: 'mqtt://{host}', username: u, password: {{env: P}}}}\n"
     (folder / "site.yaml").write_text(text)
     return [one for one in check(folder / "site.yaml") if "shows the password" in one.message]
+
+
+SLIPS = [
+    "url: 'mqtts://u:SeCrEt@h:99999'",
+    "url: 'mqtts://u:SeCrEt/x@h'",
+    "url: 'mqtts://u:SeCrEt#x@h'",
+    "url: 'mqtts://u:x@SeCrEt@h:port'",
+    "url: 'mqtts://u:SeCrEt[x@h'",
+    "url: 'u:SeCrEt@h'",
+    "url: 'mqtts:u:SeCrEt@h'",
+    "url: 'https://u:SeCrEt@h'",
+    "url: 'mqtts://h/?password=SeCrEt'",
+    "url: mqtts://h, fallback: ['mqtts://u:SeCrEt/@h']",
+    "url: mqtts://h, fallback: 'mqtts://u:SeCrEt@h'",
+    "url: mqtts://h, username: u, password: {SeCrEt}",
+    "url: mqtts://h, username: u, password: {SeCrEt: file}",
+    "url: mqtts://h, username: u, password: !SeCrEt",
+    "url: mqtts://h, client_id: 'u:SeCrEt@h'",
+]
+
+
+@pytest.mark.parametrize("uplink", SLIPS)
+def test_a_password_that_stands_in_the_file_by_a_slip_is_refused_and_not_said(tmp_path, uplink):
+    (tmp_path / "site.yaml").write_text(f"site: {{id: a}}\nuplink: {{{uplink}}}\n")
+    said = check(tmp_path / "site.yaml")
+    assert any(one.severity == "error" and (one.line, one.column) > (2, 10) for one in said), said
+    assert "SeCrEt" not in repr(said)
+
+
+def test_a_whole_uplink_that_is_an_address_is_refused_and_not_said(tmp_path):
+    (tmp_path / "site.yaml").write_text("site: {id: a}\nuplink: 'mqtts://u:SeCrEt@h'\n")
+    said = [one.message for one in check(tmp_path / "site.yaml")]
+    assert 'expected keys with their values, found "mqtts://…@h"' in said, said
+
+
+def test_no_message_is_longer_than_a_line_of_a_log(tmp_path):
+    (tmp_path / "site.yaml").write_text(f"site: {{id: a, name: {'9' * 300_000}}}\n? {'k' * 300_000}\n: 1\n")
+    said = [one.message for one in check(tmp_path / "site.yaml")]
+    assert len(said) >= 2 and max(map(len, said)) < 600

@@ -225,6 +225,8 @@ class Agent:
             config_hash=self._plan.config_hash,
             state=self._state_topics,
             config_problem=self._configuration.problem(),
+            put_event=self._register.put_event,
+            is_open=self._register.is_open,
         )
 
     # -- living ------------------------------------------------------------------------------------------------

@@ -28,16 +28,21 @@ IN_A_ROW = 2
 """Messages of a topic that are set aside at once; from then on one each time that the topic is tried."""
 
 Report = Callable[[str, str, str, Severity, dict[str, Any]], None]
+IsOpen = Callable[[str], bool]
 
 
 class Refusals:
-    """`kinds` of topics that are left alone, and what was said of them. `report` puts an event on record."""
+    """`kinds` of topics that are left alone, and what was said of them. `report` puts an event on record.
 
-    def __init__(self, clock: Clock, outbox: Outbox, report: Report) -> None:
-        self._clock, self._outbox, self._report = clock, outbox, report
+    `is_open` knows the alarms (`code.subject`) of earlier starts: one that is open is not raised again, and is cleared.
+    """
+
+    def __init__(self, clock: Clock, outbox: Outbox, report: Report, is_open: IsOpen) -> None:
+        self._clock, self._outbox, self._report, self._is_open = clock, outbox, report, is_open
         self.kinds: set[str] = set()
         self._pauses: dict[str, float] = {}
-        self._alarmed: set[str] = set()
+        self._fine: dict[str, bool] = {}
+        """What was found last, by topic, in this process."""
         self._tries: dict[tuple[str, int], int] = {}
         self._in_a_row: dict[str, int] = {}
         self._told: dict[str, float] = {}
@@ -50,8 +55,7 @@ class Refusals:
         self._pauses.pop(kind, None)
         if self._tries:
             self._tries.pop((message.topic, message.first), None)
-        if self._alarmed:
-            self.judge(kind, True, "")
+        self.judge(kind, True, "")
 
     def not_authorised(self, message: Message, reason: str) -> None:
         """Leave this topic alone for a while, let the others pass."""
@@ -94,12 +98,16 @@ class Refusals:
 
     def judge(self, subject: str, fine: bool, reason: str) -> None:
         """Raise or clear the alarm that the broker refuses a topic; each is said once."""
-        if fine and subject in self._alarmed:
-            self._alarmed.discard(subject)
-            self._report("cleared", "uplink_refused", subject, Severity.INFO, {})
-        elif not fine and subject not in self._alarmed:
-            self._alarmed.add(subject)
+        before = self._fine.get(subject)
+        self._fine[subject] = fine
+        if before is fine:
+            return
+        was_open = not before if before is not None else self._is_open(f"uplink_refused.{subject}")
+        if not fine:
             log.error("the broker refuses a topic topic=%s reason=%r next=see its ACL", subject, reason)
+        if fine and was_open:
+            self._report("cleared", "uplink_refused", subject, Severity.INFO, {})
+        elif not fine and not was_open:
             self._report("alarm", "uplink_refused", subject, Severity.MAJOR, {"reason": reason})
 
     def _stop(self, kind: str, first: float) -> bool:

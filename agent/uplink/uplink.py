@@ -47,7 +47,8 @@ GOODBYE = 2.0
 class Uplink:
     """One broker. `run` is a core task: it never raises for a fault of the link. `close` ends it in order.
 
-    `submit` is the arbiter's door. `state` gives what stands on the topics state/{name}, by name.
+    `submit` is the arbiter's door. `state` gives what stands on the topics state/{name}, by name. `put_event` takes the
+    uplink's own alarms and `is_open` knows them (the register's); without them nobody keeps what is open.
     """
 
     def __init__(
@@ -63,9 +64,12 @@ class Uplink:
         state: Callable[[], Mapping[str, Mapping[str, Any]]],
         dice: Callable[[], float] = random.random,
         config_problem: Mapping[str, Any] | None = None,
+        put_event: Callable[[Event], Coroutine[Any, Any, None]] | None = None,
+        is_open: Callable[[str], bool] = lambda name: False,
     ) -> None:
         self._settings = settings
         self._outbox = outbox
+        self._put_event = put_event or outbox.put_event
         self._clock = clock
         self._who: dict[str, Any] = {"agent": agent, "config": config_hash, "boot": clock.boot}
         if config_problem is not None:
@@ -87,7 +91,7 @@ class Uplink:
         self._stopped_running.set()
         self._session: Session | None = None
         self._sender: asyncio.Task[None] | None = None
-        self._refusals = Refusals(clock, outbox, self._report)
+        self._refusals = Refusals(clock, outbox, self._report, is_open)
         self._outgoing = Outgoing(settings, self._topics, outbox, self._fence, clock, self._refusals, dice)
         self._brokers = [settings, *(replace(settings, **other._asdict()) for other in settings.fallback)]
         self._terms = [Terms() for _ in self._brokers]
@@ -322,8 +326,12 @@ class Uplink:
         interval = self._settings.state_interval
         told: dict[str, tuple[Any, float]] = {}
         pause = min(1.0, interval)
+        taken = list[str]()
         while True:
             now = self._clock.monotonic()
+            for topic in taken:  # the link has outlived it
+                self._refusals.judge(topic, True, "")
+            taken.clear()
             for name, payload in self._state().items():
                 if name == "store":  # a device's name in files of before: the topic is the fence's
                     continue
@@ -339,6 +347,7 @@ class Uplink:
                     await session.settled()
                 if session.tell(topic, encode(payload)):
                     told[name] = values, now
+                    taken.append(topic)
             await asyncio.sleep(pause)
             pause = min(pause * 2, interval)
 
@@ -353,7 +362,7 @@ class Uplink:
 
     def _report(self, kind: str, code: str, subject: str, severity: Severity, detail: dict[str, Any]) -> None:
         event = Event(kind, code, subject, self._clock.now(), severity, detail)
-        self._inbox.spawn(self._outbox.put_event(event))
+        self._inbox.spawn(self._put_event(event))
 
     def _status_body(self, state: str, at: int | None = None) -> bytes:
         return encode({"state": state, "connected_at": at, **self._who})

@@ -1,6 +1,7 @@
 """A whole agent and Debian's broker: certificates, passwords, both versions of MQTT, commands that had to wait."""
 
 import shutil
+import signal
 import ssl
 import subprocess
 import time
@@ -107,3 +108,31 @@ def test_an_outage_in_both_versions_and_what_became_of_commands_meanwhile(
         subscriber.send("after", point="m.relay2", value="on", ttl_ms=5000)
         wait_for(lambda: "verified" in subscriber.states("after"))
         assert not subscriber.results("valid") + subscriber.results("late")
+
+
+def test_a_refused_topic_is_open_until_the_broker_takes_it_also_across_starts(
+    site, tmp_path, make_broker, make_subscriber, wait_for
+):
+    acl, mine = tmp_path / "acl", "bocage/v1/test-village"
+    rules = [f"topic read {mine}/#", f"topic write {mine}/cmd/#"]
+    rules += [f"topic write {mine}/{name}" for name in ("status", "event", "health", "state/+")]
+    acl.write_text("\n".join(rules))
+    broker = make_broker("allow_anonymous true", f"acl_file {acl}")
+    subscriber = make_subscriber(broker.port)
+    site.document["uplink"]["url"] = f"mqtt://127.0.0.1:{broker.port}"
+
+    def said():
+        return [event["kind"] for event in subscriber.events("uplink_refused")]
+
+    for start in (1, 2):
+        site.start()
+        wait_for(said, what="the alarm")
+        wait_for(lambda start=start: site.log.read_text().count("refuses a topic topic=telemetry") == start)
+        assert "uplink_refused telemetry" in site.bocage("alarms", check=0).stdout
+        site.stop()
+    assert said() == ["alarm"] and not subscriber.readings
+    acl.write_text("\n".join([*rules, f"topic write {mine}/telemetry"]))
+    broker.process.send_signal(signal.SIGHUP)
+    site.start()
+    wait_for(lambda: subscriber.readings and said() == ["alarm", "cleared"], what="the end of the alarm")
+    assert "uplink_refused" not in site.bocage("alarms", check=0).stdout

@@ -223,14 +223,14 @@ class LoraLine(Serial):
 
 
 class Rn2483(Radio):
-    """A Microchip RN2483 modem, point to point."""
+    """A Microchip RN2483 modem, point to point. Not driven yet: nothing is read there."""
 
     type: Literal["lora_rn2483"]
     baudrate: Baudrate = 57600
 
 
 class Ebyte(Serial):
-    """An EBYTE E22, E220 or E32 modem in transparent mode."""
+    """An EBYTE E22, E220 or E32 modem in transparent mode. Not driven yet: nothing is read there."""
 
     type: Literal["lora_ebyte"]
     baudrate: Baudrate = 9600
@@ -239,14 +239,14 @@ class Ebyte(Serial):
 
 
 class LinkyTic(Serial):
-    """The customer output of a Linky meter."""
+    """The customer output of a Linky meter. Not driven yet: nothing is read there."""
 
     type: Literal["linky_tic"]
     mode: Annotated[Literal["historique", "standard"], Choice("historique", "standard")] = "historique"
 
 
 class Mbus(Serial):
-    """A wired M-Bus behind a level converter."""
+    """A wired M-Bus behind a level converter. Not driven yet: nothing is read there."""
 
     type: Literal["mbus"]
     baudrate: Baudrate = 2400

@@ -21,6 +21,7 @@ from agent.config.signals import ENERGIES, VOLUMES
 from agent.config.site import Site, Uplink, broker
 from agent.config.values import DURATION, Rate, number
 from agent.control.calendar import DAY, PREPARED, Calendar, names
+from agent.driver import is_driven
 
 __all__ = ["check_site"]
 
@@ -138,6 +139,9 @@ def _check_buses(at: Checked) -> None:
     for name, bus in at.site.buses.items():
         check_radio(at, name)
         check_gwmp(at, name)
+        if not is_driven(bus.type):
+            words = f"{bus.type} is not driven yet: nothing is read or written on {name}, the rest of the site runs"
+            at.warn(("buses", name, "type"), words)
         if isinstance(bus, ChirpStack):
             _check_login(at, name, bus)
         port = getattr(bus, "port", None)

@@ -215,8 +215,8 @@ def _compose(document: Document, text: str) -> Any:
 
 _SYNTAX = (
     ("'\\t'", "a tab stands here; indent with spaces"),
-    ("mapping values are not allowed", 'unexpected ":"; an earlier line lacks its colon or is indented otherwise, '
-                                       'or a text with ": " in it lacks its quotes'),
+    ("mapping values are not allowed", 'unexpected ":"; before it a key lacks its colon (or the space after it), '
+                                       'a line is indented otherwise, or a text with ": " in it lacks its quotes'),
     ("could not find expected ':'", "a key without its colon; write key: value"),
     ("but found another document", 'a second document begins here; a site is one document, take the "---" out'),
     ("expected <block end>", "the indentation does not fit the lines above"),

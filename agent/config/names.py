@@ -15,6 +15,10 @@ from agent.config.site import Site
 __all__ = ["Checked", "Pin", "PointRef"]
 
 
+_SPELT = {"degC": {"degc", "°c", "℃", "c"}, "lx": {"lx", "lux"}, "%": {"%"}}
+"""Units that services go by, as people spell them."""
+
+
 @dataclass(frozen=True, slots=True)
 class PointRef:
     """A point of a device; `data` is its part of the profile."""
@@ -77,8 +81,14 @@ class Checked:
         """Whether a name is among others; an error if not."""
         names = set(names)
         if name not in names:
-            self.lacking(keys, f'unknown {what} "{name}"', meant(name, names))
+            self.lacking(keys, f'unknown {what} "{name}"', self._named_so(name, names) or meant(name, names))
         return name in names
+
+    def _named_so(self, text: str, names: set[str]) -> str | None:
+        """Where a point stands in the place of a name: the name of what it belongs to."""
+        owners = [name for name, actuator in self.site.actuators.items() if actuator.output == text]
+        near = next((name for name in (*owners, text.partition(".")[0]) if name in names), None)
+        return f'did you mean "{near}"?' if near is not None else None
 
     def point(self, keys: Keys, text: str) -> PointRef | Pin | None:
         """What `device.point` or `bus.pin` leads to; None, and an error, if nothing (or nothing that can be judged)."""
@@ -111,11 +121,27 @@ class Checked:
             return None
         return Pin(bus, int(text))
 
-    def measurement(self, keys: Keys, text: str) -> PointRef | Pin | str | None:
-        """A signal's name, or a point. An error if neither is there."""
+    def measurement(self, keys: Keys, text: str, wanted: str | None = None) -> PointRef | Pin | str | None:
+        """A signal's name, or a point. An error if neither is there, a warning if it is not in the unit `wanted`."""
         if "." in text:
-            return self.point(keys, text)
-        return text if self.known(keys, "signal", text, self.names("signals")) else None
+            found: PointRef | Pin | str | None = self.point(keys, text)
+        else:
+            found = text if self.known(keys, "signal", text, self.names("signals")) else None
+        unit = self._unit(found)
+        if wanted is not None and unit and unit.lower() not in _SPELT[wanted]:
+            self.warn(keys, f"{text} is in {unit}, and what is wanted here is in {wanted}")
+        return found
+
+    def _unit(self, found: PointRef | Pin | str | None) -> str:
+        if isinstance(found, PointRef):
+            return found.data.get("unit") or ""
+        signal = self.site.signals.get(found) if isinstance(found, str) else None
+        if signal is None:
+            return ""
+        device, _, point = signal.from_.partition(".")
+        source = self.site.devices.get(device)
+        points = ((source.profile_data if source is not None else None) or {}).get("points", {})
+        return signal.unit or points.get(point, {}).get("unit") or ""
 
     def actuator(self, keys: Keys, name: str, owner: str) -> None:
         """An actuator is there, and one service alone moves it."""

@@ -7,6 +7,7 @@ one run names all problems of a file.
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -184,6 +185,8 @@ class _Finding:
     def _unknown_key(self, key: str) -> tuple[str, str | None]:
         if self.model is None:
             return f'unknown key "{key}"', None
+        if re.match("[0-9]", key) and self.input is None:
+            return f'the comma makes a key of "{key}"', "write the decimals after a point"
         known = self._known_keys()
         return f'unknown key "{key}"', meant(key, known) or f"known here are {listed(known, 'and')}"
 

@@ -112,6 +112,12 @@ class Quantity(Written):
         base = min(self.units, key=lambda unit: abs(self.units[unit] - 1))
         return self.write(number(value / self.units[base]), base)
 
+    def spelt(self, unit: str) -> str | None:
+        """The unit that was meant by one in other capitals or with raised figures; None where that is not one."""
+        plainly = {one: one.lower() for one in self.units}
+        near = [one for one, low in plainly.items() if low == unit.replace("³", "3").replace(" ", "").lower()]
+        return near[0] if len(near) == 1 else None
+
     def _examples(self, amount: str) -> str:
         return "write " + listed(self.write(amount, unit) for unit in self.show)
 
@@ -129,7 +135,9 @@ class Quantity(Written):
         if not unit:
             raise ValueError(f"{value.strip()} has no unit; {self._examples(amount)}")
         if unit not in self.units:
-            raise ValueError(f'unknown unit "{unit}" in {plain(value)}; {self._examples(amount)}')
+            near = self.spelt(unit)
+            write = self._examples(amount) if near is None else f"write {self.write(amount, near)}"
+            raise ValueError(f'unknown unit "{unit}" in {plain(value)}; {write}')
         return self._bounded(float(amount) * self.units[unit], value)
 
     def _bounded(self, result: float, text: str) -> float:
@@ -209,7 +217,7 @@ _RATES = (
 
 def _rate(value: Any) -> float | Rate:
     unit = value.strip().lstrip("+-.0123456789").strip() if isinstance(value, str) else ""
-    quantity, of = next((one for one in _RATES if unit in one[0].units), _RATES[0])
+    quantity, of = next((one for one in _RATES if unit in one[0].units or one[0].spelt(unit)), _RATES[0])
     amount = quantity.parse(value)
     return Rate(amount, of) if of else amount
 

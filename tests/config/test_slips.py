@@ -60,6 +60,21 @@ TCP = SITE + "buses: {r: {type: modbus_tcp, host: h}}\n"
         (TCP + "devices: {d: {bus: r, unit_id: 1, profile: eastron_sdm120}}\n"
          "signals: {s: {from: d.energy_import, kind: counter, unit: L, per_pulse: 10}}\n",
          "5:59: error: d.energy_import is an energy, in kWh: no factor makes L of it"),
+        (SITE + "buses: {t: {type: linky_tic, port: /dev/serial/by-id/usb-TIC}}\n",
+         "3:19: warning: linky_tic is not driven yet: nothing is read or written on t, the rest of the site runs"),
+        (GPIO + "signals: {s: {from: gpio.17, kind: counter, unit: L, max_rate: 2.5 m³/h}}\n",
+         '4:64: error: unknown unit "m³/h" in "2.5 m³/h"; write 2.5 m3/h'),
+        ("site: {id: a, latitude: 45,7, longitude: 5}\nuplink: {url: mqtt://h}\n",
+         '1:28: error: the comma makes a key of "7"; write the decimals after a point'),
+        (GPIO + "actuators:\n  a:{output: gpio.22, fail: normally_closed}\n",
+         '5:27: error: unexpected ":"; before it a key lacks its colon (or the space after it), a line is indented '
+         'otherwise, or a text with ": " in it lacks its quotes'),
+        (GPIO + "signals: {m: {from: gpio.17, kind: counter, unit: L}}\nactuators: {v: {output: gpio.22}}\n"
+         "water: {points: {f: {meter: m, valve: gpio.22}}}\n",
+         '6:39: error: unknown actuator "gpio.22"; did you mean "v"?'),
+        (GPIO + "signals: {m: {from: gpio.17, kind: counter, unit: L}}\nactuators: {v: {output: gpio.22}}\n"
+         "water: {points: {f: {meter: m, valve: v, frost: {signal: m}}}}\n",
+         "6:58: warning: m is in L, and what is wanted here is in degC"),
         ("version: 2\n" + SITE, "1:10: error: expected 1, found 2"),
         ('site: {id: a}\n', '1:1: warning: no "uplink": readings stay on the gateway'),
         (SITE.split("\n", 1)[1], '1:1: error: "site" is missing'),

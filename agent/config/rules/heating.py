@@ -44,9 +44,9 @@ def check_heating(at: Checked) -> None:
 
 
 def _check_parts(at: Checked, keys: Keys, zone: Zone) -> None:
-    at.measurement((*keys, "sensor"), zone.sensor)
+    at.measurement((*keys, "sensor"), zone.sensor, "degC")
     if zone.outdoor is not None:
-        at.measurement((*keys, "outdoor"), zone.outdoor)
+        at.measurement((*keys, "outdoor"), zone.outdoor, "degC")
     at.actuator((*keys, "plant", "burner"), zone.plant.burner, "the heating")
     if zone.plant.pump is not None:
         at.actuator((*keys, "plant", "pump"), zone.plant.pump, "the heating")
@@ -69,7 +69,7 @@ def _check_curve(at: Checked, keys: Keys, zone: Zone) -> None:
     curve = zone.heat_curve
     if curve is None:
         return
-    at.measurement((*keys, "heat_curve", "signal"), curve.signal)
+    at.measurement((*keys, "heat_curve", "signal"), curve.signal, "degC")
     if zone.outdoor is None and not at.wrong(*keys, "outdoor"):
         at.error((*keys, "heat_curve"), 'a heat curve needs "outdoor": the outdoor temperature', at_key=True)
     for index, (one, next_one) in enumerate(pairwise(curve.points)):
@@ -196,7 +196,7 @@ def _check_control(at: Checked, keys: Keys, zone: Zone) -> None:
 
 
 def _check_hot_water(at: Checked, keys: Keys, name: str, water: HotWater) -> None:
-    at.measurement((*keys, "sensor"), water.sensor)
+    at.measurement((*keys, "sensor"), water.sensor, "degC")
     at.actuator((*keys, "actuator"), water.actuator, name)
     if water.setpoint < 50:
         text = f"hot water at {number(water.setpoint)} degC is below 50 degC (arrêté du 30 novembre 2005)"

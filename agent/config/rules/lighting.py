@@ -74,7 +74,7 @@ def _check_photocell(at: Checked, keys: Keys, circuit: Circuit) -> None:
     cell = circuit.photocell
     if cell is None:
         return
-    at.measurement((*keys, "photocell", "signal"), cell.signal)
+    at.measurement((*keys, "photocell", "signal"), cell.signal, "lx")
     if cell.on_below >= cell.off_above:
         on, off = number(cell.on_below), number(cell.off_above)
         at.error((*keys, "photocell", "on_below"), f"on_below {on} is not below off_above {off}")

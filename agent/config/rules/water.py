@@ -73,7 +73,7 @@ def _check_frost(at: Checked, keys: Keys, point: WaterPoint) -> None:
     frost = point.frost
     if frost is None:
         return
-    at.measurement((*keys, "frost", "signal"), frost.signal)
+    at.measurement((*keys, "frost", "signal"), frost.signal, "degC")
     if frost.close_below >= frost.reopen_above:
         low, high = number(frost.close_below), number(frost.reopen_above)
         at.error((*keys, "frost", "close_below"), f"close_below {low} is not below reopen_above {high}")
@@ -157,7 +157,7 @@ def _check_night(at: Checked, keys: Keys, point: WaterPoint) -> None:
 
 
 def _check_tank(at: Checked, keys: Keys, name: str, tank: Tank) -> None:
-    found = at.measurement((*keys, "level"), tank.level)
+    found = at.measurement((*keys, "level"), tank.level, "%")
     signal = at.site.signals.get(found) if isinstance(found, str) else None
     if signal is not None and signal.unit not in ("%", ""):
         line = at.line("signals", tank.level)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isfinite
 from typing import Any, NamedTuple
 
 from agent.control.core import View, good
@@ -109,8 +110,8 @@ def look(view: View, name: str | None, kept: Seen | None, t: float, within: floa
         return value, kept if kept is not None and kept == (value, at) else Seen(value, at)
     if found is None and kept is not None and t < kept.at + within:
         return kept.value, kept
-    if found is not None and kept is not None and kept.at < found.at <= t:
-        kept = Seen(kept.value, found.at)  # heard again since it was noted
+    if found is not None and kept is not None and isfinite(found.at) and kept.at != found.at <= t:
+        kept = Seen(kept.value, found.at)  # heard last then: not when it was noted that it is good still
     return None, kept
 
 

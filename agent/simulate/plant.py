@@ -22,7 +22,7 @@ class Plant:
     """The outputs of a site and the inputs of a scenario. A device that is `dead` answers nothing."""
 
     def __init__(self, plan: Plan, scenario: Scenario, radio: frozenset[str], clock: VirtualClock) -> None:
-        self._clock, self._radio = clock, radio
+        self._clock, self._radio, self._plan = clock, radio, plan
         self._actuators: dict[str, ActuatorSpec] = {one.name: one for one in plan.actuators}
         self._by_output = {one.output: one for one in plan.actuators}
         self._values: dict[str, Value] = {
@@ -56,6 +56,8 @@ class Plant:
         self._heard: dict[str, Value] = {}
         self._shown: dict[str, Value] = {}
         self._all_at = 0.0
+        self.started = 0.0
+        """When the agent began: it has heard nothing before."""
 
     def _make_sources(self, plan: Plan, scenario: Scenario) -> dict[str, Source]:
         """By the name under which the hub gets them: a counter's pulses come in at its source."""
@@ -73,7 +75,7 @@ class Plant:
         return found
 
     def points(self, plan: Plan) -> list[Point]:
-        """Every point that has a part in it. Nothing goes stale by itself: that is a fault of the scenario."""
+        """Every point that has a part in it. Only what a radio node said goes stale by itself, once it is silent."""
         counters = {one.source for one in plan.signals if one.is_counter}
         signals = {one.name for one in plan.signals}
         found = {}
@@ -220,7 +222,7 @@ class Plant:
     def _reading(self, name: str, now: Instant) -> Reading | None:
         if self.dead and self._home(name) in self.dead:
             if self._home(name) in self._radio:
-                return None
+                return self._silent(name, now)
             return Reading(name, None, now, Quality.BAD)
         if name in self.bad:
             return Reading(name, None, now, Quality.BAD)
@@ -239,6 +241,16 @@ class Plant:
         else:
             return None
         return Reading(name, value, now)
+
+    def _silent(self, name: str, now: Instant) -> Reading | None:
+        """What a radio node said last, once that is stale."""
+        source = self._homes.get(name, name)
+        spans = [one.stale_after for one in self._plan.signals if one.name == name]
+        known = [span for span in (self._plan.stale_after.get(source), *spans) if span is not None]
+        last = self._polled_at.get(name, self.dead[self._device(source)])
+        if not known or last < self.started or self._clock.elapsed() <= last + min(known):
+            return None
+        return Reading(name, self._heard.get(name), now, Quality.STALE)
 
     def _look(self, name: str) -> Value:
         one = self._sources.get(self.names(name))

@@ -211,6 +211,7 @@ class Simulation:
             self._cut = False
             clock.new_boot()
         clock.remember(self._flash.scope("clock"))
+        self._plant.started = self._loop.time()
         points = self._plant.points(plan)
         self._hub = Hub(points, plan.signals, {}, lambda readings, cls: None, self._flash.scope("hub"), clock)
         self._register = Register(self._ledger.put_event, self._flash.scope("alarms"))

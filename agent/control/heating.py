@@ -389,6 +389,8 @@ class Zone:
             return None
         if value != "reset":
             raise ValueError(f"{point} takes reset, not {value!r}")
-        mark = None if state.burner.on is None else now.monotonic
-        burner = state.burner._replace(locked=False, mark=mark, low=None, level=None)
+        burner = state.burner
+        if burner.locked:
+            mark = None if burner.on is None else now.monotonic
+            burner = burner._replace(locked=False, mark=mark, low=None, level=None)
         return state._replace(burner=burner, still=Stillness())

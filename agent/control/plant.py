@@ -67,7 +67,8 @@ class Burner(NamedTuple):
     low: float | None = None
     """The lowest flow since."""
     level: float | None = None
-    """What the flow had risen to, in this burn."""
+    """What the flow had risen to, in this burn; at first, where the last one had brought it to rest: after a short
+    pause it may rise no more."""
 
 
 def see_burner(burner: Burner, output: Output | None, now: Now) -> Burner:
@@ -78,8 +79,9 @@ def see_burner(burner: Burner, output: Output | None, now: Now) -> Burner:
     if not isfinite(since):
         since = now.monotonic  # nobody remembers: from now
     if on:
-        return burner._replace(on=since, off=None, mark=since, low=None, level=None)
-    return burner._replace(on=None, off=since, mark=None, low=None, level=None)
+        return burner._replace(on=since, off=None, mark=since, low=None)
+    rested = burner.mark is not None and since >= burner.mark + NO_HEAT
+    return burner._replace(on=None, off=since, mark=None, low=None, level=burner.level if rested else None)
 
 
 def guard(burner: Burner, curve: HeatCurve, outdoor: float | None, view: View, now: Now) -> Burner:

@@ -31,6 +31,12 @@ _ACCOUNT = 2.0
 """Seconds for the account at the end; `report` takes as long as it needs."""
 
 
+_ERASE = ("site", "device", "point", "person", "before")
+_COLLECT = ("prefix", "sqlite", "protocol", "username", "password_file", "ca", "cert", "key", "client_id", "keep",
+            "seconds")  # fmt: skip
+"""What belongs to `erase` only, and what to a collector at a broker."""
+
+
 def add(commands: Any) -> None:
     parser = add_command(
         commands,
@@ -59,12 +65,12 @@ def add(commands: Any) -> None:
     older = "erase what is older: h, d, w, mo (31 days), y"
     parser.add_argument("--keep", "--retention", metavar="13mo", type=_span, help=older)
     erase = parser.add_argument_group("erase", "all that fits each of those that are given")
-    erase.add_argument("--site", help="of this site (alone: everything of it, its account too)")
-    erase.add_argument("--device", help="points and events of this device")
-    erase.add_argument("--point", help="this point, signal or subject")
-    erase.add_argument("--person", help="events that tell of what this person did")
+    erase.add_argument("--site", type=_name, help="of this site (alone: everything of it, its account too)")
+    erase.add_argument("--device", type=_name, help="points and events of this device")
+    erase.add_argument("--point", type=_name, help="this point, signal or subject")
+    erase.add_argument("--person", type=_name, help="events that tell of what this person did")
     erase.add_argument("--before", metavar="2026-01-31", type=_date, help="from before this day (UTC)")
-    parser.add_argument("--seconds", type=float, metavar="N", help="end after N seconds (default: at Ctrl-C)")
+    parser.add_argument("--seconds", type=_seconds, metavar="N", help="end after N seconds (default: at Ctrl-C)")
     add_json(parser)
     parser.set_defaults(run=run, parser=parser)
 
@@ -72,17 +78,26 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """0 fine; 1 when numbers are missing without a reason, a person must look, or the broker or the file refuses."""
     what, given = options.what, len(options.what)
+    _check_belongs(options, what[0] if what[0] in ("rename", "erase") else "")
     if what[-2:-1] == ["report"] and given <= 3:
         return report(Path(what[-1]), options.json)
     if what[0] == "rename" and given == 4:
         return rename(Path(what[1]), what[2], what[3], options.json)
     if what[0] == "erase" and given == 2:
         return erase(Path(what[1]), options)
-    if given != 1:
+    if given != 1 or what[0] in ("report", "rename", "erase"):
         options.parser.error("expected one broker's URL, or: report FILE, rename FILE OLD NEW, erase FILE --site SITE")
     if options.sqlite is None:
         options.parser.error("--sqlite FILE is missing: where to keep what comes")
     return collect(options)
+
+
+def _check_belongs(options: argparse.Namespace, action: str) -> None:
+    """No option that would be passed over: `erase --site s --keep 13mo` would take the whole site."""
+    others = (*(() if action == "erase" else _ERASE), *(_COLLECT if action else ()))
+    for name in others:
+        if getattr(options, name) != options.parser.get_default(name):
+            options.parser.error(f"--{name.replace('_', '-')} is not for {action or 'this, but for erase'}")
 
 
 @contextmanager
@@ -210,6 +225,26 @@ def _span(text: str) -> float:
     if found is None or int(found[1]) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is no span of time; write 13mo, 400d, 2y")
     return int(found[1]) * {"h": 3600, "d": 86_400, "w": 604_800, "mo": 31 * 86_400, "y": 366 * 86_400}[found[2]]
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1
+    if not 0 <= seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+    return seconds
+
+
+def _name(text: str) -> str:
+    """A variable that a script left empty names nothing, and must not name everything."""
+    try:
+        if text.strip() and text.encode():
+            return text
+    except UnicodeEncodeError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r} is no name")
 
 
 def _date(text: str) -> int:

@@ -1,11 +1,14 @@
 """What leaves a collector's file again: what is older than it may be, and what somebody has the right to have erased.
 
 Numbers that are erased are remembered as such (table `erased`): they are not missing, and stay away when they come
-again. It goes in small transactions, so that a collector at work on the same file hardly waits.
+again. It goes in small transactions, so that a collector at work on the same file hardly waits; only at the end of
+`erase` it does, while the file is written anew.
 """
 
 from __future__ import annotations
 
+import json
+import re
 import sqlite3
 import zlib
 from collections.abc import Iterator, Sequence
@@ -14,6 +17,7 @@ from typing import Any
 
 from agent.collect.store import Store, site_and_kind
 from agent.collect.tables import NUMBERED, runs_between
+from agent.errors import BocageError
 
 __all__ = ["Which", "erase", "expire"]
 
@@ -37,9 +41,11 @@ class Which:
 
 
 def erase(store: Store, which: Which) -> int:
-    """Erase it; how many rows that were. The bytes are overwritten, in the file and in its log."""
+    """Erase it; how many rows that were. No trace of them is left, in the file or in its log.
+
+    BocageError if the rows are gone and traces may be left: then it must be run again.
+    """
     db = store.db
-    db.execute("PRAGMA secure_delete = ON")
     stores = db.execute("SELECT store FROM store WHERE ? IS NULL OR site = ?", (which.site, which.site)).fetchall()
     erased = 0
     for (name,) in stores:
@@ -56,30 +62,71 @@ def erase(store: Store, which: Which) -> int:
     if which.whole_site:
         _forget_site(store, str(which.site), [name for (name,) in stores])
     store.commit()
-    db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    _rewrite(db, erased)
     return erased
+
+
+def _rewrite(db: sqlite3.Connection, erased: int) -> None:
+    """The file without the copies of rows that SQLite leaves within its pages, and an empty log."""
+    try:
+        db.execute("VACUUM")
+        busy = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        reason = "another program reads the file, and its log still has them" if busy else ""
+    except sqlite3.Error as error:
+        reason = f"the file cannot be written anew, {error}"
+    if reason:
+        raise BocageError(f"{erased} rows are erased, but traces of them may be left: {reason}; run it again")
 
 
 def expire(store: Store, before: int) -> Iterator[int]:
     """Erase what is older than `before` (Unix ms), a portion each time that it is asked; how many rows that were."""
     db = store.db
     for (name,) in db.execute("SELECT store FROM store").fetchall():
-        for table in NUMBERED:
-            after = 0
-            query = f"SELECT seq, t FROM {table} WHERE store = ? AND seq > ? ORDER BY seq LIMIT {_TOGETHER}"
-            while rows := db.execute(query, (name, after)).fetchall():
-                after = rows[-1][0]
-                last = max((seq for seq, t in rows if t is not None and t < before), default=0)
-                # what has no time goes with what came after it
-                old = [seq for seq, t in rows if seq <= last and (t is None or t < before)]
-                if old:
-                    _delete(store, table, name, old)
-                yield len(old)
+        for table in reversed(NUMBERED):  # readings last: they date what is rarer
+            for old in _old(db, table, name, before):
+                for seqs in _portions(old):
+                    _delete(store, table, name, seqs)
+                    yield len(seqs)
+                if not old:
+                    yield 0
     store.begin()
     gone = db.execute("DELETE FROM conflict WHERE at < ?", (before,)).rowcount
     gone += db.execute("DELETE FROM refused WHERE at < ?", (before,)).rowcount
     store.commit()
     yield gone
+
+
+def _old(db: sqlite3.Connection, table: str, name: str, before: int) -> Iterator[list[int]]:
+    """Numbers that are to go, as they are found. What has no time goes with what came after it."""
+    query = f"SELECT seq, t FROM {table} WHERE store = ? AND seq > ? ORDER BY seq LIMIT {_TOGETHER}"
+    after, timeless = 0, list[int]()
+    while rows := db.execute(query, (name, after)).fetchall():
+        after, old = rows[-1][0], list[int]()
+        for seq, t in rows:
+            timeless.append(seq)
+            if t is not None:
+                old += timeless if t < before else ()
+                timeless.clear()
+        yield old
+    while timeless:  # nothing came after it in this table, but perhaps in another
+        following = [_next_time(db, other, name, timeless[0]) for other in NUMBERED]
+        seq, t = min((found for found in following if found is not None), default=(0, before))
+        if t >= before:
+            timeless = [one for one in timeless if one > seq > 0]
+            continue
+        yield [one for one in timeless if one < seq]
+        timeless = [one for one in timeless if one > seq]
+
+
+def _next_time(db: sqlite3.Connection, table: str, name: str, seq: int) -> tuple[int, int] | None:
+    """The next row that has a time: its number, and Unix ms."""
+    query = f"SELECT seq, t FROM {table} WHERE store = ? AND seq > ? AND t IS NOT NULL ORDER BY seq LIMIT 1"
+    return db.execute(query, (name, seq)).fetchone()  # type: ignore[no-any-return]
+
+
+def _is_by(by: str, place: str) -> str:
+    """Whether a person did it: `marie`, or `uid 1000 (marie)`; to the letter."""
+    return f"({by} = {place} OR substr({by}, -length({place}) - 2) = '(' || {place} || ')')"
 
 
 def _condition(table: str, which: Which) -> tuple[str | None, list[Any]]:
@@ -95,9 +142,8 @@ def _condition(table: str, which: Which) -> tuple[str | None, list[Any]]:
     if which.person is not None:
         if table != "event":
             return None, []
-        by = "json_extract(detail, '$.by')"
-        parts.append(f"({by} = ? OR {by} LIKE '%(' || ? || ')')")  # "uid 1000 (marie)"
-        arguments += [which.person] * 2
+        parts.append(_is_by("json_extract(detail, '$.by')", "?"))
+        arguments += [which.person] * 3
     if which.before is not None:
         parts.append("t < ?")
         arguments.append(which.before)
@@ -143,7 +189,7 @@ def _delete_conflicts(store: Store, name: str, which: Which) -> int:
     found = store.db.execute(
         f"DELETE FROM conflict WHERE store = ?1 AND (?2 IS NULL OR {point} = ?2 OR"
         f" substr({point}, 1, length(?2) + 1) = ?2 || '.') AND (?3 IS NULL OR {point} = ?3)"
-        f" AND (?4 IS NULL OR {by} = ?4 OR {by} LIKE '%(' || ?4 || ')') AND (?5 IS NULL OR {row('t')} < ?5)",
+        f" AND (?4 IS NULL OR {_is_by(by, '?4')}) AND (?5 IS NULL OR {row('t')} < ?5)",
         (name, which.device, which.point, which.person, which.before),
     ).rowcount  # fmt: skip
     store.commit()
@@ -152,18 +198,25 @@ def _delete_conflicts(store: Store, name: str, which: Which) -> int:
 
 def _delete_refused(store: Store, which: Which) -> int:
     """Messages that were not kept and that have the name in them, wherever it stands."""
-    names = [name for name in (which.device, which.point, which.person) if name]
+    names = [_spellings(name) for name in (which.device, which.point, which.person) if name]
     rows = store.db.execute("SELECT rowid, at, topic, body FROM refused").fetchall()
     found = [
         (rowid,) for rowid, at, topic, body in rows
         if (which.site is None or site_and_kind(topic)[0] == which.site)
         and (which.before is None or at < which.before)
-        and all(name.encode() in _plain(body) for name in names)
+        and all(any(one in plain for one in name) for name in names for plain in (_plain(body),))
     ]  # fmt: skip
     store.begin()
     store.db.executemany("DELETE FROM refused WHERE rowid = ?", found)
     store.commit()
     return len(found)
+
+
+def _spellings(name: str) -> set[bytes]:
+    """As it may stand in JSON, where é is also \\u00e9 or \\u00E9."""
+    escaped = json.dumps(name)[1:-1]
+    upper = re.sub(r"(?<=\\u)[0-9a-f]{4}", lambda found: found[0].upper(), escaped)
+    return {one.encode() for one in (name, json.dumps(name, ensure_ascii=False)[1:-1], escaped, upper)}
 
 
 def _plain(body: bytes) -> bytes:
@@ -176,7 +229,7 @@ def _plain(body: bytes) -> bytes:
 def _forget_site(store: Store, site: str, stores: Sequence[str]) -> None:
     """A site that is gone altogether: its accounts and alarms too."""
     store.begin()
-    for table in ("gap", "undated", "conflict", "erased", "store"):
+    for table in (*NUMBERED, "gap", "undated", "conflict", "erased", "store"):  # what came meanwhile too
         store.db.executemany(f"DELETE FROM {table} WHERE store = ?", [(name,) for name in stores])
     store.db.execute("DELETE FROM boot WHERE boot IN (SELECT boot FROM owner WHERE site = ?)", (site,))
     store.db.execute("DELETE FROM owner WHERE site = ?", (site,))

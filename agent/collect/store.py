@@ -178,7 +178,10 @@ class Store:
             self._keep("reading", store, [row for row in rows if not isinstance(row[3], list)], body)
             self._keep("aggregate", store, thin, body)
         elif topic == "event":
-            row = (*(body[key] for key in ("t", "kind", "code", "subject", "severity")), json.dumps(body["detail"]))
+            detail = json.dumps(body["detail"])
+            if not self.db.execute("SELECT json_valid(?)", (detail,)).fetchone()[0]:  # erase must read it
+                raise Misfit("detail: nested too deeply")
+            row = (*(body[key] for key in ("t", "kind", "code", "subject", "severity")), detail)
             self._keep("event", store, [(body["k"][1], *row)], body)
             self._learn(store, body)
         else:
@@ -207,7 +210,8 @@ class Store:
         taken = self._taken(table, store, [row[0] for row in rows])
         for row in rows if taken else ():
             if row[0] in taken and row[0] not in erased:
-                self._disagree(table, store, row)
+                at = 1 + COLUMNS[table].index("t")  # of what has no time, it is the time since its start
+                self._disagree(table, store, (*row[:at], None, *row[at + 1 :]) if body["t"] is None else row)
         self._duplicate(store, sum(row[0] in erased for row in rows))
         rows = [row for row in rows if row[0] not in erased and row[0] not in taken]
         if rows and body["t"] is None:

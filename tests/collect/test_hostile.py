@@ -286,6 +286,109 @@ def test_erase_says_what_it_wants(file, capsys):
     assert "erase what?" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--site", "village", "--device", ""], "argument --device: '' is no name"),
+        (["--point", " "], "argument --point: ' ' is no name"),
+        (["--person", "\udce9"], "is no name"),
+        (["--site", "village", "--keep", "13mo"], "--keep is not for erase"),
+        (["--site", "village", "--seconds", "9"], "--seconds is not for erase"),
+    ],
+)
+def test_what_erase_does_not_understand_it_does_not_pass_over(arguments, says, file, capsys):
+    kept = Store(file)
+    fill(kept)
+    kept.close()
+    before = file.read_bytes()
+    with pytest.raises(SystemExit) as ended:
+        main(["collect", "erase", str(file), *arguments])
+    assert (ended.value.code, says in capsys.readouterr().err) == (2, True)
+    assert file.read_bytes() == before
+    for others in (["mqtt://127.0.0.1:1", "--sqlite", str(file)], ["report", str(file)]):
+        with pytest.raises(SystemExit):
+            main(["collect", *others, "--site", "village"])
+        assert "--site is not for this, but for erase" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("person", "left"),
+    [
+        ("marie", ["uid 2 (MARIE)", "a_b", "uid 3 (axb)", "100%", "Zoé"]),
+        ("a_b", ["uid 1 (marie)", "uid 2 (MARIE)", "uid 3 (axb)", "100%", "Zoé"]),
+        ("%", ["uid 1 (marie)", "uid 2 (MARIE)", "a_b", "uid 3 (axb)", "100%", "Zoé"]),
+        ("Zoé", ["uid 1 (marie)", "uid 2 (MARIE)", "a_b", "uid 3 (axb)", "100%"]),
+    ],
+)
+def test_a_person_is_meant_to_the_letter(person, left, file, capsys):
+    store, shelf = Store(file), Shelf()
+    for seq, by in enumerate(["uid 1 (marie)", "uid 2 (MARIE)", "a_b", "uid 3 (axb)", "100%", "Zoé"], 1):
+        assert send(store, shelf, "village", "event", event(seq, "audit", by=by))
+        assert not send(store, shelf, "village", "event", json.dumps({"by": f"<{by}>"}).encode())
+        send(store, shelf, "village", "event", json.dumps({"by": f"<{by}>"}, ensure_ascii=False).encode())
+    store.close()
+    assert main(["collect", "erase", str(file), "--person", person]) == 0
+    with sqlite3.connect(file) as db:
+        assert [json.loads(detail)["by"] for (detail,) in db.execute("SELECT detail FROM event")] == left
+        bodies = [json.loads(body)["by"] for (body,) in db.execute("SELECT body FROM refused")]
+        assert not [one for one in bodies if person in one]
+    db.close()
+
+
+def test_no_copy_is_left_in_the_pages_of_a_file_that_was_filled_out_of_order(file, capsys):
+    store, shelf, chance = Store(file), Shelf(), random.Random(3)
+    for n, seq in enumerate(chance.sample(range(1, 4001), 4000)):
+        by = f"uid 1000 ({chance.choice(['marie', 'paul'])})"
+        assert send(store, shelf, "village", "event", event(seq, "audit", by=by, note="x" * chance.randrange(300)))
+        if n % 50 == 0:
+            store.commit()
+    store.close()
+    assert b"marie" in file.read_bytes()
+    assert main(["collect", "erase", str(file), "--person", "marie"]) == 0
+    assert b"marie" not in b"".join(path.read_bytes() for path in file.parent.iterdir())
+
+
+def test_what_a_reader_keeps_in_the_log_is_said(file, capsys, monkeypatch):
+    monkeypatch.setattr("agent.collect.store._WAIT", 0.1)
+    store = Store(file)
+    fill(store)
+    reader = sqlite3.connect(file, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM event").fetchone()
+    assert main(["collect", "erase", str(file), "--person", "marie"]) == 1
+    assert "5 rows are erased, but traces of them may be left" in capsys.readouterr().err
+    reader.close()
+    assert main(["collect", "erase", str(file), "--person", "marie", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"erased": 0}
+    assert b"marie" not in b"".join(path.read_bytes() for path in file.parent.iterdir())
+    store.close()
+
+
+def test_a_detail_that_nobody_could_search_is_refused(kept):
+    deep = "9" * 6000
+    body = json.dumps(event(1, "audit", by="marie", x=0)).replace('"x": 0', f'"x": {"[" * 6000}{deep}{"]" * 6000}')
+    assert not send(kept, Shelf(), "village", "event", body.encode())
+
+
+def test_what_has_no_time_goes_with_what_came_after_it_however_much_there_is(kept):
+    from agent.collect.erase import expire
+
+    shelf = Shelf()
+    without = {"t": None, "boot": BOOT, "boottime_ms": 1}
+    for first in range(1, 8001, 500):
+        assert send(kept, shelf, "village", "telemetry", batch(first, [0] * 500, **without))
+    assert send(kept, shelf, "village", "event", {**event(8001, "audit", t=None), **without, "clock": "unsynced"})
+    assert send(kept, shelf, "village", "telemetry", batch(8002, [0], t=T))
+    assert send(kept, shelf, "village", "event", {**event(8003, "audit", t=None), **without, "clock": "unsynced"})
+    assert send(kept, shelf, "village", "telemetry", batch(8004, [0], t=T + 9_000))
+    assert send(kept, shelf, "village", "event", {**event(8005, "audit", t=None), **without, "clock": "unsynced"})
+    kept.commit()
+    portions = list(expire(kept, T + 5_000))
+    assert (max(portions), sum(portions)) == (5_000, 8_002)
+    left = kept.db.execute("SELECT seq FROM reading UNION SELECT seq FROM event ORDER BY 1").fetchall()
+    assert left == [(8003,), (8004,), (8005,)]
+
+
 def test_what_is_older_than_it_may_be_goes_a_portion_at_a_time(kept):
     from agent.collect.erase import expire
 

@@ -23,6 +23,8 @@ def rename(store: Store, old: str, new: str) -> tuple[int, int]:
     db.execute("UPDATE OR REPLACE alarm SET site = ? WHERE site = ? AND code = 'conflict'", (new, old))
     db.execute("DELETE FROM alarm WHERE site = ? AND code IN ('foreign_store', 'foreign_boot')", (new,))
     kept = _take_refused(store, new)
+    while store.date_some():
+        pass
     store.commit()
     return stores, kept
 

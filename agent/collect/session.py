@@ -116,6 +116,7 @@ class Collector:
         try:
             while not self._over(end):
                 self._take_some(client)
+                self._date_some()
                 self._expire_some()
                 if self._failed:
                     break
@@ -212,6 +213,12 @@ class Collector:
         elif (key := f"{topic} {reason.subject}") not in self._alarmed:
             self._alarmed.add(key)
             log.error("alarm code=%s topic=%r reason=%r next=kept in table refused", reason.code, topic, str(reason))
+
+    def _date_some(self) -> None:
+        """A portion of what waits for a time that is known by now."""
+        if self._store.to_date and self._hold_file():
+            self._store.date_some()
+            self._store.commit()
 
     def _expire_some(self) -> None:
         """A portion of what is older than it may be; a look at everything once a day."""

@@ -23,6 +23,8 @@ _BODY = 256 * 1024
 _INT64 = 1 << 63
 _EXACT = 1 << 53
 """Whole numbers below are the same in every program that reads JSON."""
+_DATED = 10_000
+"""Rows that get their time in one transaction, where it was learnt later."""
 _WAIT = 4.0
 """Seconds that another program may hold the file's lock; below the 5 s in which a collector ends."""
 _POISON = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError,
@@ -54,6 +56,8 @@ class Store:
         if not create and not path.is_file():
             raise BocageError(f"{path}: there is no such file; bocage collect URL --sqlite {path} makes it")
         self._path = path
+        self.to_date = True
+        """Whether there may be something for `date_some`; another program may have begun it."""
         try:
             self.db = sqlite3.connect(path, timeout=_WAIT, isolation_level=None)
         except sqlite3.OperationalError as error:
@@ -131,6 +135,25 @@ class Store:
             " SET last = excluded.last, count = count + 1, text = excluded.text",
             (code, site, subject, now, now, text),
         )
+
+    def date_some(self) -> bool:
+        """Date a portion of what waits for the time of a boot that is known by now; False if nothing does.
+
+        A gateway without a clock may have gathered weeks: all of them in one transaction would hold up its end.
+        """
+        waits = "EXISTS (SELECT 1 FROM undated WHERE undated.boot = boot.boot)"
+        found = self.db.execute(f"SELECT boot, offset_ms FROM boot WHERE {waits} LIMIT 1").fetchone()
+        self.to_date = found is not None
+        if found is None:
+            return False
+        boot, offset_ms = found
+        self.begin()
+        query = "SELECT boottime_ms + ?, store, seq FROM undated WHERE boot = ? ORDER BY store, seq LIMIT ?"
+        rows = self.db.execute(query, (offset_ms, boot, _DATED)).fetchall()
+        for table in NUMBERED:
+            self.db.executemany(f"UPDATE {table} SET t = ? WHERE store = ? AND seq = ? AND t IS NULL", rows)
+        self.db.executemany("DELETE FROM undated WHERE store = ? AND seq = ?", [row[1:] for row in rows])
+        return True
 
     def commit(self) -> None:
         """All that was taken is on disk when this returns."""
@@ -314,13 +337,8 @@ class Store:
         if self._offset(boot) is not None:
             return
         self.db.execute("INSERT INTO boot VALUES(?, ?)", (boot, offset_ms + 0))
-        for table in NUMBERED:
-            self.db.execute(
-                f"UPDATE {table} SET t = undated.boottime_ms + ? FROM undated WHERE undated.boot = ?"
-                f" AND undated.store = {table}.store AND undated.seq = {table}.seq AND {table}.t IS NULL",
-                (offset_ms, boot),
-            )
-        self.db.execute("DELETE FROM undated WHERE boot = ?", (boot,))
+        self.to_date = True
+        self.date_some()
 
     def _bound_refused(self) -> None:
         """The newest that have at most so many bytes together."""

@@ -198,6 +198,25 @@ def test_a_collector_with_much_to_do_ends_soon_and_has_acknowledged_what_it_kept
     assert 0 < found < 2_000_000 and found % 5000 == 0
 
 
+def test_what_was_being_dated_at_the_end_is_dated_at_the_next_start(tmp_path):
+    store, boot = Store(tmp_path / "r.db"), "aaaaaaaa-2222-4333-8444-555555555555"
+    for first in range(1, 25_001, 5000):
+        body = {**json.loads(batch(first, 5000)), "t": None, "clock": "unsynced", "boot": boot, "boottime_ms": 5}
+        store.take("telemetry", "village", body)
+    clock = {"kind": "clock", "code": "dated", "subject": "x", "severity": "info"}
+    detail = {"boot": boot, "offset_ms": 1_764_000_000_000}
+    store.take("event", "village", {"k": [STORE, 25_001], "t": 1_764_000_000_000, **clock, "detail": detail})
+    assert store.accounts()[0].undated > 0
+    store.close()
+    with Broker(b"\x20\x02\x00\x01").running() as port:
+        process = subprocess.Popen(program(port, tmp_path / "r.db"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        until(lambda: count(tmp_path / "r.db", "undated") == 0)
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert count(tmp_path / "r.db", "reading WHERE t IS NULL") == 0
+
+
 def test_a_broker_that_is_mute_after_its_connack_is_not_waited_for(tmp_path):
     """Nobody ends it and no time is set: a collector that is left alone must not look healthy and collect nothing."""
     kept = []
@@ -245,6 +264,10 @@ def test_a_topic_that_is_no_text_costs_itself(tmp_path):
 
 
 def readings(file):
+    return count(file, "reading")
+
+
+def count(file, rows):
     if not file.exists():
         return 0
     try:
@@ -252,7 +275,7 @@ def readings(file):
     except BocageError:  # it is being made
         return 0
     try:
-        return store.db.execute("SELECT count(*) FROM reading").fetchone()[0]
+        return store.db.execute(f"SELECT count(*) FROM {rows}").fetchone()[0]
     finally:
         store.db.close()
 

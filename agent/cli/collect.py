@@ -82,6 +82,7 @@ def run(options: argparse.Namespace) -> int:
     if what[-2:-1] == ["report"] and given <= 3:
         return report(Path(what[-1]), options.json)
     if what[0] == "rename" and given == 4:
+        _check_site(options, what[3])
         return rename(Path(what[1]), what[2], what[3], options.json)
     if what[0] == "erase" and given == 2:
         return erase(Path(what[1]), options)
@@ -98,6 +99,16 @@ def _check_belongs(options: argparse.Namespace, action: str) -> None:
     for name in others:
         if getattr(options, name) != options.parser.get_default(name):
             options.parser.error(f"--{name.replace('_', '-')} is not for {action or 'this, but for erase'}")
+
+
+def _check_site(options: argparse.Namespace, name: str) -> None:
+    """A site is one level of a topic: under another name nothing of it would be taken any more."""
+    try:
+        wrong = not name.strip() or not name.encode() or any(one in name for one in "/+#\0")
+    except UnicodeEncodeError:
+        wrong = True
+    if wrong:
+        options.parser.error(f"{name!r} is no name of a site; it is one level of a topic, without / + #")
 
 
 @contextmanager
@@ -270,7 +281,10 @@ def _broker(options: argparse.Namespace) -> Any:
         raise BocageError(f"{url} is not a broker's address; write mqtt://HOST:1883, or mqtts://HOST:8883 with TLS")
     password = os.environ.get("BOCAGE_MQTT_PASSWORD")
     if options.password_file is not None:
-        password = options.password_file.read_text("utf-8").partition("\n")[0]
+        try:
+            password = options.password_file.read_text("utf-8").partition("\n")[0]
+        except UnicodeDecodeError:
+            raise BocageError(f"{options.password_file}: it is no UTF-8 text; its first line is the password") from None
     tls = parts.scheme == "mqtts"
     for path in (options.ca, options.cert, options.key):
         if path is not None and not path.is_file():

@@ -34,6 +34,7 @@ _POISON = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, 
 
 _CURES = {
     sqlite3.SQLITE_BUSY: "; another program is at work on it, try again when it is done",
+    sqlite3.SQLITE_READONLY: "; only who may write to it and its folder can use it: its owner, or you a copy of it",
     sqlite3.SQLITE_CANTOPEN: "; its folder must be writable: copy FILE, and FILE-wal if it is there, to one that is",
     sqlite3.SQLITE_CORRUPT: "; take a copy of before, or what is left: sqlite3 FILE .recover | sqlite3 NEW",
 }

@@ -111,6 +111,10 @@ def test_messages_that_are_no_records_are_kept_apart(publisher, collector, wait_
         (["mqtt://127.0.0.1"], "--sqlite FILE is missing"),
         (["mqtt://127.0.0.1", "two", "--sqlite", "f"], "expected one broker's URL, or: report FILE"),
         (["report", "none.db"], "there is no such file"),
+        (["mqtt://127.0.0.1", "--sqlite", "f", "--password-file", sys.executable], "it is no UTF-8 text"),
+        (["report"], "expected one broker's URL, or: report FILE"),
+        (["erase", "--sqlite", "f", "--site", "s"], "--sqlite is not for erase"),
+        (["mqtt://127.0.0.1", "--sqlite", "f", "--seconds", "nan"], "'nan' is no number of seconds"),
         (["mqtts://127.0.0.1", "--sqlite", "f", "--ca", "none.pem"], "none.pem: there is no such file"),
     ],
 )

@@ -280,6 +280,15 @@ def count_steps(db):
     return asked
 
 
+@pytest.mark.parametrize("name", ["", " ", "a/b", "+", "#", "\udce9"])
+def test_a_name_that_no_topic_can_have_is_no_new_name(name, kept, file, capsys):
+    fill(kept)
+    with pytest.raises(SystemExit):
+        main(["collect", "rename", str(file), "village", name])
+    assert "is no name of a site" in capsys.readouterr().err
+    assert {one.site for one in kept.accounts()} == {"village", "other"}
+
+
 def test_erase_says_what_it_wants(file, capsys):
     with pytest.raises(SystemExit):
         main(["collect", "erase", str(file)])

@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from agent.model import Instant, Outcome, OutcomeState
+from agent.model import Instant, Outcome, OutcomeState, Value
 from agent.regular import open_regular, read_regular
 
 __all__ = ["Ids"]
@@ -25,6 +25,8 @@ FILE = "commands.ids"
 KEPT = 5_000
 """Of the newest; a file twice as long is cut back at a start: about 1 MB."""
 _HOW = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+_LARGEST = (1 << 63) - 1
+"""What the database takes."""
 LOST = "it was accepted before; what became of it was lost with the outbox database"
 
 
@@ -78,10 +80,32 @@ class Ids:
 
 def _read(data: bytes) -> Iterator[Outcome]:
     for line in data.split(b"\n"):
-        with contextlib.suppress(ValueError, TypeError):
+        with contextlib.suppress(ValueError, TypeError, RecursionError):
             if line:
                 command, point, value, at = json.loads(line)
-                yield Outcome(command, point, value, OutcomeState.UNKNOWN, LOST, Instant(*at))
+                yield Outcome(_text(command), _text(point), _plain(value), OutcomeState.UNKNOWN, LOST, _instant(*at))
+
+
+def _text(found: object) -> str:
+    if not isinstance(found, str):
+        raise TypeError("no text of ours")
+    return found.encode().decode()  # ValueError for half a character
+
+
+def _plain(found: object) -> Value:
+    if found is not None and not isinstance(found, bool | int | float | str):
+        raise TypeError("no value of ours")
+    return found
+
+
+def _instant(boot: object, boottime_ns: object, wall_ms: object) -> Instant:
+    return Instant(_text(boot), _whole(boottime_ns), None if wall_ms is None else _whole(wall_ms))
+
+
+def _whole(found: object) -> int:
+    if type(found) is not int or abs(found) > _LARGEST:
+        raise TypeError("no number of ours")
+    return found
 
 
 def _sync(folder: Path) -> None:

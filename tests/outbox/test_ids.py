@@ -71,3 +71,20 @@ async def test_a_torn_line_costs_itself_and_the_file_stays_short(box: Any, monke
     assert await box.out.begin(command(box, "c24")) is None, "the power was cut in the middle of it"
     again = ids.Ids(box.state).outcomes()
     assert [one.command for one in again][-2:] == ["c23", "c24"] and len(again) == 11
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["[" * 5000, "\x00\xff", '["c9"]', '{"a":1}', '[9,"km1",1,["boot",1,2]]', '["c9","km1",{"x":1},["boot",1,2]]',
+     '["c9","km1",1,["boot","1",2]]', '["c9","km1",1,["boot",1,1' + "0" * 30 + "]]", '["c9\\ud800","km1",1,["b",1,2]]'],
+    ids=range(9),
+)  # fmt: skip
+async def test_a_line_that_is_none_of_ours_is_passed_over(box: Any, line: str) -> None:
+    assert await box.out.begin(command(box, "c1")) is None
+    await box.out.close()
+    with (box.state / "commands.ids").open("ab") as file:
+        file.write(f"\n{line}\n".encode("latin-1"))
+    for name in ("outbox.db", "outbox.db-wal", "outbox.db-shm"):
+        (box.state / name).unlink(missing_ok=True)
+    box.open()
+    assert (await box.out.begin(command(box, "c1"))).state is OutcomeState.UNKNOWN

@@ -90,7 +90,7 @@ class Desk:
             await self._register.put_event(
                 Event("change", "meter_replaced", subject, self._clock.now(), Severity.INFO, detail)
             )
-            return f"{signal} goes on from {value:g}"
+            return f"{signal} goes on from {_whole(value)}"
 
         return swap
 

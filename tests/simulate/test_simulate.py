@@ -104,7 +104,7 @@ def test_an_index_is_set_by_command_and_an_alarm_is_acknowledged(bench):
         "inputs: {ct: {rate: 60 L/h}}\n"
         "faults: [{at: 10min, weld: km1}]\n"
         "commands:\n"
-        "  - {at: 5min, id: c1, point: ct.index, value: 7}\n"
+        "  - {at: 5min, id: c1, point: ct.index, value: 1254307}\n"
         "  - {at: 1h, id: c2, point: km1, value: on, for: 20min}\n"
         "  - {at: 2h, id: c3, point: alarm.output_mismatch.km1, value: ack}\n"
         "  - {at: 3h, id: c4, point: alarm.burst.ct, value: ack}\n"
@@ -112,7 +112,7 @@ def test_an_index_is_set_by_command_and_an_alarm_is_acknowledged(bench):
     )
     assert events(found, "change") == [("meter_replaced", "ct", 300)]
     states = {one["id"]: (one["code"], one["reason"]) for one in found["events"] if one["kind"] == "outcome"}
-    assert states["c1"] == ("applied", "ct goes on from 7")
+    assert states["c1"] == ("applied", "ct goes on from 1254307")
     assert states["c3"] == ("applied", "acknowledged")
     assert states["c4"] == ("rejected", "alarm burst.ct is not open")
     assert states["c5"][0] == "rejected"

@@ -11,7 +11,7 @@ from agent.control.calendar import DAY, WINTER
 from agent.control.core import NEVER, Now, Output, Step, View, Wish
 from agent.control.exercise import Exercise, exercise
 from agent.control.lasting import news
-from agent.control.loops import Law, Situation, Tpi, advance, begins, calls, until
+from agent.control.loops import Law, Situation, Tpi, advance, begins, calls, cycle_of, until
 from agent.control.plant import HeatCurve, guard, guard_due, see_burner
 from agent.control.room import OptimumStart, WindowOpen, air, prepare, start_at
 from agent.control.season import weigh
@@ -120,9 +120,12 @@ class Zone:
             state = state._replace(begun=begun, room=seen, outdoor=seen_outdoor)
         state, due = self._prepare(self._notice(state, room, outdoor, t), room, now)
         state, due_plant = self._see_plant(state, view, outdoor, now)
-        state, due_still = self._doubt(state, room, outdoor, t)
-        aim = self._aim(state, room, outdoor, t)
+        aim, believed = self._aim(state, room, outdoor, t), not state.still.stuck
         state = self._drive(state, aim, room, outdoor, t)
+        state, due_still = self._doubt(state, room, outdoor, t)
+        if state.still.stuck is believed:  # the verdict is another one: it is driven by that
+            aim = self._aim(state, room, outdoor, t)
+            state = self._drive(state, aim, room, outdoor, t)
         called = aim.heats and calls(state.loop, t)
         wishes = [*self._burner_wishes(state, aim, called), *self._pump_wishes(state, called, outdoor, now)]
         state, due_cold = self._feel(state, aim, room, t)
@@ -265,12 +268,13 @@ class Zone:
         """Whether the room's sensor stands still while it must move; and when that is due again.
 
         A boiler that the heat curve holds back (and its least pause after that) is full fire only for a room that is
-        much too cold: else it may give just what the room loses.
+        much too cold: else it may give just what the room loses. A pause that the law makes is none.
         """
         burner, setpoint = state.burner, self._aim(state, room, outdoor, t).setpoint
         cold = room is not None and setpoint is not None and room <= setpoint - MISSED
-        warm = burner.cut or burner.hot or (burner.off is not None and t // LOOK - burner.off // LOOK < PAUSE)
-        held = cold and warm and not burner.locked and burner.lost is None
+        full = state.loop.calling or state.loop.on >= cycle_of(self._law(state), self.least_cycle)
+        rests = full and burner.off is not None and t // LOOK - burner.off // LOOK < PAUSE
+        held = cold and (burner.cut or burner.hot or rests) and not burner.locked and burner.lost is None
         phase = FIRE if burner.on is not None or held else IDLE
         still, due = observe(state.still, phase, room, t, self.stuck_after, state.trail.step, outdoor)
         return (state if still == state.still else state._replace(still=still)), due

@@ -81,6 +81,8 @@ class CircuitState(NamedTuple):
     relamped: bool = False
     recalled: bool = False
     glow: Glow = Glow()
+    lit: bool | None = None
+    """What it wanted last since the start; None: nothing yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +126,10 @@ class Circuit:
         tonight = self._tonight(state.tonight, at)
         cell, glow = self._look(state, view, now, tonight, at)
         hand, switch_known = self._switch(view)
-        wishes, glow = self._wishes(cell, glow, tonight, hand, now, at)
+        wanted, glow = self._wanted(cell, glow, tonight, now, at)
+        if wanted is None and state.lit is not None:  # wanting nothing any more would switch it off
+            wanted = (SCHEDULE, state.lit, "as it was, neither time nor light is known")
+        wishes = self._wishes(wanted, tonight, hand, now, at)
         level = self._level(view, float(wishes[-1].value or 0.0) if self.dimmer is not None else FULL)
         since = state.level_since if level == state.level or state.level is None else now.monotonic
         seen = self._seen(view, now, hand, level, since, tonight)
@@ -142,8 +147,9 @@ class Circuit:
         burning, anchor = self._burning(seen, watch, now), anchored(state.anchor, now)
         starts = state.starts + (state.burning is not None and burning.closed > state.burning.closed)
         state = CircuitState(
-            cell, watch, learnt, seconds, energy, starts, anchor, tonight, burning, level, since, glow=glow
-        )
+            cell, watch, learnt, seconds, energy, starts, anchor, tonight, burning, level, since, glow=glow,
+            lit=None if wanted is None else wanted[1],
+        )  # fmt: skip
         return Step(state, wishes, happenings, self._due(state, view, now))
 
     # -- what it wants -----------------------------------------------------------------------------------------
@@ -204,12 +210,12 @@ class Circuit:
         return dusk is not None and dawn is not None and dusk + around <= at < dawn - around
 
     def _wishes(
-        self, cell: Cell, glow: Glow, tonight: Tonight | None, hand: bool | None, now: Now, at: datetime | None
-    ) -> tuple[list[Wish], Glow]:
+        self, wanted: tuple[int, bool, str] | None, tonight: Tonight | None, hand: bool | None, now: Now,
+        at: datetime | None,
+    ) -> list[Wish]:  # fmt: skip
         wishes = []
         if hand is not None:
             wishes.append(self._wish(LOCAL, hand, "local switch"))
-        wanted, glow = self._wanted(cell, glow, tonight, now, at)
         if wanted is not None:
             wishes.append(self._wish(*wanted))
         if self.dimmer is not None:
@@ -218,7 +224,7 @@ class Circuit:
                 level = tonight.night.level(at)
             priority = wanted[0] if wanted is not None else SCHEDULE
             wishes.append(Wish(self.dimmer, priority, level, f"{self.name} level"))
-        return wishes, glow
+        return wishes
 
     def _wish(self, priority: int, lit: bool, cause: str) -> Wish:
         value = (FULL if lit else 0.0) if self.proportional else lit

@@ -114,13 +114,19 @@ class Client:
             line = await self._reader.readline()
         except OSError as error:
             raise NoAgent(f"the agent went away: {error}") from error
-        if not line:
-            raise NoAgent("the agent went away")
-        answer: dict[str, Any] = json.loads(line)
-        if not answer.pop("ok"):
+        except ValueError as error:  # a line without end
+            raise NoAgent("what answers here is not the agent") from error
+        if not line.endswith(b"\n"):
+            raise NoAgent("the agent went away" + " in the middle of its answer" * bool(line))
+        try:
+            answer: dict[str, Any] = json.loads(line)
+            is_ok = answer.pop("ok")
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise NoAgent("what answers here is not the agent") from error
+        if not is_ok:
             if self._about and "site" in answer:
                 raise NoAgent(f"no agent runs the site {self._about['site']} here: {answer['error']}")
-            raise BocageError(answer["error"])
+            raise BocageError(str(answer.get("error")))
         return answer
 
 

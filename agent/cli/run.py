@@ -67,7 +67,7 @@ def stop_after_crash(options: argparse.Namespace) -> int:
     radio = [name for name in where.site.actuators if on_the_air(where.site, name)]
     waiting = f"; not those on radio, which the next start commands: {', '.join(radio)}" if radio else ""
     if not crashed:
-        print("the agent had stopped in order: nothing to do")
+        print(f"the agent had stopped in order: nothing {'else ' if missed else ''}to do")
     else:
         print(f"outputs {'that were reached ' if missed else ''}driven to their safe state{waiting}")
     return 1 if missed else 0

@@ -66,3 +66,29 @@ async def test_rubbish_gets_an_error_and_the_next_request_is_served(tmp_path, li
         assert "echo" in first["error"]
         assert second["ok"] is True
         writer.close()
+
+
+@pytest.mark.parametrize(
+    ("said", "means"),
+    [
+        (b'{"ok": true, "points": [{"id"', "went away in the middle of its answer"),
+        (b"", "the agent went away$"),
+        (b"SSH-2.0-OpenSSH_9.2\n", "is not the agent"),
+        (b"\xff\xfe\n", "is not the agent"),
+        (b"[1]\n", "is not the agent"),
+        (b"{}\n", "is not the agent"),
+        (b"[" * 100_000 + b"\n", "is not the agent"),
+        (b"x" * (17 << 20), "is not the agent"),
+    ],
+    ids=["killed while it answers", "gone", "text", "bytes", "a list", "no verdict", "deep", "without end"],
+)
+async def test_an_answer_that_is_none_is_said_so(tmp_path, said, means):
+    async def answer(reader, writer):
+        await reader.readline()
+        writer.write(said)
+        writer.close()
+
+    tmp_path.chmod(0o700)
+    async with await asyncio.start_unix_server(answer, tmp_path / "agent.sock"), connect(tmp_path) as agent:
+        with pytest.raises(NoAgent, match=means):
+            await agent.request({"do": "status"})

@@ -53,15 +53,16 @@ def add(commands: Any) -> None:
     )
     where = "mqtt://HOST[:1883] or mqtts://HOST[:8883]; or: report FILE; rename FILE OLD NEW; erase FILE"
     parser.add_argument("what", metavar="URL", nargs="+", help=where)
-    parser.add_argument("--prefix", default="bocage/v1", help="of the topics (default: %(default)s)")
+    parser.add_argument("--prefix", type=_topic, default="bocage/v1", help="of the topics (default: %(default)s)")
     parser.add_argument("--sqlite", metavar="FILE", type=Path, help="the file; made if it is not there")
     parser.add_argument("--protocol", choices=("5", "3.1.1"), help="of MQTT (default: what the broker knows, 5 first)")
-    parser.add_argument("--username", help="at the broker")
+    parser.add_argument("--username", type=_word, help="at the broker")
     parser.add_argument("--password-file", metavar="FILE", type=Path, help="its first line is the password")
     parser.add_argument("--ca", metavar="FILE", type=Path, help="who signed the broker's certificate")
     parser.add_argument("--cert", metavar="FILE", type=Path, help="our certificate")
     parser.add_argument("--key", metavar="FILE", type=Path, help="its key")
-    parser.add_argument("--client-id", default="bocage-collect", help="one a collector (default: %(default)s)")
+    client_id = "one a collector (default: %(default)s)"
+    parser.add_argument("--client-id", type=_client_id, default="bocage-collect", help=client_id)
     older = "erase what is older: h, d, w, mo (31 days), y"
     parser.add_argument("--keep", "--retention", metavar="13mo", type=_span, help=older)
     erase = parser.add_argument_group("erase", "all that fits each of those that are given")
@@ -256,6 +257,25 @@ def _name(text: str) -> str:
     except UnicodeEncodeError:
         pass
     raise argparse.ArgumentTypeError(f"{text!r} is no name")
+
+
+def _word(text: str) -> str:
+    """What MQTT has in a CONNECT packet: a text of at most 65,535 bytes (MQTT 5, 1.5.4)."""
+    if len(text.encode(errors="replace")) > 65_535:
+        raise argparse.ArgumentTypeError("it is longer than 65,535 bytes")
+    return text
+
+
+def _client_id(text: str) -> str:
+    """Without a name the broker has no session that it could keep."""
+    return _word(_name(text))
+
+
+def _topic(text: str) -> str:
+    """The beginning of a topic; + stands for any level (MQTT 5, 4.7.1)."""
+    if "#" in text or len(text.encode(errors="replace")) > 60_000:
+        raise argparse.ArgumentTypeError(f"{text[:80]!r} is not the beginning of a topic; write bocage/v1")
+    return text
 
 
 def _date(text: str) -> int:

@@ -110,6 +110,10 @@ def test_messages_that_are_no_records_are_kept_apart(publisher, collector, wait_
         (["mqtts://user:p/w@h", "--sqlite", "f"], "a secret on the command line"),
         (["mqtt://127.0.0.1"], "--sqlite FILE is missing"),
         (["mqtt://127.0.0.1", "two", "--sqlite", "f"], "expected one broker's URL, or: report FILE"),
+        (["mqtt://127.0.0.1:1", "--sqlite", "f", "--prefix", "a/#"], "'a/#' is not the beginning of a topic"),
+        (["mqtt://127.0.0.1:1", "--sqlite", "f", "--client-id", ""], "--client-id: '' is no name"),
+        (["mqtt://127.0.0.1:1", "--sqlite", "f", "--username", "x" * 70_000], "--username: it is longer than"),
+        (["mqtt://127.0.0.1:1", "--sqlite", "f", "--password-file", "latin"], "latin: it is no UTF-8 text"),
         (["report", "none.db"], "there is no such file"),
         (["mqtt://127.0.0.1", "--sqlite", "f", "--password-file", sys.executable], "it is no UTF-8 text"),
         (["report"], "expected one broker's URL, or: report FILE"),
@@ -119,6 +123,7 @@ def test_messages_that_are_no_records_are_kept_apart(publisher, collector, wait_
     ],
 )
 def test_wrong_use_is_said(arguments, says, tmp_path):
+    (tmp_path / "latin").write_bytes("mot de passé".encode("latin-1"))
     program = [sys.executable, "-m", "agent", "collect", *arguments]
     done = subprocess.run(program, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode in (1, 2)

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import signal
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Set
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -519,7 +519,9 @@ class Agent:
         return self._status()
 
     async def _on_read(self, request: Mapping[str, Any], who: str) -> Mapping[str, Any]:
-        wanted: Sequence[str] = request.get("points") or []
+        wanted = request.get("points") or []
+        if not isinstance(wanted, list) or not all(isinstance(name, str) for name in wanted):
+            raise BocageError('expected "points": a list of names')
         return points_json(wanted, self._hub.points, self._hub.last, self._plan.outputs, self._plan.timezone)
 
     async def _on_write(self, request: Mapping[str, Any], who: str) -> Mapping[str, Any]:
@@ -560,7 +562,10 @@ class Agent:
     async def _on_reload(self, request: Mapping[str, Any], who: str) -> Mapping[str, Any]:
         """Read the site file again, and wait for what came of it. `credentials` and `environment` are secrets by name
         that are newer than those of systemd."""
-        if (file := request.get("file")) is not None and not self._configuration.is_read_from(Path(str(file))):
+        file = request.get("file")
+        if not isinstance(file, str | None):
+            raise BocageError('expected "file": the path of a site file')
+        if file is not None and not self._configuration.is_read_from(Path(file)):
             raise BocageError(f"the agent runs {self._configuration.path}, not {file}")
         handed = _texts(request, "credentials") if "credentials" in request else None
         hand_over(handed, _texts(request, "environment"))

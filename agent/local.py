@@ -16,7 +16,7 @@ import os
 import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,11 @@ log = logging.getLogger("bocage.local")
 
 LONGEST_LINE = 16 * 1024 * 1024
 """Bytes: the status document of the largest site is far below."""
+
+_AMISS = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What comes of a request whose parts are not what the handler takes them for."""
+_SHOWN = 80
+"""Bytes of a line that is no request, as the journal shows it."""
 
 Handler = Callable[[Mapping[str, Any], str], Awaitable[Mapping[str, Any]]]
 """A request and who asks ("uid 1000 (marie)") to an answer. BocageError becomes the error of the answer."""
@@ -73,9 +78,14 @@ class Server:
         try:
             while line := await reader.readline():
                 answer = await self._answer(line, who)
-                writer.write(json.dumps(answer, separators=(",", ":")).encode() + b"\n")
+                writer.write(_line(answer))
                 await writer.drain()
-        except (OSError, ValueError) as error:
+        except ValueError:  # a line without end
+            log.warning('local client dropped by="%s" reason="a line longer than %d bytes"', who, LONGEST_LINE)
+            with suppress(OSError):
+                writer.write(_line(self._expected()))
+                await writer.drain()
+        except OSError as error:
             log.info('local client dropped by="%s" reason="%s"', who, error)
         finally:
             writer.close()
@@ -84,16 +94,25 @@ class Server:
         try:
             request = json.loads(line)
             handler = self._handlers.get(str(request.get("do"))) if isinstance(request, dict) else None
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             handler = None
         if handler is None:
-            return {"ok": False, "error": f'expected one JSON object with "do": one of {", ".join(self._handlers)}'}
+            begin = line[:_SHOWN].decode(errors="replace").strip()
+            log.warning('local request refused by="%s" reason="no request: %s"', who, begin)
+            return self._expected()
         if self._site and request.get("site", self._site) != self._site:
             return {"ok": False, "error": f"it runs the site {self._site}", "site": self._site}
         try:
             return {"ok": True, **await handler(request, who)}
         except BocageError as error:
             return {"ok": False, "error": str(error)}
+        except _AMISS as error:  # whoever asks amiss gets an answer, and the journal one line
+            said = f'"{request["do"]}" could not be carried out ({type(error).__name__}: {error})'
+            log.warning('local request refused by="%s" reason="%s"', who, said)
+            return {"ok": False, "error": said}
+
+    def _expected(self) -> Mapping[str, Any]:
+        return {"ok": False, "error": f'expected one JSON object with "do": one of {", ".join(self._handlers)}'}
 
 
 class Client:
@@ -158,6 +177,10 @@ async def connect(folder: Path, site: str = "") -> AsyncIterator[Client]:
         yield Client(reader, writer, site)
     finally:
         writer.close()
+
+
+def _line(answer: Mapping[str, Any]) -> bytes:
+    return json.dumps(answer, separators=(",", ":")).encode() + b"\n"
 
 
 @contextmanager

@@ -46,7 +46,7 @@ def spec_of(outlined: Any) -> BusSpec:
             for one in outlined["devices"]
         ]
         return BusSpec(str(outlined["name"]), str(outlined["type"]), dict(outlined["options"]), devices)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise BocageError(f'expected "bus": the outline of a bus ({type(error).__name__}: {error})') from error
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -471,6 +472,8 @@ class Store:
         self._db.close()
 
     def _connect(self) -> sqlite3.Connection:
+        with contextlib.suppress(OSError):  # made by us, for SQLite makes files as the umask has it
+            os.close(os.open(self.folder / FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         db = sqlite3.connect(self.folder / FILE, isolation_level=None, check_same_thread=False)
         for pragma in (*_PRAGMAS, f"wal_autocheckpoint = {self._wal // _PAGE}", f"journal_size_limit = {self._wal}"):
             db.execute(f"PRAGMA {pragma}")

@@ -1,6 +1,9 @@
 """Whatever comes in on cmd/ of a whole agent: refused with a reason, never carried out twice, and polling goes on."""
 
 import itertools
+import json
+import os
+import socket
 import statistics
 import time
 
@@ -136,3 +139,38 @@ def test_while_nobody_knows_the_time(site, subscriber, wait_for):
     assert "send ttl_ms in place of expires_at" in subscriber.results("at")[0]["reason"]
     assert {result["t"] for result in subscriber.results("ttl")} == {None}
     assert site.status()["clock"] == "unsynced"
+
+
+@pytest.fixture
+def open_umask():
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+ASKED = {
+    "expected one JSON object": [b"[" * 100_000],
+    'expected "points": a list of names': [
+        b'{"do": "read", "points": ' + points + b"}" for points in (b"1", b"[1]", b"[[]]", b'"m.fixed"', b'{"m": 1}')
+    ],
+    'expected "file": the path': [b'{"do": "reload", "file": 1}', b'{"do": "reload", "file": ["x"]}'],
+    'expected "bus": the outline of a bus': [
+        b'{"do": "try", "bus": {"name": "plant", "type": "modbus_tcp", "options": {}, "devices": [{"name": "m", '
+        b'"address": {}, "profile": null, "point_poll": {}, "poll": 1' + b"0" * 400 + b"}]}}"
+    ],
+}
+
+
+def test_what_is_asked_amiss_on_the_box_gets_an_answer_and_leaves_no_traceback(open_umask, started):
+    with socket.socket(socket.AF_UNIX) as agent:
+        agent.settimeout(30)
+        agent.connect(str(started.folder / "run" / "agent.sock"))
+        answers = agent.makefile("rb")
+        for expected, lines in ASKED.items():
+            for line in lines:
+                agent.sendall(line + b"\n")
+                answer = json.loads(answers.readline())
+                assert (answer["ok"], expected in answer["error"]) == (False, True), (line[:99], answer)
+    assert "Traceback" not in started.log.read_text()
+    readable = [path for path in started.folder.glob("state/**/*") if path.stat().st_mode & 0o077]
+    assert readable == [], "whatever the umask"

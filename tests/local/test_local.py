@@ -55,8 +55,13 @@ async def test_without_an_agent_it_says_so(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "line", [b"rubbish\n", b"[]\n", b'{"do": 3}\n', b'{"do": []}\n', b'"\xff"\n', b'{"do": "stop"}\n']
-)
+    "line",
+    [
+        b"rubbish\n", b"[]\n", b'{"do": 3}\n', b'{"do": []}\n', b'"\xff"\n', b'{"do": "stop"}\n',
+        b"[" * 100_000 + b"\n", b'{"do":' * 100_000 + b"\n",
+    ],
+    ids=lambda line: line[:20].decode(errors="replace").strip(),
+)  # fmt: skip
 async def test_rubbish_gets_an_error_and_the_next_request_is_served(tmp_path, line):
     async with Server(tmp_path, {"echo": echo}).listening():
         reader, writer = await asyncio.open_unix_connection(tmp_path / "agent.sock")
@@ -66,6 +71,18 @@ async def test_rubbish_gets_an_error_and_the_next_request_is_served(tmp_path, li
         assert "echo" in first["error"]
         assert second["ok"] is True
         writer.close()
+
+
+async def test_a_request_that_cannot_be_carried_out_gets_an_answer_and_one_line_in_the_journal(tmp_path, caplog):
+    async def lengths(request, who):
+        return {"lengths": [len(text) for text in request["texts"]]}
+
+    async with Server(tmp_path, {"lengths": lengths}).listening(), connect(tmp_path) as agent:
+        for texts in (1, [1], None):
+            with pytest.raises(BocageError, match=r'"lengths" could not be carried out \(TypeError'):
+                await agent.request({"do": "lengths", "texts": texts})
+        assert (await agent.request({"do": "lengths", "texts": ["ab"]}))["lengths"] == [2]
+    assert [(one.levelname, one.exc_info) for one in caplog.records] == [("WARNING", None)] * 3
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ All it wants of the valve stands at three priorities: 15 the opening hours, 13 w
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agent.control import frost as cold
@@ -147,7 +147,7 @@ class WaterPoint:
         return WaterState()
 
     def dump(self, state: WaterState) -> dict[str, Any]:
-        kept = {key: value for key, value in asdict(state).items() if key not in _FORGOTTEN}
+        kept = {key: getattr(state, key) for key in WaterState.__dataclass_fields__ if key not in _FORGOTTEN}
         return kept | {
             "meter": state.meter.dump(), "leaks": state.leaks.dump(), "raised": sorted(state.raised),
             "frost": {"cold": state.frost.cold, "warm": state.frost.warm, "lost": state.frost.lost},
@@ -184,9 +184,10 @@ class WaterPoint:
         )  # fmt: skip
 
     def mark(self, state: WaterState) -> object:
-        """The beginnings of a burst and of a watched night, and each pulse through a closed valve."""
+        """The beginnings of a burst and of a watched night, and each pulse through a closed valve until it is told."""
         found = state.leaks
-        return found.over, found.judged, state.meter.index if found.shut else None
+        looked_for = self.leak.closed is not None and found.shut and leaks.CLOSED not in found.found
+        return found.over, found.judged, state.meter.index if looked_for else None
 
     @property
     def _may_latch(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pickle
 import subprocess
 import sys
@@ -287,6 +288,18 @@ def test_flow_when_closed_is_over_when_no_pulse_came_for_long_enough() -> None:
     one.until(8 * H)
     assert [kind for _, kind in one.of("flow_when_closed")] == ["alarm", "cleared"]
     assert one.of("flow_when_closed")[1][0] == pytest.approx(2 * H + 10 * 3600 / 18)
+
+
+@pytest.mark.parametrize("closed", [20.0, None])
+def test_a_valve_that_leaks_for_hours_does_not_write_each_pulse_to_flash(closed: float | None) -> None:
+    one = bench(replace(VALVED, leak=replace(NIGHT, closed=closed), hours=HOURS), "2026-07-01T22:00:00")
+    one.pulses("ct", 3600, 60, 2 * H, 1000)
+    marks = [one.control.mark(one.state)]
+    for at in range(0, 7200, 5):
+        one.until(at)
+        marks.append(one.control.mark(one.state))
+    writes = sum(before != after for before, after in itertools.pairwise(marks))
+    assert writes <= 6  # the first pulses, the alarm, a night that begins; not 714 pulses
 
 
 # -- hours, quota, flush, tamper -------------------------------------------------------------------------------

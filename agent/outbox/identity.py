@@ -35,12 +35,14 @@ class Identity:
         """Whether we are, and the flash knows it: a start that does not would take our own claim for another's."""
         return self.unsure is None and self._noted is None
 
-    def is_older(self, claim: Claim | None) -> bool:
-        """Whether somebody went on from a later state of this store, or from the same one on another machine."""
+    def gone_on(self, claim: Claim | None) -> str:
+        """Why this state is not the newest of its store: what somebody else went on from. "" if nobody did."""
         if claim is None or self.unsure is None:
-            return False
+            return ""
+        if claim.epoch > self.unsure[1]:
+            return "an older state of the box"
         other = bool(claim.machine and self.machine.name) and claim.machine != self.machine.name
-        return claim.epoch > self.unsure[1] or other
+        return "the machine had another name when its numbers went out last" if other else ""
 
     def confirm(self) -> None:
         """The flash knows that this state has a name of its own, and of the store that it left."""

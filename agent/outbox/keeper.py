@@ -165,9 +165,7 @@ class Keeper:
         """Numbers go on under another store."""
         _log.warning("another store begins before=%s now=%s why=%r next=what waits keeps its keys", before, now, why)
         detail = {"before": before, "store": now, "reason": why}
-        self.due.events.append(
-            Event("audit", "store_moved", "gateway", self._clock.now(), Severity.MINOR, detail)
-        )
+        self.due.events.append(Event("audit", "store_moved", "gateway", self._clock.now(), Severity.MINOR, detail))
 
     def forget(self) -> None:
         """The database is gone: what is in memory of it is only there."""
@@ -253,8 +251,8 @@ class Keeper:
         OutboxError if others have used our numbers, and the flash does not take what we make of that.
         """
         async with self.flash.lock:
-            if self.identity.is_older(heard.claims.get(self.numbers.store)):
-                await self._renew()
+            if why := self.identity.gone_on(heard.claims.get(self.numbers.store)):
+                await self._renew(why)
             elif self.identity.unsure is not None and self.flash.db is not None:
                 self.identity.unsure = None
                 await self.save()
@@ -266,13 +264,13 @@ class Keeper:
             return None
         return Claim(self.numbers.store, self.numbers.limit, self.identity.epoch, self.identity.machine.name)
 
-    async def _renew(self) -> None:
+    async def _renew(self, why: str) -> None:
         """Give another name to what was numbered since this state began, and go on under it."""
         assert self.identity.unsure is not None
         first, old, new = self.identity.unsure[0], self.numbers.store, str(uuid4())
         if not await self.save(flush=True):
             raise OutboxError(self.flash.fault)
-        await self.flash.job(lambda db: db.renew(first, new))
+        await self.flash.job(lambda db: db.renew(first, new, why))
         self.identity.confirm()
         self.numbers.rename(new)
         self.ahead.start_over()
@@ -281,7 +279,7 @@ class Keeper:
             self.stage.accept(old, before.seq, before.last)
             self.stage.put([after])
         self.stage.finish(self._numbers_done())
-        self._say_left(old, new, "an older state of the box")
+        self._say_left(old, new, why)
         await self.save()
 
     def shed(self) -> None:

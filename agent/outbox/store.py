@@ -277,8 +277,8 @@ class Store:
         elif machine.learn(known) != known:
             self._set(machine=machine.learn(known).text())
 
-    def renew(self, first: int, name: str) -> None:
-        """This database is older than what was sent from it: what was numbered from `first` on gets another store."""
+    def renew(self, first: int, name: str, why: str) -> None:
+        """Others went on from this database: what was numbered from `first` on gets another store."""
         old = str(self.fact("store"))
         with self._transaction():
             blocks = "SELECT id, body FROM block WHERE store = ? AND last_seq >= ?"
@@ -288,7 +288,7 @@ class Store:
             for row, body in self._db.execute(messages, (old, first)).fetchall():
                 said = renamed_record(body, old, name, first)
                 self._db.execute("UPDATE message SET store = ?, body = ? WHERE id = ?", (name, said, row))
-            self._leave(name, "an older state of the box", 0, first)
+            self._leave(name, why, 0, first)
             self._set(unsure="")
         self.name = name
 
@@ -397,9 +397,7 @@ class Store:
 
     def oldest(self, cls: int, size: int, after: int, skip: Collection[int]) -> list[StoredBlock]:
         """The oldest blocks of a class, `size` bytes of those younger than block `after`, without those to `skip`."""
-        rows = self._db.execute(
-            f"SELECT {_STORED} FROM block WHERE class = ? AND id > ? ORDER BY id", (cls, after)
-        )
+        rows = self._db.execute(f"SELECT {_STORED} FROM block WHERE class = ? AND id > ? ORDER BY id", (cls, after))
         return _first((StoredBlock(*columns) for columns in rows if columns[0] not in skip), 1 << 60, size)
 
     def raw_after(self, cls: int, after: int, limit: int) -> list[RawBlock]:

@@ -10,6 +10,8 @@ holds of the next quarter stays as it is. Each step reads some thousand readings
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -32,6 +34,8 @@ _WORTH = 0.8
 """Thinned to more than this part of its size it is left as it is."""
 _BLOCK = 2_000
 """Aggregates in a block, about."""
+_SCALE = 2.0**64
+"""A power of two: it takes no digit of a value."""
 
 
 class Now(NamedTuple):
@@ -49,6 +53,7 @@ class _Span:
     low: float = 0.0
     high: float = 0.0
     total: float = 0.0
+    """In units of `_SCALE`, which no sum exceeds."""
     good: int = 0
     last_good: Row | None = None
     last: Row | None = None
@@ -59,7 +64,7 @@ class _Span:
             return
         value = float(row.value)  # type: ignore[arg-type]
         self.low, self.high = (min(self.low, value), max(self.high, value)) if self.good else (value, value)
-        self.total += value
+        self.total += value / _SCALE
         self.good += 1
         self.last_good = row
 
@@ -69,7 +74,7 @@ class _Span:
             kept = self.last_good or self.last
             assert kept is not None
             return kept
-        mean = float(f"{self.total / self.good:.6g}")
+        mean = _rounded(self.total / self.good * _SCALE, self.low, self.high)
         return self.last_good._replace(value=[self.low, mean, self.high, self.last_good.value, self.good])
 
 
@@ -185,6 +190,15 @@ class Thinner:
     def _forget(self) -> None:
         self._at, self._folded, self._n, self._mixed = self._from, -1, 0, False
         self._blocks, self._kept, self._later, self._spans = [], [], [], {}
+
+
+def _rounded(mean: float, low: float, high: float) -> float:
+    """To 6 digits, more where the values differ only behind them (101,325.2 and .4 Pa); never beyond a value."""
+    if low == high:
+        return low
+    largest = max(abs(low), abs(high))
+    digits = max(6, 4 + int(math.log10(largest) - math.log10(max(high / 2 - low / 2, sys.float_info.min))))
+    return min(max(float(f"{mean:.{digits}g}"), low), high)
 
 
 def _packed(old: Sequence[RawBlock], kept: Sequence[Row], later: Sequence[Row]) -> list[Block]:

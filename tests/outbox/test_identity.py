@@ -167,6 +167,22 @@ async def test_a_copy_that_runs_elsewhere_is_found_by_its_machine(box: Any, tmp_
     assert theirs is not None and theirs.store != claim.store
 
 
+async def test_a_box_that_gets_a_name_is_not_called_older(box: Any, events: Any) -> None:
+    """BOCAGE_MACHINE is written for the first time: another store, to be safe, with the reason that it is."""
+    box.options = {"machine": Machine(machine_id="c" * 16)}
+    await box.out.close()
+    box.open()
+    box.out.put(box.readings(10), 2)
+    claim = await box.out.judge(Statement({}, ""))
+    await box.out.close()
+    box.options = {"machine": Machine("a" * 16, machine_id="c" * 16)}
+    box.open()
+    renewed = await box.out.judge(retained(claim))
+    assert renewed is not None and renewed.store != claim.store
+    told = [event["detail"]["reason"] for event in events(await box.drain()) if event["code"] == "store_moved"]
+    assert told == ["the machine had another name when its numbers went out last"]
+
+
 async def test_what_is_retained_may_be_anything() -> None:
     for payload in (
         b"",

@@ -126,9 +126,7 @@ async def test_days_are_days_of_running_not_of_the_wall(box: Any, events: Callab
 
 
 @pytest.mark.parametrize("wall", [0, 400 * 86_400])
-async def test_audit_records_go_after_their_time_of_running(
-    box: Any, events: Callable[..., Any], wall: float
-) -> None:
+async def test_audit_records_go_after_their_time_of_running(box: Any, events: Callable[..., Any], wall: float) -> None:
     """They say who wrote what: personal data. An alarm of the same age stays."""
     box.options = {"audit_days": 2}
     box.open()
@@ -194,6 +192,34 @@ async def test_thinning_takes_whole_quarters_of_the_clock(box: Any) -> None:
     assert {where: counts for where, counts in thin.items() if counts != [put[where]]} == {}
     assert {where for where in thin if raw[where]} == set()
     assert sum(raw.values()) + sum(put[where] for where in thin) == sum(put.values())
+
+
+async def test_the_mean_of_any_values(box: Any) -> None:
+    """It has digits enough to lie among them, and no size of a value ends the outbox."""
+    series = {
+        "pressure": (101325.2, 101325.4, 101325.3),
+        "large": (123456789, 123456791, 123456791),
+        "largest": (1.7e308, 1.7976931348623157e308, 1.7e308),
+        "both": (-1.7e308, 1.7e308, -1.7e308),
+        "least": (5e-324, 0.0, 0.0),
+        "same": (7.123456789, 7.123456789, 7.123456789),
+        "room": (19.5, 20.0, 20.5),
+    }
+    box.options = {"max_bytes": 400_000}
+    box.open()
+    rng = random.Random(1)
+    for turn in range(400):
+        at = box.clock.now()
+        box.out.put([Reading(f"m.{name}", values[turn % 3], at) for name, values in series.items()], 2)
+        box.out.put(looks(box, 90, rng), 2)
+        await box.tick(20)
+    rows = [row for m in await box.drain() if m.topic == "telemetry" for row in decode(m.body)]
+    for name, values in series.items():
+        aggregates = [row.value for row in rows if row.point == f"m.{name}" and isinstance(row.value, list)]
+        assert aggregates, name
+        for low, mean, high, _, _ in aggregates:
+            assert low <= mean <= high, name
+            assert abs(mean / 3 - sum(value / 9 for value in values)) <= (high / 3 - low / 3) * 0.1, name
 
 
 async def test_class_0_does_not_wait_for_thinning(box: Any) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from tests.torture.rig import Unsettled, Verdict, Village, village, wait_for
 
@@ -71,7 +72,7 @@ class _Jumps:
         wait_for(lambda: self._count("cleared") > cleared, 20, f"the end of the alarm ({name})")
         place.polls(20)
         if self._count("alarm") > raised + 1 + killed:  # a kill may forget what was said in the 10 s before
-            self._broken.append(f"{name}: the alarm was raised more than once")
+            self._broken.append(f"{name}: the alarm was raised more than once: {self._told('alarm')[raised:]}")
         if place.slave.coils[0] is not self._lit:
             self._broken.append(f"{name}: a lamp was switched")
 
@@ -109,8 +110,13 @@ class _Jumps:
         return found
 
     def _count(self, kind: str) -> int:
-        """How often both alarms of the clock were told: that of a step, and that of a time that cannot be."""
-        return sum(len(self._place.subscriber.events(code, kind)) for code in ("clock_step", "clock_refused"))
+        return len(self._told(kind))
+
+    def _told(self, kind: str) -> list[dict[str, Any]]:
+        """The alarms of the clock, of a step or of a time that cannot be, in order; one that was sent twice is one."""
+        subscriber = self._place.subscriber
+        events = [*subscriber.events("clock_step", kind), *subscriber.events("clock_refused", kind)]
+        return [event for _, event in sorted({tuple(event["k"]): event for event in events}.items())]
 
     def _set(self, seconds: float) -> None:
         """The offset of the faked wall clock; the file is replaced as a whole, it is read at each call."""

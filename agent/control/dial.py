@@ -141,7 +141,8 @@ def _growth(dial: Dial, before: float, elapsed: float | None, count: float) -> t
             return 0.0, False
         if not math.isfinite(dial.modulus):
             return None, False
-        grown, rolled = grown % dial.modulus, True
+        # as a float of 64 bits tells it: count - before would round away a few counts on the other side of the range
+        grown, rolled = (count + (dial.modulus - before)) % dial.modulus, True
     if math.isfinite(dial.modulus) and grown > (dial.rolls if rolled else dial.modulus / 2):
         return None, False
     unknown = elapsed is None and dial.rate is not None and grown > dial.slack

@@ -94,6 +94,7 @@ WIDE = Signal("m", "meter.total", "L", per_pulse=1, initial_index=0, modulus=1 <
 ENERGY = Signal("e", "meter.energy", "kWh", per_pulse=1, modulus=65536)
 FLOAT = Signal("e", "meter.energy", "kWh", per_pulse=1, modulus=math.inf, digit=0.05)
 NODE = Signal("n", "node.pulses", "L", per_pulse=10, initial_index=0, modulus=1 << 32)
+HUGE = Signal("e", "meter.energy", "Wh", per_pulse=1, initial_index=0, modulus=1 << 64, wide=True)
 PLAIN = Signal("p", "meter.units", "", per_pulse=1, initial_index=0, modulus=1 << 32, wide=True)
 
 
@@ -134,6 +135,8 @@ def every(seconds: float, *counts: float, start: float = 0.0) -> list[tuple[floa
         (WIDE, every(10, 65535, 131071, 65537), 2, 0),
         (WIDE, every(3600, 65535, 131071, 65537), 2, 0),
         (WIDE, every(10, 65535, 0, 65537), 2, 0),
+        (HUGE, every(30, 0.0, 2.0**64, 5.0, 5.0, 5.0, 5.0), 5, 0),
+        (HUGE, every(30, 2.0**64 - 2048, 5.0, 5.0, 6.0, 6.0), 2054, 0),
         (PLAIN, every(10, 65535, 131071, 65537), 2, 0),
         (PLAIN, every(10, 300000, 0, 300005), 5, 0),
         (PLAIN, every(10, 0, 70000, 140000, 210000, 280001), 280001, 0),
@@ -151,7 +154,8 @@ def every(seconds: float, *counts: float, start: float = 0.0) -> list[tuple[floa
     ids=[
         "rollover", "one poll of 0", "one poll of less", "32 bits", "half a minute of 0", "two other values",
         "a 0 of kWh", "kWh set to 0", "kWh set to 0 after days", "decimals", "decimals and a 0", "float trembles",
-        "count trembles", "trembles for hours", "torn words", "torn words, hourly", "torn the other way",
+        "count trembles", "trembles for hours", "all ones once", "64 bits wrap",
+        "torn words", "torn words, hourly", "torn the other way",
         "torn, any unit", "a 0 of any unit", "a fast one", "much drawn", "node reset", "node reset and counts",
         "node unheard", "16 bits reset after a silence", "another meter counts on", "on by more than half",
         "within the time", "swap undone", "swap undone, any unit",

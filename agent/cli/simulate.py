@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -18,9 +19,9 @@ from agent.screen import shown
 
 __all__ = ["add"]
 
-DAY = 86400.0
-LONG = 5 * DAY
-"""A scenario that takes so long is more than a blink."""
+DAY, HOUR = 86400.0, 3600.0
+PATIENCE = 1.0
+"""Seconds after which a person wants to see that something goes on: many pulses take long on a single day, too."""
 
 
 def add(commands: Any) -> None:
@@ -60,17 +61,27 @@ def run_simulate(options: argparse.Namespace) -> int:
 
 @contextlib.contextmanager
 def _progress(duration: float) -> Iterator[Callable[[float], object]]:
-    """A bar where a person waits for a long scenario; nothing where standard error is no terminal."""
-    if duration < LONG or not sys.stderr.isatty():
+    """A bar once a person has waited for `PATIENCE`; nothing where standard error is no terminal."""
+    if not sys.stderr.isatty():
         yield lambda at: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = TextColumn("{task.fields[day]:.0f} of {task.fields[days]:.0f} days"), BarColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=duration, day=0, days=duration / DAY)
-        yield lambda at: bar.update(task, completed=at, day=at / DAY)
+    unit, name = (DAY, "days") if duration >= DAY else (HOUR, "hours") if duration >= HOUR else (1.0, "seconds")
+    columns = TextColumn(f"{{task.fields[of]:.0f}} of {duration / unit:.3g} {name}"), BarColumn(), TimeRemainingColumn()
+    bar, begun = Progress(*columns, console=Console(stderr=True), transient=True), time.monotonic()
+    task = bar.add_task("", total=duration, of=0)
+
+    def reached(at: float) -> None:
+        if time.monotonic() - begun > PATIENCE:
+            bar.start()
+        bar.update(task, completed=at, of=at / unit)
+
+    try:
+        yield reached
+    finally:
+        bar.stop()
 
 
 def _print(found: Mapping[str, Any], zone: ZoneInfo) -> None:

@@ -35,7 +35,7 @@ MOMENT = 1e-6
 CIRCLES = 10_000
 """Turns at one moment that no site needs."""
 TELL = 21600.0
-"""Seconds of the scenario between two words of how far it has come."""
+"""Seconds of the scenario between two words of how far it has come; in a short one a hundredth of it."""
 
 
 def simulate(
@@ -46,7 +46,7 @@ def simulate(
 ) -> dict[str, Any]:
     """Run a scenario; the document that `bocage simulate --json` prints. `radio`: devices whose loss is silence.
 
-    `reached` is told about every six hours of the scenario how far (s) it has come.
+    `reached` is told how far (s) it has come: a hundred times, or each six hours of the scenario.
     """
     log = logging.getLogger("bocage")
     level = log.level
@@ -75,7 +75,8 @@ class Simulation:
         zone = ZoneInfo(plan.timezone)
         start = scenario.start if scenario.start.tzinfo is not None else scenario.start.replace(tzinfo=zone)
         self._start, self._zone = start.astimezone(UTC), zone  # sums of local times skip no changes of the clock
-        self._reached, self._told_at = reached, TELL
+        self._reached, self._tell_every = reached, min(TELL, scenario.duration / 100)
+        self._told_at = self._tell_every
         self._clock = VirtualClock(loop, round(start.timestamp() * 1000))
         self._clock.trusted = scenario.clock == "trusted"
         self._flash = Flash(self._clock)
@@ -119,7 +120,7 @@ class Simulation:
             if self._failure is not None:
                 raise self._failure
             if at >= self._told_at:
-                self._told_at = at + TELL
+                self._told_at = at + self._tell_every
                 self._reached(at)
         await self._sleep(end, wakes=False)
         result = self._result()

@@ -1,11 +1,14 @@
 """What a scenario does to a site, to the second."""
 
 import asyncio
+import os
+import pty
 import signal
 from pathlib import Path
 
 import pytest
 
+from agent.cli import main
 from agent.config import load
 from agent.simulate import Simulation, read_scenario
 from agent.simulate.loop import VirtualLoop
@@ -175,3 +178,24 @@ def test_edges_equal_those_of_stepping_every_second(bench):
     assert [edge[1:3] for edge in found[0]] == [edge[1:3] for edge in found[1]]
     for jumped, stepped in zip(*found, strict=True):
         assert jumped[0] == pytest.approx(stepped[0], abs=1.0), (jumped, stepped)
+
+
+@pytest.mark.parametrize(("patience", "shown"), [(-1.0, True), (3600.0, False)])
+def test_a_person_who_waits_sees_how_far_it_is(tmp_path, monkeypatch, patience, shown):
+    """Many pulses take long on a single day, too."""
+    scenario = tmp_path / "one-hour.yaml"
+    scenario.write_text("start: 2026-05-18T08:00:00\nduration: 2h\ninputs: {fountain-ct: {rate: 30 L/h}}\n")
+    monkeypatch.setattr("agent.cli.simulate.PATIENCE", patience)
+    monkeypatch.setenv("TERM", "xterm")
+    here, there = pty.openpty()
+    os.set_blocking(here, False)
+    try:
+        with os.fdopen(there, "w", encoding="utf-8") as terminal:
+            monkeypatch.setattr("sys.stderr", terminal)
+            assert main(["simulate", str(SITES / "saint-seine.yaml"), str(scenario)]) == 0
+            if shown:
+                assert "of 2 hours" in os.read(here, 1 << 16).decode()
+            with pytest.raises(BlockingIOError):
+                os.read(here, 1 << 16)
+    finally:
+        os.close(here)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from typing import Any
 
-__all__ = ["ScreenFormatter", "cleaned", "shown", "shown_lines"]
+__all__ = ["ScreenFormatter", "cleaned", "shown", "shown_json", "shown_lines"]
 
 _SPACES = "\xa0\u2009\u202f"
 """Not printable to Python, and good French all the same."""
@@ -20,6 +21,12 @@ def shown(text: object) -> str:
 def shown_lines(text: object, indent: str = "") -> str:
     """The same for a text that may have lines. `indent` sets the later ones off, so that none passes for another's."""
     return f"\n{indent}".join(map(shown, str(text).split("\n")))
+
+
+def shown_json(document: Any, indent: int | None = None) -> str:
+    """The document as JSON that says the same, with what `shown` would escape in it as `\\u009b`."""
+    text = json.dumps(document, ensure_ascii=False, indent=indent)
+    return text if text.isprintable() else "".join(map(_json_character, text))
 
 
 def cleaned(document: Any) -> Any:
@@ -45,3 +52,8 @@ def _character(character: str) -> str:
     if character.isprintable() or character in _SPACES:
         return character
     return character.encode("unicode_escape").decode("ascii")
+
+
+def _json_character(character: str) -> str:
+    plain = character.isprintable() or character in _SPACES or character == "\n"  # only an indent's: JSON has \\n
+    return character if plain else json.dumps(character)[1:-1]

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 from datetime import datetime
 from typing import Any
 
 from agent.cli.common import add_command, add_folders, add_json, asked
 from agent.local import connect
-from agent.screen import shown
+from agent.screen import shown, shown_json
 
 __all__ = ["add"]
 
@@ -37,7 +36,7 @@ def show_alarms(options: argparse.Namespace) -> int:
     status = asyncio.run(_ask(options))
     found: list[dict[str, Any]] = status["alarms"]
     if options.json:
-        print(json.dumps({"alarms": found}, ensure_ascii=False))
+        print(shown_json({"alarms": found}))
         return 0
     for one in found:
         since = _local(one["since"], status["at"])

@@ -15,11 +15,15 @@ from agent.local import NoAgent, connect
 from agent.outbox.backlog import export_readings, read_status
 from agent.outbox.blocks import Row
 from agent.outbox.records import iso
+from agent.screen import shown, shown_json
 
 __all__ = ["add"]
 
 _STATUS = ("rows", "bytes", "oldest", "hours_left", "gaps", "classes", "lost", "max_bytes")
 _CLASSES = {"0": "alarms and outcomes", "1": "states and counters", "2": "telemetry", "3": "diagnostics"}
+
+_FORMULA = ("=", "+", "-", "@")
+"""How a formula begins in a spreadsheet."""
 
 
 def add(commands: Any) -> None:
@@ -96,7 +100,7 @@ def _record(row: Row) -> dict[str, Any]:
 
 def _print_jsonl(rows: Iterable[Row]) -> None:
     for row in rows:
-        print(json.dumps(_record(row), ensure_ascii=False))
+        print(shown_json(_record(row)))
 
 
 def _print_csv(rows: Iterable[Row]) -> None:
@@ -107,4 +111,11 @@ def _print_csv(rows: Iterable[Row]) -> None:
         record = _record(row)
         if isinstance(row.value, (bool, list)):
             record["value"] = json.dumps(row.value)  # true and false, and aggregates, as in JSON
+        elif isinstance(row.value, str):
+            record["value"] = _cell(row.value)
         writer.writerow(record)
+
+
+def _cell(text: str) -> str:
+    """What a device says, as text for a spreadsheet too: one that begins like a formula gets an apostrophe."""
+    return "'" * text.lstrip().startswith(_FORMULA) + shown(text)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import importlib.resources
-import json
 import logging
 import sys
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from agent.cli.beside import Beside, Tried
 from agent.cli.common import add_command, add_json, add_places
 from agent.local import NoAgent
-from agent.screen import shown
+from agent.screen import shown, shown_json
 
 if TYPE_CHECKING:
     from agent.config import Problem, Site
@@ -67,7 +66,7 @@ def run_check(options: argparse.Namespace) -> int:
         fine, failed = _wires(options, site)
         problems += failed
     if options.json:
-        print(json.dumps({"problems": [problem.as_dict() for problem in problems]}, ensure_ascii=False, indent=2))
+        print(shown_json({"problems": [problem.as_dict() for problem in problems]}, indent=2))
     else:
         for line in (*problems, *fine):
             print(shown(line))
@@ -121,7 +120,7 @@ def _count(number: int, one: str, many: str = "") -> str:
 def run_schema(options: argparse.Namespace) -> int:
     from agent.config.schema import json_schema
 
-    print(json.dumps(json_schema(), ensure_ascii=False, indent=2))
+    print(shown_json(json_schema(), indent=2))
     return 0
 
 

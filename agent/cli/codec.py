@@ -15,7 +15,7 @@ from typing import Any
 
 from agent.cli.common import add_command, add_json
 from agent.errors import BocageError, ConfigError
-from agent.screen import shown, shown_lines
+from agent.screen import shown, shown_json
 
 __all__ = ["add"]
 
@@ -70,10 +70,10 @@ async def _run(lora: Mapping[str, Any], options: argparse.Namespace) -> int:
             found = {"data": decoded.data, "warnings": list(decoded.warnings)}
     except BocageError as error:
         if options.json:
-            print(json.dumps({"errors": [str(error)]}, ensure_ascii=False))
+            print(shown_json({"errors": [str(error)]}))
         raise
-    text = json.dumps(found, ensure_ascii=False, indent=None if options.json else 2)
-    print(text if options.json else shown_lines(text))
+    text = shown_json(found, indent=None if options.json else 2)
+    print(text)
     if not isinstance(found, dict):
         print(shown(f"bocage: {options.codec}: it returned no object"), file=sys.stderr)
         return 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ from agent.cli.common import Place, add_command, add_folders, add_json, place
 from agent.errors import BocageError
 from agent.local import NoAgent, connect
 from agent.report import wall_text
-from agent.screen import shown
+from agent.screen import shown, shown_json
 
 __all__ = ["add"]
 
@@ -52,7 +51,7 @@ def show(options: argparse.Namespace) -> int:
     except NoAgent:
         rows = _kept(where, options.topic)
     if options.json:
-        print(json.dumps({options.topic: rows}, ensure_ascii=False))
+        print(shown_json({options.topic: rows}))
         return 0
     timezone = where.site.site.timezone
     for line in _TEXTS[options.topic](rows, timezone):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import sys
 from collections.abc import Iterator
 from datetime import date, datetime
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent.cli.common import add_command
-from agent.screen import shown
+from agent.screen import shown, shown_json
 
 if TYPE_CHECKING:
     from agent.planner import SitePlan
@@ -60,7 +59,7 @@ def run_plan(options: argparse.Namespace) -> int:
         options.plot.write_text(draw(site, first, max(YEAR, options.days)), encoding="utf-8")
         print(f"{options.plot} is written", file=sys.stderr)
     if options.json:
-        print(json.dumps(site.document(first, options.days), ensure_ascii=False, indent=2))
+        print(shown_json(site.document(first, options.days), indent=2))
     elif options.csv:
         table = csv.writer(sys.stdout, lineterminator="\n")
         table.writerow(_COLUMNS)

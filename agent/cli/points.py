@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import math
 import os
 import re
@@ -17,7 +16,7 @@ from agent.driver import is_driven
 from agent.errors import ConfigError
 from agent.local import NoAgent, connect
 from agent.model import OutcomeState, Value
-from agent.screen import shown
+from agent.screen import shown, shown_json
 
 __all__ = ["add"]
 
@@ -77,7 +76,7 @@ def read_points(options: argparse.Namespace) -> int:
             print(shown(f"bocage: {why}"), file=sys.stderr)
     found, unknown = answer["points"], answer["unknown"]
     if options.json:
-        print(json.dumps(found, ensure_ascii=False))
+        print(shown_json(found))
     else:
         _print_points(found)
     for name, hint in unknown.items():
@@ -106,7 +105,7 @@ def write_point(options: argparse.Namespace) -> int:
         request: dict[str, Any] = {"do": "write", "point": options.point, "value": value, "hold_ms": options.hold}
         answer = asyncio.run(_ask(options, request))
     if options.json:
-        print(json.dumps(answer, ensure_ascii=False))
+        print(shown_json(answer))
     else:
         reason = f": {answer['reason']}" if answer["reason"] else ""
         print(shown(f"{answer['point']} {_shown(answer['value'], 'released')}: {answer['state']}{reason}"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -15,7 +14,7 @@ from agent.cli.common import add_command, add_folders, add_json, asked, find_by_
 from agent.errors import BocageError, ConfigError
 from agent.folders import runtime_folder
 from agent.local import connect
-from agent.screen import shown
+from agent.screen import shown, shown_json
 
 __all__ = ["add"]
 
@@ -47,7 +46,7 @@ def reload(options: argparse.Namespace) -> int:
         request |= {"credentials": _credentials(options.credentials), "environment": _environment(options.site)}
     answer = asyncio.run(_ask(_runtime(options), request))
     if options.json:
-        print(json.dumps(answer, ensure_ascii=False))
+        print(shown_json(answer))
     elif answer["applied"]:
         for warning in answer.get("warnings", ()):  # an agent of before has none
             print(shown(warning), file=sys.stderr)

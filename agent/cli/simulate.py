@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from agent.cli.common import add_command, add_json
 from agent.errors import ConfigError
-from agent.screen import shown
+from agent.screen import shown, shown_json
 
 __all__ = ["add"]
 
@@ -53,7 +52,7 @@ def run_simulate(options: argparse.Namespace) -> int:
     with _progress(scenario.duration) as reached:
         found = simulate(plan(site), scenario, radio, reached)
     if options.json:
-        print(json.dumps(found, ensure_ascii=False))
+        print(shown_json(found))
     else:
         _print(found, ZoneInfo(site.site.timezone))
     return 0
@@ -93,13 +92,12 @@ def _print(found: Mapping[str, Any], zone: ZoneInfo) -> None:
     print()
     for name, total in found["totals"].items():
         final = found["final"]["outputs"].get(name, {})
-        print(
-            f"{name:<16} on {total['on_s'] / 3600:8.2f} h, {total['starts']:5} starts, "
-            f"now {_shown(final.get('value'))} by {final.get('priority')} ({final.get('cause')})"
-        )
+        told = f"now {_shown(final.get('value'))} by {final.get('priority')} ({final.get('cause')})"
+        print(shown(f"{name:<16} on {total['on_s'] / 3600:8.2f} h, {total['starts']:5} starts, {told}"))
     for alarm in found["final"]["alarms"]:
         since = alarm["since"] and datetime.fromisoformat(alarm["since"]).astimezone(zone).isoformat()
-        print(f"open: {alarm['severity']} {alarm['code']} {alarm['subject']} since {since or 'time unknown'}")
+        said = f"{alarm['severity']} {alarm['code']} {alarm['subject']}"
+        print(shown(f"open: {said} since {since or 'time unknown'}"))
 
 
 def _edge(one: Mapping[str, Any]) -> str:

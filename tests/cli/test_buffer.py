@@ -33,6 +33,21 @@ def test_csv(tmp_path, monkeypatch, capsys):
     assert [row["at"] for row in rows] == ["2025-11-24T16:00:00.000+00:00", "", ""]
 
 
+def test_what_a_device_says_is_no_formula_and_moves_no_cursor(tmp_path, monkeypatch, capsys):
+    said = ["=cmd|' /C calc'!A0", " +1", "-2+3", "@SUM(A1)", "\t=1", "open", "a=b", 'say "x", then\ny',
+            "\x9b31m\u202e\x1b[2J"]  # fmt: skip
+    rows = [Row("s", n, "n.state", text, "good", None, 5) for n, text in enumerate(said)]
+    monkeypatch.setitem(globals(), "ROWS", rows)
+    text = export(tmp_path, monkeypatch, capsys, "export", "--csv")
+    assert [row["value"] for row in csv.DictReader(io.StringIO(text))] == [
+        "'=cmd|' /C calc'!A0", "' +1", "'-2+3", "'@SUM(A1)", "'\\t=1", "open", "a=b", 'say "x", then\\ny',
+        "\\x9b31m\\u202e\\x1b[2J",
+    ]  # fmt: skip
+    text = export(tmp_path, monkeypatch, capsys, "export", "--jsonl")
+    assert [json.loads(line)["value"] for line in text.splitlines()] == said, "to the letter"
+    assert not set("\x9b\u202e\x1b") & set(text)
+
+
 def test_jsonl_alone_is_an_export(tmp_path, monkeypatch, capsys):
     rows = [json.loads(line) for line in export(tmp_path, monkeypatch, capsys, "--jsonl").splitlines()]
     assert [row["value"] for row in rows] == [True, 61.2, None]

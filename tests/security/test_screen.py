@@ -15,7 +15,7 @@ from agent.cli.run import log_to_stderr
 from agent.collect.schemas import Misfit
 from agent.collect.store import Store
 from agent.local import Server
-from agent.screen import shown
+from agent.screen import shown, shown_json
 from agent.view import frame, line
 
 EVIL = "[red]a[/]\x1b[2J\x1b]0;owned\x07\x9b31m\u202eknab\u2066\u200b\r\nkm1 on: verified :smile:"
@@ -33,6 +33,26 @@ def test_text_is_shown_with_its_accents_and_without_its_controls():
     assert shown("Église, 21,5\u202f°C – 火") == "Église, 21,5\u202f°C – 火"
     assert shown("\x1b[2J\u202e\ud800") == "\\x1b[2J\\u202e\\ud800"
     assert is_harmless(shown(EVIL))
+
+
+def test_json_on_a_screen_says_the_same_and_moves_nothing():
+    document = {EVIL: [EVIL, "Église, 21,5\u202f°C", "\ud800", "\U000e0041"], "n": 1}
+    for indent in (None, 2):
+        text = shown_json(document, indent)
+        assert json.loads(text) == document
+        assert is_harmless(text) and "Église, 21,5\u202f°C" in text
+        assert text.replace("\n", "").isascii() or not {"\ud800", "\U000e0041"} & set(text)
+
+
+def test_a_codecs_answer_is_json_and_moves_nothing(tmp_path, capsys):
+    pytest.importorskip("quickjs")
+    codec = tmp_path / "evil.js"
+    codec.write_text(f"function decodeUplink(i) {{ return {{data: {{state: {json.dumps(EVIL)}}}}}; }}")
+    for shape in ([], ["--json"]):
+        assert main(["codec", "run", str(codec), "--hex", "01", *shape]) == 0
+        said = capsys.readouterr().out
+        assert json.loads(said)["data"]["state"] == EVIL
+        assert is_harmless(said)
 
 
 def evil_status():

@@ -42,7 +42,7 @@ from agent.screen import ScreenFormatter
 from agent.seals import Seals
 from agent.secret import hand_over
 from agent.state import State
-from agent.status import conditions, discreet, one_line, present_points, state_topics
+from agent.status import conditions, discreet, one_line, present_points, state_names, state_topics
 from agent.supervise import Watchdog, supervise
 from agent.trial import spec_of
 from agent.wires import Wires
@@ -236,6 +236,7 @@ class Agent:
             log.error("storage trouble what=%r next=the agent goes on", trouble)
             await self._event("alarm", "store_corrupt", "gateway", Severity.MAJOR, what=trouble)
         self._say_not_driven()
+        await self._forget_refused()
         self._spawn(group, "state", self._state.run())
         self._spawn(group, "outbox", self._outbox.run())
         self._watchdog.add("outbox", lambda: self._outbox.progress() + OUTBOX_PATIENCE)
@@ -385,6 +386,7 @@ class Agent:
             self._start_uplink(group)
             changed.append("uplink")
         self._say_not_driven()
+        await self._forget_refused()
         log.info("configuration applied changed=%s", ",".join(changed) or "nothing that runs")
         await self._event("config", "applied", "gateway", Severity.INFO, hash=new.config_hash, changed=changed)
         await self._tell_configuration(group)
@@ -437,6 +439,16 @@ class Agent:
         return changed
 
     # -- what is told ------------------------------------------------------------------------------------------
+
+    async def _forget_refused(self) -> None:
+        """A state topic that is not told any more cannot be refused: its device left the file, or the broker did."""
+        names = state_names(self._hub, self._plan.personal, bool(self._plan.actuators))
+        for alarm in self._register.status():
+            topic = alarm["subject"]
+            if alarm["code"] != "uplink_refused" or (self._uplink is not None and "/state/" not in topic):
+                continue  # the others are sent on at each connection
+            if self._uplink is None or not self._uplink.tells(topic, names):
+                await self._event("cleared", "uplink_refused", topic, Severity.INFO, reason="it is not told any more")
 
     def _say_not_driven(self) -> None:
         for what in self._plan.not_driven:

@@ -58,6 +58,12 @@ def discreet(event: Event, personal: frozenset[str]) -> Event:
     return replace(event, detail=kept or None)
 
 
+def state_names(hub: Hub, personal: frozenset[str], actuators: bool) -> set[str]:
+    """The names that `state_topics` may ever have, of all that the hub knows now."""
+    names = {point.device for name, point in hub.points.items() if not personal & {name, point.device}}
+    return names | {"actuators"} if actuators else names
+
+
 def state_topics(
     hub: Hub, personal: frozenset[str], actuators: Sequence[Mapping[str, Any]], wall_ms: int | None
 ) -> dict[str, dict[str, Any]]:

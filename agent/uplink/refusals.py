@@ -110,6 +110,10 @@ class Refusals:
         elif not fine and not was_open:
             self._report("alarm", "uplink_refused", subject, Severity.MAJOR, {"reason": reason})
 
+    def forget(self, subject: str) -> None:
+        """This topic is not sent on any more."""
+        self._fine.pop(subject, None)
+
     def _stop(self, kind: str, first: float) -> bool:
         """Leave a topic alone; False if it is by now."""
         if kind in self.kinds:

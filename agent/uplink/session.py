@@ -276,13 +276,24 @@ class Session(aiomqtt.Client):
                 self._ping()
         return ack
 
-    def tell(self, topic: str, body: bytes) -> bool:
-        """Send at QoS 0, retained; not at all (False) while the socket is full, or if the broker takes less."""
+    def tell(self, topic: str, body: bytes, alone: bool = False) -> bool:
+        """Send at QoS 0, retained; not at all (False) while the socket is full, or if the broker takes less.
+
+        `alone`: it is under way until a ping behind it is answered, so that it is known whether a cut is for its sake.
+        """
         if self.lost.done() or self._client.want_write() or not self._fits(topic, body):
             return False
         info = self._client.publish(topic, body, 0, self.retains)
         self._sent[info.mid] = topic, None
-        return bool(info.rc == paho.MQTT_ERR_SUCCESS)
+        sent = bool(info.rc == paho.MQTT_ERR_SUCCESS)
+        if alone and sent and not self.lost.done():
+            read: asyncio.Future[int] = self._loop.create_future()
+            read.add_done_callback(asyncio.Future.exception)
+            self._acks[info.mid] = read, time.monotonic()
+            self._unpinged.append(info.mid)
+            if not self._pings:
+                self._ping()
+        return sent
 
     def _fits(self, topic: str, body: bytes, properties: Properties | None = None) -> bool:
         """Whether the broker takes a packet of that length. A topic that others chose may be as long as they like."""
@@ -475,9 +486,7 @@ class Session(aiomqtt.Client):
         correlation = getattr(message.properties, "CorrelationData", b"")
         try:
             self.received.put_nowait(
-                Received(
-                    topic, payload, message.retain, message.mid, message.qos, reply_to, correlation, message.dup
-                )
+                Received(topic, payload, message.retain, message.mid, message.qos, reply_to, correlation, message.dup)
             )
         except asyncio.QueueFull:
             self.overflow(Received(topic[:500], b"", message.retain, message.mid, message.qos))

@@ -14,7 +14,7 @@ import asyncio
 import logging
 import math
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -148,6 +148,15 @@ class Uplink:
                 await session.publish(self._topics.status, self._status_body("online", self._connected_at), True)
         except (TimeoutError, LinkLost):
             return  # the next connection says it
+
+    def tells(self, topic: str, names: Collection[str]) -> bool:
+        """Whether this is the `state/` topic of one of these names; if not, what the broker did at it is forgotten."""
+        if topic in map(self._topics.state, names):
+            return True
+        self._refusals.forget(topic)
+        for terms in self._terms:
+            terms.cuts.silent.discard(topic)
+        return False
 
     def kept(self, command: str) -> None:
         """That a command was accepted is on flash: it is acknowledged to the broker."""
@@ -345,7 +354,7 @@ class Uplink:
                     continue
                 if self._outgoing.careful:
                     await session.settled()
-                if session.tell(topic, encode(payload)):
+                if session.tell(topic, encode(payload), alone=self._outgoing.careful):
                     told[name] = values, now
                     taken.append(topic)
             await asyncio.sleep(pause)

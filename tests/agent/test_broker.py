@@ -136,3 +136,32 @@ def test_a_refused_topic_is_open_until_the_broker_takes_it_also_across_starts(
     site.start()
     wait_for(lambda: subscriber.readings and said() == ["alarm", "cleared"], what="the end of the alarm")
     assert "uplink_refused" not in site.bocage("alarms", check=0).stdout
+
+
+def test_the_topic_at_which_a_broker_cuts_is_said_and_forgotten_with_its_device(
+    site, tmp_path, make_broker, make_subscriber, wait_for
+):
+    """Mosquitto 2.0.11 cuts at a publish of QoS 0 that it does not allow: the topic told before it is not meant."""
+    acl, mine = tmp_path / "acl", "bocage/v1/test-village"
+    rules = [f"topic read {mine}/#", f"topic write {mine}/cmd/#"]
+    names = ("status", "event", "health", "telemetry", "state/store", "state/m", "state/signals", "state/actuators")
+    acl.write_text("\n".join([*rules, *(f"topic write {mine}/{name}" for name in names)]))
+    broker = make_broker("allow_anonymous true", f"acl_file {acl}")
+    subscriber = make_subscriber(broker.port)
+    site.document["uplink"] |= {"url": f"mqtt://127.0.0.1:{broker.port}", "state_interval": "1s"}
+    devices = site.document["devices"]
+    devices["other"] = {**devices["m"], "unit_id": 2}
+
+    def said():
+        return [(event["kind"], event["subject"]) for event in subscriber.events("uplink_refused")]
+
+    site.start()
+    wait_for(said, 30, "the alarm")
+    count = len(subscriber.on("state/m"))
+    wait_for(lambda: len(subscriber.on("state/m")) > count + 2, what="the other topics go on")
+    assert said() == [("alarm", f"{mine}/state/other")]
+    assert "uplink_refused" in site.bocage("alarms", check=0).stdout
+    del devices["other"]
+    site.write().bocage("reload", check=0)
+    wait_for(lambda: said()[1:] == [("cleared", f"{mine}/state/other")], what="the end of the alarm")
+    assert "uplink_refused" not in site.bocage("alarms", check=0).stdout

@@ -64,7 +64,8 @@ def _unpack(payload: bytes) -> Any:
                 raise Misfit(f"not JSON: {len(unpacker.unused_data)} bytes behind the end of the zlib body")
         if len(payload) > MOST_BYTES:
             raise Misfit(f"longer than {MOST_BYTES // 1024} kB unpacked")
-        body = json.loads(payload.decode("utf-8"), parse_constant=_no_constant, parse_float=_float)
+        body = json.loads(payload.decode("utf-8"), parse_constant=_no_constant, parse_float=_float,
+                          object_pairs_hook=_once)  # fmt: skip
         if b"\\u" in payload:
             json.dumps(body, ensure_ascii=False).encode("utf-8")  # half a surrogate pair is no text
         return body
@@ -81,3 +82,13 @@ def _float(text: str) -> float:
     if number - number != 0:
         raise ValueError(f"{text[:40]} is beyond all bounds")
     return number
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object. Of a key that is there twice, each reader takes another one."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise Misfit(f"the key {json.dumps(twice)[:80]} is there twice")
+    return found

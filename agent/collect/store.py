@@ -238,8 +238,9 @@ class Store:
                 self._disagree(table, store, (*row[:at], None, *row[at + 1 :]) if body["t"] is None else row)
         self._duplicate(store, sum(row[0] in erased for row in rows))
         rows = [row for row in rows if row[0] not in erased and row[0] not in taken]
+        since = self._since(table, rows, body)
         if rows and body["t"] is None:
-            rows = self._date(table, store, rows, body)
+            rows = self._date(table, store, rows, since, body)
         columns = COLUMNS[table]
         places = ", ".join("?" * (2 + len(columns)))
         insert = f"INSERT OR IGNORE INTO {table}(store, seq, {', '.join(columns)}) VALUES({places})"
@@ -247,7 +248,7 @@ class Store:
         self.db.executemany(insert, ((store, *row) for row in rows))
         known = len(rows) - (self.db.total_changes - before)
         if known:
-            self._compare(table, store, rows, known)
+            self._compare(table, store, rows, known, since, body.get("boot"))
 
     def _erased(self, store: str, numbers: Sequence[int]) -> set[int]:
         """Those that were here before and were erased: they stay away when they come again."""
@@ -271,17 +272,29 @@ class Store:
                 found.update(seq for seq in numbers if self.db.execute(one, (store, seq)).fetchone())
         return found.intersection(numbers) if found else found
 
-    def _compare(self, table: str, store: str, rows: Sequence[tuple[Any, ...]], known: int) -> None:
-        """Of rows whose key was there: does it say the same? Times may have become known since."""
-        columns = [column for column in COLUMNS[table] if column != "t"]
-        at = [1 + COLUMNS[table].index(column) for column in columns]
+    def _compare(
+        self, table: str, store: str, rows: Sequence[tuple[Any, ...]], known: int, since: Sequence[int],
+        boot: str | None,
+    ) -> None:  # fmt: skip
+        """Of rows whose key was there: does it say the same? A time may have become known since, none may change."""
+        columns = COLUMNS[table]
+        when = columns.index("t")
         query = f"SELECT {', '.join(columns)} FROM {table} WHERE store = ? AND seq = ?"
         others = 0
-        for row in rows:
-            if self.db.execute(query, (store, row[0])).fetchone() != tuple(row[index] for index in at):
+        for row, moment in zip(rows, since, strict=True):
+            here, came = list(self.db.execute(query, (store, row[0])).fetchone()), list(row[1:])
+            times = here.pop(when), came.pop(when)
+            if here != came or not self._same_time(store, row[0], times, (boot, moment)):
                 others += 1
                 self._disagree(table, store, row)
         self._duplicate(store, known - others)
+
+    def _same_time(self, store: str, seq: int, times: tuple[Any, Any], start: tuple[str | None, int]) -> bool:
+        """Whether a time that is here may be the one that came; of two that nobody knows, the boots say it."""
+        if times == (None, None):
+            query = "SELECT boot, boottime_ms FROM undated WHERE store = ? AND seq = ?"
+            return self.db.execute(query, (store, seq)).fetchone() in (None, start)
+        return None in times or times[0] == times[1]
 
     def _disagree(self, table: str, store: str, row: tuple[Any, ...]) -> None:
         """One number with two contents: what was there stays, and what came is kept beside it."""
@@ -301,18 +314,28 @@ class Store:
         if count:
             self.db.execute("UPDATE store SET duplicates = duplicates + ? WHERE store = ?", (count, store))
 
+    def _since(self, table: str, rows: Sequence[tuple[Any, ...]], body: Mapping[str, Any]) -> list[int]:
+        """What each row counts from its boot (ms), where the gateway did not know the time; else its time."""
+        if body["t"] is None and table in ("event", "result"):
+            return [body["boottime_ms"]] * len(rows)
+        when = 1 + COLUMNS[table].index("t")
+        return [row[when] for row in rows]
+
     def _date(
-        self, table: str, store: str, rows: Sequence[tuple[Any, ...]], body: Mapping[str, Any]
+        self, table: str, store: str, rows: Sequence[tuple[Any, ...]], since: Sequence[int], body: Mapping[str, Any]
     ) -> list[tuple[Any, ...]]:
         """Rows of a time that the gateway did not know: dated if its boot is known by now, else noted for later."""
         boot = body["boot"]
         when = 1 + COLUMNS[table].index("t")
-        since = [body["boottime_ms"] if table in ("event", "result") else row[when] for row in rows]
         offset = self._offset(boot)
         if offset is None:
             bounds = body.get("t_min"), body.get("t_max")
-            notes = ((store, row[0], boot, moment, *bounds) for row, moment in zip(rows, since, strict=True))
-            self.db.executemany("INSERT OR IGNORE INTO undated VALUES(?, ?, ?, ?, ?, ?)", notes)
+            notes = ((store, row[0], boot, moment, *bounds, store, row[0])
+                     for row, moment in zip(rows, since, strict=True))  # fmt: skip
+            self.db.executemany(  # what is here has its time, or its note
+                "INSERT OR IGNORE INTO undated SELECT ?, ?, ?, ?, ?, ?"
+                f" WHERE NOT EXISTS (SELECT 1 FROM {table} WHERE store = ? AND seq = ?)", notes,
+            )  # fmt: skip
         times = [None if offset is None else moment + offset for moment in since]
         return [(*row[:when], moment, *row[when + 1 :]) for row, moment in zip(rows, times, strict=True)]
 

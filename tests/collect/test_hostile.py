@@ -125,6 +125,10 @@ POISON = {
     "a zlib bomb": ("telemetry", zlib.compress(b" " * 100_000_000)),
     "a long body": ("telemetry", json.dumps(batch(100, list(range(3000)))).encode() + b" " * MOST_BYTES),
     "too many entries": ("telemetry", batch(5000, [1] * 5001)),
+    "a key that is there twice": ("telemetry", json.dumps(batch(1, [1])).encode()[:-1] + b',"t":1}'),
+    "a point that is there twice": ("telemetry", b'{"k":["%s",1,1],"t":1,"clock":"synced",'
+                                    b'"p":{"a":[[0,1,0]],"a":[[0,2,0]]}}' % STORE.encode()),
+    "a thousand keys that are there twice": ("event", b"{%s}" % b",".join(b'"a":1' for _ in range(40_000))),
     "nesting": ("event", b'{"a":' * 60_000),
 }  # fmt: skip
 
@@ -196,6 +200,37 @@ def test_a_conflict_keeps_both_and_is_an_alarm(kept, file, capsys):
     code, found = report(file, capsys)
     assert (code, found["stores"][0]["conflicts"], found["stores"][0]["duplicates"]) == (1, 2, 3)
     assert [(one["code"], one["count"]) for one in found["alarms"]] == [("conflict", 2)]
+
+
+UNDATED = {"t": None, "boot": BOOT, "boottime_ms": 5_000}
+
+
+@pytest.mark.parametrize(
+    ("first", "later", "conflicts"),
+    [
+        (batch(1, [1]), batch(1, [1], t=T + 1), 1),
+        (batch(1, [1]), batch(1, [1], point="other"), 1),
+        (batch(1, [1]), {**batch(1, [1]), "p": {"m.v": [[0, 1, 0, "stale"]]}}, 1),
+        (batch(1, [1]), {**batch(1, [1]), "p": {"m.v": [[0, 1, 0, "good", T]]}}, 1),
+        (batch(1, [1], **UNDATED), batch(1, [1], **{**UNDATED, "boottime_ms": 5_001}), 1),
+        (batch(1, [1], **UNDATED), batch(1, [1], **{**UNDATED, "boot": OTHER}), 1),
+        (event(1), event(1, t=T + 1), 1),
+        ({**event(1), **UNDATED, "clock": "unsynced"},
+         {**event(1), **UNDATED, "boottime_ms": 6, "clock": "unsynced"}, 1),
+        (batch(1, [[1.0, 2.5, 4.0, 3.0, 90]], agg=900), batch(1, [[1.0, 2.5, 4.0, 3.0, 90]], agg=900, t=T + 1), 1),
+        (batch(1, [1]), batch(1, [1]), 0),
+        (batch(1, [1], **UNDATED), batch(1, [1], **UNDATED), 0),
+        (batch(1, [1], **UNDATED), batch(1, [1]), 0),
+        (batch(1, [1]), batch(1, [1], **UNDATED), 0),
+    ],
+)  # fmt: skip
+def test_one_number_at_two_times_is_a_conflict_unless_one_of_them_was_not_known(first, later, conflicts, kept):
+    shelf = Shelf()
+    for body in (first, later):
+        assert send(kept, shelf, "village", "event" if "kind" in body else "telemetry", body)
+    (account,) = kept.accounts()
+    assert (account.conflicts, account.duplicates, len(kept.alarms())) == (conflicts, 1 - conflicts, conflicts)
+    assert account.undated == (first["t"] is None), "what has its time does not wait for it"
 
 
 # -- what leaves it --------------------------------------------------------------------------------------------------

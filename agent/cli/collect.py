@@ -309,10 +309,34 @@ def _broker(options: argparse.Namespace) -> Any:
     for path in (options.ca, options.cert, options.key):
         if path is not None and not path.is_file():
             raise BocageError(f"{path}: there is no such file")
+    _check_tls(options.ca, options.cert, options.key)
     return Broker(
         parts.hostname, port or (8883 if tls else 1883), tls, options.protocol,
         options.username, password, options.ca, options.cert, options.key, options.client_id,
     )  # fmt: skip
+
+
+def _check_tls(ca: Path | None, cert: Path | None, key: Path | None) -> None:
+    """BocageError with the name of the file that OpenSSL would not take: it says "PEM lib" of each."""
+    if ca is None and cert is None and key is None:
+        return
+    import ssl
+
+    if key is not None and cert is None:
+        raise BocageError(f"--key {key} without --cert: a key is of use with its certificate only")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        if ca is not None:
+            context.load_verify_locations(ca)
+    except ssl.SSLError as error:
+        raise BocageError(f"{ca}: no certificates in PEM format (-----BEGIN CERTIFICATE-----): {error}") from None
+    try:
+        if cert is not None:
+            context.load_cert_chain(cert, key, password=lambda: "")
+    except ssl.SSLError as error:
+        where = f"{cert}, {key}" if key else f"{cert}, and no --key"
+        words = "not a certificate and its key in PEM format, without a passphrase"
+        raise BocageError(f"{where}: {words}: {error}") from None
 
 
 def _line(host: str) -> AbstractContextManager[Callable[[Any], None]]:

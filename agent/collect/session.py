@@ -19,8 +19,9 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from agent.collect.erase import expire
+from agent.collect.refusals import Refusals
 from agent.collect.schemas import KINDS, MOST_BYTES, Misfit, Shelf
-from agent.collect.store import Foreign, Store, is_locked, site_and_kind
+from agent.collect.store import Store, is_locked, site_and_kind
 from agent.errors import BocageError
 from agent.sieve import bound
 
@@ -101,7 +102,7 @@ class Collector:
         self._stop = threading.Event()
         self._expiry: Iterator[int] = iter(())
         self._expire_at = time.monotonic()
-        self._alarmed: set[str] = set()
+        self._refusals = Refusals()
         self._end: float | None = None
 
     def run(self, shown: Callable[[Tally], None], seconds: float | None = None) -> None:
@@ -118,11 +119,13 @@ class Collector:
                 self._take_some(client)
                 self._date_some()
                 self._expire_some()
+                self._refusals.say_more()
                 if self._failed:
                     break
                 shown(self.tally)
         finally:
             self._leave(client)
+            self._refusals.say_more(at_once=True)
         if not self.tally.subscribed:
             raise self._no_session(self.tally.error or _SILENT)
 
@@ -201,18 +204,11 @@ class Collector:
         except Misfit as reason:
             self.tally.refused += 1
             self._store.refuse(topic, reason, payload)
-            self._say_refused(topic, reason)
+            self._refusals.say(site, topic, reason)
             return
         self.tally.sites.add(site)
         if kind == "telemetry":
             self.tally.readings += sum(map(len, body["p"].values()))
-
-    def _say_refused(self, topic: str, reason: Misfit) -> None:
-        if not isinstance(reason, Foreign):
-            log.warning("message refused topic=%r reason=%r next=kept in table refused", topic, str(reason))
-        elif (key := f"{topic} {reason.subject}") not in self._alarmed:
-            self._alarmed.add(key)
-            log.error("alarm code=%s topic=%r reason=%r next=kept in table refused", reason.code, topic, str(reason))
 
     def _date_some(self) -> None:
         """A portion of what waits for a time that is known by now."""

@@ -1,5 +1,6 @@
 """A collector among strangers: bad messages, other sites' numbers, and what must leave the file again."""
 
+import contextlib
 import json
 import random
 import sqlite3
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from agent.cli import main
 from agent.collect.erase import Which, erase
+from agent.collect.refusals import Refusals
 from agent.collect.schemas import KINDS, MOST_BYTES, Misfit, Shelf, schema
 from agent.collect.shape import compiled
 from agent.collect.store import Foreign, Store
@@ -129,6 +131,8 @@ POISON = {
     "a point that is there twice": ("telemetry", b'{"k":["%s",1,1],"t":1,"clock":"synced",'
                                     b'"p":{"a":[[0,1,0]],"a":[[0,2,0]]}}' % STORE.encode()),
     "a thousand keys that are there twice": ("event", b"{%s}" % b",".join(b'"a":1' for _ in range(40_000))),
+    **{f"a store that is no uuid: {name!r}": ("telemetry", batch(1, [1], store=name))
+       for name in ("", "x", "a\0b", STORE + "\n", "x" * 36, STORE.replace("-", ""))},
     "nesting": ("event", b'{"a":' * 60_000),
 }  # fmt: skip
 
@@ -186,6 +190,55 @@ def test_a_site_with_a_new_name_is_renamed_and_what_was_refused_is_kept(kept, fi
     assert send(kept, shelf, "new", "telemetry", batch(4, [4]))
     with pytest.raises(Foreign):
         kept.take("telemetry", "old", batch(5, [5]))
+
+
+def test_a_rename_that_is_ended_midway_is_finished_by_a_second_one(kept, file, capsys, monkeypatch):
+    """It was one transaction, and a collector waited all the while for its file: 24 s for 1,000 messages."""
+    shelf = Shelf()
+    send(kept, shelf, "old", "telemetry", batch(1, [1]))
+    send(kept, shelf, "third", "telemetry", batch(1, [1], store=OTHER))
+    for first in range(2, 42):
+        assert not send(kept, shelf, "new", "telemetry", batch(first, [1]))
+    assert not send(kept, shelf, "new", "telemetry", batch(2, [1], store=OTHER))
+    kept.commit()
+    monkeypatch.setattr("agent.collect.rename._LONGEST", 0)
+    turns = []
+
+    def pause(seconds):
+        with contextlib.closing(sqlite3.connect(file, timeout=0)) as other:  # a collector's turn
+            other.execute("BEGIN IMMEDIATE")
+        turns.append(seconds)
+        if len(turns) == 20:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("agent.collect.rename.time.sleep", pause)
+    with contextlib.suppress(KeyboardInterrupt):
+        main(["collect", "rename", str(file), "old", "new"])
+    capsys.readouterr()
+    assert 0 < report(file, capsys)[1]["refused"] < 41
+    assert main(["collect", "rename", str(file), "old", "new", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["stores"] == 0
+    _, found = report(file, capsys)
+    stores = [(one["site"], one["readings"], one["missing"]) for one in found["stores"]]
+    assert stores == [("new", 41, 0), ("third", 1, 0)]
+    assert (found["refused"], [(one["code"], one["subject"]) for one in found["alarms"]]) == (
+        1, [("foreign_store", OTHER)]
+    )  # fmt: skip
+    assert main(["collect", "rename", str(file), "old", "new"]) == 1, "nothing is left to do"
+
+
+def test_a_flood_of_poison_is_no_flood_of_lines(caplog):
+    said = Refusals()
+    for n in range(1_000):
+        said.say("village", f"bocage/v1/village/cmd/{n}/result", Misfit("not JSON"))
+        said.say("thief", "bocage/v1/thief/telemetry", Foreign("foreign_store", str(n), "it is of site village"))
+    said.say("neighbour", "bocage/v1/neighbour/telemetry", Misfit("not JSON"))
+    assert len(caplog.messages) == 11
+    said.say_more(at_once=True)
+    said.say_more(at_once=True)
+    assert [line[:45] for line in caplog.messages[11:]] == [
+        "messages refused site='village' more=995 next", "messages refused site='thief' more=995 next=k",
+    ]  # fmt: skip
 
 
 def test_a_conflict_keeps_both_and_is_an_alarm(kept, file, capsys):

@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "fakes"))
 
 from mosquitto import certificates
 
+from agent.cli import main
 from agent.collect.store import Store
 from agent.errors import BocageError
 
@@ -285,3 +286,23 @@ def until(true):
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (["--ca", "text"], "text: no certificates in PEM format"),
+        (["--ca", "ca.pem", "--cert", "text", "--key", "broker.key"], "text, broker.key: not a certificate"),
+        (["--cert", "broker.pem", "--key", "text"], "broker.pem, text: not a certificate and its key"),
+        (["--cert", "broker.pem"], "broker.pem, and no --key: not a certificate and its key"),
+        (["--cert", "ca.pem", "--key", "broker.key"], "ca.pem, broker.key: not a certificate and its key"),
+        (["--key", "broker.key"], "--key broker.key without --cert"),
+    ],
+)
+def test_a_file_that_tls_cannot_use_is_named(given, says, tmp_path, monkeypatch, capsys):
+    certificates(tmp_path, "broker")
+    (tmp_path / "text").write_text("no PEM at all")
+    monkeypatch.chdir(tmp_path)
+    assert main(["collect", "mqtts://127.0.0.1:1", "--sqlite", "r.db", *given]) == 1
+    assert says in capsys.readouterr().err
+    assert not (tmp_path / "r.db").exists()

@@ -10,11 +10,19 @@ import os
 import stat
 from pathlib import Path
 
-__all__ = ["NotRegular", "open_regular", "read_regular"]
+__all__ = ["NotRegular", "is_file", "open_regular", "read_regular"]
 
 
 class NotRegular(OSError):
     """What stands there is no file."""
+
+
+def is_file(path: Path) -> bool:
+    """Whether a file is there. A name that is too long for one has none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def open_regular(path: Path, flags: int = os.O_RDONLY, mode: int = 0o600) -> int:

@@ -22,6 +22,7 @@ from agent.config.site import Site, Uplink, broker
 from agent.config.values import DURATION, Rate, number
 from agent.control.calendar import DAY, PREPARED, Calendar, names
 from agent.driver import is_driven
+from agent.regular import is_file
 
 __all__ = ["check_site"]
 
@@ -224,7 +225,7 @@ def _load_profile(at: Checked, name: str) -> None:
         return
     device.with_profile(found)
     codec = found.get("lora", {}).get("codec")
-    if codec is not None and not Path(codec).is_file():
+    if codec is not None and not is_file(Path(codec)):
         source = found["lora"].get("source")
         at.warn(
             keys,

@@ -23,6 +23,7 @@ from agent.config.profile_csv import read_csv
 from agent.config.validation import validate
 from agent.config.values import Choice, Duration, TimeSpan
 from agent.errors import BocageError
+from agent.regular import is_file
 
 __all__ = ["Library", "LoraMap", "ModbusMap", "Profile", "ProfilePoint"]
 
@@ -160,7 +161,7 @@ class Library:
 
     def nearly(self, name: str) -> str | None:
         """What to do where only the end of a file's name is wrong."""
-        return f"call profiles/{name}.yml {name}.yaml" if (self._own / f"{name}.yml").is_file() else None
+        return f"call profiles/{name}.yml {name}.yaml" if is_file(self._own / f"{name}.yml") else None
 
     def get(self, name: str) -> dict[str, Any] | None:
         """A profile, normalised; None if its file is wrong. KeyError if there is none of that name."""

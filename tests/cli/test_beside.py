@@ -1,9 +1,12 @@
 """`check --bus` and `scan` beside a running agent that runs another file: what *this* file says is tried."""
 
 import json
+import os
+import pty
 import subprocess
 import sys
 import time
+import tty
 from pathlib import Path
 
 import pytest
@@ -161,3 +164,24 @@ def test_a_radio_node_that_the_agent_does_not_have_so_is_not_tried(bocage, site)
     said = [one for one in out if "room" in one]
     assert (code, said) == (0, ["site.yaml:8:9: warning: room: not tried: the agent does not have it so"])
     assert here[0] in out and any(one.startswith("hall: ok: listening") for one in out)
+
+
+def test_a_radio_modem_of_the_agents_is_told_as_the_agent_hears_it(bocage, site, tmp_path):
+    """Its port is a wire that is the agent's, and nothing can be asked there."""
+    modem, port = pty.openpty()
+    tty.setraw(port)
+    (tmp_path / "profiles" / "room.yaml").write_text(
+        "lora: {struct: [{field: t, type: i16be}]}\npoints: {t: {field: t, unit: degC, scale: 0.1}}\n"
+    )
+    pattern = "'(?P<node>[0-9]+) (?P<data>[0-9A-F]+)'"
+    add(site, f"  air: {{type: lora_line, port: {os.ttyname(port)}, pattern: {pattern}}}\n", "buses:\n")
+    add(site, '  room: {bus: air, node: "01", profile: room}\n')
+    try:
+        assert bocage("reload")[0] == 0
+        code, out = bocage("check", "--bus")
+        assert not [one for one in out if "not tried" in one]
+        said = [one for one in out if one.startswith("room: ")]
+        assert (code, said) == (0, ["room: ok: listening: nothing heard yet"])
+    finally:
+        os.close(modem)
+        os.close(port)

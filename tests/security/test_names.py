@@ -56,5 +56,14 @@ def test_a_name_of_a_profile_is_no_way(problems, name):
     assert found.startswith("site.yaml:5:")
 
 
+def test_a_name_that_no_file_can_have_is_said_with_its_place(problems, tmp_path):
+    (found,) = problems("x" * 300, "codecs/good.js")
+    assert found.startswith("site.yaml:5:") and "unknown profile" in found
+    for codec in ("x" * 300 + ".js", "a/" * 3000 + "b.js"):
+        assert problems("mine", codec) == []
+        (warning,) = [one for one in check(tmp_path / "village/site.yaml") if "codec" in one.message]
+        assert (warning.line, warning.severity) == (5, "warning") and "is not there" in warning.message
+
+
 def test_a_profile_that_is_a_link_out_is_an_error(problems):
     assert any("link out of profiles" in found for found in problems("linked", "codecs/good.js"))

@@ -42,6 +42,8 @@ def check_site(document: Document, site: Site, left_out: set[Keys], library: Lib
     _check_uplink(at)
     _check_buses(at)
     _check_devices(at)
+    for index, name in enumerate((site.uplink and site.uplink.commands.allow) or ()):  # points are known by now
+        _check_allowed(at, ("uplink", "commands", "allow", index), name)
     _check_names(at)
     for name in site.signals:
         _check_signal(at, name)
@@ -93,8 +95,6 @@ def _check_uplink(at: Checked) -> None:
         at.error(("uplink", have), f'{have} without {want}: "{want}" is missing in uplink')
     if up.password is not None and up.username is None and not at.wrong("uplink", "username"):
         at.error(("uplink", "password"), 'a password without a user: "username" is missing in uplink')
-    for index, name in enumerate(up.commands.allow or ()):
-        _check_allowed(at, ("uplink", "commands", "allow", index), name)
 
 
 def _check_password(at: Checked, keys: Keys, url: str, login: Uplink | ChirpStack) -> None:

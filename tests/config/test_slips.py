@@ -60,6 +60,12 @@ TCP = SITE + "buses: {r: {type: modbus_tcp, host: h}}\n"
         (TCP + "devices: {d: {bus: r, unit_id: 1, profile: eastron_sdm120}}\n"
          "signals: {s: {from: d.energy_import, kind: counter, unit: L, per_pulse: 10}}\n",
          "5:59: error: d.energy_import is an energy, in kWh: no factor makes L of it"),
+        ('site: {id: a}\nuplink: {url: "mqtt://h", commands: {allow: [d.relay1, "d.r*", d.relay9]}}\n'
+         "buses: {r: {type: modbus_tcp, host: h}}\ndevices: {d: {bus: r, unit_id: 1, profile: relay8_di8}}\n",
+         '2:64: error: d has no point "relay9" (profile relay8_di8); did you mean "relay8"?'),
+        ('site: {id: a}\nuplink: {url: "mqtt://h", commands: {allow: [d.di1]}}\n'
+         "buses: {r: {type: modbus_tcp, host: h}}\ndevices: {d: {bus: r, unit_id: 1, profile: relay8_di8}}\n",
+         "2:46: error: d.di1 is read only: nothing can be commanded there"),
         (SITE + "buses: {t: {type: linky_tic, port: /dev/serial/by-id/usb-TIC}}\n",
          "3:19: warning: linky_tic is not driven yet: nothing is read or written on t, the rest of the site runs"),
         (GPIO + "signals: {s: {from: gpio.17, kind: counter, unit: L, max_rate: 2.5 m³/h}}\n",

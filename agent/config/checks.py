@@ -54,6 +54,7 @@ def check_site(document: Document, site: Site, left_out: set[Keys], library: Lib
         at.known(("privacy", "personal", index), "device or signal", name, at.names("devices") | at.names("signals"))
     _check_privacy(at)
     _check_feasts(at)
+    _check_school(at)
     check_rules(at)
 
 
@@ -68,6 +69,18 @@ def _check_feasts(at: Checked) -> None:
     for index, feast in enumerate(info.no_holidays):
         if feast not in known:
             at.warn(("site", "no_holidays", index), f"{feast} is no public holiday of {info.public_holidays} anyway")
+
+
+def _check_school(at: Checked) -> None:
+    """Zones A, B and C are those of the mainland: overseas each académie has a calendar of its own."""
+    info = at.site.site
+    if info.school_zone is not None and not info.timezone.startswith("Europe/"):
+        at.warn(
+            ("site", "school_zone"),
+            f"the calendar of the school holidays in {info.timezone} is missing: {info.school_zone} is a zone of the "
+            "mainland, its holidays are on other days",
+            "leave it out: the days without school are ordinary ones then",
+        )
 
 
 def _check_privacy(at: Checked) -> None:

@@ -93,7 +93,7 @@ class SiteInfo(Model):
     """Public holidays of the country that are ordinary days here: good_friday in a commune of Moselle without a temple
     (Code du travail, L3134-13)."""
     school_zone: Annotated[Literal["A", "B", "C"] | None, Choice("A", "B", "C")] = None
-    """Zone of the French school holidays."""
+    """Zone of the French school holidays, of the mainland. Overseas has calendars of its own, which are missing."""
 
 
 class ClockSettings(Model):

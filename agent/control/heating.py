@@ -276,7 +276,10 @@ class Zone:
         rests = full and burner.off is not None and t // LOOK - burner.off // LOOK < PAUSE
         held = cold and (burner.cut or burner.hot or rests) and not burner.locked and burner.lost is None
         phase = FIRE if burner.on is not None or held else IDLE
-        still, due = observe(state.still, phase, room, t, self.stuck_after, state.trail.step, outdoor)
+        still, due = observe(
+            state.still, phase, room, t, self.stuck_after, state.trail.step, outdoor,
+            aim=setpoint, called=calls(state.loop, t),
+        )  # fmt: skip
         return (state if still == state.still else state._replace(still=still)), due
 
     def _feel(self, state: ZoneState, aim: Aim, room: float | None, t: float) -> tuple[ZoneState, float]:

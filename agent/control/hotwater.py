@@ -102,8 +102,7 @@ class HotWater:
         output = view.outputs.get(self.actuator)
         phase = FIRE if output is not None and output.value is True else IDLE
         grain = _grain(state.grain, state.still.value, water)
-        patience = max(self.stuck_after, grain / SLOWEST)
-        still, due_still = observe(state.still, phase, water, t, patience)
+        still, due_still = observe(state.still, phase, water, t, self.stuck_after, grain, slowest=SLOWEST)
         due = min(due, due_still)
         if still != state.still or grain != state.grain:
             state = replace(state, still=still, grain=grain)

@@ -1,8 +1,11 @@
 """A sensor that stands still while it must move: under full fire, or while a room cools. A dead probe says one thing.
 
-What must not be taken for one: a room that is regulated (its burner comes and goes: short phases do not count), a
-boiler too small for the frost (it comes to rest slowly: the last step took its time), a coarse sensor (its step is
-waited for).
+What must not be taken for one: a room that is regulated (its burner comes and goes: short phases do not count, and
+none before the law itself paused at the setpoint it fired for), a boiler too small for the frost (it comes to rest
+slowly: the last step took its time), a coarse sensor (its step is waited for).
+
+A dead probe trembles: its converter and its line are noisy. A move is more than what the reading comes back from within
+a short time.
 
 What was counted goes on after a restart, a power cut or a gap in the readings: a phase that one of them interrupted is
 awaited, and the time between counts as nothing.
@@ -14,11 +17,16 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from agent.control.core import NEVER
+from agent.control.tremble import Tremble, follow
 
 __all__ = ["FIRE", "IDLE", "Stillness", "observe", "patience"]
 
 TOLERANCE = 0.01
 """K: a sensor that lives moves by more than this."""
+BEYOND = 1.8
+"""And by more than so many times what it trembles."""
+PART = 0.5
+"""But this part of what the slowest fire brings in the time that is waited is a move, however the reading swings."""
 SLOWER = 20.0
 """What comes to rest takes longer for each step; never so many times what the one before took."""
 SLOWEST = 0.05 / 3600
@@ -63,6 +71,9 @@ class Stillness(NamedTuple):
     """What was read in this phase, degC. A move within is none towards rest: each power cut cools a room a little."""
     reached: float = 0.0
     """When it was first so low, or so high."""
+    aim: float | None = None
+    """The setpoint (degC) that the law fired for last."""
+    tremble: Tremble = Tremble()
     awaited: float | None = None
     """The phase was interrupted: until when it may go on. NEVER: it is not known yet. None: it was not."""
 
@@ -75,42 +86,54 @@ class Stillness(NamedTuple):
     def dump(self) -> dict[str, Any]:
         kept = self._asdict()
         del kept["awaited"]
+        kept["tremble"] = round(self.tremble.size, 2)
+        if self.aim is None:
+            del kept["aim"]
         return kept
 
     @classmethod
     def load(cls, kept: Mapping[str, Any] | None) -> Stillness:
         """After a restart in this boot or another one: its times go on from the first look."""
-        return cls() if kept is None else cls(**kept, awaited=NEVER)
+        if kept is None:
+            return cls()
+        return cls(**{**kept, "tremble": Tremble(kept.get("tremble", 0.0)), "awaited": NEVER})
 
 
-def patience(still: Stillness, after: float, step: float) -> float:
+def patience(still: Stillness, after: float, step: float, slowest: float = SLOWEST) -> float:
     """Seconds that a sensor may stand still under full fire: longer where it moved slowly, or moves in coarse steps."""
-    return max(after, SLOWER * still.pace, step / SLOWEST)
+    return max(after, SLOWER * still.pace, step / slowest)
 
 
 def observe(
     still: Stillness, phase: str, value: float | None, t: float, after: float, step: float = 0.0,
-    outdoor: float | None = None,
+    outdoor: float | None = None, slowest: float = SLOWEST, aim: float | None = None, called: bool = False,
 ) -> tuple[Stillness, float]:  # fmt: skip
     """The stillness at this moment, and when it next has something to decide by itself (monotonic s).
 
-    `value` is the reading (degC; None: not known, nothing is counted), `step` the sensor's in K. Once stuck, only a
-    reading that moves ends it.
+    `value` is the reading (degC; None: not known, nothing is counted), `step` the sensor's in K, `slowest` (K/s) how
+    fast full fire heats at least. `aim` (degC) is the setpoint of a law, which calls for fire or does not. Once stuck,
+    only a reading that moves ends it.
     """
     if value is None:
         return (still if still.awaited == NEVER else still._replace(awaited=NEVER)), NEVER
     if still.awaited is not None:
         still = _taken_up(still, phase, t)
-    if still.value is None or abs(value - still.value) > TOLERANCE:
+    tremble = follow(still.tremble, value, t)
+    if tremble is not still.tremble:
+        still = still._replace(tremble=tremble)
+    moves = max(TOLERANCE, min(BEYOND * tremble.size, PART * after * slowest))
+    if still.value is None or abs(value - still.value) > moves:
         still = _moved(still, phase, value, t) if still.awaited is None else _moved_meanwhile(still, value, t)
     if still.stuck:
         return still, NEVER
     if still.awaited is not None:
         return still, still.awaited
     if still.phase != phase:
-        still = _turned(still, phase, t)
+        still = _turned(still, phase, t, regulated=not called and aim is not None and aim == still.aim)
     if phase == FIRE:
-        until = max(still.began, still.moved) + patience(still, after, step) - still.fired
+        if called and aim != still.aim:
+            still = still._replace(aim=aim)
+        until = max(still.began, still.moved) + patience(still, after, step, slowest) - still.fired
         if t >= until:
             return still._replace(stuck=True, at=t), NEVER
         if t // GRID > still.at // GRID:
@@ -144,21 +167,28 @@ def _moved_meanwhile(still: Stillness, value: float, t: float) -> Stillness:
 
 def _moved(still: Stillness, phase: str, value: float, t: float) -> Stillness:
     if still.value is None or still.phase != phase:
-        return Stillness(phase, t, value, t, at=t, low=value, high=value, reached=t)
+        new = Stillness(phase, t, value, t, at=t, low=value, high=value, reached=t)
+        return new._replace(aim=still.aim, tremble=still.tremble)
     low = still.value if still.low is None else still.low
     high = still.value if still.high is None else still.high
     seen = Stillness(phase, still.began, value, t, still.pace, at=t, low=low, high=high, reached=still.reached)
+    seen = seen._replace(aim=still.aim, tremble=still.tremble)
     if low <= value <= high:
         return seen
     pace = t - max(still.reached, still.began)
     return seen._replace(pace=pace, low=min(low, value), high=max(high, value), reached=t)
 
 
-def _turned(still: Stillness, phase: str, t: float) -> Stillness:
-    """Another phase begins; what the last one showed is kept if it was long."""
+def _turned(still: Stillness, phase: str, t: float, regulated: bool) -> Stillness:
+    """Another phase begins; what the last one showed is kept if it was long.
+
+    A law that pauses at the setpoint it fired for gives what the room loses: its fires say nothing.
+    """
     since = max(still.began, still.moved)
     counts = t - since >= LONG
     fired = still.fired + (t - since if counts and still.phase == FIRE else 0.0)
+    if still.phase == FIRE and regulated:
+        fired = 0.0
     drifted = still.drifted + (still.drift if counts and still.phase == IDLE else 0.0)
     return still._replace(
         phase=phase,

@@ -1,5 +1,6 @@
 """Sensors that stand still while they must move, and rooms that are flat although their sensor lives."""
 
+from json import dumps, loads
 from math import pi, sin
 
 import pytest
@@ -7,16 +8,18 @@ import pytest
 from agent.control.heating import Setpoints, Zone
 from agent.control.loops import Hysteresis, Pid, Tpi
 from agent.control.plant import HeatCurve
+from agent.control.stuck_sensor import FIRE, Stillness, observe
 from tests.control.room_model import ALWAYS, live
 
 DAY, HOUR = 86400, 3600
 LAWS = {"tpi": Tpi(900, 0.6, 0.01), "hysteresis": Hysteresis(0.3), "pid": Pid(0.5, 0.0001)}
+FOUND_OUT = {"tpi_found_out": Tpi()}
 
 
 def _zone(law="tpi", **more):
     curve = more.pop("curve", None)
     return Zone(
-        "school", "room", "burner", ALWAYS, Setpoints(19, 16, 8), LAWS[law], "out", curve,
+        "school", "room", "burner", ALWAYS, Setpoints(19, 16, 8), (LAWS | FOUND_OUT)[law], "out", curve,
         min_on=240, min_off=360, **more,
     )  # fmt: skip
 
@@ -96,3 +99,31 @@ def test_a_room_that_is_well_regulated_is_flat(law, step, tau):
     for outdoors in (-8.0, 0.0, 12.0, swing):
         found = live(_zone(law), 4, outdoors, tau, 45, room=18.0, step=step, every=600)
         assert _of(found, "sensor_stuck") == [], outdoors
+
+
+@pytest.mark.parametrize("amplitude", [0.3, 0.7])
+def test_a_boiler_just_large_enough_gives_what_the_room_loses(amplitude):
+    """Fires of hours at one reading of 0.5 K, but the law pauses between them at the same setpoint."""
+    outdoors = lambda t: -8 + amplitude * sin(2 * pi * t / DAY)  # noqa: E731
+    found = live(_zone("tpi_found_out", least_cycle=600), 4, outdoors, 40, 30, step=0.5, every=900)
+    assert _of(found, "sensor_stuck") == []
+
+
+def test_a_store_that_is_drawn_from_is_no_trembling_probe():
+    """What came and went within the hour (5 K) does not hide that it warms up slowly (0.3 K/h)."""
+    still, stuck = Stillness(), []
+    for t in range(0, 12 * HOUR, 60):
+        water = 50 - 5 * (HOUR <= t < 2 * HOUR) + 0.3 * t / HOUR
+        still, _ = observe(still, FIRE, water, t, 2 * HOUR, slowest=0.25 / HOUR)
+        stuck.append(still.stuck)
+    assert not any(stuck)
+
+
+def test_a_restart_does_not_forget_what_a_probe_trembles():
+    still = Stillness()
+    for t in range(0, 11 * HOUR, 60):
+        still, _ = observe(still, FIRE, 15 + 0.04 * (t // 60 % 2), t, 12 * HOUR)
+    still = Stillness.load(loads(dumps(still.dump())))
+    for t in range(0, 2 * HOUR, 60):
+        still, _ = observe(still, FIRE, 15 + 0.04 * (t // 60 % 2), t, 12 * HOUR)
+    assert still.stuck

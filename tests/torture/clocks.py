@@ -48,7 +48,7 @@ class _Jumps:
         place.site.start()
         wait_for(lambda: place.collected("m.fixed"))
         place.polls(20)
-        self._lit, self._writes = place.slave.coils[0], list(place.slave.writes)
+        self._lit, self._writes = place.slave.coils[0], place.edges()
         if not self._lit:
             self._broken.append("the lamp is not lit in the evening")
 
@@ -102,10 +102,11 @@ class _Jumps:
         records = [document for topic, document, _ in subscriber.messages if topic.endswith(("event", "/result"))]
         dates += [record["t"] for record in records if "k" in record]
         wrong = [at for at in dates if at is None or not self._began - _NEAR < at / 1000 < until + _NEAR]
-        unasked = len(place.slave.writes) - len(self._writes)
+        edges = place.edges()
+        unasked = len(edges) - len(self._writes)
         found = place.verdict(**{"edges unasked": unasked, "expired": self._expired, "carried out": self._asked})
         found.broken += self._broken
-        found.must(place.slave.writes == self._writes, f"written {place.slave.writes}, asked for {self._writes}")
+        found.must(edges == self._writes, f"moved {edges}, asked for {self._writes}")
         found.must(not wrong, f"{len(wrong)} of {len(dates)} dates are wrong, such as {wrong[:3]}")
         return found
 

@@ -6,7 +6,7 @@ import random
 from collections import Counter
 from pathlib import Path
 
-from tests.torture.rig import Verdict, Village, village, wait_for
+from tests.torture.rig import Verdict, village, wait_for
 
 FINAL = {"rejected", "expired", "verified", "mismatch", "failed", "unknown"}
 
@@ -32,7 +32,7 @@ def kill(folder: Path, rounds: int) -> Verdict:
         wait_for(lambda: all(FINAL & set(place.subscriber.states(name)) for name in names), 60, "a result for each")
         place.settle()
         done = Counter(value for address, value in place.slave.registered if address == 8)
-        edges = _edges(place)
+        edges = place.edges()
         found = place.verdict(
             commands=rounds,
             twice=sum(max(0, done[level] - count) for level, count in sent.items()),
@@ -43,14 +43,3 @@ def kill(folder: Path, rounds: int) -> Verdict:
         unknown = sum("unknown" in place.subscriber.states(name) for name in names)
         found.figures["unknown"] = unknown
         return found
-
-
-def _edges(place: Village) -> list[tuple[int, bool]]:
-    """The writes that moved a relay."""
-    coils: dict[int, bool] = {}
-    moved = []
-    for address, on in place.slave.writes:
-        if coils.get(address, False) != on:
-            moved.append((address, on))
-        coils[address] = on
-    return moved

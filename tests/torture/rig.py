@@ -134,6 +134,16 @@ class Village:
         finally:
             store.close()
 
+    def edges(self) -> list[tuple[int, bool]]:
+        """The writes that moved a relay. A start whose slave is slow to be read writes what stands once more."""
+        coils: dict[int, bool] = {}
+        moved = []
+        for address, on in self.slave.writes:
+            if coils.get(address, False) != on:
+                moved.append((address, on))
+            coils[address] = on
+        return moved
+
     def kill(self) -> None:
         self.site.kill()
         self.kills += 1

@@ -35,11 +35,13 @@ class Policy:
     A good value goes upstream when `every` has passed since the last one and it differs by more than the deadband
     (absolute, or `deadband_percent` of the last one sent), or when `max_silence` has passed. A change of quality and a
     change of a state (on/off, text) always go. `local`: nothing goes upstream. `poll` is how often the points are read:
-    a reading that is nearer to its time than to the next one is on time.
+    a reading that is nearer to its time than to the next one is on time. `is_polled`: nothing comes between two polls,
+    so where `every` is no longer than that each poll is on time, however late the one before it was.
     """
 
     every: float = 0.0
     poll: float = 0.0
+    is_polled: bool = False
     deadband: float = 0.0
     deadband_percent: float = 0.0
     max_silence: float = 3600.0
@@ -263,11 +265,12 @@ def _is_news(route: _Route, reading: Reading) -> bool:
     if policy.local:
         return False
     at_ns = reading.at.boottime_ns
-    early = at_ns < route.next_ns - min(policy.every, policy.poll) / 2 * 1e9
+    each = policy.is_polled and policy.every <= policy.poll
+    early = not each and at_ns < route.next_ns - min(policy.every, policy.poll) / 2 * 1e9
     if sent is not None and not _differs(policy, sent, reading, early):
         return False
     route.sent, due = reading, route.next_ns + policy.every * 1e9
-    route.next_ns = due if not early and at_ns < due - policy.every / 2 * 1e9 else at_ns + policy.every * 1e9
+    route.next_ns = due if not early and at_ns < due else at_ns + policy.every * 1e9
     return True
 
 

@@ -132,6 +132,7 @@ def _policies(site: Site) -> dict[str, Policy]:
             policy = Policy(
                 every=publish.every or 0.0,
                 poll=device.interval or 0.0,
+                is_polled="lora" not in (device.profile_data or {}),
                 deadband=deadband.amount if deadband and not deadband.relative else 0.0,
                 deadband_percent=deadband.amount if deadband and deadband.relative else 0.0,
                 max_silence=publish.max_silence or Policy().max_silence,

@@ -86,10 +86,12 @@ def test_every_thins_numbers_but_never_a_change_of_state_or_quality(bench):
 
 
 @pytest.mark.parametrize(("every", "sent"), [(10.0, 25), (60.0, 5)])
-def test_every_of_one_poll_sends_each_poll_however_unsteady_the_line_is(bench, every, sent):
-    hub = bench.hub([Point("m.p", "m")], policies={"m": Policy(every=every, poll=10.0)})
+@pytest.mark.parametrize("late", [(0.0, 1.7, -0.9, 0.4), (0.0, 0.1, 5.6, 0.2), (9.0, 1.0, 9.4, 0.3, 9.9)])
+def test_every_of_one_poll_sends_each_poll_however_unsteady_the_line_is(bench, every, sent, late):
+    """A bus with many devices reads one of them late by up to a poll, and the next time at its time."""
+    hub = bench.hub([Point("m.p", "m")], policies={"m": Policy(every=every, poll=10.0, is_polled=True)})
     for number in range(25):
-        bench.read(hub, number * 10 + (0.0, 1.7, -0.9, 0.4)[number % 4], "m.p", float(number))
+        bench.read(hub, number * 10 + late[number % len(late)], "m.p", float(number))
     assert len(bench.sent("m.p")) == sent
 
 

@@ -17,6 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import aiomqtt
@@ -29,6 +30,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from agent.errors import BocageError, WireError
 from agent.sieve import bound
 from agent.tls import client_context
+from agent.uplink.certificates import ends
 from agent.uplink.reconnect import Why
 from agent.uplink.settings import Secret, UplinkSettings
 
@@ -433,9 +435,9 @@ class Session(aiomqtt.Client):
             cut = self._connected.done() and str(reason_code) != "Keep alive timeout" and said not in _OWN_DOING
             reference = getattr(properties, "ServerReference", "")
             to = f" (it refers to {reference[:_SHOWN]!r})" if reference else ""
-            self.lost.set_exception(
-                LinkLost(f"the link was closed: {reason_code}{to}", why, code=said, cut=cut, reference=reference)
-            )
+            hint = "" if self._connected.done() else _over(self._settings.cert)
+            words = f"the link was closed: {reason_code}{to}{hint}"
+            self.lost.set_exception(LinkLost(words, why, code=said, cut=cut, reference=reference))
         super()._on_disconnect(client, userdata, flags, reason_code, properties)
         self._loop.call_soon(self.drop, "the link was closed")
 
@@ -534,6 +536,14 @@ def _connect_properties(settings: UplinkSettings) -> Properties:
 
 def _text(secret: str | Secret | None) -> Any:
     return secret if secret is None or isinstance(secret, str) else secret.reveal()
+
+
+def _over(cert: Path | None) -> str:
+    """That the certificate which we show has ended: a broker that refuses it for that (TLS 1.3) just closes."""
+    end = None if cert is None else ends(cert)
+    if cert is None or end is None or end > (now := datetime.now(UTC)):
+        return ""
+    return f"; {cert.name} ended on {end:%Y-%m-%d %H:%M} UTC, and this box's clock says {now:%Y-%m-%d %H:%M} UTC"
 
 
 def _describe(error: BaseException) -> str:

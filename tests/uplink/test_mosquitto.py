@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import ssl
 from collections import Counter
 from pathlib import Path
@@ -157,6 +158,21 @@ async def test_certificates_and_the_whitelist(site: Any, until: Any, watch: Any,
             await until(lambda: len(watcher.got[ROOT + "telemetry"]) == 100)
         async with site.up(port, **{**tls, "prefix": "bocage/v1/other"}):
             await until(lambda: {e.subject for e in site.outbox.events} >= {"status"})
+
+
+async def test_our_own_certificate_that_has_ended_is_named(site: Any, until: Any, tmp_path: Path) -> None:
+    """With TLS 1.3 the broker refuses it after the handshake, and just closes."""
+    certificates(tmp_path, "village", days=-1)
+    shutil.copy(tmp_path / "ca.pem", tmp_path / "ca-of-villages.pem")
+    certificates(tmp_path, "broker")
+    lines = (
+        f"cafile {tmp_path}/ca-of-villages.pem", f"certfile {tmp_path}/broker.pem", f"keyfile {tmp_path}/broker.key",
+        "require_certificate true", "use_identity_as_username true",
+    )  # fmt: skip
+    tls = {"tls": True, "ca": tmp_path / "ca.pem", "cert": tmp_path / "village.pem", "key": tmp_path / "village.key"}
+    async with mosquitto(tmp_path, *lines) as port, site.up(port, **tls) as uplink:
+        await until(lambda: "village.pem ended on" in uplink.status()["error"])
+        assert "this box's clock says" in uplink.status()["error"]
 
 
 def documented_conf(folder: Path) -> list[str]:

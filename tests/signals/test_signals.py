@@ -154,8 +154,8 @@ def every(seconds: float, *counts: float, start: float = 0.0) -> list[tuple[floa
     ids=[
         "rollover", "one poll of 0", "one poll of less", "32 bits", "half a minute of 0", "two other values",
         "a 0 of kWh", "kWh set to 0", "kWh set to 0 after days", "decimals", "decimals and a 0", "float trembles",
-        "count trembles", "trembles for hours", "all ones once", "64 bits wrap",
-        "torn words", "torn words, hourly", "torn the other way",
+        "count trembles", "trembles for hours", "torn words", "torn words, hourly", "torn the other way",
+        "all ones once", "64 bits wrap",
         "torn, any unit", "a 0 of any unit", "a fast one", "much drawn", "node reset", "node reset and counts",
         "node unheard", "16 bits reset after a silence", "another meter counts on", "on by more than half",
         "within the time", "swap undone", "swap undone, any unit",

@@ -54,11 +54,16 @@ class Server:
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
-        """Serve while the block runs. A socket left by a killed agent is replaced: the folder's lock is ours."""
-        self.path.unlink(missing_ok=True)
-        with _address(self.path) as address:
-            server = await asyncio.start_unix_server(self._begin, address, limit=LONGEST_LINE)
-        self.path.chmod(0o600)
+        """Serve while the block runs. A socket left by a killed agent is replaced: the folder's lock is ours.
+
+        Where there can be none, control goes on without it.
+        """
+        try:
+            server = await self._open()
+        except OSError as error:
+            log.error('no commands from this box path=%s reason="%s" next=free the path and restart', self.path, error)
+            yield
+            return
         try:
             yield
         finally:
@@ -67,6 +72,13 @@ class Server:
             for conversation in self._conversations:
                 conversation.cancel()
             await asyncio.gather(*self._conversations, return_exceptions=True)
+
+    async def _open(self) -> asyncio.Server:
+        self.path.unlink(missing_ok=True)
+        with _address(self.path) as address:
+            server = await asyncio.start_unix_server(self._begin, address, limit=LONGEST_LINE)
+        self.path.chmod(0o600)
+        return server
 
     def _begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         conversation = asyncio.create_task(self._serve(reader, writer))
@@ -115,6 +127,13 @@ class Server:
         return {"ok": False, "error": f'expected one JSON object with "do": one of {", ".join(self._handlers)}'}
 
 
+class _Answer(dict[str, Any]):
+    """An object of an answer; what an agent of another version does not say is missed by its name."""
+
+    def __missing__(self, key: str) -> Any:
+        raise BocageError(f'the agent\'s answer has no "{key}": it is of another version; restart it')
+
+
 class Client:
     """One conversation with the running agent, about one site if it is named."""
 
@@ -138,7 +157,7 @@ class Client:
         if not line.endswith(b"\n"):
             raise NoAgent("the agent went away" + " in the middle of its answer" * bool(line))
         try:
-            answer: dict[str, Any] = json.loads(line)
+            answer: dict[str, Any] = json.loads(line, object_hook=_Answer)
             is_ok = answer.pop("ok")
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise NoAgent("what answers here is not the agent") from error

@@ -109,3 +109,19 @@ async def test_an_answer_that_is_none_is_said_so(tmp_path, said, means):
     async with await asyncio.start_unix_server(answer, tmp_path / "agent.sock"), connect(tmp_path) as agent:
         with pytest.raises(NoAgent, match=means):
             await agent.request({"do": "status"})
+
+
+async def test_an_answer_of_another_version_is_said(tmp_path):
+    async with Server(tmp_path, {"echo": echo}).listening(), connect(tmp_path) as agent:
+        answer = await agent.request({"do": "echo", "deep": {"x": 1}})
+        for place in (answer, answer["got"]["deep"]):
+            assert place.get("applied") is None
+            with pytest.raises(BocageError, match='answer has no "applied": it is of another version; restart it'):
+                place["applied"]
+
+
+async def test_a_folder_in_the_place_of_the_socket_costs_no_control(tmp_path, caplog):
+    (tmp_path / "agent.sock").mkdir()
+    async with Server(tmp_path, {"echo": echo}).listening():
+        pass
+    assert "no commands from this box" in caplog.text and "Is a directory" in caplog.text

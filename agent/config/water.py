@@ -138,7 +138,7 @@ class Tank(Model):
     stuck_after: LimitText = 3 * 3600
     """A pump that ran for so long, without a move of the level by half a percent, stops; none: it never does."""
     max_fill: LimitText = 8 * 3600
-    """A pump that ran for so long, without a rise of the level by 2 %, stops; none: it never does."""
+    """A pump that ran for so long, without a rise of the level by 2 % net of its ripple, stops; none: it never does."""
 
 
 class Water(Model):

@@ -77,7 +77,7 @@ class Standing:
     fill: Spell = field(default_factory=Spell)
     too_long: bool = False
     held: float | None = None
-    """The level at which a pump that filled for too long was stopped; None: it may run."""
+    """The level, at the foot of its ripple, at which a pump that filled for too long was stopped; None: it may run."""
 
     @property
     def stops(self) -> str:
@@ -99,17 +99,18 @@ class Standing:
 
 
 def watch(
-    limits: Standstill, state: Standing, level: float | None, full: float, runs: bool, flows: bool, now: float
-) -> tuple[Standing, float]:
+    limits: Standstill, state: Standing, level: float | None, full: float, ripple: float, runs: bool, flows: bool,
+    now: float,
+) -> tuple[Standing, float]:  # fmt: skip
     """What a level (percent; None: not known) says beside a pump that `runs` and an outlet that `flows`, and when to
-    look again. From `full` on a fill is over."""
+    look again. From `full` on a fill is over. `ripple` is what the level goes and comes back by (percent)."""
     runs, flows = runs and level is not None, flows and level is not None
     pump, outlet, fill = state.pump.at(now, runs), state.outlet.at(now, flows), state.fill.at(now, runs)
     state = changed(state, pump=pump, outlet=outlet, fill=fill)
     if level is None:
         return state, NEVER
     state, first = _moves(limits, state, level, now)
-    state, second = _rises(limits, state, level, full, now)
+    state, second = _rises(limits, state, level, full, ripple, now)
     goes_on = any(spell.since is not None for spell in (state.pump, state.outlet, state.fill))
     return state, min(first, second, (now // FOLD + 1) * FOLD if goes_on else NEVER)
 
@@ -125,15 +126,19 @@ def _moves(limits: Standstill, state: Standing, level: float, now: float) -> tup
     return state, min(spell.reaches(limit) for spell, limit in spells)
 
 
-def _rises(limits: Standstill, state: Standing, level: float, full: float, now: float) -> tuple[Standing, float]:
+def _rises(
+    limits: Standstill, state: Standing, level: float, full: float, ripple: float, now: float
+) -> tuple[Standing, float]:
+    """A rise is what is left of it without the ripple; a fall is told from the foot of the ripple."""
     if limits.max_fill is None:
         return changed(state, too_long=False, held=None), NEVER
     if state.base is None or level <= state.base - MOVES:
         state = changed(state, base=level)
-    elif level >= state.base + RISES or level >= full:
+    elif level >= state.base + ripple + RISES or level >= full:
         state = changed(state, base=level, fill=state.fill.anew(now), too_long=False, held=None)
     if state.held is not None and level <= state.held - RISES:
         state = changed(state, held=None, fill=state.fill.anew(now))
     if state.held is None and state.fill.total(now) >= limits.max_fill - 1e-6:
-        state = changed(state, too_long=True, held=level)
+        foot = max(level if state.base is None else state.base, level - 2 * ripple)
+        state = changed(state, too_long=True, held=min(level, foot))
     return state, NEVER if state.held is not None else state.fill.reaches(limits.max_fill)

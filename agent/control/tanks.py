@@ -14,6 +14,7 @@ from agent.control.core import NEVER, Now, Step, View, Wish, good
 from agent.control.lasting import Shift, anchored, changed, news
 from agent.control.level import Level, believe
 from agent.control.tank_level import Standing, Standstill, watch
+from agent.control.tremble import Tremble, follow
 from agent.model import Severity, Value
 
 __all__ = ["DryRun", "Tank", "TankState"]
@@ -86,6 +87,8 @@ class TankState:
     """What the counter at the outlet showed last, and when it last grew."""
     outlet_at: float | None = None
     believed: Level = field(default_factory=Level)
+    tremble: Tremble = field(default_factory=Tremble)
+    """The ripple of the level, percent: waves, or the noise of a sensor that may be dead."""
     raised: frozenset[str] = frozenset()
     anchor: float | None = None
     restored: bool = False
@@ -98,7 +101,7 @@ class TankState:
 
 _LOST = frozenset({"known", "awaited", "restored"})
 """What a restart forgets."""
-_NEWER = frozenset({"standing", "believed", "outlet_count", "outlet_at"})
+_NEWER = frozenset({"standing", "believed", "tremble", "outlet_count", "outlet_at"})
 """What an earlier version did not keep."""
 
 
@@ -134,13 +137,15 @@ class Tank:
         if not state.believed.matters:
             del kept["believed"]  # it is another one with each reading, and soon heard again: no flash is worn for it
         return kept | {
-            "trips": list(state.trips), "raised": sorted(state.raised), "standing": state.standing.dump()
+            "trips": list(state.trips), "raised": sorted(state.raised), "standing": state.standing.dump(),
+            "tremble": round(state.tremble.size, 1),
         }  # fmt: skip
 
     def load(self, kept: Mapping[str, Any]) -> TankState:
         wanted = TankState.__dataclass_fields__.keys() - _LOST - (_NEWER - kept.keys())
         own = {key: kept[key] for key in wanted} | {
             "standing": Standing.load(kept.get("standing")), "believed": Level(**kept.get("believed", {})),
+            "tremble": Tremble(kept.get("tremble", 0.0)),
         }  # fmt: skip
         trips, raised = tuple(map(float, kept["trips"])), frozenset(kept["raised"]) & SEVERITIES.keys()
         return TankState(**own | {"trips": trips, "raised": raised}, restored=True)
@@ -220,8 +225,9 @@ class Tank:
         """Whether the level moves while the pump runs, or while something flows out."""
         state, flows, changes = self._see_outlet(state, view, now)
         runs = _running_since(view, self.pump) is not None
-        standing, due = watch(self.standstill, state.standing, level, self.stop, runs, flows, now)
-        return changed(state, standing=standing), min(due, changes)
+        tremble = state.tremble if level is None else follow(state.tremble, level, now)
+        standing, due = watch(self.standstill, state.standing, level, self.stop, tremble.size, runs, flows, now)
+        return changed(state, standing=standing, tremble=tremble), min(due, changes)
 
     def _see_outlet(self, state: TankState, view: View, now: float) -> tuple[TankState, bool, float]:
         """Whether something flows out, and until when that is known."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -275,12 +277,14 @@ def test_power_cuts_that_come_sooner_than_the_longest_run_hide_no_fault(
 
 
 def test_a_level_that_hovers_while_the_pump_runs_is_a_fill_that_lasts_too_long() -> None:
-    """A leak as large as the pump. It tries again when the level fell by 2 %; the alarm stands until it rises."""
+    """A leak as large as the pump. It tries again when the level fell by 2 %; the alarm stands until it rises by 2 %
+    more than it went up and down before."""
     one = bench(level=39)
     for minute in range(0, 600, 10):
         one.plan(60.0 * minute, "level", 39.0 + (0.0, 0.8, 1.6)[minute // 10 % 3])
     one.plan(10 * H, "level", 37.0)
-    one.plan(11 * H, "level", 39.5)
+    one.plan(10.5 * H, "level", 38.5)
+    one.plan(11 * H, "level", 41.0)
     one.until(12 * H)
     assert [(at, value) for at, _, value, _ in one.edges] == [(0.0, True), (8 * H, False), (10 * H, True)]
     assert one.of("fill_too_long") == [(8 * H, "alarm"), (11 * H, "cleared")] and one.of("sensor_stuck") == []
@@ -293,6 +297,42 @@ def test_a_slow_fill_is_no_fault(percent_per_hour: float) -> None:
         one.plan(hour * H, "level", min(84.0, 39 + percent_per_hour * hour))
     one.until(min(59.0, 44 / percent_per_hour) * H)
     assert one.events == [] and len(one.edges) == 1
+
+
+def _ripple(sizes: list[float], seconds: int = 105) -> Iterator[tuple[float, float]]:
+    """When, and by how much: a pattern of percents that comes again and again for two days."""
+    return ((seconds * number, sizes[number % len(sizes)]) for number in range(int(48 * H / seconds)))
+
+
+NOISE = [random.Random(seed).uniform(-1, 1) for seed in range(997)]
+
+
+@pytest.mark.parametrize(
+    ("wave", "percent"),
+    [([0, 1, 0, -1], 1.5), ([0, 1, 0, -1], 8.0), ([0, -1, 0, 1], 1.5), (NOISE, 0.8), (NOISE, 1.5), (NOISE, 3.0)],
+)
+def test_a_dead_level_that_ripples_stops_its_pump_for_good(wave: list[float], percent: float) -> None:
+    one = bench(level=30)
+    for at, share in _ripple(wave):
+        one.plan(at, "level", 30 + percent * share)
+    one.until(4 * H)
+    one.restart()
+    one.until(47 * H)
+    assert [(at, value) for at, _, value, _ in one.edges] == [(0.0, True), (pytest.approx(8 * H, abs=900), False)]
+    assert [kind for _, kind in one.of("fill_too_long")] == ["alarm"]
+
+
+@pytest.mark.parametrize(
+    ("wave", "percent_per_hour"),
+    [([0, 1, 0, -1], 0.3), ([0, 1, 0, -1], 0.5), ([0, 1, 0, -1], 4.0), (NOISE, 0.5), (NOISE, 1.0), (NOISE, 4.0)],
+)
+@pytest.mark.parametrize("percent", [0.8, 1.5, 3.0])
+def test_a_slow_fill_that_ripples_is_no_fault(wave: list[float], percent: float, percent_per_hour: float) -> None:
+    one = bench(level=30)
+    for at, share in _ripple(wave):
+        one.plan(at, "level", 30 + percent_per_hour * at / H + percent * share)
+    one.until(min(47.0, 50 / percent_per_hour) * H)
+    assert one.of("fill_too_long") == [] and [value for _, _, value, _ in one.edges][:1] == [True]
 
 
 def test_a_level_that_stands_still_while_its_outlet_flows_is_told() -> None:

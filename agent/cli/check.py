@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent.cli.beside import Beside, Tried
-from agent.cli.common import add_command, add_json, add_places
+from agent.cli.common import SITE_HELP, add_command, add_json, add_places
 from agent.local import NoAgent
 from agent.screen import shown, shown_json
 
@@ -30,7 +30,7 @@ def add(commands: Any) -> None:
         "  bocage check site.yaml\n  bocage check site.yaml --json\n"
         "  bocage check site.yaml --bus        also try the wires; it reads and never writes",
     )
-    check.add_argument("site", metavar="SITE.yaml", help="the site file")
+    check.add_argument("site", metavar="SITE.yaml", help=SITE_HELP)
     check.add_argument("--bus", action="store_true", help="also try every bus and device, reading only; "
                        "from the running agent, if there is one")  # fmt: skip
     add_places(check)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +17,21 @@ if TYPE_CHECKING:
     from agent.config import Site
 
 __all__ = [
-    "CommandParser", "Place", "add_command", "add_folders", "add_json", "add_places", "asked", "find_by_site", "place",
+    "SITE_HELP", "CommandParser", "Place", "add_command", "add_folders", "add_json", "add_places", "asked",
+    "find_by_site", "place",
 ]  # fmt: skip
+
+
+SITE = Path("/etc/bocage/site.yaml")
+"""The site file of an installed box, which is meant where a command names none."""
+SITE_HELP = f"the site file; where it is left out, {SITE}"
 
 
 class CommandParser(argparse.ArgumentParser):
     """One command's arguments, whose options may stand anywhere: `read --json SITE POINT`, `buffer SITE --json status`.
 
     Plain argparse settles optional positionals at the first option it meets, and then refuses the ones after it.
+    On an installed box SITE.yaml may be left out: `bocage read tank-level`.
     """
 
     _mixing = False
@@ -33,12 +41,56 @@ class CommandParser(argparse.ArgumentParser):
             return super().parse_known_args(args, namespace)
         self._mixing = True
         try:
-            found, extra = self.parse_known_intermixed_args(args, namespace)
+            found, extra = self.parse_known_intermixed_args(self._with_site(args), namespace)
         finally:
             self._mixing = False
         if extra:  # said here, where the usage is this command's
             self.error(f"unrecognized arguments: {' '.join(extra)}")
         return found, []
+
+    def _with_site(self, args: Sequence[str]) -> list[str]:
+        """The arguments with the box's own site file where none is named."""
+        wanted = [action for action in self._actions if not action.option_strings]
+        required = [action for action in wanted if action.nargs is None]
+        if not required or required[0].dest != "site" or {"-h", "--help"} & set(args):
+            return list(args)
+        given = self._positionals_of(args)
+        is_scenario = len(given) == 1 and len(required) > 1 and required[1].type is Path
+        if given and _is_site_file(given[0]) and not is_scenario:
+            return list(args)
+        if not _may_be_there(SITE):
+            if len(given) < len(required):
+                self.error(f"SITE.yaml is missing, and there is no {SITE}, which would be meant")
+            return list(args)
+        return [str(SITE), *args]
+
+    def _positionals_of(self, args: Sequence[str]) -> list[str]:
+        """What is neither an option nor the value of one."""
+        found: list[str] = []
+        is_value = False
+        for at, arg in enumerate(args):
+            if arg == "--":
+                return found + list(args[at + 1 :])
+            if is_value:
+                is_value = False
+            elif arg.startswith("-") and not arg[1:].replace(".", "", 1).isdigit():
+                action = self._option_string_actions.get(arg)
+                is_value = action is not None and action.nargs is None
+            else:
+                found.append(arg)
+        return found
+
+
+def _is_site_file(argument: str) -> bool:
+    return argument.endswith((".yaml", ".yml")) or os.sep in argument or Path(argument).is_file()
+
+
+def _may_be_there(path: Path) -> bool:
+    """Also where it may not be looked at: then the command says so."""
+    try:
+        return path.exists()
+    except PermissionError:
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +117,7 @@ def add_command(commands: Any, name: str, summary: str, examples: str) -> argpar
 
 def add_folders(parser: argparse.ArgumentParser) -> None:
     """SITE.yaml and where this site's agent keeps its things."""
-    parser.add_argument("site", metavar="SITE.yaml", type=Path, help="the site file")
+    parser.add_argument("site", metavar="SITE.yaml", type=Path, help=SITE_HELP)
     add_places(parser)
 
 

@@ -10,7 +10,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.cli.common import add_command
+from agent.cli.common import SITE_HELP, add_command
 from agent.screen import shown, shown_json
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def add(commands: Any) -> None:
         "  bocage plan site.yaml --from 2026-01-01 --days 365 --csv > year.csv\n"
         "  bocage plan site.yaml --from 2026-01-01 --plot year.svg   a picture of a year",
     )
-    parser.add_argument("site", metavar="SITE.yaml", type=Path, help="the site file")
+    parser.add_argument("site", metavar="SITE.yaml", type=Path, help=SITE_HELP)
     parser.add_argument("--from", dest="first", metavar="DATE", type=_date, help="the first night (default: today)")
     parser.add_argument("--days", metavar="N", type=_days, default=7, help="how many (default: 7)")
     form = parser.add_mutually_exclusive_group()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from agent.cli.common import add_command, add_json
+from agent.cli.common import SITE_HELP, add_command, add_json
 from agent.errors import ConfigError
 from agent.screen import shown, shown_json
 
@@ -30,7 +30,7 @@ def add(commands: Any) -> None:
         "the site's real control in virtual time, fed by a scenario: what it would switch, and when",
         "  bocage simulate site.yaml frost-night.yaml\n  bocage simulate site.yaml frost-night.yaml --json",
     )
-    simulate.add_argument("site", metavar="SITE.yaml", type=Path, help="the site file")
+    simulate.add_argument("site", metavar="SITE.yaml", type=Path, help=SITE_HELP)
     simulate.add_argument("scenario", metavar="SCENARIO.yaml", type=Path, help="inputs, faults and commands")
     add_json(simulate)
     simulate.set_defaults(run=run_simulate)

@@ -1,0 +1,80 @@
+"""On an installed box a command needs no site file: the one of the box is meant."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.cli import common, main
+
+BOX = """\
+version: 1
+site: {id: the-box, name: Box, latitude: 47.32, longitude: 5.04, timezone: Europe/Paris}
+"""
+NO_AGENT = "no agent is running here"
+
+
+@pytest.fixture
+def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "etc" / "site.yaml"
+    path.parent.mkdir()
+    path.write_text(BOX)
+    monkeypatch.setattr(common, "SITE", path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BOCAGE_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("BOCAGE_RUNTIME_DIR", str(tmp_path / "run"))
+    return path
+
+
+def said(capsys: Any, *arguments: str) -> tuple[int, str]:
+    try:
+        code = main(arguments)
+    except SystemExit as end:
+        code = int(end.code or 0)
+    shown = capsys.readouterr()
+    return code, shown.out + shown.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["check"], 0, "etc/site.yaml: 1 warning"),
+        (["check", "--state-dir", "/tmp/x.yaml"], 0, "etc/site.yaml: 1 warning"),
+        (["read", "m.x"], 1, 'unknown point "m.x" in'),
+        (["read", "--json", "m.x"], 1, 'unknown point "m.x" in'),
+        (["write", "km1", "on"], 3, NO_AGENT),
+        (["write", "setpoint", "-5"], 3, NO_AGENT),
+        (["write", "--for", "2h", "km1", "on"], 3, NO_AGENT),
+        (["release", "km1"], 3, NO_AGENT),
+        (["alarms"], 3, NO_AGENT),
+        (["watch", "--once"], 3, NO_AGENT),
+        (["reload"], 3, NO_AGENT),
+        (["plan", "--days", "1"], 0, "the-box, 1 days"),
+        (["buffer", "status"], 0, "undelivered"),
+        (["scan", "b"], 1, 'unknown bus "b" in'),
+        (["lora", "airtime"], 1, "there is no LoRa bus in"),
+        (["simulate", "frost.yaml"], 1, "frost.yaml:1:1: error: cannot be read"),
+        (["check", "other.yaml"], 1, "other.yaml:1:1: error: cannot be read"),
+        (["write", "other.yaml", "km1"], 2, "the following arguments are required: VALUE"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_the_site_file_of_the_box_is_meant(box: Path, capsys: Any, arguments: list[str], code: int, says: str) -> None:
+    found, text = said(capsys, *arguments)
+    assert says in text
+    assert found == code
+
+
+def test_a_file_that_is_named_is_taken(box: Path, capsys: Any, tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text(BOX.replace("the-box", "mine"))
+    code, text = said(capsys, "plan", "mine", "--json")
+    assert (code, json.loads(text)["site"]) == (0, "mine")
+
+
+def test_without_a_box_the_missing_file_is_said(box: Path, capsys: Any) -> None:
+    box.unlink()
+    code, text = said(capsys, "write", "km1", "on")
+    assert code == 2 and f"SITE.yaml is missing, and there is no {box}, which would be meant" in text

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import os
 import re
 import signal
@@ -20,7 +19,8 @@ from urllib.parse import urlsplit
 
 from agent.cli.common import add_command, add_json
 from agent.errors import BocageError
-from agent.screen import ScreenFormatter, shown
+from agent.logs import log_to_stderr
+from agent.screen import shown
 
 if TYPE_CHECKING:
     from agent.collect.store import Store
@@ -198,9 +198,7 @@ def collect(options: argparse.Namespace) -> int:
     from agent.collect.session import Collector
     from agent.collect.store import Store, file_fault
 
-    lines = logging.StreamHandler()
-    lines.setFormatter(ScreenFormatter("%(levelname)s %(name)s %(message)s"))
-    logging.basicConfig(level=logging.WARNING, handlers=[lines])
+    log_to_stderr(timed=False)
     broker = _broker(options)
     store = Store(options.sqlite.absolute())  # ":memory:" too is a file: what is acknowledged must last
     collector = Collector(broker, options.prefix, store, options.keep)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,9 @@ from agent.cli.common import Place, add_command, add_folders, add_places, find_b
 from agent.configuration import Configuration
 from agent.errors import BocageError
 from agent.folders import enter, runtime_folder
+from agent.logs import log_to_stderr
 from agent.plan import PlanReader
-from agent.screen import ScreenFormatter, shown
+from agent.screen import shown
 
 __all__ = ["add"]
 
@@ -86,12 +86,3 @@ def _applied(options: argparse.Namespace) -> Place:
             raise BocageError("nothing was ever applied in this state folder; name the site file")
         return place(options)
     return Place(site, known[1].home, known[0], runtime_folder(options.runtime_dir, site.site.id))
-
-
-def log_to_stderr(level: str) -> None:
-    """Structured lines (key=value) on stderr; libraries speak only when something is wrong."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(ScreenFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
-    logging.basicConfig(level=logging.WARNING, handlers=[handler])
-    logging.getLogger("bocage").setLevel(level.upper())
-    logging.getLogger("pymodbus").setLevel(logging.CRITICAL)

@@ -183,7 +183,7 @@ async def connect(folder: Path, site: str = "") -> AsyncIterator[Client]:
         reader, writer = await asyncio.open_unix_connection(f"/proc/self/fd/{inside}/{path.name}", limit=LONGEST_LINE)
         owner = os.fstat(inside).st_uid
     except PermissionError as error:
-        raise BocageError(f"{path}: permission denied; run it as the agent's user or with sudo") from error
+        raise BocageError(f"{path}: permission denied; only the agent's user and root may ask") from error
     except OSError as error:
         raise NoAgent(f"no agent is running here (no answer at {path})") from error
     finally:

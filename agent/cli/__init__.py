@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from agent import VERSION
-from agent.cli.common import CommandParser
+from agent.cli.common import CommandParser, hint_sudo
 from agent.errors import BocageError, Busy, ConfigError
 from agent.local import NoAgent
 from agent.screen import shown, shown_lines
@@ -62,25 +62,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal or locale that lacks an accent gets ? in its place
         sys.stdout.reconfigure(errors="replace")
     options = parser.parse_args(arguments)
+    is_run = options.run.__name__ == "run_agent"
     try:
         return int(options.run(options))
     except BrokenPipeError:  # `bocage … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FINE
     except ConfigError as error:
-        print("\n".join(map(shown, error.problems)), file=sys.stderr)
-        return CONFIGURATION if options.run.__name__ == "run_agent" else WRONG
+        return _ends("\n".join(map(shown, error.problems)), CONFIGURATION if is_run else WRONG)
     except NoAgent as error:
-        print(shown_lines(f"bocage: {error}", "  "), file=sys.stderr)
-        return NO_AGENT
+        return _ends(shown_lines(f"bocage: {error}", "  "), NO_AGENT)
     except Busy as error:
-        print(shown_lines(f"bocage: {error}", "  "), file=sys.stderr)
-        return BUSY if options.run.__name__ == "run_agent" else WRONG
+        return _ends(shown_lines(f"bocage: {error}", "  "), BUSY if is_run else WRONG)
     except BocageError as error:
-        print(shown_lines(f"bocage: {error}", "  "), file=sys.stderr)
-        return WRONG
+        return _ends(shown_lines(f"bocage: {error}", "  "), WRONG)
     except OSError as error:  # a file or folder that is not ours, or not what it should be
-        print(shown(f"bocage: {error.filename or 'this command'}: {error.strerror or error}"), file=sys.stderr)
-        return WRONG
+        text = shown(f"bocage: {error.filename or 'this command'}: {error.strerror or error}")
+        return _ends(text, WRONG)
     except KeyboardInterrupt:
         return 130
+
+
+def _ends(text: str, code: int) -> int:
+    print(text, file=sys.stderr)
+    if code != CONFIGURATION:  # the service: systemd decides who it is
+        hint_sudo(text)
+    return code

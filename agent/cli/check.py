@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent.cli.beside import Beside, Tried
-from agent.cli.common import SITE_HELP, add_command, add_json, add_places
+from agent.cli.common import SITE_HELP, add_command, add_json, add_places, hint_sudo
 from agent.local import NoAgent
 from agent.screen import shown, shown_json
 
@@ -71,6 +71,7 @@ def run_check(options: argparse.Namespace) -> int:
         for line in (*problems, *fine):
             print(shown(line))
         print(f"{options.site}: {_summary(site, problems)}", file=sys.stderr)
+        hint_sudo("\n".join(map(str, problems)))
     return 1 if any(problem.severity == "error" for problem in problems) else 0
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
+import shutil
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from agent.applied import Applied, find
 from agent.folders import enter, open_folder, runtime_folder, state_folder
+from agent.screen import shown
 
 if TYPE_CHECKING:
     from agent.config import Site
 
 __all__ = [
     "SITE_HELP", "CommandParser", "Place", "add_command", "add_folders", "add_json", "add_places", "asked",
-    "find_by_site", "place",
+    "find_by_site", "hint_sudo", "place",
 ]  # fmt: skip
 
 
@@ -91,6 +95,14 @@ def _may_be_there(path: Path) -> bool:
         return path.exists()
     except PermissionError:
         return True
+
+
+def hint_sudo(text: str) -> None:
+    """If only a right was missing, by what was said: the command that has it."""
+    if os.geteuid() != 0 and "permission denied" in text.lower():
+        ours = Path(sys.argv[0])
+        program = str(ours) if ours.name == "bocage" and shutil.which("bocage") is None else "bocage"
+        print(shown(f"try: sudo {shlex.join([program, *sys.argv[1:]])}"), file=sys.stderr)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from agent.config.radio import check_radio, needs_node
 from agent.config.rules import check_rules
 from agent.config.signals import ENERGIES, VOLUMES
 from agent.config.site import Site, Uplink, broker
+from agent.config.units import check_units
 from agent.config.values import DURATION, Rate, number
 from agent.control.calendar import DAY, PREPARED, Calendar, names
 from agent.driver import is_driven
@@ -351,6 +352,10 @@ def _check_signal(at: Checked, name: str) -> None:
     for key in ("per_pulse", "initial_index", "rollover"):
         if at.written(*keys, key) and not counter and not at.wrong(*keys, "kind"):
             at.error((*keys, key), f'"{key}" is for counters; write kind: counter as well', at_key=True)
+    if counter and isinstance(signal.scale, float) and signal.scale != 1:
+        at.error((*keys, "scale"), "a counter has no scale; per_pulse says how much one count is", at_key=True)
+    if counter and signal.offset:
+        at.error((*keys, "offset"), "a counter has no offset; initial_index says what its dial shows", at_key=True)
     _check_max_rate(at, name, source)
     if isinstance(source, PointRef):
         _check_point_signal(at, name, source)
@@ -383,6 +388,7 @@ def _check_point_signal(at: Checked, name: str, source: PointRef) -> None:
     unit = source.data["unit"]
     if unit in ENERGIES and signal.unit in VOLUMES:
         at.error((*keys, "unit"), f"{signal.from_} is an energy, in {unit}: no factor makes {signal.unit} of it")
+    check_units(at, name, source)
     if signal.signal is not None and unit not in _CURRENTS:
         at.error(
             (*keys, "signal"), f"{signal.from_} is in {unit or 'no unit'}; a 4-20mA source is in uA or mA"

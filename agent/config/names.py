@@ -127,12 +127,13 @@ class Checked:
             found: PointRef | Pin | str | None = self.point(keys, text)
         else:
             found = text if self.known(keys, "signal", text, self.names("signals")) else None
-        unit = self._unit(found)
+        unit = self.unit(found)
         if wanted is not None and unit and unit.lower() not in _SPELT[wanted]:
             self.warn(keys, f"{text} is in {unit}, and what is wanted here is in {wanted}")
         return found
 
-    def _unit(self, found: PointRef | Pin | str | None) -> str:
+    def unit(self, found: PointRef | Pin | str | None) -> str:
+        """The unit of a point, or of a signal: its own, else its source's. Empty: it is not known."""
         if isinstance(found, PointRef):
             return found.data.get("unit") or ""
         signal = self.site.signals.get(found) if isinstance(found, str) else None

@@ -69,7 +69,7 @@ class Signal(Model):
     offset: float = 0
     """Added after the factor."""
     unit: str = ""
-    """Default: the source's."""
+    """Default: the source's. Another one than the source's needs its factor: scale, or per_pulse of a counter."""
     valid: Range | None = None
     """What is believed; a value outside is bad."""
     max_rate: RateText | None = None

@@ -6,6 +6,7 @@ from agent.config.document import Keys
 from agent.config.lighting import Circuit, DimStep, NightCut, Switch
 from agent.config.names import Checked
 from agent.config.rules.light_law import check_law, clock
+from agent.config.units import canonical, factor
 from agent.config.values import DURATION, number
 
 __all__ = ["check_lighting"]
@@ -26,6 +27,7 @@ def check_lighting(at: Checked) -> None:
         if circuit.meter is not None:
             at.known((*keys, "meter"), "device", circuit.meter, at.names("devices"))
             _check_shared_meter(at, keys, name, circuit.meter)
+            _check_power(at, keys, circuit.meter)
         _check_restrike(at, keys, name, circuit)
         for key in ("switch_on", "switch_off"):
             _check_switch(at, (*keys, key), name, getattr(circuit, key))
@@ -34,6 +36,17 @@ def check_lighting(at: Checked) -> None:
         check_law(at, keys, name, circuit)
         if circuit.dimming is not None:
             at.actuator((*keys, "dimming", "actuator"), circuit.dimming.actuator, name)
+
+
+def _check_power(at: Checked, keys: Keys, meter: str) -> None:
+    """Lamps are judged in watts."""
+    device = at.site.devices.get(meter)
+    points = ((device.profile_data if device is not None else None) or {}).get("points", {})
+    unit = (points.get("active_power") or {}).get("unit") or "W"
+    if canonical(unit) != "W":
+        wanted = factor(canonical(unit), "W")
+        how = "write the profile in W" + (f": its scale times {number(wanted)}" if wanted is not None else "")
+        at.error((*keys, "meter"), f"{meter}.active_power is in {unit}; {how}")
 
 
 def _check_shared_meter(at: Checked, keys: Keys, name: str, meter: str) -> None:

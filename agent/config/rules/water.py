@@ -9,6 +9,7 @@ from math import inf
 from agent.config.actuators import Actuator
 from agent.config.document import Keys
 from agent.config.names import Checked
+from agent.config.units import canonical
 from agent.config.values import DAYS, DURATION, Rate, Window, number
 from agent.config.water import Tank, WaterPoint
 
@@ -36,6 +37,9 @@ def _check_parts(at: Checked, keys: Keys, name: str, point: WaterPoint) -> None:
     if signal is not None and signal.kind != "counter" and not at.wrong("signals", point.meter, "kind"):
         line = at.line("signals", point.meter)
         at.error((*keys, "meter"), f"{point.meter} is no counter (line {line}); a water meter is one")
+    unit = at.unit(found)
+    if unit not in ("", "m3") and canonical(unit) != "L":
+        at.error((*keys, "meter"), f"{point.meter} is in {unit}; a water meter is in L or m3")
     for key in ("valve", "drain"):
         if getattr(point, key) is not None:
             at.actuator((*keys, key), getattr(point, key), name)

@@ -336,6 +336,7 @@ def _forget(out: Outbox) -> None:
     if out._keeper.stage._fd >= 0:
         os.close(out._keeper.stage._fd)
         out._keeper.stage._fd = -1
+    out._keeper.stage._mark = None
 
 
 async def next_of(out: Outbox) -> Message | None:

@@ -38,7 +38,7 @@ def free_port():
         return sock.getsockname()[1]
 
 
-def wait_for(condition, seconds=15.0, what="the condition"):
+def wait_for(condition, seconds=30.0, what="the condition"):
     """Poll a condition until it holds; the only way in which these tests wait."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -270,12 +270,8 @@ class Session(aiomqtt.Client):
         if info.rc != paho.MQTT_ERR_SUCCESS or self.lost.done() or self._disconnected.done():
             ack.set_exception(LinkLost("the link is gone"))
             return ack
-        self._acks[info.mid] = ack, time.monotonic()
         self._sent[info.mid] = topic, ack
-        if not self.qos:
-            self._unpinged.append(info.mid)
-            if not self._pings:
-                self._ping()
+        self._await(info.mid, ack, pinged=not self.qos)
         return ack
 
     def tell(self, topic: str, body: bytes, alone: bool = False) -> bool:
@@ -291,11 +287,16 @@ class Session(aiomqtt.Client):
         if alone and sent and not self.lost.done():
             read: asyncio.Future[int] = self._loop.create_future()
             read.add_done_callback(asyncio.Future.exception)
-            self._acks[info.mid] = read, time.monotonic()
-            self._unpinged.append(info.mid)
+            self._await(info.mid, read, pinged=True)
+        return sent
+
+    def _await(self, mid: int, ack: asyncio.Future[int], pinged: bool) -> None:
+        """This packet is under way until its PUBACK; or, `pinged`, until a ping behind it is answered."""
+        self._acks[mid] = ack, time.monotonic()
+        if pinged:
+            self._unpinged.append(mid)
             if not self._pings:
                 self._ping()
-        return sent
 
     def _fits(self, topic: str, body: bytes, properties: Properties | None = None) -> bool:
         """Whether the broker takes a packet of that length. A topic that others chose may be as long as they like."""

@@ -105,8 +105,8 @@ def _check_belongs(options: argparse.Namespace, action: str) -> None:
 def _check_site(options: argparse.Namespace, name: str) -> None:
     """A site is one level of a topic: under another name nothing of it would be taken any more."""
     try:
-        wrong = not name.strip() or not name.encode() or any(one in name for one in "/+#\0")
-    except UnicodeEncodeError:
+        wrong = any(one in _name(name) for one in "/+#\0")
+    except argparse.ArgumentTypeError:
         wrong = True
     if wrong:
         options.parser.error(f"{name!r} is no name of a site; it is one level of a topic, without / + #")

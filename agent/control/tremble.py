@@ -27,16 +27,21 @@ class Tremble(NamedTuple):
     fall: float = 0.0
 
     @property
+    def swing(self) -> float:
+        """What it went and came back in this span."""
+        return min(self.rise, self.fall)
+
+    @property
     def size(self) -> float:
-        return max(self.before, self.rise if self.rise < self.fall else self.fall)
+        return max(self.before, self.swing)
 
 
 def follow(tremble: Tremble, value: float, t: float) -> Tremble:
     """The tremble after a reading at `t` (monotonic s): the span goes on, or the next one begins."""
     since = tremble.since
     if since is None or not since <= t < since + SPAN:
-        now = tremble.rise if tremble.rise < tremble.fall else tremble.fall
-        return Tremble(tremble.before if since is None else max(now, KEPT * tremble.before), t, value, value)
+        before = tremble.before if since is None else max(tremble.swing, KEPT * tremble.before)
+        return Tremble(before, t, value, value)
     low, high = min(tremble.low, value), max(tremble.high, value)
     rise, fall = max(tremble.rise, value - low), max(tremble.fall, high - value)
     if (low, high, rise, fall) == tremble[2:]:

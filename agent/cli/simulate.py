@@ -64,23 +64,30 @@ def _progress(duration: float) -> Iterator[Callable[[float], object]]:
     if not sys.stderr.isatty():
         yield lambda at: None
         return
+    begun = time.monotonic()
+    with contextlib.ExitStack() as until_end:
+        show: Callable[[float], object] | None = None
+
+        def reached(at: float) -> None:
+            nonlocal show
+            if show is None and time.monotonic() - begun > PATIENCE:
+                show = _bar(duration, until_end)
+            if show is not None:
+                show(at)
+
+        yield reached
+
+
+def _bar(duration: float, until_end: contextlib.ExitStack) -> Callable[[float], object]:
+    """What draws how far (s) it is, on a bar that goes at the end."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     unit, name = (DAY, "days") if duration >= DAY else (HOUR, "hours") if duration >= HOUR else (1.0, "seconds")
     columns = TextColumn(f"{{task.fields[of]:.0f}} of {duration / unit:.3g} {name}"), BarColumn(), TimeRemainingColumn()
-    bar, begun = Progress(*columns, console=Console(stderr=True), transient=True), time.monotonic()
+    bar = until_end.enter_context(Progress(*columns, console=Console(stderr=True), transient=True))
     task = bar.add_task("", total=duration, of=0)
-
-    def reached(at: float) -> None:
-        if time.monotonic() - begun > PATIENCE:
-            bar.start()
-        bar.update(task, completed=at, of=at / unit)
-
-    try:
-        yield reached
-    finally:
-        bar.stop()
+    return lambda at: bar.update(task, completed=at, of=at / unit)
 
 
 def _print(found: Mapping[str, Any], zone: ZoneInfo) -> None:

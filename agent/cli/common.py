@@ -54,8 +54,7 @@ class CommandParser(argparse.ArgumentParser):
 
     def _with_site(self, args: Sequence[str]) -> list[str]:
         """The arguments with the box's own site file where none is named."""
-        wanted = [action for action in self._actions if not action.option_strings]
-        required = [action for action in wanted if action.nargs is None]
+        required = [action for action in self._actions if not action.option_strings and action.nargs is None]
         if not required or required[0].dest != "site" or {"-h", "--help"} & set(args):
             return list(args)
         given = self._positionals_of(args)

@@ -17,9 +17,9 @@ from agent.config.problems import listed, meant
 from agent.config.profiles import Library
 from agent.config.radio import check_radio, needs_node
 from agent.config.rules import check_rules
+from agent.config.signal_units import check_units
 from agent.config.signals import ENERGIES, VOLUMES
 from agent.config.site import Site, Uplink, broker
-from agent.config.units import check_units
 from agent.config.values import DURATION, Rate, number
 from agent.control.calendar import DAY, PREPARED, Calendar, names
 from agent.driver import is_driven

@@ -11,12 +11,9 @@ from agent.config.document import Document, Keys
 from agent.config.problems import Severity, meant
 from agent.config.profiles import Library
 from agent.config.site import Site
+from agent.config.units import canonical
 
 __all__ = ["Checked", "Pin", "PointRef"]
-
-
-_SPELT = {"degC": {"degc", "°c", "℃", "c"}, "lx": {"lx", "lux"}, "%": {"%"}}
-"""Units that services go by, as people spell them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +125,7 @@ class Checked:
         else:
             found = text if self.known(keys, "signal", text, self.names("signals")) else None
         unit = self.unit(found)
-        if wanted is not None and unit and unit.lower() not in _SPELT[wanted]:
+        if wanted is not None and unit and canonical(unit) != wanted:
             self.warn(keys, f"{text} is in {unit}, and what is wanted here is in {wanted}")
         return found
 
@@ -140,9 +137,13 @@ class Checked:
         if signal is None:
             return ""
         device, _, point = signal.from_.partition(".")
-        source = self.site.devices.get(device)
-        points = ((source.profile_data if source is not None else None) or {}).get("points", {})
-        return signal.unit or points.get(point, {}).get("unit") or ""
+        return signal.unit or self.profile_unit(device, point)
+
+    def profile_unit(self, device: str, point: str) -> str:
+        """The unit of a device's point by its profile. Empty: there is no such point, or it has none."""
+        found = self.site.devices.get(device)
+        points = ((found.profile_data if found is not None else None) or {}).get("points", {})
+        return (points.get(point) or {}).get("unit") or ""
 
     def actuator(self, keys: Keys, name: str, owner: str) -> None:
         """An actuator is there, and one service alone moves it."""

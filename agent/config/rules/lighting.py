@@ -40,9 +40,7 @@ def check_lighting(at: Checked) -> None:
 
 def _check_power(at: Checked, keys: Keys, meter: str) -> None:
     """Lamps are judged in watts."""
-    device = at.site.devices.get(meter)
-    points = ((device.profile_data if device is not None else None) or {}).get("points", {})
-    unit = (points.get("active_power") or {}).get("unit") or "W"
+    unit = at.profile_unit(meter, "active_power") or "W"
     if canonical(unit) != "W":
         wanted = factor(canonical(unit), "W")
         how = "write the profile in W" + (f": its scale times {number(wanted)}" if wanted is not None else "")

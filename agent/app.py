@@ -42,7 +42,7 @@ from agent.screen import ScreenFormatter
 from agent.seals import Seals
 from agent.secret import hand_over
 from agent.state import State
-from agent.status import conditions, discreet, one_line, present_points, state_names, state_topics
+from agent.status import bus_health, conditions, discreet, one_line, present_points, state_names, state_topics
 from agent.supervise import Watchdog, supervise
 from agent.trial import spec_of
 from agent.wires import Wires
@@ -516,9 +516,7 @@ class Agent:
                     "uptime_s": round(self._clock.monotonic() - self._started),
                     **self._health.sample(),
                     "loop_lag_ms": round(self._watchdog.lag * 1000, 1),
-                    "buses": {
-                        bus["name"]: {key: bus[key] for key in ("state", "load")} for bus in self._wires.status()
-                    },
+                    "buses": {bus["name"]: bus_health(bus) for bus in self._wires.status()},
                     "uplink_latency_ms": link["latency_ms"],
                     "outbox": waiting["rows"],
                     "hours_left": waiting["hours_left"],

@@ -13,10 +13,11 @@ from agent.alarms import Condition
 from agent.hub import Hub
 from agent.model import Event, Instant, Severity
 
-__all__ = ["conditions", "discreet", "one_line", "present_points", "state_topics"]
+__all__ = ["bus_health", "conditions", "discreet", "one_line", "present_points", "state_topics"]
 
-CLOCK_PATIENCE, DEVICE_PATIENCE, LINK_PATIENCE = 600.0, 30.0, 300.0
-"""Seconds that an unknown time, a silent device and a link that is down may last before they are alarms."""
+CLOCK_PATIENCE, DEVICE_PATIENCE, LINK_PATIENCE, LOAD_PATIENCE = 600.0, 30.0, 300.0, 60.0
+"""Seconds that an unknown time, a silent device, a link that is down and a line that is asked too much may last before
+they are alarms."""
 
 
 def conditions(
@@ -31,6 +32,9 @@ def conditions(
         for device in bus.get("lost", ()):
             detail = {"bus": bus["name"], "reason": bus["error"]}
             yield Condition("device_lost", device, Severity.MAJOR, detail, lasts=DEVICE_PATIENCE)
+        if bus.get("overloaded"):
+            detail = {"load": bus["load"], "stretch": bus["stretch"]}
+            yield Condition("line_overloaded", bus["name"], Severity.MINOR, detail, lasts=LOAD_PATIENCE)
     if uplink is None:
         return
     link = uplink.status()
@@ -47,6 +51,11 @@ def conditions(
     if "qos" in lacks:
         reason = "the broker has read what it confirms, but has not promised to keep it"
         yield Condition("uplink_qos_0", "uplink", Severity.MINOR, {"reason": reason})
+
+
+def bus_health(bus: Mapping[str, Any]) -> dict[str, Any]:
+    """What `health` says of a bus."""
+    return {key: bus[key] for key in ("state", "load", "stretch") if key in bus}
 
 
 def discreet(event: Event, personal: frozenset[str]) -> Event:

@@ -256,6 +256,9 @@ def _link(status: Status, notes: Sequence[str]) -> _Lines:
         load = f" {100 * bus['load']:.0f} %" if bus.get("load") else ""
         buses.append(f"{bus['name']} ", "default")
         buses.append(str(bus["state"]), _BUS.get(bus["state"], _WARN))
+        if bus.get("overloaded"):
+            buses.append(f"{load} slow points read every {bus['stretch']:.1f} of their periods", _WARN)
+            load = ""
         buses.append(f"{load} {bus.get('error') or ''}  ", "default")
     return _Lines([*(Text(note, "bold") for note in notes), out, waiting, buses])
 

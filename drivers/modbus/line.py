@@ -1,6 +1,6 @@
 """The owner of a Modbus line: one task asks every question, in order of urgency.
 
-Writes come first, then reads on demand, then polls by deadline (schedule.py), and probes of a scan in between. The
+Writes come first, then reads on demand, then polls by turns (schedule.py), and probes of a scan in between. The
 owner runs while somebody iterates `readings`, or, for a program that only asks once, until nothing is queued any more.
 """
 
@@ -25,7 +25,7 @@ from drivers.modbus.device import build, limits, registers_of
 from drivers.modbus.link import Broken, Link, NoAnswer
 from drivers.modbus.plan import Block, Register, plan
 from drivers.modbus.question import Function, Question
-from drivers.modbus.schedule import Device, Poll, spread
+from drivers.modbus.schedule import Device, Poll, Turns, spread
 from drivers.modbus.stats import Load
 
 __all__ = ["ModbusLine"]
@@ -78,6 +78,7 @@ class ModbusLine:
         self._attempts = 0
         self._reopen_at = -math.inf
         self._statistics_at = math.inf
+        self._turns = Turns(self._devices)
         self._load = Load(clock.monotonic())
         self._turn = next(_line_number) % _GROUPS / _GROUPS
 
@@ -86,10 +87,15 @@ class ModbusLine:
         return [r.point for _, r in self._registers.values()] + [p for d in self._devices for p in d.tally.points]
 
     def status(self) -> Mapping[str, Any]:
-        """`load` is the share of the last minute in which the line was busy, `late` counts frames nobody waited for."""
+        """`load` is the share of the last minute in which the line was busy, `late` counts frames nobody waited for.
+
+        `stretch` is how many of its periods lie between two reads of the point that comes off worst.
+        """
         return {
             "state": "up" if self._link.is_open else "down",
             "load": self._load.share(self._clock.monotonic()),
+            "stretch": round(self._turns.stretch, 1),
+            "overloaded": self._turns.overloaded,
             "error": self._error,
             "late": self._link.late,
             "lost": [device.name for device in self._devices if device.lost],
@@ -216,14 +222,8 @@ class ModbusLine:
         if self._batches.qsize() >= _BACKLOG:
             await self._rest(0.1)
             return
-        ready, rest = None, self._statistics_at
-        for device in self._devices:
-            for poll in device.polls:
-                at = poll.ready_at
-                if at > now:
-                    rest = min(rest, at)
-                elif ready is None or poll.deadline < ready.deadline:
-                    ready = poll
+        ready, rest = self._turns.next(now)
+        rest = min(rest, self._statistics_at)
         if self._jobs and (now >= self._probe_at or (ready is None and now + self._probe_took <= rest)):
             await self._serve()
             end = self._clock.monotonic()

@@ -1,7 +1,8 @@
 """When which device is asked what: fixed rates with spread phases, and backoff for a device that is gone.
 
-Of the polls that are due the one with the earliest deadline (due + period) goes first: fast points come before slow
-ones, and a slow one never waits longer than its own period. A slot that was missed is skipped, not made up for.
+Of the polls that are due the fast ones go first, so that they keep their period on a line that is asked too much. The
+slow ones share what is left, each by how many of its periods it has waited; after eight it goes before the fast ones,
+with every second question at the most. A slot that was missed is skipped, not made up for.
 """
 
 from __future__ import annotations
@@ -14,13 +15,17 @@ from agent.model import Instant, Reading
 from drivers.modbus.plan import Block, Register
 from drivers.modbus.stats import Tally
 
-__all__ = ["FAILURES", "Device", "Poll", "spread"]
+__all__ = ["FAILURES", "Device", "Poll", "Turns", "spread"]
 
 FAILURES = 3
 """Failures in a row after which a device counts as gone and its points turn bad."""
 _RETRY = 1.0  # s, after a failure, and the first step of the backoff
 _BACKOFF_MOST = 60.0  # s
 _REFUSED_AGAIN = 600.0  # s, until a point that the slave does not know is asked for again
+_FAST = 2.0  # times the shortest period of the line: polls up to that are the fast ones
+_STARVED = 8.0  # periods that a slow poll waits at the most; with the slots around them it is read every ten
+_OVERLOADED, _RELIEVED = 2.0, 1.5  # periods between two reads of one poll: from where on, and until when
+_SMOOTH = 4  # rounds over which the time between two reads is smoothed
 
 
 class Device:
@@ -81,6 +86,9 @@ class Poll:
         self.period = period
         self.due = self._grid = -math.inf
         self.batch: list[Reading] = []
+        self.stretch = 1.0
+        """How many of its periods lie between two of its reads, smoothed; 1 where it keeps its period."""
+        self._finished: float | None = None
         self._blocks = blocks
         self._refused: list[Block] = []
         self._again = math.inf
@@ -94,10 +102,6 @@ class Poll:
     @property
     def ready_at(self) -> float:
         return max(self.due, self.device.retry_at)
-
-    @property
-    def deadline(self) -> float:
-        return self.due + self.period
 
     def block(self, now: float) -> Block | None:
         """The question to ask now; it stays the same until `answered`, `refused` or `abort`. None: all are refused."""
@@ -143,11 +147,15 @@ class Poll:
         """The round's readings; the next slot after `now` is when it is due again."""
         slots = math.floor((now - self._grid) / self.period) + 1
         self.due = self._grid + slots * self.period
+        if self._finished is not None:
+            self.stretch += (max(1.0, (now - self._finished) / self.period) - self.stretch) / _SMOOTH
+        self._finished = now
         return self._take()
 
     def abort(self) -> list[Reading]:
-        """Give up the round, still due; what was read is not lost."""
+        """Give up the round, still due; what was read is not lost. Such a round does not count as stretched."""
         self._round = []
+        self._finished = None
         return self._take()
 
     def bad(self, at: Instant) -> list[Reading]:
@@ -156,6 +164,46 @@ class Poll:
     def _take(self) -> list[Reading]:
         batch, self.batch = self.batch, []
         return batch
+
+
+class Turns:
+    """Whose turn it is on a line, of all polls of its devices."""
+
+    def __init__(self, devices: Sequence[Device]) -> None:
+        self._devices = devices
+        self._fast = _FAST * min((poll.period for device in devices for poll in device.polls), default=0.0)
+        self._starved = False
+        self._overloaded = False
+
+    def next(self, now: float) -> tuple[Poll | None, float]:
+        """The poll to ask now, if one is due, and when the next of the others is."""
+        ready, first, rest = None, (math.inf, 0.0), math.inf
+        for device in self._devices:
+            for poll in device.polls:
+                at = poll.ready_at
+                if at > now:
+                    rest = min(rest, at)
+                elif (rank := self._rank(poll, now - at)) < first:
+                    ready, first = poll, rank
+        self._starved = ready is not None and first[0] == 0
+        return ready, rest
+
+    def _rank(self, poll: Poll, waited: float) -> tuple[float, float]:
+        periods = waited / poll.period
+        if poll.period <= self._fast:
+            return 1, -periods
+        return 0 if periods >= _STARVED and not self._starved else 2, -periods
+
+    @property
+    def stretch(self) -> float:
+        """How many of its periods lie between two reads of the slowest poll; 1 where all keep theirs."""
+        return max((p.stretch for d in self._devices if not d.failures for p in d.polls), default=1.0)
+
+    @property
+    def overloaded(self) -> bool:
+        """Whether the line is asked more than it can carry: some poll is read at every second slot or more seldom."""
+        self._overloaded = self.stretch >= (_RELIEVED if self._overloaded else _OVERLOADED)
+        return self._overloaded
 
 
 def spread(polls: Sequence[Poll], now: float, turn: float = 0.0) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from agent.errors import DeviceError, WireError
 from agent.model import Quality
+from agent.status import conditions
 
 Frames = list[tuple[float, bytes]]
 
@@ -232,3 +233,22 @@ async def test_a_slave_that_knows_one_write_function_only(lines: Any, slaves: An
     await line.write("m.wide", -70000)
     assert [r.value for r in await line.read(["m.a", "m.wide"])] == [4711, -70000]
     assert [request.function for request in slave.seen(1)] == [6, 16, 23, 23, 3]
+
+
+async def test_a_line_that_is_asked_too_much_serves_its_fast_device_in_between(
+    slaves: Any, lines: Any, device: Any, point: Any
+) -> None:
+    """Six meters want more than the line has; the relay module is never more than two of their questions away."""
+    units = {n: slaves.Unit(input={a: a for a in range(60)}) for n in range(1, 7)}
+    slave = slaves.rtu(units | {9: slaves.Unit(coil={0: 1})}, baudrate=9600)
+    words = {f"w{n}": point("input", n) for n in range(60)}
+    meters = [device(f"m{n}", n, words, poll=0.5) for n in range(1, 7)]
+    line = lines.rtu(slave.link, device("io", 9, {"relay": point("coil", 0)}, poll=0.1), *meters, baudrate=9600)
+    collected = lines.collect(line)
+    await collected.until(lambda: line.status()["overloaded"], 30)
+    (wrong,) = conditions(None, True, [{"name": "rs485", **line.status()}], None)
+    assert (wrong.code, wrong.subject) == ("line_overloaded", "rs485")
+    assert wrong.detail["stretch"] >= 2
+    asked = [request.unit for _, request in slave.requests][7:]
+    between = "".join("o" if unit == 9 else "m" for unit in asked).split("o")
+    assert len(between) > 10 and max(map(len, between)) <= 2, between

@@ -1,23 +1,29 @@
-"""Fixed rates, deadlines, backoff and counting, without a wire."""
+"""Fixed rates, turns, backoff and counting, without a wire."""
 
 from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Any
 
 import pytest
 
 from agent.driver import DeviceSpec
 from agent.model import Instant, Quality
-from drivers.modbus.schedule import Device, Poll, spread
+from drivers.modbus.device import build
+from drivers.modbus.schedule import Device, Poll, Turns, spread
+from drivers.modbus.serial_link import SerialLink
 from drivers.modbus.stats import Load, Tally
 
 
-def device(*periods: float, watchdog: float | None = None) -> Device:
+def slave(*periods: float, watchdog: float | None = None) -> Device:
     made = Device(DeviceSpec("d", {"unit_id": 1}, output_watchdog=watchdog), [], 0.0)
     made.polls = [Poll(made, period, []) for period in periods]
     return made
 
 
 def test_a_slot_follows_its_phase_and_a_missed_one_is_skipped() -> None:
-    one, two = device(10.0), device(10.0)
+    one, two = slave(10.0), slave(10.0)
     polls = [*one.polls, *two.polls]
     spread(polls, 100.0)
     assert [poll.due for poll in polls] == [100.0, 100.0]
@@ -30,16 +36,87 @@ def test_a_slot_follows_its_phase_and_a_missed_one_is_skipped() -> None:
     assert polls[1].due == 155.0
 
 
-def test_the_earliest_deadline_bounds_the_lag_of_slow_polls() -> None:
-    fast, slow = device(1.0, 60.0).polls
+def test_fast_polls_go_first_and_slow_ones_are_not_left_behind() -> None:
+    one = slave(1.0, 60.0)
+    fast, slow = one.polls
+    turns = Turns([one])
     fast.due, slow.due = 10.0, 5.0
-    assert fast.deadline < slow.deadline
-    fast.due = 64.5
-    assert slow.deadline < fast.deadline
+    assert turns.next(11.0) == (fast, math.inf)
+    fast.due, slow.due = 500.0, 10.0
+    assert [turns.next(495.0)[0], turns.next(500.0)[0], turns.next(500.0)[0]] == [slow, fast, slow]
+
+
+class Wire2400:
+    """A line at 2400 baud in a time of its own: each question takes its characters, a dead slave its timeout."""
+
+    CHARACTER, TIMEOUT = 11 / 2400, 0.5
+
+    def __init__(self, devices: list[Device], dead: set[str]) -> None:
+        self.now, self.devices, self.dead = 0.0, devices, dead
+        self.reads: dict[Poll, list[float]] = {poll: [] for one in devices for poll in one.polls}
+        self.turns = Turns(devices)
+        spread(list(self.reads), self.now)
+
+    def run(self, until: float) -> None:
+        while self.now < until:
+            poll, rest = self.turns.next(self.now)
+            if poll is None:
+                self.now = rest
+                continue
+            block = poll.block(self.now)
+            assert block is not None
+            self.now += (len(block.question.frame) + 3.5) * self.CHARACTER
+            if poll.device.name in self.dead:
+                self.now += self.TIMEOUT
+                poll.abort()
+                poll.device.failed(self.now)
+                continue
+            self.now += (block.question.size + 3 + 3.5) * self.CHARACTER
+            poll.answered([])
+            if poll.done:
+                poll.finish(self.now)
+                self.reads[poll].append(self.now)
+
+    def longest(self, period: float) -> float:
+        """Seconds between two reads of a poll of that period, at the worst, from the third minute on."""
+        rows = [
+            times for poll, times in self.reads.items() if poll.period == period and poll.device.name not in self.dead
+        ]
+        return max(after - before for times in rows for before, after in pairwise([120.0, *times, self.now])
+                   if after > 120.0)  # fmt: skip
+
+
+def line_2400(make: Any, point: Any, relays: int, meters: int) -> list[Device]:
+    """Relay modules with eight coils and eight inputs, each second, and meters of 120 registers, every 10 s."""
+    link = SerialLink("/dev/none", 2400, "N", 1, 8, 0.5)
+    bits = {f"{table}{n}": point(table, n) for table in ("coil", "discrete") for n in range(8)}
+    words = {f"w{n}": point("input", n + n // 60 * 1000) for n in range(120)}
+    specs = [make(f"io{n}", n + 1, bits, poll=1.0) for n in range(relays)]
+    specs += [make(f"m{n}", n + 21, words, poll=10.0) for n in range(meters)]
+    return [build(spec, link) for spec in specs]
+
+
+@pytest.mark.parametrize("dead", [set(), {"io0"}, {"m0", "m1"}])
+def test_a_line_that_is_asked_too_much_keeps_its_fast_points(device: Any, point: Any, dead: set[str]) -> None:
+    wire = Wire2400(line_2400(device, point, relays=4, meters=8), dead)
+    wire.run(900.0)
+    assert wire.longest(1.0) < 3.0, "an output's point is stale after three polls"
+    assert wire.longest(10.0) < 100.0
+    assert wire.turns.stretch <= 10.0
+    assert wire.longest(10.0) > 20.0
+    assert wire.turns.overloaded and wire.turns.stretch >= 2.0
+
+
+def test_a_line_that_can_carry_it_stretches_nothing(device: Any, point: Any) -> None:
+    wire = Wire2400(line_2400(device, point, relays=3, meters=2), set())
+    wire.run(900.0)
+    assert wire.longest(1.0) < 2.0
+    assert wire.longest(10.0) < 20.0
+    assert not wire.turns.overloaded and wire.turns.stretch < 1.5
 
 
 def test_backoff_doubles_from_one_second_to_sixty() -> None:
-    gone = device(10.0)
+    gone = slave(10.0)
     died, delays = [], []
     for _ in range(12):
         died.append(gone.failed(1000.0))
@@ -51,7 +128,7 @@ def test_backoff_doubles_from_one_second_to_sixty() -> None:
 
 
 def test_an_output_watchdog_bounds_the_backoff() -> None:
-    gone = device(10.0, watchdog=30.0)
+    gone = slave(10.0, watchdog=30.0)
     for _ in range(20):
         gone.failed(0.0)
     assert gone.retry_at == 10.0

@@ -42,6 +42,8 @@ STATUS_EVERY = 86_400.0
 CLASS_C_WAIT = 10.0
 """Seconds in which a device that always listens confirms."""
 JOIN_ACCEPT_SIZE = 33
+EMPTY_SIZE = 12
+"""Bytes of a data frame that carries nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,20 @@ class _Frame:
     what: Data | JoinRequest
     at: Instant
     due: float
-    copies: list[Received] = field(default_factory=list)
+    by_gateway: dict[str, Received] = field(default_factory=dict)
+
+    @property
+    def copies(self) -> list[Received]:
+        """One a gateway, the best first."""
+        return sorted(self.by_gateway.values(), key=_strength, reverse=True)
+
+    def add(self, copy: Received) -> None:
+        """Of one gateway the best counts: a strong frame has weak ghosts on other channels."""
+        known = self.by_gateway.get(copy.gateway)
+        if known is None and len(self.by_gateway) >= MOST_COPIES:
+            return
+        if known is None or _strength(copy) > _strength(known):
+            self.by_gateway[copy.gateway] = copy
 
 
 class Server:
@@ -164,12 +179,9 @@ class Server:
                 self.counts["overload"] += 1
                 return
             frame = self._frames[key] = _Frame(what, self._clock.now(), now + WINDOW)
-        elif any(copy.gateway == received.gateway for copy in frame.copies):
-            return
-        else:
+        elif received.gateway not in frame.by_gateway:
             self.counts["duplicates"] += 1
-        if len(frame.copies) < MOST_COPIES:
-            frame.copies.append(received)
+        frame.add(received)
 
     # -- what is asked -------------------------------------------------------------------------------------------
 
@@ -206,7 +218,6 @@ class Server:
             if frame.due > now:
                 break
             del self._frames[key]
-            frame.copies.sort(key=lambda copy: copy.snr if copy.snr is not None else -99.0, reverse=True)
             if isinstance(frame.what, JoinRequest):
                 self._join(frame, frame.what, now)
             else:
@@ -237,23 +248,21 @@ class Server:
             self.counts["wrong_mic"] += 1
             return
         device, session, counter = found.device, found.session, found.counter
-        self._hear(device, frame, len(data.body) + 4, now)
-        again = counter == session.up and data.mic.hex() == session.mic
-        if again:
-            self.counts["repeated"] += 1
-        elif counter <= session.up and not self._begins_again(device, session, counter):
+        if session.is_repeat(counter, data.mic, now):
+            self._repeated(device, session, frame, data, counter, now)
             return
-        if len(device.sessions) > 1:
-            device.confirm(session)
+        if counter <= session.up and not self._begins_again(device, session, counter):
+            return
+        self._hear(device, frame, len(data.body) + 4, now)
+        if device.confirm(session):
             self.devices.index()
         if session.up < 0 and session.join_nonce is not None:
             self._acts.append(Joined(device.name))
-        if not again:
-            device.lost += max(0, counter - session.up - 1) if session.up >= 0 else 0
-            session.up, session.mic = counter, data.mic.hex()
+        device.lost += max(0, counter - session.up - 1) if session.up >= 0 else 0
+        session.hear(counter, data.mic, now)
         self.devices.changed(device)
         self._confirm_by.pop(device.name, None)
-        self._mail[device.name].heard(data.ack and not again, now)
+        self._mail[device.name].heard(data.ack, now)
         commands = data.options
         payload = b""
         if data.port is not None:
@@ -261,24 +270,38 @@ class Server:
             payload = key.stream(phy.UPLINK, data.address, counter, data.payload)
         if data.port == 0:
             commands, payload = payload, b""
-        if not again:
-            port = data.port or None
-            self._acts.append(Heard(device.name, payload, frame.at, port, counter, frame.copies[0]))
+        self._acts.append(Heard(device.name, payload, frame.at, data.port or None, counter, frame.copies[0]))
         self._answer(device, session, frame, data.confirmed, self._obey(device, commands, frame), now)
+
+    def _repeated(
+        self, device: EndDevice, session: Session, frame: _Frame, data: Data, counter: int, now: float
+    ) -> None:
+        """A frame once more: a copy that came late, a device that did not hear the acknowledgement, or somebody who
+        replays it; nobody can tell. It says nothing new, so it moves nothing; only a device that may wait for an
+        acknowledgement gets it again, alone, and a few times at the most.
+        """
+        self.counts["repeated"] += 1
+        if not data.confirmed or not session.may_acknowledge_again(counter, data.mic, now):
+            return
+        slot = self.gateways.slot(frame.copies, WINDOWS, EMPTY_SIZE, 0, now)
+        if slot is not None:
+            session.acknowledged_again(data.mic, now)
+            self._send(device, slot, self._frame(device, session, None, True, b"", now), now)
 
     def _begins_again(self, device: EndDevice, session: Session, counter: int) -> bool:
         """A frame with a good MIC and an old counter: a device that was reset, or somebody who repeats it. Whether it
         is accepted.
         """
+        accepted = device.skip_check and session is device.sessions[0]
         device.resets += 1
         self.counts["counter_resets"] += 1
         self.devices.changed(device)
         if self._seldom("counter", device.name):
             log.warning("frame counter went back device=%s from=%d to=%d next=%s", device.name, session.up, counter,
-                        "it is accepted (skip_fcnt_check)" if device.skip_check else "dropped")  # fmt: skip
-        if device.skip_check:
+                        "it is accepted (skip_fcnt_check)" if accepted else "dropped")  # fmt: skip
+        if accepted:
             session.up = -1
-        return device.skip_check
+        return accepted
 
     def _hear(self, device: EndDevice, frame: _Frame, size: int, now: float) -> None:
         best = frame.copies[0]
@@ -387,6 +410,9 @@ class Server:
     def _join(self, frame: _Frame, request: JoinRequest, now: float) -> None:
         self.devices.retry_keys(now)
         device = self.devices.by_eui(request.dev_eui)
+        if device is not None and device.sessions and device.sessions[0].is_late_copy(request.mic, now):
+            self.counts["duplicates"] += 1
+            return
         foreign = device is None or (not device.is_abp and device.join_eui != request.join_eui)
         reason, slot = refusal(device, request), None
         if not reason:
@@ -409,12 +435,18 @@ class Server:
                 log.warning('join refused device=%s reason="%s" next=it may ask again', entry["device"], reason)
         elif device is not None and slot is not None:
             radio = accept(device, request, self.devices.free_address(), frame.at.wall_ms)
+            device.sessions[0].recent[request.mic] = now
             self.devices.index()
             self._confirm_by.pop(device.name, None)
             self._mail[device.name].heard(False, now)
             self.counts["joins"] += 1
             log.info("joined device=%s gateway=%s", device.name, slot.gateway.eui)
             self._send(device, slot, radio, now)
+
+
+def _strength(copy: Received) -> tuple[float, float]:
+    """SNR, and RSSI among equals; least where they are not told."""
+    return (copy.snr if copy.snr is not None else -99.0, copy.rssi if copy.rssi is not None else -999.0)
 
 
 def _euis(device: EndDevice) -> list[str]:

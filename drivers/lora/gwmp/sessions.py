@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +25,12 @@ log = logging.getLogger("bocage.lora")
 NET_ID = 0
 """For private networks (LoRaWAN Backend Interfaces, NetID 000000): DevAddr 00000000 to 01ffffff."""
 ADDRESS_BITS = 25
+LATE_COPY = 3.0
+"""Seconds in which a frame that was heard may come once more by a slow gateway. A device sends it anew after that at
+the earliest: RX2 opens 2 s after the frame, and it waits 1 s at least for what may come (ACK_TIMEOUT).
+"""
+MOST_REPEATS = 3
+"""Times that the acknowledgement of one frame is sent again."""
 
 
 @dataclass(slots=True)
@@ -39,6 +46,10 @@ class Session:
     down: int = 0
     mic: str = ""
     """Of the last uplink: the same counter with the same MIC is the same frame once more."""
+    repeats: int = 0
+    """Acknowledgements of the last uplink that were sent again."""
+    recent: dict[bytes, float] = field(default_factory=dict)
+    """When (clock.monotonic) the frames of the last seconds were heard or answered, by MIC; the join-request too."""
 
     def counter(self, frame: Data) -> int | None:
         """The 32-bit counter that gives the frame's MIC: the one that comes next, else an earlier one; None if no."""
@@ -48,6 +59,26 @@ class Session:
             if 0 <= counter <= 0xFFFFFFFF and frame.is_from(self.network, counter):
                 return counter
         return None
+
+    def is_late_copy(self, mic: bytes, now: float) -> bool:
+        return now - self.recent.get(mic, -math.inf) < LATE_COPY
+
+    def is_repeat(self, counter: int, mic: bytes, now: float) -> bool:
+        """Whether it is the last frame, whenever it comes again, or a late copy of one before."""
+        return (counter == self.up and mic.hex() == self.mic) or self.is_late_copy(mic, now)
+
+    def hear(self, counter: int, mic: bytes, now: float) -> None:
+        """A new frame."""
+        self.up, self.mic, self.repeats = counter, mic.hex(), 0
+        self.recent = {known: at for known, at in self.recent.items() if now - at < LATE_COPY} | {mic: now}
+
+    def may_acknowledge_again(self, counter: int, mic: bytes, now: float) -> bool:
+        """Whether a device may be sending its last frame anew, and was not answered often for that."""
+        return counter == self.up and self.repeats < MOST_REPEATS and not self.is_late_copy(mic, now)
+
+    def acknowledged_again(self, mic: bytes, now: float) -> None:
+        self.repeats += 1
+        self.recent[mic] = now
 
     def record(self) -> dict[str, Any]:
         return {
@@ -110,9 +141,14 @@ class EndDevice:
                 return Match(self, session, counter)
         return None
 
-    def confirm(self, session: Session) -> None:
-        """It uses this session: the one before is over, and a newer one was never heard."""
-        self.sessions = [session]
+    def confirm(self, session: Session) -> bool:
+        """It uses this session. Whether that ends the one before: a frame of the old one ends nothing, as somebody may
+        have kept it back.
+        """
+        ends = len(self.sessions) > 1 and session is self.sessions[0]
+        if ends:
+            self.sessions = [session]
+        return ends
 
     def begin(self, session: Session) -> None:
         """A join was answered. It may not hear that, and go on with the session that it has."""

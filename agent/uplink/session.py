@@ -29,7 +29,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from agent.errors import BocageError, WireError
 from agent.sieve import bound
-from agent.tls import client_context
+from agent.tls import client_context, why_refused
 from agent.uplink.certificates import ends
 from agent.uplink.reconnect import Why
 from agent.uplink.settings import Secret, UplinkSettings
@@ -70,7 +70,6 @@ _PINGRESP = 0xD0
 _CREDENTIALS = {0x86, 0x87, 0x8A, 0x8C}  # MQTT 5, 3.2.2.2; paho maps the codes 4 and 5 of 3.1.1 onto the first two
 _TAKEN_OVER = 0x8E  # MQTT 5, 3.14.2.1
 _NO_WORD = 0x80  # what paho makes of a connection that was closed without a DISCONNECT
-_BY_THE_CLOCK = {9, 10}  # openssl/x509_vfy.h: CERT_NOT_YET_VALID, CERT_HAS_EXPIRED
 
 
 class LinkLost(WireError):
@@ -549,10 +548,7 @@ def _over(cert: Path | None) -> str:
 
 def _describe(error: BaseException) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
-        hint = ""
-        if error.verify_code in _BY_THE_CLOCK:
-            hint = f"; this box's clock says {datetime.now(UTC):%Y-%m-%d %H:%M} UTC: it may be the clock that is wrong"
-        return f"the broker's certificate is not accepted: {error.verify_message}{hint}"
+        return why_refused(error)
     if isinstance(error, FileNotFoundError):
         return f"{error.filename or 'a certificate file'}: {error.strerror}"
     words = error.strerror if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) else ""

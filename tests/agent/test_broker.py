@@ -2,11 +2,11 @@
 
 import shutil
 import signal
-import ssl
 import subprocess
 import time
 
 import pytest
+from mosquitto import trusting
 
 pytestmark = pytest.mark.broker
 
@@ -31,7 +31,7 @@ def test_certificates_the_documented_whitelist_and_a_wrong_ca(
         "url": f"mqtts://localhost:{broker.port}", "state_interval": "1s",
         "ca": "ca.pem", "cert": "test-village.pem", "key": "test-village.key",
     }  # fmt: skip
-    context = ssl.create_default_context(cafile=tmp_path / "ca.pem")
+    context = trusting(tmp_path)
     context.load_cert_chain(tmp_path / "supervisor.pem", tmp_path / "supervisor.key")
     subscriber = make_subscriber(broker.port, tls=context)
     site.start()

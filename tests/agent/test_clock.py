@@ -3,13 +3,13 @@
 import contextlib
 import shutil
 import signal
-import ssl
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from mosquitto import trusting
 
 from agent.collect.store import Store
 from agent.errors import BocageError
@@ -154,7 +154,7 @@ def test_a_certificate_that_is_not_valid_yet_by_a_wrong_clock(
     )  # fmt: skip
     shutil.copy(tmp_path / "ca.pem", site.folder / "ca.pem")
     site.document["uplink"] |= {"url": f"mqtts://localhost:{broker.port}", "ca": "ca.pem"}
-    subscriber = make_subscriber(broker.port, tls=ssl.create_default_context(cafile=tmp_path / "ca.pem"))
+    subscriber = make_subscriber(broker.port, tls=trusting(tmp_path))
     stand = faketime(-2 * 365 * 86400)
     site.sabotage += "import agent.uplink.uplink as uplink\nuplink.reconnect_delay = lambda *_: 3600.0\n"
     site.start()

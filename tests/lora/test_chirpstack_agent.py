@@ -1,10 +1,10 @@
 """A whole agent whose sensors and valves come over ChirpStack and Debian's broker."""
 
 import json
-import ssl
 import subprocess
 
 import pytest
+from mosquitto import trusting
 
 pytestmark = pytest.mark.broker
 
@@ -148,7 +148,7 @@ def test_certificates_and_a_password(lora, tmp_path, make_broker, make_server, c
     wait_for(lambda: "uthori" in bus(site)["error"], what="the refusal")
     (site.folder / "word").write_text("sesame-7\n")
     wait_for(lambda: bus(site)["state"] == "up")
-    context = ssl.create_default_context(cafile=tmp_path / "ca.pem")
+    context = trusting(tmp_path)
     server = make_server(broker.port, tls=context, username="bocage", password="sesame-7")
     server.up(ROOM, CLIMATE)
     wait_for(lambda: read(site, "room-1.temperature") == [(27.2, "good")])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-import ssl
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import aiomqtt
 import jsonschema
 import pytest
-from mosquitto import certificates, documented_acl, mosquitto
+from mosquitto import certificates, documented_acl, mosquitto, trusting
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
@@ -137,7 +136,7 @@ async def test_certificates_and_the_whitelist(site: Any, until: Any, watch: Any,
         f"cafile {tmp_path}/ca.pem", f"certfile {tmp_path}/broker.pem", f"keyfile {tmp_path}/broker.key",
         "require_certificate true", "use_identity_as_username true", f"acl_file {tmp_path}/acl",
     )  # fmt: skip
-    context = ssl.create_default_context(cafile=tmp_path / "ca.pem")
+    context = trusting(tmp_path)
     context.load_cert_chain(tmp_path / "supervisor.pem", tmp_path / "supervisor.key")
     tls = {"tls": True, "ca": tmp_path / "ca.pem", "cert": tmp_path / "village.pem", "key": tmp_path / "village.key"}
     async with mosquitto(tmp_path, *lines) as port:
@@ -191,7 +190,7 @@ async def test_another_sites_credentials_do_not_throw_us_off(
     (tmp_path / "acl").write_text(documented_acl())
     lines = [line for line in documented_conf(tmp_path) if documented or "clientid" not in line]
     tls = {"tls": True, "ca": tmp_path / "ca.pem", "cert": tmp_path / "village.pem", "key": tmp_path / "village.key"}
-    context = ssl.create_default_context(cafile=tmp_path / "ca.pem")
+    context = trusting(tmp_path)
     context.load_cert_chain(tmp_path / "other.pem", tmp_path / "other.key")
     async with mosquitto(tmp_path, *lines) as port, site.up(port, **tls) as uplink:
         await until(lambda: uplink.status()["state"] == "connected")

@@ -17,7 +17,7 @@ import aiomqtt
 from agent.clock import Clock
 from agent.errors import ConfigError, WireError
 from agent.sieve import bound
-from agent.tls import client_context
+from agent.tls import client_context, why_refused
 from drivers.lora.chirpstack.events import LARGEST
 
 __all__ = ["Address", "Link", "Message"]
@@ -189,5 +189,5 @@ def _describe(error: BaseException) -> str:
     if isinstance(error.__cause__, ssl.SSLCertVerificationError):
         error = error.__cause__
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"the broker's certificate is not accepted: {error.verify_message}"
+        return why_refused(error)
     return str(error) or type(error).__name__

@@ -13,6 +13,7 @@ import logging
 import math
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -22,7 +23,7 @@ from agent.errors import DeviceError, Refused, WireError
 from agent.model import Point, Quality, Reading, Readings, Value
 from drivers.modbus import question as ask
 from drivers.modbus.device import build, limits, registers_of
-from drivers.modbus.link import Broken, Link, NoAnswer
+from drivers.modbus.link import Broken, Link, Misfit, NoAnswer
 from drivers.modbus.plan import Block, Register, plan
 from drivers.modbus.question import Function, Question
 from drivers.modbus.schedule import Device, Poll, Turns, spread
@@ -304,6 +305,9 @@ class ModbusLine:
                 raise NoAnswer(str(refused)) from refused
             answered = True
             raise
+        except Misfit:
+            tally.misfits += 1
+            raise
         except Broken:
             tally.crc_errors += 1
             raise
@@ -389,6 +393,10 @@ class ModbusLine:
                 log.info("function refused device=%s function=%d next=%d", device.name, question.function, instead)
 
     async def _write_question(self, device: Device, register: Register, data: list[int]) -> Question:
+        question = await self._framed(device, register, data)
+        return replace(question, once=True) if register.point.moves else question
+
+    async def _framed(self, device: Device, register: Register, data: list[int]) -> Question:
         framer, unit, address = self._link.framer, device.unit, register.address
         if register.is_bit and register.point.moves:
             return ask.command_coil(framer, unit, address, data[0])
@@ -418,9 +426,11 @@ class ModbusLine:
             await self._rest(rest)
             return False
         self._due = self._clock.monotonic() + _MARGIN + 10
+        anew = self._error or self._link.renewed
         await self._link.open()
-        for device in self._devices:
-            device.retry_at = -math.inf
+        if anew:  # a host that closes after each answer says nothing about who was silent
+            for device in self._devices:
+                device.retry_at = -math.inf
         if self._error:
             log.info("wire open bus=%s next=devices polled at once", self._bus)
         self._error = ""

@@ -10,9 +10,9 @@ from typing import Protocol, TypeVar
 from pymodbus.framer.base import FramerBase
 
 from agent.errors import DeviceError, Refused, WireError
-from drivers.modbus.question import Question
+from drivers.modbus.question import Function, Question
 
-__all__ = ["Broken", "Link", "NoAnswer", "checked", "connection", "fits"]
+__all__ = ["Broken", "Link", "Misfit", "NoAnswer", "checked", "connection", "misfit"]
 
 P = TypeVar("P", bound=asyncio.Protocol)
 
@@ -31,6 +31,10 @@ class Broken(NoAnswer):
     """Something came, but its check sum or its shape is wrong."""
 
 
+class Misfit(Broken):
+    """A sound answer that is not what was asked for: of another unit, length or function."""
+
+
 class Link(Protocol):
     """A wire with one question on it at a time; its owner sees to that."""
 
@@ -45,6 +49,10 @@ class Link(Protocol):
 
     @property
     def is_open(self) -> bool: ...
+
+    @property
+    def renewed(self) -> bool:
+        """Whether the link was closed because questions went unanswered: to ask again at once may help."""
 
     def patience(self, question: Question, timeout: float | None = None) -> float:
         """Seconds that `ask` may take at the longest."""
@@ -75,13 +83,21 @@ async def connection(protocol: Callable[[], P], host: str, port: int, timeout: f
     return made
 
 
-def fits(question: Question, unit: int, answer: bytes) -> bool:
-    """Whether the PDU can be this question's answer: unit, function, and byte count or echo."""
-    if unit != question.unit:
-        return False
-    if answer.startswith(question.head):
-        return len(answer) == question.size
-    return len(answer) == 2 and answer[0] == question.function | 0x80
+def misfit(question: Question, answer: bytes) -> str:
+    """Why the PDU cannot be this question's answer, by function, byte count or echo; "" if it can."""
+    function = answer[0]
+    if function == question.function | 0x80 and len(answer) == 2:
+        return ""
+    if answer.startswith(question.head) and len(answer) == question.size:
+        return ""
+    if function & 0x7F != question.function:
+        return f"answers function {function} where {question.function} was asked"
+    reads = question.function <= Function.READ_INPUT
+    if function != question.function or len(answer) != (2 + answer[1] if reads else question.size):
+        return f"answer does not fit the question: {answer[:8].hex()} ({len(answer)} bytes)"
+    if reads:
+        return f"answers {answer[1]} bytes where {question.size - 2} were asked"
+    return f"acknowledgement does not fit the question: {answer[:8].hex()}"
 
 
 def checked(question: Question, answer: bytes) -> bytes:

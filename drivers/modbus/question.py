@@ -66,6 +66,8 @@ class Question:
     frame: bytes
     head: bytes
     size: int
+    once: bool = False
+    """Whether to carry it out twice does something else than once: a pulse, a step."""
 
 
 def read(framer: FramerBase, unit: int, function: int, address: int, count: int) -> Question:

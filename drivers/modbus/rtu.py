@@ -56,6 +56,10 @@ class RtuLink(ABC):
     @abstractmethod
     def is_open(self) -> bool: ...
 
+    @property
+    def renewed(self) -> bool:
+        return False
+
     @abstractmethod
     async def open(self) -> None:
         """Take the port or connect. WireError if it cannot be had."""
@@ -177,9 +181,15 @@ class RtuLink(ABC):
             self._answer.set_exception(Broken(f"broken frame: {self._buffer[:8].hex()} ({len(self._buffer)} bytes)"))
 
     def _hang_up(self, reason: str) -> None:
+        self._fail(WireError(reason))
+
+    def _fail(self, error: WireError) -> bool:
+        """Close; whether somebody waited who is told of it."""
         self.close()
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(WireError(reason))
+        if self._answer is None or self._answer.done():
+            return False
+        self._answer.set_exception(error)
+        return True
 
 
 def _is_sound(frame: bytes | bytearray) -> bool:

@@ -7,9 +7,11 @@ Nothing says which question an answer belongs to, as on the line itself; so late
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from agent.errors import WireError
-from drivers.modbus.link import NoAnswer, connection
+from drivers.modbus.host import Flood, Host, closed
+from drivers.modbus.link import connection
 from drivers.modbus.question import Question
 from drivers.modbus.rtu import RtuLink
 
@@ -17,8 +19,6 @@ __all__ = ["RtuTcpLink"]
 
 _SILENCE = 0.004
 """Seconds: 3.5 characters at 9600 baud, for serial servers that send on at once what they get."""
-_SILENT_MOST = 3
-"""After so many questions in a row without a single byte the connection itself is suspect: a half-open link."""
 
 
 class RtuTcpLink(RtuLink):
@@ -26,47 +26,48 @@ class RtuTcpLink(RtuLink):
 
     def __init__(self, host: str, port: int, timeout: float) -> None:
         super().__init__(timeout, 0.0, _SILENCE)
-        self._host, self._port = host, port
-        self._stream: _Stream | None = None
-        self._silent = 0
+        name = f"{host}:{port}"
+        self._host: Host[_Stream] = Host(name, lambda: connection(lambda: _Stream(self), host, port, timeout))
 
     @property
     def is_open(self) -> bool:
-        return self._stream is not None
+        return self._host.is_open
+
+    @property
+    def renewed(self) -> bool:
+        return self._host.renewed
+
+    def patience(self, question: Question, timeout: float | None = None) -> float:
+        return 2 * (super().patience(question, timeout) + self._timeout)  # asked and connected to twice at the most
 
     async def open(self) -> None:
-        self.close()
-        self._stream = await connection(lambda: _Stream(self), self._host, self._port, self._timeout)
-        self._silent = 0
+        await self._host.open()
 
     def close(self) -> None:
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            stream.close()
+        self._host.close()
 
     async def _exchange(self, question: Question, guard: float, timeout: float) -> bytes:
-        try:
-            return await super()._exchange(question, guard, timeout)
-        except NoAnswer:
-            self._silent += 1
-            if self._silent >= _SILENT_MOST:
-                self.close()
-            raise
+        return await self._host.exchange(question, partial(super()._exchange, question, guard, timeout))
 
     def _send(self, frame: bytes) -> None:
-        if self._stream is None:
-            raise WireError(f"{self._host}:{self._port} is not connected")
-        self._stream.send(frame)
+        if self._host.stream is None:  # closed while the question waited for its turn
+            raise closed(self._host.name, None)
+        self._host.stream.send(frame)
 
     def heard(self, data: bytes) -> None:
         """Bytes of the connection."""
-        self._silent = 0
         self._received(data)
 
-    def lost(self, stream: _Stream, reason: str) -> None:
+    def lost(self, stream: _Stream, exc: Exception | None) -> None:
         """A connection ended; one that was given up before is nobody's loss."""
-        if stream is self._stream:
-            self._hang_up(f"{self._host}:{self._port}: {reason}")
+        if stream is self._host.stream:
+            self._fail(closed(self._host.name, exc))
+
+    def flooded(self) -> None:
+        """More came than any line can give."""
+        fault = WireError(f"{self._host.name}: sends without end, more than 64 kB in a second")
+        if not self._fail(fault):
+            self._host.fault = fault
 
 
 class _Stream(asyncio.Protocol):
@@ -75,22 +76,32 @@ class _Stream(asyncio.Protocol):
     def __init__(self, link: RtuTcpLink) -> None:
         self._link = link
         self._transport: asyncio.Transport | None = None
+        self._flood = Flood()
+
+    @property
+    def is_open(self) -> bool:
+        return self._transport is not None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        self._link.heard(data)
+        if self._transport is None:
+            return
+        if self._flood.rises(len(data), asyncio.get_running_loop().time()):
+            self._link.flooded()
+        else:
+            self._link.heard(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        known = isinstance(exc, OSError) and exc.strerror
-        self._link.lost(self, f"connection lost: {known or 'closed by the other side'}")
+        self._link.lost(self, exc)
 
     def send(self, frame: bytes) -> None:
         if self._transport is not None:
             self._transport.write(frame)
 
     def close(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            transport.abort()

@@ -6,14 +6,14 @@ from agent.model import Instant, Kind, Point, Quality, Reading, Value
 
 __all__ = ["Load", "Tally"]
 
-_NAMES = {"requests": "", "timeouts": "", "crc_errors": "", "exceptions": "", "response_ms": "ms"}
+_NAMES = {"requests": "", "timeouts": "", "crc_errors": "", "misfits": "", "exceptions": "", "response_ms": "ms"}
 
 
 class Tally:
     """Counts of one slave since the start of the agent; `response_ms` is smoothed over some eight answers."""
 
     def __init__(self, device: str) -> None:
-        self.requests = self.timeouts = self.crc_errors = self.exceptions = 0
+        self.requests = self.timeouts = self.crc_errors = self.misfits = self.exceptions = 0
         self._response: float | None = None
         self._ids = {name: f"{device}.modbus.{name}" for name in _NAMES}
         self.points = [
@@ -29,6 +29,7 @@ class Tally:
             "requests": self.requests,
             "timeouts": self.timeouts,
             "crc_errors": self.crc_errors,
+            "misfits": self.misfits,
             "exceptions": self.exceptions,
             "response_ms": None if self._response is None else round(self._response, 1),
         }

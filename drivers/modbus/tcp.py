@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import struct
+from functools import partial
 
 from pymodbus.framer.socket import FramerSocket
 from pymodbus.pdu.decoders import DecodePDU
 
 from agent.errors import WireError
-from drivers.modbus.link import Broken, NoAnswer, checked, connection, fits
+from drivers.modbus.host import Flood, Host, closed
+from drivers.modbus.link import Broken, Misfit, NoAnswer, checked, connection, misfit
 from drivers.modbus.question import Question
 
 __all__ = ["TcpLink"]
 
 _MBAP = struct.Struct(">HHH")
-_SILENT_MOST = 3
-"""After so many questions in a row without a single byte the connection itself is suspect: a half-open link."""
 
 
 class TcpLink:
@@ -29,61 +29,50 @@ class TcpLink:
         self.framer = FramerSocket(DecodePDU(False))
         self.late = 0
         self.took = 0.0
-        self.name = f"{host}:{port}"
-        self._host, self._port, self._timeout = host, port, timeout
+        self._timeout = timeout
         self._tid = 0
-        self._silent = 0
-        self._stream: _Stream | None = None
+        name = f"{host}:{port}"
+        self.host: Host[_Stream] = Host(name, lambda: connection(lambda: _Stream(self), host, port, timeout))
 
     @property
     def is_open(self) -> bool:
-        return self._stream is not None and self._stream.transport is not None
+        return self.host.is_open
+
+    @property
+    def renewed(self) -> bool:
+        return self.host.renewed
 
     def patience(self, question: Question, timeout: float | None = None) -> float:
-        return timeout or self._timeout
+        return 2 * (timeout or self._timeout) + 2 * self._timeout  # asked and connected to twice at the most
 
     async def open(self) -> None:
-        self.close()
-        self._stream = await connection(lambda: _Stream(self), self._host, self._port, self._timeout)
-        self._silent = 0
+        await self.host.open()
 
     async def ask(self, question: Question, guard: float = 0.0, timeout: float | None = None) -> bytes:
-        timeout = timeout or self._timeout
-        stream = self._stream
-        if stream is None or stream.transport is None:
-            raise WireError(f"{self.name} is not connected")
+        ask = partial(self._exchange, question, guard, timeout or self._timeout)
+        return checked(question, await self.host.exchange(question, ask))
+
+    async def _exchange(self, question: Question, guard: float, timeout: float) -> bytes:
+        stream = self.host.stream
+        if stream is None or not stream.is_open:
+            raise WireError(f"{self.host.name} is not connected")
         loop = asyncio.get_running_loop()
         if guard and (rest := stream.last + guard - loop.time()) > 0:
             await asyncio.sleep(rest)
         self._tid = self._tid % 0xFFFF + 1
         start = loop.time()
-        answer: asyncio.Future[bytes] = loop.create_future()
-        stream.expect(self._tid, question, answer)
-        timer = loop.call_later(timeout, _expire, answer, timeout)
-        if stream.transport is not None:
-            stream.transport.write(self._tid.to_bytes(2, "big") + question.frame[2:])
+        answer = stream.ask(self._tid, question)
+        timer = loop.call_later(timeout, stream.expire, timeout)
         try:
             pdu = await answer
-        except Broken:
-            raise
-        except NoAnswer:
-            self._silent += 1
-            if self._silent >= _SILENT_MOST:
-                self.close()
-            raise
         finally:
             timer.cancel()
             stream.pending = None
         self.took = loop.time() - start
-        return checked(question, pdu)
-
-    def heard(self) -> None:
-        self._silent = 0
+        return pdu
 
     def close(self) -> None:
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = None
+        self.host.close()
 
 
 class _Stream(asyncio.Protocol):
@@ -96,10 +85,35 @@ class _Stream(asyncio.Protocol):
         self._link = link
         self._tid = 0
         self._question: Question | None = None
+        self._astray: int | None = None
         self._rest = b""
+        self._flood = Flood()
 
-    def expect(self, tid: int, question: Question, answer: asyncio.Future[bytes]) -> None:
-        self._tid, self._question, self.pending = tid, question, answer
+    @property
+    def is_open(self) -> bool:
+        return self.transport is not None
+
+    def ask(self, tid: int, question: Question) -> asyncio.Future[bytes]:
+        """The PDU of its answer, in time; whoever waits sees to `expire` and sets `pending` to None."""
+        self._tid, self._question, self._astray = tid, question, None
+        self.pending = asyncio.get_running_loop().create_future()
+        if self.transport is None:  # closed while it waited for its turn
+            self.pending.set_exception(closed(self._link.host.name, None))
+        else:
+            self.transport.write(tid.to_bytes(2, "big") + question.frame[2:])
+        return self.pending
+
+    def expire(self, timeout: float) -> None:
+        """The time for an answer is over. Half a frame leaves nobody knowing where the next one begins."""
+        if self.pending is None or self.pending.done():
+            return
+        if self._rest:
+            self._refuse(Broken(f"broken frame: {self._rest[:8].hex()} ({len(self._rest)} bytes)"))
+            self.close()
+        elif self._astray is not None:
+            self._refuse(NoAnswer(f"answers with transaction id {self._astray}, asked with {self._tid}"))
+        else:
+            self._refuse(NoAnswer(f"no answer within {timeout:g} s"))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -107,43 +121,56 @@ class _Stream(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.last = asyncio.get_running_loop().time()
-        self._link.heard()
+        if self._flood.rises(len(data), self.last):
+            self._give_up("sends without end, more than 64 kB in a second")
+            return
         if self._rest:
             data = self._rest + data
-        while len(data) >= 9:
-            tid, protocol, length = _MBAP.unpack_from(data)
+        start, end = 0, len(data)
+        while end - start >= 9:
+            tid, protocol, length = _MBAP.unpack_from(data, start)
             if protocol or not 3 <= length <= 254:
                 self._give_up("answers something else than Modbus TCP")
                 return
-            if len(data) < 6 + length:
+            if end - start < 6 + length:
                 break
-            self._frame(tid, data[6], data[7 : 6 + length])
-            data = data[6 + length :]
-        self._rest = data
+            self._frame(tid, data[start + 6], data[start + 7 : start + 6 + length])
+            start += 6 + length
+        self._rest = data[start:]
 
     def _frame(self, tid: int, unit: int, pdu: bytes) -> None:
-        if self.pending is None or self.pending.done() or tid != self._tid or self._question is None:
+        question = self._question
+        if self.pending is None or self.pending.done() or question is None:
             self._link.late += 1
-        elif fits(self._question, unit, pdu):
-            self.pending.set_result(pdu)
+        elif tid != self._tid:
+            self._link.late += 1
+            self._astray = tid
+        elif unit != question.unit:
+            self._refuse(Misfit(f"answers as unit {unit}, asked as {question.unit}"))
+        elif why := misfit(question, pdu):
+            self._refuse(Misfit(why))
+            if len(pdu) != question.size and len(pdu) != 2 + pdu[1]:
+                self.close()  # its header is wrong about its length: where the next frame begins nobody knows
         else:
-            self.pending.set_exception(Broken(f"answer of unit {unit} does not fit the question: {pdu[:8].hex()}"))
+            self.pending.set_result(pdu)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        known = isinstance(exc, OSError) and exc.strerror
-        self._give_up(f"connection lost: {known or 'closed by the other side'}")
+        self.close()
+        self._refuse(closed(self._link.host.name, exc))
 
     def _give_up(self, reason: str) -> None:
         self.close()
+        fault = WireError(f"{self._link.host.name}: {reason}")
+        if self.pending is None or self.pending.done():
+            self._link.host.fault = fault
+        else:
+            self._refuse(fault)
+
+    def _refuse(self, error: Exception) -> None:
         if self.pending is not None and not self.pending.done():
-            self.pending.set_exception(WireError(f"{self._link.name}: {reason}"))
+            self.pending.set_exception(error)
 
     def close(self) -> None:
         if self.transport is not None:
             self.transport.abort()
             self.transport = None
-
-
-def _expire(answer: asyncio.Future[bytes], timeout: float) -> None:
-    if not answer.done():
-        answer.set_exception(NoAnswer(f"no answer within {timeout:g} s"))

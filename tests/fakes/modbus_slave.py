@@ -121,6 +121,9 @@ class Request:
         return int.from_bytes(self.pdu[1:3], "big")
 
 
+CLOSE, RESET = b"<close>", b"<reset>"
+"""Sent over TCP these end the connection, by FIN and by RST."""
+
 Behaviour = Callable[[Request], list[tuple[float, bytes]]]
 
 
@@ -349,8 +352,15 @@ class TcpSlave(_Slave):
         return [*([self._listener] if self._listener else []), *self._clients]
 
     def _send(self, to: Any, data: bytes) -> None:
-        if to in self._clients:
+        if to not in self._clients:
+            return
+        if data not in (CLOSE, RESET):
             to.sendall(data)
+            return
+        if data == RESET:
+            to.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        del self._clients[to]
+        to.close()
 
     def _readable(self, file: Any) -> None:
         with contextlib.suppress(OSError):

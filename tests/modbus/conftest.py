@@ -135,6 +135,7 @@ def slaves(tmp_path: Path) -> Iterator[Any]:
     class Slaves:
         Unit = FAKE.Unit
         frame = staticmethod(FAKE.rtu)
+        CLOSE, RESET = FAKE.CLOSE, FAKE.RESET
 
         def take_pty(self) -> None:
             """Hold a pseudo-terminal, so that the next one gets another number."""

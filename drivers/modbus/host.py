@@ -1,0 +1,134 @@
+"""The TCP peer of a bus: when its connection is made anew, and which of its habits are known.
+
+Gateways close idle connections, close after each answer, or in place of one; some answer each question one question
+late until they are connected to anew. A question is asked once more on a new connection, and no more than that.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Generic, Protocol, TypeVar
+
+from agent.errors import WireError
+from drivers.modbus.link import NoAnswer
+from drivers.modbus.question import Question
+
+__all__ = ["Flood", "Host", "HungUp", "Stream", "closed"]
+
+log = logging.getLogger("bocage.modbus")
+
+_UNANSWERED_MOST = 3
+"""After so many questions in a row without their answer the connection itself is suspect."""
+_HANG_UPS = 3
+"""After so many a host is known to take one question a connection: each gets its own then."""
+_FLOOD = 65536  # bytes in a second; a serial line gives 12,000 at 115,200 baud, an answer has 260 at the most
+
+
+class HungUp(WireError):
+    """The other side closed the connection while it was asked."""
+
+
+class Stream(Protocol):
+    """A connection, as the host sees it."""
+
+    @property
+    def is_open(self) -> bool: ...
+
+    def close(self) -> None: ...
+
+
+S = TypeVar("S", bound=Stream)
+
+
+class Flood:
+    """Counts what a peer sends: nobody may have more of the loop than 64 kB a second cost."""
+
+    def __init__(self) -> None:
+        self._since, self._bytes = 0.0, 0
+
+    def rises(self, count: int, now: float) -> bool:
+        """Whether `count` more bytes at `now` (seconds) are too many."""
+        if now - self._since >= 1:
+            self._since, self._bytes = now, 0
+        self._bytes += count
+        return self._bytes > _FLOOD
+
+
+class Host(Generic[S]):
+    """`connect` makes a connection to `name` (host:port), or raises WireError."""
+
+    def __init__(self, name: str, connect: Callable[[], Awaitable[S]]) -> None:
+        self.name = name
+        self.stream: S | None = None
+        self.renewed = False
+        """Whether the connection was given up because questions went unanswered: a new one may help."""
+        self.fault: WireError | None = None
+        """Why the connection was given up while nobody asked; the next `open` raises it, so that it is said."""
+        self._connect = connect
+        self._used = False
+        self._unanswered = 0
+        self._hang_ups = 0
+
+    @property
+    def is_open(self) -> bool:
+        return self.stream is not None and self.stream.is_open
+
+    async def open(self) -> None:
+        self.close()
+        fault, self.fault = self.fault, None
+        if fault is not None:
+            raise fault
+        self.stream = await self._connect()
+        self._used, self._unanswered, self.renewed = False, 0, False
+
+    def close(self) -> None:
+        stream, self.stream = self.stream, None
+        if stream is not None:
+            stream.close()
+
+    async def exchange(self, question: Question, ask: Callable[[], Awaitable[bytes]]) -> bytes:
+        """What `ask` gives, which puts the question on the present connection. It may be called twice.
+
+        A question that may be carried out only once is not repeated. NoAnswer if the host closes both times.
+        """
+        if self._used and self._hang_ups >= (1 if question.once else _HANG_UPS):
+            await self.open()
+        used = self._used
+        try:
+            answer = await self._counted(ask)
+        except HungUp as error:
+            if question.once:
+                raise NoAnswer(f"{error}; it may have been carried out") from error
+            await self.open()
+            try:
+                answer = await self._counted(ask)
+            except HungUp as again:
+                raise NoAnswer(f"{again}, twice") from again
+            self._hang_ups += used
+            if used and self._hang_ups == _HANG_UPS:
+                log.info("host hangs up host=%s next=a connection for each question", self.name)
+        else:
+            if used:
+                self._hang_ups = 0
+        return answer
+
+    async def _counted(self, ask: Callable[[], Awaitable[bytes]]) -> bytes:
+        self._used = True
+        try:
+            answer = await ask()
+        except NoAnswer as error:
+            self._unanswered += 1
+            if self._unanswered >= _UNANSWERED_MOST:
+                log.info('connection given up host=%s reason="%s" next=made anew', self.name, error)
+                self.close()
+                self.renewed = True
+            raise
+        self._unanswered = 0
+        return answer
+
+
+def closed(name: str, exc: Exception | None) -> HungUp:
+    """The error for a connection that ended."""
+    known = isinstance(exc, OSError) and exc.strerror
+    return HungUp(f"{name}: connection lost: {known or 'closed by the other side'}")

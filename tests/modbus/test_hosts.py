@@ -1,0 +1,130 @@
+"""TCP peers with habits: they close when it suits them, answer late for ever, or under another name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from agent.errors import DeviceError
+from agent.model import Quality
+
+Frames = list[tuple[float, bytes]]
+Habit = Callable[[Any, Any, list[int]], Frames]
+KINDS = ["tcp", "rtu_over_tcp"]
+
+
+def _first(slave: Any, seen: list[int]) -> bool:
+    """Whether this is the first question on its connection."""
+    first = slave.connections not in seen
+    seen.append(slave.connections)
+    return first
+
+
+HABITS: dict[str, Callable[[Any, Any, Any, list[int]], Frames]] = {
+    "closes after each answer": lambda slave, r, s, seen: [(0, r.frame), (0, s.CLOSE)],
+    "closes a little after each answer": lambda slave, r, s, seen: [(0, r.frame), (0.002, s.CLOSE)],
+    "closes in place of the second answer": lambda slave, r, s, seen: (
+        [(0, r.frame)] if _first(slave, seen) else [(0, s.CLOSE)]
+    ),
+    "resets in place of the second answer": lambda slave, r, s, seen: (
+        [(0, r.frame)] if _first(slave, seen) else [(0, s.RESET)]
+    ),
+    "closes in the middle of the second answer": lambda slave, r, s, seen: (
+        [(0, r.frame)] if _first(slave, seen) else [(0, r.frame[:6]), (0.001, s.CLOSE)]
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("habit", HABITS)
+async def test_a_host_that_closes_is_read_and_written(
+    lines: Any, slaves: Any, device: Any, point: Any, kind: str, habit: str
+) -> None:
+    """All blocks of a round are good, and no write fails: a question is asked once more on a new connection."""
+    slave = getattr(slaves, kind)({1: slaves.Unit(holding={n: n for n in range(300)}, coil={0: 0})})
+    seen_first: list[int] = []
+    slave.behave = lambda r: HABITS[habit](slave, r, slaves, seen_first)
+    points = {f"p{n}": point("holding", n) for n in (0, 100, 200)} | {
+        "level": point("holding", 250, writable=True), "relay": point("coil", 0, writable=True),
+    }  # fmt: skip
+    seen = lines.collect(line := getattr(lines, kind)(slave, device("m", 1, points, poll=0.05)))
+    await seen.until(lambda: all(len(seen.of(f"m.{name}")) >= 5 for name in points), 10)
+    for value in (11, 12, 13, 14):
+        await line.write("m.level", value)
+        await line.write("m.relay", value % 2)
+        assert (slave.units[1].holding[250], slave.units[1].coil[0]) == (value, value % 2)
+    assert {r.quality for r in seen.all if r.point in {f"m.{name}" for name in points}} == {Quality.GOOD}
+    assert {r.value for r in seen.of("m.p200")} == {200}
+    assert line.status()["lost"] == [] and line.status()["error"] == ""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_pulse_is_never_repeated(lines: Any, slaves: Any, device: Any, point: Any, kind: str) -> None:
+    """The host closes after it carried the command out: nobody knows, and a second pulse would be one too many."""
+    slave = getattr(slaves, kind)({1: slaves.Unit(holding={0: 1}, coil={0: 0, 512: 0})})
+    slave.behave = lambda r: [(0, slaves.CLOSE)] if r.function == 5 else [(0, r.frame)]
+    points = {
+        "relay": point("coil", 0, writable=True),
+        "flash": point("coil", 512, type="u16", scale=0.1, writable=True, moves="relay"),
+    }
+    line = getattr(lines, kind)(slave, device("io", 1, points))
+    with pytest.raises(DeviceError, match="closed by the other side; it may have been carried out"):
+        await line.write("io.flash", 1.5)
+    assert [r.function for r in slave.seen(1)] == [5]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_host_that_closes_on_one_unit_serves_the_others(
+    lines: Any, slaves: Any, device: Any, point: Any, kind: str
+) -> None:
+    slave = getattr(slaves, kind)({n: slaves.Unit(holding={0: n}) for n in (1, 2)})
+    slave.behave = lambda r: [(0, slaves.CLOSE)] if r.unit == 2 else [(0, r.frame)]
+    devices = [device(f"d{n}", n, {"a": point("holding", 0)}, poll=0.05) for n in (1, 2)]
+    seen = lines.collect(line := getattr(lines, kind)(slave, *devices))
+    await seen.until(lambda: line.status()["lost"] == ["d2"])
+    asked, good = len(slave.seen(2)), len(seen.of("d1.a"))
+    await seen.until(lambda: len(seen.of("d1.a")) >= good + 20)
+    assert len(slave.seen(2)) - asked <= 4, "a new connection is no reason to ask it again"
+    assert {r.value for r in seen.of("d1.a")} == {1}
+
+
+async def test_one_question_late_for_ever(lines: Any, slaves: Any, device: Any, point: Any) -> None:
+    """Each answer is held back until the next question, under its own transaction id; a new connection starts clean."""
+    held: list[bytes] = []
+    slave = slaves.tcp({1: slaves.Unit(holding={n: 7 * n for n in range(300)})})
+
+    def behave(request: Any) -> Frames:
+        if slave.connections > 1:
+            return [(0, request.frame)]
+        held.append(request.frame)
+        return [(0, held[-2])] if len(held) > 1 else []
+
+    slave.behave = behave
+    points = {"a": point("holding", 100), "b": point("holding", 200)}
+    seen = lines.collect(lines.tcp(slave, device("m", 1, points, poll=0.05), timeout=0.1))
+    await seen.until(lambda: [r for r in seen.of("m.b") if r.value == 1400], 10)
+    assert slave.connections == 2 and {r.value for r in seen.of("m.a")} <= {None, 700}
+
+
+async def test_another_transaction_id_is_said(lines: Any, slaves: Any, device: Any, point: Any) -> None:
+    slave = slaves.tcp({1: slaves.Unit(holding={0: 5})}, behave=lambda r: [(0, b"\0\0" + r.frame[2:])])
+    line = lines.tcp(slave, device("m", 1, {"a": point("holding", 0, writable=True)}), timeout=0.05)
+    for _ in range(4):
+        with pytest.raises(DeviceError, match=r"answers with transaction id 0, asked with \d"):
+            await line.write("m.a", 1)
+
+
+@pytest.mark.parametrize("damage", [lambda f: f[:4] + b"\x00\x47" + f[6:], lambda f: f[:4] + b"\x00\x04" + f[6:]])
+async def test_a_damaged_length_costs_two_polls_at_the_most(
+    lines: Any, slaves: Any, device: Any, point: Any, damage: Callable[[bytes], bytes]
+) -> None:
+    slave = slaves.tcp({1: slaves.Unit(holding={0: 5, 100: 6})})
+    slave.behave = lambda r: [(0, damage(r.frame) if r.number == 6 else r.frame)]
+    points = {"a": point("holding", 0), "b": point("holding", 100)}
+    seen = lines.collect(line := lines.tcp(slave, device("m", 1, points, poll=0.05), timeout=0.1))
+    await seen.until(lambda: len(seen.of("m.b")) >= 8)
+    assert ({r.value for r in seen.of("m.a")}, {r.value for r in seen.of("m.b")}) == ({5}, {6})
+    counts = await line.read([f"m.modbus.{name}" for name in ("timeouts", "crc_errors", "misfits")])
+    assert sum(r.value for r in counts) <= 2 and slave.connections == 2

@@ -56,21 +56,25 @@ def add(commands: Any) -> None:
 
 
 def run_check(options: argparse.Namespace) -> int:
+    from agent.config.lines import line_loads
     from agent.config.loader import read_copy
 
     copy = read_copy(Path(options.site), options.site, codecs=True)
     site, problems = None if copy.wrong else copy.site, list(copy.problems)
     problems += filter(None, (pointer.problem(elsewhere=True) for pointer in copy.pointers))
+    loads = line_loads(copy.site) if copy.site is not None else {}
     fine: list[str] = []
     if options.bus and site is not None:
         fine, failed = _wires(options, site)
         problems += failed
     if options.json:
-        print(shown_json({"problems": [problem.as_dict() for problem in problems]}, indent=2))
+        lines = {name: {"load": load} for name, load in loads.items()}
+        print(shown_json({"problems": [problem.as_dict() for problem in problems], "lines": lines}, indent=2))
     else:
         for line in (*problems, *fine):
             print(shown(line))
-        print(f"{options.site}: {_summary(site, problems)}", file=sys.stderr)
+        busy = "".join(f"; {name} busy {100 * load:.0f} %" for name, load in loads.items())
+        print(f"{options.site}: {_summary(site, problems)}{busy}", file=sys.stderr)
         hint_sudo("\n".join(map(str, problems)))
     return 1 if any(problem.severity == "error" for problem in problems) else 0
 

@@ -12,6 +12,7 @@ from typing import Any
 from agent.config.buses import LORAWAN, MODBUS, ChirpStack
 from agent.config.document import Document, Keys
 from agent.config.gwmp import check_gwmp
+from agent.config.lines import check_lines
 from agent.config.names import Checked, Pin, PointRef
 from agent.config.problems import listed, meant
 from agent.config.profiles import Library
@@ -43,6 +44,7 @@ def check_site(document: Document, site: Site, left_out: set[Keys], library: Lib
     _check_uplink(at)
     _check_buses(at)
     _check_devices(at)
+    check_lines(at)
     for index, name in enumerate((site.uplink and site.uplink.commands.allow) or ()):  # points are known by now
         _check_allowed(at, ("uplink", "commands", "allow", index), name)
     _check_names(at)

@@ -28,7 +28,7 @@ def site(tmp_path):
 def test_a_host_that_is_not_there(site, tmp_path, capsys):
     assert main(["check", "--bus", str(site), "--runtime-dir", str(tmp_path / "run"), "--json"]) == 1
     document = json.loads(capsys.readouterr().out)
-    assert list(document) == ["problems"]
+    assert list(document) == ["problems", "lines"]
     assert [(found["line"], found["column"]) for found in document["problems"]] == [(6, 9), (7, 9)]
     assert document["problems"][0]["message"] == "io-1: 127.0.0.1:9: Connection refused"
 

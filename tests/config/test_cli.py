@@ -34,7 +34,7 @@ def test_check_says_fine(capsys: Capture) -> None:
     assert main(["check", str(SAINT_SEINE)]) == 0
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert printed.err.endswith("no problems; 4 buses, 7 devices, 7 signals, 7 actuators\n")
+    assert printed.err.endswith("no problems; 4 buses, 7 devices, 7 signals, 7 actuators; rs485-1 busy 14 %\n")
 
 
 def test_check_names_the_file_as_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
@@ -55,7 +55,8 @@ def test_check_names_the_file_as_given(tmp_path: Path, monkeypatch: pytest.Monke
                 "message": 'unknown timezone "Europe/Pari"; did you mean "Europe/Paris"?',
                 "hint": 'did you mean "Europe/Paris"?',
             }
-        ]
+        ],
+        "lines": {"rs485-1": {"load": 0.139}},
     }
 
 

@@ -56,7 +56,7 @@ def test_check_names_the_file_as_given(tmp_path: Path, monkeypatch: pytest.Monke
                 "hint": 'did you mean "Europe/Paris"?',
             }
         ],
-        "lines": {"rs485-1": {"load": 0.139}},
+        "lines": {"rs485-1": {"load": 0.145}},
     }
 
 

@@ -71,6 +71,98 @@ async def test_older_forms(make: Make, source: str) -> None:
     assert (await make(source).decode(b"\x05", 10, None)).data == {"sum": 15, "v": {}}
 
 
+DECODE = "function decodeUplink(i) { return {data: {sum: i.fPort + i.bytes[0]}} }"
+ENCODE = "function encodeDownlink(i) { return {bytes: [i.data.x], fPort: 7} }"
+BOTH = DECODE + ENCODE
+STYLES = {
+    "CommonJS": f"{BOTH} exports.decodeUplink = decodeUplink; exports.encodeDownlink = encodeDownlink",
+    "CommonJS, in a scope": f"(() => {{ {BOTH} module.exports = {{decodeUplink, encodeDownlink}} }})()",
+    "CommonJS, if any": f"{BOTH} if (typeof module !== 'undefined') module.exports = {{decodeUplink, encodeDownlink}}",
+    "started by hand": f"{BOTH} if (require.main === module) process.exit(1)",
+    "bundle": f"var driver; (() => {{ var e = {{1: (m, x) => {{ {BOTH} x.decodeUplink = decodeUplink;"
+              "x.encodeDownlink = encodeDownlink }}, x = {}; e[1](null, x); driver = x })()",
+    "UMD": "!function (root, make) { typeof exports === 'object' ? make(exports) : make(root.codec = {}) }"
+           f"(self, (x) => {{ {BOTH} x.decodeUplink = decodeUplink; x.encodeDownlink = encodeDownlink }})",
+    "bundle, exported": f"exports.driver = (() => {{ {BOTH} return {{decodeUplink, encodeDownlink}} }})()",
+    "bundle, ChirpStack v3": "const driver = {Decode: (port, bytes) => ({sum: port + bytes[0]}),"
+                             "Encode(port, object) { return [object.x] }}",
+    "one object": f"const Codec = (() => {{ {BOTH} return {{decodeUplink, encodeDownlink}} }})()",
+    "a class": f"class Codec {{ static {DECODE[9:]} static {ENCODE[9:]} }}",
+    "it needs itself": "module.exports = {port: 7, decodeUplink(i) { return {data: {sum: i.fPort + i.bytes[0]}} },"
+                       "encodeDownlink(i) { return {bytes: [i.data.x], fPort: this.port} }}",
+    "module": f"export {DECODE}\nexport {ENCODE}",
+    "module, a list": f"{BOTH}\nexport {{\n  decodeUplink,\n  encodeDownlink as other,\n}};",
+    "module, other names": f"{BOTH.replace('decodeUplink', 'up')}\nexport {{ up as decodeUplink }}",
+    "module, default": f"{BOTH}\nexport default {{ decodeUplink, encodeDownlink }}",
+    "module, constants": "import { Buffer } from 'buffer'\n"
+                         "export const decodeUplink = (i) => "
+                         "({data: {sum: i.fPort + Buffer.from(i.bytes).readUInt8(0)}})\n"
+                         f"export {ENCODE}",
+    "its own exports": f"let exports = {{}}; const module = {{}}; {BOTH} exports.decodeUplink = 5",
+    "bytes of Buffer": f"const {{ Buffer: B }} = require('buffer'); {DECODE}"
+                       "exports.encodeDownlink = (i) => ({bytes: B.from([i.data.x]), fPort: 7})",
+    "the data as it is": f"function decodeUplink(i) {{ return {{sum: i.fPort + i.bytes[0]}} }} {ENCODE}",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("style", STYLES)
+async def test_what_makers_export(make: Make, style: str) -> None:
+    codec = make(STYLES[style], fport=7)
+    assert await codec.decode(b"\x05", 7, None) == Decoded({"sum": 12})
+    assert await codec.encode({"x": 9}, None) == (7, b"\x09")
+    assert list(look.faults([codec._file])) == []  # type: ignore[attr-defined]
+
+
+async def test_what_is_not_there_is_said_with_its_line(make: Make) -> None:
+    assert 'require("crypto"): a codec is one file' in (said := await why(make("\n\nlet a = require('crypto')")))
+    assert said.endswith("(line 3)")
+    late = make("\nfunction decodeUplink(i) {\n return {data: {a: Buffer.from(i.bytes).readUInt16LE(0)}}\n}")
+    assert (await why(late)).endswith("RangeError: bytes 0 to 1 of 1 (line 3)")
+
+
+TEXT = {
+    "new TextDecoder().decode(new Uint8Array([0x68, 0xc3, 0xa9, 0xe2, 0x82, 0xac, 0xf0, 0x9f, 0x9a, 0xb0]))": "hé€🚰",
+    "new TextDecoder('utf8').decode(Uint8Array.of(0xef, 0xbb, 0xbf, 97, 0xff, 0xe2, 0x82, 98))": "a\ufffd\ufffd\ufffdb",
+    "new TextDecoder('ascii').decode(new Uint8Array([0x61, 0x62]).buffer)": "ab",
+    "new (require('util').TextDecoder)('utf-16le').decode(new Uint8Array([0x61, 0, 0xac, 0x20]))": "a€",
+    "new TextDecoder().decode()": "",
+    "(() => { try { new TextDecoder('utf8', {fatal: 1}).decode([255]) } catch (e) { return e.name } })()":
+        "TypeError",
+    "Array.from(new TextEncoder().encode('hé€🚰'))": [0x68, 0xC3, 0xA9, 0xE2, 0x82, 0xAC, 0xF0, 0x9F, 0x9A, 0xB0],
+    "atob('aGVsbG8=') + btoa('hello')": "helloaGVsbG8=",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("expression", TEXT)
+async def test_texts(make: Make, expression: str) -> None:
+    codec = make(uplink(f"return {{data: {{value: {expression}}}}}"))
+    assert (await codec.decode(b"", 5, None)).data == {"value": TEXT[expression]}
+
+
+async def test_a_large_codec(make: Make) -> None:
+    entries = ",".join(f'k{at}: {{name: "register {at}", scale: {at / 10}, unit: "kWh"}}' for at in range(6000))
+    source = f"var table = {{{entries}}};" + uplink("return {data: {name: table.k5999.name}}")
+    assert len(source) > 300_000
+    assert (await make(source).decode(b"", 5, None)).data == {"name": "register 5999"}
+
+
+async def test_time_in_which_it_does_not_compute_costs_no_payload(make: Make, tmp_path: Path) -> None:
+    """Its file comes slowly: for longer than it may compute, the child waits."""
+    slow = tmp_path / "slow.js"
+    os.mkfifo(slow)
+    running = asyncio.ensure_future(codec_of({"lora": {"codec": str(slow)}}).decode(b"\x01", 5, None))
+    while True:
+        try:
+            end = os.open(slow, os.O_WRONLY | os.O_NONBLOCK)
+            break
+        except OSError:  # it is not read yet
+            await asyncio.sleep(0.01)
+    with os.fdopen(end, "w") as file:
+        await asyncio.sleep(3)
+        file.write(GOOD)
+    assert (await running).data == {"first": 1}
+
+
 @pytest.mark.parametrize(
     ("source", "port", "payload"),
     [

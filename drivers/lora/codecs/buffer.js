@@ -79,6 +79,7 @@ globalThis.Buffer = class Buffer extends Uint8Array {
     ];
     const add = (name, method) => {
       const names = [name, name.replace("UInt", "Uint")];  // both spellings are Node's
+      Object.defineProperty(method, "name", { value: name });  // worker.py looks past it for the line of a mistake
       for (const one of names) Object.defineProperty(Buffer.prototype, one, { value: method, configurable: true });
     };
     for (const [name, kind, size] of kinds)

@@ -22,10 +22,13 @@ log = logging.getLogger("bocage.codec")
 
 _START = 30.0
 """Seconds for the child to start; a Pi Zero under load needs some. No payload waits for it to no purpose."""
+_TS013 = {"data", "errors", "warnings"}
+_LATE = "stopped after 500 ms of processor time, or 2 s to load it"
 _LAST = 1.0
 """Seconds from the end of its socket to its own; in truth a millisecond."""
-_PATIENCE = 5.0
-"""Seconds until an answer is given up that the child, which ends itself after 0.5 s, should long have given."""
+_PATIENCE = 60.0
+"""Seconds until an answer is given up. The child ends itself after some seconds of processor time; on a machine that
+has none to give, that takes long, and the payload is not lost."""
 
 
 class JavaScript(Declared):
@@ -98,6 +101,8 @@ async def run(file: str, call: str, **asked: Any) -> tuple[bool, Any]:
         standard, value = json.loads(answer["value"])
     except (ValueError, TypeError, RecursionError):
         raise CodecError(f"{Path(file).name}: returned what cannot be read, or is nested too deeply") from None
+    if call == "decode" and isinstance(value, dict) and value and not _TS013 & value.keys():
+        standard = False  # makers also give the data as it is
     return standard, value
 
 
@@ -167,7 +172,7 @@ class _Child:
             code = -signal.SIGKILL
         self.close()
         log.warning("codec process ended code=%d next=started again for the next payload", code)
-        return "stopped after 500 ms" if code == -signal.SIGALRM else f"the codec process ended with {code}"
+        return _LATE if code == -signal.SIGPROF else f"the codec process ended with {code}"
 
     def close(self) -> None:
         """End the process, whatever it does."""

@@ -41,7 +41,7 @@ _PULSE_SPACING = 0.2  # seconds between two readings of one counter that pulses 
 _ROCKING_TOLD = 3600.0  # seconds between two log lines about pulses that come too fast
 _OVERLOAD = 0.8  # of the least time: nearer pulses are one; a meter may pass a quarter more than its nominal flow
 _GRACE = 10.0  # seconds that a sign of life may be late
-_RETRY = (5.0, 60.0)  # seconds between attempts to open the chip: first, longest
+_RETRY = (5.0, 60.0)  # seconds between attempts to open the chip, or one pin of it: first, longest
 
 _Errors = tuple[type[BaseException], ...]
 _PULLS = {"up": True, "down": False, "none": None}
@@ -68,6 +68,19 @@ class _Line:
         active_high = options.get("active_high")
         self.active_high = bool(active_high) if active_high is not None else self._usual_level()
         self.device: Any = None
+        self.error = ""
+        """Why the pin cannot be had; it is tried again at `retry_at` (clock.monotonic)."""
+        self.retry_at, self._retry = float("inf"), _RETRY[0]
+
+    def failed(self, error: BaseException, now: float) -> float:
+        """Note why it cannot be had; the seconds until it is tried again."""
+        self.error = f"pin {self.pin}: {error}"
+        rest, longest = self._retry, _RETRY[1]
+        self.retry_at, self._retry = now + rest, min(2 * rest, longest)
+        return rest
+
+    def opened(self) -> None:
+        self.error, self.retry_at, self._retry = "", float("inf"), _RETRY[0]
 
     def _usual_level(self) -> bool:
         return self.pull is not True
@@ -285,7 +298,14 @@ class Gpio:
         return [line.point for line in self._lines.values()]
 
     def status(self) -> Mapping[str, Any]:
-        return {"state": "up" if self._factory is not None else "down", "load": 0.0, "error": self._error}
+        """`lost` are the pins that cannot be had, while the others go on."""
+        taken = [line for line in self._lines.values() if line.error] if self._factory is not None else []
+        return {
+            "state": "up" if self._factory is not None else "down",
+            "load": 0.0,
+            "error": self._error or "; ".join(line.error for line in taken),
+            "lost": [line.name for line in taken],
+        }
 
     def due(self) -> float:
         return self._due
@@ -307,6 +327,7 @@ class Gpio:
             next_poll = self._clock.monotonic()
             while self._factory is not None:
                 now = self._clock.monotonic()
+                self._try_again(now)
                 batch = self._news + self._pulses(now)
                 self._news = []
                 if now >= next_poll:
@@ -315,7 +336,8 @@ class Gpio:
                     self._due = next_poll + _GRACE
                 if batch:
                     yield batch
-                await self._wait(min(next_poll, self._next_counter()))
+                again = min((line.retry_at for line in self._lines.values()), default=float("inf"))
+                await self._wait(min(next_poll, again, self._next_counter()))
 
     async def read(self, points: Sequence[str]) -> Readings:
         self._open()
@@ -329,6 +351,8 @@ class Gpio:
         if value not in _ON:
             raise DeviceError(f"{point} takes on or off, not {value!r}")
         self._open()
+        if line.device is None and not self._open_line(line):
+            raise DeviceError(line.error)
         try:
             line.write(_ON[value])
             self._news.append(self._reading(line))
@@ -354,7 +378,7 @@ class Gpio:
             relay.open(importlib.import_module("gpiozero"), self._factory)
             relay.close()
         except self._errors as error:
-            raise self._lost(error) from error
+            raise DeviceError(f"pin {relay.pin}: {error}") from error
 
     async def close(self) -> None:
         """Keep the counters' totals and give the pins back. gpiozero turns a relay's pin into an input."""
@@ -400,16 +424,37 @@ class Gpio:
         log.info("gpio open bus=%s pins=%d", self._name, len(self._lines))
 
     def _open_lines(self) -> None:
-        gpiozero = importlib.import_module("gpiozero")
-        try:
-            for line in self._lines.values():
-                if line.device is None:
-                    line.open(gpiozero, self._factory)
-        except self._errors as error:
-            raise self._lost(error) from error
+        """Every pin that can be had. One that another program holds costs itself; if none can, the chip is lost."""
         self._error = ""
+        opened = [self._open_line(line) for line in self._lines.values() if line.device is None]
+        if opened and not any(line.device is not None for line in self._lines.values()):
+            raise self._lost(next(iter(self._lines.values())).error)
 
-    def _lost(self, error: BaseException) -> WireError:
+    def _open_line(self, line: _Line) -> bool:
+        """Whether the pin is ours now; if not, its `error` says why, and when it is tried again is settled."""
+        try:
+            line.open(importlib.import_module("gpiozero"), self._factory)
+        except self._errors as error:
+            told = line.error
+            rest = line.failed(error, self._clock.monotonic())
+            with contextlib.suppress(*self._errors):
+                line.close()
+            if line.error != told:
+                log.warning(
+                    "pin not available bus=%s %s next=retry in %.0f s, the other pins go on",
+                    self._name, line.error, rest,
+                )  # fmt: skip
+            return False
+        line.opened()
+        return True
+
+    def _try_again(self, now: float) -> None:
+        for line in self._lines.values():
+            if line.device is None and now >= line.retry_at and self._open_line(line):
+                log.info("pin open bus=%s pin=%d", self._name, line.pin)
+                self._news += self._look([line.name])
+
+    def _lost(self, error: BaseException | str) -> WireError:
         self._release()
         self._error = f"GPIO chip: {error}"
         self._wake.set()
@@ -435,7 +480,7 @@ class Gpio:
         try:
             for name in points:
                 line = self._lines[name]
-                if isinstance(line, _Input):
+                if isinstance(line, _Input) and line.device is not None:
                     line.refresh()
             return [self._reading(self._lines[name]) for name in points]
         except self._errors as error:
@@ -447,6 +492,8 @@ class Gpio:
         return [Reading(name, None, now, Quality.BAD) for name in self._lines]
 
     def _reading(self, line: _Line) -> Reading:
+        if line.device is None:
+            return Reading(line.name, None, self._clock.now(), Quality.BAD)
         return Reading(line.name, line.value, self._clock.now())
 
     def _contact_changed(self, line: _Input) -> None:

@@ -50,7 +50,7 @@ async def test_a_relay_is_written_and_read_back(make, chip, active_high, level):
         await gpio.write("gpio.22", value)
         assert [r.value for r in await gpio.read(["gpio.22"])] == [wanted]
     assert chip.pin(22).state is level
-    assert gpio.status() == {"state": "up", "load": 0.0, "error": ""}
+    assert gpio.status() == {"state": "up", "load": 0.0, "error": "", "lost": []}
 
 
 async def test_a_relay_never_passes_through_on_when_it_starts_off(make, chip):
@@ -231,6 +231,41 @@ async def test_without_a_chip_it_says_so(make, chip, monkeypatch):
     monkeypatch.setitem(sys.modules, "lgpio", Stub)
     with pytest.raises(WireError, match="no GPIO chip on this machine"):
         await make(spec(22, "relay")).read(["gpio.22"])
+
+
+@pytest.mark.parametrize("role", ["relay", "input", "counter"])
+async def test_a_pin_that_another_program_holds_costs_itself(make, listen, chip, monkeypatch, role):
+    """lgpio says "GPIO busy" of a line that is claimed elsewhere: by an overlay, a fan, a second program."""
+    monkeypatch.setattr(module, "_RETRY", (0.02, 0.02))
+    real, taken = chip.pin, {17}
+
+    def pin(name):
+        if name in taken:
+            raise OSError(16, "GPIO busy")
+        return real(name)
+
+    monkeypatch.setattr(chip, "pin", pin)
+    gpio = make(spec(17, role), spec(22, "relay"), spec(23, "input"))
+    ear = listen(gpio)
+    await ear.heard("gpio.17", None, Quality.BAD)
+    await ear.heard("gpio.22", False)
+    await gpio.write("gpio.22", True)
+    await ear.heard("gpio.22", True)
+    chip.pin(23).drive_low()
+    await ear.heard("gpio.23", True)
+    status = gpio.status()
+    assert (status["state"], status["lost"]) == ("up", ["gpio.17"])
+    assert "pin 17: [Errno 16] GPIO busy" in status["error"]
+    if role == "relay":
+        with pytest.raises(DeviceError, match=r"pin 17: .*GPIO busy"):
+            await gpio.write("gpio.17", True)
+    with pytest.raises(DeviceError, match=r"pin 4: .*GPIO busy"):
+        taken.add(4)
+        await gpio.write_aside(spec(4, "relay"), "gpio.4", False)
+    taken.clear()
+    await ear.heard("gpio.17", 0 if role == "counter" else False)
+    assert gpio.status()["lost"] == [] and gpio.status()["error"] == ""
+    assert not [reading for reading in ear.of("gpio.22") if reading.quality is Quality.BAD]
 
 
 async def test_a_chip_that_fails_is_opened_again_and_the_relay_resumes(make, listen, chip, monkeypatch):

@@ -29,8 +29,8 @@ PATIENCE = 3
 """Intervals without a word, after which a node is lost."""
 KEEP_EVERY = 60.0
 """Seconds between two times that what nodes have learnt is kept."""
-LARGEST_GAP = 16_384
-"""Frames that a counter may skip; beyond it the counter began elsewhere (LoRaWAN 1.0.2, 2.1: MAX_FCNT_GAP)."""
+LARGEST_GAP = 64 * 65_536
+"""Frames that a counter may skip while nobody listens: eight years of one a minute. Beyond, it began elsewhere."""
 _UNKNOWN = 8 * 3600.0  # s, the interval of a node of which nobody knows it: lost after a day
 _REPEATED = 600.0  # s, in which a frame of the same number and content is the same frame
 _MOST_HISTORY = 1000  # entries in one payload

@@ -185,6 +185,12 @@ async def test_the_interval_is_learnt(node, hear, gaps, learnt):
     assert node.due == pytest.approx(node._clock.monotonic() + 3 * learnt, rel=0.02)
 
 
+@pytest.mark.parametrize("gap", [16_385, 70_000, 200_000])
+async def test_a_long_outage_is_lost_frames_too(node, hear, gap):
+    await hear(node, 0, fcnt=10)
+    assert (await hear(node, 600, fcnt=10 + gap))["lost"] == gap - 1
+
+
 async def test_lost_frames_do_not_stretch_the_interval(node, hear):
     for fcnt in (0, 2, 5, 7, 9):
         found = await hear(node, 600 * (fcnt - (node._fcnt or 0)), fcnt=fcnt)

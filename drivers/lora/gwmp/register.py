@@ -13,6 +13,8 @@ __all__ = ["Register"]
 
 KEY_RETRY = 60.0
 """Seconds between two looks for keys that are missing."""
+SEARCH_EVERY, MOST_SEARCHES = 60.0, 60
+"""Seconds, and searches in them for a counter that is far ahead."""
 
 
 class Register:
@@ -24,7 +26,8 @@ class Register:
         self._by_address: dict[int, list[EndDevice]] = {}
         self._load = load
         self._changed: dict[str, EndDevice] = {}
-        self._retry_at = float("-inf")
+        self._retry_at = self._searched_at = float("-inf")
+        self._searches = 0
 
     def __iter__(self) -> Iterator[EndDevice]:
         return iter(self._devices.values())
@@ -44,12 +47,20 @@ class Register:
     def knows(self, address: int) -> bool:
         return address in self._by_address
 
-    def match(self, frame: Data) -> Match | None:
+    def match(self, frame: Data, now: float) -> Match | None:
         """Whose frame it is; None if the MIC is that of nobody with this address."""
-        for device in self._by_address.get(frame.address, ()):
-            if (found := device.match(frame)) is not None:
-                return found
-        return None
+        return self._matched(frame, far=False) or (self._matched(frame, far=True) if self._may_search(now) else None)
+
+    def _matched(self, frame: Data, far: bool) -> Match | None:
+        found = (device.match(frame, far) for device in self._by_address.get(frame.address, ()))
+        return next((match for match in found if match is not None), None)
+
+    def _may_search(self, now: float) -> bool:
+        """A search far ahead costs 64 MICs, and anybody can order one: so many in a minute."""
+        if now - self._searched_at >= SEARCH_EVERY:
+            self._searched_at, self._searches = now, 0
+        self._searches += 1
+        return self._searches <= MOST_SEARCHES
 
     def free_address(self) -> int:
         while (address := random.getrandbits(ADDRESS_BITS)) in self._by_address:

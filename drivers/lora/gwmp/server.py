@@ -243,7 +243,7 @@ class Server:
     # -- data frames ---------------------------------------------------------------------------------------------
 
     def _data(self, frame: _Frame, data: Data, now: float) -> None:
-        found = self.devices.match(data)
+        found = self.devices.match(data, now)
         if found is None:
             self.counts["wrong_mic"] += 1
             return
@@ -336,18 +336,22 @@ class Server:
         the battery, which goes alone when a day has passed without a downlink.
         """
         mail = self._mail[device.name]
-        downlink = mail.next(now)
         rx1 = frame.copies[0].sf or RX2_SF
-        if downlink is not None and len(downlink.payload) + len(answers) + 1 > (most := most_payload(rx1)):
+        most = most_payload(rx1)
+        downlink = mail.next(now)
+        while downlink is not None and len(downlink.payload) > most:
             mail.refuse(downlink, f"{len(downlink.payload)} bytes are too many: SF{rx1} carries {most}")
             downlink = mail.next(now)
+        size = len(downlink.payload) if downlink else 0
+        if size + len(answers) > most:
+            answers = b""  # the device asks again; the value has waited
         ask = now - max(device.status_at, self._began) >= STATUS_EVERY
         if not (ack or answers or downlink or ask):
             return
-        if now - device.status_at >= STATUS_EVERY:
+        if now - device.status_at >= STATUS_EVERY and size + len(answers) + len(mac.DEV_STATUS_REQ) <= most:
             answers, device.status_at = answers + mac.DEV_STATUS_REQ, now
-        body = len(answers) + (1 + len(downlink.payload) if downlink else 0)
-        slot = self.gateways.slot(frame.copies, WINDOWS, 12 + body, body, now)
+        data = len(answers) + size
+        slot = self.gateways.slot(frame.copies, WINDOWS, EMPTY_SIZE + data + bool(downlink), data, now)
         if slot is None:
             self.counts["no_airtime"] += 1
             if self._seldom("airtime", device.name):
@@ -394,11 +398,11 @@ class Server:
         downlink = mail.next(now)
         if downlink is None or session is None:
             return
-        body = 1 + len(downlink.payload)
-        if body > most_payload(RX2_SF):
-            mail.refuse(downlink, f"{body - 1} bytes are too many: SF{RX2_SF} carries {most_payload(RX2_SF) - 1}")
+        size = len(downlink.payload)
+        if size > most_payload(RX2_SF):
+            mail.refuse(downlink, f"{size} bytes are too many: SF{RX2_SF} carries {most_payload(RX2_SF)}")
             return
-        slot = self.gateways.slot_now(_euis(device), 12 + body, body, now)
+        slot = self.gateways.slot_now(_euis(device), EMPTY_SIZE + 1 + size, size, now)
         if slot is None:
             mail.refuse(downlink, "no gateway has airtime left in this hour")
             return

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hmac
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +29,8 @@ LATE_COPY = 3.0
 """Seconds in which a frame that was heard may come once more by a slow gateway. A device sends it anew after that at
 the earliest: RX2 opens 2 s after the frame, and it waits 1 s at least for what may come (ACK_TIMEOUT).
 """
+ROLL, FAR = 1 << 16, 64
+"""A frame carries the lower 16 bits of its counter. 64 rounds are 4.2 million frames: eight years of one a minute."""
 MOST_REPEATS = 3
 """Times that the acknowledgement of one frame is sent again."""
 
@@ -53,9 +55,21 @@ class Session:
 
     def counter(self, frame: Data) -> int | None:
         """The 32-bit counter that gives the frame's MIC: the one that comes next, else an earlier one; None if no."""
-        high = max(self.up, 0) & ~0xFFFF
-        next_one = high + frame.counter + (0x10000 if high + frame.counter < self.up else 0)
-        for counter in dict.fromkeys((next_one, next_one - 0x10000, frame.counter)):
+        following = self._following(frame)
+        return self._first_of(frame, (following, following - ROLL, frame.counter))
+
+    def far_counter(self, frame: Data) -> int | None:
+        """The same up to `FAR` rounds ahead: a device may have counted long before it was heard."""
+        following = self._following(frame)
+        return self._first_of(frame, range(following + ROLL, following + FAR * ROLL, ROLL))
+
+    def _following(self, frame: Data) -> int:
+        """The first counter from the last one on that has the 16 bits of the frame."""
+        found = (max(self.up, 0) & ~(ROLL - 1)) + frame.counter
+        return found + ROLL if found < self.up else found
+
+    def _first_of(self, frame: Data, counters: Iterable[int]) -> int | None:
+        for counter in dict.fromkeys(counters):
             if 0 <= counter <= 0xFFFFFFFF and frame.is_from(self.network, counter):
                 return counter
         return None
@@ -135,10 +149,13 @@ class EndDevice:
     def session(self) -> Session | None:
         return self.sessions[-1] if self.sessions else None
 
-    def match(self, frame: Data) -> Match | None:
+    def match(self, frame: Data, far: bool = False) -> Match | None:
+        """The session of a frame; with `far` only those that it could belong to after a long silence."""
         for session in self.sessions:
-            if session.address == frame.address and (counter := session.counter(frame)) is not None:
-                return Match(self, session, counter)
+            if session.address == frame.address:
+                counter = session.far_counter(frame) if far else session.counter(frame)
+                if counter is not None:
+                    return Match(self, session, counter)
         return None
 
     def confirm(self, session: Session) -> bool:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PrivateAttr
 
 from agent.config.base import Model, Reference, Section
 from agent.config.buses import Eui
 from agent.config.secret import Secret
-from agent.config.values import DeadbandText, Duration, TimeSpan, Written, plain
+from agent.config.values import Choice, DeadbandText, Duration, TimeSpan, Written, plain
 
 __all__ = ["Device", "DevicePoint", "Publish"]
 
@@ -67,6 +67,8 @@ class Device(Model):
     """LoRaWAN by ABP."""
     skip_fcnt_check: bool = False
     """LoRaWAN by ABP: accept a frame counter that begins again."""
+    adr: Annotated[Literal["on", "off"], Choice("on", "off")] | None = None
+    """LoRaWAN without a server: `off` leaves the node's data rate and power as they are. Default: on."""
     node: Annotated[str, _hex(2, "01")] | None = None
     """Point to point radio: the byte that its payloads start with."""
     poll: TimeSpan | None = None

@@ -121,6 +121,8 @@ class _Node:
         """MAC commands of each downlink that had some."""
         self.acked = 0
         self.pending = False
+        self.adr = self.adr_ack_req = False
+        """The bits of the next uplinks."""
         self.on_downlink: Callable[[int, bytes], None] = lambda port, payload: None
         self._owes_ack = False
         self._network = self._application = b""
@@ -128,7 +130,7 @@ class _Node:
     def uplink(self, port: int | None, payload: bytes, *, confirmed: bool = False, commands: bytes = b"") -> bytes:
         """The next frame. It acknowledges a confirmed downlink that came since the last one."""
         assert self.address is not None, "it has not joined"
-        control = len(commands) | (0x20 if self._owes_ack else 0)
+        control = len(commands) | self._owes_ack << 5 | self.adr_ack_req << 6 | self.adr << 7
         body = struct.pack("<BIBH", 0x80 if confirmed else 0x40, self.address, control, self.up & 0xFFFF) + commands
         if port is not None:
             key = self._application if port else self._network

@@ -1,4 +1,4 @@
-"""MAC commands of LoRaWAN 1.0.x: what a device asks, and what it is answered.
+"""MAC commands of LoRaWAN 1.0.x: what a device asks, and what it is answered; of a better data rate adr knows.
 
 Facts: LoRaWAN Specification 1.0.3, chapter 5 (DeviceTime: 5.8; lengths by the tables there).
 """
@@ -7,20 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from drivers.lora.gwmp.region import FLOOR
+
 __all__ = [
-    "DEVICE_TIME", "DEV_STATUS", "DEV_STATUS_REQ", "LINK_CHECK", "device_time_ans", "link_check_ans", "status",
-    "uplink",
+    "DEVICE_TIME", "DEV_STATUS", "DEV_STATUS_REQ", "LINK_ADR", "LINK_CHECK", "device_time_ans", "link_check_ans",
+    "status", "uplink",
 ]  # fmt: skip
 
-LINK_CHECK, DEV_STATUS, DEVICE_TIME = 0x02, 0x06, 0x0D
+LINK_CHECK, LINK_ADR, DEV_STATUS, DEVICE_TIME = 0x02, 0x03, 0x06, 0x0D
 DEV_STATUS_REQ = bytes([DEV_STATUS])
 
 _LENGTHS = {
-    0x01: 1, LINK_CHECK: 0, 0x03: 1, 0x04: 0, 0x05: 1, DEV_STATUS: 2, 0x07: 1, 0x08: 0, 0x09: 0, 0x0A: 1, 0x0B: 1,
+    0x01: 1, LINK_CHECK: 0, LINK_ADR: 1, 0x04: 0, 0x05: 1, DEV_STATUS: 2, 0x07: 1, 0x08: 0, 0x09: 0, 0x0A: 1, 0x0B: 1,
     0x0C: 0, DEVICE_TIME: 0, 0x0F: 1, 0x10: 1, 0x11: 1, 0x12: 0, 0x13: 1,
 }  # fmt: skip
-_FLOOR = {7: -7.5, 8: -10.0, 9: -12.5, 10: -15.0, 11: -17.5, 12: -20.0}
-"""dB: the SNR at which a gateway still demodulates (SX1276 datasheet, table 13)."""
 _GPS_EPOCH_MS = 315_964_800_000
 _LEAP_SECONDS = 18
 """Between GPS time and UTC since 2017-01-01 (IERS Bulletin C); no other is announced."""
@@ -44,7 +44,7 @@ def uplink(commands: bytes) -> tuple[Mapping[int, bytes], int | None]:
 
 def link_check_ans(snr: float | None, sf: int | None, gateways: int) -> bytes:
     """How far above the floor of demodulation (dB, 0 to 254) the best gateway heard it, and how many heard it."""
-    margin = (snr or 0.0) - _FLOOR.get(sf or 7, -7.5)
+    margin = (snr or 0.0) - FLOOR.get(sf or 7, -7.5)
     return bytes([LINK_CHECK, max(0, min(254, round(margin))), min(255, gateways)])
 
 

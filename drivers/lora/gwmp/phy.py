@@ -74,6 +74,8 @@ class Data:
     address: int
     ack: bool
     adr: bool
+    adr_ack_req: bool
+    """It asks for any downlink, and goes to a slower data rate without one."""
     options: bytes
     counter: int
     port: int | None
@@ -111,6 +113,7 @@ def parse(frame: bytes) -> JoinRequest | Data:
         int.from_bytes(frame[1:5], "little"),
         bool(control & 0x20),
         bool(control & 0x80),
+        control & 0xC0 == 0xC0,
         options,
         int.from_bytes(frame[6:8], "little"),
         port,
@@ -128,12 +131,13 @@ def data_mic(key: Key, direction: int, address: int, counter: int, body: bytes) 
 
 def downlink(
     network: Key, application: Key, address: int, counter: int, *,
-    confirmed: bool = False, ack: bool = False, pending: bool = False, options: bytes = b"",
+    confirmed: bool = False, adr: bool = False, ack: bool = False, pending: bool = False, options: bytes = b"",
     port: int | None = None, payload: bytes = b"",
 ) -> bytes:  # fmt: skip
     """A whole data frame to a device. `options` are MAC commands (at most 15 bytes), `port` 1 to 223 or None."""
     head = bytes([(CONFIRMED_DOWN if confirmed else DOWN) << 5]) + address.to_bytes(4, "little")
-    body = head + bytes([ack << 5 | pending << 4 | len(options)]) + (counter & 0xFFFF).to_bytes(2, "little") + options
+    control = adr << 7 | ack << 5 | pending << 4 | len(options)
+    body = head + bytes([control]) + (counter & 0xFFFF).to_bytes(2, "little") + options
     if port is not None:
         body += bytes([port]) + application.stream(DOWNLINK, address, counter, payload)
     return body + data_mic(network, DOWNLINK, address, counter, body)

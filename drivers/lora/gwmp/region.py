@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 __all__ = [
-    "BANDWIDTH", "CF_LIST", "JOIN_WINDOWS", "RX1_DELAY", "RX2_FREQUENCY", "RX2_SF", "SUB_BANDS", "WINDOWS", "SubBand",
-    "most_payload", "sub_band",
+    "BANDWIDTH", "CF_LIST", "FLOOR", "JOIN_WINDOWS", "RX1_DELAY", "RX2_FREQUENCY", "RX2_SF", "SUB_BANDS", "WINDOWS",
+    "SubBand", "most_payload", "sub_band",
 ]  # fmt: skip
 
 BANDWIDTH = 125
@@ -22,6 +22,9 @@ RX2_FREQUENCY, RX2_SF = 869_525_000, 12
 
 CF_LIST = b"".join((hertz // 100).to_bytes(3, "little") for hertz in range(867_100_000, 868_000_000, 200_000)) + b"\0"
 """The five channels beside 868.1, 868.3 and 868.5 MHz: 867.1 to 867.9 MHz, type 0."""
+
+FLOOR = {7: -7.5, 8: -10.0, 9: -12.5, 10: -15.0, 11: -17.5, 12: -20.0}
+"""dB: the SNR at which a gateway still demodulates, by spreading factor (SX1276 datasheet, table 13)."""
 
 _MOST = {12: 51, 11: 51, 10: 51, 9: 115, 8: 222, 7: 222}
 """Bytes of application payload without MAC commands (N of table 2.2.6), by spreading factor."""

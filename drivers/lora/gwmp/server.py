@@ -42,6 +42,7 @@ STATUS_EVERY = 86_400.0
 CLASS_C_WAIT = 10.0
 """Seconds in which a device that always listens confirms."""
 JOIN_ACCEPT_SIZE = 33
+LINK_ADR_REQ_SIZE = 5
 EMPTY_SIZE = 12
 """Bytes of a data frame that carries nothing."""
 
@@ -270,8 +271,11 @@ class Server:
             payload = key.stream(phy.UPLINK, data.address, counter, data.payload)
         if data.port == 0:
             commands, payload = payload, b""
-        self._acts.append(Heard(device.name, payload, frame.at, data.port or None, counter, frame.copies[0]))
-        self._answer(device, session, frame, data.confirmed, self._obey(device, commands, frame), now)
+        best = frame.copies[0]
+        self._acts.append(Heard(device.name, payload, frame.at, data.port or None, counter, best))
+        if device.adr and data.adr:
+            session.adr.hear(counter, best.sf, best.snr, mac.uplink(commands)[0].get(mac.LINK_ADR))
+        self._answer(device, session, frame, data, self._obey(device, commands, frame), now)
 
     def _repeated(
         self, device: EndDevice, session: Session, frame: _Frame, data: Data, counter: int, now: float
@@ -330,10 +334,11 @@ class Server:
         return answers
 
     def _answer(
-        self, device: EndDevice, session: Session, frame: _Frame, ack: bool, answers: bytes, now: float
+        self, device: EndDevice, session: Session, frame: _Frame, data: Data, answers: bytes, now: float
     ) -> None:
-        """One downlink with all that there is to say: acknowledgement, answers, the next value, and the question for
-        the battery, which goes alone when a day has passed without a downlink.
+        """One downlink with all that there is to say: acknowledgement, answers, the next value, a better data rate, and
+        the question for the battery, which goes alone when a day has passed without a downlink. A device that asks for
+        any downlink (ADRACKReq) gets one, be it empty.
         """
         mail = self._mail[device.name]
         rx1 = frame.copies[0].sf or RX2_SF
@@ -346,18 +351,20 @@ class Server:
         if size + len(answers) > most:
             answers = b""  # the device asks again; the value has waited
         ask = now - max(device.status_at, self._began) >= STATUS_EVERY
-        if not (ack or answers or downlink or ask):
+        if device.adr and data.adr and size + len(answers) + LINK_ADR_REQ_SIZE <= most:
+            answers += session.adr.request()
+        if not (data.confirmed or data.adr_ack_req or answers or downlink or ask):
             return
         if now - device.status_at >= STATUS_EVERY and size + len(answers) + len(mac.DEV_STATUS_REQ) <= most:
             answers, device.status_at = answers + mac.DEV_STATUS_REQ, now
-        data = len(answers) + size
-        slot = self.gateways.slot(frame.copies, WINDOWS, EMPTY_SIZE + data + bool(downlink), data, now)
+        body = len(answers) + size
+        slot = self.gateways.slot(frame.copies, WINDOWS, EMPTY_SIZE + body + bool(downlink), body, now)
         if slot is None:
             self.counts["no_airtime"] += 1
             if self._seldom("airtime", device.name):
                 log.warning("no downlink device=%s reason=no gateway may send now next=its next uplink", device.name)
             return
-        radio = self._frame(device, session, downlink, ack, answers, now)
+        radio = self._frame(device, session, downlink, data.confirmed, answers, now)
         self._send(device, slot, radio, now, downlink)
 
     def _frame(
@@ -371,8 +378,8 @@ class Server:
         session.down += 1
         return phy.downlink(
             session.network, session.application, session.address, counter,
-            confirmed=downlink is not None and downlink.confirmed, ack=ack, pending=mail.next(now) is not None,
-            options=answers,
+            confirmed=downlink is not None and downlink.confirmed, adr=device.adr, ack=ack,
+            pending=mail.next(now) is not None, options=answers,
             port=downlink.port if downlink else None, payload=downlink.payload if downlink else b"",
         )  # fmt: skip
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from agent.driver import DeviceSpec
 from agent.errors import BocageError
+from drivers.lora.gwmp.adr import Adr
 from drivers.lora.gwmp.airtime import Rolling
 from drivers.lora.gwmp.phy import Data, Key, session_keys
 
@@ -52,6 +53,7 @@ class Session:
     """Acknowledgements of the last uplink that were sent again."""
     recent: dict[bytes, float] = field(default_factory=dict)
     """When (clock.monotonic) the frames of the last seconds were heard or answered, by MIC; the join-request too."""
+    adr: Adr = field(default_factory=Adr)
 
     def counter(self, frame: Data) -> int | None:
         """The 32-bit counter that gives the frame's MIC: the one that comes next, else an earlier one; None if no."""
@@ -98,6 +100,7 @@ class Session:
         return {
             "address": self.address, "check": _check(self.network), "dev_nonce": self.dev_nonce,
             "join_nonce": self.join_nonce, "up": self.up, "down": self.down, "mic": self.mic,
+            "adr": self.adr.record(),
         }  # fmt: skip
 
 
@@ -122,6 +125,8 @@ class EndDevice:
     secrets: Mapping[str, Any] = field(repr=False)
     class_c: bool = False
     skip_check: bool = False
+    adr: bool = True
+    """Whether its data rate and power are set from here, if it wants that."""
     address: int | None = None
     """By ABP."""
     app_key: Key | None = None
@@ -219,7 +224,7 @@ class EndDevice:
             return None
         return Session(
             kept["address"], network, application, kept["dev_nonce"], kept["join_nonce"],
-            kept["up"], kept["down"], kept["mic"],
+            kept["up"], kept["down"], kept["mic"], adr=Adr.resumed(kept.get("adr")),
         )  # fmt: skip
 
     def _key(self, name: str) -> Key:
@@ -243,6 +248,7 @@ def end_device(spec: DeviceSpec) -> EndDevice:
         {name: address[name] for name in ("app_key", "nwk_s_key", "app_s_key") if name in address},
         class_c=((spec.profile or {}).get("lora") or {}).get("class") == "C",
         skip_check=bool(address.get("skip_fcnt_check")),
+        adr=address.get("adr") != "off",
         address=int(abp, 16) if abp else None,
     )
 

@@ -98,6 +98,7 @@ async def try_wires(site: Site, buses: Iterable[str] | None = None) -> list[tupl
     try:
         found = {reading.point: reading for reading in await wires.read([point.id for point in wires.points])}
         errors = {bus["name"]: bus["error"] for bus in wires.status()}
+        said = {device: text for bus in wires.status() for device, text in bus.get("said", {}).items()}
         devices: dict[str, list[Reading]] = {}
         for point in wires.points:
             if point.kind is not Kind.DIAGNOSTIC and not point.moves:
@@ -108,7 +109,7 @@ async def try_wires(site: Site, buses: Iterable[str] | None = None) -> list[tupl
     for name, readings in devices.items():
         bus = site.devices[name].bus if name in site.devices else name.partition(".")[0]
         counts = {point.rpartition(".")[2]: reading.value for point, reading in found.items()
-                  if point.startswith(f"{name}.modbus.")}  # fmt: skip
+                  if point.startswith(f"{name}.modbus.")} | {"said": said.get(name)}  # fmt: skip
         lines.append((name, *judged(readings, counts, errors.get(bus) or "")))
     return lines + await looks
 

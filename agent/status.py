@@ -20,6 +20,9 @@ CLOCK_PATIENCE, DEVICE_PATIENCE, LINK_PATIENCE, LOAD_PATIENCE = 600.0, 30.0, 300
 they are alarms."""
 
 
+_SILENT = "nothing was heard of it for three of its intervals"
+
+
 def conditions(
     fault: str | None, trusted: bool, buses: Sequence[Mapping[str, Any]], uplink: Any
 ) -> Iterator[Condition]:
@@ -30,7 +33,7 @@ def conditions(
         yield Condition("clock_untrusted", "gateway", Severity.MINOR, {}, lasts=CLOCK_PATIENCE)
     for bus in buses:
         for device in bus.get("lost", ()):
-            detail = {"bus": bus["name"], "reason": bus["error"]}
+            detail = {"bus": bus["name"], "reason": bus.get("said", {}).get(device) or bus["error"] or _SILENT}
             yield Condition("device_lost", device, Severity.MAJOR, detail, lasts=DEVICE_PATIENCE)
         if bus.get("overloaded"):
             detail = {"load": bus["load"], "stretch": bus["stretch"]}

@@ -23,6 +23,7 @@ __all__ = ["judged", "other_settings", "outline", "same_wire", "spec_of", "verdi
 _SETTINGS = {"baudrate": 9600, "parity": "N", "stopbits": 1, "bytesize": 8}
 """Of a serial line, with the defaults of its driver."""
 _DIAGNOSES = {
+    "misfits": "it answers something else than was asked; is its unit_id right, and its profile?",
     "timeouts": "no answer; is its unit_id right, does it have power?",
     "crc_errors": "its answers are garbled; are baudrate, parity and wiring right?",
     "exceptions": "the device refuses; is its profile right?",
@@ -81,14 +82,26 @@ def verdicts(readings: Iterable[Reading], error: str) -> list[dict[str, Any]]:
 
 
 def judged(readings: Sequence[Reading], counts: Mapping[str, Any], error: str) -> tuple[bool, str]:
-    """Whether all points of a device were read, and why not in words."""
+    """Whether all points of a device were read, and why not in words.
+
+    `counts` are the device's statistics, with what the wire has to say of it as "said".
+    """
     bad = [reading.point for reading in readings if reading.quality is not Quality.GOOD]
     if not bad:
-        return True, f"{len(readings)} point{'s' * (len(readings) > 1)} read"
-    why = error or next((text for key, text in _DIAGNOSES.items() if counts.get(key)), "cannot be read")
+        remark = f"; {counts['said']}" if counts.get("said") else ""
+        return True, f"{len(readings)} point{'s' * (len(readings) > 1)} read{remark}"
+    why = error or _diagnosis(counts)
     if len(bad) < len(readings):
         why = f"{', '.join(bad[:3])}{' …' * (len(bad) > 3)}: {why}"
     return False, why
+
+
+def _diagnosis(counts: Mapping[str, Any]) -> str:
+    """What the wire said of a device, if that is more than silence or noise; else what its counts come to."""
+    said = str(counts.get("said") or "")
+    if said and not said.startswith(("no answer", "broken frame")):
+        return said
+    return next((text for key, text in _DIAGNOSES.items() if counts.get(key)), "cannot be read")
 
 
 def _plain(value: Any) -> Any:

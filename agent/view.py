@@ -260,6 +260,9 @@ def _link(status: Status, notes: Sequence[str]) -> _Lines:
             buses.append(f"{load} slow points read every {bus['stretch']:.1f} of their periods", _WARN)
             load = ""
         buses.append(f"{load} {bus.get('error') or ''}  ", "default")
+        for device, said in (bus.get("said") or {}).items():
+            if said != bus.get("error"):
+                buses.append(f"{device}: {said}  ", _WARN)
     return _Lines([*(Text(note, "bold") for note in notes), out, waiting, buses])
 
 

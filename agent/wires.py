@@ -128,6 +128,8 @@ class Wires:
             own = dict(wire.status())
             if self._guests and "lost" in own:
                 own["lost"] = [device for device in own["lost"] if device not in self._guests]
+            if self._guests and "said" in own:
+                own["said"] = {device: text for device, text in own["said"].items() if device not in self._guests}
             error = own.get("error") or self._failed.get(name, "")
             lines.append({"name": name, "type": self._specs[name].type, "load": 0.0, **own, "error": error})
         return lines
@@ -191,10 +193,12 @@ class Wires:
         wire = self._wires.get(bus)
         if not isinstance(wire, Scanner):
             raise BocageError(f"{bus} is no bus with unit ids that is driven here")
+        if self._specs[bus].type != "modbus_tcp" and not 1 <= unit <= 247:
+            raise BocageError(f"unit ids of a line are 1 to 247; {unit} is for Modbus TCP")
         options = self._specs[bus].options
         found = {"unit_id": unit, **{key: options.get(key) for key in ("baudrate", "parity", "stopbits")}, "ms": None}
         async for look in wire.scan([unit], timeout):
-            found["ms"] = look["ms"]
+            found |= look
         return found
 
     def owner(self, wanted: BusSpec) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -44,9 +45,19 @@ def show_alarms(options: argparse.Namespace) -> int:
         print(shown(f"{one['severity']:<8}  {one['code']} {one['subject']}  since {since}{acked}"))
         if (wrong := (status.get("config") or {}).get(_CONFIG.get(one["code"]))) is not None:
             print(shown(f"          {wrong['file']}:{wrong['line']}:{wrong['column']}: {wrong['message']}"))
+        if one["code"] == "device_lost" and (why := _why(status, one["subject"])):
+            print(shown(f"          {why}"))
     if not found:
         print("no alarm is open")
     return 0
+
+
+def _why(status: Mapping[str, Any], device: str) -> str:
+    """Why a lost device does not answer now, as its bus says it."""
+    for bus in status["buses"]:
+        if device in bus.get("lost", ()):
+            return str(bus.get("said", {}).get(device) or bus["error"])
+    return ""
 
 
 def _local(since: str | None, now: str | None) -> str:

@@ -70,7 +70,7 @@ class Beside:
         if spec.type in MODBUS:
             if answer["owner"] is None:
                 return None
-            return [(one["name"], one["works"], one["text"] + " by the running agent" * one["works"])
+            return [(one["name"], one["works"], _by_agent(one["text"]) if one["works"] else one["text"])
                     for one in answer["tried"]]  # fmt: skip
         running = {bus["name"]: bus["type"] for bus in status["buses"]}
         if answer["differs"] is None:
@@ -124,3 +124,9 @@ def _listening(bus: Mapping[str, Any]) -> str:
     """What the agent says of a radio bus: an error while it is up is what it misses there."""
     error = str(bus["error"])
     return error if bus["state"] != "up" else "the running agent listens" + (f", but {error}" if error else "")
+
+
+def _by_agent(text: str) -> str:
+    """`2 points read by the running agent; answers as unit 0, asked as 1`."""
+    read, remark, said = text.partition("; ")
+    return f"{read} by the running agent{remark}{said}"

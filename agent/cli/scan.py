@@ -32,6 +32,9 @@ _EXAMPLES = """\
 _USAGE = 2
 _SETTINGS = ("baudrate", "parity", "stopbits")
 
+_OWN = (255, 0)
+"""What a host without a line behind it answers to: Messaging Guide V1.0b, 4.4.2.2."""
+
 Settings = Mapping[str, Any]
 """baudrate, parity and stopbits of a line; nothing for a bus over TCP."""
 Look = Mapping[str, Any]
@@ -42,8 +45,8 @@ def add(commands: Any) -> None:
     parser = add_command(commands, "scan", "find the unit ids that answer on a Modbus bus", _EXAMPLES)
     add_folders(parser)
     parser.add_argument("bus", metavar="BUS", help="a Modbus bus of the site file")
-    parser.add_argument("--ids", metavar="1-247", type=_ids, default=tuple(range(1, 248)),
-                        help="unit ids and ranges of them: 1,3,10-20 (default 1-247)")  # fmt: skip
+    parser.add_argument("--ids", metavar="1-247", type=_ids,
+                        help="1,3,10-20 (default 1-247; over TCP 255 and 0 first)")  # fmt: skip
     parser.add_argument("--baudrates", metavar="9600,19200", type=_listed(_baudrate),
                         help="default: the file's; others only while no agent runs")  # fmt: skip
     parser.add_argument("--parities", metavar="N,E,O", type=_listed(_parity), help="default: the file's")
@@ -58,6 +61,7 @@ def scan(options: argparse.Namespace) -> int:
     """0 if somebody answered, 1 if nobody did or the wire cannot be had."""
     where = place(options)
     spec = _spec(where, options.bus)
+    options.ids = options.ids or (*(_OWN if spec.type == "modbus_tcp" else ()), *range(1, 248))
     wanted = _wanted(options, spec)
     if isinstance(wanted, str):
         print(f"bocage: {wanted}", file=sys.stderr)
@@ -85,6 +89,9 @@ def _spec(where: Place, name: str) -> BusSpec:
 
 def _wanted(options: argparse.Namespace, spec: BusSpec) -> list[Settings] | str:
     """The settings to try, or what is wrong with the arguments."""
+    beyond = [str(unit) for unit in options.ids if not 1 <= unit <= 247]
+    if beyond and spec.type != "modbus_tcp":
+        return f"{spec.name} is a line, where unit ids are 1 to 247; {beyond[0]} is for modbus_tcp"
     given = {"--baudrates": options.baudrates, "--parities": options.parities, "--stopbits": options.stopbits}
     if spec.type != "modbus_rtu":
         wrong = [option for option, values in given.items() if values]
@@ -164,7 +171,8 @@ class _Found:
         self._json, self._devices = as_json, devices
 
     def show(self, look: Look) -> None:
-        if look["ms"] is None:
+        other = look.get("answers_as")
+        if look["ms"] is None and other is None:
             return
         self.count += 1
         if self._json:
@@ -172,7 +180,8 @@ class _Found:
             return
         name = self._devices.get(look["unit_id"], "not in the site file")
         line = f"{_line(look)}  " if _line(look) else ""
-        print(shown(f"unit {look['unit_id']:>3}  {line}{look['ms']:>6} ms  {name}"), flush=True)
+        how = f"{look['ms']:>6} ms" if other is None else f"answers as unit {other}"
+        print(shown(f"unit {look['unit_id']:>3}  {line}{how}  {name}"), flush=True)
 
 
 def _line(settings: Settings) -> str:
@@ -204,7 +213,7 @@ def _ids(text: str) -> tuple[int, ...]:
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d{1,3})\s*(?:-\s*(\d{1,3})\s*)?", part)
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
-        if not 1 <= first <= last <= 247:
+        if not match or not 0 <= first <= last <= 255:
             raise argparse.ArgumentTypeError(f"{text!r} is no list of unit ids; write 1-247 or 1,3,10-20")
         found |= dict.fromkeys(range(first, last + 1))
     return tuple(found)

@@ -260,6 +260,9 @@ def _check_address(at: Checked, name: str, bus_type: str) -> None:
     keys: Keys = ("devices", name)
     if bus_type in MODBUS:
         wanted, kind = {"unit_id"}, "Modbus"
+        if bus_type != "modbus_tcp" and device.unit_id is not None and not 1 <= device.unit_id <= 247:
+            bound = "too little; write at least 1" if device.unit_id == 0 else "too much; write at most 247"
+            at.error((*keys, "unit_id"), f"{device.unit_id} is {bound}: 0 and 248 to 255 are for modbus_tcp")
     elif bus_type in LORAWAN:
         wanted, kind = {"dev_eui"}, "LoRaWAN"
     elif bus_type.startswith("lora_"):

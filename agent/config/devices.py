@@ -51,8 +51,8 @@ class Device(Model):
     """The name of its bus."""
     profile: str | None = None
     """The register or payload map: of the package, or profiles/NAME.yaml beside this file, which wins."""
-    unit_id: Annotated[int, Field(ge=1, le=247)] | None = None
-    """Modbus: its address on the line."""
+    unit_id: Annotated[int, Field(ge=0, le=255)] | None = None
+    """Modbus: its address on the line, 1 to 247. Over TCP 0 to 255: 255 is usual for a device without a line."""
     dev_eui: Eui | None = None
     """LoRaWAN: the device's EUI."""
     join_eui: Eui | None = None

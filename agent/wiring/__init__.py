@@ -217,12 +217,12 @@ def _devices(site: Site, bus: str) -> Iterator[DeviceSpec]:
             continue
         yield DeviceSpec(
             name,
-            {key: value for key in _ADDRESS if (value := getattr(device, key))},
+            {key: value for key in _ADDRESS if (value := getattr(device, key)) is not None},
             device.profile_data,
             device.period,
             {point: own.poll for point, own in device.points.items() if own.poll is not None},
             device.output_watchdog,
-            {} if device.unit_id else {"stale_after": device.stale_after, "interval": device.interval},
+            {} if device.unit_id is not None else {"stale_after": device.stale_after, "interval": device.interval},
         )
 
 

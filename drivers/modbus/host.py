@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Generic, Protocol, TypeVar
 
 from agent.errors import WireError
-from drivers.modbus.link import NoAnswer
+from drivers.modbus.link import Misfit, NoAnswer
 from drivers.modbus.question import Question
 
 __all__ = ["Flood", "Host", "HungUp", "Stream", "closed"]
@@ -117,6 +117,9 @@ class Host(Generic[S]):
         self._used = True
         try:
             answer = await ask()
+        except Misfit:
+            self._unanswered = 0  # the connection is sound
+            raise
         except NoAnswer as error:
             self._unanswered += 1
             if self._unanswered >= _UNANSWERED_MOST:

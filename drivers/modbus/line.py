@@ -23,7 +23,7 @@ from agent.errors import DeviceError, Refused, WireError
 from agent.model import Point, Quality, Reading, Readings, Value
 from drivers.modbus import question as ask
 from drivers.modbus.device import build, limits, registers_of
-from drivers.modbus.link import Broken, Link, Misfit, NoAnswer
+from drivers.modbus.link import Broken, Link, Misfit, NoAnswer, OtherUnit
 from drivers.modbus.plan import Block, Register, plan
 from drivers.modbus.question import Function, Question
 from drivers.modbus.schedule import Device, Poll, Turns, spread
@@ -62,7 +62,7 @@ class ModbusLine:
         self._bus = spec.name
         self._clock = clock
         self._link = link
-        self._devices = [build(device, link) for device in spec.devices]
+        self._devices = self._built(spec.devices)
         self._registers = {r.point.id: (device, r) for device in self._devices for r in device.registers}
         self._statistics = {p.id: device for device in self._devices for p in device.tally.points}
         watchdogs = [d.output_watchdog / 3 for d in spec.devices if d.output_watchdog is not None]
@@ -98,9 +98,16 @@ class ModbusLine:
             "stretch": round(self._turns.stretch, 1),
             "overloaded": self._turns.overloaded,
             "error": self._error,
+            "said": {device.name: said for device in self._devices if (said := _said(device))},
             "late": self._link.late,
             "lost": [device.name for device in self._devices if device.lost],
         }
+
+    def _built(self, specs: Sequence[DeviceSpec]) -> list[Device]:
+        devices = [build(spec, self._link) for spec in specs]
+        for device in devices:
+            device.sole = len({other.unit for other in devices}) == 1
+        return devices
 
     def due(self) -> float:
         return self._due
@@ -164,21 +171,24 @@ class ModbusLine:
     async def scan(self, units: Iterable[int], timeout: float | None = None) -> AsyncIterator[Mapping[str, Any]]:
         """Ask each unit id for its first holding register: any answer of its own shows that it is there.
 
-        One {"unit_id", "ms"} a unit, `ms` None where nobody answers within `timeout` seconds (default: the line's).
+        One {"unit_id", "ms"} a unit, `ms` None where nobody answers within `timeout` seconds (default: the line's);
+        "answers_as" too where somebody does under another id.
         A probe waits for polls that come due before it would be over, but no longer than the one before it took: polls
         keep half of the line at least. WireError if the wire is lost.
         """
         for unit in units:
             probe = ask.read(self._link.framer, unit, Function.READ_HOLDING, 0, 1)
-            yield {"unit_id": unit, "ms": await self._submit(_PROBE, partial(self._probe, probe, timeout))}
+            yield {"unit_id": unit, **await self._submit(_PROBE, partial(self._probe, probe, timeout))}
 
     async def try_devices(self, devices: Sequence[DeviceSpec]) -> Readings:
-        """Read every point of devices that need not be ours, once, and tell what was counted of them."""
+        """Read every point of devices that need not be ours, once, and tell what was counted and is to be said of them.
+        """
         found: list[Reading] = []
-        for device in [build(spec, self._link) for spec in devices]:
+        for device in self._built(devices):
             registers = [register for register in device.registers if not register.point.moves]
             found += await self._submit(_READ, partial(self._read_now, device, registers))
             found += device.tally.readings(self._clock.now())
+            found.append(Reading(f"{device.name}.modbus.said", _said(device), self._clock.now(), Quality.GOOD))
         return found
 
     async def close(self) -> None:
@@ -295,6 +305,7 @@ class ModbusLine:
         self._due = start + self._link.patience(question) + _MARGIN
         tally.requests += 1
         answered = False
+        self._link.sole = device.sole
         try:
             answer = await self._link.ask(question, device.guard)
             answered = True
@@ -323,11 +334,17 @@ class ModbusLine:
 
     def _device_answered(self, device: Device, now: float) -> None:
         self._attempts = 0
+        device.reason, other = "", self._link.answered_as
+        remark = "" if other is None else str(OtherUnit(other, device.unit))
+        if remark and remark != device.remark:
+            log.warning('odd answers device=%s reason="%s" next=taken, it is alone on this host', device.name, remark)
+        device.remark = remark
         if device.failures and device.answered(now):
             log.info("device back device=%s next=polled at once", device.name)
 
     def _device_failed(self, device: Device, error: Exception) -> None:
         now = self._clock.monotonic()
+        device.reason = str(error)
         if device.failed(now):
             self._publish(device.bad(self._clock.now()))
             log.warning("device lost device=%s reason=%s next=%.0fs", device.name, error, device.backoff)
@@ -358,26 +375,30 @@ class ModbusLine:
                     blocks[:0] = self._halves(device, block)
                 else:
                     found += block.bad(self._clock.now())
-            except NoAnswer:
+            except NoAnswer as error:
+                device.reason = str(error)
                 return found + [reading for b in (block, *blocks) for reading in b.bad(self._clock.now())]
         return found
 
-    async def _probe(self, question: Question, timeout: float | None) -> float | None:
+    async def _probe(self, question: Question, timeout: float | None) -> Mapping[str, Any]:
         """Milliseconds until somebody answers, be it with an exception; one of a gateway says that nobody is there."""
         start = self._clock.monotonic()
         self._due = start + self._link.patience(question, timeout) + _MARGIN
+        self._link.sole = False
         try:
             await self._link.ask(question, timeout=timeout)
         except Refused as refused:
             if refused.code in _GATEWAY:
-                return None
+                return {"ms": None}
+        except OtherUnit as other:
+            return {"ms": None, "answers_as": other.unit}
         except NoAnswer:
-            return None
+            return {"ms": None}
         finally:
             now = self._clock.monotonic()
             self._load.add(now - start, now)
         self._attempts = 0
-        return round(1000 * self._link.took, 1)
+        return {"ms": round(1000 * self._link.took, 1)}
 
     async def _write_now(self, device: Device, register: Register, data: list[int]) -> None:
         while True:
@@ -448,6 +469,7 @@ class ModbusLine:
         for device in self._devices:
             for poll in device.polls:
                 self._publish(poll.abort())
+            device.reason = str(error)
             if device.failed(now):
                 self._publish(device.bad(self._clock.now()))
         self._refuse_jobs(error)
@@ -479,3 +501,8 @@ class ModbusLine:
     def _wake(self) -> None:
         if self._waker is not None and not self._waker.done():
             self._waker.set_result(None)
+
+
+def _said(device: Device) -> str:
+    """Why a device does not answer, or what is odd about its answers; "" if all is well."""
+    return device.reason or device.remark

@@ -12,7 +12,7 @@ from pymodbus.framer.base import FramerBase
 from agent.errors import DeviceError, Refused, WireError
 from drivers.modbus.question import Function, Question
 
-__all__ = ["Broken", "Link", "Misfit", "NoAnswer", "checked", "connection", "misfit"]
+__all__ = ["Broken", "Link", "Misfit", "NoAnswer", "OtherUnit", "checked", "connection", "misfit"]
 
 P = TypeVar("P", bound=asyncio.Protocol)
 
@@ -35,6 +35,14 @@ class Misfit(Broken):
     """A sound answer that is not what was asked for: of another unit, length or function."""
 
 
+class OtherUnit(Misfit):
+    """The answer carries `unit` as its unit id, and not the one that was asked."""
+
+    def __init__(self, unit: int, asked: int) -> None:
+        super().__init__(f"answers as unit {unit}, asked as {asked}")
+        self.unit = unit
+
+
 class Link(Protocol):
     """A wire with one question on it at a time; its owner sees to that."""
 
@@ -44,6 +52,10 @@ class Link(Protocol):
 
     late: int
     """Frames that came when no question, or another one, was open. They are dropped."""
+    sole: bool
+    """Whether nobody but the asked unit is known on this host: it is that one then, whatever id its answer carries."""
+    answered_as: int | None
+    """The unit id of the latest answer, where it is another one than was asked."""
     took: float
     """Seconds from the question's first byte to the last one of the latest answer."""
 
@@ -93,7 +105,7 @@ def misfit(question: Question, answer: bytes) -> str:
     if function & 0x7F != question.function:
         return f"answers function {function} where {question.function} was asked"
     reads = question.function <= Function.READ_INPUT
-    if function != question.function or len(answer) != (2 + answer[1] if reads else question.size):
+    if function != question.function or len(answer) != (2 + sum(answer[1:2]) if reads else question.size):
         return f"answer does not fit the question: {answer[:8].hex()} ({len(answer)} bytes)"
     if reads:
         return f"answers {answer[1]} bytes where {question.size - 2} were asked"

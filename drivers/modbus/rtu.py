@@ -21,7 +21,7 @@ from pymodbus.pdu.decoders import DecodePDU
 
 from agent.errors import WireError
 from drivers.modbus import question as ask
-from drivers.modbus.link import Broken, NoAnswer, checked
+from drivers.modbus.link import Broken, Misfit, NoAnswer, checked, misfit
 from drivers.modbus.question import Function, Question
 
 __all__ = ["CHARACTER_BITS", "RtuLink"]
@@ -44,6 +44,8 @@ class RtuLink(ABC):
     def __init__(self, timeout: float, character: float, silence: float) -> None:
         self.framer = FramerRTU(DecodePDU(False))
         self.late = 0
+        self.sole = False  # no matter here: on a line each unit has its own id
+        self.answered_as: int | None = None
         self.took = 0.0
         self._timeout, self._character, self._silence = timeout, character, silence
         self._last = 0.0
@@ -176,6 +178,10 @@ class RtuLink(ABC):
             self._answer.set_exception(NoAnswer(f"no answer within {timeout:g} s"))
         elif _is_sound(self._buffer):
             self.late += 1
+            unit, question = self._buffer[0], self._question
+            if question is not None and unit == question.unit and self._buffer[1] & 0x7F == question.function:
+                self._answer.set_exception(Misfit(misfit(question, bytes(self._buffer[1:-2]))))
+                return
             self._answer.set_exception(NoAnswer(f"only an answer to another question came: {self._buffer[:8].hex()}"))
         else:
             self._answer.set_exception(Broken(f"broken frame: {self._buffer[:8].hex()} ({len(self._buffer)} bytes)"))

@@ -40,6 +40,12 @@ class Device:
         self.tally = Tally(spec.name)
         self.polls: list[Poll] = []
         self.failures = 0
+        self.sole = False
+        """Whether it is the only unit that is configured on its host."""
+        self.reason = ""
+        """Why it did not answer last; "" if it did."""
+        self.remark = ""
+        """What is odd about its answers, which are taken all the same."""
         self.retry_at = -math.inf
         self.unknown: set[int] = set()
         """Functions that the slave said it does not know (exception 1): others are used in their place."""

@@ -14,7 +14,7 @@ from pymodbus.pdu.decoders import DecodePDU
 
 from agent.errors import WireError
 from drivers.modbus.host import Flood, Host, closed
-from drivers.modbus.link import Broken, Misfit, NoAnswer, checked, connection, misfit
+from drivers.modbus.link import Broken, Misfit, NoAnswer, OtherUnit, checked, connection, misfit
 from drivers.modbus.question import Question
 
 __all__ = ["TcpLink"]
@@ -28,6 +28,8 @@ class TcpLink:
     def __init__(self, host: str, port: int, timeout: float) -> None:
         self.framer = FramerSocket(DecodePDU(False))
         self.late = 0
+        self.sole = False
+        self.answered_as: int | None = None
         self.took = 0.0
         self._timeout = timeout
         self._tid = 0
@@ -145,13 +147,14 @@ class _Stream(asyncio.Protocol):
         elif tid != self._tid:
             self._link.late += 1
             self._astray = tid
-        elif unit != question.unit:
-            self._refuse(Misfit(f"answers as unit {unit}, asked as {question.unit}"))
+        elif unit != question.unit and not self._link.sole:
+            self._refuse(OtherUnit(unit, question.unit))
         elif why := misfit(question, pdu):
             self._refuse(Misfit(why))
             if len(pdu) != question.size and len(pdu) != 2 + pdu[1]:
                 self.close()  # its header is wrong about its length: where the next frame begins nobody knows
         else:
+            self._link.answered_as = unit if unit != question.unit else None
             self.pending.set_result(pdu)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -160,7 +160,9 @@ def test_what_lasts_is_told_and_its_end_too(site, slave, link, subscriber, wait_
     site.start()
     wait_for(lambda: subscriber.events("clock_untrusted", "alarm"))
     slave.deaf.add(1)
-    wait_for(lambda: subscriber.events("device_lost", "alarm"))
+    (lost,) = wait_for(lambda: subscriber.events("device_lost", "alarm"))
+    assert lost["detail"]["reason"].startswith("no answer within ")
+    assert "\n          no answer within " in site.bocage("alarms").stdout
     link.cut()
     wait_for(lambda: site.status()["uplink"]["state"] != "connected")
     slave.deaf.clear()

@@ -151,6 +151,40 @@ def test_a_gateway_that_says_that_nobody_is_there_is_believed(scan, host):
     assert code == 0 and [json.loads(line)["unit_id"] for line in out.splitlines()] == [3]
 
 
+def test_a_host_without_a_line_is_looked_for_first(scan, host):
+    host.units = {255: modbus_slave.Unit()}
+    code, out, _ = scan("plant", "--timeout", "5ms")
+    assert code == 0 and out.startswith("unit 255  ") and len(out.splitlines()) == 1
+    assert [request.unit for _, request in host.requests[:3]] == [255, 0, 1]
+
+
+def test_an_answer_under_another_unit_id_is_named(scan, host):
+    host.behave = lambda r: [(0, r.frame[:6] + b"\0" + r.frame[7:])]
+    assert scan("plant", "--ids", "3")[1] == "unit   3  answers as unit 0  not in the site file\n"
+
+
+def test_check_takes_the_only_unit_under_whatever_id(site, folders, host, capsys):
+    site.write_text(site.read_text().replace("bus: rs485-1, unit_id: 3", "bus: plant, unit_id: 0"))
+    host.units = {0: modbus_slave.Unit(holding={10: 10, 11: 11})}
+    assert main(["check", str(site), "--bus", *folders]) == 0
+    assert capsys.readouterr().out == "meter-a: ok: 2 points read\n"
+    host.behave = lambda r: [(0, r.frame[:6] + b"\xff" + r.frame[7:])]
+    assert main(["check", str(site), "--bus", *folders]) == 0
+    assert capsys.readouterr().out == "meter-a: ok: 2 points read; answers as unit 255, asked as 0\n"
+    site.write_text(site.read_text() + "  meter-b: {bus: plant, unit_id: 1, profile: two}\n")
+    assert main(["check", str(site), "--bus", *folders]) == 1
+    assert "error: meter-a: answers as unit 255, asked as 0\n" in capsys.readouterr().out
+
+
+def test_a_line_has_neither_0_nor_255(site, scan, capsys):
+    assert scan("rs485-1", "--ids", "0-3")[0] == 2
+    for unit, bound in ((0, "too little; write at least 1"), (255, "too much; write at most 247")):
+        slip = site.with_name("slip.yaml")
+        slip.write_text(site.read_text().replace("unit_id: 3", f"unit_id: {unit}"))
+        assert main(["check", str(slip)]) == 1
+        assert f"{unit} is {bound}: 0 and 248 to 255 are for modbus_tcp" in capsys.readouterr().out
+
+
 def test_nobody_there(scan, line):
     line.units.clear()
     code, out, err = scan("rs485-1", "--ids", "1-3", "--timeout", "20ms")
@@ -178,7 +212,7 @@ def test_other_buses_are_refused(scan, site, bus, says):
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--ids", "0-3"), ("--ids", "5-2"), ("--ids", "1,x"), ("--baudrates", "1"), ("--parities", "Q"),
+    [("--ids", "0-256"), ("--ids", "5-2"), ("--ids", "1,x"), ("--baudrates", "1"), ("--parities", "Q"),
      ("--stopbits", "3"), ("--timeout", "5"), ("--timeout", "1min")],
 )  # fmt: skip
 def test_wrong_arguments(scan, arguments):

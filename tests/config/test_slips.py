@@ -89,7 +89,7 @@ TCP = SITE + "buses: {r: {type: modbus_tcp, host: h}}\n"
         (TCP + "devices: {d: {bus: r, profile: relay8_di8}}",
          '4:14: error: "unit_id" is missing in d (bus r is modbus_tcp)'),
         (TCP + "devices: {d: {bus: r, unit_id: 300, profile: relay8_di8}}",
-         "4:32: error: 300 is too much; write at most 247"),
+         "4:32: error: 300 is too much; write at most 255"),
         (TCP + "devices: {d: {bus: r, unit_id: 1, profile: milesight_em300_th}}",
          "4:44: error: profile milesight_em300_th is for a LoRa node, and bus r is modbus_tcp"),
         ('site: {id: a}\nuplink: {url: "mqtt://user:hunter2@h"}\n',

@@ -128,3 +128,49 @@ async def test_a_damaged_length_costs_two_polls_at_the_most(
     assert ({r.value for r in seen.of("m.a")}, {r.value for r in seen.of("m.b")}) == ({5}, {6})
     counts = await line.read([f"m.modbus.{name}" for name in ("timeouts", "crc_errors", "misfits")])
     assert sum(r.value for r in counts) <= 2 and slave.connections == 2
+
+
+def as_unit(unit: int, frame: bytes) -> bytes:
+    return frame[:6] + bytes((unit,)) + frame[7:]
+
+
+async def test_the_one_unit_of_a_host_may_answer_under_another_id(
+    lines: Any, slaves: Any, device: Any, point: Any
+) -> None:
+    slave = slaves.tcp({1: slaves.Unit(holding={0: 5})}, behave=lambda r: [(0, as_unit(0, r.frame))])
+    seen = lines.collect(line := lines.tcp(slave, device("m", 1, {"a": point("holding", 0, writable=True)})))
+    await seen.until(lambda: len(seen.of("m.a")) >= 2)
+    await line.write("m.a", 6)
+    assert slave.units[1].holding[0] == 6 and line.status()["said"] == {"m": "answers as unit 0, asked as 1"}
+    slave.behave = lambda r: [(0, r.frame)]
+    await seen.until(lambda: not line.status()["said"])
+
+
+async def test_among_several_units_another_id_is_refused(lines: Any, slaves: Any, device: Any, point: Any) -> None:
+    """Which one has answered nobody knows."""
+    slave = slaves.tcp({n: slaves.Unit(holding={0: n}) for n in (1, 2)}, behave=lambda r: [(0, as_unit(1, r.frame))])
+    devices = [device(f"d{n}", n, {"a": point("holding", 0)}, poll=0.05) for n in (1, 2)]
+    seen = lines.collect(line := lines.tcp(slave, *devices))
+    await seen.until(lambda: line.status()["lost"] == ["d2"])
+    assert line.status()["said"] == {"d2": "answers as unit 1, asked as 2"}
+    counts = await line.read([f"d2.modbus.{name}" for name in ("misfits", "crc_errors", "timeouts")])
+    assert [r.value >= 3 for r in counts[:1]] + [r.value for r in counts[1:]] == [True, 0, 0]
+    assert {r.value for r in seen.of("d2.a")} == {None} and {r.value for r in seen.of("d1.a")} == {1}
+
+
+@pytest.mark.parametrize("unit", [0, 255])
+async def test_a_host_without_a_line_behind_it(lines: Any, slaves: Any, device: Any, point: Any, unit: int) -> None:
+    slave = slaves.tcp({unit: slaves.Unit(holding={0: 5})})
+    line = lines.tcp(slave, device("m", unit, {"a": point("holding", 0, writable=True)}))
+    await line.write("m.a", 6)
+    assert [r.value for r in await line.read(["m.a"])] == [6]
+
+
+async def test_another_length_is_said(lines: Any, slaves: Any, device: Any, point: Any) -> None:
+    """A meter that gives 32 bits where one register was asked."""
+    slave = slaves.tcp({1: slaves.Unit(input={170: 1})})
+    slave.behave = lambda r: [(0, r.frame[:4] + bytes.fromhex("0007 01 04 04 000186a0"))]
+    seen = lines.collect(line := lines.tcp(slave, device("m", 1, {"a": point("input", 170)}, poll=0.05)))
+    await seen.until(lambda: line.status()["lost"] == ["m"])
+    assert line.status()["said"] == {"m": "answers 4 bytes where 2 were asked"} and slave.connections == 1
+    assert [r.value for r in await line.read(["m.modbus.crc_errors", "m.modbus.timeouts"])] == [0, 0]

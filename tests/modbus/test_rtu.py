@@ -252,3 +252,14 @@ async def test_a_line_that_is_asked_too_much_serves_its_fast_device_in_between(
     asked = [request.unit for _, request in slave.requests][7:]
     between = "".join("o" if unit == 9 else "m" for unit in asked).split("o")
     assert len(between) > 10 and max(map(len, between)) <= 2, between
+
+
+async def test_another_length_is_said(lines: Any, slaves: Any, device: Any, point: Any) -> None:
+    """A meter that gives 32 bits where one register was asked: a sound frame, and no fault of the cable."""
+    slave = slaves.rtu({1: slaves.Unit(input={0xAA: 1})})
+    slave.behave = lambda r: [(0, bytes.fromhex("01040400" "0186a0c85c") if r.function == 4 else r.frame)]
+    points = {"a": point("input", 0xAA)}
+    seen = lines.collect(line := lines.rtu(slave.link, device("m", 1, points, poll=0.05), timeout=0.05))
+    await seen.until(lambda: line.status()["lost"] == ["m"], 10)
+    assert line.status()["said"] == {"m": "answers 4 bytes where 2 were asked"}
+    assert [r.value for r in await line.read(["m.modbus.crc_errors", "m.modbus.timeouts"])] == [0, 0]

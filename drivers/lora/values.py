@@ -38,9 +38,9 @@ def look_up(data: Any, path: str) -> Any:
 
 
 def value_of(point: Point, raw: Any, scale: float = 1, offset: float = 0) -> Value:
-    """What a field means for a point: raw x scale + offset. NoValue for lists, objects, NaN, and words for numbers."""
+    """What a field means for a point: raw x scale + offset. NoValue for null, lists, objects, NaN, words."""
     if raw is None:
-        return None
+        raise NoValue("null stands where a value should")
     if isinstance(raw, bool):
         return raw
     if isinstance(raw, str):

@@ -29,6 +29,9 @@ PROFILE = {
 }  # fmt: skip
 
 
+TOPIC = f"application/saint-seine/device/{EUI}/event/up"
+
+
 class Memory(dict):
     def put(self, key, value, now=False):
         self[key] = value
@@ -285,6 +288,33 @@ async def test_defaults_are_left_out_and_numbers_may_be_text(make, up_event):
     found = {reading.point: reading.value for reading in readings}
     assert (found["v.fcnt"], found["v.rssi"], found["v.snr"], found["v.sf"]) == (12, 0, 0, 12)
     assert found["v.position"] == 5
+
+
+@pytest.mark.parametrize("key", ["snr", "rssi"])
+@pytest.mark.parametrize("odd", ["NaN", "Infinity", float("nan"), "loud", [1], {}])
+async def test_a_strength_that_is_no_number_costs_itself_only(make, up_event, key, odd):
+    bus, event = make(1), up_event(EUI, b"\x05", fport=2, gateways=((-90, -3), (-100, -9)))
+    event["rxInfo"][0][key] = odd
+    event["txInfo"]["modulation"]["lora"]["spreadingFactor"] = "twelve"
+    found = {r.point: r.value for r in await bus.take(message(TOPIC, _json(event)))}
+    assert (found["v.position"], bus.status()["malformed"]) == (5, 0)
+    strength = {"rssi": -100, "snr": -9} if key == "snr" else {"rssi": None, "snr": -3}
+    assert {name: found.get(f"v.{name}") for name in ("rssi", "snr")} == strength
+
+
+@pytest.mark.parametrize("data", ["+/+/AA==", "+/+/AA", "-_-_AA==", "-_-_AA"])
+async def test_base64_of_either_alphabet_padded_or_not(make, up_event, data):
+    bus, event = make(1), up_event(EUI, b"", fport=2)
+    readings = await bus.take(message(TOPIC, _json(event | {"data": data})))
+    found = {reading.point: reading.value for reading in readings}
+    assert (found["v.payload"], found["v.position"]) == ("2:fbffbf00", 0xFB)
+
+
+async def test_a_decoded_null_says_so(make, up_event):
+    bus, event = make(1), up_event(EUI, b"\x05", fport=2, decoded={"position": None})
+    found = {reading.point: reading for reading in await bus.take(message(TOPIC, _json(event)))}
+    assert found["v.position"].quality is Quality.BAD
+    assert found["v.codec_error"].value == "position: null stands where a value should"
 
 
 async def test_memory_of_seen_events_is_bounded(make, up_event):

@@ -198,7 +198,7 @@ def test_json_of_the_wrong_shape(rxpk, kind):
 
 
 def test_deep_and_huge_json_is_rubbish():
-    for body in (b"[" * 60_000, b'{"rxpk":[' + b"9" * 50_000 + b"]}", b'{"rxpk":7}', b"\xff\xfe"):
+    for body in (b"[" * 60_000, b"9" * 50_000, b'{"rxpk":7}', b"\xff\xfe"):
         with pytest.raises(packets.Rubbish):
             packets.parse(b"\x02\0\0\0" + bytes(8) + body)
 

@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+
+from drivers.lora.payload64 import from_base64
 
 __all__ = ["EVENTS", "LARGEST", "Ack", "Malformed", "Topics", "Uplink", "battery", "command", "parse", "text"]
 
@@ -64,16 +65,16 @@ class Uplink:
     def of(cls, event: Mapping[str, Any]) -> Uplink:
         """Malformed where what matters is not what it should be."""
         gateways = [each for each in _list(event, "rxInfo") if isinstance(each, Mapping)]
-        best = max(gateways, key=lambda each: (_number(each, "snr"), _number(each, "rssi")), default=None)
+        best = max(gateways, key=_strength, default=None)
         radio = _object(_object(_object(event, "txInfo"), "modulation"), "lora")
         decoded = event.get("object")
         return cls(
             _base64(event.get("data")),
             _whole(event, "fPort", 255),
             _whole(event, "fCnt", (1 << 32) - 1),
-            None if best is None else _number(best, "rssi"),
-            None if best is None else _number(best, "snr"),
-            _whole(radio, "spreadingFactor", 12) or None,
+            None if best is None else _measured(best, "rssi"),
+            None if best is None else _measured(best, "snr"),
+            _spreading_factor(radio),
             decoded if isinstance(decoded, Mapping) else None,
             _time(event.get("time")),
         )
@@ -155,6 +156,27 @@ def _number(event: Mapping[str, Any], key: str) -> float:
     return number
 
 
+def _measured(event: Mapping[str, Any], key: str) -> float | None:
+    """A number that is of interest beside the payload: None where it is none."""
+    try:
+        return _number(event, key)
+    except Malformed:
+        return None
+
+
+def _strength(gateway: Mapping[str, Any]) -> tuple[float, float]:
+    """SNR, and RSSI among equals; least where they are no numbers."""
+    snr, rssi = _measured(gateway, "snr"), _measured(gateway, "rssi")
+    return (-math.inf if snr is None else snr, -math.inf if rssi is None else rssi)
+
+
+def _spreading_factor(radio: Mapping[str, Any]) -> int | None:
+    try:
+        return _whole(radio, "spreadingFactor", 12) or None
+    except Malformed:
+        return None
+
+
 def _whole(event: Mapping[str, Any], key: str, most: int) -> int:
     number = _number(event, key)
     if number != int(number) or not 0 <= number <= most:
@@ -166,8 +188,8 @@ def _base64(found: Any) -> bytes:
     if found is None:
         return b""
     try:
-        return base64.b64decode(found, validate=True)
-    except (TypeError, ValueError, binascii.Error):
+        return from_base64(found)
+    except (AttributeError, ValueError):
         raise Malformed("data is no base64") from None
 
 

@@ -1,19 +1,21 @@
 """The datagrams between a Semtech packet forwarder and its server (GWMP version 2, UDP port 1700).
 
 Facts: Lora-net/packet_forwarder, PROTOCOL.TXT. Header `02 | token (2) | id`; what a gateway sends carries its EUI
-(8 bytes) before the JSON.
+(8 bytes) before the JSON. Gateways with several antennas tell the strength by antenna, in `rsig` (rssic, lsnr).
 """
 
 from __future__ import annotations
 
-import binascii
 import json
 import math
 import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
+
+from drivers.lora.payload64 import from_base64
 
 __all__ = [
     "PullData", "PushData", "Received", "Rubbish", "Transmission", "TxAck", "acknowledgement", "parse", "pull_resp",
@@ -26,7 +28,7 @@ MOST_PACKETS = 64
 TMST_MODULUS = 1 << 32
 """The concentrator counts microseconds in 32 bits: 71.6 minutes."""
 
-_DATR = re.compile(r"SF([5-9]|1[0-2])BW(\d{2,3})")
+_DATR = re.compile(r"SF([5-9]|1[0-2])BW(125|250|500)")
 
 
 class Rubbish(ValueError):
@@ -95,8 +97,9 @@ def parse(datagram: bytes) -> PushData | PullData | TxAck:
         packets = _json(datagram[12:]).get("rxpk", [])
         if not isinstance(packets, list):
             raise Rubbish("rxpk is no list")
-        found = (_received(gateway, packet) for packet in packets[:MOST_PACKETS])
-        return PushData(token, gateway, [packet for packet in found if packet is not None])
+        found = (_received(gateway, packet) for packet in packets)
+        good = (packet for packet in found if packet is not None)
+        return PushData(token, gateway, list(islice(good, MOST_PACKETS)))
     if kind == TX_ACK:
         return TxAck(token, gateway, _tx_error(datagram[12:]))
     raise Rubbish(f"GWMP type {kind} is not sent by a gateway")
@@ -120,7 +123,7 @@ def pull_resp(token: int, sent: Transmission) -> bytes:
 
 def _json(text: bytes) -> Mapping[str, Any]:
     try:
-        found = json.loads(text)
+        found = json.loads(text.decode("utf-8", "replace").rstrip("\0 \r\n"), parse_int=_whole)
     except (ValueError, RecursionError) as error:
         raise Rubbish("no JSON") from error
     if not isinstance(found, dict):
@@ -132,33 +135,50 @@ def _received(gateway: str, packet: Any) -> Received | None:
     """One rxpk; None for what is broken or was received with a wrong CRC (stat 1 is right)."""
     if not isinstance(packet, dict) or packet.get("stat", 1) != 1:
         return None
-    tmst, frequency, data = packet.get("tmst"), _number(packet.get("freq")), packet.get("data")
-    if not isinstance(tmst, int) or isinstance(tmst, bool) or not isinstance(data, str):
+    tmst, frequency, data = _number(packet.get("tmst")), _number(packet.get("freq")), packet.get("data")
+    datr = packet.get("datr")
+    rate = _DATR.fullmatch(datr) if isinstance(datr, str) else None
+    if tmst is None or not isinstance(data, str) or (isinstance(datr, str) and rate is None):
         return None
     if frequency is None or not 100 <= frequency <= 3000:
         return None
-    datr = packet.get("datr")
-    rate = _DATR.fullmatch(datr) if isinstance(datr, str) else None
     try:
-        payload = _base64(data)
+        payload = from_base64(data)
     except ValueError:
         return None
+    rssi, snr = _strength(packet)
     return Received(
         gateway,
         payload,
-        tmst % TMST_MODULUS,
+        round(tmst) % TMST_MODULUS,
         round(frequency * 1_000_000),
         int(rate[1]) if rate else None,
         int(rate[2]) if rate else None,
-        _number(packet.get("rssi")),
-        _number(packet.get("lsnr")),
+        rssi,
+        snr,
     )
 
 
-def _base64(text: str) -> bytes:
-    """Either alphabet, padded or not. ValueError (binascii.Error is one) for anything else."""
-    text = text.rstrip("=").translate({ord("-"): "+", ord("_"): "/"})
-    return binascii.a2b_base64((text + "=" * (-len(text) % 4)).encode("ascii"), strict_mode=True)
+def _strength(packet: Mapping[str, Any]) -> tuple[float | None, float | None]:
+    """RSSI (dBm) and SNR (dB): the packet's own, else those of the antenna that heard it best (`rsig`)."""
+    rssi, snr = _number(packet.get("rssi")), _number(packet.get("lsnr"))
+    antennas = packet.get("rsig")
+    heard = [each for each in antennas if isinstance(each, dict)] if isinstance(antennas, list) else []
+    if heard and (rssi is None or snr is None):
+        best = max(heard, key=lambda each: (_or_least(each.get("lsnr")), _or_least(each.get("rssic"))))
+        rssi = next((n for n in (rssi, _number(best.get("rssic")), _number(best.get("rssis"))) if n is not None), None)
+        snr = _number(best.get("lsnr")) if snr is None else snr
+    return rssi, snr
+
+
+def _or_least(value: Any) -> float:
+    number = _number(value)
+    return -math.inf if number is None else number
+
+
+def _whole(digits: str) -> int | float:
+    """Python refuses to read a number of thousands of digits, and with it all that is beside it."""
+    return int(digits) if len(digits) < 40 else math.inf
 
 
 def _number(value: Any) -> float | None:

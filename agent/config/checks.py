@@ -34,7 +34,8 @@ _BARE = re.compile(r"/dev/tty(USB|ACM)[0-9]+$")
 _CURRENTS = {"uA", "mA", "A"}
 _ADDRESS = {
     "unit_id": "Modbus", "dev_eui": "LoRaWAN", "join_eui": "LoRaWAN", "app_key": "LoRaWAN", "dev_addr": "LoRaWAN",
-    "nwk_s_key": "LoRaWAN", "app_s_key": "LoRaWAN", "adr": "LoRaWAN", "node": "a point to point radio",
+    "nwk_s_key": "LoRaWAN", "app_s_key": "LoRaWAN", "adr": "LoRaWAN", "rx1_delay": "LoRaWAN",
+    "rx2_spreading_factor": "LoRaWAN", "node": "a point to point radio",
 }  # fmt: skip
 
 

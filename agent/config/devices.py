@@ -69,6 +69,11 @@ class Device(Model):
     """LoRaWAN by ABP: accept a frame counter that begins again."""
     adr: Annotated[Literal["on", "off"], Choice("on", "off")] | None = None
     """LoRaWAN without a server: `off` leaves the node's data rate and power as they are. Default: on."""
+    rx1_delay: TimeSpan | None = None
+    """LoRaWAN without a server: whole seconds to the first receive window, 1 to 15; told when the node joins, by ABP as
+    it is written in the node. Default: 5s; by ABP 1s."""
+    rx2_spreading_factor: Annotated[int, Field(ge=7, le=12)] | None = None
+    """LoRaWAN without a server: of the second receive window, like `rx1_delay`. Default: 12."""
     node: Annotated[str, _hex(2, "01")] | None = None
     """Point to point radio: the byte that its payloads start with."""
     poll: TimeSpan | None = None

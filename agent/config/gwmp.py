@@ -31,6 +31,8 @@ def check_gwmp(at: Checked, name: str) -> None:
         if settings.bus == name and settings.dev_addr is None and settings.skip_fcnt_check:
             text = "skip_fcnt_check is for a device by ABP; one that joins begins at 0 by itself"
             at.error(("devices", device, "skip_fcnt_check"), text, None, True)
+        if settings.bus == name and (delay := settings.rx1_delay) and (delay % 1 or delay > 15):
+            at.error(("devices", device, "rx1_delay"), "LoRaWAN knows 1s to 15s, whole seconds")
         if settings.bus == name:
             for key in ("app_key", "nwk_s_key", "app_s_key"):
                 if (secret := getattr(settings, key)) is not None and secret.source == "file":

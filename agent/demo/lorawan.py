@@ -24,6 +24,8 @@ __all__ = ["AbpNode", "Concentrator", "OtaaNode"]
 
 CHANNELS = 868.1, 868.3, 868.5
 """MHz, those of every node; a join-accept adds more."""
+_FAR = 1 << 11
+"""Seconds to a moment that has passed: the counter of 71 minutes has gone round nearly."""
 _PUSH_DATA, _PULL_DATA, _PULL_RESP, _PULL_ACK, _TX_ACK = 0, 2, 3, 4, 5
 
 
@@ -84,12 +86,12 @@ class Concentrator(asyncio.DatagramProtocol):
         if data[3] != _PULL_RESP:
             return
         order = json.loads(data[4:])["txpk"]
-        error = self.errors.pop(0) if self.errors else "NONE"
+        rest = 0 if self._at_once or order["imme"] else (order["tmst"] - self._now()) % (1 << 32) / 1_000_000
+        error = self.errors.pop(0) if self.errors else "TOO_LATE" if rest > _FAR else "NONE"
         self._datagram(_TX_ACK, data[1:3], json.dumps({"txpk_ack": {"error": error}}).encode())
         if error != "NONE":
             return
         self.sent.append((time.monotonic(), order))
-        rest = 0 if self._at_once or order["imme"] else (order["tmst"] - self._now()) % (1 << 32) / 1_000_000
         asyncio.get_running_loop().call_later(rest, self._on_air, b64decode(order["data"]))
 
     def _on_air(self, frame: bytes) -> None:
@@ -184,6 +186,8 @@ class OtaaNode(_Node):
         self._key = app_key
         self._nonce = b""
         self.channels = list(CHANNELS)
+        self.rx1_delay, self.rx2_rate = 1, 0
+        """Seconds to RX1, and the data rate of RX2, as the join-accept said."""
         self.joined = asyncio.Event()
 
     async def join(self, air: Concentrator, every: float = 8.0) -> None:
@@ -217,6 +221,7 @@ class OtaaNode(_Node):
         self._nonce = b""
         self._begin(int.from_bytes(body[6:10], "little"), _encrypt(self._key, b"\1" + tail),
                     _encrypt(self._key, b"\2" + tail))  # fmt: skip
+        self.rx1_delay, self.rx2_rate = body[11] & 15 or 1, body[10] & 15
         more = body[12:27] if len(body) == 32 else b""
         added = (int.from_bytes(more[i : i + 3], "little") / 10_000 for i in range(0, len(more), 3))
         self.channels = [*CHANNELS, *added]

@@ -39,7 +39,8 @@ REFRESH = 0.4
 PIN_POLL = 10.0
 """Seconds between two looks at a GPIO pin when no edge comes."""
 _ADDRESS = (
-    "unit_id", "dev_eui", "join_eui", "app_key", "dev_addr", "nwk_s_key", "app_s_key", "skip_fcnt_check", "adr", "node"
+    "unit_id", "dev_eui", "join_eui", "app_key", "dev_addr", "nwk_s_key", "app_s_key", "skip_fcnt_check",
+    "rx1_delay", "rx2_spreading_factor", "adr", "node",
 )  # fmt: skip
 """The keys that name a device on its bus; a driver is given those that are set."""
 _MILLIAMPERES = {"uA": 0.001, "mA": 1.0, "A": 1000.0}

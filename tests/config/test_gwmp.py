@@ -76,3 +76,13 @@ def test_a_key_in_the_file_is_refused(said):
     (found,) = said(SITE.format(bus="", device=OTAA.replace("{file: a.key}", '"0102030405060708090a0b0c0d0e0f10"')))
     assert "secret" in found
     assert "0102030405" not in found
+
+
+@pytest.mark.parametrize("delay", ["1500ms", "20s"])
+def test_a_receive_delay_is_one_of_the_specification(said, delay):
+    (found,) = said(SITE.format(bus="", device=f"{OTAA}, rx1_delay: {delay}"))
+    assert found.endswith("LoRaWAN knows 1s to 15s, whole seconds")
+
+
+def test_the_receive_windows_and_adr_may_be_set(said):
+    assert said(SITE.format(bus="", device=f"{OTAA}, rx1_delay: 5s, rx2_spreading_factor: 9, adr: off")) == []

@@ -67,9 +67,18 @@ class Site:
 
     def __init__(self, *specs, gateways=(GATEWAY, SECOND)):
         self.clock, self.kept, self.specs, self.allowed = Clock(), {}, specs, gateways
-        self.tmst = 0
+        self._tmst = -1_000_000_000  # at second 1000 of the clock it is 0
         self.out, self.heard, self.others = [], [], []
         self.start()
+
+    @property
+    def tmst(self):
+        """The concentrators' counter goes with the clock."""
+        return (self._tmst + round(self.clock.seconds * 1_000_000)) % 2**32
+
+    @tmst.setter
+    def tmst(self, now):
+        self._tmst = now - round(self.clock.seconds * 1_000_000)
 
     def start(self):
         devices = [end_device(spec) for spec in self.specs]

@@ -15,7 +15,7 @@ from typing import Any
 from drivers.lora.gwmp.airtime import Ledger, airtime
 from drivers.lora.gwmp.downlinks import Downlink
 from drivers.lora.gwmp.packets import TMST_MODULUS, Received, Transmission, TxAck, pull_resp
-from drivers.lora.gwmp.region import BANDWIDTH, RX2_FREQUENCY, RX2_SF, SUB_BANDS, SubBand, most_payload, sub_band
+from drivers.lora.gwmp.region import BANDWIDTH, RX2_FREQUENCY, SUB_BANDS, SubBand, most_payload, sub_band
 
 __all__ = ["Address", "Gateway", "Gateways", "Slot"]
 
@@ -97,7 +97,8 @@ class Gateways:
         return known
 
     def slot(
-        self, heard: Sequence[Received], delays: tuple[int, int], size: int, data: int, now: float
+        self, heard: Sequence[Received], delays: tuple[int, int], size: int, data: int, now: float,
+        rx2_sf: int,
     ) -> Slot | None:
         """Where `size` bytes, `data` of them application payload and commands, go to a device after its uplink, heard
         best first: RX1, else RX2, by what is left of the sub-band's hour; None if no gateway may send.
@@ -106,7 +107,7 @@ class Gateways:
             gateway = self._gateways.get(packet.gateway)
             if gateway is None or not gateway.listens(now):
                 continue
-            rx2 = self._free(gateway, size, data, now, RX2_FREQUENCY, RX2_SF, BANDWIDTH, packet.tmst + delays[1])
+            rx2 = self._free(gateway, size, data, now, RX2_FREQUENCY, rx2_sf, BANDWIDTH, packet.tmst + delays[1])
             if packet.sf is None or packet.bandwidth is None:
                 rx1 = None
             else:
@@ -118,12 +119,12 @@ class Gateways:
                 return rx2
         return None
 
-    def slot_now(self, euis: Sequence[str], size: int, data: int, now: float) -> Slot | None:
+    def slot_now(self, euis: Sequence[str], size: int, data: int, now: float, rx2_sf: int) -> Slot | None:
         """The second window at once, for a device that always listens (class C), by the gateways that heard it."""
         for eui in euis:
             gateway = self._gateways.get(eui)
             if gateway is not None and gateway.listens(now):
-                slot = self._free(gateway, size, data, now, RX2_FREQUENCY, RX2_SF, BANDWIDTH, None)
+                slot = self._free(gateway, size, data, now, RX2_FREQUENCY, rx2_sf, BANDWIDTH, None)
                 if slot is not None:
                     return slot
         return None

@@ -8,7 +8,7 @@ from typing import Any
 
 from drivers.lora.gwmp import phy
 from drivers.lora.gwmp.phy import JoinRequest, session_keys
-from drivers.lora.gwmp.region import CF_LIST, RX1_DELAY
+from drivers.lora.gwmp.region import CF_LIST
 from drivers.lora.gwmp.sessions import NET_ID, EndDevice, Session
 
 __all__ = ["JoinLog", "accept", "refusal"]
@@ -66,6 +66,11 @@ def accept(device: EndDevice, request: JoinRequest, address: int, wall_ms: int |
     device.nonces.add(request.dev_nonce)
     device.join_nonce = device.join_nonce % 0xFFFFFF + 1
     keys = session_keys(device.app_key, device.join_nonce, NET_ID, request.dev_nonce)
-    device.begin(Session(address, *keys, request.dev_nonce, device.join_nonce))
+    session = Session(
+        address, *keys, request.dev_nonce, device.join_nonce, rx1_delay=device.rx1_delay, rx2_sf=device.rx2_sf
+    )
+    device.begin(session)
     device.joined_ms = wall_ms
-    return phy.join_accept(device.app_key, device.join_nonce, NET_ID, address, RX1_DELAY, CF_LIST)
+    return phy.join_accept(
+        device.app_key, device.join_nonce, NET_ID, address, session.rx1_delay, CF_LIST, 12 - session.rx2_sf
+    )

@@ -143,13 +143,15 @@ def downlink(
     return body + data_mic(network, DOWNLINK, address, counter, body)
 
 
-def join_accept(app_key: Key, join_nonce: int, net_id: int, address: int, rx_delay: int, channels: bytes) -> bytes:
-    """A whole join-accept (6.2.5), with RX1 at the uplink's data rate and RX2 at DR0.
+def join_accept(
+    app_key: Key, join_nonce: int, net_id: int, address: int, rx_delay: int, channels: bytes, rx2_rate: int = 0
+) -> bytes:
+    """A whole join-accept (6.2.5), with RX1 at the uplink's data rate and RX2 at this one.
 
     `rx_delay` in seconds. It is "decrypted" to be encrypted, so that a device needs the encryption only.
     """
     body = join_nonce.to_bytes(3, "little") + net_id.to_bytes(3, "little") + address.to_bytes(4, "little")
-    body += bytes([0, rx_delay]) + channels
+    body += bytes([rx2_rate, rx_delay]) + channels
     head = bytes([JOIN_ACCEPT << 5])
     return head + app_key.decrypt(body + app_key.cmac(head + body)[:4])
 

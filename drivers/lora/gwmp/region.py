@@ -8,16 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 __all__ = [
-    "BANDWIDTH", "CF_LIST", "FLOOR", "JOIN_WINDOWS", "RX1_DELAY", "RX2_FREQUENCY", "RX2_SF", "SUB_BANDS", "WINDOWS",
-    "SubBand", "most_payload", "sub_band",
+    "BANDWIDTH", "CF_LIST", "FLOOR", "JOIN_WINDOWS", "RX2_FREQUENCY", "RX2_SF", "SUB_BANDS", "SubBand",
+    "most_payload", "sub_band", "windows",
 ]  # fmt: skip
 
 BANDWIDTH = 125
-RX1_DELAY = 1
-WINDOWS = RX1_DELAY * 1_000_000, 2_000_000
-"""Microseconds from the end of an uplink to the two receive windows."""
 JOIN_WINDOWS = 5_000_000, 6_000_000
-"""The same for a join."""
+"""Microseconds from the end of a join-request to the two receive windows."""
 RX2_FREQUENCY, RX2_SF = 869_525_000, 12
 
 CF_LIST = b"".join((hertz // 100).to_bytes(3, "little") for hertz in range(867_100_000, 868_000_000, 200_000)) + b"\0"
@@ -59,6 +56,11 @@ SUB_BANDS = (
 def sub_band(frequency: int) -> SubBand | None:
     """Where a frequency lies; None where nothing may be sent."""
     return next((band for band in SUB_BANDS if band.low <= frequency < band.high), None)
+
+
+def windows(rx1_delay: int) -> tuple[int, int]:
+    """The same from the end of a data frame; RX2 opens a second after RX1 (`rx1_delay` in seconds)."""
+    return rx1_delay * 1_000_000, (rx1_delay + 1) * 1_000_000
 
 
 def most_payload(sf: int) -> int:

@@ -22,7 +22,7 @@ from drivers.lora.gwmp.gateways import Address, Gateways
 from drivers.lora.gwmp.joins import JoinLog, accept, refusal
 from drivers.lora.gwmp.packets import Received, Rubbish
 from drivers.lora.gwmp.phy import Data, JoinRequest
-from drivers.lora.gwmp.region import JOIN_WINDOWS, RX2_SF, WINDOWS, most_payload
+from drivers.lora.gwmp.region import JOIN_WINDOWS, RX2_SF, most_payload, windows
 from drivers.lora.gwmp.register import Register
 from drivers.lora.gwmp.sessions import EndDevice, Session
 from drivers.lora.seldom import Seldom
@@ -287,7 +287,7 @@ class Server:
         self.counts["repeated"] += 1
         if not data.confirmed or not session.may_acknowledge_again(counter, data.mic, now):
             return
-        slot = self.gateways.slot(frame.copies, WINDOWS, EMPTY_SIZE, 0, now)
+        slot = self.gateways.slot(frame.copies, windows(session.rx1_delay), EMPTY_SIZE, 0, now, session.rx2_sf)
         if slot is not None:
             session.acknowledged_again(data.mic, now)
             self._send(device, slot, self._frame(device, session, None, True, b"", now), now)
@@ -341,7 +341,7 @@ class Server:
         any downlink (ADRACKReq) gets one, be it empty.
         """
         mail = self._mail[device.name]
-        rx1 = frame.copies[0].sf or RX2_SF
+        rx1 = frame.copies[0].sf or session.rx2_sf
         most = most_payload(rx1)
         downlink = mail.next(now)
         while downlink is not None and len(downlink.payload) > most:
@@ -358,7 +358,8 @@ class Server:
         if now - device.status_at >= STATUS_EVERY and size + len(answers) + len(mac.DEV_STATUS_REQ) <= most:
             answers, device.status_at = answers + mac.DEV_STATUS_REQ, now
         body = len(answers) + size
-        slot = self.gateways.slot(frame.copies, WINDOWS, EMPTY_SIZE + body + bool(downlink), body, now)
+        delays, whole = windows(session.rx1_delay), EMPTY_SIZE + body + bool(downlink)
+        slot = self.gateways.slot(frame.copies, delays, whole, body, now, session.rx2_sf)
         if slot is None:
             self.counts["no_airtime"] += 1
             if self._seldom("airtime", device.name):
@@ -398,18 +399,18 @@ class Server:
         if not device.class_c or mail.sent is not None or not len(mail) or device.session is None:
             return False
         now = self._clock.monotonic()
-        return self.gateways.slot_now(_euis(device), 0, 0, now) is not None
+        return self.gateways.slot_now(_euis(device), 0, 0, now, device.session.rx2_sf) is not None
 
     def _send_now(self, device: EndDevice, now: float) -> None:
         mail, session = self._mail[device.name], device.session
         downlink = mail.next(now)
         if downlink is None or session is None:
             return
-        size = len(downlink.payload)
-        if size > most_payload(RX2_SF):
-            mail.refuse(downlink, f"{size} bytes are too many: SF{RX2_SF} carries {most_payload(RX2_SF)}")
+        size, sf = len(downlink.payload), session.rx2_sf
+        if size > most_payload(sf):
+            mail.refuse(downlink, f"{size} bytes are too many: SF{sf} carries {most_payload(sf)}")
             return
-        slot = self.gateways.slot_now(_euis(device), EMPTY_SIZE + 1 + size, size, now)
+        slot = self.gateways.slot_now(_euis(device), EMPTY_SIZE + 1 + size, size, now, sf)
         if slot is None:
             mail.refuse(downlink, "no gateway has airtime left in this hour")
             return
@@ -427,7 +428,7 @@ class Server:
         foreign = device is None or (not device.is_abp and device.join_eui != request.join_eui)
         reason, slot = refusal(device, request), None
         if not reason:
-            slot = self.gateways.slot(frame.copies, JOIN_WINDOWS, JOIN_ACCEPT_SIZE, 0, now)
+            slot = self.gateways.slot(frame.copies, JOIN_WINDOWS, JOIN_ACCEPT_SIZE, 0, now, RX2_SF)
             reason = "" if slot is not None else "no gateway has airtime left, or none sends PULL_DATA"
         best = frame.copies[0]
         entry = {

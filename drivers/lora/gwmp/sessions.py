@@ -18,6 +18,7 @@ from agent.errors import BocageError
 from drivers.lora.gwmp.adr import Adr
 from drivers.lora.gwmp.airtime import Rolling
 from drivers.lora.gwmp.phy import Data, Key, session_keys
+from drivers.lora.gwmp.region import RX2_SF
 
 __all__ = ["NET_ID", "EndDevice", "Match", "Session", "end_device"]
 
@@ -26,6 +27,10 @@ log = logging.getLogger("bocage.lora")
 NET_ID = 0
 """For private networks (LoRaWAN Backend Interfaces, NetID 000000): DevAddr 00000000 to 01ffffff."""
 ADDRESS_BITS = 25
+OLD_RX1_DELAY, OTAA_RX1_DELAY = 1, 5
+"""Seconds: the default of the specification, which devices by ABP and sessions of before have; and what a device is
+told when it joins: a worn card takes its time until the counter is on flash.
+"""
 LATE_COPY = 3.0
 """Seconds in which a frame that was heard may come once more by a slow gateway. A device sends it anew after that at
 the earliest: RX2 opens 2 s after the frame, and it waits 1 s at least for what may come (ACK_TIMEOUT).
@@ -54,6 +59,9 @@ class Session:
     recent: dict[bytes, float] = field(default_factory=dict)
     """When (clock.monotonic) the frames of the last seconds were heard or answered, by MIC; the join-request too."""
     adr: Adr = field(default_factory=Adr)
+    rx1_delay: int = OLD_RX1_DELAY
+    """Seconds from the end of an uplink to RX1, as the device was told when it joined."""
+    rx2_sf: int = RX2_SF
 
     def counter(self, frame: Data) -> int | None:
         """The 32-bit counter that gives the frame's MIC: the one that comes next, else an earlier one; None if no."""
@@ -100,7 +108,7 @@ class Session:
         return {
             "address": self.address, "check": _check(self.network), "dev_nonce": self.dev_nonce,
             "join_nonce": self.join_nonce, "up": self.up, "down": self.down, "mic": self.mic,
-            "adr": self.adr.record(),
+            "adr": self.adr.record(), "rx1_delay": self.rx1_delay, "rx2_sf": self.rx2_sf,
         }  # fmt: skip
 
 
@@ -125,6 +133,9 @@ class EndDevice:
     secrets: Mapping[str, Any] = field(repr=False)
     class_c: bool = False
     skip_check: bool = False
+    rx1_delay: int = OTAA_RX1_DELAY
+    """Of sessions that begin; by ABP what was written into the device."""
+    rx2_sf: int = RX2_SF
     adr: bool = True
     """Whether its data rate and power are set from here, if it wants that."""
     address: int | None = None
@@ -203,6 +214,8 @@ class EndDevice:
         self.sessions = [session for session in found if session is not None]
         if self.is_abp and not self.sessions:
             self.sessions = [first]
+        for session in self.sessions if self.is_abp else ():
+            session.rx1_delay, session.rx2_sf = self.rx1_delay, self.rx2_sf
 
     def _recall(self, kept: Mapping[str, Any]) -> None:
         nonces = kept.get("nonces", "")
@@ -225,6 +238,7 @@ class EndDevice:
         return Session(
             kept["address"], network, application, kept["dev_nonce"], kept["join_nonce"],
             kept["up"], kept["down"], kept["mic"], adr=Adr.resumed(kept.get("adr")),
+            rx1_delay=kept.get("rx1_delay", OLD_RX1_DELAY), rx2_sf=kept.get("rx2_sf", RX2_SF),
         )  # fmt: skip
 
     def _key(self, name: str) -> Key:
@@ -248,6 +262,8 @@ def end_device(spec: DeviceSpec) -> EndDevice:
         {name: address[name] for name in ("app_key", "nwk_s_key", "app_s_key") if name in address},
         class_c=((spec.profile or {}).get("lora") or {}).get("class") == "C",
         skip_check=bool(address.get("skip_fcnt_check")),
+        rx1_delay=round(address.get("rx1_delay") or (OLD_RX1_DELAY if abp else OTAA_RX1_DELAY)),
+        rx2_sf=address.get("rx2_spreading_factor") or RX2_SF,
         adr=address.get("adr") != "off",
         address=int(abp, 16) if abp else None,
     )

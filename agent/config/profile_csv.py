@@ -24,9 +24,9 @@ __all__ = ["COLUMNS", "SETTINGS", "read_csv"]
 _WORDS = ("register", "type", "order", "kind")
 _WHOLE = ("address", "unavailable", "length", "bit")
 _NUMBERS = ("scale", "offset", "low", "high")
-COLUMNS = ("name", *_WORDS, *_WHOLE, *_NUMBERS, "unit", "poll", "writable", "moves", "comment")
+COLUMNS = ("name", *_WORDS, *_WHOLE, *_NUMBERS, "unit", "poll", "writable", "write", "moves", "comment")
 """What may stand in the row of names; `comment` is for people."""
-SETTINGS = ("description", "max_gap", "max_read", "guard")
+SETTINGS = ("description", "max_gap", "max_read", "guard", "write")
 """What may stand in the first cell of a row above it, with its value in the second."""
 _NEEDED: dict[str, Any] = {"name": None, "register": "holding", "address": 0}
 """Columns that every table has, and what stands in for a cell that is wrong, to check the rest."""
@@ -172,7 +172,7 @@ class _Table:
             if word not in _YES | _NO:
                 self._document.note(cell.line, cell.column, f'"{cell.text}" is neither yes nor no; write yes or no')
             return word in _YES
-        return cell.text.lower() if key in _WORDS else cell.text
+        return cell.text.lower() if key in (*_WORDS, "write") else cell.text
 
     def _whole(self, cell: _Cell) -> int | None:
         if re.fullmatch(r"[-+]?[0-9]{1,20}", cell.text):

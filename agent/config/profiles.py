@@ -41,6 +41,7 @@ Kind = Annotated[
     Literal["telemetry", "state", "counter", "diagnostic"] | None,
     Choice("telemetry", "state", "counter", "diagnostic"),
 ]  # fmt: skip
+Write = Annotated[Literal["auto", "single", "multiple"], Choice("auto", "single", "multiple")]
 
 
 class ModbusMap(Model):
@@ -52,6 +53,8 @@ class ModbusMap(Model):
     """The most registers in one request."""
     guard: Duration = 0
     """Silence that the device needs between two requests, beyond the 3.5 characters of the line."""
+    write: Write = "auto"
+    """For every point that does not say it itself."""
 
 
 class ProfilePoint(Model):
@@ -80,6 +83,8 @@ class ProfilePoint(Model):
     poll: TimeSpan | None = None
     """A period of its own; default: the device's."""
     writable: bool = False
+    write: Write | None = None
+    """single (functions 5 and 6), multiple (15 and 16), or auto: what the device takes, found out. Default auto."""
     moves: str | None = None
     """The output that a write here moves once, as a timed pulse does: this point is a command, and is never read."""
     low: float | None = None
@@ -110,7 +115,9 @@ class Profile(Model):
             points = {point: _lora_point(point, model, flags) for point, model in self.points.items()}
             return {"name": name, "lora": lora, "points": points}
         modbus = (self.modbus or ModbusMap()).model_dump()
-        return {"name": name, "modbus": modbus, "points": {k: _modbus_point(v) for k, v in self.points.items()}}
+        write = modbus.pop("write")
+        points = {point: _modbus_point(model, write) for point, model in self.points.items()}
+        return {"name": name, "modbus": modbus, "points": points}
 
 
 def _kind(point: ProfilePoint, binary: bool) -> str:
@@ -126,16 +133,17 @@ def _lora_point(name: str, point: ProfilePoint, flags: set[str]) -> dict[str, An
             "kind": _kind(point, field in flags)}  # fmt: skip
 
 
-def _modbus_point(point: ProfilePoint) -> dict[str, Any]:
+def _modbus_point(point: ProfilePoint, write: str) -> dict[str, Any]:
     single = point.register_ in ("coil", "discrete")
     kind = "bool" if single and point.moves is None else point.type or "u16"
+    how = point.write or write
     return {
         "register": point.register_, "address": point.address, "type": kind,
         "order": point.order or "abcd", "scale": point.scale, "offset": point.offset, "unit": point.unit,
         "unavailable": point.unavailable, "poll": point.poll, "writable": point.writable, "low": point.low,
         "high": point.high, "length": point.length, "bit": point.bit, "moves": point.moves,
         "kind": _kind(point, (single and point.moves is None) or kind == "bool" or point.bit is not None),
-    }  # fmt: skip
+    } | ({} if how == "auto" else {"write": how})  # fmt: skip
 
 
 class Library:
@@ -281,7 +289,7 @@ def _check_fields(document: Document, profile: Profile, lora: LoraMap) -> None:
     sent = {record.field for record in lora.downlink or ()}
     for name, point in profile.points.items():
         keys = ("points", name)
-        for key in ("register", "address", "type", "order", "length", "bit", "unavailable", "poll", "moves"):
+        for key in ("register", "address", "type", "order", "length", "bit", "unavailable", "poll", "moves", "write"):
             if document.value((*keys, key)) is not None:
                 document.report((*keys, key), f'"{key}" is for Modbus, and this profile is for LoRa', at_key=True)
         if point.low is not None and point.high is not None and point.low > point.high:
@@ -316,6 +324,10 @@ def _check_register(document: Document, keys: Keys, point: ProfilePoint, left_ou
         document.report((*keys, "writable"), f"{point.register_} registers cannot be written; coil and holding can")
     if kind == "string" and point.length is None:
         document.report(keys, '"length" (in registers) is missing for a string')
+    if point.write is not None and not point.writable:
+        document.report((*keys, "write"), f'"writable: true" is missing in {keys[-1]}', at_key=True)
+    if point.write == "single" and not single and point.bit is None and _BITS.get(kind, 32) > 16:
+        document.report((*keys, "write"), f"function 6 writes one register, and a {kind} has more; write multiple")
     if point.length is not None and kind != "string":
         document.report((*keys, "length"), f"the length of a {kind} is fixed; leave it out", at_key=True)
     if point.bit is not None and point.bit >= _BITS.get(kind, 0):

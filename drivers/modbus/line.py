@@ -13,7 +13,6 @@ import logging
 import math
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -28,6 +27,7 @@ from drivers.modbus.plan import Block, Register, plan
 from drivers.modbus.question import Function, Question
 from drivers.modbus.schedule import Device, Poll, Turns, spread
 from drivers.modbus.stats import Load
+from drivers.modbus.writer import Writer
 
 __all__ = ["ModbusLine"]
 
@@ -44,14 +44,6 @@ _line_number = itertools.count()
 _REOPEN_MOST = 60.0  # s
 _BACKLOG = 1000  # batches that nobody took, before polling waits
 _NO_FUNCTION, _NO_ADDRESS, _NO_VALUE, _BUSY, _GATEWAY = 1, 2, 3, (5, 6), (10, 11)
-_INSTEAD = {
-    Function.WRITE_COIL: Function.WRITE_COILS,
-    Function.WRITE_REGISTER: Function.WRITE_REGISTERS,
-    Function.WRITE_REGISTERS: Function.READ_WRITE,
-    Function.MASK_WRITE: Function.READ_HOLDING,
-}
-"""What is tried where a slave does not know the function: for a bit, reading and writing its register."""
-
 Run = Callable[[], Awaitable[Any]]
 
 
@@ -81,6 +73,8 @@ class ModbusLine:
         self._statistics_at = math.inf
         self._turns = Turns(self._devices)
         self._load = Load(clock.monotonic())
+        self._heard_itself = False
+        self._writer = Writer(link, self._ask)
         self._turn = next(_line_number) % _GROUPS / _GROUPS
 
     @property
@@ -158,7 +152,7 @@ class ModbusLine:
         data = registers_of(register, value)
 
         async def run() -> None:
-            await self._write_now(device, register, data)
+            await self._writer.write(device, register, data)
 
         await self._submit(_WRITE, run)
 
@@ -166,7 +160,7 @@ class ModbusLine:
         """Write a point of a slave as it was when the settings still named it; it is not polled."""
         guest = build(device, self._link)
         register = next(register for register in guest.registers if register.point.id == point)
-        await self._submit(_WRITE, partial(self._write_now, guest, register, registers_of(register, value)))
+        await self._submit(_WRITE, partial(self._writer.write, guest, register, registers_of(register, value)))
 
     async def scan(self, units: Iterable[int], timeout: float | None = None) -> AsyncIterator[Mapping[str, Any]]:
         """Ask each unit id for its first holding register: any answer of its own shows that it is there.
@@ -328,6 +322,9 @@ class ModbusLine:
         finally:
             now = self._clock.monotonic()
             self._load.add(now - start, now)
+            if self._link.hears_itself and not self._heard_itself:
+                self._heard_itself = True
+                log.info("line hears itself bus=%s next=own bytes are dropped and acknowledge nothing", self._bus)
             if answered:
                 tally.answered(self._link.took)
                 self._device_answered(device, now)
@@ -399,43 +396,6 @@ class ModbusLine:
             self._load.add(now - start, now)
         self._attempts = 0
         return {"ms": round(1000 * self._link.took, 1)}
-
-    async def _write_now(self, device: Device, register: Register, data: list[int]) -> None:
-        while True:
-            question = await self._write_question(device, register, data)
-            try:
-                await self._ask(device, question)
-                return
-            except Refused as refused:
-                instead = _INSTEAD.get(Function(question.function))
-                if refused.code != _NO_FUNCTION or instead is None or register.point.moves:
-                    raise
-                device.unknown.add(question.function)
-                log.info("function refused device=%s function=%d next=%d", device.name, question.function, instead)
-
-    async def _write_question(self, device: Device, register: Register, data: list[int]) -> Question:
-        question = await self._framed(device, register, data)
-        return replace(question, once=True) if register.point.moves else question
-
-    async def _framed(self, device: Device, register: Register, data: list[int]) -> Question:
-        framer, unit, address = self._link.framer, device.unit, register.address
-        if register.is_bit and register.point.moves:
-            return ask.command_coil(framer, unit, address, data[0])
-        if register.is_bit:
-            single = Function.WRITE_COIL not in device.unknown
-            return ask.write_coil(framer, unit, address, bool(data[0]), single)
-        if register.field is not None and register.field.bit is not None:
-            place, bit = register.field.place(register.field.bit)
-            address += place
-            if Function.MASK_WRITE not in device.unknown:
-                return ask.mask(framer, unit, address, bit, bool(data[0]))
-            answer = await self._ask(device, ask.read(framer, unit, Function.READ_HOLDING, address, 1))
-            now = int.from_bytes(answer[2:4], "big")
-            data = [now | 1 << bit if data[0] else now & ~(1 << bit)]
-        single = len(data) == 1 and Function.WRITE_REGISTER not in device.unknown
-        if not single and Function.WRITE_REGISTERS in device.unknown:
-            return ask.read_write(framer, unit, address, data)
-        return ask.write_registers(framer, unit, address, data, single)
 
     # the wire
 

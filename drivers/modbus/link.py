@@ -60,6 +60,10 @@ class Link(Protocol):
     """Seconds from the question's first byte to the last one of the latest answer."""
 
     @property
+    def hears_itself(self) -> bool:
+        """Whether the adapter returns our own bytes. They are dropped, and acknowledge nothing."""
+
+    @property
     def is_open(self) -> bool: ...
 
     @property

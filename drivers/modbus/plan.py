@@ -40,6 +40,7 @@ class Register:
         self.address: int = settings["address"]
         self.is_bit = self.table in ("coil", "discrete")
         self.count = 1 if self.is_bit else width(settings)
+        self.write: str = settings.get("write") or "auto"
         self.field = None if self.is_bit and not point.moves else Field(settings)
 
 

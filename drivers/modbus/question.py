@@ -69,6 +69,11 @@ class Question:
     once: bool = False
     """Whether to carry it out twice does something else than once: a pulse, a step."""
 
+    @property
+    def mirrors(self) -> bool:
+        """Whether the answer can be the question over again: functions 5, 6 and 22, on a serial line."""
+        return len(self.frame) == self.size + 3 and self.frame.startswith(self.head, 1)
+
 
 def read(framer: FramerBase, unit: int, function: int, address: int, count: int) -> Question:
     """Functions 1 to 4: `count` bits (1..2000) or registers (1..125) from `address` (0..65535)."""

@@ -5,12 +5,16 @@ MODBUS over Serial Line V1.02, sections 2.5.1 (frames end with a silence of 3.5 
 unanswered is in doubt: before anything else it is asked something that no answer still under way can be taken for,
 and only an answer to that brings it back. docs/decisions/0003-modbus-line.md tells why.
 
-Who carries the bytes is a subclass: serial_port.py, rtu_tcp.py.
+Some adapters return what is sent. Before a write whose acknowledgement would look the same a read shows whether this
+one does (echo.py).
+
+Who carries the bytes is a subclass: serial_link.py, rtu_tcp.py.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from abc import ABC, abstractmethod
 from collections import deque
@@ -21,6 +25,7 @@ from pymodbus.pdu.decoders import DecodePDU
 
 from agent.errors import WireError
 from drivers.modbus import question as ask
+from drivers.modbus.echo import Echo
 from drivers.modbus.link import Broken, Misfit, NoAnswer, checked, misfit
 from drivers.modbus.question import Function, Question
 
@@ -53,6 +58,11 @@ class RtuLink(ABC):
         self._question: Question | None = None
         self._answer: asyncio.Future[bytes] | None = None
         self._doubts: dict[int, deque[tuple[bytes, float]]] = {}
+        self._echo = Echo()
+
+    @property
+    def hears_itself(self) -> bool:
+        return self._echo.heard
 
     @property
     @abstractmethod
@@ -74,18 +84,20 @@ class RtuLink(ABC):
         """Put a whole frame on the wire at once, or WireError; the link is closed then."""
 
     def patience(self, question: Question, timeout: float | None = None) -> float:
-        return 2 * (_BABBLE + (timeout or self._timeout)) + (300 + question.size) * self._character
+        return 3 * (_BABBLE + (timeout or self._timeout)) + (600 + question.size) * self._character
 
     async def ask(self, question: Question, guard: float = 0.0, timeout: float | None = None) -> bytes:
         timeout = timeout or self._timeout
         await self._reassure(question, guard, timeout)
+        await self._listen(question, guard, timeout)
         return checked(question, await self._exchange(question, guard, timeout))
 
     async def _reassure(self, question: Question, guard: float, timeout: float) -> None:
         """Bring a slave in doubt back in step, or raise NoAnswer."""
         now = asyncio.get_running_loop().time()
         doubts = [head for head, at in self._doubts.get(question.unit, ()) if now - at < _FORGET]
-        if not doubts:
+        writes = question.function > Function.READ_INPUT
+        if not doubts or (writes and question.function not in {head[0] for head in doubts}):
             return
         functions = {head[0] for head in doubts}
         for probe in self._probes(question, doubts):
@@ -93,6 +105,17 @@ class RtuLink(ABC):
             if answer[0] < 0x80 or probe.function not in functions:
                 del self._doubts[question.unit]
                 return
+
+    async def _listen(self, question: Question, guard: float, timeout: float) -> None:
+        """Before a write that its own echo could acknowledge: hear on a read of the same place whether there is one.
+
+        A slave that has nothing to read may say no or nothing: own bytes come back without it.
+        """
+        if not question.mirrors or self._echo.is_known(asyncio.get_running_loop().time()):
+            return
+        function = Function.READ_COILS if question.function == Function.WRITE_COIL else Function.READ_HOLDING
+        with contextlib.suppress(NoAnswer):
+            await self._exchange(ask.read(self.framer, question.unit, function, question.address, 1), guard, timeout)
 
     def _probes(self, question: Question, doubts: list[bytes]) -> Iterator[Question]:
         """Questions whose answers cannot be mistaken for those that `doubts` still expects.
@@ -116,12 +139,14 @@ class RtuLink(ABC):
         await self._quiet(max(self._silence, guard))
         sending = len(question.frame) * self._character
         self._buffer.clear()
+        self._echo.begin(question)
         self._question, self._answer = question, loop.create_future()
         self._send(question.frame)
         start = loop.time()
         self._last = start + sending
         answering = (question.size + 3) * self._character
         timer = loop.call_later(sending + timeout + answering, self._expire, timeout)
+        answer = None
         try:
             answer = await self._answer
         except (NoAnswer, WireError):
@@ -129,6 +154,7 @@ class RtuLink(ABC):
             raise
         finally:
             timer.cancel()
+            self._echo.end(answer is not None, loop.time())
             self._question = self._answer = None
         self.took = loop.time() - start
         return answer
@@ -144,11 +170,13 @@ class RtuLink(ABC):
         """Bytes from the wire."""
         now = asyncio.get_running_loop().time()
         silence, self._last = now - self._last, now
-        if self._question is None or self._answer is None or self._answer.done():
-            self.late += silence > self._silence
-            return
         self._buffer += data
         del self._buffer[:-_MOST]
+        if self._question is None or self._answer is None or self._answer.done():
+            self.late += silence > self._silence
+            self._echo.overhear(self._buffer)
+            return
+        self._echo.drop(self._buffer)
         answer = self._find(self._question)
         if answer is not None:
             self._answer.set_result(answer)

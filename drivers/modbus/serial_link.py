@@ -27,6 +27,7 @@ class SerialLink(RtuLink):
     async def open(self) -> None:
         """WireError if the port is not there, refuses its settings, or belongs to another program."""
         self._port.open()
+        self._echo.forget()
         self._last = asyncio.get_running_loop().time()
 
     def close(self) -> None:

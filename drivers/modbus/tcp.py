@@ -25,6 +25,8 @@ _MBAP = struct.Struct(">HHH")
 class TcpLink:
     """A Modbus TCP host. `timeout` in seconds, for connecting and for every answer."""
 
+    hears_itself = False
+
     def __init__(self, host: str, port: int, timeout: float) -> None:
         self.framer = FramerSocket(DecodePDU(False))
         self.late = 0

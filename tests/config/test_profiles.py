@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.config import check, load
+from agent.config.profiles import Library
 
 SITE = """\
 site: {id: a}
@@ -93,3 +94,31 @@ def test_a_profile_name_is_no_path(write: Write) -> None:
     path.write_text(SITE.replace("NAME", "../profiles/x"))
     said = str(check(path)[0])
     assert "unknown profile" in said and "a profile is a name without a folder" in said
+
+
+def test_how_a_point_is_written(tmp_path: Path) -> None:
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "profiles/io.yaml").write_text(
+        "modbus: {write: multiple}\n"
+        "points:\n"
+        "  a: {register: holding, address: 0, writable: true}\n"
+        "  b: {register: coil, address: 0, writable: true, write: single}\n"
+    )
+    (tmp_path / "profiles/table.csv").write_text(
+        "write;multiple\nname;register;address;writable;write\na;holding;0;x;\nb;coil;0;x;Single\n"
+    )
+    library = Library(tmp_path)
+    for name in ("io", "table"):
+        profile = library.get(name)
+        assert profile is not None, library.problems
+        assert [profile["points"][point]["write"] for point in "ab"] == ["multiple", "single"]
+    (tmp_path / "profiles/wrong.yaml").write_text(
+        "points:\n"
+        "  a: {register: holding, address: 0, type: u32, writable: true, write: single}\n"
+        "  b: {register: holding, address: 2, write: multiple}\n"
+    )
+    assert library.get("wrong") is None
+    assert [problem.message for problem in library.problems] == [
+        "function 6 writes one register, and a u32 has more; write multiple",
+        '"writable: true" is missing in b',
+    ]

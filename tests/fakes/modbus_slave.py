@@ -44,13 +44,14 @@ class Unit:
     holding: dict[int, int] = field(default_factory=dict)
     input: dict[int, int] = field(default_factory=dict)
     unknown: set[int] = field(default_factory=set)
-    """Functions that it refuses with exception 1."""
+    """Functions that it refuses with exception `refusal`."""
+    refusal: int = 1
     most: int = 2000
 
     def answer(self, pdu: bytes) -> bytes:
         function, address, second = struct.unpack(">BHH", pdu[:5])
         if function in self.unknown:
-            return bytes((function | 0x80, 1))
+            return bytes((function | 0x80, self.refusal))
         try:
             if function in (1, 2):
                 return self._bits(function, address, second)
@@ -59,6 +60,13 @@ class Unit:
             return self._write(pdu, function, address, second)
         except KeyError:
             return bytes((function | 0x80, 2))
+
+    def frozen(self, pdu: bytes) -> bytes:
+        """Answers as `answer`, and takes no write."""
+        kept = dict(self.coil), dict(self.holding)
+        answer = Unit.answer(self, pdu)
+        self.coil, self.holding = kept
+        return answer
 
     def _bits(self, function: int, address: int, count: int) -> bytes:
         table = self.coil if function == 1 else self.discrete
@@ -236,7 +244,11 @@ class RtuSlave(_Slave):
 
     With `baudrate` the line is paced at 11 bits a byte in both directions, and a slave answers `turnaround`
     seconds after the end of the request (3.5 characters at the least).
+
+    `echo` makes an adapter that hears itself: for the bytes that came, a list of (seconds, bytes), as of `behave`.
     """
+
+    echo: Callable[[bytes], list[tuple[float, bytes]]] | None = None
 
     def __init__(
         self,
@@ -288,10 +300,13 @@ class RtuSlave(_Slave):
 
     def _readable(self, file: Any) -> None:
         try:
-            self._buffer += os.read(file, 1024)
+            came = os.read(file, 1024)
         except OSError:
             return
+        self._buffer += came
         arrived = time.monotonic()
+        for delay, data in self.echo(came) if self.echo else ():
+            heapq.heappush(self._queue, (arrived + delay, next(self._order), file, data))
         while (size := self._request_size()) and len(self._buffer) >= size:
             frame, self._buffer = self._buffer[:size], self._buffer[size:]
             if crc16(frame[:-2]) != frame[-2:]:

@@ -72,7 +72,7 @@ async def test_a_pulse_is_never_repeated(lines: Any, slaves: Any, device: Any, p
     line = getattr(lines, kind)(slave, device("io", 1, points))
     with pytest.raises(DeviceError, match="closed by the other side; it may have been carried out"):
         await line.write("io.flash", 1.5)
-    assert [r.function for r in slave.seen(1)] == [5]
+    assert [r.function for r in slave.seen(1) if r.function > 4] == [5]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,0 +1,143 @@
+"""Writes that a slave refuses, or acknowledges badly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from agent.errors import DeviceError
+
+WIRES = ("rtu", "tcp")
+Frames = list[tuple[float, bytes]]
+
+
+def pdu_of(request: Any, wire: str) -> bytes:
+    return request.frame[1:-2] if wire == "rtu" else request.frame[7:]
+
+
+def framed(slaves: Any, request: Any, wire: str, pdu: bytes, unit: int = 1) -> bytes:
+    if wire == "rtu":
+        return slaves.frame(unit, pdu)
+    return request.frame[:4] + (len(pdu) + 1).to_bytes(2, "big") + bytes((unit,)) + pdu
+
+
+def other_value(pdu: bytes) -> bytes:
+    return pdu[:-1] + bytes((pdu[-1] ^ 1,))
+
+
+DAMAGE: dict[str, Callable[[Any, Any, str], Frames]] = {
+    "nothing": lambda slaves, r, wire: [],
+    "wrong check sum": lambda slaves, r, wire: [(0, r.frame[:-1] + bytes((r.frame[-1] ^ 1,)))],
+    "another value": lambda slaves, r, wire: [(0, framed(slaves, r, wire, other_value(pdu_of(r, wire))))],
+    "short": lambda slaves, r, wire: [(0, framed(slaves, r, wire, pdu_of(r, wire)[:3]))],
+    "long": lambda slaves, r, wire: [(0, framed(slaves, r, wire, pdu_of(r, wire) + b"\0\0"))],
+    "another function": lambda slaves, r, wire: [(0, framed(slaves, r, wire, b"\x2b" + pdu_of(r, wire)[1:]))],
+    "another unit": lambda slaves, r, wire: [(0, framed(slaves, r, wire, pdu_of(r, wire), unit=7))],
+    "late": lambda slaves, r, wire: [(0.12, r.frame)],
+    "device failure": lambda slaves, r, wire: [(0, framed(slaves, r, wire, bytes((r.function | 0x80, 4))))],
+    "acknowledge, later": lambda slaves, r, wire: [(0, framed(slaves, r, wire, bytes((r.function | 0x80, 5))))],
+}
+
+
+@pytest.fixture
+def io(device: Any, point: Any) -> Any:
+    points = {
+        "relay": point("coil", 0, writable=True),
+        "level": point("holding", 0, writable=True, scale=0.5),
+        "bit": point("holding", 1, bit=9, type="u16", writable=True),
+        "wide": point("holding", 2, type="f32", order="cdab", writable=True),
+    }
+    return device("io", 1, points, poll=30)
+
+
+@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("damage", DAMAGE)
+async def test_an_output_that_moved_never_fails(
+    lines: Any, slaves: Any, device: Any, io: Any, damage: str, wire: str
+) -> None:
+    slave = getattr(slaves, wire)({1: slaves.Unit(coil={0: 0}, holding=dict.fromkeys(range(4), 0))})
+    slave.behave = lambda r: [(0, r.frame)] if r.function <= 4 else DAMAGE[damage](slaves, r, wire)
+    other = device("other", 2, {})  # who is alone on a host may answer under any unit id
+    line = getattr(lines, wire)(slave.link if wire == "rtu" else slave, io, other, timeout=0.08)
+    written = {"io.relay": True, "io.level": 7.5, "io.bit": True, "io.wide": 21.7}
+    for name, value in written.items():
+        await line.write(name, value)
+    assert {reading.point: reading.value for reading in await line.read(list(written))} == written
+    slave.units[1].answer = slave.units[1].frozen  # it takes nothing any more
+    for name, value in written.items():
+        with pytest.raises(DeviceError):
+            await line.write(name, not value if value is True else 2.5)
+
+
+@pytest.mark.parametrize("code", [1, 2, 3, 4, 0])
+async def test_another_function_is_tried_and_remembered(
+    lines: Any, slaves: Any, device: Any, point: Any, code: int
+) -> None:
+    """Functions 5 and 6 are refused in whatever way, or, code 0, passed over in silence."""
+    points = {"relay": point("coil", 0, writable=True), "level": point("holding", 0, writable=True)}
+    unit = slaves.Unit(coil={0: 0}, holding={0: 0}, unknown={5, 6}, refusal=code or 1)
+    slave = slaves.tcp({1: unit}, behave=lambda r: [] if code == 0 and r.function in (5, 6) else [(0, r.frame)])
+    line = lines.tcp(slave, device("io", 1, points), timeout=0.08)
+    for value in (1, 0, 1):
+        await line.write("io.relay", value)
+        await line.write("io.level", value)
+    assert (unit.coil[0], unit.holding[0]) == (1, 1)
+    asked = [r.function for r in slave.seen(1) if r.function > 4]
+    assert asked == [5, 15, 6, 16, 15, 16, 15, 16]
+
+
+@pytest.mark.parametrize(("write", "asked"), [("multiple", [15, 16, 16]), ("single", [5, 6, 6])])
+async def test_the_profile_says_how_it_is_written(
+    lines: Any, slaves: Any, device: Any, point: Any, write: str, asked: list[int]
+) -> None:
+    points = {
+        "relay": point("coil", 0, writable=True, write=write),
+        "level": point("holding", 0, writable=True, write=write),
+        "bit": point("holding", 1, bit=2, type="u16", writable=True, write=write),
+    }
+    unit = slaves.Unit(coil={0: 0}, holding={0: 0, 1: 0x8000})
+    slave = slaves.tcp({1: unit})
+    line = lines.tcp(slave, device("io", 1, points))
+    for name in points:
+        await line.write(f"io.{name}", 1)
+    assert (unit.coil[0], unit.holding) == (1, {0: 1, 1: 0x8004})
+    assert [r.function for r in slave.seen(1) if r.function > 4] == asked
+    unit.unknown = set(asked)
+    with pytest.raises(DeviceError, match="exception 1"):
+        await line.write("io.level", 2)
+    assert unit.holding[0] == 1
+
+
+async def test_a_write_that_every_function_refuses_says_so_first(
+    lines: Any, slaves: Any, device: Any, point: Any
+) -> None:
+    slave = slaves.tcp({1: slaves.Unit(holding={0: 3}, unknown={6, 16}, refusal=3)})
+    line = lines.tcp(slave, device("io", 1, {"level": point("holding", 0, writable=True)}))
+    for _ in range(2):
+        with pytest.raises(DeviceError, match="function 6 at 0: exception 3"):
+            await line.write("io.level", 500)
+    assert [r.function for r in slave.seen(1)] == [6, 3, 16, 3, 6, 3, 16, 3]
+
+
+async def test_a_pulse_that_moved_its_relay_was_given(lines: Any, slaves: Any, device: Any, point: Any) -> None:
+    """Once, acknowledged or not; and not where the relay stands as before."""
+    points = {
+        "relay": point("coil", 0, writable=True),
+        "pulse": point("coil", 0x200, type="u16", writable=True, moves="relay"),
+    }
+    unit = slaves.Unit(coil={0: 0, 0x200: 0})
+
+    def behave(request: Any) -> Frames:
+        if request.function != 5:
+            return [(0, request.frame)]
+        unit.coil[0] = 1
+        return []
+
+    slave = slaves.rtu({1: unit}, behave=behave)
+    line = lines.rtu(slave.link, device("io", 1, points), timeout=0.05)
+    await line.write("io.pulse", 5)
+    with pytest.raises(DeviceError):
+        await line.write("io.pulse", 5)
+    assert [r.function for r in slave.seen(1) if r.function == 5] == [5, 5]

@@ -210,7 +210,7 @@ class _Slave(threading.Thread):
             self.failure = failure
             raise
 
-    def _handle(self, to: Any, unit: int, pdu: bytes, arrived: float, wrap: Callable[[bytes], bytes]) -> None:
+    def _asked(self, to: Any, unit: int, pdu: bytes, arrived: float, wrap: Callable[[bytes], bytes]) -> None:
         frame = wrap(self.units[unit].answer(pdu)) if unit in self.units else b""
         request = Request(unit, pdu, frame, len(self.requests))
         self.requests.append((arrived, request))
@@ -318,7 +318,7 @@ class RtuSlave(_Slave):
             def wrap(pdu: bytes, unit: int = unit) -> bytes:
                 return rtu(unit, pdu)
 
-            self._handle(file, unit, frame[1:-2], end, wrap)
+            self._asked(file, unit, frame[1:-2], end, wrap)
 
     def _request_size(self) -> int:
         if len(self._buffer) < 8:
@@ -402,7 +402,7 @@ class TcpSlave(_Slave):
             def wrap(pdu: bytes, head: bytes = head, unit: int = unit) -> bytes:
                 return head + struct.pack(">HB", len(pdu) + 1, unit) + pdu
 
-            self._handle(client, unit, frame[7:], time.monotonic(), wrap)
+            self._asked(client, unit, frame[7:], time.monotonic(), wrap)
         self._clients[client] = buffer
 
 
@@ -417,7 +417,7 @@ class RtuTcpSlave(TcpSlave):
             if crc16(frame[:-2]) != frame[-2:]:
                 buffer = b""
                 break
-            self._handle(client, unit, frame[1:-2], time.monotonic(), lambda pdu, unit=unit: rtu(unit, pdu))
+            self._asked(client, unit, frame[1:-2], time.monotonic(), lambda pdu, unit=unit: rtu(unit, pdu))
         self._clients[client] = buffer
 
 

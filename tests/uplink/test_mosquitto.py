@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import shutil
 from collections import Counter
@@ -326,9 +327,11 @@ async def test_the_asker_is_answered_on_his_own_topic(site: Any, until: Any, wat
             await asker.publish(ROOT + "cmd/c3", b'{"id":"c3","point":"km1","value":"on"}', qos=1, properties=asked)
             await until(lambda: len(site.commands) == 2)
             asked.ResponseTopic = "answers/#"  # none to publish on: it takes no place of the window for ever
-            for n in range(WINDOW + 1):
-                body = json.dumps({"id": f"w{n}", "point": "km1", "value": "on"})
-                await asker.publish(ROOT + f"cmd/w{n}", body, qos=1, properties=asked)
+            with contextlib.suppress(aiomqtt.MqttError):  # Mosquitto 2.0.21 throws out who asks so, 2.0.11 does not
+                async with aiomqtt.Client("127.0.0.1", port, protocol=V5, timeout=5) as rude:
+                    for n in range(WINDOW + 1):
+                        body = json.dumps({"id": f"w{n}", "point": "km1", "value": "on"})
+                        await rude.publish(ROOT + f"cmd/w{n}", body, qos=1, properties=asked)
             asked.ResponseTopic = "answers/7"
             await asker.publish(ROOT + "cmd/c4", b'{"id":"c4","point":"km1","value":"on"}', qos=1, properties=asked)
             async with asyncio.timeout(5):

@@ -128,8 +128,9 @@ class Wires:
             own = dict(wire.status())
             if self._guests and "lost" in own:
                 own["lost"] = [device for device in own["lost"] if device not in self._guests]
-            if self._guests and "said" in own:
-                own["said"] = {device: text for device, text in own["said"].items() if device not in self._guests}
+            for key in ("said", "refused"):
+                if self._guests and key in own:
+                    own[key] = {device: said for device, said in own[key].items() if device not in self._guests}
             error = own.get("error") or self._failed.get(name, "")
             lines.append({"name": name, "type": self._specs[name].type, "load": 0.0, **own, "error": error})
         return lines

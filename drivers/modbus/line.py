@@ -43,7 +43,8 @@ _GROUPS = 5
 _line_number = itertools.count()
 _REOPEN_MOST = 60.0  # s
 _BACKLOG = 1000  # batches that nobody took, before polling waits
-_NO_FUNCTION, _NO_ADDRESS, _NO_VALUE, _BUSY, _GATEWAY = 1, 2, 3, (5, 6), (10, 11)
+_HALVED, _FAILURE, _BUSY, _GATEWAY = (1, 2, 3, 4), 4, (5, 6), (10, 11)
+"""Exceptions: a slave says 1 to 4 of a block that it would give in parts; 4 may also be its own trouble."""
 Run = Callable[[], Awaitable[Any]]
 
 
@@ -84,8 +85,10 @@ class ModbusLine:
     def status(self) -> Mapping[str, Any]:
         """`load` is the share of the last minute in which the line was busy, `late` counts frames nobody waited for.
 
-        `stretch` is how many of its periods lie between two reads of the point that comes off worst.
+        `stretch` is how many of its periods lie between two reads of the point that comes off worst, `refused` names
+        the points of devices that cannot be read though they answer, and why; it is there if there are any.
         """
+        refused = {device.name: dict(device.refused) for device in self._devices if device.refused}
         return {
             "state": "up" if self._link.is_open else "down",
             "load": self._load.share(self._clock.monotonic()),
@@ -95,7 +98,7 @@ class ModbusLine:
             "said": {device.name: said for device in self._devices if (said := _said(device))},
             "late": self._link.late,
             "lost": [device.name for device in self._devices if device.lost],
-        }
+        } | ({"refused": refused} if refused else {})
 
     def _built(self, specs: Sequence[DeviceSpec]) -> list[Device]:
         devices = [build(spec, self._link) for spec in specs]
@@ -264,6 +267,7 @@ class ModbusLine:
             if block is not None:
                 answer = await self._ask(device, block.question)
                 poll.answered(block.readings(answer, self._clock.now()))
+                self._readable(device, block)
         except Refused as refused:
             assert block is not None
             self._refused(poll, block, refused)
@@ -272,6 +276,7 @@ class ModbusLine:
             self._device_failed(device, error)
             return
         if poll.done:
+            self._given_up(device, poll.settle(now), "exception 4, device failure, while it answers others", "10s")
             self._publish(poll.finish(self._clock.monotonic()))
 
     def _refused(self, poll: Poll, block: Block, refused: Refused) -> None:
@@ -279,14 +284,26 @@ class ModbusLine:
         if refused.code in _BUSY:
             self._publish(poll.abort())
             poll.finish(now)
-        elif refused.code in (_NO_ADDRESS, _NO_VALUE) and len(block.registers) > 1:
-            poll.refused(self._halves(poll.device, block), at, now)
-        elif refused.code in (_NO_FUNCTION, _NO_ADDRESS, _NO_VALUE):
-            if poll.refused([], at, now):
-                names = ",".join(r.point.id for r in block.registers)
-                log.warning("points refused device=%s points=%s reason=%s next=10min", poll.device.name, names, refused)
-        else:
+        elif refused.code not in _HALVED:
             poll.skip(at)
+        elif len(block.registers) > 1:
+            poll.refused(self._halves(poll.device, block), at, now, refused.code == _FAILURE)
+        else:
+            given_up = poll.refused([], at, now, refused.code == _FAILURE)
+            self._given_up(poll.device, given_up, str(refused), "10s" if refused.code == _FAILURE else "10min")
+
+    def _given_up(self, device: Device, blocks: Sequence[Block], reason: str, again: str) -> None:
+        for block in blocks:
+            point = block.registers[0].point.id
+            device.refused[point] = reason
+            log.warning("points refused device=%s points=%s reason=%s next=%s", device.name, point, reason, again)
+
+    def _readable(self, device: Device, block: Block) -> None:
+        if not device.refused:
+            return
+        for register in block.registers:
+            if device.refused.pop(register.point.id, None):
+                log.info("points readable device=%s points=%s next=polled", device.name, register.point.id)
 
     def _halves(self, device: Device, block: Block) -> list[Block]:
         middle = len(block.registers) // 2
@@ -368,7 +385,7 @@ class ModbusLine:
             try:
                 found += block.readings(await self._ask(device, block.question), self._clock.now())
             except Refused as refused:
-                if refused.code in (_NO_ADDRESS, _NO_VALUE) and len(block.registers) > 1:
+                if refused.code in _HALVED and len(block.registers) > 1:
                     blocks[:0] = self._halves(device, block)
                 else:
                     found += block.bad(self._clock.now())

@@ -22,6 +22,7 @@ FAILURES = 3
 _RETRY = 1.0  # s, after a failure, and the first step of the backoff
 _BACKOFF_MOST = 60.0  # s
 _REFUSED_AGAIN = 600.0  # s, until a point that the slave does not know is asked for again
+_FAILED_AGAIN = 10.0  # s, until a point that the slave fails to give is
 _FAST = 2.0  # times the shortest period of the line: polls up to that are the fast ones
 _STARVED = 8.0  # periods that a slow poll waits at the most; with the slots around them it is read every ten
 _OVERLOADED, _RELIEVED = 2.0, 1.5  # periods between two reads of one poll: from where on, and until when
@@ -48,7 +49,9 @@ class Device:
         """What is odd about its answers, which are taken all the same."""
         self.retry_at = -math.inf
         self.unknown: set[int] = set()
-        """Functions that the slave said it does not know (exception 1): others are used in their place."""
+        """Functions that the slave does not take: others are used in their place."""
+        self.refused: dict[str, str] = {}
+        """The points that cannot be read though the slave answers, and why."""
 
     @property
     def lost(self) -> bool:
@@ -96,8 +99,10 @@ class Poll:
         """How many of its periods lie between two of its reads, smoothed; 1 where it keeps its period."""
         self._finished: float | None = None
         self._blocks = blocks
-        self._refused: list[Block] = []
-        self._again = math.inf
+        self._refused: dict[Block, float] = {}
+        self._halved: dict[Block, tuple[Block, list[Block]]] = {}
+        self._failing: list[Block] = []
+        self._gives = False
         self._round: list[Block] = []
 
     def start(self, now: float, phase: float) -> None:
@@ -112,34 +117,62 @@ class Poll:
     def block(self, now: float) -> Block | None:
         """The question to ask now; it stays the same until `answered`, `refused` or `abort`. None: all are refused."""
         if not self._round:
-            self._round = list(self._blocks)
-            if now >= self._again:
-                self._round += self._refused
-                self._again = now + _REFUSED_AGAIN
+            self._halved, self._failing, self._gives = {}, [], False
+            self._round = [*self._blocks, *(block for block, again in self._refused.items() if now >= again)]
         return self._round[0] if self._round else None
 
     def answered(self, readings: list[Reading]) -> None:
         block = self._round.pop(0)
+        self._keep(block)
+        self._gives = True
         self.batch += readings
-        if block in self._refused:
-            self._refused.remove(block)
+        if self._refused.pop(block, None) is not None:
             self._blocks.append(block)
 
-    def refused(self, halves: list[Block], at: Instant, now: float) -> Block | None:
-        """The slave does not have all of the block: ask for its `halves`, or give up the one point that is left."""
+    def refused(self, halves: list[Block], at: Instant, now: float, failure: bool = False) -> list[Block]:
+        """The slave does not give all of the block: ask for its `halves`, or give up the one point that is left.
+
+        Returns what is given up by this. A `failure` may be the slave's own and of the moment: then nothing changes
+        unless it answers something else in the same round, and what is given up is asked for again soon.
+        """
         block = self._round.pop(0)
         if halves:
-            place = self._blocks.index(block)
-            self._blocks[place : place + 1] = halves
+            self._halved |= dict.fromkeys(halves, (block, halves))
             self._round[:0] = halves
-            return None
+            if not failure:
+                self._keep(halves[0])
+            return []
         self.batch += block.bad(at)
         if block in self._refused:
-            return None
-        self._blocks.remove(block)
-        self._refused.append(block)
-        self._again = min(self._again, now + _REFUSED_AGAIN)
-        return block
+            self._refused[block] = now + (_FAILED_AGAIN if failure else _REFUSED_AGAIN)
+        elif block in self._halved:
+            self._failing.append(block)
+        else:
+            return self._give_up([block], now + (_FAILED_AGAIN if failure else _REFUSED_AGAIN))
+        return []
+
+    def settle(self, now: float) -> list[Block]:
+        """At the end of a round: what failed while the slave answered is given up, and returned."""
+        failing, self._failing = self._failing, []
+        return self._give_up(failing, now + _FAILED_AGAIN) if self._gives else []
+
+    def _give_up(self, blocks: list[Block], again: float) -> list[Block]:
+        for block in blocks:
+            self._keep(block)
+            self._blocks.remove(block)
+            self._refused[block] = again
+        return blocks
+
+    def _keep(self, half: Block) -> None:
+        """From now on the halves of a block are asked for in its place."""
+        if half not in self._halved:
+            return
+        whole, halves = self._halved[half]
+        self._keep(whole)
+        place = self._blocks.index(whole)
+        self._blocks[place : place + 1] = halves
+        for one in halves:
+            del self._halved[one]
 
     def skip(self, at: Instant) -> None:
         """The slave said no for a reason of the moment: its points are bad in this round."""

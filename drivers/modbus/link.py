@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
 from pymodbus.framer.base import FramerBase
 
 from agent.errors import DeviceError, Refused, WireError
+from agent.names import addresses
 from drivers.modbus.question import Function, Question
 
 __all__ = ["Broken", "Link", "Misfit", "NoAnswer", "OtherUnit", "checked", "connection", "misfit"]
@@ -88,15 +90,26 @@ class Link(Protocol):
 
 async def connection(protocol: Callable[[], P], host: str, port: int, timeout: float) -> P:
     """A TCP connection, made within `timeout` seconds. WireError says why there is none."""
+    late = f"the name {host} is not found within {timeout:g} s: the name server does not answer"
     try:
         async with asyncio.timeout(timeout):
-            _, made = await asyncio.get_running_loop().create_connection(protocol, host, port)
+            found = await addresses(host, port)
+            late = f"{host}:{port} does not answer within {timeout:g} s"
+            return await _first(protocol, found, port)
     except TimeoutError:
-        raise WireError(f"{host}:{port} does not answer within {timeout:g} s") from None
+        raise WireError(late) from None
     except OSError as error:
         number = error.errno or 0  # negative for a name that does not resolve
         raise WireError(f"{host}:{port}: {os.strerror(number) if number > 0 else error}") from error
-    return made
+
+
+async def _first(protocol: Callable[[], P], found: Sequence[str], port: int) -> P:
+    """A connection to the first of the addresses that takes one; OSError of the last if none does."""
+    loop = asyncio.get_running_loop()
+    for address in found[:-1]:
+        with contextlib.suppress(OSError):
+            return (await loop.create_connection(protocol, address, port))[1]
+    return (await loop.create_connection(protocol, found[-1], port))[1]
 
 
 def misfit(question: Question, answer: bytes) -> str:

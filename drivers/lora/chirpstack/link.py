@@ -16,6 +16,7 @@ import aiomqtt
 
 from agent.clock import Clock
 from agent.errors import ConfigError, WireError
+from agent.names import in_thread
 from agent.sieve import bound
 from agent.tls import client_context, why_refused
 from drivers.lora.chirpstack.events import LARGEST
@@ -159,7 +160,9 @@ class Link:
 
     @contextlib.asynccontextmanager
     async def _connection(self) -> AsyncIterator[aiomqtt.Client]:
-        async with self._address.client() as client:
+        client = self._address.client()
+        await _reach(client)
+        async with client:
             self.connections += 1
             self.connected_at = self._clock.monotonic()
             granted: Any = await client.subscribe(self._subscription, qos=1)
@@ -179,6 +182,24 @@ class Link:
         return Message(
             str(message.topic), body[:_LONGEST], bool(message.retain), message.mid, message.qos, self.connections
         )
+
+
+async def _reach(client: aiomqtt.Client) -> None:
+    """Take the name look-up and the connection out of the pool of threads that aiomqtt shares with everybody."""
+    connect, wanted = client._client_connect, True
+
+    def work() -> None:
+        connect()
+        if not wanted:
+            client._client._sock_close()
+
+    try:
+        await asyncio.wrap_future(in_thread(work, "chirpstack-connect"))
+    except asyncio.CancelledError:
+        wanted = False
+        client._client._sock_close()
+        raise
+    client._client_connect = lambda: None  # type: ignore[method-assign]
 
 
 def _reveal(secret: Any) -> Any:

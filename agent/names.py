@@ -1,0 +1,79 @@
+"""Looking up the names of hosts, aside from everything else.
+
+A resolver that does not answer holds a thread for as long as it likes: half a minute for each name. In the pool that
+asyncio shares out, ten dead names keep everybody waiting who writes to the flash, and the end of the program too. So
+each look-up has a thread of its own, which nobody waits for at the end; one name has no more than one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from typing import TypeVar
+
+__all__ = ["addresses", "in_thread"]
+
+_MOST = 64
+"""Look-ups under way at once: a site has fewer hosts with names than that."""
+_GOOD_FOR = 30.0
+"""Seconds for which an answer is used: one that came when nobody waited any more is not lost."""
+
+T = TypeVar("T")
+Key = tuple[str, int]
+
+_under_way: dict[Key, Future[list[str]]] = {}
+_found: dict[Key, tuple[float, list[str]]] = {}
+
+
+async def addresses(host: str, port: int) -> list[str]:
+    """The IP addresses of `host`, the one to be tried first at the front. OSError if it has none."""
+    if _is_address(host):
+        return [host]
+    key = host, port
+    at, known = _found.get(key, (0.0, []))
+    if known and time.monotonic() - at < _GOOD_FOR:
+        return known
+    look = _under_way.get(key)
+    if look is None:
+        if len(_under_way) >= _MOST:
+            raise OSError(f"the look-ups of {_MOST} other names have no answer yet")
+        look = _under_way[key] = in_thread(partial(_look_up, key), f"name {host}")
+        look.add_done_callback(lambda _: _under_way.pop(key, None))
+    return await asyncio.wrap_future(look)
+
+
+def in_thread(work: Callable[[], T], name: str) -> Future[T]:
+    """Do `work` in a daemon thread of its own: it holds up neither the loop, nor others, nor the end of the program."""
+    done: Future[T] = Future()
+    done.set_running_or_notify_cancel()  # from now on whoever is cancelled does not cancel it for the others
+
+    def run() -> None:
+        try:
+            result = work()
+        except BaseException as error:  # noqa: BLE001, whoever waits is told
+            done.set_exception(error)
+        else:
+            done.set_result(result)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return done
+
+
+def _look_up(key: Key) -> list[str]:
+    found = [str(address[0]) for *_, address in socket.getaddrinfo(*key, type=socket.SOCK_STREAM)]
+    _found[key] = time.monotonic(), list(dict.fromkeys(found))
+    return _found[key][1]
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -80,6 +80,8 @@ class StructField(Part):
     type: FieldType
     at: Annotated[int, Field(ge=-242, le=241)] | None = None
     """The place of its first byte, from 0; below 0 from the end. Default: after the field before it."""
+    when: dict[FieldName, Unavailable] | None = None
+    """Only in payloads where these fields have this value, or one of these: {mode: [1, 5]}. Default: in all."""
 
 
 class RecordField(Part):
@@ -126,6 +128,17 @@ class History(Model):
     """Of the time: Unix seconds, Unix milliseconds, or ISO 8601."""
 
 
+class Blocks(Model):
+    """Payloads of stored samples: one block after the other, each with the fields of struct."""
+
+    length: Annotated[int, Field(ge=1, le=242)]
+    """Bytes of a block."""
+    list_: FieldName = Field(alias="list")
+    """Each block is an entry of this list: a history."""
+    when: dict[FieldName, Unavailable]
+    """The payloads that are such: those where these fields have this value, or one of these, in the first block."""
+
+
 class LoraMap(Model):
     """How a node's payload is read: by struct, tlv, cayenne or codec."""
 
@@ -138,6 +151,8 @@ class LoraMap(Model):
     interval: TimeSpan | None = None
     """How often the node speaks as it is delivered."""
     struct: Many[StructField] | None = None
+    blocks: Blocks | None = None
+    """Which payloads of struct are stored samples."""
     tlv: Many[Record] | None = None
     skip: dict[str, Annotated[int, Field(ge=0, le=242)]] | None = None
     """Records of tlv to pass over: what they begin with, and how many bytes follow."""
@@ -173,6 +188,7 @@ def check_lora(document: Document, lora: LoraMap, left_out: set[Keys]) -> None:
     if len(ways) != 1 and not any(keys[:1] == ("lora",) for keys in left_out):
         _extra(document, ("lora",), "write one of struct, tlv, cayenne and codec: how the payload is read")
     _check_places(document, lora.struct or ())
+    _check_layouts(document, lora)
     _check_records(document, lora)
     _check_names(document, lora)
     for index, record in enumerate(lora.downlink or ()):
@@ -198,6 +214,29 @@ def _check_places(document: Document, fields: Sequence[StructField]) -> None:
         if ends and before is not None and before.at is not None and before.at + _size(before) >= 0:
             document.report(keys, f"nothing follows {before.field}, which ends the payload; say where with at")
         before = item
+
+
+def _check_layouts(document: Document, lora: LoraMap) -> None:
+    """What `when` names is read in every payload, and stored samples have their list and their time."""
+    always = [item.field for item in lora.struct or () if item.when is None]
+    conditions: list[tuple[Keys, Iterable[str]]] = [
+        (("lora", "struct", index, "when"), item.when or {}) for index, item in enumerate(lora.struct or ())
+    ]
+    blocks = lora.blocks
+    if blocks is not None and lora.struct is None:
+        _extra(document, ("lora", "blocks"), '"blocks" goes with struct')
+    elif blocks is not None:
+        conditions.append((("lora", "blocks", "when"), blocks.when))
+        if lora.history is None or lora.history.field != blocks.list_:
+            document.report(("lora", "blocks", "list"), f"write history: {{field: {blocks.list_}, time: …}} beside it")
+        elif lora.history.time not in (names := [item.field for item in lora.struct or ()]):
+            near = meant(lora.history.time, names) or f"there are {listed(names or ['none'], 'and')}"
+            document.report(("lora", "history", "time"), f'unknown field "{lora.history.time}"', near)
+    for keys, named in conditions:
+        for name in named:
+            if name not in always:
+                near = meant(name, always) or "when names fields of struct that have no when themselves"
+                document.report((*keys, name), f'unknown field "{name}"', near)
 
 
 def _check_records(document: Document, lora: LoraMap) -> None:
@@ -237,9 +276,10 @@ def _check_names(document: Document, lora: LoraMap) -> None:
     """A field has one place, and is a value or holds others."""
     groups = {name[:end] for name, _ in lora.live() for end, letter in enumerate(name) if letter == "."}
     lists = {record.list_ for record in lora.tlv or ()}
-    struct = [item.field for item in lora.struct or ()]
-    for index, name in enumerate(struct):
-        if name in struct[:index]:
+    struct = lora.struct or ()
+    for index, item in enumerate(struct):
+        name, twins = item.field, [other for other in struct[:index] if other.field == item.field]
+        if twins and not (item.when and all(other.when for other in twins)):
             document.report(("lora", "struct", index, "field"), f'"{name}" stands here twice')
     for name, _ in lora.live():
         if name in groups or name in lists or name.partition(".")[0] in lists:

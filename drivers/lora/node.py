@@ -16,7 +16,7 @@ from agent.clock import Clock
 from agent.driver import DeviceSpec, Memory
 from agent.errors import DeviceError
 from agent.model import Instant, Kind, Point, Quality, Reading, Readings, Value
-from drivers.lora.codecs import Codec, CodecError, codec_of
+from drivers.lora.codecs import Codec, CodecError, Decoded, codec_of
 from drivers.lora.rhythm import Rhythm
 from drivers.lora.seldom import Seldom
 from drivers.lora.values import MISSING, NoValue, look_up, milliseconds, value_of
@@ -250,14 +250,32 @@ class Node:
         if not self._maps or (frame.fport is not None and wanted is not None and frame.fport != wanted):
             return []
         data = frame.decoded
+        absent: Mapping[str, str] = {}
         if not data or not any(look_up(data, _field(name, entry)) is not MISSING for name, entry in self._maps.items()):
-            data = await self._decode(frame, reasons)
+            decoded = await self._decode(frame, reasons)
+            data, absent = decoded.data, decoded.absent
         now_ms = frame.at.wall_ms
-        return [*self._pick(data, frame.at, None, reasons), *self._history(data, frame.at, now_ms, reasons)]
+        gone = self._gone(absent, frame, reasons)
+        return [*self._pick(data, frame.at, None, reasons), *gone, *self._history(data, frame.at, now_ms, reasons)]
 
-    async def _decode(self, frame: Frame, reasons: list[str]) -> Mapping[str, Any]:
+    def _gone(self, absent: Mapping[str, str], frame: Frame, reasons: list[str]) -> list[Reading]:
+        """What payloads of the present layout do not have is bad from the first of them on, and is told once."""
+        found: list[Reading] = []
+        if frame.heard_ms is not None:
+            return found
+        told: dict[str, list[str]] = {}
+        for short, entry in self._maps.items():
+            point = f"{self.name}.{short}"
+            why, last = absent.get(_field(short, entry)), self.last.get(point)
+            if why is not None and (last is None or last.quality is not Quality.BAD):
+                found.append(Reading(point, None, frame.at, Quality.BAD))
+                told.setdefault(why, []).append(short)
+        reasons += [f"{', '.join(names)}: {why}" for why, names in told.items()]
+        return found
+
+    async def _decode(self, frame: Frame, reasons: list[str]) -> Decoded:
         if self._codec is None or not frame.payload:
-            return {}
+            return Decoded({})
         received = frame.heard_ms if frame.heard_ms is not None else frame.at.wall_ms
         try:
             decoded = await self._codec.decode(frame.payload, frame.fport or 0, received)
@@ -265,11 +283,11 @@ class Node:
             if self._seldom("not decoded"):
                 log.warning('payload not decoded device=%s reason="%s" next=it is kept as it is', self.name, error)
             reasons.append(str(error))
-            return {}
+            return Decoded({})
         if decoded.warnings and self._seldom("warnings"):
             words = "; ".join(decoded.warnings)[:_LONGEST_REASON]
             log.warning('codec warns device=%s text="%s" next=its values are taken', self.name, words)
-        return decoded.data
+        return decoded
 
     def _pick(self, data: Any, at: Instant, measured_at: int | None, reasons: list[str]) -> Iterator[Reading]:
         for short, entry in self._maps.items():

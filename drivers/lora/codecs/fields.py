@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from drivers.lora.codecs.result import CodecError
+from drivers.lora.values import look_up
 
-__all__ = ["Field", "Layout", "put"]
+__all__ = ["Field", "Layout", "holds", "put"]
 
 _SIZES = {"u8": 1, "i8": 1, "bool": 1, "u16": 2, "i16": 2, "u24": 3, "i24": 3, "u32": 4, "i32": 4, "f32": 4, "u64": 8,
           "i64": 8, "f64": 8}  # fmt: skip
@@ -32,6 +33,7 @@ class Field:
         self.bit: int | None = entry.get("bit")
         self.bits: int = entry.get("bits", 1)
         self._flag = self.bit is not None and "bits" not in entry
+        self.when: Mapping[str, Sequence[int]] = entry.get("when") or {}
 
     def read(self, raw: bytes) -> Any:
         """The value in its bytes; None where the device says that it has none."""
@@ -95,7 +97,8 @@ class Layout:
     """Fields one after the other; `size` is None where the last takes all that follows.
 
     Neighbours with `bit` lie in the same bytes as long as they are of one type and do not overlap. `at` is a place of
-    its own, in bytes from the start; below 0, from the end.
+    its own, in bytes from the start; below 0, from the end. A field with `when` is there where others, which have none,
+    hold these values; one whose name begins with _ is read for that only.
     """
 
     def __init__(self, entries: Sequence[Mapping[str, Any]]) -> None:
@@ -115,11 +118,20 @@ class Layout:
             at = start + (field.size or 0)
         self.fields = tuple(field for _, field in self._places)
         self.size = None if any(field.size is None for field in self.fields) else at
+        self._places.sort(key=lambda place: bool(place[1].when))  # what others depend on is read first
+        self._by_layout = any(field.when or field.name.startswith("_") for field in self.fields)
 
     def read(self, payload: bytes) -> dict[str, Any]:
         """The values, nested by the dots of their names. CodecError if the payload is too short."""
+        found = self.all_of(payload)
+        return {name: value for name, value in found.items() if not name.startswith("_")} if self._by_layout else found
+
+    def all_of(self, payload: bytes) -> dict[str, Any]:
+        """The same with the fields that begin with _."""
         found: dict[str, Any] = {}
         for place, field in self._places:
+            if not holds(field.when, found):
+                continue
             start = place if place >= 0 else len(payload) + place
             end = len(payload) if field.size is None else start + field.size
             if start < 0 or end > len(payload) or start > end:
@@ -128,6 +140,11 @@ class Layout:
             if value is not None:
                 put(found, field.name, value)
         return found
+
+
+def holds(when: Mapping[str, Sequence[int]], found: Mapping[str, Any]) -> bool:
+    """Whether each of these fields has one of its values."""
+    return all(look_up(found, name) in values for name, values in when.items())
 
 
 def _needs(place: int, field: Field) -> int:

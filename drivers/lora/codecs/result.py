@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from agent.errors import DeviceError
@@ -17,6 +17,8 @@ class Decoded:
 
     data: Mapping[str, Any]
     warnings: tuple[str, ...] = ()
+    absent: Mapping[str, str] = field(default_factory=dict)
+    """Fields that payloads of this layout do not have, and why: what was known of them holds no longer."""
 
 
 class CodecError(DeviceError):

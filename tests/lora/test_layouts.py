@@ -1,0 +1,130 @@
+"""Payloads that say by a byte what the others are: the packaged profiles of such devices, and nodes that change over.
+
+Facts: the makers' decoders that the profiles name.
+"""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from agent.clock import SystemClock
+from agent.config.profiles import Library
+from agent.driver import DeviceSpec
+from agent.model import Quality
+from drivers.lora.codecs import CodecError, codec_of
+from drivers.lora.node import Frame, Node
+
+CLIMATE = {"temperature": 28.29, "humidity": 88.6}
+PRESENT = {"battery_voltage": 3.062, "battery_level": 3, **CLIMATE}
+STORED = {"temperature": -2.0, "humidity": 88.6, "time": 1763969536}
+
+
+def library():
+    return Library(Path("/nonexistent"))
+
+
+def decoded(profile, payload, fport=2):
+    return asyncio.run(codec_of(library().get(profile)).decode(bytes.fromhex(payload), fport, None))
+
+
+@pytest.mark.parametrize(("payload", "data"), [
+    ("09AF0B0D43760969248100", {**CLIMATE, "battery_level": 1, "external": 9, "probe": 24.79, "time": 1764000000}),
+    ("09AF0B0D43760A69248100", {**CLIMATE, "battery_level": 1, "external": 10, "probe": 24.79, "time": 1764000000}),
+    ("7FFF0B0D43760969248100", {**CLIMATE, "battery_level": 1, "external": 9, "time": 1764000000}),
+    ("CBF60B0D03760000000000", {**PRESENT, "external": 0}),
+    ("CBF60B0D037601FF387FFF", {**PRESENT, "external": 1, "probe": -2.0}),
+    ("CBF60B0D037602FF387FFF", {**PRESENT, "external": 2, "probe": -2.0}),
+    ("CBF60B0D03760401007FFF", {**PRESENT, "external": 4, "input": True, "interrupt": False}),
+    ("CBF60B0D03760503E87FFF", {**PRESENT, "external": 5, "illuminance": 1000}),
+    ("CBF60B0D03760603E87FFF", {**PRESENT, "external": 6, "voltage": 1.0}),
+    ("CBF60B0D037607FFFE7FFF", {**PRESENT, "external": 7, "pulses": 65534}),
+    ("CBF60B0D03760800FFFFFE", {**PRESENT, "external": 8, "pulses": 16777214}),
+    ("CBF60B0D03760B09AF0376", {**PRESENT, "external": 11, "probe": 24.79, "probe_humidity": 88.6}),
+    ("CBF60B0D0376C1FF387FFF", {"external": 1}),  # bits 7 and 6 both: nobody says what that is
+    ("CBF628FF11220F33445566", {"battery_voltage": 3.062, "battery_level": 3, "external": 15}),
+    ("CBF628FF112210FF387FFF", {"battery_voltage": 3.062, "battery_level": 3, "external": 0}),
+    ("FF38FF3843764969240A00", {"history": [{**STORED, "external": 9, "probe": -2.0}]}),
+    ("FF38FF3843768169240A00", {"history": [{**STORED, "external": 1, "probe": -2.0}]}),
+    ("03E8FF3843764569240A00", {"history": [{**STORED, "external": 5, "illuminance": 1000}]}),
+    ("0102FF3843764869240A00", {"history": [{**STORED, "external": 8}]}),
+])  # fmt: skip
+def test_lht65n(payload, data):
+    found = decoded("dragino_lht65n", payload)
+    assert (dict(found.data), found.warnings) == (data, ())
+
+
+def test_stored_samples_of_lht65n_that_are_cut_off():
+    found = decoded("dragino_lht65n", "FF38FF3843764969240A00" * 3 + "FF42FF")
+    assert len(found.data["history"]) == 3
+    assert found.warnings == ("3 bytes after 3 blocks of 11 were not read",)
+    for cut in (3, 8):
+        with pytest.raises(CodecError):
+            decoded("dragino_lht65n", "FF38FF384376496924"[: 2 * cut])
+
+
+RELAYS = {"relay1": True, "relay2": False, "output1_low": False, "output2_low": True}
+
+
+@pytest.mark.parametrize(("payload", "data"), [
+    ("000001F4000003E8820042", {"mode": 2, "count1": 500, "count2": 1000, **RELAYS}),
+    ("000001F4131013008200C3", {"mode": 3, "count1": 500, "current1": 4.88, "current2": 4.864, **RELAYS}),
+    ("000001F4000003E8820044", {"mode": 4, "count1": 500, "count_total": 1000, **RELAYS}),
+    ("04AB04AC131001F4820045",
+     {"mode": 5, "voltage1": 1.195, "voltage2": 1.196, "current1": 4.88, "count1": 500, **RELAYS}),
+    ("C000000000000000000046", {"mode": 6}),
+    ("04AB04AC13101300820047", {"mode": 7}),
+])  # fmt: skip
+def test_lt22222(payload, data):
+    assert dict(decoded("dragino_lt22222_l", payload).data) == data
+
+
+def test_lds02_and_lwl02_by_their_mode():
+    assert decoded("dragino_lds02", "8B8803001BB300000000", 10).data["open"] is True
+    assert "openings" not in decoded("dragino_lds02", "8B8803001BB300000000", 10).data
+    assert "leaks" not in decoded("dragino_lwl02", "0C1E0100000400000000", 10).data
+    assert "leak" not in decoded("dragino_lwl02", "0C1E0100000400000000", 10).data
+
+
+class Memory(dict):
+    def put(self, key, value, now=False):
+        self[key] = value
+
+
+@pytest.fixture
+def clock():
+    return SystemClock("always")
+
+
+@pytest.fixture
+def make(clock):
+    return lambda profile: Node(DeviceSpec("n", {}, library().get(profile)), clock, Memory())
+
+
+def heard(node, clock, payload, fcnt):
+    readings = asyncio.run(node.uplink(Frame(bytes.fromhex(payload), clock.now(), 2, fcnt)))
+    return {r.point.removeprefix("n."): r for r in readings if r.measured_at is None}, readings
+
+
+def test_a_node_whose_mode_is_changed_keeps_no_value_of_before(make, clock):
+    node = make("dragino_lt22222_l")
+    first, _ = heard(node, clock, "04AB04AC13101300820041", 1)
+    assert (first["current1"].value, first["codec_error"].value.startswith("count")) == (4.88, True)
+    second, _ = heard(node, clock, "000001F4000003E8820042", 2)
+    assert {second[name].quality for name in ("voltage1", "voltage2", "current1", "current2")} == {Quality.BAD}
+    assert (second["relay1"].value, second["count1"].value, second["mode"].value) == (True, 500, 2)
+    assert second["codec_error"].value.endswith("not in this payload, where mode is 2")
+    assert node.last["n.current1"].quality is Quality.BAD
+    third, _ = heard(node, clock, "000001F4000003E8820042", 3)
+    assert ("current1" in third, third["codec_error"].value) == (False, "")
+
+
+def test_stored_samples_drive_nothing(make, clock):
+    node = make("dragino_lht65n")
+    heard(node, clock, "09AF0B0D43760969248100", 1)
+    present, readings = heard(node, clock, "FF38FF3843764969240A00FF42FF42437649 69240E84".replace(" ", ""), 2)
+    assert "temperature" not in present and "probe" not in present
+    assert node.last["n.probe"].value == 24.79
+    assert [(r.value, r.measured_at) for r in readings if r.point == "n.probe"] == [
+        (-2.0, 1763969536000), (-1.9, 1763970692000),
+    ]  # fmt: skip

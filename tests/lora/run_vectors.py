@@ -131,7 +131,8 @@ async def main(checkout: Path, quiet: bool) -> int:
     counts: dict[tuple[str, str], list[int]] = {}
     totals, unexplained = {"decode": [0, 0], "encode": [0, 0]}, 0
     for vector in (*vectors(checkout), *examples(checkout)):
-        codec = str(vector.codec.relative_to(checkout / "vendors"))
+        parts = vector.codec.relative_to(checkout / "vendors").with_suffix("").parts
+        codec = "/".join(part for part in parts if part not in ("codecs", "drivers", "index"))
         why = await why_not(vector)
         for count in (counts.setdefault((codec, vector.call), [0, 0]), totals[vector.call]):
             count[why is not None] += 1

@@ -97,6 +97,14 @@ def test_the_runner_of_public_vectors_counts_right(tmp_path: Path) -> None:
     (codecs / "test_encode_thing.json").write_text(
         "[{name: 'out', input: {data: {x: 7}}, expected: {bytes: [7], fPort: 3}}]"
     )
+    driver = tmp_path / "vendors" / "tiny" / "drivers" / "meter"  # as Actility's catalogue has them
+    driver.mkdir(parents=True)
+    (driver / "index.js").write_text("exports.decodeUplink = (i) => ({data: {x: i.bytes[0], at: i.recvTime}})")
+    (driver / "examples.json").write_text(
+        '[{"type": "uplink", "input": {"bytes": "0A", "fPort": 1, "recvTime": "2023-07-19T07:51:31.598957793Z"},'
+        ' "output": {"data": {"x": 10, "at": "2023-07-19T07:51:31.598957793Z"}}},'
+        ' {"type": "downlink-decode", "input": {}, "output": {}}]'
+    )
     done = subprocess.run(
         [sys.executable, str(HERE / "run_vectors.py"), str(tmp_path)], capture_output=True, text=True, timeout=60,
         check=False, cwd=HERE.parents[1],
@@ -105,9 +113,10 @@ def test_the_runner_of_public_vectors_counts_right(tmp_path: Path) -> None:
     assert done.returncode == 1, done.stderr
     assert said[0] == 'someone/thing-12 decode: three: {"data": {"x": 0.3}} instead of {"data": {"x": 4}}'
     assert said[1].split() == ["someone/thing-12", "decode", "passed", "2", "failed", "1"]
+    assert said[2].split() == ["tiny/meter", "decode", "passed", "1", "failed", "0"]
     assert said[-3:] == [
-        "decode: passed 2, failed 1", "encode: passed 1, failed 0",
-        "total: passed 3, failed 1, of 4; failed without an explanation 1",
+        "decode: passed 3, failed 1", "encode: passed 1, failed 0",
+        "total: passed 4, failed 1, of 5; failed without an explanation 1",
     ]  # fmt: skip
 
 

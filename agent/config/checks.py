@@ -427,10 +427,7 @@ def _check_actuator(at: Checked, name: str) -> None:
     keys: Keys = ("actuators", name)
     output = at.point((*keys, "output"), actuator.output)
     if actuator.feedback is not None:
-        if "." in actuator.feedback:
-            at.point((*keys, "feedback"), actuator.feedback)
-        else:
-            at.measurement((*keys, "feedback"), actuator.feedback)
+        at.contact((*keys, "feedback"), actuator.feedback)
     if actuator.feedback == actuator.output:
         at.error((*keys, "feedback"), f"{actuator.feedback} is the output itself; its read-back is checked anyway")
     if isinstance(output, PointRef):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from agent.config.document import Document, Keys
@@ -12,6 +13,7 @@ from agent.config.problems import Severity, meant
 from agent.config.profiles import Library
 from agent.config.site import Site
 from agent.config.units import canonical
+from agent.config.words import is_unclear, words_of
 
 __all__ = ["Checked", "Pin", "PointRef"]
 
@@ -118,16 +120,53 @@ class Checked:
             return None
         return Pin(bus, int(text))
 
+    def contact(self, keys: Keys, text: str) -> None:
+        """A signal or a point that is on or off, and no word."""
+        self._check_words(keys, self.measurement(keys, text), contact=True)
+
     def measurement(self, keys: Keys, text: str, wanted: str | None = None) -> PointRef | Pin | str | None:
         """A signal's name, or a point. An error if neither is there, a warning if it is not in the unit `wanted`."""
         if "." in text:
             found: PointRef | Pin | str | None = self.point(keys, text)
         else:
             found = text if self.known(keys, "signal", text, self.names("signals")) else None
+        self._check_words(keys, found, contact=False)
         unit = self.unit(found)
         if wanted is not None and unit and canonical(unit) != wanted:
             self.warn(keys, f"{text} is in {unit}, and what is wanted here is in {wanted}")
         return found
+
+    def _check_words(self, keys: Keys, found: PointRef | Pin | str | None, contact: bool) -> None:
+        """No control listens to words: they would drive nothing, and nobody would be told."""
+        signal = self.site.signals.get(found) if isinstance(found, str) else None
+        owner, _, point = signal.from_.partition(".") if signal is not None else ("", "", "")
+        owner, point = (found.device, found.point) if isinstance(found, PointRef) else (owner, point)
+        device = self.site.devices.get(owner)
+        profile = device.profile_data if device is not None else None
+        if device is None or profile is None or point not in profile["points"]:
+            return
+        words = words_of(profile, point, contact)
+        if words is None:
+            if contact and is_unclear(profile, point):
+                self.warn(
+                    keys,
+                    f"nothing in the codec of {device.profile} shows that {owner}.{point} is on or off",
+                    f"if it is a word, say which one is on: points.{point}.states: {{open: on, close: off}}; "
+                    "if not: {true: on, false: off}",
+                )
+            return
+        if not words.words:
+            if not contact:  # of a contact it was said as of a measurement
+                what = f"{owner}.{point} is a text (profile {device.profile})"
+                self.error(keys, f"{what}; no control can tell a number, or on from off, in it")
+            return
+        said = " or ".join(f'"{word}"' for word in words.words)
+        self.error(
+            keys,
+            f"{owner}.{point} is a word, {said} ({Path(profile['lora']['codec']).name} line {words.line}), "
+            "and a control wants on or off",
+            f"say in profile {device.profile} which one is on: points.{point}.states: {{{words.words[0]}: on, …: off}}",
+        )
 
     def unit(self, found: PointRef | Pin | str | None) -> str:
         """The unit of a point, or of a signal: its own, else its source's. Empty: it is not known."""

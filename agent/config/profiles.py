@@ -21,7 +21,7 @@ from agent.config.payloads import LoraMap, check_lora
 from agent.config.problems import Problem, Severity, meant
 from agent.config.profile_csv import read_csv
 from agent.config.validation import validate
-from agent.config.values import Choice, Duration, TimeSpan
+from agent.config.values import Choice, Duration, TimeSpan, Written, plain
 from agent.errors import BocageError
 from agent.regular import is_file
 
@@ -42,6 +42,23 @@ Kind = Annotated[
     Choice("telemetry", "state", "counter", "diagnostic"),
 ]  # fmt: skip
 Write = Annotated[Literal["auto", "single", "multiple"], Choice("auto", "single", "multiple")]
+
+
+def _states(value: Any) -> dict[str, bool]:
+    truth = {True: True, False: False, "on": True, "off": False, "true": True, "false": False}
+    if not isinstance(value, dict) or not value:
+        raise ValueError(f"{plain(value)} does not say which words are on and off; write {{open: on, close: off}}")
+    found = {}
+    for word, state in value.items():
+        if not isinstance(state, bool | str) or state not in truth:
+            raise ValueError(f"{plain(word)} is on or off, not {plain(state)}")
+        found[(str(word).lower() if isinstance(word, bool) else str(word)).strip().casefold()] = truth[state]
+    return found
+
+
+States = Annotated[
+    dict[str, bool], Written(_states, {"type": "object"}, "words that mean on or off: {open: on, close: off}")
+]
 
 
 class ModbusMap(Model):
@@ -91,6 +108,8 @@ class ProfilePoint(Model):
     """The least that may be written."""
     high: float | None = None
     """The most that may be written."""
+    states: States | None = None
+    """LoRa: which words of the field are on and which are off: {open: on, close: off}."""
     length: Annotated[int, Field(ge=1, le=125)] | None = None
     """Registers of a string."""
     bit: Annotated[int, Field(ge=0, le=63)] | None = None
@@ -128,9 +147,10 @@ def _kind(point: ProfilePoint, binary: bool) -> str:
 
 def _lora_point(name: str, point: ProfilePoint, flags: set[str]) -> dict[str, Any]:
     field = point.field or name
-    return {"field": field, "scale": point.scale, "offset": point.offset, "unit": point.unit,
-            "writable": point.writable, "low": point.low, "high": point.high,
-            "kind": _kind(point, field in flags)}  # fmt: skip
+    found = {"field": field, "scale": point.scale, "offset": point.offset, "unit": point.unit,
+             "writable": point.writable, "low": point.low, "high": point.high,
+             "kind": _kind(point, field in flags or point.states is not None)}  # fmt: skip
+    return found if point.states is None else {**found, "states": point.states}
 
 
 def _modbus_point(point: ProfilePoint, write: str) -> dict[str, Any]:
@@ -312,6 +332,8 @@ def _check_register(document: Document, keys: Keys, point: ProfilePoint, left_ou
     for key, given in (("register", point.register_), ("address", point.address)):
         if given is None and (*keys, key) not in left_out:
             document.report(keys, f'"{key}" is missing in {keys[-1]}')
+    if point.states is not None:
+        document.report((*keys, "states"), '"states" is for LoRa, where a codec gives words', at_key=True)
     if point.field is not None:
         document.report((*keys, "field"), '"field" is for LoRa; a Modbus point has register and address', at_key=True)
     kind = point.type or "u16"

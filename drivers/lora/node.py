@@ -19,7 +19,7 @@ from agent.model import Instant, Kind, Point, Quality, Reading, Readings, Value
 from drivers.lora.codecs import Codec, CodecError, Decoded, codec_of
 from drivers.lora.rhythm import Rhythm
 from drivers.lora.seldom import Seldom
-from drivers.lora.values import MISSING, NoValue, look_up, milliseconds, value_of
+from drivers.lora.values import MISSING, NoValue, look_up, milliseconds, state_of, value_of
 
 __all__ = ["KEEP_EVERY", "Frame", "Node"]
 
@@ -94,6 +94,7 @@ class Node:
         self._seen = clock.monotonic()  # the same, or the start
         self._changed = False  # since it was kept
         self._seldom = Seldom(clock)
+        self._missing: dict[str, str] = {}  # the points that are bad, and why, as it was said
 
     @property
     def points(self) -> Sequence[Point]:
@@ -296,10 +297,17 @@ class Node:
                 continue
             point = self._by_id[f"{self.name}.{short}"]
             value: Value = None
+            states = entry.get("states")
             try:
+                raw = state_of(raw, states) if states else raw
                 value = value_of(point, raw, entry.get("scale", 1), entry.get("offset", 0))
             except NoValue as error:
                 reasons.append(f"{short}: {error}")
+                if measured_at is None and self._missing.get(short) != str(error):  # said once
+                    self._missing[short] = str(error)
+                    log.warning('no value point=%s reason="%s" next=it is bad', point.id, error)
+            else:
+                self._missing.pop(short, None)
             yield Reading(point.id, value, at, Quality.BAD if value is None else Quality.GOOD, measured_at)
 
     def _history(self, data: Any, at: Instant, now_ms: int | None, reasons: list[str]) -> Iterator[Reading]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from agent.model import Kind, Point, Value
 
-__all__ = ["MISSING", "NoValue", "look_up", "milliseconds", "value_of"]
+__all__ = ["MISSING", "NoValue", "look_up", "milliseconds", "state_of", "value_of"]
 
 MISSING: Any = object()
 """What `look_up` gives for a field that is not there."""
@@ -39,7 +39,7 @@ def look_up(data: Any, path: str) -> Any:
 
 def value_of(point: Point, raw: Any, scale: float = 1, offset: float = 0) -> Value:
     """What a field means for a point: raw x scale + offset. NoValue for null, lists, objects, NaN, words."""
-    if raw is None:
+    if raw is None:  # so does JSON write NaN and Infinity of a codec
         raise NoValue("null stands where a value should")
     if isinstance(raw, bool):
         return raw
@@ -60,6 +60,19 @@ def value_of(point: Point, raw: Any, scale: float = 1, offset: float = 0) -> Val
         return value if abs(value) < _LARGEST else float(value)
     except OverflowError:
         raise NoValue("a number beyond all bounds") from None
+
+
+def state_of(raw: Any, states: Mapping[str, bool]) -> Any:
+    """On or off for a word of the profile's `states`. NoValue for another word; what is no word stays as it is."""
+    if isinstance(raw, bool):
+        return states.get(str(raw).lower(), raw)
+    if not isinstance(raw, str | int | float):
+        return raw
+    word = raw.strip() if isinstance(raw, str) else f"{raw:g}"
+    found = states.get(word.casefold())
+    if found is None and isinstance(raw, str):
+        raise NoValue(f"{raw[:40]!r} is none of the states {', '.join(states)}")
+    return raw if found is None else found
 
 
 def milliseconds(raw: Any, unit: str, now_ms: int | None) -> int:

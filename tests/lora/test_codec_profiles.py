@@ -113,7 +113,7 @@ def test_the_runner_of_public_vectors_counts_right(tmp_path: Path) -> None:
     assert done.returncode == 1, done.stderr
     assert said[0] == 'someone/thing-12 decode: three: {"data": {"x": 0.3}} instead of {"data": {"x": 4}}'
     assert said[1].split() == ["someone/thing-12", "decode", "passed", "2", "failed", "1"]
-    assert said[2].split() == ["tiny/meter", "decode", "passed", "1", "failed", "0"]
+    assert said[3].split() == ["tiny/meter", "decode", "passed", "1", "failed", "0"]
     assert said[-3:] == [
         "decode: passed 3, failed 1", "encode: passed 1, failed 0",
         "total: passed 4, failed 1, of 5; failed without an explanation 1",

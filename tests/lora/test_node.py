@@ -127,6 +127,32 @@ async def test_what_is_no_value_is_bad_and_said(node, clock, bad):
     assert values(readings)["codec_error"].startswith("temperature: ")
 
 
+async def test_a_bad_value_is_said_once_until_it_is_good(make, hear, caplog):
+    node = make()
+    for fcnt, value in enumerate([None, None, 20.5, None]):
+        await hear(node, 600, fcnt=fcnt, decoded={"temperature": value})
+    said = [record.message for record in caplog.records if "no value point=n.temperature" in record.message]
+    assert len(said) == 2 and "null stands where a value should" in said[0]
+
+
+DOOR = {
+    "lora": {"struct": [{"field": "x", "type": "u8"}]},
+    "points": {"door": {"kind": "state", "states": {"open": True, "close": False, "3": True, "true": False}}},
+}
+
+
+@pytest.mark.parametrize(
+    ("word", "state"),
+    [("open", True), (" CLOSE", False), ("ajar", None), (3, True), (3.0, True), (0, 0), (True, False), (False, False)],
+)
+async def test_words_are_on_or_off_by_the_profile(make, clock, word, state):
+    readings = await make(profile=DOOR).uplink(Frame(b"\0", clock.now(), 85, decoded={"door": word}))
+    (one,) = [r for r in readings if r.point == "n.door"]
+    assert (one.value, one.quality) == (state, Quality.BAD if state is None else Quality.GOOD)
+    reason = values(readings)["codec_error"]
+    assert reason == ("door: 'ajar' is none of the states open, close, 3, true" if state is None else "")
+
+
 async def test_numbers_as_text_are_numbers(node, hear):
     assert (await hear(node, 0, decoded={"temperature": "-3.50"}))["temperature"] == -3.5
 

@@ -20,7 +20,7 @@ def check_lighting(at: Checked) -> None:
         for key in ("manual_on", "manual_off"):
             reference = getattr(switch, key)
             if reference is not None:
-                at.measurement(("lighting", "local_switch", key), reference)
+                at.contact(("lighting", "local_switch", key), reference)
     for name, circuit in at.site.lighting.circuits.items():
         keys: Keys = ("lighting", "circuits", name)
         at.actuator((*keys, "actuator"), circuit.actuator, name)

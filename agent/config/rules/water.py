@@ -44,7 +44,7 @@ def _check_parts(at: Checked, keys: Keys, name: str, point: WaterPoint) -> None:
         if getattr(point, key) is not None:
             at.actuator((*keys, key), getattr(point, key), name)
     if point.tamper is not None:
-        at.measurement((*keys, "tamper"), point.tamper)
+        at.contact((*keys, "tamper"), point.tamper)
     if point.valve is not None or at.wrong(*keys, "valve"):
         return
     for key in ("drain", "opening_hours", "frost", "flush"):

@@ -1,0 +1,124 @@
+"""Points that give words ("open", "close") where a control wants on or off: found before the control sits silent."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+__all__ = ["Words", "is_unclear", "words_of"]
+
+_LARGEST = 1 << 20  # bytes of a codec, as the process that runs it takes
+_MOST = 4000  # characters of one expression or one function that are looked at
+_TEXT = re.compile(r"""(===?|!==?|\w\s*\[)?\s*(?:"([^"\\\n]{1,40})"|'([^'\\\n]{1,40})')""")
+"""A literal, and what stands before it where it is no value: a comparison, the key of a field."""
+_WORD = re.compile(r"\w[\w .,/()%+-]*")
+_COMMENT = re.compile(r"""("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|`(?:[^`\\]|\\.)*`)|//[^\n]*|/\*.*?\*/""", re.S)
+"""A text, which stays, or a comment."""
+_CALL = re.compile(r"(?:\w+\.)*(\w+)\s*\(")
+
+
+class Words(NamedTuple):
+    """The words that a point may give, and the line of the codec that says so; 0 where the profile does."""
+
+    words: tuple[str, ...]
+    line: int
+
+
+def words_of(profile: Mapping[str, Any], point: str, contact: bool) -> Words | None:
+    """What words a point gives, as far as its profile shows it, and for a contact the maker's codec; None: no words.
+
+    Of 246 fields of a public catalogue that are on or off, none is taken for a word; not all its words are found.
+    """
+    entry, lora = profile["points"][point], profile.get("lora")
+    if entry.get("states") or entry.get("unit"):  # a word in place of a number is bad when it comes, with its reason
+        return None
+    if lora is None:
+        return Words((), 0) if entry.get("type") == "string" else None
+    field = entry.get("field") or point
+    if any(name == field for name in _texts(lora)):
+        return Words((), 0)
+    return _in_codec(lora["codec"], field.rpartition(".")[2]) if contact and lora.get("codec") else None
+
+
+def is_unclear(profile: Mapping[str, Any], point: str) -> bool:
+    """Whether nothing shows that a contact which a codec gives is on or off, and no word."""
+    entry, lora = profile["points"][point], profile.get("lora") or {}
+    if entry.get("states") or entry.get("unit") or not lora.get("codec"):
+        return False
+    field = (entry.get("field") or point).rpartition(".")[2]
+    values = [value for _, value in _assigned(_source(lora["codec"]), field)]
+    return not any(re.search(r"[!=]=|!|\b(true|false|Boolean)\b|[<>]|&", value) for value in values)
+
+
+def _texts(lora: Mapping[str, Any]) -> Iterator[str]:
+    """The fields of struct and tlv that are texts."""
+    records = [*(lora.get("struct") or ()), *(lora.get("tlv") or ())]
+    for part in [*records, *(inner for record in records for inner in record.get("fields") or ())]:
+        if "field" in part and (part["as"] if "as" in part else part.get("type")) in ("hex", "ascii"):
+            yield part["field"]
+
+
+def _in_codec(file: str, field: str) -> Words | None:
+    """Words that a codec puts into a field itself, or through a function of its own."""
+    source = _source(file)
+    said: list[str] = []
+    line = 0
+    for start, value in _assigned(source, field):
+        words = () if value.startswith("{") else _literals(value) or _literals(_returned(source, value))
+        if not words or not all(_WORD.fullmatch(word) for word in words):  # what can be read both ways is believed
+            return None
+        said += words
+        line = line or source.count("\n", 0, start) + 1
+    return Words(tuple(dict.fromkeys(said))[:4], line) if said else None
+
+
+def _source(file: str) -> str:
+    """A codec without its comments, line by line; empty where it is not there, or too large to be one."""
+    path = Path(file)
+    if not path.is_file() or path.stat().st_size > _LARGEST:
+        return ""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    return _COMMENT.sub(lambda one: one[1] or re.sub(r"[^\n]", " ", one[0]), text)
+
+
+def _assigned(source: str, field: str) -> Iterator[tuple[int, str]]:
+    """Each place where a field gets its value, and the expression that gives it."""
+    name = re.escape(field)
+    put = re.compile(rf"""(?:(?<![\w$]){name}|["']{name}["'])\s*\]?\s*(?::|=(?![=>]))\s*""")
+    for found in put.finditer(source):
+        yield found.start(), _expression(source, found.end())
+
+
+def _expression(source: str, start: int) -> str:
+    """From here to the comma, the semicolon or the bracket that ends it."""
+    depth = 0
+    for at in range(start, min(len(source), start + _MOST)):
+        letter = source[at]
+        if letter in "([{":
+            depth += 1
+        elif letter in ")]}":
+            depth -= 1
+        if depth < 0 or (depth == 0 and letter in ",;"):
+            return source[start:at]
+    return source[start : start + _MOST]
+
+
+def _literals(expression: str) -> tuple[str, ...]:
+    """The texts that an expression may give: not those that it compares with, or calls something with."""
+    if re.match(r"(?:\w+\.)*\w+\s*\(", expression):
+        return ()
+    found = (one[2] or one[3] for one in _TEXT.finditer(expression) if not one[1])
+    return tuple(dict.fromkeys(found))[:4]
+
+
+def _returned(source: str, expression: str) -> str:
+    """The body of the function that an expression calls, if it is the codec's own."""
+    called = _CALL.match(expression)
+    body = called and re.search(rf"function\s+{re.escape(called[1])}\s*\([^)]*\)\s*\{{", source)
+    if not body:
+        return ""
+    inside = _expression(source, body.end() - 1)
+    given = re.findall(r"""return\s+([^;}\n(]+)|:\s*("[^"\n]*"|'[^'\n]*')""", inside)
+    return " ".join(first or second for first, second in given)

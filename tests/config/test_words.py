@@ -1,0 +1,118 @@
+"""A control never listens to a word: `check` says which point gives one, and how the profile makes on and off of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agent.config import check, load
+
+SITE = """\
+site: {{id: a, latitude: 46.5, longitude: 4.2, timezone: Europe/Paris}}
+uplink: {{url: "mqtt://h"}}
+buses: {{l: {{type: lora_chirpstack, url: "mqtt://h", application: a}}, g: {{type: gpio}}}}
+devices: {{d: {{bus: l, dev_eui: "24e124136b316001", profile: mine}}}}
+signals:
+  meter: {{from: g.17, kind: counter, unit: L, per_pulse: 10}}
+  cabinet: {{from: d.door}}
+actuators: {{lamps: {{output: g.20}}}}
+lighting:
+  local_switch: {{manual_off: {off}}}
+  circuits: {{square: {{actuator: lamps, switch_on: {{event: sunset}}, switch_off: {{event: sunrise}}}}}}
+water: {{points: {{fountain: {{meter: meter, tamper: {tamper}}}}}}}
+"""
+TERNARY = 'function decodeUplink(i) { return {data: {door: i.bytes[0] === 1 ? "open" : "close"}}; }'
+LIST = 'function decodeUplink(i) {\n  return {data: {door: ["close", "open"][i.bytes[0]]}};\n}'
+ASSIGNED = """\
+function Decoder(bytes, port) {
+  var decoded = {};
+  if (bytes[0] === "x") decoded.battery = 1;
+  decoded["door"] = bytes[0] ? 'open' : 'close';
+  return decoded;
+}
+"""
+CALLED = """\
+function decodeUplink(i) { var d = {}; d.door = readDoor(i.bytes[0]); return {data: d}; }
+function readDoor(type) { switch (type) { case 0: return "close"; case 1: return "open"; default: return "unknown"; } }
+"""
+TABLE = """\
+function decodeUplink(i) { return {data: {door: doorOf(i.bytes[0])}}; }
+function doorOf(type) { var names = {0: "close", 1: "open"}; return getValue(names, type); }
+function getValue(map, key) { return key in map ? map[key] : "unknown"; }
+"""
+BOOLEAN = """\
+// the door: "open" or "close"
+function decodeUplink(i) { var names = {}; return {data: {door: i.bytes[0] === 1, other: "open", t: names["x"]}}; }
+"""
+UNCLEAR = "function decodeUplink(i) { return {data: i.bytes.reduce((d, b) => Object.assign(d, table(b)), {})} }"
+COMPARED = (
+    'function decodeUplink(i) { var s = f(i); return {data: {door: s === "open", x: "y"}}; } function f(i) { return 1 }'
+)
+
+
+@pytest.fixture
+def site(tmp_path: Path):
+    def write(profile: str, codec: str = "", tamper: str = "d.door", off: str = "cabinet") -> Path:
+        (tmp_path / "profiles").mkdir(exist_ok=True)
+        (tmp_path / "profiles" / "mine.yaml").write_text(profile)
+        (tmp_path / "profiles" / "own.js").write_text(codec)
+        (tmp_path / "site.yaml").write_text(SITE.format(tamper=tamper, off=off))
+        return tmp_path / "site.yaml"
+
+    return write
+
+
+def errors(path: Path) -> list[str]:
+    found = [problem.message for problem in check(path) if problem.severity == "error"]
+    print(*found, sep="\n")
+    return found
+
+
+JS = "lora: {codec: own.js}\npoints: {door: {kind: state}}\n"
+
+
+@pytest.mark.parametrize("codec", [TERNARY, LIST, ASSIGNED, CALLED, TABLE])
+def test_a_control_that_listens_to_a_codecs_word_is_refused(site, codec: str) -> None:
+    found = errors(site(JS, codec))
+    assert len(found) == 2 and all(
+        "d.door is a word" in one and '"close"' in one and "own.js line" in one for one in found
+    )
+    mapped = "lora: {codec: own.js}\npoints: {door: {states: {open: on, Close: off, unknown: off}}}\n"
+    path = site(mapped, codec)
+    assert errors(path) == []
+    data = load(path).devices["d"].profile_data
+    assert data is not None
+    assert (data["points"]["door"]["states"], data["points"]["door"]["kind"]) == (
+        {"open": True, "close": False, "unknown": False}, "state",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("codec", [BOOLEAN, COMPARED])
+def test_what_is_on_or_off_needs_no_words(site, codec: str) -> None:
+    assert errors(site(JS, codec)) == []
+
+
+def test_what_nobody_can_see_is_a_warning(site) -> None:
+    path = site(JS, UNCLEAR)
+    warned = [one.message for one in check(path) if "shows that d.door is on or off" in one.message]
+    assert errors(path) == [] and len(warned) == 2
+    assert not any(
+        "d.door" in one.message for one in check(site(JS.replace("kind: state", "states: {true: on}"), UNCLEAR))
+    )
+
+
+def test_a_text_of_a_struct_drives_nothing(site) -> None:
+    found = errors(site("lora: {struct: [{field: door, type: ascii}]}\npoints: {door: {}}\n"))
+    assert len(found) == 2 and all("d.door is a text" in one for one in found)
+
+
+@pytest.mark.parametrize(
+    ("states", "words"),
+    [("{open: 1.5}", '"open" is on or off, not 1.5'), ("[open]", "which words are on and off"), ("{}", "which words")],
+)
+def test_states_say_on_or_off(site, states: str, words: str) -> None:
+    assert any(
+        words in one
+        for one in errors(site(f"lora: {{codec: own.js}}\npoints: {{door: {{states: {states}}}}}\n", BOOLEAN))
+    )

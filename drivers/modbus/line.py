@@ -272,11 +272,15 @@ class ModbusLine:
             assert block is not None
             self._refused(poll, block, refused)
         except NoAnswer as error:
-            self._publish(poll.abort())
-            self._device_failed(device, error)
-            return
+            answers = block is not None and not device.failures
+            given_up = poll.unanswered(self._clock.now(), now) if answers else None
+            if given_up is None:
+                self._publish(poll.abort())
+                self._device_failed(device, error)
+                return
+            self._given_up(device, given_up, str(error), "60s")
         if poll.done:
-            self._given_up(device, poll.settle(now), "exception 4, device failure, while it answers others", "10s")
+            self._given_up(device, poll.settle(now), "exception 4, device failure", "10s")
             self._publish(poll.finish(self._clock.monotonic()))
 
     def _refused(self, poll: Poll, block: Block, refused: Refused) -> None:
@@ -293,17 +297,16 @@ class ModbusLine:
             self._given_up(poll.device, given_up, str(refused), "10s" if refused.code == _FAILURE else "10min")
 
     def _given_up(self, device: Device, blocks: Sequence[Block], reason: str, again: str) -> None:
-        for block in blocks:
-            point = block.registers[0].point.id
-            device.refused[point] = reason
-            log.warning("points refused device=%s points=%s reason=%s next=%s", device.name, point, reason, again)
+        points = [r.point.id for block in blocks for r in block.registers if r.point.id not in device.refused]
+        if points:
+            device.refused |= dict.fromkeys(points, reason)
+            names = ",".join(points)
+            log.warning("points refused device=%s points=%s reason=%s next=%s", device.name, names, reason, again)
 
     def _readable(self, device: Device, block: Block) -> None:
-        if not device.refused:
-            return
-        for register in block.registers:
-            if device.refused.pop(register.point.id, None):
-                log.info("points readable device=%s points=%s next=polled", device.name, register.point.id)
+        points = [r.point.id for r in block.registers if device.refused.pop(r.point.id, None)] if device.refused else []
+        if points:
+            log.info("points readable device=%s points=%s next=polled", device.name, ",".join(points))
 
     def _halves(self, device: Device, block: Block) -> list[Block]:
         middle = len(block.registers) // 2

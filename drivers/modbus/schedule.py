@@ -22,6 +22,7 @@ FAILURES = 3
 _RETRY = 1.0  # s, after a failure, and the first step of the backoff
 _BACKOFF_MOST = 60.0  # s
 _REFUSED_AGAIN = 600.0  # s, until a point that the slave does not know is asked for again
+_SILENT_AGAIN = 60.0  # s, until a block that it passes over in silence is: each try costs a timeout
 _FAILED_AGAIN = 10.0  # s, until a point that the slave fails to give is
 _FAST = 2.0  # times the shortest period of the line: polls up to that are the fast ones
 _STARVED = 8.0  # periods that a slow poll waits at the most; with the slots around them it is read every ten
@@ -102,6 +103,7 @@ class Poll:
         self._refused: dict[Block, float] = {}
         self._halved: dict[Block, tuple[Block, list[Block]]] = {}
         self._failing: list[Block] = []
+        self._silent: dict[Block, int] = {}
         self._gives = False
         self._round: list[Block] = []
 
@@ -125,6 +127,7 @@ class Poll:
         block = self._round.pop(0)
         self._keep(block)
         self._gives = True
+        self._silent.pop(block, None)
         self.batch += readings
         if self._refused.pop(block, None) is not None:
             self._blocks.append(block)
@@ -145,16 +148,35 @@ class Poll:
         self.batch += block.bad(at)
         if block in self._refused:
             self._refused[block] = now + (_FAILED_AGAIN if failure else _REFUSED_AGAIN)
-        elif block in self._halved:
+        elif failure or block in self._halved:
             self._failing.append(block)
         else:
-            return self._give_up([block], now + (_FAILED_AGAIN if failure else _REFUSED_AGAIN))
+            return self._give_up([block], now + _REFUSED_AGAIN)
         return []
 
+    def unanswered(self, at: Instant, now: float) -> list[Block] | None:
+        """No answer to the question, though the slave answered the one before: what is given up by this, if anything.
+
+        None where it may be the slave that is gone: the block comes last in the next round, so that others tell.
+        """
+        block = self._round[0]
+        again = now + _SILENT_AGAIN
+        if block in self._refused:
+            self._refused[block] = again
+        elif block not in self._blocks or self._silent.get(block, 0) + 1 < FAILURES:
+            self._silent[block] = self._silent.get(block, 0) + 1
+            if block in self._blocks:
+                self._blocks.remove(block)
+                self._blocks.append(block)
+            return None
+        self.batch += self._round.pop(0).bad(at)
+        self._silent.pop(block, None)
+        return [] if block in self._refused else self._give_up([block], again)
+
     def settle(self, now: float) -> list[Block]:
-        """At the end of a round: what failed while the slave answered is given up, and returned."""
+        """At the end of a round: what failed in it. If the slave gave something else, that is given up for a while."""
         failing, self._failing = self._failing, []
-        return self._give_up(failing, now + _FAILED_AGAIN) if self._gives else []
+        return self._give_up(failing, now + _FAILED_AGAIN) if self._gives else failing
 
     def _give_up(self, blocks: list[Block], again: float) -> list[Block]:
         for block in blocks:

@@ -85,8 +85,35 @@ async def test_a_point_that_cannot_be_read_is_an_alarm_until_it_can(
     assert (alarm.code, alarm.subject) == ("points_refused", "m")
     assert sorted(alarm.detail["points"].split(", ")) == ["m.p2", "m.p3"]
     assert f"exception {code}" in alarm.detail["reason"]
-    assert len([text for text in caplog.messages if text.startswith("points refused")]) == 2
+    told = [text for text in caplog.messages if text.startswith("points refused")]
+    assert [sum(name in text for text in told) for name in ("m.p2", "m.p3")] == [1, 1], told
     assert {r.value for r in seen.of("m.p1")} == {1} and line.status()["lost"] == []
     refuses[0] = False
     await seen.until(lambda: "refused" not in line.status())
     await seen.until(lambda: seen.of("m.p3")[-1].value == 3)
+
+
+@pytest.mark.parametrize("silent", [0, 100, 200])
+async def test_registers_that_are_passed_over_in_silence_cost_themselves_only(
+    lines: Any, slaves: Any, device: Any, point: Any, silent: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("drivers.modbus.schedule._SILENT_AGAIN", 0.3)
+    deaf = [True]
+    slave = slaves.tcp({1: slaves.Unit(input={0: 1, 100: 2, 200: 3})})
+    slave.behave = lambda r: [] if deaf[0] and r.address == silent else [(0, r.frame)]
+    addresses = (0, 100, 200)
+    spec = device("m", 1, {f"p{n}": point("input", n) for n in addresses}, poll=0.05)
+    seen = lines.collect(line := lines.tcp(slave, spec, timeout=0.05))
+    await seen.until(lambda: line.status().get("refused"), 15)
+    assert list(line.status()["refused"]["m"]) == [f"m.p{silent}"]
+    assert line.status()["refused"]["m"][f"m.p{silent}"].startswith("no answer within")
+    for n in addresses:
+        if n != silent:
+            had = len(seen.of(f"m.p{n}"))
+            await seen.until(lambda n=n, had=had: len(seen.of(f"m.p{n}")) > had + 10)
+    assert line.status()["lost"] == []
+    deaf[0] = False
+    await seen.until(lambda: "refused" not in line.status())
+    await seen.until(lambda: seen.of(f"m.p{silent}")[-1].value == addresses.index(silent) + 1)
+    slave.behave = lambda r: []
+    await seen.until(lambda: line.status()["lost"] == ["m"], 10)

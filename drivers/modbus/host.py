@@ -22,9 +22,6 @@ _UNANSWERED_MOST = 3
 """After so many questions in a row without their answer the connection itself is suspect."""
 _HANG_UPS = 3
 """After so many a host is known to take one question a connection: each gets its own then."""
-_FLOOD = 65536  # bytes in a second; a serial line gives 12,000 at 115,200 baud, an answer has 260 at the most
-
-
 class HungUp(WireError):
     """The other side closed the connection while it was asked."""
 
@@ -42,9 +39,13 @@ S = TypeVar("S", bound=Stream)
 
 
 class Flood:
-    """Counts what a peer sends: nobody may have more of the loop than 64 kB a second cost."""
+    """Counts what a peer sends, so that nobody has more of the loop than `most` bytes a second cost.
 
-    def __init__(self) -> None:
+    A serial line gives 12,000 at 115,200 baud, and an answer has 260 at the most.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
         self._since, self._bytes = 0.0, 0
 
     def rises(self, count: int, now: float) -> bool:
@@ -52,7 +53,7 @@ class Flood:
         if now - self._since >= 1:
             self._since, self._bytes = now, 0
         self._bytes += count
-        return self._bytes > _FLOOD
+        return self._bytes > self._most
 
 
 class Host(Generic[S]):

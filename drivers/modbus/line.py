@@ -42,6 +42,7 @@ _FIRST_STATISTICS = 5.0  # s, until the first one
 _GROUPS = 5
 _line_number = itertools.count()
 _REOPEN_MOST = 60.0  # s
+_STEADY = 10.0  # s that a wire must have been open for its next loss to be news, if the reason is the same
 _BACKLOG = 1000  # batches that nobody took, before polling waits
 _HALVED, _FAILURE, _BUSY, _GATEWAY = (1, 2, 3, 4), 4, (5, 6), (10, 11)
 """Exceptions: a slave says 1 to 4 of a block that it would give in parts; 4 may also be its own trouble."""
@@ -68,7 +69,9 @@ class ModbusLine:
         self._probe_took, self._probe_at = 0.0, -math.inf
         self._waker: asyncio.Future[None] | None = None
         self._due = math.inf
-        self._error = ""
+        self._error = self._told = ""
+        self._is_news = False
+        self._opened_at = math.inf
         self._attempts = 0
         self._reopen_at = -math.inf
         self._statistics_at = math.inf
@@ -432,9 +435,10 @@ class ModbusLine:
         if anew:  # a host that closes after each answer says nothing about who was silent
             for device in self._devices:
                 device.retry_at = -math.inf
-        if self._error:
+        if self._error and self._is_news:
             log.info("wire open bus=%s next=devices polled at once", self._bus)
-        self._error = ""
+            self._is_news = False
+        self._error, self._opened_at = "", self._clock.monotonic()
         return True
 
     def _wire_lost(self, error: WireError) -> None:
@@ -443,9 +447,11 @@ class ModbusLine:
         delay = min(2.0 ** min(self._attempts, 6), self._reopen_most) * random.uniform(0.8, 1.0)
         self._attempts += 1
         self._reopen_at = now + delay
-        if self._error != str(error):
+        if self._told != str(error) or now - self._opened_at >= _STEADY:
+            self._is_news = True
             log.warning("wire lost bus=%s reason=%s next=reopen in %.1fs", self._bus, error, delay)
-        self._error = str(error)
+        self._error = self._told = str(error)
+        self._opened_at = math.inf
         for device in self._devices:
             for poll in device.polls:
                 self._publish(poll.abort())

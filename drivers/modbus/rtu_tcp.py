@@ -65,7 +65,7 @@ class RtuTcpLink(RtuLink):
 
     def flooded(self) -> None:
         """More came than any line can give."""
-        fault = WireError(f"{self._host.name}: sends without end, more than 64 kB in a second")
+        fault = WireError(f"{self._host.name}: sends without end, more than 8 MB in a second")
         if not self._fail(fault):
             self._host.fault = fault
 
@@ -76,7 +76,7 @@ class _Stream(asyncio.Protocol):
     def __init__(self, link: RtuTcpLink) -> None:
         self._link = link
         self._transport: asyncio.Transport | None = None
-        self._flood = Flood()
+        self._flood = Flood(8_000_000)  # all but the last kB is dropped unseen
 
     @property
     def is_open(self) -> bool:

@@ -91,7 +91,7 @@ class _Stream(asyncio.Protocol):
         self._question: Question | None = None
         self._astray: int | None = None
         self._rest = b""
-        self._flood = Flood()
+        self._flood = Flood(65536)  # 6,000 frames that each are looked at
 
     @property
     def is_open(self) -> bool:

@@ -1,4 +1,11 @@
-"""A resolver that never answers, and hosts that say too much, in a whole agent: everything else goes on."""
+"""A resolver that never answers, and hosts that send without end, in a whole agent: everything else goes on."""
+
+import contextlib
+import socket
+import struct
+import threading
+
+import pytest
 
 DEAF = """
 import socket, threading
@@ -47,3 +54,60 @@ socket.getaddrinfo = getaddrinfo
     site.document["buses"]["plant"] |= {"host": "slow.example", "timeout": "200ms"}
     site.start()
     wait_for(lambda: site.quality("m.count") == "good", 20, "a reading over a slow name server")
+
+
+GARBAGE, UNASKED = b"\x00" * 65536, struct.pack(">HHHBBBH", 7, 0, 5, 1, 3, 2, 999) * 6000
+ANSWERS = b"\x01\x03\x02\x03\xe7\xf8\xfe" * 9000  # sound frames of a line
+
+
+class Flood(threading.Thread):
+    """Sends the same without end to whoever connects."""
+
+    def __init__(self, what):
+        super().__init__(daemon=True)
+        self.what, self.connections, self.sent = what, 0, 0
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self.start()
+
+    def run(self):
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                self.connections += 1
+                with client, contextlib.suppress(OSError):
+                    while True:
+                        client.sendall(self.what)
+                        self.sent += len(self.what)
+
+    def end(self):
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+
+@pytest.fixture
+def floods():
+    made = [Flood(GARBAGE), Flood(UNASKED), Flood(GARBAGE), Flood(ANSWERS)]
+    yield made
+    for flood in made:
+        flood.end()
+
+
+def test_hosts_that_send_without_end_cost_a_bounded_share(site, slave, floods, subscriber, wait_for):
+    """Each is given up after 64 kB, tried again ever later, and said once; polls and writes go on."""
+    kinds = ("modbus_tcp", "modbus_tcp", "modbus_rtu_over_tcp", "modbus_rtu_over_tcp")
+    for n, (kind, flood) in enumerate(zip(kinds, floods, strict=True)):
+        site.document["buses"][f"b{n}"] = {"type": kind, "host": "127.0.0.1", "port": flood.port, "timeout": "300ms"}
+        site.document["devices"][f"d{n}"] = {"bus": f"b{n}", "unit_id": 1, "profile": "bench8", "poll": "200ms"}
+    site.start()
+    wait_for(lambda: all(flood.connections >= 2 for flood in floods), 20, "second connections")
+    before, seen = [flood.connections for flood in floods], len(subscriber.values("m.count"))
+    for value in (True, False, True):
+        assert site.order("lamp", value)[0] == "verified"
+    wait_for(lambda: len(subscriber.values("m.count")) >= seen + 5)
+    said = {device: text for bus in site.status()["buses"] for device, text in bus.get("said", {}).items()}
+    for n, (flood, connections) in enumerate(zip(floods, before, strict=True)):
+        assert "sends without end" in said[f"d{n}"] or "something else than Modbus" in said[f"d{n}"]
+        assert flood.connections - connections <= 4, "a flood is not connected to again at once"
+        assert 1 <= site.log.read_text().count(f"wire lost bus=b{n} ") <= 2
+    assert site.rss_mb() < 60

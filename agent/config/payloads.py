@@ -89,6 +89,8 @@ class RecordField(Part):
 
     field: FieldName
     as_: FieldType = Field(alias="as")
+    when: dict[FieldName, Unavailable] | None = None
+    """Only in records where these of its fields have this value, or one of these: {mode: 1}. Default: in all."""
 
 
 class Record(Part):
@@ -218,25 +220,34 @@ def _check_places(document: Document, fields: Sequence[StructField]) -> None:
 
 def _check_layouts(document: Document, lora: LoraMap) -> None:
     """What `when` names is read in every payload, and stored samples have their list and their time."""
-    always = [item.field for item in lora.struct or () if item.when is None]
-    conditions: list[tuple[Keys, Iterable[str]]] = [
-        (("lora", "struct", index, "when"), item.when or {}) for index, item in enumerate(lora.struct or ())
-    ]
+    _check_when(document, ("lora", "struct"), lora.struct or ())
+    for index, record in enumerate(lora.tlv or ()):
+        _check_when(document, ("lora", "tlv", index, "fields"), record.fields or ())
     blocks = lora.blocks
     if blocks is not None and lora.struct is None:
         _extra(document, ("lora", "blocks"), '"blocks" goes with struct')
     elif blocks is not None:
-        conditions.append((("lora", "blocks", "when"), blocks.when))
+        _check_known(document, ("lora", "blocks", "when"), blocks.when, lora.struct or ())
         if lora.history is None or lora.history.field != blocks.list_:
             document.report(("lora", "blocks", "list"), f"write history: {{field: {blocks.list_}, time: …}} beside it")
         elif lora.history.time not in (names := [item.field for item in lora.struct or ()]):
             near = meant(lora.history.time, names) or f"there are {listed(names or ['none'], 'and')}"
             document.report(("lora", "history", "time"), f'unknown field "{lora.history.time}"', near)
-    for keys, named in conditions:
-        for name in named:
-            if name not in always:
-                near = meant(name, always) or "when names fields of struct that have no when themselves"
-                document.report((*keys, name), f'unknown field "{name}"', near)
+
+
+def _check_when(document: Document, keys: Keys, fields: Sequence[StructField | RecordField]) -> None:
+    for index, item in enumerate(fields):
+        _check_known(document, (*keys, index, "when"), item.when or {}, fields)
+
+
+def _check_known(
+    document: Document, keys: Keys, named: Iterable[str], fields: Sequence[StructField | RecordField]
+) -> None:
+    always = [item.field for item in fields if item.when is None]
+    for name in named:
+        if name not in always:
+            near = meant(name, always) or "when names fields beside it that have no when themselves"
+            document.report((*keys, name), f'unknown field "{name}"', near)
 
 
 def _check_records(document: Document, lora: LoraMap) -> None:

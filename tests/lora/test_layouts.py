@@ -86,6 +86,23 @@ def test_lds02_and_lwl02_by_their_mode():
     assert "leak" not in decoded("dragino_lwl02", "0C1E0100000400000000", 10).data
 
 
+@pytest.mark.parametrize(("profile", "payload", "entry"), [
+    ("milesight_em300_di", "20ce000a2469eaff64010100000000",
+     {"time": 1763969536, "temperature": -2.2, "humidity": 50.0, "mode": 1, "input": True}),
+    ("milesight_em300_di", "20ce000a2469eaff64020010270000",
+     {"time": 1763969536, "temperature": -2.2, "humidity": 50.0, "mode": 2, "input": False, "pulses": 10000}),
+    ("milesight_em300_di", "21ce000a2469eaff640002010a0064000000c842",
+     {"time": 1763969536, "temperature": -2.2, "humidity": 50.0, "alarm": 0, "mode": 2,
+      "conversion": {"water": 1.0, "pulses": 10.0}, "water": 100.0}),
+    ("milesight_am307", "21ce000a2469eaff640001029001f4019327",
+     {"time": 1763969536, "temperature": -2.2, "humidity": 50.0, "presence": True, "light_level": 2, "co2": 400,
+      "tvoc_concentration": 500, "pressure": 1013.1}),
+])  # fmt: skip
+def test_histories_by_what_the_record_says(profile, payload, entry):
+    found = decoded(profile, payload, 85)
+    assert (found.data, found.warnings) == ({"history": [entry]}, ())
+
+
 class Memory(dict):
     def put(self, key, value, now=False):
         self[key] = value

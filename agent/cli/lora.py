@@ -101,6 +101,9 @@ def _joins(rows: Sequence[Row], timezone: str) -> list[str]:
         at = wall_text(row.get("at_ms"), timezone) or "time unknown"
         who = row.get("device") or "not in the site file"
         why = f": {row['reason']}" if row.get("reason") else ""
+        if row.get("window"):
+            taken = "" if row.get("taken") else ", not acknowledged by it"
+            why = f": sent in {row['window']} by {row['sent_by']}{taken}"
         times = f" ({row['count']} times)" if row.get("count", 1) > 1 else ""
         lines.append(f"{at}  {row.get('dev_eui')}  {who}  {row.get('result')}{why}{times}")
     return lines or ["nobody has asked to join"]

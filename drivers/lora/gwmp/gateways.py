@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,8 +16,9 @@ from drivers.lora.gwmp.airtime import Ledger, airtime
 from drivers.lora.gwmp.downlinks import Downlink
 from drivers.lora.gwmp.packets import TMST_MODULUS, Received, Transmission, TxAck, pull_resp
 from drivers.lora.gwmp.region import BANDWIDTH, RX2_FREQUENCY, SUB_BANDS, SubBand, most_payload, sub_band
+from drivers.lora.gwmp.schedule import Schedule
 
-__all__ = ["Address", "Gateway", "Gateways", "Slot"]
+__all__ = ["Address", "Gateway", "Gateways", "Slot", "Told"]
 
 log = logging.getLogger("bocage.lora")
 
@@ -29,6 +30,10 @@ PULLED = 60.0
 """Seconds that the address of a PULL_DATA holds: one comes every 5 s."""
 USUAL_POWER = 16
 """dBm EIRP that every forwarder has in its table."""
+COLLECTED = 0.3
+"""Seconds that have passed since an uplink when its answer is made: copies are collected."""
+LEAD = 0.1
+"""Seconds that an order takes to its concentrator, at the most that is counted on."""
 TX_ACK_WAIT = 10.0
 MOST_SENT = 256
 
@@ -40,12 +45,21 @@ class Gateway:
         self.eui, self.ledger = eui, ledger
         self.address: Address | None = None
         self.pulled_at = self.heard_at = float("-inf")
+        self.schedule = Schedule()
+        self.counter: tuple[int, float] | None = None
+        """What its microseconds (tmst) were, and when."""
         self.sent = self.errors = 0
         self.most_power = max(band.power for band in SUB_BANDS)
         """dBm: the forwarders of older concentrators refuse what is not in their table, instead of sending less."""
 
     def listens(self, now: float) -> bool:
         return self.address is not None and now - self.pulled_at < PULLED
+
+    def tmst(self, now: float) -> int | None:
+        """Its counter at this moment, as far as one can tell; None before it has heard anything."""
+        if self.counter is None:
+            return None
+        return (self.counter[0] + round((now - self.counter[1]) * 1_000_000)) % TMST_MODULUS
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +73,16 @@ class Slot:
     sf: int
     bandwidth: int
     tmst: int | None
-    later: Slot | None = None
-    """The second window, if this is the first."""
+    window: str
+    """RX1, RX2, or "at once" (class C)."""
+    at: float
+    """When (clock.monotonic) it begins, or somewhat earlier."""
+    others: tuple[Slot, ...] = ()
+    """What else there is, the best first: for an order that the concentrator refuses."""
+
+
+Told = Callable[["Slot | None", str], None]
+"""Is called with the slot in which something is really sent (None: not at all), and the concentrator's error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +91,19 @@ class _Sent:
     payload: bytes
     at: float
     downlink: Downlink | None
+    told: Told | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Air:
+    """What a window of a device is like, whoever sends in it."""
+
+    frequency: int
+    sf: int
+    bandwidth: int
+    tmst: int | None
+    window: str
+    at: float
 
 
 class Gateways:
@@ -98,80 +133,112 @@ class Gateways:
 
     def slot(
         self, heard: Sequence[Received], delays: tuple[int, int], size: int, data: int, now: float,
-        rx2_sf: int,
+        rx2_sf: int, age: float = COLLECTED,
     ) -> Slot | None:
         """Where `size` bytes, `data` of them application payload and commands, go to a device after its uplink, heard
-        best first: RX1, else RX2, by what is left of the sub-band's hour; None if no gateway may send.
+        best first: RX1 by one of the gateways, else RX2, by what is left of the sub-band's hour, and never while the
+        concentrator sends something else; None if no gateway may send. `age` is how long ago it was heard (s).
         """
-        for packet in heard:
-            gateway = self._gateways.get(packet.gateway)
-            if gateway is None or not gateway.listens(now):
-                continue
-            rx2 = self._free(gateway, size, data, now, RX2_FREQUENCY, rx2_sf, BANDWIDTH, packet.tmst + delays[1])
-            if packet.sf is None or packet.bandwidth is None:
-                rx1 = None
-            else:
-                tmst = packet.tmst + delays[0]
-                rx1 = self._free(gateway, size, data, now, packet.frequency, packet.sf, packet.bandwidth, tmst)
-            if rx1 is not None:
-                return replace(rx1, later=rx2)
-            if rx2 is not None:
-                return rx2
-        return None
+        found = []
+        ready = [(self._gateways[one.gateway], one) for one in heard if self._listens(one.gateway, now)]
+        for gateway, one in ready:
+            if one.sf is not None and one.bandwidth is not None:
+                at = now - age + delays[0] / 1e6
+                air = _Air(one.frequency, one.sf, one.bandwidth, one.tmst + delays[0], "RX1", at)
+                found.append(self._free(gateway, size, data, now, air))
+        for gateway, one in ready:
+            air = _Air(RX2_FREQUENCY, rx2_sf, BANDWIDTH, one.tmst + delays[1], "RX2", now - age + delays[1] / 1e6)
+            found.append(self._free(gateway, size, data, now, air))
+        slots = [slot for slot in found if slot is not None]
+        return replace(slots[0], others=tuple(slots[1:])) if slots else None
 
-    def slot_now(self, euis: Sequence[str], size: int, data: int, now: float, rx2_sf: int) -> Slot | None:
-        """The second window at once, for a device that always listens (class C), by the gateways that heard it."""
+    def slot_now(
+        self, euis: Sequence[str], size: int, data: int, now: float, rx2_sf: int, *, waits: bool = False
+    ) -> Slot | None:
+        """The second window at once, for a device that always listens (class C), by the gateways that heard it. With
+        `waits` also by one that is sending something else now.
+        """
         for eui in euis:
-            gateway = self._gateways.get(eui)
-            if gateway is not None and gateway.listens(now):
-                slot = self._free(gateway, size, data, now, RX2_FREQUENCY, rx2_sf, BANDWIDTH, None)
+            if self._listens(eui, now):
+                air = _Air(RX2_FREQUENCY, rx2_sf, BANDWIDTH, None, "at once", now)
+                slot = self._free(self._gateways[eui], size, data, now, air, waits)
                 if slot is not None:
                     return slot
         return None
 
-    def send(self, slot: Slot, payload: bytes, now: float, downlink: Downlink | None = None) -> tuple[Address, bytes]:
+    def send(
+        self, slot: Slot, payload: bytes, now: float, downlink: Downlink | None = None, told: Told | None = None
+    ) -> tuple[Address, bytes]:
         """The datagram that orders it, and where it goes. Its airtime is spent."""
-        slot.gateway.ledger.spend(slot.band, slot.took, now)
-        slot.gateway.sent += 1
+        gateway = slot.gateway
+        gateway.ledger.spend(slot.band, slot.took, now)
+        gateway.sent += 1
+        tmst = slot.tmst if slot.tmst is not None else gateway.tmst(now)
+        if tmst is not None:
+            gateway.schedule.take(tmst, slot.took + (slot.tmst is None) * LEAD * 1000, now)
         self._token = (self._token + 1) % 65536
         for token in [token for token, sent in self._sent.items() if now - sent.at > TX_ACK_WAIT]:
             del self._sent[token]
         while len(self._sent) >= MOST_SENT:
             del self._sent[next(iter(self._sent))]
-        self._sent[self._token] = _Sent(slot, payload, now, downlink)
-        power = min(slot.band.power, slot.gateway.most_power)
+        self._sent[self._token] = _Sent(slot, payload, now, downlink, told)
+        power = min(slot.band.power, gateway.most_power)
         order = Transmission(payload, slot.tmst, slot.frequency, slot.sf, slot.bandwidth, power)
-        assert slot.gateway.address is not None
-        return slot.gateway.address, pull_resp(self._token, order)
+        assert gateway.address is not None
+        return gateway.address, pull_resp(self._token, order)
 
     def tx_ack(self, ack: TxAck, now: float) -> tuple[Address, bytes] | None:
-        """What became of a transmission. If the first window was missed, the order for the second; if the power was too
-        much, the same with less.
+        """What became of a transmission. If it was refused, the order for the next window or gateway for which there is
+        time; if the power was too much, the same with less.
         """
         sent = self._sent.get(ack.token)
         if sent is None or sent.slot.gateway.eui != ack.gateway:
             return None
         del self._sent[ack.token]
         if not ack.error:
+            if sent.told is not None:
+                sent.told(sent.slot, "")
             if sent.downlink is not None and not sent.downlink.confirmed:
                 sent.downlink.end()
             return None
         slot = sent.slot
-        slot.gateway.ledger.spend(slot.band, -slot.took, now)
-        slot.gateway.sent -= 1
-        slot.gateway.errors += 1
+        self._give_back(slot, now)
         if ack.error == "TX_POWER" and min(slot.band.power, slot.gateway.most_power) > USUAL_POWER:
             log.warning("downlink refused gateway=%s reason=TX_POWER next=%d dBm", ack.gateway, USUAL_POWER)
             slot.gateway.most_power = USUAL_POWER
-            return self.send(slot, sent.payload, now, sent.downlink)
-        retry = slot.later is not None and slot.gateway.ledger.allows(slot.later.band, slot.later.took, now)
+            return self.send(slot, sent.payload, now, sent.downlink, sent.told)
+        other = self._other(slot, now)
         log.warning("downlink refused gateway=%s reason=%s next=%s", ack.gateway, ack.error,
-                    "the second window" if retry else "after the next uplink")  # fmt: skip
-        if retry and slot.later is not None and slot.gateway.listens(now):
-            return self.send(slot.later, sent.payload, now, sent.downlink)
+                    f"{other.window} by {other.gateway.eui}" if other else "after the next uplink")  # fmt: skip
+        if other is not None:
+            return self.send(other, sent.payload, now, sent.downlink, sent.told)
+        if sent.told is not None:
+            sent.told(None, ack.error)
         if sent.downlink is not None:
             sent.downlink.trouble = f"the gateway says {ack.error}"
         return None
+
+    def _other(self, slot: Slot, now: float) -> Slot | None:
+        """The next of what else there was, if it still may be and there is time."""
+        for at, other in enumerate(slot.others, 1):
+            gateway = other.gateway
+            if (
+                gateway.listens(now) and other.at - now > LEAD and gateway.ledger.allows(other.band, other.took, now)
+                and other.tmst is not None and gateway.schedule.free(other.tmst, other.took, now)
+            ):  # fmt: skip
+                return replace(other, others=slot.others[at:])
+        return None
+
+    def _give_back(self, slot: Slot, now: float) -> None:
+        slot.gateway.ledger.spend(slot.band, -slot.took, now)
+        slot.gateway.sent -= 1
+        slot.gateway.errors += 1
+        if slot.tmst is not None:
+            slot.gateway.schedule.give_back(slot.tmst)
+
+    def _listens(self, eui: str, now: float) -> bool:
+        gateway = self._gateways.get(eui)
+        return gateway is not None and gateway.listens(now)
 
     def kept(self) -> Mapping[str, Any]:
         """For the memory: what was sent in the last hour."""
@@ -181,10 +248,15 @@ class Gateways:
         return Gateway(eui, Ledger(self._boot, self._kept.get(eui)))
 
     def _free(
-        self, gateway: Gateway, size: int, data: int, now: float,
-        frequency: int, sf: int, bandwidth: int, tmst: int | None,
-    ) -> Slot | None:  # fmt: skip
-        band, took = sub_band(frequency), airtime(size, sf, bandwidth)
-        if band is None or data > most_payload(sf) or not gateway.ledger.allows(band, took, now):
+        self, gateway: Gateway, size: int, data: int, now: float, air: _Air, waits: bool = False
+    ) -> Slot | None:
+        band, took = sub_band(air.frequency), airtime(size, air.sf, air.bandwidth)
+        if band is None or data > most_payload(air.sf) or not gateway.ledger.allows(band, took, now):
             return None
-        return Slot(gateway, band, took, frequency, sf, bandwidth, None if tmst is None else tmst % TMST_MODULUS)
+        tmst = gateway.tmst(now) if air.tmst is None else air.tmst % TMST_MODULUS
+        if tmst is not None and not waits and not gateway.schedule.free(tmst, took, now):
+            return None
+        return Slot(
+            gateway, band, took, air.frequency, air.sf, air.bandwidth, None if air.tmst is None else tmst,
+            air.window, air.at,
+        )  # fmt: skip

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from drivers.lora.gwmp import phy
+from drivers.lora.gwmp.gateways import Slot
 from drivers.lora.gwmp.phy import JoinRequest, session_keys
 from drivers.lora.gwmp.region import CF_LIST
 from drivers.lora.gwmp.sessions import NET_ID, EndDevice, Session
 
-__all__ = ["JoinLog", "accept", "refusal"]
+__all__ = ["JoinLog", "accept", "refusal", "said"]
 
 MOST, MOST_FOREIGN = 100, 20
 
@@ -41,6 +42,14 @@ class JoinLog:
 
     def kept(self) -> dict[str, Any]:
         return {"ours": list(self._ours), "foreign": list(self._foreign.values())}
+
+
+def said(entry: dict[str, Any], slot: Slot | None, error: str = "", *, taken: bool | None = None) -> None:
+    """Note in which window a join-accept was ordered, or that no gateway sends it and why."""
+    entry["window"], entry["sent_by"] = (slot.window, slot.gateway.eui) if slot is not None else (None, None)
+    entry["taken"] = taken if slot is not None else False
+    if slot is None:
+        entry["result"], entry["reason"] = "not sent", f"the gateway says {error}"
 
 
 def refusal(device: EndDevice | None, request: JoinRequest) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,8 +18,8 @@ from agent.model import Instant
 from drivers.lora.gwmp import mac, packets, phy
 from drivers.lora.gwmp.airtime import airtime
 from drivers.lora.gwmp.downlinks import Downlink, Mailbox
-from drivers.lora.gwmp.gateways import Address, Gateways
-from drivers.lora.gwmp.joins import JoinLog, accept, refusal
+from drivers.lora.gwmp.gateways import Address, Gateways, Slot, Told
+from drivers.lora.gwmp.joins import JoinLog, accept, refusal, said
 from drivers.lora.gwmp.packets import Received, Rubbish
 from drivers.lora.gwmp.phy import Data, JoinRequest
 from drivers.lora.gwmp.region import JOIN_WINDOWS, RX2_SF, most_payload, windows
@@ -42,6 +42,12 @@ STATUS_EVERY = 86_400.0
 CLASS_C_WAIT = 10.0
 """Seconds in which a device that always listens confirms."""
 JOIN_ACCEPT_SIZE = 33
+JOIN_PATIENCE = 4.0
+"""Seconds until the second window (6 s, SF12: 1.8 s on the air) is taken for a join: it would cost others that ask
+meanwhile their first, which takes 0.1 s.
+"""
+CROWD, CROWD_TIME = 1, 3.0
+"""More joins in so many seconds are a crowd: for 1.8 s in RX2 another would not be heard. It is better to ask again."""
 LINK_ADR_REQ_SIZE = 5
 EMPTY_SIZE = 12
 """Bytes of a data frame that carries nothing."""
@@ -92,6 +98,7 @@ class _Frame:
 
     what: Data | JoinRequest
     at: Instant
+    heard_at: float
     due: float
     by_gateway: dict[str, Received] = field(default_factory=dict)
 
@@ -122,6 +129,9 @@ class Server:
         """Those with something in their mailbox."""
         self._confirm_by: dict[str, float] = {}
         self._frames: dict[tuple[Any, ...], _Frame] = {}
+        self._late: dict[tuple[Any, ...], _Frame] = {}
+        """Join-requests whose RX1 is taken."""
+        self._asked: deque[float] = deque(maxlen=CROWD + 1)
         self._acts: deque[Act] = deque()
         self._changed: set[str] = set()
         self.gateways = Gateways(gateways, clock.boot, load("airtime"))
@@ -154,6 +164,7 @@ class Server:
             gateway.address, gateway.pulled_at = address, now
         else:
             for received in packet.packets:
+                gateway.counter = received.tmst, now
                 self._collect(received, now)
         return packets.acknowledgement(data)
 
@@ -174,12 +185,12 @@ class Server:
             key: tuple[Any, ...] = (what.address, what.counter, what.mic)
         else:
             key = (what.dev_eui, what.dev_nonce, what.mic)
-        frame = self._frames.get(key)
+        frame = self._frames.get(key) or self._late.get(key)
         if frame is None:
             if len(self._frames) >= MOST_FRAMES:
                 self.counts["overload"] += 1
                 return
-            frame = self._frames[key] = _Frame(what, self._clock.now(), now + WINDOW)
+            frame = self._frames[key] = _Frame(what, self._clock.now(), now, now + WINDOW)
         elif received.gateway not in frame.by_gateway:
             self.counts["duplicates"] += 1
         frame.add(received)
@@ -207,22 +218,24 @@ class Server:
         """When (clock.monotonic) `tick` has something to do."""
         if self._acts or any(self._ready(device) for device in self._busy.values()):
             return float("-inf")
-        frame = next(iter(self._frames.values()), None)
-        times = [frame.due if frame is not None else float("inf"), *self._confirm_by.values()]
+        frames = [next(iter(some.values())) for some in (self._frames, self._late) if some]
+        times = [float("inf"), *(frame.due for frame in frames), *self._confirm_by.values()]
         return min([*times, *(self._mail[name].due() for name in self._busy)])
 
     def tick(self) -> list[Act]:
         """Do what is due."""
         now = self._clock.monotonic()
-        while self._frames:
-            key, frame = next(iter(self._frames.items()))
-            if frame.due > now:
-                break
-            del self._frames[key]
+        for key, frame in _due(self._frames, now):
+            if not isinstance(frame.what, JoinRequest):
+                self._data(frame, frame.what, now)
+            elif self._waits_for_rx2(frame, now):
+                frame.due += JOIN_PATIENCE
+                self._late[key] = frame
+            else:
+                self._join(frame, frame.what, now)
+        for _, frame in _due(self._late, now):
             if isinstance(frame.what, JoinRequest):
                 self._join(frame, frame.what, now)
-            else:
-                self._data(frame, frame.what, now)
         for device in list(self._busy.values()):
             if now >= self._confirm_by.get(device.name, float("inf")):
                 del self._confirm_by[device.name]
@@ -384,12 +397,15 @@ class Server:
             port=downlink.port if downlink else None, payload=downlink.payload if downlink else b"",
         )  # fmt: skip
 
-    def _send(self, device: EndDevice, slot: Any, radio: bytes, now: float, downlink: Downlink | None = None) -> None:
+    def _send(
+        self, device: EndDevice, slot: Slot, radio: bytes, now: float,
+        downlink: Downlink | None = None, told: Told | None = None,
+    ) -> None:  # fmt: skip
         device.sent.add(slot.took, now)
         self.counts["downlinks"] += 1
         self.devices.changed(device)
         self._changed.add("airtime")
-        self._acts.append(Send(*self.gateways.send(slot, radio, now, downlink)))
+        self._acts.append(Send(*self.gateways.send(slot, radio, now, downlink, told)))
 
     # -- class C -------------------------------------------------------------------------------------------------
 
@@ -399,7 +415,7 @@ class Server:
         if not device.class_c or mail.sent is not None or not len(mail) or device.session is None:
             return False
         now = self._clock.monotonic()
-        return self.gateways.slot_now(_euis(device), 0, 0, now, device.session.rx2_sf) is not None
+        return self.gateways.slot_now(_euis(device), 0, 0, now, device.session.rx2_sf, waits=True) is not None
 
     def _send_now(self, device: EndDevice, now: float) -> None:
         mail, session = self._mail[device.name], device.session
@@ -411,6 +427,8 @@ class Server:
             mail.refuse(downlink, f"{size} bytes are too many: SF{sf} carries {most_payload(sf)}")
             return
         slot = self.gateways.slot_now(_euis(device), EMPTY_SIZE + 1 + size, size, now, sf)
+        if slot is None and self.gateways.slot_now(_euis(device), EMPTY_SIZE + 1 + size, size, now, sf, waits=True):
+            return  # the gateway is sending something else
         if slot is None:
             mail.refuse(downlink, "no gateway has airtime left in this hour")
             return
@@ -418,6 +436,18 @@ class Server:
         self._send(device, slot, self._frame(device, session, downlink, False, b"", now), now, downlink)
 
     # -- joining -------------------------------------------------------------------------------------------------
+
+    def _waits_for_rx2(self, frame: _Frame, now: float) -> bool:
+        """Whether a join that may be answered has no first window."""
+        request = frame.what
+        if not isinstance(request, JoinRequest) or refusal(self.devices.by_eui(request.dev_eui), request):
+            return False
+        self._asked.append(now)
+        slot = self.gateways.slot(frame.copies, JOIN_WINDOWS, JOIN_ACCEPT_SIZE, 0, now, RX2_SF)
+        return slot is None or slot.window != "RX1"
+
+    def _is_crowd(self, now: float) -> bool:
+        return sum(now - asked_at < CROWD_TIME for asked_at in self._asked) > CROWD
 
     def _join(self, frame: _Frame, request: JoinRequest, now: float) -> None:
         self.devices.retry_keys(now)
@@ -428,14 +458,17 @@ class Server:
         foreign = device is None or (not device.is_abp and device.join_eui != request.join_eui)
         reason, slot = refusal(device, request), None
         if not reason:
-            slot = self.gateways.slot(frame.copies, JOIN_WINDOWS, JOIN_ACCEPT_SIZE, 0, now, RX2_SF)
-            reason = "" if slot is not None else "no gateway has airtime left, or none sends PULL_DATA"
+            age = now - frame.heard_at
+            slot = self.gateways.slot(frame.copies, JOIN_WINDOWS, JOIN_ACCEPT_SIZE, 0, now, RX2_SF, age)
+            if slot is not None and slot.window != "RX1" and self._is_crowd(now):
+                slot = None
+            reason = "" if slot is not None else "no gateway may send in time: airtime, other joins, or no PULL_DATA"
         best = frame.copies[0]
         entry = {
             "at_ms": frame.at.wall_ms, "dev_eui": request.dev_eui, "join_eui": request.join_eui,
             "device": device.name if device is not None else None, "dev_nonce": request.dev_nonce,
             "result": "refused" if reason else "accepted", "reason": reason, "gateway": best.gateway,
-            "rssi": best.rssi, "snr": best.snr,
+            "rssi": best.rssi, "snr": best.snr, "window": None, "sent_by": None, "taken": None,
         }  # fmt: skip
         self.joins.add(entry, foreign)
         self._changed.add("joins")
@@ -453,7 +486,23 @@ class Server:
             self._mail[device.name].heard(False, now)
             self.counts["joins"] += 1
             log.info("joined device=%s gateway=%s", device.name, slot.gateway.eui)
-            self._send(device, slot, radio, now)
+            said(entry, slot)
+
+            def told(slot: Slot | None, error: str) -> None:
+                said(entry, slot, error, taken=True)
+                self._changed.add("joins")
+
+            self._send(device, slot, radio, now, told=told)
+
+
+def _due(frames: dict[tuple[Any, ...], _Frame], now: float) -> Iterator[tuple[tuple[Any, ...], _Frame]]:
+    """Take those out whose time has come."""
+    while frames:
+        key, frame = next(iter(frames.items()))
+        if frame.due > now:
+            return
+        del frames[key]
+        yield key, frame
 
 
 def _strength(copy: Received) -> tuple[float, float]:

@@ -1,0 +1,180 @@
+"""Downlinks of many nodes through one concentrator, which sends one packet at a time."""
+
+import base64
+import json
+import random
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from test_gwmp import EUI, GATEWAY, HERE, JOIN_EUI, KEY, SECOND, THERE, Site, abp, order, otaa
+
+from agent.demo.lorawan import AbpNode, OtaaNode
+from drivers.lora.gwmp.airtime import airtime
+from drivers.lora.gwmp.server import Send
+
+STEP = 0.05
+
+
+class Concentrator:
+    """The queue of a packet forwarder (jitqueue.c): what overlaps another packet is refused. Half-duplex."""
+
+    def __init__(self, site, eui=GATEWAY, address=HERE, deaf=True):
+        self.site, self.eui, self.address, self.deaf = site, eui, address, deaf
+        self.queue, self.refused = [], []
+
+    def take(self, datagram):
+        """The order, or None if it was refused; the server is told."""
+        packet = json.loads(datagram[4:])["txpk"]
+        sf = int(packet["datr"][2:].partition("BW")[0])
+        start = self.site.tmst if packet["imme"] else packet["tmst"]
+        end = start + airtime(packet["size"], sf) * 1000
+        error = "NONE"
+        if start < self.site.tmst:
+            error = "TOO_LATE"
+        elif any(start < other + 2500 and begun < end + 2500 for begun, other in self.queue):
+            error = "COLLISION_PACKET"
+        ack = json.dumps({"txpk_ack": {"error": error}}).encode()
+        self.site.server.datagram(b"\x02" + datagram[1:3] + b"\x05" + bytes.fromhex(self.eui) + ack, self.address)
+        if error != "NONE":
+            self.refused.append(error)
+            return None
+        self.queue.append((start, end))
+        return packet
+
+    @property
+    def is_deaf(self):
+        """It hears nothing while it sends."""
+        return self.deaf and any(start <= self.site.tmst < end for start, end in self.queue)
+
+
+def run(site, concentrators, nodes, frames, seconds):
+    """`frames`: node and what it sends, by the second at which it does."""
+    waiting = sorted(frames, key=lambda one: one[0])
+    started = site.clock.seconds
+    while site.clock.seconds - started < seconds:
+        for one in concentrators:
+            site.pull(one.eui, one.address)
+        while waiting and waiting[0][0] <= site.clock.seconds - started:
+            _, frame, options = waiting.pop(0)
+            for one in concentrators:
+                if not one.is_deaf:
+                    site.push(frame(), gateway=one.eui, address=one.address, **options)
+        site.clock.seconds += STEP
+        acts = [act for act in site.server.tick() if isinstance(act, Send)]
+        site.kept |= json.loads(json.dumps(site.server.facts()))
+        for act in acts:
+            one = next(one for one in concentrators if one.address == act.address)
+            if packet := one.take(act.datagram):
+                for node in nodes:
+                    node.hear(base64.b64decode(packet["data"]))
+
+
+def crowd(count):
+    euis = [f"24e124136b31{number:04x}" for number in range(count)]
+    keys = [bytes([number]) * 16 for number in range(count)]
+    specs = [otaa(f"n{eui[-4:]}", eui, key.hex()) for eui, key in zip(euis, keys, strict=True)]
+    return specs, [OtaaNode(eui, JOIN_EUI, key) for eui, key in zip(euis, keys, strict=True)]
+
+
+@pytest.mark.parametrize(("deaf", "share"), [(False, 0.6), (True, 0.65)])
+@pytest.mark.parametrize("seed", range(4))
+def test_fifty_joins_in_ten_seconds(seed, deaf, share):
+    """A concentrator that sends half of the time misses some requests; of those that it heard as many are answered."""
+    chance = random.Random(seed)
+    specs, nodes = crowd(50)
+    site = Site(*specs, gateways=(GATEWAY,))
+    air = Concentrator(site, deaf=deaf)
+    frames = [
+        (chance.uniform(0, 10), node.join_request, {"freq": chance.choice([868.1, 868.3, 868.5])}) for node in nodes
+    ]
+    run(site, [air], nodes, frames, 30)
+    joined = [node for node in nodes if node.joined.is_set()]
+    assert len(joined) >= share * len(site.server.joins.rows())
+    assert air.refused == []
+    rows = {row["dev_eui"]: row for row in site.server.joins.rows()}
+    for node, spec in zip(nodes, specs, strict=True):
+        row = rows.get(spec.address["dev_eui"])
+        sent = row is not None and row["result"] == "accepted"
+        assert node.joined.is_set() == sent
+        if sent:
+            assert (row["window"] in ("RX1", "RX2"), row["sent_by"], row["taken"]) == (True, GATEWAY, True)
+
+
+def test_answers_that_would_overlap_go_to_the_second_window():
+    specs = [abp(f"m{number}", f"01abcde{number}") for number in range(3)]
+    nodes = [AbpNode(f"01abcde{number}", KEY, KEY[::-1]) for number in range(3)]
+    site = Site(*specs, gateways=(GATEWAY,))
+    air = Concentrator(site)
+    frames = [(0, lambda node=node: node.uplink(1, b"x", confirmed=True), {"freq": 868.1}) for node in nodes]
+    run(site, [air], nodes, frames, 5)
+    assert air.refused == []
+    assert sorted(node.acked for node in nodes) == [0, 1, 1]  # RX1, RX2, and nothing
+    assert site.server.counts["no_airtime"] == 1
+
+
+def test_another_gateway_answers_when_the_best_one_is_busy():
+    specs = [abp(f"m{number}", f"01abcde{number}") for number in range(2)]
+    nodes = [AbpNode(f"01abcde{number}", KEY, KEY[::-1]) for number in range(2)]
+    site = Site(*specs)
+    both = [Concentrator(site), Concentrator(site, SECOND, THERE)]
+    frames = [(0, node.uplink(1, b"x", confirmed=True), {}) for node in nodes]
+    run(site, both, nodes, [(at, lambda frame=frame: frame, more) for at, frame, more in frames], 5)
+    assert [node.acked for node in nodes] == [1, 1]
+    assert [len(one.queue) for one in both] == [1, 1]
+    assert all(end - start < 100_000 for one in both for start, end in one.queue)  # SF7: both in RX1
+
+
+@pytest.mark.parametrize("error", ["COLLISION_PACKET", "TOO_LATE"])
+def test_what_one_gateway_refuses_another_sends(error):
+    site, node = Site(abp()), AbpNode("01abcdef", KEY, KEY[::-1])
+    frame = node.uplink(1, b"x", confirmed=True)
+    site.push(frame)
+    site.push(frame, gateway=SECOND, address=THERE)
+    (first,) = site.pass_time()
+    (second,) = site.tx_ack(error)
+    assert (site.out[-1][1], second["tmst"], second["datr"]) == (THERE, first["tmst"], "SF7BW125")
+
+
+def test_what_is_too_late_for_the_other_windows_is_not_ordered():
+    site, node = Site(abp(), gateways=(GATEWAY,)), AbpNode("01abcdef", KEY, KEY[::-1])
+    site.speak(node, node.uplink(1, b"x", confirmed=True))
+    site.clock.seconds += 2
+    assert site.tx_ack("TOO_LATE") == []
+
+
+@pytest.mark.parametrize("error", [None, "NONE", "TOO_LATE"])
+def test_the_log_says_what_was_sent(error):
+    site, node = Site(otaa(), gateways=(GATEWAY,)), OtaaNode(EUI, JOIN_EUI, KEY)
+    site.join(node)
+    if error:
+        site.tx_ack(error)
+    if error == "TOO_LATE":
+        site.tx_ack(error)
+    (row,) = site.server.joins.rows()
+    said = (row["result"], row["reason"], row["window"], row["taken"])
+    assert said == {
+        None: ("accepted", "", "RX1", None),
+        "NONE": ("accepted", "", "RX1", True),
+        "TOO_LATE": ("not sent", "the gateway says TOO_LATE", None, False),
+    }[error]
+    site.pass_time()
+    assert site.kept["joins"]["ours"] == [row]
+
+
+def test_a_device_that_always_listens_waits_for_the_concentrator():
+    """What is sent to it at once does not overlap what a class A device gets in its window."""
+    specs = [otaa(**{"class": "C"}), abp()]
+    nodes = [OtaaNode(EUI, JOIN_EUI, KEY), AbpNode("01abcdef", KEY, KEY[::-1])]
+    site = Site(*specs, gateways=(GATEWAY,))
+    air = Concentrator(site)
+    run(site, [air], nodes, [(0, nodes[0].join_request, {})], 8)
+    run(site, [air], nodes, [(0, lambda: nodes[0].uplink(1, b"x"), {})], 8)
+    frames = [(0, lambda: nodes[1].uplink(1, b"x", confirmed=True), {"datr": "SF12BW125"})]
+    run(site, [air], nodes, frames, 1.1)  # RX1 of 1 s at SF12 has begun
+    _, ended = order(site, "room", "room.valve")
+    run(site, [air], nodes, [], 3)
+    assert (nodes[0].received, ended, air.refused) == ([(9, b"\x01")], [], [])

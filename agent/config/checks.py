@@ -466,6 +466,13 @@ def _check_device_output(at: Checked, name: str, output: PointRef) -> None:
     keys: Keys = ("actuators", name)
     if not output.data["writable"]:
         at.error((*keys, "output"), f"{actuator.output} cannot be written (profile of {output.device})")
+    number = output.data.get("register") == "holding" and output.data["type"] != "bool" and output.data["bit"] is None
+    if actuator.kind == "relay" and number and not output.data.get("moves"):
+        at.error(
+            (*keys, "output"),
+            f"{actuator.output} is a {output.data['type']}, and nothing says what on is; "
+            "write type: bool (1 and 0) or on: and off: in its profile, or kind: level here",
+        )
     if output.data.get("moves"):
         relay = f"{output.device}.{output.data['moves']}"
         at.error((*keys, "output"), f"{actuator.output} moves {relay} for a moment and holds nothing; write {relay}")

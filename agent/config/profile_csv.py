@@ -22,7 +22,7 @@ from agent.config.problems import meant
 __all__ = ["COLUMNS", "SETTINGS", "read_csv"]
 
 _WORDS = ("register", "type", "order", "kind")
-_WHOLE = ("address", "unavailable", "length", "bit")
+_WHOLE = ("address", "unavailable", "length", "bit", "on", "off")
 _NUMBERS = ("scale", "offset", "low", "high")
 COLUMNS = ("name", *_WORDS, *_WHOLE, *_NUMBERS, "unit", "poll", "writable", "write", "moves", "comment")
 """What may stand in the row of names; `comment` is for people."""

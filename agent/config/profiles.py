@@ -36,6 +36,9 @@ _ORDERS = {  # the spelling of 4 bytes says it for every size
     8: ("abcdefgh", "ghefcdab", "badcfehg", "hgfedcba"),
 }
 _BITS = {"u16": 16, "i16": 16, "bcd16": 16, "bool": 16, "u32": 32, "i32": 32, "bcd32": 32, "u64": 64, "i64": 64}
+_MODBUS_KEYS = (
+    "register", "address", "type", "order", "length", "bit", "unavailable", "poll", "moves", "write", "on", "off",
+)  # fmt: skip
 _COUNTED = {"kWh", "Wh", "MWh", "kvarh", "varh", "kVAh", "m3", "L"}
 Kind = Annotated[
     Literal["telemetry", "state", "counter", "diagnostic"] | None,
@@ -102,6 +105,10 @@ class ProfilePoint(Model):
     writable: bool = False
     write: Write | None = None
     """single (functions 5 and 6), multiple (15 and 16), or auto: what the device takes, found out. Default auto."""
+    on: Annotated[int, Field(ge=0, le=65535)] | None = None
+    """The word that a holding register takes for on, where that is not 1. With off it makes a point that is a state."""
+    off: Annotated[int, Field(ge=0, le=65535)] | None = None
+    """The word for off."""
     moves: str | None = None
     """The output that a write here moves once, as a timed pulse does: this point is a command, and is never read."""
     low: float | None = None
@@ -155,7 +162,8 @@ def _lora_point(name: str, point: ProfilePoint, flags: set[str]) -> dict[str, An
 
 def _modbus_point(point: ProfilePoint, write: str) -> dict[str, Any]:
     single = point.register_ in ("coil", "discrete")
-    kind = "bool" if single and point.moves is None else point.type or "u16"
+    words = {"on": point.on, "off": point.off} if point.on is not None else {}
+    kind = "bool" if words or (single and point.moves is None) else point.type or "u16"
     how = point.write or write
     return {
         "register": point.register_, "address": point.address, "type": kind,
@@ -163,7 +171,7 @@ def _modbus_point(point: ProfilePoint, write: str) -> dict[str, Any]:
         "unavailable": point.unavailable, "poll": point.poll, "writable": point.writable, "low": point.low,
         "high": point.high, "length": point.length, "bit": point.bit, "moves": point.moves,
         "kind": _kind(point, (single and point.moves is None) or kind == "bool" or point.bit is not None),
-    } | ({} if how == "auto" else {"write": how})  # fmt: skip
+    } | words | ({} if how == "auto" else {"write": how})  # fmt: skip
 
 
 class Library:
@@ -309,7 +317,7 @@ def _check_fields(document: Document, profile: Profile, lora: LoraMap) -> None:
     sent = {record.field for record in lora.downlink or ()}
     for name, point in profile.points.items():
         keys = ("points", name)
-        for key in ("register", "address", "type", "order", "length", "bit", "unavailable", "poll", "moves", "write"):
+        for key in _MODBUS_KEYS:
             if document.value((*keys, key)) is not None:
                 document.report((*keys, key), f'"{key}" is for Modbus, and this profile is for LoRa', at_key=True)
         if point.low is not None and point.high is not None and point.low > point.high:
@@ -346,6 +354,8 @@ def _check_register(document: Document, keys: Keys, point: ProfilePoint, left_ou
         document.report((*keys, "writable"), f"{point.register_} registers cannot be written; coil and holding can")
     if kind == "string" and point.length is None:
         document.report(keys, '"length" (in registers) is missing for a string')
+    if point.on is not None or point.off is not None:
+        _check_words(document, keys, point)
     if point.write is not None and not point.writable:
         document.report((*keys, "write"), f'"writable: true" is missing in {keys[-1]}', at_key=True)
     if point.write == "single" and not single and point.bit is None and _BITS.get(kind, 32) > 16:
@@ -364,6 +374,23 @@ def _check_register(document: Document, keys: Keys, point: ProfilePoint, left_ou
         document.report((*keys, "low"), f"low {point.low:g} is above high {point.high:g}")
     if point.scale == 0:
         document.report((*keys, "scale"), "0 would make every value 0")
+
+
+def _check_words(document: Document, keys: Keys, point: ProfilePoint) -> None:
+    """A holding register with words of its own for on and off."""
+    given = "on" if point.on is not None else "off"
+    other = "off" if given == "on" else "on"
+    if getattr(point, other) is None:
+        document.report((*keys, given), f'"{other}" is missing in {keys[-1]}: write both words', at_key=True)
+    elif point.on == point.off:
+        document.report((*keys, "off"), f"on and off are the same word, {point.on}")
+    if point.register_ != "holding":
+        document.report((*keys, given), f"words for on and off are for holding registers; a {point.register_} has none")
+    elif point.type not in (None, "bool", "u16", "i16"):
+        document.report((*keys, "type"), f"words for on and off are one register; a {point.type} is none")
+    for key in ("bit", "scale", "offset", "unavailable", "low", "high", "moves"):
+        if document.value((*keys, key)) is not None:
+            document.report((*keys, key), f'"{key}" has no meaning beside words for on and off', at_key=True)
 
 
 def _check_command(document: Document, keys: Keys, point: ProfilePoint) -> None:

@@ -47,6 +47,7 @@ class Field:
         self.code = f"{self.size}s" if self.type == "string" else _CODES[self.type]
         self.pick = byte_order(str(point.get("order") or "abcd"), self.size, self.type == "string")
         self.bit: int | None = point.get("bit")
+        self.words: tuple[int, int] | None = None if point.get("on") is None else (point["on"], point["off"])
         self.scale: float = point.get("scale", 1) or 1
         self.offset: float = point.get("offset", 0) or 0
         if float(self.scale).is_integer() and float(self.offset).is_integer():
@@ -82,6 +83,8 @@ class Field:
         if self.bit is not None:
             bit = self.bit
             return lambda raw: bool(raw >> bit & 1)
+        if self.words is not None:
+            return _switched(*self.words)
         if self.type == "bool":
             return bool
         first = {"bcd16": _from_bcd, "bcd32": _from_bcd, "f32": _shortest, "f64": _number}.get(self.type)
@@ -106,6 +109,8 @@ class Field:
             return text
         if isinstance(value, str) or value is None:
             raise DeviceError(f"{value!r} is not a number")
+        if self.words is not None:
+            return self.words[0 if value else 1]
         if self.type == "bool":
             return int(bool(value))
         if self.type in ("f32", "f64"):
@@ -131,6 +136,12 @@ def byte_order(order: str, size: int, text: bool = False) -> tuple[int, ...]:
     words = range(0, size, 2)
     pair = (1, 0) if bytes_swapped else (0, 1)
     return tuple(word + byte for word in (reversed(words) if words_swapped else words) for byte in pair)
+
+
+def _switched(on: int, off: int) -> Convert:
+    """On or off by the maker's words. Where they are commands the register itself reads 1 and 0; else it is neither."""
+    states: dict[int, bool] = {0: False, 1: True} | {off: False, on: True}
+    return states.get
 
 
 def _chain(unavailable: Any, first: Convert | None, then: Callable[[Any], Any] | None) -> Convert | None:

@@ -64,7 +64,7 @@ def registers_of(register: Register, value: Value) -> list[int]:
     if register.field is None or register.field.bit is not None or register.field.type == "bool":
         if value not in (0, 1) or isinstance(value, str):
             raise DeviceError(f"{point.id} is on or off, not {value!r}")
-        return [int(value)]
+        return [int(value)] if register.field is None or register.field.words is None else register.field.encode(value)
     if isinstance(value, int | float):
         if point.low is not None and value < point.low:
             raise DeviceError(f"{value} is below {point.low}, the lowest that {point.id} may be")

@@ -122,3 +122,31 @@ def test_how_a_point_is_written(tmp_path: Path) -> None:
         "function 6 writes one register, and a u32 has more; write multiple",
         '"writable: true" is missing in b',
     ]
+
+
+def test_a_relay_on_a_number_says_what_on_is(write: Write) -> None:
+    path = write("mine", "points: {r1: {register: holding, address: 1, writable: true}}")
+    path.write_text(path.read_text() + "actuators: {pump: {output: d.r1}}\n")
+    (problem,) = check(path)
+    assert problem.message.startswith("d.r1 is a u16, and nothing says what on is; write type: bool (1 and 0) or on:")
+    profile = path.parent / "profiles/mine.yaml"
+    for kind in ("type: bool", "bit: 3", "on: 0x0100, off: 0x0200"):
+        profile.write_text(f"points: {{r1: {{register: holding, address: 1, writable: true, {kind}}}}}")
+        assert check(path) == []
+    point = load(path).devices["d"].profile_data["points"]["r1"]  # type: ignore[index]
+    assert (point["type"], point["kind"], point["on"], point["off"]) == ("bool", "state", 256, 512)
+
+
+@pytest.mark.parametrize(
+    ("point", "message"),
+    [
+        ("register: holding, on: 1", '"off" is missing in r: write both words'),
+        ("register: holding, on: 7, off: 7", "on and off are the same word, 7"),
+        ("register: coil, on: 1, off: 2", "words for on and off are for holding registers; a coil has none"),
+        ("register: holding, type: u32, on: 1, off: 2", "words for on and off are one register; a u32 is none"),
+        ("register: holding, scale: 2, on: 1, off: 2", '"scale" has no meaning beside words for on and off'),
+    ],
+)
+def test_words_for_on_and_off(write: Write, point: str, message: str) -> None:
+    path = write("mine", f"points: {{r: {{address: 1, {point}}}}}")
+    assert [problem.message for problem in check(path)][1:] == [message]

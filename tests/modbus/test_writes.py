@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from agent.errors import DeviceError
+from agent.model import Quality
 
 WIRES = ("rtu", "tcp")
 Frames = list[tuple[float, bytes]]
@@ -141,3 +142,26 @@ async def test_a_pulse_that_moved_its_relay_was_given(lines: Any, slaves: Any, d
     with pytest.raises(DeviceError):
         await line.write("io.pulse", 5)
     assert [r.function for r in slave.seen(1) if r.function == 5] == [5, 5]
+
+
+async def test_a_relay_with_words_for_on_and_off(lines: Any, slaves: Any, device: Any, point: Any) -> None:
+    """It takes 0x0100 and 0x0200 and reads 1 and 0; another reads its words; at a third word it is neither."""
+    unit = slaves.Unit(holding={1: 0, 2: 0})
+    words = {"command": (0x0100, 0x0200), "kept": (0xFF, 0xAA)}
+    points = {
+        name: point("holding", n, type="bool", writable=True, on=on, off=off)
+        for n, (name, (on, off)) in enumerate(words.items(), 1)
+    }
+    slave = slaves.tcp({1: unit})
+    line = lines.tcp(slave, device("io", 1, points))
+    for state in (True, False):
+        for name in points:
+            await line.write(f"io.{name}", state)
+        assert list(unit.holding.values()) == ([0x0100, 0xFF] if state else [0x0200, 0xAA])
+        assert [reading.value for reading in await line.read(["io.command", "io.kept"])] == [state, state]
+    unit.holding[1] = 1
+    assert [reading.value for reading in await line.read(["io.command", "io.kept"])] == [True, False]
+    unit.holding[2] = 7
+    assert (await line.read(["io.kept"]))[0].quality is Quality.BAD
+    with pytest.raises(DeviceError, match="is on or off, not 5"):
+        await line.write("io.kept", 5)

@@ -10,6 +10,7 @@ import re
 import sys
 import time
 from collections.abc import Mapping
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,10 @@ def add(commands: Any) -> None:
     parser.add_argument("--fport", metavar="1..223", type=_fport, help="the LoRaWAN port (default: the profile's)")
     parser.add_argument("--hex", metavar="03…", dest="payload", type=_payload, help="run: the payload in hexadecimal")
     parser.add_argument("--object", metavar="{…}", type=_object, help="encode: the values, a JSON object")
+    parser.add_argument(
+        "--variable", metavar="NAME=VALUE", dest="variables", action="append", default=[], type=_variable,
+        help="what a JavaScript codec finds in input.variables, as `variables` of the device; once for each",
+    )  # fmt: skip
     add_json(parser)
     parser.set_defaults(run=try_codec, parser=parser)
 
@@ -64,7 +69,8 @@ async def _run(lora: Mapping[str, Any], options: argparse.Namespace) -> int:
     try:
         if lora.get("codec"):
             script = importlib.import_module(f"{_CODECS}.javascript")
-            _, found = await script.run(lora["codec"], "decode", bytes=list(options.payload), fport=port, time=now)
+            asked = {"bytes": list(options.payload), "fport": port, "time": now, "variables": dict(options.variables)}
+            _, found = await script.run(lora["codec"], "decode", **asked)
         else:
             decoded = await importlib.import_module(_CODECS).codec_of({"lora": lora}).decode(options.payload, port, now)
             found = {"data": decoded.data, "warnings": list(decoded.warnings)}
@@ -81,7 +87,7 @@ async def _run(lora: Mapping[str, Any], options: argparse.Namespace) -> int:
 
 
 async def _encode(lora: Mapping[str, Any], options: argparse.Namespace) -> int:
-    codec = importlib.import_module(_CODECS).codec_of({"lora": lora})
+    codec = importlib.import_module(_CODECS).codec_of({"lora": lora}, dict(options.variables))
     port, payload = await codec.encode(options.object, options.fport)
     print(json.dumps({"fPort": port, "hex": payload.hex()}) if options.json else payload.hex())
     return 0
@@ -126,6 +132,20 @@ def _payload(text: str) -> bytes:
     if len(digits) % 2:
         raise argparse.ArgumentTypeError(f"{text} has {len(digits)} digits; a byte has two, so one is missing")
     return bytes.fromhex(digits)
+
+
+def _variable(text: str) -> tuple[str, str | int | float]:
+    """NAME=VALUE; a number where the value reads as one, in quotes a text: NAME='"12"'."""
+    name, equals, written = text.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError(f"{text} is no variable; write offset=2")
+    try:
+        value = json.loads(written)
+    except (ValueError, RecursionError):
+        value = written
+    if isinstance(value, bool) or not (isinstance(value, str | int) or (isinstance(value, float) and isfinite(value))):
+        value = written
+    return name, value
 
 
 def _object(text: str) -> dict[str, Any]:

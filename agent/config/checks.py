@@ -242,6 +242,9 @@ def _load_profile(at: Checked, name: str) -> None:
         return
     device.with_profile(found)
     codec = found.get("lora", {}).get("codec")
+    if device.variables and codec is None:
+        text = f"variables are for JavaScript codecs, and profile {device.profile} has none"
+        at.error(("devices", name, "variables"), text, at_key=True)
     if codec is not None and not is_file(Path(codec)):
         source = found["lora"].get("source")
         at.warn(

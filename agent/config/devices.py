@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
@@ -25,6 +26,21 @@ def _hex(digits: int, example: str) -> Written:
 
     schema = {"type": "string", "pattern": f"^[0-9a-fA-F]{{{digits}}}$"}
     return Written(parse, schema, f'{digits} hexadecimal digits in quotes, such as "{example}"')
+
+
+def _variables(value: Any) -> dict[str, str | int | float]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{plain(value)} has no names; write variables: {{offset: 2, place: cellar}}")
+    for name, one in value.items():
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"{plain(name)} is no name of a variable; put it in quotes")
+        if isinstance(one, bool) or not (isinstance(one, str | int) or (isinstance(one, float) and math.isfinite(one))):
+            raise ValueError(f"{name} is a text or a number, not {plain(one)}")
+    return value
+
+
+_NAMED = {"type": "object", "additionalProperties": {"type": ["string", "number"]}}
+Variables = Annotated[dict[str, str | int | float], Written(_variables, _NAMED, "names with a text or a number each")]
 
 
 class Publish(Model):
@@ -76,6 +92,8 @@ class Device(Model):
     """LoRaWAN without a server: of the second receive window, like `rx1_delay`. Default: 12."""
     node: Annotated[str, _hex(2, "01")] | None = None
     """Point to point radio: the byte that its payloads start with."""
+    variables: Variables = Field(default_factory=dict)
+    """LoRa: what its JavaScript codec finds in `input.variables`: {offset: 2, place: cellar}."""
     poll: TimeSpan | None = None
     """How often it is read. Default: the profile's; 1 s for relay and input modules, else 10 s."""
     points: Section[DevicePoint] = Field(default_factory=dict)

@@ -17,6 +17,7 @@ from agent.arbiter.spec import ActuatorSpec
 from agent.config import Site
 from agent.config import signals as config
 from agent.config.buses import Bus
+from agent.config.devices import Device
 from agent.config.site import broker
 from agent.control.core import Control
 from agent.driver import BusSpec, DeviceSpec, is_driven
@@ -223,8 +224,16 @@ def _devices(site: Site, bus: str) -> Iterator[DeviceSpec]:
             device.period,
             {point: own.poll for point, own in device.points.items() if own.poll is not None},
             device.output_watchdog,
-            {} if device.unit_id is not None else {"stale_after": device.stale_after, "interval": device.interval},
+            _radio_options(device),
         )
+
+
+def _radio_options(device: Device) -> dict[str, Any]:
+    """What the driver of a radio node is told beside its address; nothing for a Modbus device."""
+    if device.unit_id is not None:
+        return {}
+    told = {"stale_after": device.stale_after, "interval": device.interval}
+    return {**told, "variables": dict(device.variables)} if device.variables else told
 
 
 def _pins(site: Site, bus: str) -> Iterator[DeviceSpec]:

@@ -73,7 +73,7 @@ class Node:
         self._profile = spec.profile or {}
         self._lora: Mapping[str, Any] = self._profile.get("lora") or {}
         self._maps: Mapping[str, Mapping[str, Any]] = self._profile.get("points") or {}
-        self._codec: Codec | None = codec_of(self._profile) if self._lora else None
+        self._codec: Codec | None = codec_of(self._profile, spec.options.get("variables")) if self._lora else None
         self._stale_after: float | None = spec.options.get("stale_after")
         self._by_id = {point.id: point for point in self._make_points()}
         self._own = [

@@ -52,6 +52,16 @@ def test_json_is_one_line(capsys: pytest.CaptureFixture[str], codec: str, payloa
     assert code == 0 and out == '{"data": {"first": 3, "port": 1}, "warnings": ["low"]}\n'
 
 
+def test_variables_reach_the_codec(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    body = "return {data: input.variables, bytes: [input.variables.offset]}"
+    path = bad(tmp_path, body)
+    given = ("--variable", "offset=2", "--variable", "place=in a = b", "--variable", 'id="07"')
+    code, out, _ = run(capsys, "run", path, "--hex", "03", "--json", *given)
+    assert code == 0 and json.loads(out)["data"] == {"offset": 2, "place": "in a = b", "id": "07"}
+    assert run(capsys, "encode", path, "--fport", "1", "--object", "{}", *given) == (0, "02\n", "")
+    assert "write offset=2" in run(capsys, "run", path, "--hex", "03", "--variable", "offset")[2]
+
+
 def test_encode_prints_the_bytes(capsys: pytest.CaptureFixture[str], codec: str) -> None:
     assert run(capsys, "encode", codec, "--fport", "85", "--object", '{"x": 255}') == (0, "ff\n", "")
     assert run(capsys, "encode", codec, "--object", '{"x": 1, "port": 9}', "--json") == (

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.config import check, load
+from agent.wiring import plan
 
 SITE = """\
 site: {id: a}
@@ -152,6 +153,34 @@ def test_a_makers_codec_lies_beside_the_profile(tmp_path: Path) -> None:
     assert check(path) == []
     profile = load(path).devices["d"].profile_data
     assert profile is not None and profile["lora"]["codec"] == str(codec)
+
+
+JS = "lora: {codec: own.js}\npoints: {t: {}}\n"
+
+
+def test_variables_of_a_device_reach_its_driver(tmp_path: Path) -> None:
+    path = site(tmp_path, JS)
+    (tmp_path / "profiles" / "own.js").write_text("function Decode(port, bytes) { return {t: 1} }")
+    path.write_text(SITE.replace("profile: mine}", 'profile: mine, variables: {offset: 2.5, id: "07", place: cellar}}'))
+    assert check(path) == []
+    bus = plan(load(path)).buses["l"]
+    assert [device.options["variables"] for device in bus.devices] == [{"offset": 2.5, "id": "07", "place": "cellar"}]
+
+
+@pytest.mark.parametrize(
+    ("variables", "profile", "said"),
+    [
+        ("{a: [1]}", JS, "a is a text or a number, not a list"),
+        ("{a: true}", JS, "a is a text or a number, not true"),
+        ("5", JS, "5 has no names"),
+        ("{a: 1}", f"lora: {{{TLV}}}\npoints: {{temperature: {{}}}}\n", "variables are for JavaScript codecs"),
+    ],
+)
+def test_variables_that_cannot_be(tmp_path: Path, variables: str, profile: str, said: str) -> None:
+    path = site(tmp_path, profile)
+    (tmp_path / "profiles" / "own.js").write_text("function Decode(port, bytes) { return {t: 1} }")
+    path.write_text(SITE.replace("profile: mine}", f"profile: mine, variables: {variables}}}"))
+    assert any(said in problem.message for problem in check(path)), check(path)
 
 
 def test_the_codec_of_a_packaged_profile_lies_beside_the_site_too(tmp_path: Path) -> None:

@@ -105,6 +105,14 @@ STYLES = {
 }  # fmt: skip
 
 
+async def test_variables_of_the_device(make: Make) -> None:
+    encode = "function Encode(port, object, v) { return [v.offset, v.id.length] }"
+    file = make(uplink("return {data: input.variables}") + encode)._file  # type: ignore[attr-defined]
+    codec = codec_of({"lora": {"codec": file}}, {"offset": 2, "id": "07"})
+    assert (await codec.decode(b"", 5, None)).data == {"offset": 2, "id": "07"}
+    assert await codec.encode({}, 5) == (5, b"\x02\x02")
+
+
 @pytest.mark.parametrize("style", STYLES)
 async def test_what_makers_export(make: Make, style: str) -> None:
     codec = make(STYLES[style], fport=7)

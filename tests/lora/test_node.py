@@ -135,6 +135,13 @@ async def test_a_bad_value_is_said_once_until_it_is_good(make, hear, caplog):
     assert len(said) == 2 and "null stands where a value should" in said[0]
 
 
+async def test_variables_of_the_device_reach_its_codec(make, hear, tmp_path):
+    pytest.importorskip("quickjs")
+    (tmp_path / "own.js").write_text("function decodeUplink(i) { return {data: {t: i.bytes[0] + i.variables.offset}} }")
+    node = make(profile={"lora": {"codec": str(tmp_path / "own.js")}, "points": {"t": {}}}, variables={"offset": 2.5})
+    assert (await hear(node, 0, payload=b"\x07"))["t"] == 9.5
+
+
 DOOR = {
     "lora": {"struct": [{"field": "x", "type": "u8"}]},
     "points": {"door": {"kind": "state", "states": {"open": True, "close": False, "3": True, "true": False}}},

@@ -17,13 +17,16 @@ from drivers.lora.codecs.result import Codec, CodecError, Decoded
 __all__ = ["Codec", "CodecError", "Decoded", "codec_of"]
 
 
-def codec_of(profile: Mapping[str, Any]) -> Codec:
-    """The codec of a profile as `agent.config` gives it: its `lora` has struct, tlv, cayenne or codec."""
+def codec_of(profile: Mapping[str, Any], variables: Mapping[str, str | float] | None = None) -> Codec:
+    """The codec of a profile as `agent.config` gives it: its `lora` has struct, tlv, cayenne or codec.
+
+    `variables` are the device's own; a JavaScript codec finds them in `input.variables`.
+    """
     lora = profile["lora"]
     if lora.get("codec"):
         from drivers.lora.codecs.javascript import JavaScript
 
-        return JavaScript(lora)
+        return JavaScript(lora, variables)
     if lora.get("cayenne"):
         from drivers.lora.codecs.cayenne import Cayenne
 

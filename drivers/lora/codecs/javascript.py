@@ -38,8 +38,9 @@ class JavaScript(Declared):
     Where the profile has `downlink` records, they write, and not the codec.
     """
 
-    def __init__(self, lora: Mapping[str, Any]) -> None:
+    def __init__(self, lora: Mapping[str, Any], variables: Mapping[str, str | float] | None = None) -> None:
         super().__init__(lora)
+        self._variables = dict(variables or {})
         self._home: str = lora["codec"]
         self._kept: str | None = lora.get("codec_kept")
 
@@ -52,7 +53,8 @@ class JavaScript(Declared):
         foreign = self._foreign(fport)
         if foreign is not None:
             return foreign
-        standard, found = await run(self._file, "decode", bytes=list(payload), fport=fport, time=received_ms)
+        asked = {"bytes": list(payload), "fport": fport, "time": received_ms, "variables": self._variables}
+        standard, found = await run(self._file, "decode", **asked)
         if not standard:
             found = {"data": found}
         data, warnings = self._result(found).get("data"), found.get("warnings")
@@ -64,7 +66,7 @@ class JavaScript(Declared):
         if self._downlinks:
             return await super().encode(data, fport)
         port = fport or self._fport
-        standard, found = await run(self._file, "encode", data=data, fport=port)
+        standard, found = await run(self._file, "encode", data=data, fport=port, variables=self._variables)
         if not standard:
             found = {"bytes": found}
         payload, own = self._result(found).get("bytes"), found.get("fPort")

@@ -34,6 +34,8 @@ def decoded(profile, payload, fport=2):
     ("7FFF0B0D43760969248100", {**CLIMATE, "battery_level": 1, "external": 9, "time": 1764000000}),
     ("CBF60B0D03760000000000", {**PRESENT, "external": 0}),
     ("CBF60B0D037601FF387FFF", {**PRESENT, "external": 1, "probe": -2.0}),
+    ("CCB5026C039F010A857FFF",  # once taken for another device's alarm, by a public library
+     {**PRESENT, "battery_voltage": 3.253, "temperature": 6.2, "humidity": 92.7, "external": 1, "probe": 26.93}),
     ("CBF60B0D037602FF387FFF", {**PRESENT, "external": 2, "probe": -2.0}),
     ("CBF60B0D03760401007FFF", {**PRESENT, "external": 4, "input": True, "interrupt": False}),
     ("CBF60B0D03760503E87FFF", {**PRESENT, "external": 5, "illuminance": 1000}),

@@ -178,3 +178,37 @@ def test_a_device_that_always_listens_waits_for_the_concentrator():
     _, ended = order(site, "room", "room.valve")
     run(site, [air], nodes, [], 3)
     assert (nodes[0].received, ended, air.refused) == ([(9, b"\x01")], [], [])
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_after_a_rejoin_a_device_that_always_listens_is_spoken_to_under_its_new_address(restart):
+    site, node = Site(otaa(**{"class": "C"}), gateways=(GATEWAY,)), OtaaNode(EUI, JOIN_EUI, KEY)
+    air = Concentrator(site)
+    run(site, [air], [node], [(0, node.join_request, {})], 8)
+    run(site, [air], [node], [(0, lambda: node.uplink(1, b"x"), {})], 3)
+    old = node.address
+    run(site, [air], [node], [(0, node.join_request, {})], 1)
+    _, ended = order(site, "room", "room.valve")
+    run(site, [air], [node], [], 3)
+    assert len(air.queue) == 2  # it does not listen before the join-accept is there
+    if restart:
+        run(site, [air], [node], [], 1)
+        site.start()
+        _, ended = order(site, "room", "room.valve")
+    run(site, [air], [node], [], 6)
+    assert node.address != old
+    assert node.received == [(9, b"\x01")]
+    run(site, [air], [node], [(0, lambda: node.uplink(None, b""), {})], 2)
+    assert ended == [""]
+
+
+def test_a_device_that_goes_on_in_its_old_session_is_spoken_to_there():
+    site, node = Site(otaa(**{"class": "C"}), gateways=(GATEWAY,)), OtaaNode(EUI, JOIN_EUI, KEY)
+    air = Concentrator(site)
+    run(site, [air], [node], [(0, node.join_request, {})], 8)
+    run(site, [air], [node], [(0, lambda: node.uplink(1, b"x"), {})], 3)
+    run(site, [air], [], [(0, node.join_request, {})], 8)  # the answer is not heard
+    run(site, [air], [node], [(0, lambda: node.uplink(1, b"y"), {})], 1)
+    order(site, "room", "room.valve")
+    run(site, [air], [node], [], 3)
+    assert node.received == [(9, b"\x01")]

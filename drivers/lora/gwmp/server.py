@@ -216,10 +216,12 @@ class Server:
 
     def due(self) -> float:
         """When (clock.monotonic) `tick` has something to do."""
+        now = self._clock.monotonic()
         if self._acts or any(self._ready(device) for device in self._busy.values()):
             return float("-inf")
         frames = [next(iter(some.values())) for some in (self._frames, self._late) if some]
         times = [float("inf"), *(frame.due for frame in frames), *self._confirm_by.values()]
+        times += [device.joining_until for device in self._busy.values() if device.joining_until > now]
         return min([*times, *(self._mail[name].due() for name in self._busy)])
 
     def tick(self) -> list[Act]:
@@ -415,6 +417,8 @@ class Server:
         if not device.class_c or mail.sent is not None or not len(mail) or device.session is None:
             return False
         now = self._clock.monotonic()
+        if now < device.joining_until:
+            return False
         return self.gateways.slot_now(_euis(device), 0, 0, now, device.session.rx2_sf, waits=True) is not None
 
     def _send_now(self, device: EndDevice, now: float) -> None:
@@ -487,9 +491,11 @@ class Server:
             self.counts["joins"] += 1
             log.info("joined device=%s gateway=%s", device.name, slot.gateway.eui)
             said(entry, slot)
+            device.joining_until = _joined_by(slot)
 
             def told(slot: Slot | None, error: str) -> None:
                 said(entry, slot, error, taken=True)
+                device.joining_until = _joined_by(slot) if slot is not None else now
                 self._changed.add("joins")
 
             self._send(device, slot, radio, now, told=told)
@@ -503,6 +509,11 @@ def _due(frames: dict[tuple[Any, ...], _Frame], now: float) -> Iterator[tuple[tu
             return
         del frames[key]
         yield key, frame
+
+
+def _joined_by(slot: Slot) -> float:
+    """When (clock.monotonic) a device has heard the join-accept that is sent there, and a little more."""
+    return slot.at + slot.took / 1000 + 1.0
 
 
 def _strength(copy: Received) -> tuple[float, float]:

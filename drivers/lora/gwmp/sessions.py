@@ -142,6 +142,9 @@ class EndDevice:
     """By ABP."""
     app_key: Key | None = None
     sessions: list[Session] = field(default_factory=list)
+    used: Session | None = None
+    joining_until: float = float("-inf")
+    """Until then (clock.monotonic) it hears nothing but its join-accept."""
     nonces: set[int] = field(default_factory=set)
     """DevNonces that were used; 65,536 at most."""
     join_nonce: int = 0
@@ -163,7 +166,8 @@ class EndDevice:
 
     @property
     def session(self) -> Session | None:
-        return self.sessions[-1] if self.sessions else None
+        """That in which it was heard last; after a join the new one, for then it has forgotten the other."""
+        return self.used if self.used in self.sessions else next(iter(self.sessions), None)
 
     def match(self, frame: Data, far: bool = False) -> Match | None:
         """The session of a frame; with `far` only those that it could belong to after a long silence."""
@@ -178,6 +182,7 @@ class EndDevice:
         """It uses this session. Whether that ends the one before: a frame of the old one ends nothing, as somebody may
         have kept it back.
         """
+        self.used, self.joining_until = session, float("-inf")
         ends = len(self.sessions) > 1 and session is self.sessions[0]
         if ends:
             self.sessions = [session]
@@ -185,7 +190,7 @@ class EndDevice:
 
     def begin(self, session: Session) -> None:
         """A join was answered. It may not hear that, and go on with the session that it has."""
-        self.sessions = [session, *self.sessions[-1:]]
+        self.sessions, self.used = [session, *self.sessions[-1:]], session
 
     def record(self) -> dict[str, Any]:
         """What must be on flash before anything that depends on it is sent."""

@@ -122,15 +122,17 @@ class Checked:
 
     def contact(self, keys: Keys, text: str) -> None:
         """A signal or a point that is on or off, and no word."""
-        self._check_words(keys, self.measurement(keys, text), contact=True)
+        self.measurement(keys, text, contact=True)
 
-    def measurement(self, keys: Keys, text: str, wanted: str | None = None) -> PointRef | Pin | str | None:
+    def measurement(
+        self, keys: Keys, text: str, wanted: str | None = None, contact: bool = False
+    ) -> PointRef | Pin | str | None:
         """A signal's name, or a point. An error if neither is there, a warning if it is not in the unit `wanted`."""
         if "." in text:
             found: PointRef | Pin | str | None = self.point(keys, text)
         else:
             found = text if self.known(keys, "signal", text, self.names("signals")) else None
-        self._check_words(keys, found, contact=False)
+        self._check_words(keys, found, contact)
         unit = self.unit(found)
         if wanted is not None and unit and canonical(unit) != wanted:
             self.warn(keys, f"{text} is in {unit}, and what is wanted here is in {wanted}")
@@ -145,7 +147,7 @@ class Checked:
         profile = device.profile_data if device is not None else None
         if device is None or profile is None or point not in profile["points"]:
             return
-        words = words_of(profile, point, contact)
+        words = words_of(profile, point)
         if words is None:
             if contact and is_unclear(profile, point):
                 self.warn(
@@ -156,15 +158,15 @@ class Checked:
                 )
             return
         if not words.words:
-            if not contact:  # of a contact it was said as of a measurement
-                what = f"{owner}.{point} is a text (profile {device.profile})"
-                self.error(keys, f"{what}; no control can tell a number, or on from off, in it")
+            what = f"{owner}.{point} is a text (profile {device.profile})"
+            self.error(keys, f"{what}; no control can tell a number, or on from off, in it")
             return
         said = " or ".join(f'"{word}"' for word in words.words)
-        self.error(
+        tell = self.error if contact else self.warn  # what is measured is seldom a word, and its codec may be misread
+        tell(
             keys,
             f"{owner}.{point} is a word, {said} ({Path(profile['lora']['codec']).name} line {words.line}), "
-            "and a control wants on or off",
+            f"and a control wants {'on or off' if contact else 'a number'}",
             f"say in profile {device.profile} which one is on: points.{point}.states: {{{words.words[0]}: on, …: off}}",
         )
 

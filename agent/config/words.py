@@ -26,10 +26,11 @@ class Words(NamedTuple):
     line: int
 
 
-def words_of(profile: Mapping[str, Any], point: str, contact: bool) -> Words | None:
-    """What words a point gives, as far as its profile shows it, and for a contact the maker's codec; None: no words.
+def words_of(profile: Mapping[str, Any], point: str) -> Words | None:
+    """What words a point gives, as far as its profile or the maker's codec shows it; None: no words.
 
-    Of 246 fields of a public catalogue that are on or off, none is taken for a word; not all its words are found.
+    Of 246 fields of a public catalogue that are on or off, none is taken for a word; of its 2,200 numbers one in 20 is.
+    Not all its words are found.
     """
     entry, lora = profile["points"][point], profile.get("lora")
     if entry.get("states") or entry.get("unit"):  # a word in place of a number is bad when it comes, with its reason
@@ -39,7 +40,7 @@ def words_of(profile: Mapping[str, Any], point: str, contact: bool) -> Words | N
     field = entry.get("field") or point
     if any(name == field for name in _texts(lora)):
         return Words((), 0)
-    return _in_codec(lora["codec"], field.rpartition(".")[2]) if contact and lora.get("codec") else None
+    return _in_codec(lora["codec"], field.rpartition(".")[2]) if lora.get("codec") else None
 
 
 def is_unclear(profile: Mapping[str, Any], point: str) -> bool:

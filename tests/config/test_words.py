@@ -93,6 +93,14 @@ def test_what_is_on_or_off_needs_no_words(site, codec: str) -> None:
     assert errors(site(JS, codec)) == []
 
 
+def test_a_word_in_place_of_a_number_is_a_warning(site) -> None:
+    path = site(JS, TERNARY, tamper="null", off="g.18")
+    text = path.read_text().replace("{event: sunset}", "{event: sunset}, photocell: {signal: d.door}")
+    path.write_text(text)
+    warned = [one.message for one in check(path) if one.severity == "warning"]
+    assert any('d.door is a word, "open" or "close"' in one and "wants a number" in one for one in warned)
+
+
 def test_what_nobody_can_see_is_a_warning(site) -> None:
     path = site(JS, UNCLEAR)
     warned = [one.message for one in check(path) if "shows that d.door is on or off" in one.message]

@@ -6,13 +6,14 @@ late until they are connected to anew. A question is asked once more on a new co
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Generic, Protocol, TypeVar
 
 from agent.errors import WireError
-from drivers.modbus.link import Misfit, NoAnswer
-from drivers.modbus.question import Question
+from drivers.modbus.link import Misfit, NoAnswer, Silence
+from drivers.modbus.question import Function, Question
 
 __all__ = ["Flood", "Host", "HungUp", "Stream", "closed"]
 
@@ -20,6 +21,8 @@ log = logging.getLogger("bocage.modbus")
 
 _UNANSWERED_MOST = 3
 """After so many questions in a row without their answer the connection itself is suspect."""
+_REST, _REST_WRITE = 10.0, 2.0
+"""Seconds since the last answer, or the connection's begin, after which a router may have forgotten the connection."""
 _HANG_UPS = 3
 """After so many a host is known to take one question a connection: each gets its own then."""
 class HungUp(WireError):
@@ -70,6 +73,7 @@ class Host(Generic[S]):
         self._used = False
         self._unanswered = 0
         self._hang_ups = 0
+        self._alive_at = 0.0
 
     @property
     def is_open(self) -> bool:
@@ -81,6 +85,7 @@ class Host(Generic[S]):
         if fault is not None:
             raise fault
         self.stream = await self._connect()
+        self._alive_at = asyncio.get_running_loop().time()
         self._used, self._unanswered, self.renewed = False, 0, False
 
     def close(self) -> None:
@@ -91,22 +96,29 @@ class Host(Generic[S]):
     async def exchange(self, question: Question, ask: Callable[[], Awaitable[bytes]]) -> bytes:
         """What `ask` gives, which puts the question on the present connection. It may be called twice.
 
-        A question that may be carried out only once is not repeated. NoAnswer if the host closes both times.
+        So it is where the host closes, and where silence may mean that it has forgotten the connection: after a rest,
+        a shorter one for a write, which nobody repeats. A question that may be carried out only once is not repeated.
+        NoAnswer if the host closes both times.
         """
         if self._used and self._hang_ups >= (1 if question.once else _HANG_UPS):
             await self.open()
         used = self._used
+        rest = _REST if question.function <= Function.READ_INPUT else _REST_WRITE
+        rested = used and asyncio.get_running_loop().time() - self._alive_at >= rest
         try:
             answer = await self._counted(ask)
-        except HungUp as error:
-            if question.once:
+        except (HungUp, Silence) as error:
+            hung_up = isinstance(error, HungUp)
+            if question.once and hung_up:
                 raise NoAnswer(f"{error}; it may have been carried out") from error
+            if question.once or not (hung_up or rested):
+                raise
             await self.open()
             try:
                 answer = await self._counted(ask)
             except HungUp as again:
                 raise NoAnswer(f"{again}, twice") from again
-            self._hang_ups += used
+            self._hang_ups += used and hung_up
             if used and self._hang_ups == _HANG_UPS:
                 log.info("host hangs up host=%s next=a connection for each question", self.name)
         else:
@@ -128,7 +140,7 @@ class Host(Generic[S]):
                 self.close()
                 self.renewed = True
             raise
-        self._unanswered = 0
+        self._unanswered, self._alive_at = 0, asyncio.get_running_loop().time()
         return answer
 
 

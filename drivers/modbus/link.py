@@ -14,7 +14,7 @@ from agent.errors import DeviceError, Refused, WireError
 from agent.names import addresses
 from drivers.modbus.question import Function, Question
 
-__all__ = ["Broken", "Link", "Misfit", "NoAnswer", "OtherUnit", "checked", "connection", "misfit"]
+__all__ = ["Broken", "Link", "Misfit", "NoAnswer", "OtherUnit", "Silence", "checked", "connection", "misfit"]
 
 P = TypeVar("P", bound=asyncio.Protocol)
 
@@ -27,6 +27,10 @@ _MEANINGS = {
 
 class NoAnswer(DeviceError):
     """Nothing that fits the question came in time."""
+
+
+class Silence(NoAnswer):
+    """Not a byte came in time."""
 
 
 class Broken(NoAnswer):

@@ -26,7 +26,7 @@ from pymodbus.pdu.decoders import DecodePDU
 from agent.errors import WireError
 from drivers.modbus import question as ask
 from drivers.modbus.echo import Echo
-from drivers.modbus.link import Broken, Misfit, NoAnswer, checked, misfit
+from drivers.modbus.link import Broken, Misfit, NoAnswer, OtherUnit, Silence, checked, misfit
 from drivers.modbus.question import Function, Question
 
 __all__ = ["CHARACTER_BITS", "RtuLink"]
@@ -141,8 +141,8 @@ class RtuLink(ABC):
         self._buffer.clear()
         self._echo.begin(question)
         self._question, self._answer = question, loop.create_future()
-        self._send(question.frame)
         start = loop.time()
+        self._send(question.frame)
         self._last = start + sending
         answering = (question.size + 3) * self._character
         timer = loop.call_later(sending + timeout + answering, self._expire, timeout)
@@ -203,12 +203,14 @@ class RtuLink(ABC):
         if self._answer is None or self._answer.done():
             return
         if not self._buffer:
-            self._answer.set_exception(NoAnswer(f"no answer within {timeout:g} s"))
+            self._answer.set_exception(Silence(f"no answer within {timeout:g} s"))
         elif _is_sound(self._buffer):
             self.late += 1
             unit, question = self._buffer[0], self._question
-            if question is not None and unit == question.unit and self._buffer[1] & 0x7F == question.function:
-                self._answer.set_exception(Misfit(misfit(question, bytes(self._buffer[1:-2]))))
+            if question is not None and self._buffer[1] & 0x7F == question.function:
+                other = unit != question.unit
+                why = OtherUnit(unit, question.unit) if other else Misfit(misfit(question, bytes(self._buffer[1:-2])))
+                self._answer.set_exception(why)
                 return
             self._answer.set_exception(NoAnswer(f"only an answer to another question came: {self._buffer[:8].hex()}"))
         else:

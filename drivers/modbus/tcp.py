@@ -14,7 +14,7 @@ from pymodbus.pdu.decoders import DecodePDU
 
 from agent.errors import WireError
 from drivers.modbus.host import Flood, Host, closed
-from drivers.modbus.link import Broken, Misfit, NoAnswer, OtherUnit, checked, connection, misfit
+from drivers.modbus.link import Broken, Misfit, NoAnswer, OtherUnit, Silence, checked, connection, misfit
 from drivers.modbus.question import Question
 
 __all__ = ["TcpLink"]
@@ -117,7 +117,7 @@ class _Stream(asyncio.Protocol):
         elif self._astray is not None:
             self._refuse(NoAnswer(f"answers with transaction id {self._astray}, asked with {self._tid}"))
         else:
-            self._refuse(NoAnswer(f"no answer within {timeout:g} s"))
+            self._refuse(Silence(f"no answer within {timeout:g} s"))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)

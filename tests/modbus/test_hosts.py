@@ -174,3 +174,31 @@ async def test_another_length_is_said(lines: Any, slaves: Any, device: Any, poin
     await seen.until(lambda: line.status()["lost"] == ["m"])
     assert line.status()["said"] == {"m": "answers 4 bytes where 2 were asked"} and slave.connections == 1
     assert [r.value for r in await line.read(["m.modbus.crc_errors", "m.modbus.timeouts"])] == [0, 0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_write_reaches_a_host_that_forgot_the_connection(
+    lines: Any, slaves: Any, device: Any, point: Any, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was started anew, or a router dropped the connection: nothing comes on it, and nobody is told."""
+    slave = getattr(slaves, kind)({1: slaves.Unit(holding={0: 1, 1: 0})})
+    monkeypatch.setattr("drivers.modbus.host._REST_WRITE", 0.0)
+    line = getattr(lines, kind)(slave, device("m", 1, {"a": point("holding", 1, writable=True)}, poll=60.0))
+    seen = lines.collect(line)
+    await seen.until(lambda: seen.of("m.a"))
+    slave.behave = lambda r: [(0, r.frame)] if slave.connections > 1 else []
+    await line.write("m.a", 7)
+    assert slave.units[1].holding[1] == 7 and slave.connections == 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_block_on_which_the_host_closes_costs_the_others_nothing(
+    lines: Any, slaves: Any, device: Any, point: Any, kind: str
+) -> None:
+    slave = getattr(slaves, kind)({1: slaves.Unit(holding={n: n for n in range(300)})})
+    slave.behave = lambda r: [(0, slaves.CLOSE)] if r.address == 100 else [(0, r.frame)]
+    points = {f"p{n}": point("holding", n) for n in (0, 100, 200)}
+    seen = lines.collect(line := getattr(lines, kind)(slave, device("m", 1, points, poll=0.05)))
+    await seen.until(lambda: seen.of("m.p100") and len(seen.of("m.p200")) >= 10, 10)
+    assert {r.value for r in seen.of("m.p100")} == {None} and {r.value for r in seen.of("m.p200")} == {200}
+    assert line.status()["lost"] == [] and "m" in str(line.status()["refused"])

@@ -171,7 +171,9 @@ class Agent:
             Books(self._outbox, self._register.put_event, self._kept),
             self._state.scope("arbiter"),
             self._clock,
-            lambda command: Desk(self._runner, self._register, self._hub, self._clock, self._orphans.forget)(command),
+            lambda command: Desk(
+                self._runner, self._register, self._hub, self._clock, self._orphans.forget, self._wires.forget_nonces
+            )(command),
             self._guard,
             restore=restore,
             handed=self._orphans.handed,

@@ -18,7 +18,7 @@ from agent.errors import BocageError
 from agent.model import Point, Readings, Value
 
 __all__ = [
-    "Actuator", "Aside", "BusSpec", "DeviceSpec", "Inspector", "Listener", "Memory", "Poller", "Scanner",
+    "Actuator", "Aside", "BusSpec", "DeviceSpec", "Inspector", "Listener", "Memory", "NonceKeeper", "Poller", "Scanner",
     "Successive", "Trier", "Wire",
     "is_driven", "open_bus",
 ]  # fmt: skip
@@ -161,6 +161,16 @@ class Inspector(Protocol):
     """
 
     def inspect(self, topic: str) -> Sequence[Mapping[str, Any]]: ...
+
+
+@runtime_checkable
+class NonceKeeper(Protocol):
+    """Remembers which DevNonces its radio nodes have joined with, and forgets them by command.
+
+    How many of this node it has forgotten; None if the node is none of its own. OutboxError if it could not be kept.
+    """
+
+    def forget_nonces(self, device: str) -> int | None: ...
 
 
 _BUILT_IN = {

@@ -35,6 +35,8 @@ def conditions(
         for device in bus.get("lost", ()):
             detail = {"bus": bus["name"], "reason": bus.get("said", {}).get(device) or bus["error"] or _SILENT}
             yield Condition("device_lost", device, Severity.MAJOR, detail, lasts=DEVICE_PATIENCE)
+        for device, reason in bus.get("in_vain", {}).items():
+            yield Condition("join_in_vain", device, Severity.MAJOR, {"bus": bus["name"], "reason": reason})
         for device, points in bus.get("refused", {}).items():
             detail = {"bus": bus["name"], "points": ", ".join(points), "reason": next(iter(points.values()))}
             yield Condition("points_refused", device, Severity.MINOR, detail, lasts=DEVICE_PATIENCE)

@@ -18,6 +18,7 @@ from agent.driver import (
     Inspector,
     Listener,
     Memory,
+    NonceKeeper,
     Poller,
     Scanner,
     Successive,
@@ -128,7 +129,7 @@ class Wires:
             own = dict(wire.status())
             if self._guests and "lost" in own:
                 own["lost"] = [device for device in own["lost"] if device not in self._guests]
-            for key in ("said", "refused"):
+            for key in ("said", "refused", "in_vain"):
                 if self._guests and key in own:
                     own[key] = {device: said for device, said in own[key].items() if device not in self._guests}
             error = own.get("error") or self._failed.get(name, "")
@@ -249,6 +250,11 @@ class Wires:
         if not rows:
             raise refusal
         return [row for found in rows for row in found]
+
+    def forget_nonces(self, device: str) -> int | None:
+        """How many DevNonces of a radio node were forgotten; None if nobody keeps any of it."""
+        found = (wire.forget_nonces(device) for wire in self._wires.values() if isinstance(wire, NonceKeeper))
+        return next((count for count in found if count is not None), None)
 
     async def close(self) -> None:
         for wire in self._wires.values():

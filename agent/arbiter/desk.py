@@ -16,6 +16,7 @@ __all__ = ["Desk"]
 
 Action = Callable[[], Awaitable[str]]
 Forget = Callable[[str], Awaitable[str]]
+ForgetNonces = Callable[[str], int | None]
 
 
 class Desk:
@@ -23,14 +24,15 @@ class Desk:
 
     `<subject>.latch` and `<circuit>.baseline` (`reset`) belong to controls, `alarm.<code>.<subject>` (`ack`) to the
     register of alarms, `alarm.output_orphaned.<actuator>` (`forget`) to the outputs that left, `<signal>.index` (a
-    number, in the meter's unit) to the hub. `clock` takes `reset`, on the box.
+    number, in the meter's unit) to the hub. `clock` takes `reset`, `<radio node>.nonces` takes `forget`, on the box.
     """
 
     def __init__(
-        self, runner: Runner, register: Register, hub: Hub, clock: Clock, forget: Forget | None = None
-    ) -> None:
+        self, runner: Runner, register: Register, hub: Hub, clock: Clock, forget: Forget | None = None,
+        forget_nonces: ForgetNonces | None = None,
+    ) -> None:  # fmt: skip
         self._runner, self._register, self._hub, self._clock = runner, register, hub, clock
-        self._forget_output = forget
+        self._forget_output, self._forget_nonces = forget, forget_nonces
 
     def __call__(self, command: Command) -> Action | None:
         if command.point.startswith("alarm."):
@@ -40,6 +42,8 @@ class Desk:
         signal, dot, word = command.point.rpartition(".")
         if dot and word == "index" and self._hub.counts(signal):
             return self._index(command, signal)
+        if dot and word == "nonces" and self._forget_nonces is not None and command.point not in self._hub.points:
+            return self._nonces(command, signal, self._forget_nonces)
         return self._runner.desk(command)
 
     def _alarm(self, command: Command) -> Action:
@@ -73,6 +77,25 @@ class Desk:
         detail = {"by": command.by, "what": said}
         await self._register.put_event(Event("audit", "forgotten", actuator, self._clock.now(), detail=detail))
         return said
+
+    def _nonces(self, command: Command, device: str, forget: ForgetNonces) -> Action:
+        if command.value != "forget":
+            raise Rejected(f"{command.point} takes forget, not {command.value!r}")
+        if command.origin is not Origin.LOCAL:
+            raise Rejected(f"{command.point} takes forget from a technician on the box only")
+
+        async def forget_them() -> str:
+            try:
+                count = forget(device)
+            except OutboxError as error:
+                raise Rejected(f"it could not be put on record: {error}") from error
+            if count is None:
+                raise Rejected(f"{device} is no node of a lora_gwmp bus")
+            detail = {"count": count, "by": command.by}
+            await self._register.put_event(Event("audit", "nonces_forgotten", device, self._clock.now(), detail=detail))
+            return f"{count} DevNonces of {device} are forgotten"
+
+        return forget_them
 
     def _index(self, command: Command, signal: str) -> Action:
         value = command.value

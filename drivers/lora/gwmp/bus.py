@@ -124,6 +124,7 @@ class Gwmp:
             "state": "up" if self._socket is not None else "down",
             "load": round(max((row["share"] for row in self._airtime(now)), default=0.0), 4),
             "error": error,
+            "in_vain": self._server.in_vain(),
             "lost": [name for name, node in self._nodes.items() if node.lost],
             "gateways": [gateway.eui for gateway in alive],
             **self._server.counts,
@@ -148,6 +149,16 @@ class Gwmp:
             now = self._clock.monotonic()
             return [*self._airtime(now), *self._device_airtime(now)]
         raise BocageError(f'{self._name} shows devices, join-log and airtime, not "{topic}"')
+
+    def forget_nonces(self, device: str) -> int | None:
+        """The DevNonces of a node that joins are forgotten, on flash too; how many. None if it is none of ours.
+        OutboxError if it could not be kept.
+        """
+        if device not in self._nodes or not self._is_open:
+            return None
+        count = self._server.forget_nonces(device)
+        self._keep(self._server.facts(), now=True)
+        return count
 
     async def readings(self) -> AsyncIterator[Readings]:
         retry, longest = RETRY

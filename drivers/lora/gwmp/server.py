@@ -209,6 +209,18 @@ class Server:
         """What was sent to a device that says nothing any more ends; what waits goes on waiting for it."""
         self._mail[device].give_up(reason)
 
+    def in_vain(self) -> dict[str, str]:
+        """The devices that have asked to join for an hour, and why they could not."""
+        return {device.name: device.asking.in_vain for device in self.devices if device.asking.in_vain}
+
+    def forget_nonces(self, device: str) -> int:
+        """Its DevNonces count as unused. How many there were; the next facts keep that."""
+        known = self.devices[device]
+        count = len(known.nonces)
+        known.nonces.clear()
+        self.devices.changed(known)
+        return count
+
     def waiting(self, device: str) -> int:
         return len(self._mail[device])
 
@@ -474,6 +486,9 @@ class Server:
             "result": "refused" if reason else "accepted", "reason": reason, "gateway": best.gateway,
             "rssi": best.rssi, "snr": best.snr, "window": None, "sent_by": None, "taken": None,
         }  # fmt: skip
+        if device is not None:
+            device.asking.ask(reason, now)
+            self.devices.changed(device)
         self.joins.add(entry, foreign)
         self._changed.add("joins")
         if foreign:

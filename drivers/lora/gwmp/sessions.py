@@ -17,6 +17,7 @@ from agent.driver import DeviceSpec
 from agent.errors import BocageError
 from drivers.lora.gwmp.adr import Adr
 from drivers.lora.gwmp.airtime import Rolling
+from drivers.lora.gwmp.asking import Asking
 from drivers.lora.gwmp.phy import Data, Key, session_keys
 from drivers.lora.gwmp.region import RX2_SF
 
@@ -143,6 +144,7 @@ class EndDevice:
     app_key: Key | None = None
     sessions: list[Session] = field(default_factory=list)
     used: Session | None = None
+    asking: Asking = field(default_factory=Asking)
     joining_until: float = float("-inf")
     """Until then (clock.monotonic) it hears nothing but its join-accept."""
     nonces: set[int] = field(default_factory=set)
@@ -183,6 +185,7 @@ class EndDevice:
         have kept it back.
         """
         self.used, self.joining_until = session, float("-inf")
+        self.asking.heard()
         ends = len(self.sessions) > 1 and session is self.sessions[0]
         if ends:
             self.sessions = [session]
@@ -198,7 +201,7 @@ class EndDevice:
             "sessions": [session.record() for session in self.sessions],
             "nonces": "".join(f"{nonce:04x}" for nonce in sorted(self.nonces)),
             "join_nonce": self.join_nonce, "joined_ms": self.joined_ms, "resets": self.resets, "lost": self.lost,
-            "last": self.last,
+            "last": self.last, "asking": self.asking.record(),
         }  # fmt: skip
 
     def open(self, kept: Any) -> None:
@@ -226,6 +229,7 @@ class EndDevice:
         nonces = kept.get("nonces", "")
         self.nonces = {int(nonces[at : at + 4], 16) for at in range(0, len(nonces), 4)}
         self.join_nonce, self.joined_ms = kept.get("join_nonce", 0), kept.get("joined_ms")
+        self.asking = Asking.resumed(kept.get("asking"))
         self.resets, self.lost, self.last = kept.get("resets", 0), kept.get("lost", 0), kept.get("last", {})
 
     def _resumed(self, kept: Mapping[str, Any], by_abp: Session | None) -> Session | None:

@@ -1,0 +1,150 @@
+"""Nodes that ask to join in vain, and DevNonces that are forgotten."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from test_gwmp import EUI, GATEWAY, HERE, JOIN_EUI, KEY, Site, otaa
+from test_gwmp_agent import ROOM, concentrator, eventually
+from test_gwmp_agent import site as _site
+
+from agent.demo.lorawan import OtaaNode
+
+agent = _site
+
+
+@pytest.fixture
+def room():
+    return OtaaNode(EUI, JOIN_EUI, KEY)
+
+
+def ask(site, frame, seconds=600.0, times=1):
+    """A request every so often; what is answered is not heard."""
+    for _ in range(times):
+        site.clock.seconds += seconds
+        site.pull(GATEWAY, HERE)
+        site.push(frame() if callable(frame) else frame)
+        site.pass_time()
+        site.pass_time(5)
+
+
+def wrong_key(site, room):
+    return OtaaNode(EUI, JOIN_EUI, KEY[::-1]).join_request
+
+
+def used_nonce(site, room):
+    request = room.join_request()
+    site.speak(room, request)
+    return request
+
+
+def wrong_join_eui(site, room):
+    return OtaaNode(EUI, "f" * 16, KEY).join_request
+
+
+def not_heard(site, room):
+    return room.join_request
+
+
+@pytest.mark.parametrize(("what", "reason"), [
+    (wrong_key, "wrong MIC: the device has another AppKey"),
+    (used_nonce, "this DevNonce was used before"),
+    (wrong_join_eui, f"the site file has join_eui {JOIN_EUI}"),
+    (not_heard, "it was answered and asks again: it does not hear the gateway, or nothing of it is heard afterwards"),
+])  # fmt: skip
+def test_an_hour_in_vain(room, what, reason):
+    site = Site(otaa())
+    frame = what(site, room)
+    ask(site, frame, times=5)
+    assert site.server.in_vain() == {}
+    ask(site, frame, times=4)
+    assert site.server.in_vain() == {"room": reason}
+    site.start()  # a restart forgets nothing of it
+    assert site.server.in_vain() == {"room": reason}
+    site.clock.seconds += 60
+    site.pull()
+    site.join(room)
+    site.speak(room, room.uplink(1, b"x"))
+    assert site.server.in_vain() == {}
+
+
+def test_without_airtime(room):
+    site = Site(otaa(), gateways=(GATEWAY,))
+    for _ in range(9):
+        site.clock.seconds += 600  # no PULL_DATA
+        site.push(room.join_request())
+        site.pass_time()
+        site.pass_time(5)
+    assert "no PULL_DATA" in site.server.in_vain()["room"]
+    site.clock.seconds += 60
+    site.pull()
+    site.join(room)
+    assert site.server.in_vain() == {}  # a join ends it
+
+
+def test_a_request_now_and_then_is_none(room):
+    site = Site(otaa())
+    ask(site, wrong_key(site, room), seconds=100_000, times=5)
+    assert site.server.in_vain() == {}
+
+
+def test_nonces_that_are_forgotten_may_be_used_again(room):
+    site = Site(otaa())
+    request = room.join_request()
+    site.speak(room, request)
+    site.start()
+    assert site.server.forget_nonces("room") == 1
+    site.pass_time(30)
+    site.start()
+    ask(site, request, seconds=30)
+    assert [row["result"] for row in site.server.joins.rows()] == ["accepted", "accepted"]
+
+
+class Forgetful(OtaaNode):
+    """Begins with the same DevNonce each time."""
+
+    def join_request(self):
+        if not hasattr(self, "request"):
+            self.request = super().join_request()
+        self._nonce = self.request[17:19]
+        return self.request
+
+
+async def test_a_technician_sees_it_and_forgets_the_nonces(agent, broker, make_subscriber):
+    far = make_subscriber(broker.port)
+    agent.document["uplink"] = {"url": f"mqtt://127.0.0.1:{broker.port}", "commands": {"allow": ["*"]}}
+    agent.sabotage = (
+        "import drivers.lora.gwmp.asking as asking; asking.IN_VAIN = 0.0\n"
+        "import drivers.lora.gwmp.sessions as sessions; sessions.LATE_COPY = 0.0"
+    )
+    await asyncio.to_thread(agent.start)
+    room = Forgetful(ROOM, JOIN_EUI, KEY)
+
+    def alarms():
+        return {one["subject"]: one for one in agent.status()["alarms"] if one["code"] == "join_in_vain"}
+
+    def refusals():
+        return [row for row in agent.ask(do="inspect", topic="join-log")["rows"] if row["result"] == "refused"]
+
+    async with concentrator(agent) as air:
+        await room.join(air)
+        while not await asyncio.to_thread(refusals):
+            air.send(room.join_request())
+            await asyncio.sleep(0.3)
+        await eventually(lambda: "room" in alarms(), "the alarm")
+        refused = await asyncio.to_thread(agent.bocage, "write", "room.nonces", "reset")
+        assert "takes forget" in refused.stdout + refused.stderr
+        done = await asyncio.to_thread(agent.bocage, "write", "room.nonces", "forget", check=0)
+        assert "1 DevNonces of room are forgotten" in done.stdout + done.stderr
+        await room.join(air)
+        air.send(room.uplink(85, bytes.fromhex("0367ff00")))
+        await eventually(lambda: "room" not in alarms(), "its end")
+        far.send("c1", point="room.nonces", value="forget")
+        await eventually(lambda: far.states("c1"), "the answer to a command from afar")
+    assert far.states("c1")[-1] == "rejected"
+    (audit,) = await eventually(lambda: far.events("nonces_forgotten", "audit"), "the record")
+    assert (audit["subject"], audit["detail"]["count"]) == ("room", 1)

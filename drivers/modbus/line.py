@@ -281,7 +281,7 @@ class ModbusLine:
                 self._publish(poll.abort())
                 self._device_failed(device, error)
                 return
-            self._given_up(device, given_up, str(error), "60s")
+            self._given_up(device, given_up, str(error), "10s")
         if poll.done:
             self._given_up(device, poll.settle(now), "exception 4, device failure", "10s")
             self._publish(poll.finish(self._clock.monotonic()))

@@ -84,7 +84,7 @@ class RtuLink(ABC):
         """Put a whole frame on the wire at once, or WireError; the link is closed then."""
 
     def patience(self, question: Question, timeout: float | None = None) -> float:
-        return 3 * (_BABBLE + (timeout or self._timeout)) + (600 + question.size) * self._character
+        return 4 * (_BABBLE + (timeout or self._timeout)) + (900 + question.size) * self._character
 
     async def ask(self, question: Question, guard: float = 0.0, timeout: float | None = None) -> bytes:
         timeout = timeout or self._timeout

@@ -22,7 +22,8 @@ FAILURES = 3
 _RETRY = 1.0  # s, after a failure, and the first step of the backoff
 _BACKOFF_MOST = 60.0  # s
 _REFUSED_AGAIN = 600.0  # s, until a point that the slave does not know is asked for again
-_SILENT_AGAIN = 60.0  # s, until a block that it passes over in silence is: each try costs a timeout
+_SILENT_AGAIN = 10.0  # s, until a block that it passes over in silence is: each try costs a timeout
+_SILENT_MOST = 5  # times in a row, until it does: on a bad line one answer in two may be lost
 _FAILED_AGAIN = 10.0  # s, until a point that the slave fails to give is
 _FAST = 2.0  # times the shortest period of the line: polls up to that are the fast ones
 _STARVED = 8.0  # periods that a slow poll waits at the most; with the slots around them it is read every ten
@@ -163,7 +164,7 @@ class Poll:
         again = now + _SILENT_AGAIN
         if block in self._refused:
             self._refused[block] = again
-        elif block not in self._blocks or self._silent.get(block, 0) + 1 < FAILURES:
+        elif block not in self._blocks or self._silent.get(block, 0) + 1 < _SILENT_MOST:
             self._silent[block] = self._silent.get(block, 0) + 1
             if block in self._blocks:
                 self._blocks.remove(block)

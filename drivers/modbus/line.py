@@ -93,7 +93,7 @@ class ModbusLine:
         """
         refused = {device.name: dict(device.refused) for device in self._devices if device.refused}
         return {
-            "state": "up" if self._link.is_open else "down",
+            "state": "up" if self._link.is_open or self._opened_at < math.inf else "down",
             "load": self._load.share(self._clock.monotonic()),
             "stretch": round(self._turns.stretch, 1),
             "overloaded": self._turns.overloaded,
@@ -197,7 +197,7 @@ class ModbusLine:
             owner.cancel()
             await asyncio.wait([owner])
         self._link.close()
-        self._due = math.inf
+        self._due = self._opened_at = math.inf
 
     # the owner
 
@@ -356,7 +356,7 @@ class ModbusLine:
         self._attempts = 0
         device.reason, other = "", self._link.answered_as
         remark = "" if other is None else str(OtherUnit(other, device.unit))
-        if remark and remark != device.remark:
+        if remark and remark != device.remark and device in self._devices:
             log.warning('odd answers device=%s reason="%s" next=taken, it is alone on this host', device.name, remark)
         device.remark = remark
         if device.failures and device.answered(now):

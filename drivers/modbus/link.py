@@ -104,7 +104,7 @@ async def connection(protocol: Callable[[], P], host: str, port: int, timeout: f
         raise WireError(late) from None
     except OSError as error:
         number = error.errno or 0  # negative for a name that does not resolve
-        raise WireError(f"{host}:{port}: {os.strerror(number) if number > 0 else error}") from error
+        raise WireError(f"{host}:{port}: {os.strerror(number) if number > 0 else error.strerror or error}") from error
 
 
 async def _first(protocol: Callable[[], P], found: Sequence[str], port: int) -> P:

@@ -57,7 +57,8 @@ async def test_a_host_that_closes_is_read_and_written(
         assert (slave.units[1].holding[250], slave.units[1].coil[0]) == (value, value % 2)
     assert {r.quality for r in seen.all if r.point in {f"m.{name}" for name in points}} == {Quality.GOOD}
     assert {r.value for r in seen.of("m.p200")} == {200}
-    assert line.status()["lost"] == [] and line.status()["error"] == ""
+    status = line.status()
+    assert (status["state"], status["lost"], status["error"]) == ("up", [], ""), "closed between two questions is well"
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -32,6 +32,7 @@ _AIR = 300.0
 """Seconds between two downlinks to a radio node that a duty cycle of 1 % and 10 % bears."""
 _BARE = re.compile(r"/dev/tty(USB|ACM)[0-9]+$")
 _CURRENTS = {"uA", "mA", "A"}
+_OF_OUR_SERVER = "adr", "rx1_delay", "rx2_spreading_factor"
 _ADDRESS = {
     "unit_id": "Modbus", "dev_eui": "LoRaWAN", "join_eui": "LoRaWAN", "app_key": "LoRaWAN", "dev_addr": "LoRaWAN",
     "nwk_s_key": "LoRaWAN", "app_s_key": "LoRaWAN", "adr": "LoRaWAN", "rx1_delay": "LoRaWAN",
@@ -281,6 +282,10 @@ def _check_address(at: Checked, name: str, bus_type: str) -> None:
             at.error((*keys, key), f"{key} is for {of}, and bus {device.bus} is {bus_type}", at_key=True)
     if bus_type == "lora_gwmp":
         wanted = _activation(at, name)
+    elif bus_type == "lora_chirpstack":
+        for key in _OF_OUR_SERVER:
+            if at.written(*keys, key):
+                at.error((*keys, key), f"{key} is ChirpStack's to say, in its device profile", at_key=True)
     for key in sorted(wanted):
         if getattr(device, key) is None and not at.wrong(*keys, key):
             at.error(keys, f'"{key}" is missing in {name} (bus {device.bus} is {bus_type})')

@@ -86,3 +86,12 @@ def test_a_receive_delay_is_one_of_the_specification(said, delay):
 
 def test_the_receive_windows_and_adr_may_be_set(said):
     assert said(SITE.format(bus="", device=f"{OTAA}, rx1_delay: 5s, rx2_spreading_factor: 9, adr: off")) == []
+
+
+@pytest.mark.parametrize("key", ["adr: off", "rx1_delay: 5s", "rx2_spreading_factor: 9"])
+def test_what_is_chirpstacks_to_say(said, key):
+    bus = "{type: lora_chirpstack, url: \"mqtt://127.0.0.1\", application: \"52f14cd4-c6f1-4fbd-8f87-4025e1d49242\"}"
+    device = '{bus: cloud, dev_eui: "24e124136b316001", profile: milesight_em300_th, ' + key + "}"
+    text = SITE.format(bus="", device=OTAA).replace("devices:", f"  cloud: {bus}\ndevices:") + f"  far: {device}\n"
+    (found,) = said(text)
+    assert "is ChirpStack's to say, in its device profile" in found

@@ -66,12 +66,12 @@ def test_join_requests_made_elsewhere(lora_packet):
 
 
 def test_our_join_accept_is_understood_elsewhere(lora_packet):
-    frame = phy.join_accept(phy.Key(KEY), 0x000102, 0, 0x01ABCDEF, 1, CF_LIST)
+    frame = phy.join_accept(phy.Key(KEY), 0x000102, 0, 0x01ABCDEF, 5, CF_LIST, 3)
     assert len(frame) == 33
     found = lora_packet("accept", frame=frame.hex(), key=KEY.hex())
     assert found["mic"]
     assert (found["nonce"], found["net"], found["address"]) == ("000102", "000000", "01abcdef")
-    assert found["delay"] == "01"
+    assert (found["delay"], found["settings"]) == ("05", "03")
     assert found["channels"] in (CF_LIST.hex(), CF_LIST[::-1].hex())
 
 

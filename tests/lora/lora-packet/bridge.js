@@ -26,7 +26,7 @@ const ops = {
     const f = packet.getBuffers();
     return {
       mic: lora.verifyMIC(packet, undefined, hex(q.key)), nonce: text(f.AppNonce || f.JoinNonce), net: text(f.NetID),
-      address: text(f.DevAddr), delay: text(f.RxDelay), channels: text(f.CFList),
+      address: text(f.DevAddr), delay: text(f.RxDelay), settings: text(f.DLSettings), channels: text(f.CFList),
     };
   },
   keys: (q) => {

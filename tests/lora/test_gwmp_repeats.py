@@ -1,5 +1,6 @@
 """Frames that come once more: late copies, second gateways, ghosts, and somebody who replays them."""
 
+import base64
 import sys
 from pathlib import Path
 
@@ -113,6 +114,25 @@ def test_a_replay_does_not_settle_the_command_of_a_device_that_always_listens(ro
         assert again(site, frame, 1) == []
     assert ended == []
     assert sent["imme"]
+
+
+def test_a_frame_of_the_old_session_confirms_nothing_that_the_new_one_carried(room):
+    site = Site(otaa(**{"class": "C"}))
+    site.join(room)
+    site.speak(room, room.uplink(1, b"a"))
+    _, first = order(site, "room", "room.valve", b"\x01")
+    (sent,) = site.pass_time(0.0)
+    room.hear(base64.b64decode(sent["data"]))
+    held_back = room.uplink(1, b"b")  # with the acknowledgement of the first value
+    site.join(room)
+    while not first:
+        site.pass_time(11)
+        site.pull()
+    _, ended = order(site, "room", "room.valve", b"\x02")
+    assert len(site.pass_time(0.0)) == 1
+    site.push(held_back)
+    site.pass_time()
+    assert ended == []
 
 
 @pytest.mark.parametrize("ghost_first", [True, False])

@@ -128,6 +128,8 @@ class Server:
         self._busy: dict[str, EndDevice] = {}
         """Those with something in their mailbox."""
         self._confirm_by: dict[str, float] = {}
+        self._sent_in: dict[str, Session] = {}
+        """The session in which a device was sent its last value."""
         self._frames: dict[tuple[Any, ...], _Frame] = {}
         self._late: dict[tuple[Any, ...], _Frame] = {}
         """Join-requests whose RX1 is taken."""
@@ -289,8 +291,9 @@ class Server:
         device.lost += max(0, counter - session.up - 1) if session.up >= 0 else 0
         session.hear(counter, data.mic, now)
         self.devices.changed(device)
-        self._confirm_by.pop(device.name, None)
-        self._mail[device.name].heard(data.ack, now)
+        if self._sent_in.get(device.name, session) is session:  # the old one knows nothing of the new
+            self._confirm_by.pop(device.name, None)
+            self._mail[device.name].heard(data.ack, now)
         commands = data.options
         payload = b""
         if data.port is not None:
@@ -402,6 +405,7 @@ class Server:
         mail = self._mail[device.name]
         if downlink is not None:
             mail.take(downlink)
+            self._sent_in[device.name] = session
         counter = session.down
         session.down += 1
         return phy.downlink(

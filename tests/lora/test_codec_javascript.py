@@ -93,6 +93,8 @@ STYLES = {
     "module": f"export {DECODE}\nexport {ENCODE}",
     "module, a list": f"{BOTH}\nexport {{\n  decodeUplink,\n  encodeDownlink as other,\n}};",
     "module, other names": f"{BOTH.replace('decodeUplink', 'up')}\nexport {{ up as decodeUplink }}",
+    "module, made small": f"import{{Buffer as B}}from'buffer';{BOTH.replace('decodeUplink', '$')}"
+                          "export{$ as decodeUplink};",
     "module, default": f"{BOTH}\nexport default {{ decodeUplink, encodeDownlink }}",
     "module, constants": "import { Buffer } from 'buffer'\n"
                          "export const decodeUplink = (i) => "

@@ -162,23 +162,30 @@ def _source(file: str) -> str:
         raise ValueError(f"the file is not UTF-8 (line {line})") from None
 
 
+_START = r"(?:^|(?<=[;}]))"
+"""Where a statement of a module begins, in a file that was made small too."""
+_MODULE_FORM = re.compile(_START + r"(?:export|import)\b", re.M)
 _EXPORTED = re.compile(
-    r"^export[ \t]+(?:default[ \t]+)?(?=(?:async[ \t]+)?(?:function|class)\b[ \t]*\*?[ \t]*\w|const\b|let\b|var\b)",
+    _START
+    + r"export[ \t]+(?:default[ \t]+)?"
+    + r"(?=(?:async[ \t]+)?(?:function|class)\b[ \t]*\*?[ \t]*\w|const\b|let\b|var\b)",
     re.M,
 )
-_LIST = re.compile(r"^export[ \t]*(\{[^}]*\})", re.M)
-_DEFAULT = re.compile(r"^export[ \t]+default\b", re.M)
-_IMPORT = re.compile(r"^import[ \t]+(?:\*[ \t]*as[ \t]+)?(\{[^}]*\}|\w+)[ \t]*from[ \t]*(\"[^\"]*\"|'[^']*')", re.M)
-_AS = re.compile(r"(\w+)\s+as\s+(\w+)")
+_LIST = re.compile(_START + r"export[ \t]*(\{[^}]*\})", re.M)
+_DEFAULT = re.compile(_START + r"export[ \t]+default\b", re.M)
+_IMPORT = re.compile(
+    _START + r"import[ \t]*(?:\*[ \t]*as[ \t]+)?(\{[^}]*\}|\w+)[ \t]*from[ \t]*(\"[^\"]*\"|'[^']*')", re.M
+)
+_AS = re.compile(r"([\w$]+)\s+as\s+([\w$]+)")
 
 
 def _script(source: str) -> str:
     """A module as a script, line by line: what it exports is put into `exports`, what it imports is required."""
-    if not re.search(r"^(export|import)\b", source, re.M):
+    if not _MODULE_FORM.search(source):
         return source
     source = _EXPORTED.sub(lambda found: " " * len(found[0]), source)
-    source = _LIST.sub(lambda found: f"Object.assign(exports, {_renamed(found[1], 2, 1)})", source)
-    source = _DEFAULT.sub("exports.default =", source)
+    source = _LIST.sub(lambda found: f";Object.assign(exports, {_renamed(found[1], 2, 1)})", source)
+    source = _DEFAULT.sub(";exports.default =", source)
     return _IMPORT.sub(lambda found: f"var {_renamed(found[1], 1, 2)} = require({found[2]})", source)
 
 

@@ -9,7 +9,8 @@ export PATH := $(PATH):/usr/sbin:/sbin
 
 TEST_PACKAGES := mosquitto mosquitto-clients mbpoll libmodbus-dev pkgconf gcc libc6-dev socat openssl faketime iproute2 nftables strace
 # Node by whatever way it came: the makers' own packages of it shut out Debian's npm.
-TEST_PACKAGES += $(if $(shell command -v npm 2>/dev/null),,nodejs npm)
+NODE := nodejs npm
+TEST_PACKAGES += $(if $(shell command -v npm 2>/dev/null),,$(NODE))
 
 .PHONY: help demo test lint bench torture install lock sbom uninstall clean test-packages
 .SILENT:

@@ -223,6 +223,7 @@ async def test_only_payloads_of_its_port(make: Make) -> None:
     assert (found.data, found.warnings) == ({}, ("not read: it came on port 10, and the profile reads 85",))
 
 
+DEEP = "let a = {{}}; for (let i = 0; i < {}; i++) a = {{a}}; return {{data: a}}"
 BAD = {
     "throws": (uplink("throw new Error('boom')"), "codec.js: Error: boom (line 1)"),
     "throws text": (uplink("throw 'boom'"), "codec.js: boom"),
@@ -236,7 +237,7 @@ BAD = {
     "returns a list": (uplink("return {data: [1]}"), "returned no data, but [1]"),
     "returns a promise": ("async " + uplink("return {data: {}}"), "returned no data"),
     "returns itself": (uplink("const a = {}; a.a = a; return {data: a}"), "circular reference"),
-    "returns a depth": (uplink("let a = {}; for (let i = 0; i < 3000; i++) a = {a}; return {data: a}"), "too deep"),
+    "returns an abyss": (uplink(DEEP.format(30_000)), "Maximum call stack size exceeded"),
     "returns a big integer": (uplink("return {data: {a: 1n}}"), "BigInt"),
     "has no function": ("var x = 1", "no function decodeUplink, Decode or Decoder"),
     "recurses": ("function f() { f() }" + uplink("f()"), "Maximum call stack size exceeded"),
@@ -252,6 +253,8 @@ BAD = {
     "holds a zero byte": (b"var a = '\0'", "null"),
     "is huge": (b" " * 1_100_000, "larger than 1 MiB"),
 }  # fmt: skip
+if sys.version_info < (3, 13):  # which reads that
+    BAD["returns a depth"] = (uplink(DEEP.format(3_000)), "too deep")
 
 
 @pytest.mark.parametrize("bad", BAD)

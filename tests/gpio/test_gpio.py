@@ -205,11 +205,11 @@ async def test_without_a_library_it_says_what_to_install_and_tries_again(make, l
     monkeypatch.setitem(sys.modules, "lgpio", None)
     monkeypatch.setattr(module, "_RETRY", (0.02, 0.02))
     gpio = make(spec(22, "relay"))
-    with pytest.raises(WireError, match=r"pip install bocage\[gpio\]"):
+    with pytest.raises(WireError, match="sudo apt install python3-lgpio"):
         await gpio.write("gpio.22", True)
     ear = listen(gpio)
     await ear.heard("gpio.22", None, Quality.BAD)
-    assert gpio.status()["state"] == "down" and "bocage[gpio]" in gpio.status()["error"]
+    assert gpio.status()["state"] == "down" and "python3-lgpio" in gpio.status()["error"]
     monkeypatch.setattr(Device, "pin_factory", chip)
     await ear.heard("gpio.22", False)
 

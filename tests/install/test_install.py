@@ -130,6 +130,34 @@ def test_an_upgrade_touches_neither_state_nor_configuration(root: Path) -> None:
     assert [path.name for path in (root / "opt").iterdir()] == ["bocage"]
 
 
+def test_the_systems_own_gpio_library_is_linked_and_nothing_else_of_its(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "_lgpio_of_debian.so").write_text("")
+    (tmp_path / "other.py").write_text("")
+    for library, end in (("gpiochip_open = None\n", 0), ("import built_for_another_python\n", 1)):
+        (tmp_path / "lgpio.py").write_text(library)
+        done = make("install", root, "LOCKED=0", PIP_NO_DEPS="1", DIST_PACKAGES=str(tmp_path))
+        assert done.returncode == 0, done.stderr
+        for module, found in (("lgpio", end), ("other", 1)):
+            python = [root / "opt/bocage/bin/python", "-c", f"import {module}"]
+            assert subprocess.run(python, cwd="/", capture_output=True, timeout=60).returncode == found, module
+        assert len(list((root / "opt/bocage/lib").glob("python3*/site-packages/*lgpio*"))) == 2 * (1 - end)
+
+
+def test_a_pi_without_the_gpio_library_is_told_so_in_the_last_line(tmp_path: Path) -> None:
+    """A machine whose Python says that it is a Pi's, and has no wheel for it."""
+    python = tmp_path / "python3"
+    script = f'case "$2" in *platform*) echo py399-aarch64 ;; *) exec {sys.executable} "$@" ;; esac'
+    python.write_text(f"#!/bin/sh\n{script}\n")
+    python.chmod(0o755)
+    (tmp_path / "root/etc/bocage").mkdir(parents=True)
+    (tmp_path / "root/etc/bocage/site.yaml").write_text("# there is one")
+    done = make("install", tmp_path / "root", f"PYTHON={python}", PIP_NO_DEPS="1", DIST_PACKAGES=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    *_, last = done.stderr.splitlines()
+    assert last.startswith("GPIO pins do not work yet: sudo apt install python3-lgpio"), done.stderr
+    assert len(done.stderr.splitlines()) < 5
+
+
 def test_a_failed_upgrade_leaves_what_ran(root: Path) -> None:
     old = (root / "opt/bocage").stat().st_ino
     done = make("install", root, **NO_INDEX)

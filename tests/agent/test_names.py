@@ -30,6 +30,8 @@ def test_names_that_nobody_answers_for_delay_nothing(site, slave, wait_for):
         site.document["buses"][f"b{n}"] = {"type": kind, "host": f"host{n}.dead", "port": 502, "timeout": "100ms"}
         site.document["devices"][f"d{n}"] = {"bus": f"b{n}", "unit_id": 1, "profile": "bench8", "poll": "200ms"}
     site.document["buses"]["server"] = {"type": "lora_chirpstack", "url": "mqtt://broker.dead", "application": "a"}
+    radio = {"type": "lora_gwmp", "listen": "gate.dead:1700", "gateways": ["0102030405060708"]}
+    site.document["buses"]["radio"] = radio
     site.document["uplink"]["url"] = "mqtt://uplink.dead"
     site.start()
     said = "the name host0.dead is not found within 0.1 s: the name server does not answer"

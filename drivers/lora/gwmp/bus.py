@@ -19,6 +19,7 @@ from agent.clock import Clock
 from agent.driver import BusSpec, Memory
 from agent.errors import BocageError, DeviceError, OutboxError, TooLate, WireError
 from agent.model import Point, Quality, Reading, Readings, Value
+from agent.names import addresses
 from drivers.lora.gwmp.downlinks import Downlink
 from drivers.lora.gwmp.region import SUB_BANDS
 from drivers.lora.gwmp.server import Act, Battery, Heard, Joined, Send, Server, describe
@@ -31,6 +32,7 @@ log = logging.getLogger("bocage.lora")
 
 PATIENCE = 60.0
 """Seconds between two signs of life of an idle port, and its grace."""
+_LOOK_UP = 5.0  # s, for the address that a name in `listen` stands for
 TURN = 0.05
 """Seconds between two turns that nobody asked for: frames that come closely are one turn."""
 TOGETHER = 0.05
@@ -164,7 +166,7 @@ class Gwmp:
         retry, longest = RETRY
         while True:
             try:
-                self._bind()
+                await self._bind()
             except WireError as error:
                 self._error = str(error)
                 log.warning('port not bound bus=%s reason="%s" next=retry in %.0f s', self._name, error, retry)
@@ -229,10 +231,13 @@ class Gwmp:
 
     # -- the port ------------------------------------------------------------------------------------------------
 
-    def _bind(self) -> None:
+    async def _bind(self) -> None:
         try:
-            family, kind, _, _, address = socket.getaddrinfo(*self._listen, type=socket.SOCK_DGRAM)[0]
-            port = socket.socket(family, kind)
+            async with asyncio.timeout(_LOOK_UP):
+                address = (await addresses(*self._listen))[0], self._listen[1]
+            port = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET, socket.SOCK_DGRAM)
+        except TimeoutError:
+            raise WireError(f"{self._listen[0]}: the name server does not answer") from None
         except OSError as error:
             raise WireError(f"{self._listen[0]}: {error.strerror or error}") from error
         try:

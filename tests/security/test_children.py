@@ -44,7 +44,7 @@ async def test_the_codec_process_has_no_environment_and_the_kernels_limits(hosti
         line[:26].strip(): line[26:].split()[0] for line in (process / "limits").read_text().splitlines()[1:]
     }
     assert int(limits["Max address space"]) <= 256 << 20
-    assert int(limits["Max cpu time"]) <= 5
+    assert int(limits["Max cpu time"]) <= 8  # a file may take 2 s to load, a call 0.5 s
     assert int(limits["Max open files"]) <= 16
     assert (limits["Max file size"], limits["Max processes"], limits["Max core file size"]) == ("0", "0", "0")
     javascript._child().close()

@@ -24,6 +24,8 @@ KEYS = ("hall.app", "garden.app", "pond.nwk_s", "pond.app_s")
 EVERY = 10.0
 """Seconds between two words of a node; real ones speak every 10 min or so."""
 FIRST = 2.0
+WINDOWS = 1.5
+"""Seconds from the start of RX1 until RX2, which opens 1 s later (LoRaWAN 1.0.3, 3.3), has closed."""
 LINK_CHECK = b"\x02"  # LinkCheckReq (LoRaWAN 1.0.3, 5.1)
 
 
@@ -96,15 +98,19 @@ class Nodes:
             temperature = round(10 * (19.4 + self._village.wave(700, 0.4)))
             payload = struct.pack("<BBBBBhBBB", 1, 0x75, 92, 3, 0x67, temperature, 4, 0x68, 2 * 47)
             await self._say(self._hall, 85, payload, rssi=-92, snr=7.5)
-            await asyncio.sleep(_some(EVERY))
+            await asyncio.sleep(max(_some(EVERY), self._hall.rx1_delay + WINDOWS))
 
     async def _live_valve(self) -> None:
-        """Where it stands, and its battery; soon after it was told to move as well."""
+        """Where it stands, and its battery; soon after it was told to move as well.
+
+        As class A wants it, the next word waits until the windows of the last one have closed.
+        """
         await self._valve.join(self._air)
         while True:
             stands = self.is_open
             await self._say(self._valve, 10, bytes([stands, 88]), rssi=-104, snr=1.8)
-            until = asyncio.get_running_loop().time() + _some(EVERY)
+            await asyncio.sleep(self._valve.rx1_delay + WINDOWS)
+            until = asyncio.get_running_loop().time() + _some(EVERY) - self._valve.rx1_delay - WINDOWS
             while stands == self.is_open and asyncio.get_running_loop().time() < until:  # noqa: ASYNC110
                 await asyncio.sleep(0.25)
 

@@ -49,7 +49,7 @@ devices:
   hall:    {bus: lora, dev_eui: "@HALL@", join_eui: "@JOIN@", app_key: {file: keys/hall.app.key},
             profile: milesight_em300_th, stale_after: 30min}
   garden:  {bus: lora, dev_eui: "@VALVE@", join_eui: "@JOIN@", app_key: {file: keys/garden.app.key},
-            profile: garden_valve}                                            # listens after its own words
+            profile: garden_valve, rx1_delay: 1s}                             # listens 1 s after its own words
   pond:    {bus: lora, dev_addr: "@POND@", nwk_s_key: {file: keys/pond.nwk_s.key},
             app_s_key: {file: keys/pond.app_s.key}, profile: pond_probe}      # profiles/pond_probe.yaml, with a codec
   cistern: {bus: radio, node: "01", profile: cistern_probe}                   # school: its cistern, by radio

@@ -1,7 +1,8 @@
 """The live view: one status document of the agent, drawn with rich. It only draws; it asks nobody.
 
-`frame` fills a terminal from 80x24 up and says in words what it also says in colour. `line` is the same in one line,
-for a place without a terminal. `svg` is the picture of a frame.
+`frame` fills a terminal from 80x24 up with what fits, and says in words what it also says in colour (`page.page` leaves
+nothing out, and scrolls). `line` is the same in one line, for a place without a terminal. `svg` is the picture of a
+frame.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ from rich.text import Text
 
 from agent.screen import cleaned, shown
 
-__all__ = ["frame", "line", "svg"]
+__all__ = [
+    "Section", "Status", "actuator", "actuators_table", "alarm_lines", "configuration", "frame", "header", "in_order",
+    "line", "points_table", "quality_style", "sides", "span", "svg", "urgency", "value", "way_out",
+]  # fmt: skip
 
 Status = Mapping[str, Any]
 """The agent's answer to `{"do": "status"}`."""
@@ -43,19 +47,20 @@ _SMALLEST_BAR = 100  # readings: what a full bar stands for, at least
 def frame(status: Status, notes: Sequence[str] = ()) -> RenderableType:
     """A whole screen. `notes` are lines that somebody else wants to say under the header (the demo does)."""
     status, notes = cleaned(status), [shown(note) for note in notes]
-    link = _link(status, [*notes, *_configuration(status.get("config") or {})])
+    link = _Lines([*(Text(note, "bold") for note in [*notes, *configuration(status)]), *way_out(status)])
     screen = Layout()
     screen.split_column(
-        Layout(_header(status), size=1),
+        Layout(_head(status), size=1),
         Layout(_Values(status), ratio=3, minimum_size=8),
-        Layout(_Section("the way out", link), size=len(link) + 1),
-        Layout(_Section("log", _Tail(status.get("log") or [])), ratio=1, minimum_size=4),
+        Layout(Section("the way out", link), size=len(link) + 1),
+        Layout(Section("log", _Tail(status.get("log") or [])), ratio=1, minimum_size=4),
     )
     return screen
 
 
-def _configuration(config: Status) -> list[str]:
+def configuration(status: Status) -> list[str]:
     """What is wrong with the site file, by its bare name, so that the message has room."""
+    config = status.get("config") or {}
     said = (("invalid", "the one applied before runs"), ("outdated", "it goes on"))
     return [
         f"{Path(one['file']).name}:{one['line']}:{one['column']}: {one['message']} ({then})"
@@ -71,12 +76,12 @@ def line(status: Status) -> str:
     good = sum(1 for point in points if point["quality"] == "good")
     uplink, outbox = status.get("uplink") or {}, status.get("outbox") or {}
     up = sum(1 for bus in status.get("buses") or [] if bus["state"] == "up")
-    on = " ".join(item["name"] for item in status.get("actuators") or [] if _switched(item["value"]) == "on")
+    on = " ".join(item["name"] for item in status.get("actuators") or [] if switched(item["value"]) == "on")
     return (
         f"{_time(status.get('at'))} points {good}/{len(points)} good, buses {up} up, on: {on or '-'}, "
         f"uplink {uplink.get('state', 'off')} {_latency(uplink)}, {outbox.get('rows', 0)} waiting, "
         f"{_hours(outbox.get('hours_left'))}"
-        + "".join(f", {wrong}" for wrong in _configuration(status.get("config") or {}))
+        + "".join(f", {wrong}" for wrong in configuration(status))
     )
 
 
@@ -87,7 +92,7 @@ def svg(status: Status, notes: Sequence[str] = (), width: int = 108, height: int
     return console.export_svg(title=shown(f"bocage watch: {status['site']['name']}"))
 
 
-class _Section:
+class Section:
     """A title with a rule, and what stands under it."""
 
     def __init__(self, title: str, content: RenderableType) -> None:
@@ -100,16 +105,10 @@ class _Section:
 
 
 class _Values:
-    """Points on the left, actuators on the right, and the points that did not fit on the left below them.
-
-    What is not good comes first, then signals, then devices, those of few points before long meters; what wires and
-    radio say of themselves comes last.
-    """
+    """Points on the left, actuators on the right, and the points that did not fit on the left below them."""
 
     def __init__(self, status: Status) -> None:
-        points = status.get("points") or []
-        sizes = Counter(point["device"] for point in points if _rank(point) == _DEVICES)
-        self._points = sorted(points, key=lambda point: (_rank(point), sizes[point["device"]]))
+        self._points = in_order(status.get("points") or [])
         self._actuators = status.get("actuators") or []
         self._alarms = status.get("alarms") or []
         self._now = status.get("at")
@@ -121,60 +120,80 @@ class _Values:
         right = max(0, left - len(self._actuators) - 2 - (len(alarms) + 1 if self._alarms else 0))
         rest = self._points[left:]
         shown = rest if len(rest) <= right else rest[: max(0, right - 1)]
-        column: list[RenderableType] = [_Section("actuators", _actuators(self._actuators, self._now))]
+        column: list[RenderableType] = [Section("actuators", actuators_table(self._actuators, self._now))]
         if self._alarms:
-            column.append(_Section("alarms", alarms))
+            column.append(Section("alarms", alarms))
         if shown:
-            column.append(_Section("more points", _points(shown)))
+            column.append(Section("more points", points_table(shown)))
         if hidden := len(rest) - len(shown):
             column.append(Text(f"... {hidden} more in a larger window", _DIM))
         grid = Table.grid(expand=True, padding=(0, 2, 0, 0), pad_edge=False)
         grid.add_column(ratio=6)
         grid.add_column(ratio=5)
-        grid.add_row(_Section("points", _points(self._points[:left])), Group(*column))
+        grid.add_row(Section("points", points_table(self._points[:left])), Group(*column))
         yield from console.render(grid, options.reset_height())
 
 
-def _points(points: Sequence[Status]) -> Table:
+def in_order(points: Sequence[Status]) -> list[Status]:
+    """What is not good comes first, then signals, then devices, those of few points before long meters; what wires and
+    radio say of themselves comes last.
+    """
+    sizes = Counter(point["device"] for point in points if _rank(point) == _DEVICES)
+    return sorted(points, key=lambda point: (_rank(point), sizes[point["device"]]))
+
+
+def points_table(points: Sequence[Status], longest: int | None = _LONGEST) -> Table:
+    """A line a point. A text of more characters than `longest` is cut; None cuts none."""
     table = _table("point", "point", ">value", "unit", "is", ">age")
     for point in points:
-        quality = str(point["quality"] or "-")
-        style = _QUALITY.get(quality, _DIM)
+        quality = str(point["quality"] or "never")  # read
+        style = quality_style(point)
         table.add_row(
             Text(str(point["id"])),
-            Text(_value(point["value"]), "bold" if quality == "good" else style),
+            Text(value(point["value"], longest), "bold" if quality == "good" else style),
             Text(str(point["unit"]), _DIM),
             Text(quality, style),
-            _span(point["age_s"]),
+            span(point["age_s"]),
         )
     return table
 
 
-def _actuators(actuators: Sequence[Status], now: str | None) -> Table:
+def actuators_table(actuators: Sequence[Status], now: str | None) -> Table:
     """Every output: what it is, who holds it and why, until when, and what the feedback says."""
     table = _table("held by", "name", "is", "held by", "until", "feedback")
     table.columns[0].min_width = min(12, max((len(item["name"]) for item in actuators), default=0))
     table.columns[1].min_width = 3
     for item in actuators:
-        value, wanted = _switched(item["value"]), _switched(item["wanted"])
-        moving = item["wanted"] is not None and value != wanted
-        table.add_row(
-            Text(str(item["name"])),
-            Text(f"{value}>{wanted}" if moving else value, _WARN if moving else "bold" if value == "on" else ""),
-            Text(_holder(item)),
-            _time(item.get("until"), now)[:5],
-            _feedback(item),
-        )
+        table.add_row(*actuator(item, now))
     return table
 
 
-def _alarms(alarms: Sequence[Status], now: str | None) -> _Lines:
+def actuator(item: Status, now: str | None) -> tuple[Text, Text, Text, Text, Text]:
+    """Its name, what it is, who holds it and why, until when, and what the feedback says."""
+    is_, wanted = switched(item["value"]), switched(item["wanted"])
+    moving = item["wanted"] is not None and is_ != wanted
+    return (
+        Text(str(item["name"])),
+        Text(f"{is_}>{wanted}" if moving else is_, _WARN if moving else "bold" if is_ == "on" else ""),
+        Text(_holder(item)),
+        Text(_time(item.get("until"), now)[:5]),
+        _feedback(item),
+    )
+
+
+def alarm_lines(alarms: Sequence[Status], now: str | None) -> list[Text]:
     """The open alarms, the gravest first; what nobody has acknowledged stands out."""
     lines = []
-    for one in alarms[:_ALARMS]:
+    for one in alarms:
         style = _DIM if one["acked"] else _SEVERITY.get(str(one["severity"]), "")
         acked = ", acknowledged" if one["acked"] else ""
         lines.append(Text(f"{one['severity']} {one['code']} {one['subject']} {_time(one['since'], now)}{acked}", style))
+    return lines
+
+
+def _alarms(alarms: Sequence[Status], now: str | None) -> _Lines:
+    """The gravest of them, and how many there are besides."""
+    lines = alarm_lines(alarms[:_ALARMS], now)
     if len(alarms) > _ALARMS:
         lines.append(Text(f"... {len(alarms) - _ALARMS} more: bocage alarms", _DIM))
     return _Lines(lines)
@@ -189,8 +208,17 @@ class _Tail:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         room = max(1, options.height or 5)
         for text in self._lines[-room:]:
-            style = _BAD if "CRITICAL" in text or "ERROR" in text else _WARN if "WARNING" in text else ""
-            yield Text(text, style, no_wrap=True, overflow="ellipsis")
+            yield Text(text, urgency(text), no_wrap=True, overflow="ellipsis")
+
+
+def urgency(text: str) -> str:
+    """The style of a line of the log."""
+    return _BAD if "CRITICAL" in text or "ERROR" in text else _WARN if "WARNING" in text else ""
+
+
+def quality_style(point: Status) -> str:
+    """The style of a point's quality."""
+    return _QUALITY.get(str(point["quality"]), _DIM)
 
 
 def _rank(point: Status) -> int:
@@ -215,27 +243,39 @@ def _table(flexible: str, *columns: str) -> Table:
     return table
 
 
-def _header(status: Status) -> RenderableType:
+def header(status: Status) -> tuple[Text, Text]:
+    """Whose view it is, and of when."""
     site = status["site"]
+    clock = status.get("clock", "unsynced")
+    when = _time(status.get("at")) if clock == "synced" else "time unknown"
+    return (
+        Text(f" {site['name']} ({site['id']})", "bold"),
+        Text(f"{when}  clock {clock}  up {span(status.get('uptime_s'))}  bocage {status.get('agent', '?')} "),
+    )
+
+
+def sides(left: Text, right: Text) -> Table:
+    """A line with two ends."""
     table = Table.grid(expand=True)
     table.add_column(no_wrap=True, overflow="ellipsis")
     table.add_column(justify="right", no_wrap=True)
-    clock = status.get("clock", "unsynced")
-    when = _time(status.get("at")) if clock == "synced" else "time unknown"
-    table.add_row(
-        Text(f" {site['name']} ({site['id']})", "bold"),
-        Text(f"{when}  clock {clock}  up {_span(status.get('uptime_s'))}  bocage {status.get('agent', '?')} "),
-    )
+    table.add_row(left, right)
+    return table
+
+
+def _head(status: Status) -> Table:
+    table = sides(*header(status))
     table.style = "reverse"
     return table
 
 
-def _link(status: Status, notes: Sequence[str]) -> _Lines:
+def way_out(status: Status) -> list[Text]:
+    """The uplink, what waits for it, and the buses."""
     uplink, outbox = status.get("uplink") or {}, status.get("outbox") or {}
     state = str(uplink.get("state", "off"))
     out = Text.assemble(("uplink ", _DIM), (state, _LINK.get(state, _WARN)))
     if uplink.get("since_s") is not None:
-        out.append(f" for {_span(uplink['since_s'])}")
+        out.append(f" for {span(uplink['since_s'])}")
     out.append(f", {_latency(uplink)}, {uplink.get('inflight', 0)} in flight, {uplink.get('sent', 0)} sent")
     if uplink.get("error"):
         out.append(f"  {uplink['error']}", _WARN)
@@ -263,7 +303,7 @@ def _link(status: Status, notes: Sequence[str]) -> _Lines:
         for device, said in (bus.get("said") or {}).items():
             if said != bus.get("error"):
                 buses.append(f"{device}: {said}  ", _WARN)
-    return _Lines([*(Text(note, "bold") for note in notes), out, waiting, buses])
+    return [out, waiting, buses]
 
 
 class _Lines:
@@ -291,34 +331,36 @@ def _holder(item: Status) -> str:
 def _feedback(item: Status) -> Text:
     """What the feedback reads, and what the arbiter thinks of it unless all is well."""
     feedback, state = item.get("feedback"), str(item.get("state") or "")
-    said = [] if feedback is None else [_switched(feedback)]
+    said = [] if feedback is None else [switched(feedback)]
     if state not in _WELL:
         said.append("waiting" if state.startswith("waiting") else state)
     return Text(" ".join(said) or "-", _BAD if state in _WRONG else "")
 
 
-def _switched(value: Any) -> str:
+def switched(one: Any) -> str:
     """An output's value as people say it."""
-    if value is None:
+    if one is None:
         return "?"
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return _value(value)
+    if isinstance(one, bool):
+        return "on" if one else "off"
+    return value(one)
 
 
-def _value(value: Any) -> str:
-    match value:
+def value(one: Any, longest: int | None = _LONGEST) -> str:
+    """A value as people say it; a text of more characters than `longest` is cut."""
+    match one:
         case None:
             return "-"
         case bool():
-            return "on" if value else "off"
+            return "on" if one else "off"
         case float():
-            return f"{value:.0f}" if abs(value) >= 100_000 else f"{value:.2f}" if abs(value) < 1000 else f"{value:.1f}"
+            return f"{one:.0f}" if abs(one) >= 100_000 else f"{one:.2f}" if abs(one) < 1000 else f"{one:.1f}"
         case _:
-            return text if len(text := str(value)) <= _LONGEST else text[: _LONGEST - 3] + "..."
+            text = str(one)
+            return text if longest is None or len(text) <= longest else text[: longest - 3] + "..."
 
 
-def _span(seconds: float | None) -> str:
+def span(seconds: float | None) -> str:
     """A length of time in the unit that fits: 4 s, 12 min, 3 h, 9 d."""
     if seconds is None:
         return "-"

@@ -10,7 +10,7 @@ from agent.cli.common import add_command
 __all__ = ["add"]
 
 _EXAMPLES = """\
-  bocage demo                  live in the terminal, until Ctrl-C
+  bocage demo                  live in the terminal, until q or Ctrl-C
   bocage demo --seconds 90     ends by itself, with the count of what was delivered
   bocage demo --speed 600      a day of the village passes in 2.4 minutes
   bocage demo --devices-only   the devices alone, for mbpoll and the like

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +16,12 @@ from agent.local import Client, connect
 
 __all__ = ["add"]
 
-_PERIOD = 0.5  # seconds between two frames
 _PLAIN_PERIOD = 1.0
 _PATIENCE = 5  # seconds
 
 _EXAMPLES = """\
-  bocage watch site.yaml                        until Ctrl-C
-  bocage watch site.yaml --once                 one frame
+  bocage watch site.yaml                        until q or Ctrl-C; arrows, page keys, j and k scroll
+  bocage watch site.yaml --once                 all of it, once
   bocage watch site.yaml --once --svg view.svg  its picture
   bocage watch site.yaml --json                 the whole status document, for programs
 """
@@ -36,11 +37,9 @@ def add(commands: Any) -> None:
 
 
 def watch(options: argparse.Namespace) -> int:
-    """0 after Ctrl-C or one frame; NoAgent if none is running or it goes away."""
-    try:
+    """0 after q, Ctrl-C or one frame; NoAgent if none is running or it goes away."""
+    with suppress(KeyboardInterrupt, asyncio.CancelledError):
         asyncio.run(_watch(options))
-    except KeyboardInterrupt:
-        pass
     return 0
 
 
@@ -51,13 +50,14 @@ async def _watch(options: argparse.Namespace) -> None:
             return
         from rich.console import Console  # 35 ms: not for those who only want JSON
 
-        from agent.view import frame, svg
+        from agent.page import page
+        from agent.view import svg
 
         if options.svg is not None:
             picture = svg(await _status(agent))
             await asyncio.to_thread(options.svg.write_text, picture)
         elif options.once:
-            Console().print(frame(await _status(agent)))
+            Console().print(*page(await _status(agent)), sep="")
         else:
             await _live(agent, Console())
 
@@ -71,16 +71,19 @@ async def _status(agent: Client) -> dict[str, Any]:
 
 
 async def _live(agent: Client, console: Any) -> None:
-    from rich.live import Live
+    from agent.page import page
+    from agent.view import line
+    from agent.window import live
 
-    from agent.view import frame, line
-
-    if not console.is_terminal:
+    if not console.is_terminal or console.is_dumb_terminal:
         while True:
             print(line(await _status(agent)), flush=True)
             await asyncio.sleep(_PLAIN_PERIOD)
-    status = await _status(agent)
-    with Live(frame(status), console=console, screen=True, auto_refresh=False) as live:
-        while True:
-            await asyncio.sleep(_PERIOD)
-            live.update(frame(await _status(agent)), refresh=True)
+    me, loop = asyncio.current_task(), asyncio.get_running_loop()
+    assert me is not None
+    loop.add_signal_handler(signal.SIGTERM, me.cancel)  # the terminal is left as it was found
+
+    async def look() -> Any:
+        return page(await _status(agent))
+
+    await live(console, look)

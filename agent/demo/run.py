@@ -22,7 +22,6 @@ from zoneinfo import ZoneInfo
 
 import aiomqtt
 from rich.console import Console
-from rich.live import Live
 
 from agent import view
 from agent.civil import Pace
@@ -37,6 +36,8 @@ from agent.demo.village import Village
 from agent.errors import BocageError
 from agent.folders import locked, own_runtime
 from agent.local import NoAgent, connect
+from agent.page import page
+from agent.window import Page, live
 
 __all__ = ["Demo", "Timetable", "run", "verdict"]
 
@@ -336,16 +337,16 @@ class Demo:
                 status = view.line(self._status) if self._status else "the agent starts"
                 heard = f"{self._tidings()}; {status}, delivered {self._ledger.delivered}"
                 print(f"{self._elapsed():4.0f} s  {heard}", flush=True)
-        console = Console()
-        with Live(console=console, screen=True, auto_refresh=False) as live:
-            while True:
-                if self._status is not None:
-                    live.update(view.frame(self._status, self._notes()), refresh=True)
-                await asyncio.sleep(0.5)
+
+        async def look() -> Page | None:
+            return page(self._status, self._notes()) if self._status else None
+
+        await live(Console(), look)
+        self._stop.set()
 
     def _notes(self) -> list[str]:
         seen = f"the supervision got {self._ledger.delivered}, {self._ledger.duplicates} twice"
-        return [f"{self._elapsed():.0f} s: {self._stage}", f"village {self._tidings()}", f"{seen}; Ctrl-C ends it"]
+        return [f"{self._elapsed():.0f} s: {self._stage}", f"village {self._tidings()}", f"{seen}; q ends it"]
 
     def _say_where(self) -> None:
         folder = _short(self.folder)

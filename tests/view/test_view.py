@@ -91,4 +91,4 @@ def test_the_picture_is_an_svg():
     ("seconds", "text"), [(None, "-"), (0.4, "0 s"), (119, "119 s"), (120, "2 min"), (7200, "2 h"), (172_800, "2 d")]
 )
 def test_spans(seconds, text):
-    assert view._span(seconds) == text
+    assert view.span(seconds) == text

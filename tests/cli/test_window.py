@@ -1,0 +1,121 @@
+"""The live view in terminals of 80 and of 40 columns: nothing is out of reach, and nothing is cut."""
+
+from __future__ import annotations
+
+import copy
+import json
+import signal
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from agent.demo import site
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "fakes"))
+
+from terminal import Terminal
+
+STATUS = json.loads((Path(__file__).parents[1] / "view/status.json").read_text())
+LOST = "WARNING bocage.modbus device lost device=meter-b reason=timeout: it has not answered for a while next=retry"
+
+
+def long_status():
+    status = copy.deepcopy(STATUS)
+    many = [{**STATUS["points"][0], "id": f"meter-with-a-long-name-{n}.voltage_between_lines"} for n in range(60)]
+    status["points"] += many
+    status["alarms"] = [
+        {"severity": "major", "code": "device_lost", "subject": f"meter-{n}", "since": STATUS["at"], "acked": False}
+        for n in range(9)
+    ]
+    status["uplink"]["error"] = "broker.example.org:8883: its certificate ended yesterday: ask who keeps it"
+    status["log"] = [f"12:00:{n:02} INFO bocage.app line {n}" for n in range(30)] + [f"12:01:00 {LOST}"]
+    return status
+
+
+@pytest.fixture
+def watch(tmp_path, agent_that_says):
+    """`watch(columns, rows, status)`: the live view of an agent that says this."""
+    file = tmp_path / "site.yaml"
+    file.write_text(site.text(tmp_path, 1, 2, 3, wires=False))
+
+    def start(columns, rows, status):
+        folder = tmp_path / "run"
+        opened.enter_context(agent_that_says(folder, status=status))
+        command = [sys.executable, "-m", "agent", "watch", str(file), "--runtime-dir", str(folder)]
+        return opened.enter_context(Terminal(command, columns, rows))
+
+    with ExitStack() as opened:
+        yield start
+
+
+def place(lines):
+    """First line, last line and number of lines, as the last line on the screen says."""
+    first, last = lines[-1].split()[0].split("-")
+    return int(first), int(last), int(lines[-1].split()[2])
+
+
+def is_at(first):
+    return lambda lines: lines[-1].strip()[:1].isdigit() and place(lines)[0] == first
+
+
+def is_at_end(lines):
+    return lines[-1].strip()[:1].isdigit() and place(lines)[1] == place(lines)[2]
+
+
+@pytest.mark.parametrize("columns", [80, 40])
+def test_everything_can_be_reached_and_nothing_is_cut(watch, columns):
+    screen = watch(columns, 24, long_status())
+    lines = screen.until(is_at(1))
+    assert "Saint-Seine-l'Abbaye" in lines[0]
+    seen, (first, last, whole) = {}, place(lines)
+    while True:
+        head = 24 - 1 - (last - first + 1)
+        seen |= dict(enumerate(lines[head:-1], first))
+        assert "Saint-Seine-l'Abbaye" in lines[0], "the header stays"
+        if last == whole:
+            break
+        screen.type(" ")
+        lines = screen.until(lambda lines, before=first: place(lines)[0] > before)
+        first, last, whole = place(lines)
+    assert sorted(seen) == list(range(1, whole + 1))
+    text = "".join("".join(line.split()) for _, line in sorted(seen.items()))
+    for n in range(60):
+        assert f"meter-with-a-long-name-{n}.voltage" in text
+    assert "meter-8" in text
+    assert "askwhokeepsit" in text and "".join(LOST.split()) in text
+    assert "85:01755c0367c30004685e" in text and "…" not in text
+    assert "command7f3a" in text and "1000(marie)" in text
+
+
+def test_arrows_pages_letters_and_home_and_end_move_it(watch):
+    screen = watch(80, 24, long_status())
+    screen.until(is_at(1))
+    page = place(screen.lines)[1] - 1
+    moves = [("\x1b[B", 2), ("\x1bOB", 3), ("j", 4), ("k", 3), ("\x1b[A", 2), ("\x1b[6~", 2 + page), ("b", 2),
+             ("\x1b[B\x1b[B\x1b[B", 5), ("\x1b[5~", 1), ("k", 1)]  # fmt: skip
+    for keys, first in moves:
+        screen.type(keys)
+        screen.until(is_at(first))
+    for top, end in (("g", "G"), ("\x1b[H", "\x1b[F"), ("\x1b[1~", "\x1b[4~")):
+        screen.type(end)
+        screen.until(is_at_end)
+        screen.type(top)
+        screen.until(is_at(1))
+
+
+@pytest.mark.parametrize(("ends", "code"), [("q", 0), ("\x04", 0), (signal.SIGINT, 0), (signal.SIGTERM, 0)])
+def test_it_leaves_the_terminal_as_it_was(watch, ends, code):
+    screen = watch(80, 24, long_status())
+    screen.until(is_at(1))
+    assert not screen.echoes and {1049} <= screen.modes
+    screen.type(ends) if isinstance(ends, str) else screen.process.send_signal(ends)
+    assert screen.ends() == code
+    assert screen.echoes and 1049 not in screen.modes and "Traceback" not in "\n".join(screen.lines)
+
+
+def test_a_page_that_fits_has_no_keys_but_the_one_that_ends_it(watch):
+    status = {**STATUS, "points": STATUS["points"][:2], "log": []}
+    lines = watch(120, 40, status).until(lambda lines: "q ends" in lines[-1])
+    assert "scroll" not in lines[-1] and any("meter-a.voltage" in line for line in lines)

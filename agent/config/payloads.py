@@ -82,6 +82,8 @@ class StructField(Part):
     """The place of its first byte, from 0; below 0 from the end. Default: after the field before it."""
     when: dict[FieldName, Unavailable] | None = None
     """Only in payloads where these fields have this value, or one of these: {mode: [1, 5]}. Default: in all."""
+    optional: bool = False
+    """The shorter payloads of some devices end before it."""
 
 
 class RecordField(Part):
@@ -215,6 +217,8 @@ def _check_places(document: Document, fields: Sequence[StructField]) -> None:
         ends = before is not None and before.at is not None and before.at < 0 and item.at is None and item.bit is None
         if ends and before is not None and before.at is not None and before.at + _size(before) >= 0:
             document.report(keys, f"nothing follows {before.field}, which ends the payload; say where with at")
+        if before is not None and before.optional and not item.optional and item.at is None:
+            document.report(keys, f"{item.field} comes after {before.field}, which is optional; it is so too")
         before = item
 
 

@@ -105,6 +105,15 @@ def test_histories_by_what_the_record_says(profile, payload, entry):
     assert (found.data, found.warnings) == ({"history": [entry]}, ())
 
 
+def test_ldds75_that_sends_five_bytes():
+    data = {"battery_voltage": 3.4, "distance": 1000, "interrupt": 0}
+    assert decoded("dragino_ldds75", "0D4803E800").data == data
+    assert decoded("dragino_ldds75", "0D4803E80000DC01").data == {**data, "temperature": 22.0, "sensor": True}
+    assert "distance" not in decoded("dragino_ldds75", "0D48001300").data
+    with pytest.raises(CodecError, match="too short: 3 bytes"):
+        decoded("dragino_ldds75", "0D4803")
+
+
 class Memory(dict):
     def put(self, key, value, now=False):
         self[key] = value
@@ -120,8 +129,8 @@ def make(clock):
     return lambda profile: Node(DeviceSpec("n", {}, library().get(profile)), clock, Memory())
 
 
-def heard(node, clock, payload, fcnt):
-    readings = asyncio.run(node.uplink(Frame(bytes.fromhex(payload), clock.now(), 2, fcnt)))
+def heard(node, clock, payload, fcnt, fport=2):
+    readings = asyncio.run(node.uplink(Frame(bytes.fromhex(payload), clock.now(), fport, fcnt)))
     return {r.point.removeprefix("n."): r for r in readings if r.measured_at is None}, readings
 
 
@@ -147,3 +156,22 @@ def test_stored_samples_drive_nothing(make, clock):
     assert [(r.value, r.measured_at) for r in readings if r.point == "n.probe"] == [
         (-2.0, 1763969536000), (-1.9, 1763970692000),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("profile", "fport", "good", "none", "point"), [
+    ("dragino_lht65n", 2, "CBF60B0D0376010A857FFF", "CBF60B0D0376017FFF7FFF", "probe"),
+    ("dragino_lht65n", 2, "09AF0B0D43760969248100", "7FFF0B0D43760969248101", "probe"),
+    ("dragino_ldds75", 2, "0D4803E800010901", "0D48000000010901", "distance"),
+    ("dragino_ldds75", 2, "0D4803E800010901", "0D4803E800", "temperature"),
+    ("milesight_em500_udl", 85, "0382F501", "0382FFFF", "distance"),
+    ("milesight_ct101", 85, "04981027", "0498FFFF", "current"),
+])  # fmt: skip
+def test_a_sensor_that_says_it_has_no_value_keeps_none_of_before(make, clock, profile, fport, good, none, point):
+    node = make(profile)
+    assert heard(node, clock, good, 1, fport)[0][point].quality is Quality.GOOD
+    second, _ = heard(node, clock, none, 2, fport)
+    assert (second[point].value, second[point].quality) == (None, Quality.BAD)
+    told = second["codec_error"].value
+    assert point in told and told.endswith(": this payload has no value for it")
+    third, _ = heard(node, clock, good, 3, fport)
+    assert (third[point].quality, "no value" in third["codec_error"].value) == (Quality.GOOD, False)

@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from drivers.lora.codecs.result import CodecError
-from drivers.lora.values import look_up
+from drivers.lora.values import MISSING, look_up
 
 __all__ = ["Field", "Layout", "holds", "put"]
 
+NONE = "this payload has no value for it"
 _SIZES = {"u8": 1, "i8": 1, "bool": 1, "u16": 2, "i16": 2, "u24": 3, "i24": 3, "u32": 4, "i32": 4, "f32": 4, "u64": 8,
           "i64": 8, "f64": 8}  # fmt: skip
 
@@ -33,6 +34,7 @@ class Field:
         self.bit: int | None = entry.get("bit")
         self.bits: int = entry.get("bits", 1)
         self._flag = self.bit is not None and "bits" not in entry
+        self.optional: bool = entry.get("optional", False)
         self.when: Mapping[str, Sequence[int]] = entry.get("when") or {}
 
     def read(self, raw: bytes) -> Any:
@@ -123,7 +125,10 @@ class Layout:
 
     def read(self, payload: bytes) -> dict[str, Any]:
         """The values, nested by the dots of their names. CodecError if the payload is too short."""
-        found = self.all_of(payload)
+        return self.shown(self.all_of(payload))
+
+    def shown(self, found: dict[str, Any]) -> dict[str, Any]:
+        """Without the fields that begin with _."""
         return {name: value for name, value in found.items() if not name.startswith("_")} if self._by_layout else found
 
     def all_of(self, payload: bytes) -> dict[str, Any]:
@@ -134,12 +139,19 @@ class Layout:
                 continue
             start = place if place >= 0 else len(payload) + place
             end = len(payload) if field.size is None else start + field.size
+            if field.optional and end > len(payload):
+                continue
             if start < 0 or end > len(payload) or start > end:
                 raise CodecError(f"too short: {len(payload)} bytes, and {field.name} needs {_needs(place, field)}")
             value = field.read(payload[start:end])
             if value is not None:
                 put(found, field.name, value)
         return found
+
+    def without(self, found: Mapping[str, Any]) -> dict[str, str]:
+        """The fields of this layout that have no value here, and why: `unavailable`, no number, or `optional`."""
+        there = [field.name for field in self.fields if holds(field.when, found)]
+        return {name: NONE for name in there if look_up(found, name) is MISSING}
 
 
 def holds(when: Mapping[str, Sequence[int]], found: Mapping[str, Any]) -> bool:

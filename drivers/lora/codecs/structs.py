@@ -28,8 +28,7 @@ class Struct(Declared):
         found = self._layout.all_of(payload)
         if self._blocks is not None and holds(self._blocks["when"], found):
             return self._all_blocks(payload, self._blocks)
-        data = {name: value for name, value in found.items() if not name.startswith("_")}
-        return Decoded(data, absent=self._absent(found))
+        return Decoded(self._layout.shown(found), absent=self._absent(found))
 
     def _all_blocks(self, payload: bytes, blocks: Mapping[str, Any]) -> Decoded:
         """What the device stored: nothing of it is the present."""
@@ -50,4 +49,4 @@ class Struct(Declared):
             if field.name not in there:
                 now = " and ".join(f"{name} is {look_up(found, name)}" for name in field.when if name[0] != "_")
                 absent[field.name] = f"not in this payload, where {now}"
-        return absent
+        return {**absent, **self._layout.without(found)}

@@ -8,6 +8,7 @@ from typing import Any
 from drivers.lora.codecs.downlink import Declared
 from drivers.lora.codecs.fields import Layout
 from drivers.lora.codecs.result import CodecError, Decoded
+from drivers.lora.values import MISSING, look_up
 
 __all__ = ["Tlv"]
 
@@ -31,16 +32,21 @@ class Tlv(Declared):
         if foreign is not None:
             return foreign
         data: dict[str, Any] = {}
+        absent: dict[str, str] = {}
         at, warning = 0, None
         while at < len(payload) and warning is None:
             begin = payload[at : at + self._width]
-            at, warning = self._record(data, payload, begin, at + self._width)
+            at, warning = self._record(data, absent, payload, begin, at + self._width)
         if warning is not None and warning.startswith("too short") and not data:
             raise CodecError(warning)
-        return Decoded(data, () if warning is None else (warning,))
+        absent = {name: why for name, why in absent.items() if look_up(data, name) is MISSING}
+        return Decoded(data, () if warning is None else (warning,), absent)
 
-    def _record(self, data: dict[str, Any], payload: bytes, begin: bytes, at: int) -> tuple[int, str | None]:
-        """Read one record into `data`: where the next one begins, or why there is none."""
+    def _record(
+        self, data: dict[str, Any], absent: dict[str, str], payload: bytes, begin: bytes, at: int
+    ) -> tuple[int, str | None]:
+        """Read one record into `data`, and what it has no value for into `absent`: where the next one begins, or why
+        there is none."""
         if begin in self._skip:
             return at + self._skip[begin], None
         if begin not in self._layouts:
@@ -49,9 +55,11 @@ class Tlv(Declared):
         end = len(payload) if layout.size is None else at + layout.size
         if end > len(payload):
             return at, f"too short: record {begin.hex()} has {layout.size} bytes, and {len(payload) - at} are there"
-        values = layout.read(payload[at:end])
+        found = layout.all_of(payload[at:end])
+        values = layout.shown(found)
         if into is None:
             _merge(data, values)
+            absent.update(layout.without(found))
         else:
             data.setdefault(into, []).append(values)
         return end, None

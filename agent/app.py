@@ -481,7 +481,7 @@ class Agent:
         """The whole agent in one document: `bocage watch` draws it."""
         now = self._clock.now()
         return {
-            "site": {"id": self._plan.site, "name": self._plan.name},
+            "site": {"id": self._plan.site, "name": self._plan.name, "timezone": self._plan.timezone},
             "agent": VERSION,
             "config": self._configuration.status(),
             "at": wall_text(now.wall_ms, self._plan.timezone),

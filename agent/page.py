@@ -6,6 +6,7 @@ What is wrong comes first. Without a terminal, and in a picture, `view.frame` sh
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import tzinfo
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.styled import Styled
@@ -13,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from agent import view
+from agent.report import zone_of
 from agent.screen import cleaned, shown
 from agent.view import Status
 
@@ -50,10 +52,10 @@ class _Body:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         status, width = self._status, options.max_width
-        notes = [*self._notes, *view.configuration(status)]
+        notes = [*self._notes, *view.trouble(status)]
         yield from (_wrapped(Text(note, "bold")) for note in notes)
         if alarms := status.get("alarms"):
-            lines = view.alarm_lines(alarms, status.get("at"))
+            lines = view.alarm_lines(alarms, zone_of(status))
             yield view.Section("alarms", Group(*map(_wrapped, lines)))
         yield view.Section("the way out", Group(*map(_wrapped, view.way_out(status))))
         points = view.Section("points", _points(view.in_order(status.get("points") or []), width))
@@ -97,15 +99,15 @@ def _lines(point: Status, width: int) -> Iterator[Text]:
 
 
 def _actuators(status: Status, width: int) -> RenderableType:
-    items, now = status.get("actuators") or [], status.get("at")
+    items, zone = status.get("actuators") or [], zone_of(status)
     if width >= _TABLES:
-        return _folding(view.actuators_table(items, now))
-    return Group(*(_wrapped(text) for item in items for text in _words(item, now)))
+        return _folding(view.actuators_table(items, zone))
+    return Group(*(_wrapped(text) for item in items for text in _words(item, zone)))
 
 
-def _words(item: Status, now: str | None) -> Iterator[Text]:
+def _words(item: Status, zone: tzinfo | None) -> Iterator[Text]:
     """An output in a sentence, where a table has no room."""
-    name, is_, held_by, until, feedback = view.actuator(item, now)
+    name, is_, held_by, until, feedback = view.actuator(item, zone)
     said = Text.assemble(name, " ", is_, ", held by ", held_by)
     if until.plain != "-":
         said.append(" until ").append_text(until)

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from difflib import get_close_matches
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from agent.model import Outcome, Point, Reading
 
-__all__ = ["outcome_json", "points_json", "wall_text"]
+__all__ = ["TIME_UNKNOWN", "local_text", "outcome_json", "points_json", "time_help", "wall_text", "zone_of"]
+
+TIME_UNKNOWN = "time unknown"
+
+
+def time_help(is_known: bool) -> str:
+    """What to do about a "time unknown"; `is_known` is whether the agent knows the time now."""
+    if is_known:
+        return "time unknown: it was before the clock was set; nothing is to be done"
+    return (
+        "time unknown: nothing has set this box's clock. timedatectl shows whether a time server answers; "
+        "with a good RTC write clock: {trust: always} in the site file"
+    )
 
 
 def wall_text(wall_ms: int | None, timezone: str) -> str | None:
@@ -19,6 +31,17 @@ def wall_text(wall_ms: int | None, timezone: str) -> str | None:
         return None
     moment = datetime.fromtimestamp(wall_ms / 1000, UTC).astimezone(ZoneInfo(timezone))
     return moment.isoformat(timespec="milliseconds")
+
+
+def local_text(moment: str | None, zone: tzinfo | None) -> str | None:
+    """An ISO 8601 moment of the agent's documents, which are in UTC, as one in site time, to the second."""
+    return moment and datetime.fromisoformat(moment).astimezone(zone).isoformat(timespec="seconds")
+
+
+def zone_of(status: Mapping[str, Any]) -> tzinfo | None:
+    """The site's time zone, by the agent's answer to `status`; None (the machine's own) if it does not say."""
+    name, now = (status.get("site") or {}).get("timezone"), status.get("at")
+    return ZoneInfo(name) if name else datetime.fromisoformat(now).tzinfo if now else None
 
 
 def points_json(
@@ -59,4 +82,5 @@ def _point(point: Point, reading: Reading | None, timezone: str) -> dict[str, An
         "unit": point.unit,
         "quality": str(reading.quality) if reading else "bad",
         "at": wall_text(reading.at.wall_ms, timezone) if reading else None,
+        "read": reading is not None,
     }

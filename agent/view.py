@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,12 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from agent.report import TIME_UNKNOWN, time_help, zone_of
 from agent.screen import cleaned, shown
 
 __all__ = [
-    "Section", "Status", "actuator", "actuators_table", "alarm_lines", "configuration", "frame", "header", "in_order",
-    "line", "points_table", "quality_style", "sides", "span", "svg", "urgency", "value", "way_out",
+    "Section", "Status", "actuator", "actuators_table", "alarm_lines", "frame", "header", "in_order", "line",
+    "points_table", "quality_style", "sides", "span", "svg", "trouble", "urgency", "value", "way_out",
 ]  # fmt: skip
 
 Status = Mapping[str, Any]
@@ -47,7 +48,7 @@ _SMALLEST_BAR = 100  # readings: what a full bar stands for, at least
 def frame(status: Status, notes: Sequence[str] = ()) -> RenderableType:
     """A whole screen. `notes` are lines that somebody else wants to say under the header (the demo does)."""
     status, notes = cleaned(status), [shown(note) for note in notes]
-    link = _Lines([*(Text(note, "bold") for note in [*notes, *configuration(status)]), *way_out(status)])
+    link = _Lines([*(Text(note, "bold") for note in [*notes, *trouble(status)]), *way_out(status)])
     screen = Layout()
     screen.split_column(
         Layout(_head(status), size=1),
@@ -58,7 +59,7 @@ def frame(status: Status, notes: Sequence[str] = ()) -> RenderableType:
     return screen
 
 
-def configuration(status: Status) -> list[str]:
+def _configuration(status: Status) -> list[str]:
     """What is wrong with the site file, by its bare name, so that the message has room."""
     config = status.get("config") or {}
     said = (("invalid", "the one applied before runs"), ("outdated", "it goes on"))
@@ -69,6 +70,12 @@ def configuration(status: Status) -> list[str]:
     ]
 
 
+def trouble(status: Status) -> list[str]:
+    """What keeps the agent from being what it should be, and what to do about it."""
+    undated = [time_help(False)] if status.get("clock") == "unsynced" else []
+    return [*_configuration(status), *undated]
+
+
 def line(status: Status) -> str:
     """The same in one line: time, points that are good, uplink, what waits, and what is wrong with the site file."""
     status = cleaned(status)
@@ -76,12 +83,13 @@ def line(status: Status) -> str:
     good = sum(1 for point in points if point["quality"] == "good")
     uplink, outbox = status.get("uplink") or {}, status.get("outbox") or {}
     up = sum(1 for bus in status.get("buses") or [] if bus["state"] == "up")
+    now = _moment(status.get("at"), zone_of(status))
     on = " ".join(item["name"] for item in status.get("actuators") or [] if switched(item["value"]) == "on")
     return (
-        f"{_time(status.get('at'))} points {good}/{len(points)} good, buses {up} up, on: {on or '-'}, "
+        f"{now} points {good}/{len(points)} good, buses {up} up, on: {on or '-'}, "
         f"uplink {uplink.get('state', 'off')} {_latency(uplink)}, {outbox.get('rows', 0)} waiting, "
         f"{_hours(outbox.get('hours_left'))}"
-        + "".join(f", {wrong}" for wrong in configuration(status))
+        + "".join(f", {wrong}" for wrong in _configuration(status))
     )
 
 
@@ -111,16 +119,16 @@ class _Values:
         self._points = in_order(status.get("points") or [])
         self._actuators = status.get("actuators") or []
         self._alarms = status.get("alarms") or []
-        self._now = status.get("at")
+        self._zone = zone_of(status)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         height = options.height or console.height
         left = height - 2  # a rule and a head
-        alarms = _alarms(self._alarms, self._now)
+        alarms = _alarms(self._alarms, self._zone)
         right = max(0, left - len(self._actuators) - 2 - (len(alarms) + 1 if self._alarms else 0))
         rest = self._points[left:]
         shown = rest if len(rest) <= right else rest[: max(0, right - 1)]
-        column: list[RenderableType] = [Section("actuators", actuators_table(self._actuators, self._now))]
+        column: list[RenderableType] = [Section("actuators", actuators_table(self._actuators, self._zone))]
         if self._alarms:
             column.append(Section("alarms", alarms))
         if shown:
@@ -158,17 +166,17 @@ def points_table(points: Sequence[Status], longest: int | None = _LONGEST) -> Ta
     return table
 
 
-def actuators_table(actuators: Sequence[Status], now: str | None) -> Table:
+def actuators_table(actuators: Sequence[Status], zone: tzinfo | None) -> Table:
     """Every output: what it is, who holds it and why, until when, and what the feedback says."""
     table = _table("held by", "name", "is", "held by", "until", "feedback")
     table.columns[0].min_width = min(12, max((len(item["name"]) for item in actuators), default=0))
     table.columns[1].min_width = 3
     for item in actuators:
-        table.add_row(*actuator(item, now))
+        table.add_row(*actuator(item, zone))
     return table
 
 
-def actuator(item: Status, now: str | None) -> tuple[Text, Text, Text, Text, Text]:
+def actuator(item: Status, zone: tzinfo | None) -> tuple[Text, Text, Text, Text, Text]:
     """Its name, what it is, who holds it and why, until when, and what the feedback says."""
     is_, wanted = switched(item["value"]), switched(item["wanted"])
     moving = item["wanted"] is not None and is_ != wanted
@@ -176,24 +184,25 @@ def actuator(item: Status, now: str | None) -> tuple[Text, Text, Text, Text, Tex
         Text(str(item["name"])),
         Text(f"{is_}>{wanted}" if moving else is_, _WARN if moving else "bold" if is_ == "on" else ""),
         Text(_holder(item)),
-        Text(_time(item.get("until"), now)[:5]),
+        Text(_time(item.get("until"), zone)[:5]),
         _feedback(item),
     )
 
 
-def alarm_lines(alarms: Sequence[Status], now: str | None) -> list[Text]:
+def alarm_lines(alarms: Sequence[Status], zone: tzinfo | None) -> list[Text]:
     """The open alarms, the gravest first; what nobody has acknowledged stands out."""
     lines = []
     for one in alarms:
         style = _DIM if one["acked"] else _SEVERITY.get(str(one["severity"]), "")
         acked = ", acknowledged" if one["acked"] else ""
-        lines.append(Text(f"{one['severity']} {one['code']} {one['subject']} {_time(one['since'], now)}{acked}", style))
+        what = f"{one['severity']} {one['code']} {one['subject']}"
+        lines.append(Text(f"{what} {_moment(one['since'], zone)}{acked}", style))
     return lines
 
 
-def _alarms(alarms: Sequence[Status], now: str | None) -> _Lines:
+def _alarms(alarms: Sequence[Status], zone: tzinfo | None) -> _Lines:
     """The gravest of them, and how many there are besides."""
-    lines = alarm_lines(alarms[:_ALARMS], now)
+    lines = alarm_lines(alarms[:_ALARMS], zone)
     if len(alarms) > _ALARMS:
         lines.append(Text(f"... {len(alarms) - _ALARMS} more: bocage alarms", _DIM))
     return _Lines(lines)
@@ -247,7 +256,7 @@ def header(status: Status) -> tuple[Text, Text]:
     """Whose view it is, and of when."""
     site = status["site"]
     clock = status.get("clock", "unsynced")
-    when = _time(status.get("at")) if clock == "synced" else "time unknown"
+    when = _time(status.get("at"), zone_of(status)) if clock == "synced" else TIME_UNKNOWN
     return (
         Text(f" {site['name']} ({site['id']})", "bold"),
         Text(f"{when}  clock {clock}  up {span(status.get('uptime_s'))}  bocage {status.get('agent', '?')} "),
@@ -290,7 +299,7 @@ def way_out(status: Status) -> list[Text]:
     size, hours = _size(outbox.get("bytes") or 0), _hours(outbox.get("hours_left"))
     waiting.append(f"{size}, {hours}, {outbox.get('gaps', 0)} gaps")
     if outbox.get("oldest"):
-        waiting.append(f", oldest {_time(outbox['oldest'], status.get('at'))}")
+        waiting.append(f", oldest {_time(outbox['oldest'], zone_of(status))}")
     buses = Text("buses  ", _DIM)
     for bus in status.get("buses") or []:
         load = f" {100 * bus['load']:.0f} %" if bus.get("load") else ""
@@ -370,12 +379,17 @@ def span(seconds: float | None) -> str:
     return f"{seconds / 86_400:.0f} d"
 
 
-def _time(iso: str | None, like: str | None = None) -> str:
-    """The time of day of an ISO 8601 moment, in the time zone of another one."""
+def _time(iso: str | None, zone: tzinfo | None) -> str:
+    """The time of day of an ISO 8601 moment, in the site's time zone."""
     if not iso:
         return "-"
     moment = datetime.fromisoformat(iso)
-    return f"{moment.astimezone(datetime.fromisoformat(like).tzinfo) if like else moment:%H:%M:%S}"
+    return f"{moment.astimezone(zone):%H:%M:%S}"
+
+
+def _moment(iso: str | None, zone: tzinfo | None) -> str:
+    """The same of something that was at some time."""
+    return _time(iso, zone) if iso else TIME_UNKNOWN
 
 
 def _latency(uplink: Status) -> str:

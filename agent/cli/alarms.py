@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import sys
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 from agent.cli.common import add_command, add_folders, add_json, asked
 from agent.local import connect
+from agent.report import TIME_UNKNOWN, local_text, time_help, zone_of
 from agent.screen import shown, shown_json
 
 __all__ = ["add"]
@@ -39,14 +40,17 @@ def show_alarms(options: argparse.Namespace) -> int:
     if options.json:
         print(shown_json({"alarms": found}))
         return 0
+    zone = zone_of(status)
     for one in found:
-        since = _local(one["since"], status["at"])
+        since = local_text(one["since"], zone) or TIME_UNKNOWN
         acked = "  acknowledged" * one["acked"]
         print(shown(f"{one['severity']:<8}  {one['code']} {one['subject']}  since {since}{acked}"))
         if (wrong := (status.get("config") or {}).get(_CONFIG.get(one["code"]))) is not None:
             print(shown(f"          {wrong['file']}:{wrong['line']}:{wrong['column']}: {wrong['message']}"))
         if one["code"] == "device_lost" and (why := _why(status, one["subject"])):
             print(shown(f"          {why}"))
+    if any(one["since"] is None for one in found):
+        print(f"bocage: {time_help(status.get('clock') == 'synced')}", file=sys.stderr)
     if not found:
         print("no alarm is open")
     return 0
@@ -58,13 +62,6 @@ def _why(status: Mapping[str, Any], device: str) -> str:
         if device in bus.get("lost", ()):
             return str(bus.get("said", {}).get(device) or bus["error"])
     return ""
-
-
-def _local(since: str | None, now: str | None) -> str:
-    """ISO 8601 with the offset that the site has now; as it is while the agent does not know the time."""
-    if since is None or now is None:
-        return since or "time unknown"
-    return datetime.fromisoformat(since).astimezone(datetime.fromisoformat(now).tzinfo).isoformat(timespec="seconds")
 
 
 async def _ask(options: argparse.Namespace) -> dict[str, Any]:

@@ -8,13 +8,16 @@ import csv
 import json
 import sys
 from collections.abc import Iterable, Mapping
+from datetime import tzinfo
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from agent.cli.common import add_command, add_folders, add_json, asked, place
 from agent.local import NoAgent, connect
 from agent.outbox.backlog import export_readings, read_status
 from agent.outbox.blocks import Row
 from agent.outbox.records import iso
+from agent.report import TIME_UNKNOWN, local_text, zone_of
 from agent.screen import shown, shown_json
 
 __all__ = ["add"]
@@ -53,24 +56,24 @@ def look(options: argparse.Namespace) -> int:
         rows = export_readings(where.state, where.runtime)
         (_print_jsonl if options.jsonl or options.json else _print_csv)(rows)
         return 0
-    status = _status(options)
+    status, zone = _status(options)
     if options.json:
         print(json.dumps(status))
     else:
-        _print_status(status)
+        _print_status(status, zone)
     return 0
 
 
-def _status(options: argparse.Namespace) -> Mapping[str, Any]:
-    """From the running agent, which knows its rate; else from the files."""
+def _status(options: argparse.Namespace) -> tuple[Mapping[str, Any], tzinfo | None]:
+    """From the running agent, which knows its rate; else from the files. With the site's time zone."""
     try:
         answer = asyncio.run(_ask(options))
-        return {key: answer["outbox"][key] for key in _STATUS}
+        return {key: answer["outbox"][key] for key in _STATUS}, zone_of(answer)
     except NoAgent:
         where = place(options)
         uplink = where.site.uplink
         bounds = {"max_bytes": uplink.buffer.max} if uplink else {}
-        return read_status(where.state, where.runtime, **bounds)
+        return read_status(where.state, where.runtime, **bounds), ZoneInfo(where.site.site.timezone)
 
 
 async def _ask(options: argparse.Namespace) -> Mapping[str, Any]:
@@ -78,11 +81,11 @@ async def _ask(options: argparse.Namespace) -> Mapping[str, Any]:
         return await agent.request({"do": "status"})
 
 
-def _print_status(status: Mapping[str, Any]) -> None:
+def _print_status(status: Mapping[str, Any], zone: tzinfo | None) -> None:
     left = "unknown" if status["hours_left"] is None else f"{status['hours_left']:.0f} h at the present rate"
     print(f"undelivered  {status['rows']} readings")
     print(f"on flash     {status['bytes']} of {status['max_bytes']} bytes")
-    print(f"oldest       {status['oldest'] or '-'}")
+    print(f"oldest       {local_text(status['oldest'], zone) or ('-' if not status['rows'] else TIME_UNKNOWN)}")
     print(f"room left    {left}")
     print(f"gaps         {status['gaps']}")
     for cls, name in _CLASSES.items():

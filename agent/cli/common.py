@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent.applied import Applied, find
+from agent.clock import SystemClock
 from agent.folders import enter, open_folder, runtime_folder, state_folder
+from agent.report import time_help
 from agent.screen import shown
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SITE_HELP", "CommandParser", "Place", "add_command", "add_folders", "add_json", "add_places", "asked",
-    "find_by_site", "hint_sudo", "place",
+    "find_by_site", "hint_sudo", "hint_time", "place",
 ]  # fmt: skip
 
 
@@ -102,6 +104,23 @@ def hint_sudo(text: str) -> None:
         ours = Path(sys.argv[0])
         program = str(ours) if ours.name == "bocage" and shutil.which("bocage") is None else "bocage"
         print(shown(f"try: sudo {shlex.join([program, *sys.argv[1:]])}"), file=sys.stderr)
+
+
+def hint_time(options: argparse.Namespace) -> None:
+    """What to do about a "time unknown" that was printed."""
+    import asyncio
+
+    from agent.local import NoAgent, connect
+
+    async def is_known() -> bool:
+        async with connect(*asked(options)) as agent:
+            return bool((await agent.request({"do": "status"}))["clock"] == "synced")
+
+    try:
+        known = asyncio.run(is_known())
+    except NoAgent:
+        known = SystemClock(place(options).site.clock.trust).trusted
+    print(f"bocage: {time_help(known)}", file=sys.stderr)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,10 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from agent.cli.common import Place, add_command, add_folders, add_json, place
+from agent.cli.common import Place, add_command, add_folders, add_json, hint_time, place
 from agent.errors import BocageError
 from agent.local import NoAgent, connect
-from agent.report import wall_text
+from agent.report import TIME_UNKNOWN, wall_text
 from agent.screen import shown, shown_json
 
 __all__ = ["add"]
@@ -56,6 +56,8 @@ def show(options: argparse.Namespace) -> int:
     timezone = where.site.site.timezone
     for line in _TEXTS[options.topic](rows, timezone):
         print(shown(line))
+    if options.topic == "join-log" and any(row.get("at_ms") is None for row in rows):
+        hint_time(options)
     return 0
 
 
@@ -98,7 +100,7 @@ def _devices(rows: Sequence[Row], timezone: str) -> list[str]:
 def _joins(rows: Sequence[Row], timezone: str) -> list[str]:
     lines = []
     for row in rows:
-        at = wall_text(row.get("at_ms"), timezone) or "time unknown"
+        at = wall_text(row.get("at_ms"), timezone) or TIME_UNKNOWN
         who = row.get("device") or "not in the site file"
         why = f": {row['reason']}" if row.get("reason") else ""
         if row.get("window"):

@@ -11,11 +11,12 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from agent.cli.common import Place, add_command, add_folders, add_json, asked, place
+from agent.cli.common import Place, add_command, add_folders, add_json, asked, hint_time, place
 from agent.driver import is_driven
 from agent.errors import ConfigError
 from agent.local import NoAgent, connect
 from agent.model import OutcomeState, Value
+from agent.report import TIME_UNKNOWN
 from agent.screen import shown, shown_json
 
 __all__ = ["add"]
@@ -79,6 +80,8 @@ def read_points(options: argparse.Namespace) -> int:
         print(shown_json(found))
     else:
         _print_points(found)
+        if any(_is_undated(point) for point in found.values()):
+            hint_time(options)
     for name, hint in unknown.items():
         print(shown(f"bocage: {_why_unknown(options, name, hint)}"), file=sys.stderr)
     return 1 if unknown or any(found[name]["quality"] != "good" for name in options.points) else 0
@@ -128,11 +131,22 @@ def _print_points(found: Mapping[str, Mapping[str, Any]]) -> None:
     """One line a point: name, value and unit, quality if it is not good, and when."""
     width = max((len(name) for name in found), default=0)
     for name, point in found.items():
+        if not _was_read(point):
+            print(shown(f"{name:<{width}}  never read"))
+            continue
         value = _shown(point["value"], "-")
         quality = "" if point["quality"] == "good" else f"  ({point['quality']})"
-        at = point["at"] or "time unknown"
+        at = point["at"] or TIME_UNKNOWN
         measured = f"{value} {point['unit']}".strip()
         print(shown(f"{name:<{width}}  {measured}{quality}  {at}"))
+
+
+def _was_read(point: Mapping[str, Any]) -> bool:
+    return bool(point.get("read", True))
+
+
+def _is_undated(point: Mapping[str, Any]) -> bool:
+    return _was_read(point) and point["at"] is None
 
 
 def _shown(value: Value, nothing: str) -> str:

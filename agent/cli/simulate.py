@@ -7,13 +7,13 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from agent.cli.common import SITE_HELP, add_command, add_json
 from agent.errors import ConfigError
+from agent.report import TIME_UNKNOWN, local_text
 from agent.screen import shown, shown_json
 
 __all__ = ["add"]
@@ -102,9 +102,11 @@ def _print(found: Mapping[str, Any], zone: ZoneInfo) -> None:
         told = f"now {_shown(final.get('value'))} by {final.get('priority')} ({final.get('cause')})"
         print(shown(f"{name:<16} on {total['on_s'] / 3600:8.2f} h, {total['starts']:5} starts, {told}"))
     for alarm in found["final"]["alarms"]:
-        since = alarm["since"] and datetime.fromisoformat(alarm["since"]).astimezone(zone).isoformat()
+        since = local_text(alarm["since"], zone)
         said = f"{alarm['severity']} {alarm['code']} {alarm['subject']}"
-        print(shown(f"open: {said} since {since or 'time unknown'}"))
+        print(shown(f"open: {said} since {since or TIME_UNKNOWN}"))
+    if any(alarm["since"] is None for alarm in found["final"]["alarms"]):
+        print("time unknown: the scenario says so (clock: untrusted, or the fault untrusted: clock)", file=sys.stderr)
 
 
 def _edge(one: Mapping[str, Any]) -> str:

@@ -58,7 +58,11 @@ def test_a_long_text_leaves_room_for_the_names():
 
 
 def test_unknown_time_is_said():
-    assert any("time unknown  clock unsynced" in line for line in drawn({**STATUS, "at": None, "clock": "unsynced"}))
+    unset = {**STATUS, "at": None, "clock": "unsynced"}
+    lines = drawn(unset)
+    assert any("time unknown  clock unsynced" in line for line in lines)
+    assert any("timedatectl" in line for line in lines), "and what to do about it"
+    assert view.line(unset).startswith("time unknown points")
 
 
 def test_an_agent_that_has_nothing_yet_is_drawn_too():

@@ -10,15 +10,15 @@ def test_limits_hold_for_commands_from_afar_and_from_the_box(site, slave, subscr
     site.start()
     wait_for(lambda: subscriber.values("m.fixed"))
     assert site.order("pump", True)[0] == "verified"
-    started = time.monotonic()
     subscriber.send("no", point="pump", value="off", ttl_ms=500)
     subscriber.send("wait", point="pump", value="off", ttl_ms=20_000)
     wait_for(lambda: subscriber.results("no") and subscriber.states("wait") == ["accepted"])
     assert subscriber.results("no")[0]["reason"].startswith("min_on: pump can stop in ")
     assert "waiting min_on" in next(one["state"] for one in site.status()["actuators"] if one["name"] == "pump")
     wait_for(lambda: "verified" in subscriber.states("wait"))
-    assert 2.9 < time.monotonic() - started < 5
     assert slave.writes == [(1, True), (1, False)]
+    on, off = slave.moments
+    assert off - on > 2.9, "at the pump, however late anybody hears of it"
 
     # a technician's command has 10 s of patience, and min_off is 2 s
     assert site.order("pump", True)[0] == "verified"
@@ -76,11 +76,13 @@ def test_boot_and_stop_states(site, slave, subscriber, wait_for):
     """`recompute` and `hold` move nothing, and neither does a restart of the agent."""
     site.document["actuators"]["lamp"] |= {"boot_state": "on", "stop_state": "hold"}
     site.document["actuators"]["other"] = {"output": "m.relay2", "boot_state": "recompute", "stop_state": "off"}
+    site.document["buses"]["plant"]["timeout"] = "5s"  # an output that cannot be read in time is written
     slave.coils[1] = True
     site.start()
     wait_for(lambda: slave.coils[0] and subscriber.values("m.fixed"))
     assert slave.writes == [(0, True)], "recompute leaves its output as it is"
-    boot = next(event for event in subscriber.events("output", "audit") if event["subject"] == "lamp")
+    audits = wait_for(lambda: [one for one in subscriber.events("output", "audit") if one["subject"] == "lamp"])
+    boot = audits[0]
     assert (boot["detail"]["cause"], boot["detail"]["to"]) == ("boot state", True)
     assert site.stop()[0] == 0
     assert slave.coils[:2] == [True, False], "held, and switched off"

@@ -52,7 +52,8 @@ class Slave:
     """A Modbus TCP slave with 16 holding registers, 8 coils and 8 discrete inputs that follow the coils.
 
     Register 0 counts how often it was read; `ends` holds what it was when each connection ended. `writes` are all coil
-    writes seen, in order, `registered` those of registers. `deaf` units are not answered.
+    writes seen, in order, `moments` when each came (monotonic, in s), `registered` those of registers. `deaf` units are
+    not answered.
     `drops_after`: seconds without a question after which its outputs fall, as modules with an output watchdog do.
     """
 
@@ -60,7 +61,7 @@ class Slave:
         self.registers, self.coils = [0] * 16, [False] * 8
         self.registers[1] = 12_000
         self.registers[2:4] = struct.unpack(">HH", struct.pack(">f", 61.2))
-        self.ends, self.writes, self.registered, self.deaf, self.stuck = [], [], [], set(), False
+        self.ends, self.writes, self.moments, self.registered, self.deaf, self.stuck = [], [], [], [], set(), False
         self.drops_after, self._asked = None, time.monotonic()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
@@ -104,6 +105,7 @@ class Slave:
             return struct.pack(">BB", function, 1) + bytes([bits])
         if function == 5:
             self.writes.append((address, count == 0xFF00))
+            self.moments.append(time.monotonic())
             if not self.stuck:
                 self.coils[address] = count == 0xFF00
             return pdu

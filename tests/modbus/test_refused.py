@@ -81,8 +81,10 @@ async def test_a_point_that_cannot_be_read_is_an_alarm_until_it_can(
     await seen.until(lambda: len(line.status().get("refused", {}).get("m", ())) == 2)
     asked = len(slave.requests)
     await seen.until(lambda: len([r for _, r in slave.requests[asked:] if r.address == 3]) >= 2)
-    (alarm,) = conditions(None, True, [{"name": "rs485", **line.status()}], None)
-    assert (alarm.code, alarm.subject) == ("points_refused", "m")
+    # A slow machine's line may be overloaded as well.
+    raised = conditions(None, True, [{"name": "rs485", **line.status()}], None)
+    (alarm,) = [one for one in raised if one.subject == "m"]
+    assert alarm.code == "points_refused"
     assert sorted(alarm.detail["points"].split(", ")) == ["m.p2", "m.p3"]
     assert f"exception {code}" in alarm.detail["reason"]
     told = [text for text in caplog.messages if text.startswith("points refused")]

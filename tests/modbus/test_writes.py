@@ -36,7 +36,7 @@ DAMAGE: dict[str, Callable[[Any, Any, str], Frames]] = {
     "long": lambda slaves, r, wire: [(0, framed(slaves, r, wire, pdu_of(r, wire) + b"\0\0"))],
     "another function": lambda slaves, r, wire: [(0, framed(slaves, r, wire, b"\x2b" + pdu_of(r, wire)[1:]))],
     "another unit": lambda slaves, r, wire: [(0, framed(slaves, r, wire, pdu_of(r, wire), unit=7))],
-    "late": lambda slaves, r, wire: [(0.12, r.frame)],
+    "late": lambda slaves, r, wire: [(0.3, r.frame)],
     "device failure": lambda slaves, r, wire: [(0, framed(slaves, r, wire, bytes((r.function | 0x80, 4))))],
     "acknowledge, later": lambda slaves, r, wire: [(0, framed(slaves, r, wire, bytes((r.function | 0x80, 5))))],
 }

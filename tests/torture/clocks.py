@@ -65,8 +65,8 @@ class _Jumps:
             place.kill()
             place.site.start()
             self._commands(name.replace(" ", "") + "-killed")
-            if "clock_step" not in place.site.bocage("alarms", check=0).stdout:
-                self._broken.append(f"{name}: bocage alarms does not show clock_step")
+            told = f"clock_step in bocage alarms ({name}, killed)"
+            wait_for(lambda: "clock_step" in place.site.bocage("alarms", check=0).stdout, 20, told)
         place.polls(20)
         self._set(0)
         wait_for(lambda: self._count("cleared") > cleared, 20, f"the end of the alarm ({name})")

@@ -152,7 +152,7 @@ async def test_among_several_units_another_id_is_refused(lines: Any, slaves: Any
     slave = slaves.tcp({n: slaves.Unit(holding={0: n}) for n in (1, 2)}, behave=lambda r: [(0, as_unit(1, r.frame))])
     devices = [device(f"d{n}", n, {"a": point("holding", 0)}, poll=0.05) for n in (1, 2)]
     seen = lines.collect(line := lines.tcp(slave, *devices))
-    await seen.until(lambda: line.status()["lost"] == ["d2"])
+    await seen.until(lambda: line.status()["lost"] == ["d2"] and seen.of("d1.a") and seen.of("d2.a"))
     assert line.status()["said"] == {"d2": "answers as unit 1, asked as 2"}
     counts = await line.read([f"d2.modbus.{name}" for name in ("misfits", "crc_errors", "timeouts")])
     assert [r.value >= 3 for r in counts[:1]] + [r.value for r in counts[1:]] == [True, 0, 0]

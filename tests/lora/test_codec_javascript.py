@@ -124,8 +124,9 @@ async def test_what_makers_export(make: Make, style: str) -> None:
 
 
 async def test_what_is_not_there_is_said_with_its_line(make: Make) -> None:
-    assert 'require("crypto"): a codec is one file' in (said := await why(make("\n\nlet a = require('crypto')")))
-    assert said.endswith("(line 3)")
+    for name, words in (("crypto", "of Node's own modules"), ("node:fs", "of Node's own"), ("./table", "bundle it")):
+        said = await why(make(f"\n\nlet a = require('{name}')"))
+        assert f'require("{name}"): ' in said and words in said and said.endswith("(line 3)")
     late = make("\nfunction decodeUplink(i) {\n return {data: {a: Buffer.from(i.bytes).readUInt16LE(0)}}\n}")
     assert (await why(late)).endswith("RangeError: bytes 0 to 1 of 1 (line 3)")
 
@@ -235,7 +236,15 @@ BAD = {
     "returns nothing": (uplink(""), "returned no object"),
     "returns a number": (uplink("return 5"), "returned no object, but 5"),
     "returns a list": (uplink("return {data: [1]}"), "returned no data, but [1]"),
-    "returns a promise": ("async " + uplink("return {data: {}}"), "returned no data"),
+    "returns a promise": ("async " + uplink("return {data: {}}"), "codec.js: it returned a promise"),
+    "throws an object": (uplink("throw {code: 5, message: 'too short'}"), "codec.js: too short"),
+    "throws a plain object": (uplink("throw {code: 5}"), 'codec.js: {"code":5}'),
+    "Buffer does not know": (uplink("\nreturn Buffer.from('a', 'utf-32')"), "Unknown encoding: utf-32 (line 2)"),
+    "Buffer has no room": (uplink("\nreturn Buffer.alloc(1).writeUInt8(300)"), "300 is not between 0 and 255 (line 2)"),
+    "Buffer of nothing": (uplink("\nreturn Buffer.from(undefined)"), "not undefined (line 2)"),
+    "imports for its effect": ("\nimport './table'\n" + GOOD, "bundle it (esbuild, webpack) (line 2)"),
+    "exports another's": ("\nexport * from './table'\n" + GOOD, "bundle it (esbuild, webpack) (line 2)"),
+    "imports a table": ("import t from './t.json' with {type: 'json'};\n" + GOOD, "webpack) (line 1)"),
     "returns itself": (uplink("const a = {}; a.a = a; return {data: a}"), "circular reference"),
     "returns an abyss": (uplink(DEEP.format(30_000)), "Maximum call stack size exceeded"),
     "returns a big integer": (uplink("return {data: {a: 1n}}"), "BigInt"),
@@ -362,6 +371,22 @@ BUFFER = {
     "(() => { const b = Buffer.alloc(4); b.writeInt16BE(-2, 1); return b.toString('hex') })()": "00fffe00",
     "(() => { const b = Buffer.alloc(4); b.writeUIntLE(0x010203, 0, 3); return b.toString('hex') })()": "03020100",
     "Number(Buffer.from([1, 0, 0, 0, 0, 0, 0, 1]).readBigUInt64LE(0) & 255n)": 1,
+    "Buffer.from('0AFF', 'HEX').length": 2,
+    "Buffer.from('0aff0', 'hex').length + Buffer.from('0x0a', 'hex').length": 2,
+    "new Buffer('0aff', 'hex').toString('hex')": "0aff",
+    "Buffer.from('Aé', 'utf16le').toString('hex') + Buffer.from([65, 0, 233, 0]).toString('utf-16le')": "4100e900Aé",
+    "Buffer.from([251, 255]).toString('base64url')": "-_8",
+    "Buffer.from([104, 255]).toString()": "h\ufffd",
+    "Buffer.from(new Uint8Array([1, 2, 3, 4]).buffer, 1, 2).toString('hex')": "0203",
+    "Buffer.from(JSON.parse(JSON.stringify(Buffer.from([1, 2])))).toString('hex')": "0102",
+    "Buffer.concat([Buffer.from([1]), Buffer.from([2, 3])], 2).toString('hex')": "0102",
+    "Buffer.alloc(3, 'ab').toString() + Buffer.alloc(2).fill('0a', 'hex').toString('hex')": "aba0a0a",
+    "(() => { const b = Buffer.alloc(4); b.write('0aff', 1, 'hex'); b.write('z', 3, 1); return b.toString('hex') })()":
+        "000aff7a",
+    "Buffer.from('hello').indexOf('lo') + Buffer.from('hello').indexOf(Buffer.from('l'), -2)": 6,
+    "Buffer.from('hello').includes('ell') && !Buffer.from('hello').includes('x')": True,
+    "[Buffer.compare(Buffer.from([1]), Buffer.from([1, 2])), Buffer.from([2]).compare(Buffer.from([1, 2]))]": [-1, 1],
+    "Buffer.from(input.bytes).slice(0, 4).swap16().toString('hex')": "0201feff",
     "Buffer.isBuffer(Buffer.from([1])) && !Buffer.isBuffer([1])": True,
     "(() => { try { return Buffer.from([1]).readUInt16LE(0) } catch (error) { return error.name } })()": "RangeError",
 }

@@ -68,8 +68,12 @@ globalThis.TextDecoder = class TextDecoder {
 };
 
 globalThis.require = function require(name) {
-  const known = String(name).replace(/^node:/, "");
+  const known = String(name).replace(/^node:/, "").replace(/\/$/, "");
   if (known === "buffer" || known === "safe-buffer") return { Buffer: globalThis.Buffer, atob, btoa };
   if (known === "util") return { TextDecoder: globalThis.TextDecoder, TextEncoder: globalThis.TextEncoder };
-  throw new Error(`require("${name}"): a codec is one file, and only "buffer" and "util" are there; bundle it (esbuild, webpack)`);
+  const nodes = "assert child_process cluster crypto dns events fs http https net os path process querystring stream string_decoder"
+    + " timers tls url vm worker_threads zlib";
+  throw new Error(`require("${name}"): ` + (nodes.split(" ").includes(known.split("/")[0])
+    ? `of Node's own modules only "buffer" and "util" are there; bundle the codec with a library in the place of this one`
+    : `a codec is one file, and only "buffer" and "util" are there; bundle it (esbuild, webpack)`));
 };

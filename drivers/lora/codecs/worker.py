@@ -13,6 +13,7 @@ import re
 import resource
 import signal
 import socket
+from itertools import dropwhile
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,14 @@ globalThis.__json = ((stringify, isView, list) => function __json(value) {
     return typeof item === "string" ? item.toWellFormed() : isView(own) ? list(own) : item;
   });
 })(JSON.stringify, ArrayBuffer.isView, Array.from.bind(Array));
+globalThis.__given = (standard, call) => {
+  let value;
+  try { value = call(); } catch (error) {  // an object that is no Error has no words of its own
+    throw Object(error) === error && !(error instanceof Error) ? String(error.message || __json(error)) : error;
+  }
+  if (value && typeof value.then === "function") throw "it returned a promise (async), and a codec answers at once";
+  return __json([standard, value]);
+};
 """
 _HOMES = ("driver", "exports", "module.exports", "module.exports.driver", "module.exports.default", "Codec", "codec")
 """Where a codec's functions are looked for, after the plain names: bundles (`driver`), CommonJS, one object for all."""
@@ -69,15 +78,15 @@ _CALLS = {
     "decode": """((asked, name, call) => {
   const bytes = asked.bytes, port = asked.fport, variables = asked.variables || {};
   const recvTime = new Date(asked.time === null ? NaN : asked.time);
-  if (name === "decodeUplink") return __json([true, call({ bytes, fPort: port, recvTime, variables })]);
-  if (name === "Decode") return __json([false, call(port, bytes, variables)]);
-  if (name === "Decoder") return __json([false, call(bytes, port)]);
+  if (name === "decodeUplink") return __given(true, () => call({ bytes, fPort: port, recvTime, variables }));
+  if (name === "Decode") return __given(false, () => call(port, bytes, variables));
+  if (name === "Decoder") return __given(false, () => call(bytes, port));
 })""",
     "encode": """((asked, name, call) => {
   const data = asked.data, port = asked.fport, variables = asked.variables || {};
-  if (name === "encodeDownlink") return __json([true, call({ data, fPort: port, variables })]);
-  if (name === "Encode") return __json([false, call(port, data, variables)]);
-  if (name === "Encoder") return __json([false, call(data, port)]);
+  if (name === "encodeDownlink") return __given(true, () => call({ data, fPort: port, variables }));
+  if (name === "Encode") return __given(false, () => call(port, data, variables));
+  if (name === "Encoder") return __given(false, () => call(data, port));
 })""",
     "load": "((asked, name) => name)",
 }
@@ -121,7 +130,7 @@ def _answer(engine: Any, request: dict[str, Any], asked: str) -> str:
         context = engine.Context()
         context.set_memory_limit(HEAP)
         context.eval(_BEFORE)
-        if _MODULE_WORDS.search(source):
+        if _MODULE_WORDS.search(source) or "Buffer" in source:
             context.eval(_MODULE.read_text())
         if "Buffer" in source and "function Buffer(" not in source:  # some bring their own
             context.eval(_BUFFER.read_text())
@@ -173,8 +182,11 @@ _EXPORTED = re.compile(
 )
 _LIST = re.compile(_START + r"export[ \t]*(\{[^}]*\})", re.M)
 _DEFAULT = re.compile(_START + r"export[ \t]+default\b", re.M)
+_NAME = r"""[ \t]*("[^"\n]*"|'[^'\n]*')(?:[ \t]*(?:with|assert)[ \t]*\{[^}\n]*\})?"""
+_FROM = re.compile(_START + r"export[ \t]*(?:\*(?:[ \t]*as[ \t]+[\w$]+)?|\{[^}]*\})[ \t]*from" + _NAME, re.M)
 _IMPORT = re.compile(
-    _START + r"import[ \t]*(?:\*[ \t]*as[ \t]+)?(\{[^}]*\}|\w+)[ \t]*from[ \t]*(\"[^\"]*\"|'[^']*')", re.M
+    _START + r"import[ \t]*(?:([\w$]+)?[ \t]*,?[ \t]*(?:\*[ \t]*as[ \t]+([\w$]+)|(\{[^}]*\}))?[ \t]*from)?" + _NAME,
+    re.M,
 )
 _AS = re.compile(r"([\w$]+)\s+as\s+([\w$]+)")
 
@@ -184,9 +196,17 @@ def _script(source: str) -> str:
     if not _MODULE_FORM.search(source):
         return source
     source = _EXPORTED.sub(lambda found: " " * len(found[0]), source)
+    source = _FROM.sub(lambda found: f";Object.assign(exports, require({found[1]}))", source)
     source = _LIST.sub(lambda found: f";Object.assign(exports, {_renamed(found[1], 2, 1)})", source)
     source = _DEFAULT.sub(";exports.default =", source)
-    return _IMPORT.sub(lambda found: f"var {_renamed(found[1], 1, 2)} = require({found[2]})", source)
+    return _IMPORT.sub(_required, source)
+
+
+def _required(found: re.Match[str]) -> str:
+    """An import of a whole module, of names in it, of both, or for its effect alone."""
+    whole, all_as, names, module = found.groups()
+    into = [name for name in (whole, all_as, names and _renamed(names, 1, 2)) if name]
+    return f"var {', '.join(f'{name} = require({module})' for name in into)}" if into else f";require({module})"
 
 
 def _renamed(names: str, key: int, value: int) -> str:
@@ -206,16 +226,21 @@ def _words(error: Exception) -> str:
     return words[:300] + (f" (line {place[0]})" if place and not ours else "")
 
 
-_FRAME = re.compile(
-    r"at (?!(?:#view|require|(?:read|write)[A-Z]\w*(?:8|LE|BE)) \()[^\n]*<input>:([0-9]+)(?::([0-9]+))?"
+_FRAME = re.compile(r"at (?:([^\n(]*) \()?[^\n]*<input>:([0-9]+)(?::([0-9]+))?")
+_OURS = re.compile(
+    r"#\w+|Buffer|TextDecoder|require|from|alloc|concat|byteLength|fill|indexOf|includes|write|copy|toString|decode|swap\d\d"
+    r"|(?:read|write)[A-Z]\w*(?:8|LE|BE)"
 )
-"""A place in the codec; where Buffer or `require` throw, it is the place that called them."""
+_THROWS = re.compile(r"#\w+|TextDecoder|require")
+"""What throws in Buffer and its neighbours; beneath are their other functions, and then the codec that called them."""
 
 
 def _place(error: Exception) -> tuple[int, int] | None:
-    """Line and column, from 1, where it was thrown, as the engine says them; None if it does not."""
-    found = _FRAME.search(str(error)) if not isinstance(error, OSError) else None
-    return (int(found[1]), int(found[2] or 1)) if found else None
+    """Line and column, from 1, of the codec where it was thrown, as the engine says them; None if it does not."""
+    frames = _FRAME.findall(str(error)) if not isinstance(error, OSError) else []
+    if frames and _THROWS.fullmatch(frames[0][0]):
+        frames = list(dropwhile(lambda frame: _OURS.fullmatch(frame[0]), frames))
+    return (int(frames[0][1]), int(frames[0][2] or 1)) if frames else None
 
 
 if __name__ == "__main__":

@@ -207,9 +207,8 @@ class Node:
         if frame.fcnt is None or frame.fcnt != self._fcnt:
             return False
         if self._payload is None:  # the last one before the start: its number is kept, what was in it is not
-            return True
-        recent = self._heard is not None and self._clock.monotonic() - self._heard < _REPEATED
-        return recent and frame.payload == self._payload
+            self._payload = frame.payload
+        return self._clock.monotonic() - self._seen < _REPEATED and frame.payload == self._payload
 
     def _take_note(self, frame: Frame) -> None:
         step = 1

@@ -105,3 +105,31 @@ def test_a_class_c_downlink_takes_51_bytes():
     order(site, "room", "room.valve", bytes(51))
     (sent,) = site.pass_time(0.0)
     assert sent["size"] == 64
+
+
+def test_what_a_node_sent_in_vain_after_its_join_is_lost_too():
+    site, node = Site(otaa()), OtaaNode("24e124136b316001", "24e124c0002a0001", KEY)
+    site.join(node)
+    node.up = 3
+    for _ in range(2):
+        site.speak(node, node.uplink(1, b"x"))
+    assert site.device("room").lost == 3
+
+
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize("skip", [False, True])
+def test_a_node_that_always_begins_with_the_same_number_and_says_the_same(meter, skip, restart):
+    """It is repeated at first, and news after eleven minutes, if its counter is not checked."""
+    site = Site(abp(skip_fcnt_check=skip))
+    for _ in range(3):
+        meter.up = 0
+        frame = meter.uplink(1, b"closed")
+        site.speak(meter, frame)
+        for _ in range(3):
+            site.clock.seconds += 30
+            site.speak(meter, frame)
+        site.clock.seconds += 700
+        if restart:
+            site.start()
+        site.pull()
+    assert [one.payload for one in site.heard] == [b"closed"] * (3 if skip else 1)

@@ -164,6 +164,15 @@ async def test_numbers_as_text_are_numbers(node, hear):
     assert (await hear(node, 0, decoded={"temperature": "-3.50"}))["temperature"] == -3.5
 
 
+async def test_a_node_that_always_says_the_same_number_is_heard_after_a_restart(node, hear, make):
+    await hear(node, 0, fcnt=0)
+    node.keep()
+    again = make()
+    assert await hear(again, 5, fcnt=0) == {}  # the last frame once more, as far as anybody can tell
+    assert (await hear(again, 5, fcnt=0, payload=bytes.fromhex("00642a00")))["temperature"] == 10.0
+    assert (await hear(again, 700, fcnt=0, payload=bytes.fromhex("00642a00")))["temperature"] == 10.0
+
+
 async def test_lost_frames_resets_and_repeats(node, hear, make):
     assert (await hear(node, 0, fcnt=10))["lost"] == 0
     assert await hear(node, 3, fcnt=10) == {}, "a retransmission"

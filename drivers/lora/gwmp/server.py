@@ -278,7 +278,7 @@ class Server:
             self.counts["wrong_mic"] += 1
             return
         device, session, counter = found.device, found.session, found.counter
-        if session.is_repeat(counter, data.mic, now):
+        if device.is_repeat(session, counter, data.mic, now):
             self._repeated(device, session, frame, data, counter, now)
             return
         if counter <= session.up and not self._begins_again(device, session, counter):
@@ -288,7 +288,7 @@ class Server:
             self.devices.index()
         if session.up < 0 and session.join_nonce is not None:
             self._acts.append(Joined(device.name))
-        device.lost += max(0, counter - session.up - 1) if session.up >= 0 else 0
+        device.lost += session.missed(counter)
         session.hear(counter, data.mic, now)
         self.devices.changed(device)
         if self._sent_in.get(device.name, session) is session:  # the old one knows nothing of the new

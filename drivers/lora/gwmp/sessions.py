@@ -38,6 +38,10 @@ the earliest: RX2 opens 2 s after the frame, and it waits 1 s at least for what 
 """
 ROLL, FAR = 1 << 16, 64
 """A frame carries the lower 16 bits of its counter. 64 rounds are 4.2 million frames: eight years of one a minute."""
+SAME_NUMBER = 660.0
+"""Seconds after which the last frame once more is a new one, of a device whose counter is not checked: it may begin
+with the same number each time, and say the same. Somewhat more than a node waits (drivers.lora.node).
+"""
 MOST_REPEATS = 3
 """Times that the acknowledgement of one frame is sent again."""
 
@@ -57,6 +61,8 @@ class Session:
     """Of the last uplink: the same counter with the same MIC is the same frame once more."""
     repeats: int = 0
     """Acknowledgements of the last uplink that were sent again."""
+    heard_at: float = -math.inf
+    """When (clock.monotonic) the last uplink was heard; not known since a restart."""
     recent: dict[bytes, float] = field(default_factory=dict)
     """When (clock.monotonic) the frames of the last seconds were heard or answered, by MIC; the join-request too."""
     adr: Adr = field(default_factory=Adr)
@@ -92,9 +98,13 @@ class Session:
         """Whether it is the last frame, whenever it comes again, or a late copy of one before."""
         return (counter == self.up and mic.hex() == self.mic) or self.is_late_copy(mic, now)
 
+    def missed(self, counter: int) -> int:
+        """Frames that were sent before this one and never came. One by ABP may have counted before it was here."""
+        return max(0, counter - self.up - 1) if self.up >= 0 or self.join_nonce is not None else 0
+
     def hear(self, counter: int, mic: bytes, now: float) -> None:
         """A new frame."""
-        self.up, self.mic, self.repeats = counter, mic.hex(), 0
+        self.up, self.mic, self.repeats, self.heard_at = counter, mic.hex(), 0, now
         self.recent = {known: at for known, at in self.recent.items() if now - at < LATE_COPY} | {mic: now}
 
     def may_acknowledge_again(self, counter: int, mic: bytes, now: float) -> bool:
@@ -179,6 +189,11 @@ class EndDevice:
                 if counter is not None:
                     return Match(self, session, counter)
         return None
+
+    def is_repeat(self, session: Session, counter: int, mic: bytes, now: float) -> bool:
+        if self.skip_check and now - session.heard_at >= SAME_NUMBER:
+            return False
+        return session.is_repeat(counter, mic, now)
 
     def confirm(self, session: Session) -> bool:
         """It uses this session. Whether that ends the one before: a frame of the old one ends nothing, as somebody may

@@ -13,6 +13,7 @@ from agent.config.buses import LORAWAN, MODBUS, ChirpStack
 from agent.config.document import Document, Keys
 from agent.config.gwmp import check_gwmp
 from agent.config.lines import check_lines
+from agent.config.mistakes import check_broker, check_host, check_place, check_unit
 from agent.config.names import Checked, Pin, PointRef
 from agent.config.problems import listed, meant
 from agent.config.profiles import Library
@@ -47,6 +48,7 @@ def check_site(document: Document, site: Site, left_out: set[Keys], library: Lib
     _check_buses(at)
     _check_devices(at)
     check_lines(at)
+    check_place(at)
     for index, name in enumerate((site.uplink and site.uplink.commands.allow) or ()):  # points are known by now
         _check_allowed(at, ("uplink", "commands", "allow", index), name)
     _check_names(at)
@@ -102,9 +104,9 @@ def _check_uplink(at: Checked) -> None:
         if not at.wrong("uplink") and at.document.value(("uplink",)) is None:
             at.warn((), 'no "uplink": readings stay on the gateway')
         return
-    _check_password(at, ("uplink", "url"), up.url, up)
+    _check_url(at, ("uplink", "url"), up.url, up)
     for index, url in enumerate(up.fallback):
-        _check_password(at, ("uplink", "fallback", index), url, up)
+        _check_url(at, ("uplink", "fallback", index), url, up)
     files = [key for key in ("ca", "cert", "key") if getattr(up, key) is not None]
     if files and not up.tls and not at.wrong("uplink", "url"):
         at.error(("uplink", files[0]), f"{files[0]} is for TLS, and the address begins with mqtt://; write mqtts://")
@@ -115,10 +117,11 @@ def _check_uplink(at: Checked) -> None:
         at.error(("uplink", "password"), 'a password without a user: "username" is missing in uplink')
 
 
-def _check_password(at: Checked, keys: Keys, url: str, login: Uplink | ChirpStack) -> None:
-    """A password without TLS is for this machine only."""
+def _check_url(at: Checked, keys: Keys, url: str, login: Uplink | ChirpStack) -> None:
+    """Host and port of a broker. A password without TLS is for this machine only."""
     host, _, tls = broker(url)
     if tls or login.password is None or login.insecure or at.wrong(*keys) or _is_here(host):
+        check_broker(at, keys, url)
         return
     at.error(
         keys, f"mqtt:// shows the password to whoever is on the way to {host}",
@@ -174,6 +177,7 @@ def _check_buses(at: Checked) -> None:
             wire, key = os.path.normpath(port), "port"
         elif getattr(bus, "host", None) is not None:
             host = bus.host  # type: ignore[union-attr]
+            check_host(at, name, bus.host)  # type: ignore[union-attr]
             wire, key = f"{'127.0.0.1' if host == 'localhost' else host}:{port}", "host"
         elif bus.type == "gpio":
             wire, key = "the pins", "type"
@@ -190,7 +194,7 @@ def _check_buses(at: Checked) -> None:
 def _check_login(at: Checked, name: str, bus: ChirpStack) -> None:
     """Certificates and passwords of a network server's broker."""
     keys: Keys = ("buses", name)
-    _check_password(at, (*keys, "url"), bus.url, bus)
+    _check_url(at, (*keys, "url"), bus.url, bus)
     files = [key for key in ("ca", "cert", "key") if getattr(bus, key) is not None]
     if files and not broker(bus.url)[2] and not at.wrong(*keys, "url"):
         at.error((*keys, files[0]), f"{files[0]} is for TLS, and the address begins with mqtt://; write mqtts://")
@@ -371,6 +375,7 @@ def _check_signal(at: Checked, name: str) -> None:
     if counter and signal.offset:
         at.error((*keys, "offset"), "a counter has no offset; initial_index says what its dial shows", at_key=True)
     _check_max_rate(at, name, source)
+    check_unit(at, name)
     if isinstance(source, PointRef):
         _check_point_signal(at, name, source)
     if isinstance(source, Pin):

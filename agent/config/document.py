@@ -127,6 +127,7 @@ def read(path: Path, file: str | None = None) -> Document:
     root = None if text is None else _compose(document, text)
     if root is not None:
         _Builder(document).build(root)
+        _note_lone_return(document, text or "")
     return document
 
 
@@ -213,6 +214,21 @@ def _compose(document: Document, text: str) -> Any:
     return root
 
 
+_LONE_RETURN = re.compile("\r(?!\n)|[\u2028\u2029\u0085]")
+
+
+def _note_lone_return(document: Document, text: str) -> None:
+    """A line that ends as no other does: an editor shows it as one line with the next, and YAML as two."""
+    found = _LONE_RETURN.search(text) if "\n" in text else None
+    if found is None:
+        return
+    before = _LONE_RETURN.sub("\n", text[: found.start()])
+    name = {"\r": "a carriage return (CR) without a line feed"}.get(found.group(), f"U+{ord(found.group()):04X}")
+    words = f"{name} stands here, which ends the line for YAML, and not for most editors"
+    line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+    document.note(line, column, f"{words}; end lines with LF or CRLF", rule=True)
+
+
 _SYNTAX = (
     ("'\\t'", "a tab stands here; indent with spaces"),
     ("mapping values are not allowed", 'unexpected ":"; before it a key lacks its colon (or the space after it), '
@@ -226,6 +242,8 @@ _SYNTAX = (
 )  # fmt: skip
 
 
+_TYPOGRAPHIC = "\u201c\u201d\u201e\u201f\u2018\u2019\u201a\u00ab\u00bb\u2033\u2032"
+"""Quotes as word processors and telephones write them."""
 _ODD_SPACE = re.compile("[\u00a0\u1680\u2000-\u200d\u202f\u205f\u2060\u3000\ufeff]")
 """What looks like a space, or like nothing, and is none in YAML: word processors and web pages give them."""
 
@@ -302,7 +320,7 @@ class _Builder:
             self._note(node, "tags (!) are not used here; a text that begins with ! stands in quotes")
             return None
         if kind == "ScalarNode":
-            return _scalar(node.value) if node.style is None else node.value
+            return self._plain(node) if node.style is None else node.value
         if len(keys) >= _DEPTH or id(node) in self._open:
             self._note(node, "nested too deeply")
             return None
@@ -313,6 +331,17 @@ class _Builder:
             return self._mapping(node, keys)
         finally:
             self._open.discard(id(node))
+
+    def _plain(self, node: Any) -> Any:
+        """A text without quotes. Those of a word processor are none: they would be part of the text."""
+        text = node.value
+        if len(text) > 1 and text[0] in _TYPOGRAPHIC and text[-1] in _TYPOGRAPHIC:
+            inner = text.strip(_TYPOGRAPHIC + " ")
+            mark = node.start_mark
+            words = f'{text[0]}{text[-1]} are no quotes in YAML; write "{inner}"'
+            self._document.note(mark.line + 1, mark.column + 1, words, rule=True)
+            return inner
+        return _scalar(text)
 
     def _is_too_much(self, node: Any, cost: int = 1) -> bool:
         """Whether there were so many values, and keys to merge, that nobody can have meant them; said once."""

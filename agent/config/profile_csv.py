@@ -131,6 +131,8 @@ class _Table:
         return names
 
     def _row(self, cells: list[_Cell], columns: list[str]) -> None:
+        if self._is_cut(cells, columns):
+            return
         for cell in (cell for n, cell in enumerate(cells) if cell.text and not "".join(columns[n : n + 1])):
             comma = "; a number with a comma stands in quotes" if self._separator == "," else ""
             self._document.note(cell.line, cell.column, f'"{cell.text}" stands in a column without a name{comma}')
@@ -158,6 +160,19 @@ class _Table:
         for key, usual in list(_NEEDED.items())[1:]:
             if key in row or key not in columns:
                 point.setdefault(key, usual)  # what is wrong with it is said already
+
+    def _is_cut(self, cells: list[_Cell], columns: list[str]) -> bool:
+        """Whether a decimal comma has cut a number in two, and moved what follows: the row is not looked at then."""
+        too_long = any(cell.text and not "".join(columns[n : n + 1]) for n, cell in enumerate(cells))
+        for n, name in enumerate(columns[: len(cells) - 1] if self._separator == "," else ()):
+            one, rest = cells[n], cells[n + 1]
+            is_nothing = one.text.strip("-+") == "0" and columns[n + 1 : n + 2] == ["unit"]
+            is_number = bool(re.fullmatch("[-+]?[0-9]*", one.text) and re.fullmatch("[0-9]+", rest.text))
+            if name in _NUMBERS and is_number and (too_long or is_nothing):
+                words = f'"{one.text},{rest.text}" lies in two cells here; a number with a comma stands in quotes'
+                self._document.note(one.line, one.column, words)
+                return True
+        return False
 
     def _place(self, keys: Keys, cell: _Cell) -> None:
         self._document.places[keys] = Place(cell.line, cell.column, cell.line, cell.column, cell.text)

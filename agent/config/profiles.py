@@ -17,9 +17,11 @@ from pydantic import Field
 
 from agent.config.base import Model, Section
 from agent.config.document import Document, Keys, read
+from agent.config.notation import Address, Register, check_notation
 from agent.config.payloads import LoraMap, check_lora
 from agent.config.problems import Problem, Severity, meant
 from agent.config.profile_csv import read_csv
+from agent.config.units import is_known, unknown_unit
 from agent.config.validation import validate
 from agent.config.values import Choice, Duration, TimeSpan, Written, plain
 from agent.errors import BocageError
@@ -80,11 +82,9 @@ class ModbusMap(Model):
 class ProfilePoint(Model):
     """One point: a register (or coil) of a Modbus device, or a field of a payload."""
 
-    register_: Annotated[
-        Literal["coil", "discrete", "input", "holding"] | None, Choice("coil", "discrete", "input", "holding")
-    ] = Field(default=None, alias="register")  # fmt: skip
+    register_: Register | None = Field(default=None, alias="register")
     """coil, discrete, input or holding."""
-    address: Annotated[int, Field(ge=0, le=65535)] | None = None
+    address: Address | None = None
     """Of the PDU: the first one is 0."""
     type: Annotated[RegisterType | None, Choice(*_TYPES)] = None
     """Default u16; a coil or a discrete input is a bool."""
@@ -306,9 +306,19 @@ def _check(document: Document, profile: Profile, name: str, left_out: set[Keys])
     if profile.lora is not None:
         check_lora(document, profile.lora, left_out)
         _check_fields(document, profile, profile.lora)
+        _check_units(document, profile)
         return
     for point, model in profile.points.items():
         _check_register(document, ("points", point), model, left_out)
+    check_notation(document, profile.points)
+    _check_units(document, profile)
+
+
+def _check_units(document: Document, profile: Profile) -> None:
+    """A unit is only a name; one that nobody knows is seldom meant."""
+    for name, point in profile.points.items():
+        if point.unit and not is_known(point.unit):
+            document.report(("points", name, "unit"), *unknown_unit(point.unit), severity="warning")
 
 
 def _check_fields(document: Document, profile: Profile, lora: LoraMap) -> None:

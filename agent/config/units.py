@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["canonical", "factor"]
+from agent.config.problems import nearest
+from agent.config.spellings import unit_meant
+
+__all__ = ["canonical", "factor", "is_known", "unknown_unit"]
 
 _QUANTITIES: tuple[dict[str, float], ...] = (
     {"mL": 1e-3, "cL": 1e-2, "dL": 0.1, "L": 1.0, "hL": 100.0, "m3": 1000.0},
@@ -44,3 +47,28 @@ def factor(source: str, target: str) -> float | None:
         if source in units and target in units:
             return float(f"{units[source] / units[target]:.6g}")
     return None
+
+
+_LONG = [unit for units in _QUANTITIES for unit in units if len(unit) > 2]
+_OTHERS = frozenset(
+    "degC degF K % %RH 1 pH NTU FNU mg/L g/L g/m3 uS/cm mS/cm S/m m/s km/h mm/h mm/min mm/d W/m2 Wh/m2 kWh/m2 m3/d L/d "
+    "m3/min dB dB(A) dBA dBm deg rad rpm r/min 1/min 1/s 1/h imp pulse pulses count counts mmol/L ohm kohm Mohm "
+    "Bq Bq/m3 uSv/h cd lm umol/m2/s mg ppt pcs persons people clients vehicles y week month EUR ct N Nm kN J/s BTU "
+    "BTU/h kg/h t/h kg/m3 mWs VAr kVAr VArh kVArh Nm3 Nm3/h L/m3 K/min K/h V/m T mT uT hPa/h ug m2 ha km2 GVA GW "
+    "mVA pu PF cosphi state raw lux px steps points ml/m2 psi inHg mmHg ft in mi gal l/s".lower().split()
+)
+"""What is measured in no other unit here, or counted."""
+
+
+def is_known(unit: str) -> bool:
+    """Whether a unit is one that people know, however it is spelt; also where nothing is known to convert it."""
+    plain = canonical(unit)
+    return any(plain in units for units in _QUANTITIES) or plain.lower() in _OTHERS
+
+
+def unknown_unit(unit: str) -> tuple[str, str]:
+    """The words for a unit that nobody knows, and the hint: L is meant by litres."""
+    if unit.replace(".", "").isdigit():
+        return f'"{unit}" is a number and no unit', "a decimal comma stands in quotes, or as a point"
+    near = unit_meant(unit) or (nearest(unit, _LONG) if len(unit) > 2 else None)
+    return f'unknown unit "{unit}"', f'did you mean "{near}"?' if near else "write one such as degC, kWh, m3 or %"

@@ -15,7 +15,8 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import GetJsonSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from agent.config.problems import listed, meant
+from agent.config.problems import listed
+from agent.config.spellings import DAYS, date_meant, days_meant, time_meant, unit_meant, word_meant
 
 __all__ = [
     "DAYS", "DURATION", "FLOW", "PERCENT", "VOLUME", "WINDOW", "Choice", "Date", "Deadband", "DeadbandText", "Decibel",
@@ -28,7 +29,6 @@ __all__ = [
 
 _NUMBER = r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
 _QUANTITY = re.compile(rf"\s*({_NUMBER})\s*(.*?)\s*$", re.DOTALL)
-DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
 class Written:
@@ -116,7 +116,10 @@ class Quantity(Written):
         """The unit that was meant by one in other capitals or with raised figures; None where that is not one."""
         plainly = {one: one.lower() for one in self.units}
         near = [one for one, low in plainly.items() if low == unit.replace("³", "3").replace(" ", "").lower()]
-        return near[0] if len(near) == 1 else None
+        if len(near) == 1:
+            return near[0]
+        found = unit_meant(unit)
+        return found if found in self.units else None
 
     def _examples(self, amount: str) -> str:
         return "write " + listed(self.write(amount, unit) for unit in self.show)
@@ -233,9 +236,6 @@ RateText = Annotated[
 """A float: in the signal's own unit, a second."""
 
 
-_SLIPS = {"yes": "on", "no": "off", "none": "N", "even": "E", "odd": "O"}
-
-
 class Choice(Written):
     """One of a few words; with `level`, a number or a percentage from 0 to 100 as well."""
 
@@ -257,8 +257,9 @@ class Choice(Written):
             return float(value)
         if isinstance(value, bool) and {"on", "off"} <= set(self.options):
             raise ValueError(f"{plain(value)} is not a word of this key; write {'on' if value else 'off'}")
-        near = meant(_SLIPS.get(value.lower(), value.lower()), self.options) if isinstance(value, str) else None
-        raise ValueError(f"{plain(value)} is none of {self.words}" + (f"; {near}" if near else ""))
+        near = word_meant(value, self.options) if isinstance(value, str) else None
+        hint = f'; did you mean "{near}"?' if near else ""
+        raise ValueError(f"{plain(value)} is none of {self.words}{hint}")
 
 
 class Deadband(NamedTuple):
@@ -361,7 +362,9 @@ def minutes(value: Any, end: bool = False) -> int:
     if end and text == "24:00":
         return 1440
     if not re.fullmatch(_CLOCK, text):
-        raise ValueError(f'{plain(value)} is not a time of day; write hours and minutes, such as "05:30"')
+        meant = time_meant(str(value)) if isinstance(value, str | int) and not isinstance(value, bool) else None
+        hint = f'write "{meant}"' if meant else 'write hours and minutes, such as "05:30"'
+        raise ValueError(f"{plain(value)} is not a time of day; {hint}")
     return int(text[:2]) * 60 + int(text[3:])
 
 
@@ -406,7 +409,9 @@ def _week_time(value: Any) -> WeekTime:
     if len(words) == 1:
         return WeekTime(None, minutes(words[0]))
     if len(words) != 2 or words[0] not in DAYS:
-        raise ValueError(f'{plain(value)} is not a day and a time; write "wed 03:10" (days: {listed(DAYS)})')
+        day, time = (days_meant(words[0]), time_meant(words[1])) if len(words) == 2 else (None, None)
+        example = f"{day} {time}" if day in DAYS and time else "wed 03:10"
+        raise ValueError(f'{plain(value)} is not a day and a time; write "{example}" (days: {listed(DAYS)})')
     return WeekTime(DAYS.index(words[0]), minutes(words[1]))
 
 
@@ -426,7 +431,8 @@ def _date(value: Any) -> datetime.date:
             return datetime.date.fromisoformat(value)
         except ValueError:
             raise ValueError(f"there is no day {value}") from None
-    raise ValueError(f"{plain(value)} is not a date; write year-month-day, such as 2026-07-14")
+    meant = date_meant(value) if isinstance(value, str) else None
+    raise ValueError(f"{plain(value)} is not a date; write {meant or 'year-month-day, such as 2026-07-14'}")
 
 
 Date = Annotated[

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from agent.config.base import Many, Model, Reference, Section
+from agent.config.spellings import days_meant
 from agent.config.values import (
     DAYS,
     Choice,
@@ -33,7 +34,9 @@ def day_words(*others: str) -> Written:
     def parse(value: Any) -> str:
         words = [word.strip() for word in value.split(",")] if isinstance(value, str) else [""]
         if not (len(words) == 1 and words[0] in others) and not set(words) <= set(DAYS):
-            raise ValueError(f'{plain(value)} is no day; write {", ".join(others)}, or days such as "mon,tue"')
+            meant = days_meant(value) if isinstance(value, str) else None
+            hint = f'write "{meant}"' if meant else f'write {", ".join(others)}, or days such as "mon,tue"'
+            raise ValueError(f"{plain(value)} is no day; {hint}")
         return ",".join(words)
 
     day = "|".join(map(re.escape, DAYS))

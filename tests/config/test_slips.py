@@ -128,6 +128,38 @@ TCP = SITE + "buses: {r: {type: modbus_tcp, host: h}}\n"
          '5:13: error: "a" is already the name of a signal (line 4)'),
         (TCP + "devices: {d: {bus: r, unit_id: 1, profile: relay8_di8, points: {relay9: {poll: 1s}}}}",
          '4:65: error: profile relay8_di8 has no point "relay9"; did you mean "relay8"?'),
+        (SITE + "buses: {x: {type: modbus_tcp, host: 10.0.0.1:502}}",
+         '3:37: error: the port has a key of its own; write "host: 10.0.0.1" and "port: 502"'),
+        (SITE + "buses: {x: {type: modbus_tcp, host: 10.0.0.256}}",
+         '3:37: error: "10.0.0.256" is not an address; write four numbers from 0 to 255, such as 192.168.1.20'),
+        ('site: {id: a}\nuplink: {url: "mqtts://h:1883"}\n',
+         "2:15: warning: mqtts:// is with TLS, and 1883 is the port without; write mqtts://h:8883"),
+        ('site: {id: a}\nuplink: {url: "mqtt://h:8883"}\n',
+         "2:15: warning: mqtt:// is without TLS, and 8883 is the port with TLS; write mqtts://h:8883"),
+        ('site: {id: a}\nuplink: {url: "mqtts:// h"}\n',
+         "2:15: error: a space stands in the address; take it out"),
+        ("site: {id: a, latitude: 5.04, longitude: 47.32}\nuplink: {url: mqtt://h}\n",
+         "1:25: error: latitude and longitude are the wrong way round for Europe/Paris; "
+         "write latitude: 47.32, longitude: 5.04"),
+        ("site: {id: a, timezone: Indian/Reunion, latitude: 55.5, longitude: -21}\nuplink: {url: mqtt://h}\n",
+         "1:51: error: latitude and longitude are the wrong way round for Indian/Reunion; "
+         "write latitude: -21, longitude: 55.5"),
+        (GPIO + "signals: {s: {from: gpio.17, unit: litres}}",
+         '4:36: warning: unknown unit "litres"; did you mean "L"?'),
+        (GPIO + "signals: {s: {from: gpio.17, unit: candles}}",
+         '4:36: warning: unknown unit "candles"; write one such as degC, kWh, m3 or %'),
+        (SITE + "clock: {trust: auto}\rbuses: {}\n",
+         "3:21: error: a carriage return (CR) without a line feed stands here, which ends the line for YAML, and not "
+         "for most editors; end lines with LF or CRLF"),
+        ("site: {id: a, name: \u201cLavoir\u201d}\nuplink: {url: mqtt://h}\n",
+         '1:21: error: \u201c\u201d are no quotes in YAML; write "Lavoir"'),
+        (GPIO + "signals: {m: {from: gpio.17, kind: counter, unit: L}}\nactuators: {v: {output: gpio.22}}\n"
+         'water: {points: {f: {meter: m, valve: v, opening_hours: {"lun,mer": ["07:00-21:00"]}}}}\n',
+         '6:58: error: "lun,mer" is no day; write "mon,wed"'),
+        (GPIO + "signals: {m: {from: gpio.17}}\n"
+         'actuators: {v: {output: gpio.22, exercise: {every: 7d, at: "mer 3h10", run: 1min}}}\n',
+         '5:60: error: "mer 3h10" is not a day and a time; write "wed 03:10" '
+         "(days: mon, tue, wed, thu, fri, sat or sun)"),
     ],
 )  # fmt: skip
 def test_one_slip_one_line(said: Said, text: str, line: str) -> None:
@@ -141,6 +173,10 @@ def test_one_slip_one_line(said: Said, text: str, line: str) -> None:
         SITE.replace('mqtt://h"', 'mqtt://[::1]:1884", username: u, password: {env: P}'),
         SITE.replace('mqtt://h"', 'mqtt://h", insecure: true, fallback: ["mqtt://i"], username: u, password: {env: P}'),
         SITE + "devices:\nsignals:\nlighting:\nclock:\n",
+        SITE.replace("\n", "\r"),
+        "site: {id: a, latitude: 47.3, longitude: 5, name: l\u2019\u00e9glise \u00ab du haut \u00bb}\nuplink: {url: mqtts://h:18830}",
+        "site: {id: a, latitude: -21.1, longitude: 55.5}\nuplink: {url: mqtt://h}",
+        TCP.replace("host: h", "host: \"fe80::1%eth0\""),
         "%YAML 1.1\n---\n" + SITE,
         "\ufeff" + SITE,
         SITE.replace("\n", "\r\n"),

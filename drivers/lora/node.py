@@ -73,6 +73,7 @@ class Node:
         self._profile = spec.profile or {}
         self._lora: Mapping[str, Any] = self._profile.get("lora") or {}
         self._maps: Mapping[str, Mapping[str, Any]] = self._profile.get("points") or {}
+        self._flags = _flags(self._lora, self._maps)
         self._codec: Codec | None = codec_of(self._profile, spec.options.get("variables")) if self._lora else None
         self._stale_after: float | None = spec.options.get("stale_after")
         self._by_id = {point.id: point for point in self._make_points()}
@@ -249,16 +250,28 @@ class Node:
         wanted = self._lora.get("fport")
         if not self._maps or (frame.fport is not None and wanted is not None and frame.fport != wanted):
             return []
-        data = frame.decoded
-        absent: Mapping[str, str] = {}
-        if not data or not any(look_up(data, _field(name, entry)) is not MISSING for name, entry in self._maps.items()):
-            decoded = await self._decode(frame, reasons)
-            data, absent = decoded.data, decoded.absent
-        now_ms = frame.at.wall_ms
-        gone = self._gone(absent, frame, reasons)
-        return [*self._pick(data, frame.at, None, reasons), *gone, *self._history(data, frame.at, now_ms, reasons)]
+        theirs = frame.decoded or {}
+        said = self._raws(theirs)
+        held = {short: raw for short, raw in said.items() if not (isinstance(raw, str) and short in self._flags)}
+        ours = Decoded({})
+        if len(held) < len(self._maps):
+            ours = await self._decode(frame, reasons, beside=bool(held))
+        how = self._lora.get("history")
+        past = theirs if how and held and look_up(theirs, how["field"]) is not MISSING else ours.data
+        return [
+            *self._pick({**said, **self._raws(ours.data), **held}, frame.at, None, reasons),
+            *self._gone(ours.absent, held, frame, reasons),
+            *self._history(past, frame.at, frame.at.wall_ms, reasons),
+        ]
 
-    def _gone(self, absent: Mapping[str, str], frame: Frame, reasons: list[str]) -> list[Reading]:
+    def _raws(self, data: Any) -> dict[str, Any]:
+        """What an object holds for points of the profile."""
+        found = {short: look_up(data, _field(short, entry)) for short, entry in self._maps.items()}
+        return {short: raw for short, raw in found.items() if raw is not MISSING}
+
+    def _gone(
+        self, absent: Mapping[str, str], held: Mapping[str, Any], frame: Frame, reasons: list[str]
+    ) -> list[Reading]:
         """What payloads of the present layout do not have is bad from the first of them on, and is told once."""
         found: list[Reading] = []
         if frame.heard_ms is not None:
@@ -267,38 +280,43 @@ class Node:
         for short, entry in self._maps.items():
             point = f"{self.name}.{short}"
             why, last = absent.get(_field(short, entry)), self.last.get(point)
-            if why is not None and (last is None or last.quality is not Quality.BAD):
+            if why is not None and short not in held and (last is None or last.quality is not Quality.BAD):
                 found.append(Reading(point, None, frame.at, Quality.BAD))
                 told.setdefault(why, []).append(short)
         reasons += [f"{', '.join(names)}: {why}" for why, names in told.items()]
         return found
 
-    async def _decode(self, frame: Frame, reasons: list[str]) -> Decoded:
+    async def _decode(self, frame: Frame, reasons: list[str], beside: bool) -> Decoded:
+        """What our codec makes of it; `beside`: for what the network server's lacks, so its faults are nobody's."""
         if self._codec is None or not frame.payload:
             return Decoded({})
         received = frame.heard_ms if frame.heard_ms is not None else frame.at.wall_ms
         try:
             decoded = await self._codec.decode(frame.payload, frame.fport or 0, received)
         except CodecError as error:
+            if beside:
+                return Decoded({})
             if self._seldom("not decoded"):
                 log.warning('payload not decoded device=%s reason="%s" next=it is kept as it is', self.name, error)
             reasons.append(str(error))
             return Decoded({})
-        if decoded.warnings and self._seldom("warnings"):
+        if decoded.warnings and not beside and self._seldom("warnings"):
             words = "; ".join(decoded.warnings)[:_LONGEST_REASON]
             log.warning('codec warns device=%s text="%s" next=its values are taken', self.name, words)
         return decoded
 
-    def _pick(self, data: Any, at: Instant, measured_at: int | None, reasons: list[str]) -> Iterator[Reading]:
-        for short, entry in self._maps.items():
-            raw = look_up(data, _field(short, entry))
-            if raw is MISSING:
-                continue
-            point = self._by_id[f"{self.name}.{short}"]
+    def _pick(
+        self, raws: Mapping[str, Any], at: Instant, measured_at: int | None, reasons: list[str]
+    ) -> Iterator[Reading]:
+        for short, raw in raws.items():
+            entry, point = self._maps[short], self._by_id[f"{self.name}.{short}"]
             value: Value = None
             states = entry.get("states")
             try:
-                raw = state_of(raw, states) if states else raw
+                if states:
+                    raw = state_of(raw, states)
+                elif isinstance(raw, str) and short in self._flags:
+                    raise NoValue(f"{raw[:40]!r} stands where on or off should; points.{short}.states can say which")
                 value = value_of(point, raw, entry.get("scale", 1), entry.get("offset", 0))
             except NoValue as error:
                 reasons.append(f"{short}: {error}")
@@ -320,11 +338,23 @@ class Node:
             except NoValue as error:
                 reasons.append(f"{how['field']}: {error}")
             else:
-                yield from self._pick(entry, at, measured, reasons)
+                yield from self._pick(self._raws(entry), at, measured, reasons)
 
 
 def _field(short: str, entry: Mapping[str, Any]) -> str:
     return entry.get("field") or short
+
+
+def _flags(lora: Mapping[str, Any], points: Mapping[str, Mapping[str, Any]]) -> frozenset[str]:
+    """The points that struct or tlv read as on or off."""
+    records = [*(lora.get("struct") or ()), *(lora.get("tlv") or ())]
+    parts = [*records, *(part for record in records for part in record.get("fields") or ())]
+    texts = ("hex", "ascii")
+    read = {part["field"] for part in parts if "field" in part and part.get("as", part.get("type")) not in texts}
+    return frozenset(
+        short for short, entry in points.items()
+        if entry.get("kind") == "state" and not entry.get("states") and _field(short, entry) in read
+    )  # fmt: skip
 
 
 def _raw(value: Value, scale: float, offset: float) -> Value:

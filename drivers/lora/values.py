@@ -63,15 +63,18 @@ def value_of(point: Point, raw: Any, scale: float = 1, offset: float = 0) -> Val
 
 
 def state_of(raw: Any, states: Mapping[str, bool]) -> Any:
-    """On or off for a word of the profile's `states`. NoValue for another word; what is no word stays as it is."""
+    """On or off for a word or a number of the profile's `states`. NoValue for another one; 0, 1, true and false that
+    it does not name stay as they are.
+    """
     if isinstance(raw, bool):
         return states.get(str(raw).lower(), raw)
     if not isinstance(raw, str | int | float):
         return raw
-    word = raw.strip() if isinstance(raw, str) else f"{raw:g}"
+    word = raw.strip() if isinstance(raw, str) else f"{raw:.10g}"
     found = states.get(word.casefold())
-    if found is None and isinstance(raw, str):
-        raise NoValue(f"{raw[:40]!r} is none of the states {', '.join(states)}")
+    if found is None and raw not in (0, 1):
+        what = f"{raw[:40]!r}" if isinstance(raw, str) else word
+        raise NoValue(f"{what} is none of the states {', '.join(states)}")
     return raw if found is None else found
 
 

@@ -112,9 +112,12 @@ async def test_another_port_is_kept_and_not_read(node, hear):
     assert "temperature" not in found and found["payload"] == "10:00d72a01" and found["codec_error"] == ""
 
 
-async def test_what_a_network_server_decoded_goes_first_unless_it_has_none_of_our_fields(node, hear):
-    found = await hear(node, 0, decoded={"temperature": 5, "meter": [{"wh": 1_234_567}]})
-    assert (found["temperature"], found["energy"]) == (5, 1234.567) and "valve" not in found
+async def test_what_a_network_server_decoded_goes_first_and_ours_reads_what_it_lacks(node, hear):
+    found = await hear(node, 0, decoded={"temperature": 5, "meter": [{"wh": 1_234_567}], "magnet": "open"})
+    assert (found["temperature"], found["energy"]) == (5, 1234.567)
+    assert (found["valve"], found["open"], found["codec_error"]) == (42, True, "")
+    found = await hear(node, 9, decoded={"temperature": 6}, payload=b"\x00")
+    assert (found["temperature"], found["codec_error"]) == (6, ""), "ours cannot read it, and need not"
     assert (await hear(node, 9, decoded={"else": 5}))["temperature"] == 21.5
 
 
@@ -123,7 +126,7 @@ async def test_what_is_no_value_is_bad_and_said(node, clock, bad):
     readings = await node.uplink(Frame(PAYLOAD, clock.now(), 85, decoded={"temperature": bad, "open": "closed"}))
     (one,) = [r for r in readings if r.point == "n.temperature"]
     assert (one.value, one.quality) == (None, Quality.BAD)
-    assert values(readings)["open"] == "closed"
+    assert values(readings)["open"] is True
     assert values(readings)["codec_error"].startswith("temperature: ")
 
 
@@ -150,14 +153,24 @@ DOOR = {
 
 @pytest.mark.parametrize(
     ("word", "state"),
-    [("open", True), (" CLOSE", False), ("ajar", None), (3, True), (3.0, True), (0, 0), (True, False), (False, False)],
+    [("open", True), (" CLOSE", False), ("ajar", None), (3, True), (3.0, True), (0, 0), (2, None), (True, False),
+     (False, False)],
 )
 async def test_words_are_on_or_off_by_the_profile(make, clock, word, state):
     readings = await make(profile=DOOR).uplink(Frame(b"\0", clock.now(), 85, decoded={"door": word}))
     (one,) = [r for r in readings if r.point == "n.door"]
     assert (one.value, one.quality) == (state, Quality.BAD if state is None else Quality.GOOD)
     reason = values(readings)["codec_error"]
-    assert reason == ("door: 'ajar' is none of the states open, close, 3, true" if state is None else "")
+    assert reason == (f"door: {word!r} is none of the states open, close, 3, true" if state is None else "")
+
+
+async def test_a_word_of_the_network_server_is_never_taken_for_on_or_off(node, clock):
+    found = values(await node.uplink(Frame(PAYLOAD, clock.now(), 85, 1, decoded={"temperature": 5, "open": "closed"})))
+    assert (found["open"], found["codec_error"]) == (True, "")
+    readings = await node.uplink(Frame(b"", clock.now(), 85, 2, decoded={"temperature": 5, "open": "closed"}))
+    (one,) = [r for r in readings if r.point == "n.open"]
+    assert (one.value, one.quality) == (None, Quality.BAD)
+    assert values(readings)["codec_error"].startswith("open: 'closed' stands where on or off should")
 
 
 async def test_numbers_as_text_are_numbers(node, hear):

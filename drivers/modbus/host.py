@@ -15,7 +15,7 @@ from agent.errors import WireError
 from drivers.modbus.link import Misfit, NoAnswer, Silence
 from drivers.modbus.question import Function, Question
 
-__all__ = ["Flood", "Host", "HungUp", "Stream", "closed"]
+__all__ = ["Flood", "Host", "HungUp", "Stream", "Unasked", "closed"]
 
 log = logging.getLogger("bocage.modbus")
 
@@ -25,8 +25,14 @@ _REST, _REST_WRITE = 10.0, 2.0
 """Seconds since the last answer, or the connection's begin, after which a router may have forgotten the connection."""
 _HANG_UPS = 3
 """After so many a host is known to take one question a connection: each gets its own then."""
+
+
 class HungUp(WireError):
     """The other side closed the connection while it was asked."""
+
+
+class Unasked(HungUp):
+    """It closed the connection before the question was sent: nothing of it can have been carried out."""
 
 
 class Stream(Protocol):
@@ -100,7 +106,7 @@ class Host(Generic[S]):
         a shorter one for a write, which nobody repeats. A question that may be carried out only once is not repeated.
         NoAnswer if the host closes both times.
         """
-        if self._used and self._hang_ups >= (1 if question.once else _HANG_UPS):
+        if self._used and (not self.is_open or self._hang_ups >= (1 if question.once else _HANG_UPS)):
             await self.open()
         used = self._used
         rest = _REST if question.function <= Function.READ_INPUT else _REST_WRITE
@@ -109,15 +115,17 @@ class Host(Generic[S]):
             answer = await self._counted(ask)
         except (HungUp, Silence) as error:
             hung_up = isinstance(error, HungUp)
-            if question.once and hung_up:
+            once = question.once and not isinstance(error, Unasked)
+            if once and hung_up:
                 raise NoAnswer(f"{error}; it may have been carried out") from error
-            if question.once or not (hung_up or rested):
+            if once or not (hung_up or rested):
                 raise
             await self.open()
             try:
                 answer = await self._counted(ask)
             except HungUp as again:
-                raise NoAnswer(f"{again}, twice") from again
+                after = "; it may have been carried out" if question.once else ", twice"
+                raise NoAnswer(f"{again}{after}") from again
             self._hang_ups += used and hung_up
             if used and self._hang_ups == _HANG_UPS:
                 log.info("host hangs up host=%s next=a connection for each question", self.name)
@@ -144,7 +152,7 @@ class Host(Generic[S]):
         return answer
 
 
-def closed(name: str, exc: Exception | None) -> HungUp:
-    """The error for a connection that ended."""
+def closed(name: str, exc: Exception | None, asked: bool = True) -> HungUp:
+    """The error for a connection that ended, before or after the question was `asked`."""
     known = isinstance(exc, OSError) and exc.strerror
-    return HungUp(f"{name}: connection lost: {known or 'closed by the other side'}")
+    return (HungUp if asked else Unasked)(f"{name}: connection lost: {known or 'closed by the other side'}")

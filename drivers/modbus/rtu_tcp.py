@@ -51,7 +51,7 @@ class RtuTcpLink(RtuLink):
 
     def _send(self, frame: bytes) -> None:
         if self._host.stream is None:  # closed while the question waited for its turn
-            raise closed(self._host.name, None)
+            raise closed(self._host.name, None, asked=False)
         self._host.stream.send(frame)
 
     def heard(self, data: bytes) -> None:

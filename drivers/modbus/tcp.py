@@ -102,7 +102,7 @@ class _Stream(asyncio.Protocol):
         self._tid, self._question, self._astray = tid, question, None
         self.pending = asyncio.get_running_loop().create_future()
         if self.transport is None:  # closed while it waited for its turn
-            self.pending.set_exception(closed(self._link.host.name, None))
+            self.pending.set_exception(closed(self._link.host.name, None, asked=False))
         else:
             self.transport.write(tid.to_bytes(2, "big") + question.frame[2:])
         return self.pending

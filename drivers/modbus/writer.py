@@ -101,14 +101,14 @@ class Writer:
     async def _move(self, device: Device, register: Register, data: list[int]) -> None:
         """A pulse, once: it is never asked again. Whether it came is told by the output that it moves.
 
-        On a serial line that is read before: it shows an echo too, and nobody reads a pulse back.
+        That is read before; on a serial line it shows an echo too, and nobody reads a pulse back.
         """
-        question = await self._question(device, register, data, device.unknown)
         output = next((r for r in device.registers if r.point.id == register.point.moves), None)
-        before = await self._state(device, output) if output is not None and question.mirrors else None
+        before = None if output is None else await self._state(device, output)
+        question = await self._question(device, register, data, device.unknown)
         try:
             await self._ask(device, question)
-        except NoAnswer as error:
+        except (Refused, NoAnswer) as error:
             after = None if output is None or before is None else await self._state(device, output)
             if after is None or after == before:
                 raise

@@ -77,6 +77,22 @@ async def test_a_pulse_is_never_repeated(lines: Any, slaves: Any, device: Any, p
 
 
 @pytest.mark.parametrize("kind", KINDS)
+async def test_a_pulse_that_was_not_sent_is_sent_once(
+    lines: Any, slaves: Any, device: Any, point: Any, kind: str
+) -> None:
+    """The host closes after it answered a read, while the pulse still waits for the silence before it."""
+    slave = getattr(slaves, kind)({1: slaves.Unit(coil={0: 0, 512: 0})})
+    slave.behave = lambda r: [(0, r.frame), (0.002, slaves.CLOSE)]
+    points = {
+        "relay": point("coil", 0, writable=True),
+        "flash": point("coil", 512, type="u16", writable=True, moves="relay"),
+    }
+    line = getattr(lines, kind)(slave, device("io", 1, points, modbus={"guard": 0.05}))
+    await line.write("io.flash", 15)
+    assert [r.function for r in slave.seen(1)] == [1, 5]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 async def test_a_host_that_closes_on_one_unit_serves_the_others(
     lines: Any, slaves: Any, device: Any, point: Any, kind: str
 ) -> None:

@@ -122,8 +122,12 @@ async def test_a_write_that_every_function_refuses_says_so_first(
     assert [r.function for r in slave.seen(1)] == [6, 3, 16, 3, 6, 3, 16, 3]
 
 
-async def test_a_pulse_that_moved_its_relay_was_given(lines: Any, slaves: Any, device: Any, point: Any) -> None:
-    """Once, acknowledged or not; and not where the relay stands as before."""
+@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("damage", [damage for damage in DAMAGE if damage != "late"])
+async def test_a_pulse_that_moved_its_relay_was_given(
+    lines: Any, slaves: Any, device: Any, point: Any, damage: str, wire: str
+) -> None:
+    """Once, however it is acknowledged; and not where the relay stands as before."""
     points = {
         "relay": point("coil", 0, writable=True),
         "pulse": point("coil", 0x200, type="u16", writable=True, moves="relay"),
@@ -134,10 +138,11 @@ async def test_a_pulse_that_moved_its_relay_was_given(lines: Any, slaves: Any, d
         if request.function != 5:
             return [(0, request.frame)]
         unit.coil[0] = 1
-        return []
+        return DAMAGE[damage](slaves, request, wire)
 
-    slave = slaves.rtu({1: unit}, behave=behave)
-    line = lines.rtu(slave.link, device("io", 1, points), timeout=0.05)
+    slave = getattr(slaves, wire)({1: unit}, behave=behave)
+    other = device("other", 2, {})
+    line = getattr(lines, wire)(slave.link if wire == "rtu" else slave, device("io", 1, points), other, timeout=0.05)
     await line.write("io.pulse", 5)
     with pytest.raises(DeviceError):
         await line.write("io.pulse", 5)

@@ -167,6 +167,10 @@ def late_and_noisy(sent_late: list[bytes]) -> Behaviour:
 
 
 class _Slave(threading.Thread):
+    """`echo` makes an adapter that hears itself: a list of (seconds, bytes) for what came, as `behave` gives it."""
+
+    echo: Callable[[bytes], list[tuple[float, bytes]]] | None = None
+
     def __init__(self, units: dict[int, Unit], behave: Behaviour = at_once) -> None:
         super().__init__(daemon=True)
         self.units, self.behave = units, behave
@@ -218,6 +222,10 @@ class _Slave(threading.Thread):
             for at, piece in self._pace(arrived + delay, data):
                 heapq.heappush(self._queue, (at, next(self._order), to, piece))
 
+    def _return(self, to: Any, came: bytes, arrived: float) -> None:
+        for delay, data in self.echo(came) if self.echo else ():
+            heapq.heappush(self._queue, (arrived + delay, next(self._order), to, data))
+
     def say(self, data: bytes) -> None:
         """Bytes that nobody asked for."""
         for to in self._files():
@@ -244,11 +252,7 @@ class RtuSlave(_Slave):
 
     With `baudrate` the line is paced at 11 bits a byte in both directions, and a slave answers `turnaround`
     seconds after the end of the request (3.5 characters at the least).
-
-    `echo` makes an adapter that hears itself: for the bytes that came, a list of (seconds, bytes), as of `behave`.
     """
-
-    echo: Callable[[bytes], list[tuple[float, bytes]]] | None = None
 
     def __init__(
         self,
@@ -305,8 +309,7 @@ class RtuSlave(_Slave):
             return
         self._buffer += came
         arrived = time.monotonic()
-        for delay, data in self.echo(came) if self.echo else ():
-            heapq.heappush(self._queue, (arrived + delay, next(self._order), file, data))
+        self._return(file, came, arrived)
         while (size := self._request_size()) and len(self._buffer) >= size:
             frame, self._buffer = self._buffer[:size], self._buffer[size:]
             if crc16(frame[:-2]) != frame[-2:]:
@@ -390,6 +393,7 @@ class TcpSlave(_Slave):
                 self._clients.pop(file, None)
                 file.close()
                 return
+            self._return(file, data, time.monotonic())
             self._clients[file] += data
             self._frames(file)
 

@@ -19,6 +19,7 @@ ECHOES: dict[str, Callable[[bytes], Pieces]] = {
     "late": lambda came: [(0.04, came)],
     "after the timeout": lambda came: [(0.12, came)],
 }
+WIRES = ("rtu", "rtu_over_tcp")
 POINTS = ("relay", "level", "bit", "wide", "pulse", "step")
 
 
@@ -40,23 +41,47 @@ def here(slaves: Any) -> dict[int, Any]:
     return {10: slaves.Unit(coil={0: 0, 0x200: 0}, holding=dict.fromkeys(range(10), 0))}
 
 
+def connected(lines: Any, slave: Any, wire: str, io: Any, **more: Any) -> Any:
+    """A line to the slave: a serial port, or behind a serial server."""
+    return getattr(lines, wire)(slave.link if wire == "rtu" else slave, io, **more)
+
+
+@pytest.mark.parametrize("wire", WIRES)
 @pytest.mark.parametrize("echo", ECHOES)
 @pytest.mark.parametrize("name", POINTS)
-async def test_no_write_is_acknowledged_by_its_echo(lines: Any, slaves: Any, io: Any, name: str, echo: str) -> None:
+async def test_no_write_is_acknowledged_by_its_echo(
+    lines: Any, slaves: Any, io: Any, name: str, echo: str, wire: str
+) -> None:
     """Nobody is there, and the write is the first question of the line."""
-    slave = slaves.rtu({})
+    slave = getattr(slaves, wire)({})
     slave.echo = ECHOES[echo]
     with pytest.raises(DeviceError):
-        await lines.rtu(slave.link, io, timeout=0.08).write(f"io.{name}", 1)
+        await connected(lines, slave, wire, io, timeout=0.08).write(f"io.{name}", 1)
 
 
+@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("name", POINTS)
+async def test_an_echo_that_begins_with_the_last_slave_gone(
+    lines: Any, slaves: Any, io: Any, name: str, wire: str
+) -> None:
+    """The line was read in silence a moment ago."""
+    slave = getattr(slaves, wire)(here(slaves))
+    line = connected(lines, slave, wire, io, timeout=0.08)
+    assert (await line.read(["io.relay"]))[0].value is False
+    slave.echo, slave.units = ECHOES["whole"], {}
+    await asyncio.sleep(0.15)
+    with pytest.raises(DeviceError):
+        await line.write(f"io.{name}", 1)
+
+
+@pytest.mark.parametrize("wire", WIRES)
 @pytest.mark.parametrize("echo", ["whole", "in pieces", "late"])
 async def test_the_second_copy_is_the_answer(
-    lines: Any, slaves: Any, io: Any, echo: str, caplog: pytest.LogCaptureFixture
+    lines: Any, slaves: Any, io: Any, echo: str, wire: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    slave = slaves.rtu(here(slaves), behave=lambda request: [(0.08, request.frame)])
+    slave = getattr(slaves, wire)(here(slaves), behave=lambda request: [(0.08, request.frame)])
     slave.echo = ECHOES[echo]
-    line = lines.rtu(slave.link, io)
+    line = connected(lines, slave, wire, io)
     caplog.set_level("INFO", "bocage.modbus")
     for name in POINTS:
         await line.write(f"io.{name}", 1)
@@ -65,13 +90,14 @@ async def test_the_second_copy_is_the_answer(
     slave.units[10].unknown = {5, 6, 15, 16, 22, 23}
     with pytest.raises(DeviceError, match="exception 1"):
         await line.write("io.relay", False)
-    assert len([text for text in caplog.messages if text.startswith("line hears itself bus=rs485")]) == 1
+    assert len([text for text in caplog.messages if text.startswith("line hears itself bus=")]) == 1
 
 
-async def test_an_echo_that_begins_and_ends(lines: Any, slaves: Any, io: Any) -> None:
+@pytest.mark.parametrize("wire", WIRES)
+async def test_an_echo_that_begins_and_ends(lines: Any, slaves: Any, io: Any, wire: str) -> None:
     """A cable is changed under a line that was used a moment ago."""
-    slave = slaves.rtu(here(slaves))
-    line = lines.rtu(slave.link, io)
+    slave = getattr(slaves, wire)(here(slaves))
+    line = connected(lines, slave, wire, io)
     await line.write("io.relay", True)
     slave.echo, units, slave.units = ECHOES["whole"], slave.units, {}
     with pytest.raises(DeviceError):

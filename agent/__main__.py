@@ -1,7 +1,19 @@
-"""`python -m agent` is `bocage`."""
+"""`bocage`, or `python -m agent`. It imports next to nothing: Ctrl-C while modules load has no traceback either."""
 
 import sys
 
-from agent.cli import main
+__all__ = ["main"]
 
-sys.exit(main())
+
+def main() -> int:
+    """Run the command line; returns the exit code."""
+    try:
+        from agent import cli
+
+        return cli.main()
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

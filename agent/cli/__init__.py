@@ -8,6 +8,8 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import TextIO
 
 from agent import VERSION
 from agent.cli.common import CommandParser, hint_sudo
@@ -19,6 +21,8 @@ __all__ = ["main"]
 
 FINE, WRONG, USAGE, NO_AGENT = 0, 1, 2, 3
 """Exit codes: fine; the thing asked about is wrong; wrong use; no agent is running."""
+INTERRUPTED, CUT = 130, 141
+"""By Ctrl-C, or because nobody reads any more, as a shell says it of others (128 and the signal)."""
 BUSY, CONFIGURATION = 75, 78
 """As in sysexits.h: the state folder belongs to another agent; the site file is wrong."""
 
@@ -48,6 +52,34 @@ exit codes: 0 fine, 1 the thing asked about is wrong, 2 wrong use, 3 no agent ru
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
+    try:
+        code = _main(arguments)
+    except BrokenPipeError:  # `bocage … | head`
+        code = CUT
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    finally:
+        failed = _flush(sys.stdout)
+        _flush(sys.stderr)
+    return _ends(shown(f"bocage: standard output: {failed}"), WRONG) if failed else code
+
+
+def _flush(stream: TextIO | None) -> str:
+    """Write what is left, now and not at the interpreter's end, where nobody can be told. What went wrong, if it did;
+    it is nothing that whoever read it is gone.
+    """
+    if stream is None:
+        return ""
+    try:
+        stream.flush()
+    except OSError as error:
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return "" if isinstance(error, BrokenPipeError) else str(error.strerror)
+    return ""
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(
         prog="bocage",
         description="The agent of a rural commune's gateway: lighting, water and heating that outlive the link.",
@@ -65,9 +97,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     is_run = options.run.__name__ == "run_agent"
     try:
         return int(options.run(options))
-    except BrokenPipeError:  # `bocage … | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FINE
+    except BrokenPipeError:
+        raise
     except ConfigError as error:
         return _ends("\n".join(map(shown, error.problems)), CONFIGURATION if is_run else WRONG)
     except NoAgent as error:
@@ -79,12 +110,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:  # a file or folder that is not ours, or not what it should be
         text = shown(f"bocage: {error.filename or 'this command'}: {error.strerror or error}")
         return _ends(text, WRONG)
-    except KeyboardInterrupt:
-        return 130
 
 
 def _ends(text: str, code: int) -> int:
-    print(text, file=sys.stderr)
-    if code != CONFIGURATION:  # the service: systemd decides who it is
-        hint_sudo(text)
+    with suppress(BrokenPipeError):
+        print(text, file=sys.stderr)
+        if code != CONFIGURATION:  # the service: systemd decides who it is
+            hint_sudo(text)
     return code

@@ -78,7 +78,7 @@ class CommandParser(argparse.ArgumentParser):
                 return found + list(args[at + 1 :])
             if is_value:
                 is_value = False
-            elif arg.startswith("-") and not arg[1:].replace(".", "", 1).isdigit():
+            elif arg.startswith("-") and arg != "-" and not arg[1:].replace(".", "", 1).isdigit():
                 action = self._option_string_actions.get(arg)
                 is_value = action is not None and action.nargs is None
             else:

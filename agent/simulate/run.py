@@ -54,9 +54,21 @@ def simulate(
     loop = VirtualLoop()
     try:
         return loop.run_until_complete(Simulation(plan, scenario, loop, radio, reached=reached).run())
+    except KeyboardInterrupt:
+        _abandon(loop)
+        raise
     finally:
         loop.close()
         log.setLevel(level)
+
+
+def _abandon(loop: VirtualLoop) -> None:
+    """End what goes on, without a word: it was cut in its middle."""
+    loop.set_exception_handler(lambda *_: None)
+    tasks = asyncio.all_tasks(loop)
+    for task in tasks:
+        task.cancel()
+    loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
 
 
 class Simulation:

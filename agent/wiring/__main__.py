@@ -32,6 +32,8 @@ def _translated(copy: Copy) -> tuple[Plan | None, str]:
         return None, f"{type(error).__name__}: {error}"
 
 
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C in the terminal is for whoever asked
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # whoever asked has gone: nobody wants the answer
 signal.alarm(PATIENCE)  # a pipe in place of the file would be waited for without end
 site = Path(sys.argv[1])
 home = Path(sys.argv[2]) if len(sys.argv) > 2 else site

@@ -139,6 +139,26 @@ def test_what_one_gateway_refuses_another_sends(error):
     assert (site.out[-1][1], second["tmst"], second["datr"]) == (THERE, first["tmst"], "SF7BW125")
 
 
+@pytest.mark.parametrize("error", ["COLLISION_PACKET", "TX_FREQ"])
+def test_what_one_gateway_refuses_at_once_another_sends_at_once(error):
+    site, node = Site(otaa(**{"class": "C"})), OtaaNode(EUI, JOIN_EUI, KEY)
+    site.join(node)
+    frame = node.uplink(1, b"x")
+    site.push(frame)
+    site.push(frame, gateway=SECOND, address=THERE, lsnr=1.0)
+    site.pass_time()
+    site.pass_time(10)
+    _, ended = order(site, "room", "room.valve")
+    (first,) = site.pass_time(0.0)
+    assert (first["imme"], site.out[-1][1]) == (True, HERE)
+    (second,) = site.tx_ack(error)
+    assert (second["imme"], second["data"], site.out[-1][1]) == (True, first["data"], THERE)
+    site.tx_ack("NONE", SECOND)
+    node.hear(base64.b64decode(second["data"]))
+    site.speak(node, node.uplink(1, b"y"))
+    assert (node.received, ended) == ([(9, b"\x01")], [""])
+
+
 def test_what_is_too_late_for_the_other_windows_is_not_ordered():
     site, node = Site(abp(), gateways=(GATEWAY,)), AbpNode("01abcdef", KEY, KEY[::-1])
     site.speak(node, node.uplink(1, b"x", confirmed=True))

@@ -149,8 +149,7 @@ class Gateways:
         for gateway, one in ready:
             air = _Air(RX2_FREQUENCY, rx2_sf, BANDWIDTH, one.tmst + delays[1], "RX2", now - age + delays[1] / 1e6)
             found.append(self._free(gateway, size, data, now, air))
-        slots = [slot for slot in found if slot is not None]
-        return replace(slots[0], others=tuple(slots[1:])) if slots else None
+        return _best_of(found)
 
     def slot_now(
         self, euis: Sequence[str], size: int, data: int, now: float, rx2_sf: int, *, waits: bool = False
@@ -158,13 +157,9 @@ class Gateways:
         """The second window at once, for a device that always listens (class C), by the gateways that heard it. With
         `waits` also by one that is sending something else now.
         """
-        for eui in euis:
-            if self._listens(eui, now):
-                air = _Air(RX2_FREQUENCY, rx2_sf, BANDWIDTH, None, "at once", now)
-                slot = self._free(self._gateways[eui], size, data, now, air, waits)
-                if slot is not None:
-                    return slot
-        return None
+        air = _Air(RX2_FREQUENCY, rx2_sf, BANDWIDTH, None, "at once", now)
+        ready = [self._gateways[eui] for eui in euis if self._listens(eui, now)]
+        return _best_of([self._free(gateway, size, data, now, air, waits) for gateway in ready])
 
     def send(
         self, slot: Slot, payload: bytes, now: float, downlink: Downlink | None = None, told: Told | None = None
@@ -208,8 +203,9 @@ class Gateways:
             slot.gateway.most_power = USUAL_POWER
             return self.send(slot, sent.payload, now, sent.downlink, sent.told)
         other = self._other(slot, now)
+        later = "after the next uplink" if slot.tmst is not None else "once more in some seconds"
         log.warning("downlink refused gateway=%s reason=%s next=%s", ack.gateway, ack.error,
-                    f"{other.window} by {other.gateway.eui}" if other else "after the next uplink")  # fmt: skip
+                    f"{other.window} by {other.gateway.eui}" if other else later)  # fmt: skip
         if other is not None:
             return self.send(other, sent.payload, now, sent.downlink, sent.told)
         if sent.told is not None:
@@ -221,13 +217,18 @@ class Gateways:
     def _other(self, slot: Slot, now: float) -> Slot | None:
         """The next of what else there was, if it still may be and there is time."""
         for at, other in enumerate(slot.others, 1):
-            gateway = other.gateway
-            if (
-                gateway.listens(now) and other.at - now > LEAD and gateway.ledger.allows(other.band, other.took, now)
-                and other.tmst is not None and gateway.schedule.free(other.tmst, other.took, now)
-            ):  # fmt: skip
+            if self._may_still(other, now):
                 return replace(other, others=slot.others[at:])
         return None
+
+    def _may_still(self, slot: Slot, now: float) -> bool:
+        gateway, at_once = slot.gateway, slot.tmst is None
+        tmst = gateway.tmst(now) if slot.tmst is None else slot.tmst
+        return (
+            gateway.listens(now) and (at_once or slot.at - now > LEAD)
+            and gateway.ledger.allows(slot.band, slot.took, now)
+            and (tmst is None or gateway.schedule.free(tmst, slot.took, now))
+        )  # fmt: skip
 
     def _give_back(self, slot: Slot, now: float) -> None:
         slot.gateway.ledger.spend(slot.band, -slot.took, now)
@@ -260,3 +261,9 @@ class Gateways:
             gateway, band, took, air.frequency, air.sf, air.bandwidth, None if air.tmst is None else tmst,
             air.window, air.at,
         )  # fmt: skip
+
+
+def _best_of(found: Sequence[Slot | None]) -> Slot | None:
+    """The first, with the rest of them for an order that is refused."""
+    slots = [slot for slot in found if slot is not None]
+    return replace(slots[0], others=tuple(slots[1:])) if slots else None

@@ -17,6 +17,8 @@ log = logging.getLogger("bocage.tls")
 _BY_THE_CLOCK = {9, 10}  # openssl/x509_vfy.h: CERT_NOT_YET_VALID, CERT_HAS_EXPIRED
 _BY_ITS_NAME = {62, 64}  # HOSTNAME_MISMATCH, IP_ADDRESS_MISMATCH
 _NO_AUTHORITY = {79}  # INVALID_CA
+_BY_ANOTHER = {2, 7, 18, 19, 20, 21}  # UNABLE_TO_GET_ISSUER_CERT, CERT_SIGNATURE_FAILURE, self signed, and their like
+_FOR_ANOTHER_USE = {26}  # INVALID_PURPOSE
 _TOO_WEAK = {66, 67, 68}  # EE_KEY_TOO_SMALL, CA_KEY_TOO_SMALL, CA_MD_TOO_WEAK
 
 _last: dict[tuple[Path | None, Path | None, Path | None], ssl.SSLContext] = {}
@@ -58,7 +60,14 @@ def _advice(code: int) -> str:
     if code in _BY_ITS_NAME:
         return "; it must hold what the URL names: sign it with subjectAltName=DNS:NAME, or IP:ADDRESS"
     if code in _NO_AUTHORITY:
-        return "; the authority (`ca`) does not say that it is one: make it with basicConstraints=critical,CA:TRUE"
+        return (
+            "; the authority (`ca`) does not say that it is one: make it with basicConstraints=critical,CA:TRUE "
+            "and keyUsage=critical,keyCertSign"
+        )
+    if code in _BY_ANOTHER:
+        return "; `ca` must hold the authority that signed it, and the broker must send those between the two"
+    if code in _FOR_ANOTHER_USE:
+        return "; it must be one for a server: sign it with extendedKeyUsage=serverAuth, or with none"
     if code in _TOO_WEAK:
         return "; make it with a key of RSA 2048 bits or more, or P-256, and sign with SHA-256"
     return ""

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import queue
 import sqlite3
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from agent.collect.schemas import KINDS, MOST_BYTES, Misfit, Shelf
 from agent.collect.store import Store, is_locked, site_and_kind
 from agent.errors import BocageError
 from agent.sieve import bound
+from agent.tls import client_context, why_refused
 
 __all__ = ["Broker", "Collector", "Tally"]
 
@@ -268,8 +270,7 @@ class Collector:
         if broker.username is not None:
             client.username_pw_set(broker.username, broker.password)
         if broker.tls:
-            ca, cert, key = (str(path) if path else None for path in (broker.ca, broker.cert, broker.key))
-            client.tls_set(ca, cert, key)
+            client.tls_set_context(client_context(broker.ca, broker.cert, broker.key))
         client.reconnect_delay_set(1, 60)
         client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
         client.on_message, client.on_subscribe = self._on_message, self._on_subscribe
@@ -303,6 +304,8 @@ class Collector:
         attempt.start()
         while attempt.is_alive() and not self._stop.is_set():
             attempt.join(_LOOK)
+        if failure and isinstance(failure[0], ssl.SSLCertVerificationError):
+            raise BocageError(f"{self._broker.host}:{self._broker.port}: {why_refused(failure[0])}")
         if failure:
             raise self._no_session(getattr(failure[0], "strerror", None) or failure[0])
 

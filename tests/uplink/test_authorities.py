@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -79,8 +81,10 @@ async def test_an_authority_made_in_a_usual_way_is_trusted(site: Any, until: Any
         (Way("basicConstraints=CA:FALSE\n", _HOST), "x", "basicConstraints=critical,CA:TRUE"),
         (WAYS["openssl req -x509"]._replace(broker=_NONE), "broker.example", "subjectAltName=DNS:NAME"),
         (WAYS["openssl req -x509"]._replace(broker="subjectAltName=IP:192.0.2.1\n"), "x", "subjectAltName=DNS:NAME"),
+        (Way("basicConstraints=CA:TRUE\nkeyUsage=digitalSignature\n", _HOST), "x", "keyUsage=critical,keyCertSign"),
+        (WAYS["mkcert"]._replace(broker=_HOST + "extendedKeyUsage=clientAuth\n"), "x", "extendedKeyUsage=serverAuth"),
     ],
-    ids=["no authority", "another name", "an address"],
+    ids=["no authority", "another name", "an address", "no use of signing", "a client's"],
 )
 async def test_what_is_not_accepted_says_how_to_make_one_that_is(
     site: Any, until: Any, tmp_path: Path, way: Way, name: str, advice: str
@@ -89,6 +93,17 @@ async def test_what_is_not_accepted_says_how_to_make_one_that_is(
     async with mosquitto(tmp_path, *served(tmp_path)) as port, site.up(port, **tls) as uplink:
         await until(lambda: uplink.status()["error"])
         assert "certificate is not accepted" in uplink.status()["error"] and advice in uplink.status()["error"]
+        said = await collected(tmp_path, port)
+        assert "certificate is not accepted" in said and advice in said  # the region's side says the same
+
+
+async def collected(folder: Path, port: int) -> str:
+    """What `bocage collect` says of this broker, with its authority."""
+    words = f"mqtts://localhost:{port} --ca ca.pem --sqlite region.db --seconds 0.1".split()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "agent", "collect", *words, cwd=folder, stderr=asyncio.subprocess.PIPE
+    )
+    return (await process.communicate())[1].decode()
 
 
 async def test_another_authority_of_the_same_name_is_not_trusted(site: Any, until: Any, tmp_path: Path) -> None:
@@ -97,4 +112,4 @@ async def test_another_authority_of_the_same_name_is_not_trusted(site: Any, unti
     make(tmp_path, WAYS["no extension at all"])
     async with mosquitto(tmp_path, *served(tmp_path)) as port, site.up(port, **other) as uplink:
         await until(lambda: uplink.status()["error"])
-        assert "certificate is not accepted" in uplink.status()["error"]
+        assert "certificate is not accepted" in (said := uplink.status()["error"]) and "`ca` must hold" in said

@@ -16,6 +16,8 @@ _TEXT = re.compile(r"""(===?|!==?|\w\s*\[)?\s*(?:"([^"\\\n]{1,40})"|'([^'\\\n]{1
 _WORD = re.compile(r"\w[\w .,/()%+-]*")
 _COMMENT = re.compile(r"""("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|`(?:[^`\\]|\\.)*`)|//[^\n]*|/\*.*?\*/""", re.S)
 """A text, which stays, or a comment."""
+_BINARY = re.compile(r"[!=]=|!|\b(true|false|Boolean)\b|[<>]|&")
+"""What makes on or off of something."""
 _CALL = re.compile(r"(?:\w+\.)*(\w+)\s*\(")
 
 
@@ -44,13 +46,14 @@ def words_of(profile: Mapping[str, Any], point: str) -> Words | None:
 
 
 def is_unclear(profile: Mapping[str, Any], point: str) -> bool:
-    """Whether nothing shows that a contact which a codec gives is on or off, and no word."""
+    """Whether nothing shows that a contact which a codec gives is on or off, or a word is among what it may be."""
     entry, lora = profile["points"][point], profile.get("lora") or {}
     if entry.get("states") or entry.get("unit") or not lora.get("codec"):
         return False
     field = (entry.get("field") or point).rpartition(".")[2]
-    values = [value for _, value in _assigned(_source(lora["codec"]), field)]
-    return not any(re.search(r"[!=]=|!|\b(true|false|Boolean)\b|[<>]|&", value) for value in values)
+    source = _source(lora["codec"])
+    values = [value for _, value in _assigned(source, field)]
+    return any(_words(source, value) for value in values) or not any(_BINARY.search(_bare(value)) for value in values)
 
 
 def _texts(lora: Mapping[str, Any]) -> Iterator[str]:
@@ -67,7 +70,7 @@ def _in_codec(file: str, field: str) -> Words | None:
     said: list[str] = []
     line = 0
     for start, value in _assigned(source, field):
-        words = () if value.startswith("{") else _literals(value) or _literals(_returned(source, value))
+        words = _words(source, value)
         if not words or not all(_WORD.fullmatch(word) for word in words):  # what can be read both ways is believed
             return None
         said += words
@@ -104,6 +107,21 @@ def _expression(source: str, start: int) -> str:
         if depth < 0 or (depth == 0 and letter in ",;"):
             return source[start:at]
     return source[start : start + _MOST]
+
+
+def _words(source: str, value: str) -> tuple[str, ...]:
+    """The texts that an expression may give, itself or through a function of the codec."""
+    return () if value.startswith("{") else _literals(value) or _literals(_returned(source, value))
+
+
+def _bare(value: str) -> str:
+    """An expression without what it hands to functions, or looks up tables with."""
+    bare, depth = "", 0
+    for letter in value:
+        opens = letter in "([" and (depth or re.search(r"[\w$]\s*$", bare))
+        depth += 1 if opens else -1 if depth and letter in ")]" else 0
+        bare += "" if depth or letter in ")]" else letter
+    return bare
 
 
 def _literals(expression: str) -> tuple[str, ...]:

@@ -27,9 +27,11 @@ def _port(value: Any) -> str:
 
 
 def _host(value: Any) -> str:
-    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9._:%-]{1,253}", value):
+    text = value if isinstance(value, str) else ""
+    parts = text.removesuffix(".").split(".")
+    if not re.fullmatch(r"[A-Za-z0-9._:%-]{1,253}", text) or not all(0 < len(part) <= 63 for part in parts):
         raise ValueError(f"{plain(value)} is not a host; write its name or address, such as 192.168.1.20")
-    return value
+    return text
 
 
 def _eui(value: Any) -> str:

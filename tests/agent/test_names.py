@@ -58,6 +58,48 @@ socket.getaddrinfo = getaddrinfo
     wait_for(lambda: site.quality("m.count") == "good", 20, "a reading over a slow name server")
 
 
+FAILING = """
+import socket
+_look_up, asked = socket.getaddrinfo, []
+def getaddrinfo(host, *rest, **more):
+    if host == "later.example":
+        asked.append(host)
+        host = "127.0.0.1" if len(asked) > 2 else "again.failing"
+    if host == "odd.failing":
+        raise UnicodeError("label empty or too long")
+    if host == "none.failing":
+        return []
+    if host == "unknown.failing":
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+    if host == "again.failing":
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+    return _look_up(host, *rest, **more)
+socket.getaddrinfo = getaddrinfo
+"""
+FAILED = {
+    "odd": "odd.failing:502: odd.failing is no name that a host can have",
+    "none": "none.failing:502: the name none.failing has no address",
+    "unknown": "unknown.failing:502: Name or service not known",
+    "again": "again.failing:502: Temporary failure in name resolution",
+}
+
+
+def test_a_look_up_that_fails_costs_its_own_bus_and_is_tried_again(site, slave, wait_for):
+    site.sabotage = FAILING
+    for n, name in enumerate(FAILED):
+        kind = ("modbus_tcp", "modbus_rtu_over_tcp")[n % 2]
+        site.document["buses"][name] = {"type": kind, "host": f"{name}.failing", "port": 502, "timeout": "200ms"}
+        site.document["devices"][f"d-{name}"] = {"bus": name, "unit_id": 1, "profile": "bench8", "poll": "200ms"}
+    site.document["buses"]["plant"] |= {"host": "later.example"}
+    site.document["uplink"]["url"] = "mqtt://odd.failing"
+    site.start()
+    wait_for(lambda: {name: buses(site)[name]["error"] for name in FAILED} == FAILED, 20, "all reasons")
+    wait_for(lambda: site.quality("m.count") == "good", 20, "the name that is found at the third time")
+    assert site.order("lamp", True)[0] == "verified"
+    assert "driver failed" not in site.log.read_text()
+    assert site.stop()[0] == 0
+
+
 GARBAGE, UNASKED = b"\x00" * 65536, struct.pack(">HHHBBBH", 7, 0, 5, 1, 3, 2, 999) * 6000
 ANSWERS = b"\x01\x03\x02\x03\xe7\xf8\xfe" * 9000  # sound frames of a line
 

@@ -177,7 +177,7 @@ def test_a_certificate_that_is_not_valid_yet_by_a_wrong_clock(
 @pytest.fixture
 def faketime(site):
     """Put the agent under a wall clock that is off by so many seconds; what is returned sets it anew."""
-    found = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
+    found = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
     if not found:
         pytest.skip("libfaketime is not here: apt-get install faketime")
     file = site.folder / "faketime"

@@ -80,7 +80,9 @@ def _timezone(value: Any) -> str:
     except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):
         from agent.config.problems import meant
 
-        near = meant(value, zoneinfo.available_timezones()) or "write one such as Europe/Paris"
+        is_offset = re.match(r"(UTC|GMT)?\s*[-+]\s*[0-9]", value)
+        near = None if is_offset else meant(value, zoneinfo.available_timezones())
+        near = near or "write one such as Europe/Paris"
         raise ValueError(f"unknown timezone {plain(value)}; {near}") from None
     return value
 

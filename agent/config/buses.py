@@ -37,7 +37,9 @@ def _host(value: Any) -> str:
 def _eui(value: Any) -> str:
     text = value if isinstance(value, str) else ""
     if not re.fullmatch(r"[0-9a-fA-F]{16}", text):
-        raise ValueError(f'{plain(value)} is not an EUI; write its 16 hexadecimal digits in quotes: "24e124136b316001"')
+        digits = re.sub(r"^0x|[\s:.-]", "", str(value).lower().replace("o", "0"))
+        example = digits if re.fullmatch("[0-9a-f]{16}", digits) else "24e124136b316001"
+        raise ValueError(f'{plain(value)} is not an EUI; write its 16 hexadecimal digits in quotes: "{example}"')
     return text.lower()
 
 
@@ -117,7 +119,18 @@ Eui = Annotated[str, Written(_eui, {"type": "string", "pattern": "^[0-9a-fA-F]{1
 Host = Annotated[str, Written(_host, {"type": "string"}, "a host's name or address")]
 TcpPort = Annotated[int, Field(ge=1, le=65535)]
 Baudrate = Annotated[int, Field(ge=300, le=4_000_000)]
-Parity = Annotated[Literal["N", "E", "O"], Choice("N", "E", "O")]
+_PARITY = Choice("N", "E", "O")
+
+
+def _parity(value: Any) -> str:
+    frame = re.fullmatch("[5-8]([neoNEO])([12])", value) if isinstance(value, str) else None
+    if frame is not None:
+        hint = f"write parity: {frame[1].upper()}, stopbits: {frame[2]}"
+        raise ValueError(f"{plain(value)} is none of {_PARITY.words}; {hint}")
+    return str(_PARITY.parse(value))
+
+
+Parity = Annotated[Literal["N", "E", "O"], Written(_parity, _PARITY.schema, _PARITY.words)]
 StopBits = Annotated[int, Field(ge=1, le=2)]
 
 

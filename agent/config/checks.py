@@ -63,6 +63,9 @@ def check_site(document: Document, site: Site, left_out: set[Keys], library: Lib
     _check_feasts(at)
     _check_school(at)
     check_rules(at)
+    for name in site.signals:
+        check_unit(at, name)
+    at.report_unknown()
 
 
 def _check_feasts(at: Checked) -> None:
@@ -359,7 +362,7 @@ def _check_signal(at: Checked, name: str) -> None:
     keys: Keys = ("signals", name)
     source = at.point((*keys, "from"), signal.from_)
     counter = signal.kind == "counter"
-    if signal.signal is None and isinstance(signal.scale, tuple):
+    if signal.signal is None and isinstance(signal.scale, tuple) and not at.wrong(*keys, "signal"):
         at.error((*keys, "scale"), 'two ends go with "signal: 4-20mA"; without it write a factor')
     if signal.signal is not None and not isinstance(signal.scale, tuple) and not at.wrong(*keys, "scale"):
         at.error((*keys, "scale"), "4-20mA needs scale: what 4 mA and 20 mA mean, such as [0, 100]")
@@ -375,7 +378,6 @@ def _check_signal(at: Checked, name: str) -> None:
     if counter and signal.offset:
         at.error((*keys, "offset"), "a counter has no offset; initial_index says what its dial shows", at_key=True)
     _check_max_rate(at, name, source)
-    check_unit(at, name)
     if isinstance(source, PointRef):
         _check_point_signal(at, name, source)
     if isinstance(source, Pin):
@@ -496,7 +498,7 @@ def _check_device_output(at: Checked, name: str, output: PointRef) -> None:
     if lora is not None and lora["class"] == "A" and bus is not None and bus.type in LORAWAN:
         at.warn((*keys, "output"), f"{output.device} is of class A: a command waits until it speaks by itself")
     dog = at.site.devices[output.device].output_watchdog
-    if dog is None or actuator.safe_state == "off":
+    if dog is None or actuator.safe_state == "off" or (actuator.kind, type(actuator.safe_state)) == ("relay", float):
         return
     must = {"hold": "hold its state", "on": "stay on"}.get(str(actuator.safe_state), f"go to {actuator.safe_state} %")
     where = (*keys, "safe_state") if at.written(*keys, "safe_state") else (*keys, "output")

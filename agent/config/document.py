@@ -58,6 +58,8 @@ class Document:
     data: Any = None
     places: dict[Keys, Place] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    doubled: set[Keys] = field(default_factory=set)
+    """Mappings in which a key stands twice."""
     source: bytes = b""
 
     def place(self, keys: Keys) -> Place:
@@ -364,6 +366,7 @@ class _Builder:
                 merged.append(value)
             elif key.value in found:
                 first = self._document.places[(*keys, key.value)].key_line
+                self._document.doubled.add(keys)
                 self._note(key, f'duplicate key "{key.value}"; it stands on line {first} already')
             else:
                 found[key.value] = self._value(value, (*keys, key.value), key)

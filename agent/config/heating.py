@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
+from pydantic_core import PydanticCustomError
 
 from agent.config.base import Many, Model, Reference, Section
 from agent.config.signals import _range
+from agent.config.spellings import time_meant, word_meant
 from agent.config.values import (
     WINDOW,
     Choice,
@@ -19,6 +22,7 @@ from agent.config.values import (
     TimeOfDay,
     TimeSpan,
     Written,
+    number,
     plain,
 )
 from agent.config.water import day_words
@@ -76,6 +80,14 @@ def _curve_point(value: Any) -> tuple[float, float]:
         raise ValueError(f"{plain(value)} is no point of a curve; write [outdoors, flow], such as [-10, 65]") from None
 
 
+def _curve(value: Any) -> Any:
+    if isinstance(value, list) and value and all(isinstance(one, int | float) for one in value):
+        pairs = [f"[{number(one)}, {number(two)}]" for one, two in zip(value[::2], value[1::2], strict=False)]
+        text = f"each point stands in brackets of its own; write [{', '.join(pairs) or '[-10, 65], [15, 30]'}]"
+        raise PydanticCustomError("written", "{text}", {"text": text})
+    return value
+
+
 CurvePoint = Annotated[
     tuple[float, float],
     Written(
@@ -91,7 +103,7 @@ class HeatCurve(Model):
 
     signal: Reference
     """The flow temperature."""
-    points: Annotated[Many[CurvePoint], Field(min_length=1)]
+    points: Annotated[Many[CurvePoint], Field(min_length=1), BeforeValidator(_curve)]
     """[outdoors, flow] in degC, the coldest first."""
     max_flow: Temperature = 70
     """degC; the burner is cut there."""
@@ -129,7 +141,10 @@ class WeekEntry(NamedTuple):
 def _entry(value: Any) -> WeekEntry:
     words = value.split() if isinstance(value, str) else []
     if len(words) != 2 or words[1] not in ("comfort", "reduced", "frost"):
-        raise ValueError(f'{plain(value)} is not a time and its setpoint; write "07:30-17:00 comfort"')
+        mode = word_meant(words[-1], ("comfort", "reduced", "frost")) if len(words) > 1 else None
+        times = [time_meant(one) for one in re.split(r"\s*[-–]\s*|\s+(?:à|to)\s+", " ".join(words[:-1]))]
+        example = f"{times[0]}-{times[1]} {mode}" if mode and len(times) == 2 and all(times) else "07:30-17:00 comfort"
+        raise ValueError(f'{plain(value)} is not a time and its setpoint; write "{example}"')
     window = WINDOW.parse(words[0])
     if window.end < window.start:
         raise ValueError(f"{plain(value)} ends before it begins; a day ends at 24:00")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 
 from agent.config.base import Many, Model, Reference, Section
+from agent.config.problems import listed
+from agent.config.spellings import days_meant, word_meant
 from agent.config.values import (
     DAYS,
     Choice,
@@ -16,11 +20,37 @@ from agent.config.values import (
     Percent,
     Power,
     TimeOfDay,
+    plain,
 )
 
 __all__ = ["Circuit", "Lighting"]
 
-NightDay = Annotated[str, Choice(*DAYS, "public_holiday", "eve_of_public_holiday")]
+NIGHT_DAYS = (*DAYS, "public_holiday", "eve_of_public_holiday")
+
+
+def _night_days(value: Any) -> Any:
+    """Several days in other words are one slip, and so is a text in place of a list."""
+    words = re.split(r"[,;\s]+", value.strip()) if isinstance(value, str) else value
+    wrong = [word for word in words if word not in NIGHT_DAYS] if isinstance(words, list) else []
+    meant = [_night_day(word) for word in words] if wrong or isinstance(value, str) else []
+    if not isinstance(value, str) and len(wrong) < 2 and not any(", " in (day or "") for day in meant):
+        return value
+    example = ", ".join(day for day in meant if day) if all(meant) else "mon, tue"
+    said = f"expected a list, found {plain(value)}"
+    if not isinstance(value, str):
+        said = f"{listed(map(plain, wrong), 'and')} {'is' if len(wrong) == 1 else 'are'} none of {listed(NIGHT_DAYS)}"
+    raise PydanticCustomError("written", "{text}", {"text": f"{said}; write [{example}]"})
+
+
+def _night_day(word: Any) -> str | None:
+    if not isinstance(word, str):
+        return None
+    days = days_meant(word)
+    return word_meant(word, NIGHT_DAYS) if days is None else days.replace(",", ", ")
+
+
+NightDay = Annotated[str, Choice(*NIGHT_DAYS)]
+NightDays = Annotated[Many[NightDay], BeforeValidator(_night_days)]
 SunEvent = Annotated[
     Literal["civil_dusk", "civil_dawn", "sunset", "sunrise"] | None,
     Choice("civil_dusk", "civil_dawn", "sunset", "sunrise"),
@@ -70,7 +100,7 @@ class Photocell(Model):
 class NightCut(Model):
     """A part of the night without light. A time before noon belongs to the next day."""
 
-    days: Many[NightDay] = ()
+    days: NightDays = ()
     """The days on which the night starts; without, every night."""
     from_: TimeOfDay = Field(alias="from")
     to: TimeOfDay
@@ -79,7 +109,7 @@ class NightCut(Model):
 class DimStep(Model):
     """A part of the night at a level."""
 
-    days: Many[NightDay] = ()
+    days: NightDays = ()
     from_: TimeOfDay = Field(alias="from")
     to: TimeOfDay
     level: Percent

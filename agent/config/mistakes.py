@@ -98,7 +98,7 @@ def _zone_place(timezone: str) -> tuple[float, float] | None:
 
 
 def check_unit(at: Checked, name: str) -> None:
-    """A unit is only a name; one that nobody knows is seldom meant."""
+    """A unit is only a name; one that nobody knows is seldom meant. Not where it was said that it is a wrong one."""
     unit = at.site.signals[name].unit
-    if unit and not is_known(unit):
+    if unit and not is_known(unit) and not any(f" in {unit}" in found.message for found in at.document.problems):
         at.warn(("signals", name, "unit"), *unknown_unit(unit))

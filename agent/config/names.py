@@ -9,13 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from agent.config.document import Document, Keys
-from agent.config.problems import Severity, meant
+from agent.config.problems import Severity, listed, meant, nearest
 from agent.config.profiles import Library
 from agent.config.site import Site
 from agent.config.units import canonical
 from agent.config.words import is_unclear, words_of
 
 __all__ = ["Checked", "Pin", "PointRef"]
+
+
+_SECTIONS = {"bus": "buses", "device": "devices", "signal": "signals", "actuator": "actuators"}
+_MISNAMED = re.compile(r"[^A-Za-z0-9_-]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,7 @@ class Checked:
     def __init__(self, document: Document, site: Site, left_out: set[Keys], library: Library) -> None:
         self.document, self.site, self.library = document, site, library
         self._left_out = left_out
+        self._unknown: dict[tuple[str, str], list[tuple[Keys, str | None]]] = {}
         self._owners: dict[str, tuple[str, Keys]] = {}
 
     def names(self, section: str) -> set[str]:
@@ -80,8 +85,25 @@ class Checked:
         """Whether a name is among others; an error if not."""
         names = set(names)
         if name not in names:
-            self.lacking(keys, f'unknown {what} "{name}"', self._named_so(name, names) or meant(name, names))
+            self._lacks(keys, what, name, self._named_so(name, names) or meant(name, names))
         return name in names
+
+    def _lacks(self, keys: Keys, what: str, name: str, hint: str | None) -> None:
+        """Note a name that is not there; not where it was already said why."""
+        section = _SECTIONS.get(what, "")
+        slips = [one for one in self.names(section) if _MISNAMED.search(one)]
+        if self.wrong(section) or (section,) in self.document.doubled or nearest(name, slips) is not None:
+            return
+        if not self.wrong(*keys):
+            self._unknown.setdefault((what, name), []).append((keys, hint))
+
+    def report_unknown(self) -> None:
+        """Say of each name that is not there where it stands first, and on which other lines."""
+        for (what, name), found in self._unknown.items():
+            first, *others = sorted(found, key=lambda one: self.document.place(one[0]).line)
+            lines = list(dict.fromkeys(str(self.document.place(keys).line) for keys, _ in others))
+            more = f" (so on line{'s' if len(lines) > 1 else ''} {listed(lines, 'and')})" if lines else ""
+            self.lacking(first[0], f'unknown {what} "{name}"{more}', first[1])
 
     def _named_so(self, text: str, names: set[str]) -> str | None:
         """Where a point stands in the place of a name: the name of what it belongs to."""
@@ -101,7 +123,7 @@ class Checked:
         if owner not in self.names("devices"):
             pins = {name for name, found in self.site.buses.items() if found.type == "gpio"}
             if not self.wrong("buses", owner):
-                self.lacking(keys, f'unknown device "{owner}"', meant(owner, self.names("devices") | pins))
+                self._lacks(keys, "device", owner, meant(owner, self.names("devices") | pins))
             return None
         device = self.site.devices.get(owner)
         if device is None or device.profile_data is None:

@@ -31,7 +31,7 @@ def check_units(at: Checked, name: str, source: PointRef) -> None:
         return
     key = "per_pulse" if signal.kind == "counter" else "scale"
     given, wanted = _given(signal, key), factor(theirs, ours)
-    if at.wrong(*keys, key) or at.wrong(*keys, "kind"):
+    if any(at.wrong(*keys, one) for one in (key, "kind", "signal")):
         return
     text = f"{signal.from_} is in {source.data['unit']}, and {name} in {signal.unit}"
     if wanted is not None:

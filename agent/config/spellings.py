@@ -6,10 +6,14 @@ These serve hints: nothing here is accepted in place of what stands in the docum
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from agent.config.problems import nearest
 
-__all__ = ["DAYS", "date_meant", "day_meant", "days_meant", "number_meant", "time_meant", "unit_meant", "word_meant"]
+__all__ = [
+    "DAYS", "date_meant", "day_meant", "days_meant", "key_meant", "number_meant", "time_meant", "unit_meant",
+    "word_meant",
+]  # fmt: skip
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _DAY_NAMES = {
@@ -38,8 +42,8 @@ _MONTHS = {
     for name in names.split()
 }  # fmt: skip
 _WORDS = {
-    "yes": "on", "oui": "on", "marche": "on", "allumé": "on", "true": "on",
-    "no": "off", "non": "off", "arrêt": "off", "arret": "off", "éteint": "off", "false": "off",
+    "yes": "on", "oui": "on", "marche": "on", "allumé": "on", "true": "on", "vrai": "on",
+    "no": "off", "non": "off", "arrêt": "off", "arret": "off", "éteint": "off", "false": "off", "faux": "off",
     "none": "N", "aucune": "N", "sans": "N", "even": "E", "paire": "E", "pair": "E",
     "odd": "O", "impaire": "O", "impair": "O",
     "dusk": "civil_dusk", "crépuscule": "civil_dusk", "crepuscule": "civil_dusk", "dawn": "civil_dawn",
@@ -48,6 +52,19 @@ _WORDS = {
     "shp": "hid", "sodium": "hid", "compteur": "counter", "confort": "comfort", "réduit": "reduced",
     "reduit": "reduced", "hors-gel": "frost", "hors gel": "frost", "férié": "public_holiday", "ferie": "public_holiday",
 }  # fmt: skip
+_KEYS = {
+    "address": "unit_id", "adresse": "unit_id", "slave": "unit_id", "slave_id": "unit_id", "esclave": "unit_id",
+    "unit": "unit_id", "id": "unit_id", "on": "switch_on", "off": "switch_off", "vitesse": "baudrate",
+    "baud": "baudrate", "speed": "baudrate", "bauds": "baudrate", "parité": "parity", "parite": "parity", "ip": "host",
+    "address_ip": "host", "adresse_ip": "host", "hostname": "host", "server": "host", "user": "username",
+    "login": "username",
+    "period": "poll", "interval": "poll", "période": "poll", "lat": "latitude", "lon": "longitude", "lng": "longitude",
+    "long": "longitude", "tz": "timezone", "pin": "from", "source": "from", "relay": "output",
+    "éclairage": "lighting", "eclairage": "lighting", "eau": "water", "chauffage": "heating", "capteurs": "signals",
+    "sensors": "signals", "appareils": "devices", "outputs": "actuators", "sorties": "actuators", "confort": "comfort",
+    "réduit": "reduced", "reduit": "reduced", "nom": "name", "deveui": "dev_eui", "appkey": "app_key",
+}  # fmt: skip
+"""Keys by other programs' names, and in French."""
 _UNITS = {
     "l": "L", "litre": "L", "litres": "L", "liter": "L", "liters": "L", "cubic metre": "m3", "mètre cube": "m3",
     "litres/heure": "L/h", "litre/heure": "L/h", "lph": "L/h", "lpm": "L/min", "l/mn": "L/min", "m3h": "m3/h",
@@ -113,10 +130,34 @@ def date_meant(text: str) -> str | None:
     return f"{year:04}-{month:02}-{day:02}" if 1 <= month <= 12 and 1 <= day <= 31 else None
 
 
+def key_meant(key: str, known: Iterable[str]) -> str | None:
+    """The key of `known` that was meant by another program's name for it, or by a misspelt one."""
+    known = list(known)
+    found = _KEYS.get(key.lower())
+    return found if found in known else nearest(key, known)
+
+
+_DEGREES = re.compile(
+    r"""([0-9.]+)\s*(?:°|deg)?\s*(?:([0-9.]+)\s*['’′]\s*)?(?:([0-9.]+)\s*(?:"|''|”|″)\s*)?([NSEWO])?""", re.IGNORECASE
+)
+
+
+def _degrees_meant(text: str) -> str | None:
+    """`47.32` for 47°19'12"N, `-1.5` for 1.5 W; None where it says no minutes and no side."""
+    match = _DEGREES.fullmatch(text.strip())
+    if match is None or not (match[2] or match[4]) or any((match[n] or "0").count(".") > 1 for n in (1, 2, 3)):
+        return None
+    value = float(match[1]) + float(match[2] or 0) / 60 + float(match[3] or 0) / 3600
+    return f"{-value if (match[4] or '').upper() in 'SWO' and match[4] else value:.6g}"
+
+
 def number_meant(text: str) -> str | None:
     """`9600` for 9 600, 9600 bauds, "9600" or 960O; None where no number is in it."""
+    degrees = _degrees_meant(text) if re.search("[°'’′NSEWnsew]", text) or "." in text else None
+    if degrees is not None:
+        return degrees
     digits = r"[-+]?[0-9OolI][0-9OolI\s\u00a0\u202f]*(?:[.,][0-9]+)?"
-    match = re.fullmatch(rf"({digits})\s*(?:[^\W\d][^\d]*|[°%].*|/.*)?", text)
+    match = re.fullmatch(rf"({digits})\s*(?:[^\W\d][^\d]*|[°%]\s*[CF]?|/.*)?", text)
     if match is None or not re.search("[0-9]", match[1]):
         return None
     return re.sub(r"[\s\u00a0\u202f]", "", match[1]).translate(str.maketrans("OolI,", "0011."))

@@ -7,7 +7,6 @@ one run names all problems of a file.
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +16,8 @@ from pydantic import BaseModel, ValidationError
 from agent.config.base import Renamed
 from agent.config.document import Document, Keys
 from agent.config.problems import listed, meant, nearest
+from agent.config.runs import report_commas
+from agent.config.spellings import key_meant, number_meant, word_meant
 from agent.config.values import number, plain
 
 __all__ = ["validate"]
@@ -43,9 +44,10 @@ def validate(document: Document, model: type[M], folder: Path) -> tuple[M | None
             found = [_Finding(data, models, item) for item in error.errors(include_url=False)]
         if turn == 0:
             _rename(document, data, (), renamed)
-            slips = _slips(found)
+            slips, cut = _slips(found), report_commas(document)
+            left_out |= cut
             for finding in found:
-                if (*finding.keys, finding.missing) not in slips:
+                if (*finding.keys, finding.missing) not in slips and not _is_within(finding.keys, cut):
                     finding.report(document)
             _report_empty(document, data, models, ())
             for meant_keys, keys in slips.items():
@@ -56,6 +58,10 @@ def validate(document: Document, model: type[M], folder: Path) -> tuple[M | None
         for finding in found:
             left_out.add(_leave_out(data, finding.keys))
     return None, left_out
+
+
+def _is_within(keys: Keys, others: set[Keys]) -> bool:
+    return any(keys[:end] in others for end in range(1, len(keys) + 1))
 
 
 def _slips(found: Sequence[_Finding]) -> dict[Keys, Keys]:
@@ -146,7 +152,7 @@ class _Finding:
             known = ["type"]
         elif self.type == "extra_forbidden" and self.model is not None:
             known = self._known_keys()
-        near = nearest(str(self.keys[-1]), known) if self.keys and known else None
+        near = key_meant(str(self.keys[-1]), known) if self.keys and known else None
         return near if near is not None and isinstance(self._parent, dict) and near not in self._parent else None
 
     def report(self, document: Document) -> None:
@@ -174,21 +180,34 @@ class _Finding:
         if self.type == "union_tag_invalid":
             known = [word.strip(" '") for word in str(self.context["expected_tags"]).split(",")]
             known = [word for word in known if word != "plugin"]
-            near = meant(str(self.context["tag"]), known)
-            return f'unknown type "{self.context["tag"]}"', near or f"known are {listed(known, 'and')}"
+            tag = str(self.context["tag"])
+            begun = [f'"{word}"' for word in known if len(tag) > 2 and word.startswith(tag.lower() + "_")]
+            near = f"did you mean {listed(begun)}?" if begun else meant(tag, known)
+            return f'unknown type "{tag}"', near or f"known are {listed(known, 'and')}"
         if self.type == "union_tag_not_found":
             return ('"type" is missing' if isinstance(self.input, dict) else self._expected("keys and values")), None
         if self.input is None:
             return f'nothing stands after "{key}:"', None
-        return self._typed(document), None
+        return self._typed(document), self._hint()
+
+    def _hint(self) -> str | None:
+        """What to write in place of a text, where a number, or true or false, can be seen in it."""
+        if not isinstance(self.input, str):
+            return None
+        if self.type == "bool_type":
+            state = word_meant(self.input, ("on", "off"))
+            return None if state is None else f"write {'true' if state == 'on' else 'false'}"
+        found = number_meant(self.input)
+        is_whole = self.type == "int_type"
+        return f"write {found}" if found and (self.type == "float_type" or (is_whole and "." not in found)) else None
 
     def _unknown_key(self, key: str) -> tuple[str, str | None]:
         if self.model is None:
             return f'unknown key "{key}"', None
-        if re.match("[0-9]", key) and self.input is None:
-            return f'the comma makes a key of "{key}"', "write the decimals after a point"
         known = self._known_keys()
-        return f'unknown key "{key}"', meant(key, known) or f"known here are {listed(known, 'and')}"
+        near = key_meant(key, known)
+        hint = f"known here are {listed(known, 'and')}" if near is None else f'did you mean "{near}"?'
+        return f'unknown key "{key}"', hint
 
     def _known_keys(self) -> list[str]:
         return [field.alias or name for name, field in self.model.model_fields.items()] if self.model else []
@@ -202,7 +221,8 @@ class _Finding:
             scalar = isinstance(self.input, bool | int | float) and text
             return f'{text} is not text here; write it in quotes: "{text}"' if scalar else self._expected("text")
         if self.type in _TYPES:
-            return self._expected(_TYPES[self.type])
+            spelt = document.place(self.keys).text if isinstance(self.input, float) else None
+            return f"expected {_TYPES[self.type]}, found {spelt}" if spelt else self._expected(_TYPES[self.type])
         if self.type in _BOUNDS:
             words, name = _BOUNDS[self.type]
             return f"{plain(self.input)} is {words} {number(self.context[name])}"

@@ -384,7 +384,9 @@ class Window(NamedTuple):
 def _window(value: Any) -> Window:
     start, found, end = value.partition("-") if isinstance(value, str) else ("", "", "")
     if not found:
-        raise ValueError(f'{plain(value)} is not a part of a day; write "07:00-21:00"')
+        ends = [time_meant(one) for one in re.split(r"\s*[–—]\s*|\s+(?:à|to)\s+", str(value))]
+        example = f"{ends[0]}-{ends[1]}" if len(ends) == 2 and all(ends) else "07:00-21:00"
+        raise ValueError(f'{plain(value)} is not a part of a day; write "{example}"')
     window = Window(minutes(start), minutes(end, end=True))
     if window.start == window.end:
         raise ValueError(f"{plain(value)} begins and ends at once; a whole day is 00:00-24:00")

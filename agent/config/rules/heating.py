@@ -143,6 +143,8 @@ def _empty_runs(stretches: list[Stretch]) -> list[list[Stretch]]:
 def _check_run(at: Checked, keys: Keys, zone: Zone, run: list[Stretch]) -> None:
     hours = sum(minutes for minutes, _, _ in run) / 60
     lowest = min(getattr(zone.setpoints, mode) for _, mode, _ in run)
+    if lowest > zone.setpoints.comfort:
+        return  # which is said already
     for least, legal in _EMPTY:
         if hours >= least:
             if lowest > legal:

@@ -11,6 +11,7 @@ import errno
 import fcntl
 import os
 import pwd
+import shlex
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -253,7 +254,8 @@ def _refuse_foreign(folder: Path, way: Path, around: os.stat_result, found: os.s
     elif stat.S_ISDIR(found.st_mode) and (last or (us == 0 and not found.st_mode & stat.S_ISVTX)):
         shared = everybody | (group if us == 0 and found.st_gid != 0 else 0)
         if found.st_mode & shared:
-            raise NoFolder(f"{folder}: others may write to {way}; name a folder of your own, or chmod go-w {way}")
+            closed = f"chmod go-w {shlex.quote(str(way))}"
+            raise NoFolder(f"{folder}: others may write to {way}; name a folder of your own, or {closed}")
 
 
 def user_name(uid: int) -> str:

@@ -9,11 +9,13 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import TextIO
 
 from agent import VERSION
-from agent.cli.common import CommandParser, hint_sudo
+from agent.cli.common import SITE, CommandParser, hint_sudo
 from agent.errors import BocageError, Busy, ConfigError
+from agent.hints import ours
 from agent.local import NoAgent
 from agent.screen import shown, shown_lines
 
@@ -25,6 +27,9 @@ INTERRUPTED, CUT = 130, 141
 """By Ctrl-C, or because nobody reads any more, as a shell says it of others (128 and the signal)."""
 BUSY, CONFIGURATION = 75, 78
 """As in sysexits.h: the state folder belongs to another agent; the site file is wrong."""
+
+SERVICE = "bocage"
+"""The unit that `make install` installs."""
 
 _COMMANDS = (
     "run", "reload", "check", "plan", "simulate", "points", "alarms", "watch", "buffer", "scan", "codec", "lora",
@@ -102,7 +107,9 @@ def _main(arguments: Sequence[str] | None) -> int:
     except ConfigError as error:
         return _ends("\n".join(map(shown, error.problems)), CONFIGURATION if is_run else WRONG)
     except NoAgent as error:
-        return _ends(shown_lines(f"bocage: {error}", "  "), NO_AGENT)
+        code = _ends(shown_lines(f"bocage: {error}", "  "), NO_AGENT)
+        _hint_start(getattr(options, "site", None))
+        return code
     except Busy as error:
         return _ends(shown_lines(f"bocage: {error}", "  "), BUSY if is_run else WRONG)
     except BocageError as error:
@@ -110,6 +117,15 @@ def _main(arguments: Sequence[str] | None) -> int:
     except OSError as error:  # a file or folder that is not ours, or not what it should be
         text = shown(f"bocage: {error.filename or 'this command'}: {error.strerror or error}")
         return _ends(text, WRONG)
+
+
+def _hint_start(site: Path | None) -> None:
+    """How an agent is started: by systemd on an installed box, else in a terminal."""
+    if site is None:
+        return
+    start = f"sudo systemctl start {SERVICE}" if site == SITE else ours("run", site)
+    with suppress(BrokenPipeError):
+        print(shown(f"to start it: {start}"), file=sys.stderr)
 
 
 def _ends(text: str, code: int) -> int:

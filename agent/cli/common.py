@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
-import shutil
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from agent.applied import Applied, find
 from agent.clock import SystemClock
 from agent.folders import enter, open_folder, runtime_folder, state_folder
+from agent.hints import sudo
 from agent.report import time_help
 from agent.screen import shown
 
@@ -101,9 +100,7 @@ def _may_be_there(path: Path) -> bool:
 def hint_sudo(text: str) -> None:
     """If only a right was missing, by what was said: the command that has it."""
     if os.geteuid() != 0 and "permission denied" in text.lower():
-        ours = Path(sys.argv[0])
-        program = str(ours) if ours.name == "bocage" and shutil.which("bocage") is None else "bocage"
-        print(shown(f"try: sudo {shlex.join([program, *sys.argv[1:]])}"), file=sys.stderr)
+        print(shown(f"try: {sudo(*sys.argv[1:])}"), file=sys.stderr)
 
 
 def hint_time(options: argparse.Namespace) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sqlite3
 import time
 from bisect import bisect_right
@@ -14,6 +15,7 @@ from agent.collect.account import Account, accounts
 from agent.collect.schemas import Misfit
 from agent.collect.tables import COLUMNS, NUMBERED, Stranger, prepare, runs_between
 from agent.errors import BocageError
+from agent.hints import ours
 
 __all__ = ["Foreign", "Store", "file_fault", "is_locked", "site_and_kind"]
 
@@ -55,7 +57,8 @@ class Store:
     def __init__(self, path: Path, create: bool = True) -> None:
         """BocageError if the file is not there (with `create` off) or is something else."""
         if not create and not path.is_file():
-            raise BocageError(f"{path}: there is no such file; bocage collect URL --sqlite {path} makes it")
+            maker = f"{ours('collect')} URL --sqlite {shlex.quote(str(path))}"
+            raise BocageError(f"{path}: there is no such file; {maker} makes it")
         self._path = path
         self.to_date = True
         """Whether there may be something for `date_some`; another program may have begun it."""

@@ -212,7 +212,7 @@ def _compose(document: Document, text: str) -> Any:
         document.note(1, 1, f"not YAML that can be read ({error})")  # slips of the parser on wild input
         return None
     if root is None:
-        document.note(1, 1, "the file is empty; `bocage init` writes one to start from")
+        document.note(1, 1, "the file is empty")
     return root
 
 

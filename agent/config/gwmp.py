@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import shlex
 
 from agent.config.buses import Gwmp
 from agent.config.names import Checked
@@ -50,7 +51,7 @@ def _check_key(at: Checked, keys: tuple[str, ...], secret: Kept) -> None:
     if not _KEY.fullmatch(text):
         at.warn(keys, f"{secret} has no AES-128 key in it", f"32 hexadecimal digits, not {len(text)} characters")
     if mode & 0o007:
-        at.warn(keys, f"{secret} can be read by every user of this machine", f"chmod 600 {secret.name}")
+        at.warn(keys, f"{secret} can be read by every user of this machine", shlex.join(["chmod", "600", str(path)]))
 
 
 def _is_loopback(host: str) -> bool:

@@ -35,6 +35,7 @@ from agent.demo.uplink import HOST, Ledger, RuralLink, broker, subscriber
 from agent.demo.village import Village
 from agent.errors import BocageError
 from agent.folders import locked, own_runtime
+from agent.hints import ours
 from agent.local import NoAgent, connect
 from agent.page import page
 from agent.window import Page, live
@@ -350,7 +351,7 @@ class Demo:
 
     def _say_where(self) -> None:
         folder = _short(self.folder)
-        print(f"demo: site file   {folder}/site.yaml   (bocage check {folder}/site.yaml)")
+        print(f"demo: site file   {folder}/site.yaml   ({ours('check', f'{folder}/site.yaml')})")
         print(f"demo: RS-485 line {_short(self.rtu)}   Modbus TCP {HOST}:{self.port + 2}")
         print(f"demo: broker      {HOST}:{self.port}   (mosquitto_sub -p {self.port} -v -t 'bocage/v1/#')")
         print(f"demo: agent's log {folder}/agent.log", flush=True)
@@ -441,7 +442,7 @@ def _must_be_free(port: int) -> None:
         except OSError as error:
             raise BocageError(
                 f"port {port} is in use, perhaps by another demo; take another: "
-                f"BOCAGE_DEMO_PORT=28830 bocage demo ({error.strerror})"
+                f"BOCAGE_DEMO_PORT=28830 {ours('demo')} ({error.strerror})"
             ) from error
 
 

@@ -58,7 +58,8 @@ def test_a_key_that_everybody_can_read(said, tmp_path):
     (tmp_path / "a.key").write_text("00112233445566778899aabbccddeeff")
     (tmp_path / "a.key").chmod(0o644)
     (found,) = said(SITE.format(bus="", device=OTAA))
-    assert found.endswith("warning: {file: a.key} can be read by every user of this machine; chmod 600 a.key")
+    mend = f"chmod 600 {tmp_path / 'a.key'}"
+    assert found.endswith(f"warning: {{file: a.key}} can be read by every user of this machine; {mend}")
 
 
 def test_skip_fcnt_check_is_for_abp(said):

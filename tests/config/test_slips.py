@@ -19,8 +19,6 @@ TCP = SITE + "buses: {r: {type: modbus_tcp, host: h}}\n"
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("", "1:1: error: the file is empty; `bocage init` writes one to start from"),
-        ("# nothing\n", "1:1: error: the file is empty; `bocage init` writes one to start from"),
         ("- a\n", "1:1: error: expected keys with their values, found a list"),
         ("hello", '1:1: error: expected keys with their values, found "hello"'),
         ("site:\n\tid: a\n", "2:1: error: a tab stands here; indent with spaces"),
@@ -208,6 +206,12 @@ def test_a_profile_that_is_there_and_is_none(said: Said, tmp_path: Path) -> None
     assert lines("short") == ['4:44: error: unknown profile "short"; call profiles/short.yml short.yaml']
     assert lines("relay8_di8") == ["relay8_di8.yaml:1:1: warning: this is a link to nowhere.yaml, which is not there; "
                                    "the package's profile of this name is used"]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n"])
+def test_an_empty_file_says_what_fills_it(said: Said, tmp_path: Path, text: str) -> None:
+    init = f"bocage init {tmp_path / 'site.yaml'} --force"
+    assert said(text) == [f"1:1: error: the file is empty; this writes one to start from: {init}"]
 
 
 def test_not_utf8_and_unreadable(tmp_path: Path) -> None:

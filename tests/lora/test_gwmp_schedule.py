@@ -232,3 +232,22 @@ def test_a_device_that_goes_on_in_its_old_session_is_spoken_to_there():
     order(site, "room", "room.valve")
     run(site, [air], [node], [], 3)
     assert node.received == [(9, b"\x01")]
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_an_acknowledgement_of_the_value_before_confirms_no_new_one(restart):
+    """LoRaWAN 1.0 does not say of what it is; a device that always listens may send it after the next value."""
+    site, node = Site(otaa(**{"class": "C"}), gateways=(GATEWAY,)), OtaaNode(EUI, JOIN_EUI, KEY)
+    air = Concentrator(site)
+    run(site, [air], [node], [(0, node.join_request, {})], 8)
+    run(site, [air], [node], [(0, lambda: node.uplink(1, b"x"), {})], 3)
+    order(site, "room", "room.valve", b"\x01", site.clock.seconds + 3)
+    run(site, [air], [node], [], 12)  # it has heard that, and says nothing yet
+    if restart:
+        site.start()
+    _, ended = order(site, "room", "room.valve", b"\x02")
+    run(site, [air], [], [], 4)  # it does not hear this one
+    run(site, [air], [node], [(0, lambda: node.uplink(1, b"x"), {})], 4)
+    assert (node.received, ended) == ([(9, b"\x01"), (9, b"\x02")], [])
+    run(site, [air], [node], [(0, lambda: node.uplink(1, b"y"), {})], 4)
+    assert ended == [""]

@@ -9,6 +9,8 @@ __all__ = ["ATTEMPTS", "Downlink", "Mailbox"]
 
 ATTEMPTS = 3
 """Transmissions of one value before it is given up."""
+_NOBODY_KNOWS = (0, b"")
+"""Of no value: port 0 is for MAC commands."""
 
 
 @dataclass(slots=True, eq=False)
@@ -35,6 +37,10 @@ class Downlink:
             self.over = True
             self.settle(error)
 
+    @property
+    def content(self) -> tuple[int, bytes]:
+        return self.port, self.payload
+
     def is_late(self, now: float) -> bool:
         return self.until is not None and now > self.until
 
@@ -46,6 +52,8 @@ class Mailbox:
         self._waiting: dict[str, Downlink] = {}
         self.sent: Downlink | None = None
         """On the air, or heard by the device, which has not said so yet."""
+        self._owed: tuple[int, bytes] | None = _NOBODY_KNOWS
+        """What the next acknowledgement may be of, beside `sent`. Before a start something may have been sent, too."""
 
     def __len__(self) -> int:
         return len(self._waiting) + (self.sent is not None)
@@ -72,8 +80,10 @@ class Mailbox:
                 downlink.end(f"expired before the device listened{why}")
         return next(iter(self._waiting.values()), None)
 
-    def take(self, downlink: Downlink) -> None:
-        """It goes on the air."""
+    def take(self, downlink: Downlink, *, is_first: bool) -> None:
+        """It goes on the air, as the first of its session or after others."""
+        if is_first:
+            self._owed = None
         del self._waiting[downlink.point]
         downlink.attempts += 1
         self.sent = downlink
@@ -83,7 +93,25 @@ class Mailbox:
         downlink.end(error)
 
     def heard(self, ack: bool, now: float) -> None:
-        """The device has spoken again: what was sent is confirmed by it, or goes back to the head of the queue."""
+        """An uplink: what was sent is confirmed by it, or goes back to the head of the queue. An acknowledgement does
+        not say of what: where it may be that of an earlier value, this one is sent once more.
+        """
+        owed, self._owed = self._owed, None
+        if self.sent is not None and owed not in (None, self.sent.content):
+            ack = False
+        self._settle(ack, now)
+
+    def unanswered(self, now: float) -> None:
+        """A device that always listens said nothing in time. It may have heard what was sent, and say so later."""
+        self._owe()
+        self._settle(False, now)
+
+    def _owe(self) -> None:
+        if self.sent is not None and self.sent.confirmed:
+            content = self.sent.content
+            self._owed = content if self._owed in (None, content) else _NOBODY_KNOWS
+
+    def _settle(self, ack: bool, now: float) -> None:
         sent, self.sent = self.sent, None
         if sent is None:
             return
@@ -97,6 +125,7 @@ class Mailbox:
 
     def give_up(self, reason: str) -> None:
         """Nobody knows any more whether the device heard what was sent."""
+        self._owe()
         sent, self.sent = self.sent, None
         if sent is not None:
             sent.end(f"not confirmed: {reason}")

@@ -255,7 +255,7 @@ class Server:
         for device in list(self._busy.values()):
             if now >= self._confirm_by.get(device.name, float("inf")):
                 del self._confirm_by[device.name]
-                self._mail[device.name].heard(False, now)
+                self._mail[device.name].unanswered(now)
             self._mail[device.name].next(now)
             if self._ready(device):
                 self._send_now(device, now)
@@ -404,7 +404,7 @@ class Server:
         """The next frame to a device; its counter is used by that."""
         mail = self._mail[device.name]
         if downlink is not None:
-            mail.take(downlink)
+            mail.take(downlink, is_first=session.down == 0)
             self._sent_in[device.name] = session
         counter = session.down
         session.down += 1

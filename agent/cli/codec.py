@@ -66,11 +66,12 @@ async def _run(lora: Mapping[str, Any], options: argparse.Namespace) -> int:
     port = options.fport or lora.get("fport") or 1
     now = time.time_ns() // 1_000_000
     found: Any
+    standard = True
     try:
         if lora.get("codec"):
             script = importlib.import_module(f"{_CODECS}.javascript")
             asked = {"bytes": list(options.payload), "fport": port, "time": now, "variables": dict(options.variables)}
-            _, found = await script.run(lora["codec"], "decode", **asked)
+            standard, found = await script.run(lora["codec"], "decode", **asked)
         else:
             decoded = await importlib.import_module(_CODECS).codec_of({"lora": lora}).decode(options.payload, port, now)
             found = {"data": decoded.data, "warnings": list(decoded.warnings)}
@@ -82,6 +83,9 @@ async def _run(lora: Mapping[str, Any], options: argparse.Namespace) -> int:
     print(text)
     if not isinstance(found, dict):
         print(shown(f"bocage: {options.codec}: it returned no object"), file=sys.stderr)
+        return 1
+    if standard and not found.get("errors") and not isinstance(found.get("data"), dict):
+        print(shown(f"bocage: {options.codec}: it returned no data"), file=sys.stderr)
         return 1
     return 1 if found.get("errors") else 0
 

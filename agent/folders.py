@@ -12,6 +12,7 @@ import fcntl
 import os
 import pwd
 import shlex
+import socket
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -50,14 +51,24 @@ def state_folder(given: str | None, site: str) -> Path:
 def runtime_folder(given: str | None, site: str) -> Path:
     """`--runtime-dir`, $BOCAGE_RUNTIME_DIR, systemd's $RUNTIME_DIRECTORY, an installed agent's, else in /dev/shm.
 
+    The user's own agent of this site comes before an installed one: a demo on a gateway is the demo's.
     Everybody may write to /dev/shm: root's is in /run.
     """
     named = given or os.environ.get("BOCAGE_RUNTIME_DIR") or os.environ.get("RUNTIME_DIRECTORY")
     if named:
         return Path(named)
-    if (INSTALLED_RUNTIME / "agent.sock").exists():
+    own = own_runtime(site)
+    if (INSTALLED_RUNTIME / "agent.sock").exists() and not _is_alive(own / "agent.sock"):
         return INSTALLED_RUNTIME
-    return own_runtime(site)
+    return own
+
+
+def _is_alive(path: Path) -> bool:
+    """Whether somebody listens there: a killed agent leaves its socket behind."""
+    with socket.socket(socket.AF_UNIX) as probe, suppress(OSError):
+        probe.connect(str(path))
+        return True
+    return False
 
 
 def own_runtime(site: str) -> Path:

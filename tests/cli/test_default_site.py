@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agent import folders
 from agent.cli import common, main
 
 BOX = """\
@@ -78,3 +80,20 @@ def test_without_a_box_the_missing_file_is_said(box: Path, capsys: Any) -> None:
     box.unlink()
     code, text = said(capsys, "write", "km1", "on")
     assert code == 2 and f"SITE.yaml is missing, and there is no {box}, which would be meant" in text
+
+
+def test_an_agent_of_ones_own_is_asked_before_an_installed_one(
+    box: Path, tmp_path: Path, agent_that_says: Any, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The demo on a gateway: its own folder is meant while somebody listens there, and not what was killed."""
+    monkeypatch.delenv("BOCAGE_RUNTIME_DIR")
+    monkeypatch.setattr(folders, "INSTALLED_RUNTIME", tmp_path / "installed")
+    monkeypatch.setattr(folders, "own_runtime", lambda site: tmp_path / f"own-{site}")
+    status = {"alarms": [], "site": {"timezone": "Europe/Paris"}, "buses": []}
+    alarm = {"severity": "major", "code": "installed", "subject": "x", "since": None, "acked": False}
+    with agent_that_says(tmp_path / "installed", status={**status, "alarms": [alarm]}):
+        with agent_that_says(tmp_path / "own-the-box", status=status):
+            assert said(capsys, "alarms", str(box)) == (0, "no alarm is open\n")
+        with socket.socket(socket.AF_UNIX) as killed:
+            killed.bind(str(tmp_path / "own-the-box" / "agent.sock"))
+        assert "installed x" in said(capsys, "alarms", str(box))[1]

@@ -143,7 +143,9 @@ def run_init(options: argparse.Namespace) -> int:
         print(shown(f"bocage: {options.file} is there already; this writes over it: {again}"), file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"bocage: {options.file} cannot be written: {error.strerror}", file=sys.stderr)
+        text = f"bocage: {options.file} cannot be written: {error.strerror}"
+        print(text, file=sys.stderr)
+        hint_sudo(text)
         return 1
     print(shown(f"{options.file} is written; edit it, then: {ours('check', options.file)}"), file=sys.stderr)
     return 0

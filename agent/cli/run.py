@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from agent.cli.common import Place, add_command, add_folders, add_places, find_by_site, place
 from agent.configuration import Configuration
 from agent.errors import BocageError
-from agent.folders import enter, runtime_folder
+from agent.folders import enter, runtime_folder, state_folder
 from agent.logs import log_to_stderr
 from agent.plan import PlanReader
 from agent.screen import shown
@@ -83,6 +84,8 @@ def _applied(options: argparse.Namespace) -> Place:
         enter(known[0])
     if known is None or site is None:
         if options.site is None:
+            with suppress(FileNotFoundError):  # where we may not look is not where nothing is
+                next(state_folder(options.state_dir, "").iterdir(), None)
             raise BocageError("nothing was ever applied in this state folder; name the site file")
         return place(options)
     return Place(site, known[1].home, known[0], runtime_folder(options.runtime_dir, site.site.id))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sqlite3
 import time
@@ -65,7 +66,9 @@ class Store:
         try:
             self.db = sqlite3.connect(path, timeout=_WAIT, isolation_level=None)
         except sqlite3.OperationalError as error:
-            raise BocageError(f"{path} cannot be opened: is its folder there, and may you write to it?") from error
+            denied = path.parent.is_dir() and not os.access(path if path.exists() else path.parent, os.W_OK)
+            why = "Permission denied" if denied else "is its folder there, and may you write to it?"
+            raise BocageError(f"{path} cannot be opened: {why}") from error
         try:
             prepare(self.db, create)
             self._file = self._identity()

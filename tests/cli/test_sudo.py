@@ -19,9 +19,9 @@ site: {id: rights, name: R, latitude: 47.32, longitude: 5.04, timezone: Europe/P
 """
 
 
-def as_nobody(command: list[str]) -> int:
-    """Run here, and then as a user without rights, who could not load our modules by himself."""
-    main(command)
+def as_nobody(command: list[str], at_first: list[str] | None = None) -> int:
+    """Run here (or another command), and then as a user without rights, who could not load our modules by himself."""
+    main(at_first or command)
     child = os.fork()
     if child == 0:
         sys.argv = ["/opt/bocage/bin/bocage", *command]
@@ -68,3 +68,22 @@ def test_a_socket_that_may_not_be_asked(box: Path, capfd: Any) -> None:
     text = capfd.readouterr().err
     assert "permission denied" in text
     assert text.endswith(f"try: sudo /opt/bocage/bin/bocage write {box / 'site.yaml'} 'km 1' on\n")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "init {closed}/new.yaml",
+        "stop-outputs --state-dir {closed}",
+        "collect mqtt://127.0.0.1:1 --sqlite {closed}/region.db",
+    ],
+)
+def test_a_folder_that_may_not_be_used(box: Path, capfd: Any, command: str) -> None:
+    closed = box / "closed"
+    closed.mkdir(mode=0o700)
+    words = command.format(closed=closed).split()
+    (box / "open").mkdir()
+    assert as_nobody(words, at_first=command.format(closed=box / "open").split()) == 1
+    text = capfd.readouterr().err
+    assert "permission denied" in text.lower()
+    assert text.endswith(f"try: sudo /opt/bocage/bin/bocage {' '.join(words)}\n"), text

@@ -14,6 +14,7 @@ from typing import TextIO
 
 from agent import VERSION
 from agent.cli.common import SITE, CommandParser, hint_sudo
+from agent.cli.wrong_use import HelpfulParser
 from agent.errors import BocageError, Busy, ConfigError
 from agent.hints import ours
 from agent.local import NoAgent
@@ -85,7 +86,7 @@ def _flush(stream: TextIO | None) -> str:
 
 
 def _main(arguments: Sequence[str] | None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = HelpfulParser(
         prog="bocage",
         description="The agent of a rural commune's gateway: lighting, water and heating that outlive the link.",
         epilog=_EPILOG,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent.applied import Applied, find
+from agent.cli.wrong_use import HelpfulParser
 from agent.clock import SystemClock
 from agent.folders import enter, open_folder, runtime_folder, state_folder
 from agent.hints import sudo
@@ -32,7 +33,7 @@ SITE = Path("/etc/bocage/site.yaml")
 SITE_HELP = f"the site file; where it is left out, {SITE}"
 
 
-class CommandParser(argparse.ArgumentParser):
+class CommandParser(HelpfulParser):
     """One command's arguments, whose options may stand anywhere: `read --json SITE POINT`, `buffer SITE --json status`.
 
     Plain argparse settles optional positionals at the first option it meets, and then refuses the ones after it.
@@ -50,7 +51,7 @@ class CommandParser(argparse.ArgumentParser):
         finally:
             self._mixing = False
         if extra:  # said here, where the usage is this command's
-            self.error(f"unrecognized arguments: {' '.join(extra)}")
+            self.error(self.unknown(extra))
         return found, []
 
     def _with_site(self, args: Sequence[str]) -> list[str]:
@@ -64,7 +65,8 @@ class CommandParser(argparse.ArgumentParser):
             return list(args)
         if not _may_be_there(SITE):
             if len(given) < len(required):
-                self.error(f"SITE.yaml is missing, and there is no {SITE}, which would be meant")
+                missing = "SITE.yaml or SCENARIO.yaml" if is_scenario else "SITE.yaml"
+                self.error(f"{missing} is missing, and there is no {SITE}, which would be meant")
             return list(args)
         return [str(SITE), *args]
 

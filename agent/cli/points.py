@@ -174,7 +174,9 @@ def _value(text: str) -> Value:
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise argparse.ArgumentTypeError(f"{text!r} is no value; write on, off or a number")
+        number_meant = re.fullmatch(r"[-+]?\d+,\d+", text)
+        wanted = text.replace(",", ".") if number_meant else "on, off or a number"
+        raise argparse.ArgumentTypeError(f"{text!r} is no value; write {wanted}")
     return number
 
 

@@ -1,6 +1,7 @@
 """Options may stand anywhere, and wrong use is told apart from what is wrong."""
 
 import argparse
+from pathlib import Path
 
 import pytest
 
@@ -66,3 +67,33 @@ def test_wrong_use_is_2_and_shows_how(line, capsys):
     assert end.value.code == 2
     command = line.split(maxsplit=1)[0] if line not in ("", "nonsense") else ""
     assert capsys.readouterr().err.startswith(f"usage: bocage {command}")
+
+
+@pytest.mark.parametrize(
+    ("words", "end"),
+    [
+        (["chekc", "s.yaml"], 'argument COMMAND: "chekc" is unknown; did you mean "check"?'),
+        (["stopoutputs"], 'did you mean "stop-outputs"?'),
+        (["--versoin"], 'unrecognized arguments: --versoin; did you mean "--version"?'),
+        (["check", "--bsu", "s.yaml"], 'unrecognized arguments: --bsu; did you mean "--bus"?'),
+        (["plan", "s.yaml", "--dyas=3"], 'did you mean "--days"?'),
+        (["lora", "s.yaml", "joinlog"], '"joinlog" is unknown; did you mean "join-log"?'),
+        (["simulate", "s.yaml"], "SITE.yaml or SCENARIO.yaml is missing, and there is no /x, which would be meant"),
+        (["write", "s.yaml", "dim1", "1,5"], "'1,5' is no value; write 1.5"),
+        (["check", "\u2014json", "s.yaml"], "a long dash, which a phone makes of two; write --json"),
+        (["check\xa0s.yaml"], 'a no-break space (AltGr and space) stands in "check\xa0s.yaml"; write a plain one'),
+        (["check", "s.yaml\xa0--bus"], "write a plain one"),
+    ],
+)
+def test_what_was_meant(words, end, capsys, monkeypatch):
+    monkeypatch.setattr("agent.cli.common.SITE", Path("/x"))
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.endswith(f"{end}\n")
+
+
+def test_bocage_alone_is_where_a_newcomer_starts(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([])
+    assert ended.value.code == 2 and "examples:" in capsys.readouterr().err

@@ -112,7 +112,7 @@ def test_errors_are_json_too(capsys: pytest.CaptureFixture[str], tmp_path: Path)
         (("encode", "CODEC", "--object", "{}", "--hex", "03"), "--hex is not for encode"),
         (("encode", "CODEC", "--object", "{x: 1}"), "{x: 1} is not JSON: Expecting property name"),
         (("encode", "CODEC", "--object", "[1]"), "[1] is no JSON object"),
-        (("dance", "CODEC"), "invalid choice"),
+        (("dance", "CODEC"), '"dance" is unknown; known are run, encode'),
     ],
 )
 def test_wrong_use_is_exit_2(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from agent.cli.common import add_command, add_folders, add_json, asked
@@ -47,7 +47,7 @@ def show_alarms(options: argparse.Namespace) -> int:
         print(shown(f"{one['severity']:<8}  {one['code']} {one['subject']}  since {since}{acked}"))
         if (wrong := (status.get("config") or {}).get(_CONFIG.get(one["code"]))) is not None:
             print(shown(f"          {wrong['file']}:{wrong['line']}:{wrong['column']}: {wrong['message']}"))
-        if one["code"] == "device_lost" and (why := _why(status, one["subject"])):
+        for why in _WHY[one["code"]](status, one["subject"]) if one["code"] in _WHY else ():
             print(shown(f"          {why}"))
     if any(one["since"] is None for one in found):
         print(f"bocage: {time_help(status.get('clock') == 'synced')}", file=sys.stderr)
@@ -56,12 +56,28 @@ def show_alarms(options: argparse.Namespace) -> int:
     return 0
 
 
-def _why(status: Mapping[str, Any], device: str) -> str:
+def _lost(status: Mapping[str, Any], device: str) -> Iterator[str]:
     """Why a lost device does not answer now, as its bus says it."""
     for bus in status["buses"]:
-        if device in bus.get("lost", ()):
-            return str(bus.get("said", {}).get(device) or bus["error"])
-    return ""
+        if device in bus.get("lost", ()) and (why := bus.get("said", {}).get(device) or bus["error"]):
+            yield str(why)
+
+
+def _refused(status: Mapping[str, Any], device: str) -> Iterator[str]:
+    """Which points a device does not give, and why; one line for each reason."""
+    for bus in status["buses"]:
+        reasons: dict[str, list[str]] = {}
+        for point, why in bus.get("refused", {}).get(device, {}).items():
+            reasons.setdefault(why, []).append(point)
+        for why, points in reasons.items():
+            yield f"{', '.join(points)}: {why}"
+
+
+_WHY: dict[str, Callable[[Mapping[str, Any], str], Iterator[str]]] = {
+    "device_lost": _lost,
+    "points_refused": _refused,
+}
+"""Alarms whose reason the bus tells."""
 
 
 async def _ask(options: argparse.Namespace) -> dict[str, Any]:

@@ -275,8 +275,11 @@ class ModbusLine:
             assert block is not None
             self._refused(poll, block, refused)
         except NoAnswer as error:
-            answers = block is not None and not device.failures
-            given_up = poll.unanswered(self._clock.now(), now) if answers else None
+            given_up = None
+            if device.failures:
+                poll.put_last()  # it may be gone, or pass over this block too
+            else:
+                given_up = poll.unanswered(self._clock.now(), now)
             if given_up is None:
                 self._publish(poll.abort())
                 self._device_failed(device, error)

@@ -166,13 +166,18 @@ class Poll:
             self._refused[block] = again
         elif block not in self._blocks or self._silent.get(block, 0) + 1 < _SILENT_MOST:
             self._silent[block] = self._silent.get(block, 0) + 1
-            if block in self._blocks:
-                self._blocks.remove(block)
-                self._blocks.append(block)
+            self.put_last()
             return None
         self.batch += self._round.pop(0).bad(at)
         self._silent.pop(block, None)
         return [] if block in self._refused else self._give_up([block], again)
+
+    def put_last(self) -> None:
+        """From the next round on ask for the others before the block that is asked now."""
+        block = self._round[0]
+        if block in self._blocks:
+            self._blocks.remove(block)
+            self._blocks.append(block)
 
     def settle(self, now: float) -> list[Block]:
         """At the end of a round: what failed in it. If the slave gave something else, that is given up for a while."""

@@ -179,3 +179,32 @@ def test_what_lasts_is_told_and_its_end_too(site, slave, link, subscriber, wait_
     site.start()
     wait_for(lambda: subscriber.events("clock_untrusted", "cleared"), what="the end, known across a restart")
     assert len(subscriber.events("clock_untrusted")) == 2
+
+
+def test_points_that_a_device_refuses_are_told_until_it_gives_them(site, line, subscriber, wait_for):
+    """A hole in the registers of one, and a function that another passes over in silence; both wires go on."""
+    site.sabotage = f"""{IMPATIENT}
+import drivers.modbus.schedule
+drivers.modbus.schedule._REFUSED_AGAIN = drivers.modbus.schedule._SILENT_AGAIN = 1.0
+"""
+    points = "  have: {register: holding, address: 1}\n  hole: {register: holding, address: 2}\n"
+    points += "  relay: {register: coil, address: 3}\n"
+    (site.folder / "profiles" / "holed.yaml").write_text(f"name: holed\npoints:\n{points}")
+    site.document["buses"]["rs485"] = {"type": "modbus_rtu", "port": str(line.link), "timeout": "100ms"}
+    for name, unit in (("one", 1), ("two", 2)):
+        site.document["devices"][name] = {"bus": "rs485", "unit_id": unit, "profile": "holed", "poll": "200ms"}
+        line.units[unit].coil[3] = 1
+    hole = line.units[1].holding.pop(2)
+    line.behave = lambda r: [] if hole is not None and r.unit == 2 and r.function == 1 else [(0, r.frame)]
+    site.start()
+    told = wait_for(lambda: len(found := subscriber.events("points_refused", "alarm")) == 2 and found, 20)
+    detail = {event["subject"]: event["detail"] for event in told}
+    assert (detail["one"]["points"], detail["two"]["points"]) == ("one.hole", "two.relay")
+    assert detail["one"]["reason"] == "function 3 at 2: exception 2, illegal data address"
+    said = site.bocage("alarms").stdout
+    assert "\n          one.hole: function 3 at 2: exception 2, illegal data address" in said
+    assert "\n          two.relay: no answer within 0.1 s" in said
+    assert site.quality("one.have") == site.quality("two.hole") == "good"
+    line.units[1].holding[2], hole = hole, None
+    wait_for(lambda: len(subscriber.events("points_refused", "cleared")) == 2, 20)
+    wait_for(lambda: site.quality("one.hole") == site.quality("two.relay") == "good")

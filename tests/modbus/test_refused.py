@@ -95,27 +95,31 @@ async def test_a_point_that_cannot_be_read_is_an_alarm_until_it_can(
     await seen.until(lambda: seen.of("m.p3")[-1].value == 3)
 
 
-@pytest.mark.parametrize("silent", [0, 100, 200])
+@pytest.mark.parametrize("silent", [{0}, {200}, {0, 100, 200, 300}], ids=str)
+@pytest.mark.parametrize("wire", ["rtu", "tcp"])
 async def test_registers_that_are_passed_over_in_silence_cost_themselves_only(
-    lines: Any, slaves: Any, device: Any, point: Any, silent: int, monkeypatch: pytest.MonkeyPatch
+    lines: Any, slaves: Any, device: Any, point: Any, silent: set[int], wire: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """One or most of the questions; it is lost where it answers none."""
     monkeypatch.setattr("drivers.modbus.schedule._SILENT_AGAIN", 0.3)
+    monkeypatch.setattr("drivers.modbus.schedule._RETRY", 0.05)
     deaf = [True]
-    slave = slaves.tcp({1: slaves.Unit(input={0: 1, 100: 2, 200: 3})})
-    slave.behave = lambda r: [] if deaf[0] and r.address == silent else [(0, r.frame)]
-    addresses = (0, 100, 200)
-    spec = device("m", 1, {f"p{n}": point("input", n) for n in addresses}, poll=0.05)
-    seen = lines.collect(line := lines.tcp(slave, spec, timeout=0.05))
-    await seen.until(lambda: line.status().get("refused"), 15)
-    assert list(line.status()["refused"]["m"]) == [f"m.p{silent}"]
-    assert line.status()["refused"]["m"][f"m.p{silent}"].startswith("no answer within")
-    for n in addresses:
-        if n != silent:
-            had = len(seen.of(f"m.p{n}"))
-            await seen.until(lambda n=n, had=had: len(seen.of(f"m.p{n}")) > had + 10)
+    registers = {n: n + 1 for n in range(0, 500, 100)}
+    slave = getattr(slaves, wire)({1: slaves.Unit(input=registers)})
+    slave.behave = lambda r: [] if deaf[0] and r.address in silent else [(0, r.frame)]
+    spec = device("m", 1, {f"p{n}": point("input", n) for n in registers}, poll=0.05)
+    line = getattr(lines, wire)(slave.link if wire == "rtu" else slave, spec, timeout=0.05)
+    seen = lines.collect(line)
+    names = {f"m.p{n}" for n in silent}
+    await seen.until(lambda: set(line.status().get("refused", {}).get("m", ())) == names, 20)
+    assert all(reason.startswith("no answer within") for reason in line.status()["refused"]["m"].values())
+    for n in set(registers) - silent:
+        had = len(seen.of(f"m.p{n}"))
+        await seen.until(lambda n=n, had=had: len(seen.of(f"m.p{n}")) > had + 10)
     assert line.status()["lost"] == []
     deaf[0] = False
     await seen.until(lambda: "refused" not in line.status())
-    await seen.until(lambda: seen.of(f"m.p{silent}")[-1].value == addresses.index(silent) + 1)
+    for n in silent:
+        await seen.until(lambda n=n: seen.of(f"m.p{n}")[-1].value == n + 1)
     slave.behave = lambda r: []
     await seen.until(lambda: line.status()["lost"] == ["m"], 10)

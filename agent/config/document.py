@@ -19,7 +19,7 @@ from typing import Any
 
 from agent.config.problems import Problem, Severity
 
-__all__ = ["Document", "Keys", "Place", "open_text", "read"]
+__all__ = ["TYPOGRAPHIC", "Document", "Keys", "Place", "open_text", "read"]
 
 Keys = tuple[str | int, ...]
 """The way to a value: ("devices", "meter-a", "poll")."""
@@ -244,7 +244,7 @@ _SYNTAX = (
 )  # fmt: skip
 
 
-_TYPOGRAPHIC = "\u201c\u201d\u201e\u201f\u2018\u2019\u201a\u00ab\u00bb\u2033\u2032"
+TYPOGRAPHIC = "\u201c\u201d\u201e\u201f\u2018\u2019\u201a\u00ab\u00bb\u2033\u2032"
 """Quotes as word processors and telephones write them."""
 _ODD_SPACE = re.compile("[\u00a0\u1680\u2000-\u200d\u202f\u205f\u2060\u3000\ufeff]")
 """What looks like a space, or like nothing, and is none in YAML: word processors and web pages give them."""
@@ -322,7 +322,8 @@ class _Builder:
             self._note(node, "tags (!) are not used here; a text that begins with ! stands in quotes")
             return None
         if kind == "ScalarNode":
-            return self._plain(node) if node.style is None else node.value
+            inner = self._unquoted(node)
+            return inner if inner is not None else _scalar(node.value) if node.style is None else node.value
         if len(keys) >= _DEPTH or id(node) in self._open:
             self._note(node, "nested too deeply")
             return None
@@ -334,16 +335,15 @@ class _Builder:
         finally:
             self._open.discard(id(node))
 
-    def _plain(self, node: Any) -> Any:
-        """A text without quotes. Those of a word processor are none: they would be part of the text."""
+    def _unquoted(self, node: Any) -> str | None:
+        """What stands in the quotes of a word processor, which are none in YAML and would be part of the text."""
         text = node.value
-        if len(text) > 1 and text[0] in _TYPOGRAPHIC and text[-1] in _TYPOGRAPHIC:
-            inner = text.strip(_TYPOGRAPHIC + " ")
-            mark = node.start_mark
-            words = f'{text[0]}{text[-1]} are no quotes in YAML; write "{inner}"'
-            self._document.note(mark.line + 1, mark.column + 1, words, rule=True)
-            return inner
-        return _scalar(text)
+        if node.style is not None or len(text) < 2 or text[0] not in TYPOGRAPHIC or text[-1] not in TYPOGRAPHIC:
+            return None
+        inner: str = text.strip(TYPOGRAPHIC + " ")
+        words = f'{text[0]}{text[-1]} are no quotes in YAML; write "{inner}"'
+        self._document.note(node.start_mark.line + 1, node.start_mark.column + 1, words, rule=True)
+        return inner
 
     def _is_too_much(self, node: Any, cost: int = 1) -> bool:
         """Whether there were so many values, and keys to merge, that nobody can have meant them; said once."""
@@ -364,6 +364,8 @@ class _Builder:
                 self._has_odd_key = True
             elif key.value == "<<" and key.style is None:
                 merged.append(value)
+            elif (name := self._unquoted(key)) is not None:
+                found[name] = self._value(value, (*keys, name), key)
             elif key.value in found:
                 first = self._document.places[(*keys, key.value)].key_line
                 self._document.doubled.add(keys)

@@ -163,7 +163,10 @@ def _day(value: Any) -> tuple[WeekEntry, ...]:
     if value in ("comfort", "reduced", "frost"):
         return (WeekEntry(0, 1440, value),)
     if not isinstance(value, list):
-        raise ValueError(f'{plain(value)} is not a day; write ["07:30-17:00 comfort"], or comfort, reduced, frost')
+        modes = ("comfort", "reduced", "frost")
+        meant = word_meant(value, modes) if isinstance(value, str) and ":" not in value else None
+        hint = meant or f'["07:30-17:00 comfort"], or {", ".join(modes)}'
+        raise ValueError(f"{plain(value)} is not a day; write {hint}")
     return tuple(_entry(item) for item in value)
 
 

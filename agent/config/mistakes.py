@@ -53,6 +53,8 @@ def check_broker(at: Checked, keys: Keys, url: str) -> None:
     host = parts.hostname or ""
     if re.search(r"\s", url):
         at.error(keys, "a space stands in the address; take it out")
+    elif re.search(r"[^A-Za-z0-9._:%-]", host):
+        at.error(keys, f'"{host}" is not a host; write its name or address')
     elif re.fullmatch(r"[0-9.]+", host) and not _is_address(host):
         at.error(keys, f'"{host}" is not an address; write four numbers from 0 to 255, such as 192.168.1.20')
     elif (parts.scheme, parts.port) == ("mqtts", 1883):
@@ -97,8 +99,13 @@ def _zone_place(timezone: str) -> tuple[float, float] | None:
     return None
 
 
+def _is_told(at: Checked, unit: str) -> bool:
+    told = f" in {unit}", f'unknown unit "{unit}"'
+    return any(words in found.message for found in at.document.problems for words in told)
+
+
 def check_unit(at: Checked, name: str) -> None:
     """A unit is only a name; one that nobody knows is seldom meant. Not where it was said that it is a wrong one."""
     unit = at.site.signals[name].unit
-    if unit and not is_known(unit) and not any(f" in {unit}" in found.message for found in at.document.problems):
+    if unit and not is_known(unit) and not _is_told(at, unit):
         at.warn(("signals", name, "unit"), *unknown_unit(unit))

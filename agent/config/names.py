@@ -12,7 +12,7 @@ from agent.config.document import Document, Keys
 from agent.config.problems import Severity, listed, meant, nearest
 from agent.config.profiles import Library
 from agent.config.site import Site
-from agent.config.units import canonical
+from agent.config.units import canonical, is_known
 from agent.config.words import is_unclear, words_of
 
 __all__ = ["Checked", "Pin", "PointRef"]
@@ -63,6 +63,10 @@ class Checked:
     def wrong(self, *keys: str | int) -> bool:
         """Whether it was already said that this is wrong."""
         return any(keys[:end] in self._left_out for end in range(1, len(keys) + 1))
+
+    def has_wrong(self, *keys: str | int) -> bool:
+        """Whether it was already said that this, or a part of it, is wrong: what follows from the rest is not sure."""
+        return self.wrong(*keys) or any(way[: len(keys)] == keys for way in self._left_out)
 
     def error(self, keys: Keys, message: str, hint: str | None = None, at_key: bool = False) -> None:
         """A rule is broken."""
@@ -156,7 +160,7 @@ class Checked:
             found = text if self.known(keys, "signal", text, self.names("signals")) else None
         self._check_words(keys, found, contact)
         unit = self.unit(found)
-        if wanted is not None and unit and canonical(unit) != wanted:
+        if wanted is not None and is_known(unit) and canonical(unit) != wanted:
             self.warn(keys, f"{text} is in {unit}, and what is wanted here is in {wanted}")
         return found
 
@@ -197,7 +201,7 @@ class Checked:
         if isinstance(found, PointRef):
             return found.data.get("unit") or ""
         signal = self.site.signals.get(found) if isinstance(found, str) else None
-        if signal is None:
+        if signal is None or self.wrong("signals", str(found), "unit"):
             return ""
         device, _, point = signal.from_.partition(".")
         return signal.unit or self.profile_unit(device, point)

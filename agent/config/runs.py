@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from agent.config.document import Document, Keys
+from agent.config.document import TYPOGRAPHIC, Document, Keys
 from agent.config.problems import listed
 from agent.config.spellings import day_meant
 
@@ -60,13 +60,14 @@ def _days(document: Document, data: Mapping[str, Any], keys: Keys, told: set[Key
     """`mon,tue: [...]` without quotes."""
     run: list[str] = []
     for key, value in data.items():
-        if day_meant(key) is None:
+        if day_meant(key.strip(TYPOGRAPHIC)) is None:
             run = []
         elif value is None:
             run.append(key)
         elif run and _on_line(document, keys, key, run[0]):
             told |= {(*keys, one) for one in (*run, key)}
             place = document.place((*keys, run[0]))
-            words = f'the comma makes a key of "{run[0]}"; days stand in quotes: "{",".join((*run, key))}"'
+            days = ",".join(one.strip(TYPOGRAPHIC) for one in (*run, key))
+            words = f'the comma makes a key of "{run[0]}"; days stand in quotes: "{days}"'
             document.note(place.key_line, place.key_column, words)
             run = []

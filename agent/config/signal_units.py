@@ -10,7 +10,8 @@ from __future__ import annotations
 from agent.config.document import Keys
 from agent.config.names import Checked, PointRef
 from agent.config.signals import ENERGIES, VOLUMES, Signal
-from agent.config.units import canonical, factor
+from agent.config.spellings import unit_meant
+from agent.config.units import canonical, factor, is_known, unknown_unit
 from agent.config.values import number
 
 __all__ = ["check_units"]
@@ -37,6 +38,8 @@ def check_units(at: Checked, name: str, source: PointRef) -> None:
     if wanted is not None:
         if given is None or given in (1, float(f"{1 / wanted:.6g}")):
             at.error((*keys, "unit" if given is None else key), f"{text}: write {key}: {number(wanted)}")
+    elif given is None and not is_known(ours) and unit_meant(signal.unit) is not None:
+        at.error((*keys, "unit"), *unknown_unit(signal.unit))
     elif given is None and not at.written(*keys, "offset"):
         how = _TEMPERATURES.get((theirs, ours)) or f"{key}, how many {signal.unit} one {source.data['unit']} is"
         at.error((*keys, "unit"), f"{text}: write {how}; or the unit {source.data['unit']}")

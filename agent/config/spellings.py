@@ -157,7 +157,7 @@ def number_meant(text: str) -> str | None:
     if degrees is not None:
         return degrees
     digits = r"[-+]?[0-9OolI][0-9OolI\s\u00a0\u202f]*(?:[.,][0-9]+)?"
-    match = re.fullmatch(rf"({digits})\s*(?:[^\W\d][^\d]*|[°%]\s*[CF]?|/.*)?", text)
+    match = re.fullmatch(rf"({digits})\s*(?:[^\W\d][^\d]*|[°%]\s*[CF]?|/[a-z]+)?", text)
     if match is None or not re.search("[0-9]", match[1]):
         return None
     return re.sub(r"[\s\u00a0\u202f]", "", match[1]).translate(str.maketrans("OolI,", "0011."))

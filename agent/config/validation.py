@@ -166,7 +166,10 @@ class _Finding:
         key = self.keys[-1] if self.keys else ""
         if self.type == "missing":
             where = f" in {key}" if isinstance(key, str) and key else ""
-            return f'"{self.missing}" is missing{where}', None
+            host = self.input.get("host") if self.missing == "port" and isinstance(self.input, dict) else None
+            alone, _, port = str(host or "").rpartition(":")
+            hint = f'write "host: {alone}" and "port: {port}"' if alone and port.isdigit() else None
+            return f'"{self.missing}" is missing{where}', hint
         if self.type == "extra_forbidden":
             return self._unknown_key(str(key))
         if self.type == "type_misspelt":

@@ -133,6 +133,8 @@ class Quantity(Written):
         if not match:
             raise ValueError(f"{plain(value)} is not {self.noun}; {self._examples('10')}")
         amount, unit = match.groups()
+        if re.match("[:/][0-9]", unit):
+            raise ValueError(f"{plain(value)} is not {self.noun}; {self._examples('10')}")
         if re.match(r",\s*[0-9]", unit):
             raise ValueError(f"{plain(value)} has a comma; write the decimals after a point")
         if not unit:

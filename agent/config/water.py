@@ -6,9 +6,10 @@ import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 
 from agent.config.base import Many, Model, Reference, Section
-from agent.config.spellings import days_meant
+from agent.config.spellings import days_meant, time_meant
 from agent.config.values import (
     DAYS,
     Choice,
@@ -84,6 +85,17 @@ class Flush(Model):
     run: TimeSpan = 180
 
 
+def _hours(value: Any) -> Any:
+    """Hours without their list, or with both ends apart, are one slip."""
+    ends = value if isinstance(value, list) else re.split(r"\s*[-–—]\s*|\s+(?:à|to)\s+", str(value))
+    times = [time_meant(str(one)) for one in ends]
+    if len(times) == 2 and all(times) and isinstance(value, list | str):
+        said = f"expected a list, found {plain(value)}" if isinstance(value, str) else "both ends stand in one text"
+        text = f'{said}; write ["{times[0]}-{times[1]}"]'
+        raise PydanticCustomError("written", "{text}", {"text": text})
+    return value
+
+
 class Quota(Model):
     daily: Volume
     action: Annotated[Literal["alarm", "close"], Choice("alarm", "close")] = "alarm"
@@ -97,7 +109,10 @@ class WaterPoint(Model):
     drain: Reference | None = None
     """Opens when the valve has closed for frost."""
     opening_hours: Annotated[
-        dict[Annotated[str, day_words("all", "public_holiday")], Many[WindowText]],
+        dict[
+            Annotated[str, day_words("all", "public_holiday")],
+            Annotated[Many[WindowText], BeforeValidator(_hours)],
+        ],
         BeforeValidator(lambda value: {} if value is None else value),
     ] = Field(default_factory=dict)  # fmt: skip
     frost: Frost | None = None

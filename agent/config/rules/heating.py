@@ -107,7 +107,7 @@ def _check_week(at: Checked, keys: Keys, zone: Zone) -> None:
         for index, (one, next_one) in enumerate(pairwise(entries)):
             if next_one.start < one.end:
                 at.error((*where, index + 1), "begins before the one before it has ended")
-    for run in _empty_runs(_stretches(zone, week)):
+    for run in () if at.has_wrong(*keys, "week") else _empty_runs(_stretches(zone, week)):
         _check_run(at, (*keys, "week"), zone, run)
 
 

@@ -76,9 +76,11 @@ def _check_switch(at: Checked, keys: Keys, name: str, switch: Switch) -> None:
         at.error((*keys, "offset"), "an offset goes with an event; write the time itself", at_key=True)
     if switch.event is None:
         return
-    for key in ("latitude", "longitude"):
-        if getattr(at.site.site, key) is None and not at.wrong("site", key):
-            at.error(("site",), f'"{key}" is missing in site; {name} follows the sun')
+    lost = [f'"{key}"' for key in ("latitude", "longitude") if getattr(at.site.site, key) is None]
+    said = any(" missing in site; " in found.message for found in at.document.problems)
+    if lost and not said and not (at.wrong("site", "latitude") or at.wrong("site", "longitude")):
+        are = "is" if len(lost) == 1 else "are"
+        at.error(("site",), f"{' and '.join(lost)} {are} missing in site; {name} follows the sun")
 
 
 def _check_photocell(at: Checked, keys: Keys, circuit: Circuit) -> None:

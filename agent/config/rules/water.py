@@ -86,7 +86,7 @@ def _check_frost(at: Checked, keys: Keys, point: WaterPoint) -> None:
 def _check_hours(at: Checked, keys: Keys, name: str, point: WaterPoint) -> None:
     """A coil that its valve's hours hold on for longer than max_on is switched off, with an alarm, every time."""
     valve = at.site.actuators.get(point.valve) if point.valve is not None else None
-    if point.valve is None or valve is None or valve.max_on is None or at.wrong(*keys, "opening_hours"):
+    if point.valve is None or valve is None or valve.max_on is None or at.has_wrong(*keys, "opening_hours"):
         return
     limit = f"{point.valve}.max_on {DURATION.format(valve.max_on)} (line {at.line('actuators', point.valve)})"
     place = (*keys, "opening_hours") if point.opening_hours else (*keys, "valve")

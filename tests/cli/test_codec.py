@@ -83,7 +83,7 @@ def test_a_profile_by_name_and_by_file(capsys: pytest.CaptureFixture[str], tmp_p
     ("body", "reason"),
     [("throw new Error('boom')", "Error: boom (line"), ("return {errors: ['bad length']}", "bad length"),
      ("for (;;);", "stopped after 500 ms"), ("return 5", "no object"),
-     ("return {data: null}", "no data"), ("return {data: [1]}", "no data")],
+     ("return {data: null}", "returned no "), ("return {data: [1]}", "returned no ")],
 )  # fmt: skip
 def test_a_throw_or_an_error_is_exit_1(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, action: tuple[str, ...], body: str, reason: str

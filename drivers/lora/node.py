@@ -254,9 +254,11 @@ class Node:
         said = self._raws(theirs)
         held = {short: raw for short, raw in said.items() if not (isinstance(raw, str) and short in self._flags)}
         ours = Decoded({})
-        if len(held) < len(self._maps):
+        how, blocks = self._lora.get("history"), self._lora.get("blocks")
+        if len(held) < len(self._maps) or blocks:
             ours = await self._decode(frame, reasons, beside=bool(held))
-        how = self._lora.get("history")
+        if blocks and blocks["list"] in ours.data:  # nothing of stored samples is the present, whoever decoded them
+            said = held = {}
         past = theirs if how and held and look_up(theirs, how["field"]) is not MISSING else ours.data
         return [
             *self._pick({**said, **self._raws(ours.data), **held}, frame.at, None, reasons),

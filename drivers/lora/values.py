@@ -42,6 +42,8 @@ def value_of(point: Point, raw: Any, scale: float = 1, offset: float = 0) -> Val
     if raw is None:  # so does JSON write NaN and Infinity of a codec
         raise NoValue("null stands where a value should")
     if isinstance(raw, bool):
+        if point.kind is not Kind.STATE and (point.unit or point.kind is Kind.COUNTER):  # makers' word for none, mostly
+            raise NoValue(f"{str(raw).lower()} stands where a number should")
         return raw
     if isinstance(raw, str):
         number = _number(raw) if point.kind is not Kind.STATE else None

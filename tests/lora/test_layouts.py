@@ -129,8 +129,8 @@ def make(clock):
     return lambda profile: Node(DeviceSpec("n", {}, library().get(profile)), clock, Memory())
 
 
-def heard(node, clock, payload, fcnt, fport=2):
-    readings = asyncio.run(node.uplink(Frame(bytes.fromhex(payload), clock.now(), fport, fcnt)))
+def heard(node, clock, payload, fcnt, fport=2, decoded=None):
+    readings = asyncio.run(node.uplink(Frame(bytes.fromhex(payload), clock.now(), fport, fcnt, decoded=decoded)))
     return {r.point.removeprefix("n."): r for r in readings if r.measured_at is None}, readings
 
 
@@ -153,6 +153,8 @@ def test_stored_samples_drive_nothing(make, clock):
     present, readings = heard(node, clock, "FF38FF3843764969240A00FF42FF42437649 69240E84".replace(" ", ""), 2)
     assert "temperature" not in present and "probe" not in present
     assert node.last["n.probe"].value == 24.79
+    again, _ = heard(node, clock, "FF38FF3843764969240A00", 3, decoded={"temperature": -2, "probe": -2})
+    assert "temperature" not in again and node.last["n.probe"].value == 24.79, "nor what ChirpStack makes of them"
     assert [(r.value, r.measured_at) for r in readings if r.point == "n.probe"] == [
         (-2.0, 1763969536000), (-1.9, 1763970692000),
     ]  # fmt: skip

@@ -121,7 +121,7 @@ async def test_what_a_network_server_decoded_goes_first_and_ours_reads_what_it_l
     assert (await hear(node, 9, decoded={"else": 5}))["temperature"] == 21.5
 
 
-@pytest.mark.parametrize("bad", [math.nan, math.inf, [1], {"a": 1}, "warm", 10**400, None, b"x", object()])
+@pytest.mark.parametrize("bad", [math.nan, math.inf, [1], {"a": 1}, "warm", 10**400, None, b"x", object(), False])
 async def test_what_is_no_value_is_bad_and_said(node, clock, bad):
     readings = await node.uplink(Frame(PAYLOAD, clock.now(), 85, decoded={"temperature": bad, "open": "closed"}))
     (one,) = [r for r in readings if r.point == "n.temperature"]

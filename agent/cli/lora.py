@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import shutil
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -95,7 +97,7 @@ def _devices(rows: Sequence[Row], timezone: str) -> list[str]:
             *(_text(row.get(key)) for key in last),
         ])  # fmt: skip
     faults = [f"{row['device']}: {row['fault']}" for row in rows if row.get("fault")]
-    return [*_table(cells), *faults]
+    return [*(_table(cells) if _fits(cells) else _blocks(cells)), *faults]
 
 
 def _joins(rows: Sequence[Row], timezone: str) -> list[str]:
@@ -131,6 +133,23 @@ _TEXTS: Mapping[str, Callable[[Sequence[Row], str], list[str]]] = {
 
 def _text(value: Any) -> str:
     return "-" if value is None or value == "" else str(value)
+
+
+def _fits(cells: Sequence[Sequence[str]]) -> bool:
+    """Whether the table is no wider than the terminal; a file has no edge."""
+    return not sys.stdout.isatty() or max(map(len, _table(cells))) <= shutil.get_terminal_size().columns
+
+
+def _blocks(cells: Sequence[Sequence[str]]) -> list[str]:
+    """A paragraph a row, for a narrow terminal: what is known of it, a line each."""
+    names, *rows = cells
+    width = max(map(len, names))
+    lines: list[str] = []
+    for row in rows:
+        known = [(name, cell) for name, cell in zip(names, row, strict=True) if cell != "-"]
+        lines += [f"{name:<{width}}  {cell}" for name, cell in known]
+        lines.append("")
+    return lines[:-1]
 
 
 def _table(cells: Sequence[Sequence[str]]) -> list[str]:

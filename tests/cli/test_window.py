@@ -119,3 +119,30 @@ def test_a_page_that_fits_has_no_keys_but_the_one_that_ends_it(watch):
     status = {**STATUS, "points": STATUS["points"][:2], "log": []}
     lines = watch(120, 40, status).until(lambda lines: "q ends" in lines[-1])
     assert "scroll" not in lines[-1] and any("meter-a.voltage" in line for line in lines)
+
+
+NODE = {
+    "device": "hall", "bus": "lora", "dev_eui": "b0ca9e0000000011", "dev_addr": "01836968", "state": "heard",
+    "last_seen_ms": 1764409371276, "fcnt_up": 0, "lost": 0, "counter_resets": 0, "rssi": -92.0, "snr": 7.5, "sf": 7,
+    "battery": None, "waiting": 0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("columns", [160, 40])
+def test_radio_nodes_are_a_table_where_there_is_room_and_paragraphs_on_a_phone(tmp_path, agent_that_says, columns):
+    text = 'version: 1\nsite: {id: air}\nbuses: {lora: {type: lora_gwmp, listen: "127.0.0.1:1700"}}\n'
+    (tmp_path / "site.yaml").write_text(text)
+    folder = tmp_path / "run"
+    command = [sys.executable, "-m", "agent", "lora", str(tmp_path / "site.yaml"), "devices"]
+    command += ["--runtime-dir", str(folder), "--state-dir", str(tmp_path)]
+    with (
+        agent_that_says(folder, inspect={"rows": [NODE, {**NODE, "device": "garden"}]}),
+        Terminal(command, columns, 40) as screen,
+    ):
+        assert screen.ends() == 0
+        lines = [line for line in screen.lines if line]
+    if columns == 40:
+        assert "DEVICE     garden" in lines and "LAST SEEN  2025-11-29T10:42:51.276+01:00" in lines
+        assert not any("BATTERY" in line for line in lines), "what is not known has no line"
+    else:
+        assert len(lines) == 3 and lines[0].startswith("DEVICE")

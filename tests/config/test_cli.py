@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import jsonschema
@@ -24,6 +25,17 @@ Capture = pytest.CaptureFixture[str]
 @pytest.mark.parametrize("path", [*EXAMPLES, TEMPLATE], ids=lambda path: path.name)
 def test_what_is_shipped_has_no_problem(path: Path) -> None:
     assert check(path) == []
+
+
+def test_what_the_template_leaves_out_works_when_it_is_taken_in(tmp_path: Path) -> None:
+    elsewhere = {"ca", "cert", "key", "level", "lamp"}  # they name files and devices that a template cannot have
+    lines = []
+    for line in TEMPLATE.read_text().splitlines():
+        found = re.fullmatch(r"  # (\w+): .*", line)
+        lines.append(line.replace("# ", "", 1) if found and found[1] not in elsewhere else line)
+    (tmp_path / "site.yaml").write_text("\n".join(lines))
+    assert check(tmp_path / "site.yaml") == []
+    assert {"fallback:", "max_message:", "max_rate:", "plant:"} <= set("\n".join(lines).replace("{", " ").split())
 
 
 def test_the_examples_are_there() -> None:

@@ -71,10 +71,10 @@ def check_notation(document: Document, points: Mapping[str, ProfilePoint]) -> No
         if meant is None or any(one is None or one[0] != table for _, one in found):
             continue
         spelt = document.place(first).text
-        more = "" if len(found) == 1 else f" (so are {len(found) - 1} more)"
+        more = "" if len(found) == 1 else " (so is 1 more)" if len(found) == 2 else f" (so are {len(found) - 1} more)"
         document.report(
             first,
-            f"{spelt} is how manuals count{more}: the {table} register that they call so has another address",
+            f"{spelt} is how manuals count{more}, and not the address on the wire",
             f"write address: {meant[1]}, unless address {spelt} itself is meant",
             severity="warning",
         )

@@ -305,7 +305,7 @@ def _check(document: Document, profile: Profile, name: str, left_out: set[Keys])
         document.report(("lora",), "a profile is for modbus or for lora, not for both", at_key=True)
     if profile.lora is not None:
         check_lora(document, profile.lora, left_out)
-        _check_fields(document, profile, profile.lora)
+        _check_fields(document, profile, profile.lora, left_out)
         _check_units(document, profile)
         return
     for point, model in profile.points.items():
@@ -321,7 +321,7 @@ def _check_units(document: Document, profile: Profile) -> None:
             document.report(("points", name, "unit"), *unknown_unit(point.unit), severity="warning")
 
 
-def _check_fields(document: Document, profile: Profile, lora: LoraMap) -> None:
+def _check_fields(document: Document, profile: Profile, lora: LoraMap, left_out: set[Keys]) -> None:
     """The points of a payload: their fields are read, and what is written has its downlink."""
     fields = {name for name, _ in lora.live()}
     sent = {record.field for record in lora.downlink or ()}
@@ -332,7 +332,7 @@ def _check_fields(document: Document, profile: Profile, lora: LoraMap) -> None:
                 document.report((*keys, key), f'"{key}" is for Modbus, and this profile is for LoRa', at_key=True)
         if point.low is not None and point.high is not None and point.low > point.high:
             document.report((*keys, "low"), f"low {point.low:g} is above high {point.high:g}")
-        if point.scale == 0:
+        if point.scale == 0 and (*keys, "scale") not in left_out:
             document.report((*keys, "scale"), "0 would make every value 0")
         wanted = point.field or name
         if lora.cayenne and not re.fullmatch(r"[a-z_]+_[0-9]{1,3}(\.[a-z]+)?", wanted):
@@ -382,7 +382,7 @@ def _check_register(document: Document, keys: Keys, point: ProfilePoint, left_ou
             document.report((*keys, "unavailable"), f"{point.unavailable} does not fit into {bits} bits of a {kind}")
     if point.low is not None and point.high is not None and point.low > point.high:
         document.report((*keys, "low"), f"low {point.low:g} is above high {point.high:g}")
-    if point.scale == 0:
+    if point.scale == 0 and (*keys, "scale") not in left_out:
         document.report((*keys, "scale"), "0 would make every value 0")
 
 

@@ -146,8 +146,8 @@ HEAD = "name;register;address;type;scale;writable\n"
         ("name,register,address,scale,unit,comment\na,input,0,0,1,W\n",
          '2:11: error: "0,1" lies in two cells here; a number with a comma stands in quotes'),
         (HEAD + "a;holding;40001\nb;holding;40003\n",
-         "2:11: warning: 40001 is how manuals count (so are 1 more): the holding register that they call so has "
-         "another address; write address: 0, unless address 40001 itself is meant"),
+         "2:11: warning: 40001 is how manuals count (so is 1 more), and not the address on the wire; write address: 0, "
+         "unless address 40001 itself is meant"),
         (HEAD + "a;holding;400001\n",
          "2:11: error: 400001 is how manuals count; write register: holding, address: 0"),
         (HEAD + "a;30011;30011\n", "2:3: error: 30011 is how manuals count; write register: input, address: 10"),
@@ -173,6 +173,11 @@ def test_slips_are_named_with_line_and_column(write: Write, text: str | bytes, e
     own = f"{path.parent / 'profiles' / 'mine.csv'}:"
     found = [str(problem).removeprefix(own) for problem in check(path) if str(problem).startswith(own)]
     assert [one[: len(expected)] for one in found] == [expected], found
+
+
+def test_an_address_is_meant_as_it_stands_where_another_is_no_manuals(write: Write) -> None:
+    """SunSpec begins at address 40000, and has 40002 beside it."""
+    assert check(write(HEAD + "a;holding;40000\nb;holding;40002\nc;input;40001\n")) == []
 
 
 def test_all_slips_are_named_in_one_run(write: Write) -> None:

@@ -72,6 +72,12 @@ points:
          "1:53: error: input registers cannot be written; coil and holding can"),
         ("{register: input, address: 1, type: string}", '1:13: error: "length" (in registers) is missing for a string'),
         ("{register: input, address: 1, bit: 16}", "1:48: error: a u16 has no bit 16"),
+        ("{register: input, address: 300011}",
+         "1:40: error: 300011 is how manuals count; write register: input, address: 10"),
+        ("{register: 4x0011, address: 10}",
+         "1:24: error: 4x0011 is how manuals count; write register: holding, address: 10"),
+        ("{register: input, address: 1, scale: 0,1}",
+         '1:52: error: the comma makes a key of "1"; write the decimals after a point'),
         ("{register: input, address: 70000}", "1:40: error: 70000 is too much; write at most 65535"),
         ("{register: coil, address: 1, type: f32}", "1:48: error: a coil is a bool"),
         ("{register: input, address: 1, order: ghefcdab}",
@@ -135,6 +141,22 @@ def test_a_relay_on_a_number_says_what_on_is(write: Write) -> None:
         assert check(path) == []
     point = load(path).devices["d"].profile_data["points"]["r1"]  # type: ignore[index]
     assert (point["type"], point["kind"], point["on"], point["off"]) == ("bool", "state", 256, 512)
+
+
+@pytest.mark.parametrize(
+    ("point", "line"),
+    [
+        ("{register: holding, address: 40011}", "1:42: warning: 40011 is how manuals count, and not the address on the "
+         "wire; write address: 10, unless address 40011 itself is meant"),
+        ("{register: coil, address: 00005}", "1:39: warning: 00005 is how manuals count, and not the address on the "
+         "wire; write address: 4, unless address 00005 itself is meant"),
+        ("{register: input, address: 1, unit: candles}",
+         '1:49: warning: unknown unit "candles"; write one such as degC, kWh, m3 or %'),
+    ],
+)  # fmt: skip
+def test_what_is_hardly_meant_in_a_profile(write: Write, point: str, line: str) -> None:
+    path = write("mine", f"points: {{x: {point}}}")
+    assert [str(problem) for problem in check(path)] == [f"{path.parent / 'profiles' / 'mine.yaml'}:{line}"]
 
 
 @pytest.mark.parametrize(

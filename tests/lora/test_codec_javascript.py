@@ -196,6 +196,7 @@ async def test_a_downlink_without_a_port_takes_the_profiles(make: Make) -> None:
     ("body", "reason"),
     [
         ("return {bytes: [256]}", "returned no bytes, but [256]"),
+        ("return {bytes: []}", "returned no bytes, but []"),
         ("return {bytes: 'ff'}", 'returned no bytes, but "ff"'),
         ("return {}", "returned no bytes"),
         ("return {bytes: [1], errors: ['too hot']}", "too hot"),

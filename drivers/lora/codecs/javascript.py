@@ -70,7 +70,7 @@ class JavaScript(Declared):
         if not standard:
             found = {"bytes": found}
         payload, own = self._result(found).get("bytes"), found.get("fPort")
-        if not isinstance(payload, list) or not all(_whole(byte, 0, 255) for byte in payload):
+        if not isinstance(payload, list) or not payload or not all(_whole(byte, 0, 255) for byte in payload):
             raise self._error(f"returned no bytes{_but(payload)}")
         port = port if own is None else own
         if port is None or not _whole(port, 1, 223):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 from agent.screen import ScreenFormatter
 
-__all__ = ["log_to_stderr"]
+__all__ = ["log_in_zone", "log_to_stderr"]
 
 _PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
 """The least level of each priority of syslog(3); 7 is for what is below."""
@@ -25,6 +27,14 @@ def log_to_stderr(level: str = "warning", timed: bool = True) -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("bocage").setLevel(level.upper())
     logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
+
+
+def log_in_zone(timezone: str) -> None:
+    """From now on lines with a time have the site's, whatever the machine's own zone is."""
+    zone = ZoneInfo(timezone)
+    for handler in logging.getLogger().handlers:
+        if handler.formatter is not None:
+            handler.formatter.converter = lambda seconds: datetime.fromtimestamp(seconds or 0, zone).timetuple()
 
 
 class _JournalFormatter(ScreenFormatter):

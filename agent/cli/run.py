@@ -13,7 +13,7 @@ from agent.cli.common import Place, add_command, add_folders, add_places, find_b
 from agent.configuration import Configuration
 from agent.errors import BocageError
 from agent.folders import enter, runtime_folder, state_folder
-from agent.logs import log_to_stderr
+from agent.logs import log_in_zone, log_to_stderr
 from agent.plan import PlanReader
 from agent.screen import shown
 
@@ -48,6 +48,7 @@ def run_agent(options: argparse.Namespace) -> int:
     from agent.app import Agent
 
     configuration = Configuration.choose(options.site, reader, options.state_dir)
+    log_in_zone(configuration.plan.timezone)
     runtime = runtime_folder(options.runtime_dir, configuration.plan.site)
 
     async def live() -> int:

@@ -6,7 +6,9 @@ import os
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "fakes"))
 
@@ -68,3 +70,20 @@ def test_the_agents_own_lines(tmp_path: Path) -> None:
     lines = shown.read_text().splitlines()
     assert [line for line in lines if line.startswith("<4>bocage.app no uplink in the site file")]
     assert all(re.match(r"<[2-7]>bocage\.", line) for line in lines)
+
+
+def test_at_a_terminal_the_agents_lines_have_site_time(tmp_path: Path) -> None:
+    site, shown = tmp_path / "site.yaml", tmp_path / "stderr"
+    site.write_text(SITE.replace("Europe/Paris", "Pacific/Tahiti"))
+    folders = ("--state-dir", str(tmp_path / "state"), "--runtime-dir", str(tmp_path / "run"))
+    with shown.open("w") as stream:
+        agent = subprocess.Popen([sys.executable, "-m", "agent", "run", str(site), *folders], stderr=stream,
+                                 env={**os.environ, "TZ": "UTC"})  # fmt: skip
+        try:
+            wait_for(lambda: "agent runs" in shown.read_text())
+        finally:
+            agent.terminate()
+            agent.wait()
+    line = next(line for line in shown.read_text().splitlines() if "agent runs" in line)
+    said = datetime.strptime(line[:19], "%Y-%m-%d %H:%M:%S").replace(tzinfo=ZoneInfo("Pacific/Tahiti"))
+    assert abs(datetime.now(UTC) - said) < timedelta(hours=1), "not the machine's UTC, which is ten hours on"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar
@@ -78,11 +79,10 @@ def _timezone(value: Any) -> str:
     try:
         zoneinfo.ZoneInfo(value)
     except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):
-        from agent.config.problems import meant
-
         is_offset = re.match(r"(UTC|GMT)?\s*[-+]\s*[0-9]", value)
-        near = None if is_offset else meant(value, zoneinfo.available_timezones())
-        near = near or "write one such as Europe/Paris"
+        known = {one.lower(): one for one in sorted(zoneinfo.available_timezones())}
+        close = [] if is_offset else difflib.get_close_matches(value.lower(), known, n=1, cutoff=0.8)
+        near = f'did you mean "{known[close[0]]}"?' if close else "write one such as Europe/Paris"
         raise ValueError(f"unknown timezone {plain(value)}; {near}") from None
     return value
 

@@ -282,6 +282,8 @@ def _syntax(error: Any) -> tuple[int, int, str]:
         return line, begins, f"a \\ in double quotes begins an escape, and {escape}; write '...' in single quotes"
     if "quoted scalar" in context and opened:
         return opened.line + 1, opened.column + 1, "this quote is never closed"
+    if "flow node" in context and "expected the node content" in problem:
+        return line, column, "a value is missing before this, or a text that begins with it lacks its quotes"
     if "flow" in context and opened:
         kind = "{" if "mapping" in context else "["
         close = "}" if kind == "{" else "]"

@@ -85,7 +85,15 @@ def _curve(value: Any) -> Any:
         pairs = [f"[{number(one)}, {number(two)}]" for one, two in zip(value[::2], value[1::2], strict=False)]
         text = f"each point stands in brackets of its own; write [{', '.join(pairs) or '[-10, 65], [15, 30]'}]"
         raise PydanticCustomError("written", "{text}", {"text": text})
+    wrong = [one for one in value if not _is_pair(one)] if isinstance(value, list) else []
+    if len(wrong) > 1:
+        text = "these are no points of a curve; write each as [outdoors, flow]: [[-10, 65], [15, 30]]"
+        raise PydanticCustomError("written", "{text}", {"text": text})
     return value
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(isinstance(one, int | float) for one in value)
 
 
 CurvePoint = Annotated[

@@ -29,6 +29,9 @@ _DAY_NAMES = {
     )
     for name in (day, *names.split())
 }  # fmt: skip
+_SPANS = dict.fromkeys(("weekend", "week-end"), "sat,sun") | dict.fromkeys(
+    ("all", "every day", "daily", "tous", "tous les jours"), ",".join(DAYS)
+)
 _MONTHS = {
     name: number
     for number, names in enumerate(
@@ -89,6 +92,8 @@ def day_meant(word: str) -> str | None:
 
 def days_meant(text: str) -> str | None:
     """`mon,tue` for what names days with commas, spaces, or as a range; None where one of them is no day."""
+    if text.strip().lower() in _SPANS:
+        return _SPANS[text.strip().lower()]
     found: list[str] = []
     for part in re.split(r"\s*[,;/+]\s*|\s+(?:et|and)\s+|\s+(?![-–àt])", text.strip()):
         ends = [day_meant(word) for word in re.split(r"\s*[-–]\s*|\s+(?:à|to)\s+", part)]
@@ -102,6 +107,9 @@ def days_meant(text: str) -> str | None:
 
 def time_meant(text: str) -> str | None:
     """`07:30` for 7:30, 7h30, 7.30, 07:30:00 or 7:30 pm; None for what is no time of day."""
+    named = {"minuit": "00:00", "midnight": "00:00", "midi": "12:00", "noon": "12:00"}.get(text.strip().lower())
+    if named is not None:
+        return named
     match = re.fullmatch(
         r"""["'“”«»\s]*([0-9]{1,2})(?:\s*[h:.]\s*([0-9]{2})?(?::00)?)?\s*(am|pm)?["'“”«»\s]*""", text.strip().lower()
     )
@@ -119,7 +127,7 @@ def time_meant(text: str) -> str | None:
 def date_meant(text: str) -> str | None:
     """`2026-07-13` for 13/07/2026 or 13 juillet 2026; None for what is no date, or one that is not sure."""
     match = re.fullmatch(r"([0-9]{1,2})(?:er)?\s*([/.\- ])\s*([0-9]{1,2}|[^\W\d]+\.?)\s*\2?\s*([0-9]{4})", text.strip())
-    other = re.fullmatch(r"([0-9]{4})[/. ]?([0-9]{1,2})[/. ]?([0-9]{1,2})", text.strip())
+    other = re.fullmatch(r"([0-9]{4})[-/. ]?([0-9]{1,2})[-/. ]?([0-9]{1,2})", text.strip())
     if other is not None:
         year, month, day = int(other[1]), int(other[2]), int(other[3])
     elif match is not None:

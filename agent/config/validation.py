@@ -7,6 +7,7 @@ one run names all problems of a file.
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -49,7 +50,7 @@ def validate(document: Document, model: type[M], folder: Path) -> tuple[M | None
             for finding in found:
                 if (*finding.keys, finding.missing) not in slips and not _is_within(finding.keys, cut):
                     finding.report(document)
-            _report_empty(document, data, models, ())
+            left_out |= _report_empty(document, data, models, ())
             for meant_keys, keys in slips.items():
                 document.rename(keys[:-1], str(keys[-1]), str(meant_keys[-1]))
             left_out.update(slips)
@@ -86,20 +87,23 @@ def _rename(document: Document, data: Any, keys: Keys, renamed: Sequence[Renamed
         _rename(document, value, (*keys, key), renamed)
 
 
-def _report_empty(document: Document, data: Any, models: Mapping[int, type[BaseModel]], keys: Keys) -> None:
-    """A key with nothing after it is a slip; only a whole section may stand empty."""
+def _report_empty(document: Document, data: Any, models: Mapping[int, type[BaseModel]], keys: Keys) -> set[Keys]:
+    """A key with nothing after it is a slip; only a whole section may stand empty. Where such keys stand."""
+    found: set[Keys] = set()
     if isinstance(data, list):
         for index, item in enumerate(data):
-            _report_empty(document, item, models, (*keys, index))
+            found |= _report_empty(document, item, models, (*keys, index))
     if not isinstance(data, dict):
-        return
+        return found
     model = models.get(id(data))
     fields = {} if model is None else {field.alias or name: field for name, field in model.model_fields.items()}
     for key, value in data.items():
         field = fields.get(key)
         if value is None and field is not None and field.default is None:
             document.report((*keys, key), f'nothing stands after "{key}:"; write a value, or take the key out')
-        _report_empty(document, value, models, (*keys, key))
+            found.add((*keys, key))
+        found |= _report_empty(document, value, models, (*keys, key))
+    return found
 
 
 def _leave_out(data: Any, keys: Keys) -> Keys:
@@ -200,8 +204,11 @@ class _Finding:
         if self.type == "bool_type":
             state = word_meant(self.input, ("on", "off"))
             return None if state is None else f"write {'true' if state == 'on' else 'false'}"
-        found = number_meant(self.input)
         is_whole = self.type == "int_type"
+        digits = re.fullmatch("([0-9][0-9a-fA-F]*[a-fA-F][0-9a-fA-F]*|[0-9]+(?=[hH]))[hH]?", self.input.strip())
+        if is_whole and digits is not None:
+            return f"write 0x{digits[1].upper()}"
+        found = number_meant(self.input)
         return f"write {found}" if found and (self.type == "float_type" or (is_whole and "." not in found)) else None
 
     def _unknown_key(self, key: str) -> tuple[str, str | None]:

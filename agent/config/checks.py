@@ -481,6 +481,8 @@ def _check_device_output(at: Checked, name: str, output: PointRef) -> None:
     keys: Keys = ("actuators", name)
     if not output.data["writable"]:
         at.error((*keys, "output"), f"{actuator.output} cannot be written (profile of {output.device})")
+    if actuator.kind == "relay":  # a word that is read back never tells that it did not move
+        at.contact((*keys, "output"), actuator.output)
     number = output.data.get("register") == "holding" and output.data["type"] != "bool" and output.data["bit"] is None
     if actuator.kind == "relay" and number and not output.data.get("moves"):
         at.error(

@@ -96,6 +96,17 @@ def test_a_control_that_listens_to_a_codecs_word_is_refused(site, codec: str) ->
     )  # fmt: skip
 
 
+def test_a_relay_that_reads_back_a_word_is_refused(site) -> None:
+    writable = "lora: {codec: own.js, class: C}\npoints: {door: {writable: true}}\n"
+    path = site(writable, TERNARY, tamper="g.19", off="g.18")
+    path.write_text(path.read_text().replace("{output: g.20}", "{output: d.door}"))
+    (found,) = errors(path)
+    assert 'd.door is a word, "open" or "close"' in found
+    path = site(writable.replace("true}", "true, states: {open: on, close: off}}"), TERNARY, tamper="g.19", off="g.18")
+    path.write_text(path.read_text().replace("{output: g.20}", "{output: d.door}"))
+    assert errors(path) == []
+
+
 @pytest.mark.parametrize("codec", [BOOLEAN, COMPARED, HELPED])
 def test_what_is_on_or_off_needs_no_words(site, codec: str) -> None:
     assert errors(path := site(JS, codec)) == []

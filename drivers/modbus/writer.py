@@ -75,8 +75,6 @@ class Writer:
         `error` itself where there is no use in another try: the slave is busy, or says nothing at all.
         """
         code = error.code if isinstance(error, Refused) else None
-        if code == _BUSY:
-            raise error
         if code == _NO_FUNCTION and _INSTEAD.get(Function(question.function)) and register.write == "auto":
             device.unknown.add(question.function)
             instead = _INSTEAD[Function(question.function)]
@@ -87,7 +85,7 @@ class Writer:
             log.info('write not acknowledged device=%s point=%s reason="%s" next=it reads as written, so it is done',
                      device.name, register.point.id, error)  # fmt: skip
             return False
-        if code == _ACKNOWLEDGE or (code is None and found is None):
+        if code in (_ACKNOWLEDGE, _BUSY) or (code is None and found is None):
             raise error
         return True
 

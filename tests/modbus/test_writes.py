@@ -38,6 +38,7 @@ DAMAGE: dict[str, Callable[[Any, Any, str], Frames]] = {
     "another unit": lambda slaves, r, wire: [(0, framed(slaves, r, wire, pdu_of(r, wire), unit=7))],
     "late": lambda slaves, r, wire: [(0.3, r.frame)],
     "device failure": lambda slaves, r, wire: [(0, framed(slaves, r, wire, bytes((r.function | 0x80, 4))))],
+    "busy": lambda slaves, r, wire: [(0, framed(slaves, r, wire, bytes((r.function | 0x80, 6))))],
     "acknowledge, later": lambda slaves, r, wire: [(0, framed(slaves, r, wire, bytes((r.function | 0x80, 5))))],
 }
 

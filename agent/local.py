@@ -23,7 +23,7 @@ from typing import Any
 from agent.errors import BocageError
 from agent.folders import open_folder, user_name
 
-__all__ = ["Client", "NoAgent", "Server", "connect"]
+__all__ = ["Client", "NoAgent", "NotStarted", "Server", "connect"]
 
 log = logging.getLogger("bocage.local")
 
@@ -41,6 +41,10 @@ Handler = Callable[[Mapping[str, Any], str], Awaitable[Mapping[str, Any]]]
 
 class NoAgent(BocageError):
     """Nobody listens on the socket."""
+
+
+class NotStarted(NoAgent):
+    """Nobody has the place of an agent: one can be started."""
 
 
 class Server:
@@ -178,14 +182,14 @@ async def connect(folder: Path, site: str = "") -> AsyncIterator[Client]:
     try:
         inside = open_folder(folder)
     except OSError as error:
-        raise NoAgent(f"no agent is running here (no answer at {path})") from error
+        raise NotStarted(f"no agent is running here (no answer at {path})") from error
     try:
         reader, writer = await asyncio.open_unix_connection(f"/proc/self/fd/{inside}/{path.name}", limit=LONGEST_LINE)
         owner = os.fstat(inside).st_uid
     except PermissionError as error:
         raise BocageError(f"{path}: permission denied; only the agent's user and root may ask") from error
     except OSError as error:
-        raise NoAgent(f"no agent is running here (no answer at {path})") from error
+        raise NotStarted(f"no agent is running here (no answer at {path})") from error
     finally:
         os.close(inside)
     try:

@@ -9,7 +9,6 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import TextIO
 
 from agent import VERSION
@@ -17,7 +16,7 @@ from agent.cli.common import SITE, CommandParser, hint_sudo
 from agent.cli.wrong_use import HelpfulParser
 from agent.errors import BocageError, Busy, ConfigError
 from agent.hints import ours
-from agent.local import NoAgent
+from agent.local import NoAgent, NotStarted
 from agent.screen import shown, shown_lines
 
 __all__ = ["main"]
@@ -109,7 +108,8 @@ def _main(arguments: Sequence[str] | None) -> int:
         return _ends("\n".join(map(shown, error.problems)), CONFIGURATION if is_run else WRONG)
     except NoAgent as error:
         code = _ends(shown_lines(f"bocage: {error}", "  "), NO_AGENT)
-        _hint_start(getattr(options, "site", None))
+        if isinstance(error, NotStarted):
+            _hint_start(options)
         return code
     except Busy as error:
         return _ends(shown_lines(f"bocage: {error}", "  "), BUSY if is_run else WRONG)
@@ -120,11 +120,14 @@ def _main(arguments: Sequence[str] | None) -> int:
         return _ends(text, WRONG)
 
 
-def _hint_start(site: Path | None) -> None:
-    """How an agent is started: by systemd on an installed box, else in a terminal."""
+def _hint_start(options: argparse.Namespace) -> None:
+    """How an agent is started that is found then: by systemd on an installed box, else in a terminal."""
+    site = getattr(options, "site", None)
     if site is None:
         return
-    start = f"sudo systemctl start {SERVICE}" if site == SITE else ours("run", site)
+    places = [f"--{name}={text}" for name in ("state-dir", "runtime-dir")
+              if (text := getattr(options, name.replace("-", "_"), None))]  # fmt: skip
+    start = f"sudo systemctl start {SERVICE}" if site == SITE else ours("run", site, *places)
     with suppress(BrokenPipeError):
         print(shown(f"to start it: {start}"), file=sys.stderr)
 

@@ -87,6 +87,7 @@ def test_no_agent_is_3(site, tmp_path, command, capsys):
     assert main([name, str(site), *rest, "--runtime-dir", str(tmp_path / "run")]) == 3
     assert capsys.readouterr().err == (
         f"bocage: no agent is running here (no answer at {tmp_path / 'run' / 'agent.sock'})\n"
+        f"to start it: bocage run {site} --runtime-dir={tmp_path / 'run'}\n"
     )
 
 

@@ -12,8 +12,9 @@ from typing import Any
 from agent.alarms import Condition
 from agent.applied import NEWEST, SITE, Applied, find, was_used
 from agent.driver import DeviceSpec
-from agent.errors import ConfigError
-from agent.folders import enter, state_folder
+from agent.errors import BocageError, ConfigError
+from agent.folders import enter, is_installed_by_default, state_folder
+from agent.hints import ours
 from agent.model import Severity
 from agent.plan import Found, Plan, PlanReader
 from agent.problem import Problem
@@ -58,6 +59,8 @@ class Configuration:
         state = known[0] if known else state_folder(given, file.plan.site if file.plan else "")
         enter(state)
         before = known[1] if known else Applied.load(state)
+        if before is not None and file.plan is not None and is_installed_by_default(state, given):
+            _refuse_another(before, path, file.plan.site, state)
         wrong = _judge(file, before)
         if wrong is None and file.plan is not None:
             made = cls(path, state, file.plan, before, file)
@@ -174,6 +177,16 @@ class Configuration:
         if self.outdated is not None:
             return f"configuration outdated: {_said(self.outdated)}"
         return ""
+
+
+def _refuse_another(before: Applied, path: Path, site: str, state: Path) -> None:
+    """BocageError for a demo, say, on a village's gateway: its readings and outputs would be taken for the village's.
+
+    A site may get another id or another place, but not both at once.
+    """
+    if before.site != site and before.home != path.absolute():
+        command = ours("run", path, "--state-dir", path.parent / "state")
+        raise BocageError(f"{state} is of the site {before.site} ({before.home}), and {path} is {site}: {command}")
 
 
 def _judge(file: Found, kept: Applied | None) -> Problem | None:

@@ -21,8 +21,8 @@ from pathlib import Path
 from agent.errors import BocageError, Busy
 
 __all__ = [
-    "NoFolder", "enter", "is_tmpfs", "locked", "open_folder", "own_runtime", "runtime_folder",
-    "state_folder", "user_name",
+    "NoFolder", "enter", "is_installed_by_default", "is_tmpfs", "locked", "open_folder", "own_runtime",
+    "runtime_folder", "state_folder", "user_name",
 ]  # fmt: skip
 
 INSTALLED_STATE = Path("/var/lib/bocage")
@@ -39,13 +39,21 @@ class NoFolder(BocageError):
 
 def state_folder(given: str | None, site: str) -> Path:
     """`--state-dir`, $BOCAGE_STATE_DIR, systemd's $STATE_DIRECTORY, an installed box's, else the user's own."""
-    named = given or os.environ.get("BOCAGE_STATE_DIR") or os.environ.get("STATE_DIRECTORY")
-    if named:
+    if named := _named_state(given):
         return Path(named)
     if INSTALLED_STATE.is_dir():
         return INSTALLED_STATE
     home = os.environ.get("XDG_STATE_HOME") or Path("~/.local/state").expanduser()
     return Path(home) / "bocage" / site
+
+
+def is_installed_by_default(folder: Path, given: str | None) -> bool:
+    """Whether this state folder is the installed box's, and nobody has named it."""
+    return folder == INSTALLED_STATE and not _named_state(given)
+
+
+def _named_state(given: str | None) -> str | None:
+    return given or os.environ.get("BOCAGE_STATE_DIR") or os.environ.get("STATE_DIRECTORY")
 
 
 def runtime_folder(given: str | None, site: str) -> Path:

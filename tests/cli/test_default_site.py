@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 
 from agent import folders
+from agent.applied import Applied
 from agent.cli import common, main
+from agent.configuration import Configuration
+from agent.plan import PlanReader
 
 BOX = """\
 version: 1
@@ -97,3 +100,26 @@ def test_an_agent_of_ones_own_is_asked_before_an_installed_one(
         with socket.socket(socket.AF_UNIX) as killed:
             killed.bind(str(tmp_path / "own-the-box" / "agent.sock"))
         assert "installed x" in said(capsys, "alarms", str(box))[1]
+
+
+def test_another_site_does_not_take_the_installed_ones_state(
+    box: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its readings and outputs would be taken for the village's."""
+    monkeypatch.delenv("BOCAGE_STATE_DIR")
+    monkeypatch.setattr(folders, "INSTALLED_STATE", state := tmp_path / "state")
+    state.mkdir()
+    Applied.keep(state, box, "the-box", {box.name: box.read_bytes()})
+    demo = tmp_path / "demo" / "site.yaml"
+    demo.parent.mkdir()
+    demo.write_text(BOX.replace("the-box", "demo"))
+
+    def chosen(path: Path, given: str | None = None) -> str:
+        return Configuration.choose(path, PlanReader(path), given).plan.site
+
+    code, text = said(capsys, "run", str(demo))
+    assert (code, text.splitlines()[0][:7]) == (1, "bocage:")
+    assert "is of the site the-box" in text and f"run {demo} --state-dir {demo.parent / 'state'}" in text
+    assert chosen(box) == "the-box" and chosen(demo, str(state)) == "demo"  # whoever names it means it
+    box.write_text(box.read_text().replace("the-box", "renamed"))
+    assert chosen(box) == "renamed"

@@ -201,7 +201,7 @@ def test_waveshares_relays_and_their_flashes(stand: Any) -> None:
     one = stand("waveshare_relay_8ch", "holding", {})
     one.unit.coil |= dict.fromkeys([0x200, 0x207, 0x400], 0)
     one.write(("relay1", True), ("relay8", True), ("flash_on1", 0.7), ("flash_on8", 3276.7), ("flash_off1", 2))
-    assert [request.pdu.hex() for _, request in one.slave.requests] == [
+    assert [request.pdu.hex() for _, request in one.slave.requests if request.function == 5] == [
         "050000ff00", "050007ff00", "0502000007", "0502077fff", "0504000014",
     ]  # fmt: skip
 
@@ -220,7 +220,7 @@ def test_a_flash_that_the_module_does_not_know_is_an_error(stand: Any) -> None:
     one.unit.unknown = {5}
     with pytest.raises(DeviceError, match="illegal function"):
         one.write(("flash_on1", 1))
-    assert len(one.slave.requests) == 1
+    assert len([request for _, request in one.slave.requests if request.function == 5]) == 1
 
 
 @pytest.mark.parametrize("profile", MODBUS)

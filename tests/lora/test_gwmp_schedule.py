@@ -80,10 +80,10 @@ def crowd(count):
     return specs, [OtaaNode(eui, JOIN_EUI, key) for eui, key in zip(euis, keys, strict=True)]
 
 
-@pytest.mark.parametrize(("deaf", "share"), [(False, 0.6), (True, 0.65)])
-@pytest.mark.parametrize("seed", range(4))
-def test_fifty_joins_in_ten_seconds(seed, deaf, share):
-    """A concentrator that sends half of the time misses some requests; of those that it heard as many are answered."""
+@pytest.mark.parametrize("deaf", [False, True])
+@pytest.mark.parametrize("seed", range(8))
+def test_fifty_joins_in_ten_seconds(seed, deaf):
+    """At least 30 are in the first time, though a concentrator is deaf while it sends."""
     chance = random.Random(seed)
     specs, nodes = crowd(50)
     site = Site(*specs, gateways=(GATEWAY,))
@@ -93,7 +93,7 @@ def test_fifty_joins_in_ten_seconds(seed, deaf, share):
     ]
     run(site, [air], nodes, frames, 30)
     joined = [node for node in nodes if node.joined.is_set()]
-    assert len(joined) >= share * len(site.server.joins.rows())
+    assert len(joined) >= 30
     assert air.refused == []
     rows = {row["dev_eui"]: row for row in site.server.joins.rows()}
     for node, spec in zip(nodes, specs, strict=True):

@@ -9,7 +9,6 @@ from typing import Any
 from drivers.lora.gwmp import phy
 from drivers.lora.gwmp.gateways import Slot
 from drivers.lora.gwmp.phy import JoinRequest, session_keys
-from drivers.lora.gwmp.region import CF_LIST
 from drivers.lora.gwmp.sessions import NET_ID, EndDevice, Session
 
 __all__ = ["JoinLog", "accept", "refusal", "said"]
@@ -69,8 +68,11 @@ def refusal(device: EndDevice | None, request: JoinRequest) -> str:
     return ""
 
 
-def accept(device: EndDevice, request: JoinRequest, address: int, wall_ms: int | None) -> bytes:
-    """Begin a session at this address; the join-accept, which may leave when the device's record is on flash."""
+def accept(device: EndDevice, request: JoinRequest, address: int, wall_ms: int | None, channels: bytes) -> bytes:
+    """Begin a session at this address; the join-accept, which may leave when the device's record is on flash.
+
+    `channels` is the CFList, 16 bytes or none.
+    """
     assert device.app_key is not None
     device.nonces.add(request.dev_nonce)
     device.join_nonce = device.join_nonce % 0xFFFFFF + 1
@@ -81,5 +83,5 @@ def accept(device: EndDevice, request: JoinRequest, address: int, wall_ms: int |
     device.begin(session)
     device.joined_ms = wall_ms
     return phy.join_accept(
-        device.app_key, device.join_nonce, NET_ID, address, session.rx1_delay, CF_LIST, 12 - session.rx2_sf
+        device.app_key, device.join_nonce, NET_ID, address, session.rx1_delay, channels, 12 - session.rx2_sf
     )

@@ -22,7 +22,7 @@ from drivers.lora.gwmp.gateways import Address, Gateways, Slot, Told
 from drivers.lora.gwmp.joins import JoinLog, accept, refusal, said
 from drivers.lora.gwmp.packets import Received, Rubbish
 from drivers.lora.gwmp.phy import Data, JoinRequest
-from drivers.lora.gwmp.region import JOIN_WINDOWS, RX2_SF, most_payload, windows
+from drivers.lora.gwmp.region import CF_LIST, JOIN_WINDOWS, RX2_SF, most_payload, windows
 from drivers.lora.gwmp.register import Register
 from drivers.lora.gwmp.sessions import EndDevice, Session
 from drivers.lora.seldom import Seldom
@@ -41,13 +41,18 @@ STATUS_EVERY = 86_400.0
 """Seconds between two questions for the battery."""
 CLASS_C_WAIT = 10.0
 """Seconds in which a device that always listens confirms."""
-JOIN_ACCEPT_SIZE = 33
+JOIN_ACCEPT_SIZE, SHORT_ACCEPT_SIZE = 33, 17
+"""Bytes with and without the list of five more channels. At SF7 the gateway is deaf for 72 ms or 46 ms."""
 JOIN_PATIENCE = 4.0
 """Seconds until the second window (6 s, SF12: 1.8 s on the air) is taken for a join: it would cost others that ask
 meanwhile their first, which takes 0.1 s.
 """
 CROWD, CROWD_TIME = 1, 3.0
 """More joins in so many seconds are a crowd: for 1.8 s in RX2 another would not be heard. It is better to ask again."""
+THRONG = 5
+"""More joins in that time get the short answer: the devices keep to the three channels that all have, until they join
+again.
+"""
 LINK_ADR_REQ_SIZE = 5
 EMPTY_SIZE = 12
 """Bytes of a data frame that carries nothing."""
@@ -133,7 +138,7 @@ class Server:
         self._frames: dict[tuple[Any, ...], _Frame] = {}
         self._late: dict[tuple[Any, ...], _Frame] = {}
         """Join-requests whose RX1 is taken."""
-        self._asked: deque[float] = deque(maxlen=CROWD + 1)
+        self._asked: deque[float] = deque(maxlen=THRONG + 1)
         self._acts: deque[Act] = deque()
         self._changed: set[str] = set()
         self.gateways = Gateways(gateways, clock.boot, load("airtime"))
@@ -463,11 +468,15 @@ class Server:
         if not isinstance(request, JoinRequest) or refusal(self.devices.by_eui(request.dev_eui), request):
             return False
         self._asked.append(now)
-        slot = self.gateways.slot(frame.copies, JOIN_WINDOWS, JOIN_ACCEPT_SIZE, 0, now, RX2_SF)
+        slot = self.gateways.slot(frame.copies, JOIN_WINDOWS, self._accept_size(now), 0, now, RX2_SF)
         return slot is None or slot.window != "RX1"
 
-    def _is_crowd(self, now: float) -> bool:
-        return sum(now - asked_at < CROWD_TIME for asked_at in self._asked) > CROWD
+    def _are_more(self, than: int, now: float) -> bool:
+        """Whether more than so many devices have asked to join of late."""
+        return sum(now - asked_at < CROWD_TIME for asked_at in self._asked) > than
+
+    def _accept_size(self, now: float) -> int:
+        return SHORT_ACCEPT_SIZE if self._are_more(THRONG, now) else JOIN_ACCEPT_SIZE
 
     def _join(self, frame: _Frame, request: JoinRequest, now: float) -> None:
         self.devices.retry_keys(now)
@@ -479,8 +488,8 @@ class Server:
         reason, slot = refusal(device, request), None
         if not reason:
             age = now - frame.heard_at
-            slot = self.gateways.slot(frame.copies, JOIN_WINDOWS, JOIN_ACCEPT_SIZE, 0, now, RX2_SF, age)
-            if slot is not None and slot.window != "RX1" and self._is_crowd(now):
+            slot = self.gateways.slot(frame.copies, JOIN_WINDOWS, self._accept_size(now), 0, now, RX2_SF, age)
+            if slot is not None and slot.window != "RX1" and self._are_more(CROWD, now):
                 slot = None
             reason = "" if slot is not None else "no gateway may send in time: airtime, other joins, or no PULL_DATA"
         best = frame.copies[0]
@@ -502,7 +511,8 @@ class Server:
             if self._seldom("join", entry["device"]):
                 log.warning('join refused device=%s reason="%s" next=it may ask again', entry["device"], reason)
         elif device is not None and slot is not None:
-            radio = accept(device, request, self.devices.free_address(), frame.at.wall_ms)
+            channels = b"" if self._are_more(THRONG, now) else CF_LIST
+            radio = accept(device, request, self.devices.free_address(), frame.at.wall_ms, channels)
             device.sessions[0].recent[request.mic] = now
             self.devices.index()
             self._confirm_by.pop(device.name, None)

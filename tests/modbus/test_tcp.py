@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import statistics
 import struct
 from typing import Any
 
@@ -230,7 +231,8 @@ async def test_periods_hold_without_drift(lines: Any, slaves: Any, device: Any, 
     for name in ("d1.a", "d2.a"):
         times = [r.at.boottime_ns / 1e9 for r in seen.of(name)][1:]
         assert abs((times[20] - times[0]) - 2.0) < 0.06, name
-    offset = (seen.of("d2.a")[5].at.boottime_ns - seen.of("d1.a")[5].at.boottime_ns) / 1e9 % 0.1
+    pairs = zip(seen.of("d1.a")[1:], seen.of("d2.a")[1:], strict=False)  # one that was late says nothing about phases
+    offset = statistics.median((d2.at.boottime_ns - d1.at.boottime_ns) / 1e9 % 0.1 for d1, d2 in pairs)
     assert 0.03 < offset < 0.07, "phases are not spread"
 
 

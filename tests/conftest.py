@@ -1,6 +1,7 @@
 """What holds for all tests."""
 
 import gc
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,12 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 _OPEN = Path("/proc/self/fd")
 _FEW = 16
 """Files that one module of tests may leave open: what its last test holds, and what a library keeps."""
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What came of the tests on another system, which `.ci/run` made before these, stands where it is seen."""
+    if said := os.environ.get("BESIDE"):
+        terminalreporter.write_line(said)
 
 
 @pytest.fixture(autouse=True, scope="module")

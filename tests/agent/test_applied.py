@@ -12,6 +12,8 @@ from gateway import free_port
 
 from agent.applied import Applied
 
+pytestmark = pytest.mark.slow
+
 TYPO = "version: 1\nsite: {id: test-village\nbuses: [\n"
 
 

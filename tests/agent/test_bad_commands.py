@@ -97,6 +97,7 @@ def test_the_sites_own_list_and_a_commands_own_condition(site, slave, subscriber
     assert slave.writes == [(0, True), (1, True)]
 
 
+@pytest.mark.slow
 def test_two_thousand_commands_at_once(started, slave, subscriber, wait_for):
     """The broker keeps what is beyond the pace. Polling keeps its period, memory its size, the relay its sanity."""
 

@@ -77,6 +77,7 @@ def test_the_brokers_password_comes_from_where_the_file_says(
     assert "sesame" not in site.log.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", [5, "3.1.1"])
 def test_an_outage_in_both_versions_and_what_became_of_commands_meanwhile(
     site, slave, link, subscriber, wait_for, protocol
@@ -110,6 +111,7 @@ def test_an_outage_in_both_versions_and_what_became_of_commands_meanwhile(
         assert not subscriber.results("valid") + subscriber.results("late")
 
 
+@pytest.mark.slow
 def test_a_refused_topic_is_open_until_the_broker_takes_it_also_across_starts(
     site, tmp_path, make_broker, make_subscriber, wait_for
 ):
@@ -138,6 +140,7 @@ def test_a_refused_topic_is_open_until_the_broker_takes_it_also_across_starts(
     assert "uplink_refused" not in site.bocage("alarms", check=0).stdout
 
 
+@pytest.mark.slow
 def test_the_topic_at_which_a_broker_cuts_is_said_and_forgotten_with_its_device(
     site, tmp_path, make_broker, make_subscriber, wait_for
 ):

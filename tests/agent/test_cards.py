@@ -5,6 +5,8 @@ import shutil
 import pytest
 from gateway import Site, Slave
 
+pytestmark = pytest.mark.slow
+
 
 class Numbers:
     """Who gave which number of which store, by what went over the broker."""

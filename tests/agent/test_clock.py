@@ -112,6 +112,7 @@ def test_what_was_sent_without_a_date_is_dated_when_the_time_is_known(
     assert len(subscriber.events("dated", "clock")) == 1
 
 
+@pytest.mark.slow
 def test_a_boot_that_never_had_a_date_lies_between_its_neighbours(
     site, machine, subscriber, link, slave, region, wait_for
 ):
@@ -198,6 +199,7 @@ def faketime(site):
     return begin
 
 
+@pytest.mark.slow
 def test_a_time_before_the_kept_one_is_refused_until_a_technician_knows_better(site, machine, subscriber, wait_for):
     """The first time that this box ever knew was a month ahead: the true one is refused, and said so."""
     ahead = site.folder / "ahead"

@@ -63,6 +63,7 @@ def collector(request, broker, publisher, tmp_path, wait_for):
         made.end(signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_a_collector_that_is_killed_misses_nothing(site, subscriber, collector, link, wait_for):
     def has(readings):
         _, account, _ = collector.report()

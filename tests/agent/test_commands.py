@@ -4,6 +4,7 @@ import json
 import random
 import time
 
+import pytest
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
@@ -28,6 +29,7 @@ def test_the_asker_is_answered_on_his_own_topic(site, slave, subscriber, wait_fo
     assert slave.writes == [(0, True)]
 
 
+@pytest.mark.slow
 def test_no_command_is_acknowledged_and_forgotten(site, slave, subscriber, wait_for):
     """24 at once and kill -9 within 30 ms, five times: each has a result, or an event names it as refused."""
     moments, asked = random.Random(24), []

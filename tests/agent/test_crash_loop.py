@@ -6,6 +6,7 @@ from agent.life import Life
 from agent.model import Instant
 
 
+@pytest.mark.slow
 def test_an_override_ends_with_the_third_crash_and_the_output_stays_safe(site, slave, subscriber, wait_for):
     site.start()
     site.bocage("write", "lamp", "on", "--for", "1h", check=0)

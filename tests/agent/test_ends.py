@@ -22,6 +22,7 @@ signal.signal(signal.SIGUSR1, hang)
 """
 
 
+@pytest.mark.slow
 def test_a_core_task_that_fails_ends_the_process_with_70(site, slave, link, subscriber, wait_for):
     """What was read until then is delivered by the next start; stop-outputs made the lamp safe in between."""
     site.sabotage = FAILING_HUB

@@ -3,6 +3,10 @@
 import json
 import random
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 ROUNDS = 20
 
 

@@ -80,6 +80,7 @@ def test_without_an_agent_the_wire_is_read_directly_and_written_through_the_same
     assert json.loads(site.bocage("buffer", "status", "--json", check=0).stdout)["rows"] >= 0
 
 
+@pytest.mark.slow
 def test_a_dead_device_and_a_dead_link_stop_nothing(site, slave, link, subscriber, wait_for):
     site.document["devices"]["dead"] = {"bus": "plant", "unit_id": 9, "profile": "bench8", "poll": "200ms"}
     slave.deaf.add(9)
@@ -96,6 +97,7 @@ def test_a_dead_device_and_a_dead_link_stop_nothing(site, slave, link, subscribe
     assert counts == sorted(counts), "the backlog comes in order"
 
 
+@pytest.mark.slow
 def test_a_wrong_file_never_starts_the_agent_and_a_second_agent_is_refused(site):
     site.start()
     second = site.bocage("run")
@@ -132,6 +134,7 @@ def test_sigterm_puts_outputs_into_their_stop_state(site, slave, subscriber, wai
     assert slave.coils[0] is False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", ["up", "down"])
 def test_a_kill_moves_no_relay_and_stop_outputs_makes_it_safe(site, slave, link, wait_for, state):
     if state == "down":

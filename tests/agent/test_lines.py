@@ -36,6 +36,7 @@ def own_values_only(subscriber):
             assert set(seen) <= {right, None}, register
 
 
+@pytest.mark.slow
 def test_late_answers_and_noise_never_become_another_registers_value(serial, line, subscriber, wait_for):
     sent_late = []
     line.behave = modbus_slave.late_and_noisy(sent_late)
@@ -79,6 +80,7 @@ def test_an_adapter_that_vanishes_and_returns_under_another_name(serial, slave, 
     assert serial.process.poll() is None
 
 
+@pytest.mark.slow
 def test_a_dead_slave_does_not_slow_its_line(serial, line, wait_for):
     """The period of the live device with a dead one beside it, against the one without."""
 

@@ -2,6 +2,8 @@
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 
 def lit(site, slave):
     """A running agent whose lamp is on, and the slave's memory of how it came about wiped out."""

@@ -2,7 +2,10 @@
 
 import time
 
+import pytest
 
+
+@pytest.mark.slow
 def test_limits_hold_for_commands_from_afar_and_from_the_box(site, slave, subscriber, wait_for):
     site.document["actuators"]["pump"] = {
         "output": "m.relay2", "safe_state": "off", "min_on": "3s", "min_off": "2s", "max_starts_per_hour": 2,
@@ -55,6 +58,7 @@ def test_a_setpoint_that_the_device_gives_up_is_repeated_in_time(site, slave, su
     assert line["repeats"] >= 4 and not subscriber.events("output_mismatch")
 
 
+@pytest.mark.slow
 def test_a_contactor_that_sticks_is_one_alarm_until_it_obeys(site, slave, subscriber, wait_for):
     site.start()
     wait_for(lambda: subscriber.values("m.fixed"))
@@ -113,6 +117,7 @@ def test_a_module_that_drops_its_outputs_when_nobody_speaks_to_it(site, slave, s
     assert not subscriber.events("output_mismatch"), "it is known why"
 
 
+@pytest.mark.slow
 def test_led_lamps_whose_mains_return_again_and_again_go_on_each_time(site, slave, subscriber, wait_for):
     """A contactor that falls with the mains and is closed again is no start that `max_starts_per_hour` counts."""
     lamp = site.document["actuators"]["lamp"]

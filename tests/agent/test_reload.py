@@ -165,6 +165,7 @@ def place(site, part):
     return f"{site.path}:{1 + before.count(chr(10))}:{len(before) - before.rfind(chr(10))}: warning: "
 
 
+@pytest.mark.slow
 def test_a_secret_that_is_lost_is_said_and_the_link_goes_on_with_the_one_before(
     site, tmp_path, make_broker, wait_for
 ):  # fmt: skip

@@ -11,6 +11,7 @@ import pytest
 from tests.faults.power_cut import Disk, run
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
 def test_every_state_that_a_cut_can_leave(tmp_path: Path) -> None:
     figures = run(tmp_path, states=60, turns=160)

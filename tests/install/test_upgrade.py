@@ -162,6 +162,7 @@ def install(box: Box, live: str = "1") -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_make_install_waits_for_the_verdict_and_fails_with_it(box: Box) -> None:
     """A first installation, an upgrade that fails, and the one that comes after it."""
     box.runs("inactive -")

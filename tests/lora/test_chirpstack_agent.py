@@ -181,6 +181,7 @@ def test_a_command_waits_for_a_class_a_node_or_runs_out_of_time(lora, broker, se
     assert found["state"] == "expired"
 
 
+@pytest.mark.slow
 def test_the_output_of_a_node_that_left_the_file_is_written_when_it_listens(lora, server, wait_for):
     """Node and bus are gone from the file. The downlink waits at ChirpStack; nothing of the node is read any more."""
 

@@ -24,6 +24,7 @@ def codec(site):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "place", "words"),
     [(BROKEN, (2, 33), "SyntaxError"), (THROWS, (1, 13), "lookup is not defined"), (EMPTY, (1, 1), "no function")],

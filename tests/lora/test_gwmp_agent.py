@@ -131,6 +131,7 @@ async def test_nodes_join_report_and_obey_and_outlive_a_kill(site):
         assert key.hex() not in secrets.lower()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left", ["node", "bus", "name taken", "key gone"])
 @pytest.mark.parametrize("when", ["reload", "start"])
 async def test_a_node_that_left_the_file_still_gets_its_safe_state(site, when, left):
@@ -192,6 +193,7 @@ async def test_a_node_that_left_the_file_still_gets_its_safe_state(site, when, l
     assert "v.position" not in json.dumps(owned)
 
 
+@pytest.mark.slow
 async def test_what_people_are_shown(site):
     await asyncio.to_thread(site.start)
     room = OtaaNode(ROOM, JOIN_EUI, KEY)
@@ -221,6 +223,7 @@ async def test_what_people_are_shown(site):
     assert KEY.hex() not in "".join(done.stdout for done in (*live.values(), text, kept, joins))
 
 
+@pytest.mark.slow
 async def test_a_flood_of_rubbish_does_not_disturb_polling(site):
     """5,000 datagrams a second for two seconds, half of them with the EUI of a gateway of ours."""
     await asyncio.to_thread(site.start)
@@ -252,6 +255,7 @@ def _flood(site, seconds):
     return site.slave.registers[0]
 
 
+@pytest.mark.slow
 async def test_a_guest_that_its_driver_does_not_take_costs_the_bus_nothing(site):
     """What an earlier program kept of it, perhaps; it is an alarm, and the rest of the site runs."""
     site.document["actuators"]["gate"] = {"output": "v.position", "kind": "level", "safe_state": 0}

@@ -114,6 +114,7 @@ class Forgetful(OtaaNode):
         return self.request
 
 
+@pytest.mark.slow
 async def test_a_technician_sees_it_and_forgets_the_nonces(agent, broker, make_subscriber):
     far = make_subscriber(broker.port)
     agent.document["uplink"] = {"url": f"mqtt://127.0.0.1:{broker.port}", "commands": {"allow": ["*"]}}

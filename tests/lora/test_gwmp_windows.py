@@ -92,6 +92,7 @@ def test_the_second_window_of_a_device_that_joins(rate):
     assert node.rx2_rate == 12 - rate
 
 
+@pytest.mark.slow
 async def test_a_card_that_takes_half_a_second_to_sync_answers_in_time(agent):
     agent.sabotage = SLOW_CARD
     await asyncio.to_thread(agent.start)

@@ -65,6 +65,7 @@ asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2])))
 """
 
 
+@pytest.mark.slow
 async def test_kill_9_at_random_moments(tmp_path: Path) -> None:
     """20 rounds: every reading that `put` took is seen, and a key never stands for two readings."""
     rng = random.Random(7)

@@ -81,6 +81,7 @@ BIG = "x: " + "y" * 20_000_000 + "\n"
 TEXTS = {"laughs": LAUGHS, "merges": MERGES, "nested": NESTED, "wide": WIDE, "many": MANY, "big": BIG}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
 def test_check_ends_with_a_message_whatever_the_yaml_repeats(text, tmp_path):
     (tmp_path / "site.yaml").write_text(text)

@@ -93,6 +93,7 @@ def told(site):
     return float(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout)
 
 
+@pytest.mark.slow
 def test_huge_and_many_commands_do_not_reach_the_limit(site, group):
     site.start()
     assert told(site) == pytest.approx(LIMIT / 1e6, abs=0.1)
@@ -118,6 +119,7 @@ def test_huge_and_many_commands_do_not_reach_the_limit(site, group):
     assert site.process.poll() is None and group.peak < LIMIT / 2, f"{group.peak / 1e6:.0f} MB"
 
 
+@pytest.mark.slow
 def test_a_runaway_is_killed_and_its_outputs_are_safe_and_it_starts_again(site, group):
     """As the unit has it: Restart=always, ExecStopPost=stop-outputs."""
     leak = "import threading; threading.Timer(4, lambda: [bytearray(b'x' * 1_000_000) for _ in range(10_000)]).start()"

@@ -12,7 +12,7 @@ from datetime import tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from agent.cli.common import add_command, add_folders, add_json, asked, place
+from agent.cli.common import add_command, add_folders, add_json, asked, hint_time, place
 from agent.local import NoAgent, connect
 from agent.outbox.backlog import export_readings, read_status
 from agent.outbox.blocks import Row
@@ -61,6 +61,8 @@ def look(options: argparse.Namespace) -> int:
         print(json.dumps(status))
     else:
         _print_status(status, zone)
+        if status["rows"] and status["oldest"] is None:
+            hint_time(options)
     return 0
 
 

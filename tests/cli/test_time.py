@@ -92,3 +92,15 @@ def test_without_an_agent_the_site_file_names_the_zone(tmp_path, capsys, monkeyp
     monkeypatch.setattr("agent.cli.buffer.read_status", lambda *_, **__: found)
     assert main(["buffer", str(file), "--runtime-dir", str(tmp_path), "--state-dir", str(tmp_path)]) == 0
     assert "oldest       2026-01-15T06:00:00-10:00\n" in capsys.readouterr().out
+
+
+def test_an_oldest_of_unknown_time_says_what_to_do(tmp_path, capsys, monkeypatch):
+    file = tmp_path / "site.yaml"
+    file.write_text(SITE)
+    monkeypatch.setattr("agent.cli.buffer.read_status", lambda *_, **__: {**OUTBOX, "oldest": None})
+    arguments = ["buffer", str(file), "--runtime-dir", str(tmp_path), "--state-dir", str(tmp_path)]
+    assert main(arguments) == 0
+    said = capsys.readouterr()
+    assert "oldest       time unknown\n" in said.out and "bocage: time unknown: " in said.err
+    assert main([*arguments, "--json"]) == 0
+    assert capsys.readouterr().err == ""

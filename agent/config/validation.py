@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from agent.config.base import Renamed
+from agent.config.commas import report_commas
 from agent.config.document import Document, Keys
 from agent.config.problems import listed, meant, nearest
-from agent.config.runs import report_commas
 from agent.config.spellings import key_meant, number_meant, word_meant
 from agent.config.values import number, plain
 

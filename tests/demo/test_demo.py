@@ -10,6 +10,8 @@ import signal
 import socket
 import subprocess
 import sys
+import termios
+import threading
 import time
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from agent.demo.run import Demo, Timetable, run, verdict
 from agent.demo.uplink import Ledger, broker
 from agent.errors import BocageError
 
+COLOURS = re.compile(rb"\x1b\[[0-9;]*m")
 LAST = re.compile(r"demo: read (\d+), delivered (\d+), duplicates (\d+), lost (\d+)")
 
 
@@ -112,19 +115,23 @@ def test_a_loss_is_said(read, code, line, capsys):
 
 def test_the_terminal_is_given_back(tmp_path, port):
     master, terminal = pty.openpty()
+    termios.tcsetwinsize(terminal, (60, 160))
     environment = {**os.environ, "TERM": "xterm", "BOCAGE_DEMO_PORT": str(port),
                    "BOCAGE_RUNTIME_DIR": str(tmp_path / "runtime")}  # fmt: skip
     command = [sys.executable, "-m", "agent", "demo"]
     with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=terminal, stderr=terminal) as process:
         os.close(terminal)
         seen, asked = b"", False
+        patience = threading.Timer(60, process.kill)
+        patience.start()
         with contextlib.suppress(OSError):  # the terminal's end
             while data := os.read(master, 65536):
                 seen += data
-                if b"uplink connected" in seen and not asked:
+                if b"uplink connected" in COLOURS.sub(b"", seen) and not asked:
                     process.send_signal(signal.SIGINT)
                     asked = True
         os.close(master)
+    patience.cancel()
     assert process.returncode == 0, seen
     assert b"held by" in seen and b"tank-level" in seen
     before, _, after = seen.rpartition(b"\x1b[?1049l")  # back from the alternate screen

@@ -272,6 +272,7 @@ class _Check:
                 at.warn(("commands", index, "id"), f"{command.id} is used already: it will not be carried out again")
             seen.add(command.id)
             self._point(("commands", index, "point"), command.point)
+        at.report_unknown()
 
     def _source(self, keys: Keys, name: str, at_key: bool = False) -> None:
         """A signal, a point or a pin of the site."""

@@ -558,8 +558,10 @@ class Agent:
         bus, unit, timeout = request.get("bus"), request.get("unit_id"), request.get("timeout")
         if not isinstance(bus, str) or not isinstance(unit, int) or not isinstance(timeout, int | float | None):
             raise BocageError('expected "bus": text, "unit_id": a whole number and "timeout": seconds')
-        if not 0 <= unit <= 255 or not (timeout is None or 0 < timeout <= 10):
-            raise BocageError("unit ids are 0 to 255, and nobody is waited for longer than 10 s")
+        if not 0 <= unit <= 255:
+            raise BocageError("unit id must be 0 to 255")
+        if timeout is not None and not 0 < timeout <= 10:
+            raise BocageError("timeout must be more than 0 s and at most 10 s")
         return await self._wires.scan(bus, unit, timeout)
 
     async def _on_try(self, request: Mapping[str, Any], who: str) -> Mapping[str, Any]:

@@ -63,12 +63,9 @@ class Gateway:
 
 
 @dataclass(frozen=True, slots=True)
-class Slot:
-    """A moment at which a gateway may send: a receive window of a device, with airtime (ms) left for it."""
+class _Air:
+    """What a window of a device is like, whoever sends in it."""
 
-    gateway: Gateway
-    band: SubBand
-    took: float
     frequency: int
     sf: int
     bandwidth: int
@@ -77,6 +74,15 @@ class Slot:
     """RX1, RX2, or "at once" (class C)."""
     at: float
     """When (clock.monotonic) it begins, or somewhat earlier."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slot(_Air):
+    """A window in which a gateway may send: one that has airtime (ms) left for it."""
+
+    gateway: Gateway
+    band: SubBand
+    took: float
     others: tuple[Slot, ...] = ()
     """What else there is, the best first: for an order that the concentrator refuses."""
 
@@ -92,18 +98,6 @@ class _Sent:
     at: float
     downlink: Downlink | None
     told: Told | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Air:
-    """What a window of a device is like, whoever sends in it."""
-
-    frequency: int
-    sf: int
-    bandwidth: int
-    tmst: int | None
-    window: str
-    at: float
 
 
 class Gateways:
@@ -257,10 +251,8 @@ class Gateways:
         tmst = gateway.tmst(now) if air.tmst is None else air.tmst % TMST_MODULUS
         if tmst is not None and not waits and not gateway.schedule.free(tmst, took, now):
             return None
-        return Slot(
-            gateway, band, took, air.frequency, air.sf, air.bandwidth, None if air.tmst is None else tmst,
-            air.window, air.at,
-        )  # fmt: skip
+        began = None if air.tmst is None else tmst
+        return Slot(air.frequency, air.sf, air.bandwidth, began, air.window, air.at, gateway, band, took)
 
 
 def _best_of(found: Sequence[Slot | None]) -> Slot | None:

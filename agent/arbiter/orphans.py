@@ -228,11 +228,11 @@ class Orphans:
             if reason:
                 self._left[place] = reason
                 continue
-            self._drop(place)
-            await asyncio.to_thread(self._keep)
             detail = {"from": None, "to": one.safe, "priority": _PRIORITY, "cause": "it left the site file",
                       "by": "", "output": one.point, "place": place}  # fmt: skip
             await self._tell(Event("audit", "output", one.name, self._clock.now(), detail=detail))
+            self._drop(place)  # not before: whoever dies in between writes it again, and tells
+            await asyncio.to_thread(self._keep)
 
     async def _write_safe(self, one: Owned) -> str:
         """Write the safe state; "" or why it failed."""

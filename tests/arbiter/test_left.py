@@ -1,0 +1,56 @@
+"""An output that left the site file: it is ours until it is safe and that is on record."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.arbiter import ActuatorSpec
+from agent.arbiter.orphans import Orphans
+from agent.clock import SystemClock
+from agent.driver import BusSpec, DeviceSpec
+from agent.model import Event
+from agent.state import State
+
+PROFILE = {"points": {"relay1": {"register": "coil", "address": 0, "type": "bool", "writable": True}}}
+BUSES = {
+    "plant": BusSpec("plant", "modbus_tcp", {"host": "10.0.0.1"}, [DeviceSpec("m", {"unit_id": 1}, PROFILE)]),
+}
+
+
+@pytest.mark.parametrize("moment", ["written", "told"])
+async def test_a_kill_just_after_it_was_made_safe_costs_no_record(tmp_path: Path, moment: str) -> None:
+    """What a kill in the middle leaves on flash is taken up by another life: it writes once more, and tells."""
+    state, dead, writes, told = State.open(tmp_path / "state"), tmp_path / "dead", [], []
+
+    def die(at: str) -> None:
+        if at == moment and not dead.exists():
+            shutil.copytree(tmp_path / "state", dead)
+
+    async def write(bus: BusSpec, point: str, value: Any) -> None:
+        writes.append((point, value))
+        die("written")
+
+    async def tell(event: Event) -> None:
+        die("told")  # it is not durable yet
+        told.append((event.subject, event.detail["cause"]))
+
+    def life(state: State) -> Orphans:
+        return Orphans(state.scope("outputs"), write, tell, SystemClock())
+
+    life(state).take_up(BUSES, [ActuatorSpec("lamp", "m.relay1")], lambda renamed: None)
+    orphans = life(state)
+    orphans.take_up(BUSES, [], lambda renamed: None)
+    await orphans.settle()
+    assert not life(state).any and state.get("outputs.owned") == []
+
+    writes.clear()
+    told.clear()
+    after = life(State.open(dead))
+    after.take_up(BUSES, [], lambda renamed: None)
+    await after.settle()
+    assert (writes, told) == ([("m.relay1", False)], [("lamp", "it left the site file")])
+    assert State.open(dead).get("outputs.owned") == []

@@ -143,7 +143,7 @@ class Poll:
         if halves:
             self._halved |= dict.fromkeys(halves, (block, halves))
             self._round[:0] = halves
-            if not failure:
+            if not failure or block in self._refused:
                 self._keep(halves[0])
             return []
         self.batch += block.bad(at)
@@ -197,7 +197,7 @@ class Poll:
             return
         whole, halves = self._halved[half]
         self._keep(whole)
-        place = self._blocks.index(whole)
+        place = len(self._blocks) if self._refused.pop(whole, None) else self._blocks.index(whole)
         self._blocks[place : place + 1] = halves
         for one in halves:
             del self._halved[one]

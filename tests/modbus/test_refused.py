@@ -123,3 +123,23 @@ async def test_registers_that_are_passed_over_in_silence_cost_themselves_only(
         await seen.until(lambda n=n: seen.of(f"m.p{n}")[-1].value == n + 1)
     slave.behave = lambda r: []
     await seen.until(lambda: line.status()["lost"] == ["m"], 10)
+
+
+@pytest.mark.parametrize("code", [1, 2, 3, 4])
+async def test_registers_that_were_silent_are_halved_later(
+    lines: Any, slaves: Any, device: Any, point: Any, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A module that was off behind its slave: nothing at first, then an exception for all of it but not for parts."""
+    monkeypatch.setattr("drivers.modbus.schedule._SILENT_AGAIN", 0.1)
+    monkeypatch.setattr("drivers.modbus.schedule._FAILED_AGAIN", 0.1)
+    slave = slaves.rtu({1: slaves.Unit(input={n: n for n in (0, 1, 2, 100)})})
+    slave.behave = lambda r: [] if r.address < 3 else [(0, r.frame)]
+    points = {f"p{n}": point("input", n) for n in (0, 1, 2, 100)}
+    line = lines.rtu(slave.link, device("m", 1, points, poll=0.02), timeout=0.03)
+    seen = lines.collect(line)
+    await seen.until(lambda: len(line.status().get("refused", {}).get("m", ())) == 3)
+    slave.behave = lambda r: exception(slaves, r, code) if r.address == 2 or count(r) > 1 else [(0, r.frame)]
+    await seen.until(lambda: {0, 1} <= {r.value for n in (0, 1) for r in seen.of(f"m.p{n}")})
+    assert list(line.status()["refused"]["m"]) == ["m.p2"]
+    asked = len(seen.of("m.p100"))
+    await seen.until(lambda: len(seen.of("m.p100")) > asked + 5)

@@ -66,6 +66,19 @@ States = Annotated[
 ]
 
 
+def _range(value: Any) -> tuple[float, float]:
+    ends = value if isinstance(value, list) else []
+    if len(ends) != 2 or not all(isinstance(end, int | float) and not isinstance(end, bool) for end in ends):
+        raise ValueError(f"{plain(value)} is not the least and the most that it can measure; write [-40, 85]")
+    if not ends[0] < ends[1]:
+        raise ValueError(f"{plain(ends[0])} is not below {plain(ends[1])}; write the lower one first")
+    return float(ends[0]), float(ends[1])
+
+
+_TWO_NUMBERS = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
+Range = Annotated[tuple[float, float], Written(_range, _TWO_NUMBERS, "the least and the most: [-40, 85]")]
+
+
 class ModbusMap(Model):
     """How a Modbus device likes to be read."""
 
@@ -117,6 +130,8 @@ class ProfilePoint(Model):
     """The most that may be written."""
     states: States | None = None
     """LoRa: which words of the field are on and which are off: {open: on, close: off}."""
+    range_: Range | None = Field(default=None, alias="range")
+    """LoRa: what the sensor can measure, in `unit`; a value beyond it is bad."""
     length: Annotated[int, Field(ge=1, le=125)] | None = None
     """Registers of a string."""
     bit: Annotated[int, Field(ge=0, le=63)] | None = None
@@ -157,7 +172,8 @@ def _lora_point(name: str, point: ProfilePoint, flags: set[str]) -> dict[str, An
     found = {"field": field, "scale": point.scale, "offset": point.offset, "unit": point.unit,
              "writable": point.writable, "low": point.low, "high": point.high,
              "kind": _kind(point, field in flags or point.states is not None)}  # fmt: skip
-    return found if point.states is None else {**found, "states": point.states}
+    more = {"states": point.states, "range": point.range_}
+    return {**found, **{key: value for key, value in more.items() if value is not None}}
 
 
 def _modbus_point(point: ProfilePoint, write: str) -> dict[str, Any]:
@@ -334,6 +350,8 @@ def _check_fields(document: Document, profile: Profile, lora: LoraMap, left_out:
             document.report((*keys, "low"), f"low {point.low:g} is above high {point.high:g}")
         if point.scale == 0 and (*keys, "scale") not in left_out:
             document.report((*keys, "scale"), "0 would make every value 0")
+        if point.range_ is not None and (point.states is not None or point.kind == "state"):
+            document.report((*keys, "range"), "what is on or off has no range", at_key=True)
         wanted = point.field or name
         if lora.cayenne and not re.fullmatch(r"[a-z_]+_[0-9]{1,3}(\.[a-z]+)?", wanted):
             document.report((*keys, "field"), f'"{wanted}" is no Cayenne field; write type and channel: temperature_1')
@@ -352,6 +370,8 @@ def _check_register(document: Document, keys: Keys, point: ProfilePoint, left_ou
             document.report(keys, f'"{key}" is missing in {keys[-1]}')
     if point.states is not None:
         document.report((*keys, "states"), '"states" is for LoRa, where a codec gives words', at_key=True)
+    if point.range_ is not None:
+        document.report((*keys, "range"), '"range" is for LoRa; a Modbus point has unavailable', at_key=True)
     if point.field is not None:
         document.report((*keys, "field"), '"field" is for LoRa; a Modbus point has register and address', at_key=True)
     kind = point.type or "u16"

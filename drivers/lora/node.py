@@ -19,7 +19,7 @@ from agent.model import Instant, Kind, Point, Quality, Reading, Readings, Value
 from drivers.lora.codecs import Codec, CodecError, Decoded, codec_of
 from drivers.lora.rhythm import Rhythm
 from drivers.lora.seldom import Seldom
-from drivers.lora.values import MISSING, NoValue, look_up, milliseconds, state_of, value_of
+from drivers.lora.values import MISSING, NoValue, check_range, look_up, milliseconds, state_of, value_of
 
 __all__ = ["KEEP_EVERY", "Frame", "Node"]
 
@@ -319,7 +319,9 @@ class Node:
                     raw = state_of(raw, states)
                 elif isinstance(raw, str) and short in self._flags:
                     raise NoValue(f"{raw[:40]!r} stands where on or off should; points.{short}.states can say which")
-                value = value_of(point, raw, entry.get("scale", 1), entry.get("offset", 0))
+                found = value_of(point, raw, entry.get("scale", 1), entry.get("offset", 0))
+                check_range(found, entry.get("range"))
+                value = found
             except NoValue as error:
                 reasons.append(f"{short}: {error}")
                 if measured_at is None and self._missing.get(short) != str(error):  # said once

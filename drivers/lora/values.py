@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from agent.model import Kind, Point, Value
 
-__all__ = ["MISSING", "NoValue", "look_up", "milliseconds", "state_of", "value_of"]
+__all__ = ["MISSING", "NoValue", "check_range", "look_up", "milliseconds", "state_of", "value_of"]
 
 MISSING: Any = object()
 """What `look_up` gives for a field that is not there."""
@@ -62,6 +62,16 @@ def value_of(point: Point, raw: Any, scale: float = 1, offset: float = 0) -> Val
         return value if abs(value) < _LARGEST else float(value)
     except OverflowError:
         raise NoValue("a number beyond all bounds") from None
+
+
+def check_range(value: Value, ends: Sequence[float] | None) -> None:
+    """NoValue for a number that the sensor cannot measure: noise of a broken one, or its sign for none."""
+    if ends is None or isinstance(value, bool | str) or value is None:
+        return
+    if value < ends[0]:
+        raise NoValue(f"below {ends[0]:g}, the least that it can measure")
+    if value > ends[1]:
+        raise NoValue(f"above {ends[1]:g}, the most that it can measure")
 
 
 def state_of(raw: Any, states: Mapping[str, bool]) -> Any:

@@ -97,7 +97,7 @@ def test_a_table_is_the_profile_that_yaml_is(write: Write, text: str) -> None:
 
 
 def test_every_key_of_a_modbus_point_is_a_column() -> None:
-    keys = {field.alias or name for name, field in ProfilePoint.model_fields.items()} - {"field", "states"}
+    keys = {field.alias or name for name, field in ProfilePoint.model_fields.items()} - {"field", "states", "range"}
     assert keys <= set(COLUMNS)
 
 

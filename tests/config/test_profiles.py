@@ -83,6 +83,8 @@ points:
         ("{register: input, address: 1, order: ghefcdab}",
          "1:50: error: the order of a u16 is one of abcd, cdab, badc, dcba"),
         ("{register: holding, address: 1, low: 5, high: 1}", "1:50: error: low 5 is above high 1"),
+        ("{register: input, address: 1, range: [0, 9]}",
+         '1:43: error: "range" is for LoRa; a Modbus point has unavailable'),
     ],
 )  # fmt: skip
 def test_mistakes_of_a_profile(write: Write, point: str, line: str | None) -> None:

@@ -167,6 +167,10 @@ def test_stored_samples_drive_nothing(make, clock):
     ("dragino_ldds75", 2, "0D4803E800010901", "0D4803E800", "temperature"),
     ("milesight_em500_udl", 85, "0382F501", "0382FFFF", "distance"),
     ("milesight_ct101", 85, "04981027", "0498FFFF", "current"),
+    ("milesight_ct101", 85, "09671601", "0967FFFF", "temperature"),
+    ("milesight_ct101", 85, "09671601", "0967FDFF", "temperature"),
+    ("milesight_uc511", 85, "030101050100", "0301FF050100", "valve1"),
+    ("milesight_uc511", 85, "097B2C01", "B97B01", "pressure"),
 ])  # fmt: skip
 def test_a_sensor_that_says_it_has_no_value_keeps_none_of_before(make, clock, profile, fport, good, none, point):
     node = make(profile)
@@ -177,3 +181,22 @@ def test_a_sensor_that_says_it_has_no_value_keeps_none_of_before(make, clock, pr
     assert point in told and told.endswith(": this payload has no value for it")
     third, _ = heard(node, clock, good, 3, fport)
     assert (third[point].quality, "no value" in third["codec_error"].value) == (Quality.GOOD, False)
+
+
+@pytest.mark.parametrize(("profile", "fport", "good", "wrong", "point"), [
+    ("dragino_lht65n", 2, "CBF60B0D0376010A857FFF", "CBF60B0DFFFF010A857FFF", "humidity"),
+    ("dragino_lht65n", 2, "CBF60B0D03760B0A850206", "CBF60B0D03760B0A850FFF", "probe_humidity"),
+    ("dragino_lht65n", 2, "CBF60B0D0376010A857FFF", "CBF67D000376010A857FFF", "temperature"),
+    ("milesight_em300_th", 85, "0175640367100104688C", "017564036710010468FF", "humidity"),
+    ("milesight_am307", 85, "077DB004", "077DFFFF", "co2"),
+    ("milesight_wt101", 85, "017561", "0175FF", "battery"),
+    ("elsys_ers", 5, "0100E2022906020A", "0100E202FF06020A", "humidity"),
+])  # fmt: skip
+def test_what_a_sensor_cannot_measure_is_bad(make, clock, profile, fport, good, wrong, point):
+    node = make(profile)
+    assert heard(node, clock, good, 1, fport)[0][point].quality is Quality.GOOD
+    second, _ = heard(node, clock, wrong, 2, fport)
+    assert (second[point].value, second[point].quality) == (None, Quality.BAD)
+    assert f"{point}: above " in second["codec_error"].value
+    others = [one for one in second.values() if one.quality is Quality.BAD]
+    assert len(others) == 1, "its neighbours stay"

@@ -106,3 +106,26 @@ async def test_a_card_that_takes_half_a_second_to_sync_answers_in_time(agent):
     finally:
         await air.close()
     assert [order["datr"] for _, order in air.sent] == ["SF7BW125"] * 2
+
+
+@pytest.mark.slow
+async def test_a_card_that_is_too_slow_for_the_first_window_is_in_time_for_the_second(agent):
+    """By ABP it opens after 1 s, when the counter is not yet on flash. What is refused then does not wait for another
+    write.
+    """
+    agent.sabotage = SLOW_CARD
+    await asyncio.to_thread(agent.start)
+    meter = AbpNode("01abcdef", KEY, KEY[::-1])
+    air = await Concentrator("127.0.0.1", agent.port, CONCENTRATOR).open()
+    try:
+        await asyncio.wait_for(air.reached.wait(), 30)
+        air.nodes.append(meter)
+        for _ in range(6):  # a busy machine may miss one
+            air.send(meter.uplink(85, bytes.fromhex("0367ff00"), confirmed=True))
+            await asyncio.sleep(5)
+            if meter.acked:
+                break
+    finally:
+        await air.close()
+    assert meter.acked
+    assert {order["datr"] for _, order in air.sent} == {"SF12BW125"}

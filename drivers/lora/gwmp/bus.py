@@ -274,6 +274,8 @@ class Gwmp:
             answer = self._server.datagram(data, address)
             if answer is not None:
                 self._send(answer, address)
+        for order in self._server.again():
+            self._send(order.datagram, order.address)
         now = self._clock.monotonic()
         if now - self._looked_at < 2 * PAUSE:
             loop = asyncio.get_running_loop()

@@ -140,6 +140,7 @@ class Server:
         """Join-requests whose RX1 is taken."""
         self._asked: deque[float] = deque(maxlen=THRONG + 1)
         self._acts: deque[Act] = deque()
+        self._again: deque[Send] = deque()
         self._changed: set[str] = set()
         self.gateways = Gateways(gateways, clock.boot, load("airtime"))
         self.joins = JoinLog(load("joins"))
@@ -164,7 +165,7 @@ class Server:
         now = gateway.heard_at = self._clock.monotonic()
         if isinstance(packet, packets.TxAck):
             if again := self.gateways.tx_ack(packet, now):
-                self._acts.append(Send(*again))
+                self._again.append(Send(*again))
             self._changed.add("airtime")
             return None
         if isinstance(packet, packets.PullData):
@@ -236,7 +237,7 @@ class Server:
     def due(self) -> float:
         """When (clock.monotonic) `tick` has something to do."""
         now = self._clock.monotonic()
-        if self._acts or any(self._ready(device) for device in self._busy.values()):
+        if self._acts or self._again or any(self._ready(device) for device in self._busy.values()):
             return float("-inf")
         frames = [next(iter(some.values())) for some in (self._frames, self._late) if some]
         times = [float("inf"), *(frame.due for frame in frames), *self._confirm_by.values()]
@@ -266,8 +267,15 @@ class Server:
                 self._send_now(device, now)
             if not len(self._mail[device.name]):
                 del self._busy[device.name]
-        acts, self._acts = list(self._acts), deque()
+        acts, self._acts = [*self.again(), *self._acts], deque()
         return acts
+
+    def again(self) -> list[Send]:
+        """Frames that went out before and were refused, for another window or gateway. Their counters are on flash, and
+        they are late already: they need not wait for a write.
+        """
+        again, self._again = list(self._again), deque()
+        return again
 
     def facts(self) -> dict[str, Any]:
         """What has changed and must outlive a restart, by name; the next call has only what changes from now on."""

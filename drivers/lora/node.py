@@ -93,6 +93,7 @@ class Node:
         self._payload: bytes | None = None  # of the last frame; None before the first since the start
         self._heard: float | None = None  # clock.monotonic of the last frame since the start
         self._seen = clock.monotonic()  # the same, or the start
+        self._read = self._seen  # the same of a frame that could be read
         self._changed = False  # since it was kept
         self._seldom = Seldom(clock)
         self._missing: dict[str, str] = {}  # the points that are bad, and why, as it was said
@@ -112,6 +113,7 @@ class Node:
         readings = [*await self._values(frame, reasons), *self._metadata(frame, reasons)]
         if frame.heard_ms is not None:
             return [r if r.measured_at is not None else r._replace(measured_at=frame.heard_ms) for r in readings]
+        readings += self._unread(frame.at)
         self.last.update((reading.point, reading) for reading in readings if reading.measured_at is None)
         return readings
 
@@ -151,16 +153,27 @@ class Node:
         self.lost = self._changed = True
         log.warning("node silent device=%s interval_s=%.0f next=alarm device_lost", self.name, self.interval)
         self.keep()
+        stale = self._stale(self._clock.now())
+        self.last.update((reading.point, reading) for reading in stale)
+        return stale
+
+    def _unread(self, at: Instant) -> list[Reading]:
+        """Stale readings of its values, once, when it speaks and nothing of it could be read for three intervals."""
+        silent = at.boottime_ns / 1e9 - self._read
+        stale = self._stale(at) if silent >= PATIENCE * self.interval else []
+        if stale:
+            log.warning("no frame could be read device=%s for_s=%.0f next=its values are stale", self.name, silent)
+        return stale
+
+    def _stale(self, at: Instant) -> list[Reading]:
+        """Its good values, stale, unless the site file says when they are."""
         if self._stale_after is not None:
             return []
-        at = self._clock.now()
-        stale = [
+        return [
             Reading(name, reading.value, at, Quality.STALE)
             for name, reading in self.last.items()
             if reading.quality is Quality.GOOD and name.removeprefix(f"{self.name}.") in self._maps
         ]
-        self.last.update((reading.point, reading) for reading in stale)
-        return stale
 
     def keep(self) -> None:
         """Remember what is learnt, if that has changed. Drivers call it for all their nodes at once, every
@@ -257,11 +270,15 @@ class Node:
         how, blocks = self._lora.get("history"), self._lora.get("blocks")
         if len(held) < len(self._maps) or blocks:
             ours = await self._decode(frame, reasons, beside=bool(held))
-        if blocks and blocks["list"] in ours.data:  # nothing of stored samples is the present, whoever decoded them
+        stored = blocks is not None and blocks["list"] in ours.data
+        if stored:  # nothing of stored samples is the present, whoever decoded them
             said = held = {}
+        present = {**said, **self._raws(ours.data), **held}
+        if present or not (stored or reasons or ours.warnings):
+            self._read = frame.at.boottime_ns / 1e9
         past = theirs if how and held and look_up(theirs, how["field"]) is not MISSING else ours.data
         return [
-            *self._pick({**said, **self._raws(ours.data), **held}, frame.at, None, reasons),
+            *self._pick(present, frame.at, None, reasons),
             *self._gone(ours.absent, held, frame, reasons),
             *self._history(past, frame.at, frame.at.wall_ms, reasons),
         ]

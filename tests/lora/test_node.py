@@ -269,6 +269,41 @@ async def test_silence_is_told_once_and_outlives_a_restart(node, hear, clock, ma
     assert not make().lost
 
 
+@pytest.mark.parametrize("frame", [{"payload": b"\x00"}, {"fport": 3}, {"payload": b""}])
+async def test_values_are_stale_when_no_frame_can_be_read_any_more(make, hear, clock, frame):
+    node, empty = make(), frame == {"payload": b""}
+    await hear(node, 0, fcnt=1)
+    for fcnt in (2, 3):
+        await hear(node, 600, fcnt=fcnt, **frame)
+        assert node.last["n.temperature"].quality is Quality.GOOD
+    await hear(node, 601, fcnt=4, **frame)
+    assert not node.lost and node.last["n.temperature"].value == 21.5
+    assert (node.last["n.temperature"].quality is Quality.STALE) is not empty, "an empty frame says that it is well"
+    assert node.last["n.fcnt"].quality is Quality.GOOD
+    told = await hear(node, 600, fcnt=5, **frame)
+    assert "temperature" not in told, "it is told once"
+    assert (await hear(node, 600, fcnt=6))["temperature"] == 21.5
+    assert node.last["n.temperature"].quality is Quality.GOOD
+
+
+async def test_stored_samples_alone_make_the_present_stale(make, hear):
+    fields = {"_old": "bool", "temperature": "u8", "t": "u32be"}
+    struct = tuple({"field": name, "type": kind} for name, kind in fields.items())
+    blocks = {"length": 6, "list": "log", "when": {"_old": (1,)}}
+    node = make({**PROFILE, "lora": {"struct": struct, "blocks": blocks, "interval": 600.0}})
+    await hear(node, 0, fcnt=1, payload=bytes.fromhex("001500000000"))
+    for fcnt in range(2, 6):
+        await hear(node, 600, fcnt=fcnt, payload=bytes.fromhex("010869248100"))
+    assert (node.last["n.temperature"].value, node.last["n.temperature"].quality) == (21, Quality.STALE)
+
+
+async def test_a_stated_time_says_alone_when_what_cannot_be_read_is_stale(make, hear):
+    node = make(stale_after=86_400)
+    for fcnt in range(9):
+        await hear(node, 600, fcnt=fcnt, payload=b"\x00" if fcnt else PAYLOAD)
+    assert node.last["n.temperature"].quality is Quality.GOOD
+
+
 async def test_a_stated_time_makes_stale_and_not_the_silence(make, hear, clock):
     node = make(stale_after=2700)
     await hear(node, 0)

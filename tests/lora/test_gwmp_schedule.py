@@ -159,6 +159,42 @@ def test_what_one_gateway_refuses_at_once_another_sends_at_once(error):
     assert (node.received, ended) == ([(9, b"\x01")], [""])
 
 
+@pytest.mark.parametrize("is_alone", [False, True])
+def test_what_a_gateway_that_died_was_to_send_at_once_another_sends(is_alone):
+    """A gateway counts for a minute after its last PULL_DATA; that it has no word for an order tells sooner."""
+    site, node = Site(otaa(**{"class": "C"})), OtaaNode(EUI, JOIN_EUI, KEY)
+    dead, alive = Concentrator(site), Concentrator(site, SECOND, THERE)
+    run(site, [alive], [node], [(0, node.join_request, {})], 8)
+    frame = node.uplink(1, b"x")
+    run(site, [dead] if is_alone else [dead, alive], [node], [(0, lambda: frame, {})], 3)
+    _, ended = order(site, "room", "room.valve", b"\x01", site.clock.seconds + 10)
+    assert [order["imme"] for order in site.pass_time(0.0)] == [True]  # nobody takes it
+    assert site.out[-1][1] == HERE
+    run(site, [alive], [node], [], 4)
+    assert (node.received, len(alive.queue)) == (([], 1) if is_alone else ([(9, b"\x01")], 2))
+    site.push(node.uplink(1, b"y"), SECOND, THERE)
+    site.pass_time()
+    assert ended == ([] if is_alone else [""])
+
+
+def test_a_gateway_that_died_is_not_asked_first_again():
+    site, node = Site(otaa(**{"class": "C"})), OtaaNode(EUI, JOIN_EUI, KEY)
+    both = [Concentrator(site), Concentrator(site, SECOND, THERE)]
+    run(site, both[1:], [node], [(0, node.join_request, {})], 8)
+    frame = node.uplink(1, b"x")
+    run(site, both, [node], [(0, lambda: frame, {})], 3)
+    order(site, "room", "room.valve", b"\x01", site.clock.seconds + 3)
+    site.pass_time(0.0)
+    run(site, both[1:], [], [], 12)
+    order(site, "room", "room.valve", b"\x02", site.clock.seconds + 3)
+    site.pass_time(0.0)
+    assert site.out[-1][1] == THERE
+    run(site, both, [], [], 12)  # it is back
+    order(site, "room", "room.valve", b"\x03")
+    site.pass_time(0.0)
+    assert site.out[-1][1] == HERE
+
+
 def test_what_is_too_late_for_the_other_windows_is_not_ordered():
     site, node = Site(abp(), gateways=(GATEWAY,)), AbpNode("01abcdef", KEY, KEY[::-1])
     site.speak(node, node.uplink(1, b"x", confirmed=True))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import random
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -28,6 +29,8 @@ MOST_GATEWAYS = 16
 """Without an allow-list."""
 PULLED = 60.0
 """Seconds that the address of a PULL_DATA holds: one comes every 5 s."""
+MUTE = 3.0
+"""Seconds in which a gateway has a word for an order. It may be dead long before `PULLED` is over."""
 USUAL_POWER = 16
 """dBm EIRP that every forwarder has in its table."""
 COLLECTED = 0.3
@@ -45,6 +48,8 @@ class Gateway:
         self.eui, self.ledger = eui, ledger
         self.address: Address | None = None
         self.pulled_at = self.heard_at = float("-inf")
+        self.ordered_at = float("-inf")
+        """When it was ordered something first, since it said its last word."""
         self.schedule = Schedule()
         self.counter: tuple[int, float] | None = None
         """What its microseconds (tmst) were, and when."""
@@ -54,6 +59,10 @@ class Gateway:
 
     def listens(self, now: float) -> bool:
         return self.address is not None and now - self.pulled_at < PULLED
+
+    def is_mute(self, now: float) -> bool:
+        """Whether it has said nothing since an order: a forwarder acknowledges that, and sends PULL_DATA anyway."""
+        return self.ordered_at > self.heard_at and now - self.ordered_at >= MUTE
 
     def tmst(self, now: float) -> int | None:
         """Its counter at this moment, as far as one can tell; None before it has heard anything."""
@@ -110,6 +119,8 @@ class Gateways:
         self._gateways = {eui: self._gateway(eui) for eui in sorted(self._allowed or self._kept)}
         self._token = random.getrandbits(16)
         self._sent: dict[int, _Sent] = {}
+        self._at_once: deque[tuple[float, int]] = deque()
+        """When to look whether an order that another gateway could have had was heard of, and its token."""
 
     def __iter__(self) -> Iterator[Gateway]:
         return iter(self._gateways.values())
@@ -148,12 +159,17 @@ class Gateways:
     def slot_now(
         self, euis: Sequence[str], size: int, data: int, now: float, rx2_sf: int, *, waits: bool = False
     ) -> Slot | None:
-        """The second window at once, for a device that always listens (class C), by the gateways that heard it. With
-        `waits` also by one that is sending something else now.
+        """The second window at once, for a device that always listens (class C), by the gateways that heard it, a
+        mute one last. With `waits` also by one that is sending something else now, as those may be that are left over.
         """
         air = _Air(RX2_FREQUENCY, rx2_sf, BANDWIDTH, None, "at once", now)
         ready = [self._gateways[eui] for eui in euis if self._listens(eui, now)]
-        return _best_of([self._free(gateway, size, data, now, air, waits) for gateway in ready])
+        ready.sort(key=lambda gateway: gateway.is_mute(now))
+        found = _best_of([self._free(gateway, size, data, now, air, waits) for gateway in ready])
+        if found is None or waits:
+            return found
+        left = [self._free(gateway, size, data, now, air, waits=True) for gateway in ready if gateway != found.gateway]
+        return replace(found, others=tuple(slot for slot in left if slot is not None))
 
     def send(
         self, slot: Slot, payload: bytes, now: float, downlink: Downlink | None = None, told: Told | None = None
@@ -162,6 +178,8 @@ class Gateways:
         gateway = slot.gateway
         gateway.ledger.spend(slot.band, slot.took, now)
         gateway.sent += 1
+        if gateway.ordered_at <= gateway.heard_at:
+            gateway.ordered_at = now
         tmst = slot.tmst if slot.tmst is not None else gateway.tmst(now)
         if tmst is not None:
             gateway.schedule.take(tmst, slot.took + (slot.tmst is None) * LEAD * 1000, now)
@@ -171,6 +189,8 @@ class Gateways:
         while len(self._sent) >= MOST_SENT:
             del self._sent[next(iter(self._sent))]
         self._sent[self._token] = _Sent(slot, payload, now, downlink, told)
+        if slot.tmst is None and slot.others:
+            self._at_once.append((now + MUTE, self._token))
         power = min(slot.band.power, gateway.most_power)
         order = Transmission(payload, slot.tmst, slot.frequency, slot.sf, slot.bandwidth, power)
         assert gateway.address is not None
@@ -207,6 +227,24 @@ class Gateways:
         if sent.downlink is not None:
             sent.downlink.trouble = f"the gateway says {ack.error}"
         return None
+
+    def due(self) -> float:
+        """When (clock.monotonic) `unheard` may have something."""
+        return self._at_once[0][0] if self._at_once else float("inf")
+
+    def unheard(self, now: float) -> Iterator[tuple[Address, bytes]]:
+        """What a gateway was to send at once and says nothing of, for the next one. A device takes it once only."""
+        while self.due() <= now:
+            _, token = self._at_once.popleft()
+            sent = self._sent.get(token)
+            if sent is None or not sent.slot.gateway.is_mute(now):
+                continue
+            if other := self._other(sent.slot, now):
+                log.warning("gateway mute gateway=%s next=at once by %s", sent.slot.gateway.eui, other.gateway.eui)
+                del self._sent[token]
+                yield self.send(other, sent.payload, now, sent.downlink, sent.told)
+            elif now - sent.at < TX_ACK_WAIT:  # the others are sending something else
+                self._at_once.append((now + MUTE, token))
 
     def _other(self, slot: Slot, now: float) -> Slot | None:
         """The next of what else there was, if it still may be and there is time."""

@@ -240,7 +240,7 @@ class Server:
         if self._acts or self._again or any(self._ready(device) for device in self._busy.values()):
             return float("-inf")
         frames = [next(iter(some.values())) for some in (self._frames, self._late) if some]
-        times = [float("inf"), *(frame.due for frame in frames), *self._confirm_by.values()]
+        times = [float("inf"), *(frame.due for frame in frames), *self._confirm_by.values(), self.gateways.due()]
         times += [device.joining_until for device in self._busy.values() if device.joining_until > now]
         return min([*times, *(self._mail[name].due() for name in self._busy)])
 
@@ -267,6 +267,7 @@ class Server:
                 self._send_now(device, now)
             if not len(self._mail[device.name]):
                 del self._busy[device.name]
+        self._again += [Send(*again) for again in self.gateways.unheard(now)]
         acts, self._acts = [*self.again(), *self._acts], deque()
         return acts
 

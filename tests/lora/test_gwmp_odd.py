@@ -67,6 +67,27 @@ def test_what_is_no_utf_8_costs_its_packet_only():
     assert [one.payload for one in site.heard] == [b"good"]
 
 
+@pytest.mark.parametrize("depth", [2_000, 9_000])
+@pytest.mark.parametrize("pair", ["[]", '{"a":}'])
+def test_what_is_nested_very_deep_costs_itself_only(depth, pair):
+    site, meter = Site(abp()), node()
+    deep = pair[:-1] * depth + "0" + pair[-1] * depth
+    deep = json.dumps(packet(meter.uplink(1, b"odd"), odd="DEEP", text='[[{"\\')).replace('"DEEP"', deep)
+    good = json.dumps(packet(meter.uplink(1, b"good"), rsig=[{"ant": 0, "rssic": -90, "lsnr": 3}]))
+    assert push(site, f'{{"stat": {deep.replace("odd", "stat")}, "rxpk": [{deep}, {good}]}}'.encode()) is not None
+    assert [one.payload for one in site.heard] == [b"odd", b"good"]
+
+
+@pytest.mark.parametrize("body", [b"{", b"[" * 60_000, b'{"rxpk": ' + b"[" * 3_000 + b"}", b'{"a":' * 9_000])
+def test_a_datagram_that_is_not_understood_is_told_once(body, caplog):
+    site = Site(abp())
+    for _ in range(3):
+        assert push(site, body) is None
+    (said,) = [record.getMessage() for record in caplog.records if "not understood" in record.getMessage()]
+    assert GATEWAY in said and "JSON" in said
+    assert site.server.counts["rubbish"] == 3
+
+
 def test_good_packets_behind_many_bad_ones_are_taken():
     site, meter = Site(abp()), node()
     push(site, {"rxpk": [{"stat": -1}] * 500 + [packet(meter.uplink(1, b"good"))]})

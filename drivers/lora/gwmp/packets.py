@@ -28,6 +28,10 @@ MOST_PACKETS = 64
 TMST_MODULUS = 1 << 32
 """The concentrator counts microseconds in 32 bits: 71.6 minutes."""
 
+DEEPEST = 8
+"""Levels of JSON that are read: `rsig` of a packet is on the fifth."""
+_MOST_BRACKETS = 20_000
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]')
 _DATR = re.compile(r"SF([5-9]|1[0-2])BW(125|250|500)")
 
 
@@ -121,14 +125,42 @@ def pull_resp(token: int, sent: Transmission) -> bytes:
     return bytes([VERSION, *token.to_bytes(2, "big"), PULL_RESP]) + json.dumps({"txpk": body}).encode()
 
 
-def _json(text: bytes) -> Mapping[str, Any]:
+def _json(data: bytes) -> Mapping[str, Any]:
+    text = data.decode("utf-8", "replace").rstrip("\0 \r\n")
     try:
-        found = json.loads(text.decode("utf-8", "replace").rstrip("\0 \r\n"), parse_int=_whole)
-    except (ValueError, RecursionError) as error:
-        raise Rubbish("no JSON") from error
+        found = _loads(text)
+    except RecursionError:
+        found = _loads(_shallow(text))
     if not isinstance(found, dict):
         raise Rubbish("no JSON object")
     return found
+
+
+def _loads(text: str) -> Any:
+    try:
+        return json.loads(text, parse_int=_whole)
+    except ValueError as error:
+        raise Rubbish("no JSON") from error
+
+
+def _shallow(text: str) -> str:
+    """The same with null in place of what is nested deeper than anything that a gateway says."""
+    if text.count("[") + text.count("{") > _MOST_BRACKETS:
+        raise Rubbish("JSON nested too deep")
+    kept, depth, start = [], 0, 0
+    for token in _TOKEN.finditer(text):
+        if token[0] in "[{":
+            depth += 1
+            if depth == DEEPEST + 1:
+                kept.append(text[start : token.start()])
+        elif token[0] in "]}":
+            if depth == DEEPEST + 1:
+                kept.append("null")
+                start = token.end()
+            depth -= 1
+    if depth:
+        raise Rubbish("no JSON")
+    return "".join([*kept, text[start:]])
 
 
 def _received(gateway: str, packet: Any) -> Received | None:

@@ -159,8 +159,10 @@ class Server:
             return None
         try:
             packet = packets.parse(data)
-        except Rubbish:
+        except Rubbish as error:
             self.counts["rubbish"] += 1
+            if self._seldom("rubbish", gateway.eui):
+                log.warning('datagram not understood gateway=%s reason="%s" next=it is dropped', gateway.eui, error)
             return None
         now = gateway.heard_at = self._clock.monotonic()
         if isinstance(packet, packets.TxAck):

@@ -137,6 +137,11 @@ class Node:
         return math.inf if self.lost else self._seen + PATIENCE * self.interval
 
     @property
+    def is_in_time(self) -> bool:
+        """Whether it was heard since the start, and its next words are not yet missed."""
+        return self._heard is not None and self._rhythm.interval is not None and not self.lost
+
+    @property
     def interval(self) -> float:
         """Seconds between two of its words: learnt, else of the profile, else a third of a stated `stale_after`."""
         if self._rhythm.interval is not None:

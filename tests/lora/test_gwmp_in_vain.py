@@ -72,6 +72,29 @@ def test_an_hour_in_vain(room, what, reason):
     assert site.server.in_vain() == {}
 
 
+@pytest.mark.parametrize(("what", "is_said"), [("one request", False), ("two requests", True), ("another key", True)])
+def test_a_request_of_once_that_somebody_repeats_is_not_of_a_node_that_speaks(room, what, is_said):
+    """One that lost its nonces asks with the next one each time; one that always has the same is soon silent."""
+    site = Site(otaa())
+    requests = [room.join_request() for _ in range(2)]
+    for request in requests:
+        site.speak(room, request)
+        site.clock.seconds += 10
+    site.pull()
+    site.speak(room, requests[1])
+    site.join(room)
+    site.speak(room, room.uplink(1, b"x"))
+    if what == "another key":
+        requests = [OtaaNode(EUI, JOIN_EUI, KEY[::-1]).join_request()]
+    for _ in range(5):
+        ask(site, requests[0], 800)
+        ask(site, requests[-1 if what == "two requests" else 0], 800)
+    assert ("room" in site.server.in_vain(["room"])) == is_said
+    assert "room" in site.server.in_vain()
+    site.start()
+    assert ("room" in site.server.in_vain(["room"])) == is_said
+
+
 def test_without_airtime(room):
     site = Site(otaa(), gateways=(GATEWAY,))
     for _ in range(9):

@@ -255,16 +255,16 @@ async def test_lost_frames_do_not_stretch_the_interval(node, hear):
 async def test_silence_is_told_once_and_outlives_a_restart(node, hear, clock, make):
     await hear(node, 0)
     clock.seconds += 1799
-    assert node.silent() == [] and not node.lost
+    assert node.silent() == [] and not node.lost and node.is_in_time
     clock.seconds += 1
     stale = node.silent()
     assert {r.point for r in stale} == {"n.temperature", "n.valve", "n.open"}
     assert {r.quality for r in stale} == {Quality.STALE} and values(stale)["temperature"] == 21.5
     assert node.lost and node.silent() == [] and node.due == math.inf
     again = make()
-    assert again.lost
+    assert again.lost and not (node.is_in_time or again.is_in_time)
     await hear(again, 5)
-    assert not again.lost
+    assert not again.lost and again.is_in_time
     again.keep()
     assert not make().lost
 
@@ -314,7 +314,7 @@ async def test_a_stated_time_makes_stale_and_not_the_silence(make, hear, clock):
 async def test_a_node_that_never_spoke_and_has_no_interval_is_lost_after_a_day(make, clock):
     node = make(profile=None)
     clock.seconds += 86_399
-    assert node.silent() == [] and not node.lost
+    assert node.silent() == [] and not (node.lost or node.is_in_time)
     clock.seconds += 1
     assert node.silent() == [] and node.lost
 

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Asking"]
+__all__ = ["USED_NONCE", "Asking"]
 
 IN_VAIN = 3600.0
 """Seconds from which on it is an alarm."""
 PAUSE = 90_000.0
 """Seconds without a request after which it is another matter. Devices come to asking once a day."""
+USED_NONCE = "this DevNonce was used before"
 NOT_HEARD = "it was answered and asks again: it does not hear the gateway, or nothing of it is heard afterwards"
 
 
@@ -25,22 +26,26 @@ class Asking:
     """None: not known, since a restart."""
     reason: str = ""
     answered: int = 0
+    nonce: int | None = None
+    varies: bool = False
+    """Whether they had more than one DevNonce: then it is no request of once that somebody repeats."""
 
-    def ask(self, reason: str, now: float) -> None:
+    def ask(self, reason: str, now: float, nonce: int) -> None:
         """A request; `reason` is why it was refused, empty if it was answered."""
         if self.last is not None:
             pause = now - self.last
             if pause > PAUSE:
-                self.seconds, self.answered = 0.0, 0
+                self.seconds, self.answered, self.varies = 0.0, 0, False
             else:
                 self.seconds += pause
-        self.last = now
+                self.varies |= nonce != self.nonce
+        self.last, self.nonce = now, nonce
         self.answered += not reason
         self.reason = reason or NOT_HEARD
 
     def heard(self) -> None:
         """It uses a session: whatever it asked for, it can do without."""
-        self.seconds, self.last, self.reason, self.answered = 0.0, None, "", 0
+        self.seconds, self.last, self.reason, self.answered, self.varies = 0.0, None, "", 0, False
 
     @property
     def in_vain(self) -> str:
@@ -48,10 +53,19 @@ class Asking:
         waits = self.reason == NOT_HEARD and self.answered < 2
         return self.reason if self.seconds >= IN_VAIN and not waits else ""
 
+    @property
+    def may_be_repeated(self) -> bool:
+        """Whether somebody may be repeating one request of once, and the device knows nothing of it."""
+        return self.reason == USED_NONCE and not self.varies
+
     def record(self) -> dict[str, Any]:
-        return {"seconds": round(self.seconds), "reason": self.reason, "answered": self.answered}
+        return {
+            "seconds": round(self.seconds), "reason": self.reason, "answered": self.answered, "varies": self.varies,
+        }  # fmt: skip
 
     @classmethod
     def resumed(cls, kept: Mapping[str, Any] | None) -> Asking:
         """As `record` returned it."""
-        return cls(kept["seconds"], None, kept["reason"], kept["answered"]) if kept else cls()
+        if not kept:
+            return cls()
+        return cls(kept["seconds"], None, kept["reason"], kept["answered"], varies=kept.get("varies", False))

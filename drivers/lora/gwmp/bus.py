@@ -126,7 +126,7 @@ class Gwmp:
             "state": "up" if self._socket is not None else "down",
             "load": round(max((row["share"] for row in self._airtime(now)), default=0.0), 4),
             "error": error,
-            "in_vain": self._server.in_vain(),
+            "in_vain": self._server.in_vain([name for name, node in self._nodes.items() if node.is_in_time]),
             "lost": [name for name, node in self._nodes.items() if node.lost],
             "gateways": [gateway.eui for gateway in alive],
             **self._server.counts,

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from drivers.lora.gwmp import phy
+from drivers.lora.gwmp.asking import USED_NONCE
 from drivers.lora.gwmp.gateways import Slot
 from drivers.lora.gwmp.phy import JoinRequest, session_keys
 from drivers.lora.gwmp.sessions import NET_ID, EndDevice, Session
@@ -64,7 +65,7 @@ def refusal(device: EndDevice | None, request: JoinRequest) -> str:
     if not request.is_from(device.app_key):
         return "wrong MIC: the device has another AppKey"
     if request.dev_nonce in device.nonces:
-        return "this DevNonce was used before"
+        return USED_NONCE
     return ""
 
 

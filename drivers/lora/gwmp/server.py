@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -219,9 +219,14 @@ class Server:
         """What was sent to a device that says nothing any more ends; what waits goes on waiting for it."""
         self._mail[device].give_up(reason)
 
-    def in_vain(self) -> dict[str, str]:
-        """The devices that have asked to join for an hour, and why they could not."""
-        return {device.name: device.asking.in_vain for device in self.devices if device.asking.in_vain}
+    def in_vain(self, in_time: Collection[str] = ()) -> dict[str, str]:
+        """The devices that have asked to join for an hour, and why they could not. One that speaks when it should
+        (it is `in_time`) did not ask, where the same request came each time.
+        """
+        asking = {device.name: device.asking for device in self.devices if device.asking.in_vain}
+        return {
+            name: asks.in_vain for name, asks in asking.items() if not (name in in_time and asks.may_be_repeated)
+        }  # fmt: skip
 
     def forget_nonces(self, device: str) -> int:
         """Its DevNonces count as unused. How many there were; the next facts keep that."""
@@ -511,7 +516,7 @@ class Server:
             "rssi": best.rssi, "snr": best.snr, "window": None, "sent_by": None, "taken": None,
         }  # fmt: skip
         if device is not None:
-            device.asking.ask(reason, now)
+            device.asking.ask(reason, now, request.dev_nonce)
             self.devices.changed(device)
         self.joins.add(entry, foreign)
         self._changed.add("joins")

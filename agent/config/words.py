@@ -18,6 +18,16 @@ _COMMENT = re.compile(r"""("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|`(?:[^`\\]|\\
 """A text, which stays, or a comment."""
 _BINARY = re.compile(r"[!=]=|!|\b(true|false|Boolean)\b|[<>]|&")
 """What makes on or off of something."""
+_QUOTED = re.compile(r""""[^"\n]*"|'[^'\n]*'""")
+_PUT_TOGETHER = (
+    r"""((?:[\w.]{1,40}\s?\+\s?)?(?:"[^"\n]{0,40}"|'[^'\n]{0,40}')\s?(?:\+[^;,\]\n]{1,80})?"""
+    r"""|`[^`$\n]{0,40}\$\{[^`\n]{1,80}`)"""
+)
+"""A name that is put together of texts and numbers; bounded, because a codec may be one line of a megabyte."""
+_KEY = re.compile(rf"\[\s?{_PUT_TOGETHER}\s?\]\s?=(?!=)\s?")
+_MADE = re.compile(rf"(?<![\w$.])([\w$]{{1,60}})\s?=\s?{_PUT_TOGETHER}\s?[;,\n]")
+_NAME = re.compile(r"[\w$.]+")
+_NUMBER = re.compile(r"-?(?:0x[0-9a-fA-F]+|[0-9.]+)")
 _CALL = re.compile(r"(?:\w+\.)*(\w+)\s*\(")
 
 
@@ -31,8 +41,8 @@ class Words(NamedTuple):
 def words_of(profile: Mapping[str, Any], point: str) -> Words | None:
     """What words a point gives, as far as its profile or the maker's codec shows it; None: no words.
 
-    Of 246 fields of a public catalogue that are on or off, none is taken for a word; of its 2,200 numbers one in 20 is.
-    Not all its words are found.
+    Measured on two public catalogues: of 291 fields with words for on or off 251 are found, and is_unclear says so of
+    the others; of 264 that are true or false none is taken for a word, of 586 that are 0 or 1 five are.
     """
     entry, lora = profile["points"][point], profile.get("lora")
     if entry.get("states") or entry.get("unit"):  # a word in place of a number is bad when it comes, with its reason
@@ -70,6 +80,8 @@ def _in_codec(file: str, field: str) -> Words | None:
     said: list[str] = []
     line = 0
     for start, value in _assigned(source, field):
+        if _NUMBER.fullmatch(value.strip()):  # a place in a table of bits; as a value it is a word beside words
+            continue
         words = _words(source, value)
         if not words or not all(_WORD.fullmatch(word) for word in words):  # what can be read both ways is believed
             return None
@@ -89,13 +101,70 @@ def _source(file: str) -> str:
 
 def _assigned(source: str, field: str) -> Iterator[tuple[int, str]]:
     """Each place where a field gets its value, and the expression that gives it."""
+    yield from _by_name(source, field)
+    for found in (*_by_part(source, field), *_by_loop(source, field)):
+        if not _NAME.fullmatch(found[1].strip()):  # a variable tells nothing
+            yield found
+    yield from _by_table(source, field)
+
+
+def _by_name(source: str, field: str) -> Iterator[tuple[int, str]]:
+    """`field: …`, `x.field = …`, `x["field"] = …`."""
     name = re.escape(field)
     put = re.compile(rf"""(?:(?<![\w$]){name}|["']{name}["'])\s*\]?\s*(?::|=(?![=>]))\s*""")
     for found in put.finditer(source):
         yield found.start(), _expression(source, found.end())
 
 
-def _expression(source: str, start: int) -> str:
+def _by_part(source: str, field: str) -> Iterator[tuple[int, str]]:
+    """`x["input_" + n] = …`, or by a variable: `name = "input_" + n; x[name] = …`."""
+    for key in _KEY.finditer(source):
+        if _fits(key[1], field):
+            yield key.start(), _expression(source, key.end())
+    for made in _MADE.finditer(source):
+        if _fits(made[2], field):
+            yield from _by_variable(source, made[1], made.end())
+
+
+def _by_loop(source: str, field: str) -> Iterator[tuple[int, str]]:
+    """`bits = {field: 0, …}; for (var key in bits) x[key] = …`."""
+    name = rf"""(?<![\w$])["']?{re.escape(field)}["']?\s*:\s*\d"""
+    for table in re.finditer(rf"(?<![\w$])([\w$]{{1,60}})\s?=\s?\{{[^{{}}]{{0,{_MOST}}}?{name}", source):
+        loop = re.compile(rf"for\s*\(\s*(?:var|let|const)\s+([\w$]+)\s+in\s+{re.escape(table[1])}\s*\)")
+        found = loop.search(source, table.end(), table.end() + _MOST)
+        if found:
+            yield from _by_variable(source, found[1], found.end(), found.end() + _MOST // 10)
+
+
+def _by_variable(source: str, name: str, start: int, end: int | None = None) -> Iterator[tuple[int, str]]:
+    """`x[name] = …`, as long as the variable is the same."""
+    again = re.compile(rf"(?<![\w$.]){re.escape(name)}\s*(?:=(?!=)|in\s)").search(source, start)
+    end = min(end or len(source), again.start() if again else len(source))
+    for put in re.compile(rf"\[\s*{re.escape(name)}\s*\]\s*=(?!=)\s*").finditer(source, start, end):
+        yield put.start(), _expression(source, put.end())
+
+
+def _fits(made: str, field: str) -> bool:
+    """Whether a name that is put together so can be this field."""
+    if made[0] == "`":
+        texts = re.split(r"\$\{[^}]*\}", made[1:-1])
+        pattern = ".+".join(map(re.escape, texts))
+    else:
+        quoted = [_QUOTED.fullmatch(part.strip()) for part in made.split("+")]
+        texts = [one[0][1:-1] if one else "" for one in quoted]
+        pattern = re.sub(r"(\.\+)+", ".+", "".join(re.escape(text) or ".+" for text in texts))
+    return any(texts) and re.fullmatch(pattern, field) is not None
+
+
+def _by_table(source: str, field: str) -> Iterator[tuple[int, str]]:
+    """`{NAME: "field", VALUES: {0: "off", 1: "on"}}`."""
+    for row in re.finditer(rf""":\s*["']{re.escape(field)}["']\s*,\s*\w+\s*:\s*\{{""", source):
+        said = re.findall(r""":\s*("[^"\n]*"|'[^'\n]*')""", _expression(source, row.end(), ends=""))
+        if said:
+            yield row.start(), " ".join(said)
+
+
+def _expression(source: str, start: int, ends: str = ",;") -> str:
     """From here to the comma, the semicolon or the bracket that ends it."""
     depth = 0
     for at in range(start, min(len(source), start + _MOST)):
@@ -104,7 +173,7 @@ def _expression(source: str, start: int) -> str:
             depth += 1
         elif letter in ")]}":
             depth -= 1
-        if depth < 0 or (depth == 0 and letter in ",;"):
+        if depth < 0 or (depth == 0 and letter in ends):
             return source[start:at]
     return source[start : start + _MOST]
 
@@ -138,6 +207,6 @@ def _returned(source: str, expression: str) -> str:
     body = called and re.search(rf"function\s+{re.escape(called[1])}\s*\([^)]*\)\s*\{{", source)
     if not body:
         return ""
-    inside = _expression(source, body.end() - 1)
+    inside = _expression(source, body.end(), ends="")
     given = re.findall(r"""return\s+([^;}\n(]+)|:\s*("[^"\n]*"|'[^'\n]*')""", inside)
     return " ".join(first or second for first, second in given)

@@ -41,6 +41,32 @@ function decodeUplink(i) { return {data: {door: doorOf(i.bytes[0])}}; }
 function doorOf(type) { var names = {0: "close", 1: "open"}; return getValue(names, type); }
 function getValue(map, key) { return key in map ? map[key] : "unknown"; }
 """
+NUMBERED = """\
+function decodeUplink(i) {
+  var d = {}, n = i.bytes[0];
+  var name = "door_" + (n + 1);
+  d[name] = readDoor(i.bytes[1]);
+  return {data: d};
+}
+function readDoor(type) { var names = {0: "close", 1: "open"}; return getValue(names, type); }
+function getValue(map, key) { return key in map ? map[key] : "not this one: unknown"; }
+"""
+TEMPLATE = """\
+function decodeUplink(i) { var d = {}; d[`door_${i.fPort}`] = i.bytes[0] ? "open" : "close"; return {data: d}; }
+"""
+LOOP = """\
+var bits = {door_1: 0, door_2: 1};
+function decodeUplink(i) {
+  var d = {};
+  for (var key in bits) { d[key] = ((i.bytes[0] >> bits[key]) & 1) ? "open" : "close"; }
+  return {data: d};
+}
+"""
+IN_TABLE = """\
+var rows = {"0x01": {SIZE: 1, NAME: "door_1", VALUES: {"0x00": "close", "0x01": "open"}}, "0x02": {NAME: "x"}};
+function decodeUplink(i) { var d = {}; read(rows, d); return {data: d}; }
+"""
+BIT_TABLE = TERNARY + " var bits = {door: 0};"
 BOOLEAN = """\
 // the door: "open" or "close"
 function decodeUplink(i) { var names = {}; return {data: {door: i.bytes[0] === 1, other: "open", t: names["x"]}}; }
@@ -48,7 +74,16 @@ function decodeUplink(i) { var names = {}; return {data: {door: i.bytes[0] === 1
 HELPED = 'function decodeUplink(i) { return {data: {door: Boolean(i.bytes[0] & 1) || read(i.bytes) > 3}}; }'
 
 UNCLEAR = "function decodeUplink(i) { return {data: i.bytes.reduce((d, b) => Object.assign(d, table(b)), {})} }"
-MIXED = 'function decodeUplink(i) { return {data: {door: i.bytes[0] === 1 ? "open" : "close"}}; } var bits = {door: 0};'
+MIXED = 'function decodeUplink(i) { return {data: {door: i.bytes[0] === 1}, was: {door: i.fPort ? "open" : "close"}}; }'
+NUMBERED_BOOLEAN = """\
+function decodeUplink(i) {
+  var d = {}, n = i.bytes[0], name = "door_" + n;
+  d[name] = (i.bytes[1] & 1) === 1;
+  name = "other_" + n;
+  d[name] = "open";
+  return {data: d};
+}
+"""
 HANDED = """\
 function decodeUplink(i) { var d = {}; d.door = readDoor((i.bytes[0] >>> 4) & 1); return {data: d}; }
 function readDoor(bit) { return names(bit); }
@@ -80,7 +115,7 @@ def errors(path: Path) -> list[str]:
 JS = "lora: {codec: own.js}\npoints: {door: {kind: state}}\n"
 
 
-@pytest.mark.parametrize("codec", [TERNARY, LIST, ASSIGNED, CALLED, TABLE])
+@pytest.mark.parametrize("codec", [TERNARY, LIST, ASSIGNED, CALLED, TABLE, BIT_TABLE])
 def test_a_control_that_listens_to_a_codecs_word_is_refused(site, codec: str) -> None:
     found = errors(site(JS, codec))
     assert len(found) == 2 and all(
@@ -94,6 +129,19 @@ def test_a_control_that_listens_to_a_codecs_word_is_refused(site, codec: str) ->
     assert (data["points"]["door"]["states"], data["points"]["door"]["kind"]) == (
         {"open": True, "close": False, "unknown": False}, "state",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("codec", [NUMBERED, TEMPLATE, LOOP, IN_TABLE])
+def test_a_word_of_a_field_whose_name_is_put_together_is_refused(site, codec: str) -> None:
+    profile = "lora: {codec: own.js}\npoints: {door: {field: door_1, kind: state}}\n"
+    assert len(found := errors(site(profile, codec))) == 2
+    assert all('d.door is a word, "close" or "open"' in one or '"open" or "close"' in one for one in found)
+    assert errors(site(profile.replace("kind: state", "states: {open: on, close: off}"), codec)) == []
+
+
+def test_a_flag_whose_name_is_put_together_needs_no_words(site) -> None:
+    path = site("lora: {codec: own.js}\npoints: {door: {field: door_1, kind: state}}\n", NUMBERED_BOOLEAN)
+    assert not any("d.door" in problem.message for problem in check(path))
 
 
 def test_a_relay_that_reads_back_a_word_is_refused(site) -> None:

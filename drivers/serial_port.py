@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import termios
 from collections.abc import Callable
@@ -11,8 +12,16 @@ from collections.abc import Callable
 import serial
 
 from agent.errors import WireError
+from drivers.flood import Flood
 
 __all__ = ["SerialPort"]
+
+log = logging.getLogger("bocage.serial")
+
+_FLOOD = 65536
+"""Bytes a second beside what the baud rate gives: adapters hand over what they have kept."""
+_PAUSE = 1.0
+"""Seconds for which a port that gave more is not read."""
 
 
 class SerialPort:
@@ -38,6 +47,8 @@ class SerialPort:
         self._form = f"{baudrate} baud {bytesize}{parity}{stopbits:g}"
         self._serial: serial.Serial | None = None
         self._fd = -1
+        self._flood = Flood(_FLOOD + baudrate // 8, least=4)
+        self._flood_told = False
 
     @property
     def is_open(self) -> bool:
@@ -52,7 +63,7 @@ class SerialPort:
             raise WireError(self._why(error)) from error
         with contextlib.suppress(OSError, ValueError, NotImplementedError):
             self._serial.set_low_latency_mode(True)  # an FTDI adapter else keeps an answer for 16 ms
-        self._fd = self._serial.fileno()
+        self._fd, self._flood_told = self._serial.fileno(), False
         asyncio.get_running_loop().add_reader(self._fd, self._readable)
 
     def close(self) -> None:
@@ -86,10 +97,28 @@ class SerialPort:
         except OSError as error:
             self._hang_up(self._why(error))
             return
-        if data:
-            self._received(data)
-        else:
+        if not data:
             self._hang_up(f"{self.name} hung up")
+        elif self._flood.rises(len(data), asyncio.get_running_loop().time()):
+            self._pause()
+        else:
+            self._received(data)
+
+    def _pause(self) -> None:
+        """More came than any line of this speed gives, from a USB device that is none: it costs a share of the loop."""
+        if not self._flood_told:
+            self._flood_told = True
+            log.warning("port floods port=%s form=%s next=read for a part of each second", self.name, self._form)
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._fd)
+        loop.call_later(_PAUSE, self._go_on, self._fd)
+
+    def _go_on(self, fd: int) -> None:
+        if self._serial is None or self._fd != fd:  # closed meanwhile, or opened anew
+            return
+        with contextlib.suppress(OSError, termios.error):
+            self._serial.reset_input_buffer()  # what is a second old answers nothing
+        asyncio.get_running_loop().add_reader(self._fd, self._readable)
 
     def _hang_up(self, reason: str) -> None:
         self.close()

@@ -15,7 +15,7 @@ from agent.errors import WireError
 from drivers.modbus.link import Misfit, NoAnswer, Silence
 from drivers.modbus.question import Function, Question
 
-__all__ = ["Flood", "Host", "HungUp", "Stream", "Unasked", "closed"]
+__all__ = ["Host", "HungUp", "Stream", "Unasked", "closed"]
 
 log = logging.getLogger("bocage.modbus")
 
@@ -45,24 +45,6 @@ class Stream(Protocol):
 
 
 S = TypeVar("S", bound=Stream)
-
-
-class Flood:
-    """Counts what a peer sends, so that nobody has more of the loop than `most` bytes a second cost.
-
-    A serial line gives 12,000 at 115,200 baud, and an answer has 260 at the most.
-    """
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._since, self._bytes = 0.0, 0
-
-    def rises(self, count: int, now: float) -> bool:
-        """Whether `count` more bytes at `now` (seconds) are too many."""
-        if now - self._since >= 1:
-            self._since, self._bytes = now, 0
-        self._bytes += count
-        return self._bytes > self._most
 
 
 class Host(Generic[S]):

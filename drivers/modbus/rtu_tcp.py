@@ -10,7 +10,8 @@ import asyncio
 from functools import partial
 
 from agent.errors import WireError
-from drivers.modbus.host import Flood, Host, closed
+from drivers.flood import Flood
+from drivers.modbus.host import Host, closed
 from drivers.modbus.link import connection
 from drivers.modbus.question import Question
 from drivers.modbus.rtu import RtuLink
@@ -76,7 +77,7 @@ class _Stream(asyncio.Protocol):
     def __init__(self, link: RtuTcpLink) -> None:
         self._link = link
         self._transport: asyncio.Transport | None = None
-        self._flood = Flood(8_000_000)  # all but the last kB is dropped unseen
+        self._flood = Flood(8_000_000, least=1000)  # all but the last kB of each of 8,000 pieces is dropped unseen
 
     @property
     def is_open(self) -> bool:

@@ -13,7 +13,8 @@ from pymodbus.framer.socket import FramerSocket
 from pymodbus.pdu.decoders import DecodePDU
 
 from agent.errors import WireError
-from drivers.modbus.host import Flood, Host, closed
+from drivers.flood import Flood
+from drivers.modbus.host import Host, closed
 from drivers.modbus.link import Broken, Misfit, NoAnswer, OtherUnit, Silence, checked, connection, misfit
 from drivers.modbus.question import Question
 
@@ -91,7 +92,7 @@ class _Stream(asyncio.Protocol):
         self._question: Question | None = None
         self._astray: int | None = None
         self._rest = b""
-        self._flood = Flood(65536)  # 6,000 frames that each are looked at
+        self._flood = Flood(65536, least=16)  # 4,000 pieces or 6,000 frames that each are looked at
 
     @property
     def is_open(self) -> bool:
@@ -157,6 +158,7 @@ class _Stream(asyncio.Protocol):
                 self.close()  # its header is wrong about its length: where the next frame begins nobody knows
         else:
             self._link.answered_as = unit if unit != question.unit else None
+            self._flood.was_asked(7 + len(pdu))
             self.pending.set_result(pdu)
 
     def connection_lost(self, exc: Exception | None) -> None:

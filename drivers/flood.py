@@ -1,0 +1,28 @@
+"""How much a peer or an adapter may send before it is no longer listened to."""
+
+from __future__ import annotations
+
+__all__ = ["Flood"]
+
+
+class Flood:
+    """Counts what comes in, so that nobody has more of the loop than `most` bytes a second cost.
+
+    A piece counts as `least` bytes at the least: bytes that come one by one cost as much as whole frames.
+    A serial line gives 12,000 at 115,200 baud, and an answer of Modbus has 260 at the most.
+    """
+
+    def __init__(self, most: int, least: int = 1) -> None:
+        self._most, self._least = most, least
+        self._since, self._bytes = 0.0, 0
+
+    def rises(self, count: int, now: float) -> bool:
+        """Whether a piece of `count` more bytes at `now` (seconds) is too much."""
+        if now - self._since >= 1:
+            self._since, self._bytes = now, 0
+        self._bytes += max(count, self._least)
+        return self._bytes > self._most
+
+    def was_asked(self, count: int) -> None:
+        """That many bytes of what came are an answer: who asks much is not flooded."""
+        self._bytes = max(0, self._bytes - count)

@@ -91,6 +91,7 @@ STYLES = {
     "it needs itself": "module.exports = {port: 7, decodeUplink(i) { return {data: {sum: i.fPort + i.bytes[0]}} },"
                        "encodeDownlink(i) { return {bytes: [i.data.x], fPort: this.port} }}",
     "module": f"export {DECODE}\nexport {ENCODE}",
+    "module, indented": f"  import {{ Buffer }} from 'buffer';\n\texport {DECODE}\n  export {ENCODE}",
     "module, a list": f"{BOTH}\nexport {{\n  decodeUplink,\n  encodeDownlink as other,\n}};",
     "module, other names": f"{BOTH.replace('decodeUplink', 'up')}\nexport {{ up as decodeUplink }}",
     "module, made small": f"import{{Buffer as B}}from'buffer';{BOTH.replace('decodeUplink', '$')}"
@@ -291,7 +292,8 @@ async def test_a_missing_file(tmp_path: Path) -> None:
 
 
 async def test_a_codec_may_print(make: Make) -> None:
-    codec = make(uplink("console.log('a'); console.error('b'); print('c'); return {data: {a: 1}}"))
+    said = "console.log('a'); console.error('b'); console.table([1]); console.dir({}); print('c');"
+    codec = make(uplink(f"{said} return {{data: {{a: 1}}}}"))
     assert (await codec.decode(b"", 5, None)).data == {"a": 1}
 
 

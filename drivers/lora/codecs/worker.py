@@ -44,7 +44,7 @@ _MODULE = Path(__file__).with_name("module.js")
 _MODULE_WORDS = re.compile(r"\b(exports|module|require|self|global|TextDecoder|TextEncoder|export|import)\b")
 _BEFORE = """\
 globalThis.print = () => {};
-globalThis.console = { log: print, info: print, warn: print, error: print, debug: print, trace: print };
+globalThis.console = new Proxy({}, { get: () => print });
 globalThis.__json = ((stringify, isView, list) => function __json(value) {
   return stringify(value, function (key, item) {
     const own = this[key];  // before the toJSON of a Buffer
@@ -171,7 +171,7 @@ def _source(file: str) -> str:
         raise ValueError(f"the file is not UTF-8 (line {line})") from None
 
 
-_START = r"(?:^|(?<=[;}]))"
+_START = r"(?:^[ \t]*|(?<=[;}]))"
 """Where a statement of a module begins, in a file that was made small too."""
 _MODULE_FORM = re.compile(_START + r"(?:export|import)\b", re.M)
 _EXPORTED = re.compile(

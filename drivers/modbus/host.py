@@ -1,7 +1,8 @@
 """The TCP peer of a bus: when its connection is made anew, and which of its habits are known.
 
 Gateways close idle connections, close after each answer, or in place of one; some answer each question one question
-late until they are connected to anew. A question is asked once more on a new connection, and no more than that.
+late until they are connected to anew. A question is asked once more on a new connection, and no more than that. A host
+with one socket does not listen for a moment after each connection, and is given it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Generic, Protocol, TypeVar
 
 from agent.errors import WireError
-from drivers.modbus.link import Misfit, NoAnswer, Silence
+from drivers.modbus.link import Misfit, NoAnswer, NotListening, Silence
 from drivers.modbus.question import Function, Question
 
 __all__ = ["Host", "HungUp", "Stream", "Unasked", "closed"]
@@ -25,6 +26,8 @@ _REST, _REST_WRITE = 10.0, 2.0
 """Seconds since the last answer, or the connection's begin, after which a router may have forgotten the connection."""
 _HANG_UPS = 3
 """After so many a host is known to take one question a connection: each gets its own then."""
+_PAUSE, _PAUSE_MOST = 0.05, 0.5
+"""Seconds until a host that does not take us again yet is tried once more: doubled each time."""
 
 
 class HungUp(WireError):
@@ -48,16 +51,19 @@ S = TypeVar("S", bound=Stream)
 
 
 class Host(Generic[S]):
-    """`connect` makes a connection to `name` (host:port), or raises WireError."""
+    """`connect` makes a connection to `name` (host:port), or raises WireError.
 
-    def __init__(self, name: str, connect: Callable[[], Awaitable[S]]) -> None:
+    `moment` is how long, in seconds, a host that took us before may refuse us until it counts as gone.
+    """
+
+    def __init__(self, name: str, connect: Callable[[], Awaitable[S]], moment: float) -> None:
         self.name = name
         self.stream: S | None = None
         self.renewed = False
         """Whether the connection was given up because questions went unanswered: a new one may help."""
         self.fault: WireError | None = None
         """Why the connection was given up while nobody asked; the next `open` raises it, so that it is said."""
-        self._connect = connect
+        self._connect, self._moment = connect, moment
         self._used = False
         self._unanswered = 0
         self._hang_ups = 0
@@ -67,14 +73,32 @@ class Host(Generic[S]):
     def is_open(self) -> bool:
         return self.stream is not None and self.stream.is_open
 
+    @property
+    def patience(self) -> float:
+        """Seconds that the connections of one `exchange` may take at the longest: two, refused first, then slow."""
+        return 4 * self._moment
+
     async def open(self) -> None:
         self.close()
         fault, self.fault = self.fault, None
         if fault is not None:
             raise fault
-        self.stream = await self._connect()
+        moment, self._used = self._moment if self._used else 0.0, False
+        self.stream = await self._connection(moment)
         self._alive_at = asyncio.get_running_loop().time()
-        self._used, self._unanswered, self.renewed = False, 0, False
+        self._unanswered, self.renewed = 0, False
+
+    async def _connection(self, moment: float) -> S:
+        """A new one. For `moment` seconds a host that does not listen is tried again."""
+        until, pause = asyncio.get_running_loop().time() + moment, _PAUSE
+        while True:
+            try:
+                return await self._connect()
+            except NotListening:
+                if asyncio.get_running_loop().time() + pause > until:
+                    raise
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _PAUSE_MOST)
 
     def close(self) -> None:
         stream, self.stream = self.stream, None

@@ -14,7 +14,9 @@ from agent.errors import DeviceError, Refused, WireError
 from agent.names import addresses
 from drivers.modbus.question import Function, Question
 
-__all__ = ["Broken", "Link", "Misfit", "NoAnswer", "OtherUnit", "Silence", "checked", "connection", "misfit"]
+__all__ = [
+    "Broken", "Link", "Misfit", "NoAnswer", "NotListening", "OtherUnit", "Silence", "checked", "connection", "misfit",
+]  # fmt: skip
 
 P = TypeVar("P", bound=asyncio.Protocol)
 
@@ -47,6 +49,10 @@ class OtherUnit(Misfit):
     def __init__(self, unit: int, asked: int) -> None:
         super().__init__(f"answers as unit {unit}, asked as {asked}")
         self.unit = unit
+
+
+class NotListening(WireError):
+    """The host is there and refuses the connection: nothing listens at that port, or not now."""
 
 
 class Link(Protocol):
@@ -93,7 +99,7 @@ class Link(Protocol):
 
 
 async def connection(protocol: Callable[[], P], host: str, port: int, timeout: float) -> P:
-    """A TCP connection, made within `timeout` seconds. WireError says why there is none."""
+    """A TCP connection, made within `timeout` seconds. WireError says why there is none, NotListening if refused."""
     late = f"the name {host} is not found within {timeout:g} s: the name server does not answer"
     try:
         async with asyncio.timeout(timeout):
@@ -104,7 +110,8 @@ async def connection(protocol: Callable[[], P], host: str, port: int, timeout: f
         raise WireError(late) from None
     except OSError as error:
         number = error.errno or 0  # negative for a name that does not resolve
-        raise WireError(f"{host}:{port}: {os.strerror(number) if number > 0 else error.strerror or error}") from error
+        kind = NotListening if isinstance(error, ConnectionRefusedError | ConnectionResetError) else WireError
+        raise kind(f"{host}:{port}: {os.strerror(number) if number > 0 else error.strerror or error}") from error
 
 
 async def _first(protocol: Callable[[], P], found: Sequence[str], port: int) -> P:

@@ -28,7 +28,7 @@ class RtuTcpLink(RtuLink):
     def __init__(self, host: str, port: int, timeout: float) -> None:
         super().__init__(timeout, 0.0, _SILENCE)
         name = f"{host}:{port}"
-        self._host: Host[_Stream] = Host(name, lambda: connection(lambda: _Stream(self), host, port, timeout))
+        self._host: Host[_Stream] = Host(name, lambda: connection(lambda: _Stream(self), host, port, timeout), timeout)
 
     @property
     def is_open(self) -> bool:
@@ -39,7 +39,7 @@ class RtuTcpLink(RtuLink):
         return self._host.renewed
 
     def patience(self, question: Question, timeout: float | None = None) -> float:
-        return 2 * (super().patience(question, timeout) + self._timeout)  # asked and connected to twice at the most
+        return 2 * super().patience(question, timeout) + 4 * self._host.patience
 
     async def open(self) -> None:
         await self._host.open()

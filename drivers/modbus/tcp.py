@@ -37,7 +37,7 @@ class TcpLink:
         self._timeout = timeout
         self._tid = 0
         name = f"{host}:{port}"
-        self.host: Host[_Stream] = Host(name, lambda: connection(lambda: _Stream(self), host, port, timeout))
+        self.host: Host[_Stream] = Host(name, lambda: connection(lambda: _Stream(self), host, port, timeout), timeout)
 
     @property
     def is_open(self) -> bool:
@@ -48,7 +48,7 @@ class TcpLink:
         return self.host.renewed
 
     def patience(self, question: Question, timeout: float | None = None) -> float:
-        return 2 * (timeout or self._timeout) + 2 * self._timeout  # asked and connected to twice at the most
+        return 2 * (timeout or self._timeout) + self.host.patience
 
     async def open(self) -> None:
         await self.host.open()

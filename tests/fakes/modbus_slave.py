@@ -131,6 +131,8 @@ class Request:
 
 CLOSE, RESET = b"<close>", b"<reset>"
 """Sent over TCP these end the connection, by FIN and by RST."""
+DEAF, LISTEN = b"<deaf>", b"<listen>"
+"""Sent over TCP the first closes and takes no connection any more, the second takes them again."""
 
 Behaviour = Callable[[Request], list[tuple[float, bytes]]]
 
@@ -370,7 +372,12 @@ class TcpSlave(_Slave):
         return [*([self._listener] if self._listener else []), *self._clients]
 
     def _send(self, to: Any, data: bytes) -> None:
+        if data == LISTEN:
+            self.appear()
         if to not in self._clients:
+            return
+        if data == DEAF:
+            self._drop()
             return
         if data not in (CLOSE, RESET):
             to.sendall(data)

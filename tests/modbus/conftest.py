@@ -135,7 +135,7 @@ def slaves(tmp_path: Path) -> Iterator[Any]:
     class Slaves:
         Unit = FAKE.Unit
         frame = staticmethod(FAKE.rtu)
-        CLOSE, RESET = FAKE.CLOSE, FAKE.RESET
+        CLOSE, RESET, DEAF, LISTEN = FAKE.CLOSE, FAKE.RESET, FAKE.DEAF, FAKE.LISTEN
 
         def take_pty(self) -> None:
             """Hold a pseudo-terminal, so that the next one gets another number."""

@@ -34,6 +34,12 @@ HABITS: dict[str, Callable[[Any, Any, Any, list[int]], Frames]] = {
     "closes in the middle of the second answer": lambda slave, r, s, seen: (
         [(0, r.frame)] if _first(slave, seen) else [(0, r.frame[:6]), (0.001, s.CLOSE)]
     ),
+    "closes after each answer and does not listen for a moment": lambda slave, r, s, seen: [
+        (0, r.frame), (0, s.DEAF), (0.08, s.LISTEN),
+    ],
+    "closes in place of the second answer and does not listen for a moment": lambda slave, r, s, seen: (
+        [(0, r.frame)] if _first(slave, seen) else [(0, s.DEAF), (0.08, s.LISTEN)]
+    ),
 }
 
 

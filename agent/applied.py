@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.folders import state_folder
+from agent.folders import is_installed_by_default, state_folder
 from agent.plan import PlanReader
 from agent.regular import read_regular
 
@@ -55,6 +55,13 @@ class Applied:
     def reader(self) -> PlanReader:
         """A reader of it, which finds what is secret beside the original."""
         return PlanReader(self.path, self.home)
+
+    def is_another(self, path: Path, site: str | None) -> bool:
+        """Whether a site file (its id, None if that is not known) is another site's than this one.
+
+        A site may get another id or another place, but not both at once.
+        """
+        return self.home != path.absolute() and self.site != site
 
     def is_of(self, files: Mapping[str, bytes]) -> bool:
         """Whether these files are the ones that were applied."""
@@ -127,11 +134,14 @@ class Applied:
 def find(path: Path | None, given: str | None) -> tuple[Path, Applied] | None:
     """The state folder in which a site file was applied, and what was applied, without looking into the file.
 
-    A state folder that is named (`--state-dir`, the unit's) is one site's; else that one of the user's is looked for
-    in which this very path was applied, the newest one.
+    A state folder that is named (`--state-dir`, the unit's) is one site's; else that one, the installed box's or of the
+    user's the newest, is looked for in which this very path was applied.
     """
     folder = state_folder(given, "")
-    if (applied := Applied.load(folder)) is not None:
+    applied = Applied.load(folder)
+    if applied is not None and not (
+        path is not None and is_installed_by_default(folder, given) and applied.home != path.absolute()
+    ):
         return folder, applied
     if path is None:
         return None

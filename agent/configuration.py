@@ -59,8 +59,8 @@ class Configuration:
         state = known[0] if known else state_folder(given, file.plan.site if file.plan else "")
         enter(state)
         before = known[1] if known else Applied.load(state)
-        if before is not None and file.plan is not None and is_installed_by_default(state, given):
-            _refuse_another(before, path, file.plan.site, state)
+        if before is not None and is_installed_by_default(state, given):
+            _refuse_another(before, path, file, state)
         wrong = _judge(file, before)
         if wrong is None and file.plan is not None:
             made = cls(path, state, file.plan, before, file)
@@ -179,14 +179,18 @@ class Configuration:
         return ""
 
 
-def _refuse_another(before: Applied, path: Path, site: str, state: Path) -> None:
+def _refuse_another(before: Applied, path: Path, file: Found, state: Path) -> None:
     """BocageError for a demo, say, on a village's gateway: its readings and outputs would be taken for the village's.
 
-    A site may get another id or another place, but not both at once.
+    A file that is wrong is none of which the village's is the last that was good: ConfigError.
     """
-    if before.site != site and before.home != path.absolute():
-        command = ours("run", path, "--state-dir", path.parent / "state")
-        raise BocageError(f"{state} is of the site {before.site} ({before.home}), and {path} is {site}: {command}")
+    site = file.plan.site if file.plan is not None else None
+    if not before.is_another(path, site):
+        return
+    if file.first is not None:
+        raise _refusal(file)
+    command = ours("run", path, "--state-dir", path.parent / "state")
+    raise BocageError(f"{state} is of the site {before.site} ({before.home}), and {path} is {site}: {command}")
 
 
 def _judge(file: Found, kept: Applied | None) -> Problem | None:

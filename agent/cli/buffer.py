@@ -12,7 +12,7 @@ from datetime import tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from agent.cli.common import add_command, add_folders, add_json, asked, hint_time, place
+from agent.cli.common import add_command, add_folders, add_json, asked, hint_time, own_place
 from agent.local import NoAgent, connect
 from agent.outbox.backlog import export_readings, read_status
 from agent.outbox.blocks import Row
@@ -52,7 +52,7 @@ def look(options: argparse.Namespace) -> int:
         print("bocage: --csv and --jsonl are for export", file=sys.stderr)
         return 2
     if options.action == "export" or shaped:
-        where = place(options)
+        where = own_place(options)
         rows = export_readings(where.state, where.runtime)
         (_print_jsonl if options.jsonl or options.json else _print_csv)(rows)
         return 0
@@ -72,7 +72,7 @@ def _status(options: argparse.Namespace) -> tuple[Mapping[str, Any], tzinfo | No
         answer = asyncio.run(_ask(options))
         return {key: answer["outbox"][key] for key in _STATUS}, zone_of(answer)
     except NoAgent:
-        where = place(options)
+        where = own_place(options)
         uplink = where.site.uplink
         bounds = {"max_bytes": uplink.buffer.max} if uplink else {}
         return read_status(where.state, where.runtime, **bounds), ZoneInfo(where.site.site.timezone)

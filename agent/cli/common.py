@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from agent.applied import Applied, find
 from agent.cli.wrong_use import HelpfulParser
 from agent.clock import SystemClock
-from agent.folders import enter, open_folder, runtime_folder, state_folder
-from agent.hints import sudo
+from agent.errors import BocageError
+from agent.folders import enter, is_installed_by_default, open_folder, runtime_folder, state_folder
+from agent.hints import ours, sudo
 from agent.report import time_help
 from agent.screen import shown
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SITE_HELP", "CommandParser", "Place", "add_command", "add_folders", "add_json", "add_places", "asked",
-    "find_by_site", "hint_sudo", "hint_time", "place",
+    "find_by_site", "hint_sudo", "hint_time", "own_place", "place",
 ]  # fmt: skip
 
 
@@ -194,7 +195,8 @@ def find_by_site(options: argparse.Namespace) -> tuple[Path, Applied] | None:
         name = read(path).value(("site", "id"))
         folder = state_folder(None, name) if isinstance(name, str) and name else None
         applied = Applied.load(folder) if folder is not None else None
-        known = (folder, applied) if folder is not None and applied is not None else None
+        if folder is not None and applied is not None and not applied.is_another(path, str(name)):
+            known = folder, applied
     return known
 
 
@@ -206,6 +208,20 @@ def place(options: argparse.Namespace) -> Place:
     state = state_folder(options.state_dir, site.site.id)
     enter(state)
     return Place(site, options.site, state, _in_memory(options, site.site.id))
+
+
+def own_place(options: argparse.Namespace) -> Place:
+    """The same, for whoever wants what the site keeps in its state folder.
+
+    An installed box's folder is its own site's: BocageError for another one, whose readings and outputs are not there.
+    """
+    where = place(options)
+    before = Applied.load(where.state) if is_installed_by_default(where.state, options.state_dir) else None
+    if before is not None and before.is_another(where.path, where.site.site.id):
+        command = ours(*sys.argv[1:], "--state-dir", where.path.parent / "state")
+        whose = f"{where.state} is of the site {before.site} ({before.home})"
+        raise BocageError(f"{whose}, and {where.path} is {where.site.site.id}: {command}")
+    return where
 
 
 def _in_memory(options: argparse.Namespace, site: str) -> Path:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from agent.cli.common import Place, add_command, add_folders, add_json, hint_time, place
+from agent.cli.common import Place, add_command, add_folders, add_json, hint_time, own_place, place
 from agent.errors import BocageError
 from agent.hints import ours
 from agent.local import NoAgent, connect
@@ -52,7 +52,7 @@ def show(options: argparse.Namespace) -> int:
     try:
         rows = asyncio.run(_ask(where, options.topic))
     except NoAgent:
-        rows = _kept(where, options.topic)
+        rows = _kept(own_place(options), options.topic)
     if options.json:
         print(shown_json({options.topic: rows}))
         return 0

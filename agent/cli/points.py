@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from agent.cli.common import Place, add_command, add_folders, add_json, asked, hint_time, place
+from agent.cli.common import Place, add_command, add_folders, add_json, asked, hint_time, own_place, place
 from agent.driver import is_driven
 from agent.errors import ConfigError
 from agent.local import NoAgent, connect
@@ -103,7 +103,7 @@ def write_point(options: argparse.Namespace) -> int:
     value: Value = options.value
     if options.direct:
         by = f"uid {os.getuid()} (direct)"  # before root becomes whose folder it is
-        answer = asyncio.run(_write_direct(place(options), options.point, value, options.hold, by))
+        answer = asyncio.run(_write_direct(own_place(options), options.point, value, options.hold, by))
     else:
         request: dict[str, Any] = {"do": "write", "point": options.point, "value": value, "hold_ms": options.hold}
         answer = asyncio.run(_ask(options, request))

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from agent.cli.common import add_command, add_folders, add_json, asked, find_by_site
+from agent.cli.common import add_command, add_folders, add_json, asked
 from agent.errors import BocageError, ConfigError
 from agent.folders import runtime_folder
 from agent.local import connect
@@ -92,15 +92,9 @@ def _credentials(folder: Path) -> dict[str, str]:
 
 
 def _runtime(options: argparse.Namespace) -> Path:
-    """Where the agent listens: known to the unit and on an installed box, else by the site that it runs, which the
-    file may not name any more."""
-    folder = runtime_folder(options.runtime_dir, "")
-    if (folder / "agent.sock").exists():
-        return folder
-    known = find_by_site(options)
-    if known is not None:
-        return runtime_folder(options.runtime_dir, known[1].site)
+    """Where the agent listens: by the site that it runs, which the file may not name any more; where nothing says
+    which that is, known to the unit and on an installed box."""
     try:
         return asked(options)[0]
     except ConfigError:
-        return folder
+        return runtime_folder(options.runtime_dir, "")

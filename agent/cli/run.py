@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from agent.cli.common import Place, add_command, add_folders, add_places, find_by_site, place
+from agent.cli.common import Place, add_command, add_folders, add_places, find_by_site, own_place
 from agent.configuration import Configuration
 from agent.errors import BocageError
 from agent.folders import enter, runtime_folder, state_folder
@@ -88,5 +88,5 @@ def _applied(options: argparse.Namespace) -> Place:
             with suppress(FileNotFoundError):  # where we may not look is not where nothing is
                 next(state_folder(options.state_dir, "").iterdir(), None)
             raise BocageError("nothing was ever applied in this state folder; name the site file")
-        return place(options)
+        return own_place(options)
     return Place(site, known[1].home, known[0], runtime_folder(options.runtime_dir, site.site.id))

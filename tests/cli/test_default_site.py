@@ -94,25 +94,69 @@ def test_an_agent_of_ones_own_is_asked_before_an_installed_one(
     monkeypatch.setattr(folders, "own_runtime", lambda site: tmp_path / f"own-{site}")
     status = {"alarms": [], "site": {"timezone": "Europe/Paris"}, "buses": []}
     alarm = {"severity": "major", "code": "installed", "subject": "x", "since": None, "acked": False}
-    with agent_that_says(tmp_path / "installed", status={**status, "alarms": [alarm]}):
-        with agent_that_says(tmp_path / "own-the-box", status=status):
+    reloaded: dict[str, Any] = {"applied": True, "changed": []}
+    with agent_that_says(tmp_path / "installed", status={**status, "alarms": [alarm]}, reload={"problems": []}):
+        with agent_that_says(tmp_path / "own-the-box", status=status, reload=reloaded):
             assert said(capsys, "alarms", str(box)) == (0, "no alarm is open\n")
+            assert said(capsys, "reload", str(box)) == (0, f"{box} is applied; changed: nothing that runs\n")
         with socket.socket(socket.AF_UNIX) as killed:
             killed.bind(str(tmp_path / "own-the-box" / "agent.sock"))
         assert "installed x" in said(capsys, "alarms", str(box))[1]
 
 
-def test_another_site_does_not_take_the_installed_ones_state(
-    box: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its readings and outputs would be taken for the village's."""
+@pytest.fixture
+def demo(box: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Another site's file on the box, where the box's own site ran."""
     monkeypatch.delenv("BOCAGE_STATE_DIR")
     monkeypatch.setattr(folders, "INSTALLED_STATE", state := tmp_path / "state")
     state.mkdir()
     Applied.keep(state, box, "the-box", {box.name: box.read_bytes()})
+    (state / "state.json").write_text("{}")
     demo = tmp_path / "demo" / "site.yaml"
     demo.parent.mkdir()
-    demo.write_text(BOX.replace("the-box", "demo"))
+    demo.write_text(BOX.replace("the-box", "demo") + 'buses: {air: {type: lora_gwmp, listen: "127.0.0.1:1700"}}\n')
+    return demo
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["buffer", "buffer --json", "buffer {} export", "lora {} devices", "write {} km1 on --direct", "stop-outputs"],
+)
+def test_another_site_is_not_told_of_the_installed_ones_state(
+    demo: Path, box: Path, capsys: Any, monkeypatch: Any, command: str
+) -> None:
+    """Nor does it change anything there; the command that is named finds what it keeps elsewhere."""
+    words = (command if "{}" in command else f"{command} {{}}").format(demo).split()
+    monkeypatch.setattr("sys.argv", ["bocage", *words])
+    before = {path: path.stat().st_mtime_ns for path in (box.parent.parent / "state").rglob("*")}
+    code, text = said(capsys, *words)
+    assert code == 1 and f"is of the site the-box ({box}), and {demo} is demo" in text
+    assert text.rstrip().endswith(f"{' '.join(words)} --state-dir {demo.parent / 'state'}")
+    assert {path: path.stat().st_mtime_ns for path in (box.parent.parent / "state").rglob("*")} == before
+    assert "is of the site" not in said(capsys, *words, "--state-dir", str(demo.parent / "state"))[1]
+
+
+@pytest.mark.parametrize("content", ["version: 1\nsite: {}\n", "", "site: [", None])
+def test_a_slip_in_another_file_does_not_command_the_installed_site(
+    demo: Path, tmp_path: Path, agent_that_says: Any, capsys: Any, content: str | None
+) -> None:
+    """Whose it is cannot be said then: not the village's, which is another file."""
+    demo.unlink()
+    if content is not None:
+        demo.write_text(content)
+    done = {"point": "km1", "value": True, "state": "applied", "reason": ""}
+    with agent_that_says(tmp_path / "run", "the-box", write=done):
+        code, text = said(capsys, "write", str(demo), "km1", "on")
+    assert (code, "applied" in text) == (1, False) and f"{demo}:" in text
+    code, text = said(capsys, "run", str(demo))
+    assert code == 78 and f"{demo}:" in text
+
+
+def test_another_site_does_not_take_the_installed_ones_state(
+    demo: Path, box: Path, tmp_path: Path, capsys: Any
+) -> None:
+    """Its readings and outputs would be taken for the village's."""
+    state = tmp_path / "state"
 
     def chosen(path: Path, given: str | None = None) -> str:
         return Configuration.choose(path, PlanReader(path), given).plan.site

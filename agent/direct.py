@@ -22,6 +22,7 @@ from agent.driver import BusSpec
 from agent.errors import Busy, Rejected, WireError
 from agent.folders import locked
 from agent.hub import Hub
+from agent.local import NotStarted
 from agent.model import Command, Kind, Origin, Outcome, Reading, Value
 from agent.outbox import Outbox
 from agent.report import points_json
@@ -55,11 +56,11 @@ async def read_once(site: Site, names: Sequence[str]) -> dict[str, Any]:
 async def write_once(
     site: Site, state: Path, runtime: Path, point: str, value: Value, hold_ms: int | None, by: str
 ) -> Outcome:
-    """One command through the arbiter without an agent; Rejected while one runs, and for what needs one."""
-    if why := on_the_air(site, point):
-        raise Rejected(why)
+    """One command through the arbiter without an agent; Rejected while one runs, NotStarted for what needs one."""
     try:
         async with _alone(site, state, runtime) as door:
+            if why := on_the_air(site, point):
+                raise NotStarted(why)
             await door.arbiter.start()
             name, now = f"direct-{uuid4().hex}", door.clock.now()
             return await door.arbiter.submit(
@@ -126,7 +127,7 @@ def on_the_air(site: Site, name: str) -> str:
     device = (signal.from_ if signal is not None else output).partition(".")[0]
     if device not in site.devices or not is_radio(site.buses[site.devices[device].bus].type):
         return ""
-    return f"{name}: {device} is a radio node, which is heard and commanded by a running agent only (bocage run)"
+    return f"{name}: {device} is a radio node, which is heard and commanded by a running agent only"
 
 
 async def _listen(spec: BusSpec, clock: SystemClock) -> tuple[str, bool, str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import sys
 from pathlib import Path
 
-__all__ = ["ours", "sudo"]
+__all__ = ["again", "ours", "sudo"]
 
 _SECURE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """Where sudo looks on Debian, whatever the user's own PATH is."""
@@ -16,6 +17,11 @@ _SECURE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 def ours(*words: object) -> str:
     """A command of this very program: `bocage` with these words, by its path if the shell would not find it."""
     return shlex.join([*_program(None), *map(str, words)])
+
+
+def again(*words: object) -> str:
+    """The same with the rights that this one has: with sudo where it was run so."""
+    return (sudo if "SUDO_USER" in os.environ else ours)(*words)
 
 
 def sudo(*words: object) -> str:

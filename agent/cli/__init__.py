@@ -12,10 +12,9 @@ from contextlib import suppress
 from typing import TextIO
 
 from agent import VERSION
-from agent.cli.common import SITE, CommandParser, hint_sudo
+from agent.cli.common import CommandParser, hint_start, hint_sudo
 from agent.cli.wrong_use import HelpfulParser
 from agent.errors import BocageError, Busy, ConfigError
-from agent.hints import ours
 from agent.local import NoAgent, NotStarted
 from agent.screen import shown, shown_lines
 
@@ -27,9 +26,6 @@ INTERRUPTED, CUT = 130, 141
 """By Ctrl-C, or because nobody reads any more, as a shell says it of others (128 and the signal)."""
 BUSY, CONFIGURATION = 75, 78
 """As in sysexits.h: the state folder belongs to another agent; the site file is wrong."""
-
-SERVICE = "bocage"
-"""The unit that `make install` installs."""
 
 _COMMANDS = (
     "run", "reload", "check", "plan", "simulate", "points", "alarms", "watch", "buffer", "scan", "codec", "lora",
@@ -109,7 +105,7 @@ def _main(arguments: Sequence[str] | None) -> int:
     except NoAgent as error:
         code = _ends(shown_lines(f"bocage: {error}", "  "), NO_AGENT)
         if isinstance(error, NotStarted):
-            _hint_start(options)
+            hint_start(options)
         return code
     except Busy as error:
         return _ends(shown_lines(f"bocage: {error}", "  "), BUSY if is_run else WRONG)
@@ -118,18 +114,6 @@ def _main(arguments: Sequence[str] | None) -> int:
     except OSError as error:  # a file or folder that is not ours, or not what it should be
         text = shown(f"bocage: {error.filename or 'this command'}: {error.strerror or error}")
         return _ends(text, WRONG)
-
-
-def _hint_start(options: argparse.Namespace) -> None:
-    """How an agent is started that is found then: by systemd on an installed box, else in a terminal."""
-    site = getattr(options, "site", None)
-    if site is None:
-        return
-    places = [f"--{name}={text}" for name in ("state-dir", "runtime-dir")
-              if (text := getattr(options, name.replace("-", "_"), None))]  # fmt: skip
-    start = f"sudo systemctl start {SERVICE}" if site == SITE else ours("run", site, *places)
-    with suppress(BrokenPipeError):
-        print(shown(f"to start it: {start}"), file=sys.stderr)
 
 
 def _ends(text: str, code: int) -> int:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.cli.beside import Beside, Tried
 from agent.cli.common import SITE_HELP, add_command, add_json, add_places, hint_sudo
-from agent.hints import ours
+from agent.hints import again
 from agent.local import NoAgent
 from agent.screen import shown, shown_json
 
@@ -139,13 +139,13 @@ def run_init(options: argparse.Namespace) -> int:
         with options.file.open("w" if options.force else "x", encoding="utf-8") as file:
             file.write(template)
     except FileExistsError:
-        again = ours("init", options.file, "--force")
-        print(shown(f"bocage: {options.file} is there already; this writes over it: {again}"), file=sys.stderr)
+        over = again("init", options.file, "--force")
+        print(shown(f"bocage: {options.file} is there already; this writes over it: {over}"), file=sys.stderr)
         return 1
     except OSError as error:
         text = f"bocage: {options.file} cannot be written: {error.strerror}"
         print(text, file=sys.stderr)
         hint_sudo(text)
         return 1
-    print(shown(f"{options.file} is written; edit it, then: {ours('check', options.file)}"), file=sys.stderr)
+    print(shown(f"{options.file} is written; edit it, then: {again('check', options.file)}"), file=sys.stderr)
     return 0

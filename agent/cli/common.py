@@ -16,7 +16,7 @@ from agent.cli.wrong_use import HelpfulParser
 from agent.clock import SystemClock
 from agent.errors import BocageError
 from agent.folders import enter, is_installed_by_default, open_folder, runtime_folder, state_folder
-from agent.hints import ours, sudo
+from agent.hints import again, ours, sudo
 from agent.report import time_help
 from agent.screen import shown
 
@@ -25,12 +25,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SITE_HELP", "CommandParser", "Place", "add_command", "add_folders", "add_json", "add_places", "asked",
-    "find_by_site", "hint_sudo", "hint_time", "own_place", "place",
+    "find_by_site", "hint_start", "hint_sudo", "hint_time", "own_place", "place",
 ]  # fmt: skip
 
 
 SITE = Path("/etc/bocage/site.yaml")
 """The site file of an installed box, which is meant where a command names none."""
+SERVICE = "bocage"
+"""The unit that `make install` installs."""
 SITE_HELP = f"the site file; where it is left out, {SITE}"
 
 
@@ -98,6 +100,18 @@ def _may_be_there(path: Path) -> bool:
         return path.exists()
     except PermissionError:
         return True
+
+
+def hint_start(options: argparse.Namespace) -> None:
+    """How an agent is started that is found then: by systemd on an installed box, else in a terminal."""
+    site = getattr(options, "site", None)
+    if site is None:
+        return
+    places = [f"--{name}={text}" for name in ("state-dir", "runtime-dir")
+              if (text := getattr(options, name.replace("-", "_"), None))]  # fmt: skip
+    start = f"sudo systemctl start {SERVICE}" if site == SITE else again("run", site, *places)
+    with suppress(BrokenPipeError):
+        print(shown(f"to start it: {start}"), file=sys.stderr)
 
 
 def hint_sudo(text: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from agent.cli.common import Place, add_command, add_folders, add_json, hint_time, own_place, place
 from agent.errors import BocageError
-from agent.hints import ours
+from agent.hints import again
 from agent.local import NoAgent, connect
 from agent.report import TIME_UNKNOWN, wall_text
 from agent.screen import shown, shown_json
@@ -47,7 +47,7 @@ def show(options: argparse.Namespace) -> int:
     if "lora_gwmp" not in types:
         raise BocageError(
             f"{options.topic} are kept by a lora_gwmp bus, and {where.path} has {', '.join(sorted(types))}: see "
-            f"{ours('read', where.path)} (rssi, lost, last_seen of each node), and the network server's own page"
+            f"{again('read', where.path)} (rssi, lost, last_seen of each node), and the network server's own page"
         )
     try:
         rows = asyncio.run(_ask(where, options.topic))

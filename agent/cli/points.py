@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from agent.cli.common import Place, add_command, add_folders, add_json, asked, hint_time, own_place, place
+from agent.cli.common import Place, add_command, add_folders, add_json, asked, hint_start, hint_time, own_place, place
 from agent.driver import is_driven
 from agent.errors import ConfigError
 from agent.local import NoAgent, connect
@@ -73,8 +73,11 @@ def read_points(options: argparse.Namespace) -> int:
 
         site = place(options).site
         answer = asyncio.run(read_once(site, options.points))
-        for why in dict.fromkeys(filter(None, (on_the_air(site, name) for name in options.points or site.devices))):
+        silent = dict.fromkeys(filter(None, (on_the_air(site, name) for name in options.points or site.devices)))
+        for why in silent:
             print(shown(f"bocage: {why}"), file=sys.stderr)
+        if silent:
+            hint_start(options)
     found, unknown = answer["points"], answer["unknown"]
     if options.json:
         print(shown_json(found))

@@ -16,7 +16,7 @@ from agent.collect.account import Account, accounts
 from agent.collect.schemas import Misfit
 from agent.collect.tables import COLUMNS, NUMBERED, Stranger, prepare, runs_between
 from agent.errors import BocageError
-from agent.hints import ours
+from agent.hints import again
 
 __all__ = ["Foreign", "Store", "file_fault", "is_locked", "site_and_kind"]
 
@@ -58,7 +58,7 @@ class Store:
     def __init__(self, path: Path, create: bool = True) -> None:
         """BocageError if the file is not there (with `create` off) or is something else."""
         if not create and not path.is_file():
-            maker = f"{ours('collect')} URL --sqlite {shlex.quote(str(path))}"
+            maker = f"{again('collect')} URL --sqlite {shlex.quote(str(path))}"
             raise BocageError(f"{path}: there is no such file; {maker} makes it")
         self._path = path
         self.to_date = True

@@ -15,7 +15,7 @@ from agent.config.profiles import Library
 from agent.config.site import Site
 from agent.config.validation import validate
 from agent.errors import ConfigError
-from agent.hints import ours
+from agent.hints import again
 from agent.pointer import Pointer
 
 __all__ = ["Copy", "check", "load", "read_copy", "read_site"]
@@ -51,7 +51,7 @@ def read_copy(path: Path, file: str | None = None, home: Path | None = None, cod
     document = read(path, file)
     problems = document.problems
     if not document.data and [problem.message for problem in problems] == ["the file is empty"]:
-        start = ours("init", document.file, "--force")
+        start = again("init", document.file, "--force")
         problems[0] = replace(problems[0], message=f"the file is empty; this writes one to start from: {start}")
     library = Library(path.parent)
     site: Site | None = None

@@ -16,6 +16,12 @@ buses: {lora: {type: lora_gwmp, listen: "127.0.0.1:1700"}}
 devices:
   n: {bus: lora, dev_eui: 0102030405060708, app_key: {file: a key}, profile: milesight_em300_th, interval: 10min}
 """
+RADIO = """\
+version: 1
+site: {id: air, name: A, latitude: 47.32, longitude: 5.04, timezone: Europe/Paris}
+buses: {air: {type: lora_chirpstack, url: "mqtt://127.0.0.1:1", application: a}}
+"""
+NODE = 'devices: {n: {bus: air, dev_eui: "0102030405060708", profile: milesight_em300_th}}\n'
 
 
 @pytest.fixture
@@ -68,6 +74,37 @@ def test_no_agent(shell, command):
     start = hint(said, "to start it: ")
     assert " run s.yaml" in start
     assert shell(f"{start} --help")[0] == 0
+
+
+@pytest.mark.parametrize("command", ["read {} n.temperature", "write {} n.temperature 1 --direct"])
+def test_a_radio_node_without_an_agent(shell, command):
+    (shell.home / "k s.yaml").write_text(RADIO + NODE)
+    code, said = shell(f"{shell.program} {command.format(chr(39) + 'k s.yaml' + chr(39))}")
+    assert code != 0 and "n is a radio node, which is heard and commanded by a running agent only\n" in said
+    start = hint(said, "to start it: ")
+    assert " run 'k s.yaml'" in start
+    assert shell(f"{start} --help")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "before"),
+    [
+        ("init new.yaml", 0, "then: "),
+        ("init empty.yaml", 1, "this writes over it: "),
+        ("check empty.yaml", 1, "start from: "),
+        ("alarms radio.yaml", 3, "to start it: "),
+        ("lora radio.yaml devices", 1, "see "),
+        ("collect report none.db", 1, "; "),
+    ],
+)
+def test_what_root_is_told_by_sudo_is_for_root_again(shell, command, code, before):
+    """What it has written, or found in closed folders, is not the user's."""
+    (shell.home / "empty.yaml").touch()
+    (shell.home / "radio.yaml").write_text(RADIO)
+    assert not hint(shell(f"{shell.program} {command}")[1], before).startswith("sudo")
+    (shell.home / "new.yaml").unlink(missing_ok=True)
+    found, said = shell(f"SUDO_USER=marie SUDO_UID=1000 {shell.program} {command}")
+    assert (found, hint(said, before).startswith(f"sudo {shell.program} ")) == (code, True), said
 
 
 def test_a_key_that_everybody_can_read(shell):

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from agent.cli.common import add_command, add_json
+from agent.cli.narrow import tabled
 from agent.errors import BocageError
 from agent.logs import log_to_stderr
 from agent.screen import shown
@@ -31,6 +32,8 @@ _ACCOUNT = 2.0
 """Seconds for the account at the end; `report` takes as long as it needs."""
 
 
+_WIDEST = 1000
+"""Columns that no table needs."""
 _ERASE = ("site", "device", "point", "person", "before")
 _COLLECT = ("prefix", "sqlite", "protocol", "username", "password_file", "ca", "cert", "key", "client_id", "keep",
             "seconds")  # fmt: skip
@@ -167,18 +170,25 @@ def _print_report(accounts: list[Any], refused: int, alarms: list[dict[str, Any]
     from rich.console import Console
     from rich.table import Table
 
+    numbers = ("readings", "events", "results", "duplicates", "gaps", "explained", "missing", "undated")
+    names, rows = ("site", "store", *numbers), []
     table = Table(title="what came, by store", box=None, padding=(0, 1, 0, 0))
-    names = ("readings", "events", "results", "duplicates", "gaps", "explained", "missing", "undated")
-    for name in ("site", "store", *names):
+    for name in names:
         table.add_column(name, justify="left" if name in ("site", "store") else "right", overflow="fold")
     for account in accounts:
-        numbers = (f"{getattr(account, name):,}" for name in names)
-        style = "red" if account.missing or account.conflicts else ""
-        table.add_row(shown(account.site), shown(account.store[:8]), *numbers, style=style)
+        cells = (account.site, account.store[:8], *(f"{getattr(account, name):,}" for name in numbers))
+        rows.append([shown(cell) for cell in cells])
+        table.add_row(*rows[-1], style="red" if account.missing or account.conflicts else "")
     console = Console(markup=False, highlight=False)
     if not console.is_terminal:
         console.width = max(console.width, 120)  # a file has no edge that would cut the names
-    console.print(table if accounts else "nothing has come yet")
+    is_narrow = console.measure(table, options=console.options.update(width=_WIDEST)).maximum > console.width
+    if not accounts:
+        console.print("nothing has come yet")
+    elif is_narrow:
+        console.print("\n".join(tabled([names, *rows])))
+    else:
+        console.print(table)
     sums = {name: sum(getattr(one, name) for one in accounts) for name in ("missing", "conflicts", "erased")}
     if sums["missing"]:
         console.print(f"{sums['missing']:,} numbers are missing without a gap record: lost, or still on their way")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import shutil
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from agent.cli.common import Place, add_command, add_folders, add_json, hint_time, own_place, place
+from agent.cli.narrow import tabled, wrapped
 from agent.errors import BocageError
 from agent.hints import again
 from agent.local import NoAgent, connect
@@ -58,7 +57,7 @@ def show(options: argparse.Namespace) -> int:
         return 0
     timezone = where.site.site.timezone
     for line in _TEXTS[options.topic](rows, timezone):
-        print(shown(line))
+        print(wrapped(shown(line)))
     if options.topic == "join-log" and any(row.get("at_ms") is None for row in rows):
         hint_time(options)
     return 0
@@ -97,7 +96,7 @@ def _devices(rows: Sequence[Row], timezone: str) -> list[str]:
             *(_text(row.get(key)) for key in last),
         ])  # fmt: skip
     faults = [f"{row['device']}: {row['fault']}" for row in rows if row.get("fault")]
-    return [*(_table(cells) if _fits(cells) else _blocks(cells)), *faults]
+    return [*tabled(cells), *faults]
 
 
 def _joins(rows: Sequence[Row], timezone: str) -> list[str]:
@@ -123,7 +122,7 @@ def _airtime(rows: Sequence[Row], timezone: str) -> list[str]:
             bands.append([*(_text(row[key]) for key in ("gateway", "sub_band", "used_ms", "budget_ms")), share])
         else:
             nodes.append([_text(row[key]) for key in ("device", "up_ms", "down_ms")])
-    return ["on the air in the last hour:", *_table(bands), "", *_table(nodes)]
+    return ["on the air in the last hour:", *tabled(bands), "", *tabled(nodes)]
 
 
 _TEXTS: Mapping[str, Callable[[Sequence[Row], str], list[str]]] = {
@@ -133,25 +132,3 @@ _TEXTS: Mapping[str, Callable[[Sequence[Row], str], list[str]]] = {
 
 def _text(value: Any) -> str:
     return "-" if value is None or value == "" else str(value)
-
-
-def _fits(cells: Sequence[Sequence[str]]) -> bool:
-    """Whether the table is no wider than the terminal; a file has no edge."""
-    return not sys.stdout.isatty() or max(map(len, _table(cells))) <= shutil.get_terminal_size().columns
-
-
-def _blocks(cells: Sequence[Sequence[str]]) -> list[str]:
-    """A paragraph a row, for a narrow terminal: what is known of it, a line each."""
-    names, *rows = cells
-    width = max(map(len, names))
-    lines: list[str] = []
-    for row in rows:
-        known = [(name, cell) for name, cell in zip(names, row, strict=True) if cell != "-"]
-        lines += [f"{name:<{width}}  {cell}" for name, cell in known]
-        lines.append("")
-    return lines[:-1]
-
-
-def _table(cells: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]

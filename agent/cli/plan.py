@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent.cli.common import SITE_HELP, add_command
+from agent.cli.narrow import wrapped
 from agent.screen import shown, shown_json
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ def run_plan(options: argparse.Namespace) -> int:
         table.writerow(_COLUMNS)
         table.writerows(_rows(site.document(first, options.days)))
     elif options.plot is None:
-        print("\n".join(map(shown, _lines(site, site.document(first, options.days)))))
+        for line in _lines(site, site.document(first, options.days)):
+            print(wrapped(shown(line)))
     return 0
 
 

@@ -146,3 +146,50 @@ def test_radio_nodes_are_a_table_where_there_is_room_and_paragraphs_on_a_phone(t
         assert not any("BATTERY" in line for line in lines), "what is not known has no line"
     else:
         assert len(lines) == 3 and lines[0].startswith("DEVICE")
+
+
+BAND = {"gateway": "b0ca9e0000000001", "sub_band": "869.4-869.65", "used_ms": 2965.5, "budget_ms": 360000}
+BANDS = [{**BAND, "share": 0.008}, {"device": "thermometer", "up_ms": 71.9, "down_ms": 0.0}]
+JOIN = {"dev_eui": "b0ca9e0000000011", "device": "hall", "result": "accepted", "window": "RX1", "taken": True,
+        "sent_by": "b0ca9e0000000001", "at_ms": 1764409371276}  # fmt: skip
+
+
+@pytest.fixture
+def region(tmp_path):
+    """A collector's file with three readings of one site."""
+    pytest.importorskip("jsonschema")
+    from agent.collect.schemas import Shelf
+    from agent.collect.store import Store
+
+    file, shelf = tmp_path / "region.db", Shelf()
+    body = {"k": ["5b0c6d3e-0000-4000-8000-000000000001", 1, 3], "t": 1_764_000_000_000, "clock": "synced",
+            "p": {"m.v": [[0, 1, 0], [1000, 2, 1], [1000, 3, 1]]}}  # fmt: skip
+    store = Store(file)
+    store.take("telemetry", "demo-village", shelf.parse("telemetry", json.dumps(body).encode()))
+    store.close()
+    return file
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("plan {saint} --from 2026-01-15 --days 1", ["kWh  17:51:21-23:00:00", "05:00:00-07:46:56", "saved"]),
+        ("lora {site} airtime --runtime-dir {run}", ["SHARE      0.8%", "BUDGET ms  360000", "thermometer"]),
+        ("lora {site} join-log --runtime-dir {run}", ["accepted:", "sent in RX1 by b0ca9e0000000001"]),
+        ("collect report {region}", ["site        demo-village", "duplicates  0"]),
+    ],
+)
+def test_no_word_is_cut_in_two_on_a_phone(tmp_path, agent_that_says, region, command, says):
+    places = {"site": tmp_path / "site.yaml", "run": tmp_path / "run", "region": region}
+    places["saint"] = Path(__file__).parents[2] / "config" / "saint-seine.yaml"
+    text = 'version: 1\nsite: {id: air}\nbuses: {lora: {type: lora_gwmp, listen: "127.0.0.1:1700"}}\n'
+    places["site"].write_text(text)
+    words = [word.format(**places) for word in command.split()]
+    rows = [JOIN] if "join-log" in words else BANDS
+    with (
+        agent_that_says(places["run"], inspect={"rows": rows}),
+        Terminal([sys.executable, "-m", "agent", *words], 40, 60) as screen,
+    ):
+        assert screen.ends() == 0
+        lines = [line.strip() for line in screen.lines]
+    assert [word for word in says if not any(word in line for line in lines)] == [], lines

@@ -118,10 +118,15 @@ class Register:
         if changed:
             self._memory.put("open", self._open)
 
-    def status(self) -> list[dict[str, Any]]:
-        """The open alarms, the gravest first: code, subject, severity, since (ISO 8601, UTC, or None), acked."""
+    def status(self, wrong: Iterable[Condition] = ()) -> list[dict[str, Any]]:
+        """The open alarms, the gravest first: code, subject, severity, since (ISO 8601, UTC, or None), acked.
+
+        Those of the gateway, by what is wrong with it now, have a detail.
+        """
         grave = [str(severity) for severity in Severity]
-        return sorted((dict(one) for one in self._open.values()), key=lambda one: grave.index(one["severity"]))
+        details = {f"{one.code}.{one.subject}": one.detail for one in wrong}
+        found = [{**one, "detail": details.get(name, {})} for name, one in self._open.items()]
+        return sorted(found, key=lambda one: grave.index(one["severity"]))
 
     def is_open(self, name: str) -> bool:
         """Whether `code.subject` is open."""

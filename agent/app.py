@@ -489,7 +489,7 @@ class Agent:
             "clock": "synced" if self._clock.trusted else "unsynced",
             "points": present_points(self._hub, now),
             "actuators": self._arbiter.status(),
-            "alarms": self._register.status(),
+            "alarms": self._register.status(self._conditions()),
             "uplink": self._uplink.status() if self._uplink is not None else {"state": "off"},
             "outbox": {**self._outbox.status(), "published": self._hub.published},
             "buses": [*self._wires.status(), *self._plan.idle_buses],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from agent.cli.common import add_command, add_folders, add_json, asked
@@ -47,13 +47,28 @@ def show_alarms(options: argparse.Namespace) -> int:
         print(shown(f"{one['severity']:<8}  {one['code']} {one['subject']}  since {since}{acked}"))
         if (wrong := (status.get("config") or {}).get(_CONFIG.get(one["code"]))) is not None:
             print(shown(f"          {wrong['file']}:{wrong['line']}:{wrong['column']}: {wrong['message']}"))
-        for why in _WHY[one["code"]](status, one["subject"]) if one["code"] in _WHY else ():
+        for why in _reasons(status, one):
             print(shown(f"          {why}"))
     if any(one["since"] is None for one in found):
         print(f"bocage: {time_help(status.get('clock') == 'synced')}", file=sys.stderr)
     if not found:
         print("no alarm is open")
     return 0
+
+
+def _reasons(status: Mapping[str, Any], alarm: Mapping[str, Any]) -> Iterable[str]:
+    """What helps to mend it, a line each."""
+    if alarm["code"] in _WHY:
+        return _WHY[alarm["code"]](status, alarm["subject"])
+    if alarm["code"] in _CONFIG:
+        return ()
+    return (f"{key}: {_said(value)}" for key, value in alarm.get("detail", {}).items())
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return str(value)
 
 
 def _lost(status: Mapping[str, Any], device: str) -> Iterator[str]:

@@ -148,6 +148,8 @@ def test_a_module_that_was_taken_away_can_be_forgotten(site, slave, subscriber, 
     no_bus(site, None)
     applied(site, subscriber, wait_for)
     wait_for(lambda: subscriber.events("output_orphaned", "alarm"), 60)
+    said = site.bocage("alarms", check=0).stdout
+    assert f"place: {subscriber.events('output_orphaned')[0]['detail']['place']}" in said and "wanted: off" in said
     site.bocage("write", "alarm.output_orphaned.lamp", "forget", check=0)
     wait_for(lambda: subscriber.events("output_orphaned", "cleared"), 60)
     assert subscriber.events("forgotten", "audit")

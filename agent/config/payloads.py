@@ -157,6 +157,8 @@ class LoraMap(Model):
     struct: Many[StructField] | None = None
     blocks: Blocks | None = None
     """Which payloads of struct are stored samples."""
+    aside: list[dict[FieldName, Unavailable]] | None = None
+    """Payloads of struct that come beside the others: where these fields have these values, what is missing stays."""
     tlv: Many[Record] | None = None
     skip: dict[str, Annotated[int, Field(ge=0, le=242)]] | None = None
     """Records of tlv to pass over: what they begin with, and how many bytes follow."""
@@ -227,6 +229,11 @@ def _check_layouts(document: Document, lora: LoraMap) -> None:
     _check_when(document, ("lora", "struct"), lora.struct or ())
     for index, record in enumerate(lora.tlv or ()):
         _check_when(document, ("lora", "tlv", index, "fields"), record.fields or ())
+    for index, aside in enumerate(lora.aside or ()):
+        if lora.struct is None:
+            _extra(document, ("lora", "aside"), '"aside" goes with struct')
+            break
+        _check_known(document, ("lora", "aside", index), aside, lora.struct)
     blocks = lora.blocks
     if blocks is not None and lora.struct is None:
         _extra(document, ("lora", "blocks"), '"blocks" goes with struct')

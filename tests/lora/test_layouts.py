@@ -45,7 +45,8 @@ def decoded(profile, payload, fport=2):
     ("CBF60B0D03760B09AF0376", {**PRESENT, "external": 11, "probe": 24.79, "probe_humidity": 88.6}),
     ("CBF60B0D0376C1FF387FFF", {"external": 1}),  # bits 7 and 6 both: nobody says what that is
     ("CBF628FF11220F33445566", {"battery_voltage": 3.062, "battery_level": 3, "external": 15}),
-    ("CBF628FF112210FF387FFF", {"battery_voltage": 3.062, "battery_level": 3, "external": 0}),
+    ("CBF628FF112210FF380206",  # the number of an SHT31, and what it measures
+     {"battery_voltage": 3.062, "battery_level": 3, "external": 0, "probe": -2.0, "probe_humidity": 51.8}),
     ("FF38FF3843764969240A00", {"history": [{**STORED, "external": 9, "probe": -2.0}]}),
     ("FF38FF3843768169240A00", {"history": [{**STORED, "external": 1, "probe": -2.0}]}),
     ("03E8FF3843764569240A00", {"history": [{**STORED, "external": 5, "illuminance": 1000}]}),
@@ -145,6 +146,24 @@ def test_a_node_whose_mode_is_changed_keeps_no_value_of_before(make, clock):
     assert node.last["n.current1"].quality is Quality.BAD
     third, _ = heard(node, clock, "000001F4000003E8820042", 3)
     assert ("current1" in third, third["codec_error"].value) == (False, "")
+
+
+@pytest.mark.parametrize(("profile", "present", "aside", "stays", "read"), [
+    ("dragino_lt22222_l", "04AB04AC13101300820041", "8000000000000000000046", ("relay1", "current1", "voltage2"),
+     {"mode": 6}),
+    ("dragino_lht65n", "CBF60B0D0376010A857FFF", "CBF628FF64100F1234567890", ("temperature", "humidity", "probe"),
+     {"battery_voltage": 3.062}),
+    ("dragino_lht65n", "CBF60B0D03760B0A850206", "CBF6112233441009C40206", ("temperature", "humidity"),
+     {"probe": 25.0, "probe_humidity": 51.8}),
+])  # fmt: skip
+def test_a_payload_that_comes_beside_the_others_leaves_what_it_lacks(make, clock, profile, present, aside, stays, read):
+    node = make(profile)
+    before, _ = heard(node, clock, present, 1)
+    after, _ = heard(node, clock, aside, 2)
+    assert {name: after[name].value for name in read} == read
+    assert not any(one.quality is Quality.BAD for one in after.values())
+    for name in stays:
+        assert (node.last[f"n.{name}"].value, node.last[f"n.{name}"].quality) == (before[name].value, Quality.GOOD)
 
 
 def test_stored_samples_drive_nothing(make, clock):

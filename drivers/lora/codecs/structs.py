@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from drivers.lora.codecs.downlink import Declared
@@ -20,6 +20,7 @@ class Struct(Declared):
         super().__init__(lora)
         self._layout = Layout(lora["struct"])
         self._blocks: Mapping[str, Any] | None = lora.get("blocks")
+        self._aside: Sequence[Mapping[str, Sequence[int]]] = lora.get("aside", ())
 
     async def decode(self, payload: bytes, fport: int, received_ms: int | None) -> Decoded:
         foreign = self._foreign(fport)
@@ -45,8 +46,9 @@ class Struct(Declared):
         fields = self._layout.fields
         there = {field.name for field in fields if holds(field.when, found)}
         absent: dict[str, str] = {}
+        aside = any(holds(when, found) for when in self._aside)
         for field in fields:
-            if field.name not in there:
+            if field.name not in there and not aside:
                 now = " and ".join(f"{name} is {look_up(found, name)}" for name in field.when if name[0] != "_")
                 absent[field.name] = f"not in this payload, where {now}"
         return {**absent, **self._layout.without(found)}

@@ -236,6 +236,26 @@ def test_a_device_that_always_listens_waits_for_the_concentrator():
     assert (nodes[0].received, ended, air.refused) == ([(9, b"\x01")], [], [])
 
 
+@pytest.mark.parametrize("more", [0, 1])
+def test_what_is_sent_at_once_does_not_overtake_an_answer(more):
+    """The answer has the lower counter, and would be dropped as an old frame. `more` uplinks want none."""
+    site, node = Site(otaa(**{"class": "C"}), gateways=(GATEWAY,)), OtaaNode(EUI, JOIN_EUI, KEY)
+    run(site, [Concentrator(site)], [node], [(0, node.join_request, {})], 8)
+    site.push(node.uplink(1, b"x", confirmed=True))
+    (answer,) = site.pass_time()
+    for _ in range(more):
+        site.clock.seconds += 1
+        site.push(node.uplink(1, b"x"))
+        assert site.pass_time() == []
+    order(site, "room", "room.valve")
+    while (answer["tmst"] - site.tmst) % (1 << 32) < 6_000_000:
+        assert site.pass_time(0.1) == []
+        site.pull()
+    node.hear(base64.b64decode(answer["data"]))
+    run(site, [Concentrator(site)], [node], [], 2)
+    assert (node.acked, node.received) == (1, [(9, b"\x01")])
+
+
 @pytest.mark.parametrize("restart", [False, True])
 def test_after_a_rejoin_a_device_that_always_listens_is_spoken_to_under_its_new_address(restart):
     site, node = Site(otaa(**{"class": "C"}), gateways=(GATEWAY,)), OtaaNode(EUI, JOIN_EUI, KEY)

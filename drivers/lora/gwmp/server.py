@@ -248,7 +248,7 @@ class Server:
             return float("-inf")
         frames = [next(iter(some.values())) for some in (self._frames, self._late) if some]
         times = [float("inf"), *(frame.due for frame in frames), *self._confirm_by.values(), self.gateways.due()]
-        times += [device.joining_until for device in self._busy.values() if device.joining_until > now]
+        times += [device.silent_until for device in self._busy.values() if device.silent_until > now]
         return min([*times, *(self._mail[name].due() for name in self._busy)])
 
     def tick(self) -> list[Act]:
@@ -342,6 +342,7 @@ class Server:
         if slot is not None:
             session.acknowledged_again(data.mic, now)
             self._send(device, slot, self._frame(device, session, None, True, b"", now), now)
+            device.answered_at = max(device.answered_at, _over(slot))
 
     def _begins_again(self, device: EndDevice, session: Session, counter: int) -> bool:
         """A frame with a good MIC and an old counter: a device that was reset, or somebody who repeats it. Whether it
@@ -418,6 +419,7 @@ class Server:
             return
         radio = self._frame(device, session, downlink, data.confirmed, answers, now)
         self._send(device, slot, radio, now, downlink)
+        device.answered_at = max(device.answered_at, _over(slot))
 
     def _frame(
         self, device: EndDevice, session: Session, downlink: Downlink | None, ack: bool, answers: bytes, now: float
@@ -454,7 +456,7 @@ class Server:
         if not device.class_c or mail.sent is not None or not len(mail) or device.session is None:
             return False
         now = self._clock.monotonic()
-        if now < device.joining_until:
+        if now < device.silent_until:
             return False
         return self.gateways.slot_now(_euis(device), 0, 0, now, device.session.rx2_sf, waits=True) is not None
 
@@ -536,11 +538,11 @@ class Server:
             self.counts["joins"] += 1
             log.info("joined device=%s gateway=%s", device.name, slot.gateway.eui)
             said(entry, slot)
-            device.joining_until = _joined_by(slot)
+            device.joining_until = _over(slot)
 
             def told(slot: Slot | None, error: str) -> None:
                 said(entry, slot, error, taken=True)
-                device.joining_until = _joined_by(slot) if slot is not None else now
+                device.joining_until = _over(slot) if slot is not None else now
                 self._changed.add("joins")
 
             self._send(device, slot, radio, now, told=told)
@@ -556,8 +558,8 @@ def _due(frames: dict[tuple[Any, ...], _Frame], now: float) -> Iterator[tuple[tu
         yield key, frame
 
 
-def _joined_by(slot: Slot) -> float:
-    """When (clock.monotonic) a device has heard the join-accept that is sent there, and a little more."""
+def _over(slot: Slot) -> float:
+    """When (clock.monotonic) a device has heard what is sent there, and a little more."""
     return slot.at + slot.took / 1000 + 1.0
 
 

@@ -157,6 +157,10 @@ class EndDevice:
     asking: Asking = field(default_factory=Asking)
     joining_until: float = float("-inf")
     """Until then (clock.monotonic) it hears nothing but its join-accept."""
+    answered_at: float = float("-inf")
+    """When (clock.monotonic) the answer in its window is there. What is sent at once would overtake that, and have the
+    higher counter: the device would drop the answer.
+    """
     nonces: set[int] = field(default_factory=set)
     """DevNonces that were used; 65,536 at most."""
     join_nonce: int = 0
@@ -180,6 +184,11 @@ class EndDevice:
     def session(self) -> Session | None:
         """That in which it was heard last; after a join the new one, for then it has forgotten the other."""
         return self.used if self.used in self.sessions else next(iter(self.sessions), None)
+
+    @property
+    def silent_until(self) -> float:
+        """Until then (clock.monotonic) nothing is sent to it at once."""
+        return max(self.joining_until, self.answered_at)
 
     def match(self, frame: Data, far: bool = False) -> Match | None:
         """The session of a frame; with `far` only those that it could belong to after a long silence."""

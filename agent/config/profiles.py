@@ -49,15 +49,25 @@ Kind = Annotated[
 Write = Annotated[Literal["auto", "single", "multiple"], Choice("auto", "single", "multiple")]
 
 
+def _names_of(word: Any) -> list[str]:
+    """A word as `states` are looked up: of a number also as a codec gives it, 1 for 0x01 and 1.0."""
+    text = (str(word).lower() if isinstance(word, bool) else str(word)).strip().casefold()
+    if re.fullmatch("0x[0-9a-f]{1,8}", text):
+        return [text, str(int(text, 16))]
+    return [text, f"{float(text):.10g}"] if re.fullmatch(r"-?[0-9]{1,9}\.[0-9]{1,9}", text) else [text]
+
+
 def _states(value: Any) -> dict[str, bool]:
     truth = {True: True, False: False, "on": True, "off": False, "true": True, "false": False}
     if not isinstance(value, dict) or not value:
         raise ValueError(f"{plain(value)} does not say which words are on and off; write {{open: on, close: off}}")
-    found = {}
+    found: dict[str, bool] = {}
     for word, state in value.items():
         if not isinstance(state, bool | str) or state not in truth:
             raise ValueError(f"{plain(word)} is on or off, not {plain(state)}")
-        found[(str(word).lower() if isinstance(word, bool) else str(word)).strip().casefold()] = truth[state]
+        for name in _names_of(word):
+            if found.setdefault(name, truth[state]) is not truth[state]:
+                raise ValueError(f"{plain(word)} is on and off here; great and small letters are the same")
     return found
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.config import check, load
+from drivers.lora.values import state_of
 
 SITE = """\
 site: {{id: a, latitude: 46.5, longitude: 4.2, timezone: Europe/Paris}}
@@ -186,10 +187,24 @@ def test_a_text_of_a_struct_drives_nothing(site) -> None:
 
 @pytest.mark.parametrize(
     ("states", "words"),
-    [("{open: 1.5}", '"open" is on or off, not 1.5'), ("[open]", "which words are on and off"), ("{}", "which words")],
+    [
+        ("{open: 1.5}", '"open" is on or off, not 1.5'), ("[open]", "which words are on and off"),
+        ("{}", "which words"), ("{open: on, OPEN: off}", '"OPEN" is on and off here'),
+        ("{1: on, 0x01: off}", "is on and off here"),
+    ],
 )
 def test_states_say_on_or_off(site, states: str, words: str) -> None:
     assert any(
         words in one
         for one in errors(site(f"lora: {{codec: own.js}}\npoints: {{door: {{states: {states}}}}}\n", BOOLEAN))
     )
+
+
+@pytest.mark.parametrize("states", ["{0x00: on, 0x01: off}", "{0.0: on, 1.0: off}", "{0: on, 1: off}"])
+def test_states_of_numbers_however_they_are_written(site, states: str) -> None:
+    path = site(f"lora: {{codec: own.js}}\npoints: {{door: {{states: {states}}}}}\n", BOOLEAN)
+    assert errors(path) == []
+    data = load(path).devices["d"].profile_data
+    assert data is not None
+    found = data["points"]["door"]["states"]
+    assert (state_of(0, found), state_of(1, found), state_of(1.0, found)) == (True, False, False)

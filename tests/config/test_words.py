@@ -72,6 +72,7 @@ BOOLEAN = """\
 // the door: "open" or "close"
 function decodeUplink(i) { var names = {}; return {data: {door: i.bytes[0] === 1, other: "open", t: names["x"]}}; }
 """
+UNITS = 'var units = {door: "V"}; function decodeUplink(i) { return {data: {door: i.bytes[0] & 1}}; }'
 HELPED = 'function decodeUplink(i) { return {data: {door: Boolean(i.bytes[0] & 1) || read(i.bytes) > 3}}; }'
 
 UNCLEAR = "function decodeUplink(i) { return {data: i.bytes.reduce((d, b) => Object.assign(d, table(b)), {})} }"
@@ -156,7 +157,7 @@ def test_a_relay_that_reads_back_a_word_is_refused(site) -> None:
     assert errors(path) == []
 
 
-@pytest.mark.parametrize("codec", [BOOLEAN, COMPARED, HELPED])
+@pytest.mark.parametrize("codec", [BOOLEAN, COMPARED, HELPED, UNITS])
 def test_what_is_on_or_off_needs_no_words(site, codec: str) -> None:
     assert errors(path := site(JS, codec)) == []
     assert not any("d.door" in problem.message for problem in check(path))

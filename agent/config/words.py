@@ -82,10 +82,6 @@ def _in_codec(file: str, field: str) -> Words | None:
     said: list[str] = []
     line = 0
     for start, value in _assigned(source, field):
-        bare = value.strip()
-        unit = _QUOTED.fullmatch(bare) and is_known(bare[1:-1])
-        if unit or _NUMBER.fullmatch(bare):  # of a table: of units, or of bits
-            continue
         words = _words(source, value)
         if not words or not all(_WORD.fullmatch(word) for word in words):  # what can be read both ways is believed
             return None
@@ -104,8 +100,12 @@ def _source(file: str) -> str:
 
 
 def _assigned(source: str, field: str) -> Iterator[tuple[int, str]]:
-    """Each place where a field gets its value, and the expression that gives it."""
-    yield from _by_name(source, field)
+    """Each place where a field gets its value, and the expression that gives it; not its place in a table of units
+    or of bits."""
+    for found in _by_name(source, field):
+        bare = found[1].strip()
+        if not _NUMBER.fullmatch(bare) and not (_QUOTED.fullmatch(bare) and is_known(bare[1:-1])):
+            yield found
     for found in (*_by_part(source, field), *_by_loop(source, field)):
         if not _NAME.fullmatch(found[1].strip()):  # a variable tells nothing
             yield found

@@ -9,7 +9,7 @@ from typing import Any
 
 from agent.model import Kind, Point, Value
 
-__all__ = ["MISSING", "NoValue", "check_range", "look_up", "milliseconds", "state_of", "value_of"]
+__all__ = ["MISSING", "NoValue", "check_range", "look_up", "milliseconds", "state_of", "value_of", "whole"]
 
 MISSING: Any = object()
 """What `look_up` gives for a field that is not there."""
@@ -111,3 +111,8 @@ def _number(text: str) -> float | None:
     except ValueError:
         return None
     return int(found) if found.is_integer() and "." not in text and "e" not in text.lower() else found
+
+
+def whole(digits: str) -> int | float:
+    """A number of JSON. Python refuses to read one of thousands of digits, and with it all that is beside it."""
+    return int(digits) if len(digits) < 40 else math.inf

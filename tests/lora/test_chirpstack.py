@@ -302,6 +302,17 @@ async def test_a_strength_that_is_no_number_costs_itself_only(make, up_event, ke
     assert {name: found.get(f"v.{name}") for name in ("rssi", "snr")} == strength
 
 
+@pytest.mark.parametrize("where", ["object", "rxInfo", "margin"])
+async def test_a_number_of_thousands_of_digits_costs_itself_only(make, up_event, where):
+    bus, event = make(1), up_event(EUI, b"\x05", fport=2, gateways=((-90, -3),))
+    event |= {"object": {"other": 12345}} if where == "object" else {"margin": 12345} if where == "margin" else {}
+    event["rxInfo"][0]["rssi"] = 12345 if where == "rxInfo" else -90
+    text = _json(event).replace(b"12345", b"1" * 5000)
+    found = {r.point: r.value for r in await bus.take(message(TOPIC, text))}
+    assert (found["v.position"], found.get("v.rssi"), found["v.snr"]) == (5, None if where == "rxInfo" else -90, -3)
+    assert bus.status()["malformed"] == 0
+
+
 @pytest.mark.parametrize("data", ["+/+/AA==", "+/+/AA", "-_-_AA==", "-_-_AA"])
 async def test_base64_of_either_alphabet_padded_or_not(make, up_event, data):
     bus, event = make(1), up_event(EUI, b"", fport=2)

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from drivers.lora.payload64 import from_base64
+from drivers.lora.values import whole
 
 __all__ = ["EVENTS", "LARGEST", "Ack", "Malformed", "Topics", "Uplink", "battery", "command", "parse", "text"]
 
@@ -97,7 +98,7 @@ def parse(body: bytes, dev_eui: str) -> Mapping[str, Any]:
     if len(body) > LARGEST:
         raise Malformed(f"longer than {LARGEST // 1024} kB")
     try:
-        event = json.loads(body)
+        event = json.loads(body, parse_int=whole)
     except (ValueError, RecursionError) as error:
         raise Malformed(f"no JSON: {str(error)[:80]}") from None
     if not isinstance(event, Mapping):

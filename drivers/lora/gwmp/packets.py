@@ -16,6 +16,7 @@ from itertools import islice
 from typing import Any
 
 from drivers.lora.payload64 import from_base64
+from drivers.lora.values import whole
 
 __all__ = [
     "PullData", "PushData", "Received", "Rubbish", "Transmission", "TxAck", "acknowledgement", "parse", "pull_resp",
@@ -138,7 +139,7 @@ def _json(data: bytes) -> Mapping[str, Any]:
 
 def _loads(text: str) -> Any:
     try:
-        return json.loads(text, parse_int=_whole)
+        return json.loads(text, parse_int=whole)
     except ValueError as error:
         raise Rubbish("no JSON") from error
 
@@ -206,11 +207,6 @@ def _strength(packet: Mapping[str, Any]) -> tuple[float | None, float | None]:
 def _or_least(value: Any) -> float:
     number = _number(value)
     return -math.inf if number is None else number
-
-
-def _whole(digits: str) -> int | float:
-    """Python refuses to read a number of thousands of digits, and with it all that is beside it."""
-    return int(digits) if len(digits) < 40 else math.inf
 
 
 def _number(value: Any) -> float | None:

@@ -78,7 +78,9 @@ class Kept:
         return _last[self]
 
     def read(self) -> str:
-        """What stands there now, without the newline at its end. ConfigError if it is not there, or empty."""
+        """What stands there now, without byte order mark and newline at its end. ConfigError if it is not there, or
+        empty.
+        """
         text = self._text()
         if not text and self.source != "env":
             raise ConfigError([f"the secret {self} is empty"])
@@ -101,7 +103,7 @@ class Kept:
         path = folder / self.name
         try:
             content = read_regular(path, _LARGEST + 1)
-            text = content.decode("utf-8")
+            text = content.decode("utf-8-sig")
         except OSError as error:
             raise ConfigError([f"the secret {self} cannot be read: {path}: {error.strerror}"]) from error
         except UnicodeDecodeError as error:

@@ -44,7 +44,7 @@ def _check_key(at: Checked, keys: tuple[str, ...], secret: Kept) -> None:
     """A file that is there already is looked at; what is in it is never shown."""
     try:
         path = secret.folder / secret.name
-        text, mode = read_regular(path, 65_536).decode("utf-8"), path.stat().st_mode
+        text, mode = read_regular(path, 65_536).decode("utf-8-sig"), path.stat().st_mode
     except (OSError, UnicodeDecodeError):
         return  # it may come later
     text = re.sub("[ :]", "", text.strip())

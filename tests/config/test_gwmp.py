@@ -37,6 +37,7 @@ def test_a_port_for_everybody_needs_the_list(said, listen):
     [
         ("00112233445566778899aabbccddeeff\n", None),
         ("00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF", None),
+        ("\ufeff00112233445566778899aabbccddeeff\r\n", None),
         ("0011", "32 hexadecimal digits, not 4 characters"),
         ("zz" * 16, "32 hexadecimal digits, not 32 characters"),
         ("", "32 hexadecimal digits, not 0 characters"),

@@ -143,5 +143,7 @@ def test_a_secret_is_read_late_and_never_shown(tmp_path: Path, monkeypatch: pyte
     assert "hunter2" not in f"{secret} {secret!r}"
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     assert Secret("credential", "word").reveal() == "hunter2"
+    (tmp_path / "windows").write_bytes(b"\xef\xbb\xbfhunter2\r\n")  # Notepad marks a file as UTF-8
+    assert Secret("file", "windows", tmp_path).reveal() == "hunter2"
     with pytest.raises(ConfigError, match="cannot be read"):
         Secret("credential", "none").reveal()

@@ -23,6 +23,9 @@ LORAWAN = {"lora_chirpstack", "lora_gwmp"}
 def _port(value: Any) -> str:
     if not isinstance(value, str) or not value.startswith("/") or "\0" in value:
         raise ValueError(f"{plain(value)} is not a serial port; write its path, such as /dev/serial/by-id/usb-FTDI-0")
+    path, _, speed = value.rpartition(":")
+    if re.fullmatch("[0-9]{4,7}", speed):
+        raise ValueError(f"{plain(value)} is not a serial port; write port: {path}, baudrate: {speed}")
     return value
 
 

@@ -13,7 +13,7 @@ from agent.config.buses import LORAWAN, MODBUS, ChirpStack
 from agent.config.document import Document, Keys
 from agent.config.gwmp import check_gwmp
 from agent.config.lines import check_lines
-from agent.config.mistakes import check_broker, check_host, check_place, check_unit
+from agent.config.mistakes import check_broker, check_host, check_place, check_timeout, check_unit
 from agent.config.names import Checked, Pin, PointRef
 from agent.config.problems import listed, meant
 from agent.config.profiles import Library
@@ -170,6 +170,8 @@ def _check_buses(at: Checked) -> None:
         if isinstance(bus, ChirpStack):
             _check_login(at, name, bus)
         port = getattr(bus, "port", None)
+        if bus.type in MODBUS:
+            check_timeout(at, name, bus.timeout)  # type: ignore[union-attr]
         if isinstance(port, str):
             if _BARE.match(port):
                 at.warn(

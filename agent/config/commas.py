@@ -11,7 +11,7 @@ from typing import Any
 
 from agent.config.document import TYPOGRAPHIC, Document, Keys
 from agent.config.problems import listed
-from agent.config.spellings import day_meant
+from agent.config.spellings import PLACES, day_meant, duration_meant
 
 __all__ = ["report_commas"]
 
@@ -43,13 +43,28 @@ def _numbers(document: Document, data: Mapping[str, Any], keys: Keys, told: set[
         if run and text:
             told |= {(*keys, one) for one in (before, *run) if one is not None}
             if len(run) == 1:
-                words = f'the comma makes a key of "{run[0]}"; write the decimals after a point'
+                words = f'the comma makes a key of "{run[0]}"; {_meant(str(before), text, run[0])}'
             else:
                 names = listed((f'"{one}"' for one in run), "and")
                 words = f"the commas make keys of {names}; write {'.'.join((text, *run))}"
             place = document.place((*keys, run[0]))
             document.note(place.key_line, place.key_column, words)
         before, run = key, []
+
+
+def _meant(key: str, text: str, rest: str) -> str:
+    """What to write in place of `key: text,rest`."""
+    if key.lower() in PLACES:
+        return f"write latitude: {text}, longitude: {rest}"
+    if text.startswith("("):
+        return f"write [{text[1:]}, {rest.rstrip(')')}]"
+    if re.fullmatch("[0-9]{3}", rest) and re.fullmatch("[1-9][0-9]{0,2}", text):
+        return f"write {text}{rest}, or decimals after a point: {text}.{rest}"
+    if "/" in text and duration_meant(rest):
+        return f"write {text} for {duration_meant(rest)}"
+    if not re.fullmatch("[0-9]+", text):
+        return "no comma stands in a value here"
+    return "write the decimals after a point"
 
 
 def _on_line(document: Document, keys: Keys, one: str, other: str | None) -> bool:

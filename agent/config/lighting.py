@@ -43,6 +43,8 @@ def _night_days(value: Any) -> Any:
 
 
 def _night_day(word: Any) -> str | None:
+    if isinstance(word, int) and not isinstance(word, bool) and 1 <= word <= 7:
+        return DAYS[word - 1]  # as calendars in French count them, and ISO 8601
     if not isinstance(word, str):
         return None
     days = days_meant(word)

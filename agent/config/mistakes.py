@@ -15,11 +15,14 @@ from urllib.parse import urlsplit
 from agent.config.document import Keys
 from agent.config.names import Checked
 from agent.config.units import is_known, unknown_unit
+from agent.config.values import DURATION
 
-__all__ = ["check_broker", "check_host", "check_place", "check_unit"]
+__all__ = ["check_broker", "check_host", "check_place", "check_timeout", "check_unit"]
 
 _NEAR, _FAR = 10.0, 20.0
 """Degrees from the place that a timezone is named after. Mainland France lies within 8 of Paris."""
+_LONG = 10.0
+"""Seconds: no device thinks so long about an answer."""
 _PLACE = re.compile(r"([-+])(\d{2})(\d{2})(?:\d{2})?([-+])(\d{3})(\d{2})(?:\d{2})?$")
 
 
@@ -35,6 +38,13 @@ def check_host(at: Checked, name: str, host: str) -> None:
         at.error(keys, f'"{host}" is not an address; write a name, or one such as 192.168.1.20')
     elif re.fullmatch(r"[0-9.]+", host):
         at.error(keys, f'"{host}" is not an address; write four numbers from 0 to 255, such as 192.168.1.20')
+
+
+def check_timeout(at: Checked, name: str, timeout: float) -> None:
+    """A device that is silent keeps all others of its bus waiting for as long; 500s is soon written for 500ms."""
+    if timeout > _LONG:
+        text = f"each question that nobody answers keeps {name} waiting for {DURATION.format(timeout)}"
+        at.warn(("buses", name, "timeout"), text, f"write {DURATION.format(_LONG)} at most, such as 500ms")
 
 
 def _is_address(text: str) -> bool:

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from agent.config.problems import nearest
 
 __all__ = [
-    "DAYS", "date_meant", "day_meant", "days_meant", "key_meant", "number_meant", "time_meant", "unit_meant",
-    "word_meant",
+    "DAYS", "PLACES", "date_meant", "day_meant", "days_meant", "duration_meant", "key_meant", "number_meant",
+    "time_meant", "ungrouped", "unit_meant", "whole_meant", "word_meant", "words_meant",
 ]  # fmt: skip
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -51,7 +51,13 @@ _WORDS = {
     "odd": "O", "impaire": "O", "impair": "O",
     "dusk": "civil_dusk", "crépuscule": "civil_dusk", "crepuscule": "civil_dusk", "dawn": "civil_dawn",
     "aube": "civil_dawn", "coucher": "sunset", "lever": "sunrise",
+    "coucher du soleil": "sunset", "lever du soleil": "sunrise",
     "nc": "normally_closed", "nf": "normally_closed", "no_contact": "normally_open",
+    "normalement fermée": "normally_closed", "normalement fermé": "normally_closed",
+    "normalement ouverte": "normally_open", "normalement ouvert": "normally_open",
+    "amont": "upstream", "aval": "downstream", "fermer": "close", "fermer et verrouiller": "close_and_latch",
+    "veille de fête": "eve_of_public_holiday", "veille de férié": "eve_of_public_holiday",
+    "veille de fete": "eve_of_public_holiday", "veille de ferie": "eve_of_public_holiday",
     "shp": "hid", "sodium": "hid", "compteur": "counter", "confort": "comfort", "réduit": "reduced",
     "reduit": "reduced", "hors-gel": "frost", "hors gel": "frost", "férié": "public_holiday", "ferie": "public_holiday",
 }  # fmt: skip
@@ -65,9 +71,24 @@ _KEYS = {
     "long": "longitude", "tz": "timezone", "pin": "from", "source": "from", "relay": "output",
     "éclairage": "lighting", "eclairage": "lighting", "eau": "water", "chauffage": "heating", "capteurs": "signals",
     "sensors": "signals", "appareils": "devices", "outputs": "actuators", "sorties": "actuators", "confort": "comfort",
-    "réduit": "reduced", "reduit": "reduced", "nom": "name", "deveui": "dev_eui", "appkey": "app_key",
+    "réduit": "reduced", "reduit": "reduced", "eco": "reduced", "nom": "name", "deveui": "dev_eui", "appkey": "app_key",
+    "protocole": "type", "protocol": "type", "hôte": "host", "hote": "host", "délai": "timeout", "delai": "timeout",
+    "scrutation": "poll", "fréquence": "poll", "frequence": "poll", "échelle": "scale", "echelle": "scale",
+    "poids": "per_pulse", "impulsion": "per_pulse", "impulsions": "per_pulse", "index": "initial_index",
+    "sortie": "output", "retour": "feedback", "contacteur": "actuator", "vanne": "valve", "puissance": "rated_power",
+    "nombre": "count", "nb": "count", "allumage": "switch_on", "extinction": "switch_off", "cellule": "photocell",
+    "jours": "days", "jour": "daily", "de": "from", "du": "from", "à": "to", "au": "to", "heure": "time",
+    "évènement": "event", "événement": "event", "evenement": "event", "décalage": "offset", "decalage": "offset",
+    "horaires": "opening_hours", "horaire": "opening_hours", "gel": "frost", "hors-gel": "frost", "hors gel": "frost",
+    "fuite": "leak", "rinçage": "flush", "rincage": "flush", "niveau": "level", "pompe": "pump", "haut": "high",
+    "bas": "low", "consignes": "setpoints", "consigne": "setpoints", "sonde": "sensor", "capteur": "sensor",
+    "semaine": "week", "vacances": "holidays", "brûleur": "burner", "bruleur": "burner",
 }  # fmt: skip
 """Keys by other programs' names, and in French."""
+PLACES = (
+    "gps", "position", "coordinates", "coordonnées", "coordonnees", "location", "lieu", "lat_lon", "latlon", "latlng"
+)  # fmt: skip
+"""Keys that hold latitude and longitude at once elsewhere."""
 _UNITS = {
     "l": "L", "litre": "L", "litres": "L", "liter": "L", "liters": "L", "cubic metre": "m3", "mètre cube": "m3",
     "litres/heure": "L/h", "litre/heure": "L/h", "lph": "L/h", "lpm": "L/min", "l/mn": "L/min", "m3h": "m3/h",
@@ -159,16 +180,56 @@ def _degrees_meant(text: str) -> str | None:
     return f"{-value if (match[4] or '').upper() in 'SWO' and match[4] else value:.6g}"
 
 
+_DIGIT = "(?:[0-9OoI]|l(?=[0-9]))"
+_GROUPED = re.compile(r"[-+]?[0-9]{1,3}(?:[\s\u00a0\u202f'’][0-9]{3})+(?![0-9])")
+"""A number with its thousands apart, as it is printed."""
+
+
 def number_meant(text: str) -> str | None:
     """`9600` for 9 600, 9600 bauds, "9600" or 960O; None where no number is in it."""
     degrees = _degrees_meant(text) if re.search("[°'’′NSEWnsew]", text) or "." in text else None
     if degrees is not None:
         return degrees
-    digits = r"[-+]?[0-9OolI][0-9OolI\s\u00a0\u202f]*(?:[.,][0-9]+)?"
-    match = re.fullmatch(rf"({digits})\s*(?:[^\W\d][^\d]*|[°%]\s*[CF]?|/[a-z]+)?", text)
-    if match is None or not re.search("[0-9]", match[1]):
+    text = re.sub(r"(?<=[0-9])(?:\.\s+|;\s*)(?=[0-9])", ".", text)
+    digits = rf"[-+]?{_DIGIT}*[0-9]{_DIGIT}*(?![^\W\d_]|/)(?:[.,][0-9]+)?|[-+]?[0-9]+(?:[.,][0-9]+)?"
+    parts = r"[-+]?[0-9]{1,3}(?:\.[0-9]{3}){2,}"
+    match = re.fullmatch(
+        rf"({_GROUPED.pattern}(?:[.,][0-9]+)?|{parts}|{digits})\s*(?:[^\W\d][^\d]*|[°%]\s*[CF]?|/[a-z]+)?", text
+    )
+    if match is None:
         return None
-    return re.sub(r"[\s\u00a0\u202f]", "", match[1]).translate(str.maketrans("OolI,", "0011."))
+    found = re.sub(r"[\s\u00a0\u202f'’]", "", match[1]).translate(str.maketrans("OolI,", "0011."))
+    return found.replace(".", "") if found.count(".") > 1 else found
+
+
+def whole_meant(text: str) -> str | None:
+    """`9600` for 9.600, whose point sets thousands apart, and for 9600.0; None for what is no whole number."""
+    if re.fullmatch(r"[-+]?[1-9][0-9]{0,2}(?:\.[0-9]{3})+", text):
+        return text.replace(".", "")
+    match = re.fullmatch(r"([-+]?[0-9]+)\.0*", text)
+    return match[1] if match is not None else None
+
+
+def ungrouped(text: str) -> str | None:
+    """`1800 W` for 1 800 W; None where no thousands stand apart."""
+    match = _GROUPED.match(text.strip())
+    return None if match is None else re.sub(r"[\s'’]", "", match[0]) + text.strip()[match.end() :]
+
+
+def duration_meant(text: str) -> str | None:
+    """`90min` for 1h30, `15h` for 15h00, `10min` for 10', `10s` for "toutes les 10 s"; None for what is no duration."""
+    told = re.sub(r"^(?:tou(?:te)?s les|chaque|every|pendant|for)\s+", "", text.strip().lower()).rstrip(".")
+    if match := re.fullmatch(r"([0-9]+)\s*h\s*([0-9]{1,2})\s*(?:min|mn|m|')?", told):
+        hours, rest = int(match[1]), int(match[2])
+        return f"{60 * hours + rest}min" if rest else f"{hours}h"
+    if match := re.fullmatch(r"""([0-9]+)\s*(?:min|mn|m|')\s*([0-9]{1,2})\s*(?:s|sec|"|'')?""", told):
+        parts, rest = int(match[1]), int(match[2])
+        return f"{60 * parts + rest}s" if rest else f"{parts}min"
+    if match := re.fullmatch(r"""([0-9]+)\s*(''|["”″]|['’′])""", told):
+        return f"{match[1]}{'min' if match[2] in ('’', '′', chr(39)) else 's'}"
+    match = re.fullmatch(r"([0-9.]+)\s*([a-zé]+)", told)
+    unit = match and (match[2] if match[2] in ("ms", "s", "min", "h", "d") else unit_meant(match[2]))
+    return f"{match[1]}{unit}" if match and unit in ("ms", "s", "min", "h", "d") else None
 
 
 def unit_meant(unit: str) -> str | None:
@@ -176,10 +237,19 @@ def unit_meant(unit: str) -> str | None:
     return _UNITS.get(unit.strip().lower())
 
 
+def words_meant(word: str) -> list[str]:
+    """What a word in French, or in other capitals, may stand for anywhere in the file; none for one that is not met."""
+    lower = word.strip().lower()
+    return [one for one in (_WORDS.get(lower), lower) if one]
+
+
 def word_meant(word: str, known: tuple[str, ...]) -> str | None:
     """The word of `known` that was meant by one in French, in other capitals, or misspelt."""
     lower = word.strip().lower()
-    for found in (day_meant(lower), _WORDS.get(lower)):
+    said = _WORDS.get(lower.replace("_", " "), _WORDS.get(lower))
+    said = "normally_open" if lower == "no" and "normally_open" in known else said
+    begun = [one for one in known if len(lower) > 3 and one.startswith(f"{said or lower}_")]
+    for found in (day_meant(lower), said, begun[0] if len(begun) == 1 else None):
         if found in known:
             return found
     return nearest(lower, known)

@@ -14,11 +14,12 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from agent.config.alone import model_called, written_for
 from agent.config.base import Renamed
 from agent.config.commas import report_commas
 from agent.config.document import Document, Keys
-from agent.config.problems import listed, meant, nearest
-from agent.config.spellings import key_meant, number_meant, word_meant
+from agent.config.problems import listed, meant
+from agent.config.spellings import PLACES, key_meant, number_meant, whole_meant, word_meant
 from agent.config.values import number, plain
 
 __all__ = ["validate"]
@@ -47,8 +48,11 @@ def validate(document: Document, model: type[M], folder: Path) -> tuple[M | None
             _rename(document, data, (), renamed)
             slips, cut = _slips(found), report_commas(document)
             left_out |= cut
+            riddles = _riddles(found, slips, cut)
+            left_out |= riddles
             for finding in found:
-                if (*finding.keys, finding.missing) not in slips and not _is_within(finding.keys, cut):
+                lacks = (*finding.keys, finding.missing)
+                if lacks not in slips and lacks not in riddles and not _is_within(finding.keys, cut):
                     finding.report(document)
             left_out |= _report_empty(document, data, models, ())
             for meant_keys, keys in slips.items():
@@ -73,6 +77,23 @@ def _slips(found: Sequence[_Finding]) -> dict[Keys, Keys]:
         if key is not None:
             slips.setdefault((*finding.keys[:-1], key), finding.keys)
     return slips
+
+
+def _riddles(found: Sequence[_Finding], slips: Mapping[Keys, Keys], cut: set[Keys]) -> set[Keys]:
+    """The keys that are not there, where another one stands that says nothing: it may be any of them.
+
+    Each such key is told which of them must be there, so that this is not said as well.
+    """
+    told: set[Keys] = set()
+    for finding in found:
+        if finding.type != "extra_forbidden" or finding.meant_key() is not None:
+            continue
+        mapping = finding.keys[:-1]
+        absent = {(*mapping, key) for key in finding.absent()} - slips.keys()
+        finding.lacking = [one.missing for one in found if one.missing and (*mapping, one.missing) in absent]
+        told |= absent
+    told |= {(*keys[:-1], key) for keys in cut if keys[-1] in PLACES for key in ("latitude", "longitude")}
+    return told
 
 
 def _rename(document: Document, data: Any, keys: Keys, renamed: Sequence[Renamed]) -> None:
@@ -144,8 +165,10 @@ class _Finding:
                 parent, here = here, here[key]
         self.keys: Keys = tuple(keys)
         self.model, self._parent = models.get(id(parent)), parent
+        self.lacking: Sequence[str] = ()
+        """Of an unknown key: what must stand beside it and does not."""
         if self.type == "union_tag_not_found" and isinstance(self.input, dict):
-            near = [key for key in self.input if isinstance(key, str) and nearest(key, ("type",))]
+            near = [key for key in self.input if isinstance(key, str) and key_meant(key, ("type",))]
             if near:
                 self.keys, self.type, self._parent = (*self.keys, near[0]), "type_misspelt", self.input
 
@@ -158,6 +181,10 @@ class _Finding:
             known = self._known_keys()
         near = key_meant(str(self.keys[-1]), known) if self.keys and known else None
         return near if near is not None and isinstance(self._parent, dict) and near not in self._parent else None
+
+    def absent(self) -> list[str]:
+        """The keys that may stand beside it and do not."""
+        return [key for key in self._known_keys() if isinstance(self._parent, dict) and key not in self._parent]
 
     def report(self, document: Document) -> None:
         words, hint = self._words(document)
@@ -177,7 +204,7 @@ class _Finding:
         if self.type == "extra_forbidden":
             return self._unknown_key(str(key))
         if self.type == "type_misspelt":
-            return f'unknown key "{key}"', meant(str(key), ["type"])
+            return f'unknown key "{key}"', 'did you mean "type"?'
         if self.type == "written":
             text = str(self.context["text"])
             if self.input is None and not text.startswith("nothing stands") and not self.at_key:
@@ -195,10 +222,17 @@ class _Finding:
             return ('"type" is missing' if isinstance(self.input, dict) else self._expected("keys and values")), None
         if self.input is None:
             return f'nothing stands after "{key}:"', None
-        return self._typed(document), self._hint()
+        return self._typed(document), self._hint(document)
 
-    def _hint(self) -> str | None:
+    def _hint(self, document: Document) -> str | None:
         """What to write in place of a text, where a number, or true or false, can be seen in it."""
+        if self.type in ("model_type", "model_attributes_type"):
+            return self._with_keys(document)
+        if self.type == "tuple_type" and isinstance(self.input, dict):
+            return "write a list of such: [{…}]"
+        if self.type in ("int_type", "int_from_float") and isinstance(self.input, float):
+            found = whole_meant(document.place(self.keys).text or "")
+            return f"write {found}" if found else None
         if not isinstance(self.input, str):
             return None
         if self.type == "bool_type":
@@ -211,13 +245,39 @@ class _Finding:
         found = number_meant(self.input)
         return f"write {found}" if found and (self.type == "float_type" or (is_whole and "." not in found)) else None
 
+    def _with_keys(self, document: Document) -> str | None:
+        """The one key whose value stands there alone, and the others that it needs."""
+        value = self.input[0] if isinstance(self.input, list) and len(self.input) == 1 else self.input
+        model = model_called(str(self.context.get("class_name")))
+        text = document.place(self.keys).text if not isinstance(self.input, list) else None
+        found = written_for(model, value, text) if model is not None else None
+        if model is None or found is None:
+            return None
+        fields = {field.alias or name: field for name, field in model.model_fields.items()}
+        rest = "".join(f", {key}: …" for key, field in fields.items() if field.is_required() and key != found.key)
+        return f"write {{{found}{rest}}}"
+
     def _unknown_key(self, key: str) -> tuple[str, str | None]:
         if self.model is None:
             return f'unknown key "{key}"', None
         known = self._known_keys()
         near = key_meant(key, known)
+        hint = self._in_place_of(key) if near is None else None
+        if hint is not None:
+            return f'unknown key "{key}"', hint
         hint = f"known here are {listed(known, 'and')}" if near is None else f'did you mean "{near}"?'
         return f'unknown key "{key}"', hint
+
+    def _in_place_of(self, key: str) -> str | None:
+        """What to write for a key that is none: its value's own keys, or those that must stand here."""
+        numbers = re.findall(r"-?[0-9]+\.[0-9]+", str(self.input))
+        if key.lower() in PLACES and len(numbers) == 2 and "latitude" in self._known_keys():
+            return f"write latitude: {numbers[0]}, longitude: {numbers[1]}"
+        found = written_for(self.model, key) if self.model is not None and self.input is None else None
+        if found is not None:
+            return f"write {found}"
+        must = [f'"{one}"' for one in self.lacking]
+        return f"{listed(must, 'and')} {'is' if len(must) == 1 else 'are'} missing here" if must else None
 
     def _known_keys(self) -> list[str]:
         return [field.alias or name for name, field in self.model.model_fields.items()] if self.model else []

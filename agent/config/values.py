@@ -16,7 +16,16 @@ from pydantic import GetJsonSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from agent.config.problems import listed
-from agent.config.spellings import DAYS, date_meant, days_meant, time_meant, unit_meant, word_meant
+from agent.config.spellings import (
+    DAYS,
+    date_meant,
+    days_meant,
+    duration_meant,
+    time_meant,
+    ungrouped,
+    unit_meant,
+    word_meant,
+)
 
 __all__ = [
     "DAYS", "DURATION", "FLOW", "PERCENT", "VOLUME", "WINDOW", "Choice", "Date", "Deadband", "DeadbandText", "Decibel",
@@ -130,6 +139,12 @@ class Quantity(Written):
         if not isinstance(value, str):
             raise ValueError(f"{plain(value)} is not {self.noun}; {self._examples('10')}")
         match = _QUANTITY.match(value)
+        meant = ungrouped(value) or (duration_meant(value) if "min" in self.units else None)
+        if meant and (not match or match[2] not in self.units):
+            wrong = f"{plain(value)} is not {self.noun}"
+            if match and self.spelt(match[2]):
+                wrong = f'unknown unit "{match[2]}" in {plain(value)}'
+            raise ValueError(f"{wrong}; write {meant}")
         if not match:
             raise ValueError(f"{plain(value)} is not {self.noun}; {self._examples('10')}")
         amount, unit = match.groups()

@@ -94,6 +94,7 @@ class Node:
         self._heard: float | None = None  # clock.monotonic of the last frame since the start
         self._seen = clock.monotonic()  # the same, or the start
         self._read = self._seen  # the same of a frame that could be read
+        self._cut = False  # whether the last one could be read in part only
         self._changed = False  # since it was kept
         self._seldom = Seldom(clock)
         self._missing: dict[str, str] = {}  # the points that are bad, and why, as it was said
@@ -163,11 +164,16 @@ class Node:
         return stale
 
     def _unread(self, at: Instant) -> list[Reading]:
-        """Stale readings of its values, once, when it speaks and nothing of it could be read for three intervals."""
-        silent = at.boottime_ns / 1e9 - self._read
-        stale = self._stale(at) if silent >= PATIENCE * self.interval else []
+        """Stale readings, once, of what could not be read for three intervals though it speaks: of all its values, or
+        of those that come after a record that nobody knows.
+        """
+        limit = at.boottime_ns - PATIENCE * self.interval * 1e9
+        nothing = self._read * 1e9 <= limit
+        found = self._stale(at) if nothing or self._cut else []
+        stale = [one for one in found if nothing or self.last[one.point].at.boottime_ns <= limit]
         if stale:
-            log.warning("no frame could be read device=%s for_s=%.0f next=its values are stale", self.name, silent)
+            names = ", ".join(one.point.removeprefix(f"{self.name}.") for one in stale)
+            log.warning("not read for three intervals device=%s points=%s next=they are stale", self.name, names)
         return stale
 
     def _stale(self, at: Instant) -> list[Reading]:
@@ -278,7 +284,7 @@ class Node:
         stored = blocks is not None and blocks["list"] in ours.data
         if stored:  # nothing of stored samples is the present, whoever decoded them
             said = held = {}
-        present = {**said, **self._raws(ours.data), **held}
+        present, self._cut = {**said, **self._raws(ours.data), **held}, ours.cut
         if present or not (stored or reasons or ours.warnings):
             self._read = frame.at.boottime_ns / 1e9
         past = theirs if how and held and look_up(theirs, how["field"]) is not MISSING else ours.data

@@ -286,6 +286,21 @@ async def test_values_are_stale_when_no_frame_can_be_read_any_more(make, hear, c
     assert node.last["n.temperature"].quality is Quality.GOOD
 
 
+async def test_what_comes_after_an_unknown_record_is_stale_and_what_comes_before_is_not(make, hear):
+    records = ({"type": 1, "field": "battery", "as": "u8"}, {"type": 2, "field": "temperature", "as": "u8"},
+               {"type": 3, "field": "open", "as": "bool"})  # fmt: skip
+    points = {"battery": {"unit": "%"}, **{name: PROFILE["points"][name] for name in ("temperature", "open")}}
+    node = make({"lora": {"tlv": records, "interval": 600.0}, "points": points})
+    await hear(node, 0, fcnt=1, payload=bytes.fromhex("016402150301"))
+    for fcnt in range(2, 6):
+        await hear(node, 600, fcnt=fcnt, payload=bytes.fromhex("01640215"))
+    assert node.last["n.open"].quality is Quality.GOOD, "a contact that tells of changes only"
+    for fcnt in range(6, 10):
+        await hear(node, 600, fcnt=fcnt, payload=bytes.fromhex("01640909021503"))
+    qualities = {name: node.last[f"n.{name}"].quality for name in points}
+    assert qualities == {"battery": Quality.GOOD, "temperature": Quality.STALE, "open": Quality.STALE}
+
+
 async def test_stored_samples_alone_make_the_present_stale(make, hear):
     fields = {"_old": "bool", "temperature": "u8", "t": "u32be"}
     struct = tuple({"field": name, "type": kind} for name, kind in fields.items())

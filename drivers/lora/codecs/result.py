@@ -19,6 +19,8 @@ class Decoded:
     warnings: tuple[str, ...] = ()
     absent: Mapping[str, str] = field(default_factory=dict)
     """Fields that payloads of this layout do not have, and why: what was known of them holds no longer."""
+    cut: bool = field(default=False, compare=False)
+    """Whether reading stopped before the end of the payload: what would have come after it is not known."""
 
 
 class CodecError(DeviceError):

@@ -40,7 +40,7 @@ class Tlv(Declared):
         if warning is not None and warning.startswith("too short") and not data:
             raise CodecError(warning)
         absent = {name: why for name, why in absent.items() if look_up(data, name) is MISSING}
-        return Decoded(data, () if warning is None else (warning,), absent)
+        return Decoded(data, () if warning is None else (warning,), absent, cut=warning is not None)
 
     def _record(
         self, data: dict[str, Any], absent: dict[str, str], payload: bytes, begin: bytes, at: int

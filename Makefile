@@ -58,11 +58,15 @@ clean: ## remove the virtual environment and everything that was built
 test-packages:
 	scripts/packages "make test" $(TEST_PACKAGES)
 
-# Installed again when the dependencies change; the code itself is linked, not copied.
-$(VENV)/.demo: setup.cfg pyproject.toml
+# Installed again when the dependencies change, or the Python below went away with an upgrade; the code itself is linked,
+# not copied.
+GONE := $(shell $(BIN)/python -Bc 'import pip' 2>/dev/null || echo no-python)
+.PHONY: $(GONE)
+
+$(VENV)/.demo: setup.cfg pyproject.toml $(GONE)
 	scripts/venv $(PYTHON) $(VENV) -e '.[demo]'
 	touch $@
 
-$(VENV)/.test: setup.cfg pyproject.toml
+$(VENV)/.test: setup.cfg pyproject.toml $(GONE)
 	scripts/venv $(PYTHON) $(VENV) -e '.[demo,test]'
 	touch $@ $(VENV)/.demo

@@ -140,3 +140,39 @@ def _which(name: str) -> str:
         if (Path(folder) / name).exists():
             return f"{folder}/{name}"
     pytest.skip(f"no {name} on this machine")
+
+
+REFUSED = "ERROR: No matching distribution found for aiomqtt==2.5.1"
+
+
+@pytest.mark.parametrize(
+    ("pip", "said", "end"),
+    [
+        (f"WARNING: Retrying (Retry(total=0, connect=None)) after 'NewConnectionError'\n{REFUSED}", "network up?", 75),
+        (f"Could not fetch URL: There was a problem confirming the ssl certificate\n{REFUSED}", "clock right", 75),
+        ("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device", "no room: df", 75),
+        (f"WARNING: Retrying (Retry(total=4, connect=None)) after 'NewConnectionError'\n{REFUSED}", REFUSED, 1),
+    ],
+    ids=["no network", "a wrong clock", "a full disk", "a fault of the packages"],
+)
+def test_when_pip_fails_for_want_of_something_the_last_line_names_it(box: Path, pip: str, said: str, end: int) -> None:
+    for name in ("grep", "date"):
+        (box / name).symlink_to(_which(name))
+    (box / "said").write_text(pip)
+    tool(box, "python", f'case $* in *"pip install"*) cat {box}/said; exit 1 ;; esac')
+    (box / "venv/bin").mkdir(parents=True)
+    (box / "venv/bin/python").symlink_to(box / "python")
+    answer = run(box, "venv", "python", str(box / "venv"), ".")
+    assert (answer.returncode, said in answer.stderr.splitlines()[-1]) == (end, True), answer.stderr
+
+
+def test_a_python_that_went_away_with_an_upgrade_is_replaced(tmp_path: Path) -> None:
+    """Of the clone's environment, though it was whole and is newer than what it is made from."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/python").symlink_to("/usr/bin/python3.2")
+    (tmp_path / ".test").touch()
+    (tmp_path / ".demo").touch()
+    for target in (".test", ".demo"):
+        command = ["make", "-n", "-C", CLONE, f"VENV={tmp_path}", f"{tmp_path}/{target}"]
+        done = subprocess.run(command, env={**os.environ, "MAKEFLAGS": ""}, capture_output=True, text=True, timeout=60)
+        assert "scripts/venv" in done.stdout, done.stdout + done.stderr

@@ -20,6 +20,7 @@ def make(target: str, root: Path, *arguments: str, **environ: str) -> subprocess
     return subprocess.run(
         ["make", "-C", CLONE, target, f"DESTDIR={root}", *arguments],
         env={**os.environ, "MAKEFLAGS": "", **environ}, capture_output=True, text=True, timeout=400, check=False,
+        umask=0o077,  # that of a careful administrator
     )  # fmt: skip
 
 
@@ -43,6 +44,27 @@ def test_everything_is_in_place(root: Path) -> None:
         assert (root / "usr/lib" / name).is_file(), name
     assert (root / "usr/local/bin/bocage").readlink() == Path("/opt/bocage/bin/bocage")
     assert bocage(root, "--version").returncode == 0
+
+
+def test_the_agents_user_gets_at_it_whatever_the_umask_was(root: Path) -> None:
+    folders = [folder for folder in root.rglob("*") if folder.is_dir() and not folder.is_symlink()]
+    assert [folder for folder in folders if folder.stat().st_mode & 0o055 != 0o055] == []
+
+
+def test_it_stays_with_the_python_that_it_was_made_with(root: Path) -> None:
+    """When python3 becomes another version, what was installed for the one before would not be found."""
+    link = root / "opt/bocage/bin/python"
+    while link.is_relative_to(root):
+        link = link.parent / link.readlink()
+    assert re.fullmatch(r"/usr/bin/python3\.\d+", str(link))
+
+
+def test_when_its_python_is_gone_every_command_says_what_to_do(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "bocage").write_text((root / "opt/bocage/bin/bocage").read_text())
+    (tmp_path / "bocage").chmod(0o755)
+    (tmp_path / "python").symlink_to("/usr/bin/python3.2")
+    done = subprocess.run([tmp_path / "bocage", "watch"], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, "sudo make install again" in done.stderr) == (1, True), done.stderr
 
 
 def test_what_is_installed_is_what_the_lock_says(root: Path) -> None:

@@ -164,7 +164,7 @@ def install(box: Box, live: str = "1") -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 def test_make_install_waits_for_the_verdict_and_fails_with_it(box: Box) -> None:
-    """A first installation, an upgrade that fails, and the one that comes after it."""
+    """A first installation, an upgrade that fails, and those that come after it."""
     box.runs("inactive -")
     assert install(box, "0").returncode == 0
     first = (box.root / "opt/bocage").stat().st_ino
@@ -180,7 +180,13 @@ def test_make_install_waits_for_the_verdict_and_fails_with_it(box: Box) -> None:
 
     box.runs("active 2")
     assert install(box).returncode == 0
-    assert (box.root / "opt/bocage").stat().st_ino != first
+    second = (box.root / "opt/bocage").stat().st_ino
+    assert second != first
+
+    box.runs("failed -")  # before the upgrade, for its site file is wrong and none was ever applied
+    done = install(box)
+    assert (done.returncode, "next: sudoedit" in done.stdout) == (0, True), done.stderr
+    assert (box.root / "opt/bocage").stat().st_ino != second
     assert [path.name for path in (box.root / "opt").iterdir()] == ["bocage"]
     assert (box.root / "etc/bocage/site.yaml").read_text() == "# mine"
     assert (box.root / "var/lib/bocage/outbox.db").read_text() == "readings"

@@ -95,9 +95,9 @@ class Host(Generic[S]):
             try:
                 return await self._connect()
             except NotListening:
-                if asyncio.get_running_loop().time() + pause > until:
+                if (rest := until - asyncio.get_running_loop().time()) <= 0:
                     raise
-            await asyncio.sleep(pause)
+            await asyncio.sleep(min(pause, rest))
             pause = min(2 * pause, _PAUSE_MOST)
 
     def close(self) -> None:

@@ -15,7 +15,8 @@ from agent.names import addresses
 from drivers.modbus.question import Function, Question
 
 __all__ = [
-    "Broken", "Link", "Misfit", "NoAnswer", "NotListening", "OtherUnit", "Silence", "checked", "connection", "misfit",
+    "Babble", "Broken", "Link", "Misfit", "NoAnswer", "NotListening", "OtherUnit", "Silence",
+    "checked", "connection", "misfit",
 ]  # fmt: skip
 
 P = TypeVar("P", bound=asyncio.Protocol)
@@ -49,6 +50,10 @@ class OtherUnit(Misfit):
     def __init__(self, unit: int, asked: int) -> None:
         super().__init__(f"answers as unit {unit}, asked as {asked}")
         self.unit = unit
+
+
+class Babble(WireError):
+    """The host sent what is no answer at all, so that its connection was given up."""
 
 
 class NotListening(WireError):

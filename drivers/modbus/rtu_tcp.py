@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
-from agent.errors import WireError
 from drivers.flood import Flood
 from drivers.modbus.host import Host, closed
-from drivers.modbus.link import connection
+from drivers.modbus.link import Babble, connection
 from drivers.modbus.question import Question
 from drivers.modbus.rtu import RtuLink
 
@@ -66,7 +65,7 @@ class RtuTcpLink(RtuLink):
 
     def flooded(self) -> None:
         """More came than any line can give."""
-        fault = WireError(f"{self._host.name}: sends without end, more than 8 MB in a second")
+        fault = Babble(f"{self._host.name}: sends without end, more than 8 MB in a second")
         if not self._fail(fault):
             self._host.fault = fault
 

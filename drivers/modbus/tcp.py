@@ -15,7 +15,7 @@ from pymodbus.pdu.decoders import DecodePDU
 from agent.errors import WireError
 from drivers.flood import Flood
 from drivers.modbus.host import Host, closed
-from drivers.modbus.link import Broken, Misfit, NoAnswer, OtherUnit, Silence, checked, connection, misfit
+from drivers.modbus.link import Babble, Broken, Misfit, NoAnswer, OtherUnit, Silence, checked, connection, misfit
 from drivers.modbus.question import Question
 
 __all__ = ["TcpLink"]
@@ -167,7 +167,7 @@ class _Stream(asyncio.Protocol):
 
     def _give_up(self, reason: str) -> None:
         self.close()
-        fault = WireError(f"{self._link.host.name}: {reason}")
+        fault = Babble(f"{self._link.host.name}: {reason}")
         if self.pending is None or self.pending.done():
             self._link.host.fault = fault
         else:

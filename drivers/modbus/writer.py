@@ -13,7 +13,7 @@ from dataclasses import replace
 from agent.errors import DeviceError, Refused, WireError
 from agent.model import Value
 from drivers.modbus import question as ask
-from drivers.modbus.link import Link, NoAnswer
+from drivers.modbus.link import Babble, Link, NoAnswer
 from drivers.modbus.plan import Register
 from drivers.modbus.question import Function, Question
 from drivers.modbus.schedule import Device
@@ -41,7 +41,7 @@ class Writer:
         self._link, self._framer, self._ask = link, link.framer, ask
 
     async def write(self, device: Device, register: Register, data: list[int]) -> None:
-        """Write the registers `data`, or a bit. Refused or NoAnswer if the slave did not take it."""
+        """Write the registers `data`, or a bit. Refused, NoAnswer or Babble if the slave did not take it."""
         if register.point.moves:
             await self._move(device, register, data)
         else:
@@ -49,13 +49,13 @@ class Writer:
 
     async def _set(self, device: Device, register: Register, data: list[int]) -> None:
         tried: set[int] = set()
-        said: DeviceError | None = None
+        said: DeviceError | WireError | None = None
         while True:
             question = await self._question(device, register, data, device.unknown | tried)
             try:
                 await self._ask(device, question)
                 break
-            except (Refused, NoAnswer) as error:
+            except (Refused, NoAnswer, Babble) as error:
                 said = said or error
                 if not await self._goes_on(device, register, data, question, error):
                     return
@@ -68,7 +68,7 @@ class Writer:
             log.info("function not taken device=%s function=%s next=%d", device.name, names, question.function)
 
     async def _goes_on(
-        self, device: Device, register: Register, data: list[int], question: Question, error: DeviceError
+        self, device: Device, register: Register, data: list[int], question: Question, error: DeviceError | WireError
     ) -> bool:
         """Whether the write is still to be done after `error`; False if it was done nevertheless.
 
@@ -89,7 +89,7 @@ class Writer:
             raise error
         return True
 
-    def _has_instead(self, register: Register, question: Question, error: DeviceError) -> bool:
+    def _has_instead(self, register: Register, question: Question, error: DeviceError | WireError) -> bool:
         """Function 23 is for a slave that does not know 16; the others are tried whatever was wrong."""
         if register.write != "auto" or question.function not in _INSTEAD:
             return False
@@ -106,7 +106,7 @@ class Writer:
         question = await self._question(device, register, data, device.unknown)
         try:
             await self._ask(device, question)
-        except (Refused, NoAnswer) as error:
+        except (Refused, NoAnswer, Babble) as error:
             after = None if output is None or before is None else await self._state(device, output)
             if after is None or after == before:
                 raise

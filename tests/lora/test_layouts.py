@@ -210,6 +210,7 @@ def test_a_sensor_that_says_it_has_no_value_keeps_none_of_before(make, clock, pr
     ("milesight_am307", 85, "077DB004", "077DFFFF", "co2"),
     ("milesight_wt101", 85, "017561", "0175FF", "battery"),
     ("elsys_ers", 5, "0100E2022906020A", "0100E202FF06020A", "humidity"),
+    ("dragino_ldds75", 2, "0D4803E800010901", "0D48F4F000010901", "distance"),
 ])  # fmt: skip
 def test_what_a_sensor_cannot_measure_is_bad(make, clock, profile, fport, good, wrong, point):
     node = make(profile)

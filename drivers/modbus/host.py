@@ -123,15 +123,14 @@ class Host(Generic[S]):
             hung_up = isinstance(error, HungUp)
             once = question.once and not isinstance(error, Unasked)
             if once and hung_up:
-                raise NoAnswer(f"{error}; it may have been carried out") from error
+                raise NoAnswer(str(error)) from error
             if once or not (hung_up or rested):
                 raise
             await self.open()
             try:
                 answer = await self._counted(ask)
             except HungUp as again:
-                after = "; it may have been carried out" if question.once else ", twice"
-                raise NoAnswer(f"{again}{after}") from again
+                raise NoAnswer(f"{again}" if question.once else f"{again}, twice") from again
             self._hang_ups += used and hung_up
             if used and self._hang_ups == _HANG_UPS:
                 log.info("host hangs up host=%s next=a connection for each question", self.name)

@@ -23,6 +23,7 @@ __all__ = ["Writer"]
 log = logging.getLogger("bocage.modbus")
 
 _NO_FUNCTION, _ACKNOWLEDGE, _BUSY = 1, 5, 6
+_MAYBE = "it may have been carried out"
 _INSTEAD = {
     Function.WRITE_COIL: Function.WRITE_COILS,
     Function.WRITE_REGISTER: Function.WRITE_REGISTERS,
@@ -109,7 +110,7 @@ class Writer:
         except (Refused, NoAnswer, Babble) as error:
             after = None if output is None or before is None else await self._state(device, output)
             if after is None or after == before:
-                raise
+                raise error if isinstance(error, Refused) else NoAnswer(f"{error}; {_MAYBE}") from error
             log.info('pulse not acknowledged device=%s point=%s reason="%s" next=the output moved, so it is done',
                      device.name, register.point.id, error)  # fmt: skip
 

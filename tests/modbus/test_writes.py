@@ -147,7 +147,8 @@ async def test_a_pulse_that_moved_its_relay_was_given(
     other = device("other", 2, {})
     line = getattr(lines, wire)(slave.link if wire == "rtu" else slave, device("io", 1, points), other, timeout=0.05)
     await line.write("io.pulse", 5)
-    with pytest.raises((DeviceError, WireError)):
+    said = "exception" if damage in ("device failure", "busy", "acknowledge, later") else "it may have been carried out"
+    with pytest.raises(DeviceError, match=said):
         await line.write("io.pulse", 5)
     assert [r.function for r in slave.seen(1) if r.function == 5] == [5, 5]
 

@@ -21,6 +21,7 @@ _COMMENT = re.compile(r"""("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|`(?:[^`\\]|\\
 _BINARY = re.compile(r"[!=]=|!|\b(true|false|Boolean)\b|[<>]|&")
 """What makes on or off of something."""
 _QUOTED = re.compile(r""""[^"\n]*"|'[^'\n]*'""")
+_TEXTS = r"""("[^"\n]*"|'[^'\n]*')"""
 _PUT_TOGETHER = (
     r"""((?:[\w.]{1,40}\s?\+\s?)?(?:"[^"\n]{0,40}"|'[^'\n]{0,40}')\s?(?:\+[^;,\]\n]{1,80})?"""
     r"""|`[^`$\n]{0,40}\$\{[^`\n]{1,80}`)"""
@@ -184,7 +185,9 @@ def _expression(source: str, start: int, ends: str = ",;") -> str:
 
 def _words(source: str, value: str) -> tuple[str, ...]:
     """The texts that an expression may give, itself or through a function of the codec."""
-    return () if value.startswith("{") else _literals(value) or _literals(_returned(source, value))
+    if value.startswith("{"):
+        return ()
+    return _literals(value) or _literals(_returned(source, value)) or _literals(_looked_up(source, value))
 
 
 def _bare(value: str) -> str:
@@ -203,6 +206,16 @@ def _literals(expression: str) -> tuple[str, ...]:
         return ()
     found = (one[2] or one[3] for one in _TEXT.finditer(expression) if not one[1])
     return tuple(dict.fromkeys(found))[:4]
+
+
+def _looked_up(source: str, expression: str) -> str:
+    """The texts of the codec's own table that an expression takes its value from: `names[bytes[0]]`."""
+    taken = re.match(r"([\w$]{3,60})\s?\[", expression)
+    table = taken and re.search(rf"(?<![\w$.]){re.escape(taken[1])}\s?=\s?([{{\[])", source)
+    if not table:
+        return ""
+    inside = _expression(source, table.end(), ends="")
+    return " ".join(re.findall(r":\s*" + _TEXTS if table[1] == "{" else _TEXTS, inside))
 
 
 def _returned(source: str, expression: str) -> str:

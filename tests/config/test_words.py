@@ -67,6 +67,13 @@ IN_TABLE = """\
 var rows = {"0x01": {SIZE: 1, NAME: "door_1", VALUES: {"0x00": "close", "0x01": "open"}}, "0x02": {NAME: "x"}};
 function decodeUplink(i) { var d = {}; read(rows, d); return {data: d}; }
 """
+NAMED_TABLE = """\
+var names = {0: "close", 1: "open"};
+function decodeUplink(i) { return {data: {door: names[i.bytes[0]]}}; }
+"""
+NAMED_LIST = """\
+function decodeUplink(i) { const names = ["close", "open"], d = {}; d.door = names[i.bytes[0] & 1]; return {data: d}; }
+"""
 BIT_TABLE = TERNARY + " var bits = {door: 0};"
 BOOLEAN = """\
 // the door: "open" or "close"
@@ -117,7 +124,7 @@ def errors(path: Path) -> list[str]:
 JS = "lora: {codec: own.js}\npoints: {door: {kind: state}}\n"
 
 
-@pytest.mark.parametrize("codec", [TERNARY, LIST, ASSIGNED, CALLED, TABLE, BIT_TABLE])
+@pytest.mark.parametrize("codec", [TERNARY, LIST, ASSIGNED, CALLED, TABLE, BIT_TABLE, NAMED_TABLE, NAMED_LIST])
 def test_a_control_that_listens_to_a_codecs_word_is_refused(site, codec: str) -> None:
     found = errors(site(JS, codec))
     assert len(found) == 2 and all(

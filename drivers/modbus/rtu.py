@@ -139,10 +139,10 @@ class RtuLink(ABC):
         await self._quiet(max(self._silence, guard))
         sending = len(question.frame) * self._character
         self._buffer.clear()
+        start = loop.time()
+        self._send(question.frame)  # where it cannot be sent nobody waits for an answer
         self._echo.begin(question)
         self._question, self._answer = question, loop.create_future()
-        start = loop.time()
-        self._send(question.frame)
         self._last = start + sending
         answering = (question.size + 3) * self._character
         timer = loop.call_later(sending + timeout + answering, self._expire, timeout)

@@ -165,6 +165,7 @@ class ModbusLine:
     async def write_aside(self, device: DeviceSpec, point: str, value: Value) -> None:
         """Write a point of a slave as it was when the settings still named it; it is not polled."""
         guest = build(device, self._link)
+        guest.sole = all(other.unit == guest.unit for other in self._devices)
         register = next(register for register in guest.registers if register.point.id == point)
         await self._submit(_WRITE, partial(self._writer.write, guest, register, registers_of(register, value)))
 

@@ -169,6 +169,23 @@ async def test_the_one_unit_of_a_host_may_answer_under_another_id(
     await seen.until(lambda: not line.status()["said"])
 
 
+@pytest.mark.parametrize("left", [1, 2])
+async def test_a_unit_that_left_the_file_may_answer_under_another_id_too(
+    lines: Any, slaves: Any, device: Any, point: Any, left: int
+) -> None:
+    """Its output is driven to its safe state once more: it is confirmed, but where another unit could have answered."""
+    slave = slaves.tcp({1: slaves.Unit(coil={0: 1})}, behave=lambda r: [(0, as_unit(0, r.frame))])
+    points = {"relay": point("coil", 0, writable=True)}
+    line = lines.tcp(slave, device("other", left, points))
+    written = line.write_aside(device("io", 1, points), "io.relay", False)
+    if left == 1:
+        await written
+    else:
+        with pytest.raises(DeviceError, match="answers as unit 0, asked as 1"):
+            await written
+    assert slave.units[1].coil[0] == 0
+
+
 async def test_among_several_units_another_id_is_refused(lines: Any, slaves: Any, device: Any, point: Any) -> None:
     """Which one has answered nobody knows."""
     slave = slaves.tcp({n: slaves.Unit(holding={0: n}) for n in (1, 2)}, behave=lambda r: [(0, as_unit(1, r.frame))])

@@ -60,6 +60,18 @@ def test_a_number_of_thousands_of_digits_costs_its_packet_only():
     assert [one.payload for one in site.heard] == [b"good"]
 
 
+@pytest.mark.parametrize("at", [1, 5, -6, -1])
+def test_a_garbled_copy_costs_itself_only(at):
+    """A checksum of 16 bits lets one of 65,536 pass, and a forwarder may be told to hand on what has a wrong one."""
+    site, meter = Site(abp()), node()
+    frame = meter.uplink(1, b"good", confirmed=True)
+    garbled = bytearray(frame)
+    garbled[at] ^= 0x10
+    push(site, {"rxpk": [packet(bytes(garbled), lsnr=9.0), packet(frame, lsnr=1.0)]})
+    assert [(one.payload, one.best.snr) for one in site.heard] == [(b"good", 1.0)]
+    assert len(site.out) == 1
+
+
 def test_what_is_no_utf_8_costs_its_packet_only():
     site, meter = Site(abp()), node()
     bad = json.dumps(packet(b"x", datr="bad")).encode().replace(b"bad", b"\xff\xfe")

@@ -135,8 +135,8 @@ class Server:
         self._confirm_by: dict[str, float] = {}
         self._sent_in: dict[str, Session] = {}
         """The session in which a device was sent its last value."""
-        self._frames: dict[tuple[Any, ...], _Frame] = {}
-        self._late: dict[tuple[Any, ...], _Frame] = {}
+        self._frames: dict[bytes, _Frame] = {}
+        self._late: dict[bytes, _Frame] = {}
         """Join-requests whose RX1 is taken."""
         self._asked: deque[float] = deque(maxlen=THRONG + 1)
         self._acts: deque[Act] = deque()
@@ -188,13 +188,10 @@ class Server:
             self.counts["rubbish"] += 1
             return
         self.counts["received"] += 1
-        if isinstance(what, Data):
-            if not self.devices.knows(what.address) and not self.devices.retry_keys(now):
-                self.counts["foreign"] += 1
-                return
-            key: tuple[Any, ...] = (what.address, what.counter, what.mic)
-        else:
-            key = (what.dev_eui, what.dev_nonce, what.mic)
+        if isinstance(what, Data) and not self.devices.knows(what.address) and not self.devices.retry_keys(now):
+            self.counts["foreign"] += 1
+            return
+        key = received.payload  # the whole: one that is garbled is no copy
         frame = self._frames.get(key) or self._late.get(key)
         if frame is None:
             if len(self._frames) >= MOST_FRAMES:
@@ -548,7 +545,7 @@ class Server:
             self._send(device, slot, radio, now, told=told)
 
 
-def _due(frames: dict[tuple[Any, ...], _Frame], now: float) -> Iterator[tuple[tuple[Any, ...], _Frame]]:
+def _due(frames: dict[bytes, _Frame], now: float) -> Iterator[tuple[bytes, _Frame]]:
     """Take those out whose time has come."""
     while frames:
         key, frame = next(iter(frames.items()))

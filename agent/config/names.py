@@ -193,7 +193,7 @@ class Checked:
             keys,
             f"{owner}.{point} is a word, {said} ({Path(profile['lora']['codec']).name} line {words.line}), "
             f"and a control wants {'on or off' if contact else 'a number'}",
-            f"say in profile {device.profile} which one is on: points.{point}.states: {{{words.words[0]}: on, …: off}}",
+            f"say in profile {device.profile} which one is on: points.{point}.states: {words.states}",
         )
 
     def unit(self, found: PointRef | Pin | str | None) -> str:

@@ -30,6 +30,10 @@ _PUT_TOGETHER = (
 _KEY = re.compile(rf"\[\s?{_PUT_TOGETHER}\s?\]\s?=(?!=)\s?")
 _MADE = re.compile(rf"(?<![\w$.])([\w$]{{1,60}})\s?=\s?{_PUT_TOGETHER}\s?[;,\n]")
 _NAME = re.compile(r"[\w$.]+")
+_OFF = frozenset({
+    "off", "close", "closed", "no", "false", "normal", "idle", "low", "inactive", "none", "ok", "dry", "disable",
+    "disabled", "vacant", "l", "0", "unknown",
+})  # fmt: skip
 _NUMBER = re.compile(r"-?(?:0x[0-9a-fA-F]+|[0-9.]+)")
 _CALL = re.compile(r"(?:\w+\.)*(\w+)\s*\(")
 
@@ -39,6 +43,12 @@ class Words(NamedTuple):
 
     words: tuple[str, ...]
     line: int
+
+    @property
+    def states(self) -> str:
+        """How a profile could say which one is on; words that nobody knows for off stand before those that are."""
+        first, *others = sorted(self.words, key=lambda word: word.casefold() in _OFF)
+        return f"{{{first}: on, {others[0] if len(others) == 1 else '…'}: off}}"
 
 
 def words_of(profile: Mapping[str, Any], point: str) -> Words | None:

@@ -130,6 +130,7 @@ def test_a_control_that_listens_to_a_codecs_word_is_refused(site, codec: str) ->
     assert len(found) == 2 and all(
         "d.door is a word" in one and '"close"' in one and "own.js line" in one for one in found
     )
+    assert all("states: {open: on, " in one for one in found)
     mapped = "lora: {codec: own.js}\npoints: {door: {states: {open: on, Close: off, unknown: off}}}\n"
     path = site(mapped, codec)
     assert errors(path) == []

@@ -43,6 +43,7 @@ _GROUPS = 5
 _line_number = itertools.count()
 _REOPEN_MOST = 60.0  # s
 _STEADY = 10.0  # s that a wire must have been open for its next loss to be news, if the reason is the same
+_SILENT_MOST = 2  # questions in a row, until one who reads on demand takes the device for gone
 _BACKLOG = 1000  # batches that nobody took, before polling waits
 _HALVED, _FAILURE, _BUSY, _GATEWAY = (1, 2, 3, 4), 4, (5, 6), (10, 11)
 """Exceptions: a slave says 1 to 4 of a block that it would give in parts; 4 may also be its own trouble."""
@@ -388,21 +389,25 @@ class ModbusLine:
         most = limits(device.spec)
         blocks = plan(self._link.framer, device.unit, registers, most["max_gap"], most["max_read"])
         found: list[Reading] = []
-        while blocks:
+        silent, reason = 0, ""
+        while blocks and silent < _SILENT_MOST:
             while self._jobs and self._jobs[0][0] < _READ:
                 await self._serve()
             block = blocks.pop(0)
             try:
                 found += block.readings(await self._ask(device, block.question), self._clock.now())
+                silent = 0
             except Refused as refused:
+                silent = 0
                 if refused.code in _HALVED and len(block.registers) > 1:
                     blocks[:0] = self._halves(device, block)
                 else:
                     found += block.bad(self._clock.now())
             except NoAnswer as error:
-                device.reason = str(error)
-                return found + [reading for b in (block, *blocks) for reading in b.bad(self._clock.now())]
-        return found
+                silent, reason = silent + 1, str(error)
+                found += block.bad(self._clock.now())
+        device.reason = reason
+        return found + [reading for block in blocks for reading in block.bad(self._clock.now())]
 
     async def _probe(self, question: Question, timeout: float | None) -> Mapping[str, Any]:
         """Milliseconds until somebody answers, be it with an exception; one of a gateway says that nobody is there."""

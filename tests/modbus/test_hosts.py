@@ -232,6 +232,26 @@ async def test_a_write_reaches_a_host_that_forgot_the_connection(
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("address", [0, 100, 200])
+@pytest.mark.parametrize("closes", [True, False])
+async def test_one_who_reads_on_demand_loses_that_block_only(
+    lines: Any, slaves: Any, device: Any, point: Any, kind: str, address: int, closes: bool
+) -> None:
+    slave = getattr(slaves, kind)({1: slaves.Unit(holding={n: n for n in range(300)})})
+    bad: Frames = [(0, slaves.CLOSE)] if closes else []
+    slave.behave = lambda r: bad if r.address == address else [(0, r.frame)]
+    line = getattr(lines, kind)(slave, device("m", 1, {f"p{n}": point("holding", n) for n in (0, 100, 200)}))
+    found = await line.read(["m.p0", "m.p100", "m.p200"])
+    assert [r.value for r in found] == [None if n == address else n for n in (0, 100, 200)]
+    assert ("closed" if closes else "no answer") in line.status()["said"]["m"]
+    slave.units = {}
+    asked = len(slave.requests)
+    slave.behave = lambda r: []
+    assert {r.value for r in await line.read(["m.p0", "m.p100", "m.p200"])} == {None}
+    assert len(slave.requests) - asked == 2, "it is gone"
+
+
+@pytest.mark.parametrize("kind", KINDS)
 async def test_a_block_on_which_the_host_closes_costs_the_others_nothing(
     lines: Any, slaves: Any, device: Any, point: Any, kind: str
 ) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import json
 
 import pytest
 
-from agent.cli import main
+from agent.cli import common, main
 
 SITE = """\
 version: 1
@@ -54,6 +55,15 @@ def test_a_point_that_was_never_read_is_not_one_of_unknown_time(says):
 
 def test_without_an_unknown_time_nothing_is_hinted(says):
     assert says("read", "unsynced", points={"a": POINT, "c": {**POINT, "at": None, "read": False}}).err == ""
+
+
+def test_the_hint_does_not_need_the_file_again(tmp_path, capsys, monkeypatch):
+    """Root has become the agent's user meanwhile, who may not look into a technician's home."""
+    monkeypatch.setenv("BOCAGE_CLOCK", "untrusted")
+    common.hint_time(
+        argparse.Namespace(site=tmp_path / "gone.yaml", state_dir=str(tmp_path), runtime_dir=str(tmp_path))
+    )
+    assert "timedatectl" in capsys.readouterr().err
 
 
 def test_a_time_that_was_unknown_then_needs_nothing(says):

@@ -84,8 +84,8 @@ async def test_what_a_modem_prints_is_compared_with_the_pattern(tmp_path):
 
 
 @pytest.mark.parametrize(("words", "code"), [(["read"], 0), (["read", "tap.open"], 1),
-                                             (["write", "--direct", "tap.open", "on"], 1),
-                                             (["write", "--direct", "water", "on"], 1)])  # fmt: skip
+                                             (["write", "--direct", "tap.open", "on"], 3),
+                                             (["write", "--direct", "water", "on"], 3)])  # fmt: skip
 def test_the_commands_say_that_an_agent_is_needed(tmp_path, udp, words, code):
     (tmp_path / "profiles").mkdir()
     (tmp_path / "profiles" / "tap.yaml").write_text(
@@ -106,4 +106,4 @@ def test_the_commands_say_that_an_agent_is_needed(tmp_path, udp, words, code):
     done = subprocess.run([sys.executable, "-m", "agent", command, "site.yaml", *rest], cwd=tmp_path, env=env,
                           capture_output=True, text=True, timeout=60, check=False)  # fmt: skip
     assert done.returncode == code, done
-    assert "running agent only (bocage run)" in done.stderr
+    assert "by a running agent only\nto start it: " in done.stderr and " run site.yaml" in done.stderr

@@ -543,7 +543,7 @@ def _pin_factory(gpiozero: Any) -> tuple[Any, bool, _Errors]:
         errors = _with_lgpio(errors)
         factory = importlib.import_module("gpiozero.pins.lgpio").LGPIOFactory()
     except (ImportError, AttributeError) as error:  # lgpio 0.0.0.2 on PyPI is an empty stub
-        remedy = "sudo apt install python3-lgpio, then sudo make install"
+        remedy = "sudo apt install python3-lgpio, then sudo make install; plain Debian has none: docs/install.md, GPIO"
         raise WireError(f"the GPIO library lgpio is missing: {remedy} ({error})") from error
     except errors as error:
         raise WireError(f"no GPIO chip on this machine, or no right to it (group gpio): {error}") from error

@@ -47,7 +47,8 @@ def add(commands: Any) -> None:
     add_folders(write)
     write.add_argument("point", metavar="POINT", help="an actuator's name, or device.point")
     write.add_argument("value", metavar="VALUE", type=_value,
-                       help="on, off or a number; ack for an alarm, reset for a latch")  # fmt: skip
+                       help="on, off or a number; ack for an alarm, reset for a latch, "
+                       "forget for an output that left")  # fmt: skip
     write.add_argument("--for", dest="hold", metavar="2h", type=_milliseconds, help="how long it lasts (default 2h)")
     write.add_argument("--direct", action="store_true", help="without an agent: through the same arbiter, once")
     add_json(write)

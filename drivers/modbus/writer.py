@@ -54,7 +54,7 @@ class Writer:
         while True:
             question = await self._question(device, register, data, device.unknown | tried)
             try:
-                await self._ask(device, question)
+                await self._order(device, question)
                 break
             except (Refused, NoAnswer, Babble) as error:
                 said = said or error
@@ -75,20 +75,37 @@ class Writer:
 
         `error` itself where there is no use in another try: the slave is busy, or says nothing at all.
         """
-        code = error.code if isinstance(error, Refused) else None
-        if code == _NO_FUNCTION and _INSTEAD.get(Function(question.function)) and register.write == "auto":
-            device.unknown.add(question.function)
-            instead = _INSTEAD[Function(question.function)]
-            log.info("function refused device=%s function=%d next=%d", device.name, question.function, instead)
+        if self._learns(device, register, question, error):
             return True
         found = await self._state(device, register)
         if found is not None and found == _wanted(register, data):
             log.info('write not acknowledged device=%s point=%s reason="%s" next=it reads as written, so it is done',
                      device.name, register.point.id, error)  # fmt: skip
             return False
-        if code in (_ACKNOWLEDGE, _BUSY) or (code is None and found is None):
+        code = error.code if isinstance(error, Refused) else None
+        if code == _BUSY or (code is None and found is None):
             raise error
         return True
+
+    def _learns(
+        self, device: Device, register: Register, question: Question, error: DeviceError | WireError
+    ) -> bool:
+        """Whether the slave says that it has no such function, and another one is used from now on."""
+        instead = _INSTEAD.get(Function(question.function))
+        refused = isinstance(error, Refused) and error.code == _NO_FUNCTION
+        if not refused or instead is None or register.write != "auto":
+            return False
+        device.unknown.add(question.function)
+        log.info("function refused device=%s function=%d next=%d", device.name, question.function, instead)
+        return True
+
+    async def _order(self, device: Device, question: Question) -> None:
+        """Ask for a write. Exception 5 says that it is accepted and takes its time: whoever reads back sees the end."""
+        try:
+            await self._ask(device, question)
+        except Refused as refused:
+            if refused.code != _ACKNOWLEDGE:
+                raise
 
     def _has_instead(self, register: Register, question: Question, error: DeviceError | WireError) -> bool:
         """Function 23 is for a slave that does not know 16; the others are tried whatever was wrong."""
@@ -98,7 +115,7 @@ class Writer:
         return unknown or question.function != Function.WRITE_REGISTERS
 
     async def _move(self, device: Device, register: Register, data: list[int]) -> None:
-        """A pulse, once: it is never asked again. Whether it came is told by the output that it moves.
+        """A pulse, once: asked again only if its function is unknown. The output that it moves tells whether it came.
 
         That is read before; on a serial line it shows an echo too, and nobody reads a pulse back.
         """
@@ -106,8 +123,10 @@ class Writer:
         before = None if output is None else await self._state(device, output)
         question = await self._question(device, register, data, device.unknown)
         try:
-            await self._ask(device, question)
+            await self._order(device, question)
         except (Refused, NoAnswer, Babble) as error:
+            if not register.is_bit and self._learns(device, register, question, error):
+                return await self._move(device, register, data)
             after = None if output is None or before is None else await self._state(device, output)
             if after is None or after == before:
                 raise error if isinstance(error, Refused) else NoAnswer(f"{error}; {_MAYBE}") from error

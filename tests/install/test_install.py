@@ -155,7 +155,9 @@ def test_an_upgrade_touches_neither_state_nor_configuration(root: Path) -> None:
 def test_the_systems_own_gpio_library_is_linked_and_nothing_else_of_its(root: Path, tmp_path: Path) -> None:
     (tmp_path / "_lgpio_of_debian.so").write_text("")
     (tmp_path / "other.py").write_text("")
-    for library, end in (("gpiochip_open = None\n", 0), ("import built_for_another_python\n", 1)):
+    pipe = 'open(".lgd-nfy0", "w").close()'  # as the real one does when it is imported
+    (CLONE / ".lgd-nfy0").unlink(missing_ok=True)
+    for library, end in ((f"{pipe}\ngpiochip_open = None\n", 0), ("import built_for_another_python\n", 1)):
         (tmp_path / "lgpio.py").write_text(library)
         done = make("install", root, "LOCKED=0", PIP_NO_DEPS="1", DIST_PACKAGES=str(tmp_path))
         assert done.returncode == 0, done.stderr
@@ -163,6 +165,7 @@ def test_the_systems_own_gpio_library_is_linked_and_nothing_else_of_its(root: Pa
             python = [root / "opt/bocage/bin/python", "-c", f"import {module}"]
             assert subprocess.run(python, cwd="/", capture_output=True, timeout=60).returncode == found, module
         assert len(list((root / "opt/bocage/lib").glob("python3*/site-packages/*lgpio*"))) == 2 * (1 - end)
+    assert not (CLONE / ".lgd-nfy0").exists()
 
 
 def test_a_pi_without_the_gpio_library_is_told_so_in_the_last_line(tmp_path: Path) -> None:

@@ -82,6 +82,8 @@ _KEYS = {
     "horaires": "opening_hours", "horaire": "opening_hours", "gel": "frost", "hors-gel": "frost", "hors gel": "frost",
     "fuite": "leak", "rinçage": "flush", "rincage": "flush", "niveau": "level", "pompe": "pump", "haut": "high",
     "bas": "low", "consignes": "setpoints", "consigne": "setpoints", "sonde": "sensor", "capteur": "sensor",
+    "débit": "flow", "debit": "flow", "vidange": "drain", "fuseau": "timezone", "utilisateur": "username",
+    "mot_de_passe": "password", "mdp": "password", "fenêtre": "window", "durée": "run",
     "semaine": "week", "vacances": "holidays", "brûleur": "burner", "bruleur": "burner",
 }  # fmt: skip
 """Keys by other programs' names, and in French."""

@@ -10,7 +10,7 @@ import copy
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -228,7 +228,7 @@ class _Finding:
         """What to write in place of a text, where a number, or true or false, can be seen in it."""
         if self.type in ("model_type", "model_attributes_type"):
             return self._with_keys(document)
-        if self.type == "tuple_type" and isinstance(self.input, dict):
+        if self.type == "tuple_type" and isinstance(self.input, dict) and self._lists_mappings():
             return "write a list of such: [{…}]"
         if self.type in ("int_type", "int_from_float") and isinstance(self.input, float):
             found = whole_meant(document.place(self.keys).text or "")
@@ -244,6 +244,13 @@ class _Finding:
             return f"write 0x{digits[1].upper()}"
         found = number_meant(self.input)
         return f"write {found}" if found and (self.type == "float_type" or (is_whole and "." not in found)) else None
+
+    def _lists_mappings(self) -> bool:
+        """Whether a list of things with keys of their own is expected."""
+        fields = {} if self.model is None else {f.alias or name: f for name, f in self.model.model_fields.items()}
+        field = fields.get(str(self.keys[-1]))
+        items = get_args(field.annotation) if field is not None else ()
+        return any(isinstance(item, type) and issubclass(item, BaseModel) for item in items)
 
     def _with_keys(self, document: Document) -> str | None:
         """The one key whose value stands there alone, and the others that it needs."""

@@ -60,9 +60,10 @@ class Window:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         whole = options.reset_height()
-        head = console.render_lines(self._head, whole)
+        height = options.height or console.height
+        head = console.render_lines(self._head, whole)[: max(1, (height - 1) // 2)]  # it leaves the rest its place
         body = console.render_lines(self._body, whole)
-        room = max(1, (options.height or console.height) - len(head) - 1)
+        room = max(1, height - len(head) - 1)
         is_at_end = 0 < self._last <= self._top
         self._last, self._step = max(0, len(body) - room), max(1, room - 1)
         self._top = self._last if is_at_end else min(self._top, self._last)

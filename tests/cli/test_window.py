@@ -115,6 +115,15 @@ def test_it_leaves_the_terminal_as_it_was(watch, ends, code):
     assert screen.echoes and 1049 not in screen.modes and "Traceback" not in "\n".join(screen.lines)
 
 
+@pytest.mark.parametrize(("columns", "rows"), [(20, 6), (60, 3)])
+def test_a_long_head_leaves_room_for_the_page_and_the_keys(watch, columns, rows):
+    screen = watch(columns, rows, long_status())
+    screen.until(is_at(1))
+    screen.type("j")
+    first, last, _ = place(screen.until(is_at(2)))
+    assert last - first + 1 >= rows // 2
+
+
 def test_a_page_that_fits_has_no_keys_but_the_one_that_ends_it(watch):
     status = {**STATUS, "points": STATUS["points"][:2], "log": []}
     lines = watch(120, 40, status).until(lambda lines: "q ends" in lines[-1])

@@ -127,6 +127,15 @@ def test_what_the_packages_read_comes_along_and_a_collector_starts(root: Path, t
     assert (answer.returncode, "Connection refused" in answer.stderr) == (1, True), answer.stderr
 
 
+@pytest.mark.parametrize("name", ["mon village", "d" * 120], ids=["spaces", "long"])
+def test_a_destination_is_any_folder(tmp_path: Path, name: str) -> None:
+    """pip begins its scripts in another way when the path is long or has spaces in it. Named from the clone's side."""
+    done = make("install", Path(os.path.relpath(tmp_path / name, CLONE)))
+    assert done.returncode == 0, done.stderr
+    (tmp_path / name).rename(tmp_path / "root")
+    assert bocage(tmp_path / "root", "--version").returncode == 0
+
+
 def test_the_environment_can_be_moved(root: Path) -> None:
     """It is built in one place and runs in another: no script may name the scratch root."""
     for script in (root / "opt/bocage/bin").iterdir():

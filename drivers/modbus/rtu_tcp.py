@@ -38,7 +38,7 @@ class RtuTcpLink(RtuLink):
         return self._host.renewed
 
     def patience(self, question: Question, timeout: float | None = None) -> float:
-        return 2 * super().patience(question, timeout) + 4 * self._host.patience
+        return 2 * super().patience(question, timeout) + self._host.patience
 
     async def open(self) -> None:
         await self._host.open()

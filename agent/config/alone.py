@@ -8,6 +8,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from agent.config.base import Model
 from agent.config.spellings import time_meant, words_meant
+from agent.config.values import plain
 
 __all__ = ["Pair", "model_called", "written_for"]
 
@@ -40,6 +41,8 @@ def written_for(model: type[BaseModel], value: Any, text: str | None = None) -> 
     """
     if not isinstance(value, str | int | float) or isinstance(value, bool):
         return None
+    if isinstance(value, str) and plain(value) != f'"{value}"':
+        return None  # a password may stand in it, and what is proposed is said
     time = time_meant(text or str(value))
     spelt = text or str(value)
     for name, field in model.model_fields.items():

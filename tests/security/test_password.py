@@ -37,6 +37,9 @@ SLIPS = [
     "url: mqtts://h, username: u, password: {SeCrEt: file}",
     "url: mqtts://h, username: u, password: !SeCrEt",
     "url: mqtts://h, client_id: 'u:SeCrEt@h'",
+    "url: mqtts://h, buffer: 'mqtts://u:SeCrEt@h'",
+    "url: mqtts://h, commands: ['mqtts://u:SeCrEt@h']",
+    "url: mqtts://h, will: 'mqtts://u:SeCrEt@h'",
 ]
 
 
@@ -48,10 +51,13 @@ def test_a_password_that_stands_in_the_file_by_a_slip_is_refused_and_not_said(tm
     assert "SeCrEt" not in repr(said)
 
 
-def test_a_whole_uplink_that_is_an_address_is_refused_and_not_said(tmp_path):
-    (tmp_path / "site.yaml").write_text("site: {id: a}\nuplink: 'mqtts://u:SeCrEt@h'\n")
+@pytest.mark.parametrize("whole", ["'mqtts://u:SeCrEt@h'", "['mqtts://u:SeCrEt@h']", "h: 'mqtts://u:SeCrEt@h'"])
+def test_a_whole_uplink_that_is_an_address_is_refused_and_not_said(tmp_path, whole):
+    (tmp_path / "site.yaml").write_text(f"site: {{id: a}}\nuplink:\n  {whole}\n")
     said = [one.message for one in check(tmp_path / "site.yaml")]
-    assert 'expected keys with their values, found "mqtts://…@h"' in said, said
+    assert said and "SeCrEt" not in repr(said), said
+    if whole[0] == "'":
+        assert 'expected keys with their values, found "mqtts://…@h"' in said, said
 
 
 def test_no_message_is_longer_than_a_line_of_a_log(tmp_path):

@@ -118,16 +118,16 @@ async def test_what_waits_for_a_class_a_device_is_replaced_expires_or_is_called_
     bus = make(broker.port)
     server.listens = False
     async with running(bus):
-        first = asyncio.create_task(bus.write("v.position", 1, clock.monotonic() + 60))
+        first = asyncio.create_task(bus.write("v.position", 1, clock.monotonic() + 3600))
         await until(lambda: len(server.commands) == 1)
-        second = asyncio.create_task(bus.write("v.position", 2, clock.monotonic() + 60))
+        second = asyncio.create_task(bus.write("v.position", 2, clock.monotonic() + 3600))
         with pytest.raises(DeviceError, match="newer value"):
             await first
         await until(lambda: len(server.commands) == 2)
         server.expire(EUI, server.commands[1])
         with pytest.raises(DeviceError, match="expired"):
             await second
-        third = asyncio.create_task(bus.write("v.position", 3, clock.monotonic() + 60))
+        third = asyncio.create_task(bus.write("v.position", 3, clock.monotonic() + 3600))
         await until(lambda: len(server.commands) == 3)
         third.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -7,6 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("machines", deadline=None)
+settings.load_profile("machines")
+"""Hypothesis fails what takes longer than 0.2 s once and not again: on a busy machine that is any test."""
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 """A shell that runs this in the background has it ignored, and every process of ours would inherit that."""

@@ -174,7 +174,7 @@ def _fits(made: str, field: str) -> bool:
 def _by_table(source: str, field: str) -> Iterator[tuple[int, str]]:
     """`{NAME: "field", VALUES: {0: "off", 1: "on"}}`."""
     for row in re.finditer(rf""":\s*["']{re.escape(field)}["']\s*,\s*\w+\s*:\s*\{{""", source):
-        said = re.findall(r""":\s*("[^"\n]*"|'[^'\n]*')""", _expression(source, row.end(), ends=""))
+        said = re.findall(r":\s*" + _TEXTS, _expression(source, row.end(), ends=""))
         if said:
             yield row.start(), " ".join(said)
 
@@ -235,5 +235,5 @@ def _returned(source: str, expression: str) -> str:
     if not body:
         return ""
     inside = _expression(source, body.end(), ends="")
-    given = re.findall(r"""return\s+([^;}\n(]+)|:\s*("[^"\n]*"|'[^'\n]*')""", inside)
+    given = re.findall(r"return\s+([^;}\n(]+)|:\s*" + _TEXTS, inside)
     return " ".join(first or second for first, second in given)

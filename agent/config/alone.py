@@ -6,7 +6,7 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from agent.config.base import Model
+from agent.config.base import Model, fields_of
 from agent.config.spellings import time_meant, words_meant
 from agent.config.values import plain
 
@@ -45,7 +45,7 @@ def written_for(model: type[BaseModel], value: Any, text: str | None = None) -> 
         return None  # a password may stand in it, and what is proposed is said
     time = time_meant(text or str(value))
     spelt = text or str(value)
-    for name, field in model.model_fields.items():
+    for key, field in fields_of(model).items():
         kind: Any = Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
         takes: TypeAdapter[Any] = TypeAdapter(kind)
         for one in filter(None, (value, time, *words_meant(spelt))):
@@ -54,5 +54,5 @@ def written_for(model: type[BaseModel], value: Any, text: str | None = None) -> 
             except (ValidationError, TypeError):
                 continue
             shown = (f'"{time}"' if one == time else str(one)) if one is not value or one == time else spelt
-            return Pair(field.alias or name, shown)
+            return Pair(key, shown)
     return None

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Strict, ValidationInfo, model_validator
+from pydantic.fields import FieldInfo
 
 from agent.config.values import Written, plain
 
-__all__ = ["Many", "Model", "Name", "Reference", "Renamed", "Retired", "Section", "Timezone"]
+__all__ = ["Many", "Model", "Name", "Reference", "Renamed", "Retired", "Section", "Timezone", "fields_of"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
@@ -32,6 +33,11 @@ class Renamed(NamedTuple):
     mapping: dict[str, Any]
     key: str
     retired: Retired
+
+
+def fields_of(model: type[BaseModel] | None) -> dict[str, FieldInfo]:
+    """The keys that a mapping of the file may have, with what is known of each; none where no model is known."""
+    return {} if model is None else {field.alias or name: field for name, field in model.model_fields.items()}
 
 
 class Model(BaseModel):

@@ -15,7 +15,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 
 from agent.config.alone import model_called, written_for
-from agent.config.base import Renamed
+from agent.config.base import Renamed, fields_of
 from agent.config.commas import report_commas
 from agent.config.document import Document, Keys
 from agent.config.problems import listed, meant
@@ -116,8 +116,7 @@ def _report_empty(document: Document, data: Any, models: Mapping[int, type[BaseM
             found |= _report_empty(document, item, models, (*keys, index))
     if not isinstance(data, dict):
         return found
-    model = models.get(id(data))
-    fields = {} if model is None else {field.alias or name: field for name, field in model.model_fields.items()}
+    fields = fields_of(models.get(id(data)))
     for key, value in data.items():
         field = fields.get(key)
         if value is None and field is not None and field.default is None:
@@ -247,8 +246,7 @@ class _Finding:
 
     def _lists_mappings(self) -> bool:
         """Whether a list of things with keys of their own is expected."""
-        fields = {} if self.model is None else {f.alias or name: f for name, f in self.model.model_fields.items()}
-        field = fields.get(str(self.keys[-1]))
+        field = fields_of(self.model).get(str(self.keys[-1]))
         items = get_args(field.annotation) if field is not None else ()
         return any(isinstance(item, type) and issubclass(item, BaseModel) for item in items)
 
@@ -260,8 +258,8 @@ class _Finding:
         found = written_for(model, value, text) if model is not None else None
         if model is None or found is None:
             return None
-        fields = {field.alias or name: field for name, field in model.model_fields.items()}
-        rest = "".join(f", {key}: …" for key, field in fields.items() if field.is_required() and key != found.key)
+        needed = [key for key, field in fields_of(model).items() if field.is_required() and key != found.key]
+        rest = "".join(f", {key}: …" for key in needed)
         return f"write {{{found}{rest}}}"
 
     def _unknown_key(self, key: str) -> tuple[str, str | None]:
@@ -287,7 +285,7 @@ class _Finding:
         return f"{listed(must, 'and')} {'is' if len(must) == 1 else 'are'} missing here" if must else None
 
     def _known_keys(self) -> list[str]:
-        return [field.alias or name for name, field in self.model.model_fields.items()] if self.model else []
+        return list(fields_of(self.model))
 
     def _expected(self, what: str) -> str:
         return f"expected {what}, found {plain(self.input)}"

@@ -63,6 +63,10 @@ class Applied:
         """
         return self.home != path.absolute() and self.site != site
 
+    def whose(self, path: Path, site: str, command: str) -> str:
+        """That its state folder is not for the site file at `path`, and the command that is right for that."""
+        return f"{self.folder.parent} is of the site {self.site} ({self.home}), and {path} is {site}: {command}"
+
     def is_of(self, files: Mapping[str, bytes]) -> bool:
         """Whether these files are the ones that were applied."""
         return self.files == _digests(files)

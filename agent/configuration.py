@@ -60,7 +60,7 @@ class Configuration:
         enter(state)
         before = known[1] if known else Applied.load(state)
         if before is not None and is_installed_by_default(state, given):
-            _refuse_another(before, path, file, state)
+            _refuse_another(before, path, file)
         wrong = _judge(file, before)
         if wrong is None and file.plan is not None:
             made = cls(path, state, file.plan, before, file)
@@ -179,7 +179,7 @@ class Configuration:
         return ""
 
 
-def _refuse_another(before: Applied, path: Path, file: Found, state: Path) -> None:
+def _refuse_another(before: Applied, path: Path, file: Found) -> None:
     """BocageError for a demo, say, on a village's gateway: its readings and outputs would be taken for the village's.
 
     A file that is wrong is none of which the village's is the last that was good: ConfigError.
@@ -190,7 +190,7 @@ def _refuse_another(before: Applied, path: Path, file: Found, state: Path) -> No
     if file.first is not None:
         raise _refusal(file)
     command = ours("run", path, "--state-dir", path.parent / "state")
-    raise BocageError(f"{state} is of the site {before.site} ({before.home}), and {path} is {site}: {command}")
+    raise BocageError(before.whose(path, str(site), command))
 
 
 def _judge(file: Found, kept: Applied | None) -> Problem | None:

@@ -235,8 +235,7 @@ def own_place(options: argparse.Namespace) -> Place:
     before = Applied.load(where.state) if is_installed_by_default(where.state, options.state_dir) else None
     if before is not None and before.is_another(where.path, where.site.site.id):
         command = ours(*sys.argv[1:], "--state-dir", where.path.parent / "state")
-        whose = f"{where.state} is of the site {before.site} ({before.home})"
-        raise BocageError(f"{whose}, and {where.path} is {where.site.site.id}: {command}")
+        raise BocageError(before.whose(where.path, where.site.site.id, command))
     return where
 
 

@@ -179,6 +179,14 @@ def test_stored_samples_drive_nothing(make, clock):
     ]  # fmt: skip
 
 
+def turned_bad(node, clock, fport, good, then, point):
+    """What a node gives for its second payload, after a good one: the point is bad then, and has no value."""
+    assert heard(node, clock, good, 1, fport)[0][point].quality is Quality.GOOD
+    second, _ = heard(node, clock, then, 2, fport)
+    assert (second[point].value, second[point].quality) == (None, Quality.BAD)
+    return second
+
+
 @pytest.mark.parametrize(("profile", "fport", "good", "none", "point"), [
     ("dragino_lht65n", 2, "CBF60B0D0376010A857FFF", "CBF60B0D0376017FFF7FFF", "probe"),
     ("dragino_lht65n", 2, "09AF0B0D43760969248100", "7FFF0B0D43760969248101", "probe"),
@@ -193,9 +201,7 @@ def test_stored_samples_drive_nothing(make, clock):
 ])  # fmt: skip
 def test_a_sensor_that_says_it_has_no_value_keeps_none_of_before(make, clock, profile, fport, good, none, point):
     node = make(profile)
-    assert heard(node, clock, good, 1, fport)[0][point].quality is Quality.GOOD
-    second, _ = heard(node, clock, none, 2, fport)
-    assert (second[point].value, second[point].quality) == (None, Quality.BAD)
+    second = turned_bad(node, clock, fport, good, none, point)
     told = second["codec_error"].value
     assert point in told and told.endswith(": this payload has no value for it")
     third, _ = heard(node, clock, good, 3, fport)
@@ -213,10 +219,7 @@ def test_a_sensor_that_says_it_has_no_value_keeps_none_of_before(make, clock, pr
     ("dragino_ldds75", 2, "0D4803E800010901", "0D48F4F000010901", "distance"),
 ])  # fmt: skip
 def test_what_a_sensor_cannot_measure_is_bad(make, clock, profile, fport, good, wrong, point):
-    node = make(profile)
-    assert heard(node, clock, good, 1, fport)[0][point].quality is Quality.GOOD
-    second, _ = heard(node, clock, wrong, 2, fport)
-    assert (second[point].value, second[point].quality) == (None, Quality.BAD)
+    second = turned_bad(make(profile), clock, fport, good, wrong, point)
     assert f"{point}: above " in second["codec_error"].value
     others = [one for one in second.values() if one.quality is Quality.BAD]
     assert len(others) == 1, "its neighbours stay"

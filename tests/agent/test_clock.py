@@ -209,8 +209,7 @@ ahead, machine_ns = pathlib.Path({str(ahead)!r}), time.time_ns
 time.time_ns = lambda: machine_ns() + int(ahead.read_text()) * 10**9
 """
     machine.reboot("1", trusted=True)
-    state = site.folder / "state" / "state.json"
-    wait_for(lambda: state.exists() and '"sure": true' in state.read_text().replace('":t', '": t'), 30, "the anchor")
+    wait_for(lambda: '"sure": true' in site.facts().replace('":t', '": t'), 30, "the anchor")
     site.kill()
     ahead.write_text("0")
     machine.reboot("2", trusted=True)

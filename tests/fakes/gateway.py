@@ -281,6 +281,10 @@ class Subscriber:
         readings = sorted(self.readings.copy().items(), key=lambda item: item[0][1])
         return [row[1] for _, row in readings if row[0] == point]
 
+    def has_all(self, first, last, point="m.count", but=()):
+        """Whether all counts of this range came, but for some. The newest reading comes before the backlog has."""
+        return set(range(first, last + 1)) <= {*self.values(point), *but}
+
     def close(self):
         self.client.disconnect()
         self.client.loop_stop()
@@ -382,6 +386,13 @@ class Site:
         """A technician's write: (state, reason)."""
         answer = self.ask(do="write", point=point, value=value, hold_ms=None)
         return answer["state"], answer["reason"]
+
+    def facts(self):
+        """The newest state on flash, as text. While a newer one takes its place, its name is gone for a moment."""
+        with contextlib.suppress(FileNotFoundError):
+            return (self.folder / "state" / "state.json").read_text()
+        previous = self.folder / "state" / "state.previous.json"
+        return previous.read_text() if previous.exists() else ""
 
     def rss_mb(self):
         return int(re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{self.process.pid}/status").read_text())[1]) / 1000

@@ -61,8 +61,7 @@ class _Jumps:
         wait_for(lambda: self._count("alarm") > raised, 20, f"the alarm of the clock ({name})")
         self._commands(name.replace(" ", "").replace("+", "p"))
         if killed:
-            state = place.site.folder / "state" / "state.json"
-            wait_for(lambda: state.exists() and "clock.anchor" in state.read_text(), 20, "the anchor on flash")
+            wait_for(lambda: "clock.anchor" in place.site.facts(), 20, "the anchor on flash")
             place.kill()
             place.site.start()
             self._commands(name.replace(" ", "") + "-killed")

@@ -51,8 +51,8 @@ class Alarms:
     ) -> None:
         self._look, self._tell, self._memory, self._clock = look, tell, memory, clock
         self._raised = {(code, subject) for code, subject in memory.get("raised") or []}
-        self._ending = self._raised & {(code, subject) for code, subject in memory.get("ending") or []}
-        """Those whose end was being told when the process died: nobody knows whether it was."""
+        self._unsure = self._raised & {(code, subject) for code, subject in memory.get("ending") or []}
+        """Those that were being told, or their end, when the process died: nobody knows whether it was."""
         self._since: dict[tuple[str, str], float] = {}
         self._looking = asyncio.Lock()
 
@@ -71,26 +71,28 @@ class Alarms:
         now, raised = self._clock.monotonic(), set(self._raised)
         found = {(one.code, one.subject): one for one in self._look()}
         self._since = {key: self._since.get(key, now) for key in found}
-        for key, one in found.items():
-            if (key not in raised or key in self._ending) and now - self._since[key] >= one.lasts:
-                self._raised.add(key)
-                self._ending.discard(key)
-                log.warning("alarm code=%s subject=%s detail=%s", one.code, one.subject, one.detail)
-                await self._say("alarm", key, one.severity, one.detail)
-        if over := raised - found.keys():
-            await self._remember("ending", over)
+        new = {key: one for key, one in found.items()
+               if (key not in raised or key in self._unsure) and now - self._since[key] >= one.lasts}  # fmt: skip
+        over = raised - found.keys()
+        if not new and not over:
+            return
+        await self._remember(raised | new.keys(), {*new, *over})
+        for key, one in new.items():
+            self._raised.add(key)
+            log.warning("alarm code=%s subject=%s detail=%s", one.code, one.subject, one.detail)
+            await self._say("alarm", key, one.severity, one.detail)
         for key in over:
-            self._ending.discard(key)
             self._raised.discard(key)
             log.info("cleared code=%s subject=%s", *key)
             await self._say("cleared", key, Severity.INFO, {})
-        if self._raised != raised:
-            await self._remember("raised", self._raised)
+        self._unsure -= {*new, *over}
+        await self._remember(self._raised, self._unsure)
 
-    async def _remember(self, what: str, keys: set[tuple[str, str]]) -> None:
+    async def _remember(self, raised: set[tuple[str, str]], unsure: set[tuple[str, str]]) -> None:
         """On flash at once: what a power cut forgets here would stay open for ever where it was told."""
+        self._memory.put("ending", [list(key) for key in sorted(unsure)])  # with the same write as what follows
         with contextlib.suppress(OutboxError):  # kept in memory, and tried again by whoever writes it
-            await asyncio.to_thread(self._memory.put, what, [list(key) for key in sorted(keys)], True)
+            await asyncio.to_thread(self._memory.put, "raised", [list(key) for key in sorted(raised)], True)
 
     async def _say(self, kind: str, key: tuple[str, str], severity: Severity, detail: dict[str, Any]) -> None:
         await self._tell(Event(kind, *key, self._clock.now(), severity, detail))

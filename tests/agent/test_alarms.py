@@ -122,8 +122,9 @@ async def test_raised_once_and_cleared_once_across_a_restart(gateway):
 
 
 @pytest.mark.parametrize("lasts", [True, False], ids=["wrong again", "over"])
-async def test_a_kill_while_the_end_is_told_forgets_no_alarm(gateway, lasts):
-    """The region may have heard the end: what is wrong at the next start is said again, else its end is."""
+@pytest.mark.parametrize("dies", ["alarm", "cleared"])
+async def test_a_kill_while_an_alarm_or_its_end_is_told_forgets_neither(gateway, dies, lasts):
+    """The region may have heard it: what is wrong at the next start is said again, else its end is."""
 
     class Killed(Exception):
         pass
@@ -132,18 +133,23 @@ async def test_a_kill_while_the_end_is_told_forgets_no_alarm(gateway, lasts):
 
     async def last_word(event):
         await tell(event)
-        raise Killed
+        if event.kind == dies:
+            raise Killed
 
-    gateway.wrong = [one]
-    await gateway.alarms.check()
-    gateway.alarms._tell, gateway.wrong = last_word, []
+    gateway.alarms._tell = last_word
     with pytest.raises(Killed):
-        await gateway.alarms.check()
+        for wrong in ([one], []):
+            gateway.wrong = wrong
+            await gateway.alarms.check()
     gateway.boot()
     gateway.wrong = [one] if lasts else []
     await gateway.alarms.check()
     await gateway.alarms.check()
-    assert [kind for kind, *_ in gateway.told] == ["alarm", "cleared", "alarm" if lasts else "cleared"]
+    before = ["alarm"] if dies == "alarm" else ["alarm", "cleared"]
+    assert [kind for kind, *_ in gateway.told] == [*before, "alarm" if lasts else "cleared"]
+    gateway.boot()
+    await gateway.alarms.check()
+    assert len(gateway.told) == len(before) + 1, "known by now"
 
 
 IMPATIENT = """

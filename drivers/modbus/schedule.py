@@ -214,6 +214,8 @@ class Poll:
         """The round's readings; the next slot after `now` is when it is due again."""
         slots = math.floor((now - self._grid) / self.period) + 1
         self.due = self._grid + slots * self.period
+        if self.due <= now:  # by the last bit: the division came out one too low
+            self.due += self.period
         if self._finished is not None:
             self.stretch += (max(1.0, (now - self._finished) / self.period) - self.stretch) / _SMOOTH
         self._finished = now

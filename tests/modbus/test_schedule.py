@@ -36,6 +36,16 @@ def test_a_slot_follows_its_phase_and_a_missed_one_is_skipped() -> None:
     assert polls[1].due == 155.0
 
 
+def test_the_next_slot_is_never_the_present_moment() -> None:
+    """The division of a whole number of periods may come out a last bit too low: it was due again at once."""
+    (poll,) = slave(0.1).polls
+    poll.start(0.0, 134.364244)
+    for slots in range(1, 200):
+        now = 134.364244 + slots * 0.1
+        poll.finish(now)
+        assert now < poll.due < now + 0.11
+
+
 def test_fast_polls_go_first_and_slow_ones_are_not_left_behind() -> None:
     one = slave(1.0, 60.0)
     fast, slow = one.polls

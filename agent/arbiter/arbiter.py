@@ -140,7 +140,8 @@ class Arbiter:
     async def start(self) -> None:
         """Read the outputs as they are, settle what a crash left open, take up overrides and boot states.
 
-        Nothing is written here: `run` writes what differs from what is wanted. Waits at most 2 s for the devices.
+        Nothing is written here: `run` writes what differs from what is wanted. Waits at most 2 s for the devices, and
+        commands wait for it: one that came meanwhile is none that a crash left open.
         """
         await self._hand.look(self._roster.watched(), LOOK)
         open_commands = {outcome.command: outcome for outcome in await self._ledger.unfinished()}
@@ -163,6 +164,7 @@ class Arbiter:
             await self._records.keep(actuator)
         for outcome in open_commands.values():
             await self._commands.close(outcome)
+        self._commands.open()
         self._wake.set()
 
     async def run(self) -> None:

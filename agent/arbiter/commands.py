@@ -53,6 +53,11 @@ class Commands:
         self.flood = Flood(ledger, clock)
         self.stopping = ""
         """Why commands are taken no more."""
+        self._open = asyncio.Event()
+
+    def open(self) -> None:
+        """What an earlier process left is settled, and the outputs were looked at: commands are carried out."""
+        self._open.set()
 
     async def submit(self, command: Command) -> Outcome:
         """Carry out a command; returns its final outcome (see `Arbiter.submit`)."""
@@ -68,6 +73,7 @@ class Commands:
     def abandon(self, reason: str) -> None:
         """Commands that wait end now; new ones are refused."""
         self.stopping = reason
+        self._open.set()
         for actuator in self._roster:
             actuator.awaited = None
             actuator.changed.set()
@@ -92,6 +98,7 @@ class Commands:
             )
 
     async def _carry_out(self, command: Command) -> Outcome:
+        await self._open.wait()
         known = await self._ledger.outcome(command.id)
         if known is not None:
             return known

@@ -520,3 +520,23 @@ def test_a_dead_device_does_not_hold_up_another_or_the_start(virtual):
         assert (await site.send("km1", "on")).state == "verified"
 
     virtual(test, LAMP, ActuatorSpec("ev2", "io-2.relay1"))
+
+
+def test_a_command_that_comes_during_the_start_is_none_that_a_crash_left(virtual):
+    """The broker sends at once when the link is there; the outputs are looked at for up to 2 s then."""
+
+    async def test(site):
+        site.arbiter = Arbiter(
+            site.specs, site.points, site.plant.write, site.plant.read, site.ledger, site.memory, site.clock
+        )
+        site.plant.hang = 0.5
+        command = asyncio.create_task(site.send("km1", "on", id="early"))
+        await asyncio.sleep(0)
+        await site.arbiter.start()
+        site.tasks.append(asyncio.create_task(site.arbiter.run()))
+        await asyncio.sleep(0.6)
+        await site.poll()
+        assert (await command).state is OutcomeState.VERIFIED
+        assert site.ledger.states("early") == ["accepted", "applied", "verified"]
+
+    virtual(test, LAMP)

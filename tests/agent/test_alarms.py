@@ -121,6 +121,17 @@ async def test_raised_once_and_cleared_once_across_a_restart(gateway):
     assert gateway.told[1:] == [("cleared", "device_lost", "meter-a")]
 
 
+async def test_an_alarm_that_was_over_once_is_told_once_when_it_comes_again(gateway):
+    one = Condition("crash_loop", "gateway", Severity.MAJOR, {})
+    for wrong in ([one], [], [one]):
+        gateway.wrong = wrong
+        await gateway.alarms.check()
+    for _ in range(3):
+        gateway.boot()
+        await gateway.alarms.check()
+    assert [kind for kind, _, _ in gateway.told] == ["alarm", "cleared", "alarm"]
+
+
 @pytest.mark.parametrize("lasts", [True, False], ids=["wrong again", "over"])
 @pytest.mark.parametrize("dies", ["alarm", "cleared"])
 async def test_a_kill_while_an_alarm_or_its_end_is_told_forgets_neither(gateway, dies, lasts):

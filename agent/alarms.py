@@ -89,13 +89,17 @@ class Alarms:
         await self._remember(self._raised, self._unsure)
 
     async def _remember(self, raised: set[tuple[str, str]], unsure: set[tuple[str, str]]) -> None:
-        """On flash at once: what a power cut forgets here would stay open for ever where it was told."""
         self._memory.put("ending", [list(key) for key in sorted(unsure)])  # with the same write as what follows
-        with contextlib.suppress(OutboxError):  # kept in memory, and tried again by whoever writes it
-            await asyncio.to_thread(self._memory.put, "raised", [list(key) for key in sorted(raised)], True)
+        await _remember(self._memory, "raised", [list(key) for key in sorted(raised)])
 
     async def _say(self, kind: str, key: tuple[str, str], severity: Severity, detail: dict[str, Any]) -> None:
         await self._tell(Event(kind, *key, self._clock.now(), severity, detail))
+
+
+async def _remember(memory: Memory, what: str, value: Any) -> None:
+    """On flash at once: what a kill or a power cut forgets here is told twice, or stays open where it was told."""
+    with contextlib.suppress(OutboxError):  # kept in memory, and tried again by whoever writes it
+        await asyncio.to_thread(memory.put, what, value, True)
 
 
 class Register:
@@ -118,7 +122,7 @@ class Register:
             changed = self._open.pop(name, None) is not None
         await self._tell(event)
         if changed:
-            self._memory.put("open", self._open)
+            await _remember(self._memory, "open", {key: dict(one) for key, one in self._open.items()})
 
     def status(self, wrong: Iterable[Condition] = ()) -> list[dict[str, Any]]:
         """The open alarms, the gravest first: code, subject, severity, since (ISO 8601, UTC, or None), acked.

@@ -1,0 +1,201 @@
+"""A disk that keeps what was synced, and of the rest what it likes: real files, and what has to be undone of them.
+
+Files are those of a real folder (on tmpfs), so that reading, locking and listing are the kernel's. What is written is
+noted with what stood there before, until it is synced. A power cut takes back what the dice say: whole writes, sectors
+of 512 bytes of them, and of made, renamed and removed names the last ones (a journal keeps their order).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import random
+from dataclasses import dataclass, field
+from os import fstat, ftruncate, mkdir, rename, rmdir, unlink  # the kernel's, whoever takes their place in `os`
+from pathlib import Path
+from typing import Any
+
+__all__ = ["SECTOR", "Disk"]
+
+SECTOR = 512
+
+
+@dataclass(slots=True)
+class _Change:
+    """Bytes at a place, before and after. `size`: of the file, before and after."""
+
+    at: int
+    before: bytes
+    after: bytes
+    size: tuple[int, int]
+
+
+@dataclass(slots=True)
+class _File:
+    fd: int
+    """Ours: it outlives every name."""
+    changes: list[_Change] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Name:
+    """One change of a name: `how` is made, moved or gone; `kept` holds on to what was overwritten or removed."""
+
+    how: str
+    path: str
+    to: str = ""
+    kept: str = ""
+    folder: bool = False
+
+
+class Disk:
+    """`fault` is 0, or the errno of every write, sync and creation. `room` is how many bytes may still be added."""
+
+    def __init__(self, root: Path, grave: Path, dice: random.Random) -> None:
+        self.root, self._grave, self._dice = str(root), grave, dice
+        self.fault = 0
+        self.read_fault = 0
+        self.room: int | None = None
+        self.hurt: list[tuple[float, float]] = []
+        """Spans (virtual s) in which it refused."""
+        self.fuse: int | None = None
+        """So many changes more, and the power is cut (or the process killed) in the middle of one."""
+        self.blown: Any = lambda: None
+        """Called when the fuse has burnt down; raises."""
+        self.changes = self.syncs = self.written = 0
+        self._files: dict[int, _File] = {}
+        self._names: list[_Name] = []
+        self._n = 0
+
+    def holds(self, path: str) -> bool:
+        return path.startswith(self.root)
+
+    def begins(self, grows: int = 0) -> None:
+        """Before each change: whether it can be. OSError if the disk refuses."""
+        self.changes += 1
+        if self.fuse is not None:
+            self.fuse -= 1
+            if self.fuse <= 0:
+                self.fuse = None
+                self.blown()
+        if self.fault:
+            raise OSError(self.fault, os.strerror(self.fault))
+        if grows > 0 and self.room is not None:
+            if grows > self.room:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self.room -= grows
+
+    # -- what is in files ------------------------------------------------------------------------------------------
+
+    def will_write(self, fd: int, at: int, data: bytes) -> None:
+        """Note what stands there, before `data` is written at `at`; `fd` is a descriptor that can be read."""
+        file, about = self._file(fd), fstat(fd)
+        end = at + len(data)
+        self.begins(max(0, end - about.st_size))
+        self.written += len(data)
+        before = os.pread(file.fd, len(data), at)
+        file.changes.append(_Change(at, before, data, (about.st_size, max(end, about.st_size))))
+
+    def will_truncate(self, fd: int, size: int) -> None:
+        file, about = self._file(fd), fstat(fd)
+        self.begins(max(0, size - about.st_size))
+        gone = os.pread(file.fd, max(0, about.st_size - size), size)
+        file.changes.append(_Change(size, gone, b"", (about.st_size, size)))
+
+    def sync(self, fd: int) -> None:
+        self.begins()
+        self.syncs += 1
+        file = self._files.pop(fstat(fd).st_ino, None)
+        if file is not None:
+            os.close(file.fd)
+
+    def _file(self, fd: int) -> _File:
+        inode = fstat(fd).st_ino
+        file = self._files.get(inode)
+        if file is None:
+            file = self._files[inode] = _File(os.open(f"/proc/self/fd/{fd}", os.O_RDWR))
+        return file
+
+    # -- names -----------------------------------------------------------------------------------------------------
+
+    def made(self, path: str, folder: bool = False) -> None:
+        self._names.append(_Name("made", path, folder=folder))
+
+    def will_move(self, path: str, to: str) -> None:
+        self._names.append(_Name("moved", path, to, self._keep(to)))
+
+    def will_remove(self, path: str, folder: bool = False) -> None:
+        self._names.append(_Name("gone", path, kept="" if folder else self._keep(path), folder=folder))
+
+    def sync_names(self) -> None:
+        for name in self._names:
+            self._drop(name)
+        self._names.clear()
+
+    def _keep(self, path: str) -> str:
+        """Hold on to what has this name, by another one."""
+        if os.path.isdir(path) or not os.path.lexists(path):
+            return ""
+        self._n += 1
+        kept = str(self._grave / str(self._n))
+        os.link(path, kept)
+        return kept
+
+    def _drop(self, name: _Name) -> None:
+        if name.kept:
+            with contextlib.suppress(OSError):
+                unlink(name.kept)
+
+    # -- a power cut -----------------------------------------------------------------------------------------------
+
+    def cut(self) -> None:
+        """The power is gone: what was not synced is there, or not, or in part."""
+        self.fuse, self.fault, self.room = None, 0, None
+        for file in self._files.values():
+            for change in reversed(file.changes):
+                os.pwrite(file.fd, change.before, change.at)
+                ftruncate(file.fd, change.size[0])
+            how = self._dice.random()
+            for change in file.changes:
+                if how < 0.3 or (how < 0.8 and self._dice.random() < 0.5):
+                    continue
+                self._redo(file.fd, change, torn=self._dice.random() < 0.4)
+            os.close(file.fd)
+        self._files.clear()
+        left = self._dice.randrange(len(self._names) + 1)
+        for name in reversed(self._names[left:]):
+            self._undo(name)
+        for name in self._names[:left]:
+            self._drop(name)
+        self._names.clear()
+
+    def _redo(self, fd: int, change: _Change, torn: bool) -> None:
+        if not change.after:
+            ftruncate(fd, change.size[1])
+            return
+        size = fstat(fd).st_size
+        if not torn:
+            os.pwrite(fd, change.after, change.at)
+            return
+        end = change.at + len(change.after)
+        if end > size:
+            ftruncate(fd, end)
+        at = change.at
+        while at < end:
+            until = min(end, at - at % SECTOR + SECTOR)
+            if self._dice.random() < 0.5:
+                os.pwrite(fd, change.after[at - change.at : until - change.at], at)
+            at = until
+
+    def _undo(self, name: _Name) -> None:
+        if name.how == "made":
+            (rmdir if name.folder else unlink)(name.path)
+        elif name.how == "moved":
+            rename(name.to, name.path)
+            if name.kept:
+                rename(name.kept, name.to)
+        elif name.folder:
+            mkdir(name.path, 0o700)
+        elif name.kept:
+            rename(name.kept, name.path)

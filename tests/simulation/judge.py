@@ -1,0 +1,193 @@
+"""The contract, checked by what the broker took and what the slaves saw: never by what the agent says of itself."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["Broken", "Judge"]
+
+MOMENTS = {"store_corrupt", "command_retained", "uplink_set_aside", "meter_replaced", "tamper"}
+"""Alarms that happen and are over (docs/alarms.md): nothing clears them."""
+WINDOW = 6.0
+"""Seconds of readings that a power cut may take: the durability window, and a second for the way there."""
+MOMENT = 9.0
+"""Seconds between telling an alarm and having it on flash: two jobs of a slow disk."""
+RETRY = 65.0
+"""Seconds between two attempts at a flash that failed, at the most."""
+FINAL = {"rejected", "expired", "verified", "mismatch", "failed", "unknown"}
+ORDER = ["received", "accepted", "applied"]
+
+
+class Broken(AssertionError):
+    """A promise was broken: what, and how it shows."""
+
+
+@dataclass
+class Judge:
+    """Takes each message in the order of its acknowledgement. `broken` are the promises that did not hold."""
+
+    now: Any
+    content: dict[tuple[str, int], str] = field(default_factory=dict)
+    gaps: list[dict[str, Any]] = field(default_factory=list)
+    events: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
+    results: dict[str, dict[tuple[str, int], dict[str, Any]]] = field(default_factory=lambda: defaultdict(dict))
+    counts: set[int] = field(default_factory=set)
+    polls: dict[tuple[str, int], int] = field(default_factory=dict)
+    """Which number has which count of the slave's: when it was given is known by that."""
+    last: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    broken: list[str] = field(default_factory=list)
+    duplicates: int = 0
+
+    def must(self, holds: object, what: str) -> None:
+        if not holds:
+            self.broken.append(f"at {self.now():.3f} s: {what}")
+
+    def took(self, topic: str, payload: bytes, retain: bool) -> None:
+        """The broker has acknowledged a message."""
+        kind = topic.split("/", 3)[3]
+        if kind == "telemetry":
+            self._telemetry(payload)
+        elif kind == "event":
+            event = json.loads(payload)
+            if self._key(event["k"], payload):
+                self.events[tuple(event["k"])] = event
+                if event["kind"] == "gap":
+                    self.gaps.append(event["detail"])
+        elif kind.startswith("cmd/"):
+            result = json.loads(payload)
+            if "k" in result and self._key(result["k"], payload):
+                self.results[result["id"]][tuple(result["k"])] = result
+
+    def _telemetry(self, payload: bytes) -> None:
+        batch = json.loads(payload if payload[:1] == b"{" else zlib.decompress(payload))
+        store, first, last = batch["k"]
+        numbers = []
+        for point, entries in batch["p"].items():
+            at, number = batch["t"] if batch["t"] is not None else batch["boottime_ms"], first
+            for step, value, more, *rest in entries:
+                at, number = at + step, number + more
+                numbers.append(number)
+                if "agg" in batch and isinstance(value, list):
+                    continue  # it stands for others, which a gap names
+                known = self._key((store, number), json.dumps([point, value, rest]).encode())
+                if known and point == "m.count" and rest[:1] in ([], ["good"]):
+                    self.counts.add(value)
+                    self.polls[store, number] = value
+        self.must(numbers and min(numbers) >= first and max(numbers) <= last, f"a batch leaves its range: {batch['k']}")
+
+    def _key(self, key: Any, content: bytes) -> bool:
+        """Whether it is new. A number twice must have one content."""
+        key, text = (key[0], key[1]), content.decode()
+        known = self.content.get(key)
+        if known is None:
+            self.content[key] = text
+            return True
+        self.duplicates += 1
+        self.must(known == text, f"number {key} came with two contents: {known[:200]} and {text[:200]}")
+        return False
+
+    # -- at the end ------------------------------------------------------------------------------------------------
+
+    def missing(self) -> dict[str, list[tuple[int, int]]]:
+        """Runs of numbers, by store, that neither came nor were told as lost."""
+        by_store: dict[str, set[int]] = defaultdict(set)
+        for store, number in self.content:
+            by_store[store].add(number)
+        for gap in self.gaps:
+            if gap.get("store") and "first" in gap:
+                by_store[gap["store"]] |= set(range(gap["first"], gap["last"] + 1))
+        found = {}
+        for store, numbers in by_store.items():
+            runs, reached = [], 0
+            for number in sorted(numbers):
+                if number > reached + 1:
+                    runs.append((reached + 1, number - 1))
+                reached = number
+            if runs:
+                found[store] = runs
+        return found
+
+    def alarms(self, answers: Any, deaths: list[float], hurt: list[tuple[float, float]]) -> None:
+        """Each is raised and cleared in turn, in the order of its numbers.
+
+        Where a number in between was told as lost nobody knows. A process that died while the flash could not be
+        written could not remember what it had told, and its successor tells it again; so it does where the process died
+        in the moment between the telling and the remembering.
+        """
+        forgot = [at for at in deaths if any(begin <= at <= end + RETRY for begin, end in _joined(hurt))]
+        gone = [(gap["store"], gap["first"], gap["last"]) for gap in self.gaps if gap.get("store") and "first" in gap]
+        moments = {one.count: one.at for one in answers}
+        read: dict[str, list[tuple[int, float]]] = defaultdict(list)
+        for (store, number), count in sorted(self.polls.items()):
+            if count in moments:
+                read[store].append((number, moments[count]))
+        last: dict[tuple[str, str], tuple[str, int, str]] = {}
+        for (store, number), event in sorted(self.events.items()):
+            if event["kind"] not in ("alarm", "cleared") or event["code"] in MOMENTS:
+                continue
+            name = event["code"], event["subject"]
+            before_store, before, kind = last.get(name, (store, 0, "cleared"))
+            last[name] = store, number, event["kind"]
+            if kind != event["kind"] or before_store != store:  # numbers of two stores have no order
+                continue
+            since, until = _between(read[store], before)[0], _between(read[store], number)[1]
+            lost = any(one == store and first < number and end > before for one, first, end in gone)
+            again = any(since <= death <= until for death in forgot)
+            again = again or any(since <= death <= _between(read[store], before)[1] + MOMENT for death in deaths)
+            self.must(lost or again, f"{kind} {name} twice, as {before} and {number}, {since:.0f} s to {until:.0f} s")
+
+    def commands(self, writes: Any) -> None:
+        """A command has one end, and its states come in their order; none is carried out after a later one was.
+
+        The level of each command is its number and one, so it grows. A level that comes again after a higher one was
+        written and read back has been carried out twice, or late. (After one that failed, the one before holds again.)
+        """
+        for name, told in self.results.items():
+            states = [result["state"] for _, result in sorted(told.items(), key=lambda one: one[0][1])]
+            ends = {state for state in states if state in FINAL}  # whoever asks again is told again
+            self.must(len(ends - {"rejected", "expired"}) <= 1, f"command {name} ended twice: {states}")
+        highest = 0
+        for at, what, address, value in writes:
+            if (what, address) == ("register", 8) and 0 < value < 60_000:
+                self.must(value >= highest, f"level {value} was written at {at:.3f} s, after {highest}")
+                states = [result["state"] for result in self.results[f"c-{value - 1}"].values()]
+                if "verified" in states:
+                    highest = max(highest, value)
+
+    def readings(
+        self, answers: Any, cuts: list[tuple[float, float]], hurt: list[tuple[float, float]], slack: float = 0.0
+    ) -> None:
+        """What a good slave answered has come, but for the last 5 s before a power cut, and what a gap record names.
+
+        `slack` is how long a write to a slow disk may take more (s). `hurt` are the spans in which the flash could not
+        be written: what was read then is lost with the power, or when there is too much.
+        """
+        spans = _joined(hurt)
+        for one in (one for one in answers if one.sure and one.count not in self.counts):
+            cut = next(((died, at) for died, at in cuts if at >= one.at), None)
+            lost = cut is not None and cut[0] - one.at <= WINDOW + slack
+            if cut is not None and not lost:
+                lost = any(begin <= one.at + WINDOW and end >= cut[0] - RETRY for begin, end in spans)
+            self.must(lost, f"poll {one.count}, answered at {one.at:.3f} s, never came")
+
+
+def _between(read: list[tuple[int, float]], number: int) -> tuple[float, float]:
+    """Between which moments (virtual s) a number was given, by the readings before and after it."""
+    before = [at for known, at in read if known < number]
+    after = [at for known, at in read if known > number]
+    return max(before, default=0.0), min(after, default=1e10)
+
+
+def _joined(spans: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Spans with less than a retry between them are one."""
+    joined: list[tuple[float, float]] = []
+    for begin, end in sorted(spans):
+        if joined and begin <= joined[-1][1] + RETRY:
+            joined[-1] = joined[-1][0], max(end, joined[-1][1])
+        else:
+            joined.append((begin, end))
+    return joined

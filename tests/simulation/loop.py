@@ -1,0 +1,302 @@
+"""One loop for everything: time jumps instead of passing, files are simulated, and threads are calls that come later.
+
+What belongs to one life of the agent carries its mark in its context, so that a kill can take it away at any await and
+leave the world around it as it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import gc
+import heapq
+import itertools
+import os
+import random
+import selectors
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+__all__ = ["LIFE", "SimLoop"]
+
+LIFE: contextvars.ContextVar[Any] = contextvars.ContextVar("life", default=None)
+"""Which life of the agent is at work; None for the world."""
+FAR = 1e10
+SPINS = 200
+"""Turns at one moment after which a microsecond passes all the same: somebody waits for less than a float can tell."""
+_order = itertools.count()
+
+
+class SimTask(asyncio.Task[Any]):
+    """Its place in a set is that of its making: addresses differ from process to process."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        self.order = next(_order)
+        super().__init__(*args, **more)
+
+    def __hash__(self) -> int:
+        return self.order
+
+
+class SimFuture(asyncio.Future[Any]):
+    def __init__(self, *args: Any, **more: Any) -> None:
+        self.order = next(_order)
+        super().__init__(*args, **more)
+
+    def __hash__(self) -> int:
+        return self.order
+
+
+class Poll(selectors.BaseSelector):
+    """Simulated files (`Wire`): they tell when there may be something; and time that goes on where there is nothing."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.turns = self._spins = self._looks = 0
+        self._keys: dict[int, selectors.SelectorKey] = {}
+        self.active: dict[int, Any] = {}
+        """Wires that may be ready, by descriptor, in the order in which they became so."""
+
+    def asked(self) -> bool:
+        """Somebody looks at the clock; True at each so many looks within one turn."""
+        self._looks += 1
+        return self._looks % 1000 == 0
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        self.turns += 1
+        self._looks = 0
+        ready = []
+        if self.active:
+            for fd, wire in list(self.active.items()):
+                key = self._keys.get(fd)
+                events = 0 if key is None else key.events & wire.readiness()
+                if events:
+                    ready.append((key, events))
+                elif key is None or not key.events & selectors.EVENT_WRITE:
+                    del self.active[fd]
+        if ready or (timeout is not None and timeout <= 0):
+            self._spins += 1
+            if self._spins % SPINS == 0:
+                self.now = round(self.now + 1e-6, 6)
+            return ready
+        self._spins = 0
+        if timeout is None:
+            raise RuntimeError("nothing will ever happen any more")
+        self.now = round(self.now + timeout, 6)
+        return ready
+
+    def register(self, fileobj: Any, events: int, data: Any = None) -> Any:
+        fd = fileobj if isinstance(fileobj, int) else fileobj.fileno()
+        self._keys[fd] = key = selectors.SelectorKey(fileobj, fd, events, data)
+        if (wire := WIRES.get(fd)) is not None:
+            self.active[fd] = wire
+        return key
+
+    def unregister(self, fileobj: Any) -> Any:
+        fd = fileobj if isinstance(fileobj, int) else fileobj.fileno()
+        self.active.pop(fd, None)
+        return self._keys.pop(fd)
+
+    def get_key(self, fileobj: Any) -> Any:
+        fd = fileobj if isinstance(fileobj, int) else fileobj.fileno()
+        return self._keys[fd]
+
+    def get_map(self) -> Mapping[Any, Any]:
+        return self._keys
+
+    def of(self, life: Any) -> list[int]:
+        """Descriptors that a life watches."""
+        return [fd for fd, key in self._keys.items() for handle in (key.data or ()) if _is_of(handle, life)]
+
+
+WIRES: dict[int, Any] = {}
+"""Simulated files by descriptor: numbers that no real one has."""
+
+
+def not_before(at: float) -> float:
+    """The whole microsecond at which `at` (s) has come."""
+    if at >= FAR:
+        return FAR
+    micro = round(at * 1e6)
+    return micro / 1e6 if micro / 1e6 >= at else (micro + 1) / 1e6
+
+
+class SimLoop(asyncio.SelectorEventLoop):
+    """`delays` gives how long a job waits for its thread and works in it (s)."""
+
+    def __init__(self, delays: random.Random) -> None:
+        self.poll = Poll()
+        super().__init__(self.poll)
+        self._clock_resolution = 5e-7
+        self._delays = delays
+        self._free_at: dict[int, float] = {}
+        self.slow = 0.0
+        """Seconds that a job takes at the most, beside what the disk says."""
+        self.handlers: dict[int, tuple[Callable[..., Any], tuple[Any, ...]]] = {}
+        self.listeners: dict[str, Any] = {}
+        self.dial: Callable[[str, int], Any] = lambda host, port: None
+        self.troubles: list[str] = []
+        """What no code of the agent caught."""
+        self.set_task_factory(self._make_task)
+        self.set_exception_handler(self._note)
+
+    def _note(self, loop: Any, context: dict[str, Any]) -> None:
+        if "never retrieved" not in context["message"]:  # of what was buried; whoever lives retrieves it or ends by it
+            self.troubles.append(f"{context['message']}: {context.get('exception')!r}")
+
+    def time(self) -> float:
+        return self.poll.now
+
+    def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> asyncio.TimerHandle:  # type: ignore[override]
+        return super().call_at(not_before(when), callback, *args, context=context)
+
+    def create_future(self) -> asyncio.Future[Any]:
+        return SimFuture(loop=self)
+
+    def _make_task(self, loop: Any, coro: Any, **more: Any) -> asyncio.Task[Any]:
+        task = SimTask(coro, loop=loop, **more)
+        life = LIFE.get()
+        if life is not None:
+            life.tasks.append(task)
+        return task
+
+    # -- threads -----------------------------------------------------------------------------------------------
+
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]
+        """The job begins after a while, is done in one go, and is told a while later; one at a time of an own pool."""
+        future, now = self.create_future(), self.time()
+        begin = now + self._delay()
+        if executor is not None:
+            begin = max(begin, self._free_at.get(id(executor), 0.0))
+        end = begin + self._delay()
+        if executor is not None:
+            self._free_at[id(executor)] = end
+        self.call_at(begin, self._work, future, end, func, args)
+        return future
+
+    def _delay(self) -> float:
+        dice = self._delays.random()
+        return dice * dice * dice * (self.slow or 0.003)
+
+    def _work(self, future: asyncio.Future[Any], end: float, func: Any, args: Any) -> None:
+        try:
+            told, result = True, func(*args)
+        except Exception as error:  # noqa: BLE001  whoever waits is told
+            told, result = False, error
+        self.call_at(end, self._tell, future, told, result)
+
+    def _tell(self, future: asyncio.Future[Any], told: bool, result: Any) -> None:
+        if not future.cancelled():
+            (future.set_result if told else future.set_exception)(result)
+
+    # -- what the kernel gives -----------------------------------------------------------------------------------
+
+    def add_signal_handler(self, sig: int, callback: Any, *args: Any) -> None:
+        self.handlers[sig] = contextvars.copy_context(), callback, args
+
+    def remove_signal_handler(self, sig: int) -> bool:
+        return self.handlers.pop(sig, None) is not None
+
+    def raise_signal(self, sig: int) -> bool:
+        if sig not in self.handlers:
+            return False
+        context, callback, args = self.handlers[sig]
+        self.call_soon(callback, *args, context=context)
+        return True
+
+    async def create_connection(self, protocol_factory: Any, host: Any = None, port: Any = None, **more: Any) -> Any:  # type: ignore[override]
+        if more.get("sock") is None:
+            more["sock"] = await self.dial(host, port)
+        return await super().create_connection(protocol_factory, **more)
+
+    async def create_unix_server(self, protocol_factory: Any, path: Any = None, **more: Any) -> Any:  # type: ignore[override]
+        server = Listening(self, str(path), protocol_factory)
+        self.listeners[str(path)] = server
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))  # it has a name that can be seen
+        return server
+
+    # -- the end of a life ---------------------------------------------------------------------------------------
+
+    def silence(self, life: Any) -> None:
+        """Nothing of it runs from now on; it is to be buried."""
+        for handle in (*self._ready, *self._scheduled):
+            if _is_of(handle, life):
+                handle.cancel()
+
+    def bury(self, life: Any) -> None:
+        """Take away all that a life had going: nothing of it runs any more."""
+        self._forget(life)
+        self.handlers.clear()
+        for listener in list(self.listeners.values()):
+            listener.close()
+        with _unheard():
+            contextvars.copy_context().run(self._close, life)
+        self._forget(life)
+
+    def _close(self, life: Any) -> None:
+        LIFE.set(life)
+        for task in reversed(life.tasks):  # those that are made meanwhile are not run, and go with the others
+            if not task.done():
+                with contextlib.suppress(BaseException):
+                    task.get_coro().close()
+        for task in life.tasks:
+            task._log_destroy_pending = False
+        life.tasks.clear()
+        gc.collect()
+
+    def _forget(self, life: Any) -> None:
+        for handle in self._ready:  # they stay in the row, which is being worked off
+            if _is_of(handle, life):
+                handle.cancel()
+        kept = []
+        for timer in self._scheduled:
+            if _is_of(timer, life):
+                timer._scheduled = False
+            else:
+                kept.append(timer)
+        self._scheduled: list[Any] = kept
+        heapq.heapify(self._scheduled)
+        self._timer_cancelled_count = sum(timer._cancelled for timer in kept)
+        for fd in self.poll.of(life):
+            with contextlib.suppress(KeyError):
+                self.poll.unregister(fd)
+
+
+@contextlib.contextmanager
+def _unheard() -> Iterator[None]:
+    """What a dead process would still say of its unfinished work is nobody's business."""
+    said, sys.unraisablehook = sys.unraisablehook, lambda unraisable: None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        sys.unraisablehook = said
+
+
+def _is_of(handle: Any, life: Any) -> bool:
+    context = getattr(handle, "_context", None)
+    return context is not None and context.get(LIFE) is life
+
+
+class Listening:
+    """A server of a Unix socket, as asyncio's."""
+
+    def __init__(self, loop: SimLoop, path: str, factory: Any) -> None:
+        self._loop, self.path, self._factory = loop, path, factory
+        self._context = contextvars.copy_context()
+
+    def close(self) -> None:
+        if self._loop.listeners.get(self.path) is self:
+            del self._loop.listeners[self.path]
+
+    def accept(self, wire: Any) -> None:
+        """Somebody has connected: `wire` is the server's end."""
+        self._context.copy().run(self._accept, wire)
+
+    def _accept(self, wire: Any) -> None:
+        self._loop.create_task(self._loop.create_connection(self._factory, sock=wire))
+

@@ -1,0 +1,89 @@
+"""The service manager in the simulated world: what the unit promises (systemd/bocage.service), and who asks the agent.
+
+    Type=notify, WatchdogSec=20, Restart=always: an agent that does not show a sign of life for 20 s is killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+from typing import Any
+
+from tests.simulation.wire import pair
+
+__all__ = ["Manager", "ask"]
+
+WATCHDOG = 20.0
+START = 60.0
+"""Seconds that a start may take until READY=1."""
+LOOK = 2.0
+ANSWER = 30.0
+"""Seconds within which a technician has his answer: a write waits for the wire, a reload for a worn disk."""
+
+
+class Manager:
+    """Takes what the agent tells systemd, and kills it when it falls silent: no fault may bring that about."""
+
+    def __init__(self, world: Any, path: str) -> None:
+        self._world = world
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._socket.bind(path)
+        self._life = 0
+        self._sign = 0.0
+        self._ready = False
+        self.fed = 0
+        world.loop.call_later(LOOK, self._look)
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def _look(self) -> None:
+        world, now = self._world, self._world.loop.time()
+        if world.lives != self._life:
+            self._life, self._sign, self._ready = world.lives, now, False
+        for line in self._told():
+            if line == "WATCHDOG=1":
+                self.fed += 1
+                self._sign = now
+            elif line == "READY=1":
+                self._ready, self._sign = True, now
+        if world.life is not None and now - self._sign > (WATCHDOG if self._ready else START) + LOOK:
+            world.judge.must(False, f"life {world.lives} gave no sign for {now - self._sign:.0f} s")
+            world.kill()
+            world.begin_later(1.0)
+        world.loop.call_later(LOOK, self._look)
+
+    def _told(self) -> list[str]:
+        lines = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                lines += self._socket.recv(4096).decode().split("\n")
+        return lines
+
+
+def ask(world: Any, request: dict[str, Any]) -> None:
+    """A technician at the box sends a request to the agent's socket; he gets an answer while the agent lives."""
+    server = world.loop.listeners.get(str(world.run_folder / "agent.sock"))
+    life = world.life
+    if server is None or life is None:
+        return
+    theirs, ours = pair(world.loop, "technician", lambda: 0.001)
+    answer = bytearray()
+
+    def took(data: bytes) -> None:
+        answer.extend(data)
+        if answer.endswith(b"\n") and ours.fileno() >= 0:
+            ours.listener = None
+            ours.close()
+            said = json.loads(answer)
+            world.answers[request["do"], said["ok"]] += 1
+
+    def late() -> None:
+        if not answer.endswith(b"\n") and world.life is life:
+            world.judge.must(False, f"no answer to {request} within {ANSWER:.0f} s")
+
+    ours.listener = took
+    server.accept(theirs)
+    ours.send(json.dumps(request).encode() + b"\n")
+    world.loop.call_later(ANSWER, late)

@@ -1,0 +1,410 @@
+"""One world from one seed: a village, its wires, its broker, its machine, and the lives of its agent."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import hashlib
+import json
+import os
+import pickle
+import random
+import shutil
+import signal
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tests.simulation.broker import Broker
+from tests.simulation.database import Files, connector
+from tests.simulation.disk import Disk
+from tests.simulation.edges import FileCalls, edges
+from tests.simulation.faults import Mixture, command
+from tests.simulation.judge import Judge
+from tests.simulation.loop import LIFE, SimLoop
+from tests.simulation.plant import Slave
+from tests.simulation.systemd import Manager, ask
+from tests.simulation.wire import Wire, pair
+
+START_MS = 1_800_000_000_000
+S = 1_000_000_000
+
+
+PROFILE = """\
+name: bench8
+points:
+  count: {register: holding, address: 0, type: u16}
+  level: {register: holding, address: 1, type: u16, unit: uA}
+  dimmer: {register: holding, address: 8, type: u16, writable: true, low: 0, high: 65000, unit: "%"}
+  relay1: {register: coil, address: 0, writable: true}
+  relay2: {register: coil, address: 1, writable: true}
+"""
+SITE: dict[str, Any] = {
+    "version": 1,
+    "site": {"id": "v", "name": "V", "timezone": "Europe/Paris"},
+    "clock": {"trust": "always"},
+    "buses": {"plant": {"type": "modbus_tcp", "host": "slave", "timeout": "1s"}},
+    "devices": {"m": {"bus": "plant", "unit_id": 1, "profile": "bench8", "poll": "5s"}},
+    "actuators": {
+        "lamp": {"output": "m.relay1", "safe_state": "off", "boot_state": "off"},
+        "fan": {"output": "m.dimmer", "kind": "level", "safe_state": 0, "boot_state": 0},
+    },
+    "uplink": {"url": "mqtt://broker", "insecure": True, "client_id": "v"},
+}
+
+
+class Killed(BaseException):
+    """The process is gone, in the middle of what it did."""
+
+
+class Life:
+    """One process of the agent."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.tasks: list[asyncio.Task[Any]] = []
+        self.wires: list[Wire] = []
+        self.task: asyncio.Task[Any] | None = None
+        self.dead = False
+
+
+class World:
+    def __init__(self, seed: int, folder: Path) -> None:
+        self.seed, self.folder = seed, folder
+        streams = "disk", "delays", "net", "bytes", "faults", "plant"
+        self._dice = {name: random.Random(f"{seed}/{name}") for name in streams}
+        self.loop = SimLoop(self._dice["delays"])
+        self.loop.dial = self.dial
+        self.state, self.run_folder, self.etc = folder / "state", folder / "run", folder / "etc"
+        self.proc = folder / "machine"
+        self.notify = str(folder / "notify")
+        self.environment = {"NOTIFY_SOCKET": self.notify, "BOCAGE_CLOCK": "trusted", "BOCAGE_MACHINE": "box"}
+        for place in (folder / "grave", self.run_folder, self.etc, self.proc):
+            place.mkdir(parents=True, mode=0o700, exist_ok=True)
+        self.disk = Disk(self.state, folder / "grave", self._dice["disk"])
+        self.disk.blown = self._blown
+        self.alive = False
+        self._files = Files(f"simulated-{id(self)}", self.disk, lambda: self.alive)
+        self.connect = connector(self._files)
+        self.broker = Broker(self.loop)
+        self.hosts: dict[str, Any] = {"broker": self.broker.connect}
+        self.deaf: set[str] = set()
+        self.refuses: set[str] = set()
+        self.latency = 0.02
+        self.booted_at = 0.0
+        self.boots = 0
+        self.shift_ns = 0
+        self.life: Life | None = None
+        self.lives = 0
+        self.plans: dict[Any, bytes] = {}
+        self.blown_how = "kill"
+        self.log: list[str] = []
+        self.died: list[float] = []
+        self.cuts: list[tuple[float, float]] = []
+        """When the process ended and when the power did."""
+        self.commands = self.by_hand = 0
+        self.off_until = 0.0
+        self.answers: Counter[tuple[str, bool]] = Counter()
+        """What technicians asked, and whether it was carried out."""
+        self._healing: list[Any] = []
+        self.judge = Judge(self.loop.time)
+        self.broker.accepted = self.judge.took
+        self._digest = hashlib.blake2b(digest_size=16)
+        self.broker.packets = self._note
+        self.slave = Slave(self.loop.time, self.loop.call_later, self._dice["plant"])
+        self.hosts["slave"] = self.slave.connect
+        self.calls = FileCalls(self)
+        (self.etc / "profiles").mkdir()
+        (self.etc / "profiles" / "bench8.yaml").write_text(PROFILE)
+        (self.etc / "site.yaml").write_text(json.dumps(SITE))
+        self._machine()
+
+    def _note(self, way: str, kind: int, body: bytes) -> None:
+        self._digest.update(b"%d %d %s" % (round(self.loop.time() * 1e6), kind, body))
+
+    @property
+    def digest(self) -> str:
+        """Of all packets that the broker got and all frames that the slaves got, with their moments."""
+        for at, *what in self.slave.writes:
+            self._digest.update(repr((round(at * 1e6), what)).encode())
+        return self._digest.hexdigest()
+
+    # -- the machine ---------------------------------------------------------------------------------------------
+
+    def _machine(self) -> None:
+        def put(name: str, text: str) -> None:
+            path = self.proc / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+
+        put("proc/self/stat", "1 (python) S " + " ".join(["0"] * 50))
+        put("proc/loadavg", "0.10 0.10 0.10 1/100 1\n")
+        put("proc/self/statm", "10000 9000 0 0 0 0 0\n")
+        put("proc/self/mounts", "tmpfs / tmpfs rw 0 0\n")
+        put("proc/net/route", "Iface Destination Gateway\neth0 00000000 0101A8C0\n")
+        self.new_boot()
+
+    def new_boot(self) -> None:
+        self.boots += 1
+        self.booted_at = self.loop.time()
+        path = self.proc / "proc/sys/kernel/random/boot_id"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{self.boots:08x}-0000-4000-8000-{self.seed:012x}\n")
+
+    def redirected(self, path: str) -> str:
+        return str(self.proc) + path
+
+    def monotonic(self) -> float:
+        return self.boottime_ns() / S
+
+    def boottime_ns(self) -> int:
+        if self.loop.poll.asked():  # whoever looks at the clock that often waits for it to go on
+            self.loop.poll.now = round(self.loop.poll.now + 1e-6, 6)
+        return round((self.loop.time() - self.booted_at) * 1e6) * 1000 + 10 * S
+
+    def wall_ns(self) -> int:
+        return START_MS * 1_000_000 + round(self.loop.time() * 1e6) * 1000 + self.shift_ns
+
+    def random_bytes(self, n: int) -> bytes:
+        return self._dice["bytes"].randbytes(n)
+
+    def disk_usage(self, path: Any) -> Any:
+        return shutil._ntuple_diskusage(1 << 33, 1 << 32, 1 << 32)  # type: ignore[attr-defined]
+
+    def delay(self) -> float:
+        return self._dice["delays"].random() * 0.01
+
+    def popen(self, command: list[str], **more: Any) -> Any:
+        return Reader(self, command)
+
+    # -- the network ---------------------------------------------------------------------------------------------
+
+    def lag(self) -> float:
+        return self.latency * (0.5 + self._dice["net"].random())
+
+    def dial_now(self, address: Any, timeout: Any = None, source_address: Any = None, **more: Any) -> Wire:
+        """socket.create_connection, for paho in its thread."""
+        host = address[0]
+        if host in self.deaf:
+            raise TimeoutError("timed out")
+        if host in self.refuses or host not in self.hosts:
+            raise ConnectionRefusedError(111, os.strerror(111))
+        ours, theirs = pair(self.loop, host, self.lag)
+        self.hosts[host](theirs)
+        return ours
+
+    async def dial(self, host: str, port: int) -> Wire:
+        await asyncio.sleep(self.lag())
+        if host in self.deaf:
+            await asyncio.sleep(120)
+            raise TimeoutError("timed out")
+        if host in self.refuses or host not in self.hosts:
+            raise ConnectionRefusedError(111, os.strerror(111))
+        ours, theirs = pair(self.loop, host, self.lag)
+        self.hosts[host](theirs)
+        return ours
+
+    def look_up(self, host: str, port: int, *args: Any, **more: Any) -> list[Any]:
+        return [(2, 1, 6, "", (host, port))]
+
+    # -- lives ---------------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """A process of the agent starts, if none is there."""
+        if self.life is not None or self.loop.time() < self.off_until:
+            return
+        self.lives += 1
+        life = self.life = Life(self.lives)
+        self.alive = True
+        context = contextvars.copy_context()
+        context.run(LIFE.set, life)
+        life.task = context.run(self.loop.create_task, self._live())
+        life.task.add_done_callback(self._ended, context=contextvars.Context())
+
+    def begin_later(self, seconds: float) -> None:
+        self.loop.call_later(seconds, self.begin)
+
+    async def _live(self) -> int:
+        from agent.app import Agent
+        from agent.configuration import Configuration
+        from agent.plan import PlanReader
+
+        site = self.etc / "site.yaml"
+        configuration = Configuration.choose(site, PlanReader(site), str(self.state))
+        return await Agent(configuration, self.run_folder).run()
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        """The process has ended by itself: systemd starts it anew, and a crash is on record."""
+        if self.life is None or self.life.task is not task:
+            return
+        error = task.exception()
+        if isinstance(error, Killed):
+            return  # `_die` is on its way
+        if error is not None:
+            self.judge.must(False, f"the agent ended with {error!r}")
+        elif task.result():
+            self.judge.must(False, f"the agent ended with {task.result()}")
+        self.kill()
+        self.begin_later(1.0)
+
+    def _blown(self) -> None:
+        """In the middle of a change of the disk the process is gone."""
+        life = self.life
+        self.alive = False
+        if life is not None:
+            self.loop.silence(life)
+            for wire in life.wires:
+                wire.close()
+        self.loop.call_soon(self._die, context=contextvars.Context())
+        raise Killed
+
+    def _die(self) -> None:
+        if self.blown_how == "power":
+            self.cut_power()
+            self.begin_later(8.0)
+        else:
+            self.kill()
+            self.begin_later(1.0)
+
+    def kill(self) -> None:
+        life = self.life
+        self.alive = False
+        if life is None:
+            return
+        self.died.append(self.loop.time())
+        life.dead = True
+        self.life = None
+        self.disk.fuse = None
+        for wire in life.wires:
+            wire.close()
+        self.loop.bury(life)
+        self._files.bury()
+        self.calls.close_all()
+
+    def cut_power(self) -> None:
+        """The box and the module in its cabinet."""
+        self.kill()
+        self.cuts.append((self.died[-1] if self.died else 0.0, self.loop.time()))
+        self.disk.cut()
+        self.slave.restart()
+        for found in self.run_folder.iterdir():
+            found.unlink()
+        self.off_until = self.loop.time() + 4.0
+        self.new_boot()
+
+    def stop(self) -> None:
+        self.loop.raise_signal(signal.SIGTERM)
+
+    # -- what happens in it ----------------------------------------------------------------------------------------
+
+    def until_healed(self, seconds: float, heal: Any) -> None:
+        """After so many seconds, or at the end of the faults, it is as it was."""
+        self._healing.append(heal)
+
+        def now() -> None:
+            if heal in self._healing:
+                self._healing.remove(heal)
+                heal()
+
+        self.loop.call_later(seconds, now)
+
+    def heal(self) -> None:
+        healing, self._healing = self._healing, []
+        for one in healing:
+            one()
+
+    def reset_host(self, host: str) -> None:
+        if self.life is not None:
+            for wire in self.life.wires:
+                if wire.name == host and wire.fileno() >= 0:
+                    wire.reset()
+
+    def command(self, dice: random.Random) -> None:
+        self.commands += 1
+        name, body = command(self.commands, dice)
+        self.broker.send(f"bocage/v1/v/cmd/{name}", body)
+        if dice.random() < 0.1:
+            self.broker.send(f"bocage/v1/v/cmd/{name}", body)
+
+    def technician(self, dice: random.Random) -> None:
+        """Somebody stands at the box."""
+        what = dice.choice(("status", "status", "read", "write", "write", "reload"))
+        request: dict[str, Any] = {"do": what}
+        if what == "write":
+            self.by_hand += 1
+            request |= {"point": "fan", "value": 60_000 + self.by_hand % 5_000, "hold_ms": 60_000}
+        ask(self, request)
+
+    def edit(self, dice: random.Random) -> None:
+        """A technician saves the site file: another poll, or rubbish, or no lamp."""
+        document = json.loads(json.dumps(SITE))
+        how = dice.random()
+        if how < 0.2:
+            (self.etc / "site.yaml").write_text("version: 1\nsite: [")
+            return
+        document["devices"]["m"]["poll"] = dice.choice(("4s", "5s", "7s"))
+        if how < 0.4:
+            del document["actuators"]["lamp"]
+        (self.etc / "site.yaml").write_text(json.dumps(document))
+
+
+class Reader:
+    """The process that reads a site file: done at once, and once for each content."""
+
+    def __init__(self, world: World, command: list[str]) -> None:
+        self.returncode = 0
+        self._world, self._arguments = world, command[4:]
+
+    def communicate(self) -> tuple[bytes, None]:
+        from agent.wiring.found import read
+
+        site, home = Path(self._arguments[0]), Path(self._arguments[-1])
+        beside = [path for path in sorted(site.parent.rglob("*")) if path.is_file()]
+        key = site, home, tuple((path, path.read_bytes()) for path in beside)
+        if key not in self._world.plans:
+            self._world.plans[key] = pickle.dumps(read(site, home))
+        return self._world.plans[key], None
+
+
+def run(seed: int, hours: float, only: set[str] | None = None) -> World:
+    """One world, for so many hours with faults and a quarter without; its judge knows what was broken."""
+    with world(seed) as made:
+        mixture = Mixture(made, made._dice["faults"], only)
+        made.mixture = mixture
+        made.begin()
+        mixture.begin()
+
+        def calm() -> None:
+            mixture.end()
+            made.heal()
+            made.begin_later(5.0)
+
+        made.loop.call_later(hours * 3600, calm)
+        made.loop.call_later(hours * 3600 + 1800, made.loop.stop)
+        made.loop.run_forever()
+        made.kill()
+    judge = made.judge
+    judge.alarms(made.slave.answers, made.died, made.disk.hurt)
+    judge.commands(made.slave.writes)
+    slack = 8.0 if "slow_disk" in mixture.pauses else 0.0
+    judge.readings(made.slave.answers, made.cuts, made.disk.hurt, slack)
+    for store, runs in judge.missing().items():
+        judge.must(False, f"numbers of {store} neither came nor were told: {runs[:5]}")
+    return made
+
+
+@contextlib.contextmanager
+def world(seed: int) -> Iterator[World]:
+    with tempfile.TemporaryDirectory(prefix="bocage-simulation-", dir="/dev/shm") as folder:
+        made = World(seed, Path(folder))
+        asyncio.set_event_loop(made.loop)
+        manager = Manager(made, made.notify)
+        try:
+            with edges(made):
+                yield made
+        finally:
+            manager.close()
+

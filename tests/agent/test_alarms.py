@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.alarms import Alarms, Condition
-from agent.model import Instant, Severity
+from agent.alarms import Alarms, Condition, Register
+from agent.model import Event, Instant, Severity
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "alarms.md").read_text()
@@ -130,6 +130,27 @@ async def test_an_alarm_that_was_over_once_is_told_once_when_it_comes_again(gate
         gateway.boot()
         await gateway.alarms.check()
     assert [kind for kind, _, _ in gateway.told] == ["alarm", "cleared", "alarm"]
+
+
+async def test_an_alarm_that_was_told_is_known_to_be_open_after_a_kill():
+    """Else an uplink that is taken again tells its end a second time, or a refusal is raised anew."""
+    flash, told = {}, []
+
+    class Card(Memory):
+        def put(self, key, value, now=False):
+            super().put(key, value)
+            if now:
+                flash.update(self)
+
+    async def tell(event):
+        told.append(event.kind)
+
+    at = Instant("b", 0, 0)
+    await Register(tell, Card()).put_event(Event("alarm", "uplink_refused", "status", at, Severity.MAJOR))
+    register = Register(tell, Card(flash))
+    assert register.is_open("uplink_refused.status")
+    await register.put_event(Event("cleared", "uplink_refused", "status", at))
+    assert not Register(tell, Card(flash)).is_open("uplink_refused.status")
 
 
 @pytest.mark.parametrize("lasts", [True, False], ids=["wrong again", "over"])

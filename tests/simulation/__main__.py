@@ -53,7 +53,7 @@ def forked(seeds: Iterator[int], hours: float, jobs: int, only: set[str] | None 
             os.close(into)
             running[out] = pid, seed
             ready.register(out, selectors.EVENT_READ, bytearray())
-        for key, _ in ready.select():
+        for key, _ in ready.select() if running else ():
             some = os.read(key.fd, 65_536)
             key.data.extend(some)
             if not some:

@@ -15,13 +15,18 @@ HOUR = 3600.0
 
 
 class Mixture:
-    """Kinds and their mean pauses (virtual s). `done` counts what was really done."""
+    """Kinds and their mean pauses (virtual s). `done` counts what was really done.
 
-    def __init__(self, world: Any, dice: random.Random, only: set[str] | None = None) -> None:
-        self._world, self._dice = world, dice
+    Each kind has dice of its own: without one of them, or with a new one, the others come when they came before.
+    """
+
+    def __init__(self, world: Any, only: set[str] | None = None) -> None:
+        self._world = world
+        self._dice = {name: random.Random(f"{world.seed}/faults/{name}") for name in KINDS}
         self.done: Counter[str] = Counter()
-        self.pauses = {name: pause * dice.choice((0.3, 1, 3)) for name, (pause, _) in KINDS.items()
-                       if (dice.random() < 0.5 if only is None else name in only)}  # fmt: skip
+        drawn = {name: (dice.random() < 0.5, dice.choice((0.3, 1, 3))) for name, dice in self._dice.items()}
+        self.pauses = {name: KINDS[name][0] * often for name, (on, often) in drawn.items()
+                       if (on if only is None else name in only)}  # fmt: skip
         self._on = True
 
     def begin(self) -> None:
@@ -33,14 +38,14 @@ class Mixture:
         self._on = False
 
     def _next(self, name: str) -> None:
-        pause = self._dice.expovariate(1 / self.pauses[name])
+        pause = self._dice[name].expovariate(1 / self.pauses[name])
         self._world.loop.call_later(max(0.01, pause), self._do, name)
 
     def _do(self, name: str) -> None:
         if not self._on:
             return
         self.done[name] += 1
-        KINDS[name][1](self._world, self._dice)
+        KINDS[name][1](self._world, self._dice[name])
         self._next(name)
 
 

@@ -74,7 +74,7 @@ class Life:
 class World:
     def __init__(self, seed: int, folder: Path) -> None:
         self.seed, self.folder = seed, folder
-        streams = "disk", "delays", "net", "bytes", "faults", "plant"
+        streams = "disk", "delays", "net", "bytes", "plant"
         self._dice = {name: random.Random(f"{seed}/{name}") for name in streams}
         self.loop = SimLoop(self._dice["delays"])
         self.loop.dial = self.dial
@@ -372,7 +372,7 @@ class Reader:
 def run(seed: int, hours: float, only: set[str] | None = None) -> World:
     """One world, for so many hours with faults and a quarter without; its judge knows what was broken."""
     with world(seed) as made:
-        mixture = Mixture(made, made._dice["faults"], only)
+        mixture = Mixture(made, only)
         made.mixture = mixture
         made.begin()
         mixture.begin()

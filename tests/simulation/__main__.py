@@ -1,4 +1,4 @@
-"""`make simulate`: many seeds, each a process of its own, side by side."""
+"""`make simulate`: many lives, a seed each, and what broke in them. See docs/simulation.md."""
 
 from __future__ import annotations
 
@@ -9,93 +9,173 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from tests.simulation.notes import first_moment, last_before
+from tests.simulation.reached import executable
+from tests.simulation.runner import WORLDS, Job, forked, prepare, sort_of, sorts, verdict, with_fixed_hashes
+from tests.simulation.shrink import LONGEST, shrink
 
-def one(seed: int, hours: float, only: set[str] | None) -> dict[str, Any]:
-    from tests.simulation.world import run
+TRACED = 10
+"""One seed of so many tells which lines ran."""
+SHRUNK = 3
+"""Failing seeds that are made small, of promises that were not seen broken before."""
+PLAIN = 20.0
+"""Seconds between two lines where there is no terminal."""
 
-    began = time.process_time()
-    made = run(seed, hours, only)
-    return {
-        "seed": seed, "digest": made.digest, "broken": made.judge.broken, "faults": dict(made.mixture.done),
-        "kinds": sorted(made.mixture.pauses), "cpu": time.process_time() - began, "hours": made.loop.time() / 3600,
-        "readings": len(made.judge.content), "lives": made.lives, "troubles": made.loop.troubles,
+
+class Sums:
+    """What all seeds did."""
+
+    def __init__(self) -> None:
+        self.faults: Counter[str] = Counter()
+        self.seeds = self.lives = self.readings = 0
+        self.hours = self.cpu = 0.0
+        self.lines: dict[str, set[int]] = {}
+        self.failed: list[tuple[Job, dict[str, Any]]] = []
+        self.began = time.monotonic()
+
+    def add(self, job: Job, result: dict[str, Any]) -> None:
+        self.seeds += 1
+        self.faults.update(result.get("faults", {}))
+        self.hours += result.get("hours", 0.0)
+        self.cpu += result.get("cpu", 0.0)
+        self.lives += result.get("lives", 0)
+        self.readings += result.get("readings", 0)
+        for name, lines in result.get("lines", {}).items():
+            self.lines.setdefault(name, set()).update(lines)
+        if result["broken"]:
+            self.failed.append((job, result))
+
+    @property
+    def speed(self) -> float:
+        """Simulated hours a second of the wall."""
+        return self.hours / max(time.monotonic() - self.began, 1e-9)
+
+    def line(self, of: int) -> str:
+        return f"{self.seeds} of {of} seeds, {len(self.failed)} broken, {self.hours:.0f} h, {self.speed:.1f} h/s"
+
+    def reached(self) -> dict[str, tuple[int, int]]:
+        """Lines of functions that ran and that there are, by file, of the modules that ran at all."""
+        there = executable()
+        return {name: (len(lines & there[name]), len(there[name])) for name, lines in self.lines.items()}
+
+
+@contextmanager
+def screen(sums: Sums, of: int) -> Iterator[Any]:
+    """Called after each seed: a bar on a terminal, a line now and then elsewhere."""
+    if not sys.stdout.isatty():
+        last = [time.monotonic()]
+
+        def plainly() -> None:
+            if time.monotonic() - last[0] >= PLAIN:
+                last[0] = time.monotonic()
+                print(sums.line(of), flush=True)
+
+        yield plainly
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = BarColumn(), MofNCompleteColumn(), TextColumn("seeds  {task.description}"), TimeRemainingColumn()
+    with Progress(*columns) as bar:
+        task = bar.add_task("", total=of)
+        yield lambda: bar.update(
+            task, completed=sums.seeds,
+            description=f"{len(sums.failed)} broken, {sums.hours:.0f} h, {sums.speed:.1f} h/s",
+        )  # fmt: skip
+
+
+def tell_sums(sums: Sums) -> None:
+    rate = sums.hours / max(sums.cpu, 1e-9)
+    print(f"{sums.seeds} seeds, {len(sums.failed)} broken: {sums.hours:.0f} h in {sums.lives} lives, "
+          f"{sums.readings} numbers; {sums.speed:.1f} h/s, {rate:.1f} h a CPU second")  # fmt: skip
+    print(f"faults: {', '.join(f'{name} {n}' for name, n in sums.faults.most_common()) or 'none'}")
+    if sums.lines:
+        found = sums.reached()
+        seen, there = (sum(column) for column in zip(*found.values(), strict=True))
+        whole = sum(map(len, executable().values()))
+        print(f"reached: {seen} lines, {100 * seen // there} % of the modules of agent/ that run, "
+              f"{100 * seen // whole} % of all of agent/ (lines of functions, in one seed of {TRACED})")  # fmt: skip
+
+
+def tell_failure(job: Job, result: dict[str, Any], small: bool) -> None:
+    """One failing seed: what broke, what repeats it, and, made small, what came before."""
+    print(f"\nseed {job.seed}: {len(result['broken'])} broken")
+    for what, n in Counter(map(sort_of, result["broken"])).most_common(5):
+        first = next(one for one in result["broken"] if sort_of(one) == what)
+        print(f"    {first[:400]}{f'  (and {n - 1} of the kind)' if n > 1 else ''}")
+    if result.get("troubles"):
+        print(f"    nobody caught: {result['troubles'][0]}")
+    print(f"  repeat: {job.command}")
+    if not small:
+        return
+    less, found = shrink(job, result, verdict, LONGEST)
+    if less != job:
+        print(f"  small:  {less.command}")
+    noted = verdict(replace(less, notes=True))
+    if found.get("digest") != noted.get("digest"):
+        print("    it went another way when it was repeated: the simulation is not deterministic here")
+    print("  last events of the small one:" if less != job else "  last events:")
+    for line in last_before(noted.get("notes", ()), first_moment(noted["broken"])):
+        print(f"    {line[:200]}")
+
+
+def keep(sums: Sums, path: Path) -> None:
+    """For whoever looks at many runs: everything in one file."""
+    reached = {name: {"lines": seen, "of": there} for name, (seen, there) in sorted(sums.reached().items())}
+    failed = [
+        {"seed": job.seed, "hours": job.hours, "repeat": job.command, "kinds": result.get("kinds", []),
+         "broken": result["broken"][:20]}
+        for job, result in sums.failed
+    ]  # fmt: skip
+    document = {
+        "seeds": sums.seeds, "hours": round(sums.hours, 2), "cpu_s": round(sums.cpu, 1), "lives": sums.lives,
+        "numbers": sums.readings, "faults": dict(sums.faults.most_common()), "failed": failed, "reached": reached,
     }  # fmt: skip
+    path.write_text(json.dumps(document, indent=1) + "\n")
 
 
-def forked(seeds: Iterator[int], hours: float, jobs: int, only: set[str] | None = None) -> Iterator[dict[str, Any]]:
-    """The results, as they come."""
-    running: dict[int, tuple[int, int]] = {}
-    import selectors
-
-    ready = selectors.DefaultSelector()
-    more = True
-    while more or running:
-        while more and len(running) < jobs:
-            seed = next(seeds, None)
-            if seed is None:
-                more = False
-                break
-            out, into = os.pipe()
-            pid = os.fork()
-            if pid == 0:
-                os.close(out)
-                try:
-                    result = one(seed, hours, only)
-                except BaseException as error:  # noqa: BLE001
-                    import traceback
-
-                    result = {"seed": seed, "broken": [f"the simulation itself: {error!r}", traceback.format_exc()]}
-                with os.fdopen(into, "w") as pipe:
-                    json.dump(result, pipe)
-                os._exit(0)
-            os.close(into)
-            running[out] = pid, seed
-            ready.register(out, selectors.EVENT_READ, bytearray())
-        for key, _ in ready.select() if running else ():
-            some = os.read(key.fd, 65_536)
-            key.data.extend(some)
-            if not some:
-                ready.unregister(key.fd)
-                os.close(key.fd)
-                pid, seed = running.pop(key.fd)
-                os.waitpid(pid, 0)
-                yield json.loads(key.data) if key.data else {"seed": seed, "broken": ["its process died"]}
+def simulate(options: argparse.Namespace) -> int:
+    prepare(options.world)
+    only = frozenset(filter(None, options.only.split(","))) if options.only is not None else None
+    seeds = range(options.first, options.first + options.seeds)
+    jobs = (Job(seed, options.hours, only, options.world, lines=not options.digests and at % TRACED == TRACED - 1)
+            for at, seed in enumerate(seeds))  # fmt: skip
+    sums, known = Sums(), set[str]()
+    with screen(sums, len(seeds)) as show:
+        for job, result in forked(jobs, options.jobs):
+            sums.add(replace(job, lines=False), result)
+            if options.digests:
+                print(job.seed, result.get("digest"), flush=True)
+            show()
+    if not options.digests:
+        tell_sums(sums)
+    for at, (job, result) in enumerate(sorted(sums.failed, key=lambda one: one[0].seed)):
+        new = sorts(result["broken"]) - known
+        known |= new
+        tell_failure(job, result, bool(new) and options.shrink and at < 10 * SHRUNK)
+    if options.out:
+        keep(sums, Path(options.out))
+    return bool(sums.failed)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.simulation")
-    parser.add_argument("--seeds", type=int, default=100)
-    parser.add_argument("--from", type=int, default=1, dest="first")
-    parser.add_argument("--hours", type=float, default=1.0)
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--only", default="")
-    options = parser.parse_args()
-    import logging
-
-    logging.basicConfig(level=logging.CRITICAL)
-    import drivers.modbus.tcp  # noqa: F401
-    import tests.simulation.world  # noqa: F401
-
-    failed = 0
-    faults: Counter[str] = Counter()
-    hours = cpu = 0.0
-    seeds = iter(range(options.first, options.first + options.seeds))
-    only = set(options.only.split(",")) if options.only else None
-    for result in forked(seeds, options.hours, options.jobs, only):
-        faults.update(result.get("faults", {}))
-        hours += result.get("hours", 0)
-        cpu += result.get("cpu", 0)
-        if result["broken"]:
-            failed += 1
-            print(f"seed {result['seed']}: {len(result['broken'])} broken; kinds {','.join(result.get('kinds', []))}")
-            for what in dict.fromkeys(line.partition(': ')[2] or line for line in result["broken"][:30]):
-                print("   ", what[:400])
-    speed = hours / max(cpu, 1e-9)
-    print(f"{options.seeds} seeds, {failed} broken, {hours:.0f} h, {speed:.2f} h/CPU s, {dict(faults)}")
-    return bool(failed)
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=100, help="how many")
+    parser.add_argument("--from", type=int, default=1, dest="first", help="the first one")
+    parser.add_argument("--hours", type=float, default=1.0, help="with faults; half an hour without follows")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes side by side")
+    parser.add_argument("--only", help="these kinds of faults instead of those that each seed draws")
+    parser.add_argument("--world", choices=WORLDS, default="agent", help="what lives in it")
+    parser.add_argument("--out", help="a JSON file for all that is counted")
+    parser.add_argument("--no-shrink", action="store_false", dest="shrink", help="say what broke, and no more")
+    parser.add_argument("--digests", action="store_true", help="a line a seed: its digest")
+    return simulate(parser.parse_args())
 
 
 if __name__ == "__main__":
+    with_fixed_hashes("tests.simulation")
     sys.exit(main())

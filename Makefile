@@ -12,7 +12,7 @@ TEST_PACKAGES := mosquitto mosquitto-clients mbpoll libmodbus-dev pkgconf gcc li
 NODE := nodejs npm
 TEST_PACKAGES += $(if $(shell command -v npm 2>/dev/null),,$(NODE))
 
-.PHONY: help demo test lint bench torture install lock sbom uninstall clean test-packages
+.PHONY: help demo test lint bench torture simulate mutants install lock sbom uninstall clean test-packages
 .SILENT:
 
 help: ## this list
@@ -34,6 +34,14 @@ bench: test-packages $(VENV)/.test ## measure; a table, and bench-result.json (O
 
 torture: test-packages $(VENV)/.test ## every fault that the guarantees name, for real; LONG=1 takes hours; ONLY=a,b
 	$(BIN)/python -m tests.torture $(if $(LONG),--long) $(if $(ONLY),--only $(ONLY)) --out $(or $(OUT),torture-result.json)
+
+SIMULATE = $(if $(SEEDS),--seeds $(SEEDS)) $(if $(HOURS),--hours $(HOURS)) $(if $(FROM),--from $(FROM)) \
+    $(if $(JOBS),--jobs $(JOBS)) $(if $(OUT),--out $(OUT))
+simulate: $(VENV)/.test ## lives full of faults in virtual time: SEEDS=1000 HOURS=24 FROM=n JOBS=n OUT=file ONLY=a,b
+	$(BIN)/python -m tests.simulation $(SIMULATE) $(if $(ONLY),--only $(ONLY)) $(if $(WORLD),--world $(WORLD))
+
+mutants: $(VENV)/.test ## defects put in on purpose: which seed finds each; SEEDS=200 HOURS=1 ONLY=a,b OUT=file
+	$(BIN)/python -m tests.simulation.mutants $(SIMULATE) $(if $(ONLY),--only $(ONLY))
 
 install: ## into PREFIX=/opt/bocage, with the systemd unit; as root, or into a DESTDIR; LOCKED=0 takes what fits
 	DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' PYTHON='$(PYTHON)' LOCKED='$(LOCKED)' scripts/install

@@ -150,7 +150,8 @@ def simulate(options: argparse.Namespace) -> int:
             sums.add(replace(job, lines=False), result)
             if options.digests:
                 print(job.seed, result.get("digest"), flush=True)
-            show()
+            else:
+                show()
     if not options.digests:
         tell_sums(sums)
     for at, (job, result) in enumerate(sorted(sums.failed, key=lambda one: one[0].seed)):

@@ -246,6 +246,7 @@ def edges(world: Any) -> Iterator[None]:
         (time, "clock_gettime_ns", lambda which: world.boottime_ns()),
         (os, "urandom", world.random_bytes),
         (shutil, "disk_usage", world.disk_usage),
+        (os, "statvfs", world.statvfs),
         (threading, "Thread", SimThread),
         (sqlite3, "connect", world.connect),
         (subprocess, "Popen", world.popen),

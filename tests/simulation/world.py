@@ -175,6 +175,9 @@ class World:
     def disk_usage(self, path: Any) -> Any:
         return shutil._ntuple_diskusage(1 << 33, 1 << 32, 1 << 32)  # type: ignore[attr-defined]
 
+    def statvfs(self, path: Any) -> Any:
+        return os.statvfs_result((4096, 4096, 1 << 21, 1 << 20, 1 << 20, 1 << 20, 1 << 20, 1 << 20, 0, 255))
+
     def delay(self) -> float:
         return self._dice["delays"].random() * 0.01
 

@@ -149,18 +149,21 @@ def _disk(number: int) -> Callable[[Any, random.Random], None]:
 def _slave(kind: str) -> Callable[[Any, random.Random], None]:
     def hurt(world: Any, dice: random.Random) -> None:
         share = dice.choice((0.1, 0.5, 1.0))
-        _for(world, dice, lambda: setattr(world.slave, kind, share), lambda: setattr(world.slave, kind, 0.0), 40)
+        slave = dice.choice(world.slaves)
+        _for(world, dice, lambda: setattr(slave, kind, share), lambda: setattr(slave, kind, 0.0), 40)
 
     return hurt
 
 
 def _slave_off(world: Any, dice: random.Random) -> None:
-    def begin() -> None:
-        world.refuses.add("slave")
-        world.slave.restart()
-        world.reset_host("slave")
+    host = dice.choice(list(world.village.hosts))
 
-    _for(world, dice, begin, lambda: world.refuses.discard("slave"), 20)
+    def begin() -> None:
+        world.refuses.add(host)
+        world.village.at(host).restart()
+        world.reset_host(host)
+
+    _for(world, dice, begin, lambda: world.refuses.discard(host), 20)
 
 
 def _clock(world: Any, dice: random.Random) -> None:

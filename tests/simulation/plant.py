@@ -6,11 +6,15 @@ import random
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from tests.simulation.wire import Wire
 
-__all__ = ["Slave"]
+__all__ = ["Heater", "Slave", "Tank"]
+
+STEP = 5.0
+"""The longest step of what moves (s)."""
 
 
 @dataclass(slots=True)
@@ -25,24 +29,92 @@ class Answer:
 
 
 @dataclass
-class Slave:
-    """A Modbus TCP host of one unit. Register 0 counts how often it was read, so that a lost reading shows.
+class Tank:
+    """Coil 0 is its pump. `gain` with the pump and `draw` are percent a second; a pulse is 0.05 %."""
 
-    Registers 8 and 9 are levels that can be commanded, coils 0 to 7 relays. `writes` are all that came: (when, "coil"
-    or "register", address, value).
+    level: float
+    gain: float
+    draw: float
+    pumped: float = 0.0
+    at: float = 0.0
+
+    def advance(self, slave: Slave, now: float) -> None:
+        seconds, self.at = now - self.at, now
+        gained = self.gain * seconds if slave.coils[0] else 0.0
+        self.pumped += gained
+        self.level = min(100.0, max(0.0, self.level + gained - self.draw * seconds))
+        slave.inputs[0] = slave.coils[0]
+        slave.measured[1] = 4000 + round(160 * self.level)
+        slave.measured[2] = int(self.pumped * 20) % 65_536
+
+    def restart(self) -> None:
+        """Its counter begins again."""
+        self.pumped = 0.0
+
+    @property
+    def shown(self) -> tuple[float, ...]:
+        return (self.level,)
+
+
+@dataclass
+class Heater:
+    """Coil 0 is the burner, coil 1 the pump. Temperatures in degC."""
+
+    room: float
+    outdoors: float
+    power: float
+    """What the burner gives the flow (K/s)."""
+    flow: float = 30.0
+    at: float = 0.0
+
+    def advance(self, slave: Slave, now: float) -> None:
+        while self.at < now:
+            seconds = min(STEP, now - self.at)
+            self.at = min(now, self.at + STEP)
+            given = 8e-5 * (self.flow - self.room) if slave.coils[1] else 8e-6 * (self.flow - self.room)
+            self.flow += seconds * ((self.power if slave.coils[0] else 0.0) - (self.flow - self.room) * 0.006)
+            self.room += seconds * (given - 1e-4 * (self.room - self.outdoors))
+        slave.measured[1] = 4000 + round(400 * self.room)
+        slave.measured[2] = 4000 + round(16_000 / 120 * min(120.0, self.flow))
+        slave.measured[3] = 4000 + round(16_000 / 60 * (self.outdoors + 20))
+
+    def restart(self) -> None: ...
+
+    @property
+    def shown(self) -> tuple[float, ...]:
+        return self.room, self.flow
+
+
+@dataclass
+class Slave:
+    """A Modbus unit. Holding register 0 counts how often it was read, so that a lost reading shows.
+
+    Registers 8 and 9 are levels that can be commanded, coils 0 to 7 relays; discrete input 1 is a contact of coil 1.
+    `writes` are all that came: (when, "coil" or "register", address, value). `process` gives what is measured.
     """
 
     now: Callable[[], float]
     later: Callable[..., Any]
     dice: random.Random
+    name: str = "m"
+    unit: int = 1
+    process: Tank | Heater | None = None
     coils: list[bool] = field(default_factory=lambda: [False] * 8)
+    inputs: list[bool] = field(default_factory=lambda: [False] * 8)
     registers: list[int] = field(default_factory=lambda: [0] * 16)
+    measured: list[int] = field(default_factory=lambda: [0] * 16)
     count: int = 0
     """Of all reads of register 0, modulo nothing."""
     answers: list[Answer] = field(default_factory=list)
     writes: list[tuple[float, str, int, int]] = field(default_factory=list)
+    falls: list[float] = field(default_factory=list)
+    """When it lost its power (virtual s): all outputs were off then."""
+    failed: list[float] = field(default_factory=list)
+    """When a question was not answered as a good slave does (virtual s)."""
+    told: list[tuple[float, tuple[float, ...]]] = field(default_factory=list)
+    """What the process measured when it was read, and the answer was good (virtual s)."""
     silent: float = 0.0
-    """The share of questions that are not answered."""
+    """The share of questions that are not answered; half of them are obeyed nevertheless."""
     late: float = 0.0
     """The share of answers that come after the time-out."""
     noisy: float = 0.0
@@ -54,15 +126,13 @@ class Slave:
     def ails(self) -> bool:
         return self.silent + self.late + self.noisy + self.excepts > 0
 
+    # -- wires -----------------------------------------------------------------------------------------------------
+
     def connect(self, wire: Wire) -> None:
+        """Modbus TCP."""
         buffer = bytearray()
 
         def took(data: bytes) -> None:
-            if not data:
-                wire.listener = None
-                wire.close()
-                self._ended(wire)
-                return
             buffer.extend(data)
             while len(buffer) >= 7:
                 tid, _, length, unit = struct.unpack_from(">HHHB", buffer)
@@ -70,11 +140,38 @@ class Slave:
                     return
                 pdu = bytes(buffer[7 : 6 + length])
                 del buffer[: 6 + length]
-                self._asked(wire, tid, unit, pdu)
+                self._asked(wire, pdu, partial(_in_tcp, tid, unit), 8)
 
-        wire.listener = took
+        self._listen(wire, took)
+
+    def connect_line(self, wire: Wire) -> None:
+        """Modbus RTU, on whatever carries bytes: a question comes in one piece."""
+
+        def took(data: bytes) -> None:
+            if len(data) < 4 or data[0] != self.unit or crc(data[:-2]) != data[-2:]:
+                return
+
+            def framed(answer: bytes) -> bytes:
+                frame = bytes((self.unit,)) + answer
+                return frame + crc(frame)
+
+            self._asked(wire, data[1:-2], framed, 1)
+
+        self._listen(wire, took)
+
+    def _listen(self, wire: Wire, took: Callable[[bytes], None]) -> None:
+        def heard(data: bytes) -> None:
+            if data:
+                took(data)
+                return
+            wire.listener = None
+            wire.close()
+            self._ended(wire)
+
+        wire.listener = heard
 
     def _ended(self, wire: Wire) -> None:
+        self.failed.append(self.now())
         for answer in reversed(self.answers):
             if self.now() - answer.at > 1.0:
                 return
@@ -82,19 +179,34 @@ class Slave:
 
     def restart(self) -> None:
         """It lost its power: outputs fall, counters begin again."""
+        self.advance()
+        self.falls.append(self.now())
         self.coils[:] = [False] * 8
         self.registers[8:10] = [0, 0]
+        if self.process is not None:
+            self.process.restart()
 
-    def _asked(self, wire: Wire, tid: int, unit: int, pdu: bytes) -> None:
+    def advance(self) -> None:
+        """What is measured, up to now."""
+        self.inputs[1] = self.coils[1]
+        if self.process is not None:
+            self.process.advance(self, self.now())
+
+    def _asked(self, wire: Wire, pdu: bytes, framed: Callable[[bytes], bytes], kept: int) -> None:
+        """`kept` bytes of a frame come through all noise."""
+        if self.ails:
+            self.failed.append(self.now())
         if self.dice.random() < self.silent:
+            if self.dice.random() < 0.5:
+                self._answer(wire, pdu)
             return
         if self.dice.random() < self.excepts:
             answer = bytes((pdu[0] | 0x80, self.dice.choice((1, 2, 3, 4, 6))))
         else:
             answer = self._answer(wire, pdu)
+        frame = framed(answer)
         if self.dice.random() < self.noisy:
-            answer = bytes((answer[0],)) + self.dice.randbytes(len(answer) - 1)
-        frame = struct.pack(">HHHB", tid, 0, len(answer) + 1, unit) + answer
+            frame = frame[:kept] + self.dice.randbytes(len(frame) - kept)
         delay = 3.0 * self.dice.random() + 1.0 if self.dice.random() < self.late else 0.01
         self.later(delay, self._send, wire, frame)
 
@@ -102,39 +214,68 @@ class Slave:
         if wire.fileno() >= 0 and wire.other is not None:
             wire.send(frame)
 
+    # -- what it does ----------------------------------------------------------------------------------------------
+
     def _answer(self, wire: Wire, pdu: bytes) -> bytes:
+        self.advance()
         function, address, second = struct.unpack_from(">BHH", pdu)
-        if function == 3:
-            if address + second > 16:
-                return bytes((0x83, 2))
-            if address == 0:
-                self.count += 1
-                self.registers[0] = self.count % 65_536
-                self.registers[1] = 12_000
-                self.answers.append(Answer(self.count, self.now(), wire, not self.ails))
-            return struct.pack(f">BB{second}H", 3, 2 * second, *self.registers[address : address + second])
-        if function == 1:
-            bits = sum(bit << n for n, bit in enumerate(self.coils[address : address + second]))
-            return struct.pack(">BB", 1, (second + 7) // 8) + bits.to_bytes((second + 7) // 8, "little")
-        if function == 2:
-            return bytes((2, (second + 7) // 8)) + bytes((second + 7) // 8)
+        if function in (1, 2):
+            bank = self.coils if function == 1 else self.inputs
+            if address + second > len(bank):
+                return bytes((function | 0x80, 2))
+            bits = sum(bit << n for n, bit in enumerate(bank[address : address + second]))
+            return struct.pack(">BB", function, (second + 7) // 8) + bits.to_bytes((second + 7) // 8, "little")
+        if function in (3, 4):
+            return self._read(wire, function, address, second)
         if function == 5:
-            self.coils[address] = second == 0xFF00
-            self.writes.append((self.now(), "coil", address, int(second == 0xFF00)))
+            self._switch(address, second == 0xFF00)
             return pdu
         if function == 6:
-            self.registers[address] = second
-            self.writes.append((self.now(), "register", address, second))
+            self._set(address, second)
             return pdu
         if function == 15:
             for n in range(second):
-                self.coils[address + n] = bool(pdu[6 + n // 8] >> n % 8 & 1)
-                self.writes.append((self.now(), "coil", address + n, int(self.coils[address + n])))
+                self._switch(address + n, bool(pdu[6 + n // 8] >> n % 8 & 1))
             return pdu[:5]
         if function == 16:
             for n in range(second):
                 (value,) = struct.unpack_from(">H", pdu, 6 + 2 * n)
-                self.registers[address + n] = value
-                self.writes.append((self.now(), "register", address + n, value))
+                self._set(address + n, value)
             return pdu[:5]
         return bytes((function | 0x80, 1))
+
+    def _read(self, wire: Wire, function: int, address: int, size: int) -> bytes:
+        if address + size > 16:
+            return bytes((function | 0x80, 2))
+        bank = self.registers if function == 3 else self.measured
+        if function == 3 and address == 0:
+            self.count += 1
+            self.registers[0] = self.count % 65_536
+            self.registers[1] = 12_000
+            self.answers.append(Answer(self.count, self.now(), wire, not self.ails))
+        if function == 4 and self.process is not None and not self.ails:
+            self.told.append((self.now(), self.process.shown))
+        return struct.pack(f">BB{size}H", function, 2 * size, *bank[address : address + size])
+
+    def _switch(self, address: int, on: bool) -> None:
+        self.coils[address] = on
+        self.inputs[1] = self.coils[1]
+        self.writes.append((self.now(), "coil", address, int(on)))
+
+    def _set(self, address: int, value: int) -> None:
+        self.registers[address] = value
+        self.writes.append((self.now(), "register", address, value))
+
+
+def _in_tcp(tid: int, unit: int, answer: bytes) -> bytes:
+    return struct.pack(">HHHB", tid, 0, len(answer) + 1, unit) + answer
+
+
+def crc(frame: bytes) -> bytes:
+    """MODBUS over Serial Line V1.02, 6.2.2: the low byte comes first."""
+    found = 0xFFFF
+    for byte in frame:
+        found ^= byte
+        for _ in range(8):
+            found = found >> 1 ^ 0xA001 if found & 1 else found >> 1
+    return found.to_bytes(2, "little")

@@ -25,35 +25,11 @@ from tests.simulation.edges import FileCalls, edges
 from tests.simulation.faults import Mixture, command
 from tests.simulation.judge import Judge
 from tests.simulation.loop import LIFE, SimLoop
-from tests.simulation.plant import Slave
 from tests.simulation.systemd import Manager, ask
+from tests.simulation.village import Village
 from tests.simulation.wire import Wire, pair
 
-START_MS = 1_800_000_000_000
 S = 1_000_000_000
-
-
-PROFILE = """\
-name: bench8
-points:
-  count: {register: holding, address: 0, type: u16}
-  level: {register: holding, address: 1, type: u16, unit: uA}
-  dimmer: {register: holding, address: 8, type: u16, writable: true, low: 0, high: 65000, unit: "%"}
-  relay1: {register: coil, address: 0, writable: true}
-  relay2: {register: coil, address: 1, writable: true}
-"""
-SITE: dict[str, Any] = {
-    "version": 1,
-    "site": {"id": "v", "name": "V", "timezone": "Europe/Paris"},
-    "clock": {"trust": "always"},
-    "buses": {"plant": {"type": "modbus_tcp", "host": "slave", "timeout": "1s"}},
-    "devices": {"m": {"bus": "plant", "unit_id": 1, "profile": "bench8", "poll": "5s"}},
-    "actuators": {
-        "lamp": {"output": "m.relay1", "safe_state": "off", "boot_state": "off"},
-        "fan": {"output": "m.dimmer", "kind": "level", "safe_state": 0, "boot_state": 0},
-    },
-    "uplink": {"url": "mqtt://broker", "insecure": True, "client_id": "v"},
-}
 
 
 class Killed(BaseException):
@@ -74,7 +50,7 @@ class Life:
 class World:
     def __init__(self, seed: int, folder: Path) -> None:
         self.seed, self.folder = seed, folder
-        streams = "disk", "delays", "net", "bytes", "plant"
+        streams = "disk", "delays", "net", "bytes"
         self._dice = {name: random.Random(f"{seed}/{name}") for name in streams}
         self.loop = SimLoop(self._dice["delays"])
         self.loop.dial = self.dial
@@ -110,16 +86,19 @@ class World:
         self.answers: Counter[tuple[str, bool]] = Counter()
         """What technicians asked, and whether it was carried out."""
         self._healing: list[Any] = []
+        self.village = Village(seed, self.loop.time, self.loop.call_later)
         self.judge = Judge(self.loop.time)
         self.broker.accepted = self.judge.took
         self._digest = hashlib.blake2b(digest_size=16)
         self.broker.packets = self._note
-        self.slave = Slave(self.loop.time, self.loop.call_later, self._dice["plant"])
-        self.hosts["slave"] = self.slave.connect
+        self.slaves = list(self.village.slaves.values())
+        self.slave = self.slaves[0]
+        self.hosts |= self.village.hosts
         self.calls = FileCalls(self)
         (self.etc / "profiles").mkdir()
-        (self.etc / "profiles" / "bench8.yaml").write_text(PROFILE)
-        (self.etc / "site.yaml").write_text(json.dumps(SITE))
+        for name, text in self.village.profiles.items():
+            (self.etc / "profiles" / f"{name}.yaml").write_text(text)
+        (self.etc / "site.yaml").write_text(json.dumps(self.village.site))
         self._machine()
 
     def _note(self, way: str, kind: int, body: bytes) -> None:
@@ -129,8 +108,9 @@ class World:
     @property
     def digest(self) -> str:
         """Of all packets that the broker got and all frames that the slaves got, with their moments."""
-        for at, *what in self.slave.writes:
-            self._digest.update(repr((round(at * 1e6), what)).encode())
+        for slave in self.slaves:
+            for at, *what in slave.writes:
+                self._digest.update(repr((slave.name, round(at * 1e6), what)).encode())
         return self._digest.hexdigest()
 
     # -- the machine ---------------------------------------------------------------------------------------------
@@ -167,7 +147,7 @@ class World:
         return round((self.loop.time() - self.booted_at) * 1e6) * 1000 + 10 * S
 
     def wall_ns(self) -> int:
-        return START_MS * 1_000_000 + round(self.loop.time() * 1e6) * 1000 + self.shift_ns
+        return self.village.start_ms * 1_000_000 + round(self.loop.time() * 1e6) * 1000 + self.shift_ns
 
     def random_bytes(self, n: int) -> bytes:
         return self._dice["bytes"].randbytes(n)
@@ -293,7 +273,8 @@ class World:
         self.kill()
         self.cuts.append((self.died[-1] if self.died else 0.0, self.loop.time()))
         self.disk.cut()
-        self.slave.restart()
+        for slave in self.slaves:
+            slave.restart()
         for found in self.run_folder.iterdir():
             found.unlink()
         self.off_until = self.loop.time() + 4.0
@@ -343,16 +324,8 @@ class World:
         ask(self, request)
 
     def edit(self, dice: random.Random) -> None:
-        """A technician saves the site file: another poll, or rubbish, or no lamp."""
-        document = json.loads(json.dumps(SITE))
-        how = dice.random()
-        if how < 0.2:
-            (self.etc / "site.yaml").write_text("version: 1\nsite: [")
-            return
-        document["devices"]["m"]["poll"] = dice.choice(("4s", "5s", "7s"))
-        if how < 0.4:
-            del document["actuators"]["lamp"]
-        (self.etc / "site.yaml").write_text(json.dumps(document))
+        """A technician saves the site file."""
+        (self.etc / "site.yaml").write_text(self.village.edited(dice))
 
 
 class Reader:

@@ -1,0 +1,175 @@
+"""The site of a seed: its devices, their wires and polls, its controls, and the moment at which its life begins."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from tests.simulation.plant import Heater, Slave, Tank
+
+__all__ = ["LATITUDE", "LONGITUDE", "Village"]
+
+LATITUDE, LONGITUDE = 47.32, 5.04
+MORNING_MS = 1_800_000_000_000
+"""Unix ms: 15.01.2027, 08:00 UTC."""
+MINUTE_MS = 60_000
+SERIAL_PORT = "/dev/serial/by-id/usb-simulated-0"
+
+_BENCH = """\
+name: bench8
+points:
+  count: {register: holding, address: 0, type: u16}
+  level: {register: holding, address: 1, type: u16, unit: uA}
+  dimmer: {register: holding, address: 8, type: u16, writable: true, low: 0, high: 65000, unit: "%"}
+  relay1: {register: coil, address: 0, writable: true}
+  relay2: {register: coil, address: 1, writable: true}
+  contact: {register: discrete, address: 1}
+"""
+_WATERWORKS = """\
+name: waterworks
+points:
+  level: {register: input, address: 1, type: u16, unit: uA}
+  pulses: {register: input, address: 2, type: u16}
+  pump: {register: coil, address: 0, writable: true}
+  running: {register: discrete, address: 0}
+"""
+_BOILER = """\
+name: boiler
+points:
+  room: {register: input, address: 1, type: u16, unit: uA}
+  flow: {register: input, address: 2, type: u16, unit: uA}
+  outdoors: {register: input, address: 3, type: u16, unit: uA}
+  burner: {register: coil, address: 0, writable: true}
+  pump: {register: coil, address: 1, writable: true}
+"""
+
+_ACTUATORS: dict[str, dict[str, Any]] = {
+    "lamp": {"output": "m.relay1", "safe_state": "off", "boot_state": "off"},
+    "fan": {"output": "m.dimmer", "kind": "level", "safe_state": 0, "boot_state": 0},
+    "street": {
+        "output": "m.relay2", "feedback": "m.contact", "safe_state": "hold", "boot_state": "recompute",
+        "min_on": "2min", "min_off": "2min",
+    },
+    "well": {
+        "output": "w.pump", "feedback": "w.running", "safe_state": "off", "boot_state": "off", "min_on": "30s",
+        "min_off": "60s", "max_starts_per_hour": 6, "max_on": "25min",
+    },
+    "burner": {
+        "output": "h.burner", "safe_state": "off", "boot_state": "off", "min_on": "2min", "min_off": "3min",
+        "max_starts_per_hour": 6,
+    },
+    "pump": {"output": "h.pump", "safe_state": "on", "boot_state": "off"},
+}  # fmt: skip
+
+
+@dataclass
+class Village:
+    """`slaves` by device, `hosts` and `ports` by name: what takes a connection to them."""
+
+    seed: int
+    now: Callable[[], float]
+    later: Callable[..., Any]
+    site: dict[str, Any] = field(init=False)
+    slaves: dict[str, Slave] = field(init=False)
+    hosts: dict[str, Callable[[Any], None]] = field(init=False)
+    ports: dict[str, Callable[[Any], None]] = field(init=False)
+    start_ms: int = field(init=False)
+    profiles: ClassVar = {"bench8": _BENCH, "waterworks": _WATERWORKS, "boiler": _BOILER}
+
+    def __post_init__(self) -> None:
+        dice = random.Random(f"{self.seed}/village")
+        # half of the lives begin some minutes before dusk (16:50 UTC), the others in the morning
+        dusk = MORNING_MS + (8 * 60 + 50) * MINUTE_MS
+        self.start_ms = dusk - dice.randrange(5, 55) * MINUTE_MS if dice.random() < 0.5 else MORNING_MS
+        tank = Tank(level=dice.uniform(30, 90), gain=dice.uniform(0.05, 0.15), draw=dice.uniform(0.01, 0.04))
+        heater = Heater(room=dice.uniform(17, 20), outdoors=dice.uniform(-6, 10), power=dice.uniform(0.15, 0.5))
+        processes = {"m": None, "w": tank, "h": heater}
+        self.slaves = {
+            name: Slave(self.now, self.later, random.Random(f"{self.seed}/plant/{name}"), name, unit, process)
+            for unit, (name, process) in enumerate(processes.items(), 1)
+        }
+        self.hosts, self.ports = {"slave": self.slaves["m"].connect}, {}
+        buses: dict[str, Any] = {"plant": {"type": "modbus_tcp", "host": "slave", "timeout": "1s"}}
+        devices: dict[str, Any] = {
+            "m": {"bus": "plant", "unit_id": 1, "profile": "bench8", "poll": dice.choice(("2s", "5s"))}
+        }
+        for name, profile in (("w", "waterworks"), ("h", "boiler")):
+            slave, bus = self.slaves[name], f"line-{name}"
+            poll = dice.choice(("10s", "15s"))
+            devices[name] = {"bus": bus, "unit_id": slave.unit, "profile": profile, "poll": poll}
+            buses[bus] = self._wire(name, slave, dice)
+        self.site = {
+            "version": 1,
+            "site": {
+                "id": "v", "name": "V", "latitude": LATITUDE, "longitude": LONGITUDE, "timezone": "Europe/Paris",
+            },
+            "clock": {"trust": "always"},
+            "buses": buses,
+            "devices": devices,
+            "signals": {
+                "tank-level": _current("w.level", 0, 100, "%"),
+                "well-water": {"from": "w.pulses", "kind": "counter", "unit": "L", "per_pulse": 10, "rollover": 65_536},
+                "classroom": _current("h.room", 0, 40, "degC"),
+                "flow-temp": _current("h.flow", 0, 120, "degC"),
+                "air-temp": _current("h.outdoors", -20, 40, "degC"),
+            },
+            "actuators": _ACTUATORS,
+            "lighting": {
+                "circuits": {
+                    "main-street": {
+                        "actuator": "street", "switch_on": {"event": "civil_dusk"},
+                        "switch_off": {"event": "civil_dawn"},
+                    }
+                }
+            },
+            "water": {
+                "tanks": {
+                    "reservoir": {
+                        "level": "tank-level", "pump": "well", "start": "40 %", "stop": "85 %", "low": "10 %",
+                        "high": "95 %",
+                    }
+                }
+            },
+            "heating": {
+                "zones": {
+                    "school": {
+                        "sensor": "classroom", "outdoor": "air-temp",
+                        "control": {"type": "hysteresis", "band": "0.3 K"},
+                        "heat_curve": {"signal": "flow-temp", "points": [[-10, 70], [15, 50]], "max_flow": 75},
+                        "plant": {"burner": "burner", "pump": "pump", "pump_overrun": "3min"},
+                        "setpoints": {"comfort": 19, "reduced": 16, "frost": 8}, "week": {"default": "comfort"},
+                    }
+                }
+            },
+            "uplink": {"url": "mqtt://broker", "insecure": True, "client_id": "v"},
+        }  # fmt: skip
+
+    def _wire(self, name: str, slave: Slave, dice: random.Random) -> dict[str, Any]:
+        kind = dice.choice(("modbus_tcp", "modbus_rtu_over_tcp"))
+        if kind == "modbus_rtu_over_tcp":
+            self.hosts[f"server-{name}"] = slave.connect_line
+            return {"type": kind, "host": f"server-{name}", "port": 4001, "timeout": "1s"}
+        self.hosts[f"server-{name}"] = slave.connect
+        return {"type": kind, "host": f"server-{name}", "timeout": "1s"}
+
+    def at(self, host: str) -> Slave:
+        """What hangs on this host, or this port."""
+        return self.slaves[{"slave": "m"}.get(host, host.rpartition("-")[2])]
+
+    def edited(self, dice: random.Random) -> str:
+        """The site file as a technician saves it: another poll, or rubbish, or no lamp."""
+        document = json.loads(json.dumps(self.site))
+        how = dice.random()
+        if how < 0.2:
+            return "version: 1\nsite: ["
+        document["devices"]["m"]["poll"] = dice.choice(("4s", "5s", "7s"))
+        if how < 0.4:
+            del document["actuators"]["lamp"]
+        return json.dumps(document)
+
+
+def _current(point: str, low: float, high: float, unit: str) -> dict[str, Any]:
+    return {"from": point, "signal": "4-20mA", "scale": [low, high], "unit": unit, "stale_after": "60s"}

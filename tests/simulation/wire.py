@@ -159,7 +159,7 @@ class Wire(socket.socket):
 
     def _later(self, what: Callable[..., None], *args: Any) -> None:
         """In order, whatever the delays."""
-        self._last = max(self._last, self._sim.time() + self.delay())
+        self._last = max(self._last + 1e-6, self._sim.time() + self.delay())  # timers of one moment have no order
         self._sim.call_at(self._last, what, *args, context=_WORLD)
 
     def _take(self, data: bytes) -> None:

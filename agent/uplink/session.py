@@ -393,7 +393,8 @@ class Session(aiomqtt.Client):
 
     def _release(self, ack: asyncio.Future[int]) -> None:
         self.free.release()
-        ack.exception()
+        if not ack.cancelled():
+            ack.exception()
 
     # -- hooks of aiomqtt --------------------------------------------------------------------------------------
 

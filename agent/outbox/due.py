@@ -36,8 +36,21 @@ class Due:
 
     def lose(self, reason: str, cls: int, store: str, first: int, last: int, n: int, ms: int | None = None) -> None:
         """Numbers are lost: one gap record will tell of all of a reason, a class and a store."""
-        loss = self.losses.setdefault((reason, cls, store), Loss(cls, store, first, last, ms, ms))
-        loss.add(n, last, ms)
+        self._lose(reason, Loss(cls, store, first, last, ms, ms, n))
+
+    def tell_again(self, told: dict[str, Any]) -> None:
+        """A gap record with this detail will not arrive: another one is to tell the same."""
+        reason, detail = told["reason"], {name: value for name, value in told.items() if name != "reason"}
+        if detail.get("count") is None or detail.get("class") is None:
+            self.gaps.append((reason, detail))
+            return
+        numbers = (detail[name] for name in ("class", "store", "first", "last", "from", "to", "count"))
+        self._lose(reason, Loss(*numbers))
+
+    def _lose(self, reason: str, loss: Loss) -> None:
+        known = self.losses.setdefault((reason, loss.cls, loss.store), loss)
+        if known is not loss:
+            known.add(loss)
 
     def first(self, store: str) -> int | None:
         """The lowest number of a store that is lost and not told."""

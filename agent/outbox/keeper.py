@@ -32,7 +32,7 @@ from agent.outbox.mark import Given
 from agent.outbox.memory import Memory
 from agent.outbox.numbers import RANGE, Numbers
 from agent.outbox.parcels import Batch, Parcel, Written, write
-from agent.outbox.records import gap_event
+from agent.outbox.records import gap_event, is_gap
 from agent.outbox.room import Room, aged, make_room
 from agent.outbox.stage import Kept, Stage, replay
 from agent.outbox.store import Store, Totals, wal_bytes
@@ -243,6 +243,16 @@ class Keeper:
         for parcel in self.urgent.send_unsaved():
             message = parcel.message
             self.due.lose("memory", 0, parcel.store, message.first, message.last, 1)
+            self.tell_again(message.body)
+
+    def tell_again(self, body: bytes) -> None:
+        """A message will not arrive. If it is a gap record, what it tells of is told by another one."""
+        if not is_gap(body):
+            return
+        told = json.loads(body)["detail"]
+        self.due.tell_again(told)
+        if told.get("class") is not None:  # it is counted once
+            self.figures.add_lost(told["reason"], told["class"], -told["count"])
 
     async def judge(self, heard: Statement) -> Claim | None:
         """Compare with what the broker retains, before anything numbered is sent; what may be claimed then.
@@ -438,6 +448,10 @@ class Keeper:
             ahead.skip.add(row)
             self.figures.bytes[0] -= size
             self.due.delete(False, row)
+        elif parcel.queued and behind and parcel in self.urgent.ready:  # older ones on flash go first, now they can
+            self.urgent.ready.remove(parcel)
+            parcel.queued = False
+            return
         elif parcel.queued:
             ahead.skip.add(row)
         elif not behind and len(self.urgent.ready) < MANY:

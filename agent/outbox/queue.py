@@ -262,6 +262,7 @@ class Outbox:
         due = self._keeper.due
         due.work.refused.append((parcel.store, message.first, message.last, message.topic, reason, message.body))
         due.lose("refused", parcel.cls, parcel.store, message.first, message.last, message.n)
+        self._keeper.tell_again(message.body)
         if parcel.load is not None:
             self._ahead.pace.back()
         self._keeper.retire(parcel)

@@ -98,7 +98,6 @@ def _drop(rows: Sequence[StoredBlock], reason: str) -> Room:
 def _add(losses: list[tuple[str, Loss]], reason: str, loss: Loss) -> None:
     for _, known in losses:
         if (known.cls, known.store) == (loss.cls, loss.store):
-            known.add(loss.count, loss.last, loss.to_ms)
-            known.first = min(known.first, loss.first)
+            known.add(loss)
             return
     losses.append((reason, loss))

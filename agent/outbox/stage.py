@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import logging
 import marshal
 import os
@@ -25,7 +26,7 @@ from typing import Any, NamedTuple
 from agent.model import Instant, Outcome, OutcomeState
 from agent.outbox.blocks import Lot, split
 from agent.outbox.mark import Given, Mark, read_mark
-from agent.outbox.records import renamed_record
+from agent.outbox.records import is_gap, renamed_record
 from agent.regular import open_regular, read_regular
 
 __all__ = ["Kept", "Replay", "Stage", "replay"]
@@ -34,6 +35,7 @@ _log = logging.getLogger("bocage.outbox")
 _HEAD = struct.Struct("<II")
 _SEGMENT = 1_000_000
 """Bytes after which a segment ends."""
+_LOST_AT_A_START = ("power_cut", "stage_cut")
 _FORMAT = 4
 """Of marshal: every Python from 3.4 on reads it."""
 
@@ -102,6 +104,7 @@ class Replay:
         covered += [(first, last) for name, first, last in self.accepted if name == store]
         covered += [(record.seq, record.seq) for record in self.records if record.store == store]
         covered += [(seq, seq) for seq in on_flash]
+        covered += _told(self.records, store)
         known = (self.given or {}).get(store, Given(0, 0))
         reached, holes = max(done, known.done), []
         for first, last in [*sorted(covered), (self.last(store) + 1, 0)]:
@@ -335,6 +338,15 @@ def _read(data: bytes, into: Replay) -> bool:
         except (ValueError, TypeError, EOFError, IndexError):  # written by another version
             return False
     return True
+
+
+def _told(records: Sequence[Kept], store: str) -> Iterator[tuple[int, int]]:
+    """The numbers of a store that a start before this one found lost, and told of, though the flash took no word."""
+    for record in records:
+        if is_gap(record.body):
+            detail = json.loads(record.body)["detail"]
+            if detail["reason"] in _LOST_AT_A_START and detail.get("store") == store:
+                yield detail["first"], detail["last"]
 
 
 def _outcome(told: tuple[Any, ...] | None) -> Outcome | None:

@@ -146,10 +146,12 @@ class Loss:
     to_ms: int | None
     count: int = 0
 
-    def add(self, n: int, last: int, to_ms: int | None) -> None:
-        self.count += n
-        self.last = max(self.last, last)
-        self.to_ms = to_ms or self.to_ms
+    def add(self, other: Loss) -> None:
+        """Others of the class and the store are dropped too, older or younger ones."""
+        self.count += other.count
+        self.first, self.last = min(self.first, other.first), max(self.last, other.last)
+        known = [ms for ms in (self.from_ms, self.to_ms, other.from_ms, other.to_ms) if ms is not None]
+        self.from_ms, self.to_ms = min(known, default=None), max(known, default=None)
 
 
 @dataclass(slots=True)

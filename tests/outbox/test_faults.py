@@ -22,6 +22,7 @@ from agent.model import Command, Event, Origin, Outcome, OutcomeState, Reading
 from agent.outbox import Outbox
 from agent.outbox.blocks import decode
 from agent.outbox.stage import replay
+from agent.outbox.store import Store
 
 CHILD = """
 import asyncio, random, sys
@@ -365,3 +366,48 @@ async def test_an_outcome_that_could_not_be_stored_at_once(box: Any, small_disk:
     await box.tick(100)
     assert await out.begin(Command("c1", "km1", "on", box.clock.now())) == done
     assert out._flash.db.outcome("c1") == done
+
+
+@pytest.fixture
+def flash(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """`flash(False)`: it cannot be written from now on; `flash(True)`: it can."""
+    commit = Store.commit
+
+    def fail(db: Store, work: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    return lambda works: monkeypatch.setattr(Store, "commit", commit if works else fail)
+
+
+async def test_events_keep_their_order_when_the_flash_comes_back(
+    box: Any, events: Callable[..., Any], alarm: Any, flash: Any
+) -> None:
+    """Those that wait on flash are older than what was made while it failed, and the link was down meanwhile."""
+    for number in range(30):
+        await box.out.put_event(alarm(number))
+    box.open()
+    flash(False)
+    for number in range(30, 35):
+        await box.out.put_event(alarm(number))
+    assert box.out.fault
+    flash(True)
+    await box.tick(61)
+    assert not box.out.fault
+    assert [event["subject"] for event in events(await box.drain())] == [f"km{number}" for number in range(35)]
+
+
+async def test_a_power_cut_is_not_told_as_a_kill_by_a_second_start(
+    box: Any, events: Callable[..., Any], flash: Any
+) -> None:
+    """The flash took no word of it; who is killed then left it on the stage, where it counts. Nobody counted them."""
+    box.out.put(box.readings(10), 2)
+    shutil.rmtree(box.stage)
+    flash(False)
+    box.open()
+    box.open()
+    box.out.put(box.readings(1), 2)
+    flash(True)
+    box.open()
+    await box.tick(6)
+    gaps = [event for event in events(await box.drain()) if event["kind"] == "gap"]
+    assert [(gap["code"], gap["detail"]["first"], gap["detail"]["count"]) for gap in gaps] == [("power_cut", 1, None)]

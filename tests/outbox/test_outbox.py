@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sqlite3
 from collections.abc import Callable
 from typing import Any
@@ -268,3 +269,45 @@ async def test_a_job_under_way_at_the_close_is_no_power_cut_at_the_next_start(bo
                      for row in decode(message.body))  # fmt: skip
     assert numbers == [1, 2, 3, 4, 5]
     assert box.out.status()["gaps"] == 0
+
+
+async def test_what_a_refused_gap_record_told_is_told_again(box: Any, events: Callable[..., Any]) -> None:
+    """Else the numbers that it told of were neither delivered nor explained."""
+    box.out.put(box.readings(3), 2)
+    box.out.set_aside(await box.take(), "implementation specific")
+    await box.tick()
+    for _ in range(3):
+        told = await box.take()
+        assert told.topic == "event"
+        box.out.set_aside(told, "implementation specific")
+        await box.tick()
+    assert box.out.status()["lost"]["refused"]["2"] == 3, "counted once"
+    gaps = [event["detail"] for event in events(await box.drain())]
+    assert [(gap["first"], gap["last"], gap["count"]) for gap in gaps if gap["class"] == 2] == [(1, 3, 3)]
+    refused = [gap for gap in gaps if gap["class"] == 0]
+    assert min(gap["first"] for gap in refused) == 4, "the first gap record's own number"
+
+
+async def test_a_gap_that_nobody_could_count_is_told_again_as_it_was(box: Any, events: Callable[..., Any]) -> None:
+    box.out.put(box.readings(10), 2)
+    shutil.rmtree(box.stage)
+    box.open()
+    box.out.set_aside(await box.take(), "implementation specific")
+    await box.tick()
+    codes = {event["code"]: event["detail"] for event in events(await box.drain())}
+    assert codes.keys() == {"power_cut", "refused"}
+    assert (codes["power_cut"]["first"], codes["power_cut"]["count"]) == (1, None)
+
+
+async def test_one_gap_record_of_two_lanes_names_the_older_numbers_too(box: Any, events: Callable[..., Any]) -> None:
+    box.out.put(box.readings(10), 2)
+    await box.tick(5)
+    history = await box.take()
+    box.out.put(box.readings(2), 2)
+    live = await box.take()
+    assert (history.lane, live.lane) == ("backlog", "live")
+    box.out.set_aside(live, "payload format invalid")
+    box.out.set_aside(history, "payload format invalid")
+    await box.tick()
+    (gap,) = events(await box.drain())
+    assert (gap["detail"]["first"], gap["detail"]["last"], gap["detail"]["count"]) == (1, 12, 12)

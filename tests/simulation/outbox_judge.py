@@ -1,0 +1,322 @@
+"""What the outbox promises, checked by what was put into it and what the broker took.
+
+The judge hears which number each reading got, for nobody says it outside, and nothing else of what the outbox knows.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from typing import Any
+
+__all__ = ["OutboxJudge"]
+
+SLACK = 4.0
+"""Seconds beyond the durability window: two passes of the outbox, and a slow disk."""
+RETRY = 65.0
+COUNTED = {"thinned", "quota", "age", "memory"}
+
+
+class OutboxJudge:
+    """Readings and events are numbered by us, in the order in which they were put. `broken` are broken promises."""
+
+    def __init__(self, now: Callable[[], float], start_ms: int) -> None:
+        self.now, self.start_ms = now, start_ms
+        self.broken: list[str] = []
+        self.window = 5.0
+        self.kinds: set[str] = set()
+        self.cuts: list[tuple[float, float, bool]] = []
+        self.run_was_full = False
+        self.is_hurt: Callable[[], bool] = lambda: False
+        """Whether the flash refuses to be written now; `hurt` are the spans in which it did."""
+        self.hurt: list[tuple[float, float]] = []
+        # what was put, by our number
+        self.cls: list[int] = []
+        self.at: list[float] = []
+        self.key: list[tuple[str, int] | None] = []
+        self.kept: list[bool] = []
+        """Whether the outbox had taken it when the process went on."""
+        self.came: dict[int, tuple[str, int]] = {}
+        self.aggregated: set[int] = set()
+        self.numbers: dict[str, dict[int, str | None]] = defaultdict(dict)
+        """By store and number: its content, as it came."""
+        self.away: set[str] = set()
+        """Stores without durable numbers."""
+        self.given: dict[str, int] = defaultdict(int)
+        self.gaps: dict[tuple[str, int], dict[str, Any]] = {}
+        self.told: Counter[str] = Counter()
+        self.moves: list[dict[str, Any]] = []
+        self.lost = 0
+        self.corners: set[str] = set()
+        self._waiting: list[int] = []
+        self._last: dict[tuple[int, str, str], int] = {}
+        self._lanes: dict[tuple[str, int, int], str] = {}
+        self._copied: dict[str, int] | None = None
+        self._copied_at = 0
+        self._undone: list[tuple[str, int, int]] = []
+        """(store, first, last): what was numbered by a state that somebody replaced by an older one."""
+        self._gone: list[tuple[int, int]] = []
+        """Our numbers of the same."""
+
+    def must(self, holds: object, what: str) -> None:
+        if not holds and len(self.broken) < 1000:
+            self.broken.append(f"at {self.now():.3f} s: {what}")
+
+    @property
+    def content(self) -> list[int]:
+        """A place for each reading and event that was put."""
+        return self.cls
+
+    # -- what goes in ----------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def value(v: int) -> float:
+        """One that says which it is, and that does not compress well."""
+        return v + v * 7919 % 1000 / 1000
+
+    def make(self, cls: int, n: int, at: Any) -> range:
+        """New readings, about to be put."""
+        first = len(self.cls)
+        self.cls += [cls] * n
+        self.at += [self.now()] * n
+        self.key += [None] * n
+        self.kept += [False] * n
+        self._waiting = list(range(first, first + n))
+        return range(first, first + n)
+
+    def make_event(self, at: Any) -> int:
+        return self.make(0, 1, at)[0]
+
+    def was_put(self, values: range) -> None:
+        for v in values:
+            self.kept[v] = True
+
+    def put_event(self, v: int) -> None:
+        self.kept[v] = True
+
+    def watch(self, outbox: Any) -> None:
+        """Hear which numbers are given, and in which lane they are sent."""
+        numbers, take = outbox._numbers, outbox._numbers.take
+
+        def heard(n: int, limit: int | None = None) -> tuple[str, int]:
+            store, first = take(n, limit)
+            if len(self._waiting) == n and limit is None:
+                for step, v in enumerate(self._waiting):
+                    self.key[v] = store, first + step
+                self._waiting = []
+            if store != numbers.store:
+                self.away.add(store)
+            self.given[store] = max(self.given[store], first + n - 1)
+            return store, first
+
+        numbers.take = heard
+        send = outbox.take
+
+        async def taken() -> Any:
+            message = await send()
+            parcel = outbox._out[message.token]
+            self._lanes[parcel.store, message.first, message.last] = message.lane
+            return message
+
+        outbox.take = taken
+
+    def copied(self) -> None:
+        self._copied, self._copied_at = dict(self.given), len(self.cls)
+
+    def put_back(self) -> None:
+        assert self._copied is not None
+        self._undone += [(store, self._copied.get(store, 0) + 1, last) for store, last in self.given.items()]
+        self._gone.append((self._copied_at, len(self.cls)))
+
+    # -- what comes out --------------------------------------------------------------------------------------------
+
+    def took(self, topic: str, payload: bytes, retain: bool) -> None:
+        kind = topic.split("/", 3)[3]
+        if kind == "telemetry":
+            self._telemetry(payload)
+        elif kind == "event":
+            event = json.loads(payload)
+            store, number = event["k"]
+            said = {name: event[name] for name in ("kind", "code", "subject", "detail")}
+            new = self._content(store, number, json.dumps(said))
+            if event["kind"] == "gap" and new:
+                self.gaps[store, number] = event["detail"]
+                self.told[event["code"]] += 1
+                self._gap(event["code"], event["detail"])
+            elif event["code"] == "store_moved" and new:
+                self.moves.append(event["detail"])
+            elif event["code"] == "n":
+                self._arrived(event["detail"]["n"], store, number, "live")
+                self._dated(event["detail"]["n"], event)
+
+    def _gap(self, code: str, gap: dict[str, Any]) -> None:
+        if "first" in gap:
+            self.must(0 < gap["first"] <= gap["last"], f"a gap of nothing: {gap}")
+            wide = gap["last"] - gap["first"] + 1
+            self.must(gap["count"] is None or 0 < gap["count"] <= wide, f"a gap of more than there is: {gap}")
+        if code == "stage_cut" and gap["count"] is not None:
+            self.must(self.run_was_full, f"lost by a kill with room on the stage: {gap}")
+
+    def _telemetry(self, payload: bytes) -> None:
+        batch = json.loads(payload if payload[:1] == b"{" else zlib.decompress(payload))
+        store, first, last = batch["k"]
+        lane = self._lanes.get((store, first, last), "live")
+        ms0 = batch["t"] if batch["t"] is not None else batch["boottime_ms"]
+        rows = []
+        for point, entries in batch["p"].items():
+            at, number = ms0, first
+            for step, value, more, *rest in entries:
+                at, number = at + step, number + more
+                rows.append((number, point, value, rest, at))
+        rows.sort(key=lambda row: row[0])
+        self.must(rows and first <= rows[0][0] and rows[-1][0] <= last, f"a batch leaves its range: {batch['k']}")
+        for number, point, value, rest, at in rows:
+            if isinstance(value, list):
+                self.corners.add("aggregate")
+                self._aggregate(store, number, value)
+                continue
+            self._content(store, number, json.dumps([point, value, rest]))
+            v = int(value)
+            self.must(0 <= v < len(self.cls) and self.value(v) == value, f"{value} was never put")
+            self._arrived(v, store, number, lane)
+            if batch["t"] is not None:
+                self._timed(v, at)
+
+    def _aggregate(self, store: str, number: int, value: list[Any]) -> None:
+        low, mean, high, last, count = value
+        v = int(last)
+        known = self.numbers[store].get(number)
+        self.numbers[store][number] = known or f"aggregate {last}"
+        self.must(low <= mean <= high and low <= last <= high and count >= 1, f"an odd aggregate {value}")
+        self.aggregated.add(v)
+        self._is_its(v, store, number)
+
+    def _content(self, store: str, number: int, content: str) -> bool:
+        """Whether it is new."""
+        known = self.numbers[store].get(number)
+        self.numbers[store][number] = content
+        if known is None:
+            return True
+        if not known.startswith("aggregate"):
+            self.must(known == content, f"{store} {number} with two contents: {known[:300]} and {content[:300]}")
+        return False
+
+    def _arrived(self, v: int, store: str, number: int, lane: str) -> None:
+        self._is_its(v, store, number)
+        if v in self.came:
+            return
+        self.came[v] = store, number
+        cls = self.cls[v]
+        before = self._last.get((cls, lane, store), -1)
+        if v < before and not self.kinds & {"refused", "put_back"}:
+            ages = f"{self.at[v]:.0f} s after {before} of {self.at[before]:.0f} s"
+            self.must(False, f"{v} of class {cls} came out of order, {lane}: {ages}")
+        if cls or not self._was_hurt():  # while the flash fails, events go past those that it holds
+            self._last[cls, lane, store] = max(before, v)
+
+    def _was_hurt(self) -> bool:
+        now = self.now()
+        return self.is_hurt() or any(begin <= now <= end + RETRY for begin, end in self.hurt)
+
+    def _is_its(self, v: int, store: str, number: int) -> None:
+        key = self.key[v]
+        self.must(key is not None and key[1] == number, f"{v} was {key} and came as {store} {number}")
+
+    def _dated(self, v: int, event: dict[str, Any]) -> None:
+        if event["t"] is not None:
+            self._timed(v, event["t"])
+
+    def _timed(self, v: int, ms: int) -> None:
+        if "clock_step" not in self.kinds:
+            true = self.start_ms + self.at[v] * 1000
+            self.must(abs(true - ms) <= 5, f"{v} was put at {true:.0f} and is dated {ms}")
+
+    # -- at the end --------------------------------------------------------------------------------------------
+
+    def finish(self) -> None:
+        by_store: dict[str, list[tuple[int, int, dict[str, Any]]]] = defaultdict(list)
+        for gap in self.gaps.values():
+            if gap.get("store") and "first" in gap:
+                by_store[gap["store"]].append((gap["first"], gap["last"], gap))
+        older = {move["store"]: move["before"] for move in self.moves}
+        corrupt = [gap for gap in self.gaps.values() if gap["reason"] == "store_corrupt" and not gap.get("store")]
+        uncounted: Counter[tuple[str, int]] = Counter()
+        for v, cls in enumerate(self.cls):
+            if v in self.came or not self.kept[v]:
+                continue
+            key = self.key[v]
+            assert key is not None
+            if v in self.aggregated:
+                continue
+            self.lost += 1
+            if corrupt or any(first <= v < end for first, end in self._gone):
+                continue
+            if key[0] in self.away and key[1] > max(self.numbers[key[0]], default=0) and self._is_forgotten(v):
+                continue
+            names = [key[0]] + [new for new, old in older.items() if old == key[0]]
+            covering = [gap for name in names for first, last, gap in by_store[name] if first <= key[1] <= last]
+            fitting = [gap for gap in covering if self._fits(gap, cls)]
+            what = f"{v} (class {cls}, {self.at[v]:.1f} s, {key})"
+            self.must(fitting, f"{what} neither came nor was told: {covering[:3]}")
+            if fitting and all(gap["reason"] in COUNTED for gap in fitting):
+                uncounted[key[0], cls] += 1
+            if fitting and all(gap["reason"] == "power_cut" for gap in fitting):
+                self._may_be_cut(v)
+        for (store, cls), n in uncounted.items():
+            of_it = [gap for _, _, gap in by_store[store] if gap.get("class") == cls and gap["reason"] in COUNTED]
+            told = sum(gap["count"] for gap in of_it)
+            self.must(told >= n, f"{n} of class {cls} in {store} are gone, {told} were told")
+        for store, runs in self._holes(by_store):
+            if not corrupt:
+                self.must(False, f"numbers of {store} neither came nor were told: {runs[:5]}")
+
+    @staticmethod
+    def _fits(gap: dict[str, Any], cls: int) -> bool:
+        told = gap.get("class")
+        return told is None or told == cls or (gap["reason"] == "refused" and told <= cls)
+
+    def _is_forgotten(self, v: int) -> bool:
+        """Numbered under a store that the flash never heard of: after a power cut nobody knows how far it went.
+
+        No later number of it came, so no consumer misses one.
+        """
+        return any(self.at[v] <= cut and self._is_kept_back(v, died, hurt) for died, cut, hurt in self.cuts)
+
+    def _is_kept_back(self, v: int, died: float, was_hurt: bool) -> bool:
+        """Whether the flash could not take it before the cut."""
+        return was_hurt or any(begin <= died and end + RETRY >= self.at[v] for begin, end in self.hurt)
+
+    def _may_be_cut(self, v: int) -> None:
+        """A power cut takes what was put in the window before it, and what the flash could not take."""
+        if self.run_was_full:  # a start finds nothing, as after a power cut
+            return
+        for died, cut, was_hurt in self.cuts:
+            if self.at[v] > cut:
+                continue
+            since = cut if self.cls[v] == 0 else died - self.window - SLACK
+            what = f"{v} (class {self.cls[v]}, {self.at[v]:.1f} s) was lost by the cut at {died:.1f} s"
+            self.must(self.at[v] >= since or self._is_kept_back(v, died, was_hurt), what)
+            return
+        self.must(False, f"{v} ({self.at[v]:.1f} s) was told lost in a power cut, and there was none")
+
+    def _holes(self, by_store: dict[str, list[tuple[int, int, dict[str, Any]]]]) -> Iterator[tuple[str, list[Any]]]:
+        for store, numbers in self.numbers.items():
+            spans = [(n, n) for n in numbers] + [(first, last) for first, last, _ in by_store[store]]
+            spans += [(first, last) for name, first, last in self._undone if name == store]
+            reached, runs = 0, []
+            for first, last in sorted(spans):
+                if first > reached + 1:
+                    runs.append((reached + 1, first - 1))
+                reached = max(reached, last)
+            before = self._copied_from(store)
+            runs = [(first, last) for first, last in runs if last > before]
+            if runs:
+                yield store, runs
+
+    def _copied_from(self, store: str) -> int:
+        """Of a store that others were renamed to, what was before the first of its numbers is not its own."""
+        if not any(move["store"] == store for move in self.moves):
+            return 0
+        return min(self.numbers[store]) - 1

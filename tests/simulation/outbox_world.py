@@ -1,0 +1,393 @@
+"""The real outbox and uplink alone, fast and long: a generator stands for wires, arbiter and controls.
+
+    make simulate WORLD=outbox SEEDS=100 HOURS=2
+
+A seed draws how much comes in and how small everything is: the buffer, the memory, a segment of the stage, the numbers
+reserved at a time. So the rare corners (quota full, thinning, rotation, memory full) are reached in minutes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import importlib
+import logging
+import os
+import random
+import signal
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from tests.simulation import edges as machine
+from tests.simulation.edges import FileCalls, edges
+from tests.simulation.faults import KINDS, Mixture
+from tests.simulation.outbox_judge import OutboxJudge
+from tests.simulation.world import START_MS, World
+
+__all__ = ["OutboxWorld", "run"]
+
+SCALES: list[dict[str, Any]] = [
+    {},
+    {"agent.outbox.memory.MOST": 3_000, "agent.outbox.stage._SEGMENT": 20_000, "agent.outbox.numbers.RANGE": 2_000,
+     "agent.outbox.keeper.RANGE": 2_000, "agent.outbox.urgent.MANY": 40, "agent.outbox.keeper.MANY": 40},
+    {"agent.outbox.stage._SEGMENT": 5_000, "agent.outbox.numbers.RANGE": 500, "agent.outbox.keeper.RANGE": 500},
+]  # fmt: skip
+"""Bounds of the agent, as they are and smaller, by where they stand."""
+
+
+class RunCalls(FileCalls):
+    """`os` on the disk, and on the memory disk beside it, which may be full."""
+
+    def __init__(self, world: OutboxWorld) -> None:
+        super().__init__(world)
+        self._run = str(world.run_folder)
+        self._staged: set[int] = set()
+
+    def _is_run(self, path: Any) -> bool:
+        return not isinstance(path, int) and os.fsdecode(path).startswith(self._run)
+
+    def _room(self, n: int) -> None:
+        room = self._world.run_room
+        if room is not None:
+            if n > room:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self._world.run_room = room - n
+
+    def open(self, path: Any, flags: int, mode: int = 0o777, *, dir_fd: Any = None) -> int:
+        if dir_fd is None and self._is_run(path) and flags & (os.O_WRONLY | os.O_RDWR):
+            if not self._world.alive:
+                return int(machine._real["open"]("/dev/null", os.O_WRONLY))
+            if flags & os.O_CREAT and not os.path.lexists(path):
+                self._room(1)
+            fd = super().open(path, flags, mode)
+            self._held.add(fd)
+            self._staged.add(fd)
+            return fd
+        return super().open(path, flags, mode, dir_fd=dir_fd)
+
+    def close(self, fd: int) -> None:
+        self._staged.discard(fd)
+        super().close(fd)
+
+    def close_all(self) -> None:
+        super().close_all()
+        self._staged.clear()
+
+    def write(self, fd: int, data: Any) -> int:
+        if fd in self._staged:
+            if not self._world.alive:
+                return len(data)
+            room = self._world.run_room
+            if room is not None and 0 < room < len(data):
+                data = bytes(data)[:room]
+            self._room(len(data))
+        return super().write(fd, data)
+
+
+class OutboxWorld(World):
+    """`known` is whether the box knows the time, `run_room` how many bytes the memory disk still takes (None: many)."""
+
+    def __init__(self, seed: int, folder: Path) -> None:
+        self.known, self.run_room, self.machine, self.clock_waits = True, None, 1, False
+        super().__init__(seed, folder)
+        self.dice = random.Random(f"{seed}/outbox")
+        self.calls = RunCalls(self)
+        self.outbox: Any = None
+        self.box: OutboxJudge = OutboxJudge(self.loop.time, START_MS)
+        self.broker.accepted = self.box.took
+        self.judge = self.box  # type: ignore[assignment]
+        self.period = self.dice.choice((30.0, 60.0, 60.0))
+        self.per_put = self.dice.choice((4, 30, 30, 100))
+        self.max_bytes = self.dice.choice((300_000, 300_000, 2_000_000, 200_000_000))
+        self.window = self.dice.choice((5.0, 30.0, 60.0, 60.0))
+        self.scale = self.dice.choice(SCALES)
+        self.box.window = self.window
+        self.box.hurt = self.disk.hurt
+        self.box.is_hurt = lambda: bool(self.disk.fault) or self.disk.room is not None
+        self.flood = 0
+        self.quiet = False
+        """The generator has ended."""
+        self.backup: Path | None = None
+        self.most = 3_000 if "agent.outbox.memory.MOST" in self.scale else 100_000
+
+    # -- the machine ---------------------------------------------------------------------------------------------
+
+    def new_boot(self) -> None:
+        super().new_boot()
+        self.run_room = None
+        if self.clock_waits:
+            self.known = False
+            self.until_healed(self.dice.expovariate(1 / self.dice.choice((20, 900, 7200))), self._know)
+
+    def _know(self) -> None:
+        self.known = True
+
+    def cut_power(self) -> None:
+        hurt = self.disk.fault or self.disk.room is not None
+        super().cut_power()
+        self.box.cuts.append((self.died[-1] if self.died else 0.0, self.loop.time(), bool(hurt)))
+
+    # -- a life ----------------------------------------------------------------------------------------------------
+
+    async def _live(self) -> int:
+        from agent.clock import SystemClock
+        from agent.machine import Machine
+        from agent.outbox import Outbox
+        from agent.uplink.settings import UplinkSettings
+        from agent.uplink.uplink import Uplink
+
+        world = self
+
+        class Clock(SystemClock):
+            def _is_set(self) -> bool:
+                return world.known
+
+        clock = Clock("always")
+        outbox = self.outbox = Outbox.open(
+            self.state, self.run_folder, clock,
+            window=self.window, max_bytes=self.max_bytes, machine=Machine(f"m{self.machine}"),
+        )  # fmt: skip
+        self.box.watch(outbox)
+
+        async def submit(command: Any) -> Any:
+            raise NotImplementedError
+
+        settings = UplinkSettings("broker", client_id="v")
+        uplink = Uplink(
+            settings, "v", outbox, submit, clock, agent="0", config_hash="0", state=dict, dice=self.dice.random
+        )
+        stopped = asyncio.Event()
+        self.loop.add_signal_handler(signal.SIGTERM, stopped.set)
+        tasks = [asyncio.ensure_future(work) for work in (outbox.run(), uplink.run(), self._generate(outbox, clock))]
+        waits = asyncio.ensure_future(stopped.wait())
+        await asyncio.wait([waits, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            if task.done() and task.exception() is not None:
+                task.result()
+        tasks[2].cancel()
+        await uplink.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await outbox.close()
+        return 0
+
+    async def _generate(self, outbox: Any, clock: Any) -> None:
+        from agent.model import Event, Reading, Severity
+
+        dice, box = self.dice, self.box
+        while True:
+            await asyncio.sleep(self.period * (0.5 + dice.random()))
+            if self.quiet:
+                continue
+            many, self.flood = 1 + self.flood, 0
+            for _ in range(many):
+                at = clock.now()
+                for cls, share in ((2, 0.6), (1, 0.2), (3, 0.2)):
+                    n = max(1, round(self.per_put * share))
+                    values = box.make(cls, n, at)
+                    outbox.put([Reading(f"c{cls}.p{v % 7}", box.value(v), at) for v in values], cls)
+                    box.was_put(values)
+                if many > 1:
+                    await asyncio.sleep(0.01)
+            if dice.random() < 0.1:
+                at = clock.now()
+                number = box.make_event(at)
+                event = Event("audit" if dice.random() < 0.1 else "note", "n", "s", at, Severity.INFO, {"n": number})
+                await outbox.put_event(event)
+                box.put_event(number)
+            self._look(outbox)
+
+    def _look(self, outbox: Any) -> None:
+        """Files and memory stay within their bounds."""
+        keeper = outbox._keeper
+        lots = sum(lot.n for lot in keeper.memory.waiting)
+        lots += sum(parcel.message.n for parcel in keeper.memory.under_way.values())
+        self.box.must(lots <= self.most + 25_000, f"{lots} readings in memory")
+        self.box.must(keeper.memory.n >= 0, f"{keeper.memory.n} readings in memory, it says")
+        many = len(keeper.urgent.unsaved) + len(keeper.urgent.ready)
+        self.box.must(many <= 2_500, f"{many} records in memory")
+        staged = sum(path.stat().st_size for path in self.run_folder.iterdir())
+        self.box.must(staged <= 8_000_000 + 120 * lots, f"{staged} bytes on the stage for {lots} readings")
+        files = [path for path in self.state.glob("outbox.db*") if "corrupt" not in path.name]
+        held = sum(path.stat().st_size for path in files)
+        self.box.must(held <= self.max_bytes + 400_000, f"{held} bytes on flash, of {self.max_bytes}")
+
+    # -- what else happens to it -----------------------------------------------------------------------------------
+
+    def keep_copy(self) -> None:
+        """Somebody makes a backup of the state folder while the agent does not run."""
+        self.kill()
+        self.backup = self.folder / "backup"
+        self.backup.mkdir(exist_ok=True)
+        for path in self.backup.iterdir():
+            machine._real["unlink"](path)
+        for path in self.state.iterdir():
+            if path.is_file():
+                with machine._io_open(self.backup / path.name, "wb") as file:
+                    file.write(path.read_bytes())
+        self.box.copied()
+        self.begin_later(1.0)
+
+    def put_back(self) -> None:
+        if self.backup is None:
+            return
+        self.cut_power()
+        for path in self.state.iterdir():
+            if path.is_file():
+                machine._real["unlink"](path)
+        for path in self.backup.iterdir():
+            with machine._io_open(self.state / path.name, "wb") as file:
+                file.write(path.read_bytes())
+        self.box.put_back()
+        self.begin_later(8.0)
+
+    def move(self) -> None:
+        """The card goes into another box."""
+        self.cut_power()
+        self.machine += 1
+        self.begin_later(8.0)
+
+
+def _run_full(world: OutboxWorld, dice: random.Random) -> None:
+    def begin() -> None:
+        world.run_room = dice.choice((0, 0, 300, 20_000))
+        world.box.run_was_full = True
+
+    def end() -> None:
+        world.run_room = None
+
+    begin()
+    world.until_healed(dice.expovariate(1 / dice.choice((60, 3600))), end)
+
+
+def _outage(world: OutboxWorld, dice: random.Random) -> None:
+    world.refuses.add("broker")
+    world.broker.cut()
+    world.until_healed(dice.expovariate(1 / 86_400), lambda: world.refuses.discard("broker"))
+
+
+def _dead_flash(world: OutboxWorld, dice: random.Random) -> None:
+    """The flash cannot be written for hours, and meanwhile it is busy."""
+    since = world.loop.time()
+    world.disk.fault = dice.choice((errno.EIO, errno.ENOSPC, errno.EROFS))
+
+    def end() -> None:
+        world.disk.fault = 0
+        world.disk.hurt.append((since, world.loop.time()))
+
+    world.until_healed(dice.expovariate(1 / 3600), end)
+    for _ in range(3):
+        world.loop.call_later(dice.expovariate(1 / 600), _burst, world, dice)
+
+
+def _burst(world: OutboxWorld, dice: random.Random) -> None:
+    world.flood += dice.choice((5, 20, 40)) * 30 // world.per_put + 1
+
+
+SHARED = (
+    "kill", "power_cut", "fuse", "restart", "link_cut", "half_open", "broker_away", "refused", "unanswered", "door",
+    "taken_over", "disk_error", "disk_full", "disk_read_only", "clock_step", "slow_disk",
+)
+"""Kinds of faults that this world has in common with that of the whole agent."""
+CORNERS: dict[str, tuple[float, Callable[[Any, random.Random], None]]] = {
+    "run_full": (1800, _run_full),
+    "outage": (14_400, _outage),
+    "flash_dead": (7200, _dead_flash),
+    "burst": (1200, _burst),
+    "clock_unknown": (1e9, lambda world, dice: None),
+    "copy": (5400, lambda world, dice: world.keep_copy()),
+    "put_back": (10_800, lambda world, dice: world.put_back()),
+    "moved": (14_400, lambda world, dice: world.move()),
+}
+_log = logging.getLogger("bocage.world")
+
+
+class Corners(Mixture):
+    """The faults of this world."""
+
+    def __init__(self, world: Any, only: set[str] | None = None) -> None:
+        super().__init__(world, set())
+        self._kinds = {name: KINDS[name] for name in SHARED} | {name: _noted(name) for name in CORNERS}
+        self._dice = {name: random.Random(f"{world.seed}/faults/{name}") for name in self._kinds}
+        drawn = {name: (dice.random() < 0.5, dice.choice((0.3, 1, 3))) for name, dice in self._dice.items()}
+        self.pauses = {name: self._kinds[name][0] * often for name, (on, often) in drawn.items()
+                       if (on if only is None else name in only)}  # fmt: skip
+
+    def _do(self, name: str) -> None:
+        if not self._on:
+            return
+        self.done[name] += 1
+        self._kinds[name][1](self._world, self._dice[name])
+        self._next(name)
+
+
+def _noted(name: str) -> tuple[float, Callable[[Any, random.Random], None]]:
+    pause, hurt = CORNERS[name]
+
+    def hurts(world: Any, dice: random.Random) -> None:
+        _log.info("FAULT %s", name)
+        hurt(world, dice)
+
+    return pause, hurts
+
+
+@contextlib.contextmanager
+def _scaled(scale: dict[str, Any]) -> Iterator[None]:
+    kept = []
+    for name, value in scale.items():
+        module, _, attribute = name.rpartition(".")
+        where = importlib.import_module(module)
+        kept.append((where, attribute, getattr(where, attribute)))
+        setattr(where, attribute, value)
+    try:
+        yield
+    finally:
+        for where, attribute, before in kept:
+            setattr(where, attribute, before)
+
+
+@contextlib.contextmanager
+def outbox_world(seed: int) -> Iterator[OutboxWorld]:
+    with tempfile.TemporaryDirectory(prefix="bocage-simulation-", dir="/dev/shm") as folder:
+        made = OutboxWorld(seed, Path(folder))
+        asyncio.set_event_loop(made.loop)
+        with edges(made), _scaled(made.scale):
+            import agent.uplink.uplink as uplink
+
+            known = uplink.routes
+            uplink.routes = lambda: frozenset()  # asked each second; nothing changes them here
+            try:
+                yield made
+            finally:
+                uplink.routes = known
+
+
+def run(seed: int, hours: float, only: set[str] | None = None) -> OutboxWorld:
+    """So many hours with faults, then three without: everything that can be told has been told by then."""
+    with outbox_world(seed) as made:
+        mixture = made.mixture = Corners(made, only)
+        made.clock_waits = "clock_unknown" in mixture.pauses
+        made.box.kinds = set(mixture.pauses)
+        if made.clock_waits:
+            made.known = False
+            made.until_healed(made.dice.expovariate(1 / 600), made._know)
+        made.begin()
+        mixture.begin()
+
+        def calm() -> None:
+            mixture.end()
+            made.heal()
+            made.begin_later(10.0)
+
+        end = hours * 3600
+        made.loop.call_later(end, calm)
+        made.loop.call_later(end + 1200, setattr, made, "quiet", True)
+        made.loop.call_later(end + 7200, made.loop.stop)
+        made.loop.run_forever()
+        made.kill()
+    made.box.finish()
+    return made

@@ -25,7 +25,7 @@ from tests.simulation import edges as machine
 from tests.simulation.edges import FileCalls, edges
 from tests.simulation.faults import KINDS, Mixture
 from tests.simulation.outbox_judge import OutboxJudge
-from tests.simulation.world import START_MS, World
+from tests.simulation.world import World
 
 __all__ = ["OutboxWorld", "run"]
 
@@ -96,7 +96,7 @@ class OutboxWorld(World):
         self.dice = random.Random(f"{seed}/outbox")
         self.calls = RunCalls(self)
         self.outbox: Any = None
-        self.box: OutboxJudge = OutboxJudge(self.loop.time, START_MS)
+        self.box: OutboxJudge = OutboxJudge(self.loop.time, self.wall_ns() // 1_000_000)
         self.broker.accepted = self.box.took
         self.judge = self.box  # type: ignore[assignment]
         self.period = self.dice.choice((30.0, 60.0, 60.0))

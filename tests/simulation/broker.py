@@ -93,6 +93,8 @@ class Broker:
         """Asked at each PUBLISH: "before" it is taken, "after" it was taken and before the PUBACK, or ""."""
         self.receive_maximum = 20
         self.server_keepalive = 0
+        self.delivered: Callable[[str, bytes], None] = lambda topic, payload: None
+        """What is sent to a client; it may be lost on the way."""
         self.packets: Callable[[str, int, bytes], None] = lambda way, kind, body: None
 
     def connect(self, wire: Wire) -> None:
@@ -252,6 +254,7 @@ class Broker:
             self._send(link, session.number, topic, payload, dup=False)
 
     def _send(self, link: Link, mid: int, topic: str, payload: bytes, dup: bool) -> None:
+        self.delivered(topic, payload)
         link.put(_publish_packet(topic, payload, mid, 1, dup=dup))
 
 

@@ -28,6 +28,18 @@ class Answer:
     """Whether it was answered as a good slave does: in time, to the letter, on a connection that stayed."""
 
 
+@dataclass(frozen=True, slots=True)
+class Move:
+    """An output that changed, when (virtual s), and what the process measured then. `fell`: its power was gone."""
+
+    at: float
+    kind: str
+    address: int
+    value: int
+    shown: tuple[float, ...]
+    fell: bool = False
+
+
 @dataclass
 class Tank:
     """Coil 0 is its pump. `gain` with the pump and `draw` are percent a second; a pulse is 0.05 %."""
@@ -107,10 +119,13 @@ class Slave:
     """Of all reads of register 0, modulo nothing."""
     answers: list[Answer] = field(default_factory=list)
     writes: list[tuple[float, str, int, int]] = field(default_factory=list)
-    falls: list[float] = field(default_factory=list)
-    """When it lost its power (virtual s): all outputs were off then."""
+    moves: list[Move] = field(default_factory=list)
+    good: list[float] = field(default_factory=list)
+    """When a question was answered as a good slave does (virtual s)."""
     failed: list[float] = field(default_factory=list)
-    """When a question was not answered as a good slave does (virtual s)."""
+    """When one was not, or a connection ended (virtual s)."""
+    lied: list[float] = field(default_factory=list)
+    """When noise looked like an answer (virtual s)."""
     told: list[tuple[float, tuple[float, ...]]] = field(default_factory=list)
     """What the process measured when it was read, and the answer was good (virtual s)."""
     silent: float = 0.0
@@ -180,9 +195,10 @@ class Slave:
     def restart(self) -> None:
         """It lost its power: outputs fall, counters begin again."""
         self.advance()
-        self.falls.append(self.now())
-        self.coils[:] = [False] * 8
-        self.registers[8:10] = [0, 0]
+        for address in range(8):
+            self._move("coil", address, 0, fell=True)
+        for address in (8, 9):
+            self._move("register", address, 0, fell=True)
         if self.process is not None:
             self.process.restart()
 
@@ -194,8 +210,7 @@ class Slave:
 
     def _asked(self, wire: Wire, pdu: bytes, framed: Callable[[bytes], bytes], kept: int) -> None:
         """`kept` bytes of a frame come through all noise."""
-        if self.ails:
-            self.failed.append(self.now())
+        (self.failed if self.ails else self.good).append(self.now())
         if self.dice.random() < self.silent:
             if self.dice.random() < 0.5:
                 self._answer(wire, pdu)
@@ -207,6 +222,8 @@ class Slave:
         frame = framed(answer)
         if self.dice.random() < self.noisy:
             frame = frame[:kept] + self.dice.randbytes(len(frame) - kept)
+            if kept == 8 and frame[8:9] == answer[1:2]:
+                self.lied.append(self.now())
         delay = 3.0 * self.dice.random() + 1.0 if self.dice.random() < self.late else 0.01
         self.later(delay, self._send, wire, frame)
 
@@ -258,13 +275,20 @@ class Slave:
         return struct.pack(f">BB{size}H", function, 2 * size, *bank[address : address + size])
 
     def _switch(self, address: int, on: bool) -> None:
-        self.coils[address] = on
-        self.inputs[1] = self.coils[1]
         self.writes.append((self.now(), "coil", address, int(on)))
+        self._move("coil", address, int(on))
+        self.inputs[1] = self.coils[1]
 
     def _set(self, address: int, value: int) -> None:
-        self.registers[address] = value
         self.writes.append((self.now(), "register", address, value))
+        self._move("register", address, value)
+
+    def _move(self, kind: str, address: int, value: int, fell: bool = False) -> None:
+        bank: list[Any] = self.coils if kind == "coil" else self.registers
+        if bank[address] != value:
+            bank[address] = bool(value) if kind == "coil" else value
+            shown = () if self.process is None else self.process.shown
+            self.moves.append(Move(self.now(), kind, address, value, shown, fell))
 
 
 def _in_tcp(tid: int, unit: int, answer: bytes) -> bytes:

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.simulation import outputs
 from tests.simulation.broker import Broker
 from tests.simulation.database import Files, connector
 from tests.simulation.disk import Disk
@@ -25,6 +26,7 @@ from tests.simulation.edges import FileCalls, edges
 from tests.simulation.faults import Mixture, command
 from tests.simulation.judge import Judge
 from tests.simulation.loop import LIFE, SimLoop
+from tests.simulation.outputs import Asked, Diary
 from tests.simulation.systemd import Manager, ask
 from tests.simulation.village import Village
 from tests.simulation.wire import Wire, pair
@@ -81,6 +83,8 @@ class World:
         self.died: list[float] = []
         self.cuts: list[tuple[float, float]] = []
         """When the process ended and when the power did."""
+        self.diary = Diary()
+        self.broker.delivered = self._delivered
         self.commands = self.by_hand = 0
         self.off_until = 0.0
         self.answers: Counter[tuple[str, bool]] = Counter()
@@ -201,6 +205,7 @@ class World:
         if self.life is not None or self.loop.time() < self.off_until:
             return
         self.lives += 1
+        self.diary.begun.append(self.loop.time())
         life = self.life = Life(self.lives)
         self.alive = True
         context = contextvars.copy_context()
@@ -231,6 +236,8 @@ class World:
             self.judge.must(False, f"the agent ended with {error!r}")
         elif task.result():
             self.judge.must(False, f"the agent ended with {task.result()}")
+        else:
+            self.diary.stopped.append(self.loop.time())
         self.kill()
         self.begin_later(1.0)
 
@@ -314,6 +321,9 @@ class World:
         if dice.random() < 0.1:
             self.broker.send(f"bocage/v1/v/cmd/{name}", body)
 
+    def _delivered(self, topic: str, payload: bytes) -> None:
+        self.diary.asked.append(Asked(self.loop.time(), json.loads(payload)))
+
     def technician(self, dice: random.Random) -> None:
         """Somebody stands at the box."""
         what = dice.choice(("status", "status", "read", "write", "write", "reload"))
@@ -321,10 +331,12 @@ class World:
         if what == "write":
             self.by_hand += 1
             request |= {"point": "fan", "value": 60_000 + self.by_hand % 5_000, "hold_ms": 60_000}
+            self.diary.asked.append(Asked(self.loop.time(), request))
         ask(self, request)
 
     def edit(self, dice: random.Random) -> None:
         """A technician saves the site file."""
+        self.diary.edited.append(self.loop.time())
         (self.etc / "site.yaml").write_text(self.village.edited(dice))
 
 
@@ -368,6 +380,7 @@ def run(seed: int, hours: float, only: set[str] | None = None) -> World:
     judge.commands(made.slave.writes)
     slack = 8.0 if "slow_disk" in mixture.pauses else 0.0
     judge.readings(made.slave.answers, made.cuts, made.disk.hurt, slack)
+    outputs.judge(made)
     for store, runs in judge.missing().items():
         judge.must(False, f"numbers of {store} neither came nor were told: {runs[:5]}")
     return made

@@ -1,0 +1,301 @@
+"""What outputs did, judged by what the modules saw, the sun, and what people asked for: never by the agent's words."""
+
+from __future__ import annotations
+
+import math
+import re
+from bisect import bisect_left, bisect_right
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from tests.simulation.plant import Move, Slave
+from tests.simulation.village import LATITUDE, LONGITUDE
+
+__all__ = ["Asked", "Diary", "judge"]
+
+HOLD = 7200.0
+"""Seconds for which a command holds that does not say how long (docs/actuators.md)."""
+SLACK = 8.0
+"""Seconds from a decision to the wire: a poll that is under way, a time-out or two, a confirmation."""
+LATE = 45.0
+"""Seconds until a level that was answered must have been acted on: three polls of 15 s, for a first value that is far
+from the one before is believed when it was confirmed."""
+BLIND = 300.0
+"""Seconds after a question that failed in which a rule may do what is right for a lost sensor."""
+PLACES = {
+    "m.relay1": ("m", "coil", 0), "m.relay2": ("m", "coil", 1), "m.dimmer": ("m", "register", 8),
+    "w.pump": ("w", "coil", 0), "h.burner": ("h", "coil", 0), "h.pump": ("h", "coil", 1),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A command that was sent to the agent, and when (virtual s). It may not have come."""
+
+    at: float
+    body: dict[str, Any]
+
+    @property
+    def latest(self) -> float:
+        """Until when it may be begun, and hold its output."""
+        return self.at + self.body.get("ttl_ms", 10_000) / 1000 + self.holds
+
+    @property
+    def holds(self) -> float:
+        return float(self.body.get("hold_ms", HOLD * 1000)) / 1000
+
+
+@dataclass
+class Diary:
+    """What happened to the agent, and what people did (virtual s)."""
+
+    begun: list[float] = field(default_factory=list)
+    stopped: list[float] = field(default_factory=list)
+    """When a life was over after an orderly stop."""
+    edited: list[float] = field(default_factory=list)
+    asked: list[Asked] = field(default_factory=list)
+
+
+@dataclass
+class Output:
+    """An actuator of the site with the moves of its output. Times in seconds."""
+
+    name: str
+    slave: Slave
+    spec: dict[str, Any]
+    moves: list[Move]
+
+    def state(self, at: float) -> int:
+        """What it showed at this moment."""
+        n = bisect_right([move.at for move in self.moves], at)
+        return self.moves[n - 1].value if n else 0
+
+    def seconds(self, key: str) -> float:
+        found = re.fullmatch(r"([0-9]+)(s|min)", self.spec.get(key, "0s"))
+        assert found is not None
+        return int(found[1]) * (60.0 if found[2] == "min" else 1.0)
+
+
+@dataclass
+class Outputs:
+    """All of them, with what excuses a move."""
+
+    world: Any
+
+    def __post_init__(self) -> None:
+        world = self.world
+        self.diary: Diary = world.diary
+        self.cuts = sorted(at for _, at in world.cuts)
+        self.died = sorted(world.died)
+        self.steps = world.mixture.done["clock_step"] > 0
+        self.hurt = [(begin - 5.0, end + 70.0) for begin, end in world.disk.hurt]
+        self.all = {}
+        for name, spec in world.village.site["actuators"].items():
+            device, kind, address = PLACES[spec["output"]]
+            slave = world.village.slaves[device]
+            moves = [move for move in slave.moves if (move.kind, move.address) == (kind, address)]
+            self.all[name] = Output(name, slave, spec, moves)
+
+    def must(self, holds: object, at: float, what: str) -> None:
+        if not holds:
+            self.world.judge.broken.append(f"at {at:.3f} s: {what}")
+
+    # -- what explains a move --------------------------------------------------------------------------------------
+
+    def forgot(self, since: float, until: float) -> bool:
+        """Whether what was known at `since` may be unknown at `until`.
+
+        The flash could not be written when the process ended, or the wall clock jumped and the box began anew.
+        """
+        if any(begin <= until and end >= since for begin, end in self.hurt) and _any(self.died, since, until):
+            return True
+        return self.steps and _any(self.cuts, since, until)
+
+    def stops(self, at: float) -> bool:
+        """Whether an orderly stop was under way."""
+        return _any(self.diary.stopped, at - 1.0, at + 6.0)
+
+    def crashed(self, since: float, at: float) -> bool:
+        """Whether a life began after three ends in ten minutes: overrides are over then, outputs safe."""
+        lives = [begun for begun in self.diary.begun if since - SLACK <= begun <= at]
+        return any(_count(self.died, begun - 605.0, begun) >= 3 for begun in lives)
+
+    def begins(self, at: float) -> bool:
+        """Whether a life was new: boot states, outputs that were found otherwise."""
+        return _any(self.diary.begun, at - 15.0, at)
+
+    def asked(self, *names: str) -> list[Asked]:
+        return [one for one in self.diary.asked if one.body.get("point") in names]
+
+    # -- what must hold --------------------------------------------------------------------------------------------
+
+    def commanded(self, name: str, *names: str) -> None:
+        """Nothing but commands moves it: it takes what one asked, while that holds, and lets go when it is over."""
+        output, asked = self.all[name], self.asked(name, *names)
+        since = 0.0
+        for move in output.moves:
+            if move.fell:
+                continue
+            if move.value:
+                fits = [one for one in asked if int(one.body["value"] or 0) == move.value and one.at <= move.at]
+                valid = self.steps or any(move.at <= one.latest + SLACK for one in fits)
+                self.must(fits and valid, move.at, f"{name} went to {move.value}, and nobody asked for it")
+                since = move.at
+                continue
+            reason = (
+                any(one.at >= since - 620.0 and one.at <= move.at and not one.body["value"] for one in asked)
+                or any(one.at <= move.at and move.at >= since + one.holds - SLACK for one in asked)
+                or any(one.at <= since and move.at >= one.at + one.holds - SLACK for one in asked)
+                or self.stops(move.at) or self.crashed(since, move.at) or self.forgot(since, move.at)
+                or _any(self.cuts, since, move.at) or _any(self.diary.edited, since, move.at + 1.0)
+            )  # fmt: skip
+            self.must(reason, move.at, f"{name} went off, on since {since:.3f} s, and nobody asked for it")
+
+    def street(self) -> None:
+        """It follows the sun, or a command."""
+        output, asked = self.all["street"], self.asked("street", "m.relay2")
+        if self.steps:
+            return  # whoever is told another time has another night
+        for move in output.moves:
+            night = {self.night(move.at + off) for off in (-90.0, 90.0)}
+            valid = [one for one in asked if one.at <= move.at <= one.latest + SLACK]
+            told = any(one.body["value"] is bool(move.value) for one in valid)
+            known = bool(move.value) in night or told or move.fell
+            self.must(known, move.at, f"street went to {move.value} without reason")
+        end = self.world.loop.time()
+        held = any(one.at <= end <= one.latest for one in asked)
+        night = {self.night(end - 300.0), self.night(end)}
+        known = held or bool(output.state(end)) in night or not self.answers(output.slave, end)
+        self.must(known, end, f"street is {output.state(end)} in the end")
+
+    def night(self, at: float) -> bool:
+        """Whether the sun stands 6 degrees or more below the horizon."""
+        return elevation(self.world.village.start_ms / 1000 + at) < -6.0
+
+    def tank(self) -> None:
+        well = self.all["well"]
+        if not well.slave.lied:
+            self.follows(well, 0, 40.0, 85.0, 1.0, rising=True)
+            self.never(well, 0, 85.0 + 1.0, LATE + well.seconds("min_on"), "the tank is full")
+            self.never(well, 0, 95.0 + 1.0, LATE, "the tank is full to the brim")
+
+    def heater(self) -> None:
+        burner = self.all["burner"]
+        if not burner.slave.lied:
+            self.follows(burner, 0, 18.7, 19.3, 0.1, rising=False)
+            self.never(burner, 1, 75.0 + 2.0, LATE, "the flow is too hot")
+
+    def follows(self, output: Output, which: int, low: float, high: float, tolerance: float, *, rising: bool) -> None:
+        """It goes on when its value was below `low`, and not yet above `high` since; goes off by the value alone if
+        `rising`, and other rules may switch it off too where not."""
+        slave, wants, above = output.slave, False, 0
+        told = [(at, shown[which], None) for at, shown in slave.told]
+        moves = [(move.at, move.shown[which], move) for move in output.moves]
+        since = 0.0
+        for at, value, move in sorted((*told, *moves), key=lambda one: one[0]):
+            above = above + 1 if value >= high + tolerance and move is None else 0
+            wants = value <= low + tolerance or (wants and above < 4)
+            if move is None or move.fell:
+                continue
+            blind = _any(slave.failed, at - BLIND, at)
+            if move.value:
+                since = at
+                self.must(wants or blind, at, f"{output.name} went on at {value:.2f}")
+            elif rising:
+                longest = output.seconds("max_on")
+                known = value >= high - tolerance or blind or self.stops(at) or self.begins(at)
+                known = known or self.crashed(since, at) or at >= since + longest - 1.0 or self.forgot(since, at)
+                self.must(known, at, f"{output.name} went off at {value:.2f}")
+
+    def never(self, output: Output, which: int, limit: float, patience: float, why: str) -> None:
+        """It is not on for longer than `patience` while the module answers that the value is beyond the limit."""
+        slave, first, before = output.slave, math.inf, -math.inf
+        for at, shown in slave.told:
+            unbroken = at - before < 20.0 and not _any(slave.failed, before, at)
+            unbroken = unbroken and not _any(self.diary.begun, before, at)
+            before = at
+            if not unbroken or shown[which] < limit or not output.state(at):
+                first = math.inf
+                continue
+            first = min(first, at)
+            if at - first > patience:
+                self.must(False, at, f"{output.name} is on since {first:.3f} s, and {why}: {shown[which]:.1f}")
+                first = math.inf
+
+    def limits(self, output: Output, broken_by: Any) -> None:
+        """min_on, min_off and starts an hour; `broken_by` tells which moves a lower priority may have made."""
+        shortest = {0: output.seconds("min_on"), 1: output.seconds("min_off")}
+        for one, two in zip(output.moves, output.moves[1:], strict=False):
+            kept = two.at - one.at >= shortest[two.value] - 0.5
+            excused = two.fell or self.forgot(one.at, two.at) or (not two.value and broken_by(two))
+            excused = excused or (not two.value and self.stops(two.at))
+            self.must(kept or excused, two.at, f"{output.name} went to {two.value} after {two.at - one.at:.1f} s")
+        most = output.spec.get("max_starts_per_hour")
+        starts = [move.at for move in output.moves if move.value]
+        for first, last in zip(starts, starts[most:] if most else [], strict=False):
+            kept = last - first >= 3599.0 or self.forgot(first, last)
+            self.must(kept, last, f"{output.name} started {most + 1} times in {last - first:.0f} s")
+
+    def safe(self) -> None:
+        """After an orderly stop each output that answers is in its safe state."""
+        for at in self.diary.stopped:
+            if not _any(self.diary.begun, 0.0, at - 20.0) or _any(self.diary.begun, at - 20.0, at):
+                continue  # it had not taken up its outputs
+            for output in self.all.values():
+                wanted = output.spec["safe_state"]
+                if wanted == "hold" or not self.answers(output.slave, at):
+                    continue
+                state = output.state(at)
+                kept = state == {"off": 0, "on": 1}.get(wanted, wanted)
+                self.must(kept, at, f"{output.name} is {state} after a stop")
+
+    def answers(self, slave: Slave, at: float) -> bool:
+        """Whether the module answered all that it was asked lately, up to this moment."""
+        return _any(slave.good, at - 20.0, at) and not _any(slave.failed, at - 30.0, at - 0.001)
+
+
+def judge(world: Any) -> None:
+    """What was broken is added to the world's judge."""
+    found = Outputs(world)
+    found.commanded("lamp", "m.relay1")
+    found.commanded("fan", "m.dimmer")
+    found.street()
+    found.tank()
+    found.heater()
+    found.limits(found.all["street"], lambda move: False)
+    for name, which, limit in (("well", 0, 94.0), ("burner", 1, 73.0)):
+        found.limits(found.all[name], partial(_interlocked, found.all[name].slave, which, limit))
+    found.safe()
+
+
+def _interlocked(slave: Slave, which: int, limit: float, move: Move) -> bool:
+    """Whether a rule that goes before the limits may have moved it: too full, too hot, or nothing known."""
+    return move.shown[which] >= limit or _any(slave.failed, move.at - BLIND, move.at)
+
+
+def _any(times: list[float], since: float, until: float) -> bool:
+    return _count(times, since, until) > 0
+
+
+def _count(times: list[float], since: float, until: float) -> int:
+    return bisect_right(times, until) - bisect_left(times, since)
+
+
+def elevation(seconds: float) -> float:
+    """Degrees of the sun over the horizon at the village, by Unix seconds: within 0.1 degree.
+
+    The Astronomical Almanac, "Low-precision formulas for the Sun".
+    """
+    days = seconds / 86_400 - 10_957.5
+    mean = math.radians((280.460 + 0.9856474 * days) % 360)
+    anomaly = math.radians((357.528 + 0.9856003 * days) % 360)
+    longitude = mean + math.radians(1.915 * math.sin(anomaly) + 0.020 * math.sin(2 * anomaly))
+    tilt = math.radians(23.439 - 4e-7 * days)
+    ascension = math.atan2(math.cos(tilt) * math.sin(longitude), math.cos(longitude))
+    declination = math.asin(math.sin(tilt) * math.sin(longitude))
+    sidereal = math.radians((280.46062 + 360.98564737 * days + LONGITUDE) % 360)
+    place = math.radians(LATITUDE)
+    hour = sidereal - ascension
+    height = math.sin(place) * math.sin(declination) + math.cos(place) * math.cos(declination) * math.cos(hour)
+    return math.degrees(math.asin(height))

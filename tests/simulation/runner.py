@@ -8,6 +8,7 @@ import importlib
 import json
 import logging
 import os
+import re
 import selectors
 import signal
 import sys
@@ -24,6 +25,8 @@ WORLDS = {"agent": "tests.simulation.world", "outbox": "tests.simulation.outbox_
 MODULES = "agent.app", "agent.uplink.uplink", "agent.wiring.found", "drivers.modbus.tcp"
 """What the agent would import at its start or later."""
 ENVIRONMENT = {"PYTHONHASHSEED": "0", "BOCAGE_CLOCK": "trusted"}
+_NUMBER = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|\d[\d.]*")
+_LIST = re.compile(r"\[[^\]]*\]|\([^)]*\)")
 PATIENCE = 60.0, 40.0
 """CPU seconds that a seed may use, and as many for each of its hours. One that uses more goes round in a circle."""
 
@@ -68,7 +71,7 @@ def prepare(world: str) -> None:
 def sort_of(broken: str) -> str:
     """Which promise it was, without moments and numbers."""
     text = broken.partition(" s: ")[2] or broken
-    return "".join("#" if sign.isdigit() else sign for sign in text).replace("##", "#")[:60].partition("(")[0]
+    return _NUMBER.sub("#", _LIST.sub("…", text))[:60].strip()
 
 
 def forked(jobs: Iterator[Job], side_by_side: int) -> Iterator[tuple[Job, dict[str, Any]]]:

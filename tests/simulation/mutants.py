@@ -1,0 +1,245 @@
+"""`make mutants`: defects put in on purpose, and how many seeds it takes until the simulation finds each.
+
+A defect is a change of the source text when a module is imported, in a process of its own; the files stay as they are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.machinery
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+from tests.simulation.runner import Job, forked, prepare, sort_of, sorts, with_fixed_hashes
+
+__all__ = ["MUTANTS", "Mutant", "changed"]
+
+_ROOT = Path(__file__).parent.parent.parent
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """`changes` are (file, text that is there once, text in its place)."""
+
+    name: str
+    what: str
+    changes: tuple[tuple[str, str, str], ...]
+
+
+def _mutant(name: str, what: str, *change: str) -> Mutant:
+    return Mutant(name, what, tuple(zip(*[iter(change)] * 3, strict=True)))  # type: ignore[arg-type]
+
+
+MUTANTS = [
+    _mutant("state-fsync", "the state file is renamed before it is synced",
+            "agent/state.py", "                os.fsync(descriptor)\n            finally:",
+            "                pass\n            finally:"),
+    _mutant("state-folder-fsync", "the folder of the state is not synced after the renames",
+            "agent/state.py", "        _fsync_folder(self._newest.parent)\n", ""),
+    _mutant("wal-unsynced", "SQLite commits without a sync",
+            "agent/outbox/store.py", '"synchronous = FULL"', '"synchronous = OFF"'),
+    _mutant("window-of-minutes", "readings go to flash after 10 minutes instead of 5 s",
+            "agent/outbox/keeper.py", "<= now - 0.8 * self._window\n", "<= now - 600.0\n"),
+    _mutant("stage-not-written", "readings are not put on the stage",
+            "agent/outbox/stage.py", '        self._append(("put", [tuple(lot) for lot in lots]))\n', ""),
+    _mutant("stage-dropped", "a segment of the stage goes while what it holds is only in memory",
+            "agent/outbox/stage.py", "for until, path in self._closed if until < oldest])",
+            "for until, path in self._closed])",
+            "agent/outbox/stage.py", "if self._size > _SEGMENT or self._fd < 0:\n            self.rotate()",
+            "if self._size > 500 or self._fd < 0:\n            self.rotate()"),
+    _mutant("number-reused", "a start gives the last number once more",
+            "agent/outbox/numbers.py", "name, reserved, last + 1, True", "name, reserved, max(1, last), True"),
+    _mutant("reserve-forgotten", "after a power cut numbers go on behind what is known, not behind what is reserved",
+            "agent/outbox/numbers.py", "        self.next = max(reserved, last) + 1\n", ""),
+    _mutant("mark-not-made", "the mark does not note which numbers were given",
+            "agent/outbox/mark.py", "            self._words[at // 8 + 2] = last  #", "            pass  #"),
+    _mutant("batch-lost", "what could not be written to flash does not come back to memory",
+            "agent/outbox/keeper.py", "        self.memory.come_back(batch.lots)\n", ""),
+    _mutant("gap-not-told", "what was lost is counted and not told",
+            "agent/outbox/keeper.py", "*(gap_event(*gap, now) for gap in gaps)]]", "]]"),
+    _mutant("set-aside-not-told", "a message that the broker refuses for good is set aside, and nobody hears of it",
+            "agent/outbox/queue.py",
+            '        due.lose("refused", parcel.cls, parcel.store, message.first, message.last, message.n)\n', ""),
+    _mutant("refusal-taken", "PUBACK 0x97, quota exceeded, is taken for an acceptance",
+            "agent/uplink/outgoing.py", "        if code in ACCEPTED:\n            self._outbox.accepted",
+            "        if code in (*ACCEPTED, 0x97):\n            self._outbox.accepted"),
+    _mutant("sent-is-accepted", "a message is forgotten when it is sent, not when it is acknowledged",
+            "agent/uplink/outgoing.py", "            ack.add_done_callback(partial(self._settle, message))\n",
+            "            self.inflight.pop(message.token)\n            self._outbox.accepted(message)\n"),
+    _mutant("not-put-back", "what was under way when the link went is not sent again",
+            "agent/uplink/outgoing.py", "key=lambda message: message.token, reverse=True):\n"
+            "            self._outbox.put_back(message)",
+            "key=lambda message: message.token, reverse=True):\n            pass"),
+    _mutant("lane-swapped", "the youngest of the backlog goes first",
+            "agent/outbox/store.py",
+            'f"SELECT {_STORED} FROM block WHERE id > ? ORDER BY id", (row,)',
+            'f"SELECT {_STORED} FROM block WHERE id > ? ORDER BY id DESC", (row,)'),
+    _mutant("date-added-later", "a record has another date each time it is read",
+            "agent/outbox/urgent.py", "body=dated(parcel.message.body, boots))",
+            "body=dated(parcel.message.body, boots)[:-1] + b', \"token\":%d}' % parcel.message.token)"),
+    _mutant("alarm-not-ended", "the end of an alarm is not told",
+            "agent/alarms.py", '            await self._say("cleared", key, Severity.INFO, {})\n', ""),
+    _mutant("alarm-forgotten", "which alarms are raised is not remembered over a restart",
+            "agent/alarms.py", '            await self._remember("raised", self._raised)\n', "            pass\n"),
+    _mutant("alarm-ending-forgotten", "that an end was being told is not remembered before it is told",
+            "agent/alarms.py", '            await self._remember("ending", over)\n', "            pass\n"),
+    _mutant("accepted-before-durable", "a command is carried out before its acceptance is on flash",
+            "agent/outbox/queue.py", "            if await self._keeper.save():\n                return None\n"
+            "            if command.origin",
+            "            return None\n            if command.origin"),
+    _mutant("command-twice", "a command that is known is carried out again",
+            "agent/arbiter/commands.py", "        if known is not None:\n            return known\n        try:\n"
+            "            self._guard(command)", "        try:\n            self._guard(command)",
+            "agent/outbox/queue.py",
+            "            known = await self._known(command.id)\n            if known is not None:\n"
+            "                return known\n            now =", "            now ="),
+    _mutant("command-tried-again", "a command that a crash left open is carried out at the next start",
+            "agent/arbiter/commands.py",
+            '        reason = f"the agent died between', "        if actuator is not None:\n            "
+            "actuator.attempt = None\n            await self._hand.write(actuator, "
+            'Slot(outcome.value, "again"), REMOTE, self._clock.monotonic() + 60)\n'
+            '        reason = f"the agent died between'),
+    _mutant("verified-unseen", "a command is called verified without reading it back",
+            "agent/arbiter/commands.py", "        if outcome.state is OutcomeState.APPLIED and actuator.spec.kind",
+            "        await self._record(command, OutcomeState.VERIFIED, 'it will be')\n"
+            "        if outcome.state is OutcomeState.APPLIED and actuator.spec.kind"),
+    _mutant("override-for-ever", "an override does not end when its time is over",
+            "agent/arbiter/commands.py", "        slot = replace(slot, until=now + lasts)\n",
+            "        slot = replace(slot, until=None)\n"),
+    _mutant("override-restored-anew", "a restart begins the time of an override again",
+            "agent/arbiter/record.py", "replace(slot, until=slot.until + shift)",
+            "replace(slot, until=slot.until + shift + 600)"),
+    _mutant("stop-leaves-outputs", "an orderly stop leaves the outputs as they are",
+            "agent/arbiter/arbiter.py",
+            "            if value is not None and actuator.driven and not actuator.deferred:",
+            "            if value is not None and actuator.driven and actuator.deferred:"),
+    _mutant("watchdog-starves", "the watchdog is fed too seldom",
+            "agent/supervise.py", "    PERIOD = 4.0\n", "    PERIOD = 24.0\n"),
+    _mutant("watchdog-for-ever", "the watchdog is fed whatever stands still, and the outbox stands still after a fault",
+            "agent/supervise.py", "            if late:\n", "            if False:\n",
+            "agent/outbox/queue.py", "            await asyncio.sleep(self._window / 10)",
+            "            await asyncio.sleep(self._window / 10 if not self.fault else 1e9)"),
+]  # fmt: skip
+
+
+def changed(mutant: Mutant, file: str) -> str:
+    """The source of a file with the defect. ValueError if the text is not there once: the mutant is out of date."""
+    text = (_ROOT / file).read_text()
+    for name, old, new in mutant.changes:
+        if name == file:
+            if text.count(old) != 1:
+                raise ValueError(f"mutant {mutant.name}: {old!r} is {text.count(old)} times in {file}, expected 1")
+            text = text.replace(old, new)
+    return text
+
+
+class _Loader(importlib.machinery.SourceFileLoader):
+    mutant: Mutant
+
+    def get_code(self, fullname: str) -> CodeType:
+        return compile(changed(self.mutant, str(Path(self.path).relative_to(_ROOT))), self.path, "exec")
+
+
+class _Finder:
+    """Finds the modules of a mutant, before anybody else does."""
+
+    def __init__(self, mutant: Mutant) -> None:
+        self._mutant = mutant
+        self._names = {file.removesuffix(".py").replace("/", ".") for file, *_ in mutant.changes}
+
+    def find_spec(self, name: str, path: Sequence[str] | None = None, target: Any = None) -> Any:
+        if name not in self._names:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path)
+        assert spec is not None and spec.origin is not None
+        loader = _Loader(name, spec.origin)
+        loader.mutant, spec.loader = self._mutant, loader
+        return spec
+
+
+def lives(mutant: Mutant | None, seeds: Iterable[int], hours: float, jobs: int) -> Iterator[tuple[int, list[str]]]:
+    """What broke in each seed, with the defect or without one, in processes that come from one of their own."""
+    assert "agent" not in sys.modules, "the agent is here already, without the defect"
+    out, into = os.pipe()
+    sys.stdout.flush()
+    pid = os.fork()
+    if not pid:
+        os.close(out)
+        os.setpgid(0, 0)
+        try:
+            if mutant is not None:
+                sys.meta_path.insert(0, _Finder(mutant))  # type: ignore[arg-type]
+            prepare("agent")
+            with os.fdopen(into, "w") as pipe:
+                for job, result in forked((Job(seed, hours) for seed in seeds), jobs):
+                    pipe.write(json.dumps([job.seed, result["broken"]]) + "\n")
+                    pipe.flush()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    os.close(into)
+    try:
+        with os.fdopen(out) as pipe:
+            for line in pipe:
+                seed, broken = json.loads(line)
+                yield seed, broken
+    finally:
+        try:
+            os.killpg(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        os.waitpid(pid, 0)
+
+
+@cache
+def without(seed: int, hours: float) -> frozenset[str]:
+    """The promises that the program breaks as it is."""
+    return frozenset(sorts(next(lives(None, [seed], hours, 1))[1]))
+
+
+def hunt(mutant: Mutant, seeds: range, hours: float, jobs: int) -> tuple[int, str]:
+    """The first seed that breaks a promise which it keeps without the defect, and which one; (0, "") if none does."""
+    for seed, broken in lives(mutant, seeds, hours, jobs):
+        new = sorts(broken) - without(seed, hours) if broken else set()
+        if new:
+            return seed, next(one for one in broken if sort_of(one) in new)
+    return 0, ""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation.mutants", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=200, help="at most, for each")
+    parser.add_argument("--from", type=int, default=1, dest="first")
+    parser.add_argument("--hours", type=float, default=1.0)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--only", default="")
+    parser.add_argument("--out", help="a JSON file for what was found")
+    options = parser.parse_args()
+    chosen = [one for one in MUTANTS if not options.only or one.name in options.only.split(",")]
+    seeds, found = range(options.first, options.first + options.seeds), {}
+    print("| defect | what it does | seeds until it is found | what broke |\n|---|---|---|---|")
+    for mutant in chosen:
+        began = time.monotonic()
+        seed, what = hunt(mutant, seeds, options.hours, options.jobs)
+        found[mutant.name] = {"seed": seed, "broken": what, "wall_s": round(time.monotonic() - began, 1)}
+        needed = str(seed - options.first + 1) if seed else f"not within {len(seeds)}"
+        print(f"| `{mutant.name}` | {mutant.what} | {needed} | {sort_of(what)} |", flush=True)
+    missed = [name for name, one in found.items() if not one["seed"]]
+    print(f"\n{len(found)} defects, {len(found) - len(missed)} found; not found: {', '.join(missed) or 'none'}")
+    if options.out:
+        Path(options.out).write_text(json.dumps(found, indent=1) + "\n")
+    return bool(missed)
+
+
+if __name__ == "__main__":
+    with_fixed_hashes("tests.simulation.mutants")
+    sys.exit(main())

@@ -1,0 +1,113 @@
+"""Lives of the whole agent in virtual time: some seeds with each run of the tests, and those that once found a fault.
+
+Each runs in a process of its own (`python -m tests.simulation`), which sets what equal lives need. Many more:
+`make simulate`; the hosted workflow does that at night.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from tests.simulation import faults
+from tests.simulation.mutants import MUTANTS, changed
+from tests.simulation.notes import first_moment, last_before
+from tests.simulation.runner import Job, sort_of
+from tests.simulation.shrink import shrink
+
+ROOT = Path(__file__).parent.parent.parent
+PAGE = ROOT / "docs" / "simulation.md"
+SEEDS = 24
+"""Seeds of an hour in each run of the tests: about 50 CPU s."""
+NAMED = {path.stem: YAML(typ="safe").load(path) for path in sorted((Path(__file__).parent / "seeds").glob("*.yaml"))}
+
+
+def simulate(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tests.simulation", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)
+
+
+def test_the_agent_keeps_its_promises(tmp_path: Path) -> None:
+    jobs = str(min(2, os.cpu_count() or 1))
+    out = tmp_path / "out.json"
+    done = simulate("--seeds", str(SEEDS), "--jobs", jobs, "--no-shrink", "--out", str(out))
+    told = json.loads(out.read_text()) if out.exists() else {}
+    known = {(one["seed"], one["hours"]) for one in NAMED.values() if one.get("open")}
+    failed = [one for one in told.get("failed", ()) if (one["seed"], one["hours"]) not in known]
+    assert told and not failed, done.stdout[-6000:] + done.stderr[-2000:]
+    assert told["seeds"] == SEEDS and told["hours"] >= SEEDS
+    assert len(told["faults"]) >= len(faults.KINDS) - 3  # a mixture without most of them proves nothing
+    assert {"agent/outbox/store.py", "agent/arbiter/commands.py", "agent/uplink/session.py"} <= set(told["reached"])
+
+
+def test_equal_seeds_are_equal_lives() -> None:
+    first, second = (simulate("--seeds", "2", "--from", "7", "--hours", "0.5", "--digests").stdout for _ in range(2))
+    assert first.splitlines()[:2] == second.splitlines()[:2]
+    assert len({line.split()[1] for line in first.splitlines()[:2]}) == 2
+
+
+@pytest.mark.parametrize("name", [name for name, one in NAMED.items() if not one.get("open")])
+def test_what_a_seed_found_does_not_come_back(name: str) -> None:
+    one = NAMED[name]
+    only = ("--only", ",".join(one["kinds"])) if "kinds" in one else ()
+    done = simulate("--seeds", "1", "--from", str(one["seed"]), "--hours", str(one["hours"]), "--no-shrink", *only)
+    assert done.returncode == 0, f"{one['story']}\n{done.stdout[-4000:]}{done.stderr[-2000:]}"
+
+
+def test_open_faults_are_told() -> None:
+    """A seed that fails today is not left out in silence."""
+    page = PAGE.read_text()
+    for name, one in NAMED.items():
+        assert {"seed", "hours", "story"} <= set(one) <= {"seed", "hours", "kinds", "story", "open"}
+        assert set(one.get("kinds", ())) <= set(faults.KINDS), name
+        assert f"`{name}`" in page
+
+
+def test_each_mutant_still_has_its_place() -> None:
+    page = PAGE.read_text()
+    for mutant in MUTANTS:
+        for file in {file for file, *_ in mutant.changes}:
+            compile(changed(mutant, file), file, "exec")
+        assert f"`{mutant.name}`" in page
+    assert len({mutant.name for mutant in MUTANTS}) >= 20
+
+
+def test_a_defect_is_found() -> None:
+    """The simulation sees what it is there for: not one seed passes with the stage and the numbers at fault."""
+    command = [sys.executable, "-m", "tests.simulation.mutants", "--seeds", "10", "--only", "gap-not-told"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)
+    assert "1 defects, 1 found" in done.stdout, done.stdout + done.stderr
+
+
+def test_a_failing_seed_is_made_small() -> None:
+    """It fails where power is cut, from 600 s on; kills and a slow disk have no part in it."""
+    asked: list[Job] = []
+
+    def verdict(job: Job) -> dict[str, Any]:
+        asked.append(job)
+        fails = job.hours > 0.17 and (job.only is None or "power_cut" in job.only)
+        kinds = sorted(job.only if job.only is not None else {"power_cut", "kill", "slow_disk"})
+        return {"broken": ["at 3600.000 s: poll 7, answered at 601.000 s, never came"] if fails else [], "kinds": kinds}
+
+    job, result = shrink(Job(3, 8.0), verdict(Job(3, 8.0)), verdict)
+    assert (job.only, job.seed, job.hours <= 0.26) == (frozenset({"power_cut"}), 3, True)
+    assert verdict(job)["broken"] == result["broken"]
+    assert job.command == f"make simulate SEEDS=1 FROM=3 HOURS={job.hours:g} ONLY=power_cut"
+    assert len(asked) < 20
+
+
+def test_a_failure_is_told_by_its_first_moment() -> None:
+    broken = ["at 5400.000 s: poll 9, answered at 677.745 s, never came", "at 5400.000 s: numbers neither came"]
+    assert first_moment(broken) == 677.745
+    assert sort_of(broken[0]) == sort_of("at 9.000 s: poll 123, answered at 8.100 s, never came")
+    assert sort_of(broken[0]) != sort_of(broken[1])
+    notes = [(at / 10, "x") for at in range(7000)]
+    lines = last_before(notes, 677.745)
+    assert len(lines) == 25 and lines[-1].split()[0] == "678.700"

@@ -22,6 +22,8 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 
+from tests.simulation import serial_port
+
 __all__ = ["edges"]
 
 _real = {name: getattr(os, name) for name in (
@@ -253,6 +255,7 @@ def edges(world: Any) -> Iterator[None]:
         (socket, "create_connection", world.dial_now),
         (socket, "getaddrinfo", world.look_up),
         *world.calls.names(),
+        *serial_port.calls(world),
     ]
     import paho.mqtt.client as paho
 

@@ -156,7 +156,7 @@ def _slave(kind: str) -> Callable[[Any, random.Random], None]:
 
 
 def _slave_off(world: Any, dice: random.Random) -> None:
-    host = dice.choice(list(world.village.hosts))
+    host = dice.choice([*world.village.hosts, *world.village.ports])
 
     def begin() -> None:
         world.refuses.add(host)

@@ -89,6 +89,8 @@ class Outputs:
         self.cuts = sorted(at for _, at in world.cuts)
         self.died = sorted(world.died)
         self.steps = world.mixture.done["clock_step"] > 0
+        self.moment = 9.0 if "slow_disk" in world.mixture.pauses else 1.0
+        """Seconds from a write to its place on flash: who dies within cannot remember it."""
         self.hurt = [(begin - 5.0, end + 70.0) for begin, end in world.disk.hurt]
         self.all = {}
         for name, spec in world.village.site["actuators"].items():
@@ -228,7 +230,8 @@ class Outputs:
         shortest = {0: output.seconds("min_on"), 1: output.seconds("min_off")}
         for one, two in zip(output.moves, output.moves[1:], strict=False):
             kept = two.at - one.at >= shortest[two.value] - 0.5
-            excused = two.fell or self.forgot(one.at, two.at) or (not two.value and broken_by(two))
+            excused = two.fell or self.forgot(one.at, two.at) or _any(self.died, one.at, one.at + self.moment)
+            excused = excused or (not two.value and broken_by(two))
             excused = excused or (not two.value and self.stops(two.at))
             self.must(kept or excused, two.at, f"{output.name} went to {two.value} after {two.at - one.at:.1f} s")
         most = output.spec.get("max_starts_per_hour")

@@ -16,7 +16,6 @@ LATITUDE, LONGITUDE = 47.32, 5.04
 MORNING_MS = 1_800_000_000_000
 """Unix ms: 15.01.2027, 08:00 UTC."""
 MINUTE_MS = 60_000
-SERIAL_PORT = "/dev/serial/by-id/usb-simulated-0"
 
 _BENCH = """\
 name: bench8
@@ -148,7 +147,11 @@ class Village:
         }  # fmt: skip
 
     def _wire(self, name: str, slave: Slave, dice: random.Random) -> dict[str, Any]:
-        kind = dice.choice(("modbus_tcp", "modbus_rtu_over_tcp"))
+        kind = dice.choice(("modbus_tcp", "modbus_rtu_over_tcp", "modbus_rtu"))
+        if kind == "modbus_rtu":
+            port = f"/dev/serial/by-id/usb-simulated-{name}"
+            self.ports[port] = slave.connect_line
+            return {"type": kind, "port": port, "baudrate": 9600, "timeout": "500ms"}
         if kind == "modbus_rtu_over_tcp":
             self.hosts[f"server-{name}"] = slave.connect_line
             return {"type": kind, "host": f"server-{name}", "port": 4001, "timeout": "1s"}

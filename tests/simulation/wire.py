@@ -139,6 +139,10 @@ class Wire(socket.socket):
             found |= selectors.EVENT_READ
         return found
 
+    def drop(self) -> None:
+        """What has come and was not read is forgotten."""
+        self._got.clear()
+
     def reset(self) -> None:
         """The connection is gone, for both ends (RST)."""
         other, self.other = self.other, None

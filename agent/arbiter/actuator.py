@@ -92,12 +92,13 @@ class Actuator:
             waits = self.sending.slot
             wanted = waits.command == slot.command and spec.same(waits.value, slot.value)
             return Decision(at, withdraw=not wanted)
-        if seen.present is not None and spec.same(seen.present, slot.value) and not seen.is_wrong(now):
+        crosses = seen.crosses(slot.value)
+        if self._is_so(slot.value) and not crosses and not seen.is_wrong(now):
             seen.asserted = slot.value  # it was so already: from now on it is ours to keep
             return self._again(at, slot, priority, now)
         if seen.present is None and slot is self.restored:
             return Decision(at)  # it was written before the restart: the next reading says whether it still stands
-        again = seen.asserted is not None and spec.same(seen.asserted, slot.value)
+        again = seen.asserted is not None and spec.same(seen.asserted, slot.value) and not crosses
         if again and seen.asserted_again:
             seen.say_mismatch(slot.value)
             return self._again(at, slot, priority, now)
@@ -111,6 +112,9 @@ class Actuator:
             self.waiting = (until, why)
             return Decision(min(at, until))
         return Decision(at, slot, priority)
+
+    def _is_so(self, value: Value) -> bool:
+        return self.seen.present is not None and self.spec.same(self.seen.present, value)
 
     def _again(self, at: float, slot: Slot, priority: int, now: float) -> Decision:
         """Written already: once more when `refresh` is over, unless a fault, a stop or a hand holds it (1 to 5)."""

@@ -151,6 +151,16 @@ class Seen:
             return False
         return not self.agrees()
 
+    def crosses(self, value: Value) -> bool:
+        """Whether a level goes from on to off by `value`, or back: never too small a step, be it within the tolerance.
+
+        A reading beside 0 alone is none where 0 was written: the device may show no better.
+        """
+        spec, on = self._spec, self._spec.is_on(value)
+        if spec.kind != "level" or self.present is None or spec.is_on(self.present) is on:
+            return False
+        return self.asserted is None or spec.is_on(self.asserted) is not on
+
     def say_mismatch(self, wanted: Value) -> None:
         """Alarm, once: the output does not do what was written, and was asserted once more already."""
         self.asserted_again = True

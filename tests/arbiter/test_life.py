@@ -136,6 +136,27 @@ def test_a_level(virtual):
     virtual(test, dim, points={"dali.level": Point("dali.level", "dali", "%", writable=True, low=0, high=100)})
 
 
+def test_a_level_so_low_that_it_is_nearly_off_goes_off(virtual):
+    async def test(site):
+        await site.up()
+        assert (await site.send("dim", 0.5, hold_ms=60_000)).state == "verified"
+        await asyncio.sleep(61)
+        assert site.plant.outputs["dali.level"] == 0
+        site.arbiter.wish("dim", 15, 0.4, "dimming")
+        await asyncio.sleep(1)
+        assert site.plant.outputs["dali.level"] == 0.4
+        site.plant.outputs["dali.level"] = 0.6  # as near as the device shows it
+        site.arbiter.relinquish("dim", 15)
+        await asyncio.sleep(20)
+        assert site.plant.outputs["dali.level"] == 0
+        site.plant.outputs["dali.level"] = 0.1
+        await asyncio.sleep(600)
+        assert (site.plant.outputs["dali.level"], site.ledger.codes("alarm")) == (0.1, [])
+
+    dim = ActuatorSpec("dim", "dali.level", "level", safe_state=0, boot_state=0)
+    virtual(test, dim, points={"dali.level": Point("dali.level", "dali", "%", writable=True, low=0, high=100)})
+
+
 # -- restarts ----------------------------------------------------------------------------------------------------
 
 

@@ -154,6 +154,21 @@ class Outputs:
             )  # fmt: skip
             self.must(reason, move.at, f"{name} went off, on since {since:.3f} s, and nobody asked for it")
 
+    def ended(self, name: str, *names: str) -> None:
+        """Nothing keeps it on after the last command that asked for this value is over."""
+        output, asked, end = self.all[name], self.asked(name, *names), self.world.loop.time()
+        for move, until in zip(output.moves, [*(move.at for move in output.moves[1:]), end], strict=True):
+            fits = [one.latest for one in asked if int(one.body["value"] or 0) == move.value and one.at <= until]
+            over = max(fits, default=move.at) + LATE
+            seen = next((at for at in output.slave.good if over < at < until and self.rules(output.slave, at)), None)
+            kept = not move.value or seen is None or self.steps
+            self.must(kept, until, f"{name} is {move.value} since {move.at:.3f} s")
+
+    def rules(self, slave: Slave, at: float) -> bool:
+        """Whether a life has long been at work, and the module is answering it."""
+        begun = bisect_right(self.diary.begun, at)
+        return begun > 0 and at - self.diary.begun[begun - 1] > LATE and self.answers(slave, at)
+
     def street(self) -> None:
         """It follows the sun, or a command."""
         output, asked = self.all["street"], self.asked("street", "m.relay2")
@@ -263,6 +278,8 @@ def judge(world: Any) -> None:
     found = Outputs(world)
     found.commanded("lamp", "m.relay1")
     found.commanded("fan", "m.dimmer")
+    found.ended("lamp", "m.relay1")
+    found.ended("fan", "m.dimmer")
     found.street()
     found.tank()
     found.heater()

@@ -93,7 +93,7 @@ class Village:
         self.hosts, self.ports = {"slave": self.slaves["m"].connect}, {}
         buses: dict[str, Any] = {"plant": {"type": "modbus_tcp", "host": "slave", "timeout": "1s"}}
         devices: dict[str, Any] = {
-            "m": {"bus": "plant", "unit_id": 1, "profile": "bench8", "poll": dice.choice(("2s", "5s"))}
+            "m": {"bus": "plant", "unit_id": 1, "profile": "bench8", "poll": dice.choice(("5s", "7s"))}
         }
         for name, profile in (("w", "waterworks"), ("h", "boiler")):
             slave, bus = self.slaves[name], f"line-{name}"

@@ -149,6 +149,7 @@ class Outputs:
                 any(one.at >= since - 620.0 and one.at <= move.at and not one.body["value"] for one in asked)
                 or any(one.at <= move.at and move.at >= since + one.holds - SLACK for one in asked)
                 or any(one.at <= since and move.at >= one.at + one.holds - SLACK for one in asked)
+                or _any(output.slave.failed, since - 0.1, since + SLACK)  # obeyed and not acknowledged: it is put back
                 or self.stops(move.at) or self.crashed(since, move.at) or self.forgot(since, move.at)
                 or _any(self.cuts, since, move.at) or _any(self.diary.edited, since, move.at + 1.0)
             )  # fmt: skip

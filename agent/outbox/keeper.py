@@ -146,6 +146,7 @@ class Keeper:
         self._thinner = Thinner()
         self.figures.adopt(totals)
         self.dating.adopt(totals)
+        self.stage.release()
         if self._opened_at is not None:
             self.stage.finish(self._numbers_done())
 

@@ -35,6 +35,7 @@ _log = logging.getLogger("bocage.outbox")
 _HEAD = struct.Struct("<II")
 _SEGMENT = 1_000_000
 """Bytes after which a segment ends."""
+_HELD = float("inf")
 _LOST_AT_A_START = ("power_cut", "stage_cut")
 _FORMAT = 4
 """Of marshal: every Python from 3.4 on reads it."""
@@ -158,7 +159,7 @@ class Stage:
         self._path = folder
         self._size = 0
         self._until = float("-inf")
-        self._closed: list[tuple[float, Path]] = [(self._until, path) for path in _segments(folder)]
+        self._closed: list[tuple[float, Path]] = [(_HELD, path) for path in _segments(folder)]
         self._number = max((int(path.stem) for _, path in self._closed), default=0)
         self._losses: list[tuple[Any, ...]] = []
         self.broken = False
@@ -242,6 +243,13 @@ class Stage:
             self.rotate()
         self.finish(numbers)
         self._drop([path for until, path in self._closed if until < oldest])
+
+    def release(self) -> None:
+        """The segments that a start found are needed no longer than what was put since: a database has heard of them.
+
+        Until then they alone know what the broker took, and `tidy` leaves them.
+        """
+        self._closed = [(float("-inf") if until == _HELD else until, path) for until, path in self._closed]
 
     def forget(self, number: int) -> None:
         """Drop the segments before this one: all they hold is on flash."""

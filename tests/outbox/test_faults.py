@@ -411,3 +411,22 @@ async def test_a_power_cut_is_not_told_as_a_kill_by_a_second_start(
     await box.tick(6)
     gaps = [event for event in events(await box.drain()) if event["kind"] == "gap"]
     assert [(gap["code"], gap["detail"]["first"], gap["detail"]["count"]) for gap in gaps] == [("power_cut", 1, None)]
+
+
+async def test_what_was_delivered_before_two_starts_without_a_database_is_not_told_lost(
+    box: Any, events: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A start that cannot open the database leaves what the stage knows to the next one."""
+    box.out.put(box.readings(10), 2)
+    box.out.accepted(await box.take())
+
+    def fail(*args: object) -> None:
+        raise sqlite3.OperationalError("attempt to write a readonly database")
+
+    with monkeypatch.context() as readonly:
+        readonly.setattr(Store, "__init__", fail)
+        box.open()
+        await box.tick(1)
+    box.open()
+    await box.tick(1)
+    assert await box.drain() == []

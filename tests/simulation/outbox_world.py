@@ -102,7 +102,7 @@ class OutboxWorld(World):
         self.period = self.dice.choice((30.0, 60.0, 60.0))
         self.per_put = self.dice.choice((4, 30, 30, 100))
         self.max_bytes = self.dice.choice((300_000, 300_000, 2_000_000, 200_000_000))
-        self.window = self.dice.choice((5.0, 30.0, 60.0, 60.0))
+        self.window = self.dice.choice((5.0, 60.0, 60.0, 60.0, 60.0, 60.0))
         self.scale = self.dice.choice(SCALES)
         self.box.window = self.window
         self.box.hurt = self.disk.hurt
@@ -367,7 +367,7 @@ def outbox_world(seed: int) -> Iterator[OutboxWorld]:
 
 
 def run(seed: int, hours: float, only: set[str] | None = None) -> OutboxWorld:
-    """So many hours with faults, then three without: everything that can be told has been told by then."""
+    """So many hours with faults, then one and a half without: everything that can be told has been told by then."""
     with outbox_world(seed) as made:
         mixture = made.mixture = Corners(made, only)
         made.clock_waits = "clock_unknown" in mixture.pauses
@@ -386,7 +386,7 @@ def run(seed: int, hours: float, only: set[str] | None = None) -> OutboxWorld:
         end = hours * 3600
         made.loop.call_later(end, calm)
         made.loop.call_later(end + 1200, setattr, made, "quiet", True)
-        made.loop.call_later(end + 7200, made.loop.stop)
+        made.loop.call_later(end + 5400, made.loop.stop)
         made.loop.run_forever()
         made.kill()
     made.box.finish()

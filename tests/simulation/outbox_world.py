@@ -100,8 +100,8 @@ class OutboxWorld(World):
         self.broker.accepted = self.box.took
         self.judge = self.box  # type: ignore[assignment]
         self.period = self.dice.choice((30.0, 60.0, 60.0))
-        self.per_put = self.dice.choice((4, 30, 30, 100))
-        self.max_bytes = self.dice.choice((300_000, 300_000, 2_000_000, 200_000_000))
+        self.per_put = self.dice.choice((10, 30, 100, 100))
+        self.max_bytes = self.dice.choice((160_000, 300_000, 300_000, 200_000_000))
         self.window = self.dice.choice((5.0, 60.0, 60.0, 60.0, 60.0, 60.0))
         self.scale = self.dice.choice(SCALES)
         self.box.window = self.window
@@ -285,7 +285,7 @@ def _dead_flash(world: OutboxWorld, dice: random.Random) -> None:
 
 
 def _burst(world: OutboxWorld, dice: random.Random) -> None:
-    world.flood += dice.choice((5, 20, 40)) * 30 // world.per_put + 1
+    world.flood += dice.choice((500, 2_000, 2_000, 6_000)) // world.per_put + 1
 
 
 SHARED = (
@@ -295,9 +295,9 @@ SHARED = (
 """Kinds of faults that this world has in common with that of the whole agent."""
 CORNERS: dict[str, tuple[float, Callable[[Any, random.Random], None]]] = {
     "run_full": (1800, _run_full),
-    "outage": (14_400, _outage),
-    "flash_dead": (7200, _dead_flash),
-    "burst": (1200, _burst),
+    "outage": (3600, _outage),
+    "flash_dead": (3600, _dead_flash),
+    "burst": (1800, _burst),
     "clock_unknown": (1e9, lambda world, dice: None),
     "copy": (5400, lambda world, dice: world.keep_copy()),
     "put_back": (10_800, lambda world, dice: world.put_back()),
@@ -313,7 +313,7 @@ class Corners(Mixture):
         super().__init__(world, set())
         self._kinds = {name: KINDS[name] for name in SHARED} | {name: _noted(name) for name in CORNERS}
         self._dice = {name: random.Random(f"{world.seed}/faults/{name}") for name in self._kinds}
-        drawn = {name: (dice.random() < 0.5, dice.choice((0.3, 1, 3))) for name, dice in self._dice.items()}
+        drawn = {name: (dice.random() < 0.5, dice.choice((0.3, 1, 3, 10))) for name, dice in self._dice.items()}
         self.pauses = {name: self._kinds[name][0] * often for name, (on, often) in drawn.items()
                        if (on if only is None else name in only)}  # fmt: skip
 
@@ -358,12 +358,16 @@ def outbox_world(seed: int) -> Iterator[OutboxWorld]:
         with edges(made), _scaled(made.scale):
             import agent.uplink.uplink as uplink
 
-            known = uplink.routes
-            uplink.routes = lambda: frozenset()  # asked each second; nothing changes them here
+            known = uplink._route_gained
+            uplink._route_gained = _never  # the routes are asked each second, and nothing changes them here
             try:
                 yield made
             finally:
-                uplink.routes = known
+                uplink._route_gained = known
+
+
+async def _never() -> None:
+    await asyncio.Event().wait()
 
 
 def run(seed: int, hours: float, only: set[str] | None = None) -> OutboxWorld:

@@ -242,7 +242,7 @@ class OutboxJudge:
                 by_store[gap["store"]].append((gap["first"], gap["last"], gap))
         older = {move["store"]: move["before"] for move in self.moves}
         corrupt = [gap for gap in self.gaps.values() if gap["reason"] == "store_corrupt" and not gap.get("store")]
-        uncounted: Counter[tuple[str, int]] = Counter()
+        uncounted: Counter[str] = Counter()
         for v, cls in enumerate(self.cls):
             if v in self.came or not self.kept[v]:
                 continue
@@ -263,21 +263,21 @@ class OutboxJudge:
             what = f"{v} (class {cls}, {self.at[v]:.1f} s, {key})"
             self.must(fitting, f"{what} neither came nor was told: {covering[:3]}")
             if fitting and all(gap["reason"] in COUNTED for gap in fitting):
-                uncounted[key[0], cls] += 1
+                uncounted[key[0]] += 1
             if fitting and all(gap["reason"] == "power_cut" for gap in fitting):
                 self._may_be_cut(v)
-        for (store, cls), n in uncounted.items():
-            of_it = [gap for _, _, gap in by_store[store] if gap.get("class") == cls and gap["reason"] in COUNTED]
-            told = sum(gap["count"] for gap in of_it)
-            self.must(told >= n, f"{n} of class {cls} in {store} are gone, {told} were told")
+        for store, n in uncounted.items():
+            told = sum(gap["count"] for _, _, gap in by_store[store] if gap["reason"] in COUNTED)
+            self.must(told >= n, f"{n} of {store} are gone, {told} were told")
         for store, runs in self._holes(by_store):
             if not corrupt:
                 self.must(False, f"numbers of {store} neither came nor were told: {runs[:5]}")
 
     @staticmethod
     def _fits(gap: dict[str, Any], cls: int) -> bool:
+        """A message that was under way when it was stored counts as the most precious class in it."""
         told = gap.get("class")
-        return told is None or told == cls or (gap["reason"] == "refused" and told <= cls)
+        return told is None or told <= cls
 
     def _is_forgotten(self, v: int) -> bool:
         """Numbered under a store that the flash never heard of: after a power cut nobody knows how far it went.

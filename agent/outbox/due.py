@@ -52,9 +52,10 @@ class Due:
         if known is not loss:
             known.add(loss)
 
-    def first(self, store: str) -> int | None:
-        """The lowest number of a store that is lost and not told."""
-        firsts = [loss.first for (_, _, name), loss in self.losses.items() if name == store]
+    def first(self, store: str, staged: bool = False) -> int | None:
+        """The lowest number of a store that is lost and not told; without the losses, if those are on the stage."""
+        losses = {} if staged else self.losses
+        firsts = [loss.first for (_, _, name), loss in losses.items() if name == store]
         firsts += [detail["first"] for _, detail in self.gaps if detail.get("store") == store]
         return min(firsts, default=None)
 

@@ -376,19 +376,25 @@ class Keeper:
         segment = self.stage.rotate() if flush else 0
         return Batch(work, records, told, parcels, lots, limit, segment, self.stage.broken, last, numbers.given())
 
-    def _certain(self, store: str) -> int:
-        """The number of a store up to which every one is on flash, delivered or told as lost."""
-        firsts = [part.first(store) for part in (self.memory, self.urgent, self.due)]
+    def _certain(self, store: str, staged: bool = False) -> int:
+        """The number of a store up to which every one is on flash, delivered or told as lost; `staged`: or lost, and
+        the stage says so."""
+        firsts = [self.memory.first(store), self.urgent.first(store), self.due.first(store, staged)]
         return min([first for first in firsts if first is not None], default=self.numbers.given().get(store, 0) + 1) - 1
 
     def _numbers_done(self) -> dict[str, Given]:
-        """By store, how far numbers were given and are done with; nothing must be on its way to flash."""
-        return {store: Given(last, self._certain(store)) for store, last in self.numbers.given().items()}
+        """By store, how far numbers were given and are done with; nothing must be on its way to flash.
+
+        For the mark: what was lost in memory is done with where the stage tells a start of it.
+        """
+        staged = self.stage.holds(self.due.staged())
+        return {store: Given(last, self._certain(store, staged)) for store, last in self.numbers.given().items()}
 
     def _away_open(self) -> dict[str, Given]:
         """Of the stores that have no durable numbers: those of which something is only in memory."""
-        mine = self.numbers.store
-        return {name: known for name, known in self._numbers_done().items() if name != mine and known.done < known.last}
+        mine, given = self.numbers.store, self.numbers.given()
+        known = {name: Given(last, self._certain(name)) for name, last in given.items() if name != mine}
+        return {name: one for name, one in known.items() if one.done < one.last}
 
     def _settle(self, batch: Batch, written: Written) -> None:
         """The batch is on flash."""

@@ -162,6 +162,7 @@ class Stage:
         self._closed: list[tuple[float, Path]] = [(_HELD, path) for path in _segments(folder)]
         self._number = max((int(path.stem) for _, path in self._closed), default=0)
         self._losses: list[tuple[Any, ...]] = []
+        self._losses_kept = True
         self.broken = False
         with contextlib.suppress(OSError):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -204,13 +205,17 @@ class Stage:
     def losses(self, losses: Sequence[tuple[Any, ...]]) -> None:
         """Keep what was lost in memory, all of it anew, until the flash can be told."""
         self._losses = list(losses)
-        self._append(("lost", self._losses))
+        self._losses_kept = self._append(("lost", self._losses))
+
+    def holds(self, losses: Sequence[tuple[Any, ...]]) -> bool:
+        """Whether a start would find exactly these losses here."""
+        return self._losses_kept and self._losses == list(losses)
 
     def forget_losses(self) -> None:
         """The flash knows them."""
         if self._losses:
             self._losses = []
-            self._append(("lost", []))
+            self._losses_kept = self._append(("lost", []))
 
     def rotate(self) -> int:
         """Begin a segment; returns its number, for `forget`."""
@@ -224,9 +229,10 @@ class Stage:
             self._mended()
         except OSError as error:
             self._fault(error)
+            self._losses_kept = False
         else:
             if self._losses:
-                self._append(("lost", self._losses))
+                self._losses_kept = self._append(("lost", self._losses))
         return self._number
 
     def is_untidy(self, oldest: float) -> bool:
@@ -265,9 +271,10 @@ class Stage:
             if self._mark is not None:
                 self._mark.remove()
 
-    def _append(self, record: tuple[Any, ...]) -> None:
+    def _append(self, record: tuple[Any, ...]) -> bool:
+        """Whether it is there now."""
         if self._fd < 0:
-            return
+            return False
         try:
             payload = marshal.dumps(record, _FORMAT)
         except ValueError:  # a value of a class of its own (an enumeration): as plain text
@@ -280,9 +287,10 @@ class Stage:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             self._fault(error)
-        else:
-            self._size += len(data)
-            self._mended()
+            return False
+        self._size += len(data)
+        self._mended()
+        return True
 
     def _cut(self) -> None:
         """Take half a record away again; where even that fails, nothing more is written behind it."""

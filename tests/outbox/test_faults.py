@@ -430,3 +430,25 @@ async def test_what_was_delivered_before_two_starts_without_a_database_is_not_to
     box.open()
     await box.tick(1)
     assert await box.drain() == []
+
+
+async def test_what_was_lost_in_memory_is_told_alone_after_a_kill(
+    box: Any, events: Callable[..., Any], flash: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was delivered behind it is not told as lost, though the stage has forgotten that it was delivered."""
+    monkeypatch.setattr("agent.outbox.memory.MOST", 100)
+    monkeypatch.setattr("agent.outbox.stage._SEGMENT", 500)
+    flash(False)
+    await box.out.put_event(Event("alarm", "test", "km1", box.clock.now()))
+    for _ in range(12):
+        box.out.put(box.readings(10), 2)
+    came = [row.seq for message in await box.drain() if message.topic == "telemetry" for row in decode(message.body)]
+    for _ in range(3):
+        box.out.put(box.readings(10), 2)
+        await box.drain()
+        await box.tick(1)
+    flash(True)
+    box.open()
+    await box.tick(1)
+    gaps = [event["detail"] for event in events(await box.drain()) if event["kind"] == "gap"]
+    assert [(gap["reason"], gap["first"], gap["count"]) for gap in gaps] == [("memory", 2, 120 - len(came))]

@@ -106,7 +106,8 @@ def tell_failure(job: Job, result: dict[str, Any], small: bool) -> None:
     print(f"\nseed {job.seed}: {len(result['broken'])} broken")
     for what, n in Counter(map(sort_of, result["broken"])).most_common(5):
         first = next(one for one in result["broken"] if sort_of(one) == what)
-        print(f"    {first[:400]}{f'  (and {n - 1} of the kind)' if n > 1 else ''}")
+        first = first if first.startswith("Traceback") else first[:400]
+        print(f"    {first}{f'  (and {n - 1} of the kind)' if n > 1 else ''}")
     if troubles := [one for one in result.get("troubles", ()) if "Killed()" not in one]:
         print(f"    nobody caught: {troubles[0]}")
     print(f"  repeat: {job.command}")

@@ -158,7 +158,8 @@ class Outputs:
     def ended(self, name: str, *names: str) -> None:
         """Nothing keeps it on after the last command that asked for this value is over."""
         output, asked, end = self.all[name], self.asked(name, *names), self.world.loop.time()
-        for move, until in zip(output.moves, [*(move.at for move in output.moves[1:]), end], strict=True):
+        ends = [*(move.at for move in output.moves[1:]), end] if output.moves else []
+        for move, until in zip(output.moves, ends, strict=True):
             fits = [one.latest for one in asked if int(one.body["value"] or 0) == move.value and one.at <= until]
             over = max(fits, default=move.at) + LATE
             seen = next((at for at in output.slave.good if over < at < until and self.rules(output.slave, at)), None)

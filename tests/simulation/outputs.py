@@ -271,8 +271,12 @@ class Outputs:
                 self.must(kept, at, f"{output.name} is {state} after a stop")
 
     def answers(self, slave: Slave, at: float) -> bool:
-        """Whether the module answered all that it was asked lately, up to this moment."""
-        return _any(slave.good, at - 20.0, at) and not _any(slave.failed, at - 30.0, at - 0.001)
+        """Whether the module answered all that it was asked lately, up to this moment.
+
+        That the agent took leave of it at its own end is no failure.
+        """
+        failures = _count(slave.failed, at - 30.0, at) - _count(slave.parted, at - 4.0, at)
+        return failures == 0 and _any(slave.good, at - 20.0, at) and not _any(slave.fell, at - 30.0, at)
 
 
 def judge(world: Any) -> None:

@@ -124,6 +124,10 @@ class Slave:
     """When a question was answered as a good slave does (virtual s)."""
     failed: list[float] = field(default_factory=list)
     """When one was not, or a connection ended (virtual s)."""
+    parted: list[float] = field(default_factory=list)
+    """When a connection ended (virtual s); it is among `failed` too."""
+    fell: list[float] = field(default_factory=list)
+    """When it lost its power (virtual s)."""
     lied: list[float] = field(default_factory=list)
     """When noise looked like an answer (virtual s)."""
     told: list[tuple[float, tuple[float, ...]]] = field(default_factory=list)
@@ -187,6 +191,7 @@ class Slave:
 
     def _ended(self, wire: Wire) -> None:
         self.failed.append(self.now())
+        self.parted.append(self.now())
         for answer in reversed(self.answers):
             if self.now() - answer.at > 1.0:
                 return
@@ -195,6 +200,7 @@ class Slave:
     def restart(self) -> None:
         """It lost its power: outputs fall, counters begin again."""
         self.advance()
+        self.fell.append(self.now())
         for address in range(8):
             self._move("coil", address, 0, fell=True)
         for address in (8, 9):

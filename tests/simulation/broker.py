@@ -87,6 +87,7 @@ class Broker:
         self.retained: dict[str, bytes] = {}
         self.links: list[Link] = []
         self.accepted: Callable[[str, bytes, bool], None] = lambda topic, payload, retain: None
+        self.refused: Callable[[str, bytes], None] = lambda topic, payload: None
         self.puback: Callable[[str], int | None] = lambda topic: 0
         self.connack: Callable[[], int] = lambda: 0
         self.cut_at: Callable[[], str] = lambda: ""
@@ -225,6 +226,8 @@ class Broker:
             self._publish(topic, payload, retain)
             if qos:
                 self.accepted(topic, payload, retain)
+        elif code is not None:
+            self.refused(topic, payload)
         if how == "after":
             link.wire.reset()
             link.close()

@@ -16,8 +16,10 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from tests.simulation.judge import Judge
 from tests.simulation.mutants import MUTANTS, changed
 from tests.simulation.notes import first_moment, last_before
+from tests.simulation.plant import Answer
 from tests.simulation.runner import Job, sort_of
 from tests.simulation.shrink import shrink
 
@@ -114,3 +116,15 @@ def test_a_failure_is_told_by_its_first_moment() -> None:
     notes = [(at / 10, "x") for at in range(7000)]
     lines = last_before(notes, 677.745)
     assert len(lines) == 25 and lines[-1].split()[0] == "678.700"
+
+
+@pytest.mark.parametrize(("last", "broken"), [(12, 0), (11, 1)])
+def test_a_poll_that_the_broker_refused_is_told_by_a_gap(last: int, broken: int) -> None:
+    judge = Judge(lambda: 9.0)
+    batch = {"k": ["s", 11], "t": 5, "p": {"m.count": [[0, 6, 0], [1, 7, 1]]}}
+    judge.refused("bocage/v1/v/telemetry", json.dumps(batch).encode())
+    gap = {"store": "s", "first": 11, "last": last}
+    event = {"k": ["s", 13], "kind": "gap", "code": "refused", "subject": "outbox", "detail": gap}
+    judge.took("bocage/v1/v/event", json.dumps(event).encode(), False)
+    judge.readings([Answer(7, 1.0, None)], [], [])
+    assert len(judge.broken) == broken

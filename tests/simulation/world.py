@@ -93,6 +93,7 @@ class World:
         self.village = Village(seed, self.loop.time, self.loop.call_later)
         self.judge = Judge(self.loop.time)
         self.broker.accepted = self.judge.took
+        self.broker.refused = self.judge.refused
         self._digest = hashlib.blake2b(digest_size=16)
         self.broker.packets = self._note
         self.slaves = list(self.village.slaves.values())

@@ -108,8 +108,6 @@ def tell_failure(job: Job, result: dict[str, Any], small: bool) -> None:
         first = next(one for one in result["broken"] if sort_of(one) == what)
         first = first if first.startswith("Traceback") else first[:400]
         print(f"    {first}{f'  (and {n - 1} of the kind)' if n > 1 else ''}")
-    if troubles := [one for one in result.get("troubles", ()) if "Killed()" not in one]:
-        print(f"    nobody caught: {troubles[0]}")
     print(f"  repeat: {job.command}")
     if not small:
         return

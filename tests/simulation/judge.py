@@ -16,6 +16,7 @@ WINDOW = 6.0
 """Seconds of readings that a power cut may take: the durability window, and a second for the way there."""
 MOMENT = 9.0
 """Seconds between telling an alarm and having it on flash: two jobs of a slow disk."""
+ON_ITS_WAY = 30.0
 RETRY = 65.0
 """Seconds between two attempts at a flash that failed, at the most."""
 FINAL = {"rejected", "expired", "verified", "mismatch", "failed", "unknown"}
@@ -182,10 +183,11 @@ class Judge:
         """What a good slave answered has come, but for the last 5 s before a power cut, and what a gap record names.
 
         `slack` is how long a write to a slow disk may take more (s). `hurt` are the spans in which the flash could not
-        be written: what was read then is lost with the power, or when there is too much.
+        be written: what was read then is lost with the power, or when there is too much. What was answered in the last
+        seconds of all may still be on its way.
         """
-        spans = _joined(hurt)
-        for one in (one for one in answers if one.sure and one.count not in self.counts):
+        spans, until = _joined(hurt), self.now() - ON_ITS_WAY
+        for one in (one for one in answers if one.sure and one.at < until and one.count not in self.counts):
             cut = next(((died, at) for died, at in cuts if at >= one.at), None)
             lost = cut is not None and cut[0] - one.at <= WINDOW + slack
             if cut is not None and not lost:

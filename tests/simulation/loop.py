@@ -20,7 +20,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-__all__ = ["LIFE", "SimLoop"]
+__all__ = ["LIFE", "Killed", "SimLoop"]
 
 LIFE: contextvars.ContextVar[Any] = contextvars.ContextVar("life", default=None)
 """Which life of the agent is at work; None for the world."""
@@ -28,6 +28,10 @@ FAR = 1e10
 SPINS = 200
 """Turns at one moment after which a microsecond passes all the same: somebody waits for less than a float can tell."""
 _order = itertools.count()
+
+
+class Killed(BaseException):
+    """The process is gone, in the middle of what it did."""
 
 
 class SimTask(asyncio.Task[Any]):
@@ -184,6 +188,8 @@ class SimLoop(asyncio.SelectorEventLoop):
     def _work(self, future: asyncio.Future[Any], end: float, func: Any, args: Any) -> None:
         try:
             told, result = True, func(*args)
+        except Killed:
+            return  # nobody is left to be told
         except Exception as error:  # noqa: BLE001  whoever waits is told
             told, result = False, error
         self.call_at(end, self._tell, future, told, result)

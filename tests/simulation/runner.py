@@ -146,10 +146,11 @@ def _live(job: Job, into: int) -> dict[str, Any]:
     with reached if job.lines else contextlib.nullcontext():
         made = run(job.seed, job.hours, set(job.only) if job.only is not None else None)
     signal.setitimer(signal.ITIMER_PROF, 0)
+    uncaught = [f"nobody caught: {trouble}" for trouble in made.loop.troubles]
     return {
-        "digest": made.digest, "broken": made.judge.broken, "faults": dict(made.mixture.done),
+        "digest": made.digest, "broken": [*made.judge.broken, *uncaught], "faults": dict(made.mixture.done),
         "kinds": sorted(made.mixture.pauses), "cpu": time.process_time() - began, "hours": made.loop.time() / 3600,
-        "readings": len(made.judge.content), "lives": made.lives, "troubles": made.loop.troubles,
+        "readings": len(made.judge.content), "lives": made.lives,
         "notes": notes.kept if notes else [], "lines": reached.lines,
     }  # fmt: skip
 

@@ -25,17 +25,13 @@ from tests.simulation.disk import Disk
 from tests.simulation.edges import FileCalls, edges
 from tests.simulation.faults import Mixture, command
 from tests.simulation.judge import Judge
-from tests.simulation.loop import LIFE, SimLoop
+from tests.simulation.loop import LIFE, Killed, SimLoop
 from tests.simulation.outputs import Asked, Diary
 from tests.simulation.systemd import Manager, ask
 from tests.simulation.village import Village
 from tests.simulation.wire import Wire, pair
 
 S = 1_000_000_000
-
-
-class Killed(BaseException):
-    """The process is gone, in the middle of what it did."""
 
 
 class Life:

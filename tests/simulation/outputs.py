@@ -252,7 +252,7 @@ class Outputs:
             excused = excused or (not two.value and self.stops(two.at))
             self.must(kept or excused, two.at, f"{output.name} went to {two.value} after {two.at - one.at:.1f} s")
         most = output.spec.get("max_starts_per_hour")
-        starts = [move.at for move in output.moves if move.value]
+        starts = [one.at for one in output.moves if one.value and not _any(self.died, one.at, one.at + self.moment)]
         for first, last in zip(starts, starts[most:] if most else [], strict=False):
             kept = last - first >= 3599.0 or self.forgot(first, last)
             self.must(kept, last, f"{output.name} started {most + 1} times in {last - first:.0f} s")

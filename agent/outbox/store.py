@@ -494,8 +494,10 @@ class Store:
             "VALUES (?,?,?,?,?,?,?,?) ON CONFLICT (id) DO UPDATE SET point=excluded.point, value=excluded.value, "
             "state=excluded.state, reason=excluded.reason, boot_id=excluded.boot_id, "
             "boottime_ns=excluded.boottime_ns, wall_ms=excluded.wall_ms "
-            # a second message under a used id is refused: that must not hide what became of the first
-            "WHERE command.state = 'received' OR excluded.state NOT IN ('received', 'rejected', 'expired')",
+            # a second message under a used id is refused: that must not hide what became of the first; one that was
+            # accepted may still expire, while it waits for its turn or for its node
+            "WHERE command.state = 'received' OR excluded.state NOT IN ('received', 'rejected', 'expired') "
+            "OR (command.state = 'accepted' AND excluded.state = 'expired')",
             (
                 outcome.command,
                 _text(outcome.point),

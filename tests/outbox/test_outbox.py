@@ -176,6 +176,15 @@ async def test_a_refused_repetition_does_not_hide_the_first(box: Any) -> None:
     assert [(outcome.point, outcome.state) for outcome in await box.out.unfinished()] == [("km1", "accepted")]
 
 
+async def test_a_command_that_expired_after_its_acceptance_has_ended(box: Any) -> None:
+    """A radio node did not listen in time: a crash later finds nothing open, and tells no second end."""
+    assert await box.out.begin(Command("c1", "valve", 42, box.clock.now())) is None
+    await box.out.record(Outcome("c1", "valve", 42, OutcomeState.EXPIRED, "it did not listen", box.clock.now()))
+    assert await box.out.unfinished() == []
+    known = await box.out.outcome("c1")
+    assert known is not None and known.state is OutcomeState.EXPIRED
+
+
 async def test_words_off_the_network_that_are_no_unicode(box: Any) -> None:
     outcome = Outcome("c1", "km\ud800", "\ud800", OutcomeState.REJECTED, "unknown point km\ud800", box.clock.now())
     await box.out.record(outcome)

@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from tests.simulation.radio_faults import RADIO
+
 __all__ = ["KINDS", "Mixture"]
 
 HOUR = 3600.0
@@ -214,6 +216,7 @@ KINDS: dict[str, tuple[float, Callable[[Any, random.Random], None]]] = {
     "command": (120, _command),
     "technician": (180, _technician),
     "slow_disk": (1200, _slow),
+    **RADIO,
 }
 
 

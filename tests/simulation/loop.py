@@ -232,6 +232,13 @@ class SimLoop(asyncio.SelectorEventLoop):
             if _is_of(handle, life):
                 handle.cancel()
 
+    def _asyncgen_finalizer_hook(self, agen: Any) -> None:
+        """The world has no generators; what a dead process left of its own is not brought to its end."""
+        self._asyncgens.discard(agen)
+        life = LIFE.get()
+        if life is not None and not life.dead:
+            super()._asyncgen_finalizer_hook(agen)  # type: ignore[misc]
+
     def bury(self, life: Any) -> None:
         """Take away all that a life had going: nothing of it runs any more."""
         self._forget(life)
@@ -254,7 +261,7 @@ class SimLoop(asyncio.SelectorEventLoop):
         gc.collect()
 
     def _forget(self, life: Any) -> None:
-        for handle in self._ready:  # they stay in the row, which is being worked off
+        for handle in list(self._ready):  # they stay in the row, which is being worked off
             if _is_of(handle, life):
                 handle.cancel()
         kept = []

@@ -6,9 +6,11 @@ import json
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
+from tests.simulation.datagrams import Datagrams
 from tests.simulation.plant import Heater, Slave, Tank
+from tests.simulation.radio import Air, Gateway, Node, Session
 
 __all__ = ["LATITUDE", "LONGITUDE", "Village"]
 
@@ -44,6 +46,28 @@ points:
   burner: {register: coil, address: 0, writable: true}
   pump: {register: coil, address: 1, writable: true}
 """
+_SENSOR = """\
+name: sensor
+lora:
+  fport: 2
+  interval: 4min
+  struct: [{field: count, type: u32be}]
+points:
+  count: {}
+"""
+_VALVE = """\
+name: valve
+lora:
+  fport: 2
+  class: %s
+  interval: 4min
+  struct: [{field: count, type: u32be}]
+  downlink: [{field: position, as: u16be, prefix: "01"}]
+points:
+  count: {}
+  position: {writable: true, low: 0, high: 65000}
+"""
+_GATEWAY, _JOIN_EUI, _EUI = bytes.fromhex("0016c001ff10a235"), bytes.fromhex("24e124c0002a0001"), 0x24E1_2413_6B31_6000
 
 _ACTUATORS: dict[str, dict[str, Any]] = {
     "lamp": {"output": "m.relay1", "safe_state": "off", "boot_state": "off"},
@@ -71,12 +95,19 @@ class Village:
     seed: int
     now: Callable[[], float]
     later: Callable[..., Any]
+    datagrams: Datagrams
     site: dict[str, Any] = field(init=False)
     slaves: dict[str, Slave] = field(init=False)
     hosts: dict[str, Callable[[Any], None]] = field(init=False)
     ports: dict[str, Callable[[Any], None]] = field(init=False)
     start_ms: int = field(init=False)
-    profiles: ClassVar = {"bench8": _BENCH, "waterworks": _WATERWORKS, "boiler": _BOILER}
+    air: Air | None = None
+    """What radio there is: in half of the villages."""
+    keys: dict[str, bytes] = field(default_factory=dict)
+    """Of its nodes, by the name of the file that has them."""
+    profiles: dict[str, str] = field(
+        default_factory=lambda: {"bench8": _BENCH, "waterworks": _WATERWORKS, "boiler": _BOILER}
+    )
 
     def __post_init__(self) -> None:
         dice = random.Random(f"{self.seed}/village")
@@ -145,6 +176,38 @@ class Village:
             },
             "uplink": {"url": "mqtt://broker", "insecure": True, "client_id": "v"},
         }  # fmt: skip
+
+        radio = random.Random(f"{self.seed}/radio")
+        if radio.random() < 0.5:
+            self._radio(radio)
+
+    def _radio(self, dice: random.Random) -> None:
+        """A gateway, two nodes that join, one of them a valve, and one with keys that were written into it."""
+        self.air = air = Air(self.now, self.later, dice)
+        Gateway(air, self.datagrams, dice, _GATEWAY)
+        always = dice.random() < 0.5
+        self.profiles |= {"sensor": _SENSOR, "valve": _VALVE % ("C" if always else "A")}
+        self.site["buses"]["air"] = {"type": "lora_gwmp", "listen": "127.0.0.1:1700", "gateways": [_GATEWAY.hex()]}
+        self.site["uplink"]["commands"] = {"allow": ["valve.position"]}
+        for number, name in enumerate(("room", "valve")):
+            key, eui = dice.randbytes(16), (_EUI + number).to_bytes(8, "big")
+            self.keys[f"{name}.key"] = key
+            self.site["devices"][name] = {
+                "bus": "air", "dev_eui": eui.hex(), "join_eui": _JOIN_EUI.hex(), "app_key": {"file": f"{name}.key"},
+                "profile": "valve" if name == "valve" else "sensor",
+            }  # fmt: skip
+            Node(
+                air, dice, name, dice.uniform(150, 400), dice.choice((0.0, 0.5)), eui=eui, join_eui=_JOIN_EUI,
+                app_key=key, always=always and name == "valve", adr=name == "room",
+            )  # fmt: skip
+        address, network, application = dice.getrandbits(25), dice.randbytes(16), dice.randbytes(16)
+        self.keys |= {"network.key": network, "application.key": application}
+        self.site["devices"]["meter"] = {
+            "bus": "air", "dev_addr": f"{address:08x}", "nwk_s_key": {"file": "network.key"},
+            "app_s_key": {"file": "application.key"}, "profile": "sensor",
+        }  # fmt: skip
+        session = Session(address, network, application)
+        Node(air, dice, "meter", dice.uniform(200, 500), dice.choice((0.0, 0.3)), session=session)
 
     def _wire(self, name: str, slave: Slave, dice: random.Random) -> dict[str, Any]:
         kind = dice.choice(("modbus_tcp", "modbus_rtu_over_tcp", "modbus_rtu"))

@@ -18,9 +18,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.simulation import outputs
+from tests.simulation import outputs, radio_judge
 from tests.simulation.broker import Broker
 from tests.simulation.database import Files, connector
+from tests.simulation.datagrams import Datagrams
 from tests.simulation.disk import Disk
 from tests.simulation.edges import FileCalls, edges
 from tests.simulation.faults import Mixture, command
@@ -43,6 +44,7 @@ class Life:
         self.wires: list[Wire] = []
         self.task: asyncio.Task[Any] | None = None
         self.dead = False
+        """Nothing of it runs any more."""
 
 
 class World:
@@ -81,12 +83,13 @@ class World:
         """When the process ended and when the power did."""
         self.diary = Diary()
         self.broker.delivered = self._delivered
-        self.commands = self.by_hand = 0
+        self.commands = self.by_hand = self.radio_commands = 0
         self.off_until = 0.0
         self.answers: Counter[tuple[str, bool]] = Counter()
         """What technicians asked, and whether it was carried out."""
         self._healing: list[Any] = []
-        self.village = Village(seed, self.loop.time, self.loop.call_later)
+        self.datagrams = Datagrams(self.loop)
+        self.village = Village(seed, self.loop.time, self.loop.call_later, self.datagrams)
         self.judge = Judge(self.loop.time)
         self.broker.accepted = self.judge.took
         self.broker.refused = self.judge.refused
@@ -99,6 +102,9 @@ class World:
         (self.etc / "profiles").mkdir()
         for name, text in self.village.profiles.items():
             (self.etc / "profiles" / f"{name}.yaml").write_text(text)
+        for name, key in self.village.keys.items():
+            (self.etc / name).write_text(key.hex())
+            (self.etc / name).chmod(0o600)
         (self.etc / "site.yaml").write_text(json.dumps(self.village.site))
         self._machine()
 
@@ -112,6 +118,9 @@ class World:
         for slave in self.slaves:
             for at, *what in slave.writes:
                 self._digest.update(repr((slave.name, round(at * 1e6), what)).encode())
+        if self.village.air is not None:
+            for order in self.village.air.gateway.orders:
+                self._digest.update(b"%d %s" % (round(order.at * 1e6), order.frame))
         return self._digest.hexdigest()
 
     # -- the machine ---------------------------------------------------------------------------------------------
@@ -243,6 +252,7 @@ class World:
         life = self.life
         self.alive = False
         if life is not None:
+            life.dead = True
             self.loop.silence(life)
             for wire in life.wires:
                 wire.close()
@@ -279,6 +289,8 @@ class World:
         self.disk.cut()
         for slave in self.slaves:
             slave.restart()
+        if self.village.air is not None and self.village.air.gateway.on:
+            self.village.air.gateway.switch_on()
         for found in self.run_folder.iterdir():
             found.unlink()
         self.off_until = self.loop.time() + 4.0
@@ -378,6 +390,7 @@ def run(seed: int, hours: float, only: set[str] | None = None) -> World:
     slack = 8.0 if "slow_disk" in mixture.pauses else 0.0
     judge.readings(made.slave.answers, made.cuts, made.disk.hurt, slack)
     outputs.judge(made)
+    radio_judge.judge(made)
     for store, runs in judge.missing().items():
         judge.must(False, f"numbers of {store} neither came nor were told: {runs[:5]}")
     return made

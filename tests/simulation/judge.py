@@ -205,8 +205,9 @@ class Judge:
             lost = cut is not None and cut[0] - one.at <= WINDOW + slack
             if cut is not None and not lost:
                 lost = any(begin <= one.at + WINDOW and end >= cut[0] - RETRY for begin, end in spans)
-            what = "poll" if point == "m.count" else f"{point} of"
-            self.must(lost or self._is_told(point, one.count), f"{what} {one.count}, answered at {one.at:.3f} s, never came")
+            what = "poll" if point == "m.count" else point
+            told = self._is_told(point, one.count)
+            self.must(lost or told, f"{what} {one.count}, answered at {one.at:.3f} s, never came")
 
 
 def _read(payload: bytes) -> Any:

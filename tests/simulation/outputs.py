@@ -23,6 +23,9 @@ LATE = 45.0
 from the one before is believed when it was confirmed."""
 BLIND = 300.0
 """Seconds after a question that failed in which a rule may do what is right for a lost sensor."""
+STALE = 60.0
+"""Seconds after which a value that did not come again drives nothing. A point that its module refused is asked again
+after ten minutes."""
 PLACES = {
     "m.relay1": ("m", "coil", 0), "m.relay2": ("m", "coil", 1), "m.dimmer": ("m", "register", 8),
     "w.pump": ("w", "coil", 0), "h.burner": ("h", "coil", 0), "h.pump": ("h", "coil", 1),
@@ -209,15 +212,15 @@ class Outputs:
         """It goes on when its value was below `low`, and not yet above `high` since; goes off by the value alone if
         `rising`, and other rules may switch it off too where not."""
         slave, wants, above = output.slave, False, 0
-        told = [(at, shown[which], None) for at, shown in slave.told]
+        told = [(at, value, None) for at, value in _told(slave, which)]
         moves = [(move.at, move.shown[which], move) for move in output.moves]
-        since = 0.0
+        seen, since = [at for at, _, _ in told], 0.0
         for at, value, move in sorted((*told, *moves), key=lambda one: one[0]):
             above = above + 1 if value >= high + tolerance and move is None else 0
             wants = value <= low + tolerance or (wants and above < 4)
             if move is None or move.fell:
                 continue
-            blind = _any(slave.failed, at - BLIND, at)
+            blind = _any(slave.failed, at - BLIND, at) or not _any(seen, at - STALE, at)
             if move.value:
                 since = at
                 self.must(wants or blind, at, f"{output.name} went on at {value:.2f}")
@@ -230,16 +233,16 @@ class Outputs:
     def never(self, output: Output, which: int, limit: float, patience: float, why: str) -> None:
         """It is not on for longer than `patience` while the module answers that the value is beyond the limit."""
         slave, first, before = output.slave, math.inf, -math.inf
-        for at, shown in slave.told:
+        for at, value in _told(slave, which):
             unbroken = at - before < 20.0 and not _any(slave.failed, before, at)
             unbroken = unbroken and not _any(self.diary.begun, before, at)
             before = at
-            if not unbroken or shown[which] < limit or not output.state(at):
+            if not unbroken or value < limit or not output.state(at):
                 first = math.inf
                 continue
             first = min(first, at)
             if at - first > patience:
-                self.must(False, at, f"{output.name} is on since {first:.3f} s, and {why}: {shown[which]:.1f}")
+                self.must(False, at, f"{output.name} is on since {first:.3f} s, and {why}: {value:.1f}")
                 first = math.inf
 
     def limits(self, output: Output, broken_by: Any) -> None:
@@ -277,6 +280,11 @@ class Outputs:
         """
         failures = _count(slave.failed, at - 30.0, at) - _count(slave.parted, at - 4.0, at)
         return failures == 0 and _any(slave.good, at - 20.0, at) and not _any(slave.fell, at - 30.0, at)
+
+
+def _told(slave: Slave, which: int) -> list[tuple[float, float]]:
+    """What its module answered of one of its values, and when (virtual s)."""
+    return [(at, value) for at, shown in slave.told if (value := shown[which]) is not None]
 
 
 def judge(world: Any) -> None:

@@ -130,8 +130,8 @@ class Slave:
     """When it lost its power (virtual s)."""
     lied: list[float] = field(default_factory=list)
     """When noise looked like an answer (virtual s)."""
-    told: list[tuple[float, tuple[float, ...]]] = field(default_factory=list)
-    """What the process measured when it was read, and the answer was good (virtual s)."""
+    told: list[tuple[float, tuple[float | None, ...]]] = field(default_factory=list)
+    """What the process measured when it was read, and the answer was good (virtual s); None where nobody asked."""
     silent: float = 0.0
     """The share of questions that are not answered; half of them are obeyed nevertheless."""
     late: float = 0.0
@@ -277,7 +277,9 @@ class Slave:
             self.registers[1] = 12_000
             self.answers.append(Answer(self.count, self.now(), wire, not self.ails))
         if function == 4 and self.process is not None and not self.ails:
-            self.told.append((self.now(), self.process.shown))
+            asked = range(address - 1, address - 1 + size)
+            shown = enumerate(self.process.shown)
+            self.told.append((self.now(), tuple(one if n in asked else None for n, one in shown)))
         return struct.pack(f">BB{size}H", function, 2 * size, *bank[address : address + size])
 
     def _switch(self, address: int, on: bool) -> None:

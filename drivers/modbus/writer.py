@@ -61,6 +61,7 @@ class Writer:
                 if not await self._goes_on(device, register, data, question, error):
                     return
                 if not self._has_instead(register, question, error):
+                    _begin_anew(device, register)
                     raise said from None
                 tried.add(question.function)
         if tried - device.unknown:  # what worked is remembered
@@ -129,6 +130,7 @@ class Writer:
                 return await self._move(device, register, data)
             after = None if output is None or before is None else await self._state(device, output)
             if after is None or after == before:
+                _begin_anew(device, register)
                 raise error if isinstance(error, Refused) else NoAnswer(f"{error}; {_MAYBE}") from error
             log.info('pulse not acknowledged device=%s point=%s reason="%s" next=the output moved, so it is done',
                      device.name, register.point.id, error)  # fmt: skip
@@ -166,6 +168,11 @@ class Writer:
         if not single and Function.WRITE_REGISTERS in without:
             return ask.read_write(framer, unit, address, data)
         return ask.write_registers(framer, unit, address, data, single)
+
+
+def _begin_anew(device: Device, register: Register) -> None:
+    """The slave took no function at all: so it was not the function, and the next write tries the first one again."""
+    device.unknown -= {Function.WRITE_COIL} if register.is_bit else _INSTEAD.keys()
 
 
 def _is_single(register: Register, without: Set[int]) -> bool:

@@ -128,6 +128,26 @@ async def test_a_write_that_every_function_refuses_says_so_first(
     assert [r.function for r in slave.seen(1)] == [6, 3, 16, 3, 6, 3, 16, 3]
 
 
+@pytest.mark.parametrize("others", ["unknown", "silent"])
+async def test_a_slave_that_once_knew_no_function_is_written_again(
+    lines: Any, slaves: Any, device: Any, point: Any, others: str
+) -> None:
+    """A module says for a moment that it knows no function (a gateway whose slave restarts), and knows 5 and 6 only."""
+    points = {"relay": point("coil", 0, writable=True), "level": point("holding", 0, writable=True)}
+    unit = slaves.Unit(coil={0: 0}, holding={0: 0}, unknown={5, 6, 15, 16, 23})
+    slave = slaves.tcp({1: unit})
+    line = lines.tcp(slave, device("io", 1, points), timeout=0.08)
+    for name in points:
+        with pytest.raises(DeviceError, match="exception 1"):
+            await line.write(f"io.{name}", 1)
+    unit.unknown = {15, 16, 23}
+    if others == "silent":
+        slave.behave = lambda r: [] if r.function in unit.unknown else [(0, r.frame)]
+    for name in points:
+        await line.write(f"io.{name}", 1)
+    assert (unit.coil[0], unit.holding[0]) == (1, 1)
+
+
 @pytest.mark.parametrize("wire", WIRES)
 @pytest.mark.parametrize("damage", [damage for damage in DAMAGE if damage != "late"])
 async def test_a_pulse_that_moved_its_relay_was_given(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -123,7 +124,9 @@ class OutboxJudge:
         outbox.take = taken
 
     def copied(self) -> None:
-        self._copied, self._copied_at = dict(self.given), len(self.cls)
+        """What was still on the stage is not in a copy of the flash, nor is what the flash did not take."""
+        since = 0.0 if self._was_hurt() else self.now() - self.window - SLACK
+        self._copied, self._copied_at = dict(self.given), bisect_left(self.at, since)
 
     def put_back(self) -> None:
         assert self._copied is not None

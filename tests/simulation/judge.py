@@ -19,6 +19,7 @@ MOMENT = 9.0
 ON_ITS_WAY = 30.0
 RETRY = 65.0
 """Seconds between two attempts at a flash that failed, at the most."""
+DATES = {"t", "boot", "boottime_ms", "clock", "t_min", "t_max"}
 FINAL = {"rejected", "expired", "verified", "mismatch", "failed", "unknown"}
 ORDER = ["received", "accepted", "applied"]
 
@@ -33,6 +34,8 @@ class Judge:
 
     now: Any
     content: dict[tuple[str, int], str] = field(default_factory=dict)
+    undated: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
+    """Records that came without a date."""
     gaps: list[dict[str, Any]] = field(default_factory=list)
     events: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
     results: dict[str, dict[tuple[str, int], dict[str, Any]]] = field(default_factory=lambda: defaultdict(dict))
@@ -58,13 +61,13 @@ class Judge:
             self._telemetry(payload)
         elif kind == "event":
             event = json.loads(payload)
-            if self._key(event["k"], payload):
+            if self._record(event, payload):
                 self.events[tuple(event["k"])] = event
                 if event["kind"] == "gap":
                     self.gaps.append(event["detail"])
         elif kind.startswith("cmd/"):
             result = json.loads(payload)
-            if "k" in result and self._key(result["k"], payload):
+            if "k" in result and self._record(result, payload):
                 self.results[result["id"]][tuple(result["k"])] = result
 
     def refused(self, topic: str, payload: bytes) -> None:
@@ -106,6 +109,20 @@ class Judge:
             self.polls[key] = count
         else:
             self.heard[point, count].append(key)
+
+    def _record(self, record: dict[str, Any], payload: bytes) -> bool:
+        """Whether it is new. A date, or its bounds, may have become known since it came first (docs/outbox.md)."""
+        key = tuple(record["k"])
+        first = self.undated.get(key)
+        if first is None and record["t"] is None:
+            self.undated[key] = record
+        if first is not None and record != first and _without_date(record) == _without_date(first):
+            self.duplicates += 1
+            moment = ("boot", "boottime_ms")
+            same = record["t"] is not None or all(record[name] == first[name] for name in moment)
+            self.must(same, f"number {key} came from two moments: {first} and {record}")
+            return False
+        return self._key(key, payload)
 
     def _key(self, key: Any, content: bytes) -> bool:
         """Whether it is new. A number twice must have one content."""
@@ -212,6 +229,10 @@ class Judge:
 
 def _read(payload: bytes) -> Any:
     return json.loads(payload if payload[:1] == b"{" else zlib.decompress(payload))
+
+
+def _without_date(record: dict[str, Any]) -> dict[str, Any]:
+    return {name: one for name, one in record.items() if name not in DATES}
 
 
 def _between(read: list[tuple[int, float]], number: int) -> tuple[float, float]:

@@ -92,10 +92,16 @@ class Broker:
         self.connack: Callable[[], int] = lambda: 0
         self.cut_at: Callable[[], str] = lambda: ""
         """Asked at each PUBLISH: "before" it is taken, "after" it was taken and before the PUBACK, or ""."""
+        self.ack_after: Callable[[], float] = lambda: 0.0
+        """Seconds from a PUBLISH to its PUBACK: where they differ, acknowledgements overtake each other."""
+        self.detour: Callable[[], float] = lambda: 0.0
+        """Seconds that a message takes within the broker, topic by topic: those of two topics have no order (4.6)."""
         self.receive_maximum = 20
         self.server_keepalive = 0
         self.delivered: Callable[[str, bytes], None] = lambda topic, payload: None
         """What is sent to a client; it may be lost on the way."""
+        self.acknowledged: Callable[[str, bytes], None] = lambda topic, payload: None
+        """What a client has acknowledged."""
         self.packets: Callable[[str, int, bytes], None] = lambda way, kind, body: None
 
     def connect(self, wire: Wire) -> None:
@@ -118,6 +124,19 @@ class Broker:
         for link in list(self.links):
             link.put(_packet(DISCONNECT << 4, bytes((code, 0))))
             link.close()
+
+    def take_over(self) -> None:
+        """Another client comes by the name of ours, takes what is there for it, and goes."""
+        self.end(TAKEN_OVER)
+        for session in self.sessions.values():
+            session.queue.clear()
+            session.sent.clear()
+
+    def forget(self) -> None:
+        """It begins anew, with nothing of what it knew."""
+        self.cut()
+        self.sessions.clear()
+        self.retained.clear()
 
     def heard(self, link: Link) -> None:
         if link.keepalive:
@@ -151,7 +170,9 @@ class Broker:
         elif kind == SUBSCRIBE:
             self._subscribe(link, body)
         elif kind == PUBACK:
-            link.session.sent.pop(struct.unpack_from("!H", body)[0], None)
+            known = link.session.sent.pop(struct.unpack_from("!H", body)[0], None)
+            if known is not None:
+                self.acknowledged(*known)
             self._flush(link)
         elif kind == PINGREQ:
             link.put(_packet(PINGRESP << 4, b""))
@@ -233,7 +254,12 @@ class Broker:
             link.close()
             return
         if qos and code is not None:
-            link.put(_packet(PUBACK << 4, mid + bytes((code, 0)) if code else mid))
+            answer = _packet(PUBACK << 4, mid + bytes((code, 0)) if code else mid)
+            pause = self.ack_after()
+            if pause:
+                self._loop.call_later(pause, link.put, answer)
+            else:
+                link.put(answer)
 
     def _publish(self, topic: str, payload: bytes, retain: bool) -> None:
         if retain:
@@ -241,6 +267,13 @@ class Broker:
 
     def send(self, topic: str, payload: bytes, retain: bool = False) -> None:
         """Somebody in the region publishes at QoS 1: to each session that has subscribed."""
+        pause = self.detour()
+        if pause:
+            self._loop.call_later(pause, self._route, topic, payload, retain)
+        else:
+            self._route(topic, payload, retain)
+
+    def _route(self, topic: str, payload: bytes, retain: bool) -> None:
         if retain:
             self.retained[topic] = payload
         for session in self.sessions.values():

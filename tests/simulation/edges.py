@@ -132,8 +132,7 @@ class FileCalls:
         if fd in self._open:
             self._disk.sync(fd)
         elif self._disk.holds(os.readlink(f"/proc/self/fd/{fd}")):
-            self._disk.begins()
-            self._disk.sync_names()
+            self._disk.sync_folder()
 
     def rename(self, source: Any, target: Any, *, src_dir_fd: Any = None, dst_dir_fd: Any = None) -> None:
         one, two = self._path(source, src_dir_fd), self._path(target, dst_dir_fd)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import errno
 import json
 import random
@@ -82,12 +83,13 @@ def _link(world: Any, dice: random.Random) -> None:
 
 def _away(world: Any, dice: random.Random) -> None:
     def begin() -> None:
-        (world.deaf if deaf else world.refuses).add("broker")
+        how.add("broker")
         (world.broker.silence if dice.random() < 0.5 else world.broker.cut)()
 
-    deaf = dice.random() < 0.5
     def end() -> None:
-        (world.deaf if deaf else world.refuses).discard("broker")
+        how.discard("broker")
+
+    how = dice.choice((world.deaf, world.deaf, world.refuses, world.refuses, world.nameless))
 
     _for(world, dice, begin, end, dice.choice((20, 300, 7200)))
 
@@ -125,6 +127,68 @@ def _door(world: Any, dice: random.Random) -> None:
     _for(world, dice, begin, lambda: setattr(world.broker, "connack", lambda: 0), 60)
 
 
+def _late_acks(world: Any, dice: random.Random) -> None:
+    longest = dice.choice((0.3, 3.0, 30.0))
+    broker = world.broker
+
+    def begin() -> None:
+        broker.ack_after = lambda: longest * dice.random()
+
+    _for(world, dice, begin, lambda: setattr(broker, "ack_after", lambda: 0.0), 60)
+
+
+def _detours(world: Any, dice: random.Random) -> None:
+    longest = dice.choice((3.0, 30.0))
+    broker = world.broker
+
+    def begin() -> None:
+        broker.detour = lambda: longest * dice.random()
+
+    _for(world, dice, begin, lambda: setattr(broker, "detour", lambda: 0.0), 600)
+
+
+def _far(world: Any, dice: random.Random) -> None:
+    """A satellite, or a line that is full."""
+    far = dice.choice((0.5, 2.0, 8.0))
+    _for(world, dice, lambda: setattr(world, "far", far), lambda: setattr(world, "far", 0.02), 60)
+
+
+def _twin(world: Any, dice: random.Random) -> None:
+    """A second box with our name: the two push each other off."""
+    going = {"on"}
+
+    def come() -> None:
+        if going:
+            world.broker.take_over()
+            world.loop.call_later(dice.expovariate(1 / 8), come)
+
+    _for(world, dice, come, going.clear, 60)
+
+
+def _forgets(world: Any, dice: random.Random) -> None:
+    world.broker.forget()
+
+
+def _step_kill(world: Any, dice: random.Random) -> None:
+    """Killed between two steps of its tasks, wherever they stand."""
+    left, loop, life = dice.randrange(1, dice.choice((10, 300, 3000))), world.loop, world.life
+
+    def counted(callback: Any, *args: Any, context: Any = None) -> Any:
+        nonlocal left
+        handle = type(loop).call_soon(loop, callback, *args, context=context)
+        left -= 1
+        if left == 0:
+            del loop.call_soon
+            type(loop).call_soon(loop, gone, context=contextvars.Context())
+        return handle
+
+    def gone() -> None:
+        if world.life is life:
+            _kill(world, dice)
+
+    loop.call_soon = counted
+
+
 def _taken(world: Any, dice: random.Random) -> None:
     world.broker.end(0x8E)
 
@@ -148,6 +212,25 @@ def _disk(number: int) -> Callable[[Any, random.Random], None]:
     return hurt
 
 
+def _disk_in_part(what: str) -> Callable[[Any, random.Random], None]:
+    def hurt(world: Any, dice: random.Random) -> None:
+        def end() -> None:
+            setattr(world.disk, what, 0)
+            world.disk.hurt.append((since, world.loop.time()))
+
+        since = world.loop.time()
+        _for(world, dice, lambda: setattr(world.disk, what, errno.EIO), end, dice.choice((1, 30)))
+
+    return hurt
+
+
+def _unreadable(world: Any, dice: random.Random) -> None:
+    """The database cannot be read: it is a start that reads. (Of other files an agent without any state comes.)"""
+    _disk_in_part("read_fault")(world, dice)
+    if dice.random() < 0.7:
+        _kill(world, dice)
+
+
 def _slave(kind: str) -> Callable[[Any, random.Random], None]:
     def hurt(world: Any, dice: random.Random) -> None:
         share = dice.choice((0.1, 0.5, 1.0))
@@ -166,6 +249,11 @@ def _slave_off(world: Any, dice: random.Random) -> None:
         world.reset_host(host)
 
     _for(world, dice, begin, lambda: world.refuses.discard(host), 20)
+
+
+def _reset(world: Any, dice: random.Random) -> None:
+    """A counter begins anew: another meter, or one that was set to 0."""
+    world.village.slaves["w"].process.restart()
 
 
 def _clock(world: Any, dice: random.Random) -> None:
@@ -204,9 +292,18 @@ KINDS: dict[str, tuple[float, Callable[[Any, random.Random], None]]] = {
     "unanswered": (1200, _unanswered),
     "door": (1800, _door),
     "taken_over": (2400, _taken),
+    "twin": (3600, _twin),
+    "forgets": (2400, _forgets),
+    "late_acks": (1200, _late_acks),
+    "detours": (2400, _detours),
+    "far": (1800, _far),
+    "step_kill": (900, _step_kill),
     "disk_error": (1800, _disk(errno.EIO)),
     "disk_full": (1800, _disk(errno.ENOSPC)),
     "disk_read_only": (3600, _disk(errno.EROFS)),
+    "sync_fails": (2400, _disk_in_part("sync_fault")),
+    "disk_unreadable": (3600, _unreadable),
+    "counter_reset": (2400, _reset),
     "slave_silent": (600, _slave("silent")),
     "slave_late": (600, _slave("late")),
     "slave_noisy": (600, _slave("noisy")),

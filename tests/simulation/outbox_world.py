@@ -106,7 +106,7 @@ class OutboxWorld(World):
         self.scale = self.dice.choice(SCALES)
         self.box.window = self.window
         self.box.hurt = self.disk.hurt
-        self.box.is_hurt = lambda: bool(self.disk.fault) or self.disk.room is not None
+        self.box.is_hurt = lambda: self.disk.ails
         self.flood = 0
         self.quiet = False
         """The generator has ended."""
@@ -126,9 +126,9 @@ class OutboxWorld(World):
         self.known = True
 
     def cut_power(self) -> None:
-        hurt = self.disk.fault or self.disk.room is not None
+        hurt = self.disk.ails
         super().cut_power()
-        self.box.cuts.append((self.died[-1] if self.died else 0.0, self.loop.time(), bool(hurt)))
+        self.box.cuts.append((self.died[-1] if self.died else 0.0, self.loop.time(), hurt))
 
     # -- a life ----------------------------------------------------------------------------------------------------
 
@@ -290,7 +290,8 @@ def _burst(world: OutboxWorld, dice: random.Random) -> None:
 
 SHARED = (
     "kill", "power_cut", "fuse", "restart", "link_cut", "half_open", "broker_away", "refused", "unanswered", "door",
-    "taken_over", "disk_error", "disk_full", "disk_read_only", "clock_step", "slow_disk",
+    "taken_over", "twin", "forgets", "late_acks", "far", "step_kill", "disk_error", "disk_full", "disk_read_only",
+    "sync_fails", "disk_unreadable", "clock_step", "slow_disk",
 )
 """Kinds of faults that this world has in common with that of the whole agent."""
 CORNERS: dict[str, tuple[float, Callable[[Any, random.Random], None]]] = {

@@ -12,6 +12,7 @@ import pickle
 import random
 import shutil
 import signal
+import socket
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -69,7 +70,10 @@ class World:
         self.hosts: dict[str, Any] = {"broker": self.broker.connect}
         self.deaf: set[str] = set()
         self.refuses: set[str] = set()
-        self.latency = 0.02
+        self.nameless: set[str] = set()
+        """Hosts whose name nobody can resolve."""
+        self.latency = self.far = 0.02
+        """Seconds on the way, within the cabinet and to the broker."""
         self.booted_at = 0.0
         self.boots = 0
         self.shift_ns = 0
@@ -179,14 +183,19 @@ class World:
     def lag(self) -> float:
         return self.latency * (0.5 + self._dice["net"].random())
 
+    def far_lag(self) -> float:
+        return self.far * (0.5 + self._dice["net"].random())
+
     def dial_now(self, address: Any, timeout: Any = None, source_address: Any = None, **more: Any) -> Wire:
         """socket.create_connection, for paho in its thread."""
         host = address[0]
         if host in self.deaf:
             raise TimeoutError("timed out")
+        if host in self.nameless:
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
         if host in self.refuses or host not in self.hosts:
             raise ConnectionRefusedError(111, os.strerror(111))
-        ours, theirs = pair(self.loop, host, self.lag)
+        ours, theirs = pair(self.loop, host, self.far_lag)
         self.hosts[host](theirs)
         return ours
 

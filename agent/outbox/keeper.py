@@ -90,6 +90,7 @@ class Keeper:
         self._aside = ""
         """The database that was set aside while it was used: that is told with its numbers."""
         self._opened_at: float | None = None
+        self._marks = False
 
     def open(self) -> None:
         """Open the database, go on from what the stage holds. Never fails: `troubles` says what is wrong."""
@@ -147,8 +148,7 @@ class Keeper:
         self.figures.adopt(totals)
         self.dating.adopt(totals)
         self.stage.release()
-        if self._opened_at is not None:
-            self.stage.finish(self._numbers_done())
+        self._marks = self._opened_at is not None
 
     def corrupted(self, name: str, error: Exception) -> None:
         """A database was set aside: an alarm and a gap record say so."""
@@ -230,14 +230,22 @@ class Keeper:
                 written = await self.flash.job(lambda db: write(db, batch, self._ids))
             except OutboxError:
                 self._restore(batch)
+                self._mark_first()
                 raise
             self._settle(batch, written)
+            self._mark_first()
             return True
         except OutboxError:
             self._send_unsaved()
             return False
         finally:
             self.wake.set()
+
+    def _mark_first(self) -> None:
+        """The mark learns of a database that was opened late once the stage or the flash has what it found lost."""
+        if self._marks:
+            self._marks = False
+            self.stage.finish(self._numbers_done())
 
     def _send_unsaved(self) -> None:
         """Class 0 does not wait for a flash that fails."""

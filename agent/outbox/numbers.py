@@ -85,10 +85,12 @@ class Numbers:
 
 def _missing(store: str, totals: Totals, found: Replay) -> Iterator[tuple[str, dict[str, Any]]]:
     """What the process before gave numbers to and could keep nowhere: it was killed with the stage full."""
-    holes = found.holes(store, totals.flushed.get(store, 0), totals.records.get(store, ()))
+    flushed, known = totals.flushed.get(store, 0), (found.given or {})[store]
+    holes = found.holes(store, flushed, totals.records.get(store, ()))
     if holes:
         count = sum(last - first + 1 for first, last in holes)
-        yield _gap("stage_cut", store, holes[0][0], holes[-1][1], count)
+        after_a_cut = flushed and not known.done  # it died before it told what the power cut took: not all were given
+        yield _gap("stage_cut", store, holes[0][0], holes[-1][1], None if after_a_cut else count)
 
 
 def _gap(reason: str, store: str, first: int, last: int, count: int | None) -> tuple[str, dict[str, Any]]:

@@ -413,6 +413,38 @@ async def test_a_power_cut_is_not_told_as_a_kill_by_a_second_start(
     assert [(gap["code"], gap["detail"]["first"], gap["detail"]["count"]) for gap in gaps] == [("power_cut", 1, None)]
 
 
+@pytest.mark.parametrize("put", [0, 3])
+async def test_numbers_that_a_power_cut_left_open_are_not_counted_by_a_second_start(
+    box: Any, events: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, put: int
+) -> None:
+    """The first one opened the database late, and was killed before it could tell: numbers that were only reserved."""
+
+    class Dead(BaseException):
+        pass
+
+    def die(db: Store, work: object) -> None:
+        box.out.put(box.readings(put), 2)
+        raise Dead
+
+    def fail(*args: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    box.out.put(box.readings(10), 2)
+    await box.tick(6)
+    shutil.rmtree(box.stage)
+    with monkeypatch.context() as unreadable:
+        unreadable.setattr(Store, "__init__", fail)
+        box.open()
+    with monkeypatch.context() as killed:
+        killed.setattr(Store, "commit", die)
+        with pytest.raises(Dead):
+            await box.tick(6)
+    box.open()
+    await box.tick(6)
+    gaps = [event["detail"] for event in events(await box.drain()) if event["kind"] == "gap"]
+    assert [(gap["first"], gap["count"]) for gap in gaps] == [(11, None)]
+
+
 async def test_what_was_delivered_before_two_starts_without_a_database_is_not_told_lost(
     box: Any, events: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

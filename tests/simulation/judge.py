@@ -39,6 +39,10 @@ class Judge:
     gaps: list[dict[str, Any]] = field(default_factory=list)
     events: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
     results: dict[str, dict[tuple[str, int], dict[str, Any]]] = field(default_factory=lambda: defaultdict(dict))
+    taken: dict[str, float] = field(default_factory=dict)
+    """Commands that the agent has acknowledged, and when (virtual s)."""
+    ended: set[str] = field(default_factory=set)
+    """Commands of which an end was told, with a key of its own or without."""
     counts: set[int] = field(default_factory=set)
     polls: dict[tuple[str, int], int] = field(default_factory=dict)
     """Which number has which count of the slave's: when it was given is known by that."""
@@ -67,7 +71,9 @@ class Judge:
                     self.gaps.append(event["detail"])
         elif kind.startswith("cmd/"):
             result = json.loads(payload)
-            if "k" in result and self._record(result, payload):
+            if result["state"] in FINAL or (result["state"] == "applied" and result["reason"]):
+                self.ended.add(result["id"])
+            if "k" in result and not self._was_half_written(result) and self._record(result, payload):
                 self.results[result["id"]][tuple(result["k"])] = result
 
     def refused(self, topic: str, payload: bytes) -> None:
@@ -109,6 +115,12 @@ class Judge:
             self.polls[key] = count
         else:
             self.heard[point, count].append(key)
+
+    def _was_half_written(self, result: dict[str, Any]) -> bool:
+        """Whether its acceptance could not be synced, so that it was refused, and was on flash nevertheless."""
+        refused = json.loads(self.content.get(tuple(result["k"]), "{}"))
+        known = str(refused.get("reason", "")).startswith("this cannot be recorded: ")
+        return known and result["state"] == "accepted" and result["id"] == refused["id"]
 
     def _record(self, record: dict[str, Any], payload: bytes) -> bool:
         """Whether it is new. A date, or its bounds, may have become known since it came first (docs/outbox.md)."""
@@ -185,11 +197,12 @@ class Judge:
             again = again or any(since <= death <= _between(read[store], before)[1] + MOMENT for death in deaths)
             self.must(lost or again, f"{kind} {name} twice, as {before} and {number}, {since:.0f} s to {until:.0f} s")
 
-    def commands(self, writes: Any) -> None:
-        """A command has one end, and its states come in their order; none is carried out after a later one was.
+    def commands(self, writes: Any, asked: list[tuple[float, Any]]) -> None:
+        """A command has one end; none is carried out twice, nor after one that came later was.
 
-        The level of each command is its number and one, so it grows. A level that comes again after a higher one was
-        written and read back has been carried out twice, or late. (After one that failed, the one before holds again.)
+        The level of each command is its number and one. A level that comes again after another one was written and
+        read back has been carried out twice. (After one that failed, the one before holds again.) `asked` are the
+        levels that were delivered, and when (virtual s).
         """
         for name, told in self.results.items():
             states = [result["state"] for _, result in sorted(told.items(), key=lambda one: one[0][1])]
@@ -197,13 +210,40 @@ class Judge:
             if "accepted" not in states:  # a second message under its id is refused, whatever becomes of the first
                 ends -= {"rejected", "expired"}
             self.must(len(ends - {"rejected"}) <= 1, f"command {name} ended twice: {states}")
-        highest = 0
+        written: set[int] = set()
+        over: set[int] = set()
+        stands = 0
         for at, what, address, value in writes:
-            if (what, address) == ("register", 8) and 0 < value < 60_000:
-                self.must(value >= highest, f"level {value} was written at {at:.3f} s, after {highest}")
-                states = [result["state"] for result in self.results[f"c-{value - 1}"].values()]
-                if "verified" in states:
-                    highest = max(highest, value)
+            if (what, address) != ("register", 8) or not 0 < value < 60_000:
+                continue
+            came = [when for when, level in asked if level == value and when <= at]
+            late = stands and value not in written and max(came, default=at) < min(
+                when for when, level in asked if level == stands
+            )
+            self.must(value not in over and not late, f"level {value} was written at {at:.3f} s, after {stands}")
+            written.add(value)
+            if value != stands and any(one["state"] == "verified" for one in self.results[f"c-{value - 1}"].values()):
+                over |= written - {value}
+                stands = value
+
+    def acknowledged(self, topic: str, payload: bytes) -> None:
+        """The agent has told the broker that it needs not keep a command."""
+        self.taken.setdefault(topic.rpartition("/")[2], self.now())
+
+    def answered(self, cuts: list[tuple[float, float]], hurt: list[tuple[float, float]]) -> None:
+        """Each command that was acknowledged has an end, or is named among those that were too many.
+
+        While the flash could not be written a power cut may take what is known of it (docs/guarantees.md).
+        """
+        spans, until = _joined(hurt), self.now() - 600.0
+        named = {name for event in self.events.values() if event["code"] == "commands_refused"
+                 for name in event["detail"].get("ids", ())}  # fmt: skip
+        for name, at in self.taken.items():
+            lost = any(
+                begin <= died + RETRY and end + RETRY >= at for died, _ in cuts if died >= at for begin, end in spans
+            )
+            told = at > until or name in named or name in self.ended or lost
+            self.must(told, f"command {name}, acknowledged at {at:.3f} s, has no end")
 
     def readings(
         self, answers: Any, cuts: list[tuple[float, float]], hurt: list[tuple[float, float]], slack: float = 0.0,

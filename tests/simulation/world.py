@@ -97,6 +97,7 @@ class World:
         self.judge = Judge(self.loop.time)
         self.broker.accepted = self.judge.took
         self.broker.refused = self.judge.refused
+        self.broker.acknowledged = self.judge.acknowledged
         self._digest = hashlib.blake2b(digest_size=16)
         self.broker.packets = self._note
         self.slaves = list(self.village.slaves.values())
@@ -395,7 +396,9 @@ def run(seed: int, hours: float, only: set[str] | None = None) -> World:
         made.kill()
     judge = made.judge
     judge.alarms(made.slave.answers, made.died, made.disk.hurt)
-    judge.commands(made.slave.writes)
+    levels = [(one.at, one.body.get("value")) for one in made.diary.asked if one.body.get("point") == "fan"]
+    judge.commands(made.slave.writes, levels)
+    judge.answered(made.cuts, made.disk.hurt)
     slack = 8.0 if "slow_disk" in mixture.pauses else 0.0
     judge.readings(made.slave.answers, made.cuts, made.disk.hurt, slack)
     outputs.judge(made)

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from tests.simulation.judge import level_of
 from tests.simulation.radio_faults import RADIO
 
 __all__ = ["KINDS", "Mixture"]
@@ -240,6 +241,11 @@ def _slave(kind: str) -> Callable[[Any, random.Random], None]:
     return hurt
 
 
+def _stuck(world: Any, dice: random.Random) -> None:
+    share = dice.choice((0.3, 1.0))
+    _for(world, dice, lambda: setattr(world.slave, "stuck", share), lambda: setattr(world.slave, "stuck", 0.0), 300)
+
+
 def _slave_off(world: Any, dice: random.Random) -> None:
     host = dice.choice([*world.village.hosts, *world.village.ports])
 
@@ -309,6 +315,7 @@ KINDS: dict[str, tuple[float, Callable[[Any, random.Random], None]]] = {
     "slave_noisy": (600, _slave("noisy")),
     "slave_excepts": (600, _slave("excepts")),
     "slave_off": (1800, _slave_off),
+    "slave_stuck": (1800, _stuck),
     "clock_step": (1800, _clock),
     "command": (120, _command),
     "technician": (180, _technician),
@@ -320,7 +327,7 @@ KINDS: dict[str, tuple[float, Callable[[Any, random.Random], None]]] = {
 def command(number: int, dice: random.Random) -> tuple[str, bytes]:
     """A command of the region: a level that no other one asks for, mostly; sometimes what is to be refused."""
     name = f"c-{number}"
-    point, value = ("fan", number % 60_000 + 1) if dice.random() < 0.6 else ("lamp", dice.random() < 0.5)
+    point, value = ("fan", level_of(number)) if dice.random() < 0.6 else ("lamp", dice.random() < 0.5)
     body: dict[str, Any] = {"id": name, "point": point, "value": value, "ttl_ms": dice.choice((5_000, 60_000, 600_000))}
     if dice.random() < 0.5:
         body["hold_ms"] = dice.choice((10_000, 600_000))

@@ -8,7 +8,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Broken", "Judge"]
+__all__ = ["FINAL", "Broken", "Judge", "command_of", "level_of"]
 
 MOMENTS = {"store_corrupt", "command_retained", "uplink_set_aside", "meter_replaced", "tamper"}
 """Alarms that happen and are over (docs/alarms.md): nothing clears them."""
@@ -22,6 +22,19 @@ RETRY = 65.0
 DATES = {"t", "boot", "boottime_ms", "clock", "t_min", "t_max"}
 FINAL = {"rejected", "expired", "verified", "mismatch", "failed", "unknown"}
 ORDER = ["received", "accepted", "applied"]
+
+
+LEVELS, STRIDE = 59_999, 7919
+
+
+def level_of(number: int) -> int:
+    """What the command of this number asks of the dimmer: each another level, far from those before (1 to 59,998)."""
+    return number * STRIDE % LEVELS
+
+
+def command_of(level: int) -> int:
+    """The number of the command that asked for this level."""
+    return level * pow(STRIDE, -1, LEVELS) % LEVELS
 
 
 class Broken(AssertionError):
@@ -51,6 +64,8 @@ class Judge:
     offered: dict[tuple[str, int], tuple[str, int]] = field(default_factory=dict)
     """Counts that the broker refused, and their numbers: a gap record may name those instead."""
     last: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    turned_down: set[str] = field(default_factory=set)
+    """Commands of which the broker refused a result: a gap record may be all that is heard of them."""
     broken: list[str] = field(default_factory=list)
     duplicates: int = 0
 
@@ -69,6 +84,8 @@ class Judge:
                 self.events[tuple(event["k"])] = event
                 if event["kind"] == "gap":
                     self.gaps.append(event["detail"])
+                what = event["detail"].get("what", "") if event["code"] == "store_corrupt" else ""
+                self.must("readable" not in what and "corrupt" not in what, what)  # no card lies here
         elif kind.startswith("cmd/"):
             result = json.loads(payload)
             if result["state"] in FINAL or (result["state"] == "applied" and result["reason"]):
@@ -78,6 +95,8 @@ class Judge:
 
     def refused(self, topic: str, payload: bytes) -> None:
         """The broker did not take a message: for good, if a gap record says so later."""
+        if topic.endswith("/result"):
+            self.turned_down.add(topic.split("/")[-2])
         if not topic.endswith("/telemetry"):
             return
         batch = _read(payload)
@@ -200,7 +219,7 @@ class Judge:
     def commands(self, writes: Any, asked: list[tuple[float, Any]]) -> None:
         """A command has one end; none is carried out twice, nor after one that came later was.
 
-        The level of each command is its number and one. A level that comes again after another one was written and
+        Each command has a level of its own. A level that comes again after another one was written and
         read back has been carried out twice. (After one that failed, the one before holds again.) `asked` are the
         levels that were delivered, and when (virtual s).
         """
@@ -214,7 +233,7 @@ class Judge:
         over: set[int] = set()
         stands = 0
         for at, what, address, value in writes:
-            if (what, address) != ("register", 8) or not 0 < value < 60_000:
+            if (what, address) != ("register", 8) or not 0 < value < LEVELS:
                 continue
             came = [when for when, level in asked if level == value and when <= at]
             late = stands and value not in written and max(came, default=at) < min(
@@ -222,7 +241,8 @@ class Judge:
             )
             self.must(value not in over and not late, f"level {value} was written at {at:.3f} s, after {stands}")
             written.add(value)
-            if value != stands and any(one["state"] == "verified" for one in self.results[f"c-{value - 1}"].values()):
+            told = self.results[f"c-{command_of(value)}"].values()
+            if value != stands and any(one["state"] == "verified" for one in told):
                 over |= written - {value}
                 stands = value
 

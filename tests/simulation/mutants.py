@@ -13,13 +13,13 @@ import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from types import CodeType
 from typing import Any
 
-from tests.simulation.runner import Job, forked, prepare, sort_of, sorts, with_fixed_hashes
+from tests.simulation.runner import WORLDS, Job, forked, prepare, sort_of, sorts, with_fixed_hashes
 
 __all__ = ["MUTANTS", "Mutant", "changed"]
 
@@ -28,15 +28,18 @@ _ROOT = Path(__file__).parent.parent.parent
 
 @dataclass(frozen=True)
 class Mutant:
-    """`changes` are (file, text that is there once, text in its place)."""
+    """`changes` are (file, text that is there once, text in its place). It is looked for in lives of `world`."""
 
     name: str
     what: str
     changes: tuple[tuple[str, str, str], ...]
+    world: str = "agent"
+    hours: float = 1.0
 
 
-def _mutant(name: str, what: str, *change: str) -> Mutant:
-    return Mutant(name, what, tuple(zip(*[iter(change)] * 3, strict=True)))  # type: ignore[arg-type]
+def _mutant(name: str, what: str, *change: str, world: str = "agent", hours: float = 0.0) -> Mutant:
+    changes: Any = tuple(zip(*[iter(change)] * 3, strict=True))
+    return Mutant(name, what, changes, world, hours or {"agent": 1.0, "outbox": 2.0}[world])
 
 
 MUTANTS = [
@@ -53,15 +56,14 @@ MUTANTS = [
             "agent/outbox/stage.py", '        self._append(("put", [tuple(lot) for lot in lots]))\n', ""),
     _mutant("stage-dropped", "a segment of the stage goes while what it holds is only in memory",
             "agent/outbox/stage.py", "for until, path in self._closed if until < oldest])",
-            "for until, path in self._closed])",
-            "agent/outbox/stage.py", "if self._size > _SEGMENT or self._fd < 0:\n            self.rotate()",
-            "if self._size > 500 or self._fd < 0:\n            self.rotate()"),
+            "for until, path in self._closed])", world="outbox"),
     _mutant("number-reused", "a start gives the last number once more",
             "agent/outbox/numbers.py", "name, reserved, last + 1, True", "name, reserved, max(1, last), True"),
     _mutant("reserve-forgotten", "after a power cut numbers go on behind what is known, not behind what is reserved",
             "agent/outbox/numbers.py", "        self.next = max(reserved, last) + 1\n", ""),
     _mutant("mark-not-made", "the mark does not note which numbers were given",
-            "agent/outbox/mark.py", "            self._words[at // 8 + 2] = last  #", "            pass  #"),
+            "agent/outbox/mark.py", "            self._words[at // 8 + 2] = last  #", "            pass  #",
+            world="outbox"),
     _mutant("batch-lost", "what could not be written to flash does not come back to memory",
             "agent/outbox/keeper.py", "        self.memory.come_back(batch.lots)\n", ""),
     _mutant("gap-not-told", "what was lost is counted and not told",
@@ -82,7 +84,16 @@ MUTANTS = [
     _mutant("lane-swapped", "the youngest of the backlog goes first",
             "agent/outbox/store.py",
             'f"SELECT {_STORED} FROM block WHERE id > ? ORDER BY id", (row,)',
-            'f"SELECT {_STORED} FROM block WHERE id > ? ORDER BY id DESC", (row,)'),
+            'f"SELECT {_STORED} FROM block WHERE id > ? ORDER BY id DESC", (row,)', world="outbox"),
+    _mutant("events-swapped", "the youngest of the records goes first",
+            "agent/outbox/urgent.py", "one for one in self.ready if one.message.kind not",
+            "one for one in reversed(self.ready) if one.message.kind not", world="outbox"),
+    _mutant("readings-swapped", "two readings of one point take each other's place in a batch",
+            "agent/outbox/blocks.py", "                column.append(entry)\n",
+            "                column[-1][1], entry[1] = entry[1], column[-1][1]\n                column.append(entry)\n",
+            world="outbox"),
+    _mutant("quality-lost", "a reading that is not good looks like a good one",
+            "agent/outbox/blocks.py", "                entry.append(lot.qualities[index])\n", "                pass\n"),
     _mutant("date-added-later", "a record has another date each time it is read",
             "agent/outbox/urgent.py", "body=dated(parcel.message.body, boots))",
             "body=dated(parcel.message.body, boots)[:-1] + b', \"token\":%d}' % parcel.message.token)"),
@@ -122,6 +133,17 @@ MUTANTS = [
             "agent/arbiter/arbiter.py",
             "            if value is not None and actuator.driven and not actuator.deferred:",
             "            if value is not None and actuator.driven and actuator.deferred:"),
+    _mutant("min-on-ignored", "an output goes off before its min_on is over",
+            "agent/arbiter/limits.py", "limits.min_off if on else limits.min_on", "limits.min_off if on else None"),
+    _mutant("starts-not-counted", "the starts of an hour are not counted",
+            "agent/arbiter/limits.py", "counts = on and not (back and self.fell)", "counts = False"),
+    _mutant("tank-overflows", "neither the stop nor the interlock of a full tank stops its pump",
+            "agent/control/tanks.py", "(state.filling and level < self.stop)", "state.filling",
+            "agent/control/tanks.py", '"level high": state.high', '"level high": False'),
+    _mutant("boiler-too-hot", "neither the heat curve nor its limit stops a burner",
+            "agent/control/plant.py", "cut = flow > target - BAND if burner.cut else flow >= target + BAND",
+            "cut = False", "agent/control/plant.py",
+            "hot = flow > curve.max_flow - BAND if burner.hot else flow >= curve.max_flow", "hot = False"),
     _mutant("watchdog-starves", "the watchdog is fed too seldom",
             "agent/supervise.py", "    PERIOD = 4.0\n", "    PERIOD = 24.0\n"),
     _mutant("watchdog-for-ever", "the watchdog is fed whatever stands still, and the outbox stands still after a fault",
@@ -166,8 +188,8 @@ class _Finder:
         return spec
 
 
-def lives(mutant: Mutant | None, seeds: Iterable[int], hours: float, jobs: int) -> Iterator[tuple[int, list[str]]]:
-    """What broke in each seed, with the defect or without one, in processes that come from one of their own."""
+def lives(mutant: Mutant | None, jobs: Iterable[Job], side_by_side: int) -> Iterator[tuple[int, list[str]]]:
+    """What broke in each life, with the defect or without one, in processes that come from one of their own."""
     assert "agent" not in sys.modules, "the agent is here already, without the defect"
     out, into = os.pipe()
     sys.stdout.flush()
@@ -178,9 +200,10 @@ def lives(mutant: Mutant | None, seeds: Iterable[int], hours: float, jobs: int) 
         try:
             if mutant is not None:
                 sys.meta_path.insert(0, _Finder(mutant))  # type: ignore[arg-type]
-            prepare("agent")
+            for world in WORLDS:
+                prepare(world)
             with os.fdopen(into, "w") as pipe:
-                for job, result in forked((Job(seed, hours) for seed in seeds), jobs):
+                for job, result in forked(iter(jobs), side_by_side):
                     pipe.write(json.dumps([job.seed, result["broken"]]) + "\n")
                     pipe.flush()
             os._exit(0)
@@ -201,15 +224,16 @@ def lives(mutant: Mutant | None, seeds: Iterable[int], hours: float, jobs: int) 
 
 
 @cache
-def without(seed: int, hours: float) -> frozenset[str]:
+def without(job: Job) -> frozenset[str]:
     """The promises that the program breaks as it is."""
-    return frozenset(sorts(next(lives(None, [seed], hours, 1))[1]))
+    return frozenset(sorts(next(lives(None, [job], 1))[1]))
 
 
-def hunt(mutant: Mutant, seeds: range, hours: float, jobs: int) -> tuple[int, str]:
+def hunt(mutant: Mutant, seeds: range, side_by_side: int, only: frozenset[str] | None = None) -> tuple[int, str]:
     """The first seed that breaks a promise which it keeps without the defect, and which one; (0, "") if none does."""
-    for seed, broken in lives(mutant, seeds, hours, jobs):
-        new = sorts(broken) - without(seed, hours) if broken else set()
+    jobs = {seed: Job(seed, mutant.hours, only, world=mutant.world) for seed in seeds}
+    for seed, broken in lives(mutant, jobs.values(), side_by_side):
+        new = sorts(broken) - without(jobs[seed]) if broken else set()
         if new:
             return seed, next(one for one in broken if sort_of(one) in new)
     return 0, ""
@@ -219,20 +243,24 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation.mutants", description=__doc__)
     parser.add_argument("--seeds", type=int, default=200, help="at most, for each")
     parser.add_argument("--from", type=int, default=1, dest="first")
-    parser.add_argument("--hours", type=float, default=1.0)
+    parser.add_argument("--hours", type=float, help="in the place of those of each row")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--only", default="")
+    parser.add_argument("--only", default="", help="these defects")
+    parser.add_argument("--kinds", default="", help="of faults, in the place of those that each seed draws")
     parser.add_argument("--out", help="a JSON file for what was found")
     options = parser.parse_args()
     chosen = [one for one in MUTANTS if not options.only or one.name in options.only.split(",")]
+    kinds = frozenset(options.kinds.split(",")) if options.kinds else None
     seeds, found = range(options.first, options.first + options.seeds), {}
-    print("| defect | what it does | seeds until it is found | what broke |\n|---|---|---|---|")
+    print("| defect | what it does | where | seeds until it is found | what broke |\n|---|---|---|---|---|")
     for mutant in chosen:
         began = time.monotonic()
-        seed, what = hunt(mutant, seeds, options.hours, options.jobs)
+        mutant = replace(mutant, hours=options.hours or mutant.hours)
+        seed, what = hunt(mutant, seeds, options.jobs, kinds)
         found[mutant.name] = {"seed": seed, "broken": what, "wall_s": round(time.monotonic() - began, 1)}
         needed = str(seed - options.first + 1) if seed else f"not within {len(seeds)}"
-        print(f"| `{mutant.name}` | {mutant.what} | {needed} | {sort_of(what)} |", flush=True)
+        where = f"{mutant.world}, {mutant.hours:g} h"
+        print(f"| `{mutant.name}` | {mutant.what} | {where} | {needed} | {sort_of(what)} |", flush=True)
     missed = [name for name, one in found.items() if not one["seed"]]
     print(f"\n{len(found)} defects, {len(found) - len(missed)} found; not found: {', '.join(missed) or 'none'}")
     if options.out:

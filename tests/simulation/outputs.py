@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 import re
 from bisect import bisect_left, bisect_right
+from collections import defaultdict
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
+from tests.simulation.judge import LEVELS, command_of
 from tests.simulation.plant import Move, Slave
 from tests.simulation.village import LATITUDE, LONGITUDE
 
@@ -74,6 +77,9 @@ class Output:
         n = bisect_right([move.at for move in self.moves], at)
         return self.moves[n - 1].value if n else 0
 
+    def moved(self, since: float, until: float) -> bool:
+        return any(since < move.at < until for move in self.moves)
+
     def seconds(self, key: str) -> float:
         found = re.fullmatch(r"([0-9]+)(s|min)", self.spec.get(key, "0s"))
         assert found is not None
@@ -133,7 +139,59 @@ class Outputs:
     def asked(self, *names: str) -> list[Asked]:
         return [one for one in self.diary.asked if one.body.get("point") in names]
 
+    def life(self, at: float) -> int:
+        """Which process it was, the first being 1."""
+        return bisect_right(self.diary.begun, at)
+
     # -- what must hold --------------------------------------------------------------------------------------------
+
+    def levels(self) -> None:
+        """Each command asks for a level of its own (`faults.command`): the register tells what became of each.
+
+        It was carried out once, and the region heard how it ended: verified only if the register showed it, unknown
+        only if nothing was written after that was said.
+        """
+        fan, results = self.all["fan"], self.world.judge.results
+        written: dict[int, list[float]] = defaultdict(list)
+        for at, kind, address, value in fan.slave.writes:
+            if (kind, address) == ("register", 8) and 0 < value < LEVELS:
+                written[value].append(at)
+        for value, times in written.items():
+            name = f"c-{command_of(value)}"
+            told = {result["state"]: result for result in results[name].values()}
+            ended = name in self.world.judge.ended | self.world.judge.turned_down
+            ended = ended or any(begin <= times[0] <= end for begin, end in self.hurt)
+            self.must(ended, times[0], f"level {value} was written, and nobody heard how its command ended")
+            shown = any(move.value == value for move in fan.moves)
+            self.must("verified" not in told or shown, times[0], f"level {value} was verified, and never there")
+            if "unknown" in told and told["unknown"]["t"] is not None and not self.steps:
+                said = told["unknown"]["t"] / 1000 - self.world.village.start_ms / 1000
+                begun = self.life(times[0]) < self.life(said)
+                self.must(begun, times[0], f"level {value} was written after its command had ended, unknown")
+            for before, at in pairwise(times):
+                since = max(before, self.diary.begun[self.life(at) - 1])
+                stood = fan.state(before) == fan.state(at) == value and not fan.moved(before, at)
+                known = _any(fan.slave.failed, since - 1.0, at) or at - before < SLACK
+                self.must(known or not stood, at, f"level {value} was written again, and stood since {before:.3f} s")
+
+    def restored(self) -> None:
+        """A level that was verified holds again after each start, as long as its command said."""
+        fan, asked, results = self.all["fan"], self.asked("fan", "m.dimmer"), self.world.judge.results
+        writes = [(at, value) for at, kind, address, value in fan.slave.writes if (kind, address) == ("register", 8)]
+        for begun, until in pairwise([*self.diary.begun, self.world.loop.time()]):
+            before = [one for one in writes if one[0] < begun and not self.stops(one[0])]
+            at, value = before[-1] if before else (0.0, 0)
+            orders = [one for one in asked if one.body["value"] == value]
+            seen = next((good for good in fan.slave.good if good > begun + LATE), math.inf)
+            verified = any(result["state"] == "verified" for result in results[f"c-{command_of(value)}"].values())
+            if not verified or len(orders) != 1 or seen > until - SLACK:
+                continue
+            known = (
+                seen > at + orders[0].holds - SLACK or any(orders[0].at < one.at <= seen for one in asked)
+                or self.crashed(at, seen) or self.forgot(at, begun) or _any(self.diary.edited, at - SLACK, seen)
+                or not self.answers(fan.slave, seen) or _any(fan.slave.ignored, at - SLACK, seen)
+            )  # fmt: skip
+            self.must(known or fan.state(seen) == value, seen, f"level {value}, verified, is gone after a start")
 
     def commanded(self, name: str, *names: str) -> None:
         """Nothing but commands moves it: it takes what one asked, while that holds, and lets go when it is over."""
@@ -166,7 +224,7 @@ class Outputs:
             fits = [one.latest for one in asked if int(one.body["value"] or 0) == move.value and one.at <= until]
             over = max(fits, default=move.at) + LATE
             seen = next((at for at in output.slave.good if over < at < until and self.rules(output.slave, at)), None)
-            kept = not move.value or seen is None or self.steps
+            kept = not move.value or seen is None or self.steps or _any(output.slave.ignored, move.at, until)
             self.must(kept, until, f"{name} is {move.value} since {move.at:.3f} s")
 
     def rules(self, slave: Slave, at: float) -> bool:
@@ -267,7 +325,7 @@ class Outputs:
                 continue  # it had not taken up its outputs
             for output in self.all.values():
                 wanted = output.spec["safe_state"]
-                if wanted == "hold" or not self.answers(output.slave, at):
+                if wanted == "hold" or not self.answers(output.slave, at) or _any(output.slave.ignored, at - 700.0, at):
                     continue
                 state = output.state(at)
                 kept = state == {"off": 0, "on": 1}.get(wanted, wanted)
@@ -294,6 +352,8 @@ def judge(world: Any) -> None:
     found.commanded("fan", "m.dimmer")
     found.ended("lamp", "m.relay1")
     found.ended("fan", "m.dimmer")
+    found.levels()
+    found.restored()
     found.street()
     found.tank()
     found.heater()

@@ -138,6 +138,10 @@ class Slave:
     """The share of answers that come after the time-out."""
     noisy: float = 0.0
     """The share of answers that are garbled."""
+    stuck: float = 0.0
+    """The share of writes to what commands move (coil 0, register 8) that are acknowledged and not obeyed."""
+    ignored: list[float] = field(default_factory=list)
+    """When one of them was acknowledged only (virtual s)."""
     excepts: float = 0.0
     """The share of questions that are answered with an exception (busy, failure, illegal address)."""
 
@@ -284,12 +288,21 @@ class Slave:
 
     def _switch(self, address: int, on: bool) -> None:
         self.writes.append((self.now(), "coil", address, int(on)))
+        if address == 0 and self._sticks():
+            return
         self._move("coil", address, int(on))
         self.inputs[1] = self.coils[1]
 
     def _set(self, address: int, value: int) -> None:
         self.writes.append((self.now(), "register", address, value))
-        self._move("register", address, value)
+        if address != 8 or not self._sticks():
+            self._move("register", address, value)
+
+    def _sticks(self) -> bool:
+        sticks = bool(self.stuck) and self.dice.random() < self.stuck
+        if sticks:
+            self.ignored.append(self.now())
+        return sticks
 
     def _move(self, kind: str, address: int, value: int, fell: bool = False) -> None:
         bank: list[Any] = self.coils if kind == "coil" else self.registers

@@ -17,7 +17,7 @@ __all__ = ["Manager", "ask"]
 WATCHDOG = 20.0
 START = 60.0
 """Seconds that a start may take until READY=1."""
-LOOK = 2.0
+LOOK = 1.0
 ANSWER = 30.0
 """Seconds within which a technician has his answer: a write waits for the wire, a reload for a worn disk."""
 

@@ -337,8 +337,11 @@ class World:
         self.commands += 1
         name, body = command(self.commands, dice)
         self.broker.send(f"bocage/v1/v/cmd/{name}", body)
-        if dice.random() < 0.1:
+        again = dice.random()
+        if again < 0.1:
             self.broker.send(f"bocage/v1/v/cmd/{name}", body)
+        elif again < 0.3:  # the region is not sure whether it came
+            self.loop.call_later(dice.choice((5.0, 40.0, 300.0)), self.broker.send, f"bocage/v1/v/cmd/{name}", body)
 
     def _delivered(self, topic: str, payload: bytes) -> None:
         self.diary.asked.append(Asked(self.loop.time(), json.loads(payload)))
@@ -349,7 +352,7 @@ class World:
         request: dict[str, Any] = {"do": what}
         if what == "write":
             self.by_hand += 1
-            request |= {"point": "fan", "value": 60_000 + self.by_hand % 5_000, "hold_ms": 60_000}
+            request |= {"point": "fan", "value": 60_000 + self.by_hand * 1_709 % 5_000, "hold_ms": 60_000}
             self.diary.asked.append(Asked(self.loop.time(), request))
         ask(self, request)
 

@@ -28,7 +28,7 @@ from typing import Any
 
 from agent.clock import Clock
 from agent.driver import BusSpec, DeviceSpec, Memory
-from agent.errors import DeviceError, WireError
+from agent.errors import DeviceError, OutboxError, WireError
 from agent.model import Kind, Point, Quality, Reading, Readings, Value
 
 __all__ = ["Gpio", "open_gpio"]
@@ -228,7 +228,8 @@ class _Counter(_Input):
 
     def save(self) -> None:
         if self.total != self._saved:
-            self._memory.put(self._key, self.total, now=True)
+            with contextlib.suppress(OutboxError):  # kept in memory, and tried again by whoever writes it
+                self._memory.put(self._key, self.total, now=True)
         self._saved, self._saved_at = self.total, self._clock.monotonic()
 
     def _pulse(self, line: _Input) -> None:

@@ -11,7 +11,7 @@ import pytest
 from gpiozero import Device
 
 from agent.driver import Actuator, DeviceSpec, Listener, Poller
-from agent.errors import DeviceError, WireError
+from agent.errors import DeviceError, OutboxError, WireError
 from agent.model import Kind, Quality
 from drivers import gpio as module
 
@@ -188,6 +188,25 @@ async def test_the_total_outlives_the_program(make, listen, chip, memory):
     await ear.stop()
     assert memory.facts == {"gpio.17.pulses": 23}
     assert [r.value for r in await make(spec(17, "counter")).read(["gpio.17"])] == [23]
+
+
+async def test_a_flash_that_refuses_costs_no_pin(make, listen, chip, memory, monkeypatch):
+    """The total waits in memory for the flash; meanwhile the counter counts, and the relay stays as it is."""
+
+    def refuse(key, value, now=False):
+        memory.facts[key] = value
+        raise OutboxError("state cannot be written: Input/output error")
+
+    gpio = make(spec(17, "counter"), spec(22, "relay"))
+    ear = listen(gpio)
+    await ear.heard("gpio.17", 0)
+    await gpio.write("gpio.22", True)
+    monkeypatch.setattr(memory, "put", refuse)
+    pulse(chip.pin(17), 23)
+    await ear.heard("gpio.17", 23)
+    assert chip.pin(22).state and gpio.status()["state"] == "up"
+    await ear.stop()
+    assert memory.facts == {"gpio.17.pulses": 23}
 
 
 async def test_a_slow_counter_is_kept_after_a_minute(make, listen, chip, memory, monkeypatch):

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 
-from tests.simulation import datagrams, serial_port
+from tests.simulation import datagrams, pins, serial_port
 
 __all__ = ["edges"]
 
@@ -256,6 +256,7 @@ def edges(world: Any) -> Iterator[None]:
         *world.calls.names(),
         *serial_port.calls(world),
         *datagrams.calls(world),
+        *pins.calls(world),
     ]
     import paho.mqtt.client as paho
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.simulation.judge import level_of
+from tests.simulation.pins import PINS
 from tests.simulation.radio_faults import RADIO
 
 __all__ = ["KINDS", "Mixture"]
@@ -321,6 +322,7 @@ KINDS: dict[str, tuple[float, Callable[[Any, random.Random], None]]] = {
     "technician": (180, _technician),
     "slow_disk": (1200, _slow),
     **RADIO,
+    **PINS,
 }
 
 

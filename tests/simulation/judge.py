@@ -124,7 +124,7 @@ class Judge:
                 if "agg" in batch and isinstance(value, list):
                     continue  # it stands for others, which a gap names
                 known = self._key((store, number), json.dumps([point, value, rest]).encode())
-                if known and point.endswith(".count") and rest[:1] in ([], ["good"]):
+                if known and point.endswith((".count", "-ct")) and rest[:1] in ([], ["good"]):
                     self._counted(point, value, (store, number))
         self.must(numbers and min(numbers) >= first and max(numbers) <= last, f"a batch leaves its range: {batch['k']}")
 

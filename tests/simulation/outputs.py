@@ -31,7 +31,7 @@ STALE = 60.0
 after ten minutes."""
 PLACES = {
     "m.relay1": ("m", "coil", 0), "m.relay2": ("m", "coil", 1), "m.dimmer": ("m", "register", 8),
-    "w.pump": ("w", "coil", 0), "h.burner": ("h", "coil", 0), "h.pump": ("h", "coil", 1),
+    "gpio.22": ("g", "pin", 22), "w.pump": ("w", "coil", 0), "h.burner": ("h", "coil", 0), "h.pump": ("h", "coil", 1),
 }  # fmt: skip
 
 
@@ -102,9 +102,10 @@ class Outputs:
         """Seconds from a write to its place on flash: who dies within cannot remember it."""
         self.hurt = [(begin - 5.0, end + 70.0) for begin, end in world.disk.hurt]
         self.all = {}
+        modules = world.village.slaves | {"g": world.village.board}
         for name, spec in world.village.site["actuators"].items():
             device, kind, address = PLACES[spec["output"]]
-            slave = world.village.slaves[device]
+            slave = modules[device]
             moves = [move for move in slave.moves if (move.kind, move.address) == (kind, address)]
             self.all[name] = Output(name, slave, spec, moves)
 
@@ -354,6 +355,10 @@ def judge(world: Any) -> None:
     found.ended("fan", "m.dimmer")
     found.levels()
     found.restored()
+    if "fountain" in found.all:
+        found.commanded("fountain", "gpio.22")
+        found.ended("fountain", "gpio.22")
+        found.limits(found.all["fountain"], lambda move: False)
     found.street()
     found.tank()
     found.heater()

@@ -22,7 +22,14 @@ __all__ = ["WORLDS", "Job", "forked", "prepare", "sort_of", "sorts", "verdict", 
 
 WORLDS = {"agent": "tests.simulation.world", "outbox": "tests.simulation.outbox_world"}
 """What lives in the simulated world: the whole agent, or its outbox with the uplink. Each module has `run`."""
-MODULES = "agent.app", "agent.uplink.uplink", "agent.wiring.found", "drivers.modbus.tcp", "drivers.lora.gwmp.bus"
+MODULES = (
+    "agent.app",
+    "agent.uplink.uplink",
+    "agent.wiring.found",
+    "drivers.modbus.tcp",
+    "drivers.lora.gwmp.bus",
+    "drivers.gpio",
+)
 """What the agent would import at its start or later."""
 ENVIRONMENT = {"PYTHONHASHSEED": "0", "BOCAGE_CLOCK": "trusted"}
 _NUMBER = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|\d[\d.]*")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.simulation.datagrams import Datagrams
+from tests.simulation.pins import Board
 from tests.simulation.plant import Heater, Slave, Tank
 from tests.simulation.radio import Air, Gateway, Node, Session
 
@@ -103,6 +104,8 @@ class Village:
     start_ms: int = field(init=False)
     air: Air | None = None
     """What radio there is: in half of the villages."""
+    board: Board | None = None
+    """What is wired to the pins of the box: in half of the villages."""
     keys: dict[str, bytes] = field(default_factory=dict)
     """Of its nodes, by the name of the file that has them."""
     profiles: dict[str, str] = field(
@@ -180,6 +183,23 @@ class Village:
         radio = random.Random(f"{self.seed}/radio")
         if radio.random() < 0.5:
             self._radio(radio)
+        pins = random.Random(f"{self.seed}/pins")
+        if pins.random() < 0.5:
+            self._pins(pins)
+
+    def _pins(self, dice: random.Random) -> None:
+        """A fountain's valve, and the meter behind it."""
+        self.board = Board(self.now, self.later, dice)
+        self.site["buses"]["gpio"] = {"type": "gpio"}
+        self.site["signals"]["fountain-ct"] = {
+            "from": "gpio.17", "kind": "counter", "unit": "L", "per_pulse": 10, "debounce": "20ms",
+        }  # fmt: skip
+        self.site["actuators"] = _ACTUATORS | {
+            "fountain": {
+                "output": "gpio.22", "feedback": "gpio.23", "safe_state": "off", "boot_state": "off", "min_off": "20s",
+                "max_on": "10min",
+            }
+        }  # fmt: skip
 
     def _radio(self, dice: random.Random) -> None:
         """A gateway, two nodes that join, one of them a valve, and one with keys that were written into it."""

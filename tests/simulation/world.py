@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.simulation import outputs, radio_judge
+from tests.simulation import outputs, pins_judge, radio_judge
 from tests.simulation.broker import Broker
 from tests.simulation.database import Files, connector
 from tests.simulation.datagrams import Datagrams
@@ -87,7 +87,7 @@ class World:
         """When the process ended and when the power did."""
         self.diary = Diary()
         self.broker.delivered = self._delivered
-        self.commands = self.by_hand = self.radio_commands = 0
+        self.commands = self.by_hand = self.radio_commands = self.pin_commands = 0
         self.off_until = 0.0
         self.answers: Counter[tuple[str, bool]] = Counter()
         """What technicians asked, and whether it was carried out."""
@@ -120,6 +120,9 @@ class World:
     @property
     def digest(self) -> str:
         """Of all packets that the broker got and all frames that the slaves got, with their moments."""
+        if self.village.board is not None:
+            for move in self.village.board.moves:
+                self._digest.update(repr((round(move.at * 1e6), move.value)).encode())
         for slave in self.slaves:
             for at, *what in slave.writes:
                 self._digest.update(repr((slave.name, round(at * 1e6), what)).encode())
@@ -224,6 +227,8 @@ class World:
         self.diary.begun.append(self.loop.time())
         life = self.life = Life(self.lives)
         self.alive = True
+        if self.village.board is not None:
+            self.village.board.begin()
         context = contextvars.copy_context()
         context.run(LIFE.set, life)
         life.task = context.run(self.loop.create_task, self._live())
@@ -291,6 +296,8 @@ class World:
         self.loop.bury(life)
         self._files.bury()
         self.calls.close_all()
+        if self.village.board is not None:
+            self.village.board.end()
 
     def cut_power(self) -> None:
         """The box and the module in its cabinet."""
@@ -406,6 +413,7 @@ def run(seed: int, hours: float, only: set[str] | None = None) -> World:
     judge.readings(made.slave.answers, made.cuts, made.disk.hurt, slack)
     outputs.judge(made)
     radio_judge.judge(made)
+    pins_judge.judge(made)
     for store, runs in judge.missing().items():
         judge.must(False, f"numbers of {store} neither came nor were told: {runs[:5]}")
     return made

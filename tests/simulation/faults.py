@@ -260,7 +260,9 @@ def _slave_off(world: Any, dice: random.Random) -> None:
 
 def _reset(world: Any, dice: random.Random) -> None:
     """A counter begins anew: another meter, or one that was set to 0."""
-    world.village.slaves["w"].process.restart()
+    slave = world.village.slaves["w"]
+    slave.advance()
+    slave.process.restart()
 
 
 def _clock(world: Any, dice: random.Random) -> None:

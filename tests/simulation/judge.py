@@ -66,6 +66,9 @@ class Judge:
     last: dict[tuple[str, str, str], int] = field(default_factory=dict)
     turned_down: set[str] = field(default_factory=set)
     """Commands of which the broker refused a result: a gap record may be all that is heard of them."""
+
+    index: dict[tuple[str, int], float] = field(default_factory=dict)
+    """What the index of the water meter was said to be, by number."""
     broken: list[str] = field(default_factory=list)
     duplicates: int = 0
 
@@ -124,6 +127,8 @@ class Judge:
                 if "agg" in batch and isinstance(value, list):
                     continue  # it stands for others, which a gap names
                 known = self._key((store, number), json.dumps([point, value, rest]).encode())
+                if known and point == "well-water" and rest[:1] in ([], ["good"]):
+                    self.index[store, number] = value
                 if known and point.endswith((".count", "-ct")) and rest[:1] in ([], ["good"]):
                     self._counted(point, value, (store, number))
         self.must(numbers and min(numbers) >= first and max(numbers) <= last, f"a batch leaves its range: {batch['k']}")

@@ -49,6 +49,10 @@ class Tank:
     draw: float
     pumped: float = 0.0
     at: float = 0.0
+    before: int = 0
+    """Pulses of before the counter began again."""
+    resets: list[tuple[float, int]] = field(default_factory=list)
+    """When it did (virtual s), and what it showed."""
 
     def advance(self, slave: Slave, now: float) -> None:
         seconds, self.at = now - self.at, now
@@ -61,11 +65,14 @@ class Tank:
 
     def restart(self) -> None:
         """Its counter begins again."""
+        self.before += int(self.pumped * 20)
+        self.resets.append((self.at, int(self.pumped * 20) % 65_536))
         self.pumped = 0.0
 
     @property
     def shown(self) -> tuple[float, ...]:
-        return (self.level,)
+        """The level, and all pulses that ever were."""
+        return self.level, self.before + int(self.pumped * 20)
 
 
 @dataclass

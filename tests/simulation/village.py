@@ -117,7 +117,7 @@ class Village:
         # half of the lives begin some minutes before dusk (16:50 UTC), the others in the morning
         dusk = MORNING_MS + (8 * 60 + 50) * MINUTE_MS
         self.start_ms = dusk - dice.randrange(5, 55) * MINUTE_MS if dice.random() < 0.5 else MORNING_MS
-        tank = Tank(level=dice.uniform(30, 90), gain=dice.uniform(0.05, 0.15), draw=dice.uniform(0.01, 0.04))
+        tank = Tank(level=dice.uniform(30, 90), gain=dice.uniform(0.05, 0.13), draw=dice.uniform(0.01, 0.04))
         heater = Heater(room=dice.uniform(17, 20), outdoors=dice.uniform(-6, 10), power=dice.uniform(0.15, 0.5))
         processes = {"m": None, "w": tank, "h": heater}
         self.slaves = {

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.simulation import outputs, pins_judge, radio_judge
+from tests.simulation import meters, outputs, pins_judge, radio_judge
 from tests.simulation.broker import Broker
 from tests.simulation.database import Files, connector
 from tests.simulation.datagrams import Datagrams
@@ -412,6 +412,7 @@ def run(seed: int, hours: float, only: set[str] | None = None) -> World:
     slack = 8.0 if "slow_disk" in mixture.pauses else 0.0
     judge.readings(made.slave.answers, made.cuts, made.disk.hurt, slack)
     outputs.judge(made)
+    meters.judge(made)
     radio_judge.judge(made)
     pins_judge.judge(made)
     for store, runs in judge.missing().items():

@@ -56,6 +56,8 @@ class Judge:
     """Commands that the agent has acknowledged, and when (virtual s)."""
     ended: set[str] = field(default_factory=set)
     """Commands of which an end was told, with a key of its own or without."""
+    unheard: dict[str, tuple[str, int]] = field(default_factory=dict)
+    """Ends that the broker refused, and their numbers."""
     counts: set[int] = field(default_factory=set)
     polls: dict[tuple[str, int], int] = field(default_factory=dict)
     """Which number has which count of the slave's: when it was given is known by that."""
@@ -91,7 +93,7 @@ class Judge:
                 self.must("readable" not in what and "corrupt" not in what, what)  # no card lies here
         elif kind.startswith("cmd/"):
             result = json.loads(payload)
-            if result["state"] in FINAL or (result["state"] == "applied" and result["reason"]):
+            if _is_end(result):
                 self.ended.add(result["id"])
             if "k" in result and not self._was_half_written(result) and self._record(result, payload):
                 self.results[result["id"]][tuple(result["k"])] = result
@@ -100,6 +102,10 @@ class Judge:
         """The broker did not take a message: for good, if a gap record says so later."""
         if topic.endswith("/result"):
             self.turned_down.add(topic.split("/")[-2])
+
+            result = json.loads(payload)
+            if _is_end(result) and "k" in result:
+                self.unheard[result["id"]] = result["k"][0], result["k"][1]
         if not topic.endswith("/telemetry"):
             return
         batch = _read(payload)
@@ -111,7 +117,10 @@ class Judge:
                     self.offered[point, value] = batch["k"][0], number
 
     def _is_told(self, point: str, count: int) -> bool:
-        store, number = self.offered.get((point, count), ("", 0))
+        return self._in_a_gap(self.offered.get((point, count), ("", 0)))
+
+    def _in_a_gap(self, key: tuple[str, int]) -> bool:
+        store, number = key
         return any(gap.get("store") == store and gap.get("first", 1) <= number <= gap.get("last", 0)
                    for gap in self.gaps)  # fmt: skip
 
@@ -268,6 +277,7 @@ class Judge:
                 begin <= died + RETRY and end + RETRY >= at for died, _ in cuts if died >= at for begin, end in spans
             )
             told = at > until or name in named or name in self.ended or lost
+            told = told or self._in_a_gap(self.unheard.get(name, ("", 0)))
             self.must(told, f"command {name}, acknowledged at {at:.3f} s, has no end")
 
     def readings(
@@ -294,6 +304,10 @@ class Judge:
 
 def _read(payload: bytes) -> Any:
     return json.loads(payload if payload[:1] == b"{" else zlib.decompress(payload))
+
+
+def _is_end(result: dict[str, Any]) -> bool:
+    return result["state"] in FINAL or (result["state"] == "applied" and result["reason"] != "")
 
 
 def _without_date(record: dict[str, Any]) -> dict[str, Any]:

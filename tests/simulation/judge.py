@@ -65,7 +65,6 @@ class Judge:
     """Counts of other devices by point and count, with their numbers."""
     offered: dict[tuple[str, int], tuple[str, int]] = field(default_factory=dict)
     """Counts that the broker refused, and their numbers: a gap record may name those instead."""
-    last: dict[tuple[str, str, str], int] = field(default_factory=dict)
     turned_down: set[str] = field(default_factory=set)
     """Commands of which the broker refused a result: a gap record may be all that is heard of them."""
 

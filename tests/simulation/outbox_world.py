@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.simulation import edges as machine
+from tests.simulation.bounds import look_at_outbox
 from tests.simulation.edges import FileCalls, edges
 from tests.simulation.faults import KINDS, Mixture
 from tests.simulation.outbox_judge import OutboxJudge
@@ -199,22 +200,7 @@ class OutboxWorld(World):
                 event = Event("audit" if dice.random() < 0.1 else "note", "n", "s", at, Severity.INFO, {"n": number})
                 await outbox.put_event(event)
                 box.put_event(number)
-            self._look(outbox)
-
-    def _look(self, outbox: Any) -> None:
-        """Files and memory stay within their bounds."""
-        keeper = outbox._keeper
-        lots = sum(lot.n for lot in keeper.memory.waiting)
-        lots += sum(parcel.message.n for parcel in keeper.memory.under_way.values())
-        self.box.must(lots <= self.most + 25_000, f"{lots} readings in memory")
-        self.box.must(keeper.memory.n >= 0, f"{keeper.memory.n} readings in memory, it says")
-        many = len(keeper.urgent.unsaved) + len(keeper.urgent.ready)
-        self.box.must(many <= 2_500, f"{many} records in memory")
-        staged = sum(path.stat().st_size for path in self.run_folder.iterdir())
-        self.box.must(staged <= 8_000_000 + 120 * lots, f"{staged} bytes on the stage for {lots} readings")
-        files = [path for path in self.state.glob("outbox.db*") if "corrupt" not in path.name]
-        held = sum(path.stat().st_size for path in files)
-        self.box.must(held <= self.max_bytes + 400_000, f"{held} bytes on flash, of {self.max_bytes}")
+            look_at_outbox(self, outbox, self.most, self.max_bytes)
 
     # -- what else happens to it -----------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.simulation import meters, outputs, pins_judge, radio_judge
+from tests.simulation import bounds, meters, outputs, pins_judge, radio_judge
 from tests.simulation.broker import Broker
 from tests.simulation.database import Files, connector
 from tests.simulation.datagrams import Datagrams
@@ -45,6 +45,7 @@ class Life:
         self.wires: list[Wire] = []
         self.task: asyncio.Task[Any] | None = None
         self.dead = False
+        self.agent: Any = None
         """Nothing of it runs any more."""
 
 
@@ -244,7 +245,9 @@ class World:
 
         site = self.etc / "site.yaml"
         configuration = Configuration.choose(site, PlanReader(site), str(self.state))
-        return await Agent(configuration, self.run_folder).run()
+        assert self.life is not None
+        agent = self.life.agent = Agent(configuration, self.run_folder)
+        return await agent.run()
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         """The process has ended by itself: systemd starts it anew, and a crash is on record."""
@@ -401,6 +404,7 @@ def run(seed: int, hours: float, only: set[str] | None = None) -> World:
             made.begin_later(5.0)
 
         made.loop.call_later(hours * 3600, calm)
+        bounds.look(made)
         made.loop.call_later(hours * 3600 + 1800, made.loop.stop)
         made.loop.run_forever()
         made.kill()

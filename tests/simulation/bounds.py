@@ -1,0 +1,70 @@
+"""What a life may take of memory and files, looked at from outside while it runs (docs/guarantees.md, the contract)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.simulation.loop import LIFE
+
+__all__ = ["look", "look_at_outbox"]
+
+PERIOD = 60.0
+TASKS, TIMERS, LINKS = 64, 64, 16
+"""Of the small village; a larger site has more, by its buses and controls."""
+FILES = 40
+STATE = 2_000_000
+"""Bytes beside the outbox: facts, two kept configurations, the ids of commands."""
+READINGS = 25_000
+"""What may be under way besides."""
+RECORDS = 2_500
+STAGE, A_READING = 8_000_000, 120
+"""Bytes on the stage, and for each reading that waits."""
+LOG = 400_000
+"""Bytes of the write-ahead log beyond the buffer."""
+
+
+def look(world: Any) -> None:
+    """Now, and each minute from now on."""
+    life = world.life
+    if life is not None:
+        _look_at_life(world, life)
+    world.loop.call_later(PERIOD, look, world)
+
+
+def _look_at_life(world: Any, life: Any) -> None:
+    def must(holds: object, what: str) -> None:
+        world.judge.must(holds, f"life {life.number} has {what}")
+
+    life.tasks = [task for task in life.tasks if not task.done()]
+    timers = [one for one in world.loop._scheduled if not one._cancelled and _is_of(one, life)]
+    links = [wire for wire in life.wires if wire.fileno() >= 0]
+    must(len(life.tasks) <= TASKS, f"{len(life.tasks)} tasks")
+    must(len(timers) <= TIMERS, f"{len(timers)} timers")
+    must(len(links) <= LINKS, f"{len(links)} connections")
+    files = [path for path in world.state.rglob("*") if path.is_file()]
+    held = sum(path.stat().st_size for path in files if not path.name.startswith("outbox.db"))
+    must(len(files) <= FILES, f"{len(files)} files")
+    must(held <= STATE, f"{held} bytes beside the outbox")
+    outbox = getattr(life.agent, "_outbox", None)
+    if outbox is not None:
+        look_at_outbox(world, outbox, 100_000, life.agent._plan.buffer.max_bytes)
+
+
+def look_at_outbox(world: Any, outbox: Any, most: int, max_bytes: int) -> None:
+    """At its files and its memory, which takes `most` readings."""
+    keeper, must = outbox._keeper, world.judge.must
+    lots = sum(lot.n for lot in keeper.memory.waiting)
+    lots += sum(parcel.message.n for parcel in keeper.memory.under_way.values())
+    must(lots <= most + READINGS, f"{lots} readings in memory")
+    must(keeper.memory.n >= 0, f"{keeper.memory.n} readings in memory, it says")
+    many = len(keeper.urgent.unsaved) + len(keeper.urgent.ready)
+    must(many <= RECORDS, f"{many} records in memory")
+    staged = sum(path.stat().st_size for path in world.run_folder.iterdir())
+    must(staged <= STAGE + A_READING * lots, f"{staged} bytes on the stage for {lots} readings")
+    files = [path for path in world.state.glob("outbox.db*") if "corrupt" not in path.name]
+    held = sum(path.stat().st_size for path in files)
+    must(held <= max_bytes + LOG, f"{held} bytes on flash, of {max_bytes}")
+
+
+def _is_of(handle: Any, life: Any) -> bool:
+    return handle._context is not None and handle._context.get(LIFE) is life

@@ -158,7 +158,7 @@ class Judge:
         """Whether it is new. A date, or its bounds, may have become known since it came first (docs/outbox.md)."""
         key = tuple(record["k"])
         first = self.undated.get(key)
-        if first is None and record["t"] is None:
+        if first is None and record.get("t", 0) is None:
             self.undated[key] = record
         if first is not None and record != first and _without_date(record) == _without_date(first):
             self.duplicates += 1

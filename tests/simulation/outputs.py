@@ -129,9 +129,15 @@ class Outputs:
         return _any(self.diary.stopped, at - 1.0, at + 6.0)
 
     def crashed(self, since: float, at: float) -> bool:
-        """Whether a life began after three ends in ten minutes: overrides are over then, outputs safe."""
+        """Whether a life was the third in ten minutes that began after a crash: overrides are over, outputs safe."""
+        after = [begun for begun in self.diary.begun[1:] if not self._was_orderly(begun)]
         lives = [begun for begun in self.diary.begun if since - SLACK <= begun <= at]
-        return any(_count(self.died, begun - 605.0, begun) >= 3 for begun in lives)
+        return any(_count(after, begun - 605.0, begun) >= 3 for begun in lives)
+
+    def _was_orderly(self, begun: float) -> bool:
+        """Whether the life before this one had ended by an orderly stop."""
+        ends = self.died[: bisect_left(self.died, begun)]
+        return bool(ends) and _any(self.diary.stopped, ends[-1] - 0.001, begun)
 
     def begins(self, at: float) -> bool:
         """Whether a life was new: boot states, outputs that were found otherwise."""

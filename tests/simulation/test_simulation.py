@@ -120,7 +120,7 @@ def test_a_failure_is_told_by_its_first_moment() -> None:
 
 @pytest.mark.parametrize(("last", "broken"), [(12, 0), (11, 1)])
 def test_a_poll_that_the_broker_refused_is_told_by_a_gap(last: int, broken: int) -> None:
-    judge = Judge(lambda: 9.0)
+    judge = Judge(lambda: 99.0)
     batch = {"k": ["s", 11], "t": 5, "p": {"m.count": [[0, 6, 0], [1, 7, 1]]}}
     judge.refused("bocage/v1/v/telemetry", json.dumps(batch).encode())
     gap = {"store": "s", "first": 11, "last": last}

@@ -14,19 +14,19 @@ import heapq
 import itertools
 import os
 import random
-import selectors
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
+
+from tests.simulation.turns import Turns
 
 __all__ = ["LIFE", "Killed", "SimLoop"]
 
 LIFE: contextvars.ContextVar[Any] = contextvars.ContextVar("life", default=None)
 """Which life of the agent is at work; None for the world."""
-FAR = 1e10
-SPINS = 200
-"""Turns at one moment after which a microsecond passes all the same: somebody waits for less than a float can tell."""
+MANY = 5000
+"""Tasks of a life after which those that are done are forgotten."""
 _order = itertools.count()
 
 
@@ -35,106 +35,28 @@ class Killed(BaseException):
 
 
 class SimTask(asyncio.Task[Any]):
-    """Its place in a set is that of its making: addresses differ from process to process."""
+    """Its place in a set is by the order in which they came into one: addresses differ from process to process."""
 
-    def __init__(self, *args: Any, **more: Any) -> None:
-        self.order = next(_order)
-        super().__init__(*args, **more)
+    order: int
 
     def __hash__(self) -> int:
-        return self.order
+        try:
+            return self.order
+        except AttributeError:
+            self.order = next(_order)
+            return self.order
 
 
 class SimFuture(asyncio.Future[Any]):
-    def __init__(self, *args: Any, **more: Any) -> None:
-        self.order = next(_order)
-        super().__init__(*args, **more)
-
-    def __hash__(self) -> int:
-        return self.order
+    order: int
+    __hash__ = SimTask.__hash__
 
 
-class Poll(selectors.BaseSelector):
-    """Simulated files (`Wire`): they tell when there may be something; and time that goes on where there is nothing."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        self.turns = self._spins = self._looks = 0
-        self._keys: dict[int, selectors.SelectorKey] = {}
-        self.active: dict[int, Any] = {}
-        """Wires that may be ready, by descriptor, in the order in which they became so."""
-
-    def asked(self) -> bool:
-        """Somebody looks at the clock; True at each so many looks within one turn."""
-        self._looks += 1
-        return self._looks % 1000 == 0
-
-    def select(self, timeout: float | None = None) -> list[Any]:
-        self.turns += 1
-        self._looks = 0
-        ready = []
-        if self.active:
-            for fd, wire in list(self.active.items()):
-                key = self._keys.get(fd)
-                events = 0 if key is None else key.events & wire.readiness()
-                if events:
-                    ready.append((key, events))
-                elif key is None or not key.events & selectors.EVENT_WRITE:
-                    del self.active[fd]
-        if ready or (timeout is not None and timeout <= 0):
-            self._spins += 1
-            if self._spins % SPINS == 0:
-                self.now = round(self.now + 1e-6, 6)
-            return ready
-        self._spins = 0
-        if timeout is None:
-            raise RuntimeError("nothing will ever happen any more")
-        self.now = round(self.now + timeout, 6)
-        return ready
-
-    def register(self, fileobj: Any, events: int, data: Any = None) -> Any:
-        fd = fileobj if isinstance(fileobj, int) else fileobj.fileno()
-        self._keys[fd] = key = selectors.SelectorKey(fileobj, fd, events, data)
-        if (wire := WIRES.get(fd)) is not None:
-            self.active[fd] = wire
-        return key
-
-    def unregister(self, fileobj: Any) -> Any:
-        fd = fileobj if isinstance(fileobj, int) else fileobj.fileno()
-        self.active.pop(fd, None)
-        return self._keys.pop(fd)
-
-    def get_key(self, fileobj: Any) -> Any:
-        fd = fileobj if isinstance(fileobj, int) else fileobj.fileno()
-        return self._keys[fd]
-
-    def get_map(self) -> Mapping[Any, Any]:
-        return self._keys
-
-    def of(self, life: Any) -> list[int]:
-        """Descriptors that a life watches."""
-        return [fd for fd, key in self._keys.items() for handle in (key.data or ()) if _is_of(handle, life)]
-
-
-WIRES: dict[int, Any] = {}
-"""Simulated files by descriptor: numbers that no real one has."""
-
-
-def not_before(at: float) -> float:
-    """The whole microsecond at which `at` (s) has come."""
-    if at >= FAR:
-        return FAR
-    micro = round(at * 1e6)
-    return micro / 1e6 if micro / 1e6 >= at else (micro + 1) / 1e6
-
-
-class SimLoop(asyncio.SelectorEventLoop):
+class SimLoop(Turns):
     """`delays` gives how long a job waits for its thread and works in it (s)."""
 
     def __init__(self, delays: random.Random) -> None:
-        self.poll = Poll()
-        super().__init__(self.poll)
-        self._clock_resolution = 5e-7
+        super().__init__()
         self._delays = delays
         self._free_at: dict[int, float] = {}
         self.slow = 0.0
@@ -151,12 +73,6 @@ class SimLoop(asyncio.SelectorEventLoop):
         if "never retrieved" not in context["message"]:  # of what was buried; whoever lives retrieves it or ends by it
             self.troubles.append(f"{context['message']}: {context.get('exception')!r}")
 
-    def time(self) -> float:
-        return self.poll.now
-
-    def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> asyncio.TimerHandle:  # type: ignore[override]
-        return super().call_at(not_before(when), callback, *args, context=context)
-
     def create_future(self) -> asyncio.Future[Any]:
         return SimFuture(loop=self)
 
@@ -165,6 +81,8 @@ class SimLoop(asyncio.SelectorEventLoop):
         life = LIFE.get()
         if life is not None:
             life.tasks.append(task)
+            if not len(life.tasks) % MANY:
+                life.tasks[:] = [one for one in life.tasks if not one.done()]
         return task
 
     # -- threads -----------------------------------------------------------------------------------------------
@@ -247,17 +165,17 @@ class SimLoop(asyncio.SelectorEventLoop):
             listener.close()
         with _unheard():
             contextvars.copy_context().run(self._close, life)
-        self._forget(life)
 
     def _close(self, life: Any) -> None:
+        """What is made while a coroutine ends is never begun, and goes with the others."""
         LIFE.set(life)
-        for task in reversed(life.tasks):  # those that are made meanwhile are not run, and go with the others
-            if not task.done():
+        while tasks := life.tasks[::-1]:
+            life.tasks.clear()
+            for task in tasks:
+                task._log_destroy_pending = False
                 with contextlib.suppress(BaseException):
                     task.get_coro().close()
-        for task in life.tasks:
-            task._log_destroy_pending = False
-        life.tasks.clear()
+        self._forget(life)
         gc.collect()
 
     def _forget(self, life: Any) -> None:
@@ -273,7 +191,8 @@ class SimLoop(asyncio.SelectorEventLoop):
         self._scheduled: list[Any] = kept
         heapq.heapify(self._scheduled)
         self._timer_cancelled_count = sum(timer._cancelled for timer in kept)
-        for fd in self.poll.of(life):
+        watched = list(self.poll.get_map().items())
+        for fd in (fd for fd, key in watched for handle in key.data or () if _is_of(handle, life)):
             with contextlib.suppress(KeyError):
                 self.poll.unregister(fd)
 
@@ -312,4 +231,3 @@ class Listening:
 
     def _accept(self, wire: Any) -> None:
         self._loop.create_task(self._loop.create_connection(self._factory, sock=wire))
-

@@ -9,7 +9,7 @@ from typing import Any
 
 import serial
 
-from tests.simulation.loop import WIRES
+from tests.simulation.turns import WIRES
 from tests.simulation.wire import Wire, pair
 
 __all__ = ["calls"]

@@ -12,7 +12,8 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from tests.simulation.loop import LIFE, WIRES, SimLoop
+from tests.simulation.loop import LIFE, SimLoop
+from tests.simulation.turns import WIRES
 
 __all__ = ["Wire", "pair"]
 

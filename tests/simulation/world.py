@@ -161,9 +161,7 @@ class World:
         return self.boottime_ns() / S
 
     def boottime_ns(self) -> int:
-        if self.loop.poll.asked():  # whoever looks at the clock that often waits for it to go on
-            self.loop.poll.now = round(self.loop.poll.now + 1e-6, 6)
-        return round((self.loop.time() - self.booted_at) * 1e6) * 1000 + 10 * S
+        return round((self.loop.poll.look() - self.booted_at) * 1e6) * 1000 + 10 * S
 
     def wall_ns(self) -> int:
         return self.village.start_ms * 1_000_000 + round(self.loop.time() * 1e6) * 1000 + self.shift_ns

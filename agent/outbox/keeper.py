@@ -9,10 +9,11 @@ import asyncio
 import json
 import logging
 import sqlite3
+from collections.abc import Coroutine
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from uuid import uuid4
 
 from agent.clock import Clock
@@ -181,8 +182,8 @@ class Keeper:
 
     # -- looking after it --------------------------------------------------------------------------------------
 
-    async def look(self) -> None:
-        """Save what is due; the flash is left alone if nothing is."""
+    def look(self) -> Coroutine[Any, Any, None] | None:
+        """What is to be done now, to be awaited; None, as mostly, if the flash is left alone."""
         now = self._clock.monotonic()
         self.figures.count(now)
         self.look_at_clock()
@@ -191,10 +192,23 @@ class Keeper:
         old = now - self.due.since >= self._window
         noted = self.dating.due()
         news = self.stage.broken != self._stage_told or noted
-        if now >= self.flash.retry_at and (flush or told or old or news or self.numbers.low):
+        save = now >= self.flash.retry_at and bool(flush or told or old or news or self.numbers.low)
+        if save or self._needs_room(noted):
+            return self._work(save, flush, noted)
+        self._tidy()
+        return None
+
+    async def _work(self, save: bool, flush: bool, noted: bool) -> None:
+        if save:
             await self.locked_save(flush)
-        if not self.flash.fault and (noted or self.figures.over()):
+        if self._needs_room(noted):
             await self._make_room(noted)
+        self._tidy()
+
+    def _needs_room(self, noted: bool) -> bool:
+        return not self.flash.fault and (noted or self.figures.over())
+
+    def _tidy(self) -> None:
         oldest = min(self.memory.oldest_since(), self.urgent.oldest_since())
         if self.stage.is_untidy(oldest) and not self.flash.lock.locked():  # what is being written is in neither
             self.stage.tidy(oldest, self._numbers_done())

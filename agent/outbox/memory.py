@@ -84,8 +84,9 @@ class Memory:
     def oldest_since(self) -> float:
         """Since when (clock.monotonic) the oldest is here."""
         waiting = self.waiting[0].since if self.waiting else float("inf")
-        under_way = next((parcel.lots[0].since for parcel in self.under_way.values()), float("inf"))
-        return min(waiting, under_way)
+        for parcel in self.under_way.values():
+            return min(waiting, parcel.lots[0].since)
+        return waiting
 
     def oldest_ms(self) -> int | None:
         for parcel in self.under_way.values():

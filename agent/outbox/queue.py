@@ -371,7 +371,8 @@ class Outbox:
         }
 
     async def _pass(self) -> None:
-        await self._shielded(self._keeper.look())
+        if (work := self._keeper.look()) is not None:
+            await self._shielded(work)
 
     async def _shielded(self, job: Coroutine[Any, Any, _T]) -> _T:
         """Let a job end even if its caller is cancelled: what is on flash and what we know of it go together."""

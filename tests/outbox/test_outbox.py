@@ -36,6 +36,19 @@ async def test_accepted_within_the_window_is_never_written(box: Any) -> None:
     assert box.out._flash.db.totals().next_id == 1
 
 
+async def test_a_pass_that_finds_nothing_to_do_makes_no_task(box: Any) -> None:
+    """There are two a second, for years."""
+    await box.tick()
+    made: list[Any] = []
+    asyncio.get_running_loop().set_task_factory(lambda loop, coro, **more: made.append(coro) or asyncio.Task(coro))  # type: ignore[arg-type]
+    box.out.put(box.readings(3), 2)
+    for _ in range(4):
+        await box.tick(0.5)
+    assert not made
+    await box.tick(5)
+    assert made
+
+
 async def test_unsent_goes_to_flash_within_the_window_and_comes_back_in_order(box: Any) -> None:
     for _ in range(30):
         box.out.put(box.readings(50), 2)

@@ -134,6 +134,7 @@ class Judge:
                 numbers.append(number)
                 if "agg" in batch and isinstance(value, list):
                     continue  # it stands for others, which a gap names
+                self.must(value is not None or rest[:1] not in ([], ["good"]), f"{point} is good, and has no value")
                 known = self._key((store, number), json.dumps([point, value, rest]).encode())
                 if known and point == "well-water" and rest[:1] in ([], ["good"]):
                     self.index[store, number] = value

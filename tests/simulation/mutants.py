@@ -101,8 +101,8 @@ MUTANTS = [
             "agent/alarms.py", '            await self._say("cleared", key, Severity.INFO, {})\n', ""),
     _mutant("alarm-forgotten", "which alarms are raised is not remembered over a restart",
             "agent/alarms.py", '            await self._remember("raised", self._raised)\n', "            pass\n"),
-    _mutant("alarm-ending-forgotten", "that an end was being told is not remembered before it is told",
-            "agent/alarms.py", '            await self._remember("ending", over)\n', "            pass\n"),
+    _mutant("alarm-ending-kept", "that the end of an alarm was being told is still noted when it was",
+            "agent/alarms.py", '            self._memory.put("ending", None)', "            pass"),
     _mutant("accepted-before-durable", "a command is carried out before its acceptance is on flash",
             "agent/outbox/queue.py", "            if await self._keeper.save():\n                return None\n"
             "            if command.origin",

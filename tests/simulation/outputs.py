@@ -272,6 +272,9 @@ class Outputs:
         if not burner.slave.lied:
             self.follows(burner, 0, 18.7, 19.3, 0.1, rising=False)
             self.never(burner, 1, 75.0 + 2.0, LATE, "the flow is too hot")
+            curve = 70.0 - 0.8 * (min(15.0, max(-10.0, burner.slave.process.outdoors)) + 10.0)
+            patience = LATE + burner.seconds("min_on")
+            self.never(burner, 1, curve + 3.0 + 2.0, patience, "the flow is above the heat curve")
 
     def follows(self, output: Output, which: int, low: float, high: float, tolerance: float, *, rising: bool) -> None:
         """It goes on when its value was below `low`, and not yet above `high` since; goes off by the value alone if

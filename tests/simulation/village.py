@@ -118,7 +118,7 @@ class Village:
         dusk = MORNING_MS + (8 * 60 + 50) * MINUTE_MS
         self.start_ms = dusk - dice.randrange(5, 55) * MINUTE_MS if dice.random() < 0.5 else MORNING_MS
         tank = Tank(level=dice.uniform(30, 90), gain=dice.uniform(0.05, 0.13), draw=dice.uniform(0.01, 0.04))
-        heater = Heater(room=dice.uniform(17, 20), outdoors=dice.uniform(-6, 10), power=dice.uniform(0.15, 0.5))
+        heater = Heater(room=dice.uniform(10, 20), outdoors=dice.uniform(-6, 10), power=dice.uniform(0.2, 0.6))
         processes = {"m": None, "w": tank, "h": heater}
         self.slaves = {
             name: Slave(self.now, self.later, random.Random(f"{self.seed}/plant/{name}"), name, unit, process)

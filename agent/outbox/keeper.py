@@ -110,6 +110,8 @@ class Keeper:
         for record, delivered in found.open_records(records):
             self._restore_record(record, delivered)
         self.due.unstage(found.losses)
+        if found.losses:
+            self.stage.losses(self.due.staged())
         self.look_at_clock()
         self.dating.begin()
         if self.flash.db is not None:
@@ -319,9 +321,12 @@ class Keeper:
         """Drop the least precious readings if there are too many for the memory."""
         if not self.memory.full:
             return
-        for lot in self.memory.shed():
+        gone = list(self.memory.shed())
+        for lot in gone:
             self.due.lose("memory", lot.cls, lot.store, lot.seq, lot.last, lot.n, lot.wall_ms)
-        self.stage.losses(self.due.staged())
+        if self.stage.losses(self.due.staged()):
+            for lot in gone:  # a start does not take them up, to lose and count them once more
+                self.stage.accept(lot.store, lot.seq, lot.last)
         _log.warning("memory full readings=%d next=the oldest are dropped, a gap record says so", self.memory.n)
 
     def retire(self, parcel: Parcel) -> None:
@@ -498,6 +503,8 @@ class Keeper:
         unsaved = [parcel for parcel in batch.urgent if not parcel.done or parcel.outcome is not None]
         self.urgent.unsaved[:0] = unsaved
         self.urgent.renumber(batch.told, self.numbers.limit)
+        if batch.told:  # the stage has them as records now
+            self.stage.losses(self.due.staged())
         for parcel in (*batch.urgent, *batch.parcels):
             parcel.saving = False
         self.shed()

@@ -18,8 +18,10 @@ import marshal
 import os
 import struct
 import zlib
+from bisect import bisect_left
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -129,9 +131,10 @@ class Replay:
             skip = on_flash.get(lot.store, 0) + 1 - lot.seq
             if skip < lot.n:
                 lots.append(lot if skip <= 0 else split(lot, skip)[1])
+        taken: dict[str, list[tuple[int, int]]] = {}
         for store, first, last in _joined(self.accepted):
-            lots = [rest for lot in lots for rest in _without(lot, store, first, last)]
-        return lots
+            taken.setdefault(store, []).append((first, last))
+        return [rest for lot in lots for rest in _without(lot, taken.get(lot.store, []))]
 
 
 def replay(folder: Path, boot: str | None = None) -> Replay:
@@ -199,13 +202,14 @@ class Stage:
                 self._mark.finish(store, done)
 
     def accept(self, store: str, first: int, last: int) -> None:
-        """Keep that the broker took these numbers."""
+        """Keep that the broker took these numbers, or that they were given up and that is told."""
         self._append(("accepted", store, first, last))
 
-    def losses(self, losses: Sequence[tuple[Any, ...]]) -> None:
-        """Keep what was lost in memory, all of it anew, until the flash can be told."""
+    def losses(self, losses: Sequence[tuple[Any, ...]]) -> bool:
+        """Keep what was lost in memory, all of it anew, until the flash can be told; whether it is there now."""
         self._losses = list(losses)
         self._losses_kept = self._append(("lost", self._losses))
+        return self._losses_kept
 
     def holds(self, losses: Sequence[tuple[Any, ...]]) -> bool:
         """Whether a start would find exactly these losses here."""
@@ -398,15 +402,18 @@ def _joined(ranges: Sequence[tuple[str, int, int]]) -> list[tuple[str, int, int]
     return joined
 
 
-def _without(lot: Lot, store: str, first: int, last: int) -> Iterator[Lot]:
-    """What is left of a lot when numbers are taken out."""
-    if lot.store != store or last < lot.seq or first > lot.last:
-        yield lot
-        return
-    if first > lot.seq:
-        yield split(lot, first - lot.seq)[0]
-    if last < lot.last:
-        yield split(lot, last + 1 - lot.seq)[1]
+def _without(lot: Lot, taken: Sequence[tuple[int, int]]) -> Iterator[Lot]:
+    """What is left of a lot when numbers of its store are taken out: ranges in order, with something between them."""
+    at = bisect_left(taken, lot.seq, key=itemgetter(1))
+    while at < len(taken) and taken[at][0] <= lot.last:
+        first, last = taken[at]
+        if first > lot.seq:
+            yield split(lot, first - lot.seq)[0]
+        if last >= lot.last:
+            return
+        lot = split(lot, last + 1 - lot.seq)[1]
+        at += 1
+    yield lot
 
 
 def _plain(value: Any) -> Any:

@@ -413,6 +413,30 @@ async def test_a_power_cut_is_not_told_as_a_kill_by_a_second_start(
     assert [(gap["code"], gap["detail"]["first"], gap["detail"]["count"]) for gap in gaps] == [("power_cut", 1, None)]
 
 
+@pytest.mark.parametrize("works", [False, True])
+async def test_what_was_lost_in_memory_is_told_once_however_often_a_start_is_killed(
+    box: Any, events: Callable[..., Any], flash: Any, monkeypatch: pytest.MonkeyPatch, works: bool
+) -> None:
+    """A start tells of it and is killed, before the flash could take the word or just after: the next one does not."""
+    monkeypatch.setattr("agent.outbox.memory.MOST", 100)
+    monkeypatch.setattr("agent.outbox.stage._SEGMENT", 500)
+    flash(False)
+    for _ in range(12):
+        box.out.put(box.readings(10), 2)
+        await box.tick(1)
+    flash(works)
+    for _ in range(4):
+        box.open()
+        box.out.put(box.readings(1), 2)
+    flash(True)
+    box.open()
+    await box.tick(6)
+    messages = await box.drain()
+    came = sum(message.n for message in messages if message.topic == "telemetry")
+    gaps = [event["detail"] for event in events(messages) if event["kind"] == "gap"]
+    assert came < 124 and sum(gap["count"] for gap in gaps) == 124 - came
+
+
 @pytest.mark.parametrize("put", [0, 3])
 async def test_numbers_that_a_power_cut_left_open_are_not_counted_by_a_second_start(
     box: Any, events: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, put: int

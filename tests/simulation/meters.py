@@ -27,7 +27,8 @@ def judge(world: Any) -> None:
     most = PER_PULSE * (tank.shown[1] + rolled)
     shows = max(value for _, value in index)
     found.must(shows <= most, f"the water meter shows {shows:.0f} L, {most:.0f} L were pumped")
-    if _is_forgotten(world):
+    returned = any(event["code"] == "meter_returned" for event in found.events.values())
+    if _is_forgotten(world) or returned:  # what came since it was taken for another meter is undone (docs/water.md)
         return
     for (one, before), (two, value) in pairwise(index):
         found.must(value >= before or one[0] != two[0], f"the water meter went back from {before} to {value} L")

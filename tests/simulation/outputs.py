@@ -219,6 +219,7 @@ class Outputs:
                 or any(one.at <= since and move.at >= one.at + one.holds - SLACK for one in asked)
                 or _any(output.slave.failed, since - 0.1, since + SLACK)  # obeyed and not acknowledged: it is put back
                 or self.stops(move.at) or self.crashed(since, move.at) or self.forgot(since, move.at)
+                or 0 < output.seconds("max_on") <= move.at - since + 1.0
                 or _any(self.cuts, since, move.at) or _any(self.diary.edited, since, move.at + 1.0)
             )  # fmt: skip
             self.must(reason, move.at, f"{name} went off, on since {since:.3f} s, and nobody asked for it")

@@ -134,11 +134,12 @@ class Judge:
                 numbers.append(number)
                 if "agg" in batch and isinstance(value, list):
                     continue  # it stands for others, which a gap names
-                self.must(value is not None or rest[:1] not in ([], ["good"]), f"{point} is good, and has no value")
-                known = self._key((store, number), json.dumps([point, value, rest]).encode())
-                if known and point == "well-water" and rest[:1] in ([], ["good"]):
+                good = rest[:1] in ([], ["good"])
+                self.must(value is not None or not good, f"{point} is good, and has no value")
+                known = self._key((store, number), json.dumps([point, value, rest]).encode()) and value is not None
+                if known and point == "well-water" and good:
                     self.index[store, number] = value
-                if known and point.endswith((".count", "-ct")) and rest[:1] in ([], ["good"]):
+                if known and point.endswith((".count", "-ct")) and good:
                     self._counted(point, value, (store, number))
         self.must(numbers and min(numbers) >= first and max(numbers) <= last, f"a batch leaves its range: {batch['k']}")
 

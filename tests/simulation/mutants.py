@@ -233,9 +233,10 @@ def hunt(mutant: Mutant, seeds: range, side_by_side: int, only: frozenset[str] |
     """The first seed that breaks a promise which it keeps without the defect, and which one; (0, "") if none does."""
     jobs = {seed: Job(seed, mutant.hours, only, world=mutant.world) for seed in seeds}
     for seed, broken in lives(mutant, jobs.values(), side_by_side):
-        new = sorts(broken) - without(jobs[seed]) if broken else set()
+        seen = [one for one in broken if not one.startswith(("the simulation itself", "Traceback"))]
+        new = sorts(seen) - without(jobs[seed]) if seen else set()
         if new:
-            return seed, next(one for one in broken if sort_of(one) in new)
+            return seed, next(one for one in seen if sort_of(one) in new)
     return 0, ""
 
 

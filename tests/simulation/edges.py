@@ -260,7 +260,10 @@ def edges(world: Any) -> Iterator[None]:
     ]
     import paho.mqtt.client as paho
 
+    import agent.clock
+
     changes.append((paho, "time_func", world.monotonic))
+    changes.append((agent.clock, "synchronised", lambda: world.known))
     for name, module in list(sys.modules.items()):
         if name.startswith(("agent", "drivers")) and getattr(module, "datetime", None) is datetime:
             changes.append((module, "datetime", dated))

@@ -323,6 +323,7 @@ KINDS: dict[str, tuple[float, Callable[[Any, random.Random], None]]] = {
     "command": (120, _command),
     "technician": (180, _technician),
     "slow_disk": (1200, _slow),
+    "clock_unknown": (1e9, lambda world, dice: None),  # at each boot: see `World.forget_time`
     **RADIO,
     **PINS,
 }

@@ -61,6 +61,8 @@ class Judge:
     counts: set[int] = field(default_factory=set)
     polls: dict[tuple[str, int], int] = field(default_factory=dict)
     """Which number has which count of the slave's: when it was given is known by that."""
+    dates: dict[int, dict[str, Any]] = field(default_factory=dict)
+    """What was told of the time of a poll: `t`, or `boot` and `boottime_ms`, with `clock` and its bounds."""
     heard: dict[tuple[str, int], list[tuple[str, int]]] = field(default_factory=lambda: defaultdict(list))
     """Counts of other devices by point and count, with their numbers."""
     offered: dict[tuple[str, int], tuple[str, int]] = field(default_factory=dict)
@@ -141,6 +143,8 @@ class Judge:
                     self.index[store, number] = value
                 if known and point.endswith((".count", "-ct")) and good:
                     self._counted(point, value, (store, number))
+                    if point == "m.count":
+                        self.dates[value] = _date(batch, at)
         self.must(numbers and min(numbers) >= first and max(numbers) <= last, f"a batch leaves its range: {batch['k']}")
 
     def _counted(self, point: str, count: int, key: tuple[str, int]) -> None:
@@ -313,6 +317,12 @@ def _is_end(result: dict[str, Any]) -> bool:
 
 def _without_date(record: dict[str, Any]) -> dict[str, Any]:
     return {name: one for name, one in record.items() if name not in DATES}
+
+
+def _date(batch: dict[str, Any], at: int) -> dict[str, Any]:
+    """The date of one of its readings, at `at` (Unix ms, or ms since the boot)."""
+    told = {name: batch[name] for name in ("clock", "boot", "t_min", "t_max") if name in batch}
+    return told | {"t" if batch["t"] is not None else "boottime_ms": at}
 
 
 def _between(read: list[tuple[int, float]], number: int) -> tuple[float, float]:

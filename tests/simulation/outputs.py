@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import Any
 
 from tests.simulation.judge import LEVELS, command_of
+from tests.simulation.clock_judge import lag, off
 from tests.simulation.plant import Move, Slave
 from tests.simulation.village import LATITUDE, LONGITUDE
 
@@ -122,7 +123,7 @@ class Outputs:
         """
         if any(begin <= until and end >= since for begin, end in self.hurt) and _any(self.died, since, until):
             return True
-        return self.steps and _any(self.cuts, since, until)
+        return (self.steps or self.world.clock_late) and _any(self.cuts, since, until)
 
     def stops(self, at: float) -> bool:
         """Whether an orderly stop was under way."""
@@ -132,7 +133,7 @@ class Outputs:
         """Whether a life was the third in ten minutes that began after a crash: overrides are over, outputs safe."""
         after = [begun for begun in self.diary.begun[1:] if not self._was_orderly(begun)]
         lives = [begun for begun in self.diary.begun if since - SLACK <= begun <= at]
-        return any(_count(after, begun - 605.0, begun) >= 3 for begun in lives)
+        return any(_count(after, begun - 605.0 - off(self.world, begun), begun) >= 3 for begun in lives)
 
     def _was_orderly(self, begun: float) -> bool:
         """Whether the life before this one had ended by an orderly stop."""
@@ -246,7 +247,8 @@ class Outputs:
         if self.steps:
             return  # whoever is told another time has another night
         for move in output.moves:
-            night = {self.night(move.at + off) for off in (-90.0, 90.0)}
+            late = lag(self.world, move.at)  # without any time it stays as it is
+            night = {self.night(move.at + off) for off in (-90.0 - late, 90.0)} if late < math.inf else set()
             valid = [one for one in asked if one.at <= move.at <= one.latest + SLACK]
             told = any(one.body["value"] is bool(move.value) for one in valid)
             known = bool(move.value) in night or told or move.fell
@@ -276,6 +278,10 @@ class Outputs:
             curve = 70.0 - 0.8 * (min(15.0, max(-10.0, burner.slave.process.outdoors)) + 10.0)
             patience = LATE + burner.seconds("min_on")
             self.never(burner, 1, curve + 3.0 + 2.0, patience, "the flow is above the heat curve")
+        for move in burner.moves:  # without the time the room is kept at its reduced temperature
+            unknown = lag(self.world, move.at) and lag(self.world, move.at - 5.0) and lag(self.world, move.at + 5.0)
+            warm = move.shown[0] > 16.15 + 0.1 and not _any(burner.slave.failed, move.at - BLIND, move.at)
+            self.must(not (move.value and unknown and warm), move.at, f"burner went on at {move.shown[0]:.2f}, no clock")
 
     def follows(self, output: Output, which: int, low: float, high: float, tolerance: float, *, rising: bool) -> None:
         """It goes on when its value was below `low`, and not yet above `high` since; goes off by the value alone if

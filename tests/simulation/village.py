@@ -139,7 +139,7 @@ class Village:
             "site": {
                 "id": "v", "name": "V", "latitude": LATITUDE, "longitude": LONGITUDE, "timezone": "Europe/Paris",
             },
-            "clock": {"trust": "always"},
+            "clock": {"trust": "auto"},
             "buses": buses,
             "devices": devices,
             "signals": {

@@ -7,6 +7,7 @@ import contextlib
 import contextvars
 import hashlib
 import json
+import math
 import os
 import pickle
 import random
@@ -16,10 +17,11 @@ import socket
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.simulation import bounds, meters, outputs, pins_judge, radio_judge
+from tests.simulation import bounds, clock_judge, meters, outputs, pins_judge, radio_judge
 from tests.simulation.broker import Broker
 from tests.simulation.database import Files, connector
 from tests.simulation.datagrams import Datagrams
@@ -34,6 +36,14 @@ from tests.simulation.village import Village
 from tests.simulation.wire import Wire, pair
 
 S = 1_000_000_000
+
+
+@dataclass
+class Doubt:
+    """From the beginning of a boot until the box knows the time, or the next boot (virtual s)."""
+
+    begin: float
+    end: float = math.inf
 
 
 class Life:
@@ -52,7 +62,7 @@ class Life:
 class World:
     def __init__(self, seed: int, folder: Path) -> None:
         self.seed, self.folder = seed, folder
-        streams = "disk", "delays", "net", "bytes"
+        streams = "disk", "delays", "net", "bytes", "clock"
         self._dice = {name: random.Random(f"{seed}/{name}") for name in streams}
         self.loop = SimLoop(self._dice["delays"])
         self.loop.dial = self.dial
@@ -77,7 +87,10 @@ class World:
         """Seconds on the way, within the cabinet and to the broker."""
         self.booted_at = 0.0
         self.boots = 0
-        self.shift_ns = 0
+        self.shift_ns = self.wrong_ns = 0
+        self.known, self.clock_late = True, False
+        """Whether the box knows the time, and whether it takes a while until it does after a boot."""
+        self.doubts: list[Doubt] = []
         self.life: Life | None = None
         self.lives = 0
         self.plans: dict[Any, bytes] = {}
@@ -153,6 +166,21 @@ class World:
         path = self.proc / "proc/sys/kernel/random/boot_id"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"{self.boots:08x}-0000-4000-8000-{self.seed:012x}\n")
+        if self.clock_late:
+            self.forget_time()
+
+    def forget_time(self) -> None:
+        """The clock of a box without a battery: it shows what it likes until a time server is heard."""
+        dice, doubt = self._dice["clock"], Doubt(self.loop.time())
+        self.known, self.wrong_ns = False, dice.choice((-400 * 86_400, -3_600, -20, 7_200)) * S
+        self.doubts.append(doubt)
+
+        def hear() -> None:
+            doubt.end = self.loop.time()
+            if self.doubts[-1] is doubt:
+                self.known, self.wrong_ns = True, 0
+
+        self.until_healed(dice.expovariate(1 / dice.choice((20, 300, 1800))), hear)
 
     def redirected(self, path: str) -> str:
         return str(self.proc) + path
@@ -164,7 +192,7 @@ class World:
         return round((self.loop.poll.look() - self.booted_at) * 1e6) * 1000 + 10 * S
 
     def wall_ns(self) -> int:
-        return self.village.start_ms * 1_000_000 + round(self.loop.time() * 1e6) * 1000 + self.shift_ns
+        return self.village.start_ms * 1_000_000 + round(self.loop.time() * 1e6) * 1000 + self.shift_ns + self.wrong_ns
 
     def random_bytes(self, n: int) -> bytes:
         return self._dice["bytes"].randbytes(n)
@@ -393,6 +421,10 @@ def run(seed: int, hours: float, only: set[str] | None = None) -> World:
     with world(seed) as made:
         mixture = Mixture(made, only)
         made.mixture = mixture
+        if "clock_unknown" in mixture.pauses:
+            made.clock_late = True
+            os.environ["BOCAGE_CLOCK"] = ""  # what the site file says holds
+            made.forget_time()
         made.begin()
         mixture.begin()
 
@@ -415,6 +447,7 @@ def run(seed: int, hours: float, only: set[str] | None = None) -> World:
     judge.readings(made.slave.answers, made.cuts, made.disk.hurt, slack)
     outputs.judge(made)
     meters.judge(made)
+    clock_judge.judge(made)
     radio_judge.judge(made)
     pins_judge.judge(made)
     for store, runs in judge.missing().items():

@@ -11,8 +11,8 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
-from tests.simulation.judge import LEVELS, command_of
 from tests.simulation.clock_judge import lag, off
+from tests.simulation.judge import LEVELS, command_of
 from tests.simulation.plant import Move, Slave
 from tests.simulation.village import LATITUDE, LONGITUDE
 
@@ -25,14 +25,16 @@ SLACK = 8.0
 LATE = 45.0
 """Seconds until a level that was answered must have been acted on: three polls of 15 s, for a first value that is far
 from the one before is believed when it was confirmed."""
+STAGGER = 10.0
 BLIND = 300.0
 """Seconds after a question that failed in which a rule may do what is right for a lost sensor."""
 STALE = 60.0
 """Seconds after which a value that did not come again drives nothing. A point that its module refused is asked again
 after ten minutes."""
 PLACES = {
-    "m.relay1": ("m", "coil", 0), "m.relay2": ("m", "coil", 1), "m.dimmer": ("m", "register", 8),
-    "gpio.22": ("g", "pin", 22), "w.pump": ("w", "coil", 0), "h.burner": ("h", "coil", 0), "h.pump": ("h", "coil", 1),
+    "m.relay1": ("m", "coil", 0), "m.relay2": ("m", "coil", 1), "m.relay3": ("m", "coil", 2),
+    "m.dimmer": ("m", "register", 8), "gpio.22": ("g", "pin", 22), "w.pump": ("w", "coil", 0),
+    "h.burner": ("h", "coil", 0), "h.pump": ("h", "coil", 1),
 }  # fmt: skip
 
 
@@ -241,9 +243,9 @@ class Outputs:
         begun = bisect_right(self.diary.begun, at)
         return begun > 0 and at - self.diary.begun[begun - 1] > LATE and self.answers(slave, at)
 
-    def street(self) -> None:
+    def street(self, name: str, point: str) -> None:
         """It follows the sun, or a command."""
-        output, asked = self.all["street"], self.asked("street", "m.relay2")
+        output, asked = self.all[name], self.asked(name, point)
         if self.steps:
             return  # whoever is told another time has another night
         for move in output.moves:
@@ -252,12 +254,12 @@ class Outputs:
             valid = [one for one in asked if one.at <= move.at <= one.latest + SLACK]
             told = any(one.body["value"] is bool(move.value) for one in valid)
             known = bool(move.value) in night or told or move.fell
-            self.must(known, move.at, f"street went to {move.value} without reason")
+            self.must(known, move.at, f"{name} went to {move.value} without reason")
         end = self.world.loop.time()
         held = any(one.at <= end <= one.latest for one in asked)
         night = {self.night(end - 300.0), self.night(end)}
         known = held or bool(output.state(end)) in night or not self.answers(output.slave, end)
-        self.must(known, end, f"street is {output.state(end)} in the end")
+        self.must(known, end, f"{name} is {output.state(end)} in the end")
 
     def night(self, at: float) -> bool:
         """Whether the sun stands 6 degrees or more below the horizon."""
@@ -281,7 +283,7 @@ class Outputs:
         for move in burner.moves:  # without the time the room is kept at its reduced temperature
             unknown = lag(self.world, move.at) and lag(self.world, move.at - 5.0) and lag(self.world, move.at + 5.0)
             warm = move.shown[0] > 16.15 + 0.1 and not _any(burner.slave.failed, move.at - BLIND, move.at)
-            self.must(not (move.value and unknown and warm), move.at, f"burner went on at {move.shown[0]:.2f}, no clock")
+            self.must(not (move.value and unknown and warm), move.at, f"burner went on at {move.shown[0]:.2f}, untimed")
 
     def follows(self, output: Output, which: int, low: float, high: float, tolerance: float, *, rising: bool) -> None:
         """It goes on when its value was below `low`, and not yet above `high` since; goes off by the value alone if
@@ -325,15 +327,38 @@ class Outputs:
         shortest = {0: output.seconds("min_on"), 1: output.seconds("min_off")}
         for one, two in zip(output.moves, output.moves[1:], strict=False):
             kept = two.at - one.at >= shortest[two.value] - 0.5
-            excused = two.fell or self.forgot(one.at, two.at) or _any(self.died, one.at, one.at + self.moment)
+            excused = two.fell or self.forgot(one.at, two.at) or _any(self.died, one.at - 0.5, one.at + self.moment)
             excused = excused or (not two.value and broken_by(two))
             excused = excused or (not two.value and self.stops(two.at))
             self.must(kept or excused, two.at, f"{output.name} went to {two.value} after {two.at - one.at:.1f} s")
         most = output.spec.get("max_starts_per_hour")
-        starts = [one.at for one in output.moves if one.value and not _any(self.died, one.at, one.at + self.moment)]
+        starts = [one.at for one in output.moves if one.value]
+        starts = [at for at in starts if not _any(self.died, at - 0.5, at + self.moment)]
         for first, last in zip(starts, starts[most:] if most else [], strict=False):
             kept = last - first >= 3599.0 or self.forgot(first, last)
             self.must(kept, last, f"{output.name} started {most + 1} times in {last - first:.0f} s")
+
+    def longest(self, output: Output) -> None:
+        """max_on: it is not on for longer while somebody is there who could switch it off."""
+        most = output.seconds("max_on")
+        ends = [*(move.at for move in output.moves[1:]), self.world.loop.time()] if output.moves else []
+        for move, until in zip(output.moves, ends, strict=True):
+            if not most or not move.value or until - move.at <= most + SLACK:
+                continue
+            over = move.at + most + LATE
+            seen = next((at for at in output.slave.good if over < at < until and self.rules(output.slave, at)), None)
+            kept = seen is None or self.forgot(move.at, until) or _any(output.slave.ignored, move.at, until)
+            self.must(kept, until, f"{output.name} was on for {until - move.at:.0f} s, since {move.at:.3f} s")
+
+    def staggered(self, *names: str) -> None:
+        """Contactors of lamps go on 10 s apart (docs/lighting.md)."""
+        moves = sorted((move.at, name) for name in names for move in self.all[name].moves if move.value)
+        slave = self.all[names[0]].slave
+        for (before, one), (at, two) in pairwise(moves):
+            kept = one == two or at - before >= STAGGER - 0.5
+            unsure = _any(slave.failed, before - SLACK, at) or _any(slave.ignored, before - SLACK, at)
+            unsure = unsure or _any(self.died, before - 0.5, before + self.moment) or self.forgot(before, at)
+            self.must(kept or unsure, at, f"{two} went on {at - before:.1f} s after {one}")
 
     def safe(self) -> None:
         """After an orderly stop each output that answers is in its safe state."""
@@ -375,7 +400,13 @@ def judge(world: Any) -> None:
         found.commanded("fountain", "gpio.22")
         found.ended("fountain", "gpio.22")
         found.limits(found.all["fountain"], lambda move: False)
-    found.street()
+    found.street("street", "m.relay2")
+    if "square" in found.all:
+        found.street("square", "m.relay3")
+        found.limits(found.all["square"], lambda move: False)
+        found.staggered("street", "square")
+    for output in found.all.values():
+        found.longest(output)
     found.tank()
     found.heater()
     found.limits(found.all["street"], lambda move: False)

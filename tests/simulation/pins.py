@@ -142,8 +142,22 @@ def _written(world: Any, dice: random.Random) -> None:
     world.broker.send(f"bocage/v1/v/cmd/{name}", json.dumps(body).encode())
 
 
-PINS: dict[str, tuple[float, Callable[[Any, random.Random], None]]] = {"pin_command": (300, _written)}
-"""What is done to them, beside kills and power cuts."""
+def _lit(world: Any, dice: random.Random) -> None:
+    """The region lights the street, or all streets at once."""
+    streets = [name for name in ("street", "square") if name in world.village.site["actuators"]]
+    value, hold = dice.random() < 0.6, dice.choice((30_000, 150_000, 900_000))
+    for name in streets if dice.random() < 0.5 else [dice.choice(streets)]:
+        world.light_commands += 1
+        command = f"l-{world.light_commands}"
+        body = {"id": command, "point": name, "value": value, "ttl_ms": 60_000, "hold_ms": hold}
+        world.broker.send(f"bocage/v1/v/cmd/{command}", json.dumps(body).encode())
+
+
+PINS: dict[str, tuple[float, Callable[[Any, random.Random], None]]] = {
+    "pin_command": (300, _written),
+    "light_command": (300, _lit),
+}
+"""What is asked of the pins and of the lamps."""
 
 
 def calls(world: Any) -> Iterator[tuple[Any, str, Any]]:

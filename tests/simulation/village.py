@@ -186,6 +186,21 @@ class Village:
         pins = random.Random(f"{self.seed}/pins")
         if pins.random() < 0.5:
             self._pins(pins)
+        if random.Random(f"{self.seed}/square").random() < 0.5:
+            self._square()
+
+    def _square(self) -> None:
+        """A second circuit, whose contactor must not go on with the other one's."""
+        self.profiles["bench8"] = _BENCH + "  relay3: {register: coil, address: 2, writable: true}\n"
+        self.site["actuators"] = self.site["actuators"] | {
+            "square": {
+                "output": "m.relay3", "safe_state": "hold", "boot_state": "recompute", "min_on": "1min",
+                "max_starts_per_hour": 6,
+            }
+        }  # fmt: skip
+        self.site["lighting"]["circuits"]["square"] = {
+            "actuator": "square", "switch_on": {"event": "civil_dusk"}, "switch_off": {"event": "civil_dawn"},
+        }  # fmt: skip
 
     def _pins(self, dice: random.Random) -> None:
         """A fountain's valve, and the meter behind it."""
@@ -194,7 +209,7 @@ class Village:
         self.site["signals"]["fountain-ct"] = {
             "from": "gpio.17", "kind": "counter", "unit": "L", "per_pulse": 10, "debounce": "20ms",
         }  # fmt: skip
-        self.site["actuators"] = _ACTUATORS | {
+        self.site["actuators"] = self.site["actuators"] | {
             "fountain": {
                 "output": "gpio.22", "feedback": "gpio.23", "safe_state": "off", "boot_state": "off", "min_off": "20s",
                 "max_on": "10min",

@@ -101,7 +101,7 @@ class World:
         """When the process ended and when the power did."""
         self.diary = Diary()
         self.broker.delivered = self._delivered
-        self.commands = self.by_hand = self.radio_commands = self.pin_commands = 0
+        self.commands = self.by_hand = self.radio_commands = self.pin_commands = self.light_commands = 0
         self.off_until = 0.0
         self.answers: Counter[tuple[str, bool]] = Counter()
         """What technicians asked, and whether it was carried out."""

@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -69,6 +70,7 @@ def with_fixed_hashes(module: str) -> None:
 def prepare(world: str) -> None:
     """Import once what each seed needs: a fork has it at no cost, and what is there when a world begins is in it."""
     logging.basicConfig(level=logging.CRITICAL)
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited")  # whoever was to await it was killed
     for name in (*MODULES, WORLDS[world]):
         importlib.import_module(name)
     gc.collect()

@@ -17,7 +17,7 @@ import threading
 import zlib
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tinydb import TinyDB
 from tinydb.storages import Storage
@@ -33,6 +33,14 @@ log = logging.getLogger("bocage.state")
 Tables = dict[str, dict[str, Any]]
 
 
+class _Said(NamedTuple):
+    """A fact as it stands in the file, and as it counts for the checksum."""
+
+    value: Any
+    line: str
+    compact: str
+
+
 class Generations(Storage):
     """TinyDB's storage: the tables in memory, and on flash when `flush` is called.
 
@@ -42,6 +50,7 @@ class Generations(Storage):
 
     def __init__(self, folder: Path) -> None:
         self.troubles: list[str] = []
+        self._said: dict[str, _Said] = {}
         self._newest = folder / "state.json"
         self._previous = folder / "state.previous.json"
         self._temporary = folder / "state.new.json"
@@ -59,13 +68,24 @@ class Generations(Storage):
 
     def text(self) -> str:
         """The file's content: a line a fact, with the CRC-32 of their compact form."""
-        tables = ",\n".join(
-            f" {json.dumps(name)}: {{\n"
-            + ",\n".join(f"  {json.dumps(key)}: {json.dumps(fact)}" for key, fact in table.items())
-            + "\n }"
-            for name, table in self._tables.items()
-        )
-        return f'{{"format": 1, "crc32": {_crc(self._tables)}, "facts": {{\n{tables}\n}}}}\n'
+        before, self._said = self._said, {}
+        lines, compact = [], {}
+        for name, table in self._tables.items():
+            facts = {key: self._say(fact, before) for key, fact in table.items()}
+            inner = ",\n".join(f"  {json.dumps(key)}: {said.line}" for key, said in facts.items())
+            lines.append(f" {json.dumps(name)}: {{\n{inner}\n }}")
+            compact[name] = ",".join(f"{json.dumps(key)}:{said.compact}" for key, said in sorted(facts.items()))
+        whole = ",".join(f"{json.dumps(name)}:{{{inner}}}" for name, inner in sorted(compact.items()))
+        tables, crc = ",\n".join(lines), zlib.crc32(f"{{{whole}}}".encode())
+        return f'{{"format": 1, "crc32": {crc}, "facts": {{\n{tables}\n}}}}\n'
+
+    def _say(self, fact: dict[str, Any], before: dict[str, _Said]) -> _Said:
+        """Most facts are what they were at the last write: values are replaced, never changed."""
+        said = before.get(fact["key"])
+        if said is None or said.value is not fact["value"]:
+            said = _Said(fact["value"], json.dumps(fact), _compact(fact))
+        self._said[fact["key"]] = said
+        return said
 
     def flush(self, text: str) -> None:
         """Put `text` on flash as the newest generation. OSError if the disk will not; nothing is lost then."""
@@ -218,7 +238,11 @@ class _Scope:
 
 
 def _crc(tables: Tables) -> int:
-    return zlib.crc32(json.dumps(tables, sort_keys=True, separators=(",", ":")).encode())
+    return zlib.crc32(_compact(tables).encode())
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
 def _parse(content: bytes) -> Tables:

@@ -44,6 +44,26 @@ def test_facts_survive(tmp_path):
     )
 
 
+def test_each_write_is_whole_whatever_changed_since_the_one_before(tmp_path):
+    """What did not change is not put into words again: it stands there as it did, and the checksum is that of all."""
+    state, facts = State.open(tmp_path), {}
+    first = {f"area.{n}": [n, {"b": n / 3, "a": "é"}] for n in range(12)}
+    for change in (
+        first,
+        {"area.3": True},
+        {"area.3": 1},
+        {"area.4": None, "area.11": {"z": None, "y": [1.0]}},
+        {"x.1": 0},
+    ):
+        for key, value in change.items():
+            state.put(key, value)
+        facts |= change
+        state.flush()
+        found = State.open(tmp_path)
+        assert found.troubles == []
+        assert json.dumps({key: found.get(key) for key in facts}) == json.dumps(facts)
+
+
 def test_what_is_got_is_a_copy(tmp_path):
     state = State.open(tmp_path)
     value = {"x": [1]}
@@ -164,9 +184,7 @@ class Disk:
                     files[target] = files.pop(source)
                     pending.append(step)
         folders = []
-        for kept in itertools.chain.from_iterable(
-            itertools.combinations(pending, n) for n in range(len(pending) + 1)
-        ):
+        for kept in itertools.chain.from_iterable(itertools.combinations(pending, n) for n in range(len(pending) + 1)):
             names = apply(folder, list(kept))
             for share in (0.0, 0.5, 1.0):
                 folders.append(

@@ -182,7 +182,8 @@ class Hub:
         while True:
             await asyncio.sleep(1)
             self._looked = self._clock.monotonic()
-            self.publish(self._gone_stale())
+            if stale := self._gone_stale():
+                self.publish(stale)
 
     def due(self) -> float:
         """When the next sign of life is due (for the watchdog)."""

@@ -89,9 +89,9 @@ def screen(sums: Sums, of: int) -> Iterator[Any]:
 
 
 def tell_sums(sums: Sums) -> None:
-    rate = sums.hours / max(sums.cpu, 1e-9)
+    rate, load = sums.hours / max(sums.cpu, 1e-9), sums.readings / max(60 * sums.hours, 1e-9)
     print(f"{sums.seeds} seeds, {len(sums.failed)} broken: {sums.hours:.0f} h in {sums.lives} lives, "
-          f"{sums.readings} numbers; {sums.speed:.1f} h/s, {rate:.1f} h a CPU second")  # fmt: skip
+          f"{sums.readings} numbers, {load:.0f} a minute; {sums.speed:.1f} h/s, {rate:.2f} h a CPU second")  # fmt: skip
     print(f"faults: {', '.join(f'{name} {n}' for name, n in sums.faults.most_common()) or 'none'}")
     if sums.lines:
         found = sums.reached()

@@ -177,6 +177,7 @@ class SimLoop(Turns):
                     task.get_coro().close()
         self._forget(life)
         gc.collect()
+        gc.freeze()  # what outlived it is the world's: the next burial needs not look through it
 
     def _forget(self, life: Any) -> None:
         for handle in list(self._ready):  # they stay in the row, which is being worked off

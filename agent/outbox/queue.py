@@ -111,9 +111,10 @@ class Outbox:
         """Commands that were accepted and never ended: a crash came between."""
         async with self._flash.lock:
             try:
-                return await self._flash.job(lambda db: db.unfinished())
+                left = await self._flash.job(lambda db: db.unfinished())
             except OutboxError:
                 return []
+        return [outcome for outcome in left if not self._urgent.has_ended(outcome)]
 
     async def _begin(self, command: Command) -> Outcome | None:
         async with self._flash.lock:

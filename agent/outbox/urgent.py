@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 
-from agent.model import Event, Outcome
+from agent.model import Event, Outcome, OutcomeState
 from agent.outbox.blocks import dumps
 from agent.outbox.dates import Boots
 from agent.outbox.numbers import Numbers
@@ -19,6 +19,7 @@ __all__ = ["MANY", "Urgent"]
 
 MANY = 1_000
 """Records kept in memory while the flash cannot be written, or the broker refuses them."""
+_ENDS = {OutcomeState.VERIFIED, OutcomeState.MISMATCH, OutcomeState.FAILED, OutcomeState.UNKNOWN}
 
 
 class Urgent:
@@ -125,6 +126,11 @@ class Urgent:
         """What became of a command, of what is not on flash."""
         outcomes = (parcel.outcome for parcel in reversed(self.unsaved) if parcel.outcome is not None)
         return next((outcome for outcome in outcomes if outcome.command == command), None)
+
+    def has_ended(self, known: Outcome) -> bool:
+        """Whether a command that is open on flash has an end that is not there yet; a refused repetition is none."""
+        states = {one.outcome.state for one in self.unsaved if one.outcome and one.outcome.command == known.command}
+        return bool(states & _ENDS) or (known.state is OutcomeState.ACCEPTED and OutcomeState.EXPIRED in states)
 
     def pick(self, held_back: Collection[str], boots: Boots) -> Parcel | None:
         """The first that may go, with its date if it is known by now."""

@@ -413,6 +413,22 @@ async def test_a_power_cut_is_not_told_as_a_kill_by_a_second_start(
     assert [(gap["code"], gap["detail"]["first"], gap["detail"]["count"]) for gap in gaps] == [("power_cut", 1, None)]
 
 
+@pytest.mark.parametrize(
+    ("state", "open_ones"), [("failed", 0), ("expired", 0), ("verified", 0), ("applied", 1), ("rejected", 1)]
+)
+async def test_a_command_that_ended_while_the_flash_failed_is_not_open(
+    box: Any, flash: Any, state: str, open_ones: int
+) -> None:
+    """A reload looks for open commands, and so does a start that can read and not write. A repetition is refused."""
+    assert await box.out.begin(Command("c1", "km1", "on", box.clock.now())) is None
+    flash(False)
+    box.clock.at += 1
+    await box.out.record(Outcome("c1", "km1", "on", OutcomeState(state), "the agent stops", box.clock.now()))
+    assert len(await box.out.unfinished()) == open_ones
+    box.open()
+    assert len(await box.out.unfinished()) == open_ones
+
+
 @pytest.mark.parametrize("works", [False, True])
 async def test_what_was_lost_in_memory_is_told_once_however_often_a_start_is_killed(
     box: Any, events: Callable[..., Any], flash: Any, monkeypatch: pytest.MonkeyPatch, works: bool

@@ -14,7 +14,7 @@ from agent.uplink.native import Topics, compressed
 from agent.uplink.refusals import Refusals
 from agent.uplink.session import OVERHEAD, TOO_LARGE, WINDOW, LinkLost, Session
 from agent.uplink.settings import UplinkSettings
-from agent.uplink.terms import Terms
+from agent.uplink.terms import SILENT_FOR, Terms
 
 __all__ = ["ACCEPTED", "Outgoing"]
 
@@ -207,7 +207,7 @@ class Outgoing:
             del self.inflight[found.token]
             self._shorten(found, f"the broker cuts the link at it ({size} bytes)")
         elif ack is None:
-            self.terms.cuts.silent.add(topic)
+            self.terms.cuts.silent[topic] = self._clock.monotonic() + SILENT_FOR
             self.too_long = True
             return topic
         return ""

@@ -14,6 +14,8 @@ HANG_UPS = 3
 """With 3.1.1 a broker that takes no retained will hangs up without a word: each third attempt goes without one."""
 SHORT = 512
 """Bytes that no broker is believed to find too long."""
+SILENT_FOR = 3600.0
+"""Seconds for which a topic is not told after it cut the link: the broker may have cut at everything for a minute."""
 SMALLEST = 256
 """Bytes: what is made anew is never bound to less."""
 
@@ -22,13 +24,13 @@ SMALLEST = 256
 class Cuts:
     """Connections that the broker cut one after the other, each at the same message: it is too long for it.
 
-    What is told at QoS 0 is not told any more then (`silent`, by topic). Splitting in vain does no harm, so three cuts
-    are enough for it; to set one record aside takes five. None is blamed that is no longer than one that was taken
-    (`largest`).
+    What is told at QoS 0 is not told for an hour then (`silent`: until when, by topic). Splitting in vain does no harm,
+    so three cuts are enough for it; to set one record aside takes five. None is blamed that is no longer than one that
+    was taken (`largest`).
     """
 
     largest: int = SHORT
-    silent: set[str] = field(default_factory=set)
+    silent: dict[str, float] = field(default_factory=dict)
     _at: tuple[str, int, int] = ("", 0, 0)
     _times: int = 0
     _proven: bool = False

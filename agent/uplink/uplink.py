@@ -155,7 +155,7 @@ class Uplink:
             return True
         self._refusals.forget(topic)
         for terms in self._terms:
-            terms.cuts.silent.discard(topic)
+            terms.cuts.silent.pop(topic, None)
         return False
 
     def kept(self, command: str) -> None:
@@ -224,7 +224,7 @@ class Uplink:
             elif lost.why is Why.SILENT:
                 self.rivals.closed(self._clock.monotonic() - self._since)
             if silent:
-                self._refusals.judge(silent, False, "the broker cuts the link at it: not told any more")
+                self._refusals.judge(silent, False, "the broker cuts the link at it: tried again in an hour")
             await self._pause(lost, terms.lost(lost, self._settings.protocol))
         finally:
             session.drop("given up")
@@ -350,7 +350,7 @@ class Uplink:
                 if values == before or (known and now - at < interval * 0.9):
                     continue
                 topic = self._topics.state(name)
-                if topic in self._outgoing.terms.cuts.silent:
+                if now < self._outgoing.terms.cuts.silent.get(topic, -math.inf):
                     continue
                 if self._outgoing.careful:
                     await session.settled()

@@ -98,7 +98,8 @@ def follow(dial: Dial, trail: Trail, count: float, at: float) -> tuple[Trail, fl
     if left is not None:
         grown = _return(dial, left, count, at)
         elsewhere = math.inf if own is None else own - NEARER * dial.digit
-        if grown is not None and grown * NEARER < elsewhere:
+        passes = own is not None and _is_usual(dial, trail, left, own, at)
+        if grown is not None and grown * NEARER < elsewhere and not passes:
             return Trail(max(count, left.count), at), max(0.0, grown - left.since), "returned"
     onwards = None
     if doubt is not None:
@@ -127,6 +128,16 @@ def _return(dial: Dial, left: Line, count: float, at: float) -> float | None:
     else:
         near = dial.rate / NEARER * (at - left.at) + dial.slack
     return None if grown is None or leaps or grown > near else grown
+
+
+def _is_usual(dial: Dial, trail: Trail, left: Line, own: float, at: float) -> bool:
+    """Whether it grew about as fast ever since: a counter that began at 0 goes past where it was, and does not return.
+
+    No more than may come at once is believed for that.
+    """
+    if trail.at is None or trail.at <= left.at or own > dial.slack:
+        return False
+    return own <= NEARER * left.since / (trail.at - left.at) * (at - trail.at)
 
 
 def _growth(dial: Dial, before: float, elapsed: float | None, count: float) -> tuple[float | None, bool]:

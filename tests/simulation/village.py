@@ -188,6 +188,9 @@ class Village:
             self._pins(pins)
         if random.Random(f"{self.seed}/square").random() < 0.5:
             self._square()
+        if self.air is not None:  # a node's point is no actuator's
+            allowed = [*self.site["actuators"], "valve.position", "alarm.*", "*.latch"]
+            self.site["uplink"]["commands"] = {"allow": allowed}
 
     def _square(self) -> None:
         """A second circuit, whose contactor must not go on with the other one's."""
@@ -223,7 +226,6 @@ class Village:
         always = dice.random() < 0.5
         self.profiles |= {"sensor": _SENSOR, "valve": _VALVE % ("C" if always else "A")}
         self.site["buses"]["air"] = {"type": "lora_gwmp", "listen": "127.0.0.1:1700", "gateways": [_GATEWAY.hex()]}
-        self.site["uplink"]["commands"] = {"allow": ["valve.position"]}
         for number, name in enumerate(("room", "valve")):
             key, eui = dice.randbytes(16), (_EUI + number).to_bytes(8, "big")
             self.keys[f"{name}.key"] = key

@@ -288,6 +288,24 @@ def _reload(world: Any, dice: random.Random) -> None:
     world.loop.raise_signal(1)
 
 
+def _dry(world: Any, dice: random.Random) -> None:
+    """The well is empty, where somebody watches over that."""
+    slave = world.village.slaves["w"]
+    tank, since = slave.process, world.loop.time()
+    if tank.is_dry or "dry_run" not in world.village.site["water"]["tanks"]["reservoir"]:
+        return
+
+    def end() -> None:
+        slave.advance()
+        tank.is_dry = False
+        world.diary.dry[-1] = since, world.loop.time()
+
+    slave.advance()
+    tank.is_dry = True
+    world.diary.dry.append((since, float("inf")))
+    world.until_healed(dice.expovariate(1 / dice.choice((90, 900))), end)
+
+
 KINDS: dict[str, tuple[float, Callable[[Any, random.Random], None]]] = {
     "kill": (900, _kill),
     "power_cut": (1800, _power),
@@ -324,6 +342,7 @@ KINDS: dict[str, tuple[float, Callable[[Any, random.Random], None]]] = {
     "technician": (180, _technician),
     "slow_disk": (1200, _slow),
     "clock_unknown": (1e9, lambda world, dice: None),  # at each boot: see `World.forget_time`
+    "well_dry": (1800, _dry),
     **RADIO,
     **PINS,
 }

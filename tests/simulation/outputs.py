@@ -26,6 +26,9 @@ LATE = 45.0
 """Seconds until a level that was answered must have been acted on: three polls of 15 s, for a first value that is far
 from the one before is believed when it was confirmed."""
 STAGGER = 10.0
+"""Seconds between two contactors of lamps that go on."""
+DRY, REST = 75.0, 300.0
+"""Seconds for which the pump may move nothing (grace, no_flow), and for which it rests then (docs/water.md)."""
 BLIND = 300.0
 """Seconds after a question that failed in which a rule may do what is right for a lost sensor."""
 STALE = 60.0
@@ -64,6 +67,8 @@ class Diary:
     """When a life was over after an orderly stop."""
     edited: list[float] = field(default_factory=list)
     asked: list[Asked] = field(default_factory=list)
+    dry: list[tuple[float, float]] = field(default_factory=list)
+    """When the well gave nothing."""
 
 
 @dataclass
@@ -304,6 +309,7 @@ class Outputs:
             elif rising:
                 longest = output.seconds("max_on")
                 known = value >= high - tolerance or blind or self.stops(at) or self.begins(at)
+                known = known or (output.name == "well" and self.dry(at - 120.0, at))
                 known = known or self.crashed(since, at) or at >= since + longest - 1.0 or self.forgot(since, at)
                 self.must(known, at, f"{output.name} went off at {value:.2f}")
 
@@ -349,6 +355,29 @@ class Outputs:
             seen = next((at for at in output.slave.good if over < at < until and self.rules(output.slave, at)), None)
             kept = seen is None or self.forgot(move.at, until) or _any(output.slave.ignored, move.at, until)
             self.must(kept, until, f"{output.name} was on for {until - move.at:.0f} s, since {move.at:.3f} s")
+
+    def dry(self, since: float, until: float) -> bool:
+        """Whether the well gave nothing for a while."""
+        return any(begin <= until and end >= since for begin, end in self.diary.dry)
+
+    def never_dry(self) -> None:
+        """The pump does not turn in the air for longer than its rule says, and rests for 5 min after that.
+
+        A flow that is not read for a while protects from nothing, and a life that begins counts anew.
+        """
+        well = self.all["well"]
+        ends = [*(move.at for move in well.moves[1:]), self.world.loop.time()] if well.moves else []
+        for n, (move, until) in enumerate(zip(well.moves, ends, strict=True)):
+            for begin, end in self.diary.dry if move.value else ():
+                since, last = max(begin, move.at), min(end, until)
+                seen = not _any(well.slave.failed, since - STALE, last) and not _any(self.diary.begun, since, last)
+                dried = last - since > DRY - 15.0 and seen and not well.slave.lied
+                self.must(not dried or last - since <= DRY + LATE, last, f"the pump ran dry since {since:.3f} s")
+                after = next((one for one in well.moves[n + 1 :] if one.value), None)
+                level = well.moves[n + 1].shown[0] if n + 1 < len(well.moves) else 100.0
+                if dried and last == until and level < 84.0 and after is not None and not self.stops(until):
+                    rested = after.at - until >= REST - 2.0 or _any(self.died, until - 1.0, after.at)
+                    self.must(rested, after.at, f"the pump went on {after.at - until:.0f} s after it ran dry")
 
     def staggered(self, *names: str) -> None:
         """Contactors of lamps go on 10 s apart (docs/lighting.md)."""
@@ -408,6 +437,7 @@ def judge(world: Any) -> None:
     for output in found.all.values():
         found.longest(output)
     found.tank()
+    found.never_dry()
     found.heater()
     found.limits(found.all["street"], lambda move: False)
     for name, which, limit in (("well", 0, 94.0), ("burner", 1, 73.0)):

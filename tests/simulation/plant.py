@@ -53,10 +53,12 @@ class Tank:
     """Pulses of before the counter began again."""
     resets: list[tuple[float, int]] = field(default_factory=list)
     """When it did (virtual s), and what it showed."""
+    is_dry: bool = False
+    """The well gives nothing: the pump turns in the air."""
 
     def advance(self, slave: Slave, now: float) -> None:
         seconds, self.at = now - self.at, now
-        gained = self.gain * seconds if slave.coils[0] else 0.0
+        gained = self.gain * seconds if slave.coils[0] and not self.is_dry else 0.0
         self.pumped += gained
         self.level = min(100.0, max(0.0, self.level + gained - self.draw * seconds))
         slave.inputs[0] = slave.coils[0]

@@ -188,6 +188,10 @@ class Village:
             self._pins(pins)
         if random.Random(f"{self.seed}/square").random() < 0.5:
             self._square()
+        if random.Random(f"{self.seed}/dry").random() < 0.5:
+            self.site["water"]["tanks"]["reservoir"]["dry_run"] = {
+                "flow": "well-water", "grace": "15s", "no_flow": "60s", "latch_after": 3,
+            }  # fmt: skip
         if self.air is not None:  # a node's point is no actuator's
             allowed = [*self.site["actuators"], "valve.position", "alarm.*", "*.latch"]
             self.site["uplink"]["commands"] = {"allow": allowed}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -236,18 +236,23 @@ class Judge:
             again = again or any(since <= death <= _between(read[store], before)[1] + MOMENT for death in deaths)
             self.must(lost or again, f"{kind} {name} twice, as {before} and {number}, {since:.0f} s to {until:.0f} s")
 
-    def commands(self, writes: Any, asked: list[tuple[float, Any]]) -> None:
+    def commands(
+        self, writes: Any, asked: list[tuple[float, Any]], unkept: Callable[[int | None], bool] = lambda ms: False
+    ) -> None:
         """A command has one end; none is carried out twice, nor after one that came later was.
 
         Each command has a level of its own. A level that comes again after another one was written and
         read back has been carried out twice. (After one that failed, the one before holds again.) `asked` are the
-        levels that were delivered, and when (virtual s).
+        levels that were delivered, and when (virtual s). `unkept` tells of a moment (Unix ms) whether the flash could
+        not be written then: an end that was told from memory is not known to the next life.
         """
         for name, told in self.results.items():
             states = [result["state"] for _, result in sorted(told.items(), key=lambda one: one[0][1])]
             ends = {state for state in states if state in FINAL}  # whoever asks again is told again
             if "accepted" not in states:  # a second message under its id is refused, whatever becomes of the first
                 ends -= {"rejected", "expired"}
+            if any(one["state"] in ends - {"unknown"} and unkept(one["t"]) for one in told.values()):
+                ends.discard("unknown")
             self.must(len(ends - {"rejected"}) <= 1, f"command {name} ended twice: {states}")
         written: set[int] = set()
         over: set[int] = set()

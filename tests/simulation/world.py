@@ -443,7 +443,15 @@ def run(seed: int, hours: float, only: set[str] | None = None) -> World:
     judge = made.judge
     judge.alarms(made.slave.answers, made.died, made.disk.hurt)
     levels = [(one.at, one.body.get("value")) for one in made.diary.asked if one.body.get("point") == "fan"]
-    judge.commands(made.slave.writes, levels)
+
+    def unkept(ms: int | None) -> bool:
+        hurt, steps = made.disk.hurt, mixture.done["clock_step"] > 0
+        if ms is None or steps:
+            return bool(hurt)
+        at = (ms - made.village.start_ms) / 1000
+        return any(begin - 1.0 <= at <= end + 70.0 for begin, end in hurt)
+
+    judge.commands(made.slave.writes, levels, unkept)
     judge.answered(made.cuts, made.disk.hurt)
     slack = 8.0 if "slow_disk" in mixture.pauses else 0.0
     judge.readings(made.slave.answers, made.cuts, made.disk.hurt, slack)

@@ -309,7 +309,7 @@ class Outputs:
             elif rising:
                 longest = output.seconds("max_on")
                 known = value >= high - tolerance or blind or self.stops(at) or self.begins(at)
-                known = known or (output.name == "well" and self.dry(at - 120.0, at))
+                known = known or (output.name == "well" and self.seems_dry(at))
                 known = known or self.crashed(since, at) or at >= since + longest - 1.0 or self.forgot(since, at)
                 self.must(known, at, f"{output.name} went off at {value:.2f}")
 
@@ -359,6 +359,11 @@ class Outputs:
     def dry(self, since: float, until: float) -> bool:
         """Whether the well gave nothing for a while."""
         return any(begin <= until and end >= since for begin, end in self.diary.dry)
+
+    def seems_dry(self, at: float) -> bool:
+        """Whether the well gave nothing lately, or its meter began again: till that is believed it does not grow."""
+        resets = [reset for reset, _ in self.all["well"].slave.process.resets]
+        return self.dry(at - 120.0, at) or _any(resets, at - 200.0, at)
 
     def never_dry(self) -> None:
         """The pump does not turn in the air for longer than its rule says, and rests for 5 min after that.

@@ -449,7 +449,7 @@ def run(seed: int, hours: float, only: set[str] | None = None) -> World:
         if ms is None or steps:
             return bool(hurt)
         at = (ms - made.village.start_ms) / 1000
-        return any(begin - 1.0 <= at <= end + 70.0 for begin, end in hurt)
+        return any(begin - 1.0 <= at <= died <= end + 70.0 for begin, end in hurt for died in made.died)
 
     judge.commands(made.slave.writes, levels, unkept)
     judge.answered(made.cuts, made.disk.hurt)

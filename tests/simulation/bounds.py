@@ -19,8 +19,8 @@ READINGS = 25_000
 RECORDS = 2_500
 STAGE, A_READING = 8_000_000, 120
 """Bytes on the stage, and for each reading that waits."""
-LOG = 400_000
-"""Bytes of the write-ahead log beyond the buffer."""
+LOG = 1_000_000
+"""Bytes of the write-ahead log beyond the buffer, and of what a flash took at once after it had failed for long."""
 
 
 def look(world: Any) -> None:

@@ -31,6 +31,8 @@ DRY, REST = 75.0, 300.0
 """Seconds for which the pump may move nothing (grace, no_flow), and for which it rests then (docs/water.md)."""
 BLIND = 300.0
 """Seconds after a question that failed in which a rule may do what is right for a lost sensor."""
+AGAIN = 65.0
+"""Seconds between two attempts at a write that failed, at the most (docs/actuators.md)."""
 STALE = 60.0
 """Seconds after which a value that did not come again drives nothing. A point that its module refused is asked again
 after ten minutes."""
@@ -239,7 +241,8 @@ class Outputs:
         for move, until in zip(output.moves, ends, strict=True):
             fits = [one.latest for one in asked if int(one.body["value"] or 0) == move.value and one.at <= until]
             over = max(fits, default=move.at) + LATE
-            seen = next((at for at in output.slave.good if over < at < until and self.rules(output.slave, at)), None)
+            seen = next((at for at in output.slave.good if over < at < until and self.rules(output.slave, at)
+                         and not _any(output.slave.failed, at - AGAIN, at)), None)  # fmt: skip
             kept = not move.value or seen is None or self.steps or _any(output.slave.ignored, move.at, until)
             self.must(kept, until, f"{name} is {move.value} since {move.at:.3f} s")
 

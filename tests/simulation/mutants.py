@@ -101,8 +101,6 @@ MUTANTS = [
             "agent/alarms.py", '            await self._say("cleared", key, Severity.INFO, {})\n', ""),
     _mutant("alarm-forgotten", "which alarms are raised is not remembered over a restart",
             "agent/alarms.py", '            await self._remember("raised", self._raised)\n', "            pass\n"),
-    _mutant("alarm-ending-kept", "that the end of an alarm was being told is still noted when it was",
-            "agent/alarms.py", '            self._memory.put("ending", None)', "            pass"),
     _mutant("accepted-before-durable", "a command is carried out before its acceptance is on flash",
             "agent/outbox/queue.py", "            if await self._keeper.save():\n                return None\n"
             "            if command.origin",

@@ -114,7 +114,8 @@ MUTANTS = [
     _mutant("command-tried-again", "a command that a crash left open is carried out at the next start",
             "agent/arbiter/commands.py",
             '        reason = f"the agent died between', "        if actuator is not None:\n            "
-            "actuator.slots[REMOTE] = Slot(outcome.value, 'again', until=self._clock.monotonic() + 600)\n"
+            "actuator.attempt = None\n            await self._hand.write(actuator, "
+            'Slot(outcome.value, "again"), REMOTE, self._clock.monotonic() + 60)\n'
             '        reason = f"the agent died between'),
     _mutant("verified-unseen", "a command is called verified without reading it back",
             "agent/arbiter/commands.py", "        if outcome.state is OutcomeState.APPLIED and actuator.spec.kind",

@@ -50,6 +50,7 @@ def test_promises_are_kept(world: str, tmp_path: Path) -> None:
     assert len(told["faults"]) >= 12 and told["lives"] > 2 * seeds  # a mixture without most kinds proves nothing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("world", list(SEEDS))
 def test_equal_seeds_are_equal_lives(world: str) -> None:
     two = "--seeds", "2", "--from", "7", "--hours", "0.5", "--world", world, "--digests", "--no-shrink"
@@ -58,6 +59,7 @@ def test_equal_seeds_are_equal_lives(world: str) -> None:
     assert [len(line.split()[1]) for line in first] == [32, 32] and first[0][1:] != first[1][1:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name, one in NAMED.items() if not one.get("open")])
 def test_what_a_seed_found_does_not_come_back(name: str) -> None:
     one = NAMED[name]
@@ -85,6 +87,7 @@ def test_each_mutant_still_has_its_place() -> None:
     assert len({mutant.name for mutant in MUTANTS}) >= 20
 
 
+@pytest.mark.slow
 def test_a_defect_is_found() -> None:
     """The simulation sees what it is there for: not one seed passes with the stage and the numbers at fault."""
     command = [sys.executable, "-m", "tests.simulation.mutants", "--seeds", "10", "--only", "gap-not-told"]

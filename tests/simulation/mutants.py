@@ -100,7 +100,7 @@ MUTANTS = [
     _mutant("alarm-not-ended", "the end of an alarm is not told",
             "agent/alarms.py", '            await self._say("cleared", key, Severity.INFO, {})\n', ""),
     _mutant("alarm-forgotten", "which alarms are raised is not remembered over a restart",
-            "agent/alarms.py", '        await _remember(self._memory, "raised", [list(key) for key in sorted(raised)])\n', ""),
+            "agent/alarms.py", '"raised", [list(key) for key in sorted(raised)])', '"raised", [])'),
     _mutant("accepted-before-durable", "a command is carried out before its acceptance is on flash",
             "agent/outbox/queue.py", "            if await self._keeper.save():\n                return None\n"
             "            if command.origin",

@@ -18,13 +18,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 from tests.simulation import datagrams, pins, serial_port
 
-__all__ = ["edges"]
+__all__ = ["edges", "replaced"]
 
 _real = {name: getattr(os, name) for name in (
     "open", "close", "write", "ftruncate", "rename", "unlink", "mkdir", "rmdir", "fdopen", "fstat",
@@ -234,6 +234,19 @@ def _sim_datetime(world: Any) -> type[datetime]:
 
 
 @contextlib.contextmanager
+def replaced(changes: Sequence[tuple[Any, str, Any]]) -> Iterator[None]:
+    """(where, name, what is there meanwhile)."""
+    kept = [(where, name, getattr(where, name)) for where, name, _ in changes]
+    for where, name, what in changes:
+        setattr(where, name, what)
+    try:
+        yield
+    finally:
+        for where, name, what in kept:
+            setattr(where, name, what)
+
+
+@contextlib.contextmanager
 def edges(world: Any) -> Iterator[None]:
     """The world in the place of the machine."""
     SimThread.world = world
@@ -269,16 +282,12 @@ def edges(world: Any) -> Iterator[None]:
             changes.append((module, "datetime", dated))
     environment = {name: os.environ.get(name) for name in world.environment}
     os.environ.update(world.environment)
-    kept = [(where, name, getattr(where, name)) for where, name, _ in changes]
     dice = random.getstate()
     random.seed(f"{world.seed}/agent")
-    for where, name, what in changes:
-        setattr(where, name, what)
     try:
-        yield
+        with replaced(changes):
+            yield
     finally:
-        for where, name, what in kept:
-            setattr(where, name, what)
         random.setstate(dice)
         for name, value in environment.items():
             os.environ.pop(name, None)

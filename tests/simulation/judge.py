@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["FINAL", "Broken", "Judge", "command_of", "level_of"]
+__all__ = ["FINAL", "Judge", "batch_of", "command_of", "level_of"]
 
 MOMENTS = {"store_corrupt", "command_retained", "uplink_set_aside", "meter_replaced", "tamper"}
 """Alarms that happen and are over (docs/alarms.md): nothing clears them."""
@@ -36,10 +36,6 @@ def level_of(number: int) -> int:
 def command_of(level: int) -> int:
     """The number of the command that asked for this level."""
     return level * pow(STRIDE, -1, LEVELS) % LEVELS
-
-
-class Broken(AssertionError):
-    """A promise was broken: what, and how it shows."""
 
 
 @dataclass
@@ -110,7 +106,7 @@ class Judge:
                 self.unheard[result["id"]] = result["k"][0], result["k"][1]
         if not topic.endswith("/telemetry"):
             return
-        batch = _read(payload)
+        batch = batch_of(payload)
         for point, entries in batch["p"].items():
             number = batch["k"][1]
             for _, value, more, *_ in entries if point.endswith(".count") else ():
@@ -127,7 +123,7 @@ class Judge:
                    for gap in self.gaps)  # fmt: skip
 
     def _telemetry(self, payload: bytes) -> None:
-        batch = _read(payload)
+        batch = batch_of(payload)
         store, first, last = batch["k"]
         numbers = []
         for point, entries in batch["p"].items():
@@ -321,7 +317,8 @@ class Judge:
             self.must(lost or told, f"{what} {one.count}, answered at {one.at:.3f} s, never came")
 
 
-def _read(payload: bytes) -> Any:
+def batch_of(payload: bytes) -> Any:
+    """A telemetry message, compressed or not."""
     return json.loads(payload if payload[:1] == b"{" else zlib.decompress(payload))
 
 

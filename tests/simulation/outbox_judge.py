@@ -6,11 +6,12 @@ The judge hears which number each reading got, for nobody says it outside, and n
 from __future__ import annotations
 
 import json
-import zlib
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
+
+from tests.simulation.judge import batch_of
 
 __all__ = ["OutboxJudge"]
 
@@ -163,7 +164,7 @@ class OutboxJudge:
             self.must(self.run_was_full, f"lost by a kill with room on the stage: {gap}")
 
     def _telemetry(self, payload: bytes) -> None:
-        batch = json.loads(payload if payload[:1] == b"{" else zlib.decompress(payload))
+        batch = batch_of(payload)
         store, first, last = batch["k"]
         lane = self._lanes.get((store, first, last), "live")
         ms0 = batch["t"] if batch["t"] is not None else batch["boottime_ms"]

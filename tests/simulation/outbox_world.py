@@ -23,7 +23,7 @@ from typing import Any
 
 from tests.simulation import edges as machine
 from tests.simulation.bounds import look_at_outbox
-from tests.simulation.edges import FileCalls, edges
+from tests.simulation.edges import FileCalls, edges, replaced
 from tests.simulation.faults import KINDS, Mixture
 from tests.simulation.outbox_judge import OutboxJudge
 from tests.simulation.world import World
@@ -322,19 +322,13 @@ def _noted(name: str) -> tuple[float, Callable[[Any, random.Random], None]]:
     return pause, hurts
 
 
-@contextlib.contextmanager
-def _scaled(scale: dict[str, Any]) -> Iterator[None]:
-    kept = []
+def _scaled(scale: dict[str, Any]) -> Iterator[tuple[Any, str, Any]]:
+    """What is replaced, for bounds that are reached within hours."""
     for name, value in scale.items():
         module, _, attribute = name.rpartition(".")
-        where = importlib.import_module(module)
-        kept.append((where, attribute, getattr(where, attribute)))
-        setattr(where, attribute, value)
-    try:
-        yield
-    finally:
-        for where, attribute, before in kept:
-            setattr(where, attribute, before)
+        yield importlib.import_module(module), attribute, value
+    # the routes are asked each second, and nothing changes them here
+    yield importlib.import_module("agent.uplink.uplink"), "_route_gained", _never
 
 
 @contextlib.contextmanager
@@ -342,15 +336,8 @@ def outbox_world(seed: int) -> Iterator[OutboxWorld]:
     with tempfile.TemporaryDirectory(prefix="bocage-simulation-", dir="/dev/shm") as folder:
         made = OutboxWorld(seed, Path(folder))
         asyncio.set_event_loop(made.loop)
-        with edges(made), _scaled(made.scale):
-            import agent.uplink.uplink as uplink
-
-            known = uplink._route_gained
-            uplink._route_gained = _never  # the routes are asked each second, and nothing changes them here
-            try:
-                yield made
-            finally:
-                uplink._route_gained = known
+        with edges(made), replaced([*_scaled(made.scale)]):
+            yield made
 
 
 async def _never() -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from tests.fakes.modbus_slave import crc16
 from tests.simulation.wire import Wire
 
 __all__ = ["Heater", "Slave", "Tank"]
@@ -180,12 +181,12 @@ class Slave:
         """Modbus RTU, on whatever carries bytes: a question comes in one piece."""
 
         def took(data: bytes) -> None:
-            if len(data) < 4 or data[0] != self.unit or crc(data[:-2]) != data[-2:]:
+            if len(data) < 4 or data[0] != self.unit or crc16(data[:-2]) != data[-2:]:
                 return
 
             def framed(answer: bytes) -> bytes:
                 frame = bytes((self.unit,)) + answer
-                return frame + crc(frame)
+                return frame + crc16(frame)
 
             self._asked(wire, data[1:-2], framed, 1)
 
@@ -323,13 +324,3 @@ class Slave:
 
 def _in_tcp(tid: int, unit: int, answer: bytes) -> bytes:
     return struct.pack(">HHHB", tid, 0, len(answer) + 1, unit) + answer
-
-
-def crc(frame: bytes) -> bytes:
-    """MODBUS over Serial Line V1.02, 6.2.2: the low byte comes first."""
-    found = 0xFFFF
-    for byte in frame:
-        found ^= byte
-        for _ in range(8):
-            found = found >> 1 ^ 0xA001 if found & 1 else found >> 1
-    return found.to_bytes(2, "little")

@@ -265,10 +265,14 @@ class Keeper:
 
     def _send_unsaved(self) -> None:
         """Class 0 does not wait for a flash that fails."""
-        for parcel in self.urgent.send_unsaved():
+        gone = self.urgent.send_unsaved()
+        for parcel in gone:
             message = parcel.message
             self.due.lose("memory", 0, parcel.store, message.first, message.last, 1)
             self.tell_again(message.body)
+        if gone and self.stage.losses(self.due.staged()):
+            for parcel in gone:  # a start does not take them up, to lose and count them once more
+                self.stage.accept(parcel.store, parcel.message.first, parcel.message.last)
 
     def tell_again(self, body: bytes) -> None:
         """A message will not arrive. If it is a gap record, what it tells of is told by another one."""
@@ -403,19 +407,19 @@ class Keeper:
         segment = self.stage.rotate() if flush else 0
         return Batch(work, records, told, parcels, lots, limit, segment, self.stage.broken, last, numbers.given())
 
-    def _certain(self, store: str, staged: bool = False) -> int:
-        """The number of a store up to which every one is on flash, delivered or told as lost; `staged`: or lost, and
-        the stage says so."""
-        firsts = [self.memory.first(store), self.urgent.first(store), self.due.first(store, staged)]
+    def _certain(self, store: str, mark: bool = False) -> int:
+        """The number of a store up to which every one is on flash, delivered or told as lost; for the `mark`: or lost,
+        and the stage says so."""
+        staged = mark and self.stage.holds(self.due.staged())
+        firsts = [self.memory.first(store), self.urgent.first(store, mark), self.due.first(store, staged)]
         return min([first for first in firsts if first is not None], default=self.numbers.given().get(store, 0) + 1) - 1
 
     def _numbers_done(self) -> dict[str, Given]:
         """By store, how far numbers were given and are done with; nothing must be on its way to flash.
 
-        For the mark: what was lost in memory is done with where the stage tells a start of it.
+        For the mark: what was lost is done with where the stage tells a start of it, by a record or in its list.
         """
-        staged = self.stage.holds(self.due.staged())
-        return {store: Given(last, self._certain(store, staged)) for store, last in self.numbers.given().items()}
+        return {store: Given(last, self._certain(store, mark=True)) for store, last in self.numbers.given().items()}
 
     def _away_open(self) -> dict[str, Given]:
         """Of the stores that have no durable numbers: those of which something is only in memory."""

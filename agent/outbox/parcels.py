@@ -55,6 +55,8 @@ class Parcel:
     """When it went to the stage (clock.monotonic), of class 0."""
     tells: tuple[str, int] | None = None
     """Of a gap record: the store of the lost numbers, and the first of them."""
+    staged: bool = False
+    """Whether the stage holds it, of class 0: a start finds it there."""
     queued: bool = False
     saving: bool = False
     done: bool = False

@@ -178,14 +178,18 @@ class Stage:
         self._append(("put", [tuple(lot) for lot in lots]))
         self.give(lots[0].store, lots[-1].last)
 
-    def keep(self, record: Kept, since: float) -> None:
-        """Keep a class-0 record until the flash has it, or the broker; a later one of the same number counts."""
+    def keep(self, record: Kept, since: float) -> bool:
+        """Keep a class-0 record until the flash has it, or the broker; a later one of the same number counts.
+
+        Whether it is there now.
+        """
         self._until = since
         one = record.outcome
         told = one and (one.command, one.point, one.value, str(one.state), one.reason, tuple(one.at))
         # an older program takes what it does not know for an acceptance: this one is of no number
-        self._append(("kept", record.store, record.seq, record.seq - 1, record.topic, record.body, told))
+        kept = self._append(("kept", record.store, record.seq, record.seq - 1, record.topic, record.body, told))
         self.give(record.store, record.seq)
+        return kept
 
     def give(self, store: str, last: int) -> None:
         """Numbers up to this one are in use, also if the stage does not hold what they stand for."""

@@ -62,13 +62,13 @@ class Urgent:
         message = parcel.message
         parcel.since = self._monotonic()
         kept = Kept(parcel.store, message.first, message.topic, message.body, parcel.outcome)
-        self._stage.keep(kept, parcel.since)
+        parcel.staged = self._stage.keep(kept, parcel.since)
         return parcel
 
     def restore(self, kept: Kept, delivered: bool) -> None:
         """A record that an earlier process left on the stage; of a delivered one the outcome is still to keep."""
         parcel = self._record(kept.topic, kept.body, kept.store, kept.seq)
-        parcel.outcome, parcel.since, parcel.done = kept.outcome, float("-inf"), delivered
+        parcel.outcome, parcel.since, parcel.done, parcel.staged = kept.outcome, float("-inf"), delivered, True
         if delivered and kept.outcome is None:
             return
         if is_gap(kept.body):
@@ -112,10 +112,11 @@ class Urgent:
         for _, store, seq in records:
             self._stage.accept(store, seq, seq)
 
-    def first(self, store: str) -> int | None:
-        """The lowest number of a store that one of the unsaved has, or tells of."""
+    def first(self, store: str, staged: bool = False) -> int | None:
+        """The lowest number of a store that one of the unsaved has, or tells of; `staged`: and is not on the stage."""
         firsts = [parcel.message.first for parcel in self.unsaved if parcel.store == store]
-        firsts += [parcel.tells[1] for parcel in self.unsaved if parcel.tells and parcel.tells[0] == store]
+        telling = [parcel.tells for parcel in self.unsaved if parcel.tells and not (staged and parcel.staged)]
+        firsts += [first for name, first in telling if name == store]
         return min(firsts, default=None)
 
     def oldest_since(self) -> float:

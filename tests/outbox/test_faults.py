@@ -524,3 +524,26 @@ async def test_what_was_lost_in_memory_is_told_alone_after_a_kill(
     await box.tick(1)
     gaps = [event["detail"] for event in events(await box.drain()) if event["kind"] == "gap"]
     assert [(gap["reason"], gap["first"], gap["count"]) for gap in gaps] == [("memory", 2, 120 - len(came))]
+
+
+async def test_what_was_delivered_is_not_told_lost_while_a_gap_record_waits_for_the_flash(
+    box: Any, events: Callable[..., Any], flash: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A start tells of what the one before lost. Before the flash has its word, it tidies the stage, and is killed."""
+    monkeypatch.setattr("agent.outbox.memory.MOST", 100)
+    monkeypatch.setattr("agent.outbox.stage._SEGMENT", 500)
+    flash(False)
+    for _ in range(12):
+        box.out.put(box.readings(10), 2)
+    came = await box.drain()
+    box.out.put(box.readings(10), 2)
+    came += await box.drain()
+    delivered = sum(message.n for message in came if message.topic == "telemetry")
+    for _ in range(2):
+        box.open()
+        await box.tick(1)
+    flash(True)
+    box.open()
+    await box.tick(1)
+    gaps = [event["detail"] for event in events(await box.drain()) if event["kind"] == "gap"]
+    assert [(gap["reason"], gap["first"], gap["count"]) for gap in gaps] == [("memory", 1, 130 - delivered)]

@@ -62,9 +62,10 @@ def dated(body: bytes, boots: Boots) -> bytes:
 
 
 def renamed_record(body: bytes, old: str, store: str, first: int) -> bytes:
-    """A record under the name of another store; numbers of the old one from `first` on, of which it tells, too."""
+    """A record, now that numbers of a store from `first` on are another's: its own, and lost ones that it tells of."""
     record = json.loads(body)
-    record["k"][0] = store
+    if record["k"][0] == old and record["k"][1] >= first:
+        record["k"][0] = store
     detail = record.get("detail") or {}
     if record.get("kind") == "gap" and detail.get("store") == old and (detail.get("first") or 0) >= first:
         detail["store"] = store

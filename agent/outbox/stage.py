@@ -84,7 +84,7 @@ class Replay:
 
         self.lots = [lot._replace(store=new) if is_later(lot) else lot for lot in self.lots]
         self.records = [
-            one._replace(store=new, body=renamed_record(one.body, old, new, first)) if is_later(one) else one
+            one._replace(store=new if is_later(one) else one.store, body=renamed_record(one.body, old, new, first))
             for one in self.records
         ]
         self.accepted += [(new, low, high) for store, low, high in self.accepted if store == old and low >= first]

@@ -24,7 +24,7 @@ from agent.model import Instant, Outcome, OutcomeState
 from agent.outbox.blocks import Block, renamed
 from agent.outbox.dates import Boot, Boots
 from agent.outbox.ids import Ids
-from agent.outbox.records import AUDIT, renamed_record
+from agent.outbox.records import AUDIT, GAP, renamed_record
 
 __all__ = [
     "FILE", "Loss", "RawBlock", "Store", "StoredBlock", "StoredMessage", "Totals", "Work", "cost", "is_corrupt",
@@ -290,6 +290,10 @@ class Store:
             for row, body in self._db.execute(messages, (old, first)).fetchall():
                 said = renamed_record(body, old, name, first)
                 self._db.execute("UPDATE message SET store = ?, body = ? WHERE id = ?", (name, said, row))
+            telling = "SELECT id, body FROM message WHERE instr(body, ?) AND instr(body, ?)"  # under whatever name
+            for row, body in self._db.execute(telling, (GAP, old.encode())).fetchall():
+                said = renamed_record(body, old, name, first)
+                self._db.execute("UPDATE message SET body = ? WHERE id = ?", (said, row))
             self._leave(name, why, 0, first)
             self._set(unsure="")
         self.name = name

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import json
 import os
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from agent.model import Event, Instant, Quality, Reading, Readings, Value
 from agent.outbox import Message, Outbox
 from agent.outbox.blocks import Row, decode
+from agent.outbox.store import Store
 
 BOOT = "6f1c7d6e-0000-4000-8000-000000000001"
 
@@ -115,3 +117,14 @@ def events_fixture() -> Any:
 def alarm(box: Box) -> Any:
     """An alarm about one of many."""
     return lambda number: Event("alarm", "test", f"km{number}", box.clock.now())
+
+
+@pytest.fixture
+def flash(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """`flash(False)`: it cannot be written from now on; `flash(True)`: it can."""
+    commit = Store.commit
+
+    def fail(db: Store, work: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    return lambda works: monkeypatch.setattr(Store, "commit", commit if works else fail)

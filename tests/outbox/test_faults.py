@@ -368,17 +368,6 @@ async def test_an_outcome_that_could_not_be_stored_at_once(box: Any, small_disk:
     assert out._flash.db.outcome("c1") == done
 
 
-@pytest.fixture
-def flash(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """`flash(False)`: it cannot be written from now on; `flash(True)`: it can."""
-    commit = Store.commit
-
-    def fail(db: Store, work: object) -> None:
-        raise sqlite3.OperationalError("disk I/O error")
-
-    return lambda works: monkeypatch.setattr(Store, "commit", commit if works else fail)
-
-
 async def test_events_keep_their_order_when_the_flash_comes_back(
     box: Any, events: Callable[..., Any], alarm: Any, flash: Any
 ) -> None:

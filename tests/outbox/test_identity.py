@@ -201,3 +201,40 @@ async def test_what_is_retained_may_be_anything() -> None:
         b'{"store":"' + b"x" * 60_000 + b'","last":1,"epoch":1,"machine":"m","run":"r","others":{}}',
     ):
         assert heard_of(payload) == Statement({}, "")
+
+
+async def test_what_a_restored_card_lost_is_told_under_its_new_store(
+    box: Any, events: Any, flash: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gap record itself had to take a number of a store without durable ones: the flash failed."""
+    for name, value in {"memory.MOST": 100, "numbers.RANGE": 100, "keeper.RANGE": 100, "stage._SEGMENT": 500}.items():
+        monkeypatch.setattr(f"agent.outbox.{name}", value)
+    box.options = {"machine": A}
+    await box.out.close()
+    box.open()
+    await box.out.judge(Statement({}, ""))
+    box.out.put(box.readings(10), 2)
+    await box.out.close()
+    backup = copied(box, tmp_path / "backup")
+    box.open()
+    box.out.put(box.readings(10), 2)
+    await box.tick(6)
+    claim = await box.out.judge(Statement({}, ""))
+    await box.out.close()
+
+    shutil.rmtree(box.state)
+    backup.rename(box.state)
+    box.open()
+    flash(False)
+    for _ in range(260):
+        box.out.put(box.readings(1), 2)
+    await box.tick(6)
+    box.open()
+    flash(True)
+    box.clock.at += 60
+    renewed = await box.out.judge(retained(claim))
+    assert renewed.store != claim.store
+    records = [event for event in events(await box.drain()) if event["code"] == "memory"]
+    assert {record["k"][0] for record in records} - {claim.store, renewed.store}, "under a name without durable numbers"
+    told = {record["detail"]["store"] for record in records}
+    assert renewed.store in told and claim.store not in told

@@ -245,6 +245,11 @@ class OutboxJudge:
             if gap.get("store") and "first" in gap:
                 by_store[gap["store"]].append((gap["first"], gap["last"], gap))
         older = {move["store"]: move["before"] for move in self.moves}
+
+        def names(store: str) -> list[str]:
+            """It, and those that went on with its numbers: we do not hear under which name a number is told."""
+            return [store] + [new for new, old in older.items() if old == store]
+
         corrupt = [gap for gap in self.gaps.values() if gap["reason"] == "store_corrupt" and not gap.get("store")]
         uncounted: Counter[str] = Counter()
         for v, cls in enumerate(self.cls):
@@ -261,8 +266,7 @@ class OutboxJudge:
                 continue
             if key[0] in self.away and self.run_was_full:  # neither the flash nor the stage could know of it
                 continue
-            names = [key[0]] + [new for new, old in older.items() if old == key[0]]
-            covering = [gap for name in names for first, last, gap in by_store[name] if first <= key[1] <= last]
+            covering = [gap for name in names(key[0]) for first, last, gap in by_store[name] if first <= key[1] <= last]
             fitting = [gap for gap in covering if self._fits(gap, cls)]
             what = f"{v} (class {cls}, {self.at[v]:.1f} s, {key})"
             self.must(fitting, f"{what} neither came nor was told: {covering[:3]}")
@@ -271,7 +275,8 @@ class OutboxJudge:
             if fitting and all(gap["reason"] == "power_cut" for gap in fitting):
                 self._may_be_cut(v)
         for store, n in uncounted.items():
-            told = sum(gap["count"] for _, _, gap in by_store[store] if gap["reason"] in COUNTED)
+            gaps = [gap for name in names(store) for _, _, gap in by_store[name]]
+            told = sum(gap["count"] for gap in gaps if gap["reason"] in COUNTED)
             self.must(told >= n, f"{n} of {store} are gone, {told} were told")
         for store, runs in self._holes(by_store):
             if not corrupt:

@@ -37,6 +37,8 @@ SCALES: list[dict[str, Any]] = [
     {"agent.outbox.stage._SEGMENT": 5_000, "agent.outbox.numbers.RANGE": 500, "agent.outbox.keeper.RANGE": 500},
 ]  # fmt: skip
 """Bounds of the agent, as they are and smaller, by where they stand."""
+PERIODS, PER_PUT = (30.0, 60.0, 60.0), (10, 30, 100, 100)
+"""Seconds between two looks at everything, and how many readings such a look has."""
 
 
 class RunCalls(FileCalls):
@@ -100,8 +102,8 @@ class OutboxWorld(World):
         self.box: OutboxJudge = OutboxJudge(self.loop.time, self.wall_ns() // 1_000_000)
         self.broker.accepted = self.box.took
         self.judge = self.box  # type: ignore[assignment]
-        self.period = self.dice.choice((30.0, 60.0, 60.0))
-        self.per_put = self.dice.choice((10, 30, 100, 100))
+        self.period = self.dice.choice(PERIODS)
+        self.per_put = self.dice.choice(PER_PUT)
         self.max_bytes = self.dice.choice((160_000, 300_000, 300_000, 200_000_000))
         self.window = self.dice.choice((5.0, 60.0, 60.0, 60.0, 60.0, 60.0))
         self.scale = self.dice.choice(SCALES)

@@ -19,6 +19,10 @@ LATITUDE, LONGITUDE = 47.32, 5.04
 MORNING_MS = 1_800_000_000_000
 """Unix ms: 15.01.2027, 08:00 UTC."""
 MINUTE_MS = 60_000
+POLLS = {"m": ("5s", "7s"), "line": ("10s", "15s")}
+"""Of the bench device and of those with a line of their own; a seed draws one of each."""
+EDITED = ("4s", "5s", "7s")
+"""Of the bench device, when a technician saved the file."""
 
 _BENCH = """\
 name: bench8
@@ -127,11 +131,11 @@ class Village:
         self.hosts, self.ports = {"slave": self.slaves["m"].connect}, {}
         buses: dict[str, Any] = {"plant": {"type": "modbus_tcp", "host": "slave", "timeout": "1s"}}
         devices: dict[str, Any] = {
-            "m": {"bus": "plant", "unit_id": 1, "profile": "bench8", "poll": dice.choice(("5s", "7s"))}
+            "m": {"bus": "plant", "unit_id": 1, "profile": "bench8", "poll": dice.choice(POLLS["m"])}
         }
         for name, profile in (("w", "waterworks"), ("h", "boiler")):
             slave, bus = self.slaves[name], f"line-{name}"
-            poll = dice.choice(("10s", "15s"))
+            poll = dice.choice(POLLS["line"])
             devices[name] = {"bus": bus, "unit_id": slave.unit, "profile": profile, "poll": poll}
             buses[bus] = self._wire(name, slave, dice)
         self.site = {
@@ -272,7 +276,7 @@ class Village:
         how = dice.random()
         if how < 0.2:
             return "version: 1\nsite: ["
-        document["devices"]["m"]["poll"] = dice.choice(("4s", "5s", "7s"))
+        document["devices"]["m"]["poll"] = dice.choice(EDITED)
         if how < 0.4:
             del document["actuators"]["lamp"]
         return json.dumps(document)

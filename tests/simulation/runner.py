@@ -27,9 +27,18 @@ MODULES = (
     "agent.app",
     "agent.uplink.uplink",
     "agent.wiring.found",
-    "drivers.modbus.tcp",
-    "drivers.lora.gwmp.bus",
+    "agent.wiring.heating",
+    "agent.wiring.water",
+    "astral.sun",
     "drivers.gpio",
+    "drivers.lora.codecs.downlink",
+    "drivers.lora.codecs.structs",
+    "drivers.lora.gwmp.bus",
+    "drivers.modbus.rtu",
+    "drivers.modbus.serial_link",
+    "drivers.modbus.tcp",
+    "importlib.resources.readers",
+    "ruamel.yaml",
 )
 """What the agent would import at its start or later."""
 ENVIRONMENT = {"PYTHONHASHSEED": "0", "BOCAGE_CLOCK": "trusted"}

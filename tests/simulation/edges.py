@@ -253,11 +253,11 @@ def edges(world: Any) -> Iterator[None]:
     dated = _sim_datetime(world)
     changes: list[tuple[Any, str, Any]] = [
         (time, "monotonic", world.monotonic),
-        (time, "monotonic_ns", lambda: world.boottime_ns()),
+        (time, "monotonic_ns", world.boottime_ns),
         (time, "time", lambda: world.wall_ns() / 1e9),
         (time, "time_ns", world.wall_ns),
-        (time, "clock_gettime", lambda which: world.boottime_ns() / 1e9),
-        (time, "clock_gettime_ns", lambda which: world.boottime_ns()),
+        (time, "clock_gettime", world.clock_gettime),
+        (time, "clock_gettime_ns", world.clock_gettime_ns),
         (os, "urandom", world.random_bytes),
         (shutil, "disk_usage", world.disk_usage),
         (os, "statvfs", world.statvfs),

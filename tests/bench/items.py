@@ -292,7 +292,20 @@ def lorawan(folder: Path) -> Iterator[Row]:
         yield Row(item, unit, ours, None, goal)
 
 
+# -- the simulation --------------------------------------------------------------------------------------------------
+
+
+def simulation(folder: Path) -> Iterator[Row]:
+    """Lives full of faults in virtual time, at 100 numbers a minute."""
+    from tests.bench.simulation import cost
+
+    for world, name, goal in (("agent", "whole agent", 1.0), ("outbox", "outbox and uplink", 0.2)):
+        took = cost(world)
+        yield Row(f"simulation: an hour of the {name}, CPU", "s", took.cpu_s_an_hour, None, goal)
+        yield Row("    numbers a minute in it", "", took.numbers_a_minute)
+
+
 ITEMS = {
     "load": load_1k, "load10": load_10k, "outage": outage, "rtu": rtu, "outbox": outbox, "start": start,
-    "backlog": backlog, "step": step, "year": year, "lora": lorawan,
+    "backlog": backlog, "step": step, "year": year, "lora": lorawan, "simulation": simulation,
 }  # fmt: skip

@@ -92,6 +92,8 @@ class Keeper:
         """The database that was set aside while it was used: that is told with its numbers."""
         self._opened_at: float | None = None
         self._marks = False
+        self._bare_claim: Claim | None = None
+        """What is claimed for the numbers on the stage while there is no database."""
 
     def open(self) -> None:
         """Open the database, go on from what the stage holds. Never fails: `troubles` says what is wrong."""
@@ -290,6 +292,7 @@ class Keeper:
         OutboxError if others have used our numbers, and the flash does not take what we make of that.
         """
         async with self.flash.lock:
+            self._bare_claim = self._claim_of_stage(heard)
             if why := self.identity.gone_on(heard.claims.get(self.numbers.store)):
                 await self._renew(why)
             elif self.identity.unsure is not None and self.flash.db is not None:
@@ -299,9 +302,22 @@ class Keeper:
 
     def claim(self) -> Claim | None:
         """What may be told to the broker of our numbers; None while they are not durable, or not compared."""
-        if self.flash.db is None or not self.identity.is_confirmed:
+        if self.flash.db is None:
+            return self._bare_claim
+        if not self.identity.is_confirmed:
             return None
         return Claim(self.numbers.store, self.numbers.limit, self.identity.epoch, self.identity.machine.name)
+
+    def _claim_of_stage(self, heard: Statement) -> Claim | None:
+        """Without a database: what the stage holds goes out, and an older copy of the state must be found later.
+
+        Numbers beyond what was claimed were reserved after that, so the epoch is one more at least.
+        """
+        for store in self.flash.found.given or {} if self.flash.db is None else {}:
+            last, known = self.flash.found.last(store), heard.claims.get(store)
+            if known is not None and last > known.last:
+                return known._replace(last=last, epoch=known.epoch + 1)
+        return None
 
     async def _renew(self, why: str) -> None:
         """Give another name to what was numbered since this state began, and go on under it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from agent.model import Event
 from agent.outbox import Outbox
 from agent.outbox.blocks import decode
 from agent.outbox.claim import Statement, heard_of
+from agent.outbox.store import Store
 from agent.uplink.native import encode
 
 A, B = Machine("a" * 16), Machine("b" * 16)
@@ -238,3 +240,41 @@ async def test_what_a_restored_card_lost_is_told_under_its_new_store(
     assert {record["k"][0] for record in records} - {claim.store, renewed.store}, "under a name without durable numbers"
     told = {record["detail"]["store"] for record in records}
     assert renewed.store in told and claim.store not in told
+
+
+async def test_what_the_stage_sends_without_a_database_is_claimed(
+    box: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was numbered after the last claim, by a process that was killed; then an older card is put back."""
+    for name in ("numbers", "keeper"):
+        monkeypatch.setattr(f"agent.outbox.{name}.RANGE", 100)
+    box.options = {"machine": A}
+    await box.out.close()
+    box.open()
+    claim = await box.out.judge(Statement({}, ""))
+    backup = copied(box, tmp_path / "backup")
+    while box.out._numbers.next <= claim.last:
+        box.out.put(box.readings(10), 2)
+        await box.drain()
+        await box.tick(6)
+    box.out.put(box.readings(10), 2)
+
+    def fail(*args: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    with monkeypatch.context() as unreadable:
+        unreadable.setattr(Store, "__init__", fail)
+        box.open()
+        assert box.out.is_unsure, "what is retained is waited for"
+        said = await box.out.judge(retained(claim))
+        assert said is not None and (said.store, box.out.claim) == (claim.store, said)
+        assert said.last >= max(row.seq for m in await box.drain() for row in decode(m.body))
+    box.open()
+    assert (await box.out.judge(retained(said))).store == claim.store, "nobody went on from a later state"
+
+    shutil.rmtree(box.state)
+    shutil.rmtree(box.stage)
+    backup.rename(box.state)
+    box.open()
+    renewed = await box.out.judge(retained(said))
+    assert renewed is not None and renewed.store != claim.store

@@ -248,8 +248,9 @@ class Arbiter:
                 sending = self._hand.send(actuator, decision.slot, decision.priority, None)
             elif decision.slot is not None:
                 await self._hand.write(actuator, decision.slot, decision.priority)
-            await self._records.keep(actuator, now=decision.slot is not None and actuator.limits != NO_LIMITS)
-        await self._hand.tell(actuator)
+            limited = decision.slot is not None and actuator.limits != NO_LIMITS
+            await self._records.keep(actuator, now=limited or bool(actuator.news))
+        await self._records.tell(actuator, self._hand.tell)
         self._wake.set()
         if sending is not None:
             await asyncio.wait({sending.task})

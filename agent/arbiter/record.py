@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from agent.arbiter.actuator import Actuator
 from agent.arbiter.limits import History
+from agent.arbiter.seen import News
 from agent.arbiter.slots import DEFAULT, REMOTE, Slot
 from agent.clock import Clock
 from agent.driver import Memory
@@ -43,6 +44,14 @@ class Records:
                 self._memory.put(name, record)
         except OutboxError as error:
             log.error('state not durable actuator=%s reason="%s" next=control goes on', name, error)
+
+    async def tell(self, actuator: Actuator, tell: Callable[[Actuator], Awaitable[None]]) -> None:
+        """Tell its news, which stand on flash by `keep`, and remember that they are told: a kill repeats none."""
+        if not actuator.news:
+            return
+        await tell(actuator)
+        async with actuator.lock:
+            await self.keep(actuator, now=True)
 
     def recall(self, actuators: Iterable[Actuator], restore: bool = True) -> None:
         """Tell actuators what an earlier process knew of them; without `restore` nothing of what was wanted then."""
@@ -90,6 +99,7 @@ def _record(actuator: Actuator, now: Instant) -> dict[str, Any]:
         "override": _slot_record(override),
         "attempt": _slot_record(attempt),
         "mismatch": actuator.seen.mismatch,
+        "telling": [[one.kind, one.detail] for one in actuator.news if one.code == "output_mismatch"],
     }
 
 
@@ -103,6 +113,7 @@ def _recall(actuator: Actuator, record: dict[str, Any], now: Instant) -> None:
     or a compressor that is hot does not care what nobody knows.
     """
     actuator.boot, actuator.seen.mismatch = record["taken_up"], record["mismatch"]
+    actuator.news += [News(kind, "output_mismatch", detail) for kind, detail in record.get("telling", ())]
     shift: float | None = 0.0
     if record["boot"] == now.boot:
         default = _slot(record["default"], 0.0)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tests.simulation import options
+from tests.simulation.faults import KINDS
 from tests.simulation.notes import first_moment, last_before
 from tests.simulation.reached import executable
 from tests.simulation.runner import WORLDS, Job, forked, prepare, sort_of, sorts, verdict, with_fixed_hashes
@@ -111,6 +112,7 @@ def tell_failure(job: Job, result: dict[str, Any], small: bool) -> None:
     print(f"  repeat: {job.command}")
     if not small:
         return
+    print(f"  made small, which takes {LONGEST:.0f} s at most ...", flush=True)
     less, found = shrink(job, result, verdict, LONGEST)
     if less != job:
         print(f"  small:  {less.command}")
@@ -137,43 +139,47 @@ def keep(sums: Sums, path: Path) -> None:
     path.write_text(json.dumps(document, indent=1) + "\n")
 
 
-def simulate(options: argparse.Namespace) -> int:
-    prepare(options.world)
-    only = frozenset(filter(None, options.only.split(","))) if options.only is not None else None
-    seeds = range(options.first, options.first + options.seeds)
-    jobs = (Job(seed, options.hours, only, options.world, lines=not options.digests and at % TRACED == TRACED - 1)
+def simulate(asked: argparse.Namespace) -> int:
+    prepare(asked.world)
+    seeds = range(asked.first, asked.first + asked.seeds)
+    jobs = (Job(seed, asked.hours, asked.only, asked.world, lines=not asked.digests and at % TRACED == TRACED - 1)
             for at, seed in enumerate(seeds))  # fmt: skip
-    sums, known = Sums(), set[str]()
-    with screen(sums, len(seeds)) as show:
-        for job, result in forked(jobs, options.jobs):
+    sums, ended = Sums(), False
+    with screen(sums, len(seeds)) as show, suppress(KeyboardInterrupt):
+        for job, result in forked(jobs, asked.jobs):
             sums.add(replace(job, lines=False), result)
-            if options.digests:
+            if asked.digests:
                 print(job.seed, result.get("digest"), flush=True)
             else:
                 show()
-    if not options.digests:
+        ended = True
+    if not ended:
+        print(f"\nstopped after {sums.seeds} of {len(seeds)} seeds")
+    if not asked.digests:
         tell_sums(sums)
+    if asked.out:
+        keep(sums, Path(asked.out))
+    tell_failures(sums, asked.shrink and ended)
+    return bool(sums.failed) if ended else 130
+
+
+def tell_failures(sums: Sums, shrunk: bool) -> None:
+    known = set[str]()
     for at, (job, result) in enumerate(sorted(sums.failed, key=lambda one: one[0].seed)):
         new = sorts(result["broken"]) - known
         known |= new
-        tell_failure(job, result, bool(new) and options.shrink and at < 10 * SHRUNK)
-    if options.out:
-        keep(sums, Path(options.out))
-    return bool(sums.failed)
+        tell_failure(job, result, bool(new) and shrunk and at < 10 * SHRUNK)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
-    parser.add_argument("--seeds", type=int, default=100, help="how many")
-    parser.add_argument("--from", type=int, default=1, dest="first", help="the first one")
-    parser.add_argument("--hours", type=float, default=1.0, help="with faults; half an hour without follows")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes side by side")
-    parser.add_argument("--only", help="these kinds of faults instead of those that each seed draws")
-    parser.add_argument("--world", choices=WORLDS, default="agent", help="what lives in it")
-    parser.add_argument("--out", help="a JSON file for all that is counted")
-    parser.add_argument("--no-shrink", action="store_false", dest="shrink", help="say what broke, and no more")
-    parser.add_argument("--digests", action="store_true", help="a line a seed: its digest")
-    return simulate(parser.parse_args())
+    asked = options.parser("python -m tests.simulation", __doc__, 100, "how many")
+    kinds = options.names(KINDS, "kind of fault")
+    asked.add_argument("--hours", type=options.hours, default=1.0, help="with faults; half an hour without follows (1)")
+    asked.add_argument("--only", type=kinds, help=f"kinds of faults for those that each seed draws: {', '.join(KINDS)}")
+    asked.add_argument("--world", choices=WORLDS, default="agent", help="what lives in it")
+    asked.add_argument("--no-shrink", action="store_false", dest="shrink", help="say what broke, and no more")
+    asked.add_argument("--digests", action="store_true", help="a line a seed: its digest")
+    return simulate(asked.parse_args())
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ A defect is a change of the source text when a module is imported, in a process 
 
 from __future__ import annotations
 
-import argparse
 import importlib.machinery
 import json
 import os
@@ -13,12 +12,15 @@ import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from types import CodeType
 from typing import Any
 
+from tests.simulation import options
+from tests.simulation.faults import KINDS
 from tests.simulation.runner import WORLDS, Job, forked, prepare, sort_of, sorts, with_fixed_hashes
 
 __all__ = ["MUTANTS", "Mutant", "changed"]
@@ -194,8 +196,9 @@ def lives(mutant: Mutant | None, jobs: Iterable[Job], side_by_side: int) -> Iter
     pid = os.fork()
     if not pid:
         os.close(out)
-        os.setpgid(0, 0)
         try:
+            os.setpgid(0, 0)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             if mutant is not None:
                 sys.meta_path.insert(0, _Finder(mutant))  # type: ignore[arg-type]
             for world in WORLDS:
@@ -214,10 +217,8 @@ def lives(mutant: Mutant | None, jobs: Iterable[Job], side_by_side: int) -> Iter
                 seed, broken = json.loads(line)
                 yield seed, broken
     finally:
-        try:
-            os.killpg(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGINT)
         os.waitpid(pid, 0)
 
 
@@ -239,31 +240,31 @@ def hunt(mutant: Mutant, seeds: range, side_by_side: int, only: frozenset[str] |
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.simulation.mutants", description=__doc__)
-    parser.add_argument("--seeds", type=int, default=200, help="at most, for each")
-    parser.add_argument("--from", type=int, default=1, dest="first")
-    parser.add_argument("--hours", type=float, help="in the place of those of each row")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--only", default="", help="these defects")
-    parser.add_argument("--kinds", default="", help="of faults, in the place of those that each seed draws")
-    parser.add_argument("--out", help="a JSON file for what was found")
-    options = parser.parse_args()
-    chosen = [one for one in MUTANTS if not options.only or one.name in options.only.split(",")]
-    kinds = frozenset(options.kinds.split(",")) if options.kinds else None
-    seeds, found = range(options.first, options.first + options.seeds), {}
+    asked = options.parser("python -m tests.simulation.mutants", __doc__, 200, "at most, for each")
+    names, kinds = options.names([one.name for one in MUTANTS], "defect"), options.names(KINDS, "kind of fault")
+    asked.add_argument("--hours", type=options.hours, help="in the place of those of each row")
+    asked.add_argument("--only", type=names, help="these defects")
+    asked.add_argument("--kinds", type=kinds, help="of faults, in the place of those that each seed draws")
+    given = asked.parse_args()
+    chosen = [one for one in MUTANTS if given.only is None or one.name in given.only]
+    seeds, found = range(given.first, given.first + given.seeds), {}
     print("| defect | what it does | where | seeds until it is found | what broke |\n|---|---|---|---|---|")
     for mutant in chosen:
         began = time.monotonic()
-        mutant = replace(mutant, hours=options.hours or mutant.hours)
-        seed, what = hunt(mutant, seeds, options.jobs, kinds)
+        mutant = replace(mutant, hours=given.hours or mutant.hours)
+        try:
+            seed, what = hunt(mutant, seeds, given.jobs, given.kinds)
+        except KeyboardInterrupt:
+            print(f"\nstopped at {mutant.name}")
+            return 130
         found[mutant.name] = {"seed": seed, "broken": what, "wall_s": round(time.monotonic() - began, 1)}
-        needed = str(seed - options.first + 1) if seed else f"not within {len(seeds)}"
+        needed = str(seed - given.first + 1) if seed else f"not within {len(seeds)}"
         where = f"{mutant.world}, {mutant.hours:g} h"
         print(f"| `{mutant.name}` | {mutant.what} | {where} | {needed} | {sort_of(what)} |", flush=True)
     missed = [name for name, one in found.items() if not one["seed"]]
     print(f"\n{len(found)} defects, {len(found) - len(missed)} found; not found: {', '.join(missed) or 'none'}")
-    if options.out:
-        Path(options.out).write_text(json.dumps(found, indent=1) + "\n")
+    if given.out:
+        Path(given.out).write_text(json.dumps(found, indent=1) + "\n")
     return bool(missed)
 
 

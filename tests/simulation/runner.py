@@ -19,6 +19,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from tests.simulation.options import NONE
+
 __all__ = ["WORLDS", "Job", "forked", "prepare", "sort_of", "sorts", "verdict", "with_fixed_hashes"]
 
 WORLDS = {"agent": "tests.simulation.world", "outbox": "tests.simulation.outbox_world"}
@@ -64,7 +66,7 @@ class Job:
     @property
     def command(self) -> str:
         """What repeats it."""
-        only = f" ONLY={','.join(sorted(self.only))}" if self.only is not None else ""
+        only = f" ONLY={','.join(sorted(self.only)) or NONE}" if self.only is not None else ""
         world = f" WORLD={self.world}" if self.world != "agent" else ""
         return f"make simulate SEEDS=1 FROM={self.seed} HOURS={self.hours:g}{only}{world}"
 
@@ -96,22 +98,28 @@ def forked(jobs: Iterator[Job], side_by_side: int) -> Iterator[tuple[Job, dict[s
     """Each job with what came of it, as they end."""
     running: dict[int, tuple[int, Job]] = {}
     with selectors.DefaultSelector() as ready:
-        while True:
-            while len(running) < side_by_side and (job := next(jobs, None)) is not None:
-                pid, out = _fork(job)
-                running[out] = pid, job
-                ready.register(out, selectors.EVENT_READ, bytearray())
-            if not running:
-                return
-            for key, _ in ready.select():
-                some = os.read(key.fd, 65_536)
-                key.data.extend(some)
-                if not some:
-                    ready.unregister(key.fd)
-                    os.close(key.fd)
-                    pid, job = running.pop(key.fd)
-                    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-                    yield job, _told(key.data, status)
+        try:
+            while True:
+                while len(running) < side_by_side and (job := next(jobs, None)) is not None:
+                    pid, out = _fork(job)
+                    running[out] = pid, job
+                    ready.register(out, selectors.EVENT_READ, bytearray())
+                if not running:
+                    return
+                for key, _ in ready.select():
+                    some = os.read(key.fd, 65_536)
+                    key.data.extend(some)
+                    if not some:
+                        ready.unregister(key.fd)
+                        os.close(key.fd)
+                        pid, job = running.pop(key.fd)
+                        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+                        yield job, _told(key.data, status)
+        finally:
+            for out, (pid, _) in running.items():  # whoever asked has gone: each takes its folder with it
+                os.close(out)
+                os.kill(pid, signal.SIGINT)
+                os.waitpid(pid, 0)
 
 
 def _told(data: bytearray, status: int) -> dict[str, Any]:
@@ -128,6 +136,7 @@ def _fork(job: Job) -> tuple[int, int]:
         os.close(into)
         return pid, out
     try:
+        signal.signal(signal.SIGINT, _interrupted)
         os.close(out)
         _say(into, _live(job, into))
     except BaseException as error:  # noqa: BLE001
@@ -137,6 +146,12 @@ def _fork(job: Job) -> tuple[int, int]:
     finally:
         os._exit(0)
     raise AssertionError  # never reached
+
+
+def _interrupted(number: int, frame: Any) -> None:
+    """Once: a terminal tells it to all, and the first process to each of the others."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _say(into: int, result: dict[str, Any]) -> None:

@@ -95,6 +95,25 @@ def test_a_defect_is_found() -> None:
     assert "1 defects, 1 found" in done.stdout, done.stdout + done.stderr
 
 
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (("--seeds", "0"), "argument --seeds: must be a whole number, at least 1, not '0'"),
+        (("--jobs", "0"), "argument --jobs: must be a whole number, at least 1, not '0'"),
+        (("--hours", "-1"), "argument --hours: must be hours, more than 0 and at most 10000, not '-1'"),
+        (("--only", "kill,mice"), "argument --only: there is no kind of fault mice; there are: air_lost, "),
+        (("--out", "/nowhere/x.json"), "argument --out: /nowhere/x.json cannot be written: No such file"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_at_once(asked: tuple[str, ...], said: str) -> None:
+    done = simulate(*asked)
+    assert done.returncode == 2 and said in done.stderr
+
+
+def test_no_kinds_are_none_for_make_too() -> None:
+    assert Job(3, 1.0, frozenset()).command == "make simulate SEEDS=1 FROM=3 HOURS=1 ONLY=none"
+
+
 def test_a_failing_seed_is_made_small() -> None:
     """It fails where power is cut, from 600 s on; kills and a slow disk have no part in it."""
     asked: list[Job] = []

@@ -1,0 +1,66 @@
+"""What `make simulate` and `make mutants` may be asked, and what they say of anything else."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+__all__ = ["NONE", "hours", "names", "out_file", "parser", "whole"]
+
+NONE = "none"
+"""In the place of names: not one of them. `make` cannot tell ONLY= from no ONLY."""
+
+
+def whole(least: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"must be a whole number, at least {least}, not {text!r}")
+        return int(text)
+
+    return read
+
+
+def hours(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value <= 10_000:
+        raise argparse.ArgumentTypeError(f"must be hours, more than 0 and at most 10000, not {text!r}")
+    return value
+
+
+def names(known: Iterable[str], what: str) -> Callable[[str], frozenset[str]]:
+    """Some of the known names, with commas between; `none` for not one of them."""
+
+    def read(text: str) -> frozenset[str]:
+        found = frozenset(filter(None, (name.strip() for name in text.split(",")))) - {NONE}
+        if unknown := sorted(found - set(known)):
+            raise argparse.ArgumentTypeError(
+                f"there is no {what} {', '.join(unknown)}; there are: {', '.join(sorted(known))}"
+            )
+        return found
+
+    return read
+
+
+def out_file(text: str) -> str:
+    """A file that can be written, as is found out before hours have gone by."""
+    try:
+        with Path(text).open("a", encoding="utf-8"):
+            return text
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{text} cannot be written: {error.strerror}") from None
+
+
+def parser(prog: str, what: str | None, seeds: int, seeds_help: str) -> argparse.ArgumentParser:
+    """With what both have."""
+    made = argparse.ArgumentParser(prog=prog, description=what, allow_abbrev=False)
+    made.add_argument("--seeds", type=whole(1), default=seeds, help=f"{seeds_help} ({seeds})")
+    made.add_argument("--from", type=whole(0), default=1, dest="first", help="the first one (1)")
+    made.add_argument("--jobs", type=whole(1), default=os.cpu_count() or 1, help="processes side by side")
+    made.add_argument("--out", type=out_file, help="a JSON file for all that is counted")
+    return made

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -90,7 +91,7 @@ class Node:
         """Whether it has been silent for three intervals."""
         expected = spec.options.get("interval") or self._lora.get("interval")
         self._rhythm = Rhythm(expected, kept.get("gaps") or ())
-        self._payload: bytes | None = None  # of the last frame; None before the first since the start
+        self._print: str | None = kept.get("print")  # of the last frame; None: a program before this kept none
         self._heard: float | None = None  # clock.monotonic of the last frame since the start
         self._seen = clock.monotonic()  # the same, or the start
         self._read = self._seen  # the same of a frame that could be read
@@ -128,7 +129,7 @@ class Node:
 
     def joined(self) -> None:
         """It joined (anew): its frame counter begins at 0."""
-        self._fcnt, self._payload = -1, b""
+        self._fcnt, self._print, self._changed = -1, "", True
 
     # -- what it does not say ----------------------------------------------------------------------------------
 
@@ -193,7 +194,10 @@ class Node:
         if not self._changed:
             return
         self._changed = False
-        kept = {"fcnt": self._fcnt, "lost": self._missed, "gaps": self._rhythm.gaps, "silent": self.lost}
+        kept = {
+            "fcnt": self._fcnt, "print": self._print, "lost": self._missed, "gaps": self._rhythm.gaps,
+            "silent": self.lost,
+        }  # fmt: skip
         self._memory.put(f"lora.{self.name}", kept)
 
     # -- what it is told ---------------------------------------------------------------------------------------
@@ -228,12 +232,16 @@ class Node:
     # -- counting and learning ---------------------------------------------------------------------------------
 
     def _is_repeated(self, frame: Frame) -> bool:
-        """The same number and content as the frame before: a retransmission, or the same event delivered twice."""
+        """The same number and content as the frame before: a retransmission, or the same event delivered twice.
+
+        The same number with another content is another frame, also across a start: of a new session, whose join was
+        not kept. Whether a frame is genuine or somebody's replay is the network server's to say, before it is here.
+        """
         if frame.fcnt is None or frame.fcnt != self._fcnt:
             return False
-        if self._payload is None:  # the last one before the start: its number is kept, what was in it is not
-            self._payload = frame.payload
-        return self._clock.monotonic() - self._seen < _REPEATED and frame.payload == self._payload
+        if self._print is None:
+            self._print = _print_of(frame)
+        return self._clock.monotonic() - self._seen < _REPEATED and self._print == _print_of(frame)
 
     def _take_note(self, frame: Frame) -> None:
         step = 1
@@ -244,7 +252,7 @@ class Node:
             elif self._fcnt is not None:
                 log.info("frame counter began anew device=%s before=%d now=%d", self.name, self._fcnt, frame.fcnt)
             self._fcnt = frame.fcnt
-        self._payload = frame.payload
+        self._print = _print_of(frame)
         if frame.heard_ms is None:
             now = frame.at.boottime_ns / 1e9
             if self._heard is not None:
@@ -371,6 +379,11 @@ class Node:
                 reasons.append(f"{how['field']}: {error}")
             else:
                 yield from self._pick(self._raws(entry), at, measured, reasons)
+
+
+def _print_of(frame: Frame) -> str:
+    """What tells a frame from another of the same number, in few bytes of flash."""
+    return hashlib.blake2b(b"%d:" % (frame.fport or 0) + frame.payload, digest_size=8).hexdigest()
 
 
 def _field(short: str, entry: Mapping[str, Any]) -> str:

@@ -186,6 +186,29 @@ async def test_a_node_that_always_says_the_same_number_is_heard_after_a_restart(
     assert (await hear(again, 700, fcnt=0, payload=bytes.fromhex("00642a00")))["temperature"] == 10.0
 
 
+async def test_another_frame_of_the_kept_number_is_heard_after_a_power_cut(node, hear, make, memory):
+    """The number was kept a while ago; the node joined anew since, and has come to the same one."""
+    await hear(node, 0, fcnt=7)
+    node.keep()
+    kept = {**memory["lora.n"]}
+    assert (await hear(make(), 5, fcnt=7, payload=bytes.fromhex("00642a00")))["temperature"] == 10.0
+    assert await hear(make(), 5, fcnt=7) == {}, "the frame itself, once more"
+
+    del kept["print"]  # of the program before
+    memory["lora.n"] = kept
+    before = make()
+    assert await hear(before, 5, fcnt=7) == {}, "nobody can tell"
+    assert before.lost is False and (await hear(before, 600, fcnt=9))["lost"] == 1
+
+
+async def test_a_join_outlives_a_restart(node, hear, make):
+    await hear(node, 0, fcnt=0)
+    node.keep()
+    node.joined()
+    node.keep()
+    assert (await hear(make(), 5, fcnt=0))["lost"] == 0, "the first frame after the join says what the last one said"
+
+
 async def test_lost_frames_resets_and_repeats(node, hear, make):
     assert (await hear(node, 0, fcnt=10))["lost"] == 0
     assert await hear(node, 3, fcnt=10) == {}, "a retransmission"

@@ -173,17 +173,14 @@ class Inbox:
         """Answer an id that was used before: what became of it, or that it was something else."""
         if (stored.point, stored.value) != (command.point, command.value) and stored.point:
             reason = f"the id was used before, for {stored.point}: {stored.state}"
-            stored = Outcome(
-                command.id, command.point, command.value, OutcomeState.REJECTED, reason, self._clock.now()
-            )
+            stored = Outcome(command.id, command.point, command.value, OutcomeState.REJECTED, reason, self._clock.now())
         await self._outbox.record(stored)
         return stored
 
     async def _answer(self, session: Session, message: Received, outcome: Outcome) -> None:
         """Tell the asker on his own topic how it ended. It is not kept: the record is on cmd/{id}/result."""
         try:
-            await session.free.acquire()
-            code = await session.publish(
+            code = await session.deliver(
                 message.reply_to, answer_body(outcome), properties=correlated(message.correlation)
             )
         except (LinkLost, ValueError) as error:  # ValueError: not a topic that one can publish on

@@ -105,8 +105,9 @@ class Session(aiomqtt.Client):
     """One connection: `open` once, `publish` and `subscribe`, `close` or `drop` once. Never opened again.
 
     `lost` is a future that ends (with LinkLost) when the link does. `free` is the window: acquire it before each
-    `publish`; the end of the publish's future releases it. `retains` and `qos` are what the broker takes: 0 is a broker
-    that has QoS 0 only (Maximum QoS); then a publish ends with the PINGRESP of a ping that was sent after it.
+    `publish` (`deliver` does both); the end of the publish's future releases it, so that one is never cancelled.
+    `retains` and `qos` are what the broker takes: 0 is a broker that has QoS 0 only (Maximum QoS); then a publish
+    ends with the PINGRESP of a ping that was sent after it.
     """
 
     def __init__(
@@ -272,6 +273,16 @@ class Session(aiomqtt.Client):
         self._sent[info.mid] = topic, ack
         self._await(info.mid, ack, pinged=not self.qos)
         return ack
+
+    async def deliver(self, topic: str, body: bytes, retain: bool = False, properties: Properties | None = None) -> int:
+        """`publish` as soon as there is room in the window, and the PUBACK's reason code. Raises what it ends with.
+
+        Cancelling the caller does not cancel the publish: it is under way, and in the window, until the broker answers.
+        """
+        await self.free.acquire()
+        ack = self.publish(topic, body, retain, properties)
+        await asyncio.wait({ack})
+        return ack.result()
 
     def tell(self, topic: str, body: bytes, alone: bool = False) -> bool:
         """Send at QoS 0, retained; not at all (False) while the socket is full, or if the broker takes less.

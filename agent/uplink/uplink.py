@@ -125,8 +125,7 @@ class Uplink:
             try:
                 async with asyncio.timeout(GOODBYE):
                     await session.settled()
-                    await session.free.acquire()
-                    await session.publish(self._topics.status, self._status_body("offline"), retain=True)
+                    await session.deliver(self._topics.status, self._status_body("offline"), retain=True)
             except (TimeoutError, LinkLost):
                 log.warning("the broker did not take the goodbye broker=%s next=its last will", self._settings.broker)
             else:
@@ -144,8 +143,7 @@ class Uplink:
             return
         try:
             async with asyncio.timeout(ATTEMPT):
-                await session.free.acquire()
-                await session.publish(self._topics.status, self._status_body("online", self._connected_at), True)
+                await session.deliver(self._topics.status, self._status_body("online", self._connected_at), True)
         except (TimeoutError, LinkLost):
             return  # the next connection says it
 
@@ -169,8 +167,7 @@ class Uplink:
             return False
         try:
             async with asyncio.timeout(ATTEMPT):
-                await session.free.acquire()
-                return await session.publish(self._topics.health, encode(payload)) in ACCEPTED
+                return await session.deliver(self._topics.health, encode(payload)) in ACCEPTED
         except (TimeoutError, LinkLost):
             return False
 

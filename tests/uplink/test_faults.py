@@ -87,6 +87,31 @@ async def test_receive_maximum_one(site: Any, until: Any) -> None:
         assert broker.connections[0].most_unanswered == 1
 
 
+async def test_who_gives_up_waiting_takes_no_publish_back(
+    site: Any, until: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is under way until its PUBACK: the broker's window stays full, and a goodbye waits for it without a storm."""
+    waits: list[Any] = []
+    wait = asyncio.wait
+
+    async def counted(*arguments: Any, **named: Any) -> Any:
+        waits.append(arguments)
+        return await wait(*arguments, **named)
+
+    monkeypatch.setattr("agent.uplink.uplink.ATTEMPT", 0.1)
+    answer = {"puback": lambda nth, topic: NEVER if topic.endswith("/health") else 0, "delay": 0.02}
+    async with ScriptedBroker(receive_maximum=2, **answer) as broker, site.up(broker.port) as uplink:
+        await until(lambda: broker.accepted("/status"))
+        assert not await uplink.publish_health({"cpu": 1})
+        assert broker.published[-1].topic.endswith("/health")
+        site.outbox.fill(10)
+        await until(lambda: len(site.outbox.delivered) == 10)
+        assert broker.connections[0].most_unanswered == 2
+        monkeypatch.setattr("asyncio.wait", counted)
+        await uplink.close()
+        assert len(waits) < 20
+
+
 async def test_the_window_is_twenty(site: Any, until: Any) -> None:
     async with ScriptedBroker(delay=0.05) as broker, site.up(broker.port):
         site.outbox.fill(100)

@@ -86,6 +86,7 @@ def prepare(world: str) -> None:
         importlib.import_module(name)
     gc.collect()
     gc.freeze()  # the end of each life collects: not what was imported
+    gc.set_threshold(100_000, 20, 20)  # a life leaves few circles, and its end collects those
 
 
 def sort_of(broken: str) -> str:

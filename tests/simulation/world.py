@@ -86,7 +86,8 @@ class World:
         self.latency = self.far = 0.02
         """Seconds on the way, within the cabinet and to the broker."""
         self.booted_at = 0.0
-        self._moment, self._boottime_ns = (-1.0, 0.0), 0
+        self._poll = self.loop.poll
+        self._looked, self._boottime_ns, self._boottime = -1.0, 0, 0.0
         self.boots = 0
         self.shift_ns = self.wrong_ns = 0
         self.known, self.clock_late = True, False
@@ -163,7 +164,7 @@ class World:
 
     def new_boot(self) -> None:
         self.boots += 1
-        self.booted_at = self.loop.time()
+        self.booted_at, self._looked = self.loop.time(), -1.0
         path = self.proc / "proc/sys/kernel/random/boot_id"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"{self.boots:08x}-0000-4000-8000-{self.seed:012x}\n")
@@ -186,21 +187,21 @@ class World:
     def redirected(self, path: str) -> str:
         return str(self.proc) + path
 
-    def monotonic(self) -> float:
-        return self.boottime_ns() / S
-
-    def boottime_ns(self) -> int:
-        moment = self.loop.poll.look(), self.booted_at
-        if moment != self._moment:  # many look in one moment
-            self._moment, self._boottime_ns = moment, round((moment[0] - moment[1]) * 1e6) * 1000 + 10 * S
+    def boottime_ns(self, which: int = 0) -> int:
+        """Every clock that the agent asks for is the one since the boot."""
+        if self._poll.look() != self._looked:  # many look in one moment
+            self._look()
         return self._boottime_ns
 
-    def clock_gettime_ns(self, which: int) -> int:
-        """Every clock that the agent asks for is the one since the boot."""
-        return self.boottime_ns()
+    def monotonic(self, which: int = 0) -> float:
+        if self._poll.look() != self._looked:
+            self._look()
+        return self._boottime
 
-    def clock_gettime(self, which: int) -> float:
-        return self.boottime_ns() / 1e9
+    def _look(self) -> None:
+        self._looked = now = self._poll.now
+        self._boottime_ns = round((now - self.booted_at) * 1e6) * 1000 + 10 * S
+        self._boottime = self._boottime_ns / 1e9
 
     def wall_ns(self) -> int:
         return self.village.start_ms * 1_000_000 + round(self.loop.time() * 1e6) * 1000 + self.shift_ns + self.wrong_ns

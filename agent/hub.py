@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -64,6 +65,13 @@ class _Route:
     def is_local(self) -> bool:
         return self.policy is not None and self.policy.local
 
+    def stale_ns(self, reading: Reading) -> float:
+        """After which moment (boottime, ns) this reading of the point is stale; infinite if it never is by itself."""
+        limit = self.point.stale_after
+        if limit is None or reading.quality is not Quality.GOOD:
+            return math.inf
+        return reading.at.boottime_ns + limit * 1e9
+
 
 class Hub:
     """Owns the last value of every point. `put(readings, class)` is the outbox's; `memory` keeps the indexes."""
@@ -87,6 +95,8 @@ class Hub:
         self._put, self._memory, self._clock = put, memory, clock
         self._watchers: list[Callable[[Readings], None]] = []
         self._looked = clock.monotonic()
+        self._stale_ns = 0.0
+        """Up to when (boottime, ns) nothing of `last` goes stale: until then nobody needs to look."""
         self.configure(points, signals, policies)
 
     def configure(self, points: Iterable[Point], signals: Sequence[Signal], policies: Mapping[str, Policy]) -> None:
@@ -105,6 +115,7 @@ class Hub:
             for point in everything
         }
         self.last = {name: reading for name, reading in self.last.items() if name in self._routes}
+        self._stale_ns = 0.0
         self._states = {signal.name: self._recall(signal) for signal in signals}
         self._durable = {name: (state.count or 0, float("-inf")) for name, state in self._states.items()}
 
@@ -133,6 +144,7 @@ class Hub:
                 continue
             known.append(reading)
             last[reading.point] = reading
+            self._stale_ns = min(self._stale_ns, route.stale_ns(reading))
             if route.policy is None or _is_news(route, reading):
                 outgoing.setdefault(route.outbox_class, []).append(reading)
             for signal in route.signals:
@@ -140,6 +152,7 @@ class Hub:
         for reading in derived:
             last[reading.point] = reading
             route = routes[reading.point]
+            self._stale_ns = min(self._stale_ns, route.stale_ns(reading))
             durable = route.outbox_class != 1 or self._index_is_durable(reading)
             if durable and not route.is_local:
                 outgoing.setdefault(route.outbox_class, []).append(reading)
@@ -191,15 +204,20 @@ class Hub:
 
     def _gone_stale(self) -> list[Reading]:
         now = self._clock.now()
-        stale = []
+        if now.boottime_ns <= self._stale_ns:
+            return []
+        stale, self._stale_ns = [], math.inf
         for name, reading in self.last.items():
             route = self._routes[name]
-            limit = route.point.stale_after
-            if limit is None or reading.quality is not Quality.GOOD or reading.at.boot != now.boot:
+            if reading.at.boot != now.boot:
                 continue
-            if now.boottime_ns - reading.at.boottime_ns > limit * 1e9:
-                stale.append(Reading(name, reading.value, now, Quality.STALE))
-                log.warning("point stale point=%s after_s=%.0f next=its value no longer drives anything", name, limit)
+            after = route.stale_ns(reading)
+            if now.boottime_ns <= after:
+                self._stale_ns = min(self._stale_ns, after)
+                continue
+            stale.append(Reading(name, reading.value, now, Quality.STALE))
+            limit = route.point.stale_after
+            log.warning("point stale point=%s after_s=%.0f next=its value no longer drives anything", name, limit)
         return stale
 
     def _derive(self, signal: Signal, reading: Reading) -> Reading:

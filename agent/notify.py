@@ -33,9 +33,9 @@ class Notifier:
         """The one line that `systemctl status` shows."""
         self._send("", text)
 
-    def watchdog(self) -> None:
+    def watchdog(self, status: str = "") -> None:
         """Proof of progress. To be sent only when every owner of a loop has shown its sign of life."""
-        self._send("WATCHDOG=1")
+        self._send("WATCHDOG=1", status)
 
     def stopping(self, status: str = "") -> None:
         """An orderly stop has begun."""

@@ -96,8 +96,7 @@ class Watchdog:
             if late:
                 log.error("no progress owners=%s next=watchdog is not fed", ",".join(late))
             else:
-                self._notifier.watchdog()
-                self._notifier.status(status())
+                self._notifier.watchdog(status())
             asked = self._clock.monotonic() + self.PERIOD
             await asyncio.sleep(self.PERIOD)
             self.lag = max(0.0, self._clock.monotonic() - asked)

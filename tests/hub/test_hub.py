@@ -114,6 +114,21 @@ async def test_silence_turns_a_value_stale_once(bench):
     assert bench.sent("m.p") == [7.0, 7.0]
 
 
+async def test_each_value_goes_stale_in_its_own_time_whenever_it_came(bench):
+    hub = bench.hub([Point("m.slow", "m", stale_after=300), Point("m.fast", "m", stale_after=10)], [])
+    stale = {}
+    for second in range(420):
+        bench.clock.seconds = second
+        if second in (0, 100):
+            bench.read(hub, second, "m.slow", 1.0)
+        if second in (50, 55, 200):
+            bench.read(hub, second, "m.fast", 1.0)
+        went = hub._gone_stale()
+        hub.publish(went)
+        stale |= {(second, reading.point): reading.quality for reading in went}
+    assert sorted(stale) == [(66, "m.fast"), (211, "m.fast"), (401, "m.slow")]
+
+
 def test_an_index_is_durable_before_it_is_published(bench):
     pulses = Point("gpio.17", "gpio", kind=Kind.COUNTER)
     fountain = Signal("fountain", "gpio.17", "L", per_pulse=10)

@@ -28,11 +28,13 @@ def test_what_systemd_hears_in_a_life(manager: Manager) -> None:
     notifier.ready("2/2 buses up")
     notifier.status("1/2 buses up")
     notifier.watchdog()
+    notifier.watchdog("2/2 buses up")
     notifier.stopping("outputs go to their stop state")
-    assert [sock.recv(4096) for _ in range(4)] == [
+    assert [sock.recv(4096) for _ in range(5)] == [
         b"READY=1\nSTATUS=2/2 buses up",
         b"STATUS=1/2 buses up",
         b"WATCHDOG=1",
+        b"WATCHDOG=1\nSTATUS=2/2 buses up",
         b"STOPPING=1\nSTATUS=outputs go to their stop state",
     ]
 

@@ -120,7 +120,11 @@ class Register:
             changed = True
         elif event.kind == "cleared":
             changed = self._open.pop(name, None) is not None
-        await self._tell(event)
+        try:
+            await self._tell(event)
+        finally:
+            if changed:  # who is cancelled here has told it all the same
+                self._memory.put("open", {key: dict(one) for key, one in self._open.items()})
         if changed:
             await _remember(self._memory, "open", {key: dict(one) for key, one in self._open.items()})
 
@@ -133,6 +137,10 @@ class Register:
         details = {f"{one.code}.{one.subject}": one.detail for one in wrong}
         found = [{**one, "detail": details.get(name, {})} for name, one in self._open.items()]
         return sorted(found, key=lambda one: grave.index(one["severity"]))
+
+    def raised(self) -> list[tuple[str, str]]:
+        """The open alarms: code and subject."""
+        return [(one["code"], one["subject"]) for one in self._open.values()]
 
     def is_open(self, name: str) -> bool:
         """Whether `code.subject` is open."""

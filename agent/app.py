@@ -168,7 +168,7 @@ class Agent:
             self._hub.points,
             self._write,
             self._wires.read,
-            Books(self._outbox, self._register.put_event, self._kept),
+            Books(self._outbox, self._register, self._kept),
             self._state.scope("arbiter"),
             self._clock,
             lambda command: Desk(

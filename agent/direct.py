@@ -13,7 +13,8 @@ from typing import Any
 from uuid import uuid4
 
 from agent import wiring
-from agent.arbiter import Arbiter
+from agent.alarms import Register
+from agent.arbiter import Arbiter, Books
 from agent.arbiter.orphans import Orphans
 from agent.arbiter.record import rename
 from agent.clock import SystemClock
@@ -184,7 +185,8 @@ async def _alone(site: Site, state_folder: Path, runtime_folder: Path) -> AsyncI
         wires.configure(plan.buses)
         signals = (signal.point() for signal in plan.signals)
         points = {point.id: point for point in (*plan.points(wires.points), *signals)}
-        orphans = Orphans(state.scope("outputs"), wires.write_aside, outbox.put_event, clock)
+        register = Register(outbox.put_event, state.scope("alarms"))
+        orphans = Orphans(state.scope("outputs"), wires.write_aside, register.put_event, clock)
         orphans.take_up(plan.buses, plan.actuators, partial(rename, state.scope("arbiter")))
 
         async def write(point: str, value: Value, until: float | None = None) -> None:
@@ -192,7 +194,8 @@ async def _alone(site: Site, state_folder: Path, runtime_folder: Path) -> AsyncI
             await wires.write(point, value, until)
 
         arbiter = Arbiter(
-            plan.actuators, points, write, wires.read, outbox, state.scope("arbiter"), clock, handed=orphans.handed
+            plan.actuators, points, write, wires.read, Books(outbox, register), state.scope("arbiter"), clock,
+            handed=orphans.handed,
         )
         try:
             yield _Door(arbiter, orphans, state, clock)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agent.arbiter.limits import Limits, earliest
@@ -70,10 +70,12 @@ class Actuator:
         self.waiting: tuple[float, str] | None = None
         self.error = ""
         self.lock = asyncio.Lock()
+        self.telling = asyncio.Lock()
+        """Held by whoever tells the news; taken before `lock`, where both are."""
         self.changed = asyncio.Event()
         self._retry_at = -math.inf
         self._failures = 0
-        self._overrun: str | None = None
+        self.overrun: str | None = None
         """Who kept it on for longer than max_on, until he wants it off."""
 
     # -- deciding ----------------------------------------------------------------------------------------------
@@ -143,7 +145,7 @@ class Actuator:
 
     def holder(self) -> tuple[int, Slot] | None:
         """Who holds the output now: the winner, unless max_on keeps it off."""
-        return self.slots.winner() if self._overrun is None else self._kept_off()
+        return self.slots.winner() if self.overrun is None else self._kept_off()
 
     def _kept_off(self) -> tuple[int, Slot]:
         return LIMIT, Slot(self.spec.off, "max_on")
@@ -153,24 +155,27 @@ class Actuator:
         found = self.slots.winner()
         key = "nobody" if found is None else found[1].command or f"priority {found[0]}"
         wants_on = self.spec.is_on(found[1].value if found else self.seen.present)
-        if found is not None and (not wants_on or self._overrun not in (None, key)):
+        if found is not None and (not wants_on or self.overrun not in (None, key)):
             self._forget_overrun()
         if found is not None and found[0] < LIMIT:
             return found
-        if self._overrun is None and wants_on and self._overrun_at(LIMIT) <= now:
-            self._overrun = key
-            self.news.append(News("alarm", "max_on", {"max_on_s": self.limits.max_on, "held_by": key}))
-        return found if self._overrun is None else self._kept_off()
+        if self.overrun is None and wants_on and self._overrun_at(LIMIT) <= now:
+            self.overrun = key
+            self.news.append(self._overrun_news(key))
+        return found if self.overrun is None else self._kept_off()
 
     def _overrun_at(self, priority: int) -> float:
         history, longest = self.seen.history, self.limits.max_on
-        if priority < LIMIT or longest is None or self._overrun or not history.on or history.since is None:
+        if priority < LIMIT or longest is None or self.overrun or not history.on or history.since is None:
             return math.inf
         return history.since + longest
 
+    def _overrun_news(self, key: str) -> News:
+        return News("alarm", "max_on", {"max_on_s": self.limits.max_on, "held_by": key})
+
     def _forget_overrun(self) -> None:
-        if self._overrun is not None:
-            self._overrun = None
+        if self.overrun is not None:
+            self.overrun = None
             self.news.append(News("cleared", "max_on", {}))
 
     def _end_entries(self, now: float) -> None:
@@ -233,6 +238,32 @@ class Actuator:
     def _wanted(self) -> Value:
         found = self.slots.winner()
         return found[1].value if found else None
+
+    def recall(
+        self, mismatch: bool, overrun: str | None, untold: Mapping[str, News], is_open: Callable[[str], bool]
+    ) -> None:
+        """What was wrong when an earlier process ended; `untold` (by code) is what it had not told for sure.
+
+        News is whatever differs from the alarms that are open (`is_open`, by code). An overrun of a command is over
+        with its override, and every one with the limit.
+        """
+        self.seen.mismatch = mismatch
+        self.overrun = overrun if self.limits.max_on is not None and self._still_wanted(overrun) else None
+        alarms = {"output_mismatch": untold.get("output_mismatch") if mismatch else None}
+        alarms["max_on"] = None if self.overrun is None else self._overrun_news(self.overrun)
+        wrong = {"output_mismatch": mismatch, "max_on": self.overrun is not None}
+        for code, alarm in alarms.items():
+            if wrong[code] and alarm is not None and not is_open(code):
+                self.news.append(alarm)
+            elif is_open(code) and not wrong[code]:
+                last = untold.get(code)
+                self.news.append(last if last and last.kind == "cleared" else News("cleared", code, {}))
+
+    def _still_wanted(self, overrun: str | None) -> bool:
+        """Whether who kept it on may want so still: a rule says so again, an override of a command stands or not."""
+        if overrun is None or overrun == "nobody" or overrun.startswith("priority "):
+            return True
+        return any(slot is not None and slot.command == overrun for slot in (self.slots.get(REMOTE), self.attempt))
 
     def resolve(self, carried_out: bool) -> None:
         """A crash left a command between acceptance and the wire; now it is known whether the wire was written."""

@@ -13,6 +13,7 @@ from agent.arbiter.ledger import Ledger
 from agent.arbiter.limits import NO_LIMITS
 from agent.arbiter.record import Records
 from agent.arbiter.roster import Roster
+from agent.arbiter.seen import CODES, News
 from agent.arbiter.slots import DEFAULT, LIMIT, REMOTE, Slot
 from agent.arbiter.spec import ActuatorSpec
 from agent.arbiter.status import line
@@ -67,7 +68,7 @@ class Arbiter:
         self._next = clock.monotonic() + LOOK
         self._roster = Roster(specs, points)
         self._records = Records(memory, clock)
-        self._records.recall(self._roster, restore)
+        self._records.recall(self._roster, set(ledger.raised()), restore)
         self._hand = Hand(points, write, read, self.observe, ledger, clock)
         self._commands = Commands(
             self._roster, self._hand, self._records, ledger, clock, self._wake, desk, guard
@@ -164,6 +165,9 @@ class Arbiter:
             await self._records.keep(actuator)
         for outcome in open_commands.values():
             await self._commands.close(outcome)
+        for code, subject in set(self._ledger.raised()):
+            if code in CODES and subject not in self._roster.by_name:  # it left the site file, or has another name
+                await self._hand.tell(subject, News("cleared", code, {}))
         self._commands.open()
         self._wake.set()
 
@@ -228,7 +232,7 @@ class Arbiter:
             if actuator.lock.locked():
                 continue  # whoever holds it wakes us
             decision = actuator.decide(now)
-            if decision.slot is not None or decision.withdraw or actuator.news:
+            if decision.slot is not None or decision.withdraw or (actuator.news and not actuator.telling.locked()):
                 group.create_task(self._settle(actuator))
             due = min(due, decision.at)
         return due
@@ -249,7 +253,7 @@ class Arbiter:
             elif decision.slot is not None:
                 await self._hand.write(actuator, decision.slot, decision.priority)
             limited = decision.slot is not None and actuator.limits != NO_LIMITS
-            await self._records.keep(actuator, now=limited or bool(actuator.news))
+            await self._records.keep(actuator, now=limited)
         await self._records.tell(actuator, self._hand.tell)
         self._wake.set()
         if sending is not None:

@@ -267,8 +267,6 @@ class Commands:
         if seen is None:
             return self._outcome(command, OutcomeState.APPLIED, f"{shows} cannot be read back")
         actuator.seen.say_mismatch(actuator.spec.coerce(command.value))
-        async with actuator.lock:
-            await self._records.keep(actuator, now=True)
         await self._records.tell(actuator, self._hand.tell)
         return await self._record(command, OutcomeState.MISMATCH, f"{shows} reads {_read(actuator, seen)}")
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from agent.arbiter.actuator import Actuator, Sending
 from agent.arbiter.ledger import Ledger
+from agent.arbiter.seen import News
 from agent.arbiter.slots import Slot
 from agent.arbiter.spec import SETTLE, say
 from agent.clock import Clock
@@ -94,15 +95,10 @@ class Hand:
         self._observe(found)
         return found
 
-    async def tell(self, actuator: Actuator) -> None:
-        """Alarms that were raised or cleared."""
-        news = actuator.news.copy()
-        actuator.news.clear()
-        for one in news:
-            log.warning("%s code=%s actuator=%s detail=%s", one.kind, one.code, actuator.spec.name, one.detail)
-            await self._ledger.put_event(
-                Event(one.kind, one.code, actuator.spec.name, self._clock.now(), one.severity, one.detail)
-            )
+    async def tell(self, actuator: str, one: News) -> None:
+        """An alarm that was raised or cleared; it is on flash when this returns."""
+        log.warning("%s code=%s actuator=%s detail=%s", one.kind, one.code, actuator, one.detail)
+        await self._ledger.put_event(Event(one.kind, one.code, actuator, self._clock.now(), one.severity, one.detail))
 
     async def _audit(self, actuator: Actuator, before: Value, slot: Slot, priority: int) -> None:
         detail = {"from": before, "to": slot.value, "priority": priority, "cause": slot.cause, "by": slot.by}

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from agent.model import Command, Event, Outcome
 
-__all__ = ["Books", "Ledger"]
+__all__ = ["Books", "Ledger", "Outcomes"]
 
 
-class Ledger(Protocol):
-    """Where commands and events become durable (the outbox)."""
+class Outcomes(Protocol):
+    """Where commands become durable (the outbox)."""
 
     async def outcome(self, command: str) -> Outcome | None:
         """The last stored outcome of a command's id; None if it was never seen."""
@@ -24,24 +24,35 @@ class Ledger(Protocol):
     async def unfinished(self) -> list[Outcome]:
         """Commands whose last outcome is not a final one."""
 
+
+class Events(Protocol):
+    """Where events become durable, and who knows which alarms are open (the register)."""
+
     async def put_event(self, event: Event) -> None: ...
+
+    def raised(self) -> Iterable[tuple[str, str]]:
+        """The alarms that were raised and not cleared: code and subject."""
+
+
+class Ledger(Outcomes, Events, Protocol):
+    """Where commands and events become durable."""
 
 
 class Books:
-    """A ledger whose events pass through somebody else's hands (`tell`).
+    """A ledger of two: commands are one's, events another's.
 
     `kept` is called with the id of each command of which the ledger knows by now that it was accepted.
     """
 
     def __init__(
         self,
-        ledger: Ledger,
-        tell: Callable[[Event], Coroutine[Any, Any, None]],
+        ledger: Outcomes,
+        events: Events,
         kept: Callable[[str], None] = lambda command: None,
     ) -> None:
         self._ledger, self._kept = ledger, kept
         self.outcome, self.record, self.unfinished = ledger.outcome, ledger.record, ledger.unfinished
-        self.put_event = tell
+        self.put_event, self.raised = events.put_event, events.raised
 
     async def begin(self, command: Command) -> Outcome | None:
         known = await self._ledger.begin(command)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from agent.arbiter.actuator import Actuator
@@ -15,7 +16,7 @@ from agent.arbiter.slots import DEFAULT, REMOTE, Slot
 from agent.clock import Clock
 from agent.driver import Memory
 from agent.errors import OutboxError
-from agent.model import Instant
+from agent.model import Instant, Value
 
 __all__ = ["Records", "rename"]
 
@@ -27,38 +28,55 @@ class Records:
 
     def __init__(self, memory: Memory, clock: Clock) -> None:
         self._memory, self._clock = memory, clock
-        self._last: dict[str, Any] = {}
+        self._last: dict[str, tuple[dict[str, Any], bool]] = {}
+        """What was remembered last of each, and whether that is on flash for sure."""
 
     async def keep(self, actuator: Actuator, now: bool = False) -> None:
         """Remember for a restart what changed; with `now` on flash when this returns, if the disk will."""
         record = _record(actuator, self._clock.now())
         name, moment = actuator.spec.name, ("at", "wall_ms")
         essence = {key: value for key, value in record.items() if key not in moment}
-        if self._last.get(name) == essence:
+        last, durable = self._last.get(name, (None, False))
+        if last == essence and (durable or not now):
             return
-        self._last[name] = essence
+        self._last[name] = essence, False
         try:
             if now:
                 await asyncio.to_thread(self._memory.put, name, record, True)
+                self._last[name] = essence, True
             else:
                 self._memory.put(name, record)
         except OutboxError as error:
             log.error('state not durable actuator=%s reason="%s" next=control goes on', name, error)
 
-    async def tell(self, actuator: Actuator, tell: Callable[[Actuator], Awaitable[None]]) -> None:
-        """Tell its news, which stand on flash by `keep`, and remember that they are told: a kill repeats none."""
+    async def tell(self, actuator: Actuator, tell: Callable[[str, News], Awaitable[None]]) -> None:
+        """Tell its news one by one, each on flash in its record before: a kill forgets none.
+
+        Which alarms are open is for the ledger to know: by that the next process sees what was told.
+        """
         if not actuator.news:
             return
-        await tell(actuator)
+        async with actuator.telling:
+            while actuator.news:
+                async with actuator.lock:
+                    await self.keep(actuator, now=True)
+                    news = actuator.news.copy()
+                for one in news:
+                    await tell(actuator.spec.name, one)
+                    actuator.news.remove(one)
         async with actuator.lock:
-            await self.keep(actuator, now=True)
+            await self.keep(actuator)
 
-    def recall(self, actuators: Iterable[Actuator], restore: bool = True) -> None:
-        """Tell actuators what an earlier process knew of them; without `restore` nothing of what was wanted then."""
+    def recall(self, actuators: Iterable[Actuator], raised: Collection[tuple[str, str]], restore: bool = True) -> None:
+        """Tell actuators what an earlier process knew of them; without `restore` nothing of what was wanted then.
+
+        `raised` are the alarms that are open, by code and subject.
+        """
         now = self._clock.now()
         for actuator in actuators:
             name = actuator.spec.name
             record = self._memory.get(name)
+            is_open = partial(_is_open, raised, name)
             try:
                 if record is not None:
                     _recall(actuator, record, now)
@@ -66,6 +84,14 @@ class Records:
                         _leave_safe(actuator)
             except (KeyError, TypeError) as error:
                 log.error("memory of actuator not understood actuator=%s reason=%r next=starts anew", name, error)
+                record = None
+            wrong = record or {}
+            untold = {one["code"]: News(**one) for one in wrong.get("untold", ())}
+            actuator.recall(wrong.get("mismatch", False), wrong.get("overrun"), untold, is_open)
+
+
+def _is_open(raised: Collection[tuple[str, str]], name: str, code: str) -> bool:
+    return (code, name) in raised
 
 
 def rename(memory: Memory, renamed: Mapping[str, str]) -> None:
@@ -73,7 +99,8 @@ def rename(memory: Memory, renamed: Mapping[str, str]) -> None:
     for new, old in renamed.items():
         record = memory.get(old)
         if record is not None and memory.get(new) is None:
-            memory.put(new, record)
+            told = ("mismatch", "untold")  # its alarms are of the old name
+            memory.put(new, {key: value for key, value in record.items() if key not in told})
             memory.put(old, None)
 
 
@@ -99,8 +126,15 @@ def _record(actuator: Actuator, now: Instant) -> dict[str, Any]:
         "override": _slot_record(override),
         "attempt": _slot_record(attempt),
         "mismatch": actuator.seen.mismatch,
-        "telling": [[one.kind, one.detail] for one in actuator.news if one.code == "output_mismatch"],
+        "asserted": _asserted(actuator) if actuator.seen.mismatch else None,
+        "overrun": actuator.overrun,
+        "untold": [{"kind": one.kind, "code": one.code, "detail": one.detail} for one in actuator.news],
     }
+
+
+def _asserted(actuator: Actuator) -> Value:
+    seen = actuator.seen
+    return seen.earlier if seen.asserted is None else seen.asserted
 
 
 def _recall(actuator: Actuator, record: dict[str, Any], now: Instant) -> None:
@@ -112,8 +146,7 @@ def _recall(actuator: Actuator, record: dict[str, Any], now: Instant) -> None:
     say how long the box was off. But what was on and is found off may have dropped this moment, and waits: a lamp
     or a compressor that is hot does not care what nobody knows.
     """
-    actuator.boot, actuator.seen.mismatch = record["taken_up"], record["mismatch"]
-    actuator.news += [News(kind, "output_mismatch", detail) for kind, detail in record.get("telling", ())]
+    actuator.boot, actuator.seen.earlier = record["taken_up"], record.get("asserted")
     shift: float | None = 0.0
     if record["boot"] == now.boot:
         default = _slot(record["default"], 0.0)

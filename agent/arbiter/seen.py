@@ -10,7 +10,10 @@ from agent.arbiter.limits import History
 from agent.arbiter.spec import SETTLE, ActuatorSpec
 from agent.model import Severity, Value
 
-__all__ = ["News", "Seen"]
+__all__ = ["CODES", "News", "Seen"]
+
+CODES = ("output_mismatch", "max_on")
+"""The alarms of an output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,8 @@ class Seen:
         """When it was written last, whether or not that worked."""
         self.asserted: Value = None
         """What is ours to keep: written and acknowledged, or wanted and so already."""
+        self.earlier: Value = None
+        """What an earlier process had asserted when it ended, as long as nothing is asserted since."""
         self.asserted_again = False
         """It was written once more because it read otherwise; a third time would not help."""
         self._tried: Value = None
@@ -65,6 +70,7 @@ class Seen:
         )  # written again while all was well is a refresh
         self.history = self.past(on).moved(on, now, back=self._spec.back_is_no_start)
         self.present = self.asserted = value
+        self.earlier = None
         self.written_at, self._feedback_counts, self._tried = now, False, None
         self._starting = -math.inf
 
@@ -124,9 +130,14 @@ class Seen:
         return True
 
     def agree(self, wanted: Value) -> None:
-        """After a reading: if all shows what was written, a mismatch is over. `wanted` is what wins, None: nothing."""
+        """After a reading: if all shows what was written, a mismatch is over. `wanted` is what wins, None: nothing.
+
+        After a restart nothing is written yet: then it is over if it shows what is wanted, or, before anybody has
+        spoken, what was written before.
+        """
         if self.feedback is not None and not self._feedback_counts:
             return  # the contactor is still on its way: its coil alone settles nothing
+        wanted = self.earlier if wanted is None else wanted
         other = wanted is not None and not self._spec.same(wanted, self.present)
         if not self.agrees() or (self.asserted is None and self.mismatch and other):
             return

@@ -230,7 +230,7 @@ class Simulation:
         self._register = Register(self._ledger.put_event, self._flash.scope("alarms"))
         self._arbiter = Arbiter(
             plan.actuators, {point.id: point for point in points}, self._write, self._plant.read,
-            Books(self._ledger, self._register.put_event), self._flash.scope("arbiter"), clock,
+            Books(self._ledger, self._register), self._flash.scope("arbiter"), clock,
             lambda command: Desk(self._runner, self._register, self._hub, clock)(command),
         )  # fmt: skip
         self._arbiter.idle = math.inf

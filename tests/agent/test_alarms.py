@@ -1,6 +1,7 @@
 """docs/alarms.md is the closed list: what the source raises stands in it, with its severity."""
 
 import ast
+import asyncio
 import re
 from pathlib import Path
 
@@ -246,3 +247,22 @@ drivers.modbus.schedule._REFUSED_AGAIN = drivers.modbus.schedule._SILENT_AGAIN =
     line.units[1].holding[2], hole = hole, None
     wait_for(lambda: len(subscriber.events("points_refused", "cleared")) == 2, 20)
     wait_for(lambda: site.quality("one.hole") == site.quality("two.relay") == "good")
+
+
+async def test_an_alarm_whose_teller_was_cancelled_is_open_all_the_same() -> None:
+    """The outbox lets the writing end; what was told then counts as told."""
+    flash = Memory()
+    held, told = asyncio.Event(), []
+
+    async def tell(event: Event) -> None:
+        told.append(event)
+        await held.wait()
+
+    register = Register(tell, flash)
+    alarm = Event("alarm", "max_on", "ev1", Instant("boot", 0, 0), Severity.MAJOR)
+    teller = asyncio.create_task(register.put_event(alarm))
+    while not told:
+        await asyncio.sleep(0)
+    teller.cancel()
+    await asyncio.wait({teller})
+    assert register.raised() == Register(tell, flash).raised() == [("max_on", "ev1")]

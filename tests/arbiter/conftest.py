@@ -110,6 +110,10 @@ class Ledger:
         self.events.append(event)
         self.hook("event put")
 
+    def raised(self) -> set[tuple[str, str]]:
+        last = {(event.code, event.subject): event.kind for event in self.events if event.kind in ("alarm", "cleared")}
+        return {name for name, kind in last.items() if kind == "alarm"}
+
     def _keep(self, outcome: Outcome) -> None:
         self.stored[outcome.command] = outcome
         self.history.append(outcome)

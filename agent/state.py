@@ -16,6 +16,7 @@ import os
 import threading
 import zlib
 from datetime import UTC, datetime
+from json.encoder import encode_basestring_ascii as _quoted
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,9 +73,9 @@ class Generations(Storage):
         lines, compact = [], {}
         for name, table in self._tables.items():
             facts = {key: self._say(fact, before) for key, fact in table.items()}
-            inner = ",\n".join(f"  {json.dumps(key)}: {said.line}" for key, said in facts.items())
+            inner = ",\n".join(f"  {_quoted(key)}: {said.line}" for key, said in facts.items())
             lines.append(f" {json.dumps(name)}: {{\n{inner}\n }}")
-            compact[name] = ",".join(f"{json.dumps(key)}:{said.compact}" for key, said in sorted(facts.items()))
+            compact[name] = ",".join(f"{_quoted(key)}:{said.compact}" for key, said in sorted(facts.items()))
         whole = ",".join(f"{json.dumps(name)}:{{{inner}}}" for name, inner in sorted(compact.items()))
         tables, crc = ",\n".join(lines), zlib.crc32(f"{{{whole}}}".encode())
         return f'{{"format": 1, "crc32": {crc}, "facts": {{\n{tables}\n}}}}\n'
@@ -190,8 +191,8 @@ class State:
                 if (changes := self._changes) == self._flushed:
                     return
                 facts = dict(self._facts)  # values are replaced, never changed
-            self._table.truncate()
-            self._table.insert_multiple({"key": key, "value": value} for key, value in facts.items())
+            rows = enumerate(facts.items(), 1)
+            self._storage.write({"facts": {str(n): {"key": key, "value": value} for n, (key, value) in rows}})
             text = self._storage.text()
             try:
                 self._storage.flush(text)

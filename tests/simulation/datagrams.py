@@ -84,17 +84,31 @@ class Port(Wire):
         super().close()
 
 
+class Notify:
+    """A socket of Unix datagrams of the agent's: only systemd is at the other end."""
+
+    def __enter__(self) -> Notify:
+        return self
+
+    def __exit__(self, *error: object) -> None: ...
+
+    def sendto(self, data: bytes, address: Any) -> None:
+        Port.world.notified.append(data)
+
+
 class _Sockets(type):
     def __instancecheck__(cls, one: Any) -> bool:
         return isinstance(one, _socket)
 
 
 class Socket(_socket, metaclass=_Sockets):
-    """In the place of `socket.socket`: one of UDP over IPv4 is the world's, all others are what they were."""
+    """In the place of `socket.socket`: UDP over IPv4 and Unix datagrams are the world's, all others what they were."""
 
     def __new__(cls, family: Any = -1, kind: Any = -1, *more: Any, **named: Any) -> Any:
         if family == socket.AF_INET and kind == socket.SOCK_DGRAM:
             return Port()
+        if family == socket.AF_UNIX and kind == socket.SOCK_DGRAM | socket.SOCK_NONBLOCK:
+            return Notify()
         return _socket(family, kind, *more, **named)
 
 

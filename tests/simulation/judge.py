@@ -186,19 +186,19 @@ class Judge:
 
     def missing(self) -> dict[str, list[tuple[int, int]]]:
         """Runs of numbers, by store, that neither came nor were told as lost."""
-        by_store: dict[str, set[int]] = defaultdict(set)
+        by_store: dict[str, list[tuple[int, int]]] = defaultdict(list)
         for store, number in self.content:
-            by_store[store].add(number)
+            by_store[store].append((number, number))
         for gap in self.gaps:
             if gap.get("store") and "first" in gap:
-                by_store[gap["store"]] |= set(range(gap["first"], gap["last"] + 1))
+                by_store[gap["store"]].append((gap["first"], gap["last"]))
         found = {}
-        for store, numbers in by_store.items():
+        for store, spans in by_store.items():
             runs, reached = [], 0
-            for number in sorted(numbers):
-                if number > reached + 1:
-                    runs.append((reached + 1, number - 1))
-                reached = number
+            for first, last in sorted(spans):
+                if first > reached + 1:
+                    runs.append((reached + 1, first - 1))
+                reached = max(reached, last)
             if runs:
                 found[store] = runs
         return found

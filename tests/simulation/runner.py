@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import importlib
@@ -12,11 +13,13 @@ import re
 import selectors
 import signal
 import sys
+import tempfile
 import time
 import traceback
 import warnings
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tests.simulation.options import NONE
@@ -84,9 +87,24 @@ def prepare(world: str) -> None:
     warnings.filterwarnings("ignore", "coroutine .* was never awaited")  # whoever was to await it was killed
     for name in (*MODULES, WORLDS[world]):
         importlib.import_module(name)
+    if world == "agent":
+        _read_a_site()
     gc.collect()
     gc.freeze()  # the end of each life collects: not what was imported
     gc.set_threshold(100_000, 20, 20)  # a life leaves few circles, and its end collects those
+
+
+def _read_a_site() -> None:
+    """What is made at the first use (validators of pydantic, patterns, tables of the parser) is in each fork."""
+    from agent.wiring.found import read
+    from tests.simulation.datagrams import Datagrams
+    from tests.simulation.village import Village
+
+    with tempfile.TemporaryDirectory() as folder:
+        place, loop = Path(folder), asyncio.new_event_loop()
+        Village(0, loop.time, loop.call_later, Datagrams(loop)).write(place)  # type: ignore[arg-type]
+        read(place / "site.yaml", place)
+        loop.close()
 
 
 def sort_of(broken: str) -> str:

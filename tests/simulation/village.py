@@ -6,6 +6,7 @@ import json
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from tests.simulation.datagrams import Datagrams
@@ -265,6 +266,16 @@ class Village:
             return {"type": kind, "host": f"server-{name}", "port": 4001, "timeout": "1s"}
         self.hosts[f"server-{name}"] = slave.connect
         return {"type": kind, "host": f"server-{name}", "timeout": "1s"}
+
+    def write(self, folder: Path) -> None:
+        """Its site file, and what that refers to."""
+        (folder / "profiles").mkdir()
+        for name, text in self.profiles.items():
+            (folder / "profiles" / f"{name}.yaml").write_text(text)
+        for name, key in self.keys.items():
+            (folder / name).write_text(key.hex())
+            (folder / name).chmod(0o600)
+        (folder / "site.yaml").write_text(json.dumps(self.site))
 
     def at(self, host: str) -> Slave:
         """What hangs on this host, or this port."""

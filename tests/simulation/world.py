@@ -109,6 +109,8 @@ class World:
         """What technicians asked, and whether it was carried out."""
         self._healing: list[Any] = []
         self.datagrams = Datagrams(self.loop)
+        self.notified: list[bytes] = []
+        """What the agent tells systemd, until that looks."""
         self.village = Village(seed, self.loop.time, self.loop.call_later, self.datagrams)
         self.judge = Judge(self.loop.time)
         self.broker.accepted = self.judge.took
@@ -120,13 +122,7 @@ class World:
         self.slave = self.slaves[0]
         self.hosts |= self.village.hosts
         self.calls = FileCalls(self)
-        (self.etc / "profiles").mkdir()
-        for name, text in self.village.profiles.items():
-            (self.etc / "profiles" / f"{name}.yaml").write_text(text)
-        for name, key in self.village.keys.items():
-            (self.etc / name).write_text(key.hex())
-            (self.etc / name).chmod(0o600)
-        (self.etc / "site.yaml").write_text(json.dumps(self.village.site))
+        self.village.write(self.etc)
         self._machine()
 
     def _note(self, way: str, kind: int, body: bytes) -> None:
@@ -482,10 +478,7 @@ def world(seed: int) -> Iterator[World]:
     with tempfile.TemporaryDirectory(prefix="bocage-simulation-", dir="/dev/shm") as folder:
         made = World(seed, Path(folder))
         asyncio.set_event_loop(made.loop)
-        manager = Manager(made, made.notify)
-        try:
-            with edges(made):
-                yield made
-        finally:
-            manager.close()
+        Manager(made)
+        with edges(made):
+            yield made
 

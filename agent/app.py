@@ -352,7 +352,7 @@ class Agent:
             for problem in error.problems:
                 log.error("configuration refused problem=%r next=the running one stays", problem)
             await self._event("config", "refused", "gateway", Severity.MINOR, problems=error.problems[:20])
-            await self._tell_configuration(group)
+            await self._tell_configuration()
             return {"applied": False, "changed": [], "problems": error.problems, "warnings": []}
         old, self._plan = self._plan, new
         self._keep_configuration()  # first: after a crash from here on, outputs are made safe by the new one
@@ -391,7 +391,7 @@ class Agent:
         await self._forget_refused()
         log.info("configuration applied changed=%s", ",".join(changed) or "nothing that runs")
         await self._event("config", "applied", "gateway", Severity.INFO, hash=new.config_hash, changed=changed)
-        await self._tell_configuration(group)
+        await self._tell_configuration()
         return {"applied": True, "changed": changed, "problems": [], "warnings": warnings}
 
     def _say_unusable(self) -> list[str]:
@@ -406,14 +406,12 @@ class Agent:
         users = {**plan.buses, UPLINK: plan.uplink}
         return {name for name, settings in users.items() if self._seals.changed(name, settings)}
 
-    async def _tell_configuration(self, group: asyncio.TaskGroup) -> None:
+    async def _tell_configuration(self) -> None:
         """To the service manager and as an alarm at once, to the broker as soon as it takes it."""
         self._notifier.status(self._one_line())
         await self._alarms.check()
         if self._uplink is not None:
-            await self._stop_task("status")
-            told = self._uplink.tell_configuration(self._plan.config_hash, self._configuration.problem())
-            self._spawn(group, "status", told)
+            self._uplink.tell_configuration(self._plan.config_hash, self._configuration.problem())
 
     def _keep_configuration(self) -> None:
         """So that a wrong file, at the next start, costs nothing. A disk that refuses is asked again each minute."""

@@ -82,6 +82,10 @@ class Fence:
         self._heard = self._heard.after(claim, self._run)
         return session.publish(self._topic, encode(self._heard.body()), retain=True)
 
+    def repeat(self) -> None:
+        """The broker did not take what was claimed: claim it again before the next message."""
+        self._claimed = None
+
     def _take(self, payload: bytes) -> None:
         """What is retained, or what somebody says now; our own words come back as well."""
         heard = heard_of(payload)

@@ -11,28 +11,19 @@ from agent.clock import Clock
 from agent.outbox import Message, Outbox
 from agent.uplink.fence import Fence
 from agent.uplink.native import Topics, compressed
-from agent.uplink.refusals import Refusals
+from agent.uplink.refusals import ACCEPTED, ENOUGH, LONGEST_BACKOFF, NOT_AUTHORISED, POISON, Refusals
 from agent.uplink.session import OVERHEAD, TOO_LARGE, WINDOW, LinkLost, Session
 from agent.uplink.settings import UplinkSettings
 from agent.uplink.terms import SILENT_FOR, Terms
 
-__all__ = ["ACCEPTED", "Outgoing"]
+__all__ = ["Outgoing"]
 
 log = logging.getLogger("bocage.uplink")
 
-ACCEPTED = (0x00, 0x10)
-"""PUBACK: success; success, and nobody has subscribed."""
-NOT_AUTHORISED = 0x87
-POISON = (0x90, 0x99)
-"""PUBACK: topic name invalid, payload format invalid. The same bytes will never be taken."""
 CAREFUL = 20
 """Messages that go one by one after a short connection that the broker cut: then the culprit is known by the end."""
 SHORT = 30.0
 """Seconds."""
-ENOUGH = (0x89, 0x97, 0x9F)
-"""Server busy, quota exceeded, rate exceeded: nothing is sent for a while."""
-LONGEST_BACKOFF = 60.0
-"""Seconds between attempts at a broker that says that a quota is used up."""
 
 
 class Outgoing:
@@ -55,6 +46,7 @@ class Outgoing:
         self.inflight: dict[int, tuple[Message, float, asyncio.Future[int] | None]] = {}
         self._in_hand: list[Message] = []
         self._session: Session | None = None
+        self._claim_again: asyncio.TimerHandle | None = None
         self.window = WINDOW
         self._backoff = self._not_before = 0.0
         self.latency: float | None = None
@@ -133,8 +125,15 @@ class Outgoing:
             self._outbox.put_back(message)
 
     def _claimed(self, ack: asyncio.Future[int]) -> None:
-        if ack.exception() is None:
-            self._refusals.judge("state/store", ack.result() in ACCEPTED, f"PUBACK 0x{ack.result():02x}")
+        """A claim that was refused is made again after a while. Meanwhile sending goes on."""
+        if ack.cancelled() or ack.exception() is not None:
+            return
+        if self._claim_again is not None:
+            self._claim_again.cancel()
+            self._claim_again = None
+        pause = self._refusals.answered("state/store", ack.result(), f"PUBACK 0x{ack.result():02x}")
+        if pause:
+            self._claim_again = asyncio.get_running_loop().call_later(pause, self._fence.repeat)
 
     async def _next(self) -> Message:
         """The next message, when it may be sent."""

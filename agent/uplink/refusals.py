@@ -10,10 +10,23 @@ from typing import Any
 from agent.clock import Clock
 from agent.model import Severity
 from agent.outbox import Message, Outbox
+from agent.uplink.session import TOO_LARGE
 
-__all__ = ["Refusals"]
+__all__ = ["ACCEPTED", "ENOUGH", "LONGEST_BACKOFF", "NOT_AUTHORISED", "POISON", "Refusals"]
 
 log = logging.getLogger("bocage.uplink")
+
+ACCEPTED = (0x00, 0x10)
+"""PUBACK: success; success, and nobody has subscribed."""
+NOT_AUTHORISED = 0x87
+POISON = (0x90, 0x99)
+"""PUBACK: topic name invalid, payload format invalid. The same bytes will never be taken."""
+ENOUGH = {0x89: "it is busy", 0x97: "a quota is used up", 0x9F: "it was asked too often"}
+"""What passes by itself."""
+LONGEST_BACKOFF = 60.0
+"""Seconds between attempts at a broker that has enough."""
+_LASTING = (NOT_AUTHORISED, *POISON, TOO_LARGE, 0x8F)
+"""What does not pass before somebody changes something; 0x8F, SUBACK: topic filter invalid."""
 
 STOPPED_FOR = 60.0
 """Seconds for which a refused topic is left alone; twice as long each time that it is refused again."""
@@ -26,6 +39,7 @@ TOLD_AGAIN = 3600.0
 """Seconds between two alarms that messages of a topic were set aside."""
 IN_A_ROW = 2
 """Messages of a topic that are set aside at once; from then on one each time that the topic is tried."""
+SEE_ACL, SEE_LOG = "see its ACL", "see its limits and its log"
 
 Report = Callable[[str, str, str, Severity, dict[str, Any]], None]
 IsOpen = Callable[[str], bool]
@@ -44,6 +58,8 @@ class Refusals:
         self._fine: dict[str, bool] = {}
         """What was found last, by topic, in this process."""
         self._tries: dict[tuple[str, int], int] = {}
+        self._asked: dict[str, int] = {}
+        """How often a word or a subscription was refused, by topic."""
         self._in_a_row: dict[str, int] = {}
         self._told: dict[str, float] = {}
         self._untold: dict[str, int] = {}
@@ -61,7 +77,7 @@ class Refusals:
         """Leave this topic alone for a while, let the others pass."""
         self._outbox.put_back(message)
         if self._stop(message.kind, STOPPED_FOR):
-            self.judge(message.kind, False, f"{reason}: tried again in {self._pauses[message.kind]:.0f} s")
+            self.judge(message.kind, False, f"{reason}: tried again in {self._pauses[message.kind]:.0f} s", SEE_ACL)
 
     def for_now(self, message: Message, reason: str) -> None:
         """Refused for a reason that may pass: tried again, so often."""
@@ -96,7 +112,31 @@ class Refusals:
         }  # fmt: skip
         self._report("alarm", "uplink_set_aside", kind, Severity.MAJOR, detail)
 
-    def judge(self, subject: str, fine: bool, reason: str) -> None:
+    def answered(self, subject: str, code: int, reason: str) -> float:
+        """The broker's answer to a word that is to stand with it, or to a subscription.
+
+        Seconds until it is to be asked again, 0 if it has taken it. What passes by itself is no alarm.
+        """
+        if code < 0x80:
+            self._asked.pop(subject, None)
+            self._pauses.pop(subject, None)
+            self.judge(subject, True, "")
+            return 0.0
+        self._asked[subject] = tries = self._asked.get(subject, 0) + 1
+        passes = code in ENOUGH or (code not in _LASTING and tries < TRIES)
+        first, longest = (SHORT_STOP, LONGEST_BACKOFF) if passes else (STOPPED_FOR, LONGEST_STOP)
+        pause = self._pauses[subject] = min(max(2 * self._pauses.get(subject, 0.0), first), longest)
+        if passes:
+            why = f"{reason} ({ENOUGH[code]})" if code in ENOUGH else reason
+            log.warning(
+                "the broker refuses a topic for now topic=%s reason=%r next=tried again in %.1f s", subject, why, pause
+            )
+        else:
+            advice = SEE_ACL if code == NOT_AUTHORISED else SEE_LOG
+            self.judge(subject, False, f"{reason}: tried again in {pause:.0f} s", advice)
+        return pause
+
+    def judge(self, subject: str, fine: bool, reason: str, advice: str = SEE_LOG) -> None:
         """Raise or clear the alarm that the broker refuses a topic; each is said once."""
         before = self._fine.get(subject)
         self._fine[subject] = fine
@@ -104,7 +144,7 @@ class Refusals:
             return
         was_open = not before if before is not None else self._is_open(f"uplink_refused.{subject}")
         if not fine:
-            log.error("the broker refuses a topic topic=%s reason=%r next=see its ACL", subject, reason)
+            log.error("the broker refuses a topic topic=%s reason=%r next=%s", subject, reason, advice)
         if fine and was_open:
             self._report("cleared", "uplink_refused", subject, Severity.INFO, {})
         elif not fine and not was_open:

@@ -11,6 +11,7 @@ PUBACK. What was under way when the link went goes back, with the same keys.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 import random
@@ -28,9 +29,9 @@ from agent.uplink.certificates import Certificates
 from agent.uplink.fence import Fence
 from agent.uplink.inbox import Inbox
 from agent.uplink.native import Topics, encode
-from agent.uplink.outgoing import ACCEPTED, Outgoing
+from agent.uplink.outgoing import Outgoing
 from agent.uplink.reconnect import Outage, Why, reconnect_delay, routes
-from agent.uplink.refusals import Refusals
+from agent.uplink.refusals import ACCEPTED, NOT_AUTHORISED, Refusals
 from agent.uplink.rivals import Rivals
 from agent.uplink.session import ATTEMPT, LinkLost, Session
 from agent.uplink.settings import UplinkSettings
@@ -74,7 +75,6 @@ class Uplink:
         self._who: dict[str, Any] = {"agent": agent, "config": config_hash, "boot": clock.boot}
         if config_problem is not None:
             self._who["config_problem"] = config_problem
-        self._connected_at: int | None = None
         self._state = state
         self._dice = dice
         self.certificates = Certificates((settings.cert, settings.ca), clock)
@@ -90,7 +90,10 @@ class Uplink:
         self._stopped_running = asyncio.Event()
         self._stopped_running.set()
         self._session: Session | None = None
-        self._sender: asyncio.Task[None] | None = None
+        self._speakers: tuple[asyncio.Task[None], ...] = ()
+        """What a goodbye must come after: who says `online`, and who sends."""
+        self._news = asyncio.Event()
+        """What stands on `status` is to be said anew."""
         self._refusals = Refusals(clock, outbox, self._report, is_open)
         self._outgoing = Outgoing(settings, self._topics, outbox, self._fence, clock, self._refusals, dice)
         self._brokers = [settings, *(replace(settings, **other._asdict()) for other in settings.fallback)]
@@ -120,32 +123,27 @@ class Uplink:
         await self._inbox.close()
         session = self._session
         if session is not None:
-            if self._sender is not None:
-                self._sender.cancel()
+            for speaker in self._speakers:
+                speaker.cancel()
             try:
                 async with asyncio.timeout(GOODBYE):
                     await session.settled()
-                    await session.deliver(self._topics.status, self._status_body("offline"), retain=True)
+                    code = await session.deliver(self._topics.status, self._status_body("offline"), retain=True)
             except (TimeoutError, LinkLost):
-                log.warning("the broker did not take the goodbye broker=%s next=its last will", self._settings.broker)
-            else:
+                code = 0x80
+            if code in ACCEPTED:
                 await session.close()
+            else:  # whoever goes without a word has it said by the broker
+                log.warning("the broker did not take the goodbye broker=%s next=its last will", self._settings.broker)
             session.drop("the agent ends")
         await self._stopped_running.wait()
 
-    async def tell_configuration(self, config_hash: str, problem: Mapping[str, Any] | None) -> None:
+    def tell_configuration(self, config_hash: str, problem: Mapping[str, Any] | None) -> None:
         """Which configuration runs, and what is wrong with the one that does not: on `status` from now on."""
         self._who = {**self._who, "config": config_hash, "config_problem": problem}
         if problem is None:
             del self._who["config_problem"]  # a consumer of before knows no such key
-        session = self._session
-        if session is None:
-            return
-        try:
-            async with asyncio.timeout(ATTEMPT):
-                await session.deliver(self._topics.status, self._status_body("online", self._connected_at), True)
-        except (TimeoutError, LinkLost):
-            return  # the next connection says it
+        self._news.set()
 
     def tells(self, topic: str, names: Collection[str]) -> bool:
         """Whether this is the `state/` topic of one of these names; if not, what the broker did at it is forgotten."""
@@ -236,26 +234,29 @@ class Uplink:
 
     async def _live(self, session: Session, at: int | None) -> None:
         """While the link holds. Always ends with LinkLost, or with a bug of ours."""
-        self._session, self._error, self._connected_at = session, "", at
+        self._session, self._error = session, ""
         self._outage.up()
         self._worked = True
         self._enter("connected", 0)
         log.info("uplink connected broker=%s window=%d", self._broker.broker, session.window)
         self._outgoing.begin(session)
         announcing = asyncio.create_task(self._announce(session, at), name="uplink announce")  # `online` goes first
+        listening = asyncio.create_task(self._listen(session), name="uplink commands")
         fenced = asyncio.create_task(self._fence.check(session), name="uplink fence")
-        self._sender = asyncio.create_task(self._outgoing.send(session, fenced), name="uplink send")
+        sender = asyncio.create_task(self._outgoing.send(session, fenced), name="uplink send")
+        self._speakers = announcing, sender
         tasks = [
             announcing,
+            listening,
             fenced,
-            self._sender,
+            sender,
             asyncio.create_task(self._tell(session), name="uplink state"),
             asyncio.create_task(self._hear(session, fenced), name="uplink inbox"),
         ]
         try:
             await asyncio.wait({session.lost, *tasks}, return_when=asyncio.FIRST_EXCEPTION)
         finally:
-            self._session = self._sender = None
+            self._session, self._speakers = None, ()
             for task in tasks:
                 task.cancel()
             ends = await asyncio.gather(*tasks, return_exceptions=True)
@@ -317,12 +318,25 @@ class Uplink:
         return True
 
     async def _announce(self, session: Session, at: int | None) -> None:
-        """Say `online`, and ask for commands. Sending does not wait for it."""
-        await session.free.acquire()
-        said = session.publish(self._topics.status, self._status_body("online", at), retain=True)
-        code = await session.listen(self._topics.commands)
-        self._refusals.judge("cmd/+", code < 0x80, f"SUBACK 0x{code:02x}: no command comes in")
-        self._refusals.judge("status", (code := await said) in ACCEPTED, f"PUBACK 0x{code:02x}")
+        """Say `online`, until the broker has taken it, and whenever there is news. Sending does not wait for it."""
+        while True:
+            self._news.clear()
+            code = await session.deliver(self._topics.status, self._status_body("online", at), retain=True)
+            pause = self._refusals.answered("status", code, f"PUBACK 0x{code:02x}")
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), pause or None)
+
+    async def _listen(self, session: Session) -> None:
+        """Ask for commands, until the broker agrees."""
+        while True:
+            code = await session.listen(self._topics.commands)
+            reason = f"SUBACK 0x{code:02x}: no command comes in"
+            if code >= 0x80 and self._settings.protocol != 5:  # it has no other word than 0x80
+                code = NOT_AUTHORISED
+            pause = self._refusals.answered("cmd/+", code, reason)
+            if not pause:
+                return
+            await asyncio.sleep(pause)
 
     async def _tell(self, session: Session) -> None:
         """Publish what changed on state/{name}, at QoS 0, retained; each name at most once an interval.

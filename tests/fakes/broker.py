@@ -58,15 +58,17 @@ class Publish:
 class ScriptedBroker:
     """All faults are attributes and may be changed while it runs; they are read for each packet.
 
-    `puback(nth, topic)` gives the reason code of the nth publish at QoS 1 (from 1), or NEVER. `drop_at_nth`: the
-    connection is cut instead of acknowledging each nth publish of a connection. `mute`: nothing is answered any more
-    (half open). `connack`: the reason code of the connection. `delay`: seconds before each acknowledgement.
+    `puback(nth, topic)` gives the reason code of the nth publish at QoS 1 (from 1), or NEVER; `suback(topic)` that of
+    a subscription. `drop_at_nth`: the connection is cut instead of acknowledging each nth publish of a connection.
+    `mute`: nothing is answered any more (half open). `connack`: the reason code of the connection. `delay`: seconds
+    before each acknowledgement.
     """
 
     def __init__(
         self,
         *,
         puback: Callable[[int, str], int] = lambda nth, topic: 0,
+        suback: Callable[[str], int] = lambda topic: 1,
         connack: int = 0,
         receive_maximum: int | None = None,
         maximum_packet: int | None = None,
@@ -85,7 +87,7 @@ class ScriptedBroker:
         `longest` bytes gets the PUBACK `too_long`, None: the link is cut at it. `reference`: the CONNACK's."""
         self.retain, self.maximum_qos, self.server_keepalive = retain, maximum_qos, server_keepalive
         self.longest, self.too_long, self.reference = longest, too_long, reference
-        self.puback = puback
+        self.puback, self.suback = puback, suback
         self.connack = connack
         self.receive_maximum = receive_maximum
         self.maximum_packet = maximum_packet
@@ -298,7 +300,8 @@ class ScriptedBroker:
             at += length
         topic, _ = _string(body, at)
         self.subscribed.append(topic.decode())
-        return _packet(SUBACK << 4, body[:2] + (b"\0" if connection.level == 5 else b"") + b"\x01")
+        code = self.suback(topic.decode())
+        return _packet(SUBACK << 4, body[:2] + (b"\0" if connection.level == 5 else b"") + bytes([code]))
 
 
 def _packet(head: int, body: bytes) -> bytes:

@@ -163,8 +163,10 @@ class SimLoop(Turns):
         self.handlers.clear()
         for listener in list(self.listeners.values()):
             listener.close()
+        dice = random.getstate()  # a coroutine that is closed may still throw them: not in each Python
         with _unheard():
             contextvars.copy_context().run(self._close, life)
+        random.setstate(dice)
 
     def _close(self, life: Any) -> None:
         """What is made while a coroutine ends is never begun, and goes with the others."""

@@ -207,7 +207,7 @@ class Agent:
             self._state.scope("runner"),
             self._clock,
         )
-        runner.publish = self._hub.publish
+        runner.publish, runner.doubts = self._hub.publish, self._hub.doubts
         return runner
 
     def _make_uplink(self) -> Any:

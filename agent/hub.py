@@ -168,6 +168,11 @@ class Hub:
         route = self._routes.get(name)
         return name in self._states and route is not None and route.point.kind is Kind.COUNTER
 
+    def doubts(self, name: str) -> bool:
+        """Whether that is a counter that shows what no growth explains, and is not yet taken for another meter."""
+        state = self._states.get(name)
+        return state is not None and state.doubt is not None
+
     def set_index(self, name: str, index: float) -> float | None:
         """A meter was swapped: its index is `index` from now on, durably. Returns the one before.
 

@@ -124,6 +124,8 @@ class Runner:
         self._next = clock.monotonic() + PATIENCE
         self.publish: Callable[[Readings], None] = lambda readings: None
         """Where the accounts of controls go: the hub's."""
+        self.doubts: Callable[[str], bool] = lambda name: False
+        """Whether a counter is in doubt: the hub knows."""
         for rule in self._rules:
             rule.state = self._recall(rule)
             if rule.account is not None:
@@ -143,8 +145,8 @@ class Runner:
             before, at = points.get(name), self.pace.at(reading.at.boottime_ns / 1e9)
             if reading.quality is not Quality.GOOD:
                 at = -NEVER if before is None else before.at  # that of the last good one
-            points[name] = Input(reading.value, reading.quality, at)
-            if before is None or before.value != reading.value or before.quality is not reading.quality:
+            now = points[name] = Input(reading.value, reading.quality, at, self.doubts(name))
+            if before is None or before._replace(at=at) != now:
                 self._changed.add(name)
         if self._changed:
             self._wake.set()

@@ -55,11 +55,12 @@ class Now(NamedTuple):
 
 class Input(NamedTuple):
     """The last reading of a point or signal. Bad and stale drive nothing: `at` is when the last good one was heard
-    (monotonic s)."""
+    (monotonic s). `doubted`: a counter whose index stands because nobody knows yet whether it is another meter."""
 
     value: Value
     quality: Quality
     at: float
+    doubted: bool = False
 
 
 class Output(NamedTuple):

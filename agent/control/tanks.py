@@ -25,6 +25,9 @@ REST = 300.0
 """Seconds that a pump rests after it ran dry, before it tries again: the well fills up."""
 PATIENCE = 60.0
 """Seconds that a level may take to be read for the first time since the start."""
+DOUBT = 120.0
+"""Seconds for which a counter that may be another meter's shows nothing: no flow, and no dry run. It is known after a
+minute and the next reading; one that is doubted for longer, or ever again without growth, protects as if it stood."""
 BAND = 2.0
 """Percent by which a level must come back before its alarm is over."""
 AWAY = 3600.0
@@ -82,6 +85,8 @@ class TankState:
     """Since when nothing flows; None: something does, or nobody knows."""
     count: float | None = None
     """What the counter of the flow showed last."""
+    doubted: float | None = None
+    """Since when it may be another meter's, as long as it has not grown; not kept."""
     standing: Standing = field(default_factory=Standing)
     outlet_count: float | None = None
     """What the counter at the outlet showed last, and when it last grew."""
@@ -99,7 +104,7 @@ class TankState:
         return self.trips[-1] + REST if self.trips else -NEVER
 
 
-_LOST = frozenset({"known", "awaited", "restored"})
+_LOST = frozenset({"known", "awaited", "doubted", "restored"})
 """What a restart forgets."""
 _NEWER = frozenset({"standing", "believed", "tremble", "outlet_count", "outlet_at"})
 """What an earlier version did not keep."""
@@ -217,7 +222,8 @@ class Tank:
                 trips = (*(trip for trip in state.trips if trip > now - HOUR), now)
                 latched = state.latched or len(trips) >= dry.latch_after
                 state = changed(state, dry=True, trips=trips, latched=latched)
-        return state, min((at for at in (due, state.rests_until) if at > now), default=NEVER)
+        decided = NEVER if state.doubted is None else state.doubted + DOUBT
+        return state, min((at for at in (due, state.rests_until, decided) if at > now), default=NEVER)
 
     def _see_standstill(
         self, state: TankState, view: View, level: float | None, now: float
@@ -292,6 +298,12 @@ def _flows(dry: DryRun, state: TankState, view: View, now: float) -> tuple[TankS
         return (changed(state, still=None) if dry.flow in view.points else state), None
     if dry.counts:
         grown = value != state.count
+        if grown:
+            state = changed(state, doubted=None)
+        elif view.points[dry.flow].doubted:
+            state = changed(state, doubted=now if state.doubted is None else state.doubted)
+            if state.doubted is not None and now < state.doubted + DOUBT:
+                return changed(state, still=None), None
         return (changed(state, count=value, still=now) if grown or state.still is None else state), grown
     flows = value > dry.least
     still = None if flows else now if state.still is None else state.still

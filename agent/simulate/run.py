@@ -242,6 +242,7 @@ class Simulation:
         self._arbiter.told = self._told
         self._hub.watch(self._arbiter.observe)
         self._hub.watch(self._runner.observe)
+        self._runner.doubts = self._hub.doubts
         self._alive = True
         await self._arbiter.start()
         self._spawn(self._arbiter.run())

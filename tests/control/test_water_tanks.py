@@ -152,6 +152,33 @@ def test_a_counter_as_flow_must_grow() -> None:
     assert one.of("dry_run") == [(195 + 30.0, "alarm")]
 
 
+def test_a_counter_that_may_be_another_meters_shows_no_dry_run_for_two_minutes() -> None:
+    one = bench(replace(DRY, dry_run=DryRun("flow", counts=True)), 30, flow=100)
+    for at in range(5, 100, 10):
+        one.plan(at, "flow", 100 + at)
+    one.until(100)
+    one.points["flow"] = one.points["flow"]._replace(doubted=True)
+    one.settle()
+    one.until(175)
+    assert one.of("dry_run") == [], "it is doubted"
+    one.set("flow", 201)
+    one.settle()
+    one.until(204)
+    assert one.of("dry_run") == [], "another meter's, and it grew"
+    one.until(240)
+    assert one.of("dry_run") == [(175 + 30.0, "alarm")]
+
+
+def test_a_counter_that_is_doubted_for_long_still_protects() -> None:
+    one = bench(replace(DRY, dry_run=DryRun("flow", counts=True)), 30, flow=100)
+    one.until(20)
+    for at in range(20, 400, 10):
+        one.until(at)
+        one.points["flow"] = one.points["flow"]._replace(doubted=at % 20 == 0)
+        one.settle()
+    assert [kind for _, kind in one.of("dry_run")] == ["alarm"], "though the doubt ends and begins again"
+
+
 def test_a_pump_whose_contactor_did_not_close_is_not_dry() -> None:
     one = bench(DRY, 30, flow=0.0)
     one.outputs["well"] = one.outputs["well"]._replace(feedback=False)

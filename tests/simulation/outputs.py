@@ -27,6 +27,8 @@ LATE = 45.0
 from the one before is believed when it was confirmed."""
 STAGGER = 10.0
 """Seconds between two contactors of lamps that go on."""
+DOUBT = 150.0
+"""Seconds from a reset for which a counter may be in doubt (docs/water.md: 2 min, from the poll that finds it)."""
 DRY, REST = 75.0, 300.0
 """Seconds for which the pump may move nothing (grace, no_flow), and for which it rests then (docs/water.md)."""
 BLIND = 300.0
@@ -368,14 +370,15 @@ class Outputs:
         return any(begin <= until and end >= since for begin, end in self.diary.dry)
 
     def seems_dry(self, at: float) -> bool:
-        """Whether the well gave nothing lately, or its meter began again: till that is believed it does not grow."""
+        """Whether the well gave nothing lately, or its meter began again: that is not judged."""
         resets = [reset for reset, _ in self.all["well"].slave.process.resets]
         return self.dry(at - 120.0, at) or _any(resets, at - 200.0, at)
 
     def never_dry(self) -> None:
         """The pump does not turn in the air for longer than its rule says, and rests for 5 min after that.
 
-        A flow that is not read for a while protects from nothing, and a life that begins counts anew.
+        A flow that is not read for a while protects from nothing, and a life that begins counts anew. A meter that
+        begins again shows nothing until it is known.
         """
         well = self.all["well"]
         ends = [*(move.at for move in well.moves[1:]), self.world.loop.time()] if well.moves else []
@@ -384,7 +387,9 @@ class Outputs:
                 since, last = max(begin, move.at), min(end, until)
                 seen = not _any(well.slave.failed, since - STALE, last) and not _any(self.diary.begun, since, last)
                 dried = last - since > DRY - 15.0 and seen and not well.slave.lied
-                self.must(not dried or last - since <= DRY + LATE, last, f"the pump ran dry since {since:.3f} s")
+                resets = [reset for reset, _ in well.slave.process.resets]
+                longest = DRY + LATE + (DOUBT if _any(resets, since - DOUBT, last) else 0.0)
+                self.must(not dried or last - since <= longest, last, f"the pump ran dry since {since:.3f} s")
                 after = next((one for one in well.moves[n + 1 :] if one.value), None)
                 level = well.moves[n + 1].shown[0] if n + 1 < len(well.moves) else 100.0
                 if dried and last == until and level < 84.0 and after is not None and not self.stops(until):

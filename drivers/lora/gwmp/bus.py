@@ -47,7 +47,9 @@ BACKLOG = 2000
 RETRY = (5.0, 60.0)
 """Seconds between attempts to bind: first, longest."""
 LOOK = 1.0
-"""Seconds between two looks for nodes that are silent."""
+"""Seconds between two looks for nodes that are silent, where one may be."""
+LONGEST_LOOK = 60.0
+"""The same where none can be."""
 
 
 class Rest:
@@ -344,14 +346,14 @@ class Gwmp:
 
     async def _take(self, pump: asyncio.Task[None]) -> AsyncIterator[Readings]:
         """What the nodes make of what came, and of silence; ends when the pump does."""
-        look_at = -math.inf
+        looked = -math.inf
         while not pump.done():
             while self._acts:
                 if readings := await self._together():
                     yield readings
             now = self._clock.monotonic()
-            if now >= look_at:
-                look_at = now + LOOK
+            if now >= self._next_look(looked):
+                looked = now
                 for node in self._nodes.values():
                     was_lost, stale = node.lost, node.silent()
                     if node.lost and not was_lost:
@@ -359,7 +361,12 @@ class Gwmp:
                     if stale:
                         yield stale
             if not self._acts and not pump.done():
-                await self._node_rest.until(look_at)
+                await self._node_rest.until(self._next_look(looked))
+
+    def _next_look(self, looked: float) -> float:
+        """When (clock.monotonic) to look for silent nodes next: after as many seconds as none can be silent."""
+        due = min((node.due for node in self._nodes.values()), default=math.inf)
+        return looked + LOOK * max(1, math.ceil(min(due - looked, LONGEST_LOOK) / LOOK))
 
     async def _together(self) -> Readings:
         """The readings of what waits, as far as a moment goes: a batch costs what it costs, whatever is in it."""

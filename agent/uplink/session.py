@@ -46,6 +46,8 @@ LARGEST_COMMAND = 65_536
 """Bytes of a command's payload; a longer one is refused."""
 LARGEST_PACKET = 1_114_112
 """Bytes, told to an MQTT 5 broker: a command of 1 MB still arrives and gets its reason, a larger one never comes."""
+LONG = 5
+"""Ticks of a pause in which nothing can be due."""
 INBOX = 100
 """Received messages that wait to be looked at. At QoS 1 a broker fills it that ignores our Receive
 Maximum, as Mosquitto 2.0.11 was seen to do when it sends what it kept."""
@@ -394,7 +396,7 @@ class Session(aiomqtt.Client):
         return self._connected.done() and not self.lost.done()
 
     def quiet(self) -> float:
-        """Seconds since the connection was last looked after: about 1 at the most, unless something hangs."""
+        """Seconds since the connection was last looked after: about 5 at the most, unless something hangs."""
         return time.monotonic() - self._ticked
 
     async def settled(self) -> None:
@@ -525,7 +527,8 @@ class Session(aiomqtt.Client):
             self._loop.remove_writer(sock.fileno())
 
     async def _misc_loop(self) -> None:
-        """Once a second: ping and its answer (paho), and acknowledgements that do not come (ours).
+        """Once a second, or in five where nothing can be due: ping and its answer (paho), and acknowledgements that do
+        not come (ours).
 
         What is skipped is a sign of life, and whatever the broker answers meanwhile comes behind it.
         """
@@ -535,7 +538,15 @@ class Session(aiomqtt.Client):
             if oldest is not None and self._ticked - max(oldest[1], self._sieve.at) > self._ack_timeout:
                 self.drop(f"a publish was not acknowledged within {self._ack_timeout:.0f} s")
                 return
-            await asyncio.sleep(min(1.0, self._client._keepalive / 2))
+            tick = min(1.0, self._client._keepalive / 2)
+            await asyncio.sleep(tick if self._due() <= self._ticked + LONG * tick else LONG * tick)
+
+    def _due(self) -> float:
+        """When (time.monotonic) one of them is due at the earliest: all wait for `keepalive` at least."""
+        client = self._client
+        _, sent = next(iter(self._acks.values()), (None, math.inf))
+        ping = client._ping_t or math.inf
+        return min(client._last_msg_out, client._last_bytes_received, ping, sent) + client._keepalive
 
 
 def _connect_properties(settings: UplinkSettings) -> Properties:

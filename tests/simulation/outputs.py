@@ -259,7 +259,7 @@ class Outputs:
         if self.steps:
             return  # whoever is told another time has another night
         patience = output.seconds("min_on") + SLACK
-        for move in output.moves:
+        for last, move in pairwise([None, *output.moves]):
             late = lag(self.world, move.at)  # without any time it stays as it is
             night = {self.night(move.at + off) for off in (-90.0 - late, 90.0)} if late < math.inf else set()
             valid = [one for one in asked if one.at <= move.at <= one.latest + SLACK]
@@ -267,7 +267,11 @@ class Outputs:
             let_go = late == math.inf and not move.value and any(
                 one.body["value"] and one.at + one.holds - 1.0 <= move.at <= one.latest + patience for one in asked
             )  # a command ended, and no rule speaks: the relinquish default is off (docs/actuators.md)
-            known = bool(move.value) in night or told or move.fell or let_go
+            put_back = (
+                late == math.inf and last is not None and not move.value and move.at <= last.at + patience
+                and _any(output.slave.failed, last.at - 0.1, last.at + SLACK)
+            )  # obeyed and not acknowledged: it is put back as it was, when min_on allows
+            known = bool(move.value) in night or told or move.fell or let_go or put_back
             self.must(known, move.at, f"{name} went to {move.value} without reason")
         end = self.world.loop.time()
         held = any(one.at <= end <= one.latest for one in asked)

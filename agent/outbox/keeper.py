@@ -546,9 +546,11 @@ class Keeper:
                     room = await self.flash.job(self._aged if old else partial(self._room, total=total, excess=excess))
                 except OutboxError:
                     return
-                old = old and room is not None and bool(room.blocks or room.messages)
                 if room is None:
                     continue
+                if not (old or room.blocks or room.messages or room.made or room.settled):
+                    return  # nothing is left that may go
+                old = old and bool(room.blocks or room.messages)
                 self._take_room(room)
                 if not await self.save() or not (old or over):
                     return

@@ -234,3 +234,22 @@ async def test_class_0_does_not_wait_for_thinning(box: Any) -> None:
         assert not thinning.done(), "it came in between"
     await thinning
     assert "thinned" in box.out.status()["lost"]
+
+
+async def test_a_buffer_that_is_full_of_what_must_stay_is_looked_at_once_a_pass(box: Any) -> None:
+    """Nothing may go: that is no reason to begin a hundred transactions in each pass."""
+    box.options = {"max_bytes": 20_000}  # less than what an empty database takes
+    out = box.open()
+    await box.tick(20)
+    assert out._keeper.figures.over()
+    begun = 0
+    job = out._flash.job
+
+    async def counted(work: Callable[[Any], Any]) -> Any:
+        nonlocal begun
+        begun += 1
+        return await job(work)
+
+    out._flash.job = counted
+    await box.tick(20)
+    assert 0 < begun < 10

@@ -374,9 +374,10 @@ class Outputs:
         return any(begin <= until and end >= since for begin, end in self.diary.dry)
 
     def seems_dry(self, at: float) -> bool:
-        """Whether the well gave nothing lately, or its meter began again: that is not judged."""
+        """Whether the well gave nothing lately; where its meter began again, the agent may be late to say so."""
         resets = [reset for reset, _ in self.all["well"].slave.process.resets]
-        return self.dry(at - 120.0, at) or _any(resets, at - 200.0, at)
+        late = DOUBT if _any(resets, at - 120.0 - DOUBT, at) else 0.0
+        return self.dry(at - 120.0 - late, at)
 
     def never_dry(self) -> None:
         """The pump does not turn in the air for longer than its rule says, and rests for 5 min after that.

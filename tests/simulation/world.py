@@ -446,7 +446,8 @@ def run(seed: int, hours: float, only: set[str] | None = None) -> World:
         made.loop.call_later(hours * 3600 + 1800, made.loop.stop)
         made.loop.run_forever()
         told = made.village.slaves if "unanswered" not in mixture.pauses else ()  # who cuts at messages is spared some
-        made.judge.last_words(made.broker.retained, told, made.wall_ns() // 1_000_000)
+        steps = "clock_step" in mixture.pauses
+        made.judge.last_words(made.broker.retained, told, made.wall_ns() // 1_000_000, steps)
         made.kill()
     judge = made.judge
     judge.alarms(made.slave.answers, made.died, made.disk.hurt)

@@ -148,6 +148,25 @@ async def test_what_waits_for_a_class_a_device_is_replaced_expires_or_is_called_
 
 
 @pytest.mark.broker
+@pytest.mark.parametrize("turns", range(4))
+async def test_a_write_is_called_off_also_while_the_broker_takes_it(make, broker, server, turns):
+    """At each turn of the loop from the PUBACK on."""
+    bus, taken = make(broker.port), asyncio.Event()
+    server.listens = False
+    async with running(bus):
+        client = bus._link._client._client
+        acked = client.on_publish
+        client.on_publish = lambda *of: (acked(*of), taken.set())
+        writing = asyncio.create_task(bus.write("v.position", 1))
+        await taken.wait()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        writing.cancel()
+        await asyncio.wait({writing}, timeout=15)
+        assert writing.cancelled() and bus.status()["waiting"] == 0
+
+
+@pytest.mark.broker
 async def test_without_a_broker_a_write_fails_and_nothing_else(make):
     bus = make(1)
     listening = asyncio.create_task(anext(bus.readings()))

@@ -13,6 +13,9 @@ import pytest
 
 from agent import VERSION
 
+pytestmark = pytest.mark.xdist_group("wheel")
+"""It is built once."""
+
 CLONE = Path(__file__).parents[2]
 
 

@@ -178,7 +178,7 @@ def main() -> int:
     asked.add_argument("--only", type=kinds, help=f"kinds of faults for those that each seed draws: {', '.join(KINDS)}")
     asked.add_argument("--world", choices=WORLDS, default="agent", help="what lives in it")
     asked.add_argument("--no-shrink", action="store_false", dest="shrink", help="say what broke, and no more")
-    asked.add_argument("--digests", action="store_true", help="a line a seed: its digest")
+    asked.add_argument("--digests", action="store_true", help="a line a seed, its digest; which lines ran is left out")
     return simulate(asked.parse_args())
 
 

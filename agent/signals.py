@@ -193,6 +193,8 @@ def dump(state: SignalState, now: Instant) -> dict[str, Any]:
     kept: dict[str, Any] = {"count": state.count, "index": state.index, "source": state.source}
     if state.at_ns:
         kept["at"] = {"boot": now.boot, "ns": state.at_ns, "wall_ms": _wall(now, state.at_ns)}
+    elif state.doubt is not None or state.left is not None:  # their times count from some moment, too
+        kept["now"] = {"boot": now.boot, "ns": now.boottime_ns, "wall_ms": now.wall_ms}
     for key, found in (("doubt", state.doubt), ("left", state.left)):
         if found is not None:
             kept[key] = asdict(found)
@@ -207,7 +209,7 @@ def load(kept: Any, now: Instant) -> SignalState:
     if not isinstance(kept, Mapping) or kept.get("count") is None or kept.get("index") is None:
         return SignalState()
     state = SignalState(count=_number(kept["count"]), index=float(kept["index"]), source=kept.get("source"))
-    at = kept.get("at") or {}
+    at = kept.get("at") or kept.get("now") or {}
     known = True
     if at.get("boot") == now.boot:
         shift = 0
@@ -227,7 +229,8 @@ def load(kept: Any, now: Instant) -> SignalState:
     if doubt is not None:
         doubt = Doubt(**doubt)
         doubt = replace(doubt, first_at=doubt.first_at + seconds, last_at=doubt.last_at + seconds)
-    return replace(state, at_ns=(at["ns"] + shift) or 1, doubt=doubt, left=left)
+    at_ns = ((at["ns"] + shift) or 1) if kept.get("at") else 0
+    return replace(state, at_ns=at_ns, doubt=doubt, left=left)
 
 
 def _wall(now: Instant, at_ns: int) -> int | None:

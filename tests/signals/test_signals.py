@@ -183,6 +183,19 @@ def test_a_restart_in_the_middle_of_a_doubt_goes_on_with_it(boot):
     assert count(WIDE, *every(30, 300_000, 0, 300_005), restart_after=1, boot=boot).index == 5
 
 
+def test_a_doubt_that_began_without_a_known_time_outlives_a_kill():
+    """The power came back, nobody knows the time yet, the counter began at 0: a kill does not begin the doubt anew."""
+    state = replace(count(WIDE, (0, 300_000)), at_ns=0)
+    for seconds, value in ((10, 0), (40, 20), (80, 50)):
+        moment = at(seconds)._replace(wall_ms=None)
+        state, _ = step(WIDE, state, Reading("meter.total", value, moment))
+        state = replace(load(json.loads(json.dumps(dump(state, moment))), moment), swaps=state.swaps)
+    assert (state.index, state.swaps) == (50, 1)
+    elsewhere = at(5)._replace(boot="another", wall_ms=None)
+    doubting, _ = step(WIDE, replace(count(WIDE, (0, 300_000)), at_ns=0), Reading("meter.total", 0, at(10)))
+    assert load(dump(doubting, at(20)._replace(wall_ms=None)), elsewhere).doubt is None, "how long ago is not known"
+
+
 def test_after_a_start_without_a_known_time_growth_wants_a_second_reading():
     def unknown(*counts):
         state = replace(count(WIDE, (0, 300_000)), at_ns=0)

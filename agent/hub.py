@@ -95,6 +95,8 @@ class Hub:
         self._put, self._memory, self._clock = put, memory, clock
         self._watchers: list[Callable[[Readings], None]] = []
         self._looked = clock.monotonic()
+        self._loose: set[str] = set()
+        """Indexes whose newest count the memory has, and perhaps not the flash."""
         self._stale_ns = 0.0
         """Up to when (boottime, ns) nothing of `last` goes stale: until then nobody needs to look."""
         self.configure(points, signals, policies)
@@ -146,7 +148,7 @@ class Hub:
             last[reading.point] = reading
             self._stale_ns = min(self._stale_ns, route.stale_ns(reading))
             if route.policy is None or _is_news(route, reading):
-                outgoing.setdefault(route.outbox_class, []).append(reading)
+                outgoing.setdefault(route.outbox_class, []).append(self._as_told(reading))
             for signal in route.signals:
                 derived.append(self._derive(signal, reading))
         for reading in derived:
@@ -155,7 +157,7 @@ class Hub:
             self._stale_ns = min(self._stale_ns, route.stale_ns(reading))
             durable = route.outbox_class != 1 or self._index_is_durable(reading)
             if durable and not route.is_local:
-                outgoing.setdefault(route.outbox_class, []).append(reading)
+                outgoing.setdefault(route.outbox_class, []).append(self._as_told(reading))
         for outbox_class, batch in outgoing.items():
             self.published += len(batch)
             self._put(batch, outbox_class)
@@ -181,10 +183,9 @@ class Hub:
         before = self._states[name]
         if before.count is None:
             raise Rejected(f"{name} was never read: where the new meter stands can only be said of one that counts")
-        state = self._states[name] = before.set(index)
+        self._states[name] = before.set(index)
+        self._keep(name)
         self.publish([Reading(name, int(index) if index.is_integer() else index, self._clock.now())])
-        self._memory.put(f"index.{name}", dump(state, self._clock.now()), now=True)
-        self._durable[name] = (state.count or 0, self._clock.monotonic())
         return before.index
 
     def flush(self) -> None:
@@ -241,14 +242,16 @@ class Hub:
         return derived
 
     def _remember_doubt(self, signal: Signal, state: SignalState) -> None:
-        """A restart goes on with the doubt if the index on flash is that of the count before it, else anew."""
+        """A restart goes on with the doubt once the state is written (10 s at most), else anew."""
         key = f"index.{signal.name}"
         kept = self._memory.get(key)
         if not isinstance(kept, dict):
             return
         if state.doubt is None and "doubt" in kept:
             self._memory.put(key, {name: value for name, value in kept.items() if name != "doubt"})
-        elif state.doubt is not None and (kept.get("count"), kept.get("index")) == (state.count, state.index):
+        elif state.doubt is not None:
+            if (kept.get("count"), kept.get("index")) != (state.count, state.index):
+                self._loose.add(signal.name)
             self._memory.put(key, dump(state, self._clock.now()))
 
     def _recall(self, signal: Signal) -> SignalState:
@@ -267,19 +270,37 @@ class Hub:
 
     def _is_held(self, reading: Reading) -> bool:
         state = self._states[reading.point]
-        return state.count is not None and state.count != self._durable[reading.point][0]
+        counted = state.count is not None and state.count != self._durable[reading.point][0]
+        return counted or reading.point in self._loose
+
+    def _as_told(self, reading: Reading) -> Reading:
+        """A stale index that the flash refuses goes without its number: a number that was told never goes back."""
+        state = self._states.get(reading.point)
+        if reading.quality is not Quality.STALE or state is None or state.count is None:
+            return reading
+        return reading if self._persist(reading.point) else reading._replace(value=None)
 
     def _persist(self, name: str) -> bool:
         """Make an index durable; False where the flash refuses, and then it is tried again with the next reading."""
         state, kept = self._states[name], self._memory.get(f"index.{name}")
-        if not isinstance(kept, dict) or (kept.get("count"), kept.get("index")) != (state.count, state.index):
-            try:
-                self._memory.put(f"index.{name}", dump(state, self._clock.now()), now=True)
-            except OutboxError as error:
-                log.error('index not durable signal=%s reason="%s" next=it is not published', name, error)
-                return False
-        self._durable[name] = (state.count or 0, self._clock.monotonic())
+        is_kept = isinstance(kept, dict) and (kept.get("count"), kept.get("index")) == (state.count, state.index)
+        if is_kept and name not in self._loose:
+            self._durable[name] = (state.count or 0, self._clock.monotonic())
+            return True
+        try:
+            self._keep(name)
+        except OutboxError as error:
+            log.error('index not durable signal=%s reason="%s" next=it is not published', name, error)
+            return False
         return True
+
+    def _keep(self, name: str) -> None:
+        """Put an index on flash. OutboxError where that refuses: then the memory has it, and it is not durable."""
+        state = self._states[name]
+        self._loose.add(name)
+        self._memory.put(f"index.{name}", dump(state, self._clock.now()), now=True)
+        self._loose.discard(name)
+        self._durable[name] = (state.count or 0, self._clock.monotonic())
 
 
 def _is_news(route: _Route, reading: Reading) -> bool:

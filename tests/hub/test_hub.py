@@ -1,7 +1,10 @@
 """The hub: last values, report by exception, staleness, and indexes that are durable before they are published."""
 
+from dataclasses import replace
+
 import pytest
 
+from agent.errors import OutboxError
 from agent.hub import Hub, Policy
 from agent.model import Instant, Kind, Point, Quality, Reading
 from agent.signals import Signal
@@ -23,9 +26,12 @@ class Clock:
 class Memory(dict):
     def __init__(self):
         self.durable = {}
+        self.refuses = False
 
     def put(self, key, value, now=False):
         self[key] = value
+        if now and self.refuses:
+            raise OutboxError("state cannot be written: No space left on device")
         if now:
             self.durable[key] = value
 
@@ -149,6 +155,48 @@ def test_an_index_is_durable_before_it_is_published(bench):
     assert again.last["fountain"].value == 250
 
 
+@pytest.mark.parametrize("meanwhile", ["nothing flows", "stale", "reload", "stop", "stale and reload"])
+def test_an_index_that_the_flash_refused_is_not_published_however_long_it_stands(bench, meanwhile):
+    """The state keeps in memory what it could not write: that it is there does not make it durable."""
+    points, meter = [Point("m.pulses", "m", stale_after=30)], Signal("wc", "m.pulses", "L", per_pulse=1, modulus=65536)
+    meter = replace(meter, stale_after=30)
+    hub = bench.hub(points, [meter])
+    bench.read(hub, 0, "m.pulses", 100)
+    bench.memory.refuses = True
+    for seconds in (10, 20, 90):
+        bench.read(hub, seconds, "m.pulses", 150)
+    if "stale" in meanwhile:
+        bench.read(hub, 95, "m.pulses", 150, Quality.STALE)
+        bench.clock.seconds = 130
+        hub.publish(hub._gone_stale())
+    if meanwhile == "stop":
+        hub.flush()
+    if "reload" in meanwhile:
+        hub.flush()
+        hub.configure(points, [meter], {})
+    bench.read(hub, 135, "m.pulses", 150)
+    assert {value for value in bench.sent("wc") if value is not None} == {100}
+    assert bench.memory.durable["index.wc"]["index"] == 100
+    bench.memory.refuses = False
+    bench.read(hub, 200, "m.pulses", 150)
+    assert (bench.sent("wc")[-1], bench.memory.durable["index.wc"]["index"]) == (150, 150)
+
+
+def test_an_index_that_is_set_goes_out_once_it_is_durable(bench):
+    points, meter = [Point("m.total", "m")], Signal("wc", "m.total", "L", per_pulse=1, modulus=65536)
+    hub = bench.hub(points, [meter])
+    bench.read(hub, 0, "m.total", 100)
+    bench.memory.refuses = True
+    with pytest.raises(OutboxError):
+        hub.set_index("wc", 7.0)
+    bench.read(hub, 5, "m.total", 100)
+    assert bench.sent("wc") == [100]
+    bench.memory.refuses = False
+    hub.flush()
+    assert bench.sent("wc") == [100, 7]
+    assert bench.memory.durable["index.wc"]["index"] == 7
+
+
 def test_an_orderly_stop_publishes_what_was_held_back(bench):
     hub = bench.hub(
         [Point("gpio.17", "gpio")], [Signal("fountain", "gpio.17", per_pulse=1)], {"gpio": Policy(local=True)}
@@ -198,6 +246,18 @@ def test_a_doubt_outlives_an_orderly_restart_and_ends_with_the_value_that_return
     bench.read(hub, 20, "m.total", 300_005)
     assert hub.last["wc"].value == 300_005
     assert "doubt" not in bench.memory["index.wc"]
+
+
+def test_a_doubt_outlives_a_restart_also_where_some_counts_were_held_back(bench):
+    """A counter that fell to 0 goes on from the first reading that said so, however often the process is killed."""
+    points, meter = [Point("m.total", "m")], Signal("wc", "m.total", "L", per_pulse=1, modulus=65536)
+    hub = bench.hub(points, [meter])
+    for seconds, total in [(0, 5000), (10, 5005), (20, 0), (30, 200)]:
+        bench.read(hub, seconds, "m.total", total)
+    hub = bench.hub(points, [meter])
+    for seconds, total in [(60, 700), (90, 900)]:
+        bench.read(hub, seconds, "m.total", total)
+    assert bench.sent("wc")[-1] == bench.memory.durable["index.wc"]["index"] == 5905
 
 
 def test_an_index_that_is_set_while_the_new_meter_is_doubted_is_that_of_the_new_meter(bench):

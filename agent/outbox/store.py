@@ -479,8 +479,13 @@ class Store:
         with contextlib.suppress(OSError):  # made by us, for SQLite makes files as the umask has it
             os.close(os.open(self.folder / FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         db = sqlite3.connect(self.folder / FILE, isolation_level=None, check_same_thread=False)
-        for pragma in (*_PRAGMAS, f"wal_autocheckpoint = {self._wal // _PAGE}", f"journal_size_limit = {self._wal}"):
-            db.execute(f"PRAGMA {pragma}")
+        pragmas = (*_PRAGMAS, f"wal_autocheckpoint = {self._wal // _PAGE}", f"journal_size_limit = {self._wal}")
+        try:
+            for pragma in pragmas:
+                db.execute(f"PRAGMA {pragma}")
+        except sqlite3.Error:  # a file that is no database shows it here: nothing of it may stay open
+            db.close()
+            raise
         return db
 
     def _keep_boot(self, boot: str, offset_ms: int | None, seen_ms: int) -> None:

@@ -146,6 +146,23 @@ async def test_a_corrupt_database_is_set_aside(box: Any, events: Callable[..., A
     assert sum(message.n for message in messages if message.topic == "telemetry") == 1
 
 
+def test_a_database_that_cannot_be_opened_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[sqlite3.Connection] = []
+    connect = sqlite3.connect
+
+    def noted(*args: Any, **more: Any) -> sqlite3.Connection:
+        made.append(connect(*args, **more))
+        return made[-1]
+
+    (tmp_path / "outbox.db").write_bytes(b"\x00junk" * 500)
+    monkeypatch.setattr(sqlite3, "connect", noted)
+    with pytest.raises(sqlite3.DatabaseError):
+        Store(tmp_path)
+    (db,) = made
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        db.execute("PRAGMA user_version")
+
+
 async def test_a_database_that_breaks_while_it_is_used(box: Any, events: Callable[..., Any]) -> None:
     box.out.put(box.readings(10), 2)
     await box.tick(5)

@@ -136,7 +136,7 @@ class Judge:
                 good = rest[:1] in ([], ["good"])
                 self.must(value is not None or not good, f"{point} is good, and has no value")
                 known = self._key((store, number), json.dumps([point, value, rest]).encode()) and value is not None
-                if known and point == "well-water" and good:
+                if known and point == "well-water":
                     self.index[store, number] = value
                 if known and point.endswith((".count", "-ct")) and good:
                     self._counted(point, value, (store, number))

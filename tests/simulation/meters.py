@@ -11,8 +11,14 @@ PER_PULSE = 10.0
 """Litres."""
 ROLLS = 65_536 - 65_536 // 16
 """A counter that is set to 0 from here on looks as if it went round (docs/water.md)."""
-BEFORE, AFTER = 25.0, 45.0
-"""Seconds around a reset in which a pulse may be lost: polls, and the first of three readings that agree."""
+BEFORE = 25.0
+"""Seconds before a reset in which a pulse may be lost: polls."""
+HELD, PULSES = 75.0, 9
+"""What may be held back until it is on flash and told (`agent.hub`): so long (with a poll), so many pulses."""
+NOTED = 20.0
+"""Seconds after a doubt began until a kill no longer begins it anew: the state is written every 10 s."""
+AGREED = 60.0 + 2 * BEFORE
+"""Seconds after a doubt began until it is over: until then another reset begins it anew."""
 
 
 def judge(world: Any) -> None:
@@ -22,28 +28,71 @@ def judge(world: Any) -> None:
     index = sorted(found.index.items())
     if slave.lied or not told or not index:
         return
-    tank, end = slave.process, told[-1][1]
+    tank, end = slave.process, _before(told, told[-1][0] - HELD)[1]
     rolled = sum(65_536 - shown for _, shown in tank.resets if shown >= ROLLS)
     most = PER_PULSE * (tank.shown[1] + rolled)
     shows = max(value for _, value in index)
     found.must(shows <= most, f"the water meter shows {shows:.0f} L, {most:.0f} L were pumped")
-    returned = any(event["code"] == "meter_returned" for event in found.events.values())
-    if _is_forgotten(world) or returned:  # what came since it was taken for another meter is undone (docs/water.md)
-        return
+    if any(event["code"] == "meter_returned" for event in found.events.values()):
+        return  # what came since it was taken for another meter is undone (docs/water.md)
     for (one, before), (two, value) in pairwise(index):
         found.must(value >= before or one[0] != two[0], f"the water meter went back from {before} to {value} L")
-    lost = sum(_around(told, at) for at, _ in tank.resets)
-    least = PER_PULSE * (end - told[0][1] - lost)
+    least = PER_PULSE * (end - told[0][1] - _lost(world, told))
     found.must(shows >= least, f"the water meter shows {shows:.0f} L, {least:.0f} L and more were counted")
 
 
-def _is_forgotten(world: Any) -> bool:
-    """Whether a power cut came while the flash could not be written: then the index of before may be gone."""
-    return any(begin - BEFORE <= died and at <= end + 90.0 for begin, end in world.disk.hurt for died, at in world.cuts)
+def _lost(world: Any, told: list[tuple[float, float]]) -> float:
+    """Pulses that nobody can have counted: the counter began again, and who knew them had died, or did not see them."""
+    spans: list[tuple[float, float, bool]] = []
+    for reset, _ in world.village.slaves["w"].process.resets:
+        begin, end, died = _unknown(world, told, reset)
+        if spans and begin <= spans[-1][1] + AGREED:
+            first = spans.pop()
+            begin, died = min(first[0], begin), died or first[2]
+        spans.append((begin, end, died))
+    return sum(_between(told, *span) for span in spans)
 
 
-def _around(told: list[tuple[float, float]], reset: float) -> float:
-    """Pulses that nobody can have seen, for the counter began again."""
-    before = [pulses for at, pulses in told if at <= reset - BEFORE]
-    after = [pulses for at, pulses in told if at >= reset + AFTER]
-    return (after[0] if after else told[-1][1]) - (before[-1] if before else 0)
+def _unknown(world: Any, told: list[tuple[float, float]], reset: float) -> tuple[float, float, bool]:
+    """From the last count that is known after a reset to the first that counts again, and whether a process died."""
+    seen = _before(told, reset - BEFORE)[0]
+    begin, end, dead = reset - BEFORE, _doubted(told, reset), False
+    for died in world.died:
+        if seen <= died <= _noted(world, end + NOTED):
+            begin, dead = min(begin, _durable(world, min(died, reset) - BEFORE)), True
+            end = max(end, _doubted(told, min((at for at in world.diary.begun if at >= died), default=died)))
+    return begin, end, dead
+
+
+def _durable(world: Any, moment: float) -> float:
+    """Up to when counts are on flash, if they are up to `moment` where that can be written."""
+    for begin, end in sorted(world.disk.hurt, reverse=True):
+        if begin <= moment + BEFORE and end >= moment:
+            moment = min(moment, begin - BEFORE)
+    return moment
+
+
+def _noted(world: Any, moment: float) -> float:
+    """When on flash is what is there at `moment` where that can be written."""
+    for begin, end in sorted(world.disk.hurt):
+        if begin <= moment and end >= moment - NOTED:
+            moment = max(moment, end + NOTED)
+    return moment
+
+
+def _between(told: list[tuple[float, float]], begin: float, end: float, died: bool) -> float:
+    """Pulses of a span; if a process died, with those that were held back at its begin."""
+    known = _before(told, begin)
+    held = min(PULSES, known[1] - _before(told, begin - HELD)[1]) if died else 0
+    return next((pulses for at, pulses in told if at >= end), told[-1][1]) - known[1] + held
+
+
+def _before(told: list[tuple[float, float]], moment: float) -> tuple[float, float]:
+    """The last reading up to a moment."""
+    return next((one for one in reversed(told) if one[0] <= moment), told[0])
+
+
+def _doubted(told: list[tuple[float, float]], moment: float) -> float:
+    """When a counter that began again is doubted at the latest: of two readings one surely came."""
+    later = [at for at, _ in told if at > moment][:2]
+    return later[-1] if later else told[-1][0]

@@ -122,7 +122,7 @@ class Actuator:
         """Written already: once more when `refresh` is over, unless a fault, a stop or a hand holds it (1 to 5)."""
         if self.spec.refresh is None or priority < LIMIT:
             return Decision(at)
-        again_at = self.seen.written_at + self.spec.refresh
+        again_at = max(self.seen.written_at + self.spec.refresh, self.may(slot.value, priority, now)[0])
         if again_at > now:
             return Decision(min(at, again_at))
         if self.seen.agrees():

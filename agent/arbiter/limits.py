@@ -35,12 +35,15 @@ class History:
     """Every start of the last hour that counts."""
     fell: bool = False
     """It is off because the mains or its module dropped it, not because anybody wrote so."""
+    otherwise: float | None = None
+    """Since when it stood otherwise before, where it was only seen to change: a reading can be wrong, and to write what
+    it shows can be the change. None: as it is it was written, or nobody remembers."""
 
     def moved(self, on: bool, now: float, back: bool = False) -> History:
-        """The output went to `on` now; nothing if it was there already. `back`: to go on again after it fell is no
+        """The output went to `on` now; nothing new if it was there already. `back`: to go on again after it fell is no
         start."""
         if on is self.on:
-            return self
+            return self if self.otherwise is None else replace(self, otherwise=None)
         starts = tuple(start for start in self.starts if start > now - HOUR)
         counts = on and not (back and self.fell)
         return History(on, now, (*starts, now) if counts else starts)
@@ -55,22 +58,32 @@ class History:
         """It was seen to be `on` at `now`: a change that nobody asked for, or what nobody knew before."""
         if self.on is None:  # off may be as young as this look: it may have fallen after the attempt
             return replace(self, on=on, since=self.since if on or self.since is None else now)
-        return replace(self.moved(on, now), fell=not on) if on is not self.on else self
+        if on is self.on:
+            return self
+        return replace(self.moved(on, now), fell=not on, otherwise=self.since)
 
     def shifted(self, seconds: float) -> History:
         """The same past on a monotonic clock that reads `seconds` more."""
         since = None if self.since is None else self.since + seconds
-        return replace(self, since=since, starts=tuple(start + seconds for start in self.starts))
+        otherwise = None if self.otherwise is None else self.otherwise + seconds
+        starts = tuple(start + seconds for start in self.starts)
+        return replace(self, since=since, starts=starts, otherwise=otherwise)
 
 
 def earliest(limits: Limits, history: History, on: bool, now: float) -> tuple[float, str]:
-    """When the output may go to `on`, and which limit says so; (`now`, "") if nothing stands against it."""
-    if history.on is on:
+    """When the output may go to `on`, and which limit says so; (`now`, "") if nothing stands against it.
+
+    What was seen to be so without a write waits too, from before it was seen: see `History.otherwise`.
+    """
+    since = history.otherwise if history.on is on else history.since
+    if history.on is on and since is None:
         return now, ""
     waits = [(now, "")]
     shortest = limits.min_off if on else limits.min_on
-    if shortest is not None and history.since is not None:
-        waits.append((history.since + shortest, "min_off" if on else "min_on"))
+    if shortest is not None and since is not None:
+        waits.append((since + shortest, "min_off" if on else "min_on"))
+    if history.on is on:
+        return max(waits)
     most = limits.max_starts_per_hour
     if on and most is not None:
         recent = sorted(start for start in history.starts if start > now - HOUR)

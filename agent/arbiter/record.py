@@ -121,6 +121,7 @@ def _record(actuator: Actuator, now: Instant) -> dict[str, Any]:
         "since": history.since,
         "starts": list(history.starts),
         "fell": history.fell,
+        "otherwise": history.otherwise,
         "taken_up": actuator.boot,
         "default": _slot_record(slots[DEFAULT]) if slots and min(slots) == DEFAULT else None,
         "override": _slot_record(override),
@@ -163,7 +164,8 @@ def _recall(actuator: Actuator, record: dict[str, Any], now: Instant) -> None:
             actuator.slots.rest()
         actuator.seen.history = History(on=True if record["on"] else None)
         return
-    history = History(record["on"], record["since"], tuple(record["starts"]), record.get("fell", False))
+    fell, otherwise = record.get("fell", False), record.get("otherwise")
+    history = History(record["on"], record["since"], tuple(record["starts"]), fell, otherwise)
     actuator.seen.history = history.shifted(shift)
     override = _slot(record["override"], shift)
     if override is not None:

@@ -80,6 +80,51 @@ def test_minimum_times_hold_back_a_rule_but_not_an_interlock(virtual):
     virtual(test, ActuatorSpec("burner", RELAY, min_on=240, min_off=360))
 
 
+@pytest.mark.parametrize(("refresh", "restarts"), [(None, False), (60.0, False), (None, True)])
+def test_a_false_reading_of_what_is_wanted_is_not_written_before_min_off_is_over(virtual, refresh, restarts):
+    """A reading says on, the output is off; to write what is read would be the start that min_off forbids."""
+
+    async def test(site):
+        await site.up()
+        site.arbiter.wish("burner", 15, "on", "heat")
+        await asyncio.sleep(300)
+        site.arbiter.wish("burner", 2, "off", "flow sensor lost")
+        await asyncio.sleep(1)
+        site.arbiter.relinquish("burner", 2)
+        await asyncio.sleep(30)
+        site.arbiter.observe([site.plant.reading(RELAY, site.clock.now())._replace(value=True)])
+        await asyncio.sleep(1)
+        if restarts:
+            await site.kill()
+            site.plant.dead = {"io-1"}
+            await site.up()
+            site.plant.dead = set()
+            site.arbiter.wish("burner", 15, "on", "heat")
+        await asyncio.sleep(100)
+        assert edges(site) == [True, False]
+        await site.poll()
+        await asyncio.sleep(400)
+        _started, stopped, again = (at for at, _, _ in site.plant.edges)
+        assert again - stopped >= 360 and site.plant.outputs[RELAY] is True
+
+    virtual(test, ActuatorSpec("burner", RELAY, min_on=240, min_off=360, refresh=refresh, stop_state="hold"))
+
+
+def test_a_false_reading_of_off_does_not_switch_off_before_min_on_is_over(virtual):
+    async def test(site):
+        await site.up()
+        site.arbiter.wish("burner", 15, "on", "heat")
+        await asyncio.sleep(30)
+        site.arbiter.wish("burner", 15, "off", "heat")
+        site.arbiter.observe([site.plant.reading(RELAY, site.clock.now())._replace(value=False)])
+        await asyncio.sleep(150)
+        assert edges(site) == [True]
+        await asyncio.sleep(100)
+        assert edges(site) == [True, False] and site.plant.edges[1][0] - site.plant.edges[0][0] >= 240
+
+    virtual(test, ActuatorSpec("burner", RELAY, min_on=240, min_off=360))
+
+
 def test_starts_an_hour(virtual):
     async def test(site):
         await site.up()

@@ -29,14 +29,15 @@ from drivers.modbus.echo import Echo
 from drivers.modbus.link import Broken, Misfit, NoAnswer, OtherUnit, Silence, checked, misfit
 from drivers.modbus.question import Function, Question
 
-__all__ = ["CHARACTER_BITS", "RtuLink"]
+__all__ = ["CHARACTER_BITS", "FORGET", "RtuLink"]
 
 CHARACTER_BITS = 11
 """A character: start, eight data, parity or second stop, stop."""
+FORGET = 120.0
+"""Seconds after which no answer is expected any more."""
 _BABBLE = 1.0  # s, after which a line that never falls silent is asked nevertheless
 _MOST = 1024  # bytes that are looked through for an answer, which has 256 at the most: the rest is noise
 _DOUBTS = 3  # unanswered questions of one slave that are remembered: answers may be late by as many
-_FORGET = 120.0  # s, after which no answer is expected any more
 _READS = (Function.READ_HOLDING, Function.READ_INPUT, Function.READ_COILS, Function.READ_DISCRETE)
 
 
@@ -95,7 +96,7 @@ class RtuLink(ABC):
     async def _reassure(self, question: Question, guard: float, timeout: float) -> None:
         """Bring a slave in doubt back in step, or raise NoAnswer."""
         now = asyncio.get_running_loop().time()
-        doubts = [head for head, at in self._doubts.get(question.unit, ()) if now - at < _FORGET]
+        doubts = [head for head, at in self._doubts.get(question.unit, ()) if now - at < FORGET]
         writes = question.function > Function.READ_INPUT
         if not doubts or (writes and question.function not in {head[0] for head in doubts}):
             return

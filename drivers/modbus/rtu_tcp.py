@@ -1,7 +1,11 @@
 """Modbus RTU over TCP: a serial server passes the frames of an RS-485 line on as they are, check sums and all.
 
 Nothing says which question an answer belongs to, as on the line itself; so late answers are dealt with as there
-(rtu.py). The baud rate is the serial server's own: how long frames take on the line is part of `timeout`.
+(rtu.py). A line answers one question after the other. What listens at the port need not be a line, though: a program
+that serves several questions at a time lets a quick answer overtake a slow one. Its late answers come on the connection
+that they were asked on; so a question that one of them would fit is asked on a new one.
+
+The baud rate is the serial server's own: how long frames take on the line is part of `timeout`.
 """
 
 from __future__ import annotations
@@ -9,11 +13,12 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
+from agent.errors import WireError
 from drivers.flood import Flood
 from drivers.modbus.host import Host, closed
-from drivers.modbus.link import Babble, connection
-from drivers.modbus.question import Question
-from drivers.modbus.rtu import RtuLink
+from drivers.modbus.link import Babble, NoAnswer, connection
+from drivers.modbus.question import Function, Question
+from drivers.modbus.rtu import FORGET, RtuLink
 
 __all__ = ["RtuTcpLink"]
 
@@ -26,8 +31,16 @@ class RtuTcpLink(RtuLink):
 
     def __init__(self, host: str, port: int, timeout: float) -> None:
         super().__init__(timeout, 0.0, _SILENCE)
-        name = f"{host}:{port}"
-        self._host: Host[_Stream] = Host(name, lambda: connection(lambda: _Stream(self), host, port, timeout), timeout)
+        self._awaited: dict[tuple[int, bytes], tuple[bytes, float]] = {}
+        """What was not answered on this connection, by unit and head: the question's frame (b"" if nothing may pass for
+        it any more) and when it was given up (loop s)."""
+
+        async def connect() -> _Stream:
+            stream = await connection(lambda: _Stream(self), host, port, timeout)
+            self._awaited.clear()
+            return stream
+
+        self._host: Host[_Stream] = Host(f"{host}:{port}", connect, timeout)
 
     @property
     def is_open(self) -> bool:
@@ -47,7 +60,28 @@ class RtuTcpLink(RtuLink):
         self._host.close()
 
     async def _exchange(self, question: Question, guard: float, timeout: float) -> bytes:
-        return await self._host.exchange(question, partial(super()._exchange, question, guard, timeout))
+        if self._is_mistakable(question):
+            await self._host.open()
+        return await self._host.exchange(question, partial(self._exchange_once, question, guard, timeout))
+
+    async def _exchange_once(self, question: Question, guard: float, timeout: float) -> bytes:
+        if question.function > Function.READ_INPUT:  # what was read before it is no answer to what is asked behind it
+            for key, (frame, at) in self._awaited.items():
+                if key[0] == question.unit and frame != question.frame:
+                    self._awaited[key] = b"", at
+        try:
+            return await super()._exchange(question, guard, timeout)
+        except (NoAnswer, WireError):
+            key = (question.unit, question.head)
+            again = self._awaited.get(key, (question.frame, 0.0))[0] == question.frame
+            self._awaited[key] = question.frame if again else b"", asyncio.get_running_loop().time()
+            raise
+
+    def _is_mistakable(self, question: Question) -> bool:
+        """Whether the late answer to another question would fit this one. To the same question it is no other answer,
+        as long as nothing was written meanwhile."""
+        frame, at = self._awaited.get((question.unit, question.head), (question.frame, 0.0))
+        return frame != question.frame and asyncio.get_running_loop().time() - at < FORGET
 
     def _send(self, frame: bytes) -> None:
         if self._host.stream is None:  # closed while the question waited for its turn

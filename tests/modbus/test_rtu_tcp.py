@@ -61,6 +61,45 @@ async def test_a_late_answer_never_becomes_another_registers_value(
     assert {r.value for r in seen.of("m.a")} <= {None, 700} and {r.value for r in seen.of("m.b")} <= {None, 1400}
 
 
+@pytest.mark.parametrize("written", [False, True])
+async def test_an_answer_that_others_overtake_becomes_nobody_elses(
+    lines: Any, slaves: Any, device: Any, point: Any, written: bool
+) -> None:
+    """A program serves several questions at a time: what it answers quickly passes an answer that is late.
+
+    The pump's "on" comes while the burner is asked, in the same form; or the burner's, of before it was switched off.
+    """
+    held: list[bytes] = []
+    slave = slaves.rtu_over_tcp({1: slaves.Unit(coil={0: written, 100: True}, holding={0: 1, 100: 1})})
+    slow, burner = 0 if written else 100, 0
+
+    def behave(request: Any) -> Frames:
+        if request.function == 1 and request.address == slow and not held:
+            held.append(request.frame)
+            return []
+        late = held if request.function == 1 and request.address == burner and slave.connections == 1 else []
+        return [(0, frame) for frame in (*late, request.frame)]
+
+    slave.behave = behave
+    points = {"burner": point("coil", 0, writable=True), "pump": point("coil", 100)}
+    line = lines.rtu_over_tcp(slave, device("m", 1, points), timeout=0.1)
+    assert [r.value for r in await line.read(["m.burner" if written else "m.pump"])] == [None]
+    if written:
+        await line.write("m.burner", False)
+    assert [r.value for r in await line.read(["m.burner"])] == [False]
+    assert slave.connections == 2
+    assert [r.value for r in await line.read(["m.pump", "m.burner"])] == [True, False] and slave.connections == 2
+
+
+async def test_the_same_question_is_asked_again_on_the_same_connection(
+    lines: Any, slaves: Any, device: Any, point: Any
+) -> None:
+    slave = slaves.rtu_over_tcp({1: slaves.Unit(coil={0: True, 100: False}, holding={0: 1})})
+    slave.behave = lambda r: [(0, r.frame)] if len(slave.seen(1)) > 1 else []
+    line = lines.rtu_over_tcp(slave, device("m", 1, {"a": point("coil", 0)}), timeout=0.1)
+    assert [(await line.read(["m.a"]))[0].value for _ in range(2)] == [None, True] and slave.connections == 1
+
+
 async def test_pieces_noise_and_broken_frames(lines: Any, slaves: Any, device: Any, point: Any) -> None:
     """TCP cuts frames where it likes; a serial server hands on what it hears."""
     foreign = slaves.frame(9, bytes((3, 2, 0x03, 0xE7)))

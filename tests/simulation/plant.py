@@ -155,6 +155,8 @@ class Slave:
     excepts: float = 0.0
     """The share of questions that are answered with an exception (busy, failure, illegal address)."""
 
+    _busy_until: float = 0.0
+
     @property
     def ails(self) -> bool:
         return self.silent + self.late + self.noisy + self.excepts > 0
@@ -177,8 +179,12 @@ class Slave:
 
         self._listen(wire, took)
 
-    def connect_line(self, wire: Wire) -> None:
-        """Modbus RTU, on whatever carries bytes: a question comes in one piece."""
+    def connect_line(self, wire: Wire, in_order: bool = False) -> None:
+        """Modbus RTU, on whatever carries bytes: a question comes in one piece.
+
+        On a line (`in_order`) it answers one question after the other; what listens at a port of a host may be a
+        program in which a quick answer overtakes a slow one.
+        """
 
         def took(data: bytes) -> None:
             if len(data) < 4 or data[0] != self.unit or crc16(data[:-2]) != data[-2:]:
@@ -188,7 +194,7 @@ class Slave:
                 frame = bytes((self.unit,)) + answer
                 return frame + crc16(frame)
 
-            self._asked(wire, data[1:-2], framed, 1)
+            self._asked(wire, data[1:-2], framed, 1, in_order)
 
         self._listen(wire, took)
 
@@ -228,7 +234,9 @@ class Slave:
         if self.process is not None:
             self.process.advance(self, self.now())
 
-    def _asked(self, wire: Wire, pdu: bytes, framed: Callable[[bytes], bytes], kept: int) -> None:
+    def _asked(
+        self, wire: Wire, pdu: bytes, framed: Callable[[bytes], bytes], kept: int, in_order: bool = False
+    ) -> None:
         """`kept` bytes of a frame come through all noise."""
         (self.failed if self.ails else self.good).append(self.now())
         if self.dice.random() < self.silent:
@@ -245,6 +253,9 @@ class Slave:
             if kept == 8 and frame[8:9] == answer[1:2]:
                 self.lied.append(self.now())
         delay = 3.0 * self.dice.random() + 1.0 if self.dice.random() < self.late else 0.01
+        if in_order:
+            delay = max(delay, self._busy_until - self.now() + 0.01)
+            self._busy_until = self.now() + delay
         self.later(delay, self._send, wire, frame)
 
     def _send(self, wire: Wire, frame: bytes) -> None:

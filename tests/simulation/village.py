@@ -6,6 +6,7 @@ import json
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -259,7 +260,7 @@ class Village:
         kind = dice.choice(("modbus_tcp", "modbus_rtu_over_tcp", "modbus_rtu"))
         if kind == "modbus_rtu":
             port = f"/dev/serial/by-id/usb-simulated-{name}"
-            self.ports[port] = slave.connect_line
+            self.ports[port] = partial(slave.connect_line, in_order=True)
             return {"type": kind, "port": port, "baudrate": 9600, "timeout": "500ms"}
         if kind == "modbus_rtu_over_tcp":
             self.hosts[f"server-{name}"] = slave.connect_line

@@ -21,10 +21,10 @@ help: ## this list
 demo: $(VENV)/.demo ## a village on this machine, live in the terminal; SECONDS=90 ends by itself, SPEED=600 hurries
 	$(BIN)/bocage demo $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SPEED),--speed $(SPEED))
 
-# Processes of pytest take one test after the other; tests of one `xdist_group` stay together, and go first.
+# Processes of pytest take one file after the other, those with the most tests first.
 test: JOBS ?= $(shell nproc)
 test: test-packages $(VENV)/.test lint ## lint, types, import contracts and all tests; JOBS=1 one by one; ARGS goes to pytest
-	$(BIN)/python -m pytest $(if $(filter-out 1,$(JOBS)),-n $(JOBS) --dist loadgroup) $(ARGS)
+	$(BIN)/python -m pytest $(if $(filter-out 1,$(JOBS)),-n $(JOBS) --dist loadfile) $(ARGS)
 
 lint: $(VENV)/.test ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .

@@ -13,9 +13,6 @@ import pytest
 
 from agent import VERSION
 
-pytestmark = pytest.mark.xdist_group("wheel")
-"""It is built once."""
-
 CLONE = Path(__file__).parents[2]
 
 

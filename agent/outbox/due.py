@@ -16,7 +16,7 @@ __all__ = ["Due"]
 class Due:
     """`work` since `since` (clock.monotonic). `losses` become gap records, and so do `gaps` (reason, detail).
 
-    `events` are what else is to be told in the next transaction, with numbers that it reserves.
+    `events` are what else is to be told in the next transaction, with numbers that are reserved by then.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -29,6 +29,10 @@ class Due:
     def __bool__(self) -> bool:
         """Whether something cannot wait: deletions can."""
         return bool(self.losses or self.gaps or self.events or self.work.refused)
+
+    def __len__(self) -> int:
+        """How many records of our own the next transaction has."""
+        return len(self.losses) + len(self.gaps) + len(self.events)
 
     def delete(self, telemetry: bool, row: int) -> None:
         (self.work.done_blocks if telemetry else self.work.done_messages).append(row)

@@ -49,14 +49,14 @@ class Identity:
         self.unsure = self._noted = None
         self._left = True
 
-    def facts(self, reserved: bool) -> dict[str, int | str]:
-        """What the next transaction is to note, which reserves numbers or not."""
+    def facts(self, reserved: bool, tells: bool = True) -> dict[str, int | str]:
+        """What the next transaction is to note, which reserves numbers or not, and tells what is to be told or not."""
         facts: dict[str, int | str] = {"epoch": self.epoch + 1} if reserved else {}
         if self.unsure != self._noted:
             facts["unsure"] = json.dumps(self.unsure) if self.unsure else ""
-        if self._left:
+        if self._left and tells:
             facts["left"] = "[]"
-        if self._aside:
+        if self._aside and tells:
             facts["aside"] = ""
         return facts
 

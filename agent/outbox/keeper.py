@@ -10,6 +10,7 @@ import json
 import logging
 import sqlite3
 from collections.abc import Coroutine
+from contextlib import suppress
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -36,7 +37,7 @@ from agent.outbox.parcels import Batch, Parcel, Written, write
 from agent.outbox.records import gap_event, is_gap
 from agent.outbox.room import Room, aged, make_room
 from agent.outbox.stage import Kept, Stage, replay
-from agent.outbox.store import Store, Totals, wal_bytes
+from agent.outbox.store import Store, Totals, Work, wal_bytes
 from agent.outbox.thinning import Now, Thinner
 from agent.outbox.urgent import MANY, Urgent
 
@@ -117,6 +118,12 @@ class Keeper:
         self.look_at_clock()
         self.dating.begin()
         if self.flash.db is not None:
+            if reserving := self._reservation():
+                try:
+                    self.flash.db.commit(reserving)
+                    self._reserved(reserving)
+                except (sqlite3.Error, OSError) as error:
+                    self.flash.failed(error)
             batch = self._batch(flush=False, last=False)
             try:
                 self._settle(batch, write(self.flash.db, batch, self._ids))
@@ -243,6 +250,10 @@ class Keeper:
         try:
             if self.flash.db is None or self.flash.fault:
                 await self.flash.job(lambda db: db.reopen())
+            if reserving := self._reservation():
+                with suppress(OutboxError):  # without numbers it goes under those of another store
+                    await self.flash.job(lambda db: db.commit(reserving))
+                    self._reserved(reserving)
             batch = self._batch(flush, last)
             try:
                 written = await self.flash.job(lambda db: write(db, batch, self._ids))
@@ -387,6 +398,22 @@ class Keeper:
 
     # -- one transaction ---------------------------------------------------------------------------------------
 
+    def _reservation(self) -> Work | None:
+        """Numbers for what is to be told, in a transaction of its own; None if there are enough.
+
+        One that fails may be on flash all the same, if it was the sync that failed: what it gave numbers to could not
+        get others, and those numbers not be given again.
+        """
+        if self.numbers.has(len(self.due)):
+            return None
+        known = self.numbers.next - 1
+        limit = max(self.numbers.limit, known) + RANGE
+        return Work(facts={**self.identity.facts(reserved=True, tells=False), "reserved": limit, "known": known})
+
+    def _reserved(self, work: Work) -> None:
+        self.numbers.limit = int(work.facts["reserved"])
+        self.identity.settled(work.facts)
+
     def _batch(self, flush: bool, last: bool) -> Batch:
         """Everything that is due, moved out of the way of what comes while it is written."""
         numbers, urgent = self.numbers, self.urgent
@@ -397,7 +424,7 @@ class Keeper:
         for reason, detail in gaps:
             if detail.get("class") is not None:
                 self.figures.add_lost(reason, detail["class"], detail["count"])
-        told = [urgent.tell(event, limit) for event in [*self.due.say(), *(gap_event(*gap, now) for gap in gaps)]]
+        told = [urgent.tell(event) for event in [*self.due.say(), *(gap_event(*gap, now) for gap in gaps)]]
         urgent.unsaved += told
         records, urgent.unsaved = urgent.unsaved, []
         parcels = list(self.memory.under_way.values()) if flush else []
@@ -522,7 +549,8 @@ class Keeper:
         self.memory.come_back(batch.lots)
         unsaved = [parcel for parcel in batch.urgent if not parcel.done or parcel.outcome is not None]
         self.urgent.unsaved[:0] = unsaved
-        self.urgent.renumber(batch.told, self.numbers.limit)
+        for parcel in batch.told:
+            self.urgent.keep(parcel)
         if batch.told:  # the stage has them as records now
             self.stage.losses(self.due.staged())
         for parcel in (*batch.urgent, *batch.parcels):

@@ -28,9 +28,9 @@ class Numbers:
         self._before: dict[str, int] = {}
         self._adopted = False
 
-    def take(self, n: int, limit: int | None = None) -> tuple[str, int]:
-        """Whose the next `n` numbers are, and the first. `limit` is what the transaction at hand will reserve."""
-        if self.next + n - 1 <= (limit or self.limit):
+    def take(self, n: int) -> tuple[str, int]:
+        """Whose the next `n` numbers are, and the first."""
+        if self.has(n):
             self.next += n
             return self.store, self.next - n
         first = self._away_next
@@ -44,9 +44,9 @@ class Numbers:
         """Whether it is time to reserve more."""
         return self.limit - self.next < RANGE // 2
 
-    def give_back(self) -> None:
-        """The transaction that was to reserve more did not: those beyond what is reserved were not used after all."""
-        self.next = min(self.next, self.limit + 1)
+    def has(self, n: int) -> bool:
+        """Whether so many durable ones are left."""
+        return self.next + n - 1 <= self.limit
 
     def given(self) -> dict[str, int]:
         """The highest number in use, by store: of this process, and of what it took over."""

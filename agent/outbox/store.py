@@ -255,9 +255,14 @@ class Store:
             raise
 
     def reopen(self) -> None:
-        """After a fault: a connection that once found its file read-only stays so. Writes a fact, to see."""
+        """After a fault: a connection that once found its file read-only stays so. Writes a fact, to see.
+
+        What stands in the log is written a second time, to the database: if its sync failed, the kernel does not bring
+        it to flash any more, and a power cut would take all that comes behind it in the log.
+        """
         self._db.close()
         self._db = self._connect()
+        self.checkpoint()
         self.commit(Work(facts={"store": self.name}))
 
     def _remember(self) -> None:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 
 from agent.model import Event, Outcome, OutcomeState
-from agent.outbox.blocks import dumps
 from agent.outbox.dates import Boots
 from agent.outbox.numbers import Numbers
 from agent.outbox.parcels import Message, Parcel
@@ -38,9 +37,9 @@ class Urgent:
         store, seq = self._numbers.take(1)
         return self.keep(self._record("event", event_body(event, store, seq), store, seq))
 
-    def tell(self, event: Event, limit: int) -> Parcel:
-        """A record of our own for the transaction that reserves numbers up to `limit`; `keep` it after that."""
-        store, seq = self._numbers.take(1, limit)
+    def tell(self, event: Event) -> Parcel:
+        """A record of our own for the transaction at hand; `keep` it if that fails."""
+        store, seq = self._numbers.take(1)
         parcel = self._record("event", event_body(event, store, seq), store, seq)
         if event.kind == "gap" and event.detail:
             parcel.tells = (event.detail.get("store", ""), event.detail.get("first") or 1)
@@ -82,17 +81,6 @@ class Urgent:
         body = result_body(refusal, parcel.store, parcel.message.first)
         parcel.message = replace(parcel.message, body=body)
         self.keep(parcel)
-
-    def renumber(self, parcels: list[Parcel], limit: int) -> None:
-        """The transaction of these failed, and none was sent: those beyond what is reserved get other numbers."""
-        self._numbers.give_back()
-        for parcel in parcels:
-            if parcel.store == self._numbers.store and parcel.message.first > limit:
-                parcel.store, seq = self._numbers.take(1)
-                parcel.message = replace(parcel.message, first=seq, last=seq)
-                body = dumps({**json.loads(parcel.message.body), "k": [parcel.store, seq]})
-                parcel.message = replace(parcel.message, body=body)
-            self.keep(parcel)
 
     def rename(self, old: str, new: str, first: int) -> None:
         """Unsaved ones go under the name of another store; those that are on flash are read again."""

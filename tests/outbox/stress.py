@@ -37,9 +37,6 @@ from agent.outbox.store import FILE, Store
 
 __all__ = ["Account", "run"]
 
-FULL = sqlite3.OperationalError("database or disk is full")
-FULL.sqlite_errorcode = sqlite3.SQLITE_FULL
-
 
 class Killed(BaseException):
     """kill -9, at the place where it is raised."""
@@ -291,7 +288,7 @@ class Trial:
         def committed(db: Store, work: Any) -> None:
             self._maybe_die(0.02)
             if self.flash_full:
-                raise FULL
+                raise _full()
             commit(db, work)
             self._maybe_die(0.02)
 
@@ -326,6 +323,13 @@ class _Os:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._module, name)
+
+
+def _full() -> sqlite3.Error:
+    """Made anew each time: an error holds on to every frame that it was raised through."""
+    error = sqlite3.OperationalError("database or disk is full")
+    error.sqlite_errorcode = sqlite3.SQLITE_FULL
+    return error
 
 
 def _forget(out: Outbox) -> None:

@@ -102,9 +102,9 @@ class OutboxJudge:
         """Hear which numbers are given, and in which lane they are sent."""
         numbers, take = outbox._numbers, outbox._numbers.take
 
-        def heard(n: int, limit: int | None = None) -> tuple[str, int]:
-            store, first = take(n, limit)
-            if len(self._waiting) == n and limit is None:
+        def heard(n: int) -> tuple[str, int]:
+            store, first = take(n)
+            if len(self._waiting) == n:
                 for step, v in enumerate(self._waiting):
                     self.key[v] = store, first + step
                 self._waiting = []

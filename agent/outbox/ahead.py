@@ -42,6 +42,11 @@ class Ahead:
         self.cursor = {"block": 0, "message": 0}
         self.skip.clear()
 
+    @property
+    def known(self) -> int:
+        """The youngest row on flash."""
+        return max(self.newest.values())
+
     def start_over(self) -> None:
         """What is on flash has other names now; nothing of it is under way."""
         self._generation += 1

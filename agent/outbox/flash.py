@@ -74,10 +74,13 @@ class Flash:
         except (sqlite3.Error, OSError) as error:
             self.failed(error)
             raise OutboxError(str(error)) from error
-        if self.fault:
-            _log.info("outbox can be written again next=what waits in memory goes to flash")
-            self.fault, self.retry_at, self._delay = "", float("-inf"), _RETRY[0]
         return result
+
+    def recovered(self) -> None:
+        """What was to be written is on flash. To read something is no proof of that."""
+        if self.fault:
+            _log.info("outbox can be written again next=what waited in memory is on flash")
+            self.fault, self.retry_at, self._delay = "", float("-inf"), _RETRY[0]
 
     def failed(self, error: Exception) -> None:
         """Note a fault of the storage; a corrupt database is set aside."""

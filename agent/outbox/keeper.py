@@ -93,6 +93,8 @@ class Keeper:
         """The database that was set aside while it was used: that is told with its numbers."""
         self._opened_at: float | None = None
         self._marks = False
+        self._doubt = False
+        """A write failed, and may have been kept all the same: the next one replaces all that it brought."""
         self._bare_claim: Claim | None = None
         """What is claimed for the numbers on the stage while there is no database."""
 
@@ -262,6 +264,7 @@ class Keeper:
                 self._mark_first()
                 raise
             self._settle(batch, written)
+            self.flash.recovered()
             self._mark_first()
             return True
         except OutboxError:
@@ -416,7 +419,8 @@ class Keeper:
 
     def _batch(self, flush: bool, last: bool) -> Batch:
         """Everything that is due, moved out of the way of what comes while it is written."""
-        numbers, urgent = self.numbers, self.urgent
+        numbers, urgent, doubt = self.numbers, self.urgent, self._doubt
+        flush = flush or doubt
         work, gaps = self.due.take(), self.due.tell()
         limit = max(numbers.limit, numbers.next) + RANGE if numbers.low and not last else numbers.limit
         now = self._clock.now()
@@ -436,19 +440,20 @@ class Keeper:
             limit = known
         flushed = known if flush else self._certain(numbers.store)
         work.facts |= self.identity.facts(reserved=limit > numbers.limit)
-        if limit != numbers.limit or last or gaps or work.done_blocks or work.done_messages:
+        if doubt or limit != numbers.limit or last or gaps or work.done_blocks or work.done_messages:
             work.facts |= {"reserved": limit, "known": known, "flushed": flushed, "gaps": self.figures.gaps}
-        if gaps:
+        if doubt or gaps:
             work.facts["lost"] = json.dumps(self.figures.lost)
-        if self.stage.broken != self._stage_told:  # the mark knows more, but a program before it goes by this
+        if doubt or self.stage.broken != self._stage_told:  # the mark knows more, but a program before it goes by this
             work.facts |= {"stage": "broken" if self.stage.broken else "kept", "flushed": flushed}
         away = json.dumps({} if flush else self._away_open())
-        if away != self._away_told:
+        if doubt or away != self._away_told:
             work.facts["away"] = away
         if self.dating.due() or last:
             work.boot = self.dating.fact()
         segment = self.stage.rotate() if flush else 0
-        return Batch(work, records, told, parcels, lots, limit, segment, self.stage.broken, last, numbers.given())
+        given, known = numbers.given(), self.ahead.known
+        return Batch(work, records, told, parcels, lots, limit, segment, self.stage.broken, last, given, known)
 
     def _certain(self, store: str, mark: bool = False) -> int:
         """The number of a store up to which every one is on flash, delivered or told as lost; for the `mark`: or lost,
@@ -472,7 +477,7 @@ class Keeper:
 
     def _settle(self, batch: Batch, written: Written) -> None:
         """The batch is on flash."""
-        self.numbers.limit, self._stage_told = batch.limit, batch.stage_broken
+        self.numbers.limit, self._stage_told, self._doubt = batch.limit, batch.stage_broken, False
         self.figures.oldest_ms, self.figures.used, self.figures.free = written.oldest_ms, written.used, written.free
         self.identity.settled(batch.work.facts)
         self._away_told = str(batch.work.facts.get("away", self._away_told))
@@ -544,7 +549,8 @@ class Keeper:
             ahead.cursor["message"] = ahead.newest["message"]
 
     def _restore(self, batch: Batch) -> None:
-        """The batch is not on flash: as before."""
+        """The batch is not on flash, or nobody knows: as before."""
+        self._doubt = True
         self.due.give_back(batch.work)
         self.memory.come_back(batch.lots)
         unsaved = [parcel for parcel in batch.urgent if not parcel.done or parcel.outcome is not None]
@@ -568,7 +574,7 @@ class Keeper:
             async with self.flash.lock:
                 total, excess = self.figures.too_much(), self.figures.excess()
                 over = total > 0 or max(excess.values()) > 0
-                if self.flash.db is None or not (old or over):
+                if self.flash.db is None or self.flash.fault or not (old or over):
                     return
                 try:
                     room = await self.flash.job(self._aged if old else partial(self._room, total=total, excess=excess))

@@ -76,7 +76,8 @@ class Parcel:
 class Batch:
     """What one transaction brings to flash, and what will be true then.
 
-    `told` are the gap records in `urgent` that were made for it, `given` the numbers in use by then, by store.
+    `told` are the gap records in `urgent` that were made for it, `given` the numbers in use by then, by store. `known`
+    is the youngest row on flash: what a write left there although it failed goes, for all of it is in here once more.
     """
 
     work: Work
@@ -89,6 +90,7 @@ class Batch:
     stage_broken: bool
     last: bool
     given: dict[str, int]
+    known: int
 
 
 @dataclass(slots=True)
@@ -120,7 +122,7 @@ def write(db: Store, batch: Batch, ids: Iterator[int]) -> Written:
         written.parcels.append((next(ids), block(parcel.lots)))
     for made in pack(batch.lots):
         written.blocks.append((next(ids), made))
-    db.commit(replace(work, blocks=[*work.blocks, *written.parcels, *written.blocks]))
+    db.commit(replace(work, blocks=[*work.blocks, *written.parcels, *written.blocks], known=batch.known))
     if batch.last:
         db.checkpoint()
     written.oldest_ms, written.used = db.oldest_ms(), db.used()

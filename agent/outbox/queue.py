@@ -307,6 +307,8 @@ class Outbox:
     async def _read(self, messages: bool, blocks: bool) -> None:
         try:
             async with self._flash.lock:
+                if self._flash.fault:  # it came while we waited: what lies there may be what a failed write left
+                    return
                 if messages:
                     self._urgent.ready += await self._ahead.read_messages()
                 if blocks:

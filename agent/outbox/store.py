@@ -201,6 +201,8 @@ class Work:
     boot: tuple[str, int | None, int] | None = None
     """Id, offset (ms) and length so far (ms) of this start of the box."""
     facts: dict[str, int | str] = field(default_factory=dict)
+    known: int | None = None
+    """The youngest row that is known to be there: what lies beyond it is of a transaction that failed, and was kept."""
 
     def add(self, other: Work) -> None:
         """Put another's deletions, refusals and what room was made with first."""
@@ -359,6 +361,9 @@ class Store:
         """All of it or nothing, on flash when it returns."""
         with self._transaction():
             many = self._db.executemany
+            if work.known is not None:
+                for table in ("block", "message"):
+                    self._db.execute(f"DELETE FROM {table} WHERE id > ?", (work.known,))
             many("DELETE FROM block WHERE id = ?", [(row,) for row in work.done_blocks])
             many("DELETE FROM message WHERE id = ?", [(row,) for row in work.done_messages])
             many(f"INSERT INTO block ({_BLOCK}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)", map(_columns, work.blocks))

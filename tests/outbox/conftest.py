@@ -16,7 +16,7 @@ import pytest
 from agent.model import Event, Instant, Quality, Reading, Readings, Value
 from agent.outbox import Message, Outbox
 from agent.outbox.blocks import Row, decode
-from agent.outbox.store import Store
+from agent.outbox.store import Store, Work
 
 BOOT = "6f1c7d6e-0000-4000-8000-000000000001"
 
@@ -125,6 +125,18 @@ def flash(monkeypatch: pytest.MonkeyPatch) -> Any:
     commit = Store.commit
 
     def fail(db: Store, work: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    return lambda works: monkeypatch.setattr(Store, "commit", commit if works else fail)
+
+
+@pytest.fixture
+def kept_flash(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """`kept_flash(False)`: a write fails from now on, at its sync, and what it wrote is there all the same."""
+    commit = Store.commit
+
+    def fail(db: Store, work: Work) -> None:
+        commit(db, work)
         raise sqlite3.OperationalError("disk I/O error")
 
     return lambda works: monkeypatch.setattr(Store, "commit", commit if works else fail)

@@ -20,6 +20,7 @@ import pytest
 from agent.clock import SystemClock
 from agent.model import Command, Event, Origin, Outcome, OutcomeState, Reading
 from agent.outbox import Outbox
+from agent.outbox.backlog import export_readings
 from agent.outbox.blocks import decode
 from agent.outbox.stage import replay
 from agent.outbox.store import Store
@@ -582,3 +583,73 @@ async def test_what_was_delivered_is_not_told_lost_while_a_gap_record_waits_for_
     await box.tick(1)
     gaps = [event["detail"] for event in events(await box.drain()) if event["kind"] == "gap"]
     assert [(gap["reason"], gap["first"], gap["count"]) for gap in gaps] == [("memory", 1, 130 - delivered)]
+
+
+async def test_a_write_that_failed_and_was_kept_counts_once(
+    box: Any, events: Callable[..., Any], kept_flash: Any
+) -> None:
+    """A sync that fails says nothing of what was written. It is written again, and was there twice."""
+    box.options = {"max_bytes": 300_000, "window": 5.0}
+    box.open()
+    for _ in range(9):
+        box.out.put(box.readings(300, value="x" * 30), 3)
+        await box.tick(5)
+    kept_flash(False)
+    box.out.put(box.readings(300, value="y" * 30), 3)
+    await box.tick(5)
+    assert box.out.fault
+    kept_flash(True)
+    await box.tick(61)
+    assert not box.out.fault
+    numbers = [row.seq for row in export_readings(box.state, box.stage)]
+    assert len(numbers) == len(set(numbers))
+    box.out.put(box.readings(2_000, value="z" * 30), 1)
+    for _ in range(9):
+        await box.tick(6)
+    for gap in events(await box.drain()):
+        told = gap["detail"]
+        assert 0 < told["count"] <= told["last"] - told["first"] + 1
+    assert sum(classes["3"] for classes in box.out.status()["lost"].values()) <= 3_000
+
+
+async def test_a_record_of_a_write_that_was_kept_is_not_told_under_two_numbers(
+    box: Any, events: Callable[..., Any], kept_flash: Any
+) -> None:
+    """It was made for the numbers that this write reserved; they are given again, for the write failed."""
+    box.out.put(box.readings(10), 2)
+    await box.tick(5)
+    shutil.rmtree(box.stage)
+    kept_flash(False)
+    box.open()
+    kept_flash(True)
+    await box.tick(61)
+    box.out.put(box.readings(3), 2)
+    await box.tick(61)
+    messages = await box.drain()
+    assert [event["code"] for event in events(messages)] == ["power_cut"]
+    box.open()
+    assert events(await box.drain()) == []
+
+
+async def test_what_a_kept_write_said_of_the_stage_is_taken_back(box: Any, kept_flash: Any) -> None:
+    """It called the readings flushed. An event writes next, and a kill follows: they are somewhere."""
+    kept_flash(False)
+    box.out.put(box.readings(10), 2)
+    await box.tick(5)
+    kept_flash(True)
+    await box.out.put_event(Event("note", "test", "", box.clock.now()))
+    box.open()
+    messages = [message for message in await box.drain() if message.topic == "telemetry"]
+    sent = [row.seq for message in messages for row in decode(message.body)]
+    assert sorted(sent) == list(range(1, 11))
+
+
+async def test_a_read_that_succeeds_does_not_end_a_fault(box: Any, alarm: Any, flash: Any) -> None:
+    flash(False)
+    await box.out.put_event(alarm(1))
+    assert box.out.fault
+    assert await box.out.outcome("c1") is None
+    assert box.out.fault
+    flash(True)
+    await box.tick(61)
+    assert not box.out.fault

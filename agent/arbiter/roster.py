@@ -68,18 +68,23 @@ class Roster:
     def observe(self, readings: Readings, boot: str) -> tuple[bool, bool]:
         """Take note of outputs and feedbacks. Whether one of them was read, and whether there is something to decide.
 
-        Bad and stale readings say nothing, nor do those of another boot.
+        Of bad and stale readings only counts that the output was not read; those of another boot say nothing. Outputs
+        come first: what a feedback means depends on whether its output was read.
         """
         told = due = False
+        shown = []
         for reading in readings:
             output, feedbacks = self.by_output.get(reading.point), self.by_feedback.get(reading.point, ())
-            if output is None and not feedbacks:
+            if (output is None and not feedbacks) or reading.at.boot != boot:
                 continue
-            if reading.quality is not Quality.GOOD or reading.at.boot != boot:
+            if reading.quality is not Quality.GOOD:
+                if output is not None:
+                    output.seen.missed_output()
                 continue
             at, told = reading.at.boottime_ns / 1e9, True
             if output is not None:
                 due = output.saw_output(reading.value, at) or due
-            for actuator in feedbacks:
-                due = actuator.saw_feedback(reading.value, at) or due
+            shown += [(actuator, reading.value, at) for actuator in feedbacks]
+        for actuator, value, at in shown:
+            due = actuator.saw_feedback(value, at) or due
         return told, due

@@ -50,6 +50,8 @@ class Seen:
         self._starting = -math.inf
         """When a switching on was begun whose write is under way."""
         self._feedback_counts = False
+        self._unread = False
+        """Its own point could not be read when it was polled last."""
 
     # -- writing -----------------------------------------------------------------------------------------------
 
@@ -108,6 +110,7 @@ class Seen:
         seen = self._spec.read(value)
         if seen is None or at <= self.written_at:
             return False
+        self._unread = False
         if self.asserted is not None and not self._spec.same(seen, self.asserted) and at < self.written_at + SETTLE:
             return False  # the device may need a moment to show it
         on = self._spec.is_on(seen)
@@ -118,12 +121,21 @@ class Seen:
         self.present = seen
         return True
 
+    def missed_output(self) -> None:
+        """Its own point was polled, and could not be read."""
+        self._unread = True
+
     def saw_feedback(self, value: Value, at: float, wanted: Value) -> bool:
-        """A good reading of the feedback contact, taken at `at`. False if it says nothing."""
+        """A good reading of the feedback contact, taken at `at`. False if it says nothing.
+
+        Where the output itself cannot be read, a feedback that goes off is its fall: a module that lost its power, say.
+        """
         if not isinstance(value, bool | int | float) or at <= self.written_at:
             return False
-        self.feedback = bool(value)
         settled = at >= self.written_at + self._spec.travel + SETTLE
+        if self._unread and settled and self.feedback and not value and self.history.on:
+            self.history, self.present = self.history.found(False, at), self._spec.off
+        self.feedback = bool(value)
         if settled or self.feedback is self._spec.is_on(self.present):  # before that it may be on its way
             self._feedback_counts = True
             self.agree(wanted)

@@ -8,7 +8,7 @@ import pytest
 
 from agent.arbiter import ActuatorSpec, Arbiter
 from agent.errors import OutboxError, Rejected
-from agent.model import OutcomeState, Point
+from agent.model import OutcomeState, Point, Quality
 
 RELAY = "io-1.relay1"
 LAMP = ActuatorSpec("km1", RELAY, safe_state="hold", boot_state="recompute", stop_state="hold")
@@ -123,6 +123,28 @@ def test_a_false_reading_of_off_does_not_switch_off_before_min_on_is_over(virtua
         assert edges(site) == [True, False] and site.plant.edges[1][0] - site.plant.edges[0][0] >= 240
 
     virtual(test, ActuatorSpec("burner", RELAY, min_on=240, min_off=360))
+
+
+def test_a_fall_that_only_the_feedback_shows_waits_for_min_off_too(virtual):
+    """The module lost its power; the relay is not read for a while, since it was refused before, the contact is."""
+
+    async def test(site):
+        site.plant.follows = {"io-1.di1": RELAY}
+        await site.up()
+        site.arbiter.wish("km1", 15, "on", "dusk")
+        await asyncio.sleep(300)
+        await site.poll()
+        site.plant.move(RELAY, False)
+        fell = site.clock.monotonic()
+        now = site.clock.now()
+        contact = site.plant.reading("io-1.di1", now)
+        site.arbiter.observe([contact, site.plant.reading(RELAY, now)._replace(value=None, quality=Quality.BAD)])
+        await asyncio.sleep(100)
+        assert edges(site) == [True, False] and site.line("km1")["state"].startswith("waiting min_off until")
+        await asyncio.sleep(100)
+        assert edges(site) == [True, False, True] and site.plant.edges[2][0] - fell >= 120
+
+    virtual(test, ActuatorSpec("km1", RELAY, feedback="io-1.di1", min_on=120, min_off=120))
 
 
 def test_starts_an_hour(virtual):

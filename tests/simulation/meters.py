@@ -15,6 +15,8 @@ BEFORE = 25.0
 """Seconds before a reset in which a pulse may be lost: polls."""
 HELD, PULSES = 75.0, 9
 """What may be held back until it is on flash and told (`agent.hub`): so long (with a poll), so many pulses."""
+TREMBLE = 2
+"""Pulses by which a counter may go back without being doubted (docs/water.md)."""
 NOTED = 20.0
 """Seconds after a doubt began until a kill no longer begins it anew: the state is written every 10 s."""
 AGREED = 60.0 + 2 * BEFORE
@@ -50,7 +52,7 @@ def _lost(world: Any, told: list[tuple[float, float]]) -> float:
             first = spans.pop()
             begin, died = min(first[0], begin), died or first[2]
         spans.append((begin, end, died))
-    return sum(_between(told, *span) for span in spans)
+    return sum(_between(world, told, *span) for span in spans)
 
 
 def _unknown(world: Any, told: list[tuple[float, float]], reset: float) -> tuple[float, float, bool]:
@@ -80,11 +82,23 @@ def _noted(world: Any, moment: float) -> float:
     return moment
 
 
-def _between(told: list[tuple[float, float]], begin: float, end: float, died: bool) -> float:
-    """Pulses of a span; if a process died, with those that were held back at its begin."""
-    known = _before(told, begin)
-    held = min(PULSES, known[1] - _before(told, begin - HELD)[1]) if died else 0
-    return next((pulses for at, pulses in told if at >= end), told[-1][1]) - known[1] + held
+def _between(world: Any, told: list[tuple[float, float]], begin: float, end: float, died: bool) -> float:
+    """Pulses of a span; if a process died, with those that were held back at its begin.
+
+    One that began at 0 and comes to where it was before a doubt is over looks as if it never began again.
+    """
+    at, known = _before(told, begin)
+    held = min(PULSES, known - _before(told, begin - HELD)[1]) if died else 0
+    stood = known - _ended(world, at)
+    later, pulses = _before(told, end + AGREED)
+    unseen = stood if pulses - _ended(world, later) >= stood - held - TREMBLE else 0
+    return next((pulses for at, pulses in told if at >= end), told[-1][1]) - known + held + unseen
+
+
+def _ended(world: Any, moment: float) -> float:
+    """Pulses of before the counter began again last."""
+    resets: list[tuple[float, int]] = world.village.slaves["w"].process.resets
+    return sum(shown for at, shown in resets if at <= moment)
 
 
 def _before(told: list[tuple[float, float]], moment: float) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.simulation import options
-from tests.simulation.faults import KINDS
+from tests.simulation.kinds import kinds
 from tests.simulation.notes import first_moment, last_before
 from tests.simulation.reached import executable
 from tests.simulation.runner import WORLDS, Job, forked, prepare, sort_of, sorts, verdict, with_fixed_hashes
@@ -91,7 +91,7 @@ def screen(sums: Sums, of: int) -> Iterator[Any]:
 
 def tell_sums(sums: Sums) -> None:
     rate, load = sums.hours / max(sums.cpu, 1e-9), sums.readings / max(60 * sums.hours, 1e-9)
-    print(f"{sums.seeds} seeds, {len(sums.failed)} broken: {sums.hours:.0f} h in {sums.lives} lives, "
+    print(f"{sums.seeds} seeds, {len(sums.failed)} broken: {sums.hours:.1f} h in {sums.lives} lives, "
           f"{sums.readings} numbers, {load:.0f} a minute; {sums.speed:.1f} h/s, {rate:.2f} h a CPU second")  # fmt: skip
     print(f"faults: {', '.join(f'{name} {n}' for name, n in sums.faults.most_common()) or 'none'}")
     if sums.lines:
@@ -102,20 +102,24 @@ def tell_sums(sums: Sums) -> None:
               f"{100 * seen // whole} % of all of agent/ (lines of functions, in one seed of {TRACED})")  # fmt: skip
 
 
-def tell_failure(job: Job, result: dict[str, Any], small: bool) -> None:
-    """One failing seed: what broke, what repeats it, and, made small, what came before."""
+def tell_failure(job: Job, result: dict[str, Any]) -> None:
+    """One failing seed: what broke, and what repeats it."""
     print(f"\nseed {job.seed}: {len(result['broken'])} broken")
     for what, n in Counter(map(sort_of, result["broken"])).most_common(5):
         first = next(one for one in result["broken"] if sort_of(one) == what)
         first = first if first.startswith("Traceback") else first[:400]
         print(f"    {first}{f'  (and {n - 1} of the kind)' if n > 1 else ''}")
-    print(f"  repeat: {job.command}")
-    if not small:
-        return
-    print(f"  made small, which takes {LONGEST:.0f} s at most ...", flush=True)
+    print(f"  repeat: {job.command}", flush=True)
+
+
+def tell_small(job: Job, result: dict[str, Any]) -> None:
+    """The same made small, and what came before."""
+    print(f"\nseed {job.seed} is made small, for about {LONGEST:.0f} s ...", flush=True)
+    began = time.monotonic()
     less, found = shrink(job, result, verdict, LONGEST)
-    if less != job:
-        print(f"  small:  {less.command}")
+    if time.monotonic() - began > LONGEST:
+        print("  the time was over before nothing more could be left out")
+    print(f"  small:  {less.command}" if less != job else "  it does not get smaller")
     noted = verdict(replace(less, notes=True))
     if found.get("digest") != noted.get("digest"):
         print("    it went another way when it was repeated: the simulation is not deterministic here")
@@ -164,24 +168,37 @@ def simulate(asked: argparse.Namespace) -> int:
 
 
 def tell_failures(sums: Sums, shrunk: bool) -> None:
-    known = set[str]()
-    for at, (job, result) in enumerate(sorted(sums.failed, key=lambda one: one[0].seed)):
-        new = sorts(result["broken"]) - known
-        known |= new
-        tell_failure(job, result, bool(new) and shrunk and at < 10 * SHRUNK)
+    """All of them first: to make them small takes its time."""
+    known, new = set[str](), []
+    for job, result in sorted(sums.failed, key=lambda one: one[0].seed):
+        tell_failure(job, result)
+        if sorts(result["broken"]) - known:
+            new.append((job, result))
+        known |= sorts(result["broken"])
+    for job, result in new[:SHRUNK] if shrunk else ():
+        tell_small(job, result)
 
 
 def main() -> int:
     asked = options.parser("python -m tests.simulation", __doc__, 100, "how many")
-    kinds = options.names(KINDS, "kind of fault")
-    asked.add_argument("--hours", type=options.hours, default=1.0, help="with faults; half an hour without follows (1)")
-    asked.add_argument("--only", type=kinds, help=f"kinds of faults for those that each seed draws: {', '.join(KINDS)}")
+    asked.add_argument("--hours", type=options.hours, default=1.0, help="with faults; some more without follow (1)")
+    asked.add_argument("--only", help="these kinds of faults for those that each seed draws; `help` tells of each")
     asked.add_argument("--world", choices=WORLDS, default="agent", help="what lives in it")
     asked.add_argument("--no-shrink", action="store_false", dest="shrink", help="say what broke, and no more")
-    asked.add_argument("--digests", action="store_true", help="a line a seed, its digest; which lines ran is left out")
-    return simulate(asked.parse_args())
+    asked.add_argument("--digests", action="store_true", help="a line a seed: its digest")
+    given = asked.parse_args()
+    known = kinds(given.world)
+    if given.only == "help":
+        print("\n".join(f"{name:16} {what}" for name, what in known.items()))
+        return 0
+    try:
+        given.only = given.only if given.only is None else options.names(known, "kind of fault")(given.only)
+    except argparse.ArgumentTypeError as error:
+        asked.error(f"argument --only: {error}")
+    return simulate(given)
 
 
 if __name__ == "__main__":
     with_fixed_hashes("tests.simulation")
-    sys.exit(main())
+    with options.interruptible():
+        sys.exit(main())

@@ -20,7 +20,7 @@ from types import CodeType
 from typing import Any
 
 from tests.simulation import options
-from tests.simulation.faults import KINDS
+from tests.simulation.kinds import BOTH, ONLY_AGENT, ONLY_OUTBOX
 from tests.simulation.runner import WORLDS, Job, forked, prepare, sort_of, sorts, with_fixed_hashes
 
 __all__ = ["MUTANTS", "Mutant", "changed"]
@@ -241,7 +241,8 @@ def hunt(mutant: Mutant, seeds: range, side_by_side: int, only: frozenset[str] |
 
 def main() -> int:
     asked = options.parser("python -m tests.simulation.mutants", __doc__, 200, "at most, for each")
-    names, kinds = options.names([one.name for one in MUTANTS], "defect"), options.names(KINDS, "kind of fault")
+    names = options.names([one.name for one in MUTANTS], "defect")
+    kinds = options.names(BOTH | ONLY_AGENT | ONLY_OUTBOX, "kind of fault")
     asked.add_argument("--hours", type=options.hours, help="in the place of those of each row")
     asked.add_argument("--only", type=names, help="these defects")
     asked.add_argument("--kinds", type=kinds, help="of faults, in the place of those that each seed draws")
@@ -270,4 +271,5 @@ def main() -> int:
 
 if __name__ == "__main__":
     with_fixed_hashes("tests.simulation.mutants")
-    sys.exit(main())
+    with options.interruptible():
+        sys.exit(main())

@@ -13,7 +13,7 @@ from tests.simulation.loop import LIFE
 
 __all__ = ["Notes", "first_moment", "last_before"]
 
-_MOMENT = re.compile(r"at (\d+\.\d+) s")
+_MOMENT = re.compile(r"(?:at|since|class \d,) (\d+\.\d+) s")
 
 
 class Notes(logging.Handler):

@@ -5,13 +5,27 @@ from __future__ import annotations
 import argparse
 import math
 import os
-from collections.abc import Callable, Iterable
+import signal
+import sys
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["NONE", "hours", "names", "out_file", "parser", "whole"]
+__all__ = ["NONE", "hours", "interruptible", "names", "out_file", "parser", "whole"]
 
 NONE = "none"
 """In the place of names: not one of them. `make` cannot tell ONLY= from no ONLY."""
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """SIGTERM ends it as Ctrl-C does, and neither with a traceback."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        print()
+        sys.exit(130)
 
 
 def whole(least: int) -> Callable[[str], int]:
@@ -33,16 +47,16 @@ def hours(text: str) -> float:
     return value
 
 
-def names(known: Iterable[str], what: str) -> Callable[[str], frozenset[str]]:
+def names(known: Collection[str], what: str) -> Callable[[str], frozenset[str]]:
     """Some of the known names, with commas between; `none` for not one of them."""
 
     def read(text: str) -> frozenset[str]:
-        found = frozenset(filter(None, (name.strip() for name in text.split(",")))) - {NONE}
-        if unknown := sorted(found - set(known)):
-            raise argparse.ArgumentTypeError(
-                f"there is no {what} {', '.join(unknown)}; there are: {', '.join(sorted(known))}"
-            )
-        return found
+        if text.strip() == NONE:
+            return frozenset()
+        found = [name.strip() for name in text.split(",")]
+        if unknown := sorted({repr(name) for name in found if name not in known}):
+            raise argparse.ArgumentTypeError(f"there is no {what} {', '.join(unknown)}; there are: {', '.join(known)}")
+        return frozenset(found)
 
     return read
 

@@ -155,7 +155,8 @@ def _fork(job: Job) -> tuple[int, int]:
         os.close(into)
         return pid, out
     try:
-        signal.signal(signal.SIGINT, _interrupted)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _interrupted)
         os.close(out)
         _say(into, _live(job, into))
     except BaseException as error:  # noqa: BLE001
@@ -169,7 +170,8 @@ def _fork(job: Job) -> tuple[int, int]:
 
 def _interrupted(number: int, frame: Any) -> None:
     """Once: a terminal tells it to all, and the first process to each of the others."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for one in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(one, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

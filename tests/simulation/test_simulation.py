@@ -15,9 +15,12 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from tests.simulation.faults import KINDS
 from tests.simulation.judge import Judge
+from tests.simulation.kinds import kinds
 from tests.simulation.mutants import MUTANTS, changed
 from tests.simulation.notes import first_moment, last_before
+from tests.simulation.outbox_world import CORNERS, SHARED
 from tests.simulation.plant import Answer
 from tests.simulation.runner import Job, sort_of
 from tests.simulation.shrink import shrink
@@ -107,13 +110,22 @@ def test_a_defect_is_found() -> None:
         (("--seeds", "0"), "argument --seeds: must be a whole number, at least 1, not '0'"),
         (("--jobs", "0"), "argument --jobs: must be a whole number, at least 1, not '0'"),
         (("--hours", "-1"), "argument --hours: must be hours, more than 0 and at most 10000, not '-1'"),
-        (("--only", "kill,mice"), "argument --only: there is no kind of fault mice; there are: air_lost, "),
+        (("--only", "kill,mice"), "argument --only: there is no kind of fault 'mice'; there are: kill, step_kill, "),
+        (("--only", "none,kill"), "argument --only: there is no kind of fault 'none'"),
+        (("--only", "command", "--world", "outbox"), "argument --only: there is no kind of fault 'command'"),
         (("--out", "/nowhere/x.json"), "argument --out: /nowhere/x.json cannot be written: No such file"),
     ],
 )
 def test_what_cannot_be_asked_is_refused_at_once(asked: tuple[str, ...], said: str) -> None:
     done = simulate(*asked)
     assert done.returncode == 2 and said in done.stderr
+
+
+def test_all_kinds_of_faults_are_told() -> None:
+    assert set(kinds("agent")) == set(KINDS)
+    assert set(kinds("outbox")) == {*SHARED, *CORNERS}
+    said = simulate("--only", "help", "--world", "outbox").stdout.splitlines()
+    assert [line.split()[0] for line in said] == list(kinds("outbox"))
 
 
 def test_no_kinds_are_none_for_make_too() -> None:
@@ -142,6 +154,8 @@ def test_a_failure_is_told_by_its_first_moment() -> None:
     assert first_moment(broken) == 677.745
     assert sort_of(broken[0]) == sort_of("at 9.000 s: poll 123, answered at 8.100 s, never came")
     assert sort_of(broken[0]) != sort_of(broken[1])
+    of_outbox = "at 12600.000 s: 43147 (class 2, 3938.9 s, ('s', 9)) neither came nor was told: []"
+    assert first_moment([of_outbox]) == 3938.9
     notes = [(at / 10, "x") for at in range(7000)]
     lines = last_before(notes, 677.745)
     assert len(lines) == 25 and lines[-1].split()[0] == "678.700"

@@ -128,12 +128,13 @@ class Seen:
     def saw_feedback(self, value: Value, at: float, wanted: Value) -> bool:
         """A good reading of the feedback contact, taken at `at`. False if it says nothing.
 
-        Where the output itself cannot be read, a feedback that goes off is its fall: a module that lost its power, say.
+        Where the output itself cannot be read, a feedback that goes off, or is so after a restart, is its fall: of
+        a module that lost its power, say.
         """
         if not isinstance(value, bool | int | float) or at <= self.written_at:
             return False
         settled = at >= self.written_at + self._spec.travel + SETTLE
-        if self._unread and settled and self.feedback and not value and self.history.on:
+        if self._unread and settled and self.feedback is not False and not value and self.history.on:
             self.history, self.present = self.history.found(False, at), self._spec.off
         self.feedback = bool(value)
         if settled or self.feedback is self._spec.is_on(self.present):  # before that it may be on its way

@@ -125,7 +125,8 @@ def test_a_false_reading_of_off_does_not_switch_off_before_min_on_is_over(virtua
     virtual(test, ActuatorSpec("burner", RELAY, min_on=240, min_off=360))
 
 
-def test_a_fall_that_only_the_feedback_shows_waits_for_min_off_too(virtual):
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_fall_that_only_the_feedback_shows_waits_for_min_off_too(virtual, restarts):
     """The module lost its power; the relay is not read for a while, since it was refused before, the contact is."""
 
     async def test(site):
@@ -134,11 +135,17 @@ def test_a_fall_that_only_the_feedback_shows_waits_for_min_off_too(virtual):
         site.arbiter.wish("km1", 15, "on", "dusk")
         await asyncio.sleep(300)
         await site.poll()
+        if restarts:
+            await site.kill()
+            site.plant.dead = {"io-1"}
+            await site.up()
+            site.plant.dead = set()
         site.plant.move(RELAY, False)
         fell = site.clock.monotonic()
         now = site.clock.now()
         contact = site.plant.reading("io-1.di1", now)
         site.arbiter.observe([contact, site.plant.reading(RELAY, now)._replace(value=None, quality=Quality.BAD)])
+        site.arbiter.wish("km1", 15, "on", "dusk")
         await asyncio.sleep(100)
         assert edges(site) == [True, False] and site.line("km1")["state"].startswith("waiting min_off until")
         await asyncio.sleep(100)

@@ -8,7 +8,7 @@ this stretch began: else somebody went on from a later state, and our numbers ne
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 __all__ = ["MOST", "Claim", "Statement", "heard_of"]
@@ -43,6 +43,11 @@ class Statement(NamedTuple):
             **mine._asdict(), "run": self.run,
             "others": {one.store: one._asdict() for one in others[: MOST - 1]},
         }  # fmt: skip
+
+    def beside(self, claims: Iterable[Claim]) -> Statement:
+        """With the claims of stores that it says nothing of."""
+        more = {one.store: one for one in claims if one.store not in self.claims}
+        return Statement({**self.claims, **more}, self.run)
 
     def after(self, claim: Claim, run: str) -> Statement:
         """With a claim of ours in front."""

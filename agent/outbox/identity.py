@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 from agent.machine import Machine
-from agent.outbox.claim import Claim
+from agent.outbox.claim import MOST, Claim
 from agent.outbox.store import Totals
 
 __all__ = ["Identity"]
@@ -21,14 +22,25 @@ class Identity:
         self.machine, self.epoch = machine, 0
         self.unsure: tuple[int, int] | None = None
         self._noted: tuple[int, int] | None = None
+        self.others: list[Claim] = []
+        """What was claimed of other stores of the site, the latest first: the broker may forget it."""
+        self._others_noted: list[Claim] = []
         self._left = self._aside = False
         """Whether a store that was left, a database that was set aside, waits to be told: in the next transaction."""
 
     def adopt(self, totals: Totals, following: int) -> None:
         """A database is open; `following` is the next number. One without any number is nobody's copy."""
         self.epoch, self._left, self._aside = totals.epoch, bool(totals.left), bool(totals.aside)
+        self.others = self._others_noted = [Claim(*one) for one in totals.others]
         self._noted = None if totals.unsure is None else (totals.unsure[0], totals.unsure[1])
         self.unsure = self._noted or ((following, totals.epoch) if following > 1 or totals.epoch else None)
+
+    def hear(self, claims: Mapping[str, Claim], store: str) -> bool:
+        """Remember what is retained of others than `store`; whether that is news."""
+        known = {**{one.store: one for one in self.others}, **claims}
+        order = dict.fromkeys([*claims, *known])
+        self.others = [known[name] for name in order if name != store][: MOST - 1]
+        return self.others != self._others_noted
 
     @property
     def is_confirmed(self) -> bool:
@@ -54,6 +66,8 @@ class Identity:
         facts: dict[str, int | str] = {"epoch": self.epoch + 1} if reserved else {}
         if self.unsure != self._noted:
             facts["unsure"] = json.dumps(self.unsure) if self.unsure else ""
+        if self.others != self._others_noted:
+            facts["others"] = json.dumps(self.others)
         if self._left and tells:
             facts["left"] = "[]"
         if self._aside and tells:
@@ -65,5 +79,7 @@ class Identity:
         self.epoch = int(facts.get("epoch", self.epoch))
         if "unsure" in facts:
             self._noted = tuple(json.loads(str(facts["unsure"]))) if facts["unsure"] else None
+        if "others" in facts:
+            self._others_noted = [Claim(*one) for one in json.loads(str(facts["others"]))]
         self._left = self._left and "left" not in facts
         self._aside = self._aside and "aside" not in facts

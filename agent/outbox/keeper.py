@@ -312,6 +312,8 @@ class Keeper:
             elif self.identity.unsure is not None and self.flash.db is not None:
                 self.identity.unsure = None
                 await self.save()
+            if self.identity.hear(heard.claims, self.numbers.store) and self.flash.db is not None:
+                await self.save()
             return self.claim()
 
     def claim(self) -> Claim | None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Collection, Coroutine
+from collections.abc import Collection, Coroutine, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -168,6 +168,11 @@ class Outbox:
     def claim(self) -> Claim | None:
         """What is to be retained by the broker before the next message is sent."""
         return self._keeper.claim()
+
+    @property
+    def others(self) -> Sequence[Claim]:
+        """What was claimed of other stores of the site, as this state knows it: the broker may have forgotten."""
+        return self._keeper.identity.others
 
     @property
     def is_unsure(self) -> bool:

@@ -180,6 +180,8 @@ class Totals:
     """How often numbers were reserved."""
     unsure: list[int] | None = None
     """First number, and epoch, of what was numbered since the broker last confirmed that this is the newest state."""
+    others: list[list[Any]] = field(default_factory=list)
+    """What was claimed of other stores of the site."""
     aside: str = ""
     """The database before this one, which was set aside, until it is told."""
     left: list[dict[str, Any]] = field(default_factory=list)
@@ -334,7 +336,7 @@ class Store:
             flushed={self.name: facts["flushed"]}, used=self.used(), boots=Boots(self.boots()),
             lost=json.loads(self.fact("lost") or "{}"), away=json.loads(self.fact("away") or "{}"),
             epoch=self.fact("epoch") or 0, unsure=json.loads(self.fact("unsure") or "null"),
-            left=self.left(), aside=self.fact("aside") or "",
+            left=self.left(), aside=self.fact("aside") or "", others=json.loads(self.fact("others") or "[]"),
         )  # fmt: skip
         for store, cls, rows, size, last in self._db.execute(
             "SELECT store, class, sum(n), sum(length(body)), max(last_seq) FROM block GROUP BY store, class"

@@ -57,6 +57,7 @@ class Fence:
         elif self._outbox.is_unsure:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._came.wait(), PATIENCE)
+        self._heard = self._heard.beside(self._outbox.others)
         before = self._outbox.store
         while True:
             try:

@@ -84,7 +84,13 @@ async def test_a_restored_card_over_a_broker_with_the_documented_rights(site: An
         assert await life(port, 5) == first, "nobody went on from a later state"
         shutil.rmtree(state)
         shutil.copytree(tmp_path / "backup", state)
-        assert await life(port, 5) != first
+        second = await life(port, 5)
+        assert second != first
+    async with mosquitto(tmp_path, *lines) as port:  # one that retains nothing of it
+        assert await life(port, 5) == second
+        shutil.rmtree(state)
+        shutil.copytree(tmp_path / "backup", state)
+        assert await life(port, 5) not in (first, second), "the store that was left is claimed anew as well"
 
 
 async def test_what_comes_again_to_a_restored_state_is_refused(site: Any) -> None:

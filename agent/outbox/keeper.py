@@ -88,7 +88,7 @@ class Keeper:
         self._ids = count(1)
         self._thinner = Thinner()
         self._stage_told = False
-        self._away_told = "{}"
+        self._away_told = self._lost_told = "{}"
         self._aside = ""
         """The database that was set aside while it was used: that is told with its numbers."""
         self._opened_at: float | None = None
@@ -156,7 +156,7 @@ class Keeper:
         for left in totals.left:
             self._say_left(left["store"], left["now"], left["why"])
         self._ids = count(totals.next_id)
-        self._away_told = json.dumps(totals.away)
+        self._away_told, self._lost_told = json.dumps(totals.away), json.dumps(totals.lost)
         self.ahead.adopt(totals.next_id - 1)
         self._thinner = Thinner()
         self.figures.adopt(totals)
@@ -281,6 +281,7 @@ class Keeper:
 
     def _send_unsaved(self) -> None:
         """Class 0 does not wait for a flash that fails."""
+        self._tell_unsaved()
         gone = self.urgent.send_unsaved()
         for parcel in gone:
             message = parcel.message
@@ -289,6 +290,18 @@ class Keeper:
         if gone and self.stage.losses(self.due.staged()):
             for parcel in gone:  # a start does not take them up, to lose and count them once more
                 self.stage.accept(parcel.store, parcel.message.first, parcel.message.last)
+
+    def _tell_unsaved(self) -> None:
+        """Tell of what is lost while the flash fails: it may never be mended, and a power cut would leave it untold.
+
+        Not before the gap records of the time before are gone: without a link, those that follow become one.
+        """
+        if self.urgent.tells():
+            return
+        told = [self.urgent.tell(event) for event in self._gap_events()]
+        self.urgent.unsaved += [self.urgent.keep(parcel) for parcel in told]
+        if told:  # the stage has them as records now
+            self.stage.losses(self.due.staged())
 
     def tell_again(self, body: bytes) -> None:
         """A message will not arrive. If it is a gap record, what it tells of is told by another one."""
@@ -423,14 +436,9 @@ class Keeper:
         """Everything that is due, moved out of the way of what comes while it is written."""
         numbers, urgent, doubt = self.numbers, self.urgent, self._doubt
         flush = flush or doubt
-        work, gaps = self.due.take(), self.due.tell()
+        work, gaps = self.due.take(), self._gap_events()
         limit = max(numbers.limit, numbers.next) + RANGE if numbers.low and not last else numbers.limit
-        now = self._clock.now()
-        self.figures.gaps += len(gaps)
-        for reason, detail in gaps:
-            if detail.get("class") is not None:
-                self.figures.add_lost(reason, detail["class"], detail["count"])
-        told = [urgent.tell(event) for event in [*self.due.say(), *(gap_event(*gap, now) for gap in gaps)]]
+        told = [urgent.tell(event) for event in [*self.due.say(), *gaps]]
         urgent.unsaved += told
         records, urgent.unsaved = urgent.unsaved, []
         parcels = list(self.memory.under_way.values()) if flush else []
@@ -444,8 +452,9 @@ class Keeper:
         work.facts |= self.identity.facts(reserved=limit > numbers.limit)
         if doubt or limit != numbers.limit or last or gaps or work.done_blocks or work.done_messages:
             work.facts |= {"reserved": limit, "known": known, "flushed": flushed, "gaps": self.figures.gaps}
-        if doubt or gaps:
-            work.facts["lost"] = json.dumps(self.figures.lost)
+        lost = json.dumps(self.figures.lost)
+        if doubt or lost != self._lost_told:
+            work.facts |= {"lost": lost, "gaps": self.figures.gaps}
         if doubt or self.stage.broken != self._stage_told:  # the mark knows more, but a program before it goes by this
             work.facts |= {"stage": "broken" if self.stage.broken else "kept", "flushed": flushed}
         away = json.dumps({} if flush else self._away_open())
@@ -456,6 +465,15 @@ class Keeper:
         segment = self.stage.rotate() if flush else 0
         given, known = numbers.given(), self.ahead.known
         return Batch(work, records, told, parcels, lots, limit, segment, self.stage.broken, last, given, known)
+
+    def _gap_events(self) -> list[Event]:
+        """What is lost and not told, to be told now; it is counted."""
+        gaps, now = self.due.tell(), self._clock.now()
+        self.figures.gaps += len(gaps)
+        for reason, detail in gaps:
+            if detail.get("class") is not None:
+                self.figures.add_lost(reason, detail["class"], detail["count"])
+        return [gap_event(*gap, now) for gap in gaps]
 
     def _certain(self, store: str, mark: bool = False) -> int:
         """The number of a store up to which every one is on flash, delivered or told as lost; for the `mark`: or lost,
@@ -483,6 +501,7 @@ class Keeper:
         self.figures.oldest_ms, self.figures.used, self.figures.free = written.oldest_ms, written.used, written.free
         self.identity.settled(batch.work.facts)
         self._away_told = str(batch.work.facts.get("away", self._away_told))
+        self._lost_told = str(batch.work.facts.get("lost", self._lost_told))
         if batch.work.boot is not None:
             self.dating.noted()
         if not self.due.losses:

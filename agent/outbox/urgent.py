@@ -107,6 +107,10 @@ class Urgent:
         firsts += [first for name, first in telling if name == store]
         return min(firsts, default=None)
 
+    def tells(self) -> bool:
+        """Whether a gap record is among the unsaved."""
+        return any(parcel.tells for parcel in self.unsaved)
+
     def oldest_since(self) -> float:
         """Since when (clock.monotonic) the oldest of the unsaved is here."""
         return min((parcel.since for parcel in self.unsaved), default=float("inf"))

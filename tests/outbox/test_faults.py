@@ -657,3 +657,29 @@ async def test_a_read_that_succeeds_does_not_end_a_fault(box: Any, alarm: Any, f
     flash(True)
     await box.tick(61)
     assert not box.out.fault
+
+
+async def test_what_is_lost_while_the_flash_fails_is_told_before_it_is_mended(
+    box: Any, events: Callable[..., Any], flash: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may never be: a dead card is replaced, and then nobody knows. Without a link, one record is enough."""
+    monkeypatch.setattr("agent.outbox.memory.MOST", 100)
+    flash(False)
+    box.out.put(box.readings(1), 2)
+    await box.tick(6)
+    for _ in range(12):
+        box.out.put(box.readings(30), 2)
+        await box.tick(60)
+    messages = await box.drain()
+    assert len(events(messages)) == 1
+    await box.tick(60)
+    messages += await box.drain()
+    came = {row.seq for message in messages if message.topic == "telemetry" for row in decode(message.body)}
+    gaps = [event["detail"] for event in events(messages)]
+    assert [gap["reason"] for gap in gaps] == ["memory"] * 2
+    assert sum(gap["count"] for gap in gaps) == 361 - len(came)
+    assert {n for gap in gaps for n in range(gap["first"], gap["last"] + 1)} >= set(range(1, 362)) - came
+    lost = box.out.status()["lost"]
+    flash(True)
+    await box.tick(60)
+    assert box.open().status()["lost"] == lost == {"memory": {"2": 361 - len(came)}}

@@ -102,7 +102,8 @@ async def live(console: Console, look: Callable[[], Awaitable[Page | None]]) -> 
                     window.show(page)
                     screen.update(window, refresh=True)
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(over.wait(), _PERIOD)
+                    async with asyncio.timeout(_PERIOD):
+                        await over.wait()
 
 
 @contextmanager

@@ -198,7 +198,8 @@ class OtaaNode(_Node):
         while not self.joined.is_set():
             air.send(self.join_request())
             try:
-                await asyncio.wait_for(self.joined.wait(), every)
+                async with asyncio.timeout(every):
+                    await self.joined.wait()
             except TimeoutError:
                 continue
 

@@ -199,7 +199,8 @@ class Outbox:
                 self._out[parcel.message.token] = parcel
                 return parcel.message
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), self._ahead.wait(now))
+                async with asyncio.timeout(self._ahead.wait(now)):
+                    await self._wake.wait()
 
     def accepted(self, message: Message) -> None:
         """The broker took it: it will be deleted."""

@@ -56,7 +56,8 @@ class Fence:
             log.warning("state/store cannot be read suback=0x%02x next=a restored card would not be found", code)
         elif self._outbox.is_unsure:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._came.wait(), PATIENCE)
+                async with asyncio.timeout(PATIENCE):
+                    await self._came.wait()
         self._heard = self._heard.beside(self._outbox.others)
         before = self._outbox.store
         while True:

@@ -28,6 +28,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from agent.errors import BocageError, WireError
+from agent.mqtt import Client
 from agent.sieve import bound
 from agent.tls import client_context, why_refused
 from agent.uplink.certificates import ends
@@ -103,7 +104,7 @@ class Received(NamedTuple):
     """Whether somebody of this id has had it before, and did not acknowledge it (DUP)."""
 
 
-class Session(aiomqtt.Client):
+class Session(Client):
     """One connection: `open` once, `publish` and `subscribe`, `close` or `drop` once. Never opened again.
 
     `lost` is a future that ends (with LinkLost) when the link does. `free` is the window: acquire it before each

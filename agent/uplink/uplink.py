@@ -324,7 +324,8 @@ class Uplink:
             code = await session.deliver(self._topics.status, self._status_body("online", at), retain=True)
             pause = self._refusals.answered("status", code, f"PUBACK 0x{code:02x}")
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), pause or None)
+                async with asyncio.timeout(pause or None):
+                    await self._news.wait()
 
     async def _listen(self, session: Session) -> None:
         """Ask for commands, until the broker agrees."""

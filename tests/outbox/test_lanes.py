@@ -27,6 +27,23 @@ async def test_live_goes_before_the_backlog_and_yields_to_events_only(box: Any) 
     assert second.zlib is False
 
 
+@pytest.mark.parametrize("turns", range(4))
+async def test_who_waits_for_the_backlog_can_be_called_off_also_as_there_is_news(
+    box: Any, turns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At each turn of the loop; it must not go round and wait again."""
+    monkeypatch.setattr(Pace, "wait", lambda self, now: 60.0)
+    await backlog(box, 1)
+    taking = asyncio.create_task(box.out.take())
+    await asyncio.sleep(0.01)
+    box.out.hold_back(())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    taking.cancel()
+    await asyncio.wait({taking}, timeout=5)
+    assert taking.cancelled()
+
+
 async def test_small_blocks_are_joined(box: Any) -> None:
     await backlog(box, 100)
     (message,) = await box.drain()

@@ -8,10 +8,13 @@ import json
 import time
 from typing import Any
 
+import aiomqtt
 import pytest
 from broker import NEVER, ScriptedBroker
 
 from agent.errors import ConfigError
+from agent.uplink.session import Session
+from agent.uplink.settings import UplinkSettings
 
 BOTH = pytest.mark.parametrize("protocol", [5, "3.1.1"])
 
@@ -110,6 +113,26 @@ async def test_who_gives_up_waiting_takes_no_publish_back(
         monkeypatch.setattr("asyncio.wait", counted)
         await uplink.close()
         assert len(waits) < 20
+
+
+@pytest.mark.parametrize("turns", range(4))
+async def test_a_subscription_is_called_off_also_as_it_is_answered(turns: int) -> None:
+    """At each turn of the loop from the SUBACK on."""
+    async with ScriptedBroker() as broker:
+        settings = UplinkSettings("127.0.0.1", broker.port, client_id="bocage-v")
+        session, answered = Session(settings, aiomqtt.Will("bocage/v/status", b"{}")), asyncio.Event()
+        await session.open()
+        told = session._client.on_subscribe
+        session._client.on_subscribe = lambda *of: (told(*of), answered.set())  # type: ignore[misc, func-returns-value]
+        listening = asyncio.create_task(session.listen("bocage/v/cmd/+"))
+        await answered.wait()
+        for _ in range(turns):
+            if not listening.done():
+                await asyncio.sleep(0)
+        called_off = listening.cancel()
+        await asyncio.wait({listening})
+        assert listening.cancelled() == called_off
+        await session.close()
 
 
 async def test_the_window_is_twenty(site: Any, until: Any) -> None:

@@ -7,15 +7,16 @@ import contextlib
 import logging
 import random
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import aiomqtt
 
 from agent.clock import Clock
 from agent.errors import ConfigError, WireError
+from agent.mqtt import Client
 from agent.names import in_thread
 from agent.sieve import bound
 from agent.tls import client_context, why_refused
@@ -24,7 +25,6 @@ from drivers.lora.chirpstack.events import LARGEST
 __all__ = ["Address", "Link", "Message"]
 
 log = logging.getLogger("bocage.lora")
-T = TypeVar("T")
 
 _KEEPALIVE = 30
 _PATIENCE = 10.0  # s, for an answer of the broker's
@@ -57,7 +57,7 @@ class Address:
         """
         options, parts = self.options, urlsplit(self.options["url"])
         tls = parts.scheme == "mqtts"
-        client = _Client(
+        client = Client(
             parts.hostname or "",
             parts.port or (8883 if tls else 1883),
             username=_reveal(options.get("username")),
@@ -75,20 +75,6 @@ class Address:
         client._client.manual_ack_set(True)  # the broker keeps a message until its readings are in safe hands
         client._client.disable_logger()
         return client
-
-
-class _Client(aiomqtt.Client):
-    """One whose waits for the broker can always be called off.
-
-    aiomqtt's use asyncio.wait_for, which before Python 3.12 forgets a cancellation that comes with the broker's answer.
-    """
-
-    async def _wait_for(self, answer: Awaitable[T], timeout: float | None) -> T:
-        try:
-            async with asyncio.timeout(self.timeout if timeout is None else timeout):
-                return await answer
-        except TimeoutError:
-            raise aiomqtt.MqttError("Operation timed out") from None
 
 
 class _Unread(asyncio.Queue[aiomqtt.Message]):

@@ -20,7 +20,8 @@ class Dating:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.boots = Boots([Boot(clock.boot, None, 0)])
-        self._known = False
+        self.known = False
+        """Whether the clock could be trusted at any moment so far."""
         self._undated = False
         """Whether something of this start may have been told without a date."""
         self._noted_at = float("-inf")
@@ -38,9 +39,9 @@ class Dating:
     def look(self) -> tuple[bool, Event | None]:
         """Whether this is the first moment at which the clock can be trusted, and what is to be told of it."""
         now = self._clock.now()
-        if self._known or now.wall_ms is None:
+        if self.known or now.wall_ms is None:
             return False, None
-        self._known, told = True, None
+        self.known, told = True, None
         if self.boots.offset(now.boot) is None:
             offset = now.wall_ms - now.boottime_ns // 1_000_000
             self.boots = self.boots.dated(now.boot, offset)
@@ -51,7 +52,7 @@ class Dating:
 
     def begin(self) -> None:
         """The outbox is open: what it takes from now on may go out before anybody knows the time."""
-        self._undated |= not self._known
+        self._undated |= not self.known
 
     def date(self, lot: Lot) -> Lot:
         """A lot without a date, with the one that is known by now."""

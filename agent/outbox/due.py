@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from agent.clock import Clock
@@ -16,11 +17,12 @@ __all__ = ["Due"]
 class Due:
     """`work` since `since` (clock.monotonic). `losses` become gap records, and so do `gaps` (reason, detail).
 
-    `events` are what else is to be told in the next transaction, with numbers that are reserved by then.
+    `events` are what else is to be told in the next transaction, with numbers that are reserved by then. `called` is
+    set when there is something that cannot wait.
     """
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self, clock: Clock, called: asyncio.Event) -> None:
+        self._clock, self._called = clock, called
         self.work, self.since = Work(), float("inf")
         self.losses: dict[tuple[str, int, str], Loss] = {}
         self.gaps: list[tuple[str, dict[str, Any]]] = []
@@ -47,11 +49,13 @@ class Due:
         reason, detail = told["reason"], {name: value for name, value in told.items() if name != "reason"}
         if detail.get("count") is None or detail.get("class") is None:
             self.gaps.append((reason, detail))
+            self._called.set()
             return
         numbers = (detail[name] for name in ("class", "store", "first", "last", "from", "to", "count"))
         self._lose(reason, Loss(*numbers))
 
     def _lose(self, reason: str, loss: Loss) -> None:
+        self._called.set()
         known = self.losses.setdefault((reason, loss.cls, loss.store), loss)
         if known is not loss:
             known.add(loss)

@@ -68,6 +68,8 @@ class Keeper:
         self.tokens = count(1)
         self.wake = asyncio.Event()
         """Set whenever there may be something to send."""
+        self.called = asyncio.Event()
+        """Set when a pass is not to wait for what is due at a time: see `rest`."""
         self.numbers = Numbers()
         self.memory = Memory()
         found = replay(stage_folder, clock.boot)
@@ -75,7 +77,7 @@ class Keeper:
         for store in found.given or {}:
             self.stage.give(store, found.last(store))  # killed between the two: the mark is behind the stage
         self.urgent = Urgent(self.numbers, self.tokens, self.stage, clock.monotonic)
-        self.due = Due(clock)
+        self.due = Due(clock, self.called)
         self.dating = Dating(clock)
         self.figures = Figures(max(max_bytes // 2, max_bytes - wal_bytes(max_bytes)), clock.monotonic())
         self.flash = Flash(folder, max_bytes, machine, found, clock, self)
@@ -163,6 +165,7 @@ class Keeper:
         self.dating.adopt(totals)
         self.stage.release()
         self._marks = self._opened_at is not None
+        self.called.set()
 
     def corrupted(self, name: str, error: Exception) -> None:
         """A database was set aside: an alarm and a gap record say so."""
@@ -187,6 +190,7 @@ class Keeper:
         self.due.forget()
         self.figures.forget()
         self.dating.note_again()
+        self.called.set()
         ahead = self.ahead
         for parcel in (*self.urgent.ready, *ahead.ready, *self.returned, *ahead.returned, *self.out.values()):
             parcel.row = None
@@ -197,11 +201,12 @@ class Keeper:
 
     def look(self) -> Coroutine[Any, Any, None] | None:
         """What is to be done now, to be awaited; None, as mostly, if the flash is left alone."""
+        self.called.clear()
         now = self._clock.monotonic()
         self.figures.count(now)
         self.look_at_clock()
         flush = self.memory.oldest_since() <= now - 0.8 * self._window
-        told = self.urgent.unsaved or self.due or self.flash.fault
+        told = self._told()
         old = now - self.due.since >= self._window
         noted = self.dating.due()
         news = self.stage.broken != self._stage_told or noted
@@ -210,6 +215,32 @@ class Keeper:
             return self._work(save, flush, noted)
         self._tidy()
         return None
+
+    def rest(self) -> float:
+        """Seconds until the next pass, if nobody calls for one before.
+
+        Whatever comes meanwhile may wait for longer: readings until they are to be flushed, deletions for the window.
+        """
+        least, longest = 0.1 * self._window, 0.8 * self._window
+        oldest = self._oldest_since()
+        if self._told() or self.numbers.low or not self.dating.known or self.figures.over():
+            return least
+        if self.stage.broken != self._stage_told or self.stage.is_untidy(oldest):
+            return least
+        due = min(self.memory.oldest_since() + longest, self.due.since + self._window)
+        return max(least, min(longest, due - self._clock.monotonic()))
+
+    def call(self) -> None:
+        """After readings were put: a pass comes soon if numbers run out, or the stage has something to tidy."""
+        if self.numbers.low or self.stage.is_full or self.stage.broken != self._stage_told:
+            self.called.set()
+
+    def _told(self) -> bool:
+        """Whether something is to be written that cannot wait."""
+        return bool(self.urgent.unsaved or self.due or self.flash.fault)
+
+    def _oldest_since(self) -> float:
+        return min(self.memory.oldest_since(), self.urgent.oldest_since())
 
     async def _work(self, save: bool, flush: bool, noted: bool) -> None:
         if save:
@@ -222,7 +253,7 @@ class Keeper:
         return not self.flash.fault and (noted or self.figures.over())
 
     def _tidy(self) -> None:
-        oldest = min(self.memory.oldest_since(), self.urgent.oldest_since())
+        oldest = self._oldest_since()
         if self.stage.is_untidy(oldest) and not self.flash.lock.locked():  # what is being written is in neither
             self.stage.tidy(oldest, self._numbers_done())
 
@@ -232,6 +263,7 @@ class Keeper:
         if event is not None:
             self.urgent.unsaved.append(self.urgent.event(event))
         if known:
+            self.called.set()
             self.memory.date(self.dating.date)
             self.ahead.read_again(self.out.values())
 
@@ -266,6 +298,8 @@ class Keeper:
             self._settle(batch, written)
             self.flash.recovered()
             self._mark_first()
+            if self.figures.over():
+                self.called.set()
             return True
         except OutboxError:
             self._send_unsaved()

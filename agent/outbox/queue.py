@@ -81,6 +81,7 @@ class Outbox:
         self._keeper.figures.came(n)
         self._memory.put(lots)
         self._keeper.shed()
+        self._keeper.call()
         self._wake.set()
 
     async def put_event(self, event: Event) -> None:
@@ -198,9 +199,7 @@ class Outbox:
                 parcel.at = now
                 self._out[parcel.message.token] = parcel
                 return parcel.message
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._ahead.wait(now)):
-                    await self._wake.wait()
+            await _until(self._wake, self._ahead.wait(now))
 
     def accepted(self, message: Message) -> None:
         """The broker took it: it will be deleted."""
@@ -326,11 +325,15 @@ class Outbox:
     # -- life --------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Keep the window: flush, delete, reserve, tidy the stage."""
+        """Keep the window: flush, delete, reserve, tidy the stage. One comes when it is due or called for."""
         while True:
             await self._pass()
             self._passed = self._clock.monotonic()
-            await asyncio.sleep(self._window / 10)
+            rest, least = self._keeper.rest(), self._window / 10
+            if rest > least:
+                await _until(self._keeper.called, rest)
+                least -= self._clock.monotonic() - self._passed
+            await asyncio.sleep(max(0.0, least))
 
     async def close(self) -> None:
         """Bring everything that was not delivered to flash, and end.
@@ -392,3 +395,10 @@ class Outbox:
         self._jobs.add(task)
         task.add_done_callback(self._jobs.discard)
         return task
+
+
+async def _until(event: asyncio.Event, seconds: float | None) -> None:
+    """Until the event, or for so long; None: until the event."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()

@@ -243,17 +243,22 @@ class Stage:
                 self._losses_kept = self._append(("lost", self._losses))
         return self._number
 
+    @property
+    def is_full(self) -> bool:
+        """Whether the segment is long enough, or none is open."""
+        return self._size > _SEGMENT or self._fd < 0
+
     def is_untidy(self, oldest: float) -> bool:
         """Whether there is something for `tidy` to do."""
         behind = any(until < oldest for until, _ in self._closed)
-        return behind or self.broken or self._mark is None or self._size > _SEGMENT or self._fd < 0
+        return behind or self.broken or self._mark is None or self.is_full
 
     def tidy(self, oldest: float, numbers: Mapping[str, Given]) -> None:
         """Drop the segments that hold nothing put at `oldest` (clock.monotonic) or later; end a long one.
 
         `numbers` go to the mark first: it answers for what the segments knew of what was accepted.
         """
-        if self._size > _SEGMENT or self._fd < 0:
+        if self.is_full:
             self.rotate()
         self.finish(numbers)
         self._drop([path for until, path in self._closed if until < oldest])

@@ -37,7 +37,7 @@ async def test_accepted_within_the_window_is_never_written(box: Any) -> None:
 
 
 async def test_a_pass_that_finds_nothing_to_do_makes_no_task(box: Any) -> None:
-    """There are two a second, for years."""
+    """There is one every few seconds, for years."""
     await box.tick()
     made: list[Any] = []
     asyncio.get_running_loop().set_task_factory(lambda loop, coro, **more: made.append(coro) or asyncio.Task(coro))  # type: ignore[arg-type]
@@ -47,6 +47,52 @@ async def test_a_pass_that_finds_nothing_to_do_makes_no_task(box: Any) -> None:
     assert not made
     await box.tick(5)
     assert made
+
+
+async def test_a_pass_comes_when_something_is_due_or_cannot_wait(box: Any) -> None:
+    """An idle box sleeps: what comes meanwhile may wait for four fifths of the window before it is flushed."""
+    await box.tick()
+    keeper = box.out._keeper
+    assert keeper.rest() == 4.0
+    box.clock.at += 1
+    box.out.put(box.readings(), 2)
+    assert keeper.rest() == 4.0
+    box.clock.at += 2.5
+    assert keeper.rest() == 1.5
+    box.clock.at += 1.4
+    assert keeper.rest() == 0.5
+    assert not keeper.called.is_set()
+    box.out.set_aside(await box.take(), "payload format invalid")
+    assert keeper.called.is_set()
+    assert keeper.rest() == 0.5
+    await box.tick()
+    assert not keeper.called.is_set()
+    assert keeper.rest() == 4.0
+
+
+@pytest.mark.parametrize("what", ["stage", "numbers"])
+async def test_readings_call_for_a_pass_where_they_need_one(
+    box: Any, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many in a second: more numbers are reserved before they run out, and the stage begins another segment."""
+    monkeypatch.setattr("agent.outbox.stage._SEGMENT", 4_000 if what == "stage" else 10_000_000)
+    await box.tick()
+    keeper = box.out._keeper
+    keeper.numbers.next = keeper.numbers.limit - (50_300 if what == "numbers" else 60_000)
+    box.out.put(box.readings(200), 2)
+    assert not keeper.called.is_set()
+    box.out.put(box.readings(200), 2)
+    assert keeper.called.is_set()
+
+
+async def test_a_time_that_becomes_known_calls_for_a_pass(box: Any) -> None:
+    box.clock.trusted = False
+    box.open()
+    await box.tick()
+    assert box.out._keeper.rest() == 0.5
+    box.clock.trusted = True
+    box.out.link(8, compress=False, limit=100_000)
+    assert box.out._keeper.called.is_set()
 
 
 async def test_unsent_goes_to_flash_within_the_window_and_comes_back_in_order(box: Any) -> None:

@@ -24,6 +24,8 @@ log = logging.getLogger("bocage.hub")
 
 OUTBOX_CLASS = {Kind.STATE: 1, Kind.COUNTER: 1, Kind.TELEMETRY: 2, Kind.DIAGNOSTIC: 3}
 
+LOOK = 1.0, 5.0
+"""Seconds between two looks for what went stale: where something may have, and at the most."""
 PERSIST_PULSES = 10
 PERSIST_SECONDS = 60.0
 """An index is durable before it is published: after this many counts, or this long."""
@@ -94,7 +96,7 @@ class Hub:
         """Told that it was the same meter after all, likewise."""
         self._put, self._memory, self._clock = put, memory, clock
         self._watchers: list[Callable[[Readings], None]] = []
-        self._looked = clock.monotonic()
+        self._due = clock.monotonic() + LOOK[0]
         self._loose: set[str] = set()
         """Indexes whose newest count the memory has, and perhaps not the flash."""
         self._stale_ns = 0.0
@@ -118,6 +120,7 @@ class Hub:
         }
         self.last = {name: reading for name, reading in self.last.items() if name in self._routes}
         self._stale_ns = 0.0
+        self._shortest = min((point.stale_after for point in everything if point.stale_after), default=math.inf)
         self._states = {signal.name: self._recall(signal) for signal in signals}
         self._durable = {name: (state.count or 0, float("-inf")) for name, state in self._states.items()}
 
@@ -197,16 +200,23 @@ class Hub:
             self._put(held, OUTBOX_CLASS[Kind.COUNTER])
 
     async def run(self) -> None:
-        """Once a second, turn what has not been heard of for its `stale_after` to stale."""
+        """Turn what has not been heard of for its `stale_after` to stale, at most a second later."""
+        pause = LOOK[0]
         while True:
-            await asyncio.sleep(1)
-            self._looked = self._clock.monotonic()
+            await asyncio.sleep(pause)
             if stale := self._gone_stale():
                 self.publish(stale)
+            pause = self.pause()
+            self._due = self._clock.monotonic() + pause
+
+    def pause(self) -> float:
+        """Seconds until the next look: what comes meanwhile is good for the shortest `stale_after`."""
+        until = self._stale_ns / 1e9 - self._clock.monotonic()
+        return max(LOOK[0], min(LOOK[1], until, self._shortest))
 
     def due(self) -> float:
         """When the next sign of life is due (for the watchdog)."""
-        return self._looked + 2
+        return self._due + LOOK[0]
 
     def _gone_stale(self) -> list[Reading]:
         now = self._clock.now()

@@ -135,6 +135,23 @@ async def test_each_value_goes_stale_in_its_own_time_whenever_it_came(bench):
     assert sorted(stale) == [(66, "m.fast"), (211, "m.fast"), (401, "m.slow")]
 
 
+async def test_nobody_looks_while_nothing_can_go_stale(bench):
+    hub = bench.hub([Point("m.slow", "m", stale_after=300), Point("m.fast", "m", stale_after=10)], [])
+    bench.read(hub, 0, "m.slow", 1.0)
+    at, looks, stale, coming = 0.5, 0, [], [60, 64, 200]
+    while at < 420:
+        bench.clock.seconds, looks = at, looks + 1
+        went = hub._gone_stale()
+        hub.publish(went)
+        stale += [(one.point, at) for one in went]
+        at += hub.pause()
+        while coming and coming[0] < at:
+            bench.read(hub, coming.pop(0), "m.fast", 1.0)
+    assert [point for point, _ in stale] == ["m.fast", "m.fast", "m.slow"]
+    assert all(0 < at - due <= 1 for (_, at), due in zip(stale, (74, 210, 300), strict=True))
+    assert looks < 100
+
+
 def test_an_index_is_durable_before_it_is_published(bench):
     pulses = Point("gpio.17", "gpio", kind=Kind.COUNTER)
     fountain = Signal("fountain", "gpio.17", "L", per_pulse=10)

@@ -31,20 +31,26 @@ def airtime(size: int, sf: int, bandwidth: int = 125, *, crc: bool = False, prea
 class Rolling:
     """Milliseconds on the air in the last hour. Times are clock.monotonic seconds."""
 
-    __slots__ = ("_bins",)
+    __slots__ = ("_bins", "_sum")
 
     def __init__(self, bins: Iterable[tuple[float, float]] = ()) -> None:
         self._bins = deque(bins)
+        self._sum: float | None = None
+        """Of all bins, until one comes or goes."""
 
     def used(self, now: float) -> float:
         """In the hour that ends now; a bin counts until its end is an hour ago."""
         while self._bins and self._bins[0][0] + BIN + HOUR <= now:
             self._bins.popleft()
-        return max(0.0, sum(took for _, took in self._bins))
+            self._sum = None
+        if self._sum is None:
+            self._sum = sum(took for _, took in self._bins)
+        return max(0.0, self._sum)
 
     def add(self, took: float, now: float) -> None:
         """Note a transmission; a negative time gives back one that did not happen."""
         start = now // BIN * BIN
+        self._sum = None
         if self._bins and self._bins[-1][0] == start:
             self._bins[-1] = (start, self._bins[-1][1] + took)
         else:

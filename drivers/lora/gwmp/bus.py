@@ -126,7 +126,7 @@ class Gwmp:
             error = "no gateway has sent PULL_DATA in the last minute"
         return {
             "state": "up" if self._socket is not None else "down",
-            "load": round(max((row["share"] for row in self._airtime(now)), default=0.0), 4),
+            "load": self._load(now),
             "error": error,
             "in_vain": self._server.in_vain([name for name, node in self._nodes.items() if node.is_in_time]),
             "lost": [name for name, node in self._nodes.items() if node.lost],
@@ -398,6 +398,11 @@ class Gwmp:
     def _battery(self, device: str) -> Value:
         reading = self._nodes[device].last.get(f"{device}.battery")
         return reading.value if reading is not None else None
+
+    def _load(self, now: float) -> float:
+        """The share of its hour that is used in the sub-band that comes off worst."""
+        gateways = self._server.gateways
+        return round(max((g.ledger.used(b, now) / b.budget_ms for g in gateways for b in SUB_BANDS), default=0.0), 4)
 
     def _airtime(self, now: float) -> list[dict[str, Any]]:
         rows = []

@@ -93,7 +93,7 @@ class Notify:
     def __exit__(self, *error: object) -> None: ...
 
     def sendto(self, data: bytes, address: Any) -> None:
-        Port.world.notified.append(data)
+        Port.world.notified(data)
 
 
 class _Sockets(type):

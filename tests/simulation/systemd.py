@@ -29,24 +29,34 @@ class Manager:
         self._sign = 0.0
         self._ready = False
         self.fed = 0
+        world.notified = self._told
         world.loop.call_later(LOOK, self._look)
 
+    def _told(self, data: bytes) -> None:
+        """A datagram of the agent's."""
+        self._newest()
+        lines = data.decode().split("\n")
+        if "WATCHDOG=1" in lines:
+            self.fed += 1
+            self._sign = self._world.loop.time()
+        if "READY=1" in lines:
+            self._ready, self._sign = True, self._world.loop.time()
+
+    def _newest(self) -> None:
+        """Whoever began last is looked after, from then on."""
+        if self._world.lives != self._life:
+            self._life, self._sign, self._ready = self._world.lives, self._world.diary.begun[-1], False
+
     def _look(self) -> None:
+        """When it can be too late, and soon where nobody lives."""
         world, now = self._world, self._world.loop.time()
-        if world.lives != self._life:
-            self._life, self._sign, self._ready = world.lives, now, False
-        told, world.notified = world.notified, []
-        for line in (line for one in told for line in one.decode().split("\n")):
-            if line == "WATCHDOG=1":
-                self.fed += 1
-                self._sign = now
-            elif line == "READY=1":
-                self._ready, self._sign = True, now
-        if world.life is not None and now - self._sign > (WATCHDOG if self._ready else START) + LOOK:
+        self._newest()
+        late = self._sign + (WATCHDOG if self._ready else START) + LOOK
+        if world.life is not None and now >= late:
             world.judge.must(False, f"life {world.lives} gave no sign for {now - self._sign:.0f} s")
             world.kill()
             world.begin_later(1.0)
-        world.loop.call_later(LOOK, self._look)
+        world.loop.call_later(max(LOOK, late - now) if world.life is not None else WATCHDOG, self._look)
 
 
 def ask(world: Any, request: dict[str, Any]) -> None:

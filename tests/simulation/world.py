@@ -16,7 +16,7 @@ import signal
 import socket
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,8 +109,8 @@ class World:
         """What technicians asked, and whether it was carried out."""
         self._healing: list[Any] = []
         self.datagrams = Datagrams(self.loop)
-        self.notified: list[bytes] = []
-        """What the agent tells systemd, until that looks."""
+        self.notified: Callable[[bytes], None] = lambda data: None
+        """What the agent tells systemd."""
         self.village = Village(seed, self.loop.time, self.loop.call_later, self.datagrams)
         self.judge = Judge(self.loop.time)
         self.broker.accepted = self.judge.took

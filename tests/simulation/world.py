@@ -14,6 +14,7 @@ import random
 import shutil
 import signal
 import socket
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -44,6 +45,14 @@ class Doubt:
 
     begin: float
     end: float = math.inf
+
+
+HELD = {
+    "agent.names": ("_under_way", "_found"),
+    "agent.secret": ("_handed", "_withdrawn", "_last"),
+    "agent.tls": ("_last",),
+}
+"""What modules hold: it goes with the process, and lives of one world share one."""
 
 
 class Life:
@@ -262,6 +271,9 @@ class World:
         self.diary.begun.append(self.loop.time())
         life = self.life = Life(self.lives)
         self.alive = True
+        for module, names in HELD.items():
+            for name in names if module in sys.modules else ():
+                getattr(sys.modules[module], name).clear()
         if self.village.board is not None:
             self.village.board.begin()
         context = contextvars.copy_context()

@@ -91,6 +91,7 @@ class World:
         self.deaf: set[str] = set()
         self.refuses: set[str] = set()
         self.nameless: set[str] = set()
+        self._healed = False
         """Hosts whose name nobody can resolve."""
         self.latency = self.far = 0.02
         """Seconds on the way, within the cabinet and to the broker."""
@@ -368,8 +369,9 @@ class World:
     # -- what happens in it ----------------------------------------------------------------------------------------
 
     def until_healed(self, seconds: float, heal: Any) -> None:
-        """After so many seconds, or at the end of the faults, it is as it was."""
+        """After so many seconds, or at the end of the faults, it is as it was; soon, if they have ended."""
         self._healing.append(heal)
+        seconds = min(seconds, 20.0) if self._healed else seconds
 
         def now() -> None:
             if heal in self._healing:
@@ -379,7 +381,7 @@ class World:
         self.loop.call_later(seconds, now)
 
     def heal(self) -> None:
-        healing, self._healing = self._healing, []
+        healing, self._healing, self._healed = self._healing, [], True
         for one in healing:
             one()
 

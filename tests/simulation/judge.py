@@ -208,7 +208,8 @@ class Judge:
 
         Where a number in between was told as lost nobody knows. A process that died while the flash could not be
         written could not remember what it had told, and its successor tells it again; so it does where the process died
-        in the moment between the telling and the remembering.
+        in the moment between the telling and the remembering. It is remembered before it is told, too: who died in
+        between left an alarm that nobody heard of, and its successor, who cannot know, tells the end.
         """
         forgot = [at for at in deaths if any(begin <= at <= end + RETRY for begin, end in _joined(hurt))]
         gone = [(gap["store"], gap["first"], gap["last"]) for gap in self.gaps if gap.get("store") and "first" in gap]
@@ -226,10 +227,11 @@ class Judge:
             last[name] = store, number, event["kind"]
             if kind != event["kind"] or before_store != store:  # numbers of two stores have no order
                 continue
-            since, until = _between(read[store], before)[0], _between(read[store], number)[1]
+            since, (begun, until) = _between(read[store], before)[0], _between(read[store], number)
             lost = any(one == store and first < number and end > before for one, first, end in gone)
             again = any(since <= death <= until for death in forgot)
             again = again or any(since <= death <= _between(read[store], before)[1] + MOMENT for death in deaths)
+            again = again or (kind == "cleared" and any(begun <= death <= until for death in deaths))
             self.must(lost or again, f"{kind} {name} twice, as {before} and {number}, {since:.0f} s to {until:.0f} s")
 
     def commands(

@@ -54,6 +54,9 @@ def judge(world: Any) -> None:
     }
     waits = set()
     for count, date in judged.dates.items():
+        judged.must(count in moments, f"poll {count}: a reading that no slave answered, of {date}")
+        if count not in moments:
+            continue
         true = world.village.start_ms + moments[count] * 1000
         if "t" in date:
             judged.must(abs(date["t"] - true) <= CLOSE * 1000, f"poll {count} of {true:.0f} is dated {date['t']}")

@@ -46,7 +46,7 @@ def judge(world: Any) -> None:
     """A reading has its true date, or gets it by the event of its boot, or bounds that hold it."""
     if "clock_step" in world.mixture.pauses:
         return
-    judged, moments = world.judge, {one.count: one.at for one in world.slave.answers}
+    judged, moments = world.judge, world.slave.lies | {one.count: one.at for one in world.slave.answers}
     offsets = {
         event["detail"]["boot"]: event["detail"]["offset_ms"]
         for event in judged.events.values()

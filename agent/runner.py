@@ -117,6 +117,8 @@ class Runner:
         self._moved = True
         self._held: dict[tuple[str, int], dict[str, Wish]] = {}
         self._urgent: list[_Rule] = []
+        self._untold: set[_Rule] = set()
+        """Those of which an event is not durable yet: a state that knows of it would make the next process silent."""
         self._keep_at = NEVER
         self._trusted: bool | None = None
         self._news: list[Event] = []
@@ -240,7 +242,7 @@ class Runner:
         if now.monotonic >= self._keep_at:
             self._keep_at = NEVER
             for rule in self._rules:
-                if rule.dirty:
+                if rule.dirty and rule not in self._untold:
                     self._keep(rule)
             self._tell_figures(now.monotonic)
         return events
@@ -281,6 +283,7 @@ class Runner:
         """One turn; what happened goes to the outbox, and then the state that knows of it to flash."""
         for event in self.turn():
             await self._tell(event)
+        self._untold.clear()
         urgent, self._urgent = self._urgent, []
         for rule in urgent:
             await asyncio.to_thread(self._keep, rule, True)
@@ -307,6 +310,8 @@ class Runner:
             rule.state = step.state
             rule.dirty = True
             self._keep_at = min(self._keep_at, now.monotonic + self._keep_every)
+        if happened:
+            self._untold.add(rule)
         if (happened or counts) and rule not in self._urgent:
             self._urgent.append(rule)
         return [self._event(one) for one in happened]

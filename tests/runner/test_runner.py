@@ -89,6 +89,21 @@ async def test_an_alarm_and_its_latch_are_durable_at_once_and_survive(house, the
     assert len(house.events) == 1, "raised once"
 
 
+async def test_no_memory_knows_of_an_alarm_that_was_not_told(house, thermostat):
+    """A kill while it is told: any other write of the state has put all that is in memory on flash."""
+    runner = house.runner(thermostat())
+    seen = []
+
+    async def tell(event):
+        seen.append(house.memory.get("control.room"))
+
+    runner._tell = tell
+    runner.observe(house.reading("temp", 31.0))
+    await runner.look()
+    assert seen == [None], "its wish changed too, which is kept at once otherwise"
+    assert house.memory.durable["control.room"]["latched"] is True
+
+
 async def test_the_beginning_of_a_count_is_durable_at_once(house, thermostat):
     class Counter(thermostat):
         def mark(self, state):

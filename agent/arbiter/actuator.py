@@ -56,6 +56,10 @@ class Actuator:
         """After a crash: whether `attempt` was carried out is for the next reading to say; until then nothing moves."""
         self.restored: Slot | None = None
         """The override that stood before the restart."""
+        self.ruled = False
+        """Whether rules held it below the commands before the restart: they will speak again."""
+        self.kept: frozenset[int] = frozenset()
+        """Whose wishes its record knows, by priority."""
         self.awaited: Slot | None = None
         """A command that was accepted and must wait for a limit."""
         self.neighbours: Sequence[Actuator] = ()
@@ -114,6 +118,11 @@ class Actuator:
             self.waiting = (until, why)
             return Decision(min(at, until))
         return Decision(at, slot, priority)
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there is something to tell, or to remember, though nothing is to be written."""
+        return self.slots.keys() != self.kept or bool(self.news and not self.telling.locked())
 
     def _is_so(self, value: Value) -> bool:
         return self.seen.present is not None and self.spec.same(self.seen.present, value)

@@ -232,7 +232,7 @@ class Arbiter:
             if actuator.lock.locked():
                 continue  # whoever holds it wakes us
             decision = actuator.decide(now)
-            if decision.slot is not None or decision.withdraw or (actuator.news and not actuator.telling.locked()):
+            if decision.slot is not None or decision.withdraw or actuator.has_news:
                 group.create_task(self._settle(actuator))
             due = min(due, decision.at)
         return due

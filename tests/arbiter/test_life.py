@@ -263,6 +263,49 @@ def test_an_override_that_ended_meanwhile_ends_at_the_start(virtual):
     virtual(test, LAMP)
 
 
+@pytest.mark.parametrize("boot", ["boot-1", "boot-2"])
+@pytest.mark.parametrize("again", [1, 2], ids=["one restart", "and another before the rule speaks"])
+def test_an_override_that_ended_meanwhile_leaves_it_to_the_rule_below(virtual, again, boot):
+    """Off is only for what nobody wants: a lamp that its rule held would stay dark for its min_off."""
+
+    async def test(site):
+        await site.up()
+        site.arbiter.wish("km1", 15, "on", "night")
+        await site.send("km1", "on", hold_ms=60_000)
+        await site.kill()
+        site.clock.trusted = site.clock.boot == boot  # nobody knows how long the box was off
+        site.clock.boot = boot
+        await asyncio.sleep(100)
+        for _ in range(again):
+            await site.up()
+            await asyncio.sleep(3)
+            assert edges(site) == [True]
+            await site.kill()
+        await site.up()
+        site.arbiter.wish("km1", 15, "off", "day")
+        await asyncio.sleep(310)
+        assert edges(site) == [True, False]
+
+    virtual(test, ActuatorSpec("km1", RELAY, min_off=120, safe_state="hold", boot_state="recompute"))
+
+
+def test_a_rule_below_an_override_that_wants_nothing_any_more_is_forgotten(virtual):
+    async def test(site):
+        await site.up()
+        site.arbiter.wish("km1", 15, "on", "exercise")
+        await site.send("km1", "on", hold_ms=60_000)
+        site.arbiter.relinquish("km1", 15)
+        await asyncio.sleep(1)
+        site.memory.durable.update(site.memory.facts)
+        await site.kill()
+        await asyncio.sleep(100)
+        await site.up()
+        await asyncio.sleep(1)
+        assert edges(site) == [True, False]
+
+    virtual(test, LAMP)
+
+
 def test_minimum_times_survive_a_kill(virtual):
     async def test(site):
         await site.up()

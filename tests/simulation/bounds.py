@@ -13,6 +13,8 @@ __all__ = ["look", "look_at_outbox"]
 PERIOD = 60.0
 TASKS, TIMERS, LINKS = 64, 64, 16
 """Of the small village; a larger site has more, by its buses and controls."""
+COMMAND = 3
+"""Tasks of a command that is not on flash yet: it is handed on, carried out and written. The broker keeps 20."""
 FILES = 40
 STATE = 2_000_000
 """Bytes beside the outbox: facts, two kept configurations, the ids of commands."""
@@ -40,7 +42,8 @@ def _look_at_life(world: Any, life: Any) -> None:
     life.tasks = [task for task in life.tasks if not task.done()]
     timers = [one for one in world.loop._scheduled if not one._cancelled and _is_of(one, life)]
     links = [wire for wire in life.wires if wire.fileno() >= 0]
-    must(len(life.tasks) <= TASKS, f"{len(life.tasks)} tasks")
+    kept = sum(len(session.sent) for session in world.broker.sessions.values())
+    must(len(life.tasks) <= TASKS + COMMAND * kept, f"{len(life.tasks)} tasks, and {kept} commands are not on flash")
     must(len(timers) <= TIMERS, f"{len(timers)} timers")
     must(len(links) <= LINKS, f"{len(links)} connections")
     files = [Path(folder, name) for folder, _, names in os.walk(world.state) for name in names]

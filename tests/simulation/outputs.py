@@ -297,7 +297,8 @@ class Outputs:
             self.never(burner, 1, 75.0 + 2.0, LATE, "the flow is too hot")
             curve = 70.0 - 0.8 * (min(15.0, max(-10.0, burner.slave.process.outdoors)) + 10.0)
             patience = LATE + burner.seconds("min_on")
-            self.never(burner, 1, curve + 3.0 + 2.0, patience, "the flow is above the heat curve")
+            self.never(burner, 1, curve + 3.0 + 2.0, patience, "the flow is above the heat curve", by=2)
+            self.never(burner, 1, 70.0 + 3.0 + 2.0, patience, "the flow is above that of the coldest day")
         for move in burner.moves:  # without the time the room is kept at its reduced temperature
             unknown = lag(self.world, move.at) and lag(self.world, move.at - 5.0) and lag(self.world, move.at + 5.0)
             warm = move.shown[0] > 16.15 + 0.1 and not _any(burner.slave.failed, move.at - BLIND, move.at)
@@ -326,11 +327,18 @@ class Outputs:
                 known = known or self.crashed(since, at) or at >= since + longest - 1.0 or self.forgot(since, at)
                 self.must(known, at, f"{output.name} went off at {value:.2f}")
 
-    def never(self, output: Output, which: int, limit: float, patience: float, why: str) -> None:
-        """It is not on for longer than `patience` while the module answers that the value is beyond the limit."""
+    def never(
+        self, output: Output, which: int, limit: float, patience: float, why: str, by: int | None = None
+    ) -> None:
+        """It is not on for longer than `patience` while the module answers that the value is beyond the limit.
+
+        Where the limit goes by another value (`by`), it is answered too: a point that its module refused is not asked
+        for ten minutes.
+        """
         slave, first, before = output.slave, math.inf, -math.inf
+        others = [at for at, _ in _told(slave, which if by is None else by)]
         for at, value in _told(slave, which):
-            unbroken = at - before < 20.0 and not _any(slave.failed, before, at)
+            unbroken = at - before < 20.0 and not _any(slave.failed, before, at) and _any(others, at - 20.0, at)
             unbroken = unbroken and not _any(self.diary.begun, before, at)
             before = at
             if not unbroken or value < limit or not output.state(at):

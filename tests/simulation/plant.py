@@ -104,7 +104,7 @@ class Heater:
 
     @property
     def shown(self) -> tuple[float, ...]:
-        return self.room, self.flow
+        return self.room, self.flow, self.outdoors
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -20,7 +21,7 @@ from agent.arbiter.status import line
 from agent.clock import Clock
 from agent.control.core import Output
 from agent.driver import Memory
-from agent.errors import Rejected
+from agent.errors import OutboxError, Rejected
 from agent.model import Command, Outcome, OutcomeState, Point, Readings, Value
 from agent.supervise import wait
 
@@ -30,6 +31,8 @@ LOOK = 2.0
 """How long the start waits for devices to tell their outputs (s)."""
 STOP = 2.5
 """How long an orderly stop gives the outputs (s)."""
+LEFT = 10.0
+"""After this long it is asked again which commands a crash left open, where nobody could read them (s)."""
 IDLE = 10.0
 """A pass is made at least this often (s)."""
 
@@ -66,6 +69,9 @@ class Arbiter:
         """Called when an output, its feedback or who holds it may have changed."""
         self._wake = asyncio.Event()
         self._next = clock.monotonic() + LOOK
+        self._begun = clock.now()
+        self._ask_at = math.inf
+        """When to ask again which commands a crash left open, where the start could not read it."""
         self._roster = Roster(specs, points)
         self._records = Records(memory, clock)
         self._records.recall(self._roster, set(ledger.raised()), restore)
@@ -145,12 +151,13 @@ class Arbiter:
         commands wait for it: one that came meanwhile is none that a crash left open.
         """
         await self._hand.look(self._roster.watched(), LOOK)
-        open_commands = {outcome.command: outcome for outcome in await self._ledger.unfinished()}
+        self._begun = self._clock.now()
+        left = await self._left_open()
         for actuator in self._roster:
             attempt = actuator.attempt
             if attempt is not None:
-                accepted = open_commands.get(attempt.command or "")
-                if accepted is None or accepted.state is OutcomeState.APPLIED:
+                accepted = None if left is None else left.get(attempt.command or "")
+                if left is not None and (accepted is None or accepted.state is OutcomeState.APPLIED):
                     actuator.resolve(True)
                 elif actuator.seen.present is not None or actuator.deferred:  # what waited for a node died with us
                     actuator.resolve(actuator.spec.same(actuator.seen.present, attempt.value))
@@ -163,8 +170,7 @@ class Arbiter:
             if actuator.boot != self._clock.boot and boot is not None:
                 actuator.slots[DEFAULT] = Slot(boot, "boot state")
             await self._records.keep(actuator)
-        for outcome in open_commands.values():
-            await self._commands.close(outcome)
+        await self._close(left)
         for code, subject in set(self._ledger.raised()):
             if code in CODES and subject not in self._roster.by_name:  # it left the site file, or has another name
                 await self._hand.tell(subject, News("cleared", code, {}))
@@ -183,6 +189,28 @@ class Arbiter:
                     await wait(self._wake, self._next - self._clock.monotonic())
         finally:
             self._commands.abandon("the agent stops")
+
+    async def _left_open(self) -> dict[str, Outcome] | None:
+        """Commands that an earlier process left open, by id; None: they cannot be read now."""
+        try:
+            found = await self._ledger.unfinished()
+        except OutboxError:
+            return None
+        return {outcome.command: outcome for outcome in found}
+
+    async def _close(self, left: dict[str, Outcome] | None) -> None:
+        """Tell their end; what cannot be read is asked for again."""
+        self._ask_at = math.inf if left is not None else self._clock.monotonic() + LEFT
+        for outcome in (left or {}).values():
+            await self._commands.close(outcome)
+
+    async def _ask_again(self) -> None:
+        left, begun = await self._left_open(), self._begun
+        if left is not None:  # not those of our own that are under way
+            left = {key: one for key, one in left.items()
+                    if one.at.boot != begun.boot or one.at.boottime_ns < begun.boottime_ns}  # fmt: skip
+        await self._close(left)
+        self._wake.set()
 
     async def _take_up(self) -> None:
         """From now on these outputs are held in this boot: a restart no longer applies their boot states."""
@@ -228,6 +256,10 @@ class Arbiter:
             return due
         if self._commands.flood.untold():
             group.create_task(self._commands.flood.tell())
+        if self._ask_at <= now:
+            self._ask_at = math.inf
+            group.create_task(self._ask_again())
+        due = min(due, self._ask_at)
         for actuator in self._roster:
             if actuator.lock.locked():
                 continue  # whoever holds it wakes us

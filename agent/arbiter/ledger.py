@@ -22,7 +22,7 @@ class Outcomes(Protocol):
     async def record(self, outcome: Outcome) -> None: ...
 
     async def unfinished(self) -> list[Outcome]:
-        """Commands whose last outcome is not a final one."""
+        """Commands whose last outcome is not a final one; OutboxError if they cannot be read now."""
 
 
 class Events(Protocol):

@@ -109,12 +109,9 @@ class Outbox:
             return await self._known(command)
 
     async def unfinished(self) -> list[Outcome]:
-        """Commands that were accepted and never ended: a crash came between."""
+        """Commands that were accepted and never ended: a crash came between. OutboxError if nobody can read them."""
         async with self._flash.lock:
-            try:
-                left = await self._flash.job(lambda db: db.unfinished())
-            except OutboxError:
-                return []
+            left = await self._flash.job(lambda db: db.unfinished())
         return [outcome for outcome in left if not self._urgent.has_ended(outcome)]
 
     async def _begin(self, command: Command) -> Outcome | None:

@@ -102,6 +102,7 @@ class Ledger:
         self.hook(f"recorded {outcome.state}")
 
     async def unfinished(self) -> list[Outcome]:
+        self.hook("unfinished")
         return [o for o in self.stored.values() if o.state in (OutcomeState.ACCEPTED, OutcomeState.APPLIED)]
 
     async def put_event(self, event: Event) -> None:

@@ -10,6 +10,7 @@ from agent.arbiter import ActuatorSpec, Arbiter
 from agent.errors import OutboxError, Rejected
 from agent.model import OutcomeState, Point, Quality
 
+ACCEPTED = OutcomeState.ACCEPTED
 RELAY = "io-1.relay1"
 LAMP = ActuatorSpec("km1", RELAY, safe_state="hold", boot_state="recompute", stop_state="hold")
 VALVE = ActuatorSpec("ev1", RELAY, safe_state="off", boot_state="off", stop_state="off")
@@ -603,6 +604,58 @@ def test_no_sign_of_life_is_overdue_while_nothing_happens(virtual):
         for _ in range(100):
             await asyncio.sleep(7)
             assert site.arbiter.due() > site.clock.monotonic()
+
+    virtual(test, LAMP)
+
+
+def test_a_command_left_open_that_the_start_could_not_read_ends_when_it_can(virtual):
+    async def test(site):
+        await site.up()
+        await site.send("km1", "on")
+        site.ledger._keep(site.arbiter._commands._outcome(site.command("km1", "on", id="left"), ACCEPTED, ""))
+        await site.kill()
+        readable = False
+
+        def hook(where):
+            if where == "unfinished" and not readable:
+                raise OutboxError("disk I/O error")
+
+        site.ledger.hook = hook
+        await asyncio.sleep(1)
+        await site.up()
+        own = asyncio.create_task(site.send("km1", "off", id="own", ttl_ms=60_000))
+        await asyncio.sleep(30)
+        assert site.ledger.states("left") == ["accepted"]
+        readable = True
+        await asyncio.sleep(11)
+        assert site.ledger.states("left") == ["accepted", "unknown"]
+        assert site.ledger.states("own") == ["accepted"], "it waits for min_on, and nobody died"
+        await own
+        assert site.ledger.states("own")[-1] == "verified"
+
+    virtual(test, ActuatorSpec("km1", RELAY, min_on=50, safe_state="hold", boot_state="recompute"))
+
+
+def test_an_attempt_that_the_start_could_not_look_up_is_not_tried_again(virtual):
+    """Whether it was carried out is for the output to say."""
+
+    async def test(site):
+        await site.up()
+
+        def dark(where):
+            if where == "unfinished":
+                raise OutboxError("disk I/O error")
+
+        site.plant.hang = 1000
+        left = asyncio.create_task(site.send("km1", "on"))
+        await asyncio.sleep(0.1)
+        await site.kill()
+        assert left.cancelled() or left.done()
+        site.plant.hang = 0
+        site.ledger.hook = dark
+        await site.up()
+        await asyncio.sleep(60)
+        assert not edges(site)
 
     virtual(test, LAMP)
 

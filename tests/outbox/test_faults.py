@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from agent.clock import SystemClock
+from agent.errors import OutboxError
 from agent.model import Command, Event, Origin, Outcome, OutcomeState, Reading
 from agent.outbox import Outbox
 from agent.outbox.backlog import export_readings
@@ -523,6 +524,23 @@ async def test_numbers_that_a_power_cut_left_open_are_not_counted_by_a_second_st
     await box.tick(6)
     gaps = [event["detail"] for event in events(await box.drain()) if event["kind"] == "gap"]
     assert [(gap["first"], gap["count"]) for gap in gaps] == [(11, None)]
+
+
+async def test_who_asks_for_open_commands_hears_that_nobody_can_read_them(
+    box: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None would mean that there are none."""
+    assert await box.out.begin(Command("c1", "km1", "on", box.clock.now())) is None
+
+    def fail(*args: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    with monkeypatch.context() as unreadable:
+        unreadable.setattr(Store, "__init__", fail)
+        box.open()
+        with pytest.raises(OutboxError):
+            await box.out.unfinished()
+    assert [one.command for one in await box.out.unfinished()] == ["c1"]
 
 
 async def test_what_was_delivered_before_two_starts_without_a_database_is_not_told_lost(

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-__all__ = ["MOST", "Claim", "Statement", "heard_of"]
+__all__ = ["MOST", "Bare", "Claim", "Statement", "heard_of"]
 
 MOST = 21
 """Stores that are carried on in the retained message, the latest: clones and predecessors of one site."""
@@ -28,6 +28,19 @@ class Claim(NamedTuple):
     last: int
     epoch: int
     machine: str
+
+
+class Bare(NamedTuple):
+    """A claim of this box itself for what its stage held, while it had no database, and what that replaced."""
+
+    claim: Claim
+    before: Claim
+
+    @classmethod
+    def of(cls, told: Iterable[Iterable[Any]]) -> Bare:
+        """As it was kept."""
+        claim, before = told
+        return cls(Claim(*claim), Claim(*before))
 
 
 class Statement(NamedTuple):

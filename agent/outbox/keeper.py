@@ -23,7 +23,7 @@ from agent.machine import Machine
 from agent.model import Event, Severity
 from agent.outbox.ahead import Ahead
 from agent.outbox.blocks import Block
-from agent.outbox.claim import Claim, Statement
+from agent.outbox.claim import MOST, Bare, Claim, Statement
 from agent.outbox.dating import Dating
 from agent.outbox.drain import Held, Load
 from agent.outbox.due import Due
@@ -82,6 +82,8 @@ class Keeper:
         self.figures = Figures(max(max_bytes // 2, max_bytes - wal_bytes(max_bytes)), clock.monotonic())
         self.flash = Flash(folder, max_bytes, machine, found, clock, self)
         self.identity = Identity(machine)
+        self.identity.bare = found.bare
+        self.stage.claimed(found.bare)
         self.ahead = Ahead(self.flash, self.tokens, clock.monotonic())
         self.out: dict[int, Parcel] = {}
         """Under way, by token."""
@@ -379,7 +381,11 @@ class Keeper:
         for store in self.flash.found.given or {} if self.flash.db is None else {}:
             last, known = self.flash.found.last(store), heard.claims.get(store)
             if known is not None and last > known.last:
-                return known._replace(last=last, epoch=known.epoch + 1)
+                claim = known._replace(last=last, epoch=known.epoch + 1)
+                before = self.identity.replaced(known) or known
+                self.identity.bare = [*self.identity.bare, Bare(claim, before)][-MOST:]
+                self.stage.claimed(self.identity.bare)
+                return claim
         return None
 
     async def _renew(self, why: str) -> None:

@@ -278,3 +278,43 @@ async def test_what_the_stage_sends_without_a_database_is_claimed(
     box.open()
     renewed = await box.out.judge(retained(said))
     assert renewed is not None and renewed.store != claim.store
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_a_box_knows_its_own_claim_without_a_database(
+    box: Any, monkeypatch: pytest.MonkeyPatch, restarted: bool
+) -> None:
+    """Numbered since the last confirmation, and sent from the stage by a process that could not open the flash."""
+    for name in ("numbers", "keeper"):
+        monkeypatch.setattr(f"agent.outbox.{name}.RANGE", 100)
+    await box.out.close()
+    box.open()
+    claim = await box.out.judge(Statement({}, ""))
+    box.open()  # from here on nobody confirms it
+    while box.out._numbers.next <= claim.last:
+        box.out.put(box.readings(10), 2)
+        await box.tick(50)
+    box.out.put(box.readings(10), 2)
+
+    def fail(*args: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    with monkeypatch.context() as unreadable:
+        unreadable.setattr(Store, "__init__", fail)
+        box.open()
+        said = await box.out.judge(retained(claim))
+        sent = {(row.store, row.seq) for m in await box.drain() for row in decode(m.body)}
+        assert said is not None and said.epoch > claim.epoch and sent
+        box.open()  # once more, with nothing new to claim
+        assert await box.out.judge(retained(said)) is None
+    box.open()
+    if restarted:
+        await box.tick(50)
+        await box.out.close()  # the stage goes, and what it knew
+        box.open()
+    after = await box.out.judge(retained(said))
+    assert after is not None and after.store == claim.store, "nobody went on from a later state"
+    assert after.epoch >= said.epoch
+    sent |= {(row.store, row.seq) for m in await box.drain() if m.topic == "telemetry" for row in decode(m.body)}
+    assert {store for store, _ in sent} == {claim.store}
+    assert sorted(n for _, n in sent) == list(range(1, box.out._numbers.next))

@@ -108,7 +108,7 @@ class OutboxWorld(World):
         self.window = self.dice.choice((5.0, 60.0, 60.0, 60.0, 60.0, 60.0))
         self.scale = self.dice.choice(SCALES)
         self.box.window = self.window
-        self.box.hurt = self.disk.hurt
+        self.box.hurt, self.box.begun, self.box.died = self.disk.hurt, self.diary.begun, self.died
         self.box.is_hurt = lambda: self.disk.ails
         self.flood = 0
         self.quiet = False

@@ -352,9 +352,10 @@ class Outputs:
     def limits(self, output: Output, broken_by: Any) -> None:
         """min_on, min_off and starts an hour; `broken_by` tells which moves a lower priority may have made."""
         shortest = {0: output.seconds("min_on"), 1: output.seconds("min_off")}
-        for one, two in zip(output.moves, output.moves[1:], strict=False):
+        for last, one, two in zip([None, *output.moves], output.moves, output.moves[1:], strict=False):
+            since = last.at if one.fell and last is not None else one.at  # what was on has fallen: if that is known
             kept = two.at - one.at >= shortest[two.value] - 0.5
-            excused = two.fell or self.forgot(one.at, two.at) or _any(self.died, one.at - 0.5, one.at + self.moment)
+            excused = two.fell or self.forgot(since, two.at) or _any(self.died, one.at - 0.5, one.at + self.moment)
             excused = excused or (not two.value and broken_by(two))
             excused = excused or (not two.value and self.stops(two.at))
             self.must(kept or excused, two.at, f"{output.name} went to {two.value} after {two.at - one.at:.1f} s")

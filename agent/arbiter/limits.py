@@ -82,11 +82,10 @@ def earliest(limits: Limits, history: History, on: bool, now: float) -> tuple[fl
     shortest = limits.min_off if on else limits.min_on
     if shortest is not None and since is not None:
         waits.append((since + shortest, "min_off" if on else "min_on"))
-    if history.on is on:
-        return max(waits)
     most = limits.max_starts_per_hour
     if on and most is not None:
-        recent = sorted(start for start in history.starts if start > now - HOUR)
+        seen = history.since if history.on is on else None  # what was only seen is no start of ours yet
+        recent = sorted(start for start in history.starts if start > now - HOUR and (seen is None or start < seen))
         if len(recent) >= most:
             waits.append((recent[len(recent) - most] + HOUR, "max_starts_per_hour"))
     return max(waits)

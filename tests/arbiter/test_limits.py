@@ -53,6 +53,14 @@ def test_an_attempt_is_a_change_either_way():
     assert History(True, 0).perhaps(True, 50) == History(True, 0)
 
 
+def test_what_only_reads_as_on_is_not_written_on_once_too_often():
+    """A false "on", and what is wanted is on: to write it can be the start that is one too many."""
+    seen = History(False, 100, (0, 50)).found(True, 700)
+    assert earliest(LIMITS, seen, True, 700) == (3600, "max_starts_per_hour")
+    assert earliest(LIMITS, History(False, 100, (0,)).found(True, 700), True, 700) == (700, "")
+    assert earliest(LIMITS, seen.moved(True, 700), True, 700) == (700, "")
+
+
 def test_bucket():
     bucket = Bucket(burst=3, rate=1)
     assert [bucket.take(100) for _ in range(5)] == [True, True, True, False, False]

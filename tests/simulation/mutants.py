@@ -69,7 +69,7 @@ MUTANTS = [
     _mutant("batch-lost", "what could not be written to flash does not come back to memory",
             "agent/outbox/keeper.py", "        self.memory.come_back(batch.lots)\n", ""),
     _mutant("gap-not-told", "what was lost is counted and not told",
-            "agent/outbox/keeper.py", "*(gap_event(*gap, now) for gap in gaps)]]", "]]"),
+            "agent/outbox/keeper.py", "        return [gap_event(*gap, now) for gap in gaps]", "        return []"),
     _mutant("set-aside-not-told", "a message that the broker refuses for good is set aside, and nobody hears of it",
             "agent/outbox/queue.py",
             '        due.lose("refused", parcel.cls, parcel.store, message.first, message.last, message.n)\n', ""),
@@ -148,8 +148,8 @@ MUTANTS = [
             "agent/supervise.py", "    PERIOD = 4.0\n", "    PERIOD = 24.0\n"),
     _mutant("watchdog-for-ever", "the watchdog is fed whatever stands still, and the outbox stands still after a fault",
             "agent/supervise.py", "            if late:\n", "            if False:\n",
-            "agent/outbox/queue.py", "            await asyncio.sleep(self._window / 10)",
-            "            await asyncio.sleep(self._window / 10 if not self.fault else 1e9)"),
+            "agent/outbox/queue.py", "            await asyncio.sleep(max(0.0, least))",
+            "            await asyncio.sleep(max(0.0, least) if not self.fault else 1e9)"),
 ]  # fmt: skip
 
 

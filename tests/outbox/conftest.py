@@ -8,6 +8,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -140,3 +141,19 @@ def kept_flash(monkeypatch: pytest.MonkeyPatch) -> Any:
         raise sqlite3.OperationalError("disk I/O error")
 
     return lambda works: monkeypatch.setattr(Store, "commit", commit if works else fail)
+
+
+@pytest.fixture
+def unreadable(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """`with unreadable():` no database can be opened."""
+
+    def fail(*args: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    @contextmanager
+    def made() -> Iterator[None]:
+        with monkeypatch.context() as patched:
+            patched.setattr(Store, "__init__", fail)
+            yield
+
+    return made

@@ -116,21 +116,15 @@ async def test_a_power_cut_is_told_and_no_number_comes_again(box: Any, events: C
 
 
 async def test_a_write_that_is_kept_although_its_sync_failed_gives_no_number_twice(
-    box: Any, events: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    box: Any, events: Callable[..., Any], kept_flash: Any
 ) -> None:
     """A start has no numbers left and something to tell; what the flash refused to sync is there nevertheless."""
     box.out.put(box.readings(10), 2)
     await box.tick(5)
     shutil.rmtree(box.stage)
-    commit = Store.commit
-
-    def kept(db: Store, work: Any) -> None:
-        commit(db, work)
-        raise sqlite3.OperationalError("disk I/O error")
-
-    monkeypatch.setattr(Store, "commit", kept)
+    kept_flash(False)
     box.open()
-    monkeypatch.setattr(Store, "commit", commit)
+    kept_flash(True)
     await box.tick(60)
     box.out.put(box.readings(10), 2)
     with sqlite3.connect(shutil.copy(box.state / "outbox.db", box.state / "without-its-log.db")) as alone:
@@ -496,7 +490,7 @@ async def test_what_was_lost_in_memory_is_told_once_however_often_a_start_is_kil
 
 @pytest.mark.parametrize("put", [0, 3])
 async def test_numbers_that_a_power_cut_left_open_are_not_counted_by_a_second_start(
-    box: Any, events: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, put: int
+    box: Any, events: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, put: int, unreadable: Any
 ) -> None:
     """The first one opened the database late, and was killed before it could tell: numbers that were only reserved."""
 
@@ -507,14 +501,10 @@ async def test_numbers_that_a_power_cut_left_open_are_not_counted_by_a_second_st
         box.out.put(box.readings(put), 2)
         raise Dead
 
-    def fail(*args: object) -> None:
-        raise sqlite3.OperationalError("disk I/O error")
-
     box.out.put(box.readings(10), 2)
     await box.tick(6)
     shutil.rmtree(box.stage)
-    with monkeypatch.context() as unreadable:
-        unreadable.setattr(Store, "__init__", fail)
+    with unreadable():
         box.open()
     with monkeypatch.context() as killed:
         killed.setattr(Store, "commit", die)
@@ -526,17 +516,11 @@ async def test_numbers_that_a_power_cut_left_open_are_not_counted_by_a_second_st
     assert [(gap["first"], gap["count"]) for gap in gaps] == [(11, None)]
 
 
-async def test_who_asks_for_open_commands_hears_that_nobody_can_read_them(
-    box: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_who_asks_for_open_commands_hears_that_nobody_can_read_them(box: Any, unreadable: Any) -> None:
     """None would mean that there are none."""
     assert await box.out.begin(Command("c1", "km1", "on", box.clock.now())) is None
 
-    def fail(*args: object) -> None:
-        raise sqlite3.OperationalError("disk I/O error")
-
-    with monkeypatch.context() as unreadable:
-        unreadable.setattr(Store, "__init__", fail)
+    with unreadable():
         box.open()
         with pytest.raises(OutboxError):
             await box.out.unfinished()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from agent.model import Event
 from agent.outbox import Outbox
 from agent.outbox.blocks import decode
 from agent.outbox.claim import Statement, heard_of
-from agent.outbox.store import Store
 from agent.uplink.native import encode
 
 A, B = Machine("a" * 16), Machine("b" * 16)
@@ -243,7 +241,7 @@ async def test_what_a_restored_card_lost_is_told_under_its_new_store(
 
 
 async def test_what_the_stage_sends_without_a_database_is_claimed(
-    box: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    box: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unreadable: Any
 ) -> None:
     """It was numbered after the last claim, by a process that was killed; then an older card is put back."""
     for name in ("numbers", "keeper"):
@@ -259,11 +257,7 @@ async def test_what_the_stage_sends_without_a_database_is_claimed(
         await box.tick(6)
     box.out.put(box.readings(10), 2)
 
-    def fail(*args: object) -> None:
-        raise sqlite3.OperationalError("disk I/O error")
-
-    with monkeypatch.context() as unreadable:
-        unreadable.setattr(Store, "__init__", fail)
+    with unreadable():
         box.open()
         assert box.out.is_unsure, "what is retained is waited for"
         said = await box.out.judge(retained(claim))
@@ -282,7 +276,7 @@ async def test_what_the_stage_sends_without_a_database_is_claimed(
 
 @pytest.mark.parametrize("restarted", [False, True])
 async def test_a_box_knows_its_own_claim_without_a_database(
-    box: Any, monkeypatch: pytest.MonkeyPatch, restarted: bool
+    box: Any, monkeypatch: pytest.MonkeyPatch, restarted: bool, unreadable: Any
 ) -> None:
     """Numbered since the last confirmation, and sent from the stage by a process that could not open the flash."""
     for name in ("numbers", "keeper"):
@@ -296,11 +290,7 @@ async def test_a_box_knows_its_own_claim_without_a_database(
         await box.tick(50)
     box.out.put(box.readings(10), 2)
 
-    def fail(*args: object) -> None:
-        raise sqlite3.OperationalError("disk I/O error")
-
-    with monkeypatch.context() as unreadable:
-        unreadable.setattr(Store, "__init__", fail)
+    with unreadable():
         box.open()
         said = await box.out.judge(retained(claim))
         sent = {(row.store, row.seq) for m in await box.drain() for row in decode(m.body)}

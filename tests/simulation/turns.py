@@ -164,20 +164,7 @@ class Turns(asyncio.SelectorEventLoop):
         return timer
 
     def call_later(self, delay: float, callback: Callable[..., Any], *args: Any, context: Any = None) -> Any:
-        """As `call_at`, written out once more: it is the one that is called most."""
-        when = self.poll.now + delay
-        if when >= FAR:
-            when = FAR
-        else:
-            micro = round(when * 1e6)
-            whole = micro / 1e6
-            when = whole if whole >= when else (micro + 1) / 1e6
-        timer = Timer(when)
-        timer._callback, timer._args, timer._cancelled = callback, args, False
-        timer._loop, timer._scheduled = self, True
-        timer._context = _copy_context() if context is None else context
-        heappush(self._scheduled, timer)
-        return timer
+        return self.call_at(self.poll.now + delay, callback, *args, context=context)
 
     def _run_once(self) -> None:
         """Turns, until it is to stop. Timers and the time are whole microseconds: what is due is so to the letter."""

@@ -378,7 +378,9 @@ class Keeper:
 
         Numbers beyond what was claimed were reserved after that, so the epoch is one more at least.
         """
-        for store in self.flash.found.given or {} if self.flash.db is None else {}:
+        if self.flash.db is not None:
+            return None
+        for store in self.flash.found.given or {}:
             last, known = self.flash.found.last(store), heard.claims.get(store)
             if known is not None and last > known.last:
                 claim = known._replace(last=last, epoch=known.epoch + 1)
@@ -503,8 +505,8 @@ class Keeper:
         if self.dating.due() or last:
             work.boot = self.dating.fact()
         segment = self.stage.rotate() if flush else 0
-        given, known = numbers.given(), self.ahead.known
-        return Batch(work, records, told, parcels, lots, limit, segment, self.stage.broken, last, given, known)
+        given, youngest = numbers.given(), self.ahead.known
+        return Batch(work, records, told, parcels, lots, limit, segment, self.stage.broken, last, given, youngest)
 
     def _gap_events(self) -> list[Event]:
         """What is lost and not told, to be told now; it is counted."""

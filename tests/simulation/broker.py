@@ -76,7 +76,8 @@ class Link:
 class Broker:
     """`up` is whether it takes connections. Faults are attributes, and may change at any time.
 
-    `accepted` is called with (topic, payload, retained) for everything that it has acknowledged, when it does.
+    `accepted` is called with (topic, payload, retained) for everything that it has acknowledged, when it does, and
+    `forgotten` when it knows nothing any more.
     `puback(topic)` gives the reason code of an acknowledgement, or None: it never comes.
     """
 
@@ -87,6 +88,7 @@ class Broker:
         self.retained: dict[str, bytes] = {}
         self.links: list[Link] = []
         self.accepted: Callable[[str, bytes, bool], None] = lambda topic, payload, retain: None
+        self.forgotten: Callable[[], None] = lambda: None
         self.refused: Callable[[str, bytes], None] = lambda topic, payload: None
         self.puback: Callable[[str], int | None] = lambda topic: 0
         self.connack: Callable[[], int] = lambda: 0
@@ -137,6 +139,7 @@ class Broker:
         self.cut()
         self.sessions.clear()
         self.retained.clear()
+        self.forgotten()
 
     def heard(self, link: Link) -> None:
         if link.keepalive:

@@ -64,6 +64,12 @@ class OutboxJudge:
         """(store, first, last): what was numbered by a state that somebody replaced by an older one."""
         self._gone: list[tuple[int, int]] = []
         """Our numbers of the same."""
+        self._claimed: set[str] = set()
+        """Stores of which the broker retains whose numbers went out last."""
+        self._compares = False
+        """Whether an older state was put back that the broker has not heard yet."""
+        self._unfindable: set[str] = set()
+        """Stores of which the broker knew nothing when such a state came to it: they may have numbers twice."""
 
     def must(self, holds: object, what: str) -> None:
         if not holds and len(self.broken) < 1000:
@@ -136,6 +142,14 @@ class OutboxJudge:
         assert self._copied is not None
         self._undone += [(store, self._copied.get(store, 0) + 1, last) for store, last in self.given.items()]
         self._gone.append((self._copied_at, len(self.cls)))
+        self._unfindable |= self.given.keys() - self._claimed
+        self._compares = True
+
+    def forgot(self) -> None:
+        """The broker knows nothing any more."""
+        self._claimed.clear()
+        if self._compares:
+            self._unfindable |= self.given.keys()
 
     # -- what comes out --------------------------------------------------------------------------------------------
 
@@ -157,6 +171,9 @@ class OutboxJudge:
             elif event["code"] == "n":
                 self._arrived(event["detail"]["n"], store, number, "live")
                 self._dated(event["detail"]["n"], event)
+        elif kind == "state/store":
+            claim = json.loads(payload)
+            self._claimed, self._compares = {claim["store"], *claim["others"]}, False
 
     def _gap(self, code: str, gap: dict[str, Any]) -> None:
         if "first" in gap:
@@ -204,11 +221,11 @@ class OutboxJudge:
         """Whether it is new."""
         known = self.numbers[store].get(number)
         self.numbers[store][number] = content
-        if known is None:
-            return True
-        if not known.startswith("aggregate"):
-            self.must(known == content, f"{store} {number} with two contents: {known[:300]} and {content[:300]}")
-        return False
+        if known in (None, content):
+            return known is None
+        if not known.startswith("aggregate") and store not in self._unfindable:
+            self.must(False, f"{store} {number} with two contents: {known[:300]} and {content[:300]}")
+        return store in self._unfindable
 
     def _arrived(self, v: int, store: str, number: int, lane: str) -> None:
         self._is_its(v, store, number)

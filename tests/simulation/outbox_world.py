@@ -100,7 +100,7 @@ class OutboxWorld(World):
         self.calls = RunCalls(self)
         self.outbox: Any = None
         self.box: OutboxJudge = OutboxJudge(self.loop.time, self.wall_ns() // 1_000_000)
-        self.broker.accepted = self.box.took
+        self.broker.accepted, self.broker.forgotten = self.box.took, self.box.forgot
         self.judge = self.box  # type: ignore[assignment]
         self.period = self.dice.choice(PERIODS)
         self.per_put = self.dice.choice(PER_PUT)

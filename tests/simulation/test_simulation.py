@@ -20,6 +20,7 @@ from tests.simulation.judge import Judge
 from tests.simulation.kinds import kinds
 from tests.simulation.mutants import MUTANTS, changed
 from tests.simulation.notes import first_moment, last_before
+from tests.simulation.outbox_judge import OutboxJudge
 from tests.simulation.outbox_world import CORNERS, SHARED
 from tests.simulation.plant import Answer
 from tests.simulation.runner import Job, sort_of
@@ -170,6 +171,31 @@ def test_a_poll_that_the_broker_refused_is_told_by_a_gap(last: int, broken: int)
     event = {"k": ["s", 13], "kind": "gap", "code": "refused", "subject": "outbox", "detail": gap}
     judge.took("bocage/v1/v/event", json.dumps(event).encode(), False)
     judge.readings([Answer(7, 1.0, None)], [], [])
+    assert len(judge.broken) == broken
+
+
+@pytest.mark.parametrize(
+    ("steps", "broken"),
+    [
+        ("copied claim put_back claim", 1),
+        ("copied claim put_back claim forgot", 1),
+        ("copied claim forgot claim put_back claim", 1),
+        ("copied claim forgot put_back claim", 0),
+        ("copied claim put_back forgot claim", 0),
+    ],
+)
+def test_a_number_may_come_twice_where_the_broker_forgot_before_an_older_card_spoke(steps: str, broken: int) -> None:
+    judge = OutboxJudge(lambda: 99.0, 0)
+    judge.given["s"] = 7
+    claim = json.dumps({"store": "s", "others": {}}).encode()
+    for step in steps.split():
+        if step == "claim":
+            judge.took("bocage/v1/v/state/store", claim, True)
+        else:
+            getattr(judge, step)()
+    for subject in ("one", "another"):
+        event = {"k": ["s", 7], "t": 5, "kind": "alarm", "code": "x", "subject": subject, "detail": {}}
+        judge.took("bocage/v1/v/event", json.dumps(event).encode(), False)
     assert len(judge.broken) == broken
 
 

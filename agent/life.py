@@ -32,11 +32,12 @@ class Life:
         self._memory, self._clock = memory, clock
         self._ages: list[float] = []
         """Of the crashes of the last ten minutes, in seconds before the start."""
+        self._begun = clock.now()
         self._over = False
 
     def begin(self) -> None:
         """Count the life before this one, if it ended badly, and note that this one has begun."""
-        now, kept = self._clock.now(), self._memory.get("now")
+        now, kept = self._begun, self._memory.get("now")
         if isinstance(kept, dict) and {"boot", "at", "wall_ms", "alive", "ages"} <= kept.keys():
             passed = _passed(kept, now)
             self._ages = [age + passed for age in kept["ages"]] + [0.0] * bool(kept["alive"])
@@ -74,8 +75,10 @@ class Life:
 
     def _record(self, alive: bool) -> dict[str, Any]:
         now = self._clock.now()
+        lived = (now.boottime_ns - self._begun.boottime_ns) / 1e9
         return {
-            "boot": now.boot, "at": now.boottime_ns / 1e9, "wall_ms": now.wall_ms, "alive": alive, "ages": self._ages,
+            "boot": now.boot, "at": now.boottime_ns / 1e9, "wall_ms": now.wall_ms, "alive": alive,
+            "ages": [age + lived for age in self._ages],
         }  # fmt: skip
 
 

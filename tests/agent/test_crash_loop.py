@@ -79,6 +79,17 @@ def test_three_kills_in_ten_minutes_are_a_loop_and_orderly_stops_are_none(clock,
     assert not live().looping, "the others are long ago"
 
 
+def test_a_life_that_ends_orderly_is_as_long_as_it_was(clock, live):
+    for length in (400, 400):
+        live()
+        clock.at += length
+    life = live()
+    clock.at += 400
+    life.end()
+    live()
+    assert not live().looping, "the first crash was 800 s ago"
+
+
 def test_power_cuts_count_by_the_wall_clock_where_it_is_known(clock, live):
     day = 86_400.0
     for number in range(4):

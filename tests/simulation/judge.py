@@ -194,7 +194,7 @@ class Judge:
                 by_store[gap["store"]].append((gap["first"], gap["last"]))
         found = {}
         for store, spans in by_store.items():
-            runs, reached = [], 0
+            runs, reached = [], self._before(store)
             for first, last in sorted(spans):
                 if first > reached + 1:
                     runs.append((reached + 1, first - 1))
@@ -202,6 +202,13 @@ class Judge:
             if runs:
                 found[store] = runs
         return found
+
+    def _before(self, store: str) -> int:
+        """Up to which number none is of this store: one that takes another's place goes on from the numbers of that."""
+        moves = (event for event in self.events.values() if event["code"] == "store_moved")
+        if not any(move["detail"]["store"] == store for move in moves):
+            return 0
+        return min(number for name, number in self.content if name == store) - 1
 
     def alarms(self, answers: Any, deaths: list[float], hurt: list[tuple[float, float]]) -> None:
         """Each is raised and cleared in turn, in the order of its numbers.

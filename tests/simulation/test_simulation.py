@@ -174,6 +174,14 @@ def test_a_poll_that_the_broker_refused_is_told_by_a_gap(last: int, broken: int)
     assert len(judge.broken) == broken
 
 
+@pytest.mark.parametrize(("code", "missing"), [("store_moved", {}), ("dated", {"s": [(1, 11)]})])
+def test_a_store_that_others_moved_to_goes_on_from_their_numbers(code: str, missing: dict[str, Any]) -> None:
+    judge = Judge(lambda: 99.0)
+    event = {"k": ["s", 12], "kind": "audit", "code": code, "subject": "gateway", "detail": {"store": "s"}}
+    judge.took("bocage/v1/v/event", json.dumps(event).encode(), False)
+    assert judge.missing() == missing
+
+
 @pytest.mark.parametrize(
     ("steps", "broken"),
     [

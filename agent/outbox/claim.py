@@ -1,8 +1,9 @@
 """What is retained on `state/store`: whose numbers went out last, so that an older copy of the state is found.
 
 A card that was restored, or copied, goes on from numbers that others have used. Each reservation of numbers counts one
-`epoch`; the broker retains the newest. What it retains of our store must not be newer than what the database knew when
-this stretch began: else somebody went on from a later state, and our numbers need another name.
+`epoch` and has a name; the broker retains the newest. What it retains of our store must be a reservation of our own, or
+not be newer than what the database knew when this stretch began: else somebody went on from a later state, and our
+numbers need another name.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-__all__ = ["MOST", "Bare", "Claim", "Statement", "heard_of"]
+__all__ = ["MOST", "Claim", "Standing", "Statement", "heard_of"]
 
 MOST = 21
 """Stores that are carried on in the retained message, the latest: clones and predecessors of one site."""
@@ -22,25 +23,27 @@ _LARGEST = (1 << 53) - 1
 
 
 class Claim(NamedTuple):
-    """No number of `store` above `last` has been sent, by the machine of that name (a digest)."""
+    """No number of `store` above `last` has been sent, by the machine of that name (a digest).
+
+    `reservation` is the name of the one that reserved `last`, "" where an older agent made it.
+    """
 
     store: str
     last: int
     epoch: int
     machine: str
+    reservation: str = ""
 
 
-class Bare(NamedTuple):
-    """A claim of this box itself for what its stage held, while it had no database, and what that replaced."""
+class Standing(NamedTuple):
+    """What a state may claim, and how it knows its own claims: none is later than epoch `since`, but those of `own`.
+
+    `own` are the names of the reservations that it made after `since`.
+    """
 
     claim: Claim
-    before: Claim
-
-    @classmethod
-    def of(cls, told: Iterable[Iterable[Any]]) -> Bare:
-        """As it was kept."""
-        claim, before = told
-        return cls(Claim(*claim), Claim(*before))
+    since: int
+    own: tuple[str, ...]
 
 
 class Statement(NamedTuple):
@@ -79,7 +82,10 @@ def heard_of(payload: bytes) -> Statement:
 
 
 def _claim(one: Mapping[str, Any]) -> Claim:
-    return Claim(_text(one["store"]), _number(one["last"]), _number(one["epoch"]), _text(one["machine"]))
+    return Claim(
+        _text(one["store"]), _number(one["last"]), _number(one["epoch"]), _text(one["machine"]),
+        _text(one.get("reservation", "")),
+    )  # fmt: skip
 
 
 def _text(value: Any) -> str:

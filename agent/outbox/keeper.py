@@ -23,7 +23,7 @@ from agent.machine import Machine
 from agent.model import Event, Severity
 from agent.outbox.ahead import Ahead
 from agent.outbox.blocks import Block
-from agent.outbox.claim import MOST, Bare, Claim, Statement
+from agent.outbox.claim import Claim, Statement
 from agent.outbox.dating import Dating
 from agent.outbox.drain import Held, Load
 from agent.outbox.due import Due
@@ -82,8 +82,6 @@ class Keeper:
         self.figures = Figures(max(max_bytes // 2, max_bytes - wal_bytes(max_bytes)), clock.monotonic())
         self.flash = Flash(folder, max_bytes, machine, found, clock, self)
         self.identity = Identity(machine)
-        self.identity.bare = found.bare
-        self.stage.claimed(found.bare)
         self.ahead = Ahead(self.flash, self.tokens, clock.monotonic())
         self.out: dict[int, Parcel] = {}
         """Under way, by token."""
@@ -99,8 +97,8 @@ class Keeper:
         self._marks = False
         self._doubt = False
         """A write failed, and may have been kept all the same: the next one replaces all that it brought."""
-        self._bare_claim: Claim | None = None
-        """What is claimed for the numbers on the stage while there is no database."""
+        self._standing = found.standing
+        """What the stage knows of what may be claimed."""
 
     def open(self) -> None:
         """Open the database, go on from what the stage holds. Never fails: `troubles` says what is wrong."""
@@ -113,6 +111,9 @@ class Keeper:
         except (sqlite3.Error, OSError) as error:
             self.flash.failed(error)
             self.troubles.append(f"the outbox cannot be written: {error}")
+            if found.standing is not None:
+                self.identity.recall(found.standing)
+                self.stage.stand(found.standing)
         self.memory.put([lot._replace(since=float("-inf")) for lot in found.open_lots(flushed)])
         if self.memory.n:
             _log.info("stage replayed readings=%d next=they go to flash", self.memory.n)
@@ -155,6 +156,7 @@ class Keeper:
         """A database is open: go on from what it holds."""
         self.due.gaps += self.numbers.adopt(db.name, totals, self.flash.found)
         self.identity.adopt(totals, self.numbers.next)
+        self._stand()
         if totals.aside not in ("", self._aside):
             self.due.gaps.append(("store_corrupt", {"file": totals.aside, "count": None}))
         for left in totals.left:
@@ -355,50 +357,41 @@ class Keeper:
         OutboxError if others have used our numbers, and the flash does not take what we make of that.
         """
         async with self.flash.lock:
-            self._bare_claim = self._claim_of_stage(heard)
-            if why := self.identity.gone_on(heard.claims.get(self.numbers.store)):
-                await self._renew(why)
-            elif self.identity.unsure is not None and self.flash.db is not None:
+            if self._gone_on(heard):
+                await self._renew(heard)
+            if self.identity.unsure is not None:
                 self.identity.unsure = None
-                await self.save()
+                if self.flash.db is not None:
+                    await self.save()
             if self.identity.hear(heard.claims, self.numbers.store) and self.flash.db is not None:
                 await self.save()
             return self.claim()
 
     def claim(self) -> Claim | None:
         """What may be told to the broker of our numbers; None while they are not durable, or not compared."""
-        if self.flash.db is None:
-            return self._bare_claim
-        if not self.identity.is_confirmed:
-            return None
-        return Claim(self.numbers.store, self.numbers.limit, self.identity.epoch, self.identity.machine.name)
+        return self._standing.claim if self._standing is not None and self.identity.unsure is None else None
 
-    def _claim_of_stage(self, heard: Statement) -> Claim | None:
-        """Without a database: what the stage holds goes out, and an older copy of the state must be found later.
+    def _stand(self) -> None:
+        """What may be claimed is another."""
+        self._standing = self.identity.standing(self.numbers.store, self.numbers.limit)
+        self.stage.stand(self._standing)
 
-        Numbers beyond what was claimed were reserved after that, so the epoch is one more at least.
-        """
-        if self.flash.db is not None:
-            return None
-        for store in self.flash.found.given or {}:
-            last, known = self.flash.found.last(store), heard.claims.get(store)
-            if known is not None and last > known.last:
-                claim = known._replace(last=last, epoch=known.epoch + 1)
-                before = self.identity.replaced(known) or known
-                self.identity.bare = [*self.identity.bare, Bare(claim, before)][-MOST:]
-                self.stage.claimed(self.identity.bare)
-                return claim
-        return None
+    def _gone_on(self, heard: Statement) -> str:
+        """Why the broker knows of a later state than ours, "" if it does not."""
+        return self.identity.gone_on(heard.claims.get(self._standing.claim.store)) if self._standing else ""
 
-    async def _renew(self, why: str) -> None:
+    async def _renew(self, heard: Statement) -> None:
         """Give another name to what was numbered since this state began, and go on under it."""
-        assert self.identity.unsure is not None
-        first, old, new = self.identity.unsure[0], self.numbers.store, str(uuid4())
         if not await self.save(flush=True):
             raise OutboxError(self.flash.fault)
+        why = self._gone_on(heard)
+        if not why or self.identity.unsure is None:  # it was the stage that knew less than the flash
+            return
+        first, old, new = self.identity.unsure[0], self.numbers.store, str(uuid4())
         await self.flash.job(lambda db: db.renew(first, new, why))
         self.identity.confirm()
         self.numbers.rename(new)
+        self._stand()
         self.ahead.start_over()
         self.urgent.rename(old, new, first)
         for before, after in self.memory.rename(old, new):
@@ -473,6 +466,7 @@ class Keeper:
     def _reserved(self, work: Work) -> None:
         self.numbers.limit = int(work.facts["reserved"])
         self.identity.settled(work.facts)
+        self._stand()
 
     def _batch(self, flush: bool, last: bool) -> Batch:
         """Everything that is due, moved out of the way of what comes while it is written."""
@@ -542,6 +536,7 @@ class Keeper:
         self.numbers.limit, self._stage_told, self._doubt = batch.limit, batch.stage_broken, False
         self.figures.oldest_ms, self.figures.used, self.figures.free = written.oldest_ms, written.used, written.free
         self.identity.settled(batch.work.facts)
+        self._stand()
         self._away_told = str(batch.work.facts.get("away", self._away_told))
         self._lost_told = str(batch.work.facts.get("lost", self._lost_told))
         if batch.work.boot is not None:

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 from agent.model import Instant, Outcome, OutcomeState
 from agent.outbox.blocks import Lot, split
-from agent.outbox.claim import Bare
+from agent.outbox.claim import Claim, Standing
 from agent.outbox.mark import Given, Mark, read_mark
 from agent.outbox.records import is_gap, renamed_record
 from agent.regular import open_regular, read_regular
@@ -68,8 +68,8 @@ class Replay:
     cut: bool = False
     losses: list[tuple[Any, ...]] = field(default_factory=list)
     """What was lost in memory and was not told on flash yet, as the outbox said it last."""
-    bare: list[Bare] = field(default_factory=list)
-    """What was claimed at the broker without a database."""
+    standing: Standing | None = None
+    """What the process before could claim at the broker."""
 
     def last(self, store: str) -> int:
         """The highest number of a store that is spoken of, 0 if none."""
@@ -169,7 +169,7 @@ class Stage:
         self._number = max((int(path.stem) for _, path in self._closed), default=0)
         self._losses: list[tuple[Any, ...]] = []
         self._losses_kept = True
-        self._bare: list[Bare] = []
+        self._standing: Standing | None = None
         self.broken = False
         with contextlib.suppress(OSError):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -213,12 +213,17 @@ class Stage:
         """Keep that the broker took these numbers, or that they were given up and that is told."""
         self._append(("accepted", store, first, last))
 
-    def claimed(self, bare: Sequence[Bare]) -> None:
-        """Keep what was claimed at the broker without a database, all of it anew, for a start that has one."""
-        self._bare = list(bare)
-        if self._bare:
+    def stand(self, standing: Standing) -> None:
+        """Keep what may be claimed at the broker, for a start that cannot open the database."""
+        if standing != self._standing:
+            self._standing = standing
+            self._append_standing()
+
+    def _append_standing(self) -> None:
+        if self._standing is not None:
+            claim, since, own = self._standing
             # an older program takes this for an acceptance, of no number
-            self._append(("claimed", "", 0, -1, [(tuple(one.claim), tuple(one.before)) for one in self._bare]))
+            self._append(("standing", "", 0, -1, tuple(claim), since, own))
 
     def losses(self, losses: Sequence[tuple[Any, ...]]) -> bool:
         """Keep what was lost in memory, all of it anew, until the flash can be told; whether it is there now."""
@@ -252,7 +257,7 @@ class Stage:
         else:
             if self._losses:
                 self._losses_kept = self._append(("lost", self._losses))
-            self.claimed(self._bare)
+            self._append_standing()
         return self._number
 
     @property
@@ -372,8 +377,8 @@ def _read(data: bytes, into: Replay) -> bool:
                 into.lots += [Lot(*columns) for columns in rest[0]]
             elif kind == "lost":
                 into.losses = list(rest[0])
-            elif kind == "claimed":
-                into.bare = [Bare.of(one) for one in rest[3]]
+            elif kind == "standing":
+                into.standing = Standing(Claim(*rest[3]), rest[4], rest[5])
             elif kind == "kept":
                 into.records.append(Kept(rest[0], rest[1], rest[3], rest[4], _outcome(rest[5])))
             else:

@@ -182,8 +182,8 @@ class Totals:
     """First number, and epoch, of what was numbered since the broker last confirmed that this is the newest state."""
     others: list[list[Any]] = field(default_factory=list)
     """What was claimed of other stores of the site."""
-    bare: list[Any] = field(default_factory=list)
-    """What was claimed of this one while there was no database, and what that replaced."""
+    reservations: list[str] = field(default_factory=list)
+    """Names of the reservations since the epoch of `unsure`, the latest last."""
     aside: str = ""
     """The database before this one, which was set aside, until it is told."""
     left: list[dict[str, Any]] = field(default_factory=list)
@@ -339,7 +339,7 @@ class Store:
             lost=json.loads(self.fact("lost") or "{}"), away=json.loads(self.fact("away") or "{}"),
             epoch=self.fact("epoch") or 0, unsure=json.loads(self.fact("unsure") or "null"),
             left=self.left(), aside=self.fact("aside") or "", others=json.loads(self.fact("others") or "[]"),
-            bare=json.loads(self.fact("bare") or "[]"),
+            reservations=json.loads(self.fact("reservations") or "[]"),
         )  # fmt: skip
         for store, cls, rows, size, last in self._db.execute(
             "SELECT store, class, sum(n), sum(length(body)), max(last_seq) FROM block GROUP BY store, class"

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from agent.errors import OutboxError
 from agent.machine import Machine
 from agent.model import Event
 from agent.outbox import Outbox
 from agent.outbox.blocks import decode
-from agent.outbox.claim import Statement, heard_of
+from agent.outbox.claim import Claim, Statement, heard_of
 from agent.uplink.native import encode
 
 A, B = Machine("a" * 16), Machine("b" * 16)
@@ -274,9 +275,17 @@ async def test_what_the_stage_sends_without_a_database_is_claimed(
     assert renewed is not None and renewed.store != claim.store
 
 
-@pytest.mark.parametrize("restarted", [False, True])
+async def number_beyond(box: Any, claim: Claim) -> None:
+    """Put readings until what was claimed is not enough for them, while there is no link."""
+    while box.out._numbers.next <= claim.last:
+        box.out.put(box.readings(10), 2)
+        await box.tick(50)
+    box.out.put(box.readings(10), 2)
+
+
+@pytest.mark.parametrize("ends", ["killed", "in order", "power cut"])
 async def test_a_box_knows_its_own_claim_without_a_database(
-    box: Any, monkeypatch: pytest.MonkeyPatch, restarted: bool, unreadable: Any
+    box: Any, monkeypatch: pytest.MonkeyPatch, ends: str, unreadable: Any, events: Any
 ) -> None:
     """Numbered since the last confirmation, and sent from the stage by a process that could not open the flash."""
     for name in ("numbers", "keeper"):
@@ -285,26 +294,108 @@ async def test_a_box_knows_its_own_claim_without_a_database(
     box.open()
     claim = await box.out.judge(Statement({}, ""))
     box.open()  # from here on nobody confirms it
-    while box.out._numbers.next <= claim.last:
-        box.out.put(box.readings(10), 2)
-        await box.tick(50)
-    box.out.put(box.readings(10), 2)
+    await number_beyond(box, claim)
 
     with unreadable():
         box.open()
         said = await box.out.judge(retained(claim))
         sent = {(row.store, row.seq) for m in await box.drain() for row in decode(m.body)}
         assert said is not None and said.epoch > claim.epoch and sent
-        box.open()  # once more, with nothing new to claim
-        assert await box.out.judge(retained(said)) is None
+        box.open()
+        assert await box.out.judge(retained(said)) == said, "once more, with nothing new to claim"
+    if ends == "power cut":
+        shutil.rmtree(box.stage)
     box.open()
-    if restarted:
+    if ends == "in order":
         await box.tick(50)
-        await box.out.close()  # the stage goes, and what it knew
+        await box.out.close()
         box.open()
     after = await box.out.judge(retained(said))
     assert after is not None and after.store == claim.store, "nobody went on from a later state"
     assert after.epoch >= said.epoch
-    sent |= {(row.store, row.seq) for m in await box.drain() if m.topic == "telemetry" for row in decode(m.body)}
+    messages = await box.drain()
+    sent |= {(row.store, row.seq) for m in messages if m.topic == "telemetry" for row in decode(m.body)}
     assert {store for store, _ in sent} == {claim.store}
-    assert sorted(n for _, n in sent) == list(range(1, box.out._numbers.next))
+    told = [event for event in events(messages) if event["kind"] == "gap"]
+    known = {n for _, n in sent} | {event["k"][1] for event in events(messages)}
+    known |= {n for event in told for n in range(event["detail"]["first"], event["detail"]["last"] + 1)}
+    assert known >= set(range(1, box.out._numbers.next)) and (ends == "power cut" or not told)
+
+
+@pytest.mark.parametrize("ends", ["killed", "power cut"])
+async def test_what_is_sent_while_a_confirmation_cannot_be_noted_is_claimed(
+    box: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: str, flash: Any
+) -> None:
+    """The flash fails when the link comes: the next start knows the claim for its own, an older card does not."""
+    for name in ("numbers", "keeper"):
+        monkeypatch.setattr(f"agent.outbox.{name}.RANGE", 100)
+    await box.out.close()
+    box.open()
+    claim = await box.out.judge(Statement({}, ""))
+    backup = copied(box, tmp_path / "backup")
+    box.open()  # from here on nobody confirms it
+    await number_beyond(box, claim)
+
+    flash(False)
+    said = await box.out.judge(retained(claim))
+    sent = {row.seq for m in await box.drain() for row in decode(m.body)}
+    assert said is not None and (said.store, box.out.claim) == (claim.store, said)
+    assert said.epoch > claim.epoch and said.last >= max(sent)
+    if ends == "power cut":
+        shutil.rmtree(box.stage)
+    box.open()
+    again = await box.out.judge(retained(said))
+    assert (again.store, again.epoch) == (said.store, said.epoch), "nobody went on from a later state"
+    flash(True)
+
+    shutil.rmtree(box.state)
+    shutil.rmtree(box.stage)
+    backup.rename(box.state)
+    box.open()
+    renewed = await box.out.judge(retained(said))
+    assert renewed is not None and renewed.store != claim.store
+
+
+async def test_an_older_card_is_found_without_its_database(
+    box: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unreadable: Any
+) -> None:
+    """It numbered as far as the later state had, and then could not be read: what it has on the stage waits."""
+    for name in ("numbers", "keeper"):
+        monkeypatch.setattr(f"agent.outbox.{name}.RANGE", 100)
+    await box.out.close()
+    box.open()
+    claim = await box.out.judge(Statement({}, ""))
+    backup = copied(box, tmp_path / "backup")
+    box.open()
+    await number_beyond(box, claim)
+    later = await box.out.judge(retained(claim))
+
+    shutil.rmtree(box.state)
+    shutil.rmtree(box.stage)
+    backup.rename(box.state)
+    box.open()
+    await number_beyond(box, later)
+    with unreadable():
+        box.open()
+        with pytest.raises(OutboxError):
+            await box.out.judge(retained(later))
+    renewed = await box.out.judge(retained(later))
+    assert renewed is not None and renewed.store != claim.store
+
+
+async def test_a_database_that_opens_late_goes_on_where_the_stage_was_compared(
+    box: Any, unreadable: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("numbers", "keeper"):
+        monkeypatch.setattr(f"agent.outbox.{name}.RANGE", 100)
+    await box.out.close()
+    box.open()
+    claim = await box.out.judge(Statement({}, ""))
+    box.out.put(box.readings(10), 2)
+    with unreadable():
+        box.open()
+        assert await box.out.judge(retained(claim)) == claim
+    while box.out.claim.epoch == claim.epoch:
+        box.out.put(box.readings(10), 2)
+        await box.tick(60)
+    assert box.out.claim.store == claim.store and not box.out.is_unsure

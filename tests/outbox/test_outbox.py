@@ -75,7 +75,7 @@ async def test_readings_call_for_a_pass_where_they_need_one(
     box: Any, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Many in a second: more numbers are reserved before they run out, and the stage begins another segment."""
-    monkeypatch.setattr("agent.outbox.stage._SEGMENT", 4_000 if what == "stage" else 10_000_000)
+    monkeypatch.setattr("agent.outbox.stage._SEGMENT", 5_000 if what == "stage" else 10_000_000)
     await box.tick()
     keeper = box.out._keeper
     keeper.numbers.next = keeper.numbers.limit - (50_300 if what == "numbers" else 60_000)

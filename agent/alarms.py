@@ -29,7 +29,8 @@ PERIOD = 5.0
 class Condition(NamedTuple):
     """What is wrong now: the code (docs/alarms.md), the bare name of what it is about, and what helps to mend it.
 
-    It is an alarm once it was seen for `lasts` seconds without a pause.
+    It is an alarm once it was seen for `lasts` seconds without a pause. What nobody can say yet, as of a device that
+    was not asked since the start, is not `known`: none is raised, and one of before stays as it is.
     """
 
     code: str
@@ -37,6 +38,7 @@ class Condition(NamedTuple):
     severity: Severity
     detail: dict[str, Any]
     lasts: float = 0.0
+    known: bool = True
 
 
 class Alarms:
@@ -69,14 +71,15 @@ class Alarms:
 
     async def _check(self) -> None:
         now, raised = self._clock.monotonic(), set(self._raised)
-        found = {(one.code, one.subject): one for one in self._look()}
+        looked = {(one.code, one.subject): one for one in self._look()}
+        found = {key: one for key, one in looked.items() if one.known}
         self._since = {key: self._since.get(key, now) for key in found}
         new = {key: one for key, one in found.items()
                if (key not in raised or key in self._unsure) and now - self._since[key] >= one.lasts}  # fmt: skip
-        over = raised - found.keys()
+        over = raised - looked.keys()
         if not new and not over:
             return
-        await self._remember(raised | new.keys(), {*new, *over})
+        await self._remember(raised | new.keys(), {*self._unsure, *new, *over})
         for key, one in new.items():
             self._raised.add(key)
             log.warning("alarm code=%s subject=%s detail=%s", one.code, one.subject, one.detail)

@@ -467,7 +467,9 @@ class Agent:
 
     def _conditions(self) -> Iterator[Condition]:
         fault = self._outbox.fault or self._state.fault or self._unkept
-        yield from conditions(fault, self._clock.trusted, self._wires.status(), self._uplink)
+        yield from conditions(
+            fault, self._outbox.was_written, self._clock.trusted, self._wires.status(), self._uplink
+        )  # fmt: skip
         yield from self._configuration.conditions()
         yield from self._orphans.conditions()
         yield from self._life.conditions()

@@ -21,30 +21,50 @@ they are alarms."""
 
 
 _SILENT = "nothing was heard of it for three of its intervals"
+_NOT_YET = {"reason": "as before the start: nothing is known of it yet"}
 
 
 def conditions(
-    fault: str | None, trusted: bool, buses: Sequence[Mapping[str, Any]], uplink: Any
+    fault: str | None, written: bool, trusted: bool, buses: Sequence[Mapping[str, Any]], uplink: Any
 ) -> Iterator[Condition]:
-    """What is wrong with the gateway itself now. `fault` is the flash's; `uplink` None for a site without one."""
+    """What is wrong with the gateway itself now; before it, what nobody can say yet.
+
+    `fault` is the flash's, which was `written` since the start or not; `uplink` is None for a site without one.
+    """
     if fault:
         yield Condition("disk_full", "gateway", Severity.MAJOR, {"reason": fault})
+    elif not written:
+        yield _not_known("disk_full", "gateway")
     if not trusted:
         yield Condition("clock_untrusted", "gateway", Severity.MINOR, {}, lasts=CLOCK_PATIENCE)
     for bus in buses:
-        for device in bus.get("lost", ()):
-            detail = {"bus": bus["name"], "reason": bus.get("said", {}).get(device) or bus["error"] or _SILENT}
-            yield Condition("device_lost", device, Severity.MAJOR, detail, lasts=DEVICE_PATIENCE)
-        for device, reason in bus.get("in_vain", {}).items():
-            yield Condition("join_in_vain", device, Severity.MAJOR, {"bus": bus["name"], "reason": reason})
-        for device, points in bus.get("refused", {}).items():
-            detail = {"bus": bus["name"], "points": ", ".join(points), "reason": next(iter(points.values()))}
-            yield Condition("points_refused", device, Severity.MINOR, detail, lasts=DEVICE_PATIENCE)
-        if bus.get("overloaded"):
-            detail = {"load": bus["load"], "stretch": bus["stretch"]}
-            yield Condition("line_overloaded", bus["name"], Severity.MINOR, detail, lasts=LOAD_PATIENCE)
-    if uplink is None:
-        return
+        yield from _of_bus(bus)
+    if uplink is not None:
+        yield from _of_uplink(uplink)
+
+
+def _of_bus(bus: Mapping[str, Any]) -> Iterator[Condition]:
+    yield from (_not_known("device_lost", device) for device in bus.get("unheard", ()))
+    yield from (_not_known("points_refused", device) for device in bus.get("unread", ()))
+    if "in_vain" in bus:  # it asks until it is heard
+        yield from (_not_known("join_in_vain", device) for device in (*bus["unheard"], *bus["lost"]))
+    if bus.get("overloaded", False) is None:
+        yield _not_known("line_overloaded", bus["name"])
+    for device in bus.get("lost", ()):
+        detail = {"bus": bus["name"], "reason": bus.get("said", {}).get(device) or bus["error"] or _SILENT}
+        yield Condition("device_lost", device, Severity.MAJOR, detail, lasts=DEVICE_PATIENCE)
+    for device, reason in bus.get("in_vain", {}).items():
+        yield Condition("join_in_vain", device, Severity.MAJOR, {"bus": bus["name"], "reason": reason})
+    for device, points in bus.get("refused", {}).items():
+        detail = {"bus": bus["name"], "points": ", ".join(points), "reason": next(iter(points.values()))}
+        yield Condition("points_refused", device, Severity.MINOR, detail, lasts=DEVICE_PATIENCE)
+    if bus.get("overloaded"):
+        detail = {"load": bus["load"], "stretch": bus["stretch"]}
+        yield Condition("line_overloaded", bus["name"], Severity.MINOR, detail, lasts=LOAD_PATIENCE)
+
+
+def _of_uplink(uplink: Any) -> Iterator[Condition]:
+    yield from (_not_known(code, subject) for code, subject in uplink.not_known())
     link = uplink.status()
     if link["state"] != "connected":
         yield Condition("link_down", "uplink", Severity.MINOR, {"reason": link["error"]}, lasts=LINK_PATIENCE)
@@ -59,6 +79,11 @@ def conditions(
     if "qos" in lacks:
         reason = "the broker has read what it confirms, but has not promised to keep it"
         yield Condition("uplink_qos_0", "uplink", Severity.MINOR, {"reason": reason})
+
+
+def _not_known(code: str, subject: str) -> Condition:
+    """What may be wrong, as before the start; where it is known to be, the same comes once more."""
+    return Condition(code, subject, Severity.INFO, _NOT_YET, known=False)
 
 
 def bus_health(bus: Mapping[str, Any]) -> dict[str, Any]:

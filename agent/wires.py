@@ -127,8 +127,9 @@ class Wires:
             if name in self._silent:
                 continue
             own = dict(wire.status())
-            if self._guests and "lost" in own:
-                own["lost"] = [device for device in own["lost"] if device not in self._guests]
+            for key in ("lost", "unheard", "unread"):
+                if self._guests and key in own:
+                    own[key] = [device for device in own[key] if device not in self._guests]
             for key in ("said", "refused", "in_vain"):
                 if self._guests and key in own:
                     own[key] = {device: said for device, said in own[key].items() if device not in self._guests}

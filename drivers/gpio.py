@@ -299,13 +299,14 @@ class Gpio:
         return [line.point for line in self._lines.values()]
 
     def status(self) -> Mapping[str, Any]:
-        """`lost` are the pins that cannot be had, while the others go on."""
+        """`lost` are the pins that cannot be had, while the others go on; without the chip all are `unheard`."""
         taken = [line for line in self._lines.values() if line.error] if self._factory is not None else []
         return {
             "state": "up" if self._factory is not None else "down",
             "load": 0.0,
             "error": self._error or "; ".join(line.error for line in taken),
             "lost": [line.name for line in taken],
+            "unheard": [] if self._factory is not None else list(self._lines),
         }
 
     def due(self) -> float:

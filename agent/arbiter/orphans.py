@@ -32,6 +32,7 @@ PATIENCE = 2.5
 RETRY = (5.0, 60.0)
 """What could not be written is tried again after 5 s, then 10, 20 … at most 60 s."""
 _WAITS = "it waits until its node listens, which one of class A does after it has spoken"
+_NOT_TRIED = "it is not tried yet"
 _PRIORITY = 5
 """As at a stop: above the limits, for a machine that is nobody's is not protected by staying on."""
 
@@ -154,12 +155,11 @@ class Orphans:
         return {self._owned[place].name: reason for place, reason in self._left.items() if reason is not None}
 
     def conditions(self) -> Iterator[Condition]:
-        """Those that could not be written, as alarms."""
+        """Those that could not be written, as alarms; and those that were not tried yet, since the start."""
         for place, reason in self._left.items():
-            if reason is not None:
-                one = self._owned[place]
-                detail = {"output": one.point, "place": place, "wanted": one.safe, "reason": reason}
-                yield Condition("output_orphaned", one.name, Severity.MAJOR, detail)
+            one = self._owned[place]
+            detail = {"output": one.point, "place": place, "wanted": one.safe, "reason": reason or _NOT_TRIED}
+            yield Condition("output_orphaned", one.name, Severity.MAJOR, detail, known=reason is not None)
 
     async def forget(self, name: str) -> str:
         """Somebody says that an output that left is no longer there. The words of it; "" if none has that name."""

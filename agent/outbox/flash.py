@@ -54,6 +54,8 @@ class Flash:
         self.db: Store | None = None
         self.fault = ""
         self.retry_at = float("-inf")
+        self.was_written = False
+        """Whether it has taken something since the start: then an empty `fault` means that it can be written."""
         self._delay = _RETRY[0]
 
     def open(self) -> Totals:
@@ -78,6 +80,7 @@ class Flash:
 
     def recovered(self) -> None:
         """What was to be written is on flash. To read something is no proof of that."""
+        self.was_written = True
         if self.fault:
             _log.info("outbox can be written again next=what waited in memory is on flash")
             self.fault, self.retry_at, self._delay = "", float("-inf"), _RETRY[0]

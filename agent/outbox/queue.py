@@ -362,6 +362,11 @@ class Outbox:
         """Why the flash cannot be written at present, or ""."""
         return self._flash.fault
 
+    @property
+    def was_written(self) -> bool:
+        """Whether the flash has taken something since the start."""
+        return self._flash.was_written
+
     def progress(self) -> float:
         """When (clock.monotonic) `run` last ended a pass."""
         return self._passed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -38,14 +38,24 @@ class Certificates:
 
         Empty while nobody knows the time.
         """
-        wall, now = self._clock.now().wall_ms, self._clock.monotonic()
-        if now - self._looked >= AGAIN:
-            self._looked = now
-            self._ends = {path: end for path in self._paths if (end := ends(path)) is not None}
+        wall = self._clock.now().wall_ms
+        self._look()
         if wall is None:
             return {}
         days = {path.name: (end.timestamp() - wall / 1000) / 86_400 for path, end in self._ends.items()}
         return {name: round(left, 1) for name, left in days.items() if left < WARN}
+
+    def not_known(self) -> Collection[str]:
+        """Those of which nobody knows when they end, or what time it is."""
+        self._look()
+        timeless = self._clock.now().wall_ms is None
+        return [path.name for path in self._paths if timeless or path not in self._ends]
+
+    def _look(self) -> None:
+        now = self._clock.monotonic()
+        if now - self._looked >= AGAIN:
+            self._looked = now
+            self._ends = {path: end for path in self._paths if (end := ends(path)) is not None}
 
 
 def ends(path: Path) -> datetime | None:

@@ -25,7 +25,7 @@ class Rivals:
     """Counts signs. Times are clock.monotonic, in seconds."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
-        self._monotonic = monotonic
+        self._monotonic, self._since = monotonic, monotonic()
         self._signs: deque[tuple[float, float]] = deque(maxlen=2 * LIKELY)  # so many are more than enough
 
     def taken_over(self) -> None:
@@ -47,6 +47,11 @@ class Rivals:
         while self._signs and self._signs[0][0] < self._monotonic() - WITHIN:
             self._signs.popleft()
         return sum(weight for _, weight in self._signs) > 0.999
+
+    @property
+    def are_known(self) -> bool:
+        """Whether it was looked at for so long that an earlier process has seen nothing that still counts."""
+        return self._monotonic() >= self._since + WITHIN
 
     @property
     def reason(self) -> str:

@@ -58,6 +58,8 @@ class Terms:
     limit: int = 1 << 30
     cuts: Cuts = field(default_factory=Cuts)
     hang_ups: int = 0
+    known: bool = False
+    """Whether it has taken us since the start."""
     doubted: bool = False
     """Once it hung up three times and took us without a retained will: that may have been chance."""
 
@@ -90,7 +92,7 @@ class Terms:
                 self.hang_ups, self.doubted = 0, True
                 return False
             self.retain = False
-        self.hang_ups, self.doubted = 0, False
+        self.hang_ups, self.doubted, self.known = 0, False, True
         return True
 
     def shorten(self, limit: int) -> None:

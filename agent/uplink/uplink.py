@@ -15,7 +15,7 @@ import contextlib
 import logging
 import math
 import random
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -184,6 +184,16 @@ class Uplink:
         """What the present broker does not do: `retain`, `qos` (it has QoS 0 only)."""
         terms = self._terms[self._at]
         return {name for name in ("retain", "qos") if not getattr(terms, name)}
+
+    def not_known(self) -> Iterator[tuple[str, str]]:
+        """The alarms (code, subject) of which nobody can say yet, since the start, whether they are over."""
+        if not self.rivals.are_known:
+            yield "identity_taken", "uplink"
+        if not self._terms[self._at].known:
+            yield "uplink_no_retain", "uplink"
+            yield "uplink_qos_0", "uplink"
+        for name in self.certificates.not_known():
+            yield "certificate_expiring", name
 
     def due(self) -> float:
         """When (clock.monotonic) the next sign of life is due: the end of an attempt, of a pause, or the next tick."""

@@ -69,7 +69,9 @@ class Modem(ABC):
         """
         counts = {**self._counts, "garbage": self._counts["garbage"] + self._port.garbage}
         lost = [node.name for _, node in self._nodes if node.lost]
-        return {"state": "up" if self._up else "down", "error": self._error, "lost": lost, **counts}
+        unheard = [node.name for _, node in self._nodes if node.unheard]
+        state = "up" if self._up else "down"
+        return {"state": state, "error": self._error, "lost": lost, "unheard": unheard, **counts}
 
     def due(self) -> float:
         return self._due

@@ -139,6 +139,11 @@ class Node:
         return math.inf if self.lost else self._seen + PATIENCE * self.interval
 
     @property
+    def unheard(self) -> bool:
+        """Whether nobody knows yet, since the start, if it is lost."""
+        return self._heard is None and not self.lost
+
+    @property
     def is_in_time(self) -> bool:
         """Whether it was heard since the start, and its next words are not yet missed."""
         return self._heard is not None and self._rhythm.interval is not None and not self.lost

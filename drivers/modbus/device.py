@@ -33,6 +33,7 @@ def build(spec: DeviceSpec, link: Link) -> Device:
     for period, group in periods.items():
         blocks = plan(link.framer, device.unit, group, most["max_gap"], most["max_read"])
         device.polls.append(Poll(device, period, blocks))
+        device.unread |= {register.point.id for register in group}
     return device
 
 

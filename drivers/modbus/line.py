@@ -90,7 +90,9 @@ class ModbusLine:
         """`load` is the share of the last minute in which the line was busy, `late` counts frames nobody waited for.
 
         `stretch` is how many of its periods lie between two reads of the point that comes off worst, `refused` names
-        the points of devices that cannot be read though they answer, and why; it is there if there are any.
+        the points of devices that cannot be read though they answer, and why; it is there if there are any. `unheard`
+        are devices that have neither answered nor been lost since the start, `unread` those with points of which
+        nobody knows yet whether they can be read.
         """
         refused = {device.name: dict(device.refused) for device in self._devices if device.refused}
         return {
@@ -102,6 +104,8 @@ class ModbusLine:
             "said": {device.name: said for device in self._devices if (said := _said(device))},
             "late": self._link.late,
             "lost": [device.name for device in self._devices if device.lost],
+            "unheard": [one.name for one in self._devices if one.polls and not one.heard and not one.lost],
+            "unread": [device.name for device in self._devices if device.unread],
         } | ({"refused": refused} if refused else {})
 
     def _built(self, specs: Sequence[DeviceSpec]) -> list[Device]:
@@ -305,6 +309,7 @@ class ModbusLine:
             self._given_up(poll.device, given_up, str(refused), "10s" if refused.code == _FAILURE else "10min")
 
     def _given_up(self, device: Device, blocks: Sequence[Block], reason: str, again: str) -> None:
+        device.unread -= {r.point.id for block in blocks for r in block.registers}
         points = [r.point.id for block in blocks for r in block.registers if r.point.id not in device.refused]
         if points:
             device.refused |= dict.fromkeys(points, reason)
@@ -312,6 +317,8 @@ class ModbusLine:
             log.warning("points refused device=%s points=%s reason=%s next=%s", device.name, names, reason, again)
 
     def _readable(self, device: Device, block: Block) -> None:
+        if device.unread:
+            device.unread -= {r.point.id for r in block.registers}
         points = [r.point.id for r in block.registers if device.refused.pop(r.point.id, None)] if device.refused else []
         if points:
             log.info("points readable device=%s points=%s next=polled", device.name, ",".join(points))
@@ -359,6 +366,7 @@ class ModbusLine:
 
     def _device_answered(self, device: Device, now: float) -> None:
         self._attempts = 0
+        device.heard = True
         device.reason, other = "", self._link.answered_as
         remark = "" if other is None else str(OtherUnit(other, device.unit))
         if remark and remark != device.remark and device in self._devices:

@@ -8,7 +8,7 @@ with every second question at the most. A slot that was missed is skipped, not m
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from agent.driver import DeviceSpec
 from agent.model import Instant, Reading
@@ -43,6 +43,10 @@ class Device:
         self.tally = Tally(spec.name)
         self.polls: list[Poll] = []
         self.failures = 0
+        self.heard = False
+        """Whether it has answered since the start."""
+        self.unread: set[str] = set()
+        """The polled points of which nobody knows yet, since the start, whether they can be read."""
         self.sole = False
         """Whether it is the only unit that is configured on its host."""
         self.reason = ""
@@ -99,6 +103,8 @@ class Poll:
         self.batch: list[Reading] = []
         self.stretch = 1.0
         """How many of its periods lie between two of its reads, smoothed; 1 where it keeps its period."""
+        self.measured = 0
+        """How often `stretch` was measured."""
         self._finished: float | None = None
         self._blocks = blocks
         self._refused: dict[Block, float] = {}
@@ -218,6 +224,7 @@ class Poll:
             self.due += self.period
         if self._finished is not None:
             self.stretch += (max(1.0, (now - self._finished) / self.period) - self.stretch) / _SMOOTH
+            self.measured += 1
         self._finished = now
         return self._take()
 
@@ -242,7 +249,7 @@ class Turns:
         self._devices = devices
         self._fast = _FAST * min((poll.period for device in devices for poll in device.polls), default=0.0)
         self._starved = False
-        self._overloaded = False
+        self._overloaded: bool | None = None
 
     def next(self, now: float) -> tuple[Poll | None, float]:
         """The poll to ask now, if one is due, and when the next of the others is."""
@@ -266,13 +273,26 @@ class Turns:
     @property
     def stretch(self) -> float:
         """How many of its periods lie between two reads of the slowest poll; 1 where all keep theirs."""
-        return max((p.stretch for d in self._devices if not d.failures for p in d.polls), default=1.0)
+        return max((poll.stretch for poll in self._answered()), default=1.0)
 
     @property
-    def overloaded(self) -> bool:
-        """Whether the line is asked more than it can carry: some poll is read at every second slot or more seldom."""
-        self._overloaded = self.stretch >= (_RELIEVED if self._overloaded else _OVERLOADED)
+    def overloaded(self) -> bool | None:
+        """Whether the line is asked more than it can carry: some poll is read at every second slot or more seldom.
+
+        None: not known yet, since the start.
+        """
+        stretch = self.stretch
+        if stretch >= (_RELIEVED if self._overloaded else _OVERLOADED):
+            self._overloaded = True
+        elif self._overloaded is not None:
+            self._overloaded = False
+        elif stretch < _RELIEVED and all(poll.measured >= _SMOOTH for poll in self._answered()):
+            self._overloaded = False
         return self._overloaded
+
+    def _answered(self) -> Iterator[Poll]:
+        """The polls of devices that answer, as far as is known."""
+        return (poll for device in self._devices if not device.failures for poll in device.polls)
 
 
 def spread(polls: Sequence[Poll], now: float, turn: float = 0.0) -> None:

@@ -185,6 +185,43 @@ async def test_a_kill_while_an_alarm_or_its_end_is_told_forgets_neither(gateway,
     assert len(gateway.told) == len(before) + 1, "known by now"
 
 
+async def test_an_alarm_of_before_stays_until_it_is_known_to_be_over(gateway):
+    """A device that was not asked yet since the start, say: neither raised nor cleared for that."""
+    one = Condition("points_refused", "m", Severity.MINOR, {}, lasts=30)
+    unknown = one._replace(known=False, lasts=0)
+    for at, wrong in ((0, [unknown]), (0, [one]), (30, [one])):
+        gateway.clock.mono, gateway.wrong = at, wrong
+        await gateway.alarms.check()
+    assert gateway.told == [("alarm", "points_refused", "m")]
+    gateway.boot()
+    for at, wrong in ((40, [unknown]), (50, [unknown, one]), (90, [unknown, one])):
+        gateway.clock.mono, gateway.wrong = at, wrong
+        await gateway.alarms.check()
+    assert len(gateway.told) == 1
+    gateway.wrong = []
+    await gateway.alarms.check()
+    assert gateway.told[1:] == [("cleared", "points_refused", "m")]
+
+
+async def test_what_is_not_known_lasts_for_no_time_at_all(gateway):
+    one = Condition("points_refused", "m", Severity.MINOR, {}, lasts=30)
+    for at, wrong in ((0, [one._replace(known=False)]), (40, [one]), (69, [one])):
+        gateway.clock.mono, gateway.wrong = at, wrong
+        await gateway.alarms.check()
+    assert gateway.told == []
+
+
+async def test_another_alarm_forgets_nothing_of_what_a_kill_left_unsure(gateway):
+    """It may have been told or not, and is not known at the first look: it is said again once it is."""
+    one, other = (Condition("device_lost", name, Severity.MAJOR, {}) for name in ("m", "n"))
+    gateway.memory.update(raised=[["device_lost", "m"]], ending=[["device_lost", "m"]])
+    for wrong in ([one._replace(known=False), other], [one, other]):
+        gateway.boot()
+        gateway.wrong = wrong
+        await gateway.alarms.check()
+    assert gateway.told == [("alarm", "device_lost", "n"), ("alarm", "device_lost", "m")]
+
+
 IMPATIENT = """
 import agent.alarms, agent.status
 agent.alarms.PERIOD = 0.2
@@ -247,6 +284,36 @@ drivers.modbus.schedule._REFUSED_AGAIN = drivers.modbus.schedule._SILENT_AGAIN =
     line.units[1].holding[2], hole = hole, None
     wait_for(lambda: len(subscriber.events("points_refused", "cleared")) == 2, 20)
     wait_for(lambda: site.quality("one.hole") == site.quality("two.relay") == "good")
+
+
+def test_an_alarm_of_before_a_kill_ends_when_its_device_answers_and_no_sooner(site, line, subscriber, wait_for):
+    """Each was ended in the first second of the next process, before it had asked, and raised anew."""
+    site.sabotage = f"""{IMPATIENT}
+import drivers.modbus.schedule
+drivers.modbus.schedule._REFUSED_AGAIN = 1.0
+"""
+    points = "  have: {register: holding, address: 1}\n  hole: {register: holding, address: 2}\n"
+    (site.folder / "profiles" / "holed.yaml").write_text(f"name: holed\npoints:\n{points}")
+    site.document["buses"]["rs485"] = {"type": "modbus_rtu", "port": str(line.link), "timeout": "100ms"}
+    for name, unit in (("one", 1), ("two", 2)):
+        site.document["devices"][name] = {"bus": "rs485", "unit_id": unit, "profile": "holed", "poll": "200ms"}
+    hole, gone = line.units[1].holding.pop(2), line.units.pop(2)
+    site.start()
+    wait_for(lambda: subscriber.events("points_refused", "alarm") and subscriber.events("device_lost", "alarm"), 20)
+    noted = site.folder / "state" / "state.json"
+    wait_for(lambda: '"key": "alarms.ending", "value": []' in noted.read_text(), what="that both were told")
+    site.kill()
+    site.start()
+    wait_for(lambda: site.quality("one.have") == "good" and "two" in _lost(site), 20)
+    wait_for(lambda: site.status()["uptime_s"] > 3)
+    line.units[1].holding[2], line.units[2] = hole, gone
+    for code in ("points_refused", "device_lost"):
+        wait_for(lambda code=code: subscriber.events(code, "cleared"), 20)
+        assert [event["kind"] for event in subscriber.events(code)] == ["alarm", "cleared"]
+
+
+def _lost(site):
+    return [device for bus in site.status()["buses"] for device in bus.get("lost", ())]
 
 
 async def test_an_alarm_whose_teller_was_cancelled_is_open_all_the_same() -> None:

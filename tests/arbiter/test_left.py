@@ -44,7 +44,10 @@ async def test_a_kill_just_after_it_was_made_safe_costs_no_record(tmp_path: Path
     life(state).take_up(BUSES, [ActuatorSpec("lamp", "m.relay1")], lambda renamed: None)
     orphans = life(state)
     orphans.take_up(BUSES, [], lambda renamed: None)
+    (untried,) = orphans.conditions()
+    assert (untried.code, untried.subject, untried.known) == ("output_orphaned", "lamp", False)
     await orphans.settle()
+    assert [one.known for one in orphans.conditions()] == [], "it is safe"
     assert not life(state).any and state.get("outputs.owned") == []
 
     writes.clear()

@@ -37,6 +37,9 @@ async def test_it_offers_what_it_can_do(make):
         "gpio.23": (Kind.STATE, False),
     }
     assert gpio.status()["state"] == "down"  # nothing is opened before it is used
+    assert gpio.status()["unheard"] == ["gpio.17", "gpio.22", "gpio.23"]
+    await gpio.read(["gpio.23"])
+    assert gpio.status()["unheard"] == []
     with pytest.raises(ValueError, match="role 'lamp' is not relay"):
         make(spec(4, "lamp"))
 
@@ -50,7 +53,7 @@ async def test_a_relay_is_written_and_read_back(make, chip, active_high, level):
         await gpio.write("gpio.22", value)
         assert [r.value for r in await gpio.read(["gpio.22"])] == [wanted]
     assert chip.pin(22).state is level
-    assert gpio.status() == {"state": "up", "load": 0.0, "error": "", "lost": []}
+    assert gpio.status() == {"state": "up", "load": 0.0, "error": "", "lost": [], "unheard": []}
 
 
 async def test_a_relay_never_passes_through_on_when_it_starts_off(make, chip):

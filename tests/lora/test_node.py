@@ -285,11 +285,15 @@ async def test_silence_is_told_once_and_outlives_a_restart(node, hear, clock, ma
     assert {r.quality for r in stale} == {Quality.STALE} and values(stale)["temperature"] == 21.5
     assert node.lost and node.silent() == [] and node.due == math.inf
     again = make()
+    assert not again.unheard, "it is known to be lost"
     assert again.lost and not (node.is_in_time or again.is_in_time)
     await hear(again, 5)
     assert not again.lost and again.is_in_time
     again.keep()
-    assert not make().lost
+    later = make()
+    assert later.unheard and not later.lost
+    await hear(later, 600)
+    assert not later.unheard
 
 
 @pytest.mark.parametrize("frame", [{"payload": b"\x00"}, {"fport": 3}, {"payload": b""}])

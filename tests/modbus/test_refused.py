@@ -75,21 +75,22 @@ async def test_a_point_that_cannot_be_read_is_an_alarm_until_it_can(
     refuses = [True]
     slave = slaves.rtu({1: slaves.Unit(input={n: n for n in range(4)})})
     slave.behave = lambda r: exception(slaves, r, code) if refuses[0] and r.address + count(r) > 2 else [(0, r.frame)]
-    seen = lines.collect(
-        line := lines.rtu(slave.link, device("m", 1, {f"p{n}": point("input", n) for n in range(4)}, poll=0.02))
-    )
+    line = lines.rtu(slave.link, device("m", 1, {f"p{n}": point("input", n) for n in range(4)}, poll=0.02))
+    assert line.status()["unheard"] == line.status()["unread"] == ["m"], "an alarm of before is not over yet"
+    seen = lines.collect(line)
     await seen.until(lambda: len(line.status().get("refused", {}).get("m", ())) == 2)
     asked = len(slave.requests)
     await seen.until(lambda: len([r for _, r in slave.requests[asked:] if r.address == 3]) >= 2)
     # A slow machine's line may be overloaded as well.
-    raised = conditions(None, True, [{"name": "rs485", **line.status()}], None)
-    (alarm,) = [one for one in raised if one.subject == "m"]
+    raised = conditions(None, True, True, [{"name": "rs485", **line.status()}], None)
+    (alarm,) = [one for one in raised if one.subject == "m" and one.known]
     assert alarm.code == "points_refused"
     assert sorted(alarm.detail["points"].split(", ")) == ["m.p2", "m.p3"]
     assert f"exception {code}" in alarm.detail["reason"]
     told = [text for text in caplog.messages if text.startswith("points refused")]
     assert [sum(name in text for text in told) for name in ("m.p2", "m.p3")] == [1, 1], told
     assert {r.value for r in seen.of("m.p1")} == {1} and line.status()["lost"] == []
+    assert line.status()["unheard"] == line.status()["unread"] == []
     refuses[0] = False
     await seen.until(lambda: "refused" not in line.status())
     await seen.until(lambda: seen.of("m.p3")[-1].value == 3)

@@ -122,7 +122,20 @@ def test_a_line_that_can_carry_it_stretches_nothing(device: Any, point: Any) -> 
     wire.run(900.0)
     assert wire.longest(1.0) < 2.0
     assert wire.longest(10.0) < 20.0
-    assert not wire.turns.overloaded and wire.turns.stretch < 1.5
+    assert wire.turns.overloaded is False and wire.turns.stretch < 1.5
+
+
+def test_whether_a_line_is_asked_too_much_is_not_known_before_its_polls_were_measured(device: Any, point: Any) -> None:
+    """What was an alarm before a start is none that is over: in the first minute every poll is read at its first slot.
+    """
+    wire = Wire2400(line_2400(device, point, relays=4, meters=8), set())
+    wire.run(30.0)
+    assert wire.turns.overloaded is None
+    fine = Wire2400(line_2400(device, point, relays=3, meters=2), set())
+    fine.run(30.0)
+    assert fine.turns.overloaded is None
+    fine.run(90.0)
+    assert fine.turns.overloaded is False
 
 
 def test_backoff_doubles_from_one_second_to_sixty() -> None:

@@ -55,7 +55,10 @@ def test_thirty_days_before_and_until_it_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").unlink()
     clock: Any = Clock()
     watched = Certificates([tmp_path / "village.pem", None, tmp_path / "ca.pem"], clock)
-    assert watched.expiring() == {}
+    assert watched.expiring() == {} and watched.not_known() == ["ca.pem"]
+    clock.known = False
+    assert watched.not_known() == ["village.pem", "ca.pem"], "an alarm of before is not over for want of the time"
+    clock.known = True
     clock.wall_s += 11 * 86_400
     assert watched.expiring() == {"village.pem": pytest.approx(29, abs=0.1)}
     clock.wall_s += 30 * 86_400

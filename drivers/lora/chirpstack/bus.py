@@ -73,8 +73,9 @@ class ChirpStack:
         """
         state = "up" if self._link.is_up else "down"
         lost = [node.name for node in self._nodes.values() if node.lost]
-        own = {"state": state, "load": 0.0, "error": self._link.error, "lost": lost, "waiting": len(self._downlinks)}
-        return {**own, **self._counts}
+        unheard = [node.name for node in self._nodes.values() if node.unheard]
+        own = {"state": state, "load": 0.0, "error": self._link.error, "lost": lost, "unheard": unheard}
+        return {**own, "waiting": len(self._downlinks), **self._counts}
 
     def due(self) -> float:
         return self._due

@@ -130,6 +130,7 @@ class Gwmp:
             "error": error,
             "in_vain": self._server.in_vain([name for name, node in self._nodes.items() if node.is_in_time]),
             "lost": [name for name, node in self._nodes.items() if node.lost],
+            "unheard": [name for name, node in self._nodes.items() if node.unheard],
             "gateways": [gateway.eui for gateway in alive],
             **self._server.counts,
         }

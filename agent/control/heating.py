@@ -176,7 +176,7 @@ class Zone:
     def _aim(self, state: ZoneState, room: float | None, outdoor: float | None, t: float) -> Aim:
         if state.season.warm and outdoor is not None:
             return Aim(None, "heat_off_above", heats=False)
-        if t >= self._lost_at(state):
+        if t >= self._lost_at(state) or (room is None and "room_sensor_lost" in state.alarms):
             return Aim(None, "room_sensor_lost")
         if state.still.stuck:  # what it says is believed only where it says frost
             frost = room is not None and room < self.setpoints.frost
@@ -350,7 +350,8 @@ class Zone:
     # -- what is said ------------------------------------------------------------------------------------------
 
     def _alarms(self, state: ZoneState, aim: Aim, room: float | None, t: float) -> dict[str, dict[str, Any]]:
-        """The alarms that stand now, each with its detail. What was said of a room holds while it is not known."""
+        """The alarms that stand now, each with its detail. What was said of a room, or of the calendar, holds while
+        that is not known."""
         burner, was = state.burner, state.alarms
         standing = {
             "room_sensor_lost": aim.why == "room_sensor_lost",
@@ -363,7 +364,7 @@ class Zone:
             if room is None
             else room < (FROST_OVER if "frost_risk" in was else FROST),
             "window_open": state.airing.open(),
-            "calendar_ending": state.said is not None and state.said.ending,
+            "calendar_ending": "calendar_ending" in was if state.said is None else state.said.ending,
         }
         detail = {"room": room, "setpoint": aim.setpoint}
         return {code: detail for code, stands in standing.items() if stands}
@@ -373,14 +374,17 @@ class Zone:
 
         It is over when that time ends or the room is warm.
         """
-        if state.said is None or state.said.mode != "comfort":
-            return False
         already = "comfort_missed" in state.alarms
+        warm = room is not None and room > self.setpoints.comfort - MISSED
+        if state.said is None:
+            return already and not warm
+        if state.said.mode != "comfort":
+            return False
         if room is None:
             return already
         begins = state.mode not in (None, "comfort")
         lasts = state.cold is not None and t >= state.cold + self.missed_after
-        return (already or begins or lasts) and room <= self.setpoints.comfort - MISSED
+        return (already or begins or lasts) and not warm
 
     # -- what outlives the process, and who commands -----------------------------------------------------------
 

@@ -94,8 +94,10 @@ class HotWater:
     def step(self, state: HotWaterState, view: View, now: Now) -> Step[HotWaterState]:
         t, water, due = now.monotonic, good(view, self.sensor), NEVER
         state = _in_this_boot(state, t)
+        done = state.counted
         if self.cycle is not None:
             state, due = _follow(self.cycle, state, water, now)
+        missed = "thermal_cycle_missed" in state.alarms and self.cycle is not None and state.counted == done
         hot = self.cycle is not None and state.wanted is not None
         target = self.cycle.temperature if self.cycle is not None and hot else self.setpoint
         why = "thermal_cycle" if hot else "setpoint"
@@ -119,7 +121,7 @@ class HotWater:
             heating = water < target + ABOVE if state.heating else water <= target
             state = replace(state, lost=None, failed=False, heating=heating)
             wishes = [Wish(self.actuator, RULE, heating, f"{self.name} {why}")]
-        late = state.wanted is not None and t >= state.wanted + LATE
+        late = missed or (state.wanted is not None and t >= state.wanted + LATE)
         detail = {"water": water, "setpoint": target}
         stands = {"sensor_fault": state.failed, "sensor_stuck": still.stuck, "thermal_cycle_missed": late}
         alarms, happened = news(

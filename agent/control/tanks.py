@@ -71,7 +71,7 @@ class TankState:
 
     filling: bool = False
     known: bool = False
-    """A level was heard since the start, or waited for in vain; not kept."""
+    """A level was heard since the start, or waited for in vain, then or before it."""
     awaited: float | None = None
     """Since when the first level is waited for; not kept."""
     low: bool = False
@@ -153,7 +153,8 @@ class Tank:
             "tremble": Tremble(kept.get("tremble", 0.0)),
         }  # fmt: skip
         trips, raised = tuple(map(float, kept["trips"])), frozenset(kept["raised"]) & SEVERITIES.keys()
-        return TankState(**own | {"trips": trips, "raised": raised}, restored=True)
+        known = "level_fault" in raised
+        return TankState(**own | {"trips": trips, "raised": raised}, known=known, restored=True)
 
     def command(self, state: TankState, point: str, value: Value, now: Now) -> TankState | None:
         """`<name>.latch` takes "reset": the pump may run again."""
@@ -280,7 +281,8 @@ class Tank:
         if state.dry or state.latched:
             found["dry_run"] = {"latched": state.latched}
         flow = None if self.dry_run is None else self.dry_run.flow
-        if flow in view.points and good(view, flow) is None:
+        awaited = flow is not None and flow not in view.points and "sensor_fault" not in state.raised
+        if flow is not None and good(view, flow) is None and not awaited:
             found["sensor_fault"] = {"signal": flow, "reason": "the pump runs without protection against a dry run"}
         return found
 

@@ -116,7 +116,7 @@ def look(view: View, name: str | None, kept: Seen | None, t: float, within: floa
 
 
 def in_this_boot(state: ZoneState, t: float) -> ZoneState:
-    """Monotonic times of another boot mean nothing: latches, counts and what was learned stay.
+    """Monotonic times of another boot mean nothing: latches, counts and what was learned stay, and what was wrong.
 
     How long it was cold goes on from what the last boot saw of it.
     """
@@ -126,9 +126,11 @@ def in_this_boot(state: ZoneState, t: float) -> ZoneState:
     if last <= t:
         return state
     cold = None if state.cold is None else t - max(last - state.cold, 0.0)
-    loop, burner = state.loop._replace(begun=None, on=0.0), Burner(locked=state.burner.locked, cut=state.burner.cut)
+    was = state.burner
+    loop = state.loop._replace(begun=None, on=0.0)
+    burner = Burner(locked=was.locked, cut=was.cut, hot=was.hot, failed=was.failed)
     return state._replace(
         begun=t, room=None, outdoor=None, loop=loop, burner=burner, pump=state.pump._replace(until=None),
-        start=Start(state.start.rate), airing=Airing(), said=None, cold=cold,
+        start=Start(state.start.rate), airing=Airing(since=t if state.airing.open() else None), said=None, cold=cold,
         trail=state.trail.in_this_boot(), season=Season(), tuning=state.tuning.in_this_boot(),
     )  # fmt: skip

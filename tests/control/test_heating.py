@@ -518,3 +518,60 @@ def test_burner_never_burns_without_a_flow_sensor(actions):
         flow = rig.points.get("flow")
         if flow is None or flow.quality is not Quality.GOOD:
             assert not rig.on()
+
+
+def _reboot(rig, trusted=True):
+    """The box was off for two minutes; no sensor has spoken yet."""
+    rig.restart()
+    rig.start, rig.trusted = rig.now().civil + timedelta(minutes=2), trusted
+    rig.t = rig.base = 30.0
+    rig.points.clear()
+    rig.outputs = {name: Output(False, 16, "", 5.0, None) for name in rig.outputs}
+    return rig.settle()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right", "code"),
+    [
+        ({"flow": None}, {"flow": 40.0}, "flow_sensor_lost"),
+        ({"flow": 70.0}, {"flow": 66.0}, "overheat"),
+        ({"room": None}, {"room": 18.5}, "room_sensor_lost"),
+    ],
+)
+def test_an_alarm_of_before_a_boot_ends_with_a_good_reading_only(wrong, right, code):
+    rig = Rig(t=1e6).set(**wrong).run(3600)
+    assert code in rig.raised()
+    _reboot(rig).run(20)
+    assert code in rig.raised()
+    assert not rig.on() or code == "room_sensor_lost"
+    rig.set(**{"room": 18.5, "out": 0.0, "flow": 40.0} | right)
+    assert code not in rig.raised()
+    assert [one[1:] for one in rig.alarms if one[2] == code] == [("alarm", code), ("cleared", code)]
+
+
+def test_comfort_that_was_missed_is_not_over_while_the_time_is_not_known():
+    rig = Rig(START, datetime(2026, 1, 15, 7, 29, tzinfo=PARIS), t=1e6, room=15.0).run(60)
+    assert rig.raised() == ["comfort_missed"]
+    _reboot(rig, trusted=False).set(room=15.0)
+    assert rig.raised() == ["comfort_missed"]
+    rig.trusted = True
+    rig.settle()
+    assert rig.raised() == ["comfort_missed"]
+    rig.trusted = False
+    assert rig.set(room=19.0).raised() == [], "a warm room is, whatever the time"
+
+
+def test_a_calendar_that_ends_is_not_over_while_the_time_is_not_known():
+    rig = Rig(start=datetime(2027, 3, 11, 8, tzinfo=PARIS), t=1e6, room=19.0)
+    assert rig.raised() == ["calendar_ending"]
+    assert _reboot(rig, trusted=False).raised() == ["calendar_ending"]
+
+
+def test_a_window_that_was_open_before_a_boot_is_open_until_it_is_seen_closed():
+    zone = Zone("school", "room", "burner", WEEK, Setpoints(), law=Hysteresis(), window_open=WindowOpen())
+    rig = Rig(zone, t=1e6, room=17.0).run(600).set(room=16.0)
+    assert rig.raised() == ["window_open"]
+    _reboot(rig).set(room=15.9)
+    assert rig.raised() == ["window_open"]
+    rig.run(400).set(room=16.0)
+    assert rig.raised() == [] and rig.on()

@@ -177,3 +177,17 @@ def test_a_coarse_sensor_that_dies_is_found_all_the_same():
 
 def test_a_stuck_store_is_kept_so_that_the_program_before_still_reads_what_is_not():
     assert "still" not in PLAIN.dump(PLAIN.initial())
+
+
+def test_a_missed_cycle_ends_when_one_is_done_not_with_a_boot():
+    rig = Rig(CYCLED).run(15 * HOUR + 4 * HOUR)
+    assert [one[1:] for one in rig.alarms] == [("alarm", "thermal_cycle_missed")]
+    rig.restart()
+    rig.start += timedelta(seconds=rig.t)
+    rig.t = 30.0
+    rig.set(60)
+    rig.run(HOUR)
+    assert len(rig.alarms) == 1
+    rig.set(65)
+    rig.run(rig.t + 240)
+    assert [one[1:] for one in rig.alarms[1:]] == [("cleared", "thermal_cycle_missed")]

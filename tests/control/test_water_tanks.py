@@ -398,3 +398,23 @@ def test_two_pumps_of_one_tank_each_have_their_own_run() -> None:
         one.plan(hour * H, "level", 39 + 3 * hour)
     one.until(12 * H)
     assert one.events == []
+
+
+@pytest.mark.parametrize("heard", [True, False], ids=["first look with it", "and without"])
+def test_an_alarm_of_before_a_start_ends_with_a_good_reading_only(heard: bool) -> None:
+    """The first look after a start comes before the sensors have spoken."""
+    one = bench(DRY, flow=1.0)
+    one.until(10)
+    one.set("level", None, Quality.BAD)
+    one.set("flow", None, Quality.BAD)
+    raised = [("alarm", "level_fault"), ("alarm", "sensor_fault")]
+    assert sorted((kind, code) for _, kind, code in one.events) == raised
+    one.restart(heard=heard)
+    one.until(30)
+    assert len(one.events) == 2
+    assert one.value("well") is False
+    one.set("level", 60)
+    one.set("flow", 1.0)
+    assert sorted((kind, code) for _, kind, code in one.events[2:]) == [
+        ("cleared", "level_fault"), ("cleared", "sensor_fault"),
+    ]  # fmt: skip

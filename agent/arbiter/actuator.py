@@ -56,8 +56,6 @@ class Actuator:
         """After a crash: whether `attempt` was carried out is for the next reading to say; until then nothing moves."""
         self.restored: Slot | None = None
         """The override that stood before the restart."""
-        self.ruled = False
-        """Whether rules held it below the commands before the restart: they will speak again."""
         self.kept: frozenset[int] = frozenset()
         """Whose wishes its record knows, by priority."""
         self.awaited: Slot | None = None
@@ -191,7 +189,8 @@ class Actuator:
         self.slots.end(now)
         if self.doubtful and self.attempt and self.attempt.until is not None and self.attempt.until <= now:
             self.attempt, self.doubtful = None, False
-            self.slots.rest()
+            if not self.slots.await_rules:
+                self.slots.rest()
 
     def _next_end(self) -> float:
         at = self.slots.next_end()

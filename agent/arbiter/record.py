@@ -138,7 +138,7 @@ def _record(actuator: Actuator, now: Instant) -> dict[str, Any]:
 def _ruled(actuator: Actuator) -> bool:
     """Whether rules hold it below the commands; before they have spoken, whether they did in an earlier process."""
     slots = actuator.slots
-    return any(REMOTE < priority < DEFAULT for priority in slots) or (actuator.ruled and DEFAULT not in slots)
+    return slots.await_rules or any(REMOTE < priority < DEFAULT for priority in slots)
 
 
 def _asserted(actuator: Actuator) -> Value:
@@ -150,14 +150,14 @@ def _recall(actuator: Actuator, record: dict[str, Any], now: Instant) -> None:
     """Take up what an earlier process knew.
 
     What rules wanted is for them to say again; until then the output stays as it is, unless nobody wanted
-    anything of it. So it is below an override that ended while nobody lived: no lamp goes dark for `min_off`
-    before its rule has spoken. After another boot the times are carried over by the wall clock, if it was trusted
-    then and is now, and has not gone back; if not, an override counts as ended, and minimum times as over, for
-    nobody can say how long the box was off. But what was on and is found off may have dropped this moment, and
-    waits: a lamp or a compressor that is hot does not care what nobody knows.
+    anything of it. So it is below an override that ends before they have, or ended while nobody lived: no lamp goes
+    dark for `min_off` before its rule has spoken. After another boot the times are carried over by the wall clock, if
+    it was trusted then and is now, and has not gone back; if not, an override counts as ended, and minimum times as
+    over, for nobody can say how long the box was off. But what was on and is found off may have dropped this moment,
+    and waits: a lamp or a compressor that is hot does not care what nobody knows.
     """
     actuator.boot, actuator.seen.earlier = record["taken_up"], record.get("asserted")
-    actuator.ruled = record.get("ruled", False)
+    actuator.slots.ruled = record.get("ruled", False)
     shift: float | None = 0.0
     if record["boot"] == now.boot:
         default = _slot(record["default"], 0.0)
@@ -170,7 +170,7 @@ def _recall(actuator: Actuator, record: dict[str, Any], now: Instant) -> None:
             if elapsed >= 0:
                 shift = now.boottime_ns / 1e9 - elapsed - record["at"]
     if shift is None:
-        if (record["override"] or record["attempt"]) and not actuator.ruled:
+        if (record["override"] or record["attempt"]) and not actuator.slots.ruled:
             actuator.slots.rest()
         actuator.seen.history = History(on=True if record["on"] else None)
         return
@@ -179,7 +179,7 @@ def _recall(actuator: Actuator, record: dict[str, Any], now: Instant) -> None:
     actuator.seen.history = history.shifted(shift)
     override = _slot(record["override"], shift)
     over = override is not None and override.until is not None and override.until <= now.boottime_ns / 1e9
-    if override is not None and not (over and actuator.ruled):
+    if override is not None and not (over and actuator.slots.ruled):
         actuator.slots[REMOTE] = actuator.restored = override
     actuator.attempt = _slot(record["attempt"], shift)
 

@@ -39,6 +39,13 @@ class Slots(dict[int, Slot]):
     def __init__(self, spec: ActuatorSpec) -> None:
         super().__init__()
         self._spec = spec
+        self.ruled = False
+        """Whether rules held it below the commands before the restart: they will speak again."""
+
+    @property
+    def await_rules(self) -> bool:
+        """Whether rules that held it before the restart have not spoken yet: below the commands it stays as it is."""
+        return self.ruled and not any(priority > REMOTE for priority in self)
 
     def winner(self) -> tuple[int, Slot] | None:
         """The lowest number that wants something; None: nobody has spoken yet."""
@@ -48,11 +55,16 @@ class Slots(dict[int, Slot]):
         return priority, self[priority]
 
     def drop(self, priority: int) -> bool:
-        """Somebody wants nothing any more: the next one below holds, in the end the relinquish default."""
+        """Somebody wants nothing any more: the next one below holds, in the end the relinquish default.
+
+        A command that ends before rules have spoken leaves it to them.
+        """
         if priority not in self:
             return False
+        awaited = self.await_rules
         del self[priority]
-        self.rest()
+        if not awaited:
+            self.rest()
         return True
 
     def rest(self) -> None:

@@ -284,9 +284,7 @@ class Turns:
         stretch = self.stretch
         if stretch >= (_RELIEVED if self._overloaded else _OVERLOADED):
             self._overloaded = True
-        elif self._overloaded is not None:
-            self._overloaded = False
-        elif stretch < _RELIEVED and all(poll.measured >= _SMOOTH for poll in self._answered()):
+        elif self._overloaded or (stretch < _RELIEVED and all(poll.measured >= _SMOOTH for poll in self._answered())):
             self._overloaded = False
         return self._overloaded
 

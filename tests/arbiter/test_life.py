@@ -290,6 +290,35 @@ def test_an_override_that_ended_meanwhile_leaves_it_to_the_rule_below(virtual, a
     virtual(test, ActuatorSpec("km1", RELAY, min_off=120, safe_state="hold", boot_state="recompute"))
 
 
+@pytest.mark.parametrize("how", ["ends", "is released"])
+@pytest.mark.parametrize("again", [0, 1], ids=["at once", "after another restart"])
+def test_an_override_that_ends_before_its_rule_has_spoken_leaves_it_to_the_rule(virtual, how, again):
+    """In the first seconds after a start no rule has: off would be for want of a word."""
+
+    async def test(site):
+        await site.up()
+        site.arbiter.wish("km1", 15, "on", "night")
+        await site.send("km1", "on", hold_ms=60_000)
+        await site.kill()
+        for _ in range(again):
+            await site.up()
+            await asyncio.sleep(1)
+            await site.kill()
+        await asyncio.sleep(58 - 2 * again if how == "ends" else 1)
+        await site.up()
+        if how == "is released":
+            await site.send("km1", None)
+        await asyncio.sleep(5)
+        assert edges(site) == [True]
+        site.arbiter.wish("km1", 15, "on", "night")
+        await asyncio.sleep(1)
+        site.arbiter.relinquish("km1", 15)
+        await asyncio.sleep(1)
+        assert edges(site) == [True, False], "nobody wants it any more"
+
+    virtual(test, ActuatorSpec("km1", RELAY, safe_state="hold", boot_state="recompute"))
+
+
 def test_a_rule_below_an_override_that_wants_nothing_any_more_is_forgotten(virtual):
     async def test(site):
         await site.up()

@@ -165,8 +165,10 @@ class Stage:
         self._path = folder
         self._size = 0
         self._until = float("-inf")
-        self._closed: list[tuple[float, Path]] = [(_HELD, path) for path in _segments(folder)]
-        self._number = max((int(path.stem) for _, path in self._closed), default=0)
+        found = _segments(folder)
+        self._closed: list[tuple[float, Path]] = [(_HELD, path) for path in found]
+        self._number = max((int(path.stem) for path in found), default=0)
+        self._drop([path for path in found if _is_empty(path)])
         self._losses: list[tuple[Any, ...]] = []
         self._losses_kept = True
         self._standing: Standing | None = None
@@ -334,6 +336,8 @@ class Stage:
             os.close(self._fd)
             self._fd = -1
             self._closed.append((self._until, self._path))
+            if not self._size:
+                self._drop([self._path])
 
     def _drop(self, paths: list[Path]) -> None:
         for path in paths:
@@ -364,6 +368,12 @@ def _segments(folder: Path) -> list[Path]:
 
 def _ours(path: Path) -> bool:
     return os.geteuid() in (path.lstat().st_uid, 0)
+
+
+def _is_empty(path: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return not path.lstat().st_size
+    return False
 
 
 def _read(data: bytes, into: Replay) -> bool:

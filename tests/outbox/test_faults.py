@@ -546,6 +546,18 @@ async def test_what_was_delivered_before_two_starts_without_a_database_is_not_to
     assert await box.drain() == []
 
 
+async def test_starts_that_are_killed_at_once_leave_no_files(box: Any, unreadable: Any) -> None:
+    """The stage is in memory, and only a write to flash lets its segments go: thousands of starts may find none."""
+    box.out.put(box.readings(10), 2)
+    with unreadable():
+        for _ in range(20):
+            box.open()
+    assert len(list(box.stage.glob("*.stage"))) == 2  # what was put, and the one that is open
+    box.open()
+    (told,) = await box.drain()
+    assert len(decode(told.body)) == 10
+
+
 async def test_what_was_lost_in_memory_is_told_alone_after_a_kill(
     box: Any, events: Callable[..., Any], flash: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,6 +23,8 @@ READINGS = 25_000
 RECORDS = 2_500
 STAGE, A_READING = 8_000_000, 120
 """Bytes on the stage, and for each reading that waits."""
+EMPTY = 2
+"""The segment that is open, and the one that a kill left."""
 LOG = 1_000_000
 """Bytes of the write-ahead log beyond the buffer, and of what a flash took at once after it had failed for long."""
 
@@ -64,8 +66,9 @@ def look_at_outbox(world: Any, outbox: Any, most: int, max_bytes: int) -> None:
     must(keeper.memory.n >= 0, f"{keeper.memory.n} readings in memory, it says")
     many = len(keeper.urgent.unsaved) + len(keeper.urgent.ready)
     must(many <= RECORDS, f"{many} records in memory")
-    staged = sum(path.stat().st_size for path in world.run_folder.iterdir())
-    must(staged <= STAGE + A_READING * lots, f"{staged} bytes on the stage for {lots} readings")
+    staged = [path.stat().st_size for path in world.run_folder.iterdir()]
+    must(sum(staged) <= STAGE + A_READING * lots, f"{sum(staged)} bytes on the stage for {lots} readings")
+    must(staged.count(0) <= EMPTY, f"{staged.count(0)} empty files on the stage")
     files = [path for path in world.state.glob("outbox.db*") if "corrupt" not in path.name]
     held = sum(path.stat().st_size for path in files)
     must(held <= max_bytes + LOG, f"{held} bytes on flash, of {max_bytes}")

@@ -196,7 +196,9 @@ def faketime(site):
         }  # fmt: skip
         return set_to
 
-    return begin
+    yield begin
+    site.kill()
+    assert not list(Path("/dev/shm").glob(f"*faketime*_{site.process.pid}")), "what a killed process leaves"
 
 
 @pytest.mark.slow

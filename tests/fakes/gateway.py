@@ -400,6 +400,8 @@ class Site:
     def kill(self):
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
+        for name in ("faketime_shm", "sem.faketime_sem"):  # under libfaketime: it takes them away at an orderly end
+            Path(f"/dev/shm/{name}_{self.process.pid}").unlink(missing_ok=True)
 
     def stop(self):
         """SIGTERM; returns (exit code, seconds it took)."""

@@ -62,10 +62,15 @@ def names(known: Collection[str], what: str) -> Callable[[str], frozenset[str]]:
 
 
 def out_file(text: str) -> str:
-    """A file that can be written, as is found out before hours have gone by."""
+    """A file that can be written, as is found out before hours have gone by. What is made for that goes at once."""
+    path = Path(text)
     try:
-        with Path(text).open("a", encoding="utf-8"):
-            return text
+        is_new = not (path.exists() or path.is_symlink())
+        with path.open("a", encoding="utf-8"):
+            pass
+        if is_new:
+            path.unlink()
+        return text
     except OSError as error:
         raise argparse.ArgumentTypeError(f"{text} cannot be written: {error.strerror}") from None
 

@@ -6,6 +6,7 @@ Each runs in a process of its own (`python -m tests.simulation`), which sets wha
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from tests.simulation.judge import Judge
 from tests.simulation.kinds import kinds
 from tests.simulation.mutants import MUTANTS, changed
 from tests.simulation.notes import first_moment, last_before
+from tests.simulation.options import out_file
 from tests.simulation.outbox_judge import OutboxJudge
 from tests.simulation.outbox_world import CORNERS, SHARED
 from tests.simulation.plant import Answer
@@ -120,6 +122,16 @@ def test_a_defect_is_found() -> None:
 def test_what_cannot_be_asked_is_refused_at_once(asked: tuple[str, ...], said: str) -> None:
     done = simulate(*asked)
     assert done.returncode == 2 and said in done.stderr
+
+
+def test_a_run_that_is_killed_leaves_no_empty_file(tmp_path: Path) -> None:
+    """Whether it can be written is tried at the start; what stood there stays until all is counted."""
+    new, old = tmp_path / "new.json", tmp_path / "old.json"
+    old.write_text("{}")
+    assert [out_file(str(path)) for path in (new, old)] == [str(new), str(old)]
+    assert not new.exists() and old.read_text() == "{}"
+    with pytest.raises(argparse.ArgumentTypeError, match="cannot be written: Is a directory"):
+        out_file(str(tmp_path))
 
 
 def test_all_kinds_of_faults_are_told() -> None:

@@ -43,6 +43,8 @@ log = logging.getLogger("bocage.uplink")
 
 GOODBYE = 2.0
 """Seconds that an orderly end waits for acknowledgements."""
+STATE_AGAIN = 3600.0
+"""Seconds after which a last value that did not change is told again: at QoS 0 a refusal is not heard of."""
 
 
 class Uplink:
@@ -350,7 +352,8 @@ class Uplink:
             await asyncio.sleep(pause)
 
     async def _tell(self, session: Session) -> None:
-        """Publish what changed on state/{name}, at QoS 0, retained; each name at most once an interval.
+        """Publish what changed on state/{name}, at QoS 0, retained; each name at most once an interval, and at least
+        once an hour.
 
         Devices are first read in the seconds after a start, each in its own time: so the looks come thick at first.
         """
@@ -369,7 +372,8 @@ class Uplink:
                 values = {key: value for key, value in payload.items() if key != "at"}
                 before, at = told.get(name, (None, -math.inf))
                 known = before is not None and any(value is not None for value in before.values())
-                if values == before or (known and now - at < interval * 0.9):
+                same = values == before and now - at < STATE_AGAIN
+                if same or (known and now - at < interval * 0.9):
                     continue
                 topic = self._topics.state(name)
                 if now < self._outgoing.terms.cuts.silent.get(topic, -math.inf):

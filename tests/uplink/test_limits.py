@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,26 @@ async def test_a_record_that_cuts_the_link_is_set_aside_and_a_cut_alone_proves_n
         broker.puback = lambda nth, topic: 0
         await until(lambda: len(site.outbox.delivered) == 6)
         assert len(site.outbox.aside) == 1
+
+
+async def test_a_last_value_is_told_again_within_the_hour_though_nothing_changed(
+    site: Any, until: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At QoS 0 nobody says that it was refused, for a quota or an access list: what is retained was wrong for days."""
+    monkeypatch.setattr("agent.uplink.uplink.STATE_AGAIN", hour := 0.5)
+    site.state = {"door": {"open": True, "at": 1}}
+    async with ScriptedBroker() as broker, site.up(broker.port, state_interval=0.05):
+
+        def told() -> list[Any]:
+            return [p for p in broker.published if p.topic.endswith("state/door")]
+
+        await until(lambda: told())
+        site.state = {"door": {"open": False, "at": 2}}
+        await until(lambda: len(told()) == 2)
+        changed = asyncio.get_running_loop().time()
+        await until(lambda: len(told()) == 3, 3 * hour)
+        assert asyncio.get_running_loop().time() - changed > 0.8 * hour, "once an hour, for the bytes"
+        assert json.loads(told()[-1].payload)["open"] is False
 
 
 async def test_a_state_topic_that_cuts_the_link_is_not_told_for_an_hour(

@@ -206,6 +206,7 @@ class Agent:
             self._register.put_event,
             self._state.scope("runner"),
             self._clock,
+            self._register.raised(),
         )
         runner.publish, runner.doubts = self._hub.publish, self._hub.doubts
         return runner

@@ -47,6 +47,7 @@ RETRY = 60.0
 """A control that failed is tried again after this long (s)."""
 SOONEST = 0.001
 """A `due` that is past already comes this much later (s)."""
+_BEFORE = "as before the start"
 _NEXT = {
     "alarm": "time goes on as before, the step is followed once it has held for 10 min",
     "clock": "schedules are looked at again",
@@ -92,7 +93,7 @@ class Runner:
     """All controls of a site. `tell` makes an event durable (the outbox's); `memory` keeps what must last.
 
     `observe` takes what the hub hands on. `run` lives until cancelled; `look` is one turn of it, for those who have a
-    time of their own (the simulator).
+    time of their own (the simulator). `raised` are the alarms that are open, by code and subject.
     """
 
     pace = Pace()
@@ -106,6 +107,7 @@ class Runner:
         tell: Callable[[Event], Awaitable[None]],
         memory: Memory,
         clock: Clock,
+        raised: Iterable[tuple[str, str]] = (),
     ) -> None:
         self._door, self._tell, self._memory, self._clock = door, tell, memory, clock
         self._civil = Civil(timezone, clock, self.pace)
@@ -133,7 +135,16 @@ class Runner:
             if rule.account is not None:
                 rule.figures = rule.account.figures(rule.state)
                 self._keep_at = 0.0
+        self._take_over({subject for code, subject in raised if code == "control_failed"})
         door.told = clock.wall.told = self.wake
+
+    def _take_over(self, failed: set[str]) -> None:
+        """The controls that failed before the start: the first step of each tells whether it still does."""
+        for rule in self._rules:
+            if rule.name in failed:
+                rule.failed = _BEFORE
+        for name in sorted(failed - {rule.name for rule in self._rules}):
+            self._news.append(self._event(Happening("cleared", "control_failed", name, Severity.INFO)))
 
     # -- what comes in -----------------------------------------------------------------------------------------
 
@@ -351,9 +362,11 @@ class Runner:
         rule.wishes = {}
         rule.due = now.monotonic + RETRY
         known, rule.failed = rule.failed, failure
-        if known:
+        if known not in ("", _BEFORE):
             return []
         log.critical('control failed control=%s reason="%s" next=its outputs are released', rule.name, failure)
+        if known:
+            return []
         detail = {"reason": failure}
         return [self._event(Happening("alarm", "control_failed", rule.name, Severity.CRITICAL, detail))]
 

@@ -131,10 +131,10 @@ class House:
     async def tell(self, event: Any) -> None:
         self.events.append((event.kind, event.code, event.subject))
 
-    def runner(self, *controls: Any) -> Any:
+    def runner(self, *controls: Any, **more: Any) -> Any:
         from agent.runner import Runner
 
-        return Runner(controls, "Europe/Paris", self.door, self.tell, self.memory, self.clock)
+        return Runner(controls, "Europe/Paris", self.door, self.tell, self.memory, self.clock, **more)
 
     def reading(self, point: str, value: Any, quality: Quality = Quality.GOOD) -> list[Reading]:
         return [Reading(point, value, self.clock.now(), quality)]

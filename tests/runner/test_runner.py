@@ -159,6 +159,20 @@ async def test_a_control_with_a_bug_does_not_stop_the_others(house, thermostat):
     assert house.door.wishes["burner", 15] == (True, "room 16")
 
 
+@pytest.mark.parametrize("again", [False, True], ids=["it works", "it fails again"])
+async def test_a_control_that_failed_before_the_start_is_told_of_once_and_its_end_once(house, thermostat, again):
+    """A start, or a reload, that mends it would leave the alarm open for ever; so would a control that leaves."""
+    raised = [("control_failed", "room"), ("control_failed", "gone"), ("device_lost", "room")]
+    runner = house.runner(thermostat(), raised=raised)
+    if again:
+        runner.observe(house.reading("temp", 13.0))
+        await runner.look()
+        assert house.events == [("cleared", "control_failed", "gone")]
+    runner.observe(house.reading("temp", 16.0))
+    await runner.look()
+    assert house.events == [("cleared", "control_failed", "gone"), ("cleared", "control_failed", "room")]
+
+
 async def test_a_wish_that_the_door_refuses_is_a_bug_of_its_control(house, thermostat):
     runner = house.runner(thermostat(actuator="nowhere"), thermostat("hall", "hall-temp", "pump"))
     runner.observe(house.reading("temp", 15.0))

@@ -392,7 +392,10 @@ class Zone:
         return dumped(state)
 
     def load(self, kept: Mapping[str, Any]) -> ZoneState:
-        return loaded(kept)
+        state = loaded(kept)
+        if self.curve is None:  # it left the file: what the flow said of before would never end
+            state = state._replace(burner=state.burner._replace(cut=False, hot=False, lost=None, failed=False))
+        return state
 
     def command(self, state: ZoneState, point: str, value: Value, now: Now) -> ZoneState | None:
         """`<zone>.latch` reset ends the lockout of the burner: it gets another 20 min. A sensor is believed again."""

@@ -1,5 +1,6 @@
 """A zone through days and faults, in virtual time: an arbiter without limits carries out what it wishes."""
 
+import dataclasses
 import json
 from datetime import datetime, timedelta
 from functools import cache
@@ -575,3 +576,13 @@ def test_a_window_that_was_open_before_a_boot_is_open_until_it_is_seen_closed():
     assert rig.raised() == ["window_open"]
     rig.run(400).set(room=16.0)
     assert rig.raised() == [] and rig.on()
+
+
+@pytest.mark.parametrize(("wrong", "code"), [(None, "flow_sensor_lost"), (70.0, "overheat")])
+def test_a_boiler_without_a_heat_curve_any_more_is_not_held_by_the_flow_of_before(wrong, code):
+    """The curve left the file while its sensor was lost, or the flow too hot: nothing would ever end that."""
+    rig = Rig(room=10.0, flow=wrong).run(120)
+    assert code in rig.raised() and not rig.on()
+    rig.zone = dataclasses.replace(ZONE, curve=None)
+    rig.restart().run(1000)
+    assert rig.on() and code not in rig.raised()

@@ -23,7 +23,6 @@ from typing import Any, NamedTuple
 from tinydb import TinyDB
 from tinydb.storages import Storage
 
-from agent.driver import Memory
 from agent.errors import OutboxError
 from agent.regular import read_regular
 
@@ -180,7 +179,7 @@ class State:
         if now:
             self.flush()
 
-    def scope(self, prefix: str) -> Memory:
+    def scope(self, prefix: str) -> _Scope:
         """The same facts, under keys that begin with `prefix.`."""
         return _Scope(self, prefix)
 
@@ -227,6 +226,8 @@ class State:
 
 
 class _Scope:
+    """Facts under a prefix (satisfies `driver.Memory` and `arbiter.record.Facts`)."""
+
     def __init__(self, state: State, prefix: str) -> None:
         self._state = state
         self._prefix = prefix
@@ -236,6 +237,9 @@ class _Scope:
 
     def put(self, key: str, value: Any, now: bool = False) -> None:
         self._state.put(f"{self._prefix}.{key}", value, now)
+
+    def flush(self) -> None:
+        self._state.flush()
 
 
 def _crc(tables: Tables) -> int:

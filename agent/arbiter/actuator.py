@@ -11,7 +11,7 @@ from agent.arbiter.limits import Limits, earliest
 from agent.arbiter.seen import News, Seen
 from agent.arbiter.slots import DEFAULT, LIMIT, REMOTE, Slot, Slots
 from agent.arbiter.spec import ActuatorSpec
-from agent.model import Value
+from agent.model import Event, Value
 
 __all__ = ["Actuator", "Decision", "Sending"]
 
@@ -47,6 +47,8 @@ class Actuator:
         self.spec, self.driven, self.deferred = spec, driven, deferred
         self.limits = Limits(spec.min_on, spec.min_off, spec.max_on, spec.max_starts_per_hour)
         self.news: list[News] = []
+        self.changes: list[Event] = []
+        """What was written and is not told yet."""
         self.slots, self.seen = Slots(spec), Seen(spec, self.news)
         self.attempt: Slot | None = None
         """A command's entry from before its write until the write is known to have worked."""
@@ -72,8 +74,9 @@ class Actuator:
         self.waiting: tuple[float, str] | None = None
         self.error = ""
         self.lock = asyncio.Lock()
+        """Held by whoever moves it: as long as the wire takes, and never for the disk."""
         self.telling = asyncio.Lock()
-        """Held by whoever tells the news; taken before `lock`, where both are."""
+        """Held by whoever tells the news."""
         self.changed = asyncio.Event()
         self._retry_at = -math.inf
         self._failures = 0

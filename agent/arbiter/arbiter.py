@@ -12,7 +12,7 @@ from agent.arbiter.commands import Commands, Desk
 from agent.arbiter.hand import Hand, Read, Write, within
 from agent.arbiter.ledger import Ledger
 from agent.arbiter.limits import NO_LIMITS
-from agent.arbiter.record import Records
+from agent.arbiter.record import Facts, Records
 from agent.arbiter.roster import Roster
 from agent.arbiter.seen import CODES, News
 from agent.arbiter.slots import DEFAULT, LIMIT, REMOTE, Slot
@@ -20,7 +20,6 @@ from agent.arbiter.spec import ActuatorSpec
 from agent.arbiter.status import line
 from agent.clock import Clock
 from agent.control.core import Output
-from agent.driver import Memory
 from agent.errors import OutboxError, Rejected
 from agent.model import Command, Outcome, OutcomeState, Point, Readings, Value
 from agent.supervise import wait
@@ -31,6 +30,8 @@ LOOK = 2.0
 """How long the start waits for devices to tell their outputs (s)."""
 STOP = 2.5
 """How long an orderly stop gives the outputs (s)."""
+TOLD = 0.2
+"""How long it waits for the flash then (s): what was changed is on its way there."""
 LEFT = 10.0
 """After this long it is asked again which commands a crash left open, where nobody could read them (s)."""
 IDLE = 10.0
@@ -57,7 +58,7 @@ class Arbiter:
         write: Write,
         read: Read,
         ledger: Ledger,
-        memory: Memory,
+        memory: Facts,
         clock: Clock,
         desk: Desk = lambda command: None,
         guard: Callable[[Command], None] = lambda command: None,
@@ -179,9 +180,9 @@ class Arbiter:
 
     async def run(self) -> None:
         """Write what wins whenever something changes or comes due. Runs until cancelled."""
-        await self._take_up()
         try:
             async with asyncio.TaskGroup() as group:
+                group.create_task(self._take_up())
                 while True:
                     self._wake.clear()
                     self._next = self._pass(group)
@@ -238,6 +239,7 @@ class Arbiter:
                 by_device.setdefault(self._roster.points[actuator.spec.output].device, []).append((actuator, slot))
         missed = {one.spec.name: f"no answer within {STOP:g} s" for wanted in by_device.values() for one, _ in wanted}
         await within(STOP, [self._stop_device(wanted, missed) for wanted in by_device.values()])
+        await within(TOLD, [self._hand.audit(one) for one in self._roster if one.changes])
         return {name: reason for name, reason in missed.items() if reason}
 
     async def _stop_device(self, wanted: Sequence[tuple[Actuator, Slot]], missed: dict[str, str]) -> None:
@@ -284,14 +286,15 @@ class Arbiter:
                 sending = self._hand.send(actuator, decision.slot, decision.priority, None)
             elif decision.slot is not None:
                 await self._hand.write(actuator, decision.slot, decision.priority)
-            limited = decision.slot is not None and actuator.limits != NO_LIMITS
-            await self._records.keep(actuator, now=limited)
+            await self._records.keep(actuator)
+        self._wake.set()
+        await self._hand.audit(actuator)
+        await self._records.keep(actuator, now=decision.slot is not None and actuator.limits != NO_LIMITS)
         await self._records.tell(actuator, self._hand.tell)
         self._wake.set()
         if sending is not None:
             await asyncio.wait({sending.task})
             if not sending.task.cancelled():
                 sending.task.result()
-            async with actuator.lock:
-                await self._records.keep(actuator, now=actuator.limits != NO_LIMITS)
+            await self._records.keep(actuator, now=actuator.limits != NO_LIMITS)
             self._wake.set()

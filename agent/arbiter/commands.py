@@ -28,6 +28,7 @@ __all__ = ["Commands", "Desk"]
 
 log = logging.getLogger("bocage.arbiter")
 
+LATE = "its time ran out before its turn came"
 Desk = Callable[[Command], Callable[[], Awaitable[str]] | None]
 """Who takes commands on points that are no outputs (a latch, an alarm, an index): what is to be done once the command
 is on record, giving the words of its outcome; None if the point is not known there. Rejected for a wrong value."""
@@ -123,35 +124,38 @@ class Commands:
             return await self._record(command, OutcomeState.REJECTED, str(error))
         except OutboxError as error:
             return self._unrecorded(command, f"it cannot be put on record: {error}")
-        outcome = await self._when_allowed(command, actuator, slot, lasts, until)
+        outcome, writes = await self._when_allowed(command, actuator, slot, lasts, until)
         self._wake.set()
         if outcome.state is OutcomeState.APPLIED and actuator.spec.kind != "once":
-            return await self._verify(command, actuator)
+            return await self._verify(command, actuator, writes)
         return outcome
 
     async def _accept(self, command: Command, actuator: Actuator, slot: Slot, until: float) -> Outcome | None:
         """Put on record that the command is accepted. Else what became of it; Rejected if it may not be.
 
-        While the output is being written it is accepted before it queues behind that: till it is on record the broker
-        keeps a place of its window for it.
+        Nobody waits for the disk behind it: what may have changed meanwhile is looked at once more. While the output
+        is being written only that look counts.
         """
-        queued = actuator.lock.locked()
-        if queued and (known := await self._ledger.begin(command)) is not None:
+        if not actuator.lock.locked():
+            self._check_now(actuator, slot.value, until)
+        if (known := await self._ledger.begin(command)) is not None:
             return known
         async with actuator.lock:
             try:
                 self._check_now(actuator, slot.value, until)
             except Rejected as error:
-                if not queued:
-                    raise
                 state = OutcomeState.EXPIRED if isinstance(error, Expired) else OutcomeState.FAILED
-                return await self._record(command, state, str(error))
-            if not queued and (known := await self._ledger.begin(command)) is not None:
-                return known
-            actuator.awaited = slot  # an older one that waits is superseded
-            actuator.changed.set()
-            actuator.changed = asyncio.Event()
-        return None
+                ended = state, str(error)
+            else:
+                self._await(actuator, slot)
+                return None
+        return await self._record(command, *ended)
+
+    def _await(self, actuator: Actuator, slot: Slot | None) -> None:
+        """From now on this command waits for its turn, or none does: an older one that waits is superseded."""
+        actuator.awaited = slot
+        actuator.changed.set()
+        actuator.changed = asyncio.Event()
 
     async def _hand_over(self, command: Command, action: Callable[[], Awaitable[str]]) -> Outcome:
         """A command that moves no output: on record first, done once."""
@@ -169,32 +173,68 @@ class Commands:
 
     async def _when_allowed(
         self, command: Command, actuator: Actuator, slot: Slot, lasts: float, deadline: float
-    ) -> Outcome:
-        """Wait for limits as long as the command is valid, then act once."""
+    ) -> tuple[Outcome, int]:
+        """Wait for limits as long as the command is valid, then act once. Gives the writes of the output until then.
+
+        What it is about to do is on flash before. Until it is, rules go before it as ever.
+        """
+        noted, sending = False, None
         while True:
             async with actuator.lock:
-                if actuator.awaited is not slot:
-                    reason = self.stopping or "superseded by a later command"
-                    return await self._record(command, OutcomeState.FAILED, reason)
-                until, why = actuator.may(slot.value, REMOTE, self._clock.monotonic())
-                blocked = actuator.slots.blocked()
-                if blocked or until > deadline:
-                    actuator.awaited = None
-                    reason = blocked or f"{why} outlasts its validity"
-                    return await self._record(command, OutcomeState.FAILED, reason)
-                if until <= self._clock.monotonic():
-                    actuator.awaited = None
-                    if not actuator.deferred:
-                        return await self._act(command, actuator, slot, lasts, deadline)
-                    sending = await self._post(command, actuator, slot, lasts, deadline)
+                now = self._clock.monotonic()
+                until, why = actuator.may(slot.value, REMOTE, now)
+                if ended := self._hindered(actuator, slot, until, why, deadline):
+                    self._give_up(actuator, slot)
                     break
-            await wait(actuator.changed, until - self._clock.monotonic())
+                if until <= now and (noted or actuator.deferred):
+                    actuator.awaited = None
+                    if actuator.deferred:
+                        sending = await self._post(actuator, slot, lasts, deadline)
+                    else:
+                        ended = await self._act(actuator, slot, lasts, deadline)
+                    break
+                noted = until <= now
+                self._intend(actuator, slot, now + lasts if noted else None)
+            if noted:
+                await self._records.keep(actuator, now=True)
+            else:
+                await wait(actuator.changed, until - self._clock.monotonic())
+        if sending is not None:
+            ended = await self._delivered(actuator, sending, lasts)
+        assert ended is not None
+        writes, (state, reason) = actuator.writes, ended
+        await self._hand.audit(actuator)
+        undone = noted and state is not OutcomeState.APPLIED
+        await self._records.keep(actuator, now=undone or actuator.deferred or actuator.limits != NO_LIMITS)
+        return await self._record(command, state, reason), writes
 
-        return await self._delivered(command, actuator, sending, lasts)
+    def _hindered(
+        self, actuator: Actuator, slot: Slot, until: float, why: str, deadline: float
+    ) -> tuple[OutcomeState, str] | None:
+        """What became of a command that cannot be carried out any more."""
+        if actuator.awaited is not slot:
+            return OutcomeState.FAILED, self.stopping or "superseded by a later command"
+        if blocked := actuator.slots.blocked():
+            return OutcomeState.FAILED, blocked
+        if self._clock.monotonic() > deadline:
+            return OutcomeState.EXPIRED, LATE
+        if until > deadline:
+            return OutcomeState.FAILED, f"{why} outlasts its validity"
+        return None
 
-    async def _post(
-        self, command: Command, actuator: Actuator, slot: Slot, lasts: float, deadline: float
-    ) -> Sending:
+    def _intend(self, actuator: Actuator, slot: Slot, until: float | None) -> None:
+        """What a start must know before the wire is written: this command, up to `until`; None: not yet, after all."""
+        if until is not None and actuator.spec.kind != "once":
+            actuator.attempt = replace(slot, until=until)
+        elif actuator.attempt is not None and actuator.attempt.command == slot.command:
+            actuator.attempt = None
+
+    def _give_up(self, actuator: Actuator, slot: Slot) -> None:
+        self._intend(actuator, slot, None)
+        if actuator.awaited is slot:
+            actuator.awaited = None
+
+    async def _post(self, actuator: Actuator, slot: Slot, lasts: float, deadline: float) -> Sending:
         """Hand a command's write to a node that listens later. Its override stands meanwhile, but for a restart."""
         await self._hand.withdraw(actuator, f"superseded by {slot.cause}")
         if actuator.attempt is None:
@@ -204,7 +244,7 @@ class Commands:
         await self._records.keep(actuator, now=True)
         return self._hand.send(actuator, slot, REMOTE, deadline)
 
-    async def _delivered(self, command: Command, actuator: Actuator, sending: Sending, lasts: float) -> Outcome:
+    async def _delivered(self, actuator: Actuator, sending: Sending, lasts: float) -> tuple[OutcomeState, str]:
         """Wait until the node has it, or until somebody calls it off."""
         await asyncio.wait({sending.task})
         async with actuator.lock:
@@ -220,36 +260,30 @@ class Commands:
                     actuator.slots.fall_back(actuator.seen.present)
                 else:
                     actuator.slots[REMOTE] = replace(slot, until=self._clock.monotonic() + lasts)
-            await self._records.keep(actuator, now=True)
         self._wake.set()
         if error:
-            state = OutcomeState.EXPIRED if sending.late else OutcomeState.FAILED
-            return await self._record(command, state, error)
-        return await self._record(command, OutcomeState.APPLIED, f"{actuator.spec.output} written")
+            return OutcomeState.EXPIRED if sending.late else OutcomeState.FAILED, error
+        return OutcomeState.APPLIED, f"{actuator.spec.output} written"
 
-    async def _act(
-        self, command: Command, actuator: Actuator, slot: Slot, lasts: float, deadline: float
-    ) -> Outcome:
-        """The one write of a command. Its override is on flash before, and stands only if the write worked."""
+    async def _act(self, actuator: Actuator, slot: Slot, lasts: float, deadline: float) -> tuple[OutcomeState, str]:
+        """The one write of a command. Its override stands only if that worked."""
         before, now = actuator.seen.present, self._clock.monotonic()
-        actuator.seen.begin(slot.value, now)
         slot = replace(slot, until=now + lasts)
-        actuator.attempt = slot if actuator.spec.kind != "once" else None
-        await self._records.keep(actuator, now=True)
         error = await self._hand.write(actuator, slot, REMOTE, deadline)
         actuator.attempt = None
         if error:
             actuator.slots.fall_back(before)
-            await self._records.keep(actuator, now=True)
-            return await self._record(command, OutcomeState.FAILED, error)
+            return OutcomeState.FAILED, error
         if actuator.spec.kind != "once":
             actuator.slots[REMOTE] = slot
-        await self._records.keep(actuator, now=actuator.limits != NO_LIMITS)
-        return await self._record(command, OutcomeState.APPLIED, f"{actuator.spec.output} written")
+        return OutcomeState.APPLIED, f"{actuator.spec.output} written"
 
-    async def _verify(self, command: Command, actuator: Actuator) -> Outcome:
-        """Read back until feedback (or the output itself) shows it, as long as travel and settling allow."""
-        spec, writes = actuator.spec, actuator.writes
+    async def _verify(self, command: Command, actuator: Actuator, writes: int) -> Outcome:
+        """Read back until feedback (or the output itself) shows it, as long as travel and settling allow.
+
+        `writes` tells the command's write from later ones.
+        """
+        spec = actuator.spec
         shows = spec.feedback or spec.output
         deadline = self._clock.monotonic() + spec.travel + SETTLE
         seen: Value = None
@@ -271,21 +305,18 @@ class Commands:
         return await self._record(command, OutcomeState.MISMATCH, f"{shows} reads {_read(actuator, seen)}")
 
     async def _release(self, command: Command, actuator: Actuator) -> Outcome:
-        """End the override: what a rule wants holds again, or the relinquish default. Accepted as `_accept` says."""
+        """End the override: what a rule wants holds again, or the relinquish default."""
         if actuator.spec.kind == "once":
             raise Rejected(f"{actuator.spec.name} is written once, there is nothing to release")
-        queued = actuator.lock.locked()
-        if queued and (known := await self._ledger.begin(command)) is not None:
+        if (known := await self._ledger.begin(command)) is not None:
             return known
         async with actuator.lock:
-            if not queued and (known := await self._ledger.begin(command)) is not None:
-                return known
             await self._hand.withdraw(actuator, f"superseded by command {command.id}")
             held = actuator.slots.drop(REMOTE) or actuator.awaited is not None
-            actuator.awaited = actuator.before = None
-            actuator.changed.set()
-            await self._records.keep(actuator, now=True)
+            self._await(actuator, None)
+            actuator.before = None
         self._wake.set()
+        await self._records.keep(actuator, now=True)
         found = actuator.slots.winner()
         heir = f"{say(found[1].value)} by priority {found[0]} ({found[1].cause})" if found else "it stays as it is"
         return await self._record(
@@ -298,7 +329,7 @@ class Commands:
             raise Rejected(self.stopping)
         now = self._clock.monotonic()
         if now > deadline:
-            raise Expired("its time ran out while others were before it")
+            raise Expired(LATE)
         if actuator.doubtful:
             raise Rejected(f"{actuator.spec.name} is unknown after a crash: its device must be read first")
         actuator.decide(now)  # ends of other entries

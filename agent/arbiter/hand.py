@@ -41,7 +41,7 @@ class Hand:
         self._ledger, self._clock = ledger, clock
 
     async def write(self, actuator: Actuator, slot: Slot, priority: int, until: float | None = None) -> str:
-        """Write an output and audit the change; "" or why it failed."""
+        """Write an output; "" or why it failed. What changed is for `audit`, which may wait for the disk."""
         spec, before = actuator.spec, actuator.seen.present
         actuator.seen.begin(slot.value, self._clock.monotonic())
         try:
@@ -57,14 +57,19 @@ class Hand:
             return str(error)
         actuator.written(slot.value, self._clock.monotonic())
         if before is None or not spec.same(before, slot.value):
-            await self._audit(actuator, before, slot, priority)
+            self._note(actuator, before, slot, priority)
         return ""
 
     def send(self, actuator: Actuator, slot: Slot, priority: int, until: float | None) -> Sending:
         """Begin a write that waits until the node listens; nobody waits with it under the actuator's lock."""
-        task = asyncio.create_task(self.write(actuator, slot, priority, until), name=f"send {actuator.spec.name}")
+        task = asyncio.create_task(self._send(actuator, slot, priority, until), name=f"send {actuator.spec.name}")
         actuator.sending = Sending(slot, task)
         return actuator.sending
+
+    async def _send(self, actuator: Actuator, slot: Slot, priority: int, until: float | None) -> str:
+        error = await self.write(actuator, slot, priority, until)
+        await self.audit(actuator)
+        return error
 
     async def withdraw(self, actuator: Actuator, reason: str) -> None:
         """Call off what waits for the node, if anything does; the driver takes it out of its queue."""
@@ -100,7 +105,12 @@ class Hand:
         log.warning("%s code=%s actuator=%s detail=%s", one.kind, one.code, actuator, one.detail)
         await self._ledger.put_event(Event(one.kind, one.code, actuator, self._clock.now(), one.severity, one.detail))
 
-    async def _audit(self, actuator: Actuator, before: Value, slot: Slot, priority: int) -> None:
+    async def audit(self, actuator: Actuator) -> None:
+        """Tell what was changed and is not told yet; it is on flash when this returns."""
+        while actuator.changes:
+            await self._ledger.put_event(actuator.changes.pop(0))
+
+    def _note(self, actuator: Actuator, before: Value, slot: Slot, priority: int) -> None:
         detail = {"from": before, "to": slot.value, "priority": priority, "cause": slot.cause, "by": slot.by}
         if slot.origin:
             detail["origin"] = slot.origin
@@ -108,9 +118,7 @@ class Hand:
             'output changed actuator=%s from=%s to=%s priority=%d cause="%s" by="%s"',
             actuator.spec.name, say(before), say(slot.value), priority, slot.cause, slot.by,
         )  # fmt: skip
-        await self._ledger.put_event(
-            Event("audit", "output", actuator.spec.name, self._clock.now(), detail=detail)
-        )
+        actuator.changes.append(Event("audit", "output", actuator.spec.name, self._clock.now(), detail=detail))
 
 
 async def within(seconds: float, work: Sequence[Any]) -> None:

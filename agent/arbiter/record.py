@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from agent.arbiter.actuator import Actuator
 from agent.arbiter.limits import History
@@ -18,21 +18,31 @@ from agent.driver import Memory
 from agent.errors import OutboxError
 from agent.model import Instant, Value
 
-__all__ = ["Records", "rename"]
+__all__ = ["Facts", "Records", "rename"]
 
 log = logging.getLogger("bocage.arbiter")
+
+
+class Facts(Memory, Protocol):
+    """A memory whose facts can be brought to flash after they were put, so that they keep their order."""
+
+    def flush(self) -> None:
+        """All that was put is on flash when this returns. OutboxError if the disk refuses."""
 
 
 class Records:
     """The record of each actuator in `memory`, by its name; written only when something changed."""
 
-    def __init__(self, memory: Memory, clock: Clock) -> None:
+    def __init__(self, memory: Facts, clock: Clock) -> None:
         self._memory, self._clock = memory, clock
         self._last: dict[str, tuple[dict[str, Any], bool]] = {}
         """What was remembered last of each, and whether that is on flash for sure."""
 
     async def keep(self, actuator: Actuator, now: bool = False) -> None:
-        """Remember for a restart what changed; with `now` on flash when this returns, if the disk will."""
+        """Remember for a restart what changed; with `now` on flash when this returns, if the disk will.
+
+        The disk may take long. Who holds the lock of an actuator calls it without `now`, which waits for nothing.
+        """
         actuator.kept = frozenset(actuator.slots)
         record = _record(actuator, self._clock.now())
         name, moment = actuator.spec.name, ("at", "wall_ms")
@@ -40,15 +50,18 @@ class Records:
         last, durable = self._last.get(name, (None, False))
         if last == essence and (durable or not now):
             return
-        self._last[name] = essence, False
+        if last != essence:
+            self._last[name] = essence, False
+            self._memory.put(name, record)
+        if not now:
+            return
         try:
-            if now:
-                await asyncio.to_thread(self._memory.put, name, record, True)
-                self._last[name] = essence, True
-            else:
-                self._memory.put(name, record)
+            await asyncio.to_thread(self._memory.flush)
         except OutboxError as error:
             log.error('state not durable actuator=%s reason="%s" next=control goes on', name, error)
+        else:
+            if self._last[name][0] == essence:  # else it changed meanwhile
+                self._last[name] = essence, True
 
     async def tell(self, actuator: Actuator, tell: Callable[[str, News], Awaitable[None]]) -> None:
         """Tell its news one by one, each on flash in its record before: a kill forgets none.
@@ -59,14 +72,12 @@ class Records:
             return
         async with actuator.telling:
             while actuator.news:
-                async with actuator.lock:
-                    await self.keep(actuator, now=True)
-                    news = actuator.news.copy()
+                news = actuator.news.copy()
+                await self.keep(actuator, now=True)
                 for one in news:
                     await tell(actuator.spec.name, one)
                     actuator.news.remove(one)
-        async with actuator.lock:
-            await self.keep(actuator)
+        await self.keep(actuator)
 
     def recall(self, actuators: Iterable[Actuator], raised: Collection[tuple[str, str]], restore: bool = True) -> None:
         """Tell actuators what an earlier process knew of them; without `restore` nothing of what was wanted then.

@@ -152,27 +152,29 @@ class Flash:
         return copy.deepcopy(self._facts.get(key))
 
     def put(self, key: str, value: Any, now: bool = False) -> None:
-        self._flush()
+        self._flush_due()
         self._facts[key] = value
         if now:
-            self._durable.update(self._facts)
-            self._flush_at = math.inf
+            self.flush()
         else:
             self._flush_at = min(self._flush_at, self._clock.elapsed() + FLUSH)
 
     def cut(self) -> None:
         """The process dies: only what is durable is left."""
-        self._flush()
+        self._flush_due()
         self._facts = copy.deepcopy(self._durable)
         self._flush_at = math.inf
 
     def scope(self, prefix: str) -> Scope:
         return Scope(self, prefix)
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        self._durable.update(self._facts)
+        self._flush_at = math.inf
+
+    def _flush_due(self) -> None:
         if self._clock.elapsed() >= self._flush_at:
-            self._durable.update(self._facts)
-            self._flush_at = math.inf
+            self.flush()
 
 
 class Scope:
@@ -186,6 +188,9 @@ class Scope:
 
     def put(self, key: str, value: Any, now: bool = False) -> None:
         self._flash.put(f"{self._prefix}.{key}", value, now)
+
+    def flush(self) -> None:
+        self._flash.flush()
 
 
 class Ledger:

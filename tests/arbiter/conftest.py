@@ -31,7 +31,9 @@ class _Jump(selectors.DefaultSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """Threads run at once, in the loop's own; sleeping jumps."""
+    """Threads run at once, in the loop's own, and end `slow` seconds later; sleeping jumps."""
+
+    slow = 0.0
 
     def __init__(self) -> None:
         self._jump = _Jump()
@@ -43,9 +45,14 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:
         future = self.create_future()
         try:
-            future.set_result(func(*args))
+            result = func(*args)
         except BocageError as error:
             future.set_exception(error)
+            return future
+        if self.slow:
+            self.call_later(self.slow, lambda: future.cancelled() or future.set_result(result))
+        else:
+            future.set_result(result)
         return future
 
 
@@ -81,13 +88,15 @@ class Ledger:
     history: list[Outcome] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     hook: Callable[[str], None] = lambda where: None
+    slow: float = 0.0
+    """Seconds until what was put is on flash."""
 
     async def outcome(self, command: str) -> Outcome | None:
         return self.stored.get(command)
 
     async def begin(self, command: Command) -> Outcome | None:
         self.hook("begin")
-        await asyncio.sleep(0)
+        await asyncio.sleep(self.slow)
         if command.id in self.stored:
             return self.stored[command.id]
         now = self.clock.now()
@@ -97,7 +106,7 @@ class Ledger:
 
     async def record(self, outcome: Outcome) -> None:
         self.hook(f"record {outcome.state}")
-        await asyncio.sleep(0)
+        await asyncio.sleep(self.slow)
         self._keep(outcome)
         self.hook(f"recorded {outcome.state}")
 
@@ -107,7 +116,7 @@ class Ledger:
 
     async def put_event(self, event: Event) -> None:
         self.hook(f"event {event.kind}")
-        await asyncio.sleep(0)
+        await asyncio.sleep(self.slow)
         self.events.append(event)
         self.hook("event put")
 
@@ -140,9 +149,12 @@ class Memory:
     def put(self, key: str, value: Any, now: bool = False) -> None:
         self.facts[key] = value
         if now:
-            self.hook("keep")
-            self.durable.update(self.facts)
-            self.hook("kept")
+            self.flush()
+
+    def flush(self) -> None:
+        self.hook("keep")
+        self.durable.update(self.facts)
+        self.hook("kept")
 
 
 @dataclass

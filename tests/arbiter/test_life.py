@@ -480,6 +480,76 @@ def test_a_dead_device_does_not_hold_up_the_stop(virtual):
     virtual(test, VALVE, ActuatorSpec("ev2", "io-2.relay1", stop_state="off"))
 
 
+def slow(site, seconds=60.0):
+    """From now on the flash takes so long for all that it is given."""
+    site.loop.slow = site.ledger.slow = seconds
+
+
+def test_a_slow_flash_does_not_hold_up_the_stop(virtual):
+    """Neither what was moved just before, nor the audit of the first output that is made safe."""
+
+    async def test(site):
+        await site.up()
+        for name in ("ev1", "ev2"):
+            site.arbiter.wish(name, 15, "on", "hours")
+        await asyncio.sleep(1)
+        slow(site)
+        site.arbiter.wish("ev3", 15, "on", "hours")
+        await asyncio.sleep(1)
+        begin = site.clock.monotonic()
+        assert await site.arbiter.stop() == {}
+        assert site.clock.monotonic() - begin <= 3
+        assert set(site.plant.outputs.values()) == {False}
+
+    outputs = [("ev1", RELAY), ("ev2", "io-1.relay2"), ("ev3", "io-1.relay4")]
+    virtual(test, *(ActuatorSpec(name, output, stop_state="off", min_on=10) for name, output in outputs))
+
+
+def test_a_slow_flash_does_not_hold_up_a_rule(virtual):
+    async def test(site):
+        await site.up()
+        slow(site)
+        site.arbiter.wish("burner", 15, "on", "heating")
+        await asyncio.sleep(1)
+        site.arbiter.wish("burner", 2, "off", "too hot")
+        await asyncio.sleep(1)
+        assert edges(site) == [True, False]
+        await asyncio.sleep(600)
+        assert [event.detail["cause"] for event in site.ledger.events] == ["heating", "too hot"]
+        assert site.memory.durable["burner"]["on"] is False
+
+    virtual(test, ActuatorSpec("burner", RELAY, min_on=240, min_off=360))
+
+
+def test_a_command_that_waits_for_a_slow_flash_does_not_hold_up_a_rule(virtual):
+    async def test(site):
+        await site.up()
+        sent = asyncio.create_task(site.send("burner", "on", ttl_ms=600_000))
+        slow(site)
+        await asyncio.sleep(90)  # it is accepted, and not noted yet
+        assert site.ledger.states(f"c{site.count}") == ["accepted"] and edges(site) == []
+        site.arbiter.wish("burner", 2, "off", "too hot")
+        outcome = await sent
+        assert (outcome.state, outcome.reason) == ("failed", "burner is held off by too hot (priority 2)")
+        assert edges(site) == []
+        await site.kill()
+        await site.up()
+        assert site.line("burner")["mode"] == "auto"
+
+    virtual(test, ActuatorSpec("burner", RELAY, min_on=240, min_off=360))
+
+
+def test_a_command_whose_time_passes_while_the_flash_is_slow_has_expired(virtual):
+    async def test(site):
+        await site.up()
+        slow(site, 5.0)
+        outcome = await site.send("burner", "on", ttl_ms=9_000)
+        assert (outcome.state, outcome.reason) == ("expired", "its time ran out before its turn came")
+        assert edges(site) == []
+
+    virtual(test, ActuatorSpec("burner", RELAY))
+
+
 def test_after_a_crash_the_safe_state_is_driven_without_a_start(virtual):
     async def test(site):
         site.plant.outputs = {RELAY: True}

@@ -175,10 +175,10 @@ class Actuator:
         return found if self.overrun is None else self._kept_off()
 
     def _overrun_at(self, priority: int) -> float:
-        history, longest = self.seen.history, self.limits.max_on
-        if priority < LIMIT or longest is None or self.overrun or not history.on or history.since is None:
+        since, longest = self.seen.history.running, self.limits.max_on
+        if priority < LIMIT or longest is None or self.overrun or since is None:
             return math.inf
-        return history.since + longest
+        return since + longest
 
     def _overrun_news(self, key: str) -> News:
         return News("alarm", "max_on", {"max_on_s": self.limits.max_on, "held_by": key})

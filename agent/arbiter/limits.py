@@ -38,6 +38,14 @@ class History:
     otherwise: float | None = None
     """Since when it stood otherwise before, where it was only seen to change: a reading can be wrong, and to write what
     it shows can be the change. None: as it is it was written, or nobody remembers."""
+    maybe: float | None = None
+    """Since when it may be on without a pause, where a write in between was not acknowledged: it counts for its longest
+    run. None: since it went on."""
+
+    @property
+    def running(self) -> float | None:
+        """Since when it is on at the longest; None if it is not, or nobody remembers."""
+        return (self.since if self.maybe is None else self.maybe) if self.on else None
 
     def moved(self, on: bool, now: float, back: bool = False) -> History:
         """The output went to `on` now; nothing new if it was there already. `back`: to go on again after it fell is no
@@ -52,12 +60,14 @@ class History:
         """Somebody tried to move it to `on`, and nobody knows whether it went: the worse is assumed of both."""
         if on is self.on:
             return self
-        return replace(self.moved(on, now), on=None)
+        maybe = self.running if self.on else self.maybe
+        return replace(self.moved(on, now), on=None, maybe=now if on and maybe is None else maybe)
 
     def found(self, on: bool, now: float) -> History:
         """It was seen to be `on` at `now`: a change that nobody asked for, or what nobody knew before."""
         if self.on is None:  # off may be as young as this look: it may have fallen after the attempt
-            return replace(self, on=on, since=self.since if on or self.since is None else now)
+            since = self.since if on or self.since is None else now
+            return replace(self, on=on, since=since, maybe=self.maybe if on else None)
         if on is self.on:
             return self
         return replace(self.moved(on, now), fell=not on, otherwise=self.since)
@@ -66,8 +76,9 @@ class History:
         """The same past on a monotonic clock that reads `seconds` more."""
         since = None if self.since is None else self.since + seconds
         otherwise = None if self.otherwise is None else self.otherwise + seconds
+        maybe = None if self.maybe is None else self.maybe + seconds
         starts = tuple(start + seconds for start in self.starts)
-        return replace(self, since=since, starts=starts, otherwise=otherwise)
+        return replace(self, since=since, starts=starts, otherwise=otherwise, maybe=maybe)
 
 
 def earliest(limits: Limits, history: History, on: bool, now: float) -> tuple[float, str]:

@@ -134,6 +134,7 @@ def _record(actuator: Actuator, now: Instant) -> dict[str, Any]:
         "starts": list(history.starts),
         "fell": history.fell,
         "otherwise": history.otherwise,
+        "maybe": history.maybe,
         "taken_up": actuator.boot,
         "default": _slot_record(slots[DEFAULT]) if slots and min(slots) == DEFAULT else None,
         "override": _slot_record(override),
@@ -185,8 +186,8 @@ def _recall(actuator: Actuator, record: dict[str, Any], now: Instant) -> None:
             actuator.slots.rest()
         actuator.seen.history = History(on=True if record["on"] else None)
         return
-    fell, otherwise = record.get("fell", False), record.get("otherwise")
-    history = History(record["on"], record["since"], tuple(record["starts"]), fell, otherwise)
+    more = record.get("fell", False), record.get("otherwise"), record.get("maybe")
+    history = History(record["on"], record["since"], tuple(record["starts"]), *more)
     actuator.seen.history = history.shifted(shift)
     override = _slot(record["override"], shift)
     over = override is not None and override.until is not None and override.until <= now.boottime_ns / 1e9

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from agent.arbiter.limits import History
@@ -50,6 +50,8 @@ class Seen:
         self._starting = -math.inf
         """When a switching on was begun whose write is under way."""
         self._feedback_counts = False
+        self._read_at = self._shown_at = -math.inf
+        """When its own point, and when its feedback, was read last."""
         self._unread = False
         """Its own point could not be read when it was polled last."""
 
@@ -70,7 +72,8 @@ class Seen:
         self.asserted_again = (
             self.asserted is not None and self._spec.same(self.asserted, value) and not self.agrees()
         )  # written again while all was well is a refresh
-        self.history = self.past(on).moved(on, now, back=self._spec.back_is_no_start)
+        moved = self.past(on).moved(on, now, back=self._spec.back_is_no_start)
+        self.history = replace(moved, maybe=self.history.maybe if on else None)
         self.present = self.asserted = value
         self.earlier = None
         self.written_at, self._feedback_counts, self._tried = now, False, None
@@ -81,7 +84,8 @@ class Seen:
         on = self._spec.is_on(value)
         if self._tried is None or on is not self._spec.is_on(self._tried):
             self._before_try = self.history
-        self.history = self._before_try.perhaps(on, now)
+        perhaps, maybe = self._before_try.perhaps(on, now), self.history.maybe
+        self.history = perhaps if maybe is None else replace(perhaps, maybe=maybe)
         self._tried, self.present, self.asserted = value, None, None
         self.written_at, self._starting = now, -math.inf
 
@@ -110,7 +114,7 @@ class Seen:
         seen = self._spec.read(value)
         if seen is None or at <= self.written_at:
             return False
-        self._unread = False
+        self._read_at, self._unread = at, False
         if self.asserted is not None and not self._spec.same(seen, self.asserted) and at < self.written_at + SETTLE:
             return False  # the device may need a moment to show it
         on = self._spec.is_on(seen)
@@ -128,15 +132,16 @@ class Seen:
     def saw_feedback(self, value: Value, at: float, wanted: Value) -> bool:
         """A good reading of the feedback contact, taken at `at`. False if it says nothing.
 
-        Where the output itself cannot be read, a feedback that goes off, or is so after a restart, is its fall: of
-        a module that lost its power, say.
+        Where the output itself cannot be read, or was not since the feedback was on, a feedback that goes off is its
+        fall: of a module that lost its power, say. So is one that is off after a restart.
         """
         if not isinstance(value, bool | int | float) or at <= self.written_at:
             return False
         settled = at >= self.written_at + self._spec.travel + SETTLE
-        if self._unread and settled and self.feedback is not False and not value and self.history.on:
+        unread = self._unread or (self.feedback is True and self._read_at <= self._shown_at)
+        if unread and settled and self.feedback is not False and not value and self.history.on:
             self.history, self.present = self.history.found(False, at), self._spec.off
-        self.feedback = bool(value)
+        self.feedback, self._shown_at = bool(value), at
         if settled or self.feedback is self._spec.is_on(self.present):  # before that it may be on its way
             self._feedback_counts = True
             self.agree(wanted)

@@ -126,9 +126,9 @@ def test_a_false_reading_of_off_does_not_switch_off_before_min_on_is_over(virtua
     virtual(test, ActuatorSpec("burner", RELAY, min_on=240, min_off=360))
 
 
-@pytest.mark.parametrize("restarts", [False, True])
-def test_a_fall_that_only_the_feedback_shows_waits_for_min_off_too(virtual, restarts):
-    """The module lost its power; the relay is not read for a while, since it was refused before, the contact is."""
+@pytest.mark.parametrize(("restarts", "refused"), [(False, True), (True, True), (False, False)])
+def test_a_fall_that_only_the_feedback_shows_waits_for_min_off_too(virtual, restarts, refused):
+    """The module lost its power; the contact is read, the relay is not: it was refused before, or is silent once."""
 
     async def test(site):
         site.plant.follows = {"io-1.di1": RELAY}
@@ -145,7 +145,8 @@ def test_a_fall_that_only_the_feedback_shows_waits_for_min_off_too(virtual, rest
         fell = site.clock.monotonic()
         now = site.clock.now()
         contact = site.plant.reading("io-1.di1", now)
-        site.arbiter.observe([contact, site.plant.reading(RELAY, now)._replace(value=None, quality=Quality.BAD)])
+        relay = site.plant.reading(RELAY, now)._replace(value=None, quality=Quality.BAD)
+        site.arbiter.observe([contact, relay] if refused else [contact])
         site.arbiter.wish("km1", 15, "on", "dusk")
         await asyncio.sleep(100)
         assert edges(site) == [True, False] and site.line("km1")["state"].startswith("waiting min_off until")
@@ -190,6 +191,31 @@ def test_max_on_forces_off_until_the_wish_has_been_off(virtual):
         await asyncio.sleep(1)
         assert edges(site) == [True, False, True]
         assert site.ledger.codes("cleared") == ["max_on"]
+
+    virtual(test, ActuatorSpec("ev1", RELAY, max_on=3600))
+
+
+@pytest.mark.parametrize(("obeys", "restarts"), [(False, False), (False, True), (True, False)])
+def test_max_on_counts_on_over_a_write_that_nobody_knows_of(virtual, obeys, restarts):
+    """A module refuses to switch off, and to be read: it may be on all the time. Or it goes on, and does not say so."""
+
+    async def test(site):
+        await site.up()
+        if obeys:
+            site.plant.reply_lost = True
+        site.arbiter.wish("ev1", 15, "on", "hours")
+        await asyncio.sleep(1000)
+        site.plant.reply_lost, site.plant.dead = False, set() if obeys else {"io-1"}
+        site.arbiter.wish("ev1", 15, "on" if obeys else "off", "hours")
+        await asyncio.sleep(100)
+        if restarts:
+            await site.kill()
+            await site.up()
+        site.plant.dead = set()
+        site.arbiter.wish("ev1", 15, "on", "hours")
+        await asyncio.sleep(3600)
+        assert edges(site) == [True, False] and site.ledger.codes("alarm") == ["max_on"]
+        assert 3600 <= site.plant.edges[1][0] - site.plant.edges[0][0] <= 3601
 
     virtual(test, ActuatorSpec("ev1", RELAY, max_on=3600))
 

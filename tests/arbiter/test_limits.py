@@ -49,8 +49,16 @@ def test_what_goes_on_again_after_it_fell_is_no_start_where_that_does_no_harm():
 def test_an_attempt_is_a_change_either_way():
     tried = History(False, 0).perhaps(True, 50)
     assert (tried.on, tried.since, tried.starts) == (None, 50, (50,))
-    assert tried.found(True, 60) == History(True, 50, (50,))
+    assert tried.found(True, 60) == History(True, 50, (50,), maybe=50)
     assert History(True, 0).perhaps(True, 50) == History(True, 0)
+
+
+def test_what_was_perhaps_switched_off_may_run_since_it_went_on():
+    tried = History(True, 10).perhaps(False, 50)
+    assert tried.running is None
+    assert tried.found(True, 60).running == 10
+    assert tried.found(False, 60).perhaps(True, 70).found(True, 80).running == 70
+    assert tried.shifted(5).found(True, 65).running == 15
 
 
 def test_what_only_reads_as_on_is_not_written_on_once_too_often():

@@ -67,6 +67,8 @@ class Diary:
     """What happened to the agent, and what people did (virtual s)."""
 
     begun: list[float] = field(default_factory=list)
+    stopping: list[float] = field(default_factory=list)
+    """When it was asked to stop."""
     stopped: list[float] = field(default_factory=list)
     """When a life was over after an orderly stop."""
     edited: list[float] = field(default_factory=list)
@@ -137,8 +139,8 @@ class Outputs:
         return (self.steps or self.world.clock_late) and _any(self.cuts, since, until)
 
     def stops(self, at: float) -> bool:
-        """Whether an orderly stop was under way."""
-        return _any(self.diary.stopped, at - 1.0, at + 6.0)
+        """Whether an orderly stop was under way, be it that the process was killed in it."""
+        return _any(self.diary.stopped, at - 1.0, at + 6.0) or _any(self.diary.stopping, at - SLACK, at)
 
     def crashed(self, since: float, at: float) -> bool:
         """Whether a life was the third in ten minutes that began after a crash: overrides are over, outputs safe."""

@@ -364,6 +364,7 @@ class World:
         self.new_boot()
 
     def stop(self) -> None:
+        self.diary.stopping.append(self.loop.time())
         self.loop.raise_signal(signal.SIGTERM)
 
     # -- what happens in it ----------------------------------------------------------------------------------------

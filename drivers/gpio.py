@@ -299,14 +299,17 @@ class Gpio:
         return [line.point for line in self._lines.values()]
 
     def status(self) -> Mapping[str, Any]:
-        """`lost` are the pins that cannot be had, while the others go on; without the chip all are `unheard`."""
-        taken = [line for line in self._lines.values() if line.error] if self._factory is not None else []
+        """`lost` are the pins that cannot be had, while the others go on: all of them without the chip. Before that was
+        tried they are `unheard`."""
+        is_open = self._factory is not None
+        taken = [line for line in self._lines.values() if line.error] if is_open else []
+        closed = [] if is_open else list(self._lines)
         return {
-            "state": "up" if self._factory is not None else "down",
+            "state": "up" if is_open else "down",
             "load": 0.0,
             "error": self._error or "; ".join(line.error for line in taken),
-            "lost": [line.name for line in taken],
-            "unheard": [] if self._factory is not None else list(self._lines),
+            "lost": [line.name for line in taken] + (closed if self._error else []),
+            "unheard": [] if self._error else closed,
         }
 
     def due(self) -> float:

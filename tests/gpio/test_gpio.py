@@ -232,6 +232,7 @@ async def test_without_a_library_it_says_what_to_install_and_tries_again(make, l
     ear = listen(gpio)
     await ear.heard("gpio.22", None, Quality.BAD)
     assert gpio.status()["state"] == "down" and "python3-lgpio" in gpio.status()["error"]
+    assert gpio.status()["lost"] == [point.id for point in gpio.points] and gpio.status()["unheard"] == []
     monkeypatch.setattr(Device, "pin_factory", chip)
     await ear.heard("gpio.22", False)
 

@@ -13,8 +13,8 @@ from agent.control.exercise import Exercise, exercise
 from agent.control.lasting import news
 from agent.control.loops import Law, Situation, Tpi, advance, begins, calls, cycle_of, until
 from agent.control.plant import HeatCurve, guard, guard_due, see_burner
-from agent.control.room import OptimumStart, WindowOpen, air, prepare, start_at
-from agent.control.season import weigh
+from agent.control.room import Airing, OptimumStart, Start, WindowOpen, air, prepare, start_at
+from agent.control.season import Season, weigh
 from agent.control.stuck_sensor import FIRE, IDLE, Stillness, observe
 from agent.control.trail import follow
 from agent.control.tuning import OUTDOORS, OVERSIZED, concrete, is_learned, learn, look_at
@@ -392,9 +392,18 @@ class Zone:
         return dumped(state)
 
     def load(self, kept: Mapping[str, Any]) -> ZoneState:
-        state = loaded(kept)
-        if self.curve is None:  # it left the file: what the flow said of before would never end
+        return self._without_what_left(loaded(kept))
+
+    def _without_what_left(self, state: ZoneState) -> ZoneState:
+        """What a setting held that is not in the file any more: nobody would look whether it is over."""
+        if self.curve is None:
             state = state._replace(burner=state.burner._replace(cut=False, hot=False, lost=None, failed=False))
+        if self.curve is None or self.curve.heat_off_above is None:
+            state = state._replace(season=Season())
+        if self.window_open is None:
+            state = state._replace(airing=Airing())
+        if self.optimum_start is None:
+            state = state._replace(start=Start(state.start.rate))
         return state
 
     def command(self, state: ZoneState, point: str, value: Value, now: Now) -> ZoneState | None:

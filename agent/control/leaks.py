@@ -73,6 +73,12 @@ class Leak:
     """Seconds between two readings of the meter; 0: each pulse is heard."""
 
     @property
+    def codes(self) -> frozenset[str]:
+        """The leaks that are looked for."""
+        wanted = {NIGHT: self.night, CONTINUOUS: self.continuous, BURST: self.burst, CLOSED: self.closed}
+        return frozenset(code for code, limit in wanted.items() if limit is not None)
+
+    @property
     def quiet(self) -> float:
         """Seconds without growth that end a continuous flow: a pause that is shorter than the meter's own interval
         cannot be seen."""

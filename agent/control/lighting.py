@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from agent.control.core import NEVER, Now, Output, Step, View, Wish, good
-from agent.control.lamps import HOLD, SETTLE, SEVERITY, Lamps, Learnt, Neighbour, Seen, Watch
+from agent.control.lamps import HOLD, LAMP_FAULTS, SETTLE, SEVERITY, Lamps, Learnt, Neighbour, Seen, Watch
 from agent.control.lasting import Shift, anchored, news
 from agent.control.night import FULL, Night, Programme
 from agent.control.photocell import Cell, Glow, Photocell
@@ -121,7 +121,7 @@ class Circuit:
         return CircuitState()
 
     def step(self, state: CircuitState, view: View, now: Now) -> Step[CircuitState]:
-        watch, learnt = state.watch, state.learnt
+        watch, learnt = self._watch(state), state.learnt
         at = now.reached
         tonight = self._tonight(state.tonight, at)
         cell, glow = self._look(state, view, now, tonight, at)
@@ -151,6 +151,19 @@ class Circuit:
             lit=None if wanted is None else wanted[1],
         )  # fmt: skip
         return Step(state, wishes, happenings, self._due(state, view, now))
+
+    def _watch(self, state: CircuitState) -> Watch:
+        """The open faults; after a start without those that nobody looks for any more, for it left the file."""
+        if not state.recalled:
+            return state.watch
+        gone = {"photocell_stuck"} if self.photocell is None else set()
+        if self.manual_on is None and self.manual_off is None:
+            gone.add("local_manual")
+        if not self.voltages:
+            gone.add("undervoltage")
+        if self.power is None:
+            gone |= {*LAMP_FAULTS, "day_burning"}
+        return Watch(state.watch.open - gone, state.watch.turning)
 
     # -- what it wants -----------------------------------------------------------------------------------------
 

@@ -154,7 +154,10 @@ class Tank:
         }  # fmt: skip
         trips, raised = tuple(map(float, kept["trips"])), frozenset(kept["raised"]) & SEVERITIES.keys()
         known = "level_fault" in raised
-        return TankState(**own | {"trips": trips, "raised": raised}, known=known, restored=True)
+        state = TankState(**own | {"trips": trips, "raised": raised}, known=known, restored=True)
+        if self.dry_run is None:  # it left the file: nobody would look whether that is over
+            state = replace(state, dry=False, latched=False, trips=())
+        return state
 
     def command(self, state: TankState, point: str, value: Value, now: Now) -> TankState | None:
         """`<name>.latch` takes "reset": the pump may run again."""

@@ -159,7 +159,16 @@ class WaterPoint:
             "meter": Meter.load(kept["meter"]), "leaks": LeakState.load(kept["leaks"]),
             "frost": FrostState(**kept["frost"]), "raised": frozenset(kept["raised"]) & SEVERITIES.keys(),
         }  # fmt: skip
-        return WaterState(**own, restored=True)
+        return self._without_what_left(WaterState(**own, restored=True))
+
+    def _without_what_left(self, state: WaterState) -> WaterState:
+        """What a setting held that is not in the file any more: nobody would look whether it is over."""
+        flushing = None if self.flush is None or self.valve is None else state.flushing
+        return replace(
+            state, leaks=replace(state.leaks, found=state.leaks.found & self.leak.codes), flushing=flushing,
+            frost=FrostState() if self.frost is None else state.frost,
+            latched=state.latched and self._may_latch, tampered=state.tampered and self.tamper is not None,
+        )  # fmt: skip
 
     def command(self, state: WaterState, point: str, value: Value, now: Now) -> WaterState | None:
         """`<name>.latch` takes "reset": the burst is over, the valve may open."""

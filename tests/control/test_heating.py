@@ -586,3 +586,34 @@ def test_a_boiler_without_a_heat_curve_any_more_is_not_held_by_the_flow_of_befor
     rig.zone = dataclasses.replace(ZONE, curve=None)
     rig.restart().run(1000)
     assert rig.on() and code not in rig.raised()
+
+
+AIRED = Zone("school", "room", "burner", WEEK, Setpoints(), law=Hysteresis(), window_open=WindowOpen())
+SUMMER = Zone("school", "room", "burner", WEEK, Setpoints(), law=Hysteresis(), outdoor="out", curve=CURVE)
+
+
+@pytest.mark.parametrize(
+    ("zone", "without", "readings"),
+    [
+        (AIRED, {"window_open": None}, [{"room": 17.0}, {"room": 15.0}]),
+        (SUMMER, {"curve": dataclasses.replace(CURVE, heat_off_above=None)}, [{"out": 17.0, "room": 10.0, "flow": 20}]),
+    ],
+    ids=["window_open", "heat_off_above"],
+)
+def test_what_a_setting_held_off_goes_with_it(zone, without, readings):
+    """It left the file while it held: nothing would ever look whether that is over."""
+    rig = Rig(zone, room=17.0, out=17.0, flow=20)
+    for one in readings:
+        rig.run(600).set(**one)
+    assert not rig.on()
+    rig.zone = dataclasses.replace(zone, **without)
+    rig.restart().settle()
+    assert rig.on() and rig.raised() == []
+
+
+def test_an_optimum_start_that_left_the_file_heats_for_nobody():
+    rig = Rig(START, datetime(2026, 1, 15, 7, tzinfo=PARIS), room=17.0).run(60)
+    assert rig.on() and "optimum_start" in rig.causes["burner"]
+    rig.zone = dataclasses.replace(START, optimum_start=None)
+    rig.restart().run(1000)
+    assert not rig.on() and "reduced" in rig.causes["burner"]

@@ -299,6 +299,15 @@ def test_the_local_switch_silences_what_it_explains() -> None:
     assert rig.state.seconds == 4 * HOUR - 600
 
 
+def test_what_nobody_looks_for_any_more_is_over_after_a_start() -> None:
+    """The switch left the file while it was on MAN: its alarm would stay open for ever."""
+    rig = Rig(STREET, changes=[(HOUR, {"io-1.di5": True})]).run(2 * HOUR)
+    rig.circuit = replace(rig.circuit, manual_on=None, manual_off=None)
+    rig.restart = lambda at: at == rig.at
+    rig.step()
+    assert rig.alarms() == [(HOUR, "alarm", "local_manual"), (2 * HOUR, "cleared", "local_manual")]
+
+
 def test_on_by_hand_where_nothing_comes_on() -> None:
     rig = Rig(STREET, changes=[(60.0, {"io-1.di5": True, "feedback": False})]).run(HOUR)
     assert rig.alarms() == [(60, "alarm", "local_manual")]

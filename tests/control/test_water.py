@@ -247,6 +247,34 @@ def test_a_latched_burst_outlives_a_restart_and_a_command_from_afar_until_it_is_
     assert one.of("burst") == [(300.0, "alarm"), (one.t, "cleared")]
 
 
+@pytest.mark.parametrize("without", [{"leak": replace(NIGHT, burst=None)}, {"latches": False}], ids=["burst", "latch"])
+def test_a_burst_that_left_the_file_latches_no_valve(without: dict[str, Any]) -> None:
+    """Nobody could reset it any more: the command is refused."""
+    one = burst()
+    one.control = replace(one.control, **without)  # type: ignore[type-var]
+    one.restart()
+    one.until(one.t + H)
+    assert one.value("ev1") is True
+    assert [kind for _, kind in one.of("burst")] == ["alarm", "cleared"]
+
+
+def test_frost_a_flush_and_a_door_that_left_the_file_hold_nothing() -> None:
+    whole = replace(DRAINED, tamper="door", flush=Flush(), leak=NIGHT)
+    one = bench(whole, "2026-01-15T10:00:00", air=1.0, door=True)
+    assert one.value("ev1") is False
+    one.control = replace(whole, frost=None, tamper=None)
+    one.restart()
+    one.until(one.t + 60)
+    assert one.value("ev1") is True
+    for code in ("frost_closed", "tamper"):
+        assert [kind for _, kind in one.of(code)] == ["alarm", "cleared"]
+    one.until(one.t + 72 * H + 60)
+    assert one.outputs["ev1"].priority == 13, "it is flushed"
+    one.control = replace(whole, frost=None, tamper=None, flush=None)
+    one.restart()
+    assert one.outputs["ev1"].priority == 15
+
+
 def test_burst_that_only_alarms_is_over_with_its_flow() -> None:
     one = bench(replace(VALVED, leak=NIGHT, latches=False), "2026-07-01T10:00:00")
     one.pulses("ct", 3600, 100, 400, 1000)

@@ -418,3 +418,14 @@ def test_an_alarm_of_before_a_start_ends_with_a_good_reading_only(heard: bool) -
     assert sorted((kind, code) for _, kind, code in one.events[2:]) == [
         ("cleared", "level_fault"), ("cleared", "sensor_fault"),
     ]  # fmt: skip
+
+
+def test_a_dry_run_that_is_not_looked_for_any_more_holds_no_pump() -> None:
+    one = bench(DRY, level=30, flow=0.0)
+    one.until(60)
+    assert one.value("well") is False and ("alarm", "dry_run") in [(kind, code) for _, kind, code in one.events]
+    one.control = RESERVOIR
+    one.restart()
+    one.until(one.t + 1)
+    assert one.value("well") is True
+    assert one.events[-1][1:] == ("cleared", "dry_run")

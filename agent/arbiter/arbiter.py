@@ -104,20 +104,20 @@ class Arbiter:
 
     def observe(self, readings: Readings) -> None:
         """Take note of outputs and feedbacks in what was read. Bad and stale readings say nothing."""
-        told, due = self._roster.observe(readings, self._clock.boot)
+        moved, due = self._roster.observe(readings, self._clock.boot)
         if due:
             self._wake.set()
-        if told:
+        if moved:
             self.told()
 
     def outputs(self) -> dict[str, Output]:
         """Every actuator as controls see it."""
         found = {}
         for actuator in self._roster:
-            holder, seen = actuator.holder(), actuator.seen
+            holder, (present, since, feedback) = actuator.holder(), actuator.seen.shown
             priority, cause = (holder[0], holder[1].cause) if holder else (DEFAULT, "")
-            moved = float("-inf") if seen.history.since is None else seen.history.since
-            found[actuator.spec.name] = Output(seen.present, priority, cause, moved, seen.feedback)
+            moved = float("-inf") if since is None else since
+            found[actuator.spec.name] = Output(present, priority, cause, moved, feedback)
         return found
 
     def present(self, name: str) -> Value:

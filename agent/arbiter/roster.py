@@ -66,12 +66,12 @@ class Roster:
         raise Rejected(f'unknown point "{name}"' + (f'; did you mean "{near[0]}"?' if near else ""))
 
     def observe(self, readings: Readings, boot: str) -> tuple[bool, bool]:
-        """Take note of outputs and feedbacks. Whether one of them was read, and whether there is something to decide.
+        """Take note of outputs and feedbacks. Whether one of them moved, and whether there is something to decide.
 
         Of bad and stale readings only counts that the output was not read; those of another boot say nothing. Outputs
         come first: what a feedback means depends on whether its output was read.
         """
-        told = due = False
+        moved = due = False
         shown = []
         for reading in readings:
             output, feedbacks = self.by_output.get(reading.point), self.by_feedback.get(reading.point, ())
@@ -81,10 +81,14 @@ class Roster:
                 if output is not None:
                     output.seen.missed_output()
                 continue
-            at, told = reading.at.boottime_ns / 1e9, True
+            at = reading.at.boottime_ns / 1e9
             if output is not None:
+                before = output.seen.shown
                 due = output.saw_output(reading.value, at) or due
+                moved = moved or output.seen.shown != before
             shown += [(actuator, reading.value, at) for actuator in feedbacks]
         for actuator, value, at in shown:
+            before = actuator.seen.shown
             due = actuator.saw_feedback(value, at) or due
-        return told, due
+            moved = moved or actuator.seen.shown != before
+        return moved, due

@@ -109,6 +109,11 @@ class Seen:
 
     # -- reading -----------------------------------------------------------------------------------------------
 
+    @property
+    def shown(self) -> tuple[Value, float | None, bool | None]:
+        """What it does, since when (None: nobody knows), and what its feedback shows."""
+        return self.present, self.history.since, self.feedback
+
     def saw_output(self, value: Value, at: float) -> bool:
         """A good reading of the output, taken at `at`. False if it says nothing; else `agree` is to be called."""
         seen = self._spec.read(value)

@@ -175,3 +175,18 @@ def test_the_override_that_was_cut_off_ended_while_nobody_lived(virtual):
         assert isinstance(site.arbiter, Arbiter)
 
     virtual(test, LAMP)
+
+
+def test_rules_hear_of_an_output_when_it_moves_and_not_of_each_reading(virtual):
+    async def test(site: Site) -> None:
+        await site.up(run=False)
+        heard: list[object] = []
+        site.arbiter.told = lambda: heard.append(site.arbiter.outputs()["km1"].value)
+        for _ in range(3):
+            await site.poll()
+        site.plant.move(RELAY, True)
+        for _ in range(3):
+            await site.poll()
+        assert heard == [True]
+
+    virtual(test, FREE)

@@ -44,6 +44,7 @@ _line_number = itertools.count()
 _REOPEN_MOST = 60.0  # s
 _STEADY = 10.0  # s that a wire must have been open for its next loss to be news, if the reason is the same
 _SILENT_MOST = 2  # questions in a row, until one who reads on demand takes the device for gone
+_SHORTEST = 0.001  # s that the owner rests: a clock need not move on by the last bit of a sum
 _BACKLOG = 1000  # batches that nobody took, before polling waits
 _HALVED, _FAILURE, _BUSY, _GATEWAY = (1, 2, 3, 4), 4, (5, 6), (10, 11)
 """Exceptions: a slave says 1 to 4 of a block that it would give in parts; 4 may also be its own trouble."""
@@ -491,7 +492,7 @@ class ModbusLine:
 
     async def _rest(self, seconds: float) -> None:
         """Until the time has passed or a job comes."""
-        loop = asyncio.get_running_loop()
+        seconds, loop = max(seconds, _SHORTEST), asyncio.get_running_loop()
         self._due = self._clock.monotonic() + seconds + _MARGIN
         self._waker = loop.create_future()
         timer = loop.call_later(seconds, self._wake)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from agent.driver import DeviceSpec
+from agent.clock import SystemClock
+from agent.driver import BusSpec, DeviceSpec
 from agent.model import Instant, Quality
+from drivers.modbus import open_tcp
 from drivers.modbus.device import build
 from drivers.modbus.schedule import Device, Poll, Turns, spread
 from drivers.modbus.serial_link import SerialLink
@@ -44,6 +47,15 @@ def test_the_next_slot_is_never_the_present_moment() -> None:
         now = 134.364244 + slots * 0.1
         poll.finish(now)
         assert now < poll.due < now + 0.11
+
+
+async def test_a_rest_too_short_for_the_clock_is_lengthened() -> None:
+    """By the last bit of a sum a poll is not due yet: without a rest that passes, the line would turn in a circle."""
+    line = open_tcp(BusSpec("plant", "modbus_tcp", {"host": "127.0.0.1"}, []), SystemClock("always"), None)
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    await line._rest(1e-13)
+    assert 0.0009 < loop.time() - began < 1
 
 
 def test_fast_polls_go_first_and_slow_ones_are_not_left_behind() -> None:

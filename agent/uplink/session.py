@@ -72,6 +72,7 @@ length is to blame."""
 _PINGRESP = 0xD0
 _CREDENTIALS = {0x86, 0x87, 0x8A, 0x8C}  # MQTT 5, 3.2.2.2; paho maps the codes 4 and 5 of 3.1.1 onto the first two
 _TAKEN_OVER = 0x8E  # MQTT 5, 3.14.2.1
+_ANSWERED, _NOTHING = ReasonCode(PacketTypes.PUBACK), Properties(PacketTypes.PUBACK)  # type: ignore[no-untyped-call]
 _NO_WORD = 0x80  # what paho makes of a connection that was closed without a DISCONNECT
 
 
@@ -141,7 +142,6 @@ class Session(Client):
         self._unpinged: list[int] = []
         self._pings: deque[list[int]] = deque()
         """The publishes at QoS 0 that each ping under way is the barrier of."""
-        self._codes: dict[int, int] = {}
         self._ack_timeout = settings.keepalive * 1.5
         self.window, self._most = window, WINDOW
         self.free = asyncio.Semaphore(window)
@@ -156,6 +156,7 @@ class Session(Client):
         self._client.disable_logger()
         self._client.connect_timeout = CONNECT
         self._client.max_inflight_messages_set(0)  # the window is ours
+        self._client.on_publish = None  # `_on_puback` settles
         self._client.manual_ack_set(True)
         self._sieve = bound(self._client, LARGEST_COMMAND + 1, self._v5, seen=self._begins)
         self._handle_puback, self._send_pingreq = self._client._handle_pubackcomp, self._client._send_pingreq
@@ -467,24 +468,22 @@ class Session(Client):
         error = disconnected.exception()
         self.drop(_describe(error) if error else "closed")
 
-    def _on_publish(
-        self, client: Any, userdata: Any, mid: int, reason_code: ReasonCode, properties: Properties
-    ) -> None:
-        code = self._codes.pop(mid, -1)
-        if code >= 0:  # at QoS 0 paho calls this when it has written the packet
-            self._settle(mid, code)
-
     def _on_puback(self, command: str) -> Any:
         """Read the reason code ourselves: paho drops the link for one that the standard does not list for PUBACK.
 
         Mosquitto answers 0x95 to what is longer than its `message_size_limit`.
         """
-        packet = self._client._in_packet["packet"]
-        if len(packet) >= 2:
-            mid = int.from_bytes(packet[:2], "big")
-            self._codes[mid] = packet[2] if self._v5 and len(packet) > 2 else 0
-            del packet[2:]
-        return self._handle_puback(command)  # type: ignore[arg-type]
+        client = self._client
+        packet = client._in_packet["packet"]
+        if len(packet) < 2:
+            return self._handle_puback(command)  # type: ignore[arg-type]  # it says what is wrong
+        mid = int.from_bytes(packet[:2], "big")
+        with client._out_message_mutex:
+            if mid not in client._out_messages:
+                return paho.MQTT_ERR_SUCCESS
+            done = client._do_on_publish(mid, _ANSWERED, _NOTHING)
+        self._settle(mid, packet[2] if self._v5 and len(packet) > 2 else 0)
+        return done
 
     def _begins(self, head: int) -> None:
         """A packet begins to come in; its first byte."""

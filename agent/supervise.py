@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -71,6 +72,8 @@ class Watchdog:
     """Seconds by which an owner may be late: a busy processor is not a hang."""
     PERIOD = 4.0
     """Seconds between two looks; WatchdogSec is 20."""
+    LINE = 20.0
+    """Seconds between two lines for the service manager."""
 
     def __init__(self, clock: Clock, notifier: Notifier) -> None:
         self._clock, self._notifier = clock, notifier
@@ -90,12 +93,16 @@ class Watchdog:
         return [name for name, due in self._owners.items() if due() + self.GRACE < now]
 
     async def run(self, status: Callable[[], str]) -> None:
-        """Look every few seconds; feed, and tell systemd one useful line (`systemctl status bocage`)."""
+        """Look every few seconds and feed; at times tell systemd one useful line (`systemctl status bocage`)."""
+        line_at = -math.inf
         while True:
-            late = self.late()
+            late, now = self.late(), self._clock.monotonic()
             if late:
                 log.error("no progress owners=%s next=watchdog is not fed", ",".join(late))
+            elif now < line_at:
+                self._notifier.watchdog()
             else:
+                line_at = now + self.LINE
                 self._notifier.watchdog(status())
             asked = self._clock.monotonic() + self.PERIOD
             await asyncio.sleep(self.PERIOD)

@@ -34,7 +34,7 @@ def test_ready_then_alive_then_stopping(tmp_path: Path) -> None:
             heard = [_heard(manager)]
             while "WATCHDOG=1" not in heard[-1]:
                 heard.append(_heard(manager))
-            status = _heard(manager)
+            status = heard[-1]
             began = time.monotonic()
             agent.send_signal(signal.SIGTERM)
             while "STOPPING=1" not in heard[-1]:

@@ -31,7 +31,8 @@ from agent.control.core import (
 from agent.driver import Memory
 from agent.errors import OutboxError, Rejected
 from agent.model import Command, Event, Quality, Reading, Readings, Severity, Value
-from agent.supervise import isolated, wait
+from agent.supervise import isolated
+from agent.wake import Wake
 
 __all__ = ["Door", "Runner"]
 
@@ -124,7 +125,7 @@ class Runner:
         self._keep_at = NEVER
         self._trusted: bool | None = None
         self._news: list[Event] = []
-        self._wake = asyncio.Event()
+        self._wake = Wake()
         self._next = clock.monotonic() + PATIENCE
         self.publish: Callable[[Readings], None] = lambda readings: None
         """Where the accounts of controls go: the hub's."""
@@ -218,7 +219,7 @@ class Runner:
         while True:
             await self.look()
             self._next = min(self.pace.back(self.due_next()), self._clock.monotonic() + IDLE)
-            await wait(self._wake, self._next - self._clock.monotonic())
+            await self._wake.wait(self._next - self._clock.monotonic())
 
     def due(self) -> float:
         """When the next turn is over at the latest (monotonic seconds, for the watchdog)."""
@@ -237,7 +238,7 @@ class Runner:
         """Step what changed or is due now; returns what happened, to be made durable."""
         self._wake.clear()
         now, news = self._civil.now(), self._clock.wall.take_news()
-        events = [*self._news, *self._say_clock(news)]
+        events = [*self._news, *(self._say_clock(news) if news else ())]
         self._news.clear()
         everybody = now.trusted is not self._trusted or any(what == "clock" for what, _ in news)
         self._trusted = now.trusted
@@ -288,7 +289,7 @@ class Runner:
         until = self._clock.monotonic() + PATIENCE
         while self._clock.monotonic() < until and self._wanted - self._points.keys() - self._door.outputs().keys():
             self._wake.clear()
-            await wait(self._wake, until - self._clock.monotonic())
+            await self._wake.wait(until - self._clock.monotonic())
 
     async def look(self) -> None:
         """One turn; what happened goes to the outbox, and then the state that knows of it to flash."""

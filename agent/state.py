@@ -9,6 +9,7 @@ a power cut at any moment leaves the new or the previous generation, and a check
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import json
 import logging
@@ -99,7 +100,7 @@ class Generations(Storage):
         except OSError:
             self._temporary.unlink(missing_ok=True)  # a full disk needs the room
             raise
-        if self._newest.exists():
+        with contextlib.suppress(FileNotFoundError):  # the first one of all
             self._newest.replace(self._previous)
         self._temporary.replace(self._newest)
         _fsync_folder(self._newest.parent)

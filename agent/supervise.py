@@ -8,7 +8,6 @@ systemd starts it anew.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import math
 import random
@@ -18,7 +17,7 @@ from typing import TypeVar
 from agent.clock import Clock
 from agent.notify import Notifier
 
-__all__ = ["Watchdog", "backoff", "isolated", "supervise", "wait"]
+__all__ = ["Watchdog", "backoff", "isolated", "supervise"]
 
 log = logging.getLogger("bocage.supervise")
 
@@ -107,10 +106,3 @@ class Watchdog:
             asked = self._clock.monotonic() + self.PERIOD
             await asyncio.sleep(self.PERIOD)
             self.lag = max(0.0, self._clock.monotonic() - asked)
-
-
-async def wait(event: asyncio.Event, seconds: float) -> None:
-    """Until the event, or for so long."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(max(0.0, seconds)):  # wait_for loses a cancellation that comes with the event
-            await event.wait()

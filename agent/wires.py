@@ -126,15 +126,15 @@ class Wires:
         for name, wire in self._wires.items():
             if name in self._silent:
                 continue
-            own = dict(wire.status())
+            own = {"name": name, "type": self._specs[name].type, "load": 0.0, "error": "", **wire.status()}
             for key in ("lost", "unheard", "unread"):
                 if self._guests and key in own:
                     own[key] = [device for device in own[key] if device not in self._guests]
             for key in ("said", "refused", "in_vain"):
                 if self._guests and key in own:
                     own[key] = {device: said for device, said in own[key].items() if device not in self._guests}
-            error = own.get("error") or self._failed.get(name, "")
-            lines.append({"name": name, "type": self._specs[name].type, "load": 0.0, **own, "error": error})
+            own["error"] = own["error"] or self._failed.get(name, "")
+            lines.append(own)
         return lines
 
     def due(self, name: str) -> float:

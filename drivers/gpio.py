@@ -30,6 +30,7 @@ from agent.clock import Clock
 from agent.driver import BusSpec, DeviceSpec, Memory
 from agent.errors import DeviceError, OutboxError, WireError
 from agent.model import Kind, Point, Quality, Reading, Readings, Value
+from agent.wake import Wake
 
 __all__ = ["Gpio", "open_gpio"]
 
@@ -278,7 +279,7 @@ class Gpio:
         self._errors: _Errors = ()
         self._error = ""
         self._news: list[Reading] = []
-        self._wake = asyncio.Event()
+        self._wake = Wake()
         self._due = float("inf")
 
     def _line(self, spec: DeviceSpec) -> _Line:
@@ -525,9 +526,7 @@ class Gpio:
 
     async def _wait(self, until: float) -> None:
         """Sleep until `until` (clock.monotonic) or until something moved."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(max(0.0, until - self._clock.monotonic())):
-                await self._wake.wait()
+        await self._wake.wait(until - self._clock.monotonic())
         self._wake.clear()
 
 

@@ -12,6 +12,7 @@ from agent.arbiter.seen import News, Seen
 from agent.arbiter.slots import DEFAULT, LIMIT, REMOTE, Slot, Slots
 from agent.arbiter.spec import ActuatorSpec
 from agent.model import Event, Value
+from agent.wake import Wake
 
 __all__ = ["Actuator", "Decision", "Sending"]
 
@@ -77,7 +78,7 @@ class Actuator:
         """Held by whoever moves it: as long as the wire takes, and never for the disk."""
         self.telling = asyncio.Lock()
         """Held by whoever tells the news."""
-        self.changed = asyncio.Event()
+        self.changed = Wake()
         self._retry_at = -math.inf
         self._failures = 0
         self.overrun: str | None = None

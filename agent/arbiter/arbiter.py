@@ -22,7 +22,7 @@ from agent.clock import Clock
 from agent.control.core import Output
 from agent.errors import OutboxError, Rejected
 from agent.model import Command, Outcome, OutcomeState, Point, Readings, Value
-from agent.supervise import wait
+from agent.wake import Wake
 
 __all__ = ["Arbiter"]
 
@@ -68,7 +68,7 @@ class Arbiter:
         self._ledger, self._clock, self._handed = ledger, clock, handed or {}
         self.told: Callable[[], None] = lambda: None
         """Called when an output, its feedback or who holds it may have changed."""
-        self._wake = asyncio.Event()
+        self._wake = Wake()
         self._next = clock.monotonic() + LOOK
         self._begun = clock.now()
         self._ask_at = math.inf
@@ -187,7 +187,7 @@ class Arbiter:
                     self._wake.clear()
                     self._next = self._pass(group)
                     self.told()
-                    await wait(self._wake, self._next - self._clock.monotonic())
+                    await self._wake.wait(self._next - self._clock.monotonic())
         finally:
             self._commands.abandon("the agent stops")
 

@@ -22,7 +22,7 @@ from agent.arbiter.validity import NODE_PATIENCE, PATIENCE, Expired, deadline, d
 from agent.clock import Clock
 from agent.errors import OutboxError, Rejected
 from agent.model import Command, Outcome, OutcomeState, Quality, Value
-from agent.supervise import wait
+from agent.wake import Wake
 
 __all__ = ["Commands", "Desk"]
 
@@ -44,7 +44,7 @@ class Commands:
         records: Records,
         ledger: Ledger,
         clock: Clock,
-        wake: asyncio.Event,
+        wake: Wake,
         desk: Desk,
         guard: Callable[[Command], None],
     ) -> None:
@@ -155,7 +155,7 @@ class Commands:
         """From now on this command waits for its turn, or none does: an older one that waits is superseded."""
         actuator.awaited = slot
         actuator.changed.set()
-        actuator.changed = asyncio.Event()
+        actuator.changed = Wake()
 
     async def _hand_over(self, command: Command, action: Callable[[], Awaitable[str]]) -> Outcome:
         """A command that moves no output: on record first, done once."""
@@ -198,7 +198,7 @@ class Commands:
             if noted:
                 await self._records.keep(actuator, now=True)
             else:
-                await wait(actuator.changed, until - self._clock.monotonic())
+                await actuator.changed.wait(until - self._clock.monotonic())
         if sending is not None:
             ended = await self._delivered(actuator, sending, lasts)
         assert ended is not None

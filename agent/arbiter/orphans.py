@@ -21,7 +21,7 @@ from agent.clock import Clock
 from agent.driver import BusSpec, Memory
 from agent.errors import BocageError, OutboxError
 from agent.model import Event, Point, Severity, Value
-from agent.supervise import wait
+from agent.wake import Wake
 
 __all__ = ["PATIENCE", "Orphans"]
 
@@ -68,7 +68,7 @@ class Orphans:
         """Place, and why it could not be written; None before the first try."""
         self.handed: dict[str, tuple[Value, str]] = {}
         """The safe state of each actuator that has the output of another one now, and that one's name."""
-        self._lock, self._wake = asyncio.Lock(), asyncio.Event()
+        self._lock, self._wake = asyncio.Lock(), Wake()
         self._failures = 0
 
     def take_up(
@@ -213,7 +213,7 @@ class Orphans:
                 if not self._left:
                     await self._wake.wait()
                     continue
-                await wait(self._wake, min(longest, first * 2 ** min(self._failures, 8)))
+                await self._wake.wait(min(longest, first * 2 ** min(self._failures, 8)))
                 if not self._wake.is_set():  # else a file was applied, which tried at once: from now on it counts anew
                     self._failures += 1
                     await self.settle(again=True, patience=first)

@@ -61,13 +61,18 @@ class Ahead:
     def wants_blocks(self) -> bool:
         return self.behind("block") and len(self.ready) < FEW // 2
 
+    @property
+    def holds(self) -> bool:
+        """Whether something of it is in memory, and waits until it may go."""
+        return bool(self.returned or self.ready)
+
     def wait(self, now: float) -> float | None:
         """Seconds until the next one may go; None: not before something happens."""
-        return (self.pace.wait(now) or None) if self.returned or self.ready else None
+        return (self.pace.wait(now) or None) if self.holds else None
 
     def pick(self, now: float) -> Parcel | None:
         """The oldest, if it may go."""
-        if not (self.returned or self.ready) or self.pace.wait(now) != 0:
+        if not self.holds or self.pace.wait(now) != 0:
             return None
         if self.returned and not (self.ready and _row(self.ready[0]) < _row(self.returned[0])):
             parcel = self.returned.pop(0)

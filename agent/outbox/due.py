@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from agent.clock import Clock
@@ -10,6 +9,7 @@ from agent.model import Event
 from agent.outbox.records import loss_detail
 from agent.outbox.room import Room
 from agent.outbox.store import Loss, Work
+from agent.wake import Wake
 
 __all__ = ["Due"]
 
@@ -21,7 +21,7 @@ class Due:
     set when there is something that cannot wait.
     """
 
-    def __init__(self, clock: Clock, called: asyncio.Event) -> None:
+    def __init__(self, clock: Clock, called: Wake) -> None:
         self._clock, self._called = clock, called
         self.work, self.since = Work(), float("inf")
         self.losses: dict[tuple[str, int, str], Loss] = {}

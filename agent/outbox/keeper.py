@@ -5,7 +5,6 @@ It owns the parts of the outbox: numbers, memory, class 0, the backlog on its wa
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import sqlite3
@@ -40,11 +39,14 @@ from agent.outbox.stage import Kept, Stage, replay
 from agent.outbox.store import Store, Totals, Work, wal_bytes
 from agent.outbox.thinning import Now, Thinner
 from agent.outbox.urgent import MANY, Urgent
+from agent.wake import Wake
 
 __all__ = ["Keeper"]
 
 _log = logging.getLogger("bocage.outbox")
 
+_LOOK = 1.0
+"""Seconds between two looks at a clock that is not trusted yet: it asks the machine no more often."""
 _STEPS = 100
 """Steps of making room in one pass: a few seconds at the most on a slow box."""
 
@@ -66,9 +68,9 @@ class Keeper:
         self._clock, self._window, self._days, self._audit_days = clock, window, days, audit_days
         self.troubles: list[str] = []
         self.tokens = count(1)
-        self.wake = asyncio.Event()
+        self.wake = Wake()
         """Set whenever there may be something to send."""
-        self.called = asyncio.Event()
+        self.called = Wake()
         """Set when a pass is not to wait for what is due at a time: see `rest`."""
         self.numbers = Numbers()
         self.memory = Memory()
@@ -227,12 +229,13 @@ class Keeper:
         """
         least, longest = 0.1 * self._window, 0.8 * self._window
         oldest = self._oldest_since()
-        if self._told() or self.numbers.low or not self.dating.known or self.figures.over():
+        if self._told() or self.numbers.low or self.figures.over():
             return least
         if self.stage.broken != self._stage_told or self.stage.is_untidy(oldest):
             return least
         due = min(self.memory.oldest_since() + longest, self.due.since + self._window)
-        return max(least, min(longest, due - self._clock.monotonic()))
+        look = longest if self.dating.known else _LOOK
+        return max(least, min(longest, look, due - self._clock.monotonic()))
 
     def call(self) -> None:
         """After readings were put: a pass comes soon if numbers run out, or the stage has something to tidy."""

@@ -11,7 +11,6 @@ A reading that is accepted within the durability window is never written to flas
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Collection, Coroutine, Sequence
 from dataclasses import replace
@@ -196,7 +195,7 @@ class Outbox:
                 parcel.at = now
                 self._out[parcel.message.token] = parcel
                 return parcel.message
-            await _until(self._wake, self._ahead.wait(now))
+            await self._wake.wait(self._ahead.wait(now))
 
     def accepted(self, message: Message) -> None:
         """The broker took it: it will be deleted."""
@@ -211,7 +210,8 @@ class Outbox:
             for first, last in parcel.spans():
                 self._keeper.stage.accept(parcel.store, first, last)
         self._keeper.retire(parcel)
-        self._wake.set()
+        if self._ahead.holds:
+            self._wake.set()
 
     def put_back(self, message: Message) -> None:
         """The link was lost before the broker took it: it comes first again in its lane, the same."""
@@ -328,7 +328,7 @@ class Outbox:
             self._passed = self._clock.monotonic()
             rest, least = self._keeper.rest(), self._window / 10
             if rest > least:
-                await _until(self._keeper.called, rest)
+                await self._keeper.called.wait(rest)
                 least -= self._clock.monotonic() - self._passed
             await asyncio.sleep(max(0.0, least))
 
@@ -397,10 +397,3 @@ class Outbox:
         self._jobs.add(task)
         task.add_done_callback(self._jobs.discard)
         return task
-
-
-async def _until(event: asyncio.Event, seconds: float | None) -> None:
-    """Until the event, or for so long; None: until the event."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await event.wait()

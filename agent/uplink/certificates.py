@@ -38,8 +38,8 @@ class Certificates:
 
         Empty while nobody knows the time.
         """
-        wall = self._clock.now().wall_ms
         self._look()
+        wall = self._clock.now().wall_ms if self._ends else None
         if wall is None:
             return {}
         days = {path.name: (end.timestamp() - wall / 1000) / 86_400 for path, end in self._ends.items()}

@@ -135,6 +135,8 @@ class Session(Client):
         )
         self._settings = settings
         self._attached = False
+        self._is_watched = False
+        """Whether the loop looks when the socket takes more."""
         self._abandoned = False
         self._acks: dict[int, tuple[asyncio.Future[int], float]] = {}
         self._sent: dict[int, tuple[str, asyncio.Future[int] | None]] = {}
@@ -520,10 +522,12 @@ class Session(Client):
             return
         client.loop_write()
         if client.want_write() and sock.fileno() >= 0:
+            self._is_watched = True
             self._loop.add_writer(sock.fileno(), client.loop_write)
 
     def _on_socket_unregister_write(self, client: Any, userdata: Any, sock: Any) -> None:
-        if self._attached and sock.fileno() >= 0:
+        if self._is_watched and sock.fileno() >= 0:
+            self._is_watched = False
             self._loop.remove_writer(sock.fileno())
 
     async def _misc_loop(self) -> None:

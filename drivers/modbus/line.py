@@ -20,6 +20,7 @@ from agent.clock import Clock
 from agent.driver import BusSpec, DeviceSpec
 from agent.errors import DeviceError, Refused, WireError
 from agent.model import Point, Quality, Reading, Readings, Value
+from agent.wake import Wake
 from drivers.modbus import question as ask
 from drivers.modbus.device import build, limits, registers_of
 from drivers.modbus.link import Broken, Link, Misfit, NoAnswer, OtherUnit
@@ -69,7 +70,7 @@ class ModbusLine:
         self._jobs: list[tuple[int, int, Run, asyncio.Future[Any]]] = []
         self._order = itertools.count()
         self._probe_took, self._probe_at = 0.0, -math.inf
-        self._waker: asyncio.Future[None] | None = None
+        self._called = Wake()
         self._due = math.inf
         self._error = self._told = ""
         self._is_news = False
@@ -126,7 +127,7 @@ class ModbusLine:
         now = self._clock.monotonic()
         spread([poll for device in self._devices for poll in device.polls], now, self._turn)
         self._statistics_at = now + _FIRST_STATISTICS
-        self._wake()
+        self._called.set()
         self._start_owner()
         try:
             while (batch := await self._batches.get()) is not None:
@@ -390,7 +391,7 @@ class ModbusLine:
     async def _submit(self, priority: int, run: Run) -> Any:
         outcome: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._jobs, (priority, next(self._order), run, outcome))
-        self._wake()
+        self._called.set()
         self._start_owner()
         return await outcome
 
@@ -492,19 +493,10 @@ class ModbusLine:
 
     async def _rest(self, seconds: float) -> None:
         """Until the time has passed or a job comes."""
-        seconds, loop = max(seconds, _SHORTEST), asyncio.get_running_loop()
+        seconds = max(seconds, _SHORTEST)
         self._due = self._clock.monotonic() + seconds + _MARGIN
-        self._waker = loop.create_future()
-        timer = loop.call_later(seconds, self._wake)
-        try:
-            await self._waker
-        finally:
-            timer.cancel()
-            self._waker = None
-
-    def _wake(self) -> None:
-        if self._waker is not None and not self._waker.done():
-            self._waker.set_result(None)
+        self._called.clear()
+        await self._called.wait(seconds)
 
 
 def _said(device: Device) -> str:

@@ -89,7 +89,7 @@ async def test_a_time_that_becomes_known_calls_for_a_pass(box: Any) -> None:
     box.clock.trusted = False
     box.open()
     await box.tick()
-    assert box.out._keeper.rest() == 0.5
+    assert box.out._keeper.rest() == 1.0
     box.clock.trusted = True
     box.out.link(8, compress=False, limit=100_000)
     assert box.out._keeper.called.is_set()

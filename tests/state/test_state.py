@@ -153,8 +153,8 @@ class Disk:
             real_fsync(descriptor)
 
         def replace(source, target):
-            self.steps.append(("rename", Path(source).name, Path(target).name))
             real_replace(source, target)
+            self.steps.append(("rename", Path(source).name, Path(target).name))
 
         for name, function in {"open": open_, "write": write, "fsync": fsync, "replace": replace}.items():
             monkeypatch.setattr(os, name, function)
@@ -283,7 +283,7 @@ async def test_many_puts_are_one_write(tmp_path, monkeypatch):
     state = State.open(folder, every=0.05)
     renames = []
     real = os.replace
-    monkeypatch.setattr(os, "replace", lambda a, b: (renames.append(b), real(a, b))[1])
+    monkeypatch.setattr(os, "replace", lambda a, b: (real(a, b), renames.append(b))[0])
     for value in range(1000):
         state.put("k", value)
     task = asyncio.create_task(state.run())

@@ -79,8 +79,8 @@ def _stored(db: sqlite3.Connection) -> Iterator[Row]:
 def _classes(db: sqlite3.Connection) -> dict[str, int]:
     """Bytes by class."""
     sizes = dict.fromkeys("0123", 0)
-    for cls, size in db.execute("SELECT class, sum(length(body)) FROM block GROUP BY class"):
-        sizes[str(cls)] = size
+    for cls, size in db.execute("SELECT class, length(body) FROM block"):  # GROUP BY would sort the bodies, in files
+        sizes[str(cls)] += size
     (sizes["0"],) = db.execute("SELECT coalesce(sum(length(body)), 0) FROM message").fetchone()
     return sizes
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import pytest
 from agent.cli import buffer
 from agent.errors import OutboxError
 from agent.outbox.backlog import export_readings, read_status
+from agent.outbox.blocks import Block
+from agent.outbox.store import Store, Work
 
 SITE = """\
 version: 1
@@ -50,6 +53,24 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     (tmp_path / "outbox.db").write_bytes(b"junk" * 1000)
     with pytest.raises(OutboxError, match="cannot be read"):
         read_status(tmp_path, tmp_path)
+
+
+def test_a_long_backlog_is_counted_without_files_beside_it(tmp_path: Path) -> None:
+    """What SQLite sorts is held in memory, and files that it makes for it may find no room, or a read-only disk."""
+
+    def written() -> int:
+        return int(dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())["wchar"])
+
+    db = Store(tmp_path)
+    one = Block(db.name, 1, 1, 1, 2, "b", 1, True, 5, 5, os.urandom(15_000))
+    db.commit(Work(blocks=[(row, one._replace(first=row, last=row, cls=1 + row % 3)) for row in range(1, 301)]))
+    before = written()
+    totals = db.totals()
+    outside = read_status(tmp_path, tmp_path / "stage")
+    assert written() - before < 100_000
+    assert (totals.rows, totals.last[db.name], [*totals.bytes.values()]) == (300, 300, [0, *[1_500_000] * 3])
+    assert [*outside["classes"].values()] == [0, *[1_500_000] * 3]
+    db.close()
 
 
 async def test_the_command(box: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -347,7 +347,8 @@ class OutboxJudge:
     def _holes(self, by_store: dict[str, list[tuple[int, int, dict[str, Any]]]]) -> Iterator[tuple[str, list[Any]]]:
         for store, numbers in self.numbers.items():
             spans = [(n, n) for n in numbers] + [(first, last) for first, last, _ in by_store[store]]
-            spans += [(first, last) for name, first, last in self._undone if name == store]
+            youngest = max((last for _, last in spans), default=0)  # nobody misses what lies beyond it
+            spans += [(first, last) for name, first, last in self._undone if name == store and first < youngest]
             reached, runs = 0, []
             for first, last in sorted(spans):
                 if first > reached + 1:

@@ -229,3 +229,18 @@ def test_the_end_of_an_alarm_that_nobody_heard_of_comes_only_after_a_death(death
     judge.took("bocage/v1/v/event", json.dumps(event).encode(), False)
     judge.alarms([Answer(1, 10.0, None), Answer(2, 100.0, None), Answer(3, 200.0, None)], deaths, [])
     assert len(judge.broken) == broken
+
+
+@pytest.mark.parametrize(("since", "then", "broken"), [(9, 3, 0), (12, 3, 0), (12, 13, 1)])
+def test_nobody_misses_what_lies_beyond_the_last_number_of_a_store(since: int, then: int, broken: int) -> None:
+    """Of a card that is put back the numbers 4 to 9 go on under another store, and those behind 9 are undone."""
+    judge = OutboxJudge(lambda: 99.0, 0)
+    judge.given["s"] = 9
+    judge.copied()
+    judge.given["s"] = since
+    judge.put_back()
+    for number in (1, 2, 3, then):
+        event = {"k": ["s", number], "kind": "note", "code": "m", "subject": "s", "detail": {}}
+        judge.took("bocage/v1/v/event", json.dumps(event).encode(), False)
+    judge.finish()
+    assert len(judge.broken) == broken, judge.broken

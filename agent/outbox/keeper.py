@@ -75,7 +75,7 @@ class Keeper:
         self.numbers = Numbers()
         self.memory = Memory()
         found = replay(stage_folder, clock.boot)
-        self.stage = Stage(stage_folder, clock.boot)
+        self.stage = Stage(stage_folder, clock.boot, found.standing)
         for store in found.given or {}:
             self.stage.give(store, found.last(store))  # killed between the two: the mark is behind the stage
         self.urgent = Urgent(self.numbers, self.tokens, self.stage, clock.monotonic)
@@ -115,7 +115,6 @@ class Keeper:
             self.troubles.append(f"the outbox cannot be written: {error}")
             if found.standing is not None:
                 self.identity.recall(found.standing)
-                self.stage.stand(found.standing)
         self.memory.put([lot._replace(since=float("-inf")) for lot in found.open_lots(flushed)])
         if self.memory.n:
             _log.info("stage replayed readings=%d next=they go to flash", self.memory.n)

@@ -159,7 +159,8 @@ def replay(folder: Path, boot: str | None = None) -> Replay:
 class Stage:
     """Appends. Never raises for a fault of its folder: `broken` says that what is put now would not outlive a crash."""
 
-    def __init__(self, folder: Path, boot: str) -> None:
+    def __init__(self, folder: Path, boot: str, standing: Standing | None = None) -> None:
+        """`standing` is what the segments that are there say, as they were replayed."""
         self._folder, self._boot = folder, boot
         self._fd = -1
         self._path = folder
@@ -177,6 +178,7 @@ class Stage:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._mark = Mark.open(folder, boot)
         self.rotate()
+        self._standing = standing
 
     def put(self, lots: Sequence[Lot]) -> None:
         """Keep lots; one write. Their numbers are in use from now on, whether there was room or not."""
@@ -285,8 +287,9 @@ class Stage:
     def release(self) -> None:
         """The segments that a start found are needed no longer than what was put since: a database has heard of them.
 
-        Until then they alone know what the broker took, and `tidy` leaves them.
+        Until then they alone know what the broker took and what may be claimed, and `tidy` leaves them.
         """
+        self._append_standing()
         self._closed = [(float("-inf") if until == _HELD else until, path) for until, path in self._closed]
 
     def forget(self, number: int) -> None:

@@ -133,13 +133,15 @@ class Judge:
                 numbers.append(number)
                 if "agg" in batch and isinstance(value, list):
                     continue  # it stands for others, which a gap names
-                good = rest[:1] in ([], ["good"])
-                self.must(value is not None or not good, f"{point} is good, and has no value")
-                known = self._key((store, number), json.dumps([point, value, rest]).encode()) and value is not None
-                if known and point == "well-water":
-                    self.index[store, number] = value
-                if known and point.endswith((".count", "-ct")) and good:
-                    self._counted(point, value, (store, number))
+                key, good = (store, number), not rest or rest[0] == "good"
+                if value is None and good:
+                    self.must(False, f"{point} is good, and has no value")
+                if not self._key(key, repr([point, value, rest])) or value is None:
+                    continue
+                if point == "well-water":
+                    self.index[key] = value
+                elif good and point.endswith((".count", "-ct")):
+                    self._counted(point, value, key)
                     if point == "m.count":
                         self.dates[value] = _date(batch, at)
         self.must(numbers and min(numbers) >= first and max(numbers) <= last, f"a batch leaves its range: {batch['k']}")
@@ -169,11 +171,10 @@ class Judge:
             same = record["t"] is not None or all(record[name] == first[name] for name in moment)
             self.must(same, f"number {key} came from two moments: {first} and {record}")
             return False
-        return self._key(key, payload)
+        return self._key((key[0], key[1]), payload.decode())
 
-    def _key(self, key: Any, content: bytes) -> bool:
+    def _key(self, key: tuple[str, int], text: str) -> bool:
         """Whether it is new. A number twice must have one content."""
-        key, text = (key[0], key[1]), content.decode()
         known = self.content.get(key)
         if known is None:
             self.content[key] = text

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 from tests.simulation.loop import LIFE
@@ -48,8 +47,8 @@ def _look_at_life(world: Any, life: Any) -> None:
     must(len(life.tasks) <= TASKS + COMMAND * kept, f"{len(life.tasks)} tasks, and {kept} commands are not on flash")
     must(len(timers) <= TIMERS, f"{len(timers)} timers")
     must(len(links) <= LINKS, f"{len(links)} connections")
-    files = [Path(folder, name) for folder, _, names in os.walk(world.state) for name in names]
-    held = sum(path.stat().st_size for path in files if not path.name.startswith("outbox.db"))
+    files = _files(world.state)
+    held = sum(size for name, size in files if not name.startswith("outbox.db"))
     must(len(files) <= FILES, f"{len(files)} files")
     must(held <= STATE, f"{held} bytes beside the outbox")
     outbox = getattr(life.agent, "_outbox", None)
@@ -66,12 +65,17 @@ def look_at_outbox(world: Any, outbox: Any, most: int, max_bytes: int) -> None:
     must(keeper.memory.n >= 0, f"{keeper.memory.n} readings in memory, it says")
     many = len(keeper.urgent.unsaved) + len(keeper.urgent.ready)
     must(many <= RECORDS, f"{many} records in memory")
-    staged = [path.stat().st_size for path in world.run_folder.iterdir()]
+    staged = [size for _, size in _files(world.run_folder)]
     must(sum(staged) <= STAGE + A_READING * lots, f"{sum(staged)} bytes on the stage for {lots} readings")
     must(staged.count(0) <= EMPTY, f"{staged.count(0)} empty files on the stage")
-    files = [path for path in world.state.glob("outbox.db*") if "corrupt" not in path.name]
-    held = sum(path.stat().st_size for path in files)
+    files = _files(world.state)
+    held = sum(size for name, size in files if name.startswith("outbox.db") and "corrupt" not in name)
     must(held <= max_bytes + LOG, f"{held} bytes on flash, of {max_bytes}")
+
+
+def _files(folder: Any) -> list[tuple[str, int]]:
+    """Name and size (bytes) of each file in and below it."""
+    return [(name, os.lstat(f"{place}/{name}").st_size) for place, _, names in os.walk(folder) for name in names]
 
 
 def _is_of(handle: Any, life: Any) -> bool:

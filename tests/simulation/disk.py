@@ -11,8 +11,22 @@ import contextlib
 import errno
 import os
 import random
+import stat
 from dataclasses import dataclass, field
-from os import fstat, ftruncate, mkdir, rename, rmdir, unlink  # the kernel's, whoever takes their place in `os`
+from os import (  # the kernel's, whoever takes their place in `os`
+    close,
+    fstat,
+    ftruncate,
+    link,
+    lstat,
+    mkdir,
+    open,
+    pread,
+    pwrite,
+    rename,
+    rmdir,
+    unlink,
+)
 from pathlib import Path
 from typing import Any
 
@@ -99,20 +113,21 @@ class Disk:
 
     # -- what is in files ------------------------------------------------------------------------------------------
 
-    def will_write(self, fd: int, at: int, data: bytes) -> None:
-        """Note what stands there, before `data` is written at `at`; `fd` is a descriptor that can be read."""
-        file, about = self._file(fd), fstat(fd)
+    def will_write(self, fd: int, at: int | None, data: bytes) -> None:
+        """Note what stands there, before `data` is written at `at` (None: at the end)."""
+        file, size = self._file(fd)
+        at = size if at is None else at
         end = at + len(data)
-        self.begins(max(0, end - about.st_size))
+        self.begins(max(0, end - size))
         self.written += len(data)
-        before = os.pread(file.fd, len(data), at)
-        file.changes.append(_Change(at, before, data, (about.st_size, max(end, about.st_size))))
+        before = pread(file.fd, len(data), at) if at < size else b""
+        file.changes.append(_Change(at, before, data, (size, max(end, size))))
 
     def will_truncate(self, fd: int, size: int) -> None:
-        file, about = self._file(fd), fstat(fd)
-        self.begins(max(0, size - about.st_size))
-        gone = os.pread(file.fd, max(0, about.st_size - size), size)
-        file.changes.append(_Change(size, gone, b"", (about.st_size, size)))
+        file, before = self._file(fd)
+        self.begins(max(0, size - before))
+        gone = pread(file.fd, before - size, size) if size < before else b""
+        file.changes.append(_Change(size, gone, b"", (before, size)))
 
     def sync(self, fd: int) -> None:
         self.begins()
@@ -128,14 +143,15 @@ class Disk:
                 change.sure = True
         elif file is not None:
             del self._files[inode]
-            os.close(file.fd)
+            close(file.fd)
 
-    def _file(self, fd: int) -> _File:
-        inode = fstat(fd).st_ino
-        file = self._files.get(inode)
+    def _file(self, fd: int) -> tuple[_File, int]:
+        """What is noted of the file of a descriptor, and how long it is."""
+        about = fstat(fd)
+        file = self._files.get(about.st_ino)
         if file is None:
-            file = self._files[inode] = _File(os.open(f"/proc/self/fd/{fd}", os.O_RDWR))
-        return file
+            file = self._files[about.st_ino] = _File(open(f"/proc/self/fd/{fd}", os.O_RDWR))
+        return file, about.st_size
 
     # -- names -----------------------------------------------------------------------------------------------------
 
@@ -161,11 +177,14 @@ class Disk:
 
     def _keep(self, path: str) -> str:
         """Hold on to what has this name, by another one."""
-        if os.path.isdir(path) or not os.path.lexists(path):
+        try:
+            if stat.S_ISDIR(lstat(path).st_mode):
+                return ""
+        except FileNotFoundError:
             return ""
         self._n += 1
-        kept = str(self._grave / str(self._n))
-        os.link(path, kept)
+        kept = f"{self._grave}/{self._n}"
+        link(path, kept)
         return kept
 
     def _drop(self, name: _Name) -> None:
@@ -180,14 +199,14 @@ class Disk:
         self.fuse, self.fault, self.room, self.read_fault, self.sync_fault = None, 0, None, 0, 0
         for file in self._files.values():
             for change in reversed(file.changes):
-                os.pwrite(file.fd, change.before, change.at)
+                pwrite(file.fd, change.before, change.at)
                 ftruncate(file.fd, change.size[0])
             how = self._dice.random()
             for change in file.changes:
                 if not change.sure and (how < 0.3 or (how < 0.8 and self._dice.random() < 0.5)):
                     continue
                 self._redo(file.fd, change, torn=not change.sure and self._dice.random() < 0.4)
-            os.close(file.fd)
+            close(file.fd)
         self._files.clear()
         left = self._dice.randrange(len(self._names) + 1)
         for name in reversed(self._names[left:]):
@@ -202,7 +221,7 @@ class Disk:
             return
         size = fstat(fd).st_size
         if not torn:
-            os.pwrite(fd, change.after, change.at)
+            pwrite(fd, change.after, change.at)
             return
         end = change.at + len(change.after)
         if end > size:
@@ -211,7 +230,7 @@ class Disk:
         while at < end:
             until = min(end, at - at % SECTOR + SECTOR)
             if self._dice.random() < 0.5:
-                os.pwrite(fd, change.after[at - change.at : until - change.at], at)
+                pwrite(fd, change.after[at - change.at : until - change.at], at)
             at = until
 
     def _undo(self, name: _Name) -> None:

@@ -66,10 +66,10 @@ class FileCalls:
     def _path(self, path: Any, dir_fd: Any) -> str:
         if isinstance(path, int):
             return ""
-        text = os.fsdecode(path)
+        text = path if isinstance(path, str) else os.fsdecode(path)
         if dir_fd is not None and not text.startswith("/"):
             text = os.path.join(os.readlink(f"/proc/self/fd/{dir_fd}"), text)
-        return os.path.abspath(text) if self._disk.root in text or not text.startswith("/") else text
+        return os.path.normpath(text) if text.startswith("/") else os.path.abspath(text)
 
     def open(self, path: Any, flags: int, mode: int = 0o777, *, dir_fd: Any = None) -> int:
         full = self._path(path, dir_fd)
@@ -112,7 +112,7 @@ class FileCalls:
         data = bytes(data)
         if not self._world.alive:
             return len(data)
-        at = _real["fstat"](fd).st_size if self._open[fd][1] & os.O_APPEND else os.lseek(fd, 0, os.SEEK_CUR)
+        at = None if self._open[fd][1] & os.O_APPEND else os.lseek(fd, 0, os.SEEK_CUR)
         room = self._disk.room
         if room is not None and 0 < room < len(data) and not self._disk.fault:
             data = data[:room]  # what fits, and no word of it

@@ -21,6 +21,8 @@ SPINS = 200
 """Turns at one moment after which a microsecond passes all the same: somebody waits for less than a float can tell."""
 LOOKS = 1000
 """Looks at the clock within one turn after which a microsecond passes: somebody waits for it to go on."""
+FEW = 50
+"""Cancelled timers that stay among the others, wherever they are."""
 LONGEST = 86_400.0
 """Seconds that pass in one turn at the most, as in asyncio."""
 _copy_context = contextvars.copy_context
@@ -81,14 +83,15 @@ class Poll(selectors.BaseSelector):
     def __init__(self) -> None:
         self.now = 0.0
         self.looks = 0
+        """At the time, in this turn."""
         self._keys: dict[int, selectors.SelectorKey] = {}
         self.active: dict[int, Any] = {}
         """Wires that may be ready, by descriptor, in the order in which they became so."""
 
     def look(self) -> float:
         """The time, for somebody who may look until it goes on."""
-        self.looks += 1
-        if not self.looks % LOOKS:
+        if self.looks >= LOOKS:
+            self.looks = 0
             self.now = round(self.now + 1e-6, 6)
         return self.now
 
@@ -139,6 +142,8 @@ class Turns(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self.poll.now
 
+    get_debug = staticmethod(bool)  # False: asyncio asks at each future
+
     def call_soon(self, callback: Callable[..., Any], *args: Any, context: Any = None) -> Any:
         call = Call()
         call._callback, call._args, call._cancelled = callback, args, False
@@ -153,7 +158,7 @@ class Turns(asyncio.SelectorEventLoop):
         if when >= FAR:
             when = FAR
         else:
-            micro = round(when * 1e6)
+            micro = when * 1e6 // 1
             whole = micro / 1e6
             when = whole if whole >= when else (micro + 1) / 1e6
         timer = Timer(when)
@@ -172,7 +177,9 @@ class Turns(asyncio.SelectorEventLoop):
         pop, push = ready.popleft, ready.append
         spins = 0
         while not self._stopping:
-            scheduled = self._without_cancelled() if self._timer_cancelled_count else self._scheduled
+            scheduled = self._scheduled
+            if scheduled and (scheduled[0]._cancelled or self._timer_cancelled_count > FEW):
+                scheduled = self._without_cancelled()
             found = poll.select() if active else ()
             if found:
                 self._process_events(found)  # type: ignore[attr-defined]
@@ -185,7 +192,10 @@ class Turns(asyncio.SelectorEventLoop):
             elif not scheduled:
                 raise RuntimeError("nothing will ever happen any more")
             else:
-                spins, now = 0, min(scheduled[0] + 0.0, now + LONGEST)
+                spins, latest = 0, now + LONGEST
+                now = scheduled[0] + 0.0
+                if now > latest:
+                    now = latest
                 poll.now = now
             while scheduled and scheduled[0] <= now:
                 timer = heappop(scheduled)
@@ -206,7 +216,7 @@ class Turns(asyncio.SelectorEventLoop):
     def _without_cancelled(self) -> list[Any]:
         """The timers, without those at their head that were cancelled; without all, if they are most."""
         scheduled = self._scheduled
-        if len(scheduled) > 100 and self._timer_cancelled_count / len(scheduled) > 0.5:
+        if len(scheduled) > 2 * FEW and self._timer_cancelled_count > len(scheduled) / 2:
             for timer in scheduled:
                 timer._scheduled = not timer._cancelled
             self._scheduled = scheduled = [timer for timer in scheduled if timer._scheduled]

@@ -82,12 +82,12 @@ class Wire(socket.socket):
     def send(self, data: Any, flags: int = 0) -> int:
         if self._fd < 0:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-        self._raise()
+        if self._error is not None:
+            self._raise()
         if self.other is None:
             raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
-        data = bytes(data)
         if not self.silent:
-            self._later(self.other._take, data)
+            self._later(self.other._take, bytes(data))
         return len(data)
 
     def sendall(self, data: Any, flags: int = 0) -> None:
@@ -100,7 +100,8 @@ class Wire(socket.socket):
             some = bytes(self._got[:size])
             del self._got[:size]
             return some
-        self._raise()
+        if self._error is not None:
+            self._raise()
         if self._ended:
             return b""
         raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
@@ -159,13 +160,13 @@ class Wire(socket.socket):
         self._wake()
 
     def _raise(self) -> None:
-        if self._error is not None:
-            raise ConnectionResetError(self._error, os.strerror(self._error))
+        raise ConnectionResetError(self._error, os.strerror(self._error or 0))
 
     def _later(self, what: Callable[..., None], *args: Any) -> None:
         """In order, whatever the delays."""
-        self._last = max(self._last + 1e-6, self._sim.time() + self.delay())  # timers of one moment have no order
-        self._sim.call_at(self._last, what, *args, context=_WORLD)
+        at, after = self._sim.poll.now + self.delay(), self._last + 1e-6  # timers of one moment have no order
+        self._last = at = at if at > after else after
+        self._sim.call_at(at, what, *args, context=_WORLD)
 
     def _take(self, data: bytes) -> None:
         if self.listener is not None:

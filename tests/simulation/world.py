@@ -33,6 +33,7 @@ from tests.simulation.judge import Judge
 from tests.simulation.loop import LIFE, Killed, SimLoop
 from tests.simulation.outputs import Asked, Diary
 from tests.simulation.systemd import Manager, ask
+from tests.simulation.turns import LOOKS
 from tests.simulation.village import Village
 from tests.simulation.wire import Wire, pair
 
@@ -195,17 +196,18 @@ class World:
 
     def boottime_ns(self, which: int = 0) -> int:
         """Every clock that the agent asks for is the one since the boot."""
-        if self._poll.look() != self._looked:  # many look in one moment
-            self._look()
+        self.monotonic()
         return self._boottime_ns
 
     def monotonic(self, which: int = 0) -> float:
-        if self._poll.look() != self._looked:
+        poll = self._poll
+        poll.looks += 1
+        if poll.now != self._looked or poll.looks == LOOKS:  # many look in one moment
             self._look()
         return self._boottime
 
     def _look(self) -> None:
-        self._looked = now = self._poll.now
+        self._looked = now = self._poll.look()
         self._boottime_ns = round((now - self.booted_at) * 1e6) * 1000 + 10 * S
         self._boottime = self._boottime_ns / 1e9
 

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.simulation import pages
 from tests.simulation.options import NONE
 
 __all__ = ["WORLDS", "Job", "forked", "prepare", "sort_of", "sorts", "verdict", "with_fixed_hashes"]
@@ -196,6 +197,7 @@ def _live(job: Job, into: int) -> dict[str, Any]:
     signal.setitimer(signal.ITIMER_PROF, limit)
     notes = Notes() if job.notes else None
     began, reached = time.process_time(), Reached()
+    pages.collapse()
     run = sys.modules[WORLDS[job.world]].run
     with reached if job.lines else contextlib.nullcontext():
         made = run(job.seed, job.hours, set(job.only) if job.only is not None else None)

@@ -87,6 +87,8 @@ class Broker:
         self.sessions: dict[str, Session] = {}
         self.retained: dict[str, bytes] = {}
         self.links: list[Link] = []
+        self.parted: list[float] = []
+        """When a link ended."""
         self.accepted: Callable[[str, bytes, bool], None] = lambda topic, payload, retain: None
         self.forgotten: Callable[[], None] = lambda: None
         self.refused: Callable[[str, bytes], None] = lambda topic, payload: None
@@ -152,6 +154,7 @@ class Broker:
         if link not in self.links:
             return
         self.links.remove(link)
+        self.parted.append(self._loop.time())
         if link.deadline is not None:
             link.deadline.cancel()
         link.wire.listener = None

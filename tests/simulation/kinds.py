@@ -57,8 +57,10 @@ ONLY_OUTBOX = {
     "outage": "no broker for a day, in the mean",
     "flash_dead": "the flash cannot be written for an hour, in the mean, while much comes in",
     "burst": "some thousand readings at once",
+    "storm": "up to sixty records at once, often while the link breaks",
     "copy": "somebody makes a copy of the state folder",
     "put_back": "the last copy is put in the place of the state folder",
+    "old_card": "a copy of the state folder is made, and put back within the hour, twice",
     "moved": "the card goes into another box",
 }
 

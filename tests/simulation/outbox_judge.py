@@ -6,7 +6,7 @@ The judge hears which number each reading got, for nobody says it outside, and n
 from __future__ import annotations
 
 import json
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,6 +18,10 @@ __all__ = ["OutboxJudge"]
 SLACK = 4.0
 """Seconds beyond the durability window: two passes of the outbox, and a slow disk."""
 RETRY = 65.0
+ANSWERED = 180.0
+"""Seconds from a message to its acknowledgement, or until a link that is half open is given up."""
+NOTED = 20.0
+"""Seconds beyond the durability window until it is on flash that a message was taken."""
 COUNTED = {"thinned", "quota", "age", "memory"}
 
 
@@ -31,7 +35,8 @@ class OutboxJudge:
         self.kinds: set[str] = set()
         self.cuts: list[tuple[float, float, bool]] = []
         self.begun: list[float] = []
-        """When a process began; `died` says when one ended."""
+        """When a process began; `died` says when one ended, `parted` when a link did."""
+        self.parted: list[float] = []
         self.died: list[float] = []
         self.run_was_full = False
         self.is_hurt: Callable[[], bool] = lambda: False
@@ -57,6 +62,10 @@ class OutboxJudge:
         self.corners: set[str] = set()
         self._waiting: list[int] = []
         self._last: dict[tuple[int, str, str], int] = {}
+        self._taken: dict[int, float] = {}
+        """When the broker took it last."""
+        self._refused: set[int] = set()
+        """What was in a message that the broker refused."""
         self._lanes: dict[tuple[str, int, int], str] = {}
         self._copied: dict[str, int] | None = None
         self._copied_at = 0
@@ -175,6 +184,15 @@ class OutboxJudge:
             claim = json.loads(payload)
             self._claimed, self._compares = {claim["store"], *claim["others"]}, False
 
+    def refused(self, topic: str, payload: bytes) -> None:
+        """The broker did not take a message: what is in it comes later than what was under way behind it."""
+        kind = topic.split("/", 3)[3]
+        if kind == "telemetry":
+            for entries in batch_of(payload)["p"].values():
+                self._refused.update(int(value) for _, value, *_ in entries if not isinstance(value, list))
+        elif kind == "event" and (event := json.loads(payload))["code"] == "n":
+            self._refused.add(event["detail"]["n"])
+
     def _gap(self, code: str, gap: dict[str, Any]) -> None:
         if "first" in gap:
             self.must(0 < gap["first"] <= gap["last"], f"a gap of nothing: {gap}")
@@ -229,16 +247,30 @@ class OutboxJudge:
 
     def _arrived(self, v: int, store: str, number: int, lane: str) -> None:
         self._is_its(v, store, number)
+        before, self._taken[v] = self._taken.get(v), self.now()
+        if before is not None:
+            known = self._is_unsure(before)
+            self.must(known, f"{v} came again, which was taken at {before:.1f} s, and neither link nor process ended")
         if v in self.came:
             return
         self.came[v] = store, number
         cls = self.cls[v]
         before = self._last.get((cls, lane, store), -1)
-        if v < before and not self.kinds & {"refused", "put_back"}:
+        if v < before and v not in self._refused:
             ages = f"{self.at[v]:.0f} s after {before} of {self.at[before]:.0f} s"
             self.must(False, f"{v} of class {cls} came out of order, {lane}: {ages}")
         if cls or not self._was_hurt():  # while the flash fails, events go past those that it holds
             self._last[cls, lane, store] = max(before, v)
+
+    def _is_unsure(self, at: float) -> bool:
+        """Whether it may be forgotten that the broker took a message then.
+
+        The link ended before its acknowledgement came, or the process before it could write so; or the flash failed.
+        """
+        told, noted = at + ANSWERED, at + self.window + NOTED
+        ended = any(bisect_left(times, at) < bisect_right(times, until)
+                    for times, until in ((self.parted, told), (self.died, noted)))  # fmt: skip
+        return ended or bool(self._gone) or self._was_hurt() or any(end + RETRY >= at for _, end in self.hurt)
 
     def _was_hurt(self) -> bool:
         now = self.now()

@@ -100,7 +100,8 @@ class OutboxWorld(World):
         self.calls = RunCalls(self)
         self.outbox: Any = None
         self.box: OutboxJudge = OutboxJudge(self.loop.time, self.wall_ns() // 1_000_000)
-        self.broker.accepted, self.broker.forgotten = self.box.took, self.box.forgot
+        self.broker.accepted, self.broker.refused = self.box.took, self.box.refused
+        self.broker.forgotten = self.box.forgot
         self.judge = self.box  # type: ignore[assignment]
         self.period = self.dice.choice(PERIODS)
         self.per_put = self.dice.choice(PER_PUT)
@@ -109,8 +110,11 @@ class OutboxWorld(World):
         self.scale = self.dice.choice(SCALES)
         self.box.window = self.window
         self.box.hurt, self.box.begun, self.box.died = self.disk.hurt, self.diary.begun, self.died
+        self.box.parted = self.broker.parted
         self.box.is_hurt = lambda: self.disk.ails
-        self.flood = 0
+        self.flood = self.storm = 0
+        self.breaks = False
+        """Whether the link breaks, and nobody notices yet, when the storm comes."""
         self.quiet = False
         """The generator has ended."""
         self.backup: Path | None = None
@@ -179,7 +183,7 @@ class OutboxWorld(World):
         return 0
 
     async def _generate(self, outbox: Any, clock: Any) -> None:
-        from agent.model import Event, Reading, Severity
+        from agent.model import Reading
 
         dice, box = self.dice, self.box
         while True:
@@ -197,12 +201,20 @@ class OutboxWorld(World):
                 if many > 1:
                     await asyncio.sleep(0.01)
             if dice.random() < 0.1:
-                at = clock.now()
-                number = box.make_event(at)
-                event = Event("audit" if dice.random() < 0.1 else "note", "n", "s", at, Severity.INFO, {"n": number})
-                await outbox.put_event(event)
-                box.put_event(number)
+                await self._record(outbox, clock, "audit" if dice.random() < 0.1 else "note")
+            storm, self.storm = self.storm, 0
+            if storm and self.breaks:
+                self.broker.silence()
+            await asyncio.gather(*(self._record(outbox, clock, "note") for _ in range(storm)))
             look_at_outbox(self, outbox, self.most, self.max_bytes)
+
+    async def _record(self, outbox: Any, clock: Any, kind: str) -> None:
+        from agent.model import Event, Severity
+
+        at = clock.now()
+        number = self.box.make_event(at)
+        await outbox.put_event(Event(kind, "n", "s", at, Severity.INFO, {"n": number}))
+        self.box.put_event(number)
 
     # -- what else happens to it -----------------------------------------------------------------------------------
 
@@ -276,6 +288,18 @@ def _burst(world: OutboxWorld, dice: random.Random) -> None:
     world.flood += dice.choice((500, 2_000, 2_000, 6_000)) // world.per_put + 1
 
 
+def _storm(world: OutboxWorld, dice: random.Random) -> None:
+    """Many records at once, as where a village loses its power: its devices fall silent, and often the link does."""
+    world.storm, world.breaks = dice.choice((5, 20, 60)), dice.random() < 0.5
+
+
+def _old_card(world: OutboxWorld, dice: random.Random) -> None:
+    """A card is copied, used on, and put back, perhaps once more: each time the box may have used numbers since."""
+    world.keep_copy()
+    for pause in (dice.uniform(300, 1500), dice.uniform(1500, 3000)):
+        world.until_peace(pause, world.put_back)
+
+
 SHARED = (
     "kill", "power_cut", "fuse", "restart", "link_cut", "half_open", "broker_away", "refused", "unanswered", "door",
     "taken_over", "twin", "forgets", "late_acks", "far", "step_kill", "disk_error", "disk_full", "disk_read_only",
@@ -287,9 +311,11 @@ CORNERS: dict[str, tuple[float, Callable[[Any, random.Random], None]]] = {
     "outage": (3600, _outage),
     "flash_dead": (3600, _dead_flash),
     "burst": (1800, _burst),
+    "storm": (900, _storm),
     "clock_unknown": (1e9, lambda world, dice: None),
     "copy": (5400, lambda world, dice: world.keep_copy()),
     "put_back": (10_800, lambda world, dice: world.put_back()),
+    "old_card": (5400, _old_card),
     "moved": (14_400, lambda world, dice: world.move()),
 }
 _log = logging.getLogger("bocage.world")

@@ -383,6 +383,10 @@ class World:
 
         self.loop.call_later(seconds, now)
 
+    def until_peace(self, seconds: float, hurt: Callable[[], None]) -> None:
+        """After so many seconds, unless the faults have ended by then."""
+        self.loop.call_later(seconds, lambda: self._healed or hurt())
+
     def heal(self) -> None:
         healing, self._healing, self._healed = self._healing, [], True
         for one in healing:

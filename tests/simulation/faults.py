@@ -348,8 +348,11 @@ KINDS: dict[str, tuple[float, Callable[[Any, random.Random], None]]] = {
 }
 
 
-def command(number: int, dice: random.Random) -> tuple[str, bytes]:
-    """A command of the region: a level that no other one asks for, mostly; sometimes what is to be refused."""
+def command(number: int, dice: random.Random, now_ms: int) -> tuple[str, bytes]:
+    """A command of the region: a level that no other one asks for, mostly; sometimes what is to be refused.
+
+    Each second one says when it was given (`now_ms`, Unix): its validity begins then, however long the broker keeps it.
+    """
     name = f"c-{number}"
     point, value = ("fan", level_of(number)) if dice.random() < 0.6 else ("lamp", dice.random() < 0.5)
     body: dict[str, Any] = {"id": name, "point": point, "value": value, "ttl_ms": dice.choice((5_000, 60_000, 600_000))}
@@ -357,4 +360,6 @@ def command(number: int, dice: random.Random) -> tuple[str, bytes]:
         body["hold_ms"] = dice.choice((10_000, 600_000))
     if dice.random() < 0.05:
         body["point"] = dice.choice(("m.relay2", "nobody", "clock"))
+    if number % 2:
+        body["issued_at"] = now_ms
     return name, json.dumps(body).encode()

@@ -9,10 +9,15 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["FINAL", "Judge", "batch_of", "command_of", "level_of"]
+__all__ = ["FINAL", "RETRY", "Judge", "batch_of", "command_of", "level_of"]
 
 MOMENTS = {"store_corrupt", "command_retained", "uplink_set_aside", "meter_replaced", "tamper"}
 """Alarms that happen and are over (docs/alarms.md): nothing clears them."""
+OVER = {
+    "device_lost", "points_refused", "output_mismatch", "crash_loop", "disk_full", "config_invalid", "clock_untrusted",
+    "link_down", "uplink_refused", "identity_taken",
+}  # fmt: skip
+"""Alarms of what the faults bring about: half an hour after the last one they have ended."""
 WINDOW = 6.0
 """Seconds of readings that a power cut may take: the durability window, and a second for the way there."""
 MOMENT = 9.0
@@ -22,8 +27,8 @@ RETRY = 65.0
 """Seconds between two attempts at a flash that failed, at the most."""
 DATES = {"t", "boot", "boottime_ms", "clock", "t_min", "t_max"}
 FINAL = {"rejected", "expired", "verified", "mismatch", "failed", "unknown"}
-ORDER = ["received", "accepted", "applied"]
-
+STEPS = ("accepted", "applied", "verified")
+"""Of a command that succeeds; each is told once it was taken."""
 
 LEVELS, STRIDE = 59_999, 7919
 
@@ -71,6 +76,12 @@ class Judge:
     """What the index of the water meter was said to be, by number."""
     broken: list[str] = field(default_factory=list)
     duplicates: int = 0
+    is_hurt: Callable[[], bool] = lambda: False
+    """Whether the flash refuses to be written, or did so lately: records go past those that it holds."""
+    declined: set[tuple[str, int]] = field(default_factory=set)
+    """Numbers of records that the broker refused: they come later than those behind them."""
+    newest: dict[tuple[str, str], int] = field(default_factory=dict)
+    """By store and kind of topic: the highest number of a record that came."""
 
     def must(self, holds: object, what: str) -> None:
         if not holds:
@@ -84,6 +95,7 @@ class Judge:
         elif kind == "event":
             event = json.loads(payload)
             if self._record(event, payload):
+                self._in_order("event", event)
                 self.events[tuple(event["k"])] = event
                 if event["kind"] == "gap":
                     self.gaps.append(event["detail"])
@@ -94,10 +106,22 @@ class Judge:
             if _is_end(result):
                 self.ended.add(result["id"])
             if "k" in result and not self._was_half_written(result) and self._record(result, payload):
+                self._in_order("cmd", result)
                 self.results[result["id"]][tuple(result["k"])] = result
+
+    def _in_order(self, kind: str, record: dict[str, Any]) -> None:
+        """Records of a kind come in the order of their numbers (docs/outbox.md)."""
+        store, number = record["k"]
+        newest = self.newest.get((store, kind), 0)
+        kept = number > newest or (store, number) in self.declined or self.is_hurt()
+        self.must(kept, f"record {number} came after {newest}")
+        if not self.is_hurt():
+            self.newest[store, kind] = max(number, newest)
 
     def refused(self, topic: str, payload: bytes) -> None:
         """The broker did not take a message: for good, if a gap record says so later."""
+        if topic.split("/", 3)[3].startswith(("event", "cmd/")) and "k" in (record := json.loads(payload)):
+            self.declined.add((record["k"][0], record["k"][1]))
         if topic.endswith("/result"):
             self.turned_down.add(topic.split("/")[-2])
 
@@ -242,6 +266,20 @@ class Judge:
             again = again or (kind == "cleared" and any(begun <= death <= until for death in deaths))
             self.must(lost or again, f"{kind} {name} twice, as {before} and {number}, {since:.0f} s to {until:.0f} s")
 
+    def at_peace(self, lasting: Collection[str]) -> None:
+        """After half an hour without faults no alarm of theirs is open, but of what is still wrong (`lasting`, codes).
+        """
+        last: dict[tuple[str, str], tuple[str, int, str]] = {}
+        for (store, number), event in self.events.items():
+            name = event["code"], event["subject"]
+            known_store, known, _ = last.get(name, ("", 0, ""))
+            if event["kind"] in ("alarm", "cleared") and (store != known_store or number > known):
+                last[name] = store, number, event["kind"]
+        for (code, subject), (store, number, kind) in last.items():
+            told = any(gap.get("store") == store and gap.get("last", 0) > number for gap in self.gaps)
+            is_over = kind == "cleared" or told or code not in OVER or code in lasting
+            self.must(is_over, f"alarm {code} of {subject} is open in the end, since number {number}")
+
     def commands(
         self, writes: Any, asked: list[tuple[float, Any]], unkept: Callable[[int | None], bool] = lambda ms: False
     ) -> None:
@@ -254,6 +292,9 @@ class Judge:
         """
         for name, told in self.results.items():
             states = [result["state"] for _, result in sorted(told.items(), key=lambda one: one[0][1])]
+            steps = [state for state in dict.fromkeys(states) if state in STEPS]
+            kept = steps == sorted(steps, key=STEPS.index) or len({store for store, _ in told}) > 1
+            self.must(kept or name in self.turned_down, f"command {name} went through {states}")
             ends = {state for state in states if state in FINAL}  # whoever asks again is told again
             if "accepted" not in states:  # a second message under its id is refused, whatever becomes of the first
                 ends -= {"rejected", "expired"}

@@ -38,6 +38,8 @@ AGAIN = 65.0
 STALE = 60.0
 """Seconds after which a value that did not come again drives nothing. A point that its module refused is asked again
 after ten minutes."""
+CRASHES_WITHIN = 600.0
+"""Seconds in which three crashes are a loop."""
 PLACES = {
     "m.relay1": ("m", "coil", 0), "m.relay2": ("m", "coil", 1), "m.relay3": ("m", "coil", 2),
     "m.dimmer": ("m", "register", 8), "gpio.22": ("g", "pin", 22), "w.pump": ("w", "coil", 0),
@@ -57,6 +59,13 @@ class Asked:
         """Until when it may be begun, and hold its output."""
         return self.at + self.body.get("ttl_ms", 10_000) / 1000 + self.holds
 
+    def begins_until(self, world: Any, knows: bool) -> float:
+        """Until when it may be begun (virtual s), by a box that `knows` the time or not."""
+        came = self.at + self.body.get("ttl_ms", 10_000) / 1000
+        if not knows or "issued_at" not in self.body:
+            return came
+        return min(came, (self.body["issued_at"] - world.village.start_ms + self.body["ttl_ms"]) / 1000)
+
     @property
     def holds(self) -> float:
         return float(self.body.get("hold_ms", HOLD * 1000)) / 1000
@@ -72,6 +81,8 @@ class Diary:
     stopped: list[float] = field(default_factory=list)
     """When a life was over after an orderly stop."""
     edited: list[float] = field(default_factory=list)
+    without_lamp: list[float] = field(default_factory=list)
+    """When a file was saved in which the lamp is not there any more."""
     asked: list[Asked] = field(default_factory=list)
     dry: list[tuple[float, float]] = field(default_factory=list)
     """When the well gave nothing."""
@@ -157,6 +168,10 @@ class Outputs:
         """Whether a life was new: boot states, outputs that were found otherwise."""
         return _any(self.diary.begun, at - 15.0, at)
 
+    def left(self, since: float, at: float) -> bool:
+        """Whether the lamp was taken out of the file: then it goes to its safe state."""
+        return _any(self.diary.without_lamp, since, at + 1.0)
+
     def asked(self, *names: str) -> list[Asked]:
         return [one for one in self.diary.asked if one.body.get("point") in names]
 
@@ -172,7 +187,8 @@ class Outputs:
         It was carried out once, and the region heard how it ended: verified only if the register showed it, unknown
         only if nothing was written after that was said.
         """
-        fan, results = self.all["fan"], self.world.judge.results
+        fan, asked, results = self.all["fan"], self.asked("fan"), self.world.judge.results
+        knows = not self.steps and not self.world.clock_late
         written: dict[int, list[float]] = defaultdict(list)
         for at, kind, address, value in fan.slave.writes:
             if (kind, address) == ("register", 8) and 0 < value < LEVELS:
@@ -180,6 +196,9 @@ class Outputs:
         for value, times in written.items():
             name = f"c-{command_of(value)}"
             told = {result["state"]: result for result in results[name].values()}
+            orders = [one for one in asked if one.body["value"] == value]
+            valid = any(one.begins_until(self.world, knows) + SLACK >= times[0] for one in orders)
+            self.must(valid or not orders, times[0], f"level {value} was written after its command had expired")
             ended = name in self.world.judge.ended | self.world.judge.turned_down
             ended = ended or any(begin <= times[0] <= end for begin, end in self.hurt)
             self.must(ended, times[0], f"level {value} was written, and nobody heard how its command ended")
@@ -217,8 +236,9 @@ class Outputs:
     def commanded(self, name: str, *names: str) -> None:
         """Nothing but commands moves it: it takes what one asked, while that holds, and lets go when it is over."""
         output, asked = self.all[name], self.asked(name, *names)
-        since = 0.0
+        since = before = 0.0
         for move in output.moves:
+            value, before = before, move.value
             if move.fell:
                 continue
             if move.value:
@@ -227,14 +247,16 @@ class Outputs:
                 self.must(fits and valid, move.at, f"{name} went to {move.value}, and nobody asked for it")
                 since = move.at
                 continue
+            held = [one for one in asked if int(one.body["value"] or 0) == value]
             reason = (
                 any(one.at >= since - 620.0 and one.at <= move.at and not one.body["value"] for one in asked)
-                or any(one.at <= move.at and move.at >= since + one.holds - SLACK for one in asked)
-                or any(one.at <= since and move.at >= one.at + one.holds - SLACK for one in asked)
+                or any(one.at <= move.at and move.at >= since + one.holds - SLACK for one in held)
+                or any(one.at <= since and move.at >= one.at + one.holds - SLACK for one in held)
                 or _any(output.slave.failed, since - 0.1, since + SLACK)  # obeyed and not acknowledged: it is put back
+                or _any(output.slave.ignored, since, move.at)  # another one held it that the output did not obey
                 or self.stops(move.at) or self.crashed(since, move.at) or self.forgot(since, move.at)
                 or 0 < output.seconds("max_on") <= move.at - since + 1.0
-                or _any(self.cuts, since, move.at) or _any(self.diary.edited, since, move.at + 1.0)
+                or _any(self.cuts, since, move.at) or (name == "lamp" and self.left(since, move.at))
             )  # fmt: skip
             self.must(reason, move.at, f"{name} went off, on since {since:.3f} s, and nobody asked for it")
 
@@ -380,6 +402,47 @@ class Outputs:
             kept = seen is None or self.forgot(move.at, until) or _any(output.slave.ignored, move.at, until)
             self.must(kept, until, f"{output.name} was on for {until - move.at:.0f} s, since {move.at:.3f} s")
 
+    def not_again(self, output: Output, *names: str) -> None:
+        """What max_on switched off stays off, until a new command comes."""
+        most, asked = output.seconds("max_on"), self.asked(output.name, *names)
+        for began, ended, again in zip(output.moves, output.moves[1:], output.moves[2:], strict=False):
+            lasted, rested = ended.at - began.at, again.at - ended.at
+            if not began.value or ended.fell or not most - 1.0 <= lasted <= most + SLACK:
+                continue
+            new = any(one.body["value"] and ended.at - SLACK <= one.at <= again.at for one in asked)
+            unsure = self.forgot(ended.at, again.at) or _any(self.died, ended.at - 0.5, ended.at + self.moment)
+            self.must(new or unsure, again.at, f"{output.name} went on again, {rested:.0f} s after max_on")
+
+    def gone(self) -> None:
+        """An output that left the file is in its safe state, where it answers."""
+        lamp = self.all["lamp"]
+        for saved in self.diary.without_lamp:
+            until = next((at for at in self.diary.edited if at > saved), self.world.loop.time())
+            seen = next((at for at in lamp.slave.good if saved + LATE < at < until and self.rules(lamp.slave, at)
+                         and not _any(lamp.slave.failed, at - AGAIN, at)), None)  # fmt: skip
+            kept = seen is None or not lamp.state(seen) or _any(lamp.slave.ignored, saved, seen)
+            self.must(kept, seen or saved, f"the lamp left the file at {saved:.3f} s, and is on")
+
+    def looped(self, output: Output, *names: str) -> None:
+        """Who began after three crashes in ten minutes holds it in its safe state, until a new command comes."""
+        asked, ends = self.asked(output.name, *names), [*self.diary.begun[1:], self.world.loop.time()]
+        for begun, until in zip(self.diary.begun, ends, strict=True):
+            seen = next((at for at in output.slave.good if at > begun + LATE), math.inf)
+            if not self.surely_loops(begun) or seen > until - SLACK or not self.answers(output.slave, seen):
+                continue
+            known = any(begun - SLACK <= one.at <= seen for one in asked)
+            known = known or _any(output.slave.ignored, begun - CRASHES_WITHIN, seen)
+            self.must(known or not output.state(seen), seen, f"{output.name} is on, and three lives have crashed")
+
+    def surely_loops(self, begun: float) -> bool:
+        """Whether this life knows that it is the third within ten minutes that began after a crash."""
+        since = begun - CRASHES_WITHIN + 10.0
+        if self.steps or self.world.clock_late or any(begin <= begun and end >= since for begin, end in self.hurt):
+            return False
+        lives = [(one, end) for one, end in zip(self.diary.begun, self.died, strict=False) if since < end <= begun]
+        crashed = [end for one, end in lives if not _any(self.diary.stopped, end, end)]
+        return len(crashed) >= 3 and all(end - one > self.moment + 1.0 for one, end in lives)
+
     def dry(self, since: float, until: float) -> bool:
         """Whether the well gave nothing for a while."""
         return any(begin <= until and end >= since for begin, end in self.diary.dry)
@@ -456,12 +519,17 @@ def judge(world: Any) -> None:
     found.commanded("fan", "m.dimmer")
     found.ended("lamp", "m.relay1")
     found.ended("fan", "m.dimmer")
+    found.looped(found.all["lamp"], "m.relay1")
+    found.looped(found.all["fan"], "m.dimmer")
+    found.gone()
     found.levels()
     found.restored()
     if "fountain" in found.all:
         found.commanded("fountain", "gpio.22")
         found.ended("fountain", "gpio.22")
         found.limits(found.all["fountain"], lambda move: False)
+        found.not_again(found.all["fountain"], "gpio.22")
+        found.looped(found.all["fountain"], "gpio.22")
     found.street("street", "m.relay2")
     if "square" in found.all:
         found.street("square", "m.relay3")

@@ -244,3 +244,55 @@ def test_nobody_misses_what_lies_beyond_the_last_number_of_a_store(since: int, t
         judge.took("bocage/v1/v/event", json.dumps(event).encode(), False)
     judge.finish()
     assert len(judge.broken) == broken, judge.broken
+
+def _told(judge: Judge, number: int, kind: str, code: str = "device_lost") -> None:
+    event = {"k": ["s", number], "t": 5, "kind": kind, "code": code, "subject": "m", "detail": {}, "severity": "info"}
+    judge.took("bocage/v1/v/event", json.dumps(event).encode(), False)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "hurt", "broken"), [((1, 2, 3), False, 0), ((1, 3, 2), False, 1), ((3, 2), True, 0)]
+)
+def test_records_come_in_their_order(numbers: tuple[int, ...], hurt: bool, broken: int) -> None:
+    judge = Judge(lambda: 99.0, is_hurt=lambda: hurt)
+    for number in numbers:
+        _told(judge, number, "audit", "output")
+    assert len(judge.broken) == broken
+
+
+def test_a_record_that_the_broker_refused_comes_later() -> None:
+    judge = Judge(lambda: 99.0)
+    refused = {"k": ["s", 1], "t": 5, "kind": "alarm", "code": "device_lost", "subject": "m", "severity": "info"}
+    judge.refused("bocage/v1/v/event", json.dumps(refused).encode())
+    _told(judge, 2, "cleared")
+    _told(judge, 1, "alarm")
+    judge.at_peace(())
+    assert not judge.broken
+
+
+@pytest.mark.parametrize(
+    ("last", "lasting", "broken"), [("cleared", (), 0), ("alarm", (), 1), ("alarm", ("device_lost",), 0)]
+)
+def test_no_alarm_is_open_in_the_end(last: str, lasting: tuple[str, ...], broken: int) -> None:
+    judge = Judge(lambda: 99.0)
+    _told(judge, 1, "alarm")
+    if last == "cleared":
+        _told(judge, 2, "cleared")
+    judge.at_peace(lasting)
+    assert len(judge.broken) == broken
+
+
+@pytest.mark.parametrize(
+    ("states", "broken"),
+    [
+        (("accepted", "applied", "verified"), 0), (("accepted", "verified", "applied"), 1),
+        (("accepted", "applied", "verified", "verified"), 0), (("applied", "accepted"), 1),
+    ],
+)  # fmt: skip
+def test_a_command_goes_through_its_states_in_order(states: tuple[str, ...], broken: int) -> None:
+    judge = Judge(lambda: 99.0)
+    for number, state in enumerate(states, 1):
+        result = {"k": ["s", number], "t": 5, "id": "c-1", "state": state, "reason": "r"}
+        judge.took("bocage/v1/v/cmd/c-1/result", json.dumps(result).encode(), False)
+    judge.commands([], [])
+    assert len(judge.broken) == broken

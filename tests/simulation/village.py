@@ -291,6 +291,8 @@ class Village:
         document["devices"]["m"]["poll"] = dice.choice(EDITED)
         if how < 0.4:
             del document["actuators"]["lamp"]
+            if self.air is not None:
+                document["uplink"]["commands"]["allow"].remove("lamp")
         return json.dumps(document)
 
 

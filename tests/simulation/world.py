@@ -29,7 +29,7 @@ from tests.simulation.datagrams import Datagrams
 from tests.simulation.disk import Disk
 from tests.simulation.edges import FileCalls, edges
 from tests.simulation.faults import Mixture, command
-from tests.simulation.judge import Judge
+from tests.simulation.judge import RETRY, Judge
 from tests.simulation.loop import LIFE, Killed, SimLoop
 from tests.simulation.outputs import Asked, Diary
 from tests.simulation.systemd import Manager, ask
@@ -124,6 +124,7 @@ class World:
         """What the agent tells systemd."""
         self.village = Village(seed, self.loop.time, self.loop.call_later, self.datagrams)
         self.judge = Judge(self.loop.time)
+        self.judge.is_hurt = self._was_hurt
         self.broker.accepted = self.judge.took
         self.broker.refused = self.judge.refused
         self.broker.acknowledged = self.judge.acknowledged
@@ -392,6 +393,23 @@ class World:
         for one in healing:
             one()
 
+    def still_wrong(self) -> set[str]:
+        """Codes of what may be wrong though the faults are over."""
+        codes = set()
+        if "unanswered" in self.mixture.pauses:
+            codes.add("uplink_refused")  # who cuts at messages is spared some
+        if self.mixture.done["slave_stuck"]:
+            codes.add("output_mismatch")  # it is not written a third time
+        if self.mixture.done["clock_step"]:
+            codes.add("clock_untrusted")
+        if self.etc.joinpath("site.yaml").read_text()[:1] != "{":
+            codes.add("config_invalid")  # the last technician saved rubbish
+        return codes
+
+    def _was_hurt(self) -> bool:
+        """Whether the flash refuses to be written, or did so lately."""
+        return self.disk.ails or any(end + RETRY >= self.loop.time() for _, end in self.disk.hurt)
+
     def reset_host(self, host: str) -> None:
         if self.life is not None:
             for wire in self.life.wires:
@@ -400,7 +418,7 @@ class World:
 
     def command(self, dice: random.Random) -> None:
         self.commands += 1
-        name, body = command(self.commands, dice)
+        name, body = command(self.commands, dice, self.village.start_ms + round(self.loop.time() * 1000))
         self.broker.send(f"bocage/v1/v/cmd/{name}", body)
         again = dice.random()
         if again < 0.1:
@@ -423,8 +441,11 @@ class World:
 
     def edit(self, dice: random.Random) -> None:
         """A technician saves the site file."""
+        text = self.village.edited(dice)
         self.diary.edited.append(self.loop.time())
-        (self.etc / "site.yaml").write_text(self.village.edited(dice))
+        if text[:1] == "{" and '"lamp"' not in text:
+            self.diary.without_lamp.append(self.loop.time())
+        (self.etc / "site.yaml").write_text(text)
 
 
 class Reader:
@@ -467,11 +488,12 @@ def run(seed: int, hours: float, only: set[str] | None = None) -> World:
         made.loop.call_later(hours * 3600 + 1800, made.loop.stop)
         made.loop.run_forever()
         told = made.village.slaves if "unanswered" not in mixture.pauses else ()  # who cuts at messages is spared some
-        steps = "clock_step" in mixture.pauses
+        steps, wrong = "clock_step" in mixture.pauses, made.still_wrong()
         made.judge.last_words(made.broker.retained, told, made.wall_ns() // 1_000_000, steps)
         made.kill()
     judge = made.judge
     judge.alarms(made.slave.answers, made.died, made.disk.hurt)
+    judge.at_peace(wrong)
     levels = [(one.at, one.body.get("value")) for one in made.diary.asked if one.body.get("point") == "fan"]
 
     def unkept(ms: int | None) -> bool:

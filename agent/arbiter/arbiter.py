@@ -183,11 +183,16 @@ class Arbiter:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._take_up())
+                is_news = True
                 while True:
                     self._wake.clear()
-                    self._next = self._pass(group)
-                    self.told()
-                    await self._wake.wait(self._next - self._clock.monotonic())
+                    due = self._pass(group)
+                    if is_news:
+                        self.told()
+                    now = self._clock.monotonic()
+                    self._next = min(due, now + self.idle)
+                    await self._wake.wait(self._next - now)
+                    is_news = self._wake.is_set() or due <= self._clock.monotonic()
         finally:
             self._commands.abandon("the agent stops")
 
@@ -251,17 +256,16 @@ class Arbiter:
     # -- acting ------------------------------------------------------------------------------------------------
 
     def _pass(self, group: asyncio.TaskGroup) -> float:
-        """Start a task for each actuator that has something to do; returns when to look again."""
+        """Start a task for each actuator that has something to do; returns when the next one has, by time alone."""
         now = self._clock.monotonic()
-        due = now + self.idle
         if self._commands.stopping:
-            return due
+            return math.inf
         if self._commands.flood.untold():
             group.create_task(self._commands.flood.tell())
         if self._ask_at <= now:
             self._ask_at = math.inf
             group.create_task(self._ask_again())
-        due = min(due, self._ask_at)
+        due = self._ask_at
         for actuator in self._roster:
             if actuator.lock.locked():
                 continue  # whoever holds it wakes us

@@ -190,3 +190,22 @@ def test_rules_hear_of_an_output_when_it_moves_and_not_of_each_reading(virtual):
         assert heard == [True]
 
     virtual(test, FREE)
+
+
+def test_rules_hear_of_a_pass_that_was_called_for_or_came_due_and_of_no_other(virtual):
+    async def test(site: Site) -> None:
+        await site.up()
+        heard: list[tuple[float, str]] = []
+        await asyncio.sleep(1)
+        began = site.clock.monotonic()
+        site.arbiter.told = lambda: heard.append(
+            (round(site.clock.monotonic() - began), site.arbiter.outputs()["km1"].cause)
+        )
+        await asyncio.sleep(100)
+        assert not heard
+        await site.send("km1", True, hold_ms=30_000)
+        await asyncio.sleep(100)
+        assert {at for at, _ in heard} == {100, 130}
+        assert heard[-1][1] == "nobody wants it"
+
+    virtual(test, FREE)

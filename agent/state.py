@@ -206,7 +206,8 @@ class State:
         """Write what changed, at most once every 10 s, in a thread. A fault of the disk is logged and tried again."""
         while True:
             await asyncio.sleep(self._every)
-            await asyncio.to_thread(self._try_flush)
+            if self._changes != self._flushed:
+                await asyncio.to_thread(self._try_flush)
 
     def close(self) -> None:
         """The last write, at an orderly stop. A fault of the disk is logged."""

@@ -330,7 +330,9 @@ class Outbox:
             if rest > least:
                 await self._keeper.called.wait(rest)
                 least -= self._clock.monotonic() - self._passed
-            await asyncio.sleep(max(0.0, least))
+                if least <= 0:
+                    continue
+            await asyncio.sleep(least)
 
     async def close(self) -> None:
         """Bring everything that was not delivered to flash, and end.

@@ -72,7 +72,7 @@ class Watchdog:
     PERIOD = 4.0
     """Seconds between two looks; WatchdogSec is 20."""
     LINE = 20.0
-    """Seconds between two lines for the service manager."""
+    """Seconds between two lines for the service manager, once it has run for a while."""
 
     def __init__(self, clock: Clock, notifier: Notifier) -> None:
         self._clock, self._notifier = clock, notifier
@@ -92,8 +92,11 @@ class Watchdog:
         return [name for name, due in self._owners.items() if due() + self.GRACE < now]
 
     async def run(self, status: Callable[[], str]) -> None:
-        """Look every few seconds and feed; at times tell systemd one useful line (`systemctl status bocage`)."""
-        line_at = -math.inf
+        """Look every few seconds and feed; at times tell systemd one useful line (`systemctl status bocage`).
+
+        Much happens in the seconds after a start: the lines come thick at first.
+        """
+        line_at, rest = -math.inf, self.PERIOD
         while True:
             late, now = self.late(), self._clock.monotonic()
             if late:
@@ -101,7 +104,7 @@ class Watchdog:
             elif now < line_at:
                 self._notifier.watchdog()
             else:
-                line_at = now + self.LINE
+                line_at, rest = now + rest, min(2 * rest, self.LINE)
                 self._notifier.watchdog(status())
             asked = self._clock.monotonic() + self.PERIOD
             await asyncio.sleep(self.PERIOD)

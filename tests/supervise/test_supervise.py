@@ -44,16 +44,16 @@ def test_the_watchdog_names_who_is_late():
     assert watchdog.late() == []
 
 
-async def test_the_watchdog_is_fed_at_each_look_and_told_a_line_at_times(monkeypatch):
+async def test_the_watchdog_is_fed_at_each_look_and_told_a_line_ever_more_seldom(monkeypatch):
     monkeypatch.setattr(Watchdog, "PERIOD", 0.001)
     monkeypatch.setattr(Watchdog, "LINE", 0.05)
     fed: list[str] = []
     notifier = Notifier({})
     monkeypatch.setattr(notifier, "watchdog", lambda status="": fed.append(status))
     task = asyncio.create_task(Watchdog(SystemClock("always"), notifier).run(lambda: "all is well"))
-    async with asyncio.timeout(5):
-        while fed.count("all is well") < 2:
+    async with asyncio.timeout(20):
+        while fed.count("all is well") < 8:
             await asyncio.sleep(0.001)
     task.cancel()
     assert fed[0] == fed[-1] == "all is well"
-    assert set(fed[1:-1]) == {""}
+    assert fed.count("") > 8

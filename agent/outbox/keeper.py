@@ -355,7 +355,7 @@ class Keeper:
     async def judge(self, heard: Statement) -> Claim | None:
         """Compare with what the broker retains, before anything numbered is sent; what may be claimed then.
 
-        None if that cannot be noted on flash now: then nothing is claimed, and the next connection tries again.
+        None where no numbers are reserved on flash, as far as that or the stage is known.
         OutboxError if others have used our numbers, and the flash does not take what we make of that.
         """
         async with self.flash.lock:

@@ -10,6 +10,7 @@ import contextlib
 import json
 import logging
 import os
+import shutil
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -242,6 +243,8 @@ class Store:
     def __init__(self, folder: Path, max_bytes: int = 200_000_000, machine: Machine | None = None) -> None:
         self.folder = folder
         self._wal = wal_bytes(max_bytes)
+        self._is_sure = not self._log_size()
+        """Whether what a process before us left in the log is in the database: it may have died while syncs failed."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._db = self._connect()
         try:
@@ -262,11 +265,7 @@ class Store:
             raise
 
     def reopen(self) -> None:
-        """After a fault: a connection that once found its file read-only stays so. Writes a fact, to see.
-
-        What stands in the log is written a second time, to the database: if its sync failed, the kernel does not bring
-        it to flash any more, and a power cut would take all that comes behind it in the log.
-        """
+        """After a fault: a connection that once found its file read-only stays so. Writes a fact, to see."""
         self._db.close()
         self._db = self._connect()
         self.checkpoint()
@@ -364,6 +363,8 @@ class Store:
 
     def commit(self, work: Work) -> None:
         """All of it or nothing, on flash when it returns."""
+        if not self._is_sure:
+            self._make_sure()
         with self._transaction():
             many = self._db.executemany
             if work.known is not None:
@@ -484,8 +485,25 @@ class Store:
         """Bytes of the file that are in use; what was freed is used again before it grows."""
         return int(self._one("PRAGMA page_count") - self._one("PRAGMA freelist_count")) * _PAGE
 
+    def _make_sure(self) -> None:
+        """As soon as there is room for it: a full disk keeps what it has for what is to be written now."""
+        with contextlib.suppress(sqlite3.Error, OSError):
+            if shutil.disk_usage(self.folder).free > self._log_size():
+                self.checkpoint()
+
+    def _log_size(self) -> int:
+        with contextlib.suppress(OSError):
+            return (self.folder / f"{FILE}-wal").stat().st_size
+        return 0
+
     def checkpoint(self) -> None:
+        """Write what stands in the log to the database.
+
+        If its sync failed, the kernel does not bring it to flash any more, and a power cut would take all that comes
+        behind it in the log.
+        """
         self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._is_sure = True
 
     def close(self) -> None:
         self._db.close()

@@ -649,6 +649,32 @@ async def test_a_record_of_a_write_that_was_kept_is_not_told_under_two_numbers(
     assert events(await box.drain()) == []
 
 
+async def test_a_power_cut_takes_nothing_behind_a_write_of_a_killed_process_that_was_not_synced(
+    box: Any, kept_flash: Any
+) -> None:
+    """The kernel does not write again what it could not sync, and says of later syncs that all is well."""
+    box.out.put(box.readings(10), 2)
+    await box.tick(5)
+    log = box.state / "outbox.db-wal"
+    before = log.stat().st_size
+    kept_flash(False)
+    box.out.put(box.readings(10), 2)
+    await box.tick(5)
+    unsynced = log.read_bytes()[before:]
+    kept_flash(True)
+    box.open()
+    box.out.put(box.readings(10), 2)
+    await box.tick(5)
+    found = log.read_bytes()
+    if unsynced and found[before : before + len(unsynced)] == unsynced:
+        log.write_bytes(found[:before] + bytes(len(unsynced)) + found[before + len(unsynced) :])
+    state, box.state, box.stage = box.state, box.state.with_name("after"), box.stage.with_name("none")
+    shutil.copytree(state, box.state)
+    box.open()
+    numbers = {row.seq for m in await box.drain() if m.topic == "telemetry" for row in decode(m.body)}
+    assert unsynced and numbers == set(range(1, 31))
+
+
 async def test_what_a_kept_write_said_of_the_stage_is_taken_back(box: Any, kept_flash: Any) -> None:
     """It called the readings flushed. An event writes next, and a kill follows: they are somewhere."""
     kept_flash(False)

@@ -31,7 +31,7 @@ from agent.outbox.flash import Flash
 from agent.outbox.identity import Identity
 from agent.outbox.mark import Given
 from agent.outbox.memory import Memory
-from agent.outbox.numbers import RANGE, Numbers
+from agent.outbox.numbers import RANGE, Numbers, left_behind
 from agent.outbox.parcels import Batch, Parcel, Written, write
 from agent.outbox.records import gap_event, is_gap
 from agent.outbox.room import Room, aged, make_room
@@ -383,14 +383,19 @@ class Keeper:
         return self.identity.gone_on(heard.claims.get(self._standing.claim.store)) if self._standing else ""
 
     async def _renew(self, heard: Statement) -> None:
-        """Give another name to what was numbered since this state began, and go on under it."""
+        """Give another name to what was numbered since this state began, and go on under it.
+
+        What the later state had numbered and not sent went with it: that is told, up to the last that was claimed.
+        """
         if not await self.save(flush=True):
             raise OutboxError(self.flash.fault)
         why = self._gone_on(heard)
         if not why or self.identity.unsure is None:  # it was the stage that knew less than the flash
             return
         first, old, new = self.identity.unsure[0], self.numbers.store, str(uuid4())
-        await self.flash.job(lambda db: db.renew(first, new, why))
+        claim = heard.claims[old]
+        sent = 0 if claim.reservation in self.identity.reservations else claim.last
+        done = await self.flash.job(lambda db: db.renew(first, new, why, sent))
         self.identity.confirm()
         self.numbers.rename(new)
         self._stand()
@@ -400,6 +405,7 @@ class Keeper:
             self.stage.accept(old, before.seq, before.last)
             self.stage.put([after])
         self.stage.finish(self._numbers_done())
+        self.due.gaps += left_behind(old, done, sent)
         self._say_left(old, new, why)
         await self.save()
 

@@ -10,7 +10,7 @@ from uuid import uuid4
 from agent.outbox.stage import Replay
 from agent.outbox.store import Totals
 
-__all__ = ["RANGE", "Numbers"]
+__all__ = ["RANGE", "Numbers", "left_behind"]
 
 _log = logging.getLogger("bocage.outbox")
 
@@ -74,13 +74,18 @@ class Numbers:
         before += [(left["store"], left["reserved"], left["done"]) for left in totals.left]
         for store, given, done in before:
             done = max(done, totals.flushed.get(store, 0))
-            if store not in known and given > done:
-                gaps.append(_gap("power_cut", store, done + 1, given, None))
+            if store not in known:
+                gaps += left_behind(store, done, given)
         if name in known or reserved <= flushed:
             return gaps
         reason = "stage_cut" if found.found else "power_cut"
         self.next = max(reserved, last) + 1
         return [*gaps, _gap(reason, name, flushed + 1, reserved, None)]
+
+
+def left_behind(store: str, done: int, given: int) -> list[tuple[str, dict[str, Any]]]:
+    """What tells of the numbers of a store beyond `done`, up to `given`: nobody knows which were in use."""
+    return [_gap("power_cut", store, done + 1, given, None)] if given > done else []
 
 
 def _missing(store: str, totals: Totals, found: Replay) -> Iterator[tuple[str, dict[str, Any]]]:

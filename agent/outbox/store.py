@@ -285,17 +285,22 @@ class Store:
         known = Machine.parse(self.fact("machine"))
         if machine.is_other(known):
             last = self._one("SELECT max(last_seq) FROM block WHERE store = ?", self.fact("store")) or 0
-            self._leave(str(uuid4()), "another machine", max(last, self.fact("flushed") or 0))
+            done = max(last, self.fact("flushed") or 0)
+            self._leave(str(uuid4()), "another machine", done, self.fact("reserved") or 0)
             self._set(reserved=0, known=0, flushed=0, unsure="", machine=machine.text())
         elif machine.learn(known) != known:
             self._set(machine=machine.learn(known).text())
 
-    def renew(self, first: int, name: str, why: str) -> None:
-        """Others went on from this database: what was numbered from `first` on gets another store."""
-        old = str(self.fact("store"))
+    def renew(self, first: int, name: str, why: str, sent: int) -> int:
+        """Others went on from this database: what was numbered from `first` on gets another store.
+
+        They may have `sent` numbers of the old one up to this. The number up to which the old one lacks none.
+        """
+        old, lowest = str(self.fact("store")), first
         with self._transaction():
-            blocks = "SELECT id, body FROM block WHERE store = ? AND last_seq >= ?"
-            for row, body in self._db.execute(blocks, (old, first)).fetchall():
+            blocks = "SELECT id, first_seq, body FROM block WHERE store = ? AND last_seq >= ?"
+            for row, begins, body in self._db.execute(blocks, (old, first)).fetchall():
+                lowest = min(lowest, begins)
                 self._db.execute("UPDATE block SET store = ?, body = ? WHERE id = ?", (name, renamed(body, name), row))
             messages = "SELECT id, body FROM message WHERE store = ? AND seq >= ?"
             for row, body in self._db.execute(messages, (old, first)).fetchall():
@@ -305,18 +310,19 @@ class Store:
             for row, body in self._db.execute(telling, (GAP, old.encode())).fetchall():
                 said = renamed_record(body, old, name, first)
                 self._db.execute("UPDATE message SET body = ? WHERE id = ?", (said, row))
-            self._leave(name, why, 0, first)
+            self._leave(name, why, lowest - 1, sent, first)
             self._set(unsure="")
         self.name = name
+        return lowest - 1
 
-    def _leave(self, name: str, why: str, done: int, first: int | None = None) -> None:
+    def _leave(self, name: str, why: str, done: int, given: int, first: int | None = None) -> None:
         """Note which store comes after which, until it is told; numbers from `first` on went with it.
 
-        `done`: up to there nothing of the old one needs to be explained.
+        Of the old one, numbers beyond `done` and up to `given` need to be explained.
         """
-        left, reserved = self.left(), 0 if first else self.fact("reserved") or 0
+        left = self.left()
         left.append({
-            "store": self.fact("store"), "now": name, "why": why, "done": done, "reserved": reserved, "first": first,
+            "store": self.fact("store"), "now": name, "why": why, "done": done, "reserved": given, "first": first,
         })  # fmt: skip
         self._set(store=name, left=json.dumps(left))
 

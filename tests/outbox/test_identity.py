@@ -15,6 +15,7 @@ from agent.model import Event
 from agent.outbox import Outbox
 from agent.outbox.blocks import decode
 from agent.outbox.claim import Claim, Statement, heard_of
+from agent.outbox.store import Store
 from agent.uplink.native import encode
 
 A, B = Machine("a" * 16), Machine("b" * 16)
@@ -399,3 +400,51 @@ async def test_a_database_that_opens_late_goes_on_where_the_stage_was_compared(
         box.out.put(box.readings(10), 2)
         await box.tick(60)
     assert box.out.claim.store == claim.store and not box.out.is_unsure
+
+
+@pytest.mark.parametrize("killed", [False, True])
+async def test_what_a_newer_card_had_not_sent_is_told(
+    box: Any, events: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed: bool
+) -> None:
+    """A consumer misses numbers between those that came of it, and nobody else knows of them any more."""
+    box.options = {"machine": A}
+    await box.out.close()
+    box.open()
+    await box.out.judge(Statement({}, ""))
+    box.out.put(box.readings(10), 2)
+    sent = await box.drain()
+    await box.out.close()
+    backup = copied(box, tmp_path / "backup")
+    box.open()
+    claim = await box.out.judge(Statement({}, ""))
+    box.out.put(box.readings(10), 2)
+    await box.tick(6)
+    box.out.put(box.readings(10), 2)
+    live = await box.take()
+    box.out.accepted(live)
+    assert live.lane == "live"
+
+    shutil.rmtree(box.state)
+    shutil.rmtree(box.stage)
+    backup.rename(box.state)
+    box.open()
+    box.out.put(box.readings(10), 2)
+    await box.tick(6)
+    if killed:  # when it is noted on flash that others went on from there, and before that is told
+        renew = Store.renew
+
+        def dies(db: Store, *arguments: Any) -> None:
+            renew(db, *arguments)
+            raise OSError("killed")
+
+        with monkeypatch.context() as patch, pytest.raises(OutboxError):
+            patch.setattr(Store, "renew", dies)
+            await box.out.judge(retained(claim))
+        box.open()
+    await box.out.judge(retained(claim))
+    later = await box.drain()
+    came = {seq for store, seq in keys([*sent, live, *later], events) if store == claim.store}
+    gaps = [event["detail"] for event in events(later) if event["kind"] == "gap"]
+    told = {seq for gap in gaps if gap["store"] == claim.store for seq in range(gap["first"], gap["last"] + 1)}
+    assert set(range(1, max(came))) <= came | told
+    assert max(told) <= claim.last

@@ -380,7 +380,7 @@ class OutboxJudge:
         for store, numbers in self.numbers.items():
             spans = [(n, n) for n in numbers] + [(first, last) for first, last, _ in by_store[store]]
             youngest = max((last for _, last in spans), default=0)  # nobody misses what lies beyond it
-            spans += [(first, last) for name, first, last in self._undone if name == store and first < youngest]
+            spans += [(first, last) for first, last in self._untold(store) if first < youngest]
             reached, runs = 0, []
             for first, last in sorted(spans):
                 if first > reached + 1:
@@ -390,6 +390,12 @@ class OutboxJudge:
             runs = [(first, last) for first, last in runs if last > before]
             if runs and not (store in self.away and self.run_was_full):
                 yield store, runs
+
+    def _untold(self, store: str) -> Iterator[tuple[int, int]]:
+        """What a newer state numbered and the older one cannot tell of: the store is new to it, or nobody finds it."""
+        for name, first, last in self._undone:
+            if name == store and (first == 1 or store in self._unfindable):
+                yield first, last
 
     def _copied_from(self, store: str) -> int:
         """Of a store that others were renamed to, what was before the first of its numbers is not its own."""

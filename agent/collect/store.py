@@ -335,8 +335,7 @@ class Store:
         when = 1 + COLUMNS[table].index("t")
         offset = self._offset(boot)
         if offset is None:
-            bounds = body.get("t_min"), body.get("t_max")
-            notes = ((store, row[0], boot, moment, *bounds, store, row[0])
+            notes = ((store, row[0], boot, moment, *_bounds(body, moment), store, row[0])
                      for row, moment in zip(rows, since, strict=True))  # fmt: skip
             self.db.executemany(  # what is here has its time, or its note
                 "INSERT OR IGNORE INTO undated SELECT ?, ?, ?, ?, ?, ?"
@@ -376,6 +375,13 @@ class Store:
             "DELETE FROM refused WHERE rowid IN (SELECT rowid FROM (SELECT rowid, sum(length(body)) OVER"
             " (ORDER BY rowid DESC) AS size FROM refused) WHERE size > ?)", (_REFUSED_BYTES,),
         )  # fmt: skip
+
+
+def _bounds(body: Mapping[str, Any], moment: int) -> Iterator[int | None]:
+    """The earliest and the latest that `moment` (ms of its boot) can have been; told are those of `boottime_ms`."""
+    for name in ("t_min", "t_max"):
+        told = body.get(name)
+        yield None if told is None else told + moment - body["boottime_ms"]
 
 
 def is_locked(error: sqlite3.Error) -> bool:

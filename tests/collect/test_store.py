@@ -92,9 +92,10 @@ def test_an_aggregate_of_a_64_bit_counter_is_kept(kept):
 
 
 def test_what_never_gets_a_time_keeps_its_bounds(kept):
-    body = batch(1, [1], t=None, boot=BOOT, boottime_ms=5_000, t_min=100, t_max=None)
+    """Those of a message are of the moment from which its readings count."""
+    body = batch(1, [1, 2], t=None, boot=BOOT, boottime_ms=5_000, t_min=100, t_max=None)
     kept.take("telemetry", "village", {**body, "clock": "bounded"})
-    assert rows(kept, "undated") == [(STORE, 1, BOOT, 5_000, 100, None)]
+    assert rows(kept, "undated") == [(STORE, 1, BOOT, 5_000, 100, None), (STORE, 2, BOOT, 15_000, 10_100, None)]
 
 
 def test_a_database_that_was_set_aside_explains_the_holes_of_its_store(kept):

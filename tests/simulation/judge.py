@@ -387,7 +387,10 @@ def _without_date(record: dict[str, Any]) -> dict[str, Any]:
 
 def _date(batch: dict[str, Any], at: int) -> dict[str, Any]:
     """The date of one of its readings, at `at` (Unix ms, or ms since the boot)."""
-    told = {name: batch[name] for name in ("clock", "boot", "t_min", "t_max") if name in batch}
+    told = {name: batch[name] for name in ("clock", "boot") if name in batch}
+    for name in ("t_min", "t_max"):  # of the moment from which all others count
+        if name in batch:
+            told[name] = None if batch[name] is None else batch[name] + at - batch["boottime_ms"]
     return told | {"t" if batch["t"] is not None else "boottime_ms": at}
 
 

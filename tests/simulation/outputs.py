@@ -40,6 +40,8 @@ STALE = 60.0
 after ten minutes."""
 CRASHES_WITHIN = 600.0
 """Seconds in which three crashes are a loop."""
+LAMPS = {"street", "square"}
+"""LED lamps: that they go on again after their power was gone is no start that counts (docs/lighting.md)."""
 PLACES = {
     "m.relay1": ("m", "coil", 0), "m.relay2": ("m", "coil", 1), "m.relay3": ("m", "coil", 2),
     "m.dimmer": ("m", "register", 8), "gpio.22": ("g", "pin", 22), "w.pump": ("w", "coil", 0),
@@ -384,7 +386,8 @@ class Outputs:
             excused = excused or (not two.value and self.stops(two.at))
             self.must(kept or excused, two.at, f"{output.name} went to {two.value} after {two.at - one.at:.1f} s")
         most = output.spec.get("max_starts_per_hour")
-        starts = [one.at for one in output.moves if one.value]
+        back = [two.at for one, two in pairwise(output.moves) if one.fell and output.name in LAMPS]
+        starts = [one.at for one in output.moves if one.value and one.at not in back]
         starts = [at for at in starts if not _any(self.died, at - 0.5, at + self.moment)]
         for first, last in zip(starts, starts[most:] if most else [], strict=False):
             kept = last - first >= 3599.0 or self.forgot(first, last)

@@ -153,6 +153,7 @@ class OutboxJudge:
         self._gone.append((self._copied_at, len(self.cls)))
         self._unfindable |= self.given.keys() - self._claimed
         self._compares = True
+        self._last.clear()  # what the newer state had thinned or not sent, the older one still has
 
     def forgot(self) -> None:
         """The broker knows nothing any more."""

@@ -296,3 +296,19 @@ def test_a_command_goes_through_its_states_in_order(states: tuple[str, ...], bro
         judge.took("bocage/v1/v/cmd/c-1/result", json.dumps(result).encode(), False)
     judge.commands([], [])
     assert len(judge.broken) == broken
+
+
+@pytest.mark.parametrize(("put_back", "broken"), [(True, 0), (False, 1)])
+def test_an_older_card_still_has_what_a_newer_one_had_thinned(put_back: bool, broken: int) -> None:
+    judge = OutboxJudge(lambda: 99.0, 0)
+    judge.copied()
+    for number in (1, 2):
+        judge.make_event(None)
+        judge.key[-1] = "s", number
+    for number in (2, 1):
+        detail = {"n": number - 1}
+        event = {"k": ["s", number], "t": None, "kind": "note", "code": "n", "subject": "s", "detail": detail}
+        judge.took("bocage/v1/v/event", json.dumps(event).encode(), False)
+        if put_back:
+            judge.put_back()
+    assert len(judge.broken) == broken, judge.broken

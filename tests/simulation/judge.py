@@ -22,6 +22,8 @@ WINDOW = 6.0
 """Seconds of readings that a power cut may take: the durability window, and a second for the way there."""
 MOMENT = 9.0
 """Seconds between telling an alarm and having it on flash: two jobs of a slow disk."""
+KNOWN = 60.0
+"""Seconds from the begin of a process until it knows whether what was wrong before it is over."""
 ON_ITS_WAY = 30.0
 RETRY = 65.0
 """Seconds between two attempts at a flash that failed, at the most."""
@@ -235,13 +237,16 @@ class Judge:
             return 0
         return min(number for name, number in self.content if name == store) - 1
 
-    def alarms(self, answers: Any, deaths: list[float], hurt: list[tuple[float, float]]) -> None:
+    def alarms(
+        self, answers: Any, deaths: list[float], hurt: list[tuple[float, float]], begun: Collection[float] = ()
+    ) -> None:
         """Each is raised and cleared in turn, in the order of its numbers.
 
         Where a number in between was told as lost nobody knows. A process that died while the flash could not be
         written could not remember what it had told, and its successor tells it again; so it does where the process died
         in the moment between the telling and the remembering. It is remembered before it is told, too: who died in
-        between left an alarm that nobody heard of, and its successor, who cannot know, tells the end.
+        between left an alarm that nobody heard of, and its successor, who cannot know, tells the end as soon as it is
+        known to be over. Successors began at `begun` (virtual s).
         """
         forgot = [at for at in deaths if any(begin <= at <= end + RETRY for begin, end in _joined(hurt))]
         gone = [(gap["store"], gap["first"], gap["last"]) for gap in self.gaps if gap.get("store") and "first" in gap]
@@ -259,11 +264,12 @@ class Judge:
             last[name] = store, number, event["kind"]
             if kind != event["kind"] or before_store != store:  # numbers of two stores have no order
                 continue
-            since, (begun, until) = _between(read[store], before)[0], _between(read[store], number)
-            lost = any(one == store and first < number and end > before for one, first, end in gone)
+            since, (first, until) = _between(read[store], before)[0], _between(read[store], number)
+            lost = any(one == store and low < number and high > before for one, low, high in gone)
             again = any(since <= death <= until for death in forgot)
             again = again or any(since <= death <= _between(read[store], before)[1] + MOMENT for death in deaths)
-            again = again or (kind == "cleared" and any(begun <= death <= until for death in deaths))
+            again = again or (kind == "cleared" and any(first <= death <= until for death in deaths))
+            again = again or (kind == "cleared" and any(first - KNOWN <= at <= until for at in begun))
             self.must(lost or again, f"{kind} {name} twice, as {before} and {number}, {since:.0f} s to {until:.0f} s")
 
     def at_peace(self, lasting: Collection[str]) -> None:

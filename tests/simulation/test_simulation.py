@@ -219,15 +219,20 @@ def test_a_number_may_come_twice_where_the_broker_forgot_before_an_older_card_sp
     assert len(judge.broken) == broken
 
 
-@pytest.mark.parametrize(("deaths", "broken"), [([150.0], 0), ([], 1), ([50.0], 1), ([250.0], 1)])
-def test_the_end_of_an_alarm_that_nobody_heard_of_comes_only_after_a_death(deaths: list[float], broken: int) -> None:
+@pytest.mark.parametrize(
+    ("deaths", "begun", "broken"),
+    [([150.0], [], 0), ([], [], 1), ([50.0], [], 1), ([250.0], [], 1), ([20.0], [50.0], 0), ([20.0], [30.0], 1)],
+)
+def test_the_end_of_an_alarm_that_nobody_heard_of_comes_only_after_a_death(
+    deaths: list[float], begun: list[float], broken: int
+) -> None:
     judge = Judge(lambda: 99.0)
     for first, count in ((4, 1), (5, 2), (7, 3)):
         batch = {"k": ["s", first, first], "t": 5, "p": {"m.count": [[0, count, 0]]}}
         judge.took("bocage/v1/v/telemetry", json.dumps(batch).encode(), False)
     event = {"k": ["s", 6], "t": 5, "kind": "cleared", "code": "points_refused", "subject": "m", "severity": "info"}
     judge.took("bocage/v1/v/event", json.dumps(event).encode(), False)
-    judge.alarms([Answer(1, 10.0, None), Answer(2, 100.0, None), Answer(3, 200.0, None)], deaths, [])
+    judge.alarms([Answer(1, 10.0, None), Answer(2, 100.0, None), Answer(3, 200.0, None)], deaths, [], begun)
     assert len(judge.broken) == broken
 
 

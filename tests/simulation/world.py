@@ -492,7 +492,7 @@ def run(seed: int, hours: float, only: set[str] | None = None) -> World:
         made.judge.last_words(made.broker.retained, told, made.wall_ns() // 1_000_000, steps)
         made.kill()
     judge = made.judge
-    judge.alarms(made.slave.answers, made.died, made.disk.hurt)
+    judge.alarms(made.slave.answers, made.died, made.disk.hurt, made.diary.begun[1:])
     judge.at_peace(wrong)
     levels = [(one.at, one.body.get("value")) for one in made.diary.asked if one.body.get("point") == "fan"]
 

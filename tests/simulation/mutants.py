@@ -125,6 +125,8 @@ MUTANTS = [
             "agent/alarms.py", '            await self._say("cleared", key, Severity.INFO, {})\n', ""),
     _mutant("alarm-forgotten", "which alarms are raised is not remembered over a restart",
             "agent/alarms.py", '"raised", [list(key) for key in sorted(raised)])', '"raised", [])'),
+    _mutant("tank-alarms-forgotten", "a tank forgets at a restart which alarms it raised",
+            "agent/control/tanks.py", 'frozenset(kept["raised"]) & SEVERITIES.keys()', "frozenset()"),
     _mutant("accepted-before-durable", "a command is carried out before its acceptance is on flash",
             "agent/outbox/queue.py", "            if await self._keeper.save():\n                return None\n"
             "            if command.origin",
@@ -145,6 +147,9 @@ MUTANTS = [
             "agent/arbiter/commands.py", "        if outcome.state is OutcomeState.APPLIED and actuator.spec.kind",
             "        await self._record(command, OutcomeState.VERIFIED, 'it will be')\n"
             "        if outcome.state is OutcomeState.APPLIED and actuator.spec.kind"),
+    _mutant("ids-forgotten", "a restart forgets the ids of commands",
+            "agent/outbox/queue.py", "            return await self._flash.job(lambda db: db.outcome(command))\n",
+            "            return None\n"),
     _mutant("expiry-ignored", "a command that came too late is carried out",
             "agent/arbiter/validity.py", "    if min(limits) <= mono:\n", "    if False:\n",
             "agent/arbiter/validity.py", "    return min(limits)\n", "    return max(mono + patience, *limits)\n"),

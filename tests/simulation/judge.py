@@ -248,13 +248,8 @@ class Judge:
         between left an alarm that nobody heard of, and its successor, who cannot know, tells the end as soon as it is
         known to be over. Successors began at `begun` (virtual s).
         """
-        forgot = [at for at in deaths if any(begin <= at <= end + RETRY for begin, end in _joined(hurt))]
+        forgot, read = _forgetful(deaths, hurt), self._moments(answers)
         gone = [(gap["store"], gap["first"], gap["last"]) for gap in self.gaps if gap.get("store") and "first" in gap]
-        moments = {one.count: one.at for one in answers}
-        read: dict[str, list[tuple[int, float]]] = defaultdict(list)
-        for (store, number), count in sorted(self.polls.items()):
-            if count in moments:
-                read[store].append((number, moments[count]))
         last: dict[tuple[str, str], tuple[str, int, str]] = {}
         for (store, number), event in sorted(self.events.items()):
             if event["kind"] not in ("alarm", "cleared") or event["code"] in MOMENTS:
@@ -272,9 +267,23 @@ class Judge:
             again = again or (kind == "cleared" and any(first - KNOWN <= at <= until for at in begun))
             self.must(lost or again, f"{kind} {name} twice, as {before} and {number}, {since:.0f} s to {until:.0f} s")
 
-    def at_peace(self, lasting: Collection[str]) -> None:
+    def _moments(self, answers: Any) -> dict[str, list[tuple[int, float]]]:
+        """By store, numbers of polls and when they were answered (virtual s)."""
+        moments = {one.count: one.at for one in answers}
+        read: dict[str, list[tuple[int, float]]] = defaultdict(list)
+        for (store, number), count in sorted(self.polls.items()):
+            if count in moments:
+                read[store].append((number, moments[count]))
+        return read
+
+    def at_peace(
+        self, answers: Any, deaths: list[float], hurt: list[tuple[float, float]], lasting: Collection[str]
+    ) -> None:
         """After half an hour without faults no alarm of theirs is open, but of what is still wrong (`lasting`, codes).
+
+        Of what a process told that died while the flash could not be written, nobody knows to tell the end.
         """
+        forgot, read = _forgetful(deaths, hurt), self._moments(answers)
         last: dict[tuple[str, str], tuple[str, int, str]] = {}
         for (store, number), event in self.events.items():
             name = event["code"], event["subject"]
@@ -284,6 +293,7 @@ class Judge:
         for (code, subject), (store, number, kind) in last.items():
             told = any(gap.get("store") == store and gap.get("last", 0) > number for gap in self.gaps)
             is_over = kind == "cleared" or told or code not in OVER or code in lasting
+            is_over = is_over or any(death >= _between(read[store], number)[0] for death in forgot)
             self.must(is_over, f"alarm {code} of {subject} is open in the end, since number {number}")
 
     def commands(
@@ -405,6 +415,11 @@ def _between(read: list[tuple[int, float]], number: int) -> tuple[float, float]:
     before = [at for known, at in read if known < number]
     after = [at for known, at in read if known > number]
     return max(before, default=0.0), min(after, default=1e10)
+
+
+def _forgetful(deaths: list[float], hurt: list[tuple[float, float]]) -> list[float]:
+    """Deaths of processes that could not note what they had told."""
+    return [at for at in deaths if any(begin <= at <= end + RETRY for begin, end in _joined(hurt))]
 
 
 def _joined(spans: list[tuple[float, float]]) -> list[tuple[float, float]]:

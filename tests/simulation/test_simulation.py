@@ -271,7 +271,7 @@ def test_a_record_that_the_broker_refused_comes_later() -> None:
     judge.refused("bocage/v1/v/event", json.dumps(refused).encode())
     _told(judge, 2, "cleared")
     _told(judge, 1, "alarm")
-    judge.at_peace(())
+    judge.at_peace([], [], [], ())
     assert not judge.broken
 
 
@@ -283,7 +283,7 @@ def test_no_alarm_is_open_in_the_end(last: str, lasting: tuple[str, ...], broken
     _told(judge, 1, "alarm")
     if last == "cleared":
         _told(judge, 2, "cleared")
-    judge.at_peace(lasting)
+    judge.at_peace([], [], [], lasting)
     assert len(judge.broken) == broken
 
 

@@ -493,7 +493,7 @@ def run(seed: int, hours: float, only: set[str] | None = None) -> World:
         made.kill()
     judge = made.judge
     judge.alarms(made.slave.answers, made.died, made.disk.hurt, made.diary.begun[1:])
-    judge.at_peace(wrong)
+    judge.at_peace(made.slave.answers, made.died, made.disk.hurt, wrong)
     levels = [(one.at, one.body.get("value")) for one in made.diary.asked if one.body.get("point") == "fan"]
 
     def unkept(ms: int | None) -> bool:

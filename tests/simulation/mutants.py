@@ -147,6 +147,11 @@ MUTANTS = [
             "agent/arbiter/commands.py", "        if outcome.state is OutcomeState.APPLIED and actuator.spec.kind",
             "        await self._record(command, OutcomeState.VERIFIED, 'it will be')\n"
             "        if outcome.state is OutcomeState.APPLIED and actuator.spec.kind"),
+    _mutant("acked-at-once", "a command is acknowledged before it is on flash",
+            "agent/uplink/inbox.py",
+            "        self._open.setdefault(name, []).append((session, message))\n        try:\n",
+            "        self._open.setdefault(name, []).append((session, message))\n"
+            "        session.acknowledge(message)\n        try:\n"),
     _mutant("ids-forgotten", "a restart forgets the ids of commands",
             "agent/outbox/queue.py", "            return await self._flash.job(lambda db: db.outcome(command))\n",
             "            return None\n"),

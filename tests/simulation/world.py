@@ -124,7 +124,7 @@ class World:
         """What the agent tells systemd."""
         self.village = Village(seed, self.loop.time, self.loop.call_later, self.datagrams)
         self.judge = Judge(self.loop.time)
-        self.judge.is_hurt = self._was_hurt
+        self.judge.is_hurt = self.was_hurt
         self.broker.accepted = self.judge.took
         self.broker.refused = self.judge.refused
         self.broker.acknowledged = self.judge.acknowledged
@@ -406,7 +406,7 @@ class World:
             codes.add("config_invalid")  # the last technician saved rubbish
         return codes
 
-    def _was_hurt(self) -> bool:
+    def was_hurt(self) -> bool:
         """Whether the flash refuses to be written, or did so lately."""
         return self.disk.ails or any(end + RETRY >= self.loop.time() for _, end in self.disk.hurt)
 

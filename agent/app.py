@@ -283,7 +283,7 @@ class Agent:
         """Outputs to their stop state while the wires are still there, then what is waiting goes out or to flash."""
         log.info("agent stops next=outputs go to their stop state")
         await self._stop_task("runner")
-        self._runner.close()
+        await self._runner.close()
         await self._stop_task("orphans")
         await asyncio.gather(self._arbiter.stop(), self._orphans.settle(again=True))
         self._hub.flush()
@@ -328,7 +328,7 @@ class Agent:
     async def _stop_arbiter(self) -> None:
         """No rule, no command and no retry writes an output from here on."""
         await self._stop_task("runner")
-        self._runner.close()
+        await self._runner.close()
         await self._stop_task("arbiter")
 
     def _start_runner(self, group: asyncio.TaskGroup) -> None:

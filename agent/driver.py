@@ -66,6 +66,13 @@ class Memory(Protocol):
     def put(self, key: str, value: Any, now: bool = False) -> None: ...
 
 
+class Facts(Memory, Protocol):
+    """A memory whose facts can be brought to flash after they were put, so that they keep their order."""
+
+    def flush(self) -> None:
+        """All that was put is on flash when this returns. OutboxError if the disk refuses."""
+
+
 class Wire(Protocol):
     """What every driver offers: the points of its devices, and their statistics as points."""
 

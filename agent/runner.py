@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -28,7 +29,7 @@ from agent.control.core import (
     View,
     Wish,
 )  # fmt: skip
-from agent.driver import Memory
+from agent.driver import Facts
 from agent.errors import OutboxError, Rejected
 from agent.model import Command, Event, Quality, Reading, Readings, Severity, Value
 from agent.supervise import isolated
@@ -46,6 +47,8 @@ KEEP = 60.0
 """State that only counts (run-hours, learned values) is kept, and told, this often (s)."""
 RETRY = 60.0
 """A control that failed is tried again after this long (s)."""
+TOLD = 0.2
+"""How long a stop waits for the flash (s): what happened is on its way there."""
 SOONEST = 0.001
 """A `due` that is past already comes this much later (s)."""
 _BEFORE = "as before the start"
@@ -106,7 +109,7 @@ class Runner:
         timezone: str,
         door: Door,
         tell: Callable[[Event], Awaitable[None]],
-        memory: Memory,
+        memory: Facts,
         clock: Clock,
         raised: Iterable[tuple[str, str]] = (),
     ) -> None:
@@ -125,6 +128,9 @@ class Runner:
         self._keep_at = NEVER
         self._trusted: bool | None = None
         self._news: list[Event] = []
+        self._events: deque[Event] = deque()
+        """What happened, and is not told yet."""
+        self._noting = asyncio.Lock()
         self._wake = Wake()
         self._next = clock.monotonic() + PATIENCE
         self.publish: Callable[[Readings], None] = lambda readings: None
@@ -216,10 +222,13 @@ class Runner:
     async def run(self) -> None:
         """Step whatever changed or came due until cancelled."""
         await self._inputs_are_there()
-        while True:
-            await self.look()
-            self._next = min(self.pace.back(self.due_next()), self._clock.monotonic() + IDLE)
-            await self._wake.wait(self._next - self._clock.monotonic())
+        async with asyncio.TaskGroup() as group:
+            while True:
+                self.turn()
+                if (self._events or self._urgent) and not self._noting.locked():
+                    group.create_task(self._note())
+                self._next = min(self.pace.back(self.due_next()), self._clock.monotonic() + IDLE)
+                await self._wake.wait(self._next - self._clock.monotonic())
 
     def due(self) -> float:
         """When the next turn is over at the latest (monotonic seconds, for the watchdog)."""
@@ -229,16 +238,18 @@ class Runner:
         """When a control, or the keeping of its state, wants to be looked at by itself."""
         return min(self._keep_at, self._civil.due(), min((rule.due for rule in self._rules), default=NEVER))
 
-    def close(self) -> None:
-        """At an orderly stop: everything is kept (with the last write of the state)."""
+    async def close(self) -> None:
+        """At an orderly stop: what happened is on its way to flash, and everything is kept with the last write."""
+        if self._events:
+            await asyncio.wait([asyncio.ensure_future(self._tell(event)) for event in self._events], timeout=TOLD)
         for rule in self._rules:
             self._keep(rule)
 
-    def turn(self) -> list[Event]:
-        """Step what changed or is due now; returns what happened, to be made durable."""
+    def turn(self) -> None:
+        """Step what changed or is due now."""
         self._wake.clear()
         now, news = self._civil.now(), self._clock.wall.take_news()
-        events = [*self._news, *(self._say_clock(news) if news else ())]
+        self._events += [*self._news, *(self._say_clock(news) if news else ())]
         self._news.clear()
         everybody = now.trusted is not self._trusted or any(what == "clock" for what, _ in news)
         self._trusted = now.trusted
@@ -250,14 +261,13 @@ class Runner:
         view = View(self._points, self._outputs)
         for rule in self._rules:
             if everybody or rule.due <= now.monotonic or not changed.isdisjoint(rule.inputs):
-                events += self._step(rule, view, now)
+                self._events += self._step(rule, view, now)
         if now.monotonic >= self._keep_at:
             self._keep_at = NEVER
             for rule in self._rules:
                 if rule.dirty and rule not in self._untold:
                     self._keep(rule)
             self._tell_figures(now.monotonic)
-        return events
 
     def _tell_figures(self, now: float) -> None:
         """The accounts as they were kept before: a counter that was told is on flash, and never goes back."""
@@ -292,13 +302,33 @@ class Runner:
             await self._wake.wait(until - self._clock.monotonic())
 
     async def look(self) -> None:
-        """One turn; what happened goes to the outbox, and then the state that knows of it to flash."""
-        for event in self.turn():
-            await self._tell(event)
-        self._untold.clear()
-        urgent, self._urgent = self._urgent, []
-        for rule in urgent:
-            await asyncio.to_thread(self._keep, rule, True)
+        """One turn; what happened is on flash when this returns, and the states that know of it."""
+        self.turn()
+        await self._note()
+
+    async def _note(self) -> None:
+        """Bring what happened to the outbox, in its order, and then the states that know of it to flash.
+
+        That may take long, and turns go on meanwhile: what happens in them is told as well before this ends.
+        """
+        async with self._noting:
+            while self._events or self._urgent:
+                while self._events:
+                    await self._tell(self._events.popleft())
+                self._untold.clear()
+                urgent, self._urgent = self._urgent, []
+                if urgent:
+                    await self._keep_now(urgent)
+
+    async def _keep_now(self, rules: Sequence[_Rule]) -> None:
+        """What must last of these is on flash when this returns, if the disk will."""
+        for rule in rules:
+            self._keep(rule)
+        try:
+            await asyncio.to_thread(self._memory.flush)
+        except OutboxError as error:
+            names = ",".join(rule.name for rule in rules)
+            log.error('state not durable controls=%s reason="%s" next=control goes on', names, error)
 
     # -- stepping ----------------------------------------------------------------------------------------------
 
@@ -425,14 +455,10 @@ class Runner:
                 return state
         return rule.control.initial()
 
-    def _keep(self, rule: _Rule, now: bool = False) -> None:
-        """Remember what must last; with `now` on flash when this returns, if the disk will."""
+    def _keep(self, rule: _Rule) -> None:
+        """Remember what must last."""
         rule.dirty = False
         kept = rule.control.dump(rule.state)
-        if kept == rule.kept and not now:
-            return
-        try:
-            self._memory.put(f"control.{rule.name}", kept, now)
-        except OutboxError as error:
-            log.error('state not durable control=%s reason="%s" next=control goes on', rule.name, error)
-        rule.kept = kept
+        if kept != rule.kept:
+            self._memory.put(f"control.{rule.name}", kept)
+            rule.kept = kept

@@ -228,7 +228,7 @@ class State:
 
 
 class _Scope:
-    """Facts under a prefix (satisfies `driver.Memory` and `arbiter.record.Facts`)."""
+    """Facts under a prefix (satisfies `driver.Facts`)."""
 
     def __init__(self, state: State, prefix: str) -> None:
         self._state = state

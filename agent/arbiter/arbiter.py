@@ -12,7 +12,7 @@ from agent.arbiter.commands import Commands, Desk
 from agent.arbiter.hand import Hand, Read, Write, within
 from agent.arbiter.ledger import Ledger
 from agent.arbiter.limits import NO_LIMITS
-from agent.arbiter.record import Facts, Records
+from agent.arbiter.record import Records
 from agent.arbiter.roster import Roster
 from agent.arbiter.seen import CODES, News
 from agent.arbiter.slots import DEFAULT, LIMIT, REMOTE, Slot
@@ -20,6 +20,7 @@ from agent.arbiter.spec import ActuatorSpec
 from agent.arbiter.status import line
 from agent.clock import Clock
 from agent.control.core import Output
+from agent.driver import Facts
 from agent.errors import OutboxError, Rejected
 from agent.model import Command, Outcome, OutcomeState, Point, Readings, Value
 from agent.wake import Wake

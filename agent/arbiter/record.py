@@ -7,27 +7,20 @@ import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from agent.arbiter.actuator import Actuator
 from agent.arbiter.limits import History
 from agent.arbiter.seen import News
 from agent.arbiter.slots import DEFAULT, REMOTE, Slot
 from agent.clock import Clock
-from agent.driver import Memory
+from agent.driver import Facts, Memory
 from agent.errors import OutboxError
 from agent.model import Instant, Value
 
-__all__ = ["Facts", "Records", "rename"]
+__all__ = ["Records", "rename"]
 
 log = logging.getLogger("bocage.arbiter")
-
-
-class Facts(Memory, Protocol):
-    """A memory whose facts can be brought to flash after they were put, so that they keep their order."""
-
-    def flush(self) -> None:
-        """All that was put is on flash when this returns. OutboxError if the disk refuses."""
 
 
 class Records:

@@ -45,6 +45,9 @@ class Memory:
         if now:
             self.durable[key] = value
 
+    def flush(self) -> None:
+        self.durable |= self.facts
+
 
 class Door:
     """What is wished for, by actuator and priority."""

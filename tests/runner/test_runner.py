@@ -131,7 +131,7 @@ async def test_what_only_counts_is_kept_now_and_then_and_at_the_end(house, therm
         house.clock.mono += 1
     assert house.memory.facts["control.room"]["steps"] >= 60
     await runner.look()
-    runner.close()
+    await runner.close()
     assert house.memory.facts["control.room"]["steps"] == 63
     assert "control.room" not in house.memory.durable
 
@@ -224,6 +224,55 @@ async def test_civil_time_is_the_last_trusted_anchor_plus_monotonic_time(house, 
     house.clock.restart(house.memory)
     await house.runner(Watch()).look()
     assert seen[-1] == (None, False)
+
+
+@pytest.fixture
+def slow(house):
+    """A flash that takes what it is given, and has it only when this is set."""
+    gate = asyncio.Event()
+
+    async def tell(event):
+        house.events.append((event.kind, event.code, event.subject))
+        await gate.wait()
+
+    house.tell = tell
+    return gate
+
+
+async def live(runner):
+    """Begin to run, and let it come to rest."""
+    running = asyncio.create_task(runner.run())
+    await asyncio.sleep(0.02)
+    return running
+
+
+async def test_a_slow_flash_holds_up_no_control(house, thermostat, slow):
+    runner = house.runner(thermostat(), thermostat("hall", "hall-temp", "pump"))
+    for name, temp in (("temp", 31.0), ("hall-temp", 20.0)):
+        runner.observe(house.reading(name, temp))
+    running = await live(runner)
+    assert house.events == [("alarm", "overheat", "room")]
+    runner.observe(house.reading("hall-temp", 15.0))
+    await asyncio.sleep(0.02)
+    assert house.door.wishes == {("burner", 2): (False, "overheat"), ("pump", 15): (True, "room 15")}
+    assert "control.room" not in house.memory.facts, "it does not know of an alarm that is not told"
+    slow.set()
+    await asyncio.sleep(0.02)
+    assert house.memory.durable["control.room"]["latched"]
+    running.cancel()
+
+
+async def test_what_a_slow_flash_has_not_heard_yet_is_told_at_a_stop(house, thermostat, slow):
+    runner = house.runner(thermostat(), thermostat("hall", "hall-temp", "pump"))
+    for name in ("temp", "hall-temp"):
+        runner.observe(house.reading(name, 31.0))
+    running = await live(runner)
+    assert house.events == [("alarm", "overheat", "room")]
+    running.cancel()
+    await asyncio.wait({running})
+    await runner.close()
+    assert house.events == [("alarm", "overheat", "room"), ("alarm", "overheat", "hall")]
+    assert all(house.memory.facts[f"control.{name}"]["latched"] for name in ("room", "hall"))
 
 
 async def test_a_clock_that_steps_wakes_everybody_and_is_said(house, thermostat):

@@ -268,7 +268,8 @@ class OutboxJudge:
 
         The link ended before its acknowledgement came, or the process before it could write so; or the flash failed.
         """
-        told, noted = at + ANSWERED, at + self.window + NOTED
+        dead = "flash_dead" in self.kinds  # what has failed for hours is in `hurt` when it is over
+        told, noted = at + ANSWERED, self.now() if dead else at + self.window + NOTED
         ended = any(bisect_left(times, at) < bisect_right(times, until)
                     for times, until in ((self.parted, told), (self.died, noted)))  # fmt: skip
         return ended or bool(self._gone) or self._was_hurt() or any(end + RETRY >= at for _, end in self.hurt)

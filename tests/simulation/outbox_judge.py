@@ -58,6 +58,7 @@ class OutboxJudge:
         self.gaps: dict[tuple[str, int], dict[str, Any]] = {}
         self.told: Counter[str] = Counter()
         self.moves: list[dict[str, Any]] = []
+        """The details of `store_moved`, also of such as the broker refused."""
         self.lost = 0
         self.corners: set[str] = set()
         self._waiting: list[int] = []
@@ -191,8 +192,12 @@ class OutboxJudge:
         if kind == "telemetry":
             for entries in batch_of(payload)["p"].values():
                 self._refused.update(int(value) for _, value, *_ in entries if not isinstance(value, list))
-        elif kind == "event" and (event := json.loads(payload))["code"] == "n":
-            self._refused.add(event["detail"]["n"])
+        elif kind == "event":
+            event = json.loads(payload)
+            if event["code"] == "n":
+                self._refused.add(event["detail"]["n"])
+            elif event["code"] == "store_moved":  # it is told as lost, and the store begins where it begins
+                self.moves.append(event["detail"])
 
     def _gap(self, code: str, gap: dict[str, Any]) -> None:
         if "first" in gap:

@@ -250,6 +250,19 @@ def test_nobody_misses_what_lies_beyond_the_last_number_of_a_store(since: int, t
     judge.finish()
     assert len(judge.broken) == broken, judge.broken
 
+
+@pytest.mark.parametrize(("code", "broken"), [("store_moved", 0), ("x", 1)])
+def test_a_store_may_begin_late_where_the_broker_refused_the_record_that_says_so(code: str, broken: int) -> None:
+    judge = OutboxJudge(lambda: 99.0, 0)
+    event = {"k": ["s", 8], "kind": "note", "code": code, "subject": "s", "detail": {"store": "s", "before": "r"}}
+    judge.refused("bocage/v1/v/event", json.dumps(event).encode())
+    for number in (9, 10):
+        event = {"k": ["s", number], "kind": "note", "code": "m", "subject": "s", "detail": {}}
+        judge.took("bocage/v1/v/event", json.dumps(event).encode(), False)
+    judge.finish()
+    assert len(judge.broken) == broken, judge.broken
+
+
 def _told(judge: Judge, number: int, kind: str, code: str = "device_lost") -> None:
     event = {"k": ["s", number], "t": 5, "kind": kind, "code": code, "subject": "m", "detail": {}, "severity": "info"}
     judge.took("bocage/v1/v/event", json.dumps(event).encode(), False)

@@ -18,6 +18,7 @@ from agent.hints import ours
 from agent.model import Severity
 from agent.plan import Found, Plan, PlanReader
 from agent.problem import Problem
+from agent.state import was_kept
 
 __all__ = ["Configuration"]
 
@@ -106,7 +107,7 @@ class Configuration:
     @classmethod
     def _adopted(cls, path: Path, state: Path, file: Found) -> Configuration:
         """Nothing was kept: a program of before has run this file, if anybody has, and may have had fewer rules."""
-        if file.plan is None or not file.breaks_rules_only or not (state / "state.json").exists():
+        if file.plan is None or not file.breaks_rules_only or not was_kept(state):
             raise _refusal(file)
         made = cls(path, state, file.plan, None, file)
         made.outdated = file.first

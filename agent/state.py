@@ -27,7 +27,9 @@ from tinydb.storages import Storage
 from agent.errors import OutboxError
 from agent.regular import read_regular
 
-__all__ = ["Generations", "State"]
+__all__ = ["Generations", "State", "was_kept"]
+
+_NEWEST, _PREVIOUS = "state.json", "state.previous.json"
 
 log = logging.getLogger("bocage.state")
 
@@ -42,6 +44,11 @@ class _Said(NamedTuple):
     compact: str
 
 
+def was_kept(folder: Path) -> bool:
+    """Whether facts were kept in this state folder. A kill between two renames leaves the previous generation alone."""
+    return any((folder / name).exists() for name in (_NEWEST, _PREVIOUS))
+
+
 class Generations(Storage):
     """TinyDB's storage: the tables in memory, and on flash when `flush` is called.
 
@@ -52,8 +59,8 @@ class Generations(Storage):
     def __init__(self, folder: Path) -> None:
         self.troubles: list[str] = []
         self._said: dict[str, _Said] = {}
-        self._newest = folder / "state.json"
-        self._previous = folder / "state.previous.json"
+        self._newest = folder / _NEWEST
+        self._previous = folder / _PREVIOUS
         self._temporary = folder / "state.new.json"
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -73,11 +73,11 @@ async def _ask(where: Place, topic: str) -> list[Row]:
 def _kept(where: Place, topic: str) -> list[Row]:
     """What the drivers have kept in the state folder; nothing is changed there."""
     from agent.clock import SystemClock
-    from agent.state import State
+    from agent.state import State, was_kept
     from agent.wires import Wires
     from agent.wiring import plan
 
-    if not (where.state / "state.json").exists():
+    if not was_kept(where.state):
         raise NoAgent(f"no agent is running here, and none has kept anything in {where.state}")
     site = plan(where.site)
     wires = Wires(SystemClock(site.trust), State.open(where.state).scope("driver"))

@@ -300,8 +300,7 @@ drivers.modbus.schedule._REFUSED_AGAIN = 1.0
     hole, gone = line.units[1].holding.pop(2), line.units.pop(2)
     site.start()
     wait_for(lambda: subscriber.events("points_refused", "alarm") and subscriber.events("device_lost", "alarm"), 20)
-    noted = site.folder / "state" / "state.json"
-    wait_for(lambda: '"key": "alarms.ending", "value": []' in noted.read_text(), what="that both were told")
+    wait_for(lambda: '"key": "alarms.ending", "value": []' in site.facts(), what="that both were told")
     site.kill()
     site.start()
     wait_for(lambda: site.quality("one.have") == "good" and "two" in _lost(site), 20)

@@ -28,6 +28,15 @@ def test_a_site_with_nothing_to_show(tmp_path, capsys, buses, code, said):
     assert f"bocage: {said}" in capsys.readouterr().err
 
 
+def test_what_is_kept_is_shown_after_a_kill_between_two_renames(tmp_path, capsys):
+    site, state = tmp_path / "site.yaml", tmp_path / "state"
+    site.write_text(SITE + SERVER)
+    state.mkdir()
+    (state / "state.previous.json").write_text("{}")
+    places = ["--state-dir", str(state), "--runtime-dir", str(tmp_path / "run")]
+    assert main(["lora", str(site), "devices", *places]) == 0, capsys.readouterr().err
+
+
 def test_a_database_in_a_folder_that_is_none(tmp_path, capsys):
     pytest.importorskip("jsonschema")
     file = tmp_path / "none" / "region.db"

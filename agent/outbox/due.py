@@ -6,7 +6,7 @@ from typing import Any
 
 from agent.clock import Clock
 from agent.model import Event
-from agent.outbox.records import loss_detail
+from agent.outbox.records import is_counted, loss_detail
 from agent.outbox.room import Room
 from agent.outbox.store import Loss, Work
 from agent.wake import Wake
@@ -47,7 +47,7 @@ class Due:
     def tell_again(self, told: dict[str, Any]) -> None:
         """A gap record with this detail will not arrive: another one is to tell the same."""
         reason, detail = told["reason"], {name: value for name, value in told.items() if name != "reason"}
-        if detail.get("count") is None or detail.get("class") is None:
+        if not is_counted(detail):
             self.gaps.append((reason, detail))
             self._called.set()
             return

@@ -33,7 +33,7 @@ from agent.outbox.mark import Given
 from agent.outbox.memory import Memory
 from agent.outbox.numbers import RANGE, Numbers, left_behind
 from agent.outbox.parcels import Batch, Parcel, Written, write
-from agent.outbox.records import gap_event, is_gap
+from agent.outbox.records import gap_event, is_counted, is_gap
 from agent.outbox.room import Room, aged, make_room
 from agent.outbox.stage import Kept, Stage, replay
 from agent.outbox.store import Store, Totals, Work, wal_bytes
@@ -162,6 +162,7 @@ class Keeper:
             self.due.gaps.append(("store_corrupt", {"file": totals.aside, "count": None}))
         for left in totals.left:
             self._say_left(left["store"], left["now"], left["why"])
+            self.due.gaps += [(reason, detail) for reason, detail in left.get("gaps", ())]
         self._ids = count(totals.next_id)
         self._away_told, self._lost_told = json.dumps(totals.away), json.dumps(totals.lost)
         self.ahead.adopt(totals.next_id - 1)
@@ -349,7 +350,7 @@ class Keeper:
             return
         told = json.loads(body)["detail"]
         self.due.tell_again(told)
-        if told.get("class") is not None:  # it is counted once
+        if is_counted(told):  # it is counted once
             self.figures.add_lost(told["reason"], told["class"], -told["count"])
 
     async def judge(self, heard: Statement) -> Claim | None:
@@ -395,7 +396,7 @@ class Keeper:
         first, old, new = self.identity.unsure[0], self.numbers.store, str(uuid4())
         claim = heard.claims[old]
         sent = 0 if claim.reservation in self.identity.reservations else claim.last
-        done = await self.flash.job(lambda db: db.renew(first, new, why, sent))
+        done, gaps = await self.flash.job(lambda db: db.renew(first, new, why, sent))
         self.identity.confirm()
         self.numbers.rename(new)
         self._stand()
@@ -405,7 +406,7 @@ class Keeper:
             self.stage.accept(old, before.seq, before.last)
             self.stage.put([after])
         self.stage.finish(self._numbers_done())
-        self.due.gaps += left_behind(old, done, sent)
+        self.due.gaps += [*gaps, *left_behind(old, done, sent)]
         self._say_left(old, new, why)
         await self.save()
 
@@ -515,7 +516,7 @@ class Keeper:
         gaps, now = self.due.tell(), self._clock.now()
         self.figures.gaps += len(gaps)
         for reason, detail in gaps:
-            if detail.get("class") is not None:
+            if is_counted(detail):
                 self.figures.add_lost(reason, detail["class"], detail["count"])
         return [gap_event(*gap, now) for gap in gaps]
 

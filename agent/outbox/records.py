@@ -14,8 +14,8 @@ if TYPE_CHECKING:  # the store renames records
     from agent.outbox.store import Loss
 
 __all__ = [
-    "AUDIT", "GAP", "answer_body", "dated", "event_body", "gap_event", "is_gap", "iso", "loss_detail",
-    "renamed_record", "result_body",
+    "AUDIT", "GAP", "answer_body", "dated", "event_body", "gap_event", "is_counted", "is_gap", "iso",
+    "loss_detail", "parted_gap", "renamed_record", "result_body",
 ]  # fmt: skip
 
 
@@ -47,6 +47,11 @@ def is_gap(body: bytes) -> bool:
     return GAP in body
 
 
+def is_counted(gap: dict[str, Any]) -> bool:
+    """Whether somebody knows how many numbers of which class a gap record tells of."""
+    return gap.get("count") is not None and gap.get("class") is not None
+
+
 def dated(body: bytes, boots: Boots) -> bytes:
     """A record that was written without a date, with the one that is known by now, or with its bounds."""
     if _UNDATED not in body:
@@ -70,6 +75,20 @@ def renamed_record(body: bytes, old: str, store: str, first: int) -> bytes:
     if record.get("kind") == "gap" and detail.get("store") == old and (detail.get("first") or 0) >= first:
         detail["store"] = store
     return dumps(record)
+
+
+def parted_gap(body: bytes, old: str, store: str, first: int) -> tuple[bytes, tuple[str, dict[str, Any]] | None]:
+    """A gap record, now that numbers of a store from `first` on are another's, and what tells of those, if any.
+
+    It ends before them then. Nobody knows how many of its count are on either side.
+    """
+    record = json.loads(body)
+    detail = record["detail"]
+    if detail.get("store") != old or not (detail.get("first") or first) < first <= (detail.get("last") or 0):
+        return body, None
+    rest = {name: value for name, value in detail.items() if name != "reason"} | {"store": store, "first": first}
+    record["detail"] = {**detail, "last": first - 1, "count": None}
+    return dumps(record), (detail["reason"], {**rest, "count": None})
 
 
 def gap_event(reason: str, detail: dict[str, Any], at: Instant) -> Event:

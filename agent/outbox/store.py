@@ -25,7 +25,7 @@ from agent.model import Instant, Outcome, OutcomeState
 from agent.outbox.blocks import Block, renamed
 from agent.outbox.dates import Boot, Boots
 from agent.outbox.ids import Ids
-from agent.outbox.records import AUDIT, GAP, renamed_record
+from agent.outbox.records import AUDIT, GAP, parted_gap, renamed_record
 
 __all__ = [
     "FILE", "Loss", "RawBlock", "Store", "StoredBlock", "StoredMessage", "Totals", "Work", "cost", "is_corrupt",
@@ -291,12 +291,13 @@ class Store:
         elif machine.learn(known) != known:
             self._set(machine=machine.learn(known).text())
 
-    def renew(self, first: int, name: str, why: str, sent: int) -> int:
+    def renew(self, first: int, name: str, why: str, sent: int) -> tuple[int, list[tuple[str, dict[str, Any]]]]:
         """Others went on from this database: what was numbered from `first` on gets another store.
 
-        They may have `sent` numbers of the old one up to this. The number up to which the old one lacks none.
+        They may have `sent` numbers of the old one up to this. The number up to which the old one lacks none, and what
+        is to be told of the new one: the part of gap records that tell of both.
         """
-        old, lowest = str(self.fact("store")), first
+        old, lowest, gaps = str(self.fact("store")), first, []
         with self._transaction():
             blocks = "SELECT id, first_seq, body FROM block WHERE store = ? AND last_seq >= ?"
             for row, begins, body in self._db.execute(blocks, (old, first)).fetchall():
@@ -308,21 +309,26 @@ class Store:
                 self._db.execute("UPDATE message SET store = ?, body = ? WHERE id = ?", (name, said, row))
             telling = "SELECT id, body FROM message WHERE instr(body, ?) AND instr(body, ?)"  # under whatever name
             for row, body in self._db.execute(telling, (GAP, old.encode())).fetchall():
-                said = renamed_record(body, old, name, first)
+                said, rest = parted_gap(renamed_record(body, old, name, first), old, name, first)
+                gaps += [rest] if rest else []
                 self._db.execute("UPDATE message SET body = ? WHERE id = ?", (said, row))
-            self._leave(name, why, lowest - 1, sent, first)
+            self._leave(name, why, lowest - 1, sent, first, gaps)
             self._set(unsure="")
         self.name = name
-        return lowest - 1
+        return lowest - 1, gaps
 
-    def _leave(self, name: str, why: str, done: int, given: int, first: int | None = None) -> None:
+    def _leave(
+        self, name: str, why: str, done: int, given: int, first: int | None = None,
+        gaps: Sequence[tuple[str, dict[str, Any]]] = (),
+    ) -> None:  # fmt: skip
         """Note which store comes after which, until it is told; numbers from `first` on went with it.
 
-        Of the old one, numbers beyond `done` and up to `given` need to be explained.
+        Of the old one, numbers beyond `done` and up to `given` need to be explained; `gaps` are to be told of the new.
         """
         left = self.left()
         left.append({
             "store": self.fact("store"), "now": name, "why": why, "done": done, "reserved": given, "first": first,
+            "gaps": gaps,
         })  # fmt: skip
         self._set(store=name, left=json.dumps(left))
 

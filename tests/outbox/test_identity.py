@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -402,6 +403,20 @@ async def test_a_database_that_opens_late_goes_on_where_the_stage_was_compared(
     assert box.out.claim.store == claim.store and not box.out.is_unsure
 
 
+async def killed_at_a_new_store(box: Any, claim: Claim, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When it is noted on flash that others went on from there, and before that is told."""
+    renew = Store.renew
+
+    def dies(db: Store, *arguments: Any) -> None:
+        renew(db, *arguments)
+        raise OSError("killed")
+
+    with monkeypatch.context() as patch, pytest.raises(OutboxError):
+        patch.setattr(Store, "renew", dies)
+        await box.out.judge(retained(claim))
+    box.open()
+
+
 @pytest.mark.parametrize("killed", [False, True])
 async def test_what_a_newer_card_had_not_sent_is_told(
     box: Any, events: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed: bool
@@ -430,17 +445,8 @@ async def test_what_a_newer_card_had_not_sent_is_told(
     box.open()
     box.out.put(box.readings(10), 2)
     await box.tick(6)
-    if killed:  # when it is noted on flash that others went on from there, and before that is told
-        renew = Store.renew
-
-        def dies(db: Store, *arguments: Any) -> None:
-            renew(db, *arguments)
-            raise OSError("killed")
-
-        with monkeypatch.context() as patch, pytest.raises(OutboxError):
-            patch.setattr(Store, "renew", dies)
-            await box.out.judge(retained(claim))
-        box.open()
+    if killed:
+        await killed_at_a_new_store(box, claim, monkeypatch)
     await box.out.judge(retained(claim))
     later = await box.drain()
     came = {seq for store, seq in keys([*sent, live, *later], events) if store == claim.store}
@@ -448,3 +454,51 @@ async def test_what_a_newer_card_had_not_sent_is_told(
     told = {seq for gap in gaps if gap["store"] == claim.store for seq in range(gap["first"], gap["last"] + 1)}
     assert set(range(1, max(came))) <= came | told
     assert max(told) <= claim.last
+
+
+@pytest.mark.parametrize("killed", [False, True])
+async def test_a_gap_record_over_two_stores_tells_each_of_its_part(
+    box: Any, events: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed: bool
+) -> None:
+    """One drop takes what the card had when it was copied, and what it numbered since: that has another store then."""
+    rng = random.Random(3)
+
+    async def fill() -> None:
+        box.out.put(box.readings(5), 2)
+        for _ in range(40):
+            box.out.put([one._replace(value=round(rng.uniform(0, 1000), 3)) for one in box.readings(300)], 3)
+            await box.tick(6)
+        box.out.put(box.readings(5), 2)
+        await box.tick(6)
+
+    box.options = {"machine": A}
+    await box.out.close()
+    box.open()
+    await box.out.judge(Statement({}, ""))
+    await fill()
+    await box.out.close()
+    backup = copied(box, tmp_path / "backup")
+    box.open()
+    claim = await box.out.judge(Statement({}, ""))
+
+    shutil.rmtree(box.state)
+    shutil.rmtree(box.stage)
+    backup.rename(box.state)
+    box.open()
+    await fill()
+    box.options = {"machine": A, "max_bytes": 400_000}
+    box.open()
+    await box.tick(6)
+    if killed:
+        await killed_at_a_new_store(box, claim, monkeypatch)
+    await box.out.judge(retained(claim))
+    messages = await box.drain()
+    gaps = [event["detail"] for event in events(messages) if event["kind"] == "gap"]
+    came = keys(messages, events).keys()
+    for store in (claim.store, box.out.store):
+        numbers = {number for name, number in came if name == store}
+        told = {n for gap in gaps if gap["store"] == store for n in range(gap["first"], gap["last"] + 1)}
+        assert set(range(min(numbers), max(numbers))) <= numbers | told
+    parts = {gap["store"]: gap for gap in gaps if gap["reason"] == "quota" and gap["count"] is None}
+    assert parts.keys() == {claim.store, box.out.store}, "nobody knows how many are on either side"
+    assert parts[claim.store]["last"] + 1 == parts[box.out.store]["first"]

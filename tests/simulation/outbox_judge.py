@@ -335,7 +335,7 @@ class OutboxJudge:
                 self._may_be_cut(v)
         for store, n in uncounted.items():
             gaps = [gap for name in names(store) for _, _, gap in by_store[name]]
-            told = sum(gap["count"] for gap in gaps if gap["reason"] in COUNTED)
+            told = sum(gap["count"] or gap["last"] - gap["first"] + 1 for gap in gaps if gap["reason"] in COUNTED)
             self.must(told >= n, f"{n} of {store} are gone, {told} were told")
         for store, runs in self._holes(by_store):
             if not corrupt:

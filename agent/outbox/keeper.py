@@ -396,7 +396,7 @@ class Keeper:
         first, old, new = self.identity.unsure[0], self.numbers.store, str(uuid4())
         claim = heard.claims[old]
         sent = 0 if claim.reservation in self.identity.reservations else claim.last
-        done, gaps = await self.flash.job(lambda db: db.renew(first, new, why, sent))
+        gaps = await self.flash.job(lambda db: db.renew(first, new, why, sent))
         self.identity.confirm()
         self.numbers.rename(new)
         self._stand()
@@ -406,7 +406,7 @@ class Keeper:
             self.stage.accept(old, before.seq, before.last)
             self.stage.put([after])
         self.stage.finish(self._numbers_done())
-        self.due.gaps += [*gaps, *left_behind(old, done, sent)]
+        self.due.gaps += [*gaps, *left_behind(old, first - 1, sent)]
         self._say_left(old, new, why)
         await self.save()
 

@@ -291,18 +291,22 @@ class Store:
         elif machine.learn(known) != known:
             self._set(machine=machine.learn(known).text())
 
-    def renew(self, first: int, name: str, why: str, sent: int) -> tuple[int, list[tuple[str, dict[str, Any]]]]:
+    def renew(self, first: int, name: str, why: str, sent: int) -> list[tuple[str, dict[str, Any]]]:
         """Others went on from this database: what was numbered from `first` on gets another store.
 
-        They may have `sent` numbers of the old one up to this. The number up to which the old one lacks none, and what
-        is to be told of the new one: the part of gap records that tell of both.
+        They may have `sent` numbers of the old one up to this. What else is to be told (reason, detail): of both, what
+        lies in and beside a block that spans `first` and goes whole; of the new one, its part of gap records.
         """
-        old, lowest, gaps = str(self.fact("store")), first, []
+        old, lowest = str(self.fact("store")), first
+        gaps: list[tuple[str, dict[str, Any]]] = []
         with self._transaction():
             blocks = "SELECT id, first_seq, body FROM block WHERE store = ? AND last_seq >= ?"
             for row, begins, body in self._db.execute(blocks, (old, first)).fetchall():
                 lowest = min(lowest, begins)
                 self._db.execute("UPDATE block SET store = ?, body = ? WHERE id = ?", (name, renamed(body, name), row))
+            if lowest < first:
+                span = {"first": lowest, "last": first - 1, "count": None}
+                gaps += [("power_cut", {"store": store, **span}) for store in (old, name)]
             messages = "SELECT id, body FROM message WHERE store = ? AND seq >= ?"
             for row, body in self._db.execute(messages, (old, first)).fetchall():
                 said = renamed_record(body, old, name, first)
@@ -312,10 +316,10 @@ class Store:
                 said, rest = parted_gap(renamed_record(body, old, name, first), old, name, first)
                 gaps += [rest] if rest else []
                 self._db.execute("UPDATE message SET body = ? WHERE id = ?", (said, row))
-            self._leave(name, why, lowest - 1, sent, first, gaps)
+            self._leave(name, why, first - 1, sent, first, gaps)
             self._set(unsure="")
         self.name = name
-        return lowest - 1, gaps
+        return gaps
 
     def _leave(
         self, name: str, why: str, done: int, given: int, first: int | None = None,
@@ -323,7 +327,7 @@ class Store:
     ) -> None:  # fmt: skip
         """Note which store comes after which, until it is told; numbers from `first` on went with it.
 
-        Of the old one, numbers beyond `done` and up to `given` need to be explained; `gaps` are to be told of the new.
+        Of the old one, numbers beyond `done` and up to `given` need to be explained; `gaps` are told beside.
         """
         left = self.left()
         left.append({

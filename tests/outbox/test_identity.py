@@ -502,3 +502,33 @@ async def test_a_gap_record_over_two_stores_tells_each_of_its_part(
     parts = {gap["store"]: gap for gap in gaps if gap["reason"] == "quota" and gap["count"] is None}
     assert parts.keys() == {claim.store, box.out.store}, "nobody knows how many are on either side"
     assert parts[claim.store]["last"] + 1 == parts[box.out.store]["first"]
+
+
+@pytest.mark.parametrize("killed", [False, True])
+@pytest.mark.parametrize("named", [False, True])
+async def test_a_block_over_two_stores_is_told_of_in_both(
+    box: Any, events: Any, monkeypatch: pytest.MonkeyPatch, named: bool, killed: bool
+) -> None:
+    """It goes whole with the new one; what lay between its numbers, of another class, keeps its keys."""
+    box.options = {"machine": Machine(machine_id="c" * 16)}
+    await box.out.close()
+    box.open()
+    claim = await box.out.judge(Statement({}, ""))
+    for cls in (2, 1, 2, 1):
+        box.out.put(box.readings(5), cls)
+    box.options = {"machine": Machine("a" * 16 if named else "", machine_id="c" * 16)}
+    box.open()
+    box.out.put(box.readings(5), 2)
+    await box.tick(6)
+    heard = claim if named else claim._replace(epoch=claim.epoch + 3, reservation="another's")
+    if killed:
+        await killed_at_a_new_store(box, heard, monkeypatch)
+    await box.out.judge(retained(heard))
+    messages = await box.drain()
+    gaps = [event["detail"] for event in events(messages) if event["kind"] == "gap"]
+    came = keys(messages, events).keys()
+    assert {name for name, _ in came} == {claim.store, box.out.store}
+    for store in (claim.store, box.out.store):
+        numbers = {number for name, number in came if name == store}
+        told = {n for gap in gaps if gap["store"] == store for n in range(gap["first"], gap["last"] + 1)}
+        assert set(range(min(numbers), max(numbers))) <= numbers | told

@@ -90,7 +90,7 @@ def _between(world: Any, told: list[tuple[float, float]], begin: float, end: flo
     at, known = _before(told, begin)
     held = min(PULSES, known - _before(told, begin - HELD)[1]) if died else 0
     stood = known - _ended(world, at)
-    later, pulses = _before(told, end + AGREED)
+    later, pulses = _decided(told, end + AGREED)
     unseen = stood if pulses - _ended(world, later) >= stood - held - TREMBLE else 0
     return next((pulses for at, pulses in told if at >= end), told[-1][1]) - known + held + unseen
 
@@ -104,6 +104,12 @@ def _ended(world: Any, moment: float) -> float:
 def _before(told: list[tuple[float, float]], moment: float) -> tuple[float, float]:
     """The last reading up to a moment."""
     return next((one for one in reversed(told) if one[0] <= moment), told[0])
+
+
+def _decided(told: list[tuple[float, float]], moment: float) -> tuple[float, float]:
+    """The reading that ends a doubt: the last one up to `moment`, or, where none came lately, the next."""
+    last = _before(told, moment)
+    return last if last[0] >= moment - BEFORE else next((one for one in told if one[0] > moment), last)
 
 
 def _doubted(told: list[tuple[float, float]], moment: float) -> float:

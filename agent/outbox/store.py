@@ -284,12 +284,27 @@ class Store:
         """On another machine than before, its numbers go on under a store of their own; what waits keeps its keys."""
         known = Machine.parse(self.fact("machine"))
         if machine.is_other(known):
-            last = self._one("SELECT max(last_seq) FROM block WHERE store = ?", self.fact("store")) or 0
-            done = max(last, self.fact("flushed") or 0)
-            self._leave(str(uuid4()), "another machine", done, self.fact("reserved") or 0)
-            self._set(reserved=0, known=0, flushed=0, unsure="", machine=machine.text())
+            self._move("another machine")
+            self._set(machine=machine.text())
         elif machine.learn(known) != known:
             self._set(machine=machine.learn(known).text())
+
+    def _move(self, why: str) -> None:
+        """Leave a store without a word of the broker.
+
+        What nobody compared goes along: a later state may have sent the same numbers, so it cannot keep its keys.
+        """
+        old, name, reserved = self.fact("store"), str(uuid4()), self.fact("reserved") or 0
+        last = self._one("SELECT max(last_seq) FROM block WHERE store = ?", old) or 0
+        done = max(last, self.fact("flushed") or 0)
+        if unsure := json.loads(self.fact("unsure") or "null"):
+            first = unsure[0]
+            gaps = self._rename(first, name)
+            self._leave(name, why, min(done, first - 1), reserved, first, gaps)
+            self._set(unsure="")
+        else:
+            self._leave(name, why, done, reserved)
+            self._set(reserved=0, known=0, flushed=0)
 
     def renew(self, first: int, name: str, why: str, sent: int) -> list[tuple[str, dict[str, Any]]]:
         """Others went on from this database: what was numbered from `first` on gets another store.
@@ -297,28 +312,33 @@ class Store:
         They may have `sent` numbers of the old one up to this. What else is to be told (reason, detail): of both, what
         lies in and beside a block that spans `first` and goes whole; of the new one, its part of gap records.
         """
-        old, lowest = str(self.fact("store")), first
-        gaps: list[tuple[str, dict[str, Any]]] = []
         with self._transaction():
-            blocks = "SELECT id, first_seq, body FROM block WHERE store = ? AND last_seq >= ?"
-            for row, begins, body in self._db.execute(blocks, (old, first)).fetchall():
-                lowest = min(lowest, begins)
-                self._db.execute("UPDATE block SET store = ?, body = ? WHERE id = ?", (name, renamed(body, name), row))
-            if lowest < first:
-                span = {"first": lowest, "last": first - 1, "count": None}
-                gaps += [("power_cut", {"store": store, **span}) for store in (old, name)]
-            messages = "SELECT id, body FROM message WHERE store = ? AND seq >= ?"
-            for row, body in self._db.execute(messages, (old, first)).fetchall():
-                said = renamed_record(body, old, name, first)
-                self._db.execute("UPDATE message SET store = ?, body = ? WHERE id = ?", (name, said, row))
-            telling = "SELECT id, body FROM message WHERE instr(body, ?) AND instr(body, ?)"  # under whatever name
-            for row, body in self._db.execute(telling, (GAP, old.encode())).fetchall():
-                said, rest = parted_gap(renamed_record(body, old, name, first), old, name, first)
-                gaps += [rest] if rest else []
-                self._db.execute("UPDATE message SET body = ? WHERE id = ?", (said, row))
+            gaps = self._rename(first, name)
             self._leave(name, why, first - 1, sent, first, gaps)
             self._set(unsure="")
         self.name = name
+        return gaps
+
+    def _rename(self, first: int, name: str) -> list[tuple[str, dict[str, Any]]]:
+        """Give numbers of the store from `first` on another. What is to be told then, as `renew` says."""
+        old, lowest = str(self.fact("store")), first
+        gaps: list[tuple[str, dict[str, Any]]] = []
+        blocks = "SELECT id, first_seq, body FROM block WHERE store = ? AND last_seq >= ?"
+        for row, begins, body in self._db.execute(blocks, (old, first)).fetchall():
+            lowest = min(lowest, begins)
+            self._db.execute("UPDATE block SET store = ?, body = ? WHERE id = ?", (name, renamed(body, name), row))
+        if lowest < first:
+            span = {"first": lowest, "last": first - 1, "count": None}
+            gaps += [("power_cut", {"store": store, **span}) for store in (old, name)]
+        messages = "SELECT id, body FROM message WHERE store = ? AND seq >= ?"
+        for row, body in self._db.execute(messages, (old, first)).fetchall():
+            said = renamed_record(body, old, name, first)
+            self._db.execute("UPDATE message SET store = ?, body = ? WHERE id = ?", (name, said, row))
+        telling = "SELECT id, body FROM message WHERE instr(body, ?) AND instr(body, ?)"  # under whatever name
+        for row, body in self._db.execute(telling, (GAP, old.encode())).fetchall():
+            said, rest = parted_gap(renamed_record(body, old, name, first), old, name, first)
+            gaps += [rest] if rest else []
+            self._db.execute("UPDATE message SET body = ? WHERE id = ?", (said, row))
         return gaps
 
     def _leave(

@@ -88,6 +88,7 @@ async def test_two_boxes_from_one_card_never_share_a_number(box: Any, events: An
     box.options = {"machine": A}
     await box.out.close()
     box.open()
+    await box.out.judge(Statement({}, ""))
     box.out.put(box.readings(10, value=1), 2)
     await box.tick(6)
     await box.out.put_event(Event("change", "x", "km1", box.clock.now()))
@@ -532,3 +533,53 @@ async def test_a_block_over_two_stores_is_told_of_in_both(
         numbers = {number for name, number in came if name == store}
         told = {n for gap in gaps if gap["store"] == store for n in range(gap["first"], gap["last"] + 1)}
         assert set(range(min(numbers), max(numbers))) <= numbers | told
+
+
+@pytest.mark.parametrize("ends", ["in order", "killed", "power cut"])
+async def test_an_older_card_that_is_moved_before_anybody_compared_it(
+    box: Any, events: Any, tmp_path: Path, ends: str
+) -> None:
+    """What it numbered since it was put back cannot keep its keys: a later state has sent others under these."""
+    box.options = {"machine": A}
+    await box.out.close()
+    box.open()
+    await box.out.judge(Statement({}, ""))
+    box.out.put(box.readings(10, value=1), 2)
+    sent = await box.drain()
+    await box.out.close()
+    backup = copied(box, tmp_path / "backup")
+    box.open()
+    claim = await box.out.judge(Statement({}, ""))
+    box.out.put(box.readings(10, value=2), 2)
+    sent += await box.drain()
+
+    shutil.rmtree(box.state)
+    shutil.rmtree(box.stage)
+    backup.rename(box.state)
+    box.open()
+    box.out.put(box.readings(10, value=3), 2)
+    await box.tick(6)
+    await box.out.put_event(Event("change", "x", "km1", box.clock.now()))
+    box.out.put(box.readings(5, value=4), 2)
+    await box.out.put_event(Event("change", "x", "km2", box.clock.now()))
+    if ends == "in order":
+        await box.out.close()
+    if ends == "power cut":
+        shutil.rmtree(box.stage)
+    box.options = {"machine": B}
+    box.open()
+    moved = await box.out.judge(retained(claim))
+    assert moved is not None and moved.store != claim.store
+    later = await box.drain()
+    first, second = keys(sent, events), keys(later, events)
+    assert all(first[key] == second[key] for key in first.keys() & second.keys())
+    of_new = [value for (store, _), value in second.items() if store == moved.store]
+    assert of_new.count(3) == 10 and of_new.count(4) == (0 if ends == "power cut" else 5)
+    assert ("x", "km1") in of_new and ("x", "km2") in of_new and ("store_moved", "gateway") in of_new
+
+    gaps = [event["detail"] for event in events(later) if event["kind"] == "gap"]
+    for store in (claim.store, moved.store):
+        came = {seq for name, seq in (*first, *second) if name == store}
+        told = {n for gap in gaps if gap["store"] == store for n in range(gap["first"], gap["last"] + 1)}
+        assert set(range(min(came), max(came) + 1)) <= came | told
+    assert claim.store in {gap["store"] for gap in gaps}, "nobody knows what else a later state sent"

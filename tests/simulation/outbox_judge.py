@@ -75,7 +75,7 @@ class OutboxJudge:
         self._gone: list[tuple[int, int]] = []
         """Our numbers of the same."""
         self._claimed: set[str] = set()
-        """Stores of which the broker retains whose numbers went out last."""
+        """Stores of which the broker retains whose numbers went out last: it took the last claim."""
         self._compares = False
         """Whether an older state was put back that the broker has not heard yet."""
         self._unfindable: set[str] = set()
@@ -198,6 +198,8 @@ class OutboxJudge:
                 self._refused.add(event["detail"]["n"])
             elif event["code"] == "store_moved":  # it is told as lost, and the store begins where it begins
                 self.moves.append(event["detail"])
+        elif kind == "state/store":  # numbers go on without it: who has no right to claim delivers all the same
+            self._claimed.discard(json.loads(payload)["store"])
 
     def _gap(self, code: str, gap: dict[str, Any]) -> None:
         if "first" in gap:

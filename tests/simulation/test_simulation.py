@@ -202,15 +202,19 @@ def test_a_store_that_others_moved_to_goes_on_from_their_numbers(code: str, miss
         ("copied claim forgot claim put_back claim", 1),
         ("copied claim forgot put_back claim", 0),
         ("copied claim put_back forgot claim", 0),
+        ("copied claim refuse put_back claim", 0),
+        ("copied claim refuse claim put_back claim", 1),
     ],
 )
-def test_a_number_may_come_twice_where_the_broker_forgot_before_an_older_card_spoke(steps: str, broken: int) -> None:
+def test_a_number_may_come_twice_where_the_broker_knew_nothing_of_an_older_card(steps: str, broken: int) -> None:
     judge = OutboxJudge(lambda: 99.0, 0)
     judge.given["s"] = 7
     claim = json.dumps({"store": "s", "others": {}}).encode()
     for step in steps.split():
         if step == "claim":
             judge.took("bocage/v1/v/state/store", claim, True)
+        elif step == "refuse":
+            judge.refused("bocage/v1/v/state/store", claim)
         else:
             getattr(judge, step)()
     for subject in ("one", "another"):

@@ -90,6 +90,7 @@ class Ahead:
         """What was live came back and is on flash by now: it goes in this lane, in its turn."""
         if row > self.cursor["block"]:
             self.skip.discard(row)
+            self._generation += 1  # a read that is under way passes it by: it is made again
             return
         message = parcel.message
         held = Held(row, parcel.store, message.first, message.last, message.n, parcel.cls, parcel.size)

@@ -187,3 +187,21 @@ async def test_what_the_broker_refuses_is_passed_over_and_keeps_its_order(box: A
     box.out.hold_back(())
     events = [message for message in await box.drain() if message.kind == "event"]
     assert [json.loads(message.body)["subject"] for message in events] == [f"km{number}" for number in range(30)]
+
+
+async def test_what_comes_back_while_the_flash_is_read_is_sent(box: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The read passed by what was under way when it began, and nobody read it again before the next start."""
+    box.out.put(box.readings(10), 2)
+    message = await box.take()
+    await box.tick(60)
+    flash = box.out._ahead._flash
+    job = flash.job
+
+    async def during(work: Any) -> Any:
+        result = await job(work)
+        box.out.put_back(message)
+        return result
+
+    monkeypatch.setattr(flash, "job", during)
+    (again,) = await box.drain()
+    assert (again.first, again.last) == (message.first, message.last)

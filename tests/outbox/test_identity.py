@@ -84,6 +84,24 @@ def copied(box: Any, to: Path) -> Path:
     return to
 
 
+def put_back(box: Any, backup: Path) -> None:
+    """A copy of the card takes the place of the card, and the box is started with it."""
+    shutil.rmtree(box.state)
+    shutil.rmtree(box.stage)
+    backup.rename(box.state)
+    box.open()
+
+
+async def confirmed(box: Any, monkeypatch: pytest.MonkeyPatch) -> Claim:
+    """The claim of a box that reserves 100 numbers at a time, started anew, at a broker that knows of none."""
+    for name in ("numbers", "keeper"):
+        monkeypatch.setattr(f"agent.outbox.{name}.RANGE", 100)
+    await box.out.close()
+    box.open()
+    claim: Claim = await box.out.judge(Statement({}, ""))
+    return claim
+
+
 async def test_two_boxes_from_one_card_never_share_a_number(box: Any, events: Any, tmp_path: Path) -> None:
     box.options = {"machine": A}
     await box.out.close()
@@ -248,12 +266,8 @@ async def test_what_the_stage_sends_without_a_database_is_claimed(
     box: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unreadable: Any
 ) -> None:
     """It was numbered after the last claim, by a process that was killed; then an older card is put back."""
-    for name in ("numbers", "keeper"):
-        monkeypatch.setattr(f"agent.outbox.{name}.RANGE", 100)
     box.options = {"machine": A}
-    await box.out.close()
-    box.open()
-    claim = await box.out.judge(Statement({}, ""))
+    claim = await confirmed(box, monkeypatch)
     backup = copied(box, tmp_path / "backup")
     while box.out._numbers.next <= claim.last:
         box.out.put(box.readings(10), 2)
@@ -270,10 +284,7 @@ async def test_what_the_stage_sends_without_a_database_is_claimed(
     box.open()
     assert (await box.out.judge(retained(said))).store == claim.store, "nobody went on from a later state"
 
-    shutil.rmtree(box.state)
-    shutil.rmtree(box.stage)
-    backup.rename(box.state)
-    box.open()
+    put_back(box, backup)
     renewed = await box.out.judge(retained(said))
     assert renewed is not None and renewed.store != claim.store
 
@@ -291,11 +302,7 @@ async def test_a_box_knows_its_own_claim_without_a_database(
     box: Any, monkeypatch: pytest.MonkeyPatch, ends: str, unreadable: Any, events: Any
 ) -> None:
     """Numbered since the last confirmation, and sent from the stage by a process that could not open the flash."""
-    for name in ("numbers", "keeper"):
-        monkeypatch.setattr(f"agent.outbox.{name}.RANGE", 100)
-    await box.out.close()
-    box.open()
-    claim = await box.out.judge(Statement({}, ""))
+    claim = await confirmed(box, monkeypatch)
     box.open()  # from here on nobody confirms it
     await number_beyond(box, claim)
 
@@ -330,11 +337,7 @@ async def test_what_is_sent_while_a_confirmation_cannot_be_noted_is_claimed(
     box: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: str, flash: Any
 ) -> None:
     """The flash fails when the link comes: the next start knows the claim for its own, an older card does not."""
-    for name in ("numbers", "keeper"):
-        monkeypatch.setattr(f"agent.outbox.{name}.RANGE", 100)
-    await box.out.close()
-    box.open()
-    claim = await box.out.judge(Statement({}, ""))
+    claim = await confirmed(box, monkeypatch)
     backup = copied(box, tmp_path / "backup")
     box.open()  # from here on nobody confirms it
     await number_beyond(box, claim)
@@ -351,10 +354,7 @@ async def test_what_is_sent_while_a_confirmation_cannot_be_noted_is_claimed(
     assert (again.store, again.epoch) == (said.store, said.epoch), "nobody went on from a later state"
     flash(True)
 
-    shutil.rmtree(box.state)
-    shutil.rmtree(box.stage)
-    backup.rename(box.state)
-    box.open()
+    put_back(box, backup)
     renewed = await box.out.judge(retained(said))
     assert renewed is not None and renewed.store != claim.store
 
@@ -363,20 +363,13 @@ async def test_an_older_card_is_found_without_its_database(
     box: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unreadable: Any
 ) -> None:
     """It numbered as far as the later state had, and then could not be read: what it has on the stage waits."""
-    for name in ("numbers", "keeper"):
-        monkeypatch.setattr(f"agent.outbox.{name}.RANGE", 100)
-    await box.out.close()
-    box.open()
-    claim = await box.out.judge(Statement({}, ""))
+    claim = await confirmed(box, monkeypatch)
     backup = copied(box, tmp_path / "backup")
     box.open()
     await number_beyond(box, claim)
     later = await box.out.judge(retained(claim))
 
-    shutil.rmtree(box.state)
-    shutil.rmtree(box.stage)
-    backup.rename(box.state)
-    box.open()
+    put_back(box, backup)
     await number_beyond(box, later)
     with unreadable():
         box.open()
@@ -389,11 +382,7 @@ async def test_an_older_card_is_found_without_its_database(
 async def test_a_database_that_opens_late_goes_on_where_the_stage_was_compared(
     box: Any, unreadable: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("numbers", "keeper"):
-        monkeypatch.setattr(f"agent.outbox.{name}.RANGE", 100)
-    await box.out.close()
-    box.open()
-    claim = await box.out.judge(Statement({}, ""))
+    claim = await confirmed(box, monkeypatch)
     box.out.put(box.readings(10), 2)
     with unreadable():
         box.open()
@@ -440,10 +429,7 @@ async def test_what_a_newer_card_had_not_sent_is_told(
     box.out.accepted(live)
     assert live.lane == "live"
 
-    shutil.rmtree(box.state)
-    shutil.rmtree(box.stage)
-    backup.rename(box.state)
-    box.open()
+    put_back(box, backup)
     box.out.put(box.readings(10), 2)
     await box.tick(6)
     if killed:
@@ -482,10 +468,7 @@ async def test_a_gap_record_over_two_stores_tells_each_of_its_part(
     box.open()
     claim = await box.out.judge(Statement({}, ""))
 
-    shutil.rmtree(box.state)
-    shutil.rmtree(box.stage)
-    backup.rename(box.state)
-    box.open()
+    put_back(box, backup)
     await fill()
     box.options = {"machine": A, "max_bytes": 400_000}
     box.open()
@@ -553,10 +536,7 @@ async def test_an_older_card_that_is_moved_before_anybody_compared_it(
     box.out.put(box.readings(10, value=2), 2)
     sent += await box.drain()
 
-    shutil.rmtree(box.state)
-    shutil.rmtree(box.stage)
-    backup.rename(box.state)
-    box.open()
+    put_back(box, backup)
     box.out.put(box.readings(10, value=3), 2)
     await box.tick(6)
     await box.out.put_event(Event("change", "x", "km1", box.clock.now()))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["FINAL", "RETRY", "Judge", "batch_of", "command_of", "level_of"]
+__all__ = ["FINAL", "RETRY", "STARTS", "Judge", "batch_of", "command_of", "level_of", "wrote_last"]
 
 MOMENTS = {"store_corrupt", "command_retained", "uplink_set_aside", "meter_replaced", "tamper"}
 """Alarms that happen and are over (docs/alarms.md): nothing clears them."""
@@ -25,6 +25,8 @@ MOMENT = 9.0
 KNOWN = 60.0
 """Seconds from the begin of a process until it knows whether what was wrong before it is over."""
 ON_ITS_WAY = 30.0
+STARTS = 4.0
+"""Seconds from the begin of a process until what it found on the stage is on flash."""
 RETRY = 65.0
 """Seconds between two attempts at a flash that failed, at the most."""
 DATES = {"t", "boot", "boottime_ms", "clock", "t_min", "t_max"}
@@ -372,7 +374,8 @@ class Judge:
     ) -> None:
         """What a good slave answered has come, but for the last 5 s before a power cut, and what a gap record names.
 
-        `slack` is how long a write to a slow disk may take more (s). `hurt` are the spans in which the flash could not
+        `cuts` are pairs: until when somebody could write (`wrote_last`), and when the power was cut. `slack` is how
+        long a write to a slow disk may take more (s). `hurt` are the spans in which the flash could not
         be written: what was read then is lost with the power, or when there is too much. What was answered in the last
         seconds of all may still be on its way.
         """
@@ -386,6 +389,20 @@ class Judge:
             what = "poll" if point == "m.count" else point
             told = self._is_told(point, one.count)
             self.must(lost or told, f"{what} {one.count}, answered at {one.at:.3f} s, never came")
+
+
+def wrote_last(died: float, begun: Sequence[float], deaths: Sequence[float], starts: float = STARTS) -> float:
+    """When the last process died, up to `died`, that had the time to bring to flash what it found (virtual s).
+
+    One that died as soon as it began had none, and before it nobody was there to write. What it found was within the
+    window when the process before it died.
+    """
+    while True:
+        began = max((at for at in begun if at <= died), default=0.0)
+        before = max((at for at in deaths if at < began), default=None)
+        if before is None or died - began > starts:
+            return died
+        died = before
 
 
 def batch_of(payload: bytes) -> Any:

@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from tests.simulation.judge import batch_of
+from tests.simulation.judge import batch_of, wrote_last
 
 __all__ = ["OutboxJudge"]
 
@@ -367,23 +367,11 @@ class OutboxJudge:
         for died, cut, was_hurt in self.cuts:
             if self.at[v] > cut:
                 continue
-            since = cut if self.cls[v] == 0 else self._dared(died) - self.window - SLACK
+            since = cut if self.cls[v] == 0 else wrote_last(died, self.begun, self.died) - self.window - SLACK
             what = f"{v} (class {self.cls[v]}, {self.at[v]:.1f} s) was lost by the cut at {died:.1f} s"
             self.must(self.at[v] >= since or self._is_kept_back(v, died, was_hurt), what)
             return
         self.must(False, f"{v} ({self.at[v]:.1f} s) was told lost in a power cut, and there was none")
-
-    def _dared(self, died: float) -> float:
-        """When the window ended: a process that died as soon as it began had no time to bring to flash what it found.
-
-        What it found was within the window when the process before it died, and waited while none was there.
-        """
-        while True:
-            began = max((at for at in self.begun if at <= died), default=0.0)
-            before = max((at for at in self.died if at < began), default=None)
-            if before is None or died - began > SLACK:
-                return died
-            died = before
 
     def _holes(self, by_store: dict[str, list[tuple[int, int, dict[str, Any]]]]) -> Iterator[tuple[str, list[Any]]]:
         for store, numbers in self.numbers.items():

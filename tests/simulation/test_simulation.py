@@ -17,7 +17,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from tests.simulation.faults import KINDS
-from tests.simulation.judge import Judge
+from tests.simulation.judge import Judge, wrote_last
 from tests.simulation.kinds import kinds
 from tests.simulation.mutants import MUTANTS, changed
 from tests.simulation.notes import first_moment, last_before
@@ -183,6 +183,18 @@ def test_a_poll_that_the_broker_refused_is_told_by_a_gap(last: int, broken: int)
     event = {"k": ["s", 13], "kind": "gap", "code": "refused", "subject": "outbox", "detail": gap}
     judge.took("bocage/v1/v/event", json.dumps(event).encode(), False)
     judge.readings([Answer(7, 1.0, None)], [], [])
+    assert len(judge.broken) == broken
+
+
+@pytest.mark.parametrize(
+    ("killed", "begun", "cut", "broken"), [(4.0, 34.0, 34.1, 0), (4.0, 34.0, 40.0, 1), (9.0, 34.0, 34.1, 1)]
+)
+def test_a_power_cut_may_take_what_nobody_had_the_time_to_write(
+    killed: float, begun: float, cut: float, broken: int
+) -> None:
+    judge = Judge(lambda: 99.0)
+    died = wrote_last(cut, [0.0, begun], [killed, cut])
+    judge.readings([Answer(7, 1.0, None)], [(died, cut)], [])
     assert len(judge.broken) == broken
 
 

@@ -29,7 +29,7 @@ from tests.simulation.datagrams import Datagrams
 from tests.simulation.disk import Disk
 from tests.simulation.edges import FileCalls, edges
 from tests.simulation.faults import Mixture, command
-from tests.simulation.judge import RETRY, Judge
+from tests.simulation.judge import RETRY, STARTS, Judge, wrote_last
 from tests.simulation.loop import LIFE, Killed, SimLoop
 from tests.simulation.outputs import Asked, Diary
 from tests.simulation.systemd import Manager, ask
@@ -366,6 +366,10 @@ class World:
         self.off_until = self.loop.time() + 4.0
         self.new_boot()
 
+    def windows(self, slack: float) -> list[tuple[float, float]]:
+        """For each power cut: until when somebody could write, and when it was; a slow disk takes `slack` s more."""
+        return [(wrote_last(died, self.diary.begun, self.died, STARTS + slack), cut) for died, cut in self.cuts]
+
     def stop(self) -> None:
         self.diary.stopping.append(self.loop.time())
         self.loop.raise_signal(signal.SIGTERM)
@@ -506,7 +510,7 @@ def run(seed: int, hours: float, only: set[str] | None = None) -> World:
     judge.commands(made.slave.writes, levels, unkept)
     judge.answered(made.cuts, made.disk.hurt)
     slack = 8.0 if "slow_disk" in mixture.pauses else 0.0
-    judge.readings(made.slave.answers, made.cuts, made.disk.hurt, slack)
+    judge.readings(made.slave.answers, made.windows(slack), made.disk.hurt, slack)
     outputs.judge(made)
     meters.judge(made)
     clock_judge.judge(made)

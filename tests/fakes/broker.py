@@ -97,6 +97,7 @@ class ScriptedBroker:
         self.hang_up = hang_up
         self.port = 0
         self.connections: list[Connection] = []
+        """Each is here as soon as its socket is; what its CONNECT says comes later (`greeted`)."""
         self.published: list[Publish] = []
         """Every publish that came in, accepted or not, in order."""
         self.subscribed: list[str] = []
@@ -129,6 +130,11 @@ class ScriptedBroker:
     def cut(self) -> None:
         for writer in list(self._writers):
             writer.transport.abort()
+
+    @property
+    def greeted(self) -> list[Connection]:
+        """The connections whose CONNECT was read, answered or not."""
+        return [connection for connection in self.connections if connection.level]
 
     def accepted(self, suffix: str) -> list[bytes]:
         """Payloads that were acknowledged with success on topics that end so, duplicates too."""
@@ -196,10 +202,11 @@ class ScriptedBroker:
         try:
             while not self.hang_up:
                 kind, flags, body = await _read(reader)
+                if kind == CONNECT:
+                    _connect(connection, body)
                 if self.mute:
                     continue
                 if kind == CONNECT:
-                    _connect(connection, body)
                     self._levels[writer] = connection.level
                     code = self._refuses(connection)
                     if code and connection.level != 5:

@@ -340,8 +340,8 @@ async def test_a_password_that_is_not_there_yet_is_reported_and_read_anew(site: 
     async with ScriptedBroker() as broker, site.up(broker.port, username="marie", password=password) as uplink:
         await until(lambda: "mqtt.pw" in uplink.status()["error"])
         password.there = True
-        await until(lambda: broker.connections)
-        assert (broker.connections[0].username, broker.connections[0].password) == ("marie", "sesame")
+        await until(lambda: broker.greeted)
+        assert (broker.greeted[0].username, broker.greeted[0].password) == ("marie", "sesame")
 
 
 @pytest.mark.parametrize(
@@ -375,7 +375,7 @@ async def test_only_tls_1_2_and_1_3_are_offered(site: Any, until: Any) -> None:
 
 async def test_closing_in_the_middle_of_an_attempt_does_not_wait_for_it(site: Any, until: Any) -> None:
     async with ScriptedBroker(mute=True) as broker, site.up(broker.port) as uplink:
-        await until(lambda: broker.connections)
+        await until(lambda: broker.greeted)
         began = time.monotonic()
         await uplink.close()
         assert time.monotonic() - began < 1 and uplink.status()["state"] == "off"

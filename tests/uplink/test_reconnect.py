@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +85,7 @@ async def test_an_attempt_that_hangs_is_given_up_when_a_route_comes_back(
     there: set[tuple[str, ...]] = set()
     monkeypatch.setattr("agent.uplink.uplink.routes", lambda: frozenset(there))
     async with ScriptedBroker(mute=True) as broker, site.up(broker.port) as uplink:
-        await until(lambda: broker.connections)
-        await asyncio.sleep(0)
+        await until(lambda: broker.greeted)
         broker.mute = False
         there.add(("wwan0", "00000000", "0100A8C0"))
         await until(lambda: uplink.status()["state"] == "connected", 4)

@@ -48,17 +48,23 @@ class Boots:
         """Whether that boot is known, and its date is not."""
         return boot in self._index and self.offset(boot) is None
 
-    def moment(self, boot: str, boottime_ms: int) -> dict[str, Any]:
-        """`t` and what goes with it in a message, for a moment that had no date when it was written."""
+    def moment(self, boot: str, boottime_ms: int, last_ms: int = 0) -> dict[str, Any]:
+        """`t` and what goes with it in a message, for a moment that had no date when it was written.
+
+        `last_ms`: CLOCK_BOOTTIME of the last reading of that message, which the boot lived to see.
+        """
         offset = self.offset(boot)
         if offset is not None:
             return {"t": offset + boottime_ms, "clock": "synced"}
-        low, high = self.bounds(boot, boottime_ms)
+        low, high = self.bounds(boot, boottime_ms, last_ms)
         head = {"t": None, "boot": boot, "boottime_ms": boottime_ms, "clock": "unsynced"}
         return head if low is high is None else {**head, "clock": "bounded", "t_min": low, "t_max": high}
 
-    def bounds(self, boot: str, boottime_ms: int) -> tuple[int | None, int | None]:
-        """The earliest and the latest (Unix ms) that moment can have been, by the boots before and after it."""
+    def bounds(self, boot: str, boottime_ms: int, last_ms: int = 0) -> tuple[int | None, int | None]:
+        """The earliest and the latest (Unix ms) that moment can have been, by the boots before and after it.
+
+        `last_ms`: a later moment (CLOCK_BOOTTIME) of the same boot, noted or not.
+        """
         here = self._index.get(boot)
         if here is None or here == len(self._boots) - 1:
             return None, None
@@ -69,7 +75,7 @@ class Boots:
                 low = earlier.offset_ms + earlier.seen_ms + between
                 break
             between += earlier.seen_ms
-        between = max(0, self._boots[here].seen_ms - boottime_ms)
+        between = max(0, max(self._boots[here].seen_ms, last_ms) - boottime_ms)
         for later in self._boots[here + 1 :]:
             if later.offset_ms is not None:
                 high = later.offset_ms - between

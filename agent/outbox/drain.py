@@ -117,10 +117,12 @@ def _load(rows: Sequence[StoredBlock], boots: Boots, form: Form, as_it_is: bool)
     if as_it_is and (head.synced or _as_written(head, boots)):
         return Load(head.store, held, [Piece(head.body, True, head.first, head.last, head.n)], 1, 1)
 
-    def moment(ms: int) -> dict[str, object]:
-        return {"t": ms, "clock": "synced"} if head.synced else boots.moment(head.boot, ms)
-
     readings = sorted((reading for row in rows for reading in decode(row.body)), key=lambda reading: reading.seq)
+    last = max((reading.boottime_ms or 0 for reading in readings), default=0)
+
+    def moment(ms: int) -> dict[str, object]:
+        return {"t": ms, "clock": "synced"} if head.synced else boots.moment(head.boot, ms, last)
+
     made = [
         Piece(body, form.compress, some[0].seq, some[-1].seq, len(some))
         for body, some in pieces(readings, moment, form.limit, form.compress)

@@ -86,6 +86,22 @@ async def test_an_earlier_boot_that_was_dated_after_its_blocks(box: Any) -> None
     assert [row.ms for row in rows] == [1_764_000_050_000] * 2
 
 
+async def test_no_reading_of_a_boot_without_a_date_lies_behind_the_start_after_it(box: Any) -> None:
+    await box.tick(600)
+    start(box, 2, 50, False)
+    box.out.put(box.readings(1), 2)
+    box.clock.at += 3  # later than what is noted of how long this boot has lasted
+    box.out.put(box.readings(1), 2)
+    await box.tick(5)
+    start(box, 3, 10, True)
+    box.clock.at = 7000.0
+    await box.tick(1)
+    (body,) = [m.body for m in await box.drain() if m.topic == "telemetry"]
+    batch = json.loads(zlib.decompress(body))
+    latest = [batch["t_max"] + (row.boottime_ms or 0) - batch["boottime_ms"] for row in decode(body)]
+    assert latest == [1_763_999_997_000, 1_764_000_000_000], "boottime 0 of the next start"
+
+
 async def test_a_boot_without_a_date_lies_between_its_neighbours(box: Any) -> None:
     await box.tick(600)  # the first boot, dated
     start(box, 2, 50, False)

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
 from agent.model import Quality, Readings, Value
 
 __all__ = [
-    "AGGREGATE", "HISTORY", "LIMIT", "LIVE", "PLAIN", "Block", "Lot", "Row", "block_of", "decode", "dumps", "encode",
-    "lots_of", "pack", "pieces", "renamed", "split", "take",
+    "AGGREGATE", "HISTORY", "LIMIT", "LIVE", "PLAIN", "Block", "Lot", "Row", "beyond", "block_of", "decode", "dumps",
+    "encode", "lots_of", "pack", "pieces", "renamed", "split", "take",
 ]  # fmt: skip
 
 LIMIT = 16_000
@@ -147,6 +147,14 @@ def take(lots: Iterable[Lot], limit: int) -> list[Lot]:
         chosen.append(lot)
         count += len(lot.points)
     return chosen
+
+
+def beyond(lots: Iterable[Lot], done: Mapping[str, int]) -> Iterator[Lot]:
+    """What of lots has numbers behind the one up to which their store is done with."""
+    for lot in lots:
+        skip = done.get(lot.store, 0) + 1 - lot.seq
+        if skip < lot.n:
+            yield lot if skip <= 0 else split(lot, skip)[1]
 
 
 def encode(lots: Sequence[Lot], history: bool = False) -> bytes:

@@ -169,6 +169,8 @@ class Keeper:
         self._thinner = Thinner()
         self.figures.adopt(totals)
         self.dating.adopt(totals)
+        self.memory.known(totals.flushed)
+        self.urgent.known(totals.records)
         self.stage.release()
         self._marks = self._opened_at is not None
         self.called.set()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
-from agent.outbox.blocks import LIVE, Lot, cut, encode, split
+from agent.outbox.blocks import LIVE, Lot, beyond, cut, encode, split
 from agent.outbox.parcels import Parcel
 
 __all__ = ["MOST", "Memory"]
@@ -25,18 +26,18 @@ class Memory:
 
     def put(self, lots: Sequence[Lot]) -> None:
         self.waiting.extend(lots)
-        self.n += sum(lot.n for lot in lots)
+        self.n += _count(lots)
 
     def next(self, limit: int) -> tuple[list[Lot], bytes]:
         """All that waits, up to 500 readings or `limit` bytes; encoded once. It does not wait any more."""
         lots = cut(self.waiting, self._live)
         body = encode(lots)
-        n = sum(lot.n for lot in lots)
+        n = _count(lots)
         while len(body) > limit and n > 1:
             self._live = max(1, min(n - 1, n * (limit - 500) // len(body)))
             lots = cut(lots, self._live)
             body = encode(lots)
-            n = sum(lot.n for lot in lots)
+            n = _count(lots)
         self._live = min(LIVE, max(self._live, n * (limit - 500) // len(body)))
         left = n
         while left:
@@ -55,6 +56,16 @@ class Memory:
 
     def come_back(self, lots: Sequence[Lot]) -> None:
         self.waiting.extendleft(reversed(lots))
+
+    def known(self, flushed: Mapping[str, int]) -> None:
+        """Of these stores the flash has what has a number up to this: it is not brought there once more."""
+        self.waiting = deque(beyond(self.waiting, flushed))
+        for token, parcel in list(self.under_way.items()):
+            parcel.lots = list(beyond(parcel.lots, flushed))
+            parcel.message = replace(parcel.message, n=_count(parcel.lots))
+            if not parcel.lots:
+                del self.under_way[token]
+        self.n = _count(self.waiting) + sum(parcel.message.n for parcel in self.under_way.values())
 
     def date(self, date: Callable[[Lot], Lot]) -> None:
         self.waiting = deque(date(lot) for lot in self.waiting)
@@ -98,3 +109,7 @@ class Memory:
         firsts = [lot.seq for lot in self.waiting if lot.store == store]
         firsts += [lot.seq for parcel in self.under_way.values() for lot in parcel.lots if lot.store == store]
         return min(firsts, default=None)
+
+
+def _count(lots: Iterable[Lot]) -> int:
+    return sum(lot.n for lot in lots)

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from agent.model import Instant, Outcome, OutcomeState
-from agent.outbox.blocks import Lot, split
+from agent.outbox.blocks import Lot, beyond, split
 from agent.outbox.claim import Claim, Standing
 from agent.outbox.mark import Given, Mark, read_mark
 from agent.outbox.records import is_gap, renamed_record
@@ -129,15 +129,10 @@ class Replay:
 
     def open_lots(self, on_flash: dict[str, int]) -> list[Lot]:
         """The lots that are neither on flash (up to a number a store) nor accepted."""
-        lots = []
-        for lot in self.lots:
-            skip = on_flash.get(lot.store, 0) + 1 - lot.seq
-            if skip < lot.n:
-                lots.append(lot if skip <= 0 else split(lot, skip)[1])
         taken: dict[str, list[tuple[int, int]]] = {}
         for store, first, last in _joined(self.accepted):
             taken.setdefault(store, []).append((first, last))
-        return [rest for lot in lots for rest in _without(lot, taken.get(lot.store, []))]
+        return [rest for lot in beyond(self.lots, on_flash) for rest in _without(lot, taken.get(lot.store, []))]
 
 
 def replay(folder: Path, boot: str | None = None) -> Replay:

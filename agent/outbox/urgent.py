@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 
 from agent.model import Event, Outcome, OutcomeState
@@ -91,6 +91,15 @@ class Urgent:
                 body = renamed_record(parcel.message.body, old, new, first)
                 parcel.store, parcel.message, parcel.queued = new, replace(parcel.message, body=body), False
                 self.keep(parcel)
+
+    def known(self, records: Mapping[str, Collection[int]]) -> None:
+        """The flash has the records with these numbers, by store: they are read there."""
+
+        def is_only_here(parcel: Parcel) -> bool:
+            return parcel.message.first not in records.get(parcel.store, ())
+
+        self.unsaved = [parcel for parcel in self.unsaved if is_only_here(parcel)]
+        self.ready = deque(parcel for parcel in self.ready if is_only_here(parcel))
 
     def withdraw(self, records: Collection[tuple[int, str, int]]) -> None:
         """Records (row, store, number) that are too old to be sent: a kill does not bring them back either."""

@@ -12,6 +12,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -514,6 +515,33 @@ async def test_numbers_that_a_power_cut_left_open_are_not_counted_by_a_second_st
     await box.tick(6)
     gaps = [event["detail"] for event in events(await box.drain()) if event["kind"] == "gap"]
     assert [(gap["first"], gap["count"]) for gap in gaps] == [(11, None)]
+
+
+@pytest.mark.parametrize("then", ["waits", "is under way", "came back"])
+async def test_what_a_database_has_is_not_brought_there_once_more_when_it_opens_late(
+    box: Any, alarm: Any, kept_flash: Any, unreadable: Any, then: str
+) -> None:
+    """It is on the stage too, for nobody knew that it was written; the next start cannot read the database at first."""
+    kept_flash(False)
+    box.out.put(box.readings(10), 2)
+    await box.out.put_event(alarm(1))
+    await box.tick(6)
+    kept_flash(True)
+    box.out.put(box.readings(5), 2)
+    with unreadable():
+        box.open()
+        if then != "waits":
+            event, batch = await box.take(), await box.take()
+            assert (event.n, batch.n) == (1, 15)
+        if then == "came back":
+            box.out.put_back(event)
+            box.out.put_back(batch)
+    await box.tick(60)
+    await box.tick(60)
+    with closing(sqlite3.connect(box.state / "outbox.db")) as db:
+        assert db.execute("SELECT seq FROM message").fetchall() == [(11,)]
+        assert db.execute("SELECT sum(n) FROM block").fetchone() == (15,)
+    assert box.out.status()["rows"] == 15
 
 
 async def test_who_asks_for_open_commands_hears_that_nobody_can_read_them(box: Any, unreadable: Any) -> None:

@@ -153,17 +153,22 @@ class Urgent:
 
     def send_unsaved(self) -> list[Parcel]:
         """The flash does not take them: deliver them all the same, and keep the newest; what is given up."""
-        gone = []
-        while len(self.unsaved) > MANY:
-            parcel = next((one for one in self.unsaved if not is_gap(one.message.body)), self.unsaved[0])
-            self.unsaved.remove(parcel)
-            if not parcel.queued:
-                gone.append(parcel)
+        gone = self._give_up(len(self.unsaved) - MANY) if len(self.unsaved) > MANY else []
         for parcel in self.unsaved:
             if not parcel.queued and not parcel.done:
                 parcel.queued = True
                 self.ready.append(parcel)
         return gone
+
+    def _give_up(self, n: int) -> list[Parcel]:
+        """Drop the oldest, gap records last; what was not delivered. What is under way stays: it may come back."""
+        waiting = set(self.ready)
+        free = [one for one in self.unsaved if one.done or not one.queued or one in waiting]
+        free.sort(key=lambda one: is_gap(one.message.body))
+        gone = set(free[:n])
+        self.unsaved = [one for one in self.unsaved if one not in gone]
+        self.ready = deque(one for one in self.ready if one not in gone)
+        return [one for one in free[:n] if not one.done]
 
     def _record(self, topic: str, body: bytes, store: str, seq: int) -> Parcel:
         message = Message(topic, body, False, seq, seq, 1, next(self._tokens))

@@ -449,6 +449,35 @@ async def test_a_power_cut_is_not_told_as_a_kill_by_a_second_start(
     assert [(gap["code"], gap["detail"]["first"], gap["detail"]["count"]) for gap in gaps] == [("power_cut", 1, None)]
 
 
+@pytest.mark.parametrize("under_way", [0, 3])
+async def test_records_beyond_what_memory_takes_are_told_though_they_were_to_be_sent(
+    box: Any, events: Callable[..., Any], alarm: Any, flash: Any, monkeypatch: pytest.MonkeyPatch, under_way: int
+) -> None:
+    """The flash failed while there was no link, took what was kept when it was mended, and the power was cut."""
+    monkeypatch.setattr("agent.outbox.urgent.MANY", 10)
+    flash(False)
+    for number in range(under_way):
+        await box.out.put_event(alarm(number))
+    sent = [await box.take() for _ in range(under_way)]
+    for number in range(under_way, 25):
+        await box.out.put_event(alarm(number))
+    assert len(box.out._urgent.ready) <= 10
+    for message in sent:
+        box.out.put_back(message)
+    flash(True)
+    await box.tick(61)
+    shutil.rmtree(box.stage)
+    box.open()
+    found = events(await box.drain())
+    told = [event["detail"] for event in found if event["kind"] == "gap"]
+    alarms = [event for event in found if event["kind"] == "alarm"]
+    assert len(alarms) + sum(gap["count"] for gap in told if gap["reason"] == "memory") == 25
+    assert {event["subject"] for event in alarms} >= {f"km{number}" for number in [*range(under_way), *range(20, 25)]}
+    seen = {event["k"][1] for event in found}
+    missing = set(range(1, max(seen))) - seen
+    assert all(any(gap["first"] <= number <= gap["last"] for gap in told) for number in missing)
+
+
 @pytest.mark.parametrize(
     ("state", "open_ones"), [("failed", 0), ("expired", 0), ("verified", 0), ("applied", 1), ("rejected", 1)]
 )

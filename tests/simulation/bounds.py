@@ -23,7 +23,7 @@ RECORDS = 2_500
 SEGMENT = 1_000_000
 STAGE, A_READING, BURST = 8, 120, 500_000
 """Segments of the stage (1 MB, where a seed does not make it smaller and the flash takes what comes), bytes for each
-reading that waits, and bytes of what came at once a moment ago: the next pass tidies it."""
+reading that waits or came a moment ago, and bytes of what else came at once: the next pass tidies it."""
 EMPTY = 2
 """The segment that is open, and the one that a kill left."""
 LOG = 1_000_000
@@ -58,8 +58,8 @@ def _look_at_life(world: Any, life: Any) -> None:
         look_at_outbox(world, outbox, 100_000, life.agent._plan.buffer.max_bytes)
 
 
-def look_at_outbox(world: Any, outbox: Any, most: int, max_bytes: int) -> None:
-    """At its files and its memory, which takes `most` readings."""
+def look_at_outbox(world: Any, outbox: Any, most: int, max_bytes: int, lately: int = 0) -> None:
+    """At its files and its memory, which takes `most` readings; so many came since the pass before last."""
     from agent.outbox import stage
 
     keeper, must = outbox._keeper, world.judge.must
@@ -71,7 +71,7 @@ def look_at_outbox(world: Any, outbox: Any, most: int, max_bytes: int) -> None:
     must(many <= RECORDS, f"{many} records in memory")
     staged = [size for _, size in _files(world.run_folder)]
     segment = SEGMENT if world.was_hurt() else stage._SEGMENT
-    room = STAGE * segment + A_READING * lots + BURST
+    room = STAGE * segment + A_READING * (lots + lately) + BURST
     must(sum(staged) <= room, f"{sum(staged)} bytes on the stage for {lots} readings")
     segments = len([*world.run_folder.glob("*.stage")])
     few = world.was_hurt() or segments <= STAGE + A_READING * lots // stage._SEGMENT

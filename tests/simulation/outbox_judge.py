@@ -110,6 +110,10 @@ class OutboxJudge:
     def make_event(self, at: Any) -> int:
         return self.make(0, 1, at)[0]
 
+    def put_since(self, at: float) -> int:
+        """How many readings and events were put since then."""
+        return len(self.at) - bisect_left(self.at, at)
+
     def was_put(self, values: range) -> None:
         for v in values:
             self.kept[v] = True

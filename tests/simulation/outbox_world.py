@@ -206,7 +206,7 @@ class OutboxWorld(World):
             if storm and self.breaks:
                 self.broker.silence()
             await asyncio.gather(*(self._record(outbox, clock, "note") for _ in range(storm)))
-            look_at_outbox(self, outbox, self.most, self.max_bytes)
+            look_at_outbox(self, outbox, self.most, self.max_bytes, box.put_since(self.loop.time() - self.window / 5))
 
     async def _record(self, outbox: Any, clock: Any, kind: str) -> None:
         from agent.model import Event, Severity

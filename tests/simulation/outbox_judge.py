@@ -1,6 +1,7 @@
 """What the outbox promises, checked by what was put into it and what the broker took.
 
-The judge hears which number each reading got, for nobody says it outside, and nothing else of what the outbox knows.
+The judge hears which number each reading got and which store goes on under another name, for nobody says the first
+outside, and the record of the second may be lost; and nothing else of what the outbox knows.
 """
 
 from __future__ import annotations
@@ -57,8 +58,8 @@ class OutboxJudge:
         self.given: dict[str, int] = defaultdict(int)
         self.gaps: dict[tuple[str, int], dict[str, Any]] = {}
         self.told: Counter[str] = Counter()
-        self.moves: list[dict[str, Any]] = []
-        """The details of `store_moved`, also of such as the broker refused."""
+        self.older: dict[str, str] = {}
+        """Which store each goes on from."""
         self.lost = 0
         self.corners: set[str] = set()
         self._waiting: list[int] = []
@@ -181,8 +182,6 @@ class OutboxJudge:
                 self.gaps[store, number] = event["detail"]
                 self.told[event["code"]] += 1
                 self._gap(event["code"], event["detail"])
-            elif event["code"] == "store_moved" and new:
-                self.moves.append(event["detail"])
             elif event["code"] == "n":
                 self._arrived(event["detail"]["n"], store, number, "live")
                 self._dated(event["detail"]["n"], event)
@@ -200,8 +199,6 @@ class OutboxJudge:
             event = json.loads(payload)
             if event["code"] == "n":
                 self._refused.add(event["detail"]["n"])
-            elif event["code"] == "store_moved":  # it is told as lost, and the store begins where it begins
-                self.moves.append(event["detail"])
         elif kind == "state/store":  # numbers go on without it: who has no right to claim delivers all the same
             self._claimed.discard(json.loads(payload)["store"])
 
@@ -309,12 +306,6 @@ class OutboxJudge:
         for gap in self.gaps.values():
             if gap.get("store") and "first" in gap:
                 by_store[gap["store"]].append((gap["first"], gap["last"], gap))
-        older = {move["store"]: move["before"] for move in self.moves}
-
-        def names(store: str) -> list[str]:
-            """It, and those that went on with its numbers: we do not hear under which name a number is told."""
-            return [store] + [new for new, old in older.items() if old == store]
-
         corrupt = [gap for gap in self.gaps.values() if gap["reason"] == "store_corrupt" and not gap.get("store")]
         uncounted: Counter[str] = Counter()
         for v, cls in enumerate(self.cls):
@@ -331,7 +322,8 @@ class OutboxJudge:
                 continue
             if key[0] in self.away and self.run_was_full:  # neither the flash nor the stage could know of it
                 continue
-            covering = [gap for name in names(key[0]) for first, last, gap in by_store[name] if first <= key[1] <= last]
+            told = (one for name in self._names(key[0]) for one in by_store[name])
+            covering = [gap for first, last, gap in told if first <= key[1] <= last]
             fitting = [gap for gap in covering if self._fits(gap, cls)]
             what = f"{v} (class {cls}, {self.at[v]:.1f} s, {key})"
             self.must(fitting, f"{what} neither came nor was told: {covering[:3]}")
@@ -340,12 +332,16 @@ class OutboxJudge:
             if fitting and all(gap["reason"] == "power_cut" for gap in fitting):
                 self._may_be_cut(v)
         for store, n in uncounted.items():
-            gaps = [gap for name in names(store) for _, _, gap in by_store[name]]
+            gaps = [gap for name in self._names(store) for _, _, gap in by_store[name]]
             told = sum(gap["count"] or gap["last"] - gap["first"] + 1 for gap in gaps if gap["reason"] in COUNTED)
             self.must(told >= n, f"{n} of {store} are gone, {told} were told")
         for store, runs in self._holes(by_store):
             if not corrupt:
                 self.must(False, f"numbers of {store} neither came nor were told: {runs[:5]}")
+
+    def _names(self, store: str) -> list[str]:
+        """It, and those that went on with its numbers: we do not hear under which name a number is told."""
+        return [store, *(name for new, old in self.older.items() if old == store for name in self._names(new))]
 
     @staticmethod
     def _fits(gap: dict[str, Any], cls: int) -> bool:
@@ -400,6 +396,4 @@ class OutboxJudge:
 
     def _copied_from(self, store: str) -> int:
         """Of a store that others were renamed to, what was before the first of its numbers is not its own."""
-        if not any(move["store"] == store for move in self.moves):
-            return 0
-        return min(self.numbers[store]) - 1
+        return min(self.numbers[store]) - 1 if store in self.older else 0

@@ -359,12 +359,25 @@ def _scaled(scale: dict[str, Any]) -> Iterator[tuple[Any, str, Any]]:
     yield importlib.import_module("agent.uplink.uplink"), "_route_gained", _never
 
 
+def _heard(box: OutboxJudge) -> tuple[Any, str, Any]:
+    """Who goes on under another store says so in a record, which may be lost: the judge hears it at once."""
+    from agent.outbox.keeper import Keeper
+
+    say = Keeper._say_left
+
+    def said(keeper: Keeper, before: str, now: str, why: str) -> None:
+        box.older[now] = before
+        say(keeper, before, now, why)
+
+    return Keeper, "_say_left", said
+
+
 @contextlib.contextmanager
 def outbox_world(seed: int) -> Iterator[OutboxWorld]:
     with tempfile.TemporaryDirectory(prefix="bocage-simulation-", dir="/dev/shm") as folder:
         made = OutboxWorld(seed, Path(folder))
         asyncio.set_event_loop(made.loop)
-        with edges(made), replaced([*_scaled(made.scale)]):
+        with edges(made), replaced([*_scaled(made.scale), _heard(made.box)]):
             yield made
 
 

@@ -100,7 +100,7 @@ class Commands:
 
     async def _carry_out(self, command: Command) -> Outcome:
         await self._open.wait()
-        known = await self._ledger.outcome(command.id)
+        known = await self._ledger.outcome(command)
         if known is not None:
             return known
         try:

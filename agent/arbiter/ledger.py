@@ -13,8 +13,11 @@ __all__ = ["Books", "Ledger", "Outcomes"]
 class Outcomes(Protocol):
     """Where commands become durable (the outbox)."""
 
-    async def outcome(self, command: str) -> Outcome | None:
-        """The last stored outcome of a command's id; None if it was never seen."""
+    async def outcome(self, command: Command) -> Outcome | None:
+        """The last stored outcome of a command's id; None if it was never seen.
+
+        While nobody can look that up, it is `rejected`, and told.
+        """
 
     async def begin(self, command: Command) -> Outcome | None:
         """At most once: None, and the acceptance is durable; or the stored outcome of an id that was seen before."""

@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection, Coroutine, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -102,10 +101,12 @@ class Outbox:
         self._urgent.unsaved.append(self._urgent.result(outcome))
         await self._shielded(self._keeper.save_urgent())
 
-    async def outcome(self, command: str) -> Outcome | None:
-        """The last stored outcome of a command's id; None if it was never seen."""
-        async with self._flash.lock:
-            return await self._known(command)
+    async def outcome(self, command: Command) -> Outcome | None:
+        """The last stored outcome of a command's id; None if it was never seen.
+
+        With a flash that cannot be read nobody knows: then it is `rejected`, but for a technician's at the box.
+        """
+        return await self._shielded(self._outcome(command))
 
     async def unfinished(self) -> list[Outcome]:
         """Commands that were accepted and never ended: a crash came between. OutboxError if nobody can read them."""
@@ -113,33 +114,42 @@ class Outbox:
             left = await self._flash.job(lambda db: db.unfinished())
         return [outcome for outcome in left if not self._urgent.has_ended(outcome)]
 
+    async def _outcome(self, command: Command) -> Outcome | None:
+        async with self._flash.lock:
+            return await self._known(command)
+
     async def _begin(self, command: Command) -> Outcome | None:
         async with self._flash.lock:
-            known = await self._known(command.id)
+            known = await self._known(command)
             if known is not None:
                 return known
-            now = self._clock.now()
-            outcome = Outcome(command.id, command.point, command.value, OutcomeState.ACCEPTED, "", now)
-            parcel = self._urgent.promise(outcome)
+            parcel = self._urgent.promise(self._result(command, OutcomeState.ACCEPTED))
             self._urgent.unsaved.append(parcel)
             if await self._keeper.save():
                 return None
             if command.origin is Origin.LOCAL:
                 self._urgent.keep(parcel)
                 return None
-            reason = f"this cannot be recorded: {self._flash.fault}"
-            refusal = replace(outcome, state=OutcomeState.REJECTED, reason=reason)
+            refusal = self._result(command, OutcomeState.REJECTED, f"this cannot be recorded: {self._flash.fault}")
             self._urgent.reject(parcel, refusal)
             return refusal
 
-    async def _known(self, command: str) -> Outcome | None:
-        known = self._urgent.outcome(command)
+    async def _known(self, command: Command) -> Outcome | None:
+        known = self._urgent.outcome(command.id)
         if known is not None:
             return known
         try:
-            return await self._flash.job(lambda db: db.outcome(command))
-        except OutboxError:
-            return None
+            return await self._flash.job(lambda db: db.outcome(command.id))
+        except OutboxError as error:
+            if command.origin is Origin.LOCAL:
+                return None
+            refusal = self._result(command, OutcomeState.REJECTED, f"nobody knows whether it came before: {error}")
+            self._urgent.unsaved.append(self._urgent.refuse(refusal))
+            await self._keeper.save()
+            return refusal
+
+    def _result(self, command: Command, state: OutcomeState, reason: str = "") -> Outcome:
+        return Outcome(command.id, command.point, command.value, state, reason, self._clock.now())
 
     # -- out ---------------------------------------------------------------------------------------------------
 

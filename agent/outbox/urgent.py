@@ -48,12 +48,15 @@ class Urgent:
     def result(self, outcome: Outcome) -> Parcel:
         return self.keep(self.promise(outcome))
 
+    def refuse(self, refusal: Outcome) -> Parcel:
+        """The word of a refusal that changes nothing of what the ledger knows of the command."""
+        return self.keep(self._word(refusal))
+
     def promise(self, outcome: Outcome) -> Parcel:
         """A record that counts only if the flash takes it: `keep` it once that is decided."""
-        store, seq = self._numbers.take(1)
-        parcel = self._record(f"cmd/{outcome.command}/result", result_body(outcome, store, seq), store, seq)
+        parcel = self._word(outcome)
         parcel.outcome = outcome
-        self._stage.give(store, seq)
+        self._stage.give(parcel.store, parcel.message.first)
         return parcel
 
     def keep(self, parcel: Parcel) -> Parcel:
@@ -169,6 +172,10 @@ class Urgent:
         self.unsaved = [one for one in self.unsaved if one not in gone]
         self.ready = deque(one for one in self.ready if one not in gone)
         return [one for one in free[:n] if not one.done]
+
+    def _word(self, outcome: Outcome) -> Parcel:
+        store, seq = self._numbers.take(1)
+        return self._record(f"cmd/{outcome.command}/result", result_body(outcome, store, seq), store, seq)
 
     def _record(self, topic: str, body: bytes, store: str, seq: int) -> Parcel:
         message = Message(topic, body, False, seq, seq, 1, next(self._tokens))

@@ -200,8 +200,8 @@ class Ledger:
         self._clock, self._tell = clock, tell
         self._stored: dict[str, Outcome] = {}
 
-    async def outcome(self, command: str) -> Outcome | None:
-        return self._stored.get(command)
+    async def outcome(self, command: Command) -> Outcome | None:
+        return self._stored.get(command.id)
 
     async def begin(self, command: Command) -> Outcome | None:
         known = self._stored.get(command.id)

@@ -91,8 +91,8 @@ class Ledger:
     slow: float = 0.0
     """Seconds until what was put is on flash."""
 
-    async def outcome(self, command: str) -> Outcome | None:
-        return self.stored.get(command)
+    async def outcome(self, command: Command) -> Outcome | None:
+        return self.stored.get(command.id)
 
     async def begin(self, command: Command) -> Outcome | None:
         self.hook("begin")

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -573,6 +574,37 @@ async def test_what_a_database_has_is_not_brought_there_once_more_when_it_opens_
     assert box.out.status()["rows"] == 15
 
 
+async def test_a_command_that_nobody_can_look_up_is_refused(box: Any, unreadable: Any) -> None:
+    """It may have been carried out: to call it new would do it twice, or tell a second end."""
+    command = Command("c1", "km1", "on", box.clock.now(), origin=Origin.MQTT)
+    assert await box.out.begin(command) is None
+    await box.out.record(Outcome("c1", "km1", "on", OutcomeState.VERIFIED, "", box.clock.now()))
+    await box.drain()
+    await box.out.close()
+    with unreadable():
+        out = box.open()
+        for known in (await out.outcome(command), await out.begin(command)):
+            assert known is not None
+            assert known.state is OutcomeState.REJECTED
+        assert await out.outcome(replace(command, id="c2", origin=Origin.LOCAL)) is None
+        assert [json.loads(one.body)["state"] for one in await box.drain() if one.topic == "cmd/c1/result"] == [
+            "rejected"
+        ] * 2
+    await box.tick(100)
+    assert (await out.outcome(command)).state is OutcomeState.VERIFIED
+
+
+async def test_a_command_that_could_not_be_looked_up_is_not_begun_by_a_write_that_succeeds(
+    box: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = Command("c1", "km1", "on", box.clock.now(), origin=Origin.MQTT)
+    assert await box.out.begin(command) is None
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "outcome", lambda *_: (_ for _ in ()).throw(sqlite3.OperationalError("disk I/O error")))
+        assert (await box.out.begin(command)).state is OutcomeState.REJECTED
+    assert (await box.out.begin(command)).state is OutcomeState.ACCEPTED
+
+
 async def test_who_asks_for_open_commands_hears_that_nobody_can_read_them(box: Any, unreadable: Any) -> None:
     """None would mean that there are none."""
     assert await box.out.begin(Command("c1", "km1", "on", box.clock.now())) is None
@@ -752,7 +784,7 @@ async def test_a_read_that_succeeds_does_not_end_a_fault(box: Any, alarm: Any, f
     flash(False)
     await box.out.put_event(alarm(1))
     assert box.out.fault
-    assert await box.out.outcome("c1") is None
+    assert await box.out.outcome(Command("c1", "km1", "on", box.clock.now())) is None
     assert box.out.fault
     flash(True)
     await box.tick(61)

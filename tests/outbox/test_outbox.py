@@ -237,10 +237,11 @@ async def test_a_refused_repetition_does_not_hide_the_first(box: Any) -> None:
 
 async def test_a_command_that_expired_after_its_acceptance_has_ended(box: Any) -> None:
     """A radio node did not listen in time: a crash later finds nothing open, and tells no second end."""
-    assert await box.out.begin(Command("c1", "valve", 42, box.clock.now())) is None
+    command = Command("c1", "valve", 42, box.clock.now())
+    assert await box.out.begin(command) is None
     await box.out.record(Outcome("c1", "valve", 42, OutcomeState.EXPIRED, "it did not listen", box.clock.now()))
     assert await box.out.unfinished() == []
-    known = await box.out.outcome("c1")
+    known = await box.out.outcome(command)
     assert known is not None and known.state is OutcomeState.EXPIRED
 
 

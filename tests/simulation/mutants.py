@@ -135,8 +135,8 @@ MUTANTS = [
             "agent/arbiter/commands.py", "        if known is not None:\n            return known\n        try:\n"
             "            self._guard(command)", "        try:\n            self._guard(command)",
             "agent/outbox/queue.py",
-            "            known = await self._known(command.id)\n            if known is not None:\n"
-            "                return known\n            now =", "            now ="),
+            "            known = await self._known(command)\n            if known is not None:\n"
+            "                return known\n            parcel", "            parcel"),
     _mutant("command-tried-again", "a command that a crash left open is carried out at the next start",
             "agent/arbiter/commands.py",
             '        reason = f"the agent died between', "        if actuator is not None:\n            "
@@ -153,7 +153,7 @@ MUTANTS = [
             "        self._open.setdefault(name, []).append((session, message))\n"
             "        session.acknowledge(message)\n        try:\n"),
     _mutant("ids-forgotten", "a restart forgets the ids of commands",
-            "agent/outbox/queue.py", "            return await self._flash.job(lambda db: db.outcome(command))\n",
+            "agent/outbox/queue.py", "            return await self._flash.job(lambda db: db.outcome(command.id))\n",
             "            return None\n"),
     _mutant("expiry-ignored", "a command that came too late is carried out",
             "agent/arbiter/validity.py", "    if min(limits) <= mono:\n", "    if False:\n",

@@ -47,11 +47,12 @@ class Ahead:
         """The youngest row on flash."""
         return max(self.newest.values())
 
-    def start_over(self) -> None:
-        """What is on flash has other names now; nothing of it is under way."""
+    def start_over(self, held: Collection[int]) -> None:
+        """What is on flash has other names now: all of it is read again, but for rows that are `held`."""
         self._generation += 1
         self.ready.clear()
         self.returned.clear()
+        self.skip = set(held)
         self.cursor = {"block": 0, "message": 0}
 
     def behind(self, table: str) -> bool:

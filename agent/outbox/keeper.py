@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from contextlib import suppress
 from functools import partial
 from itertools import count
@@ -402,7 +402,7 @@ class Keeper:
         self.identity.confirm()
         self.numbers.rename(new)
         self._stand()
-        self.ahead.start_over()
+        self.ahead.start_over({*self.due.work.done_blocks, *self.due.work.done_messages, *self._rows_out()})
         self.urgent.rename(old, new, first)
         for before, after in self.memory.rename(old, new):
             self.stage.accept(old, before.seq, before.last)
@@ -411,6 +411,13 @@ class Keeper:
         self.due.gaps += [*gaps, *left_behind(old, first - 1, sent)]
         self._say_left(old, new, why)
         await self.save()
+
+    def _rows_out(self) -> Iterator[int]:
+        """What lies on flash of that which is under way."""
+        for parcel in self.out.values():
+            yield from (row.id for row in parcel.load.rows) if parcel.load is not None else ()
+            if parcel.row is not None:
+                yield parcel.row
 
     def shed(self) -> None:
         """Drop the least precious readings if there are too many for the memory."""

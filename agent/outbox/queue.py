@@ -182,6 +182,11 @@ class Outbox:
         return self._keeper.identity.others
 
     @property
+    def is_compared(self) -> bool:
+        """Whether all that we know of our numbers was compared: a database that opens late was not."""
+        return self._keeper.identity.unsure is None
+
+    @property
     def is_unsure(self) -> bool:
         """Whether nobody has confirmed yet that this is the newest state of the box."""
         return self._keeper.identity.unsure is not None or self._flash.db is None

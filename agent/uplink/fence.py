@@ -39,6 +39,8 @@ class Fence:
         self._run = uuid4().hex
         self._heard = Statement({}, "")
         self._came = asyncio.Event()
+        self._compares = False
+        """Whether the broker of this connection retains anything to compare with."""
         self._claimed: Claim | None = None
         self._said: Claim | None = None
         """What this process claimed last, at whatever broker."""
@@ -47,7 +49,7 @@ class Fence:
 
     async def check(self, session: Session) -> None:
         """At the start of a connection. LinkLost if it ends meanwhile."""
-        self._claimed = None
+        self._claimed, self._compares = None, session.retains
         if not session.retains:
             return
         session.hear(self._topic, self._take)
@@ -58,6 +60,10 @@ class Fence:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(PATIENCE):
                     await self._came.wait()
+        await self.compare()
+
+    async def compare(self) -> None:
+        """Compare what we know of our numbers with what was retained; returns when they are ours to use."""
         self._heard = self._heard.beside(self._outbox.others)
         before = self._outbox.store
         while True:
@@ -70,9 +76,14 @@ class Fence:
         self.renewed = self.renewed or (self._outbox.store != before)
 
     @property
+    def has_compared(self) -> bool:
+        """Whether nothing was learnt since: the database of an older state may open while the link is up."""
+        return self._outbox.is_compared or not self._compares
+
+    @property
     def is_behind(self) -> bool:
-        """Whether more must be claimed before the next message is sent."""
-        return self._outbox.claim not in (None, self._claimed)
+        """Whether more must be compared or claimed before the next message is sent."""
+        return not self.has_compared or self._outbox.claim not in (None, self._claimed)
 
     def claim(self, session: Session) -> asyncio.Future[int] | None:
         """Retain what may be sent from now on; the caller has a slot of the window. None: there is nothing to say."""

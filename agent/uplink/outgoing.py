@@ -77,6 +77,8 @@ class Outgoing:
         await asyncio.wait({fenced})
         fenced.result()
         while True:
+            if not self._fence.has_compared:
+                await self._fence.compare()
             await session.free.acquire()
             if self._fence.is_behind and (said := self._fence.claim(session)) is not None:
                 said.add_done_callback(self._claimed)

@@ -40,7 +40,7 @@ class MemoryOutbox:
     def link(self, window: int, *, compress: bool, limit: int) -> None:
         self.links.append((window, compress, limit))
 
-    store, is_unsure, claim, others = "s", False, None, ()
+    store, is_unsure, is_compared, claim, others = "s", False, True, None, ()
     """Nobody's copy, and nothing to be claimed."""
 
     async def judge(self, heard: object) -> None:

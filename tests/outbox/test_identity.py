@@ -393,6 +393,28 @@ async def test_a_database_that_opens_late_goes_on_where_the_stage_was_compared(
     assert box.out.claim.store == claim.store and not box.out.is_unsure
 
 
+async def test_what_waits_to_be_sent_when_another_store_begins_is_sent(
+    box: Any, events: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flash: Any, alarm: Any
+) -> None:
+    """Records that could not be written at first: they are on flash by then, and read again."""
+    claim = await confirmed(box, monkeypatch)
+    await box.drain()
+    await box.out.close()
+    backup = copied(box, tmp_path / "backup")
+    box.open()
+    await number_beyond(box, claim)
+    later = await box.out.judge(retained(claim))
+
+    put_back(box, backup)
+    flash(False)
+    for number in range(3):
+        await box.out.put_event(alarm(number))
+    flash(True)
+    renewed = await box.out.judge(retained(later))
+    assert renewed.store != claim.store
+    assert [one["subject"] for one in events(await box.drain()) if one["kind"] == "alarm"] == ["km0", "km1", "km2"]
+
+
 async def killed_at_a_new_store(box: Any, claim: Claim, monkeypatch: pytest.MonkeyPatch) -> None:
     """When it is noted on flash that others went on from there, and before that is told."""
     renew = Store.renew

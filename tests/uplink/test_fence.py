@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import sqlite3
 import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from agent.machine import Machine
 from agent.model import OutcomeState, Reading
 from agent.outbox import Outbox
 from agent.outbox.claim import MOST, Claim, Statement
+from agent.outbox.store import Store
 from agent.uplink.fence import REMEMBERED, Fence
 from agent.uplink.native import Topics, encode
 from agent.uplink.rivals import Rivals
@@ -28,7 +32,7 @@ def statement(store: str, epoch: int, machine: str, run: str) -> bytes:
 
 def test_a_rival_is_who_speaks_after_us() -> None:
     rivals: list[int] = []
-    outbox = type("Outbox", (), {"claim": Claim("s", 100_000, 2, "m")})()
+    outbox = type("Outbox", (), {"claim": Claim("s", 100_000, 2, "m"), "is_compared": True})()
     fence = Fence(Topics("bocage/v1/village"), outbox, lambda: rivals.append(1))
     session: Any = type("Session", (), {"retains": True, "publish": lambda *a, **k: None})()
     fence._take(statement("s", 9, "other", "before us"))
@@ -45,7 +49,7 @@ def test_a_rival_is_who_speaks_after_us() -> None:
 
 def test_claims_that_are_made_up_fill_no_memory() -> None:
     rivals = Rivals(lambda: 0.0)
-    outbox = type("Outbox", (), {"claim": Claim("s", 100_000, 2, "m")})()
+    outbox = type("Outbox", (), {"claim": Claim("s", 100_000, 2, "m"), "is_compared": True})()
     fence = Fence(Topics("bocage/v1/village"), outbox, rivals.taken_over)
     fence.claim(type("Session", (), {"retains": True, "publish": lambda *a, **k: None})())  # type: ignore[arg-type]
     for n in range(3 * REMEMBERED):
@@ -91,6 +95,48 @@ async def test_a_restored_card_over_a_broker_with_the_documented_rights(site: An
         shutil.rmtree(state)
         shutil.copytree(tmp_path / "backup", state)
         assert await life(port, 5) not in (first, second), "the store that was left is claimed anew as well"
+
+
+@pytest.mark.broker
+async def test_an_older_card_whose_database_opens_while_the_link_is_up(
+    site: Any, until: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It could not be read at the start, so nothing was compared then: it is before its first number goes."""
+    clock, state, stages = SystemClock("always"), tmp_path / "state", iter(range(9))
+
+    def opened() -> Any:
+        site.outbox = Outbox.open(state, tmp_path / f"stage-{next(stages)}", clock, machine=Machine("a" * 16))
+        return site.outbox
+
+    @asynccontextmanager
+    async def up(outbox: Any, port: int) -> AsyncIterator[None]:
+        running = asyncio.create_task(outbox.run())
+        async with site.up(port):
+            outbox.put([Reading("m.r", 1, clock.now())], 2)
+            await until(lambda: outbox.status()["rows"] == 0)
+            yield
+        running.cancel()
+        await outbox.close()
+
+    def fail(*args: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    async with mosquitto(tmp_path, "allow_anonymous true") as port:
+        async with up(opened(), port):
+            first = site.outbox.store
+        shutil.copytree(state, tmp_path / "backup")
+        async with up(opened(), port):
+            assert site.outbox.store == first
+        shutil.rmtree(state)
+        shutil.copytree(tmp_path / "backup", state)
+        whole = Store.__init__
+        monkeypatch.setattr(Store, "__init__", fail)
+        async with up(opened(), port):
+            monkeypatch.setattr(Store, "__init__", whole)
+            await site.outbox._keeper.locked_save(flush=False)
+            site.outbox.put([Reading("m.r", 2, clock.now())], 2)
+            await until(lambda: site.outbox.status()["rows"] == 0)
+            assert site.outbox._flash.db is not None and site.outbox.store != first
 
 
 async def test_what_comes_again_to_a_restored_state_is_refused(site: Any) -> None:

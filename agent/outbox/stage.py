@@ -272,9 +272,11 @@ class Stage:
     def tidy(self, oldest: float, numbers: Mapping[str, Given]) -> None:
         """Drop the segments that hold nothing put at `oldest` (clock.monotonic) or later; end a long one.
 
-        `numbers` go to the mark first: it answers for what the segments knew of what was accepted.
+        `numbers` go to the mark first: it answers for what the segments knew of what was accepted. A segment that did
+        not take everything ends as soon as nobody needs it: it may not know that the broker took what it holds, and
+        where there was no room, it gives some back.
         """
-        if self.is_full:
+        if self.is_full or (self.broken and self._until < oldest and not self._losses):
             self.rotate()
         self.finish(numbers)
         self._drop([path for until, path in self._closed if until < oldest])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -118,6 +119,28 @@ async def test_alarms_survive_a_kill_although_the_flash_is_full(
     assert {event["subject"] for event in events(messages)} >= {f"km{number}" for number in range(300)}
     assert [m.topic for m in messages if m.topic.startswith("cmd")] == ["cmd/c1/result"]
     account(box, messages, events)
+
+
+async def test_what_the_broker_took_while_the_stage_was_full_does_not_come_again(
+    box: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No segment had room to say that it was taken, and minutes later the process is killed."""
+
+    def full(fd: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    box.out.put(box.readings(3), 2)
+    taken = await box.take()
+    with monkeypatch.context() as patch:
+        patch.setattr("agent.outbox.stage.os.write", full)
+        box.out.put(box.readings(1), 2)
+        await box.tick(1)  # the flash hears how far the numbers go
+        box.out.accepted(taken)
+        await box.drain()
+        await box.tick(1)
+    await box.tick(100)
+    box.open()
+    assert [m.topic for m in await box.drain()] == []
 
 
 async def test_a_short_append_does_not_hide_an_earlier_hole(box: Any, events: Any, disks: tuple[Disk, Disk]) -> None:

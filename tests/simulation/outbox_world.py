@@ -93,6 +93,8 @@ class RunCalls(FileCalls):
 class OutboxWorld(World):
     """`known` is whether the box knows the time, `run_room` how many bytes the memory disk still takes (None: many)."""
 
+    FURNISHED = False  # the frames of a radio that nobody hears would cost some of the time
+
     def __init__(self, seed: int, folder: Path) -> None:
         self.known, self.run_room, self.machine, self.clock_waits = True, None, 1, False
         super().__init__(seed, folder)

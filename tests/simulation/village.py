@@ -103,6 +103,8 @@ class Village:
     now: Callable[[], float]
     later: Callable[..., Any]
     datagrams: Datagrams
+    furnished: bool = True
+    """Whether there may be radio and pins."""
     site: dict[str, Any] = field(init=False)
     slaves: dict[str, Slave] = field(init=False)
     hosts: dict[str, Callable[[Any], None]] = field(init=False)
@@ -187,10 +189,10 @@ class Village:
         }  # fmt: skip
 
         radio = random.Random(f"{self.seed}/radio")
-        if radio.random() < 0.5:
+        if self.furnished and radio.random() < 0.5:
             self._radio(radio)
         pins = random.Random(f"{self.seed}/pins")
-        if pins.random() < 0.5:
+        if self.furnished and pins.random() < 0.5:
             self._pins(pins)
         if random.Random(f"{self.seed}/square").random() < 0.5:
             self._square()

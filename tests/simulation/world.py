@@ -70,6 +70,9 @@ class Life:
 
 
 class World:
+    FURNISHED = True
+    """Whether the village may have radio and pins."""
+
     def __init__(self, seed: int, folder: Path) -> None:
         self.seed, self.folder = seed, folder
         streams = "disk", "delays", "net", "bytes", "clock"
@@ -122,7 +125,7 @@ class World:
         self.datagrams = Datagrams(self.loop)
         self.notified: Callable[[bytes], None] = lambda data: None
         """What the agent tells systemd."""
-        self.village = Village(seed, self.loop.time, self.loop.call_later, self.datagrams)
+        self.village = Village(seed, self.loop.time, self.loop.call_later, self.datagrams, self.FURNISHED)
         self.judge = Judge(self.loop.time)
         self.judge.is_hurt = self.was_hurt
         self.broker.accepted = self.judge.took

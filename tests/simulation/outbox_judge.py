@@ -23,6 +23,8 @@ ANSWERED = 180.0
 """Seconds from a message to its acknowledgement, or until a link that is half open is given up."""
 NOTED = 20.0
 """Seconds beyond the durability window until it is on flash that a message was taken."""
+LEFT_ALONE = 900.0
+"""Seconds for which a kind of messages that the broker refuses is left alone at the most."""
 COUNTED = {"thinned", "quota", "age", "memory"}
 
 
@@ -55,6 +57,10 @@ class OutboxJudge:
         """By store and number: its content, as it came."""
         self.away: set[str] = set()
         """Stores without durable numbers."""
+        self._away: list[tuple[str, int, int, str, float]] = []
+        """(store, first, last, kind, s) of what was numbered under those."""
+        self._set_back: dict[str, list[float]] = defaultdict(list)
+        """When the broker refused a message of a kind: others passed it by."""
         self.given: dict[str, int] = defaultdict(int)
         self.gaps: dict[tuple[str, int], dict[str, Any]] = {}
         self.told: Counter[str] = Counter()
@@ -128,12 +134,15 @@ class OutboxJudge:
 
         def heard(n: int) -> tuple[str, int]:
             store, first = take(n)
+            kind = "event"
             if len(self._waiting) == n:
                 for step, v in enumerate(self._waiting):
                     self.key[v] = store, first + step
+                    kind = "telemetry" if self.cls[v] else "event"
                 self._waiting = []
             if store != numbers.store:
                 self.away.add(store)
+                self._away.append((store, first, first + n - 1, kind, self.now()))
             self.given[store] = max(self.given[store], first + n - 1)
             return store, first
 
@@ -192,6 +201,7 @@ class OutboxJudge:
     def refused(self, topic: str, payload: bytes) -> None:
         """The broker did not take a message: what is in it comes later than what was under way behind it."""
         kind = topic.split("/", 3)[3]
+        self._set_back[kind].append(self.now())
         if kind == "telemetry":
             for entries in batch_of(payload)["p"].values():
                 self._refused.update(int(value) for _, value, *_ in entries if not isinstance(value, list))
@@ -308,6 +318,7 @@ class OutboxJudge:
                 by_store[gap["store"]].append((gap["first"], gap["last"], gap))
         corrupt = [gap for gap in self.gaps.values() if gap["reason"] == "store_corrupt" and not gap.get("store")]
         uncounted: Counter[str] = Counter()
+        passed_by = self._passed_by()
         for v, cls in enumerate(self.cls):
             if v in self.came or not self.kept[v]:
                 continue
@@ -318,7 +329,9 @@ class OutboxJudge:
             self.lost += 1
             if corrupt or any(first <= v < end for first, end in self._gone):
                 continue
-            if key[0] in self.away and key[1] > max(self.numbers[key[0]], default=0) and self._is_forgotten(v):
+            if key[0] in self.away and key[1] > max(self.numbers[key[0]], default=0) and self._is_forgotten(self.at[v]):
+                continue
+            if any(first <= key[1] <= last for first, last in passed_by[key[0]]):
                 continue
             if key[0] in self.away and self.run_was_full:  # neither the flash nor the stage could know of it
                 continue
@@ -335,7 +348,7 @@ class OutboxJudge:
             gaps = [gap for name in self._names(store) for _, _, gap in by_store[name]]
             told = sum(gap["count"] or gap["last"] - gap["first"] + 1 for gap in gaps if gap["reason"] in COUNTED)
             self.must(told >= n, f"{n} of {store} are gone, {told} were told")
-        for store, runs in self._holes(by_store):
+        for store, runs in self._holes(by_store, passed_by):
             if not corrupt:
                 self.must(False, f"numbers of {store} neither came nor were told: {runs[:5]}")
 
@@ -349,16 +362,27 @@ class OutboxJudge:
         told = gap.get("class")
         return told is None or told <= cls
 
-    def _is_forgotten(self, v: int) -> bool:
-        """Numbered under a store that the flash never heard of: after a power cut nobody knows how far it went.
+    def _is_forgotten(self, at: float) -> bool:
+        """Numbered then under a store that the flash never heard of: after a power cut nobody knows how far it went.
 
         No later number of it came, so no consumer misses one.
         """
-        return any(self.at[v] <= cut and self._is_kept_back(v, died, hurt) for died, cut, hurt in self.cuts)
+        return any(at <= cut and self._is_kept_back(at, died, hurt) for died, cut, hurt in self.cuts)
 
-    def _is_kept_back(self, v: int, died: float, was_hurt: bool) -> bool:
-        """Whether the flash could not take it before the cut."""
-        return was_hurt or any(begin <= died and end + RETRY >= self.at[v] for begin, end in self.hurt)
+    def _passed_by(self) -> dict[str, list[tuple[int, int]]]:
+        """Numbers (first, last) by store that are forgotten, though later ones came: the broker refused their kind."""
+        passed: dict[str, list[tuple[int, int]]] = defaultdict(list)
+        for store, first, last, kind, at in self._away:
+            died, cut, hurt = next((one for one in self.cuts if at <= one[1]), (0.0, 0.0, False))
+            refused = self._set_back[kind]
+            was_refused = bisect_left(refused, at - LEFT_ALONE) < bisect_right(refused, cut)
+            if was_refused and self._is_kept_back(at, died, hurt):
+                passed[store].append((first, last))
+        return passed
+
+    def _is_kept_back(self, at: float, died: float, was_hurt: bool) -> bool:
+        """Whether the flash could not take what was put then before the cut."""
+        return was_hurt or any(begin <= died and end + RETRY >= at for begin, end in self.hurt)
 
     def _may_be_cut(self, v: int) -> None:
         """A power cut takes what was put in the window before it, and what the flash could not take."""
@@ -369,15 +393,18 @@ class OutboxJudge:
                 continue
             since = cut if self.cls[v] == 0 else wrote_last(died, self.begun, self.died) - self.window - SLACK
             what = f"{v} (class {self.cls[v]}, {self.at[v]:.1f} s) was lost by the cut at {died:.1f} s"
-            self.must(self.at[v] >= since or self._is_kept_back(v, died, was_hurt), what)
+            self.must(self.at[v] >= since or self._is_kept_back(self.at[v], died, was_hurt), what)
             return
         self.must(False, f"{v} ({self.at[v]:.1f} s) was told lost in a power cut, and there was none")
 
-    def _holes(self, by_store: dict[str, list[tuple[int, int, dict[str, Any]]]]) -> Iterator[tuple[str, list[Any]]]:
+    def _holes(
+        self, by_store: dict[str, list[tuple[int, int, dict[str, Any]]]], passed_by: dict[str, list[tuple[int, int]]]
+    ) -> Iterator[tuple[str, list[Any]]]:
         for store, numbers in self.numbers.items():
             spans = [(n, n) for n in numbers] + [(first, last) for first, last, _ in by_store[store]]
             youngest = max((last for _, last in spans), default=0)  # nobody misses what lies beyond it
             spans += [(first, last) for first, last in self._untold(store) if first < youngest]
+            spans += [(first, last) for first, last in passed_by[store] if first < youngest]
             reached, runs = 0, []
             for first, last in sorted(spans):
                 if first > reached + 1:

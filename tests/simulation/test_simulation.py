@@ -11,6 +11,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -274,6 +275,28 @@ def test_a_store_may_begin_late_where_the_record_that_says_so_is_lost(older: dic
     for number in (9, 10):
         event = {"k": ["s", number], "kind": "note", "code": "m", "subject": "s", "detail": {}}
         judge.took("bocage/v1/v/event", json.dumps(event).encode(), False)
+    judge.finish()
+    assert len(judge.broken) == broken, judge.broken
+
+
+@pytest.mark.parametrize(("refused", "hurt", "broken"), [(True, True, 0), (False, True, 2), (True, False, 2)])
+def test_who_lost_flash_and_power_tells_nothing_of_what_the_broker_refused(
+    refused: bool, hurt: bool, broken: int
+) -> None:
+    """Number 1 of a store without durable ones is refused, 2 comes, and the power is cut."""
+    judge = OutboxJudge(lambda: 50.0, 0)
+    numbers = SimpleNamespace(store="s", take=lambda n: ("away", len(judge.cls)))
+    judge.watch(SimpleNamespace(_numbers=numbers, take=None))
+    events = []
+    for n in range(2):
+        judge.make_event(None)
+        key = numbers.take(1)
+        judge.put_event(n)
+        events.append({"k": key, "t": None, "kind": "note", "code": "n", "subject": "s", "detail": {"n": n}})
+    if refused:
+        judge.refused("bocage/v1/v/event", json.dumps(events[0]).encode())
+    judge.took("bocage/v1/v/event", json.dumps(events[1]).encode(), False)
+    judge.cuts.append((60.0, 61.0, hurt))
     judge.finish()
     assert len(judge.broken) == broken, judge.broken
 

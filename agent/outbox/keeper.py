@@ -161,8 +161,9 @@ class Keeper:
         if totals.aside not in ("", self._aside):
             self.due.gaps.append(("store_corrupt", {"file": totals.aside, "count": None}))
         for left in totals.left:
-            self._say_left(left["store"], left["now"], left["why"])
-            self.due.gaps += [(reason, detail) for reason, detail in left.get("gaps", ())]
+            self._tell_left(left)
+            if left["first"]:
+                self._rename(left["store"], left["now"], left["first"])
         self._ids = count(totals.next_id)
         self._away_told, self._lost_told = json.dumps(totals.away), json.dumps(totals.lost)
         self.ahead.adopt(totals.next_id - 1)
@@ -187,8 +188,12 @@ class Keeper:
         alarm = Event("alarm", "store_corrupt", "gateway", self._clock.now(), Severity.MAJOR, {"what": what})
         self.urgent.unsaved.append(self.urgent.event(alarm))
 
+    def _tell_left(self, left: dict[str, Any]) -> None:
+        """Numbers go on under another store, and what that makes a consumer miss."""
+        self._say_left(left["store"], left["now"], left["why"])
+        self.due.gaps += [(reason, detail) for reason, detail in left.get("gaps", ())]
+
     def _say_left(self, before: str, now: str, why: str) -> None:
-        """Numbers go on under another store."""
         _log.warning("another store begins before=%s now=%s why=%r next=what waits keeps its keys", before, now, why)
         detail = {"before": before, "store": now, "reason": why}
         self.due.events.append(Event("audit", "store_moved", "gateway", self._clock.now(), Severity.MINOR, detail))
@@ -292,7 +297,9 @@ class Keeper:
         """
         try:
             if self.flash.db is None or self.flash.fault:
-                await self.flash.job(lambda db: db.reopen())
+                for left in await self.flash.job(lambda db: db.reopen()):
+                    if left["store"] == self.numbers.store:
+                        self._renewed(left)
             if reserving := self._reservation():
                 with suppress(OutboxError):  # without numbers it goes under those of another store
                     await self.flash.job(lambda db: db.commit(reserving))
@@ -398,19 +405,27 @@ class Keeper:
         first, old, new = self.identity.unsure[0], self.numbers.store, str(uuid4())
         claim = heard.claims[old]
         sent = 0 if claim.reservation in self.identity.reservations else claim.last
-        gaps = await self.flash.job(lambda db: db.renew(first, new, why, sent))
+        self._renewed(await self.flash.job(lambda db: db.renew(first, new, why, sent)))
+        await self.save()
+
+    def _renewed(self, left: dict[str, Any]) -> None:
+        """The flash has another name for our numbers from one on: so have we."""
+        old, new, first = left["store"], left["now"], left["first"]
         self.identity.confirm()
         self.numbers.rename(new)
         self._stand()
         self.ahead.start_over({*self.due.work.done_blocks, *self.due.work.done_messages, *self._rows_out()})
-        self.urgent.rename(old, new, first)
-        for before, after in self.memory.rename(old, new):
-            self.stage.accept(old, before.seq, before.last)
-            self.stage.put([after])
+        self.urgent.leave()
+        self._rename(old, new, first)
         self.stage.finish(self._numbers_done())
-        self.due.gaps += [*gaps, *left_behind(old, first - 1, sent)]
-        self._say_left(old, new, why)
-        await self.save()
+        self._tell_left(left)
+        self.due.gaps += left_behind(old, left["done"], left["reserved"])
+
+    def _rename(self, old: str, new: str, first: int) -> None:
+        """What is in memory goes under another store from this number on; the stage says so of what it holds."""
+        self.memory.rename(old, new, first)
+        self.urgent.rename(old, new, first)
+        self.stage.rename(old, new, first)
 
     def _rows_out(self) -> Iterator[int]:
         """What lies on flash of that which is under way."""

@@ -71,6 +71,12 @@ class Mark:
         if at and self._words[at // 8 + 3] < number:
             self._words[at // 8 + 3] = number
 
+    def rename(self, old: str, new: str) -> None:
+        """The numbers that are open of a store are another's."""
+        if old in self._slots and new not in self._slots:
+            at = self._slots[new] = self._slots.pop(old)
+            self._page[at : at + 16] = UUID(new).bytes
+
     def stores(self) -> list[str]:
         return list(self._slots)
 

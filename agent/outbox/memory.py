@@ -70,11 +70,11 @@ class Memory:
     def date(self, date: Callable[[Lot], Lot]) -> None:
         self.waiting = deque(date(lot) for lot in self.waiting)
 
-    def rename(self, old: str, new: str) -> list[tuple[Lot, Lot]]:
-        """What waits under the name of a store goes under another: each lot before and after."""
-        pairs = [(lot, lot._replace(store=new) if lot.store == old else lot) for lot in self.waiting]
-        self.waiting = deque(after for _, after in pairs)
-        return [(before, after) for before, after in pairs if before is not after]
+    def rename(self, old: str, new: str, first: int) -> None:
+        """What waits under the name of a store goes under another from this number on."""
+        self.waiting = deque(
+            lot._replace(store=new) if lot.store == old and lot.seq >= first else lot for lot in self.waiting
+        )
 
     @property
     def full(self) -> bool:

@@ -80,7 +80,7 @@ class Replay:
         return max([*put, given.last if given else 0])
 
     def rename(self, old: str, new: str, first: int) -> None:
-        """The process before gave numbers from `first` on another name on flash, and could not say so here any more."""
+        """A process before gave numbers from `first` on another name. If it died just then, only the flash knows."""
 
         def is_later(one: Lot | Kept) -> bool:
             return one.store == old and one.seq >= first
@@ -211,6 +211,13 @@ class Stage:
     def accept(self, store: str, first: int, last: int) -> None:
         """Keep that the broker took these numbers, or that they were given up and that is told."""
         self._append(("accepted", store, first, last))
+
+    def rename(self, old: str, new: str, first: int) -> None:
+        """Keep that what is here of a store, from a number on, goes under the name of another."""
+        # an older program takes this for an acceptance, of no number
+        self._append(("renamed", "", 0, -1, old, new, first))
+        if self._mark is not None:
+            self._mark.rename(old, new)
 
     def stand(self, standing: Standing) -> None:
         """Keep what may be claimed at the broker, for a start that cannot open the database."""
@@ -389,6 +396,8 @@ def _read(data: bytes, into: Replay) -> bool:
                 into.losses = list(rest[0])
             elif kind == "standing":
                 into.standing = Standing(Claim(*rest[3]), rest[4], rest[5])
+            elif kind == "renamed":
+                into.rename(*rest[3:])
             elif kind == "kept":
                 into.records.append(Kept(rest[0], rest[1], rest[3], rest[4], _outcome(rest[5])))
             else:

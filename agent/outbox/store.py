@@ -264,12 +264,17 @@ class Store:
             self._db.close()
             raise
 
-    def reopen(self) -> None:
-        """After a fault: a connection that once found its file read-only stays so. Writes a fact, to see."""
+    def reopen(self) -> list[dict[str, Any]]:
+        """After a fault: a connection that once found its file read-only stays so. Writes a fact, to see.
+
+        Returns what is `left`: a `renew` that failed may have been kept.
+        """
         self._db.close()
         self._db = self._connect()
         self.checkpoint()
+        self.name, left = str(self.fact("store")), self.left()
         self.commit(Work(facts={"store": self.name}))
+        return left
 
     def _remember(self) -> None:
         """Learn the ids of commands that another database accepted, of which this one is older or a successor."""
@@ -306,21 +311,23 @@ class Store:
             self._leave(name, why, done, reserved)
             self._set(reserved=0, known=0, flushed=0)
 
-    def renew(self, first: int, name: str, why: str, sent: int) -> list[tuple[str, dict[str, Any]]]:
+    def renew(self, first: int, name: str, why: str, sent: int) -> dict[str, Any]:
         """Others went on from this database: what was numbered from `first` on gets another store.
 
-        They may have `sent` numbers of the old one up to this. What else is to be told (reason, detail): of both, what
-        lies in and beside a block that spans `first` and goes whole; of the new one, its part of gap records.
+        They may have `sent` numbers of the old one up to this. Returns what `left` has of it, until it is told.
         """
         with self._transaction():
-            gaps = self._rename(first, name)
-            self._leave(name, why, first - 1, sent, first, gaps)
+            self._leave(name, why, first - 1, sent, first, self._rename(first, name))
             self._set(unsure="")
         self.name = name
-        return gaps
+        return self.left()[-1]
 
     def _rename(self, first: int, name: str) -> list[tuple[str, dict[str, Any]]]:
-        """Give numbers of the store from `first` on another. What is to be told then, as `renew` says."""
+        """Give numbers of the store from `first` on another. What is to be told then (reason, detail).
+
+        That is, of both, what lies in and beside a block that spans `first` and goes whole; of the new one, its part of
+        gap records.
+        """
         old, lowest = str(self.fact("store")), first
         gaps: list[tuple[str, dict[str, Any]]] = []
         blocks = "SELECT id, first_seq, body FROM block WHERE store = ? AND last_seq >= ?"

@@ -86,14 +86,13 @@ class Urgent:
         self.keep(parcel)
 
     def rename(self, old: str, new: str, first: int) -> None:
-        """Unsaved ones go under the name of another store; those that are on flash are read again."""
-        self.ready.clear()
+        """Unsaved ones go under the name of another store from this number on, and what they tell of it."""
         for parcel in self.unsaved:
+            parcel.message = replace(parcel.message, body=renamed_record(parcel.message.body, old, new, first))
             if parcel.store == old and parcel.message.first >= first:
-                self._stage.accept(old, parcel.message.first, parcel.message.first)
-                body = renamed_record(parcel.message.body, old, new, first)
-                parcel.store, parcel.message, parcel.queued = new, replace(parcel.message, body=body), False
-                self.keep(parcel)
+                parcel.store = new
+            if parcel.tells and parcel.tells[0] == old and parcel.tells[1] >= first:
+                parcel.tells = new, parcel.tells[1]
 
     def known(self, records: Mapping[str, Collection[int]]) -> None:
         """The flash has the records with these numbers, by store: they are read there."""
@@ -103,6 +102,10 @@ class Urgent:
 
         self.unsaved = [parcel for parcel in self.unsaved if is_only_here(parcel)]
         self.ready = deque(parcel for parcel in self.ready if is_only_here(parcel))
+
+    def leave(self) -> None:
+        """Those that wait to be sent and are on flash are read again."""
+        self.ready = deque(parcel for parcel in self.ready if parcel.row is None)
 
     def withdraw(self, records: Collection[tuple[int, str, int]]) -> None:
         """Records (row, store, number) that are too old to be sent: a kill does not bring them back either."""

@@ -415,18 +415,63 @@ async def test_what_waits_to_be_sent_when_another_store_begins_is_sent(
     assert [one["subject"] for one in events(await box.drain()) if one["kind"] == "alarm"] == ["km0", "km1", "km2"]
 
 
-async def killed_at_a_new_store(box: Any, claim: Claim, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When it is noted on flash that others went on from there, and before that is told."""
+@pytest.mark.parametrize("then", ["killed again", "unreadable at first"])
+async def test_what_was_put_while_an_older_card_took_another_store_goes_under_that(
+    box: Any, events: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unreadable: Any, then: str
+) -> None:
+    """The process was killed just then: only the flash knows of the new store, and tells it once."""
+    claim = await confirmed(box, monkeypatch)
+    backup = copied(box, tmp_path / "backup")
+    box.open()
+    await number_beyond(box, claim)
+    later = await box.out.judge(retained(claim))
+    put_back(box, backup)
+    await number_beyond(box, claim)
+    await killed_at_a_new_store(box, later, monkeypatch, put=5)
+    if then == "killed again":
+        box.open()
+        box.open()
+    else:
+        with unreadable():
+            box.open()
+            with pytest.raises(OutboxError):
+                await box.out.judge(retained(later))
+    renewed = await box.out.judge(retained(later))
+    came = await box.drain()
+    assert {store for (store, _), value in keys(came, events).items() if value == 7} == {renewed.store}
+    assert not [gap for gap in events(came) if gap["code"] == "stage_cut"]
+
+
+async def test_a_record_that_waited_for_the_flash_goes_out_under_a_new_name_whose_sync_failed(
+    box: Any, events: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flash: Any
+) -> None:
+    claim = await confirmed(box, monkeypatch)
+    backup = copied(box, tmp_path / "backup")
+    box.open()
+    await number_beyond(box, claim)
+    later = await box.out.judge(retained(claim))
+    put_back(box, backup)
+    await number_beyond(box, claim)
+    await killed_at_a_new_store(box, later, monkeypatch)
+    flash(False)
+    await box.out.put_event(Event("alarm", "test", "km1", box.clock.now()))
+    flash(True)
+    renewed = await box.out.judge(retained(later))
+    assert [one["k"][0] for one in events(await box.drain()) if one["code"] == "test"] == [renewed.store]
+
+
+async def killed_at_a_new_store(box: Any, claim: Claim, monkeypatch: pytest.MonkeyPatch, put: int = 0) -> None:
+    """When it is noted on flash that others went on from there, and before that is told; so many are put meanwhile."""
     renew = Store.renew
 
     def dies(db: Store, *arguments: Any) -> None:
         renew(db, *arguments)
+        box.out.put(box.readings(put, value=7), 2)
         raise OSError("killed")
 
     with monkeypatch.context() as patch, pytest.raises(OutboxError):
         patch.setattr(Store, "renew", dies)
         await box.out.judge(retained(claim))
-    box.open()
 
 
 @pytest.mark.parametrize("killed", [False, True])
@@ -456,6 +501,7 @@ async def test_what_a_newer_card_had_not_sent_is_told(
     await box.tick(6)
     if killed:
         await killed_at_a_new_store(box, claim, monkeypatch)
+        box.open()
     await box.out.judge(retained(claim))
     later = await box.drain()
     came = {seq for store, seq in keys([*sent, live, *later], events) if store == claim.store}
@@ -497,6 +543,7 @@ async def test_a_gap_record_over_two_stores_tells_each_of_its_part(
     await box.tick(6)
     if killed:
         await killed_at_a_new_store(box, claim, monkeypatch)
+        box.open()
     await box.out.judge(retained(claim))
     messages = await box.drain()
     gaps = [event["detail"] for event in events(messages) if event["kind"] == "gap"]
@@ -510,10 +557,10 @@ async def test_a_gap_record_over_two_stores_tells_each_of_its_part(
     assert parts[claim.store]["last"] + 1 == parts[box.out.store]["first"]
 
 
-@pytest.mark.parametrize("killed", [False, True])
+@pytest.mark.parametrize("then", ["it goes on", "it is killed", "a write fails and is kept"])
 @pytest.mark.parametrize("named", [False, True])
 async def test_a_block_over_two_stores_is_told_of_in_both(
-    box: Any, events: Any, monkeypatch: pytest.MonkeyPatch, named: bool, killed: bool
+    box: Any, events: Any, monkeypatch: pytest.MonkeyPatch, named: bool, then: str
 ) -> None:
     """It goes whole with the new one; what lay between its numbers, of another class, keeps its keys."""
     box.options = {"machine": Machine(machine_id="c" * 16)}
@@ -527,8 +574,10 @@ async def test_a_block_over_two_stores_is_told_of_in_both(
     box.out.put(box.readings(5), 2)
     await box.tick(6)
     heard = claim if named else claim._replace(epoch=claim.epoch + 3, reservation="another's")
-    if killed:
+    if then != "it goes on":
         await killed_at_a_new_store(box, heard, monkeypatch)
+    if then == "it is killed":
+        box.open()
     await box.out.judge(retained(heard))
     messages = await box.drain()
     gaps = [event["detail"] for event in events(messages) if event["kind"] == "gap"]

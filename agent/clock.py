@@ -208,6 +208,8 @@ class Wall:
         since = kept["boottime_ms"] * _MS if same else boottime_ns
         self.offset_ns = kept["wall_ms"] * _MS - since
         self.sure, self._alarmed = same and kept["sure"], kept["alarmed"]
+        if not same:
+            self._kept_at = _LONG_AGO  # the next process of this boot goes on from here, not once more from there
         self._refused = bool(kept.get("refused"))
         anchor = 0 if same or not kept["sure"] else kept["wall_ms"]
         self._earliest_ms = max(self._earliest_ms, kept.get("earliest_ms", 0), anchor)

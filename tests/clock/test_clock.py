@@ -140,6 +140,19 @@ def test_the_first_time_of_a_boot_is_followed_at_once(box, flash):
     assert later.error(10) == 0 and later.news() == ["alarm"]
 
 
+def test_a_crash_in_a_boot_that_knows_no_time_does_not_turn_it_back(box, flash):
+    """It began from what an earlier boot knew, and five minutes have passed since: lamps went off for that."""
+    box.error(3600)
+    later = Box("boot-2", flash)
+    later.trusted = False
+    for _ in range(3):
+        later.error(300)
+        later.restart()
+    assert later.wall.offset_ns / S + later.seconds == pytest.approx(NOON + 3600 + 900, abs=1)
+    later.trusted, later.off = True, -7200
+    assert later.error(1) is None and later.news() == ["refused"], "what the earlier boot knew is still the earliest"
+
+
 def test_time_that_passed_untrusted_is_kept_too(flash):
     """A box that is switched off every evening and never sees a network: its days go on."""
     box = Box(memory=flash)

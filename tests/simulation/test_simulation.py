@@ -327,6 +327,22 @@ def test_a_record_that_the_broker_refused_comes_later() -> None:
 
 
 @pytest.mark.parametrize(
+    ("ats", "steps", "broken"),
+    [
+        ((5_000_000, 5_000_500), False, 0), ((1_000_000, 5_000_000), False, 1), ((None, 5_000_000), False, 1),
+        ((9_000_000, 9_000_500), False, 2), ((9_000_000, 9_000_500), True, 0), ((5_000_000, 9_000_000), True, 1),
+        ((None, None), True, 0),
+    ],
+)  # fmt: skip
+def test_what_the_broker_knows_in_the_end_is_fresh(ats: tuple[int | None, ...], steps: bool, broken: int) -> None:
+    judge = Judge(lambda: 99.0)
+    retained = {f"bocage/v1/v/state/d{n}": json.dumps({"at": at}).encode() for n, at in enumerate(ats)}
+    retained["bocage/v1/v/status"] = b'{"state": "online"}'
+    judge.last_words(retained, ["d0", "d1"], 5_000_000, steps)
+    assert len(judge.broken) == broken
+
+
+@pytest.mark.parametrize(
     ("last", "lasting", "broken"), [("cleared", (), 0), ("alarm", (), 1), ("alarm", ("device_lost",), 0)]
 )
 def test_no_alarm_is_open_in_the_end(last: str, lasting: tuple[str, ...], broken: int) -> None:

@@ -132,7 +132,7 @@ class Flash:
             delivered = db.find(set(self.found.accepted)) if self.found.accepted else Work()
             if delivered.done_blocks or delivered.done_messages:
                 db.commit(delivered)
-            return db, db.totals(self.found.beyond())
+            return db, db.totals(self.found.beyond(), self.found.commands())
         except (sqlite3.Error, OSError):
             db.close()
             raise

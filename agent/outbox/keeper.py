@@ -35,7 +35,7 @@ from agent.outbox.numbers import RANGE, Numbers, left_behind
 from agent.outbox.parcels import Batch, Parcel, Written, write
 from agent.outbox.records import gap_event, is_counted, is_gap
 from agent.outbox.room import Room, aged, make_room
-from agent.outbox.stage import Kept, Stage, replay
+from agent.outbox.stage import Stage, replay
 from agent.outbox.store import Store, Totals, Work, wal_bytes
 from agent.outbox.thinning import Now, Thinner
 from agent.outbox.urgent import MANY, Urgent
@@ -105,21 +105,18 @@ class Keeper:
     def open(self) -> None:
         """Open the database, go on from what the stage holds. Never fails: `troubles` says what is wrong."""
         found = self.flash.found
-        flushed: dict[str, int] = {}
-        records: dict[str, set[int]] = {}
+        self.memory.put([lot._replace(since=float("-inf")) for lot in found.open_lots({})])
+        for record, delivered in found.open_records():
+            self.urgent.restore(record, delivered)
         try:
-            totals = self.flash.open()
-            flushed, records = totals.flushed, totals.records
+            self.flash.open()
         except (sqlite3.Error, OSError) as error:
             self.flash.failed(error)
             self.troubles.append(f"the outbox cannot be written: {error}")
             if found.standing is not None:
                 self.identity.recall(found.standing)
-        self.memory.put([lot._replace(since=float("-inf")) for lot in found.open_lots(flushed)])
         if self.memory.n:
             _log.info("stage replayed readings=%d next=they go to flash", self.memory.n)
-        for record, delivered in found.open_records(records):
-            self._restore_record(record, delivered)
         self.due.unstage(found.losses)
         if found.losses:
             self.stage.losses(self.due.staged())
@@ -143,14 +140,6 @@ class Keeper:
         self.stage.finish(self._numbers_done())
         self._opened_at = self._clock.monotonic()
 
-    def _restore_record(self, record: Kept, delivered: bool) -> None:
-        """What an earlier process could not bring to flash. An outcome that the ledger has a later word of is old."""
-        if record.outcome is not None and self.flash.db is not None:
-            known = self.flash.db.outcome(record.outcome.command)
-            if known is not None and known.at[:2] >= record.outcome.at[:2]:
-                record = record._replace(outcome=None)
-        self.urgent.restore(record, delivered)
-
     # -- what the flash says -----------------------------------------------------------------------------------
 
     def adopt(self, db: Store, totals: Totals) -> None:
@@ -171,7 +160,7 @@ class Keeper:
         self.figures.adopt(totals)
         self.dating.adopt(totals)
         self.memory.known(totals.flushed)
-        self.urgent.known(totals.records)
+        self.urgent.known(totals.records, totals.outcomes)
         self.stage.release()
         self._marks = self._opened_at is not None
         self.called.set()

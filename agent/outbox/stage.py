@@ -95,7 +95,7 @@ class Replay:
             self.given.setdefault(new, self.given.pop(old))
 
     def beyond(self) -> dict[str, int]:
-        """By store: the number behind which a class-0 record on flash matters for `holes` and `open_records`."""
+        """By store: the number behind which a class-0 record on flash matters for `holes`, or is one of these."""
         lowest = {store: known.done for store, known in (self.given or {}).items()}
         for one in self.records:
             lowest[one.store] = min(lowest.get(one.store, one.seq - 1), one.seq - 1)
@@ -119,13 +119,16 @@ class Replay:
             reached = max(reached, last, first - 1)
         return holes
 
-    def open_records(self, on_flash: Mapping[str, Collection[int]]) -> Iterator[tuple[Kept, bool]]:
-        """The class-0 records that are not on flash, of one number the last word, and whether it was accepted."""
+    def commands(self) -> set[str]:
+        """The commands of which it has an outcome."""
+        return {one.outcome.command for one in self.records if one.outcome is not None}
+
+    def open_records(self) -> Iterator[tuple[Kept, bool]]:
+        """The class-0 records, of one number the last word, and whether it was accepted."""
         accepted = {(store, first) for store, first, last in self.accepted if first == last}
         newest = {(one.store, one.seq): one for one in self.records}
         for key, one in newest.items():
-            if one.seq not in on_flash.get(one.store, ()):
-                yield one, key in accepted
+            yield one, key in accepted
 
     def open_lots(self, on_flash: dict[str, int]) -> list[Lot]:
         """The lots that are neither on flash (up to a number a store) nor accepted."""

@@ -190,6 +190,8 @@ class Totals:
     """The database before this one, which was set aside, until it is told."""
     left: list[dict[str, Any]] = field(default_factory=list)
     """Stores that were left for another, and were not told yet."""
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    """The last of commands that were asked for."""
 
 
 @dataclass(slots=True)
@@ -373,7 +375,7 @@ class Store:
     def fact(self, key: str) -> Any:
         return self._one("SELECT value FROM fact WHERE key = ?", key)
 
-    def totals(self, beyond: Mapping[str, int] = MappingProxyType({})) -> Totals:
+    def totals(self, beyond: Mapping[str, int] = MappingProxyType({}), commands: Iterable[str] = ()) -> Totals:
         """Count everything; the bodies are not read. `beyond` asks for the records of a store behind a number."""
         facts = {key: self.fact(key) or 0 for key in ("reserved", "known", "flushed", "gaps")}
         totals = Totals(
@@ -396,6 +398,7 @@ class Store:
         for store, number in beyond.items():
             found = self._db.execute("SELECT seq FROM message WHERE store = ? AND seq > ?", (store, number))
             totals.records[store] = {seq for (seq,) in found}
+        totals.outcomes = {one.command: one for one in map(self.outcome, commands) if one is not None}
         totals.oldest_ms = self.oldest_ms()
         totals.next_id = max(self._one(f"SELECT max(id) FROM {table}") or 0 for table in ("block", "message")) + 1
         return totals

@@ -94,13 +94,17 @@ class Urgent:
             if parcel.tells and parcel.tells[0] == old and parcel.tells[1] >= first:
                 parcel.tells = new, parcel.tells[1]
 
-    def known(self, records: Mapping[str, Collection[int]]) -> None:
-        """The flash has the records with these numbers, by store: they are read there."""
+    def known(self, records: Mapping[str, Collection[int]], ledger: Mapping[str, Outcome]) -> None:
+        """What the flash has: records, by store and number, which are read there, and the last word of commands."""
+        for parcel in self.unsaved:
+            known = ledger.get(parcel.outcome.command) if parcel.outcome else None
+            if known and parcel.outcome and known.at[:2] >= parcel.outcome.at[:2]:
+                parcel.outcome = None
 
         def is_only_here(parcel: Parcel) -> bool:
             return parcel.message.first not in records.get(parcel.store, ())
 
-        self.unsaved = [parcel for parcel in self.unsaved if is_only_here(parcel)]
+        self.unsaved = [one for one in self.unsaved if is_only_here(one) and (one.outcome or not one.done)]
         self.ready = deque(parcel for parcel in self.ready if is_only_here(parcel))
 
     def leave(self) -> None:

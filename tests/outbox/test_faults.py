@@ -25,7 +25,7 @@ from agent.model import Command, Event, Origin, Outcome, OutcomeState, Reading
 from agent.outbox import Outbox
 from agent.outbox.backlog import export_readings
 from agent.outbox.blocks import decode
-from agent.outbox.stage import replay
+from agent.outbox.stage import Stage, replay
 from agent.outbox.store import Store
 
 CHILD = """
@@ -603,6 +603,26 @@ async def test_a_command_that_could_not_be_looked_up_is_not_begun_by_a_write_tha
         patched.setattr(Store, "outcome", lambda *_: (_ for _ in ()).throw(sqlite3.OperationalError("disk I/O error")))
         assert (await box.out.begin(command)).state is OutcomeState.REJECTED
     assert (await box.out.begin(command)).state is OutcomeState.ACCEPTED
+
+
+async def test_the_last_word_of_a_command_stands_though_the_ledger_opens_late(
+    box: Any, monkeypatch: pytest.MonkeyPatch, unreadable: Any
+) -> None:
+    """The stage had no room for it, and has the one before."""
+    command = Command("c1", "km1", "on", box.clock.now())
+    assert await box.out.begin(command) is None
+    for state in (OutcomeState.APPLIED, OutcomeState.VERIFIED):
+        box.clock.at += 1
+        await box.out.record(Outcome("c1", "km1", "on", state, "", box.clock.now()))
+        monkeypatch.setattr(Stage, "keep", lambda *arguments: False)
+    monkeypatch.undo()
+    assert len(await box.drain()) == 3
+    with unreadable():
+        box.open()
+    await box.tick(60)
+    await box.tick(60)
+    assert (await box.out.outcome(command)).state is OutcomeState.VERIFIED
+    assert await box.out.unfinished() == []
 
 
 async def test_who_asks_for_open_commands_hears_that_nobody_can_read_them(box: Any, unreadable: Any) -> None:

@@ -59,7 +59,7 @@ class History:
     def perhaps(self, on: bool, now: float) -> History:
         """Somebody tried to move it to `on`, and nobody knows whether it went: the worse is assumed of both."""
         if on is self.on:
-            return self
+            return replace(self, maybe=self.running)
         maybe = self.running if self.on else self.maybe
         return replace(self.moved(on, now), on=None, maybe=now if on and maybe is None else maybe)
 
@@ -71,6 +71,10 @@ class History:
         if on is self.on:
             return self
         return replace(self.moved(on, now), fell=not on, otherwise=self.since)
+
+    def fallen(self, now: float) -> History:
+        """If it was on, it may have fallen unseen until `now`."""
+        return replace(self.moved(False, now), fell=True) if self.on else self
 
     def shifted(self, seconds: float) -> History:
         """The same past on a monotonic clock that reads `seconds` more."""

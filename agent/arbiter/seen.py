@@ -102,10 +102,14 @@ class Seen:
         return max((self._starting, went_on, *history.starts))
 
     def past(self, on: bool) -> History:
-        """What a change to `on` counts from: the same write again makes no second edge."""
-        if self._tried is not None and on is self._spec.is_on(self._tried):
-            return self._before_try
-        return self.history
+        """What a change to `on` counts from: the same write again makes no second edge.
+
+        What was on, and is written on once more without an acknowledgement, may have fallen since it was read.
+        """
+        if self._tried is None or on is not self._spec.is_on(self._tried):
+            return self.history
+        is_readable = self._read_at > -math.inf
+        return self._before_try.fallen(self.written_at) if on and is_readable else self._before_try
 
     # -- reading -----------------------------------------------------------------------------------------------
 

@@ -666,6 +666,46 @@ def test_what_fell_off_comes_back_after_min_off(virtual):
     virtual(test, ActuatorSpec("km1", RELAY, min_off=60))
 
 
+def test_what_fell_while_nobody_could_hear_it_is_not_written_on_unseen(virtual):
+    """It was on, and "on" once more was not acknowledged: the first answer of its module must not light a hot lamp."""
+
+    async def test(site):
+        await site.up()
+        site.arbiter.wish("km1", 15, "on", "night")
+        await asyncio.sleep(10)
+        await site.poll()
+        site.plant.dead.add("io-1")
+        await site.send("km1", "on")
+        site.plant.move(RELAY, False)
+        site.plant.dead.clear()
+        await asyncio.sleep(50)
+        assert edges(site) == [True, False]
+        await site.poll()  # now it is seen
+        await asyncio.sleep(110)
+        assert edges(site) == [True, False]
+        await asyncio.sleep(15)
+        assert edges(site) == [True, False, True]
+
+    virtual(test, ActuatorSpec("km1", RELAY, min_off=120))
+
+
+def test_what_can_be_read_no_more_is_written_on_after_min_off(virtual):
+    async def test(site):
+        await site.up()
+        site.arbiter.wish("km1", 15, "on", "night")
+        await asyncio.sleep(10)
+        await site.poll()
+        site.plant.dead.add("io-1")
+        await site.send("km1", "on")
+        site.plant.dead.clear()
+        await asyncio.sleep(110)
+        assert len(site.plant.writes) == 2
+        await asyncio.sleep(15)
+        assert [value for _, _, value in site.plant.writes] == [True, True, True]
+
+    virtual(test, ActuatorSpec("km1", RELAY, min_off=120))
+
+
 def test_a_wish_outlives_a_dead_device(virtual):
     async def test(site):
         await site.up()

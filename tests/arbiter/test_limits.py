@@ -50,7 +50,9 @@ def test_an_attempt_is_a_change_either_way():
     tried = History(False, 0).perhaps(True, 50)
     assert (tried.on, tried.since, tried.starts) == (None, 50, (50,))
     assert tried.found(True, 60) == History(True, 50, (50,), maybe=50)
-    assert History(True, 0).perhaps(True, 50) == History(True, 0)
+    again = History(True, 0).perhaps(True, 50)
+    assert (again.on, again.since, again.running) == (True, 0, 0)
+    assert again.fallen(50).moved(True, 60) == History(True, 60, (60,))
 
 
 def test_what_was_perhaps_switched_off_may_run_since_it_went_on():

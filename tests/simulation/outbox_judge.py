@@ -284,13 +284,15 @@ class OutboxJudge:
     def _is_unsure(self, at: float) -> bool:
         """Whether it may be forgotten that the broker took a message then.
 
-        The link ended before its acknowledgement came, or the process before it could write so; or the flash failed.
+        The link ended before its acknowledgement came, or the process before it could write so; or the flash failed, if
+        only until the power was cut.
         """
         dead = "flash_dead" in self.kinds  # what has failed for hours is in `hurt` when it is over
         told, noted = at + ANSWERED, self.now() if dead else at + self.window + NOTED
         ended = any(bisect_left(times, at) < bisect_right(times, until)
                     for times, until in ((self.parted, told), (self.died, noted)))  # fmt: skip
-        return ended or bool(self._gone) or self._was_hurt() or any(end + RETRY >= at for _, end in self.hurt)
+        failed = [end + RETRY for _, end in self.hurt] + [cut for _, cut, was_hurt in self.cuts if was_hurt]
+        return ended or bool(self._gone) or self._was_hurt() or any(end >= at for end in failed)
 
     def _was_hurt(self) -> bool:
         now = self.now()

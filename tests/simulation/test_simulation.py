@@ -253,6 +253,20 @@ def test_the_end_of_an_alarm_that_nobody_heard_of_comes_only_after_a_death(
     assert len(judge.broken) == broken
 
 
+@pytest.mark.parametrize(("cut", "failed", "broken"), [(90.0, True, 0), (90.0, False, 1), (50.0, True, 1)])
+def test_what_a_failing_flash_could_not_note_before_a_power_cut_comes_again(
+    cut: float, failed: bool, broken: int
+) -> None:
+    now = [60.0]
+    judge = OutboxJudge(lambda: now[0], 0)
+    judge.cuts = [(cut, cut, failed)]
+    judge.key[judge.make_event(None) :] = [("s", 7)]
+    event = {"k": ["s", 7], "t": 60_000, "kind": "note", "code": "n", "subject": "s", "detail": {"n": 0}}
+    for now[0] in (60.0, 200.0):
+        judge.took("bocage/v1/v/event", json.dumps(event).encode(), False)
+    assert len(judge.broken) == broken, judge.broken
+
+
 @pytest.mark.parametrize(("since", "then", "broken"), [(9, 3, 0), (12, 3, 0), (12, 13, 1)])
 def test_nobody_misses_what_lies_beyond_the_last_number_of_a_store(since: int, then: int, broken: int) -> None:
     """Of a card that is put back the numbers 4 to 9 go on under another store, and those behind 9 are undone."""

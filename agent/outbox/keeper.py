@@ -34,7 +34,7 @@ from agent.outbox.memory import Memory
 from agent.outbox.numbers import RANGE, Numbers, left_behind
 from agent.outbox.parcels import Batch, Parcel, Written, write
 from agent.outbox.records import gap_event, is_counted, is_gap
-from agent.outbox.room import Room, aged, make_room
+from agent.outbox.room import Room, aged, joined_gaps, make_room
 from agent.outbox.stage import Stage, replay
 from agent.outbox.store import Store, Totals, Work, wal_bytes
 from agent.outbox.thinning import Now, Thinner
@@ -89,7 +89,7 @@ class Keeper:
         """Under way, by token."""
         self.returned: list[Parcel] = []
         """Live readings that came back from the link."""
-        self._ids = count(1)
+        self._ids, self._first_row = count(1), 1
         self._thinner = Thinner()
         self._stage_told = False
         self._away_told = self._lost_told = "{}"
@@ -153,7 +153,7 @@ class Keeper:
             self._tell_left(left)
             if left["first"]:
                 self._rename(left["store"], left["now"], left["first"])
-        self._ids = count(totals.next_id)
+        self._ids, self._first_row = count(totals.next_id), totals.next_id
         self._away_told, self._lost_told = json.dumps(totals.away), json.dumps(totals.lost)
         self.ahead.adopt(totals.next_id - 1)
         self._thinner = Thinner()
@@ -662,11 +662,15 @@ class Keeper:
                     return
                 if room is None:
                     continue
-                if not (old or room.blocks or room.messages or room.made or room.settled):
+                if not (old or room.blocks or room.messages or room.made or room.settled or room.joined):
                     return  # nothing is left that may go
                 old = old and bool(room.blocks or room.messages)
                 self._take_room(room)
-                if not await self.save() or not (old or over):
+                if not await self.save():
+                    return
+                for row in room.joined:  # a start does not take them up from the stage
+                    self.stage.accept(row.store, row.seq, row.seq)
+                if not (old or over):
                     return
 
     def _aged(self, db: Store) -> Room:
@@ -683,7 +687,9 @@ class Keeper:
             room = self._thinner.step(db, after, skip, self.dating.boots, now)
             return False if self._thinner.idle else room
 
-        return make_room(db, excess, total, after, skip, thin)
+        records = max(self.ahead.cursor["message"], self._first_row - 1)
+        joined = joined_gaps(db, records, skip) if total > 0 else None
+        return joined or make_room(db, excess, total, after, skip, thin)
 
     def _take_room(self, room: Room) -> None:
         """Let what room was made with be part of the next transaction."""
@@ -691,7 +697,12 @@ class Keeper:
             self.figures.deleted(row.n, row.cls, row.size)
         for _, block in room.made:
             self.figures.stored(block)
-        self.ahead.skip.update([row.id for row in room.blocks], room.messages)
+        for record in room.joined:
+            self.figures.deleted(0, 0, len(record.body))
+            self.due.delete(False, record.id)
+            self.due.lose("thinned", 0, record.store, record.seq, record.seq, 1)
+            self.tell_again(record.body)
+        self.ahead.skip.update([row.id for row in room.blocks], [row.id for row in room.joined], room.messages)
         self.urgent.withdraw(room.withdrawn)
         self.due.make_room(room)
         for reason, loss in room.losses:

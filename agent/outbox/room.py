@@ -10,16 +10,20 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from agent.outbox.blocks import Block
 from agent.outbox.dates import Boots
-from agent.outbox.store import Loss, Store, StoredBlock
+from agent.outbox.records import is_counted
+from agent.outbox.store import Loss, Store, StoredBlock, StoredMessage
 
-__all__ = ["QUOTA", "Gone", "Room", "Thin", "aged", "make_room"]
+__all__ = ["QUOTA", "Gone", "Room", "Thin", "aged", "joined_gaps", "make_room"]
 
 QUOTA = {0: 1.0, 1: 1.0, 2: 0.8, 3: 0.1}
 """What a class may have of the buffer. The last fifth is for alarms and states: they never wait for room to be made."""
+
+FEWER = 16
+"""Records of gaps that must be saved by it, before some of them become one."""
 
 
 class Gone(NamedTuple):
@@ -43,6 +47,8 @@ class Room:
     settled: list[int] = field(default_factory=list)
     """Blocks that thinning would not make smaller."""
     losses: list[tuple[str, Loss]] = field(default_factory=list)
+    joined: list[StoredMessage] = field(default_factory=list)
+    """Records of gaps that go; a few others tell the same."""
 
 
 Thin = Callable[[Store], "Room | Literal[False] | None"]
@@ -70,6 +76,22 @@ def make_room(
         room.messages.append(row)
         _add(room.losses, "quota", Loss(0, store, seq, seq, None, None, 1))
     return room
+
+
+def joined_gaps(db: Store, after: int, skip: Collection[int]) -> Room | None:
+    """Records of gaps that may become fewer ones; None where they are too few, or of too many kinds.
+
+    Only those behind row `after`, and not to `skip`: what may have been sent keeps what it says. In a long outage
+    with a full buffer each minute brings one of each class, and they would take the place of all else.
+    """
+    room = Room(joined=[row for row in db.gaps_after(after) if row.id not in skip and is_counted(_told(row))])
+    kinds = {(told["reason"], told["class"], told["store"]) for told in map(_told, room.joined)}
+    left = len(kinds) + len({row.store for row in room.joined})
+    return room if len(room.joined) - left >= FEWER else None
+
+
+def _told(row: StoredMessage) -> dict[str, Any]:
+    return dict(json.loads(row.body)["detail"])
 
 
 def aged(

@@ -498,9 +498,8 @@ class Store:
 
     def oldest_messages(self, size: int) -> list[tuple[int, str, int]]:
         """The oldest class-0 records (row, store, number), so many bytes. What tells of a gap stays."""
-        gap = b'"kind":"gap"'
         rows = self._db.execute("SELECT id, store, seq, length(body) FROM message WHERE instr(body, ?) = 0 "
-                                "ORDER BY id LIMIT 10000", (gap,))  # fmt: skip
+                                "ORDER BY id LIMIT 10000", (GAP,))  # fmt: skip
         found = []
         for row, store, seq, length in rows:
             if size <= 0:
@@ -509,6 +508,14 @@ class Store:
             found.append((row, store, seq))
         rows.close()
         return found
+
+    def gaps_after(self, row: int) -> list[StoredMessage]:
+        """The records of gaps behind this row, the oldest first; at most 1,000."""
+        cursor = self._db.execute(
+            "SELECT id, store, seq, topic, body FROM message WHERE id > ? AND instr(body, ?) ORDER BY id LIMIT 1000",
+            (row, GAP),
+        )
+        return [StoredMessage(*columns) for columns in cursor]
 
     def audits(self, is_old: Callable[[bytes], bool]) -> list[tuple[int, str, int]]:
         """The oldest audit records (row, store, number), as long as they are old; at most 1,000."""

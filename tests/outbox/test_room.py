@@ -110,6 +110,29 @@ async def test_a_flood_of_records_ends_at_the_buffer(box: Any, events: Callable[
     assert any(event["detail"].get("class") == 0 for event in events(messages))
 
 
+async def test_in_a_long_outage_the_records_of_gaps_stay_few(
+    box: Any, events: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a full buffer each look brings one of each class, and nobody takes them. Those in memory stay as they are."""
+    monkeypatch.setattr("agent.outbox.urgent.MANY", 40)
+    monkeypatch.setattr("agent.outbox.keeper.MANY", 40)
+    box.options = {"max_bytes": 300_000}
+    box.open()
+    await fill(box, 1_000, lambda turn: turn % 3 + 1, n=60, step=60)
+    files = sum(path.stat().st_size for path in box.state.glob("outbox.db*") if not path.name.endswith("shm"))
+    assert files < 400_000 and box.out.status()["classes"]["1"] > 25_000, "there is room for readings"
+    messages = await box.drain()
+    for message in messages:
+        conform(message.topic, message.body)
+    assert unexplained(messages, events) == set()
+    gaps = [event["detail"] for event in events(messages) if event["kind"] == "gap"]
+    assert len(gaps) < 100
+    came = {row.seq for m in messages if m.topic == "telemetry" for row in decode(m.body)}
+    assert len(came) + sum(gap["count"] for gap in gaps if gap["class"]) == 1_000 * 60
+    numbers = {event["k"][1] for event in events(messages)} | came
+    assert len(numbers) + sum(gap["count"] for gap in gaps) == max(numbers)
+
+
 @pytest.mark.parametrize("wall", [0, 400 * 86_400])
 async def test_days_are_days_of_running_not_of_the_wall(box: Any, events: Callable[..., Any], wall: float) -> None:
     box.options = {"days": 2}

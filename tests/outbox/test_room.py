@@ -113,7 +113,7 @@ async def test_a_flood_of_records_ends_at_the_buffer(box: Any, events: Callable[
 async def test_in_a_long_outage_the_records_of_gaps_stay_few(
     box: Any, events: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a full buffer each look brings one of each class, and nobody takes them. Those in memory stay as they are."""
+    """With a full buffer each look brings one of each class, and nobody takes them. What is in memory stays."""
     monkeypatch.setattr("agent.outbox.urgent.MANY", 40)
     monkeypatch.setattr("agent.outbox.keeper.MANY", 40)
     box.options = {"max_bytes": 300_000}

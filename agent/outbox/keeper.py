@@ -458,6 +458,8 @@ class Keeper:
 
     def unload(self, load: Load) -> None:
         """All that was made of these blocks is accepted, or set aside."""
+        if self.due.losses:  # a start takes for delivered what the stage says is done with
+            self.stage.losses(self.due.staged())
         for row in load.rows:
             self.stage.accept(row.store, row.first, row.last)
             self.figures.deleted(row.n, row.cls, row.size)

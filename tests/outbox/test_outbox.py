@@ -274,6 +274,22 @@ async def test_a_long_backlog_is_not_held_in_memory(box: Any) -> None:
     assert not box.out._memory.waiting
 
 
+async def test_a_block_that_is_refused_is_explained_although_a_kill_comes_before_the_flash_knows(
+    box: Any, events: Callable[..., Any]
+) -> None:
+    """The stage says that it is done with: a start deletes it as delivered, and must know that it was not."""
+    box.out.put(box.readings(10), 2)
+    await box.tick(6)
+    message = await box.take()
+    assert message.lane == "backlog"
+    box.out.set_aside(message, "payload format invalid")
+    box.open()
+    found = await box.drain()
+    sent = [one for one in found if one.topic == "telemetry"]
+    gaps = [event["detail"] for event in events(found) if event["kind"] == "gap"]
+    assert (sent, [(gap["first"], gap["last"], gap["count"]) for gap in gaps]) == ([], [(1, 10, 10)])
+
+
 async def test_a_refused_message_is_set_aside_and_explained(box: Any, events: Callable[..., Any]) -> None:
     box.out.put(box.readings(3), 2)
     box.out.set_aside(await box.take(), "payload format invalid")

@@ -50,7 +50,7 @@ def _uplinks(world: Any, node: Node, slow: float) -> None:
         later = min(later, told.sent[0])
     ends = [(at - STOP - slow, at) for at in world.diary.stopped] + [(at - TURN - slow, at) for at in world.died]
     answers = [one for one in answers if not any(begin <= one.at <= end for begin, end in ends)]
-    world.judge.readings(answers, world.windows(slow), world.disk.hurt, slow, f"{node.name}.count")
+    world.judge.readings(answers, world.windows(slow), world.unwritten(), slow, f"{node.name}.count")
 
 
 def _once(world: Any, node: Node, slow: float) -> None:

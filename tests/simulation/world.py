@@ -373,6 +373,14 @@ class World:
         """For each power cut: until when somebody could write, and when it was; a slow disk takes `slack` s more."""
         return [(wrote_last(died, self.diary.begun, self.died, STARTS + slack), cut) for died, cut in self.cuts]
 
+    def unwritten(self) -> list[tuple[float, float]]:
+        """When the flash could not be written: also before, if nobody was there to write since a process died."""
+        return [(self._idle_since(begin), end) for begin, end in self.disk.hurt]
+
+    def _idle_since(self, at: float) -> float:
+        died = max((one for one in self.died if one <= at), default=0.0)
+        return at if any(died < one <= at for one in self.diary.begun) else died or at
+
     def stop(self) -> None:
         self.diary.stopping.append(self.loop.time())
         self.loop.raise_signal(signal.SIGTERM)
@@ -513,7 +521,7 @@ def run(seed: int, hours: float, only: set[str] | None = None) -> World:
     judge.commands(made.slave.writes, levels, unkept)
     judge.answered(made.cuts, made.disk.hurt)
     slack = 8.0 if "slow_disk" in mixture.pauses else 0.0
-    judge.readings(made.slave.answers, made.windows(slack), made.disk.hurt, slack)
+    judge.readings(made.slave.answers, made.windows(slack), made.unwritten(), slack)
     outputs.judge(made)
     meters.judge(made)
     clock_judge.judge(made)

@@ -158,8 +158,12 @@ class OutboxJudge:
         outbox.take = taken
 
     def copied(self) -> None:
-        """What was still on the stage is not in a copy of the flash, nor is what the flash did not take."""
-        since = 0.0 if self._was_hurt() else self.now() - self.window - SLACK
+        """What was still on the stage is not in a copy of the flash, nor is what the flash did not take.
+
+        No process runs now, and perhaps none has for a while.
+        """
+        wrote = wrote_last(self.died[-1], self.begun, self.died) if self.died else self.now()
+        since = 0.0 if self._was_hurt() else wrote - self.window - SLACK
         self._copied, self._copied_at = dict(self.given), bisect_left(self.at, since)
 
     def put_back(self) -> None:

@@ -253,6 +253,23 @@ def test_the_end_of_an_alarm_that_nobody_heard_of_comes_only_after_a_death(
     assert len(judge.broken) == broken
 
 
+@pytest.mark.parametrize(("died", "broken"), [(100.0, 1), (68.0, 0)])
+def test_a_copy_lacks_what_nobody_was_there_to_write(died: float, broken: int) -> None:
+    """Put at 60 s with a window of 5 s, copied at 100 s, and never heard of after that copy was put back."""
+    now = [60.0]
+    judge = OutboxJudge(lambda: now[0], 0)
+    judge.begun, judge.died = [0.0], [died]
+    judge.watch(SimpleNamespace(_numbers=SimpleNamespace(store="s", take=lambda n: ("s", 1)), take=None))
+    (v,) = judge.make(2, 1, None)
+    judge.key[v] = ("s", 1)
+    judge.was_put(range(v, v + 1))
+    now[0] = 100.0
+    judge.copied()
+    judge.put_back()
+    judge.finish()
+    assert len(judge.broken) == broken, judge.broken
+
+
 @pytest.mark.parametrize(("cut", "failed", "broken"), [(90.0, True, 0), (90.0, False, 1), (50.0, True, 1)])
 def test_what_a_failing_flash_could_not_note_before_a_power_cut_comes_again(
     cut: float, failed: bool, broken: int

@@ -77,18 +77,24 @@ def renamed_record(body: bytes, old: str, store: str, first: int) -> bytes:
     return dumps(record)
 
 
-def parted_gap(body: bytes, old: str, store: str, first: int) -> tuple[bytes, tuple[str, dict[str, Any]] | None]:
+def parted_gap(
+    body: bytes, old: str, store: str, first: int, renamed: bool
+) -> tuple[bytes, tuple[str, dict[str, Any]] | None]:
     """A gap record, now that numbers of a store from `first` on are another's, and what tells of those, if any.
 
-    It ends before them then. Nobody knows how many of its count are on either side.
+    Where the record itself got another name, it ends before them; nobody knows how many of its count are on either
+    side. Where it kept its own, a later state of the box may have sent it, and it stays as it is.
     """
     record = json.loads(body)
     detail = record["detail"]
-    if detail.get("store") != old or not (detail.get("first") or first) < first <= (detail.get("last") or 0):
+    begins = detail.get("first") or first
+    if detail.get("store") != old or (detail.get("last") or 0) < first or (renamed and begins >= first):
         return body, None
-    rest = {name: value for name, value in detail.items() if name != "reason"} | {"store": store, "first": first}
-    record["detail"] = {**detail, "last": first - 1, "count": None}
-    return dumps(record), (detail["reason"], {**rest, "count": None})
+    rest = {name: value for name, value in detail.items() if name != "reason"} | {"store": store}
+    if begins < first:
+        rest |= {"first": first, "count": None}
+        record["detail"] = {**detail, "last": first - 1, "count": None}
+    return dumps(record) if renamed else body, (detail["reason"], rest)
 
 
 def gap_event(reason: str, detail: dict[str, Any], at: Instant) -> Event:

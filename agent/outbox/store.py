@@ -306,8 +306,8 @@ class Store:
         done = max(last, self.fact("flushed") or 0)
         if unsure := json.loads(self.fact("unsure") or "null"):
             first = unsure[0]
-            gaps = self._rename(first, name)
-            self._leave(name, why, min(done, first - 1), reserved, first, gaps)
+            gaps, named = self._rename(first, name)
+            self._leave(name, why, min(done, first - 1), max(reserved, named), first, gaps)
             self._set(unsure="")
         else:
             self._leave(name, why, done, reserved)
@@ -319,18 +319,19 @@ class Store:
         They may have `sent` numbers of the old one up to this. Returns what `left` has of it, until it is told.
         """
         with self._transaction():
-            self._leave(name, why, first - 1, sent, first, self._rename(first, name))
+            gaps, named = self._rename(first, name)
+            self._leave(name, why, first - 1, max(sent, named), first, gaps)
             self._set(unsure="")
         self.name = name
         return self.left()[-1]
 
-    def _rename(self, first: int, name: str) -> list[tuple[str, dict[str, Any]]]:
+    def _rename(self, first: int, name: str) -> tuple[list[tuple[str, dict[str, Any]]], int]:
         """Give numbers of the store from `first` on another. What is to be told then (reason, detail).
 
         That is, of both, what lies in and beside a block that spans `first` and goes whole; of the new one, its part of
-        gap records.
+        gap records. Beside it the last number of the old one that is named by a gap record that keeps its own.
         """
-        old, lowest = str(self.fact("store")), first
+        old, lowest, named = str(self.fact("store")), first, 0
         gaps: list[tuple[str, dict[str, Any]]] = []
         blocks = "SELECT id, first_seq, body FROM block WHERE store = ? AND last_seq >= ?"
         for row, begins, body in self._db.execute(blocks, (old, first)).fetchall():
@@ -343,12 +344,14 @@ class Store:
         for row, body in self._db.execute(messages, (old, first)).fetchall():
             said = renamed_record(body, old, name, first)
             self._db.execute("UPDATE message SET store = ?, body = ? WHERE id = ?", (name, said, row))
-        telling = "SELECT id, body FROM message WHERE instr(body, ?) AND instr(body, ?)"  # under whatever name
-        for row, body in self._db.execute(telling, (GAP, old.encode())).fetchall():
-            said, rest = parted_gap(renamed_record(body, old, name, first), old, name, first)
-            gaps += [rest] if rest else []
+        telling = "SELECT id, store, body FROM message WHERE instr(body, ?) AND instr(body, ?)"
+        for row, store, body in self._db.execute(telling, (GAP, old.encode())).fetchall():
+            said, rest = parted_gap(body, old, name, first, store == name)
+            if rest is not None:
+                gaps.append(rest)
+                named = max(named, rest[1]["last"] if said == body else 0)
             self._db.execute("UPDATE message SET body = ? WHERE id = ?", (said, row))
-        return gaps
+        return gaps, named
 
     def _leave(
         self, name: str, why: str, done: int, given: int, first: int | None = None,

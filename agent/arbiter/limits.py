@@ -45,7 +45,12 @@ class History:
     @property
     def running(self) -> float | None:
         """Since when it is on at the longest; None if it is not, or nobody remembers."""
-        return (self.since if self.maybe is None else self.maybe) if self.on else None
+        return self.longest if self.on else None
+
+    @property
+    def longest(self) -> float | None:
+        """Since when it has been on at the longest, should it be on."""
+        return self.since if self.on and self.maybe is None else self.maybe
 
     def moved(self, on: bool, now: float, back: bool = False) -> History:
         """The output went to `on` now; nothing new if it was there already. `back`: to go on again after it fell is no
@@ -60,8 +65,8 @@ class History:
         """Somebody tried to move it to `on`, and nobody knows whether it went: the worse is assumed of both."""
         if on is self.on:
             return replace(self, maybe=self.running)
-        maybe = self.running if self.on else self.maybe
-        return replace(self.moved(on, now), on=None, maybe=now if on and maybe is None else maybe)
+        maybe = now if on and self.longest is None else self.longest
+        return replace(self.moved(on, now), on=None, maybe=maybe)
 
     def found(self, on: bool, now: float) -> History:
         """It was seen to be `on` at `now`: a change that nobody asked for, or what nobody knew before."""
@@ -71,6 +76,10 @@ class History:
         if on is self.on:
             return self
         return replace(self.moved(on, now), fell=not on, otherwise=self.since)
+
+    def doubted(self) -> History:
+        """The same past of an output that may stand otherwise by now: any write can be a change."""
+        return replace(self, on=None, maybe=self.longest)
 
     def fallen(self, now: float) -> History:
         """If it was on, it may have fallen unseen until `now`."""

@@ -115,7 +115,7 @@ def _record(actuator: Actuator, now: Instant) -> dict[str, Any]:
     slots, attempt, history = actuator.slots, actuator.attempt, actuator.seen.history
     override = slots.get(REMOTE)
     if attempt is not None:
-        history = history.perhaps(actuator.spec.is_on(attempt.value), mono)
+        history = actuator.seen.perhaps(actuator.spec.is_on(attempt.value), mono)
     if override is attempt:  # it waits for the node: nothing is applied yet
         override = actuator.before
     return {
@@ -163,6 +163,7 @@ def _recall(actuator: Actuator, record: dict[str, Any], now: Instant) -> None:
     """
     actuator.boot, actuator.seen.earlier = record["taken_up"], record.get("asserted")
     actuator.slots.ruled = record.get("ruled", False)
+    mono = now.boottime_ns / 1e9
     shift: float | None = 0.0
     if record["boot"] == now.boot:
         default = _slot(record["default"], 0.0)
@@ -173,17 +174,17 @@ def _recall(actuator: Actuator, record: dict[str, Any], now: Instant) -> None:
         if record["wall_ms"] is not None and now.wall_ms is not None:
             elapsed = (now.wall_ms - record["wall_ms"]) / 1000
             if elapsed >= 0:
-                shift = now.boottime_ns / 1e9 - elapsed - record["at"]
+                shift = mono - elapsed - record["at"]
     if shift is None:
         if (record["override"] or record["attempt"]) and not actuator.slots.ruled:
             actuator.slots.rest()
-        actuator.seen.history = History(on=True if record["on"] else None)
+        actuator.seen.recall(History(on=True if record["on"] else None), mono)
         return
     more = record.get("fell", False), record.get("otherwise"), record.get("maybe")
     history = History(record["on"], record["since"], tuple(record["starts"]), *more)
-    actuator.seen.history = history.shifted(shift)
+    actuator.seen.recall(history.shifted(shift), mono)
     override = _slot(record["override"], shift)
-    over = override is not None and override.until is not None and override.until <= now.boottime_ns / 1e9
+    over = override is not None and override.until is not None and override.until <= mono
     if override is not None and not (over and actuator.slots.ruled):
         actuator.slots[REMOTE] = actuator.restored = override
     actuator.attempt = _slot(record["attempt"], shift)

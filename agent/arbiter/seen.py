@@ -47,6 +47,8 @@ class Seen:
         self._tried: Value = None
         """What was written and not acknowledged, until a reading says whether it moved."""
         self._before_try = History()
+        self._recalled_at: float | None = None
+        """When the history was taken up from an earlier process; None once the output was read, or obeyed."""
         self._starting = -math.inf
         """When a switching on was begun whose write is under way."""
         self._feedback_counts = False
@@ -54,6 +56,10 @@ class Seen:
         """When its own point, and when its feedback, was read last."""
         self._unread = False
         """Its own point could not be read when it was polled last."""
+
+    def recall(self, history: History, now: float) -> None:
+        """What an earlier process knew: the output may have moved since, and it may not have remembered its last."""
+        self.history, self._recalled_at = history, now
 
     # -- writing -----------------------------------------------------------------------------------------------
 
@@ -72,22 +78,29 @@ class Seen:
         self.asserted_again = (
             self.asserted is not None and self._spec.same(self.asserted, value) and not self.agrees()
         )  # written again while all was well is a refresh
-        moved = self.past(on).moved(on, now, back=self._spec.back_is_no_start)
-        self.history = replace(moved, maybe=self.history.maybe if on else None)
+        moved = self._doubted(self.past(on)).moved(on, now, back=self._spec.back_is_no_start)
+        self.history = replace(moved, maybe=self.history.longest if on else None)
         self.present = self.asserted = value
         self.earlier = None
         self.written_at, self._feedback_counts, self._tried = now, False, None
-        self._starting = -math.inf
+        self._starting, self._recalled_at = -math.inf, None
 
     def write_failed(self, value: Value, now: float) -> None:
         """The device did not acknowledge `value`: whether the output moved, the next reading will say."""
         on = self._spec.is_on(value)
         if self._tried is None or on is not self._spec.is_on(self._tried):
             self._before_try = self.history
-        perhaps, maybe = self._before_try.perhaps(on, now), self.history.maybe
+        perhaps, maybe = self._doubted(self._before_try).perhaps(on, now), self.history.maybe
         self.history = perhaps if maybe is None else replace(perhaps, maybe=maybe)
         self._tried, self.present, self.asserted = value, None, None
         self.written_at, self._starting = now, -math.inf
+
+    def perhaps(self, on: bool, now: float) -> History:
+        """Its history if it is being moved to `on`, and nobody knows whether it went."""
+        return self._doubted(self.history).perhaps(on, now)
+
+    def _doubted(self, past: History) -> History:
+        return past if self._recalled_at is None else past.doubted()
 
     @property
     def tried(self) -> bool:
@@ -104,12 +117,15 @@ class Seen:
     def past(self, on: bool) -> History:
         """What a change to `on` counts from: the same write again makes no second edge.
 
-        What was on, and is written on once more without an acknowledgement, may have fallen since it was read.
+        What was on before a restart may have fallen since; so may what is written on once more, without an
+        acknowledgement, since it was read.
         """
-        if self._tried is None or on is not self._spec.is_on(self._tried):
-            return self.history
+        again = self._tried is not None and on is self._spec.is_on(self._tried)
+        past = self._before_try if again else self.history
+        if on and self._recalled_at is not None:
+            return past.fallen(self._recalled_at)
         is_readable = self._read_at > -math.inf
-        return self._before_try.fallen(self.written_at) if on and is_readable else self._before_try
+        return past.fallen(self.written_at) if on and again and is_readable else past
 
     # -- reading -----------------------------------------------------------------------------------------------
 
@@ -129,7 +145,7 @@ class Seen:
         on = self._spec.is_on(seen)
         if self._tried is not None and on is not self._spec.is_on(self._tried):
             self.history = self._before_try
-        self._tried = None
+        self._tried = self._recalled_at = None
         self.history = self.history.found(on, at)
         self.present = seen
         return True

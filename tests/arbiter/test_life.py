@@ -706,6 +706,133 @@ def test_what_can_be_read_no_more_is_written_on_after_min_off(virtual):
     virtual(test, ActuatorSpec("km1", RELAY, min_off=120))
 
 
+async def restart_unread(site):
+    """A kill, and a start that its module does not answer."""
+    await site.kill()
+    site.plant.dead.add("io-1")
+    await site.up()
+    site.plant.dead.clear()
+
+
+async def move_unremembered(site, value):
+    """A rule moves it while the flash is full."""
+
+    def full(where):
+        raise OutboxError("no space left on device")
+
+    site.memory.hook = full
+    site.arbiter.wish("km1", 15, value, "heat")
+    await asyncio.sleep(10)
+    site.memory.hook = lambda where: None
+
+
+@pytest.mark.parametrize("acknowledged", [True, False])
+def test_what_is_switched_off_unread_after_a_restart_was_perhaps_on(virtual, acknowledged):
+    """It went on, and nobody remembers: "off" is a change, though it is what was known of it."""
+
+    async def test(site):
+        await site.up()
+        await site.poll()
+        await move_unremembered(site, "on")
+        await restart_unread(site)
+        site.plant.reply_lost = not acknowledged
+        site.arbiter.wish("km1", 15, "off", "heat")
+        await asyncio.sleep(4)
+        site.plant.reply_lost = False
+        await site.poll()
+        site.arbiter.wish("km1", 15, "on", "heat")
+        await asyncio.sleep(170)
+        assert edges(site) == [True, False]
+        await asyncio.sleep(15)
+        assert edges(site) == [True, False, True]
+
+    virtual(test, ActuatorSpec("km1", RELAY, min_off=180))
+
+
+@pytest.mark.parametrize("acknowledged", [True, False])
+def test_what_is_switched_on_unread_after_a_restart_was_perhaps_off(virtual, acknowledged):
+    """It went off, and nobody remembers: "on" is a start, though it was known to be on."""
+
+    async def test(site):
+        await site.up()
+        site.arbiter.wish("km1", 15, "on", "heat")
+        await asyncio.sleep(4000)
+        await move_unremembered(site, "off")
+        await restart_unread(site)
+        site.plant.reply_lost = not acknowledged
+        site.arbiter.wish("km1", 15, "on", "heat")
+        await asyncio.sleep(4)
+        site.plant.reply_lost = False
+        await site.poll()
+        site.arbiter.wish("km1", 15, "off", "heat")
+        await asyncio.sleep(170)
+        assert edges(site) == [True, False, True]
+        await asyncio.sleep(15)
+        site.arbiter.wish("km1", 15, "on", "heat")
+        await asyncio.sleep(3400)
+        assert edges(site) == [True, False, True, False]
+        await asyncio.sleep(30)
+        assert edges(site) == [True, False, True, False, True]
+
+    virtual(test, ActuatorSpec("km1", RELAY, min_on=180, max_starts_per_hour=1))
+
+
+def test_max_on_counts_on_over_a_start_that_could_not_read(virtual):
+    """It may have been on all the time, though it was written on once more."""
+
+    async def test(site):
+        await site.up()
+        site.arbiter.wish("km1", 15, "on", "heat")
+        await asyncio.sleep(1000)
+        await restart_unread(site)
+        site.arbiter.wish("km1", 15, "on", "heat")
+        await asyncio.sleep(3600)
+        assert [value for _, _, value in site.plant.writes] == [True, True, False]
+        assert 3600 <= site.plant.edges[1][0] - site.plant.edges[0][0] <= 3601
+
+    virtual(test, ActuatorSpec("km1", RELAY, max_on=3600))
+
+
+@pytest.mark.parametrize("tried", [True, False])
+def test_what_may_have_fallen_before_a_restart_is_not_written_on_unseen(virtual, tried):
+    async def test(site):
+        await site.up()
+        site.arbiter.wish("km1", 15, "on", "night")
+        await asyncio.sleep(10)
+        await site.poll()
+        if tried:
+            site.plant.dead.add("io-1")
+            await site.send("km1", "on")
+        site.plant.move(RELAY, False)
+        await restart_unread(site)
+        site.arbiter.wish("km1", 15, "on", "night")
+        await asyncio.sleep(100)
+        assert edges(site) == [True, False]
+        await asyncio.sleep(25)  # nobody reads it
+        assert edges(site) == [True, False, True]
+
+    virtual(test, ActuatorSpec("km1", RELAY, min_off=120))
+
+
+def test_what_is_still_on_after_a_restart_goes_on_at_its_first_reading(virtual):
+    """Nothing is written, and nothing counts."""
+
+    async def test(site):
+        await site.up()
+        site.arbiter.wish("km1", 15, "on", "night")
+        await asyncio.sleep(200)
+        await restart_unread(site)
+        site.arbiter.wish("km1", 15, "on", "night")
+        await asyncio.sleep(10)
+        await site.poll()
+        assert site.line("km1")["state"] == "steady" and len(site.plant.writes) == 1
+        site.arbiter.wish("km1", 15, "off", "night")
+        await asyncio.sleep(1)
+        assert edges(site) == [True, False]
+
+    virtual(test, ActuatorSpec("km1", RELAY, min_on=120, min_off=120))
+
+
 def test_a_wish_outlives_a_dead_device(virtual):
     async def test(site):
         await site.up()

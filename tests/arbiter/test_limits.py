@@ -63,6 +63,13 @@ def test_what_was_perhaps_switched_off_may_run_since_it_went_on():
     assert tried.shifted(5).found(True, 65).running == 15
 
 
+def test_what_nobody_has_read_since_a_restart_may_stand_otherwise():
+    assert History(False, 10).doubted().moved(False, 50).since == 50
+    on = History(True, 10, (10,)).doubted().perhaps(True, 50).found(True, 60)
+    assert (on.since, on.starts, on.running) == (50, (10, 50), 10)
+    assert History(None, 10, maybe=5).doubted() == History(None, 10, maybe=5)
+
+
 def test_what_only_reads_as_on_is_not_written_on_once_too_often():
     """A false "on", and what is wanted is on: to write it can be the start that is one too many."""
     seen = History(False, 100, (0, 50)).found(True, 700)

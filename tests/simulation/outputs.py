@@ -159,7 +159,13 @@ class Outputs:
         """Whether a life was the third in ten minutes that began after a crash: overrides are over, outputs safe."""
         after = [begun for begun in self.diary.begun[1:] if not self._was_orderly(begun)]
         lives = [begun for begun in self.diary.begun if since - SLACK <= begun <= at]
-        return any(_count(after, begun - 605.0 - off(self.world, begun), begun) >= 3 for begun in lives)
+        return any(_count(after, begun - self._near(begun), begun) >= 3 for begun in lives)
+
+    def _near(self, begun: float) -> float:
+        """How long before this life a crash may lie that it takes for one of the last ten minutes: a boot whose clock
+        is not believed does not know for how long the one before lasted."""
+        unknown = self.steps and _any(self.cuts, 0.0, begun)
+        return math.inf if unknown else 605.0 + off(self.world, begun)
 
     def _was_orderly(self, begun: float) -> bool:
         """Whether the life before this one had ended by an orderly stop."""

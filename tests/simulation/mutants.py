@@ -261,6 +261,7 @@ def lives(mutant: Mutant | None, jobs: Iterable[Job], side_by_side: int) -> Iter
         try:
             os.setpgid(0, 0)
             signal.signal(signal.SIGINT, signal.default_int_handler)
+            sys.unraisablehook = lambda unraisable: None  # one that comes in the middle of a fork: the pipe ends it
             if mutant is not None:
                 sys.meta_path.insert(0, _Finder(mutant))  # type: ignore[arg-type]
             for world in WORLDS:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from agent.outbox.blocks import Block
 from agent.outbox.dates import Boots
@@ -84,14 +84,11 @@ def joined_gaps(db: Store, after: int, skip: Collection[int]) -> Room | None:
     Only those behind row `after`, and not to `skip`: what may have been sent keeps what it says. In a long outage
     with a full buffer each minute brings one of each class, and they would take the place of all else.
     """
-    room = Room(joined=[row for row in db.gaps_after(after) if row.id not in skip and is_counted(_told(row))])
-    kinds = {(told["reason"], told["class"], told["store"]) for told in map(_told, room.joined)}
-    left = len(kinds) + len({row.store for row in room.joined})
-    return room if len(room.joined) - left >= FEWER else None
-
-
-def _told(row: StoredMessage) -> dict[str, Any]:
-    return dict(json.loads(row.body)["detail"])
+    waiting = [(row, json.loads(row.body)["detail"]) for row in db.gaps_after(after) if row.id not in skip]
+    counted = [(row, told) for row, told in waiting if is_counted(told)]
+    kinds = {(told["reason"], told["class"], told["store"]) for _, told in counted}
+    left = len(kinds) + len({row.store for row, _ in counted})
+    return Room(joined=[row for row, _ in counted]) if len(counted) - left >= FEWER else None
 
 
 def aged(

@@ -189,7 +189,7 @@ class Outbox:
     @property
     def is_unsure(self) -> bool:
         """Whether nobody has confirmed yet that this is the newest state of the box."""
-        return self._keeper.identity.unsure is not None or self._flash.db is None
+        return not self.is_compared or self._flash.db is None
 
     def hold_back(self, kinds: Collection[str]) -> None:
         """Kinds of messages that the broker refuses at present: `take` passes over them, from now on."""

@@ -666,16 +666,21 @@ def test_what_fell_off_comes_back_after_min_off(virtual):
     virtual(test, ActuatorSpec("km1", RELAY, min_off=60))
 
 
+async def on_again_unanswered(site):
+    """It is on, its module falls silent, and "on" is written once more."""
+    await site.up()
+    site.arbiter.wish("km1", 15, "on", "night")
+    await asyncio.sleep(10)
+    await site.poll()
+    site.plant.dead.add("io-1")
+    await site.send("km1", "on")
+
+
 def test_what_fell_while_nobody_could_hear_it_is_not_written_on_unseen(virtual):
     """It was on, and "on" once more was not acknowledged: the first answer of its module must not light a hot lamp."""
 
     async def test(site):
-        await site.up()
-        site.arbiter.wish("km1", 15, "on", "night")
-        await asyncio.sleep(10)
-        await site.poll()
-        site.plant.dead.add("io-1")
-        await site.send("km1", "on")
+        await on_again_unanswered(site)
         site.plant.move(RELAY, False)
         site.plant.dead.clear()
         await asyncio.sleep(50)
@@ -691,12 +696,7 @@ def test_what_fell_while_nobody_could_hear_it_is_not_written_on_unseen(virtual):
 
 def test_what_can_be_read_no_more_is_written_on_after_min_off(virtual):
     async def test(site):
-        await site.up()
-        site.arbiter.wish("km1", 15, "on", "night")
-        await asyncio.sleep(10)
-        await site.poll()
-        site.plant.dead.add("io-1")
-        await site.send("km1", "on")
+        await on_again_unanswered(site)
         site.plant.dead.clear()
         await asyncio.sleep(110)
         assert len(site.plant.writes) == 2

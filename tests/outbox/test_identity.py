@@ -305,6 +305,17 @@ async def number_beyond(box: Any, claim: Claim) -> None:
     box.out.put(box.readings(10), 2)
 
 
+async def older_card(box: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Claim, Claim]:
+    """A copy of the card is put back: what it claimed, and what a later state of the box claimed since."""
+    claim = await confirmed(box, monkeypatch)
+    backup = copied(box, tmp_path / "backup")
+    box.open()
+    await number_beyond(box, claim)
+    later: Claim = await box.out.judge(retained(claim))
+    put_back(box, backup)
+    return claim, later
+
+
 @pytest.mark.parametrize("ends", ["killed", "in order", "power cut"])
 async def test_a_box_knows_its_own_claim_without_a_database(
     box: Any, monkeypatch: pytest.MonkeyPatch, ends: str, unreadable: Any, events: Any
@@ -371,13 +382,7 @@ async def test_an_older_card_is_found_without_its_database(
     box: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unreadable: Any
 ) -> None:
     """It numbered as far as the later state had, and then could not be read: what it has on the stage waits."""
-    claim = await confirmed(box, monkeypatch)
-    backup = copied(box, tmp_path / "backup")
-    box.open()
-    await number_beyond(box, claim)
-    later = await box.out.judge(retained(claim))
-
-    put_back(box, backup)
+    claim, later = await older_card(box, tmp_path, monkeypatch)
     await number_beyond(box, later)
     with unreadable():
         box.open()
@@ -428,12 +433,7 @@ async def test_what_was_put_while_an_older_card_took_another_store_goes_under_th
     box: Any, events: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unreadable: Any, then: str
 ) -> None:
     """The process was killed just then: only the flash knows of the new store, and tells it once."""
-    claim = await confirmed(box, monkeypatch)
-    backup = copied(box, tmp_path / "backup")
-    box.open()
-    await number_beyond(box, claim)
-    later = await box.out.judge(retained(claim))
-    put_back(box, backup)
+    claim, later = await older_card(box, tmp_path, monkeypatch)
     await number_beyond(box, claim)
     await killed_at_a_new_store(box, later, monkeypatch, put=5)
     if then == "killed again":
@@ -453,12 +453,7 @@ async def test_what_was_put_while_an_older_card_took_another_store_goes_under_th
 async def test_a_record_that_waited_for_the_flash_goes_out_under_a_new_name_whose_sync_failed(
     box: Any, events: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flash: Any
 ) -> None:
-    claim = await confirmed(box, monkeypatch)
-    backup = copied(box, tmp_path / "backup")
-    box.open()
-    await number_beyond(box, claim)
-    later = await box.out.judge(retained(claim))
-    put_back(box, backup)
+    claim, later = await older_card(box, tmp_path, monkeypatch)
     await number_beyond(box, claim)
     await killed_at_a_new_store(box, later, monkeypatch)
     flash(False)

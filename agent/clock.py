@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -264,8 +265,7 @@ class SystemClock:
         boottime = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         return Instant(self._boot, boottime, self.wall.at(boottime, machine))
 
-    def monotonic(self) -> float:
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    monotonic = staticmethod(partial(time.clock_gettime, time.CLOCK_BOOTTIME))
 
 
 def synchronised() -> bool:

@@ -45,6 +45,8 @@ class Seals:
 
     def _contents(self, value: Any) -> Iterator[bytes]:
         """What secrets say and files hold, in the order of the settings. One that was never there has no content."""
+        if value is None or isinstance(value, str | int | float):
+            return  # nearly all of them
         if isinstance(value, Kept):
             try:
                 yield value.reveal().encode()

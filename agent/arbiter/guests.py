@@ -36,7 +36,8 @@ class Guests:
 
 def invite(buses: Mapping[str, BusSpec], orphans: Iterable[Owned]) -> Guests:
     """The buses, with the nodes that these outputs need."""
-    made, present = dict(buses), places(buses)
+    orphans = list(orphans)
+    made, present = dict(buses), places(buses) if orphans else {}
     devices: set[str] = set()
     points: dict[str, str] = {}
     refused: dict[str, str] = {}

@@ -64,8 +64,8 @@ def places(buses: Mapping[str, BusSpec]) -> dict[str, Owned]:
         for device in bus.devices:
             shorts = (device.profile or {}).get("points")
             for point in [device.name] if shorts is None else [f"{device.name}.{short}" for short in shorts]:
-                if (one := loose(buses, point)) is not None:
-                    found[one.place] = one
+                one = Owned(point, point, False, _only(bus, device, point))
+                found[one.place] = one
     return found
 
 
@@ -108,13 +108,17 @@ def _narrowed(buses: Mapping[str, BusSpec], point: str) -> BusSpec | None:
     home, _, short = point.partition(".")
     for bus in buses.values():
         for device in bus.devices:
-            if device.name == point:  # a pin
-                return replace(bus, devices=(device,))
-            profile = device.profile or {}
-            if device.name == home and short in profile.get("points", {}):
-                only = {**profile, "points": {short: profile["points"][short]}}
-                return replace(bus, devices=(replace(device, profile=only),))
+            if device.name == point or (device.name == home and short in (device.profile or {}).get("points", {})):
+                return _only(bus, device, point)
     return None
+
+
+def _only(bus: BusSpec, device: DeviceSpec, point: str) -> BusSpec:
+    """The bus with this device alone, and of its profile this point alone; a pin is its own point."""
+    if device.name != point:
+        profile, short = device.profile or {}, point.partition(".")[2]
+        device = replace(device, profile={**profile, "points": {short: profile["points"][short]}})
+    return replace(bus, devices=(device,))
 
 
 _SECRET, _FILE = "$secret", "$file"
@@ -162,6 +166,8 @@ def _register(one: Owned) -> str:
 
 def _plain(value: Any) -> Any:
     """What JSON can say of it; of a secret and of a file, where it is."""
+    if isinstance(value, str | int | float):
+        return value
     if isinstance(value, Kept):
         return {_SECRET: [value.source, value.name, str(value.folder)]}
     if isinstance(value, Path):
@@ -175,7 +181,7 @@ def _plain(value: Any) -> Any:
 
 def _revived(value: Any) -> Any:
     """What `_plain` made of it, as it was."""
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         if value.keys() == {_SECRET}:
             source, name, folder = value[_SECRET]
             return Kept(source, name, Path(folder))
@@ -186,4 +192,4 @@ def _revived(value: Any) -> Any:
 
 
 def _sayable(value: Any) -> bool:
-    return isinstance(value, Mapping | list | tuple | str | bool | int | float | Kept | Path)
+    return isinstance(value, str | int | float | list | tuple | dict | Kept | Path | Mapping)

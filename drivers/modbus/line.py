@@ -96,19 +96,21 @@ class ModbusLine:
         are devices that have neither answered nor been lost since the start, `unread` those with points of which
         nobody knows yet whether they can be read.
         """
-        refused = {device.name: dict(device.refused) for device in self._devices if device.refused}
-        return {
+        found: dict[str, Any] = {
             "state": "up" if self._link.is_open or self._opened_at < math.inf else "down",
             "load": self._load.share(self._clock.monotonic()),
             "stretch": round(self._turns.stretch, 1),
             "overloaded": self._turns.overloaded,
             "error": self._error,
-            "said": {device.name: said for device in self._devices if (said := _said(device))},
+            "said": {},
             "late": self._link.late,
-            "lost": [device.name for device in self._devices if device.lost],
-            "unheard": [one.name for one in self._devices if one.polls and not one.heard and not one.lost],
-            "unread": [device.name for device in self._devices if device.unread],
-        } | ({"refused": refused} if refused else {})
+            "lost": [],
+            "unheard": [],
+            "unread": [],
+        }
+        for device in self._devices:
+            _name(device, found)
+        return found
 
     def _built(self, specs: Sequence[DeviceSpec]) -> list[Device]:
         devices = [build(spec, self._link) for spec in specs]
@@ -502,3 +504,17 @@ class ModbusLine:
 def _said(device: Device) -> str:
     """Why a device does not answer, or what is odd about its answers; "" if all is well."""
     return device.reason or device.remark
+
+
+def _name(device: Device, found: dict[str, Any]) -> None:
+    """Where `status` names devices: those of which it holds."""
+    if said := _said(device):
+        found["said"][device.name] = said
+    if device.lost:
+        found["lost"].append(device.name)
+    elif device.polls and not device.heard:
+        found["unheard"].append(device.name)
+    if device.unread:
+        found["unread"].append(device.name)
+    if device.refused:
+        found.setdefault("refused", {})[device.name] = dict(device.refused)

@@ -8,7 +8,7 @@ with every second question at the most. A slot that was missed is skipped, not m
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from agent.driver import DeviceSpec
 from agent.model import Instant, Reading
@@ -272,8 +272,13 @@ class Turns:
 
     @property
     def stretch(self) -> float:
-        """How many of its periods lie between two reads of the slowest poll; 1 where all keep theirs."""
-        return max((poll.stretch for poll in self._answered()), default=1.0)
+        """How many of its periods lie between two reads of the slowest poll that is answered; 1 where all keep theirs."""
+        worst = 1.0
+        for device in self._devices:
+            if not device.failures:
+                for poll in device.polls:
+                    worst = max(worst, poll.stretch)
+        return worst
 
     @property
     def overloaded(self) -> bool | None:
@@ -284,13 +289,12 @@ class Turns:
         stretch = self.stretch
         if stretch >= (_RELIEVED if self._overloaded else _OVERLOADED):
             self._overloaded = True
-        elif self._overloaded or (stretch < _RELIEVED and all(poll.measured >= _SMOOTH for poll in self._answered())):
+        elif self._overloaded or (self._overloaded is None and stretch < _RELIEVED and self._are_measured()):
             self._overloaded = False
         return self._overloaded
 
-    def _answered(self) -> Iterator[Poll]:
-        """The polls of devices that answer, as far as is known."""
-        return (poll for device in self._devices if not device.failures for poll in device.polls)
+    def _are_measured(self) -> bool:
+        return all(poll.measured >= _SMOOTH for one in self._devices if not one.failures for poll in one.polls)
 
 
 def spread(polls: Sequence[Poll], now: float, turn: float = 0.0) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import Any
 
@@ -55,10 +56,12 @@ def _look_at_life(world: Any, life: Any) -> None:
     must(held <= STATE, f"{held} bytes beside the outbox")
     outbox = getattr(life.agent, "_outbox", None)
     if outbox is not None:
-        look_at_outbox(world, outbox, 100_000, life.agent._plan.buffer.max_bytes)
+        look_at_outbox(world, outbox, 100_000, life.agent._plan.buffer.max_bytes, files=files)
 
 
-def look_at_outbox(world: Any, outbox: Any, most: int, max_bytes: int, lately: int = 0) -> None:
+def look_at_outbox(
+    world: Any, outbox: Any, most: int, max_bytes: int, lately: int = 0, files: list[tuple[str, int]] | None = None
+) -> None:
     """At its files and its memory, which takes `most` readings; so many came since the pass before last."""
     from agent.outbox import stage
 
@@ -69,22 +72,30 @@ def look_at_outbox(world: Any, outbox: Any, most: int, max_bytes: int, lately: i
     must(keeper.memory.n >= 0, f"{keeper.memory.n} readings in memory, it says")
     many = len(keeper.urgent.unsaved) + len(keeper.urgent.ready)
     must(many <= RECORDS, f"{many} records in memory")
-    staged = [size for _, size in _files(world.run_folder)]
+    run = _files(world.run_folder)
+    staged = [size for _, size in run]
     segment = SEGMENT if world.was_hurt() else stage._SEGMENT
     room = STAGE * segment + A_READING * (lots + lately) + BURST
     must(sum(staged) <= room, f"{sum(staged)} bytes on the stage for {lots} readings")
-    segments = len([*world.run_folder.glob("*.stage")])
+    segments = sum(name.endswith(".stage") for name, _ in run)
     few = world.was_hurt() or segments <= STAGE + A_READING * lots // stage._SEGMENT
     must(few, f"{segments} segments of the stage for {lots} readings")
     must(staged.count(0) <= EMPTY, f"{staged.count(0)} empty files on the stage")
-    files = _files(world.state)
+    files = _files(world.state) if files is None else files
     held = sum(size for name, size in files if name.startswith("outbox.db") and "corrupt" not in name)
     must(held <= max_bytes + LOG, f"{held} bytes on flash, of {max_bytes}")
 
 
 def _files(folder: Any) -> list[tuple[str, int]]:
     """Name and size (bytes) of each file in and below it."""
-    return [(name, os.lstat(f"{place}/{name}").st_size) for place, _, names in os.walk(folder) for name in names]
+    found: list[tuple[str, int]] = []
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                found += _files(entry.path)
+            else:
+                found.append((entry.name, entry.stat(follow_symlinks=False).st_size))
+    return found
 
 
 def _is_of(handle: Any, life: Any) -> bool:

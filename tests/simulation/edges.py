@@ -8,6 +8,7 @@ from __future__ import annotations
 import builtins
 import contextlib
 import errno
+import inspect
 import io
 import os
 import random
@@ -236,7 +237,7 @@ def _sim_datetime(world: Any) -> type[datetime]:
 @contextlib.contextmanager
 def replaced(changes: Sequence[tuple[Any, str, Any]]) -> Iterator[None]:
     """(where, name, what is there meanwhile)."""
-    kept = [(where, name, getattr(where, name)) for where, name, _ in changes]
+    kept = [(where, name, inspect.getattr_static(where, name)) for where, name, _ in changes]
     for where, name, what in changes:
         setattr(where, name, what)
     try:
@@ -277,6 +278,7 @@ def edges(world: Any) -> Iterator[None]:
 
     changes.append((paho, "time_func", world.monotonic))
     changes.append((agent.clock, "synchronised", lambda: world.known))
+    changes.append((agent.clock.SystemClock, "monotonic", staticmethod(world.monotonic)))
     for name, module in list(sys.modules.items()):
         if name.startswith(("agent", "drivers")) and getattr(module, "datetime", None) is datetime:
             changes.append((module, "datetime", dated))

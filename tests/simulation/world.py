@@ -74,7 +74,7 @@ class World:
     """Whether the village may have radio and pins."""
 
     def __init__(self, seed: int, folder: Path) -> None:
-        self.seed, self.folder = seed, folder
+        self.seed, self.folder, self._place = seed, folder, str(folder).encode()
         streams = "disk", "delays", "net", "bytes", "clock"
         self._dice = {name: random.Random(f"{seed}/{name}") for name in streams}
         self.loop = SimLoop(self._dice["delays"])
@@ -126,6 +126,7 @@ class World:
         self.notified: Callable[[bytes], None] = lambda data: None
         """What the agent tells systemd."""
         self.village = Village(seed, self.loop.time, self.loop.call_later, self.datagrams, self.FURNISHED)
+        self._start_ns = self.village.start_ms * 1_000_000
         self.judge = Judge(self.loop.time)
         self.judge.is_hurt = self.was_hurt
         self.broker.accepted = self.judge.took
@@ -141,8 +142,8 @@ class World:
         self._machine()
 
     def _note(self, way: str, kind: int, body: bytes) -> None:
-        body = body.replace(str(self.folder).encode(), b"")  # its name is another one each time, of one length
-        self._digest.update(b"%d %d %s" % (round(self.loop.time() * 1e6), kind, body))
+        body = body.replace(self._place, b"")  # its name is another one each time, of one length
+        self._digest.update(b"%d %d %s" % (round(self._poll.now * 1e6), kind, body))
 
     @property
     def digest(self) -> str:
@@ -200,7 +201,10 @@ class World:
 
     def boottime_ns(self, which: int = 0) -> int:
         """Every clock that the agent asks for is the one since the boot."""
-        self.monotonic()
+        poll = self._poll
+        poll.looks += 1
+        if poll.now != self._looked or poll.looks == LOOKS:
+            self._look()
         return self._boottime_ns
 
     def monotonic(self, which: int = 0) -> float:
@@ -216,7 +220,7 @@ class World:
         self._boottime = self._boottime_ns / 1e9
 
     def wall_ns(self) -> int:
-        return self.village.start_ms * 1_000_000 + round(self.loop.time() * 1e6) * 1000 + self.shift_ns + self.wrong_ns
+        return self._start_ns + round(self._poll.now * 1e6) * 1000 + self.shift_ns + self.wrong_ns
 
     def random_bytes(self, n: int) -> bytes:
         return self._dice["bytes"].randbytes(n)

@@ -6,6 +6,7 @@ import asyncio
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from agent.arbiter.limits import Limits, earliest
 from agent.arbiter.seen import News, Seen
@@ -20,8 +21,7 @@ RETRY = (5.0, 60.0)
 """A write that failed is tried again after 5 s, then 10, 20 … at most 60 s, or as soon as the device is read again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """What to do now: write `slot` (None: nothing), and look again at `at` (monotonic seconds)."""
 
     at: float

@@ -106,6 +106,7 @@ class TankState:
 
 _LOST = frozenset({"known", "awaited", "doubted", "restored"})
 """What a restart forgets."""
+_KEPT = tuple(key for key in TankState.__dataclass_fields__ if key not in _LOST | {"believed"})
 _NEWER = frozenset({"standing", "believed", "tremble", "outlet_count", "outlet_at"})
 """What an earlier version did not keep."""
 
@@ -138,13 +139,13 @@ class Tank:
         return TankState()
 
     def dump(self, state: TankState) -> dict[str, Any]:
-        kept = {key: value for key, value in asdict(state).items() if key not in _LOST}
-        if not state.believed.matters:
-            del kept["believed"]  # it is another one with each reading, and soon heard again: no flash is worn for it
-        return kept | {
+        kept = {key: getattr(state, key) for key in _KEPT} | {
             "trips": list(state.trips), "raised": sorted(state.raised), "standing": state.standing.dump(),
             "tremble": round(state.tremble.size, 1),
         }  # fmt: skip
+        if state.believed.matters:  # else it is another one with each reading, and soon heard again: no flash is worn
+            kept["believed"] = asdict(state.believed)
+        return kept
 
     def load(self, kept: Mapping[str, Any]) -> TankState:
         wanted = TankState.__dataclass_fields__.keys() - _LOST - (_NEWER - kept.keys())

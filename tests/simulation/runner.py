@@ -96,16 +96,36 @@ def prepare(world: str) -> None:
 
 
 def _read_a_site() -> None:
-    """What is made at the first use (validators of pydantic, patterns, tables of the parser) is in each fork."""
+    """What is made at the first use (validators of pydantic, patterns, tables of the parser) is in each fork.
+
+    So is the YAML of the profiles: it is composed once for each text, though each life reads it anew.
+    """
+    from agent.config import document
     from agent.wiring.found import read
     from tests.simulation.datagrams import Datagrams
     from tests.simulation.village import Village
 
+    document._compose = _once_a_text(document._compose)
     with tempfile.TemporaryDirectory() as folder:
         place, loop = Path(folder), asyncio.new_event_loop()
         Village(0, loop.time, loop.call_later, Datagrams(loop)).write(place)  # type: ignore[arg-type]
         read(place / "site.yaml", place)
         loop.close()
+
+
+def _once_a_text(compose: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:
+    """Nodes are read, never changed; a text in which a problem was found is composed each time."""
+    roots: dict[str, Any] = {}
+
+    def composed(document: Any, text: str) -> Any:
+        if text not in roots:
+            root = compose(document, text)
+            if document.problems:
+                return root
+            roots[text] = root
+        return roots[text]
+
+    return composed
 
 
 def sort_of(broken: str) -> str:

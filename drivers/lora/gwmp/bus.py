@@ -402,8 +402,7 @@ class Gwmp:
 
     def _load(self, now: float) -> float:
         """The share of its hour that is used in the sub-band that comes off worst."""
-        gateways = self._server.gateways
-        return round(max((g.ledger.used(b, now) / b.budget_ms for g in gateways for b in SUB_BANDS), default=0.0), 4)
+        return round(max((gateway.ledger.share(now) for gateway in self._server.gateways), default=0.0), 4)
 
     def _airtime(self, now: float) -> list[dict[str, Any]]:
         rows = []

@@ -71,7 +71,7 @@ class Watchdog:
     """Seconds by which an owner may be late: a busy processor is not a hang."""
     PERIOD = 4.0
     """Seconds between two looks; WatchdogSec is 20."""
-    LINE = 20.0
+    LINE = 60.0
     """Seconds between two lines for the service manager, once it has run for a while."""
 
     def __init__(self, clock: Clock, notifier: Notifier) -> None:

@@ -272,7 +272,7 @@ class Turns:
 
     @property
     def stretch(self) -> float:
-        """How many of its periods lie between two reads of the slowest poll that is answered; 1 where all keep theirs."""
+        """How many of its periods lie between two reads of the slowest poll that is answered; 1: all keep theirs."""
         worst = 1.0
         for device in self._devices:
             if not device.failures:

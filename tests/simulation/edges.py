@@ -8,6 +8,7 @@ from __future__ import annotations
 import builtins
 import contextlib
 import errno
+import functools
 import inspect
 import io
 import os
@@ -70,7 +71,7 @@ class FileCalls:
         text = path if isinstance(path, str) else os.fsdecode(path)
         if dir_fd is not None and not text.startswith("/"):
             text = os.path.join(os.readlink(f"/proc/self/fd/{dir_fd}"), text)
-        return os.path.normpath(text) if text.startswith("/") else os.path.abspath(text)
+        return _normal(text if text.startswith("/") else os.path.abspath(text))
 
     def open(self, path: Any, flags: int, mode: int = 0o777, *, dir_fd: Any = None) -> int:
         full = self._path(path, dir_fd)
@@ -188,7 +189,7 @@ class FileCalls:
 
     def io_open(self, file: Any, mode: str = "r", *args: Any, **more: Any) -> Any:
         if isinstance(file, (str, os.PathLike)):
-            full = os.path.abspath(os.fspath(file))
+            full = self._path(file, None)
             if full.startswith(("/proc/", "/sys/")):
                 return _io_open(self._world.redirected(full), mode, *args, **more)
             if self._disk.holds(full) and any(sign in mode for sign in "wax+"):
@@ -207,6 +208,7 @@ class FileCalls:
 
 
 _io_open = io.open
+_normal = functools.lru_cache(4096)(os.path.normpath)
 
 
 class SimThread:

@@ -215,7 +215,8 @@ class World:
         return self._boottime
 
     def _look(self) -> None:
-        self._looked = now = self._poll.look()
+        poll = self._poll
+        self._looked = now = poll.now if poll.looks < LOOKS else poll.look()
         self._boottime_ns = round((now - self.booted_at) * 1e6) * 1000 + 10 * S
         self._boottime = self._boottime_ns / 1e9
 

@@ -38,10 +38,6 @@ class Rolling:
         self._sum: float | None = None
         """Of all bins, until one comes or goes."""
 
-    def __bool__(self) -> bool:
-        """Whether it was on the air within the last hour or so."""
-        return bool(self._bins)
-
     def used(self, now: float) -> float:
         """In the hour that ends now; a bin counts until its end is an hour ago."""
         while self._bins and self._bins[0][0] + BIN + HOUR <= now:
@@ -86,7 +82,7 @@ class Ledger:
         """How much of its hour is used in the sub-band that comes off worst, 0 to 1 (more, where it was overdrawn)."""
         worst = 0.0
         for band, used in zip(SUB_BANDS, self._bands.values(), strict=True):
-            if used:
+            if used._bins:
                 worst = max(worst, used.used(now) / band.budget_ms)
         return worst
 

@@ -1,21 +1,21 @@
 """Small durable facts: overrides, latches, counters, sessions. One readable JSON file and its previous generation.
 
-Facts are looked up and changed in a dictionary, at the same cost however many there are; what changed goes to TinyDB
-when it is written. `Generations`, a storage class of ours, keeps the file. A write goes to a temporary file, which is
-fsynced; the newest file becomes the previous generation, the temporary one the newest, and the folder is fsynced. So
-a power cut at any moment leaves the new or the previous generation, and a checksum tells when a file is neither.
+Facts are looked up and changed in a dictionary, at the same cost however many there are. The file is TinyDB's, a table
+of them, on a storage class of ours, `Generations`. A write goes to a temporary file, which is fsynced; the newest file
+becomes the previous generation, the temporary one the newest, and the folder is fsynced. So a power cut at any moment
+leaves the new or the previous generation, and a checksum tells when a file is neither.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import copy
 import json
 import logging
 import os
 import threading
 import zlib
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from json.encoder import encode_basestring_ascii as _quoted
 from pathlib import Path
@@ -30,18 +30,30 @@ from agent.regular import read_regular
 __all__ = ["Generations", "State", "was_kept"]
 
 _NEWEST, _PREVIOUS = "state.json", "state.previous.json"
+_TABLE = "facts"
 
 log = logging.getLogger("bocage.state")
 
 Tables = dict[str, dict[str, Any]]
 
 
-class _Said(NamedTuple):
-    """A fact as it stands in the file, and as it counts for the checksum."""
+_words = json.JSONEncoder(allow_nan=False).encode
+_compact = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
-    value: Any
+
+class _Said(NamedTuple):
+    """A fact (JSON) as it stands in a row of the file, and as it counts for the checksum."""
+
+    row: int
+    words: str
     line: str
     compact: str
+
+    @classmethod
+    def of(cls, row: int, key: str, words: str) -> _Said:
+        name = _quoted(key)
+        line = f'  "{row}": {{"key": {name}, "value": {words}}}'
+        return cls(row, words, line, f'"{row}":{{"key":{name},"value":{_compact(json.loads(words))}}}')
 
 
 def was_kept(folder: Path) -> bool:
@@ -50,7 +62,7 @@ def was_kept(folder: Path) -> bool:
 
 
 class Generations(Storage):
-    """TinyDB's storage: the tables in memory, and on flash when `flush` is called.
+    """TinyDB's storage: what was on flash at the start, and what is there once `flush` was called.
 
     `troubles` says what was unreadable at the start. A file that cannot be read is set aside under a dated name,
     never overwritten.
@@ -72,28 +84,18 @@ class Generations(Storage):
         return self._tables
 
     def write(self, data: Tables) -> None:
-        self._tables = data
+        raise NotImplementedError("`text` and `flush` write")
 
-    def text(self) -> str:
-        """The file's content: a line a fact, with the CRC-32 of their compact form."""
+    def text(self, facts: Mapping[str, str]) -> str:
+        """The file's content: a line a fact (JSON, by its key), with the CRC-32 of their compact form."""
         before, self._said = self._said, {}
-        lines, compact = [], {}
-        for name, table in self._tables.items():
-            facts = {key: self._say(fact, before) for key, fact in table.items()}
-            inner = ",\n".join(f"  {_quoted(key)}: {said.line}" for key, said in facts.items())
-            lines.append(f" {json.dumps(name)}: {{\n{inner}\n }}")
-            compact[name] = ",".join(f"{_quoted(key)}:{said.compact}" for key, said in sorted(facts.items()))
-        whole = ",".join(f"{json.dumps(name)}:{{{inner}}}" for name, inner in sorted(compact.items()))
-        tables, crc = ",\n".join(lines), zlib.crc32(f"{{{whole}}}".encode())
-        return f'{{"format": 1, "crc32": {crc}, "facts": {{\n{tables}\n}}}}\n'
-
-    def _say(self, fact: dict[str, Any], before: dict[str, _Said]) -> _Said:
-        """Most facts are what they were at the last write: values are replaced, never changed."""
-        said = before.get(fact["key"])
-        if said is None or said.value is not fact["value"]:
-            said = _Said(fact["value"], json.dumps(fact), _compact(fact))
-        self._said[fact["key"]] = said
-        return said
+        for row, (key, words) in enumerate(facts.items(), 1):
+            said = before.get(key)  # most facts are what they were at the last write
+            self._said[key] = said if said and said[:2] == (row, words) else _Said.of(row, key, words)
+        lines = ",\n".join([said.line for said in self._said.values()])
+        whole = ",".join(sorted([said.compact for said in self._said.values()]))
+        crc = zlib.crc32(f'{{"{_TABLE}":{{{whole}}}}}'.encode())
+        return f'{{"format": 1, "crc32": {crc}, "facts": {{\n "{_TABLE}": {{\n{lines}\n }}\n}}}}\n'
 
     def flush(self, text: str) -> None:
         """Put `text` on flash as the newest generation. OSError if the disk will not; nothing is lost then."""
@@ -147,8 +149,9 @@ class State:
 
     def __init__(self, storage: Generations, every: float = 10.0) -> None:
         self._storage = storage
-        self._table = TinyDB(storage=lambda: storage).table("facts")
-        self._facts: dict[str, Any] = {fact["key"]: fact["value"] for fact in self._table}
+        table = TinyDB(storage=lambda: storage).table(_TABLE)
+        self._facts = {fact["key"]: json.dumps(fact["value"]) for fact in table}
+        """In JSON: so what is put and what is got are copies."""
         self._changes = self._flushed = 0
         self._every = every
         self._facts_lock = threading.Lock()
@@ -169,7 +172,8 @@ class State:
     def get(self, key: str) -> Any:
         """The value of `key`, or None."""
         with self._facts_lock:
-            return copy.deepcopy(self._facts.get(key))
+            words = self._facts.get(key)
+        return None if words is None else json.loads(words)
 
     def put(self, key: str, value: Any, now: bool = False) -> None:
         """Remember `value`; None forgets the key. With `now` it is on flash when this returns.
@@ -177,12 +181,12 @@ class State:
         Without `now` it is written by `run` within 10 s. TypeError or ValueError if JSON cannot say it.
         OutboxError, with `now` only, if the disk refuses: the value is kept in memory, and tried again by `run`.
         """
-        value = json.loads(json.dumps(value, allow_nan=False))
+        words = _words(value)
         with self._facts_lock:
             if value is None:
                 self._facts.pop(key, None)
             else:
-                self._facts[key] = value
+                self._facts[key] = words
             self._changes += 1
         if now:
             self.flush()
@@ -197,10 +201,8 @@ class State:
             with self._facts_lock:
                 if (changes := self._changes) == self._flushed:
                     return
-                facts = dict(self._facts)  # values are replaced, never changed
-            rows = enumerate(facts.items(), 1)
-            self._storage.write({"facts": {str(n): {"key": key, "value": value} for n, (key, value) in rows}})
-            text = self._storage.text()
+                facts = dict(self._facts)
+            text = self._storage.text(facts)
             try:
                 self._storage.flush(text)
             except OSError as error:
@@ -253,10 +255,6 @@ class _Scope:
 
 def _crc(tables: Tables) -> int:
     return zlib.crc32(_compact(tables).encode())
-
-
-def _compact(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
 def _parse(content: bytes) -> Tables:

@@ -118,9 +118,10 @@ class Wall:
 
     def at(self, boottime_ns: int, machine_ns: int | None) -> int | None:
         """Wall time (Unix ms) at a moment when the machine's clock says `machine_ns`; None if that is not trusted."""
+        known = False
         if machine_ns is not None:
             self._judge(machine_ns, boottime_ns)
-        known = machine_ns is not None and self.believes
+            known = self.believes
         if machine_ns is None or self._refused:
             self._doubt = None
         else:
@@ -227,8 +228,7 @@ class SystemClock:
     def __init__(self, trust: Trust = "auto") -> None:
         self.believe(trust)
         self._boot = _BOOT_ID.read_text().strip()
-        self._asked_at = float("-inf")
-        self._answer = False
+        self._asked_at, self._answer = _LONG_AGO, False
         self.wall = Wall(self._boot, not_before_ms=_BUILT_MS)
 
     def believe(self, trust: Trust) -> None:
@@ -250,20 +250,18 @@ class SystemClock:
 
     @property
     def trusted(self) -> bool:
-        return self._is_set() and self.wall.believes
+        return self._is_set(time.clock_gettime_ns(time.CLOCK_BOOTTIME)) and self.wall.believes
 
-    def _is_set(self) -> bool:
+    def _is_set(self, now: int) -> bool:
         if self._fixed is not None:
             return self._fixed
-        now = self.monotonic()
-        if now - self._asked_at >= 1:
+        if now - self._asked_at >= _S:
             self._asked_at, self._answer = now, synchronised()
         return self._answer
 
     def now(self) -> Instant:
-        machine = time.time_ns() if self._is_set() else None
-        boottime = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-        return Instant(self._boot, boottime, self.wall.at(boottime, machine))
+        machine, boottime = time.time_ns(), time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        return Instant(self._boot, boottime, self.wall.at(boottime, machine if self._is_set(boottime) else None))
 
     monotonic = staticmethod(partial(time.clock_gettime, time.CLOCK_BOOTTIME))
 

@@ -87,6 +87,8 @@ class Hub:
         memory: Memory,
         clock: Clock,
     ) -> None:
+        self.points: Mapping[str, Point] = {}
+        """Every point and signal by its id, in the order of the site file."""
         self.last: dict[str, Reading] = {}
         self.published = 0
         """Readings handed to the outbox since the start."""
@@ -109,6 +111,7 @@ class Hub:
         for signal in signals:
             by_source.setdefault(signal.source, []).append(signal)
         everything = [*points, *(signal.point() for signal in signals)]
+        self.points = {point.id: point for point in everything}
         self._routes = {
             point.id: _Route(
                 point,
@@ -124,18 +127,13 @@ class Hub:
         self._states = {signal.name: self._recall(signal) for signal in signals}
         self._durable = {name: (state.count or 0, float("-inf")) for name, state in self._states.items()}
 
-    @property
-    def points(self) -> Mapping[str, Point]:
-        """Every point and signal by its id, in the order of the site file."""
-        return {name: route.point for name, route in self._routes.items()}
-
     def watch(self, watcher: Callable[[Readings], None]) -> None:
         """Hand every batch on to `watcher` too, signals included, before anything is thinned."""
         self._watchers.append(watcher)
 
     def publish(self, readings: Readings) -> None:
         """Take one batch from a driver: remember, derive signals, hand on. Unconfigured points are dropped."""
-        last, routes = self.last, self._routes
+        last, routes, stale_ns = self.last, self._routes, self._stale_ns
         known: list[Reading] = []
         derived: list[Reading] = []
         outgoing: dict[int, list[Reading]] = {}
@@ -149,7 +147,7 @@ class Hub:
                 continue
             known.append(reading)
             last[reading.point] = reading
-            self._stale_ns = min(self._stale_ns, route.stale_ns(reading))
+            stale_ns = min(stale_ns, route.stale_ns(reading))
             if route.policy is None or _is_news(route, reading):
                 outgoing.setdefault(route.outbox_class, []).append(self._as_told(reading))
             for signal in route.signals:
@@ -157,10 +155,11 @@ class Hub:
         for reading in derived:
             last[reading.point] = reading
             route = routes[reading.point]
-            self._stale_ns = min(self._stale_ns, route.stale_ns(reading))
+            stale_ns = min(stale_ns, route.stale_ns(reading))
             durable = route.outbox_class != 1 or self._index_is_durable(reading)
             if durable and not route.is_local:
                 outgoing.setdefault(route.outbox_class, []).append(self._as_told(reading))
+        self._stale_ns = stale_ns
         for outbox_class, batch in outgoing.items():
             self.published += len(batch)
             self._put(batch, outbox_class)
@@ -285,8 +284,10 @@ class Hub:
 
     def _as_told(self, reading: Reading) -> Reading:
         """A stale index that the flash refuses goes without its number: a number that was told never goes back."""
+        if reading.quality is not Quality.STALE:
+            return reading
         state = self._states.get(reading.point)
-        if reading.quality is not Quality.STALE or state is None or state.count is None:
+        if state is None or state.count is None:
             return reading
         return reading if self._persist(reading.point) else reading._replace(value=None)
 

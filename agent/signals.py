@@ -138,7 +138,7 @@ def _measure(signal: Signal, state: SignalState, reading: Reading, raw: float) -
         seconds = (reading.at.boottime_ns - state.at_ns) / 1e9
         if abs(value - state.value) > signal.max_rate * max(seconds, 0.0):
             return state, Reading(signal.name, value, reading.at, Quality.BAD)
-    return replace(state, value=value, at_ns=reading.at.boottime_ns), Reading(signal.name, value, reading.at)
+    return SignalState(value, reading.at.boottime_ns), Reading(signal.name, value, reading.at)
 
 
 def _count(signal: Signal, state: SignalState, reading: Reading, count: float) -> tuple[SignalState, Reading]:
@@ -146,12 +146,12 @@ def _count(signal: Signal, state: SignalState, reading: Reading, count: float) -
     assert signal.per_pulse is not None
     at_ns = reading.at.boottime_ns
     if state.count is None or state.index is None:
-        after = replace(state, count=count, index=_first_index(signal, count), at_ns=at_ns)
+        after = replace(state, count=count, index=_first_index(signal, count), at_ns=at_ns, source=signal.source)
     elif state.source not in (None, signal.source):  # the site file has another `from`: what that counted is not ours
-        after = SignalState(count=count, index=state.index, at_ns=at_ns, swaps=state.swaps, returns=state.returns)
+        after = SignalState(None, at_ns, count, state.index, state.swaps, state.returns, source=signal.source)
     elif signal.modulus is None:  # pulses of ours that are fewer than they were were lost in a power cut
         index = _grown(state.index, max(0.0, count - state.count), signal.per_pulse)
-        after = replace(state, count=count, index=index, at_ns=at_ns)
+        after = replace(state, count=count, index=index, at_ns=at_ns, source=signal.source)
     else:
         trail = Trail(state.count, state.at_ns / 1e9 if state.at_ns else None, state.doubt, state.left)
         trail, grown, verdict = follow(signal.dial, trail, count, at_ns / 1e9)
@@ -164,8 +164,9 @@ def _count(signal: Signal, state: SignalState, reading: Reading, count: float) -
             returns=state.returns + (verdict == "returned"),
             doubt=trail.doubt,
             left=trail.left,
+            source=signal.source,
         )
-    return replace(after, source=signal.source), Reading(signal.name, _tidy(after.index), reading.at)
+    return after, Reading(signal.name, _tidy(after.index), reading.at)
 
 
 def _first_index(signal: Signal, count: float) -> float:

@@ -112,11 +112,11 @@ def state_topics(
     """Last values for dashboards, a topic a device (`state/{device}`, `state/signals`, `state/actuators`)."""
     topics: dict[str, dict[str, Any]] = {}
     for name, point in hub.points.items():
-        reading = hub.last.get(name)
-        if reading is None or personal & {name, point.device}:
+        reading, device = hub.last.get(name), point.device
+        if reading is None or name in personal or device in personal:
             continue
-        topic = topics.setdefault(point.device, {"at": None})
-        short = name.removeprefix(f"{point.device}.")
+        topic = topics.get(device) or topics.setdefault(device, {"at": None})
+        short = name.removeprefix(f"{device}.")
         topic[short], topic[f"{short}_quality"] = reading.value, reading.quality
         topic["at"] = max(topic["at"] or 0, reading.at.wall_ms or 0) or None
     values = {item["name"]: item["value"] for item in actuators}

@@ -63,9 +63,9 @@ class Dating:
             return lot
         return lot._replace(wall_ms=offset + lot.boottime_ns // 1_000_000)
 
-    def due(self) -> bool:
-        """Whether it is time to note how long this start has lasted."""
-        return self._clock.monotonic() - self._noted_at >= _SEEN
+    def due(self, now: float) -> bool:
+        """Whether it is time (clock.monotonic) to note how long this start has lasted."""
+        return now - self._noted_at >= _SEEN
 
     def fact(self) -> tuple[str, int | None, int]:
         """What the database is to know of this start: id, offset (ms), length so far (ms)."""

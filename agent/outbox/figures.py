@@ -80,7 +80,8 @@ class Figures:
 
     def over(self) -> bool:
         """Whether the buffer, or the part of it that a class has, is full."""
-        return self.used > self._quota or any(self.bytes[cls] > self._quota * QUOTA[cls] for cls in (2, 3))
+        quota, size = self._quota, self.bytes
+        return self.used > quota or size[2] > quota * QUOTA[2] or size[3] > quota * QUOTA[3]
 
     def hours_left(self) -> float | None:
         """Until something has to be thinned, if nothing is delivered from now on."""

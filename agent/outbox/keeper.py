@@ -210,7 +210,7 @@ class Keeper:
         flush = self.memory.oldest_since() <= now - 0.8 * self._window
         told = self._told()
         old = now - self.due.since >= self._window
-        noted = self.dating.due()
+        noted = self.dating.due(now)
         news = self.stage.broken != self._stage_told or noted
         save = now >= self.flash.retry_at and bool(flush or told or old or news or self.numbers.low)
         if save or self._needs_room(noted):
@@ -224,12 +224,12 @@ class Keeper:
         Whatever comes meanwhile may wait for longer: readings until they are to be flushed, deletions for the window.
         """
         least, longest = 0.1 * self._window, 0.8 * self._window
-        oldest = self._oldest_since()
         if self._told() or self.numbers.low or self.figures.over():
             return least
+        oldest = self.memory.oldest_since()
         if self.stage.broken != self._stage_told or self.stage.is_untidy(oldest):
             return least
-        due = min(self.memory.oldest_since() + longest, self.due.since + self._window)
+        due = min(oldest + longest, self.due.since + self._window)
         look = longest if self.dating.known else _LOOK
         return max(least, min(longest, look, due - self._clock.monotonic()))
 
@@ -520,7 +520,7 @@ class Keeper:
         away = json.dumps({} if flush else self._away_open())
         if doubt or away != self._away_told:
             work.facts["away"] = away
-        if self.dating.due() or last:
+        if last or self.dating.due(self._clock.monotonic()):
             work.boot = self.dating.fact()
         segment = self.stage.rotate() if flush else 0
         given, youngest = numbers.given(), self.ahead.known

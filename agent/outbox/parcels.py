@@ -108,21 +108,22 @@ class Written:
 def write(db: Store, batch: Batch, ids: Iterator[int]) -> Written:
     """In the worker thread: encode, compress, commit."""
     work, written = batch.work, Written()  # what is only deleted stays in the work: it is done again if this fails
-    work = replace(work, messages=[*work.messages], outcomes=[*work.outcomes])
+    messages, outcomes = [*work.messages], [*work.outcomes]
     row: int | None
     for parcel in batch.urgent:
         message = parcel.message
         row = None if parcel.done else next(ids)
         written.messages.append(row)
         if row is not None:
-            work.messages.append(StoredMessage(row, parcel.store, message.first, message.topic, message.body))
+            messages.append(StoredMessage(row, parcel.store, message.first, message.topic, message.body))
         if parcel.outcome is not None:
-            work.outcomes.append(parcel.outcome)
+            outcomes.append(parcel.outcome)
     for parcel in batch.parcels:
         written.parcels.append((next(ids), block(parcel.lots)))
     for made in pack(batch.lots):
         written.blocks.append((next(ids), made))
-    db.commit(replace(work, blocks=[*work.blocks, *written.parcels, *written.blocks], known=batch.known))
+    blocks = [*work.blocks, *written.parcels, *written.blocks]
+    db.commit(replace(work, messages=messages, outcomes=outcomes, blocks=blocks, known=batch.known))
     if batch.last:
         db.checkpoint()
     written.oldest_ms, written.used = db.oldest_ms(), db.used()

@@ -380,14 +380,15 @@ class Store:
 
     def totals(self, beyond: Mapping[str, int] = MappingProxyType({}), commands: Iterable[str] = ()) -> Totals:
         """Count everything; the bodies are not read. `beyond` asks for the records of a store behind a number."""
-        facts = {key: self.fact(key) or 0 for key in ("reserved", "known", "flushed", "gaps")}
+        facts = dict(self._db.execute("SELECT key, value FROM fact"))
         totals = Totals(
-            reserved=facts["reserved"], gaps=facts["gaps"], last={self.name: facts["known"]},
-            flushed={self.name: facts["flushed"]}, used=self.used(), boots=Boots(self.boots()),
-            lost=json.loads(self.fact("lost") or "{}"), away=json.loads(self.fact("away") or "{}"),
-            epoch=self.fact("epoch") or 0, unsure=json.loads(self.fact("unsure") or "null"),
-            left=self.left(), aside=self.fact("aside") or "", others=json.loads(self.fact("others") or "[]"),
-            reservations=json.loads(self.fact("reservations") or "[]"),
+            reserved=facts.get("reserved") or 0, gaps=facts.get("gaps") or 0,
+            last={self.name: facts.get("known") or 0}, flushed={self.name: facts.get("flushed") or 0},
+            used=self.used(), boots=Boots(self.boots()),
+            lost=json.loads(facts.get("lost") or "{}"), away=json.loads(facts.get("away") or "{}"),
+            epoch=facts.get("epoch") or 0, unsure=json.loads(facts.get("unsure") or "null"),
+            left=self.left(), aside=facts.get("aside") or "", others=json.loads(facts.get("others") or "[]"),
+            reservations=json.loads(facts.get("reservations") or "[]"),
         )  # fmt: skip
         # not GROUP BY: SQLite would sort the bodies, in files of its own that are twice as long
         for store, cls, n, size, last in self._db.execute("SELECT store, class, n, length(body), last_seq FROM block"):

@@ -38,15 +38,11 @@ def bound(
             raise ConnectionError(f"more than {OPEN} messages are open at QoS 2")
         seen(head)
 
-    sieve = Sieve(functools.partial(type(client)._sock_recv, client), payload, v5, begins, longest)
+    def skips(at: float) -> None:
+        client._last_bytes_received = at
 
-    def recv(size: int) -> bytes:
-        try:
-            return sieve.recv(size)
-        finally:
-            client._last_bytes_received = max(client._last_bytes_received, sieve.at)
-
-    client._sock_recv = recv
+    sieve = Sieve(functools.partial(type(client)._sock_recv, client), payload, v5, begins, longest, skips)
+    client._sock_recv = sieve.recv
     return sieve
 
 
@@ -54,9 +50,9 @@ class Sieve:
     """`recv` in place of the socket's. `payload` is how much of a payload too long is handed on (bytes); `longest` is
     what is handed on whole.
 
-    `skipped` counts the messages that were cut, `at` is when (time.monotonic) a piece of one was read last. `seen` is
-    called with the first byte of each packet, when it begins. ConnectionError for what no broker sends: any other
-    packet as long.
+    `skipped` counts the messages that were cut, `at` is when (time.monotonic) a piece of one was read last; `skips` is
+    told. `seen` is called with the first byte of each packet, when it begins. ConnectionError for what no broker
+    sends: any other packet as long.
     """
 
     def __init__(
@@ -66,8 +62,10 @@ class Sieve:
         v5: bool,
         seen: Callable[[int], None],
         longest: int = LONGEST,
+        skips: Callable[[float], None] = lambda at: None,
     ) -> None:
         self._recv, self._payload, self._v5, self._seen, self._longest = recv, payload, v5, seen, longest
+        self._skips = skips
         self._head = bytearray()
         self._ready = bytearray()
         self._whole = 0
@@ -98,10 +96,10 @@ class Sieve:
         while len(self._head) < 2 or self._head[-1] & 0x80:
             if len(self._head) > 4:
                 raise ConnectionError("a length of more than 4 bytes: this is not MQTT")
-            byte = self._recv(1)
-            if not byte:
+            some = self._recv(1 if self._head else 2)  # no packet has less
+            if not some:
                 return False
-            self._head += byte
+            self._head += some
         head, self._head = self._head, bytearray()
         length, _ = _number(head, 1)
         self._seen(head[0])
@@ -121,6 +119,7 @@ class Sieve:
             if not piece:
                 return False
             self.at = time.monotonic()
+            self._skips(self.at)
             self._left -= len(piece)
             self._kept += piece[: max(0, self._longest - len(self._kept))]
             if not self._left:

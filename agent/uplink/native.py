@@ -13,6 +13,8 @@ from paho.mqtt.properties import Properties
 
 __all__ = ["Topics", "compressed", "correlated", "encode"]
 
+_words = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+
 
 @dataclass(frozen=True, slots=True)
 class Topics:
@@ -47,13 +49,9 @@ class Topics:
 def encode(payload: Mapping[str, Any]) -> bytes:
     """JSON without spaces, UTF-8. NaN and infinities, which JSON has not, become null."""
     try:
-        return _dumps(payload).encode()
+        return _words(payload).encode()
     except ValueError:
-        return _dumps(_finite(payload)).encode()
-
-
-def _dumps(payload: Any) -> str:
-    return json.dumps(payload, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        return _words(_finite(payload)).encode()
 
 
 def _finite(value: Any) -> Any:

@@ -426,6 +426,8 @@ async def _any(*works: Coroutine[Any, Any, Any]) -> None:
 async def _route_gained() -> None:
     """Return when the kernel has a route that it had not a second ago."""
     known = routes()
-    while not (now := routes()) - known:
-        known = now
+    while True:
         await asyncio.sleep(1)
+        before, known = known, routes()
+        if known - before:
+            return

@@ -71,6 +71,7 @@ class Generations(Storage):
     def __init__(self, folder: Path) -> None:
         self.troubles: list[str] = []
         self._said: dict[str, _Said] = {}
+        self._folder = folder
         self._newest = folder / _NEWEST
         self._previous = folder / _PREVIOUS
         self._temporary = folder / "state.new.json"
@@ -110,9 +111,9 @@ class Generations(Storage):
             self._temporary.unlink(missing_ok=True)  # a full disk needs the room
             raise
         with contextlib.suppress(FileNotFoundError):  # the first one of all
-            self._newest.replace(self._previous)
-        self._temporary.replace(self._newest)
-        _fsync_folder(self._newest.parent)
+            os.replace(self._newest, self._previous)  # noqa: PTH105, Path.replace makes a path that nobody needs
+        os.replace(self._temporary, self._newest)  # noqa: PTH105
+        _fsync_folder(self._folder)
 
     def _load(self) -> Tables:
         for path in (self._newest, self._previous):

@@ -62,6 +62,8 @@ class _Route:
     sent: Reading | None = None
     next_ns: float = 0.0
     """When the next one may go (boottime, ns)."""
+    good_ns: float = math.inf
+    """For how long a good reading of the point is good (ns); infinite if it never goes stale by itself."""
 
     @property
     def is_local(self) -> bool:
@@ -69,10 +71,7 @@ class _Route:
 
     def stale_ns(self, reading: Reading) -> float:
         """After which moment (boottime, ns) this reading of the point is stale; infinite if it never is by itself."""
-        limit = self.point.stale_after
-        if limit is None or reading.quality is not Quality.GOOD:
-            return math.inf
-        return reading.at.boottime_ns + limit * 1e9
+        return reading.at.boottime_ns + self.good_ns if reading.quality is Quality.GOOD else math.inf
 
 
 class Hub:
@@ -118,6 +117,7 @@ class Hub:
                 OUTBOX_CLASS[point.kind],
                 policies.get(point.id) or policies.get(point.device),
                 tuple(by_source.get(point.id, ())),
+                good_ns=math.inf if point.stale_after is None else point.stale_after * 1e9,
             )
             for point in everything
         }
@@ -147,7 +147,8 @@ class Hub:
                 continue
             known.append(reading)
             last[reading.point] = reading
-            stale_ns = min(stale_ns, route.stale_ns(reading))
+            if (after := route.stale_ns(reading)) < stale_ns:
+                stale_ns = after
             if route.policy is None or _is_news(route, reading):
                 outgoing.setdefault(route.outbox_class, []).append(self._as_told(reading))
             for signal in route.signals:

@@ -151,15 +151,17 @@ def _count(signal: Signal, state: SignalState, reading: Reading, count: float) -
         after = SignalState(None, at_ns, count, state.index, state.swaps, state.returns, source=signal.source)
     elif signal.modulus is None:  # pulses of ours that are fewer than they were were lost in a power cut
         index = _grown(state.index, max(0.0, count - state.count), signal.per_pulse)
-        after = replace(state, count=count, index=index, at_ns=at_ns, source=signal.source)
+        after = SignalState(
+            state.value, at_ns, count, index, state.swaps, state.returns, state.doubt, state.left, signal.source
+        )
     else:
         trail = Trail(state.count, state.at_ns / 1e9 if state.at_ns else None, state.doubt, state.left)
         trail, grown, verdict = follow(signal.dial, trail, count, at_ns / 1e9)
-        after = replace(
-            state,
+        after = SignalState(
+            value=state.value,
+            at_ns=state.at_ns if trail.doubt is not None else at_ns,
             count=trail.count,
             index=_grown(state.index, grown, signal.per_pulse),
-            at_ns=state.at_ns if trail.doubt is not None else at_ns,
             swaps=state.swaps + (verdict == "replaced"),
             returns=state.returns + (verdict == "returned"),
             doubt=trail.doubt,

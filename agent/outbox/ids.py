@@ -11,13 +11,13 @@ import contextlib
 import json
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from agent.model import Instant, Outcome, OutcomeState, Value
 from agent.regular import open_regular, read_regular
 
-__all__ = ["Ids"]
+__all__ = ["Ids", "outcomes"]
 
 _log = logging.getLogger("bocage.outbox")
 
@@ -58,32 +58,32 @@ class Ids:
         else:
             self._broken = False
 
-    def outcomes(self) -> list[Outcome]:
-        """All that are kept, the oldest first, as outcomes of which nobody knows the end."""
+    def lines(self) -> list[bytes]:
+        """All that are kept, the oldest first, for `outcomes`."""
         with contextlib.suppress(OSError):
-            return list(_read(read_regular(self._path, flags=os.O_NOFOLLOW)))
+            return [line for line in read_regular(self._path, flags=os.O_NOFOLLOW).split(b"\n") if line]
         return []
 
-    def tidy(self, outcomes: Sequence[Outcome]) -> None:
+    def tidy(self, lines: Sequence[bytes]) -> None:
         """Keep the newest only, if there are too many."""
-        if len(outcomes) < 2 * KEPT:
+        if len(lines) < 2 * KEPT:
             return
         new = Ids(self._path.parent)
         new._path = self._path.with_suffix(".new")
         with contextlib.suppress(OSError):
             new._path.unlink(missing_ok=True)
-            new.add(outcomes[-KEPT:])
+            new.add([*outcomes(lines)][-KEPT:])
             if not new._broken:
                 new._path.rename(self._path)
                 _sync(self._path.parent)
 
 
-def _read(data: bytes) -> Iterator[Outcome]:
-    for line in data.split(b"\n"):
+def outcomes(lines: Iterable[bytes]) -> Iterator[Outcome]:
+    """What the lines say, as outcomes of which nobody knows the end."""
+    for line in lines:
         with contextlib.suppress(ValueError, TypeError, RecursionError):
-            if line:
-                command, point, value, at = json.loads(line)
-                yield Outcome(_text(command), _text(point), _plain(value), OutcomeState.UNKNOWN, LOST, _instant(*at))
+            command, point, value, at = json.loads(line)
+            yield Outcome(_text(command), _text(point), _plain(value), OutcomeState.UNKNOWN, LOST, _instant(*at))
 
 
 def _text(found: object) -> str:

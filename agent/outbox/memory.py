@@ -28,8 +28,8 @@ class Memory:
         self.waiting.extend(lots)
         self.n += _count(lots)
 
-    def next(self, limit: int) -> tuple[list[Lot], bytes]:
-        """All that waits, up to 500 readings or `limit` bytes; encoded once. It does not wait any more."""
+    def next(self, limit: int) -> tuple[list[Lot], int, bytes]:
+        """All that waits, up to 500 readings or `limit` bytes: lots, readings, encoded once. It waits no more."""
         lots = cut(self.waiting, self._live)
         body = encode(lots)
         n = _count(lots)
@@ -46,7 +46,7 @@ class Memory:
                 self.waiting.appendleft(split(lot, left)[1])
                 break
             left -= lot.n
-        return lots, body
+        return lots, n, body
 
     def flush(self) -> list[Lot]:
         """What waits is to be written; it is `stored` in the end, or comes back."""

@@ -301,9 +301,8 @@ class Outbox:
         return self._ahead.pick(now)
 
     def _live_parcel(self) -> Parcel:
-        lots, body = self._memory.next(self._ahead.form.limit)
-        first, last, n = lots[0].seq, lots[-1].last, sum(lot.n for lot in lots)
-        message = Message("telemetry", body, False, first, last, n, next(self._keeper.tokens))
+        lots, n, body = self._memory.next(self._ahead.form.limit)
+        message = Message("telemetry", body, False, lots[0].seq, lots[-1].last, n, next(self._keeper.tokens))
         parcel = Parcel(message, lots[0].store, lots, cls=min(lot.cls for lot in lots))
         self._memory.under_way[message.token] = parcel
         return parcel

@@ -24,7 +24,7 @@ from agent.machine import Machine
 from agent.model import Instant, Outcome, OutcomeState
 from agent.outbox.blocks import Block, renamed
 from agent.outbox.dates import Boot, Boots
-from agent.outbox.ids import Ids
+from agent.outbox.ids import Ids, outcomes
 from agent.outbox.records import AUDIT, GAP, parted_gap, renamed_record
 
 __all__ = [
@@ -280,9 +280,10 @@ class Store:
 
     def _remember(self) -> None:
         """Learn the ids of commands that another database accepted, of which this one is older or a successor."""
-        kept = self._ids.outcomes()
-        if kept and self.outcome(kept[-1].command) is None:
-            unknown = [one for one in kept if self.outcome(one.command) is None]
+        kept = self._ids.lines()
+        newest = next(outcomes(reversed(kept)), None)
+        if newest is not None and self.outcome(newest.command) is None:
+            unknown = [one for one in outcomes(kept) if self.outcome(one.command) is None]
             _log.warning("ids of commands taken over n=%d next=none of them is carried out again", len(unknown))
             self.commit(Work(outcomes=unknown))
         self._ids.tidy(kept)

@@ -69,7 +69,7 @@ async def test_a_torn_line_costs_itself_and_the_file_stays_short(box: Any, monke
     box.open()
     assert (await box.out.begin(command(box, "c23"))).state is OutcomeState.UNKNOWN
     assert await box.out.begin(command(box, "c24")) is None, "the power was cut in the middle of it"
-    again = ids.Ids(box.state).outcomes()
+    again = [*ids.outcomes(ids.Ids(box.state).lines())]
     assert [one.command for one in again][-2:] == ["c23", "c24"] and len(again) == 11
 
 

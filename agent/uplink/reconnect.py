@@ -91,7 +91,7 @@ def routes(folder: Path = Path("/proc/net")) -> frozenset[tuple[str, ...]]:
     found = set()
     for name, columns in (("route", (0, 1, 2)), ("ipv6_route", (9, 0, 4))):
         try:
-            lines = (folder / name).read_text(encoding="ascii").splitlines()
+            lines = (folder / name).read_bytes().decode("ascii").splitlines()
         except OSError:
             continue
         for line in lines:

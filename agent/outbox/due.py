@@ -32,6 +32,11 @@ class Due:
         """Whether something cannot wait: deletions can."""
         return bool(self.losses or self.gaps or self.events or self.work.refused)
 
+    @property
+    def lost(self) -> bool:
+        """Whether something is lost and not told."""
+        return bool(self.losses or self.gaps)
+
     def __len__(self) -> int:
         """How many records of our own the next transaction has."""
         return len(self.losses) + len(self.gaps) + len(self.events)

@@ -97,6 +97,8 @@ class Keeper:
         """The database that was set aside while it was used: that is told with its numbers."""
         self._opened_at: float | None = None
         self._marks = False
+        self._writes = False
+        """Whether readings, or the word of lost ones, are being written: they may come back."""
         self._doubt = False
         """A write failed, and may have been kept all the same: the next one replaces all that it brought."""
         self._standing = found.standing
@@ -294,12 +296,15 @@ class Keeper:
                     await self.flash.job(lambda db: db.commit(reserving))
                     self._reserved(reserving)
             batch = self._batch(flush, last)
+            self._writes = bool(batch.lots or batch.told)
             try:
                 written = await self.flash.job(lambda db: write(db, batch, self._ids))
             except OutboxError:
                 self._restore(batch)
                 self._mark_first()
                 raise
+            finally:
+                self._writes = False
             self._settle(batch, written)
             self.flash.recovered()
             self._mark_first()
@@ -320,7 +325,6 @@ class Keeper:
 
     def _send_unsaved(self) -> None:
         """Class 0 does not wait for a flash that fails."""
-        self._tell_unsaved()
         gone = self.urgent.send_unsaved()
         for parcel in gone:
             message = parcel.message
@@ -330,17 +334,21 @@ class Keeper:
             for parcel in gone:  # a start does not take them up, to lose and count them once more
                 self.stage.accept(parcel.store, parcel.message.first, parcel.message.last)
 
-    def _tell_unsaved(self) -> None:
-        """Tell of what is lost while the flash fails: it may never be mended, and a power cut would leave it untold.
+    def tell_first(self) -> None:
+        """Before anything is sent: tell of what is lost. The flash may never take the word of it.
 
-        Not before the gap records of the time before are gone: without a link, those that follow become one.
+        A power cut would leave nobody who knows. What is lost while that word waits to be sent is told after it.
         """
-        if self.urgent.tells():
-            return
-        told = [self.urgent.tell(event) for event in self._gap_events()]
-        self.urgent.unsaved += [self.urgent.keep(parcel) for parcel in told]
-        if told:  # the stage has them as records now
-            self.stage.losses(self.due.staged())
+        doubtful = self.flash.fault or not self.numbers.has(1)
+        if doubtful and self.due.lost and not self.urgent.tells():
+            told = [self.urgent.keep(self.urgent.tell(event)) for event in self._gap_events()]
+            self.urgent.unsaved += told
+            self.urgent.send(told)
+            self.stage.losses(self.due.staged())  # it has them as records now
+
+    def may_go(self, store: str) -> bool:
+        """Whether readings that wait may leave. Without durable numbers those that are being written go before them."""
+        return store == self.numbers.store or not self._writes
 
     def tell_again(self, body: bytes) -> None:
         """A message will not arrive. If it is a gap record, what it tells of is told by another one."""

@@ -4,40 +4,50 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from typing import Any
-from uuid import uuid4
+from typing import Any, Literal
+from uuid import uuid4, uuid5
 
 from agent.outbox.stage import Replay
 from agent.outbox.store import Totals
 
-__all__ = ["RANGE", "Numbers", "left_behind"]
+__all__ = ["RANGE", "Kind", "Numbers", "left_behind"]
 
 _log = logging.getLogger("bocage.outbox")
 
 RANGE = 100_000
 """Numbers that are reserved on flash at a time."""
 
+Kind = Literal["readings", "records", "gaps"]
+"""What is numbered: within a kind, what has a lower number leaves first; records overtake readings."""
+
 
 class Numbers:
-    """Durably reserved ones of `store` up to `limit`; without any, those of a store that only this process knows."""
+    """Durably reserved ones of `store` up to `limit`; without any, those of stores that only this process knows.
+
+    After a power cut nobody can tell of those. So each kind has one of its own, which leaves in the order of its
+    numbers: what the power cut takes is the end of it, and no consumer misses that.
+    """
 
     def __init__(self) -> None:
         self.store = str(uuid4())
         self.next, self.limit = 1, 0
-        self._away, self._away_next = str(uuid4()), 1
+        self._name = uuid4()
+        self._away: dict[str, int] = {}
+        """The highest number in use, by store without durable ones."""
         self._before: dict[str, int] = {}
         self._adopted = False
 
-    def take(self, n: int) -> tuple[str, int]:
+    def take(self, n: int, kind: Kind) -> tuple[str, int]:
         """Whose the next `n` numbers are, and the first."""
         if self.has(n):
             self.next += n
             return self.store, self.next - n
-        first = self._away_next
-        self._away_next += n
-        if first == 1:
-            _log.error("no durable numbers left next=numbering under store %s until flash can be written", self._away)
-        return self._away, first
+        store = str(uuid5(self._name, kind))
+        if store not in self._away:
+            _log.error("no durable numbers left next=%s under store %s until flash can be written", kind, store)
+        before = self._away.get(store, 0)
+        self._away[store] = before + n
+        return store, before + 1
 
     @property
     def low(self) -> bool:
@@ -53,9 +63,7 @@ class Numbers:
         given = dict(self._before)
         if self._adopted:
             given[self.store] = self.next - 1
-        if self._away_next > 1:
-            given[self._away] = self._away_next - 1
-        return given
+        return given | self._away
 
     def rename(self, name: str) -> None:
         """The numbers go on under another store; of the old one nothing is open."""

@@ -71,7 +71,7 @@ class Outbox:
         n = len(readings)
         if not n:
             return
-        store, seq = self._numbers.take(n)
+        store, seq = self._numbers.take(n, "readings")
         lots = lots_of(readings, cls, store, seq, self._clock.monotonic())
         if lots[-1].wall_ms is None:
             lots = [self._keeper.dating.date(lot) for lot in lots]
@@ -287,6 +287,7 @@ class Outbox:
         self._wake.set()
 
     def _pick(self, now: float) -> Parcel | None:
+        self._keeper.tell_first()
         urgent = self._urgent.pick(self._held_back, self._keeper.dating.boots)
         if urgent is not None:
             return urgent
@@ -296,7 +297,7 @@ class Outbox:
             return starved
         if self._returned:
             return self._returned.pop(0)
-        if self._memory.waiting:
+        if self._memory.waiting and self._keeper.may_go(self._memory.waiting[0].store):
             return self._live_parcel()
         return self._ahead.pick(now)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from agent.model import Event, Outcome, OutcomeState
@@ -34,12 +34,12 @@ class Urgent:
 
     def event(self, event: Event) -> Parcel:
         """A record with a number of its own."""
-        store, seq = self._numbers.take(1)
+        store, seq = self._numbers.take(1, "records")
         return self.keep(self._record("event", event_body(event, store, seq), store, seq))
 
     def tell(self, event: Event) -> Parcel:
         """A record of our own for the transaction at hand; `keep` it if that fails."""
-        store, seq = self._numbers.take(1)
+        store, seq = self._numbers.take(1, "gaps" if event.kind == "gap" else "records")
         parcel = self._record("event", event_body(event, store, seq), store, seq)
         if event.kind == "gap" and event.detail:
             parcel.tells = (event.detail.get("store", ""), event.detail.get("first") or 1)
@@ -127,8 +127,8 @@ class Urgent:
         return min(firsts, default=None)
 
     def tells(self) -> bool:
-        """Whether a gap record is among the unsaved."""
-        return any(parcel.tells for parcel in self.unsaved)
+        """Whether a gap record waits to be sent."""
+        return any(parcel.tells for parcel in self.ready)
 
     def oldest_since(self) -> float:
         """Since when (clock.monotonic) the oldest of the unsaved is here."""
@@ -145,8 +145,13 @@ class Urgent:
         return bool(states & _ENDS) or (known.state is OutcomeState.ACCEPTED and OutcomeState.EXPIRED in states)
 
     def pick(self, held_back: Collection[str], boots: Boots) -> Parcel | None:
-        """The first that may go, with its date if it is known by now."""
-        parcel = next((one for one in self.ready if one.message.kind not in held_back), None)
+        """The first that may go, with its date if it is known by now.
+
+        Gap records without a durable number go before all others: after a power cut nobody could tell the same.
+        """
+        free = [one for one in self.ready if one.message.kind not in held_back]
+        first = (one for one in free if one.tells and one.store != self._numbers.store)
+        parcel = next(first, free[0] if free else None)
         if parcel is not None:
             self.ready.remove(parcel)
             parcel.message = replace(parcel.message, body=dated(parcel.message.body, boots))
@@ -164,11 +169,15 @@ class Urgent:
     def send_unsaved(self) -> list[Parcel]:
         """The flash does not take them: deliver them all the same, and keep the newest; what is given up."""
         gone = self._give_up(len(self.unsaved) - MANY) if len(self.unsaved) > MANY else []
-        for parcel in self.unsaved:
+        self.send(self.unsaved)
+        return gone
+
+    def send(self, unsaved: Sequence[Parcel]) -> None:
+        """These do not wait for the flash."""
+        for parcel in unsaved:
             if not parcel.queued and not parcel.done:
                 parcel.queued = True
                 self.ready.append(parcel)
-        return gone
 
     def _give_up(self, n: int) -> list[Parcel]:
         """Drop the oldest, gap records last; what was not delivered. What is under way stays: it may come back."""
@@ -181,7 +190,7 @@ class Urgent:
         return [one for one in free[:n] if not one.done]
 
     def _word(self, outcome: Outcome) -> Parcel:
-        store, seq = self._numbers.take(1)
+        store, seq = self._numbers.take(1, "records")
         return self._record(f"cmd/{outcome.command}/result", result_body(outcome, store, seq), store, seq)
 
     def _record(self, topic: str, body: bytes, store: str, seq: int) -> Parcel:

@@ -253,16 +253,19 @@ class Trial:
         await out.close()
 
     @staticmethod
-    def _next(out: Outbox) -> tuple[Any, ...]:
+    def _next(out: Outbox) -> tuple[str, int, dict[str, int]]:
         inside = out._numbers
-        return inside.store, inside.next, inside._away, inside._away_next
+        return inside.store, inside.next, dict(inside._away)
 
-    def _taken(self, out: Outbox, before: tuple[Any, ...]) -> tuple[str, int]:
+    def _taken(self, out: Outbox, before: tuple[str, int, dict[str, int]]) -> tuple[str, int]:
         """Whose number was taken since, and the first; number 0 if none."""
+        store, following, away = before
         after = self._next(out)
-        if after[0] == before[0] and after[1] > before[1]:
-            return before[0], before[1]
-        return (before[2], before[3]) if after[3] > before[3] else ("", 0)
+        if after[0] == store and after[1] > following:
+            return store, following
+        grown = (name for name, last in after[2].items() if last > away.get(name, 0))
+        name = next(grown, "")
+        return name, away.get(name, 0) + 1 if name else 0
 
     # -- faults ------------------------------------------------------------------------------------------------
 

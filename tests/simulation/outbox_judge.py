@@ -132,8 +132,8 @@ class OutboxJudge:
         """Hear which numbers are given, and in which lane they are sent."""
         numbers, take = outbox._numbers, outbox._numbers.take
 
-        def heard(n: int) -> tuple[str, int]:
-            store, first = take(n)
+        def heard(n: int, of: str) -> tuple[str, int]:
+            store, first = take(n, of)
             kind = "event"
             if len(self._waiting) == n:
                 for step, v in enumerate(self._waiting):

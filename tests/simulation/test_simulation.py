@@ -316,12 +316,12 @@ def test_who_lost_flash_and_power_tells_nothing_of_what_the_broker_refused(
 ) -> None:
     """Number 1 of a store without durable ones is refused, 2 comes, and the power is cut."""
     judge = OutboxJudge(lambda: 50.0, 0)
-    numbers = SimpleNamespace(store="s", take=lambda n: ("away", len(judge.cls)))
+    numbers = SimpleNamespace(store="s", take=lambda n, kind: ("away", len(judge.cls)))
     judge.watch(SimpleNamespace(_numbers=numbers, take=None))
     events = []
     for n in range(2):
         judge.make_event(None)
-        key = numbers.take(1)
+        key = numbers.take(1, "records")
         judge.put_event(n)
         events.append({"k": key, "t": None, "kind": "note", "code": "n", "subject": "s", "detail": {"n": n}})
     if refused:

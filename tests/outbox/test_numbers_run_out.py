@@ -1,0 +1,101 @@
+"""The flash fails, and the numbers that were reserved are used up: after a power cut nobody may know of later ones."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from agent.outbox import Message
+from agent.outbox.blocks import decode
+from agent.outbox.store import Store
+
+
+@pytest.fixture
+def used_up(box: Any, alarm: Any, flash: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """`await used_up()`: numbers go under stores that only this process knows; what was sent. Bounds are small."""
+    bounds = {"memory.MOST": 100, "urgent.MANY": 10, "numbers.RANGE": 20, "keeper.RANGE": 20}
+
+    async def use_up() -> list[Message]:
+        await box.out.close()
+        for name, value in bounds.items():
+            monkeypatch.setattr(f"agent.outbox.{name}", value)
+        box.open()
+        flash(False)
+        while box.out._numbers.has(1):
+            box.out.put(box.readings(1), 2)
+        await box.out.put_event(alarm(0))
+        return list(await box.drain())
+
+    return use_up
+
+
+def keys(message: Message, events: Any) -> list[tuple[str, int]]:
+    if message.topic == "telemetry":
+        return [(row.store, row.seq) for row in decode(message.body)]
+    return [tuple(event["k"]) for event in events([message])]
+
+
+def missed(taken: Sequence[Message], durable: str, events: Any) -> dict[str, set[int]]:
+    """By store, numbers that the region misses and nobody has told of; what is `durable` the flash knows."""
+    seen: dict[str, set[int]] = defaultdict(set)
+    told: dict[str, set[int]] = defaultdict(set)
+    for message in taken:
+        for store, number in keys(message, events):
+            seen[store].add(number)
+    for detail in (event["detail"] for event in events(taken) if event["kind"] == "gap"):
+        told[detail["store"]] |= set(range(detail["first"], detail["last"] + 1))
+    holes = {store: set(range(1, max(of))) - of - told[store] for store, of in seen.items() if store != durable}
+    return {store: of for store, of in holes.items() if of}
+
+
+@pytest.mark.parametrize("link", ["away", "slow", "flapping"])
+async def test_a_power_cut_at_any_moment_leaves_no_number_unexplained(
+    box: Any, events: Any, alarm: Any, used_up: Any, link: str
+) -> None:
+    """More comes than memory takes, readings and records. What is lost is told before what comes behind it leaves."""
+    taken = await used_up()
+    for turn in range(40):
+        for _ in range(3):
+            box.out.put(box.readings(10), 2 + turn % 2)
+            await box.out.put_event(alarm(turn))
+        await box.tick(1)
+        if link != "away":
+            message = await box.take()
+            taken.append(message)
+            (box.out.put_back if link == "flapping" and turn % 3 else box.out.accepted)(message)
+    taken += await box.drain()
+    kinds = {event["kind"] for event in events(taken)}
+    assert kinds == {"alarm", "gap"} and any(message.topic == "telemetry" for message in taken)
+    for many in range(len(taken)):
+        assert not missed(taken[: many + 1], box.out.store, events), f"after {many + 1} messages"
+
+
+async def test_what_was_given_back_by_the_flash_leaves_before_what_came_meanwhile(
+    box: Any, events: Any, used_up: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = await used_up()
+    ends = threading.Event()
+
+    def fail(db: Store, work: object) -> None:
+        ends.wait(5)
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(Store, "reopen", lambda db: [])
+    monkeypatch.setattr(Store, "commit", fail)
+    box.out.put(box.readings(10), 2)
+    box.clock.at += 100
+    writing = asyncio.ensure_future(box.out._pass())
+    while box.out._memory.waiting:
+        await asyncio.sleep(0)
+    box.out.put(box.readings(10), 2)
+    taking = asyncio.ensure_future(box.take())
+    await asyncio.sleep(0.05)
+    ends.set()
+    await writing
+    assert not missed([*taken, await taking], box.out.store, events)

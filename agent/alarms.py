@@ -22,7 +22,7 @@ __all__ = ["Alarms", "Condition", "Register"]
 
 log = logging.getLogger("bocage.alarms")
 
-PERIOD = 5.0
+PERIOD = 10.0
 """Seconds between two looks."""
 
 

@@ -69,7 +69,7 @@ class Watchdog:
 
     GRACE = 5.0
     """Seconds by which an owner may be late: a busy processor is not a hang."""
-    PERIOD = 4.0
+    PERIOD = 5.0
     """Seconds between two looks; WatchdogSec is 20."""
     LINE = 60.0
     """Seconds between two lines for the service manager, once it has run for a while."""

@@ -88,10 +88,10 @@ class Actuator:
 
     def decide(self, now: float) -> Decision:
         """What is to be done at `now`. Ends of entries, the longest run and alarms are worked out on the way."""
-        self._end_entries(now)
+        ends = self._end_entries(now)
         self.waiting = None
         found = self._target(now)
-        at = min(self._next_end(), self._overrun_at(found[0] if found else DEFAULT))
+        at = min(ends, self._overrun_at(found[0] if found else DEFAULT))
         if found is None or not self.driven or self.doubtful:
             return Decision(at)
         priority, slot = found
@@ -189,17 +189,15 @@ class Actuator:
             self.overrun = None
             self.news.append(News("cleared", "max_on", {}))
 
-    def _end_entries(self, now: float) -> None:
-        self.slots.end(now)
-        if self.doubtful and self.attempt and self.attempt.until is not None and self.attempt.until <= now:
+    def _end_entries(self, now: float) -> float:
+        """Of those whose time is over; when the next one's is (monotonic s)."""
+        at = self.slots.end(now)
+        if self.doubtful and self.attempt and self.attempt.until is not None:
+            if self.attempt.until > now:
+                return min(at, self.attempt.until)
             self.attempt, self.doubtful = None, False
             if not self.slots.await_rules:
                 self.slots.rest()
-
-    def _next_end(self) -> float:
-        at = self.slots.next_end()
-        if self.doubtful and self.attempt and self.attempt.until is not None:
-            return min(at, self.attempt.until)
         return at
 
     # -- what happened -----------------------------------------------------------------------------------------

@@ -88,15 +88,17 @@ class Slots(dict[int, Slot]):
             if before is not None:
                 self[DEFAULT] = Slot(before, "as it was")
 
-    def end(self, now: float) -> None:
-        """Entries whose time is over at `now` are dropped."""
-        for priority, slot in list(self.items()):
-            if slot.until is not None and slot.until <= now:
+    def end(self, now: float) -> float:
+        """Entries whose time is over at `now` are dropped; when the next one ends (monotonic s)."""
+        at = math.inf
+        for priority, slot in tuple(self.items()):
+            if slot.until is None:
+                continue
+            if slot.until <= now:
                 self.drop(priority)
-
-    def next_end(self) -> float:
-        """When the next entry ends (monotonic s)."""
-        return min((slot.until for slot in self.values() if slot.until is not None), default=math.inf)
+            else:
+                at = min(at, slot.until)
+        return at
 
     @property
     def mode(self) -> str:

@@ -226,14 +226,18 @@ class Keeper:
         Whatever comes meanwhile may wait for longer: readings until they are to be flushed, deletions for the window.
         """
         least, longest = 0.1 * self._window, 0.8 * self._window
-        if self._told() or self.numbers.low or self.figures.over():
+        now = self._clock.monotonic()
+        ails = bool(self.flash.fault) and now < self.flash.retry_at
+        if not ails and (self._told() or self.numbers.low or self.figures.over()):
             return least
-        oldest = self.memory.oldest_since()
+        oldest = self._oldest_since()
         if self.stage.broken != self._stage_told or self.stage.is_untidy(oldest):
             return least
+        if ails:
+            return max(least, min(longest, self.flash.retry_at - now))
         due = min(oldest + longest, self.due.since + self._window)
         look = longest if self.dating.known else _LOOK
-        return max(least, min(longest, look, due - self._clock.monotonic()))
+        return max(least, min(longest, look, due - now))
 
     def call(self) -> None:
         """After readings were put: a pass comes soon if numbers run out, or the stage has something to tidy."""

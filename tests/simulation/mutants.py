@@ -208,7 +208,7 @@ MUTANTS = [
             "cut = False", "agent/control/plant.py",
             "hot = flow > curve.max_flow - BAND if burner.hot else flow >= curve.max_flow", "hot = False"),
     _mutant("watchdog-starves", "the watchdog is fed too seldom",
-            "agent/supervise.py", "    PERIOD = 4.0\n", "    PERIOD = 24.0\n"),
+            "agent/supervise.py", "    PERIOD = 5.0\n", "    PERIOD = 24.0\n"),
     _mutant("watchdog-for-ever", "the watchdog is fed whatever stands still, and the outbox stands still after a fault",
             "agent/supervise.py", "            if late:\n", "            if False:\n",
             "agent/outbox/queue.py", "            await asyncio.sleep(least)",

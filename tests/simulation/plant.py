@@ -256,11 +256,14 @@ class Slave:
                 self.lied.append(self.now())
                 if pdu[:3] == b"\x03\x00\x00" and answer[0] == 3:
                     self.lies[int.from_bytes(frame[9:11])] = self.now()
-        delay = 3.0 * self.dice.random() + 1.0 if self.dice.random() < self.late else 0.01
+        delay = 3.0 * self.dice.random() + 1.0 if self.dice.random() < self.late else 0.0
         if in_order:
             delay = max(delay, self._busy_until - self.now() + 0.01)
             self._busy_until = self.now() + delay
-        self.later(delay, self._send, wire, frame)
+        if delay > 0.0:
+            self.later(delay, self._send, wire, frame)
+        else:  # what it takes is in the way's delay
+            self._send(wire, frame)
 
     def _send(self, wire: Wire, frame: bytes) -> None:
         if wire.fileno() >= 0 and wire.other is not None:

@@ -335,7 +335,7 @@ class OutboxJudge:
             self.lost += 1
             if corrupt or any(first <= v < end for first, end in self._gone):
                 continue
-            if key[0] in self.away and key[1] > max(self.numbers[key[0]], default=0) and self._is_forgotten(self.at[v]):
+            if key[0] in self.away and key[1] > max(self.numbers[key[0]], default=0) and self._is_forgotten(v):
                 continue
             if any(first <= key[1] <= last for first, last in passed_by[key[0]]):
                 continue
@@ -368,12 +368,12 @@ class OutboxJudge:
         told = gap.get("class")
         return told is None or told <= cls
 
-    def _is_forgotten(self, at: float) -> bool:
-        """Numbered then under a store that the flash never heard of: after a power cut nobody knows how far it went.
+    def _is_forgotten(self, v: int) -> bool:
+        """Numbered under a store that the flash never heard of: after a power cut nobody knows how far it went.
 
         No later number of it came, so no consumer misses one.
         """
-        return any(at <= cut and self._is_kept_back(at, died, hurt) for died, cut, hurt in self.cuts)
+        return any(self.at[v] <= cut and self._may_take(v, died, cut, hurt) for died, cut, hurt in self.cuts)
 
     def _passed_by(self) -> dict[str, list[tuple[int, int]]]:
         """Numbers (first, last) by store that are forgotten, though later ones came: the broker refused their kind."""
@@ -390,16 +390,20 @@ class OutboxJudge:
         """Whether the flash could not take what was put then before the cut."""
         return was_hurt or any(begin <= died and end + RETRY >= at for begin, end in self.hurt)
 
-    def _may_be_cut(self, v: int) -> None:
+    def _may_take(self, v: int, died: float, cut: float, was_hurt: bool) -> bool:
         """A power cut takes what was put in the window before it, and what the flash could not take."""
+        since = cut if self.cls[v] == 0 else wrote_last(died, self.begun, self.died) - self.window - SLACK
+        return self.at[v] >= since or self._is_kept_back(self.at[v], died, was_hurt)
+
+    def _may_be_cut(self, v: int) -> None:
+        """What was told lost in a power cut was put before one that may take it."""
         if self.run_was_full:  # a start finds nothing, as after a power cut
             return
         for died, cut, was_hurt in self.cuts:
             if self.at[v] > cut:
                 continue
-            since = cut if self.cls[v] == 0 else wrote_last(died, self.begun, self.died) - self.window - SLACK
             what = f"{v} (class {self.cls[v]}, {self.at[v]:.1f} s) was lost by the cut at {died:.1f} s"
-            self.must(self.at[v] >= since or self._is_kept_back(self.at[v], died, was_hurt), what)
+            self.must(self._may_take(v, died, cut, was_hurt), what)
             return
         self.must(False, f"{v} ({self.at[v]:.1f} s) was told lost in a power cut, and there was none")
 

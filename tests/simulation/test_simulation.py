@@ -332,6 +332,20 @@ def test_who_lost_flash_and_power_tells_nothing_of_what_the_broker_refused(
     assert len(judge.broken) == broken, judge.broken
 
 
+@pytest.mark.parametrize(("cls", "cut", "broken"), [(2, 51.0, 0), (2, 90.0, 1), (0, 51.0, 1)])
+def test_a_power_cut_takes_what_came_just_before_it_and_found_no_durable_numbers(
+    cls: int, cut: float, broken: int
+) -> None:
+    """The flash was well, and nothing of that store was sent: nobody misses a number of it."""
+    judge = OutboxJudge(lambda: 50.0, 0)
+    judge.away.add("away")
+    (v,) = judge.make(cls, 1, None)
+    judge.key[v], judge.kept[v] = ("away", 1), True
+    judge.cuts.append((cut, cut, False))
+    judge.finish()
+    assert len(judge.broken) == broken, judge.broken
+
+
 def _told(judge: Judge, number: int, kind: str, code: str = "device_lost") -> None:
     event = {"k": ["s", number], "t": 5, "kind": kind, "code": code, "subject": "m", "detail": {}, "severity": "info"}
     judge.took("bocage/v1/v/event", json.dumps(event).encode(), False)

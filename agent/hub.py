@@ -24,7 +24,7 @@ log = logging.getLogger("bocage.hub")
 
 OUTBOX_CLASS = {Kind.STATE: 1, Kind.COUNTER: 1, Kind.TELEMETRY: 2, Kind.DIAGNOSTIC: 3}
 
-LOOK = 1.0, 5.0
+LOOK = 1.0, 10.0
 """Seconds between two looks for what went stale: where something may have, and at the most."""
 PERSIST_PULSES = 10
 PERSIST_SECONDS = 60.0

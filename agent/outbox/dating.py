@@ -38,8 +38,7 @@ class Dating:
 
     def look(self) -> tuple[bool, Event | None]:
         """Whether this is the first moment at which the clock can be trusted, and what is to be told of it."""
-        now = self._clock.now()
-        if self.known or now.wall_ms is None:
+        if self.known or (now := self._clock.now()).wall_ms is None:
             return False, None
         self.known, told = True, None
         if self.boots.offset(now.boot) is None:

@@ -47,6 +47,8 @@ class Certificates:
 
     def not_known(self) -> Collection[str]:
         """Those of which nobody knows when they end, or what time it is."""
+        if not self._paths:
+            return []
         self._look()
         timeless = self._clock.now().wall_ms is None
         return [path.name for path in self._paths if timeless or path not in self._ends]

@@ -17,6 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -130,7 +131,7 @@ class Session(Client):
             clean_session=None if self._v5 else True,
             clean_start=False if self._v5 else paho.MQTT_CLEAN_START_FIRST_ONLY,
             keepalive=max(1, round(settings.keepalive)),
-            properties=_connect_properties(settings) if self._v5 else None,
+            properties=_connect_properties(round(settings.session_expiry)) if self._v5 else None,
             logger=_NO_LOG,
         )
         self._settings = settings
@@ -553,9 +554,11 @@ class Session(Client):
         return min(client._last_msg_out, client._last_bytes_received, ping, sent) + client._keepalive
 
 
-def _connect_properties(settings: UplinkSettings) -> Properties:
+@lru_cache(1)
+def _connect_properties(session_expiry: int) -> Properties:
+    """The same for each attempt; `session_expiry` in seconds."""
     properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-    properties.SessionExpiryInterval = round(settings.session_expiry)
+    properties.SessionExpiryInterval = session_expiry
     properties.ReceiveMaximum = WINDOW
     properties.MaximumPacketSize = LARGEST_PACKET
     return properties

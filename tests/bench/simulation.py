@@ -44,7 +44,7 @@ def _slower(world: str) -> None:
     if world == "agent":
         from tests.simulation import village
 
-        village.POLLS, village.EDITED = {"m": ("12s", "13s"), "line": ("20s", "22s")}, ("12s", "13s")
+        village.POLLS, village.EDITED = {"m": ("12.5s", "13.5s"), "line": ("20.5s", "22.5s")}, ("12.5s", "13.5s")
     else:
         from tests.simulation import outbox_world
 

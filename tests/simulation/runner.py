@@ -90,6 +90,7 @@ def prepare(world: str) -> None:
         importlib.import_module(name)
     if world == "agent":
         _read_a_site()
+        _live_a_while()
     gc.collect()
     gc.freeze()  # the end of each life collects: not what was imported
     gc.set_threshold(100_000, 20, 20)  # a life leaves few circles, and its end collects those
@@ -111,6 +112,11 @@ def _read_a_site() -> None:
         Village(0, loop.time, loop.call_later, Datagrams(loop)).write(place)  # type: ignore[arg-type]
         read(place / "site.yaml", place)
         loop.close()
+
+
+def _live_a_while() -> None:
+    """The interpreter fits code to what it works on, at its first uses: one life does that for all forks."""
+    sys.modules[WORLDS["agent"]].run(0, 0.2)
 
 
 def _once_a_text(compose: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:

@@ -250,18 +250,20 @@ class SystemClock:
 
     @property
     def trusted(self) -> bool:
-        return self._is_set(time.clock_gettime_ns(time.CLOCK_BOOTTIME)) and self.wall.believes
+        return self._is_set() and self.wall.believes
 
-    def _is_set(self, now: int) -> bool:
+    def _is_set(self) -> bool:
         if self._fixed is not None:
             return self._fixed
+        now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         if now - self._asked_at >= _S:
             self._asked_at, self._answer = now, synchronised()
         return self._answer
 
     def now(self) -> Instant:
-        machine, boottime = time.time_ns(), time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-        return Instant(self._boot, boottime, self.wall.at(boottime, machine if self._is_set(boottime) else None))
+        machine = time.time_ns() if self._is_set() else None  # asked first: it may be set in between
+        boottime = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        return Instant(self._boot, boottime, self.wall.at(boottime, machine))
 
     monotonic = staticmethod(partial(time.clock_gettime, time.CLOCK_BOOTTIME))
 

@@ -289,6 +289,21 @@ def test_auto_is_what_timesyncd_says(machine, monkeypatch):
     assert made.trusted and abs(made.now().wall_ms / 1000 - time.time()) < 5
 
 
+def test_a_clock_that_is_set_while_it_is_asked_for_gives_the_time_after_that(machine, monkeypatch):
+    """The daemon steps the clock from 1970, and says so, between two calls of ours."""
+    stands = [0]
+
+    def synchronised():
+        stands[0] = NOON * S
+        return True
+
+    monkeypatch.setattr(clock.time, "time_ns", lambda: stands[0])
+    monkeypatch.setattr(clock, "synchronised", synchronised)
+    made = SystemClock()
+    made.wall = Wall(made.boot)
+    assert made.now().wall_ms == NOON * 1000
+
+
 def test_auto_is_what_the_kernel_says_where_there_is_no_timesyncd(machine, monkeypatch):
     _, kernel = machine
     assert not SystemClock().trusted

@@ -151,7 +151,7 @@ class OutboxWorld(World):
         world = self
 
         class Clock(SystemClock):
-            def _is_set(self, now: int) -> bool:
+            def _is_set(self) -> bool:
                 return world.known
 
         clock = Clock("always")

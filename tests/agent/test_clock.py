@@ -15,14 +15,18 @@ from agent.collect.store import Store
 from agent.errors import BocageError
 
 MACHINE = """
-import time, pathlib, agent.clock
-agent.clock._TIMESYNC = pathlib.Path({timesync!r})
+import time, pathlib
 boot = pathlib.Path({boot!r})
 if boot.exists():
-    agent.clock._BOOT_ID = boot
     clock_ns, clock_s, begun = time.clock_gettime_ns, time.clock_gettime, time.clock_gettime_ns(time.CLOCK_BOOTTIME)
     time.clock_gettime_ns = lambda which: clock_ns(which) - (begun if which == time.CLOCK_BOOTTIME else 0)
     time.clock_gettime = lambda which: clock_s(which) - (begun / 1e9 if which == time.CLOCK_BOOTTIME else 0)
+import agent.clock  # it keeps the clocks that it finds
+agent.clock._TIMESYNC = pathlib.Path({timesync!r})
+if boot.exists():
+    agent.clock._BOOT_ID = boot
+    moment = agent.clock.SystemClock()
+    assert abs(moment.monotonic() - moment.now().boottime_ns / 1e9) < 1, "two times since the boot"
 """
 
 

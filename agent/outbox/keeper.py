@@ -233,9 +233,7 @@ class Keeper:
         oldest = self._oldest_since()
         if self.stage.broken != self._stage_told or self.stage.is_untidy(oldest):
             return least
-        if ails:
-            return max(least, min(longest, self.flash.retry_at - now))
-        due = min(oldest + longest, self.due.since + self._window)
+        due = self.flash.retry_at if ails else min(oldest + longest, self.due.since + self._window)
         look = longest if self.dating.known else _LOOK
         return max(least, min(longest, look, due - now))
 

@@ -95,6 +95,25 @@ async def test_a_time_that_becomes_known_calls_for_a_pass(box: Any) -> None:
     assert box.out._keeper.called.is_set()
 
 
+async def test_a_flash_that_fails_is_left_alone_until_its_time_and_the_clock_is_not(box: Any, flash: Any) -> None:
+    """What nobody can write calls for no pass; a time that becomes known is seen within a second all the same."""
+    keeper = box.out._keeper
+    await box.tick()
+    flash(False)
+    box.out.put(box.readings(), 2)
+    await box.tick(4)
+    assert keeper.flash.retry_at == box.clock.at + 5
+    box.out.put(box.readings(), 2)
+    assert keeper.rest() == 4.0
+    box.clock.at += 3
+    assert keeper.rest() == 2.0
+    box.clock.at += 2
+    assert keeper.rest() == 0.5
+    keeper.dating.known = False
+    box.clock.at -= 4
+    assert keeper.rest() == 1.0
+
+
 async def test_unsent_goes_to_flash_within_the_window_and_comes_back_in_order(box: Any) -> None:
     for _ in range(30):
         box.out.put(box.readings(50), 2)

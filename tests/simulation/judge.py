@@ -248,18 +248,21 @@ class Judge:
         written could not remember what it had told, and its successor tells it again; so it does where the process died
         in the moment between the telling and the remembering. It is remembered before it is told, too: who died in
         between left an alarm that nobody heard of, and its successor, who cannot know, tells the end as soon as it is
-        known to be over. Successors began at `begun` (virtual s).
+        known to be over. Successors began at `begun` (virtual s). Numbers of two stores have no order.
         """
         forgot, read = _forgetful(deaths, hurt), self._moments(answers)
         gone = [(gap["store"], gap["first"], gap["last"]) for gap in self.gaps if gap.get("store") and "first" in gap]
+        told = [(key, event) for key, event in sorted(self.events.items())
+                if event["kind"] in ("alarm", "cleared") and event["code"] not in MOMENTS]  # fmt: skip
+        stores: dict[tuple[str, str], set[str]] = defaultdict(set)
+        for (store, _), event in told:
+            stores[event["code"], event["subject"]].add(store)
         last: dict[tuple[str, str], tuple[str, int, str]] = {}
-        for (store, number), event in sorted(self.events.items()):
-            if event["kind"] not in ("alarm", "cleared") or event["code"] in MOMENTS:
-                continue
+        for (store, number), event in told:
             name = event["code"], event["subject"]
-            before_store, before, kind = last.get(name, (store, 0, "cleared"))
+            before_store, before, kind = last.get(name, (store if len(stores[name]) == 1 else "", 0, "cleared"))
             last[name] = store, number, event["kind"]
-            if kind != event["kind"] or before_store != store:  # numbers of two stores have no order
+            if kind != event["kind"] or before_store != store:
                 continue
             since, (first, until) = _between(read[store], before)[0], _between(read[store], number)
             lost = any(one == store and low < number and high > before for one, low, high in gone)

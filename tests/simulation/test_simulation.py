@@ -253,6 +253,19 @@ def test_the_end_of_an_alarm_that_nobody_heard_of_comes_only_after_a_death(
     assert len(judge.broken) == broken
 
 
+@pytest.mark.parametrize(
+    ("told", "broken"), [("b:alarm a:cleared", 0), ("a:alarm a:cleared", 0), ("a:cleared", 1), ("b:alarm b:alarm", 1)]
+)
+def test_an_alarm_that_was_raised_under_another_store_ends_once(told: str, broken: int) -> None:
+    """The store without durable numbers may come behind the other in the alphabet."""
+    judge = Judge(lambda: 99.0)
+    for number, (store, _, kind) in enumerate((one.partition(":") for one in told.split()), 1):
+        event = {"k": [store, number], "t": 5, "kind": kind, "code": "disk_full", "subject": "gateway", "detail": {}}
+        judge.took("bocage/v1/v/event", json.dumps(event | {"severity": "info"}).encode(), False)
+    judge.alarms([Answer(1, 10.0, None)], [], [])
+    assert len(judge.broken) == broken, judge.broken
+
+
 @pytest.mark.parametrize(("died", "broken"), [(100.0, 1), (68.0, 0)])
 def test_a_copy_lacks_what_nobody_was_there_to_write(died: float, broken: int) -> None:
     """Put at 60 s with a window of 5 s, copied at 100 s, and never heard of after that copy was put back."""

@@ -341,8 +341,10 @@ class Keeper:
 
         A power cut would leave nobody who knows. What is lost while that word waits to be sent is told after it.
         """
+        if not self.due.lost:
+            return
         doubtful = self.flash.fault or not self.numbers.has(1)
-        if doubtful and self.due.lost and not self.urgent.tells():
+        if doubtful and not self.urgent.tells():
             told = [self.urgent.keep(self.urgent.tell(event)) for event in self._gap_events()]
             self.urgent.unsaved += told
             self.urgent.send(told)

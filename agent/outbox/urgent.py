@@ -149,6 +149,8 @@ class Urgent:
 
         Gap records without a durable number go before all others: after a power cut nobody could tell the same.
         """
+        if not self.ready:
+            return None
         free = [one for one in self.ready if one.message.kind not in held_back]
         first = (one for one in free if one.tells and one.store != self._numbers.store)
         parcel = next(first, free[0] if free else None)

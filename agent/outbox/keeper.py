@@ -97,8 +97,8 @@ class Keeper:
         """The database that was set aside while it was used: that is told with its numbers."""
         self._opened_at: float | None = None
         self._marks = False
-        self._writes = False
-        """Whether readings, or the word of lost ones, are being written: they may come back."""
+        self._writes = self.tells = False
+        """Whether readings, and the word of a loss, are being written: they may come back."""
         self._doubt = False
         """A write failed, and may have been kept all the same: the next one replaces all that it brought."""
         self._standing = found.standing
@@ -298,7 +298,7 @@ class Keeper:
                     await self.flash.job(lambda db: db.commit(reserving))
                     self._reserved(reserving)
             batch = self._batch(flush, last)
-            self._writes = bool(batch.lots or batch.told)
+            self._writes, self.tells = bool(batch.lots), bool(batch.told)
             try:
                 written = await self.flash.job(lambda db: write(db, batch, self._ids))
             except OutboxError:
@@ -306,7 +306,7 @@ class Keeper:
                 self._mark_first()
                 raise
             finally:
-                self._writes = False
+                self._writes = self.tells = False
             self._settle(batch, written)
             self.flash.recovered()
             self._mark_first()
@@ -344,15 +344,15 @@ class Keeper:
         if not self.due.lost:
             return
         doubtful = self.flash.fault or not self.numbers.has(1)
-        if doubtful and not self.urgent.tells():
+        if doubtful and not (self.tells or self.urgent.tells()):
             told = [self.urgent.keep(self.urgent.tell(event)) for event in self._gap_events()]
             self.urgent.unsaved += told
             self.urgent.send(told)
             self.stage.losses(self.due.staged())  # it has them as records now
 
     def may_go(self, store: str) -> bool:
-        """Whether readings that wait may leave. Without durable numbers those that are being written go before them."""
-        return store == self.numbers.store or not self._writes
+        """Whether readings that wait may leave. Without durable numbers what is being written goes before them."""
+        return store == self.numbers.store or not (self._writes or self.tells)
 
     def tell_again(self, body: bytes) -> None:
         """A message will not arrive. If it is a gap record, what it tells of is told by another one."""

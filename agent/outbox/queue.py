@@ -288,14 +288,14 @@ class Outbox:
 
     def _pick(self, now: float) -> Parcel | None:
         self._keeper.tell_first()
-        urgent = self._urgent.pick(self._held_back, self._keeper.dating.boots)
+        urgent = self._urgent.pick(self._held_back, self._keeper.dating.boots, durable=self._keeper.tells)
         if urgent is not None:
             return urgent
         if self._messages_first() or "telemetry" in self._held_back:
             return None
         if self._ahead.pace.starved(now) and (starved := self._ahead.pick(now)):
             return starved
-        if self._returned:
+        if self._returned and self._keeper.may_go(self._returned[0].store):
             return self._returned.pop(0)
         if self._memory.waiting and self._keeper.may_go(self._memory.waiting[0].store):
             return self._live_parcel()

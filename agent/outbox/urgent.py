@@ -144,15 +144,17 @@ class Urgent:
         states = {one.outcome.state for one in self.unsaved if one.outcome and one.outcome.command == known.command}
         return bool(states & _ENDS) or (known.state is OutcomeState.ACCEPTED and OutcomeState.EXPIRED in states)
 
-    def pick(self, held_back: Collection[str], boots: Boots) -> Parcel | None:
-        """The first that may go, with its date if it is known by now.
+    def pick(self, held_back: Collection[str], boots: Boots, durable: bool = False) -> Parcel | None:
+        """The first that may go, with its date if it is known by now; `durable`: of those with a durable number.
 
-        Gap records without a durable number go before all others: after a power cut nobody could tell the same.
+        Gap records without one go before all others: after a power cut nobody could tell the same.
         """
         if not self.ready:
             return None
-        free = [one for one in self.ready if one.message.kind not in held_back]
-        first = (one for one in free if one.tells and one.store != self._numbers.store)
+        mine, free = self._numbers.store, [one for one in self.ready if one.message.kind not in held_back]
+        if durable:
+            free = [one for one in free if one.store == mine]
+        first = (one for one in free if one.tells and one.store != mine)
         parcel = next(first, free[0] if free else None)
         if parcel is not None:
             self.ready.remove(parcel)

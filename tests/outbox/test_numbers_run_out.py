@@ -99,3 +99,32 @@ async def test_what_was_given_back_by_the_flash_leaves_before_what_came_meanwhil
     ends.set()
     await writing
     assert not missed([*taken, await taking], box.out.store, events)
+
+
+@pytest.mark.parametrize("meanwhile", ["nothing", "another loss"])
+async def test_nothing_overtakes_the_word_of_a_loss_that_is_being_written(
+    box: Any, events: Any, alarm: Any, used_up: Any, monkeypatch: pytest.MonkeyPatch, meanwhile: str
+) -> None:
+    """More records come than memory takes; before their loss was told the flash is tried again, and hangs."""
+    taken = await used_up()
+    for turn in range(14):
+        await box.out.put_event(alarm(turn))
+    assert box.out._keeper.due.lost
+    ends = threading.Event()
+
+    def fail(db: Store, work: object) -> None:
+        ends.wait(5)
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(Store, "reopen", lambda db: [])
+    monkeypatch.setattr(Store, "commit", fail)
+    writing = asyncio.ensure_future(box.out.put_event(alarm(14)))
+    while box.out._keeper.due.lost:
+        await asyncio.sleep(0)
+    for _ in range(0 if meanwhile == "nothing" else 12):
+        box.out.put(box.readings(10), 2)
+    taking = asyncio.ensure_future(box.take())
+    await asyncio.sleep(0.05)
+    ends.set()
+    await writing
+    assert not missed([*taken, await taking], box.out.store, events)

@@ -147,14 +147,14 @@ class Urgent:
     def pick(self, held_back: Collection[str], boots: Boots, durable: bool = False) -> Parcel | None:
         """The first that may go, with its date if it is known by now; `durable`: of those with a durable number.
 
-        Gap records without one go before all others: after a power cut nobody could tell the same.
+        Gap records without one, or of what has none, go first: after a power cut nobody could tell the same.
         """
         if not self.ready:
             return None
         mine, free = self._numbers.store, [one for one in self.ready if one.message.kind not in held_back]
         if durable:
             free = [one for one in free if one.store == mine]
-        first = (one for one in free if one.tells and one.store != mine)
+        first = (one for one in free if one.tells and {one.store, one.tells[0]} != {mine})
         parcel = next(first, free[0] if free else None)
         if parcel is not None:
             self.ready.remove(parcel)

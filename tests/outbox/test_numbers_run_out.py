@@ -128,3 +128,26 @@ async def test_nothing_overtakes_the_word_of_a_loss_that_is_being_written(
     ends.set()
     await writing
     assert not missed([*taken, await taking], box.out.store, events)
+
+
+async def test_a_loss_that_gets_a_durable_number_is_told_before_what_has_none(
+    box: Any, events: Any, alarm: Any, used_up: Any, flash: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The flash takes a reservation, and then no more; older records have waited to be sent all the while."""
+    taken = await used_up()
+    for turn in range(14):
+        await box.out.put_event(alarm(turn))
+    flash(True)
+    commit = Store.commit
+
+    def fills(db: Store, work: Any) -> None:
+        if work.messages:
+            raise sqlite3.OperationalError("database or disk is full")
+        commit(db, work)
+
+    monkeypatch.setattr(Store, "commit", fills)
+    await box.out.put_event(alarm(14))
+    taken += await box.drain()
+    assert {event["k"][0] for event in events(taken) if event["kind"] == "gap"} == {box.out.store}
+    for many in range(len(taken)):
+        assert not missed(taken[: many + 1], box.out.store, events), f"after {many + 1} messages"

@@ -105,11 +105,16 @@ def tell_sums(sums: Sums) -> None:
 def tell_failure(job: Job, result: dict[str, Any]) -> None:
     """One failing seed: what broke, and what repeats it."""
     print(f"\nseed {job.seed}: {len(result['broken'])} broken")
+    tell_broken(result)
+    print(f"  repeat: {job.command}", flush=True)
+
+
+def tell_broken(result: dict[str, Any]) -> None:
+    """The first of each kind of broken promise."""
     for what, n in Counter(map(sort_of, result["broken"])).most_common(5):
         first = next(one for one in result["broken"] if sort_of(one) == what)
         first = first if first.startswith("Traceback") else first[:400]
         print(f"    {first}{f'  (and {n - 1} of the kind)' if n > 1 else ''}")
-    print(f"  repeat: {job.command}", flush=True)
 
 
 def tell_small(job: Job, result: dict[str, Any]) -> None:
@@ -118,11 +123,14 @@ def tell_small(job: Job, result: dict[str, Any]) -> None:
     began = time.monotonic()
     less, found = shrink(job, result, verdict, LONGEST)
     if time.monotonic() - began > LONGEST:
-        print("  the time was over before nothing more could be left out")
+        print("  the time was over; more may be left out")
     print(f"  small:  {less.command}" if less != job else "  it does not get smaller")
     noted = verdict(replace(less, notes=True))
     if found.get("digest") != noted.get("digest"):
         print("    it went another way when it was repeated: the simulation is not deterministic here")
+    if less != job:
+        print("  what breaks in the small one:")
+        tell_broken(noted)
     print("  last events of the small one:" if less != job else "  last events:")
     for line in last_before(noted.get("notes", ()), first_moment(noted["broken"])):
         print(f"    {line[:200]}")

@@ -65,6 +65,8 @@ class Judge:
     unheard: dict[str, tuple[str, int]] = field(default_factory=dict)
     """Ends that the broker refused, and their numbers."""
     counts: set[int] = field(default_factory=set)
+    made_up: Collection[int] = ()
+    """Counts that noise made up, or will."""
     polls: dict[tuple[str, int], int] = field(default_factory=dict)
     """Which number has which count of the slave's: when it was given is known by that."""
     dates: dict[int, dict[str, Any]] = field(default_factory=dict)
@@ -273,8 +275,8 @@ class Judge:
             self.must(lost or again, f"{kind} {name} twice, as {before} and {number}, {since:.0f} s to {until:.0f} s")
 
     def _moments(self, answers: Any) -> dict[str, list[tuple[int, float]]]:
-        """By store, numbers of polls and when they were answered (virtual s)."""
-        moments = {one.count: one.at for one in answers}
+        """By store, numbers of polls and when they were answered (virtual s); of what noise made up nobody knows."""
+        moments = {one.count: one.at for one in answers if one.count not in self.made_up}
         read: dict[str, list[tuple[int, float]]] = defaultdict(list)
         for (store, number), count in sorted(self.polls.items()):
             if count in moments:

@@ -13,7 +13,7 @@ from tests.simulation.loop import LIFE
 
 __all__ = ["Notes", "first_moment", "last_before"]
 
-_MOMENT = re.compile(r"(?:at|since|class \d,) (\d+\.\d+) s")
+_MOMENT = re.compile(r"(?:at|since|class \d,) (\d+\.\d+) s|, (\d+) s to \d+ s$")
 
 
 class Notes(logging.Handler):
@@ -62,7 +62,7 @@ def first_moment(broken: Sequence[str]) -> float:
     """The first moment (virtual s) that the broken promises speak of. Some are only seen when all is over."""
     found = []
     for text in broken:
-        said = [float(one) for one in _MOMENT.findall(text)]
+        said = [float(one or other) for one, other in _MOMENT.findall(text)]
         found += said[1:] or said  # the first one is when it was seen
     return min(found, default=float("inf"))
 

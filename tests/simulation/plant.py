@@ -140,7 +140,7 @@ class Slave:
     """When it lost its power (virtual s)."""
     lied: list[float] = field(default_factory=list)
     """When noise looked like an answer (virtual s)."""
-    lies: dict[int, float] = field(default_factory=dict)
+    lies: dict[int, list[float]] = field(default_factory=dict)
     """Counts that noise made up, which Modbus TCP, without a checksum, lets through, and when (virtual s)."""
     told: list[tuple[float, tuple[float | None, ...]]] = field(default_factory=list)
     """What the process measured when it was read, and the answer was good (virtual s); None where nobody asked."""
@@ -255,7 +255,7 @@ class Slave:
             if kept == 8 and frame[8:9] == answer[1:2]:
                 self.lied.append(self.now())
                 if pdu[:3] == b"\x03\x00\x00" and answer[0] == 3:
-                    self.lies[int.from_bytes(frame[9:11])] = self.now()
+                    self.lies.setdefault(int.from_bytes(frame[9:11]), []).append(self.now())
         delay = 3.0 * self.dice.random() + 1.0 if self.dice.random() < self.late else 0.0
         if in_order:
             delay = max(delay, self._busy_until - self.now() + 0.01)

@@ -198,7 +198,7 @@ def _fork(job: Job) -> tuple[int, int]:
 def _interrupted(number: int, frame: Any) -> None:
     """Once: a terminal tells it to all, and the first process to each of the others."""
     for one in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(one, signal.SIG_IGN)
+        signal.signal(one, lambda number, frame: None)  # SIG_IGN would be told of one that is on its way
     raise KeyboardInterrupt
 
 

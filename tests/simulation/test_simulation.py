@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from tests.simulation import clock_judge
 from tests.simulation.faults import KINDS
 from tests.simulation.judge import Judge, wrote_last
 from tests.simulation.kinds import kinds
@@ -442,3 +443,15 @@ def test_an_older_card_still_has_what_a_newer_one_had_thinned(put_back: bool, br
         if put_back:
             judge.put_back()
     assert len(judge.broken) == broken, judge.broken
+
+
+@pytest.mark.parametrize(("t", "broken"), [(100_400, 0), (5_000_000, 0), (900_000, 1)])
+def test_a_count_that_noise_made_up_too_may_have_either_date(t: int, broken: int) -> None:
+    """It was given at 100 s, and an answer that noise had changed looked like it at 5,000 s."""
+    slave = SimpleNamespace(lies={7: [5000.0]}, answers=[Answer(7, 100.0, None, True)])
+    judge = Judge(lambda: 6000.0, dates={7: {"t": t}})
+    made = SimpleNamespace(mixture=SimpleNamespace(pauses={}), judge=judge, slave=slave,
+                           village=SimpleNamespace(start_ms=0), doubts=[])  # fmt: skip
+    clock_judge.judge(made)
+    assert len(judge.broken) == broken
+    assert all(first_moment(judge.broken) == 100.0 for _ in judge.broken)

@@ -136,6 +136,7 @@ class World:
         self.broker.packets = self._note
         self.slaves = list(self.village.slaves.values())
         self.slave = self.slaves[0]
+        self.judge.made_up = self.slave.lies.keys()
         self.hosts |= self.village.hosts
         self.calls = FileCalls(self)
         self.village.write(self.etc)

@@ -103,7 +103,7 @@ def test_each_mutant_still_has_its_place() -> None:
 
 @pytest.mark.slow
 def test_a_defect_is_found() -> None:
-    """The simulation sees what it is there for: not one seed passes with the stage and the numbers at fault."""
+    """The simulation sees what it is there for: a loss that nobody is told of is found within ten seeds."""
     command = [sys.executable, "-m", "tests.simulation.mutants", "--seeds", "10", "--only", "gap-not-told"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)
     assert "1 defects, 1 found" in done.stdout, done.stdout + done.stderr

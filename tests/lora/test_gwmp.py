@@ -407,6 +407,32 @@ def test_the_old_session_holds_until_the_new_one_is_used(room):
     assert len(site.device("room").sessions) == 1
 
 
+def test_requests_that_were_never_heard_end_no_session_that_just_began(room):
+    """Somebody recorded them while nobody listened here, and sends them before the device has used its new session."""
+    recorded = [room.join_request() for _ in range(12)]
+    site = Site(otaa())
+    site.join(room)
+    site.speak(room, room.uplink(1, b"a"))
+    for n, (first, second) in enumerate(zip(recorded[:6:2], recorded[1:6:2], strict=True)):
+        site.push(first)
+        site.pass_time()
+        site.join(room)
+        site.push(second)
+        site.pass_time()
+        site.start()
+        site.speak(room, room.uplink(1, b"%d" % n))
+    assert [one.payload for one in site.heard] == [b"a", b"0", b"1", b"2"]
+    for frame in recorded[6:]:
+        site.push(frame)
+        site.pass_time()
+    site.speak(room, room.uplink(1, b"b"))
+    assert site.heard[-1].payload == b"b"
+    site.join(room)
+    site.speak(room, room.uplink(1, b"c"))
+    assert [one.payload for one in site.heard[-2:]] == [b"b", b"c"]
+    assert len(site.device("room").sessions) == 1
+
+
 def test_a_restart_keeps_sessions_and_repeats_no_counter(room):
     site = Site(otaa())
     site.join(room)

@@ -16,8 +16,9 @@ WATCHDOG = 20.0
 START = 60.0
 """Seconds that a start may take until READY=1."""
 LOOK = 1.0
-ANSWER = 30.0
-"""Seconds within which a technician has his answer: a write waits for the wire, a reload for a worn disk."""
+ANSWER, SLOWLY = 30.0, 60.0
+"""Seconds within which a technician has his answer: a write waits for the wire, a reload for a worn disk. On a slow
+disk a write waits for what others write before it, and twice for its own."""
 
 
 class Manager:
@@ -66,7 +67,7 @@ def ask(world: Any, request: dict[str, Any]) -> None:
     if server is None or life is None:
         return
     theirs, ours = pair(world.loop, "technician", lambda: 0.001)
-    answer = bytearray()
+    answer, patience = bytearray(), SLOWLY if "slow_disk" in world.mixture.pauses else ANSWER
 
     def took(data: bytes) -> None:
         answer.extend(data)
@@ -78,9 +79,9 @@ def ask(world: Any, request: dict[str, Any]) -> None:
 
     def late() -> None:
         if not answer.endswith(b"\n") and world.life is life:
-            world.judge.must(False, f"no answer to {request} within {ANSWER:.0f} s")
+            world.judge.must(False, f"no answer to {request} within {patience:.0f} s")
 
     ours.listener = took
     server.accept(theirs)
     ours.send(json.dumps(request).encode() + b"\n")
-    world.loop.call_later(ANSWER, late)
+    world.loop.call_later(patience, late)

@@ -42,6 +42,8 @@ SAME_NUMBER = 660.0
 """Seconds after which the last frame once more is a new one, of a device whose counter is not checked: it may begin
 with the same number each time, and say the same. Somewhat more than a node waits (drivers.lora.node).
 """
+UNUSED = 8
+"""Sessions beside the one in use that are kept until the device uses one of them."""
 MOST_REPEATS = 3
 """Times that the acknowledgement of one frame is sent again."""
 
@@ -134,7 +136,8 @@ class Match:
 
 @dataclass(slots=True)
 class EndDevice:
-    """One device of the site file. `sessions` has the present one, and before it a new one that it has not used yet."""
+    """One device of the site file. `sessions` has the present one, and before it new ones that it has not used yet, the
+    newest first: anybody may send a join-request of it that was not heard here, and it knows nothing of the answer."""
 
     name: str
     key: str
@@ -205,19 +208,18 @@ class EndDevice:
         return session.is_repeat(counter, mic, now)
 
     def confirm(self, session: Session) -> bool:
-        """It uses this session. Whether that ends the one before: a frame of the old one ends nothing, as somebody may
-        have kept it back.
+        """It uses this session. Whether that ends those before: a frame of an old one ends nothing, as somebody may
+        have kept it back. A newer one may be what it has not heard yet.
         """
         self.used, self.joining_until = session, float("-inf")
         self.asking.heard()
-        ends = len(self.sessions) > 1 and session is self.sessions[0]
-        if ends:
-            self.sessions = [session]
-        return ends
+        before, at = len(self.sessions), next(n for n, one in enumerate(self.sessions) if one is session)
+        self.sessions = self.sessions[: at + 1]
+        return at + 1 < before
 
     def begin(self, session: Session) -> None:
-        """A join was answered. It may not hear that, and go on with the session that it has."""
-        self.sessions, self.used = [session, *self.sessions[-1:]], session
+        """A join was answered. It may not hear that, and go on with a session that it has."""
+        self.sessions, self.used = [session, *self.sessions[:-1][: UNUSED - 1], *self.sessions[-1:]], session
 
     def record(self) -> dict[str, Any]:
         """What must be on flash before anything that depends on it is sent."""

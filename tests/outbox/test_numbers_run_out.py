@@ -6,7 +6,7 @@ import asyncio
 import sqlite3
 import threading
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -33,6 +33,24 @@ def used_up(box: Any, alarm: Any, flash: Any, monkeypatch: pytest.MonkeyPatch) -
         return list(await box.drain())
 
     return use_up
+
+
+@pytest.fixture
+def hangs(monkeypatch: pytest.MonkeyPatch) -> Callable[[], threading.Event]:
+    """`hangs()`: from now on a write takes until the event that it returns is set, and fails then."""
+
+    def hang() -> threading.Event:
+        ends = threading.Event()
+
+        def fail(db: Store, work: object) -> None:
+            ends.wait(5)
+            raise sqlite3.OperationalError("disk I/O error")
+
+        monkeypatch.setattr(Store, "reopen", lambda db: [])
+        monkeypatch.setattr(Store, "commit", fail)
+        return ends
+
+    return hang
 
 
 def keys(message: Message, events: Any) -> list[tuple[str, int]]:
@@ -77,17 +95,10 @@ async def test_a_power_cut_at_any_moment_leaves_no_number_unexplained(
 
 
 async def test_what_was_given_back_by_the_flash_leaves_before_what_came_meanwhile(
-    box: Any, events: Any, used_up: Any, monkeypatch: pytest.MonkeyPatch
+    box: Any, events: Any, used_up: Any, hangs: Any
 ) -> None:
     taken = await used_up()
-    ends = threading.Event()
-
-    def fail(db: Store, work: object) -> None:
-        ends.wait(5)
-        raise sqlite3.OperationalError("disk I/O error")
-
-    monkeypatch.setattr(Store, "reopen", lambda db: [])
-    monkeypatch.setattr(Store, "commit", fail)
+    ends = hangs()
     box.out.put(box.readings(10), 2)
     box.clock.at += 100
     writing = asyncio.ensure_future(box.out._pass())
@@ -103,21 +114,14 @@ async def test_what_was_given_back_by_the_flash_leaves_before_what_came_meanwhil
 
 @pytest.mark.parametrize("meanwhile", ["nothing", "another loss"])
 async def test_nothing_overtakes_the_word_of_a_loss_that_is_being_written(
-    box: Any, events: Any, alarm: Any, used_up: Any, monkeypatch: pytest.MonkeyPatch, meanwhile: str
+    box: Any, events: Any, alarm: Any, used_up: Any, hangs: Any, meanwhile: str
 ) -> None:
     """More records come than memory takes; before their loss was told the flash is tried again, and hangs."""
     taken = await used_up()
     for turn in range(14):
         await box.out.put_event(alarm(turn))
     assert box.out._keeper.due.lost
-    ends = threading.Event()
-
-    def fail(db: Store, work: object) -> None:
-        ends.wait(5)
-        raise sqlite3.OperationalError("disk I/O error")
-
-    monkeypatch.setattr(Store, "reopen", lambda db: [])
-    monkeypatch.setattr(Store, "commit", fail)
+    ends = hangs()
     writing = asyncio.ensure_future(box.out.put_event(alarm(14)))
     while box.out._keeper.due.lost:
         await asyncio.sleep(0)

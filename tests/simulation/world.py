@@ -202,10 +202,7 @@ class World:
 
     def boottime_ns(self, which: int = 0) -> int:
         """Every clock that the agent asks for is the one since the boot."""
-        poll = self._poll
-        poll.looks += 1
-        if poll.now != self._looked or poll.looks == LOOKS:
-            self._look()
+        self.monotonic()
         return self._boottime_ns
 
     def monotonic(self, which: int = 0) -> float:
@@ -216,8 +213,7 @@ class World:
         return self._boottime
 
     def _look(self) -> None:
-        poll = self._poll
-        self._looked = now = poll.now if poll.looks < LOOKS else poll.look()
+        self._looked = now = self._poll.look()
         self._boottime_ns = round((now - self.booted_at) * 1e6) * 1000 + 10 * S
         self._boottime = self._boottime_ns / 1e9
 

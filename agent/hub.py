@@ -147,8 +147,7 @@ class Hub:
                 continue
             known.append(reading)
             last[reading.point] = reading
-            if (after := route.stale_ns(reading)) < stale_ns:
-                stale_ns = after
+            stale_ns = min(stale_ns, route.stale_ns(reading))
             if route.policy is None or _is_news(route, reading):
                 outgoing.setdefault(route.outbox_class, []).append(self._as_told(reading))
             for signal in route.signals:

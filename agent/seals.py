@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +61,8 @@ class Seals:
             for part in value:
                 yield from self._contents(part)
         elif is_dataclass(value):
-            for name in value.__dataclass_fields__:
-                yield from self._contents(getattr(value, name))
+            for field in fields(value):
+                yield from self._contents(getattr(value, field.name))
 
     def _file(self, path: Path) -> bytes:
         if content := _content(path):

@@ -190,7 +190,7 @@ class Actuator:
             self.news.append(News("cleared", "max_on", {}))
 
     def _end_entries(self, now: float) -> float:
-        """Of those whose time is over; when the next one's is (monotonic s)."""
+        """Drop the entries whose time is over; return when the next one ends (monotonic s)."""
         at = self.slots.end(now)
         if self.doubtful and self.attempt and self.attempt.until is not None:
             if self.attempt.until > now:

@@ -30,7 +30,7 @@ class Due:
 
     def __bool__(self) -> bool:
         """Whether something cannot wait: deletions can."""
-        return bool(self.losses or self.gaps or self.events or self.work.refused)
+        return bool(self.lost or self.events or self.work.refused)
 
     @property
     def lost(self) -> bool:

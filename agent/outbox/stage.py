@@ -172,6 +172,8 @@ class Stage:
         self._losses_kept = True
         self._standing: Standing | None = None
         self.broken = False
+        self._lacks = False
+        """Whether the open segment did not take everything, also if it does again."""
         with contextlib.suppress(OSError):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._mark = Mark.open(folder, boot)
@@ -255,7 +257,7 @@ class Stage:
         self._end_segment()
         self._number += 1
         self._path = self._folder / f"{self._number:08d}.stage"
-        self._size = 0
+        self._size, self._lacks = 0, False
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._fd = open_regular(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -277,7 +279,7 @@ class Stage:
     def is_untidy(self, oldest: float) -> bool:
         """Whether there is something for `tidy` to do."""
         behind = any(until < oldest for until, _ in self._closed)
-        return behind or self.broken or self._mark is None or self.is_full
+        return behind or self.broken or self._lacks or self._mark is None or self.is_full
 
     def tidy(self, oldest: float, numbers: Mapping[str, Given]) -> None:
         """Drop the segments that hold nothing put at `oldest` (clock.monotonic) or later; end a long one.
@@ -286,7 +288,7 @@ class Stage:
         not take everything ends as soon as nobody needs it: it may not know that the broker took what it holds, and
         where there was no room, it gives some back.
         """
-        if self.is_full or (self.broken and self._until < oldest and not self._losses):
+        if self.is_full or (self._lacks and self._until < oldest and not self._losses):
             self.rotate()
         self.finish(numbers)
         self._drop([path for until, path in self._closed if until < oldest])
@@ -329,6 +331,7 @@ class Stage:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             self._fault(error)
+            self._lacks = True
             return False
         self._size += len(data)
         self._mended()

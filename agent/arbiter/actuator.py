@@ -191,14 +191,11 @@ class Actuator:
 
     def _end_entries(self, now: float) -> float:
         """Drop the entries whose time is over; return when the next one ends (monotonic s)."""
+        until = self.attempt.until if self.doubtful and self.attempt else None
+        if until is not None and until <= now:
+            self.resolve_by_output(now)
         at = self.slots.end(now)
-        if self.doubtful and self.attempt and self.attempt.until is not None:
-            if self.attempt.until > now:
-                return min(at, self.attempt.until)
-            self.attempt, self.doubtful = None, False
-            if not self.slots.await_rules:
-                self.slots.rest()
-        return at
+        return at if until is None or until <= now else min(at, until)
 
     # -- what happened -----------------------------------------------------------------------------------------
 
@@ -234,8 +231,8 @@ class Actuator:
         news = self.seen.present != before or tried or self.doubtful
         if tried:
             self._retry_at = at
-        if self.doubtful and self.attempt is not None:
-            self.resolve(self.spec.same(self.seen.present, self.attempt.value))
+        if self.doubtful:
+            self.resolve_by_output(at)
         self.seen.agree(self._wanted())
         return news or bool(self.news) or not self.seen.agrees()
 
@@ -274,6 +271,18 @@ class Actuator:
         if overrun is None or overrun == "nobody" or overrun.startswith("priority "):
             return True
         return any(slot is not None and slot.command == overrun for slot in (self.slots.get(REMOTE), self.attempt))
+
+    def resolve_by_output(self, now: float) -> None:
+        """Nobody can look up what became of the command that a crash left: the output says it.
+
+        One whose time is over shows no longer. It counts as carried out: the override before it has been replaced, and
+        of two commands the earlier is never carried out again after the later.
+        """
+        if self.attempt is None:
+            return
+        until, shown = self.attempt.until, self.seen.present
+        is_over = until is not None and until <= now
+        self.resolve(is_over or self.spec.same(shown, self.attempt.value))
 
     def resolve(self, carried_out: bool) -> None:
         """A crash left a command between acceptance and the wire; now it is known whether the wire was written."""

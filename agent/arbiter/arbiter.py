@@ -162,7 +162,7 @@ class Arbiter:
                 if left is not None and (accepted is None or accepted.state is OutcomeState.APPLIED):
                     actuator.resolve(True)
                 elif actuator.seen.present is not None or actuator.deferred:  # what waited for a node died with us
-                    actuator.resolve(actuator.spec.same(actuator.seen.present, attempt.value))
+                    actuator.resolve_by_output(self._clock.monotonic())
                 else:
                     actuator.doubtful = True
             if actuator.spec.name in self._handed:

@@ -952,6 +952,40 @@ def test_an_attempt_that_the_start_could_not_look_up_is_not_tried_again(virtual)
     virtual(test, LAMP)
 
 
+@pytest.mark.parametrize("answers", [True, False])
+@pytest.mark.parametrize(("before", "after"), [("on", "off"), ("off", "on")])
+def test_an_override_that_a_later_command_replaced_does_not_come_back(virtual, before, after, answers):
+    """Flash has both as they were before the later one was written, cannot be looked up, and that one is over."""
+
+    async def test(site):
+        def dark(where):
+            if where == "unfinished":
+                raise OutboxError("disk I/O error")
+
+        await site.up()
+        await site.send("km1", before, hold_ms=3_600_000)
+        written = len(site.plant.writes)
+        outcome = asyncio.create_task(site.send("km1", after, hold_ms=10_000))
+        while len(site.plant.writes) == written:
+            on_flash = dict(site.memory.durable)
+            await asyncio.sleep(0.01)
+        assert (await outcome).state == "verified"
+        await asyncio.sleep(20)
+        moved = edges(site)
+        site.plant.dead = set() if answers else {"io-1"}
+        await site.kill()
+        site.memory.durable = on_flash
+        site.ledger.hook = dark
+        await site.up()
+        await asyncio.sleep(10)
+        site.plant.dead = set()
+        await site.poll()
+        await asyncio.sleep(60)
+        assert (edges(site), site.line("km1")["mode"]) == (moved, "auto")
+
+    virtual(test, LAMP)
+
+
 def test_a_command_left_open_is_unknown_and_not_repeated(virtual):
     async def test(site):
         await site.up()

@@ -333,7 +333,7 @@ class Outputs:
             self.never(burner, 1, 70.0 + 3.0 + 2.0, patience, "the flow is above that of the coldest day")
         for move in burner.moves:  # without the time the room is kept at its reduced temperature
             unknown = lag(self.world, move.at) and lag(self.world, move.at - 5.0) and lag(self.world, move.at + 5.0)
-            warm = move.shown[0] > 16.15 + 0.1 and not _any(burner.slave.failed, move.at - BLIND, move.at)
+            warm = move.shown[0] > 16.3 + 0.1 and not _any(burner.slave.failed, move.at - BLIND, move.at)
             self.must(not (move.value and unknown and warm), move.at, f"burner went on at {move.shown[0]:.2f}, untimed")
 
     def follows(self, output: Output, which: int, low: float, high: float, tolerance: float, *, rising: bool) -> None:

@@ -67,11 +67,13 @@ class Sums:
 
 @contextmanager
 def screen(sums: Sums, of: int) -> Iterator[Any]:
-    """Called after each seed: a bar on a terminal, a line now and then elsewhere."""
+    """Called after each seed, with what is to be said of it: a bar on a terminal, a line now and then elsewhere."""
     if not sys.stdout.isatty():
         last = [time.monotonic()]
 
-        def plainly() -> None:
+        def plainly(news: str = "") -> None:
+            if news:
+                print(news, flush=True)
             if time.monotonic() - last[0] >= PLAIN:
                 last[0] = time.monotonic()
                 print(sums.line(of), flush=True)
@@ -83,10 +85,14 @@ def screen(sums: Sums, of: int) -> Iterator[Any]:
     columns = BarColumn(), MofNCompleteColumn(), TextColumn("seeds  {task.description}"), TimeRemainingColumn()
     with Progress(*columns) as bar:
         task = bar.add_task("", total=of)
-        yield lambda: bar.update(
-            task, completed=sums.seeds,
-            description=f"{len(sums.failed)} broken, {sums.hours:.0f} h, {sums.speed:.1f} h/s",
-        )  # fmt: skip
+
+        def with_bar(news: str = "") -> None:
+            if news:
+                bar.console.print(news, markup=False, highlight=False, soft_wrap=True)
+            about = f"{len(sums.failed)} broken, {sums.hours:.0f} h, {sums.speed:.1f} h/s"
+            bar.update(task, completed=sums.seeds, description=about)
+
+        yield with_bar
 
 
 def tell_sums(sums: Sums) -> None:
@@ -163,7 +169,7 @@ def simulate(asked: argparse.Namespace) -> int:
             if asked.digests:
                 print(job.seed, result.get("digest"), flush=True)
             else:
-                show()
+                show(f"seed {job.seed} broke: {result['broken'][0].splitlines()[-1][:200]}" if result["broken"] else "")
         ended = True
     if not ended:
         print(f"\nstopped after {sums.seeds} of {len(seeds)} seeds")

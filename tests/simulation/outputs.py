@@ -31,6 +31,8 @@ DOUBT = 150.0
 """Seconds from a reset for which a counter may be in doubt (docs/water.md: 2 min, from the poll that finds it)."""
 DRY, REST = 75.0, 300.0
 """Seconds for which the pump may move nothing (grace, no_flow), and for which it rests then (docs/water.md)."""
+NEAR = 650
+"""By so much a level may be off (docs/actuators.md): 1 % of the range of the fan."""
 BLIND = 300.0
 """Seconds after a question that failed in which a rule may do what is right for a lost sensor."""
 AGAIN = 65.0
@@ -210,7 +212,7 @@ class Outputs:
             ended = name in self.world.judge.ended | self.world.judge.turned_down
             ended = ended or any(begin <= times[0] <= end for begin, end in self.hurt)
             self.must(ended, times[0], f"level {value} was written, and nobody heard how its command ended")
-            shown = any(move.value == value for move in fan.moves)
+            shown = any(abs(value - there) <= NEAR for there in (0, *(move.value for move in fan.moves)))
             self.must("verified" not in told or shown, times[0], f"level {value} was verified, and never there")
             if "unknown" in told and told["unknown"]["t"] is not None and not self.steps:
                 said = told["unknown"]["t"] / 1000 - self.world.village.start_ms / 1000

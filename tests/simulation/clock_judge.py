@@ -81,10 +81,14 @@ def _holds(low: float | None, high: float | None, true: list[int]) -> bool:
 
 
 def _was_known(world: Any, boot: int) -> bool:
-    """Whether a life of this boot knew the time for long enough to tell."""
+    """Whether a life of this boot knew the time for long enough to tell.
+
+    While the flash fails the word of it is in memory; so the broker need only refuse it until the power is cut.
+    """
     doubt = world.doubts[boot - 1]
     end = world.doubts[boot].begin if boot < len(world.doubts) else world.loop.time()
-    if doubt.end >= end:
+    in_memory = any(begin <= doubt.end and over >= end for begin, over in world.disk.hurt)
+    if doubt.end >= end or in_memory:
         return False
     ends = [at for at in sorted({*world.died, end}) if at > doubt.end]
     begun = [at for at in world.diary.begun if doubt.begin <= at <= end]

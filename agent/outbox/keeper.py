@@ -635,8 +635,7 @@ class Keeper:
         elif parcel.queued:
             ahead.skip.add(row)
         elif not behind and len(self.urgent.ready) < MANY:
-            parcel.queued = True
-            self.urgent.ready.append(parcel)
+            self.urgent.queue(parcel)
         else:
             return
         if not behind:

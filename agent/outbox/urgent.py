@@ -165,8 +165,14 @@ class Urgent:
         """Whether others on flash may go, and nothing here."""
         return len(self.ready) < MANY and all(one.message.kind in held_back for one in self.ready)
 
+    def queue(self, parcel: Parcel) -> None:
+        """It is to be sent after those that wait. Its token says this place, also when it comes back."""
+        parcel.queued = True
+        parcel.message = replace(parcel.message, token=next(self._tokens))
+        self.ready.append(parcel)
+
     def come_back(self, parcel: Parcel) -> None:
-        """The link was lost, or the broker refused it for now: again in the order in which they were made."""
+        """The link was lost, or the broker refused it for now: it waits again in its place."""
         later = (at for at, one in enumerate(self.ready) if one.message.token > parcel.message.token)
         self.ready.insert(next(later, len(self.ready)), parcel)
 
@@ -180,8 +186,7 @@ class Urgent:
         """These do not wait for the flash."""
         for parcel in unsaved:
             if not parcel.queued and not parcel.done:
-                parcel.queued = True
-                self.ready.append(parcel)
+                self.queue(parcel)
 
     def _give_up(self, n: int) -> list[Parcel]:
         """Drop the oldest, gap records last; what was not delivered. What is under way stays: it may come back."""

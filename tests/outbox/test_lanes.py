@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from agent.model import Event
+from agent.outbox.ahead import FEW
 from agent.outbox.blocks import LIMIT, decode
 from agent.outbox.lanes import BURST, RATE, STARVED, Pace
 
@@ -205,3 +207,21 @@ async def test_what_comes_back_while_the_flash_is_read_is_sent(box: Any, monkeyp
     monkeypatch.setattr(flash, "job", during)
     (again,) = await box.drain()
     assert (again.first, again.last) == (message.first, message.last)
+
+
+async def test_records_that_come_back_keep_their_order(box: Any) -> None:
+    """One is made while the last ones of an earlier process are read from flash."""
+    for number in range(2 * FEW):
+        await box.out.put_event(Event("note", "n", "s", box.clock.now(), detail={"n": number}))
+    box.open()
+    taken = [await box.take() for _ in range(FEW)]
+    reading = asyncio.create_task(box.take())
+    while not box.out._flash.lock.locked():
+        await asyncio.sleep(0)
+    await box.out.put_event(Event("note", "n", "s", box.clock.now(), detail={"n": 2 * FEW}))
+    taken += [await reading, *[await box.take() for _ in range(FEW)]]
+    for message in reversed(taken):
+        box.out.put_back(message)
+    again = await box.drain()
+    assert [message.first for message in again] == [message.first for message in taken]
+    assert [json.loads(message.body)["detail"]["n"] for message in again] == list(range(2 * FEW + 1))

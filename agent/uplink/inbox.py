@@ -160,7 +160,7 @@ class Inbox:
                 raise Rejected("it came before, and this box was restored since: it may have been carried out")
             if not is_id(name):
                 raise Rejected("the topic's last part is not an id: 1 to 64 letters, digits, _ and -")
-            command = parse(name, message.payload, self._clock.now())
+            command = parse(name, message.payload, message.at)
         except Rejected as rejected:
             return await self._refuse(name, str(rejected))
         _remember(self._seen, name, None)

@@ -28,7 +28,9 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from agent.clock import Clock
 from agent.errors import BocageError, WireError
+from agent.model import Instant
 from agent.mqtt import Client
 from agent.sieve import bound
 from agent.tls import client_context, why_refused
@@ -100,6 +102,8 @@ class Received(NamedTuple):
     retain: bool
     mid: int
     qos: int
+    at: Instant
+    """When it was here: from then on its validity counts, however long it waits to be looked at."""
     reply_to: str = ""
     correlation: bytes = b""
     again: bool = False
@@ -116,8 +120,10 @@ class Session(Client):
     """
 
     def __init__(
-        self, settings: UplinkSettings, will: aiomqtt.Will, window: int = WINDOW, *, retain: bool = True, qos: int = 1
-    ) -> None:
+        self, settings: UplinkSettings, will: aiomqtt.Will, clock: Clock, window: int = WINDOW,
+        *, retain: bool = True, qos: int = 1,
+    ) -> None:  # fmt: skip
+        self._clock = clock
         self.retains, self.qos = retain, qos
         self.can_retain: bool | None = None
         """What the broker says of retained messages; None: nothing, with 3.1.1."""
@@ -500,15 +506,17 @@ class Session(Client):
             if message.qos:
                 client.ack(message.mid, message.qos)
             return
-        payload = bytes(message.payload[: LARGEST_COMMAND + 1])
+        payload, at = bytes(message.payload[: LARGEST_COMMAND + 1]), self._clock.now()
         reply_to = getattr(message.properties, "ResponseTopic", "")
         correlation = getattr(message.properties, "CorrelationData", b"")
         try:
             self.received.put_nowait(
-                Received(topic, payload, message.retain, message.mid, message.qos, reply_to, correlation, message.dup)
+                Received(
+                    topic, payload, message.retain, message.mid, message.qos, at, reply_to, correlation, message.dup
+                )
             )
         except asyncio.QueueFull:
-            self.overflow(Received(topic[:500], b"", message.retain, message.mid, message.qos))
+            self.overflow(Received(topic[:500], b"", message.retain, message.mid, message.qos, at))
 
     def _on_socket_open(self, client: Any, userdata: Any, sock: Any) -> None:
         """Called in the connecting thread: the loop's part is done in `_attach`."""

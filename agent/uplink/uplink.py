@@ -214,7 +214,7 @@ class Uplink:
         self._outgoing.terms = terms = self._terms[self._at]
         retain = terms.will_retain()
         will = aiomqtt.Will(self._topics.status, self._status_body("offline", at), terms.qos, retain)
-        session = Session(self._broker, will, self._outgoing.window, retain=retain, qos=terms.qos)
+        session = Session(self._broker, will, self._clock, self._outgoing.window, retain=retain, qos=terms.qos)
         sent = self._outgoing.sent
         try:
             await self._connect(session)

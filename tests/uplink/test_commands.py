@@ -12,6 +12,8 @@ from broker import ScriptedBroker
 from agent.errors import Rejected
 from agent.model import Command, Instant, Origin, Outcome, OutcomeState
 from agent.uplink.commands import parse
+from agent.uplink.fence import Fence
+from agent.uplink.session import Session
 
 NOW = Instant("boot", 1, 1_764_000_000_000)
 GOOD = {"id": "c1", "point": "km1", "value": True}
@@ -94,6 +96,27 @@ async def test_a_command_comes_in_and_is_acknowledged(site: Any, until: Any, pro
         mid = await broker.send("bocage/v1/village/cmd/c1", body(value="on", ttl_ms=500))
         await until(lambda: site.commands and mid in broker.connections[0].acknowledged)
         assert (site.commands[0].value, site.commands[0].ttl_ms, site.commands[0].origin) == (True, 500, Origin.MQTT)
+
+
+async def test_the_validity_of_a_command_counts_from_when_it_came(
+    site: Any, until: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not from when somebody looks at it: that waits until our numbers are compared, which takes seconds."""
+    compared = asyncio.Event()
+
+    async def check(self: Fence, session: Session) -> None:
+        await compared.wait()
+
+    monkeypatch.setattr(Fence, "check", check)
+    async with ScriptedBroker() as broker, site.up(broker.port) as uplink:
+        await until(lambda: broker.subscribed)
+        await broker.send("bocage/v1/village/cmd/c1", body(value="on", ttl_ms=500))
+        await until(lambda: uplink._session.received.qsize())
+        came = site.clock.now()
+        assert not site.commands
+        compared.set()
+        await until(lambda: site.commands)
+        assert site.commands[0].received.boottime_ns <= came.boottime_ns
 
 
 async def test_a_command_is_acknowledged_when_its_acceptance_is_on_flash(site: Any, until: Any) -> None:

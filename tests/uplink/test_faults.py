@@ -12,6 +12,7 @@ import aiomqtt
 import pytest
 from broker import NEVER, ScriptedBroker
 
+from agent.clock import SystemClock
 from agent.errors import ConfigError
 from agent.uplink.session import Session
 from agent.uplink.settings import UplinkSettings
@@ -120,7 +121,8 @@ async def test_a_subscription_is_called_off_also_as_it_is_answered(turns: int) -
     """At each turn of the loop from the SUBACK on."""
     async with ScriptedBroker() as broker:
         settings = UplinkSettings("127.0.0.1", broker.port, client_id="bocage-v")
-        session, answered = Session(settings, aiomqtt.Will("bocage/v/status", b"{}")), asyncio.Event()
+        session = Session(settings, aiomqtt.Will("bocage/v/status", b"{}"), SystemClock("always"))
+        answered = asyncio.Event()
         await session.open()
         told = session._client.on_subscribe
         session._client.on_subscribe = lambda *of: (told(*of), answered.set())  # type: ignore[misc, func-returns-value]

@@ -276,13 +276,17 @@ class Actuator:
         """Nobody can look up what became of the command that a crash left: the output says it.
 
         One whose time is over shows no longer. It counts as carried out: the override before it has been replaced, and
-        of two commands the earlier is never carried out again after the later.
+        of two commands the earlier is never carried out again after the later. If neither shows, others came after
+        them that nobody remembers, and both have ended.
         """
-        if self.attempt is None:
+        attempt, before, shown = self.attempt, self.slots.get(REMOTE), self.seen.present
+        if attempt is None:
             return
-        until, shown = self.attempt.until, self.seen.present
-        is_over = until is not None and until <= now
-        self.resolve(is_over or self.spec.same(shown, self.attempt.value))
+        is_over = attempt.until is not None and attempt.until <= now
+        carried_out = is_over or self.spec.same(shown, attempt.value)
+        if not carried_out and before is not None and shown is not None and not self.spec.same(shown, before.value):
+            self.slots.drop(REMOTE)
+        self.resolve(carried_out)
 
     def resolve(self, carried_out: bool) -> None:
         """A crash left a command between acceptance and the wire; now it is known whether the wire was written."""

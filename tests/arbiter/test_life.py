@@ -986,6 +986,34 @@ def test_an_override_that_a_later_command_replaced_does_not_come_back(virtual, b
     virtual(test, LAMP)
 
 
+def test_overrides_that_the_output_no_longer_shows_do_not_come_back(virtual):
+    """Flash knows two of three: it has failed since the second was about to be written."""
+
+    async def test(site):
+        def dark(where):
+            if where == "unfinished":
+                raise OutboxError("disk I/O error")
+
+        def full(where):
+            if where == "keep" and site.plant.outputs.get(RELAY) in (40.0, 60.0):
+                raise OutboxError("no space")
+
+        await site.up()
+        site.memory.hook = full
+        for level, lasts in (20.0, 3_600_000), (40.0, 3_600_000), (60.0, 10_000):
+            assert (await site.send("fan", level, hold_ms=lasts)).state == "verified"
+        assert site.memory.durable["fan"]["attempt"]["value"] == 40.0
+        await asyncio.sleep(20)
+        await site.kill()
+        site.ledger.hook = dark
+        moved = edges(site)
+        await site.up()
+        await asyncio.sleep(60)
+        assert (edges(site), site.line("fan")["mode"]) == (moved, "auto")
+
+    virtual(test, ActuatorSpec("fan", RELAY, "level", low=0.0, high=100.0, safe_state=0.0, boot_state=0.0))
+
+
 def test_a_command_left_open_is_unknown_and_not_repeated(virtual):
     async def test(site):
         await site.up()

@@ -38,12 +38,15 @@ class Claim(NamedTuple):
 class Standing(NamedTuple):
     """What a state may claim, and how it knows its own claims: none is later than epoch `since`, but those of `own`.
 
-    `own` are the names of the reservations that it made after `since`.
+    `own` are the names of the reservations that it made after `since`. Where the flash says that `noted` was not
+    confirmed yet (first number, epoch), it is `unsure` in truth, None: all of it was confirmed.
     """
 
     claim: Claim
     since: int
     own: tuple[str, ...]
+    noted: tuple[int, int] | None = None
+    unsure: tuple[int, int] | None = None
 
 
 class Statement(NamedTuple):

@@ -14,7 +14,7 @@ from agent.clock import Clock
 from agent.errors import OutboxError
 from agent.machine import Machine
 from agent.outbox.stage import Replay
-from agent.outbox.store import Store, Totals, Work, is_corrupt, set_aside
+from agent.outbox.store import Store, Totals, Work, is_corrupt, set_aside, unsure_fact
 
 __all__ = ["Flash", "Owner"]
 
@@ -131,6 +131,8 @@ class Flash:
                     self.found.rename(left["store"], left["now"], left["first"])
             delivered = db.find(set(self.found.accepted)) if self.found.accepted else Work()
             if delivered.done_blocks or delivered.done_messages:
+                # whoever sent it was confirmed, and a start after a power cut knows it by the flash alone
+                delivered.facts["unsure"] = unsure_fact(self.found.unsure(db.name, db.unsure()))
                 db.commit(delivered)
             return db, db.totals(self.found.beyond(), self.found.commands())
         except (sqlite3.Error, OSError):

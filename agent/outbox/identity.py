@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from agent.machine import Machine
 from agent.outbox.claim import MOST, Claim, Standing
-from agent.outbox.store import Totals
+from agent.outbox.store import Totals, unsure_fact
 
 __all__ = ["Identity"]
 
@@ -34,8 +34,8 @@ class Identity:
         self._left = self._aside = False
         """Whether a store that was left, a database that was set aside, waits to be told: in the next transaction."""
 
-    def adopt(self, totals: Totals, following: int) -> None:
-        """A database is open; `following` is the next number. One without any number is nobody's copy.
+    def adopt(self, totals: Totals, known: tuple[int, int] | None, following: int) -> None:
+        """A database is open; `known` is unsure of it, `following` the next number. Without any it is nobody's copy.
 
         It is confirmed where its last reservation is the one that was compared without it.
         """
@@ -43,8 +43,8 @@ class Identity:
         self.reservations = totals.reservations
         self.epoch, self._left, self._aside = totals.epoch, bool(totals.left), bool(totals.aside)
         self.others = self._others_noted = [Claim(*one) for one in totals.others]
-        self._noted = None if totals.unsure is None else (totals.unsure[0], totals.unsure[1])
-        since = self._noted or ((following, totals.epoch) if following > 1 or totals.epoch else None)
+        self._noted = totals.unsure
+        since = known or ((following, totals.epoch) if following > 1 or totals.epoch else None)
         self.unsure = None if compared else since
 
     def recall(self, standing: Standing) -> None:
@@ -55,7 +55,8 @@ class Identity:
         """As it is on flash now, with numbers of a store reserved up to a limit."""
         name = self.reservations[-1] if self.reservations else ""
         since = self._noted[1] if self._noted else self.epoch
-        return Standing(Claim(store, limit, self.epoch, self.machine.name, name), since, tuple(self.reservations))
+        claim = Claim(store, limit, self.epoch, self.machine.name, name)
+        return Standing(claim, since, tuple(self.reservations), self._noted, self.unsure)
 
     def hear(self, claims: Mapping[str, Claim], store: str) -> bool:
         """Remember what is retained of others than `store`; whether that is news."""
@@ -85,7 +86,7 @@ class Identity:
             own = self.reservations if self.unsure else []  # confirmed: up to here the epoch tells enough
             facts |= {"epoch": self.epoch + 1, "reservations": json.dumps([*own, uuid4().hex[:12]][-_OWN:])}
         if self.unsure != self._noted:
-            facts["unsure"] = json.dumps(self.unsure) if self.unsure else ""
+            facts["unsure"] = unsure_fact(self.unsure)
         if self.others != self._others_noted:
             facts["others"] = json.dumps(self.others)
         if self._left and tells:

@@ -147,7 +147,7 @@ class Keeper:
     def adopt(self, db: Store, totals: Totals) -> None:
         """A database is open: go on from what it holds."""
         self.due.gaps += self.numbers.adopt(db.name, totals, self.flash.found)
-        self.identity.adopt(totals, self.numbers.next)
+        self.identity.adopt(totals, self.flash.found.unsure(db.name, totals.unsure), self.numbers.next)
         self._stand()
         if totals.aside not in ("", self._aside):
             self.due.gaps.append(("store_corrupt", {"file": totals.aside, "count": None}))
@@ -373,12 +373,19 @@ class Keeper:
             if self._gone_on(heard):
                 await self._renew(heard)
             if self.identity.unsure is not None:
-                self.identity.unsure = None
+                self._confirmed()
                 if self.flash.db is not None:
                     await self.save()
             if self.identity.hear(heard.claims, self.numbers.store) and self.flash.db is not None:
                 await self.save()
             return self.claim()
+
+    def _confirmed(self) -> None:
+        """The broker knows of no later state. The stage says so to a start, too: the flash may not take it."""
+        self.identity.unsure = None
+        if self._standing is not None:
+            self._standing = self._standing._replace(unsure=None)
+            self.stage.stand(self._standing)
 
     def claim(self) -> Claim | None:
         """What may be told to the broker of our numbers; None while they are not durable, or not compared."""

@@ -119,6 +119,11 @@ class Replay:
             reached = max(reached, last, first - 1)
         return holes
 
+    def unsure(self, store: str, noted: tuple[int, int] | None) -> tuple[int, int] | None:
+        """What is unsure of a store, where the flash has noted this: the process before may have known better."""
+        one = self.standing
+        return one.unsure if one is not None and (one.claim.store, one.noted) == (store, noted) else noted
+
     def commands(self) -> set[str]:
         """The commands of which it has an outcome."""
         return {one.outcome.command for one in self.records if one.outcome is not None}
@@ -225,16 +230,16 @@ class Stage:
             self._mark.rename(old, new)
 
     def stand(self, standing: Standing) -> None:
-        """Keep what may be claimed at the broker, for a start that cannot open the database."""
+        """Keep what may be claimed at the broker, for a start that cannot open the database, or finds it behind."""
         if standing != self._standing:
             self._standing = standing
             self._append_standing()
 
     def _append_standing(self) -> None:
         if self._standing is not None:
-            claim, since, own = self._standing
+            claim, *known = self._standing
             # an older program takes this for an acceptance, of no number
-            self._append(("standing", "", 0, -1, tuple(claim), since, own))
+            self._append(("standing", "", 0, -1, tuple(claim), *known))
 
     def losses(self, losses: Sequence[tuple[Any, ...]]) -> bool:
         """Keep what was lost in memory, all of it anew, until the flash can be told; whether it is there now."""
@@ -401,7 +406,7 @@ def _read(data: bytes, into: Replay) -> bool:
             elif kind == "lost":
                 into.losses = list(rest[0])
             elif kind == "standing":
-                into.standing = Standing(Claim(*rest[3]), rest[4], rest[5])
+                into.standing = Standing(Claim(*rest[3]), *rest[4:8])
             elif kind == "renamed":
                 into.rename(*rest[3:])
             elif kind == "kept":

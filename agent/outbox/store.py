@@ -29,7 +29,7 @@ from agent.outbox.records import AUDIT, GAP, parted_gap, renamed_record
 
 __all__ = [
     "FILE", "Loss", "RawBlock", "Store", "StoredBlock", "StoredMessage", "Totals", "Work", "cost", "is_corrupt",
-    "set_aside", "wal_bytes",
+    "set_aside", "unsure_fact", "wal_bytes",
 ]  # fmt: skip
 
 _log = logging.getLogger("bocage.outbox")
@@ -180,7 +180,7 @@ class Totals:
     away: dict[str, list[int]] = field(default_factory=dict)
     epoch: int = 0
     """How often numbers were reserved."""
-    unsure: list[int] | None = None
+    unsure: tuple[int, int] | None = None
     """First number, and epoch, of what was numbered since the broker last confirmed that this is the newest state."""
     others: list[list[Any]] = field(default_factory=list)
     """What was claimed of other stores of the site."""
@@ -232,6 +232,11 @@ def is_corrupt(error: Exception) -> bool:
 def cost(size: int) -> int:
     """Bytes that a body of so many takes in the file: its row, and whole pages where it is long (SQLite, 1.6)."""
     return size + 200 if size < _PAGE - 240 else 240 + -(-size // (_PAGE - 4)) * _PAGE
+
+
+def unsure_fact(unsure: tuple[int, int] | None) -> str:
+    """As `Store.unsure` reads it."""
+    return json.dumps(unsure) if unsure else ""
 
 
 def wal_bytes(max_bytes: int) -> int:
@@ -305,7 +310,7 @@ class Store:
         old, name, reserved = self.fact("store"), str(uuid4()), self.fact("reserved") or 0
         last = self._one("SELECT max(last_seq) FROM block WHERE store = ?", old) or 0
         done = max(last, self.fact("flushed") or 0)
-        if unsure := json.loads(self.fact("unsure") or "null"):
+        if unsure := self.unsure():
             first = unsure[0]
             gaps, named = self._rename(first, name)
             self._leave(name, why, min(done, first - 1), max(reserved, named), first, gaps)
@@ -373,6 +378,11 @@ class Store:
         """Stores that were left for another one, and were not told yet."""
         return list(json.loads(self.fact("left") or "[]"))
 
+    def unsure(self) -> tuple[int, int] | None:
+        """First number, and epoch, of what the broker had not confirmed when that was noted."""
+        unsure = json.loads(self.fact("unsure") or "null")
+        return unsure and (unsure[0], unsure[1])
+
     def _set(self, **facts: int | str) -> None:
         self._db.executemany("INSERT OR REPLACE INTO fact VALUES (?,?)", facts.items())
 
@@ -387,7 +397,7 @@ class Store:
             last={self.name: facts.get("known") or 0}, flushed={self.name: facts.get("flushed") or 0},
             used=self.used(), boots=Boots(self.boots()),
             lost=json.loads(facts.get("lost") or "{}"), away=json.loads(facts.get("away") or "{}"),
-            epoch=facts.get("epoch") or 0, unsure=json.loads(facts.get("unsure") or "null"),
+            epoch=facts.get("epoch") or 0, unsure=self.unsure(),
             left=self.left(), aside=facts.get("aside") or "", others=json.loads(facts.get("others") or "[]"),
             reservations=json.loads(facts.get("reservations") or "[]"),
         )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from agent.model import Event
 from agent.outbox import Outbox
 from agent.outbox.blocks import decode
 from agent.outbox.claim import Claim, Statement, heard_of
-from agent.outbox.store import Store
+from agent.outbox.store import Store, Work
 from agent.uplink.native import encode
 
 A, B = Machine("a" * 16), Machine("b" * 16)
@@ -90,6 +91,15 @@ def put_back(box: Any, backup: Path) -> None:
     shutil.rmtree(box.stage)
     backup.rename(box.state)
     box.open()
+
+
+def explained(sent: list[Any], later: list[Any], events: Callable[..., Any], *stores: str) -> None:
+    """Each number of these stores came or is told as lost, from the first that came on."""
+    gaps = [event["detail"] for event in events(later) if event["kind"] == "gap"]
+    for store in stores:
+        came = {seq for name, seq in (*keys(sent, events), *keys(later, events)) if name == store}
+        told = {n for gap in gaps if gap["store"] == store for n in range(gap["first"], gap["last"] + 1)}
+        assert set(range(min(came), max(came) + 1)) <= came | told
 
 
 async def confirmed(box: Any, monkeypatch: pytest.MonkeyPatch) -> Claim:
@@ -378,6 +388,80 @@ async def test_what_is_sent_while_a_confirmation_cannot_be_noted_is_claimed(
     assert renewed is not None and renewed.store != claim.store
 
 
+@pytest.mark.parametrize("starts", [0, 1])
+async def test_what_was_confirmed_while_the_flash_was_dead_keeps_its_keys(
+    box: Any, events: Any, monkeypatch: pytest.MonkeyPatch, starts: int, flash: Any
+) -> None:
+    """A part of it was sent, and a later process brings to flash that this is done with; then the card is moved."""
+    box.options = {"machine": A}
+    claim = await confirmed(box, monkeypatch)
+    box.open()  # from here on nobody confirms it
+    await number_beyond(box, claim)
+    await box.tick(60)
+    flash(False)
+    box.out.put(box.readings(10), 2)
+    await box.tick(60)
+    said = await box.out.judge(retained(claim))
+    sent = await box.drain()
+    on_flash = set(range(min(number for _, number in keys(sent, events))))
+    for _ in range(starts):
+        box.open()
+        box.out.put(box.readings(10), 2)
+    flash(True)
+    box.open()
+    box.out.put(box.readings(10), 2)
+    await box.tick(60)
+
+    box.options = {"machine": B}
+    shutil.rmtree(box.stage)
+    box.open()
+    moved = await box.out.judge(retained(said))
+    assert moved is not None and moved.store != said.store
+    later = await box.drain()
+    explained(sent, later, events, said.store, moved.store)
+    assert {name for name, number in keys(later, events) if number in on_flash} == {said.store}
+
+
+async def test_what_a_start_deletes_as_delivered_was_confirmed(
+    box: Any, events: Any, monkeypatch: pytest.MonkeyPatch, flash: Any, kept_flash: Any
+) -> None:
+    """The flash had kept them although its sync failed, and fails again behind the transaction that deletes some."""
+    box.options = {"machine": A}
+    claim = await confirmed(box, monkeypatch)
+    box.open()  # from here on nobody confirms it
+    await number_beyond(box, claim)
+    await box.tick(60)
+    for boot in ("a", "b", "a"):  # two blocks: one begins before the other, and ends behind it
+        box.out.put([one._replace(at=one.at._replace(boot=boot)) for one in box.readings(10)], 2)
+    kept_flash(False)
+    await box.tick(60)
+    flash(False)
+    said = await box.out.judge(retained(claim))
+    sent = [await box.take(), await box.take()]
+    for message in sent:
+        box.out.accepted(message)
+    flash(True)
+    commit, commits = Store.commit, []
+
+    def first_only(db: Store, work: Work) -> None:
+        commits.append(work)
+        if len(commits) > 1:
+            raise sqlite3.OperationalError("disk I/O error")
+        commit(db, work)
+
+    monkeypatch.setattr(Store, "commit", first_only)
+    box.open()
+    assert commits[0].done_blocks
+    flash(True)
+
+    box.options = {"machine": B}
+    shutil.rmtree(box.stage)
+    box.open()
+    moved = await box.out.judge(retained(said))
+    assert moved is not None and moved.store != said.store
+    explained(sent, await box.drain(), events, said.store, moved.store)
+
+
 async def test_an_older_card_is_found_without_its_database(
     box: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unreadable: Any
 ) -> None:
@@ -631,9 +715,6 @@ async def test_an_older_card_that_is_moved_before_anybody_compared_it(
     assert of_new.count(3) == 10 and of_new.count(4) == (0 if ends == "power cut" else 5)
     assert ("x", "km1") in of_new and ("x", "km2") in of_new and ("store_moved", "gateway") in of_new
 
+    explained(sent, later, events, claim.store, moved.store)
     gaps = [event["detail"] for event in events(later) if event["kind"] == "gap"]
-    for store in (claim.store, moved.store):
-        came = {seq for name, seq in (*first, *second) if name == store}
-        told = {n for gap in gaps if gap["store"] == store for n in range(gap["first"], gap["last"] + 1)}
-        assert set(range(min(came), max(came) + 1)) <= came | told
     assert claim.store in {gap["store"] for gap in gaps}, "nobody knows what else a later state sent"

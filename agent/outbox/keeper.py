@@ -405,6 +405,7 @@ class Keeper:
 
         What the later state had numbered and not sent went with it: that is told, up to the last that was claimed.
         """
+        done = self.numbers.next - 1
         if not await self.save(flush=True):
             raise OutboxError(self.flash.fault)
         why = self._gone_on(heard)
@@ -413,7 +414,7 @@ class Keeper:
         first, old, new = self.identity.unsure[0], self.numbers.store, str(uuid4())
         claim = heard.claims[old]
         sent = 0 if claim.reservation in self.identity.reservations else claim.last
-        self._renewed(await self.flash.job(lambda db: db.renew(first, new, why, sent)))
+        self._renewed(await self.flash.job(lambda db: db.renew(first, done, new, why, sent)))
         await self.save()
 
     def _renewed(self, left: dict[str, Any]) -> None:

@@ -312,30 +312,32 @@ class Store:
         done = max(last, self.fact("flushed") or 0)
         if unsure := self.unsure():
             first = unsure[0]
-            gaps, named = self._rename(first, name)
+            gaps, named = self._rename(first, name, done)
             self._leave(name, why, min(done, first - 1), max(reserved, named), first, gaps)
             self._set(unsure="")
         else:
             self._leave(name, why, done, reserved)
             self._set(reserved=0, known=0, flushed=0)
 
-    def renew(self, first: int, name: str, why: str, sent: int) -> dict[str, Any]:
+    def renew(self, first: int, done: int, name: str, why: str, sent: int) -> dict[str, Any]:
         """Others went on from this database: what was numbered from `first` on gets another store.
 
-        They may have `sent` numbers of the old one up to this. Returns what `left` has of it, until it is told.
+        Up to `done` it is on flash, sent or told as lost. They may have `sent` numbers of the old one up to this.
+        Returns what `left` has of it, until it is told.
         """
         with self._transaction():
-            gaps, named = self._rename(first, name)
+            gaps, named = self._rename(first, name, done)
             self._leave(name, why, first - 1, max(sent, named), first, gaps)
             self._set(unsure="")
         self.name = name
         return self.left()[-1]
 
-    def _rename(self, first: int, name: str) -> tuple[list[tuple[str, dict[str, Any]]], int]:
+    def _rename(self, first: int, name: str, done: int) -> tuple[list[tuple[str, dict[str, Any]]], int]:
         """Give numbers of the store from `first` on another. What is to be told then (reason, detail).
 
         That is, of both, what lies in and beside a block that spans `first` and goes whole; of the new one, its part of
-        gap records. Beside it the last number of the old one that is named by a gap record that keeps its own.
+        gap records, and that some up to `done` are not here: they went under the old one. Beside it the last number of
+        the old one that is named by a gap record that keeps its own.
         """
         old, lowest, named = str(self.fact("store")), first, 0
         gaps: list[tuple[str, dict[str, Any]]] = []
@@ -350,6 +352,10 @@ class Store:
         for row, body in self._db.execute(messages, (old, first)).fetchall():
             said = renamed_record(body, old, name, first)
             self._db.execute("UPDATE message SET store = ?, body = ? WHERE id = ?", (name, said, row))
+        counting = ("SELECT (SELECT coalesce(sum(n), 0) FROM block WHERE store = ?1 AND last_seq <= ?2) + "
+                    "(SELECT count(*) FROM message WHERE store = ?1 AND seq <= ?2)")  # fmt: skip
+        if self._one(counting, name, done) < done + 1 - lowest:  # sent where nothing could be compared, or told as lost
+            gaps.append(("power_cut", {"store": name, "first": first, "last": done, "count": None}))
         telling = "SELECT id, store, body FROM message WHERE instr(body, ?) AND instr(body, ?)"
         for row, store, body in self._db.execute(telling, (GAP, old.encode())).fetchall():
             said, rest = parted_gap(body, old, name, first, store == name)

@@ -422,6 +422,34 @@ async def test_what_was_confirmed_while_the_flash_was_dead_keeps_its_keys(
     assert {name for name, number in keys(later, events) if number in on_flash} == {said.store}
 
 
+@pytest.mark.parametrize("goes", ["moved", "put back"])
+async def test_what_nobody_could_compare_is_told_of_where_its_store_ends(
+    box: Any, events: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, goes: str
+) -> None:
+    """A broker that does not retain took a record of it; the readings beside go on under another store."""
+    box.options = {"machine": A}
+    claim = await confirmed(box, monkeypatch)
+    box.open()  # from here on nobody confirms it
+    await number_beyond(box, claim)
+    await box.tick(60)
+    await box.out.put_event(Event("change", "x", "km1", box.clock.now()))
+    sent = [await box.take()]
+    box.out.accepted(sent[0])
+    box.out.put(box.readings(10), 2)
+    await box.tick(60)
+    if goes == "put back":
+        later = claim._replace(epoch=99, reservation="another")
+        put_back(box, copied(box, tmp_path / "backup"))
+        moved = await box.out.judge(retained(later))
+    else:
+        shutil.rmtree(box.stage)
+        box.options = {"machine": B}
+        box.open()
+        moved = await box.out.judge(retained(claim))
+    assert moved is not None and moved.store != claim.store
+    explained(sent, await box.drain(), events, claim.store, moved.store)
+
+
 async def test_what_a_start_deletes_as_delivered_was_confirmed(
     box: Any, events: Any, monkeypatch: pytest.MonkeyPatch, flash: Any, kept_flash: Any
 ) -> None:

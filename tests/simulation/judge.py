@@ -272,7 +272,16 @@ class Judge:
             again = again or any(since <= death <= _between(read[store], before)[1] + MOMENT for death in deaths)
             again = again or (kind == "cleared" and any(first <= death <= until for death in deaths))
             again = again or (kind == "cleared" and any(first - KNOWN <= at <= until for at in begun))
+            again = again or self._elsewhere(event, store, before)
             self.must(lost or again, f"{kind} {name} twice, as {before} and {number}, {since:.0f} s to {until:.0f} s")
+
+    def _elsewhere(self, event: dict[str, Any], store: str, before: int) -> bool:
+        """Whether what lies between an alarm or its end and the one `before` it came under another store."""
+        what = event["code"], event["subject"]
+        others = [one for (name, _), one in self.events.items() if name != store and event["kind"] != one["kind"]]
+        since, until = self.events[store, before]["t"], event["t"]
+        return any(None in (since, one["t"], until) or since <= one["t"] <= until
+                   for one in others if what == (one["code"], one["subject"]))  # fmt: skip
 
     def _moments(self, answers: Any) -> dict[str, list[tuple[int, float]]]:
         """By store, numbers of polls and when they were answered (virtual s); of what noise made up nobody knows."""

@@ -174,6 +174,7 @@ class World:
         put("proc/self/mounts", "tmpfs / tmpfs rw 0 0\n")
         put("proc/net/route", "Iface Destination Gateway\neth0 00000000 0101A8C0\n")
         self.new_boot()
+        self.booted_at -= 10.0
 
     def new_boot(self) -> None:
         self.boots += 1
@@ -214,7 +215,7 @@ class World:
 
     def _look(self) -> None:
         self._looked = now = self._poll.look()
-        self._boottime_ns = round((now - self.booted_at) * 1e6) * 1000 + 10 * S
+        self._boottime_ns = round((now - self.booted_at) * 1e6) * 1000
         self._boottime = self._boottime_ns / 1e9
 
     def wall_ns(self) -> int:

@@ -242,7 +242,7 @@ class Outbox:
             self._ahead.join(parcel, parcel.row)
         else:
             self._returned.append(parcel)
-            self._returned.sort(key=lambda other: other.message.token)
+            self._returned.sort(key=lambda other: (other.lots[0].since, other.message.first))
         self._wake.set()
 
     def split(self, message: Message, limit: int) -> bool:

@@ -225,3 +225,18 @@ async def test_records_that_come_back_keep_their_order(box: Any) -> None:
     again = await box.drain()
     assert [message.first for message in again] == [message.first for message in taken]
     assert [json.loads(message.body)["detail"]["n"] for message in again] == list(range(2 * FEW + 1))
+
+
+async def test_pieces_of_a_message_keep_their_place_when_others_come_back(box: Any) -> None:
+    """The broker cuts the link at a long one while a later one is under way, and then at every message."""
+    box.out.put(box.readings(40), 2)
+    long = await box.take()
+    await box.tick(0.1)
+    box.out.put(box.readings(5), 2)
+    later = await box.take()
+    assert box.out.split(long, len(long.body) // 2)
+    box.out.put_back(later)
+    for _ in range(2):
+        piece = await box.take()
+        box.out.put_back(piece)
+    assert [row.seq for message in await box.drain() for row in decode(message.body)] == list(range(1, 46))

@@ -334,7 +334,8 @@ class Outputs:
             self.never(burner, 1, curve + 3.0 + 2.0, patience, "the flow is above the heat curve", by=2)
             self.never(burner, 1, 70.0 + 3.0 + 2.0, patience, "the flow is above that of the coldest day")
         for move in burner.moves:  # without the time the room is kept at its reduced temperature
-            unknown = all(lag(self.world, move.at + half / 2) for half in range(-10, 11))  # a write is under way for a while
+            around = (move.at + half / 2 for half in range(-10, 11))  # a write is under way for a while
+            unknown = all(lag(self.world, at) for at in around)
             warm = move.shown[0] > 16.3 + 0.1 and not _any(burner.slave.failed, move.at - BLIND, move.at)
             self.must(not (move.value and unknown and warm), move.at, f"burner went on at {move.shown[0]:.2f}, untimed")
 

@@ -75,7 +75,7 @@ class Keeper:
         self.numbers = Numbers()
         self.memory = Memory()
         found = replay(stage_folder, clock.boot)
-        self.stage = Stage(stage_folder, clock.boot, found.standing)
+        self.stage = Stage(stage_folder, clock.boot, found)
         for store in found.given or {}:
             self.stage.give(store, found.last(store))  # killed between the two: the mark is behind the stage
         self.urgent = Urgent(self.numbers, self.tokens, self.stage, clock.monotonic)

@@ -124,6 +124,10 @@ class Replay:
         one = self.standing
         return one.unsure if one is not None and (one.claim.store, one.noted) == (store, noted) else noted
 
+    def stores(self) -> set[str]:
+        """Whose numbers it holds readings or records of."""
+        return {one.store for held in (self.lots, self.records) for one in held}
+
     def commands(self) -> set[str]:
         """The commands of which it has an outcome."""
         return {one.outcome.command for one in self.records if one.outcome is not None}
@@ -162,17 +166,23 @@ def replay(folder: Path, boot: str | None = None) -> Replay:
 class Stage:
     """Appends. Never raises for a fault of its folder: `broken` says that what is put now would not outlive a crash."""
 
-    def __init__(self, folder: Path, boot: str, standing: Standing | None = None) -> None:
-        """`standing` is what the segments that are there say, as they were replayed."""
+    def __init__(self, folder: Path, boot: str, found: Replay) -> None:
+        """`found` is what the segments that are there say."""
         self._folder, self._boot = folder, boot
         self._fd = -1
         self._path = folder
         self._size = 0
         self._until = float("-inf")
-        found = _segments(folder)
-        self._closed: list[tuple[float, Path]] = [(_HELD, path) for path in found]
-        self._number = max((int(path.stem) for path in found), default=0)
-        self._drop([path for path in found if _is_empty(path)])
+        segments = _segments(folder)
+        self._closed: list[tuple[float, Path]] = [(_HELD, path) for path in segments]
+        self._number = max((int(path.stem) for path in segments), default=0)
+        self._drop([path for path in segments if _is_empty(path)])
+        self._held = found.stores()
+        """Whose numbers those segments hold, as long as no database has heard of them."""
+        self._beside: dict[Path, float] = {}
+        """Segments of ours that say what became of these, held with them, and until when they hold what was put."""
+        self._speaks = False
+        """Whether the open one does."""
         self._losses: list[tuple[Any, ...]] = []
         self._losses_kept = True
         self._standing: Standing | None = None
@@ -183,7 +193,7 @@ class Stage:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._mark = Mark.open(folder, boot)
         self.rotate()
-        self._standing = standing
+        self._standing = found.standing
 
     def put(self, lots: Sequence[Lot]) -> None:
         """Keep lots; one write. Their numbers are in use from now on, whether there was room or not."""
@@ -220,6 +230,7 @@ class Stage:
 
     def accept(self, store: str, first: int, last: int) -> None:
         """Keep that the broker took these numbers, or that they were given up and that is told."""
+        self._speaks |= store in self._held
         self._append(("accepted", store, first, last))
 
     def rename(self, old: str, new: str, first: int) -> None:
@@ -262,7 +273,7 @@ class Stage:
         self._end_segment()
         self._number += 1
         self._path = self._folder / f"{self._number:08d}.stage"
-        self._size, self._lacks = 0, False
+        self._size, self._lacks, self._speaks = 0, False, False
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._fd = open_regular(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -301,10 +312,15 @@ class Stage:
     def release(self) -> None:
         """The segments that a start found are needed no longer than what was put since: a database has heard of them.
 
-        Until then they alone know what the broker took and what may be claimed, and `tidy` leaves them.
+        Until then they alone know what the broker took and what may be claimed, and `tidy` leaves them, and those that
+        say what became of what they hold.
         """
         self._append_standing()
-        self._closed = [(float("-inf") if until == _HELD else until, path) for until, path in self._closed]
+        over = self._beside
+        self._closed = [
+            (over.get(path, float("-inf")) if until == _HELD else until, path) for until, path in self._closed
+        ]
+        self._held, self._beside, self._speaks = set(), {}, False
 
     def forget(self, number: int) -> None:
         """Drop the segments before this one: all they hold is on flash."""
@@ -353,7 +369,9 @@ class Stage:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-            self._closed.append((self._until, self._path))
+            if self._speaks:
+                self._beside[self._path] = self._until
+            self._closed.append((_HELD if self._speaks else self._until, self._path))
             if not self._size:
                 self._drop([self._path])
 

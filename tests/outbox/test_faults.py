@@ -575,6 +575,31 @@ async def test_what_a_database_has_is_not_brought_there_once_more_when_it_opens_
     assert box.out.status()["rows"] == 15
 
 
+@pytest.mark.parametrize("then", ["opens", "cannot be opened either"])
+async def test_what_the_stage_sent_without_a_database_does_not_come_again(
+    box: Any, monkeypatch: pytest.MonkeyPatch, unreadable: Any, then: str
+) -> None:
+    """What was put is held until a database heard of it; that it was delivered stood in segments that were not."""
+    monkeypatch.setattr("agent.outbox.stage._SEGMENT", 500)
+    box.out.put(box.readings(10), 2)
+    await box.tick(60)
+    box.out.put(box.readings(10), 2)
+    with unreadable():
+        box.open()
+        sent = await box.drain()
+        for _ in range(5):
+            box.out.put(box.readings(10), 2)
+            sent += await box.drain()
+            await box.tick(60)
+        if then == "cannot be opened either":
+            box.open()
+            sent += await box.drain()
+    box.open()
+    sent += await box.drain()
+    came = [(row.store, row.seq) for message in sent if message.topic == "telemetry" for row in decode(message.body)]
+    assert len(came) == len(set(came)) == 70
+
+
 async def test_a_command_that_nobody_can_look_up_is_refused(box: Any, unreadable: Any) -> None:
     """It may have been carried out: to call it new would do it twice, or tell a second end."""
     command = Command("c1", "km1", "on", box.clock.now(), origin=Origin.MQTT)

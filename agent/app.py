@@ -330,6 +330,7 @@ class Agent:
         await self._stop_task("runner")
         await self._runner.close()
         await self._stop_task("arbiter")
+        await self._arbiter.finish()
 
     def _start_runner(self, group: asyncio.TaskGroup) -> None:
         self._spawn(group, "runner", self._runner.run())

@@ -9,7 +9,7 @@ from typing import Any
 
 from agent.arbiter.actuator import Actuator
 from agent.arbiter.commands import Commands, Desk
-from agent.arbiter.hand import Hand, Read, Write, within
+from agent.arbiter.hand import STOP, Hand, Read, Write, within
 from agent.arbiter.ledger import Ledger
 from agent.arbiter.limits import NO_LIMITS
 from agent.arbiter.record import Records
@@ -29,8 +29,6 @@ __all__ = ["Arbiter"]
 
 LOOK = 2.0
 """How long the start waits for devices to tell their outputs (s)."""
-STOP = 2.5
-"""How long an orderly stop gives the outputs (s)."""
 TOLD = 0.2
 """How long it waits for the flash then (s): what was changed is on its way there."""
 LEFT = 10.0
@@ -229,6 +227,13 @@ class Arbiter:
     def due(self) -> float:
         """When the next pass of `run` is over at the latest (monotonic seconds, for the watchdog)."""
         return self._next + 5
+
+    async def finish(self) -> None:
+        """After `run`: wait until the commands that it left are over, and on record. Another arbiter may follow.
+
+        On the wires that takes no longer than `STOP`; on the flash as long as it needs.
+        """
+        await self._commands.finish()
 
     async def stop(self, crashed: bool = False) -> dict[str, str]:
         """Bring the outputs to their stop state (after a crash: their safe state), in 3 s even if a device is dead.

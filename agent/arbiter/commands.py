@@ -82,6 +82,12 @@ class Commands:
                 actuator.sending.reason = reason
                 actuator.sending.task.cancel()
 
+    async def finish(self) -> None:
+        """Wait until those that were abandoned are over: whoever follows must find none open that will end yet."""
+        self._hand.hurry()
+        while self._inflight:  # others may come meanwhile, and are refused
+            await asyncio.wait([*self._inflight.values()])
+
     async def close(self, outcome: Outcome) -> None:
         """A command that a crash left without its end: said so, with what the output shows; never tried again.
 
@@ -308,6 +314,8 @@ class Commands:
         """End the override: what a rule wants holds again, or the relinquish default."""
         if actuator.spec.kind == "once":
             raise Rejected(f"{actuator.spec.name} is written once, there is nothing to release")
+        if self.stopping:
+            raise Rejected(self.stopping)
         if (known := await self._ledger.begin(command)) is not None:
             return known
         async with actuator.lock:

@@ -16,13 +16,15 @@ from agent.clock import Clock
 from agent.errors import DeviceError, TooLate, WireError
 from agent.model import Event, Point, Readings, Value
 
-__all__ = ["Hand", "Read", "Write", "within"]
+__all__ = ["STOP", "Hand", "Read", "Write", "within"]
 
 log = logging.getLogger("bocage.arbiter")
 
 Write = Callable[[str, Value, float | None], Awaitable[None]]
 """Point, value, and the moment (monotonic s) at which a command's write may start at the latest; None for rules."""
 Read = Callable[[Sequence[str]], Awaitable[Readings]]
+STOP = 2.5
+"""How long an orderly stop, or a reload, gives the outputs (s)."""
 
 
 class Hand:
@@ -39,13 +41,15 @@ class Hand:
     ) -> None:
         self._points, self._write_wire, self._read_wire, self._observe = points, write, read, observe
         self._ledger, self._clock = ledger, clock
+        self._writing: set[asyncio.Timeout] = set()
+        """The time limits of what is on the wires: none before `hurry`."""
 
     async def write(self, actuator: Actuator, slot: Slot, priority: int, until: float | None = None) -> str:
         """Write an output; "" or why it failed. What changed is for `audit`, which may wait for the disk."""
         spec, before = actuator.spec, actuator.seen.present
         actuator.seen.begin(slot.value, self._clock.monotonic())
         try:
-            await self._write_wire(spec.output, slot.value, until)
+            await self._to_wire(spec.output, slot.value, until)
         except (DeviceError, WireError) as error:
             if actuator.sending is not None:
                 actuator.sending.late = isinstance(error, TooLate)
@@ -59,6 +63,23 @@ class Hand:
         if before is None or not spec.same(before, slot.value):
             self._note(actuator, before, slot, priority)
         return ""
+
+    async def _to_wire(self, point: str, value: Value, until: float | None) -> None:
+        try:
+            async with asyncio.timeout(None) as limit:
+                self._writing.add(limit)
+                try:
+                    await self._write_wire(point, value, until)
+                finally:
+                    self._writing.discard(limit)
+        except TimeoutError:
+            raise DeviceError(f"{point}: the agent stops, and it was not confirmed yet") from None
+
+    def hurry(self) -> None:
+        """What is on the wires now has `STOP` seconds left: a radio node may take far longer to confirm."""
+        at = asyncio.get_running_loop().time() + STOP
+        for limit in self._writing:
+            limit.reschedule(at)
 
     def send(self, actuator: Actuator, slot: Slot, priority: int, until: float | None) -> Sending:
         """Begin a write that waits until the node listens; nobody waits with it under the actuator's lock."""

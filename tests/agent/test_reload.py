@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -284,3 +285,28 @@ def test_a_certificate_and_a_radio_key_are_used_at_once(site, tmp_path, certific
     said = site.bocage("reload", check=0)
     assert "{file: room.key} has no AES-128 key in it; write 32 hexadecimal digits" in said.stderr
     assert said.stderr.startswith(place(site, '{\n    "file": "room.key"'))
+
+
+def test_a_command_on_a_slow_wire_ends_once_though_a_reload_comes(site, slave, subscriber, wait_for):
+    """The arbiter that the reload makes takes what has no end for left by a crash, and tells so."""
+    answer, asked = slave._answer, []
+
+    def slowly(pdu):
+        if pdu[0] == 5 and not asked:
+            asked.append(pdu)
+            time.sleep(9)
+        return answer(pdu)
+
+    slave._answer = slowly
+    site.document["buses"]["plant"]["timeout"] = "20s"
+    site.start()
+    wait_for(lambda: subscriber.values("m.fixed"))
+    subscriber.send("c1", point="lamp", value="on", ttl_ms=60_000)
+    wait_for(lambda: asked, what="the write on the wire")
+    site.document["actuators"]["lamp"]["min_on"] = "1s"
+    site.write()
+    assert "changed: actuators" in site.bocage("reload", check=0).stdout
+    wait_for(lambda: "failed" in subscriber.states("c1"), what="its end")
+    subscriber.send("c2", point="lamp", value="off", ttl_ms=60_000)
+    wait_for(lambda: subscriber.states("c2")[-1:] == ["verified"], what="the next one")
+    assert subscriber.states("c1") == ["accepted", "failed"]

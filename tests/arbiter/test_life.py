@@ -601,6 +601,44 @@ def test_a_command_that_waits_at_the_stop_fails(virtual):
     virtual(test, ActuatorSpec("km1", RELAY, min_on=900))
 
 
+@pytest.mark.parametrize(
+    ("takes", "ended", "reads"),
+    [(2.0, ("accepted", "applied"), "on"), (20.0, ("accepted", "failed"), "off")],
+    ids=["a relay", "a radio node that confirms late"],
+)
+def test_a_reload_waits_for_what_is_on_the_wire(virtual, takes, ended, reads):
+    """Another arbiter takes what has no end for left by a crash: it must find none that is still under way."""
+
+    async def test(site):
+        await site.up()
+        site.plant.hang = takes
+        under_way = asyncio.create_task(site.send("km1", "on", hold_ms=60_000, id="c1"))
+        await asyncio.sleep(1)
+        began = site.clock.monotonic()
+        site.tasks[0].cancel()
+        await site.arbiter.finish()
+        assert site.clock.monotonic() - began <= 3 and under_way.done()
+        site.plant.hang = 0.0
+        await site.up()
+        await asyncio.sleep(30)
+        assert tuple(site.ledger.states("c1")) == ended
+        assert site.plant.outputs.get(RELAY, False) is (reads == "on")
+
+    virtual(test, LAMP)
+
+
+def test_a_release_that_comes_during_a_reload_is_refused(virtual):
+    async def test(site):
+        await site.up()
+        await site.send("km1", "on", hold_ms=60_000)
+        site.tasks[0].cancel()
+        await site.arbiter.finish()
+        outcome = await site.send("km1", None)
+        assert (outcome.state, outcome.reason) == ("rejected", "the agent stops")
+
+    virtual(test, LAMP)
+
+
 # -- devices -----------------------------------------------------------------------------------------------------
 
 

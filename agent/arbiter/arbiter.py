@@ -173,6 +173,7 @@ class Arbiter:
         await self._close(left)
         for code, subject in set(self._ledger.raised()):
             if code in CODES and subject not in self._roster.by_name:  # it left the site file, or has another name
+                self._records.forget_mismatch(subject)
                 await self._hand.tell(subject, News("cleared", code, {}))
         self._commands.open()
         self._wake.set()

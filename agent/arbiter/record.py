@@ -72,6 +72,12 @@ class Records:
                     actuator.news.remove(one)
         await self.keep(actuator)
 
+    def forget_mismatch(self, name: str) -> None:
+        """It left the site file, and its alarms end with that: whether it is wrong when it is back is new."""
+        record = self._memory.get(name)
+        if record is not None:
+            self._memory.put(name, {**record, "mismatch": False, "asserted": None, "untold": []})
+
     def recall(self, actuators: Iterable[Actuator], raised: Collection[tuple[str, str]], restore: bool = True) -> None:
         """Tell actuators what an earlier process knew of them; without `restore` nothing of what was wanted then.
 

@@ -209,3 +209,31 @@ def test_rules_hear_of_a_pass_that_was_called_for_or_came_due_and_of_no_other(vi
         assert heard[-1][1] == "nobody wants it"
 
     virtual(test, FREE)
+
+
+@pytest.mark.parametrize("away", [False, True], ids=["goes on", "over meanwhile"])
+def test_a_mismatch_that_ended_when_its_output_left_the_file_is_new_when_it_is_back(virtual, away):
+    async def test(site):
+        points = site.points
+        await site.up()
+        site.plant.deaf.add(RELAY)
+        await live(site, 20, "on")
+        assert told(site) == [("alarm", "output_mismatch")]
+        await site.kill()
+        site.specs, site.points = [], relay_points("io-2.relay1")
+        await site.up()
+        await asyncio.sleep(5)
+        assert told(site) == [("alarm", "output_mismatch"), ("cleared", "output_mismatch")]
+        site.memory.flush()
+        await site.kill()
+        site.specs, site.points = [FREE], points
+        if away:
+            mended(site)
+        await site.up()
+        await live(site, 20, "on")
+        mended(site)
+        await live(site, 20, "on")
+        again = [] if away else [("alarm", "output_mismatch"), ("cleared", "output_mismatch")]
+        assert told(site)[2:] == again
+
+    virtual(test, FREE)

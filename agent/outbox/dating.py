@@ -26,15 +26,20 @@ class Dating:
         """Whether something of this start may have been told without a date."""
         self._noted_at = float("-inf")
 
-    def adopt(self, totals: Totals) -> None:
-        """Go on from what a database knows."""
+    def adopt(self, totals: Totals) -> Event | None:
+        """Go on from what a database knows, and what is to be told where it opened late: whether something of this
+        start was told without a date is known only now.
+        """
         boot = self._clock.boot
         offset = self.boots.offset(boot)
         self.boots = totals.boots.with_present(boot)
         if offset is not None:
             self.boots = self.boots.dated(boot, offset)
-        self._undated |= totals.boots.waits(boot)
+        waits = totals.boots.waits(boot)
+        is_news = waits and self.known and not self._undated
+        self._undated |= waits
         self._noted_at = float("-inf")
+        return self._dated() if is_news else None
 
     def look(self) -> tuple[bool, Event | None]:
         """Whether this is the first moment at which the clock can be trusted, and what is to be told of it."""
@@ -45,9 +50,14 @@ class Dating:
             offset = now.wall_ms - now.boottime_ns // 1_000_000
             self.boots = self.boots.dated(now.boot, offset)
             if self._undated:
-                told = Event("clock", "dated", "gateway", now, detail={"boot": now.boot, "offset_ms": offset})
+                told = self._dated()
         self._noted_at = float("-inf")  # it is to be written
         return True, told
+
+    def _dated(self) -> Event:
+        now = self._clock.now()
+        detail = {"boot": now.boot, "offset_ms": self.boots.offset(now.boot)}
+        return Event("clock", "dated", "gateway", now, detail=detail)
 
     def begin(self) -> None:
         """The outbox is open: what it takes from now on may go out before anybody knows the time."""

@@ -160,9 +160,9 @@ class Keeper:
         self.ahead.adopt(totals.next_id - 1)
         self._thinner = Thinner()
         self.figures.adopt(totals)
-        self.dating.adopt(totals)
         self.memory.known(totals.flushed)
         self.urgent.known(totals.records, totals.outcomes)
+        self._tell_dated(self.dating.adopt(totals))
         self.stage.release()
         self._marks = self._opened_at is not None
         self.called.set()
@@ -267,12 +267,15 @@ class Keeper:
     def look_at_clock(self) -> None:
         """The first moment at which the clock can be trusted dates all of this start of the box."""
         known, event = self.dating.look()
-        if event is not None:
-            self.urgent.unsaved.append(self.urgent.event(event))
+        self._tell_dated(event)
         if known:
             self.called.set()
             self.memory.date(self.dating.date)
             self.ahead.read_again(self.out.values())
+
+    def _tell_dated(self, event: Event | None) -> None:
+        if event is not None:
+            self.urgent.unsaved.append(self.urgent.event(event))
 
     async def locked_save(self, flush: bool, last: bool = False) -> bool:
         async with self.flash.lock:

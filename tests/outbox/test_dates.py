@@ -52,6 +52,27 @@ async def test_what_was_delivered_without_a_date_is_dated_by_a_later_process(box
     assert await box.drain() == [], "said once"
 
 
+async def test_a_database_that_opens_late_shows_what_was_told_without_a_date(
+    box: Any, events: Any, unreadable: Any
+) -> None:
+    """The start knows the time at once, and that an earlier one did not only when it can read."""
+    start(box, 2, 50, False)
+    box.out.put(box.readings(2), 2)
+    assert [json.loads(m.body)["clock"] for m in await box.drain() if m.topic == "telemetry"] == ["unsynced"]
+    box.clock.at, box.clock.trusted = 60, True
+    with unreadable():
+        box.open()
+        await box.tick(1)
+        await box.drain()
+    await box.tick(60)
+    said = [event for event in events(await box.drain()) if event["code"] == "dated"]
+    assert [event["detail"] for event in said] == [{"boot": "boot-2", "offset_ms": 1_764_000_000_000}]
+    for _ in range(2):
+        box.open()
+        await box.tick(1)
+        assert [event for event in events(await box.drain()) if event["code"] == "dated"] == [], "said once"
+
+
 async def test_an_event_alone_waits_for_its_date_too(box: Any, events: Any) -> None:
     start(box, 2, 50, False)
     await box.out.put_event(Event("change", "x", "km1", box.clock.now()))

@@ -250,7 +250,8 @@ class Judge:
         written could not remember what it had told, and its successor tells it again; so it does where the process died
         in the moment between the telling and the remembering. It is remembered before it is told, too: who died in
         between left an alarm that nobody heard of, and its successor, who cannot know, tells the end as soon as it is
-        known to be over. Successors began at `begun` (virtual s). Numbers of two stores have no order.
+        known to be over. Successors began at `begun` (virtual s). Numbers of two stores have no order: what is missing
+        between two of one store may have come under another, once.
         """
         forgot, read = _forgetful(deaths, hurt), self._moments(answers)
         gone = [(gap["store"], gap["first"], gap["last"]) for gap in self.gaps if gap.get("store") and "first" in gap]
@@ -259,6 +260,7 @@ class Judge:
         stores: dict[tuple[str, str], set[str]] = defaultdict(set)
         for (store, _), event in told:
             stores[event["code"], event["subject"]].add(store)
+        single = _single(told)
         last: dict[tuple[str, str], tuple[str, int, str]] = {}
         for (store, number), event in told:
             name = event["code"], event["subject"]
@@ -272,16 +274,24 @@ class Judge:
             again = again or any(since <= death <= _between(read[store], before)[1] + MOMENT for death in deaths)
             again = again or (kind == "cleared" and any(first <= death <= until for death in deaths))
             again = again or (kind == "cleared" and any(first - KNOWN <= at <= until for at in begun))
-            again = again or self._elsewhere(event, store, before)
+            if not (lost or again):
+                lost = self._elsewhere(event, store, before, single)
             self.must(lost or again, f"{kind} {name} twice, as {before} and {number}, {since:.0f} s to {until:.0f} s")
 
-    def _elsewhere(self, event: dict[str, Any], store: str, before: int) -> bool:
-        """Whether what lies between an alarm or its end and the one `before` it came under another store."""
-        what = event["code"], event["subject"]
-        others = [one for (name, _), one in self.events.items() if name != store and event["kind"] != one["kind"]]
-        since, until = self.events[store, before]["t"], event["t"]
-        return any(None in (since, one["t"], until) or since <= one["t"] <= until
-                   for one in others if what == (one["code"], one["subject"]))  # fmt: skip
+    def _elsewhere(self, event: dict[str, Any], store: str, before: int, single: list[dict[str, Any]]) -> bool:
+        """Whether what lies between an alarm or its end and the one `before` it came under another store.
+
+        If so, it is one of `single` no more.
+        """
+        since, until = self.events.get((store, before), {"t": None})["t"], event["t"]
+        others = (
+            one for one in single
+            if one["k"][0] != store and _about(one) == _about(event) and one["kind"] != event["kind"]
+        )  # fmt: skip
+        between = (one for one in others if None in (since, one["t"], until) or since <= one["t"] <= until)
+        if (found := next(between, None)) is not None:
+            single.remove(found)
+        return found is not None
 
     def _moments(self, answers: Any) -> dict[str, list[tuple[int, float]]]:
         """By store, numbers of polls and when they were answered (virtual s); of what noise made up nobody knows."""
@@ -449,6 +459,23 @@ def _between(read: list[tuple[int, float]], number: int) -> tuple[float, float]:
     before = [at for known, at in read if known < number]
     after = [at for known, at in read if known > number]
     return max(before, default=0.0), min(after, default=1e10)
+
+
+def _about(event: dict[str, Any]) -> tuple[str, str]:
+    return event["code"], event["subject"]
+
+
+def _single(told: list[tuple[tuple[str, int], dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Alarms that have no end under the store of theirs, and ends that have no alarm there."""
+    single: list[dict[str, Any]] = []
+    for (store, _), event in told:
+        alarm = (one for one in single
+                 if (one["k"][0], _about(one), one["kind"]) == (store, _about(event), "alarm"))  # fmt: skip
+        if event["kind"] == "cleared" and (raised := next(alarm, None)) is not None:
+            single.remove(raised)
+        else:
+            single.append(event)
+    return single
 
 
 def _forgetful(deaths: list[float], hurt: list[tuple[float, float]]) -> list[float]:

@@ -255,7 +255,17 @@ def test_the_end_of_an_alarm_that_nobody_heard_of_comes_only_after_a_death(
 
 
 @pytest.mark.parametrize(
-    ("told", "broken"), [("b:alarm a:cleared", 0), ("a:alarm a:cleared", 0), ("a:cleared", 1), ("b:alarm b:alarm", 1)]
+    ("told", "broken"),
+    [
+        ("b:alarm a:cleared", 0),
+        ("a:alarm a:cleared", 0),
+        ("a:cleared", 1),
+        ("b:alarm b:alarm", 1),
+        ("a:alarm a:cleared b:alarm a:cleared", 0),
+        ("a:alarm a:cleared b:alarm a:cleared a:cleared", 1),
+        ("a:alarm a:cleared b:alarm b:cleared a:cleared", 1),
+        ("a:alarm b:cleared a:alarm a:cleared", 0),
+    ],
 )
 def test_an_alarm_that_was_raised_under_another_store_ends_once(told: str, broken: int) -> None:
     """The store without durable numbers may come behind the other in the alphabet."""

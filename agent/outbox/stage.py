@@ -179,10 +179,8 @@ class Stage:
         self._drop([path for path in segments if _is_empty(path)])
         self._held = found.stores()
         """Whose numbers those segments hold, as long as no database has heard of them."""
-        self._beside: dict[Path, float] = {}
-        """Segments of ours that say what became of these, held with them, and until when they hold what was put."""
-        self._speaks = False
-        """Whether the open one does."""
+        self._over: list[tuple[str, int, int]] = []
+        """What was accepted of these: each segment of ours says it anew, for it may outlive the one before."""
         self._losses: list[tuple[Any, ...]] = []
         self._losses_kept = True
         self._standing: Standing | None = None
@@ -230,7 +228,8 @@ class Stage:
 
     def accept(self, store: str, first: int, last: int) -> None:
         """Keep that the broker took these numbers, or that they were given up and that is told."""
-        self._speaks |= store in self._held
+        if store in self._held:
+            self._over.append((store, first, last))
         self._append(("accepted", store, first, last))
 
     def rename(self, old: str, new: str, first: int) -> None:
@@ -273,7 +272,7 @@ class Stage:
         self._end_segment()
         self._number += 1
         self._path = self._folder / f"{self._number:08d}.stage"
-        self._size, self._lacks, self._speaks = 0, False, False
+        self._size, self._lacks = 0, False
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._fd = open_regular(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -285,6 +284,8 @@ class Stage:
             if self._losses:
                 self._losses_kept = self._append(("lost", self._losses))
             self._append_standing()
+            for numbers in self._over:
+                self._append(("accepted", *numbers))
         return self._number
 
     @property
@@ -312,15 +313,11 @@ class Stage:
     def release(self) -> None:
         """The segments that a start found are needed no longer than what was put since: a database has heard of them.
 
-        Until then they alone know what the broker took and what may be claimed, and `tidy` leaves them, and those that
-        say what became of what they hold.
+        Until then they alone know what the broker took and what may be claimed, and `tidy` leaves them.
         """
         self._append_standing()
-        over = self._beside
-        self._closed = [
-            (over.get(path, float("-inf")) if until == _HELD else until, path) for until, path in self._closed
-        ]
-        self._held, self._beside, self._speaks = set(), {}, False
+        self._closed = [(float("-inf") if until == _HELD else until, path) for until, path in self._closed]
+        self._held, self._over = set(), []
 
     def forget(self, number: int) -> None:
         """Drop the segments before this one: all they hold is on flash."""
@@ -369,9 +366,7 @@ class Stage:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-            if self._speaks:
-                self._beside[self._path] = self._until
-            self._closed.append((_HELD if self._speaks else self._until, self._path))
+            self._closed.append((self._until, self._path))
             if not self._size:
                 self._drop([self._path])
 

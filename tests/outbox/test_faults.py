@@ -600,6 +600,28 @@ async def test_what_the_stage_sent_without_a_database_does_not_come_again(
     assert len(came) == len(set(came)) == 70
 
 
+async def test_what_is_put_beside_the_word_of_a_delivery_does_not_come_again(
+    box: Any, monkeypatch: pytest.MonkeyPatch, unreadable: Any
+) -> None:
+    """Nobody can open the database: a segment says that what an earlier process left was sent, and holds more."""
+    monkeypatch.setattr("agent.outbox.stage._SEGMENT", 100)
+    box.out.put(box.readings(10), 2)
+    with unreadable():
+        box.open()
+        sent = await box.drain()
+        for _ in range(5):
+            box.out.put(box.readings(10), 2)
+            sent.append(await box.take())
+            await box.tick(0.01)  # another segment begins
+            box.out.accepted(sent[-1])
+            await box.tick(60)
+        assert len(list(box.stage.glob("*.stage"))) <= 4
+    box.open()
+    sent += await box.drain()
+    came = [(row.store, row.seq) for message in sent if message.topic == "telemetry" for row in decode(message.body)]
+    assert len(came) == len(set(came)) == 60
+
+
 async def test_a_command_that_nobody_can_look_up_is_refused(box: Any, unreadable: Any) -> None:
     """It may have been carried out: to call it new would do it twice, or tell a second end."""
     command = Command("c1", "km1", "on", box.clock.now(), origin=Origin.MQTT)

@@ -161,6 +161,7 @@ class Keeper:
         self._thinner = Thinner()
         self.figures.adopt(totals)
         self.memory.known(totals.flushed)
+        self.returned[:] = [parcel for parcel in self.returned if parcel.message.n]
         self.urgent.known(totals.records, totals.outcomes)
         self._tell_dated(self.dating.adopt(totals))
         self.stage.release()

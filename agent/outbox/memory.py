@@ -58,7 +58,10 @@ class Memory:
         self.waiting.extendleft(reversed(lots))
 
     def known(self, flushed: Mapping[str, int]) -> None:
-        """Of these stores the flash has what has a number up to this: it is not brought there once more."""
+        """Of these stores the flash has what has a number up to this: it is not brought there once more.
+
+        Of parcels `n` is what is only here: 0 if that is nothing.
+        """
         self.waiting = deque(beyond(self.waiting, flushed))
         for token, parcel in list(self.under_way.items()):
             parcel.lots = list(beyond(parcel.lots, flushed))

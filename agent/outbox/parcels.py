@@ -52,7 +52,7 @@ class Parcel:
     at: float = 0.0
     outcome: Outcome | None = None
     since: float = 0.0
-    """When it went to the stage (clock.monotonic), of class 0."""
+    """When it, or the first reading of it, went to the stage (clock.monotonic); 0 if it came from flash."""
     tells: tuple[str, int] | None = None
     """Of a gap record: the store of the lost numbers, and the first of them."""
     staged: bool = False

@@ -240,9 +240,8 @@ class Outbox:
             self._ahead.come_back(parcel)
         elif parcel.row is not None:
             self._ahead.join(parcel, parcel.row)
-        else:
-            self._returned.append(parcel)
-            self._returned.sort(key=lambda other: (other.lots[0].since, other.message.first))
+        elif parcel.message.n:  # else a database that opened meanwhile has all of it
+            self._come_back([parcel])
         self._wake.set()
 
     def split(self, message: Message, limit: int) -> bool:
@@ -263,13 +262,18 @@ class Outbox:
         if parcel.load is None:
             del self._memory.under_way[message.token]
             self._memory.under_way |= {part.message.token: part for part in parts}
-            self._returned[:0] = parts
+            self._come_back(parts)
         else:
             self._ahead.pace.back()
             for part in parts:
                 self._ahead.come_back(part)
         self._wake.set()
         return True
+
+    def _come_back(self, live: Sequence[Parcel]) -> None:
+        """These wait again, in the order in which they were put."""
+        self._returned.extend(live)
+        self._returned.sort(key=lambda one: (one.since, one.message.first))
 
     def set_aside(self, message: Message, reason: str) -> None:
         """The broker will never take it: keep it in a table, and say so with a gap record."""
@@ -304,7 +308,7 @@ class Outbox:
     def _live_parcel(self) -> Parcel:
         lots, n, body = self._memory.next(self._ahead.form.limit)
         message = Message("telemetry", body, False, lots[0].seq, lots[-1].last, n, next(self._keeper.tokens))
-        parcel = Parcel(message, lots[0].store, lots, cls=min(lot.cls for lot in lots))
+        parcel = Parcel(message, lots[0].store, lots, cls=min(lot.cls for lot in lots), since=lots[0].since)
         self._memory.under_way[message.token] = parcel
         return parcel
 

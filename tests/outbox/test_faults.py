@@ -575,6 +575,45 @@ async def test_what_a_database_has_is_not_brought_there_once_more_when_it_opens_
     assert box.out.status()["rows"] == 15
 
 
+async def test_what_was_sent_before_its_database_opened_may_come_back(
+    box: Any, kept_flash: Any, unreadable: Any
+) -> None:
+    """The database has all of it, so nothing of it is only here; then the link is lost."""
+    kept_flash(False)
+    box.out.put(box.readings(10), 2)
+    await box.tick(6)
+    kept_flash(True)
+    with unreadable():
+        box.open()
+        batch = await box.take()
+    await box.tick(60)
+    box.out.put(box.readings(5), 2)
+    later = await box.take()
+    for message in (later, batch):
+        box.out.put_back(message)
+    came = [row.seq for message in await box.drain() if message.topic == "telemetry" for row in decode(message.body)]
+    assert came == [*range(11, 16), *range(1, 11)], "those from flash are backlog now"
+
+
+async def test_what_is_under_way_may_come_back_when_its_database_is_gone(box: Any) -> None:
+    """It was brought to flash meanwhile: what is under way is all that is left of it."""
+    box.out.put(box.readings(10), 2)
+    batch = await box.take()
+    await box.tick(6)
+    malformed = sqlite3.DatabaseError("database disk image is malformed")
+    malformed.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    box.out._flash.failed(malformed)
+    await box.tick(6)
+    box.out.put(box.readings(5), 2)
+    later = await box.take()
+    while later.topic != "telemetry":
+        later = await box.take()
+    for message in (later, batch):
+        box.out.put_back(message)
+    first, second = [message for message in await box.drain() if message.topic == "telemetry"]
+    assert (first.body, second.body) == (batch.body, later.body)
+
+
 @pytest.mark.parametrize("then", ["opens", "cannot be opened either"])
 async def test_what_the_stage_sent_without_a_database_does_not_come_again(
     box: Any, monkeypatch: pytest.MonkeyPatch, unreadable: Any, then: str

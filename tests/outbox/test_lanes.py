@@ -240,3 +240,15 @@ async def test_pieces_of_a_message_keep_their_place_when_others_come_back(box: A
         piece = await box.take()
         box.out.put_back(piece)
     assert [row.seq for message in await box.drain() for row in decode(message.body)] == list(range(1, 46))
+
+
+async def test_pieces_of_a_message_go_after_what_came_back_before(box: Any) -> None:
+    """The broker had enough at the first of two, and finds the second too long."""
+    box.out.put(box.readings(5), 2)
+    first = await box.take()
+    await box.tick(0.1)
+    box.out.put(box.readings(40), 2)
+    long = await box.take()
+    box.out.put_back(first)
+    assert box.out.split(long, len(long.body) // 2)
+    assert [row.seq for message in await box.drain() for row in decode(message.body)] == list(range(1, 46))

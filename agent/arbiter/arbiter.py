@@ -27,6 +27,8 @@ from agent.wake import Wake
 
 __all__ = ["Arbiter"]
 
+STOPS = "the agent stops"
+"""Why what waits is called off then, and new commands are refused."""
 LOOK = 2.0
 """How long the start waits for devices to tell their outputs (s)."""
 TOLD = 0.2
@@ -194,7 +196,7 @@ class Arbiter:
                     await self._wake.wait(self._next - now)
                     is_news = self._wake.is_set() or due <= self._clock.monotonic()
         finally:
-            self._commands.abandon("the agent stops")
+            self._commands.abandon(STOPS)
 
     async def _left_open(self) -> dict[str, Outcome] | None:
         """Commands that an earlier process left open, by id; None: they cannot be read now."""
@@ -230,10 +232,11 @@ class Arbiter:
         return self._next + 5
 
     async def finish(self) -> None:
-        """After `run`: wait until the commands that it left are over, and on record. Another arbiter may follow.
+        """After `run`, or a `start` that was cut short: wait until what was left of commands is over, and on record.
 
-        On the wires that takes no longer than `STOP`; on the flash as long as it needs.
+        Another arbiter may follow. On the wires that takes no longer than `STOP`; on the flash as long as it needs.
         """
+        self._commands.abandon(STOPS)
         await self._commands.finish()
 
     async def stop(self, crashed: bool = False) -> dict[str, str]:
@@ -241,7 +244,7 @@ class Arbiter:
 
         Returns the actuators that were not reached, and why.
         """
-        self._commands.abandon("the agent stops")
+        self._commands.abandon(STOPS)
         by_device: dict[str, list[tuple[Actuator, Slot]]] = {}
         for actuator in self._roster:
             safe, stop = actuator.spec.safe_state, actuator.spec.stop_state

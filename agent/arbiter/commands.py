@@ -73,6 +73,8 @@ class Commands:
 
     def abandon(self, reason: str) -> None:
         """Commands that wait end now; new ones are refused."""
+        if self.stopping:  # once: what was called off may still be leaving the queue of its driver
+            return
         self.stopping = reason
         self._open.set()
         for actuator in self._roster:
@@ -83,10 +85,13 @@ class Commands:
                 actuator.sending.task.cancel()
 
     async def finish(self) -> None:
-        """Wait until those that were abandoned are over: whoever follows must find none open that will end yet."""
+        """Wait until those that were abandoned are over: whoever follows must find none open that will end yet.
+
+        Those that come from now on are refused before they are on record as accepted: nobody waits for them.
+        """
         self._hand.hurry()
-        while self._inflight:  # others may come meanwhile, and are refused
-            await asyncio.wait([*self._inflight.values()])
+        if left := [*self._inflight.values()]:
+            await asyncio.wait(left)
 
     async def close(self, outcome: Outcome) -> None:
         """A command that a crash left without its end: said so, with what the output shows; never tried again.
@@ -111,6 +116,8 @@ class Commands:
             return known
         try:
             self._guard(command)
+            if self.stopping:
+                raise Rejected(self.stopping)
             if self._roster.get(command.point) is None:
                 action = self._desk(command)
                 if action is not None:
@@ -166,8 +173,6 @@ class Commands:
     async def _hand_over(self, command: Command, action: Callable[[], Awaitable[str]]) -> Outcome:
         """A command that moves no output: on record first, done once."""
         deadline(command, self._clock.now())
-        if self.stopping:
-            raise Rejected(self.stopping)
         known = await self._ledger.begin(command)
         if known is not None:
             return known
@@ -314,8 +319,6 @@ class Commands:
         """End the override: what a rule wants holds again, or the relinquish default."""
         if actuator.spec.kind == "once":
             raise Rejected(f"{actuator.spec.name} is written once, there is nothing to release")
-        if self.stopping:
-            raise Rejected(self.stopping)
         if (known := await self._ledger.begin(command)) is not None:
             return known
         async with actuator.lock:

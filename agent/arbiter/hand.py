@@ -42,7 +42,9 @@ class Hand:
         self._points, self._write_wire, self._read_wire, self._observe = points, write, read, observe
         self._ledger, self._clock = ledger, clock
         self._writing: set[asyncio.Timeout] = set()
-        """The time limits of what is on the wires: none before `hurry`."""
+        """The time limits of what is on the wires."""
+        self._ends: float | None = None
+        """When they are over, and of what is written yet (the loop's time): None before `hurry`."""
 
     async def write(self, actuator: Actuator, slot: Slot, priority: int, until: float | None = None) -> str:
         """Write an output; "" or why it failed. What changed is for `audit`, which may wait for the disk."""
@@ -66,7 +68,7 @@ class Hand:
 
     async def _to_wire(self, point: str, value: Value, until: float | None) -> None:
         try:
-            async with asyncio.timeout(None) as limit:
+            async with asyncio.timeout_at(self._ends) as limit:
                 self._writing.add(limit)
                 try:
                     await self._write_wire(point, value, until)
@@ -76,10 +78,10 @@ class Hand:
             raise DeviceError(f"{point}: the agent stops, and it was not confirmed yet") from None
 
     def hurry(self) -> None:
-        """What is on the wires now has `STOP` seconds left: a radio node may take far longer to confirm."""
-        at = asyncio.get_running_loop().time() + STOP
+        """What is on the wires, or comes there yet, has `STOP` seconds left: a radio node may take far longer."""
+        self._ends = asyncio.get_running_loop().time() + STOP
         for limit in self._writing:
-            limit.reschedule(at)
+            limit.reschedule(self._ends)
 
     def send(self, actuator: Actuator, slot: Slot, priority: int, until: float | None) -> Sending:
         """Begin a write that waits until the node listens; nobody waits with it under the actuator's lock."""

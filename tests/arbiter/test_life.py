@@ -627,6 +627,54 @@ def test_a_reload_waits_for_what_is_on_the_wire(virtual, takes, ended, reads):
     virtual(test, LAMP)
 
 
+def test_a_reload_while_it_starts_leaves_no_command_waiting(virtual):
+    """Commands wait until the start has looked at the outputs, which it does not live to see."""
+
+    async def test(site):
+        site.plant.hang = 1.0
+        starting = asyncio.create_task(site.up())
+        await asyncio.sleep(0.1)
+        waits = asyncio.create_task(site.send("km1", "on", id="c1"))
+        await asyncio.sleep(0.1)
+        starting.cancel()
+        async with asyncio.timeout(5):
+            await site.arbiter.finish()
+            outcome = await waits
+        assert (outcome.state, outcome.reason) == ("rejected", "the agent stops")
+        assert not site.plant.writes
+
+    virtual(test, LAMP)
+
+
+def test_a_reload_does_not_wait_for_commands_that_come_meanwhile(virtual):
+    """They are refused before anything of them is on record as accepted, and nobody controls anything in between."""
+
+    async def test(site):
+        await site.up()
+        site.plant.hang = 2.0
+        sent = [asyncio.create_task(site.send("km1", "on", hold_ms=60_000, id="first"))]
+        await asyncio.sleep(1)
+        site.ledger.slow = 0.5
+
+        async def flood():
+            while True:
+                sent.append(asyncio.create_task(site.send("km1", "off")))
+                await asyncio.sleep(0.25)
+
+        flooding = asyncio.create_task(flood())
+        began = site.clock.monotonic()
+        site.tasks[0].cancel()
+        async with asyncio.timeout(60):
+            await site.arbiter.finish()
+        assert site.clock.monotonic() - began <= 5
+        assert sent[0].done() and not sent[-1].done()
+        flooding.cancel()
+        await asyncio.sleep(2)
+        assert [one.command for one in site.ledger.history if one.state == "accepted"] == ["first"]
+
+    virtual(test, LAMP)
+
+
 def test_a_release_that_comes_during_a_reload_is_refused(virtual):
     async def test(site):
         await site.up()

@@ -219,3 +219,21 @@ def test_a_setpoint_is_never_repeated_more_often_although_it_reads_otherwise(vir
         assert site.ledger.codes("cleared") == ["output_mismatch"]
 
     virtual(test, SETPOINT, points=AT_ONCE)
+
+
+def test_a_reload_does_not_wait_for_a_node_that_a_command_goes_to_just_then(virtual):
+    """What it is about to do is on its way to flash when the reload comes; the node listens after minutes."""
+
+    async def test(site):
+        sleeping(site)
+        await site.up()
+        site.loop.slow = 1.0
+        waits = asyncio.create_task(site.send("dim", 40, ttl_ms=1_800_000, id="a"))
+        await asyncio.sleep(0.5)
+        began = site.clock.monotonic()
+        site.tasks[0].cancel()
+        await site.arbiter.finish()
+        assert site.clock.monotonic() - began < 10
+        assert (await waits).state == "failed" and not site.plant.queued
+
+    virtual(test, DIM, points=POINTS)

@@ -18,6 +18,8 @@ __all__ = ["OutboxJudge"]
 
 SLACK = 4.0
 """Seconds beyond the durability window: two passes of the outbox, and a slow disk."""
+AWAY = 8.0
+"""Seconds from a power cut until the next process begins, at the least."""
 RETRY = 65.0
 ANSWERED = 180.0
 """Seconds from a message to its acknowledgement, or until a link that is half open is given up."""
@@ -301,8 +303,10 @@ class OutboxJudge:
         return ended or bool(self._gone) or self._was_hurt() or any(end >= at for end in failed)
 
     def _was_hurt(self) -> bool:
+        """Or was a moment ago; what was on its way when the power was cut arrives before the next process begins."""
         now = self.now()
-        return self.is_hurt() or any(begin <= now <= end + RETRY for begin, end in self.hurt)
+        cut = any(at <= now <= at + AWAY for _, at, was_hurt in self.cuts if was_hurt)
+        return cut or self.is_hurt() or any(begin <= now <= end + RETRY for begin, end in self.hurt)
 
     def _is_its(self, v: int, store: str, number: int) -> None:
         key = self.key[v]

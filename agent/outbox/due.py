@@ -72,6 +72,11 @@ class Due:
         firsts += [detail["first"] for _, detail in self.gaps if detail.get("store") == store]
         return min(firsts, default=None)
 
+    def loses_beside(self, store: str) -> bool:
+        """Whether numbers of another store than this one are lost and not told."""
+        names = [name for _, _, name in self.losses]
+        return any(name != store for name in (*names, *(detail.get("store", store) for _, detail in self.gaps)))
+
     def staged(self) -> list[tuple[Any, ...]]:
         """The losses as the stage keeps them."""
         return [(reason, one.cls, one.store, one.first, one.last, one.from_ms, one.to_ms, one.count)

@@ -341,13 +341,13 @@ class Keeper:
                 self.stage.accept(parcel.store, parcel.message.first, parcel.message.last)
 
     def tell_first(self) -> None:
-        """Before anything is sent: tell of what is lost. The flash may never take the word of it.
+        """Before anything is sent: tell of what is lost. The flash may never take the word of it, or not in time.
 
         A power cut would leave nobody who knows. What is lost while that word waits to be sent is told after it.
         """
         if not self.due.lost:
             return
-        doubtful = self.flash.fault or not self.numbers.has(1)
+        doubtful = self.flash.fault or not self.numbers.has(1) or self.due.loses_beside(self.numbers.store)
         if doubtful and not (self.tells or self.urgent.tells()):
             told = [self.urgent.keep(self.urgent.tell(event)) for event in self._gap_events()]
             self.urgent.unsaved += told

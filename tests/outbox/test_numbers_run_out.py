@@ -94,6 +94,23 @@ async def test_a_power_cut_at_any_moment_leaves_no_number_unexplained(
         assert not missed(taken[: many + 1], box.out.store, events), f"after {many + 1} messages"
 
 
+async def test_what_a_burst_loses_before_the_flash_is_tried_is_told_first(
+    box: Any, events: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes faster than numbers are reserved: a few are left, too few for readings. Then the power is cut."""
+    await box.out.close()
+    for name, value in {"memory.MOST": 100, "numbers.RANGE": 20, "keeper.RANGE": 20}.items():
+        monkeypatch.setattr(f"agent.outbox.{name}", value)
+    box.open()
+    for _ in range(12):
+        box.out.put(box.readings(15), 2)
+    assert box.out._numbers.has(1) and box.out._keeper.due.lost and not box.out.fault
+    taken = await box.drain()
+    assert any(message.topic == "telemetry" for message in taken)
+    for many in range(len(taken)):
+        assert not missed(taken[: many + 1], box.out.store, events), f"after {many + 1} messages"
+
+
 async def test_what_was_given_back_by_the_flash_leaves_before_what_came_meanwhile(
     box: Any, events: Any, used_up: Any, hangs: Any
 ) -> None:

@@ -167,8 +167,8 @@ class Stage:
     """Appends. Never raises for a fault of its folder: `broken` says that what is put now would not outlive a crash."""
 
     def __init__(self, folder: Path, boot: str, found: Replay) -> None:
-        """`found` is what the segments that are there say."""
-        self._folder, self._boot = folder, boot
+        """`found` is what the segments that are there say. It hears what is accepted of it from now on."""
+        self._folder, self._boot, self._found = folder, boot, found
         self._fd = -1
         self._path = folder
         self._size = 0
@@ -230,6 +230,7 @@ class Stage:
         """Keep that the broker took these numbers, or that they were given up and that is told."""
         if store in self._held:
             self._over.append((store, first, last))
+            self._found.accepted.append((store, first, last))
         self._append(("accepted", store, first, last))
 
     def rename(self, old: str, new: str, first: int) -> None:

@@ -575,6 +575,21 @@ async def test_what_a_database_has_is_not_brought_there_once_more_when_it_opens_
     assert box.out.status()["rows"] == 15
 
 
+async def test_what_a_database_has_and_was_sent_before_it_opened_does_not_come_again(
+    box: Any, alarm: Any, kept_flash: Any, unreadable: Any
+) -> None:
+    kept_flash(False)
+    box.out.put(box.readings(10), 2)
+    await box.out.put_event(alarm(1))
+    await box.tick(6)
+    kept_flash(True)
+    with unreadable():
+        box.open()
+        assert [message.n for message in await box.drain()] == [1, 10]
+    await box.tick(60)
+    assert [message.body for message in await box.drain()] == [] and box.out.status()["rows"] == 0
+
+
 async def test_what_was_sent_before_its_database_opened_may_come_back(
     box: Any, kept_flash: Any, unreadable: Any
 ) -> None:

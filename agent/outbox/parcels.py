@@ -52,7 +52,9 @@ class Parcel:
     at: float = 0.0
     outcome: Outcome | None = None
     since: float = 0.0
-    """When it, or the first reading of it, went to the stage (clock.monotonic); 0 if it came from flash."""
+    """When it, or the first of its live readings, went to the stage (clock.monotonic)."""
+    place: int = 0
+    """Of live readings: the token with which they went first; pieces have that of the whole."""
     tells: tuple[str, int] | None = None
     """Of a gap record: the store of the lost numbers, and the first of them."""
     staged: bool = False

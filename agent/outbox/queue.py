@@ -271,9 +271,9 @@ class Outbox:
         return True
 
     def _come_back(self, live: Sequence[Parcel]) -> None:
-        """These wait again, in the order in which they were put."""
+        """These wait again, in the order in which they were put; of an earlier process, in which they went first."""
         self._returned.extend(live)
-        self._returned.sort(key=lambda one: (one.since, one.message.first))
+        self._returned.sort(key=lambda one: (one.since, one.place, one.message.first))
 
     def set_aside(self, message: Message, reason: str) -> None:
         """The broker will never take it: keep it in a table, and say so with a gap record."""
@@ -307,8 +307,10 @@ class Outbox:
 
     def _live_parcel(self) -> Parcel:
         lots, n, body = self._memory.next(self._ahead.form.limit)
-        message = Message("telemetry", body, False, lots[0].seq, lots[-1].last, n, next(self._keeper.tokens))
-        parcel = Parcel(message, lots[0].store, lots, cls=min(lot.cls for lot in lots), since=lots[0].since)
+        token = next(self._keeper.tokens)
+        message = Message("telemetry", body, False, lots[0].seq, lots[-1].last, n, token)
+        cls, since = min(lot.cls for lot in lots), lots[0].since
+        parcel = Parcel(message, lots[0].store, lots, cls=cls, since=since, place=token)
         self._memory.under_way[message.token] = parcel
         return parcel
 

@@ -42,7 +42,7 @@ def _live(parcel: Parcel, limit: int, tokens: Iterator[int]) -> list[Parcel]:
             if head.n > lot.n:
                 rest.insert(0, split(head, lot.n)[1])
         part = Message("telemetry", body, False, lots[0].seq, lots[-1].last, n, next(tokens), message.lane)
-        made.append(Parcel(part, parcel.store, lots, cls=parcel.cls, at=parcel.at, since=lots[0].since))
+        made.append(replace(parcel, message=part, lots=lots, since=lots[0].since))
     return made
 
 

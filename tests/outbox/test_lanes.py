@@ -252,3 +252,15 @@ async def test_pieces_of_a_message_go_after_what_came_back_before(box: Any) -> N
     box.out.put_back(first)
     assert box.out.split(long, len(long.body) // 2)
     assert [row.seq for message in await box.drain() for row in decode(message.body)] == list(range(1, 46))
+
+
+async def test_what_a_flash_did_not_take_comes_back_before_what_went_meanwhile(box: Any) -> None:
+    box.out.put(box.readings(10), 2)
+    being_written = box.out._memory.flush()
+    await box.tick(0.1)
+    box.out.put(box.readings(5), 2)
+    later = await box.take()
+    box.out._memory.come_back(being_written)
+    for message in await box.take(), later:
+        box.out.put_back(message)
+    assert [row.seq for message in await box.drain() for row in decode(message.body)] == list(range(1, 16))

@@ -172,3 +172,31 @@ async def test_a_loss_that_gets_a_durable_number_is_told_before_what_has_none(
     assert {event["k"][0] for event in events(taken) if event["kind"] == "gap"} == {box.out.store}
     for many in range(len(taken)):
         assert not missed(taken[: many + 1], box.out.store, events), f"after {many + 1} messages"
+
+
+async def test_what_an_earlier_process_left_comes_back_in_its_order(
+    box: Any, flash: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two stores: numbers say no order, and nobody knows any more when it was put."""
+    await box.out.close()
+    for name in "numbers", "keeper":
+        monkeypatch.setattr(f"agent.outbox.{name}.RANGE", 20)
+    box.open()
+    await box.drain()
+    flash(False)
+    durable = box.out.store
+    while box.out._numbers.has(1):
+        box.out.put(box.readings(1), 2)
+    box.out.put(box.readings(5), 2)
+    box.open()
+    taken = [await box.take()]
+    while len({row.store for one in taken if one.topic == "telemetry" for row in decode(one.body)}) < 2:
+        taken.append(await box.take())
+    for message in reversed(taken):
+        box.out.put_back(message)
+    again = await box.drain()
+    stores = [row.store for one in again if one.topic == "telemetry" for row in decode(one.body)]
+    assert stores == sorted(stores, key=lambda store: store != durable) and stores.count(durable) < len(stores)
+    assert [one.body for one in again if one.topic == "telemetry"] == [
+        one.body for one in taken if one.topic == "telemetry"
+    ]

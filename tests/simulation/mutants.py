@@ -99,7 +99,7 @@ MUTANTS = [
             "        self.ready.append(parcel)\n", world="outbox"),
     _mutant("live-comes-back-reversed", "live readings that come back from the link go in the reverse order",
             "agent/outbox/queue.py",
-            "        self._returned.sort(key=lambda one: (one.since, one.message.first))\n", "",
+            "        self._returned.sort(key=lambda one: (one.since, one.place, one.message.first))\n", "",
             world="outbox"),
     _mutant("epoch-not-compared", "a later epoch at the broker is not taken for a later state of the box",
             "agent/outbox/identity.py",

@@ -167,11 +167,11 @@ class Inbox:
         log.info("command received id=%s point=%s value=%r by=%r", name, command.point, command.value, command.by)
         outcome = await self._submit(command)
         log.info("command ended id=%s state=%s reason=%r", name, outcome.state, outcome.reason)
-        return await self._repeat(command, outcome) if _is_older(outcome, command) else outcome
+        return await self._repeat(command, outcome) if _is_of_another(outcome, command) else outcome
 
     async def _repeat(self, command: Command, stored: Outcome) -> Outcome:
         """Answer an id that was used before: what became of it, or that it was something else."""
-        if (stored.point, stored.value) != (command.point, command.value) and stored.point:
+        if _is_different(stored, command):
             reason = f"the id was used before, for {stored.point}: {stored.state}"
             stored = Outcome(command.id, command.point, command.value, OutcomeState.REJECTED, reason, self._clock.now())
         await self._outbox.record(stored)
@@ -227,7 +227,13 @@ def _remember(names: OrderedDict[str, _T], name: str, word: _T) -> None:
         names.popitem(last=False)
 
 
-def _is_older(outcome: Outcome, command: Command) -> bool:
-    """Whether it is what became of an earlier command of this id."""
+def _is_of_another(outcome: Outcome, command: Command) -> bool:
+    """Whether it is what became of another command of this id: an earlier one, or one that is still under way."""
     at, asked = outcome.at, command.received
-    return at.boot != asked.boot or at.boottime_ns < asked.boottime_ns
+    is_older = at.boot != asked.boot or at.boottime_ns < asked.boottime_ns
+    return is_older or (outcome.on_record and _is_different(outcome, command))
+
+
+def _is_different(outcome: Outcome, command: Command) -> bool:
+    """Whether something else was asked for under this id."""
+    return bool(outcome.point) and (outcome.point, outcome.value) != (command.point, command.value)

@@ -141,6 +141,28 @@ async def test_a_command_is_acknowledged_when_its_acceptance_is_on_flash(site: A
         end.set()
 
 
+async def test_an_id_that_came_for_something_else_before_the_first_ended_is_refused(site: Any, until: Any) -> None:
+    """Both have come before it ended, so the time of that does not tell whose end it is."""
+    end = asyncio.Event()
+
+    async def shared(command: Command) -> Outcome:
+        site.commands.append(command)
+        await end.wait()
+        return Outcome("c1", "km1", True, OutcomeState.VERIFIED, "", site.clock.now())
+
+    site.submit = shared
+    async with ScriptedBroker() as broker, site.up(broker.port):
+        await until(lambda: broker.subscribed)
+        await broker.send("bocage/v1/village/cmd/c1", body())
+        await broker.send("bocage/v1/village/cmd/c1", body(point="km2"))
+        await until(lambda: len(site.commands) == 2)
+        end.set()
+        await until(lambda: site.outbox.outcomes)
+        (refused,) = site.outbox.outcomes
+    assert (refused.point, refused.state) == ("km2", "rejected")
+    assert refused.reason == "the id was used before, for km1: verified"
+
+
 async def test_each_refused_command_is_on_record_before_it_is_acknowledged(site: Any, until: Any) -> None:
     """The arbiter's pace is no reason to forget: what has no result is named in an event by its id."""
 

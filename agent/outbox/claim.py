@@ -38,8 +38,8 @@ class Claim(NamedTuple):
 class Standing(NamedTuple):
     """What a state may claim, and how it knows its own claims: none is later than epoch `since`, but those of `own`.
 
-    `own` are the names of the reservations that it made after `since`. Where the flash says that `noted` was not
-    confirmed yet (first number, epoch), it is `unsure` in truth, None: all of it was confirmed.
+    `own` are the names of the reservations that it made after `since`. `noted` (first number, epoch) is from where on
+    the flash says that nobody has confirmed it; in truth that is from `unsure` on. None: all of it is confirmed.
     """
 
     claim: Claim

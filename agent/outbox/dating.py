@@ -27,8 +27,9 @@ class Dating:
         self._noted_at = float("-inf")
 
     def adopt(self, totals: Totals) -> Event | None:
-        """Go on from what a database knows, and what is to be told where it opened late: whether something of this
-        start was told without a date is known only now.
+        """Go on from what a database knows; what is to be told, if it opened late.
+
+        Only now it is known whether an earlier process of this start of the box told something without a date.
         """
         boot = self._clock.boot
         offset = self.boots.offset(boot)

@@ -24,6 +24,8 @@ TRACED = 10
 """One seed of so many tells which lines ran."""
 SHRUNK = 3
 """Failing seeds that are made small, of promises that were not seen broken before."""
+SORTS = 5
+"""Kinds of broken promises that are told of a seed."""
 PLAIN = 20.0
 """Seconds between two lines where there is no terminal."""
 
@@ -116,11 +118,14 @@ def tell_failure(job: Job, result: dict[str, Any]) -> None:
 
 
 def tell_broken(result: dict[str, Any]) -> None:
-    """The first of each kind of broken promise."""
-    for what, n in Counter(map(sort_of, result["broken"])).most_common(5):
+    """The first of each kind of broken promise, in the order in which they were seen."""
+    counted = Counter(map(sort_of, result["broken"]))
+    for what, n in list(counted.items())[:SORTS]:
         first = next(one for one in result["broken"] if sort_of(one) == what)
         first = first if first.startswith("Traceback") else first[:400]
         print(f"    {first}{f'  (and {n - 1} of the kind)' if n > 1 else ''}")
+    if len(counted) > SORTS:
+        print(f"    and {len(counted) - SORTS} kinds more")
 
 
 def tell_small(job: Job, result: dict[str, Any]) -> None:
@@ -177,7 +182,7 @@ def simulate(asked: argparse.Namespace) -> int:
         tell_sums(sums)
     if asked.out:
         keep(sums, Path(asked.out))
-    tell_failures(sums, asked.shrink and ended)
+    tell_failures(sums, asked.shrink and ended and not asked.digests)
     return bool(sums.failed) if ended else 130
 
 

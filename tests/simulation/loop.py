@@ -64,14 +64,14 @@ class SimLoop(Turns):
         self.handlers: dict[int, tuple[Callable[..., Any], tuple[Any, ...]]] = {}
         self.listeners: dict[str, Any] = {}
         self.dial: Callable[[str, int], Any] = lambda host, port: None
-        self.troubles: list[str] = []
+        self.troubles: list[tuple[float, BaseException | str]] = []
         """What no code of the agent caught."""
         self.set_task_factory(self._make_task)
         self.set_exception_handler(self._note)
 
     def _note(self, loop: Any, context: dict[str, Any]) -> None:
         if "never retrieved" not in context["message"]:  # of what was buried; whoever lives retrieves it or ends by it
-            self.troubles.append(f"{context['message']}: {context.get('exception')!r}")
+            self.troubles.append((self.time(), context.get("exception") or context["message"]))
 
     def create_future(self) -> asyncio.Future[Any]:
         return SimFuture(loop=self)

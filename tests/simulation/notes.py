@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tests.simulation import faults
+from tests.simulation.crash import crashes, in_a_line
 from tests.simulation.loop import LIFE
 
 __all__ = ["Notes", "first_moment", "last_before"]
@@ -24,6 +25,7 @@ class Notes(logging.Handler):
         self.kept: list[tuple[float, str]] = []
         log = logging.getLogger("bocage")
         log.addHandler(self)
+        log.addHandler(crashes)
         log.setLevel(logging.INFO)
         log.propagate = False
         for name, (pause, hurt) in faults.KINDS.items():
@@ -34,7 +36,8 @@ class Notes(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         life = LIFE.get()
         number = f"life {life.number}: " if life is not None else ""
-        self._note(f"{number}{record.levelname.lower()} {record.getMessage()}")
+        crash = f" {in_a_line(record.exc_info[1])}" if record.exc_info else ""
+        self._note(f"{number}{record.levelname.lower()} {record.getMessage()}{crash}")
 
     def _note(self, text: str) -> None:
         loop = asyncio._get_running_loop()

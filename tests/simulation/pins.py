@@ -9,6 +9,7 @@ import contextvars
 import json
 import random
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from gpiozero import Device
@@ -30,7 +31,9 @@ class Board:
     """What is wired to the pins, and what it saw; a slave of Modbus has the same lists (`plant.Slave`)."""
 
     def __init__(self, now: Callable[[], float], later: Callable[..., Any], dice: random.Random) -> None:
-        self._now, self._later, self._dice = now, later, dice
+        self._now, self._dice = now, dice
+        self._later = partial(later, context=contextvars.copy_context())
+        """In the world: what is wired goes on moving where a process that moved it dies."""
         self.chip: Chip | None = None
         self.closed = {METER: False, CONTACT: False}
         self.moves: list[Move] = []

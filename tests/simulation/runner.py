@@ -84,7 +84,9 @@ def with_fixed_hashes(module: str) -> None:
 
 def prepare(world: str) -> None:
     """Import once what each seed needs: a fork has it at no cost, and what is there when a world begins is in it."""
-    logging.basicConfig(level=logging.CRITICAL)
+    from tests.simulation.crash import crashes
+
+    logging.basicConfig(level=logging.CRITICAL, handlers=[crashes])
     warnings.filterwarnings("ignore", "coroutine .* was never awaited")  # whoever was to await it was killed
     for name in (*MODULES, WORLDS[world]):
         importlib.import_module(name)
@@ -210,6 +212,7 @@ def _say(into: int, result: dict[str, Any]) -> None:
 
 def _live(job: Job, into: int) -> dict[str, Any]:
     """One seed, in this process."""
+    from tests.simulation.crash import in_a_line
     from tests.simulation.notes import Notes
     from tests.simulation.reached import Reached
 
@@ -228,7 +231,8 @@ def _live(job: Job, into: int) -> dict[str, Any]:
     with reached if job.lines else contextlib.nullcontext():
         made = run(job.seed, job.hours, set(job.only) if job.only is not None else None)
     signal.setitimer(signal.ITIMER_PROF, 0)
-    uncaught = [f"nobody caught: {trouble}" for trouble in made.loop.troubles]
+    uncaught = [f"at {at:.3f} s: nobody caught {what if isinstance(what, str) else in_a_line(what)}"
+                for at, what in made.loop.troubles]  # fmt: skip
     return {
         "digest": made.digest, "broken": [*made.judge.broken, *uncaught], "faults": dict(made.mixture.done),
         "kinds": sorted(made.mixture.pauses), "cpu": time.process_time() - began, "hours": made.loop.time() / 3600,

@@ -24,6 +24,7 @@ from typing import Any
 
 from tests.simulation import bounds, clock_judge, meters, outputs, pins_judge, radio_judge
 from tests.simulation.broker import Broker
+from tests.simulation.crash import crashes, in_a_line
 from tests.simulation.database import Files, connector
 from tests.simulation.datagrams import Datagrams
 from tests.simulation.disk import Disk
@@ -313,9 +314,9 @@ class World:
         if isinstance(error, Killed):
             return  # `_die` is on its way
         if error is not None:
-            self.judge.must(False, f"the agent ended with {error!r}")
+            self.judge.must(False, f"the agent ended by {in_a_line(error)}")
         elif task.result():
-            self.judge.must(False, f"the agent ended with {task.result()}")
+            self.judge.must(False, f"the agent ended with {task.result()}, by {crashes.last or 'no exception'}")
         else:
             self.diary.stopped.append(self.loop.time())
         self.kill()

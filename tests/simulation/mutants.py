@@ -193,7 +193,8 @@ MUTANTS = [
     _mutant("max-on-anew", "a restart begins max_on again",
             "agent/arbiter/record.py", 'history = History(record["on"], record["since"],',
             'history = History(record["on"], now.boottime_ns / 1e9 - shift,',
-            "agent/arbiter/record.py", 'record.get("maybe")', "None"),
+            "agent/arbiter/record.py", 'record.get("maybe")', "None",
+            hours=5.0),  # of a tank that fills slowly
     _mutant("limits-forgotten", "a restart knows nothing of minimum times and starts",
             "agent/arbiter/record.py",
             'history = History(record["on"], record["since"], tuple(record["starts"]), *more)',
@@ -213,7 +214,7 @@ MUTANTS = [
     _mutant("watchdog-for-ever", "the watchdog is fed whatever stands still, and the outbox stands still after a fault",
             "agent/supervise.py", "            if late:\n", "            if False:\n",
             "agent/outbox/queue.py", "            await asyncio.sleep(least)",
-            "            await asyncio.sleep(least if not self.fault else 1e9)"),
+            "            await asyncio.sleep(least if not self.fault else 1e9)", hours=5.0),
 ]  # fmt: skip
 
 

@@ -548,16 +548,22 @@ async def test_numbers_that_a_power_cut_left_open_are_not_counted_by_a_second_st
     assert [(gap["first"], gap["count"]) for gap in gaps] == [(11, None)]
 
 
+async def written_unawares(box: Any, kept_flash: Any, *records: Event) -> None:
+    """Ten readings, and these records, are kept by the flash although their sync failed: nobody knows that they are."""
+    kept_flash(False)
+    box.out.put(box.readings(10), 2)
+    for record in records:
+        await box.out.put_event(record)
+    await box.tick(6)
+    kept_flash(True)
+
+
 @pytest.mark.parametrize("then", ["waits", "is under way", "came back"])
 async def test_what_a_database_has_is_not_brought_there_once_more_when_it_opens_late(
     box: Any, alarm: Any, kept_flash: Any, unreadable: Any, then: str
 ) -> None:
     """It is on the stage too, for nobody knew that it was written; the next start cannot read the database at first."""
-    kept_flash(False)
-    box.out.put(box.readings(10), 2)
-    await box.out.put_event(alarm(1))
-    await box.tick(6)
-    kept_flash(True)
+    await written_unawares(box, kept_flash, alarm(1))
     box.out.put(box.readings(5), 2)
     with unreadable():
         box.open()
@@ -578,11 +584,7 @@ async def test_what_a_database_has_is_not_brought_there_once_more_when_it_opens_
 async def test_what_a_database_has_and_was_sent_before_it_opened_does_not_come_again(
     box: Any, alarm: Any, kept_flash: Any, unreadable: Any
 ) -> None:
-    kept_flash(False)
-    box.out.put(box.readings(10), 2)
-    await box.out.put_event(alarm(1))
-    await box.tick(6)
-    kept_flash(True)
+    await written_unawares(box, kept_flash, alarm(1))
     with unreadable():
         box.open()
         assert [message.n for message in await box.drain()] == [1, 10]
@@ -594,10 +596,7 @@ async def test_what_was_sent_before_its_database_opened_may_come_back(
     box: Any, kept_flash: Any, unreadable: Any
 ) -> None:
     """The database has all of it, so nothing of it is only here; then the link is lost."""
-    kept_flash(False)
-    box.out.put(box.readings(10), 2)
-    await box.tick(6)
-    kept_flash(True)
+    await written_unawares(box, kept_flash)
     with unreadable():
         box.open()
         batch = await box.take()

@@ -315,6 +315,16 @@ async def number_beyond(box: Any, claim: Claim) -> None:
     box.out.put(box.readings(10), 2)
 
 
+async def unconfirmed(box: Any, monkeypatch: pytest.MonkeyPatch) -> Claim:
+    """What the broker confirmed last, of machine A; more is numbered since and on flash, which nobody confirmed."""
+    box.options = {"machine": A}
+    claim = await confirmed(box, monkeypatch)
+    box.open()
+    await number_beyond(box, claim)
+    await box.tick(60)
+    return claim
+
+
 async def older_card(box: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Claim, Claim]:
     """A copy of the card is put back: what it claimed, and what a later state of the box claimed since."""
     claim = await confirmed(box, monkeypatch)
@@ -393,11 +403,7 @@ async def test_what_was_confirmed_while_the_flash_was_dead_keeps_its_keys(
     box: Any, events: Any, monkeypatch: pytest.MonkeyPatch, starts: int, flash: Any
 ) -> None:
     """A part of it was sent, and a later process brings to flash that this is done with; then the card is moved."""
-    box.options = {"machine": A}
-    claim = await confirmed(box, monkeypatch)
-    box.open()  # from here on nobody confirms it
-    await number_beyond(box, claim)
-    await box.tick(60)
+    claim = await unconfirmed(box, monkeypatch)
     flash(False)
     box.out.put(box.readings(10), 2)
     await box.tick(60)
@@ -427,11 +433,7 @@ async def test_what_nobody_could_compare_is_told_of_where_its_store_ends(
     box: Any, events: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, goes: str
 ) -> None:
     """A broker that does not retain took a record of it; the readings beside go on under another store."""
-    box.options = {"machine": A}
-    claim = await confirmed(box, monkeypatch)
-    box.open()  # from here on nobody confirms it
-    await number_beyond(box, claim)
-    await box.tick(60)
+    claim = await unconfirmed(box, monkeypatch)
     await box.out.put_event(Event("change", "x", "km1", box.clock.now()))
     sent = [await box.take()]
     box.out.accepted(sent[0])
@@ -454,11 +456,7 @@ async def test_what_a_start_deletes_as_delivered_was_confirmed(
     box: Any, events: Any, monkeypatch: pytest.MonkeyPatch, flash: Any, kept_flash: Any
 ) -> None:
     """The flash had kept them although its sync failed, and fails again behind the transaction that deletes some."""
-    box.options = {"machine": A}
-    claim = await confirmed(box, monkeypatch)
-    box.open()  # from here on nobody confirms it
-    await number_beyond(box, claim)
-    await box.tick(60)
+    claim = await unconfirmed(box, monkeypatch)
     for boot in ("a", "b", "a"):  # two blocks: one begins before the other, and ends behind it
         box.out.put([one._replace(at=one.at._replace(boot=boot)) for one in box.readings(10)], 2)
     kept_flash(False)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from agent.model import Event
+from agent.outbox import Message
 from agent.outbox.ahead import FEW
 from agent.outbox.blocks import LIMIT, decode
 from agent.outbox.lanes import BURST, RATE, STARVED, Pace
@@ -18,6 +19,16 @@ async def backlog(box: Any, blocks: int, n: int = 10) -> None:
     for _ in range(blocks):
         box.out.put(box.readings(n), 2)
         await box.tick(5)
+
+
+async def taken(box: Any, first: int, then: int) -> list[Message]:
+    """Two live messages that are under way, of so many readings."""
+    messages = []
+    for n in (first, then):
+        box.out.put(box.readings(n), 2)
+        messages.append(await box.take())
+        await box.tick(0.1)
+    return messages
 
 
 async def test_live_goes_before_the_backlog_and_yields_to_events_only(box: Any) -> None:
@@ -229,11 +240,7 @@ async def test_records_that_come_back_keep_their_order(box: Any) -> None:
 
 async def test_pieces_of_a_message_keep_their_place_when_others_come_back(box: Any) -> None:
     """The broker cuts the link at a long one while a later one is under way, and then at every message."""
-    box.out.put(box.readings(40), 2)
-    long = await box.take()
-    await box.tick(0.1)
-    box.out.put(box.readings(5), 2)
-    later = await box.take()
+    long, later = await taken(box, 40, 5)
     assert box.out.split(long, len(long.body) // 2)
     box.out.put_back(later)
     for _ in range(2):
@@ -244,11 +251,7 @@ async def test_pieces_of_a_message_keep_their_place_when_others_come_back(box: A
 
 async def test_pieces_of_a_message_go_after_what_came_back_before(box: Any) -> None:
     """The broker had enough at the first of two, and finds the second too long."""
-    box.out.put(box.readings(5), 2)
-    first = await box.take()
-    await box.tick(0.1)
-    box.out.put(box.readings(40), 2)
-    long = await box.take()
+    first, long = await taken(box, 5, 40)
     box.out.put_back(first)
     assert box.out.split(long, len(long.body) // 2)
     assert [row.seq for message in await box.drain() for row in decode(message.body)] == list(range(1, 46))

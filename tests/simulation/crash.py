@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.simulation.loop import LIFE
 
-__all__ = ["Crashes", "in_a_line"]
+__all__ = ["crashes", "in_a_line"]
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = "agent", "drivers"

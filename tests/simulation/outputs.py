@@ -32,7 +32,7 @@ DOUBT = 150.0
 DRY, REST = 75.0, 300.0
 """Seconds for which the pump may move nothing (grace, no_flow), and for which it rests then (docs/water.md)."""
 NEAR = 650
-"""By so much a level may be off (docs/actuators.md): 1 % of the range of the fan."""
+"""By so much a level may be off (`ActuatorSpec.same`): 1 % of the range of the fan."""
 BLIND = 300.0
 """Seconds after a question that failed in which a rule may do what is right for a lost sensor."""
 AGAIN = 65.0

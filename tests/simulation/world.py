@@ -175,7 +175,7 @@ class World:
         put("proc/self/mounts", "tmpfs / tmpfs rw 0 0\n")
         put("proc/net/route", "Iface Destination Gateway\neth0 00000000 0101A8C0\n")
         self.new_boot()
-        self.booted_at -= 10.0
+        self.booted_at -= 10.0  # the box was on before the first process began
 
     def new_boot(self) -> None:
         self.boots += 1

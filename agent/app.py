@@ -16,36 +16,36 @@ from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 from agent import VERSION
-from agent.alarms import Alarms, Condition, Register
 from agent.arbiter import Arbiter, Books
 from agent.arbiter.desk import Desk
 from agent.arbiter.guard import Guard
 from agent.arbiter.orphans import Orphans
 from agent.arbiter.record import rename
 from agent.clock import SystemClock
-from agent.configuration import Configuration
-from agent.driver import BusSpec
+from agent.control.engine import Runner
+from agent.core.alarms import Alarms, Condition, Register
+from agent.core.buses import Wires
+from agent.core.hub import Hub
+from agent.core.state import State
+from agent.core.supervisor import Watchdog, supervise
+from agent.core.trial import spec_of
 from agent.errors import BocageError, ConfigError, OutboxError
-from agent.folders import is_tmpfs, locked
-from agent.health import Health
-from agent.hub import Hub
-from agent.life import Life
-from agent.local import Server
-from agent.machine import Machine
+from agent.lib.machine import Machine
+from agent.lib.notify import Notifier
+from agent.lib.screen import ScreenFormatter
+from agent.lib.secret import hand_over
 from agent.model import Command, Event, Origin, Severity, Value
-from agent.notify import Notifier
 from agent.outbox import Outbox
-from agent.plan import Plan
-from agent.report import outcome_json, points_json, wall_text
-from agent.runner import Runner
-from agent.screen import ScreenFormatter
-from agent.seals import Seals
-from agent.secret import hand_over
-from agent.state import State
-from agent.status import bus_health, conditions, discreet, one_line, present_points, state_names, state_topics
-from agent.supervise import Watchdog, supervise
-from agent.trial import spec_of
-from agent.wires import Wires
+from agent.runtime.configuration import Configuration
+from agent.runtime.folders import is_tmpfs, locked
+from agent.runtime.health import Health
+from agent.runtime.lives import Life
+from agent.runtime.report import outcome_json, points_json, wall_text
+from agent.runtime.seals import Seals
+from agent.runtime.socket import Server
+from agent.runtime.status import bus_health, conditions, discreet, one_line, present_points, state_names, state_topics
+from agent.settings import Plan
+from drivers.api import BusSpec
 
 __all__ = ["Agent"]
 

@@ -27,10 +27,10 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from agent.clock import Clock
-from agent.driver import BusSpec, DeviceSpec, Memory
 from agent.errors import DeviceError, OutboxError, WireError
+from agent.lib.wake import Wake
 from agent.model import Kind, Point, Quality, Reading, Readings, Value
-from agent.wake import Wake
+from drivers.api import BusSpec, DeviceSpec, Memory
 
 __all__ = ["Gpio", "open_gpio"]
 

@@ -26,6 +26,6 @@ back. A command is on flash before the wire is written, and is never carried out
 from agent.arbiter.arbiter import Arbiter
 from agent.arbiter.commands import Desk
 from agent.arbiter.ledger import Books, Ledger
-from agent.arbiter.spec import ActuatorSpec
+from agent.core.actuator_spec import ActuatorSpec
 
 __all__ = ["ActuatorSpec", "Arbiter", "Books", "Desk", "Ledger"]

@@ -11,9 +11,9 @@ from typing import NamedTuple
 from agent.arbiter.limits import Limits, earliest
 from agent.arbiter.seen import News, Seen
 from agent.arbiter.slots import DEFAULT, LIMIT, REMOTE, Slot, Slots
-from agent.arbiter.spec import ActuatorSpec
+from agent.core.actuator_spec import ActuatorSpec
+from agent.lib.wake import Wake
 from agent.model import Event, Value
-from agent.wake import Wake
 
 __all__ = ["Actuator", "Decision", "Sending"]
 

@@ -16,14 +16,14 @@ from agent.arbiter.record import Records
 from agent.arbiter.roster import Roster
 from agent.arbiter.seen import CODES, News
 from agent.arbiter.slots import DEFAULT, LIMIT, REMOTE, Slot
-from agent.arbiter.spec import ActuatorSpec
 from agent.arbiter.status import line
 from agent.clock import Clock
-from agent.control.core import Output
-from agent.driver import Facts
+from agent.control.api import Output
+from agent.core.actuator_spec import ActuatorSpec
 from agent.errors import OutboxError, Rejected
+from agent.lib.wake import Wake
 from agent.model import Command, Outcome, OutcomeState, Point, Readings, Value
-from agent.wake import Wake
+from drivers.api import Facts
 
 __all__ = ["Arbiter"]
 

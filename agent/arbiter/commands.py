@@ -17,12 +17,12 @@ from agent.arbiter.limits import NO_LIMITS
 from agent.arbiter.record import Records
 from agent.arbiter.roster import Roster
 from agent.arbiter.slots import AUTO, REMOTE, Slot
-from agent.arbiter.spec import SETTLE, say
 from agent.arbiter.validity import NODE_PATIENCE, PATIENCE, Expired, deadline, duration, hold
 from agent.clock import Clock
+from agent.core.actuator_spec import SETTLE, say
 from agent.errors import OutboxError, Rejected
+from agent.lib.wake import Wake
 from agent.model import Command, Outcome, OutcomeState, Quality, Value
-from agent.wake import Wake
 
 __all__ = ["Commands", "Desk"]
 

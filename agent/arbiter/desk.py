@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from agent.alarms import Register
 from agent.clock import Clock
+from agent.control.engine import Runner
+from agent.core.alarms import Register
+from agent.core.hub import Hub
 from agent.errors import OutboxError, Rejected
-from agent.hub import Hub
 from agent.model import Command, Event, Origin, Severity
-from agent.runner import Runner
 
 __all__ = ["Desk"]
 

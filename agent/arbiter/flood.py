@@ -8,8 +8,8 @@ from __future__ import annotations
 import logging
 
 from agent.arbiter.ledger import Ledger
-from agent.bucket import Bucket
 from agent.clock import Clock
+from agent.lib.rate_limit import Bucket
 from agent.model import Command, Event, Origin
 
 __all__ = ["BURST", "RATE", "Flood"]

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from agent.arbiter.owned import Owned, places
-from agent.driver import BusSpec, DeviceSpec
-from agent.secret import Kept
+from agent.core.outputs import Owned, places
+from agent.lib.secret import Kept
+from drivers.api import BusSpec, DeviceSpec
 
 __all__ = ["Guests", "invite", "secrets"]
 

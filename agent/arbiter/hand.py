@@ -11,8 +11,8 @@ from agent.arbiter.actuator import Actuator, Sending
 from agent.arbiter.ledger import Ledger
 from agent.arbiter.seen import News
 from agent.arbiter.slots import Slot
-from agent.arbiter.spec import SETTLE, say
 from agent.clock import Clock
+from agent.core.actuator_spec import SETTLE, say
 from agent.errors import DeviceError, TooLate, WireError
 from agent.model import Event, Point, Readings, Value
 

@@ -12,16 +12,16 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from dataclasses import replace
 from typing import Any
 
-from agent.alarms import Condition
 from agent.arbiter.guests import Guests, invite, secrets
 from agent.arbiter.hand import within
-from agent.arbiter.owned import Owned, from_json, is_radio, loose, outputs, places, to_json
-from agent.arbiter.spec import ActuatorSpec, implicit, say
 from agent.clock import Clock
-from agent.driver import BusSpec, Memory
+from agent.core.actuator_spec import ActuatorSpec, implicit, say
+from agent.core.alarms import Condition
+from agent.core.outputs import Owned, from_json, is_radio, loose, outputs, places, to_json
 from agent.errors import BocageError, OutboxError
+from agent.lib.wake import Wake
 from agent.model import Event, Point, Severity, Value
-from agent.wake import Wake
+from drivers.api import BusSpec, Memory
 
 __all__ = ["PATIENCE", "Orphans"]
 

@@ -14,9 +14,9 @@ from agent.arbiter.limits import History
 from agent.arbiter.seen import News
 from agent.arbiter.slots import DEFAULT, REMOTE, Slot
 from agent.clock import Clock
-from agent.driver import Facts, Memory
 from agent.errors import OutboxError
 from agent.model import Instant, Value
+from drivers.api import Facts, Memory
 
 __all__ = ["Records", "rename"]
 

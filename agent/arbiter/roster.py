@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Iterator, Mapping
 
 from agent.arbiter.actuator import Actuator
-from agent.arbiter.spec import ActuatorSpec, bounded, implicit
+from agent.core.actuator_spec import ActuatorSpec, bounded, implicit
 from agent.errors import Rejected
 from agent.model import Point, Quality, Readings
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from agent.arbiter.limits import History
-from agent.arbiter.spec import SETTLE, ActuatorSpec
+from agent.core.actuator_spec import SETTLE, ActuatorSpec
 from agent.model import Severity, Value
 
 __all__ = ["CODES", "News", "Seen"]

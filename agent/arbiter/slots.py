@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from agent.arbiter.spec import ActuatorSpec, say
+from agent.core.actuator_spec import ActuatorSpec, say
 from agent.model import Value
 
 __all__ = ["AUTO", "DEFAULT", "LIMIT", "REMOTE", "Slot", "Slots"]

@@ -15,8 +15,8 @@ from agent import VERSION
 from agent.cli.common import CommandParser, hint_start, hint_sudo
 from agent.cli.wrong_use import HelpfulParser
 from agent.errors import BocageError, Busy, ConfigError
-from agent.local import NoAgent, NotStarted
-from agent.screen import shown, shown_lines
+from agent.lib.screen import shown, shown_lines
+from agent.runtime.socket import NoAgent, NotStarted
 
 __all__ = ["main"]
 

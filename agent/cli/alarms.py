@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from agent.cli.common import add_command, add_folders, add_json, asked
-from agent.local import connect
-from agent.report import TIME_UNKNOWN, local_text, time_help, zone_of
-from agent.screen import shown, shown_json
+from agent.lib.screen import shown, shown_json
+from agent.runtime.report import TIME_UNKNOWN, local_text, time_help, zone_of
+from agent.runtime.socket import connect
 
 __all__ = ["add"]
 

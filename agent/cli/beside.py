@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from agent.cli.common import asked
-from agent.driver import BusSpec
+from agent.core.trial import outline
 from agent.errors import BocageError
-from agent.local import Client, connect
-from agent.trial import outline
+from agent.runtime.socket import Client, connect
+from drivers.api import BusSpec
 
 if TYPE_CHECKING:
-    from agent.config import Site
+    from agent.site import Site
 
 __all__ = ["Beside", "Tried", "owner"]
 
@@ -39,7 +39,8 @@ class Beside:
 
     async def tried(self) -> list[Tried]:
         """One a device, and one a radio bus. NoAgent if none runs."""
-        from agent import direct, wiring
+        from agent.cli import direct
+        from agent.site import build as wiring
 
         lines: list[Tried] = []
         alone: list[str] = []
@@ -61,7 +62,7 @@ class Beside:
 
     async def _bus(self, agent: Client, spec: BusSpec, status: Mapping[str, Any]) -> list[Tried] | None:
         """None for a bus whose wire the agent does not have."""
-        from agent.config.buses import MODBUS
+        from agent.site.models.buses import MODBUS
 
         try:
             answer = await agent.request({"do": "try", "bus": outline(spec)})
@@ -84,7 +85,7 @@ class Beside:
 
     def _read_by_agent(self, status: Mapping[str, Any], only: str | None = None) -> Iterator[Tried]:
         """The same, as the agent reads it: all buses, or one."""
-        from agent import direct
+        from agent.cli import direct
 
         site = self._site
         errors = {bus["name"]: bus["error"] for bus in status["buses"]}

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from agent.cli.beside import Beside, Tried
 from agent.cli.common import SITE_HELP, add_command, add_json, add_places, hint_sudo
-from agent.hints import again
-from agent.local import NoAgent
-from agent.screen import shown, shown_json
+from agent.lib.hints import again
+from agent.lib.screen import shown, shown_json
+from agent.runtime.socket import NoAgent
 
 if TYPE_CHECKING:
-    from agent.config import Problem, Site
-    from agent.problem import Severity
+    from agent.errors import Severity
+    from agent.site import Problem, Site
 
 __all__ = ["add"]
 
@@ -57,8 +57,8 @@ def add(commands: Any) -> None:
 
 
 def run_check(options: argparse.Namespace) -> int:
-    from agent.config.lines import line_loads
-    from agent.config.loader import read_copy
+    from agent.site.checks.lines import line_loads
+    from agent.site.loader import read_copy
 
     copy = read_copy(Path(options.site), options.site, codecs=True)
     site, problems = None if copy.wrong else copy.site, list(copy.problems)
@@ -85,9 +85,9 @@ def _wires(options: argparse.Namespace, site: Site) -> tuple[list[str], list[Pro
 
     What cannot be tried, because the running agent has the wire and runs another file, is a warning.
     """
-    from agent import direct
-    from agent.config import Problem
-    from agent.config.document import read
+    from agent.cli import direct
+    from agent.site import Problem
+    from agent.site.language.document import read
 
     logging.getLogger("bocage").addHandler(logging.NullHandler())  # what is logged is said below
     tried: list[Tried] = []
@@ -124,14 +124,14 @@ def _count(number: int, one: str, many: str = "") -> str:
 
 
 def run_schema(options: argparse.Namespace) -> int:
-    from agent.config.schema import json_schema
+    from agent.site.schema import json_schema
 
     print(shown_json(json_schema(), indent=2))
     return 0
 
 
 def run_init(options: argparse.Namespace) -> int:
-    template = (importlib.resources.files("agent.config") / "template.yaml").read_text(encoding="utf-8")
+    template = (importlib.resources.files("agent.site") / "template.yaml").read_text(encoding="utf-8")
     if options.file is None:
         print(template, end="")
         return 0

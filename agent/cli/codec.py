@@ -16,7 +16,7 @@ from typing import Any
 
 from agent.cli.common import add_command, add_json
 from agent.errors import BocageError, ConfigError
-from agent.screen import shown, shown_json
+from agent.lib.screen import shown, shown_json
 
 __all__ = ["add"]
 
@@ -102,8 +102,8 @@ def _lora(name: str) -> Mapping[str, Any]:
     path = Path(name)
     if path.suffix == ".js" or (path.is_file() and path.suffix not in (".yaml", ".yml", ".csv")):
         return {"codec": str(path)}
-    from agent.config.problems import meant
-    from agent.config.profiles import Library
+    from agent.site.language.problems import meant
+    from agent.site.profiles.model import Library
 
     a_file = path.suffix in (".yaml", ".yml", ".csv") or path.name != name
     library = Library(path.parent, ".") if a_file else Library(Path.cwd())

@@ -20,8 +20,8 @@ from urllib.parse import urlsplit
 from agent.cli.common import add_command, add_json
 from agent.cli.narrow import tabled
 from agent.errors import BocageError
-from agent.logs import log_to_stderr
-from agent.screen import shown
+from agent.lib.screen import shown
+from agent.runtime.logs import log_to_stderr
 
 if TYPE_CHECKING:
     from agent.collect.store import Store

@@ -11,17 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.applied import Applied, find
 from agent.cli.wrong_use import HelpfulParser
 from agent.clock import SystemClock
 from agent.errors import BocageError
-from agent.folders import enter, is_installed_by_default, open_folder, runtime_folder, state_folder
-from agent.hints import again, ours, sudo
-from agent.report import time_help
-from agent.screen import shown
+from agent.lib.hints import again, ours, sudo
+from agent.lib.screen import shown
+from agent.runtime.applied import Applied, find
+from agent.runtime.folders import enter, is_installed_by_default, open_folder, runtime_folder, state_folder
+from agent.runtime.report import time_help
 
 if TYPE_CHECKING:
-    from agent.config import Site
+    from agent.site import Site
 
 __all__ = [
     "SITE_HELP", "CommandParser", "Place", "add_command", "add_folders", "add_json", "add_places", "asked",
@@ -124,7 +124,7 @@ def hint_time(options: argparse.Namespace) -> None:
     """What to do about a "time unknown" that was printed."""
     import asyncio
 
-    from agent.local import NoAgent, connect
+    from agent.runtime.socket import NoAgent, connect
 
     async def is_known() -> bool:
         async with connect(*asked(options)) as agent:
@@ -186,8 +186,8 @@ def asked(options: argparse.Namespace) -> tuple[Path, str]:
     Of the file only the id is looked at, and where not even that is right, what was applied says it: a slip must not
     keep a technician from his outputs.
     """
-    from agent.config import load
-    from agent.config.document import read
+    from agent.site import load
+    from agent.site.language.document import read
 
     path = Path(options.site)
     known = find(path, options.state_dir)
@@ -206,7 +206,7 @@ def find_by_site(options: argparse.Namespace) -> tuple[Path, Applied] | None:
     path = None if options.site is None else Path(options.site)
     known = find(path, options.state_dir)
     if known is None and path is not None and not options.state_dir:  # perhaps applied under another path
-        from agent.config.document import read
+        from agent.site.language.document import read
 
         name = read(path).value(("site", "id"))
         folder = state_folder(None, name) if isinstance(name, str) and name else None
@@ -218,7 +218,7 @@ def find_by_site(options: argparse.Namespace) -> tuple[Path, Applied] | None:
 
 def place(options: argparse.Namespace) -> Place:
     """The site named on the command line; ConfigError lists all that is wrong with it."""
-    from agent.config import load  # 15 MB that `run` must not have
+    from agent.site import load  # 15 MB that `run` must not have
 
     site = load(options.site)
     state = state_folder(options.state_dir, site.site.id)

@@ -10,10 +10,10 @@ from typing import Any
 from agent.cli.common import Place, add_command, add_folders, add_json, hint_time, own_place, place
 from agent.cli.narrow import tabled, wrapped
 from agent.errors import BocageError
-from agent.hints import again
-from agent.local import NoAgent, connect
-from agent.report import TIME_UNKNOWN, wall_text
-from agent.screen import shown, shown_json
+from agent.lib.hints import again
+from agent.lib.screen import shown, shown_json
+from agent.runtime.report import TIME_UNKNOWN, wall_text
+from agent.runtime.socket import NoAgent, connect
 
 __all__ = ["add"]
 
@@ -73,9 +73,9 @@ async def _ask(where: Place, topic: str) -> list[Row]:
 def _kept(where: Place, topic: str) -> list[Row]:
     """What the drivers have kept in the state folder; nothing is changed there."""
     from agent.clock import SystemClock
-    from agent.state import State, was_kept
-    from agent.wires import Wires
-    from agent.wiring import plan
+    from agent.core.buses import Wires
+    from agent.core.state import State, was_kept
+    from agent.site.build import plan
 
     if not was_kept(where.state):
         raise NoAgent(f"no agent is running here, and none has kept anything in {where.state}")

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from agent.cli.common import SITE_HELP, add_command
 from agent.cli.narrow import wrapped
-from agent.screen import shown, shown_json
+from agent.lib.screen import shown, shown_json
 
 if TYPE_CHECKING:
-    from agent.planner import SitePlan
+    from agent.planning.programme import SitePlan
 
 __all__ = ["add"]
 
@@ -46,8 +46,8 @@ def add(commands: Any) -> None:
 
 
 def run_plan(options: argparse.Namespace) -> int:
-    from agent.config import load
-    from agent.wiring.planner import site_plan
+    from agent.planning.build import site_plan
+    from agent.site import load
 
     site = site_plan(load(options.site))
     first = options.first or datetime.now(site.calendar.zone).date()
@@ -55,7 +55,7 @@ def run_plan(options: argparse.Namespace) -> int:
     if ends is not None:
         print(f"bocage: the table of school holidays ends on {ends}; after it there are none", file=sys.stderr)
     if options.plot is not None:
-        from agent.plot import draw
+        from agent.planning.plot import draw
 
         options.plot.write_text(draw(site, first, max(YEAR, options.days)), encoding="utf-8")
         print(f"{options.plot} is written", file=sys.stderr)

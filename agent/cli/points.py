@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from agent.cli.common import Place, add_command, add_folders, add_json, asked, hint_start, hint_time, own_place, place
-from agent.driver import is_driven
 from agent.errors import ConfigError
-from agent.local import NoAgent, connect
+from agent.lib.screen import shown, shown_json
 from agent.model import OutcomeState, Value
-from agent.report import TIME_UNKNOWN
-from agent.screen import shown, shown_json
+from agent.runtime.report import TIME_UNKNOWN
+from agent.runtime.socket import NoAgent, connect
+from drivers.api import is_driven
 
 __all__ = ["add"]
 
@@ -70,7 +70,7 @@ def read_points(options: argparse.Namespace) -> int:
     try:
         answer = asyncio.run(_ask(options, {"do": "read", "points": options.points}))
     except NoAgent:
-        from agent.direct import on_the_air, read_once
+        from agent.cli.direct import on_the_air, read_once
 
         site = place(options).site
         answer = asyncio.run(read_once(site, options.points))
@@ -125,8 +125,8 @@ async def _ask(options: argparse.Namespace, request: Mapping[str, Any]) -> dict[
 
 
 async def _write_direct(where: Place, point: str, value: Value, hold_ms: int | None, by: str) -> dict[str, Any]:
-    from agent.direct import write_once
-    from agent.report import outcome_json
+    from agent.cli.direct import write_once
+    from agent.runtime.report import outcome_json
 
     return outcome_json(await write_once(where.site, where.state, where.runtime, point, value, hold_ms, by))
 

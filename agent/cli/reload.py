@@ -12,9 +12,9 @@ from typing import Any
 
 from agent.cli.common import add_command, add_folders, add_json, asked
 from agent.errors import BocageError, ConfigError
-from agent.folders import runtime_folder
-from agent.local import connect
-from agent.screen import shown, shown_json
+from agent.lib.screen import shown, shown_json
+from agent.runtime.folders import runtime_folder
+from agent.runtime.socket import connect
 
 __all__ = ["add"]
 
@@ -65,7 +65,7 @@ async def _ask(runtime: Path, request: Mapping[str, Any]) -> dict[str, Any]:
 
 def _environment(site: Path) -> dict[str, str]:
     """The variables that a site file names as {env: NAME}, as they are here: systemd reads the unit's anew for us."""
-    from agent.config.document import read
+    from agent.site.language.document import read
 
     def names(value: Any) -> Iterator[str]:
         if isinstance(value, dict) and list(value) == ["env"] and isinstance(value["env"], str):

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from agent.cli.common import Place, add_command, add_folders, add_places, find_by_site, own_place
-from agent.configuration import Configuration
 from agent.errors import BocageError
-from agent.folders import enter, runtime_folder, state_folder
-from agent.logs import log_in_zone, log_to_stderr
-from agent.plan import PlanReader
-from agent.screen import shown
+from agent.lib.screen import shown
+from agent.runtime.configuration import Configuration
+from agent.runtime.folders import enter, runtime_folder, state_folder
+from agent.runtime.logs import log_in_zone, log_to_stderr
+from agent.settings import PlanReader
 
 __all__ = ["add"]
 
@@ -60,7 +60,7 @@ def run_agent(options: argparse.Namespace) -> int:
 def stop_after_crash(options: argparse.Namespace) -> int:
     """By what was applied, never by a file that was edited since. 1 if an output was not reached."""
     log_to_stderr("info")
-    from agent.direct import on_the_air, stop_outputs
+    from agent.cli.direct import on_the_air, stop_outputs
 
     where = _applied(options)
     crashed, missed = asyncio.run(stop_outputs(where.site, where.state, where.runtime))
@@ -77,7 +77,7 @@ def stop_after_crash(options: argparse.Namespace) -> int:
 
 def _applied(options: argparse.Namespace) -> Place:
     """The site as it was applied; as the file has it where nothing was ever applied."""
-    from agent.config.loader import read_copy
+    from agent.site.loader import read_copy
 
     known = find_by_site(options)
     site = read_copy(known[1].path, str(known[1].home), known[1].home).site if known else None

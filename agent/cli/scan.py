@@ -16,10 +16,10 @@ from typing import Any
 
 from agent.cli.beside import owner
 from agent.cli.common import Place, add_command, add_folders, place
-from agent.driver import BusSpec
 from agent.errors import BocageError, WireError
-from agent.local import Client, NoAgent, connect
-from agent.screen import shown, shown_lines
+from agent.lib.screen import shown, shown_lines
+from agent.runtime.socket import Client, NoAgent, connect
+from drivers.api import BusSpec
 
 __all__ = ["add"]
 
@@ -72,8 +72,8 @@ def scan(options: argparse.Namespace) -> int:
 
 def _spec(where: Place, name: str) -> BusSpec:
     """The bus as its driver takes it, without devices: nothing is polled here."""
-    from agent.config.buses import MODBUS
-    from agent.config.problems import listed, meant
+    from agent.site.language.problems import listed, meant
+    from agent.site.models.buses import MODBUS
 
     bus = where.site.buses.get(name)
     buses = [found for found, one in where.site.buses.items() if one.type in MODBUS]
@@ -155,7 +155,7 @@ async def _ask(agent: Client, options: argparse.Namespace, bus: str) -> AsyncIte
 
 async def _alone(options: argparse.Namespace, spec: BusSpec, settings: Settings) -> AsyncIterator[Look]:
     """Straight from the wire, with these settings of the line."""
-    from agent.direct import scan_once
+    from agent.cli.direct import scan_once
 
     spec = replace(spec, options={**spec.options, **settings})
     async with aclosing(scan_once(spec, options.ids, options.timeout)) as looks:

@@ -13,8 +13,8 @@ from zoneinfo import ZoneInfo
 
 from agent.cli.common import SITE_HELP, add_command, add_json
 from agent.errors import ConfigError
-from agent.report import TIME_UNKNOWN, local_text
-from agent.screen import shown, shown_json
+from agent.lib.screen import shown, shown_json
+from agent.runtime.report import TIME_UNKNOWN, local_text
 
 __all__ = ["add"]
 
@@ -37,9 +37,9 @@ def add(commands: Any) -> None:
 
 
 def run_simulate(options: argparse.Namespace) -> int:
-    from agent.config import load
     from agent.simulate import read_scenario, simulate
-    from agent.wiring import plan
+    from agent.site import load
+    from agent.site.build import plan
 
     site = load(options.site)
     scenario, problems = read_scenario(options.scenario, site)

@@ -12,7 +12,7 @@ from typing import Any
 
 from agent.cli.common import add_command, add_folders, add_json, asked
 from agent.errors import BocageError
-from agent.local import Client, connect
+from agent.runtime.socket import Client, connect
 
 __all__ = ["add"]
 
@@ -50,8 +50,8 @@ async def _watch(options: argparse.Namespace) -> None:
             return
         from rich.console import Console  # 35 ms: not for those who only want JSON
 
-        from agent.page import page
-        from agent.view import svg
+        from agent.cli.live.page import page
+        from agent.cli.live.view import svg
 
         if options.svg is not None:
             picture = svg(await _status(agent))
@@ -71,9 +71,9 @@ async def _status(agent: Client) -> dict[str, Any]:
 
 
 async def _live(agent: Client, console: Any) -> None:
-    from agent.page import page
-    from agent.view import line
-    from agent.window import live
+    from agent.cli.live.page import page
+    from agent.cli.live.view import line
+    from agent.cli.live.window import live
 
     if not console.is_terminal or console.is_dumb_terminal:
         while True:

@@ -24,8 +24,8 @@ from agent.collect.refusals import Refusals
 from agent.collect.schemas import KINDS, MOST_BYTES, Misfit, Shelf
 from agent.collect.store import Store, is_locked, site_and_kind
 from agent.errors import BocageError
-from agent.sieve import bound
-from agent.tls import client_context, why_refused
+from agent.lib.sieve import bound
+from agent.lib.tls import client_context, why_refused
 
 __all__ = ["Broker", "Collector", "Tally"]
 

@@ -16,7 +16,7 @@ from agent.collect.account import Account, accounts
 from agent.collect.schemas import Misfit
 from agent.collect.tables import COLUMNS, NUMBERED, Stranger, prepare, runs_between
 from agent.errors import BocageError
-from agent.hints import again
+from agent.lib.hints import again
 
 __all__ = ["Foreign", "Store", "file_fault", "is_locked", "site_and_kind"]
 

@@ -18,10 +18,10 @@ import threading
 from gpiozero import Device
 from gpiozero.pins.mock import MockFactory
 
-from agent.civil import Pace
 from agent.cli import main
-from agent.control import lamps
-from agent.runner import Runner
+from agent.control.civil import Pace
+from agent.control.engine import Runner
+from agent.services.lighting import lamps
 
 __all__: list[str] = []
 

@@ -10,8 +10,8 @@ import sqlite3
 from collections import deque
 from pathlib import Path
 
-from agent.child import environment, program
-from agent.civil import Pace
+from agent.control.civil import Pace
+from agent.lib.child import environment, program
 
 __all__ = ["Cabinet", "numbers_given"]
 

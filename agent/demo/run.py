@@ -23,9 +23,11 @@ from zoneinfo import ZoneInfo
 import aiomqtt
 from rich.console import Console
 
-from agent import view
-from agent.civil import Pace
+from agent.cli.live import view
+from agent.cli.live.page import page
+from agent.cli.live.window import Page, live
 from agent.clock import SystemClock
+from agent.control.civil import Pace
 from agent.demo import site
 from agent.demo.modem import Modem
 from agent.demo.nodes import GATEWAY, Nodes, cards, make_keys
@@ -34,11 +36,9 @@ from agent.demo.slave import RtuLine, serve_tcp
 from agent.demo.uplink import HOST, Ledger, RuralLink, broker, subscriber
 from agent.demo.village import Village
 from agent.errors import BocageError
-from agent.folders import locked, own_runtime
-from agent.hints import ours
-from agent.local import NoAgent, connect
-from agent.page import page
-from agent.window import Page, live
+from agent.lib.hints import ours
+from agent.runtime.folders import locked, own_runtime
+from agent.runtime.socket import NoAgent, connect
 
 __all__ = ["Demo", "Timetable", "run", "verdict"]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from agent.clock import Clock
+from agent.lib.wake import Wake
 from agent.model import Event
 from agent.outbox.records import is_counted, loss_detail
 from agent.outbox.room import Room
 from agent.outbox.store import Loss, Work
-from agent.wake import Wake
 
 __all__ = ["Due"]
 

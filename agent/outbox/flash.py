@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 
 from agent.clock import Clock
 from agent.errors import OutboxError
-from agent.machine import Machine
+from agent.lib.machine import Machine
 from agent.outbox.stage import Replay
 from agent.outbox.store import Store, Totals, Work, is_corrupt, set_aside, unsure_fact
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from uuid import uuid4
 
-from agent.machine import Machine
+from agent.lib.machine import Machine
 from agent.outbox.claim import MOST, Claim, Standing
 from agent.outbox.store import Totals, unsure_fact
 

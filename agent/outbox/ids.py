@@ -14,8 +14,8 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from agent.lib.files import open_regular, read_regular
 from agent.model import Instant, Outcome, OutcomeState, Value
-from agent.regular import open_regular, read_regular
 
 __all__ = ["Ids", "outcomes"]
 

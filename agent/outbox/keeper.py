@@ -18,7 +18,8 @@ from uuid import uuid4
 
 from agent.clock import Clock
 from agent.errors import OutboxError
-from agent.machine import Machine
+from agent.lib.machine import Machine
+from agent.lib.wake import Wake
 from agent.model import Event, Severity
 from agent.outbox.ahead import Ahead
 from agent.outbox.blocks import Block
@@ -39,7 +40,6 @@ from agent.outbox.stage import Stage, replay
 from agent.outbox.store import Store, Totals, Work, wal_bytes
 from agent.outbox.thinning import Now, Thinner
 from agent.outbox.urgent import MANY, Urgent
-from agent.wake import Wake
 
 __all__ = ["Keeper"]
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
 
-from agent.regular import open_regular, read_regular
+from agent.lib.files import open_regular, read_regular
 
 __all__ = ["Given", "Mark", "read_mark"]
 

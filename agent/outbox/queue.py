@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from agent.clock import Clock
 from agent.errors import OutboxError
-from agent.machine import Machine
+from agent.lib.machine import Machine
 from agent.model import Command, Event, Origin, Outcome, OutcomeState, Readings
 from agent.outbox.blocks import LIMIT, lots_of
 from agent.outbox.claim import Claim, Statement

@@ -25,12 +25,12 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from agent.lib.files import open_regular, read_regular
 from agent.model import Instant, Outcome, OutcomeState
 from agent.outbox.blocks import Lot, beyond, split
 from agent.outbox.claim import Claim, Standing
 from agent.outbox.mark import Given, Mark, read_mark
 from agent.outbox.records import is_gap, renamed_record
-from agent.regular import open_regular, read_regular
 
 __all__ = ["Kept", "Replay", "Stage", "replay"]
 

@@ -20,7 +20,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-from agent.machine import Machine
+from agent.lib.machine import Machine
 from agent.model import Instant, Outcome, OutcomeState
 from agent.outbox.blocks import Block, renamed
 from agent.outbox.dates import Boot, Boots

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from agent.arbiter.spec import ActuatorSpec
+from agent.core.actuator_spec import ActuatorSpec
 from agent.errors import DeviceError
 from agent.model import Instant, Kind, Point, Quality, Reading, Readings, Value
-from agent.plan import Plan
+from agent.settings import Plan
 from agent.simulate.inputs import Counter, Polled, Source, Steps, Warm, source
 from agent.simulate.loop import VirtualClock
 from agent.simulate.scenario import Scenario

@@ -12,14 +12,14 @@ from datetime import UTC, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from agent.alarms import Register
 from agent.arbiter import Arbiter, Books
 from agent.arbiter.desk import Desk
-from agent.arbiter.spec import SETTLE
-from agent.hub import Hub
+from agent.control.engine import Runner
+from agent.core.actuator_spec import SETTLE
+from agent.core.alarms import Register
+from agent.core.hub import Hub
 from agent.model import Command, Event, Origin, Outcome
-from agent.plan import Plan
-from agent.runner import Runner
+from agent.settings import Plan
 from agent.simulate import scenario as told
 from agent.simulate.inputs import GRID
 from agent.simulate.loop import Flash, Ledger, VirtualClock, VirtualLoop, not_before

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from agent.clock import Clock
-from agent.regular import read_regular
+from agent.lib.files import read_regular
 
 __all__ = ["Certificates", "ends"]
 

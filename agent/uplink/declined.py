@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from agent.bucket import Bucket
 from agent.clock import Clock
+from agent.lib.rate_limit import Bucket
 from agent.uplink.tally import NAMED
 
 __all__ = ["Declined"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from agent.bucket import Bucket
 from agent.clock import Clock
+from agent.lib.rate_limit import Bucket
 
 __all__ = ["Gate"]
 

@@ -11,9 +11,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
-from agent.bucket import Bucket
 from agent.clock import Clock
 from agent.errors import Rejected
+from agent.lib.rate_limit import Bucket
 from agent.model import Command, Event, Outcome, OutcomeState, Severity
 from agent.outbox import Outbox
 from agent.outbox.records import answer_body

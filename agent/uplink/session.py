@@ -30,10 +30,10 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from agent.clock import Clock
 from agent.errors import BocageError, WireError
+from agent.lib.mqtt import Client
+from agent.lib.sieve import bound
+from agent.lib.tls import client_context, why_refused
 from agent.model import Instant
-from agent.mqtt import Client
-from agent.sieve import bound
-from agent.tls import client_context, why_refused
 from agent.uplink.certificates import ends
 from agent.uplink.reconnect import Why
 from agent.uplink.settings import Secret, UplinkSettings

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agent.clock import Clock
-from agent.driver import BusSpec, Memory
+from drivers.api import BusSpec, Memory
 
 if TYPE_CHECKING:
     from drivers.lora.chirpstack import ChirpStack

@@ -6,10 +6,10 @@ import logging
 import re
 
 from agent.clock import Clock
-from agent.driver import BusSpec, Memory
 from agent.errors import DeviceError, WireError
+from agent.lib.pattern import Pattern, TooSlow
 from agent.model import Kind, Point, Value
-from agent.pattern import Pattern, TooSlow
+from drivers.api import BusSpec, Memory
 from drivers.lora.modem import LONGEST_PACKET, Modem
 from drivers.lora.node import Node
 

@@ -17,9 +17,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 
 from agent.clock import Clock
-from agent.driver import BusSpec, DeviceSpec, Memory
 from agent.errors import DeviceError, WireError
 from agent.model import Kind, Point, Quality, Reading, Readings
+from drivers.api import BusSpec, DeviceSpec, Memory
 from drivers.lora.node import KEEP_EVERY, Frame, Node
 from drivers.lora.port import LinePort
 
@@ -40,7 +40,7 @@ class Restarted(Exception):
 
 
 class Modem(ABC):
-    """A serial modem with the nodes behind it: Wire, Listener and Poller (agent.driver)."""
+    """A serial modem with the nodes behind it: Wire, Listener and Poller (drivers.api)."""
 
     def __init__(self, spec: BusSpec, clock: Clock, memory: Memory) -> None:
         self._bus, self._clock = spec.name, clock

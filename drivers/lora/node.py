@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent.clock import Clock
-from agent.driver import DeviceSpec, Memory
 from agent.errors import DeviceError
 from agent.model import Instant, Kind, Point, Quality, Reading, Readings, Value
+from drivers.api import DeviceSpec, Memory
 from drivers.lora.codecs import Codec, CodecError, Decoded, codec_of
 from drivers.lora.rhythm import Rhythm
 from drivers.lora.seldom import Seldom

@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from agent.clock import Clock
-from agent.driver import BusSpec
 from agent.errors import WireError
-from agent.pattern import Pattern, TooSlow
+from agent.lib.pattern import Pattern, TooSlow
+from drivers.api import BusSpec
 
 __all__ = ["SECONDS", "probe"]
 

@@ -19,9 +19,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from agent.clock import Clock
-from agent.driver import BusSpec, Memory
 from agent.errors import DeviceError, WireError
 from agent.model import Value
+from drivers.api import BusSpec, Memory
 from drivers.lora.modem import LONGEST_PACKET, Modem, Restarted
 
 __all__ = ["Packet", "RakP2p", "Signal", "parse"]

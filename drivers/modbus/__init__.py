@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from agent.clock import Clock
-from agent.driver import BusSpec, Memory
+from drivers.api import BusSpec, Memory
 from drivers.modbus.line import ModbusLine
 
 __all__ = ["open_rtu", "open_rtu_over_tcp", "open_tcp"]

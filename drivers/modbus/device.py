@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from agent.driver import DeviceSpec
 from agent.errors import DeviceError
 from agent.model import Kind, Point, Value
+from drivers.api import DeviceSpec
 from drivers.modbus.link import Link
 from drivers.modbus.plan import Register, plan
 from drivers.modbus.schedule import Device, Poll

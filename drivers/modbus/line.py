@@ -17,10 +17,10 @@ from functools import partial
 from typing import Any
 
 from agent.clock import Clock
-from agent.driver import BusSpec, DeviceSpec
 from agent.errors import DeviceError, Refused, WireError
+from agent.lib.wake import Wake
 from agent.model import Point, Quality, Reading, Readings, Value
-from agent.wake import Wake
+from drivers.api import BusSpec, DeviceSpec
 from drivers.modbus import question as ask
 from drivers.modbus.device import build, limits, registers_of
 from drivers.modbus.link import Broken, Link, Misfit, NoAnswer, OtherUnit
@@ -53,7 +53,7 @@ Run = Callable[[], Awaitable[Any]]
 
 
 class ModbusLine:
-    """A bus with its slaves: Wire, Listener, Poller, Actuator, Scanner and Trier (agent.driver)."""
+    """A bus with its slaves: Wire, Listener, Poller, Actuator, Scanner and Trier (drivers.api)."""
 
     def __init__(self, spec: BusSpec, clock: Clock, link: Link) -> None:
         self._bus = spec.name

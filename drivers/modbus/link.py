@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 from pymodbus.framer.base import FramerBase
 
 from agent.errors import DeviceError, Refused, WireError
-from agent.names import addresses
+from agent.lib.resolver import addresses
 from drivers.modbus.question import Function, Question
 
 __all__ = [

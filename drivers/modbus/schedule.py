@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from agent.driver import DeviceSpec
 from agent.model import Instant, Reading
+from drivers.api import DeviceSpec
 from drivers.modbus.plan import Block, Register
 from drivers.modbus.stats import Tally
 

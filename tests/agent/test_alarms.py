@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.alarms import Alarms, Condition, Register
+from agent.core.alarms import Alarms, Condition, Register
 from agent.model import Event, Instant, Severity
 
 ROOT = Path(__file__).parents[2]
@@ -223,9 +223,9 @@ async def test_another_alarm_forgets_nothing_of_what_a_kill_left_unsure(gateway)
 
 
 IMPATIENT = """
-import agent.alarms, agent.status
-agent.alarms.PERIOD = 0.2
-agent.status.DEVICE_PATIENCE = agent.status.LINK_PATIENCE = agent.status.CLOCK_PATIENCE = 0.5
+import agent.core.alarms, agent.runtime.status
+agent.core.alarms.PERIOD = 0.2
+agent.runtime.status.DEVICE_PATIENCE = agent.runtime.status.LINK_PATIENCE = agent.runtime.status.CLOCK_PATIENCE = 0.5
 """
 
 

@@ -10,7 +10,7 @@ import sys
 import pytest
 from gateway import free_port
 
-from agent.applied import Applied
+from agent.runtime.applied import Applied
 
 pytestmark = pytest.mark.slow
 
@@ -291,7 +291,7 @@ def test_a_site_of_the_users_own_is_found_without_its_file(site, wait_for, tmp_p
 
 
 NEWER = """
-import agent.config.checks as checks
+import agent.site.checks.site as checks
 
 of_before = checks.check_rules
 

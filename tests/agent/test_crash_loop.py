@@ -2,8 +2,8 @@
 
 import pytest
 
-from agent.life import Life
 from agent.model import Instant
+from agent.runtime.lives import Life
 
 
 @pytest.mark.slow

@@ -7,12 +7,12 @@ import time
 import pytest
 from gateway import Manager
 
-FASTER = "from agent.supervise import Watchdog; Watchdog.PERIOD = Watchdog.LINE = 0.25"
+FASTER = "from agent.core.supervisor import Watchdog; Watchdog.PERIOD = Watchdog.LINE = 0.25"
 """Ten times as often as in the field, so that nobody waits for seconds."""
 FAILING_HUB = """
-import agent.hub
+import agent.core.hub
 def fail(hub): raise RuntimeError("a bug in the hub")
-agent.hub.Hub._gone_stale = fail
+agent.core.hub.Hub._gone_stale = fail
 """
 BUSY = """
 import signal

@@ -11,9 +11,9 @@ import pytest
 from agent.arbiter import ActuatorSpec
 from agent.arbiter.orphans import Orphans
 from agent.clock import SystemClock
-from agent.driver import BusSpec, DeviceSpec
+from agent.core.state import State
 from agent.model import Event
-from agent.state import State
+from drivers.api import BusSpec, DeviceSpec
 
 PROFILE = {"points": {"relay1": {"register": "coil", "address": 0, "type": "bool", "writable": True}}}
 BUSES = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agent.arbiter.limits import History, Limits, earliest
-from agent.bucket import Bucket
+from agent.lib.rate_limit import Bucket
 
 LIMITS = Limits(min_on=240, min_off=360, max_starts_per_hour=2)
 

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from agent.arbiter import ActuatorSpec
-from agent.arbiter.spec import SETTLE
+from agent.core.actuator_spec import SETTLE
 
 RELAY = "io-1.relay1"
 SPEC = ActuatorSpec("a", RELAY, boot_state="recompute", min_on=100, min_off=150, max_starts_per_hour=3)

@@ -10,8 +10,8 @@ from typing import Any
 from agent.arbiter import ActuatorSpec
 from agent.arbiter.orphans import Orphans
 from agent.arbiter.record import rename
-from agent.driver import BusSpec, DeviceSpec
-from agent.state import State
+from agent.core.state import State
+from drivers.api import BusSpec, DeviceSpec
 
 PROFILE = {"points": {"relay1": {"register": "coil", "address": 0, "type": "bool", "writable": True}}}
 BUSES = {

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from agent.config import load
-from agent.runner import Runner
+from agent.control.engine import Runner
 from agent.simulate import Simulation, read_scenario
 from agent.simulate.loop import VirtualLoop
-from agent.wiring import plan
+from agent.site import load
+from agent.site.build import plan
 
 __all__ = ["step", "year"]
 

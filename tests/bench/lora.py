@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.demo.lorawan import AbpNode
-from agent.local import connect
+from agent.runtime.socket import connect
 from tests.bench import rig
 
 __all__ = ["Figures", "measure", "rows"]

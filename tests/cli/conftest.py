@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from agent.local import Server
+from agent.runtime.socket import Server
 
 
 @contextmanager

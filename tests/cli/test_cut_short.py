@@ -68,7 +68,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 """
 
 
-@pytest.mark.parametrize("module", ["agent.cli", "agent.cli.common", "agent.cli.scan", "agent.planner", "agent.config"])
+@pytest.mark.parametrize(
+    "module", ["agent.cli", "agent.cli.common", "agent.cli.scan", "agent.planning.programme", "agent.site"]
+)
 def test_ctrl_c_while_modules_load(module):
     assert run("plan", SITE, code=INTERRUPTED.format(module=module) + BOCAGE) == (130, "")
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from agent import folders
-from agent.applied import Applied
 from agent.cli import common, main
-from agent.configuration import Configuration
-from agent.plan import PlanReader
+from agent.runtime import folders
+from agent.runtime.applied import Applied
+from agent.runtime.configuration import Configuration
+from agent.settings import PlanReader
 
 BOX = """\
 version: 1

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from agent import hints
+from agent.lib import hints
 
 KEYED = """\
 version: 1

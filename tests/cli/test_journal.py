@@ -20,7 +20,7 @@ site: {id: journal, name: J, latitude: 47.32, longitude: 5.04, timezone: Europe/
 """
 TROUBLE = """
 import logging
-from agent.logs import log_to_stderr
+from agent.runtime.logs import log_to_stderr
 log_to_stderr("info")
 log = logging.getLogger("bocage.test")
 log.info("fine"), log.warning("hm\\x1b[2J\\nsecond")

@@ -16,7 +16,7 @@ import serial
 
 from agent.cli import main
 from agent.errors import BocageError
-from agent.local import connect
+from agent.runtime.socket import connect
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "fakes"))
 

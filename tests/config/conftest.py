@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.config import check
+from agent.site import check
 
 CASES = Path(__file__).parent.parent / "cases"
 

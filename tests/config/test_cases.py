@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.config.document import read
+from agent.site.language.document import read
 
 CASES = Path(__file__).parent.parent / "cases"
 

@@ -9,11 +9,10 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from agent import direct
-from agent.cli import main
-from agent.config import check
-from agent.config.document import read
-from agent.config.reference import reference
+from agent.cli import direct, main
+from agent.site import check
+from agent.site.language.document import read
+from agent.site.reference import reference
 
 ROOT = Path(__file__).parent.parent.parent
 SAINT_SEINE = ROOT / "tests" / "cases" / "saint-seine.yaml"
@@ -116,4 +115,4 @@ def test_init_writes_once(tmp_path: Path, capsys: Capture) -> None:
 
 def test_the_reference_page_is_up_to_date() -> None:
     page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
-    assert page == reference(), "python -m agent.config.reference > docs/configuration.md"
+    assert page == reference(), "python -m agent.site.reference > docs/configuration.md"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.config import check, load
-from agent.wiring import plan
+from agent.site import check, load
+from agent.site.build import plan
 
 SITE = """\
 site: {id: a}

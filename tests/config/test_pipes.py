@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.config import check, document
+from agent.site import check
+from agent.site.language import document
 
 SITE = Path(__file__).parent.parent / "cases" / "saint-seine.yaml"
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from agent.config import check, load
-from agent.config.profile_csv import COLUMNS, read_csv
-from agent.config.profiles import ProfilePoint
+from agent.site import check, load
+from agent.site.profiles.model import ProfilePoint
+from agent.site.profiles.table import COLUMNS, read_csv
 
 SITE = """\
 site: {id: a}

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.config import check, load
-from agent.config.profiles import Library
+from agent.site import check, load
+from agent.site.profiles.model import Library
 
 SITE = """\
 site: {id: a}

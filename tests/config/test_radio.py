@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.config import check
+from agent.site import check
 
 SITE = """\
 site: {{id: a, timezone: Europe/Paris}}

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-import agent.config
+import agent.services
+import agent.site
 from agent import VERSION
-from agent.config import read_site
-from agent.config.base import Model, Retired
-from agent.config.devices import Device, Publish
-from agent.config.site import Uplink
+from agent.site import read_site
+from agent.site.language.base import Model, Retired
+from agent.site.models.devices import Device, Publish
+from agent.site.models.site import Uplink
 
 SITE = """\
 version: 1
@@ -80,8 +81,9 @@ def test_both_names_at_once_are_an_error(tmp_path: Path) -> None:
 def test_no_alias_outlives_its_version(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a version without it is released as, this refuses to be."""
     monkeypatch.undo()
-    for module in pkgutil.walk_packages(agent.config.__path__, "agent.config."):
-        importlib.import_module(module.name)
+    for package in (agent.site, agent.services):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            importlib.import_module(module.name)
 
     def models(one: type[Model]) -> list[type[Model]]:
         return [one, *(found for below in one.__subclasses__() for found in models(below))]

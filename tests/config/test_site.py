@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.config import Secret, Site, check, load
-from agent.config.values import Deadband, Surge
 from agent.errors import ConfigError
+from agent.site import Secret, Site, check, load
+from agent.site.language.values import Deadband, Surge
 
 CASES = Path(__file__).parent.parent / "cases"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.config import check, load
 from agent.errors import ConfigError
+from agent.site import check, load
 
 Said = Callable[[str], list[str]]
 SITE = 'site: {id: a}\nuplink: {url: "mqtt://h"}\n'

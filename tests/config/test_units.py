@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.config import check
+from agent.site import check
 
 SITE = """\
 site: {id: a, latitude: 47, longitude: 5, timezone: Europe/Paris}

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from agent.config import values
-from agent.config.values import DURATION, FLOW, PERCENT, VOLUME, Quantity
+from agent.site.language import values
+from agent.site.language.values import DURATION, FLOW, PERCENT, VOLUME, Quantity
 
 
 @pytest.mark.parametrize(

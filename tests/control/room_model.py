@@ -9,12 +9,12 @@ from datetime import datetime, timedelta
 from math import exp
 from zoneinfo import ZoneInfo
 
+from agent.control.api import Input, Now, Output, View
 from agent.control.calendar import Calendar
-from agent.control.core import Input, Now, Output, View
-from agent.control.heating import Setpoints, Zone
-from agent.control.loops import Hysteresis, Tpi
 from agent.control.week import Span, Week
 from agent.model import Quality
+from agent.services.heating.control import Setpoints, Zone
+from agent.services.heating.loops import Hysteresis, Tpi
 
 PARIS = ZoneInfo("Europe/Paris")
 ALWAYS = Week(Calendar("Europe/Paris"), "comfort", ((Span(0, 1440, "comfort"),),) * 7)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.control.dial import Dial, Trail, follow
+from agent.lib.counter import Dial, Trail, follow
 
 DIAL = Dial(65_536, 1.0, 2.8, 100.0)
 """10 L a pulse, at the most 100 m3/h, read each 15 s."""

@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent.control.api import NEVER, Input, Now, Output, View
 from agent.control.calendar import Calendar
-from agent.control.core import NEVER, Input, Now, Output, View
-from agent.control.exercise import Exercise, Exerciser
-from agent.control.heating import Setpoints, Zone
-from agent.control.loops import Hysteresis, Tpi
-from agent.control.plant import HeatCurve
-from agent.control.room import OptimumStart, WindowOpen
 from agent.control.week import Span, Week
 from agent.model import Quality
+from agent.services.heating.boiler import HeatCurve
+from agent.services.heating.control import Setpoints, Zone
+from agent.services.heating.exercise import Exercise, Exerciser
+from agent.services.heating.loops import Hysteresis, Tpi
+from agent.services.heating.room import OptimumStart, WindowOpen
 
 PARIS = ZoneInfo("Europe/Paris")
 CALENDAR = Calendar("Europe/Paris", "FR", "A")

@@ -6,10 +6,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from agent.control.api import Input, Now, Output, View
 from agent.control.calendar import Calendar
-from agent.control.core import Input, Now, Output, View
-from agent.control.hotwater import HotWater, ThermalCycle
 from agent.model import Quality
+from agent.services.heating.hotwater import HotWater, ThermalCycle
 
 PARIS = ZoneInfo("Europe/Paris")
 PLAIN = HotWater("store", "water", "heater", 55)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from agent.control.loops import (
+from agent.services.heating.boiler import HeatCurve
+from agent.services.heating.loops import (
     Hysteresis,
     Loop,
     Pid,
@@ -15,9 +16,8 @@ from agent.control.loops import (
     tpi_duty,
     until,
 )
-from agent.control.plant import HeatCurve
-from agent.control.room import Airing, OptimumStart, Start, WindowOpen, air, prepare, start_at
-from agent.control.trail import Trail, follow
+from agent.services.heating.room import Airing, OptimumStart, Start, WindowOpen, air, prepare, start_at
+from agent.services.heating.trail import Trail, follow
 
 TPI = Tpi(900, 0.6, 0.01)
 

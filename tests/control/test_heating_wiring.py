@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from agent.config import load
-from agent.control.heating import Setpoints, Zone
-from agent.control.hotwater import HotWater
-from agent.control.loops import Hysteresis, Pid, Tpi
-from agent.control.plant import HeatCurve
-from agent.wiring.heating import controls
+from agent.services.heating.boiler import HeatCurve
+from agent.services.heating.build import controls
+from agent.services.heating.control import Setpoints, Zone
+from agent.services.heating.hotwater import HotWater
+from agent.services.heating.loops import Hysteresis, Pid, Tpi
+from agent.site import load
 
 SITE = """
 version: 1

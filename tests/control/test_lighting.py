@@ -14,13 +14,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from agent.control.api import Happening, Input, Now, Output, View
 from agent.control.calendar import Calendar
-from agent.control.core import Happening, Input, Now, Output, View
-from agent.control.lamps import Lamps
-from agent.control.lighting import Circuit, CircuitState
-from agent.control.night import Exceptional, Part, Programme, Switch
-from agent.control.photocell import Photocell
 from agent.model import Quality, Value
+from agent.services.lighting.control import Circuit, CircuitState
+from agent.services.lighting.lamps import Lamps
+from agent.services.lighting.night import Exceptional, Part, Programme, Switch
+from agent.services.lighting.photocell import Photocell
 
 PARIS = Calendar("Europe/Paris", "FR", "A")
 NIGHTLY = Programme(PARIS, 47.32, 5.04, Switch("civil_dusk"), Switch("civil_dawn"), cuts=(Part(1380, 300),))

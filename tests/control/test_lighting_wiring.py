@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from agent.config import Site, load
-from agent.control.lamps import Lamps
-from agent.control.lighting import Circuit
-from agent.control.photocell import Photocell
-from agent.wiring import plan
-from agent.wiring.lighting import controls
+from agent.services.lighting.build import controls
+from agent.services.lighting.control import Circuit
+from agent.services.lighting.lamps import Lamps
+from agent.services.lighting.photocell import Photocell
+from agent.site import Site, load
+from agent.site.build import plan
 
 CASE = Path(__file__).parent.parent / "cases" / "saint-seine.yaml"
 

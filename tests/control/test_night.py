@@ -9,8 +9,8 @@ import pytest
 from astral import Observer, sun
 
 from agent.control.calendar import Calendar
-from agent.control.night import Exceptional, Night, Part, Programme, Switch
-from agent.control.sun import night_sun
+from agent.services.lighting.night import Exceptional, Night, Part, Programme, Switch
+from agent.services.lighting.sun import night_sun
 
 PARIS = Calendar("Europe/Paris", "FR", "A")
 CUT = (Part(23 * 60, 5 * 60),)

@@ -11,9 +11,9 @@ from xml.etree import ElementTree
 import pytest
 
 from agent.cli import main
-from agent.config import load
-from agent.plot import draw
-from agent.wiring.planner import site_plan
+from agent.planning.build import site_plan
+from agent.planning.plot import draw
+from agent.site import load
 
 SITE = Path(__file__).parent.parent / "cases" / "saint-seine.yaml"
 NIGHTLY = 'part_night_off: [{from: "23:00", to: "05:00"}]'

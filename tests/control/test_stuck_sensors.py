@@ -5,10 +5,10 @@ from math import pi, sin
 
 import pytest
 
-from agent.control.heating import Setpoints, Zone
-from agent.control.loops import Hysteresis, Pid, Tpi
-from agent.control.plant import HeatCurve
-from agent.control.stuck_sensor import FIRE, Stillness, observe
+from agent.services.heating.boiler import HeatCurve
+from agent.services.heating.control import Setpoints, Zone
+from agent.services.heating.loops import Hysteresis, Pid, Tpi
+from agent.services.heating.stuck_sensor import FIRE, Stillness, observe
 from tests.control.room_model import ALWAYS, live
 
 DAY, HOUR = 86400, 3600

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from agent.control.calendar import Calendar
-from agent.control.sun import EVENTS, SunEvent, night_sun
+from agent.services.lighting.sun import EVENTS, SunEvent, night_sun
 
 PLACES = {
     "Europe/Paris": (47.32, 5.04),

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from agent.control.heating import Setpoints, Zone
-from agent.control.loops import Hysteresis, Pid, Tpi
+from agent.services.heating.control import Setpoints, Zone
+from agent.services.heating.loops import Hysteresis, Pid, Tpi
 from tests.control.room_model import ALWAYS, ROOMS, live, measured
 
 SENSORS = {

@@ -16,17 +16,17 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from water_bench import Bench
 
-from agent.config import load
+from agent.control.api import View
 from agent.control.calendar import Calendar
-from agent.control.core import View
-from agent.control.dial import Dial
-from agent.control.frost import Frost
-from agent.control.leaks import Leak, NightFlow
-from agent.control.meter import Meter
-from agent.control.water import Flush, Quota, Valve, WaterPoint
 from agent.control.week import Span, Week
+from agent.lib.counter import Dial
 from agent.model import Quality
-from agent.wiring.water import controls
+from agent.services.water.build import controls
+from agent.services.water.control import Flush, Quota, Valve, WaterPoint
+from agent.services.water.frost import Frost
+from agent.services.water.leaks import Leak, NightFlow
+from agent.services.water.meter import Meter
+from agent.site import load
 
 H = 3600.0
 CALENDAR = Calendar("Europe/Paris", "FR", "A")
@@ -502,7 +502,7 @@ NIGHT_OF_SITE = replace(NIGHT, night=NightFlow(CALENDAR, 120, 240, 10.0))
 def test_controls_travel_to_the_agent_without_the_models_of_the_site_file() -> None:
     code = (
         "import pickle, sys; pickle.load(sys.stdin.buffer); "
-        "sys.exit(any(name.startswith('agent.config') for name in sys.modules))"
+        "sys.exit(any(name.startswith('agent.site') for name in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], input=pickle.dumps(controls(load(SITE)))).returncode == 0
 

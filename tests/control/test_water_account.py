@@ -12,12 +12,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from water_bench import Bench
 
-from agent.config import load
 from agent.control.calendar import Calendar
-from agent.control.water import Flush, Valve, WaterPoint
-from agent.hub import Policy
+from agent.core.hub import Policy
 from agent.model import Kind
-from agent.wiring import plan
+from agent.services.water.control import Flush, Valve, WaterPoint
+from agent.site import load
+from agent.site.build import plan
 
 H = 3600.0
 FOUNTAIN = WaterPoint("fountain", "ct", Calendar("Europe/Paris"), pulse=10.0, valve=Valve("ev1"))

@@ -15,12 +15,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 from water_bench import Bench
 
 from agent.control.calendar import Calendar
-from agent.control.frost import Frost
-from agent.control.leaks import Leak, NightFlow
-from agent.control.tanks import DryRun, Tank
-from agent.control.water import Flush, Quota, Valve, WaterPoint
 from agent.control.week import Span, Week
 from agent.model import Quality
+from agent.services.water.control import Flush, Quota, Valve, WaterPoint
+from agent.services.water.frost import Frost
+from agent.services.water.leaks import Leak, NightFlow
+from agent.services.water.tanks import DryRun, Tank
 
 H = 3600.0
 CALENDAR = Calendar("Europe/Paris", "FR", "A")

@@ -14,11 +14,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from water_bench import Bench
 
-from agent.config import load
-from agent.control.tank_level import Standstill
-from agent.control.tanks import DryRun, Outlet, Tank
 from agent.model import Quality
-from agent.wiring.water import controls
+from agent.services.water.build import controls
+from agent.services.water.tank_level import Standstill
+from agent.services.water.tanks import DryRun, Outlet, Tank
+from agent.site import load
 
 RESERVOIR = Tank("reservoir", "level", "well")
 DRY = replace(RESERVOIR, dry_run=DryRun("flow", least=0.2))

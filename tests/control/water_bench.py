@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from agent.control.core import Control, Input, Now, Output, View, Wish
+from agent.control.api import Control, Input, Now, Output, View, Wish
 from agent.model import Quality, Value
 
 PARIS = ZoneInfo("Europe/Paris")

@@ -17,12 +17,12 @@ from pathlib import Path
 
 import pytest
 
-from agent.config import check
 from agent.demo import site
 from agent.demo.nodes import make_keys
 from agent.demo.run import Demo, Timetable, run, verdict
 from agent.demo.uplink import Ledger, broker
 from agent.errors import BocageError
+from agent.site import check
 
 COLOURS = re.compile(rb"\x1b\[[0-9;]*m")
 LAST = re.compile(r"demo: read (\d+), delivered (\d+), duplicates (\d+), lost (\d+)")

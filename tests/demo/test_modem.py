@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from agent import wiring
+from agent.cli.direct import Forgetful
 from agent.clock import SystemClock
-from agent.config import load
 from agent.demo import modem, site
 from agent.demo.village import Village
-from agent.direct import Forgetful
-from agent.driver import open_bus
+from agent.site import build as wiring
+from agent.site import load
+from drivers.api import open_bus
 
 
 async def test_the_driver_hears_the_probe(tmp_path, monkeypatch):

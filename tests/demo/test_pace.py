@@ -9,13 +9,13 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from agent.civil import Civil, Pace
 from agent.clock import Wall
-from agent.control import lamps
-from agent.control.core import Output
+from agent.control.api import Output
+from agent.control.civil import Civil, Pace
+from agent.control.engine import Runner
 from agent.demo import cabinet
 from agent.model import Instant, Quality, Reading
-from agent.runner import Runner
+from agent.services.lighting import lamps
 
 NOON = datetime(2026, 1, 15, 12, tzinfo=ZoneInfo("Europe/Paris"))
 

@@ -24,10 +24,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from agent.core.state import State
 from agent.model import Event, Instant, Reading
 from agent.outbox import Message, Outbox
 from agent.outbox.blocks import decode
-from agent.state import State
 
 __all__ = ["Figures", "run"]
 

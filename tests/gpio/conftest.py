@@ -12,8 +12,8 @@ from gpiozero import Device
 from gpiozero.pins.mock import MockFactory
 
 from agent.clock import SystemClock
-from agent.driver import BusSpec, DeviceSpec
 from agent.model import Quality, Reading
+from drivers.api import BusSpec, DeviceSpec
 from drivers.gpio import Gpio, open_gpio
 
 

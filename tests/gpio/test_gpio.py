@@ -10,10 +10,10 @@ import threading
 import pytest
 from gpiozero import Device
 
-from agent.driver import Actuator, DeviceSpec, Listener, Poller
 from agent.errors import DeviceError, OutboxError, WireError
 from agent.model import Kind, Quality
 from drivers import gpio as module
+from drivers.api import Actuator, DeviceSpec, Listener, Poller
 
 
 def spec(number, role, poll=10.0, **options):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.health import Health
+from agent.runtime.health import Health
 
 STAT = "77 (bocage (run)) S 1 77 77 0 -1 4194560 900 0 0 0 {utime} {stime} 0 0 20 0 3 0 5000 1000 900"
 
@@ -51,7 +51,7 @@ def test_the_process_is_measured(box: Path) -> None:
 
 def test_cpu_use_is_since_the_last_look(box: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = iter([100.0, 110.0, 120.0])
-    monkeypatch.setattr("agent.health.time.monotonic", lambda: next(now))
+    monkeypatch.setattr("agent.runtime.health.time.monotonic", lambda: next(now))
     sampler = health(box)
     ticks = os.sysconf("SC_CLK_TCK")
     (box / "proc/self/stat").write_text(STAT.format(utime=2 * ticks, stime=ticks))

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from agent.core.hub import Hub, Policy
+from agent.core.signals import Signal
 from agent.errors import OutboxError
-from agent.hub import Hub, Policy
 from agent.model import Instant, Kind, Point, Quality, Reading
-from agent.signals import Signal
 
 
 class Clock:

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from agent.errors import BocageError
-from agent.local import NoAgent, Server, connect
+from agent.runtime.socket import NoAgent, Server, connect
 
 
 async def echo(request, who):

@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.clock import SystemClock
-from agent.driver import BusSpec, DeviceSpec
 from agent.errors import DeviceError, WireError
 from agent.model import Quality
+from drivers.api import BusSpec, DeviceSpec
 from drivers.lora import open_chirpstack
 from drivers.lora.chirpstack.link import Message
 

@@ -70,7 +70,10 @@ def test_a_sensor_is_read_and_its_signal_follows(lora, server, wait_for):
 
 def test_silence_is_an_alarm_until_the_node_speaks_again(lora, server, wait_for):
     site = lora(interval="300ms")
-    site.sabotage = "import agent.alarms, agent.status; agent.status.DEVICE_PATIENCE, agent.alarms.PERIOD = 0.5, 0.2"
+    site.sabotage = (
+        "from agent.core import alarms; from agent.runtime import status; "
+        "status.DEVICE_PATIENCE, alarms.PERIOD = 0.5, 0.2"
+    )
     connected(site, wait_for)
     server.up(VALVE, b"\x32\x01", fport=2)
     wait_for(lambda: read(site, "v.position") == [(50, "stale")])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.config.loader import read_copy
+from agent.site.loader import read_copy
 
 pytestmark = pytest.mark.broker
 

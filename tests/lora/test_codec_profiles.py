@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from agent.config.profiles import Library
+from agent.site.profiles.model import Library
 from drivers.lora.codecs import codec_of
 
 HERE = Path(__file__).parent

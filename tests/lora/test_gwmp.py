@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.demo.lorawan import AbpNode, OtaaNode
-from agent.driver import DeviceSpec
 from agent.errors import ConfigError
 from agent.model import Instant
+from drivers.api import DeviceSpec
 from drivers.lora.gwmp import packets
 from drivers.lora.gwmp.airtime import Ledger, airtime
 from drivers.lora.gwmp.downlinks import Downlink

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from agent.clock import SystemClock
-from agent.config.profiles import Library
-from agent.driver import DeviceSpec
 from agent.model import Quality
+from agent.site.profiles.model import Library
+from drivers.api import DeviceSpec
 from drivers.lora.codecs import CodecError, codec_of
 from drivers.lora.node import Frame, Node
 

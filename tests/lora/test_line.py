@@ -16,8 +16,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "fakes"))
 from listening import Forgetful, Listening
 
 from agent.clock import SystemClock
-from agent.driver import BusSpec, DeviceSpec, open_bus
 from agent.errors import DeviceError
+from drivers.api import BusSpec, DeviceSpec, open_bus
 from drivers.lora.line import number, payload
 
 PROFILE = {

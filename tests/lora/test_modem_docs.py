@@ -3,11 +3,11 @@
 import re
 from pathlib import Path
 
-from agent import wiring
+from agent.cli.direct import Forgetful
 from agent.clock import SystemClock
-from agent.config import check, load
-from agent.direct import Forgetful
-from agent.driver import open_bus
+from agent.site import build as wiring
+from agent.site import check, load
+from drivers.api import open_bus
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "lora-modem.md"
 

@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from agent.driver import DeviceSpec
 from agent.errors import DeviceError
 from agent.model import Instant, Kind, Quality
+from drivers.api import DeviceSpec
 from drivers.lora.codecs.result import Decoded
 from drivers.lora.node import Frame, Node
 from drivers.lora.seldom import Seldom

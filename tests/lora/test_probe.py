@@ -14,8 +14,8 @@ import pytest
 from agent.clock import SystemClock
 from agent.demo.lorawan import Concentrator
 from agent.demo.modem import Modem
-from agent.driver import BusSpec
 from agent.errors import WireError
+from drivers.api import BusSpec
 from drivers.lora.probe import probe
 
 EUI = "b0ca9e0000000001"

@@ -19,9 +19,9 @@ from listening import Forgetful, Listening
 from rak_modem import RakModem
 
 from agent.clock import SystemClock
-from agent.driver import BusSpec, DeviceSpec, open_bus
 from agent.errors import DeviceError, WireError
 from agent.model import Quality
+from drivers.api import BusSpec, DeviceSpec, open_bus
 from drivers.lora import rak
 from drivers.lora.rak import Packet, RakP2p, Signal, parse
 

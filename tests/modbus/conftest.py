@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from agent.clock import SystemClock
-from agent.driver import BusSpec, DeviceSpec
 from agent.model import Reading, Readings
+from drivers.api import BusSpec, DeviceSpec
 from drivers.modbus import open_rtu, open_rtu_over_tcp, open_tcp
 from drivers.modbus.line import ModbusLine
 

@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
 from agent.clock import SystemClock
-from agent.driver import BusSpec, open_bus
 from agent.errors import WireError
 from agent.model import Quality
+from drivers.api import BusSpec, open_bus
 from drivers.modbus.rtu_tcp import RtuTcpLink
 
 EXAMPLES = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from agent.status import conditions
+from agent.runtime.status import conditions
 
 
 def exception(slaves: Any, request: Any, code: int) -> Any:

@@ -13,7 +13,7 @@ import pytest
 
 from agent.errors import DeviceError, WireError
 from agent.model import Quality
-from agent.status import conditions
+from agent.runtime.status import conditions
 
 Frames = list[tuple[float, bytes]]
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from agent.driver import open_bus
 from agent.errors import DeviceError, WireError
 from agent.model import Quality
+from drivers.api import open_bus
 
 Frames = list[tuple[float, bytes]]
 
@@ -161,7 +161,7 @@ async def test_a_silent_unit_is_an_error_of_its_own(lines: Any, slaves: Any, dev
 
 def test_it_is_found_by_name() -> None:
     from agent.clock import SystemClock
-    from agent.driver import BusSpec
+    from drivers.api import BusSpec
 
     options = {"host": "127.0.0.1", "port": 9, "timeout": 1}
     wire = open_bus(BusSpec("b", "modbus_rtu_over_tcp", options, ()), SystemClock("always"), None)  # type: ignore[arg-type]

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from agent.clock import SystemClock
-from agent.driver import BusSpec, DeviceSpec
 from agent.model import Instant, Quality
+from drivers.api import BusSpec, DeviceSpec
 from drivers.modbus import open_tcp
 from drivers.modbus.device import build
 from drivers.modbus.schedule import Device, Poll, Turns, spread

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from agent.driver import Actuator, Listener, Poller
 from agent.errors import DeviceError, Refused, WireError
 from agent.model import Kind, Quality
+from drivers.api import Actuator, Listener, Poller
 
 
 def registers(count: int = 200, step: int = 1) -> dict[int, int]:

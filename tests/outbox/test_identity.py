@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from agent.errors import OutboxError
-from agent.machine import Machine
+from agent.lib.machine import Machine
 from agent.model import Event
 from agent.outbox import Outbox
 from agent.outbox.blocks import decode

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from agent.clock import SystemClock
-from agent.config.profiles import Library
-from agent.driver import BusSpec, DeviceSpec, open_bus
 from agent.errors import DeviceError
 from agent.model import Quality
+from agent.site.profiles.model import Library
+from drivers.api import BusSpec, DeviceSpec, open_bus
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "fakes"))
 

@@ -66,7 +66,7 @@ def test_the_guide_can_be_followed(tmp_path: Path, line: object) -> None:
 
 
 def test_the_table_of_the_docs_is_right(tmp_path: Path) -> None:
-    from agent.config.profiles import Library
+    from agent.site.profiles.model import Library
 
     table = re.search(r"```csv\n(.*?)```", CSV_IN_DOCS.read_text(encoding="utf-8"), re.DOTALL)
     assert table

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from agent.cli import main
-from agent.config import check
+from agent.site import check
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "fakes"))
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from agent.clock import Wall
-from agent.control.core import NEVER, Happening, Output, Step, Wish, good
+from agent.control.api import NEVER, Happening, Output, Step, Wish, good
 from agent.model import Instant, Quality, Reading, Severity
 
 WALL = 1_768_467_600_000  # 2026-01-15T10:00:00+01:00
@@ -135,7 +135,7 @@ class House:
         self.events.append((event.kind, event.code, event.subject))
 
     def runner(self, *controls: Any, **more: Any) -> Any:
-        from agent.runner import Runner
+        from agent.control.engine import Runner
 
         return Runner(controls, "Europe/Paris", self.door, self.tell, self.memory, self.clock, **more)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.plan import PlanReader
+from agent.settings import PlanReader
 from drivers.lora.codecs import javascript
 
 ROOT = Path(__file__).parents[2]

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from agent.errors import BocageError
-from agent.folders import NoFolder, locked, open_folder, own_runtime
-from agent.local import Server, connect
+from agent.runtime.folders import NoFolder, locked, open_folder, own_runtime
+from agent.runtime.socket import Server, connect
 
 ROOT = Path(__file__).parents[2]
 MALLORY, MARIE = 54_321, 54_322

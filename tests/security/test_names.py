@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.config.loader import check
+from agent.site.loader import check
 
 SITE = """\
 site: {id: v, name: V, timezone: Europe/Paris, latitude: 47.4, longitude: 4.7}

@@ -61,7 +61,7 @@ def test_nor_does_a_certificate_that_is_none_hold_up_a_link(tmp_path, name, kind
     put(kind, tmp_path / name)
     pem = ROOT / "tests/security/site.yaml"  # a file, though no certificate: what is no file is found before
     files = {"ca": None, "cert": pem, "key": pem, name: tmp_path / name}
-    said = "from pathlib import Path; from agent.tls import client_context\ntry: client_context(%s)\n"
+    said = "from pathlib import Path; from agent.lib.tls import client_context\ntry: client_context(%s)\n"
     told = said % ", ".join(f"Path({str(path)!r})" if path else "None" for path in files.values())
     told += "except OSError as error: print(error.strerror)"
     done = subprocess.run([sys.executable, "-P", "-c", told], capture_output=True, text=True, check=False,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.config.loader import check
+from agent.site.loader import check
 
 
 @pytest.mark.parametrize("host", ["[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[::1]", "127.3.2.1", "LOCALHOST"])

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from agent.clock import SystemClock
-from agent.config.loader import check
-from agent.driver import BusSpec
-from agent.pattern import Pattern, TooSlow, slow_line
+from agent.lib.pattern import Pattern, TooSlow, slow_line
+from agent.site.loader import check
+from drivers.api import BusSpec
 from drivers.lora.line import LoraLine
 
 SITE = """\

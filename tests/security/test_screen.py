@@ -11,12 +11,12 @@ import pytest
 from rich.console import Console
 
 from agent.cli import main
+from agent.cli.live.view import frame, line
 from agent.cli.run import log_to_stderr
 from agent.collect.schemas import Misfit
 from agent.collect.store import Store
-from agent.local import Server
-from agent.screen import shown, shown_json
-from agent.view import frame, line
+from agent.lib.screen import shown, shown_json
+from agent.runtime.socket import Server
 
 EVIL = "[red]a[/]\x1b[2J\x1b]0;owned\x07\x9b31m\u202eknab\u2066\u200b\r\nkm1 on: verified :smile:"
 FORBIDDEN = "\x07\x9b\u202e\u2066\u200b\r"

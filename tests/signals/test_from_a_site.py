@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from agent.config import load
-from agent.hub import Hub
+from agent.core.hub import Hub
 from agent.model import Instant, Point, Reading
-from agent.wiring import plan
+from agent.site import load
+from agent.site.build import plan
 
 SITE = """\
 version: 1

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.core.signals import Signal, SignalState, current_to_value, dump, load, step
 from agent.model import Instant, Quality, Reading
-from agent.signals import Signal, SignalState, current_to_value, dump, load, step
 
 
 def at(seconds: float) -> Instant:

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from agent.config import load
 from agent.simulate import Simulation, read_scenario, simulate
 from agent.simulate.loop import VirtualLoop
-from agent.wiring import plan
+from agent.site import load
+from agent.site.build import plan
 
 SITE = """\
 version: 1

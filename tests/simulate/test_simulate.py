@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from agent.cli import main
-from agent.config import load
 from agent.simulate import Simulation, read_scenario
 from agent.simulate.loop import VirtualLoop
-from agent.wiring import plan
+from agent.site import load
+from agent.site.build import plan
 
 SITES = Path(__file__).parents[2] / "config"
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from agent.lib.wake import Wake
 from agent.simulate.loop import VirtualLoop, not_before
-from agent.wake import Wake
 from tests.simulate.conftest import SITE, START, Bench
 
 WATER = """\

@@ -14,7 +14,7 @@ ROLLS = 65_536 - 65_536 // 16
 BEFORE = 25.0
 """Seconds before a reset in which a pulse may be lost: polls."""
 HELD, PULSES = 75.0, 9
-"""What may be held back until it is on flash and told (`agent.hub`): so long (with a poll), so many pulses."""
+"""What may be held back until it is on flash and told (`agent.core.hub`): so long (with a poll), so many pulses."""
 TREMBLE = 2
 """Pulses by which a counter may go back without being doubted (docs/water.md)."""
 NOTED = 20.0

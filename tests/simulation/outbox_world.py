@@ -143,7 +143,7 @@ class OutboxWorld(World):
 
     async def _live(self) -> int:
         from agent.clock import SystemClock
-        from agent.machine import Machine
+        from agent.lib.machine import Machine
         from agent.outbox import Outbox
         from agent.uplink.settings import UplinkSettings
         from agent.uplink.uplink import Uplink

@@ -32,9 +32,9 @@ WORLDS = {"agent": "tests.simulation.world", "outbox": "tests.simulation.outbox_
 MODULES = (
     "agent.app",
     "agent.uplink.uplink",
-    "agent.wiring.found",
-    "agent.wiring.heating",
-    "agent.wiring.water",
+    "agent.site.build.found",
+    "agent.services.heating.build",
+    "agent.services.water.build",
     "astral.sun",
     "drivers.gpio",
     "drivers.lora.codecs.downlink",
@@ -103,8 +103,8 @@ def _read_a_site() -> None:
 
     So is the YAML of the profiles: it is composed once for each text, though each life reads it anew.
     """
-    from agent.config import document
-    from agent.wiring.found import read
+    from agent.site.build.found import read
+    from agent.site.language import document
     from tests.simulation.datagrams import Datagrams
     from tests.simulation.village import Village
 

@@ -50,9 +50,9 @@ class Doubt:
 
 
 HELD = {
-    "agent.names": ("_under_way", "_found"),
-    "agent.secret": ("_handed", "_withdrawn", "_last"),
-    "agent.tls": ("_last",),
+    "agent.lib.resolver": ("_under_way", "_found"),
+    "agent.lib.secret": ("_handed", "_withdrawn", "_last"),
+    "agent.lib.tls": ("_last",),
 }
 """What modules hold: it goes with the process, and lives of one world share one."""
 
@@ -297,8 +297,8 @@ class World:
 
     async def _live(self) -> int:
         from agent.app import Agent
-        from agent.configuration import Configuration
-        from agent.plan import PlanReader
+        from agent.runtime.configuration import Configuration
+        from agent.settings import PlanReader
 
         site = self.etc / "site.yaml"
         configuration = Configuration.choose(site, PlanReader(site), str(self.state))
@@ -475,7 +475,7 @@ class Reader:
         self._world, self._arguments = world, command[4:]
 
     def communicate(self) -> tuple[bytes, None]:
-        from agent.wiring.found import read
+        from agent.site.build.found import read
 
         site, home = Path(self._arguments[0]), Path(self._arguments[-1])
         beside = [path for path in sorted(site.parent.rglob("*")) if path.is_file()]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from agent.applied import Applied
+from agent.runtime.applied import Applied
 
 HOME = Path("/etc/bocage/site.yaml")
 

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent.driver import Memory
+from agent.core.state import State
 from agent.errors import OutboxError
-from agent.state import State
+from drivers.api import Memory
 
 
 def two_generations(folder: Path) -> None:

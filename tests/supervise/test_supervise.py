@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from agent.clock import SystemClock
-from agent.notify import Notifier
-from agent.supervise import Watchdog, backoff, supervise
+from agent.core.supervisor import Watchdog, backoff, supervise
+from agent.lib.notify import Notifier
 
 
 @pytest.mark.parametrize(("failures", "shortest", "longest"), [(1, 0.5, 1.5), (3, 2, 6), (9, 30, 90), (5000, 30, 90)])
@@ -16,7 +16,7 @@ def test_backoff_grows_to_a_minute_and_is_spread(failures, shortest, longest):
 
 
 async def test_a_driver_that_raises_is_started_again(monkeypatch):
-    monkeypatch.setattr("agent.supervise.backoff", lambda failures, jitter: 0)
+    monkeypatch.setattr("agent.core.supervisor.backoff", lambda failures, jitter: 0)
     runs, third = [], asyncio.Event()
 
     async def fail() -> None:

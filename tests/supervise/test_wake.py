@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from agent.wake import Wake
+from agent.lib.wake import Wake
 
 
 async def test_a_rest_ends_with_the_call_or_with_its_time():

@@ -88,7 +88,7 @@ def site(tmp_path, group):
 
 def told(site):
     """The limit that `health` says, from within the agent's group."""
-    program = f"{site.sabotage}\nfrom pathlib import Path; from agent.health import Health\n" \
+    program = f"{site.sabotage}\nfrom pathlib import Path; from agent.runtime.health import Health\n" \
               "print(Health(Path('/')).sample()['memory_limit_mb'])"  # fmt: skip
     return float(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.notify import Notifier
+from agent.lib.notify import Notifier
 
 Manager = tuple[Notifier, socket.socket]
 

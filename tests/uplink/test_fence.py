@@ -15,7 +15,7 @@ import pytest
 from mosquitto import documented_acl, mosquitto
 
 from agent.clock import SystemClock
-from agent.machine import Machine
+from agent.lib.machine import Machine
 from agent.model import OutcomeState, Reading
 from agent.outbox import Outbox
 from agent.outbox.claim import MOST, Claim, Statement

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from broker import ScriptedBroker
 
-from agent.sieve import LONGEST, Sieve
+from agent.lib.sieve import LONGEST, Sieve
 
 CMD = "bocage/v1/village/cmd/"
 

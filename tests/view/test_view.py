@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from agent import view
+from agent.cli.live import view
 
 STATUS = json.loads((Path(__file__).parent / "status.json").read_text())
 EMPTY = {"site": {"id": "x", "name": "X"}, "points": [], "actuators": [], "uplink": {"state": "off"}, "outbox": {},

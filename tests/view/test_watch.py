@@ -14,7 +14,7 @@ import pytest
 
 from agent.cli import main
 from agent.demo import site
-from agent.local import Server
+from agent.runtime.socket import Server
 
 STATUS = json.loads((Path(__file__).parent / "status.json").read_text())
 

@@ -10,9 +10,9 @@ import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 
 from agent.clock import Clock
-from agent.driver import BusSpec, Memory
 from agent.errors import DeviceError, TooLate
 from agent.model import Point, Quality, Reading, Readings, Value
+from drivers.api import BusSpec, Memory
 from drivers.lora.chirpstack.downlinks import Downlink, Downlinks
 from drivers.lora.chirpstack.events import LARGEST, Ack, Malformed, Topics, Uplink, battery, command, parse, text
 from drivers.lora.chirpstack.link import Address, Link, Message
@@ -35,7 +35,7 @@ _SETTLED_NS = 10_000_000_000  # what the uplink that confirms a downlink says wa
 
 
 class ChirpStack:
-    """The devices of one application: Wire, Listener, Poller and Actuator (agent.driver).
+    """The devices of one application: Wire, Listener, Poller and Actuator (drivers.api).
 
     Options: url, application, username, password, ca, cert, key, event_topic, command_topic.
     """

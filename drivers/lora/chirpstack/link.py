@@ -16,10 +16,10 @@ import aiomqtt
 
 from agent.clock import Clock
 from agent.errors import ConfigError, WireError
-from agent.mqtt import Client
-from agent.names import in_thread
-from agent.sieve import bound
-from agent.tls import client_context, why_refused
+from agent.lib.mqtt import Client
+from agent.lib.resolver import in_thread
+from agent.lib.sieve import bound
+from agent.lib.tls import client_context, why_refused
 from drivers.lora.chirpstack.events import LARGEST
 
 __all__ = ["Address", "Link", "Message"]

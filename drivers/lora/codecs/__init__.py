@@ -18,7 +18,7 @@ __all__ = ["Codec", "CodecError", "Decoded", "codec_of"]
 
 
 def codec_of(profile: Mapping[str, Any], variables: Mapping[str, str | float] | None = None) -> Codec:
-    """The codec of a profile as `agent.config` gives it: its `lora` has struct, tlv, cayenne or codec.
+    """The codec of a profile as `agent.site` gives it: its `lora` has struct, tlv, cayenne or codec.
 
     `variables` are the device's own; a JavaScript codec finds them in `input.variables`.
     """

@@ -16,10 +16,10 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from agent.clock import Clock
-from agent.driver import BusSpec, Memory
 from agent.errors import BocageError, DeviceError, OutboxError, TooLate, WireError
+from agent.lib.resolver import addresses
 from agent.model import Point, Quality, Reading, Readings, Value
-from agent.names import addresses
+from drivers.api import BusSpec, Memory
 from drivers.lora.gwmp.downlinks import Downlink
 from drivers.lora.gwmp.region import SUB_BANDS
 from drivers.lora.gwmp.server import Act, Battery, Heard, Joined, Send, Server, describe

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from agent.driver import DeviceSpec
 from agent.errors import BocageError
+from drivers.api import DeviceSpec
 from drivers.lora.gwmp.adr import Adr
 from drivers.lora.gwmp.airtime import Rolling
 from drivers.lora.gwmp.asking import Asking

@@ -1,0 +1,205 @@
+"""Reading and writing without a running agent: the same drivers, the same arbiter, once."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from agent.arbiter import Arbiter, Books
+from agent.arbiter.orphans import Orphans
+from agent.arbiter.record import rename
+from agent.clock import SystemClock
+from agent.core.alarms import Register
+from agent.core.buses import Wires
+from agent.core.hub import Hub
+from agent.core.state import State
+from agent.core.trial import judged
+from agent.errors import Busy, Rejected, WireError
+from agent.model import Command, Kind, Origin, Outcome, Reading, Value
+from agent.outbox import Outbox
+from agent.runtime.folders import locked
+from agent.runtime.report import points_json
+from agent.runtime.socket import NotStarted
+from agent.site import Site
+from agent.site import build as wiring
+from drivers.api import BusSpec
+
+__all__ = ["is_radio", "on_the_air", "read_once", "scan_once", "stop_outputs", "try_wires", "write_once"]
+
+
+async def read_once(site: Site, names: Sequence[str]) -> dict[str, Any]:
+    """Read points (all, if none is named) straight from the wires; signals from their sources. See `points_json`.
+
+    A signal that counts needs its history, which is the agent's: here it has the count that the device gives now.
+    """
+    plan, clock = wiring.plan(site), SystemClock(site.clock.trust)
+    wires = Wires(clock, Forgetful())
+    wires.configure(plan.buses)
+    hub = Hub(plan.points(wires.points), plan.signals, {}, lambda readings, outbox_class: None, Forgetful(), clock)
+    try:
+        outputs = plan.outputs
+        wanted = [outputs.get(name, name) for name in names] or list(hub.points)
+        sources = {signal.name: signal.source for signal in plan.signals}
+        on_wire = dict.fromkeys(sources.get(name, name) for name in wanted)
+        hub.publish(await wires.read([name for name in on_wire if name in hub.points]))
+        return points_json(names, hub.points, hub.last, outputs, site.site.timezone)
+    finally:
+        await wires.close()
+
+
+async def write_once(
+    site: Site, state: Path, runtime: Path, point: str, value: Value, hold_ms: int | None, by: str
+) -> Outcome:
+    """One command through the arbiter without an agent; Rejected while one runs, NotStarted for what needs one."""
+    try:
+        async with _alone(site, state, runtime) as door:
+            if why := on_the_air(site, point):
+                raise NotStarted(why)
+            await door.arbiter.start()
+            name, now = f"direct-{uuid4().hex}", door.clock.now()
+            return await door.arbiter.submit(
+                Command(name, point, value, now, hold_ms=hold_ms, origin=Origin.LOCAL, by=by)
+            )
+    except Busy as error:
+        raise Rejected("an agent is running on this site: leave --direct out and write through it") from error
+
+
+async def stop_outputs(site: Site, state: Path, runtime: Path) -> tuple[bool, dict[str, str]]:
+    """After a crash: drive outputs to their safe state on the wire; none if the agent had stopped in order.
+
+    Outputs that left the site file and are not safe yet are tried once more, in both cases. Returns whether there was
+    a crash, and the actuators that were not reached with the reason.
+    """
+    async with _alone(site, state, runtime) as door:
+        if door.state.get("clean_stop") == door.clock.boot:
+            await door.orphans.settle()
+            return False, door.orphans.missed
+        missed, _ = await asyncio.gather(door.arbiter.stop(crashed=True), door.orphans.settle())
+        return True, missed | door.orphans.missed
+
+
+async def try_wires(site: Site, buses: Iterable[str] | None = None) -> list[tuple[str, bool, str]]:
+    """Read every device of these buses (all) once: (device, whether all its points were read, in words).
+
+    A radio bus is listened to.
+    """
+    plan, clock = wiring.plan(site), SystemClock(site.clock.trust)
+    wanted = set(plan.buses if buses is None else buses)
+    specs = {name: spec for name, spec in plan.buses.items() if name in wanted}
+    radio = {name: spec for name, spec in specs.items() if is_radio(spec.type)}
+    looks = asyncio.gather(*(_listen(spec, clock) for spec in radio.values()))
+    wires = Wires(clock, Forgetful())
+    wires.configure({name: spec for name, spec in specs.items() if name not in radio})
+    try:
+        found = {reading.point: reading for reading in await wires.read([point.id for point in wires.points])}
+        errors = {bus["name"]: bus["error"] for bus in wires.status()}
+        said = {device: text for bus in wires.status() for device, text in bus.get("said", {}).items()}
+        devices: dict[str, list[Reading]] = {}
+        for point in wires.points:
+            if point.kind is not Kind.DIAGNOSTIC and not point.moves:
+                devices.setdefault(point.device, []).append(found[point.id])
+    finally:
+        await wires.close()
+    lines = []
+    for name, readings in devices.items():
+        bus = site.devices[name].bus if name in site.devices else name.partition(".")[0]
+        counts = {point.rpartition(".")[2]: reading.value for point, reading in found.items()
+                  if point.startswith(f"{name}.modbus.")} | {"said": said.get(name)}  # fmt: skip
+        lines.append((name, *judged(readings, counts, errors.get(bus) or "")))
+    return lines + await looks
+
+
+def is_radio(bus_type: str) -> bool:
+    """Whether a bus of this type only hears its devices, when they speak."""
+    return bus_type.startswith("lora_")
+
+
+def on_the_air(site: Site, name: str) -> str:
+    """Why a point or an actuator cannot be had without an agent: it is a radio node's. "" if it can."""
+    output = site.actuators[name].output if name in site.actuators else name
+    signal = site.signals.get(output)
+    device = (signal.from_ if signal is not None else output).partition(".")[0]
+    if device not in site.devices or not is_radio(site.buses[site.devices[device].bus].type):
+        return ""
+    return f"{name}: {device} is a radio node, which is heard and commanded by a running agent only"
+
+
+async def _listen(spec: BusSpec, clock: SystemClock) -> tuple[str, bool, str]:
+    probe = importlib.import_module("drivers.lora.probe").probe
+    try:
+        return spec.name, True, await probe(spec, clock)
+    except WireError as error:
+        return spec.name, False, str(error)
+
+
+async def scan_once(
+    spec: BusSpec, units: Sequence[int], timeout: float | None = None
+) -> AsyncGenerator[Mapping[str, Any]]:
+    """Look for these unit ids on a bus that nobody else has, one after the other (see `Wires.scan`).
+
+    BocageError for a bus without unit ids, WireError if it cannot be had.
+    """
+    wires = Wires(SystemClock("always"), Forgetful())
+    wires.configure({spec.name: spec})
+    try:
+        for unit in units:
+            yield await wires.scan(spec.name, unit, timeout)
+    finally:
+        await wires.close()
+
+
+class Forgetful:
+    """A memory for one look: nothing is kept."""
+
+    def get(self, key: str) -> Any:
+        return None
+
+    def put(self, key: str, value: Any, now: bool = False) -> None:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Door:
+    arbiter: Arbiter
+    orphans: Orphans
+    state: State
+    clock: SystemClock
+
+
+@asynccontextmanager
+async def _alone(site: Site, state_folder: Path, runtime_folder: Path) -> AsyncIterator[_Door]:
+    """The arbiter of a site without the rest, while no agent runs; its audit goes out with the next agent's."""
+    clock = SystemClock(site.clock.trust)
+    with locked(state_folder), locked(runtime_folder):
+        state = State.open(state_folder)
+        outbox = Outbox.open(state_folder, runtime_folder, clock)
+        wires = Wires(clock, state.scope("driver"))
+        plan = wiring.plan(site)
+        wires.configure(plan.buses)
+        signals = (signal.point() for signal in plan.signals)
+        points = {point.id: point for point in (*plan.points(wires.points), *signals)}
+        register = Register(outbox.put_event, state.scope("alarms"))
+        orphans = Orphans(state.scope("outputs"), wires.write_aside, register.put_event, clock)
+        orphans.take_up(plan.buses, plan.actuators, partial(rename, state.scope("arbiter")))
+
+        async def write(point: str, value: Value, until: float | None = None) -> None:
+            await orphans.claim(points[point])
+            await wires.write(point, value, until)
+
+        arbiter = Arbiter(
+            plan.actuators, points, write, wires.read, Books(outbox, register), state.scope("arbiter"), clock,
+            handed=orphans.handed,
+        )
+        try:
+            yield _Door(arbiter, orphans, state, clock)
+        finally:
+            await wires.close()
+            await outbox.close()
+            state.close()

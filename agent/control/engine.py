@@ -1,0 +1,464 @@
+"""Runs the controls: hands them what changed, the arbiter their wishes, the outbox what happened, flash their state.
+
+Controls are pure (`agent.control.api`). A control is stepped when one of its inputs changed, when its `due` came,
+and when the time became known, unknown or another one. A control that raises is a bug: it is left out with an alarm
+and tried again, and the others go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from agent.clock import Clock
+from agent.control.api import (
+    NEVER,
+    Accounts,
+    Control,
+    Counting,
+    Happening,
+    Input,
+    Metered,
+    Now,
+    Output,
+    Step,
+    View,
+    Wish,
+)  # fmt: skip
+from agent.control.civil import Civil, Pace
+from agent.core.supervisor import isolated
+from agent.errors import OutboxError, Rejected
+from agent.lib.wake import Wake
+from agent.model import Command, Event, Quality, Reading, Readings, Severity, Value
+from drivers.api import Facts
+
+__all__ = ["Door", "Runner"]
+
+log = logging.getLogger("bocage.runner")
+
+IDLE = 10.0
+"""A turn is made at least this often (s): the clock is looked at then, if nobody else asked it."""
+PATIENCE = 5.0
+"""How long the first turn waits for inputs that were never received (s)."""
+KEEP = 60.0
+"""State that only counts (run-hours, learned values) is kept, and told, this often (s)."""
+RETRY = 60.0
+"""A control that failed is tried again after this long (s)."""
+TOLD = 0.2
+"""How long a stop waits for the flash (s): what happened is on its way there."""
+SOONEST = 0.001
+"""A `due` that is past already comes this much later (s)."""
+_BEFORE = "as before the start"
+_NEXT = {
+    "alarm": "time goes on as before, the step is followed once it has held for 10 min",
+    "clock": "schedules are looked at again",
+    "cleared": "our time is the wall clock's",
+    "refused": "it is before the last time that was known: time goes on from that one",
+    "believed": "our time is the wall clock's",
+}
+
+
+class Door(Protocol):
+    """The arbiter, as rules see it."""
+
+    told: Callable[[], None]
+
+    def wish(self, actuator: str, priority: int, value: Value, cause: str) -> None: ...
+
+    def relinquish(self, actuator: str, priority: int) -> None: ...
+
+    def outputs(self) -> Mapping[str, Output]: ...
+
+
+class _Rule:
+    """One control with its state, its wishes, and what of it is on flash."""
+
+    def __init__(self, control: Control[Any]) -> None:
+        self.control = control
+        self.name, self.inputs = control.name, control.inputs
+        self.account = control if isinstance(control, Accounts) else None
+        self.counting = control if isinstance(control, Counting) else None
+        self.metered = control if isinstance(control, Metered) else None
+        self.state: Any = None
+        self.due = 0.0
+        self.wishes: Mapping[tuple[str, int], Wish] = {}
+        self.kept: Any = None
+        self.dirty = False
+        self.failed = ""
+        self.figures: Mapping[str, float] = {}
+        """Its account as it was kept last."""
+        self.told: Mapping[str, float] = {}
+
+
+class Runner:
+    """All controls of a site. `tell` makes an event durable (the outbox's); `memory` keeps what must last.
+
+    `observe` takes what the hub hands on. `run` lives until cancelled; `look` is one turn of it, for those who have a
+    time of their own (the simulator). `raised` are the alarms that are open, by code and subject.
+    """
+
+    pace = Pace()
+    """How fast the controls' time goes; the demo hurries it."""
+
+    def __init__(
+        self,
+        controls: Iterable[Control[Any]],
+        timezone: str,
+        door: Door,
+        tell: Callable[[Event], Awaitable[None]],
+        memory: Facts,
+        clock: Clock,
+        raised: Iterable[tuple[str, str]] = (),
+    ) -> None:
+        self._door, self._tell, self._memory, self._clock = door, tell, memory, clock
+        self._civil = Civil(timezone, clock, self.pace)
+        self._rules = [_Rule(control) for control in controls]
+        self._wanted = frozenset[str]().union(*(rule.inputs for rule in self._rules))
+        self._points: dict[str, Input] = {}
+        self._outputs: Mapping[str, Output] = {}
+        self._changed: set[str] = set()
+        self._moved = True
+        self._held: dict[tuple[str, int], dict[str, Wish]] = {}
+        self._urgent: list[_Rule] = []
+        self._untold: set[_Rule] = set()
+        """Those of which an event is not durable yet: a state that knows of it would make the next process silent."""
+        self._keep_at = NEVER
+        self._trusted: bool | None = None
+        self._news: list[Event] = []
+        self._events: deque[Event] = deque()
+        """What happened, and is not told yet."""
+        self._noting = asyncio.Lock()
+        self._wake = Wake()
+        self._next = clock.monotonic() + PATIENCE
+        self.publish: Callable[[Readings], None] = lambda readings: None
+        """Where the accounts of controls go: the hub's."""
+        self.doubts: Callable[[str], bool] = lambda name: False
+        """Whether a counter is in doubt: the hub knows."""
+        for rule in self._rules:
+            rule.state = self._recall(rule)
+            if rule.account is not None:
+                rule.figures = rule.account.figures(rule.state)
+                self._keep_at = 0.0
+        self._take_over({subject for code, subject in raised if code == "control_failed"})
+        door.told = clock.wall.told = self.wake
+
+    def _take_over(self, failed: set[str]) -> None:
+        """The controls that failed before the start: the first step of each tells whether it still does."""
+        for rule in self._rules:
+            if rule.name in failed:
+                rule.failed = _BEFORE
+        for name in sorted(failed - {rule.name for rule in self._rules}):
+            self._news.append(self._event(Happening("cleared", "control_failed", name, Severity.INFO)))
+
+    # -- what comes in -----------------------------------------------------------------------------------------
+
+    def observe(self, readings: Readings) -> None:
+        """Take note of inputs. What did not change only counts as heard of again."""
+        wanted, points = self._wanted, self._points
+        for reading in readings:
+            name = reading.point
+            if name not in wanted:
+                continue
+            before, at = points.get(name), self.pace.at(reading.at.boottime_ns / 1e9)
+            if reading.quality is not Quality.GOOD:
+                at = -NEVER if before is None else before.at  # that of the last good one
+            now = points[name] = Input(reading.value, reading.quality, at, self.doubts(name))
+            if before is None or before._replace(at=at) != now:
+                self._changed.add(name)
+        if self._changed:
+            self._wake.set()
+
+    def wake(self) -> None:
+        """Outputs may have moved, or the time."""
+        self._moved = True
+        self._wake.set()
+
+    def hurry(self) -> None:
+        """Step every control at the next turn, although nothing asks for it."""
+        for rule in self._rules:
+            rule.due = 0.0
+
+    @property
+    def woken(self) -> bool:
+        """Whether a turn is wanted before the next due time."""
+        return self._wake.is_set()
+
+    def desk(self, command: Command) -> Callable[[], Awaitable[str]] | None:
+        """A command on a point of a control's own (`fountain.latch`); see `arbiter.Desk`."""
+        for rule in self._rules:
+            if self._answer(rule, command) is not None:
+                return lambda rule=rule: self._carry_out(rule, command)  # type: ignore[misc]
+        return None
+
+    def swapped(self, meter: str, index: float) -> str | None:
+        """A meter was swapped: it goes on from `index`. The control that follows it; None if none does."""
+        found = None
+        for rule in self._rules:
+            state = None if rule.metered is None else rule.metered.swapped(rule.state, meter, index)
+            if state is not None:
+                rule.state, rule.dirty, found = state, True, found or rule.name
+                self._keep_at = 0.0
+        return found
+
+    def replaced(self, meter: str, detail: Mapping[str, Value]) -> None:
+        """A counter is another meter's now, and its index goes on: told once, of the control that follows it if any."""
+        self._say_of_meter("meter_replaced", meter, detail)
+
+    def returned(self, meter: str, detail: Mapping[str, Value]) -> None:
+        """It was the same meter after all."""
+        self._say_of_meter("meter_returned", meter, detail)
+
+    def _say_of_meter(self, code: str, meter: str, detail: Mapping[str, Value]) -> None:
+        followed = (rule for rule in self._rules if rule.metered and rule.metered.swapped(rule.state, meter, 0.0))
+        subject = next((rule.name for rule in followed), meter)
+        self._news.append(self._event(Happening("change", code, subject, Severity.INFO, detail)))
+        self._wake.set()
+
+    # -- life --------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Step whatever changed or came due until cancelled."""
+        await self._inputs_are_there()
+        async with asyncio.TaskGroup() as group:
+            while True:
+                self.turn()
+                if (self._events or self._urgent) and not self._noting.locked():
+                    group.create_task(self._note())
+                self._next = min(self.pace.back(self.due_next()), self._clock.monotonic() + IDLE)
+                await self._wake.wait(self._next - self._clock.monotonic())
+
+    def due(self) -> float:
+        """When the next turn is over at the latest (monotonic seconds, for the watchdog)."""
+        return self._next + 5
+
+    def due_next(self) -> float:
+        """When a control, or the keeping of its state, wants to be looked at by itself."""
+        return min(self._keep_at, self._civil.due(), min((rule.due for rule in self._rules), default=NEVER))
+
+    async def close(self) -> None:
+        """At an orderly stop: what happened is on its way to flash, and everything is kept with the last write."""
+        if self._events:
+            await asyncio.wait([asyncio.ensure_future(self._tell(event)) for event in self._events], timeout=TOLD)
+        for rule in self._rules:
+            self._keep(rule)
+
+    def turn(self) -> None:
+        """Step what changed or is due now."""
+        self._wake.clear()
+        now, news = self._civil.now(), self._clock.wall.take_news()
+        self._events += [*self._news, *(self._say_clock(news) if news else ())]
+        self._news.clear()
+        everybody = now.trusted is not self._trusted or any(what == "clock" for what, _ in news)
+        self._trusted = now.trusted
+        changed, self._changed = self._changed, set()
+        if self._moved:
+            self._moved = False
+            before, self._outputs = self._outputs, self._outputs_now()
+            changed |= {name for name, output in self._outputs.items() if before.get(name) != output}
+        view = View(self._points, self._outputs)
+        for rule in self._rules:
+            if everybody or rule.due <= now.monotonic or not changed.isdisjoint(rule.inputs):
+                self._events += self._step(rule, view, now)
+        if now.monotonic >= self._keep_at:
+            self._keep_at = NEVER
+            for rule in self._rules:
+                if rule.dirty and rule not in self._untold:
+                    self._keep(rule)
+            self._tell_figures(now.monotonic)
+
+    def _tell_figures(self, now: float) -> None:
+        """The accounts as they were kept before: a counter that was told is on flash, and never goes back."""
+        found: list[Reading] = []
+        for rule in self._rules:
+            if rule.account is None:
+                continue
+            kept, rule.figures = rule.figures, rule.account.figures(rule.state)
+            at = self._clock.now()
+            found += [Reading(name, value, at) for name, value in kept.items() if rule.told.get(name) != value]
+            rule.told = kept
+            if rule.figures != kept:
+                self._keep_at = min(self._keep_at, now + self._keep_every)
+        if found:
+            self.publish(found)
+
+    @property
+    def _keep_every(self) -> float:
+        return KEEP * self.pace.speed
+
+    def _outputs_now(self) -> Mapping[str, Output]:
+        found = self._door.outputs()
+        if self.pace.speed == 1:
+            return found
+        return {name: output._replace(since=self.pace.at(output.since)) for name, output in found.items()}
+
+    async def _inputs_are_there(self) -> None:
+        """A fallback for an input that is only not yet read would move outputs for nothing."""
+        until = self._clock.monotonic() + PATIENCE
+        while self._clock.monotonic() < until and self._wanted - self._points.keys() - self._door.outputs().keys():
+            self._wake.clear()
+            await self._wake.wait(until - self._clock.monotonic())
+
+    async def look(self) -> None:
+        """One turn; what happened is on flash when this returns, and the states that know of it."""
+        self.turn()
+        await self._note()
+
+    async def _note(self) -> None:
+        """Bring what happened to the outbox, in its order, and then the states that know of it to flash.
+
+        That may take long, and turns go on meanwhile: what happens in them is told as well before this ends.
+        """
+        async with self._noting:
+            while self._events or self._urgent:
+                while self._events:
+                    await self._tell(self._events.popleft())
+                self._untold.clear()
+                urgent, self._urgent = self._urgent, []
+                if urgent:
+                    await self._keep_now(urgent)
+
+    async def _keep_now(self, rules: Sequence[_Rule]) -> None:
+        """What must last of these is on flash when this returns, if the disk will."""
+        for rule in rules:
+            self._keep(rule)
+        try:
+            await asyncio.to_thread(self._memory.flush)
+        except OutboxError as error:
+            names = ",".join(rule.name for rule in rules)
+            log.error('state not durable controls=%s reason="%s" next=control goes on', names, error)
+
+    # -- stepping ----------------------------------------------------------------------------------------------
+
+    def _step(self, rule: _Rule, view: View, now: Now) -> list[Event]:
+        def do() -> Step[Any]:
+            step = rule.control.step(rule.state, view, now)
+            self._put_wishes(rule, step.wishes)
+            return step
+
+        step, failure = isolated(rule.name, do)
+        if step is None:
+            return self._fail(rule, failure, now)
+        happened = list(step.happenings)
+        if rule.failed:
+            rule.failed = ""
+            happened.append(Happening("cleared", "control_failed", rule.name, Severity.INFO))
+        rule.due = step.due if step.due > now.monotonic else now.monotonic + SOONEST
+        counts = False
+        if step.state is not rule.state and step.state != rule.state:
+            counts = rule.counting is not None and rule.counting.mark(rule.state) != rule.counting.mark(step.state)
+            rule.state = step.state
+            rule.dirty = True
+            self._keep_at = min(self._keep_at, now.monotonic + self._keep_every)
+        if happened:
+            self._untold.add(rule)
+        if (happened or counts) and rule not in self._urgent:
+            self._urgent.append(rule)
+        return [self._event(one) for one in happened]
+
+    def _put_wishes(self, rule: _Rule, wishes: Sequence[Wish]) -> None:
+        wanted = {(wish.actuator, wish.priority): wish for wish in wishes}
+        if wanted == rule.wishes:
+            return
+        for key in {**rule.wishes, **wanted}:
+            if rule.wishes.get(key) == wanted.get(key):
+                continue
+            holders = self._held.setdefault(key, {})
+            holders.pop(rule.name, None)
+            if key in wanted:
+                holders[rule.name] = wanted[key]
+            self._tell_door(key, holders)
+        moved = {key: wish.value for key, wish in rule.wishes.items()} != {key: w.value for key, w in wanted.items()}
+        rule.wishes = wanted
+        if moved:
+            rule.dirty = True
+            self._keep_at = 0.0
+
+    def _tell_door(self, key: tuple[str, int], holders: Mapping[str, Wish]) -> None:
+        """Where controls share an output (a pump) at one priority, the one that wants most of it holds."""
+        if not holders:
+            self._door.relinquish(*key)
+            return
+        wish = max(holders.values(), key=lambda held: float(held.value or 0))
+        self._door.wish(wish.actuator, wish.priority, wish.value, wish.cause)
+
+    def _fail(self, rule: _Rule, failure: str, now: Now) -> list[Event]:
+        """A control with a bug wants nothing any more; it is tried again with its last good state."""
+        there = self._door.outputs().keys()
+        for key, holders in self._held.items():
+            if holders.pop(rule.name, None) is not None and key[0] in there:
+                self._tell_door(key, holders)
+        rule.wishes = {}
+        rule.due = now.monotonic + RETRY
+        known, rule.failed = rule.failed, failure
+        if known not in ("", _BEFORE):
+            return []
+        log.critical('control failed control=%s reason="%s" next=its outputs are released', rule.name, failure)
+        if known:
+            return []
+        detail = {"reason": failure}
+        return [self._event(Happening("alarm", "control_failed", rule.name, Severity.CRITICAL, detail))]
+
+    def _event(self, one: Happening) -> Event:
+        detail = None if one.detail is None else dict(one.detail)
+        level = logging.WARNING if one.kind == "alarm" else logging.INFO
+        log.log(level, "%s code=%s subject=%s detail=%s", one.kind, one.code, one.subject, detail)
+        return Event(one.kind, one.code, one.subject, self._clock.now(), one.severity, detail)
+
+    def _say_clock(self, news: Iterable[tuple[str, float]]) -> list[Event]:
+        events, at = [], self._clock.now()
+        for what, seconds in news:
+            log.warning("clock kind=%s seconds=%.1f next=%s", what, seconds, _NEXT[what])
+            detail = {"seconds": round(seconds, 1)}
+            if what == "alarm":
+                events.append(Event("alarm", "clock_step", "gateway", at, Severity.MINOR, detail))
+            elif what == "clock":
+                events.append(Event("clock", "clock_step", "gateway", at, detail=detail))
+            elif what == "refused":
+                events.append(Event("alarm", "clock_refused", "gateway", at, Severity.MAJOR, detail))
+            elif what == "believed":
+                events.append(Event("cleared", "clock_refused", "gateway", at))
+            else:
+                events.append(Event("cleared", "clock_step", "gateway", at))
+        return events
+
+    # -- commands ----------------------------------------------------------------------------------------------
+
+    def _answer(self, rule: _Rule, command: Command) -> Any:
+        """The state after the command; None if the point is not this control's. Rejected for a wrong value."""
+        try:
+            return rule.control.command(rule.state, command.point, command.value, self._civil.now())
+        except ValueError as error:
+            raise Rejected(str(error)) from error
+
+    async def _carry_out(self, rule: _Rule, command: Command) -> str:
+        rule.state = self._answer(rule, command)
+        rule.due = 0.0
+        self._urgent.append(rule)
+        await self.look()
+        self._wake.set()
+        return f"{command.point} {command.value}"
+
+    # -- what outlives the process -----------------------------------------------------------------------------
+
+    def _recall(self, rule: _Rule) -> Any:
+        kept = self._memory.get(f"control.{rule.name}")
+        if kept is not None:
+            try:
+                state = rule.control.load(kept)
+            except (ValueError, KeyError, TypeError) as error:
+                log.error("memory of control not understood control=%s reason=%r next=starts anew", rule.name, error)
+            else:
+                rule.kept = kept
+                return state
+        return rule.control.initial()
+
+    def _keep(self, rule: _Rule) -> None:
+        """Remember what must last."""
+        rule.dirty = False
+        kept = rule.control.dump(rule.state)
+        if kept != rule.kept:
+            self._memory.put(f"control.{rule.name}", kept)
+            rule.kept = kept

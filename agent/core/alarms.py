@@ -1,0 +1,169 @@
+"""Alarms: those of the gateway itself, and the register of all that are open.
+
+Conditions of the gateway that last are looked at as levels, raised once and cleared once. What is raised is remembered
+(state.py), so that a restart neither repeats an alarm nor forgets to clear it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, NamedTuple
+
+from agent.clock import Clock
+from agent.errors import OutboxError, Rejected
+from agent.model import Event, Instant, Severity
+from agent.outbox.records import iso
+from drivers.api import Memory
+
+__all__ = ["Alarms", "Condition", "Register"]
+
+log = logging.getLogger("bocage.alarms")
+
+PERIOD = 10.0
+"""Seconds between two looks."""
+
+
+class Condition(NamedTuple):
+    """What is wrong now: the code (docs/alarms.md), the bare name of what it is about, and what helps to mend it.
+
+    It is an alarm once it was seen for `lasts` seconds without a pause. What nobody can say yet, as of a device that
+    was not asked since the start, is not `known`: none is raised, and one of before stays as it is.
+    """
+
+    code: str
+    subject: str
+    severity: Severity
+    detail: dict[str, Any]
+    lasts: float = 0.0
+    known: bool = True
+
+
+class Alarms:
+    """`look` gives all that is wrong now; `tell` makes an event durable (the outbox's)."""
+
+    def __init__(
+        self,
+        look: Callable[[], Iterable[Condition]],
+        tell: Callable[[Event], Awaitable[None]],
+        memory: Memory,
+        clock: Clock,
+    ) -> None:
+        self._look, self._tell, self._memory, self._clock = look, tell, memory, clock
+        self._raised = {(code, subject) for code, subject in memory.get("raised") or []}
+        self._unsure = self._raised & {(code, subject) for code, subject in memory.get("ending") or []}
+        """Those that were being told, or their end, when the process died: nobody knows whether it was."""
+        self._since: dict[tuple[str, str], float] = {}
+        self._looking = asyncio.Lock()
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        while True:
+            await self.check()
+            await asyncio.sleep(PERIOD)
+
+    async def check(self) -> None:
+        """One look: raise what is new, clear what is over. Whoever cannot wait for the next one asks for it."""
+        async with self._looking:
+            await self._check()
+
+    async def _check(self) -> None:
+        now, raised = self._clock.monotonic(), set(self._raised)
+        looked = {(one.code, one.subject): one for one in self._look()}
+        found = {key: one for key, one in looked.items() if one.known}
+        self._since = {key: self._since.get(key, now) for key in found}
+        new = {key: one for key, one in found.items()
+               if (key not in raised or key in self._unsure) and now - self._since[key] >= one.lasts}  # fmt: skip
+        over = raised - looked.keys()
+        if not new and not over:
+            return
+        await self._remember(raised | new.keys(), {*self._unsure, *new, *over})
+        for key, one in new.items():
+            self._raised.add(key)
+            log.warning("alarm code=%s subject=%s detail=%s", one.code, one.subject, one.detail)
+            await self._say("alarm", key, one.severity, one.detail)
+        for key in over:
+            self._raised.discard(key)
+            log.info("cleared code=%s subject=%s", *key)
+            await self._say("cleared", key, Severity.INFO, {})
+        self._unsure -= {*new, *over}
+        await self._remember(self._raised, self._unsure)
+
+    async def _remember(self, raised: set[tuple[str, str]], unsure: set[tuple[str, str]]) -> None:
+        self._memory.put("ending", [list(key) for key in sorted(unsure)])  # with the same write as what follows
+        await _remember(self._memory, "raised", [list(key) for key in sorted(raised)])
+
+    async def _say(self, kind: str, key: tuple[str, str], severity: Severity, detail: dict[str, Any]) -> None:
+        await self._tell(Event(kind, *key, self._clock.now(), severity, detail))
+
+
+async def _remember(memory: Memory, what: str, value: Any) -> None:
+    """On flash at once: what a kill or a power cut forgets here is told twice, or stays open where it was told."""
+    with contextlib.suppress(OutboxError):  # kept in memory, and tried again by whoever writes it
+        await asyncio.to_thread(memory.put, what, value, True)
+
+
+class Register:
+    """Which alarms are open, whoever raised them: every event passes here on its way to the outbox (`tell`)."""
+
+    def __init__(self, tell: Callable[[Event], Awaitable[None]], memory: Memory) -> None:
+        self._tell, self._memory = tell, memory
+        self._open: dict[str, dict[str, Any]] = memory.get("open") or {}
+
+    async def put_event(self, event: Event) -> None:
+        """Make an event durable; an alarm is open from then on, until it is cleared. What happened once is not open."""
+        name, changed = f"{event.code}.{event.subject}", False
+        if event.kind == "alarm" and event.code not in _MOMENTS and name not in self._open:
+            self._open[name] = {
+                "code": event.code, "subject": event.subject, "severity": str(event.severity),
+                "since": iso(event.at.wall_ms), "acked": False,
+            }  # fmt: skip
+            changed = True
+        elif event.kind == "cleared":
+            changed = self._open.pop(name, None) is not None
+        try:
+            await self._tell(event)
+        finally:
+            if changed:  # who is cancelled here has told it all the same
+                self._memory.put("open", {key: dict(one) for key, one in self._open.items()})
+        if changed:
+            await _remember(self._memory, "open", {key: dict(one) for key, one in self._open.items()})
+
+    def status(self, wrong: Iterable[Condition] = ()) -> list[dict[str, Any]]:
+        """The open alarms, the gravest first: code, subject, severity, since (ISO 8601, UTC, or None), acked.
+
+        Those of the gateway, by what is wrong with it now, have a detail.
+        """
+        grave = [str(severity) for severity in Severity]
+        details = {f"{one.code}.{one.subject}": one.detail for one in wrong}
+        found = [{**one, "detail": details.get(name, {})} for name, one in self._open.items()]
+        return sorted(found, key=lambda one: grave.index(one["severity"]))
+
+    def raised(self) -> list[tuple[str, str]]:
+        """The open alarms: code and subject."""
+        return [(one["code"], one["subject"]) for one in self._open.values()]
+
+    def is_open(self, name: str) -> bool:
+        """Whether `code.subject` is open."""
+        return name in self._open
+
+    async def acknowledge(self, name: str, by: str, at: Instant, origin: str) -> str:
+        """Somebody has seen it: `by` is what he calls himself, `origin` the way by which he came.
+
+        Says what came of it; Rejected if it is not open any more."""
+        one = self._open.get(name)
+        if one is None:
+            raise Rejected(f"alarm {name} is not open")
+        if one["acked"]:
+            return "it was acknowledged already"
+        one["acked"] = True
+        self._memory.put("open", self._open)
+        detail = {"alarm": one["code"], "by": by, "origin": origin}
+        await self._tell(Event("audit", "acknowledged", one["subject"], at, detail=detail))
+        return "acknowledged"
+
+
+_MOMENTS = ("store_corrupt", "command_retained", "uplink_set_aside", "meter_replaced", "tamper")
+"""Alarms of something that happened and is over: nothing will ever clear them."""

@@ -1,0 +1,284 @@
+"""All wires of a site: which one carries a point, and what happens on it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from dataclasses import replace
+from typing import Any
+
+from agent.clock import Clock
+from agent.core.outputs import one_wire
+from agent.core.trial import other_settings, outline, same_wire, verdicts
+from agent.errors import BocageError, DeviceError, WireError
+from agent.model import Point, Quality, Reading, Readings, Value
+from drivers.api import (
+    Actuator,
+    Aside,
+    BusSpec,
+    DeviceSpec,
+    Inspector,
+    Listener,
+    Memory,
+    NonceKeeper,
+    Poller,
+    Scanner,
+    Successive,
+    Trier,
+    Wire,
+    open_bus,
+)  # fmt: skip
+
+__all__ = ["Wires"]
+
+log = logging.getLogger("bocage.wires")
+
+
+class Wires:
+    """Opens each bus by name and routes reads and writes of points to the bus that has them."""
+
+    def __init__(self, clock: Clock, memory: Memory) -> None:
+        self._clock, self._memory = clock, memory
+        self._specs: dict[str, BusSpec] = {}
+        self._wires: dict[str, Wire] = {}
+        self._home: dict[str, str] = {}
+        self._guests: Set[str] = frozenset()
+        """Nodes that are no devices of the site any more: they are written, and what they say is not handed on."""
+        self._silent: Set[str] = frozenset()
+        """Buses that are there for guests alone, and of which nothing is told."""
+        self._failed: dict[str, str] = {}  # why a bus could not be read when it was last asked
+        self.publish: Callable[[Readings], None] = lambda readings: None
+        """Where what is read goes: the hub's."""
+
+    def configure(
+        self, specs: Mapping[str, BusSpec], guests: Set[str] = frozenset(), silent: Set[str] = frozenset()
+    ) -> None:
+        """Make the drivers of these buses; nothing is opened before it is used.
+
+        `guests` are devices that are only written, `silent` the buses on which there is nobody else.
+        """
+        self._guests, self._silent = guests, silent
+        self._specs = dict(specs)
+        for name, spec in specs.items():
+            if name not in self._wires and (wire := self._made(spec)) is not None:
+                self._wires[name] = wire
+        self._home = {point.id: name for name, wire in self._wires.items() for point in wire.points}
+
+    def _made(self, spec: BusSpec) -> Wire | None:
+        """The driver of a bus; None if it cannot be made, and only guests are on it.
+
+        A guest comes from the record of an earlier file, perhaps of an earlier program. One that the driver does not
+        take costs the bus nothing.
+        """
+        try:
+            return open_bus(spec, self._clock, self._memory)
+        except Exception as error:
+            own = tuple(device for device in spec.devices if device.name not in self._guests)
+            if len(own) == len(spec.devices):
+                raise
+            log.error('guests not taken bus=%s reason="%s" next=the bus goes without them', spec.name, error)
+        return None if spec.name in self._silent else open_bus(replace(spec, devices=own), self._clock, self._memory)
+
+    async def reconfigure(
+        self,
+        specs: Mapping[str, BusSpec],
+        changed: Iterable[str],
+        guests: Set[str] = frozenset(),
+        silent: Set[str] = frozenset(),
+    ) -> None:
+        """Close the buses that changed or went, make their successors. The others are not touched.
+
+        Pins that stay relays do not move: gpiozero would let them fall in between.
+        """
+        handed = []
+        for name in changed:
+            if (wire := self._wires.pop(name, None)) is None:
+                continue
+            after = next((spec for spec in specs.values() if one_wire(spec, self._specs[name])), None)
+            if after is not None and isinstance(wire, Successive):
+                await wire.retire(after.devices)
+                handed.append((after.name, wire))
+            else:
+                await wire.close()
+        self.configure(specs, guests, silent)
+        for name, before in handed:
+            wire = self._wires[name]
+            assert isinstance(wire, Successive)
+            wire.succeed(before)
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._wires)
+
+    @property
+    def points(self) -> list[Point]:
+        return [point for wire in self._wires.values() for point in wire.points if point.device not in self._guests]
+
+    @property
+    def specs(self) -> Mapping[str, BusSpec]:
+        """The buses as they are driven, guests among their devices."""
+        return self._specs
+
+    def status(self) -> list[dict[str, Any]]:
+        """One line a bus for the live view: name, type, state up|down, load 0..1, error."""
+        lines = []
+        for name, wire in self._wires.items():
+            if name in self._silent:
+                continue
+            own = {"name": name, "type": self._specs[name].type, "load": 0.0, "error": "", **wire.status()}
+            for key in ("lost", "unheard", "unread"):
+                if self._guests and key in own:
+                    own[key] = [device for device in own[key] if device not in self._guests]
+            for key in ("said", "refused", "in_vain"):
+                if self._guests and key in own:
+                    own[key] = {device: said for device, said in own[key].items() if device not in self._guests}
+            own["error"] = own["error"] or self._failed.get(name, "")
+            lines.append(own)
+        return lines
+
+    def due(self, name: str) -> float:
+        """When the next sign of life of a bus is due (a bus that is gone owes nothing)."""
+        wire = self._wires.get(name)
+        return wire.due() if wire is not None else float("inf")
+
+    async def listen(self, name: str) -> None:
+        """Own one wire: hand on what it reads until cancelled."""
+        wire = self._wires[name]
+        if not isinstance(wire, Listener):
+            raise BocageError(f"bus {name} of type {self._specs[name].type} cannot be listened to")
+        async for readings in wire.readings():
+            if self._guests:
+                readings = [one for one in readings if one.point.partition(".")[0] not in self._guests]
+            if readings:
+                self.publish(readings)
+
+    async def read(self, points: Sequence[str]) -> Readings:
+        """Read points from their wires now. What cannot be read comes back bad."""
+        by_bus: dict[str, list[str]] = {}
+        for point in points:
+            by_bus.setdefault(self._home.get(point, ""), []).append(point)
+        parts = await asyncio.gather(*(self._read_bus(bus, wanted) for bus, wanted in by_bus.items()))
+        return [reading for part in parts for reading in part]
+
+    async def write(self, point: str, value: Value, until: float | None = None) -> None:
+        """Write one output; only the arbiter calls this. DeviceError or WireError if it was not acknowledged."""
+        wire = self._wires.get(self._home.get(point, ""))
+        if not isinstance(wire, Actuator):
+            raise DeviceError(f"{point} is on no bus that can be written")
+        await wire.write(point, value, until)
+
+    async def write_aside(self, spec: BusSpec, point: str, value: Value) -> None:
+        """Write an output that the site file does not have any more: `spec` is its bus, with its one device.
+
+        Over the line that has that wire now, whatever it is called; else over one that is opened for it alone.
+        DeviceError or WireError if it was not acknowledged; BocageError if there is no driver for it any more.
+        """
+        for name, wire in self._wires.items():
+            if one_wire(self._specs[name], spec):
+                if isinstance(wire, Aside):
+                    await wire.write_aside(spec.devices[0], point, value)
+                else:
+                    await self.write(point, value)
+                return
+        own = open_bus(spec, self._clock, _Forgetful())
+        if not isinstance(own, Actuator):
+            raise DeviceError(f"{point} is on no bus that can be written")
+        try:
+            await own.write(point, value)
+        finally:
+            await own.close()
+
+    async def scan(self, bus: str, unit: int, timeout: float | None = None) -> dict[str, Any]:
+        """Look for one unit id of a bus, between more urgent questions: unit_id, the line's baudrate, parity and
+        stopbits (None where it has none), and ms until the answer, None if nobody answers within `timeout` seconds.
+        """
+        wire = self._wires.get(bus)
+        if not isinstance(wire, Scanner):
+            raise BocageError(f"{bus} is no bus with unit ids that is driven here")
+        if self._specs[bus].type != "modbus_tcp" and not 1 <= unit <= 247:
+            raise BocageError(f"unit ids of a line are 1 to 247; {unit} is for Modbus TCP")
+        options = self._specs[bus].options
+        found = {"unit_id": unit, **{key: options.get(key) for key in ("baudrate", "parity", "stopbits")}, "ms": None}
+        async for look in wire.scan([unit], timeout):
+            found |= look
+        return found
+
+    def owner(self, wanted: BusSpec) -> str | None:
+        """Our bus on the wire that a file's bus is on, whatever it is called; None if the wire is not ours.
+
+        BocageError if the file wants another line of it than the one that we keep.
+        """
+        for name, spec in self._specs.items():
+            if same_wire(spec, wanted):
+                if said := other_settings(spec, wanted):
+                    raise BocageError(said)
+                return name
+        return None
+
+    async def try_devices(self, bus: str, devices: Sequence[DeviceSpec]) -> list[dict[str, Any]]:
+        """Read devices of a file that need not be the one that runs, on our bus: see `trial.verdicts`.
+
+        Nothing for a radio bus, which only hears its devices.
+        """
+        wire = self._wires.get(bus)
+        if not isinstance(wire, Trier):
+            return []
+        try:
+            return verdicts(await wire.try_devices(devices), "")
+        except WireError as error:
+            return [{"name": device.name, "works": False, "text": str(error)} for device in devices]
+
+    def runs(self, outlined: Mapping[str, Any]) -> list[str] | None:
+        """Which devices of a file's bus we do not have in the same way; None if the bus itself is other, or not there.
+        """
+        spec = self._specs.get(str(outlined.get("name")))
+        own = outline(spec) if spec is not None else {}
+        if any(own.get(key) != outlined.get(key) for key in ("type", "options")):
+            return None
+        return [one["name"] for one in outlined.get("devices", ()) if one not in own["devices"]]
+
+    def inspect(self, topic: str) -> list[dict[str, Any]]:
+        """What the buses keep beside their points, each row with its bus. BocageError if no bus has such a topic."""
+        rows: list[list[dict[str, Any]]] = []
+        refusal = BocageError(f'no bus here has "{topic}" to show')
+        for name, wire in self._wires.items():
+            if isinstance(wire, Inspector):
+                try:
+                    rows.append([{"bus": name, **row} for row in wire.inspect(topic)])
+                except BocageError as error:
+                    refusal = error
+        if not rows:
+            raise refusal
+        return [row for found in rows for row in found]
+
+    def forget_nonces(self, device: str) -> int | None:
+        """How many DevNonces of a radio node were forgotten; None if nobody keeps any of it."""
+        found = (wire.forget_nonces(device) for wire in self._wires.values() if isinstance(wire, NonceKeeper))
+        return next((count for count in found if count is not None), None)
+
+    async def close(self) -> None:
+        for wire in self._wires.values():
+            await wire.close()
+
+    async def _read_bus(self, bus: str, points: Sequence[str]) -> Readings:
+        wire = self._wires.get(bus)
+        if isinstance(wire, Poller):
+            self._failed.pop(bus, None)
+            try:
+                return await wire.read(points)
+            except WireError as error:
+                self._failed[bus] = str(error)
+                log.warning('wire cannot be read bus=%s reason="%s" next=its points are bad', bus, error)
+        now = self._clock.now()
+        return [Reading(point, None, now, Quality.BAD) for point in points]
+
+
+class _Forgetful:
+    """The memory of a wire that is opened for one write."""
+
+    def get(self, key: str) -> Any:
+        return None
+
+    def put(self, key: str, value: Any, now: bool = False) -> None:
+        return None

@@ -1,0 +1,195 @@
+"""An output as it can be written without the site file: where it is, how it is written, and its safe state.
+
+An output is its wire, its unit and its register, or its pin: what the actuator, the device and the bus are called does
+not matter. A serial port is its real path, so that another name of the same adapter is the same wire.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from agent.core.actuator_spec import ActuatorSpec
+from agent.lib.secret import Kept
+from agent.model import Value
+from drivers.api import BusSpec, DeviceSpec
+
+__all__ = ["Owned", "address", "from_json", "is_radio", "loose", "one_wire", "outputs", "places", "to_json"]
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """One output. `bus` has its device as the only one, and that device's profile has its point as the only one."""
+
+    name: str
+    """The actuator; the point's id for a relay that no actuator owns."""
+    point: str
+    safe: Value
+    """What is written when it leaves; `hold` and `recompute` count as off."""
+    bus: BusSpec
+
+    @property
+    def device(self) -> DeviceSpec:
+        return self.bus.devices[0]
+
+    @property
+    def place(self) -> str:
+        """What it is, for people and for comparison: "tcp 10.0.0.5:502, unit 1, coil 3"; "pin 17"."""
+        return ", ".join(part for part in (_wire(self.bus), _unit(self.device), _register(self)) if part)
+
+
+def outputs(buses: Mapping[str, BusSpec], actuators: Iterable[ActuatorSpec]) -> Iterator[Owned]:
+    """The outputs of these actuators. What is written once, and what is on no wire, is nobody's to make safe."""
+    for spec in actuators:
+        bus = None if spec.kind == "once" else _narrowed(buses, spec.output)
+        if bus is not None:
+            safe = spec.state(spec.safe_state)
+            yield Owned(spec.name, spec.output, spec.off if safe is None else safe, bus)
+
+
+def loose(buses: Mapping[str, BusSpec], point: str, off: Value = False) -> Owned | None:
+    """What no actuator owns, and somebody commands by its own name, as off says; None if it is on no wire."""
+    bus = _narrowed(buses, point)
+    return None if bus is None else Owned(point, point, off, bus)
+
+
+def places(buses: Mapping[str, BusSpec]) -> dict[str, Owned]:
+    """Every point of these buses, as if it were loose, by its place."""
+    found = {}
+    for bus in buses.values():
+        for device in bus.devices:
+            shorts = (device.profile or {}).get("points")
+            for point in [device.name] if shorts is None else [f"{device.name}.{short}" for short in shorts]:
+                one = Owned(point, point, False, _only(bus, device, point))
+                found[one.place] = one
+    return found
+
+
+def one_wire(one: BusSpec, other: BusSpec) -> bool:
+    """Whether two buses are the same wire, whatever they are called."""
+    return _wire(one) == _wire(other)
+
+
+def is_radio(bus: BusSpec) -> bool:
+    """Whether its devices listen only when they like."""
+    return bus.type.startswith("lora_")
+
+
+def to_json(one: Owned) -> dict[str, Any]:
+    """As it is kept: of secrets only where they are, and never what they are."""
+    return {
+        "name": one.name,
+        "point": one.point,
+        "safe": one.safe,
+        "bus": {"name": one.bus.name, "type": one.bus.type, "options": _plain(one.bus.options)},
+        "device": {
+            "name": one.device.name,
+            "address": _plain(one.device.address),
+            "profile": _plain(one.device.profile),
+            "options": _plain(one.device.options),
+        },
+    }
+
+
+def from_json(kept: Mapping[str, Any]) -> Owned:
+    """KeyError or TypeError if it is none."""
+    bus, device = kept["bus"], _revived(kept["device"])
+    spec = DeviceSpec(device["name"], device["address"], device["profile"], options=device["options"])
+    options = _revived(bus["options"])
+    return Owned(kept["name"], kept["point"], kept["safe"], BusSpec(bus["name"], bus["type"], options, (spec,)))
+
+
+def _narrowed(buses: Mapping[str, BusSpec], point: str) -> BusSpec | None:
+    """The bus of a point, with no more than that needs."""
+    home, _, short = point.partition(".")
+    for bus in buses.values():
+        for device in bus.devices:
+            if device.name == point or (device.name == home and short in (device.profile or {}).get("points", {})):
+                return _only(bus, device, point)
+    return None
+
+
+def _only(bus: BusSpec, device: DeviceSpec, point: str) -> BusSpec:
+    """The bus with this device alone, and of its profile this point alone; a pin is its own point."""
+    if device.name != point:
+        profile, short = device.profile or {}, point.partition(".")[2]
+        device = replace(device, profile={**profile, "points": {short: profile["points"][short]}})
+    return replace(bus, devices=(device,))
+
+
+_SECRET, _FILE = "$secret", "$file"
+
+
+def _wire(bus: BusSpec) -> str:
+    options = bus.options
+    if bus.type == "gpio":
+        return ""
+    if {"host", "port"} <= options.keys() or bus.type == "modbus_tcp":
+        return f"tcp {address(str(options['host']))}:{options.get('port') or 502}"
+    if "port" in options:
+        return os.path.realpath(str(options["port"]))
+    return bus.type if is_radio(bus) else f"{bus.type} {bus.name}"
+
+
+def address(host: str) -> str:
+    """A host as one text, however it is written."""
+    try:
+        return str(ipaddress.ip_address("127.0.0.1" if host == "localhost" else host))
+    except ValueError:
+        return host.lower()
+
+
+def _unit(device: DeviceSpec) -> str:
+    where = device.address
+    if "unit_id" in where:
+        return f"unit {where['unit_id']}"
+    if "pin" in where:
+        return f"pin {where['pin']}"
+    node = next((where[key] for key in ("dev_eui", "dev_addr", "node") if key in where), None)
+    return f"node {node}" if node is not None else " ".join(f"{k} {v}" for k, v in sorted(_plain(where).items()))
+
+
+def _register(one: Owned) -> str:
+    if one.point == one.device.name:
+        return ""
+    short = one.point.partition(".")[2]
+    settings = ((one.device.profile or {}).get("points") or {}).get(short) or {}
+    if "register" not in settings or "address" not in settings:
+        return short
+    bit = settings.get("bit")
+    return f"{settings['register']} {settings['address']}{'' if bit is None else f' bit {bit}'}"
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can say of it; of a secret and of a file, where it is."""
+    if isinstance(value, str | int | float):
+        return value
+    if isinstance(value, Kept):
+        return {_SECRET: [value.source, value.name, str(value.folder)]}
+    if isinstance(value, Path):
+        return {_FILE: str(value)}
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items() if v is not None and _sayable(v)}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value if _sayable(item)]
+    return value
+
+
+def _revived(value: Any) -> Any:
+    """What `_plain` made of it, as it was."""
+    if isinstance(value, dict):
+        if value.keys() == {_SECRET}:
+            source, name, folder = value[_SECRET]
+            return Kept(source, name, Path(folder))
+        if value.keys() == {_FILE}:
+            return Path(value[_FILE])
+        return {key: _revived(part) for key, part in value.items()}
+    return [_revived(part) for part in value] if isinstance(value, list) else value
+
+
+def _sayable(value: Any) -> bool:
+    return isinstance(value, str | int | float | list | tuple | dict | Kept | Path | Mapping)

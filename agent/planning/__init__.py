@@ -1,0 +1,1 @@
+"""The programme of a site on paper, for `bocage plan`."""

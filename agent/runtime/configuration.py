@@ -1,0 +1,245 @@
+"""Which configuration runs: the site file's, or, while that is wrong, the one that was applied last."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from agent.core.alarms import Condition
+from agent.core.state import was_kept
+from agent.errors import BocageError, ConfigError, Problem
+from agent.lib.hints import ours
+from agent.model import Severity
+from agent.runtime.applied import NEWEST, SITE, Applied, find, was_used
+from agent.runtime.folders import enter, is_installed_by_default, state_folder
+from agent.settings import Found, Plan, PlanReader
+from drivers.api import DeviceSpec
+
+__all__ = ["Configuration"]
+
+log = logging.getLogger("bocage.configuration")
+
+
+class Configuration:
+    """A site file, what runs of it, and what is wrong with it.
+
+    `choose` at the start, `reread` when the file may have changed, `keep` for what is applied from then on.
+    """
+
+    def __init__(self, path: Path, state: Path, plan: Plan, before: Applied | None, found: Found | None) -> None:
+        self.path, self.state, self.plan = path, state, _with_kept_codecs(plan, path, state / NEWEST)
+        self._site = plan.site  # another id in the file takes effect at the next start
+        self.replaced: Plan | None = None
+        """What was applied when the agent started, where another plan runs from then on: its outputs may have left."""
+        self.wrong: Problem | None = None
+        """What is wrong with the site file: it is not the one that runs."""
+        self.outdated: Problem | None = None
+        """Which rule of this program the configuration that runs breaks: it was applied by an older one."""
+        self.is_bare = False
+        """Whether nothing runs, for want of anything that can be read."""
+        self._unkept = found
+        self._kept = before
+        self._pointers = found.pointers if found else ()
+
+    @classmethod
+    def choose(cls, path: Path, reader: PlanReader, given: str | None) -> Configuration:
+        """What to start with. ConfigError with all that is wrong where nothing was ever applied.
+
+        Where something was, and nothing of it can be read, it is a bare plan: the outputs that are ours go to their
+        safe state, and a good file is waited for.
+
+        `reader` reads the file at `path`; `given` is the state folder of the command line.
+        """
+        file = reader.found()
+        known = find(path, given) if file.first is not None else None  # not even the site's id need be right
+        state = known[0] if known else state_folder(given, file.plan.site if file.plan else "")
+        enter(state)
+        before = known[1] if known else Applied.load(state)
+        if before is not None and is_installed_by_default(state, given):
+            _refuse_another(before, path, file)
+        wrong = _judge(file, before)
+        if wrong is None and file.plan is not None:
+            made = cls(path, state, file.plan, before, file)
+            if before is not None and not before.is_of(file.files):
+                made.replaced = before.reader().found().plan
+            return made
+        try:
+            return cls._adopted(path, state, file) if before is None else cls._kept_on(path, state, file, wrong)
+        except ConfigError as refusal:
+            used = state if before is not None else was_used(path, given)
+            if used is None or refusal.first is None:
+                raise
+            return cls._bare(path, used, refusal.first)
+
+    @classmethod
+    def _kept_on(cls, path: Path, state: Path, file: Found, wrong: Problem | None) -> Configuration:
+        """The file is wrong: go on with what was applied, also where that breaks rules of a newer program."""
+        for before in Applied.generations(state):
+            kept = before.reader().found()
+            if kept.plan is None:
+                log.error('kept configuration not understood folder=%s problem="%s"', before.folder, kept.first)
+                continue
+            plan = _with_kept_codecs(replace(kept.plan, site=before.site), path, before.folder)
+            made = cls(path, state, plan, before, None)
+            made._pointers = kept.pointers
+            made.outdated = kept.first
+            made.wrong = None if before.is_of(file.files) else wrong
+            for problem in filter(None, (made.wrong, made.outdated)):
+                log.error('configuration refused problem="%s" next=the one that was applied before goes on', problem)
+            return made
+        raise _refusal(file, wrong)
+
+    @classmethod
+    def _bare(cls, path: Path, state: Path, wrong: Problem) -> Configuration:
+        """What was applied cannot be read any more, neither can the file."""
+        enter(state)
+        made = cls(path, state, Plan.bare(), None, None)
+        made.wrong, made.is_bare = wrong, True
+        log.critical('no configuration is left problem="%s" next=outputs go to their safe state, a file is waited for',
+                     wrong)  # fmt: skip
+        return made
+
+    @classmethod
+    def _adopted(cls, path: Path, state: Path, file: Found) -> Configuration:
+        """Nothing was kept: a program of before has run this file, if anybody has, and may have had fewer rules."""
+        if file.plan is None or not file.breaks_rules_only or not was_kept(state):
+            raise _refusal(file)
+        made = cls(path, state, file.plan, None, file)
+        made.outdated = file.first
+        log.error('configuration outdated problem="%s" next=it ran before, so it goes on', made.outdated)
+        return made
+
+    def reread(self) -> Plan:
+        """The plan of the file as it is now. ConfigError if it is wrong: then `wrong` says why, until it is not.
+
+        A file that is the one that runs, and breaks a rule of this program, is refused too, and stays `outdated`.
+        """
+        file = PlanReader(self.path).found()
+        wrong = _judge(file, self._kept)
+        self.wrong = None if self._kept is not None and self._kept.is_of(file.files) else wrong
+        if wrong is not None or file.plan is None:
+            raise _refusal(file, wrong)
+        if self.is_bare:
+            self._site, self.is_bare = file.plan.site, False
+        self.outdated = None
+        self.plan = _with_kept_codecs(file.plan, self.path, self.state / NEWEST)
+        self._unkept, self._pointers = file, file.pointers
+        return self.plan
+
+    def is_read_from(self, path: Path) -> bool:
+        """Whether a path leads to the site file of this agent."""
+        return os.path.realpath(path) == os.path.realpath(self.path)  # resolve() raises where links go in a circle
+
+    def keep(self) -> None:
+        """Put what runs into the state folder, if it is not there. OSError if the disk refuses: to be tried again."""
+        if self._unkept is not None:
+            self._kept = Applied.keep(self.state, self.path, self._site, self._unkept.files)
+            self._unkept = None
+
+    def unusable(self) -> list[Problem]:
+        """What the file points to and cannot be used at this moment: secrets, certificates, keys. Reads them."""
+        return [problem for pointer in self._pointers if (problem := pointer.problem()) is not None]
+
+    # -- what is told ------------------------------------------------------------------------------------------
+
+    def conditions(self) -> Iterator[Condition]:
+        """The alarms `config_invalid` and `config_outdated`."""
+        if self.wrong is not None:
+            yield Condition("config_invalid", "gateway", Severity.MAJOR, self.wrong.place)
+        if self.outdated is not None:
+            yield Condition("config_outdated", "gateway", Severity.MINOR, self.outdated.place)
+
+    def problem(self) -> dict[str, Any] | None:
+        """For the topic `status`: the graver of the two, with its code."""
+        for found in self.conditions():
+            return {"code": found.code, **found.detail}
+        return None
+
+    def status(self) -> dict[str, Any]:
+        """For the live view: which file runs, and what is wrong with the one that is there."""
+        return {
+            "file": str(self.path.absolute()),
+            "hash": self.plan.config_hash,
+            "invalid": self.wrong.place if self.wrong else None,
+            "outdated": self.outdated.place if self.outdated else None,
+        }
+
+    def line(self) -> str:
+        """What is wrong, for the service manager's line; "" if nothing is."""
+        if self.wrong is not None and self.is_bare:
+            return f"configuration refused, nothing runs, outputs go to their safe state: {_said(self.wrong)}"
+        if self.wrong is not None:
+            return f"configuration refused, the one applied before runs: {_said(self.wrong)}"
+        if self.outdated is not None:
+            return f"configuration outdated: {_said(self.outdated)}"
+        return ""
+
+
+def _refuse_another(before: Applied, path: Path, file: Found) -> None:
+    """BocageError for a demo, say, on a village's gateway: its readings and outputs would be taken for the village's.
+
+    A file that is wrong is none of which the village's is the last that was good: ConfigError.
+    """
+    site = file.plan.site if file.plan is not None else None
+    if not before.is_another(path, site):
+        return
+    if file.first is not None:
+        raise _refusal(file)
+    command = ours("run", path, "--state-dir", path.parent / "state")
+    raise BocageError(before.whose(path, str(site), command))
+
+
+def _judge(file: Found, kept: Applied | None) -> Problem | None:
+    """What is wrong with a site file; also a codec that is gone, which it had when it was applied, and a file of which
+    only the beginning is there."""
+    if file.first is None and kept is not None:
+        if (name := kept.cut(file.files)) is not None:
+            return _half(name, file.files[name], kept)
+        for name in sorted(file.absent & kept.files.keys()):
+            where = str(kept.home.parent / name)
+            return Problem(where, 1, 1, "error", "this codec is missing; it was there when it was applied last")
+    return file.first
+
+
+def _with_kept_codecs(plan: Plan, home: Path, folder: Path) -> Plan:
+    """The same plan, where each maker's codec names its copy in `folder` too, which is the one that runs: a codec that
+    is edited is not used before it was looked at and applied.
+    """
+
+    beside, folder = home.absolute().parent, folder.absolute()
+
+    def dressed(device: DeviceSpec) -> DeviceSpec:
+        profile = device.profile or {}
+        lora = profile.get("lora") or {}
+        codec = Path(lora.get("codec") or "")
+        origin = next((one for one in (folder, beside) if codec.is_relative_to(one)), None)
+        if origin is None:
+            return device
+        name = codec.relative_to(origin)
+        lora = {**lora, "codec": str(beside / name), "codec_kept": str(folder / name)}
+        return replace(device, profile={**profile, "lora": lora})
+
+    buses = {name: replace(bus, devices=tuple(map(dressed, bus.devices))) for name, bus in plan.buses.items()}
+    return replace(plan, buses=buses)
+
+
+def _half(name: str, content: bytes, kept: Applied) -> Problem:
+    lines = content.decode(errors="replace").split("\n")
+    place = str(kept.home if name == SITE else kept.home.parent / name)
+    said = "the file ends here, within what was applied; save it again, with a line break at its end"
+    return Problem(place, len(lines), len(lines[-1]) + 1, "error", said)
+
+
+def _said(problem: Problem) -> str:
+    return f"{problem.file}:{problem.line}:{problem.column}: {problem.message}"
+
+
+def _refusal(file: Found, wrong: Problem | None = None) -> ConfigError:
+    lines = [str(problem) for problem in file.problems]
+    if wrong is not None and str(wrong) not in lines:
+        lines.insert(0, str(wrong))
+    return ConfigError(lines, wrong or file.first)

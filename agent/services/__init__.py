@@ -1,0 +1,1 @@
+"""The municipal services. Each is one folder."""

@@ -1,0 +1,1 @@
+"""Heating: zones, boilers, hot water."""

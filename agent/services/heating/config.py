@@ -1,0 +1,286 @@
+"""Heating: zones with their setpoints and weeks, and hot water."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import BeforeValidator, Discriminator, Field, Tag
+from pydantic_core import PydanticCustomError
+
+from agent.services.water.config import day_words
+from agent.site.language.base import Many, Model, Reference, Section
+from agent.site.language.spellings import time_meant, word_meant
+from agent.site.language.values import (
+    WINDOW,
+    Choice,
+    Duration,
+    Kelvin,
+    KelvinRate,
+    Percent,
+    ReheatTime,
+    TimeOfDay,
+    TimeSpan,
+    Written,
+    number,
+    plain,
+)
+from agent.site.models.signals import _range
+
+__all__ = ["Heating", "HotWater", "WeekEntry", "Zone"]
+
+Mode = Annotated[Literal["comfort", "reduced", "frost"], Choice("comfort", "reduced", "frost")]
+Temperature = Annotated[float, Field(ge=-30, le=100)]
+
+
+class Tpi(Model):
+    """On for a part of each cycle: coef_int x (setpoint - room) + coef_ext x (setpoint - outdoors)."""
+
+    type: Literal["tpi"]
+    cycle: TimeSpan | None = None
+    """Default: found out, 10min to 4h, so that the room swings by 0.55 K."""
+    coef_int: Annotated[float, Field(ge=0)] = 0.6
+    coef_ext: Annotated[float, Field(ge=0)] | None = None
+    """Default: found out, from 1 / (1.5 x (comfort - the coldest point of the heat curve, else -10)) on."""
+
+
+class Hysteresis(Model):
+    """On below the setpoint, off above it."""
+
+    type: Literal["hysteresis"]
+    band: Kelvin = 0.3
+    """To either side."""
+
+
+class Pid(Model):
+    """On for a part of each cycle, by proportion, integral and derivative."""
+
+    type: Literal["pid"]
+    kp: float
+    ki: float = 0
+    kd: float = 0
+    cycle: TimeSpan = 900
+
+
+def _type(value: Any) -> str | None:
+    found = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
+    return found if isinstance(found, str) else None
+
+
+Control = Annotated[
+    Annotated[Tpi, Tag("tpi")] | Annotated[Hysteresis, Tag("hysteresis")] | Annotated[Pid, Tag("pid")],
+    Discriminator(_type),
+]
+
+
+def _curve_point(value: Any) -> tuple[float, float]:
+    try:
+        return _range(value)
+    except ValueError:
+        raise ValueError(f"{plain(value)} is no point of a curve; write [outdoors, flow], such as [-10, 65]") from None
+
+
+def _curve(value: Any) -> Any:
+    if isinstance(value, list) and value and all(isinstance(one, int | float) for one in value):
+        pairs = [f"[{number(one)}, {number(two)}]" for one, two in zip(value[::2], value[1::2], strict=False)]
+        text = f"each point stands in brackets of its own; write [{', '.join(pairs) or '[-10, 65], [15, 30]'}]"
+        raise PydanticCustomError("written", "{text}", {"text": text})
+    wrong = [one for one in value if not _is_pair(one)] if isinstance(value, list) else []
+    if len(wrong) > 1:
+        text = "these are no points of a curve; write each as [outdoors, flow]: [[-10, 65], [15, 30]]"
+        raise PydanticCustomError("written", "{text}", {"text": text})
+    return value
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(isinstance(one, int | float) for one in value)
+
+
+CurvePoint = Annotated[
+    tuple[float, float],
+    Written(
+        _curve_point,
+        {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2},
+        "[outdoors, flow] in degC",
+    ),
+]
+
+
+class HeatCurve(Model):
+    """The flow temperature by the outdoor temperature."""
+
+    signal: Reference
+    """The flow temperature."""
+    points: Annotated[Many[CurvePoint], Field(min_length=1), BeforeValidator(_curve)]
+    """[outdoors, flow] in degC, the coldest first."""
+    max_flow: Temperature = 70
+    """degC; the burner is cut there."""
+    heat_off_above: Temperature | None = None
+    """degC outdoors above which nothing is heated, by a damped temperature and with 1 K of hysteresis."""
+
+
+class Plant(Model):
+    """What heats."""
+
+    burner: Reference
+    pump: Reference | None = None
+    pump_overrun: Duration = 600
+    """The pump goes on for this long after the burner."""
+    pump_forced_below: Temperature = 3
+    """degC outdoors."""
+
+
+class Setpoints(Model):
+    """degC."""
+
+    comfort: Temperature
+    reduced: Temperature = 16
+    frost: Temperature = 8
+
+
+class WeekEntry(NamedTuple):
+    """A part of a day (minutes since midnight) and its mode."""
+
+    start: int
+    end: int
+    mode: str
+
+
+def _entry(value: Any) -> WeekEntry:
+    words = value.split() if isinstance(value, str) else []
+    if len(words) != 2 or words[1] not in ("comfort", "reduced", "frost"):
+        mode = word_meant(words[-1], ("comfort", "reduced", "frost")) if len(words) > 1 else None
+        times = [time_meant(one) for one in re.split(r"\s*[-–]\s*|\s+(?:à|to)\s+", " ".join(words[:-1]))]
+        example = f"{times[0]}-{times[1]} {mode}" if mode and len(times) == 2 and all(times) else "07:30-17:00 comfort"
+        raise ValueError(f'{plain(value)} is not a time and its setpoint; write "{example}"')
+    window = WINDOW.parse(words[0])
+    if window.end < window.start:
+        raise ValueError(f"{plain(value)} ends before it begins; a day ends at 24:00")
+    return WeekEntry(window.start, window.end, words[1])
+
+
+_ENTRY = Written(
+    _entry,
+    {"type": "string", "pattern": r"^[0-9]{2}:[0-9]{2}-[0-9]{2}:[0-9]{2} +(comfort|reduced|frost)$"},
+    'such as "07:30-17:00 comfort"',
+)
+
+
+def _day(value: Any) -> tuple[WeekEntry, ...]:
+    """A list of entries; a word alone holds all day."""
+    if value in ("comfort", "reduced", "frost"):
+        return (WeekEntry(0, 1440, value),)
+    if not isinstance(value, list):
+        modes = ("comfort", "reduced", "frost")
+        meant = word_meant(value, modes) if isinstance(value, str) and ":" not in value else None
+        hint = meant or f'["07:30-17:00 comfort"], or {", ".join(modes)}'
+        raise ValueError(f"{plain(value)} is not a day; write {hint}")
+    return tuple(_entry(item) for item in value)
+
+
+Day = Annotated[
+    tuple[WeekEntry, ...],
+    Written(
+        _day,
+        {"anyOf": [{"enum": ["comfort", "reduced", "frost"]}, {"type": "array", "items": dict(_ENTRY.schema)}]},
+        'a list such as ["07:30-17:00 comfort"], or a setpoint for the whole day',
+    ),
+]
+Week = dict[Annotated[str, day_words("default")], Day]
+
+
+class Holidays(Model):
+    """The setpoint of holidays."""
+
+    school: Mode | None = None
+    public: Mode | None = None
+
+
+class OptimumStart(Model):
+    """Begins early enough to be warm in time, and learns how early that is."""
+
+    enabled: bool = True
+    initial: ReheatTime = 30
+    """What is assumed until it has learned."""
+    max: TimeSpan = 4 * 3600
+    """The earliest start."""
+
+
+class WindowOpen(Model):
+    """A sudden fall, over 5 min and more than one step of the sensor: somebody airs the room."""
+
+    drop: KelvinRate = 0.1
+    max: TimeSpan = 1800
+
+
+class SensorLoss(Model):
+    """What is done without the room's temperature."""
+
+    after: TimeSpan = 2700
+    """From the last good reading."""
+    duty: Percent = 30
+
+
+class RoomStuck(Model):
+    """A room's sensor that stands still while it must move."""
+
+    after: TimeSpan = 12 * 3600
+    """Of full fire without the reading moving."""
+
+
+class ComfortMissed(Model):
+    """A room that is too cold for the people in it."""
+
+    after: TimeSpan = 3 * 3600
+    """Of 1 K or more under comfort, in the occupied time."""
+
+
+class StoreStuck(Model):
+    """A store's sensor that stands still while its heater is on."""
+
+    after: TimeSpan = 2 * 3600
+    """Of heating without the reading moving."""
+
+
+class Zone(Model):
+    """Rooms with one sensor and one plant."""
+
+    sensor: Reference
+    control: Control = Tpi.model_construct(type="tpi")
+    outdoor: Reference | None = None
+    heat_curve: HeatCurve | None = None
+    plant: Plant
+    setpoints: Setpoints
+    week: Annotated[Week, BeforeValidator(lambda value: {} if value is None else value)] = Field(default_factory=dict)
+    """Per days of the week; default holds for the rest."""
+    holidays: Holidays | None = None
+    optimum_start: OptimumStart | None = None
+    window_open: WindowOpen | None = None
+    on_sensor_loss: SensorLoss = SensorLoss.model_construct()
+    sensor_stuck: RoomStuck = RoomStuck.model_construct()
+    comfort_missed: ComfortMissed = ComfortMissed.model_construct()
+
+
+class ThermalCycle(Model):
+    """The daily heating-up against legionella (arrêté of 30.11.2005)."""
+
+    at: TimeOfDay
+    temperature: Temperature
+    """degC."""
+    hold: TimeSpan
+
+
+class HotWater(Model):
+    """A store of hot water."""
+
+    sensor: Reference
+    actuator: Reference
+    setpoint: Temperature
+    """degC."""
+    thermal_cycle: ThermalCycle | None = None
+    sensor_stuck: StoreStuck = StoreStuck.model_construct()
+
+
+class Heating(Model):
+    zones: Section[Zone] = Field(default_factory=dict)
+    hot_water: Section[HotWater] = Field(default_factory=dict)

@@ -1,0 +1,419 @@
+"""A heating zone: its week, its room, its boiler. What is wanted, what protects, and what is done without a sensor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+from agent.control.alarm_state import news
+from agent.control.api import NEVER, Now, Output, Step, View, Wish
+from agent.control.calendar import DAY, WINTER
+from agent.control.week import Week
+from agent.model import Severity, Value
+from agent.services.heating.boiler import HeatCurve, guard, guard_due, see_burner
+from agent.services.heating.exercise import Exercise, exercise
+from agent.services.heating.loops import Law, Situation, Tpi, advance, begins, calls, cycle_of, until
+from agent.services.heating.room import Airing, OptimumStart, Start, WindowOpen, air, prepare, start_at
+from agent.services.heating.season import Season, weigh
+from agent.services.heating.stuck_sensor import FIRE, IDLE, Stillness, observe
+from agent.services.heating.trail import follow
+from agent.services.heating.tuning import OUTDOORS, OVERSIZED, concrete, is_learned, learn, look_at
+from agent.services.heating.zone import LOOK, STUCK, Said, ZoneState, dumped, in_this_boot, loaded, look
+
+__all__ = ["SEVERITY", "Setpoints", "Zone", "ZoneState"]
+
+SEVERITY = {
+    "room_sensor_lost": Severity.MINOR,
+    "flow_sensor_lost": Severity.MAJOR,
+    "overheat": Severity.CRITICAL,
+    "burner_no_heat": Severity.CRITICAL,
+    "comfort_missed": Severity.MINOR,
+    STUCK: Severity.MAJOR,
+    "frost_risk": Severity.CRITICAL,
+    "window_open": Severity.INFO,
+    "calendar_ending": Severity.MINOR,
+}
+"""The alarms of a zone (docs/alarms.md)."""
+FROST, FROST_OVER = 5.0, 6.0
+"""degC in the room: the alarm comes below the one and goes from the other on."""
+MISSED = 1.0
+"""Comfort is missed by so much (K) under it: when the people come, and while it lasts."""
+PAUSE = 12
+"""Looks (of 5 min) after which a burner that stays off is no longer held back, but off."""
+COLDEST = -10.0
+"""degC: the day that a boiler is for, where no heat curve tells it."""
+OUTDOOR_KEPT = 3600.0
+"""After a restart the last good outdoor temperature counts for so long (s), until the next one comes."""
+ENDING = timedelta(days=60)
+"""So long before the table of the school holidays ends it is time for a newer version."""
+INTERLOCK, FAULT, RULE = 2, 5, 15
+
+
+@dataclass(frozen=True, slots=True)
+class Setpoints:
+    """degC."""
+
+    comfort: float = 19.0
+    reduced: float = 16.0
+    frost: float = 8.0
+
+    def of(self, mode: str) -> float:
+        return {"comfort": self.comfort, "reduced": self.reduced, "frost": self.frost}[mode]
+
+
+class Aim(NamedTuple):
+    """What is aimed at: degC and why; None while nothing is heated, or the room is not known."""
+
+    setpoint: float | None
+    why: str
+    heats: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Zone:
+    """Rooms with one sensor and one boiler. Times in seconds, temperatures in degC, `loss_duty` 0..1.
+
+    `min_on` and `min_off` are those of the burner's actuator, `least_cycle` the shortest cycle that it can follow.
+    After `stuck_after` of full fire a reading that never moved is a fault; `missed_after` of cold is comfort missed.
+    """
+
+    name: str
+    sensor: str
+    burner: str
+    week: Week
+    setpoints: Setpoints
+    law: Law = field(default_factory=Tpi)
+    outdoor: str | None = None
+    curve: HeatCurve | None = None
+    pump: str | None = None
+    pump_overrun: float = 600.0
+    pump_forced_below: float = 3.0
+    exercise: Exercise | None = None
+    optimum_start: OptimumStart | None = None
+    window_open: WindowOpen | None = None
+    loss_after: float = 2700.0
+    loss_duty: float = 0.3
+    min_on: float = 0.0
+    min_off: float = 0.0
+    least_cycle: float = 0.0
+    stuck_after: float = 43200.0
+    missed_after: float = 10800.0
+    winter: frozenset[int] = WINTER
+
+    @property
+    def inputs(self) -> frozenset[str]:
+        flow = None if self.curve is None else self.curve.signal
+        return frozenset(name for name in (self.sensor, self.outdoor, flow, self.burner, self.pump) if name)
+
+    def initial(self) -> ZoneState:
+        return ZoneState()
+
+    def step(self, state: ZoneState, view: View, now: Now) -> Step[ZoneState]:
+        t = now.monotonic
+        state = in_this_boot(state, t)
+        room, seen = look(view, self.sensor, state.room, t, self.loss_after)
+        outdoor, seen_outdoor = look(view, self.outdoor, state.outdoor, t, OUTDOOR_KEPT)
+        if state.begun is None or seen is not state.room or seen_outdoor is not state.outdoor:
+            begun = t if state.begun is None else state.begun
+            state = state._replace(begun=begun, room=seen, outdoor=seen_outdoor)
+        state, due = self._prepare(self._notice(state, room, outdoor, t), room, now)
+        state, due_plant = self._see_plant(state, view, outdoor, now)
+        aim, believed = self._aim(state, room, outdoor, t), not state.still.stuck
+        state = self._drive(state, aim, room, outdoor, t)
+        state, due_still = self._doubt(state, room, outdoor, t)
+        if state.still.stuck is believed:  # the verdict is another one: it is driven by that
+            aim = self._aim(state, room, outdoor, t)
+            state = self._drive(state, aim, room, outdoor, t)
+        called = aim.heats and calls(state.loop, t)
+        wishes = [*self._burner_wishes(state, aim, called), *self._pump_wishes(state, called, outdoor, now)]
+        state, due_cold = self._feel(state, aim, room, t)
+        alarms, happened = news(self.name, state.alarms, self._alarms(state, aim, room, t), SEVERITY)
+        mode = state.mode if state.said is None else state.said.mode
+        due = min(due, due_plant, due_still, due_cold, self._look_again(state, t))
+        due = min(due, until(self._law(state), state.loop, t, self.least_cycle))
+        if mode != state.mode or alarms is not state.alarms:
+            state = state._replace(mode=mode, alarms=alarms)
+        return Step(state, wishes, happened, due)
+
+    def _notice(self, state: ZoneState, room: float | None, outdoor: float | None, t: float) -> ZoneState:
+        """What the temperatures were of late."""
+        trail, season = state.trail, state.season
+        if room is not None and state.room is not None:
+            trail = follow(trail, room, state.room.at)
+        if self.curve is not None and self.curve.heat_off_above is not None:
+            season = weigh(season, self.curve.heat_off_above, outdoor, t)
+        if trail is state.trail and season is state.season:
+            return state
+        return state._replace(trail=trail, season=season)
+
+    # -- what is aimed at --------------------------------------------------------------------------------------
+
+    def _prepare(self, state: ZoneState, room: float | None, now: Now) -> tuple[ZoneState, float]:
+        """What the week says, whether to reheat for it, and whether a window is open; and when that is due again."""
+        t, due = now.monotonic, NEVER
+        unix = 0.0 if now.civil is None else now.civil.timestamp()
+        said, start, airing = self._said(state.said, now, unix), state.start, state.airing
+        if said is not None:
+            due = t + said.until - unix
+        if self.window_open is not None:
+            heard = t if room is None or state.room is None else state.room.at
+            airing, end = air(self.window_open, airing, state.trail, room, heard, t)
+            due = min(due, end)
+        if self.optimum_start is not None:
+            occupied, comfort = None if said is None else said.occupied, self.setpoints.comfort
+            start = prepare(self.optimum_start, start, comfort, room, occupied, unix, t)
+            if airing.open() and start.goal is not None:
+                start = start._replace(learned=True)  # an aired room teaches nothing
+            if occupied is not None and start.goal is None and room is not None:
+                at = start_at(self.optimum_start, start, comfort, room, occupied)
+                due = min(due, t + at - unix if at > unix else NEVER)
+        if said is not state.said or start is not state.start or airing is not state.airing:
+            state = state._replace(said=said, start=start, airing=airing)
+        return state, due
+
+    def _aim(self, state: ZoneState, room: float | None, outdoor: float | None, t: float) -> Aim:
+        if state.season.warm and outdoor is not None:
+            return Aim(None, "heat_off_above", heats=False)
+        if t >= self._lost_at(state) or (room is None and "room_sensor_lost" in state.alarms):
+            return Aim(None, "room_sensor_lost")
+        if state.still.stuck:  # what it says is believed only where it says frost
+            frost = room is not None and room < self.setpoints.frost
+            return Aim(self.setpoints.frost if frost else None, STUCK)
+        if state.airing.open():
+            return Aim(self.setpoints.frost, "window_open")
+        if state.said is None:
+            return Aim(self.setpoints.reduced, "clock_untrusted")
+        if state.start.goal is not None:
+            return Aim(self.setpoints.comfort, "optimum_start")
+        return Aim(self.setpoints.of(state.said.mode), state.said.mode)
+
+    def _said(self, known: Said | None, now: Now, unix: float) -> Said | None:
+        """What the week says; None while the clock is not trusted: the reduced setpoint holds then."""
+        if now.civil is None or not now.trusted:
+            return None
+        if known is not None and known.since <= unix < known.until:
+            return known
+        period = self.week.at(now.civil)
+        ahead = 0.0 if self.optimum_start is None else self.optimum_start.most
+        within = period.end - period.start + timedelta(seconds=ahead)
+        occupied = None if period.mode == "comfort" else self.week.next("comfort", now.civil, within)
+        until, warned = period.end.timestamp(), self._warned()
+        return Said(
+            unix,
+            min(until, warned) if unix < warned else until,
+            period.mode,
+            None if occupied is None else occupied.timestamp(),
+            unix >= warned,
+        )
+
+    def _warned(self) -> float:
+        """From when on the end of the table of school holidays is near (Unix s); NEVER where nobody asks it."""
+        calendar = self.week.calendar
+        last = None if self.week.school is None else calendar.ends()
+        return NEVER if last is None else calendar.instant(last - ENDING + DAY, 0).timestamp()
+
+    def _lost_at(self, state: ZoneState) -> float:
+        """When the room is lost, counted from its last good reading."""
+        last = state.begun if state.room is None else state.room.at
+        return (0.0 if last is None else last) + self.loss_after
+
+    def _look_again(self, state: ZoneState, t: float) -> float:
+        lost_at = self._lost_at(state)
+        return min((t // LOOK + 1) * LOOK, lost_at if lost_at > t else NEVER)
+
+    # -- what is driven ----------------------------------------------------------------------------------------
+
+    def _drive(self, state: ZoneState, aim: Aim, room: float | None, outdoor: float | None, t: float) -> ZoneState:
+        if not aim.heats:
+            return state._replace(loop=state.loop._replace(begun=None, on=0.0, carry=0.0, calling=False))
+        fixed = max(self.loss_duty, self._frost_duty(outdoor) if aim.why == STUCK else 0.0)
+        at = Situation(t, aim.setpoint, room, outdoor, fixed, self.min_on, self.min_off, self.least_cycle)
+        law, begun, tuning = self._law(state), None, state.tuning
+        if isinstance(self.law, Tpi) and is_learned(self.law):
+            tuning, begun = look_at(tuning, room), begins(law, state.loop, at)
+            if begun is not None:
+                coef = self._coef_ext
+                tuning = learn(self.law, tuning, state.loop, aim.setpoint, room, outdoor, coef, self.least_cycle)
+                law = concrete(self.law, tuning, coef)
+                at = at._replace(outdoor=OUTDOORS if outdoor is None and self.law.coef_ext is None else outdoor)
+        loop = advance(law, state.loop, at, begun)
+        if (state.burner.cut or state.burner.hot) and not loop.held and calls(loop, t):
+            loop = loop._replace(held=True)
+        if loop is state.loop and tuning is state.tuning:
+            return state
+        return state._replace(loop=loop, tuning=tuning)
+
+    def _law(self, state: ZoneState) -> Law:
+        """The law in numbers, as it runs now."""
+        return concrete(self.law, state.tuning, self._coef_ext) if isinstance(self.law, Tpi) else self.law
+
+    @property
+    def _coef_ext(self) -> float:
+        """1/K: what holds a kelvin above outdoors, before it is learned: by the coldest day that the boiler is for."""
+        coldest = COLDEST if self.curve is None else min(self.curve.points[0][0], 0.0)
+        return 1 / (OVERSIZED * (self.setpoints.comfort - coldest))
+
+    def _frost_duty(self, outdoor: float | None) -> float:
+        """The duty that keeps frost out, by the outdoor temperature alone: for a room whose sensor is stuck."""
+        if self.outdoor is None:
+            return 0.0
+        cold = COLDEST if outdoor is None else outdoor
+        return min(max((self.setpoints.frost - cold) * self._coef_ext, 0.0), 1.0)
+
+    def _doubt(
+        self, state: ZoneState, room: float | None, outdoor: float | None, t: float
+    ) -> tuple[ZoneState, float]:
+        """Whether the room's sensor stands still while it must move; and when that is due again.
+
+        A boiler that the heat curve holds back (and its least pause after that) is full fire only for a room that is
+        much too cold: else it may give just what the room loses. A pause that the law makes is none.
+        """
+        burner, setpoint = state.burner, self._aim(state, room, outdoor, t).setpoint
+        cold = room is not None and setpoint is not None and room <= setpoint - MISSED
+        full = state.loop.calling or state.loop.on >= cycle_of(self._law(state), self.least_cycle)
+        rests = full and burner.off is not None and t // LOOK - burner.off // LOOK < PAUSE
+        held = cold and (burner.cut or burner.hot or rests) and not burner.locked and burner.lost is None
+        phase = FIRE if burner.on is not None or held else IDLE
+        still, due = observe(
+            state.still, phase, room, t, self.stuck_after, state.trail.step, outdoor,
+            aim=setpoint, called=calls(state.loop, t),
+        )  # fmt: skip
+        return (state if still == state.still else state._replace(still=still)), due
+
+    def _feel(self, state: ZoneState, aim: Aim, room: float | None, t: float) -> tuple[ZoneState, float]:
+        """Since when it is too cold for the people; and when that has lasted too long.
+
+        After a boot, until the time is known, nothing of it begins and nothing is over.
+        """
+        occupied = (state.mode if state.said is None else state.said.mode) == "comfort"
+        cold = state.cold
+        if not aim.heats or not occupied or (room is not None and room > self.setpoints.comfort - MISSED):
+            cold = None
+        elif cold is None and room is not None and state.said is not None:
+            cold = t
+        late = NEVER if cold is None else cold + self.missed_after
+        return (state if cold == state.cold else state._replace(cold=cold)), late if late > t else NEVER
+
+    def _see_plant(self, state: ZoneState, view: View, outdoor: float | None, now: Now) -> tuple[ZoneState, float]:
+        """Takes note of the burner, the flow and the pump; and when they have something to decide by themselves."""
+        burner = see_burner(state.burner, view.outputs.get(self.burner), now)
+        if self.curve is not None:
+            burner = guard(burner, self.curve, outdoor, view, now)
+        output: Output | None = None if self.pump is None else view.outputs.get(self.pump)
+        pump, due = exercise(state.pump, self.exercise, output, now)
+        over = NEVER if burner.off is None else burner.off + self.pump_overrun
+        due = min(due, guard_due(burner, now), over if over > now.monotonic else NEVER)
+        if burner is not state.burner or pump is not state.pump:
+            state = state._replace(burner=burner, pump=pump)
+        return state, due
+
+    def _burner_wishes(self, state: ZoneState, aim: Aim, called: bool) -> list[Wish]:
+        burner = state.burner
+        why = "heat_curve" if called and burner.cut else aim.why
+        wishes = [Wish(self.burner, RULE, called and not burner.cut, f"{self.name} {why}")]
+        if burner.locked:
+            wishes.append(Wish(self.burner, FAULT, False, f"{self.name} burner_no_heat"))
+        elif burner.lost is not None:
+            wishes.append(Wish(self.burner, FAULT, False, f"{self.name} flow_sensor_lost"))
+        if burner.hot:
+            wishes.append(Wish(self.burner, INTERLOCK, False, f"{self.name} max_flow"))
+        elif state.pump.until is not None:
+            wishes.append(Wish(self.burner, INTERLOCK, False, f"{self.name} exercise"))
+        return wishes
+
+    def _pump_wishes(self, state: ZoneState, called: bool, outdoor: float | None, now: Now) -> list[Wish]:
+        """The pump runs with the burner and for a while after it, in the cold, and for its exercise."""
+        if self.pump is None:
+            return []
+        burner, why = state.burner, "idle"
+        if burner.on is not None or (called and not burner.cut and not burner.locked and burner.lost is None):
+            why = "burner"
+        elif burner.off is not None and now.monotonic < burner.off + self.pump_overrun:
+            why = "pump_overrun"
+        elif state.pump.until is not None:
+            why = "exercise"
+        wishes = [Wish(self.pump, RULE, why != "idle", f"{self.name} {why}")]
+        if self._is_cold(outdoor, now):
+            wishes.append(Wish(self.pump, INTERLOCK, True, f"{self.name} pump_forced_below"))
+        return wishes
+
+    def _is_cold(self, outdoor: float | None, now: Now) -> bool:
+        """An outdoor sensor that fails in winter counts as frost."""
+        if self.outdoor is None:
+            return False
+        if outdoor is not None:
+            return outdoor < self.pump_forced_below
+        return now.civil is None or now.civil.month in self.winter
+
+    # -- what is said ------------------------------------------------------------------------------------------
+
+    def _alarms(self, state: ZoneState, aim: Aim, room: float | None, t: float) -> dict[str, dict[str, Any]]:
+        """The alarms that stand now, each with its detail. What was said of a room, or of the calendar, holds while
+        that is not known."""
+        burner, was = state.burner, state.alarms
+        standing = {
+            "room_sensor_lost": aim.why == "room_sensor_lost",
+            "flow_sensor_lost": burner.failed,
+            "overheat": burner.hot,
+            "burner_no_heat": burner.locked,
+            "comfort_missed": self._is_missed(state, room, t),
+            STUCK: state.still.stuck,
+            "frost_risk": "frost_risk" in was
+            if room is None
+            else room < (FROST_OVER if "frost_risk" in was else FROST),
+            "window_open": state.airing.open(),
+            "calendar_ending": "calendar_ending" in was if state.said is None else state.said.ending,
+        }
+        detail = {"room": room, "setpoint": aim.setpoint}
+        return {code: detail for code, stands in standing.items() if stands}
+
+    def _is_missed(self, state: ZoneState, room: float | None, t: float) -> bool:
+        """Whether comfort is missed, found out when the occupied time begins or `missed_after` later.
+
+        It is over when that time ends or the room is warm.
+        """
+        already = "comfort_missed" in state.alarms
+        warm = room is not None and room > self.setpoints.comfort - MISSED
+        if state.said is None:
+            return already and not warm
+        if state.said.mode != "comfort":
+            return False
+        if room is None:
+            return already
+        begins = state.mode not in (None, "comfort")
+        lasts = state.cold is not None and t >= state.cold + self.missed_after
+        return (already or begins or lasts) and not warm
+
+    # -- what outlives the process, and who commands -----------------------------------------------------------
+
+    def dump(self, state: ZoneState) -> dict[str, Any]:
+        return dumped(state)
+
+    def load(self, kept: Mapping[str, Any]) -> ZoneState:
+        return self._without_what_left(loaded(kept))
+
+    def _without_what_left(self, state: ZoneState) -> ZoneState:
+        """What a setting held that is not in the file any more: nobody would look whether it is over."""
+        if self.curve is None:
+            state = state._replace(burner=state.burner._replace(cut=False, hot=False, lost=None, failed=False))
+        if self.curve is None or self.curve.heat_off_above is None:
+            state = state._replace(season=Season())
+        if self.window_open is None:
+            state = state._replace(airing=Airing())
+        if self.optimum_start is None:
+            state = state._replace(start=Start(state.start.rate))
+        return state
+
+    def command(self, state: ZoneState, point: str, value: Value, now: Now) -> ZoneState | None:
+        """`<zone>.latch` reset ends the lockout of the burner: it gets another 20 min. A sensor is believed again."""
+        if point != f"{self.name}.latch":
+            return None
+        if value != "reset":
+            raise ValueError(f"{point} takes reset, not {value!r}")
+        burner = state.burner
+        if burner.locked:
+            mark = None if burner.on is None else now.monotonic
+            burner = burner._replace(locked=False, mark=mark, low=None, level=None)
+        return state._replace(burner=burner, still=Stillness())

@@ -1,0 +1,130 @@
+"""Lighting of the site file as its controls and its plan want it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from agent.arbiter.limits import Limits
+from agent.control.api import Control
+from agent.services.lighting import config
+from agent.services.lighting.control import Circuit, Shared
+from agent.services.lighting.lamps import Lamps
+from agent.services.lighting.night import Exceptional, Part, Programme, Switch
+from agent.services.lighting.photocell import Photocell
+from agent.services.weeks import calendar
+from agent.site import Site
+
+__all__ = ["STAGGER", "contactor_limits", "controls", "led_contactors", "programme"]
+
+MIN_ON = 900.0
+"""Seconds that a contactor of lamps stays on at least, where the site file says nothing; likewise the others."""
+MIN_OFF_LED, MIN_OFF_HID = 60.0, 900.0
+STARTS_PER_HOUR = 4
+STAGGER = 10.0
+"""Seconds between the switchings on of two circuits."""
+_NOT_BEFORE_SUNSET = ("heritage", "park", "facade", "car_park")
+"""Kinds that no photocell may light before their hour (arrêté du 27 décembre 2018)."""
+_VOLTAGES = {"voltage", "voltage_l1", "voltage_l2", "voltage_l3"}
+
+
+def controls(site: Site) -> list[Control[Any]]:
+    """One control a circuit."""
+    return [_circuit(site, name, circuit) for name, circuit in site.lighting.circuits.items()]
+
+
+def contactor_limits(site: Site) -> dict[str, Limits]:
+    """The limits of contactors of lamps where the site file says nothing. HID lamps must cool before they relight."""
+    found = {}
+    for circuit in site.lighting.circuits.values():
+        lamp = circuit.lamp
+        cool = (lamp.restrike or MIN_OFF_HID) if lamp is not None and _is_hid(circuit) else MIN_OFF_LED
+        found[circuit.actuator] = Limits(MIN_ON, cool, None, STARTS_PER_HOUR)
+    return found
+
+
+def led_contactors(site: Site) -> frozenset[str]:
+    """Contactors that no HID lamps hang on."""
+    circuits = site.lighting.circuits.values()
+    return frozenset(one.actuator for one in circuits) - {one.actuator for one in circuits if _is_hid(one)}
+
+
+def _circuit(site: Site, name: str, circuit: config.Circuit) -> Circuit:
+    switch = site.lighting.local_switch or config.LocalSwitch()
+    lamp = circuit.lamp
+    measured = _measured(site, circuit.meter)
+    return Circuit(
+        name,
+        circuit.actuator,
+        programme(site, circuit),
+        Lamps(
+            circuit.rated_power,
+            lamp.count if lamp is not None else None,
+            _is_hid(circuit),
+            circuit.meter_position == "downstream",
+        ),
+        power=next((point for point in measured if point.endswith(".active_power")), None),
+        voltages=tuple(point for point in measured if point.rpartition(".")[2] in _VOLTAGES),
+        photocell=_photocell(circuit.photocell),
+        manual_on=switch.manual_on,
+        manual_off=switch.manual_off,
+        proportional=site.actuators[circuit.actuator].kind == "level",
+        dimmer=_dimmer(circuit),
+        shared=tuple(
+            Shared(other.actuator, _dimmer(other), other.rated_power, _is_hid(other))
+            for key, other in site.lighting.circuits.items()
+            if key != name and circuit.meter is not None and other.meter == circuit.meter
+        ),
+        near=tuple((other.actuator, _dimmer(other)) for key, other in site.lighting.circuits.items() if key != name),
+        never_early=circuit.kind in _NOT_BEFORE_SUNSET and circuit.legal_reference is None,
+    )
+
+
+def _is_hid(circuit: config.Circuit) -> bool:
+    return circuit.lamp is not None and circuit.lamp.type == "hid"
+
+
+def _dimmer(circuit: config.Circuit) -> str | None:
+    return circuit.dimming.actuator if circuit.dimming is not None else None
+
+
+def _photocell(cell: config.Photocell | None) -> Photocell | None:
+    return None if cell is None else Photocell(cell.signal, cell.on_below, cell.off_above, cell.delay, cell.window)
+
+
+def _measured(site: Site, meter: str | None) -> list[str]:
+    """The points of a meter."""
+    device = site.devices.get(meter) if meter is not None else None
+    points = (device.profile_data or {}).get("points", {}) if device is not None else {}
+    return [f"{meter}.{point}" for point in points]
+
+
+def programme(site: Site, circuit: config.Circuit) -> Programme:
+    """The hours of a circuit."""
+    actuator = site.actuators[circuit.actuator]
+    return Programme(
+        calendar(site),
+        site.site.latitude or 0.0,
+        site.site.longitude or 0.0,
+        _switch(circuit.switch_on),
+        _switch(circuit.switch_off),
+        cuts=_cuts(circuit.part_night_off),
+        exceptions=tuple(
+            Exceptional(one.name, one.from_, one.to, _cuts(one.part_night_off)) for one in circuit.exceptions
+        ),
+        levels=_levels(circuit.dimming),
+        min_on=MIN_ON if actuator.min_on is None else actuator.min_on,
+        start_delay=circuit.start_delay,
+    )
+
+
+def _switch(switch: config.Switch) -> Switch:
+    return Switch(switch.event, switch.offset, switch.time)
+
+
+def _cuts(cuts: Iterable[config.NightCut]) -> tuple[Part, ...]:
+    return tuple(Part(cut.from_, cut.to, cut.days) for cut in cuts)
+
+
+def _levels(dimming: config.Dimming | None) -> tuple[Part, ...]:
+    return () if dimming is None else tuple(Part(one.from_, one.to, one.days, one.level) for one in dimming.levels)

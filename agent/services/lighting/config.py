@@ -1,0 +1,163 @@
+"""Lighting: circuits that follow the sun, the clock and the mayor's decision."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
+
+from agent.site.language.base import Many, Model, Reference, Section
+from agent.site.language.problems import listed
+from agent.site.language.spellings import days_meant, word_meant
+from agent.site.language.values import DAYS, Choice, Date, Duration, Offset, Percent, Power, TimeOfDay, plain
+
+__all__ = ["Circuit", "Lighting"]
+
+NIGHT_DAYS = (*DAYS, "public_holiday", "eve_of_public_holiday")
+
+
+def _night_days(value: Any) -> Any:
+    """Several days in other words are one slip, and so is a text in place of a list."""
+    words = re.split(r"[,;\s]+", value.strip()) if isinstance(value, str) else value
+    wrong = [word for word in words if word not in NIGHT_DAYS] if isinstance(words, list) else []
+    meant = [_night_day(word) for word in words] if wrong or isinstance(value, str) else []
+    if not isinstance(value, str) and len(wrong) < 2 and not any(", " in (day or "") for day in meant):
+        return value
+    example = ", ".join(day for day in meant if day) if all(meant) else "mon, tue"
+    said = f"expected a list, found {plain(value)}"
+    if not isinstance(value, str):
+        said = f"{listed(map(plain, wrong), 'and')} {'is' if len(wrong) == 1 else 'are'} none of {listed(NIGHT_DAYS)}"
+    raise PydanticCustomError("written", "{text}", {"text": f"{said}; write [{example}]"})
+
+
+def _night_day(word: Any) -> str | None:
+    if isinstance(word, int) and not isinstance(word, bool) and 1 <= word <= 7:
+        return DAYS[word - 1]  # as calendars in French count them, and ISO 8601
+    if not isinstance(word, str):
+        return None
+    days = days_meant(word)
+    return word_meant(word, NIGHT_DAYS) if days is None else days.replace(",", ", ")
+
+
+NightDay = Annotated[str, Choice(*NIGHT_DAYS)]
+NightDays = Annotated[Many[NightDay], BeforeValidator(_night_days)]
+SunEvent = Annotated[
+    Literal["civil_dusk", "civil_dawn", "sunset", "sunrise"] | None,
+    Choice("civil_dusk", "civil_dawn", "sunset", "sunrise"),
+]  # fmt: skip
+
+
+class LocalSwitch(Model):
+    """The MAN/0/AUTO switch of the cabinet, read back: it is reported and never fought."""
+
+    manual_on: Reference | None = None
+    manual_off: Reference | None = None
+
+
+class Lamp(Model):
+    """What hangs on the circuit."""
+
+    type: Annotated[Literal["led", "hid"], Choice("led", "hid")] = "led"
+    count: Annotated[int, Field(ge=1)] | None = None
+    """How many lamps: with it one that is lost is seen."""
+    restrike: Duration | None = None
+    """HID: how long a lamp must cool before it lights again."""
+
+
+class Switch(Model):
+    """An event of the sun with an offset, or a time of day."""
+
+    event: SunEvent = None
+    """civil_dusk, civil_dawn, sunset or sunrise."""
+    offset: Offset = 0
+    """Later, or with - earlier, than the event; up to 2 h."""
+    time: TimeOfDay | None = None
+    """Minutes since midnight in the models."""
+
+
+class Photocell(Model):
+    """Switches within a window around the event, by the light."""
+
+    signal: Reference
+    on_below: Annotated[float, Field(ge=0)] = 10
+    """lx."""
+    off_above: Annotated[float, Field(ge=0)] = 20
+    """lx."""
+    delay: Duration = 300
+    window: Duration = 1800
+
+
+class NightCut(Model):
+    """A part of the night without light. A time before noon belongs to the next day."""
+
+    days: NightDays = ()
+    """The days on which the night starts; without, every night."""
+    from_: TimeOfDay = Field(alias="from")
+    to: TimeOfDay
+
+
+class DimStep(Model):
+    """A part of the night at a level."""
+
+    days: NightDays = ()
+    from_: TimeOfDay = Field(alias="from")
+    to: TimeOfDay
+    level: Percent
+
+
+class Dimming(Model):
+    actuator: Reference
+    levels: Many[DimStep] = ()
+
+
+def _no_cut(value: Any) -> Any:
+    return [] if value == "none" else value
+
+
+_Cuts = Many[NightCut] | Literal["none"]
+
+
+class LightException(Model):
+    """Nights on which something else holds; both dates are included."""
+
+    name: str = ""
+    from_: Date = Field(alias="from")
+    to: Date
+    part_night_off: Annotated[Many[NightCut], BeforeValidator(_no_cut, json_schema_input_type=_Cuts)] = ()
+    """none, or a list as for the circuit."""
+
+
+class Circuit(Model):
+    """One circuit behind one contactor."""
+
+    actuator: Reference
+    meter: Reference | None = None
+    """The energy meter of the circuit."""
+    meter_position: Annotated[Literal["upstream", "downstream"], Choice("upstream", "downstream")] = "upstream"
+    """Of the contactor."""
+    kind: Annotated[
+        Literal["road", "heritage", "park", "facade", "site", "car_park"],
+        Choice("road", "heritage", "park", "facade", "site", "car_park"),
+    ] = "road"  # fmt: skip
+    """What the law sees: all but a road have hours of their own (arrêté of 27.12.2018)."""
+    activity_ends: TimeOfDay | None = None
+    """A park closes then, the activity of a site or around a car park ends: off 1 h later, a car park 2 h."""
+    rated_power: Power | None = None
+    lamp: Lamp | None = None
+    switch_on: Switch
+    switch_off: Switch
+    photocell: Photocell | None = None
+    part_night_off: Many[NightCut] = ()
+    exceptions: Many[LightException] = ()
+    start_delay: Duration = 0
+    """How much later than the others it switches on, so that not all lamps start at once."""
+    dimming: Dimming | None = None
+    legal_reference: str | None = None
+    """What allows hours that the law does not."""
+
+
+class Lighting(Model):
+    local_switch: LocalSwitch | None = None
+    circuits: Section[Circuit] = Field(default_factory=dict)

@@ -1,0 +1,463 @@
+"""One lighting circuit: what it wants of its contactor and its dimmer, its run-hours, and what is wrong with it.
+
+By day and night it wants a level, never an edge: after a restart at any moment it wants the same. The order of what
+decides: the local switch (1, reported), a dated exception (13) or the week's programme (15); within `window` of the
+sun's events the photocell moves them. A time that was trusted in this boot is as good. Without one the photocell alone
+decides, without one the time as it is last known; with neither nothing is wanted, and the output stays as it is.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from agent.control.alarm_state import Shift, anchored, news
+from agent.control.api import NEVER, Now, Output, Step, View, Wish, good
+from agent.model import Kind, Point, Value
+from agent.services.lighting.lamps import HOLD, LAMP_FAULTS, SETTLE, SEVERITY, Lamps, Learnt, Neighbour, Seen, Watch
+from agent.services.lighting.night import FULL, Night, Programme
+from agent.services.lighting.photocell import Cell, Glow, Photocell
+
+__all__ = ["Circuit", "CircuitState"]
+
+LOCAL, EXCEPTION, SCHEDULE = 1, 13, 15
+"""Priorities of what a circuit wants."""
+RELAMPED = frozenset({"lamp_lost", "power_drop"})
+"""Faults that new lamps end."""
+TWILIGHT = timedelta(minutes=30)
+"""After dawn and before dusk: between them lamps that burn are a fault."""
+LOOK = 10.0
+"""Seconds until a meter that was not read since the output changed is looked at again."""
+_EARLY = 0.001
+"""Seconds by which a moment counts as come: times in two clocks differ by their rounding."""
+_NO_TIME = timedelta()
+
+
+class Shared(NamedTuple):
+    """Another circuit behind the same meter: its contactor, its dimmer, its rated W, whether its lamps are HID."""
+
+    actuator: str
+    dimmer: str | None
+    rated: float | None
+    hid: bool
+
+
+class Tonight(NamedTuple):
+    """The night of now, and the moments at which something may change by itself (Unix seconds, in order)."""
+
+    night: Night
+    marks: tuple[float, ...]
+    daylight: tuple[float, float]
+    """Lamps that burn before the one or after the other are a fault (Unix seconds)."""
+
+
+class Burning(NamedTuple):
+    """What was so at the last step, from `at` (monotonic s) on: it is counted at the next one."""
+
+    at: float
+    closed: bool = False
+    power: float = 0.0
+    normal: tuple[str, float, float | None] | None = None
+    """What is on (`Seen.key`), W and V that are learnt from."""
+
+
+class CircuitState(NamedTuple):
+    """What a circuit knows. `seconds` and `energy` (Wh) are its whole life's; times are monotonic seconds."""
+
+    cell: Cell = Cell()
+    watch: Watch = Watch()
+    learnt: Learnt = Learnt()
+    seconds: float = 0.0
+    energy: float = 0.0
+    starts: int = 0
+    anchor: float | None = None
+    tonight: Tonight | None = None
+    burning: Burning | None = None
+    level: float | None = None
+    level_since: float = -NEVER
+    relamped: bool = False
+    recalled: bool = False
+    glow: Glow = Glow()
+    lit: bool | None = None
+    """What it wanted last since the start; None: nothing yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Circuit:
+    """A circuit of the site file: names of points, and what it is made of."""
+
+    name: str
+    actuator: str
+    programme: Programme
+    lamps: Lamps = field(default_factory=Lamps)
+    power: str | None = None
+    voltages: tuple[str, ...] = ()
+    photocell: Photocell | None = None
+    manual_on: str | None = None
+    manual_off: str | None = None
+    proportional: bool = False
+    """The actuator is a level: on is 100 %."""
+    dimmer: str | None = None
+    shared: tuple[Shared, ...] = ()
+    """The other circuits behind the same meter."""
+    near: tuple[tuple[str, str | None], ...] = ()
+    """Contactors and dimmers of the other circuits: their lamps may light the probe too."""
+    never_early: bool = False
+    """The law lets it go on at the sun's event and no earlier: the photocell may only make it later."""
+
+    @property
+    def inputs(self) -> frozenset[str]:
+        cell = self.photocell.signal if self.photocell is not None else None
+        names = [self.actuator, self.dimmer, self.power, cell, self.manual_on, self.manual_off, *self.voltages]
+        names += [name for one in self.shared for name in (one.actuator, one.dimmer)]
+        if cell is not None:
+            names += [name for one in self.near for name in one]
+        return frozenset(name for name in names if name is not None)
+
+    def initial(self) -> CircuitState:
+        return CircuitState()
+
+    def step(self, state: CircuitState, view: View, now: Now) -> Step[CircuitState]:
+        watch, learnt = self._watch(state), state.learnt
+        at = now.reached
+        tonight = self._tonight(state.tonight, at)
+        cell, glow = self._look(state, view, now, tonight, at)
+        hand, switch_known = self._switch(view)
+        wanted, glow = self._wanted(cell, glow, tonight, now, at)
+        if wanted is None and state.lit is not None:  # wanting nothing any more would switch it off
+            wanted = (SCHEDULE, state.lit, "as it was, neither time nor light is known")
+        wishes = self._wishes(wanted, tonight, hand, now, at)
+        level = self._level(view, float(wishes[-1].value or 0.0) if self.dimmer is not None else FULL)
+        since = state.level_since if level == state.level or state.level is None else now.monotonic
+        seen = self._seen(view, now, hand, level, since, tonight)
+        seconds, energy, learnt = self._counted(state, now)
+        if tonight is not None:
+            learnt = learnt.turned(tonight.night.day)
+        verdicts = self.lamps.judge(seen, learnt)
+        verdicts["local_manual"] = hand is not None if switch_known else None
+        verdicts["photocell_stuck"] = cell.stuck(now.monotonic) if cell.steady is not None else None
+        watch = watch.look(verdicts, now.monotonic)
+        if state.relamped:
+            watch = Watch(watch.open - RELAMPED, watch.turning)
+        standing = {code: self._detail(code, seen, learnt, cell) for code in watch.open}
+        _, happenings = news(self.name, state.watch.open, standing, SEVERITY)
+        burning, anchor = self._burning(seen, watch, now), anchored(state.anchor, now)
+        starts = state.starts + (state.burning is not None and burning.closed > state.burning.closed)
+        state = CircuitState(
+            cell, watch, learnt, seconds, energy, starts, anchor, tonight, burning, level, since, glow=glow,
+            lit=None if wanted is None else wanted[1],
+        )  # fmt: skip
+        return Step(state, wishes, happenings, self._due(state, view, now))
+
+    def _watch(self, state: CircuitState) -> Watch:
+        """The open faults; after a start without those that nobody looks for any more, for it left the file."""
+        if not state.recalled:
+            return state.watch
+        gone = {"photocell_stuck"} if self.photocell is None else set()
+        if self.manual_on is None and self.manual_off is None:
+            gone.add("local_manual")
+        if not self.voltages:
+            gone.add("undervoltage")
+        if self.power is None:
+            gone |= {*LAMP_FAULTS, "day_burning"}
+        return Watch(state.watch.open - gone, state.watch.turning)
+
+    # -- what it wants -----------------------------------------------------------------------------------------
+
+    def _tonight(self, known: Tonight | None, at: datetime | None) -> Tonight | None:
+        if at is None:
+            return None
+        if known is not None and known.night.start <= at < known.night.end:
+            return known
+        night = self.programme.night(self.programme.calendar.night(at))
+        early = night.dusk.timestamp() - TWILIGHT.total_seconds() if night.dusk is not None else NEVER
+        late = night.dawn.timestamp() + TWILIGHT.total_seconds() if night.dawn is not None else NEVER
+        marks = {at.timestamp() for at in self._marks(night)} | ({early, late} - {NEVER})
+        return Tonight(night, tuple(sorted(marks)), (early, late))
+
+    def _marks(self, night: Night) -> Iterator[datetime]:
+        yield night.end
+        for start, end, _ in night.levels:
+            yield from (start, end)
+        around = timedelta(seconds=self.photocell.window) if self.photocell is not None else None
+        if around is not None and night.dusk is not None:
+            yield night.dusk + around  # from now on it is so dark that what burns can be learnt
+        for one in night.segments:
+            yield from (one.on, one.off)
+            if around is not None:
+                yield from (one.on - around, one.on + around, one.off - around, one.off + around)
+
+    def _look(
+        self, state: CircuitState, view: View, now: Now, tonight: Tonight | None, at: datetime | None
+    ) -> tuple[Cell, Glow]:
+        """What the photocell says, and what it sees of the own lamps."""
+        cell, glow = state.cell, state.glow
+        if self.photocell is None:
+            return cell, glow
+        if state.recalled:
+            cell = cell.shifted(Shift.since(state.anchor, now))
+        light = good(view, self.photocell.signal)
+        is_dark = self._is_deep_night(tonight, at) if now.known else None
+        glow = glow.look(light, self._burning_now(view), now.monotonic, is_dark)
+        own = glow.own() if glow.before is None else None
+        return self.photocell.look(cell, light, now.monotonic, own), glow
+
+    def _burning_now(self, view: View) -> str:
+        """All lamps that the probe may see, as `Glow` has them."""
+        found = []
+        for actuator, dimmer in ((self.actuator, self.dimmer), *self.near):
+            output = view.outputs.get(actuator)
+            if output is not None and (output.value if output.feedback is None else output.feedback):
+                level = FULL if dimmer is None else _shown(view, dimmer, FULL)
+                found.append(f"{actuator}@{level:.0f}")
+        return "|".join(sorted(found))
+
+    def _is_deep_night(self, tonight: Tonight | None, at: datetime | None) -> bool:
+        """Whether the sun gives no light: `window` after its dusk and before its dawn."""
+        if self.photocell is None or tonight is None or at is None:
+            return False
+        dusk, dawn, around = tonight.night.dusk, tonight.night.dawn, timedelta(seconds=self.photocell.window)
+        return dusk is not None and dawn is not None and dusk + around <= at < dawn - around
+
+    def _wishes(
+        self, wanted: tuple[int, bool, str] | None, tonight: Tonight | None, hand: bool | None, now: Now,
+        at: datetime | None,
+    ) -> list[Wish]:  # fmt: skip
+        wishes = []
+        if hand is not None:
+            wishes.append(self._wish(LOCAL, hand, "local switch"))
+        if wanted is not None:
+            wishes.append(self._wish(*wanted))
+        if self.dimmer is not None:
+            level = FULL
+            if tonight is not None and at is not None and now.known:
+                level = tonight.night.level(at)
+            priority = wanted[0] if wanted is not None else SCHEDULE
+            wishes.append(Wish(self.dimmer, priority, level, f"{self.name} level"))
+        return wishes
+
+    def _wish(self, priority: int, lit: bool, cause: str) -> Wish:
+        value = (FULL if lit else 0.0) if self.proportional else lit
+        return Wish(self.actuator, priority, value, f"{self.name} {cause}")
+
+    def _wanted(
+        self, cell: Cell, glow: Glow, tonight: Tonight | None, now: Now, at: datetime | None
+    ) -> tuple[tuple[int, bool, str] | None, Glow]:
+        """Priority, level and cause of what the calendar and the light say."""
+        dark = cell.verdict(now.monotonic) if self.photocell is not None else None
+        if not now.known and dark is not None:
+            return (SCHEDULE, dark, "photocell, the time is not known"), glow
+        if tonight is None or at is None:
+            return None, glow
+        night = tonight.night
+        lit, cause = night.is_lit(at)
+        asked = None if dark is None else self._asks_photocell(night, at)
+        if dark is not None and asked is not None:
+            lit, glow = self._said(dark, glow, *asked)
+            cause = "photocell"
+        if not now.trusted:
+            cause += " by the last known time"
+        if night.exceptional:
+            return (EXCEPTION, lit, f"{night.exception or 'exception'}: {cause}"), glow
+        return (SCHEDULE, lit, cause), glow
+
+    def _asks_photocell(self, night: Night, at: datetime) -> tuple[datetime, bool] | None:
+        """The event of the sun that is near, with no cut before or after it, and whether it is the evening's."""
+        assert self.photocell is not None
+        around = timedelta(seconds=self.photocell.window)
+        for one in night.segments:
+            early = _NO_TIME if self.never_early else around
+            if one.sun_on and one.on - early <= at < min(one.on + around, one.off):
+                return one.on, True
+            if one.sun_off and max(one.off - around, one.on) <= at < one.off + around:
+                return one.off, False
+        return None
+
+    @staticmethod
+    def _said(dark: bool, glow: Glow, event: datetime, evening: bool) -> tuple[bool, Glow]:
+        """The photocell's word near an event of the sun. What it has lit in the evening light does not end, and what it
+        has ended in the morning darkness does not light: it would follow its own lamps."""
+        mark = event.timestamp()
+        lit = evening if glow.turned == mark else dark
+        return lit, replace(glow, turned=mark) if lit is evening else glow
+
+    def _switch(self, view: View) -> tuple[bool | None, bool]:
+        """What the local switch forces (None: it is on AUTO), and whether it can be read at all."""
+        on, off = good(view, self.manual_on), good(view, self.manual_off)
+        hand = True if on else False if off else None
+        return hand, on is not None or off is not None
+
+    def _level(self, view: View, wished: float) -> float:
+        """% at which the lamps are, as far as is known."""
+        return FULL if self.dimmer is None else _shown(view, self.dimmer, wished)
+
+    # -- what it sees ------------------------------------------------------------------------------------------
+
+    def _seen(
+        self, view: View, now: Now, hand: bool | None, level: float, level_since: float, tonight: Tonight | None
+    ) -> Seen:
+        output, beside = view.outputs.get(self.actuator), self._beside(view)
+        moved = (level_since, *self._moved(view))
+        voltages = [volts for name in self.voltages if (volts := good(view, name)) is not None]
+        return Seen(
+            bool(output.value) if output is not None and output.value is not None else None,
+            output.feedback if output is not None else None,
+            output is not None and now.monotonic - max(moved) >= SETTLE,
+            level,
+            None if beside is None else self._power(view, output),
+            min(voltages, default=None),
+            hand,
+            self._daylight(tonight, now),
+            beside or (),
+            sum(one.rated or 0.0 for one in self.shared),
+        )
+
+    def _beside(self, view: View) -> tuple[Neighbour, ...] | None:
+        """The circuits behind the same meter that are on; None while one of them is not known to be on or off."""
+        found = []
+        for one in self.shared:
+            output = view.outputs.get(one.actuator)
+            value = None if output is None else output.value if output.feedback is None else output.feedback
+            if value is None:
+                return None
+            if value:
+                level = FULL if one.dimmer is None else _shown(view, one.dimmer, FULL)
+                found.append(Neighbour(one.actuator, level, one.rated, one.hid))
+        return tuple(found)
+
+    def _power(self, view: View, output: Output | None) -> float | None:
+        """W; None too while the meter has not been read since an output behind it last changed."""
+        power = good(view, self.power)
+        if power is None or self.power is None or output is None:
+            return power
+        return power if view.points[self.power].at >= max(self._moved(view)) else None
+
+    def _moved(self, view: View) -> list[float]:
+        """When the contactors behind the meter last changed (monotonic s)."""
+        names = (self.actuator, *(one.actuator for one in self.shared))
+        return [view.outputs[name].since for name in names if name in view.outputs]
+
+    def _daylight(self, tonight: Tonight | None, now: Now) -> bool | None:
+        if tonight is None or now.civil is None or not now.known:
+            return None
+        at = now.civil.timestamp() + _EARLY
+        return at < tonight.daylight[0] or at >= tonight.daylight[1]
+
+    def _counted(self, state: CircuitState, now: Now) -> tuple[float, float, Learnt]:
+        """Seconds, energy and what is learnt, with the time since the last step."""
+        was = state.burning
+        if was is None or now.monotonic <= was.at:
+            return state.seconds, state.energy, state.learnt
+        past = now.monotonic - was.at
+        learnt = state.learnt if was.normal is None else state.learnt.counted(*was.normal, past)
+        return state.seconds + (past if was.closed else 0.0), state.energy + was.power * past / 3600, learnt
+
+    def _burning(self, seen: Seen, watch: Watch, now: Now) -> Burning:
+        closed = bool(seen.closed)
+        power = self.lamps.share(seen)
+        if power is None:
+            power = (self.lamps.rated or 0.0) * seen.level / 100 if closed else 0.0
+        normal = None
+        if seen.burning and seen.power is not None and watch.lamps_are_fine:
+            normal = (seen.key, seen.power, seen.voltage)
+        return Burning(now.monotonic, closed, power, normal)
+
+    def _detail(self, code: str, seen: Seen, learnt: Learnt, cell: Cell) -> Mapping[str, Any]:
+        if code == "local_manual":
+            return {"switch": "on" if seen.hand else "off"}
+        if code == "photocell_stuck":
+            return {"light": cell.steady}
+        if code == "undervoltage":
+            return {"voltage": seen.voltage}
+        expected = self.lamps.expected(seen, learnt)
+        detail: dict[str, Any] = {"power": seen.power, "feedback": seen.feedback}
+        if code in ("lamp_lost", "power_drop", "circuit_dead") and expected:
+            detail = {"power": seen.power, "expected": round(expected, 1)}
+            normal = learnt.normal(seen.key)
+            power = seen.power if normal is None else self.lamps.corrected(seen, normal)
+            if self.lamps.count is not None and power is not None and not seen.beside:
+                detail["lamps"] = round((expected - power) * self.lamps.count / expected)
+        return detail
+
+    def _due(self, state: CircuitState, view: View, now: Now) -> float:
+        found = [state.watch.due()]
+        if self.photocell is not None:
+            found += [self.photocell.due(state.cell, now.monotonic), state.glow.due(now.monotonic)]
+        output = view.outputs.get(self.actuator)
+        if good(view, self.power) is not None and self._power(view, output) is None:
+            found.append(now.monotonic + LOOK)
+        if output is not None and output.value:
+            settled = max(state.level_since, *self._moved(view)) + SETTLE
+            found.append(settled if settled > now.monotonic else NEVER)
+        if state.tonight is not None and now.civil is not None:
+            at, marks = now.civil.timestamp(), state.tonight.marks
+            place = bisect_right(marks, at + _EARLY)
+            if place < len(marks):
+                found.append(now.monotonic + marks[place] - at)
+        return min(found)
+
+    # -- its account -------------------------------------------------------------------------------------------
+
+    @property
+    def points(self) -> Sequence[Point]:
+        """`<circuit>.run_hours` (h), `.starts`, and `.energy` (kWh) where a meter or the rated power tells it."""
+        units = {"run_hours": "h", "starts": ""}
+        if self._tells_energy:
+            units["energy"] = "kWh"
+        return [Point(f"{self.name}.{what}", self.name, unit, Kind.COUNTER) for what, unit in units.items()]
+
+    @property
+    def _tells_energy(self) -> bool:
+        return self.power is not None or self.lamps.rated is not None
+
+    def figures(self, state: CircuitState) -> Mapping[str, float]:
+        """To 0.01 h and 0.01 kWh."""
+        found = {f"{self.name}.run_hours": round(state.seconds / 3600, 2), f"{self.name}.starts": state.starts}
+        if self._tells_energy:
+            found[f"{self.name}.energy"] = round(state.energy / 1000, 2)
+        return found
+
+    # -- what outlives the process, and commands ---------------------------------------------------------------
+
+    def dump(self, state: CircuitState) -> dict[str, Any]:
+        return {
+            "cell": state.cell.dump(),
+            "open": sorted(state.watch.open),
+            "learnt": state.learnt.dump(),
+            "seconds": round(state.seconds),
+            "energy": round(state.energy, 1),
+            "starts": state.starts,
+            "anchor": state.anchor,
+            "glow": state.glow.dump(),
+        }
+
+    def load(self, kept: Mapping[str, Any]) -> CircuitState:
+        return CircuitState(
+            cell=Cell.load(kept["cell"]),
+            watch=Watch(frozenset(kept["open"]) & HOLD.keys()),
+            learnt=Learnt.load(kept["learnt"]),
+            seconds=float(kept["seconds"]),
+            energy=float(kept["energy"]),
+            starts=int(kept.get("starts", 0)),
+            anchor=kept["anchor"],
+            recalled=True,
+            glow=Glow.load(kept["glow"]) if "glow" in kept else Glow(),
+        )
+
+    def command(self, state: CircuitState, point: str, value: Value, now: Now) -> CircuitState | None:
+        """`<circuit>.baseline` takes "reset": after relamping what is normal is learnt anew."""
+        if point != f"{self.name}.baseline":
+            return None
+        if value != "reset":
+            raise ValueError(f'{point} takes "reset", not {value!r}')
+        return state._replace(learnt=Learnt(), relamped=True)
+
+
+def _shown(view: View, dimmer: str, otherwise: float) -> float:
+    """% that a dimmer shows; `otherwise` while it is not known."""
+    output = view.outputs.get(dimmer)
+    value = None if output is None else output.value
+    return float(value) if isinstance(value, int | float) else otherwise

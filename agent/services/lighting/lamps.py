@@ -1,0 +1,311 @@
+"""The lamps of a circuit: what they take when all of them burn, and what is wrong when they take something else.
+
+What is normal is learnt: for each level the median of the last seven nights' mean power, once the lamps have settled.
+It is frozen while a fault of the lamps is open, or some nights would make the lost lamp normal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date
+from functools import lru_cache
+from statistics import median
+from typing import Any, NamedTuple
+
+from agent.control.api import NEVER
+from agent.model import Severity
+
+__all__ = ["HOLD", "LAMP_FAULTS", "SETTLE", "SEVERITY", "Lamps", "Learnt", "Neighbour", "Seen", "Watch"]
+
+SETTLE = 600.0
+"""Seconds after a switching or a change of level before the power counts: HID lamps run up for that long."""
+NIGHTS = 7
+"""How many nights make the median."""
+LEAST_NIGHTS = 3
+"""Fewer nights give no verdict on single lamps."""
+LEAST_SAMPLE = 600.0
+"""Seconds at a level that make a night count."""
+LOST = 0.7
+"""Of one lamp's power: a deficit above it is a lamp."""
+HINT = 0.1
+"""Of one lamp's power: a deficit that is left by the steepest ballast."""
+DROP, DEAD = 0.10, 0.05
+"""Of the normal power: a deficit that is major; a rest that is nothing."""
+LEAK_POWER = 20.0
+"""W that a circuit which is off may take, or 5 % of its power where that is more."""
+UNDERVOLTAGE = 184.0
+"""V: 230 V less 20 %."""
+NO_VOLTAGE = 50.0
+"""V: below it the wire is dead."""
+NEAR_VOLTAGE, SAME_VOLTAGE = 0.10, 0.03
+"""HID lamps are judged within this part of the voltage at which they were learnt, their power corrected by (V/V0)^2;
+together with others behind one meter only within the second part: nobody knows whose power follows it."""
+SQUARE, STEEP = 2.0, 2.2
+"""Exponents of ballasts: 2.9 % less voltage takes 6.3 % of the power of some. Of 40 lamps at 9 % less, the difference
+is most of a lamp, and no lamp is missed that it may be."""
+
+LAMP_FAULTS = frozenset({"lamp_lost", "power_drop", "circuit_dead"})
+_NO_VERDICT: Mapping[str, bool | None] = dict.fromkeys(sorted(LAMP_FAULTS))
+HOLD = {
+    "lamp_lost": 900.0,
+    "power_drop": 900.0,
+    "circuit_dead": 60.0,
+    "contactor_welded": 60.0,
+    "contactor_open": 60.0,
+    "day_burning": 60.0,
+    "undervoltage": 60.0,
+    "photocell_stuck": 0.0,
+    "local_manual": 0.0,
+}
+"""How long each must be so before it is said, and be over before that is said; seconds."""
+SEVERITY = {
+    "lamp_lost": Severity.MINOR,
+    "power_drop": Severity.MAJOR,
+    "circuit_dead": Severity.MAJOR,
+    "contactor_welded": Severity.MAJOR,
+    "contactor_open": Severity.MAJOR,
+    "day_burning": Severity.MINOR,
+    "undervoltage": Severity.MINOR,
+    "photocell_stuck": Severity.MINOR,
+    "local_manual": Severity.INFO,
+}
+
+
+class Neighbour(NamedTuple):
+    """Another circuit behind the same meter: its contactor, its level in %, its rated W (None: not said), its lamps."""
+
+    actuator: str
+    level: float
+    rated: float | None
+    hid: bool
+
+
+class Seen(NamedTuple):
+    """One look at a circuit. Power in W, voltage in V (the lowest phase), level in %; None: not known."""
+
+    commanded: bool | None
+    feedback: bool | None
+    settled: bool
+    level: float
+    power: float | None
+    voltage: float | None
+    hand: bool | None
+    """What the local switch forces; None: it is on AUTO."""
+    daylight: bool | None
+    """Well after dawn and well before dusk."""
+    beside: tuple[Neighbour, ...] = ()
+    """The circuits behind the same meter that are on now: its power is the sum."""
+    shared: float = 0.0
+    """W that all circuits behind the same meter are rated at, beside this one."""
+
+    @property
+    def key(self) -> str:
+        """What is on: the level, and who else."""
+        return "|".join((str(round(self.level)), *(f"{one.actuator}@{round(one.level)}" for one in self.beside)))
+
+    @property
+    def closed(self) -> bool | None:
+        """Whether the contactor is: by its feedback, without one by its command."""
+        return self.commanded if self.feedback is None else self.feedback
+
+    @property
+    def burning(self) -> bool:
+        """Settled, by command, and by nobody's hand."""
+        return bool(self.commanded and self.settled and self.feedback is not False and self.hand is None)
+
+
+class Normal(NamedTuple):
+    """What a circuit takes at a level: W, and V where it was measured."""
+
+    power: float
+    voltage: float | None
+    nights: int
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """By `Seen.key`: the means (W, V) of the last nights, and the sums (W s, V s, s) of the night that goes on."""
+
+    nights: Mapping[str, tuple[tuple[float, float | None], ...]] = field(default_factory=dict)
+    sums: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
+    night: date | None = None
+
+    def normal(self, key: str) -> Normal | None:
+        nights = self.nights.get(key)
+        return None if not nights else _normal(nights)
+
+    def counted(self, key: str, power: float, voltage: float | None, seconds: float) -> Learnt:
+        """After `seconds` more of the same."""
+        watts, volts, whole = self.sums.get(key, (0.0, 0.0, 0.0))
+        more = (watts + power * seconds, volts + (voltage or 0.0) * seconds, whole + seconds)
+        return replace(self, sums={**self.sums, key: more})
+
+    def turned(self, night: date) -> Learnt:
+        """Into another night: the one that is over counts, if it was seen for long enough."""
+        if self.night is None or night <= self.night:
+            return self if night == self.night else replace(self, night=night, sums={})
+        nights = dict(self.nights)
+        for key, (watts, volts, seconds) in self.sums.items():
+            if seconds >= LEAST_SAMPLE:
+                mean = (watts / seconds, volts / seconds or None)
+                nights[key] = (*nights.get(key, ()), mean)[-NIGHTS:]
+        return Learnt(nights, {}, night)
+
+    def dump(self) -> dict[str, Any]:
+        sums = {key: [round(one) for one in found] for key, found in self.sums.items()}
+        nights = {key: [list(one) for one in found] for key, found in self.nights.items()}
+        return {"nights": nights, "sums": sums, "night": None if self.night is None else self.night.isoformat()}
+
+    @classmethod
+    def load(cls, kept: Mapping[str, Any]) -> Learnt:
+        nights = {key: tuple((watts, volts) for watts, volts in found) for key, found in kept["nights"].items()}
+        sums = {key: (float(a), float(b), float(c)) for key, (a, b, c) in kept["sums"].items()}
+        return cls(nights, sums, None if kept["night"] is None else date.fromisoformat(kept["night"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Lamps:
+    """What hangs on the circuit: `rated` W, `count` lamps; a meter `downstream` of the contactor is dead while off."""
+
+    rated: float | None = None
+    count: int | None = None
+    hid: bool = False
+    downstream: bool = False
+
+    def judge(self, seen: Seen, learnt: Learnt) -> dict[str, bool | None]:
+        """What is so and what is not; None: nothing can be said now, neither that it began nor that it is over."""
+        return {
+            **self._lamps(seen, learnt),
+            "contactor_welded": self._welded(seen),
+            "contactor_open": self._open(seen),
+            "day_burning": self._day_burning(seen),
+            "undervoltage": self._undervoltage(seen),
+        }
+
+    def expected(self, seen: Seen, learnt: Learnt) -> float | None:
+        """W that the meter should show: as learnt, else as rated."""
+        normal = learnt.normal(seen.key)
+        if normal is not None:
+            return normal.power
+        parts = [(self.rated, seen.level), *((one.rated, one.level) for one in seen.beside)]
+        found = [rated * level / 100 for rated, level in parts if rated is not None]
+        return sum(found) if len(found) == len(parts) else None
+
+    def share(self, seen: Seen) -> float | None:
+        """W of this circuit: all that the meter shows, or its part of it by the rated powers; None: not known."""
+        if not seen.beside or seen.power is None:
+            return seen.power
+        if not seen.closed:
+            return 0.0
+        own, whole = (self.rated or 0.0) * seen.level, self.expected(seen, Learnt())
+        return None if not whole else seen.power * own / 100 / whole
+
+    def corrected(self, seen: Seen, normal: Normal, ballast: float = SQUARE) -> float | None:
+        """W as they would be at the voltage of `normal`, None where that cannot be said. LED keep their power."""
+        hid = {self.hid, *(one.hid for one in seen.beside)}
+        if seen.power is None or hid == {False}:
+            return seen.power
+        if seen.voltage is None or normal.voltage is None:
+            return None
+        off = abs(seen.voltage - normal.voltage) / normal.voltage
+        if hid == {True, False}:
+            return seen.power if off <= SAME_VOLTAGE else None
+        return seen.power * (normal.voltage / seen.voltage) ** ballast if off <= NEAR_VOLTAGE else None
+
+    def _lamps(self, seen: Seen, learnt: Learnt) -> dict[str, bool | None]:
+        found = dict(_NO_VERDICT)
+        expected = self.expected(seen, learnt)
+        if not seen.burning or seen.power is None or not expected:
+            return found
+        if seen.voltage is None or seen.voltage >= UNDERVOLTAGE:
+            found["circuit_dead"] = self._dead(seen, seen.power, expected)
+        normal = learnt.normal(seen.key)
+        power = None if normal is None else self.corrected(seen, normal)
+        if normal is None or normal.nights < LEAST_NIGHTS or power is None:
+            return found
+        deficit = normal.power - power
+        found["power_drop"] = deficit >= DROP * normal.power
+        if self.count is not None and not seen.beside:
+            steep = self.corrected(seen, normal, STEEP)
+            left = deficit if steep is None else normal.power - steep
+            found["lamp_lost"] = _is_lost(deficit, left, normal.power / self.count)
+        return found
+
+    def _dead(self, seen: Seen, power: float, expected: float) -> bool | None:
+        """Whether nothing is taken. Of a sum that lacks half of this circuit's part nobody can say that it lives."""
+        if power < DEAD * expected:
+            return True
+        part = DROP * expected if self.rated is None else self.rated * seen.level / 100
+        return None if seen.beside and power < expected - part / 2 else False
+
+    def _idle_power(self, seen: Seen) -> float:
+        return max(DEAD * ((self.rated or 0.0) + seen.shared), LEAK_POWER)
+
+    def _welded(self, seen: Seen) -> bool | None:
+        if seen.hand is not None or seen.commanded is not False or (seen.power is None and seen.feedback is None):
+            return None
+        if seen.beside:  # what the meter shows is theirs
+            return seen.feedback
+        return bool(seen.feedback) or (seen.power is not None and seen.power > self._idle_power(seen))
+
+    def _open(self, seen: Seen) -> bool | None:
+        if seen.hand is not None or not seen.commanded:
+            return None
+        if seen.feedback is not None:
+            return not seen.feedback
+        return None if not self.downstream or seen.voltage is None else seen.voltage < NO_VOLTAGE
+
+    def _day_burning(self, seen: Seen) -> bool | None:
+        if seen.power is None or seen.hand is not None or seen.beside:
+            return None
+        limit = LEAK_POWER if self.rated is None else DEAD * (self.rated + seen.shared)
+        if seen.power <= limit:
+            return False
+        return True if seen.daylight and not seen.commanded else None
+
+    def _undervoltage(self, seen: Seen) -> bool | None:
+        if seen.voltage is None or (self.downstream and (not seen.closed or seen.voltage < NO_VOLTAGE)):
+            return None
+        return seen.voltage < UNDERVOLTAGE
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Which faults are open, and since when (monotonic s) others are about to begin or to end."""
+
+    open: frozenset[str] = frozenset()
+    turning: Mapping[str, float] = field(default_factory=dict)
+
+    def look(self, verdicts: Mapping[str, bool | None], now: float) -> Watch:
+        found, turning = self.open, {}
+        for code, verdict in verdicts.items():
+            if verdict is None or verdict is (code in self.open):
+                continue
+            since = self.turning.get(code, now)
+            if now - since < HOLD[code]:
+                turning[code] = since
+            else:
+                found = found | {code} if verdict else found - {code}
+        return Watch(found, turning) if turning or self.turning or found is not self.open else self
+
+    def due(self) -> float:
+        return min((since + HOLD[code] for code, since in self.turning.items()), default=NEVER)
+
+    @property
+    def lamps_are_fine(self) -> bool:
+        """No fault of the lamps is open or about to be."""
+        return not (LAMP_FAULTS & (self.open | self.turning.keys()))
+
+
+def _is_lost(deficit: float, left: float, lamp: float) -> bool | None:
+    """Whether a deficit (W) is a lamp of so many W; `left` of it by a steep ballast. None: it may be the ballasts."""
+    if deficit > LOST * lamp and left > HINT * lamp:
+        return True
+    return None if max(deficit, left) > LOST * lamp else False
+
+
+@lru_cache(maxsize=64)
+def _normal(nights: tuple[tuple[float, float | None], ...]) -> Normal:
+    voltages = [volts for _, volts in nights if volts is not None]
+    return Normal(median(watts for watts, _ in nights), median(voltages) if voltages else None, len(nights))

@@ -1,0 +1,218 @@
+"""The programme of a lighting circuit, night by night: the sun, the cuts, the exceptions, the levels.
+
+A night belongs to the day on which it starts and goes from noon to noon. All instants are in UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import NamedTuple
+
+from agent.control.calendar import DAY, Calendar
+from agent.services.lighting.sun import SunEvent, night_sun
+
+__all__ = ["FULL", "NOON", "Exceptional", "Night", "Part", "Programme", "Segment", "Switch"]
+
+NOON = 720
+"""Minutes: a time before it belongs to the day after the one on which the night starts."""
+FULL = 100.0
+"""%: the level of lamps that nobody dims."""
+_WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_MORNING: dict[SunEvent, SunEvent] = {"civil_dusk": "civil_dawn", "sunset": "sunrise"}
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """An event of the sun and an offset (s), or `minute` after midnight."""
+
+    event: SunEvent | None = None
+    offset: float = 0.0
+    minute: int | None = None
+
+    def __str__(self) -> str:
+        return self.event or clock(self.minute or 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of the night (minutes after midnight) without light, or at `level` %.
+
+    `days`: those on which the night starts, mon to sun, public_holiday, eve_of_public_holiday; empty: every night.
+    """
+
+    start: int
+    end: int
+    days: tuple[str, ...] = ()
+    level: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Exceptional:
+    """Nights with cuts of their own; `first` and `last` are nights, both included."""
+
+    name: str
+    first: date
+    last: date
+    cuts: tuple[Part, ...] = ()
+
+
+class Segment(NamedTuple):
+    """Light from `on` to `off`, and what causes the two. `sun_on`, `sun_off`: that edge is the sun's."""
+
+    on: datetime
+    off: datetime
+    on_cause: str
+    off_cause: str
+    sun_on: bool = False
+    sun_off: bool = False
+
+
+class Night(NamedTuple):
+    """One night of one circuit. `exception` is the name of the dated exception that rules it ("" if none)."""
+
+    day: date
+    start: datetime
+    end: datetime
+    segments: tuple[Segment, ...]
+    exceptional: bool
+    exception: str
+    levels: tuple[tuple[datetime, datetime, float], ...]
+    dusk: datetime | None
+    dawn: datetime | None
+    """Civil; None: the sun stays above it."""
+
+    def is_lit(self, at: datetime) -> tuple[bool, str]:
+        """Whether the lamps burn by the programme, and what caused that."""
+        cause = "day"
+        for one in self.segments:
+            if at < one.on:
+                break
+            if at < one.off:
+                return True, one.on_cause
+            cause = one.off_cause
+        return False, cause
+
+    def level(self, at: datetime) -> float:
+        """%: how bright the lamps are while they burn."""
+        return next((level for start, end, level in self.levels if start <= at < end), FULL)
+
+    def seconds(self) -> float:
+        """How long the lamps burn."""
+        return sum((one.off - one.on).total_seconds() for one in self.segments)
+
+    def full_seconds(self) -> float:
+        """The same at full level: what counts for energy, which is taken to be proportional to the level."""
+        saved = 0.0
+        for one in self.segments:
+            for start, end, level in self.levels:
+                overlap = (min(one.off, end) - max(one.on, start)).total_seconds()
+                saved += max(0.0, overlap) * (FULL - level) / FULL
+        return self.seconds() - saved
+
+
+@dataclass(frozen=True, slots=True)
+class Programme:
+    """What the site file says of a circuit's hours. `min_on` and `start_delay` in seconds.
+
+    A segment shorter than `min_on` is skipped; each start comes `start_delay` later.
+    """
+
+    calendar: Calendar
+    latitude: float
+    longitude: float
+    on: Switch
+    off: Switch
+    cuts: tuple[Part, ...] = ()
+    exceptions: tuple[Exceptional, ...] = ()
+    levels: tuple[Part, ...] = ()
+    min_on: float = 900.0
+    start_delay: float = 0.0
+
+    def night(self, day: date) -> Night:
+        """The night that starts on `day`."""
+        exception = next((one for one in self.exceptions if one.first <= day <= one.last), None)
+        cuts = self._parts(self.cuts if exception is None else exception.cuts, day)
+        levels = tuple(self._parts(self.levels, day))
+        return Night(
+            day,
+            self.calendar.instant(day, NOON),
+            self.calendar.instant(day + DAY, NOON),
+            tuple(self._segments(day, [(start, end) for start, end, _ in cuts])),
+            exception is not None,
+            exception.name if exception is not None else "",
+            levels,
+            self._sun(day, "civil_dusk"),
+            self._sun(day, "civil_dawn"),
+        )
+
+    def all_night(self, day: date) -> float:
+        """Seconds that the same circuit would burn from its dusk to its dawn."""
+        on = self.on if self.on.event in _MORNING else Switch("civil_dusk")
+        off = self.off if self.off.event in _MORNING.values() else Switch(_MORNING[on.event or "civil_dusk"])
+        start, end = self._switches(day, on), self._switches(day, off)
+        if start is None or end is None:
+            return 0.0
+        return max(0.0, (end - start).total_seconds() - self.start_delay)
+
+    def _sun(self, day: date, event: SunEvent) -> datetime | None:
+        return night_sun(self.latitude, self.longitude, self.calendar, day, event)
+
+    def _segments(self, day: date, cuts: Iterable[tuple[datetime, datetime]]) -> Iterator[Segment]:
+        on, off = self._switches(day, self.on), self._switches(day, self.off)
+        if on is None or off is None or off <= on:
+            return
+        delay, shortest = timedelta(seconds=self.start_delay), timedelta(seconds=self.min_on)
+        lit = [Segment(on, off, str(self.on), str(self.off), bool(self.on.event), bool(self.off.event))]
+        for cut in cuts:
+            lit = [piece for segment in lit for piece in _without(segment, *cut)]
+        for segment in lit:
+            if segment.off - segment.on - delay >= shortest:
+                yield segment._replace(on=segment.on + delay)
+
+    def _switches(self, day: date, switch: Switch) -> datetime | None:
+        if switch.event is None:
+            return self._time(day, switch.minute or 0)
+        found = self._sun(day, switch.event)
+        return None if found is None else found + timedelta(seconds=switch.offset)
+
+    def _time(self, day: date, minute: int) -> datetime:
+        return self.calendar.instant(day if minute >= NOON else day + DAY, minute)
+
+    def _parts(self, parts: Sequence[Part], day: date) -> Iterator[tuple[datetime, datetime, float]]:
+        """The parts that hold in this night: those of the most particular of its days."""
+        for part in _chosen(parts, self._words(day)):
+            yield self._time(day, part.start), self._time(day, part.end), part.level
+
+    def _words(self, day: date) -> Iterator[str]:
+        """What a rule may call this night, the most particular first."""
+        if self.calendar.is_eve(day):
+            yield "eve_of_public_holiday"
+        if self.calendar.is_public_holiday(day):
+            yield "public_holiday"
+        yield _WEEKDAYS[day.weekday()]
+
+
+def _chosen(parts: Sequence[Part], words: Iterable[str]) -> list[Part]:
+    for word in words:
+        found = [part for part in parts if word in part.days]
+        if found:
+            return found
+    return [part for part in parts if not part.days]
+
+
+def _without(segment: Segment, start: datetime, end: datetime) -> Iterator[Segment]:
+    """What a cut leaves of a segment."""
+    if end <= segment.on or start >= segment.off or end <= start:
+        yield segment
+        return
+    if segment.on < start:
+        yield segment._replace(off=start, off_cause="part_night_off", sun_off=False)
+    if end < segment.off:
+        yield segment._replace(on=end, on_cause="end of part_night_off", sun_on=False)
+
+
+def clock(minute: int) -> str:
+    """23:00, of minutes after midnight."""
+    return f"{minute // 60:02}:{minute % 60:02}"

@@ -1,0 +1,1 @@
+"""Water: fountains and other water points, tanks and their pumps."""

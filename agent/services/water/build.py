@@ -1,0 +1,142 @@
+"""Water points and tanks of the site file as their controls."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agent.control.api import Control
+from agent.control.calendar import winter
+from agent.services.water import config
+from agent.services.water.control import Flush, Quota, Valve, WaterPoint
+from agent.services.water.frost import Frost
+from agent.services.water.leaks import Leak, NightFlow
+from agent.services.water.meter import HOUR, PLAUSIBLE
+from agent.services.water.tank_level import Standstill
+from agent.services.water.tanks import DryRun, Outlet, Tank
+from agent.services.weeks import calendar, opening_hours
+from agent.site import Site
+from agent.site.build.counters import max_rate, point_dial
+
+__all__ = ["controls"]
+
+_DAY = 1440
+_LITRES = {"L": 1.0, "m3": 1000.0}
+STALE_INTERVALS, HOURLY = 3, 3 * 3600.0
+"""A node that may be silent for three hours speaks each hour: a third of its `stale_after`."""
+_LEAST = 0.01
+"""Part of a flow sensor's range below which it is noise and no flow."""
+
+
+def controls(site: Site) -> list[Control[Any]]:
+    """Every water point and every tank."""
+    points: list[Control[Any]] = [_point(site, name, point) for name, point in site.water.points.items()]
+    return [*points, *(_tank(site, name, tank) for name, tank in site.water.tanks.items())]
+
+
+def _point(site: Site, name: str, point: config.WaterPoint) -> WaterPoint:
+    frost, quota, flush = point.frost, point.quota, point.flush
+    litres = _LITRES.get(_unit(site, point.meter), 1.0)
+    signal = site.signals.get(point.meter)
+    rate = None if signal is None else max_rate(signal, _unit(site, point.meter))
+    pulse = litres * (signal.per_pulse or 1.0) if signal is not None and signal.kind == "counter" else 1.0
+    return WaterPoint(
+        name,
+        point.meter,
+        calendar(site),
+        litres=litres,
+        pulse=pulse,
+        dial=None if signal is not None else point_dial(site, point.meter, litres),
+        most=PLAUSIBLE if rate is None else rate * litres * HOUR,
+        valve=_valve(site, point.valve),
+        drain=_valve(site, point.drain),
+        hours=opening_hours(site, point),
+        frost=None if frost is None else _frost(site, frost),
+        leak=_leak(site, point, pulse),
+        latches=point.on_burst == "close_and_latch",
+        quota=None if quota is None else Quota(quota.daily, quota.action == "close"),
+        flush=None if flush is None else Flush(flush.idle, flush.run),
+        tamper=point.tamper,
+    )
+
+
+def _leak(site: Site, point: config.WaterPoint, pulse: float) -> Leak:
+    leak = point.leak
+    if leak is None:
+        return Leak(pulse=pulse)
+    night, continuous = leak.night, leak.continuous
+    return Leak(
+        night=None if night is None else _night(site, night),
+        continuous=None if continuous is None else continuous.duration,
+        burst=None if leak.burst is None else (leak.burst.flow, leak.burst.duration),
+        closed=leak.flow_when_closed,
+        pulse=pulse,
+        pause=None if continuous is None else continuous.pause,
+        interval=_interval(site, point.meter),
+    )
+
+
+def _interval(site: Site, meter: str) -> float:
+    """Seconds between two readings of a meter: as it is polled; for a radio node as its profile says, or a third of its
+    `stale_after` where that is hours. 0 for a pin, which tells each pulse."""
+    signal = site.signals.get(meter)
+    name, _, point = (meter if signal is None else signal.from_).partition(".")
+    device = site.devices.get(name)
+    if device is None:
+        return 0.0
+    interval = device.point_interval(point) or 0.0
+    if "lora" not in (device.profile_data or {}):
+        return interval
+    stale = (signal.stale_after if signal is not None else None) or device.stale_after or 0.0
+    return max(interval, stale / STALE_INTERVALS) if stale >= HOURLY else interval
+
+
+def _night(site: Site, night: config.NightFlow) -> NightFlow:
+    start, end = night.window
+    return NightFlow(calendar(site), start, end if end > start else end + _DAY, night.max_flow)
+
+
+def _frost(site: Site, frost: config.Frost) -> Frost:
+    return Frost(
+        frost.signal, calendar(site), frost.close_below, frost.reopen_above, frost.hold, winter(site.site.latitude)
+    )  # fmt: skip
+
+
+def _valve(site: Site, name: str | None) -> Valve | None:
+    if name is None:
+        return None
+    actuator = site.actuators[name]
+    return Valve(name, actuator.fail == "normally_open", actuator.travel or 0.0)
+
+
+def _tank(site: Site, name: str, tank: config.Tank) -> Tank:
+    return Tank(
+        name, tank.level, tank.pump, tank.start, tank.stop, tank.low, tank.high, _dry_run(site, tank.dry_run),
+        Standstill(tank.stuck_after, tank.max_fill),
+        None if tank.outlet is None else Outlet(tank.outlet, *_flow(site, tank.outlet)),
+        _interval(site, tank.level),
+    )  # fmt: skip
+
+
+def _dry_run(site: Site, dry: config.DryRun | None) -> DryRun | None:
+    if dry is None:
+        return None
+    return DryRun(dry.flow, dry.grace, dry.no_flow, dry.latch_after, *_flow(site, dry.flow))
+
+
+def _flow(site: Site, reference: str) -> tuple[float, bool]:
+    """The least flow that is one, and whether it is a counter instead."""
+    signal = site.signals.get(reference)
+    counts = signal is not None and signal.kind == "counter"
+    scale = signal.scale if signal is not None else None
+    return _LEAST * max(map(abs, scale)) if isinstance(scale, tuple) else 0.0, counts
+
+
+def _unit(site: Site, reference: str) -> str:
+    """The unit of a signal, else its source's; that of a point of a device."""
+    signal = site.signals.get(reference)
+    if signal is not None:
+        return signal.unit or _unit(site, signal.from_)
+    device, _, point = reference.partition(".")
+    found = site.devices.get(device)
+    profile = (found.profile_data if found is not None else None) or {}
+    return str((profile.get("points", {}).get(point) or {}).get("unit") or "")

@@ -1,0 +1,164 @@
+"""Water: fountains and other points with their leaks and frost, and tanks with their pumps."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
+
+from agent.site.language.base import Many, Model, Reference, Section
+from agent.site.language.spellings import days_meant, time_meant
+from agent.site.language.values import (
+    DAYS,
+    Choice,
+    Duration,
+    Flow,
+    FlowFor,
+    Percent,
+    TimeSpan,
+    Unbroken,
+    UnbrokenText,
+    Volume,
+    WindowText,
+    Written,
+    plain,
+)
+
+__all__ = ["Tank", "Water", "WaterPoint", "day_words"]
+
+
+def day_words(*others: str) -> Written:
+    """Keys such as "mon,tue": days of the week, or one of the other words."""
+
+    def parse(value: Any) -> str:
+        words = [word.strip() for word in value.split(",")] if isinstance(value, str) else [""]
+        if not (len(words) == 1 and words[0] in others) and not set(words) <= set(DAYS):
+            meant = days_meant(value) if isinstance(value, str) else None
+            hint = f'write "{meant}"' if meant else f'write {", ".join(others)}, or days such as "mon,tue"'
+            raise ValueError(f"{plain(value)} is no day; {hint}")
+        return ",".join(words)
+
+    day = "|".join(map(re.escape, DAYS))
+    pattern = rf"^({'|'.join(others)}|({day})( *, *({day}))*)$"
+    return Written(parse, {"type": "string", "pattern": pattern}, f'{", ".join(others)}, or days such as "mon,tue"')
+
+
+class Frost(Model):
+    """Closes and drains in the cold."""
+
+    signal: Reference
+    close_below: float = 2
+    """degC."""
+    reopen_above: float = 4
+    """degC, for the time of hold."""
+    hold: Duration = 6 * 3600
+
+
+class NightFlow(Model):
+    """The least flow of the night, when nobody draws."""
+
+    window: WindowText
+    max_flow: Flow
+
+
+def _none(value: Any) -> Any:
+    return None if value == "none" else value
+
+
+class Leak(Model):
+    """What counts as a leak."""
+
+    night: NightFlow | None = None
+    continuous: UnbrokenText = Unbroken(6 * 3600)
+    """Flow without a pause for this long, default 6h; none for a running fountain. A pause is the time of one pulse at
+    50 L/h, at most an hour, and no less than the meter's own interval."""
+    burst: FlowFor | None = None
+    flow_when_closed: Flow | None = None
+
+
+class Flush(Model):
+    """A run after days without a draw."""
+
+    idle: TimeSpan = 72 * 3600
+    run: TimeSpan = 180
+
+
+def _hours(value: Any) -> Any:
+    """Hours without their list, or with both ends apart, are one slip."""
+    ends = value if isinstance(value, list) else re.split(r"\s*[-–—]\s*|\s+(?:à|to)\s+", str(value))
+    times = [time_meant(str(one)) for one in ends]
+    if len(times) == 2 and all(times) and isinstance(value, list | str):
+        said = f"expected a list, found {plain(value)}" if isinstance(value, str) else "both ends stand in one text"
+        text = f'{said}; write ["{times[0]}-{times[1]}"]'
+        raise PydanticCustomError("written", "{text}", {"text": text})
+    return value
+
+
+class Quota(Model):
+    daily: Volume
+    action: Annotated[Literal["alarm", "close"], Choice("alarm", "close")] = "alarm"
+
+
+class WaterPoint(Model):
+    """A fountain, a toilet, a hydrant: a meter, and perhaps a valve."""
+
+    meter: Reference
+    valve: Reference | None = None
+    drain: Reference | None = None
+    """Opens when the valve has closed for frost."""
+    opening_hours: Annotated[
+        dict[
+            Annotated[str, day_words("all", "public_holiday")],
+            Annotated[Many[WindowText], BeforeValidator(_hours)],
+        ],
+        BeforeValidator(lambda value: {} if value is None else value),
+    ] = Field(default_factory=dict)  # fmt: skip
+    frost: Frost | None = None
+    leak: Leak | None = None
+    on_burst: Annotated[Literal["close_and_latch", "alarm"], Choice("close_and_latch", "alarm")] = "close_and_latch"
+    flush: Flush | None = None
+    tamper: Reference | None = None
+    """A door or tamper contact: an event, never an actuation."""
+    quota: Quota | None = None
+
+
+LimitText = Annotated[
+    TimeSpan | None, BeforeValidator(_none, json_schema_input_type=TimeSpan | Literal["none"])
+]  # fmt: skip
+"""Seconds; none: no limit."""
+
+
+class DryRun(Model):
+    """Stops a pump that moves nothing."""
+
+    flow: Reference
+    grace: Duration = 15
+    """After the start."""
+    no_flow: TimeSpan = 30
+    latch_after: Annotated[int, Field(ge=1)] = 3
+    """Times in an hour; then somebody must come."""
+
+
+class Tank(Model):
+    """A tank that a pump fills."""
+
+    level: Reference
+    pump: Reference
+    start: Percent = 40
+    stop: Percent = 85
+    low: Percent = 10
+    high: Percent = 95
+    dry_run: DryRun | None = None
+    outlet: Reference | None = None
+    """What flows out: a flow or a counter. While it flows the level must move."""
+    stuck_after: LimitText = 3 * 3600
+    """A pump that ran for so long, without a move of the level by half a percent, stops; none: it never does."""
+    max_fill: LimitText = 8 * 3600
+    """A pump that ran for so long, without a rise of the level by 2 % net of its ripple, stops; none: it never does."""
+
+
+class Water(Model):
+    points: Section[WaterPoint] = Field(default_factory=dict)
+    tanks: Section[Tank] = Field(default_factory=dict)

@@ -1,0 +1,440 @@
+"""A water point: a meter, perhaps a valve and a drain. Hours, frost, leaks, quota, flushing, tampering.
+
+All it wants of the valve stands at three priorities: 15 the opening hours, 13 what holds for this day or these minutes
+(the quota is used up, a flush), 2 the interlocks (burst, frost, an open drain).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from agent.control.alarm_state import Shift, anchored, changed, news
+from agent.control.api import NEVER, Happening, Now, Step, View, Wish, good
+from agent.control.calendar import DAY, Calendar
+from agent.control.week import Period, Week
+from agent.lib.counter import SECONDS, Dial, Trail, follow
+from agent.model import Kind, Point, Severity, Value
+from agent.services.water import frost as cold
+from agent.services.water import leaks
+from agent.services.water.frost import Frost, FrostState
+from agent.services.water.leaks import Heard, Leak, LeakState
+from agent.services.water.meter import PLAUSIBLE, Meter
+
+__all__ = ["Flush", "Quota", "Valve", "WaterPoint", "WaterState"]
+
+INTERLOCK, TODAY, SCHEDULE = 2, 13, 15
+OPEN = "open"
+"""The mode of a `Week` of opening hours in which the valve is open."""
+
+SEVERITIES = {
+    leaks.NIGHT: Severity.MAJOR, leaks.CONTINUOUS: Severity.MAJOR, leaks.BURST: Severity.CRITICAL,
+    leaks.CLOSED: Severity.MAJOR, "quota_exceeded": Severity.MINOR, "frost_closed": Severity.INFO,
+    "tamper": Severity.MAJOR,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Valve:
+    """An actuator that is a valve. `travel` is how long it moves (s)."""
+
+    actuator: str
+    normally_open: bool = False
+    travel: float = 0.0
+
+    def wish(self, priority: int, is_open: bool, cause: str) -> Wish:
+        """The coil's value: a normally open valve is closed by its current."""
+        return Wish(self.actuator, priority, is_open is not self.normally_open, cause)
+
+    def shut_at(self, view: View) -> float:
+        """From when on it is closed for sure (monotonic s). NEVER: it is open or unknown, or its feedback differs."""
+        output = view.outputs.get(self.actuator)
+        if output is None or output.value is None or bool(output.value) is not self.normally_open:
+            return NEVER
+        if output.feedback is not None and output.feedback is not bool(output.value):
+            return NEVER
+        return output.since + self.travel
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """Litres from midnight to midnight; `close`: then the valve closes until the next day."""
+
+    litres: float
+    close: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Flush:
+    """Seconds without a draw, and of the run that follows."""
+
+    idle: float = 72 * 3600.0
+    run: float = 180.0
+
+
+@dataclass(frozen=True, slots=True)
+class WaterState:
+    """Times are monotonic seconds, volumes litres. `anchor` is Unix seconds at monotonic 0."""
+
+    meter: Meter = field(default_factory=Meter)
+    leaks: LeakState = field(default_factory=LeakState)
+    frost: FrostState = field(default_factory=FrostState)
+    latched: bool = False
+    """Closed by a burst until somebody resets it."""
+    tampered: bool = False
+    day: str = ""
+    """The day that is counted, and the index when it began."""
+    day_index: float = 0.0
+    yesterday: float | None = None
+    """What was drawn on the day before; None: that day was not counted."""
+    flushing: float | None = None
+    """Since when it flushes, and the index when it began."""
+    flush_index: float = 0.0
+    flushed: float | None = None
+    """When the last whole flush was over."""
+    flushed_litres: float = 0.0
+    """All that flushes ever drew."""
+    raised: frozenset[str] = frozenset()
+    anchor: float | None = None
+    trail: Trail | None = None
+    """Where a meter stands that has no signal of its own; not kept: after a start its first reading stands."""
+    period: Period | None = None
+    """What the opening hours say now, and until when; not kept."""
+    restored: bool = False
+    """It comes from flash: its times may be another boot's."""
+
+
+_FORGOTTEN = frozenset({"period", "restored", "trail"})
+_NEWER = frozenset({"yesterday", "flushed_litres"})
+"""What an earlier version did not keep."""
+
+
+@dataclass(frozen=True, slots=True)
+class WaterPoint:
+    """The control of one water point. `litres` is how many one unit of the meter is, `pulse` the litres of a pulse."""
+
+    name: str
+    meter: str
+    calendar: Calendar
+    litres: float = 1.0
+    pulse: float = 1.0
+    dial: Dial | None = None
+    """How the meter counts, where it is a point of a device; an index of a signal is right as it is (None)."""
+    most: float = PLAUSIBLE
+    """L/h that the meter passes at most."""
+    valve: Valve | None = None
+    drain: Valve | None = None
+    hours: Week | None = None
+    """When the valve is `OPEN`; None: always."""
+    frost: Frost | None = None
+    leak: Leak = field(default_factory=Leak)
+    latches: bool = True
+    """A burst closes the valve, and it stays closed until the command `<name>.latch` reset."""
+    quota: Quota | None = None
+    flush: Flush | None = None
+    tamper: str | None = None
+    inputs: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        names = {self.meter, self.tamper, self.frost and self.frost.signal}
+        names |= {valve.actuator for valve in (self.valve, self.drain) if valve is not None}
+        object.__setattr__(self, "inputs", frozenset(name for name in names if name is not None))
+
+    # -- its state ---------------------------------------------------------------------------------------------
+
+    def initial(self) -> WaterState:
+        return WaterState()
+
+    def dump(self, state: WaterState) -> dict[str, Any]:
+        kept = {key: getattr(state, key) for key in WaterState.__dataclass_fields__ if key not in _FORGOTTEN}
+        return kept | {
+            "meter": state.meter.dump(), "leaks": state.leaks.dump(), "raised": sorted(state.raised),
+            "frost": {"cold": state.frost.cold, "warm": state.frost.warm, "lost": state.frost.lost},
+        }  # fmt: skip
+
+    def load(self, kept: Mapping[str, Any]) -> WaterState:
+        wanted = WaterState.__dataclass_fields__.keys() - _FORGOTTEN - (_NEWER - kept.keys())
+        own = {key: kept[key] for key in wanted} | {
+            "meter": Meter.load(kept["meter"]), "leaks": LeakState.load(kept["leaks"]),
+            "frost": FrostState(**kept["frost"]), "raised": frozenset(kept["raised"]) & SEVERITIES.keys(),
+        }  # fmt: skip
+        return self._without_what_left(WaterState(**own, restored=True))
+
+    def _without_what_left(self, state: WaterState) -> WaterState:
+        """What a setting held that is not in the file any more: nobody would look whether it is over."""
+        flushing = None if self.flush is None or self.valve is None else state.flushing
+        return replace(
+            state, leaks=replace(state.leaks, found=state.leaks.found & self.leak.codes), flushing=flushing,
+            frost=FrostState() if self.frost is None else state.frost,
+            latched=state.latched and self._may_latch, tampered=state.tampered and self.tamper is not None,
+        )  # fmt: skip
+
+    def command(self, state: WaterState, point: str, value: Value, now: Now) -> WaterState | None:
+        """`<name>.latch` takes "reset": the burst is over, the valve may open."""
+        if point != f"{self.name}.latch" or not self._may_latch:
+            return None
+        if value != "reset":
+            raise ValueError(f'{point} takes "reset", not {value!r}')
+        over = replace(state.leaks, found=state.leaks.found - {leaks.BURST}, over=None)
+        return replace(state, latched=False, leaks=over)
+
+    def swapped(self, state: WaterState, meter: str, index: float) -> WaterState | None:
+        """The day's volume and a flush go on from the new meter's index."""
+        if meter != self.meter:
+            return None
+        before, litres = state.meter.index, round(index * self.litres, 3)
+        if before is None:
+            return state
+        jump = litres - before
+        return replace(
+            state, meter=replace(state.meter, index=litres),
+            day_index=state.day_index + jump, flush_index=state.flush_index + jump,
+        )  # fmt: skip
+
+    def mark(self, state: WaterState) -> object:
+        """The beginnings of a burst and of a watched night, and each pulse through a closed valve until it is told."""
+        found = state.leaks
+        looked_for = self.leak.closed is not None and found.shut and leaks.CLOSED not in found.found
+        return found.over, found.judged, state.meter.index if looked_for else None
+
+    @property
+    def _may_latch(self) -> bool:
+        return self.latches and self.valve is not None and self.leak.burst is not None
+
+    # -- its account -------------------------------------------------------------------------------------------
+
+    @property
+    def points(self) -> Sequence[Point]:
+        """`<name>.today` and `.yesterday` from midnight to midnight, `.flushed` by all flushes; litres."""
+        kinds = {"today": Kind.TELEMETRY, "yesterday": Kind.TELEMETRY}
+        if self.flush is not None and self.valve is not None:
+            kinds["flushed"] = Kind.COUNTER
+        return [Point(f"{self.name}.{what}", self.name, "L", kind) for what, kind in kinds.items()]
+
+    def figures(self, state: WaterState) -> Mapping[str, float]:
+        """Those that are known."""
+        found = {}
+        if state.day:
+            found[f"{self.name}.today"] = _tidy(self._drawn_today(state))
+        if state.yesterday is not None:
+            found[f"{self.name}.yesterday"] = _tidy(state.yesterday)
+        if self.flush is not None and self.valve is not None:
+            found[f"{self.name}.flushed"] = _tidy(state.flushed_litres)
+        return found
+
+    # -- the step ----------------------------------------------------------------------------------------------
+
+    def step(self, state: WaterState, view: View, now: Now) -> Step[WaterState]:
+        if state.restored:
+            state = _on_this_boot(state, now)
+        happenings: list[Happening] = []
+        state = changed(state, anchor=anchored(state.anchor, now))
+        before = state.meter
+        state, first = self._measure(state, view, now, happenings)
+        if self.frost is not None:
+            frost, second = cold.step(self.frost, state.frost, view, now)
+            state = changed(state, frost=frost)
+        else:
+            second = NEVER
+        flushing = state.flushing
+        state, third = self._flush(state, view, now, happenings)
+        before = before if state.flushing == flushing else state.meter
+        state, fifth = self._leaks(state, before, view, now)
+        state = self._look_up_hours(state, now)
+        tampered = good(view, self.tamper)
+        if tampered is not None:
+            state = changed(state, tampered=bool(tampered))
+        wishes, fourth = self._wishes(state, view, now)
+        raised, alarms = news(self.name, state.raised, self._standing(state, view), SEVERITIES)
+        due = min(first, second, third, fourth, fifth)
+        return Step(changed(state, raised=raised), wishes, [*happenings, *alarms], due)
+
+    def _measure(
+        self, state: WaterState, view: View, now: Now, happenings: list[Happening]
+    ) -> tuple[WaterState, float]:
+        """The index and the day's volume."""
+        before, meter, index = state.meter, state.meter, good(view, self.meter)
+        doubted = NEVER
+        if index is not None:
+            litres, at = round(index * self.litres, 3), view.points[self.meter].at
+            if self.dial is not None and before.index is None:
+                state = replace(state, trail=Trail(litres, at))
+            elif self.dial is not None:
+                state, litres = self._judged(state, self.dial, litres, at, happenings)
+                before, doubted = state.meter, _doubted_until(state, now)
+            elif before.index is not None and before.replaced_by(litres, at, self.pulse, self.most):
+                state = self._jumped(state, "meter_replaced", litres, litres - before.index, happenings)
+            meter = before.read(litres, at, self.pulse, self.most).unchanged(at, self.pulse)
+        state, midnight = self._day(state, before, meter, now)
+        return changed(state, meter=meter), min(midnight, doubted)
+
+    def _leaks(self, state: WaterState, before: Meter, view: View, now: Now) -> tuple[WaterState, float]:
+        """What the flow says since `before`; a flush of ours says nothing."""
+        heard = None
+        if self.meter in view.points:
+            heard = Heard(good(view, self.meter) is not None, view.points[self.meter].at, state.flushing is not None)
+        shut_at = NEVER if self.valve is None else self.valve.shut_at(view)
+        found, meter, due = leaks.step(
+            self.leak, state.leaks, before, state.meter, heard, shut_at <= now.monotonic, now
+        )  # fmt: skip
+        latched = state.latched or (self._may_latch and leaks.BURST in found.found)
+        state = changed(state, meter=meter, leaks=found, latched=latched)
+        return state, min(due, shut_at if shut_at > now.monotonic else NEVER)
+
+    def _judged(
+        self, state: WaterState, dial: Dial, litres: float, at: float, happenings: list[Happening]
+    ) -> tuple[WaterState, float]:
+        """What a meter without an index of its own shows: where it stands, as far as that is believed."""
+        meter, trail = state.meter, state.trail
+        assert meter.index is not None
+        if trail is None or trail.count != meter.index:
+            trail = Trail(meter.index, meter.at)
+        elif at <= (trail.doubt.last_at if trail.doubt is not None else trail.at or 0.0):
+            return state, trail.count  # this reading was judged before
+        trail, grown, verdict = follow(dial, trail, litres, at)
+        state = replace(state, trail=trail)
+        if verdict:
+            begins = trail.count - grown
+            state = self._jumped(state, f"meter_{verdict}", trail.count, begins - meter.index, happenings)
+            state = replace(state, meter=replace(meter, index=begins))
+        return state, trail.count
+
+    def _jumped(
+        self, state: WaterState, code: str, litres: float, jump: float, happenings: list[Happening]
+    ) -> WaterState:
+        """The index goes on from elsewhere, and that is no draw."""
+        before = 0.0 if state.meter.index is None else state.meter.index
+        detail = {"index": _tidy(litres), "before": _tidy(before)}
+        happenings.append(Happening("change", code, self.name, Severity.INFO, detail))
+        return changed(state, day_index=state.day_index + jump, flush_index=state.flush_index + jump)
+
+    def _day(self, state: WaterState, before: Meter, meter: Meter, now: Now) -> tuple[WaterState, float]:
+        """The day's volume begins at midnight, with what the meter showed last before it."""
+        if now.civil is None or now.reached is None or meter.index is None:
+            return state, NEVER
+        today = self.calendar.day(now.reached)
+        if state.day != today.isoformat():
+            index = meter.index if before.index is None or not state.day else before.index
+            over = index - state.day_index if state.day == (today - DAY).isoformat() else None
+            state = changed(state, day=today.isoformat(), day_index=index, yesterday=over)
+        midnight = self.calendar.instant(today + DAY, 0)
+        return state, now.monotonic + (midnight - now.civil).total_seconds()
+
+    def _drawn_today(self, state: WaterState) -> float:
+        return 0.0 if state.meter.index is None else state.meter.index - state.day_index
+
+    def _used_up(self, state: WaterState) -> bool:
+        return self.quota is not None and self._drawn_today(state) > self.quota.litres
+
+    def _quota_closes(self, state: WaterState) -> bool:
+        return self.quota is not None and self.quota.close and self._used_up(state)
+
+    def _flush(self, state: WaterState, view: View, now: Now, happenings: list[Happening]) -> tuple[WaterState, float]:
+        """Only a flush that ran to its end counts; one that an interlock cut short is made again."""
+        flush, index = self.flush, state.meter.index
+        if flush is None or self.valve is None or index is None:
+            return state, NEVER
+        stopped = state.latched or state.frost.cold or self._quota_closes(state)
+        if state.flushing is not None:
+            end = state.flushing + flush.run
+            if not stopped and now.monotonic < end:
+                return state, end
+            drawn = index - state.flush_index
+            detail = {"litres": _tidy(drawn), "seconds": round(now.monotonic - state.flushing, 1)}
+            happenings.append(Happening("change", "flushed", self.name, Severity.INFO, detail))
+            flushed = state.flushed if stopped else now.monotonic
+            litres = state.flushed_litres + drawn
+            state = changed(_own_water(state), flushing=None, flushed=flushed, flushed_litres=litres)
+        idle_until = max(state.meter.at, state.flushed or state.meter.at) + flush.idle
+        if stopped or good(view, self.meter) is None:
+            return state, NEVER
+        if now.monotonic < idle_until:
+            return state, idle_until
+        state = _own_water(state)
+        return changed(state, flushing=now.monotonic, flush_index=index), now.monotonic + flush.run
+
+    def _look_up_hours(self, state: WaterState, now: Now) -> WaterState:
+        moment = now.reached
+        if self.hours is None or moment is None:
+            return state
+        if state.period is not None and state.period.start <= moment < state.period.end:
+            return state
+        return replace(state, period=self.hours.at(moment))
+
+    # -- what follows from it ----------------------------------------------------------------------------------
+
+    def _wishes(self, state: WaterState, view: View, now: Now) -> tuple[list[Wish], float]:
+        valve = self.valve
+        if valve is None:
+            return [], NEVER
+        wishes, due = [], NEVER
+        if self.hours is None:
+            wishes.append(valve.wish(SCHEDULE, True, "no closing hours"))
+        elif now.civil is None or state.period is None:
+            wishes.append(valve.wish(SCHEDULE, False, "the time is not known"))
+        else:
+            is_open = state.period.mode == OPEN
+            wishes.append(valve.wish(SCHEDULE, is_open, "opening hours" if is_open else "outside the opening hours"))
+            due = now.monotonic + (state.period.end - now.civil).total_seconds()
+        if self._quota_closes(state):
+            wishes.append(valve.wish(TODAY, False, "quota"))
+        elif state.flushing is not None:
+            wishes.append(valve.wish(TODAY, True, "flush"))
+        held = "burst" if state.latched else "frost" if state.frost.cold else ""
+        if self.drain is not None:
+            draining, free, interlock_due = self._interlock(self.drain, valve, state, view, now.monotonic)
+            held = held or ("" if free else "drain not shut")
+            cause = "frost" if draining else "supply not shut" if state.frost.cold else "supply may open"
+            wishes.append(self.drain.wish(INTERLOCK, draining, cause))
+            due = min(due, interlock_due)
+        if held:
+            wishes.append(valve.wish(INTERLOCK, False, held))
+        return wishes, due
+
+    @staticmethod
+    def _interlock(drain: Valve, valve: Valve, state: WaterState, view: View, now: float) -> tuple[bool, bool, float]:
+        """Whether the drain may open, whether the supply may, and when to look again.
+
+        One of them is always held closed at priority 2: the drain until the supply is closed for frost and has had
+        its travel, the supply until the drain has had its own. So no command from afar opens both.
+        """
+        supply_at, drain_at = valve.shut_at(view), drain.shut_at(view)
+        due = min((at for at in (supply_at, drain_at) if at > now), default=NEVER)
+        return state.frost.cold and supply_at <= now, drain_at <= now, due
+
+    def _standing(self, state: WaterState, view: View) -> dict[str, dict[str, Any] | None]:
+        found: dict[str, dict[str, Any] | None] = dict.fromkeys(state.leaks.found)
+        if state.latched:
+            found[leaks.BURST] = {"latched": True}
+        if self._used_up(state):
+            found["quota_exceeded"] = {"litres": _tidy(self._drawn_today(state))}
+        if state.frost.cold and self.frost is not None:
+            degrees = good(view, self.frost.signal)
+            found["frost_closed"] = {"reason": "sensor lost"} if state.frost.lost else {"temperature": degrees}
+        if state.tampered:
+            found["tamper"] = None
+        return found
+
+
+def _own_water(state: WaterState) -> WaterState:
+    """A flush begins or ends: what was drawn before says nothing of the flow after it."""
+    return changed(state, meter=state.meter.anew(), leaks=state.leaks.anew())
+
+
+def _doubted_until(state: WaterState, now: Now) -> float:
+    """When to look at the meter again: the same reading once more wakes nobody."""
+    return NEVER if state.trail is None or state.trail.doubt is None else now.monotonic + SECONDS / 4
+
+
+def _tidy(litres: float) -> float:
+    """Litres are integers, where the meter counts whole ones."""
+    return int(litres) if litres == int(litres) else round(litres, 3)
+
+
+def _on_this_boot(state: WaterState, now: Now) -> WaterState:
+    by = Shift.since(state.anchor, now)
+    return replace(
+        state, restored=False, meter=replace(state.meter, at=by.past(state.meter.at)), leaks=state.leaks.shifted(by),
+        frost=state.frost.shifted(by), flushing=by.maybe(state.flushing), flushed=by.maybe(state.flushed),
+    )  # fmt: skip

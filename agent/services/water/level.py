@@ -1,0 +1,66 @@
+"""The level of a tank as far as it is believed: a reading of 0 % among others is a slip, and no empty tank."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from agent.control.alarm_state import Shift
+from agent.control.api import NEVER
+
+__all__ = ["Level", "believe"]
+
+EMPTY = 1.0
+"""Percent: what falls to this is as well a broken wire or a sensor that starts: it is read for longer."""
+FASTEST = 20.0 / 60
+"""Percent a second: no tank empties faster."""
+STEP = 5.0
+"""Percent by which a level may fall at once."""
+CONFIRM = 60.0
+"""Seconds for which a level that is doubted must say so."""
+LATE = 3
+"""Intervals of the sensor after which it would have said something else, or be stale."""
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """The percentage that was believed last (None: none yet) and when it was heard; since when another is doubted.
+
+    Times are monotonic seconds.
+    """
+
+    value: float | None = None
+    at: float = 0.0
+    doubted: float | None = None
+    missing: bool = False
+    """The level is not known at present."""
+
+    @property
+    def matters(self) -> bool:
+        """Whether a restart must know it: else the level is heard again at once."""
+        return self.missing or self.doubted is not None
+
+    def shifted(self, by: Shift) -> Level:
+        return replace(self, at=by.past(self.at), doubted=by.maybe(self.doubted))
+
+
+def believe(state: Level, level: float | None, heard: float, interval: float, now: float) -> tuple[Level, float]:
+    """What a reading makes of it, and when to look again. A rise is believed at once: it can only stop a pump.
+
+    `heard` is when `level` was read last (None: it is not known), `interval` how often it is read (s).
+    """
+    if level is None:
+        return Level(state.value, state.at, missing=True), NEVER
+    if not _is_odd(state, level, heard):
+        return Level(level, heard), NEVER
+    since = heard if state.doubted is None else state.doubted
+    end = since + CONFIRM + LATE * interval
+    if heard >= since + CONFIRM or now >= end:
+        return Level(level, heard), NEVER
+    return Level(state.value, state.at, since), min(end, now + max(interval, CONFIRM / 4))
+
+
+def _is_odd(state: Level, level: float, heard: float) -> bool:
+    if state.value is None:
+        return level <= EMPTY
+    fall = state.value - level
+    return fall > STEP and (level <= EMPTY or fall > STEP + FASTEST * (heard - state.at))

@@ -1,0 +1,178 @@
+"""Water points and tanks: what they measure with, what they move, and limits in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from math import inf
+
+from agent.services.water.config import Tank, WaterPoint
+from agent.site.checks.names import Checked
+from agent.site.language.document import Keys
+from agent.site.language.units import canonical
+from agent.site.language.values import DAYS, DURATION, Rate, Window, number
+from agent.site.models.actuators import Actuator
+
+__all__ = ["check_water"]
+
+_DAY = 1440
+
+
+def check_water(at: Checked) -> None:
+    for name, point in at.site.water.points.items():
+        keys: Keys = ("water", "points", name)
+        _check_parts(at, keys, name, point)
+        _check_drain(at, keys, point)
+        _check_frost(at, keys, point)
+        _check_night(at, keys, point)
+        _check_burst(at, keys, point)
+        _check_hours(at, keys, name, point)
+    for name, tank in at.site.water.tanks.items():
+        _check_tank(at, ("water", "tanks", name), name, tank)
+
+
+def _check_parts(at: Checked, keys: Keys, name: str, point: WaterPoint) -> None:
+    found = at.measurement((*keys, "meter"), point.meter)
+    signal = at.site.signals.get(found) if isinstance(found, str) else None
+    if signal is not None and signal.kind != "counter" and not at.wrong("signals", point.meter, "kind"):
+        line = at.line("signals", point.meter)
+        at.error((*keys, "meter"), f"{point.meter} is no counter (line {line}); a water meter is one")
+    unit = at.unit(found)
+    if unit not in ("", "m3") and canonical(unit) != "L":
+        at.error((*keys, "meter"), f"{point.meter} is in {unit}; a water meter is in L or m3")
+    for key in ("valve", "drain"):
+        if getattr(point, key) is not None:
+            at.actuator((*keys, key), getattr(point, key), name)
+    if point.tamper is not None:
+        at.contact((*keys, "tamper"), point.tamper)
+    if point.valve is not None or at.wrong(*keys, "valve"):
+        return
+    for key in ("drain", "opening_hours", "frost", "flush"):
+        if at.written(*keys, key):
+            at.error((*keys, key), f'{key} needs a "valve" in {name}', at_key=True)
+
+
+def _check_drain(at: Checked, keys: Keys, point: WaterPoint) -> None:
+    """Supply and drain are never both open: not after a stop or a crash either, and not without current."""
+    found = (at.site.actuators.get(name) for name in (point.valve, point.drain) if name is not None)
+    pair = [(name, one) for name, one in zip((point.valve, point.drain), found, strict=False) if one is not None]
+    if len(pair) < 2:
+        return
+    for state, when in (("safe_state", "after a crash"), ("stop_state", "when the agent stops")):
+        if all(_stands_open(one, getattr(one, state)) for _, one in pair):
+            said = [f"{name} ({state} {getattr(one, state)}, {one.fail or 'normally_closed'})" for name, one in pair]
+            at.warn((*keys, "drain"), f"supply and drain are both open {when}: {' and '.join(said)}")
+            return
+    if all(one.fail == "normally_open" for _, one in pair):
+        both = " and ".join(str(name) for name, _ in pair)
+        at.warn((*keys, "drain"), f"supply and drain are both open without current: {both} are normally_open")
+
+
+def _stands_open(valve: Actuator, state: str | None) -> bool:
+    """Whether a valve is open in a state of its coil; one that only holds or is worked out anew may be closed."""
+    return state in ("on", "off") and (state == "on") is not (valve.fail == "normally_open")
+
+
+def _check_frost(at: Checked, keys: Keys, point: WaterPoint) -> None:
+    frost = point.frost
+    if frost is None:
+        return
+    at.measurement((*keys, "frost", "signal"), frost.signal, "degC")
+    if frost.close_below >= frost.reopen_above:
+        low, high = number(frost.close_below), number(frost.reopen_above)
+        at.error((*keys, "frost", "close_below"), f"close_below {low} is not below reopen_above {high}")
+
+
+def _check_hours(at: Checked, keys: Keys, name: str, point: WaterPoint) -> None:
+    """A coil that its valve's hours hold on for longer than max_on is switched off, with an alarm, every time."""
+    valve = at.site.actuators.get(point.valve) if point.valve is not None else None
+    if point.valve is None or valve is None or valve.max_on is None or at.has_wrong(*keys, "opening_hours"):
+        return
+    limit = f"{point.valve}.max_on {DURATION.format(valve.max_on)} (line {at.line('actuators', point.valve)})"
+    place = (*keys, "opening_hours") if point.opening_hours else (*keys, "valve")
+    if point.flush is not None and point.flush.run > valve.max_on and valve.fail != "normally_open":
+        at.error((*keys, "flush", "run"), f"run is longer than {limit}")
+    is_open = valve.fail != "normally_open"
+    longest = 60.0 * _longest_stretch(point.opening_hours, is_open)
+    if longest <= valve.max_on:
+        return
+    state, then = ("open", "closes") if is_open else ("closed", "opens")
+    spell = "always" if longest == inf else f"for {number(round(longest / 3600, 2))} h"
+    at.warn(place, f"{name} is {state} {spell}, longer than {limit}: it {then} after that, with an alarm")
+
+
+def _longest_stretch(hours: Mapping[str, Sequence[Window]], is_open: bool) -> float:
+    """Minutes of the longest time for which a water point is open (or closed) by its hours, whatever day a public
+    holiday is; infinite if it always is."""
+    if not hours:
+        return inf if is_open else 0.0
+    named = {day: windows for key, windows in hours.items() for day in key.split(",")}
+    week = [named.get(day, named.get("all", ())) for day in DAYS]
+    weeks = [week * 3]
+    if "public_holiday" in named:
+        holiday = named["public_holiday"]
+        weeks += [[*week, *week[:day], holiday, *week[day + 1 :], *week] for day in range(7)]
+    return max(_stretch(days, is_open) for days in weeks)
+
+
+def _stretch(days: Sequence[Sequence[Window]], is_open: bool) -> float:
+    spans = sorted(
+        (day * _DAY + one.start, day * _DAY + (one.end if one.end > one.start else one.end + _DAY))
+        for day, windows in enumerate(days)
+        for one in windows
+    )
+    whole, longest, begin, end = len(days) * _DAY, 0.0, 0, 0
+    for start, stop in [*spans, (whole, whole)]:
+        if start > end:
+            longest = max(longest, end - begin if is_open else start - end)
+            begin = start
+        end = max(end, stop)
+    longest = max(longest, min(end, whole) - begin if is_open else 0.0)
+    return inf if longest >= whole - _DAY else longest
+
+
+def _check_burst(at: Checked, keys: Keys, point: WaterPoint) -> None:
+    """A burst that the meter cannot show can never be seen: pulses that are faster than max_rate are one."""
+    burst = point.leak.burst if point.leak is not None else None
+    signal = at.site.signals.get(point.meter)
+    if burst is None or signal is None or not isinstance(signal.max_rate, Rate) or signal.max_rate.of != "L/h":
+        return
+    if burst.flow >= signal.max_rate.amount:
+        line = at.line("signals", point.meter)
+        limit = f"{number(burst.flow)} L/h is not below {point.meter}.max_rate {number(signal.max_rate.amount)} L/h"
+        at.error((*keys, "leak", "burst"), f"{limit} (line {line}): such a flow is never counted")
+
+
+def _check_night(at: Checked, keys: Keys, point: WaterPoint) -> None:
+    """A limit below one pulse in the window can never be seen."""
+    night = point.leak.night if point.leak is not None else None
+    signal = at.site.signals.get(point.meter)
+    if night is None or signal is None or signal.kind != "counter" or signal.unit not in ("L", "m3"):
+        return
+    pulse = (signal.per_pulse or 1) * (1000 if signal.unit == "m3" else 1)
+    hours = ((night.window.end - night.window.start) % 1440 or 1440) / 60
+    if night.max_flow * hours < pulse:
+        at.error(
+            (*keys, "leak", "night", "max_flow"),
+            f"leak.night {number(night.max_flow)} L/h over {number(round(hours, 2))} h is "
+            f"{number(round(night.max_flow * hours, 2))} L, below one pulse of {point.meter} "
+            f"({number(pulse)} L, line {at.line('signals', point.meter)})",
+        )
+
+
+def _check_tank(at: Checked, keys: Keys, name: str, tank: Tank) -> None:
+    found = at.measurement((*keys, "level"), tank.level, "%")
+    signal = at.site.signals.get(found) if isinstance(found, str) else None
+    if signal is not None and signal.unit not in ("%", ""):
+        line = at.line("signals", tank.level)
+        at.error((*keys, "level"), f"{tank.level} is in {signal.unit} (line {line}); the level of a tank is in %")
+    at.actuator((*keys, "pump"), tank.pump, name)
+    if tank.dry_run is not None:
+        at.measurement((*keys, "dry_run", "flow"), tank.dry_run.flow)
+    if tank.outlet is not None:
+        at.measurement((*keys, "outlet"), tank.outlet)
+    for low, high in pairwise(("low", "start", "stop", "high")):
+        below, above = getattr(tank, low), getattr(tank, high)
+        if below >= above and not (at.wrong(*keys, low) or at.wrong(*keys, high)):
+            key = low if at.written(*keys, low) else high
+            at.error((*keys, key), f"{low} {number(below)} % is not below {high} {number(above)} %")

@@ -1,0 +1,144 @@
+"""A level that stands still while water moves, and one that a pump does not raise.
+
+Times are monotonic seconds. What is counted is the time in which the pump runs, or the outlet flows, since the level
+last moved: it goes on over a pause, because a level that only the pause held still moves when water does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from agent.control.alarm_state import Shift, changed
+from agent.control.api import NEVER
+
+__all__ = ["Spell", "Standing", "Standstill", "watch"]
+
+MOVES = 0.5
+"""Percent by which a level must move to be alive: less is noise of the sensor."""
+RISES = 2.0
+"""Percent that a fill must bring, and that a level must fall before the pump tries again."""
+OUTLET = 4.0
+"""An outlet that flows moves a level more slowly than the pump: it is given so many times as long."""
+FOLD = 600.0
+"""Seconds: on this grid the time that goes on is added to what was counted, so that a power cut costs no more of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spell:
+    """Time that is counted while something goes on: `seconds` so far, and since when it goes on now."""
+
+    seconds: float = 0.0
+    since: float | None = None
+
+    def at(self, now: float, goes_on: bool) -> Spell:
+        """Goes on or not; what went on is added on a grid, for what is kept on flash."""
+        if goes_on is (self.since is not None) and (self.since is None or self.since // FOLD == now // FOLD):
+            return self
+        return Spell(self.total(now), now if goes_on else None)
+
+    def total(self, now: float) -> float:
+        return self.seconds + (0.0 if self.since is None else now - self.since)
+
+    def reaches(self, limit: float) -> float:
+        """When it will be so long, if it goes on."""
+        return NEVER if self.since is None else self.since + limit - self.seconds
+
+    def anew(self, now: float) -> Spell:
+        return Spell(0.0, None if self.since is None else now)
+
+    def shifted(self, by: Shift) -> Spell:
+        """After a reboot what was added counts, the time since then not: nobody knows how long the box was off."""
+        return Spell(self.seconds, None) if by.seconds else self
+
+    @classmethod
+    def load(cls, kept: Mapping[str, Any] | None) -> Spell:
+        return cls() if kept is None else cls(float(kept["seconds"]), kept["since"])
+
+
+@dataclass(frozen=True, slots=True)
+class Standstill:
+    """The longest runs (s) of a pump whose level does not move, and of one that does not fill. None: not looked for."""
+
+    stuck_after: float | None = 3 * 3600.0
+    max_fill: float | None = 8 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """`mark` is the level from which it must move, `base` the lowest one since it last rose. Percent."""
+
+    mark: float | None = None
+    pump: Spell = field(default_factory=Spell)
+    outlet: Spell = field(default_factory=Spell)
+    stuck: bool = False
+    base: float | None = None
+    fill: Spell = field(default_factory=Spell)
+    too_long: bool = False
+    held: float | None = None
+    """The level, at the foot of its ripple, at which a pump that filled for too long was stopped; None: it may run."""
+
+    @property
+    def stops(self) -> str:
+        """Why the pump may not run; empty: it may."""
+        return "the level stands still" if self.stuck else "filling for too long" if self.held is not None else ""
+
+    def shifted(self, by: Shift) -> Standing:
+        return changed(self, pump=self.pump.shifted(by), outlet=self.outlet.shifted(by), fill=self.fill.shifted(by))
+
+    def dump(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def load(cls, kept: Mapping[str, Any] | None) -> Standing:
+        if kept is None:
+            return cls()
+        spells = {key: Spell.load(kept[key]) for key in ("pump", "outlet", "fill")}
+        return cls(**{**kept, **spells})
+
+
+def watch(
+    limits: Standstill, state: Standing, level: float | None, full: float, ripple: float, runs: bool, flows: bool,
+    now: float,
+) -> tuple[Standing, float]:  # fmt: skip
+    """What a level (percent; None: not known) says beside a pump that `runs` and an outlet that `flows`, and when to
+    look again. From `full` on a fill is over. `ripple` is what the level goes and comes back by (percent)."""
+    runs, flows = runs and level is not None, flows and level is not None
+    pump, outlet, fill = state.pump.at(now, runs), state.outlet.at(now, flows), state.fill.at(now, runs)
+    state = changed(state, pump=pump, outlet=outlet, fill=fill)
+    if level is None:
+        return state, NEVER
+    state, first = _moves(limits, state, level, now)
+    state, second = _rises(limits, state, level, full, ripple, now)
+    goes_on = any(spell.since is not None for spell in (state.pump, state.outlet, state.fill))
+    return state, min(first, second, (now // FOLD + 1) * FOLD if goes_on else NEVER)
+
+
+def _moves(limits: Standstill, state: Standing, level: float, now: float) -> tuple[Standing, float]:
+    if limits.stuck_after is None:
+        return changed(state, stuck=False), NEVER
+    if state.mark is None or abs(level - state.mark) >= MOVES:
+        state = changed(state, mark=level, stuck=False, pump=state.pump.anew(now), outlet=state.outlet.anew(now))
+    spells = (state.pump, limits.stuck_after), (state.outlet, OUTLET * limits.stuck_after)
+    if state.stuck or any(spell.total(now) >= limit - 1e-6 for spell, limit in spells):
+        return changed(state, stuck=True), NEVER
+    return state, min(spell.reaches(limit) for spell, limit in spells)
+
+
+def _rises(
+    limits: Standstill, state: Standing, level: float, full: float, ripple: float, now: float
+) -> tuple[Standing, float]:
+    """A rise is what is left of it without the ripple; a fall is told from the foot of the ripple."""
+    if limits.max_fill is None:
+        return changed(state, too_long=False, held=None), NEVER
+    if state.base is None or level <= state.base - MOVES:
+        state = changed(state, base=level)
+    elif level >= state.base + ripple + RISES or level >= full:
+        state = changed(state, base=level, fill=state.fill.anew(now), too_long=False, held=None)
+    if state.held is not None and level <= state.held - RISES:
+        state = changed(state, held=None, fill=state.fill.anew(now))
+    if state.held is None and state.fill.total(now) >= limits.max_fill - 1e-6:
+        foot = max(level if state.base is None else state.base, level - 2 * ripple)
+        state = changed(state, too_long=True, held=min(level, foot))
+    return state, NEVER if state.held is not None else state.fill.reaches(limits.max_fill)

@@ -1,0 +1,316 @@
+"""A tank that a pump fills: between two levels, never blind, never dry.
+
+Wishes stand at 15 (fill or not), 5 (the level is not known, stands still, or does not rise: off) and 2 (the pump runs
+dry, the tank is full to the brim: off). A command from afar may fill by hand, but neither blind nor dry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from agent.control.alarm_state import Shift, anchored, changed, news
+from agent.control.api import NEVER, Now, Step, View, Wish, good
+from agent.control.tremble import Tremble, follow
+from agent.model import Severity, Value
+from agent.services.water.level import Level, believe
+from agent.services.water.tank_level import Standing, Standstill, watch
+
+__all__ = ["DryRun", "Tank", "TankState"]
+
+INTERLOCK, FAULT, SCHEDULE = 2, 5, 15
+HOUR = 3600.0
+REST = 300.0
+"""Seconds that a pump rests after it ran dry, before it tries again: the well fills up."""
+PATIENCE = 60.0
+"""Seconds that a level may take to be read for the first time since the start."""
+DOUBT = 120.0
+"""Seconds for which a counter that may be another meter's shows nothing: no flow, and no dry run. It is known after a
+minute and the next reading; one that is doubted for longer, or ever again without growth, protects as if it stood."""
+BAND = 2.0
+"""Percent by which a level must come back before its alarm is over."""
+AWAY = 3600.0
+"""Seconds without growth after which a counter at the outlet shows that nothing flows."""
+
+SEVERITIES = {
+    "level_low": Severity.MAJOR, "level_high": Severity.MAJOR, "level_fault": Severity.MAJOR,
+    "dry_run": Severity.CRITICAL, "sensor_fault": Severity.MINOR, "sensor_stuck": Severity.MAJOR,
+    "fill_too_long": Severity.MAJOR,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class DryRun:
+    """The pump moves nothing if no flow comes for `no_flow` after `grace` from its start. Seconds.
+
+    `flow` is a flow (more than `least`, in its own unit, is one) or, with `counts`, a counter that must grow.
+    """
+
+    flow: str
+    grace: float = 15.0
+    no_flow: float = 30.0
+    latch_after: int = 3
+    """Times in an hour; then it stays off until the command `<name>.latch` reset."""
+    least: float = 0.0
+    counts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outlet:
+    """What flows out of the tank: a flow (more than `least`, in its own unit, is one), or with `counts` a counter."""
+
+    flow: str
+    least: float = 0.0
+    counts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TankState:
+    """Times are monotonic seconds. `anchor` is Unix seconds at monotonic 0."""
+
+    filling: bool = False
+    known: bool = False
+    """A level was heard since the start, or waited for in vain, then or before it."""
+    awaited: float | None = None
+    """Since when the first level is waited for; not kept."""
+    low: bool = False
+    high: bool = False
+    dry: bool = False
+    """It ran dry and has moved nothing since."""
+    latched: bool = False
+    trips: tuple[float, ...] = ()
+    """When it ran dry, within the last hour."""
+    still: float | None = None
+    """Since when nothing flows; None: something does, or nobody knows."""
+    count: float | None = None
+    """What the counter of the flow showed last."""
+    doubted: float | None = None
+    """Since when it may be another meter's, as long as it has not grown; not kept."""
+    standing: Standing = field(default_factory=Standing)
+    outlet_count: float | None = None
+    """What the counter at the outlet showed last, and when it last grew."""
+    outlet_at: float | None = None
+    believed: Level = field(default_factory=Level)
+    tremble: Tremble = field(default_factory=Tremble)
+    """The ripple of the level, percent: waves, or the noise of a sensor that may be dead."""
+    raised: frozenset[str] = frozenset()
+    anchor: float | None = None
+    restored: bool = False
+    """It comes from flash: its times may be another boot's."""
+
+    @property
+    def rests_until(self) -> float:
+        return self.trips[-1] + REST if self.trips else -NEVER
+
+
+_LOST = frozenset({"known", "awaited", "doubted", "restored"})
+"""What a restart forgets."""
+_KEPT = tuple(key for key in TankState.__dataclass_fields__ if key not in _LOST | {"believed"})
+_NEWER = frozenset({"standing", "believed", "tremble", "outlet_count", "outlet_at"})
+"""What an earlier version did not keep."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tank:
+    """The control of one tank. Levels in percent: fills from `start` to `stop`, alarms at `low` and `high`."""
+
+    name: str
+    level: str
+    pump: str
+    start: float = 40.0
+    stop: float = 85.0
+    low: float = 10.0
+    high: float = 95.0
+    dry_run: DryRun | None = None
+    standstill: Standstill = field(default_factory=Standstill)
+    outlet: Outlet | None = None
+    interval: float = 10.0
+    """Seconds between two readings of the level."""
+    inputs: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        flows = (one.flow for one in (self.dry_run, self.outlet) if one is not None)
+        object.__setattr__(self, "inputs", frozenset((self.level, self.pump, *flows)))
+
+    # -- its state ---------------------------------------------------------------------------------------------
+
+    def initial(self) -> TankState:
+        return TankState()
+
+    def dump(self, state: TankState) -> dict[str, Any]:
+        kept = {key: getattr(state, key) for key in _KEPT} | {
+            "trips": list(state.trips), "raised": sorted(state.raised), "standing": state.standing.dump(),
+            "tremble": round(state.tremble.size, 1),
+        }  # fmt: skip
+        if state.believed.matters:  # else it is another one with each reading, and soon heard again: no flash is worn
+            kept["believed"] = asdict(state.believed)
+        return kept
+
+    def load(self, kept: Mapping[str, Any]) -> TankState:
+        wanted = TankState.__dataclass_fields__.keys() - _LOST - (_NEWER - kept.keys())
+        own = {key: kept[key] for key in wanted} | {
+            "standing": Standing.load(kept.get("standing")), "believed": Level(**kept.get("believed", {})),
+            "tremble": Tremble(kept.get("tremble", 0.0)),
+        }  # fmt: skip
+        trips, raised = tuple(map(float, kept["trips"])), frozenset(kept["raised"]) & SEVERITIES.keys()
+        known = "level_fault" in raised
+        state = TankState(**own | {"trips": trips, "raised": raised}, known=known, restored=True)
+        if self.dry_run is None:  # it left the file: nobody would look whether that is over
+            state = replace(state, dry=False, latched=False, trips=())
+        return state
+
+    def command(self, state: TankState, point: str, value: Value, now: Now) -> TankState | None:
+        """`<name>.latch` takes "reset": the pump may run again."""
+        if point != f"{self.name}.latch":
+            return None
+        if value != "reset":
+            raise ValueError(f'{point} takes "reset", not {value!r}')
+        return replace(state, latched=False, dry=False, trips=(), standing=Standing())
+
+    def mark(self, state: TankState) -> object:
+        """Each dry run: the next ones of the hour count from it; and what a pump was stopped for."""
+        return state.trips, state.standing.stops
+
+    # -- the step ----------------------------------------------------------------------------------------------
+
+    def step(self, state: TankState, view: View, now: Now) -> Step[TankState]:
+        if state.restored:
+            by = Shift.since(state.anchor, now)
+            trips = tuple(by.past(trip) for trip in state.trips)
+            state = replace(
+                state, restored=False, trips=trips, still=by.maybe(state.still), outlet_at=by.maybe(state.outlet_at),
+                standing=state.standing.shifted(by), believed=state.believed.shifted(by),
+            )  # fmt: skip
+        state = changed(state, anchor=anchored(state.anchor, now))
+        level = good(view, self.level)
+        heard = view.points[self.level].at if level is not None else 0.0
+        believed, third = believe(state.believed, level, heard, self.interval, now.monotonic)
+        state = changed(state, believed=believed)
+        level = None if level is None else believed.value
+        state, first = self._see_level(state, view, level, now.monotonic)
+        state, second = self._see_flow(state, view, now.monotonic)
+        state, fourth = self._see_standstill(state, view, level, now.monotonic)
+        standing = self._standing(state, view, level)
+        raised, happenings = news(self.name, state.raised, standing, SEVERITIES)
+        wishes = self._wishes(state, view, level, now.monotonic)
+        return Step(changed(state, raised=raised), wishes, happenings, min(first, second, third, fourth))
+
+    def _see_level(self, state: TankState, view: View, level: float | None, now: float) -> tuple[TankState, float]:
+        if level is None and state.believed.doubted is not None:
+            return state, NEVER  # a first level that is waited for once more
+        if level is None:
+            if state.known or (self.level in view.points and good(view, self.level) is None):
+                return changed(state, known=True), NEVER
+            awaited = now if state.awaited is None else state.awaited
+            late = now >= awaited + PATIENCE
+            return changed(state, awaited=awaited, known=late), NEVER if late else awaited + PATIENCE
+        filling = level <= self.start or (state.filling and level < self.stop)
+        low = level <= self.low or (state.low and level < self.low + BAND)
+        high = level >= self.high or (state.high and level > self.high - BAND)
+        return changed(state, known=True, filling=filling, low=low, high=high), NEVER
+
+    def _see_flow(self, state: TankState, view: View, now: float) -> tuple[TankState, float]:
+        """Counts the time without flow. A flow that is not known stops no pump: it is waited for anew."""
+        dry = self.dry_run
+        if dry is None:
+            return state, NEVER
+        state, flows = _flows(dry, state, view, now)
+        since = _running_since(view, self.pump)
+        due = NEVER
+        if since is not None and flows:
+            due = since + dry.grace
+            state = changed(state, dry=state.dry and now < due)
+        if since is not None and flows is not None and state.still is not None:
+            due = max(since + dry.grace, state.still, state.rests_until) + dry.no_flow
+            if now >= due:
+                trips = (*(trip for trip in state.trips if trip > now - HOUR), now)
+                latched = state.latched or len(trips) >= dry.latch_after
+                state = changed(state, dry=True, trips=trips, latched=latched)
+        decided = NEVER if state.doubted is None else state.doubted + DOUBT
+        return state, min((at for at in (due, state.rests_until, decided) if at > now), default=NEVER)
+
+    def _see_standstill(
+        self, state: TankState, view: View, level: float | None, now: float
+    ) -> tuple[TankState, float]:
+        """Whether the level moves while the pump runs, or while something flows out."""
+        state, flows, changes = self._see_outlet(state, view, now)
+        runs = _running_since(view, self.pump) is not None
+        tremble = state.tremble if level is None else follow(state.tremble, level, now)
+        standing, due = watch(self.standstill, state.standing, level, self.stop, tremble.size, runs, flows, now)
+        return changed(state, standing=standing, tremble=tremble), min(due, changes)
+
+    def _see_outlet(self, state: TankState, view: View, now: float) -> tuple[TankState, bool, float]:
+        """Whether something flows out, and until when that is known."""
+        outlet = self.outlet
+        value = None if outlet is None else good(view, outlet.flow)
+        if outlet is None or value is None:
+            return state, False, NEVER
+        if not outlet.counts:
+            return state, value > outlet.least, NEVER
+        if value != state.outlet_count:
+            grown_at = None if state.outlet_count is None else now
+            state = changed(state, outlet_count=value, outlet_at=grown_at)
+        if state.outlet_at is None or now >= state.outlet_at + AWAY:
+            return state, False, NEVER
+        return state, True, state.outlet_at + AWAY
+
+    def _wishes(self, state: TankState, view: View, level: float | None, now: float) -> list[Wish]:
+        fills, cause = state.filling, "filling" if state.filling else "full enough"
+        if level is None:
+            pump = view.outputs.get(self.pump)
+            fills = fills and not state.known and pump is not None and bool(pump.value)
+            cause = "as it was, the level is awaited" if fills else "no level"
+        wishes = [Wish(self.pump, SCHEDULE, fills, cause)]
+        if level is None and state.known:
+            wishes.append(Wish(self.pump, FAULT, False, "level fault"))
+        elif state.standing.stops:
+            wishes.append(Wish(self.pump, FAULT, False, state.standing.stops))
+        stops = {"dry run, latched": state.latched, "dry run": now < state.rests_until, "level high": state.high}
+        held = next((why for why, holds in stops.items() if holds), None)
+        return wishes if held is None else [*wishes, Wish(self.pump, INTERLOCK, False, held)]
+
+    def _standing(self, state: TankState, view: View, level: float | None) -> dict[str, dict[str, Any] | None]:
+        found: dict[str, dict[str, Any] | None] = {}
+        if level is None and state.known:
+            found["level_fault"] = None
+        if state.low:
+            found["level_low"] = {"level": level}
+        if state.high:
+            found["level_high"] = {"level": level}
+        if state.standing.stuck:
+            found["sensor_stuck"] = {"signal": self.level, "level": level}
+        if state.standing.too_long:
+            found["fill_too_long"] = {"level": level}
+        if state.dry or state.latched:
+            found["dry_run"] = {"latched": state.latched}
+        flow = None if self.dry_run is None else self.dry_run.flow
+        awaited = flow is not None and flow not in view.points and "sensor_fault" not in state.raised
+        if flow is not None and good(view, flow) is None and not awaited:
+            found["sensor_fault"] = {"signal": flow, "reason": "the pump runs without protection against a dry run"}
+        return found
+
+
+def _running_since(view: View, pump: str) -> float | None:
+    """When the pump started; None: it does not run, as far as is known."""
+    output = view.outputs.get(pump)
+    return output.since if output is not None and output.value and output.feedback is not False else None
+
+
+def _flows(dry: DryRun, state: TankState, view: View, now: float) -> tuple[TankState, bool | None]:
+    """Whether something flows; None: nobody knows. What was never heard since the start is only waited for."""
+    value = good(view, dry.flow)
+    if value is None:
+        return (changed(state, still=None) if dry.flow in view.points else state), None
+    if dry.counts:
+        grown = value != state.count
+        if grown:
+            state = changed(state, doubted=None)
+        elif view.points[dry.flow].doubted:
+            state = changed(state, doubted=now if state.doubted is None else state.doubted)
+            if state.doubted is not None and now < state.doubted + DOUBT:
+                return changed(state, still=None), None
+        return (changed(state, count=value, still=now) if grown or state.still is None else state), grown
+    flows = value > dry.least
+    still = None if flows else now if state.still is None else state.still
+    return changed(state, still=still), flows

@@ -1,0 +1,328 @@
+"""The site file as the parts want it: a pure translation of the checked models into a `Plan`.
+
+As a program (`python -m agent.site.build SITE.yaml`) it is the child that reads the file for the agent: what it found, a
+`Plan` and all that is wrong, goes pickled to its standard output.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from agent.arbiter.limits import Limits
+from agent.core.actuator_spec import ActuatorSpec
+from agent.site import Site
+from agent.site.models import signals as config
+from agent.site.models.buses import Bus
+from agent.site.models.devices import Device
+from agent.site.models.site import broker
+from agent.control.api import Control
+from drivers.api import BusSpec, DeviceSpec, is_driven
+from agent.core.hub import Policy
+from agent.settings import Buffer, Plan
+from agent.core.signals import Signal
+from agent.uplink.settings import Broker, UplinkSettings
+from agent.site.build.counters import digit, is_wide, least_between, max_rate, modulus, profile_point
+from agent.services.lighting.build import STAGGER, contactor_limits, led_contactors
+
+__all__ = ["controls", "plan"]
+
+_SERVICES = ("lighting", "water", "heating")
+"""The sections of the site file that have rules; each is translated by the module `build` of its folder in `agent/services`."""
+
+STALE_POLLS = 3
+"""A value is stale after this many of its polls, unless the site file says otherwise."""
+REFRESH = 0.4
+"""Of a node's `fallback_after`: it is written again that often, before half of the time is over."""
+PIN_POLL = 10.0
+"""Seconds between two looks at a GPIO pin when no edge comes."""
+_ADDRESS = (
+    "unit_id", "dev_eui", "join_eui", "app_key", "dev_addr", "nwk_s_key", "app_s_key", "skip_fcnt_check",
+    "rx1_delay", "rx2_spreading_factor", "adr", "node",
+)  # fmt: skip
+"""The keys that name a device on its bus; a driver is given those that are set."""
+_MILLIAMPERES = {"uA": 0.001, "mA": 1.0, "A": 1000.0}
+
+
+def plan(site: Site) -> Plan:
+    """Everything that runs, of a site that was checked."""
+    buses = _buses(site)
+    pins = {device.name for spec in buses.values() if spec.type == "gpio" for device in spec.devices}
+    return Plan(
+        site=site.site.id,
+        name=site.site.name,
+        timezone=site.site.timezone,
+        trust=site.clock.trust,
+        config_hash=site.config_hash,
+        buffer=_buffer(site),
+        uplink=_uplink(site),
+        buses=buses,
+        idle_buses=tuple(_idle_buses(site)),
+        not_driven=tuple(_not_driven(site)),
+        signals=tuple(_signal(site, name, settings) for name, settings in site.signals.items()),
+        policies=_policies(site),
+        actuators=tuple(_actuators(site)),
+        controls=tuple(controls(site)),
+        stale_after={**dict(_stale_after(site)), **dict.fromkeys(pins, STALE_POLLS * PIN_POLL)},
+        pins=frozenset(pins),
+        personal=frozenset(_withheld(site)),
+    )
+
+
+def controls(site: Site) -> list[Control[Any]]:
+    """The rules of the services that the site has, in the order of the file's sections."""
+    found: list[Control[Any]] = []
+    for name in _SERVICES:
+        if getattr(site, name).model_fields_set and _has_rules(name):
+            found += importlib.import_module(f"agent.services.{name}.build").controls(site)
+    return found
+
+
+def _has_rules(service: str) -> bool:
+    return importlib.util.find_spec(f"agent.services.{service}.build") is not None
+
+
+def _buffer(site: Site) -> Buffer:
+    uplink, audit_days = site.uplink, site.privacy.log_retention / 86400
+    if uplink is None:
+        return Buffer(audit_days=audit_days)
+    return Buffer(uplink.durability_window, uplink.buffer.days, uplink.buffer.max, audit_days)
+
+
+def _not_driven(site: Site) -> list[str]:
+    buses = [f"bus {name} ({bus.type})" for name, bus in site.buses.items() if not is_driven(bus.type)]
+    sections = [name for name in _SERVICES if getattr(site, name).model_fields_set and not _has_rules(name)]
+    personal = [f"the daily index of {name} (personal)" for name in sorted(_personal(site))]
+    return [*buses, *sections, *personal]
+
+
+def _idle_buses(site: Site) -> Iterator[dict[str, Any]]:
+    for name, bus in site.buses.items():
+        if not is_driven(bus.type):
+            yield {"name": name, "type": bus.type, "state": "not driven yet", "load": 0.0, "error": ""}
+
+
+def _buses(site: Site) -> dict[str, BusSpec]:
+    """The buses that have a driver, with their devices; the pins of a GPIO chip are its devices."""
+    specs = {}
+    for name, bus in site.buses.items():
+        if not is_driven(bus.type):
+            continue
+        devices = _pins(site, name) if bus.type == "gpio" else _devices(site, name)
+        specs[name] = BusSpec(name, bus.type, dict(_options(site, bus)), tuple(devices))
+    return specs
+
+
+def _options(site: Site, bus: Bus) -> Iterator[tuple[str, Any]]:
+    """The keys of a bus as its driver wants them: secrets still sealed, files with their folder."""
+    for key in (*type(bus).model_fields, *(bus.model_extra or {})):
+        value = getattr(bus, key)
+        if key != "type" and value is not None:
+            yield key, _beside(site, value) if isinstance(value, Path) else value
+
+
+def _policies(site: Site) -> dict[str, Policy]:
+    """Report by exception, by device or by point. A pin that counts is for its signal alone."""
+    found = {}
+    for name, device in site.devices.items():
+        publish = device.publish
+        if publish.model_fields_set:
+            deadband = publish.deadband
+            policy = Policy(
+                every=publish.every or 0.0,
+                poll=device.interval or 0.0,
+                is_polled="lora" not in (device.profile_data or {}),
+                deadband=deadband.amount if deadband and not deadband.relative else 0.0,
+                deadband_percent=deadband.amount if deadband and deadband.relative else 0.0,
+                max_silence=publish.max_silence or Policy().max_silence,
+            )
+            found[name] = policy
+            for point in (device.profile_data or {}).get("points", {}):
+                own = device.point_interval(point) or 0.0
+                if own != policy.poll:
+                    found[f"{name}.{point}"] = replace(policy, poll=own)
+    for signal in site.signals.values():
+        if signal.kind == "counter" and _is_pin(site, signal.from_):
+            found[signal.from_] = Policy(local=True)
+    return found | dict.fromkeys(_withheld(site), Policy(local=True))
+
+
+def _actuators(site: Site) -> list[ActuatorSpec]:
+    """The actuators, each with the output watchdog of the device it hangs on."""
+    specs, usual, led = [], contactor_limits(site), led_contactors(site)
+    for name, settings in site.actuators.items():
+        device = site.devices.get(settings.output.partition(".")[0])
+        point = profile_point(site, settings.output)
+        least = usual.get(name, Limits())
+        specs.append(
+            ActuatorSpec(
+                name,
+                settings.output,
+                kind=settings.kind,
+                feedback=settings.feedback,
+                safe_state=_level(settings.safe_state),
+                boot_state=_level(settings.boot_state),
+                stop_state=_level(settings.stop_state),
+                min_on=least.min_on if settings.min_on is None else settings.min_on,
+                min_off=least.min_off if settings.min_off is None else settings.min_off,
+                max_on=settings.max_on,
+                max_starts_per_hour=settings.max_starts_per_hour or least.max_starts_per_hour,
+                back_is_no_start=name in led,
+                travel=settings.travel or 0.0,
+                fail=settings.fail,
+                low=point.get("low"),
+                high=point.get("high"),
+                output_watchdog=device.output_watchdog if device else None,
+                refresh=settings.refresh
+                if settings.fallback_after is None
+                else REFRESH * settings.fallback_after,
+                stagger=STAGGER if name in usual else 0.0,
+            )
+        )
+    return specs
+
+
+def _uplink(site: Site) -> UplinkSettings | None:
+    """The broker; None for a site without an uplink."""
+    uplink = site.uplink
+    if uplink is None:
+        return None
+    return UplinkSettings(
+        host=uplink.host,
+        port=uplink.port,
+        tls=uplink.tls,
+        prefix=uplink.prefix,
+        protocol=uplink.protocol,
+        username=uplink.username,
+        password=uplink.password,
+        ca=_beside(site, uplink.ca),
+        cert=_beside(site, uplink.cert),
+        key=_beside(site, uplink.key),
+        keepalive=uplink.keepalive,
+        min_interval=uplink.min_interval,
+        state_interval=uplink.state_interval,
+        session_expiry=uplink.session_expiry,
+        max_message=uplink.max_message,
+        fallback=tuple(Broker(*broker(url)) for url in uplink.fallback),
+        allow=uplink.commands.allow,
+        client_id=uplink.client_id or f"bocage-{site.site.id}",
+        compress=uplink.compress,
+    )
+
+
+def _devices(site: Site, bus: str) -> Iterator[DeviceSpec]:
+    for name, device in site.devices.items():
+        if device.bus != bus:
+            continue
+        yield DeviceSpec(
+            name,
+            {key: value for key in _ADDRESS if (value := getattr(device, key)) is not None},
+            device.profile_data,
+            device.period,
+            {point: own.poll for point, own in device.points.items() if own.poll is not None},
+            device.output_watchdog,
+            _radio_options(device),
+        )
+
+
+def _radio_options(device: Device) -> dict[str, Any]:
+    """What the driver of a radio node is told beside its address; nothing for a Modbus device."""
+    if device.unit_id is not None:
+        return {}
+    told = {"stale_after": device.stale_after, "interval": device.interval}
+    return {**told, "variables": dict(device.variables)} if device.variables else told
+
+
+def _pins(site: Site, bus: str) -> Iterator[DeviceSpec]:
+    """The pins that the site file names, by what it wants of each: relays, counters, and inputs for all else."""
+    options: dict[str, dict[str, Any]] = {}
+    for signal in site.signals.values():
+        counts = signal.kind == "counter"
+        options[signal.from_] = {
+            "role": "counter" if counts else "input",
+            "debounce": signal.debounce if signal.debounce is not None else (0.02 if counts else 0.0),
+            "pull": signal.pull,
+            "active_high": None if signal.active is None else signal.active == "high",
+            "least_between": least_between(signal) if counts else 0.0,
+        }
+    for actuator in site.actuators.values():
+        options[actuator.output] = {"role": "relay", "active_high": actuator.active == "high"}
+        if actuator.feedback is not None:
+            options.setdefault(actuator.feedback, {"role": "input", "debounce": 0.02})
+    for reference, wanted in options.items():
+        home, _, pin = reference.partition(".")
+        if home == bus:
+            yield DeviceSpec(reference, {"pin": int(pin)}, poll=PIN_POLL, options=wanted)
+
+
+def _signal(site: Site, name: str, settings: config.Signal) -> Signal:
+    source = profile_point(site, settings.from_)
+    counts = settings.kind == "counter"
+    scale = settings.scale
+    if not isinstance(scale, tuple):
+        scale = (1.0 if scale is None else scale, settings.offset)
+    register = counts and not _is_pin(site, settings.from_)
+    unit = settings.unit or ("" if settings.signal else source.get("unit") or "")
+    return Signal(
+        name,
+        settings.from_,
+        unit=unit,
+        current=_MILLIAMPERES.get(source.get("unit") or "", 1.0) if settings.signal else None,
+        scale=scale,
+        valid=settings.valid,
+        max_rate=max_rate(settings, unit),
+        stale_after=settings.stale_after,
+        per_pulse=(settings.per_pulse or 1.0) if counts else None,
+        initial_index=settings.initial_index,
+        modulus=modulus(settings.rollover, source) if register else None,
+        digit=digit(source) if register else 1.0,
+        wide=register and is_wide(source),
+    )
+
+
+def _stale_after(site: Site) -> Iterator[tuple[str, float | None]]:
+    """Every point of every device, and when it is stale: the device's own time, else three of the point's polls.
+
+    A radio node without a time of its own is left to its driver, which learns how often the node speaks.
+    """
+    for name, device in site.devices.items():
+        radio = "lora" in (device.profile_data or {})
+        for point in (device.profile_data or {}).get("points", {}):
+            interval = device.point_interval(point)
+            polls = None if interval is None or radio else STALE_POLLS * interval
+            yield f"{name}.{point}", device.stale_after if device.stale_after is not None else polls
+
+
+def _is_pin(site: Site, reference: str) -> bool:
+    bus = site.buses.get(reference.partition(".")[0])
+    return bus is not None and bus.type == "gpio"
+
+
+def _personal(site: Site) -> set[str]:
+    return {name for name, device in site.devices.items() if device.personal} | set(site.privacy.personal)
+
+
+def _withheld(site: Site) -> set[str]:
+    """What is personal, where it comes from, and what is made of it: signals, and water points that it counts."""
+    found = _personal(site)
+    found |= {signal.from_ for name, signal in site.signals.items() if name in found}
+    found |= {name for name, signal in site.signals.items() if not found.isdisjoint(_names(signal.from_))}
+    return found | {name for name, point in site.water.points.items() if not found.isdisjoint(_names(point.meter))}
+
+
+def _names(reference: str) -> tuple[str, str]:
+    """A point, and the device that it is of."""
+    return reference, reference.partition(".")[0]
+
+
+def _level(written: str | float | None) -> Any:
+    """A state as the arbiter takes it; the configuration has already refused any other word."""
+    return written
+
+
+def _beside(site: Site, name: Path | None) -> Path | None:
+    """A file of the site: a relative name starts at the site file's folder."""
+    return None if name is None else site.path.parent / name

@@ -1,0 +1,221 @@
+"""What a site file names, and whether a reference leads to it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agent.site.checks.words import is_unclear, words_of
+from agent.site.language.document import Document, Keys
+from agent.site.language.problems import Severity, listed, meant, nearest
+from agent.site.language.units import canonical, is_known
+from agent.site.models.site import Site
+from agent.site.profiles.model import Library
+
+__all__ = ["Checked", "Pin", "PointRef"]
+
+
+_SECTIONS = {"bus": "buses", "device": "devices", "signal": "signals", "actuator": "actuators"}
+_MISNAMED = re.compile(r"[^A-Za-z0-9_-]")
+
+
+@dataclass(frozen=True, slots=True)
+class PointRef:
+    """A point of a device; `data` is its part of the profile."""
+
+    device: str
+    point: str
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """A pin of the GPIO chip, by BCM number."""
+
+    bus: str
+    number: int
+
+
+class Checked:
+    """A site under check: its document, its names, and what was left out because it is wrong in itself."""
+
+    def __init__(self, document: Document, site: Site, left_out: set[Keys], library: Library) -> None:
+        self.document, self.site, self.library = document, site, library
+        self._left_out = left_out
+        self._unknown: dict[tuple[str, str], list[tuple[Keys, str | None]]] = {}
+        self._owners: dict[str, tuple[str, Keys]] = {}
+
+    def names(self, section: str) -> set[str]:
+        """The names that stand in a section, also of what is wrong there."""
+        found = self.document.value((section,))
+        return set(found) if isinstance(found, dict) else set()
+
+    def line(self, *keys: str | int) -> int:
+        return self.document.place(keys).key_line
+
+    def written(self, *keys: str | int) -> bool:
+        """Whether the file says it (and not a default)."""
+        return keys in self.document.places
+
+    def wrong(self, *keys: str | int) -> bool:
+        """Whether it was already said that this is wrong."""
+        return any(keys[:end] in self._left_out for end in range(1, len(keys) + 1))
+
+    def has_wrong(self, *keys: str | int) -> bool:
+        """Whether it was already said that this, or a part of it, is wrong: what follows from the rest is not sure."""
+        return self.wrong(*keys) or any(way[: len(keys)] == keys for way in self._left_out)
+
+    def error(self, keys: Keys, message: str, hint: str | None = None, at_key: bool = False) -> None:
+        """A rule is broken."""
+        self._report(keys, message, hint, "error", at_key, True)
+
+    def lacking(self, keys: Keys, message: str, hint: str | None = None) -> None:
+        """Something is named that is not there: without it the file cannot be carried out."""
+        self._report(keys, message, hint, "error", False, False)
+
+    def warn(self, keys: Keys, message: str, hint: str | None = None) -> None:
+        self._report(keys, message, hint, "warning", False, False)
+
+    def _report(
+        self, keys: Keys, message: str, hint: str | None, severity: Severity, at_key: bool, rule: bool
+    ) -> None:
+        if not self.wrong(*keys):
+            self.document.report(keys, message, hint, severity=severity, at_key=at_key, rule=rule)
+
+    def known(self, keys: Keys, what: str, name: str, names: Iterable[str]) -> bool:
+        """Whether a name is among others; an error if not."""
+        names = set(names)
+        if name not in names:
+            self._lacks(keys, what, name, self._named_so(name, names) or meant(name, names))
+        return name in names
+
+    def _lacks(self, keys: Keys, what: str, name: str, hint: str | None) -> None:
+        """Note a name that is not there; not where it was already said why."""
+        section = _SECTIONS.get(what, "")
+        slips = [one for one in self.names(section) if _MISNAMED.search(one)]
+        if self.wrong(section) or (section,) in self.document.doubled or nearest(name, slips) is not None:
+            return
+        if not self.wrong(*keys):
+            self._unknown.setdefault((what, name), []).append((keys, hint))
+
+    def report_unknown(self) -> None:
+        """Say of each name that is not there where it stands first, and on which other lines."""
+        for (what, name), found in self._unknown.items():
+            first, *others = sorted(found, key=lambda one: self.document.place(one[0]).line)
+            lines = list(dict.fromkeys(str(self.document.place(keys).line) for keys, _ in others))
+            more = f" (so on line{'s' if len(lines) > 1 else ''} {listed(lines, 'and')})" if lines else ""
+            self.lacking(first[0], f'unknown {what} "{name}"{more}', first[1])
+
+    def _named_so(self, text: str, names: set[str]) -> str | None:
+        """Where a point stands in the place of a name: the name of what it belongs to."""
+        owners = [name for name, actuator in self.site.actuators.items() if actuator.output == text]
+        near = next((name for name in (*owners, text.partition(".")[0]) if name in names), None)
+        return f'did you mean "{near}"?' if near is not None else None
+
+    def point(self, keys: Keys, text: str) -> PointRef | Pin | None:
+        """What `device.point` or `bus.pin` leads to; None, and an error, if nothing (or nothing that can be judged)."""
+        owner, dot, rest = text.partition(".")
+        if not dot or not rest:
+            self.lacking(keys, f'"{text}" is not a point; write device.point, or gpio.17 for a pin')
+            return None
+        bus = self.site.buses.get(owner)
+        if bus is not None and bus.type == "gpio":
+            return self._pin(keys, owner, rest)
+        if owner not in self.names("devices"):
+            pins = {name for name, found in self.site.buses.items() if found.type == "gpio"}
+            if not self.wrong("buses", owner):
+                self._lacks(keys, "device", owner, meant(owner, self.names("devices") | pins))
+            return None
+        device = self.site.devices.get(owner)
+        if device is None or device.profile_data is None:
+            if device is not None and device.profile is None and not self.wrong("devices", owner, "profile"):
+                self.lacking(keys, f"{owner} has no profile, so it has no points", None)
+            return None
+        points = device.profile_data["points"]
+        if rest not in points:
+            self.lacking(keys, f'{owner} has no point "{rest}" (profile {device.profile})', meant(rest, points))
+            return None
+        return PointRef(owner, rest, points[rest])
+
+    def _pin(self, keys: Keys, bus: str, text: str) -> Pin | None:
+        if not re.fullmatch(r"[0-9]{1,2}", text) or int(text) > 27:
+            self.lacking(keys, f'"{text}" is not a pin; write its BCM number, {bus}.0 to {bus}.27')
+            return None
+        return Pin(bus, int(text))
+
+    def contact(self, keys: Keys, text: str) -> None:
+        """A signal or a point that is on or off, and no word."""
+        self.measurement(keys, text, contact=True)
+
+    def measurement(
+        self, keys: Keys, text: str, wanted: str | None = None, contact: bool = False
+    ) -> PointRef | Pin | str | None:
+        """A signal's name, or a point. An error if neither is there, a warning if it is not in the unit `wanted`."""
+        if "." in text:
+            found: PointRef | Pin | str | None = self.point(keys, text)
+        else:
+            found = text if self.known(keys, "signal", text, self.names("signals")) else None
+        self._check_words(keys, found, contact)
+        unit = self.unit(found)
+        if wanted is not None and is_known(unit) and canonical(unit) != wanted:
+            self.warn(keys, f"{text} is in {unit}, and what is wanted here is in {wanted}")
+        return found
+
+    def _check_words(self, keys: Keys, found: PointRef | Pin | str | None, contact: bool) -> None:
+        """No control listens to words: they would drive nothing, and nobody would be told."""
+        signal = self.site.signals.get(found) if isinstance(found, str) else None
+        owner, _, point = signal.from_.partition(".") if signal is not None else ("", "", "")
+        owner, point = (found.device, found.point) if isinstance(found, PointRef) else (owner, point)
+        device = self.site.devices.get(owner)
+        profile = device.profile_data if device is not None else None
+        if device is None or profile is None or point not in profile["points"]:
+            return
+        words = words_of(profile, point)
+        if words is None:
+            if contact and is_unclear(profile, point):
+                self.warn(
+                    keys,
+                    f"nothing in the codec of {device.profile} shows that {owner}.{point} is on or off",
+                    f"if it is a word, say which one is on: points.{point}.states: {{open: on, close: off}}; "
+                    "if not: {true: on, false: off}",
+                )
+            return
+        if not words.words:
+            what = f"{owner}.{point} is a text (profile {device.profile})"
+            self.error(keys, f"{what}; no control can tell a number, or on from off, in it")
+            return
+        said = " or ".join(f'"{word}"' for word in words.words)
+        tell = self.error if contact else self.warn  # what is measured is seldom a word, and its codec may be misread
+        tell(
+            keys,
+            f"{owner}.{point} is a word, {said} ({Path(profile['lora']['codec']).name} line {words.line}), "
+            f"and a control wants {'on or off' if contact else 'a number'}",
+            f"say in profile {device.profile} which one is on: points.{point}.states: {words.states}",
+        )
+
+    def unit(self, found: PointRef | Pin | str | None) -> str:
+        """The unit of a point, or of a signal: its own, else its source's. Empty: it is not known."""
+        if isinstance(found, PointRef):
+            return found.data.get("unit") or ""
+        signal = self.site.signals.get(found) if isinstance(found, str) else None
+        if signal is None or self.wrong("signals", str(found), "unit"):
+            return ""
+        device, _, point = signal.from_.partition(".")
+        return signal.unit or self.profile_unit(device, point)
+
+    def profile_unit(self, device: str, point: str) -> str:
+        """The unit of a device's point by its profile. Empty: there is no such point, or it has none."""
+        found = self.site.devices.get(device)
+        points = ((found.profile_data if found is not None else None) or {}).get("points", {})
+        return (points.get(point) or {}).get("unit") or ""
+
+    def actuator(self, keys: Keys, name: str, owner: str) -> None:
+        """An actuator is there, and one service alone moves it."""
+        if not self.known(keys, "actuator", name, self.names("actuators")):
+            return
+        first, where = self._owners.setdefault(name, (owner, keys))
+        if first != owner or (where != keys and where[:3] == keys[:3]):
+            self.error(keys, f"{name} is already moved by {first} (line {self.line(*where)})")

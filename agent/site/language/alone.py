@@ -1,0 +1,58 @@
+"""A value that stands alone where keys are expected: `switch_on: civil_dusk` is `switch_on: {event: civil_dusk}`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from agent.site.language.base import Model, fields_of
+from agent.site.language.spellings import time_meant, words_meant
+from agent.site.language.values import plain
+
+__all__ = ["Pair", "model_called", "written_for"]
+
+
+class Pair(NamedTuple):
+    """A key and its value as they stand in a file."""
+
+    key: str
+    value: str
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.value}"
+
+
+def model_called(name: str) -> type[BaseModel] | None:
+    """The model of the configuration that pydantic calls so."""
+    waiting: list[type[BaseModel]] = [Model]
+    while waiting:
+        one = waiting.pop()
+        if one.__name__ == name:
+            return one
+        waiting += one.__subclasses__()
+    return None
+
+
+def written_for(model: type[BaseModel], value: Any, text: str | None = None) -> Pair | None:
+    """The first key of a model that takes `value`, which stands alone, or the one that was meant by it.
+
+    `text` is how it stands in the file.
+    """
+    if not isinstance(value, str | int | float) or isinstance(value, bool):
+        return None
+    if isinstance(value, str) and plain(value) != f'"{value}"':
+        return None  # a password may stand in it, and what is proposed is said
+    time = time_meant(text or str(value))
+    spelt = text or str(value)
+    for key, field in fields_of(model).items():
+        kind: Any = Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
+        takes: TypeAdapter[Any] = TypeAdapter(kind)
+        for one in filter(None, (value, time, *words_meant(spelt))):
+            try:
+                takes.validate_python(one, strict=True)
+            except (ValidationError, TypeError):
+                continue
+            shown = (f'"{time}"' if one == time else str(one)) if one is not value or one == time else spelt
+            return Pair(key, shown)
+    return None

@@ -1,0 +1,93 @@
+"""`load` and `check`: from a path to a site, or to everything that is wrong with it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from agent.errors import ConfigError
+from agent.lib.hints import again
+from agent.lib.pointer import Pointer
+from agent.site.checks.pointers import pointers
+from agent.site.checks.site import check_site
+from agent.site.language.document import read
+from agent.site.language.problems import Problem
+from agent.site.language.validation import validate
+from agent.site.models.site import Site
+from agent.site.profiles.model import Library
+
+__all__ = ["Copy", "check", "load", "read_copy", "read_site"]
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """All that a site file says, with the files beside it that it uses."""
+
+    site: Site | None
+    """What of it can be understood, whatever rules it breaks; None if nothing can."""
+    problems: list[Problem]
+    files: Mapping[str, bytes]
+    """The site's own files as they were read, by their names relative to the site file, which is site.yaml here."""
+    absent: frozenset[str] = frozenset()
+    """Codecs that a profile of the site needs and that are not there."""
+    pointers: tuple[Pointer, ...] = ()
+    """What it points to and does not hold: secrets, certificates, keys."""
+
+    @property
+    def wrong(self) -> bool:
+        return self.site is None or any(found.severity == "error" for found in self.problems)
+
+
+def read_copy(path: Path, file: str | None = None, home: Path | None = None, codecs: bool = False) -> Copy:
+    """Read and check a site file. Never raises for what the file holds.
+
+    `file` is how the problems name the file (default: the path). `home` is the site file that this one is a copy of:
+    secrets and certificates are looked for beside that one, profiles and codecs beside this one. `codecs`: makers'
+    codecs are loaded too, in a process of its own, to see whether they can be.
+    """
+    home = home or path
+    document = read(path, file)
+    problems = document.problems
+    if not document.data and [problem.message for problem in problems] == ["the file is empty"]:
+        start = again("init", document.file, "--force")
+        problems[0] = replace(problems[0], message=f"the file is empty; this writes one to start from: {start}")
+    library = Library(path.parent)
+    site: Site | None = None
+    pointed: tuple[Pointer, ...] = ()
+    if not problems or document.data is not None:
+        site, left_out = validate(document, Site, home.parent)
+        if site is not None:
+            site.read_from(home, "sha256:" + hashlib.sha256(document.source).hexdigest())
+            check_site(document, site, left_out, library)
+            if codecs:
+                library.check_codecs()
+            problems = document.problems + library.problems
+            pointed = tuple(pointers(document, site))
+    problems = sorted(problems, key=lambda found: (found.file != document.file, found.file, found.line, found.column))
+    files = {"site.yaml": document.source, **library.files}
+    return Copy(site, problems, files, frozenset(library.absent), pointed)
+
+
+def read_site(path: Path, file: str | None = None) -> tuple[Site | None, list[Problem]]:
+    """Read and check a site file: the site, None where there is an error, and all problems by line.
+
+    `file` is how the problems name the file (default: the path). Never raises for what the file holds.
+    """
+    copy = read_copy(path, file)
+    return (None if copy.wrong else copy.site), copy.problems
+
+
+def load(path: Path) -> Site:
+    """The site of a file. ConfigError with every problem, ready to print, if there is an error in it."""
+    site, problems = read_site(path)
+    if site is None:
+        first = next((problem for problem in problems if problem.severity == "error"), None)
+        raise ConfigError([str(problem) for problem in problems], first)
+    return site
+
+
+def check(path: Path) -> list[Problem]:
+    """All problems of a file, warnings too, by line."""
+    return read_site(path)[1]

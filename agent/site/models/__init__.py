@@ -1,0 +1,1 @@
+"""The models of the site file: one module a section."""

@@ -1,0 +1,257 @@
+"""The site file as a whole, and its sections about the site itself, its clock, its uplink and privacy."""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator, Field, PrivateAttr
+
+from agent.control.calendar import MOVABLE, PREPARED, Calendar
+from agent.services.heating.config import Heating
+from agent.services.lighting.config import Lighting
+from agent.services.water.config import Water
+from agent.site.language.base import Many, Model, Name, Reference, Section, Timezone
+from agent.site.language.secret import Secret, Username
+from agent.site.language.values import (
+    Choice,
+    Duration,
+    FileName,
+    LongDuration,
+    MessageSize,
+    Size,
+    TimeSpan,
+    Written,
+    plain,
+)
+from agent.site.models.actuators import Actuator
+from agent.site.models.buses import Bus, Url
+from agent.site.models.devices import Device
+from agent.site.models.signals import Signal
+
+__all__ = ["Buffer", "ClockSettings", "Privacy", "Site", "SiteInfo", "Uplink", "broker"]
+
+
+def _topic(value: object) -> str:
+    if not isinstance(value, str) or not value or set(value) & set("+#$\0") or value[0] == "/" or value[-1] == "/":
+        raise ValueError(f"{plain(value)} is not the beginning of a topic; write one such as bocage/v1")
+    return value
+
+
+Topic = Annotated[str, Written(_topic, {"type": "string", "pattern": "^[^+#$/][^+#$]*$"}, "the beginning of a topic")]
+
+
+def _holidays(value: object) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Z]{2}(-[A-Z0-9]{1,3})?", value):
+        raise ValueError(f"{plain(value)} is not a country; write FR, or FR-57 with its subdivision")
+    if value != "FR":  # which costs nobody the time to ask
+        try:
+            Calendar(public=value).is_public_holiday(date(PREPARED.start, 1, 1))
+        except ValueError as error:
+            raise ValueError(f"{error}; write FR, or FR-57 with its subdivision") from None
+    return value
+
+
+Holidays = Annotated[str, Written(_holidays, {"type": "string"}, "a country and its subdivision, FR or FR-57")]
+
+
+def _feast(value: object) -> str:
+    text = value if isinstance(value, str) else ""
+    try:
+        if text not in MOVABLE:
+            date.fromisoformat(text if re.fullmatch(r"\d{4}-\d\d-\d\d", text) else f"2024-{text}")
+    except ValueError:
+        known = ", ".join(MOVABLE)
+        raise ValueError(
+            f"{plain(value)} is no day; write 2027-06-24, 06-24 for each year, or one of {known}"
+        ) from None
+    return text
+
+
+Feast = Annotated[
+    str, Written(_feast, {"type": "string"}, "a day: 2027-06-24, 06-24 for each year, or " + ", ".join(MOVABLE))
+]
+
+
+def _protocol(value: object) -> int | str:
+    if value in (5, "3.1.1") and not isinstance(value, bool):
+        return 5 if value == 5 else "3.1.1"
+    raise ValueError(f"{plain(value)} is no version of MQTT that is spoken here; write 5 or 3.1.1")
+
+
+class SiteInfo(Model):
+    """Which site this is and where it lies."""
+
+    id: Name
+    """What the site is called in topics. It stays the same for good."""
+    name: str = ""
+    """What people call it."""
+    latitude: Annotated[float, Field(ge=-90, le=90)] | None = None
+    """Degrees, north is positive; needed where the sun decides."""
+    longitude: Annotated[float, Field(ge=-180, le=180)] | None = None
+    """Degrees, east is positive; needed where the sun decides."""
+    timezone: Timezone = "Europe/Paris"
+    """By which all times in this file are meant."""
+    public_holidays: Holidays | None = None
+    """Country of the public holidays, with a subdivision where it has its own: FR, FR-57, FR-6AE."""
+    more_holidays: Many[Feast] = ()
+    """Public holidays that the country does not have: a patron saint's day."""
+    no_holidays: Many[Feast] = ()
+    """Public holidays of the country that are ordinary days here: good_friday in a commune of Moselle without a temple
+    (Code du travail, L3134-13)."""
+    school_zone: Annotated[Literal["A", "B", "C"] | None, Choice("A", "B", "C")] = None
+    """Zone of the French school holidays, of the mainland. Overseas has calendars of its own, which are missing."""
+
+
+class ClockSettings(Model):
+    """When the wall clock is believed."""
+
+    trust: Annotated[Literal["auto", "always", "never"], Choice("auto", "always", "never")] = "auto"
+    """auto asks systemd-timesyncd or the kernel. A step of more than a minute is followed after holding for 10 min."""
+
+
+class Buffer(Model):
+    """How much is kept while the uplink is away."""
+
+    days: Annotated[float, Field(gt=0, le=3650)] = 30
+    """Readings older than this are dropped, in days."""
+    max: Size = 200_000_000
+    """The most that the outbox takes on the disk."""
+
+
+class Commands(Model):
+    """What may be commanded over MQTT."""
+
+    allow: Many[str] | None = None
+    """Actuators and points by name, or with * (alarm.*, *.latch); default: all actuators, alarms and latches.
+
+    A meter's index, and an output that is no actuator's, only by its own name."""
+
+
+class Uplink(Model):
+    """The MQTT broker that everything goes to and commands come from."""
+
+    url: Url
+    """mqtts:// with TLS, mqtt:// without."""
+    insecure: bool = False
+    """Whether a password may go to another host without TLS, readable for everybody on the way."""
+    fallback: Many[Url] = ()
+    """Brokers that are asked when this one does not answer, with the same credentials."""
+    prefix: Topic = "bocage/v1"
+    """What all topics begin with."""
+    protocol: Annotated[
+        Literal[5, "3.1.1"], Written(_protocol, {"enum": [5, "3.1.1"]}, "5 or 3.1.1")
+    ] = 5  # fmt: skip
+    """The version of MQTT."""
+    client_id: Name | None = None
+    """Default: bocage- and the site's id."""
+    username: Username | None = None
+    """As text, or kept like a secret."""
+    password: Secret | None = None
+    """Never in the file itself."""
+    ca: FileName | None = None
+    """Certificates of the authorities to believe; default: the system's."""
+    cert: FileName | None = None
+    """The gateway's own certificate."""
+    key: FileName | None = None
+    """The private key of cert."""
+    keepalive: Annotated[TimeSpan, Field(le=18 * 3600)] = 30
+    """A link that is silent for longer is dead."""
+    min_interval: Duration = 0
+    """The least time between two messages, for links that are paid by the message."""
+    state_interval: Duration = 60
+    """The least time between two publications of the last values."""
+    session_expiry: Duration = 3600
+    """How long the broker keeps commands for us while we are away (MQTT 5)."""
+    max_message: MessageSize = 16_000
+    """The longest message; less than the broker's own limit (a single longer record stands alone)."""
+    compress: bool | None = None
+    """Whether history goes compressed (zlib); default: with MQTT 5, not with 3.1.1."""
+    commands: Commands = Commands.model_construct()
+    buffer: Buffer = Buffer.model_construct()
+    durability_window: Annotated[TimeSpan, Field(le=600)] = 5
+    """How long a reading may wait before it is on flash: what a power cut loses at most."""
+
+    @property
+    def tls(self) -> bool:
+        return broker(self.url)[2]
+
+    @property
+    def host(self) -> str:
+        return broker(self.url)[0]
+
+    @property
+    def port(self) -> int:
+        return broker(self.url)[1]
+
+
+def broker(url: str) -> tuple[str, int, bool]:
+    """Host, port, and whether with TLS."""
+    parts = urlsplit(url)
+    tls = parts.scheme == "mqtts"
+    return parts.hostname or "", parts.port or (8883 if tls else 1883), tls
+
+
+class Privacy(Model):
+    """Personal data (RGPD)."""
+
+    personal: Many[Reference] = ()
+    """Devices and signals that tell about people."""
+    publish_step: LongDuration = 86400
+    """Refused where something is personal: what is personal stays on the gateway, at every step."""
+    log_retention: LongDuration = 180 * 86400
+    """How long an audit record may wait for the broker, in time that the box was on. Then it is dropped."""
+
+
+def _given(value: object) -> object:
+    return {} if value is None else value
+
+
+class Site(Model):
+    """One site: what hangs on its wires, what is measured and commanded, and the services that run on them."""
+
+    version: Literal[1] = 1
+    """The version of this format."""
+    site: SiteInfo
+    """Which site this is and where it lies."""
+    clock: Annotated[ClockSettings, BeforeValidator(_given)] = ClockSettings.model_construct()
+    """When the wall clock is believed."""
+    uplink: Uplink | None = None
+    """Where everything goes. Without it readings stay on the gateway."""
+    buses: Section[Bus] = Field(default_factory=dict)
+    """Wires and radios."""
+    devices: Section[Device] = Field(default_factory=dict)
+    """What hangs on them."""
+    signals: Section[Signal] = Field(default_factory=dict)
+    """Measurements with names of their own."""
+    actuators: Section[Actuator] = Field(default_factory=dict)
+    """Outputs that may be commanded."""
+    lighting: Annotated[Lighting, BeforeValidator(_given)] = Lighting.model_construct()
+    """Circuits that follow the sun."""
+    water: Annotated[Water, BeforeValidator(_given)] = Water.model_construct()
+    """Water points and tanks."""
+    heating: Annotated[Heating, BeforeValidator(_given)] = Heating.model_construct()
+    """Zones and hot water."""
+    privacy: Annotated[Privacy, BeforeValidator(_given)] = Privacy.model_construct()
+    """Personal data."""
+
+    _path: Path = PrivateAttr(default=Path())
+    _hash: str = PrivateAttr(default="")
+
+    @property
+    def path(self) -> Path:
+        """The file that this was read from."""
+        return self._path
+
+    @property
+    def config_hash(self) -> str:
+        """`sha256:…` of the file's bytes."""
+        return self._hash
+
+    def read_from(self, path: Path, digest: str) -> Self:
+        """Note where it comes from."""
+        self._path, self._hash = path, digest
+        return self

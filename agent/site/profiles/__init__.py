@@ -1,0 +1,1 @@
+"""Profiles: register maps and payload maps as data."""

@@ -1,0 +1,72 @@
+"""The format for editors, and what the models' docstrings say of each key.
+
+The docstrings are read from the sources here and only here: pydantic would do it at every start.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from functools import cache
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema
+
+from agent.site.language.base import Model
+from agent.site.models.site import Site
+
+__all__ = ["descriptions", "json_schema"]
+
+
+def json_schema() -> dict[str, Any]:
+    """A JSON schema (2020-12) of the site file: keys, types and words; references are checked by `bocage check`."""
+    schema = Site.model_json_schema(by_alias=True, mode="validation", schema_generator=_Schema)
+    for model in _models():
+        _describe(schema["$defs"].get(model.__name__, {}), model)
+    _describe(schema, Site)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "A site of Bocage"}
+
+
+class _Schema(GenerateJsonSchema):
+    """Sections may be empty: nothing stands after `signals:`."""
+
+    def dict_schema(self, schema: Any) -> dict[str, Any]:
+        return {**super().dict_schema(schema), "type": ["object", "null"]}
+
+    def default_schema(self, schema: Any) -> dict[str, Any]:
+        """Without it: defaults are the models' own (seconds), and an editor would write them as they are."""
+        return self.generate_inner(schema["schema"])
+
+
+def _describe(definition: dict[str, Any], model: type[BaseModel]) -> None:
+    for name, text in descriptions(model).items():
+        key = model.model_fields[name].alias or name
+        found = definition.get("properties", {}).get(key)
+        if found is not None:
+            expected = found.pop("description", "")
+            found["description"] = f"{text} ({expected})" if expected else text
+
+
+def _models() -> set[type[BaseModel]]:
+    def below(model: type[BaseModel]) -> set[type[BaseModel]]:
+        return {model}.union(*map(below, model.__subclasses__()))
+
+    return below(Model) - {Model, Site}
+
+
+@cache
+def descriptions(model: type[BaseModel]) -> dict[str, str]:
+    """The docstring under each field of a model and of those that it is made from."""
+    found: dict[str, str] = {}
+    for base in reversed(model.__mro__):
+        if not issubclass(base, BaseModel) or not base.__module__.startswith("agent."):
+            continue
+        (body,) = ast.parse(inspect.cleandoc("\n" + inspect.getsource(base))).body
+        assert isinstance(body, ast.ClassDef)
+        for statement, following in zip(body.body, body.body[1:], strict=False):
+            if not isinstance(statement, ast.AnnAssign) or not isinstance(statement.target, ast.Name):
+                continue
+            if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
+                found[statement.target.id] = " ".join(str(following.value.value).split())
+    return found

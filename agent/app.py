@@ -29,7 +29,7 @@ from agent.core.hub import Hub
 from agent.core.state import State
 from agent.core.supervisor import Watchdog, supervise
 from agent.core.trial import spec_of
-from agent.errors import BocageError, ConfigError, OutboxError
+from agent.errors import BocageError, ConfigError, StorageError
 from agent.lib.machine import Machine
 from agent.lib.notify import Notifier
 from agent.lib.screen import ScreenFormatter
@@ -291,7 +291,7 @@ class Agent:
         self._life.end()
         try:
             self._state.put("clean_stop", self._clock.boot, now=True)
-        except OutboxError as error:
+        except StorageError as error:
             log.error('stop not noted reason="%s" next=outputs are made safe once more', error)
         for name in self._wires.names:
             await self._stop_task(f"bus {name}")

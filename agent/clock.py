@@ -46,8 +46,8 @@ _BUILT_MS = round(datetime.fromisoformat(BUILT).replace(tzinfo=UTC).timestamp() 
 _LONG_AGO = -(2**63)
 
 
-class Memory(Protocol):
-    """Where the last anchor outlives the process (`driver.Memory` is one)."""
+class AnchorStore(Protocol):
+    """Store of the last anchor, which outlives the process; `drivers.api.DurableStore` satisfies it."""
 
     def get(self, key: str) -> Any: ...
 
@@ -97,7 +97,7 @@ class Wall:
     """
 
     def __init__(
-        self, boot: str, boottime_ns: int = 0, memory: Memory | None = None, not_before_ms: int = 0
+        self, boot: str, boottime_ns: int = 0, memory: AnchorStore | None = None, not_before_ms: int = 0
     ) -> None:
         self.offset_ns: int | None = None
         """Unix ns when CLOCK_BOOTTIME was 0, as far as anybody knows."""
@@ -236,7 +236,7 @@ class SystemClock:
         override = os.environ.get("BOCAGE_CLOCK", "")
         self._fixed = {"trusted": True, "untrusted": False}.get(override, {"always": True, "never": False}.get(trust))
 
-    def remember(self, memory: Memory) -> None:
+    def remember(self, memory: AnchorStore) -> None:
         """Go on from the anchor that an earlier process left in `memory`, and keep it there."""
         self.wall = Wall(self._boot, time.clock_gettime_ns(time.CLOCK_BOOTTIME), memory, _BUILT_MS)
 

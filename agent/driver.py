@@ -7,9 +7,9 @@ from drivers.api import (
     Aside,
     BusSpec,
     DeviceSpec,
+    DurableStore,
     Inspector,
     Listener,
-    Memory,
     NonceKeeper,
     Poller,
     Scanner,
@@ -19,6 +19,9 @@ from drivers.api import (
     is_driven,
     open_bus,
 )
+
+Memory = DurableStore
+"""The former name."""
 
 __all__ = [
     "Actuator", "Aside", "BusSpec", "DeviceSpec", "Inspector", "Listener", "Memory", "NonceKeeper", "Poller", "Scanner",

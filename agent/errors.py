@@ -7,7 +7,7 @@
     |   |-- TooLate     the time to begin passed while it waited for the device: nothing was done
     |   `-- Refused     the device understood and said no (a Modbus exception): `code` says why
     |-- Rejected        a write that must not be: it becomes the outcome of the command
-    |-- OutboxError     the durable queue cannot be written: control goes on, data stays in memory
+    |-- StorageError    durable storage (outbox, state file) fails: control goes on, data stays in memory
     `-- Busy            the state folder belongs to another agent: the program exits with 75
 """
 
@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 __all__ = [
     "BocageError", "Busy", "ConfigError", "DeviceError", "OutboxError", "Problem", "Refused", "Rejected", "Severity",
-    "TooLate", "WireError",
+    "StorageError", "TooLate", "WireError",
 ]  # fmt: skip
 
 
@@ -92,8 +92,12 @@ class Rejected(BocageError):
     """A write that must not be; the message is the reason given to whoever asked."""
 
 
-class OutboxError(BocageError):
-    """The durable queue cannot be written."""
+class StorageError(BocageError):
+    """Durable storage, of the outbox or of the state file, cannot be written or read."""
+
+
+OutboxError = StorageError
+"""The former name: a third party's driver may catch it."""
 
 
 class Busy(BocageError):

@@ -18,8 +18,8 @@ from agent.errors import BocageError
 from agent.model import Point, Readings, Value
 
 __all__ = [
-    "Actuator", "Aside", "BusSpec", "DeviceSpec", "Inspector", "Listener", "Memory", "NonceKeeper", "Poller", "Scanner",
-    "Successive", "Trier", "Wire",
+    "Actuator", "Aside", "BusSpec", "DeviceSpec", "DurableStore", "Inspector", "Listener", "NonceKeeper", "Poller",
+    "Scanner", "Successive", "Trier", "Wire",
     "is_driven", "open_bus",
 ]  # fmt: skip
 
@@ -54,8 +54,8 @@ class BusSpec:
     devices: Sequence[DeviceSpec]
 
 
-class Memory(Protocol):
-    """Small durable facts that a driver may keep (pulse counters, sessions), by key.
+class DurableStore(Protocol):
+    """Small durable facts that a driver keeps (pulse counters, sessions), by key.
 
     `put` with `now` returns when the fact is on flash; without, it is written with the next coalesced write
     (at most 10 s later, and at an orderly stop).
@@ -66,11 +66,11 @@ class Memory(Protocol):
     def put(self, key: str, value: Any, now: bool = False) -> None: ...
 
 
-class Facts(Memory, Protocol):
-    """A memory whose facts can be brought to flash after they were put, so that they keep their order."""
+class Facts(DurableStore, Protocol):
+    """A store that can be flushed after several `put`s, so that they reach flash in their order."""
 
     def flush(self) -> None:
-        """All that was put is on flash when this returns. OutboxError if the disk refuses."""
+        """Return when all that was put is on flash. StorageError if the disk refuses."""
 
 
 class Wire(Protocol):
@@ -174,7 +174,7 @@ class Inspector(Protocol):
 class NonceKeeper(Protocol):
     """Remembers which DevNonces its radio nodes have joined with, and forgets them by command.
 
-    How many of this node it has forgotten; None if the node is none of its own. OutboxError if it could not be kept.
+    How many of this node it has forgotten; None if the node is none of its own. StorageError if it could not be kept.
     """
 
     def forget_nonces(self, device: str) -> int | None: ...
@@ -197,17 +197,17 @@ def is_driven(bus_type: str) -> bool:
     return bus_type in _BUILT_IN or bool(_entries(bus_type))
 
 
-def open_bus(spec: BusSpec, clock: Clock, memory: Memory) -> Wire:
+def open_bus(spec: BusSpec, clock: Clock, memory: DurableStore) -> Wire:
     """Make the driver of a bus; nothing is opened before it is used. BocageError if there is none of that name."""
     return cast(Wire, _factory(spec.type)(spec, clock, memory))
 
 
-def _factory(bus_type: str) -> Callable[[BusSpec, Clock, Memory], Any]:
+def _factory(bus_type: str) -> Callable[[BusSpec, Clock, DurableStore], Any]:
     if bus_type in _BUILT_IN:
         module, _, name = _BUILT_IN[bus_type].partition(":")
-        return cast("Callable[[BusSpec, Clock, Memory], Any]", getattr(importlib.import_module(module), name))
+        return cast("Callable[[BusSpec, Clock, DurableStore], Any]", getattr(importlib.import_module(module), name))
     for entry in _entries(bus_type):
-        return cast("Callable[[BusSpec, Clock, Memory], Any]", entry.load())
+        return cast("Callable[[BusSpec, Clock, DurableStore], Any]", entry.load())
     raise BocageError(f"no driver for buses of type {bus_type}")
 
 

@@ -27,10 +27,10 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from agent.clock import Clock
-from agent.errors import DeviceError, OutboxError, WireError
+from agent.errors import DeviceError, StorageError, WireError
 from agent.lib.wake import Wake
 from agent.model import Kind, Point, Quality, Reading, Readings, Value
-from drivers.api import BusSpec, DeviceSpec, Memory
+from drivers.api import BusSpec, DeviceSpec, DurableStore
 
 __all__ = ["Gpio", "open_gpio"]
 
@@ -49,7 +49,7 @@ _PULLS = {"up": True, "down": False, "none": None}
 _ON: Mapping[Value, bool] = {True: True, "on": True, False: False, "off": False}  # 1 and 0 are True and False here
 
 
-def open_gpio(spec: BusSpec, clock: Clock, memory: Memory) -> Gpio:
+def open_gpio(spec: BusSpec, clock: Clock, memory: DurableStore) -> Gpio:
     """Make the driver of a GPIO chip; the chip is opened by the first use. ValueError for an unknown role or pull."""
     return Gpio(spec, clock, memory)
 
@@ -204,7 +204,7 @@ class _Counter(_Input):
 
     kind = Kind.COUNTER
 
-    def __init__(self, spec: DeviceSpec, changed: Callable[[_Input], None], clock: Clock, memory: Memory) -> None:
+    def __init__(self, spec: DeviceSpec, changed: Callable[[_Input], None], clock: Clock, memory: DurableStore) -> None:
         super().__init__(spec, self._pulse)
         self._told = changed
         self._clock, self._memory, self._key = clock, memory, f"{spec.name}.pulses"
@@ -229,7 +229,7 @@ class _Counter(_Input):
 
     def save(self) -> None:
         if self.total != self._saved:
-            with contextlib.suppress(OutboxError):  # kept in memory, and tried again by whoever writes it
+            with contextlib.suppress(StorageError):  # kept in memory, and tried again by whoever writes it
                 self._memory.put(self._key, self.total, now=True)
         self._saved, self._saved_at = self.total, self._clock.monotonic()
 
@@ -269,7 +269,7 @@ class Gpio:
     Contacts are reported at each edge, counters at most five times a second, and all at each poll.
     """
 
-    def __init__(self, spec: BusSpec, clock: Clock, memory: Memory) -> None:
+    def __init__(self, spec: BusSpec, clock: Clock, memory: DurableStore) -> None:
         self._name, self._clock = spec.name, clock
         self._memory = memory
         self._lines: dict[str, _Line] = {device.name: self._line(device) for device in spec.devices}

@@ -20,7 +20,7 @@ from agent.arbiter.status import line
 from agent.clock import Clock
 from agent.control.api import Output
 from agent.core.actuator_spec import ActuatorSpec
-from agent.errors import OutboxError, Rejected
+from agent.errors import Rejected, StorageError
 from agent.lib.wake import Wake
 from agent.model import Command, Outcome, OutcomeState, Point, Readings, Value
 from drivers.api import Facts
@@ -202,7 +202,7 @@ class Arbiter:
         """Commands that an earlier process left open, by id; None: they cannot be read now."""
         try:
             found = await self._ledger.unfinished()
-        except OutboxError:
+        except StorageError:
             return None
         return {outcome.command: outcome for outcome in found}
 

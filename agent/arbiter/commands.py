@@ -20,7 +20,7 @@ from agent.arbiter.slots import AUTO, REMOTE, Slot
 from agent.arbiter.validity import NODE_PATIENCE, PATIENCE, Expired, deadline, duration, hold
 from agent.clock import Clock
 from agent.core.actuator_spec import SETTLE, say
-from agent.errors import OutboxError, Rejected
+from agent.errors import Rejected, StorageError
 from agent.lib.wake import Wake
 from agent.model import Command, Outcome, OutcomeState, Quality, Value
 
@@ -104,7 +104,7 @@ class Commands:
         shows = say(actuator.seen.present) if actuator is not None else "nothing known"
         reason = f"the agent died between acceptance and the wire; the output reads {shows}"
         log.warning("command left open id=%s point=%s next=not repeated", outcome.command, outcome.point)
-        with contextlib.suppress(OutboxError):
+        with contextlib.suppress(StorageError):
             await self._ledger.record(
                 replace(outcome, state=OutcomeState.UNKNOWN, reason=reason, at=self._clock.now())
             )
@@ -135,7 +135,7 @@ class Commands:
             return await self._record(command, OutcomeState.EXPIRED, str(error))
         except Rejected as error:
             return await self._record(command, OutcomeState.REJECTED, str(error))
-        except OutboxError as error:
+        except StorageError as error:
             return self._unrecorded(command, f"it cannot be put on record: {error}")
         outcome, writes = await self._when_allowed(command, actuator, slot, lasts, until)
         self._wake.set()
@@ -356,7 +356,7 @@ class Commands:
         outcome = self._outcome(command, state, reason)
         try:
             await self._ledger.record(outcome)
-        except OutboxError as error:
+        except StorageError as error:
             log.error('outcome not durable command=%s state=%s reason="%s" next=told once', command.id, state, error)
         return outcome
 

@@ -9,7 +9,7 @@ from agent.clock import Clock
 from agent.control.engine import Runner
 from agent.core.alarms import Register
 from agent.core.hub import Hub
-from agent.errors import OutboxError, Rejected
+from agent.errors import Rejected, StorageError
 from agent.model import Command, Event, Origin, Severity
 
 __all__ = ["Desk"]
@@ -87,7 +87,7 @@ class Desk:
         async def forget_them() -> str:
             try:
                 count = forget(device)
-            except OutboxError as error:
+            except StorageError as error:
                 raise Rejected(f"it could not be put on record: {error}") from error
             if count is None:
                 raise Rejected(f"{device} is no node of a lora_gwmp bus")
@@ -105,7 +105,7 @@ class Desk:
         async def swap() -> str:
             try:
                 before = self._hub.set_index(signal, float(value))
-            except OutboxError as error:
+            except StorageError as error:
                 raise Rejected(f"it could not be put on record: {error}") from error
             subject = self._runner.swapped(signal, float(value)) or signal
             detail = {"meter": signal, "from": _whole(before), "to": _whole(value), "by": command.by,

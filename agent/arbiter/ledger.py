@@ -25,7 +25,7 @@ class Outcomes(Protocol):
     async def record(self, outcome: Outcome) -> None: ...
 
     async def unfinished(self) -> list[Outcome]:
-        """Commands whose last outcome is not a final one; OutboxError if they cannot be read now."""
+        """Commands whose last outcome is not a final one; StorageError if they cannot be read now."""
 
 
 class Events(Protocol):

@@ -18,10 +18,10 @@ from agent.clock import Clock
 from agent.core.actuator_spec import ActuatorSpec, implicit, say
 from agent.core.alarms import Condition
 from agent.core.outputs import Owned, from_json, is_radio, loose, outputs, places, to_json
-from agent.errors import BocageError, OutboxError
+from agent.errors import BocageError, StorageError
 from agent.lib.wake import Wake
 from agent.model import Event, Point, Severity, Value
-from drivers.api import BusSpec, Memory
+from drivers.api import BusSpec, DurableStore
 
 __all__ = ["PATIENCE", "Orphans"]
 
@@ -52,7 +52,7 @@ class Orphans:
 
     def __init__(
         self,
-        memory: Memory,
+        memory: DurableStore,
         write: WriteAside,
         tell: Callable[[Event], Awaitable[None]],
         clock: Clock,
@@ -270,11 +270,11 @@ class Orphans:
             return
         try:
             self._memory.put("owned", record, True)
-        except OutboxError as error:
+        except StorageError as error:
             log.error('owned outputs not durable reason="%s" next=control goes on', error)
 
 
-def _recall(memory: Memory) -> Iterator[Owned]:
+def _recall(memory: DurableStore) -> Iterator[Owned]:
     for kept in memory.get("owned") or []:
         try:
             yield from_json(kept)

@@ -14,9 +14,9 @@ from agent.arbiter.limits import History
 from agent.arbiter.seen import News
 from agent.arbiter.slots import DEFAULT, REMOTE, Slot
 from agent.clock import Clock
-from agent.errors import OutboxError
+from agent.errors import StorageError
 from agent.model import Instant, Value
-from drivers.api import Facts, Memory
+from drivers.api import DurableStore, Facts
 
 __all__ = ["Records", "rename"]
 
@@ -50,7 +50,7 @@ class Records:
             return
         try:
             await asyncio.to_thread(self._memory.flush)
-        except OutboxError as error:
+        except StorageError as error:
             log.error('state not durable actuator=%s reason="%s" next=control goes on', name, error)
         else:
             if self._last[name][0] == essence:  # else it changed meanwhile
@@ -105,7 +105,7 @@ def _is_open(raised: Collection[tuple[str, str]], name: str, code: str) -> bool:
     return (code, name) in raised
 
 
-def rename(memory: Memory, renamed: Mapping[str, str]) -> None:
+def rename(memory: DurableStore, renamed: Mapping[str, str]) -> None:
     """An output goes by another name ({new: old}): what was known of it, limits and override, goes with it."""
     for new, old in renamed.items():
         record = memory.get(old)

@@ -30,7 +30,7 @@ from agent.control.api import (
 )  # fmt: skip
 from agent.control.civil import Civil, Pace
 from agent.core.supervisor import isolated
-from agent.errors import OutboxError, Rejected
+from agent.errors import Rejected, StorageError
 from agent.lib.wake import Wake
 from agent.model import Command, Event, Quality, Reading, Readings, Severity, Value
 from drivers.api import Facts
@@ -326,7 +326,7 @@ class Runner:
             self._keep(rule)
         try:
             await asyncio.to_thread(self._memory.flush)
-        except OutboxError as error:
+        except StorageError as error:
             names = ",".join(rule.name for rule in rules)
             log.error('state not durable controls=%s reason="%s" next=control goes on', names, error)
 

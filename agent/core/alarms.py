@@ -13,10 +13,10 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, NamedTuple
 
 from agent.clock import Clock
-from agent.errors import OutboxError, Rejected
+from agent.errors import Rejected, StorageError
 from agent.model import Event, Instant, Severity
 from agent.outbox.records import iso
-from drivers.api import Memory
+from drivers.api import DurableStore
 
 __all__ = ["Alarms", "Condition", "Register"]
 
@@ -48,7 +48,7 @@ class Alarms:
         self,
         look: Callable[[], Iterable[Condition]],
         tell: Callable[[Event], Awaitable[None]],
-        memory: Memory,
+        memory: DurableStore,
         clock: Clock,
     ) -> None:
         self._look, self._tell, self._memory, self._clock = look, tell, memory, clock
@@ -99,16 +99,16 @@ class Alarms:
         await self._tell(Event(kind, *key, self._clock.now(), severity, detail))
 
 
-async def _remember(memory: Memory, what: str, value: Any) -> None:
+async def _remember(memory: DurableStore, what: str, value: Any) -> None:
     """On flash at once: what a kill or a power cut forgets here is told twice, or stays open where it was told."""
-    with contextlib.suppress(OutboxError):  # kept in memory, and tried again by whoever writes it
+    with contextlib.suppress(StorageError):  # kept in memory, and tried again by whoever writes it
         await asyncio.to_thread(memory.put, what, value, True)
 
 
 class Register:
     """Which alarms are open, whoever raised them: every event passes here on its way to the outbox (`tell`)."""
 
-    def __init__(self, tell: Callable[[Event], Awaitable[None]], memory: Memory) -> None:
+    def __init__(self, tell: Callable[[Event], Awaitable[None]], memory: DurableStore) -> None:
         self._tell, self._memory = tell, memory
         self._open: dict[str, dict[str, Any]] = memory.get("open") or {}
 

@@ -18,9 +18,9 @@ from drivers.api import (
     Aside,
     BusSpec,
     DeviceSpec,
+    DurableStore,
     Inspector,
     Listener,
-    Memory,
     NonceKeeper,
     Poller,
     Scanner,
@@ -38,7 +38,7 @@ log = logging.getLogger("bocage.wires")
 class Wires:
     """Opens each bus by name and routes reads and writes of points to the bus that has them."""
 
-    def __init__(self, clock: Clock, memory: Memory) -> None:
+    def __init__(self, clock: Clock, memory: DurableStore) -> None:
         self._clock, self._memory = clock, memory
         self._specs: dict[str, BusSpec] = {}
         self._wires: dict[str, Wire] = {}

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 from agent.clock import Clock
 from agent.core.signals import Signal, SignalState, dump, load, step
-from agent.errors import OutboxError, Rejected
+from agent.errors import Rejected, StorageError
 from agent.model import Kind, Point, Quality, Reading, Readings, Value
-from drivers.api import Memory
+from drivers.api import DurableStore
 
 __all__ = ["Hub", "Policy"]
 
@@ -83,7 +83,7 @@ class Hub:
         signals: Sequence[Signal],
         policies: Mapping[str, Policy],
         put: Callable[[Readings, int], None],
-        memory: Memory,
+        memory: DurableStore,
         clock: Clock,
     ) -> None:
         self.points: Mapping[str, Point] = {}
@@ -180,7 +180,7 @@ class Hub:
     def set_index(self, name: str, index: float) -> float | None:
         """A meter was swapped: its index is `index` from now on, durably. Returns the one before.
 
-        Rejected if it was never read, OutboxError if the flash refuses (it counts on from `index` all the same).
+        Rejected if it was never read, StorageError if the flash refuses (it counts on from `index` all the same).
         """
         before = self._states[name]
         if before.count is None:
@@ -301,13 +301,13 @@ class Hub:
             return True
         try:
             self._keep(name)
-        except OutboxError as error:
+        except StorageError as error:
             log.error('index not durable signal=%s reason="%s" next=it is not published', name, error)
             return False
         return True
 
     def _keep(self, name: str) -> None:
-        """Put an index on flash. OutboxError where that refuses: then the memory has it, and it is not durable."""
+        """Put an index on flash. StorageError where that refuses: then the memory has it, and it is not durable."""
         state = self._states[name]
         self._loose.add(name)
         self._memory.put(f"index.{name}", dump(state, self._clock.now()), now=True)

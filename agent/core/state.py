@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 from tinydb import TinyDB
 from tinydb.storages import Storage
 
-from agent.errors import OutboxError
+from agent.errors import StorageError
 from agent.lib.files import read_regular
 
 __all__ = ["Generations", "State", "was_kept"]
@@ -143,7 +143,7 @@ class Generations(Storage):
 
 
 class State:
-    """Facts by key, for whoever must remember (satisfies `driver.Memory`). Safe to use from threads.
+    """Durable facts by key (a `drivers.api.DurableStore`). Thread-safe.
 
     Keys are "area.name". Values are anything that JSON can say; what `get` returns is the caller's own copy.
     """
@@ -180,7 +180,7 @@ class State:
         """Remember `value`; None forgets the key. With `now` it is on flash when this returns.
 
         Without `now` it is written by `run` within 10 s. TypeError or ValueError if JSON cannot say it.
-        OutboxError, with `now` only, if the disk refuses: the value is kept in memory, and tried again by `run`.
+        StorageError, with `now` only, if the disk refuses: the value is kept in memory, and tried again by `run`.
         """
         words = _words(value)
         with self._facts_lock:
@@ -197,7 +197,7 @@ class State:
         return _Scope(self, prefix)
 
     def flush(self) -> None:
-        """Put everything on flash. OutboxError if the disk refuses (full, read-only, failing)."""
+        """Put everything on flash. StorageError if the disk refuses (full, read-only, failing)."""
         with self._disk_lock:
             with self._facts_lock:
                 if (changes := self._changes) == self._flushed:
@@ -208,7 +208,7 @@ class State:
                 self._storage.flush(text)
             except OSError as error:
                 self._report(error.strerror or str(error))
-                raise OutboxError(f"state cannot be written: {error}") from error
+                raise StorageError(f"state cannot be written: {error}") from error
             self._flushed = changes
             self._report(None)
 
@@ -226,7 +226,7 @@ class State:
     def _try_flush(self) -> None:
         try:
             self.flush()
-        except OutboxError:
+        except StorageError:
             return  # reported, and still to be written
 
     def _report(self, fault: str | None) -> None:

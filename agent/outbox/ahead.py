@@ -6,7 +6,7 @@ from collections import Counter, deque
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 
-from agent.errors import OutboxError
+from agent.errors import StorageError
 from agent.outbox.dates import Boots
 from agent.outbox.drain import Form, Held, Load, fetch
 from agent.outbox.flash import Flash
@@ -103,7 +103,7 @@ class Ahead:
         """The next class-0 records, the holder of the flash's lock says."""
         try:
             rows = await self._flash.job(lambda db: db.messages_after(self.cursor["message"], FEW))
-        except OutboxError:
+        except StorageError:
             return []
         self.cursor["message"] = rows[-1].id if len(rows) == FEW else self.newest["message"]
         return [
@@ -119,7 +119,7 @@ class Ahead:
         after, form, skip, generation = self.cursor["block"], self.form, set(self.skip), self._generation
         try:
             last, loads, broken = await self._flash.job(lambda db: fetch(db, after, skip, boots, form))
-        except OutboxError:
+        except StorageError:
             return []
         if generation != self._generation:  # a new connection began meanwhile, or the clock was set
             return []

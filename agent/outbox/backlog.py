@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from agent.errors import OutboxError
+from agent.errors import StorageError
 from agent.outbox.blocks import Row, decode, encode
 from agent.outbox.records import iso
 from agent.outbox.stage import replay
@@ -21,7 +21,7 @@ __all__ = ["export_readings", "read_status"]
 def read_status(folder: Path, stage_folder: Path, max_bytes: int = 200_000_000) -> dict[str, Any]:
     """rows, bytes, oldest, hours_left, gaps, classes, lost and max_bytes, as `Outbox.status` has them.
 
-    OutboxError if it cannot be read. hours_left follows the growth of what is on flash; it is None where nothing is.
+    StorageError if it cannot be read. hours_left follows the growth of what is on flash; it is None where nothing is.
     """
     stage = replay(stage_folder)
     with _database(folder) as db:
@@ -51,7 +51,7 @@ def read_status(folder: Path, stage_folder: Path, max_bytes: int = 200_000_000) 
 
 
 def export_readings(folder: Path, stage_folder: Path) -> Iterator[Row]:
-    """Every undelivered reading, oldest first. OutboxError if the outbox cannot be read.
+    """Every undelivered reading, oldest first. StorageError if the outbox cannot be read.
 
     What is delivered while this runs may still be among them.
     """
@@ -109,11 +109,11 @@ def _database(folder: Path) -> Iterator[sqlite3.Connection | None]:
         yield None
         return
     if not path.is_file():  # SQLite would wait for a pipe
-        raise OutboxError(f"{path} cannot be read: it is no file")
+        raise StorageError(f"{path} cannot be read: it is no file")
     try:
         with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
             db.execute("PRAGMA busy_timeout = 2000")
             db.execute("BEGIN")
             yield db
     except sqlite3.Error as error:
-        raise OutboxError(f"{path} cannot be read: {error}") from error
+        raise StorageError(f"{path} cannot be read: {error}") from error

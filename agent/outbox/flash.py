@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from agent.clock import Clock
-from agent.errors import OutboxError
+from agent.errors import StorageError
 from agent.lib.machine import Machine
 from agent.outbox.stage import Replay
 from agent.outbox.store import Store, Totals, Work, is_corrupt, set_aside, unsure_fact
@@ -65,7 +65,7 @@ class Flash:
         return totals
 
     async def job(self, job: Callable[[Store], _T]) -> _T:
-        """Do a job on the database in its thread; the caller holds `lock`. OutboxError if the flash fails."""
+        """Do a job on the database in its thread; the caller holds `lock`. StorageError if the flash fails."""
         loop = asyncio.get_running_loop()
         try:
             if self.db is None:
@@ -75,7 +75,7 @@ class Flash:
             result = await loop.run_in_executor(self._worker, job, db)
         except (sqlite3.Error, OSError) as error:
             self.failed(error)
-            raise OutboxError(str(error)) from error
+            raise StorageError(str(error)) from error
         return result
 
     def recovered(self) -> None:

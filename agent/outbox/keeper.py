@@ -17,7 +17,7 @@ from typing import Any, Literal
 from uuid import uuid4
 
 from agent.clock import Clock
-from agent.errors import OutboxError
+from agent.errors import StorageError
 from agent.lib.machine import Machine
 from agent.lib.wake import Wake
 from agent.model import Event, Severity
@@ -298,14 +298,14 @@ class Keeper:
                     if left["store"] == self.numbers.store:
                         self._renewed(left)
             if reserving := self._reservation():
-                with suppress(OutboxError):  # without numbers it goes under those of another store
+                with suppress(StorageError):  # without numbers it goes under those of another store
                     await self.flash.job(lambda db: db.commit(reserving))
                     self._reserved(reserving)
             batch = self._batch(flush, last)
             self._writes, self.tells = bool(batch.lots), bool(batch.told)
             try:
                 written = await self.flash.job(lambda db: write(db, batch, self._ids))
-            except OutboxError:
+            except StorageError:
                 self._restore(batch)
                 self._mark_first()
                 raise
@@ -317,7 +317,7 @@ class Keeper:
             if self.figures.over():
                 self.called.set()
             return True
-        except OutboxError:
+        except StorageError:
             self._send_unsaved()
             return False
         finally:
@@ -371,7 +371,7 @@ class Keeper:
         """Compare with what the broker retains, before anything numbered is sent; what may be claimed then.
 
         None where no numbers are reserved on flash, as far as that or the stage is known.
-        OutboxError if others have used our numbers, and the flash does not take what we make of that.
+        StorageError if others have used our numbers, and the flash does not take what we make of that.
         """
         async with self.flash.lock:
             if self._gone_on(heard):
@@ -411,7 +411,7 @@ class Keeper:
         """
         done = self.numbers.next - 1
         if not await self.save(flush=True):
-            raise OutboxError(self.flash.fault)
+            raise StorageError(self.flash.fault)
         why = self._gone_on(heard)
         if not why or self.identity.unsure is None:  # it was the stage that knew less than the flash
             return
@@ -683,7 +683,7 @@ class Keeper:
                     return
                 try:
                     room = await self.flash.job(self._aged if old else partial(self._room, total=total, excess=excess))
-                except OutboxError:
+                except StorageError:
                     return
                 if room is None:
                     continue

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from agent.clock import Clock
-from agent.errors import OutboxError
+from agent.errors import StorageError
 from agent.lib.machine import Machine
 from agent.model import Command, Event, Origin, Outcome, OutcomeState, Readings
 from agent.outbox.blocks import LIMIT, lots_of
@@ -109,7 +109,7 @@ class Outbox:
         return await self._shielded(self._outcome(command))
 
     async def unfinished(self) -> list[Outcome]:
-        """Commands that were accepted and never ended: a crash came between. OutboxError if nobody can read them."""
+        """Commands that were accepted and never ended: a crash came between. StorageError if nobody can read them."""
         async with self._flash.lock:
             left = await self._flash.job(lambda db: db.unfinished())
         return [outcome for outcome in left if not self._urgent.has_ended(outcome)]
@@ -140,7 +140,7 @@ class Outbox:
             return known
         try:
             return await self._flash.job(lambda db: db.outcome(command.id))
-        except OutboxError as error:
+        except StorageError as error:
             if command.origin is Origin.LOCAL:
                 return None
             refusal = self._result(command, OutcomeState.REJECTED, f"nobody knows whether it came before: {error}")
@@ -167,7 +167,7 @@ class Outbox:
         """Compare our state with what the broker retains of it; call it before `take`, at each connection.
 
         If somebody has gone on from a later state, what we numbered since goes under the name of another store. Returns
-        what is to be retained from now on, None while that cannot be said. OutboxError: nothing may be sent now.
+        what is to be retained from now on, None while that cannot be said. StorageError: nothing may be sent now.
         """
         return await self._shielded(self._keeper.judge(heard))
 

@@ -13,9 +13,9 @@ from typing import Any
 
 from agent.clock import Clock
 from agent.core.alarms import Condition
-from agent.errors import OutboxError
+from agent.errors import StorageError
 from agent.model import Instant, Severity
-from drivers.api import Memory
+from drivers.api import DurableStore
 
 __all__ = ["Life"]
 
@@ -28,7 +28,7 @@ CRASHES, WITHIN = 3, 600.0
 class Life:
     """This life and the ends of those before it. `memory` keeps them, on flash from the start on."""
 
-    def __init__(self, memory: Memory, clock: Clock) -> None:
+    def __init__(self, memory: DurableStore, clock: Clock) -> None:
         self._memory, self._clock = memory, clock
         self._ages: list[float] = []
         """Of the crashes of the last ten minutes, in seconds before the start."""
@@ -70,7 +70,7 @@ class Life:
     def _keep(self, alive: bool) -> None:
         try:
             self._memory.put("now", self._record(alive), True)
-        except OutboxError as error:
+        except StorageError as error:
             log.error('start not durable reason="%s" next=a crash may go uncounted', error)
 
     def _record(self, alive: bool) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import selectors
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from agent.clock import Memory, Wall
+from agent.clock import AnchorStore, Wall
 from agent.errors import BocageError
 from agent.model import Command, Event, Instant, Outcome, OutcomeState
 
@@ -108,7 +108,7 @@ class VirtualClock:
         self.shift = 0.0
         self.wall = Wall(self.boot, not_before_ms=start_ms - DAY_MS)
 
-    def remember(self, memory: Memory) -> None:
+    def remember(self, memory: AnchorStore) -> None:
         """A process begins, on what an earlier one left."""
         self.wall = Wall(self.boot, self._ns, memory, self._start_ms - DAY_MS)
 

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable
 from uuid import uuid4
 
-from agent.errors import OutboxError
+from agent.errors import StorageError
 from agent.outbox import Outbox
 from agent.outbox.claim import MOST, Claim, Statement, heard_of
 from agent.uplink.native import Topics, encode
@@ -70,7 +70,7 @@ class Fence:
             try:
                 await self._outbox.judge(self._heard)
                 break
-            except OutboxError as error:
+            except StorageError as error:
                 log.error("others have used our numbers reason=%r next=nothing is sent, tried again", str(error))
                 await asyncio.sleep(AGAIN)
         self.renewed = self.renewed or (self._outbox.store != before)

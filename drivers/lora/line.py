@@ -9,7 +9,7 @@ from agent.clock import Clock
 from agent.errors import DeviceError, WireError
 from agent.lib.pattern import Pattern, TooSlow
 from agent.model import Kind, Point, Value
-from drivers.api import BusSpec, Memory
+from drivers.api import BusSpec, DurableStore
 from drivers.lora.modem import LONGEST_PACKET, Modem
 from drivers.lora.node import Node
 
@@ -46,7 +46,7 @@ class LoraLine(Modem):
     Nothing can be asked here, so a modem that fell silent shows in its nodes, and the port as up.
     """
 
-    def __init__(self, spec: BusSpec, clock: Clock, memory: Memory) -> None:
+    def __init__(self, spec: BusSpec, clock: Clock, memory: DurableStore) -> None:
         self._pattern = Pattern(spec.options["pattern"])
         self._pause_until = float("-inf")
         super().__init__(spec, clock, memory)

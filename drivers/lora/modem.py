@@ -19,7 +19,7 @@ from dataclasses import replace
 from agent.clock import Clock
 from agent.errors import DeviceError, WireError
 from agent.model import Kind, Point, Quality, Reading, Readings
-from drivers.api import BusSpec, DeviceSpec, Memory
+from drivers.api import BusSpec, DeviceSpec, DurableStore
 from drivers.lora.node import KEEP_EVERY, Frame, Node
 from drivers.lora.port import LinePort
 
@@ -42,7 +42,7 @@ class Restarted(Exception):
 class Modem(ABC):
     """A serial modem with the nodes behind it: Wire, Listener and Poller (drivers.api)."""
 
-    def __init__(self, spec: BusSpec, clock: Clock, memory: Memory) -> None:
+    def __init__(self, spec: BusSpec, clock: Clock, memory: DurableStore) -> None:
         self._bus, self._clock = spec.name, clock
         self._port = LinePort(spec.options["port"], spec.options.get("baudrate") or 115200)
         self._nodes = [(_prefix(device), Node(_always_hears(device), clock, memory)) for device in spec.devices]

@@ -16,7 +16,7 @@ from typing import Any
 from agent.clock import Clock
 from agent.errors import DeviceError
 from agent.model import Instant, Kind, Point, Quality, Reading, Readings, Value
-from drivers.api import DeviceSpec, Memory
+from drivers.api import DeviceSpec, DurableStore
 from drivers.lora.codecs import Codec, CodecError, Decoded, codec_of
 from drivers.lora.rhythm import Rhythm
 from drivers.lora.seldom import Seldom
@@ -69,7 +69,7 @@ class Node:
     could not be decoded: then `codec_error` says why, and the values stay as they were.
     """
 
-    def __init__(self, spec: DeviceSpec, clock: Clock, memory: Memory) -> None:
+    def __init__(self, spec: DeviceSpec, clock: Clock, memory: DurableStore) -> None:
         self.name, self._clock, self._memory = spec.name, clock, memory
         self._profile = spec.profile or {}
         self._lora: Mapping[str, Any] = self._profile.get("lora") or {}

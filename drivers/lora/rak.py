@@ -21,7 +21,7 @@ from typing import NamedTuple
 from agent.clock import Clock
 from agent.errors import DeviceError, WireError
 from agent.model import Value
-from drivers.api import BusSpec, Memory
+from drivers.api import BusSpec, DurableStore
 from drivers.lora.modem import LONGEST_PACKET, Modem, Restarted
 
 __all__ = ["Packet", "RakP2p", "Signal", "parse"]
@@ -110,7 +110,7 @@ class RakP2p(Modem):
     spreading_factor, coding_rate "4/5", preamble in symbols, power in dBm.
     """
 
-    def __init__(self, spec: BusSpec, clock: Clock, memory: Memory) -> None:
+    def __init__(self, spec: BusSpec, clock: Clock, memory: DurableStore) -> None:
         super().__init__(spec, clock, memory)
         options = spec.options
         self._spreading = int(options.get("spreading_factor") or 7)

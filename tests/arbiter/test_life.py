@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from agent.arbiter import ActuatorSpec, Arbiter
-from agent.errors import OutboxError, Rejected
+from agent.errors import Rejected, StorageError
 from agent.model import OutcomeState, Point, Quality
 
 ACCEPTED = OutcomeState.ACCEPTED
@@ -804,7 +804,7 @@ async def move_unremembered(site, value):
     """A rule moves it while the flash is full."""
 
     def full(where):
-        raise OutboxError("no space left on device")
+        raise StorageError("no space left on device")
 
     site.memory.hook = full
     site.arbiter.wish("km1", 15, value, "heat")
@@ -996,7 +996,7 @@ def test_a_command_left_open_that_the_start_could_not_read_ends_when_it_can(virt
 
         def hook(where):
             if where == "unfinished" and not readable:
-                raise OutboxError("disk I/O error")
+                raise StorageError("disk I/O error")
 
         site.ledger.hook = hook
         await asyncio.sleep(1)
@@ -1022,7 +1022,7 @@ def test_an_attempt_that_the_start_could_not_look_up_is_not_tried_again(virtual)
 
         def dark(where):
             if where == "unfinished":
-                raise OutboxError("disk I/O error")
+                raise StorageError("disk I/O error")
 
         site.plant.hang = 1000
         left = asyncio.create_task(site.send("km1", "on"))
@@ -1046,7 +1046,7 @@ def test_an_override_that_a_later_command_replaced_does_not_come_back(virtual, b
     async def test(site):
         def dark(where):
             if where == "unfinished":
-                raise OutboxError("disk I/O error")
+                raise StorageError("disk I/O error")
 
         await site.up()
         await site.send("km1", before, hold_ms=3_600_000)
@@ -1078,11 +1078,11 @@ def test_overrides_that_the_output_no_longer_shows_do_not_come_back(virtual):
     async def test(site):
         def dark(where):
             if where == "unfinished":
-                raise OutboxError("disk I/O error")
+                raise StorageError("disk I/O error")
 
         def full(where):
             if where == "keep" and site.plant.outputs.get(RELAY) in (40.0, 60.0):
-                raise OutboxError("no space")
+                raise StorageError("no space")
 
         await site.up()
         site.memory.hook = full
@@ -1124,7 +1124,7 @@ def test_a_disk_that_refuses_does_not_stop_control(virtual):
 
         def full(where):
             if where == "keep":
-                raise OutboxError("no space")
+                raise StorageError("no space")
 
         site.memory.hook = full
         assert (await site.send("km1", "on")).state == "verified"

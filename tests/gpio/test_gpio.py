@@ -10,7 +10,7 @@ import threading
 import pytest
 from gpiozero import Device
 
-from agent.errors import DeviceError, OutboxError, WireError
+from agent.errors import DeviceError, StorageError, WireError
 from agent.model import Kind, Quality
 from drivers import gpio as module
 from drivers.api import Actuator, DeviceSpec, Listener, Poller
@@ -198,7 +198,7 @@ async def test_a_flash_that_refuses_costs_no_pin(make, listen, chip, memory, mon
 
     def refuse(key, value, now=False):
         memory.facts[key] = value
-        raise OutboxError("state cannot be written: Input/output error")
+        raise StorageError("state cannot be written: Input/output error")
 
     gpio = make(spec(17, "counter"), spec(22, "relay"))
     ear = listen(gpio)

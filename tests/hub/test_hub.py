@@ -6,7 +6,7 @@ import pytest
 
 from agent.core.hub import Hub, Policy
 from agent.core.signals import Signal
-from agent.errors import OutboxError
+from agent.errors import StorageError
 from agent.model import Instant, Kind, Point, Quality, Reading
 
 
@@ -31,7 +31,7 @@ class Memory(dict):
     def put(self, key, value, now=False):
         self[key] = value
         if now and self.refuses:
-            raise OutboxError("state cannot be written: No space left on device")
+            raise StorageError("state cannot be written: No space left on device")
         if now:
             self.durable[key] = value
 
@@ -204,7 +204,7 @@ def test_an_index_that_is_set_goes_out_once_it_is_durable(bench):
     hub = bench.hub(points, [meter])
     bench.read(hub, 0, "m.total", 100)
     bench.memory.refuses = True
-    with pytest.raises(OutboxError):
+    with pytest.raises(StorageError):
         hub.set_index("wc", 7.0)
     bench.read(hub, 5, "m.total", 100)
     assert bench.sent("wc") == [100]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from agent.cli import buffer
-from agent.errors import OutboxError
+from agent.errors import StorageError
 from agent.outbox.backlog import export_readings, read_status
 from agent.outbox.blocks import Block
 from agent.outbox.store import Store, Work
@@ -51,7 +51,7 @@ def test_nothing_there_yet(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     (tmp_path / "outbox.db").write_bytes(b"junk" * 1000)
-    with pytest.raises(OutboxError, match="cannot be read"):
+    with pytest.raises(StorageError, match="cannot be read"):
         read_status(tmp_path, tmp_path)
 
 

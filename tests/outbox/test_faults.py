@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from agent.clock import SystemClock
-from agent.errors import OutboxError
+from agent.errors import StorageError
 from agent.model import Command, Event, Origin, Outcome, OutcomeState, Reading
 from agent.outbox import Outbox
 from agent.outbox.backlog import export_readings
@@ -732,7 +732,7 @@ async def test_who_asks_for_open_commands_hears_that_nobody_can_read_them(box: A
 
     with unreadable():
         box.open()
-        with pytest.raises(OutboxError):
+        with pytest.raises(StorageError):
             await box.out.unfinished()
     assert [one.command for one in await box.out.unfinished()] == ["c1"]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from agent.errors import OutboxError
+from agent.errors import StorageError
 from agent.lib.machine import Machine
 from agent.model import Event
 from agent.outbox import Outbox
@@ -496,7 +496,7 @@ async def test_an_older_card_is_found_without_its_database(
     await number_beyond(box, later)
     with unreadable():
         box.open()
-        with pytest.raises(OutboxError):
+        with pytest.raises(StorageError):
             await box.out.judge(retained(later))
     renewed = await box.out.judge(retained(later))
     assert renewed is not None and renewed.store != claim.store
@@ -552,7 +552,7 @@ async def test_what_was_put_while_an_older_card_took_another_store_goes_under_th
     else:
         with unreadable():
             box.open()
-            with pytest.raises(OutboxError):
+            with pytest.raises(StorageError):
                 await box.out.judge(retained(later))
     renewed = await box.out.judge(retained(later))
     came = await box.drain()
@@ -582,7 +582,7 @@ async def killed_at_a_new_store(box: Any, claim: Claim, monkeypatch: pytest.Monk
         box.out.put(box.readings(put, value=7), 2)
         raise OSError("killed")
 
-    with monkeypatch.context() as patch, pytest.raises(OutboxError):
+    with monkeypatch.context() as patch, pytest.raises(StorageError):
         patch.setattr(Store, "renew", dies)
         await box.out.judge(retained(claim))
 

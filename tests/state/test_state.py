@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.core.state import State
-from agent.errors import OutboxError
+from agent.errors import StorageError
 from drivers.api import Memory
 
 
@@ -248,7 +248,7 @@ def test_a_full_disk_refuses_now_and_keeps_the_fact(tmp_path, full_disk):
     state = State.open(tmp_path)
     state.put("k", 1, now=True)
     full_disk.add(1)
-    with pytest.raises(OutboxError, match="No space left"):
+    with pytest.raises(StorageError, match="No space left"):
         state.put("k", 2, now=True)
     assert (state.get("k"), state.fault) == (2, "No space left on device")
     assert State.open(tmp_path).get("k") == 1

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from agent.clock import Clock
 from agent.errors import DeviceError, TooLate
 from agent.model import Point, Quality, Reading, Readings, Value
-from drivers.api import BusSpec, Memory
+from drivers.api import BusSpec, DurableStore
 from drivers.lora.chirpstack.downlinks import Downlink, Downlinks
 from drivers.lora.chirpstack.events import LARGEST, Ack, Malformed, Topics, Uplink, battery, command, parse, text
 from drivers.lora.chirpstack.link import Address, Link, Message
@@ -40,7 +40,7 @@ class ChirpStack:
     Options: url, application, username, password, ca, cert, key, event_topic, command_topic.
     """
 
-    def __init__(self, spec: BusSpec, clock: Clock, memory: Memory) -> None:
+    def __init__(self, spec: BusSpec, clock: Clock, memory: DurableStore) -> None:
         options = spec.options
         self._bus, self._clock = spec.name, clock
         self._topics = Topics(options["event_topic"], options["command_topic"], options["application"])
@@ -283,7 +283,7 @@ class ChirpStack:
         self._due = math.inf
 
 
-def _client_id(bus: str, memory: Memory) -> str:
+def _client_id(bus: str, memory: DurableStore) -> str:
     """A name of our own that stays: the broker keeps the session under it."""
     key = f"chirpstack.{bus}.client"
     found = memory.get(key)

@@ -16,10 +16,10 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from agent.clock import Clock
-from agent.errors import BocageError, DeviceError, OutboxError, TooLate, WireError
+from agent.errors import BocageError, DeviceError, StorageError, TooLate, WireError
 from agent.lib.resolver import addresses
 from agent.model import Point, Quality, Reading, Readings, Value
-from drivers.api import BusSpec, Memory
+from drivers.api import BusSpec, DurableStore
 from drivers.lora.gwmp.downlinks import Downlink
 from drivers.lora.gwmp.region import SUB_BANDS
 from drivers.lora.gwmp.server import Act, Battery, Heard, Joined, Send, Server, describe
@@ -94,7 +94,7 @@ class Gwmp:
     Options: listen ("127.0.0.1:1700"), gateways (their EUIs; none: whoever speaks from this machine).
     """
 
-    def __init__(self, spec: BusSpec, clock: Clock, memory: Memory) -> None:
+    def __init__(self, spec: BusSpec, clock: Clock, memory: DurableStore) -> None:
         self._name, self._clock, self._memory = spec.name, clock, memory
         host, _, port = str(spec.options.get("listen") or "127.0.0.1:1700").rpartition(":")
         self._listen = host.strip("[]"), int(port)
@@ -157,7 +157,7 @@ class Gwmp:
 
     def forget_nonces(self, device: str) -> int | None:
         """The DevNonces of a node that joins are forgotten, on flash too; how many. None if it is none of ours.
-        OutboxError if it could not be kept.
+        StorageError if it could not be kept.
         """
         if device not in self._nodes or not self._is_open:
             return None
@@ -328,7 +328,7 @@ class Gwmp:
         """Counters and nonces are on flash, in a thread because a worn card takes its time; False if it refuses."""
         try:
             await asyncio.to_thread(self._keep, self._server.facts(), True)
-        except OutboxError as error:
+        except StorageError as error:
             log.error('nothing is sent reason="%s" next=a counter that is not kept must not be used', error)
             return False
         return True

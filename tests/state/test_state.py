@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from agent.core.state import State
 from agent.errors import StorageError
-from drivers.api import Memory
+from drivers.api import DurableStore
 
 
 def two_generations(folder: Path) -> None:
@@ -29,7 +29,7 @@ def two_generations(folder: Path) -> None:
 def test_facts_survive(tmp_path):
     state = State.open(tmp_path / "new")
     state.put("a.b", {"x": [1, 2.5, None, "é"]})
-    memory: Memory = state.scope("a")
+    memory: DurableStore = state.scope("a")
     assert memory.get("b") == {"x": [1, 2.5, None, "é"]}
     memory.put("c", True)
     state.put("gone", 1)

@@ -1,12 +1,12 @@
 """The durable outbox: every reading waits here until the broker has accepted it; commands are remembered here too.
 
-    queue.py     the outbox's door: what goes in, and what comes out next
-    keeper.py    its parts, and the one transaction that brings all that is due to flash
+    queue.py     the outbox's façade: what goes in, and what comes out next
+    writer.py    its parts, and the one transaction that brings all that is due to flash
     numbers.py   a number for each record, reserved ahead
-    memory.py    readings that are not on flash
-    urgent.py    events and outcomes: on flash at once, first on the link
-    ahead.py     the backlog on its way from flash (drain.py: blocks as messages; lanes.py: how fast)
-    due.py       what the next transaction is to do and to tell (room.py: how room is made, thinning.py)
+    ram_queue.py readings that are not on flash
+    events.py    events and outcomes: on flash at once, first on the link
+    backlog_reader.py  the backlog on its way from flash (drain.py: blocks as messages; lanes.py: how fast)
+    pending_work.py    what the next transaction is to do and to tell (retention.py: what is deleted, thinning.py)
     dating.py    when this start of the box was (dates.py: all of them)
     figures.py   what is counted, and how much is too much
     flash.py     the database in its thread: faults, retries, one that is corrupt
@@ -15,12 +15,12 @@
     store.py     the SQLite database: blocks, messages, the ledger of commands
     ids.py       the ids of commands once more, for when the database is lost
     claim.py     what the broker retains of our numbers (identity.py: what the flash knows of it)
-    parcels.py   what is published in one message, and what one transaction writes
+    messages.py  what is published in one message, and what one transaction writes
     records.py   events and outcomes as JSON
-    backlog.py   the same from outside, read only
+    export.py    the same from outside, read only
 """
 
-from agent.outbox.parcels import Message
+from agent.outbox.messages import Message
 from agent.outbox.queue import Outbox
 
 __all__ = ["Message", "Outbox"]

@@ -73,7 +73,7 @@ class Dating:
             return lot
         return lot._replace(wall_ms=offset + lot.boottime_ns // 1_000_000)
 
-    def due(self, now: float) -> bool:
+    def should_note(self, now: float) -> bool:
         """Whether it is time (clock.monotonic) to note how long this start has lasted."""
         return now - self._noted_at >= _SEEN
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from agent.outbox.blocks import Block
-from agent.outbox.room import QUOTA
+from agent.outbox.retention import QUOTA
 from agent.outbox.store import Totals, cost
 
 __all__ = ["Figures"]

@@ -23,10 +23,10 @@ from agent.model import Command, Event, Origin, Outcome, OutcomeState, Readings
 from agent.outbox.blocks import LIMIT, lots_of
 from agent.outbox.claim import Claim, Statement
 from agent.outbox.drain import Form
-from agent.outbox.keeper import Keeper
-from agent.outbox.parcels import Message, Parcel
+from agent.outbox.messages import Entry, Message
 from agent.outbox.records import iso
-from agent.outbox.splitting import halves
+from agent.outbox.splitting import split_entry
+from agent.outbox.writer import Writer
 
 __all__ = ["Message", "Outbox"]
 
@@ -35,13 +35,10 @@ _T = TypeVar("_T")
 
 
 class Outbox:
-    """The queue and the ledger of one agent: what goes in, and what comes out next. The `Keeper` keeps it."""
+    """The queue and the ledger of one agent: what goes in, and what comes out next. The `Writer` keeps it."""
 
-    def __init__(self, keeper: Keeper, clock: Clock, window: float, max_bytes: int) -> None:
-        self._keeper, self._clock, self._window, self._max_bytes = keeper, clock, window, max_bytes
-        self._numbers, self._memory, self._urgent = keeper.numbers, keeper.memory, keeper.urgent
-        self._ahead, self._flash, self._wake = keeper.ahead, keeper.flash, keeper.wake
-        self._out, self._returned = keeper.out, keeper.returned
+    def __init__(self, writer: Writer, clock: Clock, window: float, max_bytes: int) -> None:
+        self._writer, self._clock, self._window, self._max_bytes = writer, clock, window, max_bytes
         self._held_back: Collection[str] = ()
         self._reading = False
         self._jobs: set[asyncio.Future[Any]] = set()
@@ -60,9 +57,9 @@ class Outbox:
         what the database may take on the disk. `machine` is the one we run on: on another one than before, numbers go
         on under a store of their own. Without it nobody looks.
         """
-        keeper = Keeper(folder, stage_folder, clock, window, days, audit_days, max_bytes, machine or Machine())
-        keeper.open()
-        return cls(keeper, clock, window, max_bytes)
+        writer = Writer(folder, stage_folder, clock, window, days, audit_days, max_bytes, machine or Machine())
+        writer.open()
+        return cls(writer, clock, window, max_bytes)
 
     # -- in ----------------------------------------------------------------------------------------------------
 
@@ -71,21 +68,21 @@ class Outbox:
         n = len(readings)
         if not n:
             return
-        store, seq = self._numbers.take(n, "readings")
+        store, seq = self._writer.numbers.take(n, "readings")
         lots = lots_of(readings, cls, store, seq, self._clock.monotonic())
         if lots[-1].wall_ms is None:
-            lots = [self._keeper.dating.date(lot) for lot in lots]
-        self._keeper.stage.put(lots)
-        self._keeper.figures.came(n)
-        self._memory.put(lots)
-        self._keeper.shed()
-        self._keeper.call()
-        self._wake.set()
+            lots = [self._writer.dating.date(lot) for lot in lots]
+        self._writer.stage.put(lots)
+        self._writer.figures.came(n)
+        self._writer.ram_queue.put(lots)
+        self._writer.shed()
+        self._writer.call()
+        self._writer.wake.set()
 
     async def put_event(self, event: Event) -> None:
         """Queue an event; it is on flash when this returns (with a faulty flash: in memory, and tried again)."""
-        self._urgent.unsaved.append(self._urgent.event(event))
-        await self._shielded(self._keeper.save_urgent())
+        self._writer.events.unsaved.append(self._writer.events.add_event(event))
+        await self._shielded(self._writer.save_events())
 
     async def begin(self, command: Command) -> Outcome | None:
         """Accept a command, at most once. None: it is new, and that it was accepted is on flash now.
@@ -98,8 +95,8 @@ class Outbox:
 
     async def record(self, outcome: Outcome) -> None:
         """Keep what became of a command and queue its result; on flash when this returns."""
-        self._urgent.unsaved.append(self._urgent.result(outcome))
-        await self._shielded(self._keeper.save_urgent())
+        self._writer.events.unsaved.append(self._writer.events.add_result(outcome))
+        await self._shielded(self._writer.save_events())
 
     async def outcome(self, command: Command) -> Outcome | None:
         """The last stored outcome of a command's id; None if it was never seen.
@@ -110,42 +107,43 @@ class Outbox:
 
     async def unfinished(self) -> list[Outcome]:
         """Commands that were accepted and never ended: a crash came between. StorageError if nobody can read them."""
-        async with self._flash.lock:
-            left = await self._flash.job(lambda db: db.unfinished())
-        return [outcome for outcome in left if not self._urgent.has_ended(outcome)]
+        async with self._writer.flash.lock:
+            left = await self._writer.flash.job(lambda db: db.unfinished())
+        return [outcome for outcome in left if not self._writer.events.has_ended(outcome)]
 
     async def _outcome(self, command: Command) -> Outcome | None:
-        async with self._flash.lock:
+        async with self._writer.flash.lock:
             return await self._known(command)
 
     async def _begin(self, command: Command) -> Outcome | None:
-        async with self._flash.lock:
+        async with self._writer.flash.lock:
             known = await self._known(command)
             if known is not None:
                 return known
-            parcel = self._urgent.promise(self._result(command, OutcomeState.ACCEPTED))
-            self._urgent.unsaved.append(parcel)
-            if await self._keeper.save():
+            entry = self._writer.events.promise(self._result(command, OutcomeState.ACCEPTED))
+            self._writer.events.unsaved.append(entry)
+            if await self._writer.save():
                 return None
             if command.origin is Origin.LOCAL:
-                self._urgent.keep(parcel)
+                self._writer.events.keep(entry)
                 return None
-            refusal = self._result(command, OutcomeState.REJECTED, f"this cannot be recorded: {self._flash.fault}")
-            self._urgent.reject(parcel, refusal)
+            reason = f"this cannot be recorded: {self._writer.flash.fault}"
+            refusal = self._result(command, OutcomeState.REJECTED, reason)
+            self._writer.events.reject(entry, refusal)
             return refusal
 
     async def _known(self, command: Command) -> Outcome | None:
-        known = self._urgent.outcome(command.id)
+        known = self._writer.events.outcome(command.id)
         if known is not None:
             return known
         try:
-            return await self._flash.job(lambda db: db.outcome(command.id))
+            return await self._writer.flash.job(lambda db: db.outcome(command.id))
         except StorageError as error:
             if command.origin is Origin.LOCAL:
                 return None
             refusal = self._result(command, OutcomeState.REJECTED, f"nobody knows whether it came before: {error}")
-            self._urgent.unsaved.append(self._urgent.refuse(refusal))
-            await self._keeper.save()
+            self._writer.events.unsaved.append(self._writer.events.refuse(refusal))
+            await self._writer.save()
             return refusal
 
     def _result(self, command: Command, state: OutcomeState, reason: str = "") -> Outcome:
@@ -155,13 +153,13 @@ class Outbox:
 
     def link(self, window: int, *, compress: bool, limit: int) -> None:
         """A connection begins: messages under way at the most, whether history may be compressed, bytes of a body."""
-        self._keeper.look_at_clock()  # what has waited for a date as well as for a link goes with it
-        self._ahead.pace.link(window, self._clock.monotonic())
+        self._writer.look_at_clock()  # what has waited for a date as well as for a link goes with it
+        self._writer.backlog.pace.link(window, self._clock.monotonic())
         form = Form(min(LIMIT, limit), compress)
-        if form != self._ahead.form:
-            self._ahead.form = form
-            self._ahead.read_again(self._out.values())
-        self._wake.set()
+        if form != self._writer.backlog.form:
+            self._writer.backlog.form = form
+            self._writer.backlog.read_again(self._writer.in_flight.values())
+        self._writer.wake.set()
 
     async def judge(self, heard: Statement) -> Claim | None:
         """Compare our state with what the broker retains of it; call it before `take`, at each connection.
@@ -169,32 +167,32 @@ class Outbox:
         If somebody has gone on from a later state, what we numbered since goes under the name of another store. Returns
         what is to be retained from now on, None while that cannot be said. StorageError: nothing may be sent now.
         """
-        return await self._shielded(self._keeper.judge(heard))
+        return await self._shielded(self._writer.judge(heard))
 
     @property
     def claim(self) -> Claim | None:
         """What is to be retained by the broker before the next message is sent."""
-        return self._keeper.claim()
+        return self._writer.claim()
 
     @property
     def others(self) -> Sequence[Claim]:
         """What was claimed of other stores of the site, as this state knows it: the broker may have forgotten."""
-        return self._keeper.identity.others
+        return self._writer.identity.others
 
     @property
     def is_compared(self) -> bool:
         """Whether all that we know of our numbers was compared: a database that opens late was not."""
-        return self._keeper.identity.unsure is None
+        return self._writer.identity.unsure is None
 
     @property
     def is_unsure(self) -> bool:
         """Whether nobody has confirmed yet that this is the newest state of the box."""
-        return not self.is_compared or self._flash.db is None
+        return not self.is_compared or self._writer.flash.db is None
 
     def hold_back(self, kinds: Collection[str]) -> None:
         """Kinds of messages that the broker refuses at present: `take` passes over them, from now on."""
         self._held_back = frozenset(kinds)
-        self._wake.set()
+        self._writer.wake.set()
 
     async def take(self) -> Message:
         """The next message: class 0, then live readings, all that wait; then backlog, oldest first, as `Pace` allows.
@@ -204,141 +202,141 @@ class Outbox:
         while True:
             now = self._clock.monotonic()
             self._read_ahead()
-            self._wake.clear()
-            parcel = self._pick(now)
-            if parcel is not None:
-                parcel.at = now
-                self._out[parcel.message.token] = parcel
-                return parcel.message
-            await self._wake.wait(self._ahead.wait(now))
+            self._writer.wake.clear()
+            entry = self._pick(now)
+            if entry is not None:
+                entry.at = now
+                self._writer.in_flight[entry.message.token] = entry
+                return entry.message
+            await self._writer.wake.wait(self._writer.backlog.wait(now))
 
     def accepted(self, message: Message) -> None:
         """The broker took it: it will be deleted."""
-        parcel = self._out.pop(message.token, None)
-        if parcel is None:
+        entry = self._writer.in_flight.pop(message.token, None)
+        if entry is None:
             return
         now = self._clock.monotonic()
-        self._ahead.pace.acknowledged(message.lane, now - parcel.at, now)
-        if parcel.load is not None:
-            self._ahead.pace.back()
+        self._writer.backlog.pace.acknowledged(message.lane, now - entry.at, now)
+        if entry.load is not None:
+            self._writer.backlog.pace.back()
         else:
-            for first, last in parcel.spans():
-                self._keeper.stage.accept(parcel.store, first, last)
-        self._keeper.retire(parcel)
-        if self._ahead.holds:
-            self._wake.set()
+            for first, last in entry.spans():
+                self._writer.stage.accept(entry.store, first, last)
+        self._writer.retire(entry)
+        if self._writer.backlog.holds:
+            self._writer.wake.set()
 
     def put_back(self, message: Message) -> None:
         """The link was lost before the broker took it: it comes first again in its lane, the same."""
-        parcel = self._out.pop(message.token, None)
-        if parcel is None:
+        entry = self._writer.in_flight.pop(message.token, None)
+        if entry is None:
             return
         if message.topic != "telemetry":
-            self._urgent.come_back(parcel)
-        elif parcel.load is not None:
-            self._ahead.pace.back()
-            self._ahead.come_back(parcel)
-        elif parcel.row is not None:
-            self._ahead.join(parcel, parcel.row)
-        elif parcel.message.n:  # else a database that opened meanwhile has all of it
-            self._come_back([parcel])
-        self._wake.set()
+            self._writer.events.come_back(entry)
+        elif entry.load is not None:
+            self._writer.backlog.pace.back()
+            self._writer.backlog.come_back(entry)
+        elif entry.row is not None:
+            self._writer.backlog.join(entry, entry.row)
+        elif entry.message.n:  # else a database that opened meanwhile has all of it
+            self._come_back([entry])
+        self._writer.wake.set()
 
     def split(self, message: Message, limit: int) -> bool:
         """It is too long for the broker: it comes again in pieces of at most `limit` bytes, with the same keys.
 
         False: it is one record, or one reading, and stays under way.
         """
-        parcel = self._out.get(message.token)
-        if parcel is None:
+        entry = self._writer.in_flight.get(message.token)
+        if entry is None:
             return True
-        if parcel.row is not None or parcel.saving:  # it is about to be one of the backlog's
+        if entry.row is not None or entry.saving:  # it is about to be one of the backlog's
             self.put_back(message)
             return True
-        parts = halves(parcel, limit, self._keeper.tokens)
+        parts = split_entry(entry, limit, self._writer.tokens)
         if len(parts) < 2:
             return False
-        del self._out[message.token]
-        if parcel.load is None:
-            del self._memory.under_way[message.token]
-            self._memory.under_way |= {part.message.token: part for part in parts}
+        del self._writer.in_flight[message.token]
+        if entry.load is None:
+            del self._writer.ram_queue.under_way[message.token]
+            self._writer.ram_queue.under_way |= {part.message.token: part for part in parts}
             self._come_back(parts)
         else:
-            self._ahead.pace.back()
+            self._writer.backlog.pace.back()
             for part in parts:
-                self._ahead.come_back(part)
-        self._wake.set()
+                self._writer.backlog.come_back(part)
+        self._writer.wake.set()
         return True
 
-    def _come_back(self, live: Sequence[Parcel]) -> None:
+    def _come_back(self, live: Sequence[Entry]) -> None:
         """These wait again, in the order in which they were put; of an earlier process, in which they went first."""
-        self._returned.extend(live)
-        self._returned.sort(key=lambda one: (one.since, one.place, one.message.first))
+        self._writer.returned.extend(live)
+        self._writer.returned.sort(key=lambda one: (one.since, one.place, one.message.first))
 
     def set_aside(self, message: Message, reason: str) -> None:
         """The broker will never take it: keep it in a table, and say so with a gap record."""
-        parcel = self._out.pop(message.token, None)
-        if parcel is None:
+        entry = self._writer.in_flight.pop(message.token, None)
+        if entry is None:
             return
         _log.error("message refused topic=%s n=%d reason=%s next=set aside", message.topic, message.n, reason)
-        due = self._keeper.due
-        due.work.refused.append((parcel.store, message.first, message.last, message.topic, reason, message.body))
-        due.lose("refused", parcel.cls, parcel.store, message.first, message.last, message.n)
-        self._keeper.tell_again(message.body)
-        if parcel.load is not None:
-            self._ahead.pace.back()
-        self._keeper.retire(parcel)
-        self._wake.set()
+        pending = self._writer.pending
+        pending.work.refused.append((entry.store, message.first, message.last, message.topic, reason, message.body))
+        pending.lose("refused", entry.cls, entry.store, message.first, message.last, message.n)
+        self._writer.tell_again(message.body)
+        if entry.load is not None:
+            self._writer.backlog.pace.back()
+        self._writer.retire(entry)
+        self._writer.wake.set()
 
-    def _pick(self, now: float) -> Parcel | None:
-        self._keeper.tell_first()
-        urgent = self._urgent.pick(self._held_back, self._keeper.dating.boots, durable=self._keeper.tells)
-        if urgent is not None:
-            return urgent
+    def _pick(self, now: float) -> Entry | None:
+        self._writer.tell_first()
+        event = self._writer.events.pick(self._held_back, self._writer.dating.boots, durable=self._writer.tells)
+        if event is not None:
+            return event
         if self._messages_first() or "telemetry" in self._held_back:
             return None
-        if self._ahead.pace.starved(now) and (starved := self._ahead.pick(now)):
+        if self._writer.backlog.pace.starved(now) and (starved := self._writer.backlog.pick(now)):
             return starved
-        if self._returned and self._keeper.may_go(self._returned[0].store):
-            return self._returned.pop(0)
-        if self._memory.waiting and self._keeper.may_go(self._memory.waiting[0].store):
-            return self._live_parcel()
-        return self._ahead.pick(now)
+        if self._writer.returned and self._writer.may_go(self._writer.returned[0].store):
+            return self._writer.returned.pop(0)
+        if self._writer.ram_queue.waiting and self._writer.may_go(self._writer.ram_queue.waiting[0].store):
+            return self._live_entry()
+        return self._writer.backlog.pick(now)
 
-    def _live_parcel(self) -> Parcel:
-        lots, n, body = self._memory.next(self._ahead.form.limit)
-        token = next(self._keeper.tokens)
+    def _live_entry(self) -> Entry:
+        lots, n, body = self._writer.ram_queue.next(self._writer.backlog.form.limit)
+        token = next(self._writer.tokens)
         message = Message("telemetry", body, False, lots[0].seq, lots[-1].last, n, token)
         cls, since = min(lot.cls for lot in lots), lots[0].since
-        parcel = Parcel(message, lots[0].store, lots, cls=cls, since=since, place=token)
-        self._memory.under_way[message.token] = parcel
-        return parcel
+        entry = Entry(message, lots[0].store, lots, cls=cls, since=since, place=token)
+        self._writer.ram_queue.under_way[message.token] = entry
+        return entry
 
     def _messages_first(self) -> bool:
         """Whether class-0 records are on flash that may go before anything else. With a fault `run` looks for them."""
-        behind = self._ahead.behind("message") and not self._flash.fault
-        return behind and self._urgent.wants_more(self._held_back)
+        behind = self._writer.backlog.behind("message") and not self._writer.flash.fault
+        return behind and self._writer.events.wants_more(self._held_back)
 
     def _read_ahead(self) -> None:
         """Bring the next messages and blocks from flash beside whatever goes on."""
-        messages, blocks = self._messages_first(), self._ahead.wants_blocks()
-        if self._reading or self._flash.fault or not (messages or blocks):
+        messages, blocks = self._messages_first(), self._writer.backlog.wants_blocks()
+        if self._reading or self._writer.flash.fault or not (messages or blocks):
             return
         self._reading = True
         self._job(self._read(messages, blocks))
 
     async def _read(self, messages: bool, blocks: bool) -> None:
         try:
-            async with self._flash.lock:
-                if self._flash.fault:  # it came while we waited: what lies there may be what a failed write left
+            async with self._writer.flash.lock:
+                if self._writer.flash.fault:  # it came while we waited: what lies there may be what a failed write left
                     return
                 if messages:
-                    self._urgent.ready += await self._ahead.read_messages()
+                    self._writer.events.ready += await self._writer.backlog.read_messages()
                 if blocks:
-                    self._keeper.drop(await self._ahead.read_blocks(self._keeper.dating.boots))
+                    self._writer.drop(await self._writer.backlog.read_blocks(self._writer.dating.boots))
         finally:
             self._reading = False
-            self._wake.set()
+            self._writer.wake.set()
 
     # -- life --------------------------------------------------------------------------------------------------
 
@@ -347,9 +345,9 @@ class Outbox:
         while True:
             await self._pass()
             self._passed = self._clock.monotonic()
-            rest, least = self._keeper.rest(), self._window / 10
+            rest, least = self._writer.rest(), self._window / 10
             if rest > least:
-                await self._keeper.called.wait(rest)
+                await self._writer.called.wait(rest)
                 least -= self._clock.monotonic() - self._passed
                 if least <= 0:
                     continue
@@ -365,30 +363,30 @@ class Outbox:
         while again:
             while self._jobs:
                 await asyncio.wait(self._jobs)
-            saved = await self._shielded(self._keeper.locked_save(flush=True, last=True))
+            saved = await self._shielded(self._writer.locked_save(flush=True, last=True))
             again = bool(self._jobs)
-        self._keeper.stage.close(keep=not saved)
-        await self._flash.close()
+        self._writer.stage.close(keep=not saved)
+        await self._writer.flash.close()
 
     @property
     def store(self) -> str:
         """The uuid under which numbers are given."""
-        return self._numbers.store
+        return self._writer.numbers.store
 
     @property
     def troubles(self) -> list[str]:
         """What was wrong when it was opened, and databases that were set aside since."""
-        return self._keeper.troubles
+        return self._writer.troubles
 
     @property
     def fault(self) -> str:
         """Why the flash cannot be written at present, or ""."""
-        return self._flash.fault
+        return self._writer.flash.fault
 
     @property
     def was_written(self) -> bool:
         """Whether the flash has taken something since the start."""
-        return self._flash.was_written
+        return self._writer.flash.was_written
 
     def progress(self) -> float:
         """When (clock.monotonic) `run` last ended a pass."""
@@ -399,16 +397,16 @@ class Outbox:
 
         classes: bytes on flash by class; lost: numbers that were lost by reason and class; max_bytes: the buffer.
         """
-        figures = self._keeper.figures
+        figures = self._writer.figures
         return {
-            "rows": figures.rows + self._memory.n,
-            "oldest": iso(figures.oldest_ms if figures.rows else self._memory.oldest_ms()),
+            "rows": figures.rows + self._writer.ram_queue.n,
+            "oldest": iso(figures.oldest_ms if figures.rows else self._writer.ram_queue.oldest_ms()),
             **figures.as_status(),
             "max_bytes": self._max_bytes,
         }
 
     async def _pass(self) -> None:
-        if (work := self._keeper.look()) is not None:
+        if (work := self._writer.look()) is not None:
             await self._shielded(work)
 
     async def _shielded(self, job: Coroutine[Any, Any, _T]) -> _T:

@@ -9,27 +9,27 @@ from dataclasses import replace
 from typing import Any
 
 from agent.outbox.blocks import cut, decode, encode, pieces, split
-from agent.outbox.parcels import Message, Parcel
+from agent.outbox.messages import Entry, Message
 
-__all__ = ["halves"]
+__all__ = ["split_entry"]
 
 _OF_THE_WHOLE = ("k", "t", "boottime_ms", "p", "h", "agg")
 """What a batch says of its readings; the rest says when they were made, and is said by each piece again."""
 
 
-def halves(parcel: Parcel, limit: int, tokens: Iterator[int]) -> list[Parcel]:
-    """Parcels of at most `limit` bytes each in place of one, in its order; a single reading may be longer.
+def split_entry(entry: Entry, limit: int, tokens: Iterator[int]) -> list[Entry]:
+    """Entries of at most `limit` bytes each in place of one, in its order; a single reading may be longer.
 
     It is live (with lots) or backlog (with a load, which then has more pieces). Fewer than two: it cannot be split.
     """
-    if parcel.message.topic != "telemetry" or parcel.message.n < 2:
+    if entry.message.topic != "telemetry" or entry.message.n < 2:
         return []
-    return _live(parcel, limit, tokens) if parcel.load is None else _backlog(parcel, limit, tokens)
+    return _live(entry, limit, tokens) if entry.load is None else _backlog(entry, limit, tokens)
 
 
-def _live(parcel: Parcel, limit: int, tokens: Iterator[int]) -> list[Parcel]:
-    made: list[Parcel] = []
-    rest, message = list(parcel.lots), parcel.message
+def _live(entry: Entry, limit: int, tokens: Iterator[int]) -> list[Entry]:
+    made: list[Entry] = []
+    rest, message = list(entry.lots), entry.message
     most = max(1, message.n * limit // max(1, len(message.body)))
     while rest:
         lots = cut(rest, most)
@@ -42,12 +42,12 @@ def _live(parcel: Parcel, limit: int, tokens: Iterator[int]) -> list[Parcel]:
             if head.n > lot.n:
                 rest.insert(0, split(head, lot.n)[1])
         part = Message("telemetry", body, False, lots[0].seq, lots[-1].last, n, next(tokens), message.lane)
-        made.append(replace(parcel, message=part, lots=lots, since=lots[0].since))
+        made.append(replace(entry, message=part, lots=lots, since=lots[0].since))
     return made
 
 
-def _backlog(parcel: Parcel, limit: int, tokens: Iterator[int]) -> list[Parcel]:
-    message, load = parcel.message, parcel.load
+def _backlog(entry: Entry, limit: int, tokens: Iterator[int]) -> list[Entry]:
+    message, load = entry.message, entry.load
     assert load is not None
     plain = zlib.decompress(message.body) if message.zlib else message.body
     batch = json.loads(plain)
@@ -59,7 +59,7 @@ def _backlog(parcel: Parcel, limit: int, tokens: Iterator[int]) -> list[Parcel]:
     made = []
     for body, rows in pieces(decode(plain), moment, limit, message.zlib):
         part = replace(message, body=body, first=rows[0].seq, last=rows[-1].seq, n=len(rows), token=next(tokens))
-        made.append(Parcel(part, parcel.store, load=load, cls=parcel.cls, at=parcel.at))
+        made.append(Entry(part, entry.store, load=load, cls=entry.cls, at=entry.at))
     if len(made) > 1:
         load.made += len(made) - 1
         load.left += len(made) - 1

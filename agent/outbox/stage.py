@@ -32,7 +32,7 @@ from agent.outbox.claim import Claim, Standing
 from agent.outbox.mark import Given, Mark, read_mark
 from agent.outbox.records import is_gap, renamed_record
 
-__all__ = ["Kept", "Replay", "Stage", "replay"]
+__all__ = ["Replay", "Stage", "StagedRecord", "replay"]
 
 _log = logging.getLogger("bocage.outbox")
 _HEAD = struct.Struct("<II")
@@ -44,7 +44,7 @@ _FORMAT = 4
 """Of marshal: every Python from 3.4 on reads it."""
 
 
-class Kept(NamedTuple):
+class StagedRecord(NamedTuple):
     """A class-0 record of the stage, and the outcome that it is the word of."""
 
     store: str
@@ -62,7 +62,7 @@ class Replay:
     given: dict[str, Given] | None = None
     """What the mark says, by store; None where there is none: then the stage may lack anything."""
     lots: list[Lot] = field(default_factory=list)
-    records: list[Kept] = field(default_factory=list)
+    records: list[StagedRecord] = field(default_factory=list)
     accepted: list[tuple[str, int, int]] = field(default_factory=list)
     """(store, first, last) of messages that the broker took."""
     cut: bool = False
@@ -82,7 +82,7 @@ class Replay:
     def rename(self, old: str, new: str, first: int) -> None:
         """A process before gave numbers from `first` on another name. If it died just then, only the flash knows."""
 
-        def is_later(one: Lot | Kept) -> bool:
+        def is_later(one: Lot | StagedRecord) -> bool:
             return one.store == old and one.seq >= first
 
         self.lots = [lot._replace(store=new) if is_later(lot) else lot for lot in self.lots]
@@ -132,7 +132,7 @@ class Replay:
         """The commands of which it has an outcome."""
         return {one.outcome.command for one in self.records if one.outcome is not None}
 
-    def open_records(self) -> Iterator[tuple[Kept, bool]]:
+    def open_records(self) -> Iterator[tuple[StagedRecord, bool]]:
         """The class-0 records, of one number the last word, and whether it was accepted."""
         accepted = {(store, first) for store, first, last in self.accepted if first == last}
         newest = {(one.store, one.seq): one for one in self.records}
@@ -199,7 +199,7 @@ class Stage:
         self._append(("put", [tuple(lot) for lot in lots]))
         self.give(lots[0].store, lots[-1].last)
 
-    def keep(self, record: Kept, since: float) -> bool:
+    def keep(self, record: StagedRecord, since: float) -> bool:
         """Keep a class-0 record until the flash has it, or the broker; a later one of the same number counts.
 
         Whether it is there now.
@@ -424,7 +424,7 @@ def _read(data: bytes, into: Replay) -> bool:
             elif kind == "renamed":
                 into.rename(*rest[3:])
             elif kind == "kept":
-                into.records.append(Kept(rest[0], rest[1], rest[3], rest[4], _outcome(rest[5])))
+                into.records.append(StagedRecord(rest[0], rest[1], rest[3], rest[4], _outcome(rest[5])))
             else:
                 into.accepted.append((rest[0], rest[1], rest[2]))
         except (ValueError, TypeError, EOFError, IndexError):  # written by another version
@@ -432,7 +432,7 @@ def _read(data: bytes, into: Replay) -> bool:
     return True
 
 
-def _told(records: Sequence[Kept], store: str) -> Iterator[tuple[int, int]]:
+def _told(records: Sequence[StagedRecord], store: str) -> Iterator[tuple[int, int]]:
     """The numbers of a store that a start before this one found lost, and told of, though the flash took no word."""
     for record in records:
         if is_gap(record.body):

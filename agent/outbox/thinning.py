@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from agent.outbox.blocks import AGGREGATE, Block, Row, block_of, decode
 from agent.outbox.dates import Boots
-from agent.outbox.room import Gone, Room
+from agent.outbox.retention import Removal, RemovedBlock
 from agent.outbox.store import Loss, RawBlock, Store
 
 __all__ = ["Now", "Thinner"]
@@ -98,7 +98,7 @@ class Thinner:
     _later: list[Row] = field(default_factory=list)
     _n: int = 0
 
-    def step(self, db: Store, after: int, skip: Collection[int], boots: Boots, now: Now) -> Room | None:
+    def step(self, db: Store, after: int, skip: Collection[int], boots: Boots, now: Now) -> Removal | None:
         """Go on. What is under way (blocks up to `after`, and those to `skip`) is left alone."""
         self.idle = False
         if self._blocks and (self._blocks[0].id <= after or any(one.id in skip for one in self._blocks)):
@@ -136,7 +136,7 @@ class Thinner:
             self._forget()
             self.idle = True
 
-    def _fold(self, db: Store, boots: Boots) -> Room | None:
+    def _fold(self, db: Store, boots: Boots) -> Removal | None:
         """Read the next blocks of the quarter."""
         chunk: list[RawBlock] = []
         for block in self._blocks[self._folded :]:
@@ -150,9 +150,9 @@ class Thinner:
                 for row in decode(bodies[block.id]):
                     self._take(row, (_ms(row) + _offset(block, boots)) // _QUARTER, quarter)
         except (ValueError, KeyError):  # the flash has garbled one, whoever sends it says so; or it is gone
-            room = Room(settled=[block.id for block in self._blocks])
+            removal = Removal(settled=[block.id for block in self._blocks])
             self._forget()
-            return room
+            return removal
         self._folded += len(chunk)
         return None
 
@@ -165,7 +165,7 @@ class Thinner:
             self._spans.setdefault((row.point, its), _Span()).add(row)
             self._n += 1
 
-    def _made(self) -> Room:
+    def _made(self) -> Removal:
         """All of the quarter is folded: what comes in the place of its blocks."""
         old, later = self._blocks, self._later
         ids = [block.id for block in old]
@@ -176,13 +176,13 @@ class Thinner:
         self._forget()
         if not gone or sum(len(block.body) for block in made) > _WORTH * sum(block.size for block in old):
             self._from = max(self._from, ids[0])
-            return Room(settled=ids)
+            return Removal(settled=ids)
         span = Loss(
             2, old[0].store, old[0].first, max(block.last for block in old), old[0].from_ms, old[-1].to_ms, gone
         )
         places = [*ids[: len(made) - 1], ids[-1]]  # what is left of the last block stays the youngest
-        return Room(
-            blocks=[Gone(block.id, block.n, 2, block.size) for block in old],
+        return Removal(
+            blocks=[RemovedBlock(block.id, block.n, 2, block.size) for block in old],
             made=list(zip(places, made, strict=True)),
             losses=[("thinned", span)],
         )

@@ -79,7 +79,7 @@ async def work(folder: Path, seed: int, turns: int) -> None:
     mark(open=out.store)
     held: list[Message] = []
     for turn in range(turns):
-        n, at, first = rng.randint(1, 60), clock.now(), out._numbers.next
+        n, at, first = rng.randint(1, 60), clock.now(), out._writer.numbers.next
         readings = [Reading(f"meter-a.r{i}", round(rng.uniform(0, 1000), 2), at) for i in range(n)]
         mark(put=[out.store, first, clock.at, [reading.value for reading in readings]])
         out.put(readings, rng.choice((1, 2, 2, 2, 3)))
@@ -307,8 +307,8 @@ async def look(folder: Path, promises: Promises, figures: Figures, name: str) ->
     if out.troubles:
         fault(f"troubles {out.troubles}")
     highest = max((seq for store, seq in promises.put if store == out.store), default=0)
-    if out._numbers.next <= highest:
-        fault(f"number {out._numbers.next} would be given again, up to {highest} was used")
+    if out._writer.numbers.next <= highest:
+        fault(f"number {out._writer.numbers.next} would be given again, up to {highest} was used")
     rows, records = {}, []
     while (message := await next_of(out)) is not None:
         clock.at += 0.1

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.model import Command, Event, Instant, Origin, Outcome, OutcomeState, Reading
-from agent.outbox import Message, Outbox, keeper, memory, numbers, stage
+from agent.outbox import Message, Outbox, numbers, ram_queue, stage, writer
 from agent.outbox.blocks import decode
 from agent.outbox.store import FILE, Store
 
@@ -170,8 +170,8 @@ class Trial:
 
     def _open(self) -> Outbox:
         out = Outbox.open(self.folder / "state", self.folder / "stage", self.clock, window=5.0)
-        if out._flash.db is not None:
-            self.account.durable.add(out._flash.db.name)
+        if out._writer.flash.db is not None:
+            self.account.durable.add(out._writer.flash.db.name)
         return out
 
     async def _deed(self, out: Outbox) -> None:
@@ -202,7 +202,7 @@ class Trial:
         out.put([Reading("m.x", name, at) for name in names], self.dice.choice((1, 2, 2, 3)))
         store, first = self._taken(out, before)
         self.account.given |= {(store, first + i): name for i, name in enumerate(names)}
-        if self.wrote and not out._keeper.due.losses:
+        if self.wrote and not out._writer.pending.losses:
             self.account.safe |= set(names)
 
     async def _event(self, out: Outbox) -> None:
@@ -254,7 +254,7 @@ class Trial:
 
     @staticmethod
     def _next(out: Outbox) -> tuple[str, int, dict[str, int]]:
-        inside = out._numbers
+        inside = out._writer.numbers
         return inside.store, inside.next, dict(inside._away)
 
     def _taken(self, out: Outbox, before: tuple[str, int, dict[str, int]]) -> tuple[str, int]:
@@ -272,8 +272,8 @@ class Trial:
     @contextlib.contextmanager
     def _faults(self) -> Iterator[None]:
         """Between the outbox and its files. A few numbers and readings are many here."""
-        kept = (Store.commit, keeper.RANGE, numbers.RANGE, memory.MOST, memory.Memory.shed)
-        write, commit, drop = stage.os.write, Store.commit, memory.Memory.shed
+        kept = (Store.commit, writer.RANGE, numbers.RANGE, ram_queue.MOST, ram_queue.RamQueue.shed)
+        write, commit, drop = stage.os.write, Store.commit, ram_queue.RamQueue.shed
 
         def staged(descriptor: int, data: bytes) -> int:
             self._maybe_die(0.01)
@@ -295,21 +295,21 @@ class Trial:
             commit(db, work)
             self._maybe_die(0.02)
 
-        def shed(one: memory.Memory) -> Iterator[Any]:
+        def shed(one: ram_queue.RamQueue) -> Iterator[Any]:
             for lot in drop(one):
                 self.account.shed |= {(lot.store, n) for n in range(lot.seq, lot.last + 1)}
                 yield lot
 
         stage.os = _Os(os, write=staged)
-        memory.Memory.shed = shed
+        ram_queue.RamQueue.shed = shed
         Store.commit = committed
-        keeper.RANGE = numbers.RANGE = 120
-        memory.MOST = 200
+        writer.RANGE = numbers.RANGE = 120
+        ram_queue.MOST = 200
         try:
             yield
         finally:
             stage.os = os
-            Store.commit, keeper.RANGE, numbers.RANGE, memory.MOST, memory.Memory.shed = kept
+            Store.commit, writer.RANGE, numbers.RANGE, ram_queue.MOST, ram_queue.RamQueue.shed = kept
 
     def _maybe_die(self, chance: float) -> None:
         if self.killing and self.dice.random() < chance:
@@ -337,13 +337,13 @@ def _full() -> sqlite3.Error:
 
 def _forget(out: Outbox) -> None:
     """What the kernel does with a process that is gone."""
-    out._flash._worker.shutdown(wait=True)
-    if out._flash.db is not None:
-        out._flash.db.close()
-    if out._keeper.stage._fd >= 0:
-        os.close(out._keeper.stage._fd)
-        out._keeper.stage._fd = -1
-    out._keeper.stage._mark = None
+    out._writer.flash._worker.shutdown(wait=True)
+    if out._writer.flash.db is not None:
+        out._writer.flash.db.close()
+    if out._writer.stage._fd >= 0:
+        os.close(out._writer.stage._fd)
+        out._writer.stage._fd = -1
+    out._writer.stage._mark = None
 
 
 async def next_of(out: Outbox) -> Message | None:

@@ -23,8 +23,8 @@ from agent.clock import SystemClock
 from agent.errors import StorageError
 from agent.model import Command, Event, Origin, Outcome, OutcomeState, Reading
 from agent.outbox import Outbox
-from agent.outbox.backlog import export_readings
 from agent.outbox.blocks import decode
+from agent.outbox.export import export_readings
 from agent.outbox.stage import Stage, replay
 from agent.outbox.store import Store
 
@@ -132,7 +132,7 @@ async def test_a_write_that_is_kept_although_its_sync_failed_gives_no_number_twi
     with sqlite3.connect(shutil.copy(box.state / "outbox.db", box.state / "without-its-log.db")) as alone:
         (reserved,) = alone.execute("SELECT value FROM fact WHERE key = 'reserved'").fetchone()
     alone.close()
-    assert reserved >= box.out._numbers.next - 1, "a log whose sync failed may be gone after a power cut"
+    assert reserved >= box.out._writer.numbers.next - 1, "a log whose sync failed may be gone after a power cut"
     await box.tick(5)
     messages = await box.drain()
     box.open()  # what the first write left on flash comes with another start, at the latest
@@ -203,7 +203,7 @@ async def test_a_database_that_breaks_while_it_is_used(box: Any, events: Callabl
     def commit(work: object) -> None:
         raise malformed
 
-    box.out._flash.db.commit = commit
+    box.out._writer.flash.db.commit = commit
     box.out.put(box.readings(5), 2)
     await box.tick(5)
     await box.tick()
@@ -222,13 +222,13 @@ async def test_a_database_whose_bytes_are_overwritten_while_it_is_used(box: Any,
     for _ in range(20):
         box.out.put(box.readings(300), 2)
         await box.tick(5)
-    box.out._flash.db.checkpoint()
+    box.out._writer.flash.db.checkpoint()
     database = box.state / "outbox.db"
     size = database.stat().st_size
     with database.open("r+b") as file:
         file.seek(2048)
         file.write(os.urandom(size - 2048))
-    box.out._flash.db._db.execute("PRAGMA shrink_memory")
+    box.out._writer.flash.db._db.execute("PRAGMA shrink_memory")
     box.out.put(box.readings(5), 2)
     for _ in range(4):
         await box.tick(6)
@@ -248,7 +248,7 @@ async def test_a_block_that_the_flash_garbled_costs_itself_only(box: Any, events
         box.out.put(box.readings(300), 2)
         await box.tick(5)
     garbled = b"\x78\xda" + bytes(80)
-    box.out._flash.db._db.execute("UPDATE block SET body = ? WHERE id = 2", (garbled,))
+    box.out._writer.flash.db._db.execute("UPDATE block SET body = ? WHERE id = 2", (garbled,))
     rows = [row.seq for m in await box.drain() for row in decode(m.body)]
     assert rows == [*range(1, 301), *range(601, 901)]
     await box.tick(5)
@@ -275,7 +275,7 @@ async def main(folder):
         faults += bool(out.fault)
     await out.put_event(Event("change", "x", "km1", clock.now()))
     got, n = [], 0
-    out._flash.db._db.execute("PRAGMA shrink_memory")
+    out._writer.flash.db._db.execute("PRAGMA shrink_memory")
     while (message := await next_of(out)) is not None or out.status()["rows"]:
         if message is None:
             clock.at += 61
@@ -363,13 +363,13 @@ async def test_a_folder_that_cannot_be_written_from_the_start(box: Any, tmp_path
     out.accepted(message)
     assert [message.n for message in await box.drain()] == [3]
     out.put(box.readings(1), 2)
-    assert decode((await box.take()).body)[0].store == out.store == out._flash.db.name
+    assert decode((await box.take()).body)[0].store == out.store == out._writer.flash.db.name
 
 
 async def test_memory_is_bounded_and_the_loss_is_told(
     box: Any, events: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agent.outbox.memory.MOST", 1000)
+    monkeypatch.setattr("agent.outbox.ram_queue.MOST", 1000)
     for turn in range(30):
         box.out.put(box.readings(50), 3 if turn % 2 else 1)
     assert box.out.status()["rows"] <= 1000
@@ -414,7 +414,7 @@ async def test_an_outcome_that_could_not_be_stored_at_once(box: Any, small_disk:
     filler.unlink()
     await box.tick(100)
     assert await out.begin(Command("c1", "km1", "on", box.clock.now())) == done
-    assert out._flash.db.outcome("c1") == done
+    assert out._writer.flash.db.outcome("c1") == done
 
 
 async def test_events_keep_their_order_when_the_flash_comes_back(
@@ -456,14 +456,14 @@ async def test_records_beyond_what_memory_takes_are_told_though_they_were_to_be_
     box: Any, events: Callable[..., Any], alarm: Any, flash: Any, monkeypatch: pytest.MonkeyPatch, under_way: int
 ) -> None:
     """The flash failed while there was no link, took what was kept when it was mended, and the power was cut."""
-    monkeypatch.setattr("agent.outbox.urgent.MANY", 10)
+    monkeypatch.setattr("agent.outbox.events.MANY", 10)
     flash(False)
     for number in range(under_way):
         await box.out.put_event(alarm(number))
     sent = [await box.take() for _ in range(under_way)]
     for number in range(under_way, 25):
         await box.out.put_event(alarm(number))
-    assert len(box.out._urgent.ready) <= 10
+    assert len(box.out._writer.events.ready) <= 10
     for message in sent:
         box.out.put_back(message)
     flash(True)
@@ -501,7 +501,7 @@ async def test_what_was_lost_in_memory_is_told_once_however_often_a_start_is_kil
     box: Any, events: Callable[..., Any], flash: Any, monkeypatch: pytest.MonkeyPatch, works: bool
 ) -> None:
     """A start tells of it and is killed, before the flash could take the word or just after: the next one does not."""
-    monkeypatch.setattr("agent.outbox.memory.MOST", 100)
+    monkeypatch.setattr("agent.outbox.ram_queue.MOST", 100)
     monkeypatch.setattr("agent.outbox.stage._SEGMENT", 500)
     flash(False)
     for _ in range(12):
@@ -616,7 +616,7 @@ async def test_what_is_under_way_may_come_back_when_its_database_is_gone(box: An
     await box.tick(6)
     malformed = sqlite3.DatabaseError("database disk image is malformed")
     malformed.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-    box.out._flash.failed(malformed)
+    box.out._writer.flash.failed(malformed)
     await box.tick(6)
     box.out.put(box.readings(5), 2)
     later = await box.take()
@@ -775,7 +775,7 @@ async def test_what_was_lost_in_memory_is_told_alone_after_a_kill(
     box: Any, events: Callable[..., Any], flash: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was delivered behind it is not told as lost, though the stage has forgotten that it was delivered."""
-    monkeypatch.setattr("agent.outbox.memory.MOST", 100)
+    monkeypatch.setattr("agent.outbox.ram_queue.MOST", 100)
     monkeypatch.setattr("agent.outbox.stage._SEGMENT", 500)
     flash(False)
     await box.out.put_event(Event("alarm", "test", "km1", box.clock.now()))
@@ -798,7 +798,7 @@ async def test_what_was_delivered_is_not_told_lost_while_a_gap_record_waits_for_
     box: Any, events: Callable[..., Any], flash: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A start tells of what the one before lost. Before the flash has its word, it tidies the stage, and is killed."""
-    monkeypatch.setattr("agent.outbox.memory.MOST", 100)
+    monkeypatch.setattr("agent.outbox.ram_queue.MOST", 100)
     monkeypatch.setattr("agent.outbox.stage._SEGMENT", 500)
     flash(False)
     for _ in range(12):
@@ -917,7 +917,7 @@ async def test_what_is_lost_while_the_flash_fails_is_told_before_it_is_mended(
     box: Any, events: Callable[..., Any], flash: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may never be: a dead card is replaced, and then nobody knows. Without a link, one record is enough."""
-    monkeypatch.setattr("agent.outbox.memory.MOST", 100)
+    monkeypatch.setattr("agent.outbox.ram_queue.MOST", 100)
     flash(False)
     box.out.put(box.readings(1), 2)
     await box.tick(6)

@@ -156,10 +156,10 @@ async def test_a_short_append_does_not_hide_an_earlier_hole(box: Any, events: An
     box.open()
     disks[1].fill()
     box.out.put(box.readings(500, value=1), 2)
-    assert box.out._keeper.stage.broken
+    assert box.out._writer.stage.broken
     disks[1].empty()
     box.out.put(box.readings(3, value=2), 2)
-    assert not box.out._keeper.stage.broken
+    assert not box.out._writer.stage.broken
     box.open()
     box.out.put(box.readings(1, value=3), 2)
     came, gaps = account(box, await box.drain(), events)

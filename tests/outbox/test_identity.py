@@ -104,7 +104,7 @@ def explained(sent: list[Any], later: list[Any], events: Callable[..., Any], *st
 
 async def confirmed(box: Any, monkeypatch: pytest.MonkeyPatch) -> Claim:
     """The claim of a box that reserves 100 numbers at a time, started anew, at a broker that knows of none."""
-    for name in ("numbers", "keeper"):
+    for name in ("numbers", "writer"):
         monkeypatch.setattr(f"agent.outbox.{name}.RANGE", 100)
     await box.out.close()
     box.open()
@@ -242,7 +242,8 @@ async def test_what_a_restored_card_lost_is_told_under_its_new_store(
 
     A later state may have sent such a record, so it stays as it is, and another one tells the same of the new store.
     """
-    for name, value in {"memory.MOST": 100, "numbers.RANGE": 100, "keeper.RANGE": 100, "stage._SEGMENT": 500}.items():
+    bounds = {"ram_queue.MOST": 100, "numbers.RANGE": 100, "writer.RANGE": 100, "stage._SEGMENT": 500}
+    for name, value in bounds.items():
         monkeypatch.setattr(f"agent.outbox.{name}", value)
     box.options = {"machine": A}
     await box.out.close()
@@ -267,7 +268,7 @@ async def test_what_a_restored_card_lost_is_told_under_its_new_store(
     box.open()
     flash(True)
     box.clock.at += 60
-    kept = [parcel.message.body for parcel in box.out._urgent.unsaved]
+    kept = [entry.message.body for entry in box.out._writer.events.unsaved]
     renewed = await box.out.judge(retained(claim))
     assert renewed.store != claim.store
     messages = await box.drain()
@@ -287,7 +288,7 @@ async def test_what_the_stage_sends_without_a_database_is_claimed(
     box.options = {"machine": A}
     claim = await confirmed(box, monkeypatch)
     backup = copied(box, tmp_path / "backup")
-    while box.out._numbers.next <= claim.last:
+    while box.out._writer.numbers.next <= claim.last:
         box.out.put(box.readings(10), 2)
         await box.drain()
         await box.tick(6)
@@ -309,7 +310,7 @@ async def test_what_the_stage_sends_without_a_database_is_claimed(
 
 async def number_beyond(box: Any, claim: Claim) -> None:
     """Put readings until what was claimed is not enough for them, while there is no link."""
-    while box.out._numbers.next <= claim.last:
+    while box.out._writer.numbers.next <= claim.last:
         box.out.put(box.readings(10), 2)
         await box.tick(50)
     box.out.put(box.readings(10), 2)
@@ -368,7 +369,7 @@ async def test_a_box_knows_its_own_claim_without_a_database(
     told = [event for event in events(messages) if event["kind"] == "gap"]
     known = {n for _, n in sent} | {event["k"][1] for event in events(messages)}
     known |= {n for event in told for n in range(event["detail"]["first"], event["detail"]["last"] + 1)}
-    assert known >= set(range(1, box.out._numbers.next)) and (ends == "power cut" or not told)
+    assert known >= set(range(1, box.out._writer.numbers.next)) and (ends == "power cut" or not told)
 
 
 @pytest.mark.parametrize("ends", ["killed", "power cut"])

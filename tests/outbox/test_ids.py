@@ -38,7 +38,7 @@ async def test_a_database_that_breaks_while_it_is_used(box: Any) -> None:
     def commit(work: object) -> None:
         raise malformed
 
-    box.out._flash.db.commit = commit
+    box.out._writer.flash.db.commit = commit
     assert (await box.out.begin(command(box, "c2"))).state is OutcomeState.REJECTED
     await box.tick(6)
     assert (await box.out.begin(command(box, "c1"))).state is OutcomeState.UNKNOWN

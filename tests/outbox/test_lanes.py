@@ -10,7 +10,7 @@ import pytest
 
 from agent.model import Event
 from agent.outbox import Message
-from agent.outbox.ahead import FEW
+from agent.outbox.backlog_reader import FEW
 from agent.outbox.blocks import LIMIT, decode
 from agent.outbox.lanes import BURST, RATE, STARVED, Pace
 
@@ -99,7 +99,7 @@ async def test_what_is_read_ahead_takes_the_form_of_a_new_link(box: Any) -> None
         box.out.put(box.readings(3000), 2)
         await box.tick(5)
     box.out.accepted(await box.take())
-    assert box.out._ahead.ready
+    assert box.out._writer.backlog.ready
     box.out.link(20, compress=False, limit=LIMIT)
     rest = await box.drain()
     assert all(not m.zlib for m in rest)
@@ -172,7 +172,7 @@ async def test_a_thin_link_that_live_readings_fill_brings_some_backlog_too(box: 
     for _ in range(20):
         box.out.put(box.readings(1), 2)
         box.clock.at += STARVED / 5
-        while box.out._jobs or (box.out._ahead.behind("block") and not box.out._ahead.ready):
+        while box.out._jobs or (box.out._writer.backlog.behind("block") and not box.out._writer.backlog.ready):
             box.out._read_ahead()
             await asyncio.sleep(0)
         message = await box.take()
@@ -207,7 +207,7 @@ async def test_what_comes_back_while_the_flash_is_read_is_sent(box: Any, monkeyp
     box.out.put(box.readings(10), 2)
     message = await box.take()
     await box.tick(60)
-    flash = box.out._ahead._flash
+    flash = box.out._writer.backlog._flash
     job = flash.job
 
     async def during(work: Any) -> Any:
@@ -227,7 +227,7 @@ async def test_records_that_come_back_keep_their_order(box: Any) -> None:
     box.open()
     taken = [await box.take() for _ in range(FEW)]
     reading = asyncio.create_task(box.take())
-    while not box.out._flash.lock.locked():
+    while not box.out._writer.flash.lock.locked():
         await asyncio.sleep(0)
     await box.out.put_event(Event("note", "n", "s", box.clock.now(), detail={"n": 2 * FEW}))
     taken += [await reading, *[await box.take() for _ in range(FEW)]]
@@ -259,11 +259,11 @@ async def test_pieces_of_a_message_go_after_what_came_back_before(box: Any) -> N
 
 async def test_what_a_flash_did_not_take_comes_back_before_what_went_meanwhile(box: Any) -> None:
     box.out.put(box.readings(10), 2)
-    being_written = box.out._memory.flush()
+    being_written = box.out._writer.ram_queue.flush()
     await box.tick(0.1)
     box.out.put(box.readings(5), 2)
     later = await box.take()
-    box.out._memory.come_back(being_written)
+    box.out._writer.ram_queue.come_back(being_written)
     for message in await box.take(), later:
         box.out.put_back(message)
     assert [row.seq for message in await box.drain() for row in decode(message.body)] == list(range(1, 16))

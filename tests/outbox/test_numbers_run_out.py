@@ -19,7 +19,7 @@ from agent.outbox.store import Store
 @pytest.fixture
 def used_up(box: Any, alarm: Any, flash: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """`await used_up()`: numbers go under stores that only this process knows; what was sent. Bounds are small."""
-    bounds = {"memory.MOST": 100, "urgent.MANY": 10, "numbers.RANGE": 20, "keeper.RANGE": 20}
+    bounds = {"ram_queue.MOST": 100, "events.MANY": 10, "numbers.RANGE": 20, "writer.RANGE": 20}
 
     async def use_up() -> list[Message]:
         await box.out.close()
@@ -27,7 +27,7 @@ def used_up(box: Any, alarm: Any, flash: Any, monkeypatch: pytest.MonkeyPatch) -
             monkeypatch.setattr(f"agent.outbox.{name}", value)
         box.open()
         flash(False)
-        while box.out._numbers.has(1):
+        while box.out._writer.numbers.has(1):
             box.out.put(box.readings(1), 2)
         await box.out.put_event(alarm(0))
         return list(await box.drain())
@@ -99,12 +99,12 @@ async def test_what_a_burst_loses_before_the_flash_is_tried_is_told_first(
 ) -> None:
     """It comes faster than numbers are reserved: a few are left, too few for readings. Then the power is cut."""
     await box.out.close()
-    for name, value in {"memory.MOST": 100, "numbers.RANGE": 20, "keeper.RANGE": 20}.items():
+    for name, value in {"ram_queue.MOST": 100, "numbers.RANGE": 20, "writer.RANGE": 20}.items():
         monkeypatch.setattr(f"agent.outbox.{name}", value)
     box.open()
     for _ in range(12):
         box.out.put(box.readings(15), 2)
-    assert box.out._numbers.has(1) and box.out._keeper.due.lost and not box.out.fault
+    assert box.out._writer.numbers.has(1) and box.out._writer.pending.lost and not box.out.fault
     taken = await box.drain()
     assert any(message.topic == "telemetry" for message in taken)
     for many in range(len(taken)):
@@ -119,7 +119,7 @@ async def test_what_was_given_back_by_the_flash_leaves_before_what_came_meanwhil
     box.out.put(box.readings(10), 2)
     box.clock.at += 100
     writing = asyncio.ensure_future(box.out._pass())
-    while box.out._memory.waiting:
+    while box.out._writer.ram_queue.waiting:
         await asyncio.sleep(0)
     box.out.put(box.readings(10), 2)
     taking = asyncio.ensure_future(box.take())
@@ -137,10 +137,10 @@ async def test_nothing_overtakes_the_word_of_a_loss_that_is_being_written(
     taken = await used_up()
     for turn in range(14):
         await box.out.put_event(alarm(turn))
-    assert box.out._keeper.due.lost
+    assert box.out._writer.pending.lost
     ends = hangs()
     writing = asyncio.ensure_future(box.out.put_event(alarm(14)))
-    while box.out._keeper.due.lost:
+    while box.out._writer.pending.lost:
         await asyncio.sleep(0)
     for _ in range(0 if meanwhile == "nothing" else 12):
         box.out.put(box.readings(10), 2)
@@ -179,13 +179,13 @@ async def test_what_an_earlier_process_left_comes_back_in_its_order(
 ) -> None:
     """Of two stores: numbers say no order, and nobody knows any more when it was put."""
     await box.out.close()
-    for name in "numbers", "keeper":
+    for name in "numbers", "writer":
         monkeypatch.setattr(f"agent.outbox.{name}.RANGE", 20)
     box.open()
     await box.drain()
     flash(False)
     durable = box.out.store
-    while box.out._numbers.has(1):
+    while box.out._writer.numbers.has(1):
         box.out.put(box.readings(1), 2)
     box.out.put(box.readings(5), 2)
     box.open()

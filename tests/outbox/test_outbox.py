@@ -33,7 +33,7 @@ async def test_accepted_within_the_window_is_never_written(box: Any) -> None:
         box.out.accepted(await box.take())
     await box.tick(60)
     assert box.out.status()["bytes"] == 0
-    assert box.out._flash.db.totals().next_id == 1
+    assert box.out._writer.flash.db.totals().next_id == 1
 
 
 async def test_a_pass_that_finds_nothing_to_do_makes_no_task(box: Any) -> None:
@@ -52,22 +52,22 @@ async def test_a_pass_that_finds_nothing_to_do_makes_no_task(box: Any) -> None:
 async def test_a_pass_comes_when_something_is_due_or_cannot_wait(box: Any) -> None:
     """An idle box sleeps: what comes meanwhile may wait for four fifths of the window before it is flushed."""
     await box.tick()
-    keeper = box.out._keeper
-    assert keeper.rest() == 4.0
+    writer = box.out._writer
+    assert writer.rest() == 4.0
     box.clock.at += 1
     box.out.put(box.readings(), 2)
-    assert keeper.rest() == 4.0
+    assert writer.rest() == 4.0
     box.clock.at += 2.5
-    assert keeper.rest() == 1.5
+    assert writer.rest() == 1.5
     box.clock.at += 1.4
-    assert keeper.rest() == 0.5
-    assert not keeper.called.is_set()
+    assert writer.rest() == 0.5
+    assert not writer.called.is_set()
     box.out.set_aside(await box.take(), "payload format invalid")
-    assert keeper.called.is_set()
-    assert keeper.rest() == 0.5
+    assert writer.called.is_set()
+    assert writer.rest() == 0.5
     await box.tick()
-    assert not keeper.called.is_set()
-    assert keeper.rest() == 4.0
+    assert not writer.called.is_set()
+    assert writer.rest() == 4.0
 
 
 @pytest.mark.parametrize("what", ["stage", "numbers"])
@@ -77,41 +77,41 @@ async def test_readings_call_for_a_pass_where_they_need_one(
     """Many in a second: more numbers are reserved before they run out, and the stage begins another segment."""
     monkeypatch.setattr("agent.outbox.stage._SEGMENT", 5_000 if what == "stage" else 10_000_000)
     await box.tick()
-    keeper = box.out._keeper
-    keeper.numbers.next = keeper.numbers.limit - (50_300 if what == "numbers" else 60_000)
+    writer = box.out._writer
+    writer.numbers.next = writer.numbers.limit - (50_300 if what == "numbers" else 60_000)
     box.out.put(box.readings(200), 2)
-    assert not keeper.called.is_set()
+    assert not writer.called.is_set()
     box.out.put(box.readings(200), 2)
-    assert keeper.called.is_set()
+    assert writer.called.is_set()
 
 
 async def test_a_time_that_becomes_known_calls_for_a_pass(box: Any) -> None:
     box.clock.trusted = False
     box.open()
     await box.tick()
-    assert box.out._keeper.rest() == 1.0
+    assert box.out._writer.rest() == 1.0
     box.clock.trusted = True
     box.out.link(8, compress=False, limit=100_000)
-    assert box.out._keeper.called.is_set()
+    assert box.out._writer.called.is_set()
 
 
 async def test_a_flash_that_fails_is_left_alone_until_its_time_and_the_clock_is_not(box: Any, flash: Any) -> None:
     """What nobody can write calls for no pass; a time that becomes known is seen within a second all the same."""
-    keeper = box.out._keeper
+    writer = box.out._writer
     await box.tick()
     flash(False)
     box.out.put(box.readings(), 2)
     await box.tick(4)
-    assert keeper.flash.retry_at == box.clock.at + 5
+    assert writer.flash.retry_at == box.clock.at + 5
     box.out.put(box.readings(), 2)
-    assert keeper.rest() == 4.0
+    assert writer.rest() == 4.0
     box.clock.at += 3
-    assert keeper.rest() == 2.0
+    assert writer.rest() == 2.0
     box.clock.at += 2
-    assert keeper.rest() == 0.5
-    keeper.dating.known = False
+    assert writer.rest() == 0.5
+    writer.dating.known = False
     box.clock.at -= 4
-    assert keeper.rest() == 1.0
+    assert writer.rest() == 1.0
 
 
 async def test_unsent_goes_to_flash_within_the_window_and_comes_back_in_order(box: Any) -> None:
@@ -127,7 +127,7 @@ async def test_unsent_goes_to_flash_within_the_window_and_comes_back_in_order(bo
     assert [row.seq for message in backlog + live for row in decode(message.body)] == list(range(1, 1501))
     assert messages == live + backlog and all(message.zlib for message in backlog)
     await box.tick(10)
-    assert box.out._flash.db.totals().rows == 0
+    assert box.out._writer.flash.db.totals().rows == 0
     assert box.out.status()["bytes"] == 0
 
 
@@ -145,12 +145,12 @@ async def test_in_flight_beyond_the_window_is_on_flash_and_sent_once(box: Any) -
     box.out.put(box.readings(3), 2)
     message = await box.take()
     await box.tick(5)
-    assert box.out._flash.db.totals().rows == 3
+    assert box.out._writer.flash.db.totals().rows == 3
     assert box.out.status()["rows"] == 3
     assert await box.peek() is None
     box.out.accepted(message)
     await box.tick(6)
-    assert box.out._flash.db.totals().rows == 0
+    assert box.out._writer.flash.db.totals().rows == 0
     assert await box.drain() == []
 
 
@@ -289,8 +289,8 @@ async def test_a_long_backlog_is_not_held_in_memory(box: Any) -> None:
         message = await box.take()
         box.out.accepted(message)
         assert message.zlib
-    assert len(box.out._ahead.ready) < 10
-    assert not box.out._memory.waiting
+    assert len(box.out._writer.backlog.ready) < 10
+    assert not box.out._writer.ram_queue.waiting
 
 
 async def test_a_block_that_is_refused_is_explained_although_a_kill_comes_before_the_flash_knows(
@@ -362,7 +362,7 @@ async def test_a_job_under_way_at_the_close_is_no_power_cut_at_the_next_start(bo
     box.out.put(box.readings(1), 2)
     box.clock.at += 5
     jobs = [box.out.close(), box.out._pass()]
-    async with box.out._flash.lock:
+    async with box.out._writer.flash.lock:
         tasks = [asyncio.ensure_future(job) for job in (jobs[::-1] if first else jobs)]
         await asyncio.sleep(0)
         await asyncio.sleep(0)

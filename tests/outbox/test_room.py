@@ -99,8 +99,9 @@ async def test_a_flood_of_records_ends_at_the_buffer(box: Any, events: Callable[
     box.options = {"max_bytes": 300_000}
     box.open()
     for number in range(300):
-        box.out._urgent.unsaved += [
-            box.out._urgent.event(Event("change", "x" * 100, f"km{number}", box.clock.now())) for _ in range(10)
+        queue = box.out._writer.events
+        queue.unsaved += [
+            queue.add_event(Event("change", "x" * 100, f"km{number}", box.clock.now())) for _ in range(10)
         ]
         await box.tick(0.5)
     files = sum(path.stat().st_size for path in box.state.glob("outbox.db*") if not path.name.endswith("shm"))
@@ -114,8 +115,8 @@ async def test_in_a_long_outage_the_records_of_gaps_stay_few(
     box: Any, events: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a full buffer each look brings one of each class, and nobody takes them. What is in memory stays."""
-    monkeypatch.setattr("agent.outbox.urgent.MANY", 40)
-    monkeypatch.setattr("agent.outbox.keeper.MANY", 40)
+    monkeypatch.setattr("agent.outbox.events.MANY", 40)
+    monkeypatch.setattr("agent.outbox.writer.MANY", 40)
     box.options = {"max_bytes": 300_000}
     box.open()
     await fill(box, 1_000, lambda turn: turn % 3 + 1, n=60, step=60)
@@ -175,7 +176,7 @@ async def test_freed_pages_are_used_again(box: Any) -> None:
         await fill(box, 100, lambda turn: 2)
         await box.drain()
         await box.tick(10)
-        box.out._flash.db.checkpoint()
+        box.out._writer.flash.db.checkpoint()
         sizes.append((box.state / "outbox.db").stat().st_size)
     assert sizes[-1] <= sizes[1]
 
@@ -185,7 +186,7 @@ async def test_what_the_broker_refuses_is_kept_within_a_bound(box: Any) -> None:
         box.out.put(box.readings(2), 2)
         box.out.set_aside(await box.take(), "refused")
         await box.tick()
-    assert box.out._flash.db._one("SELECT count(*) FROM refused") == 100
+    assert box.out._writer.flash.db._one("SELECT count(*) FROM refused") == 100
 
 
 async def test_thinning_takes_whole_quarters_of_the_clock(box: Any) -> None:
@@ -264,15 +265,15 @@ async def test_a_buffer_that_is_full_of_what_must_stay_is_looked_at_once_a_pass(
     box.options = {"max_bytes": 20_000}  # less than what an empty database takes
     out = box.open()
     await box.tick(20)
-    assert out._keeper.figures.over()
+    assert out._writer.figures.over()
     begun = 0
-    job = out._flash.job
+    job = out._writer.flash.job
 
     async def counted(work: Callable[[Any], Any]) -> Any:
         nonlocal begun
         begun += 1
         return await job(work)
 
-    out._flash.job = counted
+    out._writer.flash.job = counted
     await box.tick(20)
     assert 0 < begun < 10

@@ -65,12 +65,12 @@ def look_at_outbox(
     """At its files and its memory, which takes `most` readings; so many came since the pass before last."""
     from agent.outbox import stage
 
-    keeper, must = outbox._keeper, world.judge.must
-    lots = sum(lot.n for lot in keeper.memory.waiting)
-    lots += sum(parcel.message.n for parcel in keeper.memory.under_way.values())
+    writer, must = outbox._writer, world.judge.must
+    lots = sum(lot.n for lot in writer.ram_queue.waiting)
+    lots += sum(entry.message.n for entry in writer.ram_queue.under_way.values())
     must(lots <= most + READINGS, f"{lots} readings in memory")
-    must(keeper.memory.n >= 0, f"{keeper.memory.n} readings in memory, it says")
-    many = len(keeper.urgent.unsaved) + len(keeper.urgent.ready)
+    must(writer.ram_queue.n >= 0, f"{writer.ram_queue.n} readings in memory, it says")
+    many = len(writer.events.unsaved) + len(writer.events.ready)
     must(many <= RECORDS, f"{many} records in memory")
     run = _files(world.run_folder)
     staged = [size for _, size in run]

@@ -15,7 +15,7 @@ OURS = "agent", "drivers"
 
 
 def in_a_line(error: BaseException | None) -> str:
-    """"KeyError('x') at agent/outbox/keeper.py:487 in unload": of a group the first, of its frames our innermost."""
+    """"KeyError('x') at agent/outbox/writer.py:487 in unload": of a group the first, of its frames our innermost."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     if error is None:

@@ -132,7 +132,7 @@ class OutboxJudge:
 
     def watch(self, outbox: Any) -> None:
         """Hear which numbers are given, and in which lane they are sent."""
-        numbers, take = outbox._numbers, outbox._numbers.take
+        numbers, take = outbox._writer.numbers, outbox._writer.numbers.take
 
         def heard(n: int, of: str) -> tuple[str, int]:
             store, first = take(n, of)
@@ -153,8 +153,8 @@ class OutboxJudge:
 
         async def taken() -> Any:
             message = await send()
-            parcel = outbox._out[message.token]
-            self._lanes[parcel.store, message.first, message.last] = message.lane
+            entry = outbox._writer.in_flight[message.token]
+            self._lanes[entry.store, message.first, message.last] = message.lane
             return message
 
         outbox.take = taken

@@ -32,9 +32,9 @@ __all__ = ["OutboxWorld", "run"]
 
 SCALES: list[dict[str, Any]] = [
     {},
-    {"agent.outbox.memory.MOST": 3_000, "agent.outbox.stage._SEGMENT": 20_000, "agent.outbox.numbers.RANGE": 2_000,
-     "agent.outbox.keeper.RANGE": 2_000, "agent.outbox.urgent.MANY": 40, "agent.outbox.keeper.MANY": 40},
-    {"agent.outbox.stage._SEGMENT": 5_000, "agent.outbox.numbers.RANGE": 500, "agent.outbox.keeper.RANGE": 500},
+    {"agent.outbox.ram_queue.MOST": 3_000, "agent.outbox.stage._SEGMENT": 20_000, "agent.outbox.numbers.RANGE": 2_000,
+     "agent.outbox.writer.RANGE": 2_000, "agent.outbox.events.MANY": 40, "agent.outbox.writer.MANY": 40},
+    {"agent.outbox.stage._SEGMENT": 5_000, "agent.outbox.numbers.RANGE": 500, "agent.outbox.writer.RANGE": 500},
 ]  # fmt: skip
 """Bounds of the agent, as they are and smaller, by where they stand."""
 PERIODS, PER_PUT = (30.0, 60.0, 60.0), (10, 30, 100, 100)
@@ -120,7 +120,7 @@ class OutboxWorld(World):
         self.quiet = False
         """The generator has ended."""
         self.backup: Path | None = None
-        self.most = 3_000 if "agent.outbox.memory.MOST" in self.scale else 100_000
+        self.most = 3_000 if "agent.outbox.ram_queue.MOST" in self.scale else 100_000
 
     # -- the machine ---------------------------------------------------------------------------------------------
 
@@ -363,15 +363,15 @@ def _scaled(scale: dict[str, Any]) -> Iterator[tuple[Any, str, Any]]:
 
 def _heard(box: OutboxJudge) -> tuple[Any, str, Any]:
     """Who goes on under another store says so in a record, which may be lost: the judge hears it at once."""
-    from agent.outbox.keeper import Keeper
+    from agent.outbox.writer import Writer
 
-    say = Keeper._say_left
+    say = Writer._say_left
 
-    def said(keeper: Keeper, before: str, now: str, why: str) -> None:
+    def said(writer: Writer, before: str, now: str, why: str) -> None:
         box.older[now] = before
-        say(keeper, before, now, why)
+        say(writer, before, now, why)
 
-    return Keeper, "_say_left", said
+    return Writer, "_say_left", said
 
 
 @contextlib.contextmanager

@@ -133,10 +133,10 @@ async def test_an_older_card_whose_database_opens_while_the_link_is_up(
         monkeypatch.setattr(Store, "__init__", fail)
         async with up(opened(), port):
             monkeypatch.setattr(Store, "__init__", whole)
-            await site.outbox._keeper.locked_save(flush=False)
+            await site.outbox._writer.locked_save(flush=False)
             site.outbox.put([Reading("m.r", 2, clock.now())], 2)
             await until(lambda: site.outbox.status()["rows"] == 0)
-            assert site.outbox._flash.db is not None and site.outbox.store != first
+            assert site.outbox._writer.flash.db is not None and site.outbox.store != first
 
 
 async def test_what_comes_again_to_a_restored_state_is_refused(site: Any) -> None:

@@ -56,7 +56,7 @@ async def test_what_is_too_long_for_the_broker_is_split_until_it_passes(
     made = [Reading(f"meter-{n}.active_power", n + 0.5, clock.now()) for n in range(2000)]
     box.put(made, 2)
     if history:
-        await box._shielded(box._keeper.locked_save(flush=True, last=False))
+        await box._shielded(box._writer.locked_save(flush=True, last=False))
     async with ScriptedBroker(longest=1000, too_long=too_long) as broker, site.up(broker.port, protocol=protocol):
         await box.put_event(Event("alarm", "test", "km1", clock.now()))
         await until(lambda: box.status()["rows"] == 0, 20)
@@ -375,7 +375,7 @@ async def test_no_batch_is_longer_than_max_message(site: Any, box: Outbox, until
     clock = SystemClock("always")
     for _ in range(2):
         box.put([Reading(f"meter-{n}.active_power", n + 0.5, clock.now()) for n in range(2000)], 2)
-        await box._shielded(box._keeper.locked_save(flush=True, last=False))
+        await box._shielded(box._writer.locked_save(flush=True, last=False))
     box.put([Reading(f"meter-{n}.active_power", n + 0.5, clock.now()) for n in range(2000)], 2)
     async with ScriptedBroker() as broker, site.up(broker.port, protocol="3.1.1", max_message=1000):
         await until(lambda: box.status()["rows"] == 0, 20)

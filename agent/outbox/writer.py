@@ -21,27 +21,27 @@ from agent.errors import StorageError
 from agent.lib.machine import Machine
 from agent.lib.wake import Wake
 from agent.model import Event, Severity
-from agent.outbox.ahead import Ahead
+from agent.outbox.backlog_reader import BacklogReader
 from agent.outbox.blocks import Block
 from agent.outbox.claim import Claim, Statement
 from agent.outbox.dating import Dating
 from agent.outbox.drain import Held, Load
-from agent.outbox.due import Due
+from agent.outbox.events import MANY, Events
 from agent.outbox.figures import Figures
 from agent.outbox.flash import Flash
 from agent.outbox.identity import Identity
 from agent.outbox.mark import Given
-from agent.outbox.memory import Memory
+from agent.outbox.messages import Batch, Entry, Written, write
 from agent.outbox.numbers import RANGE, Numbers, left_behind
-from agent.outbox.parcels import Batch, Parcel, Written, write
+from agent.outbox.pending_work import PendingWork
+from agent.outbox.ram_queue import RamQueue
 from agent.outbox.records import gap_event, is_counted, is_gap
-from agent.outbox.room import Room, aged, joined_gaps, make_room
+from agent.outbox.retention import Removal, expired, free_space, merged_gaps
 from agent.outbox.stage import Stage, replay
 from agent.outbox.store import Store, Totals, Work, wal_bytes
 from agent.outbox.thinning import Now, Thinner
-from agent.outbox.urgent import MANY, Urgent
 
-__all__ = ["Keeper"]
+__all__ = ["Writer"]
 
 _log = logging.getLogger("bocage.outbox")
 
@@ -51,7 +51,7 @@ _STEPS = 100
 """Steps of making room in one pass: a few seconds at the most on a slow box."""
 
 
-class Keeper:
+class Writer:
     """All parts of one outbox. The event loop never touches the flash: one thread of ours does (`flash`)."""
 
     def __init__(
@@ -73,21 +73,21 @@ class Keeper:
         self.called = Wake()
         """Set when a pass is not to wait for what is due at a time: see `rest`."""
         self.numbers = Numbers()
-        self.memory = Memory()
+        self.ram_queue = RamQueue()
         found = replay(stage_folder, clock.boot)
         self.stage = Stage(stage_folder, clock.boot, found)
         for store in found.given or {}:
             self.stage.give(store, found.last(store))  # killed between the two: the mark is behind the stage
-        self.urgent = Urgent(self.numbers, self.tokens, self.stage, clock.monotonic)
-        self.due = Due(clock, self.called)
+        self.events = Events(self.numbers, self.tokens, self.stage, clock.monotonic)
+        self.pending = PendingWork(clock, self.called)
         self.dating = Dating(clock)
         self.figures = Figures(max(max_bytes // 2, max_bytes - wal_bytes(max_bytes)), clock.monotonic())
         self.flash = Flash(folder, max_bytes, machine, found, clock, self)
         self.identity = Identity(machine)
-        self.ahead = Ahead(self.flash, self.tokens, clock.monotonic())
-        self.out: dict[int, Parcel] = {}
+        self.backlog = BacklogReader(self.flash, self.tokens, clock.monotonic())
+        self.in_flight: dict[int, Entry] = {}
         """Under way, by token."""
-        self.returned: list[Parcel] = []
+        self.returned: list[Entry] = []
         """Live readings that came back from the link."""
         self._ids, self._first_row = count(1), 1
         self._thinner = Thinner()
@@ -107,9 +107,9 @@ class Keeper:
     def open(self) -> None:
         """Open the database, go on from what the stage holds. Never fails: `troubles` says what is wrong."""
         found = self.flash.found
-        self.memory.put([lot._replace(since=float("-inf")) for lot in found.open_lots({})])
+        self.ram_queue.put([lot._replace(since=float("-inf")) for lot in found.open_lots({})])
         for record, delivered in found.open_records():
-            self.urgent.restore(record, delivered)
+            self.events.restore(record, delivered)
         try:
             self.flash.open()
         except (sqlite3.Error, OSError) as error:
@@ -117,11 +117,11 @@ class Keeper:
             self.troubles.append(f"the outbox cannot be written: {error}")
             if found.standing is not None:
                 self.identity.recall(found.standing)
-        if self.memory.n:
-            _log.info("stage replayed readings=%d next=they go to flash", self.memory.n)
-        self.due.unstage(found.losses)
+        if self.ram_queue.n:
+            _log.info("stage replayed readings=%d next=they go to flash", self.ram_queue.n)
+        self.pending.unstage(found.losses)
         if found.losses:
-            self.stage.losses(self.due.staged())
+            self.stage.losses(self.pending.staged())
         self.look_at_clock()
         self.dating.begin()
         if self.flash.db is not None:
@@ -146,23 +146,23 @@ class Keeper:
 
     def adopt(self, db: Store, totals: Totals) -> None:
         """A database is open: go on from what it holds."""
-        self.due.gaps += self.numbers.adopt(db.name, totals, self.flash.found)
+        self.pending.gaps += self.numbers.adopt(db.name, totals, self.flash.found)
         self.identity.adopt(totals, self.flash.found.unsure(db.name, totals.unsure), self.numbers.next)
         self._stand()
         if totals.aside not in ("", self._aside):
-            self.due.gaps.append(("store_corrupt", {"file": totals.aside, "count": None}))
+            self.pending.gaps.append(("store_corrupt", {"file": totals.aside, "count": None}))
         for left in totals.left:
             self._tell_left(left)
             if left["first"]:
                 self._rename(left["store"], left["now"], left["first"])
         self._ids, self._first_row = count(totals.next_id), totals.next_id
         self._away_told, self._lost_told = json.dumps(totals.away), json.dumps(totals.lost)
-        self.ahead.adopt(totals.next_id - 1)
+        self.backlog.adopt(totals.next_id - 1)
         self._thinner = Thinner()
         self.figures.adopt(totals)
-        self.memory.known(totals.flushed)
-        self.returned[:] = [parcel for parcel in self.returned if parcel.message.n]
-        self.urgent.known(totals.records, totals.outcomes)
+        self.ram_queue.known(totals.flushed)
+        self.returned[:] = [entry for entry in self.returned if entry.message.n]
+        self.events.known(totals.records, totals.outcomes)
         self._tell_dated(self.dating.adopt(totals))
         self.stage.release()
         self._marks = self._opened_at is not None
@@ -176,31 +176,31 @@ class Keeper:
             return
         self._aside = name
         span = {"store": self.numbers.store, "first": 1, "last": max(1, self.numbers.next - 1)}
-        self.due.gaps.append(("store_corrupt", {"file": name, "count": None, **span}))
+        self.pending.gaps.append(("store_corrupt", {"file": name, "count": None, **span}))
         alarm = Event("alarm", "store_corrupt", "gateway", self._clock.now(), Severity.MAJOR, {"what": what})
-        self.urgent.unsaved.append(self.urgent.event(alarm))
+        self.events.unsaved.append(self.events.add_event(alarm))
 
     def _tell_left(self, left: dict[str, Any]) -> None:
         """Numbers go on under another store, and what that makes a consumer miss."""
         self._say_left(left["store"], left["now"], left["why"])
-        self.due.gaps += [(reason, detail) for reason, detail in left.get("gaps", ())]
+        self.pending.gaps += [(reason, detail) for reason, detail in left.get("gaps", ())]
 
     def _say_left(self, before: str, now: str, why: str) -> None:
         _log.warning("another store begins before=%s now=%s why=%r next=what waits keeps its keys", before, now, why)
         detail = {"before": before, "store": now, "reason": why}
-        self.due.events.append(Event("audit", "store_moved", "gateway", self._clock.now(), Severity.MINOR, detail))
+        self.pending.events.append(Event("audit", "store_moved", "gateway", self._clock.now(), Severity.MINOR, detail))
 
     def forget(self) -> None:
         """The database is gone: what is in memory of it is only there."""
-        self.due.forget()
+        self.pending.forget()
         self.figures.forget()
         self.dating.note_again()
         self.called.set()
-        ahead = self.ahead
-        for parcel in (*self.urgent.ready, *ahead.ready, *self.returned, *ahead.returned, *self.out.values()):
-            parcel.row = None
-            if parcel.load is not None:
-                parcel.load.rows.clear()
+        backlog = self.backlog
+        for entry in (*self.events.ready, *backlog.ready, *self.returned, *backlog.returned, *self.in_flight.values()):
+            entry.row = None
+            if entry.load is not None:
+                entry.load.rows.clear()
 
     # -- looking after it --------------------------------------------------------------------------------------
 
@@ -210,13 +210,13 @@ class Keeper:
         now = self._clock.monotonic()
         self.figures.count(now)
         self.look_at_clock()
-        flush = self.memory.oldest_since() <= now - 0.8 * self._window
+        flush = self.ram_queue.oldest_since() <= now - 0.8 * self._window
         told = self._told()
-        old = now - self.due.since >= self._window
-        noted = self.dating.due(now)
+        old = now - self.pending.since >= self._window
+        noted = self.dating.should_note(now)
         news = self.stage.broken != self._stage_told or noted
         save = now >= self.flash.retry_at and bool(flush or told or old or news or self.numbers.low)
-        if save or self._needs_room(noted):
+        if save or self._needs_space(noted):
             return self._work(save, flush, noted)
         self._tidy()
         return None
@@ -234,9 +234,9 @@ class Keeper:
         oldest = self._oldest_since()
         if self.stage.broken != self._stage_told or self.stage.is_untidy(oldest):
             return least
-        due = self.flash.retry_at if ails else min(oldest + longest, self.due.since + self._window)
+        next_at = self.flash.retry_at if ails else min(oldest + longest, self.pending.since + self._window)
         look = longest if self.dating.known else _LOOK
-        return max(least, min(longest, look, due - now))
+        return max(least, min(longest, look, next_at - now))
 
     def call(self) -> None:
         """After readings were put: a pass comes soon if numbers run out, or the stage has something to tidy."""
@@ -245,19 +245,19 @@ class Keeper:
 
     def _told(self) -> bool:
         """Whether something is to be written that cannot wait."""
-        return bool(self.urgent.unsaved or self.due or self.flash.fault)
+        return bool(self.events.unsaved or self.pending or self.flash.fault)
 
     def _oldest_since(self) -> float:
-        return min(self.memory.oldest_since(), self.urgent.oldest_since())
+        return min(self.ram_queue.oldest_since(), self.events.oldest_since())
 
     async def _work(self, save: bool, flush: bool, noted: bool) -> None:
         if save:
             await self.locked_save(flush)
-        if self._needs_room(noted):
-            await self._make_room(noted)
+        if self._needs_space(noted):
+            await self._free_space(noted)
         self._tidy()
 
-    def _needs_room(self, noted: bool) -> bool:
+    def _needs_space(self, noted: bool) -> bool:
         return not self.flash.fault and (noted or self.figures.over())
 
     def _tidy(self) -> None:
@@ -271,20 +271,20 @@ class Keeper:
         self._tell_dated(event)
         if known:
             self.called.set()
-            self.memory.date(self.dating.date)
-            self.ahead.read_again(self.out.values())
+            self.ram_queue.date(self.dating.date)
+            self.backlog.read_again(self.in_flight.values())
 
     def _tell_dated(self, event: Event | None) -> None:
         if event is not None:
-            self.urgent.unsaved.append(self.urgent.event(event))
+            self.events.unsaved.append(self.events.add_event(event))
 
     async def locked_save(self, flush: bool, last: bool = False) -> bool:
         async with self.flash.lock:
             return await self.save(flush, last)
 
-    async def save_urgent(self) -> None:
+    async def save_events(self) -> None:
         async with self.flash.lock:
-            if self.urgent.unsaved:
+            if self.events.unsaved:
                 await self.save()
 
     async def save(self, flush: bool = False, last: bool = False) -> bool:
@@ -331,28 +331,28 @@ class Keeper:
 
     def _send_unsaved(self) -> None:
         """Class 0 does not wait for a flash that fails."""
-        gone = self.urgent.send_unsaved()
-        for parcel in gone:
-            message = parcel.message
-            self.due.lose("memory", 0, parcel.store, message.first, message.last, 1)
+        gone = self.events.send_unsaved()
+        for entry in gone:
+            message = entry.message
+            self.pending.lose("memory", 0, entry.store, message.first, message.last, 1)
             self.tell_again(message.body)
-        if gone and self.stage.losses(self.due.staged()):
-            for parcel in gone:  # a start does not take them up, to lose and count them once more
-                self.stage.accept(parcel.store, parcel.message.first, parcel.message.last)
+        if gone and self.stage.losses(self.pending.staged()):
+            for entry in gone:  # a start does not take them up, to lose and count them once more
+                self.stage.accept(entry.store, entry.message.first, entry.message.last)
 
     def tell_first(self) -> None:
         """Before anything is sent: tell of what is lost. The flash may never take the word of it, or not in time.
 
         A power cut would leave nobody who knows. What is lost while that word waits to be sent is told after it.
         """
-        if not self.due.lost:
+        if not self.pending.lost:
             return
-        doubtful = self.flash.fault or not self.numbers.has(1) or self.due.loses_beside(self.numbers.store)
-        if doubtful and not (self.tells or self.urgent.tells()):
-            told = [self.urgent.keep(self.urgent.tell(event)) for event in self._gap_events()]
-            self.urgent.unsaved += told
-            self.urgent.send(told)
-            self.stage.losses(self.due.staged())  # it has them as records now
+        doubtful = self.flash.fault or not self.numbers.has(1) or self.pending.loses_beside(self.numbers.store)
+        if doubtful and not (self.tells or self.events.tells()):
+            told = [self.events.keep(self.events.tell(event)) for event in self._gap_events()]
+            self.events.unsaved += told
+            self.events.send(told)
+            self.stage.losses(self.pending.staged())  # it has them as records now
 
     def may_go(self, store: str) -> bool:
         """Whether readings that wait may leave. Without durable numbers what is being written goes before them."""
@@ -363,7 +363,7 @@ class Keeper:
         if not is_gap(body):
             return
         told = json.loads(body)["detail"]
-        self.due.tell_again(told)
+        self.pending.tell_again(told)
         if is_counted(told):  # it is counted once
             self.figures.add_lost(told["reason"], told["class"], -told["count"])
 
@@ -427,73 +427,73 @@ class Keeper:
         self.identity.confirm()
         self.numbers.rename(new)
         self._stand()
-        self.ahead.start_over({*self.due.work.done_blocks, *self.due.work.done_messages, *self._rows_out()})
-        self.urgent.leave()
+        self.backlog.start_over({*self.pending.work.done_blocks, *self.pending.work.done_messages, *self._rows_out()})
+        self.events.leave()
         self._rename(old, new, first)
         self.stage.finish(self._numbers_done())
         self._tell_left(left)
-        self.due.gaps += left_behind(old, left["done"], left["reserved"])
+        self.pending.gaps += left_behind(old, left["done"], left["reserved"])
 
     def _rename(self, old: str, new: str, first: int) -> None:
         """What is in memory goes under another store from this number on; the stage says so of what it holds."""
-        self.memory.rename(old, new, first)
-        self.urgent.rename(old, new, first)
+        self.ram_queue.rename(old, new, first)
+        self.events.rename(old, new, first)
         self.stage.rename(old, new, first)
 
     def _rows_out(self) -> Iterator[int]:
         """What lies on flash of that which is under way."""
-        for parcel in self.out.values():
-            yield from (row.id for row in parcel.load.rows) if parcel.load is not None else ()
-            if parcel.row is not None:
-                yield parcel.row
+        for entry in self.in_flight.values():
+            yield from (row.id for row in entry.load.rows) if entry.load is not None else ()
+            if entry.row is not None:
+                yield entry.row
 
     def shed(self) -> None:
         """Drop the least precious readings if there are too many for the memory."""
-        if not self.memory.full:
+        if not self.ram_queue.full:
             return
-        gone = list(self.memory.shed())
+        gone = list(self.ram_queue.shed())
         for lot in gone:
-            self.due.lose("memory", lot.cls, lot.store, lot.seq, lot.last, lot.n, lot.wall_ms)
-        if self.stage.losses(self.due.staged()):
+            self.pending.lose("memory", lot.cls, lot.store, lot.seq, lot.last, lot.n, lot.wall_ms)
+        if self.stage.losses(self.pending.staged()):
             for lot in gone:  # a start does not take them up, to lose and count them once more
                 self.stage.accept(lot.store, lot.seq, lot.last)
-        _log.warning("memory full readings=%d next=the oldest are dropped, a gap record says so", self.memory.n)
+        _log.warning("memory full readings=%d next=the oldest are dropped, a gap record says so", self.ram_queue.n)
 
-    def retire(self, parcel: Parcel) -> None:
-        """A parcel needs not be kept any more: it was accepted, or set aside."""
-        self.memory.under_way.pop(parcel.message.token, None)
-        parcel.done = True
-        if parcel.load is not None:
-            parcel.load.left -= 1
-            if not parcel.load.left:
-                self.unload(parcel.load)
+    def retire(self, entry: Entry) -> None:
+        """An entry needs not be kept any more: it was accepted, or set aside."""
+        self.ram_queue.under_way.pop(entry.message.token, None)
+        entry.done = True
+        if entry.load is not None:
+            entry.load.left -= 1
+            if not entry.load.left:
+                self.unload(entry.load)
             return
-        telemetry = parcel.message.topic == "telemetry"
-        if telemetry and parcel.lots:
-            self.memory.n -= parcel.message.n
-        elif telemetry and parcel.row is not None:
-            self.figures.deleted(parcel.message.n, parcel.cls, parcel.size)
-        elif not telemetry and parcel.row is not None:
-            self.figures.deleted(0, 0, len(parcel.message.body))
-        if not parcel.saving and parcel.row is not None:
-            self.due.delete(telemetry, parcel.row)
-        if not parcel.saving and parcel.row is None and parcel.outcome is None and parcel in self.urgent.unsaved:
-            self.urgent.unsaved.remove(parcel)
+        telemetry = entry.message.topic == "telemetry"
+        if telemetry and entry.lots:
+            self.ram_queue.n -= entry.message.n
+        elif telemetry and entry.row is not None:
+            self.figures.deleted(entry.message.n, entry.cls, entry.size)
+        elif not telemetry and entry.row is not None:
+            self.figures.deleted(0, 0, len(entry.message.body))
+        if not entry.saving and entry.row is not None:
+            self.pending.delete(telemetry, entry.row)
+        if not entry.saving and entry.row is None and entry.outcome is None and entry in self.events.unsaved:
+            self.events.unsaved.remove(entry)
 
     def unload(self, load: Load) -> None:
         """All that was made of these blocks is accepted, or set aside."""
-        if self.due.losses:  # a start takes for delivered what the stage says is done with
-            self.stage.losses(self.due.staged())
+        if self.pending.losses:  # a start takes for delivered what the stage says is done with
+            self.stage.losses(self.pending.staged())
         for row in load.rows:
             self.stage.accept(row.store, row.first, row.last)
             self.figures.deleted(row.n, row.cls, row.size)
-            self.due.delete(True, row.id)
+            self.pending.delete(True, row.id)
 
     def drop(self, broken: list[Held]) -> None:
         """Blocks that nobody can read any more."""
         for row in broken:
             _log.error("block unreadable readings=%d next=dropped, a gap record says so", row.n)
-            self.due.lose("store_corrupt", row.cls, row.store, row.first, row.last, row.n)
+            self.pending.lose("store_corrupt", row.cls, row.store, row.first, row.last, row.n)
         if broken:
             self.unload(Load(broken[0].store, broken, [], 0, 0))
 
@@ -505,7 +505,7 @@ class Keeper:
         One that fails may be on flash all the same, if it was the sync that failed: what it gave numbers to could not
         get others, and those numbers not be given again.
         """
-        if self.numbers.has(len(self.due)):
+        if self.numbers.has(len(self.pending)):
             return None
         known = self.numbers.next - 1
         limit = max(self.numbers.limit, known) + RANGE
@@ -518,17 +518,17 @@ class Keeper:
 
     def _batch(self, flush: bool, last: bool) -> Batch:
         """Everything that is due, moved out of the way of what comes while it is written."""
-        numbers, urgent, doubt = self.numbers, self.urgent, self._doubt
+        numbers, events, doubt = self.numbers, self.events, self._doubt
         flush = flush or doubt
-        work, gaps = self.due.take(), self._gap_events()
+        work, gaps = self.pending.take(), self._gap_events()
         limit = max(numbers.limit, numbers.next) + RANGE if numbers.low and not last else numbers.limit
-        told = [urgent.tell(event) for event in [*self.due.say(), *gaps]]
-        urgent.unsaved += told
-        records, urgent.unsaved = urgent.unsaved, []
-        parcels = list(self.memory.under_way.values()) if flush else []
-        lots = self.memory.flush() if flush else []
-        for parcel in (*records, *parcels):
-            parcel.saving = True
+        told = [events.tell(event) for event in [*self.pending.say(), *gaps]]
+        events.unsaved += told
+        records, events.unsaved = events.unsaved, []
+        entries = list(self.ram_queue.under_way.values()) if flush else []
+        lots = self.ram_queue.flush() if flush else []
+        for entry in (*records, *entries):
+            entry.saving = True
         known = numbers.next - 1
         if last:
             limit = known
@@ -544,15 +544,15 @@ class Keeper:
         away = json.dumps({} if flush else self._away_open())
         if doubt or away != self._away_told:
             work.facts["away"] = away
-        if last or self.dating.due(self._clock.monotonic()):
+        if last or self.dating.should_note(self._clock.monotonic()):
             work.boot = self.dating.fact()
         segment = self.stage.rotate() if flush else 0
-        given, youngest = numbers.given(), self.ahead.known
-        return Batch(work, records, told, parcels, lots, limit, segment, self.stage.broken, last, given, youngest)
+        given, youngest = numbers.given(), self.backlog.known
+        return Batch(work, records, told, entries, lots, limit, segment, self.stage.broken, last, given, youngest)
 
     def _gap_events(self) -> list[Event]:
         """What is lost and not told, to be told now; it is counted."""
-        gaps, now = self.due.tell(), self._clock.now()
+        gaps, now = self.pending.tell(), self._clock.now()
         self.figures.gaps += len(gaps)
         for reason, detail in gaps:
             if is_counted(detail):
@@ -562,8 +562,8 @@ class Keeper:
     def _certain(self, store: str, mark: bool = False) -> int:
         """The number of a store up to which every one is on flash, delivered or told as lost; for the `mark`: or lost,
         and the stage says so."""
-        staged = mark and self.stage.holds(self.due.staged())
-        firsts = [self.memory.first(store), self.urgent.first(store, mark), self.due.first(store, staged)]
+        staged = mark and self.stage.holds(self.pending.staged())
+        firsts = [self.ram_queue.first(store), self.events.first(store, mark), self.pending.first(store, staged)]
         return min([first for first in firsts if first is not None], default=self.numbers.given().get(store, 0) + 1) - 1
 
     def _numbers_done(self) -> dict[str, Given]:
@@ -589,88 +589,88 @@ class Keeper:
         self._lost_told = str(batch.work.facts.get("lost", self._lost_told))
         if batch.work.boot is not None:
             self.dating.noted()
-        if not self.due.losses:
+        if not self.pending.losses:
             self.stage.forget_losses()
-        self.ahead.skip.difference_update(batch.work.done_blocks, batch.work.done_messages)
-        for parcel, message_row in zip(batch.urgent, written.messages, strict=True):
-            parcel.saving = False
-            self._settle_urgent(parcel, message_row)
-        for parcel, (row, block) in zip(batch.parcels, written.parcels, strict=True):
-            parcel.saving = False
-            self._settle_parcel(parcel, row, block)
+        self.backlog.skip.difference_update(batch.work.done_blocks, batch.work.done_messages)
+        for entry, message_row in zip(batch.events, written.messages, strict=True):
+            entry.saving = False
+            self._settle_event(entry, message_row)
+        for entry, (row, block) in zip(batch.entries, written.entries, strict=True):
+            entry.saving = False
+            self._settle_readings(entry, row, block)
         for row, block in written.blocks:
             self._stored(row, block)
             self.figures.measured(block)
-        for parcel in batch.told:
-            self.stage.give(parcel.store, parcel.message.first)
+        for entry in batch.told:
+            self.stage.give(entry.store, entry.message.first)
         if batch.segment:
             self.stage.finish({store: Given(last, last) for store, last in batch.given.items()})
             self.stage.forget(batch.segment)
 
-    def _settle_parcel(self, parcel: Parcel, row: int, block: Block) -> None:
+    def _settle_readings(self, entry: Entry, row: int, block: Block) -> None:
         """What was under way while it was written is a block of its own."""
-        ahead = self.ahead
-        parcel.lots, parcel.row, parcel.size = [], row, len(block.body)
-        self.memory.under_way.pop(parcel.message.token, None)
-        ahead.skip.add(row)
-        if parcel.done:
-            ahead.newest["block"] = max(ahead.newest["block"], row)
-            self.due.delete(True, row)
+        backlog = self.backlog
+        entry.lots, entry.row, entry.size = [], row, len(block.body)
+        self.ram_queue.under_way.pop(entry.message.token, None)
+        backlog.skip.add(row)
+        if entry.done:
+            backlog.newest["block"] = max(backlog.newest["block"], row)
+            self.pending.delete(True, row)
             return
         self._stored(row, block)
-        if parcel in self.returned:
-            self.returned.remove(parcel)
-            ahead.skip.discard(row)
+        if entry in self.returned:
+            self.returned.remove(entry)
+            backlog.skip.discard(row)
 
     def _stored(self, row: int, block: Block) -> None:
         """What was in memory is a block on flash."""
-        self.ahead.newest["block"] = max(self.ahead.newest["block"], row)
-        self.memory.n -= block.n
+        self.backlog.newest["block"] = max(self.backlog.newest["block"], row)
+        self.ram_queue.n -= block.n
         self.figures.stored(block)
 
-    def _settle_urgent(self, parcel: Parcel, row: int | None) -> None:
+    def _settle_event(self, entry: Entry, row: int | None) -> None:
         if row is None:  # only its outcome was written: the message had been delivered from memory
             return
-        ahead, size = self.ahead, len(parcel.message.body)
-        parcel.row = row
+        backlog, size = self.backlog, len(entry.message.body)
+        entry.row = row
         self.figures.bytes[0] += size
-        behind = ahead.behind("message")
-        ahead.newest["message"] = max(ahead.newest["message"], row)
-        if parcel.done:
-            ahead.skip.add(row)
+        behind = backlog.behind("message")
+        backlog.newest["message"] = max(backlog.newest["message"], row)
+        if entry.done:
+            backlog.skip.add(row)
             self.figures.bytes[0] -= size
-            self.due.delete(False, row)
-        elif parcel.queued and behind and parcel in self.urgent.ready:  # older ones on flash go first, now they can
-            self.urgent.ready.remove(parcel)
-            parcel.queued = False
+            self.pending.delete(False, row)
+        elif entry.queued and behind and entry in self.events.ready:  # older ones on flash go first, now they can
+            self.events.ready.remove(entry)
+            entry.queued = False
             return
-        elif parcel.queued:
-            ahead.skip.add(row)
-        elif not behind and len(self.urgent.ready) < MANY:
-            self.urgent.queue(parcel)
+        elif entry.queued:
+            backlog.skip.add(row)
+        elif not behind and len(self.events.ready) < MANY:
+            self.events.queue(entry)
         else:
             return
         if not behind:
-            ahead.cursor["message"] = ahead.newest["message"]
+            backlog.cursor["message"] = backlog.newest["message"]
 
     def _restore(self, batch: Batch) -> None:
         """The batch is not on flash, or nobody knows: as before."""
         self._doubt = True
-        self.due.give_back(batch.work)
-        self.memory.come_back(batch.lots)
-        unsaved = [parcel for parcel in batch.urgent if not parcel.done or parcel.outcome is not None]
-        self.urgent.unsaved[:0] = unsaved
-        for parcel in batch.told:
-            self.urgent.keep(parcel)
+        self.pending.give_back(batch.work)
+        self.ram_queue.come_back(batch.lots)
+        unsaved = [entry for entry in batch.events if not entry.done or entry.outcome is not None]
+        self.events.unsaved[:0] = unsaved
+        for entry in batch.told:
+            self.events.keep(entry)
         if batch.told:  # the stage has them as records now
-            self.stage.losses(self.due.staged())
-        for parcel in (*batch.urgent, *batch.parcels):
-            parcel.saving = False
+            self.stage.losses(self.pending.staged())
+        for entry in (*batch.events, *batch.entries):
+            entry.saving = False
         self.shed()
 
     # -- room --------------------------------------------------------------------------------------------------
 
-    async def _make_room(self, old: bool) -> None:
+    async def _free_space(self, old: bool) -> None:
         """Beyond the quota, and at times for what is too `old`: thin or drop what is least precious.
 
         In short steps: class 0 comes in between. What is not done in so many goes on in the next pass.
@@ -682,54 +682,57 @@ class Keeper:
                 if self.flash.db is None or self.flash.fault or not (old or over):
                     return
                 try:
-                    room = await self.flash.job(self._aged if old else partial(self._room, total=total, excess=excess))
+                    step = self._expired if old else partial(self._next_removal, total=total, excess=excess)
+                    removal = await self.flash.job(step)
                 except StorageError:
                     return
-                if room is None:
+                if removal is None:
                     continue
-                if not (old or room.blocks or room.messages or room.made or room.settled or room.joined):
+                if not (old or removal.blocks or removal.messages or removal.made or removal.settled or removal.joined):
                     return  # nothing is left that may go
-                old = old and bool(room.blocks or room.messages)
-                self._take_room(room)
+                old = old and bool(removal.blocks or removal.messages)
+                self._take_removal(removal)
                 if not await self.save():
                     return
-                for row in room.joined:  # a start does not take them up from the stage
+                for row in removal.joined:  # a start does not take them up from the stage
                     self.stage.accept(row.store, row.seq, row.seq)
                 if not (old or over):
                     return
 
-    def _aged(self, db: Store) -> Room:
-        after, skip = self.ahead.cursor["block"], set(self.ahead.skip)
-        sent = {parcel.row for parcel in (*self.returned, *self.out.values()) if parcel.row is not None}
-        return aged(db, self.dating.present(), self._days, self._audit_days, after, skip, sent)
+    def _expired(self, db: Store) -> Removal:
+        after, skip = self.backlog.cursor["block"], set(self.backlog.skip)
+        sent = {entry.row for entry in (*self.returned, *self.in_flight.values()) if entry.row is not None}
+        return expired(db, self.dating.present(), self._days, self._audit_days, after, skip, sent)
 
-    def _room(self, db: Store, total: int, excess: dict[int, int]) -> Room | None:
-        after, skip = self.ahead.cursor["block"], set(self.ahead.skip)
+    def _next_removal(self, db: Store, total: int, excess: dict[int, int]) -> Removal | None:
+        after, skip = self.backlog.cursor["block"], set(self.backlog.skip)
 
-        def thin(db: Store) -> Room | Literal[False] | None:
+        def thin(db: Store) -> Removal | Literal[False] | None:
             at = self._clock.now()
             now = Now(at.boot, at.wall_ms, at.boottime_ns // 1_000_000)
-            room = self._thinner.step(db, after, skip, self.dating.boots, now)
-            return False if self._thinner.idle else room
+            removal = self._thinner.step(db, after, skip, self.dating.boots, now)
+            return False if self._thinner.idle else removal
 
-        records = max(self.ahead.cursor["message"], self._first_row - 1)
-        joined = joined_gaps(db, records, skip) if total > 0 else None
-        return joined or make_room(db, excess, total, after, skip, thin)
+        records = max(self.backlog.cursor["message"], self._first_row - 1)
+        joined = merged_gaps(db, records, skip) if total > 0 else None
+        return joined or free_space(db, excess, total, after, skip, thin)
 
-    def _take_room(self, room: Room) -> None:
+    def _take_removal(self, removal: Removal) -> None:
         """Let what room was made with be part of the next transaction."""
-        for row in room.blocks:
+        for row in removal.blocks:
             self.figures.deleted(row.n, row.cls, row.size)
-        for _, block in room.made:
+        for _, block in removal.made:
             self.figures.stored(block)
-        for record in room.joined:
+        for record in removal.joined:
             self.figures.deleted(0, 0, len(record.body))
-            self.due.delete(False, record.id)
-            self.due.lose("thinned", 0, record.store, record.seq, record.seq, 1)
+            self.pending.delete(False, record.id)
+            self.pending.lose("thinned", 0, record.store, record.seq, record.seq, 1)
             self.tell_again(record.body)
-        self.ahead.skip.update([row.id for row in room.blocks], [row.id for row in room.joined], room.messages)
-        self.urgent.withdraw(room.withdrawn)
-        self.due.make_room(room)
-        for reason, loss in room.losses:
+        self.backlog.skip.update(row.id for row in removal.blocks)
+        self.backlog.skip.update(row.id for row in removal.joined)
+        self.backlog.skip.update(removal.messages)
+        self.events.withdraw(removal.withdrawn)
+        self.pending.remove(removal)
+        for reason, loss in removal.losses:
             _log.warning("buffer full or old reason=%s class=%d readings=%d next=a gap record",
                          reason, loss.cls, loss.count)  # fmt: skip

@@ -12,7 +12,7 @@ from agent.outbox.drain import Load
 from agent.outbox.lanes import Lane
 from agent.outbox.store import Store, StoredMessage, Work
 
-__all__ = ["Batch", "Message", "Parcel", "Written", "write"]
+__all__ = ["Batch", "Entry", "Message", "Written", "write"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Message:
 
 
 @dataclass(slots=True, eq=False)
-class Parcel:
+class Entry:
     """A message and where its content is: `lots` in memory, `row` on flash (`size` bytes), or a `load` of blocks."""
 
     message: Message
@@ -83,9 +83,9 @@ class Batch:
     """
 
     work: Work
-    urgent: list[Parcel]
-    told: list[Parcel]
-    parcels: list[Parcel]
+    events: list[Entry]
+    told: list[Entry]
+    entries: list[Entry]
     lots: list[Lot]
     limit: int
     segment: int
@@ -100,7 +100,7 @@ class Written:
     """Where it went: (row), and (row, block). `used` and `free` are bytes of the file and of its disk."""
 
     messages: list[int | None] = field(default_factory=list)
-    parcels: list[tuple[int, Block]] = field(default_factory=list)
+    entries: list[tuple[int, Block]] = field(default_factory=list)
     blocks: list[tuple[int, Block]] = field(default_factory=list)
     oldest_ms: int | None = None
     used: int = 0
@@ -112,19 +112,19 @@ def write(db: Store, batch: Batch, ids: Iterator[int]) -> Written:
     work, written = batch.work, Written()  # what is only deleted stays in the work: it is done again if this fails
     messages, outcomes = [*work.messages], [*work.outcomes]
     row: int | None
-    for parcel in batch.urgent:
-        message = parcel.message
-        row = None if parcel.done else next(ids)
+    for entry in batch.events:
+        message = entry.message
+        row = None if entry.done else next(ids)
         written.messages.append(row)
         if row is not None:
-            messages.append(StoredMessage(row, parcel.store, message.first, message.topic, message.body))
-        if parcel.outcome is not None:
-            outcomes.append(parcel.outcome)
-    for parcel in batch.parcels:
-        written.parcels.append((next(ids), block(parcel.lots)))
+            messages.append(StoredMessage(row, entry.store, message.first, message.topic, message.body))
+        if entry.outcome is not None:
+            outcomes.append(entry.outcome)
+    for entry in batch.entries:
+        written.entries.append((next(ids), block(entry.lots)))
     for made in pack(batch.lots):
         written.blocks.append((next(ids), made))
-    blocks = [*work.blocks, *written.parcels, *written.blocks]
+    blocks = [*work.blocks, *written.entries, *written.blocks]
     db.commit(replace(work, messages=messages, outcomes=outcomes, blocks=blocks, known=batch.known))
     if batch.last:
         db.checkpoint()

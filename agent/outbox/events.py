@@ -9,19 +9,19 @@ from dataclasses import replace
 
 from agent.model import Event, Outcome, OutcomeState
 from agent.outbox.dates import Boots
+from agent.outbox.messages import Entry, Message
 from agent.outbox.numbers import Numbers
-from agent.outbox.parcels import Message, Parcel
 from agent.outbox.records import dated, event_body, is_gap, renamed_record, result_body
-from agent.outbox.stage import Kept, Stage
+from agent.outbox.stage import Stage, StagedRecord
 
-__all__ = ["MANY", "Urgent"]
+__all__ = ["MANY", "Events"]
 
 MANY = 1_000
 """Records kept in memory while the flash cannot be written, or the broker refuses them."""
 _ENDS = {OutcomeState.VERIFIED, OutcomeState.MISMATCH, OutcomeState.FAILED, OutcomeState.UNKNOWN}
 
 
-class Urgent:
+class Events:
     """`unsaved` ones are to be written, `ready` ones to be sent; while the flash fails, one may be both.
 
     What is unsaved is on the stage: a process that is killed before the flash could take it has lost nothing.
@@ -29,114 +29,114 @@ class Urgent:
 
     def __init__(self, numbers: Numbers, tokens: Iterator[int], stage: Stage, monotonic: Callable[[], float]) -> None:
         self._numbers, self._tokens, self._stage, self._monotonic = numbers, tokens, stage, monotonic
-        self.unsaved: list[Parcel] = []
-        self.ready: deque[Parcel] = deque()
+        self.unsaved: list[Entry] = []
+        self.ready: deque[Entry] = deque()
 
-    def event(self, event: Event) -> Parcel:
+    def add_event(self, event: Event) -> Entry:
         """A record with a number of its own."""
         store, seq = self._numbers.take(1, "records")
         return self.keep(self._record("event", event_body(event, store, seq), store, seq))
 
-    def tell(self, event: Event) -> Parcel:
+    def tell(self, event: Event) -> Entry:
         """A record of our own for the transaction at hand; `keep` it if that fails."""
         store, seq = self._numbers.take(1, "gaps" if event.kind == "gap" else "records")
-        parcel = self._record("event", event_body(event, store, seq), store, seq)
+        entry = self._record("event", event_body(event, store, seq), store, seq)
         if event.kind == "gap" and event.detail:
-            parcel.tells = (event.detail.get("store", ""), event.detail.get("first") or 1)
-        return parcel
+            entry.tells = (event.detail.get("store", ""), event.detail.get("first") or 1)
+        return entry
 
-    def result(self, outcome: Outcome) -> Parcel:
+    def add_result(self, outcome: Outcome) -> Entry:
         return self.keep(self.promise(outcome))
 
-    def refuse(self, refusal: Outcome) -> Parcel:
+    def refuse(self, refusal: Outcome) -> Entry:
         """The word of a refusal that changes nothing of what the ledger knows of the command."""
         return self.keep(self._word(refusal))
 
-    def promise(self, outcome: Outcome) -> Parcel:
+    def promise(self, outcome: Outcome) -> Entry:
         """A record that counts only if the flash takes it: `keep` it once that is decided."""
-        parcel = self._word(outcome)
-        parcel.outcome = outcome
-        self._stage.give(parcel.store, parcel.message.first)
-        return parcel
+        entry = self._word(outcome)
+        entry.outcome = outcome
+        self._stage.give(entry.store, entry.message.first)
+        return entry
 
-    def keep(self, parcel: Parcel) -> Parcel:
+    def keep(self, entry: Entry) -> Entry:
         """Bring it to the stage."""
-        message = parcel.message
-        parcel.since = self._monotonic()
-        kept = Kept(parcel.store, message.first, message.topic, message.body, parcel.outcome)
-        parcel.staged = self._stage.keep(kept, parcel.since)
-        return parcel
+        message = entry.message
+        entry.since = self._monotonic()
+        kept = StagedRecord(entry.store, message.first, message.topic, message.body, entry.outcome)
+        entry.staged = self._stage.keep(kept, entry.since)
+        return entry
 
-    def restore(self, kept: Kept, delivered: bool) -> None:
+    def restore(self, kept: StagedRecord, delivered: bool) -> None:
         """A record that an earlier process left on the stage; of a delivered one the outcome is still to keep."""
-        parcel = self._record(kept.topic, kept.body, kept.store, kept.seq)
-        parcel.outcome, parcel.since, parcel.done, parcel.staged = kept.outcome, float("-inf"), delivered, True
+        entry = self._record(kept.topic, kept.body, kept.store, kept.seq)
+        entry.outcome, entry.since, entry.done, entry.staged = kept.outcome, float("-inf"), delivered, True
         if delivered and kept.outcome is None:
             return
         if is_gap(kept.body):
             detail = json.loads(kept.body)["detail"]
-            parcel.tells = (detail.get("store", ""), detail.get("first") or 1)
-        self.unsaved.append(parcel)
+            entry.tells = (detail.get("store", ""), detail.get("first") or 1)
+        self.unsaved.append(entry)
 
-    def reject(self, parcel: Parcel, refusal: Outcome) -> None:
+    def reject(self, entry: Entry, refusal: Outcome) -> None:
         """An outcome that cannot be kept becomes the word that it was refused."""
-        parcel.outcome = None
-        body = result_body(refusal, parcel.store, parcel.message.first)
-        parcel.message = replace(parcel.message, body=body)
-        self.keep(parcel)
+        entry.outcome = None
+        body = result_body(refusal, entry.store, entry.message.first)
+        entry.message = replace(entry.message, body=body)
+        self.keep(entry)
 
     def rename(self, old: str, new: str, first: int) -> None:
         """Unsaved ones go under the name of another store from this number on, and what they tell of it."""
-        for parcel in self.unsaved:
-            parcel.message = replace(parcel.message, body=renamed_record(parcel.message.body, old, new, first))
-            if parcel.store == old and parcel.message.first >= first:
-                parcel.store = new
-            if parcel.tells and parcel.tells[0] == old and parcel.tells[1] >= first:
-                parcel.tells = new, parcel.tells[1]
+        for entry in self.unsaved:
+            entry.message = replace(entry.message, body=renamed_record(entry.message.body, old, new, first))
+            if entry.store == old and entry.message.first >= first:
+                entry.store = new
+            if entry.tells and entry.tells[0] == old and entry.tells[1] >= first:
+                entry.tells = new, entry.tells[1]
 
     def known(self, records: Mapping[str, Collection[int]], ledger: Mapping[str, Outcome]) -> None:
         """What the flash has: records, by store and number, which are read there, and the last word of commands."""
-        for parcel in self.unsaved:
-            known = ledger.get(parcel.outcome.command) if parcel.outcome else None
-            if known and parcel.outcome and known.at[:2] >= parcel.outcome.at[:2]:
-                parcel.outcome = None
+        for entry in self.unsaved:
+            known = ledger.get(entry.outcome.command) if entry.outcome else None
+            if known and entry.outcome and known.at[:2] >= entry.outcome.at[:2]:
+                entry.outcome = None
 
-        def is_only_here(parcel: Parcel) -> bool:
-            return parcel.message.first not in records.get(parcel.store, ())
+        def is_only_here(entry: Entry) -> bool:
+            return entry.message.first not in records.get(entry.store, ())
 
         self.unsaved = [one for one in self.unsaved if is_only_here(one) and (one.outcome or not one.done)]
-        self.ready = deque(parcel for parcel in self.ready if is_only_here(parcel))
+        self.ready = deque(entry for entry in self.ready if is_only_here(entry))
 
     def leave(self) -> None:
         """Those that wait to be sent and are on flash are read again."""
-        self.ready = deque(parcel for parcel in self.ready if parcel.row is None)
+        self.ready = deque(entry for entry in self.ready if entry.row is None)
 
     def withdraw(self, records: Collection[tuple[int, str, int]]) -> None:
         """Records (row, store, number) that are too old to be sent: a kill does not bring them back either."""
         rows = {row for row, _, _ in records}
         if rows:
-            self.ready = deque(parcel for parcel in self.ready if parcel.row not in rows)
+            self.ready = deque(entry for entry in self.ready if entry.row not in rows)
         for _, store, seq in records:
             self._stage.accept(store, seq, seq)
 
     def first(self, store: str, staged: bool = False) -> int | None:
         """The lowest number of a store that one of the unsaved has, or tells of; `staged`: and is not on the stage."""
-        firsts = [parcel.message.first for parcel in self.unsaved if parcel.store == store]
-        telling = [parcel.tells for parcel in self.unsaved if parcel.tells and not (staged and parcel.staged)]
+        firsts = [entry.message.first for entry in self.unsaved if entry.store == store]
+        telling = [entry.tells for entry in self.unsaved if entry.tells and not (staged and entry.staged)]
         firsts += [first for name, first in telling if name == store]
         return min(firsts, default=None)
 
     def tells(self) -> bool:
         """Whether a gap record waits to be sent."""
-        return any(parcel.tells for parcel in self.ready)
+        return any(entry.tells for entry in self.ready)
 
     def oldest_since(self) -> float:
         """Since when (clock.monotonic) the oldest of the unsaved is here."""
-        return min((parcel.since for parcel in self.unsaved), default=float("inf"))
+        return min((entry.since for entry in self.unsaved), default=float("inf"))
 
     def outcome(self, command: str) -> Outcome | None:
         """What became of a command, of what is not on flash."""
-        outcomes = (parcel.outcome for parcel in reversed(self.unsaved) if parcel.outcome is not None)
+        outcomes = (entry.outcome for entry in reversed(self.unsaved) if entry.outcome is not None)
         return next((outcome for outcome in outcomes if outcome.command == command), None)
 
     def has_ended(self, known: Outcome) -> bool:
@@ -144,7 +144,7 @@ class Urgent:
         states = {one.outcome.state for one in self.unsaved if one.outcome and one.outcome.command == known.command}
         return bool(states & _ENDS) or (known.state is OutcomeState.ACCEPTED and OutcomeState.EXPIRED in states)
 
-    def pick(self, held_back: Collection[str], boots: Boots, durable: bool = False) -> Parcel | None:
+    def pick(self, held_back: Collection[str], boots: Boots, durable: bool = False) -> Entry | None:
         """The first that may go, with its date if it is known by now; `durable`: of those with a durable number.
 
         Gap records without one, or of what has none, go first: after a power cut nobody could tell the same.
@@ -155,40 +155,40 @@ class Urgent:
         if durable:
             free = [one for one in free if one.store == mine]
         first = (one for one in free if one.tells and {one.store, one.tells[0]} != {mine})
-        parcel = next(first, free[0] if free else None)
-        if parcel is not None:
-            self.ready.remove(parcel)
-            parcel.message = replace(parcel.message, body=dated(parcel.message.body, boots))
-        return parcel
+        entry = next(first, free[0] if free else None)
+        if entry is not None:
+            self.ready.remove(entry)
+            entry.message = replace(entry.message, body=dated(entry.message.body, boots))
+        return entry
 
     def wants_more(self, held_back: Collection[str]) -> bool:
         """Whether others on flash may go, and nothing here."""
         return len(self.ready) < MANY and all(one.message.kind in held_back for one in self.ready)
 
-    def queue(self, parcel: Parcel) -> None:
+    def queue(self, entry: Entry) -> None:
         """It is to be sent after those that wait. Its token says this place, also when it comes back."""
-        parcel.queued = True
-        parcel.message = replace(parcel.message, token=next(self._tokens))
-        self.ready.append(parcel)
+        entry.queued = True
+        entry.message = replace(entry.message, token=next(self._tokens))
+        self.ready.append(entry)
 
-    def come_back(self, parcel: Parcel) -> None:
+    def come_back(self, entry: Entry) -> None:
         """The link was lost, or the broker refused it for now: it waits again in its place."""
-        later = (at for at, one in enumerate(self.ready) if one.message.token > parcel.message.token)
-        self.ready.insert(next(later, len(self.ready)), parcel)
+        later = (at for at, one in enumerate(self.ready) if one.message.token > entry.message.token)
+        self.ready.insert(next(later, len(self.ready)), entry)
 
-    def send_unsaved(self) -> list[Parcel]:
+    def send_unsaved(self) -> list[Entry]:
         """The flash does not take them: deliver them all the same, and keep the newest; what is given up."""
         gone = self._give_up(len(self.unsaved) - MANY) if len(self.unsaved) > MANY else []
         self.send(self.unsaved)
         return gone
 
-    def send(self, unsaved: Sequence[Parcel]) -> None:
+    def send(self, unsaved: Sequence[Entry]) -> None:
         """These do not wait for the flash."""
-        for parcel in unsaved:
-            if not parcel.queued and not parcel.done:
-                self.queue(parcel)
+        for entry in unsaved:
+            if not entry.queued and not entry.done:
+                self.queue(entry)
 
-    def _give_up(self, n: int) -> list[Parcel]:
+    def _give_up(self, n: int) -> list[Entry]:
         """Drop the oldest, gap records last; what was not delivered. What is under way stays: it may come back."""
         waiting = set(self.ready)
         free = [one for one in self.unsaved if one.done or not one.queued or one in waiting]
@@ -198,10 +198,10 @@ class Urgent:
         self.ready = deque(one for one in self.ready if one not in gone)
         return [one for one in free[:n] if not one.done]
 
-    def _word(self, outcome: Outcome) -> Parcel:
+    def _word(self, outcome: Outcome) -> Entry:
         store, seq = self._numbers.take(1, "records")
         return self._record(f"cmd/{outcome.command}/result", result_body(outcome, store, seq), store, seq)
 
-    def _record(self, topic: str, body: bytes, store: str, seq: int) -> Parcel:
+    def _record(self, topic: str, body: bytes, store: str, seq: int) -> Entry:
         message = Message(topic, body, False, seq, seq, 1, next(self._tokens))
-        return Parcel(message, store, since=self._monotonic())
+        return Entry(message, store, since=self._monotonic())

@@ -7,20 +7,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from agent.outbox.blocks import LIVE, Lot, beyond, cut, encode, split
-from agent.outbox.parcels import Parcel
+from agent.outbox.messages import Entry
 
-__all__ = ["MOST", "Memory"]
+__all__ = ["MOST", "RamQueue"]
 
 MOST = 100_000
 """Readings kept while the flash cannot be written."""
 
 
-class Memory:
-    """`waiting` are lots in the order of their numbers, `under_way` parcels by token, `n` all their readings."""
+class RamQueue:
+    """`waiting` are lots in the order of their numbers, `under_way` entries by token, `n` all their readings."""
 
     def __init__(self) -> None:
         self.waiting: deque[Lot] = deque()
-        self.under_way: dict[int, Parcel] = {}
+        self.under_way: dict[int, Entry] = {}
         self.n = 0
         self._live = LIVE
 
@@ -60,15 +60,15 @@ class Memory:
     def known(self, flushed: Mapping[str, int]) -> None:
         """Of these stores the flash has what has a number up to this: it is not brought there once more.
 
-        Of parcels `n` is what is only here: 0 if that is nothing.
+        Of entries `n` is what is only here: 0 if that is nothing.
         """
         self.waiting = deque(beyond(self.waiting, flushed))
-        for token, parcel in list(self.under_way.items()):
-            parcel.lots = list(beyond(parcel.lots, flushed))
-            parcel.message = replace(parcel.message, n=_count(parcel.lots))
-            if not parcel.lots:
+        for token, entry in list(self.under_way.items()):
+            entry.lots = list(beyond(entry.lots, flushed))
+            entry.message = replace(entry.message, n=_count(entry.lots))
+            if not entry.lots:
                 del self.under_way[token]
-        self.n = _count(self.waiting) + sum(parcel.message.n for parcel in self.under_way.values())
+        self.n = _count(self.waiting) + sum(entry.message.n for entry in self.under_way.values())
 
     def date(self, date: Callable[[Lot], Lot]) -> None:
         self.waiting = deque(date(lot) for lot in self.waiting)
@@ -98,19 +98,19 @@ class Memory:
     def oldest_since(self) -> float:
         """Since when (clock.monotonic) the oldest is here."""
         waiting = self.waiting[0].since if self.waiting else float("inf")
-        for parcel in self.under_way.values():
-            return min(waiting, parcel.lots[0].since)
+        for entry in self.under_way.values():
+            return min(waiting, entry.lots[0].since)
         return waiting
 
     def oldest_ms(self) -> int | None:
-        for parcel in self.under_way.values():
-            return parcel.lots[0].wall_ms
+        for entry in self.under_way.values():
+            return entry.lots[0].wall_ms
         return self.waiting[0].wall_ms if self.waiting else None
 
     def first(self, store: str) -> int | None:
         """The lowest number of a store that is only here."""
         firsts = [lot.seq for lot in self.waiting if lot.store == store]
-        firsts += [lot.seq for parcel in self.under_way.values() for lot in parcel.lots if lot.store == store]
+        firsts += [lot.seq for entry in self.under_way.values() for lot in entry.lots if lot.store == store]
         return min(firsts, default=None)
 
 

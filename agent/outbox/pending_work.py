@@ -8,13 +8,13 @@ from agent.clock import Clock
 from agent.lib.wake import Wake
 from agent.model import Event
 from agent.outbox.records import is_counted, loss_detail
-from agent.outbox.room import Room
+from agent.outbox.retention import Removal
 from agent.outbox.store import Loss, Work
 
-__all__ = ["Due"]
+__all__ = ["PendingWork"]
 
 
-class Due:
+class PendingWork:
     """`work` since `since` (clock.monotonic). `losses` become gap records, and so do `gaps` (reason, detail).
 
     `events` are what else is to be told in the next transaction, with numbers that are reserved by then. `called` is
@@ -85,13 +85,13 @@ class Due:
     def unstage(self, staged: list[tuple[Any, ...]]) -> None:
         self.losses = {(reason, loss[0], loss[1]): Loss(*loss) for reason, *loss in staged}
 
-    def make_room(self, room: Room) -> None:
+    def remove(self, removal: Removal) -> None:
         """What room was made with becomes part of the work."""
-        self.work.done_blocks += [row.id for row in room.blocks]
-        self.work.done_messages += room.messages
-        self.work.blocks += room.made
-        self.work.settled += room.settled
-        self.gaps += [(reason, loss_detail(loss)) for reason, loss in room.losses]
+        self.work.done_blocks += [row.id for row in removal.blocks]
+        self.work.done_messages += removal.messages
+        self.work.blocks += removal.made
+        self.work.settled += removal.settled
+        self.gaps += [(reason, loss_detail(loss)) for reason, loss in removal.losses]
 
     def take(self) -> Work:
         """The work, to be done now."""

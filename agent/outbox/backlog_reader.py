@@ -11,15 +11,15 @@ from agent.outbox.dates import Boots
 from agent.outbox.drain import Form, Held, Load, fetch
 from agent.outbox.flash import Flash
 from agent.outbox.lanes import Pace
-from agent.outbox.parcels import Message, Parcel
+from agent.outbox.messages import Entry, Message
 
-__all__ = ["FEW", "Ahead"]
+__all__ = ["FEW", "BacklogReader"]
 
 FEW = 8
 """Class-0 records read from flash at a time, and messages of the backlog held ready."""
 
 
-class Ahead:
+class BacklogReader:
     """`ready` in the order of the flash, and what came back from the link. `pace` says when one may go.
 
     Rows up to `cursor` are in memory, those up to `newest` are on flash; those to `skip` are never read (again).
@@ -29,8 +29,8 @@ class Ahead:
         self._flash, self._tokens = flash, tokens
         self.pace = Pace(now)
         self.form = Form()
-        self.ready: deque[Parcel] = deque()
-        self.returned: list[Parcel] = []
+        self.ready: deque[Entry] = deque()
+        self.returned: list[Entry] = []
         self.cursor = {"block": 0, "message": 0}
         self.newest = {"block": 0, "message": 0}
         self.skip: set[int] = set()
@@ -71,35 +71,35 @@ class Ahead:
         """Seconds until the next one may go; None: not before something happens."""
         return (self.pace.wait(now) or None) if self.holds else None
 
-    def pick(self, now: float) -> Parcel | None:
+    def pick(self, now: float) -> Entry | None:
         """The oldest, if it may go."""
         if not self.holds or self.pace.wait(now) != 0:
             return None
         if self.returned and not (self.ready and _row(self.ready[0]) < _row(self.returned[0])):
-            parcel = self.returned.pop(0)
+            entry = self.returned.pop(0)
         else:
-            parcel = self.ready.popleft()
-        self.pace.take(len(parcel.message.body), now)
-        return parcel
+            entry = self.ready.popleft()
+        self.pace.take(len(entry.message.body), now)
+        return entry
 
-    def come_back(self, parcel: Parcel) -> None:
+    def come_back(self, entry: Entry) -> None:
         """The link was lost before the broker took it."""
-        self.returned.append(parcel)
+        self.returned.append(entry)
         self.returned.sort(key=lambda other: (_row(other), other.message.first))
 
-    def join(self, parcel: Parcel, row: int) -> None:
+    def join(self, entry: Entry, row: int) -> None:
         """What was live came back and is on flash by now: it goes in this lane, in its turn."""
         if row > self.cursor["block"]:
             self.skip.discard(row)
             self._generation += 1  # a read that is under way passes it by: it is made again
             return
-        message = parcel.message
-        held = Held(row, parcel.store, message.first, message.last, message.n, parcel.cls, parcel.size)
-        parcel.load, parcel.row = Load(parcel.store, [held], [], 1, 1), None
-        parcel.message = replace(message, lane="backlog")
-        self.come_back(parcel)
+        message = entry.message
+        held = Held(row, entry.store, message.first, message.last, message.n, entry.cls, entry.size)
+        entry.load, entry.row = Load(entry.store, [held], [], 1, 1), None
+        entry.message = replace(message, lane="backlog")
+        self.come_back(entry)
 
-    async def read_messages(self) -> list[Parcel]:
+    async def read_messages(self) -> list[Entry]:
         """The next class-0 records, the holder of the flash's lock says."""
         try:
             rows = await self._flash.job(lambda db: db.messages_after(self.cursor["message"], FEW))
@@ -107,7 +107,7 @@ class Ahead:
             return []
         self.cursor["message"] = rows[-1].id if len(rows) == FEW else self.newest["message"]
         return [
-            Parcel(
+            Entry(
                 Message(row.topic, row.body, False, row.seq, row.seq, 1, next(self._tokens)),
                 row.store, row=row.id, queued=True,
             )
@@ -129,25 +129,25 @@ class Ahead:
                 message = Message(
                     "telemetry", piece.body, piece.zlib, piece.first, piece.last, piece.n, next(self._tokens), "backlog"
                 )
-                self.ready.append(Parcel(message, load.store, load=load, cls=min(row.cls for row in load.rows)))
+                self.ready.append(Entry(message, load.store, load=load, cls=min(row.cls for row in load.rows)))
             load.pieces.clear()
         return broken
 
-    def read_again(self, out: Collection[Parcel]) -> None:
+    def read_again(self, out: Collection[Entry]) -> None:
         """Leave what is ready to be read in another form, with other dates; `out` is under way."""
         self._generation += 1
-        ready = Counter(id(parcel.load) for parcel in self.ready)
+        ready = Counter(id(entry.load) for entry in self.ready)
         again = [p for p in self.ready if p.load is not None and p.load.rows and ready[id(p.load)] == p.load.made]
         if not again:
             return
-        gone = {id(parcel.load) for parcel in again}
-        self.ready = deque(parcel for parcel in self.ready if id(parcel.load) not in gone)
-        first = min(row.id for parcel in again for row in (parcel.load.rows if parcel.load else ()))
+        gone = {id(entry.load) for entry in again}
+        self.ready = deque(entry for entry in self.ready if id(entry.load) not in gone)
+        first = min(row.id for entry in again for row in (entry.load.rows if entry.load else ()))
         held = [*self.ready, *self.returned, *out]
-        self.skip |= {row.id for parcel in held if parcel.load for row in parcel.load.rows}
+        self.skip |= {row.id for entry in held if entry.load for row in entry.load.rows}
         self.cursor["block"] = first - 1
 
 
-def _row(parcel: Parcel) -> int:
-    """The block on flash at which a parcel of the backlog begins; 0 if the flash has lost it."""
-    return parcel.load.rows[0].id if parcel.load is not None and parcel.load.rows else 0
+def _row(entry: Entry) -> int:
+    """The block on flash at which an entry of the backlog begins; 0 if the flash has lost it."""
+    return entry.load.rows[0].id if entry.load is not None and entry.load.rows else 0

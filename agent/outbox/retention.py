@@ -17,7 +17,7 @@ from agent.outbox.dates import Boots
 from agent.outbox.records import is_counted
 from agent.outbox.store import Loss, Store, StoredBlock, StoredMessage
 
-__all__ = ["QUOTA", "Gone", "Room", "Thin", "aged", "joined_gaps", "make_room"]
+__all__ = ["QUOTA", "Removal", "RemovedBlock", "Thin", "expired", "free_space", "merged_gaps"]
 
 QUOTA = {0: 1.0, 1: 1.0, 2: 0.8, 3: 0.1}
 """What a class may have of the buffer. The last fifth is for alarms and states: they never wait for room to be made."""
@@ -26,7 +26,7 @@ FEWER = 16
 """Records of gaps that must be saved by it, before some of them become one."""
 
 
-class Gone(NamedTuple):
+class RemovedBlock(NamedTuple):
     """A block that is to be deleted: its row, readings, class and bytes."""
 
     id: int
@@ -36,10 +36,10 @@ class Gone(NamedTuple):
 
 
 @dataclass(slots=True)
-class Room:
+class Removal:
     """What is to be deleted, what comes in its place, and which numbers are lost by it (by reason)."""
 
-    blocks: list[Gone] = field(default_factory=list)
+    blocks: list[RemovedBlock] = field(default_factory=list)
     messages: list[int] = field(default_factory=list)
     withdrawn: list[tuple[int, str, int]] = field(default_factory=list)
     """Those of `messages` (row, store, number) that must not be sent any more, from memory either."""
@@ -51,12 +51,12 @@ class Room:
     """Records of gaps that go; a few others tell the same."""
 
 
-Thin = Callable[[Store], "Room | Literal[False] | None"]
+Thin = Callable[[Store], "Removal | Literal[False] | None"]
 
 
-def make_room(
+def free_space(
     db: Store, excess: dict[int, int], total: int, after: int, skip: Collection[int], thin: Thin
-) -> Room | None:
+) -> Removal | None:
     """One step towards `total` bytes less on flash, and `excess` bytes less of a class. None: it is not done yet.
 
     What is in memory too stays: blocks up to `after`, and those to `skip`. `thin` does a step of thinning, or says that
@@ -71,14 +71,14 @@ def make_room(
             return _drop(rows, "quota")
     if total > 0 and (rows := db.oldest(1, total, after, skip)):
         return _drop(rows, "quota")
-    room = Room()
+    removal = Removal()
     for row, store, seq in db.oldest_messages(total) if total > 0 else ():
-        room.messages.append(row)
-        _add(room.losses, "quota", Loss(0, store, seq, seq, None, None, 1))
-    return room
+        removal.messages.append(row)
+        _add(removal.losses, "quota", Loss(0, store, seq, seq, None, None, 1))
+    return removal
 
 
-def joined_gaps(db: Store, after: int, skip: Collection[int]) -> Room | None:
+def merged_gaps(db: Store, after: int, skip: Collection[int]) -> Removal | None:
     """Records of gaps that may become fewer ones; None where they are too few, or of too many kinds.
 
     Only those behind row `after`, and not to `skip`: what may have been sent keeps what it says. In a long outage
@@ -88,30 +88,30 @@ def joined_gaps(db: Store, after: int, skip: Collection[int]) -> Room | None:
     counted = [(row, told) for row, told in waiting if is_counted(told)]
     kinds = {(told["reason"], told["class"], told["store"]) for _, told in counted}
     left = len(kinds) + len({row.store for row, _ in counted})
-    return Room(joined=[row for row, _ in counted]) if len(counted) - left >= FEWER else None
+    return Removal(joined=[row for row, _ in counted]) if len(counted) - left >= FEWER else None
 
 
-def aged(
+def expired(
     db: Store, boots: Boots, days: float, audit_days: float, after: int, skip: Collection[int], sent: Collection[int]
-) -> Room:
+) -> Removal:
     """What of class 2 and 3 is older than so many days; audit records too, but for those under way (`sent`)."""
-    room = _drop(db.older(boots.older_than(round(days * 86_400_000)), after, skip), "age")
+    removal = _drop(db.older(boots.older_than(round(days * 86_400_000)), after, skip), "age")
     age_ms = round(audit_days * 86_400_000)
     if not boots.older_than(age_ms):
-        return room
+        return removal
     old = db.audits(lambda body: boots.is_older(json.loads(body), age_ms))
-    room.withdrawn = [one for one in old if one[0] not in sent]
-    for row, store, seq in room.withdrawn:
-        room.messages.append(row)
-        _add(room.losses, "age", Loss(0, store, seq, seq, None, None, 1))
-    return room
+    removal.withdrawn = [one for one in old if one[0] not in sent]
+    for row, store, seq in removal.withdrawn:
+        removal.messages.append(row)
+        _add(removal.losses, "age", Loss(0, store, seq, seq, None, None, 1))
+    return removal
 
 
-def _drop(rows: Sequence[StoredBlock], reason: str) -> Room:
-    room = Room(blocks=[Gone(row.id, row.n, row.cls, len(row.body)) for row in rows])
+def _drop(rows: Sequence[StoredBlock], reason: str) -> Removal:
+    removal = Removal(blocks=[RemovedBlock(row.id, row.n, row.cls, len(row.body)) for row in rows])
     for row in rows:
-        _add(room.losses, reason, Loss(row.cls, row.store, row.first, row.last, row.from_ms, row.to_ms, row.n))
-    return room
+        _add(removal.losses, reason, Loss(row.cls, row.store, row.first, row.last, row.from_ms, row.to_ms, row.n))
+    return removal
 
 
 def _add(losses: list[tuple[str, Loss]], reason: str, loss: Loss) -> None:

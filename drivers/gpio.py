@@ -28,6 +28,7 @@ from typing import Any
 
 from agent.clock import Clock
 from agent.errors import DeviceError, StorageError, WireError
+from agent.lib.backoff import Backoff
 from agent.lib.wake import Wake
 from agent.model import Kind, Point, Quality, Reading, Readings, Value
 from drivers.api import BusSpec, DeviceSpec, DurableStore
@@ -71,17 +72,18 @@ class _Line:
         self.device: Any = None
         self.error = ""
         """Why the pin cannot be had; it is tried again at `retry_at` (clock.monotonic)."""
-        self.retry_at, self._retry = float("inf"), _RETRY[0]
+        self.retry_at, self._backoff = float("inf"), Backoff(*_RETRY)
 
     def failed(self, error: BaseException, now: float) -> float:
         """Note why it cannot be had; the seconds until it is tried again."""
         self.error = f"pin {self.pin}: {error}"
-        rest, longest = self._retry, _RETRY[1]
-        self.retry_at, self._retry = now + rest, min(2 * rest, longest)
+        rest = self._backoff.next()
+        self.retry_at = now + rest
         return rest
 
     def opened(self) -> None:
-        self.error, self.retry_at, self._retry = "", float("inf"), _RETRY[0]
+        self.error, self.retry_at = "", float("inf")
+        self._backoff.reset()
 
     def _usual_level(self) -> bool:
         return self.pull is not True
@@ -317,19 +319,18 @@ class Gpio:
         return self._due
 
     async def readings(self) -> AsyncIterator[Readings]:
-        retry, longest = _RETRY
+        backoff = Backoff(*_RETRY)
         while True:
             try:
                 self._open()
             except WireError as error:
-                self._error = str(error)
+                self._error, retry = str(error), backoff.next()
                 log.warning("gpio not available bus=%s reason=%s next=retry in %.0f s", self._name, error, retry)
                 self._due = self._clock.monotonic() + retry + _GRACE
                 yield self._bad()
                 await asyncio.sleep(retry)
-                retry = min(retry * 2, longest)
                 continue
-            retry = _RETRY[0]
+            backoff.reset()
             next_poll = self._clock.monotonic()
             while self._factory is not None:
                 now = self._clock.monotonic()

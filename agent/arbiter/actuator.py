@@ -12,6 +12,7 @@ from agent.arbiter.limits import Limits, earliest
 from agent.arbiter.seen import News, Seen
 from agent.arbiter.slots import DEFAULT, LIMIT, REMOTE, Slot, Slots
 from agent.core.actuator_spec import ActuatorSpec
+from agent.lib.backoff import Backoff
 from agent.lib.wake import Wake
 from agent.model import Event, Value
 
@@ -80,7 +81,7 @@ class Actuator:
         """Held by whoever tells the news."""
         self.changed = Wake()
         self._retry_at = -math.inf
-        self._failures = 0
+        self._backoff = Backoff(*RETRY)
         self.overrun: str | None = None
         """Who kept it on for longer than max_on, until he wants it off."""
 
@@ -205,16 +206,15 @@ class Actuator:
             self.repeats += 1
         self.seen.written(value, now)
         self.sending = None
-        self._retry_at, self._failures, self.error = now, 0, ""
+        self._retry_at, self.error = now, ""
+        self._backoff.reset()
         self.writes += 1
 
     def write_failed(self, value: Value, now: float, reason: str) -> None:
         """The device did not acknowledge `value`: it is tried again, later and later."""
         self.seen.write_failed(value, now)
         self.sending = None
-        first, longest = RETRY
-        self._retry_at = now + min(longest, first * 2 ** min(self._failures, 8))
-        self._failures += 1
+        self._retry_at = now + self._backoff.next()
         self.error = reason
         self.writes += 1
 

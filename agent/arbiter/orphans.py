@@ -19,6 +19,7 @@ from agent.core.actuator_spec import ActuatorSpec, implicit, say
 from agent.core.alarms import Condition
 from agent.core.outputs import Owned, from_json, is_radio, loose, outputs, places, to_json
 from agent.errors import BocageError, StorageError
+from agent.lib.backoff import Backoff
 from agent.lib.wake import Wake
 from agent.model import Event, Point, Severity, Value
 from drivers.api import BusSpec, DurableStore
@@ -69,7 +70,7 @@ class Orphans:
         self.handed: dict[str, tuple[Value, str]] = {}
         """The safe state of each actuator that has the output of another one now, and that one's name."""
         self._lock, self._wake = asyncio.Lock(), Wake()
-        self._failures = 0
+        self._backoff = Backoff(*RETRY)
 
     def take_up(
         self,
@@ -105,7 +106,7 @@ class Orphans:
         move(renamed)
         self._keep()
         if self._left:
-            self._failures = 0
+            self._backoff.reset()
             self._wake.set()
 
     def guests(self, buses: Mapping[str, BusSpec]) -> Guests:
@@ -205,7 +206,6 @@ class Orphans:
 
     async def run(self) -> None:
         """Try again until all could be written. Runs until cancelled."""
-        first, longest = RETRY
         try:
             while True:
                 self._wake.clear()
@@ -213,10 +213,10 @@ class Orphans:
                 if not self._left:
                     await self._wake.wait()
                     continue
-                await self._wake.wait(min(longest, first * 2 ** min(self._failures, 8)))
+                await self._wake.wait(self._backoff.delay)
                 if not self._wake.is_set():  # else a file was applied, which tried at once: from now on it counts anew
-                    self._failures += 1
-                    await self.settle(again=True, patience=first)
+                    self._backoff.next()
+                    await self.settle(again=True, patience=RETRY[0])
         finally:
             await self.hush()
 

@@ -10,32 +10,31 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from agent.clock import Clock
+from agent.lib.backoff import Backoff
 from agent.lib.notify import Notifier
 
-__all__ = ["Watchdog", "backoff", "isolated", "supervise"]
+__all__ = ["Watchdog", "isolated", "supervise"]
 
 log = logging.getLogger("bocage.supervise")
 
-LONGEST = 60.0
-"""Seconds between two attempts at the most."""
 HEALTHY = 60.0
 """A run of this many seconds wipes out earlier failures."""
 
 T = TypeVar("T")
 
 
-def backoff(failures: int, jitter: float) -> float:
-    """Seconds until the next attempt after so many failures in a row: 1, 2, 4 … 60, spread by +-50 % (jitter 0..1)."""
-    return float(min(2.0 ** min(failures - 1, 10), LONGEST) * (0.5 + jitter))
+async def supervise(
+    name: str, run: Callable[[], Awaitable[None]], clock: Clock, backoff: Backoff | None = None
+) -> None:
+    """Keep the driver of a bus running until cancelled; start it again after 1, 2, 4 … 60 s, spread by ±50 %.
 
-
-async def supervise(name: str, run: Callable[[], Awaitable[None]], clock: Clock) -> None:
-    """Keep `run` running until cancelled. An end without an error is a failure too: a wire's owner never ends."""
+    A return without an error counts as a failure too, because a bus never ends by itself.
+    """
+    backoff = backoff or Backoff(spread=(0.5, 1.5))
     failures = 0
     while True:
         started = clock.monotonic()
@@ -45,8 +44,11 @@ async def supervise(name: str, run: Callable[[], Awaitable[None]], clock: Clock)
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
             log.exception("driver failed bus=%s", name)
-        failures = 1 if clock.monotonic() - started > HEALTHY else failures + 1
-        pause = backoff(failures, random.random())
+        if clock.monotonic() - started > HEALTHY:
+            failures = 0
+            backoff.reset()
+        failures += 1
+        pause = backoff.next()
         log.error('driver restarts bus=%s reason="%s" failures=%d next_in_s=%.1f', name, reason, failures, pause)
         await asyncio.sleep(pause)
 
@@ -96,7 +98,7 @@ class Watchdog:
 
         Much happens in the seconds after a start: the lines come thick at first.
         """
-        line_at, rest = -math.inf, self.PERIOD
+        line_at, rest = -math.inf, Backoff(self.PERIOD, self.LINE)
         while True:
             late, now = self.late(), self._clock.monotonic()
             if late:
@@ -104,7 +106,7 @@ class Watchdog:
             elif now < line_at:
                 self._notifier.watchdog()
             else:
-                line_at, rest = now + rest, min(2 * rest, self.LINE)
+                line_at = now + rest.next()
                 self._notifier.watchdog(status())
             asked = self._clock.monotonic() + self.PERIOD
             await asyncio.sleep(self.PERIOD)

@@ -12,6 +12,7 @@ from typing import Protocol, TypeVar
 
 from agent.clock import Clock
 from agent.errors import StorageError
+from agent.lib.backoff import Backoff
 from agent.lib.machine import Machine
 from agent.outbox.stage import Replay
 from agent.outbox.store import Store, Totals, Work, is_corrupt, set_aside, unsure_fact
@@ -56,7 +57,7 @@ class Flash:
         self.retry_at = float("-inf")
         self.was_written = False
         """Whether it has taken something since the start: then an empty `fault` means that it can be written."""
-        self._delay = _RETRY[0]
+        self._backoff = Backoff(*_RETRY)
 
     def open(self) -> Totals:
         """At the start, in the caller's thread. sqlite3.Error or OSError if it cannot be opened."""
@@ -83,16 +84,16 @@ class Flash:
         self.was_written = True
         if self.fault:
             _log.info("outbox can be written again next=what waited in memory is on flash")
-            self.fault, self.retry_at, self._delay = "", float("-inf"), _RETRY[0]
+            self.fault, self.retry_at = "", float("-inf")
+            self._backoff.reset()
 
     def failed(self, error: Exception) -> None:
         """Note a fault of the storage; a corrupt database is set aside."""
         now = self._clock.monotonic()
         if not self.fault:
-            _log.error("outbox cannot be written error=%s next=memory, again in %.0f s", error, self._delay)
+            _log.error("outbox cannot be written error=%s next=memory, again in %.0f s", error, self._backoff.delay)
         if now >= self.retry_at:  # an event in between tries too, and puts nothing off
-            self.retry_at = now + self._delay
-            self._delay = min(2 * self._delay, _RETRY[1])
+            self.retry_at = now + self._backoff.next()
         self.fault = str(error)
         if self.db is not None and is_corrupt(error):
             self.db.close()

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 
 from agent.clock import Clock
+from agent.lib.backoff import Backoff
 from agent.outbox import Message, Outbox
 from agent.uplink.fence import Fence
 from agent.uplink.native import Topics, compressed
@@ -40,7 +41,7 @@ class Outgoing:
         dice: Callable[[], float],
     ) -> None:
         self._settings, self._topics, self._outbox, self._fence, self._clock = settings, topics, outbox, fence, clock
-        self._refusals, self._dice = refusals, dice
+        self._refusals = refusals
         self._properties = compressed() if settings.protocol == 5 else None
         self.terms = Terms()
         self.inflight: dict[int, tuple[Message, float, asyncio.Future[int] | None]] = {}
@@ -48,7 +49,8 @@ class Outgoing:
         self._session: Session | None = None
         self._claim_again: asyncio.TimerHandle | None = None
         self.window = WINDOW
-        self._backoff = self._not_before = 0.0
+        self._backoff = Backoff(longest=LONGEST_BACKOFF, spread=(0.5, 1.5), dice=dice)
+        self._not_before = 0.0
         self.latency: float | None = None
         self.sent = 0
         self._since, self._taken = 0.0, 0
@@ -162,7 +164,7 @@ class Outgoing:
         if code in ACCEPTED:
             self._outbox.accepted(message)
             self.sent += 1
-            self._backoff = 0.0
+            self._backoff.reset()
             self.latency = now - at if self.latency is None else 0.8 * self.latency + 0.2 * (now - at)
             self._taken += 1
             if self._taken == CAREFUL and self._session is not None and self.window == 1:
@@ -217,7 +219,6 @@ class Outgoing:
         """A quota is used up (0x97), or the broker is busy."""
         if now < self._not_before:  # said once for all that was in the window
             return
-        self._backoff = min(max(self._backoff * 2, 1.0), LONGEST_BACKOFF)
-        pause = self._backoff * (0.5 + self._dice())
+        pause = self._backoff.next()
         self._not_before = now + pause
         log.warning("the broker has enough reason=0x%02x next=sending goes on in %.1f s", code, pause)

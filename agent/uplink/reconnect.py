@@ -10,6 +10,8 @@ from enum import Enum
 from functools import lru_cache
 from pathlib import Path
 
+from agent.lib.backoff import outage_delay
+
 __all__ = ["Outage", "Why", "reconnect_delay", "routes"]
 
 BAD_CREDENTIALS = 300.0
@@ -47,10 +49,9 @@ class Why(Enum):
 def reconnect_delay(outage: float, why: Why, spread: float) -> float:
     """Seconds to wait after so many seconds of outage; `spread` 0..1 is the dice: -50 % to +50 %.
 
-    clamp(outage / 30, 1, 60), so a broker that was away for 30 s is asked every second and one that was away for an
-    hour once a minute. A host that answers is asked a little faster at first: half a second to 1.2 s.
+    See `outage_delay`. A host that answers is asked a little faster at first: half a second to 1.2 s.
     """
-    delay = min(max(outage / 30, 1.0), 60.0)
+    delay = outage_delay(outage)
     if why is Why.ROUTE:
         return 0.0
     if why in (Why.CREDENTIALS, Why.USELESS):

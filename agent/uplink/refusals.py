@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from agent.clock import Clock
+from agent.lib.backoff import doubled
 from agent.model import Severity
 from agent.outbox import Message, Outbox
 from agent.uplink.session import TOO_LARGE
@@ -125,7 +126,7 @@ class Refusals:
         self._asked[subject] = tries = self._asked.get(subject, 0) + 1
         passes = code in ENOUGH or (code not in _LASTING and tries < TRIES)
         first, longest = (SHORT_STOP, LONGEST_BACKOFF) if passes else (STOPPED_FOR, LONGEST_STOP)
-        pause = self._pauses[subject] = min(max(2 * self._pauses.get(subject, 0.0), first), longest)
+        pause = self._pauses[subject] = doubled(self._pauses.get(subject, 0.0), first, longest)
         if passes:
             why = f"{reason} ({ENOUGH[code]})" if code in ENOUGH else reason
             log.warning(
@@ -158,7 +159,7 @@ class Refusals:
         """Leave a topic alone; False if it is by now."""
         if kind in self.kinds:
             return False
-        pause = self._pauses[kind] = min(max(2 * self._pauses.get(kind, 0.0), first), LONGEST_STOP)
+        pause = self._pauses[kind] = doubled(self._pauses.get(kind, 0.0), first, LONGEST_STOP)
         self.kinds.add(kind)
         self._outbox.hold_back(self.kinds)
         asyncio.get_running_loop().call_later(pause, self._resume, kind)

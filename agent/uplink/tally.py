@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from agent.clock import Clock
+from agent.lib.backoff import Backoff
 
 __all__ = ["NAMED", "Tally"]
 
@@ -35,14 +36,15 @@ class Tally:
         self._clock, self._tell, self._spawn = clock, tell, spawn
         self._count, self._ids = 0, list[str]()
         self._since = self._last = float("-inf")
-        self._pause = 1.0
+        self._pause = Backoff(longest=LONGEST)
         self._telling = False
 
     def count(self, name: str) -> None:
         """Count one, by its id while there is room for that."""
         now = self._clock.monotonic()
         if now - self._last > LONGEST:
-            self._since, self._pause = now, 1.0
+            self._since = now
+            self._pause.reset()
         self._last = now
         self._count += 1
         if len(self._ids) < NAMED:
@@ -58,8 +60,7 @@ class Tally:
 
     async def _tell_soon(self) -> None:
         if self._clock.monotonic() - self._since >= YOUNG:
-            await asyncio.sleep(self._pause)
-            self._pause = min(LONGEST, 2 * self._pause)
+            await asyncio.sleep(self._pause.next())
         await asyncio.sleep(GATHER)
         self._telling = False
         await self._tell_now()

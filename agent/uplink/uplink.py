@@ -23,6 +23,7 @@ from typing import Any
 import aiomqtt
 
 from agent.clock import Clock
+from agent.lib.backoff import Backoff
 from agent.model import Command, Event, Outcome, Severity
 from agent.outbox import Outbox
 from agent.uplink.certificates import Certificates
@@ -359,7 +360,7 @@ class Uplink:
         """
         interval = self._settings.state_interval
         told: dict[str, tuple[Any, float]] = {}
-        pause = min(1.0, interval)
+        pause = Backoff(min(1.0, interval), interval)
         taken = list[str]()
         while True:
             now = self._clock.monotonic()
@@ -383,8 +384,7 @@ class Uplink:
                 if session.tell(topic, encode(payload), alone=self._outgoing.careful):
                     told[name] = values, now
                     taken.append(topic)
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, interval)
+            await asyncio.sleep(pause.next())
 
     async def _hear(self, session: Session, fenced: asyncio.Task[None]) -> None:
         """Commands that come again to an older state of the box may have been carried out by the later one."""

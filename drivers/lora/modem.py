@@ -11,13 +11,13 @@ import asyncio
 import contextlib
 import logging
 import math
-import random
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 
 from agent.clock import Clock
 from agent.errors import DeviceError, WireError
+from agent.lib.backoff import Backoff
 from agent.model import Kind, Point, Quality, Reading, Readings
 from drivers.api import BusSpec, DeviceSpec, DurableStore
 from drivers.lora.node import KEEP_EVERY, Frame, Node
@@ -57,7 +57,8 @@ class Modem(ABC):
         self._keep_at = clock.monotonic() + KEEP_EVERY
         self._up = False
         self._tried: asyncio.Event = asyncio.Event()
-        self._error, self._due, self._attempts = "", math.inf, 0
+        self._error, self._due = "", math.inf
+        self._backoff = Backoff(longest=_REOPEN_MOST, spread=(0.8, 1.0))
 
     @property
     def points(self) -> Sequence[Point]:
@@ -199,14 +200,14 @@ class Modem(ABC):
     def _is_up(self) -> None:
         if self._error:
             log.info("modem ready bus=%s port=%s next=listening", self._bus, self._port.name)
-        self._up, self._error, self._attempts = True, "", 0
+        self._up, self._error = True, ""
+        self._backoff.reset()
         self._tried.set()
 
     async def _is_lost(self, error: WireError) -> None:
         self._port.close()
         self._up = False
-        delay = min(2.0 ** min(self._attempts, 6), _REOPEN_MOST) * random.uniform(0.8, 1.0)
-        self._attempts += 1
+        delay = self._backoff.next()
         if self._error != str(error):
             log.warning('modem lost bus=%s reason="%s" next=tried again in %.1fs', self._bus, error, delay)
         self._error = str(error)

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Generic, Protocol, TypeVar
 
 from agent.errors import WireError
+from agent.lib.backoff import Backoff
 from drivers.modbus.link import Misfit, NoAnswer, NotListening, Silence
 from drivers.modbus.question import Function, Question
 
@@ -90,15 +91,14 @@ class Host(Generic[S]):
 
     async def _connection(self, moment: float) -> S:
         """A new one. For `moment` seconds a host that does not listen is tried again."""
-        until, pause = asyncio.get_running_loop().time() + moment, _PAUSE
+        until, pause = asyncio.get_running_loop().time() + moment, Backoff(_PAUSE, _PAUSE_MOST)
         while True:
             try:
                 return await self._connect()
             except NotListening:
                 if (rest := until - asyncio.get_running_loop().time()) <= 0:
                     raise
-            await asyncio.sleep(min(pause, rest))
-            pause = min(2 * pause, _PAUSE_MOST)
+            await asyncio.sleep(min(pause.next(), rest))
 
     def close(self) -> None:
         stream, self.stream = self.stream, None

@@ -11,13 +11,13 @@ import heapq
 import itertools
 import logging
 import math
-import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from agent.clock import Clock
 from agent.errors import DeviceError, Refused, WireError
+from agent.lib.backoff import Backoff
 from agent.lib.wake import Wake
 from agent.model import Point, Quality, Reading, Readings, Value
 from drivers.api import BusSpec, DeviceSpec
@@ -63,7 +63,7 @@ class ModbusLine:
         self._registers = {r.point.id: (device, r) for device in self._devices for r in device.registers}
         self._statistics = {p.id: device for device in self._devices for p in device.tally.points}
         watchdogs = [d.output_watchdog / 3 for d in spec.devices if d.output_watchdog is not None]
-        self._reopen_most = min([_REOPEN_MOST, *watchdogs])
+        self._backoff = Backoff(longest=min([_REOPEN_MOST, *watchdogs]), spread=(0.8, 1.0))
         self._owner: asyncio.Task[None] | None = None
         self._listening = False
         self._batches: asyncio.Queue[Readings | None] = asyncio.Queue()
@@ -75,7 +75,6 @@ class ModbusLine:
         self._error = self._told = ""
         self._is_news = False
         self._opened_at = math.inf
-        self._attempts = 0
         self._reopen_at = -math.inf
         self._statistics_at = math.inf
         self._turns = Turns(self._devices)
@@ -369,7 +368,7 @@ class ModbusLine:
                 self._device_answered(device, now)
 
     def _device_answered(self, device: Device, now: float) -> None:
-        self._attempts = 0
+        self._backoff.reset()
         device.heard = True
         device.reason, other = "", self._link.answered_as
         remark = "" if other is None else str(OtherUnit(other, device.unit))
@@ -438,7 +437,7 @@ class ModbusLine:
         finally:
             now = self._clock.monotonic()
             self._load.add(now - start, now)
-        self._attempts = 0
+        self._backoff.reset()
         return {"ms": round(1000 * self._link.took, 1)}
 
     # the wire
@@ -465,8 +464,7 @@ class ModbusLine:
     def _wire_lost(self, error: WireError) -> None:
         self._link.close()
         now = self._clock.monotonic()
-        delay = min(2.0 ** min(self._attempts, 6), self._reopen_most) * random.uniform(0.8, 1.0)
-        self._attempts += 1
+        delay = self._backoff.next()
         self._reopen_at = now + delay
         if self._told != str(error) or now - self._opened_at >= _STEADY:
             self._is_news = True

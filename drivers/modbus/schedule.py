@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from agent.lib.backoff import Backoff
 from agent.model import Instant, Reading
 from drivers.api import DeviceSpec
 from drivers.modbus.plan import Block, Register
@@ -54,6 +55,7 @@ class Device:
         self.remark = ""
         """What is odd about its answers, which are taken all the same."""
         self.retry_at = -math.inf
+        self._backoff = Backoff(_RETRY, _BACKOFF_MOST)
         self.unknown: set[int] = set()
         """Functions that the slave does not take: others are used in their place."""
         self.refused: dict[str, str] = {}
@@ -66,7 +68,7 @@ class Device:
     @property
     def backoff(self) -> float:
         """Seconds until the next attempt: one failure may be chance, a lost device waits 1 s, 2 s … 60 s."""
-        delay = min(_RETRY * 2.0 ** min(max(0, self.failures - FAILURES), 6), _BACKOFF_MOST)
+        delay = self._backoff.delay
         fastest = min((poll.period for poll in self.polls), default=_RETRY)
         delay = delay if self.lost else min(delay, fastest)
         return delay if self.spec.output_watchdog is None else min(delay, self.spec.output_watchdog / 3)
@@ -74,12 +76,15 @@ class Device:
     def failed(self, now: float) -> bool:
         """Count a failure; whether the device is lost by just this one."""
         self.failures += 1
+        if self.failures > FAILURES:
+            self._backoff.next()
         self.retry_at = now + self.backoff
         return self.failures == FAILURES
 
     def answered(self, now: float) -> bool:
         """Forget failures; whether the device was lost. Then everything is due at once."""
         was_lost, self.failures, self.retry_at = self.lost, 0, -math.inf
+        self._backoff.reset()
         if was_lost:
             for poll in self.polls:
                 poll.due = min(poll.due, now)

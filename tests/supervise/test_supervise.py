@@ -5,18 +5,12 @@ import asyncio
 import pytest
 
 from agent.clock import SystemClock
-from agent.core.supervisor import Watchdog, backoff, supervise
+from agent.core.supervisor import Watchdog, supervise
+from agent.lib.backoff import Backoff
 from agent.lib.notify import Notifier
 
 
-@pytest.mark.parametrize(("failures", "shortest", "longest"), [(1, 0.5, 1.5), (3, 2, 6), (9, 30, 90), (5000, 30, 90)])
-def test_backoff_grows_to_a_minute_and_is_spread(failures, shortest, longest):
-    assert backoff(failures, 0) == shortest
-    assert backoff(failures, 1) == longest
-
-
-async def test_a_driver_that_raises_is_started_again(monkeypatch):
-    monkeypatch.setattr("agent.core.supervisor.backoff", lambda failures, jitter: 0)
+async def test_a_driver_that_raises_is_started_again():
     runs, third = [], asyncio.Event()
 
     async def fail() -> None:
@@ -26,7 +20,7 @@ async def test_a_driver_that_raises_is_started_again(monkeypatch):
             await asyncio.Event().wait()
         raise ValueError("a bug")
 
-    task = asyncio.create_task(supervise("bus", fail, SystemClock("always")))
+    task = asyncio.create_task(supervise("bus", fail, SystemClock("always"), Backoff(0, 0)))
     await asyncio.wait_for(third.wait(), 5)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -16,6 +16,7 @@ import aiomqtt
 
 from agent.clock import Clock
 from agent.errors import ConfigError, WireError
+from agent.lib.backoff import outage_delay
 from agent.lib.mqtt import Client
 from agent.lib.resolver import in_thread
 from agent.lib.sieve import bound
@@ -28,7 +29,6 @@ log = logging.getLogger("bocage.lora")
 
 _KEEPALIVE = 30
 _PATIENCE = 10.0  # s, for an answer of the broker's
-_RETRY = (1.0, 60.0)
 _INBOX = 100
 _REFUSED = 0x80
 _PUBLISH, _QOS = 3, 6  # MQTT 3.1.1, 3.3.1
@@ -134,8 +134,7 @@ class Link:
             except (aiomqtt.MqttError, OSError, ValueError, ConfigError) as error:
                 if not self.error:
                     lost_at = self._clock.monotonic()
-                delay = min(max((self._clock.monotonic() - lost_at) / 30, _RETRY[0]), _RETRY[1])
-                delay *= random.uniform(0.5, 1.5)
+                delay = outage_delay(self._clock.monotonic() - lost_at) * random.uniform(0.5, 1.5)
                 reason = _describe(error)
                 if reason != self.error:
                     log.warning(

@@ -17,6 +17,7 @@ from typing import Any
 
 from agent.clock import Clock
 from agent.errors import BocageError, DeviceError, StorageError, TooLate, WireError
+from agent.lib.backoff import Backoff
 from agent.lib.resolver import addresses
 from agent.model import Point, Quality, Reading, Readings, Value
 from drivers.api import BusSpec, DurableStore
@@ -166,18 +167,18 @@ class Gwmp:
         return count
 
     async def readings(self) -> AsyncIterator[Readings]:
-        retry, longest = RETRY
+        backoff = Backoff(*RETRY)
         while True:
             try:
                 await self._bind()
             except WireError as error:
-                self._error = str(error)
+                self._error, retry = str(error), backoff.next()
                 log.warning('port not bound bus=%s reason="%s" next=retry in %.0f s', self._name, error, retry)
                 self._due = self._clock.monotonic() + retry + PATIENCE
                 await asyncio.sleep(retry)
-                retry = min(retry * 2, longest)
                 continue
-            retry, self._error = RETRY[0], ""
+            self._error = ""
+            backoff.reset()
             pump = asyncio.create_task(self._pump(), name=f"gwmp {self._name}")
             pump.add_done_callback(lambda _: self._node_rest.end())
             try:

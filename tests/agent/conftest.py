@@ -2,16 +2,12 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "fakes"))
-
-import modbus_slave
-import mosquitto
-from gateway import Link, Mosquitto, Site, Slave, Subscriber, wait_for
+from tests.fakes import modbus_slave, mosquitto
+from tests.fakes.gateway import Link, Mosquitto, Site, Slave, Subscriber, wait_for
 
 
 @pytest.fixture

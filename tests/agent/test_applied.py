@@ -8,9 +8,9 @@ import subprocess
 import sys
 
 import pytest
-from gateway import free_port
 
 from agent.runtime.applied import Applied
+from tests.fakes.gateway import free_port
 
 pytestmark = pytest.mark.slow
 

@@ -6,7 +6,8 @@ import subprocess
 import time
 
 import pytest
-from mosquitto import trusting
+
+from tests.fakes.mosquitto import trusting
 
 pytestmark = pytest.mark.broker
 

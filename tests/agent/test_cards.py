@@ -3,7 +3,8 @@
 import shutil
 
 import pytest
-from gateway import Site, Slave
+
+from tests.fakes.gateway import Site, Slave
 
 pytestmark = pytest.mark.slow
 

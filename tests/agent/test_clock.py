@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
-from mosquitto import trusting
 
 from agent.collect.store import Store
 from agent.errors import BocageError
+from tests.fakes.mosquitto import trusting
 
 MACHINE = """
 import time, pathlib

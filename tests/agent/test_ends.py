@@ -5,7 +5,8 @@ import signal
 import time
 
 import pytest
-from gateway import Manager
+
+from tests.fakes.gateway import Manager
 
 FASTER = "from agent.core.supervisor import Watchdog; Watchdog.PERIOD = Watchdog.LINE = 0.25"
 """Ten times as often as in the field, so that nobody waits for seconds."""

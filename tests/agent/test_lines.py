@@ -4,8 +4,9 @@ import itertools
 import os
 import statistics
 
-import modbus_slave
 import pytest
+
+from tests.fakes import modbus_slave
 
 
 @pytest.fixture

@@ -1,14 +1,10 @@
 """A serial modem in a whole agent: what nodes say is delivered, a command reaches one, the adapter goes and comes."""
 
 import os
-import sys
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "fakes"))
-
-from rak_modem import RakModem
+from tests.fakes.rak_modem import RakModem
 
 PROFILE = """\
 name: cistern

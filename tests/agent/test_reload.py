@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
-from gateway import Manager, free_port
+
+from tests.fakes.gateway import Manager, free_port
 
 UNIT = (Path(__file__).parents[2] / "systemd" / "bocage.service").read_text()
 

@@ -7,16 +7,12 @@ import subprocess
 import sys
 import time
 import tty
-from pathlib import Path
 
 import pytest
 
 from agent.cli import main
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "fakes"))
-
-import modbus_slave
-from gateway import free_port
+from tests.fakes import modbus_slave
+from tests.fakes.gateway import free_port
 
 SITE = """\
 version: 1

@@ -10,9 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "fakes"))
-
-from gateway import wait_for
+from tests.fakes.gateway import wait_for
 
 SITE = """\
 version: 1

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import termios
 import time
-from pathlib import Path
 
 import pytest
 import serial
@@ -17,10 +16,7 @@ import serial
 from agent.cli import main
 from agent.errors import BocageError
 from agent.runtime.socket import connect
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "fakes"))
-
-import modbus_slave
+from tests.fakes import modbus_slave
 
 SITE = """\
 version: 1

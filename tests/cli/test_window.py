@@ -12,10 +12,7 @@ from pathlib import Path
 import pytest
 
 from agent.demo import site
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "fakes"))
-
-from terminal import Terminal
+from tests.fakes.terminal import Terminal
 
 STATUS = json.loads((Path(__file__).parents[1] / "view/status.json").read_text())
 LOST = "WARNING bocage.modbus device lost device=meter-b reason=timeout: it has not answered for a while next=retry"

@@ -6,17 +6,13 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from test_session import Broker, batch, publish, until
 
 from agent.cli import main
 from agent.collect.schemas import Shelf
 from agent.collect.store import Store
+from tests.collect.test_session import Broker, batch, publish, until
 
 COMMANDS = {
     "report": lambda file: ["report", str(file)],

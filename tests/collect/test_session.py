@@ -15,13 +15,10 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "fakes"))
-
-from mosquitto import certificates
-
 from agent.cli import main
 from agent.collect.store import Store
 from agent.errors import BocageError
+from tests.fakes.mosquitto import certificates
 
 STORE = "11111111-2222-4333-8444-555555555555"
 

@@ -12,10 +12,6 @@ from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from water_bench import Bench
-
 from agent.control.api import View
 from agent.control.calendar import Calendar
 from agent.control.week import Span, Week
@@ -27,6 +23,7 @@ from agent.services.water.frost import Frost
 from agent.services.water.leaks import Leak, NightFlow
 from agent.services.water.meter import Meter
 from agent.site import load
+from tests.control.water_bench import Bench
 
 H = 3600.0
 CALENDAR = Calendar("Europe/Paris", "FR", "A")

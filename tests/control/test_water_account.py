@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from water_bench import Bench
 
 from agent.control.calendar import Calendar
 from agent.core.hub import Policy
@@ -18,6 +13,7 @@ from agent.model import Kind
 from agent.services.water.control import Flush, Valve, WaterPoint
 from agent.site import load
 from agent.site.build import plan
+from tests.control.water_bench import Bench
 
 H = 3600.0
 FOUNTAIN = WaterPoint("fountain", "ct", Calendar("Europe/Paris"), pulse=10.0, valve=Valve("ev1"))

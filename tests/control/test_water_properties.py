@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, ClassVar
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from water_bench import Bench
 
 from agent.control.calendar import Calendar
 from agent.control.week import Span, Week
@@ -21,6 +15,7 @@ from agent.services.water.control import Flush, Quota, Valve, WaterPoint
 from agent.services.water.frost import Frost
 from agent.services.water.leaks import Leak, NightFlow
 from agent.services.water.tanks import DryRun, Tank
+from tests.control.water_bench import Bench
 
 H = 3600.0
 CALENDAR = Calendar("Europe/Paris", "FR", "A")

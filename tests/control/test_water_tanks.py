@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import random
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from water_bench import Bench
-
 from agent.model import Quality
 from agent.services.water.build import controls
 from agent.services.water.tank_level import Standstill
 from agent.services.water.tanks import DryRun, Outlet, Tank
 from agent.site import load
+from tests.control.water_bench import Bench
 
 RESERVOIR = Tank("reservoir", "level", "well")
 DRY = replace(RESERVOIR, dry_run=DryRun("flow", least=0.2))

@@ -1,14 +1,10 @@
 """A broker, a ChirpStack that speaks on it, and a whole agent with a bus of that kind."""
 
-import sys
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "fakes"))
-
-import chirpstack
-from gateway import Mosquitto, Site, Slave, Subscriber, wait_for
+from tests.fakes import chirpstack
+from tests.fakes.gateway import Mosquitto, Site, Slave, Subscriber, wait_for
 
 
 @pytest.fixture(name="wait_for")

@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import pytest
-from broker import ScriptedBroker
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +17,7 @@ from agent.model import Quality
 from drivers.api import BusSpec, DeviceSpec
 from drivers.lora import open_chirpstack
 from drivers.lora.chirpstack.link import Message
+from tests.fakes.broker import ScriptedBroker
 
 EUI = "24e124136b316009"
 PROFILE = {

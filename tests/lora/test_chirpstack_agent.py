@@ -4,7 +4,8 @@ import json
 import subprocess
 
 import pytest
-from mosquitto import trusting
+
+from tests.fakes.mosquitto import trusting
 
 pytestmark = pytest.mark.broker
 
@@ -160,7 +161,7 @@ def test_certificates_and_a_password(lora, tmp_path, make_broker, make_server, c
 
 @pytest.fixture
 def certificates():
-    import mosquitto
+    from tests.fakes import mosquitto
 
     return mosquitto.certificates
 

@@ -1,16 +1,11 @@
 """Adaptive data rate, with a device that does what LoRaWAN 1.0.3, 4.3.1.1 and 5.3 say, in virtual time."""
 
 import base64
-import sys
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from test_gwmp import GATEWAY, HERE, KEY, SECOND, THERE, Site, abp, order
-
 from agent.demo.lorawan import AbpNode
+from tests.lora.test_gwmp import GATEWAY, HERE, KEY, SECOND, THERE, Site, abp, order
 
 LIMIT, DELAY = 64, 32
 """ADR_ACK_LIMIT, ADR_ACK_DELAY."""

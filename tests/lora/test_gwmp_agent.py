@@ -9,9 +9,9 @@ import time
 from contextlib import asynccontextmanager
 
 import pytest
-from gateway import Site, Slave
 
 from agent.demo.lorawan import AbpNode, Concentrator, OtaaNode
+from tests.fakes.gateway import Site, Slave
 
 KEY, VALVE_KEY = bytes(range(1, 17)), bytes(range(33, 49))
 ROOM, VALVE, JOIN_EUI = "24e124136b316001", "24e124136b316009", "24e124c0002a0001"

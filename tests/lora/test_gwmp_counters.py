@@ -1,16 +1,11 @@
 """Frame counters of 32 bits of which 16 are on the air, and payloads as long as a data rate carries."""
 
-import sys
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from test_gwmp import Site, abp, order, otaa
-
 from agent.demo.lorawan import AbpNode, OtaaNode
 from drivers.lora.gwmp.register import MOST_SEARCHES
+from tests.lora.test_gwmp import Site, abp, order, otaa
 
 KEY = bytes(range(1, 17))
 

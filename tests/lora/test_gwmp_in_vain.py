@@ -1,18 +1,13 @@
 """Nodes that ask to join in vain, and DevNonces that are forgotten."""
 
 import asyncio
-import sys
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from test_gwmp import EUI, GATEWAY, HERE, JOIN_EUI, KEY, Site, otaa
-from test_gwmp_agent import ROOM, concentrator, eventually
-from test_gwmp_agent import site as _site
-
 from agent.demo.lorawan import OtaaNode
+from tests.lora.test_gwmp import EUI, GATEWAY, HERE, JOIN_EUI, KEY, Site, otaa
+from tests.lora.test_gwmp_agent import ROOM, concentrator, eventually
+from tests.lora.test_gwmp_agent import site as _site
 
 agent = _site
 

@@ -2,18 +2,13 @@
 
 import base64
 import json
-import sys
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from test_gwmp import GATEWAY, HERE, Site, abp, order
-
 from agent.demo.lorawan import AbpNode
+from tests.lora.test_gwmp import GATEWAY, HERE, Site, abp, order
 
 KEY = bytes(range(1, 17))
 

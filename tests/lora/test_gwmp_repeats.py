@@ -1,16 +1,11 @@
 """Frames that come once more: late copies, second gateways, ghosts, and somebody who replays them."""
 
 import base64
-import sys
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from test_gwmp import GATEWAY, HERE, SECOND, THERE, Site, abp, order, otaa
-
 from agent.demo.lorawan import AbpNode, OtaaNode
+from tests.lora.test_gwmp import GATEWAY, HERE, SECOND, THERE, Site, abp, order, otaa
 
 KEY = bytes(range(1, 17))
 

@@ -3,18 +3,13 @@
 import base64
 import json
 import random
-import sys
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from test_gwmp import EUI, GATEWAY, HERE, JOIN_EUI, KEY, SECOND, THERE, Site, abp, order, otaa
 
 from agent.demo.lorawan import AbpNode, OtaaNode
 from drivers.lora.gwmp.airtime import airtime
 from drivers.lora.gwmp.server import Send
+from tests.lora.test_gwmp import EUI, GATEWAY, HERE, JOIN_EUI, KEY, SECOND, THERE, Site, abp, order, otaa
 
 STEP = 0.05
 

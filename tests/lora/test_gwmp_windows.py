@@ -1,19 +1,14 @@
 """The receive windows: when they open, at which data rate, and that a slow card is in time for them."""
 
 import asyncio
-import sys
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from test_gwmp import EUI, JOIN_EUI, KEY, Site, abp, otaa
-from test_gwmp_agent import GATEWAY as CONCENTRATOR
-from test_gwmp_agent import ROOM, eventually
-from test_gwmp_agent import site as _site
-
 from agent.demo.lorawan import AbpNode, Concentrator, OtaaNode
+from tests.lora.test_gwmp import EUI, JOIN_EUI, KEY, Site, abp, otaa
+from tests.lora.test_gwmp_agent import GATEWAY as CONCENTRATOR
+from tests.lora.test_gwmp_agent import ROOM, eventually
+from tests.lora.test_gwmp_agent import site as _site
 
 agent = _site
 SLOW_CARD = """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import tty
 from pathlib import Path
 
@@ -11,14 +10,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "fakes"))
-
-from listening import Forgetful, Listening
-
 from agent.clock import SystemClock
 from agent.errors import DeviceError
 from drivers.api import BusSpec, DeviceSpec, open_bus
 from drivers.lora.line import number, payload
+from tests.fakes.listening import Forgetful, Listening
 
 PROFILE = {
     "name": "level",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "fakes"))
-
-from listening import Forgetful, Listening
-from rak_modem import RakModem
-
 from agent.clock import SystemClock
 from agent.errors import DeviceError, WireError
 from agent.model import Quality
 from drivers.api import BusSpec, DeviceSpec, open_bus
 from drivers.lora import rak
 from drivers.lora.rak import Packet, RakP2p, Signal, parse
+from tests.fakes.listening import Forgetful, Listening
+from tests.fakes.rak_modem import RakModem
 
 PROFILE = {
     "name": "cistern",

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import os
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -18,19 +15,7 @@ from agent.model import Reading, Readings
 from drivers.api import BusSpec, DeviceSpec
 from drivers.modbus import open_rtu, open_rtu_over_tcp, open_tcp
 from drivers.modbus.line import ModbusLine
-
-
-def _load(name: str) -> ModuleType:
-    path = Path(__file__).parent.parent / "fakes" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"fakes_{name}", path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-FAKE = _load("modbus_slave")
+from tests.fakes import modbus_slave
 
 
 def point(register: str, address: int, **more: Any) -> dict[str, Any]:
@@ -133,24 +118,24 @@ def slaves(tmp_path: Path) -> Iterator[Any]:
     ptys: list[tuple[int, int]] = []
 
     class Slaves:
-        Unit = FAKE.Unit
-        frame = staticmethod(FAKE.rtu)
-        CLOSE, RESET, DEAF, LISTEN = FAKE.CLOSE, FAKE.RESET, FAKE.DEAF, FAKE.LISTEN
+        Unit = modbus_slave.Unit
+        frame = staticmethod(modbus_slave.rtu)
+        CLOSE, RESET, DEAF, LISTEN = modbus_slave.CLOSE, modbus_slave.RESET, modbus_slave.DEAF, modbus_slave.LISTEN
 
         def take_pty(self) -> None:
             """Hold a pseudo-terminal, so that the next one gets another number."""
             ptys.append(os.openpty())
 
         def tcp(self, units: dict[int, Any], **more: Any) -> Any:
-            made.append(FAKE.TcpSlave(units, **more))
+            made.append(modbus_slave.TcpSlave(units, **more))
             return made[-1]
 
         def rtu_over_tcp(self, units: dict[int, Any], **more: Any) -> Any:
-            made.append(FAKE.RtuTcpSlave(units, **more))
+            made.append(modbus_slave.RtuTcpSlave(units, **more))
             return made[-1]
 
         def rtu(self, units: dict[int, Any], **more: Any) -> Any:
-            made.append(FAKE.RtuSlave(tmp_path / "line", units, **more))
+            made.append(modbus_slave.RtuSlave(tmp_path / "line", units, **more))
             return made[-1]
 
     yield Slaves()

@@ -260,8 +260,7 @@ async def test_a_block_that_the_flash_garbled_costs_itself_only(box: Any, events
 EIO = """
 import asyncio, json, sys
 from pathlib import Path
-sys.path.insert(0, sys.argv[2])
-from power_cut import Clock, next_of
+from tests.faults.power_cut import Clock, next_of
 from agent.model import Event, Reading
 from agent.outbox import Outbox
 
@@ -302,9 +301,9 @@ asyncio.run(main(Path(sys.argv[1])))
                "pwrite64:error=EROFS:when=60..66"]
 )  # fmt: skip
 def test_a_flash_that_fails_for_a_while_costs_nothing(tmp_path: Path, inject: str) -> None:
-    helpers = str(Path(__file__).parents[1] / "faults")
+    root = Path(__file__).parents[2]
     command = ["strace", "-f", "-o", "/dev/null", "-e", f"inject={inject}", sys.executable, "-c", EIO, str(tmp_path)]
-    done = subprocess.run([*command, helpers], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True, timeout=60)
     found = json.loads(done.stdout)
     assert found | {"faults": 0} == {"faults": 0, "readings": 1000, "events": 1, "gaps": 0, "fault": ""}, done.stderr
     assert found["faults"] > 0

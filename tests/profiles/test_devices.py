@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import struct
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,7 @@ from agent.errors import DeviceError
 from agent.model import Quality
 from agent.site.profiles.model import Library
 from drivers.api import BusSpec, DeviceSpec, open_bus
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "fakes"))
-
-import modbus_slave
+from tests.fakes import modbus_slave
 
 ROOT = Path(__file__).parent.parent.parent
 MODBUS = sorted(

@@ -11,9 +11,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "fakes"))
-
-import modbus_slave
+from tests.fakes import modbus_slave
 
 GUIDE = Path(__file__).parent.parent.parent / "docs" / "add-a-modbus-device.md"
 CSV_IN_DOCS = GUIDE.parent / "profiles.md"

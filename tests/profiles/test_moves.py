@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,7 @@ import pytest
 
 from agent.cli import main
 from agent.site import check
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "fakes"))
-
-import modbus_slave
+from tests.fakes import modbus_slave
 
 SITE = """\
 version: 1

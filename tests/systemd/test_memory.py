@@ -16,9 +16,7 @@ from pathlib import Path
 import pytest
 from paho.mqtt import client as mqtt
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "fakes"))
-
-from gateway import Mosquitto, Site, Slave, wait_for
+from tests.fakes.gateway import Mosquitto, Site, Slave, wait_for
 
 pytestmark = pytest.mark.broker
 

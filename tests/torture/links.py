@@ -11,11 +11,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.torture.rig import SlowLink, Unsettled, Verdict, Village, slow_link, village, wait_for
-
-import broker as scripted  # isort: skip (tests/fakes, found through rig)
 from agent.collect.schemas import Shelf
 from agent.collect.store import Store
+from tests.fakes import broker as scripted
+from tests.torture.rig import SlowLink, Unsettled, Verdict, Village, slow_link, village, wait_for
 
 
 def outage(folder: Path, seconds: int) -> Verdict:

@@ -15,12 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "fakes"))
-
-from gateway import PROFILE, Link, Mosquitto, Site, Slave, Subscriber, free_port, wait_for
-
 from agent.collect.store import Account, Store
 from agent.errors import BocageError
+from tests.fakes.gateway import PROFILE, Link, Mosquitto, Site, Slave, Subscriber, free_port, wait_for
 
 __all__ = ["PROFILE", "SlowLink", "Unsettled", "Verdict", "Village", "free_port", "slow_link", "village", "wait_for"]
 

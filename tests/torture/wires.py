@@ -8,10 +8,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.fakes import modbus_slave
+from tests.fakes.gateway import Manager
 from tests.torture.rig import Verdict, Village, village, wait_for
-
-import modbus_slave  # isort: skip (tests/fakes, found through rig)
-from gateway import Manager  # isort: skip
 
 _REGISTERS = (0, 20, 40)
 

@@ -1,11 +1,9 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,10 +12,7 @@ from agent.clock import SystemClock
 from agent.model import Command, Outcome, OutcomeState
 from agent.uplink.settings import UplinkSettings
 from agent.uplink.uplink import Uplink
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "fakes"))
-
-from memory_outbox import MemoryOutbox
+from tests.fakes.memory_outbox import MemoryOutbox
 
 
 async def _until(true: Callable[[], Any], within: float = 5.0) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from mosquitto import mosquitto
+
+from tests.fakes.mosquitto import mosquitto
 
 
 class Way(NamedTuple):

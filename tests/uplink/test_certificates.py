@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mosquitto import certificates
 
 from agent.model import Instant
 from agent.uplink.certificates import AGAIN, Certificates, ends
+from tests.fakes.mosquitto import certificates
 
 
 class Clock:

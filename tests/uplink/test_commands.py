@@ -7,13 +7,13 @@ import json
 from typing import Any
 
 import pytest
-from broker import ScriptedBroker
 
 from agent.errors import Rejected
 from agent.model import Command, Instant, Origin, Outcome, OutcomeState
 from agent.uplink.commands import parse
 from agent.uplink.fence import Fence
 from agent.uplink.session import Session
+from tests.fakes.broker import ScriptedBroker
 
 NOW = Instant("boot", 1, 1_764_000_000_000)
 GOOD = {"id": "c1", "point": "km1", "value": True}

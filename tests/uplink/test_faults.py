@@ -10,12 +10,12 @@ from typing import Any
 
 import aiomqtt
 import pytest
-from broker import NEVER, ScriptedBroker
 
 from agent.clock import SystemClock
 from agent.errors import ConfigError
 from agent.uplink.session import Session
 from agent.uplink.settings import UplinkSettings
+from tests.fakes.broker import NEVER, ScriptedBroker
 
 BOTH = pytest.mark.parametrize("protocol", [5, "3.1.1"])
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mosquitto import documented_acl, mosquitto
 
 from agent.clock import SystemClock
 from agent.lib.machine import Machine
@@ -24,6 +23,7 @@ from agent.uplink.fence import REMEMBERED, Fence
 from agent.uplink.native import Topics, encode
 from agent.uplink.rivals import Rivals
 from agent.uplink.session import Received
+from tests.fakes.mosquitto import documented_acl, mosquitto
 
 
 def statement(store: str, epoch: int, machine: str, run: str) -> bytes:

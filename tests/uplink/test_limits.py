@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from broker import NEVER, ScriptedBroker
-from mosquitto import free_port, mosquitto
 
 from agent.clock import SystemClock
 from agent.model import Event, Reading
@@ -17,6 +15,8 @@ from agent.outbox import Outbox
 from agent.outbox.blocks import decode
 from agent.uplink.reconnect import Why, reconnect_delay
 from agent.uplink.settings import Broker, UplinkSettings
+from tests.fakes.broker import NEVER, ScriptedBroker
+from tests.fakes.mosquitto import free_port, mosquitto
 
 BOTH = pytest.mark.parametrize("protocol", [5, "3.1.1"])
 

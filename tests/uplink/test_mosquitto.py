@@ -13,7 +13,6 @@ from typing import Any
 import aiomqtt
 import jsonschema
 import pytest
-from mosquitto import certificates, documented_acl, mosquitto, trusting
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
@@ -22,6 +21,7 @@ from agent.model import Event, Instant, Outcome, OutcomeState, Reading
 from agent.outbox import Message, Outbox
 from agent.outbox.blocks import decode
 from agent.uplink.session import WINDOW
+from tests.fakes.mosquitto import certificates, documented_acl, mosquitto, trusting
 
 pytestmark = pytest.mark.broker
 SCHEMAS = Path(__file__).parents[2] / "docs/schemas"

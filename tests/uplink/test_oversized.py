@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from broker import ScriptedBroker
 
 from agent.lib.sieve import LONGEST, Sieve
+from tests.fakes.broker import ScriptedBroker
 
 CMD = "bocage/v1/village/cmd/"
 

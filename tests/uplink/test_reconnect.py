@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from broker import ScriptedBroker
 
 from agent.uplink.reconnect import Outage, Why, reconnect_delay, routes
+from tests.fakes.broker import ScriptedBroker
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mosquitto import mosquitto
 
 from agent.uplink.rivals import Rivals
+from tests.fakes.mosquitto import mosquitto
 
 
 def test_one_takeover_is_nothing_and_what_is_long_ago_is_over() -> None:

@@ -7,9 +7,9 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from broker import ScriptedBroker
 
 from agent.outbox.claim import Claim
+from tests.fakes.broker import ScriptedBroker
 
 
 @pytest.fixture(autouse=True)

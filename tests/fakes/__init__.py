@@ -1,0 +1,1 @@
+"""Stand-ins for what the agent talks to or stands on: broker, slaves, modems, clock, stores."""

@@ -13,7 +13,7 @@ from agent.runtime.socket import Client, connect
 from drivers.api import BusSpec
 
 if TYPE_CHECKING:
-    from agent.site import Site
+    from agent.site.models.site import Site
 
 __all__ = ["Beside", "Tried", "owner"]
 

@@ -18,7 +18,8 @@ from agent.runtime.socket import NoAgent
 
 if TYPE_CHECKING:
     from agent.errors import Severity
-    from agent.site import Problem, Site
+    from agent.site.language.problems import Problem
+    from agent.site.models.site import Site
 
 __all__ = ["add"]
 
@@ -86,8 +87,8 @@ def _wires(options: argparse.Namespace, site: Site) -> tuple[list[str], list[Pro
     What cannot be tried, because the running agent has the wire and runs another file, is a warning.
     """
     from agent.cli import direct
-    from agent.site import Problem
     from agent.site.language.document import read
+    from agent.site.language.problems import Problem
 
     logging.getLogger("bocage").addHandler(logging.NullHandler())  # what is logged is said below
     tried: list[Tried] = []

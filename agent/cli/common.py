@@ -21,7 +21,7 @@ from agent.runtime.folders import enter, is_installed_by_default, open_folder, r
 from agent.runtime.report import time_help
 
 if TYPE_CHECKING:
-    from agent.site import Site
+    from agent.site.models.site import Site
 
 __all__ = [
     "SITE_HELP", "CommandParser", "Place", "add_command", "add_folders", "add_json", "add_places", "asked",
@@ -186,8 +186,8 @@ def asked(options: argparse.Namespace) -> tuple[Path, str]:
     Of the file only the id is looked at, and where not even that is right, what was applied says it: a slip must not
     keep a technician from his outputs.
     """
-    from agent.site import load
     from agent.site.language.document import read
+    from agent.site.loader import load
 
     path = Path(options.site)
     known = find(path, options.state_dir)
@@ -218,7 +218,7 @@ def find_by_site(options: argparse.Namespace) -> tuple[Path, Applied] | None:
 
 def place(options: argparse.Namespace) -> Place:
     """The site named on the command line; ConfigError lists all that is wrong with it."""
-    from agent.site import load  # 15 MB that `run` must not have
+    from agent.site.loader import load  # 15 MB that `run` must not have
 
     site = load(options.site)
     state = state_folder(options.state_dir, site.site.id)

@@ -27,8 +27,8 @@ from agent.outbox import Outbox
 from agent.runtime.folders import locked
 from agent.runtime.report import points_json
 from agent.runtime.socket import NotStarted
-from agent.site import Site
 from agent.site import build as wiring
+from agent.site.models.site import Site
 from drivers.api import BusSpec
 
 __all__ = ["is_radio", "on_the_air", "read_once", "scan_once", "stop_outputs", "try_wires", "write_once"]

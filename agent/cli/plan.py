@@ -47,7 +47,7 @@ def add(commands: Any) -> None:
 
 def run_plan(options: argparse.Namespace) -> int:
     from agent.planning.build import site_plan
-    from agent.site import load
+    from agent.site.loader import load
 
     site = site_plan(load(options.site))
     first = options.first or datetime.now(site.calendar.zone).date()

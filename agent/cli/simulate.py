@@ -38,8 +38,8 @@ def add(commands: Any) -> None:
 
 def run_simulate(options: argparse.Namespace) -> int:
     from agent.simulate import read_scenario, simulate
-    from agent.site import load
     from agent.site.build import plan
+    from agent.site.loader import load
 
     site = load(options.site)
     scenario, problems = read_scenario(options.scenario, site)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from agent.planning.programme import CircuitPlan, SitePlan, ZonePlan
 from agent.services.lighting.build import programme
 from agent.services.weeks import calendar, heating_week, opening_hours
-from agent.site import Site
+from agent.site.models.site import Site
 
 __all__ = ["site_plan"]
 

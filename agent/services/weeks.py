@@ -9,8 +9,8 @@ from agent.control.calendar import Calendar
 from agent.control.week import Span, Week
 from agent.services.heating.config import Zone
 from agent.services.water.config import WaterPoint
-from agent.site import Site
 from agent.site.language.values import DAYS
+from agent.site.models.site import Site
 
 __all__ = ["CLOSED", "OPEN", "calendar", "heating_week", "opening_hours"]
 

@@ -13,13 +13,13 @@ from zoneinfo import ZoneInfo
 from pydantic import Field
 
 from agent.model import Value
-from agent.site import Problem, Site
 from agent.site.checks.names import Checked
 from agent.site.language.base import Many, Model
 from agent.site.language.document import Document, Keys, read
-from agent.site.language.problems import meant
+from agent.site.language.problems import Problem, meant
 from agent.site.language.validation import validate
 from agent.site.language.values import DURATION, Choice, Duration, Quantity, TimeSpan, Written, plain
+from agent.site.models.site import Site
 from agent.site.profiles.model import Library
 
 __all__ = ["Command", "Fault", "Input", "Scenario", "read_scenario"]

@@ -12,8 +12,8 @@ from typing import Any
 from agent.control.engine import Runner
 from agent.simulate import Simulation, read_scenario
 from agent.simulate.loop import VirtualLoop
-from agent.site import load
 from agent.site.build import plan
+from agent.site.loader import load
 
 __all__ = ["step", "year"]
 

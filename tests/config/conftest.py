@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.site import check
+from agent.site.loader import check
 
 CASES = Path(__file__).parent.parent / "cases"
 

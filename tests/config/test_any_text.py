@@ -8,7 +8,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
-from agent.site import check
+from agent.site.loader import check
 
 SOURCE = (Path(__file__).parent.parent / "cases" / "saint-seine.yaml").read_text(encoding="utf-8")
 TOKENS = [

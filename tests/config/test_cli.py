@@ -10,8 +10,8 @@ import jsonschema
 import pytest
 
 from agent.cli import direct, main
-from agent.site import check
 from agent.site.language.document import read
+from agent.site.loader import check
 from agent.site.reference import reference
 
 ROOT = Path(__file__).parent.parent.parent

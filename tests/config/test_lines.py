@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from agent.cli import main
-from agent.site import load
 from agent.site.build import plan as site_plan
 from agent.site.checks.lines import questions
+from agent.site.loader import load
 from drivers.modbus.device import build
 from drivers.modbus.serial_link import SerialLink
 

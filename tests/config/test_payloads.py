@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.site import check, load
 from agent.site.build import plan
+from agent.site.loader import check, load
 
 SITE = """\
 site: {id: a}

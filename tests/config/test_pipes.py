@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.site import check
 from agent.site.language import document
+from agent.site.loader import check
 
 SITE = Path(__file__).parent.parent / "cases" / "saint-seine.yaml"
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from agent.site import check, load
+from agent.site.loader import check, load
 from agent.site.profiles.model import ProfilePoint
 from agent.site.profiles.table import COLUMNS, read_csv
 

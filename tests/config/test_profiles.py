@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.site import check, load
+from agent.site.loader import check, load
 from agent.site.profiles.model import Library
 
 SITE = """\

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.site import check
+from agent.site.loader import check
 
 SITE = """\
 site: {{id: a, timezone: Europe/Paris}}

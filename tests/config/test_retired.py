@@ -12,8 +12,8 @@ import pytest
 import agent.services
 import agent.site
 from agent import VERSION
-from agent.site import read_site
 from agent.site.language.base import Model, Retired
+from agent.site.loader import read_site
 from agent.site.models.devices import Device, Publish
 from agent.site.models.site import Uplink
 

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from agent.errors import ConfigError
-from agent.site import Secret, Site, check, load
+from agent.site.language.secret import Secret
 from agent.site.language.values import Deadband, Surge
+from agent.site.loader import check, load
+from agent.site.models.site import Site
 
 CASES = Path(__file__).parent.parent / "cases"
 

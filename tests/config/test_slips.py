@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.errors import ConfigError
-from agent.site import check, load
+from agent.site.loader import check, load
 
 Said = Callable[[str], list[str]]
 SITE = 'site: {id: a}\nuplink: {url: "mqtt://h"}\n'

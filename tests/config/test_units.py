@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.site import check
+from agent.site.loader import check
 
 SITE = """\
 site: {id: a, latitude: 47, longitude: 5, timezone: Europe/Paris}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.site import check, load
+from agent.site.loader import check, load
 from drivers.lora.values import state_of
 
 SITE = """\

@@ -10,7 +10,7 @@ from agent.services.heating.build import controls
 from agent.services.heating.control import Setpoints, Zone
 from agent.services.heating.hotwater import HotWater
 from agent.services.heating.loops import Hysteresis, Pid, Tpi
-from agent.site import load
+from agent.site.loader import load
 
 SITE = """
 version: 1

@@ -9,8 +9,9 @@ from agent.services.lighting.build import controls
 from agent.services.lighting.control import Circuit
 from agent.services.lighting.lamps import Lamps
 from agent.services.lighting.photocell import Photocell
-from agent.site import Site, load
 from agent.site.build import plan
+from agent.site.loader import load
+from agent.site.models.site import Site
 
 CASE = Path(__file__).parent.parent / "cases" / "saint-seine.yaml"
 

@@ -13,7 +13,7 @@ import pytest
 from agent.cli import main
 from agent.planning.build import site_plan
 from agent.planning.plot import draw
-from agent.site import load
+from agent.site.loader import load
 
 SITE = Path(__file__).parent.parent / "cases" / "saint-seine.yaml"
 NIGHTLY = 'part_night_off: [{from: "23:00", to: "05:00"}]'

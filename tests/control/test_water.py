@@ -22,7 +22,7 @@ from agent.services.water.control import Flush, Quota, Valve, WaterPoint
 from agent.services.water.frost import Frost
 from agent.services.water.leaks import Leak, NightFlow
 from agent.services.water.meter import Meter
-from agent.site import load
+from agent.site.loader import load
 from tests.control.water_bench import Bench
 
 H = 3600.0

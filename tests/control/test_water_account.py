@@ -11,8 +11,8 @@ from agent.control.calendar import Calendar
 from agent.core.hub import Policy
 from agent.model import Kind
 from agent.services.water.control import Flush, Valve, WaterPoint
-from agent.site import load
 from agent.site.build import plan
+from agent.site.loader import load
 from tests.control.water_bench import Bench
 
 H = 3600.0

@@ -13,7 +13,7 @@ from agent.model import Quality
 from agent.services.water.build import controls
 from agent.services.water.tank_level import Standstill
 from agent.services.water.tanks import DryRun, Outlet, Tank
-from agent.site import load
+from agent.site.loader import load
 from tests.control.water_bench import Bench
 
 RESERVOIR = Tank("reservoir", "level", "well")

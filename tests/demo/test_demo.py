@@ -22,7 +22,7 @@ from agent.demo.nodes import make_keys
 from agent.demo.run import Demo, Timetable, run, verdict
 from agent.demo.uplink import Ledger, broker
 from agent.errors import BocageError
-from agent.site import check
+from agent.site.loader import check
 
 COLOURS = re.compile(rb"\x1b\[[0-9;]*m")
 LAST = re.compile(r"demo: read (\d+), delivered (\d+), duplicates (\d+), lost (\d+)")

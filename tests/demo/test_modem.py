@@ -9,7 +9,7 @@ from agent.clock import SystemClock
 from agent.demo import modem, site
 from agent.demo.village import Village
 from agent.site import build as wiring
-from agent.site import load
+from agent.site.loader import load
 from drivers.api import open_bus
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from agent.cli import main
-from agent.site import check
+from agent.site.loader import check
 from tests.fakes import modbus_slave
 
 SITE = """\

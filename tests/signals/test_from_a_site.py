@@ -8,8 +8,8 @@ import pytest
 
 from agent.core.hub import Hub
 from agent.model import Instant, Point, Reading
-from agent.site import load
 from agent.site.build import plan
+from agent.site.loader import load
 
 SITE = """\
 version: 1

@@ -9,8 +9,8 @@ import pytest
 
 from agent.simulate import Simulation, read_scenario, simulate
 from agent.simulate.loop import VirtualLoop
-from agent.site import load
 from agent.site.build import plan
+from agent.site.loader import load
 
 SITE = """\
 version: 1

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from agent.cli import main
-from agent.site import load
+from agent.site.loader import load
 
 START = 'start: "2026-01-15T12:00:00+01:00"\nduration: 24h\n'
 

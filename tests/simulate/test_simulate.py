@@ -11,8 +11,8 @@ import pytest
 from agent.cli import main
 from agent.simulate import Simulation, read_scenario
 from agent.simulate.loop import VirtualLoop
-from agent.site import load
 from agent.site.build import plan
+from agent.site.loader import load
 
 SITES = Path(__file__).parents[2] / "config"
 

@@ -14,7 +14,7 @@ from agent.services.heating.hotwater import HotWater, ThermalCycle
 from agent.services.heating.loops import Hysteresis, Law, Pid, Tpi, least_cycle
 from agent.services.heating.room import OptimumStart, WindowOpen
 from agent.services.weeks import calendar, heating_week
-from agent.site import Site
+from agent.site.models.site import Site
 
 __all__ = ["controls"]
 

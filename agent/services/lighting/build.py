@@ -13,7 +13,7 @@ from agent.services.lighting.lamps import Lamps
 from agent.services.lighting.night import Exceptional, Part, Programme, Switch
 from agent.services.lighting.photocell import Photocell
 from agent.services.weeks import calendar
-from agent.site import Site
+from agent.site.models.site import Site
 
 __all__ = ["STAGGER", "contactor_limits", "controls", "led_contactors", "programme"]
 

@@ -14,8 +14,8 @@ from agent.services.water.meter import HOUR, PLAUSIBLE
 from agent.services.water.tank_level import Standstill
 from agent.services.water.tanks import DryRun, Outlet, Tank
 from agent.services.weeks import calendar, opening_hours
-from agent.site import Site
 from agent.site.build.counters import max_rate, point_dial
+from agent.site.models.site import Site
 
 __all__ = ["controls"]
 

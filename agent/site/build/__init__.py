@@ -14,7 +14,7 @@ from typing import Any
 
 from agent.arbiter.limits import Limits
 from agent.core.actuator_spec import ActuatorSpec
-from agent.site import Site
+from agent.site.models.site import Site
 from agent.site.models import signals as config
 from agent.site.models.buses import Bus
 from agent.site.models.devices import Device

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from agent.site import Site
+from agent.site.models.site import Site
 from agent.site.models import signals as config
 from agent.site.language.values import Rate
 from agent.lib.counter import Dial

@@ -144,7 +144,7 @@ async def test_a_technician_sees_it_and_forgets_the_nonces(agent, broker, make_s
     room = Forgetful(ROOM, JOIN_EUI, KEY)
 
     def alarms():
-        return {one["subject"]: one for one in agent.runtime.status()["alarms"] if one["code"] == "join_in_vain"}
+        return {one["subject"]: one for one in agent.status()["alarms"] if one["code"] == "join_in_vain"}
 
     def refusals():
         return [row for row in agent.ask(do="inspect", topic="join-log")["rows"] if row["result"] == "refused"]

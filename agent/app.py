@@ -16,14 +16,14 @@ from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 from agent import VERSION
-from agent.arbiter import Arbiter, Books
-from agent.arbiter.desk import Desk
-from agent.arbiter.guard import Guard
+from agent.arbiter import Arbiter, JoinedLedger
+from agent.arbiter.actuator_store import rename
+from agent.arbiter.authorization import Authorization
 from agent.arbiter.orphans import Orphans
-from agent.arbiter.record import rename
+from agent.arbiter.point_commands import PointCommands
 from agent.clock import SystemClock
 from agent.control.engine import Runner
-from agent.core.alarms import Alarms, Condition, Register
+from agent.core.alarms import Alarms, Condition, OpenAlarms
 from agent.core.buses import Wires
 from agent.core.hub import Hub
 from agent.core.state import State
@@ -117,10 +117,10 @@ class Agent:
             max_bytes=buffer.max_bytes,
             machine=Machine.present(),
         )
-        self._register = Register(self._put_event, self._state.scope("alarms"))
+        self._open_alarms = OpenAlarms(self._put_event, self._state.scope("alarms"))
         self._wires = Wires(clock, self._state.scope("driver"))
         self._orphans = Orphans(
-            self._state.scope("outputs"), self._wires.write_aside, self._register.put_event, clock, self._wires.write
+            self._state.scope("outputs"), self._wires.write_aside, self._open_alarms.put_event, clock, self._wires.write
         )
         if (before := self._configuration.replaced) is not None:
             self._take_up(before)
@@ -144,7 +144,7 @@ class Agent:
         self._hub.watch(lambda readings: self._runner.observe(readings))
         self._uplink = self._make_uplink()
         self._health = Health(self._state_folder)
-        self._alarms = Alarms(self._conditions, self._register.put_event, self._state.scope("alarms"), clock)
+        self._alarms = Alarms(self._conditions, self._open_alarms.put_event, self._state.scope("alarms"), clock)
         self._watchdog = Watchdog(clock, self._notifier)
         self._changed_secrets(plan)
         self._say_unusable()
@@ -168,11 +168,11 @@ class Agent:
             self._hub.points,
             self._write,
             self._wires.read,
-            Books(self._outbox, self._register, self._kept),
+            JoinedLedger(self._outbox, self._open_alarms, self._kept),
             self._state.scope("arbiter"),
             self._clock,
-            lambda command: Desk(
-                self._runner, self._register, self._hub, self._clock, self._orphans.forget, self._wires.forget_nonces
+            lambda command: PointCommands(
+                self._runner, self._open_alarms, self._hub, self._clock, self._orphans.forget, self._wires.forget_nonces
             )(command),
             self._guard,
             restore=restore,
@@ -185,7 +185,7 @@ class Agent:
         def raw(name: str) -> bool:
             return name in self._hub.points and self._hub.points[name].writable
 
-        Guard(self._plan.allow, self._plan.outputs, self._hub.last, self._arbiter.present, raw)(command)
+        Authorization(self._plan.allow, self._plan.outputs, self._hub.last, self._arbiter.present, raw)(command)
 
     async def _write(self, point: str, value: Value, until: float | None = None) -> None:
         """The arbiter's way to the wires: what is written is ours from before it moves."""
@@ -203,10 +203,10 @@ class Agent:
             self._plan.controls,
             self._plan.timezone,
             self._arbiter,
-            self._register.put_event,
+            self._open_alarms.put_event,
             self._state.scope("runner"),
             self._clock,
-            self._register.raised(),
+            self._open_alarms.raised(),
         )
         runner.publish, runner.doubts = self._hub.publish, self._hub.doubts
         return runner
@@ -228,8 +228,8 @@ class Agent:
             config_hash=self._plan.config_hash,
             state=self._state_topics,
             config_problem=self._configuration.problem(),
-            put_event=self._register.put_event,
-            is_open=self._register.is_open,
+            put_event=self._open_alarms.put_event,
+            is_open=self._open_alarms.is_open,
         )
 
     # -- living ------------------------------------------------------------------------------------------------
@@ -445,7 +445,7 @@ class Agent:
     async def _forget_refused(self) -> None:
         """A state topic that is not told any more cannot be refused: its device left the file, or the broker did."""
         names = state_names(self._hub, self._plan.personal, bool(self._plan.actuators))
-        for alarm in self._register.status():
+        for alarm in self._open_alarms.status():
             topic = alarm["subject"]
             if alarm["code"] != "uplink_refused" or (self._uplink is not None and "/state/" not in topic):
                 continue  # the others are sent on at each connection
@@ -457,7 +457,7 @@ class Agent:
             log.warning("not driven yet what=%s next=the rest of the site runs", what)
 
     async def _event(self, kind: str, code: str, subject: str, severity: Severity, **detail: Any) -> None:
-        await self._register.put_event(Event(kind, code, subject, self._clock.now(), severity, detail))
+        await self._open_alarms.put_event(Event(kind, code, subject, self._clock.now(), severity, detail))
 
     def _kept(self, command: str) -> None:
         """It is on flash that a command was accepted: the broker may forget it."""
@@ -491,7 +491,7 @@ class Agent:
             "clock": "synced" if self._clock.trusted else "unsynced",
             "points": present_points(self._hub, now),
             "actuators": self._arbiter.status(),
-            "alarms": self._register.status(self._conditions()),
+            "alarms": self._open_alarms.status(self._conditions()),
             "uplink": self._uplink.status() if self._uplink is not None else {"state": "off"},
             "outbox": {**self._outbox.status(), "published": self._hub.published},
             "buses": [*self._wires.status(), *self._plan.idle_buses],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from drivers.api import (
-    Actuator,
     Aside,
     BusSpec,
     DeviceSpec,
@@ -16,12 +15,13 @@ from drivers.api import (
     Successive,
     Trier,
     Wire,
+    Writer,
     is_driven,
     open_bus,
 )
 
-Memory = DurableStore
-"""The former name."""
+Actuator, Memory = Writer, DurableStore
+"""Their former names."""
 
 __all__ = [
     "Actuator", "Aside", "BusSpec", "DeviceSpec", "Inspector", "Listener", "Memory", "NonceKeeper", "Poller", "Scanner",

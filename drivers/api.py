@@ -18,8 +18,8 @@ from agent.errors import BocageError
 from agent.model import Point, Readings, Value
 
 __all__ = [
-    "Actuator", "Aside", "BusSpec", "DeviceSpec", "DurableStore", "Inspector", "Listener", "NonceKeeper", "Poller",
-    "Scanner", "Successive", "Trier", "Wire",
+    "Aside", "BusSpec", "DeviceSpec", "DurableStore", "Inspector", "Listener", "NonceKeeper", "Poller", "Scanner",
+    "Successive", "Trier", "Wire", "Writer",
     "is_driven", "open_bus",
 ]  # fmt: skip
 
@@ -107,7 +107,7 @@ class Poller(Protocol):
 
 
 @runtime_checkable
-class Actuator(Protocol):
+class Writer(Protocol):
     """Writes one value, queued before any read. Returns when the device has acknowledged it.
 
     Raises DeviceError or WireError if it did not: then nobody knows whether the output moved. `until`
@@ -122,7 +122,7 @@ class Actuator(Protocol):
 class Aside(Protocol):
     """Writes an output that its settings do not name any more: `device` is as it was, on this very wire.
 
-    Queued and acknowledged as `Actuator.write` is, with the same errors.
+    Queued and acknowledged as `Writer.write` is, with the same errors.
     """
 
     async def write_aside(self, device: DeviceSpec, point: str, value: Value) -> None: ...

@@ -265,7 +265,7 @@ class _Counter(_Input):
 
 
 class Gpio:
-    """One GPIO chip. Wire, Listener, Poller and Actuator.
+    """One GPIO chip. Wire, Listener, Poller and Writer.
 
     A relay reads as True (on) or False, a contact as True (closed, active), a counter as its pulses since ever.
     Contacts are reported at each edge, counters at most five times a second, and all at each poll.

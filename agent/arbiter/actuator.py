@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from agent.arbiter.limits import Limits, earliest
-from agent.arbiter.seen import News, Seen
-from agent.arbiter.slots import DEFAULT, LIMIT, REMOTE, Slot, Slots
+from agent.arbiter.output_state import News, OutputState
+from agent.arbiter.priority_array import DEFAULT, LIMIT, REMOTE, PriorityArray, Slot
 from agent.core.actuator_spec import ActuatorSpec
 from agent.lib.backoff import Backoff
 from agent.lib.wake import Wake
@@ -51,7 +51,7 @@ class Actuator:
         self.news: list[News] = []
         self.changes: list[Event] = []
         """What was written and is not told yet."""
-        self.slots, self.seen = Slots(spec), Seen(spec, self.news)
+        self.priority_array, self.output_state = PriorityArray(spec), OutputState(spec, self.news)
         self.attempt: Slot | None = None
         """A command's entry from before its write until the write is known to have worked."""
         self.before: Slot | None = None
@@ -96,7 +96,7 @@ class Actuator:
         if found is None or not self.driven or self.doubtful:
             return Decision(at)
         priority, slot = found
-        spec, seen = self.spec, self.seen
+        spec, seen = self.spec, self.output_state
         if self.sending is not None:
             waits = self.sending.slot
             wanted = waits.command == slot.command and spec.same(waits.value, slot.value)
@@ -125,20 +125,20 @@ class Actuator:
     @property
     def has_news(self) -> bool:
         """Whether there is something to tell, or to remember, though nothing is to be written."""
-        return self.slots.keys() != self.kept or bool(self.news and not self.telling.locked())
+        return self.priority_array.keys() != self.kept or bool(self.news and not self.telling.locked())
 
     def _is_so(self, value: Value) -> bool:
-        return self.seen.present is not None and self.spec.same(self.seen.present, value)
+        return self.output_state.present is not None and self.spec.same(self.output_state.present, value)
 
     def _again(self, at: float, slot: Slot, priority: int, now: float) -> Decision:
         """Written already: once more when `refresh` is over, unless a fault, a stop or a hand holds it (1 to 5)."""
         if self.spec.refresh is None or priority < LIMIT:
             return Decision(at)
-        again_at = max(self.seen.written_at + self.spec.refresh, self.may(slot.value, priority, now)[0])
+        again_at = max(self.output_state.written_at + self.spec.refresh, self.may(slot.value, priority, now)[0])
         if again_at > now:
             return Decision(min(at, again_at))
-        if self.seen.agrees():
-            self.seen.end_mismatch()
+        if self.output_state.agrees():
+            self.output_state.end_mismatch()
         return Decision(at, slot, priority)
 
     def may(self, value: Value, priority: int, now: float) -> tuple[float, str]:
@@ -146,27 +146,27 @@ class Actuator:
         if priority < LIMIT:
             return now, ""
         on = self.spec.is_on(value)
-        until = earliest(self.limits, self.seen.past(on), on, now)
-        if on and not self.spec.is_on(self.seen.present):
+        until = earliest(self.limits, self.output_state.past(on), on, now)
+        if on and not self.spec.is_on(self.output_state.present):
             until = max(until, (self._turn(), "stagger"))
         return until
 
     def _turn(self) -> float:
         """When no neighbour has gone on for `stagger` seconds."""
-        return max((one.seen.started + self.spec.stagger for one in self.neighbours), default=-math.inf)
+        return max((one.output_state.started + self.spec.stagger for one in self.neighbours), default=-math.inf)
 
     def holder(self) -> tuple[int, Slot] | None:
         """Who holds the output now: the winner, unless max_on keeps it off."""
-        return self.slots.winner() if self.overrun is None else self._kept_off()
+        return self.priority_array.winner() if self.overrun is None else self._kept_off()
 
     def _kept_off(self) -> tuple[int, Slot]:
         return LIMIT, Slot(self.spec.off, "max_on")
 
     def _target(self, now: float) -> tuple[int, Slot] | None:
         """The winner, unless it has kept the output on for longer than max_on."""
-        found = self.slots.winner()
+        found = self.priority_array.winner()
         key = "nobody" if found is None else found[1].command or f"priority {found[0]}"
-        wants_on = self.spec.is_on(found[1].value if found else self.seen.present)
+        wants_on = self.spec.is_on(found[1].value if found else self.output_state.present)
         if found is not None and (not wants_on or self.overrun not in (None, key)):
             self._forget_overrun()
         if found is not None and found[0] < LIMIT:
@@ -177,7 +177,7 @@ class Actuator:
         return found if self.overrun is None else self._kept_off()
 
     def _overrun_at(self, priority: int) -> float:
-        since, longest = self.seen.history.running, self.limits.max_on
+        since, longest = self.output_state.history.running, self.limits.max_on
         if priority < LIMIT or longest is None or self.overrun or since is None:
             return math.inf
         return since + longest
@@ -195,16 +195,16 @@ class Actuator:
         until = self.attempt.until if self.doubtful and self.attempt else None
         if until is not None and until <= now:
             self.resolve_by_output(now)
-        at = self.slots.end(now)
+        at = self.priority_array.end(now)
         return at if until is None or until <= now else min(at, until)
 
     # -- what happened -----------------------------------------------------------------------------------------
 
     def written(self, value: Value, now: float) -> None:
         """The device acknowledged `value`."""
-        if self.seen.asserted is not None and self.spec.same(self.seen.asserted, value):
+        if self.output_state.asserted is not None and self.spec.same(self.output_state.asserted, value):
             self.repeats += 1
-        self.seen.written(value, now)
+        self.output_state.written(value, now)
         self.sending = None
         self._retry_at, self.error = now, ""
         self._backoff.reset()
@@ -212,7 +212,7 @@ class Actuator:
 
     def write_failed(self, value: Value, now: float, reason: str) -> None:
         """The device did not acknowledge `value`: it is tried again, later and later."""
-        self.seen.write_failed(value, now)
+        self.output_state.write_failed(value, now)
         self.sending = None
         self._retry_at = now + self._backoff.next()
         self.error = reason
@@ -221,29 +221,29 @@ class Actuator:
     def called_off(self) -> None:
         """What waited for the node was withdrawn."""
         self.sending = None
-        self.seen.called_off()
+        self.output_state.called_off()
 
     def saw_output(self, value: Value, at: float) -> bool:
         """A good reading of the output, taken at `at`. True if there is something to decide for it."""
-        before, tried = self.seen.present, self.seen.tried
-        if not self.seen.saw_output(value, at):
+        before, tried = self.output_state.present, self.output_state.tried
+        if not self.output_state.saw_output(value, at):
             return False
-        news = self.seen.present != before or tried or self.doubtful
+        news = self.output_state.present != before or tried or self.doubtful
         if tried:
             self._retry_at = at
         if self.doubtful:
             self.resolve_by_output(at)
-        self.seen.agree(self._wanted())
-        return news or bool(self.news) or not self.seen.agrees()
+        self.output_state.agree(self._wanted())
+        return news or bool(self.news) or not self.output_state.agrees()
 
     def saw_feedback(self, value: Value, at: float) -> bool:
         """A good reading of the feedback contact, taken at `at`. True if there is something to decide for it."""
-        if not self.seen.saw_feedback(value, at, self._wanted()):
+        if not self.output_state.saw_feedback(value, at, self._wanted()):
             return False
-        return bool(self.news) or not self.seen.agrees()
+        return bool(self.news) or not self.output_state.agrees()
 
     def _wanted(self) -> Value:
-        found = self.slots.winner()
+        found = self.priority_array.winner()
         return found[1].value if found else None
 
     def recall(
@@ -254,7 +254,7 @@ class Actuator:
         News is whatever differs from the alarms that are open (`is_open`, by code). An overrun of a command is over
         with its override, and every one with the limit.
         """
-        self.seen.mismatch = mismatch
+        self.output_state.mismatch = mismatch
         self.overrun = overrun if self.limits.max_on is not None and self._still_wanted(overrun) else None
         alarms = {"output_mismatch": untold.get("output_mismatch") if mismatch else None}
         alarms["max_on"] = None if self.overrun is None else self._overrun_news(self.overrun)
@@ -270,7 +270,8 @@ class Actuator:
         """Whether who kept it on may want so still: a rule says so again, an override of a command stands or not."""
         if overrun is None or overrun == "nobody" or overrun.startswith("priority "):
             return True
-        return any(slot is not None and slot.command == overrun for slot in (self.slots.get(REMOTE), self.attempt))
+        overrides = self.priority_array.get(REMOTE), self.attempt
+        return any(slot is not None and slot.command == overrun for slot in overrides)
 
     def resolve_by_output(self, now: float) -> None:
         """Nobody can look up what became of the command that a crash left: the output says it.
@@ -279,17 +280,17 @@ class Actuator:
         of two commands the earlier is never carried out again after the later. If neither shows, others came after
         them that nobody remembers, and both have ended.
         """
-        attempt, before, shown = self.attempt, self.slots.get(REMOTE), self.seen.present
+        attempt, before, shown = self.attempt, self.priority_array.get(REMOTE), self.output_state.present
         if attempt is None:
             return
         is_over = attempt.until is not None and attempt.until <= now
         carried_out = is_over or self.spec.same(shown, attempt.value)
         if not carried_out and before is not None and shown is not None and not self.spec.same(shown, before.value):
-            self.slots.drop(REMOTE)
+            self.priority_array.relinquish(REMOTE)
         self.resolve(carried_out)
 
     def resolve(self, carried_out: bool) -> None:
         """A crash left a command between acceptance and the wire; now it is known whether the wire was written."""
         if carried_out and self.attempt is not None:
-            self.slots[REMOTE] = self.restored = self.attempt
+            self.priority_array[REMOTE] = self.restored = self.attempt
         self.attempt, self.doubtful = None, False

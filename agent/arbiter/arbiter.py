@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from agent.arbiter.actuator import Actuator
-from agent.arbiter.commands import Commands, Desk
-from agent.arbiter.hand import STOP, Hand, Read, Write, within
+from agent.arbiter.actuator_store import ActuatorStore
+from agent.arbiter.actuator_table import ActuatorTable
+from agent.arbiter.commands import Commands, PointCommandFinder
 from agent.arbiter.ledger import Ledger
 from agent.arbiter.limits import NO_LIMITS
-from agent.arbiter.record import Records
-from agent.arbiter.roster import Roster
-from agent.arbiter.seen import CODES, News
-from agent.arbiter.slots import DEFAULT, LIMIT, REMOTE, Slot
+from agent.arbiter.output_state import CODES, News
+from agent.arbiter.output_writer import STOP, OutputWriter, Read, Write, within
+from agent.arbiter.priority_array import DEFAULT, LIMIT, REMOTE, Slot
 from agent.arbiter.status import line
 from agent.clock import Clock
 from agent.control.api import Output
@@ -44,10 +44,10 @@ class Arbiter:
     `write` gets the moment (monotonic s) at which a command's write may start at the latest, None for rules.
 
     A writable point that no actuator owns is one by itself (see `implicit`). `run` must be running for anything that
-    happens later than at the call: wishes, ends of overrides, waits. Commands on other points go to `desk`; `guard`
-    raises Rejected for one that may not be carried out. Without `restore` overrides of before have ended, and outputs
-    are held in their safe state until somebody wants otherwise; so are those that another actuator had before
-    (`handed`: the safe state and the other's name, by actuator).
+    happens later than at the call: wishes, ends of overrides, waits. Commands on other points go to `point_commands`;
+    `authorize` raises Rejected for a command that is not allowed. Without `restore` the overrides of an earlier process
+    have ended, and outputs are held in their safe state until a rule or a command wants otherwise; so are those that
+    another actuator had before (`handed`: the safe state and the other actuator's name, by actuator).
     """
 
     idle = IDLE
@@ -61,8 +61,8 @@ class Arbiter:
         ledger: Ledger,
         memory: Facts,
         clock: Clock,
-        desk: Desk = lambda command: None,
-        guard: Callable[[Command], None] = lambda command: None,
+        point_commands: PointCommandFinder = lambda command: None,
+        authorize: Callable[[Command], None] = lambda command: None,
         restore: bool = True,
         handed: Mapping[str, tuple[Value, str]] | None = None,
     ) -> None:
@@ -74,12 +74,12 @@ class Arbiter:
         self._begun = clock.now()
         self._ask_at = math.inf
         """When to ask again which commands a crash left open, where the start could not read it."""
-        self._roster = Roster(specs, points)
-        self._records = Records(memory, clock)
-        self._records.recall(self._roster, set(ledger.raised()), restore)
-        self._hand = Hand(points, write, read, self.observe, ledger, clock)
+        self._table = ActuatorTable(specs, points)
+        self._store = ActuatorStore(memory, clock)
+        self._store.recall(self._table, set(ledger.raised()), restore)
+        self._writer = OutputWriter(points, write, read, self.observe, ledger, clock)
         self._commands = Commands(
-            self._roster, self._hand, self._records, ledger, clock, self._wake, desk, guard
+            self._table, self._writer, self._store, ledger, clock, self._wake, point_commands, authorize
         )
 
     # -- wishes of control rules -------------------------------------------------------------------------------
@@ -92,20 +92,20 @@ class Arbiter:
         """
         if not 1 <= priority < DEFAULT or priority in (LIMIT, REMOTE):
             raise Rejected(f"priority {priority} is not for rules")
-        one = self._roster.by_name[actuator]
+        one = self._table.by_name[actuator]
         slot = Slot(one.spec.coerce(value), cause, "control")
-        if one.slots.get(priority) != slot:
-            one.slots[priority] = slot
+        if one.priority_array.get(priority) != slot:
+            one.priority_array[priority] = slot
             self._wake.set()
 
     def relinquish(self, actuator: str, priority: int) -> None:
         """The rule wants nothing any more: the next lower wish holds, in the end the relinquish default."""
-        if self._roster.by_name[actuator].slots.drop(priority):
+        if self._table.by_name[actuator].priority_array.relinquish(priority):
             self._wake.set()
 
     def observe(self, readings: Readings) -> None:
         """Take note of outputs and feedbacks in what was read. Bad and stale readings say nothing."""
-        moved, due = self._roster.observe(readings, self._clock.boot)
+        moved, due = self._table.observe(readings, self._clock.boot)
         if due:
             self._wake.set()
         if moved:
@@ -114,8 +114,8 @@ class Arbiter:
     def outputs(self) -> dict[str, Output]:
         """Every actuator as controls see it."""
         found = {}
-        for actuator in self._roster:
-            holder, (present, since, feedback) = actuator.holder(), actuator.seen.shown
+        for actuator in self._table:
+            holder, (present, since, feedback) = actuator.holder(), actuator.output_state.shown
             priority, cause = (holder[0], holder[1].cause) if holder else (DEFAULT, "")
             moved = float("-inf") if since is None else since
             found[actuator.spec.name] = Output(present, priority, cause, moved, feedback)
@@ -123,8 +123,8 @@ class Arbiter:
 
     def present(self, name: str) -> Value:
         """What an output does, by its own name or its actuator's; None if nobody knows, or it is none."""
-        actuator = self._roster.get(name)
-        return None if actuator is None else actuator.seen.present
+        actuator = self._table.get(name)
+        return None if actuator is None else actuator.output_state.present
 
     async def submit(self, command: Command) -> Outcome:
         """Carry out a command; returns its final outcome. Every state on the way is recorded, `received` is not.
@@ -140,8 +140,8 @@ class Arbiter:
         now = self._clock.now()
         return [
             line(one, now)
-            for one in self._roster
-            if one.spec.name != one.spec.output or one.slots or one.seen.mismatch
+            for one in self._table
+            if one.spec.name != one.spec.output or one.priority_array or one.output_state.mismatch
         ]
 
     # -- life --------------------------------------------------------------------------------------------------
@@ -152,31 +152,31 @@ class Arbiter:
         Nothing is written here: `run` writes what differs from what is wanted. Waits at most 2 s for the devices, and
         commands wait for it: one that came meanwhile is none that a crash left open.
         """
-        await self._hand.look(self._roster.watched(), LOOK)
+        await self._writer.look(self._table.watched(), LOOK)
         self._begun = self._clock.now()
         left = await self._left_open()
-        for actuator in self._roster:
+        for actuator in self._table:
             attempt = actuator.attempt
             if attempt is not None:
                 accepted = None if left is None else left.get(attempt.command or "")
                 if left is not None and (accepted is None or accepted.state is OutcomeState.APPLIED):
                     actuator.resolve(True)
-                elif actuator.seen.present is not None or actuator.deferred:  # what waited for a node died with us
+                elif actuator.output_state.present is not None or actuator.deferred:  # a write to a node died with us
                     actuator.resolve_by_output(self._clock.monotonic())
                 else:
                     actuator.doubtful = True
             if actuator.spec.name in self._handed:
                 safe, other = self._handed[actuator.spec.name]
-                actuator.slots[DEFAULT] = Slot(safe, f"it was the output of {other}")
+                actuator.priority_array[DEFAULT] = Slot(safe, f"it was the output of {other}")
             boot = actuator.spec.state(actuator.spec.boot_state)
             if actuator.boot != self._clock.boot and boot is not None:
-                actuator.slots[DEFAULT] = Slot(boot, "boot state")
-            await self._records.keep(actuator)
+                actuator.priority_array[DEFAULT] = Slot(boot, "boot state")
+            await self._store.keep(actuator)
         await self._close(left)
         for code, subject in set(self._ledger.raised()):
-            if code in CODES and subject not in self._roster.by_name:  # it left the site file, or has another name
-                self._records.forget_mismatch(subject)
-                await self._hand.tell(subject, News("cleared", code, {}))
+            if code in CODES and subject not in self._table.by_name:  # it left the site file, or has another name
+                self._store.forget_mismatch(subject)
+                await self._writer.tell(subject, News("cleared", code, {}))
         self._commands.open()
         self._wake.set()
 
@@ -222,10 +222,10 @@ class Arbiter:
 
     async def _take_up(self) -> None:
         """From now on these outputs are held in this boot: a restart no longer applies their boot states."""
-        new = [actuator for actuator in self._roster if actuator.boot != self._clock.boot]
+        new = [actuator for actuator in self._table if actuator.boot != self._clock.boot]
         for actuator in new:
             actuator.boot = self._clock.boot
-            await self._records.keep(actuator, now=actuator is new[-1])
+            await self._store.keep(actuator, now=actuator is new[-1])
 
     def due(self) -> float:
         """When the next pass of `run` is over at the latest (monotonic seconds, for the watchdog)."""
@@ -246,22 +246,22 @@ class Arbiter:
         """
         self._commands.abandon(STOPS)
         by_device: dict[str, list[tuple[Actuator, Slot]]] = {}
-        for actuator in self._roster:
+        for actuator in self._table:
             safe, stop = actuator.spec.safe_state, actuator.spec.stop_state
             value = actuator.spec.state(safe if crashed or stop is None else stop)
             if value is not None and actuator.driven and not actuator.deferred:  # no time to wait for a node
                 slot = Slot(value, "crash" if crashed else "stop")
-                by_device.setdefault(self._roster.points[actuator.spec.output].device, []).append((actuator, slot))
+                by_device.setdefault(self._table.points[actuator.spec.output].device, []).append((actuator, slot))
         missed = {one.spec.name: f"no answer within {STOP:g} s" for wanted in by_device.values() for one, _ in wanted}
         await within(STOP, [self._stop_device(wanted, missed) for wanted in by_device.values()])
-        await within(TOLD, [self._hand.audit(one) for one in self._roster if one.changes])
+        await within(TOLD, [self._writer.audit(one) for one in self._table if one.changes])
         return {name: reason for name, reason in missed.items() if reason}
 
     async def _stop_device(self, wanted: Sequence[tuple[Actuator, Slot]], missed: dict[str, str]) -> None:
         for actuator, slot in wanted:
             async with actuator.lock:
-                missed[actuator.spec.name] = await self._hand.write(actuator, slot, 5)
-                await self._records.keep(actuator)
+                missed[actuator.spec.name] = await self._writer.write(actuator, slot, 5)
+                await self._store.keep(actuator)
 
     # -- acting ------------------------------------------------------------------------------------------------
 
@@ -276,7 +276,7 @@ class Arbiter:
             self._ask_at = math.inf
             group.create_task(self._ask_again())
         due = self._ask_at
-        for actuator in self._roster:
+        for actuator in self._table:
             if actuator.lock.locked():
                 continue  # whoever holds it wakes us
             decision = actuator.decide(now)
@@ -292,23 +292,23 @@ class Arbiter:
                 return
             decision = actuator.decide(self._clock.monotonic())
             if decision.withdraw:
-                found = actuator.slots.winner()
+                found = actuator.priority_array.winner()
                 reason = f"superseded by {found[1].cause} (priority {found[0]})" if found else ""
-                await self._hand.withdraw(actuator, reason)
+                await self._writer.withdraw(actuator, reason)
                 decision = actuator.decide(self._clock.monotonic())
             if decision.slot is not None and actuator.deferred:
-                sending = self._hand.send(actuator, decision.slot, decision.priority, None)
+                sending = self._writer.send(actuator, decision.slot, decision.priority, None)
             elif decision.slot is not None:
-                await self._hand.write(actuator, decision.slot, decision.priority)
-            await self._records.keep(actuator)
+                await self._writer.write(actuator, decision.slot, decision.priority)
+            await self._store.keep(actuator)
         self._wake.set()
-        await self._hand.audit(actuator)
-        await self._records.keep(actuator, now=decision.slot is not None and actuator.limits != NO_LIMITS)
-        await self._records.tell(actuator, self._hand.tell)
+        await self._writer.audit(actuator)
+        await self._store.keep(actuator, now=decision.slot is not None and actuator.limits != NO_LIMITS)
+        await self._store.tell(actuator, self._writer.tell)
         self._wake.set()
         if sending is not None:
             await asyncio.wait({sending.task})
             if not sending.task.cancelled():
                 sending.task.result()
-            await self._records.keep(actuator, now=actuator.limits != NO_LIMITS)
+            await self._store.keep(actuator, now=actuator.limits != NO_LIMITS)
             self._wake.set()

@@ -10,13 +10,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from agent.arbiter.actuator import Actuator, Sending
+from agent.arbiter.actuator_store import ActuatorStore
+from agent.arbiter.actuator_table import ActuatorTable
 from agent.arbiter.flood import RATE, Flood
-from agent.arbiter.hand import Hand
 from agent.arbiter.ledger import Ledger
 from agent.arbiter.limits import NO_LIMITS
-from agent.arbiter.record import Records
-from agent.arbiter.roster import Roster
-from agent.arbiter.slots import AUTO, REMOTE, Slot
+from agent.arbiter.output_writer import OutputWriter
+from agent.arbiter.priority_array import AUTO, REMOTE, Slot
 from agent.arbiter.validity import NODE_PATIENCE, PATIENCE, Expired, deadline, duration, hold
 from agent.clock import Clock
 from agent.core.actuator_spec import SETTLE, say
@@ -24,12 +24,12 @@ from agent.errors import Rejected, StorageError
 from agent.lib.wake import Wake
 from agent.model import Command, Outcome, OutcomeState, Quality, Value
 
-__all__ = ["Commands", "Desk"]
+__all__ = ["Commands", "PointCommandFinder"]
 
 log = logging.getLogger("bocage.arbiter")
 
 LATE = "its time ran out before its turn came"
-Desk = Callable[[Command], Callable[[], Awaitable[str]] | None]
+PointCommandFinder = Callable[[Command], Callable[[], Awaitable[str]] | None]
 """Who takes commands on points that are no outputs (a latch, an alarm, an index): what is to be done once the command
 is on record, giving the words of its outcome; None if the point is not known there. Rejected for a wrong value."""
 
@@ -39,17 +39,17 @@ class Commands:
 
     def __init__(
         self,
-        roster: Roster,
-        hand: Hand,
-        records: Records,
+        table: ActuatorTable,
+        writer: OutputWriter,
+        store: ActuatorStore,
         ledger: Ledger,
         clock: Clock,
         wake: Wake,
-        desk: Desk,
-        guard: Callable[[Command], None],
+        point_commands: PointCommandFinder,
+        authorize: Callable[[Command], None],
     ) -> None:
-        self._roster, self._hand, self._records, self._ledger, self._clock = roster, hand, records, ledger, clock
-        self._wake, self._desk, self._guard = wake, desk, guard
+        self._table, self._writer, self._store, self._ledger, self._clock = table, writer, store, ledger, clock
+        self._wake, self._point_commands, self._authorize = wake, point_commands, authorize
         self._inflight: dict[str, asyncio.Task[Outcome]] = {}
         self.flood = Flood(ledger, clock)
         self.stopping = ""
@@ -77,7 +77,7 @@ class Commands:
             return
         self.stopping = reason
         self._open.set()
-        for actuator in self._roster:
+        for actuator in self._table:
             actuator.awaited = None
             actuator.changed.set()
             if actuator.sending is not None:
@@ -89,7 +89,7 @@ class Commands:
 
         Those that come from now on are refused before they are on record as accepted: nobody waits for them.
         """
-        self._hand.hurry()
+        self._writer.hurry()
         if left := [*self._inflight.values()]:
             await asyncio.wait(left)
 
@@ -100,8 +100,8 @@ class Commands:
         """
         if outcome.state is OutcomeState.APPLIED:
             return
-        actuator = self._roster.get(outcome.point)
-        shows = say(actuator.seen.present) if actuator is not None else "nothing known"
+        actuator = self._table.get(outcome.point)
+        shows = say(actuator.output_state.present) if actuator is not None else "nothing known"
         reason = f"the agent died between acceptance and the wire; the output reads {shows}"
         log.warning("command left open id=%s point=%s next=not repeated", outcome.command, outcome.point)
         with contextlib.suppress(StorageError):
@@ -115,14 +115,14 @@ class Commands:
         if known is not None:
             return known
         try:
-            self._guard(command)
+            self._authorize(command)
             if self.stopping:
                 raise Rejected(self.stopping)
-            if self._roster.get(command.point) is None:
-                action = self._desk(command)
+            if self._table.get(command.point) is None:
+                action = self._point_commands(command)
                 if action is not None:
                     return await self._hand_over(command, action)
-            actuator = self._roster.find(command.point)
+            actuator = self._table.find(command.point)
             until = deadline(command, self._clock.now(), NODE_PATIENCE if actuator.deferred else PATIENCE)
             if command.value in (None, AUTO):
                 return await self._release(command, actuator)
@@ -207,16 +207,16 @@ class Commands:
                 noted = until <= now
                 self._intend(actuator, slot, now + lasts if noted else None)
             if noted:
-                await self._records.keep(actuator, now=True)
+                await self._store.keep(actuator, now=True)
             else:
                 await actuator.changed.wait(until - self._clock.monotonic())
         if sending is not None:
             ended = await self._delivered(actuator, sending, lasts)
         assert ended is not None
         writes, (state, reason) = actuator.writes, ended
-        await self._hand.audit(actuator)
+        await self._writer.audit(actuator)
         undone = noted and state is not OutcomeState.APPLIED
-        await self._records.keep(actuator, now=undone or actuator.deferred or actuator.limits != NO_LIMITS)
+        await self._store.keep(actuator, now=undone or actuator.deferred or actuator.limits != NO_LIMITS)
         return await self._record(command, state, reason), writes
 
     def _hindered(
@@ -225,7 +225,7 @@ class Commands:
         """What became of a command that cannot be carried out any more."""
         if actuator.awaited is not slot:
             return OutcomeState.FAILED, self.stopping or "superseded by a later command"
-        if blocked := actuator.slots.blocked():
+        if blocked := actuator.priority_array.blocked():
             return OutcomeState.FAILED, blocked
         if self._clock.monotonic() > deadline:
             return OutcomeState.EXPIRED, LATE
@@ -247,13 +247,13 @@ class Commands:
 
     async def _post(self, actuator: Actuator, slot: Slot, lasts: float, deadline: float) -> Sending:
         """Hand a command's write to a node that listens later. Its override stands meanwhile, but for a restart."""
-        await self._hand.withdraw(actuator, f"superseded by {slot.cause}")
+        await self._writer.withdraw(actuator, f"superseded by {slot.cause}")
         if actuator.attempt is None:
-            actuator.before = actuator.slots.get(REMOTE)
+            actuator.before = actuator.priority_array.get(REMOTE)
         slot = actuator.attempt = replace(slot, until=deadline + lasts)
-        actuator.slots[REMOTE] = slot
-        await self._records.keep(actuator, now=True)
-        return self._hand.send(actuator, slot, REMOTE, deadline)
+        actuator.priority_array[REMOTE] = slot
+        await self._store.keep(actuator, now=True)
+        return self._writer.send(actuator, slot, REMOTE, deadline)
 
     async def _delivered(self, actuator: Actuator, sending: Sending, lasts: float) -> tuple[OutcomeState, str]:
         """Wait until the node has it, or until somebody calls it off."""
@@ -263,14 +263,14 @@ class Commands:
             slot, before = sending.slot, actuator.before
             if actuator.attempt is slot:
                 actuator.attempt = actuator.before = None
-            if actuator.slots.get(REMOTE) is slot:
+            if actuator.priority_array.get(REMOTE) is slot:
                 if error and before is not None and (before.until or math.inf) > self._clock.monotonic():
-                    actuator.slots[REMOTE] = before
+                    actuator.priority_array[REMOTE] = before
                 elif error:
-                    del actuator.slots[REMOTE]
-                    actuator.slots.fall_back(actuator.seen.present)
+                    del actuator.priority_array[REMOTE]
+                    actuator.priority_array.fall_back(actuator.output_state.present)
                 else:
-                    actuator.slots[REMOTE] = replace(slot, until=self._clock.monotonic() + lasts)
+                    actuator.priority_array[REMOTE] = replace(slot, until=self._clock.monotonic() + lasts)
         self._wake.set()
         if error:
             return OutcomeState.EXPIRED if sending.late else OutcomeState.FAILED, error
@@ -278,15 +278,15 @@ class Commands:
 
     async def _act(self, actuator: Actuator, slot: Slot, lasts: float, deadline: float) -> tuple[OutcomeState, str]:
         """The one write of a command. Its override stands only if that worked."""
-        before, now = actuator.seen.present, self._clock.monotonic()
+        before, now = actuator.output_state.present, self._clock.monotonic()
         slot = replace(slot, until=now + lasts)
-        error = await self._hand.write(actuator, slot, REMOTE, deadline)
+        error = await self._writer.write(actuator, slot, REMOTE, deadline)
         actuator.attempt = None
         if error:
-            actuator.slots.fall_back(before)
+            actuator.priority_array.fall_back(before)
             return OutcomeState.FAILED, error
         if actuator.spec.kind != "once":
-            actuator.slots[REMOTE] = slot
+            actuator.priority_array[REMOTE] = slot
         return OutcomeState.APPLIED, f"{actuator.spec.output} written"
 
     async def _verify(self, command: Command, actuator: Actuator, writes: int) -> Outcome:
@@ -299,11 +299,12 @@ class Commands:
         deadline = self._clock.monotonic() + spec.travel + SETTLE
         seen: Value = None
         while True:
-            found = {r.point: r.value for r in await self._hand.look({spec.output, shows}) if r.quality is Quality.GOOD}
+            readings = await self._writer.look({spec.output, shows})
+            found = {reading.point: reading.value for reading in readings if reading.quality is Quality.GOOD}
             if actuator.writes != writes or self.stopping:
                 return self._outcome(command, OutcomeState.APPLIED, "written again before it was read back")
             seen = found.get(shows)
-            if shows in found and actuator.seen.shows(shows, seen, command.value):
+            if shows in found and actuator.output_state.shows(shows, seen, command.value):
                 return await self._record(command, OutcomeState.VERIFIED, f"{shows} reads {_read(actuator, seen)}")
             left = deadline - self._clock.monotonic()
             if left <= 0:
@@ -311,8 +312,8 @@ class Commands:
             await asyncio.sleep(min(0.25, left))
         if seen is None:
             return self._outcome(command, OutcomeState.APPLIED, f"{shows} cannot be read back")
-        actuator.seen.say_mismatch(actuator.spec.coerce(command.value))
-        await self._records.tell(actuator, self._hand.tell)
+        actuator.output_state.say_mismatch(actuator.spec.coerce(command.value))
+        await self._store.tell(actuator, self._writer.tell)
         return await self._record(command, OutcomeState.MISMATCH, f"{shows} reads {_read(actuator, seen)}")
 
     async def _release(self, command: Command, actuator: Actuator) -> Outcome:
@@ -322,13 +323,13 @@ class Commands:
         if (known := await self._ledger.begin(command)) is not None:
             return known
         async with actuator.lock:
-            await self._hand.withdraw(actuator, f"superseded by command {command.id}")
-            held = actuator.slots.drop(REMOTE) or actuator.awaited is not None
+            await self._writer.withdraw(actuator, f"superseded by command {command.id}")
+            held = actuator.priority_array.relinquish(REMOTE) or actuator.awaited is not None
             self._await(actuator, None)
             actuator.before = None
         self._wake.set()
-        await self._records.keep(actuator, now=True)
-        found = actuator.slots.winner()
+        await self._store.keep(actuator, now=True)
+        found = actuator.priority_array.winner()
         heir = f"{say(found[1].value)} by priority {found[0]} ({found[1].cause})" if found else "it stays as it is"
         return await self._record(
             command, OutcomeState.APPLIED, f"{'released' if held else 'no override was there'}: {heir}"
@@ -344,7 +345,7 @@ class Commands:
         if actuator.doubtful:
             raise Rejected(f"{actuator.spec.name} is unknown after a crash: its device must be read first")
         actuator.decide(now)  # ends of other entries
-        blocked = actuator.slots.blocked()
+        blocked = actuator.priority_array.blocked()
         if blocked:
             raise Rejected(blocked)
         until, why = actuator.may(value, REMOTE, now)

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from agent.model import Command, Event, Outcome
 
-__all__ = ["Books", "Ledger", "Outcomes"]
+__all__ = ["JoinedLedger", "Ledger", "Outcomes"]
 
 
 class Outcomes(Protocol):
@@ -41,7 +41,7 @@ class Ledger(Outcomes, Events, Protocol):
     """Where commands and events become durable."""
 
 
-class Books:
+class JoinedLedger:
     """A ledger of two: commands are one's, events another's.
 
     `kept` is called with the id of each command of which the ledger knows by now that it was accepted.

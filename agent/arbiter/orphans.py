@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from agent.arbiter.guests import Guests, invite, secrets
-from agent.arbiter.hand import within
+from agent.arbiter.output_writer import within
 from agent.clock import Clock
 from agent.core.actuator_spec import ActuatorSpec, implicit, say
 from agent.core.alarms import Condition

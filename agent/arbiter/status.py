@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from agent.arbiter.actuator import Actuator
-from agent.arbiter.slots import REMOTE
+from agent.arbiter.priority_array import REMOTE
 from agent.arbiter.validity import duration, iso
 from agent.model import Instant
 
@@ -19,14 +19,14 @@ def line(actuator: Actuator, now: Instant) -> dict[str, Any]:
     return {
         "name": actuator.spec.name,
         "output": actuator.spec.output,
-        "value": actuator.seen.present,
+        "value": actuator.output_state.present,
         "wanted": slot.value if slot else None,
         "priority": REMOTE if pending else found[0] if found else None,
         "cause": slot.cause if slot else "",
         "by": slot.by if slot else "",
         "until": iso(found[1].until, now) if found and not pending else None,
-        "feedback": actuator.seen.feedback,
-        "mode": actuator.slots.mode,
+        "feedback": actuator.output_state.feedback,
+        "mode": actuator.priority_array.mode,
         "writes": actuator.writes,
         "repeats": actuator.repeats,
         "state": _state(actuator, now),
@@ -34,7 +34,7 @@ def line(actuator: Actuator, now: Instant) -> dict[str, Any]:
 
 
 def _state(actuator: Actuator, now: Instant) -> str:
-    mono, seen = now.boottime_ns / 1e9, actuator.seen
+    mono, seen = now.boottime_ns / 1e9, actuator.output_state
     waiting = actuator.waiting
     if actuator.awaited is not None:
         waiting = actuator.may(actuator.awaited.value, REMOTE, mono)

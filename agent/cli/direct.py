@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from agent.arbiter import Arbiter, Books
+from agent.arbiter import Arbiter, JoinedLedger
+from agent.arbiter.actuator_store import rename
 from agent.arbiter.orphans import Orphans
-from agent.arbiter.record import rename
 from agent.clock import SystemClock
-from agent.core.alarms import Register
+from agent.core.alarms import OpenAlarms
 from agent.core.buses import Wires
 from agent.core.hub import Hub
 from agent.core.state import State
@@ -59,12 +59,12 @@ async def write_once(
 ) -> Outcome:
     """One command through the arbiter without an agent; Rejected while one runs, NotStarted for what needs one."""
     try:
-        async with _alone(site, state, runtime) as door:
+        async with _alone(site, state, runtime) as offline:
             if why := on_the_air(site, point):
                 raise NotStarted(why)
-            await door.arbiter.start()
-            name, now = f"direct-{uuid4().hex}", door.clock.now()
-            return await door.arbiter.submit(
+            await offline.arbiter.start()
+            name, now = f"direct-{uuid4().hex}", offline.clock.now()
+            return await offline.arbiter.submit(
                 Command(name, point, value, now, hold_ms=hold_ms, origin=Origin.LOCAL, by=by)
             )
     except Busy as error:
@@ -77,12 +77,12 @@ async def stop_outputs(site: Site, state: Path, runtime: Path) -> tuple[bool, di
     Outputs that left the site file and are not safe yet are tried once more, in both cases. Returns whether there was
     a crash, and the actuators that were not reached with the reason.
     """
-    async with _alone(site, state, runtime) as door:
-        if door.state.get("clean_stop") == door.clock.boot:
-            await door.orphans.settle()
-            return False, door.orphans.missed
-        missed, _ = await asyncio.gather(door.arbiter.stop(crashed=True), door.orphans.settle())
-        return True, missed | door.orphans.missed
+    async with _alone(site, state, runtime) as offline:
+        if offline.state.get("clean_stop") == offline.clock.boot:
+            await offline.orphans.settle()
+            return False, offline.orphans.missed
+        missed, _ = await asyncio.gather(offline.arbiter.stop(crashed=True), offline.orphans.settle())
+        return True, missed | offline.orphans.missed
 
 
 async def try_wires(site: Site, buses: Iterable[str] | None = None) -> list[tuple[str, bool, str]]:
@@ -166,7 +166,7 @@ class Forgetful:
 
 
 @dataclass(frozen=True, slots=True)
-class _Door:
+class _Offline:
     arbiter: Arbiter
     orphans: Orphans
     state: State
@@ -174,7 +174,7 @@ class _Door:
 
 
 @asynccontextmanager
-async def _alone(site: Site, state_folder: Path, runtime_folder: Path) -> AsyncIterator[_Door]:
+async def _alone(site: Site, state_folder: Path, runtime_folder: Path) -> AsyncIterator[_Offline]:
     """The arbiter of a site without the rest, while no agent runs; its audit goes out with the next agent's."""
     clock = SystemClock(site.clock.trust)
     with locked(state_folder), locked(runtime_folder):
@@ -185,8 +185,8 @@ async def _alone(site: Site, state_folder: Path, runtime_folder: Path) -> AsyncI
         wires.configure(plan.buses)
         signals = (signal.point() for signal in plan.signals)
         points = {point.id: point for point in (*plan.points(wires.points), *signals)}
-        register = Register(outbox.put_event, state.scope("alarms"))
-        orphans = Orphans(state.scope("outputs"), wires.write_aside, register.put_event, clock)
+        open_alarms = OpenAlarms(outbox.put_event, state.scope("alarms"))
+        orphans = Orphans(state.scope("outputs"), wires.write_aside, open_alarms.put_event, clock)
         orphans.take_up(plan.buses, plan.actuators, partial(rename, state.scope("arbiter")))
 
         async def write(point: str, value: Value, until: float | None = None) -> None:
@@ -194,11 +194,11 @@ async def _alone(site: Site, state_folder: Path, runtime_folder: Path) -> AsyncI
             await wires.write(point, value, until)
 
         arbiter = Arbiter(
-            plan.actuators, points, write, wires.read, Books(outbox, register), state.scope("arbiter"), clock,
+            plan.actuators, points, write, wires.read, JoinedLedger(outbox, open_alarms), state.scope("arbiter"), clock,
             handed=orphans.handed,
         )
         try:
-            yield _Door(arbiter, orphans, state, clock)
+            yield _Offline(arbiter, orphans, state, clock)
         finally:
             await wires.close()
             await outbox.close()

@@ -35,7 +35,7 @@ from agent.lib.wake import Wake
 from agent.model import Command, Event, Quality, Reading, Readings, Severity, Value
 from drivers.api import Facts
 
-__all__ = ["Door", "Runner"]
+__all__ = ["ControlArbiter", "Runner"]
 
 log = logging.getLogger("bocage.runner")
 
@@ -61,7 +61,7 @@ _NEXT = {
 }
 
 
-class Door(Protocol):
+class ControlArbiter(Protocol):
     """The arbiter, as rules see it."""
 
     told: Callable[[], None]
@@ -107,13 +107,13 @@ class Runner:
         self,
         controls: Iterable[Control[Any]],
         timezone: str,
-        door: Door,
+        arbiter: ControlArbiter,
         tell: Callable[[Event], Awaitable[None]],
         memory: Facts,
         clock: Clock,
         raised: Iterable[tuple[str, str]] = (),
     ) -> None:
-        self._door, self._tell, self._memory, self._clock = door, tell, memory, clock
+        self._arbiter, self._tell, self._memory, self._clock = arbiter, tell, memory, clock
         self._civil = Civil(timezone, clock, self.pace)
         self._rules = [_Rule(control) for control in controls]
         self._wanted = frozenset[str]().union(*(rule.inputs for rule in self._rules))
@@ -143,7 +143,7 @@ class Runner:
                 rule.figures = rule.account.figures(rule.state)
                 self._keep_at = 0.0
         self._take_over({subject for code, subject in raised if code == "control_failed"})
-        door.told = clock.wall.told = self.wake
+        arbiter.told = clock.wall.told = self.wake
 
     def _take_over(self, failed: set[str]) -> None:
         """The controls that failed before the start: the first step of each tells whether it still does."""
@@ -186,8 +186,8 @@ class Runner:
         """Whether a turn is wanted before the next due time."""
         return self._wake.is_set()
 
-    def desk(self, command: Command) -> Callable[[], Awaitable[str]] | None:
-        """A command on a point of a control's own (`fountain.latch`); see `arbiter.Desk`."""
+    def point_command(self, command: Command) -> Callable[[], Awaitable[str]] | None:
+        """A command on a point of a control's own (`fountain.latch`); see `PointCommandFinder` of the arbiter."""
         for rule in self._rules:
             if self._answer(rule, command) is not None:
                 return lambda rule=rule: self._carry_out(rule, command)  # type: ignore[misc]
@@ -289,7 +289,7 @@ class Runner:
         return KEEP * self.pace.speed
 
     def _outputs_now(self) -> Mapping[str, Output]:
-        found = self._door.outputs()
+        found = self._arbiter.outputs()
         if self.pace.speed == 1:
             return found
         return {name: output._replace(since=self.pace.at(output.since)) for name, output in found.items()}
@@ -297,7 +297,7 @@ class Runner:
     async def _inputs_are_there(self) -> None:
         """A fallback for an input that is only not yet read would move outputs for nothing."""
         until = self._clock.monotonic() + PATIENCE
-        while self._clock.monotonic() < until and self._wanted - self._points.keys() - self._door.outputs().keys():
+        while self._clock.monotonic() < until and self._wanted - self._points.keys() - self._arbiter.outputs().keys():
             self._wake.clear()
             await self._wake.wait(until - self._clock.monotonic())
 
@@ -369,27 +369,27 @@ class Runner:
             holders.pop(rule.name, None)
             if key in wanted:
                 holders[rule.name] = wanted[key]
-            self._tell_door(key, holders)
+            self._tell_arbiter(key, holders)
         moved = {key: wish.value for key, wish in rule.wishes.items()} != {key: w.value for key, w in wanted.items()}
         rule.wishes = wanted
         if moved:
             rule.dirty = True
             self._keep_at = 0.0
 
-    def _tell_door(self, key: tuple[str, int], holders: Mapping[str, Wish]) -> None:
+    def _tell_arbiter(self, key: tuple[str, int], holders: Mapping[str, Wish]) -> None:
         """Where controls share an output (a pump) at one priority, the one that wants most of it holds."""
         if not holders:
-            self._door.relinquish(*key)
+            self._arbiter.relinquish(*key)
             return
         wish = max(holders.values(), key=lambda held: float(held.value or 0))
-        self._door.wish(wish.actuator, wish.priority, wish.value, wish.cause)
+        self._arbiter.wish(wish.actuator, wish.priority, wish.value, wish.cause)
 
     def _fail(self, rule: _Rule, failure: str, now: Now) -> list[Event]:
         """A control with a bug wants nothing any more; it is tried again with its last good state."""
-        there = self._door.outputs().keys()
+        there = self._arbiter.outputs().keys()
         for key, holders in self._held.items():
             if holders.pop(rule.name, None) is not None and key[0] in there:
-                self._tell_door(key, holders)
+                self._tell_arbiter(key, holders)
         rule.wishes = {}
         rule.due = now.monotonic + RETRY
         known, rule.failed = rule.failed, failure

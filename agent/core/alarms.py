@@ -18,7 +18,7 @@ from agent.model import Event, Instant, Severity
 from agent.outbox.records import iso
 from drivers.api import DurableStore
 
-__all__ = ["Alarms", "Condition", "Register"]
+__all__ = ["Alarms", "Condition", "OpenAlarms"]
 
 log = logging.getLogger("bocage.alarms")
 
@@ -105,7 +105,7 @@ async def _remember(memory: DurableStore, what: str, value: Any) -> None:
         await asyncio.to_thread(memory.put, what, value, True)
 
 
-class Register:
+class OpenAlarms:
     """Which alarms are open, whoever raised them: every event passes here on its way to the outbox (`tell`)."""
 
     def __init__(self, tell: Callable[[Event], Awaitable[None]], memory: DurableStore) -> None:

@@ -14,7 +14,6 @@ from agent.core.trial import other_settings, outline, same_wire, verdicts
 from agent.errors import BocageError, DeviceError, WireError
 from agent.model import Point, Quality, Reading, Readings, Value
 from drivers.api import (
-    Actuator,
     Aside,
     BusSpec,
     DeviceSpec,
@@ -27,6 +26,7 @@ from drivers.api import (
     Successive,
     Trier,
     Wire,
+    Writer,
     open_bus,
 )  # fmt: skip
 
@@ -164,7 +164,7 @@ class Wires:
     async def write(self, point: str, value: Value, until: float | None = None) -> None:
         """Write one output; only the arbiter calls this. DeviceError or WireError if it was not acknowledged."""
         wire = self._wires.get(self._home.get(point, ""))
-        if not isinstance(wire, Actuator):
+        if not isinstance(wire, Writer):
             raise DeviceError(f"{point} is on no bus that can be written")
         await wire.write(point, value, until)
 
@@ -182,7 +182,7 @@ class Wires:
                     await self.write(point, value)
                 return
         own = open_bus(spec, self._clock, _Forgetful())
-        if not isinstance(own, Actuator):
+        if not isinstance(own, Writer):
             raise DeviceError(f"{point} is on no bus that can be written")
         try:
             await own.write(point, value)

@@ -33,7 +33,7 @@ from agent.demo.modem import Modem
 from agent.demo.nodes import GATEWAY, Nodes, cards, make_keys
 from agent.demo.process import Cabinet, numbers_given
 from agent.demo.slave import RtuLine, serve_tcp
-from agent.demo.uplink import HOST, Ledger, RuralLink, broker, subscriber
+from agent.demo.uplink import HOST, Deliveries, RuralLink, broker, subscriber
 from agent.demo.village import Village
 from agent.errors import BocageError
 from agent.lib.hints import ours
@@ -79,10 +79,10 @@ def run(seconds: float | None, plain: bool, devices_only: bool, speed: float = 1
         return 1
 
 
-def verdict(read: int, ledger: Ledger) -> int:
+def verdict(read: int, deliveries: Deliveries) -> int:
     """Say the last line. `read` is how many numbers the agent gave; 0 only if each of them, and any, arrived."""
-    lost = read - ledger.delivered
-    print(f"demo: read {read}, delivered {ledger.delivered}, duplicates {ledger.duplicates}, lost {lost}")
+    lost = read - deliveries.delivered
+    print(f"demo: read {read}, delivered {deliveries.delivered}, duplicates {deliveries.duplicates}, lost {lost}")
     return 0 if read > 0 and lost == 0 else 1
 
 
@@ -94,7 +94,7 @@ class Demo:
         self._times, self._plain = timetable, plain
         self._pace = Pace(speed, SystemClock().monotonic())
         self._village = Village(datetime.now(ZoneInfo(site.TIMEZONE)))
-        self._ledger = Ledger()
+        self._deliveries = Deliveries()
         self._link = RuralLink(port + 1, port)
         self._status: dict[str, Any] | None = None
         self._looked = asyncio.Event()
@@ -204,7 +204,7 @@ class Demo:
         self._say_where()
         cabinet = self._cabinet(self.folder / "site.yaml", self.folder / "state")
         with self._signals():
-            async with broker(self.port), self._devices(), subscriber(self.port, self._ledger) as operator:
+            async with broker(self.port), self._devices(), subscriber(self.port, self._deliveries) as operator:
                 await self._link.mend()
                 try:
                     died = await self._run(cabinet, operator)
@@ -215,7 +215,7 @@ class Demo:
         if died is not None:
             print(f"demo: the agent ended by itself with code {died}; its last words, from demo/agent.log:")
             print(cabinet.last_words(), end="")
-        code = verdict(read, self._ledger)
+        code = verdict(read, self._deliveries)
         return code if died is None else 1
 
     def _cabinet(self, file: Path, state: Path) -> Cabinet:
@@ -272,7 +272,7 @@ class Demo:
     async def _drained(self, state: Path, file: Path) -> int:
         for _ in range(3):
             store, given = await asyncio.to_thread(numbers_given, state)
-            given = max(given, self._ledger.given(store))
+            given = max(given, self._deliveries.given(store))
             if await self._arrived(store, given, 1.0):
                 break
             await asyncio.to_thread(file.write_text, self._site_text(wires=False))
@@ -287,7 +287,7 @@ class Demo:
 
     async def _arrived(self, store: str, given: int, seconds: float) -> bool:
         """Wait until every number of the store has been delivered; False if that takes longer."""
-        return await _when(lambda: len(self._ledger.keys.get(store, ())) >= given, self._ledger.came, seconds)
+        return await _when(lambda: len(self._deliveries.keys.get(store, ())) >= given, self._deliveries.came, seconds)
 
     # What goes on meanwhile
 
@@ -336,7 +336,7 @@ class Demo:
             while True:
                 await asyncio.sleep(1)
                 status = view.line(self._status) if self._status else "the agent starts"
-                heard = f"{self._tidings()}; {status}, delivered {self._ledger.delivered}"
+                heard = f"{self._tidings()}; {status}, delivered {self._deliveries.delivered}"
                 print(f"{self._elapsed():4.0f} s  {heard}", flush=True)
 
         async def look() -> Page | None:
@@ -346,7 +346,7 @@ class Demo:
         self._stop.set()
 
     def _notes(self) -> list[str]:
-        seen = f"the supervision got {self._ledger.delivered}, {self._ledger.duplicates} twice"
+        seen = f"the supervision got {self._deliveries.delivered}, {self._deliveries.duplicates} twice"
         return [f"{self._elapsed():.0f} s: {self._stage}", f"village {self._tidings()}", f"{seen}; q ends it"]
 
     def _say_where(self) -> None:

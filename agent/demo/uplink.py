@@ -20,7 +20,7 @@ import aiomqtt
 
 from agent.errors import BocageError
 
-__all__ = ["Ledger", "RuralLink", "broker", "subscriber"]
+__all__ = ["Deliveries", "RuralLink", "broker", "subscriber"]
 
 HOST = "127.0.0.1"
 
@@ -112,7 +112,7 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             await writer.drain()
 
 
-class Ledger:
+class Deliveries:
     """What arrived, by key. A key that comes again is a duplicate; one that never comes is a loss.
 
     Numbers that the agent itself gave up carry a `gap` record, which nobody wants to see in a demo: they count as lost.
@@ -158,7 +158,7 @@ def _numbers(message: Mapping[str, Any]) -> Iterator[int]:
 
 
 @asynccontextmanager
-async def subscriber(port: int, ledger: Ledger) -> AsyncIterator[aiomqtt.Client]:
+async def subscriber(port: int, deliveries: Deliveries) -> AsyncIterator[aiomqtt.Client]:
     """Counts everything from now on, straight at the broker; the client is there to send commands with."""
     protocol = aiomqtt.ProtocolVersion.V311
     async with aiomqtt.Client(HOST, port, identifier="demo-subscriber", protocol=protocol) as client:
@@ -167,7 +167,7 @@ async def subscriber(port: int, ledger: Ledger) -> AsyncIterator[aiomqtt.Client]
         async def count() -> None:
             async for message in client.messages:
                 assert isinstance(message.payload, bytes)
-                ledger.take(str(message.topic), message.payload)
+                deliveries.take(str(message.topic), message.payload)
 
         counting = asyncio.create_task(count())
         try:

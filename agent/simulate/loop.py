@@ -13,7 +13,7 @@ from agent.clock import AnchorStore, Wall
 from agent.errors import BocageError
 from agent.model import Command, Event, Instant, Outcome, OutcomeState
 
-__all__ = ["Flash", "Ledger", "VirtualClock", "VirtualLoop", "not_before"]
+__all__ = ["Flash", "VirtualClock", "VirtualLedger", "VirtualLoop", "not_before"]
 
 FAR = 1e10
 """Later than any scenario ends (s)."""
@@ -193,7 +193,7 @@ class Scope:
         self._flash.flush()
 
 
-class Ledger:
+class VirtualLedger:
     """The outbox as the arbiter knows it: commands and events, durable at once. `tell` gets each as it comes."""
 
     def __init__(self, clock: VirtualClock, tell: Callable[[Event | Outcome], None]) -> None:

@@ -12,17 +12,17 @@ from datetime import UTC, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from agent.arbiter import Arbiter, Books
-from agent.arbiter.desk import Desk
+from agent.arbiter import Arbiter, JoinedLedger
+from agent.arbiter.point_commands import PointCommands
 from agent.control.engine import Runner
 from agent.core.actuator_spec import SETTLE
-from agent.core.alarms import Register
+from agent.core.alarms import OpenAlarms
 from agent.core.hub import Hub
 from agent.model import Command, Event, Origin, Outcome
 from agent.settings import Plan
 from agent.simulate import scenario as told
 from agent.simulate.inputs import GRID
-from agent.simulate.loop import Flash, Ledger, VirtualClock, VirtualLoop, not_before
+from agent.simulate.loop import Flash, VirtualClock, VirtualLedger, VirtualLoop, not_before
 from agent.simulate.plant import Plant
 
 __all__ = ["Simulation", "simulate"]
@@ -92,7 +92,7 @@ class Simulation:
         self._clock = VirtualClock(loop, round(start.timestamp() * 1000))
         self._clock.trusted = scenario.clock == "trusted"
         self._flash = Flash(self._clock)
-        self._ledger = Ledger(self._clock, self._note)
+        self._ledger = VirtualLedger(self._clock, self._note)
         self._plant = Plant(plan, scenario, radio, self._clock)
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
@@ -227,15 +227,15 @@ class Simulation:
         self._plant.started = self._loop.time()
         points = self._plant.points(plan)
         self._hub = Hub(points, plan.signals, {}, lambda readings, cls: None, self._flash.scope("hub"), clock)
-        self._register = Register(self._ledger.put_event, self._flash.scope("alarms"))
+        self._open_alarms = OpenAlarms(self._ledger.put_event, self._flash.scope("alarms"))
         self._arbiter = Arbiter(
             plan.actuators, {point.id: point for point in points}, self._write, self._plant.read,
-            Books(self._ledger, self._register), self._flash.scope("arbiter"), clock,
-            lambda command: Desk(self._runner, self._register, self._hub, clock)(command),
+            JoinedLedger(self._ledger, self._open_alarms), self._flash.scope("arbiter"), clock,
+            lambda command: PointCommands(self._runner, self._open_alarms, self._hub, clock)(command),
         )  # fmt: skip
         self._arbiter.idle = math.inf
         self._runner = Runner(
-            plan.controls, plan.timezone, self._arbiter, self._register.put_event, self._flash.scope("runner"), clock
+            plan.controls, plan.timezone, self._arbiter, self._open_alarms.put_event, self._flash.scope("runner"), clock
         )
         self._hub.replaced = self._runner.replaced
         self._hub.returned = self._runner.returned
@@ -458,7 +458,7 @@ class Simulation:
                     for name, one in outputs.items()
                     if name in totals
                 },
-                "alarms": self._register.status(),
+                "alarms": self._open_alarms.status(),
             },
         }
 

@@ -106,7 +106,7 @@ class _Job:
 
 
 class RakP2p(Modem):
-    """A RAK3172 with its nodes; an Actuator too. Options: port, baudrate, frequency and bandwidth in Hz,
+    """A RAK3172 with its nodes; a Writer too. Options: port, baudrate, frequency and bandwidth in Hz,
     spreading_factor, coding_rate "4/5", preamble in symbols, power in dBm.
     """
 

@@ -28,7 +28,7 @@ from drivers.modbus.plan import Block, Register, plan
 from drivers.modbus.question import Function, Question
 from drivers.modbus.schedule import Device, Poll, Turns, spread
 from drivers.modbus.stats import Load
-from drivers.modbus.writer import Writer
+from drivers.modbus.writer import RegisterWriter
 
 __all__ = ["ModbusLine"]
 
@@ -80,7 +80,7 @@ class ModbusLine:
         self._turns = Turns(self._devices)
         self._load = Load(clock.monotonic())
         self._heard_itself = False
-        self._writer = Writer(link, self._ask)
+        self._writer = RegisterWriter(link, self._ask)
         self._turn = next(_line_number) % _GROUPS / _GROUPS
 
     @property

@@ -18,7 +18,7 @@ from drivers.modbus.plan import Register
 from drivers.modbus.question import Function, Question
 from drivers.modbus.schedule import Device
 
-__all__ = ["Writer"]
+__all__ = ["RegisterWriter"]
 
 log = logging.getLogger("bocage.modbus")
 
@@ -35,7 +35,7 @@ _INSTEAD = {
 Ask = Callable[[Device, Question], Awaitable[bytes]]
 
 
-class Writer:
+class RegisterWriter:
     """Writes points by `ask`, the line's one question at a time."""
 
     def __init__(self, link: Link, ask: Ask) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.core.alarms import Alarms, Condition, Register
+from agent.core.alarms import Alarms, Condition, OpenAlarms
 from agent.model import Event, Instant, Severity
 
 ROOT = Path(__file__).parents[2]
@@ -147,11 +147,11 @@ async def test_an_alarm_that_was_told_is_known_to_be_open_after_a_kill():
         told.append(event.kind)
 
     at = Instant("b", 0, 0)
-    await Register(tell, Card()).put_event(Event("alarm", "uplink_refused", "status", at, Severity.MAJOR))
-    register = Register(tell, Card(flash))
+    await OpenAlarms(tell, Card()).put_event(Event("alarm", "uplink_refused", "status", at, Severity.MAJOR))
+    register = OpenAlarms(tell, Card(flash))
     assert register.is_open("uplink_refused.status")
     await register.put_event(Event("cleared", "uplink_refused", "status", at))
-    assert not Register(tell, Card(flash)).is_open("uplink_refused.status")
+    assert not OpenAlarms(tell, Card(flash)).is_open("uplink_refused.status")
 
 
 @pytest.mark.parametrize("lasts", [True, False], ids=["wrong again", "over"])
@@ -324,11 +324,11 @@ async def test_an_alarm_whose_teller_was_cancelled_is_open_all_the_same() -> Non
         told.append(event)
         await held.wait()
 
-    register = Register(tell, flash)
+    register = OpenAlarms(tell, flash)
     alarm = Event("alarm", "max_on", "ev1", Instant("boot", 0, 0), Severity.MAJOR)
     teller = asyncio.create_task(register.put_event(alarm))
     while not told:
         await asyncio.sleep(0)
     teller.cancel()
     await asyncio.wait({teller})
-    assert register.raised() == Register(tell, flash).raised() == [("max_on", "ev1")]
+    assert register.raised() == OpenAlarms(tell, flash).raised() == [("max_on", "ev1")]

@@ -80,7 +80,7 @@ class Crash(BaseException):
 
 
 @dataclass
-class Ledger:
+class FakeLedger:
     """The outbox's command ledger, in memory; `history` has every outcome in order."""
 
     clock: LoopClock
@@ -237,7 +237,7 @@ class Site:
     def __post_init__(self) -> None:
         self.clock = LoopClock(self.loop)
         self.plant = Plant(self.clock)
-        self.ledger = Ledger(self.clock)
+        self.ledger = FakeLedger(self.clock)
         self.memory = Memory()
         self.tasks: list[asyncio.Task[None]] = []
         self.count = 0

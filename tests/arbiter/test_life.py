@@ -497,7 +497,7 @@ def test_a_dead_device_does_not_hold_up_the_stop(virtual):
                 await asyncio.sleep(3600)
             await real(point, value)
 
-        site.arbiter._hand._write_wire = write
+        site.arbiter._writer._write_wire = write
         begin = site.clock.monotonic()
         await site.arbiter.stop()
         assert site.clock.monotonic() - begin <= 3

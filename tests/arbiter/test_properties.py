@@ -41,7 +41,7 @@ def test_no_output_breaks_its_limits_but_for_priorities_1_to_5(virtual, steps):
         excused: dict[int, bool] = {}
 
         async def write(point, value, until=None):
-            found = site.arbiter._roster.by_name["a"].slots.winner()
+            found = site.arbiter._table.by_name["a"].priority_array.winner()
             count = len(site.plant.edges)
             try:
                 await plain(point, value)
@@ -76,7 +76,7 @@ def test_no_output_breaks_its_limits_but_for_priorities_1_to_5(virtual, steps):
                     await site.up()
                 case ("drop",):
                     await asyncio.sleep(SETTLE)
-                    if site.plant.dead or site.arbiter._roster.by_name["a"].error:
+                    if site.plant.dead or site.arbiter._table.by_name["a"].error:
                         continue  # what nobody can see, nobody can respect
                     count = len(site.plant.edges)
                     site.plant.move(RELAY, False)

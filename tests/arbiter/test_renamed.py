@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from agent.arbiter import ActuatorSpec
+from agent.arbiter.actuator_store import rename
 from agent.arbiter.orphans import Orphans
-from agent.arbiter.record import rename
 from agent.core.state import State
 from drivers.api import BusSpec, DeviceSpec
 

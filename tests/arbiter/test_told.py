@@ -8,7 +8,7 @@ from itertools import count
 import pytest
 
 from agent.arbiter import ActuatorSpec, Arbiter
-from agent.arbiter.record import rename
+from agent.arbiter.actuator_store import rename
 
 from .conftest import Crash, Site, relay_points
 
@@ -104,7 +104,7 @@ def test_news_is_not_forgotten_before_it_is_durable(virtual):
                 await asyncio.sleep(3600)
             await put(event)
 
-        site.ledger.put_event = site.arbiter._hand._ledger.put_event = slow
+        site.ledger.put_event = site.arbiter._writer._ledger.put_event = slow
         await live(site, 20, "on")
         assert stuck.is_set() and told(site) == []
         for task in site.tasks:

@@ -20,7 +20,7 @@ import pytest
 from agent.demo import site
 from agent.demo.nodes import make_keys
 from agent.demo.run import Demo, Timetable, run, verdict
-from agent.demo.uplink import Ledger, broker
+from agent.demo.uplink import Deliveries, broker
 from agent.errors import BocageError
 from agent.site.loader import check
 
@@ -105,12 +105,12 @@ def test_a_short_demo_is_the_long_one_faster():
     ],
 )
 def test_a_loss_is_said(read, code, line, capsys):
-    ledger = Ledger()
+    deliveries = Deliveries()
     for number in (1, 2, 2):
-        ledger.take("bocage/v1/x/event", b'{"k":["store",%d]}' % number)
-    assert verdict(read, ledger) == code
+        deliveries.take("bocage/v1/x/event", b'{"k":["store",%d]}' % number)
+    assert verdict(read, deliveries) == code
     assert capsys.readouterr().out == f"{line}\n"
-    assert verdict(0, Ledger()) == 1  # nothing read is nothing proved
+    assert verdict(0, Deliveries()) == 1  # nothing read is nothing proved
 
 
 def test_the_terminal_is_given_back(tmp_path, port):

@@ -9,7 +9,7 @@ import zlib
 import aiomqtt
 import pytest
 
-from agent.demo.uplink import Ledger, RuralLink, broker, subscriber
+from agent.demo.uplink import Deliveries, RuralLink, broker, subscriber
 
 TOPIC = "bocage/v1/x/telemetry"
 
@@ -21,35 +21,35 @@ def batch(first, *points):
 
 
 def test_every_reading_has_its_own_number():
-    ledger = Ledger()
-    ledger.take(TOPIC, batch(10, ("a", [0, 1.0, 0], [5, 1.1, 2]), ("b", [0, True, 1])))
-    assert ledger.keys == {"store": {10, 11, 12}}
-    assert (ledger.delivered, ledger.duplicates, ledger.given("store")) == (3, 0, 12)
+    deliveries = Deliveries()
+    deliveries.take(TOPIC, batch(10, ("a", [0, 1.0, 0], [5, 1.1, 2]), ("b", [0, True, 1])))
+    assert deliveries.keys == {"store": {10, 11, 12}}
+    assert (deliveries.delivered, deliveries.duplicates, deliveries.given("store")) == (3, 0, 12)
 
 
 def test_what_comes_twice_is_counted_once_and_said():
-    ledger = Ledger()
-    ledger.take(TOPIC, batch(1, ("a", [0, 1, 0])))
-    ledger.take(TOPIC, zlib.compress(batch(1, ("a", [0, 1, 0]), ("b", [0, 1, 1]))))
-    assert (ledger.delivered, ledger.duplicates) == (2, 1)
+    deliveries = Deliveries()
+    deliveries.take(TOPIC, batch(1, ("a", [0, 1, 0])))
+    deliveries.take(TOPIC, zlib.compress(batch(1, ("a", [0, 1, 0]), ("b", [0, 1, 1]))))
+    assert (deliveries.delivered, deliveries.duplicates) == (2, 1)
 
 
 def test_events_and_outcomes_have_numbers_and_states_have_none():
-    ledger = Ledger()
-    ledger.take("bocage/v1/x/event", b'{"k":["store",1],"kind":"alarm"}')
-    ledger.take("bocage/v1/x/cmd/c1/result", b'{"k":["store",2],"id":"c1","state":"accepted"}')
-    ledger.take("bocage/v1/x/state/io-1", b'{"relay1":true}')
-    assert ledger.keys == {"store": {1, 2}} and ledger.outcomes == {"c1": ["accepted"]}
+    deliveries = Deliveries()
+    deliveries.take("bocage/v1/x/event", b'{"k":["store",1],"kind":"alarm"}')
+    deliveries.take("bocage/v1/x/cmd/c1/result", b'{"k":["store",2],"id":"c1","state":"accepted"}')
+    deliveries.take("bocage/v1/x/state/io-1", b'{"relay1":true}')
+    assert deliveries.keys == {"store": {1, 2}} and deliveries.outcomes == {"c1": ["accepted"]}
 
 
 async def test_the_link_is_cut_and_mended(unused_tcp_port_factory):
     port, link_port = unused_tcp_port_factory(), unused_tcp_port_factory()
-    ledger, link = Ledger(), RuralLink(link_port, port)
+    deliveries, link = Deliveries(), RuralLink(link_port, port)
 
     def client():
         return aiomqtt.Client("127.0.0.1", link_port, protocol=aiomqtt.ProtocolVersion.V311, timeout=2)
 
-    async with broker(port), subscriber(port, ledger):
+    async with broker(port), subscriber(port, deliveries):
         await link.mend()
         async with client() as near:
             await near.publish(TOPIC, batch(1, ("a", [0, 1, 0])), qos=1)
@@ -67,23 +67,23 @@ async def test_the_link_is_cut_and_mended(unused_tcp_port_factory):
         async with client() as near:
             await near.publish(TOPIC, batch(2, ("a", [0, 2, 0])), qos=1)
         async with asyncio.timeout(5):
-            while ledger.delivered < 2:
-                ledger.came.clear()
-                await ledger.came.wait()
+            while deliveries.delivered < 2:
+                deliveries.came.clear()
+                await deliveries.came.wait()
         await link.cut()
 
 
 async def test_many_messages_all_arrive(unused_tcp_port):
-    ledger = Ledger()
-    async with broker(unused_tcp_port), subscriber(unused_tcp_port, ledger) as client:
+    deliveries = Deliveries()
+    async with broker(unused_tcp_port), subscriber(unused_tcp_port, deliveries) as client:
         for n in range(200):
             entries = [[10, 1.5, min(i, 1)] for i in range(100)]
             await client.publish(TOPIC, batch(1 + 100 * n, ("a", *entries)), qos=1)
         async with asyncio.timeout(10):
-            while ledger.delivered < 20_000:
-                ledger.came.clear()
-                await ledger.came.wait()
-    assert ledger.duplicates == 0
+            while deliveries.delivered < 20_000:
+                deliveries.came.clear()
+                await deliveries.came.wait()
+    assert deliveries.duplicates == 0
 
 
 async def test_retained_messages_go_to_who_asked_for_them(unused_tcp_port):

@@ -13,7 +13,7 @@ from gpiozero import Device
 from agent.errors import DeviceError, StorageError, WireError
 from agent.model import Kind, Quality
 from drivers import gpio as module
-from drivers.api import Actuator, DeviceSpec, Listener, Poller
+from drivers.api import DeviceSpec, Listener, Poller, Writer
 
 
 def spec(number, role, poll=10.0, **options):
@@ -29,7 +29,7 @@ def pulse(pin, times=1):
 
 async def test_it_offers_what_it_can_do(make):
     gpio = make(spec(17, "counter"), spec(22, "relay"), spec(23, "input"))
-    assert isinstance(gpio, Listener) and isinstance(gpio, Poller) and isinstance(gpio, Actuator)
+    assert isinstance(gpio, Listener) and isinstance(gpio, Poller) and isinstance(gpio, Writer)
     points = {point.id: (point.kind, point.writable) for point in gpio.points}
     assert points == {
         "gpio.17": (Kind.COUNTER, False),

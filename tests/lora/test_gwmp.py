@@ -13,7 +13,7 @@ from agent.errors import ConfigError
 from agent.model import Instant
 from drivers.api import DeviceSpec
 from drivers.lora.gwmp import packets
-from drivers.lora.gwmp.airtime import Ledger, airtime
+from drivers.lora.gwmp.airtime import AirtimeAccount, airtime
 from drivers.lora.gwmp.downlinks import Downlink
 from drivers.lora.gwmp.gateways import MOST_GATEWAYS
 from drivers.lora.gwmp.region import SUB_BANDS, sub_band
@@ -675,7 +675,7 @@ def test_airtime_of_the_published_sizes():
 
 
 def test_an_hour_rolls():
-    ledger, band = Ledger("b"), SUB_BANDS[2]
+    ledger, band = AirtimeAccount("b"), SUB_BANDS[2]
     ledger.spend(band, band.budget_ms - 100, 0)
     assert ledger.allows(band, 100, 10)
     assert not ledger.allows(band, 101, 3599)
@@ -683,11 +683,11 @@ def test_an_hour_rolls():
 
 
 def test_the_hour_outlives_a_restart():
-    ledger, band = Ledger("b"), SUB_BANDS[2]
+    ledger, band = AirtimeAccount("b"), SUB_BANDS[2]
     ledger.spend(band, 5000, 100_000)
-    assert Ledger("b", ledger.kept()).used(band, 100_100) == 5000
-    assert Ledger("another", ledger.kept()).used(band, 30) == 5000
-    assert Ledger("another", ledger.kept()).used(band, 3700) == 0
+    assert AirtimeAccount("b", ledger.kept()).used(band, 100_100) == 5000
+    assert AirtimeAccount("another", ledger.kept()).used(band, 30) == 5000
+    assert AirtimeAccount("another", ledger.kept()).used(band, 3700) == 0
 
 
 @pytest.mark.parametrize(("frequency", "share"), [

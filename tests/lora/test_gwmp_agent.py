@@ -138,7 +138,7 @@ async def test_a_node_that_left_the_file_still_gets_its_safe_state(site, when, l
     """Of class A: at its next uplink, over a kill too. What it says meanwhile is nobody's reading."""
     document = site.document
     document["actuators"]["gate"] = {"output": "v.position", "kind": "level", "safe_state": 0, "stop_state": "hold"}
-    site.sabotage = "import drivers.lora.gwmp.register as register; register.KEY_RETRY = 0.5"
+    site.sabotage = "import drivers.lora.gwmp.device_table as register; register.KEY_RETRY = 0.5"
     await asyncio.to_thread(site.start)
     valve = OtaaNode(VALVE, JOIN_EUI, VALVE_KEY)
     async with concentrator(site) as air:

@@ -4,7 +4,7 @@
 import pytest
 
 from agent.demo.lorawan import AbpNode, OtaaNode
-from drivers.lora.gwmp.register import MOST_SEARCHES
+from drivers.lora.gwmp.device_table import MOST_SEARCHES
 from tests.lora.test_gwmp import Site, abp, order, otaa
 
 KEY = bytes(range(1, 17))

@@ -12,7 +12,7 @@ import pytest
 
 from agent.errors import DeviceError, Refused, WireError
 from agent.model import Kind, Quality
-from drivers.api import Actuator, Listener, Poller
+from drivers.api import Listener, Poller, Writer
 
 
 def registers(count: int = 200, step: int = 1) -> dict[int, int]:
@@ -27,7 +27,7 @@ async def test_it_polls_reads_and_writes(lines: Any, slaves: Any, device: Any, p
         "relay": point("coil", 0, writable=True),
     }
     line = lines.tcp(slave, device("io", 7, points))
-    assert isinstance(line, Listener) and isinstance(line, Poller) and isinstance(line, Actuator)
+    assert isinstance(line, Listener) and isinstance(line, Poller) and isinstance(line, Writer)
     seen = lines.collect(line)
     await seen.until(lambda: len(seen.of("io.power")) >= 3)
     assert {r.point: r.value for r in seen.batches[0]} == {"io.level": 3, "io.power": 61.2, "io.relay": False}

@@ -1,4 +1,4 @@
-"""Toy controls and a door, on a clock that the test moves."""
+"""Toy controls and a arbiter, on a clock that the test moves."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Memory:
         self.durable |= self.facts
 
 
-class Door:
+class FakeArbiter:
     """What is wished for, by actuator and priority."""
 
     def __init__(self, *actuators: str) -> None:
@@ -128,7 +128,7 @@ class House:
 
     clock: Clock = field(default_factory=Clock)
     memory: Memory = field(default_factory=Memory)
-    door: Door = field(default_factory=lambda: Door("burner", "pump"))
+    arbiter: FakeArbiter = field(default_factory=lambda: FakeArbiter("burner", "pump"))
     events: list[Any] = field(default_factory=list)
 
     async def tell(self, event: Any) -> None:
@@ -137,7 +137,7 @@ class House:
     def runner(self, *controls: Any, **more: Any) -> Any:
         from agent.control.engine import Runner
 
-        return Runner(controls, "Europe/Paris", self.door, self.tell, self.memory, self.clock, **more)
+        return Runner(controls, "Europe/Paris", self.arbiter, self.tell, self.memory, self.clock, **more)
 
     def reading(self, point: str, value: Any, quality: Quality = Quality.GOOD) -> list[Reading]:
         return [Reading(point, value, self.clock.now(), quality)]

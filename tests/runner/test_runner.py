@@ -43,8 +43,8 @@ async def test_only_a_changed_input_or_a_due_time_steps_a_control(house, thermos
 async def test_an_output_that_moved_wakes_who_looks_at_it(house, thermostat):
     runner = house.runner(thermostat(), thermostat("hall", "hall-temp", "pump"))
     await runner.look()
-    house.door.now["pump"] = house.door.now["pump"]._replace(value=True, priority=8)
-    house.door.told()
+    house.arbiter.now["pump"] = house.arbiter.now["pump"]._replace(value=True, priority=8)
+    house.arbiter.told()
     assert runner.woken
     await runner.look()
     assert (steps(runner), steps(runner, 1)) == (1, 2)
@@ -54,14 +54,14 @@ async def test_a_wish_that_is_missing_is_relinquished(house, thermostat):
     runner = house.runner(thermostat())
     runner.observe(house.reading("temp", 15.0))
     await runner.look()
-    assert house.door.wishes == {("burner", 15): (True, "room 15")}
+    assert house.arbiter.wishes == {("burner", 15): (True, "room 15")}
     runner.observe(house.reading("temp", 31.0))
     await runner.look()
-    assert house.door.wishes == {("burner", 2): (False, "overheat")}
-    asked = house.door.asked
+    assert house.arbiter.wishes == {("burner", 2): (False, "overheat")}
+    asked = house.arbiter.asked
     runner.observe(house.reading("temp", 32.0))
     await runner.look()
-    assert house.door.asked == asked, "the same wish is not told again"
+    assert house.arbiter.asked == asked, "the same wish is not told again"
 
 
 async def test_who_wants_a_shared_pump_gets_it(house, thermostat):
@@ -69,10 +69,10 @@ async def test_who_wants_a_shared_pump_gets_it(house, thermostat):
     runner.observe(house.reading("temp", 15.0))
     runner.observe(house.reading("hall-temp", 25.0))
     await runner.look()
-    assert house.door.wishes["pump", 15] == (True, "room 15")
+    assert house.arbiter.wishes["pump", 15] == (True, "room 15")
     runner.observe(house.reading("temp", 25.0))
     await runner.look()
-    assert house.door.wishes["pump", 15][0] is False
+    assert house.arbiter.wishes["pump", 15][0] is False
 
 
 async def test_an_alarm_and_its_latch_are_durable_at_once_and_survive(house, thermostat):
@@ -85,7 +85,7 @@ async def test_an_alarm_and_its_latch_are_durable_at_once_and_survive(house, the
     again = house.runner(thermostat())
     again.observe(house.reading("temp", 31.0))
     await again.look()
-    assert house.door.wishes[("burner", 2)] == (False, "overheat")
+    assert house.arbiter.wishes[("burner", 2)] == (False, "overheat")
     assert len(house.events) == 1, "raised once"
 
 
@@ -151,12 +151,12 @@ async def test_a_control_with_a_bug_does_not_stop_the_others(house, thermostat):
     runner.observe(house.reading("hall-temp", 15.0))
     await runner.look()
     await runner.look()
-    assert house.door.wishes == {("pump", 15): (True, "room 15")}
+    assert house.arbiter.wishes == {("pump", 15): (True, "room 15")}
     assert house.events == [("alarm", "control_failed", "room")]
     runner.observe(house.reading("temp", 16.0))
     await runner.look()
     assert house.events[1:] == [("cleared", "control_failed", "room")]
-    assert house.door.wishes["burner", 15] == (True, "room 16")
+    assert house.arbiter.wishes["burner", 15] == (True, "room 16")
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["it works", "it fails again"])
@@ -179,7 +179,7 @@ async def test_a_wish_that_the_door_refuses_is_a_bug_of_its_control(house, therm
     runner.observe(house.reading("hall-temp", 15.0))
     await runner.look()
     assert house.events == [("alarm", "control_failed", "room")]
-    assert house.door.wishes == {("pump", 15): (True, "room 15")}
+    assert house.arbiter.wishes == {("pump", 15): (True, "room 15")}
 
 
 async def test_a_command_resets_a_latch_durably(house, thermostat):
@@ -188,13 +188,13 @@ async def test_a_command_resets_a_latch_durably(house, thermostat):
     await runner.look()
     runner.observe(house.reading("temp", 15.0))
     await runner.look()
-    assert runner.desk(command(house, "hall.latch", "reset")) is None
+    assert runner.point_command(command(house, "hall.latch", "reset")) is None
     with pytest.raises(Rejected, match="takes reset, not 'on'"):
-        runner.desk(command(house, "room.latch", "on"))
-    action = runner.desk(command(house, "room.latch", "reset"))
-    assert house.door.wishes == {("burner", 2): (False, "overheat")}, "nothing happens before it is on record"
+        runner.point_command(command(house, "room.latch", "on"))
+    action = runner.point_command(command(house, "room.latch", "reset"))
+    assert house.arbiter.wishes == {("burner", 2): (False, "overheat")}, "nothing happens before it is on record"
     await action()
-    assert house.door.wishes == {("burner", 15): (True, "room 15")}
+    assert house.arbiter.wishes == {("burner", 15): (True, "room 15")}
     assert house.memory.durable["control.room"]["latched"] is False
 
 
@@ -254,7 +254,7 @@ async def test_a_slow_flash_holds_up_no_control(house, thermostat, slow):
     assert house.events == [("alarm", "overheat", "room")]
     runner.observe(house.reading("hall-temp", 15.0))
     await asyncio.sleep(0.02)
-    assert house.door.wishes == {("burner", 2): (False, "overheat"), ("pump", 15): (True, "room 15")}
+    assert house.arbiter.wishes == {("burner", 2): (False, "overheat"), ("pump", 15): (True, "room 15")}
     assert "control.room" not in house.memory.facts, "it does not know of an alarm that is not told"
     slow.set()
     await asyncio.sleep(0.02)
@@ -346,11 +346,11 @@ async def test_run_waits_for_inputs_and_then_answers_each_change(house, thermost
     runner = house.runner(thermostat())
     running = asyncio.create_task(runner.run())
     await asyncio.sleep(0)
-    assert house.door.wishes == {}
+    assert house.arbiter.wishes == {}
     for value, wanted in ((15.0, True), (25.0, False)):
         runner.observe(house.reading("temp", value))
         async with asyncio.timeout(5):
-            while house.door.wishes.get(("burner", 15), (None,))[0] is not wanted:
+            while house.arbiter.wishes.get(("burner", 15), (None,))[0] is not wanted:
                 await asyncio.sleep(0)
     assert runner.due() > house.clock.monotonic()
     running.cancel()

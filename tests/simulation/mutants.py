@@ -134,14 +134,14 @@ MUTANTS = [
             "            return None\n            if command.origin"),
     _mutant("command-twice", "a command that is known is carried out again",
             "agent/arbiter/commands.py", "        if known is not None:\n            return known\n        try:\n"
-            "            self._guard(command)", "        try:\n            self._guard(command)",
+            "            self._authorize(command)", "        try:\n            self._authorize(command)",
             "agent/outbox/queue.py",
             "            known = await self._known(command)\n            if known is not None:\n"
             "                return known\n            entry", "            entry"),
     _mutant("command-tried-again", "a command that a crash left open is carried out at the next start",
             "agent/arbiter/commands.py",
             '        reason = f"the agent died between', "        if actuator is not None:\n            "
-            "actuator.attempt = None\n            await self._hand.write(actuator, "
+            "actuator.attempt = None\n            await self._writer.write(actuator, "
             'Slot(outcome.value, "again"), REMOTE, self._clock.monotonic() + 60)\n'
             '        reason = f"the agent died between'),
     _mutant("verified-unseen", "a command is called verified without reading it back",
@@ -169,14 +169,14 @@ MUTANTS = [
             "agent/arbiter/commands.py", "        slot = replace(slot, until=now + lasts)\n",
             "        slot = replace(slot, until=None)\n"),
     _mutant("override-restored-anew", "a restart begins the time of an override again",
-            "agent/arbiter/record.py", "replace(slot, until=slot.until + shift)",
+            "agent/arbiter/actuator_store.py", "replace(slot, until=slot.until + shift)",
             "replace(slot, until=slot.until + shift + 600)"),
     _mutant("stop-leaves-outputs", "an orderly stop leaves the outputs as they are",
             "agent/arbiter/arbiter.py",
             "            if value is not None and actuator.driven and not actuator.deferred:",
             "            if value is not None and actuator.driven and actuator.deferred:"),
     _mutant("release-stays", "an override that ends leaves the output as it is",
-            "agent/arbiter/slots.py", "        if not awaited:\n            self.rest()\n", ""),
+            "agent/arbiter/priority_array.py", "        if not awaited:\n            self.hold_default()\n", ""),
     _mutant("crash-loop-restores", "overrides are taken up again after three crashes in ten minutes",
             "agent/app.py", "restore=not self._life.looping", "restore=True"),
     _mutant("max-on-once", "who kept an output on past max_on switches it on again",
@@ -192,12 +192,12 @@ MUTANTS = [
     _mutant("starts-not-counted", "the starts of an hour are not counted",
             "agent/arbiter/limits.py", "counts = on and not (back and self.fell)", "counts = False"),
     _mutant("max-on-anew", "a restart begins max_on again",
-            "agent/arbiter/record.py", 'history = History(record["on"], record["since"],',
+            "agent/arbiter/actuator_store.py", 'history = History(record["on"], record["since"],',
             'history = History(record["on"], now.boottime_ns / 1e9 - shift,',
-            "agent/arbiter/record.py", 'record.get("maybe")', "None",
+            "agent/arbiter/actuator_store.py", 'record.get("maybe")', "None",
             hours=5.0),  # of a tank that fills slowly
     _mutant("limits-forgotten", "a restart knows nothing of minimum times and starts",
-            "agent/arbiter/record.py",
+            "agent/arbiter/actuator_store.py",
             'history = History(record["on"], record["since"], tuple(record["starts"]), *more)',
             'history = History(record["on"])'),
     _mutant("stagger-ignored", "contactors of lamps go on together",

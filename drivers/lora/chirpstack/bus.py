@@ -35,7 +35,7 @@ _SETTLED_NS = 10_000_000_000  # what the uplink that confirms a downlink says wa
 
 
 class ChirpStack:
-    """The devices of one application: Wire, Listener, Poller and Actuator (drivers.api).
+    """The devices of one application: Wire, Listener, Poller and Writer (drivers.api).
 
     Options: url, application, username, password, ca, cert, key, event_topic, command_topic.
     """

@@ -9,7 +9,7 @@ from typing import Any
 
 from drivers.lora.gwmp.region import SUB_BANDS, SubBand
 
-__all__ = ["Ledger", "Rolling", "airtime"]
+__all__ = ["AirtimeAccount", "Rolling", "airtime"]
 
 HOUR = 3600.0
 BIN = 60.0
@@ -61,7 +61,7 @@ class Rolling:
         return [[start, round(took, 1)] for start, took in self._bins]
 
 
-class Ledger:
+class AirtimeAccount:
     """What one gateway has sent in the last hour, by sub-band."""
 
     def __init__(self, boot: str, kept: Any = None) -> None:

@@ -90,7 +90,7 @@ class Rest:
 
 
 class Gwmp:
-    """A network server for one site. Wire, Listener, Poller, Actuator and Inspector.
+    """A network server for one site. Wire, Listener, Poller, Writer and Inspector.
 
     Options: listen ("127.0.0.1:1700"), gateways (their EUIs; none: whoever speaks from this machine).
     """

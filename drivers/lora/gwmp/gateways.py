@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from drivers.lora.gwmp.airtime import Ledger, airtime
+from drivers.lora.gwmp.airtime import AirtimeAccount, airtime
 from drivers.lora.gwmp.downlinks import Downlink
 from drivers.lora.gwmp.packets import TMST_MODULUS, Received, Transmission, TxAck, pull_resp
 from drivers.lora.gwmp.region import BANDWIDTH, RX2_FREQUENCY, SUB_BANDS, SubBand, most_payload, sub_band
@@ -44,7 +44,7 @@ MOST_SENT = 256
 class Gateway:
     """One concentrator. Times are clock.monotonic."""
 
-    def __init__(self, eui: str, ledger: Ledger) -> None:
+    def __init__(self, eui: str, ledger: AirtimeAccount) -> None:
         self.eui, self.ledger = eui, ledger
         self.address: Address | None = None
         self.pulled_at = self.heard_at = float("-inf")
@@ -278,7 +278,7 @@ class Gateways:
         return {gateway.eui: gateway.ledger.kept() for gateway in self}
 
     def _gateway(self, eui: str) -> Gateway:
-        return Gateway(eui, Ledger(self._boot, self._kept.get(eui)))
+        return Gateway(eui, AirtimeAccount(self._boot, self._kept.get(eui)))
 
     def _free(
         self, gateway: Gateway, size: int, data: int, now: float, air: _Air, waits: bool = False

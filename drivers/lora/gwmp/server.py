@@ -17,13 +17,13 @@ from agent.clock import Clock
 from agent.model import Instant
 from drivers.lora.gwmp import mac, packets, phy
 from drivers.lora.gwmp.airtime import airtime
+from drivers.lora.gwmp.device_table import DeviceTable
 from drivers.lora.gwmp.downlinks import Downlink, Mailbox
 from drivers.lora.gwmp.gateways import Address, Gateways, Slot, Told
 from drivers.lora.gwmp.joins import JoinLog, accept, refusal, said
 from drivers.lora.gwmp.packets import Received, Rubbish
 from drivers.lora.gwmp.phy import Data, JoinRequest
 from drivers.lora.gwmp.region import CF_LIST, JOIN_WINDOWS, RX2_SF, most_payload, windows
-from drivers.lora.gwmp.register import Register
 from drivers.lora.gwmp.sessions import EndDevice, Session
 from drivers.lora.seldom import Seldom
 
@@ -128,7 +128,7 @@ class Server:
         self, devices: Iterable[EndDevice], gateways: Sequence[str], clock: Clock, load: Callable[[str], Any]
     ) -> None:
         self._clock = clock
-        self.devices = Register(devices, load)
+        self.devices = DeviceTable(devices, load)
         self._mail = {device.name: Mailbox() for device in self.devices}
         self._busy: dict[str, EndDevice] = {}
         """Those with something in their mailbox."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.arbiter.guard import Guard
+from agent.arbiter.authorization import Authorization
 from agent.errors import Rejected
 from agent.model import Command, Instant, Origin, Quality, Reading
 
@@ -16,7 +16,7 @@ def command(point="km1", condition=None, origin=Origin.MQTT):
 
 def guard(allow=None, **values):
     last = {name.replace("_", "."): Reading(name, value, NOW) for name, value in values.items()}
-    return Guard(allow, OUTPUTS, last)
+    return Authorization(allow, OUTPUTS, last)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_an_index_and_an_output_of_nobody_are_named_or_refused(point):
     """A pattern, or no list at all, means actuators: nobody thinks of these who writes it."""
 
     def watch(allow):
-        return Guard(allow, OUTPUTS, {}, raw=lambda name: name.startswith("io."))
+        return Authorization(allow, OUTPUTS, {}, raw=lambda name: name.startswith("io."))
 
     for allow in (None, ("*",), ("*.index", "io.*"), (point + "*",)):
         with pytest.raises(Rejected, match="does not name"):
@@ -82,15 +82,15 @@ def test_the_condition_of_a_command(value, wanted, holds):
 def test_a_condition_on_what_nobody_knows_does_not_hold():
     with pytest.raises(Rejected, match="which has no value"):
         guard()(command(condition=("tank", 1)))
-    stale = Guard(None, {}, {"tank": Reading("tank", 1, NOW, Quality.STALE)})
+    stale = Authorization(None, {}, {"tank": Reading("tank", 1, NOW, Quality.STALE)})
     with pytest.raises(Rejected, match="which is stale"):
         stale(command(condition=("tank", 1)))
 
 
 def test_a_condition_knows_what_was_written_since_the_last_poll():
     last = {"io.relay1": Reading("io.relay1", False, NOW)}
-    watch = Guard(None, OUTPUTS, last, {"km1": True}.get)
+    watch = Authorization(None, OUTPUTS, last, {"km1": True}.get)
     watch(command(condition=("km1", True)))
     with pytest.raises(Rejected, match="km1 is on, and the condition wants off"):
         watch(command(condition=("km1", False)))
-    Guard(None, OUTPUTS, {}, {"km1": True}.get)(command(condition=("km1", True)))
+    Authorization(None, OUTPUTS, {}, {"km1": True}.get)(command(condition=("km1", True)))

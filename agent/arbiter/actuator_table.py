@@ -10,10 +10,10 @@ from agent.core.actuator_spec import ActuatorSpec, bounded, implicit
 from agent.errors import Rejected
 from agent.model import Point, Quality, Readings
 
-__all__ = ["Roster"]
+__all__ = ["ActuatorTable"]
 
 
-class Roster:
+class ActuatorTable:
     """The actuators of a site. A writable point that no actuator owns is one by itself (see `implicit`)."""
 
     def __init__(self, specs: Iterable[ActuatorSpec], points: Mapping[str, Point]) -> None:
@@ -79,16 +79,16 @@ class Roster:
                 continue
             if reading.quality is not Quality.GOOD:
                 if output is not None:
-                    output.seen.missed_output()
+                    output.output_state.missed_output()
                 continue
             at = reading.at.boottime_ns / 1e9
             if output is not None:
-                before = output.seen.shown
+                before = output.output_state.shown
                 due = output.saw_output(reading.value, at) or due
-                moved = moved or output.seen.shown != before
+                moved = moved or output.output_state.shown != before
             shown += [(actuator, reading.value, at) for actuator in feedbacks]
         for actuator, value, at in shown:
-            before = actuator.seen.shown
+            before = actuator.output_state.shown
             due = actuator.saw_feedback(value, at) or due
-            moved = moved or actuator.seen.shown != before
+            moved = moved or actuator.output_state.shown != before
         return moved, due

@@ -9,14 +9,14 @@ from typing import Any
 
 from agent.arbiter.actuator import Actuator, Sending
 from agent.arbiter.ledger import Ledger
-from agent.arbiter.seen import News
-from agent.arbiter.slots import Slot
+from agent.arbiter.output_state import News
+from agent.arbiter.priority_array import Slot
 from agent.clock import Clock
 from agent.core.actuator_spec import SETTLE, say
 from agent.errors import DeviceError, TooLate, WireError
 from agent.model import Event, Point, Readings, Value
 
-__all__ = ["STOP", "Hand", "Read", "Write", "within"]
+__all__ = ["STOP", "OutputWriter", "Read", "Write", "within"]
 
 log = logging.getLogger("bocage.arbiter")
 
@@ -27,7 +27,7 @@ STOP = 2.5
 """How long an orderly stop, or a reload, gives the outputs (s)."""
 
 
-class Hand:
+class OutputWriter:
     """Acts on actuators by `write` and `read`, the wires'. What it reads it also gives to `observe`."""
 
     def __init__(
@@ -48,8 +48,8 @@ class Hand:
 
     async def write(self, actuator: Actuator, slot: Slot, priority: int, until: float | None = None) -> str:
         """Write an output; "" or why it failed. What changed is for `audit`, which may wait for the disk."""
-        spec, before = actuator.spec, actuator.seen.present
-        actuator.seen.begin(slot.value, self._clock.monotonic())
+        spec, before = actuator.spec, actuator.output_state.present
+        actuator.output_state.begin(slot.value, self._clock.monotonic())
         try:
             await self._to_wire(spec.output, slot.value, until)
         except (DeviceError, WireError) as error:

@@ -7,20 +7,20 @@ from functools import partial
 
 from agent.clock import Clock
 from agent.control.engine import Runner
-from agent.core.alarms import Register
+from agent.core.alarms import OpenAlarms
 from agent.core.hub import Hub
 from agent.errors import Rejected, StorageError
 from agent.model import Command, Event, Origin, Severity
 
-__all__ = ["Desk"]
+__all__ = ["PointCommands"]
 
 Action = Callable[[], Awaitable[str]]
 Forget = Callable[[str], Awaitable[str]]
 ForgetNonces = Callable[[str], int | None]
 
 
-class Desk:
-    """Finds who a command is for; `arbiter.Desk` says how it is asked.
+class PointCommands:
+    """Finds the receiver of a command, as a `PointCommandFinder`.
 
     `<subject>.latch` and `<circuit>.baseline` (`reset`) belong to controls, `alarm.<code>.<subject>` (`ack`) to the
     register of alarms, `alarm.output_orphaned.<actuator>` (`forget`) to the outputs that left, `<signal>.index` (a
@@ -28,10 +28,10 @@ class Desk:
     """
 
     def __init__(
-        self, runner: Runner, register: Register, hub: Hub, clock: Clock, forget: Forget | None = None,
+        self, runner: Runner, open_alarms: OpenAlarms, hub: Hub, clock: Clock, forget: Forget | None = None,
         forget_nonces: ForgetNonces | None = None,
     ) -> None:  # fmt: skip
-        self._runner, self._register, self._hub, self._clock = runner, register, hub, clock
+        self._runner, self._open_alarms, self._hub, self._clock = runner, open_alarms, hub, clock
         self._forget_output, self._forget_nonces = forget, forget_nonces
 
     def __call__(self, command: Command) -> Action | None:
@@ -44,7 +44,7 @@ class Desk:
             return self._index(command, signal)
         if dot and word == "nonces" and self._forget_nonces is not None and command.point not in self._hub.points:
             return self._nonces(command, signal, self._forget_nonces)
-        return self._runner.desk(command)
+        return self._runner.point_command(command)
 
     def _alarm(self, command: Command) -> Action:
         name = command.point.removeprefix("alarm.")
@@ -52,9 +52,9 @@ class Desk:
             return partial(self._forget, name.partition(".")[2], command, self._forget_output)
         if command.value != "ack":
             raise Rejected(f"{command.point} takes ack, not {command.value!r}")
-        if not self._register.is_open(name):
+        if not self._open_alarms.is_open(name):
             raise Rejected(f"alarm {name} is not open")
-        return lambda: self._register.acknowledge(name, command.by, self._clock.now(), command.origin)
+        return lambda: self._open_alarms.acknowledge(name, command.by, self._clock.now(), command.origin)
 
     def _reset_clock(self, command: Command) -> Action:
         if command.value != "reset":
@@ -75,7 +75,7 @@ class Desk:
         if not said:
             raise Rejected(f"no output that left is called {actuator}")
         detail = {"by": command.by, "what": said}
-        await self._register.put_event(Event("audit", "forgotten", actuator, self._clock.now(), detail=detail))
+        await self._open_alarms.put_event(Event("audit", "forgotten", actuator, self._clock.now(), detail=detail))
         return said
 
     def _nonces(self, command: Command, device: str, forget: ForgetNonces) -> Action:
@@ -92,7 +92,8 @@ class Desk:
             if count is None:
                 raise Rejected(f"{device} is no node of a lora_gwmp bus")
             detail = {"count": count, "by": command.by}
-            await self._register.put_event(Event("audit", "nonces_forgotten", device, self._clock.now(), detail=detail))
+            event = Event("audit", "nonces_forgotten", device, self._clock.now(), detail=detail)
+            await self._open_alarms.put_event(event)
             return f"{count} DevNonces of {device} are forgotten"
 
         return forget_them
@@ -110,7 +111,7 @@ class Desk:
             subject = self._runner.swapped(signal, float(value)) or signal
             detail = {"meter": signal, "from": _whole(before), "to": _whole(value), "by": command.by,
                       "origin": command.origin}  # fmt: skip
-            await self._register.put_event(
+            await self._open_alarms.put_event(
                 Event("change", "meter_replaced", subject, self._clock.now(), Severity.INFO, detail)
             )
             return f"{signal} goes on from {_whole(value)}"

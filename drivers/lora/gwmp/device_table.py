@@ -9,7 +9,7 @@ from typing import Any
 from drivers.lora.gwmp.phy import Data
 from drivers.lora.gwmp.sessions import ADDRESS_BITS, EndDevice, Match
 
-__all__ = ["Register"]
+__all__ = ["DeviceTable"]
 
 KEY_RETRY = 60.0
 """Seconds between two looks for keys that are missing."""
@@ -17,7 +17,7 @@ SEARCH_EVERY, MOST_SEARCHES = 60.0, 60
 """Seconds, and searches in them for a counter that is far ahead."""
 
 
-class Register:
+class DeviceTable:
     """`load` gives back what `facts` returned, by name: one fact a device, so that a change costs that device's."""
 
     def __init__(self, devices: Iterable[EndDevice], load: Callable[[str], Any]) -> None:

@@ -10,7 +10,7 @@ from agent.arbiter.limits import History
 from agent.core.actuator_spec import SETTLE, ActuatorSpec
 from agent.model import Severity, Value
 
-__all__ = ["CODES", "News", "Seen"]
+__all__ = ["CODES", "News", "OutputState"]
 
 CODES = ("output_mismatch", "max_on")
 """The alarms of an output."""
@@ -26,7 +26,7 @@ class News:
     severity: Severity = Severity.MAJOR
 
 
-class Seen:
+class OutputState:
     """What is known of one output. The alarm `output_mismatch` goes into `news`. All times are monotonic seconds."""
 
     def __init__(self, spec: ActuatorSpec, news: list[News]) -> None:

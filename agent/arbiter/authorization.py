@@ -8,10 +8,10 @@ from fnmatch import fnmatchcase
 from agent.errors import Rejected
 from agent.model import Command, Origin, Quality, Reading, Value
 
-__all__ = ["Guard"]
+__all__ = ["Authorization"]
 
 
-class Guard:
+class Authorization:
     """Called with a command before it is accepted; Rejected says why it may not be.
 
     `allow` are names and patterns (`*`) of the points that commands by MQTT may name; None is every point. But a

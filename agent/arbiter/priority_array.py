@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from agent.core.actuator_spec import ActuatorSpec, say
 from agent.model import Value
 
-__all__ = ["AUTO", "DEFAULT", "LIMIT", "REMOTE", "Slot", "Slots"]
+__all__ = ["AUTO", "DEFAULT", "LIMIT", "REMOTE", "PriorityArray", "Slot"]
 
 AUTO = "auto"
 """The mode in which nobody overrides the rules, and the word that brings it back."""
@@ -33,7 +33,7 @@ class Slot:
     """By which way a command came ("mqtt", "local"), as we know it ourselves; "" after a restart."""
 
 
-class Slots(dict[int, Slot]):
+class PriorityArray(dict[int, Slot]):
     """Each priority's entry. Empty: nobody has spoken yet, the output stays as it is."""
 
     def __init__(self, spec: ActuatorSpec) -> None:
@@ -54,7 +54,7 @@ class Slots(dict[int, Slot]):
         priority = min(self)
         return priority, self[priority]
 
-    def drop(self, priority: int) -> bool:
+    def relinquish(self, priority: int) -> bool:
         """Somebody wants nothing any more: the next one below holds, in the end the relinquish default.
 
         A command that ends before rules have spoken leaves it to them.
@@ -64,10 +64,10 @@ class Slots(dict[int, Slot]):
         awaited = self.await_rules
         del self[priority]
         if not awaited:
-            self.rest()
+            self.hold_default()
         return True
 
-    def rest(self) -> None:
+    def hold_default(self) -> None:
         """From now on the relinquish default holds below everybody.
 
         It is the boot state, else the safe state; where both say hold: off for a relay, and a level stays.
@@ -84,7 +84,7 @@ class Slots(dict[int, Slot]):
     def fall_back(self, before: Value) -> None:
         """After a write that failed: it may have moved, and if nobody wants anything nobody would ever put it back."""
         if not self:
-            self.rest()
+            self.hold_default()
             if before is not None:
                 self[DEFAULT] = Slot(before, "as it was")
 
@@ -95,7 +95,7 @@ class Slots(dict[int, Slot]):
             if slot.until is None:
                 continue
             if slot.until <= now:
-                self.drop(priority)
+                self.relinquish(priority)
             else:
                 at = min(at, slot.until)
         return at

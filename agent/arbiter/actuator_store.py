@@ -11,19 +11,19 @@ from typing import Any
 
 from agent.arbiter.actuator import Actuator
 from agent.arbiter.limits import History
-from agent.arbiter.seen import News
-from agent.arbiter.slots import DEFAULT, REMOTE, Slot
+from agent.arbiter.output_state import News
+from agent.arbiter.priority_array import DEFAULT, REMOTE, Slot
 from agent.clock import Clock
 from agent.errors import StorageError
 from agent.model import Instant, Value
 from drivers.api import DurableStore, Facts
 
-__all__ = ["Records", "rename"]
+__all__ = ["ActuatorStore", "rename"]
 
 log = logging.getLogger("bocage.arbiter")
 
 
-class Records:
+class ActuatorStore:
     """The record of each actuator in `memory`, by its name; written only when something changed."""
 
     def __init__(self, memory: Facts, clock: Clock) -> None:
@@ -36,7 +36,7 @@ class Records:
 
         The disk may take long. Who holds the lock of an actuator calls it without `now`, which waits for nothing.
         """
-        actuator.kept = frozenset(actuator.slots)
+        actuator.kept = frozenset(actuator.priority_array)
         record = _record(actuator, self._clock.now())
         name, moment = actuator.spec.name, ("at", "wall_ms")
         essence = {key: value for key, value in record.items() if key not in moment}
@@ -118,10 +118,10 @@ def rename(memory: DurableStore, renamed: Mapping[str, str]) -> None:
 def _record(actuator: Actuator, now: Instant) -> dict[str, Any]:
     """What a restart must know, with the moment at which it was so."""
     mono = now.boottime_ns / 1e9
-    slots, attempt, history = actuator.slots, actuator.attempt, actuator.seen.history
+    slots, attempt, history = actuator.priority_array, actuator.attempt, actuator.output_state.history
     override = slots.get(REMOTE)
     if attempt is not None:
-        history = actuator.seen.perhaps(actuator.spec.is_on(attempt.value), mono)
+        history = actuator.output_state.perhaps(actuator.spec.is_on(attempt.value), mono)
     if override is attempt:  # it waits for the node: nothing is applied yet
         override = actuator.before
     return {
@@ -139,8 +139,8 @@ def _record(actuator: Actuator, now: Instant) -> dict[str, Any]:
         "override": _slot_record(override),
         "ruled": _ruled(actuator),
         "attempt": _slot_record(attempt),
-        "mismatch": actuator.seen.mismatch,
-        "asserted": _asserted(actuator) if actuator.seen.mismatch else None,
+        "mismatch": actuator.output_state.mismatch,
+        "asserted": _asserted(actuator) if actuator.output_state.mismatch else None,
         "overrun": actuator.overrun,
         "untold": [{"kind": one.kind, "code": one.code, "detail": one.detail} for one in actuator.news],
     }
@@ -148,12 +148,12 @@ def _record(actuator: Actuator, now: Instant) -> dict[str, Any]:
 
 def _ruled(actuator: Actuator) -> bool:
     """Whether rules hold it below the commands; before they have spoken, whether they did in an earlier process."""
-    slots = actuator.slots
+    slots = actuator.priority_array
     return slots.await_rules or any(REMOTE < priority < DEFAULT for priority in slots)
 
 
 def _asserted(actuator: Actuator) -> Value:
-    seen = actuator.seen
+    seen = actuator.output_state
     return seen.earlier if seen.asserted is None else seen.asserted
 
 
@@ -167,14 +167,14 @@ def _recall(actuator: Actuator, record: dict[str, Any], now: Instant) -> None:
     over, for nobody can say how long the box was off. But what was on and is found off may have dropped this moment,
     and waits: a lamp or a compressor that is hot does not care what nobody knows.
     """
-    actuator.boot, actuator.seen.earlier = record["taken_up"], record.get("asserted")
-    actuator.slots.ruled = record.get("ruled", False)
+    actuator.boot, actuator.output_state.earlier = record["taken_up"], record.get("asserted")
+    actuator.priority_array.ruled = record.get("ruled", False)
     mono = now.boottime_ns / 1e9
     shift: float | None = 0.0
     if record["boot"] == now.boot:
         default = _slot(record["default"], 0.0)
         if default is not None:
-            actuator.slots[DEFAULT] = default
+            actuator.priority_array[DEFAULT] = default
     else:
         shift = None
         if record["wall_ms"] is not None and now.wall_ms is not None:
@@ -182,27 +182,27 @@ def _recall(actuator: Actuator, record: dict[str, Any], now: Instant) -> None:
             if elapsed >= 0:
                 shift = mono - elapsed - record["at"]
     if shift is None:
-        if (record["override"] or record["attempt"]) and not actuator.slots.ruled:
-            actuator.slots.rest()
-        actuator.seen.recall(History(on=True if record["on"] else None), mono)
+        if (record["override"] or record["attempt"]) and not actuator.priority_array.ruled:
+            actuator.priority_array.hold_default()
+        actuator.output_state.recall(History(on=True if record["on"] else None), mono)
         return
     more = record.get("fell", False), record.get("otherwise"), record.get("maybe")
     history = History(record["on"], record["since"], tuple(record["starts"]), *more)
-    actuator.seen.recall(history.shifted(shift), mono)
+    actuator.output_state.recall(history.shifted(shift), mono)
     override = _slot(record["override"], shift)
     over = override is not None and override.until is not None and override.until <= mono
-    if override is not None and not (over and actuator.slots.ruled):
-        actuator.slots[REMOTE] = actuator.restored = override
+    if override is not None and not (over and actuator.priority_array.ruled):
+        actuator.priority_array[REMOTE] = actuator.restored = override
     actuator.attempt = _slot(record["attempt"], shift)
 
 
 def _leave_safe(actuator: Actuator) -> None:
     """After a crash loop: whatever was wanted has ended. An output without a safe state stays as it is."""
     safe = actuator.spec.state(actuator.spec.safe_state)
-    actuator.slots.clear()
+    actuator.priority_array.clear()
     actuator.attempt = actuator.restored = None
     if safe is not None:
-        actuator.slots[DEFAULT] = Slot(safe, "crash loop")
+        actuator.priority_array[DEFAULT] = Slot(safe, "crash loop")
 
 
 def _slot_record(slot: Slot | None) -> dict[str, Any] | None:

@@ -24,7 +24,7 @@ from agent.arbiter.point_commands import PointCommands
 from agent.clock import SystemClock
 from agent.control.engine import Runner
 from agent.core.alarms import Alarms, Condition, OpenAlarms
-from agent.core.buses import Wires
+from agent.core.buses import Buses
 from agent.core.hub import Hub
 from agent.core.state import State
 from agent.core.supervisor import Watchdog, supervise
@@ -44,7 +44,7 @@ from agent.runtime.report import outcome_json, points_json, wall_text
 from agent.runtime.seals import Seals
 from agent.runtime.socket import Server
 from agent.runtime.status import bus_health, conditions, discreet, one_line, present_points, state_names, state_topics
-from agent.settings import Plan
+from agent.settings import Settings
 from drivers.api import BusSpec
 
 __all__ = ["Agent"]
@@ -66,11 +66,11 @@ class Agent:
     """
 
     def __init__(self, configuration: Configuration, runtime: Path) -> None:
-        self._configuration, self._plan = configuration, configuration.plan
+        self._configuration, self._settings = configuration, configuration.settings
         self._state_folder, self._runtime_folder = configuration.state, runtime
         self._stop, self._reload = asyncio.Event(), asyncio.Event()
         self._log_tail: deque[str] = deque(maxlen=LOG_LINES)
-        self._clock = SystemClock(self._plan.trust)
+        self._clock = SystemClock(self._settings.trust)
         self._notifier = Notifier()
         self._started = self._clock.monotonic()
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -101,12 +101,12 @@ class Agent:
     # -- making ------------------------------------------------------------------------------------------------
 
     def _assemble(self) -> None:
-        plan, clock = self._plan, self._clock
+        settings, clock = self._settings, self._clock
         self._state = State.open(self._state_folder)
         clock.remember(self._state.scope("clock"))
         self._life = Life(self._state.scope("life"), clock)
         self._life.begin()
-        buffer = plan.buffer
+        buffer = settings.buffer
         self._outbox = Outbox.open(
             self._state_folder,
             self._runtime_folder,
@@ -118,24 +118,24 @@ class Agent:
             machine=Machine.present(),
         )
         self._open_alarms = OpenAlarms(self._put_event, self._state.scope("alarms"))
-        self._wires = Wires(clock, self._state.scope("driver"))
+        self._buses = Buses(clock, self._state.scope("driver"))
         self._orphans = Orphans(
-            self._state.scope("outputs"), self._wires.write_aside, self._open_alarms.put_event, clock, self._wires.write
+            self._state.scope("outputs"), self._buses.write_aside, self._open_alarms.put_event, clock, self._buses.write
         )
         if (before := self._configuration.replaced) is not None:
             self._take_up(before)
-        self._take_up(plan)
-        guests = self._orphans.guests(plan.buses)
-        self._wires.configure(guests.buses, guests.devices, guests.only)
+        self._take_up(settings)
+        guests = self._orphans.guests(settings.buses)
+        self._buses.configure(guests.buses, guests.devices, guests.only)
         self._hub = Hub(
-            plan.points(self._wires.points),
-            plan.signals,
-            plan.policies,
+            settings.points(self._buses.points),
+            settings.signals,
+            settings.policies,
             self._outbox.put,
             self._state.scope("hub"),
             clock,
         )
-        self._wires.publish = self._hub.publish
+        self._buses.publish = self._hub.publish
         self._arbiter = self._make_arbiter(restore=not self._life.looping)
         self._runner = self._make_runner()
         self._hub.replaced = lambda name, detail: self._runner.replaced(name, detail)
@@ -146,7 +146,7 @@ class Agent:
         self._health = Health(self._state_folder)
         self._alarms = Alarms(self._conditions, self._open_alarms.put_event, self._state.scope("alarms"), clock)
         self._watchdog = Watchdog(clock, self._notifier)
-        self._changed_secrets(plan)
+        self._changed_secrets(settings)
         self._say_unusable()
         self._server = Server(
             self._runtime_folder,
@@ -159,20 +159,20 @@ class Agent:
                 "reload": self._on_reload,
                 "try": self._on_try,
             },
-            self._plan.site,
+            self._settings.site,
         )
 
     def _make_arbiter(self, restore: bool = True) -> Arbiter:
         return Arbiter(
-            self._plan.actuators,
+            self._settings.actuators,
             self._hub.points,
             self._write,
-            self._wires.read,
+            self._buses.read,
             JoinedLedger(self._outbox, self._open_alarms, self._kept),
             self._state.scope("arbiter"),
             self._clock,
             lambda command: PointCommands(
-                self._runner, self._open_alarms, self._hub, self._clock, self._orphans.forget, self._wires.forget_nonces
+                self._runner, self._open_alarms, self._hub, self._clock, self._orphans.forget, self._buses.forget_nonces
             )(command),
             self._guard,
             restore=restore,
@@ -185,23 +185,23 @@ class Agent:
         def raw(name: str) -> bool:
             return name in self._hub.points and self._hub.points[name].writable
 
-        Authorization(self._plan.allow, self._plan.outputs, self._hub.last, self._arbiter.present, raw)(command)
+        Authorization(self._settings.allow, self._settings.outputs, self._hub.last, self._arbiter.present, raw)(command)
 
     async def _write(self, point: str, value: Value, until: float | None = None) -> None:
         """The arbiter's way to the wires: what is written is ours from before it moves."""
         if point in self._hub.points:
             await self._orphans.claim(self._hub.points[point])
-        await self._wires.write(point, value, until)
+        await self._buses.write(point, value, until)
 
-    def _take_up(self, plan: Plan) -> None:
-        """The outputs of `plan` are ours from now on; one that goes by another name keeps what is known of it."""
+    def _take_up(self, settings: Settings) -> None:
+        """The outputs of `settings` are ours from now on; one that goes by another name keeps what is known of it."""
         move = partial(rename, self._state.scope("arbiter"))
-        self._orphans.take_up(plan.buses, plan.actuators, move)
+        self._orphans.take_up(settings.buses, settings.actuators, move)
 
     def _make_runner(self) -> Runner:
         runner = Runner(
-            self._plan.controls,
-            self._plan.timezone,
+            self._settings.controls,
+            self._settings.timezone,
             self._arbiter,
             self._open_alarms.put_event,
             self._state.scope("runner"),
@@ -212,20 +212,20 @@ class Agent:
         return runner
 
     def _make_uplink(self) -> Any:
-        settings = self._plan.uplink
-        if settings is None:
+        uplink = self._settings.uplink
+        if uplink is None:
             log.warning("no uplink in the site file next=readings stay on the box")
             return None
         from agent.uplink.uplink import Uplink  # aiomqtt costs 0.1 s and 5 MB: only where there is a link
 
         return Uplink(
-            settings,
-            self._plan.site,
+            uplink,
+            self._settings.site,
             self._outbox,
             lambda command: self._arbiter.submit(command),
             self._clock,
             agent=VERSION,
-            config_hash=self._plan.config_hash,
+            config_hash=self._settings.config_hash,
             state=self._state_topics,
             config_problem=self._configuration.problem(),
             put_event=self._open_alarms.put_event,
@@ -245,7 +245,7 @@ class Agent:
         self._watchdog.add("outbox", lambda: self._outbox.progress() + OUTBOX_PATIENCE)
         self._spawn(group, "hub", self._hub.run())
         self._watchdog.add("hub", self._hub.due)
-        for name in self._wires.names:
+        for name in self._buses.names:
             self._start_wire(group, name)
         self._start_arbiter(group)
         self._start_runner(group)
@@ -257,7 +257,7 @@ class Agent:
         async with self._server.listening():
             self._spawn(group, "watchdog", self._watchdog.run(self._one_line))
             self._notifier.ready(self._one_line())
-            log.info("agent runs site=%s version=%s state=%s", self._plan.site, VERSION, self._state_folder)
+            log.info("agent runs site=%s version=%s state=%s", self._settings.site, VERSION, self._state_folder)
             await self._serve_signals(group)
             self._notifier.stopping("outputs go to their stop state")
         await self._wind_down()
@@ -293,9 +293,9 @@ class Agent:
             self._state.put("clean_stop", self._clock.boot, now=True)
         except StorageError as error:
             log.error('stop not noted reason="%s" next=outputs are made safe once more', error)
-        for name in self._wires.names:
+        for name in self._buses.names:
             await self._stop_task(f"bus {name}")
-        await self._wires.close()
+        await self._buses.close()
         if self._uplink is not None:
             await self._uplink.close()
 
@@ -310,8 +310,8 @@ class Agent:
             await asyncio.wait({task})
 
     def _start_wire(self, group: asyncio.TaskGroup, name: str) -> None:
-        self._spawn(group, f"bus {name}", supervise(name, lambda: self._wires.listen(name), self._clock))
-        self._watchdog.add(f"bus {name}", lambda: self._wires.due(name))
+        self._spawn(group, f"bus {name}", supervise(name, lambda: self._buses.listen(name), self._clock))
+        self._watchdog.add(f"bus {name}", lambda: self._buses.due(name))
 
     def _start_arbiter(self, group: asyncio.TaskGroup) -> None:
         arbiter = self._arbiter
@@ -356,7 +356,7 @@ class Agent:
             await self._event("config", "refused", "gateway", Severity.MINOR, problems=error.problems[:20])
             await self._tell_configuration()
             return {"applied": False, "changed": [], "problems": error.problems, "warnings": []}
-        old, self._plan = self._plan, new
+        old, self._settings = self._settings, new
         self._keep_configuration()  # first: after a crash from here on, outputs are made safe by the new one
         if not old.site:  # until now there was no file to go by
             self._clock.believe(new.trust)
@@ -374,7 +374,7 @@ class Agent:
             await self._orphans.settle()  # while the old wires are there
         changed = await self._apply_buses(group, new.buses, secrets) if control else []
         self._hub.flush()  # what a counter's source has counted, which may be another from now on
-        self._hub.configure(new.points(self._wires.points), new.signals, new.policies)
+        self._hub.configure(new.points(self._buses.points), new.signals, new.policies)
         if control:
             self._arbiter = self._make_arbiter()
             self._runner = self._make_runner()
@@ -403,9 +403,9 @@ class Agent:
             log.warning("secret or certificate unusable problem=%r next=what was read last is used", problem)
         return found
 
-    def _changed_secrets(self, plan: Plan) -> set[str]:
+    def _changed_secrets(self, settings: Settings) -> set[str]:
         """The buses, and UPLINK, whose passwords, keys or certificates are other than when this was last asked."""
-        users = {**plan.buses, UPLINK: plan.uplink}
+        users = {**settings.buses, UPLINK: settings.uplink}
         return {name for name, settings in users.items() if self._seals.changed(name, settings)}
 
     async def _tell_configuration(self) -> None:
@@ -413,7 +413,7 @@ class Agent:
         self._notifier.status(self._one_line())
         await self._alarms.check()
         if self._uplink is not None:
-            self._uplink.tell_configuration(self._plan.config_hash, self._configuration.problem())
+            self._uplink.tell_configuration(self._settings.config_hash, self._configuration.problem())
 
     def _keep_configuration(self) -> None:
         """So that a wrong file, at the next start, costs nothing. A disk that refuses is asked again each minute."""
@@ -429,14 +429,14 @@ class Agent:
     ) -> list[str]:
         """Stop the buses that are gone or differ, be it by a secret or a guest, start the new ones; an unchanged wire
         is not touched."""
-        guests, old = self._orphans.guests(buses), self._wires.specs
+        guests, old = self._orphans.guests(buses), self._buses.specs
         new = guests.buses
         changed = [name for name in {**old, **new} if old.get(name) != new.get(name) or name in secrets]
         for name in changed:
             await self._stop_task(f"bus {name}")
-        await self._wires.reconfigure(new, changed, guests.devices, guests.only)
+        await self._buses.reconfigure(new, changed, guests.devices, guests.only)
         for name in changed:
-            if name in self._wires.names:
+            if name in self._buses.names:
                 self._start_wire(group, name)
         return changed
 
@@ -444,7 +444,7 @@ class Agent:
 
     async def _forget_refused(self) -> None:
         """A state topic that is not told any more cannot be refused: its device left the file, or the broker did."""
-        names = state_names(self._hub, self._plan.personal, bool(self._plan.actuators))
+        names = state_names(self._hub, self._settings.personal, bool(self._settings.actuators))
         for alarm in self._open_alarms.status():
             topic = alarm["subject"]
             if alarm["code"] != "uplink_refused" or (self._uplink is not None and "/state/" not in topic):
@@ -453,7 +453,7 @@ class Agent:
                 await self._event("cleared", "uplink_refused", topic, Severity.INFO, reason="it is not told any more")
 
     def _say_not_driven(self) -> None:
-        for what in self._plan.not_driven:
+        for what in self._settings.not_driven:
             log.warning("not driven yet what=%s next=the rest of the site runs", what)
 
     async def _event(self, kind: str, code: str, subject: str, severity: Severity, **detail: Any) -> None:
@@ -465,28 +465,28 @@ class Agent:
             self._uplink.kept(command)
 
     async def _put_event(self, event: Event) -> None:
-        await self._outbox.put_event(discreet(event, self._plan.personal))
+        await self._outbox.put_event(discreet(event, self._settings.personal))
 
     def _conditions(self) -> Iterator[Condition]:
         fault = self._outbox.fault or self._state.fault or self._unkept
         yield from conditions(
-            fault, self._outbox.was_written, self._clock.trusted, self._wires.status(), self._uplink
+            fault, self._outbox.was_written, self._clock.trusted, self._buses.status(), self._uplink
         )  # fmt: skip
         yield from self._configuration.conditions()
         yield from self._orphans.conditions()
         yield from self._life.conditions()
 
     def _state_topics(self) -> dict[str, dict[str, Any]]:
-        return state_topics(self._hub, self._plan.personal, self._arbiter.status(), self._clock.now().wall_ms)
+        return state_topics(self._hub, self._settings.personal, self._arbiter.status(), self._clock.now().wall_ms)
 
     def _status(self) -> dict[str, Any]:
         """The whole agent in one document: `bocage watch` draws it."""
         now = self._clock.now()
         return {
-            "site": {"id": self._plan.site, "name": self._plan.name, "timezone": self._plan.timezone},
+            "site": {"id": self._settings.site, "name": self._settings.name, "timezone": self._settings.timezone},
             "agent": VERSION,
             "config": self._configuration.status(),
-            "at": wall_text(now.wall_ms, self._plan.timezone),
+            "at": wall_text(now.wall_ms, self._settings.timezone),
             "uptime_s": round(self._clock.monotonic() - self._started, 1),
             "clock": "synced" if self._clock.trusted else "unsynced",
             "points": present_points(self._hub, now),
@@ -494,13 +494,13 @@ class Agent:
             "alarms": self._open_alarms.status(self._conditions()),
             "uplink": self._uplink.status() if self._uplink is not None else {"state": "off"},
             "outbox": {**self._outbox.status(), "published": self._hub.published},
-            "buses": [*self._wires.status(), *self._plan.idle_buses],
+            "buses": [*self._buses.status(), *self._settings.idle_buses],
             "log": list(self._log_tail),
         }
 
     def _one_line(self) -> str:
         link = self._uplink.status()["state"] if self._uplink is not None else "off"
-        line = one_line(self._wires.status(), link, self._outbox.status())
+        line = one_line(self._buses.status(), link, self._outbox.status())
         return "; ".join(filter(None, (self._configuration.line(), line)))
 
     async def _report_health(self) -> None:
@@ -520,7 +520,7 @@ class Agent:
                     "uptime_s": round(self._clock.monotonic() - self._started),
                     **self._health.sample(),
                     "loop_lag_ms": round(self._watchdog.lag * 1000, 1),
-                    "buses": {bus["name"]: bus_health(bus) for bus in self._wires.status()},
+                    "buses": {bus["name"]: bus_health(bus) for bus in self._buses.status()},
                     "uplink_latency_ms": link["latency_ms"],
                     "outbox": waiting["rows"],
                     "hours_left": waiting["hours_left"],
@@ -536,7 +536,7 @@ class Agent:
         wanted = request.get("points") or []
         if not isinstance(wanted, list) or not all(isinstance(name, str) for name in wanted):
             raise BocageError('expected "points": a list of names')
-        return points_json(wanted, self._hub.points, self._hub.last, self._plan.outputs, self._plan.timezone)
+        return points_json(wanted, self._hub.points, self._hub.last, self._settings.outputs, self._settings.timezone)
 
     async def _on_write(self, request: Mapping[str, Any], who: str) -> Mapping[str, Any]:
         point, hold = request.get("point"), request.get("hold_ms")
@@ -564,16 +564,16 @@ class Agent:
             raise BocageError("unit id must be 0 to 255")
         if timeout is not None and not 0 < timeout <= 10:
             raise BocageError("timeout must be more than 0 s and at most 10 s")
-        return await self._wires.scan(bus, unit, timeout)
+        return await self._buses.scan(bus, unit, timeout)
 
     async def _on_try(self, request: Mapping[str, Any], who: str) -> Mapping[str, Any]:
         """A bus of a site file that need not be the one that runs: `owner` is our bus on that wire, if it is ours;
         `differs` its devices that we do not have so (None: the bus itself is other); `tried` what was read on it.
         """
         bus = spec_of(request.get("bus"))
-        owner = self._wires.owner(bus)
-        tried = await self._wires.try_devices(owner, bus.devices) if owner and bus.devices else []
-        return {"owner": owner, "differs": self._wires.runs(request["bus"]), "tried": tried}
+        owner = self._buses.owner(bus)
+        tried = await self._buses.try_devices(owner, bus.devices) if owner and bus.devices else []
+        return {"owner": owner, "differs": self._buses.runs(request["bus"]), "tried": tried}
 
     async def _on_reload(self, request: Mapping[str, Any], who: str) -> Mapping[str, Any]:
         """Read the site file again, and wait for what came of it. `credentials` and `environment` are secrets by name
@@ -591,7 +591,7 @@ class Agent:
         return await verdict
 
     async def _on_inspect(self, request: Mapping[str, Any], who: str) -> Mapping[str, Any]:
-        return {"rows": self._wires.inspect(str(request.get("topic")))}
+        return {"rows": self._buses.inspect(str(request.get("topic")))}
 
     # -- surroundings ------------------------------------------------------------------------------------------
 
@@ -609,7 +609,7 @@ class Agent:
 
     @contextlib.contextmanager
     def _logging(self) -> Any:
-        handler = _Tail(self._log_tail, self._plan.timezone)
+        handler = _Tail(self._log_tail, self._settings.timezone)
         logging.getLogger("bocage").addHandler(handler)
         try:
             yield

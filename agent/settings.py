@@ -1,7 +1,7 @@
 """What the running agent knows of its site: plain data, read from the site file by a process of its own.
 
 The file's models and its parser take some 15 MB that a small box has better use for. So `agent.site.build` runs as a
-child, checks the file, translates it into a `Plan`, hands that over, and is gone with all its memory.
+child, checks the file, translates it into `Settings`, hands them over, and is gone with all its memory.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from agent.model import Kind, Point
 from agent.uplink.settings import UplinkSettings
 from drivers.api import BusSpec
 
-__all__ = ["Buffer", "Found", "Plan", "PlanReader"]
+__all__ = ["Buffer", "Found", "Settings", "SettingsReader"]
 
 PATIENCE = 40
 """Seconds that reading a site file may take: systemd waits 60 for a start and for a reload. The child ends itself."""
@@ -43,7 +43,7 @@ class Buffer:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Settings:
     """One site, checked and translated. `stale_after` is in seconds by point; `pins` are the points of GPIO chips."""
 
     site: str
@@ -69,7 +69,7 @@ class Plan:
     """Devices and signals whose readings do not leave the box."""
 
     @classmethod
-    def bare(cls) -> Plan:
+    def bare(cls) -> Settings:
         """Of a site of which nothing is known: it reads nothing and commands nothing. No buffer is made smaller."""
         long, large = 3660, 1 << 50  # days, bytes
         return cls(
@@ -105,7 +105,7 @@ class Plan:
 class Found:
     """What the reader of a site file found."""
 
-    plan: Plan | None
+    settings: Settings | None
     """What of the file can be carried out, also where rules are broken; None if nothing can."""
     problems: tuple[Problem, ...]
     files: Mapping[str, bytes]
@@ -124,10 +124,10 @@ class Found:
     def breaks_rules_only(self) -> bool:
         """Whether all that is wrong with it are rules: nothing that it names is missing."""
         wrong = [problem for problem in self.problems if problem.severity == "error"]
-        return self.plan is not None and all(problem.rule for problem in wrong)
+        return self.settings is not None and all(problem.rule for problem in wrong)
 
 
-class PlanReader:
+class SettingsReader:
     """Reads a site file in a child process; `found` and `result` wait for it.
 
     With `home`, `path` is a copy of that site file: what is secret stays beside the original.
@@ -149,12 +149,12 @@ class PlanReader:
         assert isinstance(found, Found)
         return found
 
-    def result(self) -> Plan:
-        """The plan. ConfigError lists everything that is wrong with the file."""
+    def result(self) -> Settings:
+        """The settings. ConfigError lists everything that is wrong with the file."""
         found = self.found()
-        if found.plan is None or found.first is not None:
+        if found.settings is None or found.first is not None:
             raise ConfigError([str(problem) for problem in found.problems], found.first)
-        return found.plan
+        return found.settings
 
     def _unread(self, why: str) -> Found:
         return Found(None, (Problem(str(self._path), 1, 1, "error", why),), {})

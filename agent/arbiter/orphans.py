@@ -38,7 +38,7 @@ _PRIORITY = 5
 """As at a stop: above the limits, for a machine that is nobody's is not protected by staying on."""
 
 WriteAside = Callable[[BusSpec, str, Value], Awaitable[None]]
-"""A bus with its one device, a point of that, and the value (`Wires.write_aside`)."""
+"""A bus with its one device, a point of that, and the value (`Buses.write_aside`)."""
 
 
 WriteOnAir = Callable[[str, Value], Awaitable[None]]

@@ -50,7 +50,7 @@ class Beside:
                 return list(self._read_by_agent(status))
             if status["config"]["hash"] != self._site.config_hash:
                 lines.append(("", None, "the agent runs another file than this one; this one is tried here"))
-            for name, spec in wiring.plan(self._site).buses.items():
+            for name, spec in wiring.build_settings(self._site).buses.items():
                 found = await self._bus(agent, spec, status)
                 if found is None:
                     alone.append(name)

@@ -17,7 +17,7 @@ from agent.arbiter.actuator_store import rename
 from agent.arbiter.orphans import Orphans
 from agent.clock import SystemClock
 from agent.core.alarms import OpenAlarms
-from agent.core.buses import Wires
+from agent.core.buses import Buses
 from agent.core.hub import Hub
 from agent.core.state import State
 from agent.core.trial import judged
@@ -39,19 +39,20 @@ async def read_once(site: Site, names: Sequence[str]) -> dict[str, Any]:
 
     A signal that counts needs its history, which is the agent's: here it has the count that the device gives now.
     """
-    plan, clock = wiring.plan(site), SystemClock(site.clock.trust)
-    wires = Wires(clock, Forgetful())
-    wires.configure(plan.buses)
-    hub = Hub(plan.points(wires.points), plan.signals, {}, lambda readings, outbox_class: None, Forgetful(), clock)
+    settings, clock = wiring.build_settings(site), SystemClock(site.clock.trust)
+    buses = Buses(clock, Forgetful())
+    buses.configure(settings.buses)
+    points = settings.points(buses.points)
+    hub = Hub(points, settings.signals, {}, lambda readings, outbox_class: None, Forgetful(), clock)
     try:
-        outputs = plan.outputs
+        outputs = settings.outputs
         wanted = [outputs.get(name, name) for name in names] or list(hub.points)
-        sources = {signal.name: signal.source for signal in plan.signals}
+        sources = {signal.name: signal.source for signal in settings.signals}
         on_wire = dict.fromkeys(sources.get(name, name) for name in wanted)
-        hub.publish(await wires.read([name for name in on_wire if name in hub.points]))
+        hub.publish(await buses.read([name for name in on_wire if name in hub.points]))
         return points_json(names, hub.points, hub.last, outputs, site.site.timezone)
     finally:
-        await wires.close()
+        await buses.close()
 
 
 async def write_once(
@@ -85,28 +86,28 @@ async def stop_outputs(site: Site, state: Path, runtime: Path) -> tuple[bool, di
         return True, missed | offline.orphans.missed
 
 
-async def try_wires(site: Site, buses: Iterable[str] | None = None) -> list[tuple[str, bool, str]]:
+async def try_wires(site: Site, names: Iterable[str] | None = None) -> list[tuple[str, bool, str]]:
     """Read every device of these buses (all) once: (device, whether all its points were read, in words).
 
     A radio bus is listened to.
     """
-    plan, clock = wiring.plan(site), SystemClock(site.clock.trust)
-    wanted = set(plan.buses if buses is None else buses)
-    specs = {name: spec for name, spec in plan.buses.items() if name in wanted}
+    settings, clock = wiring.build_settings(site), SystemClock(site.clock.trust)
+    wanted = set(settings.buses if names is None else names)
+    specs = {name: spec for name, spec in settings.buses.items() if name in wanted}
     radio = {name: spec for name, spec in specs.items() if is_radio(spec.type)}
     looks = asyncio.gather(*(_listen(spec, clock) for spec in radio.values()))
-    wires = Wires(clock, Forgetful())
-    wires.configure({name: spec for name, spec in specs.items() if name not in radio})
+    buses = Buses(clock, Forgetful())
+    buses.configure({name: spec for name, spec in specs.items() if name not in radio})
     try:
-        found = {reading.point: reading for reading in await wires.read([point.id for point in wires.points])}
-        errors = {bus["name"]: bus["error"] for bus in wires.status()}
-        said = {device: text for bus in wires.status() for device, text in bus.get("said", {}).items()}
+        found = {reading.point: reading for reading in await buses.read([point.id for point in buses.points])}
+        errors = {bus["name"]: bus["error"] for bus in buses.status()}
+        said = {device: text for bus in buses.status() for device, text in bus.get("said", {}).items()}
         devices: dict[str, list[Reading]] = {}
-        for point in wires.points:
+        for point in buses.points:
             if point.kind is not Kind.DIAGNOSTIC and not point.moves:
                 devices.setdefault(point.device, []).append(found[point.id])
     finally:
-        await wires.close()
+        await buses.close()
     lines = []
     for name, readings in devices.items():
         bus = site.devices[name].bus if name in site.devices else name.partition(".")[0]
@@ -142,17 +143,17 @@ async def _listen(spec: BusSpec, clock: SystemClock) -> tuple[str, bool, str]:
 async def scan_once(
     spec: BusSpec, units: Sequence[int], timeout: float | None = None
 ) -> AsyncGenerator[Mapping[str, Any]]:
-    """Look for these unit ids on a bus that nobody else has, one after the other (see `Wires.scan`).
+    """Look for these unit ids on a bus that nobody else has, one after the other (see `Buses.scan`).
 
     BocageError for a bus without unit ids, WireError if it cannot be had.
     """
-    wires = Wires(SystemClock("always"), Forgetful())
-    wires.configure({spec.name: spec})
+    buses = Buses(SystemClock("always"), Forgetful())
+    buses.configure({spec.name: spec})
     try:
         for unit in units:
-            yield await wires.scan(spec.name, unit, timeout)
+            yield await buses.scan(spec.name, unit, timeout)
     finally:
-        await wires.close()
+        await buses.close()
 
 
 class Forgetful:
@@ -180,26 +181,27 @@ async def _alone(site: Site, state_folder: Path, runtime_folder: Path) -> AsyncI
     with locked(state_folder), locked(runtime_folder):
         state = State.open(state_folder)
         outbox = Outbox.open(state_folder, runtime_folder, clock)
-        wires = Wires(clock, state.scope("driver"))
-        plan = wiring.plan(site)
-        wires.configure(plan.buses)
-        signals = (signal.point() for signal in plan.signals)
-        points = {point.id: point for point in (*plan.points(wires.points), *signals)}
+        buses = Buses(clock, state.scope("driver"))
+        settings = wiring.build_settings(site)
+        buses.configure(settings.buses)
+        signals = (signal.point() for signal in settings.signals)
+        points = {point.id: point for point in (*settings.points(buses.points), *signals)}
         open_alarms = OpenAlarms(outbox.put_event, state.scope("alarms"))
-        orphans = Orphans(state.scope("outputs"), wires.write_aside, open_alarms.put_event, clock)
-        orphans.take_up(plan.buses, plan.actuators, partial(rename, state.scope("arbiter")))
+        orphans = Orphans(state.scope("outputs"), buses.write_aside, open_alarms.put_event, clock)
+        orphans.take_up(settings.buses, settings.actuators, partial(rename, state.scope("arbiter")))
 
         async def write(point: str, value: Value, until: float | None = None) -> None:
             await orphans.claim(points[point])
-            await wires.write(point, value, until)
+            await buses.write(point, value, until)
 
         arbiter = Arbiter(
-            plan.actuators, points, write, wires.read, JoinedLedger(outbox, open_alarms), state.scope("arbiter"), clock,
+            settings.actuators, points, write, buses.read, JoinedLedger(outbox, open_alarms), state.scope("arbiter"),
+            clock,
             handed=orphans.handed,
         )
         try:
             yield _Offline(arbiter, orphans, state, clock)
         finally:
-            await wires.close()
+            await buses.close()
             await outbox.close()
             state.close()

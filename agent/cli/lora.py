@@ -73,16 +73,16 @@ async def _ask(where: Place, topic: str) -> list[Row]:
 def _kept(where: Place, topic: str) -> list[Row]:
     """What the drivers have kept in the state folder; nothing is changed there."""
     from agent.clock import SystemClock
-    from agent.core.buses import Wires
+    from agent.core.buses import Buses
     from agent.core.state import State, was_kept
-    from agent.site.build import plan
+    from agent.site.build import build_settings
 
     if not was_kept(where.state):
         raise NoAgent(f"no agent is running here, and none has kept anything in {where.state}")
-    site = plan(where.site)
-    wires = Wires(SystemClock(site.trust), State.open(where.state).scope("driver"))
-    wires.configure({name: bus for name, bus in site.buses.items() if bus.type.startswith("lora_")})
-    return list(wires.inspect(topic))
+    site = build_settings(where.site)
+    buses = Buses(SystemClock(site.trust), State.open(where.state).scope("driver"))
+    buses.configure({name: bus for name, bus in site.buses.items() if bus.type.startswith("lora_")})
+    return list(buses.inspect(topic))
 
 
 def _devices(rows: Sequence[Row], timezone: str) -> list[str]:

@@ -15,7 +15,7 @@ from agent.lib.screen import shown
 from agent.runtime.configuration import Configuration
 from agent.runtime.folders import enter, runtime_folder, state_folder
 from agent.runtime.logs import log_in_zone, log_to_stderr
-from agent.settings import PlanReader
+from agent.settings import SettingsReader
 
 __all__ = ["add"]
 
@@ -44,12 +44,12 @@ def add(commands: Any) -> None:
 
 def run_agent(options: argparse.Namespace) -> int:
     log_to_stderr(options.log_level)
-    reader = PlanReader(options.site)  # it reads while we import
+    reader = SettingsReader(options.site)  # it reads while we import
     from agent.app import Agent
 
     configuration = Configuration.choose(options.site, reader, options.state_dir)
-    log_in_zone(configuration.plan.timezone)
-    runtime = runtime_folder(options.runtime_dir, configuration.plan.site)
+    log_in_zone(configuration.settings.timezone)
+    runtime = runtime_folder(options.runtime_dir, configuration.settings.site)
 
     async def live() -> int:
         return await Agent(configuration, runtime).run()

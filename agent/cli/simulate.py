@@ -38,7 +38,7 @@ def add(commands: Any) -> None:
 
 def run_simulate(options: argparse.Namespace) -> int:
     from agent.simulate import read_scenario, simulate
-    from agent.site.build import plan
+    from agent.site.build import build_settings
     from agent.site.loader import load
 
     site = load(options.site)
@@ -50,7 +50,7 @@ def run_simulate(options: argparse.Namespace) -> int:
     buses = {name for name, bus in site.buses.items() if bus.type.startswith("lora")}
     radio = frozenset(name for name, device in site.devices.items() if device.bus in buses)
     with _progress(scenario.duration) as reached:
-        found = simulate(plan(site), scenario, radio, reached)
+        found = simulate(build_settings(site), scenario, radio, reached)
     if options.json:
         print(shown_json(found))
     else:

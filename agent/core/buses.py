@@ -30,12 +30,12 @@ from drivers.api import (
     open_bus,
 )  # fmt: skip
 
-__all__ = ["Wires"]
+__all__ = ["Buses"]
 
-log = logging.getLogger("bocage.wires")
+log = logging.getLogger("bocage.buses")
 
 
-class Wires:
+class Buses:
     """Opens each bus by name and routes reads and writes of points to the bus that has them."""
 
     def __init__(self, clock: Clock, memory: DurableStore) -> None:

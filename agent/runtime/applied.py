@@ -21,7 +21,7 @@ from pathlib import Path
 
 from agent.lib.files import read_regular
 from agent.runtime.folders import is_installed_by_default, state_folder
-from agent.settings import PlanReader
+from agent.settings import SettingsReader
 
 __all__ = ["NEWEST", "SITE", "Applied", "find", "was_used"]
 
@@ -52,9 +52,9 @@ class Applied:
         """The copy of the site file."""
         return self.folder / SITE
 
-    def reader(self) -> PlanReader:
+    def reader(self) -> SettingsReader:
         """A reader of it, which finds what is secret beside the original."""
-        return PlanReader(self.path, self.home)
+        return SettingsReader(self.path, self.home)
 
     def is_another(self, path: Path, site: str | None) -> bool:
         """Whether a site file (its id, None if that is not known) is another site's than this one.

@@ -16,7 +16,7 @@ from agent.lib.hints import ours
 from agent.model import Severity
 from agent.runtime.applied import NEWEST, SITE, Applied, find, was_used
 from agent.runtime.folders import enter, is_installed_by_default, state_folder
-from agent.settings import Found, Plan, PlanReader
+from agent.settings import Found, Settings, SettingsReader
 from drivers.api import DeviceSpec
 
 __all__ = ["Configuration"]
@@ -30,11 +30,13 @@ class Configuration:
     `choose` at the start, `reread` when the file may have changed, `keep` for what is applied from then on.
     """
 
-    def __init__(self, path: Path, state: Path, plan: Plan, before: Applied | None, found: Found | None) -> None:
-        self.path, self.state, self.plan = path, state, _with_kept_codecs(plan, path, state / NEWEST)
-        self._site = plan.site  # another id in the file takes effect at the next start
-        self.replaced: Plan | None = None
-        """What was applied when the agent started, where another plan runs from then on: its outputs may have left."""
+    def __init__(
+        self, path: Path, state: Path, settings: Settings, before: Applied | None, found: Found | None
+    ) -> None:
+        self.path, self.state, self.settings = path, state, _with_kept_codecs(settings, path, state / NEWEST)
+        self._site = settings.site  # another id in the file takes effect at the next start
+        self.replaced: Settings | None = None
+        """The settings applied before this start, where others run from now on: their outputs may have left."""
         self.wrong: Problem | None = None
         """What is wrong with the site file: it is not the one that runs."""
         self.outdated: Problem | None = None
@@ -46,26 +48,26 @@ class Configuration:
         self._pointers = found.pointers if found else ()
 
     @classmethod
-    def choose(cls, path: Path, reader: PlanReader, given: str | None) -> Configuration:
+    def choose(cls, path: Path, reader: SettingsReader, given: str | None) -> Configuration:
         """What to start with. ConfigError with all that is wrong where nothing was ever applied.
 
-        Where something was, and nothing of it can be read, it is a bare plan: the outputs that are ours go to their
-        safe state, and a good file is waited for.
+        Where a file was applied before and cannot be read any more, the settings are bare: the outputs that the agent
+        owns go to their safe state until a valid file is applied.
 
         `reader` reads the file at `path`; `given` is the state folder of the command line.
         """
         file = reader.found()
         known = find(path, given) if file.first is not None else None  # not even the site's id need be right
-        state = known[0] if known else state_folder(given, file.plan.site if file.plan else "")
+        state = known[0] if known else state_folder(given, file.settings.site if file.settings else "")
         enter(state)
         before = known[1] if known else Applied.load(state)
         if before is not None and is_installed_by_default(state, given):
             _refuse_another(before, path, file)
         wrong = _judge(file, before)
-        if wrong is None and file.plan is not None:
-            made = cls(path, state, file.plan, before, file)
+        if wrong is None and file.settings is not None:
+            made = cls(path, state, file.settings, before, file)
             if before is not None and not before.is_of(file.files):
-                made.replaced = before.reader().found().plan
+                made.replaced = before.reader().found().settings
             return made
         try:
             return cls._adopted(path, state, file) if before is None else cls._kept_on(path, state, file, wrong)
@@ -80,11 +82,11 @@ class Configuration:
         """The file is wrong: go on with what was applied, also where that breaks rules of a newer program."""
         for before in Applied.generations(state):
             kept = before.reader().found()
-            if kept.plan is None:
+            if kept.settings is None:
                 log.error('kept configuration not understood folder=%s problem="%s"', before.folder, kept.first)
                 continue
-            plan = _with_kept_codecs(replace(kept.plan, site=before.site), path, before.folder)
-            made = cls(path, state, plan, before, None)
+            settings = _with_kept_codecs(replace(kept.settings, site=before.site), path, before.folder)
+            made = cls(path, state, settings, before, None)
             made._pointers = kept.pointers
             made.outdated = kept.first
             made.wrong = None if before.is_of(file.files) else wrong
@@ -97,7 +99,7 @@ class Configuration:
     def _bare(cls, path: Path, state: Path, wrong: Problem) -> Configuration:
         """What was applied cannot be read any more, neither can the file."""
         enter(state)
-        made = cls(path, state, Plan.bare(), None, None)
+        made = cls(path, state, Settings.bare(), None, None)
         made.wrong, made.is_bare = wrong, True
         log.critical('no configuration is left problem="%s" next=outputs go to their safe state, a file is waited for',
                      wrong)  # fmt: skip
@@ -106,29 +108,29 @@ class Configuration:
     @classmethod
     def _adopted(cls, path: Path, state: Path, file: Found) -> Configuration:
         """Nothing was kept: a program of before has run this file, if anybody has, and may have had fewer rules."""
-        if file.plan is None or not file.breaks_rules_only or not was_kept(state):
+        if file.settings is None or not file.breaks_rules_only or not was_kept(state):
             raise _refusal(file)
-        made = cls(path, state, file.plan, None, file)
+        made = cls(path, state, file.settings, None, file)
         made.outdated = file.first
         log.error('configuration outdated problem="%s" next=it ran before, so it goes on', made.outdated)
         return made
 
-    def reread(self) -> Plan:
-        """The plan of the file as it is now. ConfigError if it is wrong: then `wrong` says why, until it is not.
+    def reread(self) -> Settings:
+        """The settings of the file as it is now. ConfigError if it is wrong: then `wrong` says why, until it is not.
 
         A file that is the one that runs, and breaks a rule of this program, is refused too, and stays `outdated`.
         """
-        file = PlanReader(self.path).found()
+        file = SettingsReader(self.path).found()
         wrong = _judge(file, self._kept)
         self.wrong = None if self._kept is not None and self._kept.is_of(file.files) else wrong
-        if wrong is not None or file.plan is None:
+        if wrong is not None or file.settings is None:
             raise _refusal(file, wrong)
         if self.is_bare:
-            self._site, self.is_bare = file.plan.site, False
+            self._site, self.is_bare = file.settings.site, False
         self.outdated = None
-        self.plan = _with_kept_codecs(file.plan, self.path, self.state / NEWEST)
+        self.settings = _with_kept_codecs(file.settings, self.path, self.state / NEWEST)
         self._unkept, self._pointers = file, file.pointers
-        return self.plan
+        return self.settings
 
     def is_read_from(self, path: Path) -> bool:
         """Whether a path leads to the site file of this agent."""
@@ -163,7 +165,7 @@ class Configuration:
         """For the live view: which file runs, and what is wrong with the one that is there."""
         return {
             "file": str(self.path.absolute()),
-            "hash": self.plan.config_hash,
+            "hash": self.settings.config_hash,
             "invalid": self.wrong.place if self.wrong else None,
             "outdated": self.outdated.place if self.outdated else None,
         }
@@ -184,7 +186,7 @@ def _refuse_another(before: Applied, path: Path, file: Found) -> None:
 
     A file that is wrong is none of which the village's is the last that was good: ConfigError.
     """
-    site = file.plan.site if file.plan is not None else None
+    site = file.settings.site if file.settings is not None else None
     if not before.is_another(path, site):
         return
     if file.first is not None:
@@ -205,9 +207,10 @@ def _judge(file: Found, kept: Applied | None) -> Problem | None:
     return file.first
 
 
-def _with_kept_codecs(plan: Plan, home: Path, folder: Path) -> Plan:
-    """The same plan, where each maker's codec names its copy in `folder` too, which is the one that runs: a codec that
-    is edited is not used before it was looked at and applied.
+def _with_kept_codecs(settings: Settings, home: Path, folder: Path) -> Settings:
+    """Point each maker's codec to its copy in `folder`, the one that runs.
+
+    An edited codec is not used before it was checked and applied.
     """
 
     beside, folder = home.absolute().parent, folder.absolute()
@@ -223,8 +226,8 @@ def _with_kept_codecs(plan: Plan, home: Path, folder: Path) -> Plan:
         lora = {**lora, "codec": str(beside / name), "codec_kept": str(folder / name)}
         return replace(device, profile={**profile, "lora": lora})
 
-    buses = {name: replace(bus, devices=tuple(map(dressed, bus.devices))) for name, bus in plan.buses.items()}
-    return replace(plan, buses=buses)
+    buses = {name: replace(bus, devices=tuple(map(dressed, bus.devices))) for name, bus in settings.buses.items()}
+    return replace(settings, buses=buses)
 
 
 def _half(name: str, content: bytes, kept: Applied) -> Problem:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from agent.core.actuator_spec import ActuatorSpec
 from agent.errors import DeviceError
 from agent.model import Instant, Kind, Point, Quality, Reading, Readings, Value
-from agent.settings import Plan
+from agent.settings import Settings
 from agent.simulate.inputs import Counter, Polled, Source, Steps, Warm, source
 from agent.simulate.loop import VirtualClock
 from agent.simulate.scenario import Scenario
@@ -21,12 +21,12 @@ REFRESH = 600.0
 class Plant:
     """The outputs of a site and the inputs of a scenario. A device that is `dead` answers nothing."""
 
-    def __init__(self, plan: Plan, scenario: Scenario, radio: frozenset[str], clock: VirtualClock) -> None:
-        self._clock, self._radio, self._plan = clock, radio, plan
-        self._actuators: dict[str, ActuatorSpec] = {one.name: one for one in plan.actuators}
-        self._by_output = {one.output: one for one in plan.actuators}
+    def __init__(self, settings: Settings, scenario: Scenario, radio: frozenset[str], clock: VirtualClock) -> None:
+        self._clock, self._radio, self._settings = clock, radio, settings
+        self._actuators: dict[str, ActuatorSpec] = {one.name: one for one in settings.actuators}
+        self._by_output = {one.output: one for one in settings.actuators}
         self._values: dict[str, Value] = {
-            one.output: False if one.kind == "relay" else one.low or 0.0 for one in plan.actuators
+            one.output: False if one.kind == "relay" else one.low or 0.0 for one in settings.actuators
         }
         self._on_s = dict.fromkeys(self._actuators, 0.0)
         self._starts = dict.fromkeys(self._actuators, 0)
@@ -37,8 +37,8 @@ class Plant:
         self.stale: set[str] = set()
         self.bad: set[str] = set()
         self._stuck: dict[str, Value] = {}
-        self._homes = {one.name: one.source for one in plan.signals}
-        self._sources = self._make_sources(plan, scenario)
+        self._homes = {one.name: one.source for one in settings.signals}
+        self._sources = self._make_sources(settings, scenario)
         self._polled = {name: one for name, one in self._sources.items() if isinstance(one, Polled) and one.every}
         self._polled_at: dict[str, float] = {}
         self._stepping = [
@@ -48,10 +48,12 @@ class Plant:
         ]
         self._warm = [real for one in self._sources.values() if isinstance(real := _real(one), Warm)]
         self._feedbacks = {
-            one.feedback: one.name for one in plan.actuators if one.feedback and one.feedback not in self._sources
+            one.feedback: one.name for one in settings.actuators if one.feedback and one.feedback not in self._sources
         }
         self._watchdogs = {
-            self._device(one.output): one.output_watchdog for one in plan.actuators if one.output_watchdog is not None
+            self._device(one.output): one.output_watchdog
+            for one in settings.actuators
+            if one.output_watchdog is not None
         }
         self._heard: dict[str, Value] = {}
         self._shown: dict[str, Value] = {}
@@ -59,9 +61,9 @@ class Plant:
         self.started = 0.0
         """When the agent began: it has heard nothing before."""
 
-    def _make_sources(self, plan: Plan, scenario: Scenario) -> dict[str, Source]:
+    def _make_sources(self, settings: Settings, scenario: Scenario) -> dict[str, Source]:
         """By the name under which the hub gets them: a counter's pulses come in at its source."""
-        counters = {one.name: one for one in plan.signals if one.is_counter}
+        counters = {one.name: one for one in settings.signals if one.is_counter}
         by_source = {one.source: one for one in counters.values()}
         found: dict[str, Source] = {}
         for name, one in scenario.inputs.items():
@@ -74,17 +76,17 @@ class Plant:
             self._homes.setdefault(name, key)
         return found
 
-    def points(self, plan: Plan) -> list[Point]:
+    def points(self, settings: Settings) -> list[Point]:
         """Every point that has a part in it. Only what a radio node said goes stale by itself, once it is silent."""
-        counters = {one.source for one in plan.signals if one.is_counter}
-        signals = {one.name for one in plan.signals}
+        counters = {one.source for one in settings.signals if one.is_counter}
+        signals = {one.name for one in settings.signals}
         found = {}
-        for one in plan.actuators:
+        for one in settings.actuators:
             kind = Kind.STATE if one.kind == "relay" else Kind.TELEMETRY
             found[one.output] = Point(one.output, self._device(one.output), "", kind, True, one.low, one.high)
             if one.feedback:
                 found[one.feedback] = Point(one.feedback, self._device(one.feedback), kind=Kind.STATE)
-        for name in (*self._sources, *(one.source for one in plan.signals)):
+        for name in (*self._sources, *(one.source for one in settings.signals)):
             if name not in signals:
                 kind = Kind.COUNTER if name in counters else Kind.TELEMETRY
                 found.setdefault(name, Point(name, self._device(name), kind=kind))
@@ -245,8 +247,8 @@ class Plant:
     def _silent(self, name: str, now: Instant) -> Reading | None:
         """What a radio node said last, once that is stale."""
         source = self._homes.get(name, name)
-        spans = [one.stale_after for one in self._plan.signals if one.name == name]
-        known = [span for span in (self._plan.stale_after.get(source), *spans) if span is not None]
+        spans = [one.stale_after for one in self._settings.signals if one.name == name]
+        known = [span for span in (self._settings.stale_after.get(source), *spans) if span is not None]
         last = self._polled_at.get(name, self.dead[self._device(source)])
         if not known or last < self.started or self._clock.elapsed() <= last + min(known):
             return None

@@ -19,7 +19,7 @@ from agent.core.actuator_spec import SETTLE
 from agent.core.alarms import OpenAlarms
 from agent.core.hub import Hub
 from agent.model import Command, Event, Origin, Outcome
-from agent.settings import Plan
+from agent.settings import Settings
 from agent.simulate import scenario as told
 from agent.simulate.inputs import GRID
 from agent.simulate.loop import Flash, VirtualClock, VirtualLedger, VirtualLoop, not_before
@@ -39,7 +39,7 @@ TELL = 21600.0
 
 
 def simulate(
-    plan: Plan,
+    settings: Settings,
     scenario: told.Scenario,
     radio: frozenset[str] = frozenset(),
     reached: Callable[[float], object] = lambda at: None,
@@ -53,7 +53,7 @@ def simulate(
     log.setLevel(logging.CRITICAL + 1)
     loop = VirtualLoop()
     try:
-        return loop.run_until_complete(Simulation(plan, scenario, loop, radio, reached=reached).run())
+        return loop.run_until_complete(Simulation(settings, scenario, loop, radio, reached=reached).run())
     except KeyboardInterrupt:
         _abandon(loop)
         raise
@@ -76,15 +76,15 @@ class Simulation:
 
     def __init__(
         self,
-        plan: Plan,
+        settings: Settings,
         scenario: told.Scenario,
         loop: VirtualLoop,
         radio: frozenset[str] = frozenset(),
         stride: float = math.inf,
         reached: Callable[[float], object] = lambda at: None,
     ) -> None:
-        self._plan, self._scenario, self._loop, self._stride = plan, scenario, loop, stride
-        zone = ZoneInfo(plan.timezone)
+        self._settings, self._scenario, self._loop, self._stride = settings, scenario, loop, stride
+        zone = ZoneInfo(settings.timezone)
         start = scenario.start if scenario.start.tzinfo is not None else scenario.start.replace(tzinfo=zone)
         self._start, self._zone = start.astimezone(UTC), zone  # sums of local times skip no changes of the clock
         self._reached, self._tell_every = reached, min(TELL, scenario.duration / 100)
@@ -93,7 +93,7 @@ class Simulation:
         self._clock.trusted = scenario.clock == "trusted"
         self._flash = Flash(self._clock)
         self._ledger = VirtualLedger(self._clock, self._note)
-        self._plant = Plant(plan, scenario, radio, self._clock)
+        self._plant = Plant(settings, scenario, radio, self._clock)
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
         self._edges: list[dict[str, Any]] = []
@@ -219,23 +219,28 @@ class Simulation:
 
     async def _boot(self) -> None:
         """A new process on what is durable."""
-        plan, clock = self._plan, self._clock
+        settings, clock = self._settings, self._clock
         if self._cut:
             self._cut = False
             clock.new_boot()
         clock.remember(self._flash.scope("clock"))
         self._plant.started = self._loop.time()
-        points = self._plant.points(plan)
-        self._hub = Hub(points, plan.signals, {}, lambda readings, cls: None, self._flash.scope("hub"), clock)
+        points = self._plant.points(settings)
+        self._hub = Hub(points, settings.signals, {}, lambda readings, cls: None, self._flash.scope("hub"), clock)
         self._open_alarms = OpenAlarms(self._ledger.put_event, self._flash.scope("alarms"))
         self._arbiter = Arbiter(
-            plan.actuators, {point.id: point for point in points}, self._write, self._plant.read,
+            settings.actuators, {point.id: point for point in points}, self._write, self._plant.read,
             JoinedLedger(self._ledger, self._open_alarms), self._flash.scope("arbiter"), clock,
             lambda command: PointCommands(self._runner, self._open_alarms, self._hub, clock)(command),
         )  # fmt: skip
         self._arbiter.idle = math.inf
         self._runner = Runner(
-            plan.controls, plan.timezone, self._arbiter, self._open_alarms.put_event, self._flash.scope("runner"), clock
+            settings.controls,
+            settings.timezone,
+            self._arbiter,
+            self._open_alarms.put_event,
+            self._flash.scope("runner"),
+            clock,
         )
         self._hub.replaced = self._runner.replaced
         self._hub.returned = self._runner.returned

@@ -12,7 +12,7 @@ from typing import Any
 from agent.control.engine import Runner
 from agent.simulate import Simulation, read_scenario
 from agent.simulate.loop import VirtualLoop
-from agent.site.build import plan
+from agent.site.build import build_settings
 from agent.site.loader import load
 
 __all__ = ["step", "year"]
@@ -81,6 +81,6 @@ def _run(folder: Path, duration: str, stride: float = float("inf")) -> None:
     logging.getLogger("bocage").setLevel(logging.CRITICAL + 1)
     loop = VirtualLoop()
     try:
-        loop.run_until_complete(Simulation(plan(site), scenario, loop, stride=stride).run())
+        loop.run_until_complete(Simulation(build_settings(site), scenario, loop, stride=stride).run())
     finally:
         loop.close()

@@ -13,7 +13,7 @@ from agent.cli import common, main
 from agent.runtime import folders
 from agent.runtime.applied import Applied
 from agent.runtime.configuration import Configuration
-from agent.settings import PlanReader
+from agent.settings import SettingsReader
 
 BOX = """\
 version: 1
@@ -159,7 +159,7 @@ def test_another_site_does_not_take_the_installed_ones_state(
     state = tmp_path / "state"
 
     def chosen(path: Path, given: str | None = None) -> str:
-        return Configuration.choose(path, PlanReader(path), given).plan.site
+        return Configuration.choose(path, SettingsReader(path), given).settings.site
 
     code, text = said(capsys, "run", str(demo))
     assert (code, text.splitlines()[0][:7]) == (1, "bocage:")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from agent.cli import main
-from agent.site.build import plan as site_plan
+from agent.site.build import build_settings
 from agent.site.checks.lines import questions
 from agent.site.loader import load
 from drivers.modbus.device import build
@@ -59,7 +59,7 @@ def test_it_counts_what_the_driver_asks(tmp_path: Path) -> None:
         for n, name in enumerate(names)
     ))  # fmt: skip
     found = load(path)
-    (bus,) = site_plan(found).buses.values()
+    (bus,) = build_settings(found).buses.values()
     link = SerialLink("/dev/none", 9600, "N", 1, 8, 0.5)
     assert len(bus.devices) > 5
     for spec in bus.devices:

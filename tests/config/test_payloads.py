@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.site.build import plan
+from agent.site.build import build_settings
 from agent.site.loader import check, load
 
 SITE = """\
@@ -172,7 +172,7 @@ def test_variables_of_a_device_reach_its_driver(tmp_path: Path) -> None:
     (tmp_path / "profiles" / "own.js").write_text("function Decode(port, bytes) { return {t: 1} }")
     path.write_text(SITE.replace("profile: mine}", 'profile: mine, variables: {offset: 2.5, id: "07", place: cellar}}'))
     assert check(path) == []
-    bus = plan(load(path)).buses["l"]
+    bus = build_settings(load(path)).buses["l"]
     assert [device.options["variables"] for device in bus.devices] == [{"offset": 2.5, "id": "07", "place": "cellar"}]
 
 

@@ -9,7 +9,7 @@ from agent.services.lighting.build import controls
 from agent.services.lighting.control import Circuit
 from agent.services.lighting.lamps import Lamps
 from agent.services.lighting.photocell import Photocell
-from agent.site.build import plan
+from agent.site.build import build_settings
 from agent.site.loader import load
 from agent.site.models.site import Site
 
@@ -65,13 +65,13 @@ LIMITS = "min_on: 15min, min_off: 15min, max_starts_per_hour: 4"
 
 def test_contactors_of_lamps_have_limits_unless_the_file_says_others(site: Callable[..., Site]) -> None:
     changes = [(LIMITS, "min_on: 2min"), (LIMITS, "min_off: 20min")]
-    found = {one.name: one for one in plan(site(*changes)).actuators}
+    found = {one.name: one for one in build_settings(site(*changes)).actuators}
     assert [(found[name].min_on, found[name].min_off, found[name].max_starts_per_hour) for name in ("km1", "km2")] == [
         (120, 60, 4), (900, 1200, 4),
     ]  # fmt: skip
     assert circuits(site(*changes))[0].programme.min_on == 120
     hid = {
         one.name: one
-        for one in plan(site((LIMITS, LIMITS), (LIMITS + "}\n  pump", "min_on: 15min}\n  pump"))).actuators
+        for one in build_settings(site((LIMITS, LIMITS), (LIMITS + "}\n  pump", "min_on: 15min}\n  pump"))).actuators
     }
     assert hid["km2"].min_off == 900 and found["pump"].min_on is None

@@ -11,7 +11,7 @@ from agent.control.calendar import Calendar
 from agent.core.hub import Policy
 from agent.model import Kind
 from agent.services.water.control import Flush, Valve, WaterPoint
-from agent.site.build import plan
+from agent.site.build import build_settings
 from agent.site.loader import load
 from tests.control.water_bench import Bench
 
@@ -74,7 +74,7 @@ def test_litres_of_all_flushes() -> None:
 def test_points_and_what_of_a_person_stays_here(personal: list[str]) -> None:
     site = load(SITE)
     privacy = site.privacy.model_copy(update={"personal": tuple(personal)})
-    found = plan(site.model_copy(update={"privacy": privacy}))
+    found = build_settings(site.model_copy(update={"privacy": privacy}))
     (fountain,) = (one for one in found.controls if one.name == "fountain")
     assert [(one.id, one.unit, one.kind) for one in fountain.points] == [
         ("fountain.today", "L", Kind.TELEMETRY),

@@ -20,7 +20,7 @@ async def test_the_driver_hears_the_probe(tmp_path, monkeypatch):
     for name, text in site.PROFILES.items():
         (tmp_path / "profiles" / name).write_text(text)
     (tmp_path / "site.yaml").write_text(site.text(tmp_path, 1, 2, 3))
-    spec = wiring.plan(load(tmp_path / "site.yaml")).buses["radio"]
+    spec = wiring.build_settings(load(tmp_path / "site.yaml")).buses["radio"]
     wire = open_bus(spec, SystemClock("always"), Forgetful())
     with modem.Modem(tmp_path / site.RADIO, Village(datetime.now(UTC)).probe).serving():
         readings = wire.readings()

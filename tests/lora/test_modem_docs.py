@@ -18,9 +18,9 @@ async def test_the_example_is_loaded_and_its_figures_are_right(tmp_path):
         (tmp_path / name).write_text(text)
     file = tmp_path / "site.yaml"
     assert [str(problem) for problem in check(file)] == []
-    plan = wiring.plan(load(file))
-    assert plan.idle_buses == ()
-    wire = open_bus(plan.buses["radio"], SystemClock("always"), Forgetful())
+    settings = wiring.build_settings(load(file))
+    assert settings.idle_buses == ()
+    wire = open_bus(settings.buses["radio"], SystemClock("always"), Forgetful())
     (one, _), (two, _) = (wire._named(bytes.fromhex(text)) for text in ("0104d200", "0204d200"))
     assert (one.name, two.name) == ("cistern-1", "cistern-2")
     assert (await two.encode("cistern-2.valve", True))[1] == bytes.fromhex("a001")

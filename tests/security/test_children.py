@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.settings import PlanReader
+from agent.settings import SettingsReader
 from drivers.lora.codecs import javascript
 
 ROOT = Path(__file__).parents[2]
@@ -27,7 +27,7 @@ def hostile(tmp_path, monkeypatch):
 def test_the_reader_of_a_site_file_imports_nothing_from_where_we_stand(hostile):
     for path in (ROOT / "tests/cases/profiles", ROOT / "tests/cases/saint-seine.yaml"):
         (shutil.copytree if path.is_dir() else shutil.copy)(path, hostile / path.name)
-    assert PlanReader(Path("saint-seine.yaml")).result().site == "saint-seine"
+    assert SettingsReader(Path("saint-seine.yaml")).result().site == "saint-seine"
 
 
 async def test_the_codec_process_has_no_environment_and_the_kernels_limits(hostile, monkeypatch):

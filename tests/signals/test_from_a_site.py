@@ -8,7 +8,7 @@ import pytest
 
 from agent.core.hub import Hub
 from agent.model import Instant, Point, Reading
-from agent.site.build import plan
+from agent.site.build import build_settings
 from agent.site.loader import load
 
 SITE = """\
@@ -88,7 +88,7 @@ class Clock:
     ],
 )
 def test_what_a_site_file_makes_of_a_counter(site, signal, every, counts, index, swaps):
-    found = plan(site(signal))
+    found = build_settings(site(signal))
     source, told, clock = found.signals[0].source, [], Clock()
     hub = Hub([Point(source, source.partition(".")[0])], found.signals, {}, lambda *_: None, Memory(), clock)
     hub.replaced = lambda name, detail: told.append(name)
@@ -113,7 +113,7 @@ def test_another_source_in_the_file_is_no_growth(site, before, after, again):
     memory, clock = Memory(), Clock()
     hub = None
     for signal, counts in ((before, [1000, 1001]), (after, [1500, 1501, 1502]), (before, [1001, 1002])):
-        found = plan(site(signal))
+        found = build_settings(site(signal))
         source = found.signals[0].source
         point = Point(source, source.partition(".")[0])
         if hub is None or again:
@@ -140,9 +140,9 @@ def test_another_source_in_the_file_is_no_growth(site, before, after, again):
     ],
 )
 def test_the_least_time_between_pulses_follows_from_per_pulse_and_max_rate(site, signal, least):
-    (pin,) = plan(site(signal)).buses["gpio"].devices
+    (pin,) = build_settings(site(signal)).buses["gpio"].devices
     assert pin.options["least_between"] == pytest.approx(least)
 
 
 def test_publish_every_is_measured_in_polls(site):
-    assert plan(site(FLOAT)).policies["meter-a"].poll == 10
+    assert build_settings(site(FLOAT)).policies["meter-a"].poll == 10

@@ -9,7 +9,7 @@ import pytest
 
 from agent.simulate import Simulation, read_scenario, simulate
 from agent.simulate.loop import VirtualLoop
-from agent.site.build import plan
+from agent.site.build import build_settings
 from agent.site.loader import load
 
 SITE = """\
@@ -60,14 +60,15 @@ class Bench:
 
     def run(self, text: str, start: str = START) -> dict[str, Any]:
         assert self.problems(start + text) == []
-        return simulate(plan(self._site), self.scenario)
+        return simulate(build_settings(self._site), self.scenario)
 
     def stepped(self, text: str, start: str, stride: float) -> dict[str, Any]:
         """The same, with every control stepped that often."""
         assert self.problems(start + text) == []
         loop = VirtualLoop()
         try:
-            return loop.run_until_complete(Simulation(plan(self._site), self.scenario, loop, stride=stride).run())
+            simulation = Simulation(build_settings(self._site), self.scenario, loop, stride=stride)
+            return loop.run_until_complete(simulation.run())
         finally:
             loop.close()
 

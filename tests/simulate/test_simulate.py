@@ -11,7 +11,7 @@ import pytest
 from agent.cli import main
 from agent.simulate import Simulation, read_scenario
 from agent.simulate.loop import VirtualLoop
-from agent.site.build import plan
+from agent.site.build import build_settings
 from agent.site.loader import load
 
 SITES = Path(__file__).parents[2] / "config"
@@ -171,7 +171,7 @@ def test_edges_equal_those_of_stepping_every_second(bench):
     found = []
     for stride in (float("inf"), 1.0):
         loop = VirtualLoop()
-        result = loop.run_until_complete(Simulation(plan(site), scenario, loop, stride=stride).run())
+        result = loop.run_until_complete(Simulation(build_settings(site), scenario, loop, stride=stride).run())
         loop.close()
         found.append([(one["t"], one["actuator"], one["to"], one["priority"], one["cause"]) for one in result["edges"]])
     assert len(found[0]) > 50

@@ -56,7 +56,7 @@ def _look_at_life(world: Any, life: Any) -> None:
     must(held <= STATE, f"{held} bytes beside the outbox")
     outbox = getattr(life.agent, "_outbox", None)
     if outbox is not None:
-        look_at_outbox(world, outbox, 100_000, life.agent._plan.buffer.max_bytes, files=files)
+        look_at_outbox(world, outbox, 100_000, life.agent._settings.buffer.max_bytes, files=files)
 
 
 def look_at_outbox(

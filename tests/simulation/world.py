@@ -298,10 +298,10 @@ class World:
     async def _live(self) -> int:
         from agent.app import Agent
         from agent.runtime.configuration import Configuration
-        from agent.settings import PlanReader
+        from agent.settings import SettingsReader
 
         site = self.etc / "site.yaml"
-        configuration = Configuration.choose(site, PlanReader(site), str(self.state))
+        configuration = Configuration.choose(site, SettingsReader(site), str(self.state))
         assert self.life is not None
         agent = self.life.agent = Agent(configuration, self.run_folder)
         return await agent.run()

@@ -1,7 +1,7 @@
-"""The site file as the parts want it: a pure translation of the checked models into a `Plan`.
+"""The site file as the parts want it: a pure translation of the checked models into `Settings`.
 
-As a program (`python -m agent.site.build SITE.yaml`) it is the child that reads the file for the agent: what it found, a
-`Plan` and all that is wrong, goes pickled to its standard output.
+As a program (`python -m agent.site.build SITE.yaml`) it is the child that reads the file for the agent: what it found, the
+`Settings` and all that is wrong, goes pickled to its standard output.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from agent.site.models.site import broker
 from agent.control.api import Control
 from drivers.api import BusSpec, DeviceSpec, is_driven
 from agent.core.hub import Policy
-from agent.settings import Buffer, Plan
+from agent.settings import Buffer, Settings
 from agent.core.signals import Signal
 from agent.uplink.settings import Broker, UplinkSettings
 from agent.site.build.counters import digit, is_wide, least_between, max_rate, modulus, profile_point
 from agent.services.lighting.build import STAGGER, contactor_limits, led_contactors
 
-__all__ = ["controls", "plan"]
+__all__ = ["build_settings", "controls"]
 
 _SERVICES = ("lighting", "water", "heating")
 """The sections of the site file that have rules; each is translated by the module `build` of its folder in `agent/services`."""
@@ -47,11 +47,11 @@ _ADDRESS = (
 _MILLIAMPERES = {"uA": 0.001, "mA": 1.0, "A": 1000.0}
 
 
-def plan(site: Site) -> Plan:
+def build_settings(site: Site) -> Settings:
     """Everything that runs, of a site that was checked."""
     buses = _buses(site)
     pins = {device.name for spec in buses.values() if spec.type == "gpio" for device in spec.devices}
-    return Plan(
+    return Settings(
         site=site.site.id,
         name=site.site.name,
         timezone=site.site.timezone,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from agent.site.loader import Copy, read_copy
-from agent.settings import Found, Plan
+from agent.settings import Found, Settings
 from agent.errors import Problem
-from agent.site.build import plan
+from agent.site.build import build_settings
 
 __all__ = ["read"]
 
@@ -23,10 +23,10 @@ def read(site: Path, home: Path) -> Found:
     return Found(found, problems, copy.files, copy.absent, copy.pointers)
 
 
-def _translated(copy: Copy) -> tuple[Plan | None, str]:
-    """The plan, and what kept it from being made: rules may be broken here, and what is missing shows somehow."""
+def _translated(copy: Copy) -> tuple[Settings | None, str]:
+    """The settings, and what kept it from being made: rules may be broken here, and what is missing shows somehow."""
     assert copy.site is not None
     try:
-        return plan(copy.site), ""
+        return build_settings(copy.site), ""
     except Exception as error:  # noqa: BLE001  whoever asked has another configuration to go on with
         return None, f"{type(error).__name__}: {error}"

@@ -17,7 +17,7 @@ from agent.site.reference import reference
 ROOT = Path(__file__).parent.parent.parent
 SAINT_SEINE = ROOT / "tests" / "cases" / "saint-seine.yaml"
 EXAMPLES = sorted((ROOT / "config").glob("*.yaml"))
-TEMPLATE = ROOT / "agent" / "config" / "template.yaml"
+TEMPLATE = ROOT / "agent" / "site" / "template.yaml"
 Capture = pytest.CaptureFixture[str]
 
 

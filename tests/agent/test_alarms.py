@@ -9,6 +9,8 @@ import pytest
 
 from agent.core.alarms import Alarms, Condition, OpenAlarms
 from agent.model import Event, Instant, Severity
+from tests.fakes.clock import FakeClock
+from tests.fakes.store import FakeStore
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "alarms.md").read_text()
@@ -63,25 +65,10 @@ def test_every_name_is_there_once():
     assert len(names) == len(set(names)) >= 39
 
 
-class Memory(dict):
-    def put(self, key, value, now=False):
-        self[key] = value
-
-
-class Clock:
-    boot, trusted, mono = "b", True, 0.0
-
-    def now(self):
-        return Instant("b", 0, 0)
-
-    def monotonic(self):
-        return self.mono
-
-
 @pytest.fixture
 def gateway():
     class Gateway:
-        wrong, told, memory, clock = [], [], Memory(), Clock()
+        wrong, told, memory, clock = [], [], FakeStore(), FakeClock(0.0)
 
         def __init__(self):
             self.boot()
@@ -99,16 +86,16 @@ async def test_raised_once_and_cleared_once_across_a_restart(gateway):
     one = Condition("device_lost", "meter-a", Severity.MAJOR, {}, lasts=30)
     gateway.wrong = [one]
     await gateway.alarms.check()
-    gateway.clock.mono = 29
+    gateway.clock.at = 29
     await gateway.alarms.check()
     assert gateway.told == [], "not before it has lasted"
     gateway.wrong = []
     await gateway.alarms.check()
     gateway.wrong = [one]
-    gateway.clock.mono = 31
+    gateway.clock.at = 31
     await gateway.alarms.check()
     assert gateway.told == [], "a pause begins it anew"
-    gateway.clock.mono = 61
+    gateway.clock.at = 61
     await gateway.alarms.check()
     await gateway.alarms.check()
     assert gateway.told == [("alarm", "device_lost", "meter-a")]
@@ -135,23 +122,19 @@ async def test_an_alarm_that_was_over_once_is_told_once_when_it_comes_again(gate
 
 async def test_an_alarm_that_was_told_is_known_to_be_open_after_a_kill():
     """Else an uplink that is taken again tells its end a second time, or a refusal is raised anew."""
-    flash, told = {}, []
-
-    class Card(Memory):
-        def put(self, key, value, now=False):
-            super().put(key, value)
-            if now:
-                flash.update(self)
+    flash, told = FakeStore(), []
 
     async def tell(event):
         told.append(event.kind)
 
     at = Instant("b", 0, 0)
-    await OpenAlarms(tell, Card()).put_event(Event("alarm", "uplink_refused", "status", at, Severity.MAJOR))
-    register = OpenAlarms(tell, Card(flash))
+    await OpenAlarms(tell, flash).put_event(Event("alarm", "uplink_refused", "status", at, Severity.MAJOR))
+    flash.power_cut()
+    register = OpenAlarms(tell, flash)
     assert register.is_open("uplink_refused.status")
     await register.put_event(Event("cleared", "uplink_refused", "status", at))
-    assert not OpenAlarms(tell, Card(flash)).is_open("uplink_refused.status")
+    flash.power_cut()
+    assert not OpenAlarms(tell, flash).is_open("uplink_refused.status")
 
 
 @pytest.mark.parametrize("lasts", [True, False], ids=["wrong again", "over"])
@@ -190,12 +173,12 @@ async def test_an_alarm_of_before_stays_until_it_is_known_to_be_over(gateway):
     one = Condition("points_refused", "m", Severity.MINOR, {}, lasts=30)
     unknown = one._replace(known=False, lasts=0)
     for at, wrong in ((0, [unknown]), (0, [one]), (30, [one])):
-        gateway.clock.mono, gateway.wrong = at, wrong
+        gateway.clock.at, gateway.wrong = at, wrong
         await gateway.alarms.check()
     assert gateway.told == [("alarm", "points_refused", "m")]
     gateway.boot()
     for at, wrong in ((40, [unknown]), (50, [unknown, one]), (90, [unknown, one])):
-        gateway.clock.mono, gateway.wrong = at, wrong
+        gateway.clock.at, gateway.wrong = at, wrong
         await gateway.alarms.check()
     assert len(gateway.told) == 1
     gateway.wrong = []
@@ -206,7 +189,7 @@ async def test_an_alarm_of_before_stays_until_it_is_known_to_be_over(gateway):
 async def test_what_is_not_known_lasts_for_no_time_at_all(gateway):
     one = Condition("points_refused", "m", Severity.MINOR, {}, lasts=30)
     for at, wrong in ((0, [one._replace(known=False)]), (40, [one]), (69, [one])):
-        gateway.clock.mono, gateway.wrong = at, wrong
+        gateway.clock.at, gateway.wrong = at, wrong
         await gateway.alarms.check()
     assert gateway.told == []
 
@@ -317,7 +300,7 @@ def _lost(site):
 
 async def test_an_alarm_whose_teller_was_cancelled_is_open_all_the_same() -> None:
     """The outbox lets the writing end; what was told then counts as told."""
-    flash = Memory()
+    flash = FakeStore()
     held, told = asyncio.Event(), []
 
     async def tell(event: Event) -> None:

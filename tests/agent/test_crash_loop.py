@@ -2,8 +2,9 @@
 
 import pytest
 
-from agent.model import Instant
 from agent.runtime.lives import Life
+from tests.fakes.clock import FakeClock
+from tests.fakes.store import FakeStore
 
 
 @pytest.mark.slow
@@ -31,32 +32,19 @@ def test_an_override_ends_with_the_third_crash_and_the_output_stays_safe(site, s
     wait_for(lambda: site.status()["actuators"][0]["priority"] == 8, what="a reload is no crash")
 
 
-class Clock:
-    """The time of a box that is started again."""
-
-    def __init__(self):
-        self.boot, self.at, self.wall = "boot-1", 100.0, None
-
-    def now(self):
-        return Instant(self.boot, int(self.at * 1e9), None if self.wall is None else int(self.wall * 1000))
-
-    def boots(self, boot, at, wall=None):
-        self.boot, self.at, self.wall = boot, at, wall
-
-
-class Flash(dict):
-    def put(self, key, value, now=False):
-        self[key] = value
-
-
 @pytest.fixture
 def clock():
-    return Clock()
+    return FakeClock(100.0, trusted=False)
+
+
+def boots(clock, boot, at, wall=None):
+    """The box is on again, `at` seconds after it began to boot, at a wall time that is known or not."""
+    clock.boot, clock.at, clock.trusted, clock.epoch = boot, at, wall is not None, (wall or 0) - at
 
 
 @pytest.fixture
 def live(clock):
-    flash = Flash()
+    flash = FakeStore()
 
     def begin():
         life = Life(flash, clock)
@@ -93,25 +81,27 @@ def test_a_life_that_ends_orderly_is_as_long_as_it_was(clock, live):
 def test_power_cuts_count_by_the_wall_clock_where_it_is_known(clock, live):
     day = 86_400.0
     for number in range(4):
-        clock.boots(f"boot-{number}", 30.0, 1e9 + number * day)
+        boots(clock, f"boot-{number}", 30.0, 1e9 + number * day)
         assert not live().looping
     for number in range(4, 7):
-        clock.boots(f"boot-{number}", 30.0, 1e9 + 3 * day + number * 60)
+        boots(clock, f"boot-{number}", 30.0, 1e9 + 3 * day + number * 60)
         looping = live().looping
     assert looping, "a relay whose inrush resets the box"
 
 
 def test_power_cuts_of_a_box_without_a_clock_are_as_near_as_their_boots_are_short(clock, live):
     for number in range(4):
-        clock.boots(f"boot-{number}", 300.0)
+        boots(clock, f"boot-{number}", 300.0)
         assert not live().looping, "five minutes each at the least"
     for number in range(4, 8):
-        clock.boots(f"boot-{number}", 20.0)
+        boots(clock, f"boot-{number}", 20.0)
         looping = live().looping
     assert looping
 
 
 def test_what_is_kept_otherwise_is_nothing(clock):
-    life = Life(Flash(now={"alive": True}), clock)
+    flash = FakeStore()
+    flash["now"] = {"alive": True}
+    life = Life(flash, clock)
     life.begin()
     assert not life.looping

@@ -13,6 +13,8 @@ import pytest
 from agent.arbiter import ActuatorSpec, Arbiter
 from agent.errors import BocageError, DeviceError
 from agent.model import Command, Event, Instant, Kind, Origin, Outcome, OutcomeState, Point, Quality, Reading, Value
+from tests.fakes.clock import FakeClock
+from tests.fakes.store import FakeStore
 
 BOOT = "boot-1"
 WALL = 1_768_000_000_000
@@ -56,25 +58,6 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return future
 
 
-@dataclass
-class LoopClock:
-    """The virtual loop's time as a clock."""
-
-    loop: VirtualLoop
-    boot: str = BOOT
-    trusted: bool = True
-    offset: float = 0.0
-    behind: float = 0.0
-
-    def monotonic(self) -> float:
-        return self.loop.time() + self.offset
-
-    def now(self) -> Instant:
-        mono = self.monotonic()
-        wall = int(WALL + (self.loop.time() - self.behind) * 1000) if self.trusted else None
-        return Instant(self.boot, int(mono * 1e9), wall)
-
-
 class Crash(BaseException):
     """The process dies here."""
 
@@ -83,7 +66,7 @@ class Crash(BaseException):
 class FakeLedger:
     """The outbox's command ledger, in memory; `history` has every outcome in order."""
 
-    clock: LoopClock
+    clock: FakeClock
     stored: dict[str, Outcome] = field(default_factory=dict)
     history: list[Outcome] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
@@ -136,32 +119,10 @@ class FakeLedger:
 
 
 @dataclass
-class Memory:
-    """What is on flash (`durable`) and what only the process knows."""
-
-    facts: dict[str, Any] = field(default_factory=dict)
-    durable: dict[str, Any] = field(default_factory=dict)
-    hook: Callable[[str], None] = lambda where: None
-
-    def get(self, key: str) -> Any:
-        return self.facts.get(key)
-
-    def put(self, key: str, value: Any, now: bool = False) -> None:
-        self.facts[key] = value
-        if now:
-            self.flush()
-
-    def flush(self) -> None:
-        self.hook("keep")
-        self.durable.update(self.facts)
-        self.hook("kept")
-
-
-@dataclass
 class Plant:
     """Relays that do what they are told, unless told otherwise."""
 
-    clock: LoopClock
+    clock: FakeClock
     outputs: dict[str, Value] = field(default_factory=dict)
     writes: list[tuple[float, str, Value]] = field(default_factory=list)
     edges: list[tuple[float, str, Value]] = field(default_factory=list)
@@ -235,10 +196,10 @@ class Site:
     points: dict[str, Point]
 
     def __post_init__(self) -> None:
-        self.clock = LoopClock(self.loop)
+        self.clock = FakeClock(0.0, boot=BOOT, epoch=WALL / 1000, runs=self.loop.time)
         self.plant = Plant(self.clock)
         self.ledger = FakeLedger(self.clock)
-        self.memory = Memory()
+        self.memory = FakeStore()
         self.tasks: list[asyncio.Task[None]] = []
         self.count = 0
 
@@ -259,7 +220,7 @@ class Site:
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         self.tasks.clear()
-        self.memory.facts = dict(self.memory.durable)
+        self.memory.power_cut()
 
     async def poll(self) -> None:
         """What the driver's next poll hands to the hub."""

@@ -352,7 +352,7 @@ def test_a_rule_below_an_override_that_wants_nothing_any_more_is_forgotten(virtu
         await site.send("km1", "on", hold_ms=60_000)
         site.arbiter.relinquish("km1", 15)
         await asyncio.sleep(1)
-        site.memory.durable.update(site.memory.facts)
+        site.memory.durable.update(site.memory)
         await site.kill()
         await asyncio.sleep(100)
         await site.up()
@@ -412,8 +412,9 @@ def test_an_override_after_another_boot_needs_a_trusted_clock(virtual, trusted, 
         await site.up()
         await site.send("km1", "on", hold_ms=600_000)
         await site.kill()
-        site.clock.boot, site.clock.trusted, site.clock.behind = "boot-2", trusted, behind
-        site.clock.offset = -site.clock.monotonic()  # boottime begins at 0
+        site.clock.boot, site.clock.trusted = "boot-2", trusted
+        site.clock.at = -site.clock.monotonic()  # boottime begins at 0
+        site.clock.epoch -= site.clock.at + behind
         await asyncio.sleep(500)
         await site.up()
         await asyncio.sleep(50)
@@ -444,7 +445,7 @@ def test_what_a_rule_held_stays_until_the_rule_speaks_again(virtual):
         await asyncio.sleep(2)
         site.arbiter.wish("km1", 15, "on", "night")
         await asyncio.sleep(1)
-        site.memory.durable.update(site.memory.facts)
+        site.memory.durable.update(site.memory)
         await site.kill()
         await site.up()
         await asyncio.sleep(100)

@@ -134,7 +134,7 @@ def test_a_crash_anywhere_never_leads_to_two_actuations(virtual, spec, reachable
                 place.hook = lambda where: None
             crashed = moment and count >= moment
             if kept:
-                site.memory.durable.update(site.memory.facts)
+                site.memory.durable.update(site.memory)
             await site.kill()
             written = len(site.plant.writes)
             if not reachable:

@@ -24,9 +24,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from agent.clock import SystemClock
-from agent.model import Instant, Reading, Readings
+from agent.model import Reading, Readings
 from agent.outbox import Outbox
 from tests.bench import rig
+from tests.fakes.clock import FakeClock
 
 __all__ = ["Drain", "drain", "measure"]
 
@@ -62,38 +63,26 @@ async def _refuse(command: Any) -> Any:
 # -- a backlog -----------------------------------------------------------------------------------------------------
 
 
-class _Clock:
-    """Hours of an outage pass in seconds."""
-
-    boot, trusted = SystemClock("always").boot, True
-
-    def __init__(self) -> None:
-        self.at = time.clock_gettime(time.CLOCK_BOOTTIME)
-
-    def now(self) -> Instant:
-        return Instant(self.boot, int(self.at * 1e9), time.time_ns() // 1_000_000)
-
-    def monotonic(self) -> float:
-        return self.at
-
-
 async def fill(folder: Path, readings: int) -> int:
     """An outage in which so many readings came, 1,000 a second; bytes of the blocks."""
     stage = Path(tempfile.mkdtemp(prefix="bocage-bench-", dir="/dev/shm"))
-    clock, rng = _Clock(), random.Random(1)
+    boottime = time.clock_gettime(time.CLOCK_BOOTTIME)
+    clock = FakeClock(boottime, boot=SystemClock("always").boot, epoch=time.time() - boottime)
+    rng = random.Random(1)
     out = Outbox.open(folder / "state", stage, clock)
     values = [[round(rng.uniform(10, 400), 1) for _ in range(REGISTERS)] for _ in range(DEVICES)]
     for _ in range(readings // (DEVICES * REGISTERS)):
         for device, row in enumerate(values):
             out.put(_look(clock, device, row, rng), 2)
         clock.at += 1
+        clock.epoch -= 1  # hours of an outage pass in seconds
         await out._pass()
     await out.close()
     shutil.rmtree(stage)
     return int(out.status()["bytes"])
 
 
-def _look(clock: _Clock, device: int, row: list[float], rng: random.Random) -> Readings:
+def _look(clock: FakeClock, device: int, row: list[float], rng: random.Random) -> Readings:
     moment = clock.now()
     for i in range(REGISTERS):
         row[i] = round(row[i] + rng.choice((0, 0, 0, 0, 0.1, -0.1, 0.2, -0.2)), 1)

@@ -16,31 +16,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from agent.model import Instant, Reading, Readings
+from agent.model import Reading, Readings
 from agent.outbox import Outbox
 from agent.outbox.blocks import Block, encode, lots_of, pack
 from agent.outbox.store import Store, Work
+from tests.fakes.clock import FakeClock
 
 _BOOT = "6f1c7d6e-0000-4000-8000-000000000001"
 _DEVICES, _REGISTERS = 20, 50
 
 
-class _Clock:
-    """Time as told, so that minutes of a site pass in a second."""
-
-    boot, trusted = _BOOT, True
-
-    def __init__(self) -> None:
-        self.at = 1000.0
-
-    def now(self) -> Instant:
-        return Instant(_BOOT, int(self.at * 1e9), 1_764_000_000_000 + int(self.at * 1000))
-
-    def monotonic(self) -> float:
-        return self.at
-
-
-def _seconds(clock: _Clock) -> Iterator[Readings]:
+def _seconds(clock: FakeClock) -> Iterator[Readings]:
     """A site's looks at its devices, a tenth of a decimal at a time: 1,000 values a second."""
     rng = random.Random(1)
     values = [[round(rng.uniform(10, 400), 1) for _ in range(_REGISTERS)] for _ in range(_DEVICES)]
@@ -70,7 +56,7 @@ def _micros(action: Callable[[], Any], times: int = 2000) -> float:
 
 async def _bytes(folder: Path, up: bool, seconds: int) -> dict[str, float]:
     """Bytes written a reading at 1,000 values/s, with the link up, or down and then drained."""
-    clock = _Clock()
+    clock = FakeClock(boot=_BOOT)
     out = Outbox.open(folder / "state", _shm(), clock)
     looks, start = _seconds(clock), _written()
     for _ in range(seconds):
@@ -139,7 +125,7 @@ def _timed(into: list[float], action: Callable[[], Any]) -> None:
 
 def _template() -> Block:
     """A block of 1,000 readings."""
-    looks = _seconds(_Clock())
+    looks = _seconds(FakeClock())
     return next(pack([lot for i in range(20) for lot in lots_of(next(looks), 2, "bench", 1 + i * 50, 0.0)]))
 
 
@@ -147,7 +133,7 @@ def run(folder: Path | None = None) -> dict[str, Any]:
     """All figures; `folder` lies on the disk to be measured."""
     with tempfile.TemporaryDirectory(prefix="bocage-bench-", dir=folder or Path.cwd()) as name:
         base = Path(name)
-        clock = _Clock()
+        clock = FakeClock(boot=_BOOT)
         look = next(_seconds(clock))
         out = Outbox.open(base / "cpu", _shm(), clock)
         put = _micros(lambda: out.put(look, 2), 1000)

@@ -17,27 +17,13 @@ from typing import Any
 
 import paho.mqtt.client as mqtt
 
-from agent.model import Instant, Quality, Reading
+from agent.model import Quality, Reading
 from agent.outbox import Outbox
 from agent.outbox.blocks import Row, decode
 from tests.bench import rig
+from tests.fakes.clock import FakeClock
 
 __all__ = ["measure"]
-
-
-class _Clock:
-    """The time of the readings that are played again."""
-
-    boot, trusted = "6f1c7d6e-0000-4000-8000-000000000001", True
-
-    def __init__(self) -> None:
-        self.ms = 1_000_000
-
-    def now(self) -> Instant:
-        return Instant(self.boot, self.ms * 1_000_000, self.ms)
-
-    def monotonic(self) -> float:
-        return self.ms / 1000
 
 
 def readings(folder: Path, seconds: int = 60) -> list[Row]:
@@ -74,16 +60,16 @@ def readings(folder: Path, seconds: int = 60) -> list[Row]:
 
 async def played(folder: Path, rows: list[Row], window: float) -> dict[str, float]:
     """The same readings in an outage, with all that it costs, and then sent."""
-    clock = _Clock()
+    clock = FakeClock(epoch=0.0)
     out = Outbox.open(folder / "state", folder / "stage", clock, window=window)
     passed = 0.0
     for row in sorted(rows, key=lambda row: row.ms or 0):
-        clock.ms = max(clock.ms, row.ms or 0)
+        clock.at = max(clock.at, (row.ms or 0) / 1000)
         out.put([Reading(row.point, row.value, clock.now(), Quality(row.quality), row.measured_ms)], 2)  # type: ignore[arg-type]
         if clock.monotonic() - passed >= window / 10:
             passed = clock.monotonic()
             await out._pass()
-    clock.ms += round(window * 1000)
+    clock.at += window
     await out._pass()
     stored = out.status()["bytes"]
     sent = await _sent(out, clock)
@@ -91,12 +77,12 @@ async def played(folder: Path, rows: list[Row], window: float) -> dict[str, floa
     return {"flash": stored / len(rows), "air": sent / len(rows)}
 
 
-async def _sent(out: Outbox, clock: _Clock) -> int:
+async def _sent(out: Outbox, clock: FakeClock) -> int:
     size = 0
     while out.status()["rows"]:
         message = await out.take()
         size += len(message.body) if message.topic == "telemetry" else 0
-        clock.ms += 20
+        clock.at += 0.02
         out.accepted(message)
     return size
 

@@ -9,32 +9,15 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from agent.clock import Wall
 from agent.control.api import Output
 from agent.control.civil import Civil, Pace
 from agent.control.engine import Runner
 from agent.demo import cabinet
-from agent.model import Instant, Quality, Reading
+from agent.model import Quality, Reading
 from agent.services.lighting import lamps
+from tests.fakes.clock import FollowedClock
 
 NOON = datetime(2026, 1, 15, 12, tzinfo=ZoneInfo("Europe/Paris"))
-
-
-class Clock:
-    """A trusted one that stands at `seconds`; at 1000 s it was noon."""
-
-    boot, trusted = "boot", True
-
-    def __init__(self):
-        self.seconds = 1000.0
-        self.wall = Wall(self.boot)
-
-    def now(self):
-        at, machine = round(self.seconds * 1e9), round((NOON.timestamp() + self.seconds - 1000) * 1e9)
-        return Instant(self.boot, at, self.wall.at(at, machine))
-
-    def monotonic(self):
-        return self.seconds
 
 
 class Control:
@@ -64,10 +47,10 @@ def test_there_and_back():
 
 
 def test_a_day_passes_in_two_minutes_and_a_bit():
-    clock = Clock()
+    clock = FollowedClock(epoch=NOON.timestamp() - 1000)
     civil = Civil("Europe/Paris", clock, Pace(600, 1000))
     assert civil.now().civil == NOON
-    clock.seconds += 144
+    clock.at += 144
     now = civil.now()
     assert (now.civil, now.monotonic) == (NOON + timedelta(days=1), 1000 + 86400)
     assert not clock.wall.take_news(), "it is no step of the clock"
@@ -75,16 +58,16 @@ def test_a_day_passes_in_two_minutes_and_a_bit():
 
 def test_controls_see_one_time(monkeypatch):
     monkeypatch.setattr(Runner, "pace", Pace(600, 1000))
-    clock, control = Clock(), Control()
+    clock, control = FollowedClock(epoch=NOON.timestamp() - 1000), Control()
     door = SimpleNamespace(outputs=lambda: {"well": Output(True, 15, "", 1001.0, None)})
     memory = SimpleNamespace(get=lambda key: None, put=lambda *_: None)
     runner = Runner([control], "Europe/Paris", door, None, memory, clock)
-    clock.seconds += 2
+    clock.at += 2
     runner.observe([Reading("level", 40.0, clock.now(), Quality.GOOD)])
     runner.turn()
     view, now = control.seen[0]
     assert (now.monotonic, view.points["level"].at, view.outputs["well"].since) == (2200, 2200, 1600)
-    assert runner.pace.back(runner.due_next()) == pytest.approx(clock.seconds + 6)
+    assert runner.pace.back(runner.due_next()) == pytest.approx(clock.at + 6)
 
 
 def test_a_slow_wire_is_no_fault_of_the_lamps(monkeypatch):

@@ -7,19 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 
-class Forgetful:
-    """A driver's memory that keeps nothing beyond the test."""
-
-    def __init__(self) -> None:
-        self.kept: dict[str, Any] = {}
-
-    def get(self, key: str) -> Any:
-        return self.kept.get(key)
-
-    def put(self, key: str, value: Any, now: bool = False) -> None:
-        self.kept[key] = value
-
-
 class Listening:
     """`readings` is everything that came, in order."""
 

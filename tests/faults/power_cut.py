@@ -25,9 +25,10 @@ from pathlib import Path
 from typing import Any
 
 from agent.core.state import State
-from agent.model import Event, Instant, Reading
+from agent.model import Event, Reading
 from agent.outbox import Message, Outbox
 from agent.outbox.blocks import decode
+from tests.fakes.clock import FakeClock
 
 __all__ = ["Figures", "run"]
 
@@ -50,25 +51,12 @@ class Figures:
     faults: list[str] = field(default_factory=list)
 
 
-class Clock:
-    """Time by hand, the same in the child and in whoever looks at what it left."""
-
-    def __init__(self, boot: str = "boot-1") -> None:
-        self.boot, self.trusted, self.at = boot, True, 1000.0
-
-    def now(self) -> Instant:
-        return Instant(self.boot, int(self.at * 1e9), 1_764_000_000_000 + int(self.at * 1000))
-
-    def monotonic(self) -> float:
-        return self.at
-
-
 # -- the child ---------------------------------------------------------------------------------------------------
 
 
 async def work(folder: Path, seed: int, turns: int) -> None:
     """Put, take, accept, record; each promise that was given is marked in the same stream of writes."""
-    rng, clock = random.Random(seed), Clock()
+    rng, clock = random.Random(seed), FakeClock()
     marks = (folder / "marks").open("ab", buffering=0)
 
     def mark(**what: Any) -> None:
@@ -301,7 +289,7 @@ async def look(folder: Path, promises: Promises, figures: Figures, name: str) ->
     state = State.open(folder)
     if state.troubles or state.get("turn") not in promises.state:
         fault(f"state {state.get('turn')} is neither of {promises.state}; {state.troubles}")
-    clock = Clock("boot-2")
+    clock = FakeClock(boot="boot-2")
     clock.at = promises.passed + 100
     out = Outbox.open(folder, folder.parent / "stage", clock, window=WINDOW, max_bytes=300_000)
     if out.troubles:

@@ -15,22 +15,7 @@ from agent.clock import SystemClock
 from agent.model import Quality, Reading
 from drivers.api import BusSpec, DeviceSpec
 from drivers.gpio import Gpio, open_gpio
-
-
-class Memory:
-    """What is kept, and how often it was asked to be on flash."""
-
-    def __init__(self) -> None:
-        self.facts: dict[str, Any] = {}
-        self.saves = 0
-
-    def get(self, key: str) -> Any:
-        return self.facts.get(key)
-
-    def put(self, key: str, value: Any, now: bool = False) -> None:
-        assert now, "a counter that is only coalesced may lose more than ten pulses"
-        self.facts[key] = value
-        self.saves += 1
+from tests.fakes.store import FakeStore
 
 
 class Ear:
@@ -75,15 +60,15 @@ def chip(monkeypatch: pytest.MonkeyPatch) -> Iterator[MockFactory]:
 
 
 @pytest.fixture
-def memory() -> Memory:
-    return Memory()
+def memory() -> FakeStore:
+    return FakeStore()
 
 
 Make = Callable[..., Gpio]
 
 
 @pytest.fixture
-async def make(chip: MockFactory, memory: Memory) -> AsyncIterator[Make]:
+async def make(chip: MockFactory, memory: FakeStore) -> AsyncIterator[Make]:
     """Make a driver of some pins; it is closed at the end."""
     made: list[Gpio] = []
 

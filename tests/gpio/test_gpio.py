@@ -187,9 +187,9 @@ async def test_the_total_outlives_the_program(make, listen, chip, memory):
     await ear.heard("gpio.17", 0)
     pulse(chip.pin(17), 23)
     await ear.heard("gpio.17", 23)
-    assert memory.facts == {"gpio.17.pulses": 20} and memory.saves == 2  # a kill -9 here loses three
+    assert memory.durable == {"gpio.17.pulses": 20} and memory.saves == 2  # a kill -9 here loses three
     await ear.stop()
-    assert memory.facts == {"gpio.17.pulses": 23}
+    assert memory == {"gpio.17.pulses": 23}
     assert [r.value for r in await make(spec(17, "counter")).read(["gpio.17"])] == [23]
 
 
@@ -197,7 +197,7 @@ async def test_a_flash_that_refuses_costs_no_pin(make, listen, chip, memory, mon
     """The total waits in memory for the flash; meanwhile the counter counts, and the relay stays as it is."""
 
     def refuse(key, value, now=False):
-        memory.facts[key] = value
+        memory[key] = value
         raise StorageError("state cannot be written: Input/output error")
 
     gpio = make(spec(17, "counter"), spec(22, "relay"))
@@ -209,7 +209,7 @@ async def test_a_flash_that_refuses_costs_no_pin(make, listen, chip, memory, mon
     await ear.heard("gpio.17", 23)
     assert chip.pin(22).state and gpio.status()["state"] == "up"
     await ear.stop()
-    assert memory.facts == {"gpio.17.pulses": 23}
+    assert memory == {"gpio.17.pulses": 23}
 
 
 async def test_a_slow_counter_is_kept_after_a_minute(make, listen, chip, memory, monkeypatch):
@@ -217,8 +217,8 @@ async def test_a_slow_counter_is_kept_after_a_minute(make, listen, chip, memory,
     ear = listen(make(spec(17, "counter", poll=0.02)))
     await ear.heard("gpio.17", 0)
     pulse(chip.pin(17))
-    await ear.until(lambda ear: bool(memory.facts))
-    assert memory.facts == {"gpio.17.pulses": 1}
+    await ear.until(lambda ear: bool(memory))
+    assert memory == {"gpio.17.pulses": 1}
 
 
 async def test_without_a_library_it_says_what_to_install_and_tries_again(make, listen, chip, monkeypatch):

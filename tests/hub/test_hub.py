@@ -7,33 +7,9 @@ import pytest
 from agent.core.hub import Hub, Policy
 from agent.core.signals import Signal
 from agent.errors import StorageError
-from agent.model import Instant, Kind, Point, Quality, Reading
-
-
-class Clock:
-    boot, trusted = "boot", True
-
-    def __init__(self):
-        self.seconds = 0.0
-
-    def now(self):
-        return Instant("boot", int(self.seconds * 1e9), int(1e12 + self.seconds * 1000))
-
-    def monotonic(self):
-        return self.seconds
-
-
-class Memory(dict):
-    def __init__(self):
-        self.durable = {}
-        self.refuses = False
-
-    def put(self, key, value, now=False):
-        self[key] = value
-        if now and self.refuses:
-            raise StorageError("state cannot be written: No space left on device")
-        if now:
-            self.durable[key] = value
+from agent.model import Kind, Point, Quality, Reading
+from tests.fakes.clock import FakeClock
+from tests.fakes.store import FakeStore
 
 
 @pytest.fixture
@@ -43,14 +19,14 @@ def bench():
 
 class Bench:
     def __init__(self):
-        self.clock, self.memory, self.out = Clock(), Memory(), []
+        self.clock, self.memory, self.out = FakeClock(0.0, boot="boot", epoch=1e9), FakeStore(), []
 
     def hub(self, points, signals=(), policies=None):
         put = lambda batch, outbox_class: self.out.append((outbox_class, list(batch)))  # noqa: E731
         return Hub(points, signals, policies or {}, put, self.memory, self.clock)
 
     def read(self, hub, seconds, point, value, quality=Quality.GOOD):
-        self.clock.seconds = seconds
+        self.clock.at = seconds
         hub.publish([Reading(point, value, self.clock.now(), quality)])
 
     def sent(self, point):
@@ -111,10 +87,10 @@ def test_personal_readings_stay_on_the_box(bench):
 async def test_silence_turns_a_value_stale_once(bench):
     hub = bench.hub([Point("m.p", "m", stale_after=30)], [Signal("s", "m.p")])
     bench.read(hub, 0, "m.p", 7.0)
-    bench.clock.seconds = 29
+    bench.clock.at = 29
     hub.publish(hub._gone_stale())
     assert hub.last["m.p"].quality is Quality.GOOD
-    for bench.clock.seconds in (31, 32):
+    for bench.clock.at in (31, 32):
         hub.publish(hub._gone_stale())
     assert hub.last["m.p"].quality is hub.last["s"].quality is Quality.STALE
     assert bench.sent("m.p") == [7.0, 7.0]
@@ -124,7 +100,7 @@ async def test_each_value_goes_stale_in_its_own_time_whenever_it_came(bench):
     hub = bench.hub([Point("m.slow", "m", stale_after=300), Point("m.fast", "m", stale_after=10)], [])
     stale = {}
     for second in range(420):
-        bench.clock.seconds = second
+        bench.clock.at = second
         if second in (0, 100):
             bench.read(hub, second, "m.slow", 1.0)
         if second in (50, 55, 200):
@@ -140,7 +116,7 @@ async def test_nobody_looks_while_nothing_can_go_stale(bench):
     bench.read(hub, 0, "m.slow", 1.0)
     at, looks, stale, coming = 0.5, 0, [], [60, 64, 200]
     while at < 420:
-        bench.clock.seconds, looks = at, looks + 1
+        bench.clock.at, looks = at, looks + 1
         went = hub._gone_stale()
         hub.publish(went)
         stale += [(one.point, at) for one in went]
@@ -184,7 +160,7 @@ def test_an_index_that_the_flash_refused_is_not_published_however_long_it_stands
         bench.read(hub, seconds, "m.pulses", 150)
     if "stale" in meanwhile:
         bench.read(hub, 95, "m.pulses", 150, Quality.STALE)
-        bench.clock.seconds = 130
+        bench.clock.at = 130
         hub.publish(hub._gone_stale())
     if meanwhile == "stop":
         hub.flush()
@@ -231,7 +207,7 @@ def test_another_meter_is_told_once_and_not_again_after_a_crash(bench):
     told = []
 
     def start():
-        kept, bench.memory = bench.memory.durable, Memory()
+        kept, bench.memory = bench.memory.durable, FakeStore()
         bench.memory.update(kept)
         bench.memory.durable.update(kept)
         hub = bench.hub(points, [meter])

@@ -18,6 +18,7 @@ from drivers.api import BusSpec, DeviceSpec
 from drivers.lora import open_chirpstack
 from drivers.lora.chirpstack.link import Message
 from tests.fakes.broker import ScriptedBroker
+from tests.fakes.store import FakeStore
 
 EUI = "24e124136b316009"
 PROFILE = {
@@ -30,11 +31,6 @@ PROFILE = {
 
 
 TOPIC = f"application/saint-seine/device/{EUI}/event/up"
-
-
-class Memory(dict):
-    def put(self, key, value, now=False):
-        self[key] = value
 
 
 @pytest.fixture
@@ -52,7 +48,7 @@ def make(clock):
         }  # fmt: skip
         profile = {**PROFILE, "lora": {**PROFILE["lora"], "confirmed": confirmed}}
         spec = BusSpec("l", "lora_chirpstack", options, (DeviceSpec("v", {"dev_eui": EUI}, profile),))
-        return open_chirpstack(spec, clock, Memory() if memory is None else memory)
+        return open_chirpstack(spec, clock, FakeStore() if memory is None else memory)
 
     return bus
 
@@ -180,7 +176,7 @@ async def test_without_a_broker_a_write_fails_and_nothing_else(make):
 @pytest.mark.broker
 async def test_a_session_that_the_broker_keeps(make, broker, server):
     """Under another run of the agent: what was published meanwhile comes, once."""
-    memory = Memory()
+    memory = FakeStore()
     async with running(make(broker.port, memory=memory)):
         pass
     event = server.up(EUI, b"\x07", fport=2, age=500)

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from agent.demo.lorawan import AbpNode, OtaaNode
 from agent.errors import ConfigError
-from agent.model import Instant
 from drivers.api import DeviceSpec
 from drivers.lora.gwmp import packets
 from drivers.lora.gwmp.airtime import AirtimeAccount, airtime
@@ -19,24 +18,11 @@ from drivers.lora.gwmp.gateways import MOST_GATEWAYS
 from drivers.lora.gwmp.region import SUB_BANDS, sub_band
 from drivers.lora.gwmp.server import MOST_FRAMES, Battery, Heard, Joined, Send, Server, describe
 from drivers.lora.gwmp.sessions import end_device
+from tests.fakes.clock import FakeClock
 
 KEY = bytes(range(1, 17))
 EUI, JOIN_EUI, GATEWAY, SECOND = "24e124136b316001", "24e124c0002a0001", "0102030405060708", "0102030405060709"
 HERE, THERE = ("127.0.0.1", 4711), ("127.0.0.1", 4712)
-
-
-class Clock:
-    boot = "b"
-
-    def __init__(self):
-        self.seconds, self.trusted = 1000.0, True
-
-    def monotonic(self):
-        return self.seconds
-
-    def now(self):
-        wall = 1_700_000_000_000 + int(self.seconds * 1000) if self.trusted else None
-        return Instant(self.boot, int(self.seconds * 1e9), wall)
 
 
 class Secret:
@@ -66,7 +52,8 @@ class Site:
     """A server, the gateways that reach it, and what it has kept."""
 
     def __init__(self, *specs, gateways=(GATEWAY, SECOND)):
-        self.clock, self.kept, self.specs, self.allowed = Clock(), {}, specs, gateways
+        self.clock = FakeClock(boot="b", epoch=1_700_000_000.0)
+        self.kept, self.specs, self.allowed = {}, specs, gateways
         self._tmst = -1_000_000_000  # at second 1000 of the clock it is 0
         self.out, self.heard, self.others = [], [], []
         self.start()
@@ -74,11 +61,11 @@ class Site:
     @property
     def tmst(self):
         """The concentrators' counter goes with the clock."""
-        return (self._tmst + round(self.clock.seconds * 1_000_000)) % 2**32
+        return (self._tmst + round(self.clock.at * 1_000_000)) % 2**32
 
     @tmst.setter
     def tmst(self, now):
-        self._tmst = now - round(self.clock.seconds * 1_000_000)
+        self._tmst = now - round(self.clock.at * 1_000_000)
 
     def start(self):
         devices = [end_device(spec) for spec in self.specs]
@@ -103,7 +90,7 @@ class Site:
 
     def pass_time(self, seconds=0.25):
         """Let time pass; returns the orders that went out."""
-        self.clock.seconds += seconds
+        self.clock.at += seconds
         acts = self.server.tick()
         self.kept |= json.loads(json.dumps(self.server.facts()))
         sent = [(act.datagram, act.address) for act in acts if isinstance(act, Send)]
@@ -245,7 +232,7 @@ def test_copies_of_several_gateways_are_one_uplink(meter):
     site = Site(abp())
     frame = meter.uplink(1, b"x", confirmed=True)
     site.push(frame, rssi=-110, lsnr=-3.0)
-    site.clock.seconds += 0.1
+    site.clock.at += 0.1
     site.push(frame, gateway=SECOND, address=THERE, rssi=-80, lsnr=7.5)
     site.pass_time()
     assert [(one.best.gateway, one.best.snr) for one in site.heard] == [(SECOND, 7.5)]
@@ -255,7 +242,7 @@ def test_copies_of_several_gateways_are_one_uplink(meter):
 
 def test_a_gateway_without_pull_data_is_passed_over(meter):
     site = Site(abp())
-    site.clock.seconds += 120
+    site.clock.at += 120
     site.pull(GATEWAY, HERE)
     frame = meter.uplink(1, b"x", confirmed=True)
     site.push(frame, lsnr=1.0)
@@ -268,7 +255,7 @@ def test_a_confirmed_uplink_is_acknowledged_and_its_repetition_again(meter):
     site = Site(abp())
     frame = meter.uplink(1, b"x", confirmed=True)
     first = site.speak(meter, frame)
-    site.clock.seconds += 3
+    site.clock.at += 3
     again = site.speak(meter, frame)
     assert (len(first), len(again), meter.acked) == (1, 1, 2)
     assert first[0]["data"] != again[0]["data"]  # a counter is never used twice
@@ -336,7 +323,7 @@ def test_a_missing_key_is_said_and_looked_for_again(meter):
     assert site.heard == []
     assert "cannot be read" in describe(site.device("meter"), 0)["fault"]
     spec.address["nwk_s_key"].text = KEY.hex()
-    site.clock.seconds += 61
+    site.clock.at += 61
     site.pull()
     site.speak(meter, meter.uplink(1, b"y"))
     assert [one.payload for one in site.heard] == [b"y"]
@@ -377,7 +364,7 @@ def test_a_nonce_is_used_once(room):
     request = room.join_request()
     site.speak(room, request)
     site.start()
-    site.clock.seconds += 10
+    site.clock.at += 10
     assert site.speak(room, request) == []
     assert [row["reason"] for row in site.server.joins.rows()] == ["", "this DevNonce was used before"]
 
@@ -505,7 +492,7 @@ def test_a_value_that_was_not_heard_is_sent_three_times(meter):
 def test_newer_values_expiry_and_withdrawal(meter):
     site = Site(abp())
     _, first = order(site, payload=b"\x01")
-    waiting, second = order(site, payload=b"\x02", until=site.clock.seconds + 5)
+    waiting, second = order(site, payload=b"\x02", until=site.clock.at + 5)
     third, _ = order(site, point="meter.other", payload=b"\x03")
     assert first == ["replaced by a newer value"]
     site.server.withdraw("meter", third)
@@ -518,7 +505,7 @@ def test_newer_values_expiry_and_withdrawal(meter):
 
 def test_what_was_sent_to_a_device_that_falls_silent_ends(meter):
     site = Site(abp())
-    sent, ended = order(site, until=site.clock.seconds + 5)
+    sent, ended = order(site, until=site.clock.at + 5)
     site.push(meter.uplink(1, b"x"))
     site.pass_time()
     _, later = order(site, point="meter.other")
@@ -577,7 +564,7 @@ def test_the_second_window_follows_a_refused_first(meter, error):
     assert second["tmst"] - first["tmst"] == 1_000_000
     assert second["data"] == first["data"]
     assert site.tx_ack(error) == []
-    assert all(gateway.ledger.used(band, site.clock.seconds) == 0
+    assert all(gateway.ledger.used(band, site.clock.at) == 0
                for gateway in site.server.gateways for band in SUB_BANDS)  # fmt: skip
 
 
@@ -585,12 +572,12 @@ def test_the_second_window_is_taken_when_the_first_has_no_airtime(meter):
     site = Site(abp())
     gateway = next(iter(site.server.gateways))
     band = sub_band(868_100_000)
-    gateway.ledger.spend(band, band.budget_ms - 1, site.clock.seconds)
+    gateway.ledger.spend(band, band.budget_ms - 1, site.clock.at)
     (sent,) = site.speak(meter, meter.uplink(1, b"x", confirmed=True))
     assert (sent["freq"], sent["tmst"]) == (869.525, 2_000_000)
     (sent,) = site.speak(meter, meter.uplink(1, b"x", confirmed=True), freq=867.1)
     assert sent["freq"] == 867.1
-    site.clock.seconds += 3661
+    site.clock.at += 3661
     site.pull()
     (sent,) = site.speak(meter, meter.uplink(1, b"x", confirmed=True))
     assert sent["freq"] == 868.1
@@ -600,7 +587,7 @@ def test_no_airtime_at_all_sends_nothing_and_keeps_the_value(meter):
     site = Site(abp())
     for gateway in site.server.gateways:
         for band in SUB_BANDS:
-            gateway.ledger.spend(band, band.budget_ms, site.clock.seconds)
+            gateway.ledger.spend(band, band.budget_ms, site.clock.at)
     _, ended = order(site)
     assert site.speak(meter, meter.uplink(1, b"x", confirmed=True)) == []
     assert (site.server.waiting("meter"), ended) == (1, [])
@@ -633,7 +620,7 @@ def test_a_silent_class_c_device_is_given_up():
     site.speak(node, node.uplink(1, b"x"))
     _, ended = order(site, "room", "room.valve")
     for _ in range(4):
-        assert site.server.due() <= site.clock.seconds + 10
+        assert site.server.due() <= site.clock.at + 10
         site.pass_time(10.5)
         site.pull()
     assert ended == ["not confirmed after 3 transmission(s)"]

@@ -32,7 +32,7 @@ class AdrNode(AbpNode):
         if self.unanswered > LIMIT + DELAY:
             self.unanswered -= DELAY
             self.power, self.sf = 0, self.sf if self.power else min(12, self.sf + 1)
-        site.clock.seconds += 600
+        site.clock.at += 600
         site.pull(GATEWAY, HERE)
         site.pull(SECOND, THERE)
         answers, self.answers = self.answers, b""

@@ -52,7 +52,7 @@ def test_forged_frames_order_few_searches(meter, monkeypatch):
     site.pass_time()
     assert len(looked) == MOST_SEARCHES
     site.pull()
-    site.clock.seconds += 60
+    site.clock.at += 60
     site.push(meter.uplink(1, b"x")[:-4] + b"bad!")
     site.pass_time()
     assert len(looked) == MOST_SEARCHES + 1
@@ -121,9 +121,9 @@ def test_a_node_that_always_begins_with_the_same_number_and_says_the_same(meter,
         frame = meter.uplink(1, b"closed")
         site.speak(meter, frame)
         for _ in range(3):
-            site.clock.seconds += 30
+            site.clock.at += 30
             site.speak(meter, frame)
-        site.clock.seconds += 700
+        site.clock.at += 700
         if restart:
             site.start()
         site.pull()

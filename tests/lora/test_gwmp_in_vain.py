@@ -20,7 +20,7 @@ def room():
 def ask(site, frame, seconds=600.0, times=1):
     """A request every so often; what is answered is not heard."""
     for _ in range(times):
-        site.clock.seconds += seconds
+        site.clock.at += seconds
         site.pull(GATEWAY, HERE)
         site.push(frame() if callable(frame) else frame)
         site.pass_time()
@@ -60,7 +60,7 @@ def test_an_hour_in_vain(room, what, reason):
     assert site.server.in_vain() == {"room": reason}
     site.start()  # a restart forgets nothing of it
     assert site.server.in_vain() == {"room": reason}
-    site.clock.seconds += 60
+    site.clock.at += 60
     site.pull()
     site.join(room)
     site.speak(room, room.uplink(1, b"x"))
@@ -74,7 +74,7 @@ def test_a_request_of_once_that_somebody_repeats_is_not_of_a_node_that_speaks(ro
     requests = [room.join_request() for _ in range(2)]
     for request in requests:
         site.speak(room, request)
-        site.clock.seconds += 10
+        site.clock.at += 10
     site.pull()
     site.speak(room, requests[1])
     site.join(room)
@@ -93,12 +93,12 @@ def test_a_request_of_once_that_somebody_repeats_is_not_of_a_node_that_speaks(ro
 def test_without_airtime(room):
     site = Site(otaa(), gateways=(GATEWAY,))
     for _ in range(9):
-        site.clock.seconds += 600  # no PULL_DATA
+        site.clock.at += 600  # no PULL_DATA
         site.push(room.join_request())
         site.pass_time()
         site.pass_time(5)
     assert "no PULL_DATA" in site.server.in_vain()["room"]
-    site.clock.seconds += 60
+    site.clock.at += 60
     site.pull()
     site.join(room)
     assert site.server.in_vain() == {}  # a join ends it

@@ -22,7 +22,7 @@ def room():
 
 def again(site, frame, seconds, **more):
     """The same frame that long after it was looked at; what is sent for it."""
-    site.clock.seconds += seconds
+    site.clock.at += seconds
     site.pull(GATEWAY, HERE)
     site.pull(SECOND, THERE)
     site.push(frame, **more)

@@ -49,16 +49,16 @@ class Concentrator:
 def run(site, concentrators, nodes, frames, seconds):
     """`frames`: node and what it sends, by the second at which it does."""
     waiting = sorted(frames, key=lambda one: one[0])
-    started = site.clock.seconds
-    while site.clock.seconds - started < seconds:
+    started = site.clock.at
+    while site.clock.at - started < seconds:
         for one in concentrators:
             site.pull(one.eui, one.address)
-        while waiting and waiting[0][0] <= site.clock.seconds - started:
+        while waiting and waiting[0][0] <= site.clock.at - started:
             _, frame, options = waiting.pop(0)
             for one in concentrators:
                 if not one.is_deaf:
                     site.push(frame(), gateway=one.eui, address=one.address, **options)
-        site.clock.seconds += STEP
+        site.clock.at += STEP
         acts = [act for act in site.server.tick() if isinstance(act, Send)]
         site.kept |= json.loads(json.dumps(site.server.facts()))
         for act in acts:
@@ -162,7 +162,7 @@ def test_what_a_gateway_that_died_was_to_send_at_once_another_sends(is_alone):
     run(site, [alive], [node], [(0, node.join_request, {})], 8)
     frame = node.uplink(1, b"x")
     run(site, [dead] if is_alone else [dead, alive], [node], [(0, lambda: frame, {})], 3)
-    _, ended = order(site, "room", "room.valve", b"\x01", site.clock.seconds + 10)
+    _, ended = order(site, "room", "room.valve", b"\x01", site.clock.at + 10)
     assert [order["imme"] for order in site.pass_time(0.0)] == [True]  # nobody takes it
     assert site.out[-1][1] == HERE
     run(site, [alive], [node], [], 4)
@@ -178,10 +178,10 @@ def test_a_gateway_that_died_is_not_asked_first_again():
     run(site, both[1:], [node], [(0, node.join_request, {})], 8)
     frame = node.uplink(1, b"x")
     run(site, both, [node], [(0, lambda: frame, {})], 3)
-    order(site, "room", "room.valve", b"\x01", site.clock.seconds + 3)
+    order(site, "room", "room.valve", b"\x01", site.clock.at + 3)
     site.pass_time(0.0)
     run(site, both[1:], [], [], 12)
-    order(site, "room", "room.valve", b"\x02", site.clock.seconds + 3)
+    order(site, "room", "room.valve", b"\x02", site.clock.at + 3)
     site.pass_time(0.0)
     assert site.out[-1][1] == THERE
     run(site, both, [], [], 12)  # it is back
@@ -193,7 +193,7 @@ def test_a_gateway_that_died_is_not_asked_first_again():
 def test_what_is_too_late_for_the_other_windows_is_not_ordered():
     site, node = Site(abp(), gateways=(GATEWAY,)), AbpNode("01abcdef", KEY, KEY[::-1])
     site.speak(node, node.uplink(1, b"x", confirmed=True))
-    site.clock.seconds += 2
+    site.clock.at += 2
     assert site.tx_ack("TOO_LATE") == []
 
 
@@ -239,7 +239,7 @@ def test_what_is_sent_at_once_does_not_overtake_an_answer(more):
     site.push(node.uplink(1, b"x", confirmed=True))
     (answer,) = site.pass_time()
     for _ in range(more):
-        site.clock.seconds += 1
+        site.clock.at += 1
         site.push(node.uplink(1, b"x"))
         assert site.pass_time() == []
     order(site, "room", "room.valve")
@@ -292,7 +292,7 @@ def test_an_acknowledgement_of_the_value_before_confirms_no_new_one(restart):
     air = Concentrator(site)
     run(site, [air], [node], [(0, node.join_request, {})], 8)
     run(site, [air], [node], [(0, lambda: node.uplink(1, b"x"), {})], 3)
-    order(site, "room", "room.valve", b"\x01", site.clock.seconds + 3)
+    order(site, "room", "room.valve", b"\x01", site.clock.at + 3)
     run(site, [air], [node], [], 12)  # it has heard that, and says nothing yet
     if restart:
         site.start()

@@ -35,7 +35,7 @@ def first_window(site, node):
     before = site.tmst
     (order,) = site.speak(node, node.uplink(1, b"x", confirmed=True))
     assert order["datr"] == "SF7BW125"
-    site.clock.seconds += 30
+    site.clock.at += 30
     site.pull()
     return (order["tmst"] - before) / 1_000_000
 
@@ -43,7 +43,7 @@ def first_window(site, node):
 def test_a_device_is_told_five_seconds_and_answered_then():
     site, node = Site(otaa()), OtaaNode(EUI, JOIN_EUI, KEY)
     site.join(node)
-    site.clock.seconds += 30
+    site.clock.at += 30
     site.pull()
     assert (node.rx1_delay, first_window(site, node)) == (5, 5)
 
@@ -71,7 +71,7 @@ def test_a_device_by_abp_has_the_windows_of_the_site_file():
     assert (second["freq"], second["datr"]) == (869.525, "SF9BW125")
     site.specs = (abp(),)
     site.start()
-    site.clock.seconds += 30
+    site.clock.at += 30
     site.pull()
     assert first_window(site, node) == 1
 
@@ -80,7 +80,7 @@ def test_a_device_by_abp_has_the_windows_of_the_site_file():
 def test_the_second_window_of_a_device_that_joins(rate):
     site, node = Site(otaa_with(rx2_spreading_factor=rate)), OtaaNode(EUI, JOIN_EUI, KEY)
     site.join(node)
-    site.clock.seconds += 30
+    site.clock.at += 30
     site.pull()
     site.speak(node, node.uplink(1, b"x", confirmed=True))
     assert [order["datr"] for order in site.tx_ack("TOO_LATE")] == [f"SF{rate}BW125"]

@@ -14,6 +14,7 @@ from agent.site.profiles.model import Library
 from drivers.api import DeviceSpec
 from drivers.lora.codecs import CodecError, codec_of
 from drivers.lora.node import Frame, Node
+from tests.fakes.store import FakeStore
 
 CLIMATE = {"temperature": 28.29, "humidity": 88.6}
 PRESENT = {"battery_voltage": 3.062, "battery_level": 3, **CLIMATE}
@@ -115,11 +116,6 @@ def test_ldds75_that_sends_five_bytes():
         decoded("dragino_ldds75", "0D4803")
 
 
-class Memory(dict):
-    def put(self, key, value, now=False):
-        self[key] = value
-
-
 @pytest.fixture
 def clock():
     return SystemClock("always")
@@ -127,7 +123,7 @@ def clock():
 
 @pytest.fixture
 def make(clock):
-    return lambda profile: Node(DeviceSpec("n", {}, library().get(profile)), clock, Memory())
+    return lambda profile: Node(DeviceSpec("n", {}, library().get(profile)), clock, FakeStore())
 
 
 def heard(node, clock, payload, fcnt, fport=2, decoded=None):

@@ -14,7 +14,8 @@ from agent.clock import SystemClock
 from agent.errors import DeviceError
 from drivers.api import BusSpec, DeviceSpec, open_bus
 from drivers.lora.line import number, payload
-from tests.fakes.listening import Forgetful, Listening
+from tests.fakes.listening import Listening
+from tests.fakes.store import FakeStore
 
 PROFILE = {
     "name": "level",
@@ -65,7 +66,7 @@ async def listen(printer):
         devices = [DeviceSpec(f"n{n}", {"node": n} if n else {}, PROFILE) for n in nodes]
         options = {"port": str(printer.link), "baudrate": 9600, "pattern": pattern}
         spec = BusSpec("line", "lora_line", options, devices)
-        made.append(Listening(open_bus(spec, SystemClock("always"), Forgetful())))
+        made.append(Listening(open_bus(spec, SystemClock("always"), FakeStore())))
         await made[-1].up()
         return made[-1]
 

@@ -5,11 +5,13 @@ import math
 import pytest
 
 from agent.errors import DeviceError
-from agent.model import Instant, Kind, Quality
+from agent.model import Kind, Quality
 from drivers.api import DeviceSpec
 from drivers.lora.codecs.result import Decoded
 from drivers.lora.node import Frame, Node
 from drivers.lora.seldom import Seldom
+from tests.fakes.clock import FakeClock
+from tests.fakes.store import FakeStore
 
 T0 = 1_780_000_000_000
 PROFILE = {
@@ -33,32 +35,14 @@ PROFILE = {
 PAYLOAD = bytes.fromhex("00d72a01")
 
 
-class FakeClock:
-    boot, trusted = "b", True
-
-    def __init__(self):
-        self.seconds = 1000.0
-
-    def now(self):
-        return Instant("b", int(self.seconds * 1e9), T0 + int(self.seconds * 1000))
-
-    def monotonic(self):
-        return self.seconds
-
-
-class FakeMemory(dict):
-    def put(self, key, value, now=False):
-        self[key] = value
-
-
 @pytest.fixture
 def clock():
-    return FakeClock()
+    return FakeClock(boot="b", epoch=T0 / 1000)
 
 
 @pytest.fixture
 def memory():
-    return FakeMemory()
+    return FakeStore()
 
 
 @pytest.fixture
@@ -76,7 +60,7 @@ def hear(clock):
     """One frame after so many seconds."""
 
     async def after(node, seconds, fcnt=None, payload=PAYLOAD, fport=85, **more):
-        clock.seconds += seconds
+        clock.at += seconds
         return values(await node.uplink(Frame(payload, clock.now(), fport, fcnt, **more)))
 
     return after
@@ -235,7 +219,7 @@ async def test_history_goes_with_its_own_time(node, clock):
 
 async def test_a_frame_that_waited_elsewhere_is_history_and_no_sign_of_life(node, clock):
     due = node.due
-    clock.seconds += 900
+    clock.at += 900
     readings = await node.uplink(Frame(PAYLOAD, clock.now(), 85, 5, heard_ms=T0))
     assert {r.measured_at for r in readings} == {T0} and len(readings) > 5
     assert node.last == {} and node.due == due
@@ -277,9 +261,9 @@ async def test_lost_frames_do_not_stretch_the_interval(node, hear):
 
 async def test_silence_is_told_once_and_outlives_a_restart(node, hear, clock, make):
     await hear(node, 0)
-    clock.seconds += 1799
+    clock.at += 1799
     assert node.silent() == [] and not node.lost and node.is_in_time
-    clock.seconds += 1
+    clock.at += 1
     stale = node.silent()
     assert {r.point for r in stale} == {"n.temperature", "n.valve", "n.open"}
     assert {r.quality for r in stale} == {Quality.STALE} and values(stale)["temperature"] == 21.5
@@ -349,15 +333,15 @@ async def test_a_stated_time_says_alone_when_what_cannot_be_read_is_stale(make, 
 async def test_a_stated_time_makes_stale_and_not_the_silence(make, hear, clock):
     node = make(stale_after=2700)
     await hear(node, 0)
-    clock.seconds += 1800
+    clock.at += 1800
     assert node.silent() == [] and node.lost
 
 
 async def test_a_node_that_never_spoke_and_has_no_interval_is_lost_after_a_day(make, clock):
     node = make(profile=None)
-    clock.seconds += 86_399
+    clock.at += 86_399
     assert node.silent() == [] and not (node.lost or node.is_in_time)
-    clock.seconds += 1
+    clock.at += 1
     assert node.silent() == [] and node.lost
 
 
@@ -383,7 +367,7 @@ async def test_warnings_of_a_codec_are_told_once_a_minute(node, hear, clock, mon
     assert [record.message for record in caplog.records if "battery is low" in record.message] == [
         'codec warns device=n text="battery is low" next=its values are taken'
     ]
-    clock.seconds += 60
+    clock.at += 60
     await hear(node, 10)
     assert caplog.text.count("battery is low") == 2
 

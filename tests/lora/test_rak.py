@@ -18,8 +18,9 @@ from agent.model import Quality
 from drivers.api import BusSpec, DeviceSpec, open_bus
 from drivers.lora import rak
 from drivers.lora.rak import Packet, RakP2p, Signal, parse
-from tests.fakes.listening import Forgetful, Listening
+from tests.fakes.listening import Listening
 from tests.fakes.rak_modem import RakModem
+from tests.fakes.store import FakeStore
 
 PROFILE = {
     "name": "cistern",
@@ -40,7 +41,7 @@ def bus(port: Path, *nodes: str, **options: Any) -> Any:
     options = {"port": str(port), "baudrate": 115200, "frequency": 868_100_000, "spreading_factor": 7,
                "bandwidth": 125_000, "coding_rate": "4/5", "preamble": 8, "power": 14.0} | options  # fmt: skip
     devices = [DeviceSpec(f"n{node}", {"node": node}, PROFILE) for node in nodes or ("01", "02")]
-    return open_bus(BusSpec("rak", "lora_rak_p2p", options, devices), SystemClock("always"), Forgetful())
+    return open_bus(BusSpec("rak", "lora_rak_p2p", options, devices), SystemClock("always"), FakeStore())
 
 
 @pytest.fixture

@@ -14,33 +14,20 @@ from typing import Any
 
 import pytest
 
-from agent.model import Event, Instant, Quality, Reading, Readings, Value
+from agent.model import Event, Quality, Reading, Readings, Value
 from agent.outbox import Message, Outbox
 from agent.outbox.blocks import Row, decode
 from agent.outbox.store import Store, Work
+from tests.fakes.clock import FakeClock
 
 BOOT = "6f1c7d6e-0000-4000-8000-000000000001"
-
-
-class HandClock:
-    """Monotonic time moves only when told; the wall is right unless `trusted` is taken away."""
-
-    def __init__(self) -> None:
-        self.boot, self.trusted, self.at, self.wall = BOOT, True, 1000.0, 0.0
-
-    def now(self) -> Instant:
-        wall = 1_764_000_000_000 + int((self.at + self.wall) * 1000) if self.trusted else None
-        return Instant(self.boot, int(self.at * 1e9), wall)
-
-    def monotonic(self) -> float:
-        return self.at
 
 
 class Box:
     """An outbox with its folders and its clock, which can be dropped (kill -9) and opened again."""
 
     def __init__(self, folder: Path) -> None:
-        self.state, self.stage, self.clock = folder / "state", folder / "stage", HandClock()
+        self.state, self.stage, self.clock = folder / "state", folder / "stage", FakeClock(boot=BOOT)
         self.options: dict[str, Any] = {}
         self.out = self.open()
         self.first_store = self.out.store

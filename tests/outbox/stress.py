@@ -30,10 +30,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agent.model import Command, Event, Instant, Origin, Outcome, OutcomeState, Reading
+from agent.model import Command, Event, Origin, Outcome, OutcomeState, Reading
 from agent.outbox import Message, Outbox, numbers, ram_queue, stage, writer
 from agent.outbox.blocks import decode
 from agent.outbox.store import FILE, Store
+from tests.fakes.clock import FakeClock
 
 __all__ = ["Account", "run"]
 
@@ -109,22 +110,11 @@ class Account:
             self.faults.append(f"commands begun twice: {twice}")
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.boot, self.trusted, self.at = "boot-0", True, 1000.0
-
-    def now(self) -> Instant:
-        return Instant(self.boot, int(self.at * 1e9), 1_764_000_000_000 + int(self.at * 1000))
-
-    def monotonic(self) -> float:
-        return self.at
-
-
 class Trial:
     """One seed: its folders, its dice, its faults."""
 
     def __init__(self, folder: Path, seed: int) -> None:
-        self.dice, self.clock, self.account = random.Random(seed), Clock(), Account()
+        self.dice, self.clock, self.account = random.Random(seed), FakeClock(boot="boot-0"), Account()
         self.folder = folder
         self.stage_full = self.flash_full = self.killing = False
         self.n = 0

@@ -260,12 +260,13 @@ async def test_a_block_that_the_flash_garbled_costs_itself_only(box: Any, events
 EIO = """
 import asyncio, json, sys
 from pathlib import Path
-from tests.faults.power_cut import Clock, next_of
+from tests.fakes.clock import FakeClock
+from tests.faults.power_cut import next_of
 from agent.model import Event, Reading
 from agent.outbox import Outbox
 
 async def main(folder):
-    clock, faults = Clock(), 0
+    clock, faults = FakeClock(), 0
     out = Outbox.open(folder / "state", folder / "stage", clock, window=5.0)
     for turn in range(100):
         out.put([Reading(f"a.r{i}", turn, clock.now()) for i in range(10)], 2)

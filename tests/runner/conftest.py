@@ -7,46 +7,12 @@ from typing import Any
 
 import pytest
 
-from agent.clock import Wall
 from agent.control.api import NEVER, Happening, Output, Step, Wish, good
-from agent.model import Instant, Quality, Reading, Severity
+from agent.model import Quality, Reading, Severity
+from tests.fakes.clock import FollowedClock
+from tests.fakes.store import FakeStore
 
-WALL = 1_768_467_600_000  # 2026-01-15T10:00:00+01:00
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.boot, self.mono, self.trusted, self.shift = "boot-1", 100.0, True, 0.0
-        self.wall = Wall(self.boot)
-
-    def monotonic(self) -> float:
-        return self.mono
-
-    def now(self) -> Instant:
-        at, machine = round(self.mono * 1e9), round((WALL / 1000 + self.mono - 100 + self.shift) * 1e9)
-        return Instant(self.boot, at, self.wall.at(at, machine if self.trusted else None))
-
-    def restart(self, memory: Memory) -> None:
-        self.wall = Wall(self.boot, round(self.mono * 1e9), memory)
-
-
-class Memory:
-    """Facts, and which of them are on flash."""
-
-    def __init__(self) -> None:
-        self.facts: dict[str, Any] = {}
-        self.durable: dict[str, Any] = {}
-
-    def get(self, key: str) -> Any:
-        return self.facts.get(key)
-
-    def put(self, key: str, value: Any, now: bool = False) -> None:
-        self.facts[key] = value
-        if now:
-            self.durable[key] = value
-
-    def flush(self) -> None:
-        self.durable |= self.facts
+EPOCH = 1_768_467_500.0  # it is 2026-01-15T10:00:00+01:00 at second 100
 
 
 class FakeArbiter:
@@ -126,8 +92,8 @@ class Thermostat:
 class House:
     """Everything around a runner."""
 
-    clock: Clock = field(default_factory=Clock)
-    memory: Memory = field(default_factory=Memory)
+    clock: FollowedClock = field(default_factory=lambda: FollowedClock(100.0, epoch=EPOCH))
+    memory: FakeStore = field(default_factory=FakeStore)
     arbiter: FakeArbiter = field(default_factory=lambda: FakeArbiter("burner", "pump"))
     events: list[Any] = field(default_factory=list)
 

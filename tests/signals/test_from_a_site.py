@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from agent.core.hub import Hub
-from agent.model import Instant, Point, Reading
+from agent.model import Point, Reading
 from agent.site.build import build_settings
 from agent.site.loader import load
+from tests.fakes.clock import FakeClock
+from tests.fakes.store import FakeStore
 
 SITE = """\
 version: 1
@@ -52,21 +54,6 @@ def site(tmp_path: Path):
     return write
 
 
-class Memory(dict):
-    def put(self, key, value, now=False):
-        self[key] = value
-
-
-class Clock:
-    seconds = 0.0
-
-    def now(self):
-        return Instant("boot", int(self.seconds * 1e9), int(1e12 + self.seconds * 1000))
-
-    def monotonic(self):
-        return self.seconds
-
-
 @pytest.mark.parametrize(
     ("signal", "every", "counts", "index", "swaps"),
     [
@@ -89,12 +76,12 @@ class Clock:
 )
 def test_what_a_site_file_makes_of_a_counter(site, signal, every, counts, index, swaps):
     found = build_settings(site(signal))
-    source, told, clock = found.signals[0].source, [], Clock()
-    hub = Hub([Point(source, source.partition(".")[0])], found.signals, {}, lambda *_: None, Memory(), clock)
+    source, told, clock = found.signals[0].source, [], FakeClock()
+    hub = Hub([Point(source, source.partition(".")[0])], found.signals, {}, lambda *_: None, FakeStore(), clock)
     hub.replaced = lambda name, detail: told.append(name)
     seen = []
     for number, value in enumerate(counts):
-        clock.seconds = number * every + 1
+        clock.at = number * every + 1
         hub.publish([Reading(source, value, clock.now())])
         seen.append(hub.last["c"].value)
     assert (seen, len(told)) == (index, swaps)
@@ -110,7 +97,7 @@ def test_what_a_site_file_makes_of_a_counter(site, signal, every, counts, index,
 )
 def test_another_source_in_the_file_is_no_growth(site, before, after, again):
     """Its count has nothing to do with the one of before, however near it is."""
-    memory, clock = Memory(), Clock()
+    memory, clock = FakeStore(), FakeClock()
     hub = None
     for signal, counts in ((before, [1000, 1001]), (after, [1500, 1501, 1502]), (before, [1001, 1002])):
         found = build_settings(site(signal))
@@ -121,7 +108,7 @@ def test_another_source_in_the_file_is_no_growth(site, before, after, again):
         else:
             hub.configure([point], found.signals, {})
         for count in counts:
-            clock.seconds += 10
+            clock.at += 10
             hub.publish([Reading(source, count, clock.now())])
         hub.flush()
     pulse = 10 if "gpio" in before else 1

@@ -9,23 +9,9 @@ from typing import Any
 
 import pytest
 
-from agent.model import Instant
 from agent.uplink.certificates import AGAIN, Certificates, ends
+from tests.fakes.clock import FakeClock
 from tests.fakes.mosquitto import certificates
-
-
-class Clock:
-    boot, trusted = "b", True
-
-    def __init__(self) -> None:
-        self.mono, self.wall_s = 0.0, datetime.now(UTC).timestamp()
-        self.known = True
-
-    def monotonic(self) -> float:
-        return self.mono
-
-    def now(self) -> Instant:
-        return Instant("b", 0, round(self.wall_s * 1000) if self.known else None)
 
 
 def by_openssl(path: Path) -> datetime:
@@ -53,20 +39,20 @@ def test_what_is_no_certificate_is_for_connecting_to_say(tmp_path: Path, text: s
 def test_thirty_days_before_and_until_it_is_replaced(tmp_path: Path) -> None:
     certificates(tmp_path, "village", days=40)
     (tmp_path / "ca.pem").unlink()
-    clock: Any = Clock()
+    clock: Any = FakeClock(0.0, epoch=datetime.now(UTC).timestamp())
     watched = Certificates([tmp_path / "village.pem", None, tmp_path / "ca.pem"], clock)
     assert watched.expiring() == {} and watched.not_known() == ["ca.pem"]
-    clock.known = False
+    clock.trusted = False
     assert watched.not_known() == ["village.pem", "ca.pem"], "an alarm of before is not over for want of the time"
-    clock.known = True
-    clock.wall_s += 11 * 86_400
+    clock.trusted = True
+    clock.epoch += 11 * 86_400
     assert watched.expiring() == {"village.pem": pytest.approx(29, abs=0.1)}
-    clock.wall_s += 30 * 86_400
+    clock.epoch += 30 * 86_400
     assert watched.expiring()["village.pem"] < 0
-    clock.known = False
+    clock.trusted = False
     assert watched.expiring() == {}
-    clock.known = True
+    clock.trusted = True
     certificates(tmp_path, "village", days=400)
     (tmp_path / "ca.pem").unlink()
-    clock.mono += AGAIN
+    clock.at += AGAIN
     assert watched.expiring() == {}

@@ -216,11 +216,12 @@ class Agent:
         if uplink is None:
             log.warning("no uplink in the site file next=readings stay on the box")
             return None
+        from agent.uplink.native import Native
         from agent.uplink.uplink import Uplink  # aiomqtt costs 0.1 s and 5 MB: only where there is a link
 
         return Uplink(
             uplink,
-            self._settings.site,
+            Native(uplink.prefix, self._settings.site),
             self._outbox,
             lambda command: self._arbiter.submit(command),
             self._clock,

@@ -20,7 +20,9 @@
     export.py    the same from outside, read only
 """
 
+from agent.outbox.claim import Statement
 from agent.outbox.messages import Message
 from agent.outbox.queue import Outbox
+from agent.outbox.records import MessageKind
 
-__all__ = ["Message", "Outbox"]
+__all__ = ["Message", "MessageKind", "Outbox", "Statement"]

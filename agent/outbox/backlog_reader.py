@@ -12,6 +12,7 @@ from agent.outbox.drain import Form, Held, Load, fetch
 from agent.outbox.flash import Flash
 from agent.outbox.lanes import Pace
 from agent.outbox.messages import Entry, Message
+from agent.outbox.records import MessageKind
 
 __all__ = ["FEW", "BacklogReader"]
 
@@ -108,7 +109,7 @@ class BacklogReader:
         self.cursor["message"] = rows[-1].id if len(rows) == FEW else self.newest["message"]
         return [
             Entry(
-                Message(row.topic, row.body, False, row.seq, row.seq, 1, next(self._tokens)),
+                Message(row.kind, row.body, False, row.seq, row.seq, 1, next(self._tokens), command=row.command),
                 row.store, row=row.id, queued=True,
             )
             for row in rows if row.id not in self.skip
@@ -127,8 +128,9 @@ class BacklogReader:
         for load in loads:
             for piece in load.pieces:
                 message = Message(
-                    "telemetry", piece.body, piece.zlib, piece.first, piece.last, piece.n, next(self._tokens), "backlog"
-                )
+                    MessageKind.READINGS, piece.body, piece.zlib, piece.first, piece.last, piece.n,
+                    next(self._tokens), "backlog",
+                )  # fmt: skip
                 self.ready.append(Entry(message, load.store, load=load, cls=min(row.cls for row in load.rows)))
             load.pieces.clear()
         return broken

@@ -11,7 +11,7 @@ from agent.model import Event, Outcome, OutcomeState
 from agent.outbox.dates import Boots
 from agent.outbox.messages import Entry, Message
 from agent.outbox.numbers import Numbers
-from agent.outbox.records import dated, event_body, is_gap, renamed_record, result_body
+from agent.outbox.records import MessageKind, dated, event_body, is_gap, renamed_record, result_body
 from agent.outbox.stage import Stage, StagedRecord
 
 __all__ = ["MANY", "Events"]
@@ -35,12 +35,12 @@ class Events:
     def add_event(self, event: Event) -> Entry:
         """A record with a number of its own."""
         store, seq = self._numbers.take(1, "records")
-        return self.keep(self._record("event", event_body(event, store, seq), store, seq))
+        return self.keep(self._record(MessageKind.EVENT, event_body(event, store, seq), store, seq))
 
     def tell(self, event: Event) -> Entry:
         """A record of our own for the transaction at hand; `keep` it if that fails."""
         store, seq = self._numbers.take(1, "gaps" if event.kind == "gap" else "records")
-        entry = self._record("event", event_body(event, store, seq), store, seq)
+        entry = self._record(MessageKind.EVENT, event_body(event, store, seq), store, seq)
         if event.kind == "gap" and event.detail:
             entry.tells = (event.detail.get("store", ""), event.detail.get("first") or 1)
         return entry
@@ -63,13 +63,15 @@ class Events:
         """Bring it to the stage."""
         message = entry.message
         entry.since = self._monotonic()
-        kept = StagedRecord(entry.store, message.first, message.topic, message.body, entry.outcome)
+        kept = StagedRecord(
+            entry.store, message.first, message.kind, message.command, message.body, entry.outcome
+        )
         entry.staged = self._stage.keep(kept, entry.since)
         return entry
 
     def restore(self, kept: StagedRecord, delivered: bool) -> None:
         """A record that an earlier process left on the stage; of a delivered one the outcome is still to keep."""
-        entry = self._record(kept.topic, kept.body, kept.store, kept.seq)
+        entry = self._record(kept.kind, kept.body, kept.store, kept.seq, kept.command)
         entry.outcome, entry.since, entry.done, entry.staged = kept.outcome, float("-inf"), delivered, True
         if delivered and kept.outcome is None:
             return
@@ -144,7 +146,7 @@ class Events:
         states = {one.outcome.state for one in self.unsaved if one.outcome and one.outcome.command == known.command}
         return bool(states & _ENDS) or (known.state is OutcomeState.ACCEPTED and OutcomeState.EXPIRED in states)
 
-    def pick(self, held_back: Collection[str], boots: Boots, durable: bool = False) -> Entry | None:
+    def pick(self, held_back: Collection[MessageKind], boots: Boots, durable: bool = False) -> Entry | None:
         """The first that may go, with its date if it is known by now; `durable`: of those with a durable number.
 
         Gap records without one, or of what has none, go first: after a power cut nobody could tell the same.
@@ -161,7 +163,7 @@ class Events:
             entry.message = replace(entry.message, body=dated(entry.message.body, boots))
         return entry
 
-    def wants_more(self, held_back: Collection[str]) -> bool:
+    def wants_more(self, held_back: Collection[MessageKind]) -> bool:
         """Whether others on flash may go, and nothing here."""
         return len(self.ready) < MANY and all(one.message.kind in held_back for one in self.ready)
 
@@ -200,8 +202,8 @@ class Events:
 
     def _word(self, outcome: Outcome) -> Entry:
         store, seq = self._numbers.take(1, "records")
-        return self._record(f"cmd/{outcome.command}/result", result_body(outcome, store, seq), store, seq)
+        return self._record(MessageKind.RESULT, result_body(outcome, store, seq), store, seq, outcome.command)
 
-    def _record(self, topic: str, body: bytes, store: str, seq: int) -> Entry:
-        message = Message(topic, body, False, seq, seq, 1, next(self._tokens))
+    def _record(self, kind: MessageKind, body: bytes, store: str, seq: int, command: str = "") -> Entry:
+        message = Message(kind, body, False, seq, seq, 1, next(self._tokens), command=command)
         return Entry(message, store, since=self._monotonic())

@@ -10,6 +10,7 @@ from agent.model import Outcome
 from agent.outbox.blocks import Block, Lot, block, pack
 from agent.outbox.drain import Load
 from agent.outbox.lanes import Lane
+from agent.outbox.records import MessageKind
 from agent.outbox.store import Store, StoredMessage, Work
 
 __all__ = ["Batch", "Entry", "Message", "Written", "write"]
@@ -17,13 +18,13 @@ __all__ = ["Batch", "Entry", "Message", "Written", "write"]
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What is published in one piece. `topic` is the part after the site; `body` is JSON, or RFC 1950 with `zlib`.
+    """What is published in one piece. `body` is JSON (docs/schemas), or RFC 1950 with `zlib`.
 
     `first` and `last` are numbers of its records, `n` how many there are. `token` is the outbox's own. `lane` says
     whether it is of the present, or backlog that yields to it.
     """
 
-    topic: str
+    kind: MessageKind
     body: bytes
     zlib: bool
     first: int
@@ -31,11 +32,8 @@ class Message:
     n: int
     token: int
     lane: Lane = "live"
-
-    @property
-    def kind(self) -> str:
-        """The first part of the topic: what a broker refuses, it refuses of all of a kind."""
-        return self.topic.partition("/")[0]
+    command: str = ""
+    """Of a result: the id of its command."""
 
 
 @dataclass(slots=True, eq=False)
@@ -117,7 +115,7 @@ def write(db: Store, batch: Batch, ids: Iterator[int]) -> Written:
         row = None if entry.done else next(ids)
         written.messages.append(row)
         if row is not None:
-            messages.append(StoredMessage(row, entry.store, message.first, message.topic, message.body))
+            messages.append(StoredMessage(row, entry.store, message.first, message.kind, message.command, message.body))
         if entry.outcome is not None:
             outcomes.append(entry.outcome)
     for entry in batch.entries:

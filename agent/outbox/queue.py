@@ -11,7 +11,6 @@ A reading that is accepted within the durability window is never written to flas
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Collection, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,13 +23,12 @@ from agent.outbox.blocks import LIMIT, lots_of
 from agent.outbox.claim import Claim, Statement
 from agent.outbox.drain import Form
 from agent.outbox.messages import Entry, Message
-from agent.outbox.records import iso
+from agent.outbox.records import MessageKind, iso
 from agent.outbox.splitting import split_entry
 from agent.outbox.writer import Writer
 
 __all__ = ["Message", "Outbox"]
 
-_log = logging.getLogger("bocage.outbox")
 _T = TypeVar("_T")
 
 
@@ -39,7 +37,7 @@ class Outbox:
 
     def __init__(self, writer: Writer, clock: Clock, window: float, max_bytes: int) -> None:
         self._writer, self._clock, self._window, self._max_bytes = writer, clock, window, max_bytes
-        self._held_back: Collection[str] = ()
+        self._held_back: Collection[MessageKind] = ()
         self._reading = False
         self._jobs: set[asyncio.Future[Any]] = set()
         self._passed = clock.monotonic()
@@ -189,8 +187,8 @@ class Outbox:
         """Whether nobody has confirmed yet that this is the newest state of the box."""
         return not self.is_compared or self._writer.flash.db is None
 
-    def hold_back(self, kinds: Collection[str]) -> None:
-        """Kinds of messages that the broker refuses at present: `take` passes over them, from now on."""
+    def hold_back(self, kinds: Collection[MessageKind]) -> None:
+        """From now on `take` passes over these kinds of messages, which the broker refuses at present."""
         self._held_back = frozenset(kinds)
         self._writer.wake.set()
 
@@ -231,7 +229,7 @@ class Outbox:
         entry = self._writer.in_flight.pop(message.token, None)
         if entry is None:
             return
-        if message.topic != "telemetry":
+        if message.kind is not MessageKind.READINGS:
             self._writer.events.come_back(entry)
         elif entry.load is not None:
             self._writer.backlog.pace.back()
@@ -278,9 +276,10 @@ class Outbox:
         entry = self._writer.in_flight.pop(message.token, None)
         if entry is None:
             return
-        _log.error("message refused topic=%s n=%d reason=%s next=set aside", message.topic, message.n, reason)
         pending = self._writer.pending
-        pending.work.refused.append((entry.store, message.first, message.last, message.topic, reason, message.body))
+        pending.work.refused.append(
+            (entry.store, message.first, message.last, message.kind, message.command, reason, message.body)
+        )
         pending.lose("refused", entry.cls, entry.store, message.first, message.last, message.n)
         self._writer.tell_again(message.body)
         if entry.load is not None:
@@ -293,7 +292,7 @@ class Outbox:
         event = self._writer.events.pick(self._held_back, self._writer.dating.boots, durable=self._writer.tells)
         if event is not None:
             return event
-        if self._messages_first() or "telemetry" in self._held_back:
+        if self._messages_first() or MessageKind.READINGS in self._held_back:
             return None
         if self._writer.backlog.pace.starved(now) and (starved := self._writer.backlog.pick(now)):
             return starved
@@ -306,7 +305,7 @@ class Outbox:
     def _live_entry(self) -> Entry:
         lots, n, body = self._writer.ram_queue.next(self._writer.backlog.form.limit)
         token = next(self._writer.tokens)
-        message = Message("telemetry", body, False, lots[0].seq, lots[-1].last, n, token)
+        message = Message(MessageKind.READINGS, body, False, lots[0].seq, lots[-1].last, n, token)
         cls, since = min(lot.cls for lot in lots), lots[0].since
         entry = Entry(message, lots[0].store, lots, cls=cls, since=since, place=token)
         self._writer.ram_queue.under_way[message.token] = entry

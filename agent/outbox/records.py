@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from agent.model import Event, Instant, Outcome, Severity
@@ -14,9 +15,30 @@ if TYPE_CHECKING:  # the store renames records
     from agent.outbox.store import Loss
 
 __all__ = [
-    "AUDIT", "GAP", "answer_body", "dated", "event_body", "gap_event", "is_counted", "is_gap", "iso",
-    "loss_detail", "parted_gap", "renamed_record", "result_body",
+    "AUDIT", "GAP", "MessageKind", "answer_body", "dated", "event_body", "former_topic", "gap_event", "is_counted",
+    "is_gap", "iso", "loss_detail", "of_former_topic", "parted_gap", "renamed_record", "result_body",
 ]  # fmt: skip
+
+
+class MessageKind(StrEnum):
+    """What a message is. Where and how it is published is the dialect's affair."""
+
+    READINGS = "readings"
+    EVENT = "event"
+    RESULT = "result"
+    """The outcome of a command."""
+
+
+def former_topic(kind: MessageKind, command: str) -> str:
+    """The text by which version 2 of the database, and the stage, say what a message is; `command` is a result's id."""
+    return {MessageKind.READINGS: "telemetry", MessageKind.EVENT: "event"}.get(kind, f"cmd/{command}/result")
+
+
+def of_former_topic(topic: str) -> tuple[MessageKind, str]:
+    """Kind of a message, and the command's id of a result."""
+    if topic.startswith("cmd/"):
+        return MessageKind.RESULT, topic.removeprefix("cmd/").removesuffix("/result")
+    return (MessageKind.READINGS if topic == "telemetry" else MessageKind.EVENT), ""
 
 
 def event_body(event: Event, store: str, seq: int) -> bytes:

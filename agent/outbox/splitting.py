@@ -10,6 +10,7 @@ from typing import Any
 
 from agent.outbox.blocks import cut, decode, encode, pieces, split
 from agent.outbox.messages import Entry, Message
+from agent.outbox.records import MessageKind
 
 __all__ = ["split_entry"]
 
@@ -22,7 +23,7 @@ def split_entry(entry: Entry, limit: int, tokens: Iterator[int]) -> list[Entry]:
 
     It is live (with lots) or backlog (with a load, which then has more pieces). Fewer than two: it cannot be split.
     """
-    if entry.message.topic != "telemetry" or entry.message.n < 2:
+    if entry.message.kind is not MessageKind.READINGS or entry.message.n < 2:
         return []
     return _live(entry, limit, tokens) if entry.load is None else _backlog(entry, limit, tokens)
 
@@ -41,7 +42,7 @@ def _live(entry: Entry, limit: int, tokens: Iterator[int]) -> list[Entry]:
             head = rest.pop(0)
             if head.n > lot.n:
                 rest.insert(0, split(head, lot.n)[1])
-        part = Message("telemetry", body, False, lots[0].seq, lots[-1].last, n, next(tokens), message.lane)
+        part = Message(message.kind, body, False, lots[0].seq, lots[-1].last, n, next(tokens), message.lane)
         made.append(replace(entry, message=part, lots=lots, since=lots[0].since))
     return made
 

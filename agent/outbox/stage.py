@@ -30,7 +30,7 @@ from agent.model import Instant, Outcome, OutcomeState
 from agent.outbox.blocks import Lot, beyond, split
 from agent.outbox.claim import Claim, Standing
 from agent.outbox.mark import Given, Mark, read_mark
-from agent.outbox.records import is_gap, renamed_record
+from agent.outbox.records import MessageKind, former_topic, is_gap, of_former_topic, renamed_record
 
 __all__ = ["Replay", "Stage", "StagedRecord", "replay"]
 
@@ -49,7 +49,8 @@ class StagedRecord(NamedTuple):
 
     store: str
     seq: int
-    topic: str
+    kind: MessageKind
+    command: str
     body: bytes
     outcome: Outcome | None
 
@@ -207,8 +208,9 @@ class Stage:
         self._until = since
         one = record.outcome
         told = one and (one.command, one.point, one.value, str(one.state), one.reason, tuple(one.at))
+        topic = former_topic(record.kind, record.command)
         # an older program takes what it does not know for an acceptance: this one is of no number
-        kept = self._append(("kept", record.store, record.seq, record.seq - 1, record.topic, record.body, told))
+        kept = self._append(("kept", record.store, record.seq, record.seq - 1, topic, record.body, told))
         self.give(record.store, record.seq)
         return kept
 
@@ -424,7 +426,8 @@ def _read(data: bytes, into: Replay) -> bool:
             elif kind == "renamed":
                 into.rename(*rest[3:])
             elif kind == "kept":
-                into.records.append(StagedRecord(rest[0], rest[1], rest[3], rest[4], _outcome(rest[5])))
+                what = of_former_topic(rest[3])
+                into.records.append(StagedRecord(rest[0], rest[1], *what, rest[4], _outcome(rest[5])))
             else:
                 into.accepted.append((rest[0], rest[1], rest[2]))
         except (ValueError, TypeError, EOFError, IndexError):  # written by another version

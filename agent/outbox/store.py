@@ -25,7 +25,7 @@ from agent.model import Instant, Outcome, OutcomeState
 from agent.outbox.blocks import Block, renamed
 from agent.outbox.dates import Boot, Boots
 from agent.outbox.ids import Ids, outcomes
-from agent.outbox.records import AUDIT, GAP, parted_gap, renamed_record
+from agent.outbox.records import AUDIT, GAP, MessageKind, former_topic, of_former_topic, parted_gap, renamed_record
 
 __all__ = [
     "FILE", "Loss", "RawBlock", "Store", "StoredBlock", "StoredMessage", "Totals", "Work", "cost", "is_corrupt",
@@ -35,16 +35,17 @@ __all__ = [
 _log = logging.getLogger("bocage.outbox")
 
 FILE = "outbox.db"
-_SCHEMA = """
+_SETTINGS = """
 PRAGMA page_size = 2048;
 PRAGMA journal_mode = WAL;
+"""
+_STEPS = (
+    """
 CREATE TABLE IF NOT EXISTS fact (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS block (
     id INTEGER PRIMARY KEY, store TEXT NOT NULL, first_seq INTEGER NOT NULL, last_seq INTEGER NOT NULL,
     n INTEGER NOT NULL, class INTEGER NOT NULL, boot_id TEXT NOT NULL, boottime_ns INTEGER NOT NULL,
-    clock_state TEXT NOT NULL, from_ms INTEGER, to_ms INTEGER, body BLOB NOT NULL, thin INTEGER NOT NULL DEFAULT 0);
-CREATE TABLE IF NOT EXISTS boot (
-    n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, offset_ms INTEGER, seen_ms INTEGER NOT NULL);
+    clock_state TEXT NOT NULL, from_ms INTEGER, to_ms INTEGER, body BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS message (
     id INTEGER PRIMARY KEY, store TEXT NOT NULL, seq INTEGER NOT NULL, topic TEXT NOT NULL, body BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS command (
@@ -53,8 +54,22 @@ CREATE TABLE IF NOT EXISTS command (
 CREATE TABLE IF NOT EXISTS refused (
     id INTEGER PRIMARY KEY, store TEXT NOT NULL, first_seq INTEGER NOT NULL, last_seq INTEGER NOT NULL,
     topic TEXT NOT NULL, reason TEXT NOT NULL, body BLOB NOT NULL);
+    """,
+    """
+ALTER TABLE block ADD COLUMN thin INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE IF NOT EXISTS boot (
+    n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, offset_ms INTEGER, seen_ms INTEGER NOT NULL);
+    """,
+    """
+ALTER TABLE message ADD COLUMN kind TEXT;
+ALTER TABLE refused ADD COLUMN kind TEXT;
+    """,
+)
+"""Step n makes version n of version n - 1. Steps only add, so that the program before can open a newer database.
+
+Version 3 says what a message is (`kind`). `topic` stays filled for the program before, whose rows have no kind; it may
+go in the next minor version.
 """
-_VERSION = 2
 _PAGE = 2048
 _WAL_PAGES = 8192
 """16 MB: a checkpoint writes a backlog a second time, so it comes late; with a small buffer after an eighth of it."""
@@ -79,6 +94,7 @@ _STORED = "id, store, first_seq, last_seq, n, class, boot_id, boottime_ns, clock
 _BLOCK = ("id, store, first_seq, last_seq, n, class, boot_id, boottime_ns, clock_state, from_ms, to_ms, body, "
           "thin")  # fmt: skip
 """By name: a newer version's table may have more."""
+_MESSAGE = "id, store, seq, kind, topic, body"
 _RAW = ("id, store, first_seq, last_seq, n, boot_id, boottime_ns, clock_state = 'synced', from_ms, to_ms, "
         "length(body), thin")  # fmt: skip
 
@@ -127,12 +143,13 @@ class RawBlock(NamedTuple):
 
 
 class StoredMessage(NamedTuple):
-    """A class-0 record: an event or an outcome."""
+    """A class-0 record: an event or the result of a `command`."""
 
     id: int
     store: str
     seq: int
-    topic: str
+    kind: MessageKind
+    command: str
     body: bytes
 
 
@@ -203,7 +220,8 @@ class Work:
     outcomes: list[Outcome] = field(default_factory=list)
     done_blocks: list[int] = field(default_factory=list)
     done_messages: list[int] = field(default_factory=list)
-    refused: list[tuple[str, int, int, str, str, bytes]] = field(default_factory=list)
+    refused: list[tuple[str, int, int, MessageKind, str, str, bytes]] = field(default_factory=list)
+    """Store, first and last number, kind, command, reason, body."""
     settled: list[int] = field(default_factory=list)
     """Blocks that are not to be thinned (any more)."""
     boot: tuple[str, int | None, int] | None = None
@@ -255,11 +273,7 @@ class Store:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._db = self._connect()
         try:
-            version = self._one("PRAGMA user_version")
-            if version == 1:
-                self._db.execute("ALTER TABLE block ADD COLUMN thin INTEGER NOT NULL DEFAULT 0")
-            if version < _VERSION:  # a newer one's is left as it is: what it gained, this version does not touch
-                self._db.executescript(_SCHEMA + f"PRAGMA user_version = {_VERSION};")
+            self._upgrade()
             with self._transaction():
                 if self.fact("store") is None:
                     self._set(store=str(uuid4()), aside=_last_set_aside(folder))
@@ -270,6 +284,14 @@ class Store:
         except (sqlite3.Error, OSError):
             self._db.close()
             raise
+
+    def _upgrade(self) -> None:
+        """Do the steps that are missing, each in a transaction. A newer program's database is left as it is."""
+        version = int(self._one("PRAGMA user_version"))
+        if version == 0:
+            self._db.executescript(_SETTINGS)
+        for number, step in enumerate(_STEPS[version:], version + 1):
+            self._db.executescript(f"BEGIN IMMEDIATE; {step} PRAGMA user_version = {number}; COMMIT;")
 
     def reopen(self) -> list[dict[str, Any]]:
         """After a fault: a connection that once found its file read-only stays so. Writes a fact, to see.
@@ -440,11 +462,20 @@ class Store:
             many("DELETE FROM block WHERE id = ?", [(row,) for row in work.done_blocks])
             many("DELETE FROM message WHERE id = ?", [(row,) for row in work.done_messages])
             many(f"INSERT INTO block ({_BLOCK}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)", map(_columns, work.blocks))
-            many("INSERT INTO message (id, store, seq, topic, body) VALUES (?,?,?,?,?)", work.messages)
+            many(
+                "INSERT INTO message (id, store, seq, kind, body, topic) VALUES (?,?,?,?,?,?)",
+                [
+                    (one.id, one.store, one.seq, one.kind, one.body, former_topic(one.kind, one.command))
+                    for one in work.messages
+                ],
+            )
             many("UPDATE block SET thin = 1 WHERE id = ?", [(row,) for row in work.settled])
             many(
-                "INSERT INTO refused (store, first_seq, last_seq, topic, reason, body) VALUES (?,?,?,?,?,?)",
-                work.refused,
+                "INSERT INTO refused (store, first_seq, last_seq, kind, topic, reason, body) VALUES (?,?,?,?,?,?,?)",
+                [
+                    (store, first, last, kind, former_topic(kind, command), reason, body)
+                    for store, first, last, kind, command, reason, body in work.refused
+                ],
             )
             if work.refused:
                 self._db.execute("DELETE FROM refused WHERE id <= (SELECT max(id) FROM refused) - ?", (_REFUSED,))
@@ -462,10 +493,8 @@ class Store:
         return _first((StoredBlock(*columns) for columns in rows), readings, size)
 
     def messages_after(self, row: int, limit: int) -> list[StoredMessage]:
-        cursor = self._db.execute(
-            "SELECT id, store, seq, topic, body FROM message WHERE id > ? ORDER BY id LIMIT ?", (row, limit)
-        )
-        return [StoredMessage(*columns) for columns in cursor]
+        cursor = self._db.execute(f"SELECT {_MESSAGE} FROM message WHERE id > ? ORDER BY id LIMIT ?", (row, limit))
+        return [_stored_message(*columns) for columns in cursor]
 
     def find(self, delivered: set[tuple[str, int, int]]) -> Work:
         """What of the flash carries exactly these (store, first, last), as what is to be deleted."""
@@ -533,10 +562,9 @@ class Store:
     def gaps_after(self, row: int) -> list[StoredMessage]:
         """The records of gaps behind this row, the oldest first; at most 1,000."""
         cursor = self._db.execute(
-            "SELECT id, store, seq, topic, body FROM message WHERE id > ? AND instr(body, ?) ORDER BY id LIMIT 1000",
-            (row, GAP),
+            f"SELECT {_MESSAGE} FROM message WHERE id > ? AND instr(body, ?) ORDER BY id LIMIT 1000", (row, GAP)
         )
-        return [StoredMessage(*columns) for columns in cursor]
+        return [_stored_message(*columns) for columns in cursor]
 
     def audits(self, is_old: Callable[[bytes], bool]) -> list[tuple[int, str, int]]:
         """The oldest audit records (row, store, number), as long as they are old; at most 1,000."""
@@ -671,6 +699,12 @@ def set_aside(folder: Path) -> str:
 def _text(text: str) -> str:
     """What came off the network may hold lone surrogates, which SQLite does not store."""
     return text.encode("utf-8", "replace").decode()
+
+
+def _stored_message(row: int, store: str, seq: int, kind: str | None, topic: str, body: bytes) -> StoredMessage:
+    known = MessageKind(kind) if kind else of_former_topic(topic)[0]  # the program before leaves it empty
+    command = str(json.loads(body)["id"]) if known is MessageKind.RESULT else ""
+    return StoredMessage(row, store, seq, known, command, body)
 
 
 def _columns(numbered: tuple[int, Block]) -> Sequence[Any]:

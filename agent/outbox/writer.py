@@ -35,7 +35,7 @@ from agent.outbox.messages import Batch, Entry, Written, write
 from agent.outbox.numbers import RANGE, Numbers, left_behind
 from agent.outbox.pending_work import PendingWork
 from agent.outbox.ram_queue import RamQueue
-from agent.outbox.records import gap_event, is_counted, is_gap
+from agent.outbox.records import MessageKind, gap_event, is_counted, is_gap
 from agent.outbox.retention import Removal, expired, free_space, merged_gaps
 from agent.outbox.stage import Stage, replay
 from agent.outbox.store import Store, Totals, Work, wal_bytes
@@ -468,7 +468,7 @@ class Writer:
             if not entry.load.left:
                 self.unload(entry.load)
             return
-        telemetry = entry.message.topic == "telemetry"
+        telemetry = entry.message.kind is MessageKind.READINGS
         if telemetry and entry.lots:
             self.ram_queue.n -= entry.message.n
         elif telemetry and entry.row is not None:

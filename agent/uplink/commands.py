@@ -1,4 +1,4 @@
-"""What comes in on cmd/{id}: looked at with suspicion, and handed to the arbiter as a Command.
+"""Commands as JSON objects (docs/mqtt.md): parsed with suspicion, and handed to the arbiter as a Command.
 
 Only the form is judged here. Whether the command has expired, was seen before, names a writable point or asks for a
 value out of range is the arbiter's business.

@@ -1,8 +1,8 @@
 """Before anything numbered is sent: does the broker retain that somebody has gone on from a later state of ours?
 
-`state/store` is read at each connection, compared (`Outbox.judge`), and retained anew when more numbers were reserved.
-A broker that retains nothing, or does not let us read it, tells nothing: then a restored card cannot be found, and the
-gateway goes on all the same.
+What is retained (`Dialect.claims`) is read at each connection, compared (`Outbox.judge`), and retained anew when more
+numbers were reserved. A broker that retains nothing, or does not let us read it, tells nothing: then a restored card
+cannot be found, and the gateway goes on all the same.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from uuid import uuid4
 
 from agent.errors import StorageError
 from agent.outbox import Outbox
-from agent.outbox.claim import MOST, Claim, Statement, heard_of
-from agent.uplink.native import Topics, encode
+from agent.outbox.claim import MOST, Claim, Statement
+from agent.uplink.dialect import Dialect
 from agent.uplink.session import Session
 
 __all__ = ["Fence"]
@@ -34,8 +34,10 @@ AGAIN = 5.0
 class Fence:
     """One site's. `rival` is called when another run of an agent speaks for the same site after us."""
 
-    def __init__(self, topics: Topics, outbox: Outbox, rival: Callable[[], None]) -> None:
-        self._topic, self._outbox, self._rival = topics.state("store"), outbox, rival
+    def __init__(self, dialect: Dialect, outbox: Outbox, rival: Callable[[], None]) -> None:
+        self._dialect, self._outbox, self._rival = dialect, outbox, rival
+        self.name = dialect.claims.name if dialect.claims else ""
+        """Of the topic, for alarms."""
         self._run = uuid4().hex
         self._heard = Statement({}, "")
         self._came = asyncio.Event()
@@ -49,13 +51,14 @@ class Fence:
 
     async def check(self, session: Session) -> None:
         """At the start of a connection. LinkLost if it ends meanwhile."""
-        self._claimed, self._compares = None, session.retains
-        if not session.retains:
+        claims = self._dialect.claims if session.retains else None
+        self._claimed, self._compares = None, claims is not None
+        if claims is None:
             return
-        session.hear(self._topic, self._take)
-        code = await session.listen(self._topic, anew=True)
+        session.hear(claims.topic, self._take)
+        code = await session.listen(claims.topic, anew=True)
         if code >= 0x80:
-            log.warning("state/store cannot be read suback=0x%02x next=a restored card would not be found", code)
+            log.warning("%s cannot be read suback=0x%02x next=a restored card would not be found", claims.name, code)
         elif self._outbox.is_unsure:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(PATIENCE):
@@ -88,12 +91,12 @@ class Fence:
     def claim(self, session: Session) -> asyncio.Future[int] | None:
         """Retain what may be sent from now on; the caller has a slot of the window. None: there is nothing to say."""
         claim = self._outbox.claim
-        if claim is None or claim == self._claimed or not session.retains:
+        if claim is None or claim == self._claimed or not session.retains or self._dialect.claims is None:
             self._claimed = claim
             return None
         self._claimed = self._said = claim
         self._heard = self._heard.after(claim, self._run)
-        return session.publish(self._topic, encode(self._heard.body()), retain=True)
+        return session.publish(self._dialect.claim(self._heard))
 
     def repeat(self) -> None:
         """The broker did not take what was claimed: claim it again before the next message."""
@@ -101,7 +104,7 @@ class Fence:
 
     def _take(self, payload: bytes) -> None:
         """What is retained, or what somebody says now; our own words come back as well."""
-        heard = heard_of(payload)
+        heard = self._dialect.claimed(payload)
         if heard.run == self._run or not heard.claims:
             return
         if self._said is not None and not _is_before(next(iter(heard.claims.values())), self._said):

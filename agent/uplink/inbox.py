@@ -16,11 +16,10 @@ from agent.errors import Rejected
 from agent.lib.rate_limit import Bucket
 from agent.model import Command, Event, Outcome, OutcomeState, Severity
 from agent.outbox import Outbox
-from agent.outbox.records import answer_body
-from agent.uplink.commands import is_id, parse
+from agent.uplink.commands import is_id
 from agent.uplink.declined import Declined
+from agent.uplink.dialect import Dialect
 from agent.uplink.gate import Gate
-from agent.uplink.native import Topics, correlated
 from agent.uplink.session import LinkLost, Received, Session
 from agent.uplink.tally import Tally
 
@@ -48,9 +47,9 @@ class Inbox:
     """
 
     def __init__(
-        self, topics: Topics, outbox: Outbox, submit: Callable[[Command], Awaitable[Outcome]], clock: Clock
+        self, dialect: Dialect, outbox: Outbox, submit: Callable[[Command], Awaitable[Outcome]], clock: Clock
     ) -> None:
-        self._topics = topics
+        self._dialect = dialect
         self._outbox = outbox
         self._submit = submit
         self._clock = clock
@@ -96,7 +95,7 @@ class Inbox:
 
     def decline(self, session: Session, message: Received) -> None:
         """Refuse it unread. At QoS 0 nobody waits for a word."""
-        name = self._topics.command_id(message.topic)[:64]
+        name = self._dialect.command_id(message.topic)[:64]
         if message.qos:
             self._declined.add(name, partial(session.acknowledge, message._replace(payload=b"")))
         else:
@@ -136,7 +135,7 @@ class Inbox:
 
     async def _handle(self, session: Session, message: Received) -> None:
         """What ends this before its end (the agent stops) leaves the message with the broker."""
-        name = self._topics.command_id(message.topic)
+        name = self._dialect.command_id(message.topic)
         self._open.setdefault(name, []).append((session, message))
         try:
             outcome = await self._judge(name, message)
@@ -158,9 +157,7 @@ class Inbox:
         try:
             if message.again and self.doubts_repetitions:
                 raise Rejected("it came before, and this box was restored since: it may have been carried out")
-            if not is_id(name):
-                raise Rejected("the topic's last part is not an id: 1 to 64 letters, digits, _ and -")
-            command = parse(name, message.payload, message.at)
+            command = self._dialect.command(name, message.payload, message.at)
         except Rejected as rejected:
             return await self._refuse(name, str(rejected))
         _remember(self._seen, name, None)
@@ -178,11 +175,9 @@ class Inbox:
         return stored
 
     async def _answer(self, session: Session, message: Received, outcome: Outcome) -> None:
-        """Tell the asker on his own topic how it ended. It is not kept: the record is on cmd/{id}/result."""
+        """Publish the outcome on the requester's own topic. It is not kept: the record is the result."""
         try:
-            code = await session.deliver(
-                message.reply_to, answer_body(outcome), properties=correlated(message.correlation)
-            )
+            code = await session.deliver(self._dialect.answer(outcome, message.reply_to, message.correlation))
         except (LinkLost, ValueError) as error:  # ValueError: not a topic that one can publish on
             log.warning("command not answered id=%s topic=%r reason=%r", outcome.command, message.reply_to, str(error))
         else:

@@ -5,45 +5,68 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
+from agent.errors import Rejected
+from agent.model import Command, Instant, Outcome
+from agent.outbox import Message, MessageKind, Statement
+from agent.outbox.claim import heard_of
+from agent.outbox.records import answer_body
+from agent.uplink.commands import is_id, parse
+from agent.uplink.dialect import Publication, Subscription
 
-__all__ = ["Topics", "compressed", "correlated", "encode"]
+__all__ = ["Native", "encode"]
 
+_TOPICS = {MessageKind.READINGS: "telemetry", MessageKind.EVENT: "event"}
 _words = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
 
 
-@dataclass(frozen=True, slots=True)
-class Topics:
-    """The topics of one site; `root` is `{prefix}/{site}`."""
+class Native:
+    """The dialect of one site."""
 
-    root: str
+    accepts_zlib = True
 
-    @property
-    def status(self) -> str:
-        return f"{self.root}/status"
+    def __init__(self, prefix: str, site: str) -> None:
+        self._root = f"{prefix}/{site}"
+        self.commands = Subscription(f"{self._root}/cmd/+", "cmd/+")
+        self.claims = Subscription(f"{self._root}/state/store", "state/store")
 
-    @property
-    def health(self) -> str:
-        return f"{self.root}/health"
+    def message(self, message: Message) -> Publication:
+        content_type = "application/json+zlib" if message.zlib else ""
+        return Publication(f"{self._root}/{self.name(message)}", message.body, content_type=content_type)
 
-    @property
-    def commands(self) -> str:
-        """What to subscribe to."""
-        return f"{self.root}/cmd/+"
+    def name(self, message: Message) -> str:
+        return _TOPICS.get(message.kind) or f"cmd/{message.command}/result"
 
-    def of(self, suffix: str) -> str:
-        return f"{self.root}/{suffix}"
+    def channel(self, kind: MessageKind) -> str:
+        return _TOPICS.get(kind, "cmd")
 
-    def state(self, name: str) -> str:
-        return f"{self.root}/state/{name}"
+    def status(self, state: str, connected_at: int | None, about: Mapping[str, Any]) -> Publication:
+        body = encode({"state": state, "connected_at": connected_at, **about})
+        return Publication(f"{self._root}/status", body, retain=True)
+
+    def health(self, payload: Mapping[str, Any]) -> Publication:
+        return Publication(f"{self._root}/health", encode(payload))
+
+    def state(self, name: str, values: Mapping[str, Any]) -> Publication:
+        return Publication(f"{self._root}/state/{name}", encode(values), retain=True)
+
+    def claim(self, statement: Statement) -> Publication:
+        return Publication(self.claims.topic, encode(statement.body()), retain=True)
+
+    def claimed(self, payload: bytes) -> Statement:
+        return heard_of(payload)
+
+    def answer(self, outcome: Outcome, reply_to: str, correlation: bytes) -> Publication:
+        return Publication(reply_to, answer_body(outcome), correlation=correlation)
 
     def command_id(self, topic: str) -> str:
-        """The last part of a command's topic, as it came: nobody has looked at it yet."""
-        return topic.removeprefix(f"{self.root}/cmd/")
+        return topic.removeprefix(f"{self._root}/cmd/")
+
+    def command(self, name: str, payload: bytes, received: Instant) -> Command:
+        if not is_id(name):
+            raise Rejected("the topic's last part is not an id: 1 to 64 letters, digits, _ and -")
+        return parse(name, payload, received)
 
 
 def encode(payload: Mapping[str, Any]) -> bytes:
@@ -60,18 +83,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def compressed() -> Properties:
-    """What an MQTT 5 publish says of a body in zlib (RFC 1950)."""
-    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-    properties.ContentType = "application/json+zlib"
-    return properties
-
-
-def correlated(data: bytes) -> Properties:
-    """What an MQTT 5 answer gives back to the asker: his own Correlation Data."""
-    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-    if data:
-        properties.CorrelationData = data
-    return properties

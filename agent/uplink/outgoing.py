@@ -9,9 +9,9 @@ from functools import partial
 
 from agent.clock import Clock
 from agent.lib.backoff import Backoff
-from agent.outbox import Message, Outbox
+from agent.outbox import Message, MessageKind, Outbox
+from agent.uplink.dialect import Dialect
 from agent.uplink.fence import Fence
-from agent.uplink.native import Topics, compressed
 from agent.uplink.refusals import ACCEPTED, ENOUGH, LONGEST_BACKOFF, NOT_AUTHORISED, POISON, Refusals
 from agent.uplink.session import OVERHEAD, TOO_LARGE, WINDOW, LinkLost, Session
 from agent.uplink.settings import UplinkSettings
@@ -33,16 +33,15 @@ class Outgoing:
     def __init__(
         self,
         settings: UplinkSettings,
-        topics: Topics,
+        dialect: Dialect,
         outbox: Outbox,
         fence: Fence,
         clock: Clock,
         refusals: Refusals,
         dice: Callable[[], float],
     ) -> None:
-        self._settings, self._topics, self._outbox, self._fence, self._clock = settings, topics, outbox, fence, clock
+        self._settings, self._dialect, self._outbox, self._fence, self._clock = settings, dialect, outbox, fence, clock
         self._refusals = refusals
-        self._properties = compressed() if settings.protocol == 5 else None
         self.terms = Terms()
         self.inflight: dict[int, tuple[Message, float, asyncio.Future[int] | None]] = {}
         self._in_hand: list[Message] = []
@@ -71,6 +70,7 @@ class Outgoing:
     def link(self, session: Session) -> None:
         """Say what a message may be like on this connection."""
         compress = self._settings.protocol == 5 if self._settings.compress is None else self._settings.compress
+        compress = compress and self._dialect.accepts_zlib
         limit = min(session.max_packet - OVERHEAD, self._settings.max_message, self.terms.limit)
         self._outbox.link(session.window, compress=compress, limit=limit)
 
@@ -97,9 +97,7 @@ class Outgoing:
             now = self._clock.monotonic()
             self.inflight[message.token] = message, now, None
             self._not_before = max(self._not_before, now + self._settings.min_interval)
-            ack = session.publish(
-                self._topics.of(message.topic), message.body, properties=self._properties if message.zlib else None
-            )
+            ack = session.publish(self._dialect.message(message))
             self.inflight[message.token] = message, now, ack
             ack.add_done_callback(partial(self._settle, message))
 
@@ -135,7 +133,7 @@ class Outgoing:
         if self._claim_again is not None:
             self._claim_again.cancel()
             self._claim_again = None
-        pause = self._refusals.answered("state/store", ack.result(), f"PUBACK 0x{ack.result():02x}")
+        pause = self._refusals.answered(self._fence.name, ack.result(), f"PUBACK 0x{ack.result():02x}")
         if pause:
             self._claim_again = asyncio.get_running_loop().call_later(pause, self._fence.repeat)
 
@@ -203,7 +201,7 @@ class Outgoing:
         topic, ack = session.suspect()
         found = next((message for message, _, one in self.inflight.values() if ack is not None and one is ack), None)
         first, size = (found.first, len(found.body)) if found is not None else (0, 0)
-        divisible = ack is None or (found is not None and found.topic == "telemetry" and found.n > 1)
+        divisible = ack is None or (found is not None and found.kind is MessageKind.READINGS and found.n > 1)
         if not self.terms.cuts.blame(lost, (topic, first, size), divisible):
             return ""
         if found is not None:

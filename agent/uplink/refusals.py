@@ -10,7 +10,8 @@ from typing import Any
 from agent.clock import Clock
 from agent.lib.backoff import doubled
 from agent.model import Severity
-from agent.outbox import Message, Outbox
+from agent.outbox import Message, MessageKind, Outbox
+from agent.uplink.dialect import Dialect
 from agent.uplink.session import TOO_LARGE
 
 __all__ = ["ACCEPTED", "ENOUGH", "LONGEST_BACKOFF", "NOT_AUTHORISED", "POISON", "Refusals"]
@@ -47,14 +48,15 @@ IsOpen = Callable[[str], bool]
 
 
 class Refusals:
-    """`kinds` of topics that are left alone, and what was said of them. `report` puts an event on record.
+    """`kinds` of messages that are not sent at present, and the alarms about topics. `report` records an event.
 
     `is_open` knows the alarms (`code.subject`) of earlier starts: one that is open is not raised again, and is cleared.
     """
 
-    def __init__(self, clock: Clock, outbox: Outbox, report: Report, is_open: IsOpen) -> None:
-        self._clock, self._outbox, self._report, self._is_open = clock, outbox, report, is_open
-        self.kinds: set[str] = set()
+    def __init__(self, dialect: Dialect, clock: Clock, outbox: Outbox, report: Report, is_open: IsOpen) -> None:
+        self._dialect, self._clock, self._outbox = dialect, clock, outbox
+        self._report, self._is_open = report, is_open
+        self.kinds: set[MessageKind] = set()
         self._pauses: dict[str, float] = {}
         self._fine: dict[str, bool] = {}
         """What was found last, by topic, in this process."""
@@ -67,22 +69,23 @@ class Refusals:
 
     def accepted(self, message: Message) -> None:
         """The broker takes this topic."""
-        kind = message.kind
-        self._in_a_row.pop(kind, None)
-        self._pauses.pop(kind, None)
+        channel = self._dialect.channel(message.kind)
+        self._in_a_row.pop(channel, None)
+        self._pauses.pop(channel, None)
         if self._tries:
-            self._tries.pop((message.topic, message.first), None)
-        self.judge(kind, True, "")
+            self._tries.pop((self._dialect.name(message), message.first), None)
+        self.judge(channel, True, "")
 
     def not_authorised(self, message: Message, reason: str) -> None:
         """Leave this topic alone for a while, let the others pass."""
         self._outbox.put_back(message)
         if self._stop(message.kind, STOPPED_FOR):
-            self.judge(message.kind, False, f"{reason}: tried again in {self._pauses[message.kind]:.0f} s", SEE_ACL)
+            channel = self._dialect.channel(message.kind)
+            self.judge(channel, False, f"{reason}: tried again in {self._pauses[channel]:.0f} s", SEE_ACL)
 
     def for_now(self, message: Message, reason: str) -> None:
         """Refused for a reason that may pass: tried again, so often."""
-        key = message.topic, message.first
+        key = self._dialect.name(message), message.first
         self._tries[key] = tries = self._tries.get(key, 0) + 1
         if tries >= TRIES:
             del self._tries[key]
@@ -90,28 +93,31 @@ class Refusals:
             return
         self._outbox.put_back(message)
         if self._stop(message.kind, SHORT_STOP):
-            log.warning("the broker refuses a message topic=%s reason=%r next=tried again", message.kind, reason)
+            channel = self._dialect.channel(message.kind)
+            log.warning("the broker refuses a message topic=%s reason=%r next=tried again", channel, reason)
 
     def for_good(self, message: Message, reason: str) -> None:
         """The broker will never take it: set aside. If it takes nothing of its topic, the topic is left alone."""
-        kind = message.kind
-        if kind in self.kinds:
+        channel = self._dialect.channel(message.kind)
+        if message.kind in self.kinds:
             self._outbox.put_back(message)
             return
+        name = self._dialect.name(message)
+        log.error("message refused topic=%s n=%d reason=%s next=set aside", name, message.n, reason)
         self._outbox.set_aside(message, reason)
-        self._in_a_row[kind] = self._in_a_row.get(kind, 0) + 1
-        self._untold[kind] = self._untold.get(kind, 0) + 1
-        if self._in_a_row[kind] >= IN_A_ROW:
-            self._stop(kind, STOPPED_FOR)
+        self._in_a_row[channel] = self._in_a_row.get(channel, 0) + 1
+        self._untold[channel] = self._untold.get(channel, 0) + 1
+        if self._in_a_row[channel] >= IN_A_ROW:
+            self._stop(message.kind, STOPPED_FOR)
         now = self._clock.monotonic()
-        if now - self._told.get(kind, float("-inf")) < TOLD_AGAIN:
+        if now - self._told.get(channel, float("-inf")) < TOLD_AGAIN:
             return
-        self._told[kind] = now
+        self._told[channel] = now
         detail = {
-            "topic": message.topic, "first": message.first, "last": message.last, "reason": reason,
-            "count": self._untold.pop(kind),
+            "topic": name, "first": message.first, "last": message.last, "reason": reason,
+            "count": self._untold.pop(channel),
         }  # fmt: skip
-        self._report("alarm", "uplink_set_aside", kind, Severity.MAJOR, detail)
+        self._report("alarm", "uplink_set_aside", channel, Severity.MAJOR, detail)
 
     def answered(self, subject: str, code: int, reason: str) -> float:
         """The broker's answer to a word that is to stand with it, or to a subscription.
@@ -155,16 +161,17 @@ class Refusals:
         """This topic is not sent on any more."""
         self._fine.pop(subject, None)
 
-    def _stop(self, kind: str, first: float) -> bool:
-        """Leave a topic alone; False if it is by now."""
+    def _stop(self, kind: MessageKind, first: float) -> bool:
+        """Stop sending a kind of messages for a while; False if it is stopped already."""
         if kind in self.kinds:
             return False
-        pause = self._pauses[kind] = doubled(self._pauses.get(kind, 0.0), first, LONGEST_STOP)
+        channel = self._dialect.channel(kind)
+        pause = self._pauses[channel] = doubled(self._pauses.get(channel, 0.0), first, LONGEST_STOP)
         self.kinds.add(kind)
         self._outbox.hold_back(self.kinds)
         asyncio.get_running_loop().call_later(pause, self._resume, kind)
         return True
 
-    def _resume(self, kind: str) -> None:
+    def _resume(self, kind: MessageKind) -> None:
         self.kinds.discard(kind)
         self._outbox.hold_back(self.kinds)

@@ -2,7 +2,7 @@
 
 One takeover is nothing (an old connection of ours that nobody noticed); the pattern is. With MQTT 5 a broker should
 name it (DISCONNECT 0x8E). Mosquitto 2.0.11 does not, and with 3.1.1 nobody can: a connection is closed without a word,
-in the middle of nothing. And another run of an agent that retains its claim on `state/store` after ours is one, too.
+in the middle of nothing. And another run of an agent that retains its claim (fence.py) after ours is one, too.
 """
 
 from __future__ import annotations

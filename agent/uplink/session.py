@@ -35,6 +35,7 @@ from agent.lib.sieve import bound
 from agent.lib.tls import client_context, why_refused
 from agent.model import Instant
 from agent.uplink.certificates import ends
+from agent.uplink.dialect import Publication
 from agent.uplink.reconnect import Why
 from agent.uplink.settings import Secret, UplinkSettings
 
@@ -262,9 +263,7 @@ class Session(Client):
 
     # -- sending -----------------------------------------------------------------------------------------------
 
-    def publish(  # type: ignore[override]
-        self, topic: str, body: bytes, retain: bool = False, properties: Properties | None = None
-    ) -> asyncio.Future[int]:
+    def publish(self, what: Publication) -> asyncio.Future[int]:  # type: ignore[override]
         """Send at QoS 1, at once. The future ends with the PUBACK's reason code (always 0 on 3.1.1), or LinkLost.
 
         What is longer than the broker takes is not sent: it ends with TOO_LARGE. What is no topic to publish on ends
@@ -272,40 +271,41 @@ class Session(Client):
         """
         ack: asyncio.Future[int] = self._loop.create_future()
         ack.add_done_callback(self._release)
-        if not self._fits(topic, body, properties):
+        properties = _publish_properties(what.content_type, what.correlation) if self._v5 else None
+        if not self._fits(what, properties):
             ack.set_result(TOO_LARGE)
             return ack
         try:
-            info = self._client.publish(topic, body, self.qos, retain and self.retains, properties)
+            info = self._client.publish(what.topic, what.body, self.qos, what.retain and self.retains, properties)
         except ValueError as error:
             ack.set_exception(error)
             return ack
         if info.rc != paho.MQTT_ERR_SUCCESS or self.lost.done() or self._disconnected.done():
             ack.set_exception(LinkLost("the link is gone"))
             return ack
-        self._sent[info.mid] = topic, ack
+        self._sent[info.mid] = what.topic, ack
         self._await(info.mid, ack, pinged=not self.qos)
         return ack
 
-    async def deliver(self, topic: str, body: bytes, retain: bool = False, properties: Properties | None = None) -> int:
+    async def deliver(self, what: Publication) -> int:
         """`publish` as soon as there is room in the window, and the PUBACK's reason code. Raises what it ends with.
 
         Cancelling the caller does not cancel the publish: it is under way, and in the window, until the broker answers.
         """
         await self.free.acquire()
-        ack = self.publish(topic, body, retain, properties)
+        ack = self.publish(what)
         await asyncio.wait({ack})
         return ack.result()
 
-    def tell(self, topic: str, body: bytes, alone: bool = False) -> bool:
-        """Send at QoS 0, retained; not at all (False) while the socket is full, or if the broker takes less.
+    def tell(self, what: Publication, alone: bool = False) -> bool:
+        """Send at QoS 0; not at all (False) while the socket is full, or if the broker takes less.
 
         `alone`: it is under way until a ping behind it is answered, so that it is known whether a cut is for its sake.
         """
-        if self.lost.done() or self._client.want_write() or not self._fits(topic, body):
+        if self.lost.done() or self._client.want_write() or not self._fits(what):
             return False
-        info = self._client.publish(topic, body, 0, self.retains)
-        self._sent[info.mid] = topic, None
+        info = self._client.publish(what.topic, what.body, 0, what.retain and self.retains)
+        self._sent[info.mid] = what.topic, None
         sent = bool(info.rc == paho.MQTT_ERR_SUCCESS)
         if alone and sent and not self.lost.done():
             read: asyncio.Future[int] = self._loop.create_future()
@@ -321,11 +321,11 @@ class Session(Client):
             if not self._pings:
                 self._ping()
 
-    def _fits(self, topic: str, body: bytes, properties: Properties | None = None) -> bool:
+    def _fits(self, what: Publication, properties: Properties | None = None) -> bool:
         """Whether the broker takes a packet of that length. A topic that others chose may be as long as they like."""
         more: bytes = properties.pack() if properties is not None else b"\0"  # type: ignore[no-untyped-call]
-        beside = _HEADER + len(topic.encode()) + len(more)
-        return len(body) + max(beside, OVERHEAD) <= self.max_packet
+        beside = _HEADER + len(what.topic.encode()) + len(more)
+        return len(what.body) + max(beside, OVERHEAD) <= self.max_packet
 
     def widen(self) -> None:
         """Let as many be under way as the broker allows."""
@@ -569,6 +569,19 @@ def _connect_properties(session_expiry: int) -> Properties:
     properties.SessionExpiryInterval = session_expiry
     properties.ReceiveMaximum = WINDOW
     properties.MaximumPacketSize = LARGEST_PACKET
+    return properties
+
+
+@lru_cache(2)
+def _publish_properties(content_type: str, correlation: bytes) -> Properties | None:
+    """Of MQTT 5; None if there is nothing to say."""
+    if not (content_type or correlation):
+        return None
+    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+    if content_type:
+        properties.ContentType = content_type
+    if correlation:
+        properties.CorrelationData = correlation
     return properties
 
 

@@ -1,7 +1,7 @@
 """The uplink's life: connect, empty the outbox as fast as the broker takes it, bring commands back, try again.
 
-    uplink = Uplink(settings, "saint-seine", outbox, arbiter.submit, clock, agent="0.1.0", config_hash="sha256:…",
-                    state=lambda: {"meter-a": {"active_power": 61.2}})
+    uplink = Uplink(settings, Native(settings.prefix, "saint-seine"), outbox, arbiter.submit, clock,
+                    agent="0.1.0", config_hash="sha256:…", state=lambda: {"meter-a": {"active_power": 61.2}})
     await uplink.run()
 
 The outbox is the only queue: a message is taken from it when the window has a free slot, and leaves it with the
@@ -27,9 +27,9 @@ from agent.lib.backoff import Backoff
 from agent.model import Command, Event, Outcome, Severity
 from agent.outbox import Outbox
 from agent.uplink.certificates import Certificates
+from agent.uplink.dialect import Dialect, Publication
 from agent.uplink.fence import Fence
 from agent.uplink.inbox import Inbox
-from agent.uplink.native import Topics, encode
 from agent.uplink.outgoing import Outgoing
 from agent.uplink.reconnect import Outage, Why, reconnect_delay, routes
 from agent.uplink.refusals import ACCEPTED, NOT_AUTHORISED, Refusals
@@ -51,14 +51,14 @@ STATE_AGAIN = 3600.0
 class Uplink:
     """One broker. `run` is a core task: it never raises for a fault of the link. `close` ends it in order.
 
-    `submit` is the arbiter's door. `state` gives what stands on the topics state/{name}, by name. `put_event` takes the
+    `submit` is the arbiter's door. `state` gives the last values by name. `put_event` takes the
     uplink's own alarms and `is_open` knows them (the register's); without them nobody keeps what is open.
     """
 
     def __init__(
         self,
         settings: UplinkSettings,
-        site: str,
+        dialect: Dialect,
         outbox: Outbox,
         submit: Callable[[Command], Awaitable[Outcome]],
         clock: Clock,
@@ -81,10 +81,10 @@ class Uplink:
         self._state = state
         self._dice = dice
         self.certificates = Certificates((settings.cert, settings.ca), clock)
-        self._topics = Topics(f"{settings.prefix}/{site}")
-        self._inbox = Inbox(self._topics, outbox, submit, clock)
+        self._dialect = dialect
+        self._inbox = Inbox(dialect, outbox, submit, clock)
         self.rivals = Rivals(clock.monotonic)
-        self._fence = Fence(self._topics, outbox, self.rivals.taken_over)
+        self._fence = Fence(dialect, outbox, self.rivals.taken_over)
         self._outage = Outage(clock.monotonic)
         self._name, self._since = "", clock.monotonic()
         self._said = float("inf")
@@ -97,8 +97,8 @@ class Uplink:
         """What a goodbye must come after: who says `online`, and who sends."""
         self._news = asyncio.Event()
         """What stands on `status` is to be said anew."""
-        self._refusals = Refusals(clock, outbox, self._report, is_open)
-        self._outgoing = Outgoing(settings, self._topics, outbox, self._fence, clock, self._refusals, dice)
+        self._refusals = Refusals(dialect, clock, outbox, self._report, is_open)
+        self._outgoing = Outgoing(settings, dialect, outbox, self._fence, clock, self._refusals, dice)
         self._brokers = [settings, *(replace(settings, **other._asdict()) for other in settings.fallback)]
         self._terms = [Terms() for _ in self._brokers]
         self._at = 0
@@ -131,7 +131,7 @@ class Uplink:
             try:
                 async with asyncio.timeout(GOODBYE):
                     await session.settled()
-                    code = await session.deliver(self._topics.status, self._status_body("offline"), retain=True)
+                    code = await session.deliver(self._status_word("offline"))
             except (TimeoutError, LinkLost):
                 code = 0x80
             if code in ACCEPTED:
@@ -149,8 +149,8 @@ class Uplink:
         self._news.set()
 
     def tells(self, topic: str, names: Collection[str]) -> bool:
-        """Whether this is the `state/` topic of one of these names; if not, what the broker did at it is forgotten."""
-        if topic in map(self._topics.state, names):
+        """Whether last values of one of these names go to this topic; if not, forget how the broker refused it."""
+        if any(self._dialect.state(name, {}).topic == topic for name in names):
             return True
         self._refusals.forget(topic)
         for terms in self._terms:
@@ -168,7 +168,7 @@ class Uplink:
             return False
         try:
             async with asyncio.timeout(ATTEMPT):
-                return await session.deliver(self._topics.health, encode(payload)) in ACCEPTED
+                return await session.deliver(self._dialect.health(payload)) in ACCEPTED
         except (TimeoutError, LinkLost):
             return False
 
@@ -214,7 +214,8 @@ class Uplink:
         at = self._clock.now().wall_ms
         self._outgoing.terms = terms = self._terms[self._at]
         retain = terms.will_retain()
-        will = aiomqtt.Will(self._topics.status, self._status_body("offline", at), terms.qos, retain)
+        word = self._status_word("offline", at)
+        will = aiomqtt.Will(word.topic, word.body, terms.qos, retain and word.retain)
         session = Session(self._broker, will, self._clock, self._outgoing.window, retain=retain, qos=terms.qos)
         sent = self._outgoing.sent
         try:
@@ -334,7 +335,7 @@ class Uplink:
         """Say `online`, until the broker has taken it, and whenever there is news. Sending does not wait for it."""
         while True:
             self._news.clear()
-            code = await session.deliver(self._topics.status, self._status_body("online", at), retain=True)
+            code = await session.deliver(self._status_word("online", at))
             pause = self._refusals.answered("status", code, f"PUBACK 0x{code:02x}")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause or None):
@@ -343,18 +344,17 @@ class Uplink:
     async def _listen(self, session: Session) -> None:
         """Ask for commands, until the broker agrees."""
         while True:
-            code = await session.listen(self._topics.commands)
+            code = await session.listen(self._dialect.commands.topic)
             reason = f"SUBACK 0x{code:02x}: no command comes in"
             if code >= 0x80 and self._settings.protocol != 5:  # it has no other word than 0x80
                 code = NOT_AUTHORISED
-            pause = self._refusals.answered("cmd/+", code, reason)
+            pause = self._refusals.answered(self._dialect.commands.name, code, reason)
             if not pause:
                 return
             await asyncio.sleep(pause)
 
     async def _tell(self, session: Session) -> None:
-        """Publish what changed on state/{name}, at QoS 0, retained; each name at most once an interval, and at least
-        once an hour.
+        """Publish last values that changed, at QoS 0; each name at most once an interval, and at least once an hour.
 
         Devices are first read in the seconds after a start, each in its own time: so the looks come thick at first.
         """
@@ -362,26 +362,28 @@ class Uplink:
         told: dict[str, tuple[Any, float]] = {}
         pause = Backoff(min(1.0, interval), interval)
         taken = list[str]()
+        claims = self._dialect.claims.topic if self._dialect.claims else ""
         while True:
             now = self._clock.monotonic()
             for topic in taken:  # the link has outlived it
                 self._refusals.judge(topic, True, "")
             taken.clear()
             for name, payload in self._state().items():
-                if name == "store":  # a device's name in files of before: the topic is the fence's
-                    continue
                 values = {key: value for key, value in payload.items() if key != "at"}
                 before, at = told.get(name, (None, -math.inf))
                 known = before is not None and any(value is not None for value in before.values())
                 same = values == before and now - at < STATE_AGAIN
                 if same or (known and now - at < interval * 0.9):
                     continue
-                topic = self._topics.state(name)
+                word = self._dialect.state(name, payload)
+                if word.topic == claims:  # a device's name in files of before: the topic is the fence's
+                    continue
+                topic = word.topic
                 if now < self._outgoing.terms.cuts.silent.get(topic, -math.inf):
                     continue
                 if self._outgoing.careful:
                     await session.settled()
-                if session.tell(topic, encode(payload), alone=self._outgoing.careful):
+                if session.tell(word, alone=self._outgoing.careful):
                     told[name] = values, now
                     taken.append(topic)
             await asyncio.sleep(pause.next())
@@ -399,8 +401,8 @@ class Uplink:
         event = Event(kind, code, subject, self._clock.now(), severity, detail)
         self._inbox.spawn(self._put_event(event))
 
-    def _status_body(self, state: str, at: int | None = None) -> bytes:
-        return encode({"state": state, "connected_at": at, **self._who})
+    def _status_word(self, state: str, at: int | None = None) -> Publication:
+        return self._dialect.status(state, at, self._who)
 
     def _enter(self, name: str, longest: float) -> None:
         """A new state, and how many seconds it may last without a sign of life."""

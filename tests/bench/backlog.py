@@ -39,13 +39,15 @@ DEVICES, REGISTERS = 20, 50
 
 async def send(folder: Path, port: int, live: float) -> None:
     """Send what lies in the outbox, and a look at a device `live` times a second, whose values say when it was."""
+    from agent.uplink.native import Native
     from agent.uplink.settings import UplinkSettings
     from agent.uplink.uplink import Uplink
 
     clock = SystemClock("always")
     out = Outbox.open(folder / "state", Path(f"/dev/shm/bocage-bench-{folder.name}"), clock)
     settings = UplinkSettings("127.0.0.1", port, client_id="bocage-bench")
-    uplink = Uplink(settings, "bench", out, _refuse, clock, agent="0", config_hash="", state=dict)
+    dialect = Native(settings.prefix, "bench")
+    uplink = Uplink(settings, dialect, out, _refuse, clock, agent="0", config_hash="", state=dict)
     print("ready", flush=True)
     async with asyncio.TaskGroup() as group:
         group.create_task(out.run())

@@ -81,7 +81,7 @@ async def _sent(out: Outbox, clock: FakeClock) -> int:
     size = 0
     while out.status()["rows"]:
         message = await out.take()
-        size += len(message.body) if message.topic == "telemetry" else 0
+        size += len(message.body) if message.kind == "readings" else 0
         clock.at += 0.02
         out.accepted(message)
     return size

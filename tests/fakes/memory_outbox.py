@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Collection
 
 from agent.model import Event, Outcome
-from agent.outbox import Message
+from agent.outbox import Message, MessageKind
 
 
 class MemoryOutbox:
@@ -22,11 +22,11 @@ class MemoryOutbox:
         self.outcomes: list[Outcome] = []
         self.links: list[tuple[int, bool, int]] = []
         self.returned = 0
-        self.held_back: frozenset[str] = frozenset()
+        self.held_back: frozenset[MessageKind] = frozenset()
         self._token = 0
         self._wake = asyncio.Event()
 
-    def fill(self, n: int, topic: str = "telemetry", size: int = 0) -> None:
+    def fill(self, n: int, kind: str = "readings", size: int = 0) -> None:
         """Queue so many messages of one reading each, keyed by their number."""
         for _ in range(n):
             self._token += 1
@@ -34,7 +34,7 @@ class MemoryOutbox:
             body = json.dumps(
                 {"k": ["s", t, t], "t": 1, "clock": "synced", "p": {"a.b": [[0, t, 0]]}, "pad": "x" * size}
             )
-            self.waiting.append(Message(topic, body.encode(), False, t, t, 1, t))
+            self.waiting.append(Message(MessageKind(kind), body.encode(), False, t, t, 1, t, command="c1"))
         self._wake.set()
 
     def link(self, window: int, *, compress: bool, limit: int) -> None:
@@ -46,7 +46,7 @@ class MemoryOutbox:
     async def judge(self, heard: object) -> None:
         pass
 
-    def hold_back(self, kinds: Collection[str]) -> None:
+    def hold_back(self, kinds: Collection[MessageKind]) -> None:
         self.held_back = frozenset(kinds)
         self._wake.set()
 
@@ -54,7 +54,7 @@ class MemoryOutbox:
         while not (free := [message for message in self.waiting if message.kind not in self.held_back]):
             self._wake.clear()
             await self._wake.wait()
-        message = next((m for m in free if m.topic != "telemetry"), free[0])  # class 0 first
+        message = next((m for m in free if m.kind != "readings"), free[0])  # class 0 first
         self.waiting.remove(message)
         self.out[message.token] = message
         self.taken.append(message)

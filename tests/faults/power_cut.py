@@ -93,7 +93,7 @@ async def work(folder: Path, seed: int, turns: int) -> None:
 
 
 def accepted_of(message: Message) -> Any:
-    if message.topic == "telemetry":
+    if message.kind == "readings":
         return [(row.store, row.seq) for row in decode(message.body)]
     event = json.loads(message.body)
     return [(*event["k"], event["subject"])]
@@ -300,7 +300,7 @@ async def look(folder: Path, promises: Promises, figures: Figures, name: str) ->
     rows, records = {}, []
     while (message := await next_of(out)) is not None:
         clock.at += 0.1
-        if message.topic == "telemetry":
+        if message.kind == "readings":
             rows |= {(row.store, row.seq): row.value for row in decode(message.body)}
         else:
             records.append(json.loads(message.body))

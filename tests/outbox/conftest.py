@@ -71,11 +71,11 @@ class Box:
 
 
 def rows(messages: list[Message]) -> list[Row]:
-    return [row for message in messages if message.topic == "telemetry" for row in decode(message.body)]
+    return [row for message in messages if message.kind == "readings" for row in decode(message.body)]
 
 
 def events(messages: list[Message]) -> list[dict[str, Any]]:
-    return [json.loads(message.body) for message in messages if message.topic == "event"]
+    return [json.loads(message.body) for message in messages if message.kind == "event"]
 
 
 @pytest.fixture(autouse=True, scope="module")

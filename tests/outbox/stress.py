@@ -71,7 +71,7 @@ class Account:
 
     def deliver(self, message: Message) -> None:
         """The broker has it, whether the outbox hears of that or not."""
-        if message.topic == "telemetry":
+        if message.kind == "readings":
             for row in decode(message.body):
                 self._came((row.store, row.seq), row.value)
             return

@@ -28,11 +28,11 @@ async def test_a_boot_is_dated_when_its_clock_is_trusted(box: Any) -> None:
     box.clock.trusted = True
     await box.tick(1)
     messages = await box.drain()
-    documents = {m.topic: json.loads(m.body) for m in messages if m.topic == "event"}
+    documents = {m.kind: json.loads(m.body) for m in messages if m.kind == "event"}
     assert documents["event"]["t"] is not None
-    rows = sorted((row for m in messages if m.topic == "telemetry" for row in decode(m.body)), key=lambda r: r.seq)
+    rows = sorted((row for m in messages if m.kind == "readings" for row in decode(m.body)), key=lambda r: r.seq)
     assert [row.ms for row in rows] == [1_764_000_050_000] * 2 + [1_764_000_055_000] * 2
-    said = [json.loads(m.body) for m in messages if m.topic == "event" and b'"dated"' in m.body]
+    said = [json.loads(m.body) for m in messages if m.kind == "event" and b'"dated"' in m.body]
     assert [event["detail"] for event in said] == [{"boot": "boot-2", "offset_ms": 1_764_000_000_000}]
 
 
@@ -40,7 +40,7 @@ async def test_what_was_delivered_without_a_date_is_dated_by_a_later_process(box
     """It left no block behind that would tell of it, and the time comes while no agent runs."""
     start(box, 2, 50, False)
     box.out.put(box.readings(2), 2)
-    assert [json.loads(m.body)["clock"] for m in await box.drain() if m.topic == "telemetry"] == ["unsynced"]
+    assert [json.loads(m.body)["clock"] for m in await box.drain() if m.kind == "readings"] == ["unsynced"]
     box.clock.at, box.clock.trusted = 60, True
     box.open()
     await box.tick(1)
@@ -58,7 +58,7 @@ async def test_a_database_that_opens_late_shows_what_was_told_without_a_date(
     """The start knows the time at once, and that an earlier one did not only when it can read."""
     start(box, 2, 50, False)
     box.out.put(box.readings(2), 2)
-    assert [json.loads(m.body)["clock"] for m in await box.drain() if m.topic == "telemetry"] == ["unsynced"]
+    assert [json.loads(m.body)["clock"] for m in await box.drain() if m.kind == "readings"] == ["unsynced"]
     box.clock.at, box.clock.trusted = 60, True
     with unreadable():
         box.open()
@@ -103,7 +103,7 @@ async def test_an_earlier_boot_that_was_dated_after_its_blocks(box: Any) -> None
     box.clock.trusted = True
     await box.tick(1)
     start(box, 3, 10, False)
-    rows = [row for m in await box.drain() if m.topic == "telemetry" for row in decode(m.body)]
+    rows = [row for m in await box.drain() if m.kind == "readings" for row in decode(m.body)]
     assert [row.ms for row in rows] == [1_764_000_050_000] * 2
 
 
@@ -117,7 +117,7 @@ async def test_no_reading_of_a_boot_without_a_date_lies_behind_the_start_after_i
     start(box, 3, 10, True)
     box.clock.at = 7000.0
     await box.tick(1)
-    (body,) = [m.body for m in await box.drain() if m.topic == "telemetry"]
+    (body,) = [m.body for m in await box.drain() if m.kind == "readings"]
     batch = json.loads(zlib.decompress(body))
     latest = [batch["t_max"] + (row.boottime_ms or 0) - batch["boottime_ms"] for row in decode(body)]
     assert latest == [1_763_999_997_000, 1_764_000_000_000], "boottime 0 of the next start"
@@ -133,7 +133,7 @@ async def test_a_boot_without_a_date_lies_between_its_neighbours(box: Any) -> No
     box.clock.at = 7000.0  # its boottime 0 was at 1 764 000 000 000
     await box.tick(1)
     messages = await box.drain()
-    (body,) = [m.body for m in messages if m.topic == "telemetry"]
+    (body,) = [m.body for m in messages if m.kind == "readings"]
     (event,) = [json.loads(m.body) for m in messages if b'"change"' in m.body]
     batch = json.loads(zlib.decompress(body))
     assert (batch["t"], batch["clock"], batch["boot"], batch["boottime_ms"]) == (None, "bounded", "boot-2", 50_000)

@@ -60,7 +60,7 @@ async def main(folder, seed):
             if rng.random() < 0.3:
                 out.put_back(message)
                 continue
-            for row in decode(message.body) if message.topic == "telemetry" else ():
+            for row in decode(message.body) if message.kind == "readings" else ():
                 seen.write(f"{row.store} {row.seq} {row.point}\\n")
             seen.flush()
             out.accepted(message)
@@ -86,7 +86,7 @@ async def test_kill_9_at_random_moments(tmp_path: Path) -> None:
     rest = []
     while out.status()["rows"]:
         message = await asyncio.wait_for(out.take(), 5)
-        rest += decode(message.body) if message.topic == "telemetry" else []
+        rest += decode(message.body) if message.kind == "readings" else []
         out.accepted(message)
     await out.close()
     lines = [line.split() for line in (tmp_path / "seen").read_text().splitlines()]
@@ -111,7 +111,7 @@ async def test_a_power_cut_is_told_and_no_number_comes_again(box: Any, events: C
     (gap,) = events(messages)
     assert (gap["kind"], gap["code"]) == ("gap", "power_cut")
     assert (gap["detail"]["first"], gap["detail"]["store"]) == (11, box.out.store)
-    numbers = [row.seq for message in messages if message.topic == "telemetry" for row in decode(message.body)]
+    numbers = [row.seq for message in messages if message.kind == "readings" for row in decode(message.body)]
     assert numbers[1:] == list(range(1, 11))
     assert numbers[0] > gap["detail"]["last"] >= 20
     assert box.out.status()["gaps"] == 1
@@ -138,7 +138,7 @@ async def test_a_write_that_is_kept_although_its_sync_failed_gives_no_number_twi
     box.open()  # what the first write left on flash comes with another start, at the latest
     messages += await box.drain()
     told: dict[tuple[str, int], object] = {(one["k"][0], one["k"][1]): one["code"] for one in events(messages)}
-    numbered = {(row.store, row.seq): row.point for message in messages if message.topic == "telemetry"
+    numbered = {(row.store, row.seq): row.point for message in messages if message.kind == "readings"
                 for row in decode(message.body)}  # fmt: skip
     assert not told.keys() & numbered.keys()
     assert "power_cut" in told.values() and len(numbered) == 20
@@ -154,7 +154,7 @@ async def test_an_unreadable_tail_is_cut(box: Any, events: Callable[..., Any]) -
     box.out.put(box.readings(1), 2)
     messages = await box.drain()
     (gap,) = events(messages)
-    numbers = [row.seq for message in messages if message.topic == "telemetry" for row in decode(message.body)]
+    numbers = [row.seq for message in messages if message.kind == "readings" for row in decode(message.body)]
     assert numbers[:10] == list(range(1, 11))
     assert gap["detail"]["first"] == 11
     assert numbers[10] > gap["detail"]["last"]
@@ -174,7 +174,7 @@ async def test_a_corrupt_database_is_set_aside(box: Any, events: Callable[..., A
     out.put(box.readings(1), 2)
     messages = await box.drain()
     assert [event["code"] for event in events(messages)] == ["store_corrupt"]
-    assert sum(message.n for message in messages if message.topic == "telemetry") == 1
+    assert sum(message.n for message in messages if message.kind == "readings") == 1
 
 
 def test_a_database_that_cannot_be_opened_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,7 +236,7 @@ async def test_a_database_whose_bytes_are_overwritten_while_it_is_used(box: Any,
     assert list(box.state.glob("outbox.db.corrupt-*"))
     told = {(event["kind"], event["code"]) for event in events(messages)}
     assert told >= {("alarm", "store_corrupt"), ("gap", "store_corrupt")}
-    live = {(row.store, row.seq) for m in messages if m.topic == "telemetry" for row in decode(m.body)}
+    live = {(row.store, row.seq) for m in messages if m.kind == "readings" for row in decode(m.body)}
     assert {(box.first_store, n) for n in range(6001, 6006)} <= live
     box.out.put(box.readings(1), 2)
     await box.tick(5)
@@ -283,8 +283,8 @@ async def main(folder):
             faults += 1
             continue
         clock.at += 0.1
-        got.append(message.topic)
-        n += message.n if message.topic == "telemetry" else 0
+        got.append(message.kind)
+        n += message.n if message.kind == "readings" else 0
         out.accepted(message)
     for _ in range(3):
         clock.at += 61
@@ -344,8 +344,8 @@ async def test_a_full_disk_costs_nothing_while_memory_lasts(box: Any, small_disk
     await box.tick(100)
     assert out.status()["bytes"] > held
     messages = await box.drain()
-    assert [message.topic for message in messages[:3]] == ["event", "cmd/c1/result", "cmd/c2/result"]
-    assert sum(message.n for message in messages if message.topic == "telemetry") == 1000
+    assert [message.kind + message.command for message in messages[:3]] == ["event", "resultc1", "resultc2"]
+    assert sum(message.n for message in messages if message.kind == "readings") == 1000
     assert await out.begin(Command("c1", "km1", "on", box.clock.now())) is None
 
 
@@ -375,7 +375,7 @@ async def test_memory_is_bounded_and_the_loss_is_told(
     assert box.out.status()["rows"] <= 1000
     await box.tick()
     messages = await box.drain()
-    seen = {row.seq for message in messages if message.topic == "telemetry" for row in decode(message.body)}
+    seen = {row.seq for message in messages if message.kind == "readings" for row in decode(message.body)}
     (gap,) = events(messages)
     assert (gap["code"], gap["detail"]["class"], gap["detail"]["count"]) == ("memory", 3, 1500 - len(seen))
     assert set(range(1, 1501)) - seen <= set(range(gap["detail"]["first"], gap["detail"]["last"] + 1))
@@ -392,7 +392,7 @@ async def test_the_quota_drops_the_least_precious_and_says_so(box: Any, events: 
         await box.tick(5)
     assert sum(path.stat().st_size for path in box.state.glob("outbox.db*") if path.suffix != ".db-shm") <= 340_000
     messages = await box.drain()
-    seen = {row.seq for message in messages if message.topic == "telemetry" for row in decode(message.body)}
+    seen = {row.seq for message in messages if message.kind == "readings" for row in decode(message.body)}
     told = events(messages)
     assert {event["detail"]["class"] for event in told} == {3}
     used = {event["k"][1] for event in told}
@@ -515,7 +515,7 @@ async def test_what_was_lost_in_memory_is_told_once_however_often_a_start_is_kil
     box.open()
     await box.tick(6)
     messages = await box.drain()
-    came = sum(message.n for message in messages if message.topic == "telemetry")
+    came = sum(message.n for message in messages if message.kind == "readings")
     gaps = [event["detail"] for event in events(messages) if event["kind"] == "gap"]
     assert came < 124 and sum(gap["count"] for gap in gaps) == 124 - came
 
@@ -605,7 +605,7 @@ async def test_what_was_sent_before_its_database_opened_may_come_back(
     later = await box.take()
     for message in (later, batch):
         box.out.put_back(message)
-    came = [row.seq for message in await box.drain() if message.topic == "telemetry" for row in decode(message.body)]
+    came = [row.seq for message in await box.drain() if message.kind == "readings" for row in decode(message.body)]
     assert came == [*range(11, 16), *range(1, 11)], "those from flash are backlog now"
 
 
@@ -620,11 +620,11 @@ async def test_what_is_under_way_may_come_back_when_its_database_is_gone(box: An
     await box.tick(6)
     box.out.put(box.readings(5), 2)
     later = await box.take()
-    while later.topic != "telemetry":
+    while later.kind != "readings":
         later = await box.take()
     for message in (later, batch):
         box.out.put_back(message)
-    first, second = [message for message in await box.drain() if message.topic == "telemetry"]
+    first, second = [message for message in await box.drain() if message.kind == "readings"]
     assert (first.body, second.body) == (batch.body, later.body)
 
 
@@ -649,7 +649,7 @@ async def test_what_the_stage_sent_without_a_database_does_not_come_again(
             sent += await box.drain()
     box.open()
     sent += await box.drain()
-    came = [(row.store, row.seq) for message in sent if message.topic == "telemetry" for row in decode(message.body)]
+    came = [(row.store, row.seq) for message in sent if message.kind == "readings" for row in decode(message.body)]
     assert len(came) == len(set(came)) == 70
 
 
@@ -671,7 +671,7 @@ async def test_what_is_put_beside_the_word_of_a_delivery_does_not_come_again(
         assert len(list(box.stage.glob("*.stage"))) <= 4
     box.open()
     sent += await box.drain()
-    came = [(row.store, row.seq) for message in sent if message.topic == "telemetry" for row in decode(message.body)]
+    came = [(row.store, row.seq) for message in sent if message.kind == "readings" for row in decode(message.body)]
     assert len(came) == len(set(came)) == 60
 
 
@@ -688,7 +688,7 @@ async def test_a_command_that_nobody_can_look_up_is_refused(box: Any, unreadable
             assert known is not None
             assert known.state is OutcomeState.REJECTED
         assert await out.outcome(replace(command, id="c2", origin=Origin.LOCAL)) is None
-        assert [json.loads(one.body)["state"] for one in await box.drain() if one.topic == "cmd/c1/result"] == [
+        assert [json.loads(one.body)["state"] for one in await box.drain() if one.command == "c1"] == [
             "rejected"
         ] * 2
     await box.tick(100)
@@ -782,7 +782,7 @@ async def test_what_was_lost_in_memory_is_told_alone_after_a_kill(
     for _ in range(12):
         box.out.put(box.readings(10), 2)
     messages = await box.drain()
-    came = [row.seq for message in messages if message.topic == "telemetry" for row in decode(message.body)]
+    came = [row.seq for message in messages if message.kind == "readings" for row in decode(message.body)]
     for _ in range(3):
         box.out.put(box.readings(10), 2)
         messages += await box.drain()
@@ -806,7 +806,7 @@ async def test_what_was_delivered_is_not_told_lost_while_a_gap_record_waits_for_
     came = await box.drain()
     box.out.put(box.readings(10), 2)
     came += await box.drain()
-    delivered = sum(message.n for message in came if message.topic == "telemetry")
+    delivered = sum(message.n for message in came if message.kind == "readings")
     for _ in range(2):
         box.open()
         await box.tick(1)
@@ -885,7 +885,7 @@ async def test_a_power_cut_takes_nothing_behind_a_write_of_a_killed_process_that
     state, box.state, box.stage = box.state, box.state.with_name("after"), box.stage.with_name("none")
     shutil.copytree(state, box.state)
     box.open()
-    numbers = {row.seq for m in await box.drain() if m.topic == "telemetry" for row in decode(m.body)}
+    numbers = {row.seq for m in await box.drain() if m.kind == "readings" for row in decode(m.body)}
     assert unsynced and numbers == set(range(1, 31))
 
 
@@ -897,7 +897,7 @@ async def test_what_a_kept_write_said_of_the_stage_is_taken_back(box: Any, kept_
     kept_flash(True)
     await box.out.put_event(Event("note", "test", "", box.clock.now()))
     box.open()
-    messages = [message for message in await box.drain() if message.topic == "telemetry"]
+    messages = [message for message in await box.drain() if message.kind == "readings"]
     sent = [row.seq for message in messages for row in decode(message.body)]
     assert sorted(sent) == list(range(1, 11))
 
@@ -925,7 +925,7 @@ async def test_what_is_lost_while_the_flash_fails_is_told_before_it_is_mended(
         box.out.put(box.readings(30), 2)
         await box.tick(60)
     messages = await box.drain()
-    came = {row.seq for message in messages if message.topic == "telemetry" for row in decode(message.body)}
+    came = {row.seq for message in messages if message.kind == "readings" for row in decode(message.body)}
     (gap,) = (event["detail"] for event in events(messages))
     assert (gap["reason"], gap["count"]) == ("memory", 361 - len(came))
     assert set(range(gap["first"], gap["last"] + 1)) >= set(range(1, 362)) - came

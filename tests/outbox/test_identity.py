@@ -75,7 +75,7 @@ def test_a_machine_is_its_board_then_its_adapters_then_its_id(tmp_path: Path, mo
 def keys(messages: list[Any], events: Callable[..., Any]) -> dict[tuple[str, int], Any]:
     found: dict[tuple[str, int], Any] = {}
     for message in messages:
-        for row in decode(message.body) if message.topic == "telemetry" else ():
+        for row in decode(message.body) if message.kind == "readings" else ():
             found[row.store, row.seq] = row.value
     return found | {tuple(event["k"]): (event["code"], event["subject"]) for event in events(messages)}
 
@@ -364,7 +364,7 @@ async def test_a_box_knows_its_own_claim_without_a_database(
     assert after is not None and after.store == claim.store, "nobody went on from a later state"
     assert after.epoch >= said.epoch
     messages = await box.drain()
-    sent |= {(row.store, row.seq) for m in messages if m.topic == "telemetry" for row in decode(m.body)}
+    sent |= {(row.store, row.seq) for m in messages if m.kind == "readings" for row in decode(m.body)}
     assert {store for store, _ in sent} == {claim.store}
     told = [event for event in events(messages) if event["kind"] == "gap"]
     known = {n for _, n in sent} | {event["k"][1] for event in events(messages)}

@@ -54,7 +54,7 @@ def hangs(monkeypatch: pytest.MonkeyPatch) -> Callable[[], threading.Event]:
 
 
 def keys(message: Message, events: Any) -> list[tuple[str, int]]:
-    if message.topic == "telemetry":
+    if message.kind == "readings":
         return [(row.store, row.seq) for row in decode(message.body)]
     return [tuple(event["k"]) for event in events([message])]
 
@@ -89,7 +89,7 @@ async def test_a_power_cut_at_any_moment_leaves_no_number_unexplained(
             (box.out.put_back if link == "flapping" and turn % 3 else box.out.accepted)(message)
     taken += await box.drain()
     kinds = {event["kind"] for event in events(taken)}
-    assert kinds == {"alarm", "gap"} and any(message.topic == "telemetry" for message in taken)
+    assert kinds == {"alarm", "gap"} and any(message.kind == "readings" for message in taken)
     for many in range(len(taken)):
         assert not missed(taken[: many + 1], box.out.store, events), f"after {many + 1} messages"
 
@@ -106,7 +106,7 @@ async def test_what_a_burst_loses_before_the_flash_is_tried_is_told_first(
         box.out.put(box.readings(15), 2)
     assert box.out._writer.numbers.has(1) and box.out._writer.pending.lost and not box.out.fault
     taken = await box.drain()
-    assert any(message.topic == "telemetry" for message in taken)
+    assert any(message.kind == "readings" for message in taken)
     for many in range(len(taken)):
         assert not missed(taken[: many + 1], box.out.store, events), f"after {many + 1} messages"
 
@@ -190,13 +190,13 @@ async def test_what_an_earlier_process_left_comes_back_in_its_order(
     box.out.put(box.readings(5), 2)
     box.open()
     taken = [await box.take()]
-    while len({row.store for one in taken if one.topic == "telemetry" for row in decode(one.body)}) < 2:
+    while len({row.store for one in taken if one.kind == "readings" for row in decode(one.body)}) < 2:
         taken.append(await box.take())
     for message in reversed(taken):
         box.out.put_back(message)
     again = await box.drain()
-    stores = [row.store for one in again if one.topic == "telemetry" for row in decode(one.body)]
+    stores = [row.store for one in again if one.kind == "readings" for row in decode(one.body)]
     assert stores == sorted(stores, key=lambda store: store != durable) and stores.count(durable) < len(stores)
-    assert [one.body for one in again if one.topic == "telemetry"] == [
-        one.body for one in taken if one.topic == "telemetry"
+    assert [one.body for one in again if one.kind == "readings"] == [
+        one.body for one in taken if one.kind == "readings"
     ]

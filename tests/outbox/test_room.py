@@ -32,7 +32,7 @@ def looks(box: Any, n: int, rng: random.Random) -> list[Reading]:
 
 def unexplained(messages: list[Any], events: Callable[..., Any]) -> set[int]:
     """Numbers below the highest that neither came nor stand in a gap record."""
-    came = {row.seq for m in messages if m.topic == "telemetry" for row in decode(m.body)}
+    came = {row.seq for m in messages if m.kind == "readings" for row in decode(m.body)}
     came |= {event["k"][1] for event in events(messages)}
     spans = [event["detail"] for event in events(messages) if event["kind"] == "gap"]
     told = {n for span in spans for n in range(span["first"], span["last"] + 1)}
@@ -56,8 +56,8 @@ async def test_telemetry_is_thinned_before_anything_of_it_is_dropped(box: Any, e
     assert sum(box.out.status()["classes"].values()) < 400_000
     messages = await box.drain()
     for message in messages:
-        conform(message.topic, message.body)
-    rows = [row for m in messages if m.topic == "telemetry" for row in decode(m.body)]
+        conform("telemetry" if message.kind == "readings" else message.kind, message.body)
+    rows = [row for m in messages if m.kind == "readings" for row in decode(m.body)]
     aggregates = [row.value for row in rows if isinstance(row.value, list)]
     assert aggregates
     for low, mean, high, last, n in aggregates:
@@ -81,7 +81,7 @@ async def test_what_cannot_be_thinned_is_dropped_and_states_stay(box: Any, event
     assert box.out.status()["classes"]["2"] == 0, "class 1 only after all of class 2"
     messages = await box.drain()
     assert unexplained(messages, events) == set()
-    came = {row.seq for m in messages if m.topic == "telemetry" for row in decode(m.body)}
+    came = {row.seq for m in messages if m.kind == "readings" for row in decode(m.body)}
     gone = sum(event["detail"]["count"] for event in events(messages))
     assert len(came) + gone == 800 * 60
 
@@ -124,11 +124,11 @@ async def test_in_a_long_outage_the_records_of_gaps_stay_few(
     assert files < 400_000 and box.out.status()["classes"]["1"] > 25_000, "there is room for readings"
     messages = await box.drain()
     for message in messages:
-        conform(message.topic, message.body)
+        conform("telemetry" if message.kind == "readings" else message.kind, message.body)
     assert unexplained(messages, events) == set()
     gaps = [event["detail"] for event in events(messages) if event["kind"] == "gap"]
     assert len(gaps) < 100
-    came = {row.seq for m in messages if m.topic == "telemetry" for row in decode(m.body)}
+    came = {row.seq for m in messages if m.kind == "readings" for row in decode(m.body)}
     assert len(came) + sum(gap["count"] for gap in gaps if gap["class"]) == 1_000 * 60
     numbers = {event["k"][1] for event in events(messages)} | came
     assert len(numbers) + sum(gap["count"] for gap in gaps) == max(numbers)
@@ -206,7 +206,7 @@ async def test_thinning_takes_whole_quarters_of_the_clock(box: Any) -> None:
     raw: Counter[tuple[str, int]] = Counter()
     thin: dict[tuple[str, int], list[int]] = defaultdict(list)
     for message in await box.drain():
-        for row in decode(message.body) if message.topic == "telemetry" else ():
+        for row in decode(message.body) if message.kind == "readings" else ():
             where = row.point, row.ms // 900_000
             if isinstance(row.value, list):
                 thin[where].append(row.value[4])
@@ -237,7 +237,7 @@ async def test_the_mean_of_any_values(box: Any) -> None:
         box.out.put([Reading(f"m.{name}", values[turn % 3], at) for name, values in series.items()], 2)
         box.out.put(looks(box, 90, rng), 2)
         await box.tick(20)
-    rows = [row for m in await box.drain() if m.topic == "telemetry" for row in decode(m.body)]
+    rows = [row for m in await box.drain() if m.kind == "readings" for row in decode(m.body)]
     for name, values in series.items():
         aggregates = [row.value for row in rows if row.point == f"m.{name}" and isinstance(row.value, list)]
         assert aggregates, name

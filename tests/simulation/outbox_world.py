@@ -145,6 +145,7 @@ class OutboxWorld(World):
         from agent.clock import SystemClock
         from agent.lib.machine import Machine
         from agent.outbox import Outbox
+        from agent.uplink.native import Native
         from agent.uplink.settings import UplinkSettings
         from agent.uplink.uplink import Uplink
 
@@ -166,8 +167,9 @@ class OutboxWorld(World):
 
         settings = UplinkSettings("broker", client_id="v")
         uplink = Uplink(
-            settings, "v", outbox, submit, clock, agent="0", config_hash="0", state=dict, dice=self.dice.random
-        )
+            settings, Native(settings.prefix, "v"), outbox, submit, clock, agent="0", config_hash="0", state=dict,
+            dice=self.dice.random,
+        )  # fmt: skip
         stopped = asyncio.Event()
         self.loop.add_signal_handler(signal.SIGTERM, stopped.set)
         tasks = [asyncio.ensure_future(work) for work in (outbox.run(), uplink.run(), self._generate(outbox, clock))]

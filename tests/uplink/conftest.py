@@ -10,6 +10,8 @@ import pytest
 
 from agent.clock import SystemClock
 from agent.model import Command, Outcome, OutcomeState
+from agent.uplink.dialect import Dialect
+from agent.uplink.native import Native
 from agent.uplink.settings import UplinkSettings
 from agent.uplink.uplink import Uplink
 from tests.fakes.memory_outbox import MemoryOutbox
@@ -39,11 +41,14 @@ class Site:
         return Outcome(command.id, command.point, command.value, OutcomeState.VERIFIED, "", self.clock.now())
 
     @asynccontextmanager
-    async def up(self, port: int, dice: float = 0.0, **settings: Any) -> AsyncIterator[Uplink]:
+    async def up(
+        self, port: int, dice: float = 0.0, dialect: Dialect | None = None, **settings: Any
+    ) -> AsyncIterator[Uplink]:
         """The uplink runs; at the end it must close in order, whatever the broker does."""
         chosen = replace(UplinkSettings("127.0.0.1", port, client_id="bocage-v"), **settings)
         self.uplink = Uplink(
-            chosen, "village", self.outbox, lambda command: self.submit(command), self.clock,
+            chosen, dialect or Native(chosen.prefix, "village"), self.outbox,
+            lambda command: self.submit(command), self.clock,
             agent="0.1.0", config_hash="sha256:00", state=lambda: self.state, dice=lambda: dice,
         )  # fmt: skip
         self.running = asyncio.create_task(self.uplink.run())

@@ -20,7 +20,7 @@ from agent.outbox import Outbox
 from agent.outbox.claim import MOST, Claim, Statement
 from agent.outbox.store import Store
 from agent.uplink.fence import REMEMBERED, Fence
-from agent.uplink.native import Topics, encode
+from agent.uplink.native import Native, encode
 from agent.uplink.rivals import Rivals
 from agent.uplink.session import Received
 from tests.fakes.mosquitto import documented_acl, mosquitto
@@ -33,7 +33,7 @@ def statement(store: str, epoch: int, machine: str, run: str) -> bytes:
 def test_a_rival_is_who_speaks_after_us() -> None:
     rivals: list[int] = []
     outbox = type("Outbox", (), {"claim": Claim("s", 100_000, 2, "m"), "is_compared": True})()
-    fence = Fence(Topics("bocage/v1/village"), outbox, lambda: rivals.append(1))
+    fence = Fence(Native("bocage/v1", "village"), outbox, lambda: rivals.append(1))
     session: Any = type("Session", (), {"retains": True, "publish": lambda *a, **k: None})()
     fence._take(statement("s", 9, "other", "before us"))
     assert not rivals, "we have not spoken yet"
@@ -50,7 +50,7 @@ def test_a_rival_is_who_speaks_after_us() -> None:
 def test_claims_that_are_made_up_fill_no_memory() -> None:
     rivals = Rivals(lambda: 0.0)
     outbox = type("Outbox", (), {"claim": Claim("s", 100_000, 2, "m"), "is_compared": True})()
-    fence = Fence(Topics("bocage/v1/village"), outbox, rivals.taken_over)
+    fence = Fence(Native("bocage/v1", "village"), outbox, rivals.taken_over)
     fence.claim(type("Session", (), {"retains": True, "publish": lambda *a, **k: None})())  # type: ignore[arg-type]
     for n in range(3 * REMEMBERED):
         fence._take(statement(f"t{n}", 1, "other", "another"))

@@ -177,8 +177,8 @@ async def test_what_is_refused_breeds_no_messages(site: Any, until: Any, monkeyp
         site.outbox.put_event = queued
         site.outbox.fill(200)
         site.outbox.fill(50, "event")
-        await until(lambda: site.outbox.held_back == {"event", "telemetry"})
-        site.outbox.fill(1, "cmd/c1/result")
+        await until(lambda: site.outbox.held_back == {"event", "readings"})
+        site.outbox.fill(1, "result")
         await until(lambda: len(site.outbox.delivered) == 1)
         assert len(site.outbox.aside) == 4
         assert sorted(event.subject for event in site.outbox.events) == ["event", "telemetry"]

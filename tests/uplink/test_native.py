@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-from agent.uplink.native import Topics, encode
+from agent.uplink.native import Native, encode
 
 
 def test_topics() -> None:
-    topics = Topics("bocage/v1/village")
-    assert topics.commands == "bocage/v1/village/cmd/+"
+    topics = Native("bocage/v1", "village")
+    assert topics.commands.topic == "bocage/v1/village/cmd/+"
     assert topics.command_id("bocage/v1/village/cmd/c1") == "c1"
     assert topics.command_id("elsewhere/cmd/c1") == "elsewhere/cmd/c1"  # not an id: refused as one
 

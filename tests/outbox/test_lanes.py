@@ -193,7 +193,7 @@ async def test_what_the_broker_refuses_is_passed_over_and_keeps_its_order(box: A
         box.out.put_back(message)
     box.out.hold_back({"event"})
     passed = await box.drain()
-    assert {message.kind for message in passed} == {"telemetry"}
+    assert {message.kind for message in passed} == {"readings"}
     box.out.hold_back({"event", "readings"})
     box.out.put(box.readings(1), 2)
     assert await box.peek() is None

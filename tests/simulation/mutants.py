@@ -230,6 +230,11 @@ def changed(mutant: Mutant, file: str) -> str:
     return text
 
 
+def compiled(mutant: Mutant) -> dict[str, CodeType]:
+    """The changed code of each file; ValueError if a change finds no place, SyntaxError if it is no Python."""
+    return {file: compile(changed(mutant, file), file, "exec") for file in {file for file, *_ in mutant.changes}}
+
+
 class _Loader(importlib.machinery.SourceFileLoader):
     mutant: Mutant
 
@@ -315,6 +320,11 @@ def main() -> int:
     asked.add_argument("--kinds", type=kinds, help="of faults, in the place of those that each seed draws")
     given = asked.parse_args()
     chosen = [one for one in MUTANTS if given.only is None or one.name in given.only]
+    for mutant in chosen:
+        try:
+            compiled(mutant)
+        except (ValueError, SyntaxError) as error:
+            asked.error(str(error))
     seeds, found = range(given.first, given.first + given.seeds), {}
     print("| defect | what it does | where | seeds until it is found | what broke |\n|---|---|---|---|---|")
     for mutant in chosen:

@@ -10,6 +10,7 @@ import argparse
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +22,7 @@ from tests.simulation import clock_judge
 from tests.simulation.faults import KINDS
 from tests.simulation.judge import Judge, wrote_last
 from tests.simulation.kinds import kinds
-from tests.simulation.mutants import MUTANTS, changed
+from tests.simulation.mutants import MUTANTS, compiled
 from tests.simulation.notes import first_moment, last_before
 from tests.simulation.options import out_file
 from tests.simulation.outbox_judge import OutboxJudge
@@ -95,10 +96,16 @@ def test_open_faults_are_told() -> None:
 def test_each_mutant_still_has_its_place() -> None:
     page = PAGE.read_text()
     for mutant in MUTANTS:
-        for file in {file for file, *_ in mutant.changes}:
-            compile(changed(mutant, file), file, "exec")
+        assert compiled(mutant)
         assert f"`{mutant.name}`" in page
     assert len({mutant.name for mutant in MUTANTS}) >= 20
+
+
+@pytest.mark.parametrize(("text", "times"), [("no such text", 0), ("import", "[0-9]+")])
+def test_a_mutant_that_no_longer_applies_is_a_failure(text: str, times: Any) -> None:
+    stale = replace(MUTANTS[0], changes=(("agent/app.py", text, "pass"),))
+    with pytest.raises(ValueError, match=f"mutant {stale.name}: '{text}' is {times} times in agent/app.py, expected 1"):
+        compiled(stale)
 
 
 @pytest.mark.slow

@@ -1,0 +1,70 @@
+"""What the pages for developers name is there, and every room is on the map."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parents[2]
+PAGES = ("CONTRIBUTING.md", "docs/architecture.md")
+ROOMS = sorted(
+    str(path.relative_to(ROOT))
+    for top in ("agent", "drivers")
+    for path in (ROOT / top).iterdir()
+    if (path.is_dir() and any(path.glob("*.py"))) or (path.suffix == ".py" and path.name[0] != "_")
+)
+"""The packages and modules right below agent/ and drivers/."""
+NOT_ON_THE_MAP = {"agent/driver.py", "drivers/flood.py", "drivers/serial_port.py"}
+"""Small files that need no line of their own."""
+
+
+def text(page: str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def paths(page: str) -> list[str]:
+    """What a page names in backticks with a slash or an ending; NAME stands for a name of one's own."""
+    named = re.findall(r"`([\w./*-]+)`", re.sub(r"^```.*?^```", "", text(page), flags=re.S | re.M))
+    return [name for name in named if re.search(r"^[\w.-]+/|\.(?:py|cfg|md|toml|yml)$", name) and "NAME" not in name]
+
+
+TARGETS = set(re.findall(r"^([a-z-]+):", text("Makefile"), flags=re.M))
+
+
+def named_targets(pattern: str, where: str) -> set[str]:
+    return set(re.findall(pattern, where, flags=re.M))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_path_that_a_page_names_exists(page: str) -> None:
+    missing = [name for name in paths(page) if not any(ROOT.glob(name.rstrip("/")))]
+    assert not missing
+    assert len(paths(page)) > 5
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_leads_somewhere(page: str) -> None:
+    folder = (ROOT / page).parent
+    links = [link for link in re.findall(r"\]\(([^)#\s]+)", text(page)) if "://" not in link]
+    assert not [link for link in links if not (folder / link).exists()]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_target_of_make_that_a_page_names_exists(page: str) -> None:
+    assert named_targets(r"(?:^    |`)make ([a-z]+)", text(page)) <= TARGETS
+
+
+def test_the_map_has_every_room() -> None:
+    page = text("docs/architecture.md")
+    assert not [room for room in ROOMS if room not in NOT_ON_THE_MAP and f"`{room}" not in page]
+
+
+def test_the_workflows_run_what_there_is() -> None:
+    for path in (ROOT / ".github" / "workflows").glob("*.yml"):
+        jobs = YAML(typ="safe").load(path)["jobs"]
+        commands = "\n".join(step["run"] for job in jobs.values() for step in job["steps"] if "run" in step)
+        named = named_targets(r"^make ([a-z]+)", commands)
+        assert named and named <= TARGETS, path

@@ -8,12 +8,10 @@ import logging
 import signal
 from collections import deque
 from collections.abc import Iterator, Mapping, Set
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
-from zoneinfo import ZoneInfo
 
 from agent import VERSION
 from agent.arbiter import Arbiter, JoinedLedger
@@ -34,13 +32,14 @@ from agent.lib.machine import Machine
 from agent.lib.notify import Notifier
 from agent.lib.screen import ScreenFormatter
 from agent.lib.secret import hand_over
+from agent.lib.timetext import log_times_in, site_text
 from agent.model import Command, Event, Origin, Severity, Value
 from agent.outbox import Outbox
 from agent.runtime.configuration import Configuration
 from agent.runtime.folders import is_tmpfs, locked
 from agent.runtime.health import Health
 from agent.runtime.lives import Life
-from agent.runtime.report import outcome_json, points_json, wall_text
+from agent.runtime.report import outcome_json, points_json
 from agent.runtime.seals import Seals
 from agent.runtime.socket import Server
 from agent.runtime.status import bus_health, conditions, discreet, one_line, present_points, state_names, state_topics
@@ -487,7 +486,7 @@ class Agent:
             "site": {"id": self._settings.site, "name": self._settings.name, "timezone": self._settings.timezone},
             "agent": VERSION,
             "config": self._configuration.status(),
-            "at": wall_text(now.wall_ms, self._settings.timezone),
+            "at": site_text(now.wall_ms, self._settings.timezone),
             "uptime_s": round(self._clock.monotonic() - self._started, 1),
             "clock": "synced" if self._clock.trusted else "unsynced",
             "points": present_points(self._hub, now),
@@ -632,8 +631,7 @@ class _Tail(logging.Handler):
         super().__init__(logging.INFO)
         self._lines = lines
         formatter = ScreenFormatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
-        zone = ZoneInfo(timezone)
-        formatter.converter = lambda seconds: datetime.fromtimestamp(seconds or 0, zone).timetuple()
+        log_times_in(formatter, timezone)
         self.setFormatter(formatter)
 
     def emit(self, record: logging.LogRecord) -> None:

@@ -29,6 +29,7 @@ from typing import Any
 from agent.clock import Clock
 from agent.errors import DeviceError, StorageError, WireError
 from agent.lib.backoff import Backoff
+from agent.lib.throttle import Throttle
 from agent.lib.wake import Wake
 from agent.model import Kind, Point, Quality, Reading, Readings, Value
 from drivers.api import BusSpec, DeviceSpec, DurableStore
@@ -218,7 +219,7 @@ class _Counter(_Input):
         self._least_between = float(spec.options.get("least_between") or 0)
         self._closed_at: Any = None  # time stamp (ticks) of the last closure, counted or not
         self._counted_at: Any = None  # and of the last one that was counted
-        self._rocked, self._rocking_told = 0, float("-inf")
+        self._rocked, self._reports = 0, Throttle(clock.monotonic, _ROCKING_TOLD)
         self.next_at = 0.0  # clock.monotonic(): not before, so that fast pulses share a reading
 
     @property
@@ -255,8 +256,7 @@ class _Counter(_Input):
             self._counted_at = at
             return False
         self._rocked += 1
-        if self._clock.monotonic() >= self._rocking_told + _ROCKING_TOLD:
-            self._rocking_told = self._clock.monotonic()
+        if self._reports():
             log.warning(
                 "pulses too fast pin=%s least_s=%.2f left_out=%d next=they are one; a larger max_rate counts them",
                 self.name, self._least_between, self._rocked,

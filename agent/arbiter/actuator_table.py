@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator, Mapping
 
 from agent.arbiter.actuator import Actuator
 from agent.core.actuator_spec import ActuatorSpec, bounded, implicit
 from agent.errors import Rejected
+from agent.lib.suggestion import did_you_mean
 from agent.model import Point, Quality, Readings
 
 __all__ = ["ActuatorTable"]
@@ -62,8 +62,8 @@ class ActuatorTable:
             raise Rejected(f"{name} moves {moves}, which is {self.by_output[moves].spec.name}: write that")
         if name in self.points:
             raise Rejected(f"{name} is read only")
-        near = difflib.get_close_matches(name, [*self.by_name, *self.by_output], 1)
-        raise Rejected(f'unknown point "{name}"' + (f'; did you mean "{near[0]}"?' if near else ""))
+        hint = did_you_mean(name, [*self.by_name, *self.by_output])
+        raise Rejected(f'unknown point "{name}"' + (f"; {hint}" if hint else ""))
 
     def observe(self, readings: Readings, boot: str) -> tuple[bool, bool]:
         """Take note of outputs and feedbacks. Whether one of them moved, and whether there is something to decide.

@@ -10,6 +10,7 @@ import logging
 from agent.arbiter.ledger import Ledger
 from agent.clock import Clock
 from agent.lib.rate_limit import Bucket
+from agent.lib.throttle import Throttle
 from agent.model import Command, Event, Origin
 
 __all__ = ["BURST", "RATE", "Flood"]
@@ -28,9 +29,8 @@ class Flood:
     def __init__(self, ledger: Ledger, clock: Clock) -> None:
         self._ledger, self._clock = ledger, clock
         self._buckets = {origin: Bucket(BURST, RATE) for origin in Origin}
-        self._refused = 0
         self._last: Command | None = None
-        self._said = float("-inf")
+        self._reports = Throttle(clock.monotonic, TOLD_AGAIN)
 
     async def is_too_many(self, command: Command) -> bool:
         """Whether it is to be refused; counted if so."""
@@ -38,20 +38,20 @@ class Flood:
             return False
         if command.origin is Origin.MQTT:
             return True
-        self._refused, self._last = self._refused + 1, command
+        self._last = command
+        self._reports.count()
         await self.tell()
         return True
 
     def untold(self) -> bool:
         """Whether a flood is over, or has gone on for a minute, and was not told yet: `tell` is to be called."""
-        return self._refused > 0 and self._clock.monotonic() >= self._said + TOLD_AGAIN
+        return self._reports.is_due()
 
     async def tell(self) -> None:
         """How many were refused since it was told last, at most once a minute."""
-        now, last = self._clock.monotonic(), self._last
-        if last is None or now - self._said < TOLD_AGAIN:
+        count, last = self._reports.take(), self._last
+        if last is None or not count:
             return
-        count, self._refused, self._last, self._said = self._refused, 0, None, now
         log.warning("too many commands origin=%s refused=%d next=they are refused", last.origin, count)
         detail = {"refused": count, "origin": str(last.origin), "by": last.by}
         await self._ledger.put_event(Event("audit", "commands_refused", "gateway", self._clock.now(), detail=detail))

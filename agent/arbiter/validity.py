@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from agent.errors import Rejected
+from agent.lib.timetext import utc_text
 from agent.model import Command, Instant
 
 __all__ = ["NODE_PATIENCE", "PATIENCE", "Expired", "deadline", "duration", "hold", "iso"]
@@ -65,5 +64,4 @@ def iso(mono: float | None, now: Instant) -> str | None:
     """A monotonic time in wall time (UTC); None if there is none, or nobody knows the wall time."""
     if mono is None or now.wall_ms is None:
         return None
-    wall = now.wall_ms / 1000 + mono - now.boottime_ns / 1e9
-    return datetime.fromtimestamp(wall, UTC).isoformat(timespec="seconds")
+    return utc_text(now.wall_ms + 1000 * (mono - now.boottime_ns / 1e9), "seconds")

@@ -10,7 +10,8 @@ from typing import Any
 
 from agent.cli.common import add_command, add_folders, add_json, asked
 from agent.lib.screen import shown, shown_json
-from agent.runtime.report import TIME_UNKNOWN, local_text, time_help, zone_of
+from agent.lib.timetext import local_text
+from agent.runtime.report import TIME_UNKNOWN, time_help, zone_of
 from agent.runtime.socket import connect
 
 __all__ = ["add"]

@@ -14,10 +14,10 @@ from zoneinfo import ZoneInfo
 
 from agent.cli.common import add_command, add_folders, add_json, asked, hint_time, own_place
 from agent.lib.screen import shown, shown_json
+from agent.lib.timetext import local_text, utc_text
 from agent.outbox.blocks import Row
 from agent.outbox.export import export_readings, read_status
-from agent.outbox.records import iso
-from agent.runtime.report import TIME_UNKNOWN, local_text, zone_of
+from agent.runtime.report import TIME_UNKNOWN, zone_of
 from agent.runtime.socket import NoAgent, connect
 
 __all__ = ["add"]
@@ -99,7 +99,7 @@ def _print_status(status: Mapping[str, Any], zone: tzinfo | None) -> None:
 def _record(row: Row) -> dict[str, Any]:
     return {
         "store": row.store, "seq": row.seq, "point": row.point, "value": row.value, "quality": row.quality,
-        "at": iso(row.ms), "measured": iso(row.measured_ms),
+        "at": utc_text(row.ms), "measured": utc_text(row.measured_ms),
     }  # fmt: skip
 
 

@@ -102,7 +102,7 @@ def _lora(name: str) -> Mapping[str, Any]:
     path = Path(name)
     if path.suffix == ".js" or (path.is_file() and path.suffix not in (".yaml", ".yml", ".csv")):
         return {"codec": str(path)}
-    from agent.site.language.problems import meant
+    from agent.lib.suggestion import did_you_mean
     from agent.site.profiles.model import Library
 
     a_file = path.suffix in (".yaml", ".yml", ".csv") or path.name != name
@@ -112,7 +112,7 @@ def _lora(name: str) -> Mapping[str, Any]:
     try:
         profile = library.get(path.stem if a_file else name)
     except KeyError:
-        near = meant(name, library.names()) or "write CODEC.js, a profile's name, or its file"
+        near = did_you_mean(name, library.names()) or "write CODEC.js, a profile's name, or its file"
         raise BocageError(f'unknown codec or profile "{name}"; {near}') from None
     if profile is None:
         raise ConfigError([str(problem) for problem in library.problems])

@@ -12,7 +12,8 @@ from agent.cli.narrow import tabled, wrapped
 from agent.errors import BocageError
 from agent.lib.hints import again
 from agent.lib.screen import shown, shown_json
-from agent.runtime.report import TIME_UNKNOWN, wall_text
+from agent.lib.timetext import site_text
+from agent.runtime.report import TIME_UNKNOWN
 from agent.runtime.socket import NoAgent, connect
 
 __all__ = ["add"]
@@ -92,7 +93,7 @@ def _devices(rows: Sequence[Row], timezone: str) -> list[str]:
     for row in rows:
         cells.append([
             *(_text(row.get(key)) for key in ("device", "bus", "dev_eui", "dev_addr", "state")),
-            wall_text(row.get("last_seen_ms"), timezone) or "-",
+            site_text(row.get("last_seen_ms"), timezone) or "-",
             *(_text(row.get(key)) for key in last),
         ])  # fmt: skip
     faults = [f"{row['device']}: {row['fault']}" for row in rows if row.get("fault")]
@@ -102,7 +103,7 @@ def _devices(rows: Sequence[Row], timezone: str) -> list[str]:
 def _joins(rows: Sequence[Row], timezone: str) -> list[str]:
     lines = []
     for row in rows:
-        at = wall_text(row.get("at_ms"), timezone) or TIME_UNKNOWN
+        at = site_text(row.get("at_ms"), timezone) or TIME_UNKNOWN
         who = row.get("device") or "not in the site file"
         why = f": {row['reason']}" if row.get("reason") else ""
         if row.get("window"):

@@ -72,13 +72,14 @@ def scan(options: argparse.Namespace) -> int:
 
 def _spec(where: Place, name: str) -> BusSpec:
     """The bus as its driver takes it, without devices: nothing is polled here."""
-    from agent.site.language.problems import listed, meant
+    from agent.lib.suggestion import did_you_mean
+    from agent.site.language.problems import listed
     from agent.site.models.buses import MODBUS
 
     bus = where.site.buses.get(name)
     buses = [found for found, one in where.site.buses.items() if one.type in MODBUS]
     if bus is None:
-        near = meant(name, where.site.buses)
+        near = did_you_mean(name, where.site.buses)
         hint = near or (f"there is {listed(buses, 'and')}" if buses else "there is no Modbus bus in it")
         raise BocageError(f'unknown bus "{name}" in {where.path}; {hint}')
     if bus.type not in MODBUS:

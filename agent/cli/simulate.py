@@ -14,7 +14,8 @@ from zoneinfo import ZoneInfo
 from agent.cli.common import SITE_HELP, add_command, add_json
 from agent.errors import ConfigError
 from agent.lib.screen import shown, shown_json
-from agent.runtime.report import TIME_UNKNOWN, local_text
+from agent.lib.timetext import local_text
+from agent.runtime.report import TIME_UNKNOWN
 
 __all__ = ["add"]
 

@@ -5,20 +5,15 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
+from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["HelpfulParser", "meant"]
+from agent.lib.suggestion import did_you_mean
+
+__all__ = ["HelpfulParser"]
 
 _NO_BREAK = "\xa0\u202f"
 _LONG_DASHES = "\u2013\u2014"
-
-
-def meant(word: str, known: Iterable[str]) -> str:
-    """`; did you mean "check"?`, or nothing if no known word is near."""
-    near = get_close_matches(word, list(known), 1)
-    return f'; did you mean "{near[0]}"?' if near else ""
 
 
 class HelpfulParser(argparse.ArgumentParser):
@@ -39,14 +34,15 @@ class HelpfulParser(argparse.ArgumentParser):
     def unknown(self, words: Sequence[str]) -> str:
         """That these are no arguments of this command."""
         options = [option for option in self._option_string_actions if option.startswith("--")]
-        hint = next((text for word in words if (text := meant(word.partition("=")[0], options))), "")
-        return f"unrecognized arguments: {' '.join(words)}{hint}"
+        hints = (did_you_mean(word.partition("=")[0], options) for word in words)
+        hint = next(filter(None, hints), None)
+        return f"unrecognized arguments: {' '.join(words)}{f'; {hint}' if hint else ''}"
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         known = [str(choice) for choice in action.choices or ()]
         if known and value not in (action.choices or ()):
-            hint = meant(str(value), known) or f"; known are {', '.join(known)}"
-            raise argparse.ArgumentError(action, f'"{value}" is unknown{hint}')
+            hint = did_you_mean(str(value), known) or f"known are {', '.join(known)}"
+            raise argparse.ArgumentError(action, f'"{value}" is unknown; {hint}')
 
 
 def _slip(word: str, is_first: bool) -> str:

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 from agent.clock import Clock
 from agent.errors import Rejected, StorageError
+from agent.lib.timetext import utc_text
 from agent.model import Event, Instant, Severity
-from agent.outbox.records import iso
 from drivers.api import DurableStore
 
 __all__ = ["Alarms", "Condition", "OpenAlarms"]
@@ -118,7 +118,7 @@ class OpenAlarms:
         if event.kind == "alarm" and event.code not in _MOMENTS and name not in self._open:
             self._open[name] = {
                 "code": event.code, "subject": event.subject, "severity": str(event.severity),
-                "since": iso(event.at.wall_ms), "acked": False,
+                "since": utc_text(event.at.wall_ms), "acked": False,
             }  # fmt: skip
             changed = True
         elif event.kind == "cleared":

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.core.actuator_spec import ActuatorSpec
+from agent.lib.jsonable import jsonable
 from agent.lib.secret import Kept
 from agent.model import Value
 from drivers.api import BusSpec, DeviceSpec
@@ -165,18 +166,18 @@ def _register(one: Owned) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON can say of it; of a secret and of a file, where it is."""
-    if isinstance(value, str | int | float):
-        return value
+    """Return `value` as JSON that `_revived` can read; a secret or a file as the place where it lies."""
+    return jsonable(value, _place)
+
+
+def _place(value: Any) -> Any:
     if isinstance(value, Kept):
         return {_SECRET: [value.source, value.name, str(value.folder)]}
     if isinstance(value, Path):
         return {_FILE: str(value)}
     if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items() if v is not None and _sayable(v)}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value if _sayable(item)]
-    return value
+        return {key: part for key, part in value.items() if part is not None and _sayable(part)}
+    return [part for part in value if _sayable(part)] if isinstance(value, list | tuple) else value
 
 
 def _revived(value: Any) -> Any:

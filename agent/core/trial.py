@@ -5,7 +5,6 @@ A bus goes over the agent's socket as plain data (`outline`), without secrets: o
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
@@ -14,6 +13,7 @@ from typing import Any
 
 from agent.core.outputs import address
 from agent.errors import BocageError
+from agent.lib.jsonable import jsonable
 from agent.lib.secret import Kept
 from agent.model import Quality, Reading
 from drivers.api import BusSpec, DeviceSpec
@@ -33,7 +33,7 @@ _DIAGNOSES = {
 
 def outline(spec: BusSpec) -> dict[str, Any]:
     """A bus with its devices as JSON says it; the same for the same bus, whoever reads its file and from where."""
-    found: dict[str, Any] = json.loads(json.dumps(_plain(spec), default=str))
+    found: dict[str, Any] = jsonable(spec, _outlined)
     return found
 
 
@@ -104,18 +104,14 @@ def _diagnosis(counts: Mapping[str, Any]) -> str:
     return next((text for key, text in _DIAGNOSES.items() if counts.get(key)), "cannot be read")
 
 
-def _plain(value: Any) -> Any:
+def _outlined(value: Any) -> Any:
     if isinstance(value, Kept):
         return [value.source, value.name]
     if isinstance(value, Path):
         return value.name
     if isinstance(value, Mapping):
-        return {str(key): _plain(part) for key, part in value.items() if key != "codec_kept"}  # only the agent has it
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(part) for part in value]
-    if is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
-    return value
+        return {key: part for key, part in value.items() if key != "codec_kept"}  # only the agent has it
+    return {field.name: getattr(value, field.name) for field in fields(value)} if is_dataclass(value) else value
 
 
 def _wire(spec: BusSpec) -> str | None:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from agent.errors import StorageError
+from agent.lib.timetext import utc_text
 from agent.outbox.blocks import Row, decode, encode
-from agent.outbox.records import iso
 from agent.outbox.stage import replay
 from agent.outbox.store import FILE
 
@@ -45,7 +45,7 @@ def read_status(folder: Path, stage_folder: Path, max_bytes: int = 200_000_000) 
     if size and newest is not None and newest > oldest:
         hours = round(max(0, max_bytes - size) / (size / (newest - oldest)) / 3_600_000, 1)
     return {
-        "rows": rows + sum(lot.n for lot in waiting), "bytes": sum(classes.values()), "oldest": iso(oldest),
+        "rows": rows + sum(lot.n for lot in waiting), "bytes": sum(classes.values()), "oldest": utc_text(oldest),
         "hours_left": hours, "gaps": gaps, "classes": classes, "lost": lost, "max_bytes": max_bytes,
     }  # fmt: skip
 

@@ -18,12 +18,13 @@ from typing import Any, TypeVar
 from agent.clock import Clock
 from agent.errors import StorageError
 from agent.lib.machine import Machine
+from agent.lib.timetext import utc_text
 from agent.model import Command, Event, Origin, Outcome, OutcomeState, Readings
 from agent.outbox.blocks import LIMIT, lots_of
 from agent.outbox.claim import Claim, Statement
 from agent.outbox.drain import Form
 from agent.outbox.messages import Entry, Message
-from agent.outbox.records import MessageKind, iso
+from agent.outbox.records import MessageKind
 from agent.outbox.splitting import split_entry
 from agent.outbox.writer import Writer
 
@@ -399,7 +400,7 @@ class Outbox:
         figures = self._writer.figures
         return {
             "rows": figures.rows + self._writer.ram_queue.n,
-            "oldest": iso(figures.oldest_ms if figures.rows else self._writer.ram_queue.oldest_ms()),
+            "oldest": utc_text(figures.oldest_ms if figures.rows else self._writer.ram_queue.oldest_ms()),
             **figures.as_status(),
             "max_bytes": self._max_bytes,
         }

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from agent.lib.jsonable import jsonable
 from agent.model import Event, Instant, Outcome, Severity
 from agent.outbox.blocks import dumps
 from agent.outbox.dates import Boots
@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # the store renames records
 
 __all__ = [
     "AUDIT", "GAP", "MessageKind", "answer_body", "dated", "event_body", "former_topic", "gap_event", "is_counted",
-    "is_gap", "iso", "loss_detail", "of_former_topic", "parted_gap", "renamed_record", "result_body",
+    "is_gap", "loss_detail", "of_former_topic", "parted_gap", "renamed_record", "result_body",
 ]  # fmt: skip
 
 
@@ -132,11 +132,6 @@ def loss_detail(loss: Loss) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def iso(ms: int | None) -> str | None:
-    """Unix milliseconds as ISO 8601 in UTC."""
-    return None if ms is None else datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")
-
-
 MOST = 200_000
 """Bytes of a record; what is longer is cut short. A consumer takes 256 kB."""
 REASON = 4_000
@@ -156,7 +151,7 @@ def _body(record: dict[str, Any]) -> bytes:
     try:
         body = dumps(record)
     except (ValueError, TypeError):  # NaN in a detail, or a thing that JSON has no word for: as text, never lost
-        record = _plain(record)
+        record = jsonable(record)
         body = dumps(record)
     longest = MOST // 100
     while len(body) > MOST and longest > 1:
@@ -172,13 +167,3 @@ def _cut(value: Any, longest: int) -> Any:
     if isinstance(value, (list, tuple)):
         return [_cut(item, longest) for item in value[:longest]]
     return value[: max(longest, 64)] if isinstance(value, str) else value
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, float):
-        return value if value - value == 0 else None
-    return value if value is None or isinstance(value, (bool, int, str)) else str(value)

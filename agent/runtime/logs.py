@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from datetime import datetime
-from zoneinfo import ZoneInfo
 
 from agent.lib.screen import ScreenFormatter
+from agent.lib.timetext import log_times_in
 
 __all__ = ["log_in_zone", "log_to_stderr"]
 
@@ -31,10 +30,9 @@ def log_to_stderr(level: str = "warning", timed: bool = True) -> None:
 
 def log_in_zone(timezone: str) -> None:
     """From now on lines with a time have the site's, whatever the machine's own zone is."""
-    zone = ZoneInfo(timezone)
     for handler in logging.getLogger().handlers:
         if handler.formatter is not None:
-            handler.formatter.converter = lambda seconds: datetime.fromtimestamp(seconds or 0, zone).timetuple()
+            log_times_in(handler.formatter, timezone)
 
 
 class _JournalFormatter(ScreenFormatter):

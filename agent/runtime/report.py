@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, tzinfo
-from difflib import get_close_matches
+from datetime import datetime, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from agent.lib.suggestion import nearest
+from agent.lib.timetext import site_text
 from agent.model import Outcome, Point, Reading
 
-__all__ = ["TIME_UNKNOWN", "local_text", "outcome_json", "points_json", "time_help", "wall_text", "zone_of"]
+__all__ = ["TIME_UNKNOWN", "outcome_json", "points_json", "time_help", "zone_of"]
 
 TIME_UNKNOWN = "time unknown"
 
@@ -23,19 +24,6 @@ def time_help(is_known: bool) -> str:
         "time unknown: nothing has set this box's clock. timedatectl shows whether a time server answers; "
         "with a good RTC write clock: {trust: always} in the site file"
     )
-
-
-def wall_text(wall_ms: int | None, timezone: str) -> str | None:
-    """Unix milliseconds as ISO 8601 in site time ("2026-01-15T17:51:21.000+01:00"); None while time is unknown."""
-    if wall_ms is None:
-        return None
-    moment = datetime.fromtimestamp(wall_ms / 1000, UTC).astimezone(ZoneInfo(timezone))
-    return moment.isoformat(timespec="milliseconds")
-
-
-def local_text(moment: str | None, zone: tzinfo | None) -> str | None:
-    """An ISO 8601 moment of the agent's documents, which are in UTC, as one in site time, to the second."""
-    return moment and datetime.fromisoformat(moment).astimezone(zone).isoformat(timespec="seconds")
 
 
 def zone_of(status: Mapping[str, Any]) -> tzinfo | None:
@@ -57,10 +45,10 @@ def points_json(
     """
     shown = {name: outputs.get(name, name) for name in wanted or (p.id for p in points.values() if not p.moves)}
     known = {name: point for name, point in shown.items() if point in points}
-    nearest = [*points, *outputs]
+    suggested = [*points, *outputs]
     return {
         "points": {name: _point(points[point], last.get(point), timezone) for name, point in known.items()},
-        "unknown": {name: next(iter(get_close_matches(name, nearest, 1)), "") for name in shown if name not in known},
+        "unknown": {name: nearest(name, suggested) or "" for name in shown if name not in known},
     }
 
 
@@ -81,6 +69,6 @@ def _point(point: Point, reading: Reading | None, timezone: str) -> dict[str, An
         "value": reading.value if reading else None,
         "unit": point.unit,
         "quality": str(reading.quality) if reading else "bad",
-        "at": wall_text(reading.at.wall_ms, timezone) if reading else None,
+        "at": site_text(reading.at.wall_ms, timezone) if reading else None,
         "read": reading is not None,
     }

@@ -12,11 +12,12 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
+from agent.lib.suggestion import did_you_mean
 from agent.model import Value
 from agent.site.checks.names import Checked
 from agent.site.language.base import Many, Model
 from agent.site.language.document import Document, Keys, read
-from agent.site.language.problems import Problem, meant
+from agent.site.language.problems import Problem
 from agent.site.language.validation import validate
 from agent.site.language.values import DURATION, Choice, Duration, Quantity, TimeSpan, Written, plain
 from agent.site.models.site import Site
@@ -289,7 +290,7 @@ class _Check:
                 self._unknown(keys, f"point of {owner}", rest, points, at_key)
 
     def _unknown(self, keys: Keys, what: str, name: str, known: Any, at_key: bool = False) -> None:
-        hint = meant(name, known) or (f"known here: {', '.join(sorted(known))}" if known else "")
+        hint = did_you_mean(name, known) or (f"known here: {', '.join(sorted(known))}" if known else "")
         text = f'unknown {what} "{name}"' + (f"; {hint}" if hint else "")
         self._at.error(keys, text, at_key=at_key)
 
@@ -362,7 +363,7 @@ class _Check:
         }
         if owner in known.get(last, ()):
             return
-        near = meant(name, {*site.actuators, *(f"{one}.{end}" for end, names in known.items() for one in names)})
+        near = did_you_mean(name, {*site.actuators, *(f"{one}.{end}" for end, names in known.items() for one in names)})
         self._at.warn(keys, f'unknown point "{name}": it will be rejected' + (f"; {near}" if near else ""))
 
     def _fault(self, keys: Keys, fault: Fault) -> None:

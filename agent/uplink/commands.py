@@ -6,12 +6,12 @@ value out of range is the arbiter's business.
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from typing import Any, Never
 
 from agent.errors import Rejected
+from agent.lib.suggestion import nearest
 from agent.model import Command, Instant, Origin, Value
 from agent.uplink.session import LARGEST_COMMAND
 
@@ -38,8 +38,8 @@ def parse(topic_id: str, payload: bytes, received: Instant) -> Command:
     body = _object(payload)
     for key in body:
         if key not in _KEYS:
-            near = difflib.get_close_matches(key, _KEYS, 1)
-            raise Rejected(f"unknown key {_shown(key)}" + (f", did you mean {near[0]}?" if near else ""))
+            near = nearest(key, _KEYS)
+            raise Rejected(f"unknown key {_shown(key)}" + (f", did you mean {near}?" if near else ""))
     if body.get("sig") is not None:  # whoever signs counts on it that a forged one is refused
         raise Rejected("signatures are not checked yet, so a signed command is refused: send it without sig")
     if "value" not in body:

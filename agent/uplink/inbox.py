@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from agent.clock import Clock
 from agent.errors import Rejected
 from agent.lib.rate_limit import Bucket
+from agent.lib.throttle import Throttle
 from agent.model import Command, Event, Outcome, OutcomeState, Severity
 from agent.outbox import Outbox
 from agent.uplink.commands import is_id
@@ -34,8 +35,6 @@ NO_COMMANDS = (20, 5.0)
 """What is no command and gets a record on flash all the same: so many at once, so many a second."""
 IDS = 100
 """Ids that one event names: with those of 64 characters it stays below 16 kB, and what a record may be cut at."""
-LOGGED_AGAIN = 60.0
-"""Seconds between two lines of the log that say so."""
 
 
 class Inbox:
@@ -57,7 +56,7 @@ class Inbox:
         self._no_commands = Bucket(*NO_COMMANDS)
         self._tally = Tally(clock, self._tell_refused, self.spawn)
         self._declined = Declined(clock, self._tell_refused, self.spawn)
-        self._logged = float("-inf")
+        self._reports = Throttle(clock.monotonic)
         self._open: dict[str, list[tuple[Session, Received]]] = {}
         """What is not acknowledged yet, by its id."""
         self.doubts_repetitions = False
@@ -120,8 +119,7 @@ class Inbox:
 
     async def _tell_refused(self, refused: int, ids: list[str]) -> None:
         """On flash when this returns, in one transaction: as many events as it takes, and one for those without ids."""
-        if (now := self._clock.monotonic()) - self._logged > LOGGED_AGAIN:
-            self._logged = now
+        if self._reports():
             log.warning("too many commands refused=%d next=events commands_refused name them", refused)
         parts = [ids[at : at + IDS] for at in range(0, len(ids), IDS)]
         counted = [(len(part), part) for part in parts]

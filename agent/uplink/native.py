@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from agent.errors import Rejected
+from agent.lib.jsonable import jsonable
 from agent.model import Command, Instant, Outcome
 from agent.outbox import Message, MessageKind, Statement
 from agent.outbox.claim import heard_of
@@ -74,12 +74,4 @@ def encode(payload: Mapping[str, Any]) -> bytes:
     try:
         return _words(payload).encode()
     except ValueError:
-        return _words(_finite(payload)).encode()
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        return _words(jsonable(payload)).encode()

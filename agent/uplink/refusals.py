@@ -9,6 +9,7 @@ from typing import Any
 
 from agent.clock import Clock
 from agent.lib.backoff import doubled
+from agent.lib.throttle import Throttle
 from agent.model import Severity
 from agent.outbox import Message, MessageKind, Outbox
 from agent.uplink.dialect import Dialect
@@ -64,8 +65,7 @@ class Refusals:
         self._asked: dict[str, int] = {}
         """How often a word or a subscription was refused, by topic."""
         self._in_a_row: dict[str, int] = {}
-        self._told: dict[str, float] = {}
-        self._untold: dict[str, int] = {}
+        self._reports = Throttle(clock.monotonic, TOLD_AGAIN)
 
     def accepted(self, message: Message) -> None:
         """The broker takes this topic."""
@@ -106,16 +106,14 @@ class Refusals:
         log.error("message refused topic=%s n=%d reason=%s next=set aside", name, message.n, reason)
         self._outbox.set_aside(message, reason)
         self._in_a_row[channel] = self._in_a_row.get(channel, 0) + 1
-        self._untold[channel] = self._untold.get(channel, 0) + 1
+        count = self._reports(channel)
         if self._in_a_row[channel] >= IN_A_ROW:
             self._stop(message.kind, STOPPED_FOR)
-        now = self._clock.monotonic()
-        if now - self._told.get(channel, float("-inf")) < TOLD_AGAIN:
+        if not count:
             return
-        self._told[channel] = now
         detail = {
             "topic": name, "first": message.first, "last": message.last, "reason": reason,
-            "count": self._untold.pop(channel),
+            "count": count,
         }  # fmt: skip
         self._report("alarm", "uplink_set_aside", channel, Severity.MAJOR, detail)
 

@@ -15,11 +15,11 @@ from typing import Any
 
 from agent.clock import Clock
 from agent.errors import DeviceError
+from agent.lib.throttle import Throttle
 from agent.model import Instant, Kind, Point, Quality, Reading, Readings, Value
 from drivers.api import DeviceSpec, DurableStore
 from drivers.lora.codecs import Codec, CodecError, Decoded, codec_of
 from drivers.lora.rhythm import Rhythm
-from drivers.lora.seldom import Seldom
 from drivers.lora.values import MISSING, NoValue, check_range, look_up, milliseconds, state_of, value_of
 
 __all__ = ["KEEP_EVERY", "Frame", "Node"]
@@ -97,7 +97,7 @@ class Node:
         self._read = self._seen  # the same of a frame that could be read
         self._cut = False  # whether the last one could be read in part only
         self._changed = False  # since it was kept
-        self._seldom = Seldom(clock)
+        self._reports = Throttle(clock.monotonic)
         self._missing: dict[str, str] = {}  # the points that are bad, and why, as it was said
 
     @property
@@ -339,11 +339,11 @@ class Node:
         except CodecError as error:
             if beside:
                 return Decoded({})
-            if self._seldom("not decoded"):
+            if self._reports("not decoded"):
                 log.warning('payload not decoded device=%s reason="%s" next=it is kept as it is', self.name, error)
             reasons.append(str(error))
             return Decoded({})
-        if decoded.warnings and not beside and self._seldom("warnings"):
+        if decoded.warnings and not beside and self._reports("warnings"):
             words = "; ".join(decoded.warnings)[:_LONGEST_REASON]
             log.warning('codec warns device=%s text="%s" next=its values are taken', self.name, words)
         return decoded

@@ -9,7 +9,6 @@ from agent.model import Kind, Quality
 from drivers.api import DeviceSpec
 from drivers.lora.codecs.result import Decoded
 from drivers.lora.node import Frame, Node
-from drivers.lora.seldom import Seldom
 from tests.fakes.clock import FakeClock
 from tests.fakes.store import FakeStore
 
@@ -381,10 +380,3 @@ async def test_what_is_learnt_is_kept_when_it_changed(node, hear, memory):
     memory.clear()
     node.keep()
     assert memory == {}
-
-
-def test_strangers_do_not_fill_the_list_of_what_was_told(clock):
-    seldom = Seldom(clock)
-    assert [seldom("a", number) for number in range(5000)] == [True] * 5000
-    assert len(seldom._told) <= 256
-    assert not seldom("a", 4999)

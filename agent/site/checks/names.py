@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from agent.lib.suggestion import did_you_mean, nearest
 from agent.site.checks.words import is_unclear, words_of
 from agent.site.language.document import Document, Keys
-from agent.site.language.problems import Severity, listed, meant, nearest
+from agent.site.language.problems import Severity, listed
 from agent.site.language.units import canonical, is_known
 from agent.site.models.site import Site
 from agent.site.profiles.model import Library
@@ -89,7 +90,7 @@ class Checked:
         """Whether a name is among others; an error if not."""
         names = set(names)
         if name not in names:
-            self._lacks(keys, what, name, self._named_so(name, names) or meant(name, names))
+            self._lacks(keys, what, name, self._named_so(name, names) or did_you_mean(name, names))
         return name in names
 
     def _lacks(self, keys: Keys, what: str, name: str, hint: str | None) -> None:
@@ -127,7 +128,7 @@ class Checked:
         if owner not in self.names("devices"):
             pins = {name for name, found in self.site.buses.items() if found.type == "gpio"}
             if not self.wrong("buses", owner):
-                self._lacks(keys, "device", owner, meant(owner, self.names("devices") | pins))
+                self._lacks(keys, "device", owner, did_you_mean(owner, self.names("devices") | pins))
             return None
         device = self.site.devices.get(owner)
         if device is None or device.profile_data is None:
@@ -136,7 +137,7 @@ class Checked:
             return None
         points = device.profile_data["points"]
         if rest not in points:
-            self.lacking(keys, f'{owner} has no point "{rest}" (profile {device.profile})', meant(rest, points))
+            self.lacking(keys, f'{owner} has no point "{rest}" (profile {device.profile})', did_you_mean(rest, points))
             return None
         return PointRef(owner, rest, points[rest])
 

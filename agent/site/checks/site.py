@@ -11,6 +11,7 @@ from typing import Any
 
 from agent.control.calendar import DAY, PREPARED, Calendar, names
 from agent.lib.files import is_file
+from agent.lib.suggestion import did_you_mean
 from agent.site.checks.gwmp import check_gwmp
 from agent.site.checks.lines import check_lines
 from agent.site.checks.mistakes import check_broker, check_host, check_place, check_timeout, check_unit
@@ -19,7 +20,7 @@ from agent.site.checks.radio import check_radio, needs_node
 from agent.site.checks.rules import check_rules
 from agent.site.checks.signal_units import check_units
 from agent.site.language.document import Document, Keys
-from agent.site.language.problems import listed, meant
+from agent.site.language.problems import listed
 from agent.site.language.values import DURATION, Rate, number
 from agent.site.models.buses import LORAWAN, MODBUS, ChirpStack
 from agent.site.models.signals import ENERGIES, VOLUMES
@@ -244,7 +245,7 @@ def _load_profile(at: Checked, name: str) -> None:
         is_name = Path(device.profile).name == device.profile
         if not is_name:
             beside = "a profile is a name without a folder: a file in profiles/ beside this file, or one of the package"
-        hint = (at.library.nearly(device.profile) if is_name else None) or meant(device.profile, known) or beside
+        hint = (at.library.nearly(device.profile) if is_name else None) or did_you_mean(device.profile, known) or beside
         at.lacking(keys, f'unknown profile "{device.profile}"', hint)
         return
     if found is None:
@@ -265,7 +266,8 @@ def _load_profile(at: Checked, name: str) -> None:
     for point in device.points:
         if point not in found["points"]:
             where = ("devices", name, "points", point)
-            at.error(where, f'profile {device.profile} has no point "{point}"', meant(point, found["points"]), True)
+            near = did_you_mean(point, found["points"])
+            at.error(where, f'profile {device.profile} has no point "{point}"', near, True)
 
 
 def _check_address(at: Checked, name: str, bus_type: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar
@@ -10,6 +9,7 @@ from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Strict, ValidationInfo, model_validator
 from pydantic.fields import FieldInfo
 
+from agent.lib.suggestion import nearest
 from agent.site.language.values import Written, plain
 
 __all__ = ["Many", "Model", "Name", "Reference", "Renamed", "Retired", "Section", "Timezone", "fields_of"]
@@ -86,10 +86,9 @@ def _timezone(value: Any) -> str:
         zoneinfo.ZoneInfo(value)
     except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):
         is_offset = re.match(r"(UTC|GMT)?\s*[-+]\s*[0-9]", value)
-        known = {one.lower(): one for one in sorted(zoneinfo.available_timezones())}
-        close = [] if is_offset else difflib.get_close_matches(value.lower(), known, n=1, cutoff=0.8)
-        near = f'did you mean "{known[close[0]]}"?' if close else "write one such as Europe/Paris"
-        raise ValueError(f"unknown timezone {plain(value)}; {near}") from None
+        near = None if is_offset else nearest(value, zoneinfo.available_timezones(), similarity=0.8)
+        hint = f'did you mean "{near}"?' if near else "write one such as Europe/Paris"
+        raise ValueError(f"unknown timezone {plain(value)}; {hint}") from None
     return value
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from agent.site.language.problems import nearest
+from agent.lib.suggestion import nearest
 
 __all__ = [
     "DAYS", "PLACES", "date_meant", "day_meant", "days_meant", "duration_meant", "key_meant", "number_meant",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.site.language.problems import nearest
+from agent.lib.suggestion import nearest
 from agent.site.language.spellings import unit_meant
 
 __all__ = ["canonical", "factor", "is_known", "unknown_unit"]

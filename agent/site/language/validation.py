@@ -14,11 +14,12 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from agent.lib.suggestion import did_you_mean
 from agent.site.language.alone import model_called, written_for
 from agent.site.language.base import Renamed, fields_of
 from agent.site.language.commas import report_commas
 from agent.site.language.document import Document, Keys
-from agent.site.language.problems import listed, meant
+from agent.site.language.problems import listed
 from agent.site.language.spellings import PLACES, key_meant, number_meant, whole_meant, word_meant
 from agent.site.language.values import number, plain
 
@@ -215,7 +216,7 @@ class _Finding:
             known = [word for word in known if word != "plugin"]
             tag = str(self.context["tag"])
             begun = [f'"{word}"' for word in known if len(tag) > 2 and word.startswith(tag.lower() + "_")]
-            near = f"did you mean {listed(begun)}?" if begun else meant(tag, known)
+            near = f"did you mean {listed(begun)}?" if begun else did_you_mean(tag, known)
             return f'unknown type "{tag}"', near or f"known are {listed(known, 'and')}"
         if self.type == "union_tag_not_found":
             return ('"type" is missing' if isinstance(self.input, dict) else self._expected("keys and values")), None

@@ -17,9 +17,10 @@ from pydantic import Field
 
 from agent.errors import BocageError
 from agent.lib.files import is_file
+from agent.lib.suggestion import did_you_mean
 from agent.site.language.base import Model, Section
 from agent.site.language.document import Document, Keys, read
-from agent.site.language.problems import Problem, Severity, meant
+from agent.site.language.problems import Problem, Severity
 from agent.site.language.units import is_known, unknown_unit
 from agent.site.language.validation import validate
 from agent.site.language.values import Choice, Duration, TimeSpan, Written, plain
@@ -368,7 +369,7 @@ def _check_fields(document: Document, profile: Profile, lora: LoraMap, left_out:
         if not fields:
             continue
         if wanted not in fields and not (point.writable and wanted in sent):
-            near = meant(wanted, fields) or f"there are {', '.join(sorted(fields))}"
+            near = did_you_mean(wanted, fields) or f"there are {', '.join(sorted(fields))}"
             document.report((*keys, "field"), f'unknown field "{wanted}"', near)
         if point.writable and wanted not in sent:
             document.report((*keys, "writable"), f'"{wanted}" has no record in lora.downlink that says how it is sent')
@@ -444,5 +445,5 @@ def _check_command(document: Document, keys: Keys, point: ProfilePoint) -> None:
     if point.register_ == "coil" and point.type not in (None, "u16", "i16"):
         document.report((*keys, "type"), "what a coil takes for a command is one register: u16 or i16")
     if point.moves not in outputs:
-        near = meant(point.moves or "", outputs) or "it names an output of this profile"
+        near = did_you_mean(point.moves or "", outputs) or "it names an output of this profile"
         document.report((*keys, "moves"), f'unknown output "{point.moves}"', near)

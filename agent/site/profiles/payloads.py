@@ -8,9 +8,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from agent.lib.suggestion import did_you_mean
 from agent.site.language.base import Many, Model
 from agent.site.language.document import Document, Keys
-from agent.site.language.problems import listed, meant
+from agent.site.language.problems import listed
 from agent.site.language.values import Choice, TimeSpan, Written, plain
 
 __all__ = ["LoraMap", "check_lora"]
@@ -204,10 +205,10 @@ def check_lora(document: Document, lora: LoraMap, left_out: set[Keys]) -> None:
     if history is not None and lora.tlv is not None:
         into = lists.get(history.field)
         if into is None:
-            near = meant(history.field, lists) or "a record of tlv says list: its name"
+            near = did_you_mean(history.field, lists) or "a record of tlv says list: its name"
             document.report(("lora", "history", "field"), f'unknown list "{history.field}"', near)
         elif history.time not in (names := [item.field for item in into.fields or ()]):
-            near = meant(history.time, names) or f"there are {listed(names or ['none'], 'and')}"
+            near = did_you_mean(history.time, names) or f"there are {listed(names or ['none'], 'and')}"
             document.report(("lora", "history", "time"), f'unknown field "{history.time}"', near)
 
 
@@ -242,7 +243,7 @@ def _check_layouts(document: Document, lora: LoraMap) -> None:
         if lora.history is None or lora.history.field != blocks.list_:
             document.report(("lora", "blocks", "list"), f"write history: {{field: {blocks.list_}, time: …}} beside it")
         elif lora.history.time not in (names := [item.field for item in lora.struct or ()]):
-            near = meant(lora.history.time, names) or f"there are {listed(names or ['none'], 'and')}"
+            near = did_you_mean(lora.history.time, names) or f"there are {listed(names or ['none'], 'and')}"
             document.report(("lora", "history", "time"), f'unknown field "{lora.history.time}"', near)
 
 
@@ -257,7 +258,7 @@ def _check_known(
     always = [item.field for item in fields if item.when is None]
     for name in named:
         if name not in always:
-            near = meant(name, always) or "when names fields beside it that have no when themselves"
+            near = did_you_mean(name, always) or "when names fields beside it that have no when themselves"
             document.report((*keys, name), f'unknown field "{name}"', near)
 
 

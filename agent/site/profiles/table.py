@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from agent.lib.suggestion import did_you_mean
 from agent.site.language.document import Document, Keys, Place, open_text
-from agent.site.language.problems import meant
 
 __all__ = ["COLUMNS", "SETTINGS", "read_csv"]
 
@@ -103,7 +103,7 @@ class _Table:
         key, value = cells[0], cells[1] if len(cells) > 1 else _Cell("", cells[0].line, cells[0].column)
         name = key.text.lower()
         if name not in SETTINGS:
-            near = meant(name, SETTINGS) or f"known above the columns' names are {', '.join(SETTINGS)}"
+            near = did_you_mean(name, SETTINGS) or f"known above the columns' names are {', '.join(SETTINGS)}"
             self._document.note(key.line, key.column, f'unknown setting "{key.text}"; {near}', near)
         elif not value.text:
             self._document.note(key.line, key.column, f'nothing stands after "{key.text}"; write its value beside it')
@@ -120,7 +120,7 @@ class _Table:
         for cell in cells:
             name = cell.text.lower()
             if name and name not in COLUMNS:
-                near = meant(name, COLUMNS) or f"known are {', '.join(COLUMNS)}"
+                near = did_you_mean(name, COLUMNS) or f"known are {', '.join(COLUMNS)}"
                 self._document.note(cell.line, cell.column, f'unknown column "{cell.text}"; {near}', near)
                 name = near.split('"')[1] if '"' in near else "comment"  # and the rest is checked as if
             elif name in names and name not in ("", "comment"):

@@ -11,13 +11,13 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 from agent.clock import Clock
 from agent.errors import DeviceError, TooLate
+from agent.lib.throttle import Throttle
 from agent.model import Point, Quality, Reading, Readings, Value
 from drivers.api import BusSpec, DurableStore
 from drivers.lora.chirpstack.downlinks import Downlink, Downlinks
 from drivers.lora.chirpstack.events import LARGEST, Ack, Malformed, Topics, Uplink, battery, command, parse, text
 from drivers.lora.chirpstack.link import Address, Link, Message
 from drivers.lora.node import KEEP_EVERY, PATIENCE, Frame, Node
-from drivers.lora.seldom import Seldom
 
 __all__ = ["ChirpStack"]
 
@@ -28,7 +28,6 @@ _REST = 30.0  # s between two signs of life
 _GRACE = 30.0
 _LATE_MS = 30_000  # what the server heard longer ago waited at the broker
 _CATCH_UP = (5.0, 60.0)  # s after a connection, or a late event, in which there may be late ones; and at the most
-_TELL = 60.0  # s between two lines about events that are none
 _DEFAULT_LIFE = 3600.0  # s, of a downlink that nobody gave a time, at least
 _EXPIRY_GRACE = 2.0  # s, for ChirpStack to tell by itself that one expired
 _SETTLED_NS = 10_000_000_000  # what the uplink that confirms a downlink says was perhaps measured before it
@@ -57,10 +56,9 @@ class ChirpStack:
         self._connection = 0  # the connection that the last message came by
         counted = ("events", "repeated", "malformed", "oversized", "foreign", "late", "downlinks")
         self._counts = dict.fromkeys(counted, 0)
-        self._told_at, self._told = -math.inf, 0
         self._due = math.inf
         self._keep_at = clock.monotonic() + KEEP_EVERY
-        self._seldom = Seldom(clock)
+        self._reports = Throttle(clock.monotonic)
 
     @property
     def points(self) -> Sequence[Point]:
@@ -180,7 +178,7 @@ class ChirpStack:
     def _log(self, node: Node, event: Mapping[str, object]) -> None:
         code, description, context = text(event, "code"), text(event, "description"), event.get("context")
         known = self._downlinks.logged(node.name, code, description, context if isinstance(context, Mapping) else {})
-        if self._seldom(node.name, code):
+        if self._reports(node.name, code):
             log.log(
                 logging.INFO if known or text(event, "level") == "INFO" else logging.WARNING,
                 'network server says device=%s code=%s text="%s"', node.name, code[:40], description[:200],
@@ -200,14 +198,12 @@ class ChirpStack:
 
     def _malformed(self, topic: str, reason: str) -> None:
         self._counts["malformed"] += 1
-        self._told += 1
-        if self._clock.monotonic() - self._told_at < _TELL:
+        if not (count := self._reports("malformed")):
             return
         log.warning(
             'events not understood bus=%s count=%d last_topic=%r last_reason="%s" next=they are passed over',
-            self._bus, self._told, topic[:120], reason,
+            self._bus, count, topic[:120], reason,
         )  # fmt: skip
-        self._told_at, self._told = self._clock.monotonic(), 0
 
     # -- reading and writing -----------------------------------------------------------------------------------
 

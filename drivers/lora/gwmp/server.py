@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agent.clock import Clock
+from agent.lib.throttle import Throttle
 from agent.model import Instant
 from drivers.lora.gwmp import mac, packets, phy
 from drivers.lora.gwmp.airtime import airtime
@@ -25,7 +26,6 @@ from drivers.lora.gwmp.packets import Received, Rubbish
 from drivers.lora.gwmp.phy import Data, JoinRequest
 from drivers.lora.gwmp.region import CF_LIST, JOIN_WINDOWS, RX2_SF, most_payload, windows
 from drivers.lora.gwmp.sessions import EndDevice, Session
-from drivers.lora.seldom import Seldom
 
 __all__ = ["Act", "Battery", "Heard", "Joined", "Send", "Server", "describe"]
 
@@ -147,7 +147,7 @@ class Server:
         self.counts: Counter[str] = Counter()
         """What came and what became of it, since the start."""
         self._began = clock.monotonic()
-        self._seldom = Seldom(clock)
+        self._reports = Throttle(clock.monotonic)
 
     # -- what comes ----------------------------------------------------------------------------------------------
 
@@ -161,7 +161,7 @@ class Server:
             packet = packets.parse(data)
         except Rubbish as error:
             self.counts["rubbish"] += 1
-            if self._seldom("rubbish", gateway.eui):
+            if self._reports("rubbish", gateway.eui):
                 log.warning('datagram not understood gateway=%s reason="%s" next=it is dropped', gateway.eui, error)
             return None
         now = gateway.heard_at = self._clock.monotonic()
@@ -349,7 +349,7 @@ class Server:
         device.resets += 1
         self.counts["counter_resets"] += 1
         self.devices.changed(device)
-        if self._seldom("counter", device.name):
+        if self._reports("counter", device.name):
             log.warning("frame counter went back device=%s from=%d to=%d next=%s", device.name, session.up, counter,
                         "it is accepted (skip_fcnt_check)" if accepted else "dropped")  # fmt: skip
         if accepted:
@@ -411,7 +411,7 @@ class Server:
         slot = self.gateways.slot(frame.copies, delays, whole, body, now, session.rx2_sf)
         if slot is None:
             self.counts["no_airtime"] += 1
-            if self._seldom("airtime", device.name):
+            if self._reports("airtime", device.name):
                 log.warning("no downlink device=%s reason=no gateway may send now next=its next uplink", device.name)
             return
         radio = self._frame(device, session, downlink, data.confirmed, answers, now)
@@ -523,7 +523,7 @@ class Server:
             self.counts["foreign"] += 1
         elif reason:
             self.counts["joins_refused"] += 1
-            if self._seldom("join", entry["device"]):
+            if self._reports("join", entry["device"]):
                 log.warning('join refused device=%s reason="%s" next=it may ask again', entry["device"], reason)
         elif device is not None and slot is not None:
             channels = b"" if self._are_more(THRONG, now) else CF_LIST

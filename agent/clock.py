@@ -92,8 +92,8 @@ class Wall:
 
     A time before `not_before_ms` (Unix ms), or before the last sure anchor of an earlier boot, is never followed: GPS
     and network servers that are off by 1,024 weeks, or begin in 1980, hold for longer than ten minutes. It is an
-    alarm (`clock_refused`), and time goes on from the anchor, or is not known in a boot that has none. Whoever knows
-    that the anchor itself was wrong says so with `reset`.
+    alarm (`clock_refused`), and time goes on from the anchor, or is not known in a boot that has none. Where the
+    anchor itself was wrong, `reset` clears it.
     """
 
     def __init__(

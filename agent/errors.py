@@ -89,7 +89,7 @@ class Refused(DeviceError):
 
 
 class Rejected(BocageError):
-    """A write that must not be; the message is the reason given to whoever asked."""
+    """A write that is not allowed; the message is the reason that the sender gets."""
 
 
 class StorageError(BocageError):

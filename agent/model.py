@@ -62,7 +62,7 @@ class Reading(NamedTuple):
     """One value of one point. `at` is when it was on the wire, not when it was handed on.
 
     `measured_at` (Unix milliseconds) is set only for history that a device kept and sends later: when it says that it
-    measured it. Such a reading goes upstream and nowhere else: it is nobody's present value.
+    measured it. Such a reading goes upstream and nowhere else: it is not a present value.
     """
 
     point: str
@@ -78,11 +78,11 @@ Readings = Sequence[Reading]
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """What a technician names. `id` is `device.point` ("meter-a.active_power"), `signal` or `actuator` names.
+    """A point, as a technician names it. `id` is `device.point` ("meter-a.active_power"), `signal` or `actuator` names.
 
     `low` and `high` bound what may be written, in `unit`. `stale_after` is in seconds: None means never.
     `deferred`: a write waits until the device listens (a LoRaWAN class A node: after its next uplink), perhaps for an
-    hour; whoever asked for it may call it off until then. `moves` is the id of the output that a write moves once,
+    hour; the caller may cancel it until then. `moves` is the id of the output that a write moves once,
     without holding it (a relay's pulse of some seconds): such a point is a command, not a state, and is never read.
     """
 
@@ -99,7 +99,7 @@ class Point:
 
 
 class Origin(StrEnum):
-    """Who asks for a write. All pass the same door."""
+    """The source of a write. All sources pass the same arbiter."""
 
     MQTT = "mqtt"
     LOCAL = "local"
@@ -109,12 +109,12 @@ class Origin(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A write that somebody asks for. `value` None releases an earlier one.
+    """A requested write. `value` None releases an earlier one.
 
     `issued_at` and `expires_at` are Unix milliseconds (None: not stated); `ttl_ms` is validity from receipt, and from
     `issued_at` as well where that is stated and the time is known.
     Both bound when the command may *start*. `hold_ms` is how long the override lasts from then on.
-    `by` is who says so ("mqtt", "uid 1000 (marie)"): it goes into the audit record. `condition` is (point, value):
+    `by` is the user ("mqtt", "uid 1000 (marie)"): it goes into the audit record. `condition` is (point, value):
     it is carried out only if that point has that value, in good quality, when it is accepted.
     """
 
@@ -157,7 +157,7 @@ class Outcome:
     reason: str
     at: Instant
     on_record: bool = True
-    """False: it is on no record, so whoever brought the command has to count it."""
+    """False: it is on no record, so the caller has to count it."""
 
 
 @dataclass(frozen=True, slots=True)

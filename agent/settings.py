@@ -1,7 +1,7 @@
-"""What the running agent knows of its site: plain data, read from the site file by a process of its own.
+"""The settings of the running agent: plain data, read from the site file by a process of its own.
 
 The file's models and its parser take some 15 MB that a small box has better use for. So `agent.site.build` runs as a
-child, checks the file, translates it into `Settings`, hands them over, and is gone with all its memory.
+child process, checks the file, translates it into `Settings`, hands them over, and ends.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Settings:
 
     @classmethod
     def bare(cls) -> Settings:
-        """Of a site of which nothing is known: it reads nothing and commands nothing. No buffer is made smaller."""
+        """Settings of an unknown site: they read nothing and command nothing. No buffer is made smaller."""
         long, large = 3660, 1 << 50  # days, bytes
         return cls(
             site="", name="", timezone="UTC", trust="auto", config_hash="",
@@ -81,7 +81,7 @@ class Settings:
 
     @property
     def outputs(self) -> dict[str, str]:
-        """The output point of every actuator: who reads `km1` wants to know what its relay does."""
+        """The output point of every actuator, by the actuator's name: reading `km1` shows its relay."""
         return {actuator.name: actuator.output for actuator in self.actuators}
 
     @property
@@ -106,7 +106,7 @@ class Found:
     """What the reader of a site file found."""
 
     settings: Settings | None
-    """What of the file can be carried out, also where rules are broken; None if nothing can."""
+    """The settings, also where rules are broken; None if the file cannot be understood at all."""
     problems: tuple[Problem, ...]
     files: Mapping[str, bytes]
     """The site's own files as they were read: `site.yaml`, its profiles and their codecs."""

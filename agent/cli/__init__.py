@@ -23,7 +23,7 @@ __all__ = ["main"]
 FINE, WRONG, USAGE, NO_AGENT = 0, 1, 2, 3
 """Exit codes: fine; the thing asked about is wrong; wrong use; no agent is running."""
 INTERRUPTED, CUT = 130, 141
-"""By Ctrl-C, or because nobody reads any more, as a shell says it of others (128 and the signal)."""
+"""Exit codes after Ctrl-C and after a closed pipe, as a shell gives them: 128 and the number of the signal."""
 BUSY, CONFIGURATION = 75, 78
 """As in sysexits.h: the state folder belongs to another agent; the site file is wrong."""
 
@@ -66,8 +66,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _flush(stream: TextIO | None) -> str:
-    """Write what is left, now and not at the interpreter's end, where nobody can be told. What went wrong, if it did;
-    it is nothing that whoever read it is gone.
+    """Flush the stream; return the error, or "" if there is none.
+
+    This is done before the interpreter ends, where an error could not be reported any more. A reader that has closed
+    the pipe is no error.
     """
     if stream is None:
         return ""

@@ -1,4 +1,4 @@
-"""`bocage buffer`: what waits for the broker, and a copy of it for whoever fetches it by hand."""
+"""`bocage buffer`: show, copy and export what waits for the broker."""
 
 from __future__ import annotations
 

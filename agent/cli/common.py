@@ -131,7 +131,7 @@ def hint_time(options: argparse.Namespace) -> None:
             return bool((await agent.request({"do": "status"}))["clock"] == "synced")
 
     known = SystemClock().trusted
-    with suppress(BocageError):  # root is the agent's user by now, who may not read a file in somebody's home
+    with suppress(BocageError):  # root is the agent's user by now and may not read a file in another user's home
         try:
             known = asyncio.run(is_known())
         except NoAgent:
@@ -181,10 +181,10 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def asked(options: argparse.Namespace) -> tuple[Path, str]:
-    """The runtime folder and site id of the agent to ask.
+    """Return the runtime folder and the site id of the agent to ask.
 
-    Of the file only the id is looked at, and where not even that is right, what was applied says it: a slip must not
-    keep a technician from his outputs.
+    Only the site's id is read from the file. Where it is wrong, the id of the applied configuration is used: a typing
+    error must not keep a technician from the outputs.
     """
     from agent.site.language.document import read
     from agent.site.loader import load
@@ -227,9 +227,9 @@ def place(options: argparse.Namespace) -> Place:
 
 
 def own_place(options: argparse.Namespace) -> Place:
-    """The same, for whoever wants what the site keeps in its state folder.
+    """Like `place_of`, with the site's state folder, which this process may read.
 
-    An installed box's folder is its own site's: BocageError for another one, whose readings and outputs are not there.
+    BocageError if the installed box's folder belongs to another site.
     """
     where = place(options)
     before = Applied.load(where.state) if is_installed_by_default(where.state, options.state_dir) else None
@@ -240,7 +240,7 @@ def own_place(options: argparse.Namespace) -> Place:
 
 
 def _in_memory(options: argparse.Namespace, site: str) -> Path:
-    """The runtime folder. NoFolder if somebody else has put one there: what is read from it is believed."""
+    """Return the runtime folder. NoFolder if another user made it, because what is read from it is trusted."""
     folder = runtime_folder(options.runtime_dir, site)
     with suppress(OSError):
         os.close(open_folder(folder))

@@ -143,9 +143,9 @@ async def _listen(spec: BusSpec, clock: SystemClock) -> tuple[str, bool, str]:
 async def scan_once(
     spec: BusSpec, units: Sequence[int], timeout: float | None = None
 ) -> AsyncGenerator[Mapping[str, Any]]:
-    """Look for these unit ids on a bus that nobody else has, one after the other (see `Buses.scan`).
+    """Scan these unit ids, one after the other, on a bus that no other process uses (see `Buses.scan`).
 
-    BocageError for a bus without unit ids, WireError if it cannot be had.
+    BocageError for a bus without unit ids, WireError if the bus cannot be opened.
     """
     buses = Buses(SystemClock("always"), Forgetful())
     buses.configure({spec.name: spec})

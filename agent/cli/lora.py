@@ -1,4 +1,4 @@
-"""`bocage lora`: the radio nodes of a site, who asked to join, and how much of its airtime each sub-band has used."""
+"""`bocage lora`: the radio nodes of a site, their join requests, and the airtime used in each sub-band."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ _OWN = (255, 0)
 Settings = Mapping[str, Any]
 """baudrate, parity and stopbits of a line; nothing for a bus over TCP."""
 Look = Mapping[str, Any]
-"""Who was looked for: unit_id, the line's settings, and ms until the answer (None: nobody)."""
+"""The result for one unit id: unit_id, the line's settings, and ms until the answer (None: no answer)."""
 
 
 def add(commands: Any) -> None:
@@ -58,7 +58,7 @@ def add(commands: Any) -> None:
 
 
 def scan(options: argparse.Namespace) -> int:
-    """0 if somebody answered, 1 if nobody did or the wire cannot be had."""
+    """Return 0 if a device answered, 1 if none did or the bus cannot be opened."""
     where = place(options)
     spec = _spec(where, options.bus)
     options.ids = options.ids or (*(_OWN if spec.type == "modbus_tcp" else ()), *range(1, 248))

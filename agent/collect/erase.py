@@ -1,8 +1,8 @@
-"""What leaves a collector's file again: what is older than it may be, and what somebody has the right to have erased.
+"""Erase rows of a collector's file: by age, or because a person has the right to it.
 
-Numbers that are erased are remembered as such (table `erased`): they are not missing, and stay away when they come
-again. It goes in small transactions, so that a collector at work on the same file hardly waits; only at the end of
-`erase` it does, while the file is written anew.
+Erased numbers are remembered (table `erased`): they do not count as missing, and are not stored again when they come
+again. The work is done in small transactions, so that a collector on the same file hardly waits; only at the end of
+`erase`, while the file is written anew, it does.
 """
 
 from __future__ import annotations

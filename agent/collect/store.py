@@ -87,7 +87,7 @@ class Store:
         return found.st_dev, found.st_ino
 
     def check_place(self) -> None:
-        """After a commit: BocageError if the file, or its log, is no longer where it was. Nobody would find it."""
+        """After a commit, raise BocageError if the file, or its log, was moved or deleted: the data would be lost."""
         try:
             there = self._identity() == self._file
             if there and self._wal:
@@ -296,7 +296,7 @@ class Store:
         self._duplicate(store, known - others)
 
     def _same_time(self, store: str, seq: int, times: tuple[Any, Any], start: tuple[str | None, int]) -> bool:
-        """Whether a time that is here may be the one that came; of two that nobody knows, the boots say it."""
+        """Whether the stored time can be the received one; two unknown times are compared by their boots."""
         if times == (None, None):
             query = "SELECT boot, boottime_ms FROM undated WHERE store = ? AND seq = ?"
             return self.db.execute(query, (store, seq)).fetchone() in (None, start)
@@ -398,7 +398,7 @@ def file_fault(path: Path, error: sqlite3.Error | OSError) -> BocageError:
 
 
 def site_and_kind(topic: str) -> tuple[str, str]:
-    """Whose message it is and what kind: `…/SITE/telemetry`, `…/SITE/event`, `…/SITE/cmd/ID/result`."""
+    """Split a topic into site and kind: `…/SITE/telemetry`, `…/SITE/event`, `…/SITE/cmd/ID/result`."""
     levels = topic.split("/")
     if levels[-1] == "result" and len(levels) >= 4 and levels[-3] == "cmd":
         return levels[-4], "result"

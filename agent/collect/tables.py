@@ -84,7 +84,7 @@ class Stranger(Exception):
 
 
 def prepare(db: sqlite3.Connection, create: bool) -> None:
-    """Make the tables that are missing. Stranger if the file is somebody else's: it is left as it is."""
+    """Make the missing tables. Stranger, and no change, if the file is not a collector's."""
     version = db.execute("PRAGMA user_version").fetchone()[0]
     tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if version > _VERSION and tables >= _FIRST:
@@ -93,11 +93,11 @@ def prepare(db: sqlite3.Connection, create: bool) -> None:
     if not (tables >= _FIRST if version == _VERSION else version == 0 and create and not tables):
         raise Stranger("it does not have its tables")
     db.execute("PRAGMA synchronous = FULL")
-    db.execute("PRAGMA secure_delete = ON")  # what goes is overwritten, whoever lets it go
+    db.execute("PRAGMA secure_delete = ON")  # deleted content is overwritten with zeros by every connection
     if create:  # a copy (VACUUM INTO) has lost it, and its readers would shut a collector out
         db.execute("PRAGMA journal_mode = WAL")
     if version == _VERSION and tables >= _LATER:
-        return  # whoever only looks must not ask for the lock of a collector at work
+        return  # a reader must not ask for the lock of a running collector
     db.executescript(f"BEGIN IMMEDIATE; {_TABLES} {_OWNERS} PRAGMA user_version = {_VERSION}; COMMIT;")
 
 

@@ -40,7 +40,7 @@ __all__ = ["ControlArbiter", "Runner"]
 log = logging.getLogger("bocage.runner")
 
 IDLE = 10.0
-"""A turn is made at least this often (s): the clock is looked at then, if nobody else asked it."""
+"""Seconds between two turns at the most, so that the clock is looked at."""
 PATIENCE = 5.0
 """How long the first turn waits for inputs that were never received (s)."""
 KEEP = 60.0
@@ -74,7 +74,7 @@ class ControlArbiter(Protocol):
 
 
 class _Rule:
-    """One control with its state, its wishes, and what of it is on flash."""
+    """One control with its state, its wishes, and the version of its state that is on flash."""
 
     def __init__(self, control: Control[Any]) -> None:
         self.control = control

@@ -103,10 +103,11 @@ class ActuatorSpec:
 
 
 def implicit(point: Point) -> ActuatorSpec:
-    """A writable point that no actuator owns passes the same door, under its own name and without limits.
+    """Return the actuator of a writable point that the site file gives none: without limits, under the point's own
+    name.
 
-    A counter is written once, and so is a command that moves another output; a two-state point is a relay, off when
-    nobody wants it; anything else is a level that stays where it was put. At a stop it is left as it is.
+    A counter is written once, and so is a command that moves another output. A two-state point is a relay that is off
+    by default. Anything else is a level that stays as it was set. At a stop the output is left as it is.
     """
     limited = point.low is not None or point.high is not None
     kind: Literal["relay", "level", "once"] = "level"

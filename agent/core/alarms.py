@@ -27,10 +27,10 @@ PERIOD = 10.0
 
 
 class Condition(NamedTuple):
-    """What is wrong now: the code (docs/alarms.md), the bare name of what it is about, and what helps to mend it.
+    """A condition of the gateway that may be an alarm: code (docs/alarms.md), subject, and a remedy.
 
-    It is an alarm once it was seen for `lasts` seconds without a pause. What nobody can say yet, as of a device that
-    was not asked since the start, is not `known`: none is raised, and one of before stays as it is.
+    It becomes an alarm after `lasts` seconds without a pause. `known` is False while it cannot be determined, as for a
+    device that was not polled since the start: then no alarm is raised, and an earlier one stays.
     """
 
     code: str
@@ -54,7 +54,7 @@ class Alarms:
         self._look, self._tell, self._memory, self._clock = look, tell, memory, clock
         self._raised = {(code, subject) for code, subject in memory.get("raised") or []}
         self._unsure = self._raised & {(code, subject) for code, subject in memory.get("ending") or []}
-        """Those that were being told, or their end, when the process died: nobody knows whether it was."""
+        """Alarms whose event, or whose end, may or may not have been stored when the process died."""
         self._since: dict[tuple[str, str], float] = {}
         self._looking = asyncio.Lock()
 
@@ -65,7 +65,7 @@ class Alarms:
             await asyncio.sleep(PERIOD)
 
     async def check(self) -> None:
-        """One look: raise what is new, clear what is over. Whoever cannot wait for the next one asks for it."""
+        """Raise new alarms and clear those that are over, at once instead of at the next period."""
         async with self._looking:
             await self._check()
 
@@ -101,12 +101,12 @@ class Alarms:
 
 async def _remember(memory: DurableStore, what: str, value: Any) -> None:
     """On flash at once: what a kill or a power cut forgets here is told twice, or stays open where it was told."""
-    with contextlib.suppress(StorageError):  # kept in memory, and tried again by whoever writes it
+    with contextlib.suppress(StorageError):  # kept in memory, and written with the next change
         await asyncio.to_thread(memory.put, what, value, True)
 
 
 class OpenAlarms:
-    """Which alarms are open, whoever raised them: every event passes here on its way to the outbox (`tell`)."""
+    """The open alarms of all sources: every event passes here on its way to the outbox (`tell`)."""
 
     def __init__(self, tell: Callable[[Event], Awaitable[None]], memory: DurableStore) -> None:
         self._tell, self._memory = tell, memory
@@ -126,7 +126,7 @@ class OpenAlarms:
         try:
             await self._tell(event)
         finally:
-            if changed:  # who is cancelled here has told it all the same
+            if changed:  # the event is stored even if the caller is cancelled here
                 self._memory.put("open", {key: dict(one) for key, one in self._open.items()})
         if changed:
             await _remember(self._memory, "open", {key: dict(one) for key, one in self._open.items()})
@@ -150,9 +150,10 @@ class OpenAlarms:
         return name in self._open
 
     async def acknowledge(self, name: str, by: str, at: Instant, origin: str) -> str:
-        """Somebody has seen it: `by` is what he calls himself, `origin` the way by which he came.
+        """Acknowledge an alarm. `by` is the operator's name, `origin` the way the command came.
 
-        Says what came of it; Rejected if it is not open any more."""
+        Returns the text of the outcome; Rejected if the alarm is not open any more.
+        """
         one = self._open.get(name)
         if one is None:
             raise Rejected(f"alarm {name} is not open")

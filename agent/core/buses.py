@@ -54,9 +54,9 @@ class Buses:
     def configure(
         self, specs: Mapping[str, BusSpec], guests: Set[str] = frozenset(), silent: Set[str] = frozenset()
     ) -> None:
-        """Make the drivers of these buses; nothing is opened before it is used.
+        """Make the drivers of these buses; a bus is opened at its first use.
 
-        `guests` are devices that are only written, `silent` the buses on which there is nobody else.
+        `guests` are devices that are only written; `silent` are buses that have no other devices.
         """
         self._guests, self._silent = guests, silent
         self._specs = dict(specs)
@@ -190,8 +190,10 @@ class Buses:
             await own.close()
 
     async def scan(self, bus: str, unit: int, timeout: float | None = None) -> dict[str, Any]:
-        """Look for one unit id of a bus, between more urgent questions: unit_id, the line's baudrate, parity and
-        stopbits (None where it has none), and ms until the answer, None if nobody answers within `timeout` seconds.
+        """Scan one unit id of a bus, between more urgent requests.
+
+        Returns unit_id, the line's baudrate, parity and stopbits (None where it has none), and ms until the answer,
+        None if there is no answer within `timeout` seconds.
         """
         wire = self._wires.get(bus)
         if not isinstance(wire, Scanner):
@@ -253,7 +255,7 @@ class Buses:
         return [row for found in rows for row in found]
 
     def forget_nonces(self, device: str) -> int | None:
-        """How many DevNonces of a radio node were forgotten; None if nobody keeps any of it."""
+        """Forget the DevNonces of a radio node; return their number, or None if no bus keeps any for it."""
         found = (wire.forget_nonces(device) for wire in self._wires.values() if isinstance(wire, NonceKeeper))
         return next((count for count in found if count is not None), None)
 

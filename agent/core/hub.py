@@ -101,7 +101,7 @@ class Hub:
         self._loose: set[str] = set()
         """Indexes whose newest count the memory has, and perhaps not the flash."""
         self._stale_ns = 0.0
-        """Up to when (boottime, ns) nothing of `last` goes stale: until then nobody needs to look."""
+        """Boottime (ns) until which no value of `last` goes stale."""
         self.configure(points, signals, policies)
 
     def configure(self, points: Iterable[Point], signals: Sequence[Signal], policies: Mapping[str, Policy]) -> None:
@@ -141,7 +141,7 @@ class Hub:
             route = routes.get(reading.point)
             if route is None:
                 continue
-            if reading.measured_at is not None:  # history of the device's own: nobody's present value
+            if reading.measured_at is not None:  # history that the device kept: not a present value
                 if not route.is_local:
                     outgoing.setdefault(route.outbox_class, []).append(reading)
                 continue

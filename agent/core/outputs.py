@@ -44,7 +44,7 @@ class Owned:
 
 
 def outputs(buses: Mapping[str, BusSpec], actuators: Iterable[ActuatorSpec]) -> Iterator[Owned]:
-    """The outputs of these actuators. What is written once, and what is on no wire, is nobody's to make safe."""
+    """The outputs of these actuators that have a safe state: none that is written once, and none that is on no bus."""
     for spec in actuators:
         bus = None if spec.kind == "once" else _narrowed(buses, spec.output)
         if bus is not None:
@@ -53,7 +53,7 @@ def outputs(buses: Mapping[str, BusSpec], actuators: Iterable[ActuatorSpec]) -> 
 
 
 def loose(buses: Mapping[str, BusSpec], point: str, off: Value = False) -> Owned | None:
-    """What no actuator owns, and somebody commands by its own name, as off says; None if it is on no wire."""
+    """The safe state (off) of a point that is commanded under its own name; None if it is on no bus."""
     bus = _narrowed(buses, point)
     return None if bus is None else Owned(point, point, off, bus)
 

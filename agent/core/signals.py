@@ -93,7 +93,9 @@ class SignalState:
     source: str | None = None
 
     def set(self, index: float) -> SignalState:
-        """Somebody says where the meter stands: what is doubted is that meter's, and nothing returns."""
+        """Set the index as read from the meter by a person: the doubted count is this meter's, and the line before is
+        forgotten.
+        """
         count = self.count if self.doubt is None else self.doubt.last
         return replace(self, count=count, index=index, doubt=None, left=None)
 

@@ -111,7 +111,7 @@ class Generations(Storage):
             self._temporary.unlink(missing_ok=True)  # a full disk needs the room
             raise
         with contextlib.suppress(FileNotFoundError):  # the first one of all
-            os.replace(self._newest, self._previous)  # noqa: PTH105, Path.replace makes a path that nobody needs
+            os.replace(self._newest, self._previous)  # noqa: PTH105, Path.replace would make an unused path
         os.replace(self._temporary, self._newest)  # noqa: PTH105
         _fsync_folder(self._folder)
 

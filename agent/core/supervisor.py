@@ -1,8 +1,8 @@
-"""Who is restarted, who takes the house down with him, and what feeds the watchdog.
+"""Restart failed drivers, and feed the watchdog.
 
 A driver that fails is restarted with capped, jittered backoff and never disturbs its siblings. A core task (hub,
-outbox, arbiter, uplink) is not supervised: its failure ends the root TaskGroup, the process exits with 70 and
-systemd starts it anew.
+outbox, arbiter, uplink) is not supervised: its failure ends the root TaskGroup, the process exits with 70 and systemd
+starts it anew.
 """
 
 from __future__ import annotations
@@ -63,10 +63,10 @@ def isolated(what: str, call: Callable[[], T]) -> tuple[T | None, str]:
 
 
 class Watchdog:
-    """Feeds systemd's watchdog from progress: only while nobody is later than he said he would be.
+    """Feed systemd's watchdog from progress: only while every task keeps its deadline.
 
-    Each owner of a loop gives a function that says when (clock.monotonic) its next sign of life is due at the
-    latest. An attempt that failed is a sign of life too, so a dead bus in backoff never starves the watchdog.
+    Each owner of a loop gives a function that returns the time (clock.monotonic) at which its next sign of life is due
+    at the latest. An attempt that failed is a sign of life too, so a dead bus in backoff never starves the watchdog.
     """
 
     GRACE = 5.0

@@ -32,7 +32,7 @@ _DIAGNOSES = {
 
 
 def outline(spec: BusSpec) -> dict[str, Any]:
-    """A bus with its devices as JSON says it; the same for the same bus, whoever reads its file and from where."""
+    """A bus with its devices as JSON; the same for the same bus, whatever process reads its file, and from where."""
     found: dict[str, Any] = jsonable(spec, _outlined)
     return found
 

@@ -78,7 +78,7 @@ class Concentrator(asyncio.DatagramProtocol):
         """Closed."""
 
     def error_received(self, error: Exception) -> None:
-        """Nobody listens there (yet): the forwarder goes on."""
+        """The port is closed (ICMP): the forwarder keeps sending."""
 
     def datagram_received(self, data: bytes, address: Any) -> None:
         if data[3] == _PULL_ACK:

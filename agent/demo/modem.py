@@ -46,7 +46,7 @@ class Modem:
             self._master = -1
 
     async def _node(self) -> None:
-        """The probe in the cistern. What is sent while nobody receives is lost, as on the air."""
+        """The probe in the cistern. Frames that are sent while the receiver is off are lost, as on the air."""
         pause = FIRST
         while True:
             await asyncio.sleep(pause)
@@ -84,5 +84,5 @@ class Modem:
 
     def _say(self, line: str) -> None:
         if self._master >= 0:
-            with contextlib.suppress(BlockingIOError):  # nobody reads: bytes are lost, as on a wire
+            with contextlib.suppress(BlockingIOError):  # no reader: bytes are lost, as on a wire
                 os.write(self._master, f"\r\n{line}\r\n".encode())

@@ -30,9 +30,9 @@ LINK_CHECK = b"\x02"  # LinkCheckReq (LoRaWAN 1.0.3, 5.1)
 
 
 def make_keys(folder: Path) -> None:
-    """Keys which nobody else knows. The site file names the files; it never holds a key.
+    """Make random keys. The site file names their files and never holds a key.
 
-    Those of the node that cannot join are new each time, since it counts from 0 again; the others stay.
+    The keys of the node that cannot join are new each time, since it counts from 0 again; the others stay.
     """
     folder.mkdir(mode=0o700, exist_ok=True)
     for name in KEYS:

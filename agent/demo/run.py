@@ -46,7 +46,7 @@ GRACE = 15.0  # seconds for the rest of the backlog
 ON_ITS_WAY = 20  # readings that wait although nothing is wrong
 REMOTE = 8  # the priority of commands
 OPERATOR, FIRST, EVERY, HELD = "km1", 10.0, 60.0, 15.0
-"""What somebody at the supervision switches on, in seconds after the start, how often, and for how long."""
+"""The point that the operator switches on: seconds from the start, between two commands, and of the hold."""
 GARDEN, WATERED = "garden.valve", 16.0
 """And the valve in the garden, on and off in turn: a LoRaWAN node, which hears it after its next word."""
 
@@ -303,7 +303,7 @@ class Demo:
             await asyncio.sleep(0.2)
 
     async def _operate(self, client: aiomqtt.Client) -> None:
-        """Somebody at the supervision, over MQTT. `ttl_ms` bounds the start, `hold_ms` how long it lasts."""
+        """The operator's commands over MQTT. `ttl_ms` bounds the start, `hold_ms` the duration of the override."""
         for number in count():
             await self._sleep_until((FIRST + number * EVERY) * self._times.scale)
             await self._command(client, f"demo-{number}", OPERATOR, "on", HELD * self._times.scale)
@@ -317,7 +317,7 @@ class Demo:
             await client.publish(f"bocage/v1/{site.SITE_ID}/cmd/{name}", json.dumps(command), qos=1)
 
     def _is_taken(self, actuator: str) -> bool:
-        """Whether who looks on has commanded it himself: then the demo leaves it to him."""
+        """Whether the user has commanded the output: then the demo leaves it alone."""
         actuators = self._status["actuators"] if self._status else []
         held = [found for found in actuators if found["name"] == actuator and found["priority"] == REMOTE]
         return any(found["by"] != "operator" for found in held)
@@ -360,7 +360,7 @@ class Demo:
 
     @asynccontextmanager
     async def _beside(self, work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-        """Run something while the block runs. If it fails (nobody reads our lines), the demo ends and says why."""
+        """Run a task while the block runs. If it fails (a closed pipe), the demo ends and says why."""
         task = asyncio.create_task(work)
 
         def look(done: asyncio.Task[None]) -> None:
@@ -382,7 +382,7 @@ class Demo:
         await asyncio.sleep(max(0.0, at - self._elapsed()))
 
     async def _until(self, at: float | None) -> None:
-        """Wait for that second, for ever if None, or until somebody wants the end."""
+        """Wait for that second, for ever if None, or until the demo is to end."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(None if at is None else max(0.0, at - self._elapsed())):
                 await self._stop.wait()

@@ -157,7 +157,7 @@ class RtuLine:
 
     def _write(self, data: bytes) -> None:
         if self._master >= 0:
-            with contextlib.suppress(BlockingIOError):  # nobody reads: bytes are lost, as on a wire
+            with contextlib.suppress(BlockingIOError):  # no reader: bytes are lost, as on a wire
                 os.write(self._master, data)
 
 

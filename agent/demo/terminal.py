@@ -15,9 +15,9 @@ __all__ = ["terminal"]
 
 @contextmanager
 def terminal(link: Path, readable: Callable[[], None]) -> Iterator[int]:
-    """The far end, not blocking; `readable` is called when the near end, which `link` leads to, has written.
+    """Return the far end, non-blocking; `readable` is called when the near end, which `link` leads to, has written.
 
-    The near end stays open here too, so that whoever opens it may come and go.
+    The near end stays open here too, so that a program may open and close it.
     """
     loop = asyncio.get_running_loop()
     far, near = pty.openpty()

@@ -48,7 +48,7 @@ async def broker(port: int) -> AsyncIterator[None]:
 
 
 def _own_retained_only(base: Any) -> Any:
-    """amqtt 0.12 sends whoever connects the retained messages of everybody's subscriptions; MQTT says: of its own."""
+    """amqtt 0.12 sends each new client the retained messages of all subscriptions; by MQTT, only of its own."""
 
     class Broker(base):  # type: ignore[misc]
         async def _publish_retained_messages_for_subscription(self, wanted: tuple[str, int], session: Any) -> None:
@@ -113,9 +113,9 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 class Deliveries:
-    """What arrived, by key. A key that comes again is a duplicate; one that never comes is a loss.
+    """Count what arrived, by key: a key that comes again is a duplicate, one that never comes is a loss.
 
-    Numbers that the agent itself gave up carry a `gap` record, which nobody wants to see in a demo: they count as lost.
+    Numbers that the agent gave up carry a `gap` record: in a demo they count as lost.
     """
 
     def __init__(self) -> None:

@@ -21,7 +21,8 @@ PRECISION = 1e-6
 ROLLS = 16
 """A rollover brings at most this part of the range; what goes back by less was set to 0: a reset, a new battery."""
 ROLLS_AT_MOST = 4
-"""As much as that where somebody says how fast the meter is: it may well be so much in an hour."""
+"""The part of the range that a rollover may bring where the site file states the meter's rate: it can be an hour's
+worth."""
 WORD = 65536
 """A count of two registers that were read while it turned is out by at least this."""
 RETURNS = 7 * 86400.0
@@ -35,10 +36,11 @@ Verdict = str
 
 @dataclass(frozen=True, slots=True)
 class Dial:
-    """How it counts, in counts of the source. It begins again from `modulus` (inf: never); `digit` is its last digit.
+    """How a counter counts, in counts of the source.
 
-    `rate` is the most in a second (None: nobody knows), `slack` what may come at once besides. `wide`: it is read
-    from several registers. `hourly`: the most in an hour, where somebody said so; a rollover may bring it.
+    It begins again from `modulus` (inf: never); `digit` is its last digit. `rate` is the most in a second (None:
+    unknown), `slack` what may come at once besides. `wide`: it is read from several registers. `hourly`: the most in an
+    hour, where the site file states it; a rollover may bring that much.
     """
 
     modulus: float = math.inf

@@ -1,6 +1,6 @@
-"""Files as files: what is a pipe, a socket or a device in the place of one is not waited for, and has an end.
+"""Read regular files only: a pipe, a socket or a device in the place of one is refused.
 
-Opening a pipe waits for whoever writes to it, and /dev/zero never ends: a process that must switch lamps does neither.
+Opening a pipe waits for a writer, and /dev/zero never ends: a process that must switch lamps may wait for neither.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def open_regular(path: Path, flags: int = os.O_RDONLY, mode: int = 0o600) -> int
     try:
         descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, mode)
     except OSError as error:
-        if error.errno == errno.ENXIO:  # a socket, or a pipe that nobody reads
+        if error.errno == errno.ENXIO:  # a socket, or a pipe without a reader
             raise NotRegular(errno.ENXIO, "it is no file", str(path)) from error
         raise
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):

@@ -1,8 +1,8 @@
-"""Looking up the names of hosts, aside from everything else.
+"""Look up host names in threads of their own.
 
-A resolver that does not answer holds a thread for as long as it likes: half a minute for each name. In the pool that
-asyncio shares out, ten dead names keep everybody waiting who writes to the flash, and the end of the program too. So
-each look-up has a thread of its own, which nobody waits for at the end; one name has no more than one.
+A resolver that does not answer holds a thread for as long as it likes: half a minute for each name. In asyncio's shared
+pool, ten dead names would delay every write to the flash, and the end of the program. So each look-up has a thread of
+its own that is not joined at the end; a name has no more than one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["addresses", "in_thread"]
 _MOST = 64
 """Look-ups under way at once: a site has fewer hosts with names than that."""
 _GOOD_FOR = 30.0
-"""Seconds for which an answer is used: one that came when nobody waited any more is not lost."""
+"""Seconds for which an answer is used, so that one that came too late for its caller is not lost."""
 
 T = TypeVar("T")
 Key = tuple[str, int]
@@ -51,12 +51,12 @@ async def addresses(host: str, port: int) -> list[str]:
 def in_thread(work: Callable[[], T], name: str) -> Future[T]:
     """Do `work` in a daemon thread of its own: it holds up neither the loop, nor others, nor the end of the program."""
     done: Future[T] = Future()
-    done.set_running_or_notify_cancel()  # from now on whoever is cancelled does not cancel it for the others
+    done.set_running_or_notify_cancel()  # from now on one cancelled caller does not cancel it for the others
 
     def run() -> None:
         try:
             result = work()
-        except BaseException as error:  # noqa: BLE001, whoever waits is told
+        except BaseException as error:  # noqa: BLE001, the waiting callers get it
             done.set_exception(error)
         else:
             done.set_result(result)

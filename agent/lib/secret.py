@@ -64,7 +64,7 @@ class Kept:
 
     @property
     def is_of_unit(self) -> bool:
-        """Whether only the unit has it: nobody else can tell whether it is there."""
+        """Whether only the systemd unit has it: another process cannot tell whether it is there."""
         return self.source == "env" or (self.source == "credential" and "CREDENTIALS_DIRECTORY" not in os.environ)
 
     def reveal(self) -> str:

@@ -39,7 +39,7 @@ def client_context(ca: Path | None, cert: Path | None, key: Path | None) -> ssl.
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         if cert is not None:
-            context.load_cert_chain(cert, key, password=lambda: "")  # "": nobody is there to be asked for one
+            context.load_cert_chain(cert, key, password=lambda: "")  # "": do not prompt for one
     except OSError as error:
         if files not in _last:
             raise

@@ -22,7 +22,7 @@ class Wake:
         return self._is_set
 
     def set(self) -> None:
-        """Wake whoever waits, and whoever comes to wait until `clear`."""
+        """Wake all waiters, and let later ones pass until `clear`."""
         self._is_set = True
         for waiter in self._waiters:
             _end(waiter)

@@ -72,9 +72,10 @@ class Applied:
         return self.files == _digests(files)
 
     def cut(self, files: Mapping[str, bytes]) -> str | None:
-        """The name of a file of which only the beginning is there, to no end of a line: a save that was cut short.
+        """Return the name of a file that was cut short in the middle of a line by an unfinished save; None if there is
+        none.
 
-        Whoever takes the last lines out leaves whole ones.
+        Lines that were deleted on purpose leave whole lines.
         """
         for name in sorted(files.keys() & self.files.keys()):
             try:

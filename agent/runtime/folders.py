@@ -1,8 +1,8 @@
-"""Where an agent keeps what must last (state folder) and what need not (runtime folder), and whose they are.
+"""The agent's state folder (durable) and runtime folder (volatile), their owners and their locks.
 
-Whoever may write to a folder on the way decides what lies at its end. So a way is walked folder by folder, each opened
-from the one before and never through a link of somebody else; and root, who has most to lose, enters nobody else's
-folder: where root itself has given the folder to the agent's user, it becomes that user first (`enter`).
+A user who may write to a folder on a path decides what lies at its end. So a path is walked folder by folder, each
+opened from the one before, and never through a link of another user; root enters no other user's folder: where root
+itself has given the folder to the agent's user, it becomes that user first (`enter`).
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def state_folder(given: str | None, site: str) -> Path:
 
 
 def is_installed_by_default(folder: Path, given: str | None) -> bool:
-    """Whether this state folder is the installed box's, and nobody has named it."""
+    """Whether this state folder is the installed box's, chosen by default."""
     return folder == INSTALLED_STATE and not _named_state(given)
 
 
@@ -72,7 +72,7 @@ def runtime_folder(given: str | None, site: str) -> Path:
 
 
 def _is_alive(path: Path) -> bool:
-    """Whether somebody listens there: a killed agent leaves its socket behind."""
+    """Whether an agent listens on the socket: a killed one leaves its socket behind."""
     with socket.socket(socket.AF_UNIX) as probe, suppress(OSError):
         probe.connect(str(path))
         return True
@@ -85,17 +85,17 @@ def own_runtime(site: str) -> Path:
 
 
 def enter(folder: Path) -> None:
-    """If this is root and the folder is another user's: be that user from here on, so that its files stay his.
+    """If this is root and the folder is another user's, become that user, so that new files belong to that user.
 
-    Files that root has left there before are given back. Where that user cannot read this very program, root stays
-    root, refuses links in there, and `locked` gives back what it made. NoFolder if root has not given the folder to
-    that user.
+    Files that root has left there before are given back. Where that user cannot read this program, root stays root,
+    refuses links in there, and `locked` gives back what it made. NoFolder if root has not given the folder to that
+    user.
     """
     if os.geteuid() != 0:
         return
     try:
         inside = open_folder(folder)
-    except OSError:  # whoever wants to use it says so
+    except OSError:  # its user reports the error
         return
     try:
         owner = os.fstat(inside)
@@ -216,9 +216,10 @@ def _open_lock(inside: int) -> int:
 
 
 def open_folder(folder: Path, make: bool = False) -> int:
-    """A descriptor (O_PATH) of a folder that nobody else has put there. OSError if it is not there, or no folder.
+    """Return a descriptor (O_PATH) of a folder that only root or this user can have made.
 
-    NoFolder if somebody else can decide what it is. With `make` what is missing is made, mode 0700.
+    OSError if it is not there, or no folder. NoFolder if another user can replace it. With `make`, missing folders are
+    made, mode 0700.
     """
     names = list(reversed(folder.absolute().parts[1:]))
     here, way, links = os.open("/", _PATH), Path("/"), 0
@@ -259,9 +260,9 @@ def open_folder(folder: Path, make: bool = False) -> int:
 
 
 def _refuse_foreign(folder: Path, way: Path, around: os.stat_result, found: os.stat_result, last: bool) -> None:
-    """NoFolder if somebody else than root or we can have put `found` there, or can put another in its place.
+    """Raise NoFolder if a user other than root or this one can have made `found`, or can replace it.
 
-    Of ordinary users the folders above are their own affair, but for those where everybody may write (/tmp).
+    Folders above that belong to ordinary users are not checked, except those that all users may write to (/tmp).
     """
     us, everybody, group = os.geteuid(), stat.S_IWOTH, stat.S_IWGRP
     if found.st_uid not in (0, us):

@@ -22,7 +22,7 @@ __all__ = ["Life"]
 log = logging.getLogger("bocage.life")
 
 CRASHES, WITHIN = 3, 600.0
-"""So many crashes in so many seconds are a loop; who has lived that long without one is out of it."""
+"""Number of crashes, and the seconds in which they are a crash loop; as long without a crash ends it."""
 
 
 class Life:
@@ -83,8 +83,11 @@ class Life:
 
 
 def _passed(kept: dict[str, Any], now: Instant) -> float:
-    """Seconds since a record was kept. Of another boot: by the wall clock where that is known, and at least as long
-    as this boot lasts; so power cuts in a row count as near where nobody knows better."""
+    """Seconds since a record was kept.
+
+    For another boot: by the wall clock where that is known, and at least the age of this boot. So power cuts in a row
+    count as near to each other while the time is unknown.
+    """
     uptime = now.boottime_ns / 1e9
     if kept["boot"] == now.boot:
         return float(uptime - kept["at"])

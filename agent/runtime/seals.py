@@ -20,7 +20,7 @@ _LARGEST = 1_000_000
 
 
 class Seals:
-    """Keyed hashes of what settings point to: kept in memory only, under a key that nobody else has."""
+    """Keyed hashes of the secrets and files that settings name, kept in memory under a random key."""
 
     def __init__(self) -> None:
         self._key = os.urandom(32)

@@ -1,10 +1,10 @@
-"""The agent's own socket: how the command line on the box talks to the running agent.
+"""The agent's Unix socket, by which the command line on the box talks to the running agent.
 
-A Unix socket `<runtime-dir>/agent.sock`, mode 0600 in a folder of the agent's own. Each end looks at who the other is:
-whoever asks must not take for the agent what somebody else has put there. One JSON object a line each way:
-`{"do": "status"}` -> `{"ok": true, …}` or `{"ok": false, "error": "…"}`. Who asks is known from SO_PEERCRED and
-stands in the audit record of what he writes. A request that names another `"site"` than the agent's is not carried out:
-what is meant for a demo must not switch a street lamp.
+`<runtime-dir>/agent.sock` has mode 0600 in a folder of the agent's own. Each end checks the other's user: a client must
+not take another user's socket for the agent. One JSON object a line each way: `{"do": "status"}` -> `{"ok": true, …}`
+or `{"ok": false, "error": "…"}`. The client's user is known from SO_PEERCRED and stands in the audit record of its
+writes. A request that names another `"site"` than the agent's is not carried out: a command for a demo must not switch
+a street lamp.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ Handler = Callable[[Mapping[str, Any], str], Awaitable[Mapping[str, Any]]]
 
 
 class NoAgent(BocageError):
-    """Nobody listens on the socket."""
+    """No agent listens on the socket."""
 
 
 class NotStarted(NoAgent):
-    """Nobody has the place of an agent: one can be started."""
+    """No agent holds the folders: one can be started."""
 
 
 class Server:
@@ -122,7 +122,7 @@ class Server:
             return {"ok": True, **await handler(request, who)}
         except BocageError as error:
             return {"ok": False, "error": str(error)}
-        except _AMISS as error:  # whoever asks amiss gets an answer, and the journal one line
+        except _AMISS as error:  # a wrong request gets an answer, and the journal one line
             said = f'"{request["do"]}" could not be carried out ({type(error).__name__}: {error})'
             log.warning('local request refused by="%s" reason="%s"', who, said)
             return {"ok": False, "error": said}
@@ -224,6 +224,6 @@ def _peer(connection: socket.socket) -> str:
 
 
 def _peer_uid(connection: socket.socket) -> int:
-    """Who is at the other end, as the kernel knows it (SO_PEERCRED: pid, uid, gid)."""
+    """The user id of the other end, by the kernel (SO_PEERCRED: pid, uid, gid)."""
     _, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     return int(uid)

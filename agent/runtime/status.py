@@ -1,6 +1,6 @@
-"""What is told of a running agent: what is wrong with the gateway, last values for dashboards, a line for systemd.
+"""What a running agent reports: its alarms, last values for dashboards, a line for systemd.
 
-What of it is about people leaves the box without its figures.
+Figures about people do not leave the box.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _NOT_YET = {"reason": "as before the start: nothing is known of it yet"}
 def conditions(
     fault: str | None, written: bool, trusted: bool, buses: Sequence[Mapping[str, Any]], uplink: Any
 ) -> Iterator[Condition]:
-    """What is wrong with the gateway itself now; before it, what nobody can say yet.
+    """The conditions of the gateway itself, those that cannot be determined yet first.
 
     `fault` is the flash's, which was `written` since the start or not; `uplink` is None for a site without one.
     """

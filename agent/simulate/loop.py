@@ -19,8 +19,7 @@ FAR = 1e10
 """Later than any scenario ends (s)."""
 DAY_MS = 86_400_000
 SPINS = 10_000
-"""Turns of the loop at one moment after which a microsecond passes all the same: somebody waits for a time that is
-nearer than a float can tell."""
+"""Turns of the loop at one moment after which a microsecond passes: a timer may be nearer than a float can tell."""
 FLUSH = 10.0
 """Seconds between two coalesced writes of the state."""
 

@@ -360,7 +360,7 @@ class Simulation:
         self._show_all()
 
     def _lose(self, device: str) -> None:
-        """A device is gone: its outputs drop when its own watchdog runs out, and nobody hears of it."""
+        """A device is gone: its outputs drop when its own watchdog runs out, without a message."""
         since = self._loop.time()
         self._plant.dead[device] = since
         limit = self._plant.watchdog(device)

@@ -1,4 +1,4 @@
-"""The scenario file: what the inputs do, what fails, who commands what. Times in seconds from the start."""
+"""The scenario file: inputs, faults and commands. Times are seconds from the start."""
 
 from __future__ import annotations
 

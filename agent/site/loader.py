@@ -26,7 +26,7 @@ class Copy:
     """All that a site file says, with the files beside it that it uses."""
 
     site: Site | None
-    """What of it can be understood, whatever rules it breaks; None if nothing can."""
+    """The site as far as it can be understood, whatever rules it breaks; None if it cannot."""
     problems: list[Problem]
     files: Mapping[str, bytes]
     """The site's own files as they were read, by their names relative to the site file, which is site.yaml here."""

@@ -27,7 +27,7 @@ _WIDEST, _WIDEST_OF_TWO = 24, 12
 
 
 def page(status: Status, notes: Sequence[str] = ()) -> tuple[RenderableType, RenderableType]:
-    """The header, and all the rest. `notes` are lines that somebody else wants to say first (the demo does)."""
+    """Return the header and the rest of the page. `notes` are lines of the caller that come first (the demo's)."""
     status = cleaned(status)
     return _Head(status), _Body(status, [shown(note) for note in notes])
 

@@ -1,4 +1,4 @@
-"""The live view: one status document of the agent, drawn with rich. It only draws; it asks nobody.
+"""The live view: one status document of the agent, drawn with rich. This module draws and asks nothing.
 
 `frame` fills a terminal from 80x24 up with what fits, and says in words what it also says in colour (`page.page` leaves
 nothing out, and scrolls). `line` is the same in one line, for a place without a terminal. `svg` is the picture of a
@@ -46,7 +46,7 @@ _SMALLEST_BAR = 100  # readings: what a full bar stands for, at least
 
 
 def frame(status: Status, notes: Sequence[str] = ()) -> RenderableType:
-    """A whole screen. `notes` are lines that somebody else wants to say under the header (the demo does)."""
+    """A whole screen. `notes` are lines of the caller under the header (the demo's)."""
     status, notes = cleaned(status), [shown(note) for note in notes]
     link = _Lines([*(Text(note, "bold") for note in [*notes, *trouble(status)]), *way_out(status)])
     screen = Layout()
@@ -167,7 +167,7 @@ def points_table(points: Sequence[Status], longest: int | None = _LONGEST) -> Ta
 
 
 def actuators_table(actuators: Sequence[Status], zone: tzinfo | None) -> Table:
-    """Every output: what it is, who holds it and why, until when, and what the feedback says."""
+    """Every output: its value, its priority and reason, until when, and the feedback."""
     table = _table("held by", "name", "is", "held by", "until", "feedback")
     table.columns[0].min_width = min(12, max((len(item["name"]) for item in actuators), default=0))
     table.columns[1].min_width = 3
@@ -177,7 +177,7 @@ def actuators_table(actuators: Sequence[Status], zone: tzinfo | None) -> Table:
 
 
 def actuator(item: Status, zone: tzinfo | None) -> tuple[Text, Text, Text, Text, Text]:
-    """Its name, what it is, who holds it and why, until when, and what the feedback says."""
+    """The name of an output, its value, its priority and reason, until when, and the feedback."""
     is_, wanted = switched(item["value"]), switched(item["wanted"])
     moving = item["wanted"] is not None and is_ != wanted
     return (
@@ -190,7 +190,7 @@ def actuator(item: Status, zone: tzinfo | None) -> tuple[Text, Text, Text, Text,
 
 
 def alarm_lines(alarms: Sequence[Status], zone: tzinfo | None) -> list[Text]:
-    """The open alarms, the gravest first; what nobody has acknowledged stands out."""
+    """The open alarms, the gravest first; unacknowledged ones stand out."""
     lines = []
     for one in alarms:
         style = _DIM if one["acked"] else _SEVERITY.get(str(one["severity"]), "")
@@ -253,7 +253,7 @@ def _table(flexible: str, *columns: str) -> Table:
 
 
 def header(status: Status) -> tuple[Text, Text]:
-    """Whose view it is, and of when."""
+    """The site and the time of the status document."""
     site = status["site"]
     clock = status.get("clock", "unsynced")
     when = _time(status.get("at"), zone_of(status)) if clock == "synced" else TIME_UNKNOWN
@@ -331,7 +331,7 @@ class _Lines:
 
 
 def _holder(item: Status) -> str:
-    """Who holds an output and why: "8 mqtt: remote"."""
+    """The priority that holds an output and its reason: "8 mqtt: remote"."""
     who = [str(item[key]) for key in ("by", "cause") if item.get(key)]
     priority = "" if item.get("priority") is None else f"{item['priority']} "
     return priority + (": ".join(dict.fromkeys(who)) or "nobody")

@@ -86,7 +86,7 @@ class Window:
 
 
 async def live(console: Console, look: Callable[[], Awaitable[Page | None]]) -> None:
-    """Show the page that `look` gives, twice a second, until somebody presses q or `look` raises."""
+    """Show the page that `look` returns, twice a second, until q is pressed or `look` raises."""
     over = asyncio.Event()
     window = Window(sys.stdin.isatty())
     with Live(console=console, screen=True, auto_refresh=False) as screen:

@@ -29,9 +29,9 @@ _VALUES = 50_000
 _BYTES = 1_000_000
 """A site file has some ten thousand; the parser reads some hundred thousand a second."""
 _PATIENCE = 10.0
-"""Seconds that a pipe may take to say all: `bocage check <(make-site)` works, and one that nobody writes to ends."""
+"""Seconds within which a pipe must end: `bocage check <(make-site)` works, and a pipe without a writer ends."""
 _PROBLEMS = 200
-"""Problems of a sort that are told; who has more of them mends these first."""
+"""Problems of one sort that are listed; the rest appear once these are mended."""
 _MESSAGE = 500
 """Characters of a message: keys and numbers of a file have no end, and it goes to the broker and to systemd."""
 _INT = re.compile(r"[-+]?[0-9]{1,400}$|0o[0-7]{1,400}$|0x[0-9a-fA-F]{1,400}$")
@@ -167,7 +167,7 @@ def read_bytes(path: Path, most: int) -> bytes:
 
 
 def _drain(descriptor: int, most: int) -> bytes:
-    """What a pipe or a terminal says until its end. A pipe that nobody opened yet to write to has no end."""
+    """Read a pipe or a terminal to its end. A pipe without a writer has no end."""
     found, until = b"", time.monotonic() + _PATIENCE
     ends = select.poll()
     ends.register(descriptor, select.POLLIN)
@@ -348,7 +348,7 @@ class _Builder:
         return inner
 
     def _is_too_much(self, node: Any, cost: int = 1) -> bool:
-        """Whether there were so many values, and keys to merge, that nobody can have meant them; said once."""
+        """Whether there are more values, and keys to merge, than any site has; reported once."""
         before, self._left = self._left, self._left - cost
         if self._left <= 0 < before:
             self._note(node, "too many values (aliases that repeat each other?)")

@@ -67,7 +67,7 @@ def is_known(unit: str) -> bool:
 
 
 def unknown_unit(unit: str) -> tuple[str, str]:
-    """The words for a unit that nobody knows, and the hint: L is meant by litres."""
+    """The message for an unknown unit, and the hint: L is the unit for litres."""
     if unit.replace(".", "").isdigit():
         return f'"{unit}" is a number and no unit', "a decimal comma stands in quotes, or as a point"
     near = unit_meant(unit) or (nearest(unit, _LONG) if len(unit) > 2 else None)

@@ -149,7 +149,7 @@ def _has(data: Any, key: str | int) -> bool:
 
 
 class _Finding:
-    """One error of pydantic: where in the file, and what of. `keys` is what is left out for it."""
+    """One error of pydantic: its place in the file and its message. `keys` is what is left out for it."""
 
     def __init__(self, data: Any, models: Mapping[int, type[BaseModel]], error: Mapping[str, Any]) -> None:
         self.type: str = error["type"]

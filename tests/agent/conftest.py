@@ -1,13 +1,11 @@
 """A whole agent as a process of its own, with a real broker, a Modbus TCP slave and a subscriber that counts by key."""
 
-import os
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.fakes import modbus_slave, mosquitto
-from tests.fakes.gateway import Link, Mosquitto, Site, Slave, Subscriber, wait_for
+from tests.fakes import disk, modbus_slave, mosquitto
+from tests.fakes.gateway import Link, Mosquitto, Site, Slave, Subscriber, makes, wait_for
 
 
 @pytest.fixture
@@ -27,28 +25,14 @@ def broker(tmp_path):
 @pytest.fixture
 def make_broker(tmp_path):
     """A broker with access rules of its own, and subscribers that it lets in."""
-    made = []
-
-    def make(*lines):
-        made.append(Mosquitto(tmp_path, *lines).start())
-        return made[-1]
-
-    yield make
-    for broker in made:
-        broker.stop()
+    with makes(lambda *lines: Mosquitto(tmp_path, *lines).start(), Mosquitto.stop) as make:
+        yield make
 
 
 @pytest.fixture
 def make_subscriber():
-    made = []
-
-    def make(port, **how):
-        made.append(Subscriber(port, **how))
-        return made[-1]
-
-    yield make
-    for subscriber in made:
-        subscriber.close()
+    with makes(Subscriber, Subscriber.close) as make:
+        yield make
 
 
 @pytest.fixture
@@ -97,15 +81,8 @@ def line(tmp_path):
 @pytest.fixture
 def small_disk(tmp_path):
     """The site's state folder as a disk of 800 kB, which can be full or read-only."""
-    folder = tmp_path / "site" / "state"
-    folder.mkdir(parents=True)
-    mounted = os.geteuid() == 0 and subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=800k,mode=0700", "none", str(folder)], capture_output=True, check=False
-    )
-    if not mounted or mounted.returncode:
-        pytest.skip("a small tmpfs cannot be mounted here (needs root)")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+    with disk.small_disk(tmp_path / "site" / "state", "800k") as folder:
+        yield folder
 
 
 @pytest.fixture(name="wait_for")

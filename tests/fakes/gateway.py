@@ -38,6 +38,20 @@ def free_port():
         return sock.getsockname()[1]
 
 
+@contextlib.contextmanager
+def makes(kind, end):
+    """Yield what makes one of a kind, as often as it is called; each is ended afterwards."""
+    made = []
+
+    def make(*args, **options):
+        made.append(kind(*args, **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        end(one)
+
+
 def wait_for(condition, seconds=30.0, what="the condition"):
     """Poll a condition until it holds; the only way in which these tests wait."""
     deadline = time.monotonic() + seconds

@@ -1,10 +1,9 @@
 """A broker, a ChirpStack that speaks on it, and a whole agent with a bus of that kind."""
 
-
 import pytest
 
 from tests.fakes import chirpstack
-from tests.fakes.gateway import Mosquitto, Site, Slave, Subscriber, wait_for
+from tests.fakes.gateway import Mosquitto, Site, Slave, Subscriber, makes, wait_for
 
 
 @pytest.fixture(name="wait_for")
@@ -14,15 +13,8 @@ def _wait_for():
 
 @pytest.fixture
 def make_broker(tmp_path):
-    made = []
-
-    def make(*lines):
-        made.append(Mosquitto(tmp_path, *lines))
-        return made[-1].start()
-
-    yield make
-    for broker in made:
-        broker.stop()
+    with makes(lambda *lines: Mosquitto(tmp_path, *lines).start(), Mosquitto.stop) as make:
+        yield make
 
 
 @pytest.fixture
@@ -33,16 +25,14 @@ def broker(make_broker):
 @pytest.fixture
 def make_server():
     """A ChirpStack on the broker at this port."""
-    made = []
 
-    def make(port, **login):
-        made.append(chirpstack.ChirpStack(port, **login))
-        wait_for(made[-1].client.is_connected, what="ChirpStack's connection")
-        return made[-1]
+    def connected(port, **login):
+        server = chirpstack.ChirpStack(port, **login)
+        wait_for(server.client.is_connected, what="ChirpStack's connection")
+        return server
 
-    yield make
-    for server in made:
-        server.close()
+    with makes(connected, chirpstack.ChirpStack.close) as make:
+        yield make
 
 
 @pytest.fixture
@@ -52,15 +42,8 @@ def server(broker, make_server):
 
 @pytest.fixture
 def make_subscriber():
-    made = []
-
-    def make(port):
-        made.append(Subscriber(port))
-        return made[-1]
-
-    yield make
-    for subscriber in made:
-        subscriber.close()
+    with makes(Subscriber, Subscriber.close) as make:
+        yield make
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import pytest
 
 from agent.errors import DeviceError
 from agent.model import Quality
+from tests.modbus.answers import Frames
 
-Frames = list[tuple[float, bytes]]
 Habit = Callable[[Any, Any, list[int]], Frames]
 KINDS = ["tcp", "rtu_over_tcp"]
 

@@ -14,12 +14,7 @@ import pytest
 from agent.errors import DeviceError, WireError
 from agent.model import Quality
 from agent.runtime.status import conditions
-
-Frames = list[tuple[float, bytes]]
-
-
-def registers(count: int = 300, step: int = 1) -> dict[int, int]:
-    return {n: n * step for n in range(count)}
+from tests.modbus.answers import LATE, Frames, Late, registers
 
 
 async def test_it_polls_reads_and_writes(lines: Any, slaves: Any, device: Any, point: Any) -> None:
@@ -33,34 +28,20 @@ async def test_it_polls_reads_and_writes(lines: Any, slaves: Any, device: Any, p
     assert [r.value for r in await line.read(["io.a", "io.relay"])] == [42, True]
 
 
-LATE: dict[str, Callable[[list[bytes], Any], Frames]] = {
-    "after 1.5 timeouts": lambda held, request: [(0.15, request.frame)],
-    "with the next question": lambda held, request: [(0.0, held[-2])] if len(held) > 1 else [],
-    "with the next but one": lambda held, request: [(0.0, held[-3])] if len(held) > 2 else [],
-    "after three timeouts": lambda held, request: [(0.3, request.frame)],
-}
-
-
 @pytest.mark.parametrize("how", LATE)
 async def test_a_late_answer_never_becomes_another_registers_value(
     lines: Any, slaves: Any, device: Any, point: Any, how: str
 ) -> None:
     """Two registers, far apart, read with the same function and length: on RTU their answers look the same."""
-    held: list[bytes] = []
-    late = [True]
-
-    def behave(request: Any) -> Frames:
-        held.append(request.frame)
-        return LATE[how](held, request) if late[0] else [(0, request.frame)]
-
-    slave = slaves.rtu({1: slaves.Unit(holding=registers(300, step=7), input={})}, behave=behave)
+    late = Late(how)
+    slave = slaves.rtu({1: slaves.Unit(holding=registers(300, step=7), input={})}, behave=late)
     points = {"a": point("holding", 100), "b": point("holding", 200)}
     spec = device("m", 1, points, poll=0.02, output_watchdog=0.3)  # keeps the backoff short
     seen = lines.collect(line := lines.rtu(slave.link, spec, timeout=0.1))
     await seen.until(lambda: line.status()["late"] >= 8, 20)
     for name in ("m.a", "m.b"):
         await line.read([name])
-    late[0] = False
+    late.over = True
     await seen.until(lambda: len([r for r in seen.of("m.b") if r.value is not None]) >= 3, 10)
     right = {"m.a": {None, 700}, "m.b": {None, 1400}}
     assert {n: {r.value for r in seen.of(n)} <= values for n, values in right.items()} == {"m.a": True, "m.b": True}

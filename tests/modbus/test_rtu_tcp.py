@@ -11,12 +11,7 @@ import pytest
 from agent.errors import DeviceError, WireError
 from agent.model import Quality
 from drivers.api import open_bus
-
-Frames = list[tuple[float, bytes]]
-
-
-def registers(count: int = 300, step: int = 1) -> dict[int, int]:
-    return {n: n * step for n in range(count)}
+from tests.modbus.answers import LATE, Frames, Late, registers
 
 
 async def test_several_units_are_polled_read_and_written(lines: Any, slaves: Any, device: Any, point: Any) -> None:
@@ -33,30 +28,17 @@ async def test_several_units_are_polled_read_and_written(lines: Any, slaves: Any
     assert slave.connections == 1 and line.status()["state"] == "up"
 
 
-LATE: dict[str, Callable[[list[bytes], Any], Frames]] = {
-    "after 1.5 timeouts": lambda held, request: [(0.15, request.frame)],
-    "with the next question": lambda held, request: [(0.0, held[-2])] if len(held) > 1 else [],
-    "after three timeouts": lambda held, request: [(0.3, request.frame)],
-}
-
-
 @pytest.mark.parametrize("how", LATE)
 async def test_a_late_answer_never_becomes_another_registers_value(
     lines: Any, slaves: Any, device: Any, point: Any, how: str
 ) -> None:
-    held: list[bytes] = []
-    late = [True]
-
-    def behave(request: Any) -> Frames:
-        held.append(request.frame)
-        return LATE[how](held, request) if late[0] else [(0, request.frame)]
-
-    slave = slaves.rtu_over_tcp({1: slaves.Unit(holding=registers(300, step=7), input={})}, behave=behave)
+    late = Late(how)
+    slave = slaves.rtu_over_tcp({1: slaves.Unit(holding=registers(300, step=7), input={})}, behave=late)
     points = {"a": point("holding", 100), "b": point("holding", 200)}
     spec = device("m", 1, points, poll=0.02, output_watchdog=0.3)
     seen = lines.collect(line := lines.rtu_over_tcp(slave, spec, timeout=0.1))
     await seen.until(lambda: line.status()["late"] >= 5, 20)
-    late[0] = False
+    late.over = True
     await seen.until(lambda: len([r for r in seen.of("m.b") if r.value is not None]) >= 3, 10)
     assert {r.value for r in seen.of("m.a")} <= {None, 700} and {r.value for r in seen.of("m.b")} <= {None, 1400}
 

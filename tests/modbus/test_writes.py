@@ -9,11 +9,9 @@ import pytest
 
 from agent.errors import DeviceError, WireError
 from agent.model import Quality
+from tests.modbus.answers import Frames
 
 WIRES = ("rtu", "tcp")
-Frames = list[tuple[float, bytes]]
-
-
 def pdu_of(request: Any, wire: str) -> bytes:
     return request.frame[1:-2] if wire == "rtu" else request.frame[7:]
 

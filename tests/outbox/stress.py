@@ -35,6 +35,7 @@ from agent.outbox import Message, Outbox, numbers, ram_queue, stage, writer
 from agent.outbox.blocks import decode
 from agent.outbox.store import FILE, Store
 from tests.fakes.clock import FakeClock
+from tests.faults.power_cut import next_of
 
 __all__ = ["Account", "run"]
 
@@ -334,18 +335,6 @@ def _forget(out: Outbox) -> None:
         os.close(out._writer.stage._fd)
         out._writer.stage._fd = -1
     out._writer.stage._mark = None
-
-
-async def next_of(out: Outbox) -> Message | None:
-    """The next message; None if there is none although all is idle."""
-    task, idle = asyncio.ensure_future(out.take()), 0
-    while not task.done():
-        await asyncio.sleep(0)
-        idle = idle + 1 if not out._jobs else 0
-        if idle == 10:
-            task.cancel()
-            return None
-    return task.result()
 
 
 def run(seed: int) -> Account:

@@ -27,6 +27,7 @@ from agent.outbox.blocks import decode
 from agent.outbox.export import export_readings
 from agent.outbox.stage import Stage, replay
 from agent.outbox.store import Store
+from tests.fakes import disk
 
 CHILD = """
 import asyncio, random, sys
@@ -117,16 +118,21 @@ async def test_a_power_cut_is_told_and_no_number_comes_again(box: Any, events: C
     assert box.out.status()["gaps"] == 1
 
 
-async def test_a_write_that_is_kept_although_its_sync_failed_gives_no_number_twice(
-    box: Any, events: Callable[..., Any], kept_flash: Any
-) -> None:
-    """A start has no numbers left and something to tell; what the flash refused to sync is there nevertheless."""
+async def start_unsynced(box: Any, kept_flash: Any) -> None:
+    """A start without numbers or stage, whose first write is on flash although its sync failed."""
     box.out.put(box.readings(10), 2)
     await box.tick(5)
     shutil.rmtree(box.stage)
     kept_flash(False)
     box.open()
     kept_flash(True)
+
+
+async def test_a_write_that_is_kept_although_its_sync_failed_gives_no_number_twice(
+    box: Any, events: Callable[..., Any], kept_flash: Any
+) -> None:
+    """A start has no numbers left and something to tell; what the flash refused to sync is there nevertheless."""
+    await start_unsynced(box, kept_flash)
     await box.tick(60)
     box.out.put(box.readings(10), 2)
     with sqlite3.connect(shutil.copy(box.state / "outbox.db", box.state / "without-its-log.db")) as alone:
@@ -313,15 +319,8 @@ def test_a_flash_that_fails_for_a_while_costs_nothing(tmp_path: Path, inject: st
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """400 kB that can really be full."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mounted = os.geteuid() == 0 and subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=400k", "none", str(folder)], capture_output=True, check=False
-    )
-    if not mounted or mounted.returncode:
-        pytest.skip("a small tmpfs cannot be mounted here (needs root)")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+    with disk.small_disk(tmp_path / "small", "400k") as folder:
+        yield folder
 
 
 async def test_a_full_disk_costs_nothing_while_memory_lasts(box: Any, small_disk: Path) -> None:
@@ -848,12 +847,7 @@ async def test_a_record_of_a_write_that_was_kept_is_not_told_under_two_numbers(
     box: Any, events: Callable[..., Any], kept_flash: Any
 ) -> None:
     """It was made for the numbers that this write reserved; they are given again, for the write failed."""
-    box.out.put(box.readings(10), 2)
-    await box.tick(5)
-    shutil.rmtree(box.stage)
-    kept_flash(False)
-    box.open()
-    kept_flash(True)
+    await start_unsynced(box, kept_flash)
     await box.tick(61)
     box.out.put(box.readings(3), 2)
     await box.tick(61)

@@ -102,6 +102,14 @@ def explained(sent: list[Any], later: list[Any], events: Callable[..., Any], *st
         assert set(range(min(came), max(came) + 1)) <= came | told
 
 
+async def move_to_a(box: Any) -> None:
+    """Start on machine A, at a broker that knows of no store."""
+    box.options = {"machine": A}
+    await box.out.close()
+    box.open()
+    await box.out.judge(Statement({}, ""))
+
+
 async def confirmed(box: Any, monkeypatch: pytest.MonkeyPatch) -> Claim:
     """The claim of a box that reserves 100 numbers at a time, started anew, at a broker that knows of none."""
     for name in ("numbers", "writer"):
@@ -113,10 +121,7 @@ async def confirmed(box: Any, monkeypatch: pytest.MonkeyPatch) -> Claim:
 
 
 async def test_two_boxes_from_one_card_never_share_a_number(box: Any, events: Any, tmp_path: Path) -> None:
-    box.options = {"machine": A}
-    await box.out.close()
-    box.open()
-    await box.out.judge(Statement({}, ""))
+    await move_to_a(box)
     box.out.put(box.readings(10, value=1), 2)
     await box.tick(6)
     await box.out.put_event(Event("change", "x", "km1", box.clock.now()))
@@ -146,10 +151,7 @@ def retained(claim: Any, run: str = "r1") -> Statement:
 
 
 async def test_a_restored_card_takes_another_store(box: Any, events: Any, tmp_path: Path) -> None:
-    box.options = {"machine": A}
-    await box.out.close()
-    box.open()
-    await box.out.judge(Statement({}, ""))
+    await move_to_a(box)
     box.out.put(box.readings(10, value=1), 2)
     await box.out.close()
     backup = copied(box, tmp_path / "backup")
@@ -245,10 +247,7 @@ async def test_what_a_restored_card_lost_is_told_under_its_new_store(
     bounds = {"ram_queue.MOST": 100, "numbers.RANGE": 100, "writer.RANGE": 100, "stage._SEGMENT": 500}
     for name, value in bounds.items():
         monkeypatch.setattr(f"agent.outbox.{name}", value)
-    box.options = {"machine": A}
-    await box.out.close()
-    box.open()
-    await box.out.judge(Statement({}, ""))
+    await move_to_a(box)
     box.out.put(box.readings(10), 2)
     await box.out.close()
     backup = copied(box, tmp_path / "backup")
@@ -593,10 +592,7 @@ async def test_what_a_newer_card_had_not_sent_is_told(
     box: Any, events: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed: bool
 ) -> None:
     """A consumer misses numbers between those that came of it, and nobody else knows of them any more."""
-    box.options = {"machine": A}
-    await box.out.close()
-    box.open()
-    await box.out.judge(Statement({}, ""))
+    await move_to_a(box)
     box.out.put(box.readings(10), 2)
     sent = await box.drain()
     await box.out.close()
@@ -640,10 +636,7 @@ async def test_a_gap_record_over_two_stores_tells_each_of_its_part(
         box.out.put(box.readings(5), 2)
         await box.tick(6)
 
-    box.options = {"machine": A}
-    await box.out.close()
-    box.open()
-    await box.out.judge(Statement({}, ""))
+    await move_to_a(box)
     await fill()
     await box.out.close()
     backup = copied(box, tmp_path / "backup")
@@ -708,10 +701,7 @@ async def test_an_older_card_that_is_moved_before_anybody_compared_it(
     box: Any, events: Any, tmp_path: Path, ends: str
 ) -> None:
     """What it numbered since it was put back cannot keep its keys: a later state has sent others under these."""
-    box.options = {"machine": A}
-    await box.out.close()
-    box.open()
-    await box.out.judge(Statement({}, ""))
+    await move_to_a(box)
     box.out.put(box.readings(10, value=1), 2)
     sent = await box.drain()
     await box.out.close()

@@ -72,6 +72,12 @@ def missed(taken: Sequence[Message], durable: str, events: Any) -> dict[str, set
     return {store: of for store, of in holes.items() if of}
 
 
+def never_missed(taken: Sequence[Message], durable: str, events: Any) -> None:
+    """At no moment, whenever the power is cut."""
+    for many in range(len(taken)):
+        assert not missed(taken[: many + 1], durable, events), f"after {many + 1} messages"
+
+
 @pytest.mark.parametrize("link", ["away", "slow", "flapping"])
 async def test_a_power_cut_at_any_moment_leaves_no_number_unexplained(
     box: Any, events: Any, alarm: Any, used_up: Any, link: str
@@ -90,8 +96,7 @@ async def test_a_power_cut_at_any_moment_leaves_no_number_unexplained(
     taken += await box.drain()
     kinds = {event["kind"] for event in events(taken)}
     assert kinds == {"alarm", "gap"} and any(message.kind == "readings" for message in taken)
-    for many in range(len(taken)):
-        assert not missed(taken[: many + 1], box.out.store, events), f"after {many + 1} messages"
+    never_missed(taken, box.out.store, events)
 
 
 async def test_what_a_burst_loses_before_the_flash_is_tried_is_told_first(
@@ -107,8 +112,7 @@ async def test_what_a_burst_loses_before_the_flash_is_tried_is_told_first(
     assert box.out._writer.numbers.has(1) and box.out._writer.pending.lost and not box.out.fault
     taken = await box.drain()
     assert any(message.kind == "readings" for message in taken)
-    for many in range(len(taken)):
-        assert not missed(taken[: many + 1], box.out.store, events), f"after {many + 1} messages"
+    never_missed(taken, box.out.store, events)
 
 
 async def test_what_was_given_back_by_the_flash_leaves_before_what_came_meanwhile(
@@ -170,8 +174,7 @@ async def test_a_loss_that_gets_a_durable_number_is_told_before_what_has_none(
     await box.out.put_event(alarm(14))
     taken += await box.drain()
     assert {event["k"][0] for event in events(taken) if event["kind"] == "gap"} == {box.out.store}
-    for many in range(len(taken)):
-        assert not missed(taken[: many + 1], box.out.store, events), f"after {many + 1} messages"
+    never_missed(taken, box.out.store, events)
 
 
 async def test_what_an_earlier_process_left_comes_back_in_its_order(

@@ -137,6 +137,7 @@ class Agent:
         self._buses.publish = self._hub.publish
         self._arbiter = self._make_arbiter(restore=not self._life.looping)
         self._runner = self._make_runner()
+        self._take_commands()
         self._hub.replaced = lambda name, detail: self._runner.replaced(name, detail)
         self._hub.returned = lambda name, detail: self._runner.returned(name, detail)
         self._hub.watch(lambda readings: self._arbiter.observe(readings))
@@ -170,21 +171,19 @@ class Agent:
             JoinedLedger(self._outbox, self._open_alarms, self._kept),
             self._state.scope("arbiter"),
             self._clock,
-            lambda command: PointCommands(
-                self._runner, self._open_alarms, self._hub, self._clock, self._orphans.forget, self._buses.forget_nonces
-            )(command),
-            self._guard,
             restore=restore,
             handed=self._orphans.handed,
         )
 
-    def _guard(self, command: Command) -> None:
-        """Whether a command from afar may be carried out at all."""
-
-        def raw(name: str) -> bool:
-            return name in self._hub.points and self._hub.points[name].writable
-
-        Authorization(self._settings.allow, self._settings.outputs, self._hub.last, self._arbiter.present, raw)(command)
+    def _take_commands(self) -> None:
+        """Give the arbiter what it needs for commands under the present settings; called again after each reload."""
+        hub, settings = self._hub, self._settings
+        point_commands = PointCommands(
+            self._runner, self._open_alarms, hub, self._clock, self._orphans.forget, self._buses.forget_nonces
+        )
+        writable = frozenset(point.id for point in hub.points.values() if point.writable)
+        authorization = Authorization(settings.allow, settings.outputs, hub.last, self._arbiter.present, writable)
+        self._arbiter.take_commands(point_commands, authorization)
 
     async def _write(self, point: str, value: Value, until: float | None = None) -> None:
         """The arbiter's way to the wires: what is written is ours from before it moves."""
@@ -382,6 +381,7 @@ class Agent:
             self._start_arbiter(group)
             self._start_runner(group)
             changed.append("actuators")
+        self._take_commands()
         if new.uplink != old.uplink or UPLINK in secrets:
             if self._uplink is not None:
                 await self._uplink.close()

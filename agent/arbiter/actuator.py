@@ -1,118 +1,191 @@
-"""One actuator: who wants what of it, what it does, and when it may change. No I/O: the arbiter acts on it."""
+"""One actuator: its priority array, the state of its output, and when it may change. No I/O."""
 
 from __future__ import annotations
 
 import asyncio
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from agent.arbiter.limits import Limits, earliest
-from agent.arbiter.output_state import News, OutputState
+from agent.arbiter.limits import History, Limits, earliest
+from agent.arbiter.output_state import AlarmChange, OutputState
 from agent.arbiter.priority_array import DEFAULT, LIMIT, REMOTE, PriorityArray, Slot
 from agent.core.actuator_spec import ActuatorSpec
 from agent.lib.backoff import Backoff
 from agent.lib.wake import Wake
 from agent.model import Event, Value
 
-__all__ = ["Actuator", "Decision", "Sending"]
+__all__ = ["Actuator", "Decision", "Saved", "Sending"]
 
 RETRY = (5.0, 60.0)
-"""A write that failed is tried again after 5 s, then 10, 20 … at most 60 s, or as soon as the device is read again."""
+"""First and longest delay (s) before a failed write is repeated. A new reading of the device ends the delay."""
 
 
 class Decision(NamedTuple):
-    """What to do now: write `slot` (None: nothing), and look again at `at` (monotonic seconds)."""
+    """What to do now: write `slot` (None: nothing), and decide again at `at` (monotonic seconds)."""
 
     at: float
     slot: Slot | None = None
     priority: int = DEFAULT
     withdraw: bool = False
-    """What waits for the node is not wanted any more: it is to be called off first."""
+    """First call off the write that waits for the node: its value is not wanted any more."""
 
 
 @dataclass(eq=False, slots=True)
 class Sending:
-    """A write that waits until the node listens; `reason` says why it was called off, `late` that its time passed."""
+    """A write that waits until its node listens."""
 
     slot: Slot
     task: asyncio.Task[str] = field(repr=False)
     reason: str = "superseded"
+    """Why it was called off."""
     late: bool = False
+    """Its time passed before the node listened."""
+
+    def call_off(self, reason: str) -> None:
+        """Cancel the write; the driver removes it from its queue."""
+        self.reason = reason
+        self.task.cancel()
+
+    def expire(self) -> None:
+        """Mark that its time passed before the node listened."""
+        self.late = True
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """State of an actuator that an earlier process saved. Times are those of the present monotonic clock (s)."""
+
+    boot: str
+    history: History
+    asserted: Value = None
+    ruled: bool = False
+    """Controls held it below the commands."""
+    default: Slot | None = None
+    override: Slot | None = None
+    attempt: Slot | None = None
+    ended: bool = False
+    """There was an override or an attempt whose remaining time is unknown: it counts as ended."""
 
 
 class Actuator:
-    """One output: its priority array (`slots`), what is known of it (`seen`), and what is under way."""
+    """One output. Its fields change through its methods only; other modules read them."""
 
     def __init__(self, spec: ActuatorSpec, *, driven: bool = True, deferred: bool = False) -> None:
         self.spec, self.driven, self.deferred = spec, driven, deferred
         self.limits = Limits(spec.min_on, spec.min_off, spec.max_on, spec.max_starts_per_hour)
-        self.news: list[News] = []
-        self.changes: list[Event] = []
-        """What was written and is not told yet."""
-        self.priority_array, self.output_state = PriorityArray(spec), OutputState(spec, self.news)
+        self.alarm_changes: list[AlarmChange] = []
+        """Alarms raised or cleared that are not published yet."""
+        self.audit: list[Event] = []
+        """Changes of the output whose audit record is not on flash yet."""
+        self.priority_array, self.output_state = PriorityArray(spec), OutputState(spec, self.alarm_changes)
         self.attempt: Slot | None = None
-        """A command's entry from before its write until the write is known to have worked."""
-        self.before: Slot | None = None
-        """The override that holds again if `attempt`, which waits for the node, fails."""
-        self.doubtful = False
-        """After a crash: whether `attempt` was carried out is for the next reading to say; until then nothing moves."""
+        """The entry of a command, from before its write until the write is known to have worked."""
+        self.override_before: Slot | None = None
+        """The override that holds again if `attempt`, which waits for its node, fails."""
+        self.unresolved = False
+        """After a crash: only the next reading tells whether `attempt` was carried out. Nothing is written before."""
         self.restored: Slot | None = None
-        """The override that stood before the restart."""
-        self.kept: frozenset[int] = frozenset()
-        """Whose wishes its record knows, by priority."""
-        self.awaited: Slot | None = None
-        """A command that was accepted and must wait for a limit."""
+        """The override that was in force before the restart."""
+        self.pending: Slot | None = None
+        """An accepted command that waits for a limit."""
+        self.pending_changed = Wake()
+        """Set when another command takes the place of `pending`, or none does."""
         self.neighbours: Sequence[Actuator] = ()
-        """The actuators that do not go on together with this one (stagger)."""
+        """The actuators that do not switch on together with this one (stagger)."""
         self.sending: Sending | None = None
-        """What waits for a node that does not listen yet."""
+        """The write that waits until its node listens."""
         self.writes = 0
         self.repeats = 0
-        """Writes of what stood there already: refreshes, and what was asserted once more."""
+        """Writes of the value that was written before: refreshes, and second attempts after a mismatch."""
         self.boot = ""
-        """The boot in which it was taken up last: in another one its boot state applies."""
+        """The boot whose boot state was applied; in another boot it is applied again."""
         self.waiting: tuple[float, str] | None = None
+        """Until when a write waits (monotonic s), and for which limit."""
         self.error = ""
+        """Why the last write failed."""
+        self.overrun: str | None = None
+        """The holder that kept it on for longer than max_on, until that holder wants it off."""
         self.lock = asyncio.Lock()
-        """Held by whoever moves it: as long as the wire takes, and never for the disk."""
-        self.telling = asyncio.Lock()
-        """Held by whoever tells the news."""
-        self.changed = Wake()
+        """Held while the output is written or a command decides, but never while the disk is waited for."""
+        self.alarm_lock = asyncio.Lock()
+        """Held while alarms are published."""
+        self._saved_priorities: frozenset[int] = frozenset()
         self._retry_at = -math.inf
         self._backoff = Backoff(*RETRY)
-        self.overrun: str | None = None
-        """Who kept it on for longer than max_on, until he wants it off."""
+
+    def stagger_with(self, actuators: Sequence[Actuator]) -> None:
+        """Switch on no sooner than `stagger` seconds after any of these."""
+        self.neighbours = [one for one in actuators if one is not self]
+
+    # -- the priority array ------------------------------------------------------------------------------------
+
+    def request(self, priority: int, slot: Slot) -> bool:
+        """Enter a wish. False if it is there already."""
+        if self.priority_array.get(priority) == slot:
+            return False
+        self.priority_array[priority] = slot
+        return True
+
+    def relinquish(self, priority: int) -> bool:
+        """Remove a wish; the next higher number holds, in the end the relinquish default. False if there is none."""
+        return self.priority_array.relinquish(priority)
+
+    def hold(self, value: Value, cause: str) -> None:
+        """Make `value` the relinquish default."""
+        self.priority_array[DEFAULT] = Slot(value, cause)
+
+    def hold_safe_state(self, cause: str) -> None:
+        """Forget every wish and hold the safe state; an output without one stays as it is."""
+        safe = self.spec.state(self.spec.safe_state)
+        self.priority_array.clear()
+        self.attempt = self.restored = None
+        if safe is not None:
+            self.hold(safe, cause)
+
+    def apply_boot_state(self, boot: str) -> None:
+        """Hold the boot state, once in each boot: see `enter_boot`."""
+        value = self.spec.state(self.spec.boot_state)
+        if self.boot != boot and value is not None:
+            self.hold(value, "boot state")
+
+    def enter_boot(self, boot: str) -> None:
+        """From now on a restart in this boot does not apply the boot state again."""
+        self.boot = boot
+
+    def holder(self) -> tuple[int, Slot] | None:
+        """Priority and entry that hold the output now: the winner, unless max_on keeps it off."""
+        return self.priority_array.winner() if self.overrun is None else self._kept_off()
 
     # -- deciding ----------------------------------------------------------------------------------------------
 
     def decide(self, now: float) -> Decision:
-        """What is to be done at `now`. Ends of entries, the longest run and alarms are worked out on the way."""
+        """Return what to do at `now`. Also ends entries whose time is over, and raises and clears alarms."""
         ends = self._end_entries(now)
         self.waiting = None
         found = self._target(now)
         at = min(ends, self._overrun_at(found[0] if found else DEFAULT))
-        if found is None or not self.driven or self.doubtful:
+        if found is None or not self.driven or self.unresolved:
             return Decision(at)
         priority, slot = found
-        spec, seen = self.spec, self.output_state
+        spec, state = self.spec, self.output_state
         if self.sending is not None:
             waits = self.sending.slot
             wanted = waits.command == slot.command and spec.same(waits.value, slot.value)
             return Decision(at, withdraw=not wanted)
-        crosses = seen.crosses(slot.value)
-        if self._is_so(slot.value) and not crosses and not seen.is_wrong(now):
-            seen.asserted = slot.value  # it was so already: from now on it is ours to keep
+        crosses = state.crosses(slot.value)
+        if self._is_so(slot.value) and not crosses and not state.is_wrong(now):
+            state.adopt(slot.value)
             return self._again(at, slot, priority, now)
-        if seen.present is None and slot is self.restored:
+        if state.present is None and slot is self.restored:
             return Decision(at)  # it was written before the restart: the next reading says whether it still stands
-        again = seen.asserted is not None and spec.same(seen.asserted, slot.value) and not crosses
-        if again and seen.asserted_again:
-            seen.say_mismatch(slot.value)
+        again = state.asserted is not None and spec.same(state.asserted, slot.value) and not crosses
+        if again and state.asserted_again:
+            state.raise_mismatch(slot.value)
             return self._again(at, slot, priority, now)
-        if again and spec.refresh is not None and seen.written_at + spec.refresh > now:
-            seen.say_mismatch(slot.value)
+        if again and spec.refresh is not None and state.written_at + spec.refresh > now:
+            state.raise_mismatch(slot.value)
             return self._again(at, slot, priority, now)
         until, why = self.may(slot.value, priority, now)
         if self._retry_at > until:
@@ -124,25 +197,12 @@ class Actuator:
 
     @property
     def has_news(self) -> bool:
-        """Whether there is something to tell, or to remember, though nothing is to be written."""
-        return self.priority_array.keys() != self.kept or bool(self.news and not self.telling.locked())
-
-    def _is_so(self, value: Value) -> bool:
-        return self.output_state.present is not None and self.spec.same(self.output_state.present, value)
-
-    def _again(self, at: float, slot: Slot, priority: int, now: float) -> Decision:
-        """Written already: once more when `refresh` is over, unless a fault, a stop or a hand holds it (1 to 5)."""
-        if self.spec.refresh is None or priority < LIMIT:
-            return Decision(at)
-        again_at = max(self.output_state.written_at + self.spec.refresh, self.may(slot.value, priority, now)[0])
-        if again_at > now:
-            return Decision(min(at, again_at))
-        if self.output_state.agrees():
-            self.output_state.end_mismatch()
-        return Decision(at, slot, priority)
+        """Whether an alarm is to be published or the state to be saved, though nothing is to be written."""
+        unsaved = self.priority_array.keys() != self._saved_priorities
+        return unsaved or bool(self.alarm_changes and not self.alarm_lock.locked())
 
     def may(self, value: Value, priority: int, now: float) -> tuple[float, str]:
-        """When `priority` may write `value`, and the limit that makes it wait."""
+        """When `priority` may write `value` (monotonic s), and the limit that delays it ("" for none)."""
         if priority < LIMIT:
             return now, ""
         on = self.spec.is_on(value)
@@ -151,16 +211,23 @@ class Actuator:
             until = max(until, (self._turn(), "stagger"))
         return until
 
+    def _is_so(self, value: Value) -> bool:
+        return self.output_state.present is not None and self.spec.same(self.output_state.present, value)
+
+    def _again(self, at: float, slot: Slot, priority: int, now: float) -> Decision:
+        """Repeat a written value when `refresh` is over. Priorities 1 to 5 (a fault, a stop, a hand) do not repeat."""
+        if self.spec.refresh is None or priority < LIMIT:
+            return Decision(at)
+        again_at = max(self.output_state.written_at + self.spec.refresh, self.may(slot.value, priority, now)[0])
+        if again_at > now:
+            return Decision(min(at, again_at))
+        if self.output_state.agrees():
+            self.output_state.clear_mismatch()
+        return Decision(at, slot, priority)
+
     def _turn(self) -> float:
-        """When no neighbour has gone on for `stagger` seconds."""
+        """When no neighbour has switched on for `stagger` seconds."""
         return max((one.output_state.started + self.spec.stagger for one in self.neighbours), default=-math.inf)
-
-    def holder(self) -> tuple[int, Slot] | None:
-        """Who holds the output now: the winner, unless max_on keeps it off."""
-        return self.priority_array.winner() if self.overrun is None else self._kept_off()
-
-    def _kept_off(self) -> tuple[int, Slot]:
-        return LIMIT, Slot(self.spec.off, "max_on")
 
     def _target(self, now: float) -> tuple[int, Slot] | None:
         """The winner, unless it has kept the output on for longer than max_on."""
@@ -168,13 +235,16 @@ class Actuator:
         key = "nobody" if found is None else found[1].command or f"priority {found[0]}"
         wants_on = self.spec.is_on(found[1].value if found else self.output_state.present)
         if found is not None and (not wants_on or self.overrun not in (None, key)):
-            self._forget_overrun()
+            self._end_overrun()
         if found is not None and found[0] < LIMIT:
             return found
         if self.overrun is None and wants_on and self._overrun_at(LIMIT) <= now:
             self.overrun = key
-            self.news.append(self._overrun_news(key))
+            self.alarm_changes.append(self._overrun_alarm(key))
         return found if self.overrun is None else self._kept_off()
+
+    def _kept_off(self) -> tuple[int, Slot]:
+        return LIMIT, Slot(self.spec.off, "max_on")
 
     def _overrun_at(self, priority: int) -> float:
         since, longest = self.output_state.history.running, self.limits.max_on
@@ -182,23 +252,27 @@ class Actuator:
             return math.inf
         return since + longest
 
-    def _overrun_news(self, key: str) -> News:
-        return News("alarm", "max_on", {"max_on_s": self.limits.max_on, "held_by": key})
+    def _overrun_alarm(self, key: str) -> AlarmChange:
+        return AlarmChange("alarm", "max_on", {"max_on_s": self.limits.max_on, "held_by": key})
 
-    def _forget_overrun(self) -> None:
+    def _end_overrun(self) -> None:
         if self.overrun is not None:
             self.overrun = None
-            self.news.append(News("cleared", "max_on", {}))
+            self.alarm_changes.append(AlarmChange("cleared", "max_on", {}))
 
     def _end_entries(self, now: float) -> float:
-        """Drop the entries whose time is over; return when the next one ends (monotonic s)."""
-        until = self.attempt.until if self.doubtful and self.attempt else None
+        """Remove the entries whose time is over; return when the next one ends (monotonic s)."""
+        until = self.attempt.until if self.unresolved and self.attempt else None
         if until is not None and until <= now:
-            self.resolve_by_output(now)
+            self._resolve_by_output(now)
         at = self.priority_array.end(now)
         return at if until is None or until <= now else min(at, until)
 
-    # -- what happened -----------------------------------------------------------------------------------------
+    # -- writes and readings -----------------------------------------------------------------------------------
+
+    def begin_write(self, value: Value, now: float) -> None:
+        """`value` is about to be written: the neighbours wait from now on."""
+        self.output_state.begin_write(value, now)
 
     def written(self, value: Value, now: float) -> None:
         """The device acknowledged `value`."""
@@ -211,74 +285,186 @@ class Actuator:
         self.writes += 1
 
     def write_failed(self, value: Value, now: float, reason: str) -> None:
-        """The device did not acknowledge `value`: it is tried again, later and later."""
+        """The device did not acknowledge `value`; it is written again after a growing delay."""
         self.output_state.write_failed(value, now)
         self.sending = None
         self._retry_at = now + self._backoff.next()
         self.error = reason
         self.writes += 1
 
-    def called_off(self) -> None:
-        """What waited for the node was withdrawn."""
-        self.sending = None
-        self.output_state.called_off()
+    def begin_sending(self, slot: Slot, task: asyncio.Task[str]) -> Sending:
+        """`task` writes `slot` when the node listens."""
+        self.sending = Sending(slot, task)
+        return self.sending
+
+    def called_off(self, sending: Sending) -> None:
+        """`sending` was called off before the node listened. Nothing changes if it was written in the meantime."""
+        if self.sending is sending:
+            self.sending = None
+            self.output_state.called_off()
 
     def saw_output(self, value: Value, at: float) -> bool:
-        """A good reading of the output, taken at `at`. True if there is something to decide for it."""
-        before, tried = self.output_state.present, self.output_state.tried
-        if not self.output_state.saw_output(value, at):
+        """Take a good reading of the output, made at `at`. True if `decide` is to be called."""
+        state = self.output_state
+        before, tried = state.present, state.tried
+        if not state.saw_output(value, at):
             return False
-        news = self.output_state.present != before or tried or self.doubtful
+        news = state.present != before or tried or self.unresolved
         if tried:
             self._retry_at = at
-        if self.doubtful:
-            self.resolve_by_output(at)
-        self.output_state.agree(self._wanted())
-        return news or bool(self.news) or not self.output_state.agrees()
+        if self.unresolved:
+            self._resolve_by_output(at)
+        state.check(self._wanted())
+        return news or bool(self.alarm_changes) or not state.agrees()
 
     def saw_feedback(self, value: Value, at: float) -> bool:
-        """A good reading of the feedback contact, taken at `at`. True if there is something to decide for it."""
+        """Take a good reading of the feedback contact, made at `at`. True if `decide` is to be called."""
         if not self.output_state.saw_feedback(value, at, self._wanted()):
             return False
-        return bool(self.news) or not self.output_state.agrees()
+        return bool(self.alarm_changes) or not self.output_state.agrees()
 
     def _wanted(self) -> Value:
         found = self.priority_array.winner()
         return found[1].value if found else None
 
-    def recall(
-        self, mismatch: bool, overrun: str | None, untold: Mapping[str, News], is_open: Callable[[str], bool]
-    ) -> None:
-        """What was wrong when an earlier process ended; `untold` (by code) is what it had not told for sure.
+    # -- commands ----------------------------------------------------------------------------------------------
 
-        News is whatever differs from the alarms that are open (`is_open`, by code). An overrun of a command is over
-        with its override, and every one with the limit.
+    def set_pending(self, slot: Slot | None) -> None:
+        """Let an accepted command wait for its turn, or none. A command that waited before is superseded."""
+        self.pending = slot
+        self.pending_changed.set()
+        self.pending_changed = Wake()
+
+    def end_pending(self, slot: Slot) -> None:
+        """The command of `slot` does not wait any more."""
+        if self.pending is slot:
+            self.pending = None
+
+    def abandon(self, reason: str) -> None:
+        """End what waits: for a limit, or for the node."""
+        self.pending = None
+        self.pending_changed.set()
+        if self.sending is not None:
+            self.sending.call_off(reason)
+
+    def begin_attempt(self, slot: Slot) -> None:
+        """The command of `slot` is about to be written; a restart must know."""
+        if self.spec.kind != "once":
+            self.attempt = slot
+
+    def cancel_attempt(self, slot: Slot) -> None:
+        """The command of `slot` is not written, or not yet."""
+        if self.attempt is not None and self.attempt.command == slot.command:
+            self.attempt = None
+
+    def end_attempt(self, slot: Slot, error: str, before: Value) -> None:
+        """The write of a command has ended. Its override holds if there was no `error`; `before` was the output."""
+        self.attempt = None
+        if error:
+            self.priority_array.fall_back(before)
+        elif self.spec.kind != "once":
+            self.priority_array[REMOTE] = slot
+
+    def begin_delivery(self, slot: Slot) -> None:
+        """The command of `slot` is handed to a node that listens later. Its override holds meanwhile."""
+        if self.attempt is None:
+            self.override_before = self.priority_array.get(REMOTE)
+        self.attempt = self.priority_array[REMOTE] = slot
+
+    def end_delivery(self, slot: Slot, error: str, now: float, lasts: float) -> None:
+        """The node has the command of `slot`, or `error` says why not: then the override before it holds again."""
+        before = self.override_before
+        if self.attempt is slot:
+            self.attempt = self.override_before = None
+        if self.priority_array.get(REMOTE) is not slot:
+            return
+        if not error:
+            self.priority_array[REMOTE] = replace(slot, until=now + lasts)
+        elif before is not None and (before.until or math.inf) > now:
+            self.priority_array[REMOTE] = before
+        else:
+            del self.priority_array[REMOTE]
+            self.priority_array.fall_back(self.output_state.present)
+
+    def release(self) -> bool:
+        """End the override and the command that waits; False if there was neither."""
+        held = self.relinquish(REMOTE) or self.pending is not None
+        self.set_pending(None)
+        self.override_before = None
+        return held
+
+    # -- after a restart ---------------------------------------------------------------------------------------
+
+    def restore(self, saved: Saved, now: float) -> None:
+        """Take over the state that an earlier process saved.
+
+        Wishes of controls are not restored: the controls enter them again. Until then the output stays as it is if
+        controls held it before, also below an override that ends in the meantime: no lamp goes dark for `min_off`
+        because its control has not spoken yet.
         """
-        self.output_state.mismatch = mismatch
-        self.overrun = overrun if self.limits.max_on is not None and self._still_wanted(overrun) else None
-        alarms = {"output_mismatch": untold.get("output_mismatch") if mismatch else None}
-        alarms["max_on"] = None if self.overrun is None else self._overrun_news(self.overrun)
+        self.boot = saved.boot
+        self.output_state.restore(saved.history, saved.asserted, now)
+        self.priority_array.restore(saved.ruled, saved.default)
+        if saved.ended and not saved.ruled:
+            self.priority_array.hold_relinquish_default()
+        override = saved.override
+        over = override is not None and override.until is not None and override.until <= now
+        if override is not None and not (over and saved.ruled):
+            self.priority_array[REMOTE] = self.restored = override
+        self.attempt = saved.attempt
+
+    def restore_alarms(
+        self,
+        mismatch: bool,
+        overrun: str | None,
+        unpublished: Mapping[str, AlarmChange],
+        is_open: Callable[[str], bool],
+    ) -> None:
+        """Take over the alarms of an earlier process; `unpublished` (by code) may not have been published by it.
+
+        Publishes what differs from the alarms that are open (`is_open`, by code). The overrun of a command ends with
+        its override, and every overrun with the limit.
+        """
+        self.output_state.restore_mismatch(mismatch)
+        self.overrun = overrun if self.limits.max_on is not None and self._may_still_hold(overrun) else None
+        alarms = {"output_mismatch": unpublished.get("output_mismatch") if mismatch else None}
+        alarms["max_on"] = None if self.overrun is None else self._overrun_alarm(self.overrun)
         wrong = {"output_mismatch": mismatch, "max_on": self.overrun is not None}
         for code, alarm in alarms.items():
             if wrong[code] and alarm is not None and not is_open(code):
-                self.news.append(alarm)
+                self.alarm_changes.append(alarm)
             elif is_open(code) and not wrong[code]:
-                last = untold.get(code)
-                self.news.append(last if last and last.kind == "cleared" else News("cleared", code, {}))
+                last = unpublished.get(code)
+                cleared = last if last and last.kind == "cleared" else AlarmChange("cleared", code, {})
+                self.alarm_changes.append(cleared)
 
-    def _still_wanted(self, overrun: str | None) -> bool:
-        """Whether who kept it on may want so still: a rule says so again, an override of a command stands or not."""
+    def _may_still_hold(self, overrun: str | None) -> bool:
+        """Whether the holder that overran may still want the output on: a control may, a command while it stands."""
         if overrun is None or overrun == "nobody" or overrun.startswith("priority "):
             return True
         overrides = self.priority_array.get(REMOTE), self.attempt
         return any(slot is not None and slot.command == overrun for slot in overrides)
 
-    def resolve_by_output(self, now: float) -> None:
-        """Nobody can look up what became of the command that a crash left: the output says it.
+    def resolve(self, on_record: bool, now: float) -> None:
+        """Decide whether the attempt that a crash left was carried out: `on_record`, or by what the output shows.
 
-        One whose time is over shows no longer. It counts as carried out: the override before it has been replaced, and
-        of two commands the earlier is never carried out again after the later. If neither shows, others came after
-        them that nobody remembers, and both have ended.
+        A write that waited for a node ended with the process. Where the output is not known, the next reading decides.
+        """
+        if self.attempt is None:
+            return
+        if on_record:
+            self._end_doubt(True)
+        elif self.output_state.present is not None or self.deferred:
+            self._resolve_by_output(now)
+        else:
+            self.unresolved = True
+
+    def _resolve_by_output(self, now: float) -> None:
+        """Decide by the output whether the attempt that a crash left was carried out.
+
+        An attempt whose time is over counts as carried out: the override before it was replaced, and of two commands
+        the earlier is never carried out after the later. If the output shows neither, an unknown write came after both,
+        and both have ended.
         """
         attempt, before, shown = self.attempt, self.priority_array.get(REMOTE), self.output_state.present
         if attempt is None:
@@ -286,11 +472,28 @@ class Actuator:
         is_over = attempt.until is not None and attempt.until <= now
         carried_out = is_over or self.spec.same(shown, attempt.value)
         if not carried_out and before is not None and shown is not None and not self.spec.same(shown, before.value):
-            self.priority_array.relinquish(REMOTE)
-        self.resolve(carried_out)
+            self.relinquish(REMOTE)
+        self._end_doubt(carried_out)
 
-    def resolve(self, carried_out: bool) -> None:
-        """A crash left a command between acceptance and the wire; now it is known whether the wire was written."""
+    def _end_doubt(self, carried_out: bool) -> None:
         if carried_out and self.attempt is not None:
             self.priority_array[REMOTE] = self.restored = self.attempt
-        self.attempt, self.doubtful = None, False
+        self.attempt, self.unresolved = None, False
+
+    # -- records -----------------------------------------------------------------------------------------------
+
+    def mark_saved(self) -> None:
+        """The priority array as it is now is in the saved record."""
+        self._saved_priorities = frozenset(self.priority_array)
+
+    def mark_published(self, change: AlarmChange) -> None:
+        """An alarm change is on flash as an event."""
+        self.alarm_changes.remove(change)
+
+    def add_audit(self, event: Event) -> None:
+        """Queue the audit record of a change of the output."""
+        self.audit.append(event)
+
+    def take_audit(self) -> Event | None:
+        """Remove and return the oldest audit record that is not on flash; None if there is none."""
+        return self.audit.pop(0) if self.audit else None

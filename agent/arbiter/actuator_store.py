@@ -1,4 +1,4 @@
-"""What of an actuator outlives the process, and how it is taken up again."""
+"""Persist and restore an actuator's state."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from agent.arbiter.actuator import Actuator
+from agent.arbiter.actuator import Actuator, Saved
 from agent.arbiter.limits import History
-from agent.arbiter.output_state import News
+from agent.arbiter.output_state import AlarmChange
 from agent.arbiter.priority_array import DEFAULT, REMOTE, Slot
 from agent.clock import Clock
 from agent.errors import StorageError
@@ -24,19 +24,19 @@ log = logging.getLogger("bocage.arbiter")
 
 
 class ActuatorStore:
-    """The record of each actuator in `memory`, by its name; written only when something changed."""
+    """The record of each actuator in `memory`, by its name; written only when it changed."""
 
     def __init__(self, memory: Facts, clock: Clock) -> None:
         self._memory, self._clock = memory, clock
         self._last: dict[str, tuple[dict[str, Any], bool]] = {}
-        """What was remembered last of each, and whether that is on flash for sure."""
+        """The last record of each actuator, and whether it is known to be on flash."""
 
-    async def keep(self, actuator: Actuator, now: bool = False) -> None:
-        """Remember for a restart what changed; with `now` on flash when this returns, if the disk will.
+    async def save(self, actuator: Actuator, now: bool = False) -> None:
+        """Save the state of an actuator; with `now` it is on flash when this returns, unless the disk fails.
 
-        The disk may take long. Who holds the lock of an actuator calls it without `now`, which waits for nothing.
+        With `now` this waits for the disk, so it must not be called with `now` while `actuator.lock` is held.
         """
-        actuator.kept = frozenset(actuator.priority_array)
+        actuator.mark_saved()
         record = _record(actuator, self._clock.now())
         name, moment = actuator.spec.name, ("at", "wall_ms")
         essence = {key: value for key, value in record.items() if key not in moment}
@@ -56,30 +56,32 @@ class ActuatorStore:
             if self._last[name][0] == essence:  # else it changed meanwhile
                 self._last[name] = essence, True
 
-    async def tell(self, actuator: Actuator, tell: Callable[[str, News], Awaitable[None]]) -> None:
-        """Tell its news one by one, each on flash in its record before: a kill forgets none.
+    async def publish_alarms(
+        self, actuator: Actuator, publish: Callable[[str, AlarmChange], Awaitable[None]]
+    ) -> None:
+        """Publish the alarm changes of an actuator in their order. Each is on flash in its record first.
 
-        Which alarms are open is for the ledger to know: by that the next process sees what was told.
+        After a kill the next process sees in the ledger which alarms are open, and publishes the rest.
         """
-        if not actuator.news:
+        if not actuator.alarm_changes:
             return
-        async with actuator.telling:
-            while actuator.news:
-                news = actuator.news.copy()
-                await self.keep(actuator, now=True)
-                for one in news:
-                    await tell(actuator.spec.name, one)
-                    actuator.news.remove(one)
-        await self.keep(actuator)
+        async with actuator.alarm_lock:
+            while actuator.alarm_changes:
+                changes = actuator.alarm_changes.copy()
+                await self.save(actuator, now=True)
+                for change in changes:
+                    await publish(actuator.spec.name, change)
+                    actuator.mark_published(change)
+        await self.save(actuator)
 
     def forget_mismatch(self, name: str) -> None:
-        """It left the site file, and its alarms end with that: whether it is wrong when it is back is new."""
+        """End the alarms of an actuator that left the site file: if it comes back, a mismatch is a new one."""
         record = self._memory.get(name)
         if record is not None:
             self._memory.put(name, {**record, "mismatch": False, "asserted": None, "untold": []})
 
-    def recall(self, actuators: Iterable[Actuator], raised: Collection[tuple[str, str]], restore: bool = True) -> None:
-        """Tell actuators what an earlier process knew of them; without `restore` nothing of what was wanted then.
+    def restore(self, actuators: Iterable[Actuator], raised: Collection[tuple[str, str]], wishes: bool = True) -> None:
+        """Restore the saved state of actuators; without `wishes` none of the overrides and defaults in it.
 
         `raised` are the alarms that are open, by code and subject.
         """
@@ -87,18 +89,18 @@ class ActuatorStore:
         for actuator in actuators:
             name = actuator.spec.name
             record = self._memory.get(name)
-            is_open = partial(_is_open, raised, name)
             try:
                 if record is not None:
-                    _recall(actuator, record, now)
-                    if not restore:
-                        _leave_safe(actuator)
+                    actuator.restore(_saved(record, now), now.boottime_ns / 1e9)
+                    if not wishes:
+                        actuator.hold_safe_state("crash loop")
             except (KeyError, TypeError) as error:
-                log.error("memory of actuator not understood actuator=%s reason=%r next=starts anew", name, error)
+                log.error("saved state not understood actuator=%s reason=%r next=starts anew", name, error)
                 record = None
             wrong = record or {}
-            untold = {one["code"]: News(**one) for one in wrong.get("untold", ())}
-            actuator.recall(wrong.get("mismatch", False), wrong.get("overrun"), untold, is_open)
+            unpublished = {one["code"]: AlarmChange(**one) for one in wrong.get("untold", ())}
+            is_open = partial(_is_open, raised, name)
+            actuator.restore_alarms(wrong.get("mismatch", False), wrong.get("overrun"), unpublished, is_open)
 
 
 def _is_open(raised: Collection[tuple[str, str]], name: str, code: str) -> bool:
@@ -106,24 +108,24 @@ def _is_open(raised: Collection[tuple[str, str]], name: str, code: str) -> bool:
 
 
 def rename(memory: DurableStore, renamed: Mapping[str, str]) -> None:
-    """An output goes by another name ({new: old}): what was known of it, limits and override, goes with it."""
+    """Move the records of actuators that have another name now ({new: old}), with limits and override."""
     for new, old in renamed.items():
         record = memory.get(old)
         if record is not None and memory.get(new) is None:
-            told = ("mismatch", "untold")  # its alarms are of the old name
-            memory.put(new, {key: value for key, value in record.items() if key not in told})
+            alarms = ("mismatch", "untold")  # they stay with the old name
+            memory.put(new, {key: value for key, value in record.items() if key not in alarms})
             memory.put(old, None)
 
 
 def _record(actuator: Actuator, now: Instant) -> dict[str, Any]:
-    """What a restart must know, with the moment at which it was so."""
+    """The state to save, with the moment at which it was so."""
     mono = now.boottime_ns / 1e9
-    slots, attempt, history = actuator.priority_array, actuator.attempt, actuator.output_state.history
-    override = slots.get(REMOTE)
+    array, attempt, state = actuator.priority_array, actuator.attempt, actuator.output_state
+    history, override = state.history, array.get(REMOTE)
     if attempt is not None:
-        history = actuator.output_state.perhaps(actuator.spec.is_on(attempt.value), mono)
+        history = state.possible_history(actuator.spec.is_on(attempt.value), mono)
     if override is attempt:  # it waits for the node: nothing is applied yet
-        override = actuator.before
+        override = actuator.override_before
     return {
         "boot": now.boot,
         "at": mono,
@@ -135,74 +137,56 @@ def _record(actuator: Actuator, now: Instant) -> dict[str, Any]:
         "otherwise": history.otherwise,
         "maybe": history.maybe,
         "taken_up": actuator.boot,
-        "default": _slot_record(slots[DEFAULT]) if slots and min(slots) == DEFAULT else None,
+        "default": _slot_record(array[DEFAULT]) if array and min(array) == DEFAULT else None,
         "override": _slot_record(override),
         "ruled": _ruled(actuator),
         "attempt": _slot_record(attempt),
-        "mismatch": actuator.output_state.mismatch,
-        "asserted": _asserted(actuator) if actuator.output_state.mismatch else None,
+        "mismatch": state.mismatch,
+        "asserted": _asserted(actuator) if state.mismatch else None,
         "overrun": actuator.overrun,
-        "untold": [{"kind": one.kind, "code": one.code, "detail": one.detail} for one in actuator.news],
+        "untold": [{"kind": one.kind, "code": one.code, "detail": one.detail} for one in actuator.alarm_changes],
     }
 
 
 def _ruled(actuator: Actuator) -> bool:
-    """Whether rules hold it below the commands; before they have spoken, whether they did in an earlier process."""
-    slots = actuator.priority_array
-    return slots.await_rules or any(REMOTE < priority < DEFAULT for priority in slots)
+    """Whether controls hold it below the commands; before they have, whether they did in an earlier process."""
+    array = actuator.priority_array
+    return array.awaits_rules or any(REMOTE < priority < DEFAULT for priority in array)
 
 
 def _asserted(actuator: Actuator) -> Value:
-    seen = actuator.output_state
-    return seen.earlier if seen.asserted is None else seen.asserted
+    state = actuator.output_state
+    return state.earlier if state.asserted is None else state.asserted
 
 
-def _recall(actuator: Actuator, record: dict[str, Any], now: Instant) -> None:
-    """Take up what an earlier process knew.
+def _saved(record: Mapping[str, Any], now: Instant) -> Saved:
+    """A record with its times on the present monotonic clock. KeyError or TypeError if it is none.
 
-    What rules wanted is for them to say again; until then the output stays as it is, unless nobody wanted
-    anything of it. So it is below an override that ends before they have, or ended while nobody lived: no lamp goes
-    dark for `min_off` before its rule has spoken. After another boot the times are carried over by the wall clock, if
-    it was trusted then and is now, and has not gone back; if not, an override counts as ended, and minimum times as
-    over, for nobody can say how long the box was off. But what was on and is found off may have dropped this moment,
-    and waits: a lamp or a compressor that is hot does not care what nobody knows.
+    After another boot the wall clock carries the times over, if it was trusted then and is now, and has not gone back.
+    If not, the box was off for an unknown time: an override counts as ended, minimum times as over. But an output that
+    was on and is found off may have dropped just now, and waits for its min_off: a lamp or a compressor may be hot.
     """
-    actuator.boot, actuator.output_state.earlier = record["taken_up"], record.get("asserted")
-    actuator.priority_array.ruled = record.get("ruled", False)
-    mono = now.boottime_ns / 1e9
-    shift: float | None = 0.0
+    boot, asserted, ruled = record["taken_up"], record.get("asserted"), record.get("ruled", False)
+    shift, default = _shift(record, now), None
+    if shift is None:
+        ended = bool(record["override"] or record["attempt"])
+        return Saved(boot, History(on=True if record["on"] else None), asserted, ruled, ended=ended)
     if record["boot"] == now.boot:
         default = _slot(record["default"], 0.0)
-        if default is not None:
-            actuator.priority_array[DEFAULT] = default
-    else:
-        shift = None
-        if record["wall_ms"] is not None and now.wall_ms is not None:
-            elapsed = (now.wall_ms - record["wall_ms"]) / 1000
-            if elapsed >= 0:
-                shift = mono - elapsed - record["at"]
-    if shift is None:
-        if (record["override"] or record["attempt"]) and not actuator.priority_array.ruled:
-            actuator.priority_array.hold_default()
-        actuator.output_state.recall(History(on=True if record["on"] else None), mono)
-        return
     more = record.get("fell", False), record.get("otherwise"), record.get("maybe")
     history = History(record["on"], record["since"], tuple(record["starts"]), *more)
-    actuator.output_state.recall(history.shifted(shift), mono)
-    override = _slot(record["override"], shift)
-    over = override is not None and override.until is not None and override.until <= mono
-    if override is not None and not (over and actuator.priority_array.ruled):
-        actuator.priority_array[REMOTE] = actuator.restored = override
-    actuator.attempt = _slot(record["attempt"], shift)
+    override, attempt = _slot(record["override"], shift), _slot(record["attempt"], shift)
+    return Saved(boot, history.shifted(shift), asserted, ruled, default, override, attempt)
 
 
-def _leave_safe(actuator: Actuator) -> None:
-    """After a crash loop: whatever was wanted has ended. An output without a safe state stays as it is."""
-    safe = actuator.spec.state(actuator.spec.safe_state)
-    actuator.priority_array.clear()
-    actuator.attempt = actuator.restored = None
-    if safe is not None:
-        actuator.priority_array[DEFAULT] = Slot(safe, "crash loop")
+def _shift(record: Mapping[str, Any], now: Instant) -> float | None:
+    """Seconds to add to the record's monotonic times; None if they cannot be compared with the present clock."""
+    if record["boot"] == now.boot:
+        return 0.0
+    if record["wall_ms"] is None or now.wall_ms is None or now.wall_ms < record["wall_ms"]:
+        return None
+    elapsed = (now.wall_ms - record["wall_ms"]) / 1000
+    return float(now.boottime_ns / 1e9 - elapsed - record["at"])
 
 
 def _slot_record(slot: Slot | None) -> dict[str, Any] | None:

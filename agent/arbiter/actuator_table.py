@@ -1,14 +1,17 @@
-"""Every actuator of a site, by its own name, its output's or its feedback's."""
+"""The actuators of a site: found by name, output or feedback; fed with readings; told as lines for `bocage watch`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from agent.arbiter.actuator import Actuator
+from agent.arbiter.admission import duration, iso
+from agent.arbiter.priority_array import REMOTE
 from agent.core.actuator_spec import ActuatorSpec, bounded, implicit
 from agent.errors import Rejected
 from agent.lib.suggestion import did_you_mean
-from agent.model import Point, Quality, Readings
+from agent.model import Instant, Point, Quality, Readings
 
 __all__ = ["ActuatorTable"]
 
@@ -27,9 +30,9 @@ class ActuatorTable:
         for point in points.values():
             if point.writable and not owned & {point.id, point.moves}:
                 self._add(implicit(point), driven=True)
-        for one in self:
-            if one.spec.stagger:
-                one.neighbours = [o for o in self if o.spec.stagger and o is not one]
+        staggered = [one for one in self if one.spec.stagger]
+        for one in staggered:
+            one.stagger_with(staggered)
 
     def _add(self, spec: ActuatorSpec, driven: bool) -> None:
         point = self.points.get(spec.output)
@@ -47,18 +50,18 @@ class ActuatorTable:
         return self.by_output.keys() | self.by_feedback.keys()
 
     def get(self, name: str) -> Actuator | None:
-        """By its own name or its output's; None if there is none."""
+        """The actuator of this name or this output; None if there is none."""
         return self.by_name.get(name) or self.by_output.get(name)
 
     def find(self, name: str) -> Actuator:
-        """The one that a command names. Rejected, with the reason, if it cannot be commanded."""
+        """The actuator that a command names. Rejected, with the reason, if it cannot be commanded."""
         actuator = self.get(name)
         if actuator is not None and actuator.driven:
             return actuator
         if actuator is not None:
             raise Rejected(f"{name} is not driven yet: its output {actuator.spec.output} is on no wire")
         moves = self.points[name].moves if name in self.points else ""
-        if moves:  # there is one door to a relay
+        if moves:  # a relay is commanded by one name only
             raise Rejected(f"{name} moves {moves}, which is {self.by_output[moves].spec.name}: write that")
         if name in self.points:
             raise Rejected(f"{name} is read only")
@@ -66,10 +69,10 @@ class ActuatorTable:
         raise Rejected(f'unknown point "{name}"' + (f"; {hint}" if hint else ""))
 
     def observe(self, readings: Readings, boot: str) -> tuple[bool, bool]:
-        """Take note of outputs and feedbacks. Whether one of them moved, and whether there is something to decide.
+        """Take the readings of outputs and feedbacks. Returns whether one moved, and whether one is to be decided.
 
-        Of bad and stale readings only counts that the output was not read; those of another boot say nothing. Outputs
-        come first: what a feedback means depends on whether its output was read.
+        A bad or stale reading tells only that the output was not read; readings of another boot are ignored. Outputs
+        come first: the meaning of a feedback depends on whether its output was read.
         """
         moved = due = False
         shown = []
@@ -92,3 +95,51 @@ class ActuatorTable:
             due = actuator.saw_feedback(value, at) or due
             moved = moved or actuator.output_state.shown != before
         return moved, due
+
+    def status(self, now: Instant) -> list[dict[str, Any]]:
+        """One line per actuator for `bocage watch --json`. Implicit ones only while they are held or wrong."""
+        return [
+            _line(one, now)
+            for one in self
+            if one.spec.name != one.spec.output or one.priority_array or one.output_state.mismatch
+        ]
+
+
+def _line(actuator: Actuator, now: Instant) -> dict[str, Any]:
+    found, pending = actuator.holder(), actuator.pending
+    slot = pending or (found[1] if found else None)
+    return {
+        "name": actuator.spec.name,
+        "output": actuator.spec.output,
+        "value": actuator.output_state.present,
+        "wanted": slot.value if slot else None,
+        "priority": REMOTE if pending else found[0] if found else None,
+        "cause": slot.cause if slot else "",
+        "by": slot.by if slot else "",
+        "until": iso(found[1].until, now) if found and not pending else None,
+        "feedback": actuator.output_state.feedback,
+        "mode": actuator.priority_array.mode,
+        "writes": actuator.writes,
+        "repeats": actuator.repeats,
+        "state": _state(actuator, now),
+    }
+
+
+def _state(actuator: Actuator, now: Instant) -> str:
+    mono, state = now.boottime_ns / 1e9, actuator.output_state
+    waiting = actuator.waiting
+    if actuator.pending is not None:
+        waiting = actuator.may(actuator.pending.value, REMOTE, mono)
+    if not actuator.driven:
+        return "not driven yet"
+    if actuator.error:
+        return f"failed: {actuator.error}"
+    if waiting is not None and waiting[0] > mono:
+        return f"waiting {waiting[1]} until {iso(waiting[0], now) or f'in {duration(waiting[0] - mono)}'}"
+    if actuator.sending is not None:
+        return "waiting for the node"
+    if state.mismatch:
+        return "mismatch"
+    if state.present is None:
+        return "unknown"
+    return "moving" if state.moving(mono) else "steady"

@@ -1,8 +1,8 @@
-"""Whether a command from afar may be carried out at all: the site file's list, and the condition that it brings."""
+"""Which commands are allowed: by the site file's list for MQTT, and by the condition that a command carries."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from fnmatch import fnmatchcase
 
 from agent.errors import Rejected
@@ -12,12 +12,12 @@ __all__ = ["Authorization"]
 
 
 class Authorization:
-    """Called with a command before it is accepted; Rejected says why it may not be.
+    """Called with a command before it is accepted; raises Rejected if it is not allowed.
 
-    `allow` are names and patterns (`*`) of the points that commands by MQTT may name; None is every point. But a
-    meter's index, and a `raw` output that no actuator owns, has to be there by its own name: no pattern means it.
-    `outputs` are the actuators by name with the output of each, so that a condition may name either. `last` are the
-    last readings; of an output `present` knows more (what was written since), None if it knows nothing.
+    `allow` lists the points that commands by MQTT may name, as names and patterns (`*`); None allows every point. A
+    meter's index, and a `writable` point that no actuator owns, must be listed by its own name: no pattern allows it.
+    `outputs` has the output of each actuator by its name; a condition may name either. `last` are the last readings.
+    `present` gives the value of an output, with what was written since it was read; None if it is unknown.
     """
 
     def __init__(
@@ -26,9 +26,9 @@ class Authorization:
         outputs: Mapping[str, str],
         last: Mapping[str, Reading],
         present: Callable[[str], Value] = lambda name: None,
-        raw: Callable[[str], bool] = lambda name: False,
+        writable: Container[str] = (),
     ) -> None:
-        self._raw = raw
+        self._writable = writable
         self._allow, self._outputs, self._last, self._present = allow, outputs, last, present
         self._owners = {output: name for name, output in outputs.items()}
 
@@ -44,11 +44,11 @@ class Authorization:
         allow = self._allow or ()
         if point.endswith(".index") and point not in allow:
             raise Rejected(f"{point} is a meter's index, which uplink.commands.allow of this site does not name")
-        if point not in allow and point not in self._owners and point not in self._outputs and self._raw(point):
+        if point not in allow and point not in self._owners and point not in self._outputs and point in self._writable:
             raise Rejected(f"{point} is no actuator's, and uplink.commands.allow of this site does not name it")
 
     def _is_listed(self, point: str) -> bool:
-        """By this name or the other: an actuator and the output that it owns are the same door."""
+        """Whether the list has the point, by the name of the actuator or of its output."""
         names = {point, self._outputs.get(point, point), self._owners.get(point, point)}
         return any(fnmatchcase(name, pattern) for name in names for pattern in self._allow or ())
 

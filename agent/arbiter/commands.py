@@ -1,37 +1,39 @@
-"""The life of a command: accepted, waiting for a limit or a node, applied, read back. What ends it is on record."""
+"""Carries out commands: accepted, waiting for a limit or a node, applied, read back. Each outcome is recorded."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
-import math
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from agent.arbiter.actuator import Actuator, Sending
 from agent.arbiter.actuator_store import ActuatorStore
 from agent.arbiter.actuator_table import ActuatorTable
-from agent.arbiter.flood import RATE, Flood
+from agent.arbiter.admission import NODE_PATIENCE, PATIENCE, RATE, CommandRate, Expired, deadline, duration, hold
 from agent.arbiter.ledger import Ledger
 from agent.arbiter.limits import NO_LIMITS
 from agent.arbiter.output_writer import OutputWriter
 from agent.arbiter.priority_array import AUTO, REMOTE, Slot
-from agent.arbiter.validity import NODE_PATIENCE, PATIENCE, Expired, deadline, duration, hold
 from agent.clock import Clock
 from agent.core.actuator_spec import SETTLE, say
 from agent.errors import Rejected, StorageError
 from agent.lib.wake import Wake
 from agent.model import Command, Outcome, OutcomeState, Quality, Value
 
-__all__ = ["Commands", "PointCommandFinder"]
+__all__ = ["Authorize", "Commands", "PointCommandFinder"]
 
 log = logging.getLogger("bocage.arbiter")
 
 LATE = "its time ran out before its turn came"
 PointCommandFinder = Callable[[Command], Callable[[], Awaitable[str]] | None]
-"""Who takes commands on points that are no outputs (a latch, an alarm, an index): what is to be done once the command
-is on record, giving the words of its outcome; None if the point is not known there. Rejected for a wrong value."""
+"""Finds the action of a command on a point that is no output (a latch, an alarm, an index); None if it is unknown.
+
+The action is called once the command is on record, and returns the reason of its outcome. Rejected for a wrong value.
+"""
+Authorize = Callable[[Command], None]
+"""Raises Rejected for a command that is not allowed."""
 
 
 class Commands:
@@ -45,24 +47,28 @@ class Commands:
         ledger: Ledger,
         clock: Clock,
         wake: Wake,
-        point_commands: PointCommandFinder,
-        authorize: Callable[[Command], None],
     ) -> None:
         self._table, self._writer, self._store, self._ledger, self._clock = table, writer, store, ledger, clock
-        self._wake, self._point_commands, self._authorize = wake, point_commands, authorize
+        self._wake = wake
+        self._point_commands: PointCommandFinder = lambda command: None
+        self._authorize: Authorize = lambda command: None
         self._inflight: dict[str, asyncio.Task[Outcome]] = {}
-        self.flood = Flood(ledger, clock)
+        self.rate = CommandRate(ledger, clock)
         self.stopping = ""
-        """Why commands are taken no more."""
+        """Why no command is accepted any more; "" while they are."""
         self._open = asyncio.Event()
 
+    def take(self, point_commands: PointCommandFinder, authorize: Authorize) -> None:
+        """From now on commands on points that are no outputs go to `point_commands`, and `authorize` checks each."""
+        self._point_commands, self._authorize = point_commands, authorize
+
     def open(self) -> None:
-        """What an earlier process left is settled, and the outputs were looked at: commands are carried out."""
+        """Begin to carry out commands: the outputs were read and the commands of an earlier process are resolved."""
         self._open.set()
 
     async def submit(self, command: Command) -> Outcome:
         """Carry out a command; returns its final outcome (see `Arbiter.submit`)."""
-        if await self.flood.is_too_many(command):
+        if await self.rate.exceeds(command):
             return self._unrecorded(command, f"too many commands: at most {RATE:g} a second")
         task = self._inflight.get(command.id)
         if task is None:
@@ -72,31 +78,27 @@ class Commands:
         return await asyncio.shield(task)
 
     def abandon(self, reason: str) -> None:
-        """Commands that wait end now; new ones are refused."""
-        if self.stopping:  # once: what was called off may still be leaving the queue of its driver
+        """End the commands that wait; refuse new ones."""
+        if self.stopping:  # once: a write that was called off may still be leaving the queue of its driver
             return
         self.stopping = reason
         self._open.set()
         for actuator in self._table:
-            actuator.awaited = None
-            actuator.changed.set()
-            if actuator.sending is not None:
-                actuator.sending.reason = reason
-                actuator.sending.task.cancel()
+            actuator.abandon(reason)
 
     async def finish(self) -> None:
-        """Wait until those that were abandoned are over: whoever follows must find none open that will end yet.
+        """Wait until the abandoned commands have ended, so that the next arbiter finds none open.
 
-        Those that come from now on are refused before they are on record as accepted: nobody waits for them.
+        Commands that come from now on are refused before their acceptance is recorded, and are not waited for.
         """
         self._writer.hurry()
         if left := [*self._inflight.values()]:
             await asyncio.wait(left)
 
     async def close(self, outcome: Outcome) -> None:
-        """A command that a crash left without its end: said so, with what the output shows; never tried again.
+        """End a command that a crash left open, with the value that the output shows. It is never tried again.
 
-        One that was applied but not yet read back was carried out: `applied` is its end.
+        A command that was applied but not yet read back was carried out: `applied` is its end.
         """
         if outcome.state is OutcomeState.APPLIED:
             return
@@ -144,10 +146,10 @@ class Commands:
         return outcome
 
     async def _accept(self, command: Command, actuator: Actuator, slot: Slot, until: float) -> Outcome | None:
-        """Put on record that the command is accepted. Else what became of it; Rejected if it may not be.
+        """Record that the command is accepted. Returns its outcome if it has ended already; Rejected if not allowed.
 
-        Nobody waits for the disk behind it: what may have changed meanwhile is looked at once more. While the output
-        is being written only that look counts.
+        The actuator's lock is not held while the disk is waited for, so the command is checked again afterwards. While
+        the output is being written only the second check counts.
         """
         if not actuator.lock.locked():
             self._check_now(actuator, slot.value, until)
@@ -160,18 +162,12 @@ class Commands:
                 state = OutcomeState.EXPIRED if isinstance(error, Expired) else OutcomeState.FAILED
                 ended = state, str(error)
             else:
-                self._await(actuator, slot)
+                actuator.set_pending(slot)
                 return None
         return await self._record(command, *ended)
 
-    def _await(self, actuator: Actuator, slot: Slot | None) -> None:
-        """From now on this command waits for its turn, or none does: an older one that waits is superseded."""
-        actuator.awaited = slot
-        actuator.changed.set()
-        actuator.changed = Wake()
-
     async def _hand_over(self, command: Command, action: Callable[[], Awaitable[str]]) -> Outcome:
-        """A command that moves no output: on record first, done once."""
+        """Carry out a command on a point that is no output: recorded first, done once."""
         deadline(command, self._clock.now())
         known = await self._ledger.begin(command)
         if known is not None:
@@ -185,9 +181,9 @@ class Commands:
     async def _when_allowed(
         self, command: Command, actuator: Actuator, slot: Slot, lasts: float, deadline: float
     ) -> tuple[Outcome, int]:
-        """Wait for limits as long as the command is valid, then act once. Gives the writes of the output until then.
+        """Wait for limits as long as the command is valid, then write once. Also returns the output's count of writes.
 
-        What it is about to do is on flash before. Until it is, rules go before it as ever.
+        The attempt is on flash before the write. Until it is, controls may write the output.
         """
         noted, sending = False, None
         while True:
@@ -198,32 +194,35 @@ class Commands:
                     self._give_up(actuator, slot)
                     break
                 if until <= now and (noted or actuator.deferred):
-                    actuator.awaited = None
+                    actuator.end_pending(slot)
                     if actuator.deferred:
                         sending = await self._post(actuator, slot, lasts, deadline)
                     else:
                         ended = await self._act(actuator, slot, lasts, deadline)
                     break
                 noted = until <= now
-                self._intend(actuator, slot, now + lasts if noted else None)
+                if noted:
+                    actuator.begin_attempt(replace(slot, until=now + lasts))
+                else:
+                    actuator.cancel_attempt(slot)
             if noted:
-                await self._store.keep(actuator, now=True)
+                await self._store.save(actuator, now=True)
             else:
-                await actuator.changed.wait(until - self._clock.monotonic())
+                await actuator.pending_changed.wait(until - self._clock.monotonic())
         if sending is not None:
             ended = await self._delivered(actuator, sending, lasts)
         assert ended is not None
         writes, (state, reason) = actuator.writes, ended
-        await self._writer.audit(actuator)
+        await self._writer.flush_audit(actuator)
         undone = noted and state is not OutcomeState.APPLIED
-        await self._store.keep(actuator, now=undone or actuator.deferred or actuator.limits != NO_LIMITS)
+        await self._store.save(actuator, now=undone or actuator.deferred or actuator.limits != NO_LIMITS)
         return await self._record(command, state, reason), writes
 
     def _hindered(
         self, actuator: Actuator, slot: Slot, until: float, why: str, deadline: float
     ) -> tuple[OutcomeState, str] | None:
-        """What became of a command that cannot be carried out any more."""
-        if actuator.awaited is not slot:
+        """The outcome of a command that cannot be carried out any more; None if it can."""
+        if actuator.pending is not slot:
             return OutcomeState.FAILED, self.stopping or "superseded by a later command"
         if blocked := actuator.priority_array.blocked():
             return OutcomeState.FAILED, blocked
@@ -233,66 +232,43 @@ class Commands:
             return OutcomeState.FAILED, f"{why} outlasts its validity"
         return None
 
-    def _intend(self, actuator: Actuator, slot: Slot, until: float | None) -> None:
-        """What a start must know before the wire is written: this command, up to `until`; None: not yet, after all."""
-        if until is not None and actuator.spec.kind != "once":
-            actuator.attempt = replace(slot, until=until)
-        elif actuator.attempt is not None and actuator.attempt.command == slot.command:
-            actuator.attempt = None
-
     def _give_up(self, actuator: Actuator, slot: Slot) -> None:
-        self._intend(actuator, slot, None)
-        if actuator.awaited is slot:
-            actuator.awaited = None
+        actuator.cancel_attempt(slot)
+        actuator.end_pending(slot)
 
     async def _post(self, actuator: Actuator, slot: Slot, lasts: float, deadline: float) -> Sending:
-        """Hand a command's write to a node that listens later. Its override stands meanwhile, but for a restart."""
+        """Hand the write to a node that listens later. The override holds meanwhile, but not over a restart."""
         await self._writer.withdraw(actuator, f"superseded by {slot.cause}")
-        if actuator.attempt is None:
-            actuator.before = actuator.priority_array.get(REMOTE)
-        slot = actuator.attempt = replace(slot, until=deadline + lasts)
-        actuator.priority_array[REMOTE] = slot
-        await self._store.keep(actuator, now=True)
+        slot = replace(slot, until=deadline + lasts)
+        actuator.begin_delivery(slot)
+        await self._store.save(actuator, now=True)
         return self._writer.send(actuator, slot, REMOTE, deadline)
 
     async def _delivered(self, actuator: Actuator, sending: Sending, lasts: float) -> tuple[OutcomeState, str]:
-        """Wait until the node has it, or until somebody calls it off."""
+        """Wait until the node has the value, or the write is called off."""
         await asyncio.wait({sending.task})
         async with actuator.lock:
             error = sending.reason if sending.task.cancelled() else sending.task.result()
-            slot, before = sending.slot, actuator.before
-            if actuator.attempt is slot:
-                actuator.attempt = actuator.before = None
-            if actuator.priority_array.get(REMOTE) is slot:
-                if error and before is not None and (before.until or math.inf) > self._clock.monotonic():
-                    actuator.priority_array[REMOTE] = before
-                elif error:
-                    del actuator.priority_array[REMOTE]
-                    actuator.priority_array.fall_back(actuator.output_state.present)
-                else:
-                    actuator.priority_array[REMOTE] = replace(slot, until=self._clock.monotonic() + lasts)
+            actuator.end_delivery(sending.slot, error, self._clock.monotonic(), lasts)
         self._wake.set()
         if error:
             return OutcomeState.EXPIRED if sending.late else OutcomeState.FAILED, error
         return OutcomeState.APPLIED, f"{actuator.spec.output} written"
 
     async def _act(self, actuator: Actuator, slot: Slot, lasts: float, deadline: float) -> tuple[OutcomeState, str]:
-        """The one write of a command. Its override stands only if that worked."""
+        """Write once. The override holds only if that worked."""
         before, now = actuator.output_state.present, self._clock.monotonic()
         slot = replace(slot, until=now + lasts)
         error = await self._writer.write(actuator, slot, REMOTE, deadline)
-        actuator.attempt = None
+        actuator.end_attempt(slot, error, before)
         if error:
-            actuator.priority_array.fall_back(before)
             return OutcomeState.FAILED, error
-        if actuator.spec.kind != "once":
-            actuator.priority_array[REMOTE] = slot
         return OutcomeState.APPLIED, f"{actuator.spec.output} written"
 
     async def _verify(self, command: Command, actuator: Actuator, writes: int) -> Outcome:
-        """Read back until feedback (or the output itself) shows it, as long as travel and settling allow.
+        """Read until the feedback (without one, the output) shows the value, for `travel` and settling at most.
 
-        `writes` tells the command's write from later ones.
+        `writes` is the output's count of writes after the command's own: a later write ends the reading.
         """
         spec = actuator.spec
         shows = spec.feedback or spec.output
@@ -312,23 +288,21 @@ class Commands:
             await asyncio.sleep(min(0.25, left))
         if seen is None:
             return self._outcome(command, OutcomeState.APPLIED, f"{shows} cannot be read back")
-        actuator.output_state.say_mismatch(actuator.spec.coerce(command.value))
-        await self._store.tell(actuator, self._writer.tell)
+        actuator.output_state.raise_mismatch(actuator.spec.coerce(command.value))
+        await self._store.publish_alarms(actuator, self._writer.publish_alarm)
         return await self._record(command, OutcomeState.MISMATCH, f"{shows} reads {_read(actuator, seen)}")
 
     async def _release(self, command: Command, actuator: Actuator) -> Outcome:
-        """End the override: what a rule wants holds again, or the relinquish default."""
+        """End the override: the wish of a control holds again, or the relinquish default."""
         if actuator.spec.kind == "once":
             raise Rejected(f"{actuator.spec.name} is written once, there is nothing to release")
         if (known := await self._ledger.begin(command)) is not None:
             return known
         async with actuator.lock:
             await self._writer.withdraw(actuator, f"superseded by command {command.id}")
-            held = actuator.priority_array.relinquish(REMOTE) or actuator.awaited is not None
-            self._await(actuator, None)
-            actuator.before = None
+            held = actuator.release()
         self._wake.set()
-        await self._store.keep(actuator, now=True)
+        await self._store.save(actuator, now=True)
         found = actuator.priority_array.winner()
         heir = f"{say(found[1].value)} by priority {found[0]} ({found[1].cause})" if found else "it stays as it is"
         return await self._record(
@@ -336,13 +310,13 @@ class Commands:
         )
 
     def _check_now(self, actuator: Actuator, value: Value, deadline: float) -> None:
-        """Rejected if the command could not be carried out while it is valid."""
+        """Rejected if the command cannot be carried out while it is valid."""
         if self.stopping:
             raise Rejected(self.stopping)
         now = self._clock.monotonic()
         if now > deadline:
             raise Expired(LATE)
-        if actuator.doubtful:
+        if actuator.unresolved:
             raise Rejected(f"{actuator.spec.name} is unknown after a crash: its device must be read first")
         actuator.decide(now)  # ends of other entries
         blocked = actuator.priority_array.blocked()

@@ -14,13 +14,13 @@ class Outcomes(Protocol):
     """Where commands become durable (the outbox)."""
 
     async def outcome(self, command: Command) -> Outcome | None:
-        """The last stored outcome of a command's id; None if it was never seen.
+        """The last stored outcome of a command's id; None if the id is new.
 
-        While nobody can look that up, it is `rejected`, and told.
+        While that cannot be read the outcome is `rejected`, and published.
         """
 
     async def begin(self, command: Command) -> Outcome | None:
-        """At most once: None, and the acceptance is durable; or the stored outcome of an id that was seen before."""
+        """Store that a command is accepted, at most once. None if that is done, else the outcome of a known id."""
 
     async def record(self, outcome: Outcome) -> None: ...
 
@@ -29,7 +29,7 @@ class Outcomes(Protocol):
 
 
 class Events(Protocol):
-    """Where events become durable, and who knows which alarms are open (the register)."""
+    """Where events become durable, with the alarms that are open (`OpenAlarms`)."""
 
     async def put_event(self, event: Event) -> None: ...
 
@@ -42,22 +42,22 @@ class Ledger(Outcomes, Events, Protocol):
 
 
 class JoinedLedger:
-    """A ledger of two: commands are one's, events another's.
+    """A ledger made of two stores, one for commands and one for events.
 
-    `kept` is called with the id of each command of which the ledger knows by now that it was accepted.
+    `accepted` is called with the id of a command as soon as its acceptance is durable.
     """
 
     def __init__(
         self,
-        ledger: Outcomes,
+        outcomes: Outcomes,
         events: Events,
-        kept: Callable[[str], None] = lambda command: None,
+        accepted: Callable[[str], None] = lambda command: None,
     ) -> None:
-        self._ledger, self._kept = ledger, kept
-        self.outcome, self.record, self.unfinished = ledger.outcome, ledger.record, ledger.unfinished
+        self._outcomes, self._accepted = outcomes, accepted
+        self.outcome, self.record, self.unfinished = outcomes.outcome, outcomes.record, outcomes.unfinished
         self.put_event, self.raised = events.put_event, events.raised
 
     async def begin(self, command: Command) -> Outcome | None:
-        known = await self._ledger.begin(command)
-        self._kept(command.id)
+        known = await self._outcomes.begin(command)
+        self._accepted(command.id)
         return known

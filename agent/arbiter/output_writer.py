@@ -1,4 +1,4 @@
-"""The hand on the wires: writes outputs, reads them back, and audits what changed. It decides nothing."""
+"""Writes outputs, reads them back, and records each change. Makes no decisions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from agent.arbiter.actuator import Actuator, Sending
 from agent.arbiter.ledger import Ledger
-from agent.arbiter.output_state import News
+from agent.arbiter.output_state import AlarmChange
 from agent.arbiter.priority_array import Slot
 from agent.clock import Clock
 from agent.core.actuator_spec import SETTLE, say
@@ -21,14 +21,14 @@ __all__ = ["STOP", "OutputWriter", "Read", "Write", "within"]
 log = logging.getLogger("bocage.arbiter")
 
 Write = Callable[[str, Value, float | None], Awaitable[None]]
-"""Point, value, and the moment (monotonic s) at which a command's write may start at the latest; None for rules."""
+"""Point, value, and the latest moment (monotonic s) at which the write of a command may start; None for controls."""
 Read = Callable[[Sequence[str]], Awaitable[Readings]]
 STOP = 2.5
-"""How long an orderly stop, or a reload, gives the outputs (s)."""
+"""Time limit (s) for outputs at an orderly stop or a reload."""
 
 
 class OutputWriter:
-    """Acts on actuators by `write` and `read`, the wires'. What it reads it also gives to `observe`."""
+    """Acts on actuators with `write` and `read` of the buses; every reading also goes to `observe`."""
 
     def __init__(
         self,
@@ -42,19 +42,20 @@ class OutputWriter:
         self._points, self._write_wire, self._read_wire, self._observe = points, write, read, observe
         self._ledger, self._clock = ledger, clock
         self._writing: set[asyncio.Timeout] = set()
-        """The time limits of what is on the wires."""
+        """The time limits of the writes under way."""
         self._ends: float | None = None
-        """When they are over, and of what is written yet (the loop's time): None before `hurry`."""
+        """When every write is over (the loop's time); None before `hurry`."""
 
     async def write(self, actuator: Actuator, slot: Slot, priority: int, until: float | None = None) -> str:
-        """Write an output; "" or why it failed. What changed is for `audit`, which may wait for the disk."""
+        """Write an output; "" or why it failed. A change is recorded later, by `flush_audit`, which waits for the disk.
+        """
         spec, before = actuator.spec, actuator.output_state.present
-        actuator.output_state.begin(slot.value, self._clock.monotonic())
+        actuator.begin_write(slot.value, self._clock.monotonic())
         try:
             await self._to_wire(spec.output, slot.value, until)
         except (DeviceError, WireError) as error:
-            if actuator.sending is not None:
-                actuator.sending.late = isinstance(error, TooLate)
+            if actuator.sending is not None and isinstance(error, TooLate):
+                actuator.sending.expire()
             actuator.write_failed(slot.value, self._clock.monotonic(), str(error))
             log.warning(
                 'write failed actuator=%s output=%s value=%s reason="%s" next=the next reading says whether it moved',
@@ -67,8 +68,9 @@ class OutputWriter:
         return ""
 
     async def _to_wire(self, point: str, value: Value, until: float | None) -> None:
+        limit = asyncio.timeout_at(self._ends)
         try:
-            async with asyncio.timeout_at(self._ends) as limit:
+            async with limit:
                 self._writing.add(limit)
                 try:
                     await self._write_wire(point, value, until)
@@ -78,35 +80,33 @@ class OutputWriter:
             raise DeviceError(f"{point}: the agent stops, and it was not confirmed yet") from None
 
     def hurry(self) -> None:
-        """What is on the wires, or comes there yet, has `STOP` seconds left: a radio node may take far longer."""
+        """Give the writes under way, and those to come, `STOP` seconds: a radio node may take far longer."""
         self._ends = asyncio.get_running_loop().time() + STOP
         for limit in self._writing:
             limit.reschedule(self._ends)
 
     def send(self, actuator: Actuator, slot: Slot, priority: int, until: float | None) -> Sending:
-        """Begin a write that waits until the node listens; nobody waits with it under the actuator's lock."""
+        """Begin a write that waits until the node listens. Returns at once, so the actuator's lock is not held for it.
+        """
         task = asyncio.create_task(self._send(actuator, slot, priority, until), name=f"send {actuator.spec.name}")
-        actuator.sending = Sending(slot, task)
-        return actuator.sending
+        return actuator.begin_sending(slot, task)
 
     async def _send(self, actuator: Actuator, slot: Slot, priority: int, until: float | None) -> str:
         error = await self.write(actuator, slot, priority, until)
-        await self.audit(actuator)
+        await self.flush_audit(actuator)
         return error
 
     async def withdraw(self, actuator: Actuator, reason: str) -> None:
-        """Call off what waits for the node, if anything does; the driver takes it out of its queue."""
+        """Call off the write that waits for the node, if there is one."""
         sending = actuator.sending
         if sending is None:
             return
-        sending.reason = reason
-        sending.task.cancel()
+        sending.call_off(reason)
         await asyncio.wait({sending.task})
-        if actuator.sending is sending:
-            actuator.called_off()
+        actuator.called_off(sending)
 
     async def look(self, points: Iterable[str], patience: float = SETTLE) -> Readings:
-        """Read points now, a device at a time, and take note. What does not answer in `patience` (s) is left out."""
+        """Read points now, all devices at once. A device that does not answer in `patience` (s) is left out."""
         by_device: dict[str, list[str]] = {}
         for name in points:
             if name in self._points:
@@ -123,15 +123,16 @@ class OutputWriter:
         self._observe(found)
         return found
 
-    async def tell(self, actuator: str, one: News) -> None:
-        """An alarm that was raised or cleared; it is on flash when this returns."""
-        log.warning("%s code=%s actuator=%s detail=%s", one.kind, one.code, actuator, one.detail)
-        await self._ledger.put_event(Event(one.kind, one.code, actuator, self._clock.now(), one.severity, one.detail))
+    async def publish_alarm(self, actuator: str, change: AlarmChange) -> None:
+        """Publish that an alarm was raised or cleared; the event is on flash when this returns."""
+        log.warning("%s code=%s actuator=%s detail=%s", change.kind, change.code, actuator, change.detail)
+        event = Event(change.kind, change.code, actuator, self._clock.now(), change.severity, change.detail)
+        await self._ledger.put_event(event)
 
-    async def audit(self, actuator: Actuator) -> None:
-        """Tell what was changed and is not told yet; it is on flash when this returns."""
-        while actuator.changes:
-            await self._ledger.put_event(actuator.changes.pop(0))
+    async def flush_audit(self, actuator: Actuator) -> None:
+        """Publish the audit records of an actuator's changes; they are on flash when this returns."""
+        while (event := actuator.take_audit()) is not None:
+            await self._ledger.put_event(event)
 
     def _note(self, actuator: Actuator, before: Value, slot: Slot, priority: int) -> None:
         detail = {"from": before, "to": slot.value, "priority": priority, "cause": slot.cause, "by": slot.by}
@@ -141,11 +142,11 @@ class OutputWriter:
             'output changed actuator=%s from=%s to=%s priority=%d cause="%s" by="%s"',
             actuator.spec.name, say(before), say(slot.value), priority, slot.cause, slot.by,
         )  # fmt: skip
-        actuator.changes.append(Event("audit", "output", actuator.spec.name, self._clock.now(), detail=detail))
+        actuator.add_audit(Event("audit", "output", actuator.spec.name, self._clock.now(), detail=detail))
 
 
 async def within(seconds: float, work: Sequence[Any]) -> None:
-    """Run all at once and give up on what is not done in time."""
+    """Run coroutines at once; cancel those that are not done after `seconds`."""
     if not work:
         return
     tasks = [asyncio.create_task(one) for one in work]

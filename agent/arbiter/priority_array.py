@@ -1,4 +1,7 @@
-"""The priority array of one output: who wants what of it. The lowest number wins."""
+"""The priority array of one actuator: an entry for each of sixteen priorities, the lowest number wins.
+
+After BACnet's command prioritization (ISO 16484-5).
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,13 @@ from agent.model import Value
 __all__ = ["AUTO", "DEFAULT", "LIMIT", "REMOTE", "PriorityArray", "Slot"]
 
 AUTO = "auto"
-"""The mode in which nobody overrides the rules, and the word that brings it back."""
+"""The mode without an override, and the value of a command that ends one."""
 LIMIT = 6
-"""Priority of minimum times, starts an hour and longest run: only a lower number breaks them."""
+"""Priority of minimum times, starts per hour and longest run: only a lower number breaks them."""
 REMOTE = 8
-"""Priority of a command, from afar or from the box."""
+"""Priority of a command, by MQTT or from the gateway itself."""
 DEFAULT = 16
-"""Priority of what holds when nobody wants anything any more (BACnet's relinquish default)."""
+"""Priority of the relinquish default, which holds when every other entry is relinquished."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,67 +32,69 @@ class Slot:
     by: str = ""
     until: float | None = None
     command: str | None = None
+    """The id of the command that made the entry."""
     origin: str = ""
-    """By which way a command came ("mqtt", "local"), as we know it ourselves; "" after a restart."""
+    """How the command came ("mqtt", "local"); "" after a restart."""
 
 
 class PriorityArray(dict[int, Slot]):
-    """Each priority's entry. Empty: nobody has spoken yet, the output stays as it is."""
+    """Entries by priority. While it is empty, since the start, the output stays as it is."""
 
     def __init__(self, spec: ActuatorSpec) -> None:
         super().__init__()
         self._spec = spec
         self.ruled = False
-        """Whether rules held it below the commands before the restart: they will speak again."""
+        """Controls held the output below the commands before the restart: they will enter their wishes again."""
 
     @property
-    def await_rules(self) -> bool:
-        """Whether rules that held it before the restart have not spoken yet: below the commands it stays as it is."""
+    def awaits_rules(self) -> bool:
+        """Whether controls that held the output before the restart have not entered a wish yet."""
         return self.ruled and not any(priority > REMOTE for priority in self)
 
+    @property
+    def relinquish_default(self) -> Value:
+        """The boot state, else the safe state; where both are hold: off for a relay, None for a level, which stays."""
+        spec = self._spec
+        value = spec.state(spec.boot_state)
+        if value is None:
+            value = spec.state(spec.safe_state)
+        return False if value is None and spec.kind == "relay" else value
+
     def winner(self) -> tuple[int, Slot] | None:
-        """The lowest number that wants something; None: nobody has spoken yet."""
+        """Priority and entry of the lowest number; None while the array is empty."""
         if not self:
             return None
         priority = min(self)
         return priority, self[priority]
 
     def relinquish(self, priority: int) -> bool:
-        """Somebody wants nothing any more: the next one below holds, in the end the relinquish default.
+        """Remove an entry. The next higher number holds, in the end the relinquish default. False if there is none.
 
-        A command that ends before rules have spoken leaves it to them.
+        A command that ends before the controls have entered their wishes leaves the output to them.
         """
         if priority not in self:
             return False
-        awaited = self.await_rules
+        awaited = self.awaits_rules
         del self[priority]
         if not awaited:
-            self.hold_default()
+            self.hold_relinquish_default()
         return True
 
-    def hold_default(self) -> None:
-        """From now on the relinquish default holds below everybody.
-
-        It is the boot state, else the safe state; where both say hold: off for a relay, and a level stays.
-        """
-        spec = self._spec
-        value = spec.state(spec.boot_state)
-        if value is None:
-            value = spec.state(spec.safe_state)
-        if value is None and spec.kind == "relay":
-            value = False
+    def hold_relinquish_default(self) -> None:
+        """Enter the relinquish default at priority 16."""
+        value = self.relinquish_default
         if value is not None:
             self[DEFAULT] = Slot(value, "nobody wants it")
 
     def fall_back(self, before: Value) -> None:
-        """After a write that failed: it may have moved, and if nobody wants anything nobody would ever put it back."""
+        """After a failed write: the output may have moved. If the array is empty, put it back to `before`."""
         if not self:
-            self.hold_default()
+            self.hold_relinquish_default()
             if before is not None:
                 self[DEFAULT] = Slot(before, "as it was")
 
     def end(self, now: float) -> float:
-        """Entries whose time is over at `now` are dropped; when the next one ends (monotonic s)."""
+        """Relinquish the entries whose time is over at `now`; return when the next one ends (monotonic s)."""
         at = math.inf
         for priority, slot in tuple(self.items()):
             if slot.until is None:
@@ -100,16 +105,22 @@ class PriorityArray(dict[int, Slot]):
                 at = min(at, slot.until)
         return at
 
+    def restore(self, ruled: bool, default: Slot | None) -> None:
+        """Take over what an earlier process saved: `ruled`, and the entry at priority 16."""
+        self.ruled = ruled
+        if default is not None:
+            self[DEFAULT] = default
+
     @property
     def mode(self) -> str:
-        """What people made of it: auto (rules hold it), manual or off (an override does)."""
+        """auto (controls hold the output), manual or off (an override does)."""
         override = self.get(REMOTE)
         if override is None:
             return AUTO
         return "manual" if self._spec.is_on(override.value) else "off"
 
     def blocked(self) -> str:
-        """Why a command would have no effect now: somebody of a lower number holds the output. "" if nobody does."""
+        """Why a command would have no effect now: a lower number holds the output. "" if none does."""
         found = self.winner()
         if found is None or found[0] >= REMOTE:
             return ""

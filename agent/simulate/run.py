@@ -231,7 +231,6 @@ class Simulation:
         self._arbiter = Arbiter(
             settings.actuators, {point.id: point for point in points}, self._write, self._plant.read,
             JoinedLedger(self._ledger, self._open_alarms), self._flash.scope("arbiter"), clock,
-            lambda command: PointCommands(self._runner, self._open_alarms, self._hub, clock)(command),
         )  # fmt: skip
         self._arbiter.idle = math.inf
         self._runner = Runner(
@@ -242,6 +241,7 @@ class Simulation:
             self._flash.scope("runner"),
             clock,
         )
+        self._arbiter.take_commands(PointCommands(self._runner, self._open_alarms, self._hub, clock))
         self._hub.replaced = self._runner.replaced
         self._hub.returned = self._runner.returned
         self._arbiter.told = self._told

@@ -47,7 +47,7 @@ def test_an_index_and_an_output_of_nobody_are_named_or_refused(point):
     """A pattern, or no list at all, means actuators: nobody thinks of these who writes it."""
 
     def watch(allow):
-        return Authorization(allow, OUTPUTS, {}, raw=lambda name: name.startswith("io."))
+        return Authorization(allow, OUTPUTS, {}, writable=("io.relay1", "io.relay2"))
 
     for allow in (None, ("*",), ("*.index", "io.*"), (point + "*",)):
         with pytest.raises(Rejected, match="does not name"):

@@ -76,8 +76,10 @@ class OutputWriter:
                     await self._write_wire(point, value, until)
                 finally:
                     self._writing.discard(limit)
-        except TimeoutError:
-            raise DeviceError(f"{point}: the agent stops, and it was not confirmed yet") from None
+        except TimeoutError as error:
+            if limit.expired():
+                raise DeviceError(f"{point}: the agent stops, and it was not confirmed yet") from None
+            raise DeviceError(f"{point}: {error or 'the driver timed out'}") from error
 
     def hurry(self) -> None:
         """Give the writes under way, and those to come, `STOP` seconds: a radio node may take far longer."""

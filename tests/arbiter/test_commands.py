@@ -316,3 +316,19 @@ def test_a_command_behind_a_slow_write_is_on_record_before_it_queues(virtual):
         assert (await second).state in ("applied", "verified")  # the wire is too slow to read it back
 
     virtual(test, ActuatorSpec("km1", "io-1.relay1"))
+
+
+def test_a_timeout_of_the_driver_is_told_as_its_own(virtual):
+    """Only the end of our own time limit says that the agent stops."""
+
+    async def test(site):
+        await site.up()
+
+        async def write(point, value, until=None):
+            raise TimeoutError("no reply from the modem")
+
+        site.arbiter._writer._write_wire = write
+        outcome = await site.send("km1", "on")
+        assert (outcome.state, outcome.reason) == ("failed", "io-1.relay1: no reply from the modem")
+
+    virtual(test, KM1)

@@ -16,9 +16,8 @@ from drivers.api import (
     Trier,
     Wire,
     Writer,
-    is_driven,
-    open_bus,
 )
+from drivers.registry import is_driven, open_bus
 
 Actuator, Memory = Writer, DurableStore
 """Their former names."""

@@ -44,7 +44,7 @@ class Buffer:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """One site, checked and translated. `stale_after` is in seconds by point; `pins` are the points of GPIO chips."""
+    """One site, checked and translated. `stale_after` is in seconds by point; `pins` are the points that are pins."""
 
     site: str
     name: str

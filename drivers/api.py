@@ -1,27 +1,85 @@
-"""What a driver is, and how one is found by name.
+"""The interface between the agent and a driver.
 
 A driver owns one wire: an RS-485 line, a Modbus TCP host, a GPIO chip, a LoRa modem. The agent hands it plain,
 already validated settings (`BusSpec`, `DeviceSpec`) and gets back an object that offers what the wire can do, in
-protocols of one method each. The agent never imports a driver: `open_bus` finds it by the bus's `type`, among the
-built-in names or among the entry points of the group `bocage.drivers`.
+protocols of one method each. The agent never imports a driver: `drivers.registry` finds the `Driver` of a bus by its
+type. `drivers/_blueprint` is a small complete driver to copy.
 """
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
-from agent.clock import Clock
-from agent.errors import BocageError
 from agent.model import Point, Readings, Value
 
 __all__ = [
-    "Aside", "BusSpec", "DeviceSpec", "DurableStore", "Inspector", "Listener", "NonceKeeper", "Poller", "Scanner",
-    "Successive", "Trier", "Wire", "Writer",
-    "is_driven", "open_bus",
+    "Aside", "BusSpec", "DeviceSpec", "Driver", "DurableStore", "Inspector", "Listener", "NonceKeeper",
+    "Poller", "Scan", "Scanner", "Successive", "Trier", "Wire", "Writer",
 ]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scan:
+    """How `bocage scan` looks for devices on a bus whose driver is a `Scanner`."""
+
+    ids: Sequence[int]
+    """The unit ids to try, in this order."""
+    allowed: range
+    refusal: str = ""
+    """Said of a bus and a unit id that is not allowed: "is a line, where unit ids are 1 to 247; {id} is not"."""
+    hint: str = ""
+    """What to look at when no device answers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Driver:
+    """One type of bus, as the folder of its driver describes it.
+
+    Texts `module:name` are imported when they are used, so that a description costs nothing.
+    """
+
+    type: str
+    """As the site file says it."""
+    open: str = ""
+    """`open(spec, clock, memory)` makes the `Wire`. Empty: the type is declared and not driven yet."""
+    config: str = ""
+    """The bus's model, a subclass of `agent.site.models.bus.BusModel`. The running agent never imports it."""
+    profile: str = ""
+    """The kind of its devices' profiles, a `agent.site.profiles.kind.ProfileKind`."""
+    page: str = ""
+    """Its page of documentation, in `docs`."""
+    is_radio: bool = False
+    """Its devices are heard when they transmit; they cannot be polled."""
+    probe: str = ""
+    """`async probe(spec, clock) -> str` tries the bus as a whole for `check --bus`: what was found, in words; WireError
+    if it cannot work. Without it each device is read once."""
+    can_try: bool = False
+    """Whether its `Wire` is a `Trier`."""
+    diagnose: str = ""
+    """`diagnose(counts) -> str`: what is wrong with a device that cannot be read, from its diagnostic points."""
+    diagnostics: str = ""
+    """What stands before the names of a device's diagnostic points: modbus, for `meter.modbus.timeouts`."""
+    scan: Scan | None = None
+    address: Mapping[str, str] = field(default_factory=dict)
+    """The keys that name a device on its bus, each with its noun for people: {"unit_id": "unit"}. The first that a
+    device has counts."""
+    reach: Sequence[str] = ()
+    """The keys of a radio bus without a port that say which devices it reaches: two buses alike in them reach the same.
+    """
+    session_keys: Sequence[Set[str]] = ()
+    """The keys of a device that its driver needs to speak with it: all of one of these sets."""
+    topics: Sequence[str] = ()
+    """What its `Wire` can `inspect`."""
+    wire: str | None = None
+    """The name of its wire, where all buses of the type count as one; of a wire that needs no name "". Default: by the
+    keys `host` and `port`, else by type and name."""
+    tcp_port: int = 0
+    """The port of a host for which the bus has none."""
+    line: Mapping[str, Any] = field(default_factory=dict)
+    """The settings of a serial line with their defaults: baudrate, parity, stopbits, bytesize. The first three may be
+    tried by `bocage scan`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,41 +236,3 @@ class NonceKeeper(Protocol):
     """
 
     def forget_nonces(self, device: str) -> int | None: ...
-
-
-_BUILT_IN = {
-    "modbus_rtu": "drivers.modbus:open_rtu",
-    "modbus_tcp": "drivers.modbus:open_tcp",
-    "modbus_rtu_over_tcp": "drivers.modbus:open_rtu_over_tcp",
-    "gpio": "drivers.gpio:open_gpio",
-    "lora_chirpstack": "drivers.lora:open_chirpstack",
-    "lora_gwmp": "drivers.lora:open_gwmp",
-    "lora_rak_p2p": "drivers.lora:open_rak_p2p",
-    "lora_line": "drivers.lora:open_line",
-}
-
-
-def is_driven(bus_type: str) -> bool:
-    """Whether a driver of this name is there."""
-    return bus_type in _BUILT_IN or bool(_entries(bus_type))
-
-
-def open_bus(spec: BusSpec, clock: Clock, memory: DurableStore) -> Wire:
-    """Make the driver of a bus; nothing is opened before it is used. BocageError if there is none of that name."""
-    return cast(Wire, _factory(spec.type)(spec, clock, memory))
-
-
-def _factory(bus_type: str) -> Callable[[BusSpec, Clock, DurableStore], Any]:
-    if bus_type in _BUILT_IN:
-        module, _, name = _BUILT_IN[bus_type].partition(":")
-        return cast("Callable[[BusSpec, Clock, DurableStore], Any]", getattr(importlib.import_module(module), name))
-    for entry in _entries(bus_type):
-        return cast("Callable[[BusSpec, Clock, DurableStore], Any]", entry.load())
-    raise BocageError(f"no driver for buses of type {bus_type}")
-
-
-def _entries(bus_type: str) -> Sequence[Any]:
-    """A third party's drivers of this name. importlib.metadata costs 2.6 MB: only where one is asked for."""
-    from importlib.metadata import entry_points
-
-    return tuple(entry_points(group="bocage.drivers", name=bus_type))

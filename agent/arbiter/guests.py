@@ -14,12 +14,9 @@ from typing import Any
 from agent.core.outputs import Owned, places
 from agent.lib.secret import Kept
 from drivers.api import BusSpec, DeviceSpec
+from drivers.registry import find
 
 __all__ = ["Guests", "invite", "secrets"]
-
-_KEYS = ({"app_key"}, {"nwk_s_key", "app_s_key"})
-"""What a node of our own network server needs: by OTAA, by ABP."""
-
 
 @dataclass(frozen=True, slots=True)
 class Guests:
@@ -72,7 +69,9 @@ def secrets(one: Owned) -> Iterator[Kept]:
 
 
 def _unfit(one: Owned, buses: Mapping[str, BusSpec]) -> str:
-    if one.bus.type == "lora_gwmp" and not any(keys <= one.device.address.keys() for keys in _KEYS):
+    driver = find(one.bus.type)
+    sessions = driver.session_keys if driver is not None else ()
+    if sessions and not any(keys <= one.device.address.keys() for keys in sessions):
         return "where its keys are was not kept: an older program left it"
     node = _node(one.device)
     if any(_node(device) == node for host in _hosts(one.bus, buses) for device in host.devices):
@@ -90,12 +89,10 @@ def _hosts(bus: BusSpec, buses: Mapping[str, BusSpec]) -> Iterator[BusSpec]:
 def _air(bus: BusSpec) -> Any:
     """What makes two radio buses of a type one: the broker and its application, the port that gateways send to, the
     modem."""
-    options = bus.options
+    driver, options = find(bus.type), bus.options
     if "port" in options:
         return os.path.realpath(str(options["port"]))
-    if bus.type == "lora_gwmp":
-        return options.get("listen") or "127.0.0.1:1700"
-    return options.get("url"), options.get("application")
+    return [options.get(key) for key in (driver.reach if driver is not None else ())]
 
 
 def _node(device: DeviceSpec) -> Any:

@@ -37,7 +37,7 @@ examples:
   bocage init site.yaml                      a commented template to start from
   bocage check site.yaml                     everything that is wrong with it, in one go
   bocage plan site.yaml                      when lamps burn, water is open and rooms are warm, before it runs
-  bocage scan site.yaml rs485-1              which unit ids answer on a Modbus bus
+  bocage scan site.yaml rs485-1              which unit ids answer on a bus
   bocage codec run milesight_em300_th --hex 0367c300    what a radio node's payload says
   bocage run site.yaml                       the agent, in the foreground
   bocage watch site.yaml                     what it is doing, live

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from agent.cli.common import asked
-from agent.core.trial import outline
+from agent.core.trial import diagnostic, outline
 from agent.errors import BocageError
 from agent.runtime.socket import Client, connect
 from drivers.api import BusSpec
+from drivers.registry import find
 
 if TYPE_CHECKING:
     from agent.site.models.site import Site
@@ -62,13 +63,12 @@ class Beside:
 
     async def _bus(self, agent: Client, spec: BusSpec, status: Mapping[str, Any]) -> list[Tried] | None:
         """None for a bus whose wire the agent does not have."""
-        from agent.site.models.buses import MODBUS
-
         try:
             answer = await agent.request({"do": "try", "bus": outline(spec)})
         except BocageError as error:
             return [(device.name, None, f"not tried: {error}") for device in spec.devices]
-        if spec.type in MODBUS:
+        driver = find(spec.type)
+        if driver is not None and driver.can_try:
             if answer["owner"] is None:
                 return None
             return [(one["name"], one["works"], _by_agent(one["text"]) if one["works"] else one["text"])
@@ -85,23 +85,21 @@ class Beside:
 
     def _read_by_agent(self, status: Mapping[str, Any], only: str | None = None) -> Iterator[Tried]:
         """The same, as the agent reads it: all buses, or one."""
-        from agent.cli import direct
-
         site = self._site
         errors = {bus["name"]: bus["error"] for bus in status["buses"]}
         devices: dict[str, list[dict[str, Any]]] = {}
         for point in status["points"]:
             bus = self._home(point["device"])
-            if ".modbus." not in point["id"] and bus and only in (None, bus):
+            own = point["id"].removeprefix(f"{point['device']}.")
+            if bus and only in (None, bus) and not diagnostic(site.buses[bus].type, own):
                 devices.setdefault(point["device"], []).append(point)
         for bus in status["buses"]:
-            if bus["name"] in site.buses and direct.is_radio(site.buses[bus["name"]].type) and only in (
-                None, bus["name"]
-            ):  # fmt: skip
+            known = site.buses.get(bus["name"])
+            if known is not None and known.is_radio and only in (None, bus["name"]):
                 yield bus["name"], bus["state"] == "up", _listening(bus)
         lost = {name for bus in status["buses"] for name in bus.get("lost", ())}
         for name, points in devices.items():
-            if direct.is_radio(site.buses[self._home(name)].type):
+            if site.buses[self._home(name)].is_radio:
                 heard = [one["age_s"] for one in points if one["age_s"] is not None and one["value"] is not None]
                 said = f"heard by the running agent {min(heard):.0f} s ago" if heard else "listening: nothing heard yet"
                 yield name, name not in lost, "silent for three of its intervals" if name in lost else said

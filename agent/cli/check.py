@@ -58,13 +58,12 @@ def add(commands: Any) -> None:
 
 
 def run_check(options: argparse.Namespace) -> int:
-    from agent.site.checks.lines import line_loads
     from agent.site.loader import read_copy
 
     copy = read_copy(Path(options.site), options.site, codecs=True)
     site, problems = None if copy.wrong else copy.site, list(copy.problems)
     problems += filter(None, (pointer.problem(elsewhere=True) for pointer in copy.pointers))
-    loads = line_loads(copy.site) if copy.site is not None else {}
+    loads = _loads(copy.site) if copy.site is not None else {}
     fine: list[str] = []
     if options.bus and site is not None:
         fine, failed = _wires(options, site)
@@ -79,6 +78,11 @@ def run_check(options: argparse.Namespace) -> int:
         print(f"{options.site}: {_summary(site, problems)}{busy}", file=sys.stderr)
         hint_sudo("\n".join(map(str, problems)))
     return 1 if any(problem.severity == "error" for problem in problems) else 0
+
+
+def _loads(site: Site) -> dict[str, float]:
+    """The share of its time that each wire is asked for, where that is known."""
+    return {name: load for name, bus in site.buses.items() if (load := bus.load(site, name)) is not None}
 
 
 def _wires(options: argparse.Namespace, site: Site) -> tuple[list[str], list[Problem]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from agent.core.alarms import OpenAlarms
 from agent.core.buses import Buses
 from agent.core.hub import Hub
 from agent.core.state import State
-from agent.core.trial import judged
+from agent.core.trial import diagnostic, judged
 from agent.errors import Busy, Rejected, WireError
 from agent.model import Command, Kind, Origin, Outcome, Reading, Value
 from agent.outbox import Outbox
@@ -30,8 +29,9 @@ from agent.runtime.socket import NotStarted
 from agent.site import build as wiring
 from agent.site.models.site import Site
 from drivers.api import BusSpec
+from drivers.registry import find, load
 
-__all__ = ["is_radio", "on_the_air", "read_once", "scan_once", "stop_outputs", "try_wires", "write_once"]
+__all__ = ["on_the_air", "read_once", "scan_once", "stop_outputs", "try_wires", "write_once"]
 
 
 async def read_once(site: Site, names: Sequence[str]) -> dict[str, Any]:
@@ -89,15 +89,15 @@ async def stop_outputs(site: Site, state: Path, runtime: Path) -> tuple[bool, di
 async def try_wires(site: Site, names: Iterable[str] | None = None) -> list[tuple[str, bool, str]]:
     """Read every device of these buses (all) once: (device, whether all its points were read, in words).
 
-    A radio bus is listened to.
+    A bus whose driver has a probe is tried as a whole.
     """
     settings, clock = wiring.build_settings(site), SystemClock(site.clock.trust)
     wanted = set(settings.buses if names is None else names)
     specs = {name: spec for name, spec in settings.buses.items() if name in wanted}
-    radio = {name: spec for name, spec in specs.items() if is_radio(spec.type)}
-    looks = asyncio.gather(*(_listen(spec, clock) for spec in radio.values()))
+    probes = {name: driver.probe for name, spec in specs.items() if (driver := find(spec.type)) and driver.probe}
+    looks = asyncio.gather(*(_probe(specs[name], probe, clock) for name, probe in probes.items()))
     buses = Buses(clock, Forgetful())
-    buses.configure({name: spec for name, spec in specs.items() if name not in radio})
+    buses.configure({name: spec for name, spec in specs.items() if name not in probes})
     try:
         found = {reading.point: reading for reading in await buses.read([point.id for point in buses.points])}
         errors = {bus["name"]: bus["error"] for bus in buses.status()}
@@ -111,15 +111,11 @@ async def try_wires(site: Site, names: Iterable[str] | None = None) -> list[tupl
     lines = []
     for name, readings in devices.items():
         bus = site.devices[name].bus if name in site.devices else name.partition(".")[0]
-        counts = {point.rpartition(".")[2]: reading.value for point, reading in found.items()
-                  if point.startswith(f"{name}.modbus.")} | {"said": said.get(name)}  # fmt: skip
-        lines.append((name, *judged(readings, counts, errors.get(bus) or "")))
+        own = {id.removeprefix(f"{name}."): one.value for id, one in found.items() if id.startswith(f"{name}.")}
+        kind = site.buses[bus].type
+        counts = {count: value for id, value in own.items() if (count := diagnostic(kind, id))}
+        lines.append((name, *judged(kind, readings, {**counts, "said": said.get(name)}, errors.get(bus) or "")))
     return lines + await looks
-
-
-def is_radio(bus_type: str) -> bool:
-    """Whether a bus of this type only hears its devices, when they speak."""
-    return bus_type.startswith("lora_")
 
 
 def on_the_air(site: Site, name: str) -> str:
@@ -127,15 +123,14 @@ def on_the_air(site: Site, name: str) -> str:
     output = site.actuators[name].output if name in site.actuators else name
     signal = site.signals.get(output)
     device = (signal.from_ if signal is not None else output).partition(".")[0]
-    if device not in site.devices or not is_radio(site.buses[site.devices[device].bus].type):
+    if device not in site.devices or not site.buses[site.devices[device].bus].is_radio:
         return ""
     return f"{name}: {device} is a radio node, which is heard and commanded by a running agent only"
 
 
-async def _listen(spec: BusSpec, clock: SystemClock) -> tuple[str, bool, str]:
-    probe = importlib.import_module("drivers.lora.probe").probe
+async def _probe(spec: BusSpec, probe: str, clock: SystemClock) -> tuple[str, bool, str]:
     try:
-        return spec.name, True, await probe(spec, clock)
+        return spec.name, True, await load(probe)(spec, clock)
     except WireError as error:
         return spec.name, False, str(error)
 

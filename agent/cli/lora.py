@@ -15,6 +15,7 @@ from agent.lib.screen import shown, shown_json
 from agent.lib.timetext import site_text
 from agent.runtime.report import TIME_UNKNOWN
 from agent.runtime.socket import NoAgent, connect
+from drivers.registry import installed
 
 __all__ = ["add"]
 
@@ -41,12 +42,14 @@ def add(commands: Any) -> None:
 def show(options: argparse.Namespace) -> int:
     """0; BocageError if the site has no bus that knows of such things."""
     where = place(options)
-    types = {bus.type for bus in where.site.buses.values() if bus.type.startswith("lora_")}
+    types = {bus.type for bus in where.site.buses.values() if bus.is_radio}
     if not types:
         raise BocageError(f"there is no LoRa bus in {where.path}")
-    if "lora_gwmp" not in types:
+    keepers = [name for name, driver in installed().items() if options.topic in driver.topics]
+    if types.isdisjoint(keepers):
+        found = ", ".join(sorted(types))
         raise BocageError(
-            f"{options.topic} are kept by a lora_gwmp bus, and {where.path} has {', '.join(sorted(types))}: see "
+            f"{options.topic} are kept by a {' or '.join(keepers)} bus, and {where.path} has {found}: see "
             f"{again('read', where.path)} (rssi, lost, last_seen of each node), and the network server's own page"
         )
     try:
@@ -75,6 +78,7 @@ def _kept(where: Place, topic: str) -> list[Row]:
     """What the drivers have kept in the state folder; nothing is changed there."""
     from agent.clock import SystemClock
     from agent.core.buses import Buses
+    from agent.core.outputs import is_radio
     from agent.core.state import State, was_kept
     from agent.site.build import build_settings
 
@@ -82,7 +86,7 @@ def _kept(where: Place, topic: str) -> list[Row]:
         raise NoAgent(f"no agent is running here, and none has kept anything in {where.state}")
     site = build_settings(where.site)
     buses = Buses(SystemClock(site.trust), State.open(where.state).scope("driver"))
-    buses.configure({name: bus for name, bus in site.buses.items() if bus.type.startswith("lora_")})
+    buses.configure({name: bus for name, bus in site.buses.items() if is_radio(bus)})
     return list(buses.inspect(topic))
 
 

@@ -17,7 +17,7 @@ from agent.lib.screen import shown, shown_json
 from agent.model import OutcomeState, Value
 from agent.runtime.report import TIME_UNKNOWN
 from agent.runtime.socket import NoAgent, connect
-from drivers.api import is_driven
+from drivers.registry import is_driven
 
 __all__ = ["add"]
 

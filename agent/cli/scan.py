@@ -1,4 +1,4 @@
-"""`bocage scan`: which unit ids answer on a Modbus bus, and with which settings of the line."""
+"""`bocage scan`: which unit ids answer on a bus, and with which settings of the line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from agent.cli.common import Place, add_command, add_folders, place
 from agent.errors import BocageError, WireError
 from agent.lib.screen import shown, shown_lines
 from agent.runtime.socket import Client, NoAgent, connect
-from drivers.api import BusSpec
+from drivers.api import BusSpec, Scan
+from drivers.registry import find
 
 __all__ = ["add"]
 
@@ -31,9 +32,7 @@ _EXAMPLES = """\
 """
 _USAGE = 2
 _SETTINGS = ("baudrate", "parity", "stopbits")
-
-_OWN = (255, 0)
-"""What a host without a line behind it answers to: Messaging Guide V1.0b, 4.4.2.2."""
+"""The settings of a line that can be tried, if a bus has them."""
 
 Settings = Mapping[str, Any]
 """baudrate, parity and stopbits of a line; nothing for a bus over TCP."""
@@ -42,9 +41,9 @@ Look = Mapping[str, Any]
 
 
 def add(commands: Any) -> None:
-    parser = add_command(commands, "scan", "find the unit ids that answer on a Modbus bus", _EXAMPLES)
+    parser = add_command(commands, "scan", "find the unit ids that answer on a bus", _EXAMPLES)
     add_folders(parser)
-    parser.add_argument("bus", metavar="BUS", help="a Modbus bus of the site file")
+    parser.add_argument("bus", metavar="BUS", help="a bus of the site file")
     parser.add_argument("--ids", metavar="1-247", type=_ids,
                         help="1,3,10-20 (default 1-247; over TCP 255 and 0 first)")  # fmt: skip
     parser.add_argument("--baudrates", metavar="9600,19200", type=_listed(_baudrate),
@@ -61,40 +60,47 @@ def scan(options: argparse.Namespace) -> int:
     """Return 0 if a device answered, 1 if none did or the bus cannot be opened."""
     where = place(options)
     spec = _spec(where, options.bus)
-    options.ids = options.ids or (*(_OWN if spec.type == "modbus_tcp" else ()), *range(1, 248))
-    wanted = _wanted(options, spec)
+    how = _how(spec.type)
+    assert how is not None
+    options.ids = options.ids or how.ids
+    wanted = _wanted(options, spec, how)
     if isinstance(wanted, str):
         print(f"bocage: {wanted}", file=sys.stderr)
         return _USAGE
     logging.getLogger("bocage").addHandler(logging.NullHandler())  # what is logged is said below
-    return asyncio.run(_scan(options, where, spec, wanted))
+    return asyncio.run(_scan(options, where, spec, wanted, how.hint))
 
 
 def _spec(where: Place, name: str) -> BusSpec:
     """The bus as its driver takes it, without devices: nothing is polled here."""
     from agent.lib.suggestion import did_you_mean
     from agent.site.language.problems import listed
-    from agent.site.models.buses import MODBUS
 
     bus = where.site.buses.get(name)
-    buses = [found for found, one in where.site.buses.items() if one.type in MODBUS]
+    buses = [found for found, one in where.site.buses.items() if _how(one.type) is not None]
     if bus is None:
         near = did_you_mean(name, where.site.buses)
-        hint = near or (f"there is {listed(buses, 'and')}" if buses else "there is no Modbus bus in it")
+        hint = near or (f"there is {listed(buses, 'and')}" if buses else "there is no bus in it that can be scanned")
         raise BocageError(f'unknown bus "{name}" in {where.path}; {hint}')
-    if bus.type not in MODBUS:
+    if _how(bus.type) is None:
         others = f"; {listed(buses, 'and')} can be scanned" if buses else ""
         raise BocageError(f"{name} is a bus of type {bus.type}: there are no unit ids to look for{others}")
     return BusSpec(name, bus.type, bus.model_dump(exclude={"type"}, exclude_none=True), ())
 
 
-def _wanted(options: argparse.Namespace, spec: BusSpec) -> list[Settings] | str:
+def _how(bus_type: str) -> Scan | None:
+    """How buses of a type are scanned; None if they cannot be."""
+    driver = find(bus_type)
+    return None if driver is None else driver.scan
+
+
+def _wanted(options: argparse.Namespace, spec: BusSpec, how: Scan) -> list[Settings] | str:
     """The settings to try, or what is wrong with the arguments."""
-    beyond = [str(unit) for unit in options.ids if not 1 <= unit <= 247]
-    if beyond and spec.type != "modbus_tcp":
-        return f"{spec.name} is a line, where unit ids are 1 to 247; {beyond[0]} is for modbus_tcp"
+    beyond = [unit for unit in options.ids if unit not in how.allowed]
+    if beyond:
+        return f"{spec.name} {how.refusal.format(id=beyond[0])}"
     given = {"--baudrates": options.baudrates, "--parities": options.parities, "--stopbits": options.stopbits}
-    if spec.type != "modbus_rtu":
+    if not all(key in spec.options for key in _SETTINGS):
         wrong = [option for option, values in given.items() if values]
         if wrong:
             return f"{spec.name} goes over TCP: leave {' and '.join(wrong)} out, only unit ids can be tried"
@@ -104,9 +110,9 @@ def _wanted(options: argparse.Namespace, spec: BusSpec) -> list[Settings] | str:
     return [dict(zip(_SETTINGS, found, strict=True)) for found in itertools.product(*values)]
 
 
-async def _scan(options: argparse.Namespace, where: Place, spec: BusSpec, wanted: Sequence[Settings]) -> int:
+async def _scan(options: argparse.Namespace, where: Place, spec: BusSpec, wanted: Sequence[Settings], hint: str) -> int:
     refused = False
-    found = _Found(options.json, {d.unit_id: name for name, d in where.site.devices.items() if d.bus == spec.name})
+    found = _Found(options.json, _devices(where, spec.name))
     with _bar(len(wanted) * len(options.ids)) as bar:
         async with _agent(where, spec) as (agent, name):
             for settings in wanted if agent is None else _allowed(spec, wanted):
@@ -120,8 +126,7 @@ async def _scan(options: argparse.Namespace, where: Place, spec: BusSpec, wanted
                     print(shown_lines(f"bocage: {error}", "  "), file=sys.stderr)
                     refused = True
     if not found.count and not refused:
-        serial = "; have the devices power, are A and B, baudrate and parity right?"
-        print(f"bocage: nobody answers on {spec.name}{serial * (spec.type == 'modbus_rtu')}", file=sys.stderr)
+        print(f"bocage: nobody answers on {spec.name}{'; ' * bool(hint)}{hint}", file=sys.stderr)
     return 0 if found.count else 1
 
 
@@ -162,6 +167,15 @@ async def _alone(options: argparse.Namespace, spec: BusSpec, settings: Settings)
     async with aclosing(scan_once(spec, options.ids, options.timeout)) as looks:
         async for look in looks:
             yield look
+
+
+def _devices(where: Place, bus: str) -> dict[int | None, str]:
+    """The devices of the file on a bus, by the key that names them there."""
+    model, found = where.site.buses[bus], {}
+    for name, device in where.site.devices.items():
+        if device.bus == bus:
+            found[next(iter(model.address(device).values()), None)] = name
+    return found
 
 
 class _Found:

@@ -48,7 +48,7 @@ def run_simulate(options: argparse.Namespace) -> int:
         raise ConfigError([str(problem) for problem in problems])
     for problem in problems:
         print(shown(problem), file=sys.stderr)
-    buses = {name for name, bus in site.buses.items() if bus.type.startswith("lora")}
+    buses = {name for name, bus in site.buses.items() if bus.is_radio}
     radio = frozenset(name for name, device in site.devices.items() if device.bus in buses)
     with _progress(scenario.duration) as reached:
         found = simulate(build_settings(site), scenario, radio, reached)

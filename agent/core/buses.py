@@ -27,8 +27,8 @@ from drivers.api import (
     Trier,
     Wire,
     Writer,
-    open_bus,
-)  # fmt: skip
+)
+from drivers.registry import find, open_bus
 
 __all__ = ["Buses"]
 
@@ -198,9 +198,9 @@ class Buses:
         wire = self._wires.get(bus)
         if not isinstance(wire, Scanner):
             raise BocageError(f"{bus} is no bus with unit ids that is driven here")
-        if self._specs[bus].type != "modbus_tcp" and not 1 <= unit <= 247:
-            raise BocageError(f"unit ids of a line are 1 to 247; {unit} is for Modbus TCP")
-        options = self._specs[bus].options
+        driver, options = find(self._specs[bus].type), self._specs[bus].options
+        if driver is not None and driver.scan is not None and unit not in driver.scan.allowed:
+            raise BocageError(f"{bus} {driver.scan.refusal.format(id=unit)}")
         found = {"unit_id": unit, **{key: options.get(key) for key in ("baudrate", "parity", "stopbits")}, "ms": None}
         async for look in wire.scan([unit], timeout):
             found |= look
@@ -227,7 +227,7 @@ class Buses:
         if not isinstance(wire, Trier):
             return []
         try:
-            return verdicts(await wire.try_devices(devices), "")
+            return verdicts(self._specs[bus].type, await wire.try_devices(devices), "")
         except WireError as error:
             return [{"name": device.name, "works": False, "text": str(error)} for device in devices]
 

@@ -18,8 +18,9 @@ from agent.lib.jsonable import jsonable
 from agent.lib.secret import Kept
 from agent.model import Value
 from drivers.api import BusSpec, DeviceSpec
+from drivers.registry import find
 
-__all__ = ["Owned", "address", "from_json", "is_radio", "loose", "one_wire", "outputs", "places", "to_json"]
+__all__ = ["Owned", "from_json", "is_radio", "loose", "one_wire", "outputs", "places", "port_of", "to_json"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Owned:
     @property
     def place(self) -> str:
         """What it is, for people and for comparison: "tcp 10.0.0.5:502, unit 1, coil 3"; "pin 17"."""
-        return ", ".join(part for part in (_wire(self.bus), _unit(self.device), _register(self)) if part)
+        return ", ".join(part for part in (_wire(self.bus), _unit(self.bus, self.device), _register(self)) if part)
 
 
 def outputs(buses: Mapping[str, BusSpec], actuators: Iterable[ActuatorSpec]) -> Iterator[Owned]:
@@ -77,7 +78,16 @@ def one_wire(one: BusSpec, other: BusSpec) -> bool:
 
 def is_radio(bus: BusSpec) -> bool:
     """Whether its devices listen only when they like."""
-    return bus.type.startswith("lora_")
+    driver = find(bus.type)
+    return driver is not None and driver.is_radio
+
+
+def port_of(bus: BusSpec) -> str | None:
+    """The host and its port, or the serial port, that a bus goes through; None if it has none of its own."""
+    options, driver = bus.options, find(bus.type)
+    if options.get("host"):
+        return f"tcp {_address(str(options['host']))}:{options.get('port') or (driver and driver.tcp_port) or ''}"
+    return os.path.realpath(str(options["port"])) if "port" in options else None
 
 
 def to_json(one: Owned) -> dict[str, Any]:
@@ -126,17 +136,13 @@ _SECRET, _FILE = "$secret", "$file"
 
 
 def _wire(bus: BusSpec) -> str:
-    options = bus.options
-    if bus.type == "gpio":
-        return ""
-    if {"host", "port"} <= options.keys() or bus.type == "modbus_tcp":
-        return f"tcp {address(str(options['host']))}:{options.get('port') or 502}"
-    if "port" in options:
-        return os.path.realpath(str(options["port"]))
-    return bus.type if is_radio(bus) else f"{bus.type} {bus.name}"
+    driver = find(bus.type)
+    if driver is not None and driver.wire is not None:
+        return driver.wire
+    return port_of(bus) or f"{bus.type} {bus.name}"
 
 
-def address(host: str) -> str:
+def _address(host: str) -> str:
     """A host as one text, however it is written."""
     try:
         return str(ipaddress.ip_address("127.0.0.1" if host == "localhost" else host))
@@ -144,14 +150,12 @@ def address(host: str) -> str:
         return host.lower()
 
 
-def _unit(device: DeviceSpec) -> str:
-    where = device.address
-    if "unit_id" in where:
-        return f"unit {where['unit_id']}"
-    if "pin" in where:
-        return f"pin {where['pin']}"
-    node = next((where[key] for key in ("dev_eui", "dev_addr", "node") if key in where), None)
-    return f"node {node}" if node is not None else " ".join(f"{k} {v}" for k, v in sorted(_plain(where).items()))
+def _unit(one: BusSpec, device: DeviceSpec) -> str:
+    driver = find(one.type)
+    for key, noun in (driver.address if driver is not None else {}).items():
+        if key in device.address:
+            return f"{noun} {device.address[key]}"
+    return " ".join(f"{key} {value}" for key, value in sorted(_plain(device.address).items()))
 
 
 def _register(one: Owned) -> str:

@@ -5,31 +5,20 @@ A bus goes over the agent's socket as plain data (`outline`), without secrets: o
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from agent.core.outputs import address
+from agent.core.outputs import port_of
 from agent.errors import BocageError
 from agent.lib.jsonable import jsonable
 from agent.lib.secret import Kept
 from agent.model import Quality, Reading
 from drivers.api import BusSpec, DeviceSpec
+from drivers.registry import find, load
 
-__all__ = ["judged", "other_settings", "outline", "same_wire", "spec_of", "verdicts"]
-
-_SETTINGS = {"baudrate": 9600, "parity": "N", "stopbits": 1, "bytesize": 8}
-"""Of a serial line, with the defaults of its driver."""
-_DIAGNOSES = {
-    "misfits": "it answers something else than was asked; is its unit_id right, and its profile?",
-    "timeouts": "no answer; is its unit_id right, does it have power?",
-    "crc_errors": "its answers are garbled; are baudrate, parity and wiring right?",
-    "exceptions": "the device refuses; is its profile right?",
-}
-"""What a count of a Modbus device that is not 0 says, in the order in which it is looked at."""
-
+__all__ = ["diagnostic", "judged", "other_settings", "outline", "same_wire", "spec_of", "verdicts"]
 
 def outline(spec: BusSpec) -> dict[str, Any]:
     """A bus with its devices as JSON; the same for the same bus, whatever process reads its file, and from where."""
@@ -53,8 +42,8 @@ def spec_of(outlined: Any) -> BusSpec:
 
 def same_wire(one: BusSpec, other: BusSpec) -> bool:
     """Whether two buses, whatever they are called, lead to one port or host."""
-    wires = [_wire(spec) for spec in (one, other)]
-    return wires[0] is not None and wires[0] == wires[1]
+    ports = [port_of(spec) for spec in (one, other)]
+    return ports[0] is not None and ports[0] == ports[1]
 
 
 def other_settings(own: BusSpec, wanted: BusSpec) -> str:
@@ -64,24 +53,31 @@ def other_settings(own: BusSpec, wanted: BusSpec) -> str:
     return f"the agent runs another file and keeps {own.name} at {_said(own)}; this file says {_said(wanted)}"
 
 
-def verdicts(readings: Iterable[Reading], error: str) -> list[dict[str, Any]]:
+def verdicts(bus_type: str, readings: Iterable[Reading], error: str) -> list[dict[str, Any]]:
     """What a device's readings and counts come to, one a device: name, works, text. `error` is the wire's."""
     devices: dict[str, list[Reading]] = {}
     counts: dict[str, dict[str, Any]] = {}
     for reading in readings:
         device, _, rest = reading.point.partition(".")
-        if rest.startswith("modbus."):
-            counts.setdefault(device, {})[rest.removeprefix("modbus.")] = reading.value
+        if count := diagnostic(bus_type, rest):
+            counts.setdefault(device, {})[count] = reading.value
         else:
             devices.setdefault(device, []).append(reading)
     found = []
     for name, own in devices.items():
-        works, text = judged(own, counts.get(name, {}), error)
+        works, text = judged(bus_type, own, counts.get(name, {}), error)
         found.append({"name": name, "works": works, "text": text})
     return found
 
 
-def judged(readings: Sequence[Reading], counts: Mapping[str, Any], error: str) -> tuple[bool, str]:
+def diagnostic(bus_type: str, name: str) -> str:
+    """What a point of a device counts for diagnosis, `timeouts` of `modbus.timeouts`; "" for any other point."""
+    driver = find(bus_type)
+    prefix = driver.diagnostics if driver is not None else ""
+    return name.removeprefix(f"{prefix}.") if prefix and name.startswith(f"{prefix}.") else ""
+
+
+def judged(bus_type: str, readings: Sequence[Reading], counts: Mapping[str, Any], error: str) -> tuple[bool, str]:
     """Whether all points of a device were read, and why not in words.
 
     `counts` are the device's statistics, with what the wire has to say of it as "said".
@@ -90,18 +86,17 @@ def judged(readings: Sequence[Reading], counts: Mapping[str, Any], error: str) -
     if not bad:
         remark = f"; {counts['said']}" if counts.get("said") else ""
         return True, f"{len(readings)} point{'s' * (len(readings) > 1)} read{remark}"
-    why = error or _diagnosis(counts)
+    why = error or _diagnosis(bus_type, counts)
     if len(bad) < len(readings):
         why = f"{', '.join(bad[:3])}{' …' * (len(bad) > 3)}: {why}"
     return False, why
 
 
-def _diagnosis(counts: Mapping[str, Any]) -> str:
-    """What the wire said of a device, if that is more than silence or noise; else what its counts come to."""
-    said = str(counts.get("said") or "")
-    if said and not said.startswith(("no answer", "broken frame")):
-        return said
-    return next((text for key, text in _DIAGNOSES.items() if counts.get(key)), "cannot be read")
+def _diagnosis(bus_type: str, counts: Mapping[str, Any]) -> str:
+    """The cause by the driver, else the last error of the device."""
+    driver = find(bus_type)
+    said = load(driver.diagnose)(counts) if driver is not None and driver.diagnose else counts.get("said")
+    return str(said or "cannot be read")
 
 
 def _outlined(value: Any) -> Any:
@@ -114,19 +109,13 @@ def _outlined(value: Any) -> Any:
     return {field.name: getattr(value, field.name) for field in fields(value)} if is_dataclass(value) else value
 
 
-def _wire(spec: BusSpec) -> str | None:
-    options = spec.options
-    if options.get("host"):
-        return f"{address(str(options['host']))}:{options.get('port') or 502}"
-    port = options.get("port")
-    return os.path.realpath(port) if isinstance(port, str) else None
-
-
 def _settings(spec: BusSpec) -> dict[str, Any]:
-    return {key: spec.options.get(key) or usual for key, usual in _SETTINGS.items()}
+    """The settings of a serial line; nothing for another wire."""
+    driver = find(spec.type)
+    usual = driver.line if driver is not None else {}
+    return {key: spec.options.get(key) or value for key, value in usual.items()}
 
 
 def _said(spec: BusSpec) -> str:
-    if spec.type != "modbus_rtu":
-        return spec.type
-    return "{baudrate} baud {bytesize}{parity}{stopbits}".format(**_settings(spec))
+    settings = _settings(spec)
+    return "{baudrate} baud {bytesize}{parity}{stopbits}".format(**settings) if settings else spec.type

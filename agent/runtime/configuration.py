@@ -217,14 +217,14 @@ def _with_kept_codecs(settings: Settings, home: Path, folder: Path) -> Settings:
 
     def dressed(device: DeviceSpec) -> DeviceSpec:
         profile = device.profile or {}
-        lora = profile.get("lora") or {}
-        codec = Path(lora.get("codec") or "")
-        origin = next((one for one in (folder, beside) if codec.is_relative_to(one)), None)
-        if origin is None:
-            return device
-        name = codec.relative_to(origin)
-        lora = {**lora, "codec": str(beside / name), "codec_kept": str(folder / name)}
-        return replace(device, profile={**profile, "lora": lora})
+        for key, section in profile.items():
+            codec = Path(section.get("codec") or "") if key not in ("name", "points") else Path()
+            for origin in (folder, beside):
+                if codec.is_relative_to(origin):
+                    name = codec.relative_to(origin)
+                    section = {**section, "codec": str(beside / name), "codec_kept": str(folder / name)}
+                    return replace(device, profile={**profile, key: section})
+        return device
 
     buses = {name: replace(bus, devices=tuple(map(dressed, bus.devices))) for name, bus in settings.buses.items()}
     return replace(settings, buses=buses)

@@ -254,7 +254,7 @@ class _Check:
     def __init__(self, document: Document, site: Site, scenario: Scenario, left_out: set[Keys]) -> None:
         self._site, self._scenario = site, scenario
         self._at = Checked(document, site, left_out, Library(site.path.parent))
-        self._devices = set(site.devices) | {name for name, bus in site.buses.items() if bus.type == "gpio"}
+        self._devices = set(site.devices) | {name for name, bus in site.buses.items() if bus.has_pins}
 
     def run(self) -> None:
         scenario, at = self._scenario, self._at

@@ -62,7 +62,7 @@ def read_copy(path: Path, file: str | None = None, home: Path | None = None, cod
             site.read_from(home, "sha256:" + hashlib.sha256(document.source).hexdigest())
             check_site(document, site, left_out, library)
             if codecs:
-                library.check_codecs()
+                library.check_files()
             problems = document.problems + library.problems
             pointed = tuple(pointers(document, site))
     problems = sorted(problems, key=lambda found: (found.file != document.file, found.file, found.line, found.column))

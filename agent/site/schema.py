@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
-from agent.site.language.base import Model
+from agent.site.language.alone import models
 from agent.site.models.site import Site
 
 __all__ = ["descriptions", "json_schema"]
@@ -22,8 +22,8 @@ __all__ = ["descriptions", "json_schema"]
 def json_schema() -> dict[str, Any]:
     """A JSON schema (2020-12) of the site file: keys, types and words; references are checked by `bocage check`."""
     schema = Site.model_json_schema(by_alias=True, mode="validation", schema_generator=_Schema)
-    for model in _models():
-        _describe(schema["$defs"].get(model.__name__, {}), model)
+    for name, model in models().items():
+        _describe(schema["$defs"].get(name, {}), model)
     _describe(schema, Site)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "A site of Bocage"}
 
@@ -40,19 +40,12 @@ class _Schema(GenerateJsonSchema):
 
 
 def _describe(definition: dict[str, Any], model: type[BaseModel]) -> None:
-    for name, text in descriptions(model).items():
-        key = model.model_fields[name].alias or name
+    for name, field in model.model_fields.items():
+        text, key = descriptions(model).get(name), field.alias or name
         found = definition.get("properties", {}).get(key)
-        if found is not None:
+        if found is not None and text:
             expected = found.pop("description", "")
             found["description"] = f"{text} ({expected})" if expected else text
-
-
-def _models() -> set[type[BaseModel]]:
-    def below(model: type[BaseModel]) -> set[type[BaseModel]]:
-        return {model}.union(*map(below, model.__subclasses__()))
-
-    return below(Model) - {Model, Site}
 
 
 @cache
@@ -60,7 +53,7 @@ def descriptions(model: type[BaseModel]) -> dict[str, str]:
     """The docstring under each field of a model and of those that it is made from."""
     found: dict[str, str] = {}
     for base in reversed(model.__mro__):
-        if not issubclass(base, BaseModel) or not base.__module__.startswith("agent."):
+        if not issubclass(base, BaseModel) or "__annotations__" not in vars(base) or base is BaseModel:
             continue
         (body,) = ast.parse(inspect.cleandoc("\n" + inspect.getsource(base))).body
         assert isinstance(body, ast.ClassDef)

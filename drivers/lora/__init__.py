@@ -1,47 +1,52 @@
-"""LoRa, every way it reaches a site (see docs/codecs.md for the payloads).
-
-Each way is a module of its own, imported only when a site has such a bus.
-"""
+"""LoRa, every way it reaches a site (docs/lora.md; payloads: docs/codecs.md)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
 
-from agent.clock import Clock
-from drivers.api import BusSpec, DurableStore
+from drivers.api import Driver
 
-if TYPE_CHECKING:
-    from drivers.lora.chirpstack import ChirpStack
-    from drivers.lora.gwmp.bus import Gwmp
-    from drivers.lora.line import LoraLine
-    from drivers.lora.rak import RakP2p
+__all__ = ["DRIVERS"]
 
-__all__ = ["open_chirpstack", "open_gwmp", "open_line", "open_rak_p2p"]
+_lora = partial(
+    Driver,
+    is_radio=True,
+    probe="drivers.lora.probe:probe",
+    profile="drivers.lora.config.profile:KIND",
+    address={"dev_eui": "node", "dev_addr": "node", "node": "node"},
+)
 
-
-def open_rak_p2p(spec: BusSpec, clock: Clock, memory: DurableStore) -> RakP2p:
-    """A RAK3172 modem, point to point (docs/lora-modem.md)."""
-    from drivers.lora.rak import RakP2p
-
-    return RakP2p(spec, clock, memory)
-
-
-def open_line(spec: BusSpec, clock: Clock, memory: DurableStore) -> LoraLine:
-    """Any modem that prints a line for each packet (docs/lora-modem.md)."""
-    from drivers.lora.line import LoraLine
-
-    return LoraLine(spec, clock, memory)
-
-
-def open_chirpstack(spec: BusSpec, clock: Clock, memory: DurableStore) -> ChirpStack:
-    """A ChirpStack v4, over its MQTT integration (docs/lora-chirpstack.md)."""
-    from drivers.lora.chirpstack import ChirpStack
-
-    return ChirpStack(spec, clock, memory)
-
-
-def open_gwmp(spec: BusSpec, clock: Clock, memory: DurableStore) -> Gwmp:
-    """Gateways with the Semtech packet forwarder, and a network server of our own (docs/lora-gwmp.md)."""
-    from drivers.lora.gwmp.bus import Gwmp
-
-    return Gwmp(spec, clock, memory)
+DRIVERS = (
+    _lora(
+        type="lora_chirpstack",
+        open="drivers.lora.chirpstack:ChirpStack",
+        config="drivers.lora.config:ChirpStack",
+        page="lora-chirpstack.md",
+        wire="lora_chirpstack",
+        reach=("url", "application"),
+    ),
+    _lora(
+        type="lora_gwmp",
+        open="drivers.lora.gwmp.bus:Gwmp",
+        config="drivers.lora.config:Gwmp",
+        page="lora-gwmp.md",
+        wire="lora_gwmp",
+        reach=("listen",),
+        session_keys=({"app_key"}, {"nwk_s_key", "app_s_key"}),  # by OTAA, by ABP
+        topics=("devices", "join-log", "airtime"),
+    ),
+    _lora(
+        type="lora_rak_p2p",
+        open="drivers.lora.rak:RakP2p",
+        config="drivers.lora.config:RakP2p",
+        page="lora-modem.md",
+    ),
+    _lora(
+        type="lora_line",
+        open="drivers.lora.line:LoraLine",
+        config="drivers.lora.config:LoraLine",
+        page="lora-modem.md",
+    ),
+    _lora(type="lora_rn2483", config="drivers.lora.config:Rn2483", page="lora-modem.md"),
+    _lora(type="lora_ebyte", config="drivers.lora.config:Ebyte", page="lora-modem.md"),
+)

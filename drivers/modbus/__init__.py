@@ -1,47 +1,49 @@
-"""Modbus RTU, Modbus TCP, and RTU over TCP (see docs/modbus.md).
-
-    wire = open_tcp(spec, clock, memory)
-    async for batch in wire.readings(): ...
-"""
+"""Modbus RTU, Modbus TCP, and RTU over TCP (docs/modbus.md)."""
 
 from __future__ import annotations
 
-from agent.clock import Clock
-from drivers.api import BusSpec, DurableStore
-from drivers.modbus.line import ModbusLine
+from functools import partial
 
-__all__ = ["open_rtu", "open_rtu_over_tcp", "open_tcp"]
+from drivers.api import Driver, Scan
 
+__all__ = ["DRIVERS"]
 
-def open_rtu(spec: BusSpec, clock: Clock, memory: DurableStore) -> ModbusLine:
-    """A serial line. Options: port, baudrate (9600), parity "N", "E" or "O" ("N"), stopbits (1), bytesize (8),
-    timeout in seconds (0.5).
-    """
-    from drivers.modbus.serial_link import SerialLink
+_modbus = partial(
+    Driver,
+    page="modbus.md",
+    can_try=True,
+    diagnose="drivers.modbus.diagnosis:diagnose",
+    diagnostics="modbus",
+    profile="drivers.modbus.config.profile:KIND",
+    address={"unit_id": "unit"},
+)
+_on_a_line = partial(
+    Scan,
+    ids=range(1, 248),
+    allowed=range(1, 248),
+    refusal="is a line, where unit ids are 1 to 247; {id} is for modbus_tcp",
+)
 
-    options = spec.options
-    link = SerialLink(
-        options["port"],
-        options.get("baudrate") or 9600,
-        options.get("parity") or "N",
-        options.get("stopbits") or 1,
-        options.get("bytesize") or 8,
-        options.get("timeout") or 0.5,
-    )
-    return ModbusLine(spec, clock, link)
-
-
-def open_tcp(spec: BusSpec, clock: Clock, memory: DurableStore) -> ModbusLine:
-    """A Modbus TCP host. Options: host, port (502), timeout in seconds (1)."""
-    from drivers.modbus.tcp import TcpLink
-
-    options = spec.options
-    return ModbusLine(spec, clock, TcpLink(options["host"], options.get("port") or 502, options.get("timeout") or 1.0))
-
-
-def open_rtu_over_tcp(spec: BusSpec, clock: Clock, memory: DurableStore) -> ModbusLine:
-    """A serial server that passes RTU frames on as they are. Options: host, port, timeout in seconds (1)."""
-    from drivers.modbus.rtu_tcp import RtuTcpLink
-
-    options = spec.options
-    return ModbusLine(spec, clock, RtuTcpLink(options["host"], options["port"], options.get("timeout") or 1.0))
+DRIVERS = (
+    _modbus(
+        type="modbus_rtu",
+        open="drivers.modbus.open:open_rtu",
+        config="drivers.modbus.config:ModbusRtu",
+        scan=_on_a_line(hint="have the devices power, are A and B, baudrate and parity right?"),
+        line={"baudrate": 9600, "parity": "N", "stopbits": 1, "bytesize": 8},
+    ),
+    _modbus(
+        type="modbus_tcp",
+        open="drivers.modbus.open:open_tcp",
+        config="drivers.modbus.config:ModbusTcp",
+        # a host without a line behind it answers to 255 or 0: Messaging Guide V1.0b, 4.4.2.2
+        scan=Scan(ids=(255, 0, *range(1, 248)), allowed=range(256)),
+        tcp_port=502,
+    ),
+    _modbus(
+        type="modbus_rtu_over_tcp",
+        open="drivers.modbus.open:open_rtu_over_tcp",
+        config="drivers.modbus.config:ModbusRtuOverTcp",
+        scan=_on_a_line(),
+    ),
+)

@@ -11,8 +11,8 @@ import pytest
 
 from agent.cli import main
 from agent.site.build import build_settings
-from agent.site.checks.lines import questions
 from agent.site.loader import load
+from drivers.modbus.config.load import questions
 from drivers.modbus.device import build
 from drivers.modbus.serial_link import SerialLink
 

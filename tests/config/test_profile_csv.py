@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from agent.site.loader import check, load
-from agent.site.profiles.model import ProfilePoint
-from agent.site.profiles.table import COLUMNS, read_csv
+from agent.site.profiles.model import AnyPoint
+from drivers.modbus.config.table import COLUMNS, read_csv
 
 SITE = """\
 site: {id: a}
@@ -97,7 +97,7 @@ def test_a_table_is_the_profile_that_yaml_is(write: Write, text: str) -> None:
 
 
 def test_every_key_of_a_modbus_point_is_a_column() -> None:
-    keys = {field.alias or name for name, field in ProfilePoint.model_fields.items()} - {"field", "states", "range"}
+    keys = {field.alias or name for name, field in AnyPoint.model_fields.items()} - {"field", "states", "range"}
     assert keys <= set(COLUMNS)
 
 

@@ -95,8 +95,6 @@ buses:
         bandwidth: 125 kHz, coding_rate: 4/5, preamble: 8, power: 14 dBm}
   air: {type: lora_gwmp, listen: "127.0.0.1:1700", gateways: ["0102030405060708"]}
   line: {type: lora_line, port: /dev/serial/by-id/y, pattern: "^RX (?P<data>[0-9A-F]+)$"}
-  tic: {type: linky_tic, port: /dev/serial/by-id/z, mode: standard}
-  heat: {type: mbus, port: /dev/serial/by-id/m}
   old: {type: lora_rn2483, port: /dev/serial/by-id/r, frequency: 868.1 MHz}
   e22: {type: lora_ebyte, port: /dev/serial/by-id/e, frequency: 868.125 MHz}
   far: {type: modbus_rtu_over_tcp, host: 10.0.0.2, port: 4001}
@@ -125,7 +123,7 @@ heating:
 """
     )
     assert [problem.message.partition(" is not driven yet")[0] for problem in check(path)] == [
-        "linky_tic", "mbus", "lora_rn2483", "lora_ebyte",
+        "lora_rn2483", "lora_ebyte",
     ]  # fmt: skip
     site = load(path)
     assert site.buses["rak"].frequency == 868_100_000

@@ -10,7 +10,7 @@ from agent.demo import modem, site
 from agent.demo.village import Village
 from agent.site import build as wiring
 from agent.site.loader import load
-from drivers.api import open_bus
+from drivers.registry import open_bus
 
 
 async def test_the_driver_hears_the_probe(tmp_path, monkeypatch):

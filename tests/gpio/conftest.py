@@ -14,7 +14,7 @@ from gpiozero.pins.mock import MockFactory
 from agent.clock import SystemClock
 from agent.model import Quality, Reading
 from drivers.api import BusSpec, DeviceSpec
-from drivers.gpio import Gpio, open_gpio
+from drivers.gpio.chip import Gpio, open_gpio
 from tests.fakes.store import FakeStore
 
 

@@ -12,8 +12,8 @@ from gpiozero import Device
 
 from agent.errors import DeviceError, StorageError, WireError
 from agent.model import Kind, Quality
-from drivers import gpio as module
 from drivers.api import DeviceSpec, Listener, Poller, Writer
+from drivers.gpio import chip as module
 
 
 def spec(number, role, poll=10.0, **options):

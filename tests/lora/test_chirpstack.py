@@ -15,7 +15,7 @@ from agent.clock import SystemClock
 from agent.errors import DeviceError, WireError
 from agent.model import Quality
 from drivers.api import BusSpec, DeviceSpec
-from drivers.lora import open_chirpstack
+from drivers.lora.chirpstack import ChirpStack
 from drivers.lora.chirpstack.link import Message
 from tests.fakes.broker import ScriptedBroker
 from tests.fakes.store import FakeStore
@@ -48,7 +48,7 @@ def make(clock):
         }  # fmt: skip
         profile = {**PROFILE, "lora": {**PROFILE["lora"], "confirmed": confirmed}}
         spec = BusSpec("l", "lora_chirpstack", options, (DeviceSpec("v", {"dev_eui": EUI}, profile),))
-        return open_chirpstack(spec, clock, FakeStore() if memory is None else memory)
+        return ChirpStack(spec, clock, FakeStore() if memory is None else memory)
 
     return bus
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from agent.clock import SystemClock
 from agent.errors import DeviceError
-from drivers.api import BusSpec, DeviceSpec, open_bus
+from drivers.api import BusSpec, DeviceSpec
 from drivers.lora.line import number, payload
+from drivers.registry import open_bus
 from tests.fakes.listening import Listening
 from tests.fakes.store import FakeStore
 

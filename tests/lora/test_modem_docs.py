@@ -7,7 +7,7 @@ from agent.cli.direct import Forgetful
 from agent.clock import SystemClock
 from agent.site import build as wiring
 from agent.site.loader import check, load
-from drivers.api import open_bus
+from drivers.registry import open_bus
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "lora-modem.md"
 

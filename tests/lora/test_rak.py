@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from agent.clock import SystemClock
 from agent.errors import DeviceError, WireError
 from agent.model import Quality
-from drivers.api import BusSpec, DeviceSpec, open_bus
+from drivers.api import BusSpec, DeviceSpec
 from drivers.lora import rak
 from drivers.lora.rak import Packet, RakP2p, Signal, parse
+from drivers.registry import open_bus
 from tests.fakes.listening import Listening
 from tests.fakes.rak_modem import RakModem
 from tests.fakes.store import FakeStore

@@ -13,8 +13,8 @@ import pytest
 from agent.clock import SystemClock
 from agent.model import Reading, Readings
 from drivers.api import BusSpec, DeviceSpec
-from drivers.modbus import open_rtu, open_rtu_over_tcp, open_tcp
 from drivers.modbus.line import ModbusLine
+from drivers.modbus.open import open_rtu, open_rtu_over_tcp, open_tcp
 from tests.fakes import modbus_slave
 
 

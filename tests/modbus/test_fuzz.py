@@ -13,8 +13,9 @@ from hypothesis import strategies as some
 from agent.clock import SystemClock
 from agent.errors import WireError
 from agent.model import Quality
-from drivers.api import BusSpec, open_bus
+from drivers.api import BusSpec
 from drivers.modbus.rtu_tcp import RtuTcpLink
+from drivers.registry import open_bus
 
 EXAMPLES = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

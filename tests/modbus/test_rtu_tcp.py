@@ -10,7 +10,7 @@ import pytest
 
 from agent.errors import DeviceError, WireError
 from agent.model import Quality
-from drivers.api import open_bus
+from drivers.registry import open_bus
 from tests.modbus.answers import LATE, Frames, Late, registers
 
 

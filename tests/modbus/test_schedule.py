@@ -12,8 +12,8 @@ import pytest
 from agent.clock import SystemClock
 from agent.model import Instant, Quality
 from drivers.api import BusSpec, DeviceSpec
-from drivers.modbus import open_tcp
 from drivers.modbus.device import build
+from drivers.modbus.open import open_tcp
 from drivers.modbus.schedule import Device, Poll, Turns, spread
 from drivers.modbus.serial_link import SerialLink
 from drivers.modbus.stats import Load, Tally

@@ -18,7 +18,8 @@ from agent.clock import SystemClock
 from agent.errors import DeviceError
 from agent.model import Quality
 from agent.site.profiles.model import Library
-from drivers.api import BusSpec, DeviceSpec, open_bus
+from drivers.api import BusSpec, DeviceSpec
+from drivers.registry import open_bus
 from tests.fakes import modbus_slave
 
 ROOT = Path(__file__).parent.parent.parent

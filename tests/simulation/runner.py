@@ -36,7 +36,7 @@ MODULES = (
     "agent.services.heating.build",
     "agent.services.water.build",
     "astral.sun",
-    "drivers.gpio",
+    "drivers.gpio.chip",
     "drivers.lora.codecs.downlink",
     "drivers.lora.codecs.structs",
     "drivers.lora.gwmp.bus",

@@ -84,7 +84,7 @@ def _interval(site: Site, meter: str) -> float:
     if device is None:
         return 0.0
     interval = device.point_interval(point) or 0.0
-    if "lora" not in (device.profile_data or {}):
+    if device.is_polled:
         return interval
     stale = (signal.stale_after if signal is not None else None) or device.stale_after or 0.0
     return max(interval, stale / STALE_INTERVALS) if stale >= HOURLY else interval

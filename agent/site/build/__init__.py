@@ -17,10 +17,10 @@ from agent.core.actuator_spec import ActuatorSpec
 from agent.site.models.site import Site
 from agent.site.models import signals as config
 from agent.site.models.buses import Bus
-from agent.site.models.devices import Device
-from agent.site.models.site import broker
+from agent.site.language.ports import broker
 from agent.control.api import Control
-from drivers.api import BusSpec, DeviceSpec, is_driven
+from drivers.api import BusSpec, DeviceSpec
+from drivers.registry import is_driven
 from agent.core.hub import Policy
 from agent.settings import Buffer, Settings
 from agent.core.signals import Signal
@@ -38,19 +38,14 @@ STALE_POLLS = 3
 REFRESH = 0.4
 """Of a node's `fallback_after`: it is written again that often, before half of the time is over."""
 PIN_POLL = 10.0
-"""Seconds between two looks at a GPIO pin when no edge comes."""
-_ADDRESS = (
-    "unit_id", "dev_eui", "join_eui", "app_key", "dev_addr", "nwk_s_key", "app_s_key", "skip_fcnt_check",
-    "rx1_delay", "rx2_spreading_factor", "adr", "node",
-)  # fmt: skip
-"""The keys that name a device on its bus; a driver is given those that are set."""
+"""Seconds between two looks at a pin when no edge comes."""
 _MILLIAMPERES = {"uA": 0.001, "mA": 1.0, "A": 1000.0}
 
 
 def build_settings(site: Site) -> Settings:
     """Everything that runs, of a site that was checked."""
     buses = _buses(site)
-    pins = {device.name for spec in buses.values() if spec.type == "gpio" for device in spec.devices}
+    pins = {device.name for name, spec in buses.items() if site.buses[name].has_pins for device in spec.devices}
     return Settings(
         site=site.site.id,
         name=site.site.name,
@@ -106,12 +101,12 @@ def _idle_buses(site: Site) -> Iterator[dict[str, Any]]:
 
 
 def _buses(site: Site) -> dict[str, BusSpec]:
-    """The buses that have a driver, with their devices; the pins of a GPIO chip are its devices."""
+    """The buses that have a driver, with their devices; a bus with pins has those as its devices."""
     specs = {}
     for name, bus in site.buses.items():
         if not is_driven(bus.type):
             continue
-        devices = _pins(site, name) if bus.type == "gpio" else _devices(site, name)
+        devices = _pins(site, name) if bus.has_pins else _devices(site, name)
         specs[name] = BusSpec(name, bus.type, dict(_options(site, bus)), tuple(devices))
     return specs
 
@@ -134,7 +129,7 @@ def _policies(site: Site) -> dict[str, Policy]:
             policy = Policy(
                 every=publish.every or 0.0,
                 poll=device.interval or 0.0,
-                is_polled="lora" not in (device.profile_data or {}),
+                is_polled=device.is_polled,
                 deadband=deadband.amount if deadband and not deadband.relative else 0.0,
                 deadband_percent=deadband.amount if deadband and deadband.relative else 0.0,
                 max_silence=publish.max_silence or Policy().max_silence,
@@ -219,21 +214,13 @@ def _devices(site: Site, bus: str) -> Iterator[DeviceSpec]:
             continue
         yield DeviceSpec(
             name,
-            {key: value for key in _ADDRESS if (value := getattr(device, key)) is not None},
+            site.buses[bus].address(device),
             device.profile_data,
             device.period,
             {point: own.poll for point, own in device.points.items() if own.poll is not None},
             device.output_watchdog,
-            _radio_options(device),
+            site.buses[bus].options(device),
         )
-
-
-def _radio_options(device: Device) -> dict[str, Any]:
-    """What the driver of a radio node is told beside its address; nothing for a Modbus device."""
-    if device.unit_id is not None:
-        return {}
-    told = {"stale_after": device.stale_after, "interval": device.interval}
-    return {**told, "variables": dict(device.variables)} if device.variables else told
 
 
 def _pins(site: Site, bus: str) -> Iterator[DeviceSpec]:
@@ -289,16 +276,15 @@ def _stale_after(site: Site) -> Iterator[tuple[str, float | None]]:
     A radio node without a time of its own is left to its driver, which learns how often the node speaks.
     """
     for name, device in site.devices.items():
-        radio = "lora" in (device.profile_data or {})
         for point in (device.profile_data or {}).get("points", {}):
             interval = device.point_interval(point)
-            polls = None if interval is None or radio else STALE_POLLS * interval
+            polls = None if interval is None or not device.is_polled else STALE_POLLS * interval
             yield f"{name}.{point}", device.stale_after if device.stale_after is not None else polls
 
 
 def _is_pin(site: Site, reference: str) -> bool:
     bus = site.buses.get(reference.partition(".")[0])
-    return bus is not None and bus.type == "gpio"
+    return bus is not None and bus.has_pins
 
 
 def _personal(site: Site) -> set[str]:

@@ -11,6 +11,7 @@ from agent.site.models.site import Site
 from agent.site.models import signals as config
 from agent.site.language.values import Rate
 from agent.lib.counter import Dial
+from agent.site.profiles.kinds import kind_of
 from agent.core.signals import MOST, Signal
 
 __all__ = ["digit", "is_wide", "least_between", "max_rate", "modulus", "point_dial", "profile_point"]
@@ -62,21 +63,10 @@ def profile_point(site: Site, reference: str) -> Mapping[str, Any]:
     device, _, point = reference.partition(".")
     found = site.devices.get(device)
     profile = found.profile_data if found is not None else None
-    entry: Mapping[str, Any] = (profile or {}).get("points", {}).get(point) or {}
-    lora = (profile or {}).get("lora")
-    return entry if lora is None else {**entry, **_payload_place(lora, entry.get("field") or point, entry)}
-
-
-def _payload_place(lora: Mapping[str, Any], field: str, entry: Mapping[str, Any]) -> Mapping[str, Any]:
-    """How a field lies in the payload of a radio node: `type` and `scale`; nothing where a codec reads it."""
-    records = lora.get("tlv") or ()
-    inner = (part for one in records if not one.get("list") for part in one.get("fields") or ())
-    for part in (*(lora.get("struct") or ()), *records, *inner):
-        if part.get("field") == field:
-            kind = part["as"] if part.get("as") else part.get("type")
-            scale = (part.get("scale") or 1) * (entry.get("scale") or 1)
-            return {"type": f"u{part['bits']}" if part.get("bits") else str(kind), "scale": scale}
-    return {}
+    if profile is None:
+        return {}
+    kind = kind_of(profile)
+    return (profile["points"].get(point) or {}) if kind is None else kind.place(profile, point)
 
 
 def is_wide(source: Mapping[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""What is understood and was hardly meant: a host with its port in it, a broker at the other protocol's port,
+"""What is understood and was hardly meant: a host with its port in it,
 coordinates the wrong way round, a unit that nobody knows.
 
 What can never work is an error, what may be meant after all a warning.
@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import re
 import zoneinfo
-from ipaddress import ip_address
 from pathlib import Path
-from urllib.parse import urlsplit
 
+from agent.site.checks.brokers import is_address
 from agent.site.checks.names import Checked
 from agent.site.language.document import Keys
 from agent.site.language.units import is_known, unknown_unit
 from agent.site.language.values import DURATION
 
-__all__ = ["check_broker", "check_host", "check_place", "check_timeout", "check_unit"]
+__all__ = ["check_host", "check_place", "check_timeout", "check_unit"]
 
 _NEAR, _FAR = 10.0, 20.0
 """Degrees from the place that a timezone is named after. Mainland France lies within 8 of Paris."""
@@ -30,7 +29,7 @@ def check_host(at: Checked, name: str, host: str) -> None:
     """The host of a bus is a host alone, and its numbers are an address."""
     keys: Keys = ("buses", name, "host")
     alone, colon, port = host.rpartition(":")
-    if _is_address(host):
+    if is_address(host):
         return
     if colon and re.fullmatch("[0-9]{1,5}", port) and ":" not in alone:
         at.error(keys, f'the port has a key of its own; write "host: {alone}" and "port: {port}"')
@@ -45,32 +44,6 @@ def check_timeout(at: Checked, name: str, timeout: float) -> None:
     if timeout > _LONG:
         text = f"each question that nobody answers keeps {name} waiting for {DURATION.format(timeout)}"
         at.warn(("buses", name, "timeout"), text, f"write {DURATION.format(_LONG)} at most, such as 500ms")
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
-def check_broker(at: Checked, keys: Keys, url: str) -> None:
-    """Host and port of a broker's address."""
-    if at.wrong(*keys):
-        return
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if re.search(r"\s", url):
-        at.error(keys, "a space stands in the address; take it out")
-    elif re.search(r"[^A-Za-z0-9._:%-]", host):
-        at.error(keys, f'"{host}" is not a host; write its name or address')
-    elif re.fullmatch(r"[0-9.]+", host) and not _is_address(host):
-        at.error(keys, f'"{host}" is not an address; write four numbers from 0 to 255, such as 192.168.1.20')
-    elif (parts.scheme, parts.port) == ("mqtts", 1883):
-        at.warn(keys, "mqtts:// is with TLS, and 1883 is the port without", f"write mqtts://{host}:8883")
-    elif (parts.scheme, parts.port) == ("mqtt", 8883):
-        at.warn(keys, "mqtt:// is without TLS, and 8883 is the port with TLS", f"write mqtts://{host}:8883")
 
 
 def check_place(at: Checked) -> None:

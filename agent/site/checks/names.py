@@ -5,16 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agent.lib.suggestion import did_you_mean, nearest
-from agent.site.checks.words import is_unclear, words_of
 from agent.site.language.document import Document, Keys
 from agent.site.language.problems import Severity, listed
 from agent.site.language.units import canonical, is_known
-from agent.site.models.site import Site
-from agent.site.profiles.model import Library
+from agent.site.profiles.kinds import kind_of
+
+if TYPE_CHECKING:
+    from agent.site.models.bus import BusModel
+    from agent.site.models.site import Site
+    from agent.site.profiles.model import Library
 
 __all__ = ["Checked", "Pin", "PointRef"]
 
@@ -34,7 +36,7 @@ class PointRef:
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """A pin of the GPIO chip, by BCM number."""
+    """A pin of a bus that has pins, by its number there."""
 
     bus: str
     number: int
@@ -123,10 +125,10 @@ class Checked:
             self.lacking(keys, f'"{text}" is not a point; write device.point, or gpio.17 for a pin')
             return None
         bus = self.site.buses.get(owner)
-        if bus is not None and bus.type == "gpio":
-            return self._pin(keys, owner, rest)
+        if bus is not None and bus.has_pins:
+            return self._pin(keys, bus, owner, rest)
         if owner not in self.names("devices"):
-            pins = {name for name, found in self.site.buses.items() if found.type == "gpio"}
+            pins = {name for name, found in self.site.buses.items() if found.has_pins}
             if not self.wrong("buses", owner):
                 self._lacks(keys, "device", owner, did_you_mean(owner, self.names("devices") | pins))
             return None
@@ -137,15 +139,17 @@ class Checked:
             return None
         points = device.profile_data["points"]
         if rest not in points:
-            self.lacking(keys, f'{owner} has no point "{rest}" (profile {device.profile})', did_you_mean(rest, points))
+            of = f" (profile {device.profile})" if device.profile is not None else ""
+            self.lacking(keys, f'{owner} has no point "{rest}"{of}', did_you_mean(rest, points))
             return None
         return PointRef(owner, rest, points[rest])
 
-    def _pin(self, keys: Keys, bus: str, text: str) -> Pin | None:
-        if not re.fullmatch(r"[0-9]{1,2}", text) or int(text) > 27:
-            self.lacking(keys, f'"{text}" is not a pin; write its BCM number, {bus}.0 to {bus}.27')
+    def _pin(self, keys: Keys, bus: BusModel, name: str, text: str) -> Pin | None:
+        try:
+            return Pin(name, bus.pin(name, text))
+        except ValueError as error:
+            self.lacking(keys, str(error))
             return None
-        return Pin(bus, int(text))
 
     def contact(self, keys: Keys, text: str) -> None:
         """A signal or a point that is on or off, and no word."""
@@ -174,9 +178,12 @@ class Checked:
         profile = device.profile_data if device is not None else None
         if device is None or profile is None or point not in profile["points"]:
             return
-        words = words_of(profile, point)
+        kind = kind_of(profile)
+        if kind is None:
+            return
+        words = kind.words(profile, point)
         if words is None:
-            if contact and is_unclear(profile, point):
+            if contact and kind.is_unclear(profile, point):
                 self.warn(
                     keys,
                     f"nothing in the codec of {device.profile} shows that {owner}.{point} is on or off",
@@ -192,7 +199,7 @@ class Checked:
         tell = self.error if contact else self.warn  # what is measured is seldom a word, and its codec may be misread
         tell(
             keys,
-            f"{owner}.{point} is a word, {said} ({Path(profile['lora']['codec']).name} line {words.line}), "
+            f"{owner}.{point} is a word, {said} ({words.place}), "
             f"and a control wants {'on or off' if contact else 'a number'}",
             f"say in profile {device.profile} which one is on: points.{point}.states: {words.states}",
         )

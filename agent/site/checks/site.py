@@ -2,44 +2,35 @@
 
 from __future__ import annotations
 
-import os
 import re
+from collections.abc import Iterator
 from datetime import date
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 from agent.control.calendar import DAY, PREPARED, Calendar, names
-from agent.lib.files import is_file
 from agent.lib.suggestion import did_you_mean
-from agent.site.checks.gwmp import check_gwmp
-from agent.site.checks.lines import check_lines
-from agent.site.checks.mistakes import check_broker, check_host, check_place, check_timeout, check_unit
+from agent.site.checks.brokers import check_url
+from agent.site.checks.mistakes import check_host, check_place, check_timeout, check_unit
 from agent.site.checks.names import Checked, Pin, PointRef
-from agent.site.checks.radio import check_radio, needs_node
 from agent.site.checks.rules import check_rules
 from agent.site.checks.signal_units import check_units
 from agent.site.language.document import Document, Keys
 from agent.site.language.problems import listed
 from agent.site.language.values import DURATION, Rate, number
-from agent.site.models.buses import LORAWAN, MODBUS, ChirpStack
+from agent.site.models.bus import BusModel
+from agent.site.models.buses import DEVICE_OPTIONS, PluginBus
 from agent.site.models.signals import ENERGIES, VOLUMES
-from agent.site.models.site import Site, Uplink, broker
+from agent.site.models.site import Site
+from agent.site.profiles.kinds import kind_of
 from agent.site.profiles.model import Library
-from drivers.api import is_driven
+from drivers.registry import is_driven
 
 __all__ = ["check_site"]
 
-_AIR = 300.0
-"""Seconds between two downlinks to a radio node that a duty cycle of 1 % and 10 % bears."""
 _BARE = re.compile(r"/dev/tty(USB|ACM)[0-9]+$")
 _CURRENTS = {"uA", "mA", "A"}
-_OF_OUR_SERVER = "adr", "rx1_delay", "rx2_spreading_factor"
-_ADDRESS = {
-    "unit_id": "Modbus", "dev_eui": "LoRaWAN", "join_eui": "LoRaWAN", "app_key": "LoRaWAN", "dev_addr": "LoRaWAN",
-    "nwk_s_key": "LoRaWAN", "app_s_key": "LoRaWAN", "adr": "LoRaWAN", "rx1_delay": "LoRaWAN",
-    "rx2_spreading_factor": "LoRaWAN", "node": "a point to point radio",
-}  # fmt: skip
+_WATCHED = listed([options.family for options in DEVICE_OPTIONS if options.watches])
 
 
 def check_site(document: Document, site: Site, left_out: set[Keys], library: Library) -> None:
@@ -48,7 +39,6 @@ def check_site(document: Document, site: Site, left_out: set[Keys], library: Lib
     _check_uplink(at)
     _check_buses(at)
     _check_devices(at)
-    check_lines(at)
     check_place(at)
     for index, name in enumerate((site.uplink and site.uplink.commands.allow) or ()):  # points are known by now
         _check_allowed(at, ("uplink", "commands", "allow", index), name)
@@ -108,9 +98,9 @@ def _check_uplink(at: Checked) -> None:
         if not at.wrong("uplink") and at.document.value(("uplink",)) is None:
             at.warn((), 'no "uplink": readings stay on the gateway')
         return
-    _check_url(at, ("uplink", "url"), up.url, up)
+    check_url(at, ("uplink", "url"), up.url, up)
     for index, url in enumerate(up.fallback):
-        _check_url(at, ("uplink", "fallback", index), url, up)
+        check_url(at, ("uplink", "fallback", index), url, up)
     files = [key for key in ("ca", "cert", "key") if getattr(up, key) is not None]
     if files and not up.tls and not at.wrong("uplink", "url"):
         at.error(("uplink", files[0]), f"{files[0]} is for TLS, and the address begins with mqtt://; write mqtts://")
@@ -119,26 +109,6 @@ def _check_uplink(at: Checked) -> None:
         at.error(("uplink", have), f'{have} without {want}: "{want}" is missing in uplink')
     if up.password is not None and up.username is None and not at.wrong("uplink", "username"):
         at.error(("uplink", "password"), 'a password without a user: "username" is missing in uplink')
-
-
-def _check_url(at: Checked, keys: Keys, url: str, login: Uplink | ChirpStack) -> None:
-    """Host and port of a broker. A password without TLS is for this machine only."""
-    host, _, tls = broker(url)
-    if tls or login.password is None or login.insecure or at.wrong(*keys) or _is_here(host):
-        check_broker(at, keys, url)
-        return
-    at.error(
-        keys, f"mqtt:// shows the password to whoever is on the way to {host}",
-        'write mqtts://, or "insecure: true" to send it all the same',
-    )  # fmt: skip
-
-
-def _is_here(host: str) -> bool:
-    try:
-        address = ip_address(host)
-        return (getattr(address, "ipv4_mapped", None) or address).is_loopback  # Python 3.11 looks at the outer one
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
 
 
 def _check_allowed(at: Checked, keys: Keys, name: str) -> None:
@@ -163,32 +133,14 @@ def _check_allowed(at: Checked, keys: Keys, name: str) -> None:
 def _check_buses(at: Checked) -> None:
     wires: dict[str, str] = {}
     for name, bus in at.site.buses.items():
-        check_radio(at, name)
-        check_gwmp(at, name)
         if not is_driven(bus.type):
             words = f"{bus.type} is not driven yet: nothing is read or written on {name}, the rest of the site runs"
             at.warn(("buses", name, "type"), words)
-        if isinstance(bus, ChirpStack):
-            _check_login(at, name, bus)
-        port = getattr(bus, "port", None)
-        if bus.type in MODBUS:
-            check_timeout(at, name, bus.timeout)  # type: ignore[union-attr]
-        if isinstance(port, str):
-            if _BARE.match(port):
-                at.warn(
-                    ("buses", name, "port"),
-                    f"{port} may be another adapter after the next start; "
-                    "write its name in /dev/serial/by-id or by-path",
-                )
-            wire, key = os.path.normpath(port), "port"
-        elif getattr(bus, "host", None) is not None:
-            host = bus.host  # type: ignore[union-attr]
-            check_host(at, name, bus.host)  # type: ignore[union-attr]
-            wire, key = f"{'127.0.0.1' if host == 'localhost' else host}:{port}", "host"
-        elif bus.type == "gpio":
-            wire, key = "the pins", "type"
-        else:
+        bus.check(at, name)
+        _check_port(at, name, bus)
+        if bus.wire is None:
             continue
+        wire, key = bus.wire
         if wire in wires:
             first = wires[wire]
             at.error(
@@ -197,17 +149,18 @@ def _check_buses(at: Checked) -> None:
         wires.setdefault(wire, name)
 
 
-def _check_login(at: Checked, name: str, bus: ChirpStack) -> None:
-    """Certificates and passwords of a network server's broker."""
-    keys: Keys = ("buses", name)
-    _check_url(at, (*keys, "url"), bus.url, bus)
-    files = [key for key in ("ca", "cert", "key") if getattr(bus, key) is not None]
-    if files and not broker(bus.url)[2] and not at.wrong(*keys, "url"):
-        at.error((*keys, files[0]), f"{files[0]} is for TLS, and the address begins with mqtt://; write mqtts://")
-    if (bus.cert is None) != (bus.key is None) and not (at.wrong(*keys, "cert") or at.wrong(*keys, "key")):
-        at.error((*keys, "key" if bus.cert is None else "cert"), "cert and key go together")
-    if bus.password is not None and bus.username is None and not at.wrong(*keys, "username"):
-        at.error((*keys, "password"), f'a password without a user: "username" is missing in {name}')
+def _check_port(at: Checked, name: str, bus: BusModel) -> None:
+    """The keys `port`, `host` and `timeout` mean the same on every bus."""
+    port, host = getattr(bus, "port", None), getattr(bus, "host", None)
+    if "timeout" in type(bus).model_fields:
+        check_timeout(at, name, bus.timeout)  # type: ignore[attr-defined]
+    if isinstance(port, str) and _BARE.match(port):
+        at.warn(
+            ("buses", name, "port"),
+            f"{port} may be another adapter after the next start; write its name in /dev/serial/by-id or by-path",
+        )
+    if host is not None and not isinstance(port, str):
+        check_host(at, name, host)
 
 
 def _check_devices(at: Checked) -> None:
@@ -219,8 +172,8 @@ def _check_devices(at: Checked) -> None:
             continue
         bus = at.site.buses.get(device.bus)
         if bus is not None:
-            _check_address(at, name, bus.type)
-        for key in ("unit_id", "dev_eui", "dev_addr", "node"):
+            _check_device(at, name, bus)
+        for key in (key for options in DEVICE_OPTIONS for key in options.unique):
             value = getattr(device, key)
             if value is None:
                 continue
@@ -230,11 +183,16 @@ def _check_devices(at: Checked) -> None:
                 at.error((*keys, key), f"{key} {value} is already used by {first} on {device.bus} (line {line})")
     for name in at.site.devices:
         _check_times(at, name)
+    for name, bus in at.site.buses.items():
+        bus.check_devices(at, name)
 
 
 def _load_profile(at: Checked, name: str) -> None:
     device = at.site.devices[name]
     if device.profile is None:
+        bus = at.site.buses.get(device.bus)
+        points = None if bus is None else bus.points(device)
+        device.with_profile(None if points is None else {"name": "", "points": points})
         return
     keys: Keys = ("devices", name, "profile")
     try:
@@ -252,17 +210,8 @@ def _load_profile(at: Checked, name: str) -> None:
         at.lacking(keys, f'profile "{device.profile}" has errors of its own')
         return
     device.with_profile(found)
-    codec = found.get("lora", {}).get("codec")
-    if device.variables and codec is None:
-        text = f"variables are for JavaScript codecs, and profile {device.profile} has none"
-        at.error(("devices", name, "variables"), text, at_key=True)
-    if codec is not None and not is_file(Path(codec)):
-        source = found["lora"].get("source")
-        at.warn(
-            keys,
-            f"profile {device.profile} needs its maker's codec, which is not there",
-            f"put it at {codec}" + (f" (published at {source})" if source else ""),
-        )
+    if (kind := kind_of(found)) is not None:
+        kind.check_device(at, name, found)
     for point in device.points:
         if point not in found["points"]:
             where = ("devices", name, "points", point)
@@ -270,52 +219,39 @@ def _load_profile(at: Checked, name: str) -> None:
             at.error(where, f'profile {device.profile} has no point "{point}"', near, True)
 
 
-def _check_address(at: Checked, name: str, bus_type: str) -> None:
-    """The keys that name a device on its bus, and the kind of its profile."""
+def _check_device(at: Checked, name: str, bus: BusModel) -> None:
+    """The keys that a device may and must have on its bus, and the kind of its profile."""
     device = at.site.devices[name]
     keys: Keys = ("devices", name)
-    if bus_type in MODBUS:
-        wanted, kind = {"unit_id"}, "Modbus"
-        if bus_type != "modbus_tcp" and device.unit_id is not None and not 1 <= device.unit_id <= 247:
-            bound = "too little; write at least 1" if device.unit_id == 0 else "too much; write at most 247"
-            at.error((*keys, "unit_id"), f"{device.unit_id} is {bound}: 0 and 248 to 255 are for modbus_tcp")
-    elif bus_type in LORAWAN:
-        wanted, kind = {"dev_eui"}, "LoRaWAN"
-    elif bus_type.startswith("lora_"):
-        wanted, kind = {"node"} if needs_node(at, device.bus) else set(), "a point to point radio"
-    elif bus_type == "gpio":
+    if bus.has_pins:
         at.error((*keys, "bus"), f"a pin is no device; write {device.bus}.17 in a signal or an actuator")
         return
-    else:
+    if isinstance(bus, PluginBus):
         return
-    for key, of in _ADDRESS.items():
-        if at.written(*keys, key) and of != kind:
-            at.error((*keys, key), f"{key} is for {of}, and bus {device.bus} is {bus_type}", at_key=True)
-    if bus_type == "lora_gwmp":
-        wanted = _activation(at, name)
-    elif bus_type == "lora_chirpstack":
-        for key in _OF_OUR_SERVER:
-            if at.written(*keys, key):
-                at.error((*keys, key), f"{key} is ChirpStack's to say, in its device profile", at_key=True)
-    for key in sorted(wanted):
+    bus.check_device(at, name)
+    for key, family in _foreign(bus):
+        if at.written(*keys, key):
+            at.error((*keys, key), f"{key} is for {family}, and bus {device.bus} is {bus.type}", at_key=True)
+    for key in sorted(bus.needs(at, name)):
         if getattr(device, key) is None and not at.wrong(*keys, key):
-            at.error(keys, f'"{key}" is missing in {name} (bus {device.bus} is {bus_type})')
+            at.error(keys, f'"{key}" is missing in {name} (bus {device.bus} is {bus.type})')
     profile = device.profile_data
-    if device.profile is None and kind == "Modbus" and not at.wrong(*keys, "profile"):
+    if device.profile is None and bus.needs_profile and not at.wrong(*keys, "profile"):
         at.error(keys, f'"profile" is missing in {name}')
-    if profile is not None and ("lora" in profile) != (kind != "Modbus"):
-        of = "a LoRa node" if "lora" in profile else "a Modbus device"
-        at.error((*keys, "profile"), f"profile {device.profile} is for {of}, and bus {device.bus} is {bus_type}")
-    if device.output_watchdog is not None and kind != "Modbus":
-        text = f"output_watchdog is for Modbus, and bus {device.bus} is {bus_type}"
+    kind = kind_of(profile)
+    if kind is not None and bus.profile_kind not in ("", kind.section):
+        text = f"profile {device.profile} is for {kind.noun}, and bus {device.bus} is {bus.type}"
+        at.error((*keys, "profile"), text)
+    if device.output_watchdog is not None and not any(options.watches for options in bus.device_options):
+        text = f"output_watchdog is for {_WATCHED}, and bus {device.bus} is {bus.type}"
         at.error((*keys, "output_watchdog"), text, at_key=True)
 
 
-def _activation(at: Checked, name: str) -> set[str]:
-    """Our own network server needs the keys: by OTAA or by ABP."""
-    if any(at.written("devices", name, key) for key in ("dev_addr", "nwk_s_key", "app_s_key")):
-        return {"dev_addr", "nwk_s_key", "app_s_key"}
-    return {"dev_eui", "join_eui", "app_key"}
+def _foreign(bus: BusModel) -> Iterator[tuple[str, str]]:
+    """The keys of devices that are for other buses, each with the family of those."""
+    for options in DEVICE_OPTIONS:
+        if options.family and options not in bus.device_options:
+            yield from ((key, options.family) for key in options.model_fields)
 
 
 def _check_times(at: Checked, name: str) -> None:
@@ -353,7 +289,7 @@ def _check_names(at: Checked) -> None:
                 at.error((section, name), f'"{name}" is already the name of a {of} (line {line})', at_key=True)
             first.setdefault(name, (section, one))
     for name, bus in at.site.buses.items():
-        if bus.type == "gpio" and name in at.names("devices"):
+        if bus.has_pins and name in at.names("devices"):
             line = at.line("buses", name)
             at.error(("devices", name), f'"{name}" is already the name of the pins (line {line})', at_key=True)
 
@@ -452,7 +388,7 @@ def _check_actuator(at: Checked, name: str) -> None:
     if isinstance(output, PointRef):
         _check_device_output(at, name, output)
     if isinstance(output, Pin):
-        _check_pin_output(at, name, output)
+        at.site.buses[output.bus].check_pin(at, name, output.number)
     elif output is not None:
         _check_refresh(at, name, output)
         for key in ("active", "override"):
@@ -473,11 +409,8 @@ def _check_refresh(at: Checked, name: str, output: PointRef) -> None:
         at.error(keys, f"fallback_after (line {line}) says already when it is written again; write one of the two")
     elif actuator.refresh < 1:
         at.error(keys, f"{often} is too often: refresh must be at least 1 s")
-    elif bus is not None and "lora" in bus.type and actuator.refresh < _AIR:
-        at.warn(keys, f"a downlink every {often} fills the air; write {DURATION.format(_AIR)} or more")
-    elif bus is not None and "modbus" in bus.type and actuator.refresh < (device.interval or 0):
-        poll = DURATION.format(device.interval or 0)
-        at.warn(keys, f"{often} is shorter than the poll of {output.device}, {poll}: nobody sees what it falls back to")
+    elif bus is not None:
+        bus.check_refresh(at, name, output)
 
 
 def _check_device_output(at: Checked, name: str, output: PointRef) -> None:
@@ -487,22 +420,12 @@ def _check_device_output(at: Checked, name: str, output: PointRef) -> None:
         at.error((*keys, "output"), f"{actuator.output} cannot be written (profile of {output.device})")
     if actuator.kind == "relay":  # a word that is read back never tells that it did not move
         at.contact((*keys, "output"), actuator.output)
-    number = output.data.get("register") == "holding" and output.data["type"] != "bool" and output.data["bit"] is None
-    if actuator.kind == "relay" and number and not output.data.get("moves"):
-        at.error(
-            (*keys, "output"),
-            f"{actuator.output} is a {output.data['type']}, and nothing says what on is; "
-            "write type: bool (1 and 0) or on: and off: in its profile, or kind: level here",
-        )
     if output.data.get("moves"):
         relay = f"{output.device}.{output.data['moves']}"
         at.error((*keys, "output"), f"{actuator.output} moves {relay} for a moment and holds nothing; write {relay}")
-    device = at.site.devices[output.device]
-    lora, bus = (device.profile_data or {}).get("lora"), at.site.buses.get(device.bus)
-    if bus is not None and bus.type == "lora_line":
-        at.error((*keys, "output"), f"{output.device} is on {device.bus}, a lora_line, which only listens")
-    if lora is not None and lora["class"] == "A" and bus is not None and bus.type in LORAWAN:
-        at.warn((*keys, "output"), f"{output.device} is of class A: a command waits until it speaks by itself")
+    bus = at.site.buses.get(at.site.devices[output.device].bus)
+    if bus is not None:
+        bus.check_output(at, name, output)
     dog = at.site.devices[output.device].output_watchdog
     if dog is None or actuator.safe_state == "off" or (actuator.kind, type(actuator.safe_state)) == ("relay", float):
         return
@@ -513,39 +436,6 @@ def _check_device_output(at: Checked, name: str, output: PointRef) -> None:
         f"{name} ({actuator.output}) must {must} on failure, but {output.device} drops its outputs after "
         f"{DURATION.format(dog)} (output_watchdog, line {at.line('devices', output.device, 'output_watchdog')})",
     )
-
-
-def _check_pin_output(at: Checked, name: str, pin: Pin) -> None:
-    actuator = at.site.actuators[name]
-    keys: Keys = ("actuators", name)
-    if actuator.refresh is not None:
-        at.error((*keys, "refresh"), f"{actuator.output} is a pin: it stays as it is written; leave out refresh")
-    if actuator.kind == "level":
-        at.error((*keys, "kind"), f"{actuator.output} is a pin: it is on or off, it has no level")
-    elif actuator.safe_state == "hold":
-        at.error(
-            (*keys, "safe_state"),
-            f"{name} ({actuator.output}) cannot hold its state: a pin is let go when the program ends; write off or on",
-        )
-    if actuator.override or at.wrong(*keys, "override"):
-        return
-    if pin.number in (14, 15):
-        at.error(
-            (*keys, "output"),
-            f"pin {pin.number} is the serial console at boot and would move the relay; "
-            "use 9-13 or 16-27, or override: true",
-        )
-    elif pin.number <= 8:
-        at.error(
-            (*keys, "output"),
-            f"pin {pin.number} is pulled up at reset and would switch the relay; use 9-13 or 16-27, or override: true",
-        )
-    elif actuator.active == "low":
-        at.error(
-            (*keys, "active"),
-            f"pin {pin.number} is low at reset, which would switch an active-low relay on; "
-            "use an active-high relay, or override: true",
-        )
 
 
 def _check_stands(at: Checked, name: str) -> None:
@@ -593,7 +483,7 @@ def _check_outputs(at: Checked) -> None:
                 ("actuators", name, "output"),
                 f"{actuator.output} is already the output of {first[1]} (line {at.line(*first)})",
             )
-    pins = {f"{name}." for name, bus in at.site.buses.items() if bus.type == "gpio"}
+    pins = {f"{name}." for name, bus in at.site.buses.items() if bus.has_pins}
     for name, signal in at.site.signals.items():
         if any(signal.from_.startswith(prefix) for prefix in pins):
             first = used.setdefault(signal.from_, ("signals", name))

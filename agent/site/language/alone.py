@@ -10,7 +10,7 @@ from agent.site.language.base import Model, fields_of
 from agent.site.language.spellings import time_meant, words_meant
 from agent.site.language.values import plain
 
-__all__ = ["Pair", "model_called", "written_for"]
+__all__ = ["Pair", "model_called", "models", "written_for"]
 
 
 class Pair(NamedTuple):
@@ -25,13 +25,17 @@ class Pair(NamedTuple):
 
 def model_called(name: str) -> type[BaseModel] | None:
     """The model of the configuration that pydantic calls so."""
+    return models().get(name)
+
+
+def models() -> dict[str, type[BaseModel]]:
+    """All models of the configuration by name. Of two of one name it is the one that is made from the other."""
+    found: dict[str, type[BaseModel]] = {}
     waiting: list[type[BaseModel]] = [Model]
-    while waiting:
-        one = waiting.pop()
-        if one.__name__ == name:
-            return one
+    for one in waiting:
+        found[one.__name__] = one
         waiting += one.__subclasses__()
-    return None
+    return found
 
 
 def written_for(model: type[BaseModel], value: Any, text: str | None = None) -> Pair | None:

@@ -189,7 +189,7 @@ class _Finding:
     def report(self, document: Document) -> None:
         words, hint = self._words(document)
         keys = self.keys
-        if self.type == "union_tag_invalid":
+        if self.type == "union_tag_invalid" or self.context.get("at") == "type":
             keys = (*keys, "type")
         document.report(keys, words, hint, at_key=self.at_key or self.type in ("extra_forbidden", "type_misspelt"))
 

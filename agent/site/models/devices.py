@@ -2,45 +2,17 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, create_model
 
 from agent.site.language.base import Model, Reference, Section
-from agent.site.language.secret import Secret
-from agent.site.language.values import Choice, DeadbandText, Duration, TimeSpan, Written, plain
-from agent.site.models.buses import Eui
+from agent.site.language.values import DeadbandText, Duration, TimeSpan
+from agent.site.models.buses import DEVICE_OPTIONS
+from agent.site.profiles.kinds import kind_of
 
-__all__ = ["Device", "DevicePoint", "Publish"]
-
-
-def _hex(digits: int, example: str) -> Written:
-    def parse(value: Any) -> str:
-        text = value if isinstance(value, str) else ""
-        if not re.fullmatch(rf"[0-9a-fA-F]{{{digits}}}", text):
-            raise ValueError(f'{plain(value)} is not {digits} hexadecimal digits in quotes; write "{example}"')
-        return text.lower()
-
-    schema = {"type": "string", "pattern": f"^[0-9a-fA-F]{{{digits}}}$"}
-    return Written(parse, schema, f'{digits} hexadecimal digits in quotes, such as "{example}"')
-
-
-def _variables(value: Any) -> dict[str, str | int | float]:
-    if not isinstance(value, dict):
-        raise ValueError(f"{plain(value)} has no names; write variables: {{offset: 2, place: cellar}}")
-    for name, one in value.items():
-        if not isinstance(name, str) or not name:
-            raise ValueError(f"{plain(name)} is no name of a variable; put it in quotes")
-        if isinstance(one, bool) or not (isinstance(one, str | int) or (isinstance(one, float) and math.isfinite(one))):
-            raise ValueError(f"{name} is a text or a number, not {plain(one)}")
-    return value
-
-
-_NAMED = {"type": "object", "additionalProperties": {"type": ["string", "number"]}}
-Variables = Annotated[dict[str, str | int | float], Written(_variables, _NAMED, "names with a text or a number each")]
+__all__ = ["AnyDevice", "Device", "DevicePoint", "Publish"]
 
 
 class Publish(Model):
@@ -60,40 +32,16 @@ class DevicePoint(Model):
     poll: TimeSpan | None = None
 
 
-class Device(Model):
-    """A meter, a module, a node. Which keys name it on its bus depends on the bus."""
-
+class _Placed(Model):
     bus: Reference
     """The name of its bus."""
     profile: str | None = None
     """The register or payload map: of the package, or profiles/NAME.yaml beside this file, which wins."""
-    unit_id: Annotated[int, Field(ge=0, le=255)] | None = None
-    """Modbus: its address on the line, 1 to 247. Over TCP 0 to 255: 255 is usual for a device without a line."""
-    dev_eui: Eui | None = None
-    """LoRaWAN: the device's EUI."""
-    join_eui: Eui | None = None
-    """LoRaWAN by OTAA."""
-    app_key: Secret | None = None
-    """LoRaWAN by OTAA."""
-    dev_addr: Annotated[str, _hex(8, "260b1234")] | None = None
-    """LoRaWAN by ABP."""
-    nwk_s_key: Secret | None = None
-    """LoRaWAN by ABP."""
-    app_s_key: Secret | None = None
-    """LoRaWAN by ABP."""
-    skip_fcnt_check: bool = False
-    """LoRaWAN by ABP: accept a frame counter that begins again."""
-    adr: Annotated[Literal["on", "off"], Choice("on", "off")] | None = None
-    """LoRaWAN without a server: `off` leaves the node's data rate and power as they are. Default: on."""
-    rx1_delay: TimeSpan | None = None
-    """LoRaWAN without a server: whole seconds to the first receive window, 1 to 15; told when the node joins, by ABP as
-    it is written in the node. Default: 5s; by ABP 1s."""
-    rx2_spreading_factor: Annotated[int, Field(ge=7, le=12)] | None = None
-    """LoRaWAN without a server: of the second receive window, like `rx1_delay`. Default: 12."""
-    node: Annotated[str, _hex(2, "01")] | None = None
-    """Point to point radio: the byte that its payloads start with."""
-    variables: Variables = Field(default_factory=dict)
-    """LoRa: what its JavaScript codec finds in `input.variables`: {offset: 2, place: cellar}."""
+
+
+class Device(_Placed):
+    """A meter, a module, a node. Which keys name it on its bus depends on the bus."""
+
     poll: TimeSpan | None = None
     """How often it is read. Default: the profile's; 1 s for relay and input modules, else 10 s."""
     points: Section[DevicePoint] = Field(default_factory=dict)
@@ -123,18 +71,22 @@ class Device(Model):
         """Seconds between two polls, with the defaults."""
         if self.poll is not None:
             return self.poll
-        points = (self._profile or {}).get("points", {}).values()
-        modules = [point for point in points if point.get("register") in ("coil", "discrete")]
-        fast = bool(modules) and (len(modules) == len(points) or any(point["writable"] for point in modules))
-        return 1.0 if fast else 10.0
+        kind = kind_of(self._profile)
+        return 10.0 if kind is None or self._profile is None else kind.usual_poll(self._profile)
 
     @property
     def interval(self) -> float | None:
         """Seconds between two readings: the poll, or what the profile says of a radio node; None if nothing does."""
-        if self._profile is not None and "lora" in self._profile:
-            found = self._profile["lora"].get("interval")
-            return None if found is None else float(found)
-        return self.period
+        kind = kind_of(self._profile)
+        if kind is None or kind.is_polled or self._profile is None:
+            return self.period
+        return kind.interval(self._profile)
+
+    @property
+    def is_polled(self) -> bool:
+        """Whether it answers when it is asked. A radio node transmits by itself."""
+        kind = kind_of(self._profile)
+        return kind is None or kind.is_polled
 
     def point_interval(self, point: str) -> float | None:
         """The same for one point: its own poll in the site file, else the profile's for it, else the device's."""
@@ -150,3 +102,12 @@ class Device(Model):
         if self.stale_after is not None:
             return self.stale_after
         return None if self.interval is None else 3 * self.interval
+
+
+if TYPE_CHECKING:
+    AnyDevice = Device
+else:
+    # the keys of the drivers' options stand between those of `_Placed` and of `Device`
+    AnyDevice = create_model(
+        "Device", __base__=(Device, *reversed(DEVICE_OPTIONS), _Placed), __doc__=Device.__doc__, __module__=__name__
+    )

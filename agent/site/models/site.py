@@ -6,7 +6,6 @@ import re
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, PrivateAttr
 
@@ -15,6 +14,7 @@ from agent.services.heating.config import Heating
 from agent.services.lighting.config import Lighting
 from agent.services.water.config import Water
 from agent.site.language.base import Many, Model, Name, Reference, Section, Timezone
+from agent.site.language.ports import Url, broker
 from agent.site.language.secret import Secret, Username
 from agent.site.language.values import (
     Choice,
@@ -28,11 +28,11 @@ from agent.site.language.values import (
     plain,
 )
 from agent.site.models.actuators import Actuator
-from agent.site.models.buses import Bus, Url
-from agent.site.models.devices import Device
+from agent.site.models.buses import Bus
+from agent.site.models.devices import AnyDevice
 from agent.site.models.signals import Signal
 
-__all__ = ["Buffer", "ClockSettings", "Privacy", "Site", "SiteInfo", "Uplink", "broker"]
+__all__ = ["Buffer", "ClockSettings", "Privacy", "Site", "SiteInfo", "Uplink"]
 
 
 def _topic(value: object) -> str:
@@ -188,13 +188,6 @@ class Uplink(Model):
         return broker(self.url)[1]
 
 
-def broker(url: str) -> tuple[str, int, bool]:
-    """Host, port, and whether with TLS."""
-    parts = urlsplit(url)
-    tls = parts.scheme == "mqtts"
-    return parts.hostname or "", parts.port or (8883 if tls else 1883), tls
-
-
 class Privacy(Model):
     """Personal data (RGPD)."""
 
@@ -223,7 +216,7 @@ class Site(Model):
     """Where everything goes. Without it readings stay on the gateway."""
     buses: Section[Bus] = Field(default_factory=dict)
     """Wires and radios."""
-    devices: Section[Device] = Field(default_factory=dict)
+    devices: Section[AnyDevice] = Field(default_factory=dict)
     """What hangs on them."""
     signals: Section[Signal] = Field(default_factory=dict)
     """Measurements with names of their own."""

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from agent.site.language.document import Document, Keys
 from agent.site.language.values import Choice, Written, plain
-
-if TYPE_CHECKING:
-    from agent.site.profiles.model import ProfilePoint
 
 __all__ = ["Address", "Register", "check_notation", "reference"]
 
@@ -54,7 +51,7 @@ Address = Annotated[
 Register = Annotated[str, Written(_register, _TABLE.schema, _TABLE.words)]
 
 
-def check_notation(document: Document, points: Mapping[str, ProfilePoint]) -> None:
+def check_notation(document: Document, points: Mapping[str, Any]) -> None:
     """Warn of a table all of whose addresses look like reference numbers; said once, at the first.
 
     One address beside them that is none shows that they are meant as they stand: SunSpec begins at address 40000.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from agent.site.language.units import is_known
+from agent.site.profiles.kind import Words
 
-__all__ = ["Words", "is_unclear", "words_of"]
+__all__ = ["is_unclear", "words_of"]
 
 _LARGEST = 1 << 20  # bytes of a codec, as the process that runs it takes
 _MOST = 4000  # characters of one expression or one function that are looked at
@@ -38,39 +39,24 @@ _NUMBER = re.compile(r"-?(?:0x[0-9a-fA-F]+|[0-9.]+)")
 _CALL = re.compile(r"(?:\w+\.)*(\w+)\s*\(")
 
 
-class Words(NamedTuple):
-    """The words that a point may give, and the line of the codec that says so; 0 where the profile does."""
-
-    words: tuple[str, ...]
-    line: int
-
-    @property
-    def states(self) -> str:
-        """How a profile could say which one is on; words that nobody knows for off stand before those that are."""
-        first, *others = sorted(self.words, key=lambda word: word.casefold() in _OFF)
-        return f"{{{first}: on, {others[0] if len(others) == 1 else '…'}: off}}"
-
-
 def words_of(profile: Mapping[str, Any], point: str) -> Words | None:
     """What words a point gives, as far as its profile or the maker's codec shows it; None: no words.
 
     Measured on two public catalogues: of 291 fields with words for on or off 251 are found, and is_unclear says so of
     the others; of 264 that are true or false none is taken for a word, of 2,890 numbers twelve are.
     """
-    entry, lora = profile["points"][point], profile.get("lora")
+    entry, lora = profile["points"][point], profile["lora"]
     if entry.get("states") or entry.get("unit"):  # a word in place of a number is bad when it comes, with its reason
         return None
-    if lora is None:
-        return Words((), 0) if entry.get("type") == "string" else None
     field = entry.get("field") or point
     if any(name == field for name in _texts(lora)):
-        return Words((), 0)
+        return Words(())
     return _in_codec(lora["codec"], field.rpartition(".")[2]) if lora.get("codec") else None
 
 
 def is_unclear(profile: Mapping[str, Any], point: str) -> bool:
     """Whether nothing shows that a contact which a codec gives is on or off, or a word is among what it may be."""
-    entry, lora = profile["points"][point], profile.get("lora") or {}
+    entry, lora = profile["points"][point], profile["lora"]
     if entry.get("states") or entry.get("unit") or not lora.get("codec"):
         return False
     field = (entry.get("field") or point).rpartition(".")[2]
@@ -98,7 +84,14 @@ def _in_codec(file: str, field: str) -> Words | None:
             return None
         said += words
         line = line or source.count("\n", 0, start) + 1
-    return Words(tuple(dict.fromkeys(said))[:4], line) if said else None
+    words = tuple(dict.fromkeys(said))[:4]
+    return Words(words, _states(words), f"{Path(file).name} line {line}") if words else None
+
+
+def _states(words: Sequence[str]) -> str:
+    """How a profile could say which word is on; words that are not known for off stand before those that are."""
+    first, *others = sorted(words, key=lambda word: word.casefold() in _OFF)
+    return f"{{{first}: on, {others[0] if len(others) == 1 else '…'}: off}}"
 
 
 def _source(file: str) -> str:

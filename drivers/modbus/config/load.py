@@ -7,15 +7,17 @@ silent devices cost, comes on top: `health` has the load as it is.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
-from agent.site.checks.names import Checked
 from agent.site.language.values import DURATION
-from agent.site.models.buses import ModbusRtu
-from agent.site.models.devices import Device
-from agent.site.models.site import Site
 
-__all__ = ["check_lines", "line_loads"]
+if TYPE_CHECKING:
+    from agent.site.checks.names import Checked
+    from agent.site.models.devices import Device
+    from agent.site.models.site import Site
+    from drivers.modbus.config import ModbusRtu
+
+__all__ = ["check_load", "line_load", "questions"]
 
 _MUCH, _MOST = 0.8, 1.0  # of the line's time
 _BAUDRATES = (1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200)
@@ -25,42 +27,35 @@ _REGISTERS = {"u32": 2, "i32": 2, "f32": 2, "bcd32": 2, "u64": 4, "i64": 4, "f64
 _MOST_BITS, _MOST_REGISTERS = 2000, 125  # MODBUS Application Protocol V1.1b3, 6.1 and 6.3
 
 
-def line_loads(site: Site) -> dict[str, float]:
-    """The share of its time that each Modbus RTU line is asked for: 1 is all of it, and more cannot be."""
-    return {
-        name: round(sum(device_loads(site, name).values()), 3)
-        for name, bus in site.buses.items()
-        if isinstance(bus, ModbusRtu)
-    }
+def line_load(site: Site, bus: str) -> float:
+    """The share of its time that a line is asked for: 1 is all of it, and more cannot be."""
+    return round(sum(device_loads(site, bus).values()), 3)
 
 
-def check_lines(at: Checked) -> None:
+def check_load(at: Checked, name: str) -> None:
     """Warn of a line that is nearly full, refuse one that is asked more than it can carry."""
-    for name, bus in at.site.buses.items():
-        if not isinstance(bus, ModbusRtu):
-            continue
-        by_device = device_loads(at.site, name)
-        load = sum(by_device.values())
-        if load < _MUCH:
-            continue
-        keys = ("buses", name, "baudrate") if at.written("buses", name, "baudrate") else ("buses", name, "type")
-        most = max(by_device, key=lambda device: by_device[device])
-        text = (
-            f"{name} is asked for {100 * load:.0f} % of the time that it has at {bus.baudrate} baud "
-            f"({most} alone {100 * by_device[most]:.0f} %, with a poll of {DURATION.format(_fastest(at.site, most))})"
-        )
-        enough = next((rate for rate in _BAUDRATES if sum(device_loads(at.site, name, rate).values()) < _MUCH), None)
-        hint = "poll less often" + (f", or set the line and its devices to {enough} baud" if enough else "")
-        if load > _MOST:
-            at.error(keys, text, hint)
-        else:
-            at.warn(keys, text, hint)
+    bus = cast("ModbusRtu", at.site.buses[name])
+    by_device = device_loads(at.site, name)
+    load = sum(by_device.values())
+    if load < _MUCH:
+        return
+    keys = ("buses", name, "baudrate") if at.written("buses", name, "baudrate") else ("buses", name, "type")
+    most = max(by_device, key=lambda device: by_device[device])
+    text = (
+        f"{name} is asked for {100 * load:.0f} % of the time that it has at {bus.baudrate} baud "
+        f"({most} alone {100 * by_device[most]:.0f} %, with a poll of {DURATION.format(_fastest(at.site, most))})"
+    )
+    enough = next((rate for rate in _BAUDRATES if sum(device_loads(at.site, name, rate).values()) < _MUCH), None)
+    hint = "poll less often" + (f", or set the line and its devices to {enough} baud" if enough else "")
+    if load > _MOST:
+        at.error(keys, text, hint)
+    else:
+        at.warn(keys, text, hint)
 
 
 def device_loads(site: Site, bus: str, baudrate: int | None = None) -> dict[str, float]:
     """The share of the line's time that each of its devices takes, at its own baud rate or another one."""
-    line = site.buses[bus]
-    assert isinstance(line, ModbusRtu)
+    line = cast("ModbusRtu", site.buses[bus])
     rate = baudrate or line.baudrate
     character = (1 + 8 + (line.parity != "N") + line.stopbits) / rate
     silence = 0.00175 if rate > 19200 else 3.5 * character

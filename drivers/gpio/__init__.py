@@ -1,0 +1,18 @@
+"""Pins of a GPIO chip: relays, contacts and pulse counters (docs/gpio.md)."""
+
+from __future__ import annotations
+
+from drivers.api import Driver
+
+__all__ = ["DRIVERS"]
+
+DRIVERS = (
+    Driver(
+        type="gpio",
+        open="drivers.gpio.chip:open_gpio",
+        config="drivers.gpio.config:Gpio",
+        page="gpio.md",
+        address={"pin": "pin"},
+        wire="",
+    ),
+)

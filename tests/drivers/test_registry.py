@@ -1,0 +1,114 @@
+"""How drivers are found: by the descriptions in their folders, and as other distributions' entry points."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from drivers import registry
+from drivers.api import Driver
+
+ROOT = Path(__file__).parents[2]
+BLUEPRINT = registry.load("drivers._blueprint:DRIVERS")
+FACTORY = """
+from agent.driver import BusSpec, Memory
+
+
+class Old:
+    points = ()
+
+    def __init__(self, spec, clock, memory):
+        self.port = spec.options["tty"]
+
+
+def open_old(spec: BusSpec, clock: object, memory: Memory) -> Old:
+    return Old(spec, clock, memory)
+"""
+
+
+@pytest.mark.parametrize("driver", [*registry.built_in().values(), *BLUEPRINT], ids=lambda driver: driver.type)
+def test_a_description_leads_to_what_it_names(driver: Driver) -> None:
+    for reference in (driver.open, driver.config, driver.probe, driver.diagnose):
+        assert not reference or callable(registry.load(reference)), reference
+    assert driver.type in (ROOT / "docs" / driver.page).read_text(encoding="utf-8")
+
+
+def test_a_description_imports_nothing_of_its_driver() -> None:
+    code = """
+import sys
+from drivers.registry import built_in
+built_in()
+sys.exit(" ".join(m for m in ("pymodbus", "serial", "gpiozero", "aiomqtt", "pydantic") if m in sys.modules) or 0)
+"""
+    done = python(code)
+    assert done.returncode == 0, done.stderr
+
+
+def test_no_driver_that_runs_imports_the_models() -> None:
+    code = """
+import sys, agent.app
+from drivers.registry import built_in, load
+for driver in built_in().values():
+    for reference in (driver.open, driver.probe, driver.diagnose):
+        if reference: load(reference)
+wrong = [m for m in sys.modules if m.startswith(("pydantic", "agent.site"))]
+wrong += [m for m in sys.modules if m.startswith("drivers.") and ".config" in m]
+sys.exit(" ".join(wrong) or 0)
+"""
+    done = python(code)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_factory_of_before_is_a_driver(tmp_path: Path) -> None:
+    installed(tmp_path, "old_way", "old_driver:open_old")
+    (tmp_path / "old_driver.py").write_text(FACTORY)
+    code = """
+from agent.driver import BusSpec, is_driven, open_bus
+assert is_driven("old_way") and not is_driven("older_way")
+print(open_bus(BusSpec("a", "old_way", {"tty": "/dev/x"}, ()), None, None).port)
+"""
+    done = python(code, tmp_path)
+    assert done.stdout == "/dev/x\n", done.stderr
+    site = tmp_path / "site.yaml"
+    site.write_text('site: {id: a}\nuplink: {url: "mqtt://h"}\nbuses: {a: {type: old_way, tty: /dev/x, any: [1]}}\n'
+                    "devices: {d: {bus: a, unit_id: 7}}\n")  # fmt: skip
+    done = bocage(tmp_path, "check", site, "--json")
+    assert json.loads(done.stdout)["problems"] == [], done.stderr
+
+
+def test_a_driver_that_cannot_be_loaded_costs_no_other_bus(tmp_path: Path) -> None:
+    installed(tmp_path, "broken", "broken_driver:DRIVER")
+    (tmp_path / "broken_driver.py").write_text("import no_such_module\n")
+    site = tmp_path / "site.yaml"
+    site.write_text('site: {id: a}\nuplink: {url: "mqtt://h"}\nbuses: {g: {type: gpio}}\n')
+    done = bocage(tmp_path, "check", site)
+    assert done.returncode == 0, done.stderr
+    assert "driver cannot be loaded type=broken from=broken_driver:DRIVER" in done.stderr
+
+
+def installed(folder: Path, name: str, value: str) -> None:
+    """A distribution without code, as pip leaves it: an entry point alone."""
+    info = folder / f"{name}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[bocage.drivers]\n{name} = {value}\n")
+
+
+def python(code: str, *folders: Path) -> subprocess.CompletedProcess[str]:
+    return _run(folders, "-c", code)
+
+
+def bocage(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    return _run((folder,), "-m", "agent", *map(str, arguments))
+
+
+def _run(folders: tuple[Path, ...], *arguments: str) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join(map(str, (ROOT, *folders)))
+    command = [sys.executable, *arguments]
+    environment = {**os.environ, "PYTHONPATH": path}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)

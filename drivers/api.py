@@ -132,7 +132,7 @@ class Facts(DurableStore, Protocol):
 
 
 class Wire(Protocol):
-    """What every driver offers: the points of its devices, and their statistics as points."""
+    """The common part of all drivers: the points of their devices, and their statistics as points."""
 
     @property
     def points(self) -> Sequence[Point]: ...
@@ -156,9 +156,9 @@ class Listener(Protocol):
 
 @runtime_checkable
 class Poller(Protocol):
-    """Reads points on demand; the request queues at the wire's owner, or opens the wire if nobody listens.
+    """Reads points on demand. The request queues at the wire's owner; the wire is opened if it is not listened to.
 
-    A point that cannot be read comes back with quality bad; WireError if the wire cannot be had at all.
+    A point that cannot be read comes back with quality bad; WireError if the wire cannot be opened at all.
     """
 
     async def read(self, points: Sequence[str]) -> Readings: ...
@@ -168,7 +168,7 @@ class Poller(Protocol):
 class Writer(Protocol):
     """Writes one value, queued before any read. Returns when the device has acknowledged it.
 
-    Raises DeviceError or WireError if it did not: then nobody knows whether the output moved. `until`
+    Raises DeviceError or WireError if it did not: then it is unknown whether the output moved. `until`
     (clock.monotonic) is when it may start at the latest. A write to a point that is `deferred` is called off by
     cancelling it: what still waits is withdrawn.
     """
@@ -199,10 +199,10 @@ class Successive(Protocol):
 
 @runtime_checkable
 class Scanner(Protocol):
-    """Looks who answers at these unit ids, as far as nothing more urgent is asked.
+    """Asks each of these unit ids for an answer, between more urgent questions.
 
-    One mapping a unit, for people and programs: {"unit_id": 3, "ms": 41.2}, `ms` None if nobody does within `timeout`
-    seconds (None: the bus's own). WireError if the wire cannot be had.
+    One mapping a unit, for people and programs: {"unit_id": 3, "ms": 41.2}, `ms` None without an answer within
+    `timeout` seconds (None: the bus's own). WireError if the wire cannot be opened.
     """
 
     def scan(self, units: Iterable[int], timeout: float | None = None) -> AsyncIterator[Mapping[str, Any]]: ...

@@ -6,7 +6,7 @@ __all__ = ["Flood"]
 
 
 class Flood:
-    """Counts what comes in, so that nobody has more of the loop than `most` bytes a second cost.
+    """Limit what one sender costs the event loop: `most` bytes a second.
 
     A piece counts as `least` bytes at the least: bytes that come one by one cost as much as whole frames.
     A serial line gives 12,000 at 115,200 baud, and an answer of Modbus has 260 at the most.
@@ -24,5 +24,5 @@ class Flood:
         return self._bytes > self._most
 
     def was_asked(self, count: int) -> None:
-        """That many bytes of what came are an answer: who asks much is not flooded."""
+        """Take back that many bytes: they are answers to our own questions, which are no flood."""
         self._bytes = max(0, self._bytes - count)

@@ -95,7 +95,7 @@ class _Line:
 
     @property
     def active(self) -> bool:
-        """What the level on the pin means now."""
+        """Whether the level on the pin means on."""
         return bool(self.device.pin.state) == self.active_high
 
     @property
@@ -393,7 +393,9 @@ class Gpio:
         self._due = float("inf")
 
     async def retire(self, devices: Sequence[DeviceSpec]) -> None:
-        """Close all but the relays that are relays of the same polarity among `devices`, for who comes after."""
+        """Close all pins but those that are relays of the same polarity among `devices`: the next driver takes them
+        over.
+        """
         relays = [_Relay(device) for device in devices if device.options.get("role") == "relay"]
         staying = {(relay.pin, relay.active_high) for relay in relays}
         self._let_go(
@@ -532,9 +534,9 @@ class Gpio:
 
 
 def _pin_factory(gpiozero: Any) -> tuple[Any, bool, _Errors]:
-    """gpiozero's way to the chip; whether it is ours to close; and what it raises. WireError in clear words.
+    """gpiozero's pin factory, whether we close it, and the errors that it raises. WireError if there is none.
 
-    A factory that somebody installed (tests, the demo) or that GPIOZERO_PIN_FACTORY names is taken as it is. Else it
+    A factory that is already installed (tests, the demo) or that GPIOZERO_PIN_FACTORY names is taken as it is. Else it
     is lgpio or nothing: gpiozero's own fallbacks write registers directly, or need a daemon.
     """
     errors: _Errors = (gpiozero.GPIOZeroError, ImportError, OSError, RuntimeError, ValueError)

@@ -65,7 +65,7 @@ class LoraLine(Modem):
         """Nothing is known of the modem."""
 
     def _refuse(self, error: WireError) -> None:
-        """Nobody waits for it."""
+        """Refuse: this modem only listens."""
 
     async def _turn(self) -> None:
         self._owe(_REST)
@@ -88,7 +88,9 @@ class LoraLine(Modem):
             self._heard(*home, number(groups.get("rssi")), number(groups.get("snr")))
 
     def _groups(self, line: str) -> dict[str, str | None]:
-        """What the pattern finds. A line on which it takes too long is no packet, and the next ones are let go by."""
+        """The groups that the pattern finds. A line that takes too long is no packet, and the next lines are
+        skipped.
+        """
         if self._clock.monotonic() < self._pause_until:
             return {}
         try:

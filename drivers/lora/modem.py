@@ -1,8 +1,8 @@
-"""What every serial modem has in common: its port, its nodes, and an owner that keeps it going.
+"""The common part of serial modems: the port, the nodes, and the task that owns them.
 
 One task owns the port. It opens it, makes the modem ready, hears and sends; whatever fails, it begins again: at once
 when the modem only started anew, with backoff when the port is gone or the modem does not answer. The frames go to
-whoever iterates `readings`, and are decoded there, so that a slow codec never holds up the modem.
+the iterator of `readings`, and are decoded there, so that a slow codec never holds up the modem.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ LONGEST_PACKET = 255
 """Bytes in a LoRa packet."""
 _MARGIN = 5.0  # s, what the owner's next sign of life may come late by
 _REOPEN_MOST = 15.0  # s; to look whether a port is back costs nothing
-_BACKLOG = 1000  # frames that nobody took
+_BACKLOG = 1000  # frames that were not taken
 _REPEATED = 2.0  # s, in which the same packet of the same node is the same one
 
 
@@ -78,7 +78,7 @@ class Modem(ABC):
         return self._due
 
     async def readings(self) -> AsyncIterator[Readings]:
-        """What the nodes send, for as long as it is iterated; and once for each of them that falls silent."""
+        """Yield what the nodes send, and once for each of them that falls silent."""
         if self._listening:
             raise RuntimeError(f"{self._bus} is iterated already")
         self._listening = True
@@ -92,9 +92,9 @@ class Modem(ABC):
             self._listening = False
 
     async def read(self, points: Sequence[str]) -> Readings:
-        """The last of each that was heard: a radio node is not asked. Bad where nothing came yet.
+        """The last value that was heard of each point: a radio node is not asked. Bad where nothing came yet.
 
-        While nobody listens the modem is tried, so that WireError says what is wrong with it.
+        While `readings` is not iterated the modem is tried, so that WireError says what is wrong with it.
         """
         for point in points:
             if point not in self._home:
@@ -125,12 +125,12 @@ class Modem(ABC):
         """One thing: a line, a command, or a rest of at most a minute. Restarted or WireError end the good times."""
 
     def _tells(self, point: Point) -> bool:
-        """Whether a point of a node ever gets a value here: point to point nobody counts frames."""
+        """Whether a point of a node ever gets a value here: point to point, frames are not counted."""
         return point.kind is not Kind.DIAGNOSTIC or not point.id.endswith(".fcnt")
 
     @abstractmethod
     def _refuse(self, error: WireError) -> None:
-        """The modem is not to be had: whoever waits for it is told."""
+        """Fail the writes that wait: the modem is not available."""
 
     def _heard(self, node: Node, payload: bytes, rssi: float | None, snr: float | None, sf: int | None = None) -> None:
         """A packet of a node of ours, without what named it."""
@@ -147,7 +147,7 @@ class Modem(ABC):
             self._frames.put_nowait((node, Frame(payload, self._clock.now(), rssi=rssi, snr=snr, sf=sf)))
 
     def _named(self, packet: bytes) -> tuple[Node, bytes] | None:
-        """Whose packet this is by its first byte, and what follows; None for a node that is not ours."""
+        """The node of a packet by its first byte, and the rest; None for a node that is not ours."""
         for prefix, node in self._nodes:
             if packet.startswith(prefix):
                 return node, packet[len(prefix) :]
@@ -161,7 +161,7 @@ class Modem(ABC):
 
     @contextlib.asynccontextmanager
     async def _in_use(self) -> AsyncIterator[None]:
-        """The owner runs while anybody uses the modem."""
+        """Keep the owner running while the modem is in use."""
         self._users += 1
         if self._owner is None or self._owner.done():
             self._tried.clear()

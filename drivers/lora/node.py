@@ -32,7 +32,7 @@ KEEP_EVERY = 60.0
 """Seconds between two times that what nodes have learnt is kept."""
 LARGEST_GAP = 64 * 65_536
 """Frames that a counter may skip while nobody listens: eight years of one a minute. Beyond, it began elsewhere."""
-_UNKNOWN = 8 * 3600.0  # s, the interval of a node of which nobody knows it: lost after a day
+_UNKNOWN = 8 * 3600.0  # s, the interval of a node for which it is unknown: lost after a day
 _REPEATED = 600.0  # s, in which a frame of the same number and content is the same frame
 _MOST_HISTORY = 1000  # entries in one payload
 _LONGEST_REASON = 250
@@ -120,7 +120,7 @@ class Node:
         return readings
 
     def battery(self, percent: float | None, at: Instant) -> Readings:
-        """What a network server tells of its battery (%; None: unknown), unless the profile reads it by itself."""
+        """Note the battery level that a network server tells (%; None: unknown), unless the profile reads it itself."""
         if "battery" in self._maps or percent is None:
             return []
         reading = Reading(f"{self.name}.battery", percent, at)
@@ -140,7 +140,7 @@ class Node:
 
     @property
     def unheard(self) -> bool:
-        """Whether nobody knows yet, since the start, if it is lost."""
+        """Whether it is still unknown since the start if the node is lost."""
         return self._heard is None and not self.lost
 
     @property
@@ -171,7 +171,7 @@ class Node:
 
     def _unread(self, at: Instant) -> list[Reading]:
         """Stale readings, once, of what could not be read for three intervals though it speaks: of all its values, or
-        of those that come after a record that nobody knows.
+        of those that come after an unknown record.
         """
         limit = at.boottime_ns - PATIENCE * self.interval * 1e9
         nothing = self._read * 1e9 <= limit
@@ -240,7 +240,7 @@ class Node:
         """The same number and content as the frame before: a retransmission, or the same event delivered twice.
 
         The same number with another content is another frame, also across a start: of a new session, whose join was
-        not kept. Whether a frame is genuine or somebody's replay is the network server's to say, before it is here.
+        not kept. The network server has already decided whether a frame is genuine or a replay.
         """
         if frame.fcnt is None or frame.fcnt != self._fcnt:
             return False
@@ -308,14 +308,14 @@ class Node:
         ]
 
     def _raws(self, data: Any) -> dict[str, Any]:
-        """What an object holds for points of the profile."""
+        """The raw values of an object for the points of the profile."""
         found = {short: look_up(data, _field(short, entry)) for short, entry in self._maps.items()}
         return {short: raw for short, raw in found.items() if raw is not MISSING}
 
     def _gone(
         self, absent: Mapping[str, str], held: Mapping[str, Any], frame: Frame, reasons: list[str]
     ) -> list[Reading]:
-        """What payloads of the present layout do not have is bad from the first of them on, and is told once."""
+        """Bad readings, once, for points that payloads of the present layout do not have."""
         found: list[Reading] = []
         if frame.heard_ms is not None:
             return found
@@ -330,7 +330,9 @@ class Node:
         return found
 
     async def _decode(self, frame: Frame, reasons: list[str], beside: bool) -> Decoded:
-        """What our codec makes of it; `beside`: for what the network server's lacks, so its faults are nobody's."""
+        """Decode a payload with our codec. `beside`: only for what the network server's lacks, so its faults are not
+        told.
+        """
         if self._codec is None or not frame.payload:
             return Decoded({})
         received = frame.heard_ms if frame.heard_ms is not None else frame.at.wall_ms
@@ -387,7 +389,7 @@ class Node:
 
 
 def _print_of(frame: Frame) -> str:
-    """What tells a frame from another of the same number, in few bytes of flash."""
+    """A short print that tells a frame from another of the same number, to be kept on flash."""
     return hashlib.blake2b(b"%d:" % (frame.fport or 0) + frame.payload, digest_size=8).hexdigest()
 
 
@@ -408,7 +410,7 @@ def _flags(lora: Mapping[str, Any], points: Mapping[str, Mapping[str, Any]]) -> 
 
 
 def _raw(value: Value, scale: float, offset: float) -> Value:
-    """What a field holds for a value of its point."""
+    """The raw value of a field for a value of its point."""
     if isinstance(value, bool | str) or value is None or (scale == 1 and offset == 0):
         return value
     raw = float(f"{(value - offset) / scale:.12g}")

@@ -13,14 +13,14 @@ __all__ = ["LONGEST_LINE", "LinePort"]
 
 LONGEST_LINE = 1024
 """Bytes. The longest packet (255 bytes) makes a line of some 540; what is longer is no line, and dropped."""
-_MOST_LINES = 500  # that nobody took yet
+_MOST_LINES = 500  # that were not taken yet
 _ENDS = re.compile(rb"[\r\n]+")
 
 
 class LinePort:
     """A serial port, 8N1, read line by line.
 
-    `garbage` counts what was dropped: a run without a line's end, or lines that nobody took.
+    `garbage` counts what was dropped: a run without a line's end, or lines that were not read.
     """
 
     def __init__(self, port: str, baudrate: int) -> None:
@@ -74,7 +74,7 @@ class LinePort:
         return None
 
     def wake(self) -> None:
-        """Let whoever waits for a line look around."""
+        """Wake the task that waits for a line."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 

@@ -25,7 +25,9 @@ SECONDS = 11.0
 
 
 async def probe(spec: BusSpec, clock: Clock, seconds: float = SECONDS) -> str:
-    """What was heard on a bus, in words; it ends at the first sign of life. WireError if the bus cannot work."""
+    """Listen to a bus until the first sign of life, and say in words what was heard. WireError if the bus cannot
+    work.
+    """
     how = {"lora_gwmp": _gwmp, "lora_chirpstack": _chirpstack, "lora_rak_p2p": _rak, "lora_line": _line}[spec.type]
     return await how(spec.options, clock, seconds)
 

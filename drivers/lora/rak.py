@@ -2,10 +2,10 @@
 
 Two dialects are about. RUI3 (from 2022, 115200 baud) has a reception that goes on while something is sent
 (AT+PRECV=65533, since RUI3 3.4.0) and tells a packet in one line; the firmware before (V1.0.4 and older, 9600 baud)
-takes 65533 for 65.5 s, must be stopped before it sends, and tells a packet in two lines. Nobody is asked which one it
-is: whatever says that reception has ended, or may have, starts it again. The bandwidth is written 125 in one manual and
-0 in another, so it is read back. Source: RAK's "AT Command Manual" of RUI3, the "Deprecated AT Command" manual of the
-old firmware, and the "AT Command Migration Guide".
+takes 65533 for 65.5 s, must be stopped before it sends, and tells a packet in two lines. The dialect is not asked
+for: any sign that reception has ended, or may have, starts it again. The bandwidth is written 125 in one manual and 0
+in another, so it is read back. Source: RAK's "AT Command Manual" of RUI3, the "Deprecated AT Command" manual of the old
+firmware, and the "AT Command Migration Guide".
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Signal(NamedTuple):
 
 
 def parse(line: str) -> Packet | Signal | None:
-    """What an event line says; None for a line that is none, or broken. Whatever stands before `+EVT:` is noise.
+    """The event of a line; None for any other or broken line. Text before `+EVT:` is noise.
 
     RUI3: `+EVT:RXP2P:-60:11:AABBCCDD`. Before: `+EVT:RXP2P, RSSI -60, SNR 11`, and then `+EVT:AABBCCDD`.
     """

@@ -20,7 +20,7 @@ class Rhythm:
 
     A burst (a payload in parts, history that is caught up, the frames after a join) is one word, as long as it takes
     less than an interval; frames that follow each other closely for longer are a new interval. `expected` is what holds
-    until enough was heard: the profile's, None if nobody knows.
+    until enough was heard: the profile's, None if it is unknown.
     """
 
     def __init__(self, expected: float | None, gaps: Sequence[float] = ()) -> None:
@@ -31,7 +31,7 @@ class Rhythm:
 
     @property
     def gaps(self) -> list[float]:
-        """What it was learnt from, to be kept."""
+        """The gaps that it was learnt from, to be kept."""
         return list(self._gaps)
 
     @property

@@ -20,7 +20,7 @@ _AHEAD = 86_400_000  # ms, that a node's clock may be ahead of ours
 
 
 class NoValue(ValueError):
-    """What stands there is no value; the message says what it is."""
+    """A field holds no value; the message says what it holds."""
 
 
 def look_up(data: Any, path: str) -> Any:
@@ -38,7 +38,7 @@ def look_up(data: Any, path: str) -> Any:
 
 
 def value_of(point: Point, raw: Any, scale: float = 1, offset: float = 0) -> Value:
-    """What a field means for a point: raw x scale + offset. NoValue for null, lists, objects, NaN, words."""
+    """The value of a point from its field: raw x scale + offset. NoValue for null, lists, objects, NaN, words."""
     if raw is None:  # so does JSON write NaN and Infinity of a codec
         raise NoValue("null stands where a value should")
     if isinstance(raw, bool):

@@ -58,7 +58,7 @@ def _point(spec: DeviceSpec, name: str, settings: Mapping[str, Any], period: flo
 
 
 def registers_of(register: Register, value: Value) -> list[int]:
-    """What is to be written for `value`, checked. DeviceError says what is wrong with it."""
+    """The registers to write for `value`. DeviceError if it does not fit."""
     point = register.point
     if not point.writable or register.table in ("discrete", "input"):
         raise DeviceError(f"{point.id} cannot be written")

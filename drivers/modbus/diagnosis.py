@@ -1,4 +1,4 @@
-"""What the statistics of a Modbus device say about why it cannot be read."""
+"""The likely cause why a Modbus device cannot be read, from its statistics."""
 
 from __future__ import annotations
 

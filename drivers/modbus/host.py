@@ -106,10 +106,10 @@ class Host(Generic[S]):
             stream.close()
 
     async def exchange(self, question: Question, ask: Callable[[], Awaitable[bytes]]) -> bytes:
-        """What `ask` gives, which puts the question on the present connection. It may be called twice.
+        """The result of `ask`, which puts the question on the present connection. `ask` may be called twice.
 
         So it is where the host closes, and where silence may mean that it has forgotten the connection: after a rest,
-        a shorter one for a write, which nobody repeats. A question that may be carried out only once is not repeated.
+        a shorter one for a write, which is not repeated. A question that may be carried out only once is not repeated.
         NoAnswer if the host closes both times.
         """
         if self._used and (not self.is_open or self._hang_ups >= (1 if question.once else _HANG_UPS)):

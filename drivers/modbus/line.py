@@ -1,7 +1,7 @@
 """The owner of a Modbus line: one task asks every question, in order of urgency.
 
 Writes come first, then reads on demand, then polls by turns (schedule.py), and probes of a scan in between. The
-owner runs while somebody iterates `readings`, or, for a program that only asks once, until nothing is queued any more.
+owner runs while `readings` is iterated, or, for a program that only asks once, until nothing is queued any more.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _REOPEN_MOST = 60.0  # s
 _STEADY = 10.0  # s that a wire must have been open for its next loss to be news, if the reason is the same
 _SILENT_MOST = 2  # questions in a row, until one who reads on demand takes the device for gone
 _SHORTEST = 0.001  # s that the owner rests: a clock need not move on by the last bit of a sum
-_BACKLOG = 1000  # batches that nobody took, before polling waits
+_BACKLOG = 1000  # batches that were not taken, before polling waits
 _HALVED, _FAILURE, _BUSY, _GATEWAY = (1, 2, 3, 4), 4, (5, 6), (10, 11)
 """Exceptions: a slave says 1 to 4 of a block that it would give in parts; 4 may also be its own trouble."""
 Run = Callable[[], Awaitable[Any]]
@@ -88,12 +88,13 @@ class ModbusLine:
         return [r.point for _, r in self._registers.values()] + [p for d in self._devices for p in d.tally.points]
 
     def status(self) -> Mapping[str, Any]:
-        """`load` is the share of the last minute in which the line was busy, `late` counts frames nobody waited for.
+        """`load` is the share of the last minute in which the line was busy, `late` counts frames that came after
+        their timeout.
 
         `stretch` is how many of its periods lie between two reads of the point that comes off worst, `refused` names
         the points of devices that cannot be read though they answer, and why; it is there if there are any. `unheard`
         are devices that have neither answered nor been lost since the start, `unread` those with points of which
-        nobody knows yet whether they can be read.
+        it is unknown yet whether they can be read.
         """
         found: dict[str, Any] = {
             "state": "up" if self._link.is_open or self._opened_at < math.inf else "down",
@@ -180,8 +181,8 @@ class ModbusLine:
     async def scan(self, units: Iterable[int], timeout: float | None = None) -> AsyncIterator[Mapping[str, Any]]:
         """Ask each unit id for its first holding register: any answer of its own shows that it is there.
 
-        One {"unit_id", "ms"} a unit, `ms` None where nobody answers within `timeout` seconds (default: the line's);
-        "answers_as" too where somebody does under another id.
+        One {"unit_id", "ms"} a unit, `ms` None without an answer within `timeout` seconds (default: the line's);
+        "answers_as" too where the answer bears another id.
         A probe waits for polls that come due before it would be over, but no longer than the one before it took: polls
         keep half of the line at least. WireError if the wire is lost.
         """
@@ -421,7 +422,7 @@ class ModbusLine:
         return found + [reading for block in blocks for reading in block.bad(self._clock.now())]
 
     async def _probe(self, question: Question, timeout: float | None) -> Mapping[str, Any]:
-        """Milliseconds until somebody answers, be it with an exception; one of a gateway says that nobody is there."""
+        """Milliseconds until an answer, be it an exception. A gateway's own exception means that no device is there."""
         start = self._clock.monotonic()
         self._due = start + self._link.patience(question, timeout) + _MARGIN
         self._link.sole = False
@@ -443,7 +444,7 @@ class ModbusLine:
     # the wire
 
     async def _open(self) -> bool:
-        """Try to get the wire when its time has come; until then whoever asks is told why not."""
+        """Open the wire when its next attempt is due; until then raise the last error."""
         rest = self._reopen_at - self._clock.monotonic()
         if rest > 0 and self._listening:
             self._refuse_jobs(WireError(self._error))

@@ -1,4 +1,4 @@
-"""What the wires have in common: one question, one answer that fits it, or a reason."""
+"""The common part of all links: one question, one answer that fits it, or an error."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Link(Protocol):
 
     @property
     def framer(self) -> FramerBase:
-        """What makes the frames of questions."""
+        """The framer of questions."""
 
     late: int
     """Frames that came when no question, or another one, was open. They are dropped."""

@@ -1,4 +1,4 @@
-"""Which questions read which points: near addresses are read together, as far as the profile allows.
+"""Plan the questions: near addresses are read together, as far as the profile allows.
 
 A block is one question and the way from its answer to readings. It is made once and used for years, so that all
 the thinking is done here: one shuffle of bytes and one struct call give the raw values of a whole answer.

@@ -8,7 +8,7 @@ and only an answer to that brings it back. docs/decisions/0003-modbus-line.md te
 Some adapters return what is sent. Before a write whose acknowledgement would look the same a read shows whether this
 one does (echo.py).
 
-Who carries the bytes is a subclass: serial_link.py, rtu_tcp.py.
+Subclasses carry the bytes: serial_link.py, rtu_tcp.py.
 """
 
 from __future__ import annotations
@@ -221,7 +221,7 @@ class RtuLink(ABC):
         self._fail(WireError(reason))
 
     def _fail(self, error: WireError) -> bool:
-        """Close; whether somebody waited who is told of it."""
+        """Close the connection and fail the question that waits; whether there was one."""
         self.close()
         if self._answer is None or self._answer.done():
             return False

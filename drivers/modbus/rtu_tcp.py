@@ -93,7 +93,7 @@ class RtuTcpLink(RtuLink):
         self._received(data)
 
     def lost(self, stream: _Stream, exc: Exception | None) -> None:
-        """A connection ended; one that was given up before is nobody's loss."""
+        """Note that a connection ended; one that was given up before does not count."""
         if stream is self._host.stream:
             self._fail(closed(self._host.name, exc))
 

@@ -248,7 +248,7 @@ class Poll:
 
 
 class Turns:
-    """Whose turn it is on a line, of all polls of its devices."""
+    """The order in which the polls of all devices take turns on a line."""
 
     def __init__(self, devices: Sequence[Device]) -> None:
         self._devices = devices

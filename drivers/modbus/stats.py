@@ -1,4 +1,4 @@
-"""What is counted: per slave, as points of its own; per line, the share of time it is busy."""
+"""Statistics: per slave as points of its own; per line the share of time in which it is busy."""
 
 from __future__ import annotations
 

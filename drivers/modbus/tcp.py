@@ -99,7 +99,7 @@ class _Stream(asyncio.Protocol):
         return self.transport is not None
 
     def ask(self, tid: int, question: Question) -> asyncio.Future[bytes]:
-        """The PDU of its answer, in time; whoever waits sees to `expire` and sets `pending` to None."""
+        """The PDU of the answer, if it comes in time. The caller calls `expire` and sets `pending` to None."""
         self._tid, self._question, self._astray = tid, question, None
         self.pending = asyncio.get_running_loop().create_future()
         if self.transport is None:  # closed while it waited for its turn
@@ -109,7 +109,7 @@ class _Stream(asyncio.Protocol):
         return self.pending
 
     def expire(self, timeout: float) -> None:
-        """The time for an answer is over. Half a frame leaves nobody knowing where the next one begins."""
+        """End the wait for an answer. After half a frame the beginning of the next one is unknown."""
         if self.pending is None or self.pending.done():
             return
         if self._rest:

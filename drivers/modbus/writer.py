@@ -101,7 +101,7 @@ class RegisterWriter:
         return True
 
     async def _order(self, device: Device, question: Question) -> None:
-        """Ask for a write. Exception 5 says that it is accepted and takes its time: whoever reads back sees the end."""
+        """Ask for a write. Exception 5 says that it is accepted and takes its time: reading back shows the end."""
         try:
             await self._ask(device, question)
         except Refused as refused:
@@ -118,7 +118,7 @@ class RegisterWriter:
     async def _move(self, device: Device, register: Register, data: list[int]) -> None:
         """A pulse, once: asked again only if its function is unknown. The output that it moves tells whether it came.
 
-        That is read before; on a serial line it shows an echo too, and nobody reads a pulse back.
+        That is read before; on a serial line it shows an echo too, and a pulse is not read back.
         """
         output = next((r for r in device.registers if r.point.id == register.point.moves), None)
         before = None if output is None else await self._state(device, output)
@@ -136,7 +136,9 @@ class RegisterWriter:
                      device.name, register.point.id, error)  # fmt: skip
 
     async def _state(self, device: Device, register: Register) -> Value:
-        """What a point reads now; None if it cannot be read. A bad acknowledgement may have cost the connection."""
+        """The value that a point reads now; None if it cannot be read. A bad acknowledgement may have cost the
+        connection.
+        """
         try:
             if not self._link.is_open:
                 await self._link.open()
@@ -182,7 +184,7 @@ def _is_single(register: Register, without: Set[int]) -> bool:
 
 
 def _wanted(register: Register, data: list[int]) -> Value:
-    """What the point reads when `data` was written."""
+    """The value that the point reads after `data` was written."""
     if register.field is None or register.field.bit is not None:
         return bool(data[0])
     return register.field.decode(b"".join(word.to_bytes(2, "big") for word in data))

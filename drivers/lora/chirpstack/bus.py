@@ -28,7 +28,7 @@ _REST = 30.0  # s between two signs of life
 _GRACE = 30.0
 _LATE_MS = 30_000  # what the server heard longer ago waited at the broker
 _CATCH_UP = (5.0, 60.0)  # s after a connection, or a late event, in which there may be late ones; and at the most
-_DEFAULT_LIFE = 3600.0  # s, of a downlink that nobody gave a time, at least
+_DEFAULT_LIFE = 3600.0  # s, of a downlink without a time limit, at least
 _EXPIRY_GRACE = 2.0  # s, for ChirpStack to tell by itself that one expired
 _SETTLED_NS = 10_000_000_000  # what the uplink that confirms a downlink says was perhaps measured before it
 
@@ -81,7 +81,7 @@ class ChirpStack:
     # -- listening ---------------------------------------------------------------------------------------------
 
     async def readings(self) -> AsyncIterator[Readings]:
-        """What the devices send, and once for each of them that falls silent; with a broker or without one."""
+        """Yield what the devices send, and once for each of them that falls silent, with a broker or without one."""
         link = asyncio.create_task(self._link.run(), name=f"link {self._bus}")
         try:
             while True:
@@ -113,7 +113,7 @@ class ChirpStack:
             return None
 
     async def take(self, message: Message) -> Readings:
-        """What one message says. Nothing that can be in it raises."""
+        """The readings of one message. No content of it raises."""
         self._counts["events"] += 1
         if len(message.body) > LARGEST:
             self._counts["oversized"] += 1

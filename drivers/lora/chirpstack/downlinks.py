@@ -44,7 +44,7 @@ class Downlink:
 
 
 class Downlinks:
-    """Those that somebody waits for, by the id that we gave them."""
+    """The downlinks that a write waits for, by the id that we gave them."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, Downlink] = {}

@@ -51,7 +51,7 @@ class Topics:
 
 @dataclass(frozen=True, slots=True)
 class Uplink:
-    """What an `up` event says. `heard_ms` is Unix milliseconds by the server's clock, None if it does not say."""
+    """The content of an `up` event. `heard_ms` is Unix milliseconds by the server's clock, None if it does not say."""
 
     payload: bytes
     fport: int
@@ -83,7 +83,7 @@ class Uplink:
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """What an `ack` event says of the downlink `item`."""
+    """The content of an `ack` event about the downlink `item`."""
 
     item: str
     acknowledged: bool

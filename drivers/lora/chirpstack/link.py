@@ -39,7 +39,7 @@ _TOPIC = 4096  # bytes, room beside it in a packet that is kept whole
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where the broker is and who we are to it, from the bus's options."""
+    """The broker's address and our credentials there, from the bus's options."""
 
     options: Mapping[str, Any]
     client_id: str
@@ -78,7 +78,7 @@ class Address:
 
 
 class _Unread(asyncio.Queue[aiomqtt.Message]):
-    """What came in and nobody has looked at: aiomqtt would let it grow while a codec is slow.
+    """A bounded queue of received messages: aiomqtt's own would grow while a codec is slow.
 
     At QoS 0 what is too much is lost, as such messages may be. At QoS 1 a broker waits for us; one that does not loses
     the link, and sends them again.
@@ -95,7 +95,7 @@ class _Unread(asyncio.Queue[aiomqtt.Message]):
 
 
 class Message(NamedTuple):
-    """What came in. `connection` counts connections, from 1: one that is gone takes no acknowledgement."""
+    """A received message. `connection` counts connections from 1: one that is gone takes no acknowledgement."""
 
     topic: str
     body: bytes
@@ -185,7 +185,7 @@ class Link:
 
 
 async def _reach(client: aiomqtt.Client) -> None:
-    """Take the name look-up and the connection out of the pool of threads that aiomqtt shares with everybody."""
+    """Look up the name and connect in threads of our own: aiomqtt shares its pool with the whole process."""
     connect, wanted = client._client_connect, True
 
     def work() -> None:

@@ -12,14 +12,14 @@ __all__ = ["Declared"]
 
 
 class Declared:
-    """What struct and tlv have in common: the port that they read, and `lora.downlink`."""
+    """The common part of struct and tlv: the port that they read, and `lora.downlink`."""
 
     def __init__(self, lora: Mapping[str, Any]) -> None:
         self._fport: int | None = lora.get("fport")
         self._downlinks = {record["field"]: record for record in lora.get("downlink", ())}
 
     def _foreign(self, fport: int) -> Decoded | None:
-        """What a payload of a port that the profile does not read gives; None for its own."""
+        """The result for a payload of a port that the profile does not read; None for its own port."""
         if self._fport is None or fport in (0, self._fport):
             return None
         return Decoded({}, (f"not read: it came on port {fport}, and the profile reads {self._fport}",))

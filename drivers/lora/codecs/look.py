@@ -28,7 +28,7 @@ _PATIENCE = 12.0
 
 
 class Fault(NamedTuple):
-    """Why a codec cannot be loaded. `line` and `column` count from 1; 1:1 where nobody knows the place."""
+    """Why a codec cannot be loaded. `line` and `column` count from 1; 1:1 where the place is unknown."""
 
     line: int
     column: int

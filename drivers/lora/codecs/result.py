@@ -1,4 +1,4 @@
-"""What a codec is, and what it gives."""
+"""The interface of codecs, and their results."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Codec", "CodecError", "Decoded"]
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What a payload says: a (nested) mapping of fields, and what the codec wants to be known beside it."""
+    """A decoded payload: a (nested) mapping of fields, and the codec's warnings."""
 
     data: Mapping[str, Any]
     warnings: tuple[str, ...] = ()

@@ -32,7 +32,7 @@ class Struct(Declared):
         return Decoded(self._layout.shown(found), absent=self._absent(found))
 
     def _all_blocks(self, payload: bytes, blocks: Mapping[str, Any]) -> Decoded:
-        """What the device stored: nothing of it is the present."""
+        """The samples that the device stored; none of them is a present value."""
         length = blocks["length"]
         whole = len(payload) // length
         if not whole:

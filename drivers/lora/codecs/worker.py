@@ -117,7 +117,7 @@ def main() -> None:
 
 
 def _limit_cpu() -> None:
-    """What was used so far, and CPU seconds more. It counts for the whole life of a process."""
+    """Limit the CPU time to what was used so far and some seconds more: the limit is for the life of a process."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     most = int(used.ru_utime + used.ru_stime) + 1 + CPU
     resource.setrlimit(resource.RLIMIT_CPU, (most, resource.RLIM_INFINITY))

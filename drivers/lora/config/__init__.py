@@ -137,7 +137,7 @@ class ChirpStack(_Lorawan):
         check_login(at, name, self)
 
     def check_device(self, at: Checked, name: str) -> None:
-        """What the network server decides is not for this file."""
+        """Keys that ChirpStack's device profile decides are refused."""
         for key in _OF_OUR_SERVER:
             if at.written("devices", name, key):
                 text = f"{key} is ChirpStack's to say, in its device profile"

@@ -1,4 +1,4 @@
-"""What the `lora` section of a profile may say: how payloads are read and written (see docs/codecs.md)."""
+"""The models of a profile's section `lora`: how payloads are read and written (docs/codecs.md)."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class Downlink(Part):
 
 
 class History(Model):
-    """Which list of the decoded payload holds what the device kept while it was not heard."""
+    """The list of the decoded payload that holds samples stored while the device was not heard."""
 
     field: FieldName
     """The list; its entries name their values as the live payload does."""
@@ -190,7 +190,7 @@ class LoraMap(Model):
 
 
 def check_lora(document: Document, lora: LoraMap, left_out: set[Keys]) -> None:
-    """What holds between the keys of `lora`."""
+    """Check the rules between the keys of `lora`."""
     ways = [key for key in ("struct", "tlv", "cayenne", "codec") if getattr(lora, key)]
     if len(ways) != 1 and not any(keys[:1] == ("lora",) for keys in left_out):
         _extra(document, ("lora",), "write one of struct, tlv, cayenne and codec: how the payload is read")
@@ -226,7 +226,7 @@ def _check_places(document: Document, fields: Sequence[StructField]) -> None:
 
 
 def _check_layouts(document: Document, lora: LoraMap) -> None:
-    """What `when` names is read in every payload, and stored samples have their list and their time."""
+    """Check that fields named by `when` are in every payload, and that stored samples have a list and a time."""
     _check_when(document, ("lora", "struct"), lora.struct or ())
     for index, record in enumerate(lora.tlv or ()):
         _check_when(document, ("lora", "tlv", index, "fields"), record.fields or ())

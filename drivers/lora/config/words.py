@@ -40,7 +40,7 @@ _CALL = re.compile(r"(?:\w+\.)*(\w+)\s*\(")
 
 
 def words_of(profile: Mapping[str, Any], point: str) -> Words | None:
-    """What words a point gives, as far as its profile or the maker's codec shows it; None: no words.
+    """The words that a point gives, as far as its profile or the maker's codec shows them; None: no words.
 
     Measured on two public catalogues: of 291 fields with words for on or off 251 are found, and is_unclear says so of
     the others; of 264 that are true or false none is taken for a word, of 2,890 numbers twelve are.

@@ -62,11 +62,11 @@ class Rolling:
 
 
 class AirtimeAccount:
-    """What one gateway has sent in the last hour, by sub-band."""
+    """The airtime that one gateway has used in the last hour, by sub-band."""
 
     def __init__(self, boot: str, kept: Any = None) -> None:
-        """Go on with what `kept` returned. After a restart of the machine nobody knows how long it was off: what was
-        used before it counts from the start.
+        """Restore what `kept` returned. After a restart of the machine the time that it was off is unknown: what was
+        used before counts from the start.
         """
         kept = kept if isinstance(kept, dict) else {}
         uses = {name: [(start, took) for start, took in bins] for name, bins in kept.get("bins", {}).items()}

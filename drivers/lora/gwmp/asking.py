@@ -55,7 +55,7 @@ class Asking:
 
     @property
     def may_be_repeated(self) -> bool:
-        """Whether somebody may be repeating one request of once, and the device knows nothing of it."""
+        """Whether an old request may be replayed, without the device having sent it."""
         return self.reason == USED_NONCE and not self.varies
 
     def record(self) -> dict[str, Any]:

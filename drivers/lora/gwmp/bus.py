@@ -92,7 +92,7 @@ class Rest:
 class Gwmp:
     """A network server for one site. Wire, Listener, Poller, Writer and Inspector.
 
-    Options: listen ("127.0.0.1:1700"), gateways (their EUIs; none: whoever speaks from this machine).
+    Options: listen ("127.0.0.1:1700"), gateways (their EUIs; none: every sender on this machine).
     """
 
     def __init__(self, spec: BusSpec, clock: Clock, memory: DurableStore) -> None:
@@ -347,7 +347,7 @@ class Gwmp:
     # -- readings ------------------------------------------------------------------------------------------------
 
     async def _take(self, pump: asyncio.Task[None]) -> AsyncIterator[Readings]:
-        """What the nodes make of what came, and of silence; ends when the pump does."""
+        """Turn received frames and silence into readings; ends when the pump does."""
         looked = -math.inf
         while not pump.done():
             while self._acts:

@@ -1,4 +1,4 @@
-"""The devices of a site, by DevEUI and by address, and what of them must be kept."""
+"""The devices of a site by DevEUI and by address, and the facts about them that must be kept."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class DeviceTable:
         return address in self._by_address
 
     def match(self, frame: Data, now: float) -> Match | None:
-        """Whose frame it is; None if the MIC is that of nobody with this address."""
+        """The device that sent a frame; None if no device with this address has its MIC."""
         return self._matched(frame, far=False) or (self._matched(frame, far=True) if self._may_search(now) else None)
 
     def _matched(self, frame: Data, far: bool) -> Match | None:
@@ -56,7 +56,7 @@ class DeviceTable:
         return next((match for match in found if match is not None), None)
 
     def _may_search(self, now: float) -> bool:
-        """A search far ahead costs 64 MICs, and anybody can order one: so many in a minute."""
+        """Limit the searches far ahead in a minute: each costs 64 MICs, and any sender can cause one."""
         if now - self._searched_at >= SEARCH_EVERY:
             self._searched_at, self._searches = now, 0
         self._searches += 1
@@ -86,7 +86,7 @@ class DeviceTable:
         return not all(device.fault for device in missing)
 
     def changed(self, device: EndDevice) -> None:
-        """What is kept of it is no longer what it is."""
+        """Note that the kept facts about a device are out of date."""
         self._changed[device.key] = device
 
     def facts(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What waits for one device: values to be written, one on the air at a time."""
+"""The downlink queue of one device: values to be written, one on the air at a time."""
 
 from __future__ import annotations
 
@@ -65,13 +65,13 @@ class Mailbox:
         self._waiting[downlink.point] = downlink
 
     def withdraw(self, downlink: Downlink) -> None:
-        """Nobody wants it any more. What is on the air stays there, and is not repeated."""
+        """Withdraw a write. What is on the air already stays there, and is not repeated."""
         downlink.over = True
         if self._waiting.get(downlink.point) is downlink:
             del self._waiting[downlink.point]
 
     def next(self, now: float) -> Downlink | None:
-        """What is to be sent now. Those whose time has passed end here."""
+        """The downlink to send now. Expired ones are ended."""
         for downlink in list(self._waiting.values()):
             if downlink.is_late(now):
                 del self._waiting[downlink.point]
@@ -124,7 +124,7 @@ class Mailbox:
             self._waiting = {sent.point: sent, **self._waiting}
 
     def give_up(self, reason: str) -> None:
-        """Nobody knows any more whether the device heard what was sent."""
+        """End the downlink that was sent: it is unknown whether the device heard it."""
         self._owe()
         sent, self.sent = self.sent, None
         if sent is not None:

@@ -1,7 +1,7 @@
-"""The gateways of a site: who may speak, where they are, and what they have sent.
+"""The gateways of a site: which may send, where they are, and what they have sent.
 
-GWMP has no passwords. With an allow-list a gateway is one of its EUIs, from any address; without one it is whoever
-speaks from this machine itself (loopback).
+GWMP has no passwords. With an allow-list a gateway is one of its EUIs, from any address; without one it is any
+sender on this machine itself (loopback).
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Gateway:
 
 @dataclass(frozen=True, slots=True)
 class _Air:
-    """What a window of a device is like, whoever sends in it."""
+    """The radio settings of a device's receive window, for any gateway."""
 
     frequency: int
     sf: int
@@ -197,8 +197,8 @@ class Gateways:
         return gateway.address, pull_resp(self._token, order)
 
     def tx_ack(self, ack: TxAck, now: float) -> tuple[Address, bytes] | None:
-        """What became of a transmission. If it was refused, the order for the next window or gateway for which there is
-        time; if the power was too much, the same with less.
+        """Handle the result of a transmission. If it was refused, the order for the next window or gateway for which
+        there is time; if the power was too much, the same with less.
         """
         sent = self._sent.get(ack.token)
         if sent is None or sent.slot.gateway.eui != ack.gateway:
@@ -233,7 +233,9 @@ class Gateways:
         return self._at_once[0][0] if self._at_once else float("inf")
 
     def unheard(self, now: float) -> Iterator[tuple[Address, bytes]]:
-        """What a gateway was to send at once and says nothing of, for the next one. A device takes it once only."""
+        """The immediate transmissions that a gateway did not confirm, for the next gateway. A device takes each only
+        once.
+        """
         while self.due() <= now:
             _, token = self._at_once.popleft()
             sent = self._sent.get(token)

@@ -1,4 +1,4 @@
-"""Joining: who may, the answer, and the last hundred requests, for people."""
+"""Joining: which devices may, the answer, and the last hundred requests, for people."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MOST, MOST_FOREIGN = 100, 20
 
 class JoinLog:
     """The join requests, newest last. A device that is not in the site file has one entry, with a count: a neighbour's
-    node that asks for ever drives nobody else out.
+    node that asks for ever does not displace the others.
     """
 
     def __init__(self, kept: Any = None) -> None:

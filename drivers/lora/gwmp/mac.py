@@ -28,7 +28,7 @@ _LEAP_SECONDS = 18
 
 def uplink(commands: bytes) -> tuple[Mapping[int, bytes], int | None]:
     """What a device sent: the payload of each command by its identifier (a repeated one counts once), and the first
-    identifier that nobody knows: how long it is is not known either, so the rest is left unread.
+    identifier that is unknown: its length is unknown too, so the rest is left unread.
     """
     found: dict[int, bytes] = {}
     at = 0

@@ -72,7 +72,7 @@ class PullData:
 
 @dataclass(frozen=True, slots=True)
 class TxAck:
-    """What became of a PULL_RESP: `error` is empty when the concentrator has taken it."""
+    """The result of a PULL_RESP: `error` is empty when the concentrator has taken it."""
 
     token: int
     gateway: str

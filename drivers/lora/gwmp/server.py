@@ -80,7 +80,7 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class Battery:
-    """What a device says of its battery, in %; None if it is fed from outside or does not know."""
+    """The battery level that a device reports, in %; None if it has external power or does not know."""
 
     device: str
     percent: float | None
@@ -213,7 +213,7 @@ class Server:
         self._mail[device].withdraw(downlink)
 
     def give_up(self, device: str, reason: str) -> None:
-        """What was sent to a device that says nothing any more ends; what waits goes on waiting for it."""
+        """End the downlink that was sent to a device that fell silent; queued ones stay."""
         self._mail[device].give_up(reason)
 
     def in_vain(self, in_time: Collection[str] = ()) -> dict[str, str]:
@@ -283,7 +283,7 @@ class Server:
         return again
 
     def facts(self) -> dict[str, Any]:
-        """What has changed and must outlive a restart, by name; the next call has only what changes from now on."""
+        """The facts that changed and must outlive a restart, by name; the next call has later changes only."""
         changed, self._changed = self._changed, set()
         makers: dict[str, Callable[[], Any]] = {"airtime": self.gateways.kept, "joins": self.joins.kept}
         return {name: makers[name]() for name in changed} | self.devices.facts()
@@ -328,8 +328,8 @@ class Server:
     def _repeated(
         self, device: EndDevice, session: Session, frame: _Frame, data: Data, counter: int, now: float
     ) -> None:
-        """A frame once more: a copy that came late, a device that did not hear the acknowledgement, or somebody who
-        replays it; nobody can tell. It says nothing new, so it moves nothing; only a device that may wait for an
+        """Handle a frame that came before: a late copy, a device that did not hear the acknowledgement, or a replay;
+        they cannot be told apart. It says nothing new, so it moves nothing; only a device that may wait for an
         acknowledgement gets it again, alone, and a few times at the most.
         """
         self.counts["repeated"] += 1
@@ -342,8 +342,8 @@ class Server:
             device.answered_at = max(device.answered_at, _over(slot))
 
     def _begins_again(self, device: EndDevice, session: Session, counter: int) -> bool:
-        """A frame with a good MIC and an old counter: a device that was reset, or somebody who repeats it. Whether it
-        is accepted.
+        """Whether a frame with a good MIC and an old counter is accepted: the device was reset, or the frame is a
+        replay.
         """
         accepted = device.skip_check and session is device.sessions[0]
         device.resets += 1

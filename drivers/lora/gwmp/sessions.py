@@ -127,7 +127,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """Whose uplink a frame is: which session, and the whole counter."""
+    """The session of an uplink, and its whole counter."""
 
     device: EndDevice
     session: Session
@@ -137,7 +137,8 @@ class Match:
 @dataclass(slots=True)
 class EndDevice:
     """One device of the site file. `sessions` has the present one, and before it new ones that it has not used yet, the
-    newest first: anybody may send a join-request of it that was not heard here, and it knows nothing of the answer."""
+    newest first: an attacker may replay a join-request that was not heard here, without the device knowing the
+    answer."""
 
     name: str
     key: str
@@ -208,8 +209,8 @@ class EndDevice:
         return session.is_repeat(counter, mic, now)
 
     def confirm(self, session: Session) -> bool:
-        """It uses this session. Whether that ends those before: a frame of an old one ends nothing, as somebody may
-        have kept it back. A newer one may be what it has not heard yet.
+        """Note that the device uses this session; whether that ends those before. A frame of an old one ends nothing:
+        it may have been recorded and held back. A newer one may be what the device has not heard yet.
         """
         self.used, self.joining_until = session, float("-inf")
         self.asking.heard()
@@ -222,7 +223,7 @@ class EndDevice:
         self.sessions, self.used = [session, *self.sessions[:-1][: UNUSED - 1], *self.sessions[-1:]], session
 
     def record(self) -> dict[str, Any]:
-        """What must be on flash before anything that depends on it is sent."""
+        """The facts that must be on flash before anything that depends on them is sent."""
         return {
             "sessions": [session.record() for session in self.sessions],
             "nonces": "".join(f"{nonce:04x}" for nonce in sorted(self.nonces)),

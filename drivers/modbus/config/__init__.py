@@ -56,7 +56,7 @@ class _Modbus(BusModel):
             )
 
     def check_refresh(self, at: Checked, name: str, output: PointRef) -> None:
-        """What a device falls back to between two refreshes is seen at its poll only."""
+        """A refresh faster than the poll hides what the device falls back to."""
         often, device = at.site.actuators[name].refresh, at.site.devices[output.device]
         if often is not None and often < (device.interval or 0):
             poll = DURATION.format(device.interval or 0)

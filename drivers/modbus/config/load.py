@@ -96,7 +96,7 @@ def _by_period(device: Device) -> dict[float, list[Mapping[str, Any]]]:
 
 
 def _blocks(points: list[Mapping[str, Any]], max_gap: int, max_read: int) -> Iterator[tuple[str, int]]:
-    """What is read together, as the driver joins it: the table and the count of bits or registers."""
+    """The blocks that are read together, as the driver joins them: the table and the count of bits or registers."""
     table, start, end = "", 0, 0
     for name, address, last in sorted((p["register"], p["address"], p["address"] + _width(p)) for p in points):
         gap, most = (16 * max_gap, _MOST_BITS) if _is_bit(name) else (max_gap, min(max_read, _MOST_REGISTERS))

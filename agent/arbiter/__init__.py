@@ -6,11 +6,10 @@ allow it, and read back. A command is on flash before the output is written, and
 
     arbiter.py         takes wishes and commands, writes what wins, starts and stops
     commands.py        carries out one command, from its acceptance to the value read back
-    flood.py           limits how many commands each origin may send
     authorization.py   which commands by MQTT are allowed, and the condition that a command carries
-    validity.py        how long a command is valid, and how long its override lasts
+    admission.py       how many commands an origin may send, how long one is valid, how long its override lasts
     point_commands.py  commands on points that are no outputs (a latch, an alarm, a meter's index)
-    actuator_table.py  the actuators of a site, by their names and their points
+    actuator_table.py  the actuators of a site, by their names and their points; their status lines
     actuator.py        one output: what to write now, and when to decide again
     priority_array.py  its sixteen priorities
     output_state.py    what was written and read, when it moved, and whether it does what was written
@@ -18,7 +17,6 @@ allow it, and read back. A command is on flash before the output is written, and
     output_writer.py   writes and reads the outputs, and records each change
     actuator_store.py  persists and restores an actuator's state
     ledger.py          where commands and events become durable
-    status.py          one actuator as a line of `bocage watch --json`
     orphans.py         outputs that left the site file, until each is in its safe state
     guests.py          radio nodes that left the site file and stay on the air for that
 """

@@ -317,7 +317,7 @@ class Agent:
 
         async def live() -> None:
             await asyncio.gather(arbiter.start(), self._orphans.settle())
-            self._orphans.listen()
+            self._orphans.start_sending()
             self._state.put("clean_stop", None)
             await arbiter.run()
 
@@ -368,7 +368,7 @@ class Agent:
         )  # fmt: skip
         if control:
             await self._stop_arbiter()
-            await self._orphans.hush()
+            await self._orphans.stop_sending()
             self._take_up(new)
             await self._orphans.settle()  # while the old wires are there
         changed = await self._apply_buses(group, new.buses, secrets) if control else []

@@ -1,7 +1,7 @@
-"""Radio nodes that left the site file while an output of theirs is not safe: they stay on the air, as guests.
+"""Radio nodes that left the site file before their outputs were in the safe state: they stay on their bus as guests.
 
-A node of class A hears us only after it has spoken, and only whoever has its keys. So its bus keeps it, with nothing
-but its outputs, until they were written; what it says meanwhile is nobody's reading.
+A node of class A listens only after its own uplink, and only to a sender with its keys. So its bus keeps it, with its
+outputs alone, until they are written. Its readings are dropped meanwhile.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from agent.core.outputs import Owned, places
+from agent.core.outputs import OwnedOutput, points_by_place
 from agent.lib.secret import Kept
 from drivers.api import BusSpec, DeviceSpec
 from drivers.registry import find
@@ -20,21 +20,21 @@ __all__ = ["Guests", "invite", "secrets"]
 
 @dataclass(frozen=True, slots=True)
 class Guests:
-    """The buses of a site with its guests. `devices` are guests, `only` buses that nobody else is on."""
+    """The buses of a site with its guests. `devices` are the guests, `only` the buses that have no other device."""
 
     buses: Mapping[str, BusSpec]
     devices: frozenset[str] = frozenset()
     only: frozenset[str] = frozenset()
     points: Mapping[str, str] = field(default_factory=dict)
-    """What is written for each output, by its place."""
+    """The point to write for each output, by its place."""
     refused: Mapping[str, str] = field(default_factory=dict)
     """Why an output cannot be written, by its place."""
 
 
-def invite(buses: Mapping[str, BusSpec], orphans: Iterable[Owned]) -> Guests:
-    """The buses, with the nodes that these outputs need."""
+def invite(buses: Mapping[str, BusSpec], orphans: Iterable[OwnedOutput]) -> Guests:
+    """Return the buses with the nodes of these outputs added."""
     orphans = list(orphans)
-    made, present = dict(buses), places(buses) if orphans else {}
+    made, present = dict(buses), points_by_place(buses) if orphans else {}
     devices: set[str] = set()
     points: dict[str, str] = {}
     refused: dict[str, str] = {}
@@ -61,14 +61,14 @@ def invite(buses: Mapping[str, BusSpec], orphans: Iterable[Owned]) -> Guests:
     return Guests(made, frozenset(devices), frozenset(made.keys() - buses.keys()), points, refused)
 
 
-def secrets(one: Owned) -> Iterator[Kept]:
-    """What must be readable before it can be written."""
+def secrets(one: OwnedOutput) -> Iterator[Kept]:
+    """The secrets that must be readable before the output can be written."""
     for value in (*one.device.address.values(), *one.bus.options.values()):
         if isinstance(value, Kept):
             yield value
 
 
-def _unfit(one: Owned, buses: Mapping[str, BusSpec]) -> str:
+def _unfit(one: OwnedOutput, buses: Mapping[str, BusSpec]) -> str:
     driver = find(one.bus.type)
     sessions = driver.session_keys if driver is not None else ()
     if sessions and not any(keys <= one.device.address.keys() for keys in sessions):
@@ -80,7 +80,7 @@ def _unfit(one: Owned, buses: Mapping[str, BusSpec]) -> str:
 
 
 def _hosts(bus: BusSpec, buses: Mapping[str, BusSpec]) -> Iterator[BusSpec]:
-    """Those that reach what `bus` reached, the one of its name first."""
+    """The buses that reach the nodes of `bus`, the one of the same name first."""
     for other in sorted(buses.values(), key=lambda other: other.name != bus.name):
         if other.type == bus.type and _air(other) == _air(bus):
             yield other

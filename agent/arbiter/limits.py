@@ -1,6 +1,6 @@
-"""What protects a machine from its rules: minimum times, starts an hour, longest run. Pure functions of the past.
+"""Limits that protect a machine: minimum times, starts per hour, longest run. Pure functions of the output's history.
 
-All times are `clock.monotonic()` in seconds. These limits stand at priority 6: only priorities 1 to 5 may break them.
+All times are `clock.monotonic()` in seconds. The limits have priority 6: only priorities 1 to 5 may break them.
 """
 
 from __future__ import annotations
@@ -27,34 +27,34 @@ NO_LIMITS = Limits()
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """When an output last changed. `on` None: nobody knows which way. `since` None: nobody remembers, long ago."""
+    """When an output last changed. `on` None: its state is unknown. `since` None: unknown, long ago."""
 
     on: bool | None = None
     since: float | None = None
     starts: tuple[float, ...] = ()
-    """Every start of the last hour that counts."""
+    """The counted starts of the last hour."""
     fell: bool = False
-    """It is off because the mains or its module dropped it, not because anybody wrote so."""
+    """It is off because it lost power or its module dropped it, not because off was written."""
     otherwise: float | None = None
-    """Since when it stood otherwise before, where it was only seen to change: a reading can be wrong, and to write what
-    it shows can be the change. None: as it is it was written, or nobody remembers."""
+    """Where the last change was read, not written: the moment of the change before it. The reading can be wrong, and
+    then writing what it shows is a change. None: the state was written, or this is unknown."""
     maybe: float | None = None
-    """Since when it may be on without a pause, where a write in between was not acknowledged: it counts for its longest
+    """Since when it may have been on without a pause, where a write since was not acknowledged; counts for the longest
     run. None: since it went on."""
 
     @property
     def running(self) -> float | None:
-        """Since when it is on at the longest; None if it is not, or nobody remembers."""
+        """The earliest moment since which it may be on; None if it is off, or that is unknown."""
         return self.longest if self.on else None
 
     @property
     def longest(self) -> float | None:
-        """Since when it has been on at the longest, should it be on."""
+        """The earliest moment since which it may be on, if it is on."""
         return self.since if self.on and self.maybe is None else self.maybe
 
     def moved(self, on: bool, now: float, back: bool = False) -> History:
-        """The output went to `on` now; nothing new if it was there already. `back`: to go on again after it fell is no
-        start."""
+        """The history after a change to `on` at `now`; the same if there is none. `back`: switching on after a fall is
+        not counted as a start."""
         if on is self.on:
             return self if self.otherwise is None else replace(self, otherwise=None)
         starts = tuple(start for start in self.starts if start > now - HOUR)
@@ -62,14 +62,14 @@ class History:
         return History(on, now, (*starts, now) if counts else starts)
 
     def perhaps(self, on: bool, now: float) -> History:
-        """Somebody tried to move it to `on`, and nobody knows whether it went: the worse is assumed of both."""
+        """The history after a write of `on` that was not acknowledged: for each limit the worse case is assumed."""
         if on is self.on:
             return replace(self, maybe=self.running)
         maybe = now if on and self.longest is None else self.longest
         return replace(self.moved(on, now), on=None, maybe=maybe)
 
     def found(self, on: bool, now: float) -> History:
-        """It was seen to be `on` at `now`: a change that nobody asked for, or what nobody knew before."""
+        """The history after a reading of `on` at `now`: an unexpected change, or a state that was unknown before."""
         if self.on is None:  # off may be as young as this look: it may have fallen after the attempt
             since = self.since if on or self.since is None else now
             return replace(self, on=on, since=since, maybe=self.maybe if on else None)
@@ -78,15 +78,15 @@ class History:
         return replace(self.moved(on, now), fell=not on, otherwise=self.since)
 
     def doubted(self) -> History:
-        """The same past of an output that may stand otherwise by now: any write can be a change."""
+        """The same history of an output that may have moved since: any write can be a change."""
         return replace(self, on=None, maybe=self.longest)
 
     def fallen(self, now: float) -> History:
-        """If it was on, it may have fallen unseen until `now`."""
+        """The history if an output that was on has fallen unseen until `now`."""
         return replace(self.moved(False, now), fell=True) if self.on else self
 
     def shifted(self, seconds: float) -> History:
-        """The same past on a monotonic clock that reads `seconds` more."""
+        """The same history on a monotonic clock that reads `seconds` more."""
         since = None if self.since is None else self.since + seconds
         otherwise = None if self.otherwise is None else self.otherwise + seconds
         maybe = None if self.maybe is None else self.maybe + seconds
@@ -95,9 +95,9 @@ class History:
 
 
 def earliest(limits: Limits, history: History, on: bool, now: float) -> tuple[float, str]:
-    """When the output may go to `on`, and which limit says so; (`now`, "") if nothing stands against it.
+    """When the output may go to `on`, and the limit that delays it; (`now`, "") if none does.
 
-    What was seen to be so without a write waits too, from before it was seen: see `History.otherwise`.
+    A state that was read and not written is delayed too, from the change before it: see `History.otherwise`.
     """
     since = history.otherwise if history.on is on else history.since
     if history.on is on and since is None:

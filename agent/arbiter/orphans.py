@@ -1,7 +1,7 @@
-"""The outputs that are ours, and those of them that left the site file: each goes through its safe state first.
+"""Owned outputs, and orphans: owned outputs that left the site file. Each orphan is brought to its safe state.
 
-What is ours is durable, with all that is needed to write it: a file that was edited while the agent was off, or an
-agent that died before it could write, costs nothing. An output stays ours until its safe state was written.
+The owned outputs are durable with all that is needed to write them, so an orphan is found after the file was edited
+while the agent was off, and after a crash. An output stays owned until its safe state was written.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from agent.arbiter.output_writer import within
 from agent.clock import Clock
 from agent.core.actuator_spec import ActuatorSpec, implicit, say
 from agent.core.alarms import Condition
-from agent.core.outputs import Owned, from_json, is_radio, loose, outputs, places, to_json
+from agent.core.outputs import OwnedOutput, commanded_output, from_json, is_radio, outputs, points_by_place, to_json
 from agent.errors import BocageError, StorageError
 from agent.lib.backoff import Backoff
 from agent.lib.wake import Wake
@@ -31,24 +31,24 @@ log = logging.getLogger("bocage.arbiter")
 PATIENCE = 2.5
 """How long a start, a reload and a stop wait for outputs that left (s)."""
 RETRY = (5.0, 60.0)
-"""What could not be written is tried again after 5 s, then 10, 20 … at most 60 s."""
+"""First and longest delay (s) before a failed write is repeated."""
 _WAITS = "it waits until its node listens, which one of class A does after it has spoken"
 _NOT_TRIED = "it is not tried yet"
 _PRIORITY = 5
-"""As at a stop: above the limits, for a machine that is nobody's is not protected by staying on."""
+"""As at a stop, above the limits: staying on does not protect a machine that is not controlled any more."""
 
 WriteAside = Callable[[BusSpec, str, Value], Awaitable[None]]
-"""A bus with its one device, a point of that, and the value (`Buses.write_aside`)."""
+"""A bus with one device, a point of that device, and the value (`Buses.write_aside`)."""
 
 
 WriteOnAir = Callable[[str, Value], Awaitable[None]]
-"""A point of a node that is on a bus, perhaps as a guest; waits until it was sent, or confirmed."""
+"""A point of a node that is on a bus, perhaps as a guest, and the value. Returns when it was sent, or confirmed."""
 
 
 class Orphans:
-    """Knows every output that is ours. `memory` keeps them; `tell` makes an event durable.
+    """The owned outputs of a site. `memory` keeps them; `tell` makes an event durable.
 
-    `on_air` is None where nobody listens to the radio.
+    `on_air` writes to a radio node; None where no radio bus is open.
     """
 
     def __init__(
@@ -62,13 +62,13 @@ class Orphans:
         self._memory, self._write, self._tell, self._clock = memory, write, tell, clock
         self._on_air, self._guests = on_air, Guests({})
         self._sending: dict[str, asyncio.Task[None]] | None = None
-        """What waits for its node, by place; None while no bus is there to wait on."""
+        """The writes that wait for their node, by place; None while the radio buses are closed."""
         self._owned = {one.place: one for one in _recall(memory)}
         self._buses: Mapping[str, BusSpec] = {}
         self._left: dict[str, str | None] = {}
-        """Place, and why it could not be written; None before the first try."""
+        """The orphans: place, and why it could not be written; None before the first try."""
         self.handed: dict[str, tuple[Value, str]] = {}
-        """The safe state of each actuator that has the output of another one now, and that one's name."""
+        """The actuators that have the output of another one now: their safe state, and the other's name."""
         self._lock, self._wake = asyncio.Lock(), Wake()
         self._backoff = Backoff(*RETRY)
 
@@ -78,17 +78,17 @@ class Orphans:
         actuators: Iterable[ActuatorSpec],
         move: Callable[[dict[str, str]], None],
     ) -> None:
-        """From now on these are the outputs of the site file; those that were ours and are not there have left.
+        """Take over the outputs of the site file; owned outputs that are not in it become orphans.
 
-        `move` gets the actuators whose output had another name before, {new: old}, before anything is written: what it
-        moves in the same state is on flash with the new names, or neither is.
+        `move` gets the actuators whose output had another name before, {new: old}. It is called before anything is
+        written: what it moves in the state is on flash together with the new names, or neither is.
         """
         self._locate()
         present = {one.place: one for one in outputs(buses, actuators)}
         names = {one.name for one in present.values()}
         commanded = {one.place for one in self._owned.values() if one.name == one.point} - present.keys()
         if commanded:
-            known_places = places(buses)
+            known_places = points_by_place(buses)
             present |= {place: replace(known_places[place], safe=self._owned[place].safe)
                         for place in commanded & known_places.keys()}  # fmt: skip
         known = {one.name for one in self._owned.values()}
@@ -110,18 +110,18 @@ class Orphans:
             self._wake.set()
 
     def guests(self, buses: Mapping[str, BusSpec]) -> Guests:
-        """The buses of the site file, with the radio nodes that left it and must still be written."""
+        """Return the buses of the site file with the radio nodes of the orphans added."""
         left = (self._owned[place] for place in self._left)
         self._guests = invite(buses, (one for one in left if is_radio(one.bus)))
         return self._guests
 
-    def listen(self) -> None:
-        """The buses with their guests are there: what is for a node waits for it from now on."""
+    def start_sending(self) -> None:
+        """The buses with their guests are open: begin the writes that wait for their nodes."""
         self._sending = {}
         self._wake.set()
 
-    async def hush(self) -> None:
-        """The buses go: nothing waits on them any more."""
+    async def stop_sending(self) -> None:
+        """The buses are about to close: cancel the writes that wait for their nodes."""
         tasks, self._sending = list((self._sending or {}).values()), None
         for task in tasks:
             task.cancel()
@@ -129,41 +129,41 @@ class Orphans:
             await asyncio.wait(tasks)
 
     def _locate(self) -> None:
-        """Where the outputs are now: an adapter that was plugged in again is another tty behind its name."""
+        """Find the places of the outputs again: an adapter that was replugged is another tty behind the same name."""
         self._left = {self._owned[place].place: reason for place, reason in self._left.items()}
         self._owned = {one.place: one for one in self._owned.values()}
 
     async def claim(self, point: Point) -> None:
-        """Somebody commands a relay or a level that no actuator owns: from now on it is ours too, durably.
+        """Own a relay or a level that no actuator has and that is commanded by its own name; durable on return.
 
         A level is off at the lowest value that may be written. A register without bounds is a setting: it has no off.
         """
         spec = implicit(point)
         has_off = spec.kind == "relay" or (spec.kind == "level" and (point.low is not None or point.high is not None))
-        one = loose(self._buses, point.id, spec.off) if has_off else None
+        one = commanded_output(self._buses, point.id, spec.off) if has_off else None
         if one is not None and one.place not in self._owned:
             self._owned[one.place] = one
             await asyncio.to_thread(self._keep)
 
     @property
     def any(self) -> bool:
-        """Whether some output left and was not brought to its safe state yet."""
+        """Whether there is an orphan."""
         return bool(self._left)
 
     @property
     def missed(self) -> dict[str, str]:
-        """Those that could not be written: their names, and why."""
+        """The orphans that could not be written: names and reasons."""
         return {self._owned[place].name: reason for place, reason in self._left.items() if reason is not None}
 
     def conditions(self) -> Iterator[Condition]:
-        """Those that could not be written, as alarms; and those that were not tried yet, since the start."""
+        """The orphans as alarm conditions; one that was not tried since the start is not `known`."""
         for place, reason in self._left.items():
             one = self._owned[place]
             detail = {"output": one.point, "place": place, "wanted": one.safe, "reason": reason or _NOT_TRIED}
             yield Condition("output_orphaned", one.name, Severity.MAJOR, detail, known=reason is not None)
 
     async def forget(self, name: str) -> str:
-        """Somebody says that an output that left is no longer there. The words of it; "" if none has that name."""
+        """Give up the orphans of this name. Returns the reason of the command's outcome; "" if there is none."""
         places = [place for place in self._left if self._owned[place].name == name]
         for place in places:
             if self._sending is not None and (task := self._sending.pop(place, None)) is not None:
@@ -173,13 +173,13 @@ class Orphans:
         return f"forgotten as it is: {'; '.join(places)}" if places else ""
 
     async def settle(self, again: bool = False, patience: float = PATIENCE) -> None:
-        """Bring those that left to their safe state, in `patience` seconds; what was not reached says why.
+        """Bring the orphans to their safe state, in `patience` seconds; `missed` has those that were not reached.
 
-        What was tried before is not waited for, unless `again`.
+        Orphans that were tried before are left out, unless `again`.
         """
         async with self._lock:
             self._locate()
-            by_device: dict[tuple[str, str], list[tuple[str, Owned]]] = {}
+            by_device: dict[tuple[str, str], list[tuple[str, OwnedOutput]]] = {}
             for place, reason in self._left.items():
                 one = self._owned[place]
                 if (reason is None or again) and not self._is_sent(one):
@@ -189,13 +189,12 @@ class Orphans:
                 late = _WAITS if is_radio(self._owned[place].bus) else f"no answer within {patience:g} s"
                 self._left[place] = reason or late
 
-    def _is_sent(self, one: Owned) -> bool:
-        """Whether it is for `_send`: a node of class A listens in minutes, not in seconds."""
+    def _is_sent(self, one: OwnedOutput) -> bool:
+        """Whether `_send` writes it: a node of class A listens in minutes, not in seconds."""
         return self._sending is not None and is_radio(one.bus)
 
     def _send(self) -> None:
-        """Whatever is for a radio node waits for that node, each in a task of its own, until it was written or failed.
-        """
+        """Start a task for each orphan of a radio node, which waits until the node listens."""
         if self._sending is None:
             return
         for place in self._left:
@@ -205,7 +204,7 @@ class Orphans:
                 self._sending[place] = asyncio.create_task(self._settle_device([(place, one)]), name=f"orphan {place}")
 
     async def run(self) -> None:
-        """Try again until all could be written. Runs until cancelled."""
+        """Write the orphans again and again until all are written. Runs until cancelled."""
         try:
             while True:
                 self._wake.clear()
@@ -214,14 +213,14 @@ class Orphans:
                     await self._wake.wait()
                     continue
                 await self._wake.wait(self._backoff.delay)
-                if not self._wake.is_set():  # else a file was applied, which tried at once: from now on it counts anew
+                if not self._wake.is_set():  # else a new file was applied, and its orphans were tried at once
                     self._backoff.next()
                     await self.settle(again=True, patience=RETRY[0])
         finally:
-            await self.hush()
+            await self.stop_sending()
 
-    async def _settle_device(self, ones: Sequence[tuple[str, Owned]]) -> None:
-        """A device that does not answer is asked once, for all its outputs."""
+    async def _settle_device(self, ones: Sequence[tuple[str, OwnedOutput]]) -> None:
+        """Write the outputs of one device. If it does not answer, it is tried once for all of them."""
         reason = ""
         for place, one in ones:
             reason = reason or await self._write_safe(one)
@@ -231,10 +230,10 @@ class Orphans:
             detail = {"from": None, "to": one.safe, "priority": _PRIORITY, "cause": "it left the site file",
                       "by": "", "output": one.point, "place": place}  # fmt: skip
             await self._tell(Event("audit", "output", one.name, self._clock.now(), detail=detail))
-            self._drop(place)  # not before: whoever dies in between writes it again, and tells
+            self._drop(place)  # not before: after a crash in between it is written and told again
             await asyncio.to_thread(self._keep)
 
-    async def _write_safe(self, one: Owned) -> str:
+    async def _write_safe(self, one: OwnedOutput) -> str:
         """Write the safe state; "" or why it failed."""
         try:
             if is_radio(one.bus):
@@ -250,7 +249,7 @@ class Orphans:
         log.info('output left actuator=%s place="%s" to=%s', one.name, one.place, say(one.safe))
         return ""
 
-    async def _write_on_air(self, one: Owned) -> None:
+    async def _write_on_air(self, one: OwnedOutput) -> None:
         if self._on_air is None:
             raise BocageError("a radio node is commanded by a running agent only")
         if one.place in self._guests.refused:
@@ -264,7 +263,7 @@ class Orphans:
         self._owned.pop(place, None)
 
     def _keep(self) -> None:
-        """Durable when it returns, if the disk will."""
+        """Save the owned outputs; durable on return, unless the disk fails."""
         record: list[Any] = [to_json(one) for one in self._owned.values()]
         if record == (self._memory.get("owned") or []):
             return
@@ -274,7 +273,7 @@ class Orphans:
             log.error('owned outputs not durable reason="%s" next=control goes on', error)
 
 
-def _recall(memory: DurableStore) -> Iterator[Owned]:
+def _recall(memory: DurableStore) -> Iterator[OwnedOutput]:
     for kept in memory.get("owned") or []:
         try:
             yield from_json(kept)

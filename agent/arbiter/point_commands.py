@@ -20,11 +20,11 @@ ForgetNonces = Callable[[str], int | None]
 
 
 class PointCommands:
-    """Finds the receiver of a command, as a `PointCommandFinder`.
+    """A `PointCommandFinder`: called with a command, returns its action, or None for an unknown point.
 
     `<subject>.latch` and `<circuit>.baseline` (`reset`) belong to controls, `alarm.<code>.<subject>` (`ack`) to the
-    register of alarms, `alarm.output_orphaned.<actuator>` (`forget`) to the outputs that left, `<signal>.index` (a
-    number, in the meter's unit) to the hub. `clock` takes `reset`, `<radio node>.nonces` takes `forget`, on the box.
+    open alarms, `alarm.output_orphaned.<actuator>` (`forget`) to the orphans, `<signal>.index` (a number, in the
+    meter's unit) to the hub. `clock` takes `reset`, and `<radio node>.nonces` takes `forget`, on the gateway only.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class PointCommands:
         return reset
 
     async def _forget(self, actuator: str, command: Command, forget: Forget) -> str:
-        """An output that left and will never be reached again: its module was taken away."""
+        """Give up an orphan that will never be reached again: its module was taken away."""
         said = await forget(actuator)
         if not said:
             raise Rejected(f"no output that left is called {actuator}")
@@ -120,5 +120,5 @@ class PointCommands:
 
 
 def _whole(index: float | None) -> float | None:
-    """Litres are integers."""
+    """A whole number as an integer: litres are."""
     return int(index) if index is not None and index == int(index) else index

@@ -1,4 +1,4 @@
-"""What the site file says of an actuator, and its values: what it takes, what is on, which two are one. Pure data."""
+"""The settings of an actuator in the site file, and its values: which it takes, which are on, which are the same."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ __all__ = ["SETTLE", "ActuatorSpec", "Level", "bounded", "implicit", "say"]
 SETTLE = 3.0
 """Seconds that an output may take to show what was written (a contactor: its `travel` comes on top)."""
 _LARGEST = sys.float_info.max
-"""A whole number may be larger: it is no float."""
+"""A whole number above this cannot be converted to a float."""
 
 Level = Literal["on", "off", "hold", "recompute"] | float
 
 
 @dataclass(frozen=True, slots=True)
 class ActuatorSpec:
-    """What the site file says of an actuator. Times in seconds; levels in the unit of the output.
+    """The settings of an actuator in the site file. Times in seconds; levels in the unit of the output.
 
     `kind`: "relay" is on or off, "level" a number from `low` to `high`, "once" a number that is written and holds
     nothing (the index of a meter). The states at boot, at an orderly stop and in failure: "hold" leaves the output as
@@ -42,20 +42,23 @@ class ActuatorSpec:
     max_on: float | None = None
     max_starts_per_hour: int | None = None
     back_is_no_start: bool = False
-    """To go on again after the mains or the module dropped it is no start that counts: LED lamps do not mind."""
+    """Switching on again after a loss of power does not count as a start (LED lamps)."""
     travel: float = 0.0
     fail: str | None = None
     low: float | None = None
     high: float | None = None
     output_watchdog: float | None = None
     stagger: float = 0.0
-    """Goes on no sooner than this after any other actuator with a stagger: contactors of lamps."""
+    """Switches on no sooner than this after any other actuator with a stagger (contactors of lamps)."""
     refresh: float | None = None
-    """Written again this often (s) although nothing changed, and never more often: what hears nothing falls back to its
-    own program. Not while priorities 1 to 5 hold it."""
+    """Written again this often although nothing changed, and never more often, for a device that falls back to its own
+    program without a write. Not while priorities 1 to 5 hold it."""
 
     def coerce(self, value: Value) -> Value:
-        """`value` as it is written: a relay's as a boolean, a level's within its bounds. Rejected if it is neither."""
+        """Convert `value` to one that is written: a boolean for a relay, a number within the bounds for a level.
+
+        Rejected for any other value.
+        """
         if self.kind == "relay":
             word = value.strip().lower() if isinstance(value, str) else value
             if word not in ("on", "off", True, False):  # 1 and 0 are equal to True and False
@@ -69,7 +72,7 @@ class ActuatorSpec:
         return value
 
     def state(self, level: Level) -> Value:
-        """A state of the site file as a value; None for hold and recompute."""
+        """Return a state of the site file as a value; None for hold and recompute."""
         if level in ("hold", "recompute"):
             return None
         if self.kind == "relay":
@@ -81,14 +84,18 @@ class ActuatorSpec:
 
     @property
     def off(self) -> Value:
-        """What is written to switch it off."""
+        """The value that switches it off."""
         return False if self.kind == "relay" else self.low or 0.0
 
     def is_on(self, value: Value) -> bool:
         return bool(value) if self.kind == "relay" else isinstance(value, int | float) and value > 0
 
     def same(self, one: Value, other: Value) -> bool:
-        """Whether two values are one to this output: a level is allowed 1 % of its range, for the register's steps."""
+        """Whether two values are the same to this output, as a level written and a level read.
+
+        Levels are the same within 1 % of the range from `low` to `high` (a register has steps), or within 0.1 % of the
+        larger value, whichever is more. Values of a relay must be equal.
+        """
         if self.kind == "relay" or not isinstance(one, int | float) or not isinstance(other, int | float):
             return one == other
         low, high = self.low, self.high
@@ -96,7 +103,7 @@ class ActuatorSpec:
         return math.isclose(one, other, rel_tol=1e-3, abs_tol=max(step, 1e-9))
 
     def read(self, value: Value) -> Value:
-        """A reading of the output as this actuator's value; None if it is none."""
+        """Convert a reading of the output to a value of this actuator; None if it is not a number."""
         if not isinstance(value, bool | int | float):
             return None
         return bool(value) if self.kind == "relay" else float(value)
@@ -119,14 +126,14 @@ def implicit(point: Point) -> ActuatorSpec:
 
 
 def bounded(spec: ActuatorSpec, point: Point | None) -> ActuatorSpec:
-    """A level without bounds of its own has those of its output."""
+    """Return `spec` with the bounds of its output if it is a level without bounds of its own."""
     if point is None or spec.low is not None or spec.high is not None:
         return spec
     return replace(spec, low=point.low, high=point.high)
 
 
 def say(value: Value) -> str:
-    """A value as people say it."""
+    """A value as text: on, off, a number, or unknown."""
     if value is None:
         return "unknown"
     if isinstance(value, bool):

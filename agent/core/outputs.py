@@ -20,18 +20,21 @@ from agent.model import Value
 from drivers.api import BusSpec, DeviceSpec
 from drivers.registry import find
 
-__all__ = ["Owned", "from_json", "is_radio", "loose", "one_wire", "outputs", "places", "port_of", "to_json"]
+__all__ = [
+    "OwnedOutput", "commanded_output", "from_json", "is_radio", "one_wire", "outputs", "points_by_place", "port_of",
+    "to_json",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
-class Owned:
-    """One output. `bus` has its device as the only one, and that device's profile has its point as the only one."""
+class OwnedOutput:
+    """An output that the agent owns. `bus` has this device alone, and the profile of the device this point alone."""
 
     name: str
     """The actuator; the point's id for a relay that no actuator owns."""
     point: str
     safe: Value
-    """What is written when it leaves; `hold` and `recompute` count as off."""
+    """The value written when it leaves the site file; `hold` and `recompute` count as off."""
     bus: BusSpec
 
     @property
@@ -40,33 +43,33 @@ class Owned:
 
     @property
     def place(self) -> str:
-        """What it is, for people and for comparison: "tcp 10.0.0.5:502, unit 1, coil 3"; "pin 17"."""
+        """Its place as text, also for comparison: "tcp 10.0.0.5:502, unit 1, coil 3"; "pin 17"."""
         return ", ".join(part for part in (_wire(self.bus), _unit(self.bus, self.device), _register(self)) if part)
 
 
-def outputs(buses: Mapping[str, BusSpec], actuators: Iterable[ActuatorSpec]) -> Iterator[Owned]:
+def outputs(buses: Mapping[str, BusSpec], actuators: Iterable[ActuatorSpec]) -> Iterator[OwnedOutput]:
     """The outputs of these actuators that have a safe state: none that is written once, and none that is on no bus."""
     for spec in actuators:
         bus = None if spec.kind == "once" else _narrowed(buses, spec.output)
         if bus is not None:
             safe = spec.state(spec.safe_state)
-            yield Owned(spec.name, spec.output, spec.off if safe is None else safe, bus)
+            yield OwnedOutput(spec.name, spec.output, spec.off if safe is None else safe, bus)
 
 
-def loose(buses: Mapping[str, BusSpec], point: str, off: Value = False) -> Owned | None:
-    """The safe state (off) of a point that is commanded under its own name; None if it is on no bus."""
+def commanded_output(buses: Mapping[str, BusSpec], point: str, off: Value = False) -> OwnedOutput | None:
+    """The output of a point that is commanded by its own name, with its safe state `off`; None if it is on no bus."""
     bus = _narrowed(buses, point)
-    return None if bus is None else Owned(point, point, off, bus)
+    return None if bus is None else OwnedOutput(point, point, off, bus)
 
 
-def places(buses: Mapping[str, BusSpec]) -> dict[str, Owned]:
-    """Every point of these buses, as if it were loose, by its place."""
+def points_by_place(buses: Mapping[str, BusSpec]) -> dict[str, OwnedOutput]:
+    """Every point of these buses as a commanded output, by its place."""
     found = {}
     for bus in buses.values():
         for device in bus.devices:
             shorts = (device.profile or {}).get("points")
             for point in [device.name] if shorts is None else [f"{device.name}.{short}" for short in shorts]:
-                one = Owned(point, point, False, _only(bus, device, point))
+                one = OwnedOutput(point, point, False, _only(bus, device, point))
                 found[one.place] = one
     return found
 
@@ -77,7 +80,7 @@ def one_wire(one: BusSpec, other: BusSpec) -> bool:
 
 
 def is_radio(bus: BusSpec) -> bool:
-    """Whether its devices listen only when they like."""
+    """Whether it is a radio bus, whose devices listen only at times."""
     driver = find(bus.type)
     return driver is not None and driver.is_radio
 
@@ -90,8 +93,8 @@ def port_of(bus: BusSpec) -> str | None:
     return os.path.realpath(str(options["port"])) if "port" in options else None
 
 
-def to_json(one: Owned) -> dict[str, Any]:
-    """As it is kept: of secrets only where they are, and never what they are."""
+def to_json(one: OwnedOutput) -> dict[str, Any]:
+    """The output as JSON for the state; a secret as its place, never its value."""
     return {
         "name": one.name,
         "point": one.point,
@@ -106,16 +109,16 @@ def to_json(one: Owned) -> dict[str, Any]:
     }
 
 
-def from_json(kept: Mapping[str, Any]) -> Owned:
-    """KeyError or TypeError if it is none."""
+def from_json(kept: Mapping[str, Any]) -> OwnedOutput:
+    """Read what `to_json` made. KeyError or TypeError if it cannot be read."""
     bus, device = kept["bus"], _revived(kept["device"])
     spec = DeviceSpec(device["name"], device["address"], device["profile"], options=device["options"])
     options = _revived(bus["options"])
-    return Owned(kept["name"], kept["point"], kept["safe"], BusSpec(bus["name"], bus["type"], options, (spec,)))
+    return OwnedOutput(kept["name"], kept["point"], kept["safe"], BusSpec(bus["name"], bus["type"], options, (spec,)))
 
 
 def _narrowed(buses: Mapping[str, BusSpec], point: str) -> BusSpec | None:
-    """The bus of a point, with no more than that needs."""
+    """The bus of a point, with that point alone; None if it is on no bus."""
     home, _, short = point.partition(".")
     for bus in buses.values():
         for device in bus.devices:
@@ -143,7 +146,7 @@ def _wire(bus: BusSpec) -> str:
 
 
 def _address(host: str) -> str:
-    """A host as one text, however it is written."""
+    """A host in its canonical form."""
     try:
         return str(ipaddress.ip_address("127.0.0.1" if host == "localhost" else host))
     except ValueError:
@@ -158,7 +161,7 @@ def _unit(one: BusSpec, device: DeviceSpec) -> str:
     return " ".join(f"{key} {value}" for key, value in sorted(_plain(device.address).items()))
 
 
-def _register(one: Owned) -> str:
+def _register(one: OwnedOutput) -> str:
     if one.point == one.device.name:
         return ""
     short = one.point.partition(".")[2]

@@ -1,20 +1,191 @@
-"""The backlog on its way: what was read from flash beside whatever goes on, few at a time: memory stays flat."""
+"""The backlog on its way from flash to the link: paced, read a few messages at a time, so that memory stays flat.
+
+Live messages go first and must not become slow because of the backlog. It has at most half of the window under way,
+and a rate in bytes. Within that `Pace` feels its way: one message more with each acknowledgement, three quarters of
+them when acknowledgements get slower than they can be (additive increase, multiplicative decrease, as TCP does: RFC
+5681). On a link of 64 kbit/s that ends at one message of 16 kB at a time, which keeps the link busy and a live message
+two seconds away; on a fast one at half of the window.
+
+Stored blocks go out as they are, unless they are small, undated, or too long for the link. Small blocks of one start
+of the box are joined, up to 5,000 readings a message: a site of a few readings a second writes one each window, and a
+link with a long round trip would carry hardly more than one at a time.
+"""
 
 from __future__ import annotations
 
+import zlib
 from collections import Counter, deque
-from collections.abc import Collection, Iterator
-from dataclasses import replace
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from agent.errors import StorageError
+from agent.outbox.blocks import HISTORY, LIMIT, PLAIN, decode, pieces
 from agent.outbox.dates import Boots
-from agent.outbox.drain import Form, Held, Load, fetch
 from agent.outbox.flash import Flash
-from agent.outbox.lanes import Pace
-from agent.outbox.messages import Entry, Message
+from agent.outbox.messages import Entry, Held, Lane, Load, Message, Piece
 from agent.outbox.records import MessageKind
+from agent.outbox.store import Store, StoredBlock
 
-__all__ = ["FEW", "BacklogReader"]
+__all__ = [
+    "BURST", "FEW", "RATE", "SLACK", "STARVED", "WINDOW", "BacklogReader", "Fetched", "Form", "Pace", "fetch",
+]  # fmt: skip
+
+
+WINDOW = 20
+"""Messages under way, until the uplink says how many the broker allows."""
+RATE = 2_000_000
+"""Bytes a second of backlog at the most."""
+BURST = 500_000
+"""Bytes that may go at once."""
+SLACK = {"live": 0.05, "backlog": 0.5}
+"""Seconds above twice the quickest acknowledgement that are not yet slow."""
+STARVED = 60.0
+"""Seconds after which one message of the backlog goes first: on a thin link the live ones would take all of it."""
+
+
+class Pace:
+    """Says when a message of the backlog may go. Times are clock.monotonic, in seconds."""
+
+    def __init__(self, now: float) -> None:
+        self.under_way = 0
+        self._most = WINDOW // 2
+        self._allowed = 1.0
+        self._tokens, self._filled = float(BURST), now
+        self._went = now
+        self._quickest: dict[Lane, float] = {}
+        self._slowed_until = now
+
+    def link(self, window: int, now: float) -> None:
+        """A new connection, of which nothing is known but its window."""
+        self._most, self._allowed, self._went = max(1, window // 2), 1.0, now
+        self._quickest.clear()
+
+    def wait(self, now: float) -> float | None:
+        """Seconds until the backlog may go: 0 is now, None not before an acknowledgement."""
+        if self.under_way >= int(self._allowed):
+            return None
+        self._tokens = min(float(BURST), self._tokens + (now - self._filled) * RATE)
+        self._filled = now
+        return max(0.0, -self._tokens / RATE)
+
+    def starved(self, now: float) -> bool:
+        return now - self._went > STARVED and self.under_way == 0
+
+    def take(self, size: int, now: float) -> None:
+        """So many bytes of backlog go."""
+        self.under_way += 1
+        self._tokens -= size
+        self._went = now
+
+    def back(self) -> None:
+        """One that was under way is not any more."""
+        self.under_way -= 1
+
+    def acknowledged(self, lane: Lane, seconds: float, now: float) -> None:
+        """The broker took a message so many seconds after it was handed out."""
+        quickest = self._quickest[lane] = min(seconds, self._quickest.get(lane, seconds))
+        if seconds > 2 * quickest + SLACK[lane]:
+            if now >= self._slowed_until:  # what was under way by then tells nothing new
+                self._allowed = max(1.0, self._allowed * 0.75)
+                self._slowed_until = now + seconds
+        elif lane == "backlog" and now >= self._slowed_until:
+            self._allowed = min(float(self._most), self._allowed + 1.0)
+
+
+_READINGS = 4 * HISTORY
+_BYTES = 8 * LIMIT
+"""What is read at a time."""
+_SMALL = LIMIT // 4
+_JOINED = 2 * LIMIT
+"""Bytes of small blocks that are joined: compressed together they are about half as long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a message may look: bytes at the most, and whether it may be compressed."""
+
+    limit: int = LIMIT
+    compress: bool = True
+
+
+class Fetched(NamedTuple):
+    """What was read: up to which row (None: there are no more), and what of it nobody can read any more."""
+
+    last: int | None
+    loads: list[Load]
+    broken: list[Held]
+
+
+def fetch(db: Store, after: int, skip: set[int], boots: Boots, form: Form) -> Fetched:
+    """The next blocks after a row, as loads."""
+    rows = db.blocks_after(after, _READINGS, _BYTES)
+    loads: list[Load] = []
+    broken: list[Held] = []
+    group: list[StoredBlock] = []
+    as_it_is = True
+    for row in rows:
+        if row.id in skip:
+            continue
+        if (plain := _plain(row.body)) is None:
+            broken.append(_held(row))
+            continue
+        if group and not _fits(group, row):
+            loads.append(_load(group, boots, form, as_it_is))
+            group, as_it_is = [], True
+        group.append(row)
+        as_it_is = as_it_is and plain <= PLAIN and row.n <= HISTORY
+    if group:
+        loads.append(_load(group, boots, form, as_it_is))
+    return Fetched(rows[-1].id if rows else None, loads, broken)
+
+
+def _fits(group: Sequence[StoredBlock], row: StoredBlock) -> bool:
+    head = group[0]
+    sizes = [len(one.body) for one in (*group, row)]
+    return bool(
+        (head.store, head.boot, head.synced) == (row.store, row.boot, row.synced)
+        and sum(one.n for one in group) + row.n <= HISTORY
+        and sum(sizes) <= (_JOINED if max(sizes) <= _SMALL else LIMIT)
+    )
+
+
+def _load(rows: Sequence[StoredBlock], boots: Boots, form: Form, as_it_is: bool) -> Load:
+    """`as_it_is`: what is in them is no more than a consumer takes."""
+    head = rows[0]
+    held = [_held(row) for row in rows]
+    as_it_is = as_it_is and len(rows) == 1 and form.compress and len(head.body) <= form.limit
+    if as_it_is and (head.synced or _as_written(head, boots)):
+        return Load(head.store, held, [Piece(head.body, True, head.first, head.last, head.n)], 1, 1)
+
+    readings = sorted((reading for row in rows for reading in decode(row.body)), key=lambda reading: reading.seq)
+    last = max((reading.boottime_ms or 0 for reading in readings), default=0)
+
+    def moment(ms: int) -> dict[str, object]:
+        return {"t": ms, "clock": "synced"} if head.synced else boots.moment(head.boot, ms, last)
+
+    made = [
+        Piece(body, form.compress, some[0].seq, some[-1].seq, len(some))
+        for body, some in pieces(readings, moment, form.limit, form.compress)
+    ]
+    return Load(head.store, held, made, len(made), len(made))
+
+
+def _held(row: StoredBlock) -> Held:
+    return Held(row.id, row.store, row.first, row.last, row.n, row.cls, len(row.body))
+
+
+def _plain(body: bytes) -> int | None:
+    """How long it is unpacked. None if the flash gave back something else: zlib ends with a checksum (RFC 1950)."""
+    try:
+        return len(zlib.decompress(body))
+    except zlib.error:
+        return None
+
+
+def _as_written(row: StoredBlock, boots: Boots) -> bool:
+    return bool(boots.moment(row.boot, 0)["clock"] == "unsynced")
+
 
 FEW = 8
 """Class-0 records read from flash at a time, and messages of the backlog held ready."""

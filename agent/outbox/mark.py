@@ -103,7 +103,7 @@ class Mark:
 
 
 def read_mark(folder: Path, boot: str | None) -> dict[str, Given] | None:
-    """What a mark says, by store. None if there is none of this start of the box: then nobody knows."""
+    """What a mark says, by store. None if there is no mark of this start of the box."""
     path = folder / _NAME
     if boot is None or not _is_of(path, boot):
         return None

@@ -1,19 +1,24 @@
-"""What is published in one piece, and the transactions that bring it to flash."""
+"""Messages in the queue, and the readings that are not on flash yet."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
+import json
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, Literal, NamedTuple
 
 from agent.model import Outcome
-from agent.outbox.blocks import Block, Lot, block, pack
-from agent.outbox.drain import Load
-from agent.outbox.lanes import Lane
+from agent.outbox.blocks import LIVE, Lot, beyond, cut, decode, encode, pieces, split
 from agent.outbox.records import MessageKind
-from agent.outbox.store import Store, StoredMessage, Work
 
-__all__ = ["Batch", "Entry", "Message", "Written", "write"]
+__all__ = [
+    "MOST", "Entry", "Held", "Lane", "Load", "Message", "Piece", "RamQueue", "split_entry",
+]  # fmt: skip
+
+
+Lane = Literal["live", "backlog"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,41 @@ class Message:
     lane: Lane = "live"
     command: str = ""
     """Of a result: the id of its command."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A message to be: what is in it, and which numbers it spans."""
+
+    body: bytes
+    zlib: bool
+    first: int
+    last: int
+    n: int
+
+
+class Held(NamedTuple):
+    """A block on flash whose content is under way."""
+
+    id: int
+    store: str
+    first: int
+    last: int
+    n: int
+    cls: int
+    size: int
+
+
+@dataclass(slots=True, eq=False)
+class Load:
+    """Blocks that are under way together: they are deleted when all that was made of them is accepted."""
+
+    store: str
+    rows: list[Held]
+    pieces: list[Piece]
+    made: int
+    left: int
+    """Pieces that are not accepted yet, of so many that were made."""
 
 
 @dataclass(slots=True, eq=False)
@@ -72,60 +112,161 @@ class Entry:
         return spans or [(self.message.first, self.message.last)]
 
 
-@dataclass(slots=True)
-class Batch:
-    """What one transaction brings to flash, and what will be true then.
+MOST = 100_000
+"""Readings kept while the flash cannot be written."""
 
-    `told` are the gap records in `urgent` that were made for it, `given` the numbers in use by then, by store. `known`
-    is the youngest row on flash: what a write left there although it failed goes, for all of it is in here once more.
+
+class RamQueue:
+    """`waiting` are lots in the order of their numbers, `under_way` entries by token, `n` all their readings."""
+
+    def __init__(self) -> None:
+        self.waiting: deque[Lot] = deque()
+        self.under_way: dict[int, Entry] = {}
+        self.n = 0
+        self._live = LIVE
+
+    def put(self, lots: Sequence[Lot]) -> None:
+        self.waiting.extend(lots)
+        self.n += _count(lots)
+
+    def next(self, limit: int) -> tuple[list[Lot], int, bytes]:
+        """All that waits, up to 500 readings or `limit` bytes: lots, readings, encoded once. It waits no more."""
+        lots = cut(self.waiting, self._live)
+        body = encode(lots)
+        n = _count(lots)
+        while len(body) > limit and n > 1:
+            self._live = max(1, min(n - 1, n * (limit - 500) // len(body)))
+            lots = cut(lots, self._live)
+            body = encode(lots)
+            n = _count(lots)
+        self._live = min(LIVE, max(self._live, n * (limit - 500) // len(body)))
+        left = n
+        while left:
+            lot = self.waiting.popleft()
+            if lot.n > left:
+                self.waiting.appendleft(split(lot, left)[1])
+                break
+            left -= lot.n
+        return lots, n, body
+
+    def flush(self) -> list[Lot]:
+        """What waits is to be written; it is `stored` in the end, or comes back."""
+        lots = list(self.waiting)
+        self.waiting.clear()
+        return lots
+
+    def come_back(self, lots: Sequence[Lot]) -> None:
+        self.waiting.extendleft(reversed(lots))
+
+    def known(self, flushed: Mapping[str, int]) -> None:
+        """Of these stores the flash has what has a number up to this: it is not brought there once more.
+
+        Of entries `n` is what is only here: 0 if that is nothing.
+        """
+        self.waiting = deque(beyond(self.waiting, flushed))
+        for token, entry in list(self.under_way.items()):
+            entry.lots = list(beyond(entry.lots, flushed))
+            entry.message = replace(entry.message, n=_count(entry.lots))
+            if not entry.lots:
+                del self.under_way[token]
+        self.n = _count(self.waiting) + sum(entry.message.n for entry in self.under_way.values())
+
+    def date(self, date: Callable[[Lot], Lot]) -> None:
+        self.waiting = deque(date(lot) for lot in self.waiting)
+
+    def rename(self, old: str, new: str, first: int) -> None:
+        """What waits under the name of a store goes under another from this number on."""
+        self.waiting = deque(
+            lot._replace(store=new) if lot.store == old and lot.seq >= first else lot for lot in self.waiting
+        )
+
+    @property
+    def full(self) -> bool:
+        return self.n > MOST
+
+    def shed(self) -> Iterator[Lot]:
+        """Drop down to nine tenths of what there may be, the oldest of the least precious class first."""
+        for cls in (3, 2, 1):
+            kept: deque[Lot] = deque()
+            for lot in self.waiting:
+                if lot.cls != cls or self.n <= MOST * 9 // 10:
+                    kept.append(lot)
+                    continue
+                self.n -= lot.n
+                yield lot
+            self.waiting = kept
+
+    def oldest_since(self) -> float:
+        """Since when (clock.monotonic) the oldest is here."""
+        waiting = self.waiting[0].since if self.waiting else float("inf")
+        for entry in self.under_way.values():
+            return min(waiting, entry.lots[0].since)
+        return waiting
+
+    def oldest_ms(self) -> int | None:
+        for entry in self.under_way.values():
+            return entry.lots[0].wall_ms
+        return self.waiting[0].wall_ms if self.waiting else None
+
+    def first(self, store: str) -> int | None:
+        """The lowest number of a store that is only here."""
+        firsts = [lot.seq for lot in self.waiting if lot.store == store]
+        firsts += [lot.seq for entry in self.under_way.values() for lot in entry.lots if lot.store == store]
+        return min(firsts, default=None)
+
+
+def _count(lots: Iterable[Lot]) -> int:
+    return sum(lot.n for lot in lots)
+
+
+_OF_THE_WHOLE = ("k", "t", "boottime_ms", "p", "h", "agg")
+"""What a batch says of its readings; the rest says when they were made, and is said by each piece again."""
+
+
+def split_entry(entry: Entry, limit: int, tokens: Iterator[int]) -> list[Entry]:
+    """Entries of at most `limit` bytes each in place of one, in its order; a single reading may be longer.
+
+    It is live (with lots) or backlog (with a load, which then has more pieces). Fewer than two: it cannot be split.
     """
-
-    work: Work
-    events: list[Entry]
-    told: list[Entry]
-    entries: list[Entry]
-    lots: list[Lot]
-    limit: int
-    segment: int
-    stage_broken: bool
-    last: bool
-    given: dict[str, int]
-    known: int
+    if entry.message.kind is not MessageKind.READINGS or entry.message.n < 2:
+        return []
+    return _live(entry, limit, tokens) if entry.load is None else _backlog(entry, limit, tokens)
 
 
-@dataclass(slots=True)
-class Written:
-    """Where it went: (row), and (row, block). `used` and `free` are bytes of the file and of its disk."""
+def _live(entry: Entry, limit: int, tokens: Iterator[int]) -> list[Entry]:
+    made: list[Entry] = []
+    rest, message = list(entry.lots), entry.message
+    most = max(1, message.n * limit // max(1, len(message.body)))
+    while rest:
+        lots = cut(rest, most)
+        body, n = encode(lots), sum(lot.n for lot in lots)
+        if len(body) > limit and n > 1:
+            most = max(1, n // 2)
+            continue
+        for lot in lots:
+            head = rest.pop(0)
+            if head.n > lot.n:
+                rest.insert(0, split(head, lot.n)[1])
+        part = Message(message.kind, body, False, lots[0].seq, lots[-1].last, n, next(tokens), message.lane)
+        made.append(replace(entry, message=part, lots=lots, since=lots[0].since))
+    return made
 
-    messages: list[int | None] = field(default_factory=list)
-    entries: list[tuple[int, Block]] = field(default_factory=list)
-    blocks: list[tuple[int, Block]] = field(default_factory=list)
-    oldest_ms: int | None = None
-    used: int = 0
-    free: int = 0
 
+def _backlog(entry: Entry, limit: int, tokens: Iterator[int]) -> list[Entry]:
+    message, load = entry.message, entry.load
+    assert load is not None
+    plain = zlib.decompress(message.body) if message.zlib else message.body
+    batch = json.loads(plain)
+    kept = {key: value for key, value in batch.items() if key not in _OF_THE_WHOLE}
 
-def write(db: Store, batch: Batch, ids: Iterator[int]) -> Written:
-    """In the worker thread: encode, compress, commit."""
-    work, written = batch.work, Written()  # what is only deleted stays in the work: it is done again if this fails
-    messages, outcomes = [*work.messages], [*work.outcomes]
-    row: int | None
-    for entry in batch.events:
-        message = entry.message
-        row = None if entry.done else next(ids)
-        written.messages.append(row)
-        if row is not None:
-            messages.append(StoredMessage(row, entry.store, message.first, message.kind, message.command, message.body))
-        if entry.outcome is not None:
-            outcomes.append(entry.outcome)
-    for entry in batch.entries:
-        written.entries.append((next(ids), block(entry.lots)))
-    for made in pack(batch.lots):
-        written.blocks.append((next(ids), made))
-    blocks = [*work.blocks, *written.entries, *written.blocks]
-    db.commit(replace(work, messages=messages, outcomes=outcomes, blocks=blocks, known=batch.known))
-    if batch.last:
-        db.checkpoint()
-    written.oldest_ms, written.used = db.oldest_ms(), db.used()
-    written.free = shutil.disk_usage(db.folder).free
-    return written
+    def moment(ms: int) -> dict[str, Any]:
+        return {"t": ms, **kept} if batch["t"] is not None else {"t": None, **kept, "boottime_ms": ms}
+
+    made = []
+    for body, rows in pieces(decode(plain), moment, limit, message.zlib):
+        part = replace(message, body=body, first=rows[0].seq, last=rows[-1].seq, n=len(rows), token=next(tokens))
+        made.append(Entry(part, entry.store, load=load, cls=entry.cls, at=entry.at))
+    if len(made) > 1:
+        load.made += len(made) - 1
+        load.left += len(made) - 1
+    return made

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agent.clock import Clock
 from agent.lib.wake import Wake
 from agent.model import Event
+from agent.outbox.blocks import Block, Lot, block, pack
+from agent.outbox.messages import Entry
 from agent.outbox.records import is_counted, loss_detail
 from agent.outbox.retention import Removal
-from agent.outbox.store import Loss, Work
+from agent.outbox.store import Loss, Store, StoredMessage, Work
 
-__all__ = ["PendingWork"]
+__all__ = ["Batch", "PendingWork", "Written", "write"]
 
 
 class PendingWork:
@@ -118,3 +123,62 @@ class PendingWork:
     def forget(self) -> None:
         """The database is gone: what was to be deleted in it too."""
         self.work = Work(refused=self.work.refused)
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one transaction brings to flash, and what will be true then.
+
+    `told` are the gap records in `urgent` that were made for it, `given` the numbers in use by then, by store. `known`
+    is the youngest row on flash: what a write left there although it failed goes, for all of it is in here once more.
+    """
+
+    work: Work
+    events: list[Entry]
+    told: list[Entry]
+    entries: list[Entry]
+    lots: list[Lot]
+    limit: int
+    segment: int
+    stage_broken: bool
+    last: bool
+    given: dict[str, int]
+    known: int
+
+
+@dataclass(slots=True)
+class Written:
+    """Where it went: (row), and (row, block). `used` and `free` are bytes of the file and of its disk."""
+
+    messages: list[int | None] = field(default_factory=list)
+    entries: list[tuple[int, Block]] = field(default_factory=list)
+    blocks: list[tuple[int, Block]] = field(default_factory=list)
+    oldest_ms: int | None = None
+    used: int = 0
+    free: int = 0
+
+
+def write(db: Store, batch: Batch, ids: Iterator[int]) -> Written:
+    """In the worker thread: encode, compress, commit."""
+    work, written = batch.work, Written()  # what is only deleted stays in the work: it is done again if this fails
+    messages, outcomes = [*work.messages], [*work.outcomes]
+    row: int | None
+    for entry in batch.events:
+        message = entry.message
+        row = None if entry.done else next(ids)
+        written.messages.append(row)
+        if row is not None:
+            messages.append(StoredMessage(row, entry.store, message.first, message.kind, message.command, message.body))
+        if entry.outcome is not None:
+            outcomes.append(entry.outcome)
+    for entry in batch.entries:
+        written.entries.append((next(ids), block(entry.lots)))
+    for made in pack(batch.lots):
+        written.blocks.append((next(ids), made))
+    blocks = [*work.blocks, *written.entries, *written.blocks]
+    db.commit(replace(work, messages=messages, outcomes=outcomes, blocks=blocks, known=batch.known))
+    if batch.last:
+        db.checkpoint()
+    written.oldest_ms, written.used = db.oldest_ms(), db.used()
+    written.free = shutil.disk_usage(db.folder).free
+    return written

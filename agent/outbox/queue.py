@@ -20,12 +20,11 @@ from agent.errors import StorageError
 from agent.lib.machine import Machine
 from agent.lib.timetext import utc_text
 from agent.model import Command, Event, Origin, Outcome, OutcomeState, Readings
+from agent.outbox.backlog_reader import Form
 from agent.outbox.blocks import LIMIT, lots_of
-from agent.outbox.claim import Claim, Statement
-from agent.outbox.drain import Form
-from agent.outbox.messages import Entry, Message
+from agent.outbox.identity import Claim, Statement
+from agent.outbox.messages import Entry, Message, split_entry
 from agent.outbox.records import MessageKind
-from agent.outbox.splitting import split_entry
 from agent.outbox.writer import Writer
 
 __all__ = ["Message", "Outbox"]

@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 from agent.lib.files import open_regular, read_regular
 from agent.model import Instant, Outcome, OutcomeState
 from agent.outbox.blocks import Lot, beyond, split
-from agent.outbox.claim import Claim, Standing
+from agent.outbox.identity import Claim, Standing
 from agent.outbox.mark import Given, Mark, read_mark
 from agent.outbox.records import MessageKind, former_topic, is_gap, of_former_topic, renamed_record
 

@@ -23,23 +23,18 @@ from agent.lib.wake import Wake
 from agent.model import Event, Severity
 from agent.outbox.backlog_reader import BacklogReader
 from agent.outbox.blocks import Block
-from agent.outbox.claim import Claim, Statement
-from agent.outbox.dating import Dating
-from agent.outbox.drain import Held, Load
+from agent.outbox.dates import Dating
 from agent.outbox.events import MANY, Events
-from agent.outbox.figures import Figures
 from agent.outbox.flash import Flash
-from agent.outbox.identity import Identity
+from agent.outbox.identity import Claim, Identity, Statement
 from agent.outbox.mark import Given
-from agent.outbox.messages import Batch, Entry, Written, write
+from agent.outbox.messages import Entry, Held, Load, RamQueue
 from agent.outbox.numbers import RANGE, Numbers, left_behind
-from agent.outbox.pending_work import PendingWork
-from agent.outbox.ram_queue import RamQueue
+from agent.outbox.pending_work import Batch, PendingWork, Written, write
 from agent.outbox.records import MessageKind, gap_event, is_counted, is_gap
-from agent.outbox.retention import Removal, expired, free_space, merged_gaps
+from agent.outbox.retention import Figures, Now, Removal, Thinner, expired, free_space, merged_gaps
 from agent.outbox.stage import Stage, replay
 from agent.outbox.store import Store, Totals, Work, wal_bytes
-from agent.outbox.thinning import Now, Thinner
 
 __all__ = ["Writer"]
 
@@ -163,7 +158,7 @@ class Writer:
         self.ram_queue.known(totals.flushed)
         self.returned[:] = [entry for entry in self.returned if entry.message.n]
         self.events.known(totals.records, totals.outcomes)
-        self._tell_dated(self.dating.adopt(totals))
+        self._tell_dated(self.dating.adopt(totals.boots))
         self.stage.release()
         self._marks = self._opened_at is not None
         self.called.set()

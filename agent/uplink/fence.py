@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from agent.errors import StorageError
 from agent.outbox import Outbox
-from agent.outbox.claim import MOST, Claim, Statement
+from agent.outbox.identity import MOST, Claim, Statement
 from agent.uplink.dialect import Dialect
 from agent.uplink.session import Session
 

@@ -10,7 +10,7 @@ from agent.errors import Rejected
 from agent.lib.jsonable import jsonable
 from agent.model import Command, Instant, Outcome
 from agent.outbox import Message, MessageKind, Statement
-from agent.outbox.claim import heard_of
+from agent.outbox.identity import heard_of
 from agent.outbox.records import answer_body
 from agent.uplink.commands import is_id, parse
 from agent.uplink.dialect import Publication, Subscription

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.model import Command, Event, Origin, Outcome, OutcomeState, Reading
-from agent.outbox import Message, Outbox, numbers, ram_queue, stage, writer
+from agent.outbox import Message, Outbox, messages, numbers, stage, writer
 from agent.outbox.blocks import decode
 from agent.outbox.store import FILE, Store
 from tests.fakes.clock import FakeClock
@@ -263,8 +263,8 @@ class Trial:
     @contextlib.contextmanager
     def _faults(self) -> Iterator[None]:
         """Between the outbox and its files. A few numbers and readings are many here."""
-        kept = (Store.commit, writer.RANGE, numbers.RANGE, ram_queue.MOST, ram_queue.RamQueue.shed)
-        write, commit, drop = stage.os.write, Store.commit, ram_queue.RamQueue.shed
+        kept = (Store.commit, writer.RANGE, numbers.RANGE, messages.MOST, messages.RamQueue.shed)
+        write, commit, drop = stage.os.write, Store.commit, messages.RamQueue.shed
 
         def staged(descriptor: int, data: bytes) -> int:
             self._maybe_die(0.01)
@@ -286,21 +286,21 @@ class Trial:
             commit(db, work)
             self._maybe_die(0.02)
 
-        def shed(one: ram_queue.RamQueue) -> Iterator[Any]:
+        def shed(one: messages.RamQueue) -> Iterator[Any]:
             for lot in drop(one):
                 self.account.shed |= {(lot.store, n) for n in range(lot.seq, lot.last + 1)}
                 yield lot
 
         stage.os = _Os(os, write=staged)
-        ram_queue.RamQueue.shed = shed
+        messages.RamQueue.shed = shed
         Store.commit = committed
         writer.RANGE = numbers.RANGE = 120
-        ram_queue.MOST = 200
+        messages.MOST = 200
         try:
             yield
         finally:
             stage.os = os
-            Store.commit, writer.RANGE, numbers.RANGE, ram_queue.MOST, ram_queue.RamQueue.shed = kept
+            Store.commit, writer.RANGE, numbers.RANGE, messages.MOST, messages.RamQueue.shed = kept
 
     def _maybe_die(self, chance: float) -> None:
         if self.killing and self.dice.random() < chance:

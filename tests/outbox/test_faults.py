@@ -368,7 +368,7 @@ async def test_a_folder_that_cannot_be_written_from_the_start(box: Any, tmp_path
 async def test_memory_is_bounded_and_the_loss_is_told(
     box: Any, events: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agent.outbox.ram_queue.MOST", 1000)
+    monkeypatch.setattr("agent.outbox.messages.MOST", 1000)
     for turn in range(30):
         box.out.put(box.readings(50), 3 if turn % 2 else 1)
     assert box.out.status()["rows"] <= 1000
@@ -500,7 +500,7 @@ async def test_what_was_lost_in_memory_is_told_once_however_often_a_start_is_kil
     box: Any, events: Callable[..., Any], flash: Any, monkeypatch: pytest.MonkeyPatch, works: bool
 ) -> None:
     """A start tells of it and is killed, before the flash could take the word or just after: the next one does not."""
-    monkeypatch.setattr("agent.outbox.ram_queue.MOST", 100)
+    monkeypatch.setattr("agent.outbox.messages.MOST", 100)
     monkeypatch.setattr("agent.outbox.stage._SEGMENT", 500)
     flash(False)
     for _ in range(12):
@@ -774,7 +774,7 @@ async def test_what_was_lost_in_memory_is_told_alone_after_a_kill(
     box: Any, events: Callable[..., Any], flash: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was delivered behind it is not told as lost, though the stage has forgotten that it was delivered."""
-    monkeypatch.setattr("agent.outbox.ram_queue.MOST", 100)
+    monkeypatch.setattr("agent.outbox.messages.MOST", 100)
     monkeypatch.setattr("agent.outbox.stage._SEGMENT", 500)
     flash(False)
     await box.out.put_event(Event("alarm", "test", "km1", box.clock.now()))
@@ -797,7 +797,7 @@ async def test_what_was_delivered_is_not_told_lost_while_a_gap_record_waits_for_
     box: Any, events: Callable[..., Any], flash: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A start tells of what the one before lost. Before the flash has its word, it tidies the stage, and is killed."""
-    monkeypatch.setattr("agent.outbox.ram_queue.MOST", 100)
+    monkeypatch.setattr("agent.outbox.messages.MOST", 100)
     monkeypatch.setattr("agent.outbox.stage._SEGMENT", 500)
     flash(False)
     for _ in range(12):
@@ -911,7 +911,7 @@ async def test_what_is_lost_while_the_flash_fails_is_told_before_it_is_mended(
     box: Any, events: Callable[..., Any], flash: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may never be: a dead card is replaced, and then nobody knows. Without a link, one record is enough."""
-    monkeypatch.setattr("agent.outbox.ram_queue.MOST", 100)
+    monkeypatch.setattr("agent.outbox.messages.MOST", 100)
     flash(False)
     box.out.put(box.readings(1), 2)
     await box.tick(6)

@@ -16,7 +16,7 @@ from agent.lib.machine import Machine
 from agent.model import Event
 from agent.outbox import Outbox
 from agent.outbox.blocks import decode
-from agent.outbox.claim import Claim, Statement, heard_of
+from agent.outbox.identity import Claim, Statement, heard_of
 from agent.outbox.store import Store, Work
 from agent.uplink.native import encode
 
@@ -244,7 +244,7 @@ async def test_what_a_restored_card_lost_is_told_under_its_new_store(
 
     A later state may have sent such a record, so it stays as it is, and another one tells the same of the new store.
     """
-    bounds = {"ram_queue.MOST": 100, "numbers.RANGE": 100, "writer.RANGE": 100, "stage._SEGMENT": 500}
+    bounds = {"messages.MOST": 100, "numbers.RANGE": 100, "writer.RANGE": 100, "stage._SEGMENT": 500}
     for name, value in bounds.items():
         monkeypatch.setattr(f"agent.outbox.{name}", value)
     await move_to_a(box)

@@ -10,9 +10,8 @@ import pytest
 
 from agent.model import Event
 from agent.outbox import Message
-from agent.outbox.backlog_reader import FEW
+from agent.outbox.backlog_reader import BURST, FEW, RATE, STARVED, Pace
 from agent.outbox.blocks import LIMIT, decode
-from agent.outbox.lanes import BURST, RATE, STARVED, Pace
 
 
 async def backlog(box: Any, blocks: int, n: int = 10) -> None:

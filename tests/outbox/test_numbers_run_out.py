@@ -19,7 +19,7 @@ from agent.outbox.store import Store
 @pytest.fixture
 def used_up(box: Any, alarm: Any, flash: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """`await used_up()`: numbers go under stores that only this process knows; what was sent. Bounds are small."""
-    bounds = {"ram_queue.MOST": 100, "events.MANY": 10, "numbers.RANGE": 20, "writer.RANGE": 20}
+    bounds = {"messages.MOST": 100, "events.MANY": 10, "numbers.RANGE": 20, "writer.RANGE": 20}
 
     async def use_up() -> list[Message]:
         await box.out.close()
@@ -104,7 +104,7 @@ async def test_what_a_burst_loses_before_the_flash_is_tried_is_told_first(
 ) -> None:
     """It comes faster than numbers are reserved: a few are left, too few for readings. Then the power is cut."""
     await box.out.close()
-    for name, value in {"ram_queue.MOST": 100, "numbers.RANGE": 20, "writer.RANGE": 20}.items():
+    for name, value in {"messages.MOST": 100, "numbers.RANGE": 20, "writer.RANGE": 20}.items():
         monkeypatch.setattr(f"agent.outbox.{name}", value)
     box.open()
     for _ in range(12):

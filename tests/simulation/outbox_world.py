@@ -32,7 +32,7 @@ __all__ = ["OutboxWorld", "run"]
 
 SCALES: list[dict[str, Any]] = [
     {},
-    {"agent.outbox.ram_queue.MOST": 3_000, "agent.outbox.stage._SEGMENT": 20_000, "agent.outbox.numbers.RANGE": 2_000,
+    {"agent.outbox.messages.MOST": 3_000, "agent.outbox.stage._SEGMENT": 20_000, "agent.outbox.numbers.RANGE": 2_000,
      "agent.outbox.writer.RANGE": 2_000, "agent.outbox.events.MANY": 40, "agent.outbox.writer.MANY": 40},
     {"agent.outbox.stage._SEGMENT": 5_000, "agent.outbox.numbers.RANGE": 500, "agent.outbox.writer.RANGE": 500},
 ]  # fmt: skip
@@ -120,7 +120,7 @@ class OutboxWorld(World):
         self.quiet = False
         """The generator has ended."""
         self.backup: Path | None = None
-        self.most = 3_000 if "agent.outbox.ram_queue.MOST" in self.scale else 100_000
+        self.most = 3_000 if "agent.outbox.messages.MOST" in self.scale else 100_000
 
     # -- the machine ---------------------------------------------------------------------------------------------
 

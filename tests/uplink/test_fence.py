@@ -17,7 +17,7 @@ from agent.clock import SystemClock
 from agent.lib.machine import Machine
 from agent.model import OutcomeState, Reading
 from agent.outbox import Outbox
-from agent.outbox.claim import MOST, Claim, Statement
+from agent.outbox.identity import MOST, Claim, Statement
 from agent.outbox.store import Store
 from agent.uplink.fence import REMEMBERED, Fence
 from agent.uplink.native import Native, encode

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from agent.outbox.claim import Claim
+from agent.outbox.identity import Claim
 from tests.fakes.broker import ScriptedBroker
 
 

@@ -23,7 +23,7 @@ from agent.errors import StorageError
 from agent.outbox.blocks import HISTORY, LIMIT, PLAIN, decode, pieces
 from agent.outbox.dates import Boots
 from agent.outbox.flash import Flash
-from agent.outbox.messages import Entry, Held, Lane, Load, Message, Piece
+from agent.outbox.messages import Entry, Held, Lane, Load, Message, Piece, State
 from agent.outbox.records import MessageKind
 from agent.outbox.store import Store, StoredBlock
 
@@ -256,6 +256,7 @@ class BacklogReader:
 
     def come_back(self, entry: Entry) -> None:
         """The link was lost before the broker took it."""
+        entry.state = State.WAITING
         self.returned.append(entry)
         self.returned.sort(key=lambda other: (_row(other), other.message.first))
 
@@ -281,7 +282,7 @@ class BacklogReader:
         return [
             Entry(
                 Message(row.kind, row.body, False, row.seq, row.seq, 1, next(self._tokens), command=row.command),
-                row.store, row=row.id, queued=True,
+                row.store, row=row.id, state=State.WAITING,
             )
             for row in rows if row.id not in self.skip
         ]  # fmt: skip
@@ -302,7 +303,8 @@ class BacklogReader:
                     MessageKind.READINGS, piece.body, piece.zlib, piece.first, piece.last, piece.n,
                     next(self._tokens), "backlog",
                 )  # fmt: skip
-                self.ready.append(Entry(message, load.store, load=load, cls=min(row.cls for row in load.rows)))
+                cls = min(row.cls for row in load.rows)
+                self.ready.append(Entry(message, load.store, load=load, cls=cls, state=State.WAITING))
             load.pieces.clear()
         return broken
 

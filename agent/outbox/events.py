@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from agent.model import Event, Outcome, OutcomeState
 from agent.outbox.dates import Boots
-from agent.outbox.messages import Entry, Message
+from agent.outbox.messages import Entry, Message, State
 from agent.outbox.numbers import Numbers
 from agent.outbox.records import MessageKind, dated, event_body, is_gap, renamed_record, result_body
 from agent.outbox.stage import Stage, StagedRecord
@@ -72,7 +72,8 @@ class Events:
     def restore(self, kept: StagedRecord, delivered: bool) -> None:
         """A record that an earlier process left on the stage; of a delivered one the outcome is still to keep."""
         entry = self._record(kept.kind, kept.body, kept.store, kept.seq, kept.command)
-        entry.outcome, entry.since, entry.done, entry.staged = kept.outcome, float("-inf"), delivered, True
+        entry.outcome, entry.since, entry.staged = kept.outcome, float("-inf"), True
+        entry.state = State.DONE if delivered else State.NEW
         if delivered and kept.outcome is None:
             return
         if is_gap(kept.body):
@@ -106,7 +107,9 @@ class Events:
         def is_only_here(entry: Entry) -> bool:
             return entry.message.first not in records.get(entry.store, ())
 
-        self.unsaved = [one for one in self.unsaved if is_only_here(one) and (one.outcome or not one.done)]
+        self.unsaved = [
+            one for one in self.unsaved if is_only_here(one) and (one.outcome or one.state is not State.DONE)
+        ]
         self.ready = deque(entry for entry in self.ready if is_only_here(entry))
 
     def leave(self) -> None:
@@ -169,7 +172,7 @@ class Events:
 
     def queue(self, entry: Entry) -> None:
         """It is to be sent after those that wait. Its token says this place, also when it comes back."""
-        entry.queued = True
+        entry.state = State.WAITING
         entry.message = replace(entry.message, token=next(self._tokens))
         self.ready.append(entry)
 
@@ -187,18 +190,17 @@ class Events:
     def send(self, unsaved: Sequence[Entry]) -> None:
         """These do not wait for the flash."""
         for entry in unsaved:
-            if not entry.queued and not entry.done:
+            if entry.state is State.NEW:
                 self.queue(entry)
 
     def _give_up(self, n: int) -> list[Entry]:
         """Drop the oldest, gap records last; what was not delivered. What is under way stays: it may come back."""
-        waiting = set(self.ready)
-        free = [one for one in self.unsaved if one.done or not one.queued or one in waiting]
+        free = [one for one in self.unsaved if one.state is not State.IN_FLIGHT]
         free.sort(key=lambda one: is_gap(one.message.body))
         gone = set(free[:n])
         self.unsaved = [one for one in self.unsaved if one not in gone]
         self.ready = deque(one for one in self.ready if one not in gone)
-        return [one for one in free[:n] if not one.done]
+        return [one for one in free[:n] if one.state is not State.DONE]
 
     def _word(self, outcome: Outcome) -> Entry:
         store, seq = self._numbers.take(1, "records")

@@ -7,6 +7,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from typing import Any, Literal, NamedTuple
 
 from agent.model import Outcome
@@ -14,7 +15,7 @@ from agent.outbox.blocks import LIVE, Lot, beyond, cut, decode, encode, pieces, 
 from agent.outbox.records import MessageKind
 
 __all__ = [
-    "MOST", "Entry", "Held", "Lane", "Load", "Message", "Piece", "RamQueue", "split_entry",
+    "MOST", "Entry", "Held", "Lane", "Load", "Message", "Piece", "RamQueue", "State", "split_entry",
 ]  # fmt: skip
 
 
@@ -76,6 +77,18 @@ class Load:
     """Pieces that are not accepted yet, of so many that were made."""
 
 
+class State(Enum):
+    """Where an entry stands on its way to the broker."""
+
+    NEW = "new"
+    """Not to be sent from memory: the flash gets it first, and it is read there in its turn."""
+    WAITING = "waiting"
+    IN_FLIGHT = "in flight"
+    """Sent, and not acknowledged."""
+    DONE = "done"
+    """Accepted by the broker, or set aside."""
+
+
 @dataclass(slots=True, eq=False)
 class Entry:
     """A message and where its content is: `lots` in memory, `row` on flash (`size` bytes), or a `load` of blocks."""
@@ -97,9 +110,9 @@ class Entry:
     """Of a gap record: the store of the lost numbers, and the first of them."""
     staged: bool = False
     """Whether the stage holds it, of class 0: a start finds it there."""
-    queued: bool = False
+    state: State = State.NEW
     saving: bool = False
-    done: bool = False
+    """Whether it is in the transaction that is being written."""
 
     def spans(self) -> list[tuple[int, int]]:
         """The runs of numbers in it: an earlier process may have lost some in between, and they are not in it."""

@@ -11,7 +11,7 @@ from agent.clock import Clock
 from agent.lib.wake import Wake
 from agent.model import Event
 from agent.outbox.blocks import Block, Lot, block, pack
-from agent.outbox.messages import Entry
+from agent.outbox.messages import Entry, State
 from agent.outbox.records import is_counted, loss_detail
 from agent.outbox.retention import Removal
 from agent.outbox.store import Loss, Store, StoredMessage, Work
@@ -165,7 +165,7 @@ def write(db: Store, batch: Batch, ids: Iterator[int]) -> Written:
     row: int | None
     for entry in batch.events:
         message = entry.message
-        row = None if entry.done else next(ids)
+        row = None if entry.state is State.DONE else next(ids)
         written.messages.append(row)
         if row is not None:
             messages.append(StoredMessage(row, entry.store, message.first, message.kind, message.command, message.body))

@@ -23,7 +23,7 @@ from agent.model import Command, Event, Origin, Outcome, OutcomeState, Readings
 from agent.outbox.backlog_reader import Form
 from agent.outbox.blocks import LIMIT, lots_of
 from agent.outbox.identity import Claim, Statement
-from agent.outbox.messages import Entry, Message, split_entry
+from agent.outbox.messages import Entry, Message, State, split_entry
 from agent.outbox.records import MessageKind
 from agent.outbox.writer import Writer
 
@@ -203,7 +203,7 @@ class Outbox:
             self._writer.wake.clear()
             entry = self._pick(now)
             if entry is not None:
-                entry.at = now
+                entry.at, entry.state = now, State.IN_FLIGHT
                 self._writer.in_flight[entry.message.token] = entry
                 return entry.message
             await self._writer.wake.wait(self._writer.backlog.wait(now))
@@ -229,6 +229,7 @@ class Outbox:
         entry = self._writer.in_flight.pop(message.token, None)
         if entry is None:
             return
+        entry.state = State.WAITING
         if message.kind is not MessageKind.READINGS:
             self._writer.events.come_back(entry)
         elif entry.load is not None:
@@ -268,6 +269,8 @@ class Outbox:
 
     def _come_back(self, live: Sequence[Entry]) -> None:
         """These wait again, in the order in which they were put; of an earlier process, in which they went first."""
+        for entry in live:
+            entry.state = State.WAITING
         self._writer.returned.extend(live)
         self._writer.returned.sort(key=lambda one: (one.since, one.place, one.message.first))
 

@@ -28,7 +28,7 @@ from agent.outbox.events import MANY, Events
 from agent.outbox.flash import Flash
 from agent.outbox.identity import Claim, Identity, Statement
 from agent.outbox.mark import Given
-from agent.outbox.messages import Entry, Held, Load, RamQueue
+from agent.outbox.messages import Entry, Held, Load, RamQueue, State
 from agent.outbox.numbers import RANGE, Numbers, left_behind
 from agent.outbox.pending_work import Batch, PendingWork, Written, write
 from agent.outbox.records import MessageKind, gap_event, is_counted, is_gap
@@ -457,7 +457,7 @@ class Writer:
     def retire(self, entry: Entry) -> None:
         """An entry needs not be kept any more: it was accepted, or set aside."""
         self.ram_queue.under_way.pop(entry.message.token, None)
-        entry.done = True
+        entry.state = State.DONE
         if entry.load is not None:
             entry.load.left -= 1
             if not entry.load.left:
@@ -608,12 +608,12 @@ class Writer:
         entry.lots, entry.row, entry.size = [], row, len(block.body)
         self.ram_queue.under_way.pop(entry.message.token, None)
         backlog.skip.add(row)
-        if entry.done:
+        if entry.state is State.DONE:
             backlog.newest["block"] = max(backlog.newest["block"], row)
             self.pending.delete(True, row)
             return
         self._stored(row, block)
-        if entry in self.returned:
+        if entry.state is State.WAITING:
             self.returned.remove(entry)
             backlog.skip.discard(row)
 
@@ -631,15 +631,15 @@ class Writer:
         self.figures.bytes[0] += size
         behind = backlog.behind("message")
         backlog.newest["message"] = max(backlog.newest["message"], row)
-        if entry.done:
+        if entry.state is State.DONE:
             backlog.skip.add(row)
             self.figures.bytes[0] -= size
             self.pending.delete(False, row)
-        elif entry.queued and behind and entry in self.events.ready:  # older ones on flash go first, now they can
+        elif entry.state is State.WAITING and behind:  # older ones on flash go first, now they can
             self.events.ready.remove(entry)
-            entry.queued = False
+            entry.state = State.NEW
             return
-        elif entry.queued:
+        elif entry.state is not State.NEW:
             backlog.skip.add(row)
         elif not behind and len(self.events.ready) < MANY:
             self.events.queue(entry)
@@ -653,7 +653,7 @@ class Writer:
         self._doubt = True
         self.pending.give_back(batch.work)
         self.ram_queue.come_back(batch.lots)
-        unsaved = [entry for entry in batch.events if not entry.done or entry.outcome is not None]
+        unsaved = [entry for entry in batch.events if entry.state is not State.DONE or entry.outcome is not None]
         self.events.unsaved[:0] = unsaved
         for entry in batch.told:
             self.events.keep(entry)

@@ -110,7 +110,7 @@ class Form:
 
 
 class Fetched(NamedTuple):
-    """What was read: up to which row (None: there are no more), and what of it nobody can read any more."""
+    """Loads read up to row `last` (None: there are no more rows), and blocks that are unreadable."""
 
     last: int | None
     loads: list[Load]
@@ -209,7 +209,7 @@ class BacklogReader:
         self._generation = 0
 
     def adopt(self, newest: int) -> None:
-        """A database was opened whose last row is this one."""
+        """Start over with a database whose last row is `newest`."""
         self.newest = {"block": newest, "message": newest}
         self.cursor = {"block": 0, "message": 0}
         self.skip.clear()
@@ -220,7 +220,7 @@ class BacklogReader:
         return max(self.newest.values())
 
     def start_over(self, held: Collection[int]) -> None:
-        """What is on flash has other names now: all of it is read again, but for rows that are `held`."""
+        """Read everything again, as its store was renamed, except rows that are `held`."""
         self._generation += 1
         self.ready.clear()
         self.returned.clear()
@@ -236,7 +236,7 @@ class BacklogReader:
 
     @property
     def holds(self) -> bool:
-        """Whether something of it is in memory, and waits until it may go."""
+        """Whether messages of the backlog wait in memory."""
         return bool(self.returned or self.ready)
 
     def wait(self, now: float) -> float | None:
@@ -244,7 +244,7 @@ class BacklogReader:
         return (self.pace.wait(now) or None) if self.holds else None
 
     def pick(self, now: float) -> Entry | None:
-        """The oldest, if it may go."""
+        """Take the oldest message, if the pace allows one now."""
         if not self.holds or self.pace.wait(now) != 0:
             return None
         if self.returned and not (self.ready and _row(self.ready[0]) < _row(self.returned[0])):
@@ -255,7 +255,7 @@ class BacklogReader:
         return entry
 
     def come_back(self, entry: Entry) -> None:
-        """The link was lost before the broker took it."""
+        """Put back a message that the broker did not accept."""
         entry.state = State.WAITING
         self.returned.append(entry)
         self.returned.sort(key=lambda other: (_row(other), other.message.first))
@@ -273,7 +273,7 @@ class BacklogReader:
         self.come_back(entry)
 
     async def read_messages(self) -> list[Entry]:
-        """The next class-0 records, the holder of the flash's lock says."""
+        """Read the next class-0 records. The caller holds the flash's lock."""
         try:
             rows = await self._flash.job(lambda db: db.messages_after(self.cursor["message"], FEW))
         except StorageError:
@@ -288,7 +288,7 @@ class BacklogReader:
         ]  # fmt: skip
 
     async def read_blocks(self, boots: Boots) -> list[Held]:
-        """Make the next blocks ready; what of them nobody can read any more. Under the flash's lock."""
+        """Make the next blocks ready; returns the unreadable ones. The caller holds the flash's lock."""
         after, form, skip, generation = self.cursor["block"], self.form, set(self.skip), self._generation
         try:
             last, loads, broken = await self._flash.job(lambda db: fetch(db, after, skip, boots, form))
@@ -309,7 +309,7 @@ class BacklogReader:
         return broken
 
     def read_again(self, out: Collection[Entry]) -> None:
-        """Leave what is ready to be read in another form, with other dates; `out` is under way."""
+        """Drop what is ready, to read it again in another form or with dates; `out` is in flight."""
         self._generation += 1
         ready = Counter(id(entry.load) for entry in self.ready)
         again = [p for p in self.ready if p.load is not None and p.load.rows and ready[id(p.load)] == p.load.made]

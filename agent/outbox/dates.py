@@ -18,7 +18,7 @@ __all__ = [
 ]  # fmt: skip
 
 class Boot(NamedTuple):
-    """`offset_ms`: Unix ms when CLOCK_BOOTTIME was 0, None if nobody knows. `seen_ms`: how long it lasted at least."""
+    """`offset_ms`: Unix ms when CLOCK_BOOTTIME was 0, None if unknown. `seen_ms`: how long it lasted at least."""
 
     id: str
     offset_ms: int | None
@@ -159,7 +159,7 @@ class Dating:
         return Event("clock", "dated", "gateway", now, detail=detail)
 
     def begin(self) -> None:
-        """The outbox is open: what it takes from now on may go out before anybody knows the time."""
+        """Note that the outbox is open: what it takes from now on may go out undated."""
         self._undated |= not self.known
 
     def date(self, lot: Lot) -> Lot:
@@ -184,7 +184,7 @@ class Dating:
         self._noted_at = self._clock.monotonic()
 
     def note_again(self) -> None:
-        """The database that knew is gone."""
+        """Write the date again: the database that had it is gone."""
         self._noted_at = float("-inf")
 
     def present(self) -> Boots:

@@ -1,4 +1,4 @@
-"""Class 0, events and outcomes of commands: on flash before anyone acts on them, and first on the link."""
+"""Class 0, events and outcomes of commands: on flash before they take effect, and first on the link."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class Events:
         self.ready: deque[Entry] = deque()
 
     def add_event(self, event: Event) -> Entry:
-        """A record with a number of its own."""
+        """Number and stage a record of an event."""
         store, seq = self._numbers.take(1, "records")
         return self.keep(self._record(MessageKind.EVENT, event_body(event, store, seq), store, seq))
 
     def tell(self, event: Event) -> Entry:
-        """A record of our own for the transaction at hand; `keep` it if that fails."""
+        """Make a record for the transaction at hand; `keep` it if that fails."""
         store, seq = self._numbers.take(1, "gaps" if event.kind == "gap" else "records")
         entry = self._record(MessageKind.EVENT, event_body(event, store, seq), store, seq)
         if event.kind == "gap" and event.detail:
@@ -49,18 +49,18 @@ class Events:
         return self.keep(self.promise(outcome))
 
     def refuse(self, refusal: Outcome) -> Entry:
-        """The word of a refusal that changes nothing of what the ledger knows of the command."""
+        """Make and stage a refusal that leaves the stored outcome of the command as it is."""
         return self.keep(self._word(refusal))
 
     def promise(self, outcome: Outcome) -> Entry:
-        """A record that counts only if the flash takes it: `keep` it once that is decided."""
+        """Make a record that counts only if the flash takes it: `keep` it once that is decided."""
         entry = self._word(outcome)
         entry.outcome = outcome
         self._stage.give(entry.store, entry.message.first)
         return entry
 
     def keep(self, entry: Entry) -> Entry:
-        """Bring it to the stage."""
+        """Write it to the stage."""
         message = entry.message
         entry.since = self._monotonic()
         kept = StagedRecord(
@@ -70,7 +70,7 @@ class Events:
         return entry
 
     def restore(self, kept: StagedRecord, delivered: bool) -> None:
-        """A record that an earlier process left on the stage; of a delivered one the outcome is still to keep."""
+        """Take up a record that an earlier process left on the stage; a delivered one has its outcome to store."""
         entry = self._record(kept.kind, kept.body, kept.store, kept.seq, kept.command)
         entry.outcome, entry.since, entry.staged = kept.outcome, float("-inf"), True
         entry.state = State.DONE if delivered else State.NEW
@@ -82,7 +82,7 @@ class Events:
         self.unsaved.append(entry)
 
     def reject(self, entry: Entry, refusal: Outcome) -> None:
-        """An outcome that cannot be kept becomes the word that it was refused."""
+        """Turn an outcome that cannot be recorded into a refusal."""
         entry.outcome = None
         body = result_body(refusal, entry.store, entry.message.first)
         entry.message = replace(entry.message, body=body)
@@ -98,7 +98,7 @@ class Events:
                 entry.tells = new, entry.tells[1]
 
     def known(self, records: Mapping[str, Collection[int]], ledger: Mapping[str, Outcome]) -> None:
-        """What the flash has: records, by store and number, which are read there, and the last word of commands."""
+        """Drop what the flash has: `records` by store and number, `ledger`: the last outcomes of commands."""
         for entry in self.unsaved:
             known = ledger.get(entry.outcome.command) if entry.outcome else None
             if known and entry.outcome and known.at[:2] >= entry.outcome.at[:2]:
@@ -140,7 +140,7 @@ class Events:
         return min((entry.since for entry in self.unsaved), default=float("inf"))
 
     def outcome(self, command: str) -> Outcome | None:
-        """What became of a command, of what is not on flash."""
+        """The last outcome of a command that is not on flash yet."""
         outcomes = (entry.outcome for entry in reversed(self.unsaved) if entry.outcome is not None)
         return next((outcome for outcome in outcomes if outcome.command == command), None)
 
@@ -152,7 +152,7 @@ class Events:
     def pick(self, held_back: Collection[MessageKind], boots: Boots, durable: bool = False) -> Entry | None:
         """The first that may go, with its date if it is known by now; `durable`: of those with a durable number.
 
-        Gap records without one, or of what has none, go first: after a power cut nobody could tell the same.
+        Gap records without one, or of what has none, go first: a power cut would lose what they tell.
         """
         if not self.ready:
             return None
@@ -182,19 +182,19 @@ class Events:
         self.ready.insert(next(later, len(self.ready)), entry)
 
     def send_unsaved(self) -> list[Entry]:
-        """The flash does not take them: deliver them all the same, and keep the newest; what is given up."""
+        """Queue the unsaved while the flash fails, and keep the newest; returns those that are given up."""
         gone = self._give_up(len(self.unsaved) - MANY) if len(self.unsaved) > MANY else []
         self.send(self.unsaved)
         return gone
 
     def send(self, unsaved: Sequence[Entry]) -> None:
-        """These do not wait for the flash."""
+        """Queue these without waiting for the flash."""
         for entry in unsaved:
             if entry.state is State.NEW:
                 self.queue(entry)
 
     def _give_up(self, n: int) -> list[Entry]:
-        """Drop the oldest, gap records last; what was not delivered. What is under way stays: it may come back."""
+        """Drop the `n` oldest, gap records last, none in flight; returns those that were not delivered."""
         free = [one for one in self.unsaved if one.state is not State.IN_FLIGHT]
         free.sort(key=lambda one: is_gap(one.message.body))
         gone = set(free[:n])

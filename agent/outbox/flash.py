@@ -27,16 +27,16 @@ _RETRY = (5.0, 60.0)
 
 
 class Owner(Protocol):
-    """Who must know what becomes of the database."""
+    """Receives what happens to the database."""
 
     def adopt(self, db: Store, totals: Totals) -> None:
-        """It is open: go on from what it holds."""
+        """Go on from the contents of a database that was opened."""
 
     def corrupted(self, name: str, error: Exception) -> None:
-        """It was set aside under a name."""
+        """Note that a corrupt database was set aside under `name`."""
 
     def forget(self) -> None:
-        """It was open and is gone: what is in memory of it is only there."""
+        """Note that the open database is gone: rows that memory refers to no longer exist."""
 
 
 class Flash:
@@ -80,7 +80,7 @@ class Flash:
         return result
 
     def recovered(self) -> None:
-        """What was to be written is on flash. To read something is no proof of that."""
+        """Clear the fault after a successful write; a successful read proves nothing."""
         self.was_written = True
         if self.fault:
             _log.info("outbox can be written again next=what waited in memory is on flash")
@@ -88,7 +88,7 @@ class Flash:
             self._backoff.reset()
 
     def failed(self, error: Exception) -> None:
-        """Note a fault of the storage; a corrupt database is set aside."""
+        """Note a fault of the storage; set a corrupt database aside."""
         now = self._clock.monotonic()
         if not self.fault:
             _log.error("outbox cannot be written error=%s next=memory, again in %.0f s", error, self._backoff.delay)
@@ -132,7 +132,7 @@ class Flash:
                     self.found.rename(left["store"], left["now"], left["first"])
             delivered = db.find(set(self.found.accepted)) if self.found.accepted else Work()
             if delivered.done_blocks or delivered.done_messages:
-                # whoever sent it was confirmed, and a start after a power cut knows it by the flash alone
+                # its sender was confirmed, and a start after a power cut knows it by the flash alone
                 delivered.facts["unsure"] = unsure_fact(self.found.unsure(db.name, db.unsure()))
                 db.commit(delivered)
             return db, db.totals(self.found.beyond(), self.found.commands())

@@ -45,7 +45,7 @@ class Standing(NamedTuple):
     """What a state may claim, and how it knows its own claims: none is later than epoch `since`, but those of `own`.
 
     `own` are the names of the reservations that it made after `since`. `noted` (first number, epoch) is from where on
-    the flash says that nobody has confirmed it; in truth that is from `unsure` on. None: all of it is confirmed.
+    the flash has it unconfirmed; in truth it is unconfirmed from `unsure` on. None: all of it is confirmed.
     """
 
     claim: Claim
@@ -56,7 +56,7 @@ class Standing(NamedTuple):
 
 
 class Statement(NamedTuple):
-    """What was retained: the claims by store, the latest first, and which run of an agent made the first of them."""
+    """A retained message: claims by store, the latest first, and the run of an agent that made the first of them."""
 
     claims: Mapping[str, Claim]
     run: str
@@ -81,7 +81,7 @@ class Statement(NamedTuple):
 
 
 def heard_of(payload: bytes) -> Statement:
-    """What a retained message says; nothing where it is none of ours: whoever may publish there can write anything."""
+    """Parse a retained message, which may be anything; an empty statement if it is none of ours."""
     try:
         found = json.loads(payload)
         claims = [_claim(one) for one in [found, *found["others"].values()][:MOST]]
@@ -110,13 +110,13 @@ def _number(value: Any) -> int:
 
 
 _OWN = 200
-"""Reservations that are remembered by name: of 20 million numbers that nobody confirmed."""
+"""Reservations that are remembered by name: of 20 million numbers without a confirmation."""
 
 
 class Identity:
     """`unsure` are the first number and the epoch of what was numbered since the broker last confirmed us.
 
-    It is None while we are confirmed: from then on nobody else can have gone on from this state.
+    It is None while we are confirmed: from then on no other box can have gone on from this state.
     """
 
     def __init__(self, machine: Machine) -> None:
@@ -127,14 +127,15 @@ class Identity:
         """What was claimed of other stores of the site, the latest first: the broker may forget it."""
         self._others_noted: list[Claim] = []
         self.reservations: list[str] = []
-        """Names of those that we made since the epoch of `unsure`, the latest last: nobody else has their names."""
+        """Names of those that we made since the epoch of `unsure`, the latest last. No other state has these names."""
         self._left = self._aside = False
         """Whether a store that was left, a database that was set aside, waits to be told: in the next transaction."""
 
     def adopt(self, totals: Totals, known: tuple[int, int] | None, following: int) -> None:
-        """A database is open; `known` is unsure of it, `following` the next number. Without any it is nobody's copy.
+        """Go on from an open database; `known` is unsure of it, `following` the next number.
 
-        It is confirmed where its last reservation is the one that was compared without it.
+        Without any number it cannot be a copy. It is confirmed where its last reservation is the one that was
+        compared without it.
         """
         compared = self.unsure is None and self.reservations[-1:] == totals.reservations[-1:] != []
         self.reservations = totals.reservations
@@ -163,7 +164,7 @@ class Identity:
         return self.others != self._others_noted
 
     def gone_on(self, claim: Claim | None) -> str:
-        """Why this state is not the newest of its store: what somebody else went on from. "" if nobody did."""
+        """Why this state is not the newest of its store, by a claim that went on from a later one; "" if it is."""
         if claim is None or self.unsure is None:
             return ""
         if claim.epoch > self.unsure[1] and claim.reservation not in self.reservations:
@@ -193,7 +194,7 @@ class Identity:
         return facts
 
     def settled(self, facts: dict[str, int | str]) -> None:
-        """It is on flash."""
+        """Note that these facts are on flash."""
         self.epoch = int(facts.get("epoch", self.epoch))
         if "unsure" in facts:
             self._noted = tuple(json.loads(str(facts["unsure"]))) if facts["unsure"] else None

@@ -1,7 +1,7 @@
 """The ids of commands that were accepted, beside the database: they outlive it.
 
 A database that is garbled is set aside, and one may be put back from a backup. A command that the broker sends again,
-or that somebody repeats, must not be carried out a second time for that. So each acceptance is a line of this file as
+or a client repeats, must not be carried out a second time for that. So each acceptance is a line of this file as
 well, on flash before the output moves. What became of it stands in the database only.
 """
 
@@ -38,7 +38,7 @@ class Ids:
         self._broken = False
 
     def add(self, accepted: Sequence[Outcome]) -> None:
-        """They are on flash when this returns. A fault is logged: the database has them."""
+        """Append accepted commands; they are on flash on return. A fault is logged: the database has them."""
         lines = [json.dumps([one.command, one.point, one.value, list(one.at)]) for one in accepted]
         try:
             descriptor = open_regular(self._path, _HOW)
@@ -79,7 +79,7 @@ class Ids:
 
 
 def outcomes(lines: Iterable[bytes]) -> Iterator[Outcome]:
-    """What the lines say, as outcomes of which nobody knows the end."""
+    """The lines as outcomes with state `unknown`."""
     for line in lines:
         with contextlib.suppress(ValueError, TypeError, RecursionError):
             command, point, value, at = json.loads(line)

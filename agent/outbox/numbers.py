@@ -24,7 +24,7 @@ Kind = Literal["readings", "records", "gaps"]
 class Numbers:
     """Durably reserved ones of `store` up to `limit`; without any, those of stores that only this process knows.
 
-    After a power cut nobody can tell of those. So each kind has one of its own, which leaves in the order of its
+    A power cut loses those without a trace. So each kind has one of its own, which leaves in the order of its
     numbers: what the power cut takes is the end of it, and no consumer misses that.
     """
 
@@ -38,7 +38,7 @@ class Numbers:
         self._adopted = False
 
     def take(self, n: int, kind: Kind) -> tuple[str, int]:
-        """Whose the next `n` numbers are, and the first."""
+        """Take the next `n` numbers: their store, and the first of them."""
         if self.has(n):
             self.next += n
             return self.store, self.next - n
@@ -92,7 +92,7 @@ class Numbers:
 
 
 def left_behind(store: str, done: int, given: int) -> list[tuple[str, dict[str, Any]]]:
-    """What tells of the numbers of a store beyond `done`, up to `given`: nobody knows which were in use."""
+    """The gap for the numbers of a store beyond `done`, up to `given`, of which an unknown part was in use."""
     return [_gap("power_cut", store, done + 1, given, None)] if given > done else []
 
 

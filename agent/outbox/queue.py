@@ -51,9 +51,9 @@ class Outbox:
         """Open or make the outbox of a state folder; replay the stage. Never fails: `troubles` says what is wrong.
 
         `window` is in seconds. What is older than `days` of the box's running goes, of class 2 and 3, and what is
-        older than `audit_days` of the audit records, which say who wrote what. `max_bytes` is
+        older than `audit_days` of the audit records. `max_bytes` is
         what the database may take on the disk. `machine` is the one we run on: on another one than before, numbers go
-        on under a store of their own. Without it nobody looks.
+        on under a store of their own. Without it that is not checked.
         """
         writer = Writer(folder, stage_folder, clock, window, days, audit_days, max_bytes, machine or Machine())
         writer.open()
@@ -85,26 +85,26 @@ class Outbox:
     async def begin(self, command: Command) -> Outcome | None:
         """Accept a command, at most once. None: it is new, and that it was accepted is on flash now.
 
-        Else the last stored outcome of its id. With a flash that cannot be written nothing can be promised to anybody
-        afar: then the outcome is `rejected`. A technician at the box is obeyed: the agent gave his command its id, and
-        nobody can send it again.
+        Else the last stored outcome of its id. With a flash that cannot be written a remote command is
+        `rejected`, as its repetition could not be recognised. A local one is accepted: the agent gave it its id, so it
+        cannot be repeated.
         """
         return await self._shielded(self._begin(command))
 
     async def record(self, outcome: Outcome) -> None:
-        """Keep what became of a command and queue its result; on flash when this returns."""
+        """Store the outcome of a command and queue its result; both are on flash on return."""
         self._writer.events.unsaved.append(self._writer.events.add_result(outcome))
         await self._shielded(self._writer.save_events())
 
     async def outcome(self, command: Command) -> Outcome | None:
         """The last stored outcome of a command's id; None if it was never seen.
 
-        With a flash that cannot be read nobody knows: then it is `rejected`, but for a technician's at the box.
+        With a flash that cannot be read a remote command is `rejected`.
         """
         return await self._shielded(self._outcome(command))
 
     async def unfinished(self) -> list[Outcome]:
-        """Commands that were accepted and never ended: a crash came between. StorageError if nobody can read them."""
+        """Commands that were accepted and never ended: a crash came between. StorageError if they cannot be read."""
         async with self._writer.flash.lock:
             left = await self._writer.flash.job(lambda db: db.unfinished())
         return [outcome for outcome in left if not self._writer.events.has_ended(outcome)]
@@ -150,7 +150,7 @@ class Outbox:
     # -- out ---------------------------------------------------------------------------------------------------
 
     def link(self, window: int, *, compress: bool, limit: int) -> None:
-        """A connection begins: messages under way at the most, whether history may be compressed, bytes of a body."""
+        """Begin a connection: most messages in flight, whether history may be compressed, most bytes of a body."""
         self._writer.look_at_clock()  # what has waited for a date as well as for a link goes with it
         self._writer.backlog.pace.link(window, self._clock.monotonic())
         form = Form(min(LIMIT, limit), compress)
@@ -162,8 +162,8 @@ class Outbox:
     async def judge(self, heard: Statement) -> Claim | None:
         """Compare our state with what the broker retains of it; call it before `take`, at each connection.
 
-        If somebody has gone on from a later state, what we numbered since goes under the name of another store. Returns
-        what is to be retained from now on, None while that cannot be said. StorageError: nothing may be sent now.
+        If another box has gone on from a later state, what we numbered since goes under the name of another store.
+        Returns what is to be retained from now on, None while that cannot be said. StorageError: send nothing now.
         """
         return await self._shielded(self._writer.judge(heard))
 
@@ -184,7 +184,7 @@ class Outbox:
 
     @property
     def is_unsure(self) -> bool:
-        """Whether nobody has confirmed yet that this is the newest state of the box."""
+        """Whether it is not confirmed yet that this is the newest state of the box."""
         return not self.is_compared or self._writer.flash.db is None
 
     def hold_back(self, kinds: Collection[MessageKind]) -> None:
@@ -209,7 +209,7 @@ class Outbox:
             await self._writer.wake.wait(self._writer.backlog.wait(now))
 
     def accepted(self, message: Message) -> None:
-        """The broker took it: it will be deleted."""
+        """Note that the broker accepted a message: it will be deleted."""
         entry = self._writer.in_flight.pop(message.token, None)
         if entry is None:
             return
@@ -225,7 +225,7 @@ class Outbox:
             self._writer.wake.set()
 
     def put_back(self, message: Message) -> None:
-        """The link was lost before the broker took it: it comes first again in its lane, the same."""
+        """Return a message that the broker did not accept: it comes first again in its lane, unchanged."""
         entry = self._writer.in_flight.pop(message.token, None)
         if entry is None:
             return
@@ -242,7 +242,7 @@ class Outbox:
         self._writer.wake.set()
 
     def split(self, message: Message, limit: int) -> bool:
-        """It is too long for the broker: it comes again in pieces of at most `limit` bytes, with the same keys.
+        """Split a message that is too long for the broker into pieces of at most `limit` bytes, with the same keys.
 
         False: it is one record, or one reading, and stays under way.
         """
@@ -268,14 +268,14 @@ class Outbox:
         return True
 
     def _come_back(self, live: Sequence[Entry]) -> None:
-        """These wait again, in the order in which they were put; of an earlier process, in which they went first."""
+        """Queue live readings again in the order in which they were put, or, of an earlier process, were first sent."""
         for entry in live:
             entry.state = State.WAITING
         self._writer.returned.extend(live)
         self._writer.returned.sort(key=lambda one: (one.since, one.place, one.message.first))
 
     def set_aside(self, message: Message, reason: str) -> None:
-        """The broker will never take it: keep it in a table, and say so with a gap record."""
+        """Move a message that the broker refuses for good to a table, and report it with a gap record."""
         entry = self._writer.in_flight.pop(message.token, None)
         if entry is None:
             return

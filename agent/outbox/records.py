@@ -70,7 +70,7 @@ def is_gap(body: bytes) -> bool:
 
 
 def is_counted(gap: dict[str, Any]) -> bool:
-    """Whether somebody knows how many numbers of which class a gap record tells of."""
+    """Whether a gap record names a count and a class."""
     return gap.get("count") is not None and gap.get("class") is not None
 
 
@@ -104,8 +104,8 @@ def parted_gap(
 ) -> tuple[bytes, tuple[str, dict[str, Any]] | None]:
     """A gap record, now that numbers of a store from `first` on are another's, and what tells of those, if any.
 
-    Where the record itself got another name, it ends before them; nobody knows how many of its count are on either
-    side. Where it kept its own, a later state of the box may have sent it, and it stays as it is.
+    Where the record itself got another name, it ends before them, and the share of its count on either side is
+    unknown. Where it kept its own, a later state of the box may have sent it, and it stays as it is.
     """
     record = json.loads(body)
     detail = record["detail"]
@@ -120,7 +120,7 @@ def parted_gap(
 
 
 def gap_event(reason: str, detail: dict[str, Any], at: Instant) -> Event:
-    """Says which numbers a consumer will never see. `count` is None where nobody knows how many were in use."""
+    """Says which numbers a consumer will never see. `count` is None where it is unknown how many were in use."""
     return Event("gap", reason, "outbox", at, Severity.MINOR, {"reason": reason, **detail})
 
 

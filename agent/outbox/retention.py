@@ -350,7 +350,7 @@ class Thinner:
             for block in chunk:
                 for row in decode(bodies[block.id]):
                     self._take(row, (_ms(row) + _offset(block, boots)) // _QUARTER, quarter)
-        except (ValueError, KeyError):  # the flash has garbled one, whoever sends it says so; or it is gone
+        except (ValueError, KeyError):  # the flash has garbled one, which is reported when it is sent; or it is gone
             removal = Removal(settled=[block.id for block in self._blocks])
             self._forget()
             return removal

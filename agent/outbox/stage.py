@@ -45,7 +45,7 @@ _FORMAT = 4
 
 
 class StagedRecord(NamedTuple):
-    """A class-0 record of the stage, and the outcome that it is the word of."""
+    """A class-0 record of the stage, and the outcome that it reports."""
 
     store: str
     seq: int
@@ -126,7 +126,7 @@ class Replay:
         return one.unsure if one is not None and (one.claim.store, one.noted) == (store, noted) else noted
 
     def stores(self) -> set[str]:
-        """Whose numbers it holds readings or records of."""
+        """The stores of the readings and records in it."""
         return {one.store for held in (self.lots, self.records) for one in held}
 
     def commands(self) -> set[str]:
@@ -179,7 +179,7 @@ class Stage:
         self._number = max((int(path.stem) for path in segments), default=0)
         self._drop([path for path in segments if _is_empty(path)])
         self._held = found.stores()
-        """Whose numbers those segments hold, as long as no database has heard of them."""
+        """The stores of those segments, as long as no database has heard of them."""
         self._over: list[tuple[str, int, int]] = []
         """What was accepted of these: each segment of ours says it anew, for it may outlive the one before."""
         self._losses: list[tuple[Any, ...]] = []
@@ -305,7 +305,7 @@ class Stage:
         """Drop the segments that hold nothing put at `oldest` (clock.monotonic) or later; end a long one.
 
         `numbers` go to the mark first: it answers for what the segments knew of what was accepted. A segment that did
-        not take everything ends as soon as nobody needs it: it may not know that the broker took what it holds, and
+        not take everything ends as soon as it is not needed: it may not know that the broker took what it holds, and
         where there was no room, it gives some back.
         """
         if self.is_full or (self._lacks and self._until < oldest and not self._losses):

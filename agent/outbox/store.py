@@ -87,7 +87,7 @@ _COMMANDS_KEPT = 1_000
 
 
 _REFUSED = 100
-"""Messages that the broker will never take, kept for whoever looks after it: 1.6 MB at the most."""
+"""Messages that the broker will never take, kept for a person to look at: 1.6 MB at the most."""
 _BOOTS = 200
 _STORED = "id, store, first_seq, last_seq, n, class, boot_id, boottime_ns, clock_state = 'synced', from_ms, to_ms, body"
 
@@ -325,9 +325,9 @@ class Store:
             self._set(machine=machine.learn(known).text())
 
     def _move(self, why: str) -> None:
-        """Leave a store without a word of the broker.
+        """Leave a store without asking the broker.
 
-        What nobody compared goes along: a later state may have sent the same numbers, so it cannot keep its keys.
+        What was not compared goes along: a later state may have sent the same numbers, so it cannot keep its keys.
         """
         old, name, reserved = self.fact("store"), str(uuid4()), self.fact("reserved") or 0
         last = self._one("SELECT max(last_seq) FROM block WHERE store = ?", old) or 0

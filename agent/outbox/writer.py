@@ -1,6 +1,6 @@
-"""What brings everything to flash: one transaction for all that is due, and what is true when it is through.
+"""Write everything that is due to flash in one transaction, and update the parts of the outbox after it.
 
-It owns the parts of the outbox: numbers, memory, class 0, the backlog on its way, the stage, the database.
+The writer owns those parts: numbers, queues in memory, class 0, the backlog on its way, the stage, the database.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class Writer:
         self._opened_at: float | None = None
         self._marks = False
         self._writes = self.tells = False
-        """Whether readings, and the word of a loss, are being written: they may come back."""
+        """Whether readings, and gap records, are being written: they may come back."""
         self._doubt = False
         """A write failed, and may have been kept all the same: the next one replaces all that it brought."""
         self._standing = found.standing
@@ -167,7 +167,7 @@ class Writer:
         """A database was set aside: an alarm and a gap record say so."""
         what = f"the outbox database was corrupt ({error}): kept as {name}, a new one was opened"
         self.troubles.append(what)
-        if self._opened_at is None:  # nobody knows whose numbers they were; who opens it raises the alarm
+        if self._opened_at is None:  # its store is unknown; the app raises the alarm
             return
         self._aside = name
         span = {"store": self.numbers.store, "first": 1, "last": max(1, self.numbers.next - 1)}
@@ -217,9 +217,9 @@ class Writer:
         return None
 
     def rest(self) -> float:
-        """Seconds until the next pass, if nobody calls for one before.
+        """Seconds until the next pass, unless `called` is set before.
 
-        Whatever comes meanwhile may wait for longer: readings until they are to be flushed, deletions for the window.
+        What comes meanwhile may wait for longer: readings until they are to be flushed, deletions for the window.
         """
         least, longest = 0.1 * self._window, 0.8 * self._window
         now = self._clock.monotonic()
@@ -336,9 +336,9 @@ class Writer:
                 self.stage.accept(entry.store, entry.message.first, entry.message.last)
 
     def tell_first(self) -> None:
-        """Before anything is sent: tell of what is lost. The flash may never take the word of it, or not in time.
+        """Queue gap records before anything else is sent, where the flash may not take them in time.
 
-        A power cut would leave nobody who knows. What is lost while that word waits to be sent is told after it.
+        A power cut would lose what they tell. What is lost while such a record waits is told after it.
         """
         if not self.pending.lost:
             return
@@ -391,7 +391,7 @@ class Writer:
         return self._standing.claim if self._standing is not None and self.identity.unsure is None else None
 
     def _stand(self) -> None:
-        """What may be claimed is another."""
+        """Note anew what may be claimed, on the stage too."""
         self._standing = self.identity.standing(self.numbers.store, self.numbers.limit)
         self.stage.stand(self._standing)
 
@@ -417,7 +417,7 @@ class Writer:
         await self.save()
 
     def _renewed(self, left: dict[str, Any]) -> None:
-        """The flash has another name for our numbers from one on: so have we."""
+        """Follow the flash, where our numbers have another store from one on."""
         old, new, first = left["store"], left["now"], left["first"]
         self.identity.confirm()
         self.numbers.rename(new)
@@ -455,7 +455,7 @@ class Writer:
         _log.warning("memory full readings=%d next=the oldest are dropped, a gap record says so", self.ram_queue.n)
 
     def retire(self, entry: Entry) -> None:
-        """An entry needs not be kept any more: it was accepted, or set aside."""
+        """Forget an entry that was accepted or set aside."""
         self.ram_queue.under_way.pop(entry.message.token, None)
         entry.state = State.DONE
         if entry.load is not None:
@@ -476,7 +476,7 @@ class Writer:
             self.events.unsaved.remove(entry)
 
     def unload(self, load: Load) -> None:
-        """All that was made of these blocks is accepted, or set aside."""
+        """Delete blocks of which every piece was accepted or set aside."""
         if self.pending.losses:  # a start takes for delivered what the stage says is done with
             self.stage.losses(self.pending.staged())
         for row in load.rows:
@@ -485,7 +485,7 @@ class Writer:
             self.pending.delete(True, row.id)
 
     def drop(self, broken: list[Held]) -> None:
-        """Blocks that nobody can read any more."""
+        """Drop unreadable blocks, and report them as lost."""
         for row in broken:
             _log.error("block unreadable readings=%d next=dropped, a gap record says so", row.n)
             self.pending.lose("store_corrupt", row.cls, row.store, row.first, row.last, row.n)
@@ -575,7 +575,7 @@ class Writer:
         return {name: one for name, one in known.items() if one.done < one.last}
 
     def _settle(self, batch: Batch, written: Written) -> None:
-        """The batch is on flash."""
+        """Note that the batch is on flash."""
         self.numbers.limit, self._stage_told, self._doubt = batch.limit, batch.stage_broken, False
         self.figures.oldest_ms, self.figures.used, self.figures.free = written.oldest_ms, written.used, written.free
         self.identity.settled(batch.work.facts)
@@ -603,7 +603,7 @@ class Writer:
             self.stage.forget(batch.segment)
 
     def _settle_readings(self, entry: Entry, row: int, block: Block) -> None:
-        """What was under way while it was written is a block of its own."""
+        """Note that a live message, written while it was under way, is a block of its own."""
         backlog = self.backlog
         entry.lots, entry.row, entry.size = [], row, len(block.body)
         self.ram_queue.under_way.pop(entry.message.token, None)
@@ -618,7 +618,7 @@ class Writer:
             backlog.skip.discard(row)
 
     def _stored(self, row: int, block: Block) -> None:
-        """What was in memory is a block on flash."""
+        """Note that readings of the memory are a block on flash."""
         self.backlog.newest["block"] = max(self.backlog.newest["block"], row)
         self.ram_queue.n -= block.n
         self.figures.stored(block)
@@ -649,7 +649,7 @@ class Writer:
             backlog.cursor["message"] = backlog.newest["message"]
 
     def _restore(self, batch: Batch) -> None:
-        """The batch is not on flash, or nobody knows: as before."""
+        """Undo a batch whose write failed; it may be on flash all the same."""
         self._doubt = True
         self.pending.give_back(batch.work)
         self.ram_queue.come_back(batch.lots)

@@ -36,7 +36,7 @@ class Certificates:
     def expiring(self) -> dict[str, float]:
         """Days left, by file name, of those that end within 30 days; less than 0: it has ended.
 
-        Empty while nobody knows the time.
+        Empty while the time is unknown.
         """
         self._look()
         wall = self._clock.now().wall_ms if self._ends else None
@@ -46,7 +46,7 @@ class Certificates:
         return {name: round(left, 1) for name, left in days.items() if left < WARN}
 
     def not_known(self) -> Collection[str]:
-        """Those of which nobody knows when they end, or what time it is."""
+        """File names of the certificates whose end, or the present time, is unknown."""
         if not self._paths:
             return []
         self._look()

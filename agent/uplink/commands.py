@@ -40,7 +40,7 @@ def parse(topic_id: str, payload: bytes, received: Instant) -> Command:
         if key not in _KEYS:
             near = nearest(key, _KEYS)
             raise Rejected(f"unknown key {_shown(key)}" + (f", did you mean {near}?" if near else ""))
-    if body.get("sig") is not None:  # whoever signs counts on it that a forged one is refused
+    if body.get("sig") is not None:  # a signer expects that a forged command is refused
         raise Rejected("signatures are not checked yet, so a signed command is refused: send it without sig")
     if "value" not in body:
         raise Rejected("value is missing (null releases)")
@@ -84,7 +84,7 @@ def _no_constant(name: str) -> Never:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object. One key with two values has two readers who see two commands."""
+    """An object. A key that stands twice is refused: two parsers may take different values."""
     found = dict[str, Any]()
     for key, value in pairs:
         if key in found:

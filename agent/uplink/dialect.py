@@ -77,7 +77,7 @@ class Dialect(Protocol):
         """What a payload on `claims` says; an empty statement if it is not one."""
 
     def answer(self, outcome: Outcome, reply_to: str, correlation: bytes) -> Publication:
-        """The outcome for a requester who named a topic for it (MQTT 5)."""
+        """The outcome, for a requester that named a topic for it (MQTT 5)."""
 
     def command_id(self, topic: str) -> str:
         """The id of a command by its topic, unchecked."""

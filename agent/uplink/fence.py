@@ -1,4 +1,4 @@
-"""Before anything numbered is sent: does the broker retain that somebody has gone on from a later state of ours?
+"""Find a restored or copied card before anything numbered is sent, by what the broker retains of our store.
 
 What is retained (`Dialect.claims`) is read at each connection, compared (`Outbox.judge`), and retained anew when more
 numbers were reserved. A broker that retains nothing, or does not let us read it, tells nothing: then a restored card
@@ -103,7 +103,7 @@ class Fence:
         self._claimed = None
 
     def _take(self, payload: bytes) -> None:
-        """What is retained, or what somebody says now; our own words come back as well."""
+        """Take what is retained or published on the topic; our own claims come back as well."""
         heard = self._dialect.claimed(payload)
         if heard.run == self._run or not heard.claims:
             return
@@ -119,5 +119,5 @@ class Fence:
 
 
 def _is_before(claim: Claim, ours: Claim) -> bool:
-    """Whether it is an earlier word of our own, of another run: a broker may have gone back, or be another one."""
+    """Whether it is an earlier claim of this box, by another run: a broker may have gone back, or be another one."""
     return (claim.store, claim.machine) == (ours.store, ours.machine) and claim.epoch <= ours.epoch

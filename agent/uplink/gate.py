@@ -14,7 +14,7 @@ RUNNING = 64
 PACE = 50.0
 """Commands looked at in a second, over any longer time; so many may come at once as well."""
 PATIENCE = 5.0
-"""Seconds for which the next ones stay with the broker. Who still comes too fast then is a flood: it is refused."""
+"""Seconds for which excess commands stay with the broker. Then those above the rate are dropped and counted."""
 CALM = 1.0
 """Seconds without a queue that end a flood."""
 

@@ -41,8 +41,8 @@ class Inbox:
     """Takes commands from a session to the arbiter, in the order in which they came.
 
     A command is acknowledged to the broker when it is on flash that it was accepted (`kept`) or refused, not before: a
-    burst stays outside, and a crash loses none. Those of a flood are refused unread, by their ids, or whoever comes
-    after it would wait for hours. Commands that were started outlive the session.
+    burst stays outside, and a crash loses none. Those of a flood are refused unread, by their ids, or later ones
+    would wait for hours. Commands that were started outlive the session.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Inbox:
         self._open: dict[str, list[tuple[Session, Received]]] = {}
         """What is not acknowledged yet, by its id."""
         self.doubts_repetitions = False
-        """Whether a command that somebody has had before may have been carried out, by a state that is gone."""
+        """Whether a redelivered command may have been carried out by a later state of the box, which is gone."""
         self._seen: OrderedDict[str, None] = OrderedDict()
         self._kept: OrderedDict[str, asyncio.Future[bool]] = OrderedDict()
         """Retained ones: whether the refusal is on record, once that is decided."""
@@ -93,7 +93,7 @@ class Inbox:
                 self.decline(session, message)
 
     def decline(self, session: Session, message: Received) -> None:
-        """Refuse it unread. At QoS 0 nobody waits for a word."""
+        """Refuse it unread. At QoS 0 there is nothing to acknowledge."""
         name = self._dialect.command_id(message.topic)[:64]
         if message.qos:
             self._declined.add(name, partial(session.acknowledge, message._replace(payload=b"")))

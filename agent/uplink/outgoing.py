@@ -1,4 +1,4 @@
-"""Out of the outbox and to the broker: what is under way, and what becomes of each message by the broker's answer."""
+"""From the outbox to the broker: messages in flight, and what happens to each by the broker's answer."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Outgoing:
         return self.window == 1 and self._taken < CAREFUL
 
     def link(self, session: Session) -> None:
-        """Say what a message may be like on this connection."""
+        """Tell the outbox the limits of messages on this connection."""
         compress = self._settings.protocol == 5 if self._settings.compress is None else self._settings.compress
         compress = compress and self._dialect.accepts_zlib
         limit = min(session.max_packet - OVERHEAD, self._settings.max_message, self.terms.limit)
@@ -119,7 +119,7 @@ class Outgoing:
         return silent
 
     def give_back(self) -> None:
-        """What was not accepted goes back: the last first, because each then comes first."""
+        """Put back what was not accepted, the last first, because each then comes first."""
         back = [message for message, *_ in self.inflight.values()] + self._in_hand
         self.inflight.clear()
         self._in_hand.clear()
@@ -219,4 +219,4 @@ class Outgoing:
             return
         pause = self._backoff.next()
         self._not_before = now + pause
-        log.warning("the broker has enough reason=0x%02x next=sending goes on in %.1f s", code, pause)
+        log.warning("broker quota exceeded reason=0x%02x next=sending goes on in %.1f s", code, pause)

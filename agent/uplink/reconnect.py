@@ -15,13 +15,13 @@ from agent.lib.backoff import outage_delay
 __all__ = ["Outage", "Why", "reconnect_delay", "routes"]
 
 BAD_CREDENTIALS = 300.0
-"""Seconds between two attempts while the broker refuses who we are: hammering it would only lock us out."""
+"""Seconds between two attempts while the broker refuses our credentials: asking more often would lock us out."""
 BUSY = 10.0
 """Seconds at the least before a broker that is busy is asked again; a third of the outage later, at most 5 min."""
 STEADY = 30.0
 """A connection that held for so many seconds ends the outage; a shorter one is part of it."""
 ANSWERED = 0.8
-"""Seconds between attempts while the host answers that nobody listens there: a broker that restarts."""
+"""Seconds between attempts while the host refuses the connection: a broker that restarts."""
 ANSWERED_FOR = 120.0
 
 

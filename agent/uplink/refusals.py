@@ -1,4 +1,4 @@
-"""What the broker refuses: said once a topic, asked again less and less often, and never the cause of more messages."""
+"""Refusals by the broker: one alarm a topic, tried again less and less often, never the cause of more messages."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ __all__ = ["ACCEPTED", "ENOUGH", "LONGEST_BACKOFF", "NOT_AUTHORISED", "POISON", 
 log = logging.getLogger("bocage.uplink")
 
 ACCEPTED = (0x00, 0x10)
-"""PUBACK: success; success, and nobody has subscribed."""
+"""PUBACK: success; success without a subscriber."""
 NOT_AUTHORISED = 0x87
 POISON = (0x90, 0x99)
 """PUBACK: topic name invalid, payload format invalid. The same bytes will never be taken."""
 ENOUGH = {0x89: "it is busy", 0x97: "a quota is used up", 0x9F: "it was asked too often"}
-"""What passes by itself."""
+"""Refusals that pass by themselves."""
 LONGEST_BACKOFF = 60.0
-"""Seconds between attempts at a broker that has enough."""
+"""Seconds at most between attempts while a broker's quota is exceeded."""
 _LASTING = (NOT_AUTHORISED, *POISON, TOO_LARGE, 0x8F)
-"""What does not pass before somebody changes something; 0x8F, SUBACK: topic filter invalid."""
+"""Refusals that last until the configuration is changed; 0x8F, SUBACK: topic filter invalid."""
 
 STOPPED_FOR = 60.0
 """Seconds for which a refused topic is left alone; twice as long each time that it is refused again."""
@@ -68,7 +68,7 @@ class Refusals:
         self._reports = Throttle(clock.monotonic, TOLD_AGAIN)
 
     def accepted(self, message: Message) -> None:
-        """The broker takes this topic."""
+        """Note that the broker accepts this topic."""
         channel = self._dialect.channel(message.kind)
         self._in_a_row.pop(channel, None)
         self._pauses.pop(channel, None)
@@ -77,14 +77,14 @@ class Refusals:
         self.judge(channel, True, "")
 
     def not_authorised(self, message: Message, reason: str) -> None:
-        """Leave this topic alone for a while, let the others pass."""
+        """Stop this kind of messages for a while; the others go on."""
         self._outbox.put_back(message)
         if self._stop(message.kind, STOPPED_FOR):
             channel = self._dialect.channel(message.kind)
             self.judge(channel, False, f"{reason}: tried again in {self._pauses[channel]:.0f} s", SEE_ACL)
 
     def for_now(self, message: Message, reason: str) -> None:
-        """Refused for a reason that may pass: tried again, so often."""
+        """Try again a message that was refused for a reason that may pass, up to TRIES times."""
         key = self._dialect.name(message), message.first
         self._tries[key] = tries = self._tries.get(key, 0) + 1
         if tries >= TRIES:
@@ -97,7 +97,7 @@ class Refusals:
             log.warning("the broker refuses a message topic=%s reason=%r next=tried again", channel, reason)
 
     def for_good(self, message: Message, reason: str) -> None:
-        """The broker will never take it: set aside. If it takes nothing of its topic, the topic is left alone."""
+        """Set a message aside that is refused for good. After IN_A_ROW of them its kind is stopped for a while."""
         channel = self._dialect.channel(message.kind)
         if message.kind in self.kinds:
             self._outbox.put_back(message)
@@ -118,7 +118,7 @@ class Refusals:
         self._report("alarm", "uplink_set_aside", channel, Severity.MAJOR, detail)
 
     def answered(self, subject: str, code: int, reason: str) -> float:
-        """The broker's answer to a word that is to stand with it, or to a subscription.
+        """Take the broker's answer to a retained message or to a subscription.
 
         Seconds until it is to be asked again, 0 if it has taken it. What passes by itself is no alarm.
         """
@@ -156,7 +156,7 @@ class Refusals:
             self._report("alarm", "uplink_refused", subject, Severity.MAJOR, {"reason": reason})
 
     def forget(self, subject: str) -> None:
-        """This topic is not sent on any more."""
+        """Forget what is known of a topic that is not used any more."""
         self._fine.pop(subject, None)
 
     def _stop(self, kind: MessageKind, first: float) -> bool:

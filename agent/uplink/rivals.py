@@ -1,7 +1,7 @@
 """Whether a second client uses our client id: a broker then throws out each of them when the other one comes.
 
-One takeover is nothing (an old connection of ours that nobody noticed); the pattern is. With MQTT 5 a broker should
-name it (DISCONNECT 0x8E). Mosquitto 2.0.11 does not, and with 3.1.1 nobody can: a connection is closed without a word,
+One takeover is nothing (an old connection of ours that was still open); the pattern is. With MQTT 5 a broker should
+name it (DISCONNECT 0x8E). Mosquitto 2.0.11 does not, and with 3.1.1 it cannot: a connection is closed without a word,
 in the middle of nothing. And another run of an agent that retains its claim (fence.py) after ours is one, too.
 """
 

@@ -1,4 +1,4 @@
-"""One MQTT connection that tells the truth about each publish.
+"""One MQTT connection that reports the broker's answer to each publish.
 
 aiomqtt calls a publish done on any PUBACK, also on "not authorised" and "quota exceeded"; paho resends by itself
 after a loss and ignores Receive Maximum. So a `Session` is used for one connection only, gives a future for each
@@ -86,8 +86,8 @@ class LinkLost(WireError):
     def __init__(
         self, reason: str, why: Why = Why.LOST, *, code: int = 0, cut: bool = False, reference: str = ""
     ) -> None:
-        """`code`: CONNACK's or DISCONNECT's. `cut`: the broker ended a connection that worked. `reference`: to whom
-        it refers us (MQTT 5, 3.2.2.3.16)."""
+        """`code`: CONNACK's or DISCONNECT's. `cut`: the broker ended a connection that worked. `reference`: the
+        server it refers to (MQTT 5, 3.2.2.3.16)."""
         super().__init__(reason)
         self.why, self.code, self.cut, self.reference = why, code, cut, reference
 
@@ -108,7 +108,7 @@ class Received(NamedTuple):
     reply_to: str = ""
     correlation: bytes = b""
     again: bool = False
-    """Whether somebody of this id has had it before, and did not acknowledge it (DUP)."""
+    """Whether it was delivered to this client id before and not acknowledged (DUP)."""
 
 
 class Session(Client):
@@ -157,11 +157,11 @@ class Session(Client):
         self.free = asyncio.Semaphore(window)
         self.max_packet = 268_435_455
         self.lost: asyncio.Future[None] = self._loop.create_future()
-        self.lost.add_done_callback(lambda lost: lost.exception())  # asked for: nobody may be waiting
+        self.lost.add_done_callback(lambda lost: lost.exception())  # retrieved: it may have no waiter
         self.received: asyncio.Queue[Received] = asyncio.Queue(INBOX)
         self._listeners: dict[str, Callable[[bytes], None]] = {}
         self.overflow: Callable[[Received], None] = lambda message: None
-        """Takes what came in faster than anybody could look at it, without its payload; it is to be acknowledged."""
+        """Takes a message that finds the inbox full, without its payload; it is to be acknowledged."""
         self._ticked = time.monotonic()
         self._client.disable_logger()
         self._client.connect_timeout = CONNECT
@@ -218,7 +218,7 @@ class Session(Client):
         done: asyncio.Future[None] = self._loop.create_future()
 
         def end(error: BaseException | None) -> None:
-            if self._abandoned or done.done():  # done: whoever waited was cancelled
+            if self._abandoned or done.done():  # done: the waiter was cancelled
                 self._client._sock_close()
             elif error is not None:
                 done.set_exception(error)
@@ -341,7 +341,7 @@ class Session(Client):
         return next(iter(self._sent.values()), ("", None))
 
     def _ping(self) -> Any:
-        """Whoever pings, paho or we: what was published at QoS 0 before it has arrived when it is answered."""
+        """Send a ping, for paho too: its answer says that what was published at QoS 0 before it has arrived."""
         self._pings.append(self._unpinged)
         self._unpinged = []
         return self._send_pingreq()
@@ -373,7 +373,7 @@ class Session(Client):
             del self._sent[one]
 
     def hear(self, topic: str, take: Callable[[bytes], None]) -> None:
-        """What comes on this topic is no command: it goes to `take`."""
+        """Route what comes on this topic to `take`; it is no command."""
         self._listeners[topic] = take
 
     async def listen(self, topic: str, anew: bool = False) -> int:
@@ -393,7 +393,7 @@ class Session(Client):
         return codes[0].value if isinstance(codes[0], ReasonCode) else int(codes[0])
 
     def acknowledge(self, message: Received) -> None:
-        """Tell the broker that we have taken this one; until then it keeps it (QoS 1)."""
+        """Acknowledge a message; until then the broker keeps it (QoS 1)."""
         if message.qos and not self.lost.done():
             self._client.ack(message.mid, message.qos)
 

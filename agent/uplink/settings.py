@@ -1,4 +1,4 @@
-"""What the uplink is told: the broker, who we are there, and its times in seconds."""
+"""Settings of the uplink: the broker, our credentials, and times in seconds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Secret(Protocol):
 
 
 class Broker(NamedTuple):
-    """Where a broker is."""
+    """Address of a broker."""
 
     host: str
     port: int

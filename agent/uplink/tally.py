@@ -1,4 +1,4 @@
-"""Commands at QoS 0 that nobody looked at: counted, and told by id. No broker waits for a word on them."""
+"""Commands at QoS 0 that were dropped unread: counted, and reported by id. They need no acknowledgement."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one broker takes, as far as it has told or shown: retained messages, QoS, the length of a message."""
+"""Limits of one broker, as it announced or showed them: retained messages, QoS, the length of a message."""
 
 from __future__ import annotations
 

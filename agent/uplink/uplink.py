@@ -1,4 +1,4 @@
-"""The uplink's life: connect, empty the outbox as fast as the broker takes it, bring commands back, try again.
+"""Connect, empty the outbox as fast as the broker takes it, bring commands back, reconnect.
 
     uplink = Uplink(settings, Native(settings.prefix, "saint-seine"), outbox, arbiter.submit, clock,
                     agent="0.1.0", config_hash="sha256:…", state=lambda: {"meter-a": {"active_power": 61.2}})
@@ -52,7 +52,7 @@ class Uplink:
     """One broker. `run` is a core task: it never raises for a fault of the link. `close` ends it in order.
 
     `submit` is the arbiter's door. `state` gives the last values by name. `put_event` takes the
-    uplink's own alarms and `is_open` knows them (the register's); without them nobody keeps what is open.
+    uplink's own alarms and `is_open` says whether one is open; without them open alarms are not remembered.
     """
 
     def __init__(
@@ -94,9 +94,9 @@ class Uplink:
         self._stopped_running.set()
         self._session: Session | None = None
         self._speakers: tuple[asyncio.Task[None], ...] = ()
-        """What a goodbye must come after: who says `online`, and who sends."""
+        """Tasks that must end before the goodbye: the one that publishes `online`, and the sender."""
         self._news = asyncio.Event()
-        """What stands on `status` is to be said anew."""
+        """Set when the status is to be published anew."""
         self._refusals = Refusals(dialect, clock, outbox, self._report, is_open)
         self._outgoing = Outgoing(settings, dialect, outbox, self._fence, clock, self._refusals, dice)
         self._brokers = [settings, *(replace(settings, **other._asdict()) for other in settings.fallback)]
@@ -136,13 +136,13 @@ class Uplink:
                 code = 0x80
             if code in ACCEPTED:
                 await session.close()
-            else:  # whoever goes without a word has it said by the broker
+            else:  # without a DISCONNECT the broker publishes the last will
                 log.warning("the broker did not take the goodbye broker=%s next=its last will", self._settings.broker)
             session.drop("the agent ends")
         await self._stopped_running.wait()
 
     def tell_configuration(self, config_hash: str, problem: Mapping[str, Any] | None) -> None:
-        """Which configuration runs, and what is wrong with the one that does not: on `status` from now on."""
+        """Publish from now on which configuration runs, and what is wrong with the one that does not."""
         self._who = {**self._who, "config": config_hash, "config_problem": problem}
         if problem is None:
             del self._who["config_problem"]  # a consumer of before knows no such key
@@ -158,7 +158,7 @@ class Uplink:
         return False
 
     def kept(self, command: str) -> None:
-        """That a command was accepted is on flash: it is acknowledged to the broker."""
+        """Acknowledge to the broker a command whose acceptance is on flash."""
         self._inbox.kept(command)
 
     async def publish_health(self, payload: Mapping[str, Any]) -> bool:
@@ -189,7 +189,7 @@ class Uplink:
         return {name for name in ("retain", "qos") if not getattr(terms, name)}
 
     def not_known(self) -> Iterator[tuple[str, str]]:
-        """The alarms (code, subject) of which nobody can say yet, since the start, whether they are over."""
+        """The alarms (code, subject) of which it is not known yet, since the start, whether they are over."""
         if not self.rivals.are_known:
             yield "identity_taken", "uplink"
         if not self._terms[self._at].known:
@@ -332,7 +332,7 @@ class Uplink:
         return True
 
     async def _announce(self, session: Session, at: int | None) -> None:
-        """Say `online`, until the broker has taken it, and whenever there is news. Sending does not wait for it."""
+        """Publish `online` until the broker accepts it, and whenever there is news. Sending does not wait for it."""
         while True:
             self._news.clear()
             code = await session.deliver(self._status_word("online", at))
@@ -342,7 +342,7 @@ class Uplink:
                     await self._news.wait()
 
     async def _listen(self, session: Session) -> None:
-        """Ask for commands, until the broker agrees."""
+        """Subscribe to commands, until the broker grants it."""
         while True:
             code = await session.listen(self._dialect.commands.topic)
             reason = f"SUBACK 0x{code:02x}: no command comes in"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Any, cast
 
@@ -71,7 +72,7 @@ def _driver(entry: Any) -> Driver:
     except Exception as error:  # noqa: BLE001  another distribution's code: it costs its own buses only
         log.error('driver cannot be loaded type=%s from=%s reason="%s"', entry.name, entry.value, error)
         found = None
-    return found if isinstance(found, Driver) else Driver(type=entry.name, open=entry.value)
+    return replace(found, type=entry.name) if isinstance(found, Driver) else Driver(type=entry.name, open=entry.value)
 
 
 def _entries(name: str = "") -> tuple[Any, ...]:

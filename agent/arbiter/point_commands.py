@@ -90,7 +90,7 @@ class PointCommands:
             except StorageError as error:
                 raise Rejected(f"it could not be put on record: {error}") from error
             if count is None:
-                raise Rejected(f"{device} is no node of a lora_gwmp bus")
+                raise Rejected(f"no DevNonces of {device} are kept here")
             detail = {"count": count, "by": command.by}
             event = Event("audit", "nonces_forgotten", device, self._clock.now(), detail=detail)
             await self._open_alarms.put_event(event)

@@ -14,6 +14,24 @@ from drivers import registry
 from drivers.api import Driver
 
 ROOT = Path(__file__).parents[2]
+GREEDY = """
+from drivers.api import Driver
+
+DRIVER = Driver(type="greedy", open="greedy_driver:Greedy", config="greedy_driver:Greedy")
+
+
+def __getattr__(name):
+    from agent.site.models.bus import BusModel, DeviceOptions
+
+    class Options(DeviceOptions):
+        unit_id: str
+
+    class Greedy(BusModel):
+        type: str
+        device_options = (Options,)
+
+    return Greedy
+"""
 BLUEPRINT = registry.load("drivers._blueprint:DRIVERS")
 FACTORY = """
 from agent.driver import BusSpec, Memory
@@ -89,6 +107,18 @@ def test_a_driver_that_cannot_be_loaded_costs_no_other_bus(tmp_path: Path) -> No
     done = bocage(tmp_path, "check", site)
     assert done.returncode == 0, done.stderr
     assert "driver cannot be loaded type=broken from=broken_driver:DRIVER" in done.stderr
+
+
+def test_a_driver_with_a_key_of_another_costs_no_other_bus(tmp_path: Path) -> None:
+    installed(tmp_path, "greedy", "greedy_driver:DRIVER")
+    (tmp_path / "greedy_driver.py").write_text(GREEDY)
+    site = tmp_path / "site.yaml"
+    site.write_text('site: {id: a}\nuplink: {url: "mqtt://h"}\n'
+                    "buses: {m: {type: modbus_tcp, host: h}, g: {type: greedy}}\n"
+                    "devices: {d: {bus: m, unit_id: 7, profile: relay8_di8}}\n")  # fmt: skip
+    done = bocage(tmp_path, "check", site)
+    assert done.returncode == 0, done.stdout
+    assert 'driver has no model type=greedy from=greedy_driver:Greedy reason=""unit_id" is a key' in done.stderr
 
 
 def installed(folder: Path, name: str, value: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import operator
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag
@@ -22,17 +23,25 @@ log = logging.getLogger("bocage.site")
 
 
 def _models() -> dict[str, type[BusModel]]:
-    """The model of each type of bus, our own drivers' first. A driver of others whose model fails has none."""
-    found = {}
-    for name, driver in (*built_in().items(), *installed().items()):
+    """The model of each type of bus. Another distribution's driver whose model cannot be used has none."""
+    found = {name: load(driver.config) for name, driver in built_in().items()}
+    for name, driver in installed().items():
         if driver.config and name not in found:
             try:
-                found[name] = load(driver.config)
-            except Exception as error:
-                if name in built_in():
-                    raise
+                found[name] = _fitting(load(driver.config), found.values())
+            except Exception as error:  # noqa: BLE001  another distribution's code: it costs its own buses only
                 log.error('driver has no model type=%s from=%s reason="%s"', name, driver.config, error)
     return found
+
+
+def _fitting(model: type[BusModel], others: Iterable[type[BusModel]]) -> type[BusModel]:
+    """A model whose keys of devices are no other driver's; ValueError else: all devices share one model."""
+    taken = {key: one for other in others for one in other.device_options for key in one.model_fields}
+    for options in model.device_options:
+        for key in options.model_fields:
+            if taken.get(key, options) is not options:
+                raise ValueError(f'"{key}" is a key of other devices already')
+    return model
 
 
 _MODELS = _models()

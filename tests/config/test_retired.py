@@ -83,7 +83,8 @@ def test_no_alias_outlives_its_version(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     for package in (agent.site, agent.services):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            importlib.import_module(module.name)
+            if not module.name.endswith("__main__"):  # the reader of a site file sets an alarm for its own process
+                importlib.import_module(module.name)
 
     def models(one: type[Model]) -> list[type[Model]]:
         return [one, *(found for below in one.__subclasses__() for found in models(below))]

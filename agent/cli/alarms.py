@@ -24,10 +24,10 @@ def add(commands: Any) -> None:
     alarms = add_command(
         commands,
         "alarms",
-        "the open alarms of the running agent, the gravest first",
+        "list the open alarms of the running agent, the gravest first",
         "  bocage alarms site.yaml\n  bocage alarms site.yaml --json\n"
-        "  bocage write site.yaml alarm.burst.fountain ack     somebody has seen it\n"
-        "  bocage write site.yaml fountain.latch reset         it is mended",
+        "  bocage write site.yaml alarm.burst.fountain ack     acknowledge an alarm\n"
+        "  bocage write site.yaml fountain.latch reset         close a latched alarm after the repair",
     )
     add_folders(alarms)
     add_json(alarms)

@@ -33,9 +33,9 @@ def add(commands: Any) -> None:
     parser = add_command(
         commands,
         "buffer",
-        "the readings that the broker has not accepted yet; works without an agent too",
+        "show or export the readings that the broker has not accepted yet, with or without an agent",
         "  bocage buffer site.yaml\n  bocage buffer site.yaml status --json\n"
-        "  bocage buffer site.yaml export --csv > backlog.csv      nothing is taken out by it",
+        "  bocage buffer site.yaml export --csv > backlog.csv      a copy: the backlog stays",
     )
     add_folders(parser)
     parser.add_argument("action", choices=("status", "export"), nargs="?", help="default: status")

@@ -28,9 +28,9 @@ def add(commands: Any) -> None:
     check = add_command(
         commands,
         "check",
-        "everything that is wrong with a site file, in one run",
+        "list all errors of a site file",
         "  bocage check site.yaml\n  bocage check site.yaml --json\n"
-        "  bocage check site.yaml --bus        also try the wires; it reads and never writes",
+        "  bocage check site.yaml --bus        also read every device; nothing is written",
     )
     check.add_argument("site", metavar="SITE.yaml", help=SITE_HELP)
     check.add_argument("--bus", action="store_true", help="also try every bus and device, reading only; "
@@ -41,7 +41,7 @@ def add(commands: Any) -> None:
     schema = add_command(
         commands,
         "schema",
-        "the JSON schema of a site file, so that editors complete and check",
+        "print the JSON schema of the site file, for editors",
         "  bocage schema > site.schema.json\n"
         "  # then, as the first line of site.yaml:\n  # yaml-language-server: $schema=site.schema.json",
     )
@@ -49,7 +49,7 @@ def add(commands: Any) -> None:
     init = add_command(
         commands,
         "init",
-        "a commented site file to start from",
+        "write a commented site file to start from",
         "  bocage init                     prints it\n  bocage init site.yaml           writes it",
     )
     init.add_argument("file", metavar="FILE", nargs="?", type=Path, help="where it is written (default: printed)")

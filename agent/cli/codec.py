@@ -28,7 +28,7 @@ def add(commands: Any) -> None:
     parser = add_command(
         commands,
         "codec",
-        "run the codec of a LoRa device on one payload, or encode a downlink; no device and no agent is needed",
+        "run the codec of a LoRa device on a payload, or encode a downlink, without device and agent",
         "  bocage codec run profiles/codecs/em300-th.js --fport 85 --hex 01755c03673401046865\n"
         "  bocage codec run milesight_em300_th --hex '03 67 34 01'      a profile, by its name or file\n"
         "  bocage codec encode profiles/codecs/valve.js --fport 85 --object '{\"valve\": {\"position\": 40}}'\n"

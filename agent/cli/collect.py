@@ -44,7 +44,7 @@ def add(commands: Any) -> None:
     parser = add_command(
         commands,
         "collect",
-        "a small supervision: take what gateways send into one SQLite file, and account for every reading",
+        "collect the messages of gateways in one SQLite file, and account for every reading",
         "  bocage collect mqtt://broker:1883 --prefix bocage/v1 --sqlite region.db\n"
         "  bocage collect mqtts://broker:8883 --sqlite region.db --ca ca.pem --username region --seconds 60\n"
         "  bocage collect report region.db                     numbers that are missing, if there are any\n"
@@ -61,9 +61,9 @@ def add(commands: Any) -> None:
     parser.add_argument("--protocol", choices=("5", "3.1.1"), help="of MQTT (default: what the broker knows, 5 first)")
     parser.add_argument("--username", type=_word, help="at the broker")
     parser.add_argument("--password-file", metavar="FILE", type=Path, help="its first line is the password")
-    parser.add_argument("--ca", metavar="FILE", type=Path, help="who signed the broker's certificate")
-    parser.add_argument("--cert", metavar="FILE", type=Path, help="our certificate")
-    parser.add_argument("--key", metavar="FILE", type=Path, help="its key")
+    parser.add_argument("--ca", metavar="FILE", type=Path, help="the authority that signed the broker's certificate")
+    parser.add_argument("--cert", metavar="FILE", type=Path, help="the client certificate")
+    parser.add_argument("--key", metavar="FILE", type=Path, help="the client's private key")
     client_id = "one a collector (default: %(default)s)"
     parser.add_argument("--client-id", type=_client_id, default="bocage-collect", help=client_id)
     older = "erase what is older: h, d, w, mo (31 days), y"

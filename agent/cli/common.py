@@ -169,7 +169,7 @@ def add_folders(parser: argparse.ArgumentParser) -> None:
 
 def add_places(parser: argparse.ArgumentParser) -> None:
     """Where a site's agent keeps its things."""
-    parser.add_argument("--state-dir", metavar="DIR", help="what must last (default: $BOCAGE_STATE_DIR, "
+    parser.add_argument("--state-dir", metavar="DIR", help="the durable state (default: $BOCAGE_STATE_DIR, "
                         "/var/lib/bocage on an installed box, else ~/.local/state/bocage/SITE)")  # fmt: skip
     parser.add_argument("--runtime-dir", metavar="DIR", help="socket and stage file, in memory (default: "
                         "$BOCAGE_RUNTIME_DIR, $RUNTIME_DIRECTORY, else /dev/shm/bocage-UID/SITE, "

@@ -18,10 +18,10 @@ _EXAMPLES = """\
 
 
 def add(commands: Any) -> None:
-    summary = "a village on this machine: real protocols, pretended devices, a link that is cut"
+    summary = "run a village on this machine: real protocols, simulated devices, a link that fails"
     parser = add_command(commands, "demo", summary, _EXAMPLES)
     parser.add_argument("--seconds", type=_seconds, metavar="N", help="end after N seconds (at least 10)")
-    parser.add_argument("--speed", type=_speed, default=1.0, metavar="N", help="let the village live N times as fast")
+    parser.add_argument("--speed", type=_speed, default=1.0, metavar="N", help="run the village's time N times as fast")
     parser.add_argument("--devices-only", action="store_true", help="no agent and no broker")
     parser.add_argument("--plain", action="store_true", help="a line a second instead of the live view")
     parser.set_defaults(run=demo)

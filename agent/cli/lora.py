@@ -32,7 +32,7 @@ Row = Mapping[str, Any]
 
 
 def add(commands: Any) -> None:
-    parser = add_command(commands, "lora", "LoRaWAN nodes, joins and airtime of a site", _EXAMPLES)
+    parser = add_command(commands, "lora", "list the LoRaWAN nodes, joins and airtime of a site", _EXAMPLES)
     add_folders(parser)
     parser.add_argument("topic", choices=_TOPICS, help="what to show")
     add_json(parser)

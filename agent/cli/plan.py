@@ -29,7 +29,7 @@ def add(commands: Any) -> None:
     parser = add_command(
         commands,
         "plan",
-        "burning hours, opening hours and heating modes of the days to come, and what they save",
+        "show the burning hours, opening hours and heating modes of the coming days, and what they save",
         "  bocage plan site.yaml                                   the next seven days\n"
         "  bocage plan site.yaml --from 2026-01-15 --days 12 --json\n"
         "  bocage plan site.yaml --from 2026-01-01 --days 365 --csv > year.csv\n"

@@ -29,7 +29,7 @@ def add(commands: Any) -> None:
     read = add_command(
         commands,
         "read",
-        "read points: from the running agent, else straight from the wire",
+        "read points from the running agent, else directly from the buses",
         "  bocage read site.yaml\n  bocage read site.yaml meter-a.active_power tank-level --json",
     )
     add_folders(read)

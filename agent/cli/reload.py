@@ -26,7 +26,7 @@ def add(commands: Any) -> None:
     parser = add_command(
         commands,
         "reload",
-        "the running agent reads its site file again, with secrets and certificates; waits for what comes of it",
+        "let the running agent read its site file, secrets and certificates again; wait for the result",
         "  bocage reload /etc/bocage/site.yaml        what `systemctl reload bocage` runs",
     )
     add_folders(parser)

@@ -51,7 +51,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--parities", metavar="N,E,O", type=_listed(_parity), help="default: the file's")
     parser.add_argument("--stopbits", metavar="1,2", type=_listed(_stopbits), help="default: the file's")
     parser.add_argument("--timeout", metavar="500ms", type=_seconds,
-                        help="how long each is waited for, at most 10s (default: the bus's)")  # fmt: skip
+                        help="how long to wait for each answer, at most 10s (default: the bus's)")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="one JSON object a line, as they are found")
     parser.set_defaults(run=scan)
 
@@ -126,7 +126,7 @@ async def _scan(options: argparse.Namespace, where: Place, spec: BusSpec, wanted
                     print(shown_lines(f"bocage: {error}", "  "), file=sys.stderr)
                     refused = True
     if not found.count and not refused:
-        print(f"bocage: nobody answers on {spec.name}{'; ' * bool(hint)}{hint}", file=sys.stderr)
+        print(f"bocage: no device answers on {spec.name}{'; ' * bool(hint)}{hint}", file=sys.stderr)
     return 0 if found.count else 1
 
 

@@ -28,7 +28,7 @@ def add(commands: Any) -> None:
     simulate = add_command(
         commands,
         "simulate",
-        "the site's real control in virtual time, fed by a scenario: what it would switch, and when",
+        "run the site's control in virtual time on a scenario, and show what it would switch and when",
         "  bocage simulate site.yaml frost-night.yaml\n  bocage simulate site.yaml frost-night.yaml --json",
     )
     simulate.add_argument("site", metavar="SITE.yaml", type=Path, help=SITE_HELP)

@@ -1,4 +1,4 @@
-"""`bocage watch`: the live view of the running agent."""
+"""`bocage watch`: show the running agent live."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _EXAMPLES = """\
 
 
 def add(commands: Any) -> None:
-    parser = add_command(commands, "watch", "the live view of the running agent", _EXAMPLES)
+    parser = add_command(commands, "watch", "show the running agent live", _EXAMPLES)
     add_folders(parser)
     add_json(parser)
     parser.add_argument("--once", action="store_true", help="one frame, then end")

@@ -185,7 +185,7 @@ def test_a_line_has_neither_0_nor_255(site, scan, capsys):
 def test_nobody_there(scan, line):
     line.units.clear()
     code, out, err = scan("rs485-1", "--ids", "1-3", "--timeout", "20ms")
-    assert (code, out) == (1, "") and err.startswith("bocage: nobody answers on rs485-1; have the devices power")
+    assert (code, out) == (1, "") and err.startswith("bocage: no device answers on rs485-1; have the devices power")
     assert [request.unit for _, request in line.requests] == [1, 2, 3]
 
 

@@ -33,7 +33,7 @@ from agent.lib.notify import Notifier
 from agent.lib.screen import ScreenFormatter
 from agent.lib.secret import hand_over
 from agent.lib.timetext import log_times_in, site_text
-from agent.model import Command, Event, Origin, Severity, Value
+from agent.model import Command, Event, LinkState, Origin, Severity, Value
 from agent.outbox import Outbox
 from agent.runtime.configuration import Configuration
 from agent.runtime.folders import is_tmpfs, locked
@@ -492,14 +492,14 @@ class Agent:
             "points": present_points(self._hub, now),
             "actuators": self._arbiter.status(),
             "alarms": self._open_alarms.status(self._conditions()),
-            "uplink": self._uplink.status() if self._uplink is not None else {"state": "off"},
+            "uplink": self._uplink.status() if self._uplink is not None else {"state": LinkState.OFF},
             "outbox": {**self._outbox.status(), "published": self._hub.published},
             "buses": [*self._buses.status(), *self._settings.idle_buses],
             "log": list(self._log_tail),
         }
 
     def _one_line(self) -> str:
-        link = self._uplink.status()["state"] if self._uplink is not None else "off"
+        link = self._uplink.status()["state"] if self._uplink is not None else LinkState.OFF
         line = one_line(self._buses.status(), link, self._outbox.status())
         return "; ".join(filter(None, (self._configuration.line(), line)))
 

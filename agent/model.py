@@ -8,8 +8,8 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 __all__ = [
-    "Command", "Event", "Instant", "Kind", "Origin", "Outcome", "OutcomeState", "Point", "Quality", "Reading",
-    "Readings", "Severity", "Value",
+    "BusState", "Command", "Event", "Instant", "Kind", "LinkState", "Origin", "Outcome", "OutcomeState", "Point",
+    "Quality", "Reading", "Readings", "Severity", "Value",
 ]  # fmt: skip
 
 Value = float | int | bool | str | None
@@ -44,6 +44,24 @@ class Severity(StrEnum):
     MAJOR = "major"
     MINOR = "minor"
     INFO = "info"
+
+
+class BusState(StrEnum):
+    """Whether a bus can be used: its port, chip or connection is open."""
+
+    UP = "up"
+    DOWN = "down"
+
+
+class LinkState(StrEnum):
+    """The state of the uplink."""
+
+    OFF = "off"
+    """The site has no uplink, or the agent is stopping."""
+    CONNECTING = "connecting"
+    CONNECTED = "connected"
+    WAITING = "waiting"
+    """The next attempt comes after a delay."""
 
 
 class Instant(NamedTuple):

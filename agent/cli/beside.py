@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from agent.cli.common import asked
 from agent.core.trial import diagnostic, outline
 from agent.errors import BocageError
+from agent.model import BusState
 from agent.runtime.socket import Client, connect
 from drivers.api import BusSpec
 from drivers.registry import find
@@ -96,7 +97,7 @@ class Beside:
         for bus in status["buses"]:
             known = site.buses.get(bus["name"])
             if known is not None and known.is_radio and only in (None, bus["name"]):
-                yield bus["name"], bus["state"] == "up", _listening(bus)
+                yield bus["name"], bus["state"] == BusState.UP, _listening(bus)
         lost = {name for bus in status["buses"] for name in bus.get("lost", ())}
         for name, points in devices.items():
             if site.buses[self._home(name)].is_radio:
@@ -122,7 +123,7 @@ class Beside:
 def _listening(bus: Mapping[str, Any]) -> str:
     """What the agent says of a radio bus: an error while it is up is what it misses there."""
     error = str(bus["error"])
-    return error if bus["state"] != "up" else "the running agent listens" + (f", but {error}" if error else "")
+    return error if bus["state"] != BusState.UP else "the running agent listens" + (f", but {error}" if error else "")
 
 
 def _by_agent(text: str) -> str:

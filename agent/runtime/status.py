@@ -11,7 +11,7 @@ from typing import Any
 
 from agent.core.alarms import Condition
 from agent.core.hub import Hub
-from agent.model import Event, Instant, Severity
+from agent.model import BusState, Event, Instant, LinkState, Severity
 
 __all__ = ["bus_health", "conditions", "discreet", "one_line", "present_points", "state_topics"]
 
@@ -66,7 +66,7 @@ def _of_bus(bus: Mapping[str, Any]) -> Iterator[Condition]:
 def _of_uplink(uplink: Any) -> Iterator[Condition]:
     yield from (_not_known(code, subject) for code, subject in uplink.not_known())
     link = uplink.status()
-    if link["state"] != "connected":
+    if link["state"] != LinkState.CONNECTED:
         yield Condition("link_down", "uplink", Severity.MINOR, {"reason": link["error"]}, lasts=LINK_PATIENCE)
     if uplink.rivals.are_there:
         yield Condition("identity_taken", "uplink", Severity.MAJOR, {"reason": uplink.rivals.reason})
@@ -151,6 +151,6 @@ def present_points(hub: Hub, now: Instant) -> list[dict[str, Any]]:
 
 def one_line(buses: Sequence[Mapping[str, Any]], link: str, waiting: Mapping[str, Any]) -> str:
     """What `systemctl status` shows."""
-    up = sum(1 for bus in buses if bus["state"] == "up")
+    up = sum(1 for bus in buses if bus["state"] == BusState.UP)
     hours = "" if waiting["hours_left"] is None else f", {waiting['hours_left']:.0f} h left"
     return f"{up}/{len(buses)} buses up; uplink {link}; {waiting['rows']} readings waiting{hours}"

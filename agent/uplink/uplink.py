@@ -24,7 +24,7 @@ import aiomqtt
 
 from agent.clock import Clock
 from agent.lib.backoff import Backoff
-from agent.model import Command, Event, Outcome, Severity
+from agent.model import Command, Event, LinkState, Outcome, Severity
 from agent.outbox import Outbox
 from agent.uplink.certificates import Certificates
 from agent.uplink.dialect import Dialect, Publication
@@ -86,7 +86,7 @@ class Uplink:
         self.rivals = Rivals(clock.monotonic)
         self._fence = Fence(dialect, outbox, self.rivals.taken_over)
         self._outage = Outage(clock.monotonic)
-        self._name, self._since = "", clock.monotonic()
+        self._link_state, self._since = LinkState.CONNECTING, clock.monotonic()
         self._said = float("inf")
         """How long the outage was (s) when the log last told of it."""
         self._closing = asyncio.Event()
@@ -104,7 +104,7 @@ class Uplink:
         self._at = 0
         """Which of the brokers is the present one."""
         self._worked = False
-        self._enter("connecting", ATTEMPT)
+        self._enter(LinkState.CONNECTING, ATTEMPT)
         self._error = ""
 
     # -- what the others call ----------------------------------------------------------------------------------
@@ -117,7 +117,7 @@ class Uplink:
                 while not self._closing.is_set():
                     await self._one_connection()
         finally:
-            self._enter("off", 0)
+            self._enter(LinkState.OFF, 0)
             self._stopped_running.set()
 
     async def close(self) -> None:
@@ -175,7 +175,7 @@ class Uplink:
     def status(self) -> dict[str, Any]:
         """For the live view and `health`. `latency_ms`: publish to PUBACK, smoothed; None before the first."""
         return {
-            "state": self._name,
+            "state": self._link_state,
             "since_s": round(self._clock.monotonic() - self._since, 1),
             "error": self._error,
             "latency_ms": None if (late := self._outgoing.latency) is None else round(late * 1000, 1),
@@ -200,7 +200,7 @@ class Uplink:
 
     def due(self) -> float:
         """When (clock.monotonic) the next sign of life is due: the end of an attempt, of a pause, or the next tick."""
-        if self._name == "off":
+        if self._link_state is LinkState.OFF:
             return float("inf")
         if self._session is not None:
             return self._clock.monotonic() + 10 - self._session.quiet()
@@ -210,7 +210,7 @@ class Uplink:
 
     async def _one_connection(self) -> None:
         """Connect, live until the link is lost, pause."""
-        self._enter("connecting", ATTEMPT + 5)
+        self._enter(LinkState.CONNECTING, ATTEMPT + 5)
         at = self._clock.now().wall_ms
         self._outgoing.terms = terms = self._terms[self._at]
         retain = terms.will_retain()
@@ -251,7 +251,7 @@ class Uplink:
         self._session, self._error = session, ""
         self._outage.up()
         self._worked = True
-        self._enter("connected", 0)
+        self._enter(LinkState.CONNECTED, 0)
         log.info("uplink connected broker=%s window=%d", self._broker.broker, session.window)
         self._outgoing.begin(session)
         announcing = asyncio.create_task(self._announce(session, at), name="uplink announce")  # `online` goes first
@@ -289,7 +289,7 @@ class Uplink:
         if not at_once and self._turn(lost):
             delay = min(delay, 1.0 + self._dice())
         self._error = str(lost)
-        self._enter("waiting", delay + 5)
+        self._enter(LinkState.WAITING, delay + 5)
         log.log(
             logging.WARNING if self._is_news(outage) else logging.DEBUG,
             "no uplink broker=%s outage_s=%.0f reason=%r next=%s tried in %.1f s",
@@ -404,12 +404,12 @@ class Uplink:
     def _status_word(self, state: str, at: int | None = None) -> Publication:
         return self._dialect.status(state, at, self._who)
 
-    def _enter(self, name: str, longest: float) -> None:
+    def _enter(self, state: LinkState, longest: float) -> None:
         """A new state, and how many seconds it may last without a sign of life."""
         now = self._clock.monotonic()
-        if "connected" in (name, self._name) and name != self._name:
+        if LinkState.CONNECTED in (state, self._link_state) and state is not self._link_state:
             self._since = now
-        self._name, self._due = name, now + longest
+        self._link_state, self._due = state, now + longest
 
 
 async def _any(*works: Coroutine[Any, Any, Any]) -> None:

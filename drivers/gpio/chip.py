@@ -31,7 +31,7 @@ from agent.errors import DeviceError, StorageError, WireError
 from agent.lib.backoff import Backoff
 from agent.lib.throttle import Throttle
 from agent.lib.wake import Wake
-from agent.model import Kind, Point, Quality, Reading, Readings, Value
+from agent.model import BusState, Kind, Point, Quality, Reading, Readings, Value
 from drivers.api import BusSpec, DeviceSpec, DurableStore
 
 __all__ = ["Gpio", "open_gpio"]
@@ -308,7 +308,7 @@ class Gpio:
         taken = [line for line in self._lines.values() if line.error] if is_open else []
         closed = [] if is_open else list(self._lines)
         return {
-            "state": "up" if is_open else "down",
+            "state": BusState.UP if is_open else BusState.DOWN,
             "load": 0.0,
             "error": self._error or "; ".join(line.error for line in taken),
             "lost": [line.name for line in taken] + (closed if self._error else []),

@@ -18,7 +18,7 @@ from dataclasses import replace
 from agent.clock import Clock
 from agent.errors import DeviceError, WireError
 from agent.lib.backoff import Backoff
-from agent.model import Kind, Point, Quality, Reading, Readings
+from agent.model import BusState, Kind, Point, Quality, Reading, Readings
 from drivers.api import BusSpec, DeviceSpec, DurableStore
 from drivers.lora.node import KEEP_EVERY, Frame, Node
 from drivers.lora.port import LinePort
@@ -71,7 +71,7 @@ class Modem(ABC):
         counts = {**self._counts, "garbage": self._counts["garbage"] + self._port.garbage}
         lost = [node.name for _, node in self._nodes if node.lost]
         unheard = [node.name for _, node in self._nodes if node.unheard]
-        state = "up" if self._up else "down"
+        state = BusState.UP if self._up else BusState.DOWN
         return {"state": state, "error": self._error, "lost": lost, "unheard": unheard, **counts}
 
     def due(self) -> float:

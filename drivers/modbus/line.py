@@ -19,7 +19,7 @@ from agent.clock import Clock
 from agent.errors import DeviceError, Refused, WireError
 from agent.lib.backoff import Backoff
 from agent.lib.wake import Wake
-from agent.model import Point, Quality, Reading, Readings, Value
+from agent.model import BusState, Point, Quality, Reading, Readings, Value
 from drivers.api import BusSpec, DeviceSpec
 from drivers.modbus import question as ask
 from drivers.modbus.device import build, limits, registers_of
@@ -97,7 +97,7 @@ class ModbusLine:
         it is unknown yet whether they can be read.
         """
         found: dict[str, Any] = {
-            "state": "up" if self._link.is_open or self._opened_at < math.inf else "down",
+            "state": BusState.UP if self._link.is_open or self._opened_at < math.inf else BusState.DOWN,
             "load": self._load.share(self._clock.monotonic()),
             "stretch": round(self._turns.stretch, 1),
             "overloaded": self._turns.overloaded,

@@ -21,6 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from agent.lib.screen import cleaned, shown
+from agent.model import BusState, LinkState
 from agent.runtime.report import TIME_UNKNOWN, time_help, zone_of
 
 __all__ = [
@@ -33,10 +34,15 @@ Status = Mapping[str, Any]
 
 _GOOD, _WARN, _BAD, _DIM = "green", "bold yellow", "bold white on red", "bright_black"
 _QUALITY = {"good": _GOOD, "stale": _WARN, "bad": _BAD}
-_LINK = {"connected": _GOOD, "connecting": _WARN, "waiting": _BAD, "off": _DIM}
+_LINK: Mapping[str, str] = {
+    LinkState.CONNECTED: _GOOD,
+    LinkState.CONNECTING: _WARN,
+    LinkState.WAITING: _BAD,
+    LinkState.OFF: _DIM,
+}
 _WELL = ("", "steady", "applied", "verified")
 _WRONG = ("mismatch", "failed", "unknown")
-_BUS = {"up": _GOOD, "down": _BAD}
+_BUS = {BusState.UP: _GOOD, BusState.DOWN: _BAD}
 _SEVERITY = {"critical": _BAD, "major": _BAD, "minor": _WARN}
 _ALARMS = 5  # lines
 _BAR = 20  # cells
@@ -82,7 +88,7 @@ def line(status: Status) -> str:
     points = status.get("points") or []
     good = sum(1 for point in points if point["quality"] == "good")
     uplink, outbox = status.get("uplink") or {}, status.get("outbox") or {}
-    up = sum(1 for bus in status.get("buses") or [] if bus["state"] == "up")
+    up = sum(1 for bus in status.get("buses") or [] if bus["state"] == BusState.UP)
     now = _moment(status.get("at"), zone_of(status))
     on = " ".join(item["name"] for item in status.get("actuators") or [] if switched(item["value"]) == "on")
     return (
@@ -281,7 +287,7 @@ def _head(status: Status) -> Table:
 def way_out(status: Status) -> list[Text]:
     """The uplink, what waits for it, and the buses."""
     uplink, outbox = status.get("uplink") or {}, status.get("outbox") or {}
-    state = str(uplink.get("state", "off"))
+    state = str(uplink.get("state", LinkState.OFF))
     out = Text.assemble(("uplink ", _DIM), (state, _LINK.get(state, _WARN)))
     if uplink.get("since_s") is not None:
         out.append(f" for {span(uplink['since_s'])}")

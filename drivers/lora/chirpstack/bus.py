@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from agent.clock import Clock
 from agent.errors import DeviceError, TooLate
 from agent.lib.throttle import Throttle
-from agent.model import Point, Quality, Reading, Readings, Value
+from agent.model import BusState, Point, Quality, Reading, Readings, Value
 from drivers.api import BusSpec, DurableStore
 from drivers.lora.chirpstack.downlinks import Downlink, Downlinks
 from drivers.lora.chirpstack.events import LARGEST, Ack, Malformed, Topics, Uplink, battery, command, parse, text
@@ -69,7 +69,7 @@ class ChirpStack:
         64 kB), `foreign` (of devices not in the site file), `late` (that waited at the broker), `downlinks`;
         `waiting` are downlinks without an end yet.
         """
-        state = "up" if self._link.is_up else "down"
+        state = BusState.UP if self._link.is_up else BusState.DOWN
         lost = [node.name for node in self._nodes.values() if node.lost]
         unheard = [node.name for node in self._nodes.values() if node.unheard]
         own = {"state": state, "load": 0.0, "error": self._link.error, "lost": lost, "unheard": unheard}

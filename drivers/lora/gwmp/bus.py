@@ -19,7 +19,7 @@ from agent.clock import Clock
 from agent.errors import BocageError, DeviceError, StorageError, TooLate, WireError
 from agent.lib.backoff import Backoff
 from agent.lib.resolver import addresses
-from agent.model import Point, Quality, Reading, Readings, Value
+from agent.model import BusState, Point, Quality, Reading, Readings, Value
 from drivers.api import BusSpec, DurableStore
 from drivers.lora.gwmp.downlinks import Downlink
 from drivers.lora.gwmp.region import SUB_BANDS
@@ -126,7 +126,7 @@ class Gwmp:
         if self._socket is not None and not error and not alive:
             error = "no gateway has sent PULL_DATA in the last minute"
         return {
-            "state": "up" if self._socket is not None else "down",
+            "state": BusState.UP if self._socket is not None else BusState.DOWN,
             "load": self._load(now),
             "error": error,
             "in_vain": self._server.in_vain([name for name, node in self._nodes.items() if node.is_in_time]),

@@ -20,10 +20,22 @@ are additive: a program of before opens the file, and the number of columns of i
 from __future__ import annotations
 
 import sqlite3
+from typing import NamedTuple
 
 __all__ = ["COLUMNS", "NUMBERED", "Stranger", "prepare", "runs_between"]
 
-_TABLES = """
+
+class _Step(NamedTuple):
+    """What makes one version of the file of the one before, and the tables by which it is seen to be done."""
+
+    tables: frozenset[str]
+    sql: str
+
+
+_STEPS = (
+    _Step(
+        frozenset({"store", "reading", "aggregate", "event", "result", "gap", "undated", "boot", "refused"}),
+        """
 CREATE TABLE IF NOT EXISTS store(
   store TEXT PRIMARY KEY, site TEXT NOT NULL, duplicates INTEGER NOT NULL DEFAULT 0,
   conflicts INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
@@ -48,6 +60,11 @@ CREATE TABLE IF NOT EXISTS undated(
 CREATE INDEX IF NOT EXISTS undated_boot ON undated(boot);
 CREATE TABLE IF NOT EXISTS boot(boot TEXT PRIMARY KEY, offset_ms INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS refused(at INTEGER, topic TEXT, reason TEXT, body BLOB);
+""",
+    ),
+    _Step(
+        frozenset({"owner", "conflict", "erased", "alarm"}),
+        """
 CREATE TABLE IF NOT EXISTS owner(boot TEXT PRIMARY KEY, site TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS conflict(
   store TEXT NOT NULL, seq INTEGER NOT NULL, at INTEGER NOT NULL, kind TEXT NOT NULL, row TEXT NOT NULL,
@@ -57,15 +74,13 @@ CREATE TABLE IF NOT EXISTS erased(
 CREATE TABLE IF NOT EXISTS alarm(
   code TEXT NOT NULL, site TEXT NOT NULL, subject TEXT NOT NULL, since INTEGER NOT NULL, last INTEGER NOT NULL,
   count INTEGER NOT NULL, text TEXT NOT NULL, PRIMARY KEY(code, site, subject)) WITHOUT ROWID;
-"""
-_FIRST = {"store", "reading", "aggregate", "event", "result", "gap", "undated", "boot", "refused"}
-_LATER = {"owner", "conflict", "erased", "alarm"}
-"""Tables that files of the first version have not."""
-_OWNERS = """
 INSERT OR IGNORE INTO owner SELECT undated.boot, store.site FROM undated JOIN store USING(store);
 INSERT OR IGNORE INTO owner SELECT json_extract(detail, '$.boot'), store.site FROM event JOIN store USING(store)
   WHERE kind = 'clock' AND json_extract(detail, '$.boot') IS NOT NULL ORDER BY seq;
-"""
+""",
+    ),
+)
+"""In order. Steps only add tables, and `user_version` stays 1: the program before refuses a higher one."""
 _VERSION = 1
 
 NUMBERED = ("reading", "aggregate", "event", "result")
@@ -87,18 +102,18 @@ def prepare(db: sqlite3.Connection, create: bool) -> None:
     """Make the missing tables. Stranger, and no change, if the file is not a collector's."""
     version = db.execute("PRAGMA user_version").fetchone()[0]
     tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if version > _VERSION and tables >= _FIRST:
+    if version > _VERSION and tables >= _STEPS[0].tables:
         raise Stranger(f"it is of a later version, {version}; this program knows {_VERSION}")
     # other programs number their versions from 1 too
-    if not (tables >= _FIRST if version == _VERSION else version == 0 and create and not tables):
+    if not (tables >= _STEPS[0].tables if version == _VERSION else version == 0 and create and not tables):
         raise Stranger("it does not have its tables")
     db.execute("PRAGMA synchronous = FULL")
     db.execute("PRAGMA secure_delete = ON")  # deleted content is overwritten with zeros by every connection
     if create:  # a copy (VACUUM INTO) has lost it, and its readers would shut a collector out
         db.execute("PRAGMA journal_mode = WAL")
-    if version == _VERSION and tables >= _LATER:
-        return  # a reader must not ask for the lock of a running collector
-    db.executescript(f"BEGIN IMMEDIATE; {_TABLES} {_OWNERS} PRAGMA user_version = {_VERSION}; COMMIT;")
+    missing = [step.sql for step in _STEPS if not tables >= step.tables]
+    if missing:  # else a reader must not ask for the lock of a running collector
+        db.executescript(f"BEGIN IMMEDIATE; {' '.join(missing)} PRAGMA user_version = {_VERSION}; COMMIT;")
 
 
 def runs_between(db: sqlite3.Connection, store: str, low: int, high: int) -> list[tuple[int, int]]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from agent.clock import Clock
 from agent.errors import DeviceError, WireError
-from agent.model import Kind, Point, Quality, Reading, Readings, Value
+from agent.model import BusState, Kind, Point, Quality, Reading, Readings, Value
 from drivers.api import BusSpec, DeviceSpec, DurableStore
 
 __all__ = ["Logger", "diagnose"]
@@ -52,7 +52,8 @@ class Logger:
         return self._points
 
     def status(self) -> Mapping[str, Any]:
-        return {"state": "down" if self._error else "up", "load": 0.0, "error": self._error, "said": dict(self._said)}
+        state = BusState.DOWN if self._error else BusState.UP
+        return {"state": state, "load": 0.0, "error": self._error, "said": dict(self._said)}
 
     def due(self) -> float:
         return self._due

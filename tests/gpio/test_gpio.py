@@ -13,7 +13,8 @@ from gpiozero import Device
 from agent.errors import DeviceError, StorageError, WireError
 from agent.model import Kind, Quality
 from drivers.api import DeviceSpec, Listener, Poller, Writer
-from drivers.gpio import chip as module
+from drivers.gpio import chip as chip_module
+from drivers.gpio import lines
 
 
 def spec(number, role, poll=10.0, **options):
@@ -213,7 +214,7 @@ async def test_a_flash_that_refuses_costs_no_pin(make, listen, chip, memory, mon
 
 
 async def test_a_slow_counter_is_kept_after_a_minute(make, listen, chip, memory, monkeypatch):
-    monkeypatch.setattr(module, "_SAVE_SECONDS", 0.05)
+    monkeypatch.setattr(lines, "_SAVE_SECONDS", 0.05)
     ear = listen(make(spec(17, "counter", poll=0.02)))
     await ear.heard("gpio.17", 0)
     pulse(chip.pin(17))
@@ -225,7 +226,8 @@ async def test_without_a_library_it_says_what_to_install_and_tries_again(make, l
     monkeypatch.setattr(Device, "pin_factory", None)
     monkeypatch.delenv("GPIOZERO_PIN_FACTORY", raising=False)
     monkeypatch.setitem(sys.modules, "lgpio", None)
-    monkeypatch.setattr(module, "_RETRY", (0.02, 0.02))
+    monkeypatch.setattr(chip_module, "RETRY", (0.02, 0.02))
+    monkeypatch.setattr(lines, "RETRY", (0.02, 0.02))
     gpio = make(spec(22, "relay"))
     with pytest.raises(WireError, match=r"sudo apt install python3-lgpio, .* plain Debian has none: docs/install.md"):
         await gpio.write("gpio.22", True)
@@ -259,7 +261,8 @@ async def test_without_a_chip_it_says_so(make, chip, monkeypatch):
 @pytest.mark.parametrize("role", ["relay", "input", "counter"])
 async def test_a_pin_that_another_program_holds_costs_itself(make, listen, chip, monkeypatch, role):
     """lgpio says "GPIO busy" of a line that is claimed elsewhere: by an overlay, a fan, a second program."""
-    monkeypatch.setattr(module, "_RETRY", (0.02, 0.02))
+    monkeypatch.setattr(chip_module, "RETRY", (0.02, 0.02))
+    monkeypatch.setattr(lines, "RETRY", (0.02, 0.02))
     real, taken = chip.pin, {17}
 
     def pin(name):

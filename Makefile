@@ -27,9 +27,10 @@ test: JOBS ?= $(shell n=$$(nproc); echo $$((n > 4 ? 4 : n)))
 test: test-packages $(VENV)/.test lint ## lint, types, import contracts and all tests; JOBS=1 one by one; ARGS goes to pytest
 	$(BIN)/python -m pytest $(if $(filter-out 1,$(JOBS)),-n $(JOBS) --dist loadfile) $(ARGS)
 
-lint: $(VENV)/.test ## ruff, mypy --strict, import-linter
+lint: $(VENV)/.test ## ruff, mypy --strict, vulture, import-linter
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/vulture
 	$(BIN)/lint-imports
 
 bench: test-packages $(VENV)/.test ## measure; a table, and bench-result.json (OUT=another file, ONLY=a,b)

@@ -529,10 +529,10 @@ class Agent:
 
     # -- what is asked on the box ------------------------------------------------------------------------------
 
-    async def _on_status(self, request: Mapping[str, Any], who: str) -> Mapping[str, Any]:
+    async def _on_status(self, _request: Mapping[str, Any], _who: str) -> Mapping[str, Any]:
         return self._status()
 
-    async def _on_read(self, request: Mapping[str, Any], who: str) -> Mapping[str, Any]:
+    async def _on_read(self, request: Mapping[str, Any], _who: str) -> Mapping[str, Any]:
         wanted = request.get("points") or []
         if not isinstance(wanted, list) or not all(isinstance(name, str) for name in wanted):
             raise BocageError('expected "points": a list of names')
@@ -555,7 +555,7 @@ class Agent:
         log.info('local write point=%s value=%s by="%s" outcome=%s', point, command.value, who, outcome.state)
         return outcome_json(outcome)
 
-    async def _on_scan(self, request: Mapping[str, Any], who: str) -> Mapping[str, Any]:
+    async def _on_scan(self, request: Mapping[str, Any], _who: str) -> Mapping[str, Any]:
         """One unit id of a bus; whoever looks for more asks again."""
         bus, unit, timeout = request.get("bus"), request.get("unit_id"), request.get("timeout")
         if not isinstance(bus, str) or not isinstance(unit, int) or not isinstance(timeout, int | float | None):
@@ -566,7 +566,7 @@ class Agent:
             raise BocageError("timeout must be more than 0 s and at most 10 s")
         return await self._buses.scan(bus, unit, timeout)
 
-    async def _on_try(self, request: Mapping[str, Any], who: str) -> Mapping[str, Any]:
+    async def _on_try(self, request: Mapping[str, Any], _who: str) -> Mapping[str, Any]:
         """A bus of a site file that need not be the one that runs: `owner` is our bus on that wire, if it is ours;
         `differs` its devices that we do not have so (None: the bus itself is other); `tried` what was read on it.
         """
@@ -575,7 +575,7 @@ class Agent:
         tried = await self._buses.try_devices(owner, bus.devices) if owner and bus.devices else []
         return {"owner": owner, "differs": self._buses.runs(request["bus"]), "tried": tried}
 
-    async def _on_reload(self, request: Mapping[str, Any], who: str) -> Mapping[str, Any]:
+    async def _on_reload(self, request: Mapping[str, Any], _who: str) -> Mapping[str, Any]:
         """Read the site file again, and wait for what came of it. `credentials` and `environment` are secrets by name
         that are newer than those of systemd."""
         file = request.get("file")
@@ -590,7 +590,7 @@ class Agent:
         self._reload.set()
         return await verdict
 
-    async def _on_inspect(self, request: Mapping[str, Any], who: str) -> Mapping[str, Any]:
+    async def _on_inspect(self, request: Mapping[str, Any], _who: str) -> Mapping[str, Any]:
         return {"rows": self._buses.inspect(str(request.get("topic")))}
 
     # -- surroundings ------------------------------------------------------------------------------------------

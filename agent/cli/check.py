@@ -128,7 +128,7 @@ def _count(number: int, one: str, many: str = "") -> str:
     return f"{number} {one if number == 1 else many or one + 's'}"
 
 
-def run_schema(options: argparse.Namespace) -> int:
+def run_schema(_options: argparse.Namespace) -> int:
     from agent.site.schema import json_schema
 
     print(shown_json(json_schema(), indent=2))

@@ -350,7 +350,7 @@ def _check_tls(ca: Path | None, cert: Path | None, key: Path | None) -> None:
 def _line(host: str) -> AbstractContextManager[Callable[[Any], None]]:
     """A progress line that is drawn anew on a terminal; nothing where standard error is no terminal."""
     if not sys.stderr.isatty():
-        return nullcontext(lambda tally: None)
+        return nullcontext(lambda _tally: None)
     return _Line(host)
 
 

@@ -16,7 +16,7 @@ from agent.arbiter.actuator_store import rename
 from agent.arbiter.orphans import Orphans
 from agent.clock import SystemClock
 from agent.core.alarms import OpenAlarms
-from agent.core.buses import Buses
+from agent.core.buses import Buses, VolatileStore
 from agent.core.hub import Hub
 from agent.core.state import State
 from agent.core.trial import diagnostic, judged
@@ -40,10 +40,10 @@ async def read_once(site: Site, names: Sequence[str]) -> dict[str, Any]:
     A signal that counts needs its history, which is the agent's: here it has the count that the device gives now.
     """
     settings, clock = wiring.build_settings(site), SystemClock(site.clock.trust)
-    buses = Buses(clock, Forgetful())
+    buses = Buses(clock, VolatileStore())
     buses.configure(settings.buses)
     points = settings.points(buses.points)
-    hub = Hub(points, settings.signals, {}, lambda readings, outbox_class: None, Forgetful(), clock)
+    hub = Hub(points, settings.signals, {}, lambda _readings, _outbox_class: None, VolatileStore(), clock)
     try:
         outputs = settings.outputs
         wanted = [outputs.get(name, name) for name in names] or list(hub.points)
@@ -96,7 +96,7 @@ async def try_wires(site: Site, names: Iterable[str] | None = None) -> list[tupl
     specs = {name: spec for name, spec in settings.buses.items() if name in wanted}
     probes = {name: driver.probe for name, spec in specs.items() if (driver := find(spec.type)) and driver.probe}
     looks = asyncio.gather(*(_probe(specs[name], probe, clock) for name, probe in probes.items()))
-    buses = Buses(clock, Forgetful())
+    buses = Buses(clock, VolatileStore())
     buses.configure({name: spec for name, spec in specs.items() if name not in probes})
     try:
         found = {reading.point: reading for reading in await buses.read([point.id for point in buses.points])}
@@ -142,23 +142,13 @@ async def scan_once(
 
     BocageError for a bus without unit ids, WireError if the bus cannot be opened.
     """
-    buses = Buses(SystemClock("always"), Forgetful())
+    buses = Buses(SystemClock("always"), VolatileStore())
     buses.configure({spec.name: spec})
     try:
         for unit in units:
             yield await buses.scan(spec.name, unit, timeout)
     finally:
         await buses.close()
-
-
-class Forgetful:
-    """A memory for one look: nothing is kept."""
-
-    def get(self, key: str) -> Any:
-        return None
-
-    def put(self, key: str, value: Any, now: bool = False) -> None:
-        return None
 
 
 @dataclass(frozen=True, slots=True)

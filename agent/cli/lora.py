@@ -118,7 +118,7 @@ def _joins(rows: Sequence[Row], timezone: str) -> list[str]:
     return lines or ["nobody has asked to join"]
 
 
-def _airtime(rows: Sequence[Row], timezone: str) -> list[str]:
+def _airtime(rows: Sequence[Row], _timezone: str) -> list[str]:
     bands = [["GATEWAY", "MHz", "USED ms", "BUDGET ms", "SHARE"]]
     nodes = [["DEVICE", "UP ms", "DOWN ms"]]
     for row in rows:

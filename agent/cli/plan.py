@@ -87,7 +87,7 @@ def _rows(plan: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
             yield "heating", name, None, one["from"], one["to"], one["mode"], one["setpoint"], None, None
 
 
-def _lines(site: SitePlan, plan: dict[str, Any]) -> Iterator[str]:
+def _lines(_site: SitePlan, plan: dict[str, Any]) -> Iterator[str]:
     """For people."""
     yield f"{plan['site']}, {plan['days']} days from {plan['from']}"
     for name, circuit in plan["circuits"].items():

@@ -210,7 +210,7 @@ def _line(settings: Settings) -> str:
 def _bar(total: int) -> Iterator[Callable[[str | None, int], None]]:
     """A progress bar on a terminal's standard error: called with a new title or None, and how many more are done."""
     if not sys.stderr.isatty():
-        yield lambda title, done: None
+        yield lambda _title, _done: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

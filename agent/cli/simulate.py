@@ -63,7 +63,7 @@ def run_simulate(options: argparse.Namespace) -> int:
 def _progress(duration: float) -> Iterator[Callable[[float], object]]:
     """A bar once a person has waited for `PATIENCE`; nothing where standard error is no terminal."""
     if not sys.stderr.isatty():
-        yield lambda at: None
+        yield lambda _at: None
         return
     begun = time.monotonic()
     with contextlib.ExitStack() as until_end:

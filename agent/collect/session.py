@@ -318,7 +318,7 @@ class Collector:
             client.on_connect = client.on_disconnect = None
             client.disconnect()
 
-    def _on_connect(self, client: mqtt.Client, data: Any, flags: Any, reason: Any, properties: Any) -> None:
+    def _on_connect(self, client: mqtt.Client, _data: Any, flags: Any, reason: Any, _properties: Any) -> None:
         if reason.is_failure:
             self.tally.error = f"the broker refuses the connection: {reason}"
             self._too_new = "protocol version" in str(reason).lower()
@@ -333,7 +333,7 @@ class Collector:
         client.subscribe([(f"{self._prefix}/+/{topic}", 1) for topic in ("telemetry", "event", "cmd/+/result")])
         self._settled.set()
 
-    def _on_subscribe(self, client: mqtt.Client, data: Any, mid: int, reasons: Any, properties: Any) -> None:
+    def _on_subscribe(self, _client: mqtt.Client, _data: Any, _mid: int, reasons: Any, _properties: Any) -> None:
         refused = [str(reason) for reason in reasons if reason.is_failure]
         self._refused = len(refused) == len(reasons)
         self.tally.subscribed |= not self._refused
@@ -342,7 +342,7 @@ class Collector:
             self.tally.error = f"the broker refuses the subscription to {self._prefix}/+/…: {refused[0]}"
             log.error('cannot subscribe prefix=%s reason="%s" next=its ACL must allow it', self._prefix, refused[0])
 
-    def _on_disconnect(self, client: mqtt.Client, data: Any, flags: Any, reason: Any, properties: Any) -> None:
+    def _on_disconnect(self, _client: mqtt.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         self.tally.connected = False
         if not self._settled.is_set():
             self._unanswered("the broker ends the connection without an answer; does it know this --protocol?")
@@ -356,7 +356,7 @@ class Collector:
         self.tally.error, self._too_new = words, True
         self._settled.set()
 
-    def _on_message(self, client: mqtt.Client, data: Any, message: mqtt.MQTTMessage) -> None:
+    def _on_message(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
         """Waits while much is to be done: a broker's flood at QoS 0 stays outside. What is not taken comes again."""
         while not self._stop.is_set():
             with contextlib.suppress(queue.Full):

@@ -33,7 +33,7 @@ _ABOUT = {"$schema", "$defs", "title", "description", "format", "then", "else", 
 def compiled(schema: Any, root: Mapping[str, Any] | None = None) -> Check:
     """The function that a schema is. ValueError for a keyword that is not known here."""
     if schema is True:
-        return lambda value: None
+        return lambda _value: None
     if schema is False:
         return lambda value: ((), f"{_shown(value)} must not stand here")
     root = schema if root is None else root
@@ -69,7 +69,7 @@ def _when(applies: type | tuple[type, ...], right: Callable[[Any], bool], words:
     return check
 
 
-def _type(names: Any, schema: Any, root: Any) -> Check:
+def _type(names: Any, _schema: Any, _root: Any) -> Check:
     names = [names] if isinstance(names, str) else names
     kinds = [_TYPES[name] for name in names]
     wanted = " or ".join(f"'{name}'" for name in names)
@@ -78,7 +78,7 @@ def _type(names: Any, schema: Any, root: Any) -> Check:
     )
 
 
-def _enum(choices: Any, schema: Any, root: Any) -> Check:
+def _enum(choices: Any, _schema: Any, _root: Any) -> Check:
     texts = {one for one in choices if isinstance(one, str)}
     if len(texts) == len(choices):
         right: Callable[[Any], bool] = lambda value: isinstance(value, str) and value in texts  # noqa: E731
@@ -94,18 +94,18 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _bound(applies: Any, right: Callable[[Any, Any], bool], words: str) -> Callable[[Any, Any, Any], Check]:
-    def make(limit: Any, schema: Any, root: Any) -> Check:
+    def make(limit: Any, _schema: Any, _root: Any) -> Check:
         return _when(applies, lambda value: right(value, limit), lambda value: f"{_shown(value)} {words} {limit}")
 
     return make
 
 
-def _pattern(pattern: str, schema: Any, root: Any) -> Check:
+def _pattern(pattern: str, _schema: Any, _root: Any) -> Check:
     search = re.compile(pattern).search
     return _when(str, lambda text: bool(search(text)), lambda text: f"{_shown(text)} does not match {pattern}")
 
 
-def _required(names: Any, schema: Any, root: Any) -> Check:
+def _required(names: Any, _schema: Any, _root: Any) -> Check:
     def check(value: Any) -> Fault | None:
         if isinstance(value, dict):
             for name in names:
@@ -138,7 +138,7 @@ def _properties(others: Any, schema: Any, root: Any) -> Check:
     return check
 
 
-def _names(schema: Any, around: Any, root: Any) -> Check:
+def _names(schema: Any, _around: Any, root: Any) -> Check:
     look = compiled(schema, root)
 
     def check(value: Any) -> Fault | None:
@@ -170,13 +170,13 @@ def _items(others: Any, schema: Any, root: Any) -> Check:
     return check
 
 
-def _all(schemas: Any, schema: Any, root: Any) -> Check:
+def _all(schemas: Any, _schema: Any, root: Any) -> Check:
     checks = [compiled(one, root) for one in schemas]
     return lambda value: next((fault for check in checks if (fault := check(value)) is not None), None)
 
 
 def _some(right: Callable[[int], bool]) -> Callable[[Any, Any, Any], Check]:
-    def make(schemas: Any, schema: Any, root: Any) -> Check:
+    def make(schemas: Any, _schema: Any, root: Any) -> Check:
         checks = [compiled(one, root) for one in schemas]
 
         def check(value: Any) -> Fault | None:
@@ -193,7 +193,7 @@ def _if(condition: Any, schema: Any, root: Any) -> Check:
     return lambda value: then(value) if test(value) is None else other(value)
 
 
-def _ref(way: str, schema: Any, root: Any) -> Check:
+def _ref(way: str, _schema: Any, root: Any) -> Check:
     found: Any = root
     for step in way.removeprefix("#/").split("/"):
         found = found[step]

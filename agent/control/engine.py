@@ -133,9 +133,9 @@ class Runner:
         self._noting = asyncio.Lock()
         self._wake = Wake()
         self._next = clock.monotonic() + PATIENCE
-        self.publish: Callable[[Readings], None] = lambda readings: None
+        self.publish: Callable[[Readings], None] = lambda _readings: None
         """Where the accounts of controls go: the hub's."""
-        self.doubts: Callable[[str], bool] = lambda name: False
+        self.doubts: Callable[[str], bool] = lambda _name: False
         """Whether a counter is in doubt: the hub knows."""
         for rule in self._rules:
             rule.state = self._recall(rule)

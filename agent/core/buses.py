@@ -30,7 +30,7 @@ from drivers.api import (
 )
 from drivers.registry import find, open_bus
 
-__all__ = ["Buses"]
+__all__ = ["Buses", "VolatileStore"]
 
 log = logging.getLogger("bocage.buses")
 
@@ -48,7 +48,7 @@ class Buses:
         self._silent: Set[str] = frozenset()
         """Buses that are there for guests alone, and of which nothing is told."""
         self._failed: dict[str, str] = {}  # why a bus could not be read when it was last asked
-        self.publish: Callable[[Readings], None] = lambda readings: None
+        self.publish: Callable[[Readings], None] = lambda _readings: None
         """Where what is read goes: the hub's."""
 
     def configure(
@@ -181,7 +181,7 @@ class Buses:
                 else:
                     await self.write(point, value)
                 return
-        own = open_bus(spec, self._clock, _Forgetful())
+        own = open_bus(spec, self._clock, VolatileStore())
         if not isinstance(own, Writer):
             raise DeviceError(f"{point} is on no bus that can be written")
         try:
@@ -276,11 +276,11 @@ class Buses:
         return [Reading(point, None, now, Quality.BAD) for point in points]
 
 
-class _Forgetful:
-    """The memory of a wire that is opened for one write."""
+class VolatileStore:
+    """A store that keeps nothing: for a driver that is opened for one read or write."""
 
-    def get(self, key: str) -> Any:
+    def get(self, _key: str) -> Any:
         return None
 
-    def put(self, key: str, value: Any, now: bool = False) -> None:
+    def put(self, _key: str, _value: Any, now: bool = False) -> None:
         return None

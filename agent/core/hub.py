@@ -91,9 +91,9 @@ class Hub:
         self.last: dict[str, Reading] = {}
         self.published = 0
         """Readings handed to the outbox since the start."""
-        self.replaced: Callable[[str, Mapping[str, Value]], None] = lambda name, detail: None
+        self.replaced: Callable[[str, Mapping[str, Value]], None] = lambda _name, _detail: None
         """Told of a signal whose source turned out to be another meter: its name, and what an event says of it."""
-        self.returned: Callable[[str, Mapping[str, Value]], None] = lambda name, detail: None
+        self.returned: Callable[[str, Mapping[str, Value]], None] = lambda _name, _detail: None
         """Told that it was the same meter after all, likewise."""
         self._put, self._memory, self._clock = put, memory, clock
         self._watchers: list[Callable[[Readings], None]] = []

@@ -80,7 +80,7 @@ class Concentrator(asyncio.DatagramProtocol):
     def error_received(self, error: Exception) -> None:
         """The port is closed (ICMP): the forwarder keeps sending."""
 
-    def datagram_received(self, data: bytes, address: Any) -> None:
+    def datagram_received(self, data: bytes, _address: Any) -> None:
         if data[3] == _PULL_ACK:
             self.reached.set()
         if data[3] != _PULL_RESP:
@@ -125,7 +125,7 @@ class _Node:
         self.pending = False
         self.adr = self.adr_ack_req = False
         """The bits of the next uplinks."""
-        self.on_downlink: Callable[[int, bytes], None] = lambda port, payload: None
+        self.on_downlink: Callable[[int, bytes], None] = lambda _port, _payload: None
         self._owes_ack = False
         self._network = self._application = b""
 

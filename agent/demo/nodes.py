@@ -79,7 +79,7 @@ class Nodes:
             await asyncio.wait(lives)
             await self._air.close()
 
-    def _turn(self, port: int, payload: bytes) -> None:
+    def _turn(self, _port: int, payload: bytes) -> None:
         if len(payload) == 1:
             self.is_open = payload == b"\x01"
 

@@ -39,13 +39,13 @@ class Meter:
         high, low = struct.unpack(">HH", struct.pack(">f", value() if value else 0.0))
         return int(low if register & 1 else high)
 
-    def bits(self, table: str, address: int, count: int) -> list[bool]:
+    def bits(self, _table: str, _address: int, _count: int) -> list[bool]:
         raise Illegal(ADDRESS)
 
-    def set_bit(self, address: int, on: bool) -> None:
+    def set_bit(self, _address: int, _on: bool) -> None:
         raise Illegal(ADDRESS)
 
-    def set_word(self, address: int, word: int) -> None:
+    def set_word(self, _address: int, _word: int) -> None:
         raise Illegal(ADDRESS)
 
 
@@ -75,7 +75,7 @@ class RelayModule:
             raise Illegal(ADDRESS)
         self.relays[address] = on
 
-    def set_word(self, address: int, word: int) -> None:
+    def set_word(self, _address: int, _word: int) -> None:
         raise Illegal(ADDRESS)
 
 

@@ -26,7 +26,7 @@ _PUBLISH = 3
 
 
 def bound(
-    client: Any, payload: int, v5: bool, longest: int = LONGEST, seen: Callable[[int], None] = lambda head: None
+    client: Any, payload: int, v5: bool, longest: int = LONGEST, seen: Callable[[int], None] = lambda _head: None
 ) -> Sieve:
     """Put a `Sieve` into a paho client, for one connection: see there.
 
@@ -62,7 +62,7 @@ class Sieve:
         v5: bool,
         seen: Callable[[int], None],
         longest: int = LONGEST,
-        skips: Callable[[float], None] = lambda at: None,
+        skips: Callable[[float], None] = lambda _at: None,
     ) -> None:
         self._recv, self._payload, self._v5, self._seen, self._longest = recv, payload, v5, seen, longest
         self._skips = skips

@@ -56,7 +56,7 @@ class Smooth:
     def value(self, now: float) -> Value:
         return round(self._function(now), 3)
 
-    def next(self, now: float) -> float:
+    def next(self, _now: float) -> float:
         return NEVER
 
 
@@ -90,13 +90,13 @@ class Follows:
     def __init__(self, actuator: str, on: Value, off: Value, share: Callable[[str], float]) -> None:
         self._actuator, self._on, self._off, self._share = actuator, on, off, share
 
-    def value(self, now: float) -> Value:
+    def value(self, _now: float) -> Value:
         share, on, off = self._share(self._actuator), self._on, self._off
         if 0 < share < 1 and isinstance(on, int | float) and isinstance(off, int | float):
             return off + share * (on - off)  # a lamp that is dimmed
         return on if share else off
 
-    def next(self, now: float) -> float:
+    def next(self, _now: float) -> float:
         return NEVER
 
 
@@ -118,7 +118,7 @@ class Warm:
         self.settle(now)
         return round(self._temperature, 3)
 
-    def next(self, now: float) -> float:
+    def next(self, _now: float) -> float:
         return NEVER
 
 

@@ -42,7 +42,7 @@ def simulate(
     settings: Settings,
     scenario: told.Scenario,
     radio: frozenset[str] = frozenset(),
-    reached: Callable[[float], object] = lambda at: None,
+    reached: Callable[[float], object] = lambda _at: None,
 ) -> dict[str, Any]:
     """Run a scenario; the document that `bocage simulate --json` prints. `radio`: devices whose loss is silence.
 
@@ -81,7 +81,7 @@ class Simulation:
         loop: VirtualLoop,
         radio: frozenset[str] = frozenset(),
         stride: float = math.inf,
-        reached: Callable[[float], object] = lambda at: None,
+        reached: Callable[[float], object] = lambda _at: None,
     ) -> None:
         self._settings, self._scenario, self._loop, self._stride = settings, scenario, loop, stride
         zone = ZoneInfo(settings.timezone)
@@ -226,7 +226,7 @@ class Simulation:
         clock.remember(self._flash.scope("clock"))
         self._plant.started = self._loop.time()
         points = self._plant.points(settings)
-        self._hub = Hub(points, settings.signals, {}, lambda readings, cls: None, self._flash.scope("hub"), clock)
+        self._hub = Hub(points, settings.signals, {}, lambda _readings, _cls: None, self._flash.scope("hub"), clock)
         self._open_alarms = OpenAlarms(self._ledger.put_event, self._flash.scope("alarms"))
         self._arbiter = Arbiter(
             settings.actuators, {point.id: point for point in points}, self._write, self._plant.read,
@@ -277,7 +277,7 @@ class Simulation:
         if not task.cancelled() and task.exception() is not None and self._failure is None:
             self._failure = task.exception()
 
-    async def _write(self, point: str, value: Any, until: float | None = None) -> None:
+    async def _write(self, point: str, value: Any, _until: float | None = None) -> None:
         await self._plant.write(point, value)
         self._read_again(point)
 

@@ -160,7 +160,7 @@ class Session(Client):
         self.lost.add_done_callback(lambda lost: lost.exception())  # retrieved: it may have no waiter
         self.received: asyncio.Queue[Received] = asyncio.Queue(INBOX)
         self._listeners: dict[str, Callable[[bytes], None]] = {}
-        self.overflow: Callable[[Received], None] = lambda message: None
+        self.overflow: Callable[[Received], None] = lambda _message: None
         """Takes a message that finds the inbox full, without its payload; it is to be acknowledged."""
         self._ticked = time.monotonic()
         self._client.disable_logger()
@@ -423,7 +423,7 @@ class Session(Client):
     # -- hooks of aiomqtt --------------------------------------------------------------------------------------
 
     def _on_connect(
-        self, client: Any, userdata: Any, flags: Any, reason_code: ReasonCode, properties: Properties | None = None
+        self, client: Any, _userdata: Any, _flags: Any, reason_code: ReasonCode, properties: Properties | None = None
     ) -> None:
         if self._connected.done():
             return
@@ -499,7 +499,7 @@ class Session(Client):
         if head == _PINGRESP:
             self._answered()
 
-    def _on_message(self, client: Any, userdata: Any, message: paho.MQTTMessage) -> None:
+    def _on_message(self, client: Any, _userdata: Any, message: paho.MQTTMessage) -> None:
         topic = message._topic.decode("utf-8", "replace")
         if topic in self._listeners:
             self._listeners[topic](bytes(message.payload))
@@ -525,7 +525,7 @@ class Session(Client):
         if self._attached:
             super()._on_socket_close(client, userdata, sock)
 
-    def _on_socket_register_write(self, client: Any, userdata: Any, sock: Any) -> None:
+    def _on_socket_register_write(self, client: Any, _userdata: Any, sock: Any) -> None:
         """Write at once; only what the socket does not take waits for the loop."""
         if not self._attached:
             return
@@ -534,7 +534,7 @@ class Session(Client):
             self._is_watched = True
             self._loop.add_writer(sock.fileno(), client.loop_write)
 
-    def _on_socket_unregister_write(self, client: Any, userdata: Any, sock: Any) -> None:
+    def _on_socket_unregister_write(self, _client: Any, _userdata: Any, sock: Any) -> None:
         if self._is_watched and sock.fileno() >= 0:
             self._is_watched = False
             self._loop.remove_writer(sock.fileno())

@@ -69,7 +69,7 @@ class Uplink:
         dice: Callable[[], float] = random.random,
         config_problem: Mapping[str, Any] | None = None,
         put_event: Callable[[Event], Coroutine[Any, Any, None]] | None = None,
-        is_open: Callable[[str], bool] = lambda name: False,
+        is_open: Callable[[str], bool] = lambda _name: False,
     ) -> None:
         self._settings = settings
         self._outbox = outbox

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from agent.cli.direct import Forgetful
 from agent.clock import SystemClock
 from agent.demo import modem, site
 from agent.demo.village import Village
 from agent.site import build as wiring
 from agent.site.loader import load
 from drivers.registry import open_bus
+from tests.fakes.store import FakeStore
 
 
 async def test_the_driver_hears_the_probe(tmp_path, monkeypatch):
@@ -21,7 +21,7 @@ async def test_the_driver_hears_the_probe(tmp_path, monkeypatch):
         (tmp_path / "profiles" / name).write_text(text)
     (tmp_path / "site.yaml").write_text(site.text(tmp_path, 1, 2, 3))
     spec = wiring.build_settings(load(tmp_path / "site.yaml")).buses["radio"]
-    wire = open_bus(spec, SystemClock("always"), Forgetful())
+    wire = open_bus(spec, SystemClock("always"), FakeStore())
     with modem.Modem(tmp_path / site.RADIO, Village(datetime.now(UTC)).probe).serving():
         readings = wire.readings()
         batch = await anext(readings)

@@ -3,11 +3,11 @@
 import re
 from pathlib import Path
 
-from agent.cli.direct import Forgetful
 from agent.clock import SystemClock
 from agent.site import build as wiring
 from agent.site.loader import check, load
 from drivers.registry import open_bus
+from tests.fakes.store import FakeStore
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "lora-modem.md"
 
@@ -20,7 +20,7 @@ async def test_the_example_is_loaded_and_its_figures_are_right(tmp_path):
     assert [str(problem) for problem in check(file)] == []
     settings = wiring.build_settings(load(file))
     assert settings.idle_buses == ()
-    wire = open_bus(settings.buses["radio"], SystemClock("always"), Forgetful())
+    wire = open_bus(settings.buses["radio"], SystemClock("always"), FakeStore())
     (one, _), (two, _) = (wire._named(bytes.fromhex(text)) for text in ("0104d200", "0204d200"))
     assert (one.name, two.name) == ("cistern-1", "cistern-2")
     assert (await two.encode("cistern-2.valve", True))[1] == bytes.fromhex("a001")

@@ -77,7 +77,7 @@ class Arbiter:
         self._commands = Commands(self._table, self._writer, self._store, ledger, clock, self._wake)
 
     def take_commands(
-        self, point_commands: PointCommandFinder, authorize: Authorize = lambda command: None
+        self, point_commands: PointCommandFinder, authorize: Authorize = lambda _command: None
     ) -> None:
         """From now on commands on points that are no outputs go to `point_commands`, and `authorize` checks each."""
         self._commands.take(point_commands, authorize)

@@ -25,7 +25,7 @@ class Authorization:
         allow: tuple[str, ...] | None,
         outputs: Mapping[str, str],
         last: Mapping[str, Reading],
-        present: Callable[[str], Value] = lambda name: None,
+        present: Callable[[str], Value] = lambda _name: None,
         writable: Container[str] = (),
     ) -> None:
         self._writable = writable

@@ -50,8 +50,8 @@ class Commands:
     ) -> None:
         self._table, self._writer, self._store, self._ledger, self._clock = table, writer, store, ledger, clock
         self._wake = wake
-        self._point_commands: PointCommandFinder = lambda command: None
-        self._authorize: Authorize = lambda command: None
+        self._point_commands: PointCommandFinder = lambda _command: None
+        self._authorize: Authorize = lambda _command: None
         self._inflight: dict[str, asyncio.Task[Outcome]] = {}
         self.rate = CommandRate(ledger, clock)
         self.stopping = ""
@@ -74,7 +74,7 @@ class Commands:
         if task is None:
             task = asyncio.create_task(self._carry_out(command), name=f"command {command.id}")
             self._inflight[command.id] = task
-            task.add_done_callback(lambda done: self._inflight.pop(command.id, None))
+            task.add_done_callback(lambda _done: self._inflight.pop(command.id, None))
         return await asyncio.shield(task)
 
     def abandon(self, reason: str) -> None:

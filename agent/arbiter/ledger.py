@@ -51,7 +51,7 @@ class JoinedLedger:
         self,
         outcomes: Outcomes,
         events: Events,
-        accepted: Callable[[str], None] = lambda command: None,
+        accepted: Callable[[str], None] = lambda _command: None,
     ) -> None:
         self._outcomes, self._accepted = outcomes, accepted
         self.outcome, self.record, self.unfinished = outcomes.outcome, outcomes.record, outcomes.unfinished

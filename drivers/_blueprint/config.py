@@ -39,7 +39,7 @@ class Blueprint(BusModel):
 
     device_options: ClassVar = (Channel,)
 
-    def needs(self, at: Checked, name: str) -> Collection[str]:
+    def needs(self, _at: Checked, _name: str) -> Collection[str]:
         return ("channel",)
 
     def points(self, device: Device) -> Mapping[str, Any]:

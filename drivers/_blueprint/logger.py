@@ -36,7 +36,7 @@ def diagnose(counts: Mapping[str, Any]) -> str:
 class Logger:
     """A bus of this type: Wire, Listener, Poller, Actuator and Scanner of `drivers.api`."""
 
-    def __init__(self, spec: BusSpec, clock: Clock, store: DurableStore) -> None:
+    def __init__(self, spec: BusSpec, clock: Clock, _store: DurableStore) -> None:
         self._name, self._clock, self._options = spec.name, clock, spec.options
         self._channels = {device.name: int(device.address["channel"]) for device in spec.devices}
         self._points = [point for device in spec.devices for point in _points(device)]
@@ -88,7 +88,7 @@ class Logger:
                 found.append(Reading(point, None, self._clock.now(), Quality.BAD))
         return found
 
-    async def write(self, point: str, value: Value, until: float | None = None) -> None:
+    async def write(self, point: str, value: Value, _until: float | None = None) -> None:
         """Switch an output: on, off, or what a command means by it. DeviceError if the logger does not confirm it."""
         word = "on" if value in (True, "on") else "off"
         await self._ask(f"W{self._channels[point.partition('.')[0]]} {word}")

@@ -77,7 +77,7 @@ class Gpio:
             case "input":
                 return Input(spec, self._contact_changed)
             case "counter":
-                return Counter(spec, lambda line: self._wake.set(), self._clock, self._memory)
+                return Counter(spec, lambda _line: self._wake.set(), self._clock, self._memory)
             case role:
                 raise ValueError(f"{spec.name}: role {role!r} is not relay, input or counter")
 
@@ -136,7 +136,7 @@ class Gpio:
         self._open()
         return self._look(points)
 
-    async def write(self, point: str, value: Value, until: float | None = None) -> None:
+    async def write(self, point: str, value: Value, _until: float | None = None) -> None:
         """Set a relay. `value` is True/False, 1/0 or "on"/"off"; DeviceError for anything else, or another pin."""
         line = self._lines.get(point)
         if not isinstance(line, Relay):
@@ -153,7 +153,7 @@ class Gpio:
             raise self._lost(error) from error
         self._wake.set()
 
-    async def write_aside(self, device: DeviceSpec, point: str, value: Value) -> None:
+    async def write_aside(self, device: DeviceSpec, _point: str, value: Value) -> None:
         """Set a relay on a pin that is none of ours any more, and give the pin back.
 
         A pin that is a contact or a counter now is an input already: nothing is driven against it.

@@ -208,7 +208,7 @@ class Counter(Input):
                 self._memory.put(self._key, self.total, now=True)
         self._saved, self._saved_at = self.total, self._clock.monotonic()
 
-    def _pulse(self, line: Input) -> None:
+    def _pulse(self, _line: Input) -> None:
         if not self.settled or self._rocks():
             return
         if self.total == self._saved:

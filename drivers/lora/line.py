@@ -51,7 +51,7 @@ class LoraLine(Modem):
         self._pause_until = float("-inf")
         super().__init__(spec, clock, memory)
 
-    async def write(self, point: str, value: Value, until: float | None = None) -> None:
+    async def write(self, point: str, _value: Value, _until: float | None = None) -> None:
         """DeviceError: there is no way down."""
         raise DeviceError(f"{point}: {self._bus} is a lora_line, which only listens; nothing can be sent")
 

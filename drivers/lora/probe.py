@@ -32,7 +32,7 @@ async def probe(spec: BusSpec, clock: Clock, seconds: float = SECONDS) -> str:
     return await how(spec.options, clock, seconds)
 
 
-async def _gwmp(options: Mapping[str, Any], clock: Clock, seconds: float) -> str:
+async def _gwmp(options: Mapping[str, Any], _clock: Clock, seconds: float) -> str:
     """Nothing is answered: a join-accept without a session kept would lose the node."""
     from drivers.lora.gwmp.packets import PullData, PushData, Rubbish, parse
 
@@ -86,7 +86,7 @@ async def _chirpstack(options: Mapping[str, Any], clock: Clock, seconds: float) 
     return f"connected to {address.name}; heard {message.topic}"
 
 
-async def _rak(options: Mapping[str, Any], clock: Clock, seconds: float) -> str:
+async def _rak(options: Mapping[str, Any], _clock: Clock, _seconds: float) -> str:
     """An answer to AT, whatever it is; no setting is touched."""
     from drivers.lora.port import LinePort
 

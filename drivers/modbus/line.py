@@ -160,7 +160,7 @@ class ModbusLine:
         unread = Reading("", None, self._clock.now(), Quality.BAD)
         return [found.get(point) or unread._replace(point=point) for point in points]
 
-    async def write(self, point: str, value: Value, until: float | None = None) -> None:
+    async def write(self, point: str, value: Value, _until: float | None = None) -> None:
         if point not in self._registers:
             raise DeviceError(f"{point} is not a point of {self._bus}")
         device, register = self._registers[point]

@@ -13,7 +13,7 @@ from drivers.modbus.line import ModbusLine
 __all__ = ["open_rtu", "open_rtu_over_tcp", "open_tcp"]
 
 
-def open_rtu(spec: BusSpec, clock: Clock, memory: DurableStore) -> ModbusLine:
+def open_rtu(spec: BusSpec, clock: Clock, _memory: DurableStore) -> ModbusLine:
     """A serial line. Options: port, baudrate (9600), parity "N", "E" or "O" ("N"), stopbits (1), bytesize (8),
     timeout in seconds (0.5).
     """
@@ -31,7 +31,7 @@ def open_rtu(spec: BusSpec, clock: Clock, memory: DurableStore) -> ModbusLine:
     return ModbusLine(spec, clock, link)
 
 
-def open_tcp(spec: BusSpec, clock: Clock, memory: DurableStore) -> ModbusLine:
+def open_tcp(spec: BusSpec, clock: Clock, _memory: DurableStore) -> ModbusLine:
     """A Modbus TCP host. Options: host, port (502), timeout in seconds (1)."""
     from drivers.modbus.tcp import TcpLink
 
@@ -39,7 +39,7 @@ def open_tcp(spec: BusSpec, clock: Clock, memory: DurableStore) -> ModbusLine:
     return ModbusLine(spec, clock, TcpLink(options["host"], options.get("port") or 502, options.get("timeout") or 1.0))
 
 
-def open_rtu_over_tcp(spec: BusSpec, clock: Clock, memory: DurableStore) -> ModbusLine:
+def open_rtu_over_tcp(spec: BusSpec, clock: Clock, _memory: DurableStore) -> ModbusLine:
     """A serial server that passes RTU frames on as they are. Options: host, port, timeout in seconds (1)."""
     from drivers.modbus.rtu_tcp import RtuTcpLink
 

@@ -47,7 +47,7 @@ class TcpLink:
     def renewed(self) -> bool:
         return self.host.renewed
 
-    def patience(self, question: Question, timeout: float | None = None) -> float:
+    def patience(self, _question: Question, timeout: float | None = None) -> float:
         return 2 * (timeout or self._timeout) + self.host.patience
 
     async def open(self) -> None:

@@ -67,7 +67,7 @@ class Actuator(Model):
     exercise: Exercise | None = None
     """A short run now and then."""
 
-    def model_post_init(self, context: Any) -> None:
+    def model_post_init(self, _context: Any) -> None:
         """Fill in the defaults that depend on other keys."""
         own = self.__dict__
         if self.kind == "level" and "safe_state" not in self.model_fields_set:

@@ -100,15 +100,15 @@ class BusModel(Model):
         """The number of a pin. ValueError, with what to write, if there is none such. `name` is the bus."""
         raise ValueError(f'{name} has no pin "{text}"')
 
-    def needs(self, at: Checked, name: str) -> Collection[str]:
+    def needs(self, _at: Checked, _name: str) -> Collection[str]:
         """The keys that a device must have on this bus."""
         return ()
 
-    def points(self, device: Device) -> Mapping[str, Any] | None:
+    def points(self, _device: Device) -> Mapping[str, Any] | None:
         """The points of a device that has no profile, each by its name as a `profile_point`. None: it has no points."""
         return None
 
-    def load(self, site: Site, name: str) -> float | None:
+    def load(self, _site: Site, _name: str) -> float | None:
         """The share of its time that the wire is asked for, 1 for all of it; None where that is not known."""
         return None
 
@@ -117,7 +117,7 @@ class BusModel(Model):
         keys = (key for options in self.device_options if options.in_address for key in options.model_fields)
         return {key: value for key in keys if (value := getattr(device, key)) is not None}
 
-    def options(self, device: Device) -> dict[str, Any]:
+    def options(self, _device: Device) -> dict[str, Any]:
         """What else the driver is told of a device."""
         return {}
 

@@ -67,19 +67,19 @@ class ProfileKind:
     def check_device(self, at: Checked, name: str, profile: Normalised) -> None:
         """Rules for a device of the site file that has a profile of this kind."""
 
-    def read_table(self, path: Path) -> Document | None:
+    def read_table(self, _path: Path) -> Document | None:
         """A profile that is a table in CSV; None if there are none of this kind."""
         return None
 
-    def check_files(self, files: Iterable[str]) -> Iterable[Problem]:
+    def check_files(self, _files: Iterable[str]) -> Iterable[Problem]:
         """What is wrong with the files that profiles name."""
         return ()
 
-    def interval(self, profile: Normalised) -> float | None:
+    def interval(self, _profile: Normalised) -> float | None:
         """Seconds between two transmissions of a device that is not polled; None if its profile does not say."""
         return None
 
-    def usual_poll(self, profile: Normalised) -> float:
+    def usual_poll(self, _profile: Normalised) -> float:
         """Seconds between two polls of a device whose file does not say."""
         return 10.0
 
@@ -88,11 +88,11 @@ class ProfileKind:
         found: Normalised = profile["points"].get(point) or {}
         return found
 
-    def words(self, profile: Normalised, point: str) -> Words | None:
+    def words(self, _profile: Normalised, _point: str) -> Words | None:
         """The words that a point gives; None if it gives numbers, or true and false."""
         return None
 
-    def is_unclear(self, profile: Normalised, point: str) -> bool:
+    def is_unclear(self, _profile: Normalised, _point: str) -> bool:
         """Whether nothing shows that a point is on or off."""
         return False
 

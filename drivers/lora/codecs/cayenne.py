@@ -59,7 +59,7 @@ _NUMBERS = {name: number for number, (name, _) in _TYPES.items()}
 class Cayenne(Declared):
     """Fields are named by type and channel: `temperature_1`; what has axes is nested: `gps_3.latitude`."""
 
-    async def decode(self, payload: bytes, fport: int, received_ms: int | None) -> Decoded:
+    async def decode(self, payload: bytes, fport: int, _received_ms: int | None) -> Decoded:
         foreign = self._foreign(fport)
         if foreign is not None:
             return foreign

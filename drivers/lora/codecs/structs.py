@@ -22,7 +22,7 @@ class Struct(Declared):
         self._blocks: Mapping[str, Any] | None = lora.get("blocks")
         self._aside: Sequence[Mapping[str, Sequence[int]]] = lora.get("aside", ())
 
-    async def decode(self, payload: bytes, fport: int, received_ms: int | None) -> Decoded:
+    async def decode(self, payload: bytes, fport: int, _received_ms: int | None) -> Decoded:
         foreign = self._foreign(fport)
         if foreign is not None:
             return foreign

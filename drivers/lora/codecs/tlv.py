@@ -27,7 +27,7 @@ class Tlv(Declared):
                          for record in records}  # fmt: skip
         self._skip = {bytes.fromhex(begin): length for begin, length in lora.get("skip", {}).items()}
 
-    async def decode(self, payload: bytes, fport: int, received_ms: int | None) -> Decoded:
+    async def decode(self, payload: bytes, fport: int, _received_ms: int | None) -> Decoded:
         foreign = self._foreign(fport)
         if foreign is not None:
             return foreign

@@ -92,7 +92,7 @@ class Codec(DeviceOptions):
 class _Lora(BusModel):
     profile_kind: ClassVar = "lora"
 
-    def check_refresh(self, at: Checked, name: str, output: PointRef) -> None:
+    def check_refresh(self, at: Checked, name: str, _output: PointRef) -> None:
         """Every refresh is a downlink, and a sub-band has little time for them."""
         often = at.site.actuators[name].refresh
         if often is not None and often < _AIR:
@@ -143,7 +143,7 @@ class ChirpStack(_Lorawan):
                 text = f"{key} is ChirpStack's to say, in its device profile"
                 at.error(("devices", name, key), text, at_key=True)
 
-    def needs(self, at: Checked, name: str) -> Collection[str]:
+    def needs(self, _at: Checked, _name: str) -> Collection[str]:
         return ("dev_eui",)
 
 
@@ -211,7 +211,7 @@ class RakP2p(_Radio):
             text = f"{power} dBm is above {_USUAL} dBm (25 mW), the most at {frequency} MHz (ERC/REC 70-03)"
             at.warn(("buses", name, "power"), text)
 
-    def needs(self, at: Checked, name: str) -> Collection[str]:
+    def needs(self, _at: Checked, _name: str) -> Collection[str]:
         return ("node",)
 
 

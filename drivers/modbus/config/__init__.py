@@ -66,7 +66,7 @@ class _Modbus(BusModel):
                 "nobody sees what it falls back to",
             )
 
-    def needs(self, at: Checked, name: str) -> Collection[str]:
+    def needs(self, _at: Checked, _name: str) -> Collection[str]:
         return ("unit_id",)
 
 

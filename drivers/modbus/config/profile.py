@@ -87,7 +87,7 @@ class _Modbus(ProfileKind):
     def normalised(self, section: ModbusMap | None) -> dict[str, Any]:
         return (section or ModbusMap()).model_dump(exclude={"write"})
 
-    def point(self, name: str, point: Any, section: ModbusMap | None) -> dict[str, Any]:
+    def point(self, _name: str, point: Any, section: ModbusMap | None) -> dict[str, Any]:
         single = point.register_ in ("coil", "discrete")
         words = {"on": point.on, "off": point.off} if point.on is not None else {}
         kind = "bool" if words or (single and point.moves is None) else point.type or "u16"
@@ -134,6 +134,11 @@ def _check_register(document: Document, keys: Keys, point: Any, left_out: set[Ke
         document.report(keys, '"length" (in registers) is missing for a string')
     if point.on is not None or point.off is not None:
         _check_words(document, keys, point)
+    _check_format(document, keys, point, kind, single)
+
+
+def _check_format(document: Document, keys: Keys, point: Any, kind: str, single: bool) -> None:
+    """How the value lies in the registers, and how it is written."""
     if point.write is not None and not point.writable:
         document.report((*keys, "write"), f'"writable: true" is missing in {keys[-1]}', at_key=True)
     if point.write == "single" and not single and point.bit is None and _BITS.get(kind, 32) > 16:

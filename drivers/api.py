@@ -47,7 +47,8 @@ class Driver:
     config: str = ""
     """The bus's model, a subclass of `agent.site.models.bus.BusModel`. The running agent never imports it."""
     profile: str = ""
-    """The kind of its devices' profiles, a `agent.site.profiles.kind.ProfileKind`."""
+    """The kind of its devices' profiles, an `agent.site.profiles.kind.ProfileKind`. Our own drivers alone may have one;
+    others give their devices points by `BusModel.points`."""
     page: str = ""
     """Its page of documentation, in `docs`."""
     is_radio: bool = False

@@ -26,9 +26,9 @@ def text(page: str) -> str:
 
 
 def paths(page: str) -> list[str]:
-    """What a page names in backticks with a slash or an ending; NAME stands for a name of one's own."""
+    """What a page names in backticks that is no bare module; NAME stands for a name of one's own."""
     named = re.findall(r"`([\w./*-]+)`", re.sub(r"^```.*?^```", "", text(page), flags=re.S | re.M))
-    return [name for name in named if re.search(r"^[\w.-]+/|\.(?:py|cfg|md|toml|yml)$", name) and "NAME" not in name]
+    return [name for name in named if ("/" in name or re.search(r"\.(?:cfg|md|toml)$", name)) and "NAME" not in name]
 
 
 TARGETS = set(re.findall(r"^([a-z-]+):", text("Makefile"), flags=re.M))

@@ -282,5 +282,5 @@ class VolatileStore:
     def get(self, _key: str) -> Any:
         return None
 
-    def put(self, _key: str, _value: Any, now: bool = False) -> None:
+    def put(self, _key: str, _value: Any, now: bool = False) -> None:  # noqa: ARG002  drivers pass it by name
         return None

@@ -413,7 +413,7 @@ class Agent:
         self._notifier.status(self._one_line())
         await self._alarms.check()
         if self._uplink is not None:
-            self._uplink.tell_configuration(self._settings.config_hash, self._configuration.problem())
+            self._uplink.set_configuration(self._settings.config_hash, self._configuration.problem())
 
     def _keep_configuration(self) -> None:
         """So that a wrong file, at the next start, costs nothing. A disk that refuses is asked again each minute."""
@@ -449,7 +449,7 @@ class Agent:
             topic = alarm["subject"]
             if alarm["code"] != "uplink_refused" or (self._uplink is not None and "/state/" not in topic):
                 continue  # the others are sent on at each connection
-            if self._uplink is None or not self._uplink.tells(topic, names):
+            if self._uplink is None or not self._uplink.publishes_state(topic, names):
                 await self._event("cleared", "uplink_refused", topic, Severity.INFO, reason="it is not told any more")
 
     def _say_not_driven(self) -> None:

@@ -37,12 +37,12 @@ class Events:
         store, seq = self._numbers.take(1, "records")
         return self.keep(self._record(MessageKind.EVENT, event_body(event, store, seq), store, seq))
 
-    def tell(self, event: Event) -> Entry:
+    def make(self, event: Event) -> Entry:
         """Make a record for the transaction at hand; `keep` it if that fails."""
         store, seq = self._numbers.take(1, "gaps" if event.kind == "gap" else "records")
         entry = self._record(MessageKind.EVENT, event_body(event, store, seq), store, seq)
         if event.kind == "gap" and event.detail:
-            entry.tells = (event.detail.get("store", ""), event.detail.get("first") or 1)
+            entry.gap = (event.detail.get("store", ""), event.detail.get("first") or 1)
         return entry
 
     def add_result(self, outcome: Outcome) -> Entry:
@@ -78,7 +78,7 @@ class Events:
             return
         if is_gap(kept.body):
             detail = json.loads(kept.body)["detail"]
-            entry.tells = (detail.get("store", ""), detail.get("first") or 1)
+            entry.gap = (detail.get("store", ""), detail.get("first") or 1)
         self.unsaved.append(entry)
 
     def reject(self, entry: Entry, refusal: Outcome) -> None:
@@ -94,8 +94,8 @@ class Events:
             entry.message = replace(entry.message, body=renamed_record(entry.message.body, old, new, first))
             if entry.store == old and entry.message.first >= first:
                 entry.store = new
-            if entry.tells and entry.tells[0] == old and entry.tells[1] >= first:
-                entry.tells = new, entry.tells[1]
+            if entry.gap and entry.gap[0] == old and entry.gap[1] >= first:
+                entry.gap = new, entry.gap[1]
 
     def known(self, records: Mapping[str, Collection[int]], ledger: Mapping[str, Outcome]) -> None:
         """Drop what the flash has: `records` by store and number, `ledger`: the last outcomes of commands."""
@@ -127,13 +127,13 @@ class Events:
     def first(self, store: str, staged: bool = False) -> int | None:
         """The lowest number of a store that one of the unsaved has, or tells of; `staged`: and is not on the stage."""
         firsts = [entry.message.first for entry in self.unsaved if entry.store == store]
-        telling = [entry.tells for entry in self.unsaved if entry.tells and not (staged and entry.staged)]
+        telling = [entry.gap for entry in self.unsaved if entry.gap and not (staged and entry.staged)]
         firsts += [first for name, first in telling if name == store]
         return min(firsts, default=None)
 
-    def tells(self) -> bool:
+    def has_gaps(self) -> bool:
         """Whether a gap record waits to be sent."""
-        return any(entry.tells for entry in self.ready)
+        return any(entry.gap for entry in self.ready)
 
     def oldest_since(self) -> float:
         """Since when (clock.monotonic) the oldest of the unsaved is here."""
@@ -159,7 +159,7 @@ class Events:
         mine, free = self._numbers.store, [one for one in self.ready if one.message.kind not in held_back]
         if durable:
             free = [one for one in free if one.store == mine]
-        first = (one for one in free if one.tells and {one.store, one.tells[0]} != {mine})
+        first = (one for one in free if one.gap and {one.store, one.gap[0]} != {mine})
         entry = next(first, free[0] if free else None)
         if entry is not None:
             self.ready.remove(entry)

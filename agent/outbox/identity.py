@@ -17,7 +17,7 @@ from agent.lib.machine import Machine
 from agent.outbox.store import Totals, unsure_fact
 
 __all__ = [
-    "MOST", "Claim", "Identity", "Standing", "Statement", "heard_of",
+    "MOST", "Claim", "Identity", "Standing", "Statement", "parse_statement",
 ]  # fmt: skip
 
 MOST = 21
@@ -80,7 +80,7 @@ class Statement(NamedTuple):
         return Statement({claim.store: claim, **others}, run)
 
 
-def heard_of(payload: bytes) -> Statement:
+def parse_statement(payload: bytes) -> Statement:
     """Parse a retained message, which may be anything; an empty statement if it is none of ours."""
     try:
         found = json.loads(payload)

@@ -106,7 +106,7 @@ class Entry:
     """When it, or the first of its live readings, went to the stage (clock.monotonic)."""
     place: int = 0
     """Of live readings: the token with which they went first; pieces have that of the whole."""
-    tells: tuple[str, int] | None = None
+    gap: tuple[str, int] | None = None
     """Of a gap record: the store of the lost numbers, and the first of them."""
     staged: bool = False
     """Whether the stage holds it, of class 0: a start finds it there."""

@@ -54,7 +54,7 @@ class PendingWork:
         """Numbers are lost: one gap record will tell of all of a reason, a class and a store."""
         self._lose(reason, Loss(cls, store, first, last, ms, ms, n))
 
-    def tell_again(self, told: dict[str, Any]) -> None:
+    def report_again(self, told: dict[str, Any]) -> None:
         """A gap record with this detail will not arrive: another one is to tell the same."""
         reason, detail = told["reason"], {name: value for name, value in told.items() if name != "reason"}
         if not is_counted(detail):
@@ -98,20 +98,20 @@ class PendingWork:
         self.work.settled += removal.settled
         self.gaps += [(reason, loss_detail(loss)) for reason, loss in removal.losses]
 
-    def take(self) -> Work:
-        """The work, to be done now."""
+    def take_work(self) -> Work:
+        """Take the work, to be done now."""
         work, self.work, self.since = self.work, Work(), float("inf")
         return work
 
-    def tell(self) -> list[tuple[str, dict[str, Any]]]:
-        """The gaps, to be told now."""
+    def take_gaps(self) -> list[tuple[str, dict[str, Any]]]:
+        """Take all gaps, for the transaction at hand."""
         gaps = self.gaps + [(reason, loss_detail(loss)) for (reason, *_), loss in self.losses.items()]
         self.gaps = []
         self.losses.clear()
         return gaps
 
-    def say(self) -> list[Event]:
-        """The other events, to be told now."""
+    def take_events(self) -> list[Event]:
+        """Take the other events, for the transaction at hand."""
         events, self.events = self.events, []
         return events
 

@@ -284,15 +284,15 @@ class Outbox:
             (entry.store, message.first, message.last, message.kind, message.command, reason, message.body)
         )
         pending.lose("refused", entry.cls, entry.store, message.first, message.last, message.n)
-        self._writer.tell_again(message.body)
+        self._writer.report_again(message.body)
         if entry.load is not None:
             self._writer.backlog.pace.back()
         self._writer.retire(entry)
         self._writer.wake.set()
 
     def _pick(self, now: float) -> Entry | None:
-        self._writer.tell_first()
-        event = self._writer.events.pick(self._held_back, self._writer.dating.boots, durable=self._writer.tells)
+        self._writer.queue_gaps_first()
+        event = self._writer.events.pick(self._held_back, self._writer.dating.boots, durable=self._writer.writes_gaps)
         if event is not None:
             return event
         if self._messages_first() or MessageKind.READINGS in self._held_back:

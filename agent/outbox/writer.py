@@ -86,13 +86,13 @@ class Writer:
         """Live readings that came back from the link."""
         self._ids, self._first_row = count(1), 1
         self._thinner = Thinner()
-        self._stage_told = False
-        self._away_told = self._lost_told = "{}"
+        self._stage_noted = False
+        self._away_noted = self._lost_noted = "{}"
         self._aside = ""
         """The database that was set aside while it was used: that is told with its numbers."""
         self._opened_at: float | None = None
         self._marks = False
-        self._writes = self.tells = False
+        self._writes_readings = self.writes_gaps = False
         """Whether readings, and gap records, are being written: they may come back."""
         self._doubt = False
         """A write failed, and may have been kept all the same: the next one replaces all that it brought."""
@@ -147,18 +147,18 @@ class Writer:
         if totals.aside not in ("", self._aside):
             self.pending.gaps.append(("store_corrupt", {"file": totals.aside, "count": None}))
         for left in totals.left:
-            self._tell_left(left)
+            self._take_left(left)
             if left["first"]:
                 self._rename(left["store"], left["now"], left["first"])
         self._ids, self._first_row = count(totals.next_id), totals.next_id
-        self._away_told, self._lost_told = json.dumps(totals.away), json.dumps(totals.lost)
+        self._away_noted, self._lost_noted = json.dumps(totals.away), json.dumps(totals.lost)
         self.backlog.adopt(totals.next_id - 1)
         self._thinner = Thinner()
         self.figures.adopt(totals)
         self.ram_queue.known(totals.flushed)
         self.returned[:] = [entry for entry in self.returned if entry.message.n]
         self.events.known(totals.records, totals.outcomes)
-        self._tell_dated(self.dating.adopt(totals.boots))
+        self._report_dated(self.dating.adopt(totals.boots))
         self.stage.release()
         self._marks = self._opened_at is not None
         self.called.set()
@@ -175,12 +175,12 @@ class Writer:
         alarm = Event("alarm", "store_corrupt", "gateway", self._clock.now(), Severity.MAJOR, {"what": what})
         self.events.unsaved.append(self.events.add_event(alarm))
 
-    def _tell_left(self, left: dict[str, Any]) -> None:
+    def _take_left(self, left: dict[str, Any]) -> None:
         """Numbers go on under another store, and what that makes a consumer miss."""
-        self._say_left(left["store"], left["now"], left["why"])
+        self._report_move(left["store"], left["now"], left["why"])
         self.pending.gaps += [(reason, detail) for reason, detail in left.get("gaps", ())]
 
-    def _say_left(self, before: str, now: str, why: str) -> None:
+    def _report_move(self, before: str, now: str, why: str) -> None:
         _log.warning("another store begins before=%s now=%s why=%r next=what waits keeps its keys", before, now, why)
         detail = {"before": before, "store": now, "reason": why}
         self.pending.events.append(Event("audit", "store_moved", "gateway", self._clock.now(), Severity.MINOR, detail))
@@ -206,10 +206,10 @@ class Writer:
         self.figures.count(now)
         self.look_at_clock()
         flush = self.ram_queue.oldest_since() <= now - 0.8 * self._window
-        told = self._told()
+        told = self._cannot_wait()
         old = now - self.pending.since >= self._window
         noted = self.dating.should_note(now)
-        news = self.stage.broken != self._stage_told or noted
+        news = self.stage.broken != self._stage_noted or noted
         save = now >= self.flash.retry_at and bool(flush or told or old or news or self.numbers.low)
         if save or self._needs_space(noted):
             return self._work(save, flush, noted)
@@ -224,10 +224,10 @@ class Writer:
         least, longest = 0.1 * self._window, 0.8 * self._window
         now = self._clock.monotonic()
         ails = bool(self.flash.fault) and now < self.flash.retry_at
-        if not ails and (self._told() or self.numbers.low or self.figures.over()):
+        if not ails and (self._cannot_wait() or self.numbers.low or self.figures.over()):
             return least
         oldest = self._oldest_since()
-        if self.stage.broken != self._stage_told or self.stage.is_untidy(oldest):
+        if self.stage.broken != self._stage_noted or self.stage.is_untidy(oldest):
             return least
         next_at = self.flash.retry_at if ails else min(oldest + longest, self.pending.since + self._window)
         look = longest if self.dating.known else _LOOK
@@ -235,10 +235,10 @@ class Writer:
 
     def call(self) -> None:
         """After readings were put: a pass comes soon if numbers run out, or the stage has something to tidy."""
-        if self.numbers.low or self.stage.is_full or self.stage.broken != self._stage_told:
+        if self.numbers.low or self.stage.is_full or self.stage.broken != self._stage_noted:
             self.called.set()
 
-    def _told(self) -> bool:
+    def _cannot_wait(self) -> bool:
         """Whether something is to be written that cannot wait."""
         return bool(self.events.unsaved or self.pending or self.flash.fault)
 
@@ -263,13 +263,13 @@ class Writer:
     def look_at_clock(self) -> None:
         """The first moment at which the clock can be trusted dates all of this start of the box."""
         known, event = self.dating.look()
-        self._tell_dated(event)
+        self._report_dated(event)
         if known:
             self.called.set()
             self.ram_queue.date(self.dating.date)
             self.backlog.read_again(self.in_flight.values())
 
-    def _tell_dated(self, event: Event | None) -> None:
+    def _report_dated(self, event: Event | None) -> None:
         if event is not None:
             self.events.unsaved.append(self.events.add_event(event))
 
@@ -297,7 +297,7 @@ class Writer:
                     await self.flash.job(lambda db: db.commit(reserving))
                     self._reserved(reserving)
             batch = self._batch(flush, last)
-            self._writes, self.tells = bool(batch.lots), bool(batch.told)
+            self._writes_readings, self.writes_gaps = bool(batch.lots), bool(batch.told)
             try:
                 written = await self.flash.job(lambda db: write(db, batch, self._ids))
             except StorageError:
@@ -305,7 +305,7 @@ class Writer:
                 self._mark_first()
                 raise
             finally:
-                self._writes = self.tells = False
+                self._writes_readings = self.writes_gaps = False
             self._settle(batch, written)
             self.flash.recovered()
             self._mark_first()
@@ -330,12 +330,12 @@ class Writer:
         for entry in gone:
             message = entry.message
             self.pending.lose("memory", 0, entry.store, message.first, message.last, 1)
-            self.tell_again(message.body)
+            self.report_again(message.body)
         if gone and self.stage.losses(self.pending.staged()):
             for entry in gone:  # a start does not take them up, to lose and count them once more
                 self.stage.accept(entry.store, entry.message.first, entry.message.last)
 
-    def tell_first(self) -> None:
+    def queue_gaps_first(self) -> None:
         """Queue gap records before anything else is sent, where the flash may not take them in time.
 
         A power cut would lose what they tell. What is lost while such a record waits is told after it.
@@ -343,22 +343,22 @@ class Writer:
         if not self.pending.lost:
             return
         doubtful = self.flash.fault or not self.numbers.has(1) or self.pending.loses_beside(self.numbers.store)
-        if doubtful and not (self.tells or self.events.tells()):
-            told = [self.events.keep(self.events.tell(event)) for event in self._gap_events()]
+        if doubtful and not (self.writes_gaps or self.events.has_gaps()):
+            told = [self.events.keep(self.events.make(event)) for event in self._gap_events()]
             self.events.unsaved += told
             self.events.send(told)
             self.stage.losses(self.pending.staged())  # it has them as records now
 
     def may_go(self, store: str) -> bool:
         """Whether readings that wait may leave. Without durable numbers what is being written goes before them."""
-        return store == self.numbers.store or not (self._writes or self.tells)
+        return store == self.numbers.store or not (self._writes_readings or self.writes_gaps)
 
-    def tell_again(self, body: bytes) -> None:
+    def report_again(self, body: bytes) -> None:
         """A message will not arrive. If it is a gap record, what it tells of is told by another one."""
         if not is_gap(body):
             return
         told = json.loads(body)["detail"]
-        self.pending.tell_again(told)
+        self.pending.report_again(told)
         if is_counted(told):  # it is counted once
             self.figures.add_lost(told["reason"], told["class"], -told["count"])
 
@@ -426,7 +426,7 @@ class Writer:
         self.events.leave()
         self._rename(old, new, first)
         self.stage.finish(self._numbers_done())
-        self._tell_left(left)
+        self._take_left(left)
         self.pending.gaps += left_behind(old, left["done"], left["reserved"])
 
     def _rename(self, old: str, new: str, first: int) -> None:
@@ -515,9 +515,9 @@ class Writer:
         """Everything that is due, moved out of the way of what comes while it is written."""
         numbers, events, doubt = self.numbers, self.events, self._doubt
         flush = flush or doubt
-        work, gaps = self.pending.take(), self._gap_events()
+        work, gaps = self.pending.take_work(), self._gap_events()
         limit = max(numbers.limit, numbers.next) + RANGE if numbers.low and not last else numbers.limit
-        told = [events.tell(event) for event in [*self.pending.say(), *gaps]]
+        told = [events.make(event) for event in [*self.pending.take_events(), *gaps]]
         events.unsaved += told
         records, events.unsaved = events.unsaved, []
         entries = list(self.ram_queue.under_way.values()) if flush else []
@@ -532,12 +532,12 @@ class Writer:
         if doubt or limit != numbers.limit or last or gaps or work.done_blocks or work.done_messages:
             work.facts |= {"reserved": limit, "known": known, "flushed": flushed, "gaps": self.figures.gaps}
         lost = json.dumps(self.figures.lost)
-        if doubt or lost != self._lost_told:
+        if doubt or lost != self._lost_noted:
             work.facts |= {"lost": lost, "gaps": self.figures.gaps}
-        if doubt or self.stage.broken != self._stage_told:  # the mark knows more, but a program before it goes by this
+        if doubt or self.stage.broken != self._stage_noted:  # the mark knows more, but a program before it goes by this
             work.facts |= {"stage": "broken" if self.stage.broken else "kept", "flushed": flushed}
         away = json.dumps({} if flush else self._away_open())
-        if doubt or away != self._away_told:
+        if doubt or away != self._away_noted:
             work.facts["away"] = away
         if last or self.dating.should_note(self._clock.monotonic()):
             work.boot = self.dating.fact()
@@ -547,7 +547,7 @@ class Writer:
 
     def _gap_events(self) -> list[Event]:
         """What is lost and not told, to be told now; it is counted."""
-        gaps, now = self.pending.tell(), self._clock.now()
+        gaps, now = self.pending.take_gaps(), self._clock.now()
         self.figures.gaps += len(gaps)
         for reason, detail in gaps:
             if is_counted(detail):
@@ -576,12 +576,12 @@ class Writer:
 
     def _settle(self, batch: Batch, written: Written) -> None:
         """Note that the batch is on flash."""
-        self.numbers.limit, self._stage_told, self._doubt = batch.limit, batch.stage_broken, False
+        self.numbers.limit, self._stage_noted, self._doubt = batch.limit, batch.stage_broken, False
         self.figures.oldest_ms, self.figures.used, self.figures.free = written.oldest_ms, written.used, written.free
         self.identity.settled(batch.work.facts)
         self._stand()
-        self._away_told = str(batch.work.facts.get("away", self._away_told))
-        self._lost_told = str(batch.work.facts.get("lost", self._lost_told))
+        self._away_noted = str(batch.work.facts.get("away", self._away_noted))
+        self._lost_noted = str(batch.work.facts.get("lost", self._lost_noted))
         if batch.work.boot is not None:
             self.dating.noted()
         if not self.pending.losses:
@@ -722,7 +722,7 @@ class Writer:
             self.figures.deleted(0, 0, len(record.body))
             self.pending.delete(False, record.id)
             self.pending.lose("thinned", 0, record.store, record.seq, record.seq, 1)
-            self.tell_again(record.body)
+            self.report_again(record.body)
         self.backlog.skip.update(row.id for row in removal.blocks)
         self.backlog.skip.update(row.id for row in removal.joined)
         self.backlog.skip.update(removal.messages)

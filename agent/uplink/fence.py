@@ -55,7 +55,7 @@ class Fence:
         self._claimed, self._compares = None, claims is not None
         if claims is None:
             return
-        session.hear(claims.topic, self._take)
+        session.route(claims.topic, self._take)
         code = await session.listen(claims.topic, anew=True)
         if code >= 0x80:
             log.warning("%s cannot be read suback=0x%02x next=a restored card would not be found", claims.name, code)

@@ -10,7 +10,7 @@ from agent.errors import Rejected
 from agent.lib.jsonable import jsonable
 from agent.model import Command, Instant, Outcome
 from agent.outbox import Message, MessageKind, Statement
-from agent.outbox.identity import heard_of
+from agent.outbox.identity import parse_statement
 from agent.outbox.records import answer_body
 from agent.uplink.commands import is_id, parse
 from agent.uplink.dialect import Publication, Subscription
@@ -55,7 +55,7 @@ class Native:
         return Publication(self.claims.topic, encode(statement.body()), retain=True)
 
     def claimed(self, payload: bytes) -> Statement:
-        return heard_of(payload)
+        return parse_statement(payload)
 
     def answer(self, outcome: Outcome, reply_to: str, correlation: bytes) -> Publication:
         return Publication(reply_to, answer_body(outcome), correlation=correlation)

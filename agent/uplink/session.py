@@ -297,7 +297,7 @@ class Session(Client):
         await asyncio.wait({ack})
         return ack.result()
 
-    def tell(self, what: Publication, alone: bool = False) -> bool:
+    def publish_qos_0(self, what: Publication, alone: bool = False) -> bool:
         """Send at QoS 0; not at all (False) while the socket is full, or if the broker takes less.
 
         `alone`: it is under way until a ping behind it is answered, so that it is known whether a cut is for its sake.
@@ -372,7 +372,7 @@ class Session(Client):
         for one in (*told, mid):
             del self._sent[one]
 
-    def hear(self, topic: str, take: Callable[[bytes], None]) -> None:
+    def route(self, topic: str, take: Callable[[bytes], None]) -> None:
         """Route what comes on this topic to `take`; it is no command."""
         self._listeners[topic] = take
 

@@ -131,7 +131,7 @@ class Uplink:
             try:
                 async with asyncio.timeout(GOODBYE):
                     await session.settled()
-                    code = await session.deliver(self._status_word("offline"))
+                    code = await session.deliver(self._status("offline"))
             except (TimeoutError, LinkLost):
                 code = 0x80
             if code in ACCEPTED:
@@ -141,14 +141,14 @@ class Uplink:
             session.drop("the agent ends")
         await self._stopped_running.wait()
 
-    def tell_configuration(self, config_hash: str, problem: Mapping[str, Any] | None) -> None:
+    def set_configuration(self, config_hash: str, problem: Mapping[str, Any] | None) -> None:
         """Publish from now on which configuration runs, and what is wrong with the one that does not."""
         self._who = {**self._who, "config": config_hash, "config_problem": problem}
         if problem is None:
             del self._who["config_problem"]  # a consumer of before knows no such key
         self._news.set()
 
-    def tells(self, topic: str, names: Collection[str]) -> bool:
+    def publishes_state(self, topic: str, names: Collection[str]) -> bool:
         """Whether last values of one of these names go to this topic; if not, forget how the broker refused it."""
         if any(self._dialect.state(name, {}).topic == topic for name in names):
             return True
@@ -214,8 +214,8 @@ class Uplink:
         at = self._clock.now().wall_ms
         self._outgoing.terms = terms = self._terms[self._at]
         retain = terms.will_retain()
-        word = self._status_word("offline", at)
-        will = aiomqtt.Will(word.topic, word.body, terms.qos, retain and word.retain)
+        last = self._status("offline", at)
+        will = aiomqtt.Will(last.topic, last.body, terms.qos, retain and last.retain)
         session = Session(self._broker, will, self._clock, self._outgoing.window, retain=retain, qos=terms.qos)
         sent = self._outgoing.sent
         try:
@@ -264,8 +264,8 @@ class Uplink:
             listening,
             fenced,
             sender,
-            asyncio.create_task(self._tell(session), name="uplink state"),
-            asyncio.create_task(self._hear(session, fenced), name="uplink inbox"),
+            asyncio.create_task(self._publish_state(session), name="uplink state"),
+            asyncio.create_task(self._receive(session, fenced), name="uplink inbox"),
         ]
         try:
             await asyncio.wait({session.lost, *tasks}, return_when=asyncio.FIRST_EXCEPTION)
@@ -335,7 +335,7 @@ class Uplink:
         """Publish `online` until the broker accepts it, and whenever there is news. Sending does not wait for it."""
         while True:
             self._news.clear()
-            code = await session.deliver(self._status_word("online", at))
+            code = await session.deliver(self._status("online", at))
             pause = self._refusals.answered("status", code, f"PUBACK 0x{code:02x}")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause or None):
@@ -353,7 +353,7 @@ class Uplink:
                 return
             await asyncio.sleep(pause)
 
-    async def _tell(self, session: Session) -> None:
+    async def _publish_state(self, session: Session) -> None:
         """Publish last values that changed, at QoS 0; each name at most once an interval, and at least once an hour.
 
         Devices are first read in the seconds after a start, each in its own time: so the looks come thick at first.
@@ -375,20 +375,20 @@ class Uplink:
                 same = values == before and now - at < STATE_AGAIN
                 if same or (known and now - at < interval * 0.9):
                     continue
-                word = self._dialect.state(name, payload)
-                if word.topic == claims:  # a device's name in files of before: the topic is the fence's
+                publication = self._dialect.state(name, payload)
+                topic = publication.topic
+                if topic == claims:  # a device's name in files of before: the topic is the fence's
                     continue
-                topic = word.topic
                 if now < self._outgoing.terms.cuts.silent.get(topic, -math.inf):
                     continue
                 if self._outgoing.careful:
                     await session.settled()
-                if session.tell(word, alone=self._outgoing.careful):
+                if session.publish_qos_0(publication, alone=self._outgoing.careful):
                     told[name] = values, now
                     taken.append(topic)
             await asyncio.sleep(pause.next())
 
-    async def _hear(self, session: Session, fenced: asyncio.Task[None]) -> None:
+    async def _receive(self, session: Session, fenced: asyncio.Task[None]) -> None:
         """Commands that come again to an older state of the box may have been carried out by the later one."""
         session.overflow = partial(self._inbox.decline, session)
         await asyncio.wait({fenced})
@@ -401,7 +401,7 @@ class Uplink:
         event = Event(kind, code, subject, self._clock.now(), severity, detail)
         self._inbox.spawn(self._put_event(event))
 
-    def _status_word(self, state: str, at: int | None = None) -> Publication:
+    def _status(self, state: str, at: int | None = None) -> Publication:
         return self._dialect.status(state, at, self._who)
 
     def _enter(self, state: LinkState, longest: float) -> None:

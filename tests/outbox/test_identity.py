@@ -16,7 +16,7 @@ from agent.lib.machine import Machine
 from agent.model import Event
 from agent.outbox import Outbox
 from agent.outbox.blocks import decode
-from agent.outbox.identity import Claim, Statement, heard_of
+from agent.outbox.identity import Claim, Statement, parse_statement
 from agent.outbox.store import Store, Work
 from agent.uplink.native import encode
 
@@ -147,7 +147,7 @@ async def test_two_boxes_from_one_card_never_share_a_number(box: Any, events: An
 
 def retained(claim: Any, run: str = "r1") -> Statement:
     """Through the broker and back."""
-    return heard_of(encode(Statement({}, "").after(claim, run).body()))
+    return parse_statement(encode(Statement({}, "").after(claim, run).body()))
 
 
 async def test_a_restored_card_takes_another_store(box: Any, events: Any, tmp_path: Path) -> None:
@@ -234,7 +234,7 @@ async def test_what_is_retained_may_be_anything() -> None:
         b'{"store":"\\ud800","last":1,"epoch":1,"machine":"m","run":"r","others":{}}',
         b'{"store":"' + b"x" * 60_000 + b'","last":1,"epoch":1,"machine":"m","run":"r","others":{}}',
     ):
-        assert heard_of(payload) == Statement({}, "")
+        assert parse_statement(payload) == Statement({}, "")
 
 
 async def test_what_a_restored_card_lost_is_told_under_its_new_store(

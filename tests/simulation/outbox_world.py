@@ -367,13 +367,13 @@ def _heard(box: OutboxJudge) -> tuple[Any, str, Any]:
     """Who goes on under another store says so in a record, which may be lost: the judge hears it at once."""
     from agent.outbox.writer import Writer
 
-    say = Writer._say_left
+    say = Writer._report_move
 
     def said(writer: Writer, before: str, now: str, why: str) -> None:
         box.older[now] = before
         say(writer, before, now, why)
 
-    return Writer, "_say_left", said
+    return Writer, "_report_move", said
 
 
 @contextlib.contextmanager

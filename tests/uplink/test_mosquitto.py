@@ -154,8 +154,8 @@ async def test_certificates_and_the_whitelist(site: Any, until: Any, watch: Any,
             assert await uplink.publish_health({"t": 1})
             await watcher.client.publish(ROOT + "cmd/c1", b'{"id":"c1","point":"km1","value":1}', qos=1)
             await until(lambda: site.commands)
-            word = Publication(ROOT + "cmd/c1", b"{}")  # a gateway must not command itself or others
-            assert await uplink._session.deliver(word) == NOT_AUTHORISED
+            forbidden = Publication(ROOT + "cmd/c1", b"{}")  # a gateway must not command itself or others
+            assert await uplink._session.deliver(forbidden) == NOT_AUTHORISED
             await until(lambda: len(watcher.got[ROOT + "telemetry"]) == 100)
         async with site.up(port, **{**tls, "prefix": "bocage/v1/other"}):
             await until(lambda: {e.subject for e in site.outbox.events} >= {"status"})

@@ -48,8 +48,8 @@ async def test_only_the_newest_word_is_said_again(site: Any, until: Any, monkeyp
     refusing = Refusing("/status", 0x97, times=10**9)
     async with ScriptedBroker(puback=refusing.puback) as broker, site.up(broker.port) as uplink:
         await until(lambda: refusing.asked.total())
-        uplink.tell_configuration("sha256:01", None)
-        uplink.tell_configuration("sha256:02", {"line": 2})
+        uplink.set_configuration("sha256:01", None)
+        uplink.set_configuration("sha256:02", {"line": 2})
         refusing.times = 0
         await until(lambda: broker.accepted("/status"))
         said = json.loads(broker.accepted("/status")[0])

@@ -73,7 +73,7 @@ class Pace:
         return now - self._went > STARVED and self.under_way == 0
 
     def take(self, size: int, now: float) -> None:
-        """So many bytes of backlog go."""
+        """Note that a backlog message of `size` bytes is sent."""
         self.under_way += 1
         self._tokens -= size
         self._went = now
@@ -95,7 +95,7 @@ class Pace:
 
 _READINGS = 4 * HISTORY
 _BYTES = 8 * LIMIT
-"""What is read at a time."""
+"""Readings and bytes that one read takes at the most."""
 _SMALL = LIMIT // 4
 _JOINED = 2 * LIMIT
 """Bytes of small blocks that are joined: compressed together they are about half as long."""
@@ -103,7 +103,7 @@ _JOINED = 2 * LIMIT
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How a message may look: bytes at the most, and whether it may be compressed."""
+    """Form of a message: most bytes, and whether it may be compressed."""
 
     limit: int = LIMIT
     compress: bool = True
@@ -176,7 +176,7 @@ def _held(row: StoredBlock) -> Held:
 
 
 def _plain(body: bytes) -> int | None:
-    """How long it is unpacked. None if the flash gave back something else: zlib ends with a checksum (RFC 1950)."""
+    """Bytes of a body once unpacked. None if it is garbled: zlib ends with a checksum (RFC 1950)."""
     try:
         return len(zlib.decompress(body))
     except zlib.error:
@@ -261,7 +261,7 @@ class BacklogReader:
         self.returned.sort(key=lambda other: (_row(other), other.message.first))
 
     def join(self, entry: Entry, row: int) -> None:
-        """What was live came back and is on flash by now: it goes in this lane, in its turn."""
+        """Take over a live message that came back and is on flash by now; it goes in its turn."""
         if row > self.cursor["block"]:
             self.skip.discard(row)
             self._generation += 1  # a read that is under way passes it by: it is made again

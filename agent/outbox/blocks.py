@@ -35,7 +35,7 @@ _ENCODER = json.JSONEncoder(separators=(",", ":"), check_circular=False, allow_n
 
 
 Moment = Callable[[int], dict[str, Any]]
-"""What a batch says of its time: `t` and `clock`, and what else is needed, for a time in ms (Unix or boot)."""
+"""The time fields of a batch (`t`, `clock`, …) for a time in ms (Unix or boot)."""
 
 
 class Lot(NamedTuple):
@@ -106,7 +106,7 @@ def dumps(value: object) -> bytes:
 
 
 def lots_of(readings: Readings, cls: int, store: str, seq: int, since: float) -> list[Lot]:
-    """What one put brought, as lots: one, unless the readings were on the wire at different moments."""
+    """The readings of one put as lots: one lot for each moment."""
     points, values, moments, qualities, measured = zip(*readings, strict=True)
     if moments.count(moments[0]) == len(moments):
         boot, boottime_ns, wall_ms = moments[0]
@@ -150,7 +150,7 @@ def take(lots: Iterable[Lot], limit: int) -> list[Lot]:
 
 
 def beyond(lots: Iterable[Lot], done: Mapping[str, int]) -> Iterator[Lot]:
-    """What of lots has numbers behind the one up to which their store is done with."""
+    """The parts of lots with numbers beyond `done` of their store."""
     for lot in lots:
         skip = done.get(lot.store, 0) + 1 - lot.seq
         if skip < lot.n:

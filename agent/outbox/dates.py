@@ -176,7 +176,7 @@ class Dating:
         return now - self._noted_at >= _SEEN
 
     def fact(self) -> tuple[str, int | None, int]:
-        """What the database is to know of this start: id, offset (ms), length so far (ms)."""
+        """This start of the box for the database: id, offset (ms), length so far (ms)."""
         now = self._clock.now()
         return now.boot, self.boots.offset(now.boot), now.boottime_ns // 1_000_000
 

@@ -113,7 +113,7 @@ class Events:
         self.ready = deque(entry for entry in self.ready if is_only_here(entry))
 
     def leave(self) -> None:
-        """Those that wait to be sent and are on flash are read again."""
+        """Drop queued records that are on flash: they are read again."""
         self.ready = deque(entry for entry in self.ready if entry.row is None)
 
     def withdraw(self, records: Collection[tuple[int, str, int]]) -> None:
@@ -136,7 +136,7 @@ class Events:
         return any(entry.gap for entry in self.ready)
 
     def oldest_since(self) -> float:
-        """Since when (clock.monotonic) the oldest of the unsaved is here."""
+        """Arrival (clock.monotonic) of the oldest unsaved record; infinity if there is none."""
         return min((entry.since for entry in self.unsaved), default=float("inf"))
 
     def outcome(self, command: str) -> Outcome | None:
@@ -171,7 +171,7 @@ class Events:
         return len(self.ready) < MANY and all(one.message.kind in held_back for one in self.ready)
 
     def queue(self, entry: Entry) -> None:
-        """It is to be sent after those that wait. Its token says this place, also when it comes back."""
+        """Queue a record behind those that wait. Its token keeps this place, also when it comes back."""
         entry.state = State.WAITING
         entry.message = replace(entry.message, token=next(self._tokens))
         self.ready.append(entry)

@@ -1,4 +1,4 @@
-"""What lies in an outbox, looked at from outside: read-only, with or without an agent that runs on it."""
+"""Read an outbox from outside, read-only, with or without a running agent."""
 
 from __future__ import annotations
 

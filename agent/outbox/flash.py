@@ -49,7 +49,7 @@ class Flash:
         self._clock, self._owner = clock, owner
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="outbox")
         self.found = found
-        """What the stage held, until a database that knew of it is gone."""
+        """Contents of the stage at the start, until a database that knew of it is gone."""
         self.lock = asyncio.Lock()
         """Held for each job and what we note of it, so that both have an order."""
         self.db: Store | None = None

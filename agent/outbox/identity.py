@@ -124,7 +124,7 @@ class Identity:
         self.unsure: tuple[int, int] | None = None
         self._noted: tuple[int, int] | None = None
         self.others: list[Claim] = []
-        """What was claimed of other stores of the site, the latest first: the broker may forget it."""
+        """Claims of other stores of the site, the latest first: the broker may forget them."""
         self._others_noted: list[Claim] = []
         self.reservations: list[str] = []
         """Names of those that we made since the epoch of `unsure`, the latest last. No other state has these names."""
@@ -178,7 +178,7 @@ class Identity:
         self._left = True
 
     def facts(self, reserved: bool, tells: bool = True) -> dict[str, int | str]:
-        """What the next transaction is to note, which reserves numbers or not, and tells what is to be told or not."""
+        """Facts for the next transaction: whether it reserves numbers, and reports moves and lost databases."""
         facts: dict[str, int | str] = {}
         if reserved:
             own = self.reservations if self.unsure else []  # confirmed: up to here the epoch tells enough

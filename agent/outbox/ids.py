@@ -26,7 +26,7 @@ KEPT = 5_000
 """Of the newest; a file twice as long is cut back at a start: about 1 MB."""
 _HOW = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 _LARGEST = (1 << 63) - 1
-"""What the database takes."""
+"""Largest whole number of the database."""
 LOST = "it was accepted before; what became of it was lost with the outbox database"
 
 

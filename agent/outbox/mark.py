@@ -1,4 +1,4 @@
-"""How far numbers were given, and how far they are done with: what a start must know although the stage is full.
+"""The mark: how far numbers were given and are done with, known at a start even if the stage was full.
 
 One page on tmpfs, filled when it is made and only changed in memory afterwards (a shared mapping). It needs no room, so
 it cannot fail when the stage can; it outlives the process, also one that is killed between two instructions; a power
@@ -103,7 +103,7 @@ class Mark:
 
 
 def read_mark(folder: Path, boot: str | None) -> dict[str, Given] | None:
-    """What a mark says, by store. None if there is no mark of this start of the box."""
+    """Read a mark, by store. None if there is no mark of this start of the box."""
     path = folder / _NAME
     if boot is None or not _is_of(path, boot):
         return None

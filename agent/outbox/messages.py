@@ -24,7 +24,7 @@ Lane = Literal["live", "backlog"]
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What is published in one piece. `body` is JSON (docs/schemas), or RFC 1950 with `zlib`.
+    """One message to publish. `body` is JSON (docs/schemas), or RFC 1950 with `zlib`.
 
     `first` and `last` are numbers of its records, `n` how many there are. `token` is the outbox's own. `lane` says
     whether it is of the present, or backlog that yields to it.
@@ -78,7 +78,7 @@ class Load:
 
 
 class State(Enum):
-    """Where an entry stands on its way to the broker."""
+    """State of an entry on its way to the broker."""
 
     NEW = "new"
     """Not to be sent from memory: the flash gets it first, and it is read there in its turn."""
@@ -163,7 +163,7 @@ class RamQueue:
         return lots, n, body
 
     def flush(self) -> list[Lot]:
-        """What waits is to be written; it is `stored` in the end, or comes back."""
+        """Take all waiting lots, to be written; they come back if that fails."""
         lots = list(self.waiting)
         self.waiting.clear()
         return lots
@@ -188,7 +188,7 @@ class RamQueue:
         self.waiting = deque(date(lot) for lot in self.waiting)
 
     def rename(self, old: str, new: str, first: int) -> None:
-        """What waits under the name of a store goes under another from this number on."""
+        """Move waiting readings of store `old`, from number `first` on, to store `new`."""
         self.waiting = deque(
             lot._replace(store=new) if lot.store == old and lot.seq >= first else lot for lot in self.waiting
         )
@@ -210,7 +210,7 @@ class RamQueue:
             self.waiting = kept
 
     def oldest_since(self) -> float:
-        """Since when (clock.monotonic) the oldest is here."""
+        """Arrival (clock.monotonic) of the oldest reading; infinity if there is none."""
         waiting = self.waiting[0].since if self.waiting else float("inf")
         for entry in self.under_way.values():
             return min(waiting, entry.lots[0].since)
@@ -233,7 +233,7 @@ def _count(lots: Iterable[Lot]) -> int:
 
 
 _OF_THE_WHOLE = ("k", "t", "boottime_ms", "p", "h", "agg")
-"""What a batch says of its readings; the rest says when they were made, and is said by each piece again."""
+"""Keys of a batch about its readings; the others, about their time, are repeated in each piece."""
 
 
 def split_entry(entry: Entry, limit: int, tokens: Iterator[int]) -> list[Entry]:

@@ -18,7 +18,7 @@ RANGE = 100_000
 """Numbers that are reserved on flash at a time."""
 
 Kind = Literal["readings", "records", "gaps"]
-"""What is numbered: within a kind, what has a lower number leaves first; records overtake readings."""
+"""Kinds of numbered things. Within a kind lower numbers leave first; records overtake readings."""
 
 
 class Numbers:
@@ -97,7 +97,7 @@ def left_behind(store: str, done: int, given: int) -> list[tuple[str, dict[str, 
 
 
 def _missing(store: str, totals: Totals, found: Replay) -> Iterator[tuple[str, dict[str, Any]]]:
-    """What the process before gave numbers to and could keep nowhere: it was killed with the stage full."""
+    """Gaps for numbers that the process before gave and could keep nowhere: it was killed with the stage full."""
     flushed, known = totals.flushed.get(store, 0), (found.given or {})[store]
     holes = found.holes(store, flushed, totals.records.get(store, ()))
     if holes:

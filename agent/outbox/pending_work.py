@@ -1,4 +1,4 @@
-"""What the next transaction is to do beside keeping what is new: delete, set aside, make room, and tell of it."""
+"""The next transaction: deletions, messages set aside, gap records, and new data; and how it is written."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class PendingWork:
         return bool(self.losses or self.gaps)
 
     def __len__(self) -> int:
-        """How many records of our own the next transaction has."""
+        """Number of records of our own in the next transaction."""
         return len(self.losses) + len(self.gaps) + len(self.events)
 
     def delete(self, telemetry: bool, row: int) -> None:
@@ -91,7 +91,7 @@ class PendingWork:
         self.losses = {(reason, loss[0], loss[1]): Loss(*loss) for reason, *loss in staged}
 
     def remove(self, removal: Removal) -> None:
-        """What room was made with becomes part of the work."""
+        """Add deletions that free space to the work."""
         self.work.done_blocks += [row.id for row in removal.blocks]
         self.work.done_messages += removal.messages
         self.work.blocks += removal.made
@@ -116,7 +116,7 @@ class PendingWork:
         return events
 
     def give_back(self, work: Work) -> None:
-        """It was not done."""
+        """Put back work that was not done."""
         self.work.add(work)
         self.since = min(self.since, self._clock.monotonic())
 
@@ -127,7 +127,7 @@ class PendingWork:
 
 @dataclass(slots=True)
 class Batch:
-    """What one transaction brings to flash, and what will be true then.
+    """One transaction, and the state after it.
 
     `told` are the gap records in `urgent` that were made for it, `given` the numbers in use by then, by store. `known`
     is the youngest row on flash: what a write left there although it failed goes, for all of it is in here once more.
@@ -148,7 +148,7 @@ class Batch:
 
 @dataclass(slots=True)
 class Written:
-    """Where it went: (row), and (row, block). `used` and `free` are bytes of the file and of its disk."""
+    """Result of a transaction: (row), and (row, block). `used` and `free` are bytes of the file and of its disk."""
 
     messages: list[int | None] = field(default_factory=list)
     entries: list[tuple[int, Block]] = field(default_factory=list)

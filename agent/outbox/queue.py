@@ -169,12 +169,12 @@ class Outbox:
 
     @property
     def claim(self) -> Claim | None:
-        """What is to be retained by the broker before the next message is sent."""
+        """The claim that the broker must retain before the next message is sent."""
         return self._writer.claim()
 
     @property
     def others(self) -> Sequence[Claim]:
-        """What was claimed of other stores of the site, as this state knows it: the broker may have forgotten."""
+        """Claims of other stores of the site known here: the broker may have forgotten them."""
         return self._writer.identity.others
 
     @property
@@ -377,7 +377,7 @@ class Outbox:
 
     @property
     def troubles(self) -> list[str]:
-        """What was wrong when it was opened, and databases that were set aside since."""
+        """Faults found at the opening, and databases that were set aside since."""
         return self._writer.troubles
 
     @property

@@ -21,7 +21,7 @@ __all__ = [
 
 
 class MessageKind(StrEnum):
-    """What a message is. Where and how it is published is the dialect's affair."""
+    """Kind of a message. Topic and payload are the affair of the dialect."""
 
     READINGS = "readings"
     EVENT = "event"

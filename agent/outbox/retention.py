@@ -1,4 +1,4 @@
-"""What the buffer may hold: how full it is, and what goes first when it is full.
+"""Retention: how full the buffer is, and what is deleted first when it is full.
 
 Class 3 goes first, the oldest of it; then the oldest of class 2 is thinned to aggregates of 15 minutes; then the
 oldest of class 2 goes; class 1 and 0 only when nothing else is left. All deletion runs in the outbox's thread, in
@@ -31,7 +31,7 @@ __all__ = [
 ]  # fmt: skip
 
 QUOTA = {0: 1.0, 1: 1.0, 2: 0.8, 3: 0.1}
-"""What a class may have of the buffer. The last fifth is for alarms and states: they never wait for room to be made."""
+"""Share of the buffer by class. The last fifth is for alarms and states: they never wait for room to be made."""
 
 FEWER = 16
 """Records of gaps that must be saved by it, before some of them become one."""
@@ -48,12 +48,12 @@ class RemovedBlock(NamedTuple):
 
 @dataclass(slots=True)
 class Removal:
-    """What is to be deleted, what comes in its place, and which numbers are lost by it (by reason)."""
+    """Rows to delete, their replacement, and the numbers lost by it (by reason)."""
 
     blocks: list[RemovedBlock] = field(default_factory=list)
     messages: list[int] = field(default_factory=list)
     withdrawn: list[tuple[int, str, int]] = field(default_factory=list)
-    """Those of `messages` (row, store, number) that must not be sent any more, from memory either."""
+    """Those of `messages` (row, store, number) that must not be sent from memory either."""
     made: list[tuple[int, Block]] = field(default_factory=list)
     settled: list[int] = field(default_factory=list)
     """Blocks that thinning would not make smaller."""
@@ -105,7 +105,7 @@ def merged_gaps(db: Store, after: int, skip: Collection[int]) -> Removal | None:
 def expired(
     db: Store, boots: Boots, days: float, audit_days: float, after: int, skip: Collection[int], sent: Collection[int]
 ) -> Removal:
-    """What of class 2 and 3 is older than so many days; audit records too, but for those under way (`sent`)."""
+    """Remove class 2 and 3 older than `days`, and audit records older than `audit_days` that are not `sent`."""
     removal = _drop(db.older(boots.older_than(round(days * 86_400_000)), after, skip), "age")
     age_ms = round(audit_days * 86_400_000)
     if not boots.older_than(age_ms):
@@ -170,7 +170,7 @@ class Figures:
         self.bytes[block.cls] += len(block.body)
 
     def measured(self, block: Block) -> None:
-        """What a reading of a whole block takes, over the last thousand or so."""
+        """Average the bytes of a reading over the last thousand or so."""
         self._per_reading += (cost(len(block.body)) / block.n - self._per_reading) * min(1.0, block.n / 1000)
 
     def deleted(self, n: int, cls: int, size: int) -> None:
@@ -182,7 +182,7 @@ class Figures:
         classes[str(cls)] = classes.get(str(cls), 0) + n
 
     def came(self, n: int) -> None:
-        """So many readings were put."""
+        """Count readings that were put."""
         self._came += n
 
     def count(self, now: float) -> None:
@@ -214,7 +214,7 @@ class Figures:
         return round(room / (self._rate * self._per_reading) / 3600, 1)
 
     def as_status(self) -> dict[str, Any]:
-        """What of the status is counted here."""
+        """The fields of the status that are counted here."""
         return {
             "bytes": sum(self.bytes.values()),
             "hours_left": self.hours_left(),
@@ -270,7 +270,7 @@ class _Span:
         self.last_good = row
 
     def row(self) -> Row:
-        """It has the time and the number of the last good reading; what is no good number leaves its last value."""
+        """The aggregate, with time and number of the last good reading; the last value for fewer than two."""
         if self.last_good is None or self.good < 2:
             kept = self.last_good or self.last
             assert kept is not None
@@ -437,7 +437,7 @@ def _quarter(block: RawBlock, boots: Boots) -> int:
 
 
 def _offset(block: RawBlock, boots: Boots) -> int:
-    """What makes Unix time of a block's own, where that is known by now."""
+    """Offset (ms) from a block's own time to Unix time; 0 while unknown."""
     return 0 if block.synced else boots.offset(block.boot) or 0
 
 

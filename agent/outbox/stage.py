@@ -57,20 +57,20 @@ class StagedRecord(NamedTuple):
 
 @dataclass(slots=True)
 class Replay:
-    """What the stage held. `cut` says that a record could not be read, so that numbers after it are unknown."""
+    """Contents of the stage. `cut` says that a record could not be read, so that numbers after it are unknown."""
 
     found: bool = False
     given: dict[str, Given] | None = None
-    """What the mark says, by store; None where there is none: then the stage may lack anything."""
+    """The mark, by store; None without one: then the stage may lack anything."""
     lots: list[Lot] = field(default_factory=list)
     records: list[StagedRecord] = field(default_factory=list)
     accepted: list[tuple[str, int, int]] = field(default_factory=list)
     """(store, first, last) of messages that the broker took."""
     cut: bool = False
     losses: list[tuple[Any, ...]] = field(default_factory=list)
-    """What was lost in memory and was not told on flash yet, as the outbox said it last."""
+    """Losses in memory that were not reported on flash yet, as noted last."""
     standing: Standing | None = None
-    """What the process before could claim at the broker."""
+    """The claim of the process before."""
 
     def last(self, store: str) -> int:
         """The highest number of a store that is spoken of, 0 if none."""
@@ -121,7 +121,7 @@ class Replay:
         return holes
 
     def unsure(self, store: str, noted: tuple[int, int] | None) -> tuple[int, int] | None:
-        """What is unsure of a store, where the flash has noted this: the process before may have known better."""
+        """First unconfirmed number and epoch of a store, as the process before knows it, or the flash (`noted`)."""
         one = self.standing
         return one.unsure if one is not None and (one.claim.store, one.noted) == (store, noted) else noted
 
@@ -181,7 +181,7 @@ class Stage:
         self._held = found.stores()
         """The stores of those segments, as long as no database has heard of them."""
         self._over: list[tuple[str, int, int]] = []
-        """What was accepted of these: each segment of ours says it anew, for it may outlive the one before."""
+        """Acceptances of these: each segment of ours repeats them, for it may outlive the one before."""
         self._losses: list[tuple[Any, ...]] = []
         self._losses_kept = True
         self._standing: Standing | None = None
@@ -220,7 +220,7 @@ class Stage:
             self._mark.give(store, last)
 
     def finish(self, numbers: Mapping[str, Given]) -> None:
-        """How far numbers were given and are done with, by store. A mark that found no room so far is tried again."""
+        """Note how far numbers were given and are done with, by store. A missing mark is tried again."""
         if self._mark is None:
             self._mark = Mark.open(self._folder, self._boot)
         if self._mark is not None:
@@ -478,7 +478,7 @@ def _joined(ranges: Sequence[tuple[str, int, int]]) -> list[tuple[str, int, int]
 
 
 def _without(lot: Lot, taken: Sequence[tuple[int, int]]) -> Iterator[Lot]:
-    """What is left of a lot when numbers of its store are taken out: ranges in order, with something between them."""
+    """The rest of a lot without the numbers `taken`: ranges in order, with something between them."""
     at = bisect_left(taken, lot.seq, key=itemgetter(1))
     while at < len(taken) and taken[at][0] <= lot.last:
         first, last = taken[at]

@@ -122,7 +122,7 @@ class StoredBlock(NamedTuple):
 
 
 class RawBlock(NamedTuple):
-    """What a row says of a block without its body, which is `size` bytes long."""
+    """A row of a block without its body, which is `size` bytes long."""
 
     id: int
     store: str
@@ -175,7 +175,7 @@ class Loss:
 
 @dataclass(slots=True)
 class Totals:
-    """What is on flash. `oldest_ms` is None where unknown; `bytes` by class; `used` are bytes of the file in use.
+    """Sums of the flash. `oldest_ms` is None where unknown; `bytes` by class; `used` are bytes of the file in use.
 
     By store: `last` is the highest number known, `flushed` the one up to which all readings are on flash or done with,
     `records` the numbers of class-0 records beyond where it was asked for, `away` (given, done) of those without
@@ -196,11 +196,11 @@ class Totals:
     records: dict[str, set[int]] = field(default_factory=dict)
     away: dict[str, list[int]] = field(default_factory=dict)
     epoch: int = 0
-    """How often numbers were reserved."""
+    """Number of reservations so far."""
     unsure: tuple[int, int] | None = None
     """First number, and epoch, of what was numbered since the broker last confirmed that this is the newest state."""
     others: list[list[Any]] = field(default_factory=list)
-    """What was claimed of other stores of the site."""
+    """Claims of other stores of the site."""
     reservations: list[str] = field(default_factory=list)
     """Names of the reservations since the epoch of `unsure`, the latest last."""
     aside: str = ""
@@ -213,7 +213,7 @@ class Totals:
 
 @dataclass(slots=True)
 class Work:
-    """What one transaction does."""
+    """Changes of one transaction."""
 
     blocks: list[tuple[int, Block]] = field(default_factory=list)
     messages: list[StoredMessage] = field(default_factory=list)
@@ -258,7 +258,7 @@ def unsure_fact(unsure: tuple[int, int] | None) -> str:
 
 
 def wal_bytes(max_bytes: int) -> int:
-    """How much of the buffer the write-ahead log may take."""
+    """Most bytes of the write-ahead log."""
     return min(_WAL_PAGES * _PAGE, max(131_072, max_bytes // 8))
 
 
@@ -497,7 +497,7 @@ class Store:
         return [_stored_message(*columns) for columns in cursor]
 
     def find(self, delivered: set[tuple[str, int, int]]) -> Work:
-        """What of the flash carries exactly these (store, first, last), as what is to be deleted."""
+        """Deletions of the rows that carry exactly these (store, first, last)."""
         blocks = self._db.execute("SELECT id, store, first_seq, last_seq FROM block")
         messages = self._db.execute("SELECT id, store, seq, seq FROM message")
         return Work(
@@ -580,7 +580,7 @@ class Store:
         return found
 
     def boots(self) -> list[Boot]:
-        """What is known of the starts of the box, the oldest first."""
+        """The known starts of the box, the oldest first."""
         return [Boot(*row) for row in self._db.execute("SELECT id, offset_ms, seen_ms FROM boot ORDER BY n")]
 
     def used(self) -> int:
@@ -697,7 +697,7 @@ def set_aside(folder: Path) -> str:
 
 
 def _text(text: str) -> str:
-    """What came off the network may hold lone surrogates, which SQLite does not store."""
+    """Replace lone surrogates, which SQLite does not store."""
     return text.encode("utf-8", "replace").decode()
 
 

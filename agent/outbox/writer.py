@@ -97,7 +97,7 @@ class Writer:
         self._doubt = False
         """A write failed, and may have been kept all the same: the next one replaces all that it brought."""
         self._standing = found.standing
-        """What the stage knows of what may be claimed."""
+        """Our standing as the stage knows it."""
 
     def open(self) -> None:
         """Open the database, go on from what the stage holds. Never fails: `troubles` says what is wrong."""
@@ -200,7 +200,7 @@ class Writer:
     # -- looking after it --------------------------------------------------------------------------------------
 
     def look(self) -> Coroutine[Any, Any, None] | None:
-        """What is to be done now, to be awaited; None, as mostly, if the flash is left alone."""
+        """Return the work that is due now, to be awaited; None, as mostly, if the flash is left alone."""
         self.called.clear()
         now = self._clock.monotonic()
         self.figures.count(now)
@@ -387,7 +387,7 @@ class Writer:
             self.stage.stand(self._standing)
 
     def claim(self) -> Claim | None:
-        """What may be told to the broker of our numbers; None while they are not durable, or not compared."""
+        """The claim on our numbers; None while they are not durable, or not compared."""
         return self._standing.claim if self._standing is not None and self.identity.unsure is None else None
 
     def _stand(self) -> None:
@@ -430,13 +430,13 @@ class Writer:
         self.pending.gaps += left_behind(old, left["done"], left["reserved"])
 
     def _rename(self, old: str, new: str, first: int) -> None:
-        """What is in memory goes under another store from this number on; the stage says so of what it holds."""
+        """Move what is in memory and on the stage, from number `first` on, to another store."""
         self.ram_queue.rename(old, new, first)
         self.events.rename(old, new, first)
         self.stage.rename(old, new, first)
 
     def _rows_out(self) -> Iterator[int]:
-        """What lies on flash of that which is under way."""
+        """Rows on flash of messages that are in flight."""
         for entry in self.in_flight.values():
             yield from (row.id for row in entry.load.rows) if entry.load is not None else ()
             if entry.row is not None:
@@ -546,7 +546,7 @@ class Writer:
         return Batch(work, records, told, entries, lots, limit, segment, self.stage.broken, last, given, youngest)
 
     def _gap_events(self) -> list[Event]:
-        """What is lost and not told, to be told now; it is counted."""
+        """Take the gaps as events, and count them."""
         gaps, now = self.pending.take_gaps(), self._clock.now()
         self.figures.gaps += len(gaps)
         for reason, detail in gaps:

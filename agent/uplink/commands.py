@@ -19,7 +19,7 @@ __all__ = ["is_id", "parse"]
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _WORDS = ("ack", "reset")
-"""What alarms and latches take."""
+"""Values for alarms and latches."""
 _KEYS = ("id", "point", "value", "issued_at", "expires_at", "ttl_ms", "hold_ms", "by", "if", "key", "sig")
 _LARGEST = 1e15
 """No value of an actuator comes near; beyond it a float no longer holds every whole number."""
@@ -136,6 +136,6 @@ def _milliseconds(body: dict[str, Any], key: str) -> int | None:
 
 
 def _shown(value: Any) -> str:
-    """What was found, short enough for a log line and a result."""
+    """A found value as JSON, cut to 40 characters."""
     text = json.dumps(value, ensure_ascii=True)
     return text if len(text) <= 40 else text[:37] + "..."

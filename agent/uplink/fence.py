@@ -45,7 +45,7 @@ class Fence:
         """Whether the broker of this connection retains anything to compare with."""
         self._claimed: Claim | None = None
         self._said: Claim | None = None
-        """What this process claimed last, at whatever broker."""
+        """The last claim of this process, at any broker."""
         self.renewed = False
         """Whether this process found its state older than what was sent: what is redelivered may have been done."""
 

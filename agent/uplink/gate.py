@@ -1,4 +1,4 @@
-"""How many commands are looked at: a pace, a bound on those under way, and a bound on how long a flood may last."""
+"""Limit commands: a rate, a most under way, and a bound on how long a flood is held up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What comes in: each message is looked at once, bounded in number and pace, and none waits for a slow output."""
+"""Incoming commands: handled once each, bounded in number and rate, none waiting for a slow output."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _T = TypeVar("_T")
 SEEN = 1000
 """Ids remembered, so that a later message on the same topic never changes what became of a command."""
 NO_COMMANDS = (20, 5.0)
-"""What is no command and gets a record on flash all the same: so many at once, so many a second."""
+"""Records of malformed commands: most at once, most a second."""
 IDS = 100
 """Ids that one event names: with those of 64 characters it stays below 16 kB, and what a record may be cut at."""
 
@@ -58,7 +58,7 @@ class Inbox:
         self._declined = Declined(clock, self._tell_refused, self.spawn)
         self._reports = Throttle(clock.monotonic)
         self._open: dict[str, list[tuple[Session, Received]]] = {}
-        """What is not acknowledged yet, by its id."""
+        """Messages that are not acknowledged yet, by id."""
         self.doubts_repetitions = False
         """Whether a redelivered command may have been carried out by a later state of the box, which is gone."""
         self._seen: OrderedDict[str, None] = OrderedDict()
@@ -101,12 +101,12 @@ class Inbox:
             self._tally.count(name)
 
     def kept(self, name: str) -> None:
-        """That this command was accepted is on flash: the broker need not keep it any more."""
+        """Acknowledge a command whose acceptance is on flash: the broker need not keep it any more."""
         for session, message in self._open.pop(name, ()):
             session.acknowledge(message)
 
     def _done(self, name: str, session: Session, message: Received) -> None:
-        """It was carried out or refused, and is on record."""
+        """Acknowledge a message that was carried out or refused, and recorded."""
         still = [one for one in self._open.pop(name, []) if one[1] is not message]
         if still:
             self._open[name] = still
@@ -132,7 +132,7 @@ class Inbox:
         return Event("audit", "commands_refused", "mqtt", self._clock.now(), detail=detail)
 
     async def _handle(self, session: Session, message: Received) -> None:
-        """What ends this before its end (the agent stops) leaves the message with the broker."""
+        """Handle one message. If it is cancelled (the agent stops), the broker keeps the message."""
         name = self._dialect.command_id(message.topic)
         self._open.setdefault(name, []).append((session, message))
         try:

@@ -41,7 +41,7 @@ class Why(Enum):
     BUSY = "busy"
     """The broker has too much to do (0x89), or we have asked too much or too often (0x97, 0x9F)."""
     USELESS = "useless"
-    """It takes packets so small that nothing of ours fits."""
+    """Its packet limit is too small for ours."""
     ROUTE = "route"
     """A route came back: the attempt that hung was given up for a new one."""
 
@@ -64,7 +64,7 @@ def reconnect_delay(outage: float, why: Why, spread: float) -> float:
 
 
 class Outage:
-    """Since when there is no steady link. A link that does not hold for STEADY seconds does not end the outage.
+    """Length of the time without a steady link. A link that does not hold for STEADY seconds does not end the outage.
 
     So a broker that throws us out after every tenth message is asked less and less often.
     """
@@ -95,7 +95,7 @@ def routes(folder: Path = Path("/proc/net")) -> frozenset[tuple[str, ...]]:
 
 @lru_cache(2)
 def _routes(ipv4: bytes, ipv6: bytes) -> frozenset[tuple[str, ...]]:
-    """They are asked for each second without a link, and seldom change."""
+    """Cached: read each second without a link, and seldom changed."""
     found = set()
     for content, columns in ((ipv4, (0, 1, 2)), (ipv6, (9, 0, 4))):
         for line in content.decode("ascii").splitlines():
@@ -106,7 +106,7 @@ def _routes(ipv4: bytes, ipv6: bytes) -> frozenset[tuple[str, ...]]:
 
 
 def _content(path: str) -> bytes:
-    """What is in a file of /proc; nothing if it cannot be read."""
+    """Content of a file of /proc; empty if it cannot be read."""
     try:
         with open(path, "rb") as file:  # noqa: PTH123  two a second without a link: Path takes thrice as long
             return file.read()

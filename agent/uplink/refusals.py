@@ -37,7 +37,7 @@ LONGEST_STOP = 900.0
 SHORT_STOP = 1.0
 """Seconds at first for a reason that may pass."""
 TRIES = 5
-"""So often a message may be refused for such a reason; then it is the message."""
+"""Refusals of one message for such a reason before it is set aside."""
 TOLD_AGAIN = 3600.0
 """Seconds between two alarms that messages of a topic were set aside."""
 IN_A_ROW = 2
@@ -60,10 +60,10 @@ class Refusals:
         self.kinds: set[MessageKind] = set()
         self._pauses: dict[str, float] = {}
         self._fine: dict[str, bool] = {}
-        """What was found last, by topic, in this process."""
+        """Whether the broker accepts a topic, as found last in this process."""
         self._tries: dict[tuple[str, int], int] = {}
         self._asked: dict[str, int] = {}
-        """How often a word or a subscription was refused, by topic."""
+        """Refusals in a row of a retained message or a subscription, by topic."""
         self._in_a_row: dict[str, int] = {}
         self._reports = Throttle(clock.monotonic, TOLD_AGAIN)
 

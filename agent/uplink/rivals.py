@@ -55,7 +55,7 @@ class Rivals:
 
     @property
     def reason(self) -> str:
-        """What was seen, for a person."""
+        """The evidence, for a person."""
         if any(weight == 1 / SURE for _, weight in self._signs):
             return "a second client uses this client id, or a second gateway speaks for this site"
         return "the broker closes connections soon after they begin, as when a second client uses this client id"

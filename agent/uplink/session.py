@@ -127,7 +127,7 @@ class Session(Client):
         self._clock = clock
         self.retains, self.qos = retain, qos
         self.can_retain: bool | None = None
-        """What the broker says of retained messages; None: nothing, with 3.1.1."""
+        """Whether the broker takes retained messages; None: 3.1.1 cannot say."""
         self._v5 = settings.protocol == 5
         super().__init__(
             settings.host,
@@ -148,7 +148,7 @@ class Session(Client):
         self._abandoned = False
         self._acks: dict[int, tuple[asyncio.Future[int], float]] = {}
         self._sent: dict[int, tuple[str, asyncio.Future[int] | None]] = {}
-        """What was sent, by packet id in the order of sending, until the broker has answered to it or a later one."""
+        """Sent packets by id, in the order of sending, until the broker has answered to it or a later one."""
         self._unpinged: list[int] = []
         self._pings: deque[list[int]] = deque()
         """The publishes at QoS 0 that each ping under way is the barrier of."""
@@ -590,7 +590,7 @@ def _text(secret: str | Secret | None) -> Any:
 
 
 def _over(cert: Path | None) -> str:
-    """That the certificate which we show has ended: a broker that refuses it for that (TLS 1.3) just closes."""
+    """Text about our own certificate if it has ended: a broker that refuses it for that (TLS 1.3) just closes."""
     end = None if cert is None else ends(cert)
     if cert is None or end is None or end > (now := datetime.now(UTC)):
         return ""

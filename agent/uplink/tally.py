@@ -66,7 +66,7 @@ class Tally:
         await self._tell_now()
 
     async def _tell_now(self) -> None:
-        """What comes while this is written to flash is told next time."""
+        """Record what was counted; what comes meanwhile is recorded next time."""
         count, ids = self._count, self._ids
         self._count, self._ids = 0, []
         await self._tell(count, ids)

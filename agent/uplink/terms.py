@@ -80,7 +80,7 @@ class Terms:
         return self.doubted and self.hang_ups == 1
 
     def connected(self, asked: bool, can: bool | None, qos: int) -> bool:
-        """It took us: `asked` for retained messages or not; `can` and `qos` are what it says (None: it cannot say).
+        """Learn from a CONNACK: `asked` for retained messages or not; `can`, `qos`: its answer (None: it cannot say).
 
         False: without them, by chance or not; to be tried once more.
         """

@@ -88,7 +88,7 @@ class Uplink:
         self._outage = Outage(clock.monotonic)
         self._link_state, self._since = LinkState.CONNECTING, clock.monotonic()
         self._said = float("inf")
-        """How long the outage was (s) when the log last told of it."""
+        """Length of the outage (s) at its last line in the log."""
         self._closing = asyncio.Event()
         self._stopped_running = asyncio.Event()
         self._stopped_running.set()
@@ -184,7 +184,7 @@ class Uplink:
         }
 
     def shortcomings(self) -> set[str]:
-        """What the present broker does not do: `retain`, `qos` (it has QoS 0 only)."""
+        """Features that the present broker lacks: `retain`, `qos` (it has QoS 0 only)."""
         terms = self._terms[self._at]
         return {name for name in ("retain", "qos") if not getattr(terms, name)}
 

@@ -186,7 +186,7 @@ class Agent:
         self._arbiter.take_commands(point_commands, authorization)
 
     async def _write(self, point: str, value: Value, until: float | None = None) -> None:
-        """The arbiter's way to the wires: what is written is ours from before it moves."""
+        """Write an output for the arbiter. The output is owned before it moves."""
         if point in self._hub.points:
             await self._orphans.claim(self._hub.points[point])
         await self._buses.write(point, value, until)

@@ -1,1 +1,1 @@
-"""The uplink: from the outbox to the broker, and commands back. It knows the outbox and the arbiter's door only."""
+"""The uplink: from the outbox to the broker, and commands back. It uses the outbox and the arbiter's `submit` only."""

@@ -51,7 +51,7 @@ STATE_AGAIN = 3600.0
 class Uplink:
     """One broker. `run` is a core task: it never raises for a fault of the link. `close` ends it in order.
 
-    `submit` is the arbiter's door. `state` gives the last values by name. `put_event` takes the
+    `submit` is the arbiter's. `state` gives the last values by name. `put_event` takes the
     uplink's own alarms and `is_open` says whether one is open; without them open alarms are not remembered.
     """
 

@@ -274,7 +274,7 @@ def test_an_index_is_written_once_and_holds_nothing(virtual):
     virtual(test, points={"gpio.index": Point("gpio.index", "gpio", "L", Kind.COUNTER, True)})
 
 
-def test_a_writable_point_of_nobody_is_a_relay_that_rests_off(virtual):
+def test_a_writable_point_without_an_actuator_is_a_relay_that_rests_off(virtual):
     async def test(site):
         await site.up()
         assert (await site.send("io-1.relay4", "on", hold_ms=60_000)).state == "verified"
@@ -301,7 +301,7 @@ def test_a_release_behind_a_slow_write_is_on_record_before_it_queues(virtual):
 
 
 def test_a_command_behind_a_slow_write_is_on_record_before_it_queues(virtual):
-    """Or twenty for a device that hardly answers would fill the broker's window, and nobody else were heard."""
+    """Else twenty commands for a slow device would fill the broker's window and block all others."""
 
     async def test(site):
         await site.up()

@@ -196,7 +196,7 @@ def test_max_on_forces_off_until_the_wish_has_been_off(virtual):
 
 
 @pytest.mark.parametrize(("obeys", "restarts"), [(False, False), (False, True), (True, False)])
-def test_max_on_counts_on_over_a_write_that_nobody_knows_of(virtual, obeys, restarts):
+def test_max_on_counts_on_over_a_write_that_was_not_acknowledged(virtual, obeys, restarts):
     """A module refuses to switch off, and to be read: it may be on all the time. Or it goes on, and does not say so."""
 
     async def test(site):
@@ -293,14 +293,14 @@ def test_an_override_that_ended_meanwhile_ends_at_the_start(virtual):
 @pytest.mark.parametrize("boot", ["boot-1", "boot-2"])
 @pytest.mark.parametrize("again", [1, 2], ids=["one restart", "and another before the rule speaks"])
 def test_an_override_that_ended_meanwhile_leaves_it_to_the_rule_below(virtual, again, boot):
-    """Off is only for what nobody wants: a lamp that its rule held would stay dark for its min_off."""
+    """Off is only for an output without a wish: a lamp that its control held would stay dark for its min_off."""
 
     async def test(site):
         await site.up()
         site.arbiter.wish("km1", 15, "on", "night")
         await site.send("km1", "on", hold_ms=60_000)
         await site.kill()
-        site.clock.trusted = site.clock.boot == boot  # nobody knows how long the box was off
+        site.clock.trusted = site.clock.boot == boot  # it is unknown how long the box was off
         site.clock.boot = boot
         await asyncio.sleep(100)
         for _ in range(again):
@@ -648,7 +648,7 @@ def test_a_reload_while_it_starts_leaves_no_command_waiting(virtual):
 
 
 def test_a_reload_does_not_wait_for_commands_that_come_meanwhile(virtual):
-    """They are refused before anything of them is on record as accepted, and nobody controls anything in between."""
+    """They are refused before their acceptance is recorded, and no control moves anything in between."""
 
     async def test(site):
         await site.up()
@@ -763,7 +763,7 @@ async def on_again_unanswered(site):
     await site.send("km1", "on")
 
 
-def test_what_fell_while_nobody_could_hear_it_is_not_written_on_unseen(virtual):
+def test_an_output_that_may_have_fallen_during_a_restart_is_not_written_on_unread(virtual):
     """It was on, and "on" once more was not acknowledged: the first answer of its module must not light a hot lamp."""
 
     async def test(site):
@@ -815,7 +815,7 @@ async def move_unremembered(site, value):
 
 @pytest.mark.parametrize("acknowledged", [True, False])
 def test_what_is_switched_off_unread_after_a_restart_was_perhaps_on(virtual, acknowledged):
-    """It went on, and nobody remembers: "off" is a change, though it is what was known of it."""
+    """It went on, and that was not saved: "off" is a change, though it is the saved state."""
 
     async def test(site):
         await site.up()
@@ -838,7 +838,7 @@ def test_what_is_switched_off_unread_after_a_restart_was_perhaps_on(virtual, ack
 
 @pytest.mark.parametrize("acknowledged", [True, False])
 def test_what_is_switched_on_unread_after_a_restart_was_perhaps_off(virtual, acknowledged):
-    """It went off, and nobody remembers: "on" is a start, though it was known to be on."""
+    """It went off, and that was not saved: "on" is a start, though "on" is the saved state."""
 
     async def test(site):
         await site.up()
@@ -895,7 +895,7 @@ def test_what_may_have_fallen_before_a_restart_is_not_written_on_unseen(virtual,
         site.arbiter.wish("km1", 15, "on", "night")
         await asyncio.sleep(100)
         assert edges(site) == [True, False]
-        await asyncio.sleep(25)  # nobody reads it
+        await asyncio.sleep(25)  # it is not read
         assert edges(site) == [True, False, True]
 
     virtual(test, ActuatorSpec("km1", RELAY, min_off=120))
@@ -951,7 +951,7 @@ def test_bad_readings_say_nothing(virtual):
     virtual(test, LAMP)
 
 
-def test_nothing_is_written_where_nobody_has_spoken(virtual):
+def test_nothing_is_written_before_the_first_wish(virtual):
     async def test(site):
         site.plant.outputs[RELAY] = True
         await site.up()
@@ -1008,7 +1008,7 @@ def test_a_command_left_open_that_the_start_could_not_read_ends_when_it_can(virt
         readable = True
         await asyncio.sleep(11)
         assert site.ledger.states("left") == ["accepted", "unknown"]
-        assert site.ledger.states("own") == ["accepted"], "it waits for min_on, and nobody died"
+        assert site.ledger.states("own") == ["accepted"], "it waits for min_on, without a crash"
         await own
         assert site.ledger.states("own")[-1] == "verified"
 

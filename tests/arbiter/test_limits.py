@@ -63,7 +63,7 @@ def test_what_was_perhaps_switched_off_may_run_since_it_went_on():
     assert tried.shifted(5).found(True, 65).running == 15
 
 
-def test_what_nobody_has_read_since_a_restart_may_stand_otherwise():
+def test_an_output_not_read_since_a_restart_may_have_moved():
     assert History(False, 10).doubted().moved(False, 50).since == 50
     on = History(True, 10, (10,)).doubted().perhaps(True, 50).found(True, 60)
     assert (on.since, on.starts, on.running) == (50, (10, 50), 10)

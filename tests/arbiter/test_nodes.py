@@ -1,4 +1,4 @@
-"""Radio nodes: a write waits until the node listens, and whoever wins meanwhile takes its place."""
+"""Radio nodes: a write waits until the node listens, and a new winner takes its place meanwhile."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_a_command_that_fails_leaves_the_override_before_it(virtual):
     virtual(test, DIM, points=POINTS)
 
 
-def test_nobody_waits_for_a_node_at_the_stop(virtual):
+def test_a_stop_does_not_wait_for_a_node(virtual):
     async def test(site):
         sleeping(site)
         await site.up()

@@ -77,7 +77,7 @@ def test_no_output_breaks_its_limits_but_for_priorities_1_to_5(virtual, steps):
                 case ("drop",):
                     await asyncio.sleep(SETTLE)
                     if site.plant.dead or site.arbiter._table.by_name["a"].error:
-                        continue  # what nobody can see, nobody can respect
+                        continue  # an unread change cannot be taken into account
                     count = len(site.plant.edges)
                     site.plant.move(RELAY, False)
                     if len(site.plant.edges) > count:

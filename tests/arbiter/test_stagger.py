@@ -1,4 +1,4 @@
-"""Contactors of lamps go on one after another, whoever wants it and whatever happened before."""
+"""Contactors of lamps go on one after another, at any priority and after any event."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class Dies:
 
 
 async def live(site: Site, seconds: int, wish: str, end=lambda site: None, boot: str = "") -> bool:
-    """Polls and wishes go on; whoever dies is started again. True if somebody died, and `end` came with that."""
+    """Polls and wishes go on; a killed process is started again. True if one was killed, and `end` came with that."""
     site.arbiter.wish("km1", 15, wish, "night")
     for _ in range(seconds):
         await asyncio.sleep(1)
@@ -49,7 +49,7 @@ async def live(site: Site, seconds: int, wish: str, end=lambda site: None, boot:
 
 
 def mended(site: Site) -> None:
-    """Whoever mends it switches it as it should be."""
+    """The repair leaves the output as it should be."""
     if site.plant.deaf:
         site.plant.deaf.clear()
         site.plant.move(RELAY, True)
@@ -161,14 +161,14 @@ def test_an_alarm_of_what_is_no_more_ends_with_it(virtual, after):
     virtual(test, LAMP)
 
 
-def test_the_override_that_was_cut_off_ended_while_nobody_lived(virtual):
+def test_the_override_that_was_cut_off_ended_while_no_process_ran(virtual):
     async def test(site):
         await site.up()
         await site.send("km1", "on", hold_ms=100_000)
         await asyncio.sleep(60)
         assert told(site) == [("alarm", "max_on")]
         await site.kill(power=True)
-        site.clock.boot, site.clock.trusted = "boot-2", False  # nobody knows for how long: the override has ended
+        site.clock.boot, site.clock.trusted = "boot-2", False  # for an unknown time: the override has ended
         await site.up()
         await asyncio.sleep(5)
         assert told(site) == [("alarm", "max_on"), ("cleared", "max_on")]

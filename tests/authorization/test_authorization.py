@@ -43,8 +43,8 @@ def test_the_list_of_the_site_file(allow, point, may):
 
 
 @pytest.mark.parametrize("point", ["fountain.index", "io.relay2"])
-def test_an_index_and_an_output_of_nobody_are_named_or_refused(point):
-    """A pattern, or no list at all, means actuators: nobody thinks of these who writes it."""
+def test_an_index_and_an_output_without_an_actuator_are_named_or_refused(point):
+    """A pattern, or no list at all, is meant for actuators, not for these."""
 
     def watch(allow):
         return Authorization(allow, OUTPUTS, {}, writable=("io.relay1", "io.relay2"))
@@ -58,7 +58,7 @@ def test_an_index_and_an_output_of_nobody_are_named_or_refused(point):
     watch(None)(command("io.relay1"))
 
 
-def test_whoever_stands_at_the_box_needs_no_list():
+def test_a_command_on_the_gateway_needs_no_list():
     guard(())(command(origin=Origin.LOCAL))
 
 
@@ -79,7 +79,7 @@ def test_the_condition_of_a_command(value, wanted, holds):
                 watch(command(condition=(name, wanted)))
 
 
-def test_a_condition_on_what_nobody_knows_does_not_hold():
+def test_a_condition_on_an_unknown_value_does_not_hold():
     with pytest.raises(Rejected, match="which has no value"):
         guard()(command(condition=("tank", 1)))
     stale = Authorization(None, {}, {"tank": Reading("tank", 1, NOW, Quality.STALE)})

@@ -1,4 +1,4 @@
-"""A timed pulse of a relay passes the one door: done once, never held, and refused where an actuator has the relay."""
+"""A timed pulse of a relay goes through the arbiter: done once, never held, refused where an actuator has the relay."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_pulse_is_written_once(bocage: Any, slave: Any) -> None:
     assert [r.pdu.hex() for _, r in slave.requests if r.function == 5] == ["050201000f"]
 
 
-def test_a_relay_that_belongs_to_an_actuator_has_one_door(bocage: Any, slave: Any) -> None:
+def test_a_relay_that_belongs_to_an_actuator_is_commanded_by_it_alone(bocage: Any, slave: Any) -> None:
     code, out = bocage("write", "io.flash_on1", "1.5", "--direct", "--json")
     answer = json.loads(out)
     assert (code, answer["state"]) == (1, "rejected")

@@ -11,6 +11,7 @@ allow it, and read back. A command is on flash before the output is written, and
     point_commands.py  commands on points that are no outputs (a latch, an alarm, a meter's index)
     actuator_table.py  the actuators of a site, by their names and their points; their status lines
     actuator.py        one output: what to write now, and when to decide again
+    command_state.py   its command under way: waiting, being written, or left open by a crash
     priority_array.py  its sixteen priorities
     output_state.py    what was written and read, when it moved, and whether it does what was written
     limits.py          minimum times, starts per hour, longest run

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from agent.arbiter.command_state import CommandState
 from agent.arbiter.limits import History, Limits, earliest
 from agent.arbiter.output_state import AlarmChange, OutputState
 from agent.arbiter.priority_array import DEFAULT, LIMIT, REMOTE, PriorityArray, Slot
 from agent.core.actuator_spec import ActuatorSpec
 from agent.lib.backoff import Backoff
-from agent.lib.wake import Wake
 from agent.model import Event, Value
 
 __all__ = ["Actuator", "Decision", "Saved", "Sending"]
@@ -80,18 +80,7 @@ class Actuator:
         self.audit: list[Event] = []
         """Changes of the output whose audit record is not on flash yet."""
         self.priority_array, self.output_state = PriorityArray(spec), OutputState(spec, self.alarm_changes)
-        self.attempt: Slot | None = None
-        """The entry of a command, from before its write until the write is known to have worked."""
-        self.override_before: Slot | None = None
-        """The override that holds again if `attempt`, which waits for its node, fails."""
-        self.unresolved = False
-        """After a crash: only the next reading tells whether `attempt` was carried out. Nothing is written before."""
-        self.restored: Slot | None = None
-        """The override that was in force before the restart."""
-        self.pending: Slot | None = None
-        """An accepted command that waits for a limit."""
-        self.pending_changed = Wake()
-        """Set when another command takes the place of `pending`, or none does."""
+        self.command = CommandState(spec, self.priority_array, self.output_state, deferred)
         self.neighbours: Sequence[Actuator] = ()
         """The actuators that do not switch on together with this one (stagger)."""
         self.sending: Sending | None = None
@@ -140,7 +129,7 @@ class Actuator:
         """Forget every wish and hold the safe state; an output without one stays as it is."""
         safe = self.spec.state(self.spec.safe_state)
         self.priority_array.clear()
-        self.attempt = self.restored = None
+        self.command.forget()
         if safe is not None:
             self.hold(safe, cause)
 
@@ -162,11 +151,11 @@ class Actuator:
 
     def decide(self, now: float) -> Decision:
         """Return what to do at `now`. Also ends entries whose time is over, and raises and clears alarms."""
-        ends = self._end_entries(now)
+        ends = min(self.command.expire(now), self.priority_array.end(now))
         self.waiting = None
         found = self._target(now)
         at = min(ends, self._overrun_at(found[0] if found else DEFAULT))
-        if found is None or not self.driven or self.unresolved:
+        if found is None or not self.driven or self.command.unresolved:
             return Decision(at)
         priority, slot = found
         spec, state = self.spec, self.output_state
@@ -178,7 +167,7 @@ class Actuator:
         if self._is_so(slot.value) and not crosses and not state.is_wrong(now):
             state.adopt(slot.value)
             return self._again(at, slot, priority, now)
-        if state.present is None and slot is self.restored:
+        if state.present is None and slot is self.command.restored:
             return Decision(at)  # it was written before the restart: the next reading says whether it still stands
         again = state.asserted is not None and spec.same(state.asserted, slot.value) and not crosses
         if again and state.asserted_again:
@@ -260,14 +249,6 @@ class Actuator:
             self.overrun = None
             self.alarm_changes.append(AlarmChange("cleared", "max_on", {}))
 
-    def _end_entries(self, now: float) -> float:
-        """Remove the entries whose time is over; return when the next one ends (monotonic s)."""
-        until = self.attempt.until if self.unresolved and self.attempt else None
-        if until is not None and until <= now:
-            self._resolve_by_output(now)
-        at = self.priority_array.end(now)
-        return at if until is None or until <= now else min(at, until)
-
     # -- writes and readings -----------------------------------------------------------------------------------
 
     def begin_write(self, value: Value, now: float) -> None:
@@ -303,17 +284,23 @@ class Actuator:
             self.sending = None
             self.output_state.called_off()
 
+    def abandon(self, reason: str) -> None:
+        """End what waits: a command for a limit, or a write for its node."""
+        self.command.abandon()
+        if self.sending is not None:
+            self.sending.call_off(reason)
+
     def saw_output(self, value: Value, at: float) -> bool:
         """Take a good reading of the output, made at `at`. True if `decide` is to be called."""
         state = self.output_state
         before, tried = state.present, state.tried
         if not state.saw_output(value, at):
             return False
-        news = state.present != before or tried or self.unresolved
+        news = state.present != before or tried or self.command.unresolved
         if tried:
             self._retry_at = at
-        if self.unresolved:
-            self._resolve_by_output(at)
+        if self.command.unresolved:
+            self.command.resolve_by_output(at)
         state.check(self._wanted())
         return news or bool(self.alarm_changes) or not state.agrees()
 
@@ -326,72 +313,6 @@ class Actuator:
     def _wanted(self) -> Value:
         found = self.priority_array.winner()
         return found[1].value if found else None
-
-    # -- commands ----------------------------------------------------------------------------------------------
-
-    def set_pending(self, slot: Slot | None) -> None:
-        """Let an accepted command wait for its turn, or none. A command that waited before is superseded."""
-        self.pending = slot
-        self.pending_changed.set()
-        self.pending_changed = Wake()
-
-    def end_pending(self, slot: Slot) -> None:
-        """The command of `slot` does not wait any more."""
-        if self.pending is slot:
-            self.pending = None
-
-    def abandon(self, reason: str) -> None:
-        """End what waits: for a limit, or for the node."""
-        self.pending = None
-        self.pending_changed.set()
-        if self.sending is not None:
-            self.sending.call_off(reason)
-
-    def begin_attempt(self, slot: Slot) -> None:
-        """The command of `slot` is about to be written; a restart must know."""
-        if self.spec.kind != "once":
-            self.attempt = slot
-
-    def cancel_attempt(self, slot: Slot) -> None:
-        """The command of `slot` is not written, or not yet."""
-        if self.attempt is not None and self.attempt.command == slot.command:
-            self.attempt = None
-
-    def end_attempt(self, slot: Slot, error: str, before: Value) -> None:
-        """The write of a command has ended. Its override holds if there was no `error`; `before` was the output."""
-        self.attempt = None
-        if error:
-            self.priority_array.fall_back(before)
-        elif self.spec.kind != "once":
-            self.priority_array[REMOTE] = slot
-
-    def begin_delivery(self, slot: Slot) -> None:
-        """The command of `slot` is handed to a node that listens later. Its override holds meanwhile."""
-        if self.attempt is None:
-            self.override_before = self.priority_array.get(REMOTE)
-        self.attempt = self.priority_array[REMOTE] = slot
-
-    def end_delivery(self, slot: Slot, error: str, now: float, lasts: float) -> None:
-        """The node has the command of `slot`, or `error` says why not: then the override before it holds again."""
-        before = self.override_before
-        if self.attempt is slot:
-            self.attempt = self.override_before = None
-        if self.priority_array.get(REMOTE) is not slot:
-            return
-        if not error:
-            self.priority_array[REMOTE] = replace(slot, until=now + lasts)
-        elif before is not None and (before.until or math.inf) > now:
-            self.priority_array[REMOTE] = before
-        else:
-            del self.priority_array[REMOTE]
-            self.priority_array.fall_back(self.output_state.present)
-
-    def release(self) -> bool:
-        """End the override and the command that waits; False if there was neither."""
-        held = self.relinquish(REMOTE) or self.pending is not None
-        self.set_pending(None)
-        self.override_before = None
-        return held
 
     # -- after a restart ---------------------------------------------------------------------------------------
 
@@ -409,9 +330,7 @@ class Actuator:
             self.priority_array.hold_relinquish_default()
         override = saved.override
         over = override is not None and override.until is not None and override.until <= now
-        if override is not None and not (over and saved.ruled):
-            self.priority_array[REMOTE] = self.restored = override
-        self.attempt = saved.attempt
+        self.command.restore(None if over and saved.ruled else override, saved.attempt)
 
     def restore_alarms(
         self,
@@ -442,43 +361,8 @@ class Actuator:
         """Whether the holder that overran may still want the output on: a control may, a command while it stands."""
         if overrun is None or overrun == "nobody" or overrun.startswith("priority "):
             return True
-        overrides = self.priority_array.get(REMOTE), self.attempt
+        overrides = self.priority_array.get(REMOTE), self.command.attempt
         return any(slot is not None and slot.command == overrun for slot in overrides)
-
-    def resolve(self, on_record: bool, now: float) -> None:
-        """Decide whether the attempt that a crash left was carried out: `on_record`, or by what the output shows.
-
-        A write that waited for a node ended with the process. Where the output is not known, the next reading decides.
-        """
-        if self.attempt is None:
-            return
-        if on_record:
-            self._end_doubt(True)
-        elif self.output_state.present is not None or self.deferred:
-            self._resolve_by_output(now)
-        else:
-            self.unresolved = True
-
-    def _resolve_by_output(self, now: float) -> None:
-        """Decide by the output whether the attempt that a crash left was carried out.
-
-        An attempt whose time is over counts as carried out: the override before it was replaced, and of two commands
-        the earlier is never carried out after the later. If the output shows neither, an unknown write came after both,
-        and both have ended.
-        """
-        attempt, before, shown = self.attempt, self.priority_array.get(REMOTE), self.output_state.present
-        if attempt is None:
-            return
-        is_over = attempt.until is not None and attempt.until <= now
-        carried_out = is_over or self.spec.same(shown, attempt.value)
-        if not carried_out and before is not None and shown is not None and not self.spec.same(shown, before.value):
-            self.relinquish(REMOTE)
-        self._end_doubt(carried_out)
-
-    def _end_doubt(self, carried_out: bool) -> None:
-        if carried_out and self.attempt is not None:
-            self.priority_array[REMOTE] = self.restored = self.attempt
-        self.attempt, self.unresolved = None, False
 
     # -- records -----------------------------------------------------------------------------------------------
 

@@ -120,12 +120,12 @@ def rename(memory: DurableStore, renamed: Mapping[str, str]) -> None:
 def _record(actuator: Actuator, now: Instant) -> dict[str, Any]:
     """The state to save, with the moment at which it was so."""
     mono = now.boottime_ns / 1e9
-    array, attempt, state = actuator.priority_array, actuator.attempt, actuator.output_state
+    array, attempt, state = actuator.priority_array, actuator.command.attempt, actuator.output_state
     history, override = state.history, array.get(REMOTE)
     if attempt is not None:
         history = state.possible_history(actuator.spec.is_on(attempt.value), mono)
     if override is attempt:  # it waits for the node: nothing is applied yet
-        override = actuator.override_before
+        override = actuator.command.override_before
     return {
         "boot": now.boot,
         "at": mono,

@@ -106,7 +106,7 @@ class ActuatorTable:
 
 
 def _line(actuator: Actuator, now: Instant) -> dict[str, Any]:
-    found, pending = actuator.holder(), actuator.pending
+    found, pending = actuator.holder(), actuator.command.pending
     slot = pending or (found[1] if found else None)
     return {
         "name": actuator.spec.name,
@@ -128,8 +128,8 @@ def _line(actuator: Actuator, now: Instant) -> dict[str, Any]:
 def _state(actuator: Actuator, now: Instant) -> str:
     mono, state = now.boottime_ns / 1e9, actuator.output_state
     waiting = actuator.waiting
-    if actuator.pending is not None:
-        waiting = actuator.may(actuator.pending.value, REMOTE, mono)
+    if actuator.command.pending is not None:
+        waiting = actuator.may(actuator.command.pending.value, REMOTE, mono)
     if not actuator.driven:
         return "not driven yet"
     if actuator.error:

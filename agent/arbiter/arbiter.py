@@ -149,7 +149,7 @@ class Arbiter:
         self._begun = self._clock.now()
         left = await self._left_open()
         for actuator in self._table:
-            actuator.resolve(self._is_carried_out(actuator.attempt, left), self._clock.monotonic())
+            actuator.command.resolve(self._is_carried_out(actuator.command.attempt, left), self._clock.monotonic())
             if actuator.spec.name in self._handed:
                 safe, other = self._handed[actuator.spec.name]
                 actuator.hold(safe, f"it was the output of {other}")

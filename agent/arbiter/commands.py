@@ -162,7 +162,7 @@ class Commands:
                 state = OutcomeState.EXPIRED if isinstance(error, Expired) else OutcomeState.FAILED
                 ended = state, str(error)
             else:
-                actuator.set_pending(slot)
+                actuator.command.set_pending(slot)
                 return None
         return await self._record(command, *ended)
 
@@ -194,7 +194,7 @@ class Commands:
                     self._give_up(actuator, slot)
                     break
                 if until <= now and (noted or actuator.deferred):
-                    actuator.end_pending(slot)
+                    actuator.command.end_pending(slot)
                     if actuator.deferred:
                         sending = await self._post(actuator, slot, lasts, deadline)
                     else:
@@ -202,13 +202,13 @@ class Commands:
                     break
                 noted = until <= now
                 if noted:
-                    actuator.begin_attempt(replace(slot, until=now + lasts))
+                    actuator.command.begin_attempt(replace(slot, until=now + lasts))
                 else:
-                    actuator.cancel_attempt(slot)
+                    actuator.command.cancel_attempt(slot)
             if noted:
                 await self._store.save(actuator, now=True)
             else:
-                await actuator.pending_changed.wait(until - self._clock.monotonic())
+                await actuator.command.pending_changed.wait(until - self._clock.monotonic())
         if sending is not None:
             ended = await self._delivered(actuator, sending, lasts)
         assert ended is not None
@@ -222,7 +222,7 @@ class Commands:
         self, actuator: Actuator, slot: Slot, until: float, why: str, deadline: float
     ) -> tuple[OutcomeState, str] | None:
         """The outcome of a command that cannot be carried out any more; None if it can."""
-        if actuator.pending is not slot:
+        if actuator.command.pending is not slot:
             return OutcomeState.FAILED, self.stopping or "superseded by a later command"
         if blocked := actuator.priority_array.blocked():
             return OutcomeState.FAILED, blocked
@@ -233,14 +233,14 @@ class Commands:
         return None
 
     def _give_up(self, actuator: Actuator, slot: Slot) -> None:
-        actuator.cancel_attempt(slot)
-        actuator.end_pending(slot)
+        actuator.command.cancel_attempt(slot)
+        actuator.command.end_pending(slot)
 
     async def _post(self, actuator: Actuator, slot: Slot, lasts: float, deadline: float) -> Sending:
         """Hand the write to a node that listens later. The override holds meanwhile, but not over a restart."""
         await self._writer.withdraw(actuator, f"superseded by {slot.cause}")
         slot = replace(slot, until=deadline + lasts)
-        actuator.begin_delivery(slot)
+        actuator.command.begin_delivery(slot)
         await self._store.save(actuator, now=True)
         return self._writer.send(actuator, slot, REMOTE, deadline)
 
@@ -249,7 +249,7 @@ class Commands:
         await asyncio.wait({sending.task})
         async with actuator.lock:
             error = sending.reason if sending.task.cancelled() else sending.task.result()
-            actuator.end_delivery(sending.slot, error, self._clock.monotonic(), lasts)
+            actuator.command.end_delivery(sending.slot, error, self._clock.monotonic(), lasts)
         self._wake.set()
         if error:
             return OutcomeState.EXPIRED if sending.late else OutcomeState.FAILED, error
@@ -260,7 +260,7 @@ class Commands:
         before, now = actuator.output_state.present, self._clock.monotonic()
         slot = replace(slot, until=now + lasts)
         error = await self._writer.write(actuator, slot, REMOTE, deadline)
-        actuator.end_attempt(slot, error, before)
+        actuator.command.end_attempt(slot, error, before)
         if error:
             return OutcomeState.FAILED, error
         return OutcomeState.APPLIED, f"{actuator.spec.output} written"
@@ -300,7 +300,7 @@ class Commands:
             return known
         async with actuator.lock:
             await self._writer.withdraw(actuator, f"superseded by command {command.id}")
-            held = actuator.release()
+            held = actuator.command.release()
         self._wake.set()
         await self._store.save(actuator, now=True)
         found = actuator.priority_array.winner()
@@ -316,7 +316,7 @@ class Commands:
         now = self._clock.monotonic()
         if now > deadline:
             raise Expired(LATE)
-        if actuator.unresolved:
+        if actuator.command.unresolved:
             raise Rejected(f"{actuator.spec.name} is unknown after a crash: its device must be read first")
         actuator.decide(now)  # ends of other entries
         blocked = actuator.priority_array.blocked()

@@ -141,7 +141,7 @@ MUTANTS = [
     _mutant("command-tried-again", "a command that a crash left open is carried out at the next start",
             "agent/arbiter/commands.py",
             '        reason = f"the agent died between', "        if actuator is not None:\n            "
-            "actuator.attempt = None\n            await self._writer.write(actuator, "
+            "actuator.command.forget()\n            await self._writer.write(actuator, "
             'Slot(outcome.value, "again"), REMOTE, self._clock.monotonic() + 60)\n'
             '        reason = f"the agent died between'),
     _mutant("verified-unseen", "a command is called verified without reading it back",

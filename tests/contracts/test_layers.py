@@ -40,6 +40,7 @@ def tree(tmp_path: Path) -> Path:
         ("drivers/modbus/newcomer.py", "from drivers import gpio", "no driver knows another"),
         ("drivers/modbus/newcomer.py", "from agent.core import hub", "no room of the agent"),
         ("agent/core/newcomer.py", "from drivers import gpio", "reaches a driver by name only"),
+        ("agent/uplink/newcomer.py", "from agent.uplink import native", "knows no dialect by name"),
     ],
 )
 def test_a_new_module_cannot_escape(tree: Path, module: str, text: str, contract: str) -> None:

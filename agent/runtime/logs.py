@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections import deque
 
 from agent.lib.screen import ScreenFormatter
 from agent.lib.timetext import log_times_in
 
-__all__ = ["log_in_zone", "log_to_stderr"]
+__all__ = ["LogTail", "log_in_zone", "log_to_stderr"]
 
 _PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
 """The least level of each priority of syslog(3); 7 is for what is below."""
@@ -33,6 +34,20 @@ def log_in_zone(timezone: str) -> None:
     for handler in logging.getLogger().handlers:
         if handler.formatter is not None:
             log_times_in(handler.formatter, timezone)
+
+
+class LogTail(logging.Handler):
+    """Keeps the last lines of the log in `lines`, with the site's time, for the live view."""
+
+    def __init__(self, timezone: str, most: int = 50) -> None:
+        super().__init__(logging.INFO)
+        self.lines: deque[str] = deque(maxlen=most)
+        formatter = ScreenFormatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
+        log_times_in(formatter, timezone)
+        self.setFormatter(formatter)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(self.format(record).splitlines()[0])
 
 
 class _JournalFormatter(ScreenFormatter):

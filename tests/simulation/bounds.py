@@ -54,9 +54,9 @@ def _look_at_life(world: Any, life: Any) -> None:
     held = sum(size for name, size in files if not name.startswith("outbox.db"))
     must(len(files) <= FILES, f"{len(files)} files")
     must(held <= STATE, f"{held} bytes beside the outbox")
-    outbox = getattr(life.agent, "_outbox", None)
-    if outbox is not None:
-        look_at_outbox(world, outbox, 100_000, life.agent._settings.buffer.max_bytes, files=files)
+    parts = getattr(life.agent, "_parts", None)
+    if parts is not None:
+        look_at_outbox(world, parts.outbox, 100_000, parts.settings.buffer.max_bytes, files=files)
 
 
 def look_at_outbox(

@@ -1,0 +1,206 @@
+"""The parts of a running agent: made from the settings, and joined."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from agent import VERSION
+from agent.arbiter import Arbiter, JoinedLedger
+from agent.arbiter.actuator_store import rename
+from agent.arbiter.authorization import Authorization
+from agent.arbiter.orphans import Orphans
+from agent.arbiter.point_commands import PointCommands
+from agent.clock import SystemClock
+from agent.control.engine import Runner
+from agent.core.alarms import OpenAlarms
+from agent.core.buses import Buses
+from agent.core.hub import Hub
+from agent.core.state import State
+from agent.lib.machine import Machine
+from agent.model import Event, Value
+from agent.outbox import Outbox
+from agent.runtime.configuration import Configuration
+from agent.runtime.lives import Life
+from agent.runtime.status import discreet, state_topics
+from agent.settings import Settings
+
+__all__ = ["Parts"]
+
+log = logging.getLogger("bocage.app")
+
+
+class Parts:
+    """All parts of one site. A reload replaces `settings`, `arbiter`, `runner` and `uplink`; the others stay.
+
+    `runtime` is the folder in memory. The state folder belongs to this process already.
+    """
+
+    def __init__(self, configuration: Configuration, clock: SystemClock, runtime: Path) -> None:
+        self.configuration, self.settings, self.clock = configuration, configuration.settings, clock
+        self.started = clock.monotonic()
+        self.unkept = ""
+        """Why the configuration could not be kept in the state folder; "" if it was."""
+        self.state = State.open(configuration.state)
+        clock.remember(self.state.scope("clock"))
+        self.life = Life(self.state.scope("life"), clock)
+        self.life.begin()
+        self.outbox = self._open_outbox(runtime)
+        self.open_alarms = OpenAlarms(self._put_event, self.state.scope("alarms"))
+        self.buses = Buses(clock, self.state.scope("driver"))
+        self.orphans = self._make_orphans()
+        guests = self.orphans.guests(self.settings.buses)
+        self.buses.configure(guests.buses, guests.devices, guests.only)
+        self.hub = self._make_hub()
+        self.arbiter = self._make_arbiter(restore=not self.life.looping)
+        self.runner = self._make_runner()
+        self.take_commands()
+        self._connect()
+        self.uplink = self._make_uplink()
+
+    # -- after a reload ----------------------------------------------------------------------------------------
+
+    def take_up(self, settings: Settings) -> None:
+        """Own the outputs of `settings` from now on. A renamed output keeps its state."""
+        move = partial(rename, self.state.scope("arbiter"))
+        self.orphans.take_up(settings.buses, settings.actuators, move)
+
+    def keep_configuration(self) -> None:
+        """Keep the configuration for the next start. If the disk refuses, `unkept` says why."""
+        try:
+            self.configuration.keep()
+            self.unkept = ""
+        except OSError as error:
+            self.unkept = f"the configuration cannot be kept: {error.strerror or error}"
+            log.error("configuration not kept reason=%r next=tried each minute", self.unkept)
+
+    def renew_control(self) -> None:
+        """Replace the arbiter and the runner by new ones for the present settings."""
+        self.arbiter = self._make_arbiter()
+        self.runner = self._make_runner()
+        self.runner.observe(list(self.hub.last.values()))
+
+    def renew_uplink(self) -> None:
+        """Replace the uplink by a new one for the present settings."""
+        self.uplink = self._make_uplink()
+
+    def take_commands(self) -> None:
+        """Give the arbiter what it needs for commands under the present settings."""
+        hub, settings = self.hub, self.settings
+        point_commands = PointCommands(
+            self.runner, self.open_alarms, hub, self.clock, self.orphans.forget, self.buses.forget_nonces
+        )
+        writable = frozenset(point.id for point in hub.points.values() if point.writable)
+        authorization = Authorization(settings.allow, settings.outputs, hub.last, self.arbiter.present, writable)
+        self.arbiter.take_commands(point_commands, authorization)
+
+    # -- making ------------------------------------------------------------------------------------------------
+
+    def _open_outbox(self, runtime: Path) -> Outbox:
+        buffer = self.settings.buffer
+        return Outbox.open(
+            self.configuration.state,
+            runtime,
+            self.clock,
+            window=buffer.window,
+            days=buffer.days,
+            audit_days=buffer.audit_days,
+            max_bytes=buffer.max_bytes,
+            machine=Machine.present(),
+        )
+
+    def _make_orphans(self) -> Orphans:
+        outputs, buses = self.state.scope("outputs"), self.buses
+        self.orphans = Orphans(outputs, buses.write_aside, self.open_alarms.put_event, self.clock, buses.write)
+        for settings in (self.configuration.replaced, self.settings):
+            if settings is not None:
+                self.take_up(settings)
+        return self.orphans
+
+    def _make_hub(self) -> Hub:
+        settings = self.settings
+        return Hub(
+            settings.points(self.buses.points),
+            settings.signals,
+            settings.policies,
+            self.outbox.put,
+            self.state.scope("hub"),
+            self.clock,
+        )
+
+    def _make_arbiter(self, restore: bool = True) -> Arbiter:
+        return Arbiter(
+            self.settings.actuators,
+            self.hub.points,
+            self._write,
+            self.buses.read,
+            JoinedLedger(self.outbox, self.open_alarms, self._kept),
+            self.state.scope("arbiter"),
+            self.clock,
+            restore=restore,
+            handed=self.orphans.handed,
+        )
+
+    def _make_runner(self) -> Runner:
+        runner = Runner(
+            self.settings.controls,
+            self.settings.timezone,
+            self.arbiter,
+            self.open_alarms.put_event,
+            self.state.scope("runner"),
+            self.clock,
+            self.open_alarms.raised(),
+        )
+        runner.publish, runner.doubts = self.hub.publish, self.hub.doubts
+        return runner
+
+    def _connect(self) -> None:
+        """Send readings from the buses to the hub, and from there to the present arbiter and runner."""
+        self.buses.publish = self.hub.publish
+        self.hub.replaced = lambda name, detail: self.runner.replaced(name, detail)
+        self.hub.returned = lambda name, detail: self.runner.returned(name, detail)
+        self.hub.watch(lambda readings: self.arbiter.observe(readings))
+        self.hub.watch(lambda readings: self.runner.observe(readings))
+
+    def _make_uplink(self) -> Any:
+        uplink = self.settings.uplink
+        if uplink is None:
+            log.warning("no uplink in the site file next=readings stay on the box")
+            return None
+        from agent.uplink.native import Native
+        from agent.uplink.uplink import Uplink  # aiomqtt costs 0.1 s and 5 MB: only where there is a link
+
+        return Uplink(
+            uplink,
+            Native(uplink.prefix, self.settings.site),
+            self.outbox,
+            lambda command: self.arbiter.submit(command),
+            self.clock,
+            agent=VERSION,
+            config_hash=self.settings.config_hash,
+            state=self._state_topics,
+            config_problem=self.configuration.problem(),
+            put_event=self.open_alarms.put_event,
+            is_open=self.open_alarms.is_open,
+        )
+
+    # -- what parts call ---------------------------------------------------------------------------------------
+
+    async def _write(self, point: str, value: Value, until: float | None = None) -> None:
+        """Write for the arbiter: the output is on record as owned before it moves."""
+        if point in self.hub.points:
+            await self.orphans.claim(self.hub.points[point])
+        await self.buses.write(point, value, until)
+
+    def _kept(self, command: str) -> None:
+        """Acknowledge a command to the broker: it is on flash that it was accepted."""
+        if self.uplink is not None:
+            self.uplink.kept(command)
+
+    async def _put_event(self, event: Event) -> None:
+        await self.outbox.put_event(discreet(event, self.settings.personal))
+
+    def _state_topics(self) -> dict[str, dict[str, Any]]:
+        return state_topics(self.hub, self.settings.personal, self.arbiter.status(), self.clock.now().wall_ms)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 import typing
 from collections.abc import Iterator
 from typing import Any
@@ -23,21 +24,24 @@ _HEAD = """\
 
 <!-- Made from the models by: python -m agent.site.reference > docs/configuration.md -->
 
-A site is one YAML 1.2 file. `bocage check site.yaml` says everything that is wrong with it, with line and column;
-`bocage init site.yaml` writes one to start from; `bocage schema` prints a JSON schema for editors. `config/` holds
-whole examples.
+A site is one YAML 1.2 file. `bocage check site.yaml` says everything that is wrong with it, with
+line and column; `bocage init site.yaml` writes one to start from; `bocage schema` prints a JSON
+schema for editors. `config/` holds whole examples.
 
-- **Quantities carry their unit**: `10s`, `15min`, `1500 L/h`, `30 %`, `1.8 kW`. Decimals stand after a point.
-- **`on` and `off` are words** (YAML 1.2); `true` and `false` are for questions that have yes and no. Times of day stand
-  in quotes: `"22:30"`.
-- **References**: `device.point`, a pin (`gpio.17`, BCM numbers), or the name of a signal or an actuator. Devices,
-  signals and actuators share one space of names.
-- **Secrets** never stand in the file: `{file: NAME}` (beside the site file, if not absolute), `{credential: NAME}`
-  (systemd's `LoadCredential`) or `{env: NAME}`. They are read when they are used. For `check` a file that cannot be
-  read is a warning; only the unit knows its credentials and environment.
+- **Quantities carry their unit**: `10s`, `15min`, `1500 L/h`, `30 %`, `1.8 kW`. Decimals stand
+  after a point.
+- **`on` and `off` are words** (YAML 1.2); `true` and `false` are for questions that have yes and
+  no. Times of day stand in quotes: `"22:30"`.
+- **References**: `device.point`, a pin (`gpio.17`, BCM numbers), or the name of a signal or an
+  actuator. Devices, signals and actuators share one space of names.
+- **Secrets** never stand in the file: `{file: NAME}` (beside the site file, if not absolute),
+  `{credential: NAME}` (systemd's `LoadCredential`) or `{env: NAME}`. They are read when they are
+  used. For `check` a file that cannot be read is a warning; only the unit knows its credentials and
+  environment.
 - **Profiles** say what the points of a device are: see [profiles](profiles.md).
-- Unknown and duplicate keys are errors. Anchors, aliases and `<<` work. A key that was renamed is understood for one
-  more minor version, with a warning that names the new key and the version in which the old one goes.
+- Unknown and duplicate keys are errors. Anchors, aliases and `<<` work. A key that was renamed is
+  understood for one more minor version, with a warning that names the new key and the version in
+  which the old one goes.
 
 Keys in **bold** must be there.
 """
@@ -50,7 +54,8 @@ def reference() -> str:
 
 def _section(model: type[BaseModel], title: str, level: int, seen: set[type[BaseModel]]) -> Iterator[str]:
     seen.add(model)
-    text = (model.__doc__ or "").split("\n")[0] if "__doc__" in vars(model) else ""
+    first = (model.__doc__ or "").split("\n")[0] if "__doc__" in vars(model) else ""
+    text = textwrap.fill(first, 100, break_on_hyphens=False)
     yield f"\n{'#' * level} {title}\n\n{text}\n\n" if text else f"\n{'#' * level} {title}\n\n"
     yield "| key | what | default |\n|---|---|---|\n"
     inner: list[tuple[type[BaseModel], str]] = []

@@ -12,6 +12,7 @@ from typing import Any
 
 from agent import VERSION
 from agent.clock import SystemClock
+from agent.control.civil import REAL_TIME, Pace
 from agent.core.alarms import Alarms
 from agent.core.supervisor import Watchdog, supervise
 from agent.errors import ConfigError, StorageError
@@ -21,7 +22,7 @@ from agent.runtime.configuration import Configuration
 from agent.runtime.folders import is_tmpfs, locked
 from agent.runtime.logs import LogTail
 from agent.runtime.overview import Overview
-from agent.runtime.parts import Parts
+from agent.runtime.parts import Adapt, Parts
 from agent.runtime.requests import Requests
 from agent.runtime.seals import Seals
 from agent.runtime.socket import Server
@@ -45,11 +46,17 @@ class Agent:
     """One running site: the tasks of its parts (`Parts`).
 
     `run` returns the exit code: 0 after SIGTERM, 70 when a core task failed. It raises Busy if the folders belong to
-    another agent.
+    another agent. `pace` and `adapt` are the demo's (`Parts`).
     """
 
-    def __init__(self, configuration: Configuration, runtime: Path) -> None:
-        self._configuration = configuration
+    def __init__(
+        self,
+        configuration: Configuration,
+        runtime: Path,
+        pace: Pace = REAL_TIME,
+        adapt: Adapt = lambda control: control,
+    ) -> None:
+        self._configuration, self._pace, self._adapt = configuration, pace, adapt
         self._state_folder, self._runtime_folder = configuration.state, runtime
         self._stop, self._reload = asyncio.Event(), asyncio.Event()
         self._log_tail = LogTail(configuration.settings.timezone)
@@ -82,7 +89,7 @@ class Agent:
     # -- making ------------------------------------------------------------------------------------------------
 
     def _assemble(self) -> None:
-        parts = self._parts = Parts(self._configuration, self._clock, self._runtime_folder)
+        parts = self._parts = Parts(self._configuration, self._clock, self._runtime_folder, self._pace, self._adapt)
         self._watchdog = Watchdog(self._clock, self._notifier)
         self._overview = Overview(parts, self._log_tail.lines, lambda: self._watchdog.lag)
         put_event, state = parts.open_alarms.put_event, parts.state.scope("alarms")

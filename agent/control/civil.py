@@ -13,11 +13,11 @@ from zoneinfo import ZoneInfo
 from agent.clock import Clock
 from agent.control.api import Now
 
-__all__ = ["Civil", "Pace"]
+__all__ = ["REAL_TIME", "Civil", "Pace"]
 
 
 class Pace(NamedTuple):
-    """How fast the time of the controls goes: as the world's, but for a demo that is in a hurry.
+    """The speed of the controls' time: real time, or faster in the demo.
 
     From `since` (monotonic s) on, `speed` of their seconds pass in one.
     """
@@ -32,6 +32,9 @@ class Pace(NamedTuple):
     def back(self, moment: float) -> float:
         """A moment of the controls' time in the world's."""
         return moment if self.speed == 1 else self.since + (moment - self.since) / self.speed
+
+
+REAL_TIME = Pace()
 
 
 class Civil:

@@ -28,7 +28,7 @@ from agent.control.api import (
     View,
     Wish,
 )  # fmt: skip
-from agent.control.civil import Civil, Pace
+from agent.control.civil import REAL_TIME, Civil, Pace
 from agent.core.supervisor import isolated
 from agent.errors import Rejected, StorageError
 from agent.lib.wake import Wake
@@ -98,10 +98,8 @@ class Runner:
 
     `observe` takes what the hub hands on. `run` lives until cancelled; `look` is one turn of it, for those who have a
     time of their own (the simulator). `raised` are the alarms that are open, by code and subject.
+    `pace` is that of the controls' time.
     """
-
-    pace = Pace()
-    """How fast the controls' time goes; the demo hurries it."""
 
     def __init__(
         self,
@@ -112,7 +110,9 @@ class Runner:
         memory: Facts,
         clock: Clock,
         raised: Iterable[tuple[str, str]] = (),
+        pace: Pace = REAL_TIME,
     ) -> None:
+        self.pace = pace
         self._arbiter, self._tell, self._memory, self._clock = arbiter, tell, memory, clock
         self._civil = Civil(timezone, clock, self.pace)
         self._rules = [_Rule(control) for control in controls]

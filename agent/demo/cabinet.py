@@ -1,6 +1,9 @@
-"""The agent as the demo runs it: the ordinary command line, on a GPIO chip that is only pretended.
+"""The agent as the demo runs it: in a hurry, on a simulated GPIO chip.
 
-    python -m agent.demo.cabinet run demo/site.yaml --state-dir demo/state
+    python -m agent.demo.cabinet demo/site.yaml demo/state /run/demo 600 0
+
+The arguments are the site file, the state folder, the runtime folder, and the pace: its speed, and the moment
+(monotonic seconds) from which on it applies.
 
 gpiozero's mock factory takes the place of the chip. Pin 17 is the reed contact of the fountain's water meter: it
 pulses while the valve on pin 22 is open. Schedules and timers of the controls run at the pace of the village; wires,
@@ -9,19 +12,29 @@ link and limits of outputs keep to the time of the world. The process dies with 
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import os
 import signal
 import sys
 import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 from gpiozero import Device
 from gpiozero.pins.mock import MockFactory
 
-from agent.cli import main
+from agent.app import Agent
+from agent.control.api import Control
 from agent.control.civil import Pace
-from agent.control.engine import Runner
-from agent.services.lighting import lamps
+from agent.errors import BocageError
+from agent.runtime.configuration import Configuration
+from agent.runtime.logs import log_in_zone, log_to_stderr
+from agent.runtime.parts import Adapt
+from agent.services.lighting.control import Circuit
+from agent.settings import SettingsReader
 
 __all__: list[str] = []
 
@@ -51,15 +64,40 @@ def flow(chip: MockFactory, speed: float) -> None:
             meter.drive_high()
 
 
-def hurry(pace: Pace) -> None:
-    """Let the controls live at this pace. What a wire is slow to tell is minutes then, and no fault of the lamps."""
-    Runner.pace = pace
-    lamps.HOLD.update({code: max(seconds, ANSWER * pace.speed) for code, seconds in lamps.HOLD.items() if seconds})
+def patient(pace: Pace) -> Adapt:
+    """Let circuits wait for slow buses at this pace: what takes seconds there takes minutes of the controls' time."""
+
+    def adapt(control: Control[Any]) -> Control[Any]:
+        return replace(control, least_hold=ANSWER * pace.speed) if isinstance(control, Circuit) else control
+
+    return adapt if pace.speed != 1 else lambda control: control
+
+
+def run(site: Path, state: Path, runtime: Path, pace: Pace) -> int:
+    """Run the agent; returns its exit code."""
+    log_to_stderr("info")
+    configuration = Configuration.choose(site, SettingsReader(site), str(state))
+    log_in_zone(configuration.settings.timezone)
+
+    async def live() -> int:
+        return await Agent(configuration, runtime, pace, patient(pace)).run()
+
+    return asyncio.run(live())
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the agent, and the fountain's water meter, until the parent ends."""
+    die_with(int(os.environ.get("BOCAGE_DEMO_PARENT", os.getppid())))
+    site, state, runtime = map(Path, arguments[:3])
+    pace = Pace(*map(float, arguments[3:]))
+    Device.pin_factory = MockFactory()
+    threading.Thread(target=flow, args=(Device.pin_factory, pace.speed), daemon=True).start()
+    try:
+        return run(site, state, runtime, pace)
+    except BocageError as error:
+        print(f"bocage: {error}", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":
-    die_with(int(os.environ.get("BOCAGE_DEMO_PARENT", os.getppid())))
-    hurry(Pace(*map(float, os.environ.get("BOCAGE_DEMO_PACE", "1 0").split())))
-    Device.pin_factory = MockFactory()
-    threading.Thread(target=flow, args=(Device.pin_factory, Runner.pace.speed), daemon=True).start()
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -25,21 +25,17 @@ class Cabinet:
     """
 
     def __init__(self, site: Path, state: Path, runtime: Path, log: Path, pace: Pace) -> None:
-        self._arguments = ["run", str(site), "--state-dir", str(state), "--runtime-dir", str(runtime)]
-        self._log, self._pace = log, pace
+        self._arguments = [str(site), str(state), str(runtime), str(pace.speed), str(pace.since)]
+        self._log = log
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
-        told = environment(
-            BOCAGE_CLOCK="trusted",
-            BOCAGE_DEMO_PARENT=str(os.getpid()),
-            BOCAGE_DEMO_PACE=f"{self._pace.speed} {self._pace.since}",
-        )
-        told.pop("NOTIFY_SOCKET", None)
+        variables = environment(BOCAGE_CLOCK="trusted", BOCAGE_DEMO_PARENT=str(os.getpid()))
+        variables.pop("NOTIFY_SOCKET", None)
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *program("agent.demo.cabinet", *self._arguments),
-                env=told, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                env=variables, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
 
     @property

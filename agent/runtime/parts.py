@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from agent.arbiter.authorization import Authorization
 from agent.arbiter.orphans import Orphans
 from agent.arbiter.point_commands import PointCommands
 from agent.clock import SystemClock
+from agent.control.api import Control
+from agent.control.civil import Pace
 from agent.control.engine import Runner
 from agent.core.alarms import OpenAlarms
 from agent.core.buses import Buses
@@ -27,19 +30,26 @@ from agent.runtime.lives import Life
 from agent.runtime.status import discreet, state_topics
 from agent.settings import Settings
 
-__all__ = ["Parts"]
+__all__ = ["Adapt", "Parts"]
 
 log = logging.getLogger("bocage.app")
+
+Adapt = Callable[[Control[Any]], Control[Any]]
+"""Returns a control as this agent runs it: the demo's are more patient with slow buses."""
 
 
 class Parts:
     """All parts of one site. A reload replaces `settings`, `arbiter`, `runner` and `uplink`; the others stay.
 
-    `runtime` is the folder in memory. The state folder belongs to this process already.
+    `runtime` is the folder in memory. The state folder belongs to this process already. Controls run at `pace`, each as
+    `adapt` returns it.
     """
 
-    def __init__(self, configuration: Configuration, clock: SystemClock, runtime: Path) -> None:
+    def __init__(
+        self, configuration: Configuration, clock: SystemClock, runtime: Path, pace: Pace, adapt: Adapt
+    ) -> None:
         self.configuration, self.settings, self.clock = configuration, configuration.settings, clock
+        self._pace, self._adapt = pace, adapt
         self.started = clock.monotonic()
         self.unkept = ""
         """Why the configuration could not be kept in the state folder; "" if it was."""
@@ -145,13 +155,14 @@ class Parts:
 
     def _make_runner(self) -> Runner:
         runner = Runner(
-            self.settings.controls,
+            map(self._adapt, self.settings.controls),
             self.settings.timezone,
             self.arbiter,
             self.open_alarms.put_event,
             self.state.scope("runner"),
             self.clock,
             self.open_alarms.raised(),
+            self._pace,
         )
         runner.publish, runner.doubts = self.hub.publish, self.hub.doubts
         return runner

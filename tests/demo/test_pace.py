@@ -14,7 +14,8 @@ from agent.control.civil import Civil, Pace
 from agent.control.engine import Runner
 from agent.demo import cabinet
 from agent.model import Quality, Reading
-from agent.services.lighting import lamps
+from agent.services.lighting.control import Circuit
+from agent.services.lighting.lamps import Watch
 from tests.fakes.clock import FollowedClock
 
 NOON = datetime(2026, 1, 15, 12, tzinfo=ZoneInfo("Europe/Paris"))
@@ -56,12 +57,11 @@ def test_a_day_passes_in_two_minutes_and_a_bit():
     assert not clock.wall.take_news(), "it is no step of the clock"
 
 
-def test_controls_see_one_time(monkeypatch):
-    monkeypatch.setattr(Runner, "pace", Pace(600, 1000))
+def test_controls_see_one_time():
     clock, control = FollowedClock(epoch=NOON.timestamp() - 1000), Control()
     door = SimpleNamespace(outputs=lambda: {"well": Output(True, 15, "", 1001.0, None)})
     memory = SimpleNamespace(get=lambda key: None, put=lambda *_: None)
-    runner = Runner([control], "Europe/Paris", door, None, memory, clock)
+    runner = Runner([control], "Europe/Paris", door, None, memory, clock, pace=Pace(600, 1000))
     clock.at += 2
     runner.observe([Reading("level", 40.0, clock.now(), Quality.GOOD)])
     runner.turn()
@@ -70,11 +70,17 @@ def test_controls_see_one_time(monkeypatch):
     assert runner.pace.back(runner.due_next()) == pytest.approx(clock.at + 6)
 
 
-def test_a_slow_wire_is_no_fault_of_the_lamps(monkeypatch):
-    monkeypatch.setattr(lamps, "HOLD", dict(lamps.HOLD))
-    monkeypatch.setattr(Runner, "pace", Pace())
-    before = dict(lamps.HOLD)
-    cabinet.hurry(Pace())
-    assert before == lamps.HOLD
-    cabinet.hurry(Pace(600, 0))
-    assert lamps.HOLD["contactor_welded"] == 1800 and lamps.HOLD["local_manual"] == 0
+def test_a_slow_bus_is_no_fault_of_the_lamps():
+    circuit = Circuit("main", "km1", programme=None)
+    other = Control()
+    assert cabinet.patient(Pace())(circuit) is circuit
+    hurried = cabinet.patient(Pace(600, 0))
+    assert hurried(circuit).least_hold == 1800 and hurried(other) is other
+
+
+def test_a_fault_lasts_the_least_hold_at_least():
+    welded, manual = {"contactor_welded": True}, {"local_manual": True}
+    watch = Watch().look(welded, 0.0, 1800)
+    assert watch.due(1800) == 1800 and not watch.look(welded, 1799.0, 1800).open
+    assert watch.look(welded, 1800.0, 1800).open == {"contactor_welded"}
+    assert Watch().look(manual, 0.0, 1800).open == {"local_manual"}, "what is reported at once stays so"

@@ -107,6 +107,8 @@ class Circuit:
     """Contactors and dimmers of the other circuits: their lamps may light the probe too."""
     never_early: bool = False
     """The law lets it go on at the sun's event and no earlier: the photocell may only make it later."""
+    least_hold: float = 0.0
+    """Seconds that a fault must last at least, where meter and contact are slow to follow (the demo)."""
 
     @property
     def inputs(self) -> frozenset[str]:
@@ -139,7 +141,7 @@ class Circuit:
         verdicts = self.lamps.judge(seen, learnt)
         verdicts["local_manual"] = hand is not None if switch_known else None
         verdicts["photocell_stuck"] = cell.stuck(now.monotonic) if cell.steady is not None else None
-        watch = watch.look(verdicts, now.monotonic)
+        watch = watch.look(verdicts, now.monotonic, self.least_hold)
         if state.relamped:
             watch = Watch(watch.open - RELAMPED, watch.turning)
         standing = {code: self._detail(code, seen, learnt, cell) for code in watch.open}
@@ -383,7 +385,7 @@ class Circuit:
         return detail
 
     def _due(self, state: CircuitState, view: View, now: Now) -> float:
-        found = [state.watch.due()]
+        found = [state.watch.due(self.least_hold)]
         if self.photocell is not None:
             found += [self.photocell.due(state.cell, now.monotonic), state.glow.due(now.monotonic)]
         output = view.outputs.get(self.actuator)

@@ -270,6 +270,11 @@ class Lamps:
         return seen.voltage < UNDERVOLTAGE
 
 
+def _hold(code: str, least: float) -> float:
+    """Seconds that a fault must last before it is raised, and be over before it is cleared."""
+    return max(HOLD[code], least) if HOLD[code] else 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class Watch:
     """Which faults are open, and since when (monotonic s) others are about to begin or to end."""
@@ -277,20 +282,21 @@ class Watch:
     open: frozenset[str] = frozenset()
     turning: Mapping[str, float] = field(default_factory=dict)
 
-    def look(self, verdicts: Mapping[str, bool | None], now: float) -> Watch:
+    def look(self, verdicts: Mapping[str, bool | None], now: float, least_hold: float = 0.0) -> Watch:
+        """Return the watch after these verdicts. A hold is `least_hold` seconds at least, or 0."""
         found, turning = self.open, {}
         for code, verdict in verdicts.items():
             if verdict is None or verdict is (code in self.open):
                 continue
             since = self.turning.get(code, now)
-            if now - since < HOLD[code]:
+            if now - since < _hold(code, least_hold):
                 turning[code] = since
             else:
                 found = found | {code} if verdict else found - {code}
         return Watch(found, turning) if turning or self.turning or found is not self.open else self
 
-    def due(self) -> float:
-        return min((since + HOLD[code] for code, since in self.turning.items()), default=NEVER)
+    def due(self, least_hold: float = 0.0) -> float:
+        return min((since + _hold(code, least_hold) for code, since in self.turning.items()), default=NEVER)
 
     @property
     def lamps_are_fine(self) -> bool:

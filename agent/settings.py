@@ -34,7 +34,7 @@ PATIENCE = 40
 
 @dataclass(frozen=True, slots=True)
 class Buffer:
-    """How long and how much the outbox keeps: seconds, days, bytes."""
+    """The outbox's window (seconds), retention (days) and size (bytes)."""
 
     window: float = 5.0
     days: float = 30
@@ -57,7 +57,7 @@ class Settings:
     idle_buses: tuple[dict[str, Any], ...]
     """Buses without a driver, as the live view shows them."""
     not_driven: tuple[str, ...]
-    """What the file asks for and this version does not do yet."""
+    """Requests of the file that this version does not carry out yet."""
     signals: tuple[Signal, ...]
     policies: Mapping[str, Policy]
     actuators: tuple[ActuatorSpec, ...]
@@ -86,7 +86,7 @@ class Settings:
 
     @property
     def allow(self) -> tuple[str, ...] | None:
-        """What commands over MQTT may name; None is everything."""
+        """The points that commands over MQTT may name; None is all."""
         return None if self.uplink is None else self.uplink.allow
 
     def points(self, driven: Iterable[Point]) -> list[Point]:
@@ -103,7 +103,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What the reader of a site file found."""
+    """The result of reading a site file."""
 
     settings: Settings | None
     """The settings, also where rules are broken; None if the file cannot be understood at all."""
@@ -113,7 +113,7 @@ class Found:
     absent: frozenset[str] = frozenset()
     """Codecs that a profile needs and that are not there."""
     pointers: tuple[Pointer, ...] = ()
-    """What it points to and does not hold: secrets, certificates, keys."""
+    """Secrets, certificates and keys that it points to."""
 
     @property
     def first(self) -> Problem | None:

@@ -58,7 +58,7 @@ def show_alarms(options: argparse.Namespace) -> int:
 
 
 def _reasons(status: Mapping[str, Any], alarm: Mapping[str, Any]) -> Iterable[str]:
-    """What helps to mend it, a line each."""
+    """The remedies, a line each."""
     if alarm["code"] in _WHY:
         return _WHY[alarm["code"]](status, alarm["subject"])
     if alarm["code"] in _CONFIG:
@@ -80,7 +80,7 @@ def _lost(status: Mapping[str, Any], device: str) -> Iterator[str]:
 
 
 def _refused(status: Mapping[str, Any], device: str) -> Iterator[str]:
-    """Which points a device does not give, and why; one line for each reason."""
+    """The points that a device refuses and its reasons, one line a reason."""
     for bus in status["buses"]:
         reasons: dict[str, list[str]] = {}
         for point, why in bus.get("refused", {}).get(device, {}).items():

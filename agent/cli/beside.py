@@ -24,9 +24,9 @@ Tried = tuple[str, bool | None, str]
 
 
 async def owner(agent: Client, bus: BusSpec) -> str | None:
-    """What the agent calls the bus on this wire; None if the wire is not the agent's.
+    """Return the agent's name of the bus on this port or host; None if the agent does not have it.
 
-    BocageError if the agent keeps the line otherwise than the file says.
+    BocageError if the agent's settings of the line differ from the file's.
     """
     answer = await agent.request({"do": "try", "bus": {**outline(bus), "devices": []}})
     found: str | None = answer["owner"]
@@ -34,7 +34,7 @@ async def owner(agent: Client, bus: BusSpec) -> str | None:
 
 
 class Beside:
-    """What the file says, tried on the agent's wires, and straight on those that the agent does not have."""
+    """Try the file's devices on the agent's buses, and directly on the buses that the agent does not have."""
 
     def __init__(self, options: argparse.Namespace, site: Site) -> None:
         self._options, self._site = options, site
@@ -121,7 +121,7 @@ class Beside:
 
 
 def _listening(bus: Mapping[str, Any]) -> str:
-    """What the agent says of a radio bus: an error while it is up is what it misses there."""
+    """The agent's report of a radio bus; an error of a bus that is up names what is missing there."""
     error = str(bus["error"])
     return error if bus["state"] != BusState.UP else "the running agent listens" + (f", but {error}" if error else "")
 

@@ -26,7 +26,7 @@ _STATUS = ("rows", "bytes", "oldest", "hours_left", "gaps", "classes", "lost", "
 _CLASSES = {"0": "alarms and outcomes", "1": "states and counters", "2": "telemetry", "3": "diagnostics"}
 
 _FORMULA = ("=", "+", "-", "@")
-"""How a formula begins in a spreadsheet."""
+"""First characters of a formula in a spreadsheet."""
 
 
 def add(commands: Any) -> None:
@@ -122,5 +122,5 @@ def _print_csv(rows: Iterable[Row]) -> None:
 
 
 def _cell(text: str) -> str:
-    """What a device says, as text for a spreadsheet too: one that begins like a formula gets an apostrophe."""
+    """Text of a device for a spreadsheet: an apostrophe is put before one that begins like a formula."""
     return "'" * text.lstrip().startswith(_FORMULA) + shown(text)

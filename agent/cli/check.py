@@ -86,9 +86,9 @@ def _loads(site: Site) -> dict[str, float]:
 
 
 def _wires(options: argparse.Namespace, site: Site) -> tuple[list[str], list[Problem]]:
-    """What was read, and a problem for each device that could not be, at its place in the file.
+    """Read every device. Returns the results, and a problem at its place in the file for each device that failed.
 
-    What cannot be tried, because the running agent has the wire and runs another file, is a warning.
+    A device that cannot be tried, because the running agent has the bus and runs another file, is a warning.
     """
     from agent.cli import direct
     from agent.site.language.document import read

@@ -37,7 +37,7 @@ _WIDEST = 1000
 _ERASE = ("site", "device", "point", "person", "before")
 _COLLECT = ("prefix", "sqlite", "protocol", "username", "password_file", "ca", "cert", "key", "client_id", "keep",
             "seconds")  # fmt: skip
-"""What belongs to `erase` only, and what to a collector at a broker."""
+"""Options of `erase` only, and options of a collector at a broker."""
 
 
 def add(commands: Any) -> None:

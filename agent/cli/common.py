@@ -1,4 +1,4 @@
-"""What several commands share: their common options, and the site file with its folders."""
+"""Common options of commands, and the site file with its folders."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class CommandParser(HelpfulParser):
         return [str(SITE), *args]
 
     def _positionals_of(self, args: Sequence[str]) -> list[str]:
-        """What is neither an option nor the value of one."""
+        """The words that are neither options nor values of options."""
         found: list[str] = []
         is_value = False
         for at, arg in enumerate(args):
@@ -103,7 +103,7 @@ def _may_be_there(path: Path) -> bool:
 
 
 def hint_start(options: argparse.Namespace) -> None:
-    """How an agent is started that is found then: by systemd on an installed box, else in a terminal."""
+    """The command that starts an agent at this place: systemd's on an installed box, else in a terminal."""
     site = getattr(options, "site", None)
     if site is None:
         return
@@ -121,7 +121,7 @@ def hint_sudo(text: str) -> None:
 
 
 def hint_time(options: argparse.Namespace) -> None:
-    """What to do about a "time unknown" that was printed."""
+    """Print the remedy for a "time unknown" in the output."""
     import asyncio
 
     from agent.runtime.socket import NoAgent, connect

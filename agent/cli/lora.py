@@ -75,7 +75,7 @@ async def _ask(where: Place, topic: str) -> list[Row]:
 
 
 def _kept(where: Place, topic: str) -> list[Row]:
-    """What the drivers have kept in the state folder; nothing is changed there."""
+    """Return the drivers' rows from the state folder; nothing is changed there."""
     from agent.clock import SystemClock
     from agent.core.buses import Buses
     from agent.core.outputs import is_radio

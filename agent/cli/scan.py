@@ -143,7 +143,7 @@ async def _agent(where: Place, spec: BusSpec) -> AsyncIterator[tuple[Client | No
 
 
 def _allowed(spec: BusSpec, wanted: Sequence[Settings]) -> Sequence[Settings]:
-    """What can be tried while the agent polls: its own settings and no others."""
+    """Settings that can be tried while the agent polls: the line's own."""
     others = [settings for settings in wanted if any(spec.options[key] != settings[key] for key in settings)]
     if others:
         raise BocageError(

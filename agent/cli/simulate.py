@@ -80,7 +80,7 @@ def _progress(duration: float) -> Iterator[Callable[[float], object]]:
 
 
 def _bar(duration: float, until_end: contextlib.ExitStack) -> Callable[[float], object]:
-    """What draws how far (s) it is, on a bar that goes at the end."""
+    """Return a function that draws the progress (s) as a bar; the bar is removed at the end."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -1,4 +1,4 @@
-"""What a mistyped command line is told: what was probably meant."""
+"""Errors of a mistyped command line, with a suggestion."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class HelpfulParser(argparse.ArgumentParser):
 
 
 def _slip(word: str, is_first: bool) -> str:
-    """What a keyboard has made of the word."""
+    """Return the error for a word that a keyboard has altered, or ""."""
     if word[:1] in _LONG_DASHES and word:
         return f"{word} begins with a long dash, which a phone makes of two; write --{word.lstrip(_LONG_DASHES)}"
     words = re.split(f"[{_NO_BREAK}]", word)

@@ -1,4 +1,4 @@
-"""What became of the numbers of each store."""
+"""The account of each store's numbers: received, explained or missing."""
 
 from __future__ import annotations
 

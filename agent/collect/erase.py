@@ -27,7 +27,7 @@ _TOGETHER = 5_000
 
 @dataclass(frozen=True, slots=True)
 class Which:
-    """What is to be erased: all that fits each of these that is given. `before` is Unix ms."""
+    """The rows to erase: those that meet every condition that is given. `before` is Unix ms."""
 
     site: str | None = None
     device: str | None = None
@@ -130,7 +130,7 @@ def _is_by(by: str, place: str) -> str:
 
 
 def _condition(table: str, which: Which) -> tuple[str | None, list[Any]]:
-    """What holds for rows of a table that are to be erased; None if none of them is."""
+    """The SQL condition of the rows to erase in a table; None if it has none."""
     parts, arguments = ["1"], list[Any]()
     name = "subject" if table == "event" else "point"
     if which.device is not None:

@@ -76,7 +76,7 @@ class Broker:
 
 @dataclass(slots=True)
 class Tally:
-    """What came since the start."""
+    """Counts of received messages since the start."""
 
     messages: int = 0
     readings: int = 0

@@ -1,4 +1,4 @@
-"""What was collected, in one SQLite file: readings, events, results of commands, and the account of their numbers."""
+"""The collected data in one SQLite file: readings, events, results of commands, and the account of their numbers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _WAIT = 4.0
 """Seconds that another program may hold the file's lock; below the 5 s in which a collector ends."""
 _POISON = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError,
            sqlite3.DataError, sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError)  # fmt: skip
-"""What one message can do to us; whatever the disk does ends the collector instead."""
+"""Errors that one bad message can cause; an error of the disk ends the collector instead."""
 
 
 _CURES = {
@@ -390,7 +390,7 @@ def is_locked(error: sqlite3.Error) -> bool:
 
 
 def file_fault(path: Path, error: sqlite3.Error | OSError) -> BocageError:
-    """What is wrong with a collector's file, in the words of those who must mend it."""
+    """The error of a collector's file, with the remedy."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code == sqlite3.SQLITE_NOTADB:
         return BocageError(f"{path} is not a file of bocage collect: {error}")

@@ -42,13 +42,13 @@ log = logging.getLogger("bocage.runner")
 IDLE = 10.0
 """Seconds between two turns at the most, so that the clock is looked at."""
 PATIENCE = 5.0
-"""How long the first turn waits for inputs that were never received (s)."""
+"""Seconds that the first turn waits for inputs that were never received."""
 KEEP = 60.0
 """State that only counts (run-hours, learned values) is kept, and told, this often (s)."""
 RETRY = 60.0
 """A control that failed is tried again after this long (s)."""
 TOLD = 0.2
-"""How long a stop waits for the flash (s): what happened is on its way there."""
+"""Seconds that a stop waits for events to be written to flash."""
 SOONEST = 0.001
 """A `due` that is past already comes this much later (s)."""
 _BEFORE = "as before the start"
@@ -129,7 +129,7 @@ class Runner:
         self._trusted: bool | None = None
         self._news: list[Event] = []
         self._events: deque[Event] = deque()
-        """What happened, and is not told yet."""
+        """Events that are not in the outbox yet."""
         self._noting = asyncio.Lock()
         self._wake = Wake()
         self._next = clock.monotonic() + PATIENCE
@@ -321,7 +321,7 @@ class Runner:
                     await self._keep_now(urgent)
 
     async def _keep_now(self, rules: Sequence[_Rule]) -> None:
-        """What must last of these is on flash when this returns, if the disk will."""
+        """Write the durable state of these rules to flash before returning, if the disk can."""
         for rule in rules:
             self._keep(rule)
         try:

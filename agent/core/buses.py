@@ -232,7 +232,8 @@ class Buses:
             return [{"name": device.name, "works": False, "text": str(error)} for device in devices]
 
     def runs(self, outlined: Mapping[str, Any]) -> list[str] | None:
-        """Which devices of a file's bus we do not have in the same way; None if the bus itself is other, or not there.
+        """Return the devices of a file's bus that differ from the running ones; None if the bus itself differs or is
+        not there.
         """
         spec = self._specs.get(str(outlined.get("name")))
         own = outline(spec) if spec is not None else {}
@@ -241,7 +242,9 @@ class Buses:
         return [one["name"] for one in outlined.get("devices", ()) if one not in own["devices"]]
 
     def inspect(self, topic: str) -> list[dict[str, Any]]:
-        """What the buses keep beside their points, each row with its bus. BocageError if no bus has such a topic."""
+        """Return what the buses keep beside their points, each row with its bus. BocageError if no bus has such a
+        topic.
+        """
         rows: list[list[dict[str, Any]]] = []
         refusal = BocageError(f'no bus here has "{topic}" to show')
         for name, wire in self._wires.items():

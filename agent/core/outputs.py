@@ -188,7 +188,7 @@ def _place(value: Any) -> Any:
 
 
 def _revived(value: Any) -> Any:
-    """What `_plain` made of it, as it was."""
+    """Restore a value that `_plain` has stored."""
     if isinstance(value, dict):
         if value.keys() == {_SECRET}:
             source, name, folder = value[_SECRET]

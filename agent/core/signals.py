@@ -24,7 +24,7 @@ MOST = {
 """What a counter of this unit grows by in a second at most, where the site file does not say: 100 m3/h (the overload
 flow Q4 of a DN 100 meter is about that, ISO 4064-1), 250 kW (the end of the low-voltage tariffs)."""
 AT_ONCE = {"L": 1000.0, "m3": 1.0, "Wh": 1000.0, "kWh": 1.0, "MWh": 0.001, "varh": 1000.0, "kvarh": 1.0}
-"""What may come at once besides; or ten counts, if that is more."""
+"""The growth that may come at once besides; or ten counts, if that is more."""
 SLACK_COUNTS = 10
 
 

@@ -167,7 +167,7 @@ class State:
 
     @property
     def troubles(self) -> list[str]:
-        """What was unreadable when it was opened, in words for an alarm; empty if all was well."""
+        """The files that could not be read when it was opened, as texts for an alarm; empty if all was well."""
         return self._storage.troubles
 
     def get(self, key: str) -> Any:

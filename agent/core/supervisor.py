@@ -54,7 +54,7 @@ async def supervise(
 
 
 def isolated(what: str, call: Callable[[], T]) -> tuple[T | None, str]:
-    """What `call` gives, and ""; or None, and how it failed: a rule with a bug must not stop the others."""
+    """Return the result of `call` and "", or None and its error: a rule with a bug must not stop the others."""
     try:
         return call(), ""
     except Exception as error:
@@ -80,7 +80,7 @@ class Watchdog:
         self._clock, self._notifier = clock, notifier
         self._owners: dict[str, Callable[[], float]] = {}
         self.lag = 0.0
-        """How late the event loop last woke us, in seconds: the loop lag of `health`."""
+        """Seconds by which the event loop was last late: the loop lag of `health`."""
 
     def add(self, name: str, due: Callable[[], float]) -> None:
         self._owners[name] = due

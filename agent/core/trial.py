@@ -47,14 +47,14 @@ def same_wire(one: BusSpec, other: BusSpec) -> bool:
 
 
 def other_settings(own: BusSpec, wanted: BusSpec) -> str:
-    """How the agent keeps a line where a file wants it otherwise, in words; "" if they agree."""
+    """Describe the agent's settings of a line where a file's differ; "" if they agree."""
     if own.type == wanted.type and _settings(own) == _settings(wanted):
         return ""
     return f"the agent runs another file and keeps {own.name} at {_said(own)}; this file says {_said(wanted)}"
 
 
 def verdicts(bus_type: str, readings: Iterable[Reading], error: str) -> list[dict[str, Any]]:
-    """What a device's readings and counts come to, one a device: name, works, text. `error` is the wire's."""
+    """Judge each device by its readings and counts: name, works, text. `error` is the bus's."""
     devices: dict[str, list[Reading]] = {}
     counts: dict[str, dict[str, Any]] = {}
     for reading in readings:

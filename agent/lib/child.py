@@ -1,7 +1,7 @@
-"""How a Python process of ours is started: with our own modules, and with none that lie about where we are.
+"""Start Python processes of our own with our own modules only.
 
 `python -m` puts the working directory first on the path, so that a `json.py` in the folder of a site file would be
-imported, perhaps by root. `-P` leaves it out; our packages are named instead, wherever they were found.
+imported, perhaps by root. `-P` leaves it out; the folders of our packages are named instead.
 """
 
 from __future__ import annotations

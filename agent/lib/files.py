@@ -14,7 +14,7 @@ __all__ = ["NotRegular", "is_file", "open_regular", "read_regular"]
 
 
 class NotRegular(OSError):
-    """What stands there is no file."""
+    """The path is no regular file."""
 
 
 def is_file(path: Path) -> bool:
@@ -40,6 +40,9 @@ def open_regular(path: Path, flags: int = os.O_RDONLY, mode: int = 0o600) -> int
 
 
 def read_regular(path: Path, most: int | None = None, flags: int = 0) -> bytes:
-    """What is in a file, at most the first `most` bytes. NotRegular if it is no file, OSError if it cannot be read."""
+    """Return the content of a file, at most the first `most` bytes.
+
+    NotRegular if it is no regular file, OSError if it cannot be read.
+    """
     with os.fdopen(open_regular(path, os.O_RDONLY | flags), "rb") as file:
         return file.read() if most is None else file.read(most)

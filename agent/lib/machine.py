@@ -25,7 +25,7 @@ _PERMANENT = "0"  # linux/netdevice.h, NET_ADDR_PERM: not made up, not set by an
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What is known of a machine, each as a short digest; all empty where it has no identity."""
+    """The identity of a machine, each part as a short digest; all empty where it has none."""
 
     serial: str = ""
     addresses: tuple[str, ...] = ()
@@ -43,7 +43,7 @@ class Machine:
 
     @classmethod
     def parse(cls, text: Any) -> Machine:
-        """What `text` kept; nothing is known where it says nothing."""
+        """Restore what `text` returned; all parts are empty for an empty text."""
         with contextlib.suppress(ValueError, TypeError, KeyError):
             found = json.loads(text)
             return cls(str(found["serial"]), tuple(map(str, found["addresses"])), str(found["machine_id"]))
@@ -66,7 +66,7 @@ class Machine:
         return bool(self.machine_id and known.machine_id) and self.machine_id != known.machine_id
 
     def learn(self, known: Machine) -> Machine:
-        """What is known of this machine by now, where `known` is no other."""
+        """Return the parts that are known of this machine by now, where `known` is the same machine."""
         return Machine(
             known.serial or self.serial,
             tuple(sorted({*known.addresses, *self.addresses})),

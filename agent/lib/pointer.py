@@ -1,4 +1,4 @@
-"""What a site file points to and does not hold: secrets, certificates, keys; and whether it can be had."""
+"""Secrets, certificates and keys that a site file points to, and whether they can be read."""
 
 from __future__ import annotations
 

@@ -14,13 +14,13 @@ from agent.lib.files import read_regular
 __all__ = ["Kept", "hand_over", "is_withdrawn"]
 
 _handed: dict[tuple[str, str], str] = {}
-"""What is newer than what systemd gave at the start of the unit, by source and name; never on flash."""
+"""Secrets that are newer than those systemd gave at the start of the unit, by source and name; never on flash."""
 _withdrawn: set[str] = set()
 """Credentials that were there before, and were not among those that were handed over last."""
 _LARGEST = 65_536
 """Bytes of the file of a secret."""
 _last: dict[Kept, str] = {}
-"""What was read last: one that is lost, or half written, does not take a link away that has it."""
+"""The secrets that were read last: a lost or half-written file does not end a link that has one."""
 
 
 def hand_over(credentials: Mapping[str, str] | None, environment: Mapping[str, str]) -> None:
@@ -68,8 +68,7 @@ class Kept:
         return self.source == "env" or (self.source == "credential" and "CREDENTIALS_DIRECTORY" not in os.environ)
 
     def reveal(self) -> str:
-        """What is used: what stands there now, else what stood there when it was last read. ConfigError if neither
-        is there."""
+        """Return the secret: its present value, else the value that was read last. ConfigError if there is neither."""
         try:
             _last[self] = self.read()
         except ConfigError:
@@ -78,7 +77,7 @@ class Kept:
         return _last[self]
 
     def read(self) -> str:
-        """What stands there now, without byte order mark and newline at its end. ConfigError if it is not there, or
+        """Return the present value, without byte order mark and newline at its end. ConfigError if it is missing or
         empty.
         """
         text = self._text()

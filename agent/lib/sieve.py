@@ -1,8 +1,8 @@
-"""What comes over the wire, bounded: a PUBLISH that is too long is skipped in pieces, whatever its length.
+"""Bound the size of received MQTT packets: a PUBLISH that is too long is skipped in pieces, whatever its length.
 
-paho gathers a packet whole before anybody sees it, and MQTT allows 256 MB. A `Sieve` stands between the socket and
+paho gathers a packet whole before it is handed on, and MQTT allows 256 MB. A `Sieve` stands between the socket and
 paho: of a longer PUBLISH it hands on the topic, the packet id, the properties and the beginning of the payload, as if
-no more had come. So it is looked at, refused and acknowledged like any other, and the link stays.
+no more had come. So it is parsed, refused and acknowledged like any other, and the link stays.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How a link is made with TLS, from files that may change, or be lost, while the agent runs."""
+"""TLS contexts from files that may change, or be lost, while the agent runs."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _last: dict[tuple[Path | None, Path | None, Path | None], ssl.SSLContext] = {}
 
 
 def client_context(ca: Path | None, cert: Path | None, key: Path | None) -> ssl.SSLContext:
-    """What these files say now; while they cannot be used, what they said last.
+    """Return a context from the files as they are now, or the last one while they cannot be used.
 
-    `ca` None: the system's authorities. OSError if they cannot be used and never could, since the agent started.
+    `ca` None: the system's authorities. OSError if the files could never be used since the agent started.
     """
     files = ca, cert, key
     try:

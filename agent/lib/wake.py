@@ -1,6 +1,6 @@
-"""What a task rests by: until it is woken, or for so long.
+"""An event that can be waited for with a timeout.
 
-`asyncio.timeout` around an `asyncio.Event` ends a rest that is over by an exception, and costs more than the others
+`asyncio.timeout` around an `asyncio.Event` ends each rest that is over by an exception, and costs more than the others
 too. Loops that come round many times a minute pay for that.
 """
 

@@ -28,7 +28,7 @@ __all__ = ["NEWEST", "SITE", "Applied", "find", "was_used"]
 log = logging.getLogger("bocage.applied")
 
 SITE = "site.yaml"
-"""What the site file is called among the copies, whatever it is called at home."""
+"""The name of the site file's copy, whatever the original is called."""
 NEWEST = "applied"
 """The folder of the newest generation, in the state folder."""
 _PREVIOUS, _UNFINISHED = "applied.previous", "applied.new"

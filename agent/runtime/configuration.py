@@ -1,4 +1,4 @@
-"""Which configuration runs: the site file's, or, while that is wrong, the one that was applied last."""
+"""Choose the configuration that runs: the site file's, or, while that is wrong, the one that was applied last."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class Configuration:
         self.replaced: Settings | None = None
         """The settings applied before this start, where others run from now on: their outputs may have left."""
         self.wrong: Problem | None = None
-        """What is wrong with the site file: it is not the one that runs."""
+        """The error of the site file, which therefore does not run."""
         self.outdated: Problem | None = None
-        """Which rule of this program the configuration that runs breaks: it was applied by an older one."""
+        """The rule of this program that the running configuration breaks: an older program applied it."""
         self.is_bare = False
         """Whether nothing runs, for want of anything that can be read."""
         self._unkept = found
@@ -49,7 +49,7 @@ class Configuration:
 
     @classmethod
     def choose(cls, path: Path, reader: SettingsReader, given: str | None) -> Configuration:
-        """What to start with. ConfigError with all that is wrong where nothing was ever applied.
+        """Choose the configuration to start with. ConfigError with all errors where none was ever applied.
 
         Where a file was applied before and cannot be read any more, the settings are bare: the outputs that the agent
         owns go to their safe state until a valid file is applied.
@@ -97,7 +97,7 @@ class Configuration:
 
     @classmethod
     def _bare(cls, path: Path, state: Path, wrong: Problem) -> Configuration:
-        """What was applied cannot be read any more, neither can the file."""
+        """The applied configuration cannot be read any more, and neither can the file."""
         enter(state)
         made = cls(path, state, Settings.bare(), None, None)
         made.wrong, made.is_bare = wrong, True
@@ -143,7 +143,7 @@ class Configuration:
             self._unkept = None
 
     def unusable(self) -> list[Problem]:
-        """What the file points to and cannot be used at this moment: secrets, certificates, keys. Reads them."""
+        """Read the secrets, certificates and keys of the file; return a problem for each that cannot be used now."""
         return [problem for pointer in self._pointers if (problem := pointer.problem()) is not None]
 
     # -- what is told ------------------------------------------------------------------------------------------
@@ -171,7 +171,7 @@ class Configuration:
         }
 
     def line(self) -> str:
-        """What is wrong, for the service manager's line; "" if nothing is."""
+        """The error for the service manager's line; "" if there is none."""
         if self.wrong is not None and self.is_bare:
             return f"configuration refused, nothing runs, outputs go to their safe state: {_said(self.wrong)}"
         if self.wrong is not None:

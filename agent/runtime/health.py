@@ -146,7 +146,7 @@ def _limits(tree: Path, own: str, name: str) -> list[float]:
 
 
 def _text(path: Path) -> str | None:
-    """What the file says, or None: a zone of a sleeping sensor answers with an error (EAGAIN, EINVAL)."""
+    """Return the content of the file, or None: a zone of a sleeping sensor answers with an error (EAGAIN, EINVAL)."""
     try:
         return path.read_text().strip()
     except OSError:

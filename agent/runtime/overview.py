@@ -1,4 +1,4 @@
-"""What the running agent says of itself: the status document, the health message, and the gateway's conditions."""
+"""The running agent's status document, its health message, and the gateway's conditions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a reading and a moment are written for people and programs on the box."""
+"""Readings, outcomes and times for people and programs on the box."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TIME_UNKNOWN = "time unknown"
 
 
 def time_help(is_known: bool) -> str:
-    """What to do about a "time unknown"; `is_known` is whether the agent knows the time now."""
+    """The remedy for a "time unknown"; `is_known` is whether the agent knows the time now."""
     if is_known:
         return "time unknown: it was before the clock was set; nothing is to be done"
     return (
@@ -53,7 +53,7 @@ def points_json(
 
 
 def outcome_json(outcome: Outcome) -> dict[str, Any]:
-    """What became of a write."""
+    """The outcome of a write as JSON."""
     return {
         "id": outcome.command,
         "point": outcome.point,

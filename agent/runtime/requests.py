@@ -1,4 +1,4 @@
-"""What the command line asks the running agent over its socket (`agent.runtime.socket`)."""
+"""Answer the command line's requests to the running agent (`agent.runtime.socket`)."""
 
 from __future__ import annotations
 

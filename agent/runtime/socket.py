@@ -31,7 +31,7 @@ LONGEST_LINE = 16 * 1024 * 1024
 """Bytes: the status document of the largest site is far below."""
 
 _AMISS = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
-"""What comes of a request whose parts are not what the handler takes them for."""
+"""Errors that a malformed request causes in a handler."""
 _SHOWN = 80
 """Bytes of a line that is no request, as the journal shows it."""
 

@@ -1,4 +1,4 @@
-"""What a running agent reports: its alarms, last values for dashboards, a line for systemd.
+"""Alarms, last values for dashboards, and a line for systemd from a running agent.
 
 Figures about people do not leave the box.
 """
@@ -87,7 +87,7 @@ def _not_known(code: str, subject: str) -> Condition:
 
 
 def bus_health(bus: Mapping[str, Any]) -> dict[str, Any]:
-    """What `health` says of a bus."""
+    """The health message's entry of a bus."""
     return {key: bus[key] for key in ("state", "load", "stretch") if key in bus}
 
 
@@ -150,7 +150,7 @@ def present_points(hub: Hub, now: Instant) -> list[dict[str, Any]]:
 
 
 def one_line(buses: Sequence[Mapping[str, Any]], link: str, waiting: Mapping[str, Any]) -> str:
-    """What `systemctl status` shows."""
+    """The line that `systemctl status` shows."""
     up = sum(1 for bus in buses if bus["state"] == BusState.UP)
     hours = "" if waiting["hours_left"] is None else f", {waiting['hours_left']:.0f} h left"
     return f"{up}/{len(buses)} buses up; uplink {link}; {waiting['rows']} readings waiting{hours}"

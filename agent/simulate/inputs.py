@@ -1,4 +1,4 @@
-"""What the inputs of a scenario do in time. A source knows its value now, and when it changes by itself."""
+"""The inputs of a scenario over time. A source knows its value now, and when it changes by itself."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Source(Protocol):
     """One input. Times are seconds from the start; they never go back."""
 
     def value(self, now: float) -> Value:
-        """What it is now."""
+        """The present value."""
 
     def next(self, now: float) -> float:
         """When it next changes by a step of its own; what changes all the time does so on the grid."""
@@ -131,7 +131,7 @@ class Polled:
         self._read: Value = None
 
     def value(self, now: float) -> Value:
-        """What it told last."""
+        """The last reported value."""
         at = self.poll(now)
         if at != self._read_at or not self.every:
             self._read_at, self._read = at, self._rounded(self.inner.value(now))

@@ -1,4 +1,4 @@
-"""What is outside the box: relays and contactors, sensors that read them, and what fails of it."""
+"""The simulated plant: relays and contactors, sensors that read them, and their faults."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class Plant:
         return self.readings(points)
 
     def readings(self, points: Iterable[str]) -> list[Reading]:
-        """What these points are now; nothing for what is never received."""
+        """The present readings of these points; none for a point that is never received."""
         now = self._clock.now()
         found = [self._reading(name, now) for name in points if self._speaks(name)]
         return [one for one in found if one is not None]
@@ -124,7 +124,7 @@ class Plant:
         return self.readings([*self._values, *self._feedbacks, *self._sources])
 
     def inputs(self) -> list[Reading]:
-        """What the inputs are now: those that changed, and now and then all of them, for each is read all the time."""
+        """The readings of changed inputs, and from time to time of all, because each is polled all the time."""
         now = self._clock.elapsed()
         if now >= self._all_at or self.dead or self.bad or self.stale or self._stuck:
             self._all_at = now + REFRESH
@@ -146,7 +146,7 @@ class Plant:
         return self.readings([output, *self._feedbacks, *self._sources])
 
     def travel(self, output: str) -> float:
-        """How long what hangs on an output moves (s)."""
+        """Seconds that the actuator of an output takes to move."""
         spec = self._by_output.get(output)
         return spec.travel if spec is not None else 0.0
 
@@ -161,7 +161,7 @@ class Plant:
             one.settle(now)
 
     def share(self, actuator: str) -> float:
-        """How far (0..1) it really is on: a welded contactor stays closed."""
+        """The part (0..1) to which it is really on: a welded contactor stays closed."""
         spec = self._actuators[actuator]
         value = self._values[spec.output]
         if actuator in self.welded:
@@ -245,7 +245,7 @@ class Plant:
         return Reading(name, value, now)
 
     def _silent(self, name: str, now: Instant) -> Reading | None:
-        """What a radio node said last, once that is stale."""
+        """The last reading of a radio node, once it is stale."""
         source = self._homes.get(name, name)
         spans = [one.stale_after for one in self._settings.signals if one.name == name]
         known = [span for span in (self._settings.stale_after.get(source), *spans) if span is not None]
@@ -268,5 +268,5 @@ class Plant:
 
 
 def _real(one: Source) -> Source:
-    """What a sensor measures, whatever it tells of it."""
+    """The true value at a sensor, whatever it reports."""
     return one.inner if isinstance(one, Polled) else one

@@ -26,7 +26,7 @@ from agent.site.profiles.model import Library
 __all__ = ["Command", "Fault", "Input", "Scenario", "read_scenario"]
 
 KINDS = ("constant", "steps", "ramp", "sine", "rate", "follows", "model")
-"""What an input may be; each with the keys that go with it."""
+"""The kinds of inputs, each with its keys."""
 _KEYS: dict[str, tuple[set[str], set[str]]] = {
     "constant": (set(), set()),
     "steps": (set(), set()),
@@ -40,7 +40,7 @@ _KEYS: dict[str, tuple[set[str], set[str]]] = {
 
 
 _OF_ANY = ("step", "every")
-"""What any of them may have: how a sensor tells it."""
+"""Keys of all kinds: how a sensor reports."""
 
 
 def _value(value: Any) -> Value:
@@ -169,7 +169,7 @@ class Input(Model):
 
 
 class Fault(Model):
-    """What fails, at a time and for a time (without: for good)."""
+    """A fault, with its time and its duration (without one: for good)."""
 
     at: Moment
     for_: Duration | None = Field(default=None, alias="for")

@@ -33,7 +33,7 @@ class Copy:
     absent: frozenset[str] = frozenset()
     """Codecs that a profile of the site needs and that are not there."""
     pointers: tuple[Pointer, ...] = ()
-    """What it points to and does not hold: secrets, certificates, keys."""
+    """Secrets, certificates and keys that it points to."""
 
     @property
     def wrong(self) -> bool:

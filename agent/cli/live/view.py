@@ -66,7 +66,7 @@ def frame(status: Status, notes: Sequence[str] = ()) -> RenderableType:
 
 
 def _configuration(status: Status) -> list[str]:
-    """What is wrong with the site file, by its bare name, so that the message has room."""
+    """The problem of the site file, without its folder, so that the message has room."""
     config = status.get("config") or {}
     said = (("invalid", "the one applied before runs"), ("outdated", "it goes on"))
     return [
@@ -77,7 +77,7 @@ def _configuration(status: Status) -> list[str]:
 
 
 def trouble(status: Status) -> list[str]:
-    """What keeps the agent from being what it should be, and what to do about it."""
+    """The agent's own problems, and their remedies."""
     undated = [time_help(False)] if status.get("clock") == "unsynced" else []
     return [*_configuration(status), *undated]
 
@@ -344,7 +344,7 @@ def _holder(item: Status) -> str:
 
 
 def _feedback(item: Status) -> Text:
-    """What the feedback reads, and what the arbiter thinks of it unless all is well."""
+    """The reading of the feedback, and the arbiter's verdict unless all is well."""
     feedback, state = item.get("feedback"), str(item.get("state") or "")
     said = [] if feedback is None else [switched(feedback)]
     if state not in _WELL:

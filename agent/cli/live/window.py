@@ -19,7 +19,7 @@ from rich.text import Text
 __all__ = ["Page", "Window", "live"]
 
 Page = tuple[RenderableType, RenderableType]
-"""What always stays in view, and what scrolls."""
+"""The fixed lines and the scrolling lines."""
 
 _PERIOD = 0.5  # seconds between two looks at the page
 _ROOMY = 66  # columns, from which the last line says all
@@ -75,7 +75,7 @@ class Window:
         yield Text(self._where(len(body), len(inside), options.max_width), "reverse", no_wrap=True, overflow="crop")
 
     def _where(self, lines: int, inside: int, width: int) -> str:
-        """What is in view, and which keys there are."""
+        """The visible part, and the keys."""
         is_roomy = width >= _ROOMY
         leave = "q ends" if self._has_keys else "Ctrl-C ends"
         if not self._last:

@@ -1,4 +1,4 @@
-"""What all models of the site file share."""
+"""Base of all models of the site file."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ Name = Annotated[
     str,
     Written(_name, {"type": "string", "pattern": f"^{_NAME.pattern}$"}, "a name: letters, digits, - and _"),
 ]
-"""What stands in topics and references."""
+"""A name, as used in topics and references."""
 Reference = Annotated[str, Written(_text, {"type": "string"}, "the name of a point, signal, actuator or device")]
 """`device.point`, `bus.pin`, or the name of a signal, an actuator or a device; what it may be is checked apart."""
 Timezone = Annotated[

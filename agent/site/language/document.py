@@ -52,7 +52,7 @@ class Place:
 
 @dataclass(slots=True)
 class Document:
-    """What was read. `data` is None where nothing could be; then `problems` says why."""
+    """The parsed file. `data` is None where it could not be parsed; then `problems` says why."""
 
     file: str
     data: Any = None
@@ -69,7 +69,7 @@ class Document:
         return self.places.get(keys, Place(1, 1, 1, 1))
 
     def value(self, keys: Keys) -> Any:
-        """What stands in the file there, or None."""
+        """The value at this place in the file, or None."""
         found = self.data
         for key in keys:
             try:
@@ -247,7 +247,8 @@ _SYNTAX = (
 TYPOGRAPHIC = "\u201c\u201d\u201e\u201f\u2018\u2019\u201a\u00ab\u00bb\u2033\u2032"
 """Quotes as word processors and telephones write them."""
 _ODD_SPACE = re.compile("[\u00a0\u1680\u2000-\u200d\u202f\u205f\u2060\u3000\ufeff]")
-"""What looks like a space, or like nothing, and is none in YAML: word processors and web pages give them."""
+"""Characters that look like a space, or like nothing, and are none in YAML, as word processors and web pages write
+them."""
 
 
 def _odd_space(line: int, column: int, char: str) -> tuple[int, int, str]:

@@ -1,4 +1,4 @@
-"""How what is wrong with a file is said."""
+"""Words for problems of a file."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What people write in other ways than the site file does, and how it is written there: `lundi` is `mon`.
+"""Other spellings of the site file's words, and the right ones: `lundi` is `mon`.
 
-These serve hints: nothing here is accepted in place of what stands in the documentation.
+They serve hints only: a file with such a word is refused.
 """
 
 from __future__ import annotations

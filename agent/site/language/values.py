@@ -70,7 +70,7 @@ _LOGIN = re.compile(r"(?s)^([a-z]*://)?.*:.*@")
 
 
 def plain(value: Any) -> str:
-    """How a value from the file is named in a message, which goes to the journal and to the broker: no password is."""
+    """Return a value of the file for a message, which goes to the journal and to the broker, without passwords."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):

@@ -125,6 +125,10 @@ class Control(Protocol[S]):
     def inputs(self) -> frozenset[str]:
         """The points, signals and actuators whose change wakes it."""
 
+    @property
+    def commands(self) -> Sequence[str]:
+        """The ids of its own points that take a command: `fountain.latch`."""
+
     def initial(self) -> S: ...
 
     def step(self, state: S, view: View, now: Now) -> Step[S]: ...
@@ -161,7 +165,14 @@ class Counting(Protocol):
 
 @runtime_checkable
 class Metered(Protocol):
-    """A control that follows an index."""
+    """A control that follows the index of a meter."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def meter(self) -> str:
+        """The signal or point that has the index."""
 
     def swapped(self, state: Any, meter: str, index: float) -> Any:
         """The state after `meter` was set to `index`, which is no draw; None if it is another one's meter."""

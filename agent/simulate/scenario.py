@@ -14,6 +14,7 @@ from pydantic import Field
 
 from agent.lib.suggestion import did_you_mean
 from agent.model import Value
+from agent.site.build import controls
 from agent.site.checks.names import Checked
 from agent.site.language.base import Many, Model
 from agent.site.language.document import Document, Keys, read
@@ -353,17 +354,14 @@ class _Check:
     def _point(self, keys: Keys, name: str) -> None:
         """A command on what is not there is rejected: worth a word, not the end."""
         site = self._site
-        owner, _, last = name.partition(".")
+        owner, _, _ = name.partition(".")
         if name in site.actuators or owner in self._devices or owner == "alarm":
             return
-        known = {
-            "latch": {*site.water.points, *site.water.tanks, *site.heating.zones},
-            "baseline": set(site.lighting.circuits),
-            "index": set(site.signals),
-        }
-        if owner in known.get(last, ()):
+        known = {point for control in controls(site) for point in control.commands}
+        known |= {f"{signal}.index" for signal in site.signals}
+        if name in known:
             return
-        near = did_you_mean(name, {*site.actuators, *(f"{one}.{end}" for end, names in known.items() for one in names)})
+        near = did_you_mean(name, known | site.actuators.keys())
         self._at.warn(keys, f'unknown point "{name}": it will be rejected' + (f"; {near}" if near else ""))
 
     def _fault(self, keys: Keys, fault: Fault) -> None:

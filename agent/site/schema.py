@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
 from agent.site.language.alone import models
-from agent.site.models.site import Site
+from agent.site.models.site import Served, Site
 
 __all__ = ["descriptions", "json_schema"]
 
@@ -54,6 +54,9 @@ def descriptions(model: type[BaseModel]) -> dict[str, str]:
     found: dict[str, str] = {}
     for base in reversed(model.__mro__):
         if not issubclass(base, BaseModel) or "__annotations__" not in vars(base) or base is BaseModel:
+            continue
+        if base is Served:  # made from the registry: it has no source
+            found |= {name: one.annotation.about for name, one in base.model_fields.items() if name not in found}  # type: ignore[union-attr]
             continue
         (body,) = ast.parse(inspect.cleandoc("\n" + inspect.getsource(base))).body
         assert isinstance(body, ast.ClassDef)

@@ -69,7 +69,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.mark.parametrize(
-    "module", ["agent.cli", "agent.cli.common", "agent.cli.scan", "agent.planning.programme", "agent.site.loader"]
+    "module", ["agent.cli", "agent.cli.common", "agent.cli.scan", "agent.planning.service", "agent.site.loader"]
 )
 def test_ctrl_c_while_modules_load(module):
     assert run("plan", SITE, code=INTERRUPTED.format(module=module) + BOCAGE) == (130, "")

@@ -6,6 +6,7 @@ from typing import Any
 
 from agent.control.api import Control
 from agent.control.calendar import winter
+from agent.control.week import Span, Week
 from agent.services.heating import config
 from agent.services.heating.boiler import HeatCurve
 from agent.services.heating.control import Setpoints, Zone
@@ -13,17 +14,19 @@ from agent.services.heating.exercise import Exercise, Exerciser
 from agent.services.heating.hotwater import HotWater, ThermalCycle
 from agent.services.heating.loops import Hysteresis, Law, Pid, Tpi, least_cycle
 from agent.services.heating.room import OptimumStart, WindowOpen
-from agent.services.weeks import calendar, heating_week
+from agent.site.build.weeks import by_day, calendar
 from agent.site.models.site import Site
 
-__all__ = ["controls"]
+__all__ = ["controls", "heating_week"]
+
+_DAY = 1440
 
 
-def controls(site: Site) -> list[Control[Any]]:
+def controls(site: Site, heating: config.Heating) -> list[Control[Any]]:
     """Every zone and store of hot water, and whatever else is exercised."""
-    zones: list[Control[Any]] = [_zone(site, name, zone) for name, zone in site.heating.zones.items()]
-    stores = (_hot_water(site, name, water) for name, water in site.heating.hot_water.items())
-    pumps = {zone.plant.pump for zone in site.heating.zones.values()}
+    zones: list[Control[Any]] = [_zone(site, name, zone) for name, zone in heating.zones.items()]
+    stores = (_hot_water(site, name, water) for name, water in heating.hot_water.items())
+    pumps = {zone.plant.pump for zone in heating.zones.values()}
     others = ((name, _exercise(site, name)) for name in site.actuators if name not in pumps)
     return [*zones, *stores, *(Exerciser(name, spec) for name, spec in others if spec is not None)]
 
@@ -54,6 +57,25 @@ def _zone(site: Site, name: str, zone: config.Zone) -> Zone:
         zone.sensor_stuck.after,
         zone.comfort_missed.after,
         winter=winter(site.site.latitude),
+    )
+
+
+def heating_week(site: Site, zone: config.Zone) -> Week:
+    """The modes of a zone: comfort, reduced or frost.
+
+    `default` is one mode for all that no day says (reduced), or the spans of the days that are not named.
+    """
+    rest = tuple(Span(*entry) for entry in zone.week.get("default", ()))
+    always = rest[0].mode if len(rest) == 1 and rest[0][:2] == (0, _DAY) else None
+    spans = {key: tuple(Span(*entry) for entry in entries) for key, entries in zone.week.items() if key != "default"}
+    public = zone.holidays.public if zone.holidays is not None else None
+    school = zone.holidays.school if zone.holidays is not None else None
+    return Week(
+        calendar(site),
+        always or "reduced",
+        by_day(spans, () if always else rest),
+        public=None if public is None else (Span(0, _DAY, public),),
+        school=None if school is None else (Span(0, _DAY, school),),
     )
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 from pydantic_core import PydanticCustomError
 
-from agent.services.water.config import day_words
 from agent.site.language.base import Many, Model, Reference, Section
+from agent.site.language.days import day_words
 from agent.site.language.spellings import time_meant, word_meant
 from agent.site.language.values import (
     WINDOW,
@@ -25,9 +25,9 @@ from agent.site.language.values import (
     number,
     plain,
 )
-from agent.site.models.signals import _range
+from agent.site.models.signals import pair
 
-__all__ = ["Heating", "HotWater", "WeekEntry", "Zone"]
+__all__ = ["SECTION", "Heating", "HotWater", "WeekEntry", "Zone"]
 
 Mode = Annotated[Literal["comfort", "reduced", "frost"], Choice("comfort", "reduced", "frost")]
 Temperature = Annotated[float, Field(ge=-30, le=100)]
@@ -75,7 +75,7 @@ Control = Annotated[
 
 def _curve_point(value: Any) -> tuple[float, float]:
     try:
-        return _range(value)
+        return pair(value)
     except ValueError:
         raise ValueError(f"{plain(value)} is no point of a curve; write [outdoors, flow], such as [-10, 65]") from None
 
@@ -282,5 +282,10 @@ class HotWater(Model):
 
 
 class Heating(Model):
+    about: ClassVar[str] = "Zones and hot water."
+
     zones: Section[Zone] = Field(default_factory=dict)
     hot_water: Section[HotWater] = Field(default_factory=dict)
+
+
+SECTION = Heating

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, NamedTuple
@@ -406,9 +406,13 @@ class Zone:
             state = state._replace(start=Start(state.start.rate))
         return state
 
+    @property
+    def commands(self) -> Sequence[str]:
+        return (f"{self.name}.latch",)
+
     def command(self, state: ZoneState, point: str, value: Value, now: Now) -> ZoneState | None:
         """`<zone>.latch` reset ends the lockout of the burner: it gets another 20 min. A sensor is believed again."""
-        if point != f"{self.name}.latch":
+        if point not in self.commands:
             return None
         if value != "reset":
             raise ValueError(f"{point} takes reset, not {value!r}")

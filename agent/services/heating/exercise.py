@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -123,6 +123,10 @@ class Exerciser:
 
     def load(self, kept: Mapping[str, Any]) -> Pump:
         return Pump(**kept)
+
+    @property
+    def commands(self) -> Sequence[str]:
+        return ()
 
     def command(self, state: Pump, point: str, value: Value, now: Now) -> Pump | None:
         return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -143,6 +143,10 @@ class HotWater:
     def load(self, kept: Mapping[str, Any]) -> HotWaterState:
         still = Stillness.load(kept.get("still"))
         return HotWaterState(**{**kept, "alarms": frozenset(kept["alarms"]), "still": still})
+
+    @property
+    def commands(self) -> Sequence[str]:
+        return ()
 
     def command(self, state: HotWaterState, point: str, value: Value, now: Now) -> HotWaterState | None:
         return None

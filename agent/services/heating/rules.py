@@ -7,13 +7,13 @@ from datetime import date, timedelta
 from itertools import pairwise
 
 from agent.control import calendar
-from agent.services.heating.config import HotWater, Zone
+from agent.services.heating.config import Heating, HotWater, Zone
 from agent.services.heating.loops import CYCLE, least_cycle
 from agent.site.checks.names import Checked
 from agent.site.language.document import Keys
 from agent.site.language.values import DAYS, DURATION, number
 
-__all__ = ["check_heating"]
+__all__ = ["check"]
 
 FOUND = 1800.0
 """Seconds: a cycle that is found out is this long in a light room. A boiler that needs more makes it swing more."""
@@ -30,8 +30,8 @@ Stretch = tuple[float, str, str]
 """Minutes, the setpoint's name, and the key of the week that says so."""
 
 
-def check_heating(at: Checked) -> None:
-    for name, zone in at.site.heating.zones.items():
+def check(at: Checked, heating: Heating) -> None:
+    for name, zone in heating.zones.items():
         keys: Keys = ("heating", "zones", name)
         _check_parts(at, keys, zone)
         _check_curve(at, keys, zone)
@@ -39,7 +39,7 @@ def check_heating(at: Checked) -> None:
         _check_week(at, keys, zone)
         _check_start(at, keys, zone)
         _check_control(at, keys, zone)
-    for name, water in at.site.heating.hot_water.items():
+    for name, water in heating.hot_water.items():
         _check_hot_water(at, ("heating", "hot_water", name), name, water)
 
 

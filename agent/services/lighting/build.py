@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from agent.arbiter.limits import Limits
 from agent.control.api import Control
 from agent.services.lighting import config
 from agent.services.lighting.control import Circuit, Shared
 from agent.services.lighting.lamps import Lamps
 from agent.services.lighting.night import Exceptional, Part, Programme, Switch
 from agent.services.lighting.photocell import Photocell
-from agent.services.weeks import calendar
+from agent.site.build.defaults import ActuatorDefaults
+from agent.site.build.weeks import calendar
 from agent.site.models.site import Site
 
-__all__ = ["STAGGER", "contactor_limits", "controls", "led_contactors", "programme"]
+__all__ = ["actuator_defaults", "controls", "programme"]
 
 MIN_ON = 900.0
 """Seconds that a contactor of lamps stays on at least, where the site file says nothing; likewise the others."""
@@ -28,29 +28,27 @@ _NOT_BEFORE_SUNSET = ("heritage", "park", "facade", "car_park")
 _VOLTAGES = {"voltage", "voltage_l1", "voltage_l2", "voltage_l3"}
 
 
-def controls(site: Site) -> list[Control[Any]]:
+def controls(site: Site, lighting: config.Lighting) -> list[Control[Any]]:
     """One control a circuit."""
-    return [_circuit(site, name, circuit) for name, circuit in site.lighting.circuits.items()]
+    return [_circuit(site, lighting, name, circuit) for name, circuit in lighting.circuits.items()]
 
 
-def contactor_limits(site: Site) -> dict[str, Limits]:
-    """The limits of contactors of lamps where the site file says nothing. HID lamps must cool before they relight."""
+def actuator_defaults(lighting: config.Lighting) -> dict[str, ActuatorDefaults]:
+    """The limits of the circuits' contactors. HID lamps must cool before they light again, so for them each time that
+    the contactor closes is a start, after a power failure too."""
+    circuits = lighting.circuits.values()
+    hid = {one.actuator for one in circuits if _is_hid(one)}
     found = {}
-    for circuit in site.lighting.circuits.values():
+    for circuit in circuits:
         lamp = circuit.lamp
         cool = (lamp.restrike or MIN_OFF_HID) if lamp is not None and _is_hid(circuit) else MIN_OFF_LED
-        found[circuit.actuator] = Limits(MIN_ON, cool, None, STARTS_PER_HOUR)
+        led = circuit.actuator not in hid
+        found[circuit.actuator] = ActuatorDefaults(MIN_ON, cool, STARTS_PER_HOUR, back_is_no_start=led, stagger=STAGGER)
     return found
 
 
-def led_contactors(site: Site) -> frozenset[str]:
-    """Contactors that no HID lamps hang on."""
-    circuits = site.lighting.circuits.values()
-    return frozenset(one.actuator for one in circuits) - {one.actuator for one in circuits if _is_hid(one)}
-
-
-def _circuit(site: Site, name: str, circuit: config.Circuit) -> Circuit:
-    switch = site.lighting.local_switch or config.LocalSwitch()
+def _circuit(site: Site, lighting: config.Lighting, name: str, circuit: config.Circuit) -> Circuit:
+    switch = lighting.local_switch or config.LocalSwitch()
     lamp = circuit.lamp
     measured = _measured(site, circuit.meter)
     return Circuit(
@@ -72,10 +70,10 @@ def _circuit(site: Site, name: str, circuit: config.Circuit) -> Circuit:
         dimmer=_dimmer(circuit),
         shared=tuple(
             Shared(other.actuator, _dimmer(other), other.rated_power, _is_hid(other))
-            for key, other in site.lighting.circuits.items()
+            for key, other in lighting.circuits.items()
             if key != name and circuit.meter is not None and other.meter == circuit.meter
         ),
-        near=tuple((other.actuator, _dimmer(other)) for key, other in site.lighting.circuits.items() if key != name),
+        near=tuple((other.actuator, _dimmer(other)) for key, other in lighting.circuits.items() if key != name),
         never_early=circuit.kind in _NOT_BEFORE_SUNSET and circuit.legal_reference is None,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
@@ -13,7 +13,7 @@ from agent.site.language.problems import listed
 from agent.site.language.spellings import days_meant, word_meant
 from agent.site.language.values import DAYS, Choice, Date, Duration, Offset, Percent, Power, TimeOfDay, plain
 
-__all__ = ["Circuit", "Lighting"]
+__all__ = ["SECTION", "Circuit", "Lighting"]
 
 NIGHT_DAYS = (*DAYS, "public_holiday", "eve_of_public_holiday")
 
@@ -159,5 +159,10 @@ class Circuit(Model):
 
 
 class Lighting(Model):
+    about: ClassVar[str] = "Circuits that follow the sun."
+
     local_switch: LocalSwitch | None = None
     circuits: Section[Circuit] = Field(default_factory=dict)
+
+
+SECTION = Lighting

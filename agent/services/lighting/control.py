@@ -449,9 +449,13 @@ class Circuit:
             glow=Glow.load(kept["glow"]) if "glow" in kept else Glow(),
         )
 
+    @property
+    def commands(self) -> Sequence[str]:
+        return (f"{self.name}.baseline",)
+
     def command(self, state: CircuitState, point: str, value: Value, now: Now) -> CircuitState | None:
         """`<circuit>.baseline` takes "reset": after relamping what is normal is learnt anew."""
-        if point != f"{self.name}.baseline":
+        if point not in self.commands:
             return None
         if value != "reset":
             raise ValueError(f'{point} takes "reset", not {value!r}')

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-from agent.services.lighting.config import Circuit, DimStep, NightCut, Switch
+from agent.services.lighting.config import Circuit, DimStep, Lighting, NightCut, Switch
 from agent.services.lighting.light_law import check_law, clock
 from agent.site.checks.names import Checked
 from agent.site.language.document import Keys
 from agent.site.language.units import canonical, factor
 from agent.site.language.values import DURATION, number
 
-__all__ = ["check_lighting"]
+__all__ = ["check"]
 
 _NOON = 720
 
 
-def check_lighting(at: Checked) -> None:
-    switch = at.site.lighting.local_switch
+def check(at: Checked, lighting: Lighting) -> None:
+    switch = lighting.local_switch
     if switch is not None:
         for key in ("manual_on", "manual_off"):
             reference = getattr(switch, key)
             if reference is not None:
                 at.contact(("lighting", "local_switch", key), reference)
-    for name, circuit in at.site.lighting.circuits.items():
+    for name, circuit in lighting.circuits.items():
         keys: Keys = ("lighting", "circuits", name)
         at.actuator((*keys, "actuator"), circuit.actuator, name)
         if circuit.meter is not None:
             at.known((*keys, "meter"), "device", circuit.meter, at.names("devices"))
-            _check_shared_meter(at, keys, name, circuit.meter)
+            _check_shared_meter(at, keys, lighting, name)
             _check_power(at, keys, circuit.meter)
         _check_restrike(at, keys, name, circuit)
         for key in ("switch_on", "switch_off"):
@@ -47,9 +47,10 @@ def _check_power(at: Checked, keys: Keys, meter: str) -> None:
         at.error((*keys, "meter"), f"{meter}.active_power is in {unit}; {how}")
 
 
-def _check_shared_meter(at: Checked, keys: Keys, name: str, meter: str) -> None:
+def _check_shared_meter(at: Checked, keys: Keys, lighting: Lighting, name: str) -> None:
     """Said once a meter, at the second circuit."""
-    names = [key for key, one in at.site.lighting.circuits.items() if one.meter == meter]
+    meter = lighting.circuits[name].meter
+    names = [key for key, one in lighting.circuits.items() if one.meter == meter]
     if len(names) > 1 and names[1] == name:
         who = f"{', '.join(names[:-1])} and {names[-1]}"
         text = (

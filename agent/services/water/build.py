@@ -6,20 +6,22 @@ from typing import Any
 
 from agent.control.api import Control
 from agent.control.calendar import winter
+from agent.control.week import Span, Week
 from agent.services.water import config
-from agent.services.water.control import Flush, Quota, Valve, WaterPoint
+from agent.services.water.control import OPEN, Flush, Quota, Valve, WaterPoint
 from agent.services.water.frost import Frost
 from agent.services.water.leaks import Leak, NightFlow
 from agent.services.water.meter import HOUR, PLAUSIBLE
 from agent.services.water.tank_level import Standstill
 from agent.services.water.tanks import DryRun, Outlet, Tank
-from agent.services.weeks import calendar, opening_hours
 from agent.site.build.counters import max_rate, point_dial
+from agent.site.build.weeks import by_day, calendar
 from agent.site.models.site import Site
 
-__all__ = ["controls"]
+__all__ = ["controls", "opening_hours"]
 
 _DAY = 1440
+_CLOSED = "closed"
 _LITRES = {"L": 1.0, "m3": 1000.0}
 STALE_INTERVALS, HOURLY = 3, 3 * 3600.0
 """A node that may be silent for three hours speaks each hour: a third of its `stale_after`."""
@@ -27,10 +29,25 @@ _LEAST = 0.01
 """Part of a flow sensor's range below which it is noise and no flow."""
 
 
-def controls(site: Site) -> list[Control[Any]]:
+def controls(site: Site, water: config.Water) -> list[Control[Any]]:
     """Every water point and every tank."""
-    points: list[Control[Any]] = [_point(site, name, point) for name, point in site.water.points.items()]
-    return [*points, *(_tank(site, name, tank) for name, tank in site.water.tanks.items())]
+    points: list[Control[Any]] = [_point(site, name, point) for name, point in water.points.items()]
+    return [*points, *(_tank(site, name, tank) for name, tank in water.tanks.items())]
+
+
+def opening_hours(site: Site, point: config.WaterPoint) -> Week | None:
+    """The opening hours of a water point; days that the file does not name are closed. None: it has no hours.
+
+    The most particular key holds: public_holiday, then the day of the week, then all.
+    """
+    hours = point.opening_hours
+    if not hours:
+        return None
+    spans = {
+        key: tuple(Span(start, end if end > start else end + _DAY, OPEN) for start, end in sorted(windows))
+        for key, windows in hours.items()
+    }
+    return Week(calendar(site), _CLOSED, by_day(spans, spans.get("all", ())), public=spans.get("public_holiday"))
 
 
 def _point(site: Site, name: str, point: config.WaterPoint) -> WaterPoint:

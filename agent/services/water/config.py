@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from agent.site.language.base import Many, Model, Reference, Section
-from agent.site.language.spellings import days_meant, time_meant
+from agent.site.language.days import day_words
+from agent.site.language.spellings import time_meant
 from agent.site.language.values import (
-    DAYS,
     Choice,
     Duration,
     Flow,
@@ -22,27 +22,10 @@ from agent.site.language.values import (
     UnbrokenText,
     Volume,
     WindowText,
-    Written,
     plain,
 )
 
-__all__ = ["Tank", "Water", "WaterPoint", "day_words"]
-
-
-def day_words(*others: str) -> Written:
-    """Keys such as "mon,tue": days of the week, or one of the other words."""
-
-    def parse(value: Any) -> str:
-        words = [word.strip() for word in value.split(",")] if isinstance(value, str) else [""]
-        if not (len(words) == 1 and words[0] in others) and not set(words) <= set(DAYS):
-            meant = days_meant(value) if isinstance(value, str) else None
-            hint = f'write "{meant}"' if meant else f'write {", ".join(others)}, or days such as "mon,tue"'
-            raise ValueError(f"{plain(value)} is no day; {hint}")
-        return ",".join(words)
-
-    day = "|".join(map(re.escape, DAYS))
-    pattern = rf"^({'|'.join(others)}|({day})( *, *({day}))*)$"
-    return Written(parse, {"type": "string", "pattern": pattern}, f'{", ".join(others)}, or days such as "mon,tue"')
+__all__ = ["SECTION", "Tank", "Water", "WaterPoint"]
 
 
 class Frost(Model):
@@ -160,5 +143,10 @@ class Tank(Model):
 
 
 class Water(Model):
+    about: ClassVar[str] = "Water points and tanks."
+
     points: Section[WaterPoint] = Field(default_factory=dict)
     tanks: Section[Tank] = Field(default_factory=dict)
+
+
+SECTION = Water

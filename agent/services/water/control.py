@@ -170,9 +170,13 @@ class WaterPoint:
             latched=state.latched and self._may_latch, tampered=state.tampered and self.tamper is not None,
         )  # fmt: skip
 
+    @property
+    def commands(self) -> Sequence[str]:
+        return (f"{self.name}.latch",) if self._may_latch else ()
+
     def command(self, state: WaterState, point: str, value: Value, now: Now) -> WaterState | None:
         """`<name>.latch` takes "reset": the burst is over, the valve may open."""
-        if point != f"{self.name}.latch" or not self._may_latch:
+        if point not in self.commands:
             return None
         if value != "reset":
             raise ValueError(f'{point} takes "reset", not {value!r}')

@@ -6,20 +6,20 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from math import inf
 
-from agent.services.water.config import Tank, WaterPoint
+from agent.services.water.config import Tank, Water, WaterPoint
 from agent.site.checks.names import Checked
 from agent.site.language.document import Keys
 from agent.site.language.units import canonical
 from agent.site.language.values import DAYS, DURATION, Rate, Window, number
 from agent.site.models.actuators import Actuator
 
-__all__ = ["check_water"]
+__all__ = ["check"]
 
 _DAY = 1440
 
 
-def check_water(at: Checked) -> None:
-    for name, point in at.site.water.points.items():
+def check(at: Checked, water: Water) -> None:
+    for name, point in water.points.items():
         keys: Keys = ("water", "points", name)
         _check_parts(at, keys, name, point)
         _check_drain(at, keys, point)
@@ -27,7 +27,7 @@ def check_water(at: Checked) -> None:
         _check_night(at, keys, point)
         _check_burst(at, keys, point)
         _check_hours(at, keys, name, point)
-    for name, tank in at.site.water.tanks.items():
+    for name, tank in water.tanks.items():
         _check_tank(at, ("water", "tanks", name), name, tank)
 
 

@@ -6,7 +6,7 @@ dry, the tank is full to the brim: off). A command from afar may fill by hand, b
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -160,9 +160,13 @@ class Tank:
             state = replace(state, dry=False, latched=False, trips=())
         return state
 
+    @property
+    def commands(self) -> Sequence[str]:
+        return (f"{self.name}.latch",)
+
     def command(self, state: TankState, point: str, value: Value, now: Now) -> TankState | None:
         """`<name>.latch` takes "reset": the pump may run again."""
-        if point != f"{self.name}.latch":
+        if point not in self.commands:
             return None
         if value != "reset":
             raise ValueError(f'{point} takes "reset", not {value!r}')

@@ -1,37 +1,32 @@
 """The site file as the parts want it: a pure translation of the checked models into `Settings`.
 
-As a program (`python -m agent.site.build SITE.yaml`) it is the child that reads the file for the agent: what it found, the
-`Settings` and all that is wrong, goes pickled to its standard output.
+As a program (`python -m agent.site.build SITE.yaml`) it is the child that reads the file for the agent: what it found,
+the `Settings` and all that is wrong, goes pickled to its standard output.
 """
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from agent.arbiter.limits import Limits
+from agent.control.api import Control, Metered
 from agent.core.actuator_spec import ActuatorSpec
-from agent.site.models.site import Site
+from agent.core.hub import Policy
+from agent.core.signals import Signal
+from agent.settings import Buffer, Settings
+from agent.site.build.counters import digit, is_wide, least_between, max_rate, modulus, profile_point
+from agent.site.build.defaults import ActuatorDefaults
+from agent.site.language.ports import broker
 from agent.site.models import signals as config
 from agent.site.models.buses import Bus
-from agent.site.language.ports import broker
-from agent.control.api import Control
+from agent.site.models.site import Site
+from agent.uplink.settings import Broker, UplinkSettings
 from drivers.api import BusSpec, DeviceSpec
 from drivers.registry import is_driven
-from agent.core.hub import Policy
-from agent.settings import Buffer, Settings
-from agent.core.signals import Signal
-from agent.uplink.settings import Broker, UplinkSettings
-from agent.site.build.counters import digit, is_wide, least_between, max_rate, modulus, profile_point
-from agent.services.lighting.build import STAGGER, contactor_limits, led_contactors
 
 __all__ = ["build_settings", "controls"]
-
-_SERVICES = ("lighting", "water", "heating")
-"""The sections of the site file that have rules; each is translated by the module `build` of its folder in `agent/services`."""
 
 STALE_POLLS = 3
 """A value is stale after this many of its polls, unless the site file says otherwise."""
@@ -44,7 +39,8 @@ _MILLIAMPERES = {"uA": 0.001, "mA": 1.0, "A": 1000.0}
 
 def build_settings(site: Site) -> Settings:
     """Everything that runs, of a site that was checked."""
-    buses = _buses(site)
+    buses, rules = _buses(site), controls(site)
+    withheld = _withheld(site, rules)
     pins = {device.name for name, spec in buses.items() if site.buses[name].has_pins for device in spec.devices}
     return Settings(
         site=site.site.id,
@@ -58,26 +54,27 @@ def build_settings(site: Site) -> Settings:
         idle_buses=tuple(_idle_buses(site)),
         not_driven=tuple(_not_driven(site)),
         signals=tuple(_signal(site, name, settings) for name, settings in site.signals.items()),
-        policies=_policies(site),
+        policies=_policies(site, withheld),
         actuators=tuple(_actuators(site)),
-        controls=tuple(controls(site)),
+        controls=tuple(rules),
         stale_after={**dict(_stale_after(site)), **dict.fromkeys(pins, STALE_POLLS * PIN_POLL)},
         pins=frozenset(pins),
-        personal=frozenset(_withheld(site)),
+        personal=frozenset(withheld),
     )
 
 
 def controls(site: Site) -> list[Control[Any]]:
-    """The rules of the services that the site has, in the order of the file's sections."""
-    found: list[Control[Any]] = []
-    for name in _SERVICES:
-        if getattr(site, name).model_fields_set and _has_rules(name):
-            found += importlib.import_module(f"agent.services.{name}.build").controls(site)
+    """The controls of the services that the site has, in the order of the file's sections."""
+    written = [(service, section) for service, section in site.services() if section.model_fields_set]
+    return [control for service, section in written for control in service.build.controls(site, section)]
+
+
+def _actuator_defaults(site: Site) -> dict[str, ActuatorDefaults]:
+    found: dict[str, ActuatorDefaults] = {}
+    for service, section in site.services():
+        defaults = getattr(service.build, "actuator_defaults", None)
+        found |= defaults(section) if defaults is not None else {}
     return found
-
-
-def _has_rules(service: str) -> bool:
-    return importlib.util.find_spec(f"agent.services.{service}.build") is not None
 
 
 def _buffer(site: Site) -> Buffer:
@@ -89,9 +86,8 @@ def _buffer(site: Site) -> Buffer:
 
 def _not_driven(site: Site) -> list[str]:
     buses = [f"bus {name} ({bus.type})" for name, bus in site.buses.items() if not is_driven(bus.type)]
-    sections = [name for name in _SERVICES if getattr(site, name).model_fields_set and not _has_rules(name)]
     personal = [f"the daily index of {name} (personal)" for name in sorted(_personal(site))]
-    return [*buses, *sections, *personal]
+    return [*buses, *personal]
 
 
 def _idle_buses(site: Site) -> Iterator[dict[str, Any]]:
@@ -119,7 +115,7 @@ def _options(site: Site, bus: Bus) -> Iterator[tuple[str, Any]]:
             yield key, _beside(site, value) if isinstance(value, Path) else value
 
 
-def _policies(site: Site) -> dict[str, Policy]:
+def _policies(site: Site, withheld: set[str]) -> dict[str, Policy]:
     """Report by exception, by device or by point. A pin that counts is for its signal alone."""
     found = {}
     for name, device in site.devices.items():
@@ -142,16 +138,16 @@ def _policies(site: Site) -> dict[str, Policy]:
     for signal in site.signals.values():
         if signal.kind == "counter" and _is_pin(site, signal.from_):
             found[signal.from_] = Policy(local=True)
-    return found | dict.fromkeys(_withheld(site), Policy(local=True))
+    return found | dict.fromkeys(withheld, Policy(local=True))
 
 
 def _actuators(site: Site) -> list[ActuatorSpec]:
     """The actuators, each with the output watchdog of the device it hangs on."""
-    specs, usual, led = [], contactor_limits(site), led_contactors(site)
+    specs, defaults = [], _actuator_defaults(site)
     for name, settings in site.actuators.items():
         device = site.devices.get(settings.output.partition(".")[0])
         point = profile_point(site, settings.output)
-        least = usual.get(name, Limits())
+        usual = defaults.get(name, ActuatorDefaults())
         specs.append(
             ActuatorSpec(
                 name,
@@ -161,11 +157,11 @@ def _actuators(site: Site) -> list[ActuatorSpec]:
                 safe_state=_level(settings.safe_state),
                 boot_state=_level(settings.boot_state),
                 stop_state=_level(settings.stop_state),
-                min_on=least.min_on if settings.min_on is None else settings.min_on,
-                min_off=least.min_off if settings.min_off is None else settings.min_off,
+                min_on=usual.min_on if settings.min_on is None else settings.min_on,
+                min_off=usual.min_off if settings.min_off is None else settings.min_off,
                 max_on=settings.max_on,
-                max_starts_per_hour=settings.max_starts_per_hour or least.max_starts_per_hour,
-                back_is_no_start=name in led,
+                max_starts_per_hour=settings.max_starts_per_hour or usual.max_starts_per_hour,
+                back_is_no_start=usual.back_is_no_start,
                 travel=settings.travel or 0.0,
                 fail=settings.fail,
                 low=point.get("low"),
@@ -174,7 +170,7 @@ def _actuators(site: Site) -> list[ActuatorSpec]:
                 refresh=settings.refresh
                 if settings.fallback_after is None
                 else REFRESH * settings.fallback_after,
-                stagger=STAGGER if name in usual else 0.0,
+                stagger=usual.stagger,
             )
         )
     return specs
@@ -291,12 +287,12 @@ def _personal(site: Site) -> set[str]:
     return {name for name, device in site.devices.items() if device.personal} | set(site.privacy.personal)
 
 
-def _withheld(site: Site) -> set[str]:
-    """What is personal, where it comes from, and what is made of it: signals, and water points that it counts."""
+def _withheld(site: Site, rules: Iterable[Control[Any]]) -> set[str]:
+    """What is personal, where it comes from, and what is made of it: signals, and controls that count it."""
     found = _personal(site)
     found |= {signal.from_ for name, signal in site.signals.items() if name in found}
     found |= {name for name, signal in site.signals.items() if not found.isdisjoint(_names(signal.from_))}
-    return found | {name for name, point in site.water.points.items() if not found.isdisjoint(_names(point.meter))}
+    return found | {one.name for one in rules if isinstance(one, Metered) and not found.isdisjoint(_names(one.meter))}
 
 
 def _names(reference: str) -> tuple[str, str]:

@@ -7,12 +7,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from agent.site.models.site import Site
-from agent.site.models import signals as config
-from agent.site.language.values import Rate
-from agent.lib.counter import Dial
-from agent.site.profiles.kinds import kind_of
 from agent.core.signals import MOST, Signal
+from agent.lib.counter import Dial
+from agent.site.language.values import Rate
+from agent.site.models import signals as config
+from agent.site.models.site import Site
+from agent.site.profiles.kinds import kind_of
 
 __all__ = ["digit", "is_wide", "least_between", "max_rate", "modulus", "point_dial", "profile_point"]
 

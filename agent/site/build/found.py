@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from agent.site.loader import Copy, read_copy
-from agent.settings import Found, Settings
 from agent.errors import Problem
+from agent.settings import Found, Settings
 from agent.site.build import build_settings
+from agent.site.loader import Copy, read_copy
 
 __all__ = ["read"]
 

@@ -13,7 +13,6 @@ from agent.lib.suggestion import did_you_mean
 from agent.site.checks.brokers import check_url
 from agent.site.checks.mistakes import check_host, check_place, check_timeout, check_unit
 from agent.site.checks.names import Checked, Pin, PointRef
-from agent.site.checks.rules import check_rules
 from agent.site.checks.signal_units import check_units
 from agent.site.language.document import Document, Keys
 from agent.site.language.problems import listed
@@ -53,7 +52,8 @@ def check_site(document: Document, site: Site, left_out: set[Keys], library: Lib
     _check_privacy(at)
     _check_feasts(at)
     _check_school(at)
-    check_rules(at)
+    for service, section in site.services():
+        service.rules.check(at, section)
     for name in site.signals:
         check_unit(at, name)
     at.report_unknown()

@@ -9,7 +9,7 @@ from pydantic import Field
 from agent.site.language.base import Model, Reference
 from agent.site.language.values import Choice, Duration, RateText, TimeSpan, Written, number, plain
 
-__all__ = ["ENERGIES", "VOLUMES", "Range", "Signal"]
+__all__ = ["ENERGIES", "VOLUMES", "Range", "Signal", "pair"]
 
 VOLUMES = {"L": 1.0, "m3": 1000.0}
 """Units of volume, in litres: a flow bounds such a counter."""
@@ -21,14 +21,14 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
 
 
-def _range(value: Any) -> tuple[float, float]:
+def pair(value: Any) -> tuple[float, float]:
     if not isinstance(value, list) or len(value) != 2 or not all(map(_is_number, value)):
         raise ValueError(f"{plain(value)} is not a range; write its two ends, such as [0, 100]")
     return float(value[0]), float(value[1])
 
 
 def _valid(value: Any) -> tuple[float, float]:
-    low, high = _range(value)
+    low, high = pair(value)
     if low >= high:
         raise ValueError(f"{number(low)} is not below {number(high)}; write the lower end first")
     return low, high
@@ -39,7 +39,7 @@ def _scale(value: Any) -> tuple[float, float] | float:
         if value == 0:
             raise ValueError("0 would make every value 0; write another factor")
         return float(value)
-    low, high = _range(value)
+    low, high = pair(value)
     if low == high:
         raise ValueError(f"both ends are {number(low)}; write what 4 mA and what 20 mA mean, such as [0, 100]")
     return low, high

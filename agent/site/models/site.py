@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, PrivateAttr
+from pydantic import BeforeValidator, Field, PrivateAttr, create_model
 
 from agent.control.calendar import MOVABLE, PREPARED, Calendar
-from agent.services.heating.config import Heating
-from agent.services.lighting.config import Lighting
-from agent.services.water.config import Water
+from agent.services.registry import SERVICES, Service
 from agent.site.language.base import Many, Model, Name, Reference, Section, Timezone
 from agent.site.language.ports import Url, broker
 from agent.site.language.secret import Secret, Username
@@ -203,8 +202,8 @@ def _given(value: object) -> object:
     return {} if value is None else value
 
 
-class Site(Model):
-    """One site: what hangs on its wires, what is measured and commanded, and the services that run on them."""
+class Installation(Model):
+    """The sections of a site file that come before the services'."""
 
     version: Literal[1] = 1
     """The version of this format."""
@@ -222,12 +221,26 @@ class Site(Model):
     """Measurements with names of their own."""
     actuators: Section[Actuator] = Field(default_factory=dict)
     """Outputs that may be commanded."""
-    lighting: Annotated[Lighting, BeforeValidator(_given)] = Lighting.model_construct()
-    """Circuits that follow the sun."""
-    water: Annotated[Water, BeforeValidator(_given)] = Water.model_construct()
-    """Water points and tanks."""
-    heating: Annotated[Heating, BeforeValidator(_given)] = Heating.model_construct()
-    """Zones and hot water."""
+
+
+def _with_services() -> Any:
+    """The model with a section for each service of the registry."""
+    sections: dict[str, Any] = {}
+    for service in SERVICES:
+        model = service.config.SECTION
+        sections[service.name] = (Annotated[model, BeforeValidator(_given)], model.model_construct())
+    return create_model("Served", __base__=Installation, __module__=__name__, **sections)
+
+
+if TYPE_CHECKING:
+    Served = Installation
+else:
+    Served = _with_services()
+
+
+class Site(Served):
+    """One site: what hangs on its wires, what is measured and commanded, and the services that run on them."""
+
     privacy: Annotated[Privacy, BeforeValidator(_given)] = Privacy.model_construct()
     """Personal data."""
 
@@ -243,6 +256,11 @@ class Site(Model):
     def config_hash(self) -> str:
         """`sha256:…` of the file's bytes."""
         return self._hash
+
+    def services(self) -> Iterator[tuple[Service, Any]]:
+        """The services, each with its section of the file; a section that the file does not have is empty."""
+        for service in SERVICES:
+            yield service, getattr(self, service.name)
 
     def read_from(self, path: Path, digest: str) -> Self:
         """Note where it comes from."""

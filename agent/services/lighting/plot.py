@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date, datetime, timedelta
 from itertools import pairwise
 from xml.sax.saxutils import escape
 
 from agent.control.calendar import DAY
-from agent.planning.programme import CircuitPlan, SitePlan
 from agent.services.lighting.night import FULL, NOON, Night
+from agent.services.lighting.plan import CircuitPlan
 
 __all__ = ["draw"]
 
@@ -22,12 +22,12 @@ UNLIT = "#dcdcdc"
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
-def draw(site: SitePlan, first: date, days: int) -> str:
-    """The SVG of all circuits, `days` nights from `first`. Hours are those of the site, from noon to noon."""
-    panels = len(site.circuits)
+def draw(site: str, circuits: Mapping[str, CircuitPlan], first: date, days: int) -> str:
+    """The SVG of all circuits of a site, `days` nights from `first`. Hours are local, from noon to noon."""
+    panels = len(circuits)
     height = TOP + panels * (HEIGHT + GAP)
     last = first + timedelta(days - 1)
-    title = escape(f"{site.site}: lamps from {first} to {last}")
+    title = escape(f"{site}: lamps from {first} to {last}")
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {LEFT + WIDTH + RIGHT} {height}" role="img" '
         'font-family="sans-serif" font-size="11">',
@@ -35,17 +35,17 @@ def draw(site: SitePlan, first: date, days: int) -> str:
         "<desc>Each column is a night, from noon at the top to noon at the bottom.</desc>",
         f'<rect width="{LEFT + WIDTH + RIGHT}" height="{height}" fill="#fff"/>',
         f'<text x="{LEFT}" y="22" font-size="15" font-weight="bold">{title}</text>',
-        *_legend(site),
+        *_legend(circuits),
     ]
-    for number, (name, circuit) in enumerate(site.circuits.items()):
+    for number, (name, circuit) in enumerate(circuits.items()):
         lines.append(f'<g transform="translate({LEFT} {TOP + 20 + number * (HEIGHT + GAP)})">')
-        lines += _panel(site, name, circuit, first, days)
+        lines += _panel(name, circuit, first, days)
         lines.append("</g>")
     return "\n".join([*lines, "</svg>\n"])
 
 
-def _legend(site: SitePlan) -> Iterator[str]:
-    levels = {part.level for circuit in site.circuits.values() for part in circuit.programme.levels}
+def _legend(circuits: Mapping[str, CircuitPlan]) -> Iterator[str]:
+    levels = {part.level for circuit in circuits.values() for part in circuit.programme.levels}
     shades = [(_shade(level), f"lit at {level:g} %" if levels else "lit") for level in sorted({FULL, *levels})[::-1]]
     x = LEFT
     for shade, text in [*shades, (UNLIT, "night, not lit"), ("#fff", "day")]:
@@ -54,7 +54,7 @@ def _legend(site: SitePlan) -> Iterator[str]:
         x += 34 + 6 * len(text)
 
 
-def _panel(site: SitePlan, name: str, circuit: CircuitPlan, first: date, days: int) -> Iterator[str]:
+def _panel(name: str, circuit: CircuitPlan, first: date, days: int) -> Iterator[str]:
     width = WIDTH / days
     boxes: dict[str, list[str]] = defaultdict(list)
     burnt = full = whole = 0.0
@@ -62,7 +62,7 @@ def _panel(site: SitePlan, name: str, circuit: CircuitPlan, first: date, days: i
         burnt, full = burnt + night.seconds(), full + night.full_seconds()
         whole += circuit.programme.all_night(night.day)
         for shade, start, end in _shades(night):
-            top, bottom = _y(site, night, start), _y(site, night, end)
+            top, bottom = _y(circuit, night, start), _y(circuit, night, end)
             boxes[shade].append(f"M{number * width:.2f} {top:.1f}h{width:.2f}V{bottom:.1f}h-{width:.2f}z")
     yield f'<text y="-8" font-size="13" font-weight="bold">{escape(name)}</text>'
     text = _sums(circuit, burnt, full, whole)
@@ -107,9 +107,9 @@ def _sums(circuit: CircuitPlan, burnt: float, full: float, whole: float) -> str:
     return f"{text}; {used:.0f} kWh, {most - used:.0f} kWh saved ({100 * (most - used) / most:.0f} %)"
 
 
-def _y(site: SitePlan, night: Night, at: datetime) -> float:
+def _y(circuit: CircuitPlan, night: Night, at: datetime) -> float:
     """Where a time stands, by the clock on the wall."""
-    wall = site.calendar.civil(at).replace(tzinfo=None)
+    wall = circuit.programme.calendar.civil(at).replace(tzinfo=None)
     midnight = datetime(night.day.year, night.day.month, night.day.day)
     minutes = (wall - midnight) / timedelta(minutes=1) - NOON
     return HEIGHT * min(max(minutes / 1440, 0.0), 1.0)

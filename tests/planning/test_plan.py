@@ -11,8 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from agent.cli import main
-from agent.planning.build import site_plan
-from agent.planning.plot import draw
+from agent.planning.site import site_plan
 from agent.site.loader import load
 
 SITE = Path(__file__).parent.parent / "cases" / "saint-seine.yaml"
@@ -141,7 +140,7 @@ def test_a_year_as_a_picture(plan: Any, tmp_path: Path) -> None:
 def test_the_picture_shows_the_hours(tmp_path: Path) -> None:
     """The columns of one night, measured: dusk, cut and dawn where they belong."""
     site = site_plan(load(SITE))
-    root = ElementTree.fromstring(draw(site, date(2026, 1, 15), 1))
+    root = ElementTree.fromstring(site.draw(date(2026, 1, 15), 1))
     lit = next(one for one in root.iter() if one.get("fill") == "#101010" and one.tag.endswith("path"))
     tops = [float(box.split()[1].split("h")[0]) for box in (lit.get("d") or "").split("M")[1:]]
     assert tops == pytest.approx([216 * (5 * 60 + 51) / 1440, 216 * 17 / 24], abs=0.2)
@@ -157,7 +156,7 @@ def test_levels_have_their_shade_and_their_energy(tmp_path: Path) -> None:
             ("  burner: {", "  dim1: {output: io-3.relay2}\n  burner: {"),
         ))
     )  # fmt: skip
-    picture = draw(site, date(2026, 1, 15), 3)
+    picture = site.draw(date(2026, 1, 15), 3)
     assert "lit at 50 %" in picture and picture.count("#585858") == 2
     night = site.document(date(2026, 1, 15), 1)["circuits"]["main-street"]["nights"][0]
     assert (night["minutes"], night["kwh"]) == (475.6, 12.47)

@@ -1,0 +1,83 @@
+"""What a service tells of the days to come, and how its times are written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import date, datetime
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+from agent.control.calendar import Calendar
+
+__all__ = ["Drawing", "Row", "ServicePlan", "day_text", "local_text", "period_lines", "time_text"]
+
+Part = Mapping[str, Any]
+"""A service's part of the plan, as JSON values, by the names of its circuits, water points or zones."""
+
+
+class Row(NamedTuple):
+    """A line of the CSV. `minutes` and `kwh` are the sums of a night, on its first line."""
+
+    service: str
+    name: str
+    night: str | None = None
+    start: str | None = None
+    end: str | None = None
+    mode: str | None = None
+    setpoint: float | None = None
+    minutes: float | None = None
+    kwh: float | None = None
+
+
+class ServicePlan(Protocol):
+    """The part of one service, for `days` nights and days from `first`."""
+
+    @property
+    def key(self) -> str:
+        """Its key in the JSON document."""
+
+    @property
+    def asks_school_holidays(self) -> bool:
+        """Whether something of it depends on the table of school holidays, which ends."""
+
+    def document(self, first: date, days: int) -> Part:
+        """As JSON values. Times are local, with their offset from UTC."""
+
+    def rows(self, part: Part) -> Iterator[Row]:
+        """The lines of the CSV, from its part of the document."""
+
+    def lines(self, part: Part) -> Iterator[str]:
+        """The text for people, from its part of the document."""
+
+
+@runtime_checkable
+class Drawing(Protocol):
+    """A service with a picture of its plan."""
+
+    def draw(self, site: str, first: date, days: int) -> str:
+        """The SVG of `days` nights from `first`. `site` is the site's id."""
+
+
+def local_text(calendar: Calendar, at: datetime) -> str:
+    """2026-01-15T17:51:21+01:00."""
+    return calendar.civil(at).isoformat(timespec="seconds")
+
+
+def day_text(text: str) -> str:
+    """Thu 15 Jan 2026, of an ISO date or time."""
+    return f"{datetime.fromisoformat(text):%a %d %b %Y}"
+
+
+def time_text(text: str) -> str:
+    """17:51:21, of an ISO time."""
+    return text[11:19]
+
+
+def period_lines(title: str, part: Part) -> Iterator[str]:
+    """Periods for people, under the name that they are of and `title`; with mode and setpoint where they have one."""
+    for name, periods in part.items():
+        yield ""
+        yield f"{name}  {title}"
+        for one in periods:
+            start, end = one["from"], one["to"]
+            mode = f"  {one['mode']} {one['setpoint']:g} degC" if "mode" in one else ""
+            yield f"  {day_text(start)} {time_text(start)[:5]} to {day_text(end)} {time_text(end)[:5]}{mode}"

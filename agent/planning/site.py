@@ -1,0 +1,57 @@
+"""The plan of a whole site: the parts of its services."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+from agent.control.calendar import Calendar
+from agent.planning.service import Drawing, Row, ServicePlan
+from agent.site.build.weeks import calendar
+from agent.site.models.site import Site
+
+__all__ = ["SitePlan", "site_plan"]
+
+
+def site_plan(site: Site) -> SitePlan:
+    """What the calendar alone decides."""
+    found = [(service.plan, section) for service, section in site.services()]
+    parts = tuple(module.plan(site, section) for module, section in found if module is not None)
+    return SitePlan(site.site.id, calendar(site), parts)
+
+
+@dataclass(frozen=True, slots=True)
+class SitePlan:
+    """The plan of the site with this id."""
+
+    site: str
+    calendar: Calendar
+    services: tuple[ServicePlan, ...]
+
+    def document(self, first: date, days: int) -> dict[str, Any]:
+        """The plan of `days` nights and days from `first`, as JSON values."""
+        head = {"site": self.site, "from": first.isoformat(), "days": days}
+        return head | {one.key: one.document(first, days) for one in self.services}
+
+    def rows(self, document: dict[str, Any]) -> Iterator[Row]:
+        """The same as lines of CSV."""
+        for one in self.services:
+            yield from one.rows(document[one.key])
+
+    def lines(self, document: dict[str, Any]) -> Iterator[str]:
+        """The same for people."""
+        yield f"{document['site']}, {document['days']} days from {document['from']}"
+        for one in self.services:
+            yield from one.lines(document[one.key])
+
+    def draw(self, first: date, days: int) -> str:
+        """The picture of the service that has one: the lamps by day and hour, as SVG."""
+        return next(one.draw(self.site, first, days) for one in self.services if isinstance(one, Drawing))
+
+    def ends(self, first: date, days: int) -> date | None:
+        """The last day of the table of school holidays, if these days go on after it and a service asks it."""
+        last = self.calendar.ends()
+        needed = any(one.asks_school_holidays for one in self.services)
+        return last if needed and last is not None and first + timedelta(days - 1) > last else None

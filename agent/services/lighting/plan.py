@@ -1,0 +1,121 @@
+"""The burning hours of the circuits on the days to come, and what their cuts save. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from agent.control.calendar import DAY, Calendar
+from agent.planning.service import Part, Row, day_text, local_text, time_text
+from agent.services.lighting.build import programme
+from agent.services.lighting.config import Lighting
+from agent.services.lighting.night import Night, Programme
+from agent.site.build.weeks import calendar
+from agent.site.models.site import Site
+
+__all__ = ["CircuitPlan", "LightingPlan", "plan"]
+
+
+def plan(site: Site, lighting: Lighting) -> LightingPlan:
+    """The plan of all circuits."""
+    circuits = lighting.circuits.items()
+    return LightingPlan(
+        calendar(site), {name: CircuitPlan(programme(site, one), one.rated_power) for name, one in circuits}
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitPlan:
+    """A circuit's programme, and its power while it burns (W; None: the file does not say it)."""
+
+    programme: Programme
+    rated_power: float | None = None
+
+    def nights(self, first: date, days: int) -> Iterator[Night]:
+        return (self.programme.night(first + number * DAY) for number in range(days))
+
+    def energy(self, full_seconds: float) -> float | None:
+        """kWh, of seconds at full level."""
+        return None if self.rated_power is None else self.rated_power * full_seconds / 3.6e6
+
+
+@dataclass(frozen=True, slots=True)
+class LightingPlan:
+    """The circuits by their names."""
+
+    calendar: Calendar
+    circuits: Mapping[str, CircuitPlan]
+    key: str = "circuits"
+    asks_school_holidays: bool = False
+
+    def document(self, first: date, days: int) -> Part:
+        return {name: self._circuit(one, first, days) for name, one in self.circuits.items()}
+
+    def rows(self, part: Part) -> Iterator[Row]:
+        """A line a segment, with the night's sums on its first; a night without light is a line without times."""
+        for name, circuit in part.items():
+            for night in circuit["nights"]:
+                sums: tuple[Any, ...] = (night["minutes"], night["kwh"])
+                for segment in night["segments"] or [{"on": None, "off": None}]:
+                    yield Row("lighting", name, night["night"], segment["on"], segment["off"], None, None, *sums)
+                    sums = (None, None)
+
+    def lines(self, part: Part) -> Iterator[str]:
+        for name, circuit in part.items():
+            yield ""
+            yield f"{name}  {_sums(circuit)}"
+            for night in circuit["nights"]:
+                segments = "  ".join(f"{time_text(one['on'])}-{time_text(one['off'])}" for one in night["segments"])
+                day = day_text(night["night"])
+                yield f"  {day}  {night['minutes']:6.1f} min{_energy(night)}  {segments or 'dark'}"
+            whole = circuit["all_night"]
+            yield f"  burning all night: {_sums(whole)}; {_saved(circuit, whole)}"
+
+    def draw(self, site: str, first: date, days: int) -> str:
+        from agent.services.lighting.plot import draw
+
+        return draw(site, self.circuits, first, days)
+
+    def _circuit(self, circuit: CircuitPlan, first: date, days: int) -> dict[str, Any]:
+        nights = list(circuit.nights(first, days))
+        burnt, full = sum(night.seconds() for night in nights), sum(night.full_seconds() for night in nights)
+        whole = sum(circuit.programme.all_night(night.day) for night in nights)
+        return {
+            "nights": [self._night(circuit, night) for night in nights],
+            **_amounts(burnt, circuit.energy(full)),
+            "all_night": _amounts(whole, circuit.energy(whole)),
+        }
+
+    def _night(self, circuit: CircuitPlan, night: Night) -> dict[str, Any]:
+        return {
+            "night": night.day.isoformat(),
+            "segments": [
+                {"on": local_text(self.calendar, one.on), "off": local_text(self.calendar, one.off)}
+                for one in night.segments
+            ],
+            **_amounts(night.seconds(), circuit.energy(night.full_seconds())),
+        }
+
+
+def _amounts(seconds: float, energy: float | None) -> dict[str, float | None]:
+    return {"minutes": round(seconds / 60, 1), "kwh": None if energy is None else round(energy, 2)}
+
+
+def _sums(amounts: Mapping[str, Any]) -> str:
+    kwh = amounts["kwh"]
+    return f"{amounts['minutes'] / 60:.1f} h" + ("" if kwh is None else f", {kwh:.2f} kWh")
+
+
+def _energy(night: Mapping[str, Any]) -> str:
+    return "" if night["kwh"] is None else f" {night['kwh']:7.2f} kWh"
+
+
+def _saved(circuit: Mapping[str, Any], whole: Mapping[str, Any]) -> str:
+    hours = (whole["minutes"] - circuit["minutes"]) / 60
+    if whole["kwh"] is None:
+        return f"saved {hours:.1f} h"
+    kwh = whole["kwh"] - circuit["kwh"]
+    share = f" ({100 * kwh / whole['kwh']:.0f} %)" if whole["kwh"] else ""
+    return f"saved {hours:.1f} h, {kwh:.2f} kWh{share}"

@@ -1,0 +1,53 @@
+"""The services, one line each. Nothing else lists them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+__all__ = ["SERVICES", "Service"]
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A municipal service: a section `name` of the site file, and the package `folder` that holds all of it.
+
+    The package has these modules. They are imported when they are asked for: the running agent needs `control` alone.
+
+    - `config`: `SECTION`, the model of the section; its `about` is the section's line in the reference.
+    - `rules`: `check(at, section)` reports what is wrong in the section.
+    - `build`: `controls(site, section)` translates the section into controls; optionally `actuator_defaults(section)`,
+      what an actuator's limits are where the file is silent.
+    - `control`: the controls. Pure: values in, values out.
+    - `plan`, where the calendar decides something: `plan(site, section)`, the service's part of `bocage plan`.
+    """
+
+    name: str
+    folder: str
+
+    @property
+    def config(self) -> Any:
+        return import_module(f"{self.folder}.config")
+
+    @property
+    def rules(self) -> Any:
+        return import_module(f"{self.folder}.rules")
+
+    @property
+    def build(self) -> Any:
+        return import_module(f"{self.folder}.build")
+
+    @property
+    def plan(self) -> Any | None:
+        name = f"{self.folder}.plan"
+        return import_module(name) if find_spec(name) is not None else None
+
+
+SERVICES = (
+    Service("lighting", "agent.services.lighting"),
+    Service("water", "agent.services.water"),
+    Service("heating", "agent.services.heating"),
+)
+"""In the order of the site file's sections."""

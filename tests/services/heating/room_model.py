@@ -1,6 +1,6 @@
 """A room, its flow and its sensor, as `bocage simulate` models them, around a zone: for days in a moment.
 
-`python -m tests.control.room_model` prints the table of docs/decisions/0017-tpi-by-physics.md.
+`python -m tests.services.heating.room_model` prints the table of docs/decisions/0017-tpi-by-physics.md.
 dT/dt = (outdoors + gain x on - T) / tau. The sensor rounds to `step` and speaks `every` so often.
 """
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from agent.services.heating import build
 from agent.services.heating.boiler import HeatCurve
-from agent.services.heating.build import controls
 from agent.services.heating.control import Setpoints, Zone
 from agent.services.heating.hotwater import HotWater
 from agent.services.heating.loops import Hysteresis, Pid, Tpi
@@ -45,6 +45,10 @@ heating:
     store:
       {{sensor: water, actuator: heater, setpoint: 55, thermal_cycle: {{at: "03:00", temperature: 65, hold: 4min}}}}
 """
+
+
+def controls(site):
+    return build.controls(site, site.heating)
 
 
 def _controls(tmp_path: Path, control: str):

@@ -9,7 +9,7 @@ from agent.services.heating.boiler import HeatCurve
 from agent.services.heating.control import Setpoints, Zone
 from agent.services.heating.loops import Hysteresis, Pid, Tpi
 from agent.services.heating.stuck_sensor import FIRE, Stillness, observe
-from tests.control.room_model import ALWAYS, live
+from tests.services.heating.room_model import ALWAYS, live
 
 DAY, HOUR = 86400, 3600
 LAWS = {"tpi": Tpi(900, 0.6, 0.01), "hysteresis": Hysteresis(0.3), "pid": Pid(0.5, 0.0001)}

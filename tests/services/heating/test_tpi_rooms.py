@@ -6,7 +6,7 @@ import pytest
 
 from agent.services.heating.control import Setpoints, Zone
 from agent.services.heating.loops import Hysteresis, Pid, Tpi
-from tests.control.room_model import ALWAYS, ROOMS, live, measured
+from tests.services.heating.room_model import ALWAYS, ROOMS, live, measured
 
 SENSORS = {
     "fine": {"step": 0.01, "every": 60},

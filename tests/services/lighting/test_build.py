@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.services.lighting.build import controls
+from agent.services.lighting import build
 from agent.services.lighting.control import Circuit
 from agent.services.lighting.lamps import Lamps
 from agent.services.lighting.photocell import Photocell
@@ -13,7 +13,11 @@ from agent.site.build import build_settings
 from agent.site.loader import load
 from agent.site.models.site import Site
 
-CASE = Path(__file__).parent.parent / "cases" / "saint-seine.yaml"
+CASE = Path(__file__).parents[2] / "cases" / "saint-seine.yaml"
+
+
+def controls(site):
+    return build.controls(site, site.lighting)
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ from agent.model import Kind
 from agent.services.water.control import Flush, Valve, WaterPoint
 from agent.site.build import build_settings
 from agent.site.loader import load
-from tests.control.water_bench import Bench
+from tests.services.water.bench import Bench
 
 H = 3600.0
 FOUNTAIN = WaterPoint("fountain", "ct", Calendar("Europe/Paris"), pulse=10.0, valve=Valve("ev1"))
-SITE = Path(__file__).parent.parent / "cases" / "saint-seine.yaml"
+SITE = Path(__file__).parents[2] / "cases" / "saint-seine.yaml"
 
 
 def told(one: Bench) -> dict[str, float]:

@@ -17,17 +17,17 @@ from agent.control.calendar import Calendar
 from agent.control.week import Span, Week
 from agent.lib.counter import Dial
 from agent.model import Quality
-from agent.services.water.build import controls
+from agent.services.water import build
 from agent.services.water.control import Flush, Quota, Valve, WaterPoint
 from agent.services.water.frost import Frost
 from agent.services.water.leaks import Leak, NightFlow
 from agent.services.water.meter import Meter
 from agent.site.loader import load
-from tests.control.water_bench import Bench
+from tests.services.water.bench import Bench
 
 H = 3600.0
 CALENDAR = Calendar("Europe/Paris", "FR", "A")
-SITE = Path(__file__).parent.parent / "cases" / "saint-seine.yaml"
+SITE = Path(__file__).parents[2] / "cases" / "saint-seine.yaml"
 FOUNTAIN = WaterPoint("fountain", "ct", CALENDAR, pulse=10.0)
 VALVED = replace(FOUNTAIN, valve=Valve("ev1", travel=20.0))
 DRAINED = replace(VALVED, drain=Valve("ev2", normally_open=True, travel=20.0), frost=Frost("air", CALENDAR))
@@ -36,6 +36,11 @@ NIGHT = Leak(
 )
 DAY = (Span(420, 1260, "open"),)
 HOURS = Week(CALENDAR, "closed", (DAY,) * 7)
+
+
+def controls(site):
+    return build.controls(site, site.water)
+
 
 
 def bench(point: WaterPoint, start: str = "2026-07-01T00:00:00", **points: Any) -> Bench:

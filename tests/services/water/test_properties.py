@@ -15,7 +15,7 @@ from agent.services.water.control import Flush, Quota, Valve, WaterPoint
 from agent.services.water.frost import Frost
 from agent.services.water.leaks import Leak, NightFlow
 from agent.services.water.tanks import DryRun, Tank
-from tests.control.water_bench import Bench
+from tests.services.water.bench import Bench
 
 H = 3600.0
 CALENDAR = Calendar("Europe/Paris", "FR", "A")

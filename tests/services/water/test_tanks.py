@@ -10,15 +10,20 @@ from pathlib import Path
 import pytest
 
 from agent.model import Quality
-from agent.services.water.build import controls
+from agent.services.water import build
 from agent.services.water.tank_level import Standstill
 from agent.services.water.tanks import DryRun, Outlet, Tank
 from agent.site.loader import load
-from tests.control.water_bench import Bench
+from tests.services.water.bench import Bench
 
 RESERVOIR = Tank("reservoir", "level", "well")
 DRY = replace(RESERVOIR, dry_run=DryRun("flow", least=0.2))
-SITE = Path(__file__).parent.parent / "cases" / "saint-seine.yaml"
+SITE = Path(__file__).parents[2] / "cases" / "saint-seine.yaml"
+
+
+def controls(site):
+    return build.controls(site, site.water)
+
 
 
 def bench(tank: Tank = RESERVOIR, level: float = 60.0, flow: float | None = None) -> Bench:

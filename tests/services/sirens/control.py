@@ -1,0 +1,52 @@
+"""One siren."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from agent.control.alarm_state import news
+from agent.control.api import NEVER, Now, Step, View, Wish, good
+from agent.model import Severity, Value
+
+__all__ = ["Siren"]
+
+
+@dataclass(frozen=True, slots=True)
+class Siren:
+    """Sounds while `level` is above `above`. The state is the set of raised alarms."""
+
+    name: str
+    actuator: str
+    level: str
+    above: float
+
+    @property
+    def inputs(self) -> frozenset[str]:
+        return frozenset((self.level,))
+
+    @property
+    def commands(self) -> Sequence[str]:
+        return ()
+
+    def initial(self) -> frozenset[str]:
+        return frozenset()
+
+    def step(self, state: frozenset[str], view: View, now: Now) -> Step[frozenset[str]]:
+        level = good(view, self.level)
+        high = level is not None and level > self.above
+        state, happened = news(
+            self.name, state, {"level_high": {"level": level}} if high else {}, {"level_high": Severity.MAJOR}
+        )
+        wish = Wish(self.actuator, 15, high, f"{self.name} {'flood' if high else 'dry'}")
+        return Step(state, [wish], happened, NEVER)
+
+    def dump(self, state: frozenset[str]) -> dict[str, Any]:
+        return {"raised": sorted(state)}
+
+    def load(self, kept: Mapping[str, Any]) -> frozenset[str]:
+        return frozenset(kept["raised"])
+
+    def command(self, state: frozenset[str], point: str, value: Value, now: Now) -> frozenset[str] | None:
+        return None

@@ -1,1 +1,1 @@
-"""The three services: lighting, water, heating. Pure functions of values; nothing here reads a clock or a wire."""
+"""What every control is built on: its API, calendars and weeks; and the engine that runs controls."""

@@ -1,4 +1,4 @@
-"""What every control is: `step(state, view, now) -> Step`. Values in, values out: no I/O, no clock, no sleep.
+"""The API of a control: `step(state, view, now) -> Step`. Values in, values out: no I/O, no clock, no sleep.
 
 The runner calls a control when one of its inputs changes or its `due` comes, hands its wishes to the arbiter and its
 happenings to the outbox, and keeps what must outlive the process. The simulator and `bocage plan` call the same.
@@ -7,25 +7,30 @@ happenings to the outbox, and keeps what must outlive the process. The simulator
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from agent.model import Point, Quality, Severity, Value
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 __all__ = [
     "NEVER", "Accounts", "Control", "Counting", "Happening", "Input", "Metered", "Now", "Output", "Step", "View",
-    "Wish", "good",
+    "Wish", "good", "updated",
 ]  # fmt: skip
 
 NEVER = float("inf")
-"""A `due` that never comes by itself: only an input wakes the control."""
+"""A `due` that never comes: only an input wakes the control."""
 
 TICK = timedelta(milliseconds=1)
-"""A moment that is nearer than this has come: two clocks differ by their rounding."""
+"""A moment nearer than this counts as reached: two clocks differ by their rounding."""
 
 _GOOD = Quality.GOOD  # looked up once: this is asked ten times a step
 
 S = TypeVar("S")
+D = TypeVar("D", bound="DataclassInstance")
 
 
 class Now(NamedTuple):
@@ -55,7 +60,7 @@ class Now(NamedTuple):
 
 class Input(NamedTuple):
     """The last reading of a point or signal. Bad and stale drive nothing: `at` is when the last good one was heard
-    (monotonic s). `doubted`: a counter whose index stands because nobody knows yet whether it is another meter."""
+    (monotonic s). `doubted`: a counter whose index stands until it is known whether the meter was replaced."""
 
     value: Value
     quality: Quality
@@ -81,7 +86,7 @@ class View(NamedTuple):
 
 
 class Wish(NamedTuple):
-    """What a control wants of an actuator, at a priority of domain rules (1 to 15), and why in a few words."""
+    """The value that a control wishes for an actuator, its priority (1 to 15), and the cause in a few words."""
 
     actuator: str
     priority: int
@@ -103,7 +108,7 @@ class Happening(NamedTuple):
 
 
 class Step(NamedTuple, Generic[S]):
-    """What a step gives. `wishes` are all that the control wants now: one that is missing is relinquished.
+    """The result of a step. `wishes` are all wishes of the control: one that is missing is relinquished.
 
     `due` (monotonic s) is when it next has something to decide by itself.
     """
@@ -123,7 +128,7 @@ class Control(Protocol[S]):
 
     @property
     def inputs(self) -> frozenset[str]:
-        """The points, signals and actuators whose change wakes it."""
+        """The points, signals and actuators on whose change the control is called."""
 
     @property
     def commands(self) -> Sequence[str]:
@@ -146,7 +151,7 @@ class Control(Protocol[S]):
 
 @runtime_checkable
 class Accounts(Protocol):
-    """A control that keeps an account of its own: points that only it can tell (run-hours, energy, starts)."""
+    """A control with points of its own that it counts: run-hours, energy, starts."""
 
     @property
     def points(self) -> Sequence[Point]: ...
@@ -157,10 +162,10 @@ class Accounts(Protocol):
 
 @runtime_checkable
 class Counting(Protocol):
-    """A control that counts towards a latch: a crash must not begin the count anew."""
+    """A control that counts towards a latch: a crash must not reset the count."""
 
     def mark(self, state: Any) -> object:
-        """When this changes, the state is on flash at once."""
+        """When this changes, the state is written to flash at once."""
 
 
 @runtime_checkable
@@ -175,11 +180,19 @@ class Metered(Protocol):
         """The signal or point that has the index."""
 
     def swapped(self, state: Any, meter: str, index: float) -> Any:
-        """The state after `meter` was set to `index`, which is no draw; None if it is another one's meter."""
+        """The state after `meter` was set to `index`, which is no consumption; None if `meter` is not its own."""
+
+
+def updated(state: D, **to: Any) -> D:
+    """`state` with other values. Returns the same object if nothing changes: most steps change nothing."""
+    for key, value in to.items():
+        if getattr(state, key) != value:
+            return replace(state, **to)
+    return state
 
 
 def good(view: View, name: str | None) -> float | None:
-    """The number that a point has, if it is there and good; None otherwise: the caller's fallback decides."""
+    """The number of a point, if it is there and good; None otherwise: the caller's fallback decides."""
     if name is None:
         return None
     found = view.points.get(name)

@@ -25,7 +25,7 @@ PREPARED = range(2024, 2050)
 
 
 def winter(latitude: float | None) -> frozenset[int]:
-    """The months of winter at that latitude (degrees, below 0 in the south; None: nobody says, the north)."""
+    """The months of winter at that latitude (degrees, below 0 in the south; None: not known, the north)."""
     return _SOUTHERN_WINTER if latitude is not None and latitude < 0 else WINTER
 
 
@@ -34,7 +34,7 @@ class Calendar:
     """The calendar of a site. `public`: FR, FR-57, FR-6AE …; `school`: zone A, B or C. None: there are none.
 
     `added` and `left_out` are public holidays beside those, as `names` has them: 2027-06-24, 06-24, good_friday.
-    `days` are the public holidays of `PREPARED`, if they were prepared: who has them does without the library.
+    `days` are the public holidays of `PREPARED`, if they were prepared: then the library is not needed.
     """
 
     timezone: str = "Europe/Paris"
@@ -45,7 +45,7 @@ class Calendar:
     days: frozenset[date] = field(default=frozenset(), compare=False, repr=False)
 
     def prepared(self) -> Calendar:
-        """The same with its public holidays; ValueError for a country or subdivision that nobody knows."""
+        """The same with its public holidays; ValueError for an unknown country or subdivision."""
         if self.public is None:
             return self
         return replace(self, days=frozenset().union(*(_public_holidays(self.public, year) for year in PREPARED)))
@@ -63,11 +63,11 @@ class Calendar:
         return _instant(self.timezone, day, minute)
 
     def civil(self, at: datetime) -> datetime:
-        """The same instant as people of the site say it."""
+        """The same instant in local time."""
         return at.astimezone(self.zone)
 
     def day(self, at: datetime) -> date:
-        """The day that it is there."""
+        """The local day."""
         return at.astimezone(self.zone).date()
 
     def night(self, at: datetime) -> date:
@@ -94,13 +94,13 @@ class Calendar:
         return self.school is not None and any(first <= day <= last for first, last in _SCHOOL[self.school])
 
     def ends(self) -> date | None:
-        """The last day that the school table knows, for a site that asks it."""
+        """The last day of the table of school holidays; None without a school zone."""
         return SCHOOL_TABLE_ENDS if self.school is not None else None
 
 
 @lru_cache(maxsize=1024)
 def names(day: date) -> frozenset[str]:
-    """What a site file may call a day: 2027-03-26, 03-26, good_friday."""
+    """The names of a day in a site file: 2027-03-26, 03-26, good_friday."""
     movable = (name for name, after in MOVABLE.items() if easter(day.year) + after * DAY == day)
     return frozenset((day.isoformat(), day.isoformat()[5:], *movable))
 

@@ -1,4 +1,4 @@
-"""A weekly programme with holidays: what holds when. Heating's modes and the opening hours of water are such weeks."""
+"""A weekly programme with holidays, such as the modes of a heating zone and the opening hours of a water point."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Week:
     school: tuple[Span, ...] | None = None
 
     def spans(self, day: date) -> tuple[Span, ...]:
-        """What is said of `day`."""
+        """The spans of `day`."""
         if self.school is not None and self.calendar.is_school_holiday(day):
             return self.school
         if self.public is not None and self.calendar.is_public_holiday(day):

@@ -23,7 +23,7 @@ RISE = 2.0
 SAG = 5.0
 """A flow that stays within this (K) of what it had risen to is being heated: a boiler at its limit."""
 SILENCE = 60.0
-"""A flow sensor that never spoke since the start is an alarm after this long (s)."""
+"""A flow sensor without a reading since the start is an alarm after this long (s)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +72,12 @@ class Burner(NamedTuple):
 
 
 def see_burner(burner: Burner, output: Output | None, now: Now) -> Burner:
-    """Takes note of the burner's output; one that nobody knows is as it was."""
+    """Update the burner by its output. An unknown output changes nothing."""
     if output is None or output.value is None or output.value is (burner.on is not None):
         return burner
     on, since = output.value is True, min(output.since, now.monotonic)
     if not isfinite(since):
-        since = now.monotonic  # nobody remembers: from now
+        since = now.monotonic  # the time of the change is not known: from now
     if on:
         return burner._replace(on=since, off=None, mark=since, low=None)
     rested = burner.mark is not None and since >= burner.mark + NO_HEAT
@@ -85,7 +85,7 @@ def see_burner(burner: Burner, output: Output | None, now: Now) -> Burner:
 
 
 def guard(burner: Burner, curve: HeatCurve, outdoor: float | None, view: View, now: Now) -> Burner:
-    """Takes note of the flow. A flow that is not known lets no burner run; a latch holds until it is reset."""
+    """Update the burner by the flow. An unknown flow lets no burner run; a lockout holds until it is reset."""
     flow = good(view, curve.signal)
     if flow is None:
         lost = now.monotonic if burner.lost is None else burner.lost

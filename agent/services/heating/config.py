@@ -207,7 +207,7 @@ class OptimumStart(Model):
 
 
 class WindowOpen(Model):
-    """A sudden fall, over 5 min and more than one step of the sensor: somebody airs the room."""
+    """A sudden fall, over 5 min and more than one step of the sensor: the room is aired."""
 
     drop: KelvinRate = 0.1
     max: TimeSpan = 1800

@@ -1,4 +1,4 @@
-"""A heating zone: its week, its room, its boiler. What is wanted, what protects, and what is done without a sensor."""
+"""The control of a heating zone: its week, its room and its boiler, and the fallbacks without a sensor."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from agent.control.alarm_state import news
+from agent.control.alarm_state import alarm_changes
 from agent.control.api import NEVER, Now, Output, Step, View, Wish
 from agent.control.calendar import DAY, WINTER
 from agent.control.week import Week
@@ -39,7 +39,7 @@ SEVERITY = {
 FROST, FROST_OVER = 5.0, 6.0
 """degC in the room: the alarm comes below the one and goes from the other on."""
 MISSED = 1.0
-"""Comfort is missed by so much (K) under it: when the people come, and while it lasts."""
+"""K below comfort from which comfort is missed: when the occupied time begins, and while it lasts."""
 PAUSE = 12
 """Looks (of 5 min) after which a burner that stays off is no longer held back, but off."""
 COLDEST = -10.0
@@ -47,7 +47,7 @@ COLDEST = -10.0
 OUTDOOR_KEPT = 3600.0
 """After a restart the last good outdoor temperature counts for so long (s), until the next one comes."""
 ENDING = timedelta(days=60)
-"""So long before the table of the school holidays ends it is time for a newer version."""
+"""The alarm `calendar_ending` comes this long before the table of school holidays ends."""
 INTERLOCK, FAULT, RULE = 2, 5, 15
 
 
@@ -64,7 +64,7 @@ class Setpoints:
 
 
 class Aim(NamedTuple):
-    """What is aimed at: degC and why; None while nothing is heated, or the room is not known."""
+    """The setpoint (degC) and its cause; None while nothing is heated, or the room is not known."""
 
     setpoint: float | None
     why: str
@@ -118,18 +118,18 @@ class Zone:
         if state.begun is None or seen is not state.room or seen_outdoor is not state.outdoor:
             begun = t if state.begun is None else state.begun
             state = state._replace(begun=begun, room=seen, outdoor=seen_outdoor)
-        state, due = self._prepare(self._notice(state, room, outdoor, t), room, now)
+        state, due = self._prepare(self._see_temperatures(state, room, outdoor, t), room, now)
         state, due_plant = self._see_plant(state, view, outdoor, now)
         aim, believed = self._aim(state, room, outdoor, t), not state.still.stuck
-        state = self._drive(state, aim, room, outdoor, t)
-        state, due_still = self._doubt(state, room, outdoor, t)
-        if state.still.stuck is believed:  # the verdict is another one: it is driven by that
+        state = self._control(state, aim, room, outdoor, t)
+        state, due_still = self._see_sensor(state, room, outdoor, t)
+        if state.still.stuck is believed:  # the verdict changed: control by the new one
             aim = self._aim(state, room, outdoor, t)
-            state = self._drive(state, aim, room, outdoor, t)
+            state = self._control(state, aim, room, outdoor, t)
         called = aim.heats and calls(state.loop, t)
         wishes = [*self._burner_wishes(state, aim, called), *self._pump_wishes(state, called, outdoor, now)]
-        state, due_cold = self._feel(state, aim, room, t)
-        alarms, happened = news(self.name, state.alarms, self._alarms(state, aim, room, t), SEVERITY)
+        state, due_cold = self._see_comfort(state, aim, room, t)
+        alarms, happened = alarm_changes(self.name, state.alarms, self._alarms(state, aim, room, t), SEVERITY)
         mode = state.mode if state.said is None else state.said.mode
         due = min(due, due_plant, due_still, due_cold, self._look_again(state, t))
         due = min(due, until(self._law(state), state.loop, t, self.least_cycle))
@@ -137,8 +137,8 @@ class Zone:
             state = state._replace(mode=mode, alarms=alarms)
         return Step(state, wishes, happened, due)
 
-    def _notice(self, state: ZoneState, room: float | None, outdoor: float | None, t: float) -> ZoneState:
-        """What the temperatures were of late."""
+    def _see_temperatures(self, state: ZoneState, room: float | None, outdoor: float | None, t: float) -> ZoneState:
+        """Note the recent temperatures."""
         trail, season = state.trail, state.season
         if room is not None and state.room is not None:
             trail = follow(trail, room, state.room.at)
@@ -148,10 +148,10 @@ class Zone:
             return state
         return state._replace(trail=trail, season=season)
 
-    # -- what is aimed at --------------------------------------------------------------------------------------
+    # -- setpoint ----------------------------------------------------------------------------------------------
 
     def _prepare(self, state: ZoneState, room: float | None, now: Now) -> tuple[ZoneState, float]:
-        """What the week says, whether to reheat for it, and whether a window is open; and when that is due again."""
+        """Look up the week, the optimum start and an open window; and when that is due again."""
         t, due = now.monotonic, NEVER
         unix = 0.0 if now.civil is None else now.civil.timestamp()
         said, start, airing = self._said(state.said, now, unix), state.start, state.airing
@@ -190,7 +190,7 @@ class Zone:
         return Aim(self.setpoints.of(state.said.mode), state.said.mode)
 
     def _said(self, known: Said | None, now: Now, unix: float) -> Said | None:
-        """What the week says; None while the clock is not trusted: the reduced setpoint holds then."""
+        """The mode of the week; None while the clock is not trusted: the reduced setpoint holds then."""
         if now.civil is None or not now.trusted:
             return None
         if known is not None and known.since <= unix < known.until:
@@ -209,7 +209,7 @@ class Zone:
         )
 
     def _warned(self) -> float:
-        """From when on the end of the table of school holidays is near (Unix s); NEVER where nobody asks it."""
+        """When the end of the table of school holidays comes near (Unix s); NEVER without school holidays."""
         calendar = self.week.calendar
         last = None if self.week.school is None else calendar.ends()
         return NEVER if last is None else calendar.instant(last - ENDING + DAY, 0).timestamp()
@@ -223,9 +223,9 @@ class Zone:
         lost_at = self._lost_at(state)
         return min((t // LOOK + 1) * LOOK, lost_at if lost_at > t else NEVER)
 
-    # -- what is driven ----------------------------------------------------------------------------------------
+    # -- burner and pump ---------------------------------------------------------------------------------------
 
-    def _drive(self, state: ZoneState, aim: Aim, room: float | None, outdoor: float | None, t: float) -> ZoneState:
+    def _control(self, state: ZoneState, aim: Aim, room: float | None, outdoor: float | None, t: float) -> ZoneState:
         if not aim.heats:
             return state._replace(loop=state.loop._replace(begun=None, on=0.0, carry=0.0, calling=False))
         fixed = max(self.loss_duty, self._frost_duty(outdoor) if aim.why == STUCK else 0.0)
@@ -262,10 +262,10 @@ class Zone:
         cold = COLDEST if outdoor is None else outdoor
         return min(max((self.setpoints.frost - cold) * self._coef_ext, 0.0), 1.0)
 
-    def _doubt(
+    def _see_sensor(
         self, state: ZoneState, room: float | None, outdoor: float | None, t: float
     ) -> tuple[ZoneState, float]:
-        """Whether the room's sensor stands still while it must move; and when that is due again.
+        """Check whether the room's sensor stands still while it must move; and when that is due again.
 
         A boiler that the heat curve holds back (and its least pause after that) is full fire only for a room that is
         much too cold: else it may give just what the room loses. A pause that the law makes is none.
@@ -282,8 +282,8 @@ class Zone:
         )  # fmt: skip
         return (state if still == state.still else state._replace(still=still)), due
 
-    def _feel(self, state: ZoneState, aim: Aim, room: float | None, t: float) -> tuple[ZoneState, float]:
-        """Since when it is too cold for the people; and when that has lasted too long.
+    def _see_comfort(self, state: ZoneState, aim: Aim, room: float | None, t: float) -> tuple[ZoneState, float]:
+        """Note since when the occupied room is too cold; and when that has lasted too long.
 
         After a boot, until the time is known, nothing of it begins and nothing is over.
         """
@@ -297,7 +297,7 @@ class Zone:
         return (state if cold == state.cold else state._replace(cold=cold)), late if late > t else NEVER
 
     def _see_plant(self, state: ZoneState, view: View, outdoor: float | None, now: Now) -> tuple[ZoneState, float]:
-        """Takes note of the burner, the flow and the pump; and when they have something to decide by themselves."""
+        """Note the burner, the flow and the pump; and when they have something to decide by themselves."""
         burner = see_burner(state.burner, view.outputs.get(self.burner), now)
         if self.curve is not None:
             burner = guard(burner, self.curve, outdoor, view, now)
@@ -347,11 +347,11 @@ class Zone:
             return outdoor < self.pump_forced_below
         return now.civil is None or now.civil.month in self.winter
 
-    # -- what is said ------------------------------------------------------------------------------------------
+    # -- alarms ------------------------------------------------------------------------------------------------
 
     def _alarms(self, state: ZoneState, aim: Aim, room: float | None, t: float) -> dict[str, dict[str, Any]]:
-        """The alarms that stand now, each with its detail. What was said of a room, or of the calendar, holds while
-        that is not known."""
+        """The standing alarms, each with its detail. An alarm about the room or the calendar stays while that is not
+        known."""
         burner, was = state.burner, state.alarms
         standing = {
             "room_sensor_lost": aim.why == "room_sensor_lost",
@@ -386,7 +386,7 @@ class Zone:
         lasts = state.cold is not None and t >= state.cold + self.missed_after
         return (already or begins or lasts) and not warm
 
-    # -- what outlives the process, and who commands -----------------------------------------------------------
+    # -- persistence and commands ------------------------------------------------------------------------------
 
     def dump(self, state: ZoneState) -> dict[str, Any]:
         return dumped(state)
@@ -395,7 +395,7 @@ class Zone:
         return self._without_what_left(loaded(kept))
 
     def _without_what_left(self, state: ZoneState) -> ZoneState:
-        """What a setting held that is not in the file any more: nobody would look whether it is over."""
+        """Drop what belongs to settings that left the file: nothing would clear it."""
         if self.curve is None:
             state = state._replace(burner=state.burner._replace(cut=False, hot=False, lost=None, failed=False))
         if self.curve is None or self.curve.heat_off_above is None:

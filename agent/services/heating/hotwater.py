@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from agent.control.alarm_state import news
+from agent.control.alarm_state import alarm_changes
 from agent.control.api import NEVER, Now, Step, View, Wish, good
 from agent.control.calendar import Calendar
 from agent.model import Severity, Value
@@ -26,13 +26,13 @@ LATE = 4 * 3600.0
 """A thermal cycle that is not done so long (s) after its time is missed; it goes on all the same."""
 DAY = 86400.0
 SILENCE = 60.0
-"""A sensor that never spoke since the start is an alarm after this long (s)."""
+"""A sensor without a reading since the start is an alarm after this long (s)."""
 FAULT, RULE = 5, 15
 STILL = Stillness()
 SLOWEST = 0.25 / 3600
 """K/s: no heater that keeps a store warm heats it more slowly, but near its rest, which `observe` knows."""
 FINE, COARSEST = 0.05, 5.0
-"""K: a smaller change is noise, a larger one several steps of the sensor at once (somebody draws)."""
+"""K: a smaller change is noise, a larger one several steps of the sensor at once (hot water is drawn)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class HotWaterState:
     lost: float | None = None
     failed: bool = False
     done: float | None = None
-    """When the last thermal cycle was done; at first, since when the store is looked after."""
+    """When the last thermal cycle was done; at first, when the control started."""
     counted: float | None = None
     """The same, monotonic: it counts while the time is not known."""
     wanted: float | None = None
@@ -124,7 +124,7 @@ class HotWater:
         late = missed or (state.wanted is not None and t >= state.wanted + LATE)
         detail = {"water": water, "setpoint": target}
         stands = {"sensor_fault": state.failed, "sensor_stuck": still.stuck, "thermal_cycle_missed": late}
-        alarms, happened = news(
+        alarms, happened = alarm_changes(
             self.name, state.alarms, {code: detail for code, there in stands.items() if there}, SEVERITY
         )
         return Step(replace(state, alarms=alarms), wishes, happened, due)

@@ -1,4 +1,4 @@
-"""The laws of a room: hysteresis, PID and TPI. From a room and its setpoint to whether heat is called for.
+"""The control laws of a room: hysteresis, PID and TPI. They decide whether heat is called for.
 
 TPI and PID work in cycles: the duty is worked out once, at the cycle's start, and the heat is on for that part of it.
 """
@@ -58,7 +58,7 @@ Law = Hysteresis | Tpi | Pid
 class Situation(NamedTuple):
     """What a cycle's start looks at: degC and seconds (monotonic). `room` and `outdoor` are None while not known.
 
-    `setpoint` None: nobody knows the room any more, heat by `fixed` (a duty, 0..1).
+    `setpoint` None: the room is not known, heat by `fixed` (a duty, 0..1).
     `min_on` and `min_off` are those of the burner, `least` the shortest cycle that it can follow.
     """
 
@@ -73,7 +73,7 @@ class Situation(NamedTuple):
 
 
 class Loop(NamedTuple):
-    """Where a loop stands. `begun` is the cycle's start (monotonic s), `on` its on-time, `carry` what it owes (s)."""
+    """The state of a loop. `begun` is the cycle's start (monotonic s), `on` its on-time, `carry` what it owes (s)."""
 
     goal: float | None = None
     begun: float | None = None
@@ -90,7 +90,7 @@ class Loop(NamedTuple):
 
 
 def advance(law: Law, loop: Loop, at: Situation, begun: float | None = None) -> Loop:
-    """The loop at this moment. `begun`: a new cycle began then; None: see for yourself."""
+    """The loop at this moment. `begun`: when a new cycle began; None: it is worked out here."""
     if isinstance(law, Hysteresis) and at.setpoint is not None:
         return Loop(goal=at.setpoint, calling=_calling(law, loop, at, at.setpoint))
     begun = begins(law, loop, at) if begun is None else begun
@@ -181,7 +181,7 @@ def _duty(law: Law, loop: Loop, at: Situation, begun: float, cycle: float) -> Lo
 
 
 def _pid(law: Pid, loop: Loop, setpoint: float, room: float, begun: float, cycle: float, repays: bool) -> Loop:
-    """simple-pid keeps its state to itself and reads a clock: it is built anew from ours, and told the time.
+    """simple-pid hides its state and reads a clock: each cycle builds it again from the state, and gives it the time.
 
     It clamps the integral, but goes on integrating while the burner gives all it has: that is held here.
     """

@@ -1,4 +1,4 @@
-"""A room before the loop: when to begin so that it is warm in time, and whether somebody has opened a window."""
+"""Optimum start of a room, and the detection of an open window."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ REACHED = 0.5
 GAIN = 0.5
 """Less than this (K) teaches nothing."""
 WEIGHT = 0.3
-"""How much of what a morning taught is believed."""
+"""The weight of one morning in what is learned."""
 STEPS = 1.5
 """A fall is more than this many steps of the sensor: one step is no fall."""
 

@@ -1,4 +1,4 @@
-"""Whether it is the season to heat: the summer limit, by a damped outdoor temperature. An evening decides once."""
+"""The summer limit: whether to heat, by a damped outdoor temperature."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DAMPING = 3 * 3600.0
 HYSTERESIS = 1.0
 """K: heating is allowed again this far below the limit."""
 GRID = 300.0
-"""Seconds: the damped temperature moves on this grid, whoever asks in between."""
+"""Seconds: the damped temperature is updated on this grid."""
 
 
 class Season(NamedTuple):

@@ -1,11 +1,10 @@
-"""A sensor that stands still while it must move: under full fire, or while a room cools. A dead probe says one thing.
+"""A sensor that stands still while it must move: under full fire, or while a room cools.
 
 What must not be taken for one: a room that is regulated (its burner comes and goes: short phases do not count, and
 none before the law itself paused at the setpoint it fired for), a boiler too small for the frost (it comes to rest
 slowly: the last step took its time), a coarse sensor (its step is waited for).
 
-A dead probe trembles: its converter and its line are noisy. A move is more than what the reading comes back from within
-a short time.
+The reading of a dead probe is noisy, because of its converter and its line. A move is more than this noise.
 
 What was counted goes on after a restart, a power cut or a gap in the readings: a phase that one of them interrupted is
 awaited, and the time between counts as nothing.
@@ -17,14 +16,14 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from agent.control.api import NEVER
-from agent.control.tremble import Tremble, follow
+from agent.control.noise import Noise, follow_noise
 
 __all__ = ["FIRE", "IDLE", "Stillness", "observe", "patience"]
 
 TOLERANCE = 0.01
 """K: a sensor that lives moves by more than this."""
 BEYOND = 1.8
-"""And by more than so many times what it trembles."""
+"""And by more than so many times its noise."""
 PART = 0.5
 """But this part of what the slowest fire brings in the time that is waited is a move, however the reading swings."""
 SLOWER = 20.0
@@ -38,8 +37,8 @@ DRIFT, STEPS = 3.0, 6.0
 LONG = 2 * 3600.0
 """Seconds: phases that are over count if they were this long. A burner that regulates makes shorter ones."""
 GRID = 300.0
-"""Seconds: what a building would have cooled, and how long it was fired, is reckoned on this grid, whoever asks in
-between. An interruption costs no more of it."""
+"""Seconds: what a building would have cooled, and how long it was fired, is reckoned on this grid. An
+interruption costs no more of it."""
 AWAITED = 3600.0
 """Seconds: a burner that must rest after a restart is on again within this; then its phase is over."""
 WORTH = 600.0
@@ -73,7 +72,7 @@ class Stillness(NamedTuple):
     """When it was first so low, or so high."""
     aim: float | None = None
     """The setpoint (degC) that the law fired for last."""
-    tremble: Tremble = Tremble()
+    noise: Noise = Noise()
     awaited: float | None = None
     """The phase was interrupted: until when it may go on. NEVER: it is not known yet. None: it was not."""
 
@@ -85,8 +84,8 @@ class Stillness(NamedTuple):
 
     def dump(self) -> dict[str, Any]:
         kept = self._asdict()
-        del kept["awaited"]
-        kept["tremble"] = round(self.tremble.size, 2)
+        del kept["awaited"], kept["noise"]
+        kept["tremble"] = round(self.noise.size, 2)
         if self.aim is None:
             del kept["aim"]
         return kept
@@ -96,7 +95,8 @@ class Stillness(NamedTuple):
         """After a restart in this boot or another one: its times go on from the first look."""
         if kept is None:
             return cls()
-        return cls(**{**kept, "tremble": Tremble(kept.get("tremble", 0.0)), "awaited": NEVER})
+        own = {key: value for key, value in kept.items() if key != "tremble"}
+        return cls(**own, noise=Noise(kept.get("tremble", 0.0)), awaited=NEVER)
 
 
 def patience(still: Stillness, after: float, step: float, slowest: float = SLOWEST) -> float:
@@ -118,10 +118,10 @@ def observe(
         return (still if still.awaited == NEVER else still._replace(awaited=NEVER)), NEVER
     if still.awaited is not None:
         still = _taken_up(still, phase, t)
-    tremble = follow(still.tremble, value, t)
-    if tremble is not still.tremble:
-        still = still._replace(tremble=tremble)
-    moves = max(TOLERANCE, min(BEYOND * tremble.size, PART * after * slowest))
+    noise = follow_noise(still.noise, value, t)
+    if noise is not still.noise:
+        still = still._replace(noise=noise)
+    moves = max(TOLERANCE, min(BEYOND * noise.size, PART * after * slowest))
     if still.value is None or abs(value - still.value) > moves:
         still = _moved(still, phase, value, t) if still.awaited is None else _moved_meanwhile(still, value, t)
     if still.stuck:
@@ -168,11 +168,11 @@ def _moved_meanwhile(still: Stillness, value: float, t: float) -> Stillness:
 def _moved(still: Stillness, phase: str, value: float, t: float) -> Stillness:
     if still.value is None or still.phase != phase:
         new = Stillness(phase, t, value, t, at=t, low=value, high=value, reached=t)
-        return new._replace(aim=still.aim, tremble=still.tremble)
+        return new._replace(aim=still.aim, noise=still.noise)
     low = still.value if still.low is None else still.low
     high = still.value if still.high is None else still.high
     seen = Stillness(phase, still.began, value, t, still.pace, at=t, low=low, high=high, reached=still.reached)
-    seen = seen._replace(aim=still.aim, tremble=still.tremble)
+    seen = seen._replace(aim=still.aim, noise=still.noise)
     if low <= value <= high:
         return seen
     pace = t - max(still.reached, still.began)

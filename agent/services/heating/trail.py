@@ -1,4 +1,4 @@
-"""What a room's sensor said of late, and by which steps it speaks: a fall is told from a step of the sensor."""
+"""The recent readings of a room's sensor, and its resolution: a fall must be more than one step of the sensor."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ APART = 60.0
 NOISE = 0.05
 """K: a change below it is the noise of a fine sensor, no step of a coarse one."""
 COARSEST, WHOLE = 0.5, 1.0
-"""K: no room sensor speaks by larger steps, nor one that is polled and says whole degrees. A larger change is several
-of them, between two words of a radio node."""
+"""K: the resolution of a room sensor is no coarser, nor that of a polled one with whole degrees. A larger change is
+several steps between two readings of a radio node."""
 
 
 class Trail(NamedTuple):

@@ -1,4 +1,4 @@
-"""What a TPI whose cycle or `coef_ext` is not written finds out about its room: how steeply it warms, what it loses.
+"""Self-tuning of a TPI whose cycle or `coef_ext` is not in the file: how fast its room warms, and how much it loses.
 
 Two rooms of one setpoint need cycles of half an hour and of two hours. So the cycle is made as long as the room may
 swing, and the duty that holds the setpoint is learned. docs/decisions/0017-tpi-by-physics.md.
@@ -31,13 +31,13 @@ GAIN = 0.1
 NEAR, MOST = 2.5, 1.0
 """K: only a room this near to its setpoint teaches what holds it there; what lacks counts as so much at most."""
 WEIGHT = 0.3
-"""How much of what a cycle taught is believed."""
+"""The weight of one cycle in what is learned."""
 TEACHES = (0.15, 0.85)
 """Duties between which a cycle shows how steep the room is."""
 MILD = 5.0
 """K: the least difference to outdoors that `coef_ext` is reckoned with."""
 OUTDOORS = 5.0
-"""degC: a heating season's mean, where nobody knows the outdoor temperature."""
+"""degC: the mean of a heating season, where the outdoor temperature is not known."""
 
 
 class Tuning(NamedTuple):
@@ -57,7 +57,7 @@ class Tuning(NamedTuple):
 
 
 def is_learned(law: object) -> bool:
-    """Whether something of a law is not written, and found out."""
+    """Whether something of a law is learned because it is not in the file."""
     return isinstance(law, Tpi) and (law.cycle is None or law.coef_ext is None)
 
 
@@ -71,7 +71,7 @@ def concrete(law: Tpi, tuning: Tuning, coef: float) -> Tpi:
 
 
 def look_at(tuning: Tuning, room: float | None) -> Tuning:
-    """Takes note of the room in the cycle that runs. A room that is not known makes it teach nothing."""
+    """Note the room in the current cycle. A cycle with an unknown room is not learned from."""
     if room is None or tuning.first is None or tuning.low is None or tuning.high is None:
         return tuning if tuning.first is None else tuning._replace(first=None, low=None, high=None)
     low, high = min(tuning.low, room), max(tuning.high, room)

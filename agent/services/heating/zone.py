@@ -1,4 +1,4 @@
-"""Where a heating zone stands, what of it outlives the process, and how its temperatures are read."""
+"""The state of a heating zone, its persistence, and how temperatures are read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["LOOK", "STUCK", "Said", "Seen", "ZoneState", "dumped", "in_this_boot
 
 STUCK = "sensor_stuck"
 LOOK = 300.0
-"""A sensor that says the same again wakes nobody: when it was heard of last is noted this often (s)."""
+"""A repeated reading does not wake the control: the time of the last reading is noted this often (s)."""
 
 
 class Seen(NamedTuple):
@@ -31,7 +31,7 @@ class Seen(NamedTuple):
 
 
 class Said(NamedTuple):
-    """What the week says from `since` to `until`; `occupied` is when comfort begins next (Unix s).
+    """The mode of the week from `since` to `until`; `occupied` is when comfort begins next (Unix s).
 
     `ending`: the table of the school holidays, which this zone keeps, ends within `ENDING`.
     """
@@ -44,14 +44,14 @@ class Said(NamedTuple):
 
 
 class ZoneState(NamedTuple):
-    """Where a zone stands. All times are monotonic seconds."""
+    """The state of a zone. All times are monotonic seconds."""
 
     begun: float | None = None
-    """The first step: a room that never spoke is lost from then."""
+    """The first step: a room sensor without a reading is lost from then."""
     room: Seen | None = None
     outdoor: Seen | None = None
     mode: str | None = None
-    """What the week said last, while the time was known."""
+    """The last mode of the week while the time was known."""
     loop: Loop = Loop()
     burner: Burner = Burner()
     pump: Pump = Pump()
@@ -63,7 +63,7 @@ class ZoneState(NamedTuple):
     still: Stillness = Stillness()
     tuning: Tuning = Tuning()
     cold: float | None = None
-    """Since when the room is too cold for the people in it."""
+    """Since when the room is below comfort while it is occupied."""
     said: Said | None = None
     """Worked out from the week; not kept."""
 

@@ -1,9 +1,9 @@
-"""One lighting circuit: what it wants of its contactor and its dimmer, its run-hours, and what is wrong with it.
+"""One lighting circuit: the state of its contactor and its dimmer, its run-hours, and its faults.
 
-By day and night it wants a level, never an edge: after a restart at any moment it wants the same. The order of what
-decides: the local switch (1, reported), a dated exception (13) or the week's programme (15); within `window` of the
-sun's events the photocell moves them. A time that was trusted in this boot is as good. Without one the photocell alone
-decides, without one the time as it is last known; with neither nothing is wanted, and the output stays as it is.
+At any moment it wishes a state, never an edge: after a restart it wishes the same. Priorities: the local switch (1,
+reported), a dated exception (13), the programme of the week (15). Within `window` of the sun's events the photocell
+moves them. A time that was trusted in this boot counts as known. Without a known time the photocell alone decides;
+without a photocell the last known time; with neither there is no wish, and the output stays as it is.
 """
 
 from __future__ import annotations
@@ -14,17 +14,28 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from agent.control.alarm_state import Shift, anchored, news
+from agent.control.alarm_state import alarm_changes
 from agent.control.api import NEVER, Now, Output, Step, View, Wish, good
+from agent.control.boot_time import BootShift, boot_anchor
 from agent.model import Kind, Point, Value
-from agent.services.lighting.lamps import HOLD, LAMP_FAULTS, SETTLE, SEVERITY, Lamps, Learnt, Neighbour, Seen, Watch
+from agent.services.lighting.lamps import (
+    HOLD,
+    LAMP_FAULTS,
+    SETTLE,
+    SEVERITY,
+    Baseline,
+    Lamps,
+    Neighbour,
+    Observation,
+    Watch,
+)
 from agent.services.lighting.night import FULL, Night, Programme
 from agent.services.lighting.photocell import Cell, Glow, Photocell
 
 __all__ = ["Circuit", "CircuitState"]
 
 LOCAL, EXCEPTION, SCHEDULE = 1, 13, 15
-"""Priorities of what a circuit wants."""
+"""Priorities of the wishes."""
 RELAMPED = frozenset({"lamp_lost", "power_drop"})
 """Faults that new lamps end."""
 TWILIGHT = timedelta(minutes=30)
@@ -32,7 +43,7 @@ TWILIGHT = timedelta(minutes=30)
 LOOK = 10.0
 """Seconds until a meter that was not read since the output changed is looked at again."""
 _EARLY = 0.001
-"""Seconds by which a moment counts as come: times in two clocks differ by their rounding."""
+"""Seconds by which a moment counts as reached: two clocks differ by their rounding."""
 _NO_TIME = timedelta()
 
 
@@ -55,21 +66,21 @@ class Tonight(NamedTuple):
 
 
 class Burning(NamedTuple):
-    """What was so at the last step, from `at` (monotonic s) on: it is counted at the next one."""
+    """The state from `at` (monotonic s) on; the next step counts it."""
 
     at: float
     closed: bool = False
     power: float = 0.0
     normal: tuple[str, float, float | None] | None = None
-    """What is on (`Seen.key`), W and V that are learnt from."""
+    """What is on (`Observation.key`), W and V that are learnt from."""
 
 
 class CircuitState(NamedTuple):
-    """What a circuit knows. `seconds` and `energy` (Wh) are its whole life's; times are monotonic seconds."""
+    """The state of a circuit. `seconds` and `energy` (Wh) are totals; times are monotonic seconds."""
 
     cell: Cell = Cell()
     watch: Watch = Watch()
-    learnt: Learnt = Learnt()
+    baseline: Baseline = Baseline()
     seconds: float = 0.0
     energy: float = 0.0
     starts: int = 0
@@ -82,12 +93,12 @@ class CircuitState(NamedTuple):
     recalled: bool = False
     glow: Glow = Glow()
     lit: bool | None = None
-    """What it wanted last since the start; None: nothing yet."""
+    """The last wish since the start; None: none yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Circuit:
-    """A circuit of the site file: names of points, and what it is made of."""
+    """The control of one circuit: names of points, and its parts."""
 
     name: str
     actuator: str
@@ -123,39 +134,39 @@ class Circuit:
         return CircuitState()
 
     def step(self, state: CircuitState, view: View, now: Now) -> Step[CircuitState]:
-        watch, learnt = self._watch(state), state.learnt
+        watch, baseline = self._watch(state), state.baseline
         at = now.reached
         tonight = self._tonight(state.tonight, at)
         cell, glow = self._look(state, view, now, tonight, at)
-        hand, switch_known = self._switch(view)
+        manual, switch_known = self._switch(view)
         wanted, glow = self._wanted(cell, glow, tonight, now, at)
         if wanted is None and state.lit is not None:  # wanting nothing any more would switch it off
             wanted = (SCHEDULE, state.lit, "as it was, neither time nor light is known")
-        wishes = self._wishes(wanted, tonight, hand, now, at)
+        wishes = self._wishes(wanted, tonight, manual, now, at)
         level = self._level(view, float(wishes[-1].value or 0.0) if self.dimmer is not None else FULL)
         since = state.level_since if level == state.level or state.level is None else now.monotonic
-        seen = self._seen(view, now, hand, level, since, tonight)
-        seconds, energy, learnt = self._counted(state, now)
+        seen = self._seen(view, now, manual, level, since, tonight)
+        seconds, energy, baseline = self._counted(state, now)
         if tonight is not None:
-            learnt = learnt.turned(tonight.night.day)
-        verdicts = self.lamps.judge(seen, learnt)
-        verdicts["local_manual"] = hand is not None if switch_known else None
+            baseline = baseline.turned(tonight.night.day)
+        verdicts = self.lamps.judge(seen, baseline)
+        verdicts["local_manual"] = manual is not None if switch_known else None
         verdicts["photocell_stuck"] = cell.stuck(now.monotonic) if cell.steady is not None else None
         watch = watch.look(verdicts, now.monotonic, self.least_hold)
         if state.relamped:
             watch = Watch(watch.open - RELAMPED, watch.turning)
-        standing = {code: self._detail(code, seen, learnt, cell) for code in watch.open}
-        _, happenings = news(self.name, state.watch.open, standing, SEVERITY)
-        burning, anchor = self._burning(seen, watch, now), anchored(state.anchor, now)
+        standing = {code: self._detail(code, seen, baseline, cell) for code in watch.open}
+        _, happenings = alarm_changes(self.name, state.watch.open, standing, SEVERITY)
+        burning, anchor = self._burning(seen, watch, now), boot_anchor(state.anchor, now)
         starts = state.starts + (state.burning is not None and burning.closed > state.burning.closed)
         state = CircuitState(
-            cell, watch, learnt, seconds, energy, starts, anchor, tonight, burning, level, since, glow=glow,
+            cell, watch, baseline, seconds, energy, starts, anchor, tonight, burning, level, since, glow=glow,
             lit=None if wanted is None else wanted[1],
         )  # fmt: skip
         return Step(state, wishes, happenings, self._due(state, view, now))
 
     def _watch(self, state: CircuitState) -> Watch:
-        """The open faults; after a start without those that nobody looks for any more, for it left the file."""
+        """The open faults; after a start without those whose settings left the file: nothing would clear them."""
         if not state.recalled:
             return state.watch
         gone = {"photocell_stuck"} if self.photocell is None else set()
@@ -167,7 +178,7 @@ class Circuit:
             gone |= {*LAMP_FAULTS, "day_burning"}
         return Watch(state.watch.open - gone, state.watch.turning)
 
-    # -- what it wants -----------------------------------------------------------------------------------------
+    # -- wishes ------------------------------------------------------------------------------------------------
 
     def _tonight(self, known: Tonight | None, at: datetime | None) -> Tonight | None:
         if at is None:
@@ -195,12 +206,12 @@ class Circuit:
     def _look(
         self, state: CircuitState, view: View, now: Now, tonight: Tonight | None, at: datetime | None
     ) -> tuple[Cell, Glow]:
-        """What the photocell says, and what it sees of the own lamps."""
+        """The photocell after this reading, and the light of the lamps at its probe."""
         cell, glow = state.cell, state.glow
         if self.photocell is None:
             return cell, glow
         if state.recalled:
-            cell = cell.shifted(Shift.since(state.anchor, now))
+            cell = cell.shifted(BootShift.from_anchor(state.anchor, now))
         light = good(view, self.photocell.signal)
         is_dark = self._is_deep_night(tonight, at) if now.known else None
         glow = glow.look(light, self._burning_now(view), now.monotonic, is_dark)
@@ -225,12 +236,12 @@ class Circuit:
         return dusk is not None and dawn is not None and dusk + around <= at < dawn - around
 
     def _wishes(
-        self, wanted: tuple[int, bool, str] | None, tonight: Tonight | None, hand: bool | None, now: Now,
+        self, wanted: tuple[int, bool, str] | None, tonight: Tonight | None, manual: bool | None, now: Now,
         at: datetime | None,
     ) -> list[Wish]:  # fmt: skip
         wishes = []
-        if hand is not None:
-            wishes.append(self._wish(LOCAL, hand, "local switch"))
+        if manual is not None:
+            wishes.append(self._wish(LOCAL, manual, "local switch"))
         if wanted is not None:
             wishes.append(self._wish(*wanted))
         if self.dimmer is not None:
@@ -248,7 +259,7 @@ class Circuit:
     def _wanted(
         self, cell: Cell, glow: Glow, tonight: Tonight | None, now: Now, at: datetime | None
     ) -> tuple[tuple[int, bool, str] | None, Glow]:
-        """Priority, level and cause of what the calendar and the light say."""
+        """Priority, state and cause by the calendar and the photocell."""
         dark = cell.verdict(now.monotonic) if self.photocell is not None else None
         if not now.known and dark is not None:
             return (SCHEDULE, dark, "photocell, the time is not known"), glow
@@ -280,8 +291,8 @@ class Circuit:
 
     @staticmethod
     def _said(dark: bool, glow: Glow, event: datetime, evening: bool) -> tuple[bool, Glow]:
-        """The photocell's word near an event of the sun. What it has lit in the evening light does not end, and what it
-        has ended in the morning darkness does not light: it would follow its own lamps."""
+        """The photocell's decision near an event of the sun. Once lit in the evening or ended in the morning, it stays
+        so: otherwise the photocell would follow its own lamps."""
         mark = event.timestamp()
         lit = evening if glow.turned == mark else dark
         return lit, replace(glow, turned=mark) if lit is evening else glow
@@ -289,29 +300,29 @@ class Circuit:
     def _switch(self, view: View) -> tuple[bool | None, bool]:
         """What the local switch forces (None: it is on AUTO), and whether it can be read at all."""
         on, off = good(view, self.manual_on), good(view, self.manual_off)
-        hand = True if on else False if off else None
-        return hand, on is not None or off is not None
+        manual = True if on else False if off else None
+        return manual, on is not None or off is not None
 
     def _level(self, view: View, wished: float) -> float:
         """% at which the lamps are, as far as is known."""
         return FULL if self.dimmer is None else _shown(view, self.dimmer, wished)
 
-    # -- what it sees ------------------------------------------------------------------------------------------
+    # -- measurements and faults -------------------------------------------------------------------------------
 
     def _seen(
-        self, view: View, now: Now, hand: bool | None, level: float, level_since: float, tonight: Tonight | None
-    ) -> Seen:
+        self, view: View, now: Now, manual: bool | None, level: float, level_since: float, tonight: Tonight | None
+    ) -> Observation:
         output, beside = view.outputs.get(self.actuator), self._beside(view)
         moved = (level_since, *self._moved(view))
         voltages = [volts for name in self.voltages if (volts := good(view, name)) is not None]
-        return Seen(
+        return Observation(
             bool(output.value) if output is not None and output.value is not None else None,
             output.feedback if output is not None else None,
             output is not None and now.monotonic - max(moved) >= SETTLE,
             level,
             None if beside is None else self._power(view, output),
             min(voltages, default=None),
-            hand,
+            manual,
             self._daylight(tonight, now),
             beside or (),
             sum(one.rated or 0.0 for one in self.shared),
@@ -348,16 +359,16 @@ class Circuit:
         at = now.civil.timestamp() + _EARLY
         return at < tonight.daylight[0] or at >= tonight.daylight[1]
 
-    def _counted(self, state: CircuitState, now: Now) -> tuple[float, float, Learnt]:
+    def _counted(self, state: CircuitState, now: Now) -> tuple[float, float, Baseline]:
         """Seconds, energy and what is learnt, with the time since the last step."""
         was = state.burning
         if was is None or now.monotonic <= was.at:
-            return state.seconds, state.energy, state.learnt
+            return state.seconds, state.energy, state.baseline
         past = now.monotonic - was.at
-        learnt = state.learnt if was.normal is None else state.learnt.counted(*was.normal, past)
-        return state.seconds + (past if was.closed else 0.0), state.energy + was.power * past / 3600, learnt
+        baseline = state.baseline if was.normal is None else state.baseline.counted(*was.normal, past)
+        return state.seconds + (past if was.closed else 0.0), state.energy + was.power * past / 3600, baseline
 
-    def _burning(self, seen: Seen, watch: Watch, now: Now) -> Burning:
+    def _burning(self, seen: Observation, watch: Watch, now: Now) -> Burning:
         closed = bool(seen.closed)
         power = self.lamps.share(seen)
         if power is None:
@@ -367,18 +378,18 @@ class Circuit:
             normal = (seen.key, seen.power, seen.voltage)
         return Burning(now.monotonic, closed, power, normal)
 
-    def _detail(self, code: str, seen: Seen, learnt: Learnt, cell: Cell) -> Mapping[str, Any]:
+    def _detail(self, code: str, seen: Observation, baseline: Baseline, cell: Cell) -> Mapping[str, Any]:
         if code == "local_manual":
-            return {"switch": "on" if seen.hand else "off"}
+            return {"switch": "on" if seen.manual else "off"}
         if code == "photocell_stuck":
             return {"light": cell.steady}
         if code == "undervoltage":
             return {"voltage": seen.voltage}
-        expected = self.lamps.expected(seen, learnt)
+        expected = self.lamps.expected(seen, baseline)
         detail: dict[str, Any] = {"power": seen.power, "feedback": seen.feedback}
         if code in ("lamp_lost", "power_drop", "circuit_dead") and expected:
             detail = {"power": seen.power, "expected": round(expected, 1)}
-            normal = learnt.normal(seen.key)
+            normal = baseline.normal(seen.key)
             power = seen.power if normal is None else self.lamps.corrected(seen, normal)
             if self.lamps.count is not None and power is not None and not seen.beside:
                 detail["lamps"] = round((expected - power) * self.lamps.count / expected)
@@ -401,7 +412,7 @@ class Circuit:
                 found.append(now.monotonic + marks[place] - at)
         return min(found)
 
-    # -- its account -------------------------------------------------------------------------------------------
+    # -- account -----------------------------------------------------------------------------------------------
 
     @property
     def points(self) -> Sequence[Point]:
@@ -422,13 +433,13 @@ class Circuit:
             found[f"{self.name}.energy"] = round(state.energy / 1000, 2)
         return found
 
-    # -- what outlives the process, and commands ---------------------------------------------------------------
+    # -- persistence and commands ------------------------------------------------------------------------------
 
     def dump(self, state: CircuitState) -> dict[str, Any]:
         return {
             "cell": state.cell.dump(),
             "open": sorted(state.watch.open),
-            "learnt": state.learnt.dump(),
+            "learnt": state.baseline.dump(),
             "seconds": round(state.seconds),
             "energy": round(state.energy, 1),
             "starts": state.starts,
@@ -440,7 +451,7 @@ class Circuit:
         return CircuitState(
             cell=Cell.load(kept["cell"]),
             watch=Watch(frozenset(kept["open"]) & HOLD.keys()),
-            learnt=Learnt.load(kept["learnt"]),
+            baseline=Baseline.load(kept["learnt"]),
             seconds=float(kept["seconds"]),
             energy=float(kept["energy"]),
             starts=int(kept.get("starts", 0)),
@@ -459,7 +470,7 @@ class Circuit:
             return None
         if value != "reset":
             raise ValueError(f'{point} takes "reset", not {value!r}')
-        return state._replace(learnt=Learnt(), relamped=True)
+        return state._replace(baseline=Baseline(), relamped=True)
 
 
 def _shown(view: View, dimmer: str, otherwise: float) -> float:

@@ -1,4 +1,4 @@
-"""The lamps of a circuit: what they take when all of them burn, and what is wrong when they take something else.
+"""The lamps of a circuit: their power while all of them burn, and the faults that another power shows.
 
 What is normal is learnt: for each level the median of the last seven nights' mean power, once the lamps have settled.
 It is frozen while a fault of the lamps is open, or some nights would make the lost lamp normal.
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from agent.control.api import NEVER
 from agent.model import Severity
 
-__all__ = ["HOLD", "LAMP_FAULTS", "SETTLE", "SEVERITY", "Lamps", "Learnt", "Neighbour", "Seen", "Watch"]
+__all__ = ["HOLD", "LAMP_FAULTS", "SETTLE", "SEVERITY", "Baseline", "Lamps", "Neighbour", "Observation", "Watch"]
 
 SETTLE = 600.0
 """Seconds after a switching or a change of level before the power counts: HID lamps run up for that long."""
@@ -40,7 +40,7 @@ NO_VOLTAGE = 50.0
 """V: below it the wire is dead."""
 NEAR_VOLTAGE, SAME_VOLTAGE = 0.10, 0.03
 """HID lamps are judged within this part of the voltage at which they were learnt, their power corrected by (V/V0)^2;
-together with others behind one meter only within the second part: nobody knows whose power follows it."""
+together with others behind one meter only within the second part: which power depends on it is not known."""
 SQUARE, STEEP = 2.0, 2.2
 """Exponents of ballasts: 2.9 % less voltage takes 6.3 % of the power of some. Of 40 lamps at 9 % less, the difference
 is most of a lamp, and no lamp is missed that it may be."""
@@ -58,7 +58,7 @@ HOLD = {
     "photocell_stuck": 0.0,
     "local_manual": 0.0,
 }
-"""How long each must be so before it is said, and be over before that is said; seconds."""
+"""Seconds that each fault must be present before its alarm is raised, and absent before it is cleared."""
 SEVERITY = {
     "lamp_lost": Severity.MINOR,
     "power_drop": Severity.MAJOR,
@@ -81,8 +81,8 @@ class Neighbour(NamedTuple):
     hid: bool
 
 
-class Seen(NamedTuple):
-    """One look at a circuit. Power in W, voltage in V (the lowest phase), level in %; None: not known."""
+class Observation(NamedTuple):
+    """A circuit at one moment. Power in W, voltage in V (the lowest phase), level in %; None: not known."""
 
     commanded: bool | None
     feedback: bool | None
@@ -90,8 +90,8 @@ class Seen(NamedTuple):
     level: float
     power: float | None
     voltage: float | None
-    hand: bool | None
-    """What the local switch forces; None: it is on AUTO."""
+    manual: bool | None
+    """What the local switch forces; None: it is in AUTO."""
     daylight: bool | None
     """Well after dawn and well before dusk."""
     beside: tuple[Neighbour, ...] = ()
@@ -101,7 +101,7 @@ class Seen(NamedTuple):
 
     @property
     def key(self) -> str:
-        """What is on: the level, and who else."""
+        """What is on: the level, and the other circuits behind the meter."""
         return "|".join((str(round(self.level)), *(f"{one.actuator}@{round(one.level)}" for one in self.beside)))
 
     @property
@@ -111,12 +111,12 @@ class Seen(NamedTuple):
 
     @property
     def burning(self) -> bool:
-        """Settled, by command, and by nobody's hand."""
-        return bool(self.commanded and self.settled and self.feedback is not False and self.hand is None)
+        """On by command and not by the local switch, and settled."""
+        return bool(self.commanded and self.settled and self.feedback is not False and self.manual is None)
 
 
 class Normal(NamedTuple):
-    """What a circuit takes at a level: W, and V where it was measured."""
+    """The power of a circuit at a level: W, and V where it was measured."""
 
     power: float
     voltage: float | None
@@ -124,8 +124,8 @@ class Normal(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Learnt:
-    """By `Seen.key`: the means (W, V) of the last nights, and the sums (W s, V s, s) of the night that goes on."""
+class Baseline:
+    """By `Observation.key`: the means (W, V) of the last nights, and the sums (W s, V s, s) of the current night."""
 
     nights: Mapping[str, tuple[tuple[float, float | None], ...]] = field(default_factory=dict)
     sums: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
@@ -135,13 +135,13 @@ class Learnt:
         nights = self.nights.get(key)
         return None if not nights else _normal(nights)
 
-    def counted(self, key: str, power: float, voltage: float | None, seconds: float) -> Learnt:
+    def counted(self, key: str, power: float, voltage: float | None, seconds: float) -> Baseline:
         """After `seconds` more of the same."""
         watts, volts, whole = self.sums.get(key, (0.0, 0.0, 0.0))
         more = (watts + power * seconds, volts + (voltage or 0.0) * seconds, whole + seconds)
         return replace(self, sums={**self.sums, key: more})
 
-    def turned(self, night: date) -> Learnt:
+    def turned(self, night: date) -> Baseline:
         """Into another night: the one that is over counts, if it was seen for long enough."""
         if self.night is None or night <= self.night:
             return self if night == self.night else replace(self, night=night, sums={})
@@ -150,7 +150,7 @@ class Learnt:
             if seconds >= LEAST_SAMPLE:
                 mean = (watts / seconds, volts / seconds or None)
                 nights[key] = (*nights.get(key, ()), mean)[-NIGHTS:]
-        return Learnt(nights, {}, night)
+        return Baseline(nights, {}, night)
 
     def dump(self) -> dict[str, Any]:
         sums = {key: [round(one) for one in found] for key, found in self.sums.items()}
@@ -158,7 +158,7 @@ class Learnt:
         return {"nights": nights, "sums": sums, "night": None if self.night is None else self.night.isoformat()}
 
     @classmethod
-    def load(cls, kept: Mapping[str, Any]) -> Learnt:
+    def load(cls, kept: Mapping[str, Any]) -> Baseline:
         nights = {key: tuple((watts, volts) for watts, volts in found) for key, found in kept["nights"].items()}
         sums = {key: (float(a), float(b), float(c)) for key, (a, b, c) in kept["sums"].items()}
         return cls(nights, sums, None if kept["night"] is None else date.fromisoformat(kept["night"]))
@@ -166,42 +166,42 @@ class Learnt:
 
 @dataclass(frozen=True, slots=True)
 class Lamps:
-    """What hangs on the circuit: `rated` W, `count` lamps; a meter `downstream` of the contactor is dead while off."""
+    """The lamps of the circuit: `rated` W, `count` lamps; a meter `downstream` of the contactor is dead while off."""
 
     rated: float | None = None
     count: int | None = None
     hid: bool = False
     downstream: bool = False
 
-    def judge(self, seen: Seen, learnt: Learnt) -> dict[str, bool | None]:
-        """What is so and what is not; None: nothing can be said now, neither that it began nor that it is over."""
+    def judge(self, seen: Observation, baseline: Baseline) -> dict[str, bool | None]:
+        """For each fault whether it is present; None: no verdict now, neither that it began nor that it is over."""
         return {
-            **self._lamps(seen, learnt),
+            **self._lamps(seen, baseline),
             "contactor_welded": self._welded(seen),
             "contactor_open": self._open(seen),
             "day_burning": self._day_burning(seen),
             "undervoltage": self._undervoltage(seen),
         }
 
-    def expected(self, seen: Seen, learnt: Learnt) -> float | None:
+    def expected(self, seen: Observation, baseline: Baseline) -> float | None:
         """W that the meter should show: as learnt, else as rated."""
-        normal = learnt.normal(seen.key)
+        normal = baseline.normal(seen.key)
         if normal is not None:
             return normal.power
         parts = [(self.rated, seen.level), *((one.rated, one.level) for one in seen.beside)]
         found = [rated * level / 100 for rated, level in parts if rated is not None]
         return sum(found) if len(found) == len(parts) else None
 
-    def share(self, seen: Seen) -> float | None:
+    def share(self, seen: Observation) -> float | None:
         """W of this circuit: all that the meter shows, or its part of it by the rated powers; None: not known."""
         if not seen.beside or seen.power is None:
             return seen.power
         if not seen.closed:
             return 0.0
-        own, whole = (self.rated or 0.0) * seen.level, self.expected(seen, Learnt())
+        own, whole = (self.rated or 0.0) * seen.level, self.expected(seen, Baseline())
         return None if not whole else seen.power * own / 100 / whole
 
-    def corrected(self, seen: Seen, normal: Normal, ballast: float = SQUARE) -> float | None:
+    def corrected(self, seen: Observation, normal: Normal, ballast: float = SQUARE) -> float | None:
         """W as they would be at the voltage of `normal`, None where that cannot be said. LED keep their power."""
         hid = {self.hid, *(one.hid for one in seen.beside)}
         if seen.power is None or hid == {False}:
@@ -213,14 +213,14 @@ class Lamps:
             return seen.power if off <= SAME_VOLTAGE else None
         return seen.power * (normal.voltage / seen.voltage) ** ballast if off <= NEAR_VOLTAGE else None
 
-    def _lamps(self, seen: Seen, learnt: Learnt) -> dict[str, bool | None]:
+    def _lamps(self, seen: Observation, baseline: Baseline) -> dict[str, bool | None]:
         found = dict(_NO_VERDICT)
-        expected = self.expected(seen, learnt)
+        expected = self.expected(seen, baseline)
         if not seen.burning or seen.power is None or not expected:
             return found
         if seen.voltage is None or seen.voltage >= UNDERVOLTAGE:
             found["circuit_dead"] = self._dead(seen, seen.power, expected)
-        normal = learnt.normal(seen.key)
+        normal = baseline.normal(seen.key)
         power = None if normal is None else self.corrected(seen, normal)
         if normal is None or normal.nights < LEAST_NIGHTS or power is None:
             return found
@@ -232,39 +232,39 @@ class Lamps:
             found["lamp_lost"] = _is_lost(deficit, left, normal.power / self.count)
         return found
 
-    def _dead(self, seen: Seen, power: float, expected: float) -> bool | None:
-        """Whether nothing is taken. Of a sum that lacks half of this circuit's part nobody can say that it lives."""
+    def _dead(self, seen: Observation, power: float, expected: float) -> bool | None:
+        """Whether the circuit takes no power. A shared meter that lacks half of its part gives no verdict."""
         if power < DEAD * expected:
             return True
         part = DROP * expected if self.rated is None else self.rated * seen.level / 100
         return None if seen.beside and power < expected - part / 2 else False
 
-    def _idle_power(self, seen: Seen) -> float:
+    def _idle_power(self, seen: Observation) -> float:
         return max(DEAD * ((self.rated or 0.0) + seen.shared), LEAK_POWER)
 
-    def _welded(self, seen: Seen) -> bool | None:
-        if seen.hand is not None or seen.commanded is not False or (seen.power is None and seen.feedback is None):
+    def _welded(self, seen: Observation) -> bool | None:
+        if seen.manual is not None or seen.commanded is not False or (seen.power is None and seen.feedback is None):
             return None
         if seen.beside:  # what the meter shows is theirs
             return seen.feedback
         return bool(seen.feedback) or (seen.power is not None and seen.power > self._idle_power(seen))
 
-    def _open(self, seen: Seen) -> bool | None:
-        if seen.hand is not None or not seen.commanded:
+    def _open(self, seen: Observation) -> bool | None:
+        if seen.manual is not None or not seen.commanded:
             return None
         if seen.feedback is not None:
             return not seen.feedback
         return None if not self.downstream or seen.voltage is None else seen.voltage < NO_VOLTAGE
 
-    def _day_burning(self, seen: Seen) -> bool | None:
-        if seen.power is None or seen.hand is not None or seen.beside:
+    def _day_burning(self, seen: Observation) -> bool | None:
+        if seen.power is None or seen.manual is not None or seen.beside:
             return None
         limit = LEAK_POWER if self.rated is None else DEAD * (self.rated + seen.shared)
         if seen.power <= limit:
             return False
         return True if seen.daylight and not seen.commanded else None
 
-    def _undervoltage(self, seen: Seen) -> bool | None:
+    def _undervoltage(self, seen: Observation) -> bool | None:
         if seen.voltage is None or (self.downstream and (not seen.closed or seen.voltage < NO_VOLTAGE)):
             return None
         return seen.voltage < UNDERVOLTAGE

@@ -18,7 +18,7 @@ __all__ = ["FULL", "NOON", "Exceptional", "Night", "Part", "Programme", "Segment
 NOON = 720
 """Minutes: a time before it belongs to the day after the one on which the night starts."""
 FULL = 100.0
-"""%: the level of lamps that nobody dims."""
+"""%: the level of lamps that are not dimmed."""
 _WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _MORNING: dict[SunEvent, SunEvent] = {"civil_dusk": "civil_dawn", "sunset": "sunrise"}
 
@@ -114,7 +114,7 @@ class Night(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Programme:
-    """What the site file says of a circuit's hours. `min_on` and `start_delay` in seconds.
+    """The hours of a circuit. `min_on` and `start_delay` in seconds.
 
     A segment shorter than `min_on` is skipped; each start comes `start_delay` later.
     """
@@ -186,7 +186,7 @@ class Programme:
             yield self._time(day, part.start), self._time(day, part.end), part.level
 
     def _words(self, day: date) -> Iterator[str]:
-        """What a rule may call this night, the most particular first."""
+        """The names of this night in a rule, the most particular first."""
         if self.calendar.is_eve(day):
             yield "eve_of_public_holiday"
         if self.calendar.is_public_holiday(day):
@@ -203,7 +203,7 @@ def _chosen(parts: Sequence[Part], words: Iterable[str]) -> list[Part]:
 
 
 def _without(segment: Segment, start: datetime, end: datetime) -> Iterator[Segment]:
-    """What a cut leaves of a segment."""
+    """The parts of a segment that a cut leaves."""
     if end <= segment.on or start >= segment.off or end <= start:
         yield segment
         return

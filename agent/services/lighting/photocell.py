@@ -1,4 +1,4 @@
-"""A photocell: whether it is dark, said slowly, and whether its probe is alive."""
+"""A photocell: whether it is dark, with a delay, and whether its probe works."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from agent.control.alarm_state import Shift, changed
-from agent.control.api import NEVER
+from agent.control.api import NEVER, updated
+from agent.control.boot_time import BootShift
 from agent.services.lighting.lamps import SETTLE
 
 __all__ = ["Cell", "Glow", "Photocell"]
@@ -20,11 +20,11 @@ STUCK_BAND = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """What it has seen. `dark` None: it cannot say. Times are monotonic seconds."""
+    """The state of a photocell. `dark` None: not known. Times are monotonic seconds."""
 
     dark: bool | None = None
     turning: bool | None = None
-    """What it will say if the light stays so."""
+    """The next value of `dark` if the light stays as it is."""
     since: float = 0.0
     """Since when the light is so."""
     steady: float | None = None
@@ -38,7 +38,7 @@ class Cell:
         """Dark, light, or None: the sun alone decides."""
         return None if self.stuck(now) else self.dark
 
-    def shifted(self, by: Shift) -> Cell:
+    def shifted(self, by: BootShift) -> Cell:
         return replace(self, since=by.past(self.since), steady_since=by.past(self.steady_since))
 
     def dump(self) -> dict[str, Any]:
@@ -51,7 +51,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Glow:
-    """What the probe sees of the village's lamps, and what it has decided: it must not turn on its own light.
+    """Light of the street lamps at the probe, and which event the probe has decided: it must not follow its own lamps.
 
     What burns is a text, `km1@100|km2@50`: contactors and their level in %; empty: nothing. Times are monotonic s.
     """
@@ -59,11 +59,11 @@ class Glow:
     lights: Mapping[str, float] = field(default_factory=dict)
     """lx from what burns: the least that it saw meanwhile in the dark of the last night, else what it grew by."""
     learning: str = ""
-    """What it is looking at in the dark."""
+    """What is being learnt in the dark."""
     turned: float | None = None
-    """The event of the sun (Unix s) at which it has had its say: dusk lights once, dawn ends once."""
+    """The event of the sun (Unix s) that the probe has decided: dusk lights once, dawn ends once."""
     burning: str | None = None
-    """What burned at the last look; None: nobody knows."""
+    """What burned at the last reading; None: not known."""
     since: float = 0.0
     """Since when."""
     before: float | None = None
@@ -72,7 +72,7 @@ class Glow:
     """lx at the last look."""
 
     def own(self) -> float:
-        """lx that come from what burns. What was never seen alone counts as the most that was seen of any of it."""
+        """lx from what burns. For a combination that was never seen: the most of any of its contactors."""
         if not self.burning:
             return 0.0
         names = _names(self.burning)
@@ -83,7 +83,7 @@ class Glow:
         """After a look. `is_dark`: the sun gives no light; None: the time is not known, and what was learnt by it may
         be of other lamps."""
         if light is None:
-            return changed(self, learning="", burning=None, before=None, seen=None)
+            return updated(self, learning="", burning=None, before=None, seen=None)
         glow = self
         if burning != glow.burning:
             fresh = bool(burning) and (is_dark is None or burning not in glow.lights)
@@ -94,7 +94,7 @@ class Glow:
         if is_dark and burning and now - glow.since >= SETTLE:
             least = min(light, glow.lights[burning]) if glow.learning == burning else light
             glow = replace(glow._learnt(least), learning=burning, before=None)
-        return changed(glow, seen=light)
+        return updated(glow, seen=light)
 
     def _learnt(self, light: float) -> Glow:
         assert self.burning is not None
@@ -149,13 +149,13 @@ class Photocell:
             turning, since = seen, now
         if turning is not None and now - since >= self.delay:
             dark, turning = turning, None
-        return changed(
+        return updated(
             cell, dark=dark, turning=turning, since=since if turning is not None else 0.0,
             steady=steady, steady_since=steady_since,
         )  # fmt: skip
 
     def due(self, cell: Cell, now: float) -> float:
-        """When it will say something else if the light stays as it is (monotonic s)."""
+        """When its verdict changes if the light stays as it is (monotonic s)."""
         turn = NEVER if cell.turning is None else cell.since + self.delay
         end = NEVER if cell.steady is None or cell.stuck(now) else cell.steady_since + STUCK_AFTER
         return min(turn, end)

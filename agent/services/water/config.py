@@ -40,7 +40,7 @@ class Frost(Model):
 
 
 class NightFlow(Model):
-    """The least flow of the night, when nobody draws."""
+    """The least flow of the night, when no water is drawn."""
 
     window: WindowText
     max_flow: Flow

@@ -1,7 +1,7 @@
 """A water point: a meter, perhaps a valve and a drain. Hours, frost, leaks, quota, flushing, tampering.
 
-All it wants of the valve stands at three priorities: 15 the opening hours, 13 what holds for this day or these minutes
-(the quota is used up, a flush), 2 the interlocks (burst, frost, an open drain).
+The valve is commanded at three priorities: 15 the opening hours, 13 what holds for a day or some minutes (the quota is
+used up, a flush), 2 the interlocks (burst, frost, an open drain).
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from agent.control.alarm_state import Shift, anchored, changed, news
-from agent.control.api import NEVER, Happening, Now, Step, View, Wish, good
+from agent.control.alarm_state import alarm_changes
+from agent.control.api import NEVER, Happening, Now, Step, View, Wish, good, updated
+from agent.control.boot_time import BootShift, boot_anchor
 from agent.control.calendar import DAY, Calendar
 from agent.control.week import Period, Week
 from agent.lib.counter import SECONDS, Dial, Trail, follow
@@ -48,7 +49,7 @@ class Valve:
         return Wish(self.actuator, priority, is_open is not self.normally_open, cause)
 
     def shut_at(self, view: View) -> float:
-        """From when on it is closed for sure (monotonic s). NEVER: it is open or unknown, or its feedback differs."""
+        """When it is certainly closed (monotonic s). NEVER: it is open or unknown, or its feedback differs."""
         output = view.outputs.get(self.actuator)
         if output is None or output.value is None or bool(output.value) is not self.normally_open:
             return NEVER
@@ -81,13 +82,13 @@ class WaterState:
     leaks: LeakState = field(default_factory=LeakState)
     frost: FrostState = field(default_factory=FrostState)
     latched: bool = False
-    """Closed by a burst until somebody resets it."""
+    """Closed by a burst until the command `<name>.latch` reset."""
     tampered: bool = False
     day: str = ""
     """The day that is counted, and the index when it began."""
     day_index: float = 0.0
     yesterday: float | None = None
-    """What was drawn on the day before; None: that day was not counted."""
+    """Litres of the day before; None: that day was not counted completely."""
     flushing: float | None = None
     """Since when it flushes, and the index when it began."""
     flush_index: float = 0.0
@@ -98,16 +99,16 @@ class WaterState:
     raised: frozenset[str] = frozenset()
     anchor: float | None = None
     trail: Trail | None = None
-    """Where a meter stands that has no signal of its own; not kept: after a start its first reading stands."""
+    """The count of a meter without a signal of its own; not kept: after a start its first reading is taken as it is."""
     period: Period | None = None
-    """What the opening hours say now, and until when; not kept."""
+    """The period of the opening hours that holds now; not kept."""
     restored: bool = False
-    """It comes from flash: its times may be another boot's."""
+    """The state comes from flash: its times may be those of another boot."""
 
 
 _FORGOTTEN = frozenset({"period", "restored", "trail"})
 _NEWER = frozenset({"yesterday", "flushed_litres"})
-"""What an earlier version did not keep."""
+"""Fields that an earlier version did not keep."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +142,7 @@ class WaterPoint:
         names |= {valve.actuator for valve in (self.valve, self.drain) if valve is not None}
         object.__setattr__(self, "inputs", frozenset(name for name in names if name is not None))
 
-    # -- its state ---------------------------------------------------------------------------------------------
+    # -- state -------------------------------------------------------------------------------------------------
 
     def initial(self) -> WaterState:
         return WaterState()
@@ -162,7 +163,7 @@ class WaterPoint:
         return self._without_what_left(WaterState(**own, restored=True))
 
     def _without_what_left(self, state: WaterState) -> WaterState:
-        """What a setting held that is not in the file any more: nobody would look whether it is over."""
+        """Drop what belongs to settings that left the file: nothing would clear it."""
         flushing = None if self.flush is None or self.valve is None else state.flushing
         return replace(
             state, leaks=replace(state.leaks, found=state.leaks.found & self.leak.codes), flushing=flushing,
@@ -206,7 +207,7 @@ class WaterPoint:
     def _may_latch(self) -> bool:
         return self.latches and self.valve is not None and self.leak.burst is not None
 
-    # -- its account -------------------------------------------------------------------------------------------
+    # -- account -----------------------------------------------------------------------------------------------
 
     @property
     def points(self) -> Sequence[Point]:
@@ -227,18 +228,18 @@ class WaterPoint:
             found[f"{self.name}.flushed"] = _tidy(state.flushed_litres)
         return found
 
-    # -- the step ----------------------------------------------------------------------------------------------
+    # -- step --------------------------------------------------------------------------------------------------
 
     def step(self, state: WaterState, view: View, now: Now) -> Step[WaterState]:
         if state.restored:
             state = _on_this_boot(state, now)
         happenings: list[Happening] = []
-        state = changed(state, anchor=anchored(state.anchor, now))
+        state = updated(state, anchor=boot_anchor(state.anchor, now))
         before = state.meter
         state, first = self._measure(state, view, now, happenings)
         if self.frost is not None:
             frost, second = cold.step(self.frost, state.frost, view, now)
-            state = changed(state, frost=frost)
+            state = updated(state, frost=frost)
         else:
             second = NEVER
         flushing = state.flushing
@@ -248,11 +249,11 @@ class WaterPoint:
         state = self._look_up_hours(state, now)
         tampered = good(view, self.tamper)
         if tampered is not None:
-            state = changed(state, tampered=bool(tampered))
+            state = updated(state, tampered=bool(tampered))
         wishes, fourth = self._wishes(state, view, now)
-        raised, alarms = news(self.name, state.raised, self._standing(state, view), SEVERITIES)
+        raised, alarms = alarm_changes(self.name, state.raised, self._standing(state, view), SEVERITIES)
         due = min(first, second, third, fourth, fifth)
-        return Step(changed(state, raised=raised), wishes, [*happenings, *alarms], due)
+        return Step(updated(state, raised=raised), wishes, [*happenings, *alarms], due)
 
     def _measure(
         self, state: WaterState, view: View, now: Now, happenings: list[Happening]
@@ -271,10 +272,10 @@ class WaterPoint:
                 state = self._jumped(state, "meter_replaced", litres, litres - before.index, happenings)
             meter = before.read(litres, at, self.pulse, self.most).unchanged(at, self.pulse)
         state, midnight = self._day(state, before, meter, now)
-        return changed(state, meter=meter), min(midnight, doubted)
+        return updated(state, meter=meter), min(midnight, doubted)
 
     def _leaks(self, state: WaterState, before: Meter, view: View, now: Now) -> tuple[WaterState, float]:
-        """What the flow says since `before`; a flush of ours says nothing."""
+        """Look for leaks in the flow since `before`. The water of a flush is no leak."""
         heard = None
         if self.meter in view.points:
             heard = Heard(good(view, self.meter) is not None, view.points[self.meter].at, state.flushing is not None)
@@ -283,13 +284,13 @@ class WaterPoint:
             self.leak, state.leaks, before, state.meter, heard, shut_at <= now.monotonic, now
         )  # fmt: skip
         latched = state.latched or (self._may_latch and leaks.BURST in found.found)
-        state = changed(state, meter=meter, leaks=found, latched=latched)
+        state = updated(state, meter=meter, leaks=found, latched=latched)
         return state, min(due, shut_at if shut_at > now.monotonic else NEVER)
 
     def _judged(
         self, state: WaterState, dial: Dial, litres: float, at: float, happenings: list[Happening]
     ) -> tuple[WaterState, float]:
-        """What a meter without an index of its own shows: where it stands, as far as that is believed."""
+        """The count of a meter without an index of its own, after the check for a replaced or reset meter."""
         meter, trail = state.meter, state.trail
         assert meter.index is not None
         if trail is None or trail.count != meter.index:
@@ -307,21 +308,21 @@ class WaterPoint:
     def _jumped(
         self, state: WaterState, code: str, litres: float, jump: float, happenings: list[Happening]
     ) -> WaterState:
-        """The index goes on from elsewhere, and that is no draw."""
+        """The index continues from another value. The jump is no consumption."""
         before = 0.0 if state.meter.index is None else state.meter.index
         detail = {"index": _tidy(litres), "before": _tidy(before)}
         happenings.append(Happening("change", code, self.name, Severity.INFO, detail))
-        return changed(state, day_index=state.day_index + jump, flush_index=state.flush_index + jump)
+        return updated(state, day_index=state.day_index + jump, flush_index=state.flush_index + jump)
 
     def _day(self, state: WaterState, before: Meter, meter: Meter, now: Now) -> tuple[WaterState, float]:
-        """The day's volume begins at midnight, with what the meter showed last before it."""
+        """The day's volume counts from midnight, from the last index before it."""
         if now.civil is None or now.reached is None or meter.index is None:
             return state, NEVER
         today = self.calendar.day(now.reached)
         if state.day != today.isoformat():
             index = meter.index if before.index is None or not state.day else before.index
             over = index - state.day_index if state.day == (today - DAY).isoformat() else None
-            state = changed(state, day=today.isoformat(), day_index=index, yesterday=over)
+            state = updated(state, day=today.isoformat(), day_index=index, yesterday=over)
         midnight = self.calendar.instant(today + DAY, 0)
         return state, now.monotonic + (midnight - now.civil).total_seconds()
 
@@ -335,7 +336,7 @@ class WaterPoint:
         return self.quota is not None and self.quota.close and self._used_up(state)
 
     def _flush(self, state: WaterState, view: View, now: Now, happenings: list[Happening]) -> tuple[WaterState, float]:
-        """Only a flush that ran to its end counts; one that an interlock cut short is made again."""
+        """Start and end a flush. A flush that an interlock cut short does not count and is repeated."""
         flush, index = self.flush, state.meter.index
         if flush is None or self.valve is None or index is None:
             return state, NEVER
@@ -349,14 +350,14 @@ class WaterPoint:
             happenings.append(Happening("change", "flushed", self.name, Severity.INFO, detail))
             flushed = state.flushed if stopped else now.monotonic
             litres = state.flushed_litres + drawn
-            state = changed(_own_water(state), flushing=None, flushed=flushed, flushed_litres=litres)
+            state = updated(_own_water(state), flushing=None, flushed=flushed, flushed_litres=litres)
         idle_until = max(state.meter.at, state.flushed or state.meter.at) + flush.idle
         if stopped or good(view, self.meter) is None:
             return state, NEVER
         if now.monotonic < idle_until:
             return state, idle_until
         state = _own_water(state)
-        return changed(state, flushing=now.monotonic, flush_index=index), now.monotonic + flush.run
+        return updated(state, flushing=now.monotonic, flush_index=index), now.monotonic + flush.run
 
     def _look_up_hours(self, state: WaterState, now: Now) -> WaterState:
         moment = now.reached
@@ -366,7 +367,7 @@ class WaterPoint:
             return state
         return replace(state, period=self.hours.at(moment))
 
-    # -- what follows from it ----------------------------------------------------------------------------------
+    # -- wishes and alarms -------------------------------------------------------------------------------------
 
     def _wishes(self, state: WaterState, view: View, now: Now) -> tuple[list[Wish], float]:
         valve = self.valve
@@ -401,7 +402,7 @@ class WaterPoint:
         """Whether the drain may open, whether the supply may, and when to look again.
 
         One of them is always held closed at priority 2: the drain until the supply is closed for frost and has had
-        its travel, the supply until the drain has had its own. So no command from afar opens both.
+        its travel, the supply until the drain has had its own. So no remote command opens both.
         """
         supply_at, drain_at = valve.shut_at(view), drain.shut_at(view)
         due = min((at for at in (supply_at, drain_at) if at > now), default=NEVER)
@@ -422,12 +423,12 @@ class WaterPoint:
 
 
 def _own_water(state: WaterState) -> WaterState:
-    """A flush begins or ends: what was drawn before says nothing of the flow after it."""
-    return changed(state, meter=state.meter.anew(), leaks=state.leaks.anew())
+    """A flush begins or ends: the flow before it says nothing about the flow after it."""
+    return updated(state, meter=state.meter.anew(), leaks=state.leaks.anew())
 
 
 def _doubted_until(state: WaterState, now: Now) -> float:
-    """When to look at the meter again: the same reading once more wakes nobody."""
+    """When to look at the meter again: a repeated reading does not wake the control."""
     return NEVER if state.trail is None or state.trail.doubt is None else now.monotonic + SECONDS / 4
 
 
@@ -437,8 +438,8 @@ def _tidy(litres: float) -> float:
 
 
 def _on_this_boot(state: WaterState, now: Now) -> WaterState:
-    by = Shift.since(state.anchor, now)
+    by = BootShift.from_anchor(state.anchor, now)
     return replace(
         state, restored=False, meter=replace(state.meter, at=by.past(state.meter.at)), leaks=state.leaks.shifted(by),
-        frost=state.frost.shifted(by), flushing=by.maybe(state.flushing), flushed=by.maybe(state.flushed),
+        frost=state.frost.shifted(by), flushing=by.optional(state.flushing), flushed=by.optional(state.flushed),
     )  # fmt: skip

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from agent.control.alarm_state import Shift, changed
-from agent.control.api import NEVER, Now, View, good
+from agent.control.api import NEVER, Now, View, good, updated
+from agent.control.boot_time import BootShift
 from agent.control.calendar import DAY, WINTER, Calendar
 
 __all__ = ["Frost", "FrostState", "step"]
 
 PATIENCE = 3600.0
-"""Seconds that a sensor may take to speak for the first time since the start (LoRaWAN: one value in some minutes)."""
+"""Seconds to the first reading of a sensor after the start (LoRaWAN: a reading in some minutes)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,39 +36,39 @@ class FrostState:
     """Since when it has been warm, while it is closed."""
     lost: bool = False
     awaited: float | None = None
-    """Since when a sensor that never spoke is waited for; not kept."""
+    """Since when the first reading is waited for; not kept."""
 
-    def shifted(self, by: Shift) -> FrostState:
-        return replace(self, warm=by.maybe(self.warm))
+    def shifted(self, by: BootShift) -> FrostState:
+        return replace(self, warm=by.optional(self.warm))
 
 
 def step(frost: Frost, state: FrostState, view: View, now: Now) -> tuple[FrostState, float]:
-    """What holds now, and when to look again."""
+    """The state now, and when to look again (monotonic s)."""
     degrees = good(view, frost.signal)
     if degrees is not None:
-        state = changed(state, awaited=None, lost=False)
+        state = updated(state, awaited=None, lost=False)
         if degrees < frost.close_below:
-            return changed(state, cold=True, warm=None), NEVER
+            return updated(state, cold=True, warm=None), NEVER
         if degrees > frost.reopen_above:
             return _warm(frost, state, now.monotonic)
-        return changed(state, warm=None), NEVER
+        return updated(state, warm=None), NEVER
     if frost.signal not in view.points:
         awaited = now.monotonic if state.awaited is None else state.awaited
         if now.monotonic < awaited + PATIENCE:
-            return changed(state, awaited=awaited), awaited + PATIENCE
+            return updated(state, awaited=awaited), awaited + PATIENCE
     if now.civil is None or now.civil.month in frost.winter:
-        return changed(state, cold=True, warm=None, lost=True), _spring(frost, now)
-    state, due = _warm(frost, changed(state, lost=True), now.monotonic)
+        return updated(state, cold=True, warm=None, lost=True), _spring(frost, now)
+    state, due = _warm(frost, updated(state, lost=True), now.monotonic)
     return state, min(due, _until(now, frost.calendar.instant(now.civil.date() + DAY, 0)))
 
 
 def _warm(frost: Frost, state: FrostState, now: float) -> tuple[FrostState, float]:
     if not state.cold:
-        return changed(state, warm=None), NEVER
+        return updated(state, warm=None), NEVER
     since = now if state.warm is None else state.warm
     if now >= since + frost.hold:
-        return changed(state, cold=False, warm=None), NEVER
-    return changed(state, warm=since), since + frost.hold
+        return updated(state, cold=False, warm=None), NEVER
+    return updated(state, warm=since), since + frost.hold
 
 
 def _spring(frost: Frost, now: Now) -> float:

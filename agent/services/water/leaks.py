@@ -1,4 +1,4 @@
-"""Leaks of one water point: at night, without a pause, a burst, and flow through a valve that is shut.
+"""Leaks of one water point: night flow, continuous flow, burst, and flow through a closed valve.
 
 With the valve shut only `flow_when_closed` is judged, otherwise only the three others; while it is flushed, none. A
 meter that is stale or bad says nothing: no alarm is raised and none cleared, and what must last without a gap (burst,
@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
-from agent.control.alarm_state import Shift, changed
-from agent.control.api import NEVER, Now
+from agent.control.api import NEVER, Now, updated
+from agent.control.boot_time import BootShift
 from agent.control.calendar import DAY, Calendar
 from agent.services.water.meter import HOUR, Meter
 
@@ -20,7 +20,7 @@ __all__ = ["BURST", "CLOSED", "CONTINUOUS", "NIGHT", "Heard", "Leak", "LeakState
 
 NIGHT, CONTINUOUS, BURST, CLOSED = "leak_night", "leak_continuous", "burst", "flow_when_closed"
 LEAST = 50.0
-"""L/h: the least flow that is looked for without a pause. A toilet that is flushed every 20 min draws 30 L/h."""
+"""L/h: the least continuous flow that is detected. A toilet that is flushed every 20 min draws 30 L/h."""
 PAUSE = (60.0, 3600.0)
 """Seconds: the shortest and the longest pause that ends a continuous flow, unless the site file says otherwise."""
 LATE = 1.25
@@ -28,7 +28,7 @@ LATE = 1.25
 SLOW = 60.0
 """A meter that is read less often than this (s) may miss a reading without being stale."""
 UNHEARD = 4 * 3600.0
-"""Seconds without growth of a slow meter after which nobody can say that its flow never paused."""
+"""Seconds without growth of a slow meter after which a pause of the flow cannot be excluded."""
 BAND = 0.9
 """A flow that was over its limit is over it until it is below this part of it."""
 ON_TIME = 60.0
@@ -88,7 +88,7 @@ class Leak:
 
 
 class Heard(NamedTuple):
-    """Whether the meter is good, when it was last read (monotonic s), and whether this is a flush of ours."""
+    """Whether the meter is good, when it was last read (monotonic s), and whether the water point is being flushed."""
 
     is_good: bool
     at: float
@@ -112,15 +112,15 @@ class LeakState:
     judged: float = 0.0
     """The end of the last night that was begun."""
 
-    def shifted(self, by: Shift) -> LeakState:
+    def shifted(self, by: BootShift) -> LeakState:
         return replace(
-            self, moved=by.past(self.moved), running=by.maybe(self.running), over=None if by.seconds else self.over,
+            self, moved=by.past(self.moved), running=by.optional(self.running), over=None if by.seconds else self.over,
             watched=None if by.seconds else self.watched, judged=self.judged + by.seconds,
         )  # fmt: skip
 
     def anew(self) -> LeakState:
-        """A flush of ours begins or ends: its water is none of theirs."""
-        return changed(self, running=None, over=None, watched=None)
+        """A flush begins or ends: its water is no leak."""
+        return updated(self, running=None, over=None, watched=None)
 
     def dump(self) -> dict[str, Any]:
         return asdict(self) | {"found": sorted(self.found)}
@@ -139,11 +139,11 @@ class LeakState:
 def step(
     leak: Leak, state: LeakState, before: Meter, meter: Meter, heard: Heard | None, shut: bool, now: Now
 ) -> tuple[LeakState, Meter, float]:
-    """`heard` is None while nothing came yet. Returns when to look again, too."""
+    """Judge the flow since `before`. `heard` is None before the first reading. The last value is the next due time."""
     if heard is None:
         return state, meter, NEVER
     if not heard.is_good:
-        return changed(state, over=None, watched=None), meter, NEVER
+        return updated(state, over=None, watched=None), meter, NEVER
     if heard.flushing:
         return state, meter, NEVER
     drawn = meter if meter.at != before.at and before.index is not None else None

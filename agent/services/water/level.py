@@ -1,16 +1,16 @@
-"""The level of a tank as far as it is believed: a reading of 0 % among others is a slip, and no empty tank."""
+"""The plausible level of a tank: a single reading of 0 % is a sensor error, no empty tank."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from agent.control.alarm_state import Shift
 from agent.control.api import NEVER
+from agent.control.boot_time import BootShift
 
 __all__ = ["Level", "believe"]
 
 EMPTY = 1.0
-"""Percent: what falls to this is as well a broken wire or a sensor that starts: it is read for longer."""
+"""Percent: a fall to this may be a broken wire or a sensor that starts, so it must be confirmed."""
 FASTEST = 20.0 / 60
 """Percent a second: no tank empties faster."""
 STEP = 5.0
@@ -18,7 +18,7 @@ STEP = 5.0
 CONFIRM = 60.0
 """Seconds for which a level that is doubted must say so."""
 LATE = 3
-"""Intervals of the sensor after which it would have said something else, or be stale."""
+"""Intervals of the sensor after which it would have sent another value, or be stale."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +39,12 @@ class Level:
         """Whether a restart must know it: else the level is heard again at once."""
         return self.missing or self.doubted is not None
 
-    def shifted(self, by: Shift) -> Level:
-        return replace(self, at=by.past(self.at), doubted=by.maybe(self.doubted))
+    def shifted(self, by: BootShift) -> Level:
+        return replace(self, at=by.past(self.at), doubted=by.optional(self.doubted))
 
 
 def believe(state: Level, level: float | None, heard: float, interval: float, now: float) -> tuple[Level, float]:
-    """What a reading makes of it, and when to look again. A rise is believed at once: it can only stop a pump.
+    """The level after a reading, and when to look again. A rise is accepted at once: it can only stop a pump.
 
     `heard` is when `level` was read last (None: it is not known), `interval` how often it is read (s).
     """

@@ -1,4 +1,4 @@
-"""A water meter as seen from its index: how much was drawn, and how fast it flows between two pulses."""
+"""Volume and flow of a water meter, from its index."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HOUR = 3600.0
 
 
 def most_drawn(seconds: float, pulse: float, most: float = PLAUSIBLE) -> float:
-    """Litres that may have gone through a meter of `pulse` litres a pulse in so long; more is another meter."""
+    """The most litres that a meter with `pulse` litres a pulse can pass in `seconds`; more is another meter."""
     return most * max(seconds, 0.0) / HOUR + max(SLACK, 10 * pulse)
 
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from agent.control.alarm_state import Shift, changed
-from agent.control.api import NEVER
+from agent.control.api import NEVER, updated
+from agent.control.boot_time import BootShift
 
 __all__ = ["Spell", "Standing", "Standstill", "watch"]
 
@@ -33,7 +33,7 @@ class Spell:
     since: float | None = None
 
     def at(self, now: float, goes_on: bool) -> Spell:
-        """Goes on or not; what went on is added on a grid, for what is kept on flash."""
+        """Continue or stop the count. Running time is added to `seconds` on a grid, which is what is kept on flash."""
         if goes_on is (self.since is not None) and (self.since is None or self.since // FOLD == now // FOLD):
             return self
         return Spell(self.total(now), now if goes_on else None)
@@ -48,8 +48,8 @@ class Spell:
     def anew(self, now: float) -> Spell:
         return Spell(0.0, None if self.since is None else now)
 
-    def shifted(self, by: Shift) -> Spell:
-        """After a reboot what was added counts, the time since then not: nobody knows how long the box was off."""
+    def shifted(self, by: BootShift) -> Spell:
+        """After a reboot only `seconds` count: how long the gateway was without power is not known."""
         return Spell(self.seconds, None) if by.seconds else self
 
     @classmethod
@@ -59,7 +59,7 @@ class Spell:
 
 @dataclass(frozen=True, slots=True)
 class Standstill:
-    """The longest runs (s) of a pump whose level does not move, and of one that does not fill. None: not looked for."""
+    """Limits (s) of a pump run during which the level does not move, or the tank does not fill. None: no limit."""
 
     stuck_after: float | None = 3 * 3600.0
     max_fill: float | None = 8 * 3600.0
@@ -84,8 +84,8 @@ class Standing:
         """Why the pump may not run; empty: it may."""
         return "the level stands still" if self.stuck else "filling for too long" if self.held is not None else ""
 
-    def shifted(self, by: Shift) -> Standing:
-        return changed(self, pump=self.pump.shifted(by), outlet=self.outlet.shifted(by), fill=self.fill.shifted(by))
+    def shifted(self, by: BootShift) -> Standing:
+        return updated(self, pump=self.pump.shifted(by), outlet=self.outlet.shifted(by), fill=self.fill.shifted(by))
 
     def dump(self) -> dict[str, Any]:
         return asdict(self)
@@ -99,46 +99,46 @@ class Standing:
 
 
 def watch(
-    limits: Standstill, state: Standing, level: float | None, full: float, ripple: float, runs: bool, flows: bool,
+    limits: Standstill, state: Standing, level: float | None, full: float, noise: float, runs: bool, flows: bool,
     now: float,
 ) -> tuple[Standing, float]:  # fmt: skip
     """What a level (percent; None: not known) says beside a pump that `runs` and an outlet that `flows`, and when to
     look again. From `full` on a fill is over. `ripple` is what the level goes and comes back by (percent)."""
     runs, flows = runs and level is not None, flows and level is not None
     pump, outlet, fill = state.pump.at(now, runs), state.outlet.at(now, flows), state.fill.at(now, runs)
-    state = changed(state, pump=pump, outlet=outlet, fill=fill)
+    state = updated(state, pump=pump, outlet=outlet, fill=fill)
     if level is None:
         return state, NEVER
     state, first = _moves(limits, state, level, now)
-    state, second = _rises(limits, state, level, full, ripple, now)
+    state, second = _rises(limits, state, level, full, noise, now)
     goes_on = any(spell.since is not None for spell in (state.pump, state.outlet, state.fill))
     return state, min(first, second, (now // FOLD + 1) * FOLD if goes_on else NEVER)
 
 
 def _moves(limits: Standstill, state: Standing, level: float, now: float) -> tuple[Standing, float]:
     if limits.stuck_after is None:
-        return changed(state, stuck=False), NEVER
+        return updated(state, stuck=False), NEVER
     if state.mark is None or abs(level - state.mark) >= MOVES:
-        state = changed(state, mark=level, stuck=False, pump=state.pump.anew(now), outlet=state.outlet.anew(now))
+        state = updated(state, mark=level, stuck=False, pump=state.pump.anew(now), outlet=state.outlet.anew(now))
     spells = (state.pump, limits.stuck_after), (state.outlet, OUTLET * limits.stuck_after)
     if state.stuck or any(spell.total(now) >= limit - 1e-6 for spell, limit in spells):
-        return changed(state, stuck=True), NEVER
+        return updated(state, stuck=True), NEVER
     return state, min(spell.reaches(limit) for spell, limit in spells)
 
 
 def _rises(
-    limits: Standstill, state: Standing, level: float, full: float, ripple: float, now: float
+    limits: Standstill, state: Standing, level: float, full: float, noise: float, now: float
 ) -> tuple[Standing, float]:
     """A rise is what is left of it without the ripple; a fall is told from the foot of the ripple."""
     if limits.max_fill is None:
-        return changed(state, too_long=False, held=None), NEVER
+        return updated(state, too_long=False, held=None), NEVER
     if state.base is None or level <= state.base - MOVES:
-        state = changed(state, base=level)
-    elif level >= state.base + ripple + RISES or level >= full:
-        state = changed(state, base=level, fill=state.fill.anew(now), too_long=False, held=None)
+        state = updated(state, base=level)
+    elif level >= state.base + noise + RISES or level >= full:
+        state = updated(state, base=level, fill=state.fill.anew(now), too_long=False, held=None)
     if state.held is not None and level <= state.held - RISES:
-        state = changed(state, held=None, fill=state.fill.anew(now))
+        state = updated(state, held=None, fill=state.fill.anew(now))
     if state.held is None and state.fill.total(now) >= limits.max_fill - 1e-6:
-        foot = max(level if state.base is None else state.base, level - 2 * ripple)
-        state = changed(state, too_long=True, held=min(level, foot))
+        foot = max(level if state.base is None else state.base, level - 2 * noise)
+        state = updated(state, too_long=True, held=min(level, foot))
     return state, NEVER if state.held is not None else state.fill.reaches(limits.max_fill)

@@ -1,7 +1,7 @@
-"""A tank that a pump fills: between two levels, never blind, never dry.
+"""A tank that a pump fills between two levels, never without a known level and never dry.
 
-Wishes stand at 15 (fill or not), 5 (the level is not known, stands still, or does not rise: off) and 2 (the pump runs
-dry, the tank is full to the brim: off). A command from afar may fill by hand, but neither blind nor dry.
+Priorities: 15 fill or not; 5 off, while the level is not known, stands still or does not rise; 2 off, while the pump
+runs dry or the tank is full to the brim. A remote command may fill by hand, but not against the last two.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from agent.control.alarm_state import Shift, anchored, changed, news
-from agent.control.api import NEVER, Now, Step, View, Wish, good
-from agent.control.tremble import Tremble, follow
+from agent.control.alarm_state import alarm_changes
+from agent.control.api import NEVER, Now, Step, View, Wish, good, updated
+from agent.control.boot_time import BootShift, boot_anchor
+from agent.control.noise import Noise, follow_noise
 from agent.model import Severity, Value
 from agent.services.water.level import Level, believe
 from agent.services.water.tank_level import Standing, Standstill, watch
@@ -26,8 +27,8 @@ REST = 300.0
 PATIENCE = 60.0
 """Seconds that a level may take to be read for the first time since the start."""
 DOUBT = 120.0
-"""Seconds for which a counter that may be another meter's shows nothing: no flow, and no dry run. It is known after a
-minute and the next reading; one that is doubted for longer, or ever again without growth, protects as if it stood."""
+"""Seconds for which a counter that may belong to another meter shows neither flow nor dry run. The verdict comes after
+a minute and the next reading. A counter that is doubted longer, or repeatedly without growth, counts as standing."""
 BAND = 2.0
 """Percent by which a level must come back before its alarm is over."""
 AWAY = 3600.0
@@ -71,18 +72,18 @@ class TankState:
 
     filling: bool = False
     known: bool = False
-    """A level was heard since the start, or waited for in vain, then or before it."""
+    """There was a level since the start, or the time to wait for it is over."""
     awaited: float | None = None
     """Since when the first level is waited for; not kept."""
     low: bool = False
     high: bool = False
     dry: bool = False
-    """It ran dry and has moved nothing since."""
+    """The pump ran dry and has moved no water since."""
     latched: bool = False
     trips: tuple[float, ...] = ()
     """When it ran dry, within the last hour."""
     still: float | None = None
-    """Since when nothing flows; None: something does, or nobody knows."""
+    """Since when nothing flows; None: something does, or the flow is not known."""
     count: float | None = None
     """What the counter of the flow showed last."""
     doubted: float | None = None
@@ -92,12 +93,12 @@ class TankState:
     """What the counter at the outlet showed last, and when it last grew."""
     outlet_at: float | None = None
     believed: Level = field(default_factory=Level)
-    tremble: Tremble = field(default_factory=Tremble)
+    noise: Noise = field(default_factory=Noise)
     """The ripple of the level, percent: waves, or the noise of a sensor that may be dead."""
     raised: frozenset[str] = frozenset()
     anchor: float | None = None
     restored: bool = False
-    """It comes from flash: its times may be another boot's."""
+    """The state comes from flash: its times may be those of another boot."""
 
     @property
     def rests_until(self) -> float:
@@ -105,10 +106,10 @@ class TankState:
 
 
 _LOST = frozenset({"known", "awaited", "doubted", "restored"})
-"""What a restart forgets."""
-_KEPT = tuple(key for key in TankState.__dataclass_fields__ if key not in _LOST | {"believed"})
-_NEWER = frozenset({"standing", "believed", "tremble", "outlet_count", "outlet_at"})
-"""What an earlier version did not keep."""
+"""Fields that are not kept."""
+_KEPT = tuple(key for key in TankState.__dataclass_fields__ if key not in _LOST | {"believed", "noise"})
+_NEWER = frozenset({"standing", "believed", "outlet_count", "outlet_at"})
+"""Fields that an earlier version did not keep."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,7 @@ class Tank:
         flows = (one.flow for one in (self.dry_run, self.outlet) if one is not None)
         object.__setattr__(self, "inputs", frozenset((self.level, self.pump, *flows)))
 
-    # -- its state ---------------------------------------------------------------------------------------------
+    # -- state -------------------------------------------------------------------------------------------------
 
     def initial(self) -> TankState:
         return TankState()
@@ -141,22 +142,22 @@ class Tank:
     def dump(self, state: TankState) -> dict[str, Any]:
         kept = {key: getattr(state, key) for key in _KEPT} | {
             "trips": list(state.trips), "raised": sorted(state.raised), "standing": state.standing.dump(),
-            "tremble": round(state.tremble.size, 1),
+            "tremble": round(state.noise.size, 1),
         }  # fmt: skip
-        if state.believed.matters:  # else it is another one with each reading, and soon heard again: no flash is worn
+        if state.believed.matters:  # else it is soon read again, and not worth a write to flash
             kept["believed"] = asdict(state.believed)
         return kept
 
     def load(self, kept: Mapping[str, Any]) -> TankState:
-        wanted = TankState.__dataclass_fields__.keys() - _LOST - (_NEWER - kept.keys())
+        wanted = TankState.__dataclass_fields__.keys() - _LOST - {"noise"} - (_NEWER - kept.keys())
         own = {key: kept[key] for key in wanted} | {
             "standing": Standing.load(kept.get("standing")), "believed": Level(**kept.get("believed", {})),
-            "tremble": Tremble(kept.get("tremble", 0.0)),
+            "noise": Noise(kept.get("tremble", 0.0)),
         }  # fmt: skip
         trips, raised = tuple(map(float, kept["trips"])), frozenset(kept["raised"]) & SEVERITIES.keys()
         known = "level_fault" in raised
         state = TankState(**own | {"trips": trips, "raised": raised}, known=known, restored=True)
-        if self.dry_run is None:  # it left the file: nobody would look whether that is over
+        if self.dry_run is None:  # it left the file: nothing would clear the latch
             state = replace(state, dry=False, latched=False, trips=())
         return state
 
@@ -173,49 +174,50 @@ class Tank:
         return replace(state, latched=False, dry=False, trips=(), standing=Standing())
 
     def mark(self, state: TankState) -> object:
-        """Each dry run: the next ones of the hour count from it; and what a pump was stopped for."""
+        """The dry runs, which are counted over an hour, and why the pump was stopped."""
         return state.trips, state.standing.stops
 
-    # -- the step ----------------------------------------------------------------------------------------------
+    # -- step --------------------------------------------------------------------------------------------------
 
     def step(self, state: TankState, view: View, now: Now) -> Step[TankState]:
         if state.restored:
-            by = Shift.since(state.anchor, now)
+            by = BootShift.from_anchor(state.anchor, now)
             trips = tuple(by.past(trip) for trip in state.trips)
             state = replace(
-                state, restored=False, trips=trips, still=by.maybe(state.still), outlet_at=by.maybe(state.outlet_at),
-                standing=state.standing.shifted(by), believed=state.believed.shifted(by),
+                state, restored=False, trips=trips, still=by.optional(state.still),
+                outlet_at=by.optional(state.outlet_at), standing=state.standing.shifted(by),
+                believed=state.believed.shifted(by),
             )  # fmt: skip
-        state = changed(state, anchor=anchored(state.anchor, now))
+        state = updated(state, anchor=boot_anchor(state.anchor, now))
         level = good(view, self.level)
         heard = view.points[self.level].at if level is not None else 0.0
         believed, third = believe(state.believed, level, heard, self.interval, now.monotonic)
-        state = changed(state, believed=believed)
+        state = updated(state, believed=believed)
         level = None if level is None else believed.value
         state, first = self._see_level(state, view, level, now.monotonic)
         state, second = self._see_flow(state, view, now.monotonic)
         state, fourth = self._see_standstill(state, view, level, now.monotonic)
         standing = self._standing(state, view, level)
-        raised, happenings = news(self.name, state.raised, standing, SEVERITIES)
+        raised, happenings = alarm_changes(self.name, state.raised, standing, SEVERITIES)
         wishes = self._wishes(state, view, level, now.monotonic)
-        return Step(changed(state, raised=raised), wishes, happenings, min(first, second, third, fourth))
+        return Step(updated(state, raised=raised), wishes, happenings, min(first, second, third, fourth))
 
     def _see_level(self, state: TankState, view: View, level: float | None, now: float) -> tuple[TankState, float]:
         if level is None and state.believed.doubted is not None:
             return state, NEVER  # a first level that is waited for once more
         if level is None:
             if state.known or (self.level in view.points and good(view, self.level) is None):
-                return changed(state, known=True), NEVER
+                return updated(state, known=True), NEVER
             awaited = now if state.awaited is None else state.awaited
             late = now >= awaited + PATIENCE
-            return changed(state, awaited=awaited, known=late), NEVER if late else awaited + PATIENCE
+            return updated(state, awaited=awaited, known=late), NEVER if late else awaited + PATIENCE
         filling = level <= self.start or (state.filling and level < self.stop)
         low = level <= self.low or (state.low and level < self.low + BAND)
         high = level >= self.high or (state.high and level > self.high - BAND)
-        return changed(state, known=True, filling=filling, low=low, high=high), NEVER
+        return updated(state, known=True, filling=filling, low=low, high=high), NEVER
 
     def _see_flow(self, state: TankState, view: View, now: float) -> tuple[TankState, float]:
-        """Counts the time without flow. A flow that is not known stops no pump: it is waited for anew."""
+        """Count the time without flow. An unknown flow stops no pump: the count starts again."""
         dry = self.dry_run
         if dry is None:
             return state, NEVER
@@ -224,13 +226,13 @@ class Tank:
         due = NEVER
         if since is not None and flows:
             due = since + dry.grace
-            state = changed(state, dry=state.dry and now < due)
+            state = updated(state, dry=state.dry and now < due)
         if since is not None and flows is not None and state.still is not None:
             due = max(since + dry.grace, state.still, state.rests_until) + dry.no_flow
             if now >= due:
                 trips = (*(trip for trip in state.trips if trip > now - HOUR), now)
                 latched = state.latched or len(trips) >= dry.latch_after
-                state = changed(state, dry=True, trips=trips, latched=latched)
+                state = updated(state, dry=True, trips=trips, latched=latched)
         decided = NEVER if state.doubted is None else state.doubted + DOUBT
         return state, min((at for at in (due, state.rests_until, decided) if at > now), default=NEVER)
 
@@ -240,9 +242,9 @@ class Tank:
         """Whether the level moves while the pump runs, or while something flows out."""
         state, flows, changes = self._see_outlet(state, view, now)
         runs = _running_since(view, self.pump) is not None
-        tremble = state.tremble if level is None else follow(state.tremble, level, now)
-        standing, due = watch(self.standstill, state.standing, level, self.stop, tremble.size, runs, flows, now)
-        return changed(state, standing=standing, tremble=tremble), min(due, changes)
+        noise = state.noise if level is None else follow_noise(state.noise, level, now)
+        standing, due = watch(self.standstill, state.standing, level, self.stop, noise.size, runs, flows, now)
+        return updated(state, standing=standing, noise=noise), min(due, changes)
 
     def _see_outlet(self, state: TankState, view: View, now: float) -> tuple[TankState, bool, float]:
         """Whether something flows out, and until when that is known."""
@@ -254,7 +256,7 @@ class Tank:
             return state, value > outlet.least, NEVER
         if value != state.outlet_count:
             grown_at = None if state.outlet_count is None else now
-            state = changed(state, outlet_count=value, outlet_at=grown_at)
+            state = updated(state, outlet_count=value, outlet_at=grown_at)
         if state.outlet_at is None or now >= state.outlet_at + AWAY:
             return state, False, NEVER
         return state, True, state.outlet_at + AWAY
@@ -302,19 +304,19 @@ def _running_since(view: View, pump: str) -> float | None:
 
 
 def _flows(dry: DryRun, state: TankState, view: View, now: float) -> tuple[TankState, bool | None]:
-    """Whether something flows; None: nobody knows. What was never heard since the start is only waited for."""
+    """Whether something flows; None: not known. A sensor without a reading since the start is waited for."""
     value = good(view, dry.flow)
     if value is None:
-        return (changed(state, still=None) if dry.flow in view.points else state), None
+        return (updated(state, still=None) if dry.flow in view.points else state), None
     if dry.counts:
         grown = value != state.count
         if grown:
-            state = changed(state, doubted=None)
+            state = updated(state, doubted=None)
         elif view.points[dry.flow].doubted:
-            state = changed(state, doubted=now if state.doubted is None else state.doubted)
+            state = updated(state, doubted=now if state.doubted is None else state.doubted)
             if state.doubted is not None and now < state.doubted + DOUBT:
-                return changed(state, still=None), None
-        return (changed(state, count=value, still=now) if grown or state.still is None else state), grown
+                return updated(state, still=None), None
+        return (updated(state, count=value, still=now) if grown or state.still is None else state), grown
     flows = value > dry.least
     still = None if flows else now if state.still is None else state.still
-    return changed(state, still=still), flows
+    return updated(state, still=still), flows

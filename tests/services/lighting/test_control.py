@@ -377,7 +377,7 @@ def test_a_lost_lamp_never_becomes_normal_until_it_is_said_so() -> None:
     rig.state = state
     rig.run(5 * DAY)
     assert [one.kind for _, one in rig.happened] == ["alarm", "cleared", "alarm", "cleared"]
-    normal = rig.state.learnt.normal("100")
+    normal = rig.state.baseline.normal("100")
     assert normal is not None and normal.power == 1740 and normal.nights >= 4
 
 
@@ -515,7 +515,7 @@ def test_dimming_levels_are_learnt_apart() -> None:
     dimmed = replace(WHOLE, levels=(Part(1320, 360, level=50.0),))
     rig = Rig(replace(STREET, programme=dimmed, dimmer="dim1")).run(2 * DAY)
     assert [(at % DAY, value) for at, value in rig.levels[:3]] == [(0, 100), (10 * HOUR, 50), (18 * HOUR, 100)]
-    assert set(rig.state.learnt.nights) == {"100", "50"}
+    assert set(rig.state.baseline.nights) == {"100", "50"}
     assert rig.edges[0][1:3] == (True, 15)
 
 

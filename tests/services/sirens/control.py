@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agent.control.alarm_state import news
+from agent.control.alarm_state import alarm_changes
 from agent.control.api import NEVER, Now, Step, View, Wish, good
 from agent.model import Severity, Value
 
@@ -36,7 +36,7 @@ class Siren:
     def step(self, state: frozenset[str], view: View, now: Now) -> Step[frozenset[str]]:
         level = good(view, self.level)
         high = level is not None and level > self.above
-        state, happened = news(
+        state, happened = alarm_changes(
             self.name, state, {"level_high": {"level": level}} if high else {}, {"level_high": Severity.MAJOR}
         )
         wish = Wish(self.actuator, 15, high, f"{self.name} {'flood' if high else 'dry'}")

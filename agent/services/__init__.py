@@ -1,1 +1,1 @@
-"""The municipal services. Each is one folder."""
+"""The municipal services: each is one folder, with a line in `registry.py`."""

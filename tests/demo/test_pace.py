@@ -15,7 +15,7 @@ from agent.control.engine import Runner
 from agent.demo import cabinet
 from agent.model import Quality, Reading
 from agent.services.lighting.control import Circuit
-from agent.services.lighting.lamps import Watch
+from agent.services.lighting.faults import Watch
 from tests.fakes.clock import FollowedClock
 
 NOON = datetime(2026, 1, 15, 12, tzinfo=ZoneInfo("Europe/Paris"))

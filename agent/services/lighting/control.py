@@ -18,19 +18,11 @@ from agent.control.alarm_state import alarm_changes
 from agent.control.api import NEVER, Now, Output, Step, View, Wish, good
 from agent.control.boot_time import BootShift, boot_anchor
 from agent.model import Kind, Point, Value
-from agent.services.lighting.lamps import (
-    HOLD,
-    LAMP_FAULTS,
-    SETTLE,
-    SEVERITY,
-    Baseline,
-    Lamps,
-    Neighbour,
-    Observation,
-    Watch,
-)
+from agent.services.lighting.faults import LAMP_FAULTS, SEVERITY, Watch
+from agent.services.lighting.lamps import SETTLE, Baseline, Lamps, Neighbour, Observation
 from agent.services.lighting.night import FULL, Night, Programme
 from agent.services.lighting.photocell import Cell, Glow, Photocell
+from agent.services.lighting.state import Burning, CircuitState, Tonight, dumped, loaded
 
 __all__ = ["Circuit", "CircuitState"]
 
@@ -54,46 +46,6 @@ class Shared(NamedTuple):
     dimmer: str | None
     rated: float | None
     hid: bool
-
-
-class Tonight(NamedTuple):
-    """The night of now, and the moments at which something may change by itself (Unix seconds, in order)."""
-
-    night: Night
-    marks: tuple[float, ...]
-    daylight: tuple[float, float]
-    """Lamps that burn before the one or after the other are a fault (Unix seconds)."""
-
-
-class Burning(NamedTuple):
-    """The state from `at` (monotonic s) on; the next step counts it."""
-
-    at: float
-    closed: bool = False
-    power: float = 0.0
-    normal: tuple[str, float, float | None] | None = None
-    """What is on (`Observation.key`), W and V that are learnt from."""
-
-
-class CircuitState(NamedTuple):
-    """The state of a circuit. `seconds` and `energy` (Wh) are totals; times are monotonic seconds."""
-
-    cell: Cell = Cell()
-    watch: Watch = Watch()
-    baseline: Baseline = Baseline()
-    seconds: float = 0.0
-    energy: float = 0.0
-    starts: int = 0
-    anchor: float | None = None
-    tonight: Tonight | None = None
-    burning: Burning | None = None
-    level: float | None = None
-    level_since: float = -NEVER
-    relamped: bool = False
-    recalled: bool = False
-    glow: Glow = Glow()
-    lit: bool | None = None
-    """The last wish since the start; None: none yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -436,29 +388,10 @@ class Circuit:
     # -- persistence and commands ------------------------------------------------------------------------------
 
     def dump(self, state: CircuitState) -> dict[str, Any]:
-        return {
-            "cell": state.cell.dump(),
-            "open": sorted(state.watch.open),
-            "learnt": state.baseline.dump(),
-            "seconds": round(state.seconds),
-            "energy": round(state.energy, 1),
-            "starts": state.starts,
-            "anchor": state.anchor,
-            "glow": state.glow.dump(),
-        }
+        return dumped(state)
 
     def load(self, kept: Mapping[str, Any]) -> CircuitState:
-        return CircuitState(
-            cell=Cell.load(kept["cell"]),
-            watch=Watch(frozenset(kept["open"]) & HOLD.keys()),
-            baseline=Baseline.load(kept["learnt"]),
-            seconds=float(kept["seconds"]),
-            energy=float(kept["energy"]),
-            starts=int(kept.get("starts", 0)),
-            anchor=kept["anchor"],
-            recalled=True,
-            glow=Glow.load(kept["glow"]) if "glow" in kept else Glow(),
-        )
+        return loaded(kept)
 
     @property
     def commands(self) -> Sequence[str]:

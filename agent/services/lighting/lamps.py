@@ -13,10 +13,9 @@ from functools import lru_cache
 from statistics import median
 from typing import Any, NamedTuple
 
-from agent.control.api import NEVER
-from agent.model import Severity
+from agent.services.lighting.faults import LAMP_FAULTS
 
-__all__ = ["HOLD", "LAMP_FAULTS", "SETTLE", "SEVERITY", "Baseline", "Lamps", "Neighbour", "Observation", "Watch"]
+__all__ = ["SETTLE", "Baseline", "Lamps", "Neighbour", "Observation"]
 
 SETTLE = 600.0
 """Seconds after a switching or a change of level before the power counts: HID lamps run up for that long."""
@@ -45,31 +44,7 @@ SQUARE, STEEP = 2.0, 2.2
 """Exponents of ballasts: 2.9 % less voltage takes 6.3 % of the power of some. Of 40 lamps at 9 % less, the difference
 is most of a lamp, and no lamp is missed that it may be."""
 
-LAMP_FAULTS = frozenset({"lamp_lost", "power_drop", "circuit_dead"})
 _NO_VERDICT: Mapping[str, bool | None] = dict.fromkeys(sorted(LAMP_FAULTS))
-HOLD = {
-    "lamp_lost": 900.0,
-    "power_drop": 900.0,
-    "circuit_dead": 60.0,
-    "contactor_welded": 60.0,
-    "contactor_open": 60.0,
-    "day_burning": 60.0,
-    "undervoltage": 60.0,
-    "photocell_stuck": 0.0,
-    "local_manual": 0.0,
-}
-"""Seconds that each fault must be present before its alarm is raised, and absent before it is cleared."""
-SEVERITY = {
-    "lamp_lost": Severity.MINOR,
-    "power_drop": Severity.MAJOR,
-    "circuit_dead": Severity.MAJOR,
-    "contactor_welded": Severity.MAJOR,
-    "contactor_open": Severity.MAJOR,
-    "day_burning": Severity.MINOR,
-    "undervoltage": Severity.MINOR,
-    "photocell_stuck": Severity.MINOR,
-    "local_manual": Severity.INFO,
-}
 
 
 class Neighbour(NamedTuple):
@@ -268,40 +243,6 @@ class Lamps:
         if seen.voltage is None or (self.downstream and (not seen.closed or seen.voltage < NO_VOLTAGE)):
             return None
         return seen.voltage < UNDERVOLTAGE
-
-
-def _hold(code: str, least: float) -> float:
-    """Seconds that a fault must last before it is raised, and be over before it is cleared."""
-    return max(HOLD[code], least) if HOLD[code] else 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Watch:
-    """Which faults are open, and since when (monotonic s) others are about to begin or to end."""
-
-    open: frozenset[str] = frozenset()
-    turning: Mapping[str, float] = field(default_factory=dict)
-
-    def look(self, verdicts: Mapping[str, bool | None], now: float, least_hold: float = 0.0) -> Watch:
-        """Return the watch after these verdicts. A hold is `least_hold` seconds at least, or 0."""
-        found, turning = self.open, {}
-        for code, verdict in verdicts.items():
-            if verdict is None or verdict is (code in self.open):
-                continue
-            since = self.turning.get(code, now)
-            if now - since < _hold(code, least_hold):
-                turning[code] = since
-            else:
-                found = found | {code} if verdict else found - {code}
-        return Watch(found, turning) if turning or self.turning or found is not self.open else self
-
-    def due(self, least_hold: float = 0.0) -> float:
-        return min((since + _hold(code, least_hold) for code, since in self.turning.items()), default=NEVER)
-
-    @property
-    def lamps_are_fine(self) -> bool:
-        """No fault of the lamps is open or about to be."""
-        return not (LAMP_FAULTS & (self.open | self.turning.keys()))
 
 
 def _is_lost(deficit: float, left: float, lamp: float) -> bool | None:

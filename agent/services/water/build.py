@@ -8,12 +8,13 @@ from agent.control.api import Control
 from agent.control.calendar import winter
 from agent.control.week import Span, Week
 from agent.services.water import config
-from agent.services.water.control import OPEN, Flush, Quota, Valve, WaterPoint
+from agent.services.water.control import OPEN, Flush, Quota, WaterPoint
 from agent.services.water.frost import Frost
 from agent.services.water.leaks import Leak, NightFlow
 from agent.services.water.meter import HOUR, PLAUSIBLE
 from agent.services.water.tank_level import Standstill
 from agent.services.water.tanks import DryRun, Outlet, Tank
+from agent.services.water.valve import Valve
 from agent.site.build.counters import max_rate, point_dial
 from agent.site.build.weeks import by_day, calendar
 from agent.site.models.site import Site

@@ -12,18 +12,20 @@ from typing import Any
 
 from agent.control.alarm_state import alarm_changes
 from agent.control.api import NEVER, Happening, Now, Step, View, Wish, good, updated
-from agent.control.boot_time import BootShift, boot_anchor
+from agent.control.boot_time import boot_anchor
 from agent.control.calendar import DAY, Calendar
-from agent.control.week import Period, Week
+from agent.control.week import Week
 from agent.lib.counter import SECONDS, Dial, Trail, follow
 from agent.model import Kind, Point, Severity, Value
 from agent.services.water import frost as cold
 from agent.services.water import leaks
 from agent.services.water.frost import Frost, FrostState
-from agent.services.water.leaks import Heard, Leak, LeakState
+from agent.services.water.leaks import Heard, Leak
 from agent.services.water.meter import PLAUSIBLE, Meter
+from agent.services.water.state import WaterState, dumped, loaded, shifted
+from agent.services.water.valve import Valve
 
-__all__ = ["Flush", "Quota", "Valve", "WaterPoint", "WaterState"]
+__all__ = ["Flush", "Quota", "WaterPoint"]
 
 INTERLOCK, TODAY, SCHEDULE = 2, 13, 15
 OPEN = "open"
@@ -34,28 +36,6 @@ SEVERITIES = {
     leaks.CLOSED: Severity.MAJOR, "quota_exceeded": Severity.MINOR, "frost_closed": Severity.INFO,
     "tamper": Severity.MAJOR,
 }  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Valve:
-    """An actuator that is a valve. `travel` is how long it moves (s)."""
-
-    actuator: str
-    normally_open: bool = False
-    travel: float = 0.0
-
-    def wish(self, priority: int, is_open: bool, cause: str) -> Wish:
-        """The coil's value: a normally open valve is closed by its current."""
-        return Wish(self.actuator, priority, is_open is not self.normally_open, cause)
-
-    def shut_at(self, view: View) -> float:
-        """When it is certainly closed (monotonic s). NEVER: it is open or unknown, or its feedback differs."""
-        output = view.outputs.get(self.actuator)
-        if output is None or output.value is None or bool(output.value) is not self.normally_open:
-            return NEVER
-        if output.feedback is not None and output.feedback is not bool(output.value):
-            return NEVER
-        return output.since + self.travel
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,43 +52,6 @@ class Flush:
 
     idle: float = 72 * 3600.0
     run: float = 180.0
-
-
-@dataclass(frozen=True, slots=True)
-class WaterState:
-    """Times are monotonic seconds, volumes litres. `anchor` is Unix seconds at monotonic 0."""
-
-    meter: Meter = field(default_factory=Meter)
-    leaks: LeakState = field(default_factory=LeakState)
-    frost: FrostState = field(default_factory=FrostState)
-    latched: bool = False
-    """Closed by a burst until the command `<name>.latch` reset."""
-    tampered: bool = False
-    day: str = ""
-    """The day that is counted, and the index when it began."""
-    day_index: float = 0.0
-    yesterday: float | None = None
-    """Litres of the day before; None: that day was not counted completely."""
-    flushing: float | None = None
-    """Since when it flushes, and the index when it began."""
-    flush_index: float = 0.0
-    flushed: float | None = None
-    """When the last whole flush was over."""
-    flushed_litres: float = 0.0
-    """All that flushes ever drew."""
-    raised: frozenset[str] = frozenset()
-    anchor: float | None = None
-    trail: Trail | None = None
-    """The count of a meter without a signal of its own; not kept: after a start its first reading is taken as it is."""
-    period: Period | None = None
-    """The period of the opening hours that holds now; not kept."""
-    restored: bool = False
-    """The state comes from flash: its times may be those of another boot."""
-
-
-_FORGOTTEN = frozenset({"period", "restored", "trail"})
-_NEWER = frozenset({"yesterday", "flushed_litres"})
-"""Fields that an earlier version did not keep."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,25 +91,17 @@ class WaterPoint:
         return WaterState()
 
     def dump(self, state: WaterState) -> dict[str, Any]:
-        kept = {key: getattr(state, key) for key in WaterState.__dataclass_fields__ if key not in _FORGOTTEN}
-        return kept | {
-            "meter": state.meter.dump(), "leaks": state.leaks.dump(), "raised": sorted(state.raised),
-            "frost": {"cold": state.frost.cold, "warm": state.frost.warm, "lost": state.frost.lost},
-        }  # fmt: skip
+        return dumped(state)
 
     def load(self, kept: Mapping[str, Any]) -> WaterState:
-        wanted = WaterState.__dataclass_fields__.keys() - _FORGOTTEN - (_NEWER - kept.keys())
-        own = {key: kept[key] for key in wanted} | {
-            "meter": Meter.load(kept["meter"]), "leaks": LeakState.load(kept["leaks"]),
-            "frost": FrostState(**kept["frost"]), "raised": frozenset(kept["raised"]) & SEVERITIES.keys(),
-        }  # fmt: skip
-        return self._without_what_left(WaterState(**own, restored=True))
+        return self._without_what_left(loaded(kept))
 
     def _without_what_left(self, state: WaterState) -> WaterState:
         """Drop what belongs to settings that left the file: nothing would clear it."""
         flushing = None if self.flush is None or self.valve is None else state.flushing
         return replace(
             state, leaks=replace(state.leaks, found=state.leaks.found & self.leak.codes), flushing=flushing,
+            raised=state.raised & SEVERITIES.keys(),
             frost=FrostState() if self.frost is None else state.frost,
             latched=state.latched and self._may_latch, tampered=state.tampered and self.tamper is not None,
         )  # fmt: skip
@@ -232,7 +167,7 @@ class WaterPoint:
 
     def step(self, state: WaterState, view: View, now: Now) -> Step[WaterState]:
         if state.restored:
-            state = _on_this_boot(state, now)
+            state = shifted(state, now)
         happenings: list[Happening] = []
         state = updated(state, anchor=boot_anchor(state.anchor, now))
         before = state.meter
@@ -435,11 +370,3 @@ def _doubted_until(state: WaterState, now: Now) -> float:
 def _tidy(litres: float) -> float:
     """Litres are integers, where the meter counts whole ones."""
     return int(litres) if litres == int(litres) else round(litres, 3)
-
-
-def _on_this_boot(state: WaterState, now: Now) -> WaterState:
-    by = BootShift.from_anchor(state.anchor, now)
-    return replace(
-        state, restored=False, meter=replace(state.meter, at=by.past(state.meter.at)), leaks=state.leaks.shifted(by),
-        frost=state.frost.shifted(by), flushing=by.optional(state.flushing), flushed=by.optional(state.flushed),
-    )  # fmt: skip

@@ -10,7 +10,8 @@ import pytest
 from agent.control.calendar import Calendar
 from agent.core.hub import Policy
 from agent.model import Kind
-from agent.services.water.control import Flush, Valve, WaterPoint
+from agent.services.water.control import Flush, WaterPoint
+from agent.services.water.valve import Valve
 from agent.site.build import build_settings
 from agent.site.loader import load
 from tests.services.water.bench import Bench

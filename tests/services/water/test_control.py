@@ -18,10 +18,11 @@ from agent.control.week import Span, Week
 from agent.lib.counter import Dial
 from agent.model import Quality
 from agent.services.water import build
-from agent.services.water.control import Flush, Quota, Valve, WaterPoint
+from agent.services.water.control import Flush, Quota, WaterPoint
 from agent.services.water.frost import Frost
 from agent.services.water.leaks import Leak, NightFlow
 from agent.services.water.meter import Meter
+from agent.services.water.valve import Valve
 from agent.site.loader import load
 from tests.services.water.bench import Bench
 

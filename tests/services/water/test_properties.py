@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from agent.control.calendar import Calendar
 from agent.control.week import Span, Week
 from agent.model import Quality
-from agent.services.water.control import Flush, Quota, Valve, WaterPoint
+from agent.services.water.control import Flush, Quota, WaterPoint
 from agent.services.water.frost import Frost
 from agent.services.water.leaks import Leak, NightFlow
 from agent.services.water.tanks import DryRun, Tank
+from agent.services.water.valve import Valve
 from tests.services.water.bench import Bench
 
 H = 3600.0

@@ -1,0 +1,83 @@
+"""The state of a lighting circuit, and its persistence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from agent.control.api import NEVER
+from agent.services.lighting.faults import HOLD, Watch
+from agent.services.lighting.lamps import Baseline
+from agent.services.lighting.night import Night
+from agent.services.lighting.photocell import Cell, Glow
+
+__all__ = ["Burning", "CircuitState", "Tonight", "dumped", "loaded"]
+
+
+class Tonight(NamedTuple):
+    """The night of now, and the moments at which something may change by itself (Unix seconds, in order)."""
+
+    night: Night
+    marks: tuple[float, ...]
+    daylight: tuple[float, float]
+    """Lamps that burn before the one or after the other are a fault (Unix seconds)."""
+
+
+class Burning(NamedTuple):
+    """The state from `at` (monotonic s) on; the next step counts it."""
+
+    at: float
+    closed: bool = False
+    power: float = 0.0
+    normal: tuple[str, float, float | None] | None = None
+    """What is on (`Observation.key`), W and V that are learnt from."""
+
+
+class CircuitState(NamedTuple):
+    """The state of a circuit. `seconds` and `energy` (Wh) are totals; times are monotonic seconds."""
+
+    cell: Cell = Cell()
+    watch: Watch = Watch()
+    baseline: Baseline = Baseline()
+    seconds: float = 0.0
+    energy: float = 0.0
+    starts: int = 0
+    anchor: float | None = None
+    tonight: Tonight | None = None
+    burning: Burning | None = None
+    level: float | None = None
+    level_since: float = -NEVER
+    relamped: bool = False
+    recalled: bool = False
+    glow: Glow = Glow()
+    lit: bool | None = None
+    """The last wish since the start; None: none yet."""
+
+
+def dumped(state: CircuitState) -> dict[str, Any]:
+    """The part of the state that outlives the process, as JSON values."""
+    return {
+        "cell": state.cell.dump(),
+        "open": sorted(state.watch.open),
+        "learnt": state.baseline.dump(),
+        "seconds": round(state.seconds),
+        "energy": round(state.energy, 1),
+        "starts": state.starts,
+        "anchor": state.anchor,
+        "glow": state.glow.dump(),
+    }
+
+
+def loaded(kept: Mapping[str, Any]) -> CircuitState:
+    """The state from what was kept."""
+    return CircuitState(
+        cell=Cell.load(kept["cell"]),
+        watch=Watch(frozenset(kept["open"]) & HOLD.keys()),
+        baseline=Baseline.load(kept["learnt"]),
+        seconds=float(kept["seconds"]),
+        energy=float(kept["energy"]),
+        starts=int(kept.get("starts", 0)),
+        anchor=kept["anchor"],
+        recalled=True,
+        glow=Glow.load(kept["glow"]) if "glow" in kept else Glow(),
+    )

@@ -35,6 +35,8 @@ def tree(tmp_path: Path) -> Path:
         ("agent/lib/newcomer.py", "from agent.core import hub", "every room has its floor"),
         ("agent/services/newcomer/control.py", "from agent.site import loader", "without the models of the site file"),
         ("agent/services/newcomer/control.py", "from agent.arbiter import arbiter", "rules of control are pure"),
+        ("agent/services/newcomer/control.py", "from agent.services.water import meter", "none knows another"),
+        ("agent/site/newcomer.py", "from agent.services.water import config", "every room has its floor"),
         ("drivers/newcomer.py", "", "every module of drivers/ has its floor"),
         ("drivers/newcomer/__init__.py", "", "every module of drivers/ has its floor"),
         ("drivers/modbus/newcomer.py", "from drivers import gpio", "no driver knows another"),

@@ -59,7 +59,7 @@ class Now(NamedTuple):
 
 
 class Input(NamedTuple):
-    """The last reading of a point or signal. Bad and stale drive nothing: `at` is when the last good one was heard
+    """The last reading of a point or signal. Bad and stale drive nothing: `at` is when the last good one was read
     (monotonic s). `doubted`: a counter whose index stands until it is known whether the meter was replaced."""
 
     value: Value

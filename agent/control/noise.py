@@ -12,7 +12,7 @@ __all__ = ["Noise", "follow_noise"]
 SPAN = 3600.0
 """Seconds: noise goes and comes back within this; a room does not, unless its burner comes and goes."""
 KEPT = 0.9
-"""Of what was known is kept over a span that was quieter: a radio node speaks a few times an hour."""
+"""The part of the noise that is kept over a quieter span: a radio node sends a few readings an hour."""
 
 
 class Noise(NamedTuple):

@@ -1,1 +1,1 @@
-"""`bocage plan`: what a site will do on the days to come, as the calendar decides. Each service tells its own part."""
+"""`bocage plan`: what a site will do on the days to come, by the calendar. Each service has its own part."""

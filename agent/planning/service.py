@@ -1,4 +1,4 @@
-"""What a service tells of the days to come, and how its times are written."""
+"""The part of a service in the plan, and the format of its times."""
 
 from __future__ import annotations
 

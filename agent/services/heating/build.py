@@ -1,4 +1,4 @@
-"""Zones and hot water of the site file as specifications of their controls."""
+"""Zones and hot water of the site file as their controls."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _zone(site: Site, name: str, zone: config.Zone) -> Zone:
 def heating_week(site: Site, zone: config.Zone) -> Week:
     """The modes of a zone: comfort, reduced or frost.
 
-    `default` is one mode for all that no day says (reduced), or the spans of the days that are not named.
+    `default` is the mode outside the spans (reduced), or the spans of the days that are not named.
     """
     rest = tuple(Span(*entry) for entry in zone.week.get("default", ()))
     always = rest[0].mode if len(rest) == 1 and rest[0][:2] == (0, _DAY) else None

@@ -43,7 +43,7 @@ MISSED = 1.0
 PAUSE = 12
 """Looks (of 5 min) after which a burner that stays off is no longer held back, but off."""
 COLDEST = -10.0
-"""degC: the day that a boiler is for, where no heat curve tells it."""
+"""degC: the day that a boiler is for, without a heat curve."""
 OUTDOOR_KEPT = 3600.0
 """After a restart the last good outdoor temperature counts for so long (s), until the next one comes."""
 ENDING = timedelta(days=60)
@@ -158,8 +158,8 @@ class Zone:
         if said is not None:
             due = t + said.until - unix
         if self.window_open is not None:
-            heard = t if room is None or state.room is None else state.room.at
-            airing, end = air(self.window_open, airing, state.trail, room, heard, t)
+            read_at = t if room is None or state.room is None else state.room.at
+            airing, end = air(self.window_open, airing, state.trail, room, read_at, t)
             due = min(due, end)
         if self.optimum_start is not None:
             occupied, comfort = None if said is None else said.occupied, self.setpoints.comfort
@@ -178,7 +178,7 @@ class Zone:
             return Aim(None, "heat_off_above", heats=False)
         if t >= self._lost_at(state) or (room is None and "room_sensor_lost" in state.alarms):
             return Aim(None, "room_sensor_lost")
-        if state.still.stuck:  # what it says is believed only where it says frost
+        if state.still.stuck:  # its reading is believed only below the frost setpoint
             frost = room is not None and room < self.setpoints.frost
             return Aim(self.setpoints.frost if frost else None, STUCK)
         if state.airing.open():

@@ -95,7 +95,7 @@ def _begin(pump: Pump, spec: Exercise, civil: datetime, monotonic: float) -> Pum
 
 @dataclass(frozen=True, slots=True)
 class Exerciser:
-    """Exercises an actuator that is not the pump of a heating zone, whatever else wants something of it."""
+    """Exercises an actuator that is not the pump of a heating zone, beside its other users."""
 
     actuator: str
     spec: Exercise

@@ -130,8 +130,8 @@ class HotWater:
         return Step(replace(state, alarms=alarms), wishes, happened, due)
 
     def dump(self, state: HotWaterState) -> dict[str, Any]:
-        """`still` and `grain` are kept only where they count: the first version does not know them, and would begin
-        anew."""
+        """`still` and `grain` are kept only where they matter: the first version does not know them, and would start
+        again."""
         kept = {**asdict(replace(state, still=STILL)), "alarms": sorted(state.alarms)}
         del kept["still"], kept["grain"]
         if state.still.counts:
@@ -199,7 +199,7 @@ def _times(cycle: ThermalCycle, state: HotWaterState, civil: datetime | None, t:
 
 
 def _in_this_boot(state: HotWaterState, t: float) -> HotWaterState:
-    """Monotonic times of another boot mean nothing: a cycle that was under way begins anew."""
+    """Monotonic times of another boot mean nothing: a thermal cycle that was under way starts again."""
     times = (state.lost, state.counted, state.wanted, state.held)
     if all(at is None or at <= t for at in times):
         return state

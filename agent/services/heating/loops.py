@@ -192,7 +192,7 @@ def _pid(law: Pid, loop: Loop, setpoint: float, room: float, begun: float, cycle
         return loop
     pid = PID(law.kp, 0.0, law.kd, setpoint, sample_time=None, output_limits=(0.0, 1.0), starting_output=loop.integral)
     if loop.last is not None:
-        pid(loop.last, dt=passed)  # without ki this only tells it the last room, for the derivative
+        pid(loop.last, dt=passed)  # without ki this only sets the last room, for the derivative
     held = _is_saturated(law, loop, setpoint - room, cycle, repays)
     pid.tunings = (law.kp, 0.0 if held else law.ki, law.kd)
     duty = pid(room, dt=passed)

@@ -27,7 +27,7 @@ _CYCLES = ((70, 120), (65, 240), (60, 3600))
 """degC, and how long once a day (arrêté du 30 novembre 2005, article 36)."""
 
 Stretch = tuple[float, str, str]
-"""Minutes, the setpoint's name, and the key of the week that says so."""
+"""Minutes, the setpoint's name, and the key of the week that has it."""
 
 
 def check(at: Checked, heating: Heating) -> None:
@@ -112,7 +112,7 @@ def _check_week(at: Checked, keys: Keys, zone: Zone) -> None:
 
 
 def _stretches(zone: Zone, week: dict[str, str]) -> list[Stretch]:
-    """The week from Monday 00:00, in stretches. `default` is a mode for what no entry says, or the spans of the days
+    """The week from Monday 00:00, in stretches. `default` is the mode outside all entries, or the spans of the days
     that are not named."""
     rest = zone.week.get("default", ())
     always = rest[0].mode if len(rest) == 1 and rest[0][:2] == (0, 1440) else None

@@ -29,7 +29,7 @@ PART = 0.5
 SLOWER = 20.0
 """What comes to rest takes longer for each step; never so many times what the one before took."""
 SLOWEST = 0.05 / 3600
-"""K/s: what full fire heats more slowly than this cannot be told from what it does not heat."""
+"""K/s: what full fire heats more slowly than this cannot be distinguished from no heating."""
 HEAVY = 100 * 3600.0
 """Seconds: the time constant of a heavy building. Others follow the outdoor temperature faster."""
 DRIFT, STEPS = 3.0, 6.0

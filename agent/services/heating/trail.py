@@ -41,7 +41,7 @@ class Trail(NamedTuple):
 
 
 def follow(trail: Trail, value: float, at: float) -> Trail:
-    """The trail after a reading, heard at `at` (monotonic s)."""
+    """The trail after a reading, read at `at` (monotonic s)."""
     change = 0.0 if trail.last is None else abs(value - trail.last)
     if change >= NOISE:
         polled = bool(trail.recent) and at - trail.recent[-1][1] < JUDGED

@@ -82,7 +82,7 @@ def dumped(state: ZoneState) -> dict[str, Any]:
     parts = {name: getattr(state, name)._asdict() for name in (*_PARTS, *_LATER)}
     parts["still"] = state.still.dump()
     seen = {name: list(found) if (found := getattr(state, name)) else None for name in ("room", "outdoor")}
-    alarms = sorted(state.alarms - {STUCK})  # the first version does not know it: `still` tells of it
+    alarms = sorted(state.alarms - {STUCK})  # the first version does not know it: it is restored from `still`
     return {**parts, **seen, "begun": state.begun, "mode": state.mode, "alarms": alarms, "cold": state.cold}
 
 
@@ -100,7 +100,7 @@ def look(view: View, name: str | None, kept: Seen | None, t: float, within: floa
     """A temperature, and its last good reading.
 
     One that is not there yet, after a restart, is the last good one for `within` s. What is bad or stale is None.
-    A sensor that is good speaks, even if it said the same for hours.
+    A good sensor counts as read, even with the same value for hours.
     """
     if name is None:
         return None, kept
@@ -111,7 +111,7 @@ def look(view: View, name: str | None, kept: Seen | None, t: float, within: floa
     if found is None and kept is not None and t < kept.at + within:
         return kept.value, kept
     if found is not None and kept is not None and isfinite(found.at) and kept.at != found.at <= t:
-        kept = Seen(kept.value, found.at)  # heard last then: not when it was noted that it is good still
+        kept = Seen(kept.value, found.at)  # read last then: not when it was noted that it is good still
     return None, kept
 
 

@@ -1,4 +1,4 @@
-"""Lighting of the site file as its controls and its plan want it."""
+"""The section `lighting` of the site file as controls, programmes and limits of contactors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from agent.site.models.site import Site
 __all__ = ["actuator_defaults", "controls", "programme"]
 
 MIN_ON = 900.0
-"""Seconds that a contactor of lamps stays on at least, where the site file says nothing; likewise the others."""
+"""Seconds that a contactor of lamps stays on at least, where the site file is silent; likewise the others."""
 MIN_OFF_LED, MIN_OFF_HID = 60.0, 900.0
 STARTS_PER_HOUR = 4
 STAGGER = 10.0

@@ -368,7 +368,7 @@ class Circuit:
 
     @property
     def points(self) -> Sequence[Point]:
-        """`<circuit>.run_hours` (h), `.starts`, and `.energy` (kWh) where a meter or the rated power tells it."""
+        """`<circuit>.run_hours` (h), `.starts`, and `.energy` (kWh) with a meter or the rated power."""
         units = {"run_hours": "h", "starts": ""}
         if self._tells_energy:
             units["energy"] = "kWh"
@@ -398,7 +398,7 @@ class Circuit:
         return (f"{self.name}.baseline",)
 
     def command(self, state: CircuitState, point: str, value: Value, now: Now) -> CircuitState | None:
-        """`<circuit>.baseline` takes "reset": after relamping what is normal is learnt anew."""
+        """`<circuit>.baseline` takes "reset": after relamping the baseline is learnt again."""
         if point not in self.commands:
             return None
         if value != "reset":

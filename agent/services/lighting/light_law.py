@@ -142,7 +142,7 @@ def _year(at: Checked, event: SunEvent) -> Iterator[datetime | None]:
 
 
 def _at_home(at: Checked, moment: datetime) -> datetime:
-    """The same moment as the site says it."""
+    """The same moment in local time."""
     return Calendar(at.site.site.timezone).civil(moment.astimezone(UTC))
 
 

@@ -133,8 +133,8 @@ class Photocell:
     window: float = 1800.0
 
     def look(self, cell: Cell, light: float | None, now: float, own: float | None = 0.0) -> Cell:
-        """The cell after one look; `light` in lx, None while the probe says nothing good. `own`: lx of it that come
-        from the lamps; while that is None light says nothing, but darkness does."""
+        """The cell after a reading; `light` in lx, None while it is bad or stale. `own`: lx of it that come from the
+        lamps; while that is None, darkness is believed and light is not."""
         if light is None:
             return Cell()
         steady, steady_since = cell.steady, cell.steady_since

@@ -48,7 +48,7 @@ def _crossing(latitude: float, longitude: float, day: date, event: SunEvent) -> 
 
 def _searched(latitude: float, longitude: float, first: datetime, last: datetime, event: SunEvent) -> datetime | None:
     """The same by the sun's elevation: `astral` gives each day one event, and where it comes a little earlier each day
-    and crosses 00:00 UTC, one day has two: it tells none of the second, or reckons it two minutes wrong by the sun of
+    and crosses 00:00 UTC, one day has two: it gives none of the second, or computes it two minutes wrong by the sun of
     the day after. Else the two agree to some seconds."""
     rising = event in ("civil_dawn", "sunrise")
     marks = [first + _STEP * number for number in range(int((last - first) / _STEP) + 1)]

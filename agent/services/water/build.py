@@ -25,7 +25,7 @@ _DAY = 1440
 _CLOSED = "closed"
 _LITRES = {"L": 1.0, "m3": 1000.0}
 STALE_INTERVALS, HOURLY = 3, 3 * 3600.0
-"""A node that may be silent for three hours speaks each hour: a third of its `stale_after`."""
+"""A node whose `stale_after` is three hours or more sends each third of it."""
 _LEAST = 0.01
 """Part of a flow sensor's range below which it is noise and no flow."""
 
@@ -94,8 +94,8 @@ def _leak(site: Site, point: config.WaterPoint, pulse: float) -> Leak:
 
 
 def _interval(site: Site, meter: str) -> float:
-    """Seconds between two readings of a meter: as it is polled; for a radio node as its profile says, or a third of its
-    `stale_after` where that is hours. 0 for a pin, which tells each pulse."""
+    """Seconds between two readings of a meter: its poll; for a radio node that of its profile, or a third of its
+    `stale_after` where that is hours. 0 for a pin, which reads each pulse."""
     signal = site.signals.get(meter)
     name, _, point = (meter if signal is None else signal.from_).partition(".")
     device = site.devices.get(name)

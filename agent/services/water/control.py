@@ -20,7 +20,7 @@ from agent.model import Kind, Point, Severity, Value
 from agent.services.water import frost as cold
 from agent.services.water import leaks
 from agent.services.water.frost import Frost, FrostState
-from agent.services.water.leaks import Heard, Leak
+from agent.services.water.leaks import Leak, MeterReading
 from agent.services.water.meter import PLAUSIBLE, Meter
 from agent.services.water.state import WaterState, dumped, loaded, shifted
 from agent.services.water.valve import Valve
@@ -133,7 +133,7 @@ class WaterPoint:
         )  # fmt: skip
 
     def mark(self, state: WaterState) -> object:
-        """The beginnings of a burst and of a watched night, and each pulse through a closed valve until it is told."""
+        """The beginnings of a burst and of a watched night, and pulses through a closed valve until the alarm."""
         found = state.leaks
         looked_for = self.leak.closed is not None and found.shut and leaks.CLOSED not in found.found
         return found.over, found.judged, state.meter.index if looked_for else None
@@ -211,12 +211,13 @@ class WaterPoint:
 
     def _leaks(self, state: WaterState, before: Meter, view: View, now: Now) -> tuple[WaterState, float]:
         """Look for leaks in the flow since `before`. The water of a flush is no leak."""
-        heard = None
+        reading = None
         if self.meter in view.points:
-            heard = Heard(good(view, self.meter) is not None, view.points[self.meter].at, state.flushing is not None)
+            at, is_good = view.points[self.meter].at, good(view, self.meter) is not None
+            reading = MeterReading(is_good, at, state.flushing is not None)
         shut_at = NEVER if self.valve is None else self.valve.shut_at(view)
         found, meter, due = leaks.step(
-            self.leak, state.leaks, before, state.meter, heard, shut_at <= now.monotonic, now
+            self.leak, state.leaks, before, state.meter, reading, shut_at <= now.monotonic, now
         )  # fmt: skip
         latched = state.latched or (self._may_latch and leaks.BURST in found.found)
         state = updated(state, meter=meter, leaks=found, latched=latched)
@@ -359,7 +360,7 @@ class WaterPoint:
 
 def _own_water(state: WaterState) -> WaterState:
     """A flush begins or ends: the flow before it says nothing about the flow after it."""
-    return updated(state, meter=state.meter.anew(), leaks=state.leaks.anew())
+    return updated(state, meter=state.meter.restarted(), leaks=state.leaks.restarted())
 
 
 def _doubted_until(state: WaterState, now: Now) -> float:

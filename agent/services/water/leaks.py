@@ -1,8 +1,7 @@
 """Leaks of one water point: night flow, continuous flow, burst, and flow through a closed valve.
 
-With the valve shut only `flow_when_closed` is judged, otherwise only the three others; while it is flushed, none. A
-meter that is stale or bad says nothing: no alarm is raised and none cleared, and what must last without a gap (burst,
-night) begins anew.
+With the valve shut only `flow_when_closed` is judged, otherwise only the three others; while it is flushed, none. With
+a stale or bad meter no alarm is raised and none cleared, and what must last without a gap (burst, night) starts again.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from agent.control.boot_time import BootShift
 from agent.control.calendar import DAY, Calendar
 from agent.services.water.meter import HOUR, Meter
 
-__all__ = ["BURST", "CLOSED", "CONTINUOUS", "NIGHT", "Heard", "Leak", "LeakState", "NightFlow", "step"]
+__all__ = ["BURST", "CLOSED", "CONTINUOUS", "NIGHT", "Leak", "LeakState", "MeterReading", "NightFlow", "step"]
 
 NIGHT, CONTINUOUS, BURST, CLOSED = "leak_night", "leak_continuous", "burst", "flow_when_closed"
 LEAST = 50.0
@@ -60,7 +59,7 @@ class NightFlow:
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """Limits in L/h and seconds; None: not looked for. `burst` is a flow and how long it lasts, `pulse` in litres."""
+    """Limits in L/h and seconds; None: not judged. `burst` is a flow and how long it lasts, `pulse` in litres."""
 
     night: NightFlow | None = None
     continuous: float | None = None
@@ -70,11 +69,11 @@ class Leak:
     pause: float | None = None
     """Of the continuous flow; None: what one pulse at `LEAST` takes."""
     interval: float = 0.0
-    """Seconds between two readings of the meter; 0: each pulse is heard."""
+    """Seconds between two readings of the meter; 0: each pulse is read."""
 
     @property
     def codes(self) -> frozenset[str]:
-        """The leaks that are looked for."""
+        """The leaks that are judged."""
         wanted = {NIGHT: self.night, CONTINUOUS: self.continuous, BURST: self.burst, CLOSED: self.closed}
         return frozenset(code for code, limit in wanted.items() if limit is not None)
 
@@ -87,7 +86,7 @@ class Leak:
         return max(usual if self.pause is None else self.pause, LATE * self.interval)
 
 
-class Heard(NamedTuple):
+class MeterReading(NamedTuple):
     """Whether the meter is good, when it was last read (monotonic s), and whether the water point is being flushed."""
 
     is_good: bool
@@ -118,7 +117,7 @@ class LeakState:
             watched=None if by.seconds else self.watched, judged=self.judged + by.seconds,
         )  # fmt: skip
 
-    def anew(self) -> LeakState:
+    def restarted(self) -> LeakState:
         """A flush begins or ends: its water is no leak."""
         return updated(self, running=None, over=None, watched=None)
 
@@ -137,32 +136,32 @@ class LeakState:
 
 
 def step(
-    leak: Leak, state: LeakState, before: Meter, meter: Meter, heard: Heard | None, shut: bool, now: Now
+    leak: Leak, state: LeakState, before: Meter, meter: Meter, reading: MeterReading | None, shut: bool, now: Now
 ) -> tuple[LeakState, Meter, float]:
-    """Judge the flow since `before`. `heard` is None before the first reading. The last value is the next due time."""
-    if heard is None:
+    """Judge the flow since `before`. `reading` is None before the first reading. Last comes the next due time."""
+    if reading is None:
         return state, meter, NEVER
-    if not heard.is_good:
+    if not reading.is_good:
         return updated(state, over=None, watched=None), meter, NEVER
-    if heard.flushing:
+    if reading.flushing:
         return state, meter, NEVER
     drawn = meter if meter.at != before.at and before.index is not None else None
     if shut is not state.shut:
-        meter, drawn = meter.anew(), None
+        meter, drawn = meter.restarted(), None
         state = _found(state, BURST, False)
         state = replace(state, shut=shut, moved=now.monotonic, running=None, over=None, watched=None)
         before = meter
     if shut:
         state, due = _closed(leak, state, meter, drawn, now.monotonic)
     else:
-        state, due = _open(leak, state, before, meter, drawn, heard.at, now)
+        state, due = _open(leak, state, before, meter, drawn, reading.at, now)
     return state, meter, due
 
 
 def _open(
-    leak: Leak, state: LeakState, before: Meter, meter: Meter, drawn: Meter | None, heard_at: float, now: Now
+    leak: Leak, state: LeakState, before: Meter, meter: Meter, drawn: Meter | None, read_at: float, now: Now
 ) -> tuple[LeakState, float]:
-    state, first = _continuous(leak, state, before, meter, drawn, heard_at, now.monotonic)
+    state, first = _continuous(leak, state, before, meter, drawn, read_at, now.monotonic)
     state, second = _burst(leak, state, meter, drawn, now.monotonic)
     state, third = _night(leak, state, meter, drawn, now)
     return state, min(first, second, third)
@@ -180,7 +179,7 @@ def _closed(leak: Leak, state: LeakState, meter: Meter, drawn: Meter | None, now
 
 
 def _continuous(
-    leak: Leak, state: LeakState, before: Meter, meter: Meter, drawn: Meter | None, heard_at: float, now: float
+    leak: Leak, state: LeakState, before: Meter, meter: Meter, drawn: Meter | None, read_at: float, now: float
 ) -> tuple[LeakState, float]:
     """Flow since `running`, until the meter was read without growth for the time of a pause."""
     if leak.continuous is None:
@@ -195,7 +194,7 @@ def _continuous(
         return _found(state, CONTINUOUS, False), NEVER
     since = max(meter.at, state.moved)
     quiet = since + leak.quiet
-    silent = leak.interval > SLOW and heard_at <= since + leak.interval / 2
+    silent = leak.interval > SLOW and read_at <= since + leak.interval / 2
     while silent and quiet <= now:  # not read since: it may flow all the same
         quiet += leak.quiet
     if now >= quiet:

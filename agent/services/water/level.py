@@ -23,7 +23,7 @@ LATE = 3
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """The percentage that was believed last (None: none yet) and when it was heard; since when another is doubted.
+    """The percentage that was believed last (None: none yet) and when it was read; since when another is doubted.
 
     Times are monotonic seconds.
     """
@@ -36,31 +36,31 @@ class Level:
 
     @property
     def matters(self) -> bool:
-        """Whether a restart must know it: else the level is heard again at once."""
+        """Whether it must be kept for a restart: else the level is read again at once."""
         return self.missing or self.doubted is not None
 
     def shifted(self, by: BootShift) -> Level:
         return replace(self, at=by.past(self.at), doubted=by.optional(self.doubted))
 
 
-def believe(state: Level, level: float | None, heard: float, interval: float, now: float) -> tuple[Level, float]:
+def believe(state: Level, level: float | None, read_at: float, interval: float, now: float) -> tuple[Level, float]:
     """The level after a reading, and when to look again. A rise is accepted at once: it can only stop a pump.
 
-    `heard` is when `level` was read last (None: it is not known), `interval` how often it is read (s).
+    `read_at` is when `level` was read last (None: it is not known), `interval` how often it is read (s).
     """
     if level is None:
         return Level(state.value, state.at, missing=True), NEVER
-    if not _is_odd(state, level, heard):
-        return Level(level, heard), NEVER
-    since = heard if state.doubted is None else state.doubted
+    if not _is_odd(state, level, read_at):
+        return Level(level, read_at), NEVER
+    since = read_at if state.doubted is None else state.doubted
     end = since + CONFIRM + LATE * interval
-    if heard >= since + CONFIRM or now >= end:
-        return Level(level, heard), NEVER
+    if read_at >= since + CONFIRM or now >= end:
+        return Level(level, read_at), NEVER
     return Level(state.value, state.at, since), min(end, now + max(interval, CONFIRM / 4))
 
 
-def _is_odd(state: Level, level: float, heard: float) -> bool:
+def _is_odd(state: Level, level: float, read_at: float) -> bool:
     if state.value is None:
         return level <= EMPTY
     fall = state.value - level
-    return fall > STEP and (level <= EMPTY or fall > STEP + FASTEST * (heard - state.at))
+    return fall > STEP and (level <= EMPTY or fall > STEP + FASTEST * (read_at - state.at))

@@ -54,8 +54,8 @@ class Meter:
         """It was read again at `at`: what it showed last came at once, and since then less than one pulse."""
         return self if at <= self.at or self.volume <= pulse else replace(self, volume=pulse)
 
-    def anew(self) -> Meter:
-        """The valve moved: what was drawn before says nothing about the flow from now on."""
+    def restarted(self) -> Meter:
+        """After the valve moved: the volume before says nothing about the flow from now on."""
         return replace(self, volume=0.0, interval=0.0, counting=False)
 
     def flow(self, now: float) -> float:

@@ -69,7 +69,7 @@ def _check_drain(at: Checked, keys: Keys, point: WaterPoint) -> None:
 
 
 def _stands_open(valve: Actuator, state: str | None) -> bool:
-    """Whether a valve is open in a state of its coil; one that only holds or is worked out anew may be closed."""
+    """Whether a valve is open in a state of its coil; one that only holds or is computed may be closed."""
     return state in ("on", "off") and (state == "on") is not (valve.fail == "normally_open")
 
 

@@ -45,7 +45,7 @@ class Spell:
         """When it will be so long, if it goes on."""
         return NEVER if self.since is None else self.since + limit - self.seconds
 
-    def anew(self, now: float) -> Spell:
+    def reset(self, now: float) -> Spell:
         return Spell(0.0, None if self.since is None else now)
 
     def shifted(self, by: BootShift) -> Spell:
@@ -102,8 +102,8 @@ def watch(
     limits: Standstill, state: Standing, level: float | None, full: float, noise: float, runs: bool, flows: bool,
     now: float,
 ) -> tuple[Standing, float]:  # fmt: skip
-    """What a level (percent; None: not known) says beside a pump that `runs` and an outlet that `flows`, and when to
-    look again. From `full` on a fill is over. `ripple` is what the level goes and comes back by (percent)."""
+    """Judge a level (percent; None: not known) while the pump `runs` or the outlet `flows`; and when to look again.
+    From `full` on a fill is over. `noise` is that of the level (percent)."""
     runs, flows = runs and level is not None, flows and level is not None
     pump, outlet, fill = state.pump.at(now, runs), state.outlet.at(now, flows), state.fill.at(now, runs)
     state = updated(state, pump=pump, outlet=outlet, fill=fill)
@@ -119,7 +119,7 @@ def _moves(limits: Standstill, state: Standing, level: float, now: float) -> tup
     if limits.stuck_after is None:
         return updated(state, stuck=False), NEVER
     if state.mark is None or abs(level - state.mark) >= MOVES:
-        state = updated(state, mark=level, stuck=False, pump=state.pump.anew(now), outlet=state.outlet.anew(now))
+        state = updated(state, mark=level, stuck=False, pump=state.pump.reset(now), outlet=state.outlet.reset(now))
     spells = (state.pump, limits.stuck_after), (state.outlet, OUTLET * limits.stuck_after)
     if state.stuck or any(spell.total(now) >= limit - 1e-6 for spell, limit in spells):
         return updated(state, stuck=True), NEVER
@@ -129,15 +129,15 @@ def _moves(limits: Standstill, state: Standing, level: float, now: float) -> tup
 def _rises(
     limits: Standstill, state: Standing, level: float, full: float, noise: float, now: float
 ) -> tuple[Standing, float]:
-    """A rise is what is left of it without the ripple; a fall is told from the foot of the ripple."""
+    """A rise counts without the noise; a fall counts from the lower end of the noise."""
     if limits.max_fill is None:
         return updated(state, too_long=False, held=None), NEVER
     if state.base is None or level <= state.base - MOVES:
         state = updated(state, base=level)
     elif level >= state.base + noise + RISES or level >= full:
-        state = updated(state, base=level, fill=state.fill.anew(now), too_long=False, held=None)
+        state = updated(state, base=level, fill=state.fill.reset(now), too_long=False, held=None)
     if state.held is not None and level <= state.held - RISES:
-        state = updated(state, held=None, fill=state.fill.anew(now))
+        state = updated(state, held=None, fill=state.fill.reset(now))
     if state.held is None and state.fill.total(now) >= limits.max_fill - 1e-6:
         foot = max(level if state.base is None else state.base, level - 2 * noise)
         state = updated(state, too_long=True, held=min(level, foot))

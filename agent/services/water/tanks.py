@@ -190,8 +190,8 @@ class Tank:
             )  # fmt: skip
         state = updated(state, anchor=boot_anchor(state.anchor, now))
         level = good(view, self.level)
-        heard = view.points[self.level].at if level is not None else 0.0
-        believed, third = believe(state.believed, level, heard, self.interval, now.monotonic)
+        read_at = view.points[self.level].at if level is not None else 0.0
+        believed, third = believe(state.believed, level, read_at, self.interval, now.monotonic)
         state = updated(state, believed=believed)
         level = None if level is None else believed.value
         state, first = self._see_level(state, view, level, now.monotonic)

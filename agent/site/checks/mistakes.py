@@ -1,7 +1,5 @@
-"""What is understood and was hardly meant: a host with its port in it,
-coordinates the wrong way round, a unit that nobody knows.
-
-What can never work is an error, what may be meant after all a warning.
+"""Warnings for values that are valid and probably not meant: a host with its port in it, swapped coordinates, an
+unknown unit.
 """
 
 from __future__ import annotations

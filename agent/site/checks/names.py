@@ -170,7 +170,7 @@ class Checked:
         return found
 
     def _check_words(self, keys: Keys, found: PointRef | Pin | str | None, contact: bool) -> None:
-        """No control listens to words: they would drive nothing, and nobody would be told."""
+        """Check that a control gets no text: no control reads words, and they would drive nothing."""
         signal = self.site.signals.get(found) if isinstance(found, str) else None
         owner, _, point = signal.from_.partition(".") if signal is not None else ("", "", "")
         owner, point = (found.device, found.point) if isinstance(found, PointRef) else (owner, point)

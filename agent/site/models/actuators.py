@@ -1,4 +1,4 @@
-"""Actuators: outputs that somebody may command, with what protects them."""
+"""Actuators: outputs that may be commanded, with the limits that protect them."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ Topic = Annotated[str, Written(_topic, {"type": "string", "pattern": "^[^+#$/][^
 def _holidays(value: object) -> str:
     if not isinstance(value, str) or not re.fullmatch(r"[A-Z]{2}(-[A-Z0-9]{1,3})?", value):
         raise ValueError(f"{plain(value)} is not a country; write FR, or FR-57 with its subdivision")
-    if value != "FR":  # which costs nobody the time to ask
+    if value != "FR":  # which saves the time of asking
         try:
             Calendar(public=value).is_public_holiday(date(PREPARED.start, 1, 1))
         except ValueError as error:

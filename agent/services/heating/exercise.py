@@ -128,5 +128,5 @@ class Exerciser:
     def commands(self) -> Sequence[str]:
         return ()
 
-    def command(self, state: Pump, point: str, value: Value, now: Now) -> Pump | None:
+    def command(self, _state: Pump, _point: str, _value: Value, _now: Now) -> Pump | None:
         return None

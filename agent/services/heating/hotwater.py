@@ -148,7 +148,7 @@ class HotWater:
     def commands(self) -> Sequence[str]:
         return ()
 
-    def command(self, state: HotWaterState, point: str, value: Value, now: Now) -> HotWaterState | None:
+    def command(self, _state: HotWaterState, _point: str, _value: Value, _now: Now) -> HotWaterState | None:
         return None
 
 

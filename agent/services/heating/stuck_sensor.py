@@ -133,17 +133,21 @@ def observe(
     if phase == FIRE:
         if called and aim != still.aim:
             still = still._replace(aim=aim)
-        until = max(still.began, still.moved) + patience(still, after, step, slowest) - still.fired
-        if t >= until:
-            return still._replace(stuck=True, at=t), NEVER
-        if t // GRID > still.at // GRID:
-            still = still._replace(at=t)
-        return still, min(until, (t // GRID + 1) * GRID)
+        return _fired(still, t, max(still.began, still.moved) + patience(still, after, step, slowest) - still.fired)
     if outdoor is not None and t // GRID > still.at // GRID:
         drift = still.drift + (outdoor - value) / HEAVY * (t - still.at)
         stuck = abs(still.drifted + drift) >= max(DRIFT, STEPS * step)
         still = still._replace(drift=drift, at=t, stuck=stuck)
     return still, NEVER
+
+
+def _fired(still: Stillness, t: float, until: float) -> tuple[Stillness, float]:
+    """Under fire: stuck from `until` on (monotonic s). Noted on the grid, so that a restart goes on from there."""
+    if t >= until:
+        return still._replace(stuck=True, at=t), NEVER
+    if t // GRID > still.at // GRID:
+        still = still._replace(at=t)
+    return still, min(until, (t // GRID + 1) * GRID)
 
 
 def _taken_up(still: Stillness, phase: str, t: float) -> Stillness:

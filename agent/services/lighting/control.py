@@ -397,7 +397,7 @@ class Circuit:
     def commands(self) -> Sequence[str]:
         return (f"{self.name}.baseline",)
 
-    def command(self, state: CircuitState, point: str, value: Value, now: Now) -> CircuitState | None:
+    def command(self, state: CircuitState, point: str, value: Value, _now: Now) -> CircuitState | None:
         """`<circuit>.baseline` takes "reset": after relamping the baseline is learnt again."""
         if point not in self.commands:
             return None

@@ -110,7 +110,7 @@ class WaterPoint:
     def commands(self) -> Sequence[str]:
         return (f"{self.name}.latch",) if self._may_latch else ()
 
-    def command(self, state: WaterState, point: str, value: Value, now: Now) -> WaterState | None:
+    def command(self, state: WaterState, point: str, value: Value, _now: Now) -> WaterState | None:
         """`<name>.latch` takes "reset": the burst is over, the valve may open."""
         if point not in self.commands:
             return None

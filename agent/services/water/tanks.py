@@ -165,7 +165,7 @@ class Tank:
     def commands(self) -> Sequence[str]:
         return (f"{self.name}.latch",)
 
-    def command(self, state: TankState, point: str, value: Value, now: Now) -> TankState | None:
+    def command(self, state: TankState, point: str, value: Value, _now: Now) -> TankState | None:
         """`<name>.latch` takes "reset": the pump may run again."""
         if point not in self.commands:
             return None

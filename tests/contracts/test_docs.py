@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,13 @@ ROOMS = sorted(
     if (path.is_dir() and any(path.glob("*.py"))) or (path.suffix == ".py" and path.name[0] != "_")
 )
 """The packages and modules right below agent/ and drivers/."""
+WIDTH = 100
+"""Of a line of prose. Tables, code, headings, and a word or a link that is longer itself are excepted."""
+PROSE = sorted(
+    str(path.relative_to(ROOT))
+    for path in (*ROOT.glob("docs/**/*.md"), *ROOT.glob("drivers/**/*.md"), *ROOT.glob("*.md"))
+    if path.name != "CHANGELOG.md"
+)
 NOT_ON_THE_MAP = {"agent/driver.py", "drivers/flood.py", "drivers/serial_port.py"}
 """Small files that need no line of their own."""
 
@@ -68,3 +76,23 @@ def test_the_workflows_run_what_there_is() -> None:
         commands = "\n".join(step["run"] for job in jobs.values() for step in job["steps"] if "run" in step)
         named = named_targets(r"^make ([a-z]+)", commands)
         assert named and named <= TARGETS, path
+
+
+def prose(page: str) -> Iterator[tuple[int, str]]:
+    """The lines of a page that are neither code, nor table, nor heading, with their numbers."""
+    fenced = False
+    for number, line in enumerate(text(page).splitlines(), 1):
+        if line.lstrip().startswith(("```", "~~~")):
+            fenced = not fenced
+        elif not fenced and not line.startswith("    ") and not line.lstrip().startswith(("|", "#", "<", "![")):
+            yield number, line
+
+
+@pytest.mark.parametrize("page", PROSE)
+def test_prose_is_wrapped(page: str) -> None:
+    wide = [
+        f"{page}:{number}: {len(line)} characters"
+        for number, line in prose(page)
+        if len(line) > WIDTH and " " in re.sub(r"`[^`]*`", "`", line.strip())[2:WIDTH]
+    ]
+    assert not wide, f"prose is wrapped at {WIDTH}: {', '.join(wide)}"

@@ -21,7 +21,7 @@ from agent.runtime.socket import NoAgent, NotStarted
 __all__ = ["main"]
 
 FINE, WRONG, USAGE, NO_AGENT = 0, 1, 2, 3
-"""Exit codes: fine; the thing asked about is wrong; wrong use; no agent is running."""
+"""Exit codes: success; an error was found; wrong use; no agent is running."""
 INTERRUPTED, CUT = 130, 141
 """Exit codes after Ctrl-C and after a closed pipe, as a shell gives them: 128 and the number of the signal."""
 BUSY, CONFIGURATION = 75, 78
@@ -35,18 +35,18 @@ _COMMANDS = (
 _EPILOG = """\
 examples:
   bocage init site.yaml                      a commented template to start from
-  bocage check site.yaml                     everything that is wrong with it, in one go
-  bocage plan site.yaml                      when lamps burn, water is open and rooms are warm, before it runs
+  bocage check site.yaml                     all its errors at once
+  bocage plan site.yaml                      the programme of lamps, water and heating, before it runs
   bocage scan site.yaml rs485-1              which unit ids answer on a bus
-  bocage codec run milesight_em300_th --hex 0367c300    what a radio node's payload says
+  bocage codec run milesight_em300_th --hex 0367c300    decode a radio node's payload
   bocage run site.yaml                       the agent, in the foreground
-  bocage watch site.yaml                     what it is doing, live
-  bocage lora site.yaml devices              radio nodes, and how they are heard
+  bocage watch site.yaml                     its live view
+  bocage lora site.yaml devices              radio nodes and their reception
   bocage read site.yaml meter-a.active_power
   bocage write site.yaml km1 on --for 2h     an override, which ends by itself
   bocage demo                                a village on this machine
 
-exit codes: 0 fine, 1 the thing asked about is wrong, 2 wrong use, 3 no agent running; for run also
+exit codes: 0 success, 1 an error was found, 2 wrong use, 3 no agent running; for run also
 70 a core task failed, 75 the state folder belongs to another agent, 78 configuration
 """
 

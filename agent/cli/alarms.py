@@ -24,7 +24,7 @@ def add(commands: Any) -> None:
     alarms = add_command(
         commands,
         "alarms",
-        "list the open alarms of the running agent, the gravest first",
+        "list the open alarms of the running agent, the most severe first",
         "  bocage alarms site.yaml\n  bocage alarms site.yaml --json\n"
         "  bocage write site.yaml alarm.burst.fountain ack     acknowledge an alarm\n"
         "  bocage write site.yaml fountain.latch reset         close a latched alarm after the repair",

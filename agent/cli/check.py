@@ -52,8 +52,8 @@ def add(commands: Any) -> None:
         "write a commented site file to start from",
         "  bocage init                     prints it\n  bocage init site.yaml           writes it",
     )
-    init.add_argument("file", metavar="FILE", nargs="?", type=Path, help="where it is written (default: printed)")
-    init.add_argument("--force", action="store_true", help="write over a file that is there")
+    init.add_argument("file", metavar="FILE", nargs="?", type=Path, help="the file to write (default: print it)")
+    init.add_argument("--force", action="store_true", help="overwrite an existing file")
     init.set_defaults(run=run_init)
 
 

@@ -41,7 +41,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--object", metavar="{…}", type=_object, help="encode: the values, a JSON object")
     parser.add_argument(
         "--variable", metavar="NAME=VALUE", dest="variables", action="append", default=[], type=_variable,
-        help="what a JavaScript codec finds in input.variables, as `variables` of the device; once for each",
+        help="a value of input.variables for a JavaScript codec; may be repeated",
     )  # fmt: skip
     add_json(parser)
     parser.set_defaults(run=try_codec, parser=parser)

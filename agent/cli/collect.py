@@ -56,23 +56,24 @@ def add(commands: Any) -> None:
     )
     where = "mqtt://HOST[:1883] or mqtts://HOST[:8883]; or: report FILE; rename FILE OLD NEW; erase FILE"
     parser.add_argument("what", metavar="URL", nargs="+", help=where)
-    parser.add_argument("--prefix", type=_topic, default="bocage/v1", help="of the topics (default: %(default)s)")
-    parser.add_argument("--sqlite", metavar="FILE", type=Path, help="the file; made if it is not there")
-    parser.add_argument("--protocol", choices=("5", "3.1.1"), help="of MQTT (default: what the broker knows, 5 first)")
-    parser.add_argument("--username", type=_word, help="at the broker")
+    prefix = "first part of the topics (default: %(default)s)"
+    parser.add_argument("--prefix", type=_topic, default="bocage/v1", help=prefix)
+    parser.add_argument("--sqlite", metavar="FILE", type=Path, help="the file; created if it is missing")
+    parser.add_argument("--protocol", choices=("5", "3.1.1"), help="the MQTT version (default: 5, else 3.1.1)")
+    parser.add_argument("--username", type=_word, help="for the broker")
     parser.add_argument("--password-file", metavar="FILE", type=Path, help="its first line is the password")
     parser.add_argument("--ca", metavar="FILE", type=Path, help="the authority that signed the broker's certificate")
     parser.add_argument("--cert", metavar="FILE", type=Path, help="the client certificate")
     parser.add_argument("--key", metavar="FILE", type=Path, help="the client's private key")
-    client_id = "one a collector (default: %(default)s)"
+    client_id = "unique for each collector (default: %(default)s)"
     parser.add_argument("--client-id", type=_client_id, default="bocage-collect", help=client_id)
     older = "erase what is older: h, d, w, mo (31 days), y"
     parser.add_argument("--keep", "--retention", metavar="13mo", type=_span, help=older)
-    erase = parser.add_argument_group("erase", "all that fits each of those that are given")
+    erase = parser.add_argument_group("erase", "delete what matches all of these options that are given")
     erase.add_argument("--site", type=_name, help="of this site (alone: everything of it, its account too)")
     erase.add_argument("--device", type=_name, help="points and events of this device")
     erase.add_argument("--point", type=_name, help="this point, signal or subject")
-    erase.add_argument("--person", type=_name, help="events that tell of what this person did")
+    erase.add_argument("--person", type=_name, help="events caused by this person")
     erase.add_argument("--before", metavar="2026-01-31", type=_date, help="from before this day (UTC)")
     parser.add_argument("--seconds", type=_seconds, metavar="N", help="end after N seconds (default: at Ctrl-C)")
     add_json(parser)

@@ -33,7 +33,7 @@ SITE = Path("/etc/bocage/site.yaml")
 """The site file of an installed box, which is meant where a command names none."""
 SERVICE = "bocage"
 """The unit that `make install` installs."""
-SITE_HELP = f"the site file; where it is left out, {SITE}"
+SITE_HELP = f"the site file (default: {SITE})"
 
 
 class CommandParser(HelpfulParser):

@@ -20,11 +20,11 @@ from drivers.registry import installed
 __all__ = ["add"]
 
 _EXAMPLES = """\
-  bocage lora site.yaml devices          nodes, their sessions and how they are heard
+  bocage lora site.yaml devices          nodes, their sessions and reception
   bocage lora site.yaml join-log         the last hundred requests to join, and why some were refused
   bocage lora site.yaml airtime --json   milliseconds on the air in the last hour, by sub-band and by node
 
-Without a running agent it shows what was kept.
+Without a running agent it shows what the agent stored last.
 """
 _TOPICS = ("devices", "join-log", "airtime")
 

@@ -1,4 +1,4 @@
-"""`bocage read`, `write` and `release`: a technician's hands on the points of a site."""
+"""`bocage read`, `write` and `release`: read and override the points of a site."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ def add(commands: Any) -> None:
     write.add_argument("point", metavar="POINT", help="an actuator's name, or device.point")
     write.add_argument("value", metavar="VALUE", type=_value,
                        help="on, off or a number; ack for an alarm, reset for a latch, "
-                       "forget for an output that left")  # fmt: skip
+                       "forget for an output that is no longer in the file")  # fmt: skip
     write.add_argument("--for", dest="hold", metavar="2h", type=_milliseconds, help="how long it lasts (default 2h)")
-    write.add_argument("--direct", action="store_true", help="without an agent: through the same arbiter, once")
+    write.add_argument("--direct", action="store_true", help="write once without an agent, within the same limits")
     add_json(write)
     write.set_defaults(run=write_point)
 

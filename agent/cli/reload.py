@@ -26,12 +26,13 @@ def add(commands: Any) -> None:
     parser = add_command(
         commands,
         "reload",
-        "let the running agent read its site file, secrets and certificates again; wait for the result",
+        "make the running agent read its site file, secrets and certificates again; wait for the result",
         "  bocage reload /etc/bocage/site.yaml        what `systemctl reload bocage` runs",
     )
     add_folders(parser)
-    parser.add_argument("--credentials", metavar="DIR", type=Path, help="hand these over, and {env: NAME} as it is "
-                        "here: systemd gives both to a unit at its start only")  # fmt: skip
+    parser.add_argument("--credentials", metavar="DIR", type=Path, help="send the agent these credentials, "
+                        "and the environment of this command for {env: NAME}: systemd sets both only when it starts "
+                        "a unit")  # fmt: skip
     add_json(parser)
     parser.set_defaults(run=reload)
 

@@ -37,7 +37,7 @@ def add(commands: Any) -> None:
         "  bocage stop-outputs /etc/bocage/site.yaml\n  bocage stop-outputs --state-dir /var/lib/bocage",
     )
     stop.add_argument("site", metavar="SITE.yaml", nargs="?", type=Path, default=None,
-                      help="the site file; what was applied of it counts, and it need not be there")  # fmt: skip
+                      help="the site file, which may be missing: what was applied last is used")  # fmt: skip
     add_places(stop)
     stop.set_defaults(run=stop_after_crash)
 

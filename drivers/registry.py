@@ -53,11 +53,15 @@ def is_driven(bus_type: str) -> bool:
 
 
 def open_bus(spec: BusSpec, clock: Clock, memory: DurableStore) -> Wire:
-    """Make the driver of a bus; its port is opened by the first use. BocageError if there is no driver."""
+    """Make the driver of a bus; its port is opened by the first use. BocageError if there is none."""
     driver = find(spec.type)
     if driver is None or not driver.open:
         raise BocageError(f"no driver for buses of type {spec.type}")
-    return cast(Wire, load(driver.open)(spec, clock, memory))
+    try:
+        make = load(driver.open)
+    except Exception as error:
+        raise BocageError(f"the driver of buses of type {spec.type} cannot be loaded: {error}") from error
+    return cast(Wire, make(spec, clock, memory))
 
 
 def load(reference: str) -> Any:

@@ -109,6 +109,18 @@ def test_a_driver_that_cannot_be_loaded_costs_no_other_bus(tmp_path: Path) -> No
     assert "driver cannot be loaded type=broken from=broken_driver:DRIVER" in done.stderr
 
 
+def test_a_driver_whose_wire_cannot_be_loaded_is_named(tmp_path: Path) -> None:
+    installed(tmp_path, "wireless", "wireless_driver:DRIVER")
+    (tmp_path / "wireless_driver.py").write_text(
+        "from drivers.api import Driver\nDRIVER = Driver(type='wireless', open='wireless_driver:Wire')\n"
+    )
+    site = tmp_path / "site.yaml"
+    site.write_text("site: {id: a}\nbuses: {w: {type: wireless}}\ndevices: {d: {bus: w}}\n")
+    done = bocage(tmp_path, "run", site, "--state-dir", tmp_path / "state", "--runtime-dir", tmp_path / "run")
+    assert done.returncode == 1
+    assert "bocage: the driver of buses of type wireless cannot be loaded: module 'wireless_driver' has" in done.stderr
+
+
 def test_a_driver_with_a_key_of_another_costs_no_other_bus(tmp_path: Path) -> None:
     installed(tmp_path, "greedy", "greedy_driver:DRIVER")
     (tmp_path / "greedy_driver.py").write_text(GREEDY)

@@ -14,8 +14,10 @@ from pydantic_core import PydanticUndefined
 
 from agent.site.language.secret import Secret, Username
 from agent.site.language.values import Quantity, Written, number
+from agent.site.models.bus import BusModel
 from agent.site.models.site import Site
 from agent.site.schema import descriptions
+from drivers.registry import find
 
 __all__ = ["reference"]
 
@@ -55,7 +57,7 @@ def reference() -> str:
 def _section(model: type[BaseModel], title: str, level: int, seen: set[type[BaseModel]]) -> Iterator[str]:
     seen.add(model)
     first = (model.__doc__ or "").split("\n")[0] if "__doc__" in vars(model) else ""
-    text = textwrap.fill(first, 100, break_on_hyphens=False)
+    text = textwrap.fill(f"{first} {_page(model)}".strip(), 100, break_on_hyphens=False)
     yield f"\n{'#' * level} {title}\n\n{text}\n\n" if text else f"\n{'#' * level} {title}\n\n"
     yield "| key | what | default |\n|---|---|---|\n"
     inner: list[tuple[type[BaseModel], str]] = []
@@ -68,8 +70,8 @@ def _section(model: type[BaseModel], title: str, level: int, seen: set[type[Base
         bold = f"**`{key}`**" if field.is_required() else f"`{key}`"
         yield f"| {bold} | {what.replace('|', '&#124;')} | {_default(field)} |\n"
         many = _is_section(field)
-        path = "" if model is Site else f"{title}."
-        inner += [(part, f"{path}{key}{'.NAME' if many else ''}{_kind(part)}") for part in models]
+        path = ("" if model is Site else f"{title}.") + key + (".NAME" if many else "")
+        inner += [(part, f"{path} ({_type(part)})" if _type(part) else path) for part in models]
     for part, name in inner:
         if part not in seen:
             yield from _section(part, name, min(level + 1, 4), seen)
@@ -97,11 +99,17 @@ def _is_section(field: FieldInfo) -> bool:
     return typing.get_origin(field.annotation) is dict
 
 
-def _kind(model: type[BaseModel]) -> str:
-    """For one of several models under one key: its type."""
+def _type(model: type[BaseModel]) -> str:
+    """For one of several models under one key: its type; else ""."""
     kind = model.model_fields.get("type")
     values = typing.get_args(kind.annotation) if kind is not None and kind.is_required() else ()
-    return f" ({values[0]})" if values else ""
+    return str(values[0]) if values else ""
+
+
+def _page(model: type[BaseModel]) -> str:
+    """Where the documentation of a type of bus is."""
+    driver = find(_type(model)) if issubclass(model, BusModel) else None
+    return f"[More]({driver.page})." if driver is not None and driver.page else ""
 
 
 _PLAIN = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}

@@ -34,7 +34,7 @@ def diagnose(counts: Mapping[str, Any]) -> str:
 
 
 class Logger:
-    """A bus of this type: Wire, Listener, Poller, Actuator and Scanner of `drivers.api`."""
+    """A bus of this type: Wire, Listener, Poller, Writer and Scanner of `drivers.api`."""
 
     def __init__(self, spec: BusSpec, clock: Clock, _store: DurableStore) -> None:
         self._name, self._clock, self._options = spec.name, clock, spec.options

@@ -53,7 +53,7 @@ Run = Callable[[], Awaitable[Any]]
 
 
 class ModbusLine:
-    """A bus with its slaves: Wire, Listener, Poller, Actuator, Scanner and Trier (drivers.api)."""
+    """A bus with its slaves: Wire, Listener, Poller, Writer, Aside, Scanner and Trier of `drivers.api`."""
 
     def __init__(self, spec: BusSpec, clock: Clock, link: Link) -> None:
         self._bus = spec.name

@@ -10,7 +10,7 @@ from tests.services.sirens.control import Siren
 __all__ = ["actuator_defaults", "controls"]
 
 
-def controls(site: Site, sirens: Sirens) -> list[Siren]:
+def controls(_site: Site, sirens: Sirens) -> list[Siren]:
     return [Siren(name, one.actuator, one.level, one.above) for name, one in sirens.towers.items()]
 
 

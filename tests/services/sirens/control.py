@@ -33,7 +33,7 @@ class Siren:
     def initial(self) -> frozenset[str]:
         return frozenset()
 
-    def step(self, state: frozenset[str], view: View, now: Now) -> Step[frozenset[str]]:
+    def step(self, state: frozenset[str], view: View, _now: Now) -> Step[frozenset[str]]:
         level = good(view, self.level)
         high = level is not None and level > self.above
         state, happened = alarm_changes(
@@ -48,5 +48,5 @@ class Siren:
     def load(self, kept: Mapping[str, Any]) -> frozenset[str]:
         return frozenset(kept["raised"])
 
-    def command(self, state: frozenset[str], point: str, value: Value, now: Now) -> frozenset[str] | None:
+    def command(self, _state: frozenset[str], _point: str, _value: Value, _now: Now) -> frozenset[str] | None:
         return None

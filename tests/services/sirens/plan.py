@@ -13,7 +13,7 @@ from tests.services.sirens.config import Sirens
 __all__ = ["SirensPlan", "plan"]
 
 
-def plan(site: Site, sirens: Sirens) -> SirensPlan:
+def plan(_site: Site, sirens: Sirens) -> SirensPlan:
     return SirensPlan(tuple(sirens.towers))
 
 

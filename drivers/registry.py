@@ -10,7 +10,7 @@ import importlib
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cache
+from functools import cache, reduce
 from typing import Any, cast
 
 from agent.clock import Clock
@@ -65,9 +65,9 @@ def open_bus(spec: BusSpec, clock: Clock, memory: DurableStore) -> Wire:
 
 
 def load(reference: str) -> Any:
-    """The object of a text `module:name`."""
+    """The object of a text `module:name`; a name may be that of a method, `Class.open`."""
     module, _, name = reference.partition(":")
-    return getattr(importlib.import_module(module), name)
+    return reduce(getattr, name.split("."), importlib.import_module(module))
 
 
 def _driver(entry: Any) -> Driver:
@@ -75,8 +75,10 @@ def _driver(entry: Any) -> Driver:
         found = entry.load()
     except Exception as error:  # noqa: BLE001  another distribution's code: it costs its own buses only
         log.error('driver cannot be loaded type=%s from=%s reason="%s"', entry.name, entry.value, error)
-        found = None
-    return replace(found, type=entry.name) if isinstance(found, Driver) else Driver(type=entry.name, open=entry.value)
+        return Driver(type=entry.name, open=entry.value)
+    if isinstance(found, Driver):
+        return replace(found, type=entry.name)
+    return Driver(type=entry.name, open=f"{entry.module}:{entry.attr}")
 
 
 def _entries(name: str = "") -> tuple[Any, ...]:

@@ -43,6 +43,10 @@ class Old:
     def __init__(self, spec, clock, memory):
         self.port = spec.options["tty"]
 
+    @classmethod
+    def make(cls, spec, clock, memory):
+        return cls(spec, clock, memory)
+
 
 def open_old(spec: BusSpec, clock: object, memory: Memory) -> Old:
     return Old(spec, clock, memory)
@@ -97,6 +101,18 @@ print(open_bus(BusSpec("a", "old_way", {"tty": "/dev/x"}, ()), None, None).port)
                     "devices: {d: {bus: a, unit_id: 7}}\n")  # fmt: skip
     done = bocage(tmp_path, "check", site, "--json")
     assert json.loads(done.stdout)["problems"] == [], done.stderr
+
+
+@pytest.mark.parametrize("value", ["old_driver:Old.make", "old_driver:open_old [serial]", "old_driver : open_old"])
+def test_a_factory_is_found_however_its_entry_point_writes_it(tmp_path: Path, value: str) -> None:
+    installed(tmp_path, "old_way", value)
+    (tmp_path / "old_driver.py").write_text(FACTORY)
+    code = """
+from agent.driver import BusSpec, open_bus
+print(open_bus(BusSpec("a", "old_way", {"tty": "/dev/x"}, ()), None, None).port)
+"""
+    done = python(code, tmp_path)
+    assert done.stdout == "/dev/x\n", done.stderr
 
 
 def test_a_driver_that_cannot_be_loaded_costs_no_other_bus(tmp_path: Path) -> None:

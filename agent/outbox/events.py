@@ -69,6 +69,11 @@ class Events:
         entry.staged = self._stage.keep(kept, entry.since)
         return entry
 
+    def keep_gaps(self) -> bool:
+        """Bring the gap records to the stage that found no room there before; return whether it has all of them."""
+        found_no_room = [entry for entry in self.unsaved if entry.gap and not entry.staged]
+        return all(self.keep(entry).staged for entry in found_no_room)
+
     def restore(self, kept: StagedRecord, delivered: bool) -> None:
         """Take up a record that an earlier process left on the stage; a delivered one has its outcome to store."""
         entry = self._record(kept.kind, kept.body, kept.store, kept.seq, kept.command)

@@ -331,7 +331,7 @@ class Writer:
             message = entry.message
             self.pending.lose("memory", 0, entry.store, message.first, message.last, 1)
             self.report_again(message.body)
-        if gone and self.stage.losses(self.pending.staged()):
+        if gone and self._stage_losses():
             for entry in gone:  # a start does not take them up, to lose and count them once more
                 self.stage.accept(entry.store, entry.message.first, entry.message.last)
 
@@ -347,7 +347,7 @@ class Writer:
             told = [self.events.keep(self.events.make(event)) for event in self._gap_events()]
             self.events.unsaved += told
             self.events.send(told)
-            self.stage.losses(self.pending.staged())  # it has them as records now
+            self._stage_losses()  # it has them as records now
 
     def may_go(self, store: str) -> bool:
         """Whether readings that wait may leave. Without durable numbers what is being written goes before them."""
@@ -449,7 +449,7 @@ class Writer:
         gone = list(self.ram_queue.shed())
         for lot in gone:
             self.pending.lose("memory", lot.cls, lot.store, lot.seq, lot.last, lot.n, lot.wall_ms)
-        if self.stage.losses(self.pending.staged()):
+        if self._stage_losses():
             for lot in gone:  # a start does not take them up, to lose and count them once more
                 self.stage.accept(lot.store, lot.seq, lot.last)
         _log.warning("memory full readings=%d next=the oldest are dropped, a gap record says so", self.ram_queue.n)
@@ -474,11 +474,20 @@ class Writer:
             self.pending.delete(telemetry, entry.row)
         if not entry.saving and entry.row is None and entry.outcome is None and entry in self.events.unsaved:
             self.events.unsaved.remove(entry)
+            if entry.gap and not entry.staged:  # the stage has it among the losses still
+                self._stage_losses()
+
+    def _stage_losses(self) -> bool:
+        """Keep on the stage what is lost and not on flash, as records and as a list; return whether it is there now.
+
+        The list takes the place of the one before, which holds what a gap record tells that found no room yet.
+        """
+        return self.events.keep_gaps() and self.stage.losses(self.pending.staged())
 
     def unload(self, load: Load) -> None:
         """Delete blocks of which every piece was accepted or set aside."""
         if self.pending.losses:  # a start takes for delivered what the stage says is done with
-            self.stage.losses(self.pending.staged())
+            self._stage_losses()
         for row in load.rows:
             self.stage.accept(row.store, row.first, row.last)
             self.figures.deleted(row.n, row.cls, row.size)
@@ -658,7 +667,7 @@ class Writer:
         for entry in batch.told:
             self.events.keep(entry)
         if batch.told:  # the stage has them as records now
-            self.stage.losses(self.pending.staged())
+            self._stage_losses()
         for entry in (*batch.events, *batch.entries):
             entry.saving = False
         self.shed()

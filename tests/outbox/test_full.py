@@ -149,6 +149,39 @@ async def test_what_the_broker_took_while_the_stage_was_full_does_not_come_again
     assert [m.kind for m in await box.drain()] == []
 
 
+async def test_a_gap_record_that_found_no_room_on_the_stage_is_told_after_a_kill(
+    box: Any, events: Any, flash: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The flash fails, and memory drops readings; the record of it finds the stage full, and more is dropped later."""
+
+    def full(fd: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    async def more(value: int) -> None:
+        for _ in range(15):
+            box.out.put(box.readings(10, value=value), 2)
+            await box.tick(1)
+
+    monkeypatch.setattr("agent.outbox.messages.MOST", 100)
+    flash(False)
+    with monkeypatch.context() as patch:
+        patch.setattr("agent.outbox.messages.MOST", 1000)
+        await more(1)
+    await box.tick(1)
+    box.out.put(box.readings(1, value=2), 2)
+    with monkeypatch.context() as patch:
+        patch.setattr("agent.outbox.stage.os.write", full)
+        (event,) = events([await box.take()])
+        assert event["kind"] == "gap"
+    await more(3)
+    flash(True)
+    box.open()
+    await box.tick(6)
+    came, gaps = account(box, await box.drain(), events)
+    values = [value for value in came.values() if isinstance(value, int)]
+    assert sum(gap["count"] for gap in gaps if gap["reason"] == "memory") == 301 - len(values)
+
+
 async def test_a_short_append_does_not_hide_an_earlier_hole(box: Any, events: Any, disks: tuple[Disk, Disk]) -> None:
     """The stage is full, mends, takes a short record, and dies: only the mark knows of what did not fit."""
     await box.out.close()

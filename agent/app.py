@@ -133,7 +133,7 @@ class Agent:
         for name in parts.buses.names:
             self._start_bus(group, name)
         self._start_arbiter(group)
-        self._start_runner(group)
+        self._start_engine(group)
         self._start_uplink(group)
         self._spawn(group, "orphans", parts.orphans.run())
         self._spawn(group, "life", parts.life.run())
@@ -167,7 +167,7 @@ class Agent:
         parts = self._parts
         log.info("agent stops next=outputs go to their stop state")
         await self._stop_task("runner")
-        await parts.runner.close()
+        await parts.engine.close()
         await self._stop_task("orphans")
         await asyncio.gather(parts.arbiter.stop(), parts.orphans.settle(again=True))
         parts.hub.flush()
@@ -212,13 +212,13 @@ class Agent:
     async def _stop_arbiter(self) -> None:
         """No rule, no command and no retry writes an output from here on."""
         await self._stop_task("runner")
-        await self._parts.runner.close()
+        await self._parts.engine.close()
         await self._stop_task("arbiter")
         await self._parts.arbiter.finish()
 
-    def _start_runner(self, group: asyncio.TaskGroup) -> None:
-        self._spawn(group, "runner", self._parts.runner.run())
-        self._watchdog.add("runner", self._parts.runner.due)
+    def _start_engine(self, group: asyncio.TaskGroup) -> None:
+        self._spawn(group, "runner", self._parts.engine.run())
+        self._watchdog.add("runner", self._parts.engine.due)
 
     def _start_uplink(self, group: asyncio.TaskGroup) -> None:
         if self._parts.uplink is not None:
@@ -283,7 +283,7 @@ class Agent:
         if is_other:
             parts.renew_control()
             self._start_arbiter(group)
-            self._start_runner(group)
+            self._start_engine(group)
             changed.append("actuators")
         return changed
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from agent.clock import Clock
-from agent.control.engine import Runner
+from agent.control.engine import Engine
 from agent.core.alarms import OpenAlarms
 from agent.core.hub import Hub
 from agent.errors import Rejected, StorageError
@@ -28,10 +28,10 @@ class PointCommands:
     """
 
     def __init__(
-        self, runner: Runner, open_alarms: OpenAlarms, hub: Hub, clock: Clock, forget: Forget | None = None,
+        self, engine: Engine, open_alarms: OpenAlarms, hub: Hub, clock: Clock, forget: Forget | None = None,
         forget_nonces: ForgetNonces | None = None,
     ) -> None:  # fmt: skip
-        self._runner, self._open_alarms, self._hub, self._clock = runner, open_alarms, hub, clock
+        self._engine, self._open_alarms, self._hub, self._clock = engine, open_alarms, hub, clock
         self._forget_output, self._forget_nonces = forget, forget_nonces
 
     def __call__(self, command: Command) -> Action | None:
@@ -44,7 +44,7 @@ class PointCommands:
             return self._index(command, signal)
         if dot and word == "nonces" and self._forget_nonces is not None and command.point not in self._hub.points:
             return self._nonces(command, signal, self._forget_nonces)
-        return self._runner.point_command(command)
+        return self._engine.point_command(command)
 
     def _alarm(self, command: Command) -> Action:
         name = command.point.removeprefix("alarm.")
@@ -108,7 +108,7 @@ class PointCommands:
                 before = self._hub.set_index(signal, float(value))
             except StorageError as error:
                 raise Rejected(f"it could not be put on record: {error}") from error
-            subject = self._runner.swapped(signal, float(value)) or signal
+            subject = self._engine.swapped(signal, float(value)) or signal
             detail = {"meter": signal, "from": _whole(before), "to": _whole(value), "by": command.by,
                       "origin": command.origin}  # fmt: skip
             await self._open_alarms.put_event(

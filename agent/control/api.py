@@ -1,6 +1,6 @@
 """The API of a control: `step(state, view, now) -> Step`. Values in, values out: no I/O, no clock, no sleep.
 
-The runner calls a control when one of its inputs changes or its `due` comes, hands its wishes to the arbiter and its
+The engine calls a control when one of its inputs changes or its `due` comes, hands its wishes to the arbiter and its
 happenings to the outbox, and keeps what must outlive the process. The simulator and `bocage plan` call the same.
 """
 
@@ -95,7 +95,7 @@ class Wish(NamedTuple):
 
 
 class Happening(NamedTuple):
-    """An alarm raised or cleared, or another event: the runner gives it a time and sends it on.
+    """An alarm raised or cleared, or another event: the engine gives it a time and sends it on.
 
     `kind` is alarm, cleared or change; `code` is from the closed list in docs/alarms.md.
     """

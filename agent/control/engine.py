@@ -35,7 +35,7 @@ from agent.lib.wake import Wake
 from agent.model import Command, Event, Quality, Reading, Readings, Severity, Value
 from drivers.api import Facts
 
-__all__ = ["ControlArbiter", "Runner"]
+__all__ = ["ControlArbiter", "Engine"]
 
 log = logging.getLogger("bocage.runner")
 
@@ -93,7 +93,7 @@ class _Rule:
         self.told: Mapping[str, float] = {}
 
 
-class Runner:
+class Engine:
     """All controls of a site. `tell` makes an event durable (the outbox's); `memory` keeps what must last.
 
     `observe` takes what the hub hands on. `run` lives until cancelled; `look` is one turn of it, for those who have a

@@ -17,7 +17,7 @@ from agent.arbiter.point_commands import PointCommands
 from agent.clock import SystemClock
 from agent.control.api import Control
 from agent.control.civil import Pace
-from agent.control.engine import Runner
+from agent.control.engine import Engine
 from agent.core.alarms import OpenAlarms
 from agent.core.buses import Buses
 from agent.core.hub import Hub
@@ -39,7 +39,7 @@ Adapt = Callable[[Control[Any]], Control[Any]]
 
 
 class Parts:
-    """All parts of one site. A reload replaces `settings`, `arbiter`, `runner` and `uplink`; the others stay.
+    """All parts of one site. A reload replaces `settings`, `arbiter`, `engine` and `uplink`; the others stay.
 
     `runtime` is the folder in memory. The state folder belongs to this process already. Controls run at `pace`, each as
     `adapt` returns it.
@@ -65,7 +65,7 @@ class Parts:
         self.buses.configure(guests.buses, guests.devices, guests.only)
         self.hub = self._make_hub()
         self.arbiter = self._make_arbiter(restore=not self.life.looping)
-        self.runner = self._make_runner()
+        self.engine = self._make_engine()
         self.take_commands()
         self._connect()
         self.uplink = self._make_uplink()
@@ -87,10 +87,10 @@ class Parts:
             log.error("configuration not kept reason=%r next=tried each minute", self.unkept)
 
     def renew_control(self) -> None:
-        """Replace the arbiter and the runner by new ones for the present settings."""
+        """Replace the arbiter and the engine by new ones for the present settings."""
         self.arbiter = self._make_arbiter()
-        self.runner = self._make_runner()
-        self.runner.observe(list(self.hub.last.values()))
+        self.engine = self._make_engine()
+        self.engine.observe(list(self.hub.last.values()))
 
     def renew_uplink(self) -> None:
         """Replace the uplink by a new one for the present settings."""
@@ -100,7 +100,7 @@ class Parts:
         """Give the arbiter what it needs for commands under the present settings."""
         hub, settings = self.hub, self.settings
         point_commands = PointCommands(
-            self.runner, self.open_alarms, hub, self.clock, self.orphans.forget, self.buses.forget_nonces
+            self.engine, self.open_alarms, hub, self.clock, self.orphans.forget, self.buses.forget_nonces
         )
         writable = frozenset(point.id for point in hub.points.values() if point.writable)
         authorization = Authorization(settings.allow, settings.outputs, hub.last, self.arbiter.present, writable)
@@ -153,8 +153,8 @@ class Parts:
             handed=self.orphans.handed,
         )
 
-    def _make_runner(self) -> Runner:
-        runner = Runner(
+    def _make_engine(self) -> Engine:
+        engine = Engine(
             map(self._adapt, self.settings.controls),
             self.settings.timezone,
             self.arbiter,
@@ -164,16 +164,16 @@ class Parts:
             self.open_alarms.raised(),
             self._pace,
         )
-        runner.publish, runner.doubts = self.hub.publish, self.hub.doubts
-        return runner
+        engine.publish, engine.doubts = self.hub.publish, self.hub.doubts
+        return engine
 
     def _connect(self) -> None:
-        """Send readings from the buses to the hub, and from there to the present arbiter and runner."""
+        """Send readings from the buses to the hub, and from there to the present arbiter and engine."""
         self.buses.publish = self.hub.publish
-        self.hub.replaced = lambda name, detail: self.runner.replaced(name, detail)
-        self.hub.returned = lambda name, detail: self.runner.returned(name, detail)
+        self.hub.replaced = lambda name, detail: self.engine.replaced(name, detail)
+        self.hub.returned = lambda name, detail: self.engine.returned(name, detail)
         self.hub.watch(lambda readings: self.arbiter.observe(readings))
-        self.hub.watch(lambda readings: self.runner.observe(readings))
+        self.hub.watch(lambda readings: self.engine.observe(readings))
 
     def _make_uplink(self) -> Any:
         uplink = self.settings.uplink

@@ -1,4 +1,4 @@
-"""A whole site in virtual time: hub, runner, controls and arbiter are the agent's own, the rest is the scenario."""
+"""A whole site in virtual time: hub, engine, controls and arbiter are the agent's own, the rest is the scenario."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from agent.arbiter import Arbiter, JoinedLedger
 from agent.arbiter.point_commands import PointCommands
-from agent.control.engine import Runner
+from agent.control.engine import Engine
 from agent.core.actuator_spec import SETTLE
 from agent.core.alarms import OpenAlarms
 from agent.core.hub import Hub
@@ -142,13 +142,13 @@ class Simulation:
     def _next(self) -> float:
         """When something is to be done: on the grid, by the scenario, by an input, by a control."""
         now = self._loop.time()
-        if self._alive and self._runner.woken:
+        if self._alive and self._engine.woken:
             return now
         at = self._publish_at if self._alive else self._read_at(now)
         if self._agenda:
             at = min(at, self._agenda[0][0])
         if self._alive:
-            due = self._clock.booted_at + not_before(self._runner.due_next())
+            due = self._clock.booted_at + not_before(self._engine.due_next())
             at = min(at, due, (math.floor(now / self._stride + 1e-9) + 1) * self._stride)
         return max(at, now)
 
@@ -180,7 +180,7 @@ class Simulation:
             await self._sleep(at, wakes)
 
     def _told(self) -> None:
-        self._runner.wake()
+        self._engine.wake()
         if self._sleeper is not None and not self._sleeper.done():
             self._sleeper.set_result(None)
 
@@ -205,8 +205,8 @@ class Simulation:
         if now >= self._publish_at:
             self._publish()
         if now % self._stride < MOMENT:
-            self._runner.hurry()
-        await self._runner.look()
+            self._engine.hurry()
+        await self._engine.look()
 
     def _publish(self) -> None:
         now = self._loop.time()
@@ -233,7 +233,7 @@ class Simulation:
             JoinedLedger(self._ledger, self._open_alarms), self._flash.scope("arbiter"), clock,
         )  # fmt: skip
         self._arbiter.idle = math.inf
-        self._runner = Runner(
+        self._engine = Engine(
             settings.controls,
             settings.timezone,
             self._arbiter,
@@ -241,19 +241,19 @@ class Simulation:
             self._flash.scope("runner"),
             clock,
         )
-        self._arbiter.take_commands(PointCommands(self._runner, self._open_alarms, self._hub, clock))
-        self._hub.replaced = self._runner.replaced
-        self._hub.returned = self._runner.returned
+        self._arbiter.take_commands(PointCommands(self._engine, self._open_alarms, self._hub, clock))
+        self._hub.replaced = self._engine.replaced
+        self._hub.returned = self._engine.returned
         self._arbiter.told = self._told
         self._hub.watch(self._arbiter.observe)
-        self._hub.watch(self._runner.observe)
-        self._runner.doubts = self._hub.doubts
+        self._hub.watch(self._engine.observe)
+        self._engine.doubts = self._hub.doubts
         self._alive = True
         await self._arbiter.start()
         self._spawn(self._arbiter.run())
         self._publish()
         self._show_all()
-        await self._runner.look()
+        await self._engine.look()
         self._deliver()
 
     async def _die(self) -> None:
@@ -373,7 +373,7 @@ class Simulation:
 
     def _wake_up(self) -> None:
         if self._alive:
-            self._runner.wake()
+            self._engine.wake()
 
     def _send(self, command: told.Command) -> None:
         if command.origin == "mqtt" and (self._link_down or not self._alive):

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from agent.control.engine import Runner
+from agent.control.engine import Engine
 from agent.simulate import Simulation, read_scenario
 from agent.simulate.loop import VirtualLoop
 from agent.site.build import build_settings
@@ -52,23 +52,23 @@ def year(folder: Path) -> float:
 
 @contextmanager
 def _turns() -> Iterator[dict[str, float]]:
-    """Counts the runner's turns, and the CPU time in them."""
+    """Counts the engine's turns, and the CPU time in them."""
     counted = {"turns": 0, "seconds": 0.0}
-    turn = Runner.turn
+    turn = Engine.turn
 
-    def timed(runner: Runner) -> Any:
+    def timed(engine: Engine) -> Any:
         began = time.perf_counter()
         try:
-            return turn(runner)
+            return turn(engine)
         finally:
             counted["seconds"] += time.perf_counter() - began
             counted["turns"] += 1
 
-    Runner.turn = timed  # type: ignore[method-assign]
+    Engine.turn = timed  # type: ignore[method-assign]
     try:
         yield counted
     finally:
-        Runner.turn = turn  # type: ignore[method-assign]
+        Engine.turn = turn  # type: ignore[method-assign]
 
 
 def _run(folder: Path, duration: str, stride: float = float("inf")) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from agent.control.api import Output
 from agent.control.civil import Civil, Pace
-from agent.control.engine import Runner
+from agent.control.engine import Engine
 from agent.demo import cabinet
 from agent.model import Quality, Reading
 from agent.services.lighting.control import Circuit
@@ -61,13 +61,13 @@ def test_controls_see_one_time():
     clock, control = FollowedClock(epoch=NOON.timestamp() - 1000), Control()
     door = SimpleNamespace(outputs=lambda: {"well": Output(True, 15, "", 1001.0, None)})
     memory = SimpleNamespace(get=lambda key: None, put=lambda *_: None)
-    runner = Runner([control], "Europe/Paris", door, None, memory, clock, pace=Pace(600, 1000))
+    engine = Engine([control], "Europe/Paris", door, None, memory, clock, pace=Pace(600, 1000))
     clock.at += 2
-    runner.observe([Reading("level", 40.0, clock.now(), Quality.GOOD)])
-    runner.turn()
+    engine.observe([Reading("level", 40.0, clock.now(), Quality.GOOD)])
+    engine.turn()
     view, now = control.seen[0]
     assert (now.monotonic, view.points["level"].at, view.outputs["well"].since) == (2200, 2200, 1600)
-    assert runner.pace.back(runner.due_next()) == pytest.approx(clock.at + 6)
+    assert engine.pace.back(engine.due_next()) == pytest.approx(clock.at + 6)
 
 
 def test_a_slow_bus_is_no_fault_of_the_lamps():

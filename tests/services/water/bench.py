@@ -111,7 +111,7 @@ class Bench:
         self.settle()
 
     def settle(self) -> None:
-        """Step until nothing moves any more, as the runner does."""
+        """Step until nothing moves any more, as the engine does."""
         for _ in range(6):
             now, view = self.now, View(self.points, self.outputs)
             step = self.control.step(self.state, view, now)

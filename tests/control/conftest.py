@@ -90,7 +90,7 @@ class Thermostat:
 
 @dataclass
 class House:
-    """Everything around a runner."""
+    """Everything around an engine."""
 
     clock: FollowedClock = field(default_factory=lambda: FollowedClock(100.0, epoch=EPOCH))
     memory: FakeStore = field(default_factory=FakeStore)
@@ -100,10 +100,10 @@ class House:
     async def tell(self, event: Any) -> None:
         self.events.append((event.kind, event.code, event.subject))
 
-    def runner(self, *controls: Any, **more: Any) -> Any:
-        from agent.control.engine import Runner
+    def engine(self, *controls: Any, **more: Any) -> Any:
+        from agent.control.engine import Engine
 
-        return Runner(controls, "Europe/Paris", self.arbiter, self.tell, self.memory, self.clock, **more)
+        return Engine(controls, "Europe/Paris", self.arbiter, self.tell, self.memory, self.clock, **more)
 
     def reading(self, point: str, value: Any, quality: Quality = Quality.GOOD) -> list[Reading]:
         return [Reading(point, value, self.clock.now(), quality)]

@@ -13,76 +13,76 @@ def command(house, point, value):
     return Command("c1", point, value, house.clock.now())
 
 
-def steps(runner, index=0):
-    return runner._rules[index].state.steps
+def steps(engine, index=0):
+    return engine._rules[index].state.steps
 
 
 async def test_only_a_changed_input_or_a_due_time_steps_a_control(house, thermostat):
-    runner = house.runner(thermostat(), thermostat("hall", "hall-temp", "pump", period=60))
-    await runner.look()
-    assert (steps(runner), steps(runner, 1)) == (1, 1), "all are stepped once"
-    runner.observe(house.reading("temp", 15.0))
-    await runner.look()
-    assert (steps(runner), steps(runner, 1)) == (2, 1)
+    engine = house.engine(thermostat(), thermostat("hall", "hall-temp", "pump", period=60))
+    await engine.look()
+    assert (steps(engine), steps(engine, 1)) == (1, 1), "all are stepped once"
+    engine.observe(house.reading("temp", 15.0))
+    await engine.look()
+    assert (steps(engine), steps(engine, 1)) == (2, 1)
     house.clock.at += 10
-    runner.observe(house.reading("temp", 15.0))
-    assert not runner.woken, "the same value again is no change"
-    assert runner._points["temp"].at == 110, "but it was heard of"
-    runner.observe(house.reading("elsewhere", 1))
-    await runner.look()
-    assert (steps(runner), steps(runner, 1)) == (2, 1)
-    assert runner.due_next() == 160
+    engine.observe(house.reading("temp", 15.0))
+    assert not engine.woken, "the same value again is no change"
+    assert engine._points["temp"].at == 110, "but it was heard of"
+    engine.observe(house.reading("elsewhere", 1))
+    await engine.look()
+    assert (steps(engine), steps(engine, 1)) == (2, 1)
+    assert engine.due_next() == 160
     house.clock.at = 160
-    await runner.look()
-    assert (steps(runner), steps(runner, 1)) == (2, 2)
-    runner.observe(house.reading("temp", 15.0, Quality.STALE))
-    await runner.look()
-    assert steps(runner) == 3, "another quality is a change"
+    await engine.look()
+    assert (steps(engine), steps(engine, 1)) == (2, 2)
+    engine.observe(house.reading("temp", 15.0, Quality.STALE))
+    await engine.look()
+    assert steps(engine) == 3, "another quality is a change"
 
 
 async def test_an_output_that_moved_wakes_who_looks_at_it(house, thermostat):
-    runner = house.runner(thermostat(), thermostat("hall", "hall-temp", "pump"))
-    await runner.look()
+    engine = house.engine(thermostat(), thermostat("hall", "hall-temp", "pump"))
+    await engine.look()
     house.arbiter.now["pump"] = house.arbiter.now["pump"]._replace(value=True, priority=8)
     house.arbiter.told()
-    assert runner.woken
-    await runner.look()
-    assert (steps(runner), steps(runner, 1)) == (1, 2)
+    assert engine.woken
+    await engine.look()
+    assert (steps(engine), steps(engine, 1)) == (1, 2)
 
 
 async def test_a_wish_that_is_missing_is_relinquished(house, thermostat):
-    runner = house.runner(thermostat())
-    runner.observe(house.reading("temp", 15.0))
-    await runner.look()
+    engine = house.engine(thermostat())
+    engine.observe(house.reading("temp", 15.0))
+    await engine.look()
     assert house.arbiter.wishes == {("burner", 15): (True, "room 15")}
-    runner.observe(house.reading("temp", 31.0))
-    await runner.look()
+    engine.observe(house.reading("temp", 31.0))
+    await engine.look()
     assert house.arbiter.wishes == {("burner", 2): (False, "overheat")}
     asked = house.arbiter.asked
-    runner.observe(house.reading("temp", 32.0))
-    await runner.look()
+    engine.observe(house.reading("temp", 32.0))
+    await engine.look()
     assert house.arbiter.asked == asked, "the same wish is not told again"
 
 
 async def test_who_wants_a_shared_pump_gets_it(house, thermostat):
-    runner = house.runner(thermostat(actuator="pump"), thermostat("hall", "hall-temp", "pump"))
-    runner.observe(house.reading("temp", 15.0))
-    runner.observe(house.reading("hall-temp", 25.0))
-    await runner.look()
+    engine = house.engine(thermostat(actuator="pump"), thermostat("hall", "hall-temp", "pump"))
+    engine.observe(house.reading("temp", 15.0))
+    engine.observe(house.reading("hall-temp", 25.0))
+    await engine.look()
     assert house.arbiter.wishes["pump", 15] == (True, "room 15")
-    runner.observe(house.reading("temp", 25.0))
-    await runner.look()
+    engine.observe(house.reading("temp", 25.0))
+    await engine.look()
     assert house.arbiter.wishes["pump", 15][0] is False
 
 
 async def test_an_alarm_and_its_latch_are_durable_at_once_and_survive(house, thermostat):
-    runner = house.runner(thermostat())
-    runner.observe(house.reading("temp", 31.0))
-    await runner.look()
+    engine = house.engine(thermostat())
+    engine.observe(house.reading("temp", 31.0))
+    await engine.look()
     assert house.events == [("alarm", "overheat", "room")]
     assert house.memory.durable["control.room"]["latched"] is True
     house.memory.power_cut()
-    again = house.runner(thermostat())
+    again = house.engine(thermostat())
     again.observe(house.reading("temp", 31.0))
     await again.look()
     assert house.arbiter.wishes[("burner", 2)] == (False, "overheat")
@@ -91,15 +91,15 @@ async def test_an_alarm_and_its_latch_are_durable_at_once_and_survive(house, the
 
 async def test_no_memory_knows_of_an_alarm_that_was_not_told(house, thermostat):
     """A kill while it is told: any other write of the state has put all that is in memory on flash."""
-    runner = house.runner(thermostat())
+    engine = house.engine(thermostat())
     seen = []
 
     async def tell(event):
         seen.append(house.memory.get("control.room"))
 
-    runner._tell = tell
-    runner.observe(house.reading("temp", 31.0))
-    await runner.look()
+    engine._tell = tell
+    engine.observe(house.reading("temp", 31.0))
+    await engine.look()
     assert seen == [None], "its wish changed too, which is kept at once otherwise"
     assert house.memory.durable["control.room"]["latched"] is True
 
@@ -109,52 +109,52 @@ async def test_the_beginning_of_a_count_is_durable_at_once(house, thermostat):
         def mark(self, state):
             return state.steps // 2
 
-    runner = house.runner(Counter())
+    engine = house.engine(Counter())
     kept = []
     for temp in (20, 21, 22, 23):
-        runner.observe(house.reading("temp", temp))
-        await runner.look()
+        engine.observe(house.reading("temp", temp))
+        await engine.look()
         kept.append(house.memory.durable.get("control.room", {}).get("steps"))
     assert kept == [None, 2, 2, 4]
 
 
 async def test_what_only_counts_is_kept_now_and_then_and_at_the_end(house, thermostat):
-    runner = house.runner(thermostat(period=1))
-    runner.observe(house.reading("temp", 15.0))
+    engine = house.engine(thermostat(period=1))
+    engine.observe(house.reading("temp", 15.0))
     for _ in range(59):
-        await runner.look()
+        await engine.look()
         house.clock.at += 1
     kept = house.memory["control.room"]["steps"]
     assert kept == 1, "a wish that changed is kept, steps are not"
     for _ in range(3):
-        await runner.look()
+        await engine.look()
         house.clock.at += 1
     assert house.memory["control.room"]["steps"] >= 60
-    await runner.look()
-    await runner.close()
+    await engine.look()
+    await engine.close()
     assert house.memory["control.room"]["steps"] == 63
     assert "control.room" not in house.memory.durable
 
 
 async def test_memory_that_is_not_understood_starts_anew(house, thermostat):
     house.memory.put("control.room", {"what": "ever"})
-    runner = house.runner(thermostat())
-    await runner.look()
-    assert steps(runner) == 1
+    engine = house.engine(thermostat())
+    await engine.look()
+    assert steps(engine) == 1
 
 
 async def test_a_control_with_a_bug_does_not_stop_the_others(house, thermostat):
-    runner = house.runner(thermostat(), thermostat("hall", "hall-temp", "pump"))
-    runner.observe(house.reading("temp", 15.0))
-    await runner.look()
-    runner.observe(house.reading("temp", 13.0))
-    runner.observe(house.reading("hall-temp", 15.0))
-    await runner.look()
-    await runner.look()
+    engine = house.engine(thermostat(), thermostat("hall", "hall-temp", "pump"))
+    engine.observe(house.reading("temp", 15.0))
+    await engine.look()
+    engine.observe(house.reading("temp", 13.0))
+    engine.observe(house.reading("hall-temp", 15.0))
+    await engine.look()
+    await engine.look()
     assert house.arbiter.wishes == {("pump", 15): (True, "room 15")}
     assert house.events == [("alarm", "control_failed", "room")]
-    runner.observe(house.reading("temp", 16.0))
-    await runner.look()
+    engine.observe(house.reading("temp", 16.0))
+    await engine.look()
     assert house.events[1:] == [("cleared", "control_failed", "room")]
     assert house.arbiter.wishes["burner", 15] == (True, "room 16")
 
@@ -163,35 +163,35 @@ async def test_a_control_with_a_bug_does_not_stop_the_others(house, thermostat):
 async def test_a_control_that_failed_before_the_start_is_told_of_once_and_its_end_once(house, thermostat, again):
     """A start, or a reload, that mends it would leave the alarm open for ever; so would a control that leaves."""
     raised = [("control_failed", "room"), ("control_failed", "gone"), ("device_lost", "room")]
-    runner = house.runner(thermostat(), raised=raised)
+    engine = house.engine(thermostat(), raised=raised)
     if again:
-        runner.observe(house.reading("temp", 13.0))
-        await runner.look()
+        engine.observe(house.reading("temp", 13.0))
+        await engine.look()
         assert house.events == [("cleared", "control_failed", "gone")]
-    runner.observe(house.reading("temp", 16.0))
-    await runner.look()
+    engine.observe(house.reading("temp", 16.0))
+    await engine.look()
     assert house.events == [("cleared", "control_failed", "gone"), ("cleared", "control_failed", "room")]
 
 
 async def test_a_wish_that_the_door_refuses_is_a_bug_of_its_control(house, thermostat):
-    runner = house.runner(thermostat(actuator="nowhere"), thermostat("hall", "hall-temp", "pump"))
-    runner.observe(house.reading("temp", 15.0))
-    runner.observe(house.reading("hall-temp", 15.0))
-    await runner.look()
+    engine = house.engine(thermostat(actuator="nowhere"), thermostat("hall", "hall-temp", "pump"))
+    engine.observe(house.reading("temp", 15.0))
+    engine.observe(house.reading("hall-temp", 15.0))
+    await engine.look()
     assert house.events == [("alarm", "control_failed", "room")]
     assert house.arbiter.wishes == {("pump", 15): (True, "room 15")}
 
 
 async def test_a_command_resets_a_latch_durably(house, thermostat):
-    runner = house.runner(thermostat())
-    runner.observe(house.reading("temp", 31.0))
-    await runner.look()
-    runner.observe(house.reading("temp", 15.0))
-    await runner.look()
-    assert runner.point_command(command(house, "hall.latch", "reset")) is None
+    engine = house.engine(thermostat())
+    engine.observe(house.reading("temp", 31.0))
+    await engine.look()
+    engine.observe(house.reading("temp", 15.0))
+    await engine.look()
+    assert engine.point_command(command(house, "hall.latch", "reset")) is None
     with pytest.raises(Rejected, match="takes reset, not 'on'"):
-        runner.point_command(command(house, "room.latch", "on"))
-    action = runner.point_command(command(house, "room.latch", "reset"))
+        engine.point_command(command(house, "room.latch", "on"))
+    action = engine.point_command(command(house, "room.latch", "reset"))
     assert house.arbiter.wishes == {("burner", 2): (False, "overheat")}, "nothing happens before it is on record"
     await action()
     assert house.arbiter.wishes == {("burner", 15): (True, "room 15")}
@@ -207,22 +207,22 @@ async def test_civil_time_is_the_last_trusted_anchor_plus_monotonic_time(house, 
             return super().step(state, view, now)
 
     house.clock.restart(house.memory)
-    runner = house.runner(Watch(period=1))
-    await runner.look()
+    engine = house.engine(Watch(period=1))
+    await engine.look()
     house.clock.trusted = False
     house.clock.at += 3600
-    await runner.look()
+    await engine.look()
     assert seen == [
         (datetime.fromisoformat("2026-01-15T10:00:00+01:00"), True),
         (datetime.fromisoformat("2026-01-15T11:00:00+01:00"), False),
     ]
     house.clock.boot, house.clock.at = "boot-2", 5.0
     house.clock.restart(house.memory)
-    await house.runner(Watch()).look()
+    await house.engine(Watch()).look()
     assert seen[-1] == (datetime.fromisoformat("2026-01-15T11:00:00+01:00"), False), "from flash, after another boot"
     house.memory.clear()
     house.clock.restart(house.memory)
-    await house.runner(Watch()).look()
+    await house.engine(Watch()).look()
     assert seen[-1] == (None, False)
 
 
@@ -239,20 +239,20 @@ def slow(house):
     return gate
 
 
-async def live(runner):
+async def live(engine):
     """Begin to run, and let it come to rest."""
-    running = asyncio.create_task(runner.run())
+    running = asyncio.create_task(engine.run())
     await asyncio.sleep(0.02)
     return running
 
 
 async def test_a_slow_flash_holds_up_no_control(house, thermostat, slow):
-    runner = house.runner(thermostat(), thermostat("hall", "hall-temp", "pump"))
+    engine = house.engine(thermostat(), thermostat("hall", "hall-temp", "pump"))
     for name, temp in (("temp", 31.0), ("hall-temp", 20.0)):
-        runner.observe(house.reading(name, temp))
-    running = await live(runner)
+        engine.observe(house.reading(name, temp))
+    running = await live(engine)
     assert house.events == [("alarm", "overheat", "room")]
-    runner.observe(house.reading("hall-temp", 15.0))
+    engine.observe(house.reading("hall-temp", 15.0))
     await asyncio.sleep(0.02)
     assert house.arbiter.wishes == {("burner", 2): (False, "overheat"), ("pump", 15): (True, "room 15")}
     assert "control.room" not in house.memory, "it does not know of an alarm that is not told"
@@ -263,32 +263,32 @@ async def test_a_slow_flash_holds_up_no_control(house, thermostat, slow):
 
 
 async def test_what_a_slow_flash_has_not_heard_yet_is_told_at_a_stop(house, thermostat, slow):
-    runner = house.runner(thermostat(), thermostat("hall", "hall-temp", "pump"))
+    engine = house.engine(thermostat(), thermostat("hall", "hall-temp", "pump"))
     for name in ("temp", "hall-temp"):
-        runner.observe(house.reading(name, 31.0))
-    running = await live(runner)
+        engine.observe(house.reading(name, 31.0))
+    running = await live(engine)
     assert house.events == [("alarm", "overheat", "room")]
     running.cancel()
     await asyncio.wait({running})
-    await runner.close()
+    await engine.close()
     assert house.events == [("alarm", "overheat", "room"), ("alarm", "overheat", "hall")]
     assert all(house.memory[f"control.{name}"]["latched"] for name in ("room", "hall"))
 
 
 async def test_a_clock_that_steps_wakes_everybody_and_is_said(house, thermostat):
-    runner = house.runner(thermostat())
-    await runner.look()
-    await runner.look()
+    engine = house.engine(thermostat())
+    await engine.look()
+    await engine.look()
     house.clock.epoch += 1.0
     house.clock.now()
-    assert not runner.woken
-    await runner.look()
-    assert steps(runner) == 1, "slewing is no step"
+    assert not engine.woken
+    await engine.look()
+    assert steps(engine) == 1, "slewing is no step"
     house.clock.epoch += 30.0
     house.clock.now()
-    assert runner.woken, "whoever asks for the time, the step is noticed"
-    await runner.look()
-    assert steps(runner) == 2 and house.events == [("clock", "clock_step", "gateway")], "half a minute is followed"
+    assert engine.woken, "whoever asks for the time, the step is noticed"
+    await engine.look()
+    assert steps(engine) == 2 and house.events == [("clock", "clock_step", "gateway")], "half a minute is followed"
 
 
 async def test_a_big_step_is_followed_when_it_has_held(house, thermostat):
@@ -305,14 +305,14 @@ async def test_a_big_step_is_followed_when_it_has_held(house, thermostat):
         house.events.clear()
         house.clock.epoch = start
         house.clock.restart(house.memory)
-        runner = house.runner(*controls)
-        await runner.look()
+        engine = house.engine(*controls)
+        await engine.look()
         house.clock.epoch += 86400.0
-        await runner.look()
+        await engine.look()
         assert house.events == [("alarm", "clock_step", "gateway")]
-        assert runner.due_next() <= house.clock.at + 600
+        assert engine.due_next() <= house.clock.at + 600
         house.clock.at += 600
-        await runner.look()
+        await engine.look()
         assert [kind for kind, _, _ in house.events] == ["alarm", "clock", "cleared"]
         house.memory.clear()
     assert days == [15, 16]
@@ -325,17 +325,17 @@ async def test_an_account_is_told_once_it_is_on_flash(house, thermostat):
         def figures(self, state):
             return {"room.steps": state.steps}
 
-    runner, told = house.runner(Counting(period=1)), []
-    runner.publish = told.extend
+    engine, told = house.engine(Counting(period=1)), []
+    engine.publish = told.extend
     for _ in range(200):
-        await runner.look()
+        await engine.look()
         house.clock.at += 1
     assert [reading.point for reading in told] == ["room.steps"] * len(told) and 3 <= len(told) <= 5
     values = [reading.value for reading in told]
     assert values == sorted(values) and values[-1] <= house.memory["control.room"]["steps"]
-    runner = house.runner(Counting())
-    runner.publish = told.extend
-    await runner.look()
+    engine = house.engine(Counting())
+    engine.publish = told.extend
+    await engine.look()
     assert told[-1].value >= values[-1], "a counter never goes back"
 
 
@@ -344,14 +344,14 @@ async def test_run_waits_for_inputs_and_then_answers_each_change(house, thermost
     from agent.clock import SystemClock
 
     house.clock = SystemClock("always")
-    runner = house.runner(thermostat())
-    running = asyncio.create_task(runner.run())
+    engine = house.engine(thermostat())
+    running = asyncio.create_task(engine.run())
     await asyncio.sleep(0)
     assert house.arbiter.wishes == {}
     for value, wanted in ((15.0, True), (25.0, False)):
-        runner.observe(house.reading("temp", value))
+        engine.observe(house.reading("temp", value))
         async with asyncio.timeout(5):
             while house.arbiter.wishes.get(("burner", 15), (None,))[0] is not wanted:
                 await asyncio.sleep(0)
-    assert runner.due() > house.clock.monotonic()
+    assert engine.due() > house.clock.monotonic()
     running.cancel()

@@ -3,8 +3,9 @@
 import json
 
 HURRY = (
-    "import time, agent.control.engine as r; from agent.control.civil import Pace; from agent.core.state import State; "
-    "r.Engine.pace = Pace(1000, time.clock_gettime(time.CLOCK_BOOTTIME)); r.KEEP = 0.3; "
+    "import time, agent.control.engine as r; from agent.app import Agent; from agent.control.civil import Pace; "
+    "from agent.core.state import State; pace = Pace(1000, time.clock_gettime(time.CLOCK_BOOTTIME)); "
+    "Agent.__init__.__defaults__ = (pace, *Agent.__init__.__defaults__[1:]); r.KEEP = 0.3; "
     "State.open.__func__.__kwdefaults__['every'] = 0.1"  # what is told was kept before, and must be on flash by then
 )
 NAMES = ["street.run_hours", "street.starts", "street.energy", "fountain.today"]

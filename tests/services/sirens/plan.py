@@ -23,7 +23,7 @@ class SirensPlan:
     key: str = "sirens"
     asks_school_holidays: bool = False
 
-    def document(self, first: date, days: int) -> Part:
+    def document(self, _first: date, _days: int) -> Part:
         return dict.fromkeys(self.names, "by its level")
 
     def rows(self, part: Part) -> Iterator[Row]:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from agent.clock import Clock
 from agent.errors import DeviceError, WireError
@@ -119,8 +120,13 @@ class Logger:
                     writer.write(f"{question}\n".encode())
                     await writer.drain()
                     answer = await reader.readline()
-            except (OSError, TimeoutError, ValueError) as error:
-                await self._lost(error or "no answer")
+            except TimeoutError:
+                await self._lost("no answer")
+            except OSError as error:
+                number = error.errno or 0  # negative for a name that does not resolve
+                await self._lost(os.strerror(number) if number > 0 else error.strerror or str(error))
+            except ValueError:
+                await self._lost("its answer has no end")
             if not answer.endswith(b"\n"):
                 await self._lost("it closed the connection")
         self._error = ""
@@ -132,9 +138,9 @@ class Logger:
     async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         return await asyncio.open_connection(self._options["host"], self._options["port"], limit=256)
 
-    async def _lost(self, reason: object) -> None:
+    async def _lost(self, reason: str) -> NoReturn:
         await self.close()  # an answer that comes late must not be taken for the next one
-        self._error = f"{self._options['host']}: {str(reason) or 'no answer'}"
+        self._error = f"{self._options['host']}: {reason}"
         raise WireError(self._error)
 
 

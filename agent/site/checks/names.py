@@ -134,7 +134,8 @@ class Checked:
             return None
         device = self.site.devices.get(owner)
         if device is None or device.profile_data is None:
-            if device is not None and device.profile is None and not self.wrong("devices", owner, "profile"):
+            told = device is None or device.bus not in self.site.buses or self.wrong("devices", owner, "profile")
+            if device is not None and device.profile is None and not told:
                 self.lacking(keys, f"{owner} has no profile, so it has no points", None)
             return None
         points = device.profile_data["points"]

@@ -200,7 +200,7 @@ class Gpio:
         for line in self._lines.values():
             if isinstance(line, Relay) and isinstance(old := held.get(line.pin), Relay):
                 line.device, line.wanted, old.device = old.device, old.wanted, None
-        with contextlib.suppress(WireError):  # whoever reads tries again
+        with contextlib.suppress(WireError):  # the next read tries again
             self._open_lines()
 
     # The chip

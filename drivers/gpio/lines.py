@@ -204,7 +204,7 @@ class Counter(Input):
 
     def save(self) -> None:
         if self.total != self._saved:
-            with contextlib.suppress(StorageError):  # kept in memory, and tried again by whoever writes it
+            with contextlib.suppress(StorageError):  # kept in memory, and tried again with the next write
                 self._memory.put(self._key, self.total, now=True)
         self._saved, self._saved_at = self.total, self._clock.monotonic()
 

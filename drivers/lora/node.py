@@ -31,7 +31,7 @@ PATIENCE = 3
 KEEP_EVERY = 60.0
 """Seconds between two times that what nodes have learnt is kept."""
 LARGEST_GAP = 64 * 65_536
-"""Frames that a counter may skip while nobody listens: eight years of one a minute. Beyond, it began elsewhere."""
+"""Frames that a counter may skip while no gateway hears it: eight years of one a minute. Beyond, it began elsewhere."""
 _UNKNOWN = 8 * 3600.0  # s, the interval of a node for which it is unknown: lost after a day
 _REPEATED = 600.0  # s, in which a frame of the same number and content is the same frame
 _MOST_HISTORY = 1000  # entries in one payload
@@ -295,7 +295,7 @@ class Node:
         if len(held) < len(self._maps) or blocks:
             ours = await self._decode(frame, reasons, beside=bool(held))
         stored = blocks is not None and blocks["list"] in ours.data
-        if stored:  # nothing of stored samples is the present, whoever decoded them
+        if stored:  # nothing of stored samples is the present, whichever codec decoded them
             said = held = {}
         present, self._cut = {**said, **self._raws(ours.data), **held}, ours.cut
         if present or not (stored or reasons or ours.warnings):

@@ -101,7 +101,7 @@ class _Job:
     packet: bytes
     until: float | None
     again: bool = False
-    """Whether the modem started anew while it should have been sent; nobody knows whether it was."""
+    """Whether the modem started anew while it should have been sent; it is unknown whether it was."""
     outcome: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 

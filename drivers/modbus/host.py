@@ -63,7 +63,7 @@ class Host(Generic[S]):
         self.renewed = False
         """Whether the connection was given up because questions went unanswered: a new one may help."""
         self.fault: WireError | None = None
-        """Why the connection was given up while nobody asked; the next `open` raises it, so that it is said."""
+        """Why the connection was given up while no question was open; the next `open` raises it, so that it is said."""
         self._connect, self._moment = connect, moment
         self._used = False
         self._unanswered = 0

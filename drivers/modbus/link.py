@@ -70,7 +70,7 @@ class Link(Protocol):
     late: int
     """Frames that came when no question, or another one, was open. They are dropped."""
     sole: bool
-    """Whether nobody but the asked unit is known on this host: it is that one then, whatever id its answer carries."""
+    """Whether the asked unit is the only one known on this host: then any id in an answer is accepted as its own."""
     answered_as: int | None
     """The unit id of the latest answer, where it is another one than was asked."""
     took: float

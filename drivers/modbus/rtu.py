@@ -141,7 +141,7 @@ class RtuLink(ABC):
         sending = len(question.frame) * self._character
         self._buffer.clear()
         start = loop.time()
-        self._send(question.frame)  # where it cannot be sent nobody waits for an answer
+        self._send(question.frame)  # where it cannot be sent, no answer is waited for
         self._echo.begin(question)
         self._question, self._answer = question, loop.create_future()
         self._last = start + sending

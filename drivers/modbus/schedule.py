@@ -47,7 +47,7 @@ class Device:
         self.heard = False
         """Whether it has answered since the start."""
         self.unread: set[str] = set()
-        """The polled points of which nobody knows yet, since the start, whether they can be read."""
+        """The polled points of which it is not known yet, since the start, whether they can be read."""
         self.sole = False
         """Whether it is the only unit that is configured on its host."""
         self.reason = ""

@@ -155,7 +155,7 @@ class _Stream(asyncio.Protocol):
         elif why := misfit(question, pdu):
             self._refuse(Misfit(why))
             if len(pdu) != question.size and len(pdu) != 2 + pdu[1]:
-                self.close()  # its header is wrong about its length: where the next frame begins nobody knows
+                self.close()  # its header is wrong about its length: where the next frame begins is unknown
         else:
             self._link.answered_as = unit if unit != question.unit else None
             self._flood.was_asked(7 + len(pdu))

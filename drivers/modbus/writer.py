@@ -144,7 +144,7 @@ class RegisterWriter:
                 await self._link.open()
             question = ask.read(self._framer, device.unit, register.function, register.address, register.count)
             answer = await self._ask(device, question)
-        except (DeviceError, WireError):  # whoever asks next is told of the wire
+        except (DeviceError, WireError):  # the next question reports the wire
             return None
         return bool(answer[2] & 1) if register.field is None else register.field.decode(answer[2:])
 

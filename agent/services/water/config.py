@@ -121,7 +121,7 @@ class DryRun(Model):
     """After the start."""
     no_flow: TimeSpan = 30
     latch_after: Annotated[int, Field(ge=1)] = 3
-    """Times in an hour; then somebody must come."""
+    """Dry runs in an hour; then the pump stays off until a `reset`."""
 
 
 class Tank(Model):

@@ -28,5 +28,5 @@ def _translated(copy: Copy) -> tuple[Settings | None, str]:
     assert copy.site is not None
     try:
         return build_settings(copy.site), ""
-    except Exception as error:  # noqa: BLE001  whoever asked has another configuration to go on with
+    except Exception as error:  # noqa: BLE001  the caller has another configuration to go on with
         return None, f"{type(error).__name__}: {error}"

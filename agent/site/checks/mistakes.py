@@ -86,7 +86,7 @@ def _is_told(at: Checked, unit: str) -> bool:
 
 
 def check_unit(at: Checked, name: str) -> None:
-    """A unit is only a name; one that nobody knows is seldom meant. Not where it was said that it is a wrong one."""
+    """A unit is only a name; an unknown one is seldom meant. Not where it was said that it is a wrong one."""
     unit = at.site.signals[name].unit
     if unit and not is_known(unit) and not _is_told(at, unit):
         at.warn(("signals", name, "unit"), *unknown_unit(unit))

@@ -40,7 +40,7 @@ class Actuator(Model):
     stop_state: BootStand | None = None
     """Where it goes at an orderly stop. Default: safe_state."""
     failure_level: Percent | None = None
-    """Level: what it shows when nobody commands it."""
+    """Level: what it shows when it is not commanded."""
     fallback_after: TimeSpan | None = None
     """Radio node: after this long without a downlink it follows its own program. It is written again well before half
     of that."""

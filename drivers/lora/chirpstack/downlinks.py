@@ -40,7 +40,7 @@ class Downlink:
             self.ended.set_result(None)
         else:
             self.ended.set_exception(error)
-            self.ended.exception()  # asked for: whoever waited may have gone
+            self.ended.exception()  # retrieved: the waiting task may have ended
 
 
 class Downlinks:

@@ -28,7 +28,7 @@ class Asking:
     answered: int = 0
     nonce: int | None = None
     varies: bool = False
-    """Whether they had more than one DevNonce: then it is no request of once that somebody repeats."""
+    """Whether they had more than one DevNonce: then it is not an old request that is replayed."""
 
     def ask(self, reason: str, now: float, nonce: int) -> None:
         """A request; `reason` is why it was refused, empty if it was answered."""

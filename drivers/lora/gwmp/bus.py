@@ -35,7 +35,7 @@ PATIENCE = 60.0
 """Seconds between two signs of life of an idle port, and its grace."""
 _LOOK_UP = 5.0  # s, for the address that a name in `listen` stands for
 TURN = 0.05
-"""Seconds between two turns that nobody asked for: frames that come closely are one turn."""
+"""Seconds between two turns that were not asked for: frames that come closely are one turn."""
 TOGETHER = 0.05
 """Seconds in which the readings of several uplinks become one batch."""
 BATCH, PAUSE = 64, 0.01
@@ -219,7 +219,7 @@ class Gwmp:
         finally:
             self._server.withdraw(node.name, downlink)
             if downlink.attempts:
-                self._confirmed.pop(point, None)  # nobody knows which it has, unless it says so
+                self._confirmed.pop(point, None)  # it is unknown which it has, unless it says so
         if error:
             raise (TooLate if downlink.late else DeviceError)(f"{point}: {error}")
         if downlink.confirmed:

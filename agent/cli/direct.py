@@ -112,7 +112,7 @@ async def try_wires(site: Site, names: Iterable[str] | None = None) -> list[tupl
     for name, readings in devices.items():
         bus = site.devices[name].bus if name in site.devices else name.partition(".")[0]
         own = {id.removeprefix(f"{name}."): one.value for id, one in found.items() if id.startswith(f"{name}.")}
-        kind = site.buses[bus].type
+        kind = site.buses[bus].type if bus in site.buses else ""
         counts = {count: value for id, value in own.items() if (count := diagnostic(kind, id))}
         lines.append((name, *judged(kind, readings, {**counts, "said": said.get(name)}, errors.get(bus) or "")))
     return lines + await looks

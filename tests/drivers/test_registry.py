@@ -51,6 +51,19 @@ class Old:
 def open_old(spec: BusSpec, clock: object, memory: Memory) -> Old:
     return Old(spec, clock, memory)
 """
+STRAY = """
+from agent.model import Point
+
+
+class Old(Old):
+    points = (Point("stray.level", "stray"),)
+
+    def status(self):
+        return {}
+
+    async def close(self):
+        pass
+"""
 
 
 @pytest.mark.parametrize("driver", [*registry.built_in().values(), *BLUEPRINT], ids=lambda driver: driver.type)
@@ -113,6 +126,17 @@ print(open_bus(BusSpec("a", "old_way", {"tty": "/dev/x"}, ()), None, None).port)
 """
     done = python(code, tmp_path)
     assert done.stdout == "/dev/x\n", done.stderr
+
+
+def test_a_point_of_no_device_of_the_file_is_told(tmp_path: Path) -> None:
+    installed(tmp_path, "old_way", "old_driver:open_old")
+    (tmp_path / "old_driver.py").write_text(FACTORY + STRAY)
+    site = tmp_path / "site.yaml"
+    site.write_text('site: {id: a}\nuplink: {url: "mqtt://h"}\nbuses: {a: {type: old_way, tty: /dev/x}}\n'
+                    "devices: {d: {bus: a, unit_id: 7}}\n")  # fmt: skip
+    folders = ("--state-dir", tmp_path / "state", "--runtime-dir", tmp_path / "run")
+    done = bocage(tmp_path, "check", "--bus", *folders, site)
+    assert "error: stray: cannot be read" in done.stdout, done.stderr
 
 
 def test_a_driver_that_cannot_be_loaded_costs_no_other_bus(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from tests.drivers.conftest import Bocage, LoggerDevice
 SITE = """\
 site: {id: village}
 buses:
-  logger: {type: mylogger, host: 127.0.0.1, port: PORT, timeout: 500ms}
+  logger: {type: mylogger, host: 127.0.0.1, port: PORT, timeout: 5s}
 devices:
   well: {bus: logger, channel: 3, measures: m, poll: 1s}
   pond: {bus: logger, channel: 4, measures: m, poll: 1s}

@@ -290,7 +290,8 @@ def test_a_copy_lacks_what_nobody_was_there_to_write(died: float, broken: int) -
     now = [60.0]
     judge = OutboxJudge(lambda: now[0], 0)
     judge.begun, judge.died = [0.0], [died]
-    judge.watch(SimpleNamespace(_numbers=SimpleNamespace(store="s", take=lambda n: ("s", 1)), take=None))
+    numbers = SimpleNamespace(store="s", take=lambda n: ("s", 1))
+    judge.watch(SimpleNamespace(_writer=SimpleNamespace(numbers=numbers), take=None))
     (v,) = judge.make(2, 1, None)
     judge.key[v] = ("s", 1)
     judge.was_put(range(v, v + 1))
@@ -348,7 +349,7 @@ def test_who_lost_flash_and_power_tells_nothing_of_what_the_broker_refused(
     """Number 1 of a store without durable ones is refused, 2 comes, and the power is cut."""
     judge = OutboxJudge(lambda: 50.0, 0)
     numbers = SimpleNamespace(store="s", take=lambda n, kind: ("away", len(judge.cls)))
-    judge.watch(SimpleNamespace(_numbers=numbers, take=None))
+    judge.watch(SimpleNamespace(_writer=SimpleNamespace(numbers=numbers), take=None))
     events = []
     for n in range(2):
         judge.make_event(None)

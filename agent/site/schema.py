@@ -53,12 +53,16 @@ def descriptions(model: type[BaseModel]) -> dict[str, str]:
     """The docstring under each field of a model and of those that it is made from."""
     found: dict[str, str] = {}
     for base in reversed(model.__mro__):
-        if not issubclass(base, BaseModel) or "__annotations__" not in vars(base) or base is BaseModel:
+        if not issubclass(base, BaseModel) or not vars(base).get("__annotations__") or base is BaseModel:
             continue
         if base is Served:  # made from the registry: it has no source
             found |= {name: one.annotation.about for name, one in base.model_fields.items() if name not in found}  # type: ignore[union-attr]
             continue
-        (body,) = ast.parse(inspect.cleandoc("\n" + inspect.getsource(base))).body
+        try:
+            source = inspect.getsource(base)
+        except OSError:  # made from the options of the drivers: its fields are described there
+            continue
+        (body,) = ast.parse(inspect.cleandoc("\n" + source)).body
         assert isinstance(body, ast.ClassDef)
         for statement, following in zip(body.body, body.body[1:], strict=False):
             if not isinstance(statement, ast.AnnAssign) or not isinstance(statement.target, ast.Name):

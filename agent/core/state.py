@@ -25,7 +25,7 @@ from tinydb import TinyDB
 from tinydb.storages import Storage
 
 from agent.errors import StorageError
-from agent.lib.files import read_regular
+from agent.lib.files import read_regular, sync_folder
 
 __all__ = ["Generations", "State", "was_kept"]
 
@@ -113,7 +113,7 @@ class Generations(Storage):
         with contextlib.suppress(FileNotFoundError):  # the first one of all
             os.replace(self._newest, self._previous)  # noqa: PTH105, Path.replace would make an unused path
         os.replace(self._temporary, self._newest)  # noqa: PTH105
-        _fsync_folder(self._folder)
+        sync_folder(self._folder)
 
     def _load(self) -> Tables:
         for path in (self._newest, self._previous):
@@ -272,11 +272,3 @@ def _parse(content: bytes) -> Tables:
 def _write_all(descriptor: int, content: bytes) -> None:
     while content:
         content = content[os.write(descriptor, content) :]
-
-
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

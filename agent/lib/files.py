@@ -1,4 +1,4 @@
-"""Read regular files only: a pipe, a socket or a device in the place of one is refused.
+"""Read regular files only, and sync folders: a pipe, a socket or a device in the place of a file is refused.
 
 Opening a pipe waits for a writer, and /dev/zero never ends: a process that must switch lamps may wait for neither.
 """
@@ -10,7 +10,7 @@ import os
 import stat
 from pathlib import Path
 
-__all__ = ["NotRegular", "is_file", "open_regular", "read_regular"]
+__all__ = ["NotRegular", "is_file", "open_regular", "read_regular", "sync_folder"]
 
 
 class NotRegular(OSError):
@@ -46,3 +46,12 @@ def read_regular(path: Path, most: int | None = None, flags: int = 0) -> bytes:
     """
     with os.fdopen(open_regular(path, os.O_RDONLY | flags), "rb") as file:
         return file.read() if most is None else file.read(most)
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to disk: after it, a rename or a new file outlasts a power cut. OSError if not."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from agent.lib.files import open_regular, read_regular
+from agent.lib.files import open_regular, read_regular, sync_folder
 from agent.model import Instant, Outcome, OutcomeState, Value
 
 __all__ = ["Ids", "outcomes"]
@@ -49,7 +49,7 @@ class Ids:
             finally:
                 os.close(descriptor)
             if begun:
-                _sync(self._path.parent)
+                sync_folder(self._path.parent)
         except OSError as error:
             if not self._broken:
                 _log.warning("ids of commands cannot be written file=%s error=%s next=the database alone has them",
@@ -75,7 +75,7 @@ class Ids:
             new.add([*outcomes(lines)][-KEPT:])
             if not new._broken:
                 new._path.rename(self._path)
-                _sync(self._path.parent)
+                sync_folder(self._path.parent)
 
 
 def outcomes(lines: Iterable[bytes]) -> Iterator[Outcome]:
@@ -106,11 +106,3 @@ def _whole(found: object) -> int:
     if type(found) is not int or abs(found) > _LARGEST:
         raise TypeError("no number of ours")
     return found
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.lib.files import read_regular
+from agent.lib.files import read_regular, sync_folder
 from agent.runtime.folders import is_installed_by_default, state_folder
 from agent.settings import SettingsReader
 
@@ -120,7 +120,7 @@ class Applied:
                 _write(unfinished / name, content, unfinished)
             _write(unfinished / _MANIFEST, json.dumps(manifest, indent=1).encode() + b"\n", unfinished)
             for folder in (*(path for path in unfinished.rglob("*") if path.is_dir()), unfinished):
-                _fsync(folder)
+                sync_folder(folder)
         except OSError:
             shutil.rmtree(unfinished, ignore_errors=True)  # a full disk needs the room
             raise
@@ -130,9 +130,9 @@ class Applied:
                 newest.rename(previous)
             else:
                 shutil.rmtree(newest)
-            _fsync(state)
+            sync_folder(state)
         unfinished.rename(newest)
-        _fsync(state)
+        sync_folder(state)
         return cls(newest, home, site, _digests(files))
 
 
@@ -214,11 +214,3 @@ def _write(path: Path, content: bytes, top: Path) -> None:
         file.write(content)
         file.flush()
         os.fsync(descriptor)
-
-
-def _fsync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

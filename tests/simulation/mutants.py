@@ -49,7 +49,7 @@ MUTANTS = [
             "agent/core/state.py", "                os.fsync(descriptor)\n            finally:",
             "                pass\n            finally:"),
     _mutant("state-folder-fsync", "the folder of the state is not synced after the renames",
-            "agent/core/state.py", "        _fsync_folder(self._folder)\n", ""),
+            "agent/core/state.py", "        sync_folder(self._folder)\n", ""),
     _mutant("wal-unsynced", "SQLite commits without a sync",
             "agent/outbox/store.py", '"synchronous = FULL"', '"synchronous = OFF"'),
     _mutant("window-of-minutes", "readings go to flash after 10 minutes instead of 5 s",

@@ -15,6 +15,16 @@ BURST, INDEX = "2026-11-30T12:15:48.541+00:00", 1_254_770
 """When the fountain burst in it, and how far its index had come, in L."""
 
 
+def records_of_then(waiting):
+    """(store, number) of each event and outcome that waits in a fixture."""
+    return {tuple(record) for record in waiting["records"]}
+
+
+def records_told(subscriber):
+    bodies = [body for topic, body, _ in list(subscriber.messages) if topic == "event" or "/result" in topic]
+    return {tuple(body["k"][:2]) for body in bodies}
+
+
 def test_the_state_folder_of_1446ca4_is_opened_and_drained(site, subscriber, wait_for):
     state = site.folder / "state"
     shutil.copytree(FIXTURE, state)
@@ -27,13 +37,7 @@ def test_the_state_folder_of_1446ca4_is_opened_and_drained(site, subscriber, wai
 
     highest = max(last for _, _, last, _ in waiting["blocks"])
     wait_for(lambda: len([number for number in old() if number <= highest]) == waiting["readings"])
-    records = {tuple(record) for record in waiting["records"]}
-
-    def told():
-        bodies = [body for topic, body, _ in subscriber.messages if topic == "event" or "/result" in topic]
-        return {tuple(body["k"][:2]) for body in bodies}
-
-    wait_for(lambda: records <= told(), what="events and outcomes of then")
+    wait_for(lambda: records_of_then(waiting) <= records_told(subscriber), what="events and outcomes of then")
     results = [body for topic, body, _ in subscriber.messages if topic.endswith("/result")]
     (result,) = [body for body in results if body["state"] == "verified"]
     assert result["point"] == "lamp"
@@ -71,13 +75,7 @@ def test_the_state_folder_of_51fdbb0_with_three_services_is_taken_up(site, slave
     highest = max(last for _, _, last, _ in waiting["blocks"])
     wait_for(lambda: sum(key <= (store, highest) for key in list(subscriber.readings)) == waiting["readings"])
     wait_for(lambda: any(key > (store, highest) for key in list(subscriber.readings)), what="numbers that go on")
-    records = {tuple(record) for record in waiting["records"]}
-
-    def told():
-        bodies = [body for topic, body, _ in list(subscriber.messages) if topic == "event" or "/result" in topic]
-        return {tuple(body["k"][:2]) for body in bodies}
-
-    wait_for(lambda: records <= told(), what="events and outcomes of then")
+    wait_for(lambda: records_of_then(waiting) <= records_told(subscriber), what="events and outcomes of then")
 
     status = site.status()
     outputs = {actuator["name"]: actuator for actuator in status["actuators"]}

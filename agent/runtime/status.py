@@ -68,8 +68,8 @@ def _of_uplink(uplink: Any) -> Iterator[Condition]:
     link = uplink.status()
     if link["state"] != LinkState.CONNECTED:
         yield Condition("link_down", "uplink", Severity.MINOR, {"reason": link["error"]}, lasts=LINK_PATIENCE)
-    if uplink.rivals.are_there:
-        yield Condition("identity_taken", "uplink", Severity.MAJOR, {"reason": uplink.rivals.reason})
+    if uplink.duplicate_client.is_likely:
+        yield Condition("identity_taken", "uplink", Severity.MAJOR, {"reason": uplink.duplicate_client.reason})
     for name, days in uplink.certificates.expiring().items():
         yield Condition("certificate_expiring", name, Severity.MAJOR, {"days_left": days})
     lacks = uplink.shortcomings()

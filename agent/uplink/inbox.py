@@ -17,12 +17,12 @@ from agent.lib.rate_limit import Bucket
 from agent.lib.throttle import Throttle
 from agent.model import Command, Event, Outcome, OutcomeState, Severity
 from agent.outbox import Outbox
+from agent.uplink.command_limiter import CommandLimiter
 from agent.uplink.commands import is_id
-from agent.uplink.declined import Declined
 from agent.uplink.dialect import Dialect
-from agent.uplink.gate import Gate
+from agent.uplink.dropped_commands import DroppedCommands
+from agent.uplink.refused_commands import RefusedCommands
 from agent.uplink.session import LinkLost, Received, Session
-from agent.uplink.tally import Tally
 
 __all__ = ["Inbox"]
 
@@ -52,10 +52,10 @@ class Inbox:
         self._outbox = outbox
         self._submit = submit
         self._clock = clock
-        self._gate = Gate(clock)
+        self._limiter = CommandLimiter(clock)
         self._no_commands = Bucket(*NO_COMMANDS)
-        self._tally = Tally(clock, self._tell_refused, self.spawn)
-        self._declined = Declined(clock, self._tell_refused, self.spawn)
+        self._dropped_commands = DroppedCommands(clock, self._tell_refused, self.spawn)
+        self._refused_commands = RefusedCommands(clock, self._tell_refused, self.spawn)
         self._reports = Throttle(clock.monotonic)
         self._open: dict[str, list[tuple[Session, Received]]] = {}
         """Messages that are not acknowledged yet, by id."""
@@ -87,18 +87,18 @@ class Inbox:
         """Hand on what the session receives, until cancelled."""
         while True:
             message = await session.received.get()
-            if await self._gate.enter():
+            if await self._limiter.enter():
                 self.spawn(self._handle(session, message))
             else:
-                self.decline(session, message)
+                self.refuse_unread(session, message)
 
-    def decline(self, session: Session, message: Received) -> None:
+    def refuse_unread(self, session: Session, message: Received) -> None:
         """Refuse it unread. At QoS 0 there is nothing to acknowledge."""
         name = self._dialect.command_id(message.topic)[:64]
         if message.qos:
-            self._declined.add(name, partial(session.acknowledge, message._replace(payload=b"")))
+            self._refused_commands.add(name, partial(session.acknowledge, message._replace(payload=b"")))
         else:
-            self._tally.count(name)
+            self._dropped_commands.count(name)
 
     def kept(self, name: str) -> None:
         """Acknowledge a command whose acceptance is on flash: the broker need not keep it any more."""
@@ -114,8 +114,8 @@ class Inbox:
 
     async def close(self) -> None:
         """Tell what was counted and not told yet."""
-        await self._declined.flush()
-        await self._tally.flush()
+        await self._refused_commands.flush()
+        await self._dropped_commands.flush()
 
     async def _tell_refused(self, refused: int, ids: list[str]) -> None:
         """On flash when this returns, in one transaction: as many events as it takes, and one for those without ids."""
@@ -139,14 +139,14 @@ class Inbox:
             outcome = await self._judge(name, message)
             if outcome is not None and not outcome.on_record:
                 if message.qos:
-                    await self._declined.kept(name[:64])
+                    await self._refused_commands.kept(name[:64])
                 else:
-                    self._tally.count(name[:64])
+                    self._dropped_commands.count(name[:64])
             self._done(name, session, message)
             if outcome is not None and message.reply_to:
                 await self._answer(session, message, outcome)
         finally:
-            self._gate.leave()
+            self._limiter.leave()
 
     async def _judge(self, name: str, message: Received) -> Outcome | None:
         if message.retain:

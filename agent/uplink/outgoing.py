@@ -10,12 +10,12 @@ from functools import partial
 from agent.clock import Clock
 from agent.lib.backoff import Backoff
 from agent.outbox import Message, MessageKind, Outbox
+from agent.uplink.broker_limits import SILENT_FOR, BrokerLimits
+from agent.uplink.broker_refusals import ACCEPTED, ENOUGH, LONGEST_BACKOFF, NOT_AUTHORISED, POISON, BrokerRefusals
 from agent.uplink.dialect import Dialect
-from agent.uplink.fence import Fence
-from agent.uplink.refusals import ACCEPTED, ENOUGH, LONGEST_BACKOFF, NOT_AUTHORISED, POISON, Refusals
+from agent.uplink.identity_check import IdentityCheck
 from agent.uplink.session import OVERHEAD, TOO_LARGE, WINDOW, LinkLost, Session
 from agent.uplink.settings import UplinkSettings
-from agent.uplink.terms import SILENT_FOR, Terms
 
 __all__ = ["Outgoing"]
 
@@ -28,21 +28,21 @@ SHORT = 30.0
 
 
 class Outgoing:
-    """Sends as fast as the broker takes it. `terms` are those of the present broker."""
+    """Sends as fast as the broker takes it. `limits` are those of the present broker."""
 
     def __init__(
         self,
         settings: UplinkSettings,
         dialect: Dialect,
         outbox: Outbox,
-        fence: Fence,
+        identity: IdentityCheck,
         clock: Clock,
-        refusals: Refusals,
+        refusals: BrokerRefusals,
         dice: Callable[[], float],
     ) -> None:
-        self._settings, self._dialect, self._outbox, self._fence, self._clock = settings, dialect, outbox, fence, clock
-        self._refusals = refusals
-        self.terms = Terms()
+        self._settings, self._dialect, self._outbox, self._clock = settings, dialect, outbox, clock
+        self._identity, self._refusals = identity, refusals
+        self.limits = BrokerLimits()
         self.inflight: dict[int, tuple[Message, float, asyncio.Future[int] | None]] = {}
         self._in_hand: list[Message] = []
         self._session: Session | None = None
@@ -71,18 +71,18 @@ class Outgoing:
         """Tell the outbox the limits of messages on this connection."""
         compress = self._settings.protocol == 5 if self._settings.compress is None else self._settings.compress
         compress = compress and self._dialect.accepts_zlib
-        limit = min(session.max_packet - OVERHEAD, self._settings.max_message, self.terms.limit)
+        limit = min(session.max_packet - OVERHEAD, self._settings.max_message, self.limits.limit)
         self._outbox.link(session.window, compress=compress, limit=limit)
 
-    async def send(self, session: Session, fenced: asyncio.Task[None]) -> None:
+    async def send(self, session: Session, checked: asyncio.Task[None]) -> None:
         """Until cancelled, as soon as it is known that the numbers are ours to use."""
-        await asyncio.wait({fenced})
-        fenced.result()
+        await asyncio.wait({checked})
+        checked.result()
         while True:
-            if not self._fence.has_compared:
-                await self._fence.compare()
+            if not self._identity.has_compared:
+                await self._identity.compare()
             await session.free.acquire()
-            if self._fence.is_behind and (said := self._fence.claim(session)) is not None:
+            if self._identity.is_behind and (said := self._identity.claim(session)) is not None:
                 said.add_done_callback(self._claimed)
                 continue
             try:
@@ -90,7 +90,7 @@ class Outgoing:
             except asyncio.CancelledError:
                 session.free.release()
                 raise
-            if self._fence.is_behind:  # while we waited for it
+            if self._identity.is_behind:  # while we waited for it
                 self._outbox.put_back(message)
                 session.free.release()
                 continue
@@ -133,9 +133,9 @@ class Outgoing:
         if self._claim_again is not None:
             self._claim_again.cancel()
             self._claim_again = None
-        pause = self._refusals.answered(self._fence.name, ack.result(), f"PUBACK 0x{ack.result():02x}")
+        pause = self._refusals.answered(self._identity.name, ack.result(), f"PUBACK 0x{ack.result():02x}")
         if pause:
-            self._claim_again = asyncio.get_running_loop().call_later(pause, self._fence.repeat)
+            self._claim_again = asyncio.get_running_loop().call_later(pause, self._identity.repeat)
 
     async def _next(self) -> Message:
         """The next message, when it may be sent."""
@@ -168,7 +168,7 @@ class Outgoing:
             if self._taken == CAREFUL and self._session is not None and self.window == 1:
                 self._session.widen()
                 self.link(self._session)
-            self.terms.cuts.largest = max(self.terms.cuts.largest, len(message.body))
+            self.limits.cuts.largest = max(self.limits.cuts.largest, len(message.body))
             self._refusals.accepted(message)
         elif code in ENOUGH:
             self._outbox.put_back(message)
@@ -186,7 +186,7 @@ class Outgoing:
         """Send it again in pieces, and nothing as long any more; set aside what cannot be split."""
         limit = len(message.body) // 2
         self.too_long = True
-        self.terms.shorten(limit)
+        self.limits.shorten(limit)
         if not self._outbox.split(message, limit):
             self._refusals.for_good(message, reason)
             return
@@ -202,13 +202,13 @@ class Outgoing:
         found = next((message for message, _, one in self.inflight.values() if ack is not None and one is ack), None)
         first, size = (found.first, len(found.body)) if found is not None else (0, 0)
         divisible = ack is None or (found is not None and found.kind is MessageKind.READINGS and found.n > 1)
-        if not self.terms.cuts.blame(lost, (topic, first, size), divisible):
+        if not self.limits.cuts.blame(lost, (topic, first, size), divisible):
             return ""
         if found is not None:
             del self.inflight[found.token]
             self._shorten(found, f"the broker cuts the link at it ({size} bytes)")
         elif ack is None:
-            self.terms.cuts.silent[topic] = self._clock.monotonic() + SILENT_FOR
+            self.limits.cuts.silent[topic] = self._clock.monotonic() + SILENT_FOR
             self.too_long = True
             return topic
         return ""

@@ -26,17 +26,17 @@ from agent.clock import Clock
 from agent.lib.backoff import Backoff
 from agent.model import Command, Event, LinkState, Outcome, Severity
 from agent.outbox import Outbox
+from agent.uplink.broker_limits import BrokerLimits
+from agent.uplink.broker_refusals import ACCEPTED, NOT_AUTHORISED, BrokerRefusals
 from agent.uplink.certificates import Certificates
 from agent.uplink.dialect import Dialect, Publication
-from agent.uplink.fence import Fence
+from agent.uplink.duplicate_client import DuplicateClient
+from agent.uplink.identity_check import IdentityCheck
 from agent.uplink.inbox import Inbox
 from agent.uplink.outgoing import Outgoing
 from agent.uplink.reconnect import Outage, Why, reconnect_delay, routes
-from agent.uplink.refusals import ACCEPTED, NOT_AUTHORISED, Refusals
-from agent.uplink.rivals import Rivals
 from agent.uplink.session import ATTEMPT, LinkLost, Session
 from agent.uplink.settings import UplinkSettings
-from agent.uplink.terms import Terms
 
 __all__ = ["Uplink"]
 
@@ -83,8 +83,8 @@ class Uplink:
         self.certificates = Certificates((settings.cert, settings.ca), clock)
         self._dialect = dialect
         self._inbox = Inbox(dialect, outbox, submit, clock)
-        self.rivals = Rivals(clock.monotonic)
-        self._fence = Fence(dialect, outbox, self.rivals.taken_over)
+        self.duplicate_client = DuplicateClient(clock.monotonic)
+        self._identity = IdentityCheck(dialect, outbox, self.duplicate_client.taken_over)
         self._outage = Outage(clock.monotonic)
         self._link_state, self._since = LinkState.CONNECTING, clock.monotonic()
         self._said = float("inf")
@@ -97,10 +97,10 @@ class Uplink:
         """Tasks that must end before the goodbye: the one that publishes `online`, and the sender."""
         self._news = asyncio.Event()
         """Set when the status is to be published anew."""
-        self._refusals = Refusals(dialect, clock, outbox, self._report, is_open)
-        self._outgoing = Outgoing(settings, dialect, outbox, self._fence, clock, self._refusals, dice)
+        self._refusals = BrokerRefusals(dialect, clock, outbox, self._report, is_open)
+        self._outgoing = Outgoing(settings, dialect, outbox, self._identity, clock, self._refusals, dice)
         self._brokers = [settings, *(replace(settings, **other._asdict()) for other in settings.fallback)]
-        self._terms = [Terms() for _ in self._brokers]
+        self._limits = [BrokerLimits() for _ in self._brokers]
         self._at = 0
         """Which of the brokers is the present one."""
         self._worked = False
@@ -153,8 +153,8 @@ class Uplink:
         if any(self._dialect.state(name, {}).topic == topic for name in names):
             return True
         self._refusals.forget(topic)
-        for terms in self._terms:
-            terms.cuts.silent.pop(topic, None)
+        for limits in self._limits:
+            limits.cuts.silent.pop(topic, None)
         return False
 
     def kept(self, command: str) -> None:
@@ -185,14 +185,14 @@ class Uplink:
 
     def shortcomings(self) -> set[str]:
         """Features that the present broker lacks: `retain`, `qos` (it has QoS 0 only)."""
-        terms = self._terms[self._at]
-        return {name for name in ("retain", "qos") if not getattr(terms, name)}
+        limits = self._limits[self._at]
+        return {name for name in ("retain", "qos") if not getattr(limits, name)}
 
     def not_known(self) -> Iterator[tuple[str, str]]:
         """The alarms (code, subject) of which it is not known yet, since the start, whether they are over."""
-        if not self.rivals.are_known:
+        if not self.duplicate_client.is_known:
             yield "identity_taken", "uplink"
-        if not self._terms[self._at].known:
+        if not self._limits[self._at].known:
             yield "uplink_no_retain", "uplink"
             yield "uplink_qos_0", "uplink"
         for name in self.certificates.not_known():
@@ -212,29 +212,29 @@ class Uplink:
         """Connect, live until the link is lost, pause."""
         self._enter(LinkState.CONNECTING, ATTEMPT + 5)
         at = self._clock.now().wall_ms
-        self._outgoing.terms = terms = self._terms[self._at]
-        retain = terms.will_retain()
+        self._outgoing.limits = limits = self._limits[self._at]
+        retain = limits.will_retain()
         last = self._status("offline", at)
-        will = aiomqtt.Will(last.topic, last.body, terms.qos, retain and last.retain)
-        session = Session(self._broker, will, self._clock, self._outgoing.window, retain=retain, qos=terms.qos)
+        will = aiomqtt.Will(last.topic, last.body, limits.qos, retain and last.retain)
+        session = Session(self._broker, will, self._clock, self._outgoing.window, retain=retain, qos=limits.qos)
         sent = self._outgoing.sent
         try:
             await self._connect(session)
-            if not terms.connected(retain, session.can_retain, session.qos):
+            if not limits.connected(retain, session.can_retain, session.qos):
                 raise LinkLost("it hung up on a retained will: tried once more", Why.ROUTE)
             await self._live(session, at)
         except LinkLost as lost:
             session.drop(str(lost))
             silent = self._outgoing.lost(lost, session, self._outgoing.sent - sent)
             if lost.why is Why.TAKEN:
-                self.rivals.taken_over()
+                self.duplicate_client.taken_over()
             elif self._outgoing.too_long:
-                self.rivals.explained()
+                self.duplicate_client.explained()
             elif lost.why is Why.SILENT:
-                self.rivals.closed(self._clock.monotonic() - self._since)
+                self.duplicate_client.closed(self._clock.monotonic() - self._since)
             if silent:
-                self._refusals.judge(silent, False, "the broker cuts the link at it: tried again in an hour")
-            await self._pause(lost, terms.lost(lost, self._settings.protocol))
+                self._refusals.update_alarm(silent, False, "the broker cuts the link at it: tried again in an hour")
+            await self._pause(lost, limits.lost(lost, self._settings.protocol))
         finally:
             session.drop("given up")
             self._outgoing.give_back()
@@ -256,16 +256,16 @@ class Uplink:
         self._outgoing.begin(session)
         announcing = asyncio.create_task(self._announce(session, at), name="uplink announce")  # `online` goes first
         listening = asyncio.create_task(self._listen(session), name="uplink commands")
-        fenced = asyncio.create_task(self._fence.check(session), name="uplink fence")
-        sender = asyncio.create_task(self._outgoing.send(session, fenced), name="uplink send")
+        checked = asyncio.create_task(self._identity.check(session), name="uplink identity check")
+        sender = asyncio.create_task(self._outgoing.send(session, checked), name="uplink send")
         self._speakers = announcing, sender
         tasks = [
             announcing,
             listening,
-            fenced,
+            checked,
             sender,
             asyncio.create_task(self._publish_state(session), name="uplink state"),
-            asyncio.create_task(self._receive(session, fenced), name="uplink inbox"),
+            asyncio.create_task(self._receive(session, checked), name="uplink inbox"),
         ]
         try:
             await asyncio.wait({session.lost, *tasks}, return_when=asyncio.FIRST_EXCEPTION)
@@ -366,7 +366,7 @@ class Uplink:
         while True:
             now = self._clock.monotonic()
             for topic in taken:  # the link has outlived it
-                self._refusals.judge(topic, True, "")
+                self._refusals.update_alarm(topic, True, "")
             taken.clear()
             for name, payload in self._state().items():
                 values = {key: value for key, value in payload.items() if key != "at"}
@@ -377,9 +377,9 @@ class Uplink:
                     continue
                 publication = self._dialect.state(name, payload)
                 topic = publication.topic
-                if topic == claims:  # a device's name in files of before: the topic is the fence's
+                if topic == claims:  # a device's name in older files: this topic holds our claim
                     continue
-                if now < self._outgoing.terms.cuts.silent.get(topic, -math.inf):
+                if now < self._outgoing.limits.cuts.silent.get(topic, -math.inf):
                     continue
                 if self._outgoing.careful:
                     await session.settled()
@@ -388,11 +388,11 @@ class Uplink:
                     taken.append(topic)
             await asyncio.sleep(pause.next())
 
-    async def _receive(self, session: Session, fenced: asyncio.Task[None]) -> None:
+    async def _receive(self, session: Session, checked: asyncio.Task[None]) -> None:
         """Commands that come again to an older state of the box may have been carried out by the later one."""
-        session.overflow = partial(self._inbox.decline, session)
-        await asyncio.wait({fenced})
-        self._inbox.doubts_repetitions = self._fence.renewed
+        session.overflow = partial(self._inbox.refuse_unread, session)
+        await asyncio.wait({checked})
+        self._inbox.doubts_repetitions = self._identity.renewed
         await self._inbox.read(session)
 
     # -- small things ------------------------------------------------------------------------------------------

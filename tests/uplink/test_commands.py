@@ -11,7 +11,7 @@ import pytest
 from agent.errors import Rejected
 from agent.model import Command, Instant, Origin, Outcome, OutcomeState
 from agent.uplink.commands import parse
-from agent.uplink.fence import Fence
+from agent.uplink.identity_check import IdentityCheck
 from agent.uplink.session import Session
 from tests.fakes.broker import ScriptedBroker
 
@@ -104,10 +104,10 @@ async def test_the_validity_of_a_command_counts_from_when_it_came(
     """Not from when somebody looks at it: that waits until our numbers are compared, which takes seconds."""
     compared = asyncio.Event()
 
-    async def check(self: Fence, session: Session) -> None:
+    async def check(self: IdentityCheck, session: Session) -> None:
         await compared.wait()
 
-    monkeypatch.setattr(Fence, "check", check)
+    monkeypatch.setattr(IdentityCheck, "check", check)
     async with ScriptedBroker() as broker, site.up(broker.port) as uplink:
         await until(lambda: broker.subscribed)
         await broker.send("bocage/v1/village/cmd/c1", body(value="on", ttl_ms=500))
@@ -195,7 +195,7 @@ async def test_no_command_of_a_flood_is_acknowledged_before_its_id_is_on_flash(
     site: Any, until: Any, monkeypatch: pytest.MonkeyPatch, protocol: Any
 ) -> None:
     """Neither what is refused unread nor what the inbox has no room for. What we send meanwhile does not wait."""
-    monkeypatch.setattr("agent.uplink.gate.PATIENCE", 0.2)
+    monkeypatch.setattr("agent.uplink.command_limiter.PATIENCE", 0.2)
     put_event, open_ = site.outbox.put_event, asyncio.Event()
 
     async def slowly(event: Any) -> None:
@@ -299,7 +299,7 @@ async def test_a_burst_stays_with_the_broker(site: Any, until: Any) -> None:
 async def test_a_flood_is_drained_unread_and_who_comes_after_it_is_heard(
     site: Any, until: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agent.uplink.gate.PATIENCE", 0.2)
+    monkeypatch.setattr("agent.uplink.command_limiter.PATIENCE", 0.2)
     monkeypatch.setattr("agent.uplink.session.INBOX", 2000)  # this broker does not wait for acknowledgements
     async with ScriptedBroker() as broker, site.up(broker.port):
         await until(lambda: broker.subscribed)
@@ -321,8 +321,8 @@ async def test_a_flood_is_drained_unread_and_who_comes_after_it_is_heard(
 async def test_each_command_of_a_flood_has_an_outcome_or_is_told_by_its_id(
     site: Any, until: Any, monkeypatch: pytest.MonkeyPatch, qos: int
 ) -> None:
-    monkeypatch.setattr("agent.uplink.gate.PATIENCE", 0.2)
-    monkeypatch.setattr("agent.uplink.tally.YOUNG", 0.3)
+    monkeypatch.setattr("agent.uplink.command_limiter.PATIENCE", 0.2)
+    monkeypatch.setattr("agent.uplink.dropped_commands.YOUNG", 0.3)
     names = {f"c{n}" for n in range(3000)}
     async with ScriptedBroker() as broker, site.up(broker.port):
         await until(lambda: broker.subscribed)
@@ -339,7 +339,7 @@ async def test_each_command_of_a_flood_has_an_outcome_or_is_told_by_its_id(
 async def test_of_a_flood_without_end_the_rest_is_a_number(
     site: Any, until: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agent.uplink.tally.NAMED", 50)
+    monkeypatch.setattr("agent.uplink.dropped_commands.NAMED", 50)
     async with ScriptedBroker() as broker, site.up(broker.port):
         await until(lambda: broker.subscribed)
         for n in range(1000):

@@ -66,7 +66,9 @@ async def test_all_of_it_goes_and_comes_in_another_dialect(site: Any, until: Any
     assert set(got) == {"readings", "event", "result", "health", "now/meter-a", "is", "do/village/c1", "do/village/c2"}
 
 
-@pytest.mark.parametrize("module", ["uplink", "session", "inbox", "outgoing", "refusals", "fence", "terms"])
+@pytest.mark.parametrize(
+    "module", ["uplink", "session", "inbox", "outgoing", "broker_refusals", "identity_check", "broker_limits"]
+)
 def test_only_a_dialect_knows_topics(module: str) -> None:
     text = (UPLINK / f"{module}.py").read_text()
     assert not [word for word in ("telemetry", "cmd/", "state/", "/result") if word in text]

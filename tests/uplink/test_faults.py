@@ -173,7 +173,7 @@ async def test_a_half_open_link_is_noticed_while_idle(site: Any, until: Any) -> 
 async def test_not_authorised_stops_that_topic_only_and_raises_one_alarm(
     site: Any, until: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agent.uplink.refusals.STOPPED_FOR", 0.5)
+    monkeypatch.setattr("agent.uplink.broker_refusals.STOPPED_FOR", 0.5)
     refuse = lambda nth, topic: 0x87 if topic.endswith("telemetry") else 0  # noqa: E731
     async with ScriptedBroker(puback=refuse) as broker, site.up(broker.port):
         site.outbox.fill(60)

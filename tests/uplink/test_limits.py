@@ -161,7 +161,7 @@ async def test_links_that_are_cut_for_a_length_are_no_second_client(
         site.up(broker.port, protocol=protocol, state_interval=0.05) as uplink,
     ):
         await until(lambda: len(site.outbox.events) == 4, 20)
-        assert len(broker.connections) >= 6 and not uplink.rivals.are_there
+        assert len(broker.connections) >= 6 and not uplink.duplicate_client.is_likely
 
 
 async def test_what_is_refused_breeds_no_messages(site: Any, until: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,7 +188,7 @@ async def test_what_is_refused_breeds_no_messages(site: Any, until: Any, monkeyp
 async def test_a_reason_that_may_pass_holds_up_its_topic_only(
     site: Any, until: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agent.uplink.refusals.SHORT_STOP", 0.02)
+    monkeypatch.setattr("agent.uplink.broker_refusals.SHORT_STOP", 0.02)
     refuse = lambda nth, topic: 0x80 if topic.endswith("event") else 0  # noqa: E731
     async with ScriptedBroker(puback=refuse) as broker, site.up(broker.port):
         site.outbox.fill(1, "event")

@@ -20,8 +20,8 @@ from agent.clock import SystemClock
 from agent.model import Event, Instant, Outcome, OutcomeState, Reading
 from agent.outbox import Message, Outbox
 from agent.outbox.blocks import decode
+from agent.uplink.broker_refusals import NOT_AUTHORISED
 from agent.uplink.dialect import Publication
-from agent.uplink.refusals import NOT_AUTHORISED
 from agent.uplink.session import WINDOW
 from tests.fakes.mosquitto import certificates, documented_acl, mosquitto, trusting
 

@@ -14,8 +14,8 @@ from tests.fakes.broker import ScriptedBroker
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.uplink.refusals.SHORT_STOP", 0.02)
-    monkeypatch.setattr("agent.uplink.refusals.STOPPED_FOR", 0.1)
+    monkeypatch.setattr("agent.uplink.broker_refusals.SHORT_STOP", 0.02)
+    monkeypatch.setattr("agent.uplink.broker_refusals.STOPPED_FOR", 0.1)
 
 
 class Refusing:
@@ -44,7 +44,7 @@ async def test_online_that_is_refused_for_now_is_said_again(site: Any, until: An
 
 
 async def test_only_the_newest_word_is_said_again(site: Any, until: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.uplink.refusals.SHORT_STOP", 0.3)
+    monkeypatch.setattr("agent.uplink.broker_refusals.SHORT_STOP", 0.3)
     refusing = Refusing("/status", 0x97, times=10**9)
     async with ScriptedBroker(puback=refusing.puback) as broker, site.up(broker.port) as uplink:
         await until(lambda: refusing.asked.total())

@@ -7,7 +7,7 @@ import asyncio
 from agent.clock import Clock
 from agent.lib.rate_limit import Bucket
 
-__all__ = ["Gate"]
+__all__ = ["CommandLimiter"]
 
 RUNNING = 64
 """Commands under way at the most."""
@@ -19,7 +19,7 @@ CALM = 1.0
 """Seconds without a queue that end a flood."""
 
 
-class Gate:
+class CommandLimiter:
     """One command enters at a time, and `leave`s when it has ended."""
 
     def __init__(self, clock: Clock) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 
 from agent.clock import Clock
 from agent.lib.rate_limit import Bucket
-from agent.uplink.tally import NAMED
+from agent.uplink.dropped_commands import NAMED
 
-__all__ = ["Declined"]
+__all__ = ["RefusedCommands"]
 
 GATHER = 0.2
 """Seconds in which those are gathered that one write to flash tells of: so no flood costs more than five writes a
@@ -27,7 +27,7 @@ them. Mosquitto 2.0.11 does not keep to it, and needs fewer."""
 Tell = Callable[[int, list[str]], Awaitable[None]]
 
 
-class Declined:
+class RefusedCommands:
     """`tell` puts on flash how many were refused, and their ids. `spawn` runs a task beside others.
 
     What is not acknowledged fills the broker's window: so the flash sets the pace of a flood, and nothing else waits.

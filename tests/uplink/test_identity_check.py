@@ -1,4 +1,4 @@
-"""What is retained on state/store is compared before anything numbered goes, and a later word is a rival's."""
+"""What is retained on state/store is compared before anything numbered goes, and a later word is a duplicate's."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from agent.model import OutcomeState, Reading
 from agent.outbox import Outbox
 from agent.outbox.identity import MOST, Claim, Statement
 from agent.outbox.store import Store
-from agent.uplink.fence import REMEMBERED, Fence
+from agent.uplink.duplicate_client import DuplicateClient
+from agent.uplink.identity_check import REMEMBERED, IdentityCheck
 from agent.uplink.native import Native, encode
-from agent.uplink.rivals import Rivals
 from agent.uplink.session import Received
 from tests.fakes.mosquitto import documented_acl, mosquitto
 
@@ -30,32 +30,32 @@ def statement(store: str, epoch: int, machine: str, run: str) -> bytes:
     return encode(Statement({}, "").after(Claim(store, 100_000, epoch, machine), run).body())
 
 
-def test_a_rival_is_who_speaks_after_us() -> None:
-    rivals: list[int] = []
+def test_a_duplicate_speaks_after_us() -> None:
+    duplicates: list[int] = []
     outbox = type("Outbox", (), {"claim": Claim("s", 100_000, 2, "m"), "is_compared": True})()
-    fence = Fence(Native("bocage/v1", "village"), outbox, lambda: rivals.append(1))
+    identity = IdentityCheck(Native("bocage/v1", "village"), outbox, lambda: duplicates.append(1))
     session: Any = type("Session", (), {"retains": True, "publish": lambda *a, **k: None})()
-    fence._take(statement("s", 9, "other", "before us"))
-    assert not rivals, "we have not spoken yet"
-    fence.claim(session)
-    fence._take(statement("s", 2, "m", fence._run))
-    fence._take(statement("s", 1, "m", "an earlier run of ours"))
-    assert not rivals
-    fence._take(statement("t", 1, "other", "another"))
-    assert len(rivals) == 1
-    fence._take(b"nonsense")
-    assert len(rivals) == 1
+    identity._take(statement("s", 9, "other", "before us"))
+    assert not duplicates, "we have not spoken yet"
+    identity.claim(session)
+    identity._take(statement("s", 2, "m", identity._run))
+    identity._take(statement("s", 1, "m", "an earlier run of ours"))
+    assert not duplicates
+    identity._take(statement("t", 1, "other", "another"))
+    assert len(duplicates) == 1
+    identity._take(b"nonsense")
+    assert len(duplicates) == 1
 
 
 def test_claims_that_are_made_up_fill_no_memory() -> None:
-    rivals = Rivals(lambda: 0.0)
+    duplicate_client = DuplicateClient(lambda: 0.0)
     outbox = type("Outbox", (), {"claim": Claim("s", 100_000, 2, "m"), "is_compared": True})()
-    fence = Fence(Native("bocage/v1", "village"), outbox, rivals.taken_over)
-    fence.claim(type("Session", (), {"retains": True, "publish": lambda *a, **k: None})())  # type: ignore[arg-type]
+    identity = IdentityCheck(Native("bocage/v1", "village"), outbox, duplicate_client.taken_over)
+    identity.claim(type("Session", (), {"retains": True, "publish": lambda *a, **k: None})())  # type: ignore[arg-type]
     for n in range(3 * REMEMBERED):
-        fence._take(statement(f"t{n}", 1, "other", "another"))
-    assert REMEMBERED <= len(fence._heard.claims) <= REMEMBERED + MOST
-    assert rivals.are_there and len(rivals._signs) < 100
+        identity._take(statement(f"t{n}", 1, "other", "another"))
+    assert REMEMBERED <= len(identity._heard.claims) <= REMEMBERED + MOST
+    assert duplicate_client.is_likely and len(duplicate_client._signs) < 100
 
 
 @pytest.mark.broker

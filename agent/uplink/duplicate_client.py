@@ -2,7 +2,7 @@
 
 One takeover is nothing (an old connection of ours that was still open); the pattern is. With MQTT 5 a broker should
 name it (DISCONNECT 0x8E). Mosquitto 2.0.11 does not, and with 3.1.1 it cannot: a connection is closed without a word,
-in the middle of nothing. And another run of an agent that retains its claim (fence.py) after ours is one, too.
+in the middle of nothing. And another run of an agent that retains its claim (identity_check.py) after ours is one, too.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-__all__ = ["Rivals"]
+__all__ = ["DuplicateClient"]
 
 WITHIN = 600.0
 """Seconds in which it must be seen again, and after which it is over."""
@@ -21,7 +21,7 @@ LIKELY = 5
 SOON = 60.0
 
 
-class Rivals:
+class DuplicateClient:
     """Counts signs. Times are clock.monotonic, in seconds."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
@@ -42,14 +42,14 @@ class Rivals:
         self._signs = deque((one for one in self._signs if one[1] != 1 / LIKELY), self._signs.maxlen)
 
     @property
-    def are_there(self) -> bool:
+    def is_likely(self) -> bool:
         """Whether what was seen of late is the pattern of two clients with one id."""
         while self._signs and self._signs[0][0] < self._monotonic() - WITHIN:
             self._signs.popleft()
         return sum(weight for _, weight in self._signs) > 0.999
 
     @property
-    def are_known(self) -> bool:
+    def is_known(self) -> bool:
         """Whether it was looked at for so long that an earlier process has seen nothing that still counts."""
         return self._monotonic() >= self._since + WITHIN
 

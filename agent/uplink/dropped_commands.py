@@ -9,7 +9,7 @@ from typing import Any
 from agent.clock import Clock
 from agent.lib.backoff import Backoff
 
-__all__ = ["NAMED", "Tally"]
+__all__ = ["NAMED", "DroppedCommands"]
 
 GATHER = 0.2
 """Seconds in which those are gathered that one event tells of."""
@@ -21,7 +21,7 @@ NAMED = 5_000
 """Ids that are told at once. Of a longer flood the rest is a number."""
 
 
-class Tally:
+class DroppedCommands:
     """`tell` puts on flash how many were refused, and as many of their ids as are known.
 
     `spawn` runs a task beside others.

@@ -15,7 +15,7 @@ from agent.outbox import Message, MessageKind, Outbox
 from agent.uplink.dialect import Dialect
 from agent.uplink.session import TOO_LARGE
 
-__all__ = ["ACCEPTED", "ENOUGH", "LONGEST_BACKOFF", "NOT_AUTHORISED", "POISON", "Refusals"]
+__all__ = ["ACCEPTED", "ENOUGH", "LONGEST_BACKOFF", "NOT_AUTHORISED", "POISON", "BrokerRefusals"]
 
 log = logging.getLogger("bocage.uplink")
 
@@ -48,7 +48,7 @@ Report = Callable[[str, str, str, Severity, dict[str, Any]], None]
 IsOpen = Callable[[str], bool]
 
 
-class Refusals:
+class BrokerRefusals:
     """`kinds` of messages that are not sent at present, and the alarms about topics. `report` records an event.
 
     `is_open` knows the alarms (`code.subject`) of earlier starts: one that is open is not raised again, and is cleared.
@@ -74,14 +74,14 @@ class Refusals:
         self._pauses.pop(channel, None)
         if self._tries:
             self._tries.pop((self._dialect.name(message), message.first), None)
-        self.judge(channel, True, "")
+        self.update_alarm(channel, True, "")
 
     def not_authorised(self, message: Message, reason: str) -> None:
         """Stop this kind of messages for a while; the others go on."""
         self._outbox.put_back(message)
         if self._stop(message.kind, STOPPED_FOR):
             channel = self._dialect.channel(message.kind)
-            self.judge(channel, False, f"{reason}: tried again in {self._pauses[channel]:.0f} s", SEE_ACL)
+            self.update_alarm(channel, False, f"{reason}: tried again in {self._pauses[channel]:.0f} s", SEE_ACL)
 
     def for_now(self, message: Message, reason: str) -> None:
         """Try again a message that was refused for a reason that may pass, up to TRIES times."""
@@ -125,7 +125,7 @@ class Refusals:
         if code < 0x80:
             self._asked.pop(subject, None)
             self._pauses.pop(subject, None)
-            self.judge(subject, True, "")
+            self.update_alarm(subject, True, "")
             return 0.0
         self._asked[subject] = tries = self._asked.get(subject, 0) + 1
         passes = code in ENOUGH or (code not in _LASTING and tries < TRIES)
@@ -138,10 +138,10 @@ class Refusals:
             )
         else:
             advice = SEE_ACL if code == NOT_AUTHORISED else SEE_LOG
-            self.judge(subject, False, f"{reason}: tried again in {pause:.0f} s", advice)
+            self.update_alarm(subject, False, f"{reason}: tried again in {pause:.0f} s", advice)
         return pause
 
-    def judge(self, subject: str, fine: bool, reason: str, advice: str = SEE_LOG) -> None:
+    def update_alarm(self, subject: str, fine: bool, reason: str, advice: str = SEE_LOG) -> None:
         """Raise or clear the alarm that the broker refuses a topic; each is said once."""
         before = self._fine.get(subject)
         self._fine[subject] = fine

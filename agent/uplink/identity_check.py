@@ -19,7 +19,7 @@ from agent.outbox.identity import MOST, Claim, Statement
 from agent.uplink.dialect import Dialect
 from agent.uplink.session import Session
 
-__all__ = ["Fence"]
+__all__ = ["IdentityCheck"]
 
 log = logging.getLogger("bocage.uplink")
 
@@ -31,11 +31,11 @@ AGAIN = 5.0
 """Seconds between two attempts to note on flash that the numbers are another's."""
 
 
-class Fence:
-    """One site's. `rival` is called when another run of an agent speaks for the same site after us."""
+class IdentityCheck:
+    """One site's. `duplicate` is called when another run of an agent speaks for the same site after us."""
 
-    def __init__(self, dialect: Dialect, outbox: Outbox, rival: Callable[[], None]) -> None:
-        self._dialect, self._outbox, self._rival = dialect, outbox, rival
+    def __init__(self, dialect: Dialect, outbox: Outbox, duplicate: Callable[[], None]) -> None:
+        self._dialect, self._outbox, self._duplicate = dialect, outbox, duplicate
         self.name = dialect.claims.name if dialect.claims else ""
         """Of the topic, for alarms."""
         self._run = uuid4().hex
@@ -108,7 +108,7 @@ class Fence:
         if heard.run == self._run or not heard.claims:
             return
         if self._said is not None and not _is_before(next(iter(heard.claims.values())), self._said):
-            self._rival()
+            self._duplicate()
         newest = dict(heard.claims)
         for store, claim in self._heard.claims.items():
             known = store in newest

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from agent.uplink.reconnect import Why
 from agent.uplink.session import TOO_LARGE, LinkLost
 
-__all__ = ["Cuts", "Terms"]
+__all__ = ["BrokerLimits", "Cuts"]
 
 NO_RETAIN, NO_QOS = 0x9A, 0x9B
 HANG_UPS = 3
@@ -50,7 +50,7 @@ class Cuts:
 
 
 @dataclass(slots=True)
-class Terms:
+class BrokerLimits:
     """`retain` and `qos` are for the next connection. `limit`: bytes of a body at the most, as learnt."""
 
     retain: bool = True

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 __all__ = [
-    "NEVER", "Accounts", "Control", "Counting", "Happening", "Input", "Metered", "Now", "Output", "Step", "View",
-    "Wish", "good", "updated",
+    "NEVER", "Accounts", "Commanded", "Control", "Counting", "Happening", "Input", "Metered", "Now", "Output", "Step",
+    "View", "Wish", "check_reset", "good", "updated",
 ]  # fmt: skip
 
 NEVER = float("inf")
@@ -130,10 +130,6 @@ class Control(Protocol[S]):
     def inputs(self) -> frozenset[str]:
         """The points, signals and actuators on whose change the control is called."""
 
-    @property
-    def commands(self) -> Sequence[str]:
-        """The ids of its own points that take a command: `fountain.latch`."""
-
     def initial(self) -> S: ...
 
     def step(self, state: S, view: View, now: Now) -> Step[S]: ...
@@ -144,9 +140,17 @@ class Control(Protocol[S]):
     def load(self, kept: Mapping[str, Any]) -> S:
         """The state from what survived; ValueError or KeyError if it cannot be used."""
 
-    def command(self, state: S, point: str, value: Value, now: Now) -> S | None:
-        """A command on one of its own points (`fountain.latch`, value "reset"). None if the point is not its own;
-        ValueError with the reason if the value is wrong."""
+
+@runtime_checkable
+class Commanded(Protocol):
+    """A control with points of its own that take a command: a latch that is reset."""
+
+    @property
+    def commands(self) -> Sequence[str]:
+        """The ids of these points: `fountain.latch`."""
+
+    def command(self, state: Any, point: str, value: Value, now: Now) -> Any:
+        """The state after a command on one of `commands`; ValueError with the reason if the value is wrong."""
 
 
 @runtime_checkable
@@ -181,6 +185,12 @@ class Metered(Protocol):
 
     def swapped(self, state: Any, meter: str, index: float) -> Any:
         """The state after `meter` was set to `index`, which is no consumption; None if `meter` is not its own."""
+
+
+def check_reset(point: str, value: Value) -> None:
+    """ValueError unless the value of a command on a point that is only ever reset is "reset"."""
+    if value != "reset":
+        raise ValueError(f'{point} takes "reset", not {value!r}')
 
 
 def updated(state: D, **to: Any) -> D:

@@ -11,12 +11,14 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from agent.clock import Clock
 from agent.control.api import (
     NEVER,
     Accounts,
+    Commanded,
     Control,
     Counting,
     Happening,
@@ -79,6 +81,7 @@ class _Rule:
     def __init__(self, control: Control[Any]) -> None:
         self.control = control
         self.name, self.inputs = control.name, control.inputs
+        self.commanded = control if isinstance(control, Commanded) else None
         self.account = control if isinstance(control, Accounts) else None
         self.counting = control if isinstance(control, Counting) else None
         self.metered = control if isinstance(control, Metered) else None
@@ -189,8 +192,9 @@ class Engine:
     def point_command(self, command: Command) -> Callable[[], Awaitable[str]] | None:
         """A command on a point of a control's own (`fountain.latch`); see `PointCommandFinder` of the arbiter."""
         for rule in self._rules:
-            if self._answer(rule, command) is not None:
-                return lambda rule=rule: self._carry_out(rule, command)  # type: ignore[misc]
+            if rule.commanded is not None and command.point in rule.commanded.commands:
+                self._answer(rule.commanded, rule.state, command)
+                return partial(self._carry_out, rule, rule.commanded, command)
         return None
 
     def swapped(self, meter: str, index: float) -> str | None:
@@ -426,15 +430,15 @@ class Engine:
 
     # -- commands ----------------------------------------------------------------------------------------------
 
-    def _answer(self, rule: _Rule, command: Command) -> Any:
-        """The state after the command; None if the point is not this control's. Rejected for a wrong value."""
+    def _answer(self, control: Commanded, state: Any, command: Command) -> Any:
+        """The state after the command. Rejected for a wrong value."""
         try:
-            return rule.control.command(rule.state, command.point, command.value, self._civil.now())
+            return control.command(state, command.point, command.value, self._civil.now())
         except ValueError as error:
             raise Rejected(str(error)) from error
 
-    async def _carry_out(self, rule: _Rule, command: Command) -> str:
-        rule.state = self._answer(rule, command)
+    async def _carry_out(self, rule: _Rule, control: Commanded, command: Command) -> str:
+        rule.state = self._answer(control, rule.state, command)
         rule.due = 0.0
         self._urgent.append(rule)
         await self.look()

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
+from agent.control.api import Commanded
 from agent.lib.suggestion import did_you_mean
 from agent.model import Value
 from agent.site.build import controls
@@ -357,7 +358,7 @@ class _Check:
         owner, _, _ = name.partition(".")
         if name in site.actuators or owner in self._devices or owner == "alarm":
             return
-        known = {point for control in controls(site) for point in control.commands}
+        known = {point for one in controls(site) if isinstance(one, Commanded) for point in one.commands}
         known |= {f"{signal}.index" for signal in site.signals}
         if name in known:
             return

@@ -80,9 +80,11 @@ class Thermostat:
     def load(self, kept: dict[str, Any]) -> State:
         return self.State(kept["latched"], kept["steps"])
 
-    def command(self, state: State, point: str, value: Any, now: Any) -> State | None:
-        if point != f"{self.name}.latch":
-            return None
+    @property
+    def commands(self) -> list[str]:
+        return [f"{self.name}.latch"]
+
+    def command(self, state: State, point: str, value: Any, now: Any) -> State:
         if value != "reset":
             raise ValueError(f"{point} takes reset, not {value!r}")
         return replace(state, latched=False)

@@ -36,9 +36,6 @@ class Control:
         self.seen.append((view, now))
         return SimpleNamespace(state=None, wishes=(), happenings=(), due=now.monotonic + 3600)
 
-    def command(self, state, point, value, now):
-        return None
-
 
 def test_there_and_back():
     pace = Pace(600, 1000)

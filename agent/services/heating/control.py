@@ -410,11 +410,9 @@ class Zone:
     def commands(self) -> Sequence[str]:
         return (f"{self.name}.latch",)
 
-    def command(self, state: ZoneState, point: str, value: Value, now: Now) -> ZoneState | None:
+    def command(self, state: ZoneState, point: str, value: Value, now: Now) -> ZoneState:
         """`<zone>.latch` reset ends the lockout of the burner: it gets another 20 min. A sensor is believed again."""
-        if point not in self.commands:
-            return None
-        if value != "reset":
+        if value != "reset":  # `check_reset` has another wording, and a reason stays as it is
             raise ValueError(f"{point} takes reset, not {value!r}")
         burner = state.burner
         if burner.locked:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from agent.control.api import NEVER, Now, Output, Step, View, Wish
 from agent.control.calendar import Calendar
-from agent.model import Value
 
 __all__ = ["Exercise", "Exerciser", "Pump", "exercise"]
 
@@ -123,10 +122,3 @@ class Exerciser:
 
     def load(self, kept: Mapping[str, Any]) -> Pump:
         return Pump(**kept)
-
-    @property
-    def commands(self) -> Sequence[str]:
-        return ()
-
-    def command(self, _state: Pump, _point: str, _value: Value, _now: Now) -> Pump | None:
-        return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from agent.control.alarm_state import alarm_changes
 from agent.control.api import NEVER, Now, Step, View, Wish, good
 from agent.control.calendar import Calendar
-from agent.model import Severity, Value
+from agent.model import Severity
 from agent.services.heating.stuck_sensor import FIRE, IDLE, Stillness, observe
 
 __all__ = ["HotWater", "HotWaterState", "ThermalCycle"]
@@ -143,13 +143,6 @@ class HotWater:
     def load(self, kept: Mapping[str, Any]) -> HotWaterState:
         still = Stillness.load(kept.get("still"))
         return HotWaterState(**{**kept, "alarms": frozenset(kept["alarms"]), "still": still})
-
-    @property
-    def commands(self) -> Sequence[str]:
-        return ()
-
-    def command(self, _state: HotWaterState, _point: str, _value: Value, _now: Now) -> HotWaterState | None:
-        return None
 
 
 def _grain(grain: float, before: float | None, water: float | None) -> float:

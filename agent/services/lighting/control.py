@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from agent.control.alarm_state import alarm_changes
-from agent.control.api import NEVER, Now, Output, Step, View, Wish, good
+from agent.control.api import NEVER, Now, Output, Step, View, Wish, check_reset, good
 from agent.control.boot_time import BootShift, boot_anchor
 from agent.model import Kind, Point, Value
 from agent.services.lighting.faults import LAMP_FAULTS, SEVERITY, Watch
@@ -397,12 +397,9 @@ class Circuit:
     def commands(self) -> Sequence[str]:
         return (f"{self.name}.baseline",)
 
-    def command(self, state: CircuitState, point: str, value: Value, _now: Now) -> CircuitState | None:
+    def command(self, state: CircuitState, point: str, value: Value, _now: Now) -> CircuitState:
         """`<circuit>.baseline` takes "reset": after relamping the baseline is learnt again."""
-        if point not in self.commands:
-            return None
-        if value != "reset":
-            raise ValueError(f'{point} takes "reset", not {value!r}')
+        check_reset(point, value)
         return state._replace(baseline=Baseline(), relamped=True)
 
 

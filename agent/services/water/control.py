@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agent.control.alarm_state import alarm_changes
-from agent.control.api import NEVER, Happening, Now, Step, View, Wish, good, updated
+from agent.control.api import NEVER, Happening, Now, Step, View, Wish, check_reset, good, updated
 from agent.control.boot_time import boot_anchor
 from agent.control.calendar import DAY, Calendar
 from agent.control.week import Week
@@ -110,12 +110,9 @@ class WaterPoint:
     def commands(self) -> Sequence[str]:
         return (f"{self.name}.latch",) if self._may_latch else ()
 
-    def command(self, state: WaterState, point: str, value: Value, _now: Now) -> WaterState | None:
+    def command(self, state: WaterState, point: str, value: Value, _now: Now) -> WaterState:
         """`<name>.latch` takes "reset": the burst is over, the valve may open."""
-        if point not in self.commands:
-            return None
-        if value != "reset":
-            raise ValueError(f'{point} takes "reset", not {value!r}')
+        check_reset(point, value)
         over = replace(state.leaks, found=state.leaks.found - {leaks.BURST}, over=None)
         return replace(state, latched=False, leaks=over)
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from agent.control.alarm_state import alarm_changes
-from agent.control.api import NEVER, Now, Step, View, Wish, good, updated
+from agent.control.api import NEVER, Now, Step, View, Wish, check_reset, good, updated
 from agent.control.boot_time import BootShift, boot_anchor
 from agent.control.noise import Noise, follow_noise
 from agent.model import Severity, Value
@@ -165,12 +165,9 @@ class Tank:
     def commands(self) -> Sequence[str]:
         return (f"{self.name}.latch",)
 
-    def command(self, state: TankState, point: str, value: Value, _now: Now) -> TankState | None:
+    def command(self, state: TankState, point: str, value: Value, _now: Now) -> TankState:
         """`<name>.latch` takes "reset": the pump may run again."""
-        if point not in self.commands:
-            return None
-        if value != "reset":
-            raise ValueError(f'{point} takes "reset", not {value!r}')
+        check_reset(point, value)
         return replace(state, latched=False, dry=False, trips=(), standing=Standing())
 
     def mark(self, state: TankState) -> object:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from agent.control.alarm_state import alarm_changes
 from agent.control.api import NEVER, Now, Step, View, Wish, good
-from agent.model import Severity, Value
+from agent.model import Severity
 
 __all__ = ["Siren"]
 
@@ -25,10 +25,6 @@ class Siren:
     @property
     def inputs(self) -> frozenset[str]:
         return frozenset((self.level,))
-
-    @property
-    def commands(self) -> Sequence[str]:
-        return ()
 
     def initial(self) -> frozenset[str]:
         return frozenset()
@@ -47,6 +43,3 @@ class Siren:
 
     def load(self, kept: Mapping[str, Any]) -> frozenset[str]:
         return frozenset(kept["raised"])
-
-    def command(self, _state: frozenset[str], _point: str, _value: Value, _now: Now) -> frozenset[str] | None:
-        return None

@@ -66,9 +66,8 @@ class Bench:
         self.settle()
 
     def command(self, point: str, value: Value) -> None:
-        state = self.control.command(self.state, point, value, self.now)
-        assert state is not None
-        self.state = state
+        assert point in self.control.commands
+        self.state = self.control.command(self.state, point, value, self.now)
         self.settle()
 
     # -- time --------------------------------------------------------------------------------------------------

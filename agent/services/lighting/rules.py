@@ -89,9 +89,7 @@ def _check_photocell(at: Checked, keys: Keys, circuit: Circuit) -> None:
     if cell is None:
         return
     at.measurement((*keys, "photocell", "signal"), cell.signal, "lx")
-    if cell.on_below >= cell.off_above:
-        on, off = number(cell.on_below), number(cell.off_above)
-        at.error((*keys, "photocell", "on_below"), f"on_below {on} is not below off_above {off}")
+    at.below((*keys, "photocell"), cell, "on_below", "off_above")
 
 
 def _check_nights(at: Checked, keys: Keys, circuit: Circuit) -> None:

@@ -78,9 +78,7 @@ def _check_frost(at: Checked, keys: Keys, point: WaterPoint) -> None:
     if frost is None:
         return
     at.measurement((*keys, "frost", "signal"), frost.signal, "degC")
-    if frost.close_below >= frost.reopen_above:
-        low, high = number(frost.close_below), number(frost.reopen_above)
-        at.error((*keys, "frost", "close_below"), f"close_below {low} is not below reopen_above {high}")
+    at.below((*keys, "frost"), frost, "close_below", "reopen_above")
 
 
 def _check_hours(at: Checked, keys: Keys, name: str, point: WaterPoint) -> None:

@@ -11,9 +11,11 @@ from agent.lib.suggestion import did_you_mean, nearest
 from agent.site.language.document import Document, Keys
 from agent.site.language.problems import Severity, listed
 from agent.site.language.units import canonical, is_known
+from agent.site.language.values import number
 from agent.site.profiles.kinds import kind_of
 
 if TYPE_CHECKING:
+    from agent.site.language.base import Model
     from agent.site.models.bus import BusModel
     from agent.site.models.site import Site
     from agent.site.profiles.model import Library
@@ -220,6 +222,12 @@ class Checked:
         found = self.site.devices.get(device)
         points = ((found.profile_data if found is not None else None) or {}).get("points", {})
         return (points.get(point) or {}).get("unit") or ""
+
+    def below(self, keys: Keys, model: Model, low: str, high: str) -> None:
+        """The value of one key of a model is below that of another."""
+        below, above = getattr(model, low), getattr(model, high)
+        if below >= above:
+            self.error((*keys, low), f"{low} {number(below)} is not below {high} {number(above)}")
 
     def actuator(self, keys: Keys, name: str, owner: str) -> None:
         """An actuator is there, and one service alone moves it."""

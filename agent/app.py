@@ -19,12 +19,12 @@ from agent.errors import ConfigError, StorageError
 from agent.lib.notify import Notifier
 from agent.model import Event, Severity
 from agent.runtime.configuration import Configuration
+from agent.runtime.fingerprints import Fingerprints
 from agent.runtime.folders import is_tmpfs, locked
 from agent.runtime.logs import LogTail
 from agent.runtime.overview import Overview
 from agent.runtime.parts import Adapt, Parts
 from agent.runtime.requests import Requests
-from agent.runtime.seals import Seals
 from agent.runtime.socket import Server
 from agent.runtime.status import state_names
 from agent.settings import Settings
@@ -63,7 +63,7 @@ class Agent:
         self._clock = SystemClock(configuration.settings.trust)
         self._notifier = Notifier()
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._seals = Seals()
+        self._fingerprints = Fingerprints()
         self._verdicts: list[asyncio.Future[dict[str, Any]]] = []
 
     async def run(self) -> int:
@@ -136,7 +136,7 @@ class Agent:
         self._start_engine(group)
         self._start_uplink(group)
         self._spawn(group, "orphans", parts.orphans.run())
-        self._spawn(group, "life", parts.life.run())
+        self._spawn(group, "crash counter", parts.crashes.run())
         self._spawn(group, "health", self._report_health())
         self._spawn(group, "alarms", self._alarms.run())
 
@@ -172,7 +172,7 @@ class Agent:
         await asyncio.gather(parts.arbiter.stop(), parts.orphans.settle(again=True))
         parts.hub.flush()
         self._clock.keep()
-        parts.life.end()
+        parts.crashes.end()
         try:
             parts.state.put("clean_stop", self._clock.boot, now=True)
         except StorageError as error:
@@ -304,7 +304,7 @@ class Agent:
     def _changed_secrets(self, settings: Settings) -> set[str]:
         """Return the buses, and UPLINK, whose passwords, keys or certificates changed since the last call."""
         users = {**settings.buses, UPLINK: settings.uplink}
-        return {name for name, settings in users.items() if self._seals.changed(name, settings)}
+        return {name for name, settings in users.items() if self._fingerprints.changed(name, settings)}
 
     async def _tell_configuration(self) -> None:
         """Report the configuration to the service manager and as an alarm now, to the broker when it can."""
@@ -316,16 +316,16 @@ class Agent:
     async def _apply_buses(
         self, group: asyncio.TaskGroup, buses: Mapping[str, BusSpec], secrets: Set[str]
     ) -> list[str]:
-        """Stop the buses that are gone or differ, be it by a secret or a guest, and start the new ones.
+        """Stop the buses that are gone or differ, be it by a secret or a removed node, and start the new ones.
 
         An unchanged bus is not touched. Returns the names of the others.
         """
-        guests, old = self._parts.orphans.guests(buses), self._parts.buses.specs
-        new = guests.buses
+        removed, old = self._parts.orphans.buses_with_removed(buses), self._parts.buses.specs
+        new = removed.buses
         changed = [name for name in {**old, **new} if old.get(name) != new.get(name) or name in secrets]
         for name in changed:
             await self._stop_task(f"bus {name}")
-        await self._parts.buses.reconfigure(new, changed, guests.devices, guests.only)
+        await self._parts.buses.reconfigure(new, changed, removed.devices, removed.only)
         for name in changed:
             if name in self._parts.buses.names:
                 self._start_bus(group, name)

@@ -21,7 +21,7 @@ from agent.core.hub import Policy
 from agent.core.signals import Signal
 from agent.errors import ConfigError, Problem
 from agent.lib.child import environment, program
-from agent.lib.pointer import Pointer
+from agent.lib.secret_reference import SecretReference
 from agent.model import Kind, Point
 from agent.uplink.settings import UplinkSettings
 from drivers.api import BusSpec
@@ -112,7 +112,7 @@ class Found:
     """The site's own files as they were read: `site.yaml`, its profiles and their codecs."""
     absent: frozenset[str] = frozenset()
     """Codecs that a profile needs and that are not there."""
-    pointers: tuple[Pointer, ...] = ()
+    secret_references: tuple[SecretReference, ...] = ()
     """Secrets, certificates and keys that it points to."""
 
     @property

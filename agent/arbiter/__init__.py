@@ -19,7 +19,7 @@ allow it, and read back. A command is on flash before the output is written, and
     actuator_store.py  persists and restores an actuator's state
     ledger.py          where commands and events become durable
     orphans.py         outputs that left the site file, until each is in its safe state
-    guests.py          radio nodes that left the site file and stay on the air for that
+    removed_nodes.py   radio nodes that left the site file and stay on their bus until then
 """
 
 from agent.arbiter.arbiter import Arbiter

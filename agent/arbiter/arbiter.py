@@ -20,7 +20,7 @@ from agent.clock import Clock
 from agent.control.api import Output
 from agent.core.actuator_spec import ActuatorSpec
 from agent.errors import Rejected, StorageError
-from agent.lib.wake import Wake
+from agent.lib.timed_event import TimedEvent
 from agent.model import Command, Outcome, OutcomeState, Point, Readings, Value
 from drivers.api import Facts
 
@@ -65,7 +65,7 @@ class Arbiter:
         self._ledger, self._clock, self._handed = ledger, clock, handed or {}
         self.told: Callable[[], None] = lambda: None
         """Called when an output, its feedback or its holder may have changed."""
-        self._wake = Wake()
+        self._wake = TimedEvent()
         self._next = clock.monotonic() + LOOK
         self._begun = clock.now()
         self._ask_at = math.inf
@@ -76,9 +76,7 @@ class Arbiter:
         self._writer = OutputWriter(points, write, read, self.observe, ledger, clock)
         self._commands = Commands(self._table, self._writer, self._store, ledger, clock, self._wake)
 
-    def take_commands(
-        self, point_commands: PointCommandFinder, authorize: Authorize = lambda _command: None
-    ) -> None:
+    def take_commands(self, point_commands: PointCommandFinder, authorize: Authorize = lambda _command: None) -> None:
         """From now on commands on points that are no outputs go to `point_commands`, and `authorize` checks each."""
         self._commands.take(point_commands, authorize)
 

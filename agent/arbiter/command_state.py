@@ -8,7 +8,7 @@ from dataclasses import replace
 from agent.arbiter.output_state import OutputState
 from agent.arbiter.priority_array import REMOTE, PriorityArray, Slot
 from agent.core.actuator_spec import ActuatorSpec
-from agent.lib.wake import Wake
+from agent.lib.timed_event import TimedEvent
 from agent.model import Value
 
 __all__ = ["CommandState"]
@@ -24,7 +24,7 @@ class CommandState:
         self._priority_array, self._output_state = priority_array, output_state
         self.pending: Slot | None = None
         """An accepted command that waits for a limit."""
-        self.pending_changed = Wake()
+        self.pending_changed = TimedEvent()
         """Set when another command takes the place of `pending`, or none does."""
         self.attempt: Slot | None = None
         """The entry of a command, from before its write until the write is known to have worked."""
@@ -39,7 +39,7 @@ class CommandState:
         """Let an accepted command wait for its turn, or none. A command that waited before is superseded."""
         self.pending = slot
         self.pending_changed.set()
-        self.pending_changed = Wake()
+        self.pending_changed = TimedEvent()
 
     def end_pending(self, slot: Slot) -> None:
         """The command of `slot` does not wait any more."""

@@ -19,7 +19,7 @@ from agent.arbiter.priority_array import AUTO, REMOTE, Slot
 from agent.clock import Clock
 from agent.core.actuator_spec import SETTLE, say
 from agent.errors import Rejected, StorageError
-from agent.lib.wake import Wake
+from agent.lib.timed_event import TimedEvent
 from agent.model import Command, Outcome, OutcomeState, Quality, Value
 
 __all__ = ["Authorize", "Commands", "PointCommandFinder"]
@@ -46,7 +46,7 @@ class Commands:
         store: ActuatorStore,
         ledger: Ledger,
         clock: Clock,
-        wake: Wake,
+        wake: TimedEvent,
     ) -> None:
         self._table, self._writer, self._store, self._ledger, self._clock = table, writer, store, ledger, clock
         self._wake = wake
@@ -107,9 +107,7 @@ class Commands:
         reason = f"the agent died between acceptance and the wire; the output reads {shows}"
         log.warning("command left open id=%s point=%s next=not repeated", outcome.command, outcome.point)
         with contextlib.suppress(StorageError):
-            await self._ledger.record(
-                replace(outcome, state=OutcomeState.UNKNOWN, reason=reason, at=self._clock.now())
-            )
+            await self._ledger.record(replace(outcome, state=OutcomeState.UNKNOWN, reason=reason, at=self._clock.now()))
 
     async def _carry_out(self, command: Command) -> Outcome:
         await self._open.wait()

@@ -12,15 +12,15 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from dataclasses import replace
 from typing import Any
 
-from agent.arbiter.guests import Guests, invite, secrets
 from agent.arbiter.output_writer import within
+from agent.arbiter.removed_nodes import RemovedNodes, add_removed_nodes, secrets
 from agent.clock import Clock
 from agent.core.actuator_spec import ActuatorSpec, implicit, say
 from agent.core.alarms import Condition
 from agent.core.outputs import OwnedOutput, commanded_output, from_json, is_radio, outputs, points_by_place, to_json
 from agent.errors import BocageError, StorageError
 from agent.lib.backoff import Backoff
-from agent.lib.wake import Wake
+from agent.lib.timed_event import TimedEvent
 from agent.model import Event, Point, Severity, Value
 from drivers.api import BusSpec, DurableStore
 
@@ -42,7 +42,7 @@ WriteAside = Callable[[BusSpec, str, Value], Awaitable[None]]
 
 
 WriteOnAir = Callable[[str, Value], Awaitable[None]]
-"""A point of a node that is on a bus, perhaps as a guest, and the value. Returns when it was sent, or confirmed."""
+"""A point of a node that is on a bus, perhaps a removed one, and the value. Returns when it was sent, or confirmed."""
 
 
 class Orphans:
@@ -60,7 +60,7 @@ class Orphans:
         on_air: WriteOnAir | None = None,
     ) -> None:
         self._memory, self._write, self._tell, self._clock = memory, write, tell, clock
-        self._on_air, self._guests = on_air, Guests({})
+        self._on_air, self._removed = on_air, RemovedNodes({})
         self._sending: dict[str, asyncio.Task[None]] | None = None
         """The writes that wait for their node, by place; None while the radio buses are closed."""
         self._owned = {one.place: one for one in _recall(memory)}
@@ -69,7 +69,7 @@ class Orphans:
         """The orphans: place, and why it could not be written; None before the first try."""
         self.handed: dict[str, tuple[Value, str]] = {}
         """The actuators that have the output of another one now: their safe state, and the other's name."""
-        self._lock, self._wake = asyncio.Lock(), Wake()
+        self._lock, self._wake = asyncio.Lock(), TimedEvent()
         self._backoff = Backoff(*RETRY)
 
     def take_up(
@@ -109,14 +109,14 @@ class Orphans:
             self._backoff.reset()
             self._wake.set()
 
-    def guests(self, buses: Mapping[str, BusSpec]) -> Guests:
-        """Return the buses of the site file with the radio nodes of the orphans added."""
+    def buses_with_removed(self, buses: Mapping[str, BusSpec]) -> RemovedNodes:
+        """Return the buses of the site file, and those radio nodes that left it with an orphan."""
         left = (self._owned[place] for place in self._left)
-        self._guests = invite(buses, (one for one in left if is_radio(one.bus)))
-        return self._guests
+        self._removed = add_removed_nodes(buses, (one for one in left if is_radio(one.bus)))
+        return self._removed
 
     def start_sending(self) -> None:
-        """The buses with their guests are open: begin the writes that wait for their nodes."""
+        """The buses with the removed nodes are open: begin the writes that wait for their nodes."""
         self._sending = {}
         self._wake.set()
 
@@ -252,11 +252,11 @@ class Orphans:
     async def _write_on_air(self, one: OwnedOutput) -> None:
         if self._on_air is None:
             raise BocageError("a radio node is commanded by a running agent only")
-        if one.place in self._guests.refused:
-            raise BocageError(self._guests.refused[one.place])
+        if one.place in self._removed.refused:
+            raise BocageError(self._removed.refused[one.place])
         for secret in secrets(one):
             secret.reveal()  # ConfigError says which cannot be read
-        await self._on_air(self._guests.points.get(one.place, one.point), one.safe)
+        await self._on_air(self._removed.points.get(one.place, one.point), one.safe)
 
     def _drop(self, place: str) -> None:
         self._left.pop(place, None)

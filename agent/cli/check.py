@@ -62,7 +62,7 @@ def run_check(options: argparse.Namespace) -> int:
 
     copy = read_copy(Path(options.site), options.site, codecs=True)
     site, problems = None if copy.wrong else copy.site, list(copy.problems)
-    problems += filter(None, (pointer.problem(elsewhere=True) for pointer in copy.pointers))
+    problems += filter(None, (reference.problem(elsewhere=True) for reference in copy.secret_references))
     loads = _loads(copy.site) if copy.site is not None else {}
     fine: list[str] = []
     if options.bus and site is not None:

@@ -206,7 +206,7 @@ def _print_report(accounts: list[Any], refused: int, alarms: list[dict[str, Any]
 
 
 def collect(options: argparse.Namespace) -> int:
-    from agent.collect.session import Collector
+    from agent.collect.collector import Collector
     from agent.collect.store import Store, file_fault
 
     log_to_stderr(timed=False)
@@ -224,15 +224,15 @@ def collect(options: argparse.Namespace) -> int:
         for number, handler in before.items():
             signal.signal(number, handler)
         store.db.close()  # what is not committed by now comes again
-    tally = collector.tally
+    stats = collector.stats
     missing = None if accounts is None else sum(account.missing for account in accounts)
     if options.json:
-        print(json.dumps({"readings": tally.readings, "messages": tally.messages, "refused": tally.refused,
-                          "sites": sorted(tally.sites), "missing": missing}))  # fmt: skip
+        print(json.dumps({"readings": stats.readings, "messages": stats.messages, "refused": stats.refused,
+                          "sites": sorted(stats.sites), "missing": missing}))  # fmt: skip
     else:
-        print(f"collected {_count(tally.readings, 'reading')} in {_count(tally.messages, 'message')} "
-              f"of {_count(len(tally.sites), 'site')}; "
-              f"{tally.refused} refused, {'not counted:' if missing is None else missing} missing")  # fmt: skip
+        print(f"collected {_count(stats.readings, 'reading')} in {_count(stats.messages, 'message')} "
+              f"of {_count(len(stats.sites), 'site')}; "
+              f"{stats.refused} refused, {'not counted:' if missing is None else missing} missing")  # fmt: skip
     return 0
 
 
@@ -296,7 +296,7 @@ def _date(text: str) -> int:
 
 
 def _broker(options: argparse.Namespace) -> Any:
-    from agent.collect.session import Broker
+    from agent.collect.collector import BrokerSettings
 
     url = options.what[0]
     if "@" in url:  # wherever a "/" or "#" of the password has left it
@@ -319,7 +319,7 @@ def _broker(options: argparse.Namespace) -> Any:
         if path is not None and not path.is_file():
             raise BocageError(f"{path}: there is no such file")
     _check_tls(options.ca, options.cert, options.key)
-    return Broker(
+    return BrokerSettings(
         parts.hostname, port or (8883 if tls else 1883), tls, options.protocol,
         options.username, password, options.ca, options.cert, options.key, options.client_id,
     )  # fmt: skip
@@ -371,8 +371,8 @@ class _Line:
     def __exit__(self, *_: object) -> None:
         self._status.stop()
 
-    def _show(self, tally: Any) -> None:
-        rate = tally.readings / max(1.0, time.monotonic() - self._since)
-        state = "" if tally.connected else f" (not connected: {tally.error or 'trying'})"
-        words = f"{self._host}{state}: {len(tally.sites)} sites, {tally.readings:,} readings ({rate:,.0f}/s), "
-        self._status.update(self._text(shown(f"{words}{tally.refused} refused")))
+    def _show(self, stats: Any) -> None:
+        rate = stats.readings / max(1.0, time.monotonic() - self._since)
+        state = "" if stats.connected else f" (not connected: {stats.error or 'trying'})"
+        words = f"{self._host}{state}: {len(stats.sites)} sites, {stats.readings:,} readings ({rate:,.0f}/s), "
+        self._status.update(self._text(shown(f"{words}{stats.refused} refused")))

@@ -33,7 +33,7 @@ from agent.control.api import (
 from agent.control.civil import REAL_TIME, Civil, Pace
 from agent.core.supervisor import isolated
 from agent.errors import Rejected, StorageError
-from agent.lib.wake import Wake
+from agent.lib.timed_event import TimedEvent
 from agent.model import Command, Event, Quality, Reading, Readings, Severity, Value
 from drivers.api import Facts
 
@@ -134,7 +134,7 @@ class Engine:
         self._events: deque[Event] = deque()
         """Events that are not in the outbox yet."""
         self._noting = asyncio.Lock()
-        self._wake = Wake()
+        self._wake = TimedEvent()
         self._next = clock.monotonic() + PATIENCE
         self.publish: Callable[[Readings], None] = lambda _readings: None
         """Where the accounts of controls go: the hub's."""

@@ -43,22 +43,22 @@ class Buses:
         self._specs: dict[str, BusSpec] = {}
         self._wires: dict[str, Wire] = {}
         self._home: dict[str, str] = {}
-        self._guests: Set[str] = frozenset()
-        """Nodes that are no devices of the site any more: they are written, and what they say is not handed on."""
+        self._removed: Set[str] = frozenset()
+        """Radio nodes that left the site file: they are still written, and their readings are dropped."""
         self._silent: Set[str] = frozenset()
-        """Buses that are there for guests alone, and of which nothing is told."""
+        """Buses that have removed nodes alone: their state is not reported."""
         self._failed: dict[str, str] = {}  # why a bus could not be read when it was last asked
         self.publish: Callable[[Readings], None] = lambda _readings: None
-        """Where what is read goes: the hub's."""
+        """Takes all readings: the hub's method."""
 
     def configure(
-        self, specs: Mapping[str, BusSpec], guests: Set[str] = frozenset(), silent: Set[str] = frozenset()
+        self, specs: Mapping[str, BusSpec], removed: Set[str] = frozenset(), silent: Set[str] = frozenset()
     ) -> None:
         """Make the drivers of these buses; a bus is opened at its first use.
 
-        `guests` are devices that are only written; `silent` are buses that have no other devices.
+        `removed` are devices that are only written; `silent` are buses that have no other devices.
         """
-        self._guests, self._silent = guests, silent
+        self._removed, self._silent = removed, silent
         self._specs = dict(specs)
         for name, spec in specs.items():
             if name not in self._wires and (wire := self._made(spec)) is not None:
@@ -66,25 +66,25 @@ class Buses:
         self._home = {point.id: name for name, wire in self._wires.items() for point in wire.points}
 
     def _made(self, spec: BusSpec) -> Wire | None:
-        """The driver of a bus; None if it cannot be made, and only guests are on it.
+        """Make the driver of a bus; None if that fails and only removed nodes are on it.
 
-        A guest comes from the record of an earlier file, perhaps of an earlier program. One that the driver does not
-        take costs the bus nothing.
+        A removed node comes from the record of an earlier file, perhaps of an earlier program. If the driver refuses
+        it, the bus is made without it.
         """
         try:
             return open_bus(spec, self._clock, self._memory)
         except Exception as error:
-            own = tuple(device for device in spec.devices if device.name not in self._guests)
+            own = tuple(device for device in spec.devices if device.name not in self._removed)
             if len(own) == len(spec.devices):
                 raise
-            log.error('guests not taken bus=%s reason="%s" next=the bus goes without them', spec.name, error)
+            log.error('removed nodes refused bus=%s reason="%s" next=the bus goes without them', spec.name, error)
         return None if spec.name in self._silent else open_bus(replace(spec, devices=own), self._clock, self._memory)
 
     async def reconfigure(
         self,
         specs: Mapping[str, BusSpec],
         changed: Iterable[str],
-        guests: Set[str] = frozenset(),
+        removed: Set[str] = frozenset(),
         silent: Set[str] = frozenset(),
     ) -> None:
         """Close the buses that changed or went, make their successors. The others are not touched.
@@ -101,7 +101,7 @@ class Buses:
                 handed.append((after.name, wire))
             else:
                 await wire.close()
-        self.configure(specs, guests, silent)
+        self.configure(specs, removed, silent)
         for name, before in handed:
             wire = self._wires[name]
             assert isinstance(wire, Successive)
@@ -113,11 +113,11 @@ class Buses:
 
     @property
     def points(self) -> list[Point]:
-        return [point for wire in self._wires.values() for point in wire.points if point.device not in self._guests]
+        return [point for wire in self._wires.values() for point in wire.points if point.device not in self._removed]
 
     @property
     def specs(self) -> Mapping[str, BusSpec]:
-        """The buses as they are driven, guests among their devices."""
+        """The buses as they are driven, removed nodes among their devices."""
         return self._specs
 
     def status(self) -> list[dict[str, Any]]:
@@ -128,11 +128,11 @@ class Buses:
                 continue
             own = {"name": name, "type": self._specs[name].type, "load": 0.0, "error": "", **wire.status()}
             for key in ("lost", "unheard", "unread"):
-                if self._guests and key in own:
-                    own[key] = [device for device in own[key] if device not in self._guests]
+                if self._removed and key in own:
+                    own[key] = [device for device in own[key] if device not in self._removed]
             for key in ("said", "refused", "in_vain"):
-                if self._guests and key in own:
-                    own[key] = {device: said for device, said in own[key].items() if device not in self._guests}
+                if self._removed and key in own:
+                    own[key] = {device: said for device, said in own[key].items() if device not in self._removed}
             own["error"] = own["error"] or self._failed.get(name, "")
             lines.append(own)
         return lines
@@ -148,8 +148,8 @@ class Buses:
         if not isinstance(wire, Listener):
             raise BocageError(f"bus {name} of type {self._specs[name].type} cannot be listened to")
         async for readings in wire.readings():
-            if self._guests:
-                readings = [one for one in readings if one.point.partition(".")[0] not in self._guests]
+            if self._removed:
+                readings = [one for one in readings if one.point.partition(".")[0] not in self._removed]
             if readings:
                 self.publish(readings)
 

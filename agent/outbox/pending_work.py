@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agent.clock import Clock
-from agent.lib.wake import Wake
+from agent.lib.timed_event import TimedEvent
 from agent.model import Event
 from agent.outbox.blocks import Block, Lot, block, pack
 from agent.outbox.messages import Entry, State
@@ -26,7 +26,7 @@ class PendingWork:
     set when there is something that cannot wait.
     """
 
-    def __init__(self, clock: Clock, called: Wake) -> None:
+    def __init__(self, clock: Clock, called: TimedEvent) -> None:
         self._clock, self._called = clock, called
         self.work, self.since = Work(), float("inf")
         self.losses: dict[tuple[str, int, str], Loss] = {}

@@ -19,7 +19,7 @@ from uuid import uuid4
 from agent.clock import Clock
 from agent.errors import StorageError
 from agent.lib.machine import Machine
-from agent.lib.wake import Wake
+from agent.lib.timed_event import TimedEvent
 from agent.model import Event, Severity
 from agent.outbox.backlog_reader import BacklogReader
 from agent.outbox.blocks import Block
@@ -63,9 +63,9 @@ class Writer:
         self._clock, self._window, self._days, self._audit_days = clock, window, days, audit_days
         self.troubles: list[str] = []
         self.tokens = count(1)
-        self.wake = Wake()
+        self.wake = TimedEvent()
         """Set whenever there may be something to send."""
-        self.called = Wake()
+        self.called = TimedEvent()
         """Set when a pass is not to wait for what is due at a time: see `rest`."""
         self.numbers = Numbers()
         self.ram_queue = RamQueue()

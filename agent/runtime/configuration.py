@@ -45,7 +45,7 @@ class Configuration:
         """Whether nothing runs, for want of anything that can be read."""
         self._unkept = found
         self._kept = before
-        self._pointers = found.pointers if found else ()
+        self._secret_references = found.secret_references if found else ()
 
     @classmethod
     def choose(cls, path: Path, reader: SettingsReader, given: str | None) -> Configuration:
@@ -87,7 +87,7 @@ class Configuration:
                 continue
             settings = _with_kept_codecs(replace(kept.settings, site=before.site), path, before.folder)
             made = cls(path, state, settings, before, None)
-            made._pointers = kept.pointers
+            made._secret_references = kept.secret_references
             made.outdated = kept.first
             made.wrong = None if before.is_of(file.files) else wrong
             for problem in filter(None, (made.wrong, made.outdated)):
@@ -129,7 +129,7 @@ class Configuration:
             self._site, self.is_bare = file.settings.site, False
         self.outdated = None
         self.settings = _with_kept_codecs(file.settings, self.path, self.state / NEWEST)
-        self._unkept, self._pointers = file, file.pointers
+        self._unkept, self._secret_references = file, file.secret_references
         return self.settings
 
     def is_read_from(self, path: Path) -> bool:
@@ -144,7 +144,7 @@ class Configuration:
 
     def unusable(self) -> list[Problem]:
         """Read the secrets, certificates and keys of the file; return a problem for each that cannot be used now."""
-        return [problem for pointer in self._pointers if (problem := pointer.problem()) is not None]
+        return [problem for reference in self._secret_references if (problem := reference.problem()) is not None]
 
     # -- what is told ------------------------------------------------------------------------------------------
 

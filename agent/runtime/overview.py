@@ -56,7 +56,7 @@ class Overview:
         yield from conditions(fault, parts.outbox.was_written, parts.clock.trusted, parts.buses.status(), parts.uplink)
         yield from parts.configuration.conditions()
         yield from parts.orphans.conditions()
-        yield from parts.life.conditions()
+        yield from parts.crashes.conditions()
 
     def health(self) -> dict[str, Any]:
         """The health message of a site with an uplink."""

@@ -26,7 +26,7 @@ from agent.lib.machine import Machine
 from agent.model import Event, Value
 from agent.outbox import Outbox
 from agent.runtime.configuration import Configuration
-from agent.runtime.lives import Life
+from agent.runtime.crash_counter import CrashCounter
 from agent.runtime.status import discreet, state_topics
 from agent.settings import Settings
 
@@ -55,16 +55,16 @@ class Parts:
         """Why the configuration could not be kept in the state folder; "" if it was."""
         self.state = State.open(configuration.state)
         clock.remember(self.state.scope("clock"))
-        self.life = Life(self.state.scope("life"), clock)
-        self.life.begin()
+        self.crashes = CrashCounter(self.state.scope("life"), clock)
+        self.crashes.begin()
         self.outbox = self._open_outbox(runtime)
         self.open_alarms = OpenAlarms(self._put_event, self.state.scope("alarms"))
         self.buses = Buses(clock, self.state.scope("driver"))
         self.orphans = self._make_orphans()
-        guests = self.orphans.guests(self.settings.buses)
-        self.buses.configure(guests.buses, guests.devices, guests.only)
+        removed = self.orphans.buses_with_removed(self.settings.buses)
+        self.buses.configure(removed.buses, removed.devices, removed.only)
         self.hub = self._make_hub()
-        self.arbiter = self._make_arbiter(restore=not self.life.looping)
+        self.arbiter = self._make_arbiter(restore=not self.crashes.looping)
         self.engine = self._make_engine()
         self.take_commands()
         self._connect()

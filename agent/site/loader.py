@@ -9,8 +9,8 @@ from pathlib import Path
 
 from agent.errors import ConfigError
 from agent.lib.hints import again
-from agent.lib.pointer import Pointer
-from agent.site.checks.pointers import pointers
+from agent.lib.secret_reference import SecretReference
+from agent.site.checks.secret_references import secret_references
 from agent.site.checks.site import check_site
 from agent.site.language.document import read
 from agent.site.language.problems import Problem
@@ -32,7 +32,7 @@ class Copy:
     """The site's own files as they were read, by their names relative to the site file, which is site.yaml here."""
     absent: frozenset[str] = frozenset()
     """Codecs that a profile of the site needs and that are not there."""
-    pointers: tuple[Pointer, ...] = ()
+    secret_references: tuple[SecretReference, ...] = ()
     """Secrets, certificates and keys that it points to."""
 
     @property
@@ -55,7 +55,7 @@ def read_copy(path: Path, file: str | None = None, home: Path | None = None, cod
         problems[0] = replace(problems[0], message=f"the file is empty; this writes one to start from: {start}")
     library = Library(path.parent)
     site: Site | None = None
-    pointed: tuple[Pointer, ...] = ()
+    found_references: tuple[SecretReference, ...] = ()
     if not problems or document.data is not None:
         site, left_out = validate(document, Site, home.parent)
         if site is not None:
@@ -64,10 +64,10 @@ def read_copy(path: Path, file: str | None = None, home: Path | None = None, cod
             if codecs:
                 library.check_files()
             problems = document.problems + library.problems
-            pointed = tuple(pointers(document, site))
+            found_references = tuple(secret_references(document, site))
     problems = sorted(problems, key=lambda found: (found.file != document.file, found.file, found.line, found.column))
     files = {"site.yaml": document.source, **library.files}
-    return Copy(site, problems, files, frozenset(library.absent), pointed)
+    return Copy(site, problems, files, frozenset(library.absent), found_references)
 
 
 def read_site(path: Path, file: str | None = None) -> tuple[Site | None, list[Problem]]:

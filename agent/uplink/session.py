@@ -31,7 +31,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from agent.clock import Clock
 from agent.errors import BocageError, WireError
 from agent.lib.mqtt import Client
-from agent.lib.sieve import bound
+from agent.lib.packet_limit import limit_packets
 from agent.lib.tls import client_context, why_refused
 from agent.model import Instant
 from agent.uplink.certificates import ends
@@ -168,7 +168,7 @@ class Session(Client):
         self._client.max_inflight_messages_set(0)  # the window is ours
         self._client.on_publish = None  # `_on_puback` settles
         self._client.manual_ack_set(True)
-        self._sieve = bound(self._client, LARGEST_COMMAND + 1, self._v5, seen=self._begins)
+        self._packet_limit = limit_packets(self._client, LARGEST_COMMAND + 1, self._v5, seen=self._begins)
         self._handle_puback, self._send_pingreq = self._client._handle_pubackcomp, self._client._send_pingreq
         self._client._handle_pubackcomp = self._on_puback  # type: ignore[method-assign,assignment]
         self._client._send_pingreq = self._ping  # type: ignore[method-assign]
@@ -400,7 +400,7 @@ class Session(Client):
     @property
     def skipped(self) -> int:
         """Messages that came in too long and were skipped but for their beginning."""
-        return self._sieve.skipped
+        return self._packet_limit.skipped
 
     @property
     def is_open(self) -> bool:
@@ -548,7 +548,7 @@ class Session(Client):
         while self._client.loop_misc() == paho.MQTT_ERR_SUCCESS:
             self._ticked = time.monotonic()
             oldest = next(iter(self._acks.values()), None)
-            if oldest is not None and self._ticked - max(oldest[1], self._sieve.at) > self._ack_timeout:
+            if oldest is not None and self._ticked - max(oldest[1], self._packet_limit.at) > self._ack_timeout:
                 self.drop(f"a publish was not acknowledged within {self._ack_timeout:.0f} s")
                 return
             tick = min(1.0, self._client._keepalive / 2)

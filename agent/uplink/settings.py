@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
-__all__ = ["Broker", "Secret", "UplinkSettings"]
+__all__ = ["BrokerAddress", "Secret", "UplinkSettings"]
 
 
 class Secret(Protocol):
@@ -16,7 +16,7 @@ class Secret(Protocol):
         """The text. ConfigError if it is not there (the attempt fails, is reported, and tried again)."""
 
 
-class Broker(NamedTuple):
+class BrokerAddress(NamedTuple):
     """Address of a broker."""
 
     host: str
@@ -52,7 +52,7 @@ class UplinkSettings:
     """Names and patterns of the points that commands may name; None: all."""
     max_message: int = 16_000
     """Bytes of a message's body at the most (a single longer reading or event stands alone)."""
-    fallback: tuple[Broker, ...] = ()
+    fallback: tuple[BrokerAddress, ...] = ()
     """Brokers that are asked when this one does not answer, with the same credentials."""
     compress: bool | None = None
     """Whether history goes compressed; None: with MQTT 5, which can say so."""

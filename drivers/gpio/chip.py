@@ -29,7 +29,7 @@ from typing import Any
 from agent.clock import Clock
 from agent.errors import DeviceError, WireError
 from agent.lib.backoff import Backoff
-from agent.lib.wake import Wake
+from agent.lib.timed_event import TimedEvent
 from agent.model import BusState, Point, Quality, Reading, Readings, Value
 from drivers.api import BusSpec, DeviceSpec, DurableStore
 from drivers.gpio.factory import Errors, pin_factory
@@ -67,7 +67,7 @@ class Gpio:
         self._errors: Errors = ()
         self._error = ""
         self._news: list[Reading] = []
-        self._wake = Wake()
+        self._wake = TimedEvent()
         self._due = float("inf")
 
     def _line(self, spec: DeviceSpec) -> Line:

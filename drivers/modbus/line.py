@@ -18,7 +18,7 @@ from typing import Any
 from agent.clock import Clock
 from agent.errors import DeviceError, Refused, WireError
 from agent.lib.backoff import Backoff
-from agent.lib.wake import Wake
+from agent.lib.timed_event import TimedEvent
 from agent.model import BusState, Point, Quality, Reading, Readings, Value
 from drivers.api import BusSpec, DeviceSpec
 from drivers.modbus import question as ask
@@ -70,7 +70,7 @@ class ModbusLine:
         self._jobs: list[tuple[int, int, Run, asyncio.Future[Any]]] = []
         self._order = itertools.count()
         self._probe_took, self._probe_at = 0.0, -math.inf
-        self._called = Wake()
+        self._called = TimedEvent()
         self._due = math.inf
         self._error = self._told = ""
         self._is_news = False
@@ -191,8 +191,7 @@ class ModbusLine:
             yield {"unit_id": unit, **await self._submit(_PROBE, partial(self._probe, probe, timeout))}
 
     async def try_devices(self, devices: Sequence[DeviceSpec]) -> Readings:
-        """Read every point of devices that need not be ours, once, and tell what was counted and is to be said of them.
-        """
+        """Read every point of any devices once. Returns their values and their counters."""
         found: list[Reading] = []
         for device in self._built(devices):
             registers = [register for register in device.registers if not register.point.moves]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.runtime.lives import Life
+from agent.runtime.crash_counter import CrashCounter
 from tests.fakes.clock import FakeClock
 from tests.fakes.store import FakeStore
 
@@ -47,7 +47,7 @@ def live(clock):
     flash = FakeStore()
 
     def begin():
-        life = Life(flash, clock)
+        life = CrashCounter(flash, clock)
         life.begin()
         return life
 
@@ -102,6 +102,6 @@ def test_power_cuts_of_a_box_without_a_clock_are_as_near_as_their_boots_are_shor
 def test_what_is_kept_otherwise_is_nothing(clock):
     flash = FakeStore()
     flash["now"] = {"alive": True}
-    life = Life(flash, clock)
+    life = CrashCounter(flash, clock)
     life.begin()
     assert not life.looping

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from agent.cli import main
 from agent.collect.erase import Which, erase
-from agent.collect.refusals import Refusals
+from agent.collect.refusal_log import RefusalLog
 from agent.collect.schemas import KINDS, MOST_BYTES, Misfit, Shelf, schema
 from agent.collect.shape import compiled
 from agent.collect.store import Foreign, Store
@@ -228,14 +228,14 @@ def test_a_rename_that_is_ended_midway_is_finished_by_a_second_one(kept, file, c
 
 
 def test_a_flood_of_poison_is_no_flood_of_lines(caplog):
-    said = Refusals()
+    said = RefusalLog()
     for n in range(1_000):
-        said.say("village", f"bocage/v1/village/cmd/{n}/result", Misfit("not JSON"))
-        said.say("thief", "bocage/v1/thief/telemetry", Foreign("foreign_store", str(n), "it is of site village"))
-    said.say("neighbour", "bocage/v1/neighbour/telemetry", Misfit("not JSON"))
+        said.log("village", f"bocage/v1/village/cmd/{n}/result", Misfit("not JSON"))
+        said.log("thief", "bocage/v1/thief/telemetry", Foreign("foreign_store", str(n), "it is of site village"))
+    said.log("neighbour", "bocage/v1/neighbour/telemetry", Misfit("not JSON"))
     assert len(caplog.messages) == 11
-    said.say_more(at_once=True)
-    said.say_more(at_once=True)
+    said.log_counts(at_once=True)
+    said.log_counts(at_once=True)
     assert [line[:45] for line in caplog.messages[11:]] == [
         "messages refused site='village' more=995 next", "messages refused site='thief' more=995 next=k",
     ]  # fmt: skip
@@ -551,6 +551,6 @@ def test_a_file_of_before_is_opened_and_the_program_of_before_still_opens_it(fil
 
 def test_no_other_package_is_needed(tmp_path):
     (tmp_path / "jsonschema.py").write_text("raise ImportError('not installed')")
-    program = "import agent.collect.session as s; s.Shelf().parse('event', b'{}')"
+    program = "import agent.collect.collector as s; s.Shelf().parse('event', b'{}')"
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert "Misfit" in done.stderr, done.stderr

@@ -23,7 +23,7 @@ from tests.fakes.mosquitto import certificates
 STORE = "11111111-2222-4333-8444-555555555555"
 
 
-HURRY = "import agent.collect.session as s; s._ANSWER = 1.0; from agent.cli import main; raise SystemExit(main())"
+HURRY = "import agent.collect.collector as s; s._ANSWER = 1.0; from agent.cli import main; raise SystemExit(main())"
 
 
 def program(port, file, *more):

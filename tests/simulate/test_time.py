@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent.lib.wake import Wake
+from agent.lib.timed_event import TimedEvent
 from agent.simulate.loop import VirtualLoop, not_before
 from tests.simulate.conftest import SITE, START, Bench
 
@@ -49,7 +49,7 @@ def test_who_waits_for_less_than_a_float_can_tell_does_not_stop_time() -> None:
     async def until_it_has_come() -> None:
         await asyncio.sleep(1e7)
         while loop.time() <= 1e7:
-            await Wake().wait(1e-12)
+            await TimedEvent().wait(1e-12)
 
     try:
         loop.run_until_complete(until_it_has_come())

@@ -179,7 +179,7 @@ MUTANTS = [
             "agent/arbiter/priority_array.py",
             "        if not awaited:\n            self.hold_relinquish_default()\n", ""),
     _mutant("crash-loop-restores", "overrides are taken up again after three crashes in ten minutes",
-            "agent/runtime/parts.py", "restore=not self.life.looping", "restore=True"),
+            "agent/runtime/parts.py", "restore=not self.crashes.looping", "restore=True"),
     _mutant("max-on-once", "who kept an output on past max_on switches it on again",
             "agent/arbiter/actuator.py", "self.overrun not in (None, key)", "self.overrun is not None"),
     _mutant("orphan-left", "an output that left the file stays as it is",

@@ -14,7 +14,7 @@ from agent.model import Event, Reading
 from agent.outbox import Outbox
 from agent.outbox.blocks import decode
 from agent.uplink.reconnect import Why, reconnect_delay
-from agent.uplink.settings import Broker, UplinkSettings
+from agent.uplink.settings import BrokerAddress, UplinkSettings
 from tests.fakes.broker import NEVER, ScriptedBroker
 from tests.fakes.mosquitto import free_port, mosquitto
 
@@ -308,7 +308,7 @@ async def test_the_fallback_is_asked_with_the_same_credentials(
         reference = f"127.0.0.1:{ports[first]}" if first in ports else ""
         code = {"refuses": 0x88, "refers": 0x9C, "refers elsewhere": 0x9D}.get(first, 0)
         async with ScriptedBroker(connack=code, reference=reference) as broker:
-            fallback = (Broker("127.0.0.1", free_port(), False), Broker("127.0.0.1", second.port, False))
+            fallback = (BrokerAddress("127.0.0.1", free_port(), False), BrokerAddress("127.0.0.1", second.port, False))
             if first == "away":
                 await broker.stop()
             async with site.up(broker.port, fallback=fallback, username="marie", password="sesame"):
@@ -334,7 +334,7 @@ async def test_a_disconnect_refers_to_another_broker(
     quick(monkeypatch)
     async with ScriptedBroker() as first, ScriptedBroker() as second, ScriptedBroker() as third:
         brokers = (second, third) if listed else (second,)
-        fallback = tuple(Broker("127.0.0.1", one.port, False) for one in brokers)
+        fallback = tuple(BrokerAddress("127.0.0.1", one.port, False) for one in brokers)
         async with site.up(first.port, fallback=fallback, username="marie", password="sesame"):
             await until(lambda: first.subscribed)
             await first.disconnect(code, f"127.0.0.1:{third.port}")
@@ -352,7 +352,7 @@ async def test_back_to_the_first_broker_when_it_is_well_again(
     """A link stays where it is until it is lost; then the first one is asked first, and the others if it is away."""
     quick(monkeypatch)
     async with ScriptedBroker() as first, ScriptedBroker() as second, ScriptedBroker() as third:
-        fallback = tuple(Broker("127.0.0.1", one.port, False) for one in (second, third))
+        fallback = tuple(BrokerAddress("127.0.0.1", one.port, False) for one in (second, third))
         async with site.up(first.port, fallback=fallback):
             for turn in (1, 2):
                 await until(lambda turn=turn: taken(first) == turn)

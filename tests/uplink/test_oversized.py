@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from agent.lib.sieve import LONGEST, Sieve
+from agent.lib.packet_limit import LONGEST, PacketLimit
 from tests.fakes.broker import ScriptedBroker
 
 CMD = "bocage/v1/village/cmd/"
@@ -111,19 +111,19 @@ def test_whatever_the_pieces_in_which_it_comes(piece: int, v5: bool) -> None:
         return some
 
     refused: set[int] = set()
-    sieve = Sieve(recv, 5, v5, seen.append)
+    packet_limit = PacketLimit(recv, 5, v5, seen.append)
     out = bytearray()
-    while at < len(stream) or sieve._ready:
+    while at < len(stream) or packet_limit._ready:
         try:
-            out += sieve.recv(100)
+            out += packet_limit.recv(100)
         except BlockingIOError:
             continue
     cut = topic + b"x" * 5
     assert out == b"\xd0\x00" + b"\x32" + bytes([len(cut)]) + cut + small
-    assert (seen, sieve.skipped) == ([0xD0, 0x32, 0x32], 1)
+    assert (seen, packet_limit.skipped) == ([0xD0, 0x32, 0x32], 1)
 
 
 def test_what_is_no_mqtt_is_no_packet() -> None:
     stream = iter([b"\x32", b"\xff", b"\xff", b"\xff", b"\xff", b"\xff"])
     with pytest.raises(ConnectionError):
-        Sieve(lambda size: next(stream), 5, True, print).recv(1)
+        PacketLimit(lambda size: next(stream), 5, True, print).recv(1)

@@ -22,7 +22,7 @@ from agent.site.language.ports import broker
 from agent.site.models import signals as config
 from agent.site.models.buses import Bus
 from agent.site.models.site import Site
-from agent.uplink.settings import Broker, UplinkSettings
+from agent.uplink.settings import BrokerAddress, UplinkSettings
 from drivers.api import BusSpec, DeviceSpec
 from drivers.registry import is_driven
 
@@ -167,9 +167,7 @@ def _actuators(site: Site) -> list[ActuatorSpec]:
                 low=point.get("low"),
                 high=point.get("high"),
                 output_watchdog=device.output_watchdog if device else None,
-                refresh=settings.refresh
-                if settings.fallback_after is None
-                else REFRESH * settings.fallback_after,
+                refresh=settings.refresh if settings.fallback_after is None else REFRESH * settings.fallback_after,
                 stagger=usual.stagger,
             )
         )
@@ -197,7 +195,7 @@ def _uplink(site: Site) -> UplinkSettings | None:
         state_interval=uplink.state_interval,
         session_expiry=uplink.session_expiry,
         max_message=uplink.max_message,
-        fallback=tuple(Broker(*broker(url)) for url in uplink.fallback),
+        fallback=tuple(BrokerAddress(*broker(url)) for url in uplink.fallback),
         allow=uplink.commands.allow,
         client_id=uplink.client_id or f"bocage-{site.site.id}",
         compress=uplink.compress,

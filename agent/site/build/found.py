@@ -20,7 +20,7 @@ def read(site: Path, home: Path) -> Found:
         found, why = _translated(copy)
         if why and not copy.wrong:
             problems = (*problems, Problem(str(home), 1, 1, "error", f"it cannot be carried out: {why}"))
-    return Found(found, problems, copy.files, copy.absent, copy.pointers)
+    return Found(found, problems, copy.files, copy.absent, copy.secret_references)
 
 
 def _translated(copy: Copy) -> tuple[Settings | None, str]:

@@ -18,8 +18,8 @@ from agent.clock import Clock
 from agent.errors import ConfigError, WireError
 from agent.lib.backoff import outage_delay
 from agent.lib.mqtt import Client
+from agent.lib.packet_limit import limit_packets
 from agent.lib.resolver import in_thread
-from agent.lib.sieve import bound
 from agent.lib.tls import client_context, why_refused
 from drivers.lora.chirpstack.events import LARGEST
 
@@ -71,7 +71,7 @@ class Address:
             queue_type=_Unread,
         )
         unread: Any = client._queue
-        bound(client._client, _LONGEST, v5=False, longest=_LONGEST + _TOPIC, seen=unread.expect)
+        limit_packets(client._client, _LONGEST, v5=False, longest=_LONGEST + _TOPIC, seen=unread.expect)
         client._client.manual_ack_set(True)  # the broker keeps a message until its readings are in safe hands
         client._client.disable_logger()
         return client

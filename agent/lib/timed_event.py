@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 
-__all__ = ["Wake"]
+__all__ = ["TimedEvent"]
 
 
-class Wake:
+class TimedEvent:
     """An event for which one can wait with a limit."""
 
     def __init__(self) -> None:

@@ -13,18 +13,18 @@ from typing import Any
 from agent.errors import ConfigError
 from agent.lib.secret import Kept
 
-__all__ = ["Seals"]
+__all__ = ["Fingerprints"]
 
 _LARGEST = 1_000_000
 """Bytes of a file that is looked at: a bundle of authorities has 200 kB."""
 
 
-class Seals:
+class Fingerprints:
     """Keyed hashes of the secrets and files that settings name, kept in memory under a random key."""
 
     def __init__(self) -> None:
         self._key = os.urandom(32)
-        self._seals: dict[str, bytes] = {}
+        self._fingerprints: dict[str, bytes] = {}
         self._files: dict[Path, bytes] = {}
         """Hashes of files as they were last read: one that is lost has not changed."""
 
@@ -33,11 +33,11 @@ class Seals:
 
         `settings` may be dataclasses, mappings and sequences, with secrets and paths somewhere in them.
         """
-        seal = self._seal(settings)
-        before, self._seals[name] = self._seals.get(name, seal), seal
-        return before != seal
+        fingerprint = self._fingerprint(settings)
+        before, self._fingerprints[name] = self._fingerprints.get(name, fingerprint), fingerprint
+        return before != fingerprint
 
-    def _seal(self, settings: Any) -> bytes:
+    def _fingerprint(self, settings: Any) -> bytes:
         found = hmac.new(self._key, digestmod=hashlib.sha256)
         for content in self._contents(settings):
             found.update(len(content).to_bytes(8, "big") + content)

@@ -1,4 +1,4 @@
-"""Radio nodes that left the site file before their outputs were in the safe state: they stay on their bus as guests.
+"""Radio nodes that left the site file before their outputs were in the safe state: they stay on their bus.
 
 A node of class A listens only after its own uplink, and only to a sender with its keys. So its bus keeps it, with its
 outputs alone, until they are written. Its readings are dropped meanwhile.
@@ -16,11 +16,12 @@ from agent.lib.secret import Kept
 from drivers.api import BusSpec, DeviceSpec
 from drivers.registry import find
 
-__all__ = ["Guests", "invite", "secrets"]
+__all__ = ["RemovedNodes", "add_removed_nodes", "secrets"]
+
 
 @dataclass(frozen=True, slots=True)
-class Guests:
-    """The buses of a site with its guests. `devices` are the guests, `only` the buses that have no other device."""
+class RemovedNodes:
+    """The buses of a site with its removed nodes: `devices`. `only` are the buses that have no other device."""
 
     buses: Mapping[str, BusSpec]
     devices: frozenset[str] = frozenset()
@@ -31,7 +32,7 @@ class Guests:
     """Why an output cannot be written, by its place."""
 
 
-def invite(buses: Mapping[str, BusSpec], orphans: Iterable[OwnedOutput]) -> Guests:
+def add_removed_nodes(buses: Mapping[str, BusSpec], orphans: Iterable[OwnedOutput]) -> RemovedNodes:
     """Return the buses with the nodes of these outputs added."""
     orphans = list(orphans)
     made, present = dict(buses), points_by_place(buses) if orphans else {}
@@ -49,16 +50,16 @@ def invite(buses: Mapping[str, BusSpec], orphans: Iterable[OwnedOutput]) -> Gues
         if host is None:
             name = _free(one.bus.name, made.keys())
             host = made[name] = replace(one.bus, name=name, devices=())
-        guest = next((d for d in host.devices if d.name in devices and d.address == one.device.address), None)
-        if guest is None:
+        node = next((d for d in host.devices if d.name in devices and d.address == one.device.address), None)
+        if node is None:
             taken = {device.name for bus in made.values() for device in bus.devices}
-            guest = replace(one.device, name=_free(one.device.name, taken))
-            devices.add(guest.name)
-        guest = _with_points(guest, one.device)
-        others = tuple(device for device in host.devices if device.name != guest.name)
-        made[host.name] = replace(host, devices=(*others, guest))
-        points[one.place] = f"{guest.name}.{one.point.partition('.')[2]}"
-    return Guests(made, frozenset(devices), frozenset(made.keys() - buses.keys()), points, refused)
+            node = replace(one.device, name=_free(one.device.name, taken))
+            devices.add(node.name)
+        node = _with_points(node, one.device)
+        others = tuple(device for device in host.devices if device.name != node.name)
+        made[host.name] = replace(host, devices=(*others, node))
+        points[one.place] = f"{node.name}.{one.point.partition('.')[2]}"
+    return RemovedNodes(made, frozenset(devices), frozenset(made.keys() - buses.keys()), points, refused)
 
 
 def secrets(one: OwnedOutput) -> Iterator[Kept]:
@@ -100,9 +101,9 @@ def _node(device: DeviceSpec) -> Any:
     return str(found).lower()
 
 
-def _with_points(guest: DeviceSpec, device: DeviceSpec) -> DeviceSpec:
-    profile, more = dict(guest.profile or {}), dict(device.profile or {})
-    return replace(guest, profile={**profile, "points": {**profile.get("points", {}), **more.get("points", {})}})
+def _with_points(node: DeviceSpec, device: DeviceSpec) -> DeviceSpec:
+    profile, more = dict(node.profile or {}), dict(device.profile or {})
+    return replace(node, profile={**profile, "points": {**profile.get("points", {}), **more.get("points", {})}})
 
 
 def _free(name: str, taken: Iterable[str]) -> str:

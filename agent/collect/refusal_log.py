@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from agent.collect.schemas import Misfit
 from agent.collect.store import Foreign
 
-__all__ = ["Refusals"]
+__all__ = ["RefusalLog"]
 
-log = logging.getLogger("bocage.collect")
+_log = logging.getLogger("bocage.collect")
 
 _NAMED = 5
 """Messages of a site that have a line each; an hour without one begins anew."""
@@ -31,13 +31,13 @@ class _Site:
     """When the last line was written (monotonic s)."""
 
 
-class Refusals:
-    """`say` one refused message; `say_more` tells from time to time how many there were besides."""
+class RefusalLog:
+    """`log` writes the first refused messages of a site; `log_counts` writes how many more there were."""
 
     def __init__(self) -> None:
         self._sites: dict[str, _Site] = {}
 
-    def say(self, site: str, topic: str, reason: Misfit) -> None:
+    def log(self, site: str, topic: str, reason: Misfit) -> None:
         now = time.monotonic()
         if site not in self._sites and len(self._sites) >= _SITES:
             site = ""
@@ -52,12 +52,12 @@ class Refusals:
         what, level = ("message refused", logging.WARNING)
         if isinstance(reason, Foreign):
             what, level = f"alarm code={reason.code}", logging.ERROR
-        log.log(level, "%s topic=%r reason=%r next=kept in table refused", what, topic[:300], str(reason)[:500])
+        _log.log(level, "%s topic=%r reason=%r next=kept in table refused", what, topic[:300], str(reason)[:500])
 
-    def say_more(self, at_once: bool = False) -> None:
+    def log_counts(self, at_once: bool = False) -> None:
         """The numbers that are due; `at_once` at the end."""
         now = time.monotonic()
         for site, here in self._sites.items():
             if here.more and (at_once or now - here.said >= _EVERY):
-                log.warning("messages refused site=%r more=%d next=kept in table refused, the newest", site, here.more)
+                _log.warning("messages refused site=%r more=%d next=kept in table refused, the newest", site, here.more)
                 here.more, here.said = 0, now

@@ -1,4 +1,4 @@
-"""Secrets, certificates and keys that a site file points to, and whether they can be read."""
+"""Secrets, certificates and keys that a site file refers to, and whether they can be read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 from agent.errors import ConfigError, Problem
 from agent.lib.secret import Kept, is_withdrawn
 
-__all__ = ["Authorities", "Chain", "Pointer"]
+__all__ = ["Authorities", "Chain", "SecretReference"]
 
 
 _AES_KEY = re.compile("[0-9a-fA-F]{32}")
@@ -31,7 +31,7 @@ class Chain(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Pointer:
+class SecretReference:
     """One of them, and where the site file names it. `line` and `column` count from 1."""
 
     file: str

@@ -1,8 +1,8 @@
 """Bound the size of received MQTT packets: a PUBLISH that is too long is skipped in pieces, whatever its length.
 
-paho gathers a packet whole before it is handed on, and MQTT allows 256 MB. A `Sieve` stands between the socket and
-paho: of a longer PUBLISH it hands on the topic, the packet id, the properties and the beginning of the payload, as if
-no more had come. So it is parsed, refused and acknowledged like any other, and the link stays.
+paho buffers a whole packet, and MQTT allows 256 MB. A `PacketLimit` sits between the socket and paho: of a longer
+PUBLISH it passes on the topic, the packet id, the properties and the beginning of the payload, as if that were all.
+So it is parsed, refused and acknowledged like any other, and the link stays.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["LONGEST", "OPEN", "Sieve", "bound"]
+__all__ = ["LONGEST", "OPEN", "PacketLimit", "limit_packets"]
 
 LONGEST = 262_144
 """Bytes of a packet (its Remaining Length) that is handed on whole: a topic, properties and a command have room."""
@@ -25,10 +25,10 @@ OPEN = 100
 _PUBLISH = 3
 
 
-def bound(
+def limit_packets(
     client: Any, payload: int, v5: bool, longest: int = LONGEST, seen: Callable[[int], None] = lambda _head: None
-) -> Sieve:
-    """Put a `Sieve` into a paho client, for one connection: see there.
+) -> PacketLimit:
+    """Put a `PacketLimit` into a paho client, for one connection.
 
     What is skipped counts as a sign of life of the broker's. ConnectionError for more than `OPEN` messages at QoS 2.
     """
@@ -41,12 +41,12 @@ def bound(
     def skips(at: float) -> None:
         client._last_bytes_received = at
 
-    sieve = Sieve(functools.partial(type(client)._sock_recv, client), payload, v5, begins, longest, skips)
-    client._sock_recv = sieve.recv
-    return sieve
+    packet_limit = PacketLimit(functools.partial(type(client)._sock_recv, client), payload, v5, begins, longest, skips)
+    client._sock_recv = packet_limit.recv
+    return packet_limit
 
 
-class Sieve:
+class PacketLimit:
     """`recv` in place of the socket's. `payload` is how much of a payload too long is handed on (bytes); `longest` is
     what is handed on whole.
 

@@ -20,14 +20,14 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from agent.collect.erase import expire
-from agent.collect.refusals import Refusals
+from agent.collect.refusal_log import RefusalLog
 from agent.collect.schemas import KINDS, MOST_BYTES, Misfit, Shelf
 from agent.collect.store import Store, is_locked, site_and_kind
 from agent.errors import BocageError
-from agent.lib.sieve import bound
+from agent.lib.packet_limit import limit_packets
 from agent.lib.tls import client_context, why_refused
 
-__all__ = ["Broker", "Collector", "Tally"]
+__all__ = ["BrokerSettings", "CollectStats", "Collector"]
 
 log = logging.getLogger("bocage.collect")
 
@@ -58,7 +58,7 @@ _AGAIN = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Broker:
+class BrokerSettings:
     """Where to collect from. The password never shows in the repr."""
 
     host: str
@@ -75,7 +75,7 @@ class Broker:
 
 
 @dataclass(slots=True)
-class Tally:
+class CollectStats:
     """Counts of received messages since the start."""
 
     messages: int = 0
@@ -91,8 +91,8 @@ class Tally:
 class Collector:
     """Takes everything under `prefix` into `store` until it is stopped. What is older than `keep` seconds is erased."""
 
-    def __init__(self, broker: Broker, prefix: str, store: Store, keep: float | None = None) -> None:
-        self.tally = Tally()
+    def __init__(self, broker: BrokerSettings, prefix: str, store: Store, keep: float | None = None) -> None:
+        self.stats = CollectStats()
         self._broker, self._prefix, self._store, self._keep = broker, prefix.strip("/"), store, keep
         self._shelf = Shelf()
         self._came: queue.Queue[tuple[int, mqtt.MQTTMessage]] = queue.Queue(_TOGETHER)
@@ -104,10 +104,10 @@ class Collector:
         self._stop = threading.Event()
         self._expiry: Iterator[int] = iter(())
         self._expire_at = time.monotonic()
-        self._refusals = Refusals()
+        self._refusals = RefusalLog()
         self._end: float | None = None
 
-    def run(self, shown: Callable[[Tally], None], seconds: float | None = None) -> None:
+    def run(self, shown: Callable[[CollectStats], None], seconds: float | None = None) -> None:
         """Collect until `stop`, or for so many seconds; `shown` is called a few times a second.
 
         BocageError if the first connection fails for good (who we are, what we may read, which protocol), or if there
@@ -121,23 +121,23 @@ class Collector:
                 self._take_some(client)
                 self._date_some()
                 self._expire_some()
-                self._refusals.say_more()
+                self._refusals.log_counts()
                 if self._failed:
                     break
-                shown(self.tally)
+                shown(self.stats)
         finally:
             self._leave(client)
-            self._refusals.say_more(at_once=True)
-        if not self.tally.subscribed:
-            raise self._no_session(self.tally.error or _SILENT)
+            self._refusals.log_counts(at_once=True)
+        if not self.stats.subscribed:
+            raise self._no_session(self.stats.error or _SILENT)
 
     @property
     def _failed(self) -> bool:
         """Whether the first connection came to nothing, and another would too."""
-        if self.tally.subscribed:
+        if self.stats.subscribed:
             return False
-        mute = self.tally.connected and time.monotonic() > self._answer_by
-        return mute or (bool(self.tally.error) and (self._connection == 0 or self._refused))
+        mute = self.stats.connected and time.monotonic() > self._answer_by
+        return mute or (bool(self.stats.error) and (self._connection == 0 or self._refused))
 
     def _no_session(self, reason: object) -> BocageError:
         broker = self._broker
@@ -161,10 +161,10 @@ class Collector:
             return
         if not self._hold_file():
             return
-        end, before = time.monotonic() + _LONGEST, self.tally.readings
+        end, before = time.monotonic() + _LONGEST, self.stats.readings
         self._take(taken[0][1])
         while (
-            len(taken) < _TOGETHER and self.tally.readings - before < _READINGS and time.monotonic() < end
+            len(taken) < _TOGETHER and self.stats.readings - before < _READINGS and time.monotonic() < end
             and not self._stop.is_set() and not self._came.empty()
         ):  # fmt: skip
             taken.append(self._came.get())
@@ -199,18 +199,18 @@ class Collector:
         payload = bytes(message.payload)
         if kind not in KINDS or not payload:
             return
-        self.tally.messages += 1
+        self.stats.messages += 1
         try:
             body = self._shelf.parse(kind, payload)
             self._store.take(kind, site, body)
         except Misfit as reason:
-            self.tally.refused += 1
+            self.stats.refused += 1
             self._store.refuse(topic, reason, payload)
-            self._refusals.say(site, topic, reason)
+            self._refusals.log(site, topic, reason)
             return
-        self.tally.sites.add(site)
+        self.stats.sites.add(site)
         if kind == "telemetry":
-            self.tally.readings += sum(map(len, body["p"].values()))
+            self.stats.readings += sum(map(len, body["p"].values()))
 
     def _date_some(self) -> None:
         """A portion of what waits for a time that is known by now."""
@@ -235,14 +235,14 @@ class Collector:
 
     # -- the session ---------------------------------------------------------------------------------------------
 
-    def _begin(self, shown: Callable[[Tally], None], end: float | None) -> mqtt.Client:
+    def _begin(self, shown: Callable[[CollectStats], None], end: float | None) -> mqtt.Client:
         """A client that is connected, by the protocol that the broker knows. BocageError if it refuses us."""
         broker = self._broker
         protocols = [broker.protocol] if broker.protocol else ["5", "3.1.1"]
         for protocol in protocols:
             self._settled.clear()
             self._ended.clear()
-            self._too_new, self.tally.error = False, ""
+            self._too_new, self.stats.error = False, ""
             client = self._make_client(protocol)
             self._connect(client, protocol)
             last = protocol == protocols[-1]
@@ -250,11 +250,11 @@ class Collector:
             while not self._settled.wait(_LOOK) and not self._over(end):
                 if time.monotonic() > patience:
                     self._unanswered(_SILENT)
-                shown(self.tally)
+                shown(self.stats)
             if self._over(end) or self._connection or not self._too_new:
                 break
             if not last:
-                log.warning('no MQTT 5 broker=%s reason="%s" next=3.1.1 is tried', broker.host, self.tally.error)
+                log.warning('no MQTT 5 broker=%s reason="%s" next=3.1.1 is tried', broker.host, self.stats.error)
                 self._leave(client)
         return client
 
@@ -277,7 +277,7 @@ class Collector:
 
         def begin(*_: Any) -> None:
             """A connection begins: paho would hold all of a message that is too long, and MQTT allows 256 MB."""
-            bound(client, MOST_BYTES + 1, five, _WHOLE)
+            limit_packets(client, MOST_BYTES + 1, five, _WHOLE)
 
         client.on_socket_open = begin
         return client
@@ -320,15 +320,15 @@ class Collector:
 
     def _on_connect(self, client: mqtt.Client, _data: Any, flags: Any, reason: Any, _properties: Any) -> None:
         if reason.is_failure:
-            self.tally.error = f"the broker refuses the connection: {reason}"
+            self.stats.error = f"the broker refuses the connection: {reason}"
             self._too_new = "protocol version" in str(reason).lower()
             self._settled.set()
             return
         self._connection += 1
         self._answer_by = time.monotonic() + _ANSWER
-        self.tally.connected = True
-        if self.tally.subscribed:  # else why the one before came to nothing is still all that is known
-            self.tally.error = ""
+        self.stats.connected = True
+        if self.stats.subscribed:  # else why the one before came to nothing is still all that is known
+            self.stats.error = ""
         log.info("collecting prefix=%s resumed=%s", self._prefix, flags.session_present)
         client.subscribe([(f"{self._prefix}/+/{topic}", 1) for topic in ("telemetry", "event", "cmd/+/result")])
         self._settled.set()
@@ -336,24 +336,24 @@ class Collector:
     def _on_subscribe(self, _client: mqtt.Client, _data: Any, _mid: int, reasons: Any, _properties: Any) -> None:
         refused = [str(reason) for reason in reasons if reason.is_failure]
         self._refused = len(refused) == len(reasons)
-        self.tally.subscribed |= not self._refused
-        self.tally.error = ""
+        self.stats.subscribed |= not self._refused
+        self.stats.error = ""
         if refused:
-            self.tally.error = f"the broker refuses the subscription to {self._prefix}/+/…: {refused[0]}"
+            self.stats.error = f"the broker refuses the subscription to {self._prefix}/+/…: {refused[0]}"
             log.error('cannot subscribe prefix=%s reason="%s" next=its ACL must allow it', self._prefix, refused[0])
 
     def _on_disconnect(self, _client: mqtt.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
-        self.tally.connected = False
+        self.stats.connected = False
         if not self._settled.is_set():
             self._unanswered("the broker ends the connection without an answer; does it know this --protocol?")
         self._ended.set()
         if self._connection and not self._stop.is_set() and reason.is_failure:
-            self.tally.error = self.tally.error or f"the broker ended the connection: {reason}"
+            self.stats.error = self.stats.error or f"the broker ended the connection: {reason}"
             log.warning('link lost reason="%s" next=tried again', reason)
 
     def _unanswered(self, words: str) -> None:
         """Perhaps it does not know this version of the protocol."""
-        self.tally.error, self._too_new = words, True
+        self.stats.error, self._too_new = words, True
         self._settled.set()
 
     def _on_message(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
@@ -362,4 +362,3 @@ class Collector:
             with contextlib.suppress(queue.Full):
                 self._came.put((self._connection, message), timeout=_LOOK)
                 return
-

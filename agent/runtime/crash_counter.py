@@ -17,7 +17,7 @@ from agent.errors import StorageError
 from agent.model import Instant, Severity
 from drivers.api import DurableStore
 
-__all__ = ["Life"]
+__all__ = ["CrashCounter"]
 
 log = logging.getLogger("bocage.life")
 
@@ -25,7 +25,7 @@ CRASHES, WITHIN = 3, 600.0
 """Number of crashes, and the seconds in which they are a crash loop; as long without a crash ends it."""
 
 
-class Life:
+class CrashCounter:
     """This life and the ends of those before it. `memory` keeps them, on flash from the start on."""
 
     def __init__(self, memory: DurableStore, clock: Clock) -> None:

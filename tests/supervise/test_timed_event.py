@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from agent.lib.wake import Wake
+from agent.lib.timed_event import TimedEvent
 
 
 async def test_a_rest_ends_with_the_call_or_with_its_time():
-    wake, loop = Wake(), asyncio.get_running_loop()
+    wake, loop = TimedEvent(), asyncio.get_running_loop()
     began = loop.time()
     await wake.wait(0.02)
     assert 0.019 < loop.time() - began < 5 and not wake.is_set()
@@ -18,7 +18,7 @@ async def test_a_rest_ends_with_the_call_or_with_its_time():
 
 
 async def test_whoever_comes_after_the_call_does_not_rest_until_it_is_cleared():
-    wake = Wake()
+    wake = TimedEvent()
     wake.set()
     await wake.wait()
     await wake.wait(60)
@@ -29,7 +29,7 @@ async def test_whoever_comes_after_the_call_does_not_rest_until_it_is_cleared():
 
 
 async def test_all_are_woken_also_where_it_is_cleared_at_once_and_one_has_gone():
-    wake = Wake()
+    wake = TimedEvent()
     resting = [asyncio.create_task(wake.wait(seconds)) for seconds in (None, 60, None)]
     await asyncio.sleep(0)
     resting[2].cancel()

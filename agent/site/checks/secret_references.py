@@ -1,4 +1,4 @@
-"""Where a site file points to secrets, certificates and keys."""
+"""Find the secrets, certificates and keys that a site file refers to."""
 
 from __future__ import annotations
 
@@ -7,34 +7,34 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from agent.lib.pointer import Authorities, Chain, Pointer
 from agent.lib.secret import Kept
+from agent.lib.secret_reference import Authorities, Chain, SecretReference
 from agent.site.language.document import Document, Keys
 from agent.site.models.site import Site
 
-__all__ = ["pointers"]
+__all__ = ["secret_references"]
 
 _KEYS = ("app_key", "nwk_s_key", "app_s_key")
 """The keys of the file that stand before an AES-128 key."""
 
 
-def pointers(document: Document, site: Site) -> Iterator[Pointer]:
+def secret_references(document: Document, site: Site) -> Iterator[SecretReference]:
     """All of them, each at its place in the file."""
     folder = site.path.parent
     for keys, what in _found(site, ()):
         if isinstance(what, Kept):
             if what.source != "text":
-                yield _pointer(document, keys, what)
+                yield _reference(document, keys, what)
             continue
         if what.ca is not None:
-            yield _pointer(document, (*keys, "ca"), Authorities(folder / what.ca))
+            yield _reference(document, (*keys, "ca"), Authorities(folder / what.ca))
         if what.cert is not None and what.key is not None:
-            yield _pointer(document, (*keys, "cert"), Chain(folder / what.cert, folder / what.key))
+            yield _reference(document, (*keys, "cert"), Chain(folder / what.cert, folder / what.key))
 
 
-def _pointer(document: Document, keys: Keys, what: Any) -> Pointer:
+def _reference(document: Document, keys: Keys, what: Any) -> SecretReference:
     place = document.place(keys)
-    return Pointer(document.file, place.line, place.column, what, keys[-1] in _KEYS)
+    return SecretReference(document.file, place.line, place.column, what, keys[-1] in _KEYS)
 
 
 def _found(value: Any, keys: Keys) -> Iterator[tuple[Keys, Any]]:

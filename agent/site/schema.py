@@ -23,13 +23,25 @@ def json_schema() -> dict[str, Any]:
     """A JSON schema (2020-12) of the site file: keys, types and words; references are checked by `bocage check`."""
     schema = Site.model_json_schema(by_alias=True, mode="validation", schema_generator=_Schema)
     for name, model in models().items():
-        _describe(schema["$defs"].get(name, {}), model)
+        _describe(schema["$defs"].get(_short(name), {}), model)
     _describe(schema, Site)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "A site of Bocage"}
 
 
+def _short(name: str) -> str:
+    """The name of a model in the schema: `Circuit` for CircuitConfig, whose control is called Circuit."""
+    return name.removesuffix("Config")
+
+
 class _Schema(GenerateJsonSchema):
-    """Sections may be empty: nothing stands after `signals:`."""
+    """Sections may be empty: `signals:` with no value is valid. Models have their short names."""
+
+    def normalize_name(self, name: str) -> str:
+        return super().normalize_name(_short(name))
+
+    def model_schema(self, schema: Any) -> dict[str, Any]:
+        found = super().model_schema(schema)
+        return {**found, "title": _short(found["title"])} if "title" in found else found
 
     def dict_schema(self, schema: Any) -> dict[str, Any]:
         return {**super().dict_schema(schema), "type": ["object", "null"]}

@@ -15,7 +15,7 @@ from agent import VERSION
 from agent.site.language.base import Model, Retired
 from agent.site.loader import read_site
 from agent.site.models.devices import Device, Publish
-from agent.site.models.site import Uplink
+from agent.site.models.site import UplinkConfig
 
 SITE = """\
 version: 1
@@ -37,7 +37,7 @@ devices:
 @pytest.fixture(autouse=True)
 def _renamed(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if `keepalive`, `publish`, `every` and `max_silence` had other names in the version before."""
-    monkeypatch.setattr(Uplink, "retired", {"silence": Retired("keepalive", "0.3")})
+    monkeypatch.setattr(UplinkConfig, "retired", {"silence": Retired("keepalive", "0.3")})
     monkeypatch.setattr(Device, "retired", {"report": Retired("publish", "0.3")})
     monkeypatch.setattr(Publish, "retired", {"least": Retired("every", "0.4"), "quiet": Retired("max_silence", "0.4")})
 

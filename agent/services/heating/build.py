@@ -31,7 +31,7 @@ def controls(site: Site, heating: config.Heating) -> list[Control[Any]]:
     return [*zones, *stores, *(Exerciser(name, spec) for name, spec in others if spec is not None)]
 
 
-def _zone(site: Site, name: str, zone: config.Zone) -> Zone:
+def _zone(site: Site, name: str, zone: config.ZoneConfig) -> Zone:
     burner, curve, plant = site.actuators[zone.plant.burner], zone.heat_curve, zone.plant
     start, window, points = zone.optimum_start, zone.window_open, zone.setpoints
     return Zone(
@@ -60,7 +60,7 @@ def _zone(site: Site, name: str, zone: config.Zone) -> Zone:
     )
 
 
-def heating_week(site: Site, zone: config.Zone) -> Week:
+def heating_week(site: Site, zone: config.ZoneConfig) -> Week:
     """The modes of a zone: comfort, reduced or frost.
 
     `default` is the mode outside the spans (reduced), or the spans of the days that are not named.
@@ -79,10 +79,10 @@ def heating_week(site: Site, zone: config.Zone) -> Week:
     )
 
 
-def _law(control: config.Tpi | config.Hysteresis | config.Pid) -> Law:
-    if isinstance(control, config.Tpi):
+def _law(control: config.TpiConfig | config.HysteresisConfig | config.PidConfig) -> Law:
+    if isinstance(control, config.TpiConfig):
         return Tpi(control.cycle, control.coef_int, control.coef_ext)
-    if isinstance(control, config.Pid):
+    if isinstance(control, config.PidConfig):
         return Pid(control.kp, control.ki, control.kd, control.cycle)
     return Hysteresis(control.band)
 
@@ -96,7 +96,7 @@ def _exercise(site: Site, pump: str | None) -> Exercise | None:
     return Exercise(wanted.every, wanted.run, calendar(site), minute, day)
 
 
-def _hot_water(site: Site, name: str, water: config.HotWater) -> HotWater:
+def _hot_water(site: Site, name: str, water: config.HotWaterConfig) -> HotWater:
     cycle = water.thermal_cycle
     spec = None if cycle is None else ThermalCycle(cycle.at, cycle.temperature, cycle.hold, calendar(site))
     return HotWater(name, water.sensor, water.actuator, water.setpoint, spec, water.sensor_stuck.after)

@@ -27,13 +27,13 @@ from agent.site.language.values import (
 )
 from agent.site.models.signals import pair
 
-__all__ = ["SECTION", "Heating", "HotWater", "WeekEntry", "Zone"]
+__all__ = ["SECTION", "Heating", "HotWaterConfig", "WeekEntry", "ZoneConfig"]
 
 Mode = Annotated[Literal["comfort", "reduced", "frost"], Choice("comfort", "reduced", "frost")]
 Temperature = Annotated[float, Field(ge=-30, le=100)]
 
 
-class Tpi(Model):
+class TpiConfig(Model):
     """On for a part of each cycle: coef_int x (setpoint - room) + coef_ext x (setpoint - outdoors)."""
 
     type: Literal["tpi"]
@@ -44,7 +44,7 @@ class Tpi(Model):
     """Default: found out, from 1 / (1.5 x (comfort - the coldest point of the heat curve, else -10)) on."""
 
 
-class Hysteresis(Model):
+class HysteresisConfig(Model):
     """On below the setpoint, off above it."""
 
     type: Literal["hysteresis"]
@@ -52,7 +52,7 @@ class Hysteresis(Model):
     """To either side."""
 
 
-class Pid(Model):
+class PidConfig(Model):
     """On for a part of each cycle, by proportion, integral and derivative."""
 
     type: Literal["pid"]
@@ -68,7 +68,9 @@ def _type(value: Any) -> str | None:
 
 
 Control = Annotated[
-    Annotated[Tpi, Tag("tpi")] | Annotated[Hysteresis, Tag("hysteresis")] | Annotated[Pid, Tag("pid")],
+    Annotated[TpiConfig, Tag("tpi")]
+    | Annotated[HysteresisConfig, Tag("hysteresis")]
+    | Annotated[PidConfig, Tag("pid")],
     Discriminator(_type),
 ]
 
@@ -106,7 +108,7 @@ CurvePoint = Annotated[
 ]
 
 
-class HeatCurve(Model):
+class HeatCurveConfig(Model):
     """The flow temperature by the outdoor temperature."""
 
     signal: Reference
@@ -119,7 +121,7 @@ class HeatCurve(Model):
     """degC outdoors above which nothing is heated, by a damped temperature and with 1 K of hysteresis."""
 
 
-class Plant(Model):
+class PlantConfig(Model):
     """What heats."""
 
     burner: Reference
@@ -130,7 +132,7 @@ class Plant(Model):
     """degC outdoors."""
 
 
-class Setpoints(Model):
+class SetpointsConfig(Model):
     """degC."""
 
     comfort: Temperature
@@ -196,7 +198,7 @@ class Holidays(Model):
     public: Mode | None = None
 
 
-class OptimumStart(Model):
+class OptimumStartConfig(Model):
     """Begins early enough to be warm in time, and learns how early that is."""
 
     enabled: bool = True
@@ -206,7 +208,7 @@ class OptimumStart(Model):
     """The earliest start."""
 
 
-class WindowOpen(Model):
+class WindowOpenConfig(Model):
     """A sudden fall, over 5 min and more than one step of the sensor: the room is aired."""
 
     drop: KelvinRate = 0.1
@@ -242,26 +244,26 @@ class StoreStuck(Model):
     """Of heating without the reading moving."""
 
 
-class Zone(Model):
+class ZoneConfig(Model):
     """Rooms with one sensor and one plant."""
 
     sensor: Reference
-    control: Control = Tpi.model_construct(type="tpi")
+    control: Control = TpiConfig.model_construct(type="tpi")
     outdoor: Reference | None = None
-    heat_curve: HeatCurve | None = None
-    plant: Plant
-    setpoints: Setpoints
+    heat_curve: HeatCurveConfig | None = None
+    plant: PlantConfig
+    setpoints: SetpointsConfig
     week: Annotated[Week, BeforeValidator(lambda value: {} if value is None else value)] = Field(default_factory=dict)
     """Per days of the week; default holds for the rest."""
     holidays: Holidays | None = None
-    optimum_start: OptimumStart | None = None
-    window_open: WindowOpen | None = None
+    optimum_start: OptimumStartConfig | None = None
+    window_open: WindowOpenConfig | None = None
     on_sensor_loss: SensorLoss = SensorLoss.model_construct()
     sensor_stuck: RoomStuck = RoomStuck.model_construct()
     comfort_missed: ComfortMissed = ComfortMissed.model_construct()
 
 
-class ThermalCycle(Model):
+class ThermalCycleConfig(Model):
     """The daily heating-up against legionella (arrêté of 30.11.2005)."""
 
     at: TimeOfDay
@@ -270,22 +272,22 @@ class ThermalCycle(Model):
     hold: TimeSpan
 
 
-class HotWater(Model):
+class HotWaterConfig(Model):
     """A store of hot water."""
 
     sensor: Reference
     actuator: Reference
     setpoint: Temperature
     """degC."""
-    thermal_cycle: ThermalCycle | None = None
+    thermal_cycle: ThermalCycleConfig | None = None
     sensor_stuck: StoreStuck = StoreStuck.model_construct()
 
 
 class Heating(Model):
     about: ClassVar[str] = "Zones and hot water."
 
-    zones: Section[Zone] = Field(default_factory=dict)
-    hot_water: Section[HotWater] = Field(default_factory=dict)
+    zones: Section[ZoneConfig] = Field(default_factory=dict)
+    hot_water: Section[HotWaterConfig] = Field(default_factory=dict)
 
 
 SECTION = Heating

@@ -7,7 +7,7 @@ from datetime import date, timedelta
 from itertools import pairwise
 
 from agent.control import calendar
-from agent.services.heating.config import Heating, HotWater, Zone
+from agent.services.heating.config import Heating, HotWaterConfig, ZoneConfig
 from agent.services.heating.loops import CYCLE, least_cycle
 from agent.site.checks.names import Checked
 from agent.site.language.document import Keys
@@ -43,7 +43,7 @@ def check(at: Checked, heating: Heating) -> None:
         _check_hot_water(at, ("heating", "hot_water", name), name, water)
 
 
-def _check_parts(at: Checked, keys: Keys, zone: Zone) -> None:
+def _check_parts(at: Checked, keys: Keys, zone: ZoneConfig) -> None:
     at.measurement((*keys, "sensor"), zone.sensor, "degC")
     if zone.outdoor is not None:
         at.measurement((*keys, "outdoor"), zone.outdoor, "degC")
@@ -65,7 +65,7 @@ def _check_parts(at: Checked, keys: Keys, zone: Zone) -> None:
         )
 
 
-def _check_curve(at: Checked, keys: Keys, zone: Zone) -> None:
+def _check_curve(at: Checked, keys: Keys, zone: ZoneConfig) -> None:
     curve = zone.heat_curve
     if curve is None:
         return
@@ -82,7 +82,7 @@ def _check_curve(at: Checked, keys: Keys, zone: Zone) -> None:
             at.error((*keys, "heat_curve", "points", index), text)
 
 
-def _check_setpoints(at: Checked, keys: Keys, zone: Zone) -> None:
+def _check_setpoints(at: Checked, keys: Keys, zone: ZoneConfig) -> None:
     points = zone.setpoints
     for low, high in (("frost", "reduced"), ("reduced", "comfort")):
         below, above = getattr(points, low), getattr(points, high)
@@ -96,7 +96,7 @@ def _check_setpoints(at: Checked, keys: Keys, zone: Zone) -> None:
         )
 
 
-def _check_week(at: Checked, keys: Keys, zone: Zone) -> None:
+def _check_week(at: Checked, keys: Keys, zone: ZoneConfig) -> None:
     week: dict[str, str] = {}
     for days, entries in zone.week.items():
         where = (*keys, "week", days)
@@ -111,7 +111,7 @@ def _check_week(at: Checked, keys: Keys, zone: Zone) -> None:
         _check_run(at, (*keys, "week"), zone, run)
 
 
-def _stretches(zone: Zone, week: dict[str, str]) -> list[Stretch]:
+def _stretches(zone: ZoneConfig, week: dict[str, str]) -> list[Stretch]:
     """The week from Monday 00:00, in stretches. `default` is the mode outside all entries, or the spans of the days
     that are not named."""
     rest = zone.week.get("default", ())
@@ -140,7 +140,7 @@ def _empty_runs(stretches: list[Stretch]) -> list[list[Stretch]]:
     return runs
 
 
-def _check_run(at: Checked, keys: Keys, zone: Zone, run: list[Stretch]) -> None:
+def _check_run(at: Checked, keys: Keys, zone: ZoneConfig, run: list[Stretch]) -> None:
     hours = sum(minutes for minutes, _, _ in run) / 60
     lowest = min(getattr(zone.setpoints, mode) for _, mode, _ in run)
     if lowest > zone.setpoints.comfort:
@@ -159,7 +159,7 @@ def _check_run(at: Checked, keys: Keys, zone: Zone, run: list[Stretch]) -> None:
             return
 
 
-def _check_start(at: Checked, keys: Keys, zone: Zone) -> None:
+def _check_start(at: Checked, keys: Keys, zone: ZoneConfig) -> None:
     start, points = zone.optimum_start, zone.setpoints
     if start is None or not start.enabled:
         return
@@ -174,7 +174,7 @@ def _check_start(at: Checked, keys: Keys, zone: Zone) -> None:
         )
 
 
-def _check_control(at: Checked, keys: Keys, zone: Zone) -> None:
+def _check_control(at: Checked, keys: Keys, zone: ZoneConfig) -> None:
     """A cycle that the burner cannot follow is lengthened: say to what. It is also that of the fixed duty."""
     burner = at.site.actuators.get(zone.plant.burner)
     if burner is None:
@@ -197,7 +197,7 @@ def _check_control(at: Checked, keys: Keys, zone: Zone) -> None:
     at.warn((*keys, "control", "cycle") if written else (*keys, "plant", "burner"), text)
 
 
-def _check_hot_water(at: Checked, keys: Keys, name: str, water: HotWater) -> None:
+def _check_hot_water(at: Checked, keys: Keys, name: str, water: HotWaterConfig) -> None:
     at.measurement((*keys, "sensor"), water.sensor, "degC")
     at.actuator((*keys, "actuator"), water.actuator, name)
     if water.setpoint < 50:

@@ -47,7 +47,7 @@ def actuator_defaults(lighting: config.Lighting) -> dict[str, ActuatorDefaults]:
     return found
 
 
-def _circuit(site: Site, lighting: config.Lighting, name: str, circuit: config.Circuit) -> Circuit:
+def _circuit(site: Site, lighting: config.Lighting, name: str, circuit: config.CircuitConfig) -> Circuit:
     switch = lighting.local_switch or config.LocalSwitch()
     lamp = circuit.lamp
     measured = _measured(site, circuit.meter)
@@ -78,15 +78,15 @@ def _circuit(site: Site, lighting: config.Lighting, name: str, circuit: config.C
     )
 
 
-def _is_hid(circuit: config.Circuit) -> bool:
+def _is_hid(circuit: config.CircuitConfig) -> bool:
     return circuit.lamp is not None and circuit.lamp.type == "hid"
 
 
-def _dimmer(circuit: config.Circuit) -> str | None:
+def _dimmer(circuit: config.CircuitConfig) -> str | None:
     return circuit.dimming.actuator if circuit.dimming is not None else None
 
 
-def _photocell(cell: config.Photocell | None) -> Photocell | None:
+def _photocell(cell: config.PhotocellConfig | None) -> Photocell | None:
     return None if cell is None else Photocell(cell.signal, cell.on_below, cell.off_above, cell.delay, cell.window)
 
 
@@ -97,7 +97,7 @@ def _measured(site: Site, meter: str | None) -> list[str]:
     return [f"{meter}.{point}" for point in points]
 
 
-def programme(site: Site, circuit: config.Circuit) -> Programme:
+def programme(site: Site, circuit: config.CircuitConfig) -> Programme:
     """The hours of a circuit."""
     actuator = site.actuators[circuit.actuator]
     return Programme(
@@ -116,7 +116,7 @@ def programme(site: Site, circuit: config.Circuit) -> Programme:
     )
 
 
-def _switch(switch: config.Switch) -> Switch:
+def _switch(switch: config.SwitchConfig) -> Switch:
     return Switch(switch.event, switch.offset, switch.time)
 
 

@@ -13,7 +13,7 @@ from agent.site.language.problems import listed
 from agent.site.language.spellings import days_meant, word_meant
 from agent.site.language.values import DAYS, Choice, Date, Duration, Offset, Percent, Power, TimeOfDay, plain
 
-__all__ = ["SECTION", "Circuit", "Lighting"]
+__all__ = ["SECTION", "CircuitConfig", "Lighting"]
 
 NIGHT_DAYS = (*DAYS, "public_holiday", "eve_of_public_holiday")
 
@@ -66,7 +66,7 @@ class Lamp(Model):
     """HID: how long a lamp must cool before it lights again."""
 
 
-class Switch(Model):
+class SwitchConfig(Model):
     """An event of the sun with an offset, or a time of day."""
 
     event: SunEvent = None
@@ -77,7 +77,7 @@ class Switch(Model):
     """Minutes since midnight in the models."""
 
 
-class Photocell(Model):
+class PhotocellConfig(Model):
     """Switches within a window around the event, by the light."""
 
     signal: Reference
@@ -129,7 +129,7 @@ class LightException(Model):
     """none, or a list as for the circuit."""
 
 
-class Circuit(Model):
+class CircuitConfig(Model):
     """One circuit behind one contactor."""
 
     actuator: Reference
@@ -146,9 +146,9 @@ class Circuit(Model):
     """A park closes then, the activity of a site or around a car park ends: off 1 h later, a car park 2 h."""
     rated_power: Power | None = None
     lamp: Lamp | None = None
-    switch_on: Switch
-    switch_off: Switch
-    photocell: Photocell | None = None
+    switch_on: SwitchConfig
+    switch_off: SwitchConfig
+    photocell: PhotocellConfig | None = None
     part_night_off: Many[NightCut] = ()
     exceptions: Many[LightException] = ()
     start_delay: Duration = 0
@@ -162,7 +162,7 @@ class Lighting(Model):
     about: ClassVar[str] = "Circuits that follow the sun."
 
     local_switch: LocalSwitch | None = None
-    circuits: Section[Circuit] = Field(default_factory=dict)
+    circuits: Section[CircuitConfig] = Field(default_factory=dict)
 
 
 SECTION = Lighting

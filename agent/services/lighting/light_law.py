@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 
 from agent.control.calendar import DAY, Calendar
-from agent.services.lighting.config import Circuit, NightCut, Switch
+from agent.services.lighting.config import CircuitConfig, NightCut, SwitchConfig
 from agent.services.lighting.sun import SunEvent, night_sun
 from agent.site.checks.names import Checked
 from agent.site.language.document import Keys
@@ -31,7 +31,7 @@ _YEAR = date(2026, 1, 1)
 """Any year will do: the sun keeps its hours to a few minutes."""
 
 
-def check_law(at: Checked, keys: Keys, name: str, circuit: Circuit) -> None:
+def check_law(at: Checked, keys: Keys, name: str, circuit: CircuitConfig) -> None:
     if circuit.activity_ends is not None and circuit.kind not in _AFTER_END:
         text = f"activity_ends is for a park, a site or a car_park; the law asks nothing of it for {circuit.kind}"
         at.warn((*keys, "activity_ends"), text)
@@ -53,7 +53,7 @@ def check_law(at: Checked, keys: Keys, name: str, circuit: Circuit) -> None:
 # -- on --------------------------------------------------------------------------------------------------------------
 
 
-def _check_on(at: Checked, keys: Keys, who: str, on: Switch) -> None:
+def _check_on(at: Checked, keys: Keys, who: str, on: SwitchConfig) -> None:
     later = "switch on later, or state legal_reference"
     if on.event in ("civil_dawn", "sunrise"):
         text = f"{who} switches on at {on.event}, not after sunset ({_SOURCE}); switch on at sunset"
@@ -87,7 +87,7 @@ def _check_fixed_on(at: Checked, keys: Keys, who: str, minute: int, later: str) 
 # -- off -------------------------------------------------------------------------------------------------------------
 
 
-def _check_after_end(at: Checked, keys: Keys, who: str, circuit: Circuit) -> None:
+def _check_after_end(at: Checked, keys: Keys, who: str, circuit: CircuitConfig) -> None:
     ends, more = circuit.activity_ends or 0, _AFTER_END[circuit.kind]
     until = (ends + more) % _DAY
     what = "closing" if circuit.kind == "park" else "the end of activity"
@@ -103,7 +103,7 @@ def _check_after_end(at: Checked, keys: Keys, who: str, circuit: Circuit) -> Non
 
 
 def _check_off(
-    at: Checked, keys: Keys, who: str, off: Switch, until: int, legal: str, where: Keys | None = None
+    at: Checked, keys: Keys, who: str, off: SwitchConfig, until: int, legal: str, where: Keys | None = None
 ) -> None:
     later = f"later than {legal}; switch off earlier, or state legal_reference"
     if off.time is not None and _since_noon(off.time) > _since_noon(until):

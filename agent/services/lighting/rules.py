@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.services.lighting.config import Circuit, DimStep, Lighting, NightCut, Switch
+from agent.services.lighting.config import CircuitConfig, DimStep, Lighting, NightCut, SwitchConfig
 from agent.services.lighting.light_law import check_law, clock
 from agent.site.checks.names import Checked
 from agent.site.language.document import Keys
@@ -59,7 +59,7 @@ def _check_shared_meter(at: Checked, keys: Keys, lighting: Lighting, name: str) 
         at.warn((*keys, "meter"), f"{text} are judged only while one of them burns alone; give each a meter of its own")
 
 
-def _check_restrike(at: Checked, keys: Keys, name: str, circuit: Circuit) -> None:
+def _check_restrike(at: Checked, keys: Keys, name: str, circuit: CircuitConfig) -> None:
     actuator = at.site.actuators.get(circuit.actuator)
     restrike = circuit.lamp.restrike if circuit.lamp is not None else None
     if actuator is None or restrike is None or actuator.min_off is None or actuator.min_off >= restrike:
@@ -70,7 +70,7 @@ def _check_restrike(at: Checked, keys: Keys, name: str, circuit: Circuit) -> Non
     at.warn(where, f"{least} is shorter than {name} lamp.restrike {DURATION.format(restrike)} (line {line})")
 
 
-def _check_switch(at: Checked, keys: Keys, name: str, switch: Switch) -> None:
+def _check_switch(at: Checked, keys: Keys, name: str, switch: SwitchConfig) -> None:
     if (switch.event is None) == (switch.time is None) and not (at.wrong(*keys, "event") or at.wrong(*keys, "time")):
         at.error(keys, "write one of event and time")
     if switch.time is not None and at.written(*keys, "offset"):
@@ -84,7 +84,7 @@ def _check_switch(at: Checked, keys: Keys, name: str, switch: Switch) -> None:
         at.error(("site",), f"{' and '.join(lost)} {are} missing in site; {name} follows the sun")
 
 
-def _check_photocell(at: Checked, keys: Keys, circuit: Circuit) -> None:
+def _check_photocell(at: Checked, keys: Keys, circuit: CircuitConfig) -> None:
     cell = circuit.photocell
     if cell is None:
         return
@@ -92,7 +92,7 @@ def _check_photocell(at: Checked, keys: Keys, circuit: Circuit) -> None:
     at.below((*keys, "photocell"), cell, "on_below", "off_above")
 
 
-def _check_nights(at: Checked, keys: Keys, circuit: Circuit) -> None:
+def _check_nights(at: Checked, keys: Keys, circuit: CircuitConfig) -> None:
     _check_cuts(at, (*keys, "part_night_off"), circuit.part_night_off)
     if circuit.dimming is not None:
         _check_cuts(at, (*keys, "dimming", "levels"), circuit.dimming.levels)

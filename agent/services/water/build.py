@@ -36,7 +36,7 @@ def controls(site: Site, water: config.Water) -> list[Control[Any]]:
     return [*points, *(_tank(site, name, tank) for name, tank in water.tanks.items())]
 
 
-def opening_hours(site: Site, point: config.WaterPoint) -> Week | None:
+def opening_hours(site: Site, point: config.WaterPointConfig) -> Week | None:
     """The opening hours of a water point; days that the file does not name are closed. None: it has no hours.
 
     The most particular key holds: public_holiday, then the day of the week, then all.
@@ -51,7 +51,7 @@ def opening_hours(site: Site, point: config.WaterPoint) -> Week | None:
     return Week(calendar(site), _CLOSED, by_day(spans, spans.get("all", ())), public=spans.get("public_holiday"))
 
 
-def _point(site: Site, name: str, point: config.WaterPoint) -> WaterPoint:
+def _point(site: Site, name: str, point: config.WaterPointConfig) -> WaterPoint:
     frost, quota, flush = point.frost, point.quota, point.flush
     litres = _LITRES.get(_unit(site, point.meter), 1.0)
     signal = site.signals.get(point.meter)
@@ -77,7 +77,7 @@ def _point(site: Site, name: str, point: config.WaterPoint) -> WaterPoint:
     )
 
 
-def _leak(site: Site, point: config.WaterPoint, pulse: float) -> Leak:
+def _leak(site: Site, point: config.WaterPointConfig, pulse: float) -> Leak:
     leak = point.leak
     if leak is None:
         return Leak(pulse=pulse)
@@ -108,12 +108,12 @@ def _interval(site: Site, meter: str) -> float:
     return max(interval, stale / STALE_INTERVALS) if stale >= HOURLY else interval
 
 
-def _night(site: Site, night: config.NightFlow) -> NightFlow:
+def _night(site: Site, night: config.NightFlowConfig) -> NightFlow:
     start, end = night.window
     return NightFlow(calendar(site), start, end if end > start else end + _DAY, night.max_flow)
 
 
-def _frost(site: Site, frost: config.Frost) -> Frost:
+def _frost(site: Site, frost: config.FrostConfig) -> Frost:
     return Frost(
         frost.signal, calendar(site), frost.close_below, frost.reopen_above, frost.hold, winter(site.site.latitude)
     )  # fmt: skip
@@ -126,7 +126,7 @@ def _valve(site: Site, name: str | None) -> Valve | None:
     return Valve(name, actuator.fail == "normally_open", actuator.travel or 0.0)
 
 
-def _tank(site: Site, name: str, tank: config.Tank) -> Tank:
+def _tank(site: Site, name: str, tank: config.TankConfig) -> Tank:
     return Tank(
         name, tank.level, tank.pump, tank.start, tank.stop, tank.low, tank.high, _dry_run(site, tank.dry_run),
         Standstill(tank.stuck_after, tank.max_fill),
@@ -135,7 +135,7 @@ def _tank(site: Site, name: str, tank: config.Tank) -> Tank:
     )  # fmt: skip
 
 
-def _dry_run(site: Site, dry: config.DryRun | None) -> DryRun | None:
+def _dry_run(site: Site, dry: config.DryRunConfig | None) -> DryRun | None:
     if dry is None:
         return None
     return DryRun(dry.flow, dry.grace, dry.no_flow, dry.latch_after, *_flow(site, dry.flow))

@@ -25,10 +25,10 @@ from agent.site.language.values import (
     plain,
 )
 
-__all__ = ["SECTION", "Tank", "Water", "WaterPoint"]
+__all__ = ["SECTION", "TankConfig", "Water", "WaterPointConfig"]
 
 
-class Frost(Model):
+class FrostConfig(Model):
     """Closes and drains in the cold."""
 
     signal: Reference
@@ -39,7 +39,7 @@ class Frost(Model):
     hold: Duration = 6 * 3600
 
 
-class NightFlow(Model):
+class NightFlowConfig(Model):
     """The least flow of the night, when no water is drawn."""
 
     window: WindowText
@@ -50,10 +50,10 @@ def _none(value: Any) -> Any:
     return None if value == "none" else value
 
 
-class Leak(Model):
+class LeakConfig(Model):
     """What counts as a leak."""
 
-    night: NightFlow | None = None
+    night: NightFlowConfig | None = None
     continuous: UnbrokenText = Unbroken(6 * 3600)
     """Flow without a pause for this long, default 6h; none for a running fountain. A pause is the time of one pulse at
     50 L/h, at most an hour, and no less than the meter's own interval."""
@@ -61,7 +61,7 @@ class Leak(Model):
     flow_when_closed: Flow | None = None
 
 
-class Flush(Model):
+class FlushConfig(Model):
     """A run after days without a draw."""
 
     idle: TimeSpan = 72 * 3600
@@ -79,12 +79,12 @@ def _hours(value: Any) -> Any:
     return value
 
 
-class Quota(Model):
+class QuotaConfig(Model):
     daily: Volume
     action: Annotated[Literal["alarm", "close"], Choice("alarm", "close")] = "alarm"
 
 
-class WaterPoint(Model):
+class WaterPointConfig(Model):
     """A fountain, a toilet, a hydrant: a meter, and perhaps a valve."""
 
     meter: Reference
@@ -98,13 +98,13 @@ class WaterPoint(Model):
         ],
         BeforeValidator(lambda value: {} if value is None else value),
     ] = Field(default_factory=dict)  # fmt: skip
-    frost: Frost | None = None
-    leak: Leak | None = None
+    frost: FrostConfig | None = None
+    leak: LeakConfig | None = None
     on_burst: Annotated[Literal["close_and_latch", "alarm"], Choice("close_and_latch", "alarm")] = "close_and_latch"
-    flush: Flush | None = None
+    flush: FlushConfig | None = None
     tamper: Reference | None = None
     """A door or tamper contact: an event, never an actuation."""
-    quota: Quota | None = None
+    quota: QuotaConfig | None = None
 
 
 LimitText = Annotated[
@@ -113,7 +113,7 @@ LimitText = Annotated[
 """Seconds; none: no limit."""
 
 
-class DryRun(Model):
+class DryRunConfig(Model):
     """Stops a pump that moves nothing."""
 
     flow: Reference
@@ -124,7 +124,7 @@ class DryRun(Model):
     """Dry runs in an hour; then the pump stays off until a `reset`."""
 
 
-class Tank(Model):
+class TankConfig(Model):
     """A tank that a pump fills."""
 
     level: Reference
@@ -133,7 +133,7 @@ class Tank(Model):
     stop: Percent = 85
     low: Percent = 10
     high: Percent = 95
-    dry_run: DryRun | None = None
+    dry_run: DryRunConfig | None = None
     outlet: Reference | None = None
     """What flows out: a flow or a counter. While it flows the level must move."""
     stuck_after: LimitText = 3 * 3600
@@ -145,8 +145,8 @@ class Tank(Model):
 class Water(Model):
     about: ClassVar[str] = "Water points and tanks."
 
-    points: Section[WaterPoint] = Field(default_factory=dict)
-    tanks: Section[Tank] = Field(default_factory=dict)
+    points: Section[WaterPointConfig] = Field(default_factory=dict)
+    tanks: Section[TankConfig] = Field(default_factory=dict)
 
 
 SECTION = Water

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from math import inf
 
-from agent.services.water.config import Tank, Water, WaterPoint
+from agent.services.water.config import TankConfig, Water, WaterPointConfig
 from agent.site.checks.names import Checked
 from agent.site.language.document import Keys
 from agent.site.language.units import canonical
 from agent.site.language.values import DAYS, DURATION, Rate, Window, number
-from agent.site.models.actuators import Actuator
+from agent.site.models.actuators import ActuatorConfig
 
 __all__ = ["check"]
 
@@ -31,7 +31,7 @@ def check(at: Checked, water: Water) -> None:
         _check_tank(at, ("water", "tanks", name), name, tank)
 
 
-def _check_parts(at: Checked, keys: Keys, name: str, point: WaterPoint) -> None:
+def _check_parts(at: Checked, keys: Keys, name: str, point: WaterPointConfig) -> None:
     found = at.measurement((*keys, "meter"), point.meter)
     signal = at.site.signals.get(found) if isinstance(found, str) else None
     if signal is not None and signal.kind != "counter" and not at.wrong("signals", point.meter, "kind"):
@@ -52,7 +52,7 @@ def _check_parts(at: Checked, keys: Keys, name: str, point: WaterPoint) -> None:
             at.error((*keys, key), f'{key} needs a "valve" in {name}', at_key=True)
 
 
-def _check_drain(at: Checked, keys: Keys, point: WaterPoint) -> None:
+def _check_drain(at: Checked, keys: Keys, point: WaterPointConfig) -> None:
     """Supply and drain are never both open: not after a stop or a crash either, and not without current."""
     found = (at.site.actuators.get(name) for name in (point.valve, point.drain) if name is not None)
     pair = [(name, one) for name, one in zip((point.valve, point.drain), found, strict=False) if one is not None]
@@ -68,12 +68,12 @@ def _check_drain(at: Checked, keys: Keys, point: WaterPoint) -> None:
         at.warn((*keys, "drain"), f"supply and drain are both open without current: {both} are normally_open")
 
 
-def _stands_open(valve: Actuator, state: str | None) -> bool:
+def _stands_open(valve: ActuatorConfig, state: str | None) -> bool:
     """Whether a valve is open in a state of its coil; one that only holds or is computed may be closed."""
     return state in ("on", "off") and (state == "on") is not (valve.fail == "normally_open")
 
 
-def _check_frost(at: Checked, keys: Keys, point: WaterPoint) -> None:
+def _check_frost(at: Checked, keys: Keys, point: WaterPointConfig) -> None:
     frost = point.frost
     if frost is None:
         return
@@ -81,7 +81,7 @@ def _check_frost(at: Checked, keys: Keys, point: WaterPoint) -> None:
     at.below((*keys, "frost"), frost, "close_below", "reopen_above")
 
 
-def _check_hours(at: Checked, keys: Keys, name: str, point: WaterPoint) -> None:
+def _check_hours(at: Checked, keys: Keys, name: str, point: WaterPointConfig) -> None:
     """A coil that its valve's hours hold on for longer than max_on is switched off, with an alarm, every time."""
     valve = at.site.actuators.get(point.valve) if point.valve is not None else None
     if point.valve is None or valve is None or valve.max_on is None or at.has_wrong(*keys, "opening_hours"):
@@ -129,7 +129,7 @@ def _stretch(days: Sequence[Sequence[Window]], is_open: bool) -> float:
     return inf if longest >= whole - _DAY else longest
 
 
-def _check_burst(at: Checked, keys: Keys, point: WaterPoint) -> None:
+def _check_burst(at: Checked, keys: Keys, point: WaterPointConfig) -> None:
     """A burst that the meter cannot show can never be seen: pulses that are faster than max_rate are one."""
     burst = point.leak.burst if point.leak is not None else None
     signal = at.site.signals.get(point.meter)
@@ -141,7 +141,7 @@ def _check_burst(at: Checked, keys: Keys, point: WaterPoint) -> None:
         at.error((*keys, "leak", "burst"), f"{limit} (line {line}): such a flow is never counted")
 
 
-def _check_night(at: Checked, keys: Keys, point: WaterPoint) -> None:
+def _check_night(at: Checked, keys: Keys, point: WaterPointConfig) -> None:
     """A limit below one pulse in the window can never be seen."""
     night = point.leak.night if point.leak is not None else None
     signal = at.site.signals.get(point.meter)
@@ -158,7 +158,7 @@ def _check_night(at: Checked, keys: Keys, point: WaterPoint) -> None:
         )
 
 
-def _check_tank(at: Checked, keys: Keys, name: str, tank: Tank) -> None:
+def _check_tank(at: Checked, keys: Keys, name: str, tank: TankConfig) -> None:
     found = at.measurement((*keys, "level"), tank.level, "%")
     signal = at.site.signals.get(found) if isinstance(found, str) else None
     if signal is not None and signal.unit not in ("%", ""):

@@ -239,7 +239,7 @@ def _pins(site: Site, bus: str) -> Iterator[DeviceSpec]:
             yield DeviceSpec(reference, {"pin": int(pin)}, poll=PIN_POLL, options=wanted)
 
 
-def _signal(site: Site, name: str, settings: config.Signal) -> Signal:
+def _signal(site: Site, name: str, settings: config.SignalConfig) -> Signal:
     source = profile_point(site, settings.from_)
     counts = settings.kind == "counter"
     scale = settings.scale

@@ -23,7 +23,7 @@ _FLOAT_DIGIT = 0.05
 """The last digit of a counter that is a float: a profile does not say it; meters show one to three decimals."""
 
 
-def max_rate(settings: config.Signal, unit: str) -> float | None:
+def max_rate(settings: config.SignalConfig, unit: str) -> float | None:
     """In the signal's own unit a second."""
     rate = settings.max_rate
     if not isinstance(rate, Rate):
@@ -31,7 +31,7 @@ def max_rate(settings: config.Signal, unit: str) -> float | None:
     return rate.amount / HOUR / (config.VOLUMES | config.ENERGIES).get(unit, 1.0)
 
 
-def least_between(settings: config.Signal) -> float:
+def least_between(settings: config.SignalConfig) -> float:
     """Seconds between two pulses of a counter at the most that its meter passes."""
     most = max_rate(settings, settings.unit)
     most = MOST.get(settings.unit) if most is None else most

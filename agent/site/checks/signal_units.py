@@ -12,7 +12,7 @@ from agent.site.language.document import Keys
 from agent.site.language.spellings import unit_meant
 from agent.site.language.units import canonical, factor, is_known, unknown_unit
 from agent.site.language.values import number
-from agent.site.models.signals import ENERGIES, VOLUMES, Signal
+from agent.site.models.signals import ENERGIES, VOLUMES, SignalConfig
 
 __all__ = ["check_units"]
 
@@ -45,7 +45,7 @@ def check_units(at: Checked, name: str, source: PointRef) -> None:
         at.error((*keys, "unit"), f"{text}: write {how}; or the unit {source.data['unit']}")
 
 
-def _given(signal: Signal, key: str) -> float | None:
+def _given(signal: SignalConfig, key: str) -> float | None:
     value = signal.per_pulse if key == "per_pulse" else signal.scale
     return None if isinstance(value, tuple) else value
 

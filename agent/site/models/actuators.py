@@ -9,13 +9,13 @@ from pydantic import Field
 from agent.site.language.base import Model, Reference
 from agent.site.language.values import Choice, LongDuration, Percent, TimeSpan, WeekTimeText
 
-__all__ = ["Actuator", "Exercise"]
+__all__ = ["ActuatorConfig", "ExerciseConfig"]
 
 Stand = Annotated[str | float, Choice("on", "off", "hold", level=True)]
 BootStand = Annotated[str | float, Choice("on", "off", "hold", "recompute", level=True)]
 
 
-class Exercise(Model):
+class ExerciseConfig(Model):
     """A short run now and then, so that a pump does not seize."""
 
     every: LongDuration
@@ -25,7 +25,7 @@ class Exercise(Model):
     """When it is done."""
 
 
-class Actuator(Model):
+class ActuatorConfig(Model):
     """One output. on and off are the coil's; fail says where a valve stands without current."""
 
     output: Reference
@@ -64,7 +64,7 @@ class Actuator(Model):
     max_on: TimeSpan | None = None
     """The most time on; then it is switched off and that is an alarm."""
     max_starts_per_hour: Annotated[int, Field(ge=1, le=3600)] | None = None
-    exercise: Exercise | None = None
+    exercise: ExerciseConfig | None = None
     """A short run now and then."""
 
     def model_post_init(self, _context: Any) -> None:

@@ -9,7 +9,7 @@ from pydantic import Field
 from agent.site.language.base import Model, Reference
 from agent.site.language.values import Choice, Duration, RateText, TimeSpan, Written, number, plain
 
-__all__ = ["ENERGIES", "VOLUMES", "Range", "Signal", "pair"]
+__all__ = ["ENERGIES", "VOLUMES", "Range", "SignalConfig", "pair"]
 
 VOLUMES = {"L": 1.0, "m3": 1000.0}
 """Units of volume, in litres: a flow bounds such a counter."""
@@ -53,7 +53,7 @@ Scale = Annotated[
 ]
 
 
-class Signal(Model):
+class SignalConfig(Model):
     """A measurement with a name of its own. It is published like any other point."""
 
     from_: Reference = Field(alias="from")

@@ -26,12 +26,12 @@ from agent.site.language.values import (
     Written,
     plain,
 )
-from agent.site.models.actuators import Actuator
+from agent.site.models.actuators import ActuatorConfig
 from agent.site.models.buses import Bus
 from agent.site.models.devices import AnyDevice
-from agent.site.models.signals import Signal
+from agent.site.models.signals import SignalConfig
 
-__all__ = ["Buffer", "ClockSettings", "Privacy", "Site", "SiteInfo", "Uplink"]
+__all__ = ["BufferConfig", "ClockSettings", "Privacy", "Site", "SiteInfo", "UplinkConfig"]
 
 
 def _topic(value: object) -> str:
@@ -112,7 +112,7 @@ class ClockSettings(Model):
     """auto asks systemd-timesyncd or the kernel. A step of more than a minute is followed after holding for 10 min."""
 
 
-class Buffer(Model):
+class BufferConfig(Model):
     """How much is kept while the uplink is away."""
 
     days: Annotated[float, Field(gt=0, le=3650)] = 30
@@ -121,7 +121,7 @@ class Buffer(Model):
     """The most that the outbox takes on the disk."""
 
 
-class Commands(Model):
+class CommandsConfig(Model):
     """What may be commanded over MQTT."""
 
     allow: Many[str] | None = None
@@ -130,7 +130,7 @@ class Commands(Model):
     A meter's index, and an output that is no actuator's, only by its own name."""
 
 
-class Uplink(Model):
+class UplinkConfig(Model):
     """The MQTT broker that everything goes to and commands come from."""
 
     url: Url
@@ -169,8 +169,8 @@ class Uplink(Model):
     """The longest message; less than the broker's own limit (a single longer record stands alone)."""
     compress: bool | None = None
     """Whether history goes compressed (zlib); default: with MQTT 5, not with 3.1.1."""
-    commands: Commands = Commands.model_construct()
-    buffer: Buffer = Buffer.model_construct()
+    commands: CommandsConfig = CommandsConfig.model_construct()
+    buffer: BufferConfig = BufferConfig.model_construct()
     durability_window: Annotated[TimeSpan, Field(le=600)] = 5
     """How long a reading may wait before it is on flash: what a power cut loses at most."""
 
@@ -211,15 +211,15 @@ class Installation(Model):
     """Which site this is and where it lies."""
     clock: Annotated[ClockSettings, BeforeValidator(_given)] = ClockSettings.model_construct()
     """When the wall clock is believed."""
-    uplink: Uplink | None = None
+    uplink: UplinkConfig | None = None
     """Where everything goes. Without it readings stay on the gateway."""
     buses: Section[Bus] = Field(default_factory=dict)
     """Wires and radios."""
     devices: Section[AnyDevice] = Field(default_factory=dict)
     """What hangs on them."""
-    signals: Section[Signal] = Field(default_factory=dict)
+    signals: Section[SignalConfig] = Field(default_factory=dict)
     """Measurements with names of their own."""
-    actuators: Section[Actuator] = Field(default_factory=dict)
+    actuators: Section[ActuatorConfig] = Field(default_factory=dict)
     """Outputs that may be commanded."""
 
 

@@ -255,6 +255,7 @@ class Agent:
         log.info("configuration applied changed=%s", ",".join(changed) or "nothing that runs")
         await self._event("config", "applied", "gateway", Severity.INFO, hash=new.config_hash, changed=changed)
         await self._tell_configuration()
+        warnings += [f"bus {name} is down: {reason}" for name, reason in parts.buses.unusable.items()]
         return {"applied": True, "changed": changed, "problems": [], "warnings": warnings}
 
     async def _refused(self, error: ConfigError) -> dict[str, Any]:
@@ -269,15 +270,16 @@ class Agent:
     ) -> list[str]:
         """Apply changed buses, points, outputs and controls. Returns the names of what changed."""
         parts = self._parts
+        again = (secrets - {UPLINK}) | parts.buses.unusable.keys()  # its driver may have been mended
         is_other = (new.buses, new.actuators, new.controls, new.timezone, set()) != (
-            old.buses, old.actuators, old.controls, old.timezone, secrets - {UPLINK},
+            old.buses, old.actuators, old.controls, old.timezone, again,
         )  # fmt: skip
         if is_other:
             await self._stop_arbiter()
             await parts.orphans.stop_sending()
             parts.take_up(new)
             await parts.orphans.settle()  # while the old buses are there
-        changed = await self._apply_buses(group, new.buses, secrets) if is_other else []
+        changed = await self._apply_buses(group, new.buses, again) if is_other else []
         parts.hub.flush()  # what a counter's source has counted, which may be another from now on
         parts.hub.configure(new.points(parts.buses.points), new.signals, new.policies)
         if is_other:
@@ -313,16 +315,14 @@ class Agent:
         if self._parts.uplink is not None:
             self._parts.uplink.set_configuration(self._parts.settings.config_hash, self._configuration.problem())
 
-    async def _apply_buses(
-        self, group: asyncio.TaskGroup, buses: Mapping[str, BusSpec], secrets: Set[str]
-    ) -> list[str]:
-        """Stop the buses that are gone or differ, be it by a secret or a removed node, and start the new ones.
+    async def _apply_buses(self, group: asyncio.TaskGroup, buses: Mapping[str, BusSpec], again: Set[str]) -> list[str]:
+        """Stop the buses that are gone or differ, be it by a removed node, or are made `again`, and start the new ones.
 
         An unchanged bus is not touched. Returns the names of the others.
         """
         removed, old = self._parts.orphans.buses_with_removed(buses), self._parts.buses.specs
         new = removed.buses
-        changed = [name for name in {**old, **new} if old.get(name) != new.get(name) or name in secrets]
+        changed = [name for name in {**old, **new} if old.get(name) != new.get(name) or name in again]
         for name in changed:
             await self._stop_task(f"bus {name}")
         await self._parts.buses.reconfigure(new, changed, removed.devices, removed.only)

@@ -30,7 +30,7 @@ class Problem:
     """One finding. `line` and `column` count from 1; `hint` repeats the end of the message that says what to write.
 
     `rule` is an error of a file that can be understood all the same: it breaks a rule, and nothing that it names is
-    missing.
+    missing. `costs_bus_only` is an error that does not keep the rest of the site from running.
     """
 
     file: str
@@ -40,6 +40,12 @@ class Problem:
     message: str
     hint: str | None = None
     rule: bool = False
+    costs_bus_only: bool = False
+
+    @property
+    def is_fatal(self) -> bool:
+        """Whether the file cannot run for it."""
+        return self.severity == "error" and not self.costs_bus_only
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}:{self.column}: {self.severity}: {self.message}"

@@ -117,13 +117,13 @@ class Found:
 
     @property
     def first(self) -> Problem | None:
-        """The first error; None for a file that is right."""
-        return next((problem for problem in self.problems if problem.severity == "error"), None)
+        """The first error that keeps it from running; None for a file that can run."""
+        return next((problem for problem in self.problems if problem.is_fatal), None)
 
     @property
     def breaks_rules_only(self) -> bool:
         """Whether all that is wrong with it are rules: nothing that it names is missing."""
-        wrong = [problem for problem in self.problems if problem.severity == "error"]
+        wrong = [problem for problem in self.problems if problem.is_fatal]
         return self.settings is not None and all(problem.rule for problem in wrong)
 
 

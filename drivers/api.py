@@ -111,6 +111,8 @@ class BusSpec:
     type: str
     options: Mapping[str, Any]
     devices: Sequence[DeviceSpec]
+    fault: str = ""
+    """Why its driver cannot be used, as the reader of the site file found it. Such a bus is not opened."""
 
 
 class DurableStore(Protocol):

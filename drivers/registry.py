@@ -7,8 +7,7 @@ An entry point is named like the type of bus that it drives, and leads to a `Dri
 from __future__ import annotations
 
 import importlib
-import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache, reduce
 from typing import Any, cast
@@ -17,9 +16,10 @@ from agent.clock import Clock
 from agent.errors import BocageError
 from drivers.api import BusSpec, Driver, DurableStore, Wire
 
-__all__ = ["BUILT_IN", "PLANNED", "built_in", "find", "installed", "is_driven", "load", "open_bus"]
-
-log = logging.getLogger("bocage.drivers")
+__all__ = [
+    "BUILT_IN", "PLANNED", "built_in", "fault", "find", "foreign", "is_driven", "is_foreign", "load", "loads",
+    "look_again", "open_bus",
+]  # fmt: skip
 
 BUILT_IN = ("modbus", "gpio", "lora")
 """The folders of this package that hold drivers, in the order of the reference. Each has a tuple `DRIVERS`."""
@@ -34,16 +34,32 @@ def built_in() -> Mapping[str, Driver]:
     return {driver.type: driver for folder in folders for driver in folder.DRIVERS}
 
 
-@cache
 def find(bus_type: str) -> Driver | None:
     """The driver of a type of bus; None if there is none."""
-    return built_in().get(bus_type) or next((_driver(entry) for entry in _entries(name=bus_type)), None)
+    own = built_in().get(bus_type)
+    if own is not None:
+        return own
+    found = _foreign(bus_type)
+    return found[0] if found is not None else None
 
 
-@cache
-def installed() -> Mapping[str, Driver]:
-    """Every driver on this machine; our own come first, and keep their names."""
-    return {entry.name: _driver(entry) for entry in _entries()} | {**built_in()}
+def foreign() -> Sequence[str]:
+    """The types of bus that other distributions drive. Nothing of theirs is imported; ours keep their names."""
+    return sorted({entry.name for entry in _entries()} - built_in().keys())
+
+
+def is_foreign(bus_type: str) -> bool:
+    """Whether another distribution drives this type of bus."""
+    return bus_type not in built_in() and bool(_entries(name=bus_type))
+
+
+def fault(bus_type: str) -> str:
+    """Why another distribution's driver cannot be used, in words; "" if it can, as far as its imports show."""
+    found = None if bus_type in built_in() else _foreign(bus_type)
+    if found is None:
+        return ""
+    driver, why = found
+    return why or (loads(driver.open)[1] if driver.open else "")
 
 
 def is_driven(bus_type: str) -> bool:
@@ -53,15 +69,23 @@ def is_driven(bus_type: str) -> bool:
 
 
 def open_bus(spec: BusSpec, clock: Clock, memory: DurableStore) -> Wire:
-    """Make the driver of a bus; its port is opened by the first use. BocageError if there is none."""
+    """Make the driver of a bus; its port is opened by the first use.
+
+    BocageError if there is none, or if it cannot be used: another distribution's code may fail in any way.
+    """
     driver = find(spec.type)
     if driver is None or not driver.open:
         raise BocageError(f"no driver for buses of type {spec.type}")
+    make, why = (None, spec.fault) if spec.fault else loads(driver.open)
+    if make is None or why:
+        raise BocageError(f"the driver of {spec.type} cannot be used: {why or fault(spec.type)}")
     try:
-        make = load(driver.open)
+        wire = make(spec, clock, memory)
+    except BocageError:
+        raise
     except Exception as error:
-        raise BocageError(f"the driver of buses of type {spec.type} cannot be loaded: {error}") from error
-    return cast(Wire, make(spec, clock, memory))
+        raise BocageError(f"the driver of {spec.type} cannot make the bus: {_said(error)}") from error
+    return cast(Wire, wire)
 
 
 def load(reference: str) -> Any:
@@ -70,15 +94,42 @@ def load(reference: str) -> Any:
     return reduce(getattr, name.split("."), importlib.import_module(module))
 
 
-def _driver(entry: Any) -> Driver:
+def loads(reference: str) -> tuple[Any, str]:
+    """The same for another distribution's code: the object and "", or None and why it cannot be had."""
+    try:
+        return load(reference), ""
+    except (Exception, SystemExit) as error:  # noqa: BLE001  it costs its own buses only
+        return None, f"{reference}: {_said(error)}"
+
+
+def look_again() -> None:
+    """Forget which drivers of other distributions there are: they may have been mended since."""
+    importlib.invalidate_caches()
+    _foreign.cache_clear()
+
+
+@cache
+def _foreign(bus_type: str) -> tuple[Driver, str] | None:
+    """Another distribution's driver, and why it cannot be used, if its entry point shows that."""
+    entry = next(iter(_entries(name=bus_type)), None)
+    if entry is None:
+        return None
+    bare = Driver(type=bus_type, open=entry.value)
     try:
         found = entry.load()
-    except Exception as error:  # noqa: BLE001  another distribution's code: it costs its own buses only
-        log.error('driver cannot be loaded type=%s from=%s reason="%s"', entry.name, entry.value, error)
-        return Driver(type=entry.name, open=entry.value)
+    except (Exception, SystemExit) as error:  # noqa: BLE001  it costs its own buses only
+        return bare, f"{entry.value}: {_said(error)}"
     if isinstance(found, Driver):
-        return replace(found, type=entry.name)
-    return Driver(type=entry.name, open=f"{entry.module}:{entry.attr}")
+        return replace(found, type=bus_type), ""
+    if not callable(found):
+        return bare, f"{entry.value} is neither a Driver nor a function, but {type(found).__name__}"
+    return replace(bare, open=f"{entry.module}:{entry.attr}"), ""
+
+
+def _said(error: BaseException) -> str:
+    """An error in one line."""
+    first = next(iter(str(error).splitlines()), "")
+    return f"{type(error).__name__}: {first}".removesuffix(": ")
 
 
 def _entries(name: str = "") -> tuple[Any, ...]:

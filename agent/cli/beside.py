@@ -53,6 +53,8 @@ class Beside:
             if status["config"]["hash"] != self._site.config_hash:
                 lines.append(("", None, "the agent runs another file than this one; this one is tried here"))
             for name, spec in wiring.build_settings(self._site).buses.items():
+                if spec.fault:
+                    continue  # it was told
                 found = await self._bus(agent, spec, status)
                 if found is None:
                     alone.append(name)

@@ -89,11 +89,11 @@ async def stop_outputs(site: Site, state: Path, runtime: Path) -> tuple[bool, di
 async def try_wires(site: Site, names: Iterable[str] | None = None) -> list[tuple[str, bool, str]]:
     """Read every device of these buses (all) once: (device, whether all its points were read, in words).
 
-    A bus whose driver has a probe is tried as a whole.
+    A bus whose driver has a probe is tried as a whole; one whose driver cannot be used is told as a whole too.
     """
     settings, clock = wiring.build_settings(site), SystemClock(site.clock.trust)
     wanted = set(settings.buses if names is None else names)
-    specs = {name: spec for name, spec in settings.buses.items() if name in wanted}
+    specs = {name: spec for name, spec in settings.buses.items() if name in wanted and not spec.fault}
     probes = {name: driver.probe for name, spec in specs.items() if (driver := find(spec.type)) and driver.probe}
     looks = asyncio.gather(*(_probe(specs[name], probe, clock) for name, probe in probes.items()))
     buses = Buses(clock, VolatileStore())
@@ -108,8 +108,11 @@ async def try_wires(site: Site, names: Iterable[str] | None = None) -> list[tupl
                 devices.setdefault(point.device, []).append(found[point.id])
     finally:
         await buses.close()
-    lines = []
+    lines = [(name, False, reason) for name, reason in buses.unusable.items()]
+    down = {device.name for name in buses.unusable for device in specs[name].devices}
     for name, readings in devices.items():
+        if name in down:
+            continue
         bus = site.devices[name].bus if name in site.devices else name.partition(".")[0]
         own = {id.removeprefix(f"{name}."): one.value for id, one in found.items() if id.startswith(f"{name}.")}
         kind = site.buses[bus].type if bus in site.buses else ""
@@ -133,6 +136,8 @@ async def _probe(spec: BusSpec, probe: str, clock: SystemClock) -> tuple[str, bo
         return spec.name, True, await load(probe)(spec, clock)
     except WireError as error:
         return spec.name, False, str(error)
+    except Exception as error:  # noqa: BLE001  another distribution's code: it costs its own bus only
+        return spec.name, False, f"{type(error).__name__}: {error}"
 
 
 async def scan_once(

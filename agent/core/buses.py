@@ -11,8 +11,9 @@ from typing import Any
 from agent.clock import Clock
 from agent.core.outputs import one_wire
 from agent.core.trial import other_settings, outline, same_wire, verdicts
+from agent.core.unusable import UnusableWire
 from agent.errors import BocageError, DeviceError, WireError
-from agent.model import Point, Quality, Reading, Readings, Value
+from agent.model import BusState, Point, Quality, Reading, Readings, Value
 from drivers.api import (
     Aside,
     BusSpec,
@@ -28,7 +29,7 @@ from drivers.api import (
     Wire,
     Writer,
 )
-from drivers.registry import find, open_bus
+from drivers.registry import find, look_again, open_bus
 
 __all__ = ["Buses", "VolatileStore"]
 
@@ -66,19 +67,36 @@ class Buses:
         self._home = {point.id: name for name, wire in self._wires.items() for point in wire.points}
 
     def _made(self, spec: BusSpec) -> Wire | None:
-        """Make the driver of a bus; None if that fails and only removed nodes are on it.
+        """Make the driver of a bus; an `UnusableWire` if that fails, None if only removed nodes are on it then.
 
         A removed node comes from the record of an earlier file, perhaps of an earlier program. If the driver refuses
         it, the bus is made without it.
         """
+        own = tuple(device for device in spec.devices if device.name not in self._removed)
         try:
-            return open_bus(spec, self._clock, self._memory)
+            return self._opened(spec)
+        except BocageError as error:
+            reason = str(error)
+        if len(own) < len(spec.devices):
+            log.error('removed nodes refused bus=%s reason="%s" next=the bus goes without them', spec.name, reason)
+            if spec.name in self._silent:
+                return None
+            spec = replace(spec, devices=own)
+            try:
+                return self._opened(spec)
+            except BocageError as error:
+                reason = str(error)
+        log.error('bus is down bus=%s reason="%s" next=the rest of the site runs', spec.name, reason)
+        return UnusableWire(spec, reason, self._clock)
+
+    def _opened(self, spec: BusSpec) -> Wire:
+        """The driver of a bus, which has what each must have. BocageError if it cannot be used."""
+        wire = open_bus(spec, self._clock, self._memory)
+        try:
+            wire.points, wire.status, wire.due, wire.close  # noqa: B018  another distribution's code may lack one
         except Exception as error:
-            own = tuple(device for device in spec.devices if device.name not in self._removed)
-            if len(own) == len(spec.devices):
-                raise
-            log.error('removed nodes refused bus=%s reason="%s" next=the bus goes without them', spec.name, error)
-        return None if spec.name in self._silent else open_bus(replace(spec, devices=own), self._clock, self._memory)
+            raise BocageError(f"the driver of {spec.type} is no Wire: {type(error).__name__}: {error}") from error
+        return wire
 
     async def reconfigure(
         self,
@@ -91,6 +109,8 @@ class Buses:
 
         Pins that stay relays do not move: gpiozero would let them fall in between.
         """
+        if self.unusable:
+            look_again()
         handed = []
         for name in changed:
             if (wire := self._wires.pop(name, None)) is None:
@@ -103,9 +123,16 @@ class Buses:
                 await wire.close()
         self.configure(specs, removed, silent)
         for name, before in handed:
-            wire = self._wires[name]
-            assert isinstance(wire, Successive)
-            wire.succeed(before)
+            wire = self._wires.get(name)
+            if isinstance(wire, Successive):
+                wire.succeed(before)
+            else:
+                await before.close()
+
+    @property
+    def unusable(self) -> dict[str, str]:
+        """The buses whose driver cannot be used, each with the reason."""
+        return {name: wire.reason for name, wire in self._wires.items() if isinstance(wire, UnusableWire)}
 
     @property
     def names(self) -> list[str]:
@@ -126,7 +153,7 @@ class Buses:
         for name, wire in self._wires.items():
             if name in self._silent:
                 continue
-            own = {"name": name, "type": self._specs[name].type, "load": 0.0, "error": "", **wire.status()}
+            own = {"name": name, "type": self._specs[name].type, "load": 0.0, "error": "", **_status(wire)}
             for key in ("lost", "unheard", "unread"):
                 if self._removed and key in own:
                     own[key] = [device for device in own[key] if device not in self._removed]
@@ -277,6 +304,14 @@ class Buses:
                 log.warning('wire cannot be read bus=%s reason="%s" next=its points are bad', bus, error)
         now = self._clock.now()
         return [Reading(point, None, now, Quality.BAD) for point in points]
+
+
+def _status(wire: Wire) -> Mapping[str, Any]:
+    """What a driver says of its bus; that of another distribution may fail."""
+    try:
+        return wire.status()
+    except Exception as error:  # noqa: BLE001  it costs its own bus only
+        return {"state": BusState.DOWN, "error": f"its driver says nothing: {type(error).__name__}: {error}"}
 
 
 class VolatileStore:

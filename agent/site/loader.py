@@ -12,11 +12,14 @@ from agent.lib.hints import again
 from agent.lib.secret_reference import SecretReference
 from agent.site.checks.secret_references import secret_references
 from agent.site.checks.site import check_site
-from agent.site.language.document import read
+from agent.site.language.base import fields_of
+from agent.site.language.document import Document, read
 from agent.site.language.problems import Problem
 from agent.site.language.validation import validate
-from agent.site.models.site import Site
+from agent.site.models.devices import device_model
+from agent.site.models.site import Site, site_model
 from agent.site.profiles.model import Library
+from drivers.registry import is_foreign
 
 __all__ = ["Copy", "check", "load", "read_copy", "read_site"]
 
@@ -37,7 +40,7 @@ class Copy:
 
     @property
     def wrong(self) -> bool:
-        return self.site is None or any(found.severity == "error" for found in self.problems)
+        return self.site is None or any(found.is_fatal for found in self.problems)
 
 
 def read_copy(path: Path, file: str | None = None, home: Path | None = None, codecs: bool = False) -> Copy:
@@ -57,7 +60,7 @@ def read_copy(path: Path, file: str | None = None, home: Path | None = None, cod
     site: Site | None = None
     found_references: tuple[SecretReference, ...] = ()
     if not problems or document.data is not None:
-        site, left_out = validate(document, Site, home.parent)
+        site, left_out = validate(document, _model(document), home.parent)
         if site is not None:
             site.read_from(home, "sha256:" + hashlib.sha256(document.source).hexdigest())
             check_site(document, site, left_out, library)
@@ -83,7 +86,7 @@ def load(path: Path) -> Site:
     """The site of a file. ConfigError with every problem, ready to print, if there is an error in it."""
     site, problems = read_site(path)
     if site is None:
-        first = next((problem for problem in problems if problem.severity == "error"), None)
+        first = next((problem for problem in problems if problem.is_fatal), None)
         raise ConfigError([str(problem) for problem in problems], first)
     return site
 
@@ -91,3 +94,20 @@ def load(path: Path) -> Site:
 def check(path: Path) -> list[Problem]:
     """All problems of a file, warnings too, by line."""
     return read_site(path)[1]
+
+
+def _model(document: Document) -> type[Site]:
+    """The model of the file, with the drivers of other distributions that it uses: no other one is imported.
+
+    Devices on a bus whose driver cannot be used have keys that are not known: they are taken out.
+    """
+    buses, devices = document.value(("buses",)), document.value(("devices",))
+    named = buses.items() if isinstance(buses, dict) else ()
+    types = {name: bus["type"] for name, bus in named if isinstance(bus, dict) and isinstance(bus.get("type"), str)}
+    model = site_model({one for one in types.values() if is_foreign(one)})
+    known = fields_of(device_model(model.bus_types.device_options)) if model.bus_types.faults else {}
+    for device in devices.values() if known and isinstance(devices, dict) else ():
+        if isinstance(device, dict) and types.get(str(device.get("bus"))) in model.bus_types.faults:
+            for key in device.keys() - known.keys():
+                del device[key]
+    return model

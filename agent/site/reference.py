@@ -16,7 +16,7 @@ from agent.site.language.secret import Secret, Username
 from agent.site.language.values import Quantity, Written, number
 from agent.site.models.bus import BusModel
 from agent.site.models.site import Site
-from agent.site.schema import descriptions
+from agent.site.schema import descriptions, whole_model
 from drivers.registry import find
 
 __all__ = ["reference"]
@@ -51,7 +51,7 @@ Keys in **bold** must be there.
 
 def reference() -> str:
     """The whole page, in Markdown."""
-    return _HEAD + "".join(_section(Site, "The file", 2, set()))
+    return _HEAD + "".join(_section(whole_model(), "The file", 2, set()))
 
 
 def _section(model: type[BaseModel], title: str, level: int, seen: set[type[BaseModel]]) -> Iterator[str]:
@@ -70,7 +70,7 @@ def _section(model: type[BaseModel], title: str, level: int, seen: set[type[Base
         bold = f"**`{key}`**" if field.is_required() else f"`{key}`"
         yield f"| {bold} | {what.replace('|', '&#124;')} | {_default(field)} |\n"
         many = _is_section(field)
-        path = ("" if model is Site else f"{title}.") + key + (".NAME" if many else "")
+        path = ("" if issubclass(model, Site) else f"{title}.") + key + (".NAME" if many else "")
         inner += [(part, f"{path} ({_type(part)})" if _type(part) else path) for part in models]
     for part, name in inner:
         if part not in seen:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import logging
 from functools import cache
 from typing import Any
 
@@ -14,23 +15,35 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
 from agent.site.language.alone import models
-from agent.site.models.site import Served, Site
+from agent.site.models.site import Served, Site, site_model
+from drivers.registry import foreign
 
-__all__ = ["descriptions", "json_schema"]
+__all__ = ["descriptions", "json_schema", "whole_model"]
+
+log = logging.getLogger("bocage.site")
 
 
 def json_schema() -> dict[str, Any]:
     """A JSON schema (2020-12) of the site file: keys, types and words; references are checked by `bocage check`."""
-    schema = Site.model_json_schema(by_alias=True, mode="validation", schema_generator=_Schema)
-    for name, model in models().items():
-        _describe(schema["$defs"].get(_short(name), {}), model)
-    _describe(schema, Site)
+    model = whole_model()
+    schema = model.model_json_schema(by_alias=True, mode="validation", schema_generator=_Schema)
+    for name, one in models().items():
+        _describe(schema["$defs"].get(_short(name), {}), one)
+    _describe(schema, model)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "A site of Bocage"}
 
 
 def _short(name: str) -> str:
     """The name of a model in the schema: `Circuit` for CircuitConfig, whose control is called Circuit."""
     return name.removesuffix("Config")
+
+
+def whole_model() -> type[Site]:
+    """The model of a file that may have every bus whose driver can be used on this machine."""
+    model = site_model(foreign())
+    for name, why in model.bus_types.faults.items():
+        log.error('driver cannot be used type=%s reason="%s" next=its keys are left out', name, why)
+    return model
 
 
 class _Schema(GenerateJsonSchema):

@@ -67,6 +67,14 @@ def run(environment: dict[str, str], tmp_path: Path) -> Bocage:
     return started
 
 
+def entry_point(folder: Path, name: str, value: str) -> None:
+    """A distribution without code, as pip leaves it: an entry point alone."""
+    info = folder / f"{name}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[bocage.drivers]\n{name} = {value}\n")
+
+
 class LoggerDevice:
     """A logger with sensors on some of its channels."""
 

@@ -12,6 +12,7 @@ import pytest
 
 from drivers import registry
 from drivers.api import Driver
+from tests.drivers.conftest import entry_point
 
 ROOT = Path(__file__).parents[2]
 GREEDY = """
@@ -61,6 +62,9 @@ class Old(Old):
     def status(self):
         return {}
 
+    def due(self):
+        return 0.0
+
     async def close(self):
         pass
 """
@@ -100,7 +104,7 @@ sys.exit(" ".join(wrong) or 0)
 
 
 def test_a_factory_of_before_is_a_driver(tmp_path: Path) -> None:
-    installed(tmp_path, "old_way", "old_driver:open_old")
+    entry_point(tmp_path, "old_way", "old_driver:open_old")
     (tmp_path / "old_driver.py").write_text(FACTORY)
     code = """
 from agent.driver import BusSpec, is_driven, open_bus
@@ -118,7 +122,7 @@ print(open_bus(BusSpec("a", "old_way", {"tty": "/dev/x"}, ()), None, None).port)
 
 @pytest.mark.parametrize("value", ["old_driver:Old.make", "old_driver:open_old [serial]", "old_driver : open_old"])
 def test_a_factory_is_found_however_its_entry_point_writes_it(tmp_path: Path, value: str) -> None:
-    installed(tmp_path, "old_way", value)
+    entry_point(tmp_path, "old_way", value)
     (tmp_path / "old_driver.py").write_text(FACTORY)
     code = """
 from agent.driver import BusSpec, open_bus
@@ -129,7 +133,7 @@ print(open_bus(BusSpec("a", "old_way", {"tty": "/dev/x"}, ()), None, None).port)
 
 
 def test_a_point_of_no_device_of_the_file_is_told(tmp_path: Path) -> None:
-    installed(tmp_path, "old_way", "old_driver:open_old")
+    entry_point(tmp_path, "old_way", "old_driver:open_old")
     (tmp_path / "old_driver.py").write_text(FACTORY + STRAY)
     site = tmp_path / "site.yaml"
     site.write_text('site: {id: a}\nuplink: {url: "mqtt://h"}\nbuses: {a: {type: old_way, tty: /dev/x}}\n'
@@ -139,46 +143,16 @@ def test_a_point_of_no_device_of_the_file_is_told(tmp_path: Path) -> None:
     assert "error: stray: cannot be read" in done.stdout, done.stderr
 
 
-def test_a_driver_that_cannot_be_loaded_costs_no_other_bus(tmp_path: Path) -> None:
-    installed(tmp_path, "broken", "broken_driver:DRIVER")
-    (tmp_path / "broken_driver.py").write_text("import no_such_module\n")
-    site = tmp_path / "site.yaml"
-    site.write_text('site: {id: a}\nuplink: {url: "mqtt://h"}\nbuses: {g: {type: gpio}}\n')
-    done = bocage(tmp_path, "check", site)
-    assert done.returncode == 0, done.stderr
-    assert "driver cannot be loaded type=broken from=broken_driver:DRIVER" in done.stderr
-
-
-def test_a_driver_whose_wire_cannot_be_loaded_is_named(tmp_path: Path) -> None:
-    installed(tmp_path, "wireless", "wireless_driver:DRIVER")
-    (tmp_path / "wireless_driver.py").write_text(
-        "from drivers.api import Driver\nDRIVER = Driver(type='wireless', open='wireless_driver:Wire')\n"
-    )
-    site = tmp_path / "site.yaml"
-    site.write_text("site: {id: a}\nbuses: {w: {type: wireless}}\ndevices: {d: {bus: w}}\n")
-    done = bocage(tmp_path, "run", site, "--state-dir", tmp_path / "state", "--runtime-dir", tmp_path / "run")
-    assert done.returncode == 1
-    assert "bocage: the driver of buses of type wireless cannot be loaded: module 'wireless_driver' has" in done.stderr
-
-
 def test_a_driver_with_a_key_of_another_costs_no_other_bus(tmp_path: Path) -> None:
-    installed(tmp_path, "greedy", "greedy_driver:DRIVER")
+    entry_point(tmp_path, "greedy", "greedy_driver:DRIVER")
     (tmp_path / "greedy_driver.py").write_text(GREEDY)
     site = tmp_path / "site.yaml"
     site.write_text('site: {id: a}\nuplink: {url: "mqtt://h"}\n'
                     "buses: {m: {type: modbus_tcp, host: h}, g: {type: greedy}}\n"
                     "devices: {d: {bus: m, unit_id: 7, profile: relay8_di8}}\n")  # fmt: skip
     done = bocage(tmp_path, "check", site)
-    assert done.returncode == 0, done.stdout
-    assert 'driver has no model type=greedy from=greedy_driver:Greedy reason=""unit_id" is a key' in done.stderr
-
-
-def installed(folder: Path, name: str, value: str) -> None:
-    """A distribution without code, as pip leaves it: an entry point alone."""
-    info = folder / f"{name}-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[bocage.drivers]\n{name} = {value}\n")
+    assert done.returncode == 1
+    assert done.stdout.startswith(f'{site}:3:51: error: the driver of greedy cannot be used: "unit_id" is a key of')
 
 
 def python(code: str, *folders: Path) -> subprocess.CompletedProcess[str]:

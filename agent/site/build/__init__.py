@@ -103,7 +103,8 @@ def _buses(site: Site) -> dict[str, BusSpec]:
         if not is_driven(bus.type):
             continue
         devices = _pins(site, name) if bus.has_pins else _devices(site, name)
-        specs[name] = BusSpec(name, bus.type, dict(_options(site, bus)), tuple(devices))
+        fault = site.bus_types.faults.get(bus.type, "")
+        specs[name] = BusSpec(name, bus.type, dict(_options(site, bus)), tuple(devices), fault)
     return specs
 
 

@@ -81,6 +81,11 @@ class Checked:
         """Something is named that is not there: without it the file cannot be carried out."""
         self._report(keys, message, hint, "error", False, False)
 
+    def unusable(self, keys: Keys, message: str) -> None:
+        """A bus cannot be used on this machine; the rest of the file can be carried out."""
+        if not self.wrong(*keys):
+            self.document.report(keys, message, costs_bus_only=True)
+
     def warn(self, keys: Keys, message: str, hint: str | None = None) -> None:
         self._report(keys, message, hint, "warning", False, False)
 
@@ -136,7 +141,7 @@ class Checked:
             return None
         device = self.site.devices.get(owner)
         if device is None or device.profile_data is None:
-            told = device is None or device.bus not in self.site.buses or self.wrong("devices", owner, "profile")
+            told = device is None or not self._is_judged(device.bus) or self.wrong("devices", owner, "profile")
             if device is not None and device.profile is None and not told:
                 self.lacking(keys, f"{owner} has no profile, so it has no points", None)
             return None
@@ -146,6 +151,11 @@ class Checked:
             self.lacking(keys, f'{owner} has no point "{rest}"{of}', did_you_mean(rest, points))
             return None
         return PointRef(owner, rest, points[rest])
+
+    def _is_judged(self, name: str) -> bool:
+        """Whether a bus says what its devices are; else it was told what is wrong with it."""
+        bus = self.site.buses.get(name)
+        return bus is not None and bus.type not in self.site.bus_types.faults
 
     def _pin(self, keys: Keys, bus: BusModel, name: str, text: str) -> Pin | None:
         try:

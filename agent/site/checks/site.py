@@ -18,7 +18,7 @@ from agent.site.language.document import Document, Keys
 from agent.site.language.problems import listed
 from agent.site.language.values import DURATION, Rate, number
 from agent.site.models.bus import BusModel
-from agent.site.models.buses import DEVICE_OPTIONS, PluginBus
+from agent.site.models.buses import PluginBus
 from agent.site.models.signals import ENERGIES, VOLUMES
 from agent.site.models.site import Site
 from agent.site.profiles.kinds import kind_of
@@ -29,7 +29,6 @@ __all__ = ["check_site"]
 
 _BARE = re.compile(r"/dev/tty(USB|ACM)[0-9]+$")
 _CURRENTS = {"uA", "mA", "A"}
-_WATCHED = listed([options.family for options in DEVICE_OPTIONS if options.watches])
 
 
 def check_site(document: Document, site: Site, left_out: set[Keys], library: Library) -> None:
@@ -133,7 +132,10 @@ def _check_allowed(at: Checked, keys: Keys, name: str) -> None:
 def _check_buses(at: Checked) -> None:
     wires: dict[str, str] = {}
     for name, bus in at.site.buses.items():
-        if not is_driven(bus.type):
+        if why := at.site.bus_types.faults.get(bus.type):
+            words = f"the driver of {bus.type} cannot be used: {why}; {name} is down, the rest of the site runs"
+            at.unusable(("buses", name, "type"), words)
+        elif not is_driven(bus.type):
             words = f"{bus.type} is not driven yet: nothing is read or written on {name}, the rest of the site runs"
             at.warn(("buses", name, "type"), words)
         bus.check(at, name)
@@ -173,7 +175,7 @@ def _check_devices(at: Checked) -> None:
         bus = at.site.buses.get(device.bus)
         if bus is not None:
             _check_device(at, name, bus)
-        for key in (key for options in DEVICE_OPTIONS for key in options.unique):
+        for key in (key for options in at.site.bus_types.device_options for key in options.unique):
             value = getattr(device, key)
             if value is None:
                 continue
@@ -229,7 +231,7 @@ def _check_device(at: Checked, name: str, bus: BusModel) -> None:
     if isinstance(bus, PluginBus):
         return
     bus.check_device(at, name)
-    for key, family in _foreign(bus):
+    for key, family in _foreign(at, bus):
         if at.written(*keys, key):
             at.error((*keys, key), f"{key} is for {family}, and bus {device.bus} is {bus.type}", at_key=True)
     for key in sorted(bus.needs(at, name)):
@@ -243,13 +245,14 @@ def _check_device(at: Checked, name: str, bus: BusModel) -> None:
         text = f"profile {device.profile} is for {kind.noun}, and bus {device.bus} is {bus.type}"
         at.error((*keys, "profile"), text)
     if device.output_watchdog is not None and not any(options.watches for options in bus.device_options):
-        text = f"output_watchdog is for {_WATCHED}, and bus {device.bus} is {bus.type}"
+        watched = listed([options.family for options in at.site.bus_types.device_options if options.watches])
+        text = f"output_watchdog is for {watched}, and bus {device.bus} is {bus.type}"
         at.error((*keys, "output_watchdog"), text, at_key=True)
 
 
-def _foreign(bus: BusModel) -> Iterator[tuple[str, str]]:
+def _foreign(at: Checked, bus: BusModel) -> Iterator[tuple[str, str]]:
     """The keys of devices that are for other buses, each with the family of those."""
-    for options in DEVICE_OPTIONS:
+    for options in at.site.bus_types.device_options:
         if options.family and options not in bus.device_options:
             yield from ((key, options.family) for key in options.model_fields)
 

@@ -96,11 +96,12 @@ class Document:
         severity: Severity = "error",
         at_key: bool = False,
         rule: bool = False,
+        costs_bus_only: bool = False,
     ) -> None:
         """Note a problem with the value (or the key) there; `hint` is added to the message."""
         place = self.place(keys)
         line, column = (place.key_line, place.key_column) if at_key else (place.line, place.column)
-        self.note(line, column, f"{message}; {hint}" if hint else message, hint, severity, rule)
+        self.note(line, column, f"{message}; {hint}" if hint else message, hint, severity, rule, costs_bus_only)
 
     def note(
         self,
@@ -110,6 +111,7 @@ class Document:
         hint: str | None = None,
         severity: Severity = "error",
         rule: bool = False,
+        costs_bus_only: bool = False,
     ) -> None:
         told = sum(problem.severity == severity and problem.rule == rule for problem in self.problems)
         if told > _PROBLEMS:
@@ -118,7 +120,7 @@ class Document:
             message, hint = "there are more from here on; mend the others first", None
         if len(message) > _MESSAGE:
             message, hint = f"{message[:_MESSAGE]}…", None
-        problem = Problem(self.file, line, column, severity, " ".join(message.split("\n")), hint, rule)
+        problem = Problem(self.file, line, column, severity, " ".join(message.split("\n")), hint, rule, costs_bus_only)
         if problem not in self.problems:
             self.problems.append(problem)
 

@@ -22,6 +22,7 @@ from agent.site.language.document import Document, Keys
 from agent.site.language.problems import listed
 from agent.site.language.spellings import PLACES, key_meant, number_meant, whole_meant, word_meant
 from agent.site.language.values import number, plain
+from drivers.registry import foreign
 
 __all__ = ["validate"]
 
@@ -213,7 +214,8 @@ class _Finding:
             return (text[:found], text[found + 2 :]) if found >= 0 else (text, None)
         if self.type == "union_tag_invalid":
             known = [word.strip(" '") for word in str(self.context["expected_tags"]).split(",")]
-            known = [word for word in known if word != "plugin"]
+            if "plugin" in known:
+                known = [*(word for word in known if word != "plugin"), *foreign()]
             tag = str(self.context["tag"])
             begun = [f'"{word}"' for word in known if len(tag) > 2 and word.startswith(tag.lower() + "_")]
             near = f"did you mean {listed(begun)}?" if begun else did_you_mean(tag, known)

@@ -1,57 +1,33 @@
-"""Buses: the wires and radios that devices hang on. Their models are those of the drivers that are installed."""
+"""Buses: the wires and radios that devices hang on. Their models are those of the drivers that a file uses."""
 
 from __future__ import annotations
 
 import functools
-import logging
 import operator
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag
+from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, create_model
 from pydantic_core import PydanticCustomError
 
 from agent.site.models.bus import BusModel, DeviceOptions
-from drivers.registry import PLANNED, built_in, find, installed, load
+from drivers.registry import PLANNED, built_in, fault, find, load, loads
 
 if TYPE_CHECKING:
     from agent.site.models.devices import Device
 
-__all__ = ["DEVICE_OPTIONS", "Bus", "PluginBus"]
-
-log = logging.getLogger("bocage.site")
+__all__ = ["BUILT_IN", "Bus", "BusTypes", "PluginBus", "bus_types"]
 
 
-def _models() -> dict[str, type[BusModel]]:
-    """The model of each type of bus. Another distribution's driver whose model cannot be used has none."""
-    found = {name: load(driver.config) for name, driver in built_in().items()}
-    for name, driver in installed().items():
-        if driver.config and name not in found:
-            try:
-                found[name] = _fitting(load(driver.config), found.values())
-            except Exception as error:  # noqa: BLE001  another distribution's code: it costs its own buses only
-                log.error('driver has no model type=%s from=%s reason="%s"', name, driver.config, error)
-    return found
+class BusTypes(NamedTuple):
+    """What the buses of a file may be."""
 
-
-def _fitting(model: type[BusModel], others: Iterable[type[BusModel]]) -> type[BusModel]:
-    """A model whose keys of devices are no other driver's; ValueError else: all devices share one model."""
-    taken = {key: one for other in others for one in other.device_options for key in one.model_fields}
-    for options in model.device_options:
-        for key in options.model_fields:
-            if taken.get(key, options) is not options:
-                raise ValueError(f'"{key}" is a key of other devices already')
-    return model
-
-
-_MODELS = _models()
-DEVICE_OPTIONS: tuple[type[DeviceOptions], ...] = tuple(
-    sorted(
-        dict.fromkeys(options for model in _MODELS.values() for options in model.device_options),
-        key=lambda options: not options.in_address,
-    )
-)
-"""The keys that drivers need on devices."""
+    bus: Any
+    """The union of their models."""
+    device_options: tuple[type[DeviceOptions], ...]
+    """The keys that drivers need on devices."""
+    faults: Mapping[str, str]
+    """The types whose driver, of another distribution, cannot be used, and why."""
 
 
 class PluginBus(BusModel):
@@ -59,21 +35,63 @@ class PluginBus(BusModel):
 
     model_config = ConfigDict(extra="allow")
 
-    type: Annotated[str, Field(json_schema_extra={"not": {"enum": list(_MODELS)}})]
-
-    device_options = DEVICE_OPTIONS
+    type: str
 
     def options(self, device: Device) -> dict[str, Any]:
         told = {"stale_after": device.stale_after, "interval": device.interval}
-        others = (key for options in DEVICE_OPTIONS if not options.in_address for key in options.model_fields)
+        ours = BUILT_IN.device_options
+        others = (key for options in ours if not options.in_address for key in options.model_fields)
         return told | {key: value for key in others if (value := getattr(device, key))}
 
 
-def _tag(value: Any) -> str | None:
-    found = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
-    if not isinstance(found, str) or found in _MODELS:
-        return found if isinstance(found, str) else None
-    return "plugin" if find(found) is not None else found
+def bus_types(foreign: Iterable[str] = ()) -> BusTypes:
+    """Our own types of bus, and those that are named, of other distributions' drivers, which are imported for it."""
+    models: dict[str, type[BusModel]] = {name: load(driver.config) for name, driver in built_in().items()}
+    faults: dict[str, str] = {}
+    for name in foreign:
+        model, why = _model(name, models.values())
+        if why:
+            faults[name] = why
+        elif model is not None:
+            models[name] = model
+    options = dict.fromkeys(options for model in models.values() for options in model.device_options)
+    return BusTypes(_union(models), tuple(sorted(options, key=lambda one: not one.in_address)), faults)
+
+
+def _model(name: str, others: Iterable[type[BusModel]]) -> tuple[type[BusModel] | None, str]:
+    """The model of another distribution's bus, None for a driver without one; and why the driver cannot be used."""
+    driver = find(name)
+    why = fault(name)
+    if why or driver is None or not driver.config:
+        return None, why
+    model, why = loads(driver.config)
+    if not why and not (isinstance(model, type) and issubclass(model, BusModel)):
+        why = f"{driver.config} is no BusModel"
+    return (None, why) if why else (model, _taken(model, others))
+
+
+def _taken(model: type[BusModel], others: Iterable[type[BusModel]]) -> str:
+    """The key of its devices that is another driver's already, in words: all devices share one model."""
+    taken = {key: one for other in others for one in other.device_options for key in one.model_fields}
+    for options in model.device_options:
+        for key in options.model_fields:
+            if taken.get(key, options) is not options:
+                return f'"{key}" is a key of other devices already'
+    return ""
+
+
+def _union(models: Mapping[str, type[BusModel]]) -> Any:
+    other = Annotated[str, Field(json_schema_extra={"not": {"enum": list(models)}})]
+    plugin = create_model("PluginBus", __base__=PluginBus, __doc__=PluginBus.__doc__, type=(other, ...))
+    tagged = [Annotated[model, Tag(name)] for name, model in (*models.items(), ("plugin", plugin))]
+
+    def tag(value: Any) -> str | None:
+        found = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
+        if not isinstance(found, str) or found in models:
+            return found if isinstance(found, str) else None
+        return "plugin" if find(found) is not None else found
+
+    return Annotated[functools.reduce(operator.or_, tagged), Discriminator(tag), BeforeValidator(_planned)]
 
 
 def _planned(value: Any) -> Any:
@@ -84,8 +102,9 @@ def _planned(value: Any) -> Any:
     return value
 
 
+BUILT_IN = bus_types()
+"""Our own types of bus."""
 if TYPE_CHECKING:
     Bus = BusModel
 else:
-    _TAGGED = [Annotated[model, Tag(name)] for name, model in (*_MODELS.items(), ("plugin", PluginBus))]
-    Bus = Annotated[functools.reduce(operator.or_, _TAGGED), Discriminator(_tag), BeforeValidator(_planned)]
+    Bus = BUILT_IN.bus

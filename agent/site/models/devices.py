@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import Field, PrivateAttr, create_model
 
 from agent.site.language.base import Model, Reference, Section
 from agent.site.language.values import DeadbandText, Duration, TimeSpan
-from agent.site.models.buses import DEVICE_OPTIONS
+from agent.site.models.bus import DeviceOptions
+from agent.site.models.buses import BUILT_IN
 from agent.site.profiles.kinds import kind_of
 
-__all__ = ["AnyDevice", "Device", "DevicePoint", "Publish"]
+__all__ = ["AnyDevice", "Device", "DevicePoint", "Publish", "device_model"]
 
 
 class Publish(Model):
@@ -104,10 +105,14 @@ class Device(_Placed):
         return None if self.interval is None else 3 * self.interval
 
 
+def device_model(device_options: Iterable[type[DeviceOptions]]) -> Any:
+    """The model of a device that has the keys of these drivers too."""
+    # they stand between those of `_Placed` and of `Device`
+    bases: Any = (Device, *reversed(tuple(device_options)), _Placed)
+    return create_model("Device", __base__=bases, __doc__=Device.__doc__, __module__=__name__)
+
+
 if TYPE_CHECKING:
     AnyDevice = Device
 else:
-    # the keys of the drivers' options stand between those of `_Placed` and of `Device`
-    AnyDevice = create_model(
-        "Device", __base__=(Device, *reversed(DEVICE_OPTIONS), _Placed), __doc__=Device.__doc__, __module__=__name__
-    )
+    AnyDevice = device_model(BUILT_IN.device_options)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, PrivateAttr, create_model
 
@@ -27,11 +27,11 @@ from agent.site.language.values import (
     plain,
 )
 from agent.site.models.actuators import ActuatorConfig
-from agent.site.models.buses import Bus
-from agent.site.models.devices import AnyDevice
+from agent.site.models.buses import BUILT_IN, Bus, BusTypes, bus_types
+from agent.site.models.devices import AnyDevice, device_model
 from agent.site.models.signals import SignalConfig
 
-__all__ = ["BufferConfig", "ClockSettings", "Privacy", "Site", "SiteInfo", "UplinkConfig"]
+__all__ = ["BufferConfig", "ClockSettings", "Privacy", "Site", "SiteInfo", "UplinkConfig", "site_model"]
 
 
 def _topic(value: object) -> str:
@@ -244,6 +244,8 @@ class Site(Served):
     privacy: Annotated[Privacy, BeforeValidator(_given)] = Privacy.model_construct()
     """Personal data."""
 
+    bus_types: ClassVar[BusTypes] = BUILT_IN
+
     _path: Path = PrivateAttr(default=Path())
     _hash: str = PrivateAttr(default="")
 
@@ -266,3 +268,15 @@ class Site(Served):
         """Note where it comes from."""
         self._path, self._hash = path, digest
         return self
+
+
+def site_model(foreign: Collection[str]) -> type[Site]:
+    """The model of a site that may have buses of these types, which other distributions drive."""
+    if not foreign:
+        return Site
+    types = bus_types(sorted(foreign))
+    sections: dict[str, Any] = {"buses": types.bus, "devices": device_model(types.device_options)}
+    fields: Any = {name: (Section[one], Field(default_factory=dict)) for name, one in sections.items()}  # type: ignore[valid-type]
+    made: type[Site] = create_model("Site", __base__=Site, __doc__=Site.__doc__, __module__=__name__, **fields)
+    made.bus_types = types
+    return made

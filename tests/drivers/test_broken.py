@@ -1,0 +1,277 @@
+"""A driver of another distribution that cannot be used costs its own buses, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.runtime.socket import connect
+from tests.drivers.conftest import Bocage, LoggerDevice, entry_point
+
+SITE = """\
+site: {id: village}
+uplink: {url: "mqtt://127.0.0.1"}
+buses:
+  logger: {type: mylogger, host: 127.0.0.1, port: PORT}
+  odd: {type: broken, tty: /dev/x, every: 3s}
+devices:
+  well: {bus: logger, channel: 3, measures: m, poll: 1s}
+  pond: {bus: odd, slot: 3, colour: blue}
+signals:
+  level: {from: well.value, unit: m}
+  depth: {from: pond.value, unit: m}
+actuators:
+  pump: {output: well.output, safe_state: off}
+  gate: {output: pond.output, safe_state: off}
+"""
+DESCRIBED = """
+from drivers.api import Driver
+DRIVER = Driver(type="broken", open="broken_driver:{open}", config="{config}")
+"""
+KEYS = """
+from drivers.api import Driver
+DRIVER = Driver(type="broken", open="builtins:object", config="no_config:Model")
+"""
+OPENED = DESCRIBED.format(open="Wire", config="")
+BROKEN = {
+    "import": ("import no_such_module\n", "ModuleNotFoundError: No module named 'no_such_module'"),
+    "syntax": ("def (:\n", "SyntaxError: invalid syntax"),
+    "body": ("raise RuntimeError('no licence\\nsecond line')\n", "RuntimeError: no licence"),
+    "exit": ("import sys\nsys.exit('bye')\n", "SystemExit: bye"),
+    "object": ("DRIVER = 5\n", "is neither a Driver nor a function, but int"),
+    "name": ("OTHER = 5\n", "AttributeError: module 'broken_driver' has no attribute 'DRIVER'"),
+    "description": (DESCRIBED.replace("open=", "opens=").format(open="", config=""), "TypeError: "),
+    "open": (DESCRIBED.format(open="Nope", config=""), "module 'broken_driver' has no attribute 'Nope'"),
+    "empty": (DESCRIBED.format(open="", config="broken_driver:"), "AttributeError: "),
+    "keys": (KEYS, "ModuleNotFoundError: No module named 'no_config'"),
+    "model": (DESCRIBED.format(open="DRIVER", config="broken_driver:DRIVER"), "is no BusModel"),
+}  # fmt: skip
+"""What stands in the driver's module, and what `check` says of it."""
+MADE = {
+    "constructor": ("class Wire:\n def __init__(self, *_): raise ZeroDivisionError('1/0')\n", "ZeroDivisionError: 1/0"),
+    "arguments": ("class Wire:\n pass\n", "TypeError: Wire() takes no arguments"),
+    "nothing": ("def Wire(*_): return None\n", "is no Wire"),
+    "points": ("class Wire:\n def __init__(self, *_): pass\n def status(self): pass\n def due(self): pass\n"
+               " async def close(self): pass\n @property\n def points(self): raise KeyError('unit')\n",
+               "KeyError: 'unit'"),
+}  # fmt: skip
+"""What is wrong when a bus is made, and what is said of that bus."""
+
+
+@pytest.fixture
+def site(tmp_path: Path, logger: LoggerDevice) -> Path:
+    path = tmp_path / "site.yaml"
+    path.write_text(SITE.replace("PORT", str(logger.port)))
+    return path
+
+
+@pytest.fixture
+def broken(tmp_path: Path, environment: dict[str, str]) -> Callable[[str], None]:
+    """Install a driver `broken` with this module."""
+    entry_point(tmp_path, "broken", "broken_driver:DRIVER")
+    environment["PYTHONPATH"] += f":{tmp_path}"
+    environment["PYTHONDONTWRITEBYTECODE"] = "1"
+
+    def write(text: str) -> None:
+        (tmp_path / "broken_driver.py").write_text(text)
+
+    return write
+
+
+def with_profile(site: Path) -> None:
+    """The device of the broken driver has a profile: its points are known."""
+    text = site.read_text().replace("slot: 3, colour: blue", "profile: relay8_di8")
+    site.write_text(text.replace("pond.value", "pond.di1").replace("pond.output", "pond.relay1"))
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_check_names_it_at_the_type(run: Bocage, site: Path, broken: Callable[[str], None], name: str) -> None:
+    text, said = BROKEN[name]
+    broken(text)
+    done = run("agent", "check", site)
+    assert done.returncode == 1
+    (line,) = done.stdout.splitlines()
+    assert line.startswith(f"{site}:5:15: error: the driver of broken cannot be used: "), done.stdout
+    assert said in line, line
+    assert line.endswith("; odd is down, the rest of the site runs")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_check_bus_names_what_fails_when_it_is_made(
+    run: Bocage, site: Path, broken: Callable[[str], None], name: str
+) -> None:
+    text, said = MADE[name]
+    broken(OPENED + text)
+    with_profile(site)
+    done = run("agent", "check", site, "--bus")
+    assert done.returncode == 1
+    assert "well: ok" in done.stdout
+    assert re.search(rf"{site}:5:\d+: error: odd: the driver of broken .*{re.escape(said)}", done.stdout), done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", ["import", "exit", "keys"])
+def test_a_driver_that_the_file_does_not_use_costs_nothing(
+    run: Bocage, site: Path, broken: Callable[[str], None], name: str
+) -> None:
+    broken(BROKEN[name][0])
+    text = site.read_text()
+    for line in re.findall(r".*(?:odd|pond).*\n", text):
+        text = text.replace(line, "")
+    site.write_text(text)
+    done = run("agent", "check", site)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert "broken" not in done.stderr
+
+
+def test_a_driver_that_the_file_does_not_use_is_not_imported(
+    run: Bocage, site: Path, broken: Callable[[str], None], tmp_path: Path
+) -> None:
+    broken(f"open({str(tmp_path / 'imported')!r}, 'w')\n" + OPENED)
+    site.write_text("site: {id: a}\nbuses: {g: {type: gpio}}\n")
+    assert run("agent", "check", site).returncode == 0
+    assert not (tmp_path / "imported").exists()
+
+
+def test_a_misspelt_type_is_meant_for_a_driver_that_is_installed(
+    run: Bocage, site: Path, broken: Callable[[str], None]
+) -> None:
+    broken("import no_such_module\n")
+    site.write_text("site: {id: a}\nbuses: {g: {type: mylogge}}\n")
+    assert 'unknown type "mylogge"; did you mean "mylogger"?' in run("agent", "check", site).stdout
+
+
+def test_schema_and_reference_do_without_it(run: Bocage, broken: Callable[[str], None]) -> None:
+    broken("import no_such_module\n")
+    done = run("agent", "schema")
+    assert "MyLogger" in json.loads(done.stdout)["$defs"]
+    assert "driver cannot be used type=broken" in done.stderr
+    done = run("agent.site.reference")
+    assert "buses.NAME (mylogger)" in done.stdout
+    assert "driver cannot be used type=broken" in done.stderr
+
+
+@pytest.fixture
+def other() -> Iterator[LoggerDevice]:
+    device = LoggerDevice()
+    yield device
+    device.close()
+
+
+class Running:
+    """An agent, and what it says."""
+
+    def __init__(self, site: Path, environment: dict[str, str]) -> None:
+        self._folder = site.parent / "run"
+        folders = ["--state-dir", str(site.parent / "state"), "--runtime-dir", str(self._folder)]
+        command = [sys.executable, "-m", "agent", "run", str(site), *folders]
+        self.log = site.parent / "log"
+        self._process = subprocess.Popen(
+            command, env={**environment, "BOCAGE_CLOCK": "trusted"}, stdout=self.log.open("w"), stderr=subprocess.STDOUT
+        )
+
+    def until(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """The first status that is as wanted."""
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            assert self._process.poll() is None, self.log.read_text()
+            try:
+                status = self.ask({"do": "status"})
+            except Exception:  # noqa: BLE001  it is not there yet
+                status = {}
+            if status and wanted(status):
+                return status
+            time.sleep(0.2)
+        raise AssertionError(self.log.read_text())
+
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        async def asked() -> dict[str, Any]:
+            async with connect(self._folder) as agent:
+                return await agent.request(request)
+
+        return asyncio.run(asked())
+
+    def stop(self) -> int:
+        self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(timeout=60)
+
+
+def values(status: dict[str, Any]) -> dict[str, Any]:
+    return {point["id"]: point["value"] for point in status["points"]}
+
+
+def bus(status: dict[str, Any], name: str) -> dict[str, Any]:
+    found: dict[str, Any] = next(one for one in status["buses"] if one["name"] == name)
+    return found
+
+
+@pytest.mark.parametrize("name", ["import", "keys", "constructor", "points"])
+def test_the_agent_runs_without_it(
+    site: Path, logger: LoggerDevice, environment: dict[str, str], broken: Callable[[str], None], name: str
+) -> None:
+    text, said = BROKEN.get(name) or (OPENED + MADE[name][0], MADE[name][1])
+    broken(text)
+    if name in MADE:
+        with_profile(site)
+    agent = Running(site, environment)
+    try:
+        status = agent.until(lambda status: values(status).get("level") == 12.5)
+        assert bus(status, "logger")["state"] == "up"
+        odd = bus(status, "odd")
+        assert (odd["state"], odd["lost"]) == ("down", ["pond"])
+        assert said in odd["error"]
+        done = agent.ask({"do": "write", "point": "pump", "value": "on", "hold_ms": None})
+        assert done["state"] in ("applied", "verified"), done
+        assert logger.outputs[3] == "on"
+    finally:
+        code = agent.stop()
+    assert code == 0, agent.log.read_text()
+    log = agent.log.read_text()
+    assert log.count("bus is down bus=odd") == 1
+    assert logger.outputs[3] == "off", "its safe state"
+
+
+def test_a_reload_takes_it_up_when_it_is_mended_and_drops_it_when_it_breaks(
+    site: Path, environment: dict[str, str], broken: Callable[[str], None], installed: Path, other: LoggerDevice
+) -> None:
+    mended = (
+        "from dataclasses import replace\nfrom my_logger import DRIVERS\nfrom my_logger.logger import Logger as Base\n"
+        "class Wire(Base):\n def __init__(self, spec, clock, store):\n  super().__init__(spec, clock, store)\n"
+        "DRIVER = replace(DRIVERS[0], open='broken_driver:Wire', config='my_logger.config:MyLogger')\n"
+    )
+    broken("import no_such_module\n")
+    text = site.read_text().replace("tty: /dev/x, every: 3s", f"host: 127.0.0.1, port: {other.port}")
+    site.write_text(text.replace("slot: 3, colour: blue", "channel: 4, poll: 1s"))
+    model = installed / "my_logger" / "config.py"
+    before = model.read_text()
+    agent = Running(site, environment)
+    try:
+        agent.until(lambda status: values(status).get("level") == 12.5)
+        model.write_text(before.replace('Literal["mylogger"]', 'Literal["mylogger", "broken"]'))
+        broken(mended)
+        verdict = agent.ask({"do": "reload"})
+        assert verdict["applied"], verdict
+        assert "odd" in verdict["changed"]
+        status = agent.until(lambda status: values(status).get("depth") == 0.7)
+        assert bus(status, "odd")["state"] == "up"
+        broken("import no_such_module\n")
+        verdict = agent.ask({"do": "reload"})
+        assert verdict["applied"], verdict
+        assert any("the driver of broken cannot be used" in warning for warning in verdict["warnings"])
+        status = agent.until(lambda status: bus(status, "odd")["state"] == "down")
+        assert values(status)["level"] == 12.5
+    finally:
+        model.write_text(before)
+        code = agent.stop()
+    assert code == 0, agent.log.read_text()

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.fakes import disk, modbus_slave, mosquitto
-from tests.fakes.gateway import Link, Mosquitto, Site, Slave, Subscriber, makes, wait_for
+from tests.fakes.gateway import Link, Mosquitto, Site, Slave, Subscriber, makes
+from tests.fakes.waiting import wait_for
 
 
 @pytest.fixture

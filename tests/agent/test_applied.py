@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from agent.runtime.applied import Applied
-from tests.fakes.gateway import free_port
+from tests.fakes.ports import free_port
 
 pytestmark = pytest.mark.slow
 

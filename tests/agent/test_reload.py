@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.gateway import Manager, free_port
+from tests.fakes.gateway import Manager
+from tests.fakes.ports import free_port
 
 UNIT = (Path(__file__).parents[2] / "systemd" / "bocage.service").read_text()
 

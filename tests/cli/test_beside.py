@@ -12,7 +12,7 @@ import pytest
 
 from agent.cli import main
 from tests.fakes import modbus_slave
-from tests.fakes.gateway import free_port
+from tests.fakes.ports import free_port
 
 SITE = """\
 version: 1

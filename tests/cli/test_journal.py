@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from tests.fakes.gateway import wait_for
+from tests.fakes.waiting import wait_for
 
 SITE = """\
 version: 1

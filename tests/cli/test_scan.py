@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import termios
-import time
 
 import pytest
 import serial
@@ -17,6 +16,7 @@ from agent.cli import main
 from agent.errors import BocageError
 from agent.runtime.socket import connect
 from tests.fakes import modbus_slave
+from tests.fakes.waiting import wait_for
 
 SITE = """\
 version: 1
@@ -35,14 +35,6 @@ PROFILE = "points: {a: {register: holding, address: 10}, b: {register: holding, 
 def units():
     """Unit 3 has the registers of the profile, 7 none at all: it answers with an exception."""
     return {3: modbus_slave.Unit(holding={0: 1, 10: 10, 11: 11}), 7: modbus_slave.Unit()}
-
-
-def wait_for(condition, seconds=15.0):
-    deadline = time.monotonic() + seconds
-    while not (result := condition()):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return result
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ import pytest
 from agent.cli import main
 from agent.collect.schemas import Shelf
 from agent.collect.store import Store
-from tests.collect.test_session import Broker, batch, publish, until
+from tests.collect.test_session import Broker, batch, publish
+from tests.fakes.waiting import wait_for
 
 COMMANDS = {
     "report": lambda file: ["report", str(file)],
@@ -120,7 +121,7 @@ class Collector:
             program = [sys.executable, "-c", IMPATIENT, *arguments]
             process = subprocess.Popen(program, stderr=subprocess.PIPE, text=True, cwd=self.file.parent)
             try:
-                until(lambda: self.file.exists() and self.readings() == 5)
+                wait_for(lambda: self.file.exists() and self.readings() == 5, 60)
                 yield process
             finally:
                 self.more.set()
@@ -136,7 +137,7 @@ def test_a_collector_waits_while_another_program_has_the_file(tmp_path):
             collector.more.set()
             assert "file locked" in process.stderr.readline()
             other.execute("ROLLBACK")
-        until(lambda: collector.readings() == 10)
+        wait_for(lambda: collector.readings() == 10, 60)
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
 

@@ -19,6 +19,7 @@ from agent.cli import main
 from agent.collect.store import Store
 from agent.errors import BocageError
 from tests.fakes.mosquitto import certificates
+from tests.fakes.waiting import wait_for
 
 STORE = "11111111-2222-4333-8444-555555555555"
 
@@ -96,7 +97,7 @@ def test_a_broker_that_knows_no_mqtt_5_is_found_out(to_five, tmp_path):
     with broker.running() as port:
         process = subprocess.Popen(program(port, tmp_path / "r.db"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         assert broker.sent.wait(25), process.stderr.read() if process.poll() is not None else "not in time"
-        until(lambda: readings(tmp_path / "r.db") == 5)
+        wait_for(lambda: readings(tmp_path / "r.db") == 5, 60)
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=20)
     assert process.returncode == 0, err
@@ -186,7 +187,7 @@ def test_a_collector_with_much_to_do_ends_soon_and_has_acknowledged_what_it_kept
     broker = Broker(b"\x20\x02\x00\x01", much)
     with broker.running() as port:
         process = subprocess.Popen(program(port, tmp_path / "r.db"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        until(lambda: readings(tmp_path / "r.db") > 0)  # in pieces: the first are on disk before the last have come
+        wait_for(lambda: readings(tmp_path / "r.db"), 60)  # in pieces: the first are on disk before the last have come
         before = time.monotonic()
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=60)
@@ -208,7 +209,7 @@ def test_what_was_being_dated_at_the_end_is_dated_at_the_next_start(tmp_path):
     store.close()
     with Broker(b"\x20\x02\x00\x01").running() as port:
         process = subprocess.Popen(program(port, tmp_path / "r.db"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        until(lambda: count(tmp_path / "r.db", "undated") == 0)
+        wait_for(lambda: count(tmp_path / "r.db", "undated") == 0, 60)
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
@@ -241,7 +242,7 @@ def test_messages_that_nobody_could_hold_are_skipped_and_counted(tmp_path):
     broker = Broker(b"\x20\x02\x00\x01", sent)
     with broker.running() as port:
         process = subprocess.Popen(program(port, tmp_path / "r.db"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        until(lambda: readings(tmp_path / "r.db") == 10)
+        wait_for(lambda: readings(tmp_path / "r.db") == 10, 60)
         peak = int(re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())[1]) / 1000
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=60)
@@ -255,7 +256,7 @@ def test_a_topic_that_is_no_text_costs_itself(tmp_path):
     broker = Broker(b"\x20\x02\x00\x01", [publish(broken, batch(1, 5), 1), publish(topic, batch(1, 5), 2)])
     with broker.running() as port:
         process = subprocess.Popen(program(port, tmp_path / "r.db"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        until(lambda: readings(tmp_path / "r.db") == 5 or process.poll() is not None)
+        wait_for(lambda: readings(tmp_path / "r.db") == 5 or process.poll() is not None, 60)
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=60)
     assert (process.returncode, b"1 refused" in out, b"Traceback" in err) == (0, True, False), (out, err)
@@ -276,13 +277,6 @@ def count(file, rows):
         return store.db.execute(f"SELECT count(*) FROM {rows}").fetchone()[0]
     finally:
         store.db.close()
-
-
-def until(true):
-    deadline = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @pytest.mark.parametrize(

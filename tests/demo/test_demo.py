@@ -12,7 +12,6 @@ import subprocess
 import sys
 import termios
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -23,6 +22,7 @@ from agent.demo.run import Demo, Timetable, run, verdict
 from agent.demo.uplink import Deliveries, broker
 from agent.errors import BocageError
 from agent.site.loader import check
+from tests.fakes.waiting import wait_for
 
 COLOURS = re.compile(rb"\x1b\[[0-9;]*m")
 LAST = re.compile(r"demo: read (\d+), delivered (\d+), duplicates (\d+), lost (\d+)")
@@ -70,13 +70,6 @@ def cabinets(folder):
             if entry.name.isdigit() and str(folder).encode() in (entry / "cmdline").read_bytes():
                 found.append(int(entry.name))
     return found
-
-
-def wait_for(true, within=10.0):
-    deadline = time.monotonic() + within
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_the_site_file_is_right(tmp_path):

@@ -19,6 +19,9 @@ from pathlib import Path
 
 import paho.mqtt.client as mqtt
 
+from tests.fakes.ports import free_port
+from tests.fakes.waiting import wait_for
+
 PROFILE = """\
 name: bench8
 points:
@@ -30,12 +33,6 @@ points:
   dimmer: {register: holding, address: 8, type: u16, writable: true, low: 0, high: 100, unit: "%"}
   di1: {register: discrete, address: 0}
 """
-
-
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
 
 
 @contextlib.contextmanager
@@ -50,16 +47,6 @@ def makes(kind, end):
     yield make
     for one in made:
         end(one)
-
-
-def wait_for(condition, seconds=30.0, what="the condition"):
-    """Poll a condition until it holds; the only way in which these tests wait."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if result := condition():
-            return result
-        time.sleep(0.02)
-    raise AssertionError(f"{what} did not come true within {seconds} s")
 
 
 class Slave:

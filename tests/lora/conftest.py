@@ -3,7 +3,8 @@
 import pytest
 
 from tests.fakes import chirpstack
-from tests.fakes.gateway import Mosquitto, Site, Slave, Subscriber, makes, wait_for
+from tests.fakes.gateway import Mosquitto, Site, Slave, Subscriber, makes
+from tests.fakes.waiting import wait_for
 
 
 @pytest.fixture(name="wait_for")

@@ -19,6 +19,7 @@ from drivers.lora.chirpstack import ChirpStack
 from drivers.lora.chirpstack.link import Message
 from tests.fakes.broker import ScriptedBroker
 from tests.fakes.store import FakeStore
+from tests.fakes.waiting import until
 
 EUI = "24e124136b316009"
 PROFILE = {
@@ -70,12 +71,6 @@ async def running(bus):
         task.cancel()
         await asyncio.wait({task})
         await bus.close()
-
-
-async def until(condition):
-    async with asyncio.timeout(15):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 async def position(bus):

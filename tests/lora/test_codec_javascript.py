@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import pytest
 
 from drivers.lora.codecs import Codec, CodecError, Decoded, codec_of, javascript, look
+from tests.fakes.waiting import wait_for
 
 Make = Callable[..., Codec]
 
@@ -428,9 +428,9 @@ def test_a_codec_that_loops_does_not_outlive_its_agent(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", AGENT, *files], stdout=subprocess.PIPE, text=True) as agent:
         assert agent.stdout is not None
         child = Path(f"/proc/{int(agent.stdout.readline())}")
-        until(lambda: " R " in stat(child), "the codec runs")
+        wait_for(lambda: " R " in stat(child), what="the codec runs")
         agent.kill()
-    until(lambda: stat(child) == "" or " Z " in stat(child), "the codec's process has ended")
+    wait_for(lambda: stat(child) == "" or " Z " in stat(child), what="the codec's process has ended")
 
 
 def stat(process: Path) -> str:
@@ -438,10 +438,3 @@ def stat(process: Path) -> str:
         return (process / "stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return ""
-
-
-def until(true: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 20
-    while not true():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.005)

@@ -12,6 +12,7 @@ import pytest
 
 from agent.demo.lorawan import AbpNode, Concentrator, OtaaNode
 from tests.fakes.gateway import Site, Slave
+from tests.fakes.ports import free_port
 
 KEY, VALVE_KEY = bytes(range(1, 17)), bytes(range(33, 49))
 ROOM, VALVE, JOIN_EUI = "24e124136b316001", "24e124136b316009", "24e124c0002a0001"
@@ -28,18 +29,12 @@ points:
 """
 
 
-def free_udp_port():
-    with socket.socket(type=socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @pytest.fixture
 def site(tmp_path):
     """A Modbus module that is polled five times a second, a gateway's port, and three nodes."""
     slave = Slave()
     made = Site(tmp_path, slave, 1)
-    made.slave, made.port = slave, free_udp_port()
+    made.slave, made.port = slave, free_port(socket.SOCK_DGRAM)
     del made.document["uplink"]
     for name, key in {"app": KEY, "valve": VALVE_KEY, "network": KEY, "session": KEY[::-1]}.items():
         (tmp_path / f"{name}.key").write_text(key.hex() + "\n")

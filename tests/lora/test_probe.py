@@ -17,6 +17,7 @@ from agent.demo.modem import Modem
 from agent.errors import WireError
 from drivers.api import BusSpec
 from drivers.lora.probe import probe
+from tests.fakes.ports import free_port
 
 EUI = "b0ca9e0000000001"
 CHIRPSTACK = {"event_topic": "application/{application}/device/{dev_eui}/event/{event}", "application": "a",
@@ -29,9 +30,7 @@ def look(kind, seconds=0.2, **options):
 
 @pytest.fixture
 def udp():
-    with contextlib.closing(socket.socket(type=socket.SOCK_DGRAM)) as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
+    return free_port(socket.SOCK_DGRAM)
 
 
 async def test_a_port_on_which_nobody_speaks_is_no_fault(udp):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import socket
 import subprocess
 import threading
 import tty
@@ -16,6 +15,7 @@ from typing import Any
 import pytest
 
 from agent.errors import Refused
+from tests.fakes.ports import free_port
 
 SOURCE = Path(__file__).parent.parent / "fakes" / "slave.c"
 
@@ -38,9 +38,7 @@ def started(*command: object) -> subprocess.Popen[str]:
 
 @pytest.fixture
 def tcp_port(program: Path) -> Iterator[int]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     process = started(program, "tcp", port)
     yield port
     process.kill()
@@ -75,9 +73,7 @@ def serial_server(tty_name: str, tmp_path: Path) -> Iterator[int]:
     """socat as the serial server: a TCP port in front of the tty."""
     if not shutil.which("socat"):
         pytest.skip("needs socat")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     listen = f"TCP-LISTEN:{port},bind=127.0.0.1,reuseaddr,fork"
     command = ["socat", "-d", "-d", listen, f"{tty_name},raw,echo=0"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 from paho.mqtt import client as mqtt
 
-from tests.fakes.gateway import Mosquitto, Site, Slave, wait_for
+from tests.fakes.gateway import Mosquitto, Site, Slave
+from tests.fakes.waiting import wait_for
 
 pytestmark = pytest.mark.broker
 

@@ -17,7 +17,9 @@ from typing import Any
 
 from agent.collect.store import Account, Store
 from agent.errors import BocageError
-from tests.fakes.gateway import PROFILE, Link, Mosquitto, Site, Slave, Subscriber, free_port, wait_for
+from tests.fakes.gateway import PROFILE, Link, Mosquitto, Site, Slave, Subscriber
+from tests.fakes.ports import free_port
+from tests.fakes.waiting import wait_for
 
 __all__ = ["PROFILE", "SlowLink", "Unsettled", "Verdict", "Village", "free_port", "slow_link", "village", "wait_for"]
 

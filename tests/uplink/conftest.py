@@ -15,13 +15,7 @@ from agent.uplink.native import Native
 from agent.uplink.settings import UplinkSettings
 from agent.uplink.uplink import Uplink
 from tests.fakes.memory_outbox import MemoryOutbox
-
-
-async def _until(true: Callable[[], Any], within: float = 5.0) -> None:
-    """Wait until something holds; fail if it does not within so many seconds."""
-    async with asyncio.timeout(within):
-        while not true():
-            await asyncio.sleep(0.005)
+from tests.fakes.waiting import until
 
 
 class Site:
@@ -60,9 +54,9 @@ class Site:
                 await self.running
 
 
-@pytest.fixture
-def until() -> Callable[..., Any]:
-    return _until
+@pytest.fixture(name="until")
+def _until() -> Callable[..., Any]:
+    return until
 
 
 @pytest.fixture

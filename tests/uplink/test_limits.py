@@ -16,7 +16,8 @@ from agent.outbox.blocks import decode
 from agent.uplink.reconnect import Why, reconnect_delay
 from agent.uplink.settings import BrokerAddress, UplinkSettings
 from tests.fakes.broker import NEVER, ScriptedBroker
-from tests.fakes.mosquitto import free_port, mosquitto
+from tests.fakes.mosquitto import mosquitto
+from tests.fakes.ports import free_port
 
 BOTH = pytest.mark.parametrize("protocol", [5, "3.1.1"])
 

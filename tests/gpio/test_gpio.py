@@ -92,7 +92,7 @@ async def test_a_contact_is_reported_at_its_edges_from_another_thread(make, list
     for act, value in [(chip.pin(23).drive_low, True), (chip.pin(23).drive_high, False)]:
         before = len(ear.of("gpio.23"))
         threading.Thread(target=act).start()
-        await ear.until(lambda ear, n=before: len(ear.of("gpio.23")) > n)
+        await ear.until(lambda n=before: len(ear.of("gpio.23")) > n)
         assert ear.of("gpio.23")[-1].value is value
 
 
@@ -108,7 +108,7 @@ async def test_a_chattering_contact_is_one_change(make, listen, chip):
 async def test_every_poll_says_everything_and_finds_a_missed_edge(make, listen, chip):
     gpio = make(spec(23, "input", poll=0.05), spec(22, "relay", poll=0.05))
     ear = listen(gpio)
-    await ear.until(lambda ear: len(ear.of("gpio.22")) >= 3)
+    await ear.until(lambda: len(ear.of("gpio.22")) >= 3)
     chip.pin(23)._state = False  # no edge is seen
     await ear.heard("gpio.23", True)
     assert gpio.due() > 0
@@ -218,7 +218,7 @@ async def test_a_slow_counter_is_kept_after_a_minute(make, listen, chip, memory,
     ear = listen(make(spec(17, "counter", poll=0.02)))
     await ear.heard("gpio.17", 0)
     pulse(chip.pin(17))
-    await ear.until(lambda ear: bool(memory))
+    await ear.until(lambda: bool(memory))
     assert memory == {"gpio.17.pulses": 1}
 
 

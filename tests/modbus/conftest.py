@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agent.clock import SystemClock
-from agent.model import Reading, Readings
 from drivers.api import BusSpec, DeviceSpec
 from drivers.modbus.line import ModbusLine
 from drivers.modbus.open import open_rtu, open_rtu_over_tcp, open_tcp
 from tests.fakes import modbus_slave
+from tests.fakes.listening import Listening
 
 
 def point(register: str, address: int, **more: Any) -> dict[str, Any]:
@@ -35,36 +34,6 @@ def device(
     return DeviceSpec(name, {"unit_id": unit}, {"name": name, "modbus": limits, "points": points}, poll, **more)
 
 
-class Collector:
-    """Iterates a line in a task, keeps what came, and waits for what a test wants."""
-
-    def __init__(self, line: ModbusLine) -> None:
-        self.line = line
-        self.batches: list[Readings] = []
-        self._task = asyncio.create_task(self._run())
-
-    async def _run(self) -> None:
-        async for batch in self.line.readings():
-            self.batches.append(batch)
-
-    @property
-    def all(self) -> list[Reading]:
-        return [reading for batch in self.batches for reading in batch]
-
-    def of(self, name: str) -> list[Reading]:
-        return [reading for reading in self.all if reading.point == name]
-
-    async def until(self, condition: Callable[[], Any], seconds: float = 5.0) -> None:
-        async with asyncio.timeout(seconds):
-            while not condition():
-                assert not self._task.done(), self._task
-                await asyncio.sleep(0.002)  # conditions are of the slave and the line as well, not of readings alone
-
-    async def stop(self) -> None:
-        self._task.cancel()
-        await asyncio.wait([self._task])
-
-
 @pytest.fixture(name="point")
 def _point() -> Any:
     return point
@@ -77,9 +46,9 @@ def _device() -> Any:
 
 @pytest.fixture
 async def lines() -> Any:
-    """Makes lines and collectors, and ends them."""
+    """Makes lines, listens to them, and ends both."""
     made: list[ModbusLine] = []
-    collectors: list[Collector] = []
+    listening: list[Listening] = []
 
     class Lines:
         def tcp(self, slave: Any, *devices: DeviceSpec, timeout: float = 0.3, host: str = "127.0.0.1") -> ModbusLine:
@@ -99,13 +68,13 @@ async def lines() -> Any:
             made.append(open_rtu(BusSpec("rs485", "modbus_rtu", options, devices), SystemClock("always"), None))
             return made[-1]
 
-        def collect(self, line: ModbusLine) -> Collector:
-            collectors.append(Collector(line))
-            return collectors[-1]
+        def collect(self, line: ModbusLine) -> Listening:
+            listening.append(Listening(line))
+            return listening[-1]
 
     yield Lines()
-    for collector in collectors:
-        await collector.stop()
+    for one in listening:
+        await one.stop()
     for line in made:
         await line.close()
 

@@ -61,7 +61,7 @@ async def test_a_host_that_closes_is_read_and_written(
         await line.write("m.level", value)
         await line.write("m.relay", value % 2)
         assert (slave.units[1].holding[250], slave.units[1].coil[0]) == (value, value % 2)
-    assert {r.quality for r in seen.all if r.point in {f"m.{name}" for name in points}} == {Quality.GOOD}
+    assert {r.quality for r in seen.readings if r.point in {f"m.{name}" for name in points}} == {Quality.GOOD}
     assert {r.value for r in seen.of("m.p200")} == {200}
     status = line.status()
     assert (status["state"], status["lost"], status["error"]) == ("up", [], ""), "closed between two questions is well"

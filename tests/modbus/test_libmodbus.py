@@ -91,7 +91,7 @@ POINTS = [("holding", 50), ("input", 50), ("coil", 60), ("discrete", 61)]
 
 async def exercise(line: Any, seen: Any) -> None:
     await seen.until(lambda: len(seen.of("s.last")) >= 3)
-    found = {r.point: r.value for r in seen.all}
+    found = {r.point: r.value for r in seen.readings}
     assert [found[f"s.{table}"] for table, _ in POINTS] == [50, 1050, True, False]
     assert found["s.last"] == 199 * 65536 + 198 and found["s.beyond"] is None
     await line.write("s.holding", 4242)

@@ -11,7 +11,7 @@ import pytest
 from agent.errors import DeviceError, WireError
 from agent.model import Quality
 from drivers.registry import open_bus
-from tests.modbus.answers import LATE, Frames, Late, registers
+from tests.modbus.answers import Frames, registers
 
 
 async def test_several_units_are_polled_read_and_written(lines: Any, slaves: Any, device: Any, point: Any) -> None:
@@ -26,21 +26,6 @@ async def test_several_units_are_polled_read_and_written(lines: Any, slaves: Any
     await line.write("d2.a", 42)
     assert [r.value for r in await line.read(["d9.relay", "d2.a", "d1.a"])] == [True, 42, 3]
     assert slave.connections == 1 and line.status()["state"] == "up"
-
-
-@pytest.mark.parametrize("how", LATE)
-async def test_a_late_answer_never_becomes_another_registers_value(
-    lines: Any, slaves: Any, device: Any, point: Any, how: str
-) -> None:
-    late = Late(how)
-    slave = slaves.rtu_over_tcp({1: slaves.Unit(holding=registers(300, step=7), input={})}, behave=late)
-    points = {"a": point("holding", 100), "b": point("holding", 200)}
-    spec = device("m", 1, points, poll=0.02, output_watchdog=0.3)
-    seen = lines.collect(line := lines.rtu_over_tcp(slave, spec, timeout=0.1))
-    await seen.until(lambda: line.status()["late"] >= 5, 20)
-    late.over = True
-    await seen.until(lambda: len([r for r in seen.of("m.b") if r.value is not None]) >= 3, 10)
-    assert {r.value for r in seen.of("m.a")} <= {None, 700} and {r.value for r in seen.of("m.b")} <= {None, 1400}
 
 
 @pytest.mark.parametrize("written", [False, True])

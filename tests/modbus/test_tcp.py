@@ -139,7 +139,7 @@ async def test_splitting_finds_the_one_illegal_address(lines: Any, slaves: Any, 
     assert len(first) == 64 and [r.point for r in first.values() if r.quality is Quality.BAD] == ["m.p37"]
     assert all(r.value == int(r.point[3:]) for r in first.values() if r.point != "m.p37")
     assert len(seen.of("m.p37")) == 1, "asked for again, though it is known as illegal"
-    per_poll = len(seen.line._devices[0].polls[0]._blocks)
+    per_poll = len(seen.wire._devices[0].polls[0]._blocks)
     assert per_poll <= 7
 
 
@@ -177,7 +177,7 @@ async def test_late_answers_are_known_by_their_transaction(lines: Any, slaves: A
     points = {"a": point("holding", 100), "b": point("holding", 200)}
     seen = lines.collect(line := lines.tcp(slave, device("m", 1, points, poll=0.05), timeout=0.05))
     await seen.until(lambda: line.status()["late"] >= 3)
-    assert [r for r in seen.all if r.value is not None and r.point in ("m.a", "m.b")] == []
+    assert [r for r in seen.readings if r.value is not None and r.point in ("m.a", "m.b")] == []
     slave.behave = lambda request: [(0, request.frame)]
     await seen.until(lambda: [r for r in seen.of("m.b") if r.value is not None])
     assert {r.value for r in seen.of("m.a")} <= {None, 700} and {r.value for r in seen.of("m.b")} <= {None, 1400}
@@ -296,9 +296,9 @@ async def test_a_host_that_closes_idle_connections_is_asked_over_a_new_one(
     await seen.until(lambda: seen.of("m.a"))
     for client in list(slave._clients):
         client.shutdown(2)
-    count = len(seen.all)
-    await seen.until(lambda: len(seen.all) >= count + 3)
-    assert slave.connections == 2 and {r.quality for r in seen.all} == {Quality.GOOD}
+    count = len(seen.readings)
+    await seen.until(lambda: len(seen.readings) >= count + 3)
+    assert slave.connections == 2 and {r.quality for r in seen.readings} == {Quality.GOOD}
 
 
 async def test_something_else_than_modbus_closes_the_connection(
@@ -326,7 +326,7 @@ async def test_the_owner_says_when_it_is_due(lines: Any, slaves: Any, device: An
     slave = slaves.tcp({1: slaves.Unit(holding={0: 1})})
     seen = lines.collect(line := lines.tcp(slave, device("m", 1, {"a": point("holding", 0)}, poll=0.2)))
     assert line.due() == float("inf")
-    await seen.until(lambda: len(seen.all) >= 2)
+    await seen.until(lambda: len(seen.readings) >= 2)
     await asyncio.sleep(0)
     assert 0 < line.due() - line._clock.monotonic() < 6
 

@@ -10,8 +10,8 @@ from agent.collect.schemas import MOST_BYTES, MOST_ENTRIES, Shelf
 from agent.model import Event, Instant, Outcome, OutcomeState
 from agent.outbox.blocks import HISTORY, LIMIT, PLAIN, Row, pieces
 from agent.outbox.records import event_body, result_body
+from tests.collect.messages import STORE
 
-STORE = "11111111-2222-4333-8444-555555555555"
 AT = Instant("boot", 1, 1_764_000_000_000)
 
 

@@ -19,33 +19,7 @@ from agent.collect.refusal_log import RefusalLog
 from agent.collect.schemas import KINDS, MOST_BYTES, Misfit, Shelf, schema
 from agent.collect.shape import compiled
 from agent.collect.store import Foreign, Store
-
-STORE, OTHER = "11111111-2222-4333-8444-555555555555", "99999999-2222-4333-8444-555555555555"
-BOOT = "aaaaaaaa-2222-4333-8444-555555555555"
-T = 1_764_000_000_000
-
-
-@pytest.fixture
-def file(tmp_path):
-    return tmp_path / "region.db"
-
-
-@pytest.fixture
-def kept(file):
-    store = Store(file)
-    yield store
-    store.close()
-
-
-def batch(first, values, *, point="m.v", store=STORE, t=T, **more):
-    entries = [[10_000 if i else 0, value, 1 if i else 0] for i, value in enumerate(values)]
-    clock = "unsynced" if t is None else "synced"
-    return {"k": [store, first, first + len(values) - 1], "t": t, "clock": clock, "p": {point: entries}, **more}
-
-
-def event(seq, kind="alarm", code="burst", t=T, store=STORE, subject="x", **detail):
-    body = {"k": [store, seq], "t": t, "kind": kind, "code": code, "subject": subject, "severity": "info"}
-    return {**body, "detail": detail}
+from tests.collect.messages import BOOT, OTHER, STORE, T, batch, event
 
 
 def send(store, shelf, site, kind, body):

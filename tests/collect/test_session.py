@@ -18,11 +18,9 @@ import pytest
 from agent.cli import main
 from agent.collect.store import Store
 from agent.errors import BocageError
+from tests.collect.messages import STORE
 from tests.fakes.mosquitto import certificates
 from tests.fakes.waiting import wait_for
-
-STORE = "11111111-2222-4333-8444-555555555555"
-
 
 HURRY = "import agent.collect.collector as s; s._ANSWER = 1.0; from agent.cli import main; raise SystemExit(main())"
 

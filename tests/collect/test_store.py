@@ -13,29 +13,7 @@ from agent.collect.account import _explained
 from agent.collect.schemas import Misfit, Shelf
 from agent.collect.store import Store
 from agent.errors import BocageError
-
-STORE = "11111111-2222-4333-8444-555555555555"
-OTHER = "99999999-2222-4333-8444-555555555555"
-BOOT = "aaaaaaaa-2222-4333-8444-555555555555"
-
-
-@pytest.fixture
-def kept(tmp_path):
-    store = Store(tmp_path / "region.db")
-    yield store
-    store.close()
-
-
-def batch(first, values, *, t=1_764_000_000_000, **more):
-    """Readings of one point, a number each, 10 s apart."""
-    entries = [[10_000 if i else 0, value, 1 if i else 0] for i, value in enumerate(values)]
-    clock = "unsynced" if t is None else "synced"
-    return {"k": [STORE, first, first + len(values) - 1], "t": t, "clock": clock, "p": {"m.v": entries}, **more}
-
-
-def event(seq, kind="alarm", code="burst", t=1_764_000_000_000, **detail):
-    body = {"k": [STORE, seq], "t": t, "kind": kind, "code": code, "subject": "x", "severity": "info"}
-    return {**body, "detail": detail}
+from tests.collect.messages import BOOT, OTHER, STORE, batch, event
 
 
 def rows(store, table="reading"):

@@ -115,6 +115,15 @@ async def test_what_a_burst_loses_before_the_flash_is_tried_is_told_first(
     never_missed(taken, box.out.store, events)
 
 
+async def taken_while(box: Any, writing: asyncio.Future[Any], ends: Any) -> Message | None:
+    """What the link is given when it asks while the flash hangs in a write."""
+    taking = asyncio.ensure_future(box.take())
+    await asyncio.sleep(0.05)
+    ends.set()
+    await writing
+    return await taking
+
+
 async def test_what_was_given_back_by_the_flash_leaves_before_what_came_meanwhile(
     box: Any, events: Any, used_up: Any, hangs: Any
 ) -> None:
@@ -126,11 +135,7 @@ async def test_what_was_given_back_by_the_flash_leaves_before_what_came_meanwhil
     while box.out._writer.ram_queue.waiting:
         await asyncio.sleep(0)
     box.out.put(box.readings(10), 2)
-    taking = asyncio.ensure_future(box.take())
-    await asyncio.sleep(0.05)
-    ends.set()
-    await writing
-    assert not missed([*taken, await taking], box.out.store, events)
+    assert not missed([*taken, await taken_while(box, writing, ends)], box.out.store, events)
 
 
 @pytest.mark.parametrize("meanwhile", ["nothing", "another loss"])
@@ -148,11 +153,7 @@ async def test_nothing_overtakes_the_word_of_a_loss_that_is_being_written(
         await asyncio.sleep(0)
     for _ in range(0 if meanwhile == "nothing" else 12):
         box.out.put(box.readings(10), 2)
-    taking = asyncio.ensure_future(box.take())
-    await asyncio.sleep(0.05)
-    ends.set()
-    await writing
-    assert not missed([*taken, await taking], box.out.store, events)
+    assert not missed([*taken, await taken_while(box, writing, ends)], box.out.store, events)
 
 
 async def test_a_loss_that_gets_a_durable_number_is_told_before_what_has_none(

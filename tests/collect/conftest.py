@@ -1,0 +1,17 @@
+"""The collector's file."""
+
+import pytest
+
+from agent.collect.store import Store
+
+
+@pytest.fixture
+def file(tmp_path):
+    return tmp_path / "region.db"
+
+
+@pytest.fixture
+def kept(file):
+    store = Store(file)
+    yield store
+    store.close()

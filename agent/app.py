@@ -25,7 +25,7 @@ from agent.runtime.logs import LogTail
 from agent.runtime.overview import Overview
 from agent.runtime.parts import Adapt, Parts
 from agent.runtime.requests import Requests
-from agent.runtime.socket import Server
+from agent.runtime.socket import SocketServer
 from agent.runtime.status import state_names
 from agent.settings import Settings
 from drivers.api import BusSpec
@@ -95,7 +95,7 @@ class Agent:
         put_event, state = parts.open_alarms.put_event, parts.state.scope("alarms")
         self._alarms = Alarms(self._overview.conditions, put_event, state, self._clock)
         requests = Requests(parts, self._overview.status, self._reloaded)
-        self._server = Server(self._runtime_folder, requests.handlers, parts.settings.site)
+        self._server = SocketServer(self._runtime_folder, requests.handlers, parts.settings.site)
         self._changed_secrets(parts.settings)
         self._say_unusable()
 

@@ -7,11 +7,11 @@ from typing import Protocol
 
 from agent.model import Command, Event, Outcome
 
-__all__ = ["JoinedLedger", "Ledger", "Outcomes"]
+__all__ = ["CommandLedger", "JoinedLedger", "Ledger"]
 
 
-class Outcomes(Protocol):
-    """Where commands become durable (the outbox)."""
+class CommandLedger(Protocol):
+    """Makes commands durable: the outbox."""
 
     async def outcome(self, command: Command) -> Outcome | None:
         """The last stored outcome of a command's id; None if the id is new.
@@ -28,8 +28,8 @@ class Outcomes(Protocol):
         """Commands whose last outcome is not a final one; StorageError if they cannot be read now."""
 
 
-class Events(Protocol):
-    """Where events become durable, with the alarms that are open (`OpenAlarms`)."""
+class EventLedger(Protocol):
+    """Makes events durable, and knows the open alarms (`OpenAlarms`)."""
 
     async def put_event(self, event: Event) -> None: ...
 
@@ -37,8 +37,8 @@ class Events(Protocol):
         """The alarms that were raised and not cleared: code and subject."""
 
 
-class Ledger(Outcomes, Events, Protocol):
-    """Where commands and events become durable."""
+class Ledger(CommandLedger, EventLedger, Protocol):
+    """Makes commands and events durable."""
 
 
 class JoinedLedger:
@@ -49,8 +49,8 @@ class JoinedLedger:
 
     def __init__(
         self,
-        outcomes: Outcomes,
-        events: Events,
+        outcomes: CommandLedger,
+        events: EventLedger,
         accepted: Callable[[str], None] = lambda _command: None,
     ) -> None:
         self._outcomes, self._accepted = outcomes, accepted

@@ -10,7 +10,7 @@ from agent.cli.common import asked
 from agent.core.trial import diagnostic, outline
 from agent.errors import BocageError
 from agent.model import BusState
-from agent.runtime.socket import Client, connect
+from agent.runtime.socket import SocketClient, connect
 from drivers.api import BusSpec
 from drivers.registry import find
 
@@ -23,7 +23,7 @@ Tried = tuple[str, bool | None, str]
 """A device or bus, "" for the whole file; whether it works, None if it could not be tried; and why, in words."""
 
 
-async def owner(agent: Client, bus: BusSpec) -> str | None:
+async def owner(agent: SocketClient, bus: BusSpec) -> str | None:
     """Return the agent's name of the bus on this port or host; None if the agent does not have it.
 
     BocageError if the agent's settings of the line differ from the file's.
@@ -64,7 +64,7 @@ class Beside:
             lines += await direct.try_wires(self._site, alone)
         return lines
 
-    async def _bus(self, agent: Client, spec: BusSpec, status: Mapping[str, Any]) -> list[Tried] | None:
+    async def _bus(self, agent: SocketClient, spec: BusSpec, status: Mapping[str, Any]) -> list[Tried] | None:
         """None for a bus whose wire the agent does not have."""
         try:
             answer = await agent.request({"do": "try", "bus": outline(spec)})

@@ -24,7 +24,7 @@ from agent.lib.screen import shown
 from agent.runtime.logs import log_to_stderr
 
 if TYPE_CHECKING:
-    from agent.collect.store import Store
+    from agent.collect.store import CollectStore
 
 __all__ = ["add"]
 
@@ -117,11 +117,11 @@ def _check_site(options: argparse.Namespace, name: str) -> None:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Store]:
+def _opened(path: Path) -> Iterator[CollectStore]:
     """A file that is there; what is not committed at the end never was. BocageError says what is wrong with it."""
-    from agent.collect.store import Store, file_fault
+    from agent.collect.store import CollectStore, file_fault
 
-    store = Store(path, create=False)
+    store = CollectStore(path, create=False)
     try:
         yield store
     except sqlite3.Error as error:
@@ -207,11 +207,11 @@ def _print_report(accounts: list[Any], refused: int, alarms: list[dict[str, Any]
 
 def collect(options: argparse.Namespace) -> int:
     from agent.collect.collector import Collector
-    from agent.collect.store import Store, file_fault
+    from agent.collect.store import CollectStore, file_fault
 
     log_to_stderr(timed=False)
     broker = _broker(options)
-    store = Store(options.sqlite.absolute())  # ":memory:" too is a file: what is acknowledged must last
+    store = CollectStore(options.sqlite.absolute())  # ":memory:" too is a file: what is acknowledged must last
     collector = Collector(broker, options.prefix, store, options.keep)
     before = {number: signal.signal(number, lambda *_: collector.stop()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from agent.site.models.site import Site
 
 __all__ = [
-    "SITE_HELP", "CommandParser", "Place", "add_command", "add_folders", "add_json", "add_places", "asked",
+    "SITE_HELP", "CommandParser", "SitePlace", "add_command", "add_folders", "add_json", "add_places", "asked",
     "find_by_site", "hint_start", "hint_sudo", "hint_time", "own_place", "place",
 ]  # fmt: skip
 
@@ -140,7 +140,7 @@ def hint_time(options: argparse.Namespace) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SitePlace:
     """One site on this machine: its configuration and its folders."""
 
     site: Site
@@ -216,17 +216,17 @@ def find_by_site(options: argparse.Namespace) -> tuple[Path, Applied] | None:
     return known
 
 
-def place(options: argparse.Namespace) -> Place:
+def place(options: argparse.Namespace) -> SitePlace:
     """The site named on the command line; ConfigError lists all that is wrong with it."""
     from agent.site.loader import load  # 15 MB that `run` must not have
 
     site = load(options.site)
     state = state_folder(options.state_dir, site.site.id)
     enter(state)
-    return Place(site, options.site, state, _in_memory(options, site.site.id))
+    return SitePlace(site, options.site, state, _in_memory(options, site.site.id))
 
 
-def own_place(options: argparse.Namespace) -> Place:
+def own_place(options: argparse.Namespace) -> SitePlace:
     """Like `place_of`, with the site's state folder, which this process may read.
 
     BocageError if the installed box's folder belongs to another site.

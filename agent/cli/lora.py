@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from agent.cli.common import Place, add_command, add_folders, add_json, hint_time, own_place, place
+from agent.cli.common import SitePlace, add_command, add_folders, add_json, hint_time, own_place, place
 from agent.cli.narrow import tabled, wrapped
 from agent.errors import BocageError
 from agent.lib.hints import again
@@ -67,14 +67,14 @@ def show(options: argparse.Namespace) -> int:
     return 0
 
 
-async def _ask(where: Place, topic: str) -> list[Row]:
+async def _ask(where: SitePlace, topic: str) -> list[Row]:
     async with connect(where.runtime, where.site.site.id) as agent:
         answer = await agent.request({"do": "inspect", "topic": topic})
     rows: list[Row] = answer["rows"]
     return rows
 
 
-def _kept(where: Place, topic: str) -> list[Row]:
+def _kept(where: SitePlace, topic: str) -> list[Row]:
     """Return the drivers' rows from the state folder; nothing is changed there."""
     from agent.clock import SystemClock
     from agent.core.buses import Buses

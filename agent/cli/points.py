@@ -11,7 +11,17 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from agent.cli.common import Place, add_command, add_folders, add_json, asked, hint_start, hint_time, own_place, place
+from agent.cli.common import (
+    SitePlace,
+    add_command,
+    add_folders,
+    add_json,
+    asked,
+    hint_start,
+    hint_time,
+    own_place,
+    place,
+)
 from agent.errors import ConfigError
 from agent.lib.screen import shown, shown_json
 from agent.model import OutcomeState, Value
@@ -124,7 +134,7 @@ async def _ask(options: argparse.Namespace, request: Mapping[str, Any]) -> dict[
         return await agent.request(request)
 
 
-async def _write_direct(where: Place, point: str, value: Value, hold_ms: int | None, by: str) -> dict[str, Any]:
+async def _write_direct(where: SitePlace, point: str, value: Value, hold_ms: int | None, by: str) -> dict[str, Any]:
     from agent.cli.direct import write_once
     from agent.runtime.report import outcome_json
 

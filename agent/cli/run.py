@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from agent.cli.common import Place, add_command, add_folders, add_places, find_by_site, own_place
+from agent.cli.common import SitePlace, add_command, add_folders, add_places, find_by_site, own_place
 from agent.errors import BocageError
 from agent.lib.screen import shown
 from agent.runtime.configuration import Configuration
@@ -75,7 +75,7 @@ def stop_after_crash(options: argparse.Namespace) -> int:
     return 1 if missed else 0
 
 
-def _applied(options: argparse.Namespace) -> Place:
+def _applied(options: argparse.Namespace) -> SitePlace:
     """The site as it was applied; as the file has it where nothing was ever applied."""
     from agent.site.loader import read_copy
 
@@ -89,4 +89,4 @@ def _applied(options: argparse.Namespace) -> Place:
                 next(state_folder(options.state_dir, "").iterdir(), None)
             raise BocageError("nothing was ever applied in this state folder; name the site file")
         return own_place(options)
-    return Place(site, known[1].home, known[0], runtime_folder(options.runtime_dir, site.site.id))
+    return SitePlace(site, known[1].home, known[0], runtime_folder(options.runtime_dir, site.site.id))

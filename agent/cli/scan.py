@@ -15,10 +15,10 @@ from dataclasses import replace
 from typing import Any
 
 from agent.cli.beside import owner
-from agent.cli.common import Place, add_command, add_folders, place
+from agent.cli.common import SitePlace, add_command, add_folders, place
 from agent.errors import BocageError, WireError
 from agent.lib.screen import shown, shown_lines
-from agent.runtime.socket import Client, NoAgent, connect
+from agent.runtime.socket import NoAgent, SocketClient, connect
 from drivers.api import BusSpec, Scan
 from drivers.registry import find
 
@@ -71,7 +71,7 @@ def scan(options: argparse.Namespace) -> int:
     return asyncio.run(_scan(options, where, spec, wanted, how.hint))
 
 
-def _spec(where: Place, name: str) -> BusSpec:
+def _spec(where: SitePlace, name: str) -> BusSpec:
     """The bus as its driver takes it, without devices: nothing is polled here."""
     from agent.lib.suggestion import did_you_mean
     from agent.site.language.problems import listed
@@ -110,7 +110,9 @@ def _wanted(options: argparse.Namespace, spec: BusSpec, how: Scan) -> list[Setti
     return [dict(zip(_SETTINGS, found, strict=True)) for found in itertools.product(*values)]
 
 
-async def _scan(options: argparse.Namespace, where: Place, spec: BusSpec, wanted: Sequence[Settings], hint: str) -> int:
+async def _scan(
+    options: argparse.Namespace, where: SitePlace, spec: BusSpec, wanted: Sequence[Settings], hint: str
+) -> int:
     refused = False
     found = _Found(options.json, _devices(where, spec.name))
     with _bar(len(wanted) * len(options.ids)) as bar:
@@ -131,7 +133,7 @@ async def _scan(options: argparse.Namespace, where: Place, spec: BusSpec, wanted
 
 
 @asynccontextmanager
-async def _agent(where: Place, spec: BusSpec) -> AsyncIterator[tuple[Client | None, str]]:
+async def _agent(where: SitePlace, spec: BusSpec) -> AsyncIterator[tuple[SocketClient | None, str]]:
     """The agent that has the wire of this bus, and what it calls the bus; None if none runs, or it has no such wire."""
     async with AsyncExitStack() as stack:
         try:
@@ -153,7 +155,7 @@ def _allowed(spec: BusSpec, wanted: Sequence[Settings]) -> Sequence[Settings]:
     return wanted
 
 
-async def _ask(agent: Client, options: argparse.Namespace, bus: str) -> AsyncIterator[Look]:
+async def _ask(agent: SocketClient, options: argparse.Namespace, bus: str) -> AsyncIterator[Look]:
     """The running agent looks, between its own questions; one unit id at a time, so that it ends when we do."""
     for unit in options.ids:
         yield await agent.request({"do": "scan", "bus": bus, "unit_id": unit, "timeout": options.timeout})
@@ -169,7 +171,7 @@ async def _alone(options: argparse.Namespace, spec: BusSpec, settings: Settings)
             yield look
 
 
-def _devices(where: Place, bus: str) -> dict[int | None, str]:
+def _devices(where: SitePlace, bus: str) -> dict[int | None, str]:
     """The devices of the file on a bus, by the key that names them there."""
     model, found = where.site.buses[bus], {}
     for name, device in where.site.devices.items():

@@ -12,7 +12,7 @@ from typing import Any
 
 from agent.cli.common import add_command, add_folders, add_json, asked
 from agent.errors import BocageError
-from agent.runtime.socket import Client, connect
+from agent.runtime.socket import SocketClient, connect
 
 __all__ = ["add"]
 
@@ -62,7 +62,7 @@ async def _watch(options: argparse.Namespace) -> None:
             await _live(agent, Console())
 
 
-async def _status(agent: Client) -> dict[str, Any]:
+async def _status(agent: SocketClient) -> dict[str, Any]:
     try:
         async with asyncio.timeout(_PATIENCE):
             return await agent.request({"do": "status"})
@@ -70,7 +70,7 @@ async def _status(agent: Client) -> dict[str, Any]:
         raise BocageError(f"the agent has not answered for {_PATIENCE} s: it is stuck, or very busy") from error
 
 
-async def _live(agent: Client, console: Any) -> None:
+async def _live(agent: SocketClient, console: Any) -> None:
     from agent.cli.live.page import page
     from agent.cli.live.view import line
     from agent.cli.live.window import live

@@ -9,7 +9,7 @@ from typing import Any
 
 from agent.collect.tables import NUMBERED
 
-__all__ = ["Account", "accounts"]
+__all__ = ["StoreAccount", "accounts"]
 
 _SET_ASIDE = """SELECT count(*) FROM gap JOIN store ON store.store = gap.said_store
 WHERE store.site = ? AND gap.said_store <> ? AND gap.reason = 'store_corrupt' AND gap.first IS NULL"""
@@ -18,7 +18,7 @@ WHERE gap.store = ? AND store.site = ?"""
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class StoreAccount:
     """What became of the numbers of one store. Every one from `first` to `last` came, is explained, or is missing.
 
     `duplicates` are keys that came again with the same content, `conflicts` with another one (there must be none;
@@ -47,13 +47,13 @@ class Account:
         return asdict(self)
 
 
-def accounts(db: sqlite3.Connection) -> list[Account]:
+def accounts(db: sqlite3.Connection) -> list[StoreAccount]:
     """One account a store, in the order of sites."""
     stores = db.execute("SELECT store, site, duplicates, conflicts FROM store ORDER BY site, store").fetchall()
     return [_account(db, *row) for row in stores]
 
 
-def _account(db: sqlite3.Connection, store: str, site: str, duplicates: int, conflicts: int) -> Account:
+def _account(db: sqlite3.Connection, store: str, site: str, duplicates: int, conflicts: int) -> StoreAccount:
     def one(query: str, *arguments: Any) -> Any:
         return db.execute(query, arguments).fetchone()[0]
 
@@ -69,7 +69,7 @@ def _account(db: sqlite3.Connection, store: str, site: str, duplicates: int, con
         gaps.append((1, last, None))
         told += 1
     explained = _explained(holes, gaps)
-    return Account(
+    return StoreAccount(
         store, site, readings, events, results, duplicates, conflicts, told, explained,
         sum(end - start + 1 for start, end in holes) - explained,
         one("SELECT count(*) FROM undated WHERE store = ?", store), aggregates, first, last,

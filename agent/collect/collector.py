@@ -21,8 +21,8 @@ from paho.mqtt.properties import Properties
 
 from agent.collect.erase import expire
 from agent.collect.refusal_log import RefusalLog
-from agent.collect.schemas import KINDS, MOST_BYTES, Misfit, Shelf
-from agent.collect.store import Store, is_locked, site_and_kind
+from agent.collect.schemas import KINDS, MOST_BYTES, InvalidMessage, Shelf
+from agent.collect.store import CollectStore, is_locked, site_and_kind
 from agent.errors import BocageError
 from agent.lib.packet_limit import limit_packets
 from agent.lib.tls import client_context, why_refused
@@ -91,7 +91,7 @@ class CollectStats:
 class Collector:
     """Takes everything under `prefix` into `store` until it is stopped. What is older than `keep` seconds is erased."""
 
-    def __init__(self, broker: BrokerSettings, prefix: str, store: Store, keep: float | None = None) -> None:
+    def __init__(self, broker: BrokerSettings, prefix: str, store: CollectStore, keep: float | None = None) -> None:
         self.stats = CollectStats()
         self._broker, self._prefix, self._store, self._keep = broker, prefix.strip("/"), store, keep
         self._shelf = Shelf()
@@ -203,7 +203,7 @@ class Collector:
         try:
             body = self._shelf.parse(kind, payload)
             self._store.take(kind, site, body)
-        except Misfit as reason:
+        except InvalidMessage as reason:
             self.stats.refused += 1
             self._store.refuse(topic, reason, payload)
             self._refusals.log(site, topic, reason)

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agent.collect.store import Store, site_and_kind
+from agent.collect.store import CollectStore, site_and_kind
 from agent.collect.tables import NUMBERED, runs_between
 from agent.errors import BocageError
 
@@ -40,7 +40,7 @@ class Which:
         return self.site is not None and not (self.device or self.point or self.person or self.before is not None)
 
 
-def erase(store: Store, which: Which) -> int:
+def erase(store: CollectStore, which: Which) -> int:
     """Erase it; how many rows that were. No trace of them is left, in the file or in its log.
 
     BocageError if the rows are gone and traces may be left: then it must be run again.
@@ -78,7 +78,7 @@ def _rewrite(db: sqlite3.Connection, erased: int) -> None:
         raise BocageError(f"{erased} rows are erased, but traces of them may be left: {reason}; run it again")
 
 
-def expire(store: Store, before: int) -> Iterator[int]:
+def expire(store: CollectStore, before: int) -> Iterator[int]:
     """Erase what is older than `before` (Unix ms), a portion each time that it is asked; how many rows that were."""
     db = store.db
     for (name,) in db.execute("SELECT store FROM store").fetchall():
@@ -150,7 +150,7 @@ def _condition(table: str, which: Which) -> tuple[str | None, list[Any]]:
     return " AND ".join(parts), arguments
 
 
-def _delete(store: Store, table: str, name: str, seqs: Sequence[int]) -> None:
+def _delete(store: CollectStore, table: str, name: str, seqs: Sequence[int]) -> None:
     """Rows of one store, in one transaction, with what stands elsewhere under their numbers."""
     store.begin()
     keys = [(name, seq) for seq in seqs]
@@ -180,7 +180,7 @@ def _remember(db: sqlite3.Connection, store: str, first: int, last: int) -> None
     db.execute("INSERT INTO erased VALUES(?, ?, ?)", (store, first, last))
 
 
-def _delete_conflicts(store: Store, name: str, which: Which) -> int:
+def _delete_conflicts(store: CollectStore, name: str, which: Which) -> int:
     """What came later under a number whose first content is another one."""
     row = "json_extract(row, '$.{}')".format
     point = f"coalesce({row('point')}, {row('subject')})"
@@ -196,7 +196,7 @@ def _delete_conflicts(store: Store, name: str, which: Which) -> int:
     return found
 
 
-def _delete_refused(store: Store, which: Which) -> int:
+def _delete_refused(store: CollectStore, which: Which) -> int:
     """Messages that were not kept and that have the name in them, wherever it stands."""
     names = [_spellings(name) for name in (which.device, which.point, which.person) if name]
     rows = store.db.execute("SELECT rowid, at, topic, body FROM refused").fetchall()
@@ -226,7 +226,7 @@ def _plain(body: bytes) -> bytes:
         return body
 
 
-def _forget_site(store: Store, site: str, stores: Sequence[str]) -> None:
+def _forget_site(store: CollectStore, site: str, stores: Sequence[str]) -> None:
     """A site that is gone altogether: its accounts and alarms too."""
     store.begin()
     for table in (*NUMBERED, "gap", "undated", "conflict", "erased", "store"):  # what came meanwhile too

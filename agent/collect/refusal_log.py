@@ -6,7 +6,7 @@ import logging
 import time
 from dataclasses import dataclass
 
-from agent.collect.schemas import Misfit
+from agent.collect.schemas import InvalidMessage
 from agent.collect.store import Foreign
 
 __all__ = ["RefusalLog"]
@@ -37,7 +37,7 @@ class RefusalLog:
     def __init__(self) -> None:
         self._sites: dict[str, _Site] = {}
 
-    def log(self, site: str, topic: str, reason: Misfit) -> None:
+    def log(self, site: str, topic: str, reason: InvalidMessage) -> None:
         now = time.monotonic()
         if site not in self._sites and len(self._sites) >= _SITES:
             site = ""

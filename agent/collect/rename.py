@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from agent.collect.schemas import Misfit, Shelf
-from agent.collect.store import Foreign, Store, site_and_kind
+from agent.collect.schemas import InvalidMessage, Shelf
+from agent.collect.store import CollectStore, Foreign, site_and_kind
 from agent.errors import BocageError
 
 __all__ = ["rename"]
@@ -16,7 +16,7 @@ _PAUSE = 0.1
 """Seconds between two, as long as SQLite sleeps between two looks at a lock: a collector gets its turn."""
 
 
-def rename(store: Store, old: str, new: str) -> tuple[int, int]:
+def rename(store: CollectStore, old: str, new: str) -> tuple[int, int]:
     """Give what is `old`'s to `new`: how many stores, and how many messages that had been refused for it are kept now.
 
     What had been refused is taken in small transactions, so that a collector hardly waits; where that was ended midway,
@@ -40,7 +40,7 @@ def rename(store: Store, old: str, new: str) -> tuple[int, int]:
     return stores, kept
 
 
-def _take_refused(store: Store, site: str) -> int:
+def _take_refused(store: CollectStore, site: str) -> int:
     """Keep what was refused because it was another site's; what still is stays where it is, and an alarm."""
     shelf, kept, end = Shelf(), 0, time.monotonic() + _LONGEST
     query = "SELECT rowid, topic FROM refused WHERE reason LIKE 'foreign: %' ORDER BY rowid"
@@ -56,7 +56,7 @@ def _take_refused(store: Store, site: str) -> int:
     return kept
 
 
-def _take(store: Store, shelf: Shelf, rowid: int, topic: str) -> bool:
+def _take(store: CollectStore, shelf: Shelf, rowid: int, topic: str) -> bool:
     """One of them; it may be gone by now, where so many more were refused."""
     store.begin()
     site, kind = site_and_kind(topic)
@@ -71,7 +71,7 @@ def _take(store: Store, shelf: Shelf, rowid: int, topic: str) -> bool:
         if not store.db.execute("SELECT 1 FROM alarm WHERE (code, site, subject) = (?, ?, ?)", known).fetchone():
             store.alarm(*known, str(reason))
         return False
-    except Misfit:
+    except InvalidMessage:
         return False
     store.db.execute("DELETE FROM refused WHERE rowid = ?", (rowid,))
     return True

@@ -11,7 +11,7 @@ from typing import Any, Never
 from agent.collect.shape import compiled
 from agent.errors import BocageError
 
-__all__ = ["KINDS", "MOST_BYTES", "MOST_ENTRIES", "Misfit", "Shelf", "schema"]
+__all__ = ["KINDS", "MOST_BYTES", "MOST_ENTRIES", "InvalidMessage", "Shelf", "schema"]
 
 KINDS = ("telemetry", "event", "result")
 """What carries numbers of its store; other topics are no records."""
@@ -21,7 +21,7 @@ MOST_ENTRIES = 5_000
 """Readings that a message may have."""
 
 
-class Misfit(BocageError):
+class InvalidMessage(BocageError):
     """A message that is not what its schema says, or that cannot be kept."""
 
 
@@ -37,12 +37,12 @@ class Shelf:
         try:
             fault = self._checks[kind](body)
         except RecursionError:
-            raise Misfit("nested too deeply") from None
+            raise InvalidMessage("nested too deeply") from None
         if fault is not None:
             where = "/".join(map(str, fault[0])) or "the whole body"
-            raise Misfit(f"{where[:200]}: {fault[1][:200]}")
+            raise InvalidMessage(f"{where[:200]}: {fault[1][:200]}")
         if kind == "telemetry" and (entries := sum(map(len, body["p"].values()))) > MOST_ENTRIES:
-            raise Misfit(f"p: {entries} entries; a message has at most {MOST_ENTRIES}")
+            raise InvalidMessage(f"p: {entries} entries; a message has at most {MOST_ENTRIES}")
         return body  # type: ignore[no-any-return]
 
 
@@ -59,18 +59,18 @@ def _unpack(payload: bytes) -> Any:
             unpacker = zlib.decompressobj()
             payload = unpacker.decompress(payload, MOST_BYTES + 1)
             if len(payload) <= MOST_BYTES and not unpacker.eof:
-                raise Misfit("not JSON: the zlib body ends too early")
+                raise InvalidMessage("not JSON: the zlib body ends too early")
             if unpacker.unused_data:
-                raise Misfit(f"not JSON: {len(unpacker.unused_data)} bytes behind the end of the zlib body")
+                raise InvalidMessage(f"not JSON: {len(unpacker.unused_data)} bytes behind the end of the zlib body")
         if len(payload) > MOST_BYTES:
-            raise Misfit(f"longer than {MOST_BYTES // 1024} kB unpacked")
+            raise InvalidMessage(f"longer than {MOST_BYTES // 1024} kB unpacked")
         body = json.loads(payload.decode("utf-8"), parse_constant=_no_constant, parse_float=_float,
                           object_pairs_hook=_once)  # fmt: skip
         if b"\\u" in payload:
             json.dumps(body, ensure_ascii=False).encode("utf-8")  # half a surrogate pair is no text
         return body
     except (zlib.error, ValueError, RecursionError) as error:
-        raise Misfit(f"not JSON: {str(error)[:200]}") from None
+        raise InvalidMessage(f"not JSON: {str(error)[:200]}") from None
 
 
 def _no_constant(name: str) -> Never:
@@ -90,5 +90,5 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise Misfit(f"the key {json.dumps(twice)[:80]} is there twice")
+        raise InvalidMessage(f"the key {json.dumps(twice)[:80]} is there twice")
     return found

@@ -12,13 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from agent.collect.account import Account, accounts
-from agent.collect.schemas import Misfit
+from agent.collect.account import StoreAccount, accounts
+from agent.collect.schemas import InvalidMessage
 from agent.collect.tables import COLUMNS, NUMBERED, Stranger, prepare, runs_between
 from agent.errors import BocageError
 from agent.lib.hints import again
 
-__all__ = ["Foreign", "Store", "file_fault", "is_locked", "site_and_kind"]
+__all__ = ["CollectStore", "Foreign", "file_fault", "is_locked", "site_and_kind"]
 
 _REFUSED_MOST, _REFUSED_BYTES = 10_000, 100_000_000
 _BODY = 256 * 1024
@@ -44,7 +44,7 @@ _CURES = {
 """By SQLite's result code."""
 
 
-class Foreign(Misfit):
+class Foreign(InvalidMessage):
     """A message under the number of a store, or of a boot, that is another site's."""
 
     def __init__(self, code: str, subject: str, text: str) -> None:
@@ -52,7 +52,7 @@ class Foreign(Misfit):
         self.code, self.subject = code, subject
 
 
-class Store:
+class CollectStore:
     """One file. `take` belongs to the transaction that `commit` ends; acknowledge a message only after that."""
 
     def __init__(self, path: Path, create: bool = True) -> None:
@@ -112,17 +112,17 @@ class Store:
         self.db.execute("SAVEPOINT message")
         try:
             self._take(topic, site, body)
-        except Misfit:
+        except InvalidMessage:
             self.db.execute("ROLLBACK TO message")
             raise
         except _POISON as error:
             self.db.execute("ROLLBACK TO message")
-            raise Misfit(f"cannot be kept: {type(error).__name__}: {str(error)[:200]}") from error
+            raise InvalidMessage(f"cannot be kept: {type(error).__name__}: {str(error)[:200]}") from error
         finally:
             if self.db.in_transaction:  # a full disk has ended it
                 self.db.execute("RELEASE message")
 
-    def refuse(self, topic: str, reason: Misfit, payload: bytes) -> None:
+    def refuse(self, topic: str, reason: InvalidMessage, payload: bytes) -> None:
         """Keep a message that is not what it must be, for a person to look at: the newest 10,000, or 100 MB."""
         self.begin()
         row = (time.time_ns() // 10**6, topic[:1000], str(reason), payload[:_BODY])
@@ -171,7 +171,7 @@ class Store:
         self.commit()
         self.db.close()
 
-    def accounts(self, within: float | None = None) -> list[Account] | None:
+    def accounts(self, within: float | None = None) -> list[StoreAccount] | None:
         """One account a store, in the order of sites; None if it takes more than `within` seconds."""
         if within is None:
             return accounts(self.db)
@@ -210,7 +210,7 @@ class Store:
         elif topic == "event":
             detail = json.dumps(body["detail"])
             if not self.db.execute("SELECT json_valid(?)", (detail,)).fetchone()[0]:  # erase must read it
-                raise Misfit("detail: nested too deeply")
+                raise InvalidMessage("detail: nested too deeply")
             row = (*(body[key] for key in ("t", "kind", "code", "subject", "severity")), detail)
             self._keep("event", store, [(body["k"][1], *row)], body)
             self._learn(store, body)
@@ -420,8 +420,8 @@ def _readings(body: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
             moment += entry[0]
             number += entry[2]
             if number > last:
-                raise Misfit(f"p/{point}: number {number} is beyond the batch's last, {last}")
+                raise InvalidMessage(f"p/{point}: number {number} is beyond the batch's last, {last}")
             if not -_EXACT < moment < _EXACT:
-                raise Misfit(f"p/{point}: a time beyond all bounds")
+                raise InvalidMessage(f"p/{point}: a time beyond all bounds")
             quality, measured_at = (*entry[3:], *("good", None)[len(entry) - 3 :])[:2]
             yield number, point, moment, _kept(entry[1]), quality, measured_at

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from agent.lib.counter import Dial, Doubt, Line, Trail, follow
+from agent.lib.counter import CounterTrail, Dial, Doubt, ReplacedMeter, follow
 from agent.model import Instant, Kind, Point, Quality, Reading, Value
 
 __all__ = ["MOST", "Signal", "SignalState", "current_to_value", "dump", "load", "step"]
@@ -89,7 +89,7 @@ class SignalState:
     swaps: int = 0
     returns: int = 0
     doubt: Doubt | None = None
-    left: Line | None = None
+    left: ReplacedMeter | None = None
     source: str | None = None
 
     def set(self, index: float) -> SignalState:
@@ -157,7 +157,7 @@ def _count(signal: Signal, state: SignalState, reading: Reading, count: float) -
             state.value, at_ns, count, index, state.swaps, state.returns, state.doubt, state.left, signal.source
         )
     else:
-        trail = Trail(state.count, state.at_ns / 1e9 if state.at_ns else None, state.doubt, state.left)
+        trail = CounterTrail(state.count, state.at_ns / 1e9 if state.at_ns else None, state.doubt, state.left)
         trail, grown, verdict = follow(signal.dial, trail, count, at_ns / 1e9)
         after = SignalState(
             value=state.value,
@@ -227,7 +227,7 @@ def load(kept: Any, now: Instant) -> SignalState:
     seconds = shift / 1e9
     doubt, left = kept.get("doubt"), kept.get("left")
     if left is not None:
-        left = Line(**left)
+        left = ReplacedMeter(**left)
         left = replace(left, at=left.at + seconds)
     if not known:
         return replace(state, left=left)

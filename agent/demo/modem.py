@@ -14,7 +14,7 @@ from pathlib import Path
 
 from agent.demo.terminal import terminal
 
-__all__ = ["EVERY", "Modem"]
+__all__ = ["EVERY", "DemoModem"]
 
 EVERY = 10.0
 """Seconds between two packets of the probe; a real one would be content with 15 min."""
@@ -23,7 +23,7 @@ NODE = 0x01
 RSSI, SNR = -87, 6
 
 
-class Modem:
+class DemoModem:
     """`link` is a symlink to the end that the gateway opens; `probe` gives what the node's packets say now."""
 
     def __init__(self, link: Path, probe: Callable[[], bytes]) -> None:

@@ -29,7 +29,7 @@ from agent.cli.live.window import Page, live
 from agent.clock import SystemClock
 from agent.control.civil import Pace
 from agent.demo import site
-from agent.demo.modem import Modem
+from agent.demo.modem import DemoModem
 from agent.demo.nodes import GATEWAY, Nodes, cards, make_keys
 from agent.demo.process import Cabinet, numbers_given
 from agent.demo.slave import RtuLine, serve_tcp
@@ -160,7 +160,7 @@ class Demo:
     async def _devices(self) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             stack.enter_context(RtuLine(self.rtu, self._village.line).serving())
-            stack.enter_context(Modem(self.radio, self._village.probe).serving())
+            stack.enter_context(DemoModem(self.radio, self._village.probe).serving())
             plant = await serve_tcp(HOST, self.port + 2, self._village.plant)
             stack.callback(plant.close)
             nodes = Nodes(HOST, self.port + 2, self.folder / "keys", self._village)

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 
 from agent.demo.slave import ADDRESS, Illegal, Unit
 
-__all__ = ["Meter", "RelayModule", "Village"]
+__all__ = ["DemoMeter", "RelayModule", "Village"]
 
 LAMPS, STANDBY = 1760.0, 38.0  # W
 TANK, PUMP = 40.0, 12.4  # m3, m3/h
@@ -23,7 +23,7 @@ WATER, WALLS, RADIATORS = 600.0, 20 * 3600.0, 13 * 3600.0  # s: how slow the flo
 GRAIN = 30.0  # seconds that the physics takes at once
 
 
-class Meter:
+class DemoMeter:
     """An energy meter: input registers that hold floats, by address. What is not listed, up to `end`, reads as 0."""
 
     def __init__(self, values: Mapping[int, Callable[[], float]], end: int = 0x0180) -> None:
@@ -97,7 +97,7 @@ class Village:
                 2: lambda: _loop(self.outdoors(), -20, 40),
             }
         )
-        self.line: dict[int, Unit] = {1: Meter(self._street()), 2: Meter(self._hall()), 10: self._io}
+        self.line: dict[int, Unit] = {1: DemoMeter(self._street()), 2: DemoMeter(self._hall()), 10: self._io}
         self.plant: dict[int, Unit] = {1: self._works, 2: self._boiler}
 
     @property

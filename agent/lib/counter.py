@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-__all__ = ["Dial", "Doubt", "Line", "Trail", "Verdict", "follow"]
+__all__ = ["CounterTrail", "Dial", "Doubt", "ReplacedMeter", "Verdict", "follow"]
 
 READINGS, SECONDS = 3, 60.0
 """A step that no growth explains is another meter's once so many readings over so long agree."""
@@ -72,8 +72,8 @@ class Doubt:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """The count that was left for another meter's, when, and how much was counted since."""
+class ReplacedMeter:
+    """The last count of the meter that another one replaced, when that was (s), and how much was counted since."""
 
     count: float
     at: float
@@ -81,16 +81,16 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Trail:
+class CounterTrail:
     """The last count that was believed, and when (seconds; None: not known, before this start)."""
 
     count: float
     at: float | None
     doubt: Doubt | None = None
-    left: Line | None = None
+    left: ReplacedMeter | None = None
 
 
-def follow(dial: Dial, trail: Trail, count: float, at: float) -> tuple[Trail, float, Verdict]:
+def follow(dial: Dial, trail: CounterTrail, count: float, at: float) -> tuple[CounterTrail, float, Verdict]:
     """What a reading says: the trail, by how much the counter grew (0 or more), and whether it is another one."""
     elapsed = None if trail.at is None else at - trail.at
     own, is_leap = _growth(dial, trail.count, elapsed, count)
@@ -102,27 +102,28 @@ def follow(dial: Dial, trail: Trail, count: float, at: float) -> tuple[Trail, fl
         elsewhere = math.inf if own is None else own - NEARER * dial.digit
         passes = own is not None and _is_usual(dial, trail, left, own, at)
         if grown is not None and grown * NEARER < elsewhere and not passes:
-            return Trail(max(count, left.count), at), max(0.0, grown - left.since), "returned"
+            return CounterTrail(max(count, left.count), at), max(0.0, grown - left.since), "returned"
     onwards = None
     if doubt is not None:
         onwards, leaps = _growth(dial, doubt.last, at - doubt.last_at, count)
         onwards = None if leaps and not doubt.is_leap else onwards
     if own is not None and not is_leap and (onwards is None or own <= onwards):
         after = trail.count if count < trail.count and own == 0 else count
-        return Trail(after, at, None, None if left is None else replace(left, since=left.since + own)), own, ""
+        return CounterTrail(after, at, None, None if left is None else replace(left, since=left.since + own)), own, ""
     if doubt is None or onwards is None:
         return replace(trail, doubt=Doubt(count, at, count, at, 1, is_leap), left=left), 0.0, ""
     last = max(count, doubt.last) if onwards == 0 else count
     doubt = replace(doubt, last=last, last_at=at, readings=doubt.readings + 1)
     if doubt.is_leap and own is not None:
-        return Trail(count, at), own, ""
+        return CounterTrail(count, at), own, ""
     if doubt.readings < READINGS or at - doubt.first_at < SECONDS:
         return replace(trail, doubt=doubt, left=left), 0.0, ""
     since = _growth(Dial(dial.modulus, dial.digit), doubt.first, None, count)[0] or 0.0
-    return Trail(count, at, None, Line(trail.count, at if trail.at is None else trail.at, since)), since, "replaced"
+    replaced = ReplacedMeter(trail.count, at if trail.at is None else trail.at, since)
+    return CounterTrail(count, at, None, replaced), since, "replaced"
 
 
-def _return(dial: Dial, left: Line, count: float, at: float) -> float | None:
+def _return(dial: Dial, left: ReplacedMeter, count: float, at: float) -> float | None:
     """By how much it grew since the line that was left, if it stands near it: less than a meter passes usually."""
     grown, leaps = _growth(dial, left.count, at - left.at, count)
     if dial.rate is None:
@@ -132,7 +133,7 @@ def _return(dial: Dial, left: Line, count: float, at: float) -> float | None:
     return None if grown is None or leaps or grown > near else grown
 
 
-def _is_usual(dial: Dial, trail: Trail, left: Line, own: float, at: float) -> bool:
+def _is_usual(dial: Dial, trail: CounterTrail, left: ReplacedMeter, own: float, at: float) -> bool:
     """Whether it grew about as fast ever since: a counter that began at 0 goes past where it was, and does not return.
 
     No more than may come at once is believed for that.

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from agent.control.calendar import Calendar
 
-__all__ = ["Drawing", "Row", "ServicePlan", "day_text", "local_text", "period_lines", "time_text"]
+__all__ = ["Drawing", "PlanRow", "ServicePlan", "day_text", "local_text", "period_lines", "time_text"]
 
 Part = Mapping[str, Any]
 """A service's part of the plan, as JSON values, by the names of its circuits, water points or zones."""
 
 
-class Row(NamedTuple):
+class PlanRow(NamedTuple):
     """A line of the CSV. `minutes` and `kwh` are the sums of a night, on its first line."""
 
     service: str
@@ -42,7 +42,7 @@ class ServicePlan(Protocol):
     def document(self, first: date, days: int) -> Part:
         """As JSON values. Times are local, with their offset from UTC."""
 
-    def rows(self, part: Part) -> Iterator[Row]:
+    def rows(self, part: Part) -> Iterator[PlanRow]:
         """The lines of the CSV, from its part of the document."""
 
     def lines(self, part: Part) -> Iterator[str]:

@@ -8,7 +8,7 @@ from datetime import date, timedelta
 from typing import Any
 
 from agent.control.calendar import Calendar
-from agent.planning.service import Drawing, Row, ServicePlan
+from agent.planning.service import Drawing, PlanRow, ServicePlan
 from agent.site.build.weeks import calendar
 from agent.site.models.site import Site
 
@@ -35,7 +35,7 @@ class SitePlan:
         head = {"site": self.site, "from": first.isoformat(), "days": days}
         return head | {one.key: one.document(first, days) for one in self.services}
 
-    def rows(self, document: dict[str, Any]) -> Iterator[Row]:
+    def rows(self, document: dict[str, Any]) -> Iterator[PlanRow]:
         """The same as lines of CSV."""
         for one in self.services:
             yield from one.rows(document[one.key])

@@ -23,7 +23,7 @@ from typing import Any
 from agent.errors import BocageError
 from agent.runtime.folders import open_folder, user_name
 
-__all__ = ["Client", "NoAgent", "NotStarted", "Server", "connect"]
+__all__ = ["NoAgent", "NotStarted", "SocketClient", "SocketServer", "connect"]
 
 log = logging.getLogger("bocage.local")
 
@@ -47,7 +47,7 @@ class NotStarted(NoAgent):
     """No agent holds the folders: one can be started."""
 
 
-class Server:
+class SocketServer:
     """Answers on the socket until it is closed. `site` is the id of the agent's site."""
 
     def __init__(self, folder: Path, handlers: Mapping[str, Handler], site: str = "") -> None:
@@ -138,7 +138,7 @@ class _Answer(dict[str, Any]):
         raise BocageError(f'the agent\'s answer has no "{key}": it is of another version; restart it')
 
 
-class Client:
+class SocketClient:
     """One conversation with the running agent, about one site if it is named."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, site: str = "") -> None:
@@ -173,7 +173,7 @@ class Client:
 
 
 @asynccontextmanager
-async def connect(folder: Path, site: str = "") -> AsyncIterator[Client]:
+async def connect(folder: Path, site: str = "") -> AsyncIterator[SocketClient]:
     """A conversation with the agent whose runtime folder this is; NoAgent if there is none.
 
     With a site's id, an agent of another site answers nothing.
@@ -197,7 +197,7 @@ async def connect(folder: Path, site: str = "") -> AsyncIterator[Client]:
         if peer != owner:
             raise BocageError(f"{path}: {user_name(peer)} answers there, and the folder is {user_name(owner)}'s: "
                               "that is not the agent; nothing was asked")  # fmt: skip
-        yield Client(reader, writer, site)
+        yield SocketClient(reader, writer, site)
     finally:
         writer.close()
 

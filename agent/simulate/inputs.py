@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from agent.model import Value
-from agent.simulate.scenario import Input
+from agent.simulate.scenario import ScenarioInput
 
 __all__ = ["GRID", "Polled", "Source", "source"]
 
@@ -153,14 +153,14 @@ class Polled:
         return round(round(value / self._step) * self._step, 6)
 
 
-def source(one: Input, step: float, share: Callable[[str], float], look: Look, unit: str = "") -> Source:
+def source(one: ScenarioInput, step: float, share: Callable[[str], float], look: Look, unit: str = "") -> Source:
     """The source of an input. `step` (in `unit`) is one count, `share` how far (0..1) an actuator really is on,
     `look` another input's value."""
     found = _source(one, step, share, look, unit)
     return Polled(found, one.step or 0.0, one.every or 0.0) if one.step or one.every else found
 
 
-def _source(one: Input, step: float, share: Callable[[str], float], look: Look, unit: str) -> Source:
+def _source(one: ScenarioInput, step: float, share: Callable[[str], float], look: Look, unit: str) -> Source:
     if one.steps is not None:
         return Steps(one.steps)
     if one.ramp is not None:
@@ -178,7 +178,7 @@ def _source(one: Input, step: float, share: Callable[[str], float], look: Look, 
     return Steps(((0.0, one.constant),))
 
 
-def _warm(one: Input, share: Callable[[str], float], look: Look) -> Warm:
+def _warm(one: ScenarioInput, share: Callable[[str], float], look: Look) -> Warm:
     assert one.tau is not None and one.heater is not None
     heater = one.heater
     if one.model == "flow":

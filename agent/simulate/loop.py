@@ -13,7 +13,7 @@ from agent.clock import AnchorStore, Wall
 from agent.errors import BocageError
 from agent.model import Command, Event, Instant, Outcome, OutcomeState
 
-__all__ = ["Flash", "VirtualClock", "VirtualLedger", "VirtualLoop", "not_before"]
+__all__ = ["SimulatedFlash", "VirtualClock", "VirtualLedger", "VirtualLoop", "not_before"]
 
 FAR = 1e10
 """Later than any scenario ends (s)."""
@@ -138,7 +138,7 @@ def _ns(seconds: float) -> int:
     return round(seconds * 1e6) * 1000
 
 
-class Flash:
+class SimulatedFlash:
     """Small durable facts: what was put long enough ago, or at once, survives `cut`."""
 
     def __init__(self, clock: VirtualClock) -> None:
@@ -179,7 +179,7 @@ class Flash:
 class Scope:
     """The same facts, under keys that begin with `prefix.`."""
 
-    def __init__(self, flash: Flash, prefix: str) -> None:
+    def __init__(self, flash: SimulatedFlash, prefix: str) -> None:
         self._flash, self._prefix = flash, prefix
 
     def get(self, key: str) -> Any:

@@ -22,7 +22,7 @@ from agent.model import Command, Event, Origin, Outcome
 from agent.settings import Settings
 from agent.simulate import scenario as told
 from agent.simulate.inputs import GRID
-from agent.simulate.loop import Flash, VirtualClock, VirtualLedger, VirtualLoop, not_before
+from agent.simulate.loop import SimulatedFlash, VirtualClock, VirtualLedger, VirtualLoop, not_before
 from agent.simulate.plant import Plant
 
 __all__ = ["Simulation", "simulate"]
@@ -91,7 +91,7 @@ class Simulation:
         self._told_at = self._tell_every
         self._clock = VirtualClock(loop, round(start.timestamp() * 1000))
         self._clock.trusted = scenario.clock == "trusted"
-        self._flash = Flash(self._clock)
+        self._flash = SimulatedFlash(self._clock)
         self._ledger = VirtualLedger(self._clock, self._note)
         self._plant = Plant(settings, scenario, radio, self._clock)
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
@@ -100,7 +100,7 @@ class Simulation:
         self._events: list[dict[str, Any]] = []
         self._link_down = 0
         self._untrusted = 0
-        self._held_back: list[told.Command] = []
+        self._held_back: list[told.ScenarioCommand] = []
         self._tasks: set[asyncio.Task[Any]] = set()  # the loop itself holds them weakly
         self._alive = False
         self._sleeper: asyncio.Future[None] | None = None
@@ -305,7 +305,7 @@ class Simulation:
         for command in self._scenario.commands:
             self._at(command.at, lambda command=command: self._send(command))  # type: ignore[misc]
 
-    def _fail(self, fault: told.Fault) -> None:
+    def _fail(self, fault: told.ScenarioFault) -> None:
         plant = self._plant
         plant.settle()
         self._show_all()  # until this moment all was well
@@ -334,7 +334,7 @@ class Simulation:
             self._lose(fault.device)
         self._show_all()
 
-    def _mend(self, fault: told.Fault) -> None:
+    def _mend(self, fault: told.ScenarioFault) -> None:
         plant = self._plant
         plant.settle()
         if fault.link is not None:
@@ -375,7 +375,7 @@ class Simulation:
         if self._alive:
             self._engine.wake()
 
-    def _send(self, command: told.Command) -> None:
+    def _send(self, command: told.ScenarioCommand) -> None:
         if command.origin == "mqtt" and (self._link_down or not self._alive):
             self._held_back.append(command)
         elif not self._alive:
@@ -394,7 +394,7 @@ class Simulation:
         for command in waiting:
             self._submit(command)
 
-    def _submit(self, one: told.Command) -> None:
+    def _submit(self, one: told.ScenarioCommand) -> None:
         """`ttl` counts from when it was given: by `issued_at`, or where no time is known by what is left of it."""
         now = self._clock.now()
         waited = self._loop.time() - one.at

@@ -25,7 +25,7 @@ from agent.site.language.values import DURATION, Choice, Duration, Quantity, Tim
 from agent.site.models.site import Site
 from agent.site.profiles.model import Library
 
-__all__ = ["Command", "Fault", "Input", "Scenario", "read_scenario"]
+__all__ = ["Scenario", "ScenarioCommand", "ScenarioFault", "ScenarioInput", "read_scenario"]
 
 KINDS = ("constant", "steps", "ramp", "sine", "rate", "follows", "model")
 """The kinds of inputs, each with its keys."""
@@ -138,7 +138,7 @@ class Sine(Model):
     phase: Moment = 0
 
 
-class Input(Model):
+class ScenarioInput(Model):
     """One input: exactly one of the kinds, with the keys that belong to it."""
 
     constant: Level | None = None
@@ -170,7 +170,7 @@ class Input(Model):
         return [kind for kind in KINDS if getattr(self, kind) is not None]
 
 
-class Fault(Model):
+class ScenarioFault(Model):
     """A fault, with its time and its duration (without one: for good)."""
 
     at: Moment
@@ -204,7 +204,7 @@ _STEP = Quantity("a step", DURATION.units, DURATION.show, high=100 * 365 * 86400
 FAULTS = ("kill", "power_cut", "link", "clock", "untrusted", "stale", "bad", "stuck", "device", "weld")
 
 
-class Command(Model):
+class ScenarioCommand(Model):
     """A command: by MQTT, held back while the link is down, unless it is given on the box."""
 
     at: Moment
@@ -223,9 +223,9 @@ class Scenario(Model):
     """In site time."""
     duration: TimeSpan
     clock: Annotated[Literal["trusted", "untrusted"], Choice("trusted", "untrusted")] = "trusted"
-    inputs: dict[str, Input] = Field(default_factory=dict)
-    faults: Many[Fault] = ()
-    commands: Many[Command] = ()
+    inputs: dict[str, ScenarioInput] = Field(default_factory=dict)
+    faults: Many[ScenarioFault] = ()
+    commands: Many[ScenarioCommand] = ()
 
 
 def read_scenario(path: Path, site: Site, file: str | None = None) -> tuple[Scenario | None, list[Problem]]:
@@ -296,7 +296,7 @@ class _Check:
         text = f'unknown {what} "{name}"' + (f"; {hint}" if hint else "")
         self._at.error(keys, text, at_key=at_key)
 
-    def _input(self, name: str, one: Input) -> None:
+    def _input(self, name: str, one: ScenarioInput) -> None:
         keys: Keys = ("inputs", name)
         self._source(keys, name, at_key=True)
         kinds = one.kinds
@@ -365,7 +365,7 @@ class _Check:
         near = did_you_mean(name, known | site.actuators.keys())
         self._at.warn(keys, f'unknown point "{name}": it will be rejected' + (f"; {near}" if near else ""))
 
-    def _fault(self, keys: Keys, fault: Fault) -> None:
+    def _fault(self, keys: Keys, fault: ScenarioFault) -> None:
         kinds = fault.kinds
         if self._is_wrong(keys, FAULTS):
             return

@@ -22,7 +22,7 @@ from agent.uplink.commands import is_id
 from agent.uplink.dialect import Dialect
 from agent.uplink.dropped_commands import DroppedCommands
 from agent.uplink.refused_commands import RefusedCommands
-from agent.uplink.session import LinkLost, Received, Session
+from agent.uplink.session import LinkLost, ReceivedMessage, Session
 
 __all__ = ["Inbox"]
 
@@ -57,7 +57,7 @@ class Inbox:
         self._dropped_commands = DroppedCommands(clock, self._tell_refused, self.spawn)
         self._refused_commands = RefusedCommands(clock, self._tell_refused, self.spawn)
         self._reports = Throttle(clock.monotonic)
-        self._open: dict[str, list[tuple[Session, Received]]] = {}
+        self._open: dict[str, list[tuple[Session, ReceivedMessage]]] = {}
         """Messages that are not acknowledged yet, by id."""
         self.doubts_repetitions = False
         """Whether a redelivered command may have been carried out by a later state of the box, which is gone."""
@@ -92,7 +92,7 @@ class Inbox:
             else:
                 self.refuse_unread(session, message)
 
-    def refuse_unread(self, session: Session, message: Received) -> None:
+    def refuse_unread(self, session: Session, message: ReceivedMessage) -> None:
         """Refuse it unread. At QoS 0 there is nothing to acknowledge."""
         name = self._dialect.command_id(message.topic)[:64]
         if message.qos:
@@ -105,7 +105,7 @@ class Inbox:
         for session, message in self._open.pop(name, ()):
             session.acknowledge(message)
 
-    def _done(self, name: str, session: Session, message: Received) -> None:
+    def _done(self, name: str, session: Session, message: ReceivedMessage) -> None:
         """Acknowledge a message that was carried out or refused, and recorded."""
         still = [one for one in self._open.pop(name, []) if one[1] is not message]
         if still:
@@ -131,7 +131,7 @@ class Inbox:
         detail = {"refused": refused, "origin": "mqtt", "ids": ids}
         return Event("audit", "commands_refused", "mqtt", self._clock.now(), detail=detail)
 
-    async def _handle(self, session: Session, message: Received) -> None:
+    async def _handle(self, session: Session, message: ReceivedMessage) -> None:
         """Handle one message. If it is cancelled (the agent stops), the broker keeps the message."""
         name = self._dialect.command_id(message.topic)
         self._open.setdefault(name, []).append((session, message))
@@ -148,7 +148,7 @@ class Inbox:
         finally:
             self._limiter.leave()
 
-    async def _judge(self, name: str, message: Received) -> Outcome | None:
+    async def _judge(self, name: str, message: ReceivedMessage) -> Outcome | None:
         if message.retain:
             # without a payload it is the one that wipes the retained message out
             return await self._refuse_retained(name) if message.payload else None
@@ -172,7 +172,7 @@ class Inbox:
         await self._outbox.record(stored)
         return stored
 
-    async def _answer(self, session: Session, message: Received, outcome: Outcome) -> None:
+    async def _answer(self, session: Session, message: ReceivedMessage, outcome: Outcome) -> None:
         """Publish the outcome on the requester's own topic. It is not kept: the record is the result."""
         try:
             code = await session.deliver(self._dialect.answer(outcome, message.reply_to, message.correlation))

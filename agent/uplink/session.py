@@ -37,9 +37,9 @@ from agent.model import Instant
 from agent.uplink.certificates import ends
 from agent.uplink.dialect import Publication
 from agent.uplink.reconnect import Why
-from agent.uplink.settings import Secret, UplinkSettings
+from agent.uplink.settings import ReadableSecret, UplinkSettings
 
-__all__ = ["LARGEST_COMMAND", "OVERHEAD", "TOO_LARGE", "WINDOW", "LinkLost", "Received", "Session"]
+__all__ = ["LARGEST_COMMAND", "OVERHEAD", "TOO_LARGE", "WINDOW", "LinkLost", "ReceivedMessage", "Session"]
 
 WINDOW = 20
 """Publishes under way at the most; fewer where the broker says so (Receive Maximum)."""
@@ -92,7 +92,7 @@ class LinkLost(WireError):
         self.why, self.code, self.cut, self.reference = why, code, cut, reference
 
 
-class Received(NamedTuple):
+class ReceivedMessage(NamedTuple):
     """A message that came in. `payload` is cut one byte after LARGEST_COMMAND.
 
     `reply_to` and `correlation` are MQTT 5's Response Topic and Correlation Data, empty where there are none.
@@ -158,9 +158,9 @@ class Session(Client):
         self.max_packet = 268_435_455
         self.lost: asyncio.Future[None] = self._loop.create_future()
         self.lost.add_done_callback(lambda lost: lost.exception())  # retrieved: it may have no waiter
-        self.received: asyncio.Queue[Received] = asyncio.Queue(INBOX)
+        self.received: asyncio.Queue[ReceivedMessage] = asyncio.Queue(INBOX)
         self._listeners: dict[str, Callable[[bytes], None]] = {}
-        self.overflow: Callable[[Received], None] = lambda _message: None
+        self.overflow: Callable[[ReceivedMessage], None] = lambda _message: None
         """Takes a message that finds the inbox full, without its payload; it is to be acknowledged."""
         self._ticked = time.monotonic()
         self._client.disable_logger()
@@ -392,7 +392,7 @@ class Session(Client):
             raise LinkLost(f"subscribing to {topic}: a SUBACK without a reason code")
         return codes[0].value if isinstance(codes[0], ReasonCode) else int(codes[0])
 
-    def acknowledge(self, message: Received) -> None:
+    def acknowledge(self, message: ReceivedMessage) -> None:
         """Acknowledge a message; until then the broker keeps it (QoS 1)."""
         if message.qos and not self.lost.done():
             self._client.ack(message.mid, message.qos)
@@ -511,12 +511,12 @@ class Session(Client):
         correlation = getattr(message.properties, "CorrelationData", b"")
         try:
             self.received.put_nowait(
-                Received(
+                ReceivedMessage(
                     topic, payload, message.retain, message.mid, message.qos, at, reply_to, correlation, message.dup
                 )
             )
         except asyncio.QueueFull:
-            self.overflow(Received(topic[:500], b"", message.retain, message.mid, message.qos, at))
+            self.overflow(ReceivedMessage(topic[:500], b"", message.retain, message.mid, message.qos, at))
 
     def _on_socket_open(self, client: Any, userdata: Any, sock: Any) -> None:
         """Called in the connecting thread: the loop's part is done in `_attach`."""
@@ -585,7 +585,7 @@ def _publish_properties(content_type: str, correlation: bytes) -> Properties | N
     return properties
 
 
-def _text(secret: str | Secret | None) -> Any:
+def _text(secret: str | ReadableSecret | None) -> Any:
     return secret if secret is None or isinstance(secret, str) else secret.reveal()
 
 

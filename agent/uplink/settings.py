@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
-__all__ = ["BrokerAddress", "Secret", "UplinkSettings"]
+__all__ = ["BrokerAddress", "ReadableSecret", "UplinkSettings"]
 
 
-class Secret(Protocol):
+class ReadableSecret(Protocol):
     """Something that is read when it is used, so that it may change without a restart; its repr never shows it."""
 
     def reveal(self) -> str:
@@ -38,8 +38,8 @@ class UplinkSettings:
     tls: bool = False
     prefix: str = "bocage/v1"
     protocol: Literal[5, "3.1.1"] = 5
-    username: str | Secret | None = None
-    password: str | Secret | None = field(default=None, repr=False)
+    username: str | ReadableSecret | None = None
+    password: str | ReadableSecret | None = field(default=None, repr=False)
     ca: Path | None = None
     cert: Path | None = None
     key: Path | None = None

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.collect.store import Store
+from agent.collect.store import CollectStore
 from agent.errors import BocageError
 from tests.fakes.mosquitto import trusting
 
@@ -67,7 +67,7 @@ def region(broker, subscriber, tmp_path, wait_for):
     process = subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def ask(query):
-        store = Store(file, create=False)
+        store = CollectStore(file, create=False)
         try:
             return store.db.execute(query).fetchall()
         finally:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from agent.runtime.socket import Server
+from agent.runtime.socket import SocketServer
 
 
 @contextmanager
@@ -22,7 +22,7 @@ def _agent_that_says(folder, site="", **answers):
 
     async def serve():
         handlers = {name: answering(answer) for name, answer in answers.items()}
-        async with Server(folder, handlers, site).listening():
+        async with SocketServer(folder, handlers, site).listening():
             ready.set()
             await end.wait()
 

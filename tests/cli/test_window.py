@@ -165,12 +165,12 @@ def region(tmp_path):
     """A collector's file with three readings of one site."""
     pytest.importorskip("jsonschema")
     from agent.collect.schemas import Shelf
-    from agent.collect.store import Store
+    from agent.collect.store import CollectStore
 
     file, shelf = tmp_path / "region.db", Shelf()
     body = {"k": ["5b0c6d3e-0000-4000-8000-000000000001", 1, 3], "t": 1_764_000_000_000, "clock": "synced",
             "p": {"m.v": [[0, 1, 0], [1000, 2, 1], [1000, 3, 1]]}}  # fmt: skip
-    store = Store(file)
+    store = CollectStore(file)
     store.take("telemetry", "demo-village", shelf.parse("telemetry", json.dumps(body).encode()))
     store.close()
     return file

@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.collect.store import Store
+from agent.collect.store import CollectStore
 
 
 @pytest.fixture
@@ -12,6 +12,6 @@ def file(tmp_path):
 
 @pytest.fixture
 def kept(file):
-    store = Store(file)
+    store = CollectStore(file)
     yield store
     store.close()

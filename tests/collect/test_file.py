@@ -11,7 +11,7 @@ import pytest
 
 from agent.cli import main
 from agent.collect.schemas import Shelf
-from agent.collect.store import Store
+from agent.collect.store import CollectStore
 from tests.collect.test_session import Broker, batch, publish
 from tests.fakes.waiting import wait_for
 
@@ -23,7 +23,7 @@ COMMANDS = {
 
 
 def fill(file):
-    store, shelf = Store(file), Shelf()
+    store, shelf = CollectStore(file), Shelf()
     for first in range(1, 3001, 500):
         store.take("telemetry", "village", shelf.parse("telemetry", batch(first, 500)))
     store.close()
@@ -157,7 +157,7 @@ def test_a_copy_without_a_log_of_its_own_gets_one(tmp_path):
     fill(tmp_path / "region.db")
     with contextlib.closing(sqlite3.connect(tmp_path / "region.db")) as db:
         db.execute("VACUUM INTO ?", (str(tmp_path / "copy.db"),))
-    Store(tmp_path / "copy.db").close()
+    CollectStore(tmp_path / "copy.db").close()
     with contextlib.closing(sqlite3.connect(tmp_path / "copy.db")) as db:
         assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 

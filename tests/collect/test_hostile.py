@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from agent.cli import main
 from agent.collect.erase import Which, erase
 from agent.collect.refusal_log import RefusalLog
-from agent.collect.schemas import KINDS, MOST_BYTES, Misfit, Shelf, schema
+from agent.collect.schemas import KINDS, MOST_BYTES, InvalidMessage, Shelf, schema
 from agent.collect.shape import compiled
-from agent.collect.store import Foreign, Store
+from agent.collect.store import CollectStore, Foreign
 from tests.collect.messages import BOOT, OTHER, STORE, T, batch, event
 
 
@@ -27,7 +27,7 @@ def send(store, shelf, site, kind, body):
     payload = body if isinstance(body, bytes) else json.dumps(body).encode()
     try:
         store.take(kind, site, shelf.parse(kind, payload))
-    except Misfit as reason:
+    except InvalidMessage as reason:
         store.refuse(f"bocage/v1/{site}/{kind}", reason, payload)
         return False
     return True
@@ -204,9 +204,9 @@ def test_a_rename_that_is_ended_midway_is_finished_by_a_second_one(kept, file, c
 def test_a_flood_of_poison_is_no_flood_of_lines(caplog):
     said = RefusalLog()
     for n in range(1_000):
-        said.log("village", f"bocage/v1/village/cmd/{n}/result", Misfit("not JSON"))
+        said.log("village", f"bocage/v1/village/cmd/{n}/result", InvalidMessage("not JSON"))
         said.log("thief", "bocage/v1/thief/telemetry", Foreign("foreign_store", str(n), "it is of site village"))
-    said.log("neighbour", "bocage/v1/neighbour/telemetry", Misfit("not JSON"))
+    said.log("neighbour", "bocage/v1/neighbour/telemetry", InvalidMessage("not JSON"))
     assert len(caplog.messages) == 11
     said.log_counts(at_once=True)
     said.log_counts(at_once=True)
@@ -288,7 +288,7 @@ def fill(kept):
     ],
 )
 def test_what_is_erased_is_gone_from_the_file_and_not_missing(file, capsys, arguments, gone, stays, erased):
-    kept = Store(file)
+    kept = CollectStore(file)
     fill(kept)
     before = {one.site: one for one in kept.accounts()}["village"]
     kept.close()
@@ -301,7 +301,7 @@ def test_what_is_erased_is_gone_from_the_file_and_not_missing(file, capsys, argu
     if arguments == ["--site", "village"]:
         assert [one["site"] for one in found["stores"]] == ["other"]
         return
-    again = Store(file)
+    again = CollectStore(file)
     fill(again)
     after = {one.site: one for one in again.accounts()}["village"]
     assert (after.readings + after.events + after.erased) == before.readings + before.events, "it does not come back"
@@ -368,7 +368,7 @@ def test_erase_says_what_it_wants(file, capsys):
     ],
 )
 def test_what_erase_does_not_understand_it_does_not_pass_over(arguments, says, file, capsys):
-    kept = Store(file)
+    kept = CollectStore(file)
     fill(kept)
     kept.close()
     before = file.read_bytes()
@@ -392,7 +392,7 @@ def test_what_erase_does_not_understand_it_does_not_pass_over(arguments, says, f
     ],
 )
 def test_a_person_is_meant_to_the_letter(person, left, file, capsys):
-    store, shelf = Store(file), Shelf()
+    store, shelf = CollectStore(file), Shelf()
     for seq, by in enumerate(["uid 1 (marie)", "uid 2 (MARIE)", "a_b", "uid 3 (axb)", "100%", "Zoé"], 1):
         assert send(store, shelf, "village", "event", event(seq, "audit", by=by))
         assert not send(store, shelf, "village", "event", json.dumps({"by": f"<{by}>"}).encode())
@@ -407,7 +407,7 @@ def test_a_person_is_meant_to_the_letter(person, left, file, capsys):
 
 
 def test_no_copy_is_left_in_the_pages_of_a_file_that_was_filled_out_of_order(file, capsys):
-    store, shelf, chance = Store(file), Shelf(), random.Random(3)
+    store, shelf, chance = CollectStore(file), Shelf(), random.Random(3)
     for n, seq in enumerate(chance.sample(range(1, 4001), 4000)):
         by = f"uid 1000 ({chance.choice(['marie', 'paul'])})"
         assert send(store, shelf, "village", "event", event(seq, "audit", by=by, note="x" * chance.randrange(300)))
@@ -421,7 +421,7 @@ def test_no_copy_is_left_in_the_pages_of_a_file_that_was_filled_out_of_order(fil
 
 def test_what_a_reader_keeps_in_the_log_is_said(file, capsys, monkeypatch):
     monkeypatch.setattr("agent.collect.store._WAIT", 0.1)
-    store = Store(file)
+    store = CollectStore(file)
     fill(store)
     reader = sqlite3.connect(file, isolation_level=None)
     reader.execute("BEGIN")
@@ -510,7 +510,7 @@ def test_a_file_of_before_is_opened_and_the_program_of_before_still_opens_it(fil
         db.execute("INSERT INTO undated VALUES(?, 1, ?, 5, NULL, NULL)", (STORE, BOOT))
     db.close()
     assert report(file, capsys)[1]["stores"][0]["readings"] == 1
-    store = Store(file)
+    store = CollectStore(file)
     with pytest.raises(Foreign):
         store.take("event", "thief", event(1, "clock", "dated", store=OTHER, boot=BOOT, offset_ms=7))
     store.take("event", "village", event(2, "clock", "dated", boot=BOOT, offset_ms=7))

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from agent.cli import main
-from agent.collect.store import Store
+from agent.collect.store import CollectStore
 from agent.errors import BocageError
 from tests.collect.messages import STORE
 from tests.fakes.mosquitto import certificates
@@ -196,7 +196,7 @@ def test_a_collector_with_much_to_do_ends_soon_and_has_acknowledged_what_it_kept
 
 
 def test_what_was_being_dated_at_the_end_is_dated_at_the_next_start(tmp_path):
-    store, boot = Store(tmp_path / "r.db"), "aaaaaaaa-2222-4333-8444-555555555555"
+    store, boot = CollectStore(tmp_path / "r.db"), "aaaaaaaa-2222-4333-8444-555555555555"
     for first in range(1, 25_001, 5000):
         body = {**json.loads(batch(first, 5000)), "t": None, "clock": "unsynced", "boot": boot, "boottime_ms": 5}
         store.take("telemetry", "village", body)
@@ -268,7 +268,7 @@ def count(file, rows):
     if not file.exists():
         return 0
     try:
-        store = Store(file, create=False)
+        store = CollectStore(file, create=False)
     except BocageError:  # it is being made
         return 0
     try:

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.collect.account import _explained
-from agent.collect.schemas import Misfit, Shelf
-from agent.collect.store import Store
+from agent.collect.schemas import InvalidMessage, Shelf
+from agent.collect.store import CollectStore
 from agent.errors import BocageError
 from tests.collect.messages import BOOT, OTHER, STORE, batch, event
 
@@ -118,7 +118,7 @@ def test_a_boot_without_time_is_dated_when_its_time_is_told(kept):
 
 @given(st.lists(st.integers(1, 200), max_size=60), st.lists(st.tuples(st.integers(1, 200), st.integers(0, 40))))
 def test_the_account_is_that_of_plain_sets(came, gaps):
-    store = Store(__import__("pathlib").Path(":memory:"))
+    store = CollectStore(__import__("pathlib").Path(":memory:"))
     try:
         for number in came:
             store.take("telemetry", "v", batch(number, [1]))
@@ -142,12 +142,12 @@ def test_a_file_of_somebody_else_is_refused_and_left_alone(tmp_path):
     with sqlite3.connect(other) as db:
         db.execute("CREATE TABLE mine(x)")
     with pytest.raises(BocageError, match="not a file of bocage collect"):
-        Store(other)
+        CollectStore(other)
     (tmp_path / "text.db").write_text("hello" * 300)
     with pytest.raises(BocageError, match="not a file of bocage collect"):
-        Store(tmp_path / "text.db")
+        CollectStore(tmp_path / "text.db")
     with pytest.raises(BocageError, match="no such file"):
-        Store(tmp_path / "none.db", create=False)
+        CollectStore(tmp_path / "none.db", create=False)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_a_file_of_somebody_else_is_refused_and_left_alone(tmp_path):
     ],
 )
 def test_what_fits_no_schema_is_said_with_its_place(payload, why):
-    with pytest.raises(Misfit, match=why):
+    with pytest.raises(InvalidMessage, match=why):
         Shelf().parse("telemetry", payload)
 
 
@@ -172,7 +172,7 @@ def test_what_fits_no_schema_is_said_with_its_place(payload, why):
 def test_any_bytes_are_taken_or_refused(payload):
     try:
         Shelf().parse("event", payload)
-    except Misfit:
+    except InvalidMessage:
         pass
 
 

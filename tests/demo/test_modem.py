@@ -22,7 +22,7 @@ async def test_the_driver_hears_the_probe(tmp_path, monkeypatch):
     (tmp_path / "site.yaml").write_text(site.text(tmp_path, 1, 2, 3))
     spec = wiring.build_settings(load(tmp_path / "site.yaml")).buses["radio"]
     wire = open_bus(spec, SystemClock("always"), FakeStore())
-    with modem.Modem(tmp_path / site.RADIO, Village(datetime.now(UTC)).probe).serving():
+    with modem.DemoModem(tmp_path / site.RADIO, Village(datetime.now(UTC)).probe).serving():
         readings = wire.readings()
         batch = await anext(readings)
         await readings.aclose()

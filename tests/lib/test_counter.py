@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.lib.counter import Dial, Trail, follow
+from agent.lib.counter import CounterTrail, Dial, follow
 
 DIAL = Dial(65_536, 1.0, 2.8, 100.0)
 """10 L a pulse, at the most 100 m3/h, read each 15 s."""
@@ -13,7 +13,7 @@ POLL = 15.0
 
 def told(counts: list[float]) -> tuple[float, list[str]]:
     """How much was counted, and what was told, of counts that are read one after the other."""
-    trail, drawn, verdicts = Trail(counts[0], 0.0), 0.0, []
+    trail, drawn, verdicts = CounterTrail(counts[0], 0.0), 0.0, []
     for turn, count in enumerate(counts[1:], 1):
         trail, grown, verdict = follow(DIAL, trail, count, turn * POLL)
         drawn += grown

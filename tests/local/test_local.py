@@ -7,7 +7,7 @@ import os
 import pytest
 
 from agent.errors import BocageError
-from agent.runtime.socket import NoAgent, Server, connect
+from agent.runtime.socket import NoAgent, SocketServer, connect
 
 
 async def echo(request, who):
@@ -20,7 +20,7 @@ async def echo(request, who):
 async def test_a_request_is_answered_and_its_origin_known(tmp_path, depth):
     folder = tmp_path.joinpath(*["a-folder-of-a-name"] * depth)
     folder.mkdir(parents=True, exist_ok=True)
-    async with Server(folder, {"echo": echo}).listening():
+    async with SocketServer(folder, {"echo": echo}).listening():
         assert (folder / "agent.sock").stat().st_mode & 0o777 == 0o600
         async with connect(folder) as agent:
             answer = await agent.request({"do": "echo", "x": 1})
@@ -38,7 +38,7 @@ async def test_what_is_meant_for_another_site_is_not_carried_out(tmp_path):
         done.append(request)
         return {}
 
-    async with Server(tmp_path, {"write": write}, "village").listening():
+    async with SocketServer(tmp_path, {"write": write}, "village").listening():
         async with connect(tmp_path, "demo") as agent:
             with pytest.raises(NoAgent, match="no agent runs the site demo here: it runs the site village"):
                 await agent.request({"do": "write"})
@@ -63,7 +63,7 @@ async def test_without_an_agent_it_says_so(tmp_path):
     ids=lambda line: line[:20].decode(errors="replace").strip(),
 )  # fmt: skip
 async def test_rubbish_gets_an_error_and_the_next_request_is_served(tmp_path, line):
-    async with Server(tmp_path, {"echo": echo}).listening():
+    async with SocketServer(tmp_path, {"echo": echo}).listening():
         reader, writer = await asyncio.open_unix_connection(tmp_path / "agent.sock")
         writer.write(line + b'{"do": "echo"}\n')
         first, second = json.loads(await reader.readline()), json.loads(await reader.readline())
@@ -77,7 +77,7 @@ async def test_a_request_that_cannot_be_carried_out_gets_an_answer_and_one_line_
     async def lengths(request, who):
         return {"lengths": [len(text) for text in request["texts"]]}
 
-    async with Server(tmp_path, {"lengths": lengths}).listening(), connect(tmp_path) as agent:
+    async with SocketServer(tmp_path, {"lengths": lengths}).listening(), connect(tmp_path) as agent:
         for texts in (1, [1], None):
             with pytest.raises(BocageError, match=r'"lengths" could not be carried out \(TypeError'):
                 await agent.request({"do": "lengths", "texts": texts})
@@ -112,7 +112,7 @@ async def test_an_answer_that_is_none_is_said_so(tmp_path, said, means):
 
 
 async def test_an_answer_of_another_version_is_said(tmp_path):
-    async with Server(tmp_path, {"echo": echo}).listening(), connect(tmp_path) as agent:
+    async with SocketServer(tmp_path, {"echo": echo}).listening(), connect(tmp_path) as agent:
         answer = await agent.request({"do": "echo", "deep": {"x": 1}})
         for place in (answer, answer["got"]["deep"]):
             assert place.get("applied") is None
@@ -122,6 +122,6 @@ async def test_an_answer_of_another_version_is_said(tmp_path):
 
 async def test_a_folder_in_the_place_of_the_socket_costs_no_control(tmp_path, caplog):
     (tmp_path / "agent.sock").mkdir()
-    async with Server(tmp_path, {"echo": echo}).listening():
+    async with SocketServer(tmp_path, {"echo": echo}).listening():
         pass
     assert "no commands from this box" in caplog.text and "Is a directory" in caplog.text

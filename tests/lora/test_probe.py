@@ -13,7 +13,7 @@ import pytest
 
 from agent.clock import SystemClock
 from agent.demo.lorawan import Concentrator
-from agent.demo.modem import Modem
+from agent.demo.modem import DemoModem
 from agent.errors import WireError
 from drivers.api import BusSpec
 from drivers.lora.probe import probe
@@ -63,7 +63,7 @@ async def test_a_broker_that_refuses_is_a_fault(unused_tcp_port):
 
 async def test_a_modem_answers(tmp_path):
     link = tmp_path / "radio"
-    with Modem(link, lambda: b"").serving():
+    with DemoModem(link, lambda: b"").serving():
         assert "a modem answers" in await look("lora_rak_p2p", port=str(link))
 
 

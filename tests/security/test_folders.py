@@ -15,7 +15,7 @@ import pytest
 
 from agent.errors import BocageError
 from agent.runtime.folders import NoFolder, locked, open_folder, own_runtime
-from agent.runtime.socket import Server, connect
+from agent.runtime.socket import SocketServer, connect
 
 ROOT = Path(__file__).parents[2]
 MALLORY, MARIE = 54_321, 54_322
@@ -201,5 +201,5 @@ async def test_an_ordinary_user_and_root_talk_to_their_own(tmp_path):
     async def echo(request, who):
         return {"who": who}
 
-    async with Server(tmp_path, {"echo": echo}).listening(), connect(tmp_path) as agent:
+    async with SocketServer(tmp_path, {"echo": echo}).listening(), connect(tmp_path) as agent:
         assert (await agent.request({"do": "echo"}))["who"].startswith(f"uid {os.geteuid()}")

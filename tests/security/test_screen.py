@@ -13,10 +13,10 @@ from rich.console import Console
 from agent.cli import main
 from agent.cli.live.view import frame, line
 from agent.cli.run import log_to_stderr
-from agent.collect.schemas import Misfit
-from agent.collect.store import Store
+from agent.collect.schemas import InvalidMessage
+from agent.collect.store import CollectStore
 from agent.lib.screen import shown, shown_json
-from agent.runtime.socket import Server
+from agent.runtime.socket import SocketServer
 
 EVIL = "[red]a[/]\x1b[2J\x1b]0;owned\x07\x9b31m\u202eknab\u2066\u200b\r\nkm1 on: verified :smile:"
 FORBIDDEN = "\x07\x9b\u202e\u2066\u200b\r"
@@ -94,7 +94,7 @@ async def test_commands_print_what_the_agent_says(tmp_path, capsys):
     site = Path(__file__).with_name("site.yaml")
     place = ["--runtime-dir", str(tmp_path)]
     handlers = dict.fromkeys(("read", "write", "alarms", "status"), answer)
-    async with Server(tmp_path, handlers).listening():
+    async with SocketServer(tmp_path, handlers).listening():
         for command in (["read", str(site)], ["write", str(site), "km1", "on"], ["alarms", str(site)]):
             await asyncio.to_thread(main, [*command, *place])
             printed = capsys.readouterr()
@@ -117,10 +117,10 @@ def test_a_log_line_is_one_line(monkeypatch):
 
 
 def test_the_report_of_a_collector(tmp_path, capsys):
-    store = Store(tmp_path / "r.db")
+    store = CollectStore(tmp_path / "r.db")
     body = {"k": ["s", 1], "t": 1, "kind": "alarm", "code": "c", "subject": "s", "severity": "info", "detail": {}}
     store.take("event", EVIL.replace("\n", ""), body)
-    with pytest.raises(Misfit) as reason:
+    with pytest.raises(InvalidMessage) as reason:
         store.take("event", EVIL, body)
     store.refuse(f"p/{EVIL}/event", reason.value, b"{}")
     store.close()

@@ -134,11 +134,11 @@ def test_the_clock_steps_and_is_lost(bench, lighting):
 def test_a_room_cools_and_warms_as_its_equation_says(bench):
     """dT/dt = (outdoor + gain x on - T) / tau, seen by a controller that is only the command."""
     from agent.simulate.inputs import source
-    from agent.simulate.scenario import Input
+    from agent.simulate.scenario import ScenarioInput
 
     on = {"burner": 0.0}
     given = {"model": "room", "tau": "10h", "gain": 40.0, "start": 20.0, "heater": "burner", "outdoor": "out"}
-    room = source(Input.model_validate(given), 1.0, on.__getitem__, lambda name: 0.0)
+    room = source(ScenarioInput.model_validate(given), 1.0, on.__getitem__, lambda name: 0.0)
     assert room.value(36000) == pytest.approx(20 * 0.36788, abs=0.001)
     on["burner"] = 1.0
     assert room.value(360_000) == pytest.approx(40, abs=0.01)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.collect.schemas import Shelf
-from agent.collect.store import Store
+from agent.collect.store import CollectStore
 from tests.fakes import broker as scripted
 from tests.torture.rig import SlowLink, Unsettled, Verdict, Village, slow_link, village, wait_for
 
@@ -212,7 +212,7 @@ class Scripted:
         """What the far side of this broker would have: everything that was acknowledged with success."""
         path = folder / "taken.db"
         path.unlink(missing_ok=True)
-        shelf, store = Shelf(), Store(path)
+        shelf, store = Shelf(), CollectStore(path)
         try:
             for one in list(self.broker.published):
                 kind = "result" if one.topic.endswith("/result") else one.topic.rpartition("/")[2]

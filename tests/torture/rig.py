@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agent.collect.store import Account, Store
+from agent.collect.store import Account, CollectStore
 from agent.errors import BocageError
 from tests.fakes.gateway import PROFILE, Link, Mosquitto, Site, Slave, Subscriber
 from tests.fakes.ports import free_port
@@ -126,8 +126,8 @@ class Village:
         query = "SELECT value FROM reading WHERE point = ?"
         return self._look(lambda store: {value for (value,) in store.db.execute(query, (point,))})
 
-    def _look(self, what: Callable[[Store], Any]) -> Any:
-        store = Store(self.database, create=False)
+    def _look(self, what: Callable[[CollectStore], Any]) -> Any:
+        store = CollectStore(self.database, create=False)
         try:
             return what(store)
         finally:

@@ -22,7 +22,7 @@ from agent.outbox.store import Store
 from agent.uplink.duplicate_client import DuplicateClient
 from agent.uplink.identity_check import REMEMBERED, IdentityCheck
 from agent.uplink.native import Native, encode
-from agent.uplink.session import Received
+from agent.uplink.session import ReceivedMessage
 from tests.fakes.mosquitto import documented_acl, mosquitto
 
 
@@ -144,7 +144,7 @@ async def test_what_comes_again_to_a_restored_state_is_refused(site: Any) -> Non
     async with site.up(1) as uplink:
         inbox = uplink._inbox
         body = b'{"id":"c1","point":"km1","value":"on","ttl_ms":5000}'
-        message = Received("bocage/v1/village/cmd/c1", body, False, 1, 1, site.clock.now(), again=True)
+        message = ReceivedMessage("bocage/v1/village/cmd/c1", body, False, 1, 1, site.clock.now(), again=True)
         inbox.doubts_repetitions = True
         outcome = await inbox._judge("c1", message)
         assert (outcome.state, site.commands) == (OutcomeState.REJECTED, [])

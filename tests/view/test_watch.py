@@ -14,7 +14,7 @@ import pytest
 
 from agent.cli import main
 from agent.demo import site
-from agent.runtime.socket import Server
+from agent.runtime.socket import SocketServer
 
 STATUS = json.loads((Path(__file__).parent / "status.json").read_text())
 
@@ -38,7 +38,7 @@ def agent(tmp_path):
 
     async def serve():
         loops.append(asyncio.get_running_loop())
-        async with Server(tmp_path, {"status": status}).listening():
+        async with SocketServer(tmp_path, {"status": status}).listening():
             up.set()
             await over.wait()
 

@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.segment import Segment
 from rich.text import Text
 
-__all__ = ["Page", "Window", "live"]
+__all__ = ["Page", "PageWindow", "live"]
 
 Page = tuple[RenderableType, RenderableType]
 """The fixed lines and the scrolling lines."""
@@ -36,7 +36,7 @@ _KEYS = {
 }
 
 
-class Window:
+class PageWindow:
     """As much of a page as fits. At its end it stays there while the page grows."""
 
     def __init__(self, has_keys: bool = True) -> None:
@@ -88,7 +88,7 @@ class Window:
 async def live(console: Console, look: Callable[[], Awaitable[Page | None]]) -> None:
     """Show the page that `look` returns, twice a second, until q is pressed or `look` raises."""
     over = asyncio.Event()
-    window = Window(sys.stdin.isatty())
+    window = PageWindow(sys.stdin.isatty())
     with Live(console=console, screen=True, auto_refresh=False) as screen:
 
         def pressed(typed: bytes) -> None:

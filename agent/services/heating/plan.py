@@ -8,7 +8,7 @@ from datetime import date
 
 from agent.control.calendar import DAY, Calendar
 from agent.control.week import Week
-from agent.planning.service import Part, Row, local_text, period_lines
+from agent.planning.service import Part, PlanRow, local_text, period_lines
 from agent.services.heating.build import heating_week
 from agent.services.heating.config import Heating
 from agent.site.build.weeks import calendar
@@ -60,10 +60,10 @@ class HeatingPlan:
             for name, zone in self.zones.items()
         }
 
-    def rows(self, part: Part) -> Iterator[Row]:
+    def rows(self, part: Part) -> Iterator[PlanRow]:
         for name, periods in part.items():
             for one in periods:
-                yield Row("heating", name, None, one["from"], one["to"], one["mode"], one["setpoint"])
+                yield PlanRow("heating", name, None, one["from"], one["to"], one["mode"], one["setpoint"])
 
     def lines(self, part: Part) -> Iterator[str]:
         return period_lines("heating", part)

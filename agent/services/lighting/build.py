@@ -9,7 +9,7 @@ from agent.control.api import Control
 from agent.services.lighting import config
 from agent.services.lighting.control import Circuit, Shared
 from agent.services.lighting.lamps import Lamps
-from agent.services.lighting.night import Exceptional, Part, Programme, Switch
+from agent.services.lighting.night import Exceptional, NightPart, Programme, Switch
 from agent.services.lighting.photocell import Photocell
 from agent.site.build.defaults import ActuatorDefaults
 from agent.site.build.weeks import calendar
@@ -120,9 +120,9 @@ def _switch(switch: config.SwitchConfig) -> Switch:
     return Switch(switch.event, switch.offset, switch.time)
 
 
-def _cuts(cuts: Iterable[config.NightCut]) -> tuple[Part, ...]:
-    return tuple(Part(cut.from_, cut.to, cut.days) for cut in cuts)
+def _cuts(cuts: Iterable[config.NightCut]) -> tuple[NightPart, ...]:
+    return tuple(NightPart(cut.from_, cut.to, cut.days) for cut in cuts)
 
 
-def _levels(dimming: config.Dimming | None) -> tuple[Part, ...]:
-    return () if dimming is None else tuple(Part(one.from_, one.to, one.days, one.level) for one in dimming.levels)
+def _levels(dimming: config.Dimming | None) -> tuple[NightPart, ...]:
+    return () if dimming is None else tuple(NightPart(one.from_, one.to, one.days, one.level) for one in dimming.levels)

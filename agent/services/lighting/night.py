@@ -13,7 +13,7 @@ from typing import NamedTuple
 from agent.control.calendar import DAY, Calendar
 from agent.services.lighting.sun import SunEvent, night_sun
 
-__all__ = ["FULL", "NOON", "Exceptional", "Night", "Part", "Programme", "Segment", "Switch"]
+__all__ = ["FULL", "NOON", "Exceptional", "Night", "NightPart", "Programme", "Segment", "Switch"]
 
 NOON = 720
 """Minutes: a time before it belongs to the day after the one on which the night starts."""
@@ -36,7 +36,7 @@ class Switch:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class NightPart:
     """A part of the night (minutes after midnight) without light, or at `level` %.
 
     `days`: those on which the night starts, mon to sun, public_holiday, eve_of_public_holiday; empty: every night.
@@ -55,7 +55,7 @@ class Exceptional:
     name: str
     first: date
     last: date
-    cuts: tuple[Part, ...] = ()
+    cuts: tuple[NightPart, ...] = ()
 
 
 class Segment(NamedTuple):
@@ -124,9 +124,9 @@ class Programme:
     longitude: float
     on: Switch
     off: Switch
-    cuts: tuple[Part, ...] = ()
+    cuts: tuple[NightPart, ...] = ()
     exceptions: tuple[Exceptional, ...] = ()
-    levels: tuple[Part, ...] = ()
+    levels: tuple[NightPart, ...] = ()
     min_on: float = 900.0
     start_delay: float = 0.0
 
@@ -180,7 +180,7 @@ class Programme:
     def _time(self, day: date, minute: int) -> datetime:
         return self.calendar.instant(day if minute >= NOON else day + DAY, minute)
 
-    def _parts(self, parts: Sequence[Part], day: date) -> Iterator[tuple[datetime, datetime, float]]:
+    def _parts(self, parts: Sequence[NightPart], day: date) -> Iterator[tuple[datetime, datetime, float]]:
         """The parts that hold in this night: those of the most particular of its days."""
         for part in _chosen(parts, self._words(day)):
             yield self._time(day, part.start), self._time(day, part.end), part.level
@@ -194,7 +194,7 @@ class Programme:
         yield _WEEKDAYS[day.weekday()]
 
 
-def _chosen(parts: Sequence[Part], words: Iterable[str]) -> list[Part]:
+def _chosen(parts: Sequence[NightPart], words: Iterable[str]) -> list[NightPart]:
     for word in words:
         found = [part for part in parts if word in part.days]
         if found:

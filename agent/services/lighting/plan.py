@@ -8,7 +8,7 @@ from datetime import date
 from typing import Any
 
 from agent.control.calendar import DAY, Calendar
-from agent.planning.service import Part, Row, day_text, local_text, time_text
+from agent.planning.service import Part, PlanRow, day_text, local_text, time_text
 from agent.services.lighting.build import programme
 from agent.services.lighting.config import Lighting
 from agent.services.lighting.night import Night, Programme
@@ -53,13 +53,13 @@ class LightingPlan:
     def document(self, first: date, days: int) -> Part:
         return {name: self._circuit(one, first, days) for name, one in self.circuits.items()}
 
-    def rows(self, part: Part) -> Iterator[Row]:
+    def rows(self, part: Part) -> Iterator[PlanRow]:
         """A line a segment, with the night's sums on its first; a night without light is a line without times."""
         for name, circuit in part.items():
             for night in circuit["nights"]:
                 sums: tuple[Any, ...] = (night["minutes"], night["kwh"])
                 for segment in night["segments"] or [{"on": None, "off": None}]:
-                    yield Row("lighting", name, night["night"], segment["on"], segment["off"], None, None, *sums)
+                    yield PlanRow("lighting", name, night["night"], segment["on"], segment["off"], None, None, *sums)
                     sums = (None, None)
 
     def lines(self, part: Part) -> Iterator[str]:

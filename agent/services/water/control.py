@@ -15,7 +15,7 @@ from agent.control.api import NEVER, Happening, Now, Step, View, Wish, check_res
 from agent.control.boot_time import boot_anchor
 from agent.control.calendar import DAY, Calendar
 from agent.control.week import Week
-from agent.lib.counter import SECONDS, Dial, Trail, follow
+from agent.lib.counter import SECONDS, CounterTrail, Dial, follow
 from agent.model import Kind, Point, Severity, Value
 from agent.services.water import frost as cold
 from agent.services.water import leaks
@@ -196,7 +196,7 @@ class WaterPoint:
         if index is not None:
             litres, at = round(index * self.litres, 3), view.points[self.meter].at
             if self.dial is not None and before.index is None:
-                state = replace(state, trail=Trail(litres, at))
+                state = replace(state, trail=CounterTrail(litres, at))
             elif self.dial is not None:
                 state, litres = self._judged(state, self.dial, litres, at, happenings)
                 before, doubted = state.meter, _doubted_until(state, now)
@@ -227,7 +227,7 @@ class WaterPoint:
         meter, trail = state.meter, state.trail
         assert meter.index is not None
         if trail is None or trail.count != meter.index:
-            trail = Trail(meter.index, meter.at)
+            trail = CounterTrail(meter.index, meter.at)
         elif at <= (trail.doubt.last_at if trail.doubt is not None else trail.at or 0.0):
             return state, trail.count  # this reading was judged before
         trail, grown, verdict = follow(dial, trail, litres, at)

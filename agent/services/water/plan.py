@@ -8,7 +8,7 @@ from datetime import date
 
 from agent.control.calendar import DAY, Calendar
 from agent.control.week import Week
-from agent.planning.service import Part, Row, local_text, period_lines
+from agent.planning.service import Part, PlanRow, local_text, period_lines
 from agent.services.water.build import opening_hours
 from agent.services.water.config import Water
 from agent.services.water.control import OPEN
@@ -44,10 +44,10 @@ class WaterPlan:
             for name, week in self.points.items()
         }
 
-    def rows(self, part: Part) -> Iterator[Row]:
+    def rows(self, part: Part) -> Iterator[PlanRow]:
         for name, periods in part.items():
             for one in periods:
-                yield Row("water", name, None, one["from"], one["to"], "open")
+                yield PlanRow("water", name, None, one["from"], one["to"], "open")
 
     def lines(self, part: Part) -> Iterator[str]:
         return period_lines("open", part)

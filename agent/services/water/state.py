@@ -9,7 +9,7 @@ from typing import Any
 from agent.control.api import Now
 from agent.control.boot_time import BootShift
 from agent.control.week import Period
-from agent.lib.counter import Trail
+from agent.lib.counter import CounterTrail
 from agent.services.water.frost import FrostState
 from agent.services.water.leaks import LeakState
 from agent.services.water.meter import Meter
@@ -41,7 +41,7 @@ class WaterState:
     """All that flushes ever drew."""
     raised: frozenset[str] = frozenset()
     anchor: float | None = None
-    trail: Trail | None = None
+    trail: CounterTrail | None = None
     """The count of a meter without a signal of its own; not kept: after a start its first reading is taken as it is."""
     period: Period | None = None
     """The period of the opening hours that holds now; not kept."""

@@ -13,7 +13,7 @@ from typing import Any
 from agent.control.api import NEVER, updated
 from agent.control.boot_time import BootShift
 
-__all__ = ["Spell", "Standing", "Standstill", "watch"]
+__all__ = ["Spell", "Standstill", "StandstillState", "watch"]
 
 MOVES = 0.5
 """Percent by which a level must move to be alive: less is noise of the sensor."""
@@ -66,7 +66,7 @@ class Standstill:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class StandstillState:
     """`mark` is the level from which it must move, `base` the lowest one since it last rose. Percent."""
 
     mark: float | None = None
@@ -84,14 +84,14 @@ class Standing:
         """Why the pump may not run; empty: it may."""
         return "the level stands still" if self.stuck else "filling for too long" if self.held is not None else ""
 
-    def shifted(self, by: BootShift) -> Standing:
+    def shifted(self, by: BootShift) -> StandstillState:
         return updated(self, pump=self.pump.shifted(by), outlet=self.outlet.shifted(by), fill=self.fill.shifted(by))
 
     def dump(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
-    def load(cls, kept: Mapping[str, Any] | None) -> Standing:
+    def load(cls, kept: Mapping[str, Any] | None) -> StandstillState:
         if kept is None:
             return cls()
         spells = {key: Spell.load(kept[key]) for key in ("pump", "outlet", "fill")}
@@ -99,9 +99,9 @@ class Standing:
 
 
 def watch(
-    limits: Standstill, state: Standing, level: float | None, full: float, noise: float, runs: bool, flows: bool,
+    limits: Standstill, state: StandstillState, level: float | None, full: float, noise: float, runs: bool, flows: bool,
     now: float,
-) -> tuple[Standing, float]:  # fmt: skip
+) -> tuple[StandstillState, float]:  # fmt: skip
     """Judge a level (percent; None: not known) while the pump `runs` or the outlet `flows`; and when to look again.
     From `full` on a fill is over. `noise` is that of the level (percent)."""
     runs, flows = runs and level is not None, flows and level is not None
@@ -115,7 +115,7 @@ def watch(
     return state, min(first, second, (now // FOLD + 1) * FOLD if goes_on else NEVER)
 
 
-def _moves(limits: Standstill, state: Standing, level: float, now: float) -> tuple[Standing, float]:
+def _moves(limits: Standstill, state: StandstillState, level: float, now: float) -> tuple[StandstillState, float]:
     if limits.stuck_after is None:
         return updated(state, stuck=False), NEVER
     if state.mark is None or abs(level - state.mark) >= MOVES:
@@ -127,8 +127,8 @@ def _moves(limits: Standstill, state: Standing, level: float, now: float) -> tup
 
 
 def _rises(
-    limits: Standstill, state: Standing, level: float, full: float, noise: float, now: float
-) -> tuple[Standing, float]:
+    limits: Standstill, state: StandstillState, level: float, full: float, noise: float, now: float
+) -> tuple[StandstillState, float]:
     """A rise counts without the noise; a fall counts from the lower end of the noise."""
     if limits.max_fill is None:
         return updated(state, too_long=False, held=None), NEVER

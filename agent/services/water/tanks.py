@@ -16,7 +16,7 @@ from agent.control.boot_time import BootShift, boot_anchor
 from agent.control.noise import Noise, follow_noise
 from agent.model import Severity, Value
 from agent.services.water.level import Level, believe
-from agent.services.water.tank_level import Standing, Standstill, watch
+from agent.services.water.tank_level import Standstill, StandstillState, watch
 
 __all__ = ["DryRun", "Tank", "TankState"]
 
@@ -88,7 +88,7 @@ class TankState:
     """What the counter of the flow showed last."""
     doubted: float | None = None
     """Since when it may be another meter's, as long as it has not grown; not kept."""
-    standing: Standing = field(default_factory=Standing)
+    standing: StandstillState = field(default_factory=StandstillState)
     outlet_count: float | None = None
     """What the counter at the outlet showed last, and when it last grew."""
     outlet_at: float | None = None
@@ -151,7 +151,7 @@ class Tank:
     def load(self, kept: Mapping[str, Any]) -> TankState:
         wanted = TankState.__dataclass_fields__.keys() - _LOST - {"noise"} - (_NEWER - kept.keys())
         own = {key: kept[key] for key in wanted} | {
-            "standing": Standing.load(kept.get("standing")), "believed": Level(**kept.get("believed", {})),
+            "standing": StandstillState.load(kept.get("standing")), "believed": Level(**kept.get("believed", {})),
             "noise": Noise(kept.get("tremble", 0.0)),
         }  # fmt: skip
         trips, raised = tuple(map(float, kept["trips"])), frozenset(kept["raised"]) & SEVERITIES.keys()
@@ -168,7 +168,7 @@ class Tank:
     def command(self, state: TankState, point: str, value: Value, _now: Now) -> TankState:
         """`<name>.latch` takes "reset": the pump may run again."""
         check_reset(point, value)
-        return replace(state, latched=False, dry=False, trips=(), standing=Standing())
+        return replace(state, latched=False, dry=False, trips=(), standing=StandstillState())
 
     def mark(self, state: TankState) -> object:
         """The dry runs, which are counted over an hour, and why the pump was stopped."""

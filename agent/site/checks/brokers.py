@@ -13,10 +13,10 @@ from agent.site.language.ports import broker
 if TYPE_CHECKING:
     from agent.site.checks.names import Checked
 
-__all__ = ["Account", "check_broker", "check_login", "check_url", "is_address"]
+__all__ = ["BrokerLogin", "check_broker", "check_login", "check_url", "is_address"]
 
 
-class Account(Protocol):
+class BrokerLogin(Protocol):
     """The keys of whatever has a broker of its own."""
 
     url: str
@@ -28,7 +28,7 @@ class Account(Protocol):
     key: Any
 
 
-def check_url(at: Checked, keys: Keys, url: str, login: Account) -> None:
+def check_url(at: Checked, keys: Keys, url: str, login: BrokerLogin) -> None:
     """Host and port of a broker. A password without TLS is for this machine only."""
     host, _, tls = broker(url)
     if tls or login.password is None or login.insecure or at.wrong(*keys) or _is_here(host):
@@ -40,7 +40,7 @@ def check_url(at: Checked, keys: Keys, url: str, login: Account) -> None:
     )  # fmt: skip
 
 
-def check_login(at: Checked, name: str, bus: Account) -> None:
+def check_login(at: Checked, name: str, bus: BrokerLogin) -> None:
     """Address, certificates and password of the broker of the bus `name`."""
     keys: Keys = ("buses", name)
     check_url(at, (*keys, "url"), bus.url, bus)

@@ -19,11 +19,11 @@ from agent.control.calendar import Calendar
 from agent.model import Quality, Value
 from agent.services.lighting.control import Circuit, CircuitState
 from agent.services.lighting.lamps import Lamps
-from agent.services.lighting.night import Exceptional, Part, Programme, Switch
+from agent.services.lighting.night import Exceptional, NightPart, Programme, Switch
 from agent.services.lighting.photocell import Photocell
 
 PARIS = Calendar("Europe/Paris", "FR", "A")
-NIGHTLY = Programme(PARIS, 47.32, 5.04, Switch("civil_dusk"), Switch("civil_dawn"), cuts=(Part(1380, 300),))
+NIGHTLY = Programme(PARIS, 47.32, 5.04, Switch("civil_dusk"), Switch("civil_dawn"), cuts=(NightPart(1380, 300),))
 WHOLE = replace(NIGHTLY, cuts=())
 STREET = Circuit(
     "main-street", "km1", NIGHTLY, Lamps(1800.0, 30, downstream=True), power="meter-a.active_power",
@@ -247,7 +247,7 @@ def test_a_stuck_photocell_is_told_once_and_no_longer_asked() -> None:
 
 
 def test_the_photocell_does_not_light_the_cut_that_comes_within_its_window() -> None:
-    cuts = (Part(18 * 60 + 10, 300),)
+    cuts = (NightPart(18 * 60 + 10, 300),)
     changes = [(0.0, {"lux": 300.0}), (DUSK + 900, {"lux": 0.0})]  # five minutes after that is 15 s after 18:11
     edges = Rig(replace(LUX, programme=replace(NIGHTLY, cuts=cuts)), changes=changes).run(DAY).edges
     assert edges[0][0] == 17 * HOUR
@@ -512,7 +512,7 @@ def test_undervoltage(downstream: bool, off: list[int], on: list[int]) -> None:
 
 
 def test_dimming_levels_are_learnt_apart() -> None:
-    dimmed = replace(WHOLE, levels=(Part(1320, 360, level=50.0),))
+    dimmed = replace(WHOLE, levels=(NightPart(1320, 360, level=50.0),))
     rig = Rig(replace(STREET, programme=dimmed, dimmer="dim1")).run(2 * DAY)
     assert [(at % DAY, value) for at, value in rig.levels[:3]] == [(0, 100), (10 * HOUR, 50), (18 * HOUR, 100)]
     assert set(rig.state.baseline.nights) == {"100", "50"}

@@ -9,17 +9,17 @@ import pytest
 from astral import Observer, sun
 
 from agent.control.calendar import Calendar
-from agent.services.lighting.night import Exceptional, Night, Part, Programme, Switch
+from agent.services.lighting.night import Exceptional, Night, NightPart, Programme, Switch
 from agent.services.lighting.sun import night_sun
 
 PARIS = Calendar("Europe/Paris", "FR", "A")
-CUT = (Part(23 * 60, 5 * 60),)
+CUT = (NightPart(23 * 60, 5 * 60),)
 DIJON = Programme(PARIS, 47.32, 5.04, Switch("civil_dusk"), Switch("civil_dawn"), cuts=CUT)
 STREET = replace(
     DIJON,
     cuts=(
-        Part(23 * 60, 5 * 60, ("sun", "mon", "tue", "wed", "thu")),
-        Part(60, 5 * 60, ("fri", "sat", "eve_of_public_holiday")),
+        NightPart(23 * 60, 5 * 60, ("sun", "mon", "tue", "wed", "thu")),
+        NightPart(60, 5 * 60, ("fri", "sat", "eve_of_public_holiday")),
     ),
     exceptions=(Exceptional("fete", date(2026, 7, 13), date(2026, 7, 14)),),
 )
@@ -99,7 +99,7 @@ def test_an_exception_holds_for_both_its_nights_before_the_eve(day: str) -> None
 
 
 def test_an_exception_with_cuts_of_its_own() -> None:
-    market = Exceptional("market", date(2026, 1, 15), date(2026, 1, 15), (Part(22 * 60, 3 * 60),))
+    market = Exceptional("market", date(2026, 1, 15), date(2026, 1, 15), (NightPart(22 * 60, 3 * 60),))
     night = replace(STREET, exceptions=(market,)).night(date(2026, 1, 15))
     assert said(night) == [
         "15 17:51:21-15 22:00:00 civil_dusk|part_night_off",
@@ -108,7 +108,7 @@ def test_an_exception_with_cuts_of_its_own() -> None:
 
 
 def test_a_rule_without_days_gives_way_to_one_that_names_the_day() -> None:
-    cuts = (*CUT, Part(60, 300, ("fri",)), Part(120, 300, ("public_holiday",)))
+    cuts = (*CUT, NightPart(60, 300, ("fri",)), NightPart(120, 300, ("public_holiday",)))
     ends = [
         f"{PARIS.civil(replace(DIJON, cuts=cuts).night(date(2026, 5, day)).segments[0].off):%d %H}"
         for day in (6, 7, 8, 15)
@@ -124,15 +124,15 @@ def test_a_rule_without_days_gives_way_to_one_that_names_the_day() -> None:
         ({"on": Switch("sunset", -1800.0), "off": Switch(minute=1260)}, ["15 16:46:10-15 21:00:00 sunset|21:00"]),
         ({"on": Switch(minute=360), "cuts": ()}, ["16 06:00:00-16 07:46:56 06:00|civil_dawn"]),
         ({"on": Switch(minute=540), "cuts": ()}, []),  # after dawn
-        ({"start_delay": 10.0, "cuts": (Part(1380, 300),)},
+        ({"start_delay": 10.0, "cuts": (NightPart(1380, 300),)},
          ["15 17:51:31-15 23:00:00 civil_dusk|part_night_off",
           "16 05:00:10-16 07:46:56 end of part_night_off|civil_dawn"]),
-        ({"cuts": (*CUT, Part(16 * 60, 17 * 60))}, TWO),  # before the night, or after it
-        ({"cuts": (*CUT, Part(9 * 60, 10 * 60))}, TWO),
-        ({"cuts": (Part(1020, 540),)}, []),  # the cut is longer than the night
-        ({"cuts": (Part(1380, 120), Part(60, 300))},
+        ({"cuts": (*CUT, NightPart(16 * 60, 17 * 60))}, TWO),  # before the night, or after it
+        ({"cuts": (*CUT, NightPart(9 * 60, 10 * 60))}, TWO),
+        ({"cuts": (NightPart(1020, 540),)}, []),  # the cut is longer than the night
+        ({"cuts": (NightPart(1380, 120), NightPart(60, 300))},
          TWO),
-        ({"cuts": (Part(1380, 1390), Part(1400, 300))},  # ten minutes between two cuts
+        ({"cuts": (NightPart(1380, 1390), NightPart(1400, 300))},  # ten minutes between two cuts
          TWO),
     ],
 )  # fmt: skip
@@ -146,7 +146,8 @@ def test_a_segment_shorter_than_min_on_is_skipped(min_on: float, number: int) ->
 
 
 def test_levels_and_their_energy() -> None:
-    dimmed = replace(DIJON, cuts=(), levels=(Part(22 * 60, 6 * 60, level=50.0), Part(0, 60, ("sat",), level=20.0)))
+    parts = NightPart(22 * 60, 6 * 60, level=50.0), NightPart(0, 60, ("sat",), level=20.0)
+    dimmed = replace(DIJON, cuts=(), levels=parts)
     night = dimmed.night(date(2026, 1, 15))
     levels = [night.level(PARIS.instant(date(2026, 1, 15), minute)) for minute in (1319, 1320, 1440, 1799, 1800)]
     assert levels == [100, 50, 50, 50, 100]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 
-from agent.planning.service import Part, Row
+from agent.planning.service import Part, PlanRow
 from agent.site.models.site import Site
 from tests.services.sirens.config import Sirens
 
@@ -26,8 +26,8 @@ class SirensPlan:
     def document(self, _first: date, _days: int) -> Part:
         return dict.fromkeys(self.names, "by its level")
 
-    def rows(self, part: Part) -> Iterator[Row]:
-        return (Row("sirens", name, mode=mode) for name, mode in part.items())
+    def rows(self, part: Part) -> Iterator[PlanRow]:
+        return (PlanRow("sirens", name, mode=mode) for name, mode in part.items())
 
     def lines(self, part: Part) -> Iterator[str]:
         return (f"{name}  {mode}" for name, mode in part.items())

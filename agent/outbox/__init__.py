@@ -9,9 +9,8 @@
     retention.py       how full the buffer is, what is deleted, thinning
     numbers.py         a number for each record, reserved ahead
     identity.py        whether this state is the newest of the box: what the broker retains, what the flash knows
-    dates.py           when each start of the box was
     blocks.py          readings as columns: live, stored, sent
-    records.py         events and results as JSON
+    records.py         events, results and gaps as JSON, and when each start of the box was, to date them
     stage.py           the files in tmpfs that outlive the process
     mark.py            the page beside them that says which numbers were given, though tmpfs is full
     flash.py           the database in its thread: faults, retries, one that is corrupt

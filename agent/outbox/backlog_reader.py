@@ -20,12 +20,11 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from agent.errors import StorageError
-from agent.outbox.blocks import HISTORY, LIMIT, PLAIN, decode, pieces
-from agent.outbox.dates import Boots
+from agent.outbox.blocks import HISTORY, LIMIT, PLAIN, StoredBlock, decode, pieces
 from agent.outbox.flash import Flash
 from agent.outbox.messages import Entry, Held, Lane, Load, Message, Piece, State
-from agent.outbox.records import MessageKind
-from agent.outbox.store import Store, StoredBlock
+from agent.outbox.records import Boots, MessageKind
+from agent.outbox.store import Store
 
 __all__ = [
     "BURST", "FEW", "RATE", "SLACK", "STARVED", "WINDOW", "BacklogReader", "Fetched", "Form", "Pace", "fetch",

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 from agent.model import Quality, Readings, Value
 
 __all__ = [
-    "AGGREGATE", "HISTORY", "LIMIT", "LIVE", "PLAIN", "Block", "Lot", "Row", "beyond", "block_of", "decode", "dumps",
-    "encode", "lots_of", "pack", "pieces", "renamed", "split", "take",
+    "AGGREGATE", "HISTORY", "LIMIT", "LIVE", "PAGE", "PLAIN", "Block", "Lot", "RawBlock", "Row", "StoredBlock",
+    "beyond", "block_of", "cost", "decode", "dumps", "encode", "lots_of", "pack", "pieces", "renamed", "split", "take",
 ]  # fmt: skip
 
 LIMIT = 16_000
@@ -29,6 +29,8 @@ PLAIN = 250_000
 """Bytes of a batch before it is compressed: a consumer need not unpack more than 256 kB (docs/schemas)."""
 AGGREGATE = 900
 """Seconds of an aggregate; they begin at whole quarters of an hour."""
+PAGE = 2048
+"""Bytes of a page of the database."""
 
 _GOOD = Quality.GOOD
 _ENCODER = json.JSONEncoder(separators=(",", ":"), check_circular=False, allow_nan=False)
@@ -84,6 +86,49 @@ class Block(NamedTuple):
     """Aggregates, or what would not get smaller by it."""
 
 
+class StoredBlock(NamedTuple):
+    """A block with the number of its row."""
+
+    id: int
+    store: str
+    first: int
+    last: int
+    n: int
+    cls: int
+    boot: str
+    boottime_ns: int
+    synced: int
+    from_ms: int | None
+    to_ms: int | None
+    body: bytes
+
+    @property
+    def size(self) -> int:
+        """Bytes on flash, as far as one block can know them."""
+        return cost(len(self.body))
+
+
+class RawBlock(NamedTuple):
+    """A row of a block without its body, which is `size` bytes long."""
+
+    id: int
+    store: str
+    first: int
+    last: int
+    n: int
+    boot: str
+    boottime_ns: int
+    synced: bool
+    from_ms: int | None
+    to_ms: int | None
+    size: int
+    thin: int
+
+    @property
+    def kin(self) -> tuple[str, str, bool]:
+        return self.store, self.boot, self.synced
+
+
 class Row(NamedTuple):
     """One reading out of a batch. `ms` is Unix time, None while that was unknown.
 
@@ -98,6 +143,11 @@ class Row(NamedTuple):
     ms: int | None
     boottime_ms: int | None
     measured_ms: int | None = None
+
+
+def cost(size: int) -> int:
+    """Bytes that a body of so many takes in the file: its row, and whole pages where it is long (SQLite, 1.6)."""
+    return size + 200 if size < PAGE - 240 else 240 + -(-size // (PAGE - 4)) * PAGE
 
 
 def dumps(value: object) -> bytes:

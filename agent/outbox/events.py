@@ -8,11 +8,19 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from agent.model import Event, Outcome, OutcomeState
-from agent.outbox.dates import Boots
 from agent.outbox.messages import Entry, Message, State
 from agent.outbox.numbers import Numbers
-from agent.outbox.records import MessageKind, dated, event_body, is_gap, renamed_record, result_body
-from agent.outbox.stage import Stage, StagedRecord
+from agent.outbox.records import (
+    Boots,
+    MessageKind,
+    StagedRecord,
+    dated,
+    event_body,
+    is_gap,
+    renamed_record,
+    result_body,
+)
+from agent.outbox.stage import Stage
 
 __all__ = ["MANY", "Events"]
 

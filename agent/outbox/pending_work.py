@@ -12,9 +12,9 @@ from agent.lib.timed_event import TimedEvent
 from agent.model import Event
 from agent.outbox.blocks import Block, Lot, block, pack
 from agent.outbox.messages import Entry, State
-from agent.outbox.records import is_counted, loss_detail
+from agent.outbox.records import Loss, StoredMessage, is_counted
 from agent.outbox.retention import Removal
-from agent.outbox.store import Loss, Store, StoredMessage, Work
+from agent.outbox.store import Store, Work
 
 __all__ = ["Batch", "PendingWork", "Written", "write"]
 
@@ -96,7 +96,7 @@ class PendingWork:
         self.work.done_messages += removal.messages
         self.work.blocks += removal.made
         self.work.settled += removal.settled
-        self.gaps += [(reason, loss_detail(loss)) for reason, loss in removal.losses]
+        self.gaps += [(reason, loss.detail()) for reason, loss in removal.losses]
 
     def take_work(self) -> Work:
         """Take the work, to be done now."""
@@ -105,7 +105,7 @@ class PendingWork:
 
     def take_gaps(self) -> list[tuple[str, dict[str, Any]]]:
         """Take all gaps, for the transaction at hand."""
-        gaps = self.gaps + [(reason, loss_detail(loss)) for (reason, *_), loss in self.losses.items()]
+        gaps = self.gaps + [(reason, loss.detail()) for (reason, *_), loss in self.losses.items()]
         self.gaps = []
         self.losses.clear()
         return gaps

@@ -21,10 +21,9 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from agent.outbox.blocks import AGGREGATE, Block, Row, block_of, decode
-from agent.outbox.dates import Boots
-from agent.outbox.records import is_counted
-from agent.outbox.store import Loss, RawBlock, Store, StoredBlock, StoredMessage, Totals, cost
+from agent.outbox.blocks import AGGREGATE, Block, RawBlock, Row, StoredBlock, block_of, cost, decode
+from agent.outbox.records import Boots, Loss, StoredMessage, is_counted
+from agent.outbox.store import Store, Totals
 
 __all__ = [
     "QUOTA", "Figures", "Now", "Removal", "RemovedBlock", "Thin", "Thinner", "expired", "free_space", "merged_gaps",

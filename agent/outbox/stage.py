@@ -23,16 +23,16 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from agent.lib.files import open_regular, read_regular
 from agent.model import Instant, Outcome, OutcomeState
 from agent.outbox.blocks import Lot, beyond, split
 from agent.outbox.identity import Claim, Standing
 from agent.outbox.mark import Given, Mark, read_mark
-from agent.outbox.records import MessageKind, former_topic, is_gap, of_former_topic, renamed_record
+from agent.outbox.records import StagedRecord, former_topic, is_gap, of_former_topic, renamed_record
 
-__all__ = ["Replay", "Stage", "StagedRecord", "replay"]
+__all__ = ["Replay", "Stage", "replay"]
 
 _log = logging.getLogger("bocage.outbox")
 _HEAD = struct.Struct("<II")
@@ -42,17 +42,6 @@ _HELD = float("inf")
 _LOST_AT_A_START = ("power_cut", "stage_cut")
 _FORMAT = 4
 """Of marshal: every Python from 3.4 on reads it."""
-
-
-class StagedRecord(NamedTuple):
-    """A class-0 record of the stage, and the outcome that it reports."""
-
-    store: str
-    seq: int
-    kind: MessageKind
-    command: str
-    body: bytes
-    outcome: Outcome | None
 
 
 @dataclass(slots=True)

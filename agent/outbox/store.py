@@ -17,19 +17,28 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import uuid4
 
 from agent.lib.machine import Machine
 from agent.model import Instant, Outcome, OutcomeState
-from agent.outbox.blocks import Block, renamed
-from agent.outbox.dates import Boot, Boots
+from agent.outbox.blocks import PAGE, Block, RawBlock, StoredBlock, cost, renamed
 from agent.outbox.ids import Ids, outcomes
-from agent.outbox.records import AUDIT, GAP, MessageKind, former_topic, of_former_topic, parted_gap, renamed_record
+from agent.outbox.records import (
+    AUDIT,
+    GAP,
+    Boot,
+    Boots,
+    MessageKind,
+    StoredMessage,
+    former_topic,
+    parted_gap,
+    renamed_record,
+    stored_message,
+)
 
 __all__ = [
-    "FILE", "Loss", "RawBlock", "Store", "StoredBlock", "StoredMessage", "Totals", "Work", "cost", "is_corrupt",
-    "set_aside", "unsure_fact", "wal_bytes",
+    "FILE", "Store", "Totals", "Work", "is_corrupt", "set_aside", "unsure_fact", "wal_bytes",
 ]  # fmt: skip
 
 _log = logging.getLogger("bocage.outbox")
@@ -70,7 +79,6 @@ ALTER TABLE refused ADD COLUMN kind TEXT;
 Version 3 says what a message is (`kind`). `topic` stays filled for the program before, whose rows have no kind; it may
 go in the next minor version.
 """
-_PAGE = 2048
 _WAL_PAGES = 8192
 """16 MB: a checkpoint writes a backlog a second time, so it comes late; with a small buffer after an eighth of it."""
 _PRAGMAS = (
@@ -97,80 +105,6 @@ _BLOCK = ("id, store, first_seq, last_seq, n, class, boot_id, boottime_ns, clock
 _MESSAGE = "id, store, seq, kind, topic, body"
 _RAW = ("id, store, first_seq, last_seq, n, boot_id, boottime_ns, clock_state = 'synced', from_ms, to_ms, "
         "length(body), thin")  # fmt: skip
-
-
-class StoredBlock(NamedTuple):
-    """A block with the number of its row."""
-
-    id: int
-    store: str
-    first: int
-    last: int
-    n: int
-    cls: int
-    boot: str
-    boottime_ns: int
-    synced: int
-    from_ms: int | None
-    to_ms: int | None
-    body: bytes
-
-    @property
-    def size(self) -> int:
-        """Bytes on flash, as far as one block can know them."""
-        return cost(len(self.body))
-
-
-class RawBlock(NamedTuple):
-    """A row of a block without its body, which is `size` bytes long."""
-
-    id: int
-    store: str
-    first: int
-    last: int
-    n: int
-    boot: str
-    boottime_ns: int
-    synced: bool
-    from_ms: int | None
-    to_ms: int | None
-    size: int
-    thin: int
-
-    @property
-    def kin(self) -> tuple[str, str, bool]:
-        return self.store, self.boot, self.synced
-
-
-class StoredMessage(NamedTuple):
-    """A class-0 record: an event or the result of a `command`."""
-
-    id: int
-    store: str
-    seq: int
-    kind: MessageKind
-    command: str
-    body: bytes
-
-
-@dataclass(slots=True)
-class Loss:
-    """Numbers of one class that are dropped."""
-
-    cls: int
-    store: str
-    first: int
-    last: int
-    from_ms: int | None
-    to_ms: int | None
-    count: int = 0
-
-    def add(self, other: Loss) -> None:
-        """Others of the class and the store are dropped too, older or younger ones."""
-        self.count += other.count
-        self.first, self.last = min(self.first, other.first), max(self.last, other.last)
-        known = [ms for ms in (self.from_ms, self.to_ms, other.from_ms, other.to_ms) if ms is not None]
-        self.from_ms, self.to_ms = min(known, default=None), max(known, default=None)
 
 
 @dataclass(slots=True)
@@ -247,11 +181,6 @@ def is_corrupt(error: Exception) -> bool:
     )
 
 
-def cost(size: int) -> int:
-    """Bytes that a body of so many takes in the file: its row, and whole pages where it is long (SQLite, 1.6)."""
-    return size + 200 if size < _PAGE - 240 else 240 + -(-size // (_PAGE - 4)) * _PAGE
-
-
 def unsure_fact(unsure: tuple[int, int] | None) -> str:
     """As `Store.unsure` reads it."""
     return json.dumps(unsure) if unsure else ""
@@ -259,7 +188,7 @@ def unsure_fact(unsure: tuple[int, int] | None) -> str:
 
 def wal_bytes(max_bytes: int) -> int:
     """Most bytes of the write-ahead log."""
-    return min(_WAL_PAGES * _PAGE, max(131_072, max_bytes // 8))
+    return min(_WAL_PAGES * PAGE, max(131_072, max_bytes // 8))
 
 
 class Store:
@@ -494,7 +423,7 @@ class Store:
 
     def messages_after(self, row: int, limit: int) -> list[StoredMessage]:
         cursor = self._db.execute(f"SELECT {_MESSAGE} FROM message WHERE id > ? ORDER BY id LIMIT ?", (row, limit))
-        return [_stored_message(*columns) for columns in cursor]
+        return [stored_message(*columns) for columns in cursor]
 
     def find(self, delivered: set[tuple[str, int, int]]) -> Work:
         """Deletions of the rows that carry exactly these (store, first, last)."""
@@ -564,7 +493,7 @@ class Store:
         cursor = self._db.execute(
             f"SELECT {_MESSAGE} FROM message WHERE id > ? AND instr(body, ?) ORDER BY id LIMIT 1000", (row, GAP)
         )
-        return [_stored_message(*columns) for columns in cursor]
+        return [stored_message(*columns) for columns in cursor]
 
     def audits(self, is_old: Callable[[bytes], bool]) -> list[tuple[int, str, int]]:
         """The oldest audit records (row, store, number), as long as they are old; at most 1,000."""
@@ -585,7 +514,7 @@ class Store:
 
     def used(self) -> int:
         """Bytes of the file that are in use; what was freed is used again before it grows."""
-        return int(self._one("PRAGMA page_count") - self._one("PRAGMA freelist_count")) * _PAGE
+        return int(self._one("PRAGMA page_count") - self._one("PRAGMA freelist_count")) * PAGE
 
     def _make_sure(self) -> None:
         """As soon as there is room for it: a full disk keeps what it has for what is to be written now."""
@@ -614,7 +543,7 @@ class Store:
         with contextlib.suppress(OSError):  # made by us, for SQLite makes files as the umask has it
             os.close(os.open(self.folder / FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         db = sqlite3.connect(self.folder / FILE, isolation_level=None, check_same_thread=False)
-        pragmas = (*_PRAGMAS, f"wal_autocheckpoint = {self._wal // _PAGE}", f"journal_size_limit = {self._wal}")
+        pragmas = (*_PRAGMAS, f"wal_autocheckpoint = {self._wal // PAGE}", f"journal_size_limit = {self._wal}")
         try:
             for pragma in pragmas:
                 db.execute(f"PRAGMA {pragma}")
@@ -699,12 +628,6 @@ def set_aside(folder: Path) -> str:
 def _text(text: str) -> str:
     """Replace lone surrogates, which SQLite does not store."""
     return text.encode("utf-8", "replace").decode()
-
-
-def _stored_message(row: int, store: str, seq: int, kind: str | None, topic: str, body: bytes) -> StoredMessage:
-    known = MessageKind(kind) if kind else of_former_topic(topic)[0]  # the program before leaves it empty
-    command = str(json.loads(body)["id"]) if known is MessageKind.RESULT else ""
-    return StoredMessage(row, store, seq, known, command, body)
 
 
 def _columns(numbered: tuple[int, Block]) -> Sequence[Any]:

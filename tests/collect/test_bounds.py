@@ -46,8 +46,8 @@ def test_an_event_and_a_result_are_cut_short(length, items):
 
 def test_a_block_of_before_that_is_longer_is_sent_in_pieces(tmp_path):
     from agent.outbox.backlog_reader import Form, _load, _plain
-    from agent.outbox.dates import Boots
-    from agent.outbox.store import StoredBlock
+    from agent.outbox.blocks import StoredBlock
+    from agent.outbox.records import Boots
 
     rows = [Row(STORE, seq, "mailbox.text", f"{'x' * 240}{seq}", "good", seq * 1000, None) for seq in range(1, 3000)]
     plain = json.dumps({

@@ -8,7 +8,7 @@ from typing import Any
 
 from agent.model import Event
 from agent.outbox.blocks import decode
-from agent.outbox.dates import Boot, Boots
+from agent.outbox.records import Boot, Boots
 
 
 def start(box: Any, number: int, at: float, trusted: bool) -> None:

@@ -118,7 +118,7 @@ MUTANTS = [
             "agent/outbox/events.py", "body=dated(entry.message.body, boots))",
             "body=dated(entry.message.body, boots)[:-1] + b', \"token\":%d}' % entry.message.token)"),
     _mutant("dates-not-told", "when a boot was is not told when that is known",
-            "agent/outbox/dates.py", "            if self._undated:\n", "            if False:\n"),
+            "agent/outbox/records.py", "            if self._undated:\n", "            if False:\n"),
     _mutant("index-early", "an index of a meter is published before it is on flash",
             "agent/core/hub.py", "        return self._persist(reading.point)\n\n    def _is_held",
             "        return True\n\n    def _is_held"),

@@ -2,8 +2,7 @@
 
     queue.py           the façade: what goes in, and what comes out next
     writer.py          owns the parts, and writes what is due in one transaction
-    messages.py        messages in the queue, where their content is, and readings that are not on flash (RamQueue)
-    events.py          class 0, events and results: on flash at once, first on the link
+    messages.py        messages and where their content is; what waits in memory: readings (RamQueue), class 0 (Events)
     backlog_reader.py  the stored backlog on its way to the link, and its pace
     pending_work.py    what the next transaction does
     retention.py       how full the buffer is, what is deleted, thinning

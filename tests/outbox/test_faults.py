@@ -455,7 +455,7 @@ async def test_records_beyond_what_memory_takes_are_told_though_they_were_to_be_
     box: Any, events: Callable[..., Any], alarm: Any, flash: Any, monkeypatch: pytest.MonkeyPatch, under_way: int
 ) -> None:
     """The flash failed while there was no link, took what was kept when it was mended, and the power was cut."""
-    monkeypatch.setattr("agent.outbox.events.MANY", 10)
+    monkeypatch.setattr("agent.outbox.messages.MANY", 10)
     flash(False)
     for number in range(under_way):
         await box.out.put_event(alarm(number))

@@ -19,7 +19,7 @@ from agent.outbox.store import Store
 @pytest.fixture
 def used_up(box: Any, alarm: Any, flash: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """`await used_up()`: numbers go under stores that only this process knows; what was sent. Bounds are small."""
-    bounds = {"messages.MOST": 100, "events.MANY": 10, "numbers.RANGE": 20, "writer.RANGE": 20}
+    bounds = {"messages.MOST": 100, "messages.MANY": 10, "numbers.RANGE": 20, "writer.RANGE": 20}
 
     async def use_up() -> list[Message]:
         await box.out.close()

@@ -115,7 +115,7 @@ async def test_in_a_long_outage_the_records_of_gaps_stay_few(
     box: Any, events: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a full buffer each look brings one of each class, and nobody takes them. What is in memory stays."""
-    monkeypatch.setattr("agent.outbox.events.MANY", 40)
+    monkeypatch.setattr("agent.outbox.messages.MANY", 40)
     monkeypatch.setattr("agent.outbox.writer.MANY", 40)
     box.options = {"max_bytes": 300_000}
     box.open()

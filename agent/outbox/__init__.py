@@ -6,12 +6,11 @@
     backlog_reader.py  the stored backlog on its way to the link, and its pace
     pending_work.py    what the next transaction does
     retention.py       how full the buffer is, what is deleted, thinning
-    numbers.py         a number for each record, reserved ahead
+    numbers.py         a number for each record, reserved ahead; which are lost, by what a start finds (Replay)
     identity.py        whether this state is the newest of the box: what the broker retains, what the flash knows
     blocks.py          readings as columns: live, stored, sent
     records.py         events, results and gaps as JSON, and when each start of the box was, to date them
-    stage.py           the files in tmpfs that outlive the process
-    mark.py            the page beside them that says which numbers were given, though tmpfs is full
+    stage.py           the files in tmpfs that outlive the process: what waits, and which numbers were given (Mark)
     flash.py           the database in its thread: faults, retries, one that is corrupt
     store.py           the SQLite database
     ids.py             ids of accepted commands once more, for when the database is lost

@@ -14,7 +14,7 @@ from agent.clock import Clock
 from agent.errors import StorageError
 from agent.lib.backoff import Backoff
 from agent.lib.machine import Machine
-from agent.outbox.stage import Replay
+from agent.outbox.numbers import Replay
 from agent.outbox.store import Store, Totals, Work, is_corrupt, set_aside, unsure_fact
 
 __all__ = ["Flash", "Owner"]

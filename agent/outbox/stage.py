@@ -4,142 +4,58 @@ Segments of appended records, each `length, crc32, marshal`: one record a put, o
 What a start finds is replayed; an unreadable tail is cut. A segment goes when everything put before its end is on flash
 or accepted, so the folder stays as small as the durability window. A power cut takes it all: that is the contract.
 
-A record that finds no room is not there, and nothing in the segments shows it. The mark beside them (mark.py) does: it
-says which numbers were given, so that a start knows exactly which are missing.
+A record that finds no room is not there, and nothing in the segments shows it. The mark beside them (`Mark`) does: it
+says which numbers were given, so that a start knows exactly which are missing. It is one page, filled when it is made
+and only changed in memory afterwards (a shared mapping). It needs no room, so it cannot fail when the segments can; it
+outlives the process, also one that is killed between two instructions. It belongs to one start of the box: on a disk
+an old one would tell of less than was given.
+
+    "BOCAGE-1"  16 bytes of the boot  40 bytes unused  then slots: 16 bytes store (uuid), 8 bytes given, 8 bytes done
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import json
+import hashlib
 import logging
 import marshal
+import mmap
 import os
 import struct
 import zlib
-from bisect import bisect_left
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from operator import itemgetter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from agent.lib.files import open_regular, read_regular
 from agent.model import Instant, Outcome, OutcomeState
-from agent.outbox.blocks import Lot, beyond, split
+from agent.outbox.blocks import Lot
 from agent.outbox.identity import Claim, Standing
-from agent.outbox.mark import Given, Mark, read_mark
-from agent.outbox.records import StagedRecord, former_topic, is_gap, of_former_topic, renamed_record
+from agent.outbox.numbers import Given, Replay
+from agent.outbox.records import StagedRecord, former_topic, of_former_topic
 
-__all__ = ["Replay", "Stage", "replay"]
+__all__ = ["Stage", "replay"]
 
 _log = logging.getLogger("bocage.outbox")
 _HEAD = struct.Struct("<II")
 _SEGMENT = 1_000_000
 """Bytes after which a segment ends."""
 _HELD = float("inf")
-_LOST_AT_A_START = ("power_cut", "stage_cut")
 _FORMAT = 4
 """Of marshal: every Python from 3.4 on reads it."""
 
-
-@dataclass(slots=True)
-class Replay:
-    """Contents of the stage. `cut` says that a record could not be read, so that numbers after it are unknown."""
-
-    found: bool = False
-    given: dict[str, Given] | None = None
-    """The mark, by store; None without one: then the stage may lack anything."""
-    lots: list[Lot] = field(default_factory=list)
-    records: list[StagedRecord] = field(default_factory=list)
-    accepted: list[tuple[str, int, int]] = field(default_factory=list)
-    """(store, first, last) of messages that the broker took."""
-    cut: bool = False
-    losses: list[tuple[Any, ...]] = field(default_factory=list)
-    """Losses in memory that were not reported on flash yet, as noted last."""
-    standing: Standing | None = None
-    """The claim of the process before."""
-
-    def last(self, store: str) -> int:
-        """The highest number of a store that is spoken of, 0 if none."""
-        put = [lot.last for lot in self.lots if lot.store == store]
-        put += [last for name, _, last in self.accepted if name == store]
-        put += [record.seq for record in self.records if record.store == store]
-        given = (self.given or {}).get(store)
-        return max([*put, given.last if given else 0])
-
-    def rename(self, old: str, new: str, first: int) -> None:
-        """A process before gave numbers from `first` on another name. If it died just then, only the flash knows."""
-
-        def is_later(one: Lot | StagedRecord) -> bool:
-            return one.store == old and one.seq >= first
-
-        self.lots = [lot._replace(store=new) if is_later(lot) else lot for lot in self.lots]
-        self.records = [
-            one._replace(store=new if is_later(one) else one.store, body=renamed_record(one.body, old, new, first))
-            for one in self.records
-        ]
-        self.accepted += [(new, low, high) for store, low, high in self.accepted if store == old and low >= first]
-        if self.given and old in self.given:
-            self.given.setdefault(new, self.given.pop(old))
-
-    def beyond(self) -> dict[str, int]:
-        """By store: the number behind which a class-0 record on flash matters for `holes`, or is one of these."""
-        lowest = {store: known.done for store, known in (self.given or {}).items()}
-        for one in self.records:
-            lowest[one.store] = min(lowest.get(one.store, one.seq - 1), one.seq - 1)
-        return lowest
-
-    def holes(self, store: str, done: int, on_flash: Collection[int]) -> list[tuple[int, int]]:
-        """The runs of numbers of a store that were given and are nowhere: neither here nor done with.
-
-        `done` is the number up to which the flash answers for all, `on_flash` are class-0 records beyond it.
-        """
-        covered = [(lot.seq, lot.last) for lot in self.lots if lot.store == store]
-        covered += [(first, last) for name, first, last in self.accepted if name == store]
-        covered += [(record.seq, record.seq) for record in self.records if record.store == store]
-        covered += [(seq, seq) for seq in on_flash]
-        covered += _told(self.records, store)
-        known = (self.given or {}).get(store, Given(0, 0))
-        reached, holes = max(done, known.done), []
-        for first, last in [*sorted(covered), (self.last(store) + 1, 0)]:
-            if first > reached + 1:
-                holes.append((reached + 1, first - 1))
-            reached = max(reached, last, first - 1)
-        return holes
-
-    def unsure(self, store: str, noted: tuple[int, int] | None) -> tuple[int, int] | None:
-        """First unconfirmed number and epoch of a store, as the process before knows it, or the flash (`noted`)."""
-        one = self.standing
-        return one.unsure if one is not None and (one.claim.store, one.noted) == (store, noted) else noted
-
-    def stores(self) -> set[str]:
-        """The stores of the readings and records in it."""
-        return {one.store for held in (self.lots, self.records) for one in held}
-
-    def commands(self) -> set[str]:
-        """The commands of which it has an outcome."""
-        return {one.outcome.command for one in self.records if one.outcome is not None}
-
-    def open_records(self) -> Iterator[tuple[StagedRecord, bool]]:
-        """The class-0 records, of one number the last word, and whether it was accepted."""
-        accepted = {(store, first) for store, first, last in self.accepted if first == last}
-        newest = {(one.store, one.seq): one for one in self.records}
-        for key, one in newest.items():
-            yield one, key in accepted
-
-    def open_lots(self, on_flash: dict[str, int]) -> list[Lot]:
-        """The lots that are neither on flash (up to a number a store) nor accepted."""
-        taken: dict[str, list[tuple[int, int]]] = {}
-        for store, first, last in _joined(self.accepted):
-            taken.setdefault(store, []).append((first, last))
-        return [rest for lot in beyond(self.lots, on_flash) for rest in _without(lot, taken.get(lot.store, []))]
+_NAME = "numbers.mark"
+_MAGIC = b"BOCAGE-1"
+_PAGE = 4096
+_FIRST, _SLOT = 64, 32
+_EMPTY = bytes(16)
 
 
 def replay(folder: Path, boot: str | None = None) -> Replay:
     """Read a stage without touching it; its mark is believed for this start of the box."""
-    result = Replay(given=read_mark(folder, boot))
+    result = Replay(given=_read_mark(folder, boot))
     for path in _segments(folder):
         result.found = True
         try:
@@ -424,15 +340,6 @@ def _read(data: bytes, into: Replay) -> bool:
     return True
 
 
-def _told(records: Sequence[StagedRecord], store: str) -> Iterator[tuple[int, int]]:
-    """The numbers of a store that a start before this one found lost, and told of, though the flash took no word."""
-    for record in records:
-        if is_gap(record.body):
-            detail = json.loads(record.body)["detail"]
-            if detail["reason"] in _LOST_AT_A_START and detail.get("store") == store:
-                yield detail["first"], detail["last"]
-
-
 def _outcome(told: tuple[Any, ...] | None) -> Outcome | None:
     if told is None:
         return None
@@ -455,31 +362,6 @@ def _records(data: bytes) -> Iterator[bytes | None]:
         at += _HEAD.size + length
 
 
-def _joined(ranges: Sequence[tuple[str, int, int]]) -> list[tuple[str, int, int]]:
-    """The same numbers in as few ranges as can be."""
-    joined: list[tuple[str, int, int]] = []
-    for store, first, last in sorted(ranges):
-        if joined and joined[-1][0] == store and first <= joined[-1][2] + 1:
-            joined[-1] = (store, joined[-1][1], max(last, joined[-1][2]))
-        else:
-            joined.append((store, first, last))
-    return joined
-
-
-def _without(lot: Lot, taken: Sequence[tuple[int, int]]) -> Iterator[Lot]:
-    """The rest of a lot without the numbers `taken`: ranges in order, with something between them."""
-    at = bisect_left(taken, lot.seq, key=itemgetter(1))
-    while at < len(taken) and taken[at][0] <= lot.last:
-        first, last = taken[at]
-        if first > lot.seq:
-            yield split(lot, first - lot.seq)[0]
-        if last >= lot.last:
-            return
-        lot = split(lot, last + 1 - lot.seq)[1]
-        at += 1
-    yield lot
-
-
 def _plain(value: Any) -> Any:
     """The same in types that marshal knows."""
     if isinstance(value, (tuple, list)):
@@ -488,3 +370,113 @@ def _plain(value: Any) -> Any:
         if isinstance(value, kind):
             return kind(value)
     return None if value is None else str(value)
+
+
+class Mark:
+    """The page, open. `give` and `finish` only ever raise what they note."""
+
+    def __init__(self, page: mmap.mmap, path: Path) -> None:
+        self._page, self._path = page, path
+        self._words = memoryview(page).cast("Q")
+        self._slots = {store: at for at, store, _ in _slots(page)}
+
+    @classmethod
+    def open(cls, folder: Path, boot: str) -> Mark | None:
+        """Go on with the one of this start of the box, or make one. None where there is no room for it, or no right."""
+        path = folder / _NAME
+        with contextlib.suppress(OSError, ValueError):
+            if not _is_of(path, boot):
+                _make(path, boot)
+            descriptor = open_regular(path, os.O_RDWR | os.O_NOFOLLOW)
+            try:
+                return cls(mmap.mmap(descriptor, _PAGE), path)
+            finally:
+                os.close(descriptor)
+        return None
+
+    def give(self, store: str, last: int) -> None:
+        """Numbers up to this one are in use."""
+        at = self._slots.get(store) or self._new(store)
+        if at and self._words[at // 8 + 2] < last:
+            self._words[at // 8 + 2] = last  # one store of eight bytes: never half done
+
+    def finish(self, store: str, number: int) -> None:
+        """Numbers up to this one are on flash, delivered, or told as lost."""
+        at = self._slots.get(store)
+        if at and self._words[at // 8 + 3] < number:
+            self._words[at // 8 + 3] = number
+
+    def rename(self, old: str, new: str) -> None:
+        """The numbers that are open of a store are another's."""
+        if old in self._slots and new not in self._slots:
+            at = self._slots[new] = self._slots.pop(old)
+            self._page[at : at + 16] = UUID(new).bytes
+
+    def remove(self) -> None:
+        with contextlib.suppress(OSError):
+            self._path.unlink()
+
+    def _new(self, store: str) -> int:
+        """A slot: a free one, or that of a store of which nothing is open. 0 if there is none."""
+        try:
+            name = UUID(store).bytes
+        except ValueError:
+            return 0
+        places = range(_FIRST, _PAGE - _SLOT + 1, _SLOT)
+        empty = (at for at in places if self._page[at : at + 16] == _EMPTY)
+        closed = (at for at in places if self._words[at // 8 + 2] <= self._words[at // 8 + 3])
+        at = next(empty, 0) or next(closed, 0)
+        if at:
+            self._slots = {known: place for known, place in self._slots.items() if place != at}
+            self._words[at // 8 + 2] = self._words[at // 8 + 3] = 0  # killed here: an old store with nothing open
+            self._page[at : at + 16] = name
+            self._slots[store] = at
+        return at
+
+
+def _read_mark(folder: Path, boot: str | None) -> dict[str, Given] | None:
+    """Read a mark, by store. None if there is no mark of this start of the box."""
+    path = folder / _NAME
+    if boot is None or not _is_of(path, boot):
+        return None
+    with contextlib.suppress(OSError):
+        return {store: given for _, store, given in _slots(read_regular(path))}
+    return None
+
+
+def _slots(page: bytes | mmap.mmap) -> Iterator[tuple[int, str, Given]]:
+    for at in range(_FIRST, _PAGE - _SLOT + 1, _SLOT):
+        if page[at : at + 16] != _EMPTY:
+            words = memoryview(page[at + 16 : at + 32]).cast("Q")
+            yield at, str(UUID(bytes=bytes(page[at : at + 16]))), Given(words[0], words[1])
+
+
+def _head(boot: str) -> bytes:
+    return _MAGIC + hashlib.blake2b(boot.encode(), digest_size=16).digest()
+
+
+def _is_of(path: Path, boot: str) -> bool:
+    try:
+        descriptor = open_regular(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    with os.fdopen(descriptor, "rb") as file:
+        about = os.fstat(file.fileno())
+        mine = os.geteuid() in (about.st_uid, 0)
+        return mine and about.st_size == _PAGE and file.read(24) == _head(boot)
+
+
+def _make(path: Path, boot: str) -> None:
+    """Whole or not at all. Written, not stretched: a page of tmpfs that is not there yet may find no room later."""
+    new = path.with_suffix(".new")
+    try:
+        descriptor = open_regular(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW)
+        try:
+            if os.write(descriptor, _head(boot).ljust(_PAGE, b"\0")) < _PAGE:
+                raise OSError("no room for a page")
+        finally:
+            os.close(descriptor)
+        new.rename(path)
+    except OSError:
+        new.unlink(missing_ok=True)
+        raise

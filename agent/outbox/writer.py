@@ -25,9 +25,8 @@ from agent.outbox.backlog_reader import BacklogReader
 from agent.outbox.blocks import Block
 from agent.outbox.flash import Flash
 from agent.outbox.identity import Claim, Identity, Statement
-from agent.outbox.mark import Given
 from agent.outbox.messages import MANY, Entry, Events, Held, Load, RamQueue, State
-from agent.outbox.numbers import RANGE, Numbers, left_behind
+from agent.outbox.numbers import RANGE, Given, Numbers, left_behind
 from agent.outbox.pending_work import Batch, PendingWork, Written, write
 from agent.outbox.records import Dating, MessageKind, gap_event, is_counted, is_gap
 from agent.outbox.retention import Figures, Now, Removal, Thinner, expired, free_space, merged_gaps

@@ -64,7 +64,7 @@ MUTANTS = [
     _mutant("reserve-forgotten", "after a power cut numbers go on behind what is known, not behind what is reserved",
             "agent/outbox/numbers.py", "        self.next = max(reserved, last) + 1\n", ""),
     _mutant("mark-not-made", "the mark does not note which numbers were given",
-            "agent/outbox/mark.py", "            self._words[at // 8 + 2] = last  #", "            pass  #",
+            "agent/outbox/stage.py", "            self._words[at // 8 + 2] = last  #", "            pass  #",
             world="outbox"),
     _mutant("batch-lost", "what could not be written to flash does not come back to memory",
             "agent/outbox/writer.py", "        self.ram_queue.come_back(batch.lots)\n", ""),

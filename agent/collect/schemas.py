@@ -32,7 +32,7 @@ class Shelf:
         self._checks = {kind: compiled(schema(kind)) for kind in KINDS}
 
     def parse(self, kind: str, payload: bytes) -> Mapping[str, Any]:
-        """The body of a message. Misfit says where it is not what the schema wants."""
+        """The body of a message. InvalidMessage says where it is not what the schema wants."""
         body = _unpack(payload)
         try:
             fault = self._checks[kind](body)

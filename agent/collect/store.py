@@ -106,7 +106,7 @@ class CollectStore:
     def take(self, topic: str, site: str, body: Mapping[str, Any]) -> None:
         """Keep one message that fits its schema, and count what is known already.
 
-        Misfit if it cannot be kept, Foreign if what it names is another site's: then nothing of it is.
+        InvalidMessage if it cannot be kept, Foreign if what it names is another site's: then nothing of it is.
         """
         self.begin()
         self.db.execute("SAVEPOINT message")

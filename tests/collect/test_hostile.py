@@ -527,4 +527,4 @@ def test_no_other_package_is_needed(tmp_path):
     (tmp_path / "jsonschema.py").write_text("raise ImportError('not installed')")
     program = "import agent.collect.collector as s; s.Shelf().parse('event', b'{}')"
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert "Misfit" in done.stderr, done.stderr
+    assert "InvalidMessage" in done.stderr, done.stderr

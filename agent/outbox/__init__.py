@@ -11,9 +11,8 @@
     blocks.py          readings as columns: live, stored, sent
     records.py         events, results and gaps as JSON, and when each start of the box was, to date them
     stage.py           the files in tmpfs that outlive the process: what waits, and which numbers were given (Mark)
-    flash.py           the database in its thread: faults, retries, one that is corrupt
+    flash.py           the database in its thread: faults, retries, one that is corrupt; ids that outlive it
     store.py           the SQLite database
-    ids.py             ids of accepted commands once more, for when the database is lost
     export.py          the outbox from outside, read only
 """
 

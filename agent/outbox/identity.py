@@ -3,21 +3,26 @@
 A card that was restored, or copied, goes on from numbers that others have used. Each reservation of numbers counts one
 `epoch` and has a name; the broker retains the newest. What it retains of our store must be a reservation of our own, or
 not be newer than what the database knew when this stretch began: else a later state has gone on, and our numbers need
-another name.
+another name: another store. The functions at the end give it on flash; they are called within a transaction.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from uuid import uuid4
 
 from agent.lib.machine import Machine
-from agent.outbox.store import Totals, unsure_fact
+from agent.model import Outcome
+from agent.outbox.blocks import renamed
+from agent.outbox.records import GAP, Boots, parted_gap, renamed_record
 
 __all__ = [
-    "MOST", "Claim", "Identity", "Standing", "Statement", "parse_statement",
+    "MOST", "Claim", "Identity", "Standing", "Statement", "Totals", "compare_machine", "fact", "left",
+    "parse_statement", "renew", "set_facts", "unsure", "unsure_fact",
 ]  # fmt: skip
 
 MOST = 21
@@ -113,6 +118,44 @@ _OWN = 200
 """Reservations that are remembered by name: of 20 million numbers without a confirmation."""
 
 
+@dataclass(slots=True)
+class Totals:
+    """Sums of the flash. `oldest_ms` is None where unknown; `bytes` by class; `used` are bytes of the file in use.
+
+    By store: `last` is the highest number known, `flushed` the one up to which all readings are on flash or done with,
+    `records` the numbers of class-0 records beyond where it was asked for, `away` (given, done) of those without
+    durable numbers, where something was in memory only.
+    """
+
+    rows: int = 0
+    bytes: dict[int, int] = field(default_factory=lambda: dict.fromkeys(range(4), 0))
+    used: int = 0
+    oldest_ms: int | None = None
+    next_id: int = 1
+    reserved: int = 0
+    gaps: int = 0
+    lost: dict[str, dict[str, int]] = field(default_factory=dict)
+    boots: Boots = field(default_factory=lambda: Boots([]))
+    last: dict[str, int] = field(default_factory=dict)
+    flushed: dict[str, int] = field(default_factory=dict)
+    records: dict[str, set[int]] = field(default_factory=dict)
+    away: dict[str, list[int]] = field(default_factory=dict)
+    epoch: int = 0
+    """Number of reservations so far."""
+    unsure: tuple[int, int] | None = None
+    """First number, and epoch, of what was numbered since the broker last confirmed that this is the newest state."""
+    others: list[list[Any]] = field(default_factory=list)
+    """Claims of other stores of the site."""
+    reservations: list[str] = field(default_factory=list)
+    """Names of the reservations since the epoch of `unsure`, the latest last."""
+    aside: str = ""
+    """The database before this one, which was set aside, until it is told."""
+    left: list[dict[str, Any]] = field(default_factory=list)
+    """Stores that were left for another, and were not told yet."""
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    """The last of commands that were asked for."""
+
+
 class Identity:
     """`unsure` are the first number and the epoch of what was numbered since the broker last confirmed us.
 
@@ -204,3 +247,122 @@ class Identity:
             self.reservations = json.loads(str(facts["reservations"]))
         self._left = self._left and "left" not in facts
         self._aside = self._aside and "aside" not in facts
+
+
+def unsure_fact(unsure: tuple[int, int] | None) -> str:
+    """As `unsure` reads it."""
+    return json.dumps(unsure) if unsure else ""
+
+
+def compare_machine(db: sqlite3.Connection, machine: Machine) -> None:
+    """On another machine than before, its numbers go on under a store of their own; what waits keeps its keys."""
+    known = Machine.parse(fact(db, "machine"))
+    if machine.is_other(known):
+        _move(db, "another machine")
+        set_facts(db, machine=machine.text())
+    elif machine.learn(known) != known:
+        set_facts(db, machine=machine.learn(known).text())
+
+
+def _move(db: sqlite3.Connection, why: str) -> None:
+    """Leave a store without asking the broker.
+
+    What was not compared goes along: a later state may have sent the same numbers, so it cannot keep its keys.
+    """
+    old, name, reserved = fact(db, "store"), str(uuid4()), fact(db, "reserved") or 0
+    last = _one(db, "SELECT max(last_seq) FROM block WHERE store = ?", old) or 0
+    done = max(last, fact(db, "flushed") or 0)
+    if since := unsure(db):
+        first = since[0]
+        gaps, named = _rename(db, first, name, done)
+        _leave(db, name, why, min(done, first - 1), max(reserved, named), first, gaps)
+        set_facts(db, unsure="")
+    else:
+        _leave(db, name, why, done, reserved)
+        set_facts(db, reserved=0, known=0, flushed=0)
+
+
+def renew(db: sqlite3.Connection, first: int, done: int, name: str, why: str, sent: int) -> None:
+    """Others went on from this database: what was numbered from `first` on gets another store.
+
+    Up to `done` it is on flash, sent or told as lost. They may have `sent` numbers of the old one up to this.
+    """
+    gaps, named = _rename(db, first, name, done)
+    _leave(db, name, why, first - 1, max(sent, named), first, gaps)
+    set_facts(db, unsure="")
+
+
+def _rename(db: sqlite3.Connection, first: int, name: str, done: int) -> tuple[list[tuple[str, dict[str, Any]]], int]:
+    """Give numbers of the store from `first` on another. What is to be told then (reason, detail).
+
+    That is, of both, what lies in and beside a block that spans `first` and goes whole; of the new one, its part of
+    gap records, and that some up to `done` are not here: they went under the old one. Beside it the last number of
+    the old one that is named by a gap record that keeps its own.
+    """
+    old, lowest, named = str(fact(db, "store")), first, 0
+    gaps: list[tuple[str, dict[str, Any]]] = []
+    blocks = "SELECT id, first_seq, body FROM block WHERE store = ? AND last_seq >= ?"
+    for row, begins, body in db.execute(blocks, (old, first)).fetchall():
+        lowest = min(lowest, begins)
+        db.execute("UPDATE block SET store = ?, body = ? WHERE id = ?", (name, renamed(body, name), row))
+    if lowest < first:
+        span = {"first": lowest, "last": first - 1, "count": None}
+        gaps += [("power_cut", {"store": store, **span}) for store in (old, name)]
+    messages = "SELECT id, body FROM message WHERE store = ? AND seq >= ?"
+    for row, body in db.execute(messages, (old, first)).fetchall():
+        said = renamed_record(body, old, name, first)
+        db.execute("UPDATE message SET store = ?, body = ? WHERE id = ?", (name, said, row))
+    counting = ("SELECT (SELECT coalesce(sum(n), 0) FROM block WHERE store = ?1 AND last_seq <= ?2) + "
+                "(SELECT count(*) FROM message WHERE store = ?1 AND seq <= ?2)")  # fmt: skip
+    if _one(db, counting, name, done) < done + 1 - lowest:  # sent where nothing could be compared, or told as lost
+        gaps.append(("power_cut", {"store": name, "first": first, "last": done, "count": None}))
+    telling = "SELECT id, store, body FROM message WHERE instr(body, ?) AND instr(body, ?)"
+    for row, store, body in db.execute(telling, (GAP, old.encode())).fetchall():
+        said, rest = parted_gap(body, old, name, first, store == name)
+        if rest is not None:
+            gaps.append(rest)
+            named = max(named, rest[1]["last"] if said == body else 0)
+        db.execute("UPDATE message SET body = ? WHERE id = ?", (said, row))
+    return gaps, named
+
+
+def _leave(
+    db: sqlite3.Connection, name: str, why: str, done: int, given: int, first: int | None = None,
+    gaps: Sequence[tuple[str, dict[str, Any]]] = (),
+) -> None:  # fmt: skip
+    """Note which store comes after which, until it is told; numbers from `first` on went with it.
+
+    Of the old one, numbers beyond `done` and up to `given` need to be explained; `gaps` are told beside.
+    """
+    stores = left(db)
+    stores.append({
+        "store": fact(db, "store"), "now": name, "why": why, "done": done, "reserved": given, "first": first,
+        "gaps": gaps,
+    })  # fmt: skip
+    set_facts(db, store=name, left=json.dumps(stores))
+
+
+def left(db: sqlite3.Connection) -> list[dict[str, Any]]:
+    """Stores that were left for another one, and were not told yet."""
+    return list(json.loads(fact(db, "left") or "[]"))
+
+
+def unsure(db: sqlite3.Connection) -> tuple[int, int] | None:
+    """First number, and epoch, of what the broker had not confirmed when that was noted."""
+    since = json.loads(fact(db, "unsure") or "null")
+    return since and (since[0], since[1])
+
+
+def fact(db: sqlite3.Connection, key: str) -> Any:
+    """A fact of the database, None if it has none of this key."""
+    return _one(db, "SELECT value FROM fact WHERE key = ?", key)
+
+
+def set_facts(db: sqlite3.Connection, **facts: int | str) -> None:
+    db.executemany("INSERT OR REPLACE INTO fact VALUES (?,?)", facts.items())
+
+
+def _one(db: sqlite3.Connection, query: str, *values: object) -> Any:
+    row = db.execute(query, values).fetchone()
+    return row[0] if row else None
+

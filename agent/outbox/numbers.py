@@ -16,9 +16,8 @@ from typing import Any, Literal, NamedTuple
 from uuid import uuid4, uuid5
 
 from agent.outbox.blocks import Lot, beyond, split
-from agent.outbox.identity import Standing
+from agent.outbox.identity import Standing, Totals
 from agent.outbox.records import StagedRecord, is_gap, renamed_record
-from agent.outbox.store import Totals
 
 __all__ = ["RANGE", "Given", "Kind", "Numbers", "Replay", "left_behind"]
 

@@ -9,8 +9,9 @@ from typing import Any
 
 from agent.clock import Clock
 from agent.lib.timed_event import TimedEvent
-from agent.model import Event
+from agent.model import Event, OutcomeState
 from agent.outbox.blocks import Block, Lot, block, pack
+from agent.outbox.flash import Ids
 from agent.outbox.messages import Entry, State
 from agent.outbox.records import Loss, StoredMessage, is_counted
 from agent.outbox.retention import Removal
@@ -158,25 +159,27 @@ class Written:
     free: int = 0
 
 
-def write(db: Store, batch: Batch, ids: Iterator[int]) -> Written:
+def write(db: Store, ids: Ids, batch: Batch, rows: Iterator[int]) -> Written:
     """In the worker thread: encode, compress, commit."""
     work, written = batch.work, Written()  # what is only deleted stays in the work: it is done again if this fails
     messages, outcomes = [*work.messages], [*work.outcomes]
     row: int | None
     for entry in batch.events:
         message = entry.message
-        row = None if entry.state is State.DONE else next(ids)
+        row = None if entry.state is State.DONE else next(rows)
         written.messages.append(row)
         if row is not None:
             messages.append(StoredMessage(row, entry.store, message.first, message.kind, message.command, message.body))
         if entry.outcome is not None:
             outcomes.append(entry.outcome)
     for entry in batch.entries:
-        written.entries.append((next(ids), block(entry.lots)))
+        written.entries.append((next(rows), block(entry.lots)))
     for made in pack(batch.lots):
-        written.blocks.append((next(ids), made))
+        written.blocks.append((next(rows), made))
     blocks = [*work.blocks, *written.entries, *written.blocks]
     db.commit(replace(work, messages=messages, outcomes=outcomes, blocks=blocks, known=batch.known))
+    if accepted := [one for one in outcomes if one.state is OutcomeState.ACCEPTED]:
+        ids.add(accepted)
     if batch.last:
         db.checkpoint()
     written.oldest_ms, written.used = db.oldest_ms(), db.used()

@@ -22,8 +22,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from agent.outbox.blocks import AGGREGATE, Block, RawBlock, Row, StoredBlock, block_of, cost, decode
+from agent.outbox.identity import Totals
 from agent.outbox.records import Boots, Loss, StoredMessage, is_counted
-from agent.outbox.store import Store, Totals
+from agent.outbox.store import Store
 
 __all__ = [
     "QUOTA", "Figures", "Now", "Removal", "RemovedBlock", "Thin", "Thinner", "expired", "free_space", "merged_gaps",

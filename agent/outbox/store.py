@@ -22,8 +22,8 @@ from uuid import uuid4
 
 from agent.lib.machine import Machine
 from agent.model import Instant, Outcome, OutcomeState
-from agent.outbox.blocks import PAGE, Block, RawBlock, StoredBlock, cost, renamed
-from agent.outbox.ids import Ids, outcomes
+from agent.outbox.blocks import PAGE, Block, RawBlock, StoredBlock, cost
+from agent.outbox.identity import Totals, compare_machine, fact, left, renew, set_facts, unsure
 from agent.outbox.records import (
     AUDIT,
     GAP,
@@ -32,13 +32,11 @@ from agent.outbox.records import (
     MessageKind,
     StoredMessage,
     former_topic,
-    parted_gap,
-    renamed_record,
     stored_message,
 )
 
 __all__ = [
-    "FILE", "Store", "Totals", "Work", "is_corrupt", "set_aside", "unsure_fact", "wal_bytes",
+    "FILE", "Store", "Work", "is_corrupt", "set_aside", "wal_bytes",
 ]  # fmt: skip
 
 _log = logging.getLogger("bocage.outbox")
@@ -108,44 +106,6 @@ _RAW = ("id, store, first_seq, last_seq, n, boot_id, boottime_ns, clock_state = 
 
 
 @dataclass(slots=True)
-class Totals:
-    """Sums of the flash. `oldest_ms` is None where unknown; `bytes` by class; `used` are bytes of the file in use.
-
-    By store: `last` is the highest number known, `flushed` the one up to which all readings are on flash or done with,
-    `records` the numbers of class-0 records beyond where it was asked for, `away` (given, done) of those without
-    durable numbers, where something was in memory only.
-    """
-
-    rows: int = 0
-    bytes: dict[int, int] = field(default_factory=lambda: dict.fromkeys(range(4), 0))
-    used: int = 0
-    oldest_ms: int | None = None
-    next_id: int = 1
-    reserved: int = 0
-    gaps: int = 0
-    lost: dict[str, dict[str, int]] = field(default_factory=dict)
-    boots: Boots = field(default_factory=lambda: Boots([]))
-    last: dict[str, int] = field(default_factory=dict)
-    flushed: dict[str, int] = field(default_factory=dict)
-    records: dict[str, set[int]] = field(default_factory=dict)
-    away: dict[str, list[int]] = field(default_factory=dict)
-    epoch: int = 0
-    """Number of reservations so far."""
-    unsure: tuple[int, int] | None = None
-    """First number, and epoch, of what was numbered since the broker last confirmed that this is the newest state."""
-    others: list[list[Any]] = field(default_factory=list)
-    """Claims of other stores of the site."""
-    reservations: list[str] = field(default_factory=list)
-    """Names of the reservations since the epoch of `unsure`, the latest last."""
-    aside: str = ""
-    """The database before this one, which was set aside, until it is told."""
-    left: list[dict[str, Any]] = field(default_factory=list)
-    """Stores that were left for another, and were not told yet."""
-    outcomes: dict[str, Outcome] = field(default_factory=dict)
-    """The last of commands that were asked for."""
-
-
-@dataclass(slots=True)
 class Work:
     """Changes of one transaction."""
 
@@ -181,11 +141,6 @@ def is_corrupt(error: Exception) -> bool:
     )
 
 
-def unsure_fact(unsure: tuple[int, int] | None) -> str:
-    """As `Store.unsure` reads it."""
-    return json.dumps(unsure) if unsure else ""
-
-
 def wal_bytes(max_bytes: int) -> int:
     """Most bytes of the write-ahead log."""
     return min(_WAL_PAGES * PAGE, max(131_072, max_bytes // 8))
@@ -204,12 +159,10 @@ class Store:
         try:
             self._upgrade()
             with self._transaction():
-                if self.fact("store") is None:
-                    self._set(store=str(uuid4()), aside=_last_set_aside(folder))
-                self._look_at(machine or Machine())
-            self.name = str(self.fact("store"))
-            self._ids = Ids(folder)
-            self._remember()
+                if fact(self._db, "store") is None:
+                    set_facts(self._db, store=str(uuid4()), aside=_last_set_aside(folder))
+                compare_machine(self._db, machine or Machine())
+            self.name = str(fact(self._db, "store"))
         except (sqlite3.Error, OSError):
             self._db.close()
             raise
@@ -230,121 +183,28 @@ class Store:
         self._db.close()
         self._db = self._connect()
         self.checkpoint()
-        self.name, left = str(self.fact("store")), self.left()
+        self.name = str(fact(self._db, "store"))
+        stores = self.left()
         self.commit(Work(facts={"store": self.name}))
-        return left
-
-    def _remember(self) -> None:
-        """Learn the ids of commands that another database accepted, of which this one is older or a successor."""
-        kept = self._ids.lines()
-        newest = next(outcomes(reversed(kept)), None)
-        if newest is not None and self.outcome(newest.command) is None:
-            unknown = [one for one in outcomes(kept) if self.outcome(one.command) is None]
-            _log.warning("ids of commands taken over n=%d next=none of them is carried out again", len(unknown))
-            self.commit(Work(outcomes=unknown))
-        self._ids.tidy(kept)
-
-    def _look_at(self, machine: Machine) -> None:
-        """On another machine than before, its numbers go on under a store of their own; what waits keeps its keys."""
-        known = Machine.parse(self.fact("machine"))
-        if machine.is_other(known):
-            self._move("another machine")
-            self._set(machine=machine.text())
-        elif machine.learn(known) != known:
-            self._set(machine=machine.learn(known).text())
-
-    def _move(self, why: str) -> None:
-        """Leave a store without asking the broker.
-
-        What was not compared goes along: a later state may have sent the same numbers, so it cannot keep its keys.
-        """
-        old, name, reserved = self.fact("store"), str(uuid4()), self.fact("reserved") or 0
-        last = self._one("SELECT max(last_seq) FROM block WHERE store = ?", old) or 0
-        done = max(last, self.fact("flushed") or 0)
-        if unsure := self.unsure():
-            first = unsure[0]
-            gaps, named = self._rename(first, name, done)
-            self._leave(name, why, min(done, first - 1), max(reserved, named), first, gaps)
-            self._set(unsure="")
-        else:
-            self._leave(name, why, done, reserved)
-            self._set(reserved=0, known=0, flushed=0)
+        return stores
 
     def renew(self, first: int, done: int, name: str, why: str, sent: int) -> dict[str, Any]:
-        """Others went on from this database: what was numbered from `first` on gets another store.
+        """Give what was numbered from `first` on to another store (`identity.renew`).
 
-        Up to `done` it is on flash, sent or told as lost. They may have `sent` numbers of the old one up to this.
         Returns what `left` has of it, until it is told.
         """
         with self._transaction():
-            gaps, named = self._rename(first, name, done)
-            self._leave(name, why, first - 1, max(sent, named), first, gaps)
-            self._set(unsure="")
+            renew(self._db, first, done, name, why, sent)
         self.name = name
         return self.left()[-1]
 
-    def _rename(self, first: int, name: str, done: int) -> tuple[list[tuple[str, dict[str, Any]]], int]:
-        """Give numbers of the store from `first` on another. What is to be told then (reason, detail).
-
-        That is, of both, what lies in and beside a block that spans `first` and goes whole; of the new one, its part of
-        gap records, and that some up to `done` are not here: they went under the old one. Beside it the last number of
-        the old one that is named by a gap record that keeps its own.
-        """
-        old, lowest, named = str(self.fact("store")), first, 0
-        gaps: list[tuple[str, dict[str, Any]]] = []
-        blocks = "SELECT id, first_seq, body FROM block WHERE store = ? AND last_seq >= ?"
-        for row, begins, body in self._db.execute(blocks, (old, first)).fetchall():
-            lowest = min(lowest, begins)
-            self._db.execute("UPDATE block SET store = ?, body = ? WHERE id = ?", (name, renamed(body, name), row))
-        if lowest < first:
-            span = {"first": lowest, "last": first - 1, "count": None}
-            gaps += [("power_cut", {"store": store, **span}) for store in (old, name)]
-        messages = "SELECT id, body FROM message WHERE store = ? AND seq >= ?"
-        for row, body in self._db.execute(messages, (old, first)).fetchall():
-            said = renamed_record(body, old, name, first)
-            self._db.execute("UPDATE message SET store = ?, body = ? WHERE id = ?", (name, said, row))
-        counting = ("SELECT (SELECT coalesce(sum(n), 0) FROM block WHERE store = ?1 AND last_seq <= ?2) + "
-                    "(SELECT count(*) FROM message WHERE store = ?1 AND seq <= ?2)")  # fmt: skip
-        if self._one(counting, name, done) < done + 1 - lowest:  # sent where nothing could be compared, or told as lost
-            gaps.append(("power_cut", {"store": name, "first": first, "last": done, "count": None}))
-        telling = "SELECT id, store, body FROM message WHERE instr(body, ?) AND instr(body, ?)"
-        for row, store, body in self._db.execute(telling, (GAP, old.encode())).fetchall():
-            said, rest = parted_gap(body, old, name, first, store == name)
-            if rest is not None:
-                gaps.append(rest)
-                named = max(named, rest[1]["last"] if said == body else 0)
-            self._db.execute("UPDATE message SET body = ? WHERE id = ?", (said, row))
-        return gaps, named
-
-    def _leave(
-        self, name: str, why: str, done: int, given: int, first: int | None = None,
-        gaps: Sequence[tuple[str, dict[str, Any]]] = (),
-    ) -> None:  # fmt: skip
-        """Note which store comes after which, until it is told; numbers from `first` on went with it.
-
-        Of the old one, numbers beyond `done` and up to `given` need to be explained; `gaps` are told beside.
-        """
-        left = self.left()
-        left.append({
-            "store": self.fact("store"), "now": name, "why": why, "done": done, "reserved": given, "first": first,
-            "gaps": gaps,
-        })  # fmt: skip
-        self._set(store=name, left=json.dumps(left))
-
     def left(self) -> list[dict[str, Any]]:
         """Stores that were left for another one, and were not told yet."""
-        return list(json.loads(self.fact("left") or "[]"))
+        return left(self._db)
 
     def unsure(self) -> tuple[int, int] | None:
         """First number, and epoch, of what the broker had not confirmed when that was noted."""
-        unsure = json.loads(self.fact("unsure") or "null")
-        return unsure and (unsure[0], unsure[1])
-
-    def _set(self, **facts: int | str) -> None:
-        self._db.executemany("INSERT OR REPLACE INTO fact VALUES (?,?)", facts.items())
-
-    def fact(self, key: str) -> Any:
-        return self._one("SELECT value FROM fact WHERE key = ?", key)
+        return unsure(self._db)
 
     def totals(self, beyond: Mapping[str, int] = MappingProxyType({}), commands: Iterable[str] = ()) -> Totals:
         """Count everything; the bodies are not read. `beyond` asks for the records of a store behind a number."""
@@ -413,8 +273,6 @@ class Store:
             many("INSERT OR REPLACE INTO fact VALUES (?,?)", work.facts.items())
             for outcome in work.outcomes:
                 self._keep(outcome)
-        if accepted := [one for one in work.outcomes if one.state is OutcomeState.ACCEPTED]:
-            self._ids.add(accepted)
 
     def blocks_after(self, row: int, readings: int, size: int) -> list[StoredBlock]:
         """The next blocks by age: one, or more up to so many readings and bytes."""

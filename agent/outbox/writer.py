@@ -24,14 +24,14 @@ from agent.model import Event, Severity
 from agent.outbox.backlog_reader import BacklogReader
 from agent.outbox.blocks import Block
 from agent.outbox.flash import Flash
-from agent.outbox.identity import Claim, Identity, Statement
+from agent.outbox.identity import Claim, Identity, Statement, Totals
 from agent.outbox.messages import MANY, Entry, Events, Held, Load, RamQueue, State
 from agent.outbox.numbers import RANGE, Given, Numbers, left_behind
 from agent.outbox.pending_work import Batch, PendingWork, Written, write
 from agent.outbox.records import Dating, MessageKind, gap_event, is_counted, is_gap
 from agent.outbox.retention import Figures, Now, Removal, Thinner, expired, free_space, merged_gaps
 from agent.outbox.stage import Stage, replay
-from agent.outbox.store import Store, Totals, Work, wal_bytes
+from agent.outbox.store import Store, Work, wal_bytes
 
 __all__ = ["Writer"]
 
@@ -81,7 +81,7 @@ class Writer:
         """Under way, by token."""
         self.returned: list[Entry] = []
         """Live readings that came back from the link."""
-        self._ids, self._first_row = count(1), 1
+        self._rows, self._first_row = count(1), 1
         self._thinner = Thinner()
         self._stage_noted = False
         self._away_noted = self._lost_noted = "{}"
@@ -125,7 +125,7 @@ class Writer:
                     self.flash.failed(error)
             batch = self._batch(flush=False, last=False)
             try:
-                self._settle(batch, write(self.flash.db, batch, self._ids))
+                self._settle(batch, write(self.flash.db, self.flash.ids, batch, self._rows))
             except (sqlite3.Error, OSError) as error:
                 self.flash.failed(error)
                 self._restore(batch)
@@ -147,7 +147,7 @@ class Writer:
             self._take_left(left)
             if left["first"]:
                 self._rename(left["store"], left["now"], left["first"])
-        self._ids, self._first_row = count(totals.next_id), totals.next_id
+        self._rows, self._first_row = count(totals.next_id), totals.next_id
         self._away_noted, self._lost_noted = json.dumps(totals.away), json.dumps(totals.lost)
         self.backlog.adopt(totals.next_id - 1)
         self._thinner = Thinner()
@@ -296,7 +296,7 @@ class Writer:
             batch = self._batch(flush, last)
             self._writes_readings, self.writes_gaps = bool(batch.lots), bool(batch.told)
             try:
-                written = await self.flash.job(lambda db: write(db, batch, self._ids))
+                written = await self.flash.job(lambda db: write(db, self.flash.ids, batch, self._rows))
             except StorageError:
                 self._restore(batch)
                 self._mark_first()

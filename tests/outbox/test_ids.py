@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from agent.model import Command, Origin, Outcome, OutcomeState
-from agent.outbox import ids
+from agent.outbox import flash
 
 
 def command(box: Any, name: str) -> Command:
@@ -58,7 +58,7 @@ async def test_a_queue_that_is_put_back_from_a_backup(box: Any, tmp_path: Path) 
 
 
 async def test_a_torn_line_costs_itself_and_the_file_stays_short(box: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ids, "KEPT", 10)
+    monkeypatch.setattr(flash, "KEPT", 10)
     for number in range(25):
         assert await box.out.begin(command(box, f"c{number}")) is None
     await box.out.close()
@@ -69,7 +69,7 @@ async def test_a_torn_line_costs_itself_and_the_file_stays_short(box: Any, monke
     box.open()
     assert (await box.out.begin(command(box, "c23"))).state is OutcomeState.UNKNOWN
     assert await box.out.begin(command(box, "c24")) is None, "the power was cut in the middle of it"
-    again = [*ids.outcomes(ids.Ids(box.state).lines())]
+    again = [*flash.outcomes(flash.Ids(box.state).lines())]
     assert [one.command for one in again][-2:] == ["c23", "c24"] and len(again) == 11
 
 

@@ -28,9 +28,10 @@ from agent.control.api import (
     Output,
     Step,
     View,
-    Wish,
 )  # fmt: skip
 from agent.control.civil import REAL_TIME, Civil, Pace
+from agent.control.clock_events import clock_events
+from agent.control.wishes import SharedWishes, WishTaker
 from agent.core.supervisor import isolated
 from agent.errors import Rejected, StorageError
 from agent.lib.timed_event import TimedEvent
@@ -54,29 +55,18 @@ TOLD = 0.2
 SOONEST = 0.001
 """A `due` that is past already comes this much later (s)."""
 _BEFORE = "as before the start"
-_NEXT = {
-    "alarm": "time goes on as before, the step is followed once it has held for 10 min",
-    "clock": "schedules are looked at again",
-    "cleared": "our time is the wall clock's",
-    "refused": "it is before the last time that was known: time goes on from that one",
-    "believed": "our time is the wall clock's",
-}
 
 
-class ControlArbiter(Protocol):
-    """The arbiter, as rules see it."""
+class ControlArbiter(WishTaker, Protocol):
+    """The arbiter, as the engine sees it."""
 
     told: Callable[[], None]
-
-    def wish(self, actuator: str, priority: int, value: Value, cause: str) -> None: ...
-
-    def relinquish(self, actuator: str, priority: int) -> None: ...
 
     def outputs(self) -> Mapping[str, Output]: ...
 
 
 class _Rule:
-    """One control with its state, its wishes, and the version of its state that is on flash."""
+    """One control with its state, and the version of its state that is on flash."""
 
     def __init__(self, control: Control[Any]) -> None:
         self.control = control
@@ -87,7 +77,6 @@ class _Rule:
         self.metered = control if isinstance(control, Metered) else None
         self.state: Any = None
         self.due = 0.0
-        self.wishes: Mapping[tuple[str, int], Wish] = {}
         self.kept: Any = None
         self.dirty = False
         self.failed = ""
@@ -124,7 +113,7 @@ class Engine:
         self._outputs: Mapping[str, Output] = {}
         self._changed: set[str] = set()
         self._moved = True
-        self._held: dict[tuple[str, int], dict[str, Wish]] = {}
+        self._wishes = SharedWishes(arbiter)
         self._urgent: list[_Rule] = []
         self._untold: set[_Rule] = set()
         """Those of which an event is not durable yet: a state that knows of it would make the next process silent."""
@@ -140,11 +129,7 @@ class Engine:
         """Where the accounts of controls go: the hub's."""
         self.doubts: Callable[[str], bool] = lambda _name: False
         """Whether a counter is in doubt: the hub knows."""
-        for rule in self._rules:
-            rule.state = self._recall(rule)
-            if rule.account is not None:
-                rule.figures = rule.account.figures(rule.state)
-                self._keep_at = 0.0
+        self._recall_all()
         self._take_over({subject for code, subject in raised if code == "control_failed"})
         arbiter.told = clock.wall.told = self.wake
 
@@ -253,7 +238,7 @@ class Engine:
         """Step what changed or is due now."""
         self._wake.clear()
         now, news = self._civil.now(), self._clock.wall.take_news()
-        self._events += [*self._news, *(self._say_clock(news) if news else ())]
+        self._events += [*self._news, *(clock_events(news, self._clock.now()) if news else ())]
         self._news.clear()
         everybody = now.trusted is not self._trusted or any(what == "clock" for what, _ in news)
         self._trusted = now.trusted
@@ -339,7 +324,9 @@ class Engine:
     def _step(self, rule: _Rule, view: View, now: Now) -> list[Event]:
         def do() -> Step[Any]:
             step = rule.control.step(rule.state, view, now)
-            self._put_wishes(rule, step.wishes)
+            if self._wishes.put(rule.name, step.wishes):
+                rule.dirty = True
+                self._keep_at = 0.0
             return step
 
         step, failure = isolated(rule.name, do)
@@ -362,39 +349,9 @@ class Engine:
             self._urgent.append(rule)
         return [self._event(one) for one in happened]
 
-    def _put_wishes(self, rule: _Rule, wishes: Sequence[Wish]) -> None:
-        wanted = {(wish.actuator, wish.priority): wish for wish in wishes}
-        if wanted == rule.wishes:
-            return
-        for key in {**rule.wishes, **wanted}:
-            if rule.wishes.get(key) == wanted.get(key):
-                continue
-            holders = self._held.setdefault(key, {})
-            holders.pop(rule.name, None)
-            if key in wanted:
-                holders[rule.name] = wanted[key]
-            self._tell_arbiter(key, holders)
-        moved = {key: wish.value for key, wish in rule.wishes.items()} != {key: w.value for key, w in wanted.items()}
-        rule.wishes = wanted
-        if moved:
-            rule.dirty = True
-            self._keep_at = 0.0
-
-    def _tell_arbiter(self, key: tuple[str, int], holders: Mapping[str, Wish]) -> None:
-        """Where controls share an output (a pump) at one priority, the one that wants most of it holds."""
-        if not holders:
-            self._arbiter.relinquish(*key)
-            return
-        wish = max(holders.values(), key=lambda held: float(held.value or 0))
-        self._arbiter.wish(wish.actuator, wish.priority, wish.value, wish.cause)
-
     def _fail(self, rule: _Rule, failure: str, now: Now) -> list[Event]:
         """A control with a bug wants nothing any more; it is tried again with its last good state."""
-        there = self._arbiter.outputs().keys()
-        for key, holders in self._held.items():
-            if holders.pop(rule.name, None) is not None and key[0] in there:
-                self._tell_arbiter(key, holders)
-        rule.wishes = {}
+        self._wishes.withdraw(rule.name, self._arbiter.outputs())
         rule.due = now.monotonic + RETRY
         known, rule.failed = rule.failed, failure
         if known not in ("", _BEFORE):
@@ -410,23 +367,6 @@ class Engine:
         level = logging.WARNING if one.kind == "alarm" else logging.INFO
         log.log(level, "%s code=%s subject=%s detail=%s", one.kind, one.code, one.subject, detail)
         return Event(one.kind, one.code, one.subject, self._clock.now(), one.severity, detail)
-
-    def _say_clock(self, news: Iterable[tuple[str, float]]) -> list[Event]:
-        events, at = [], self._clock.now()
-        for what, seconds in news:
-            log.warning("clock kind=%s seconds=%.1f next=%s", what, seconds, _NEXT[what])
-            detail = {"seconds": round(seconds, 1)}
-            if what == "alarm":
-                events.append(Event("alarm", "clock_step", "gateway", at, Severity.MINOR, detail))
-            elif what == "clock":
-                events.append(Event("clock", "clock_step", "gateway", at, detail=detail))
-            elif what == "refused":
-                events.append(Event("alarm", "clock_refused", "gateway", at, Severity.MAJOR, detail))
-            elif what == "believed":
-                events.append(Event("cleared", "clock_refused", "gateway", at))
-            else:
-                events.append(Event("cleared", "clock_step", "gateway", at))
-        return events
 
     # -- commands ----------------------------------------------------------------------------------------------
 
@@ -446,6 +386,13 @@ class Engine:
         return f"{command.point} {command.value}"
 
     # -- what outlives the process -----------------------------------------------------------------------------
+
+    def _recall_all(self) -> None:
+        for rule in self._rules:
+            rule.state = self._recall(rule)
+            if rule.account is not None:
+                rule.figures = rule.account.figures(rule.state)
+                self._keep_at = 0.0
 
     def _recall(self, rule: _Rule) -> Any:
         kept = self._memory.get(f"control.{rule.name}")

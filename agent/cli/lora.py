@@ -115,7 +115,7 @@ def _joins(rows: Sequence[Row], timezone: str) -> list[str]:
             why = f": sent in {row['window']} by {row['sent_by']}{taken}"
         times = f" ({row['count']} times)" if row.get("count", 1) > 1 else ""
         lines.append(f"{at}  {row.get('dev_eui')}  {who}  {row.get('result')}{why}{times}")
-    return lines or ["nobody has asked to join"]
+    return lines or ["no node has asked to join"]
 
 
 def _airtime(rows: Sequence[Row], _timezone: str) -> list[str]:

@@ -51,5 +51,5 @@ def _slip(word: str, is_first: bool) -> str:
         return f"{word} begins with a long dash, which a phone makes of two; write --{word.lstrip(_LONG_DASHES)}"
     words = re.split(f"[{_NO_BREAK}]", word)
     if len(words) > 1 and (is_first or any(part.startswith("--") for part in words[1:])):
-        return f'a no-break space (AltGr and space) stands in "{word}"; write a plain one'
+        return f'there is a no-break space (AltGr and space) in "{word}"; write a plain one'
     return ""

@@ -37,9 +37,9 @@ _POISON = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, 
 
 _CURES = {
     sqlite3.SQLITE_BUSY: "; another program is at work on it, try again when it is done",
-    sqlite3.SQLITE_READONLY: "; only who may write to it and its folder can use it: its owner, or you a copy of it",
+    sqlite3.SQLITE_READONLY: "; it and its folder must be writable: use it as its owner, or use a copy",
     sqlite3.SQLITE_CANTOPEN: "; its folder must be writable: copy FILE, and FILE-wal if it is there, to one that is",
-    sqlite3.SQLITE_CORRUPT: "; take a copy of before, or what is left: sqlite3 FILE .recover | sqlite3 NEW",
+    sqlite3.SQLITE_CORRUPT: "; take an earlier copy, or save what is left: sqlite3 FILE .recover | sqlite3 NEW",
 }
 """By SQLite's result code."""
 
@@ -220,7 +220,7 @@ class CollectStore:
             self._keep("result", store, [(body["k"][1], *row)], body)
 
     def _claim(self, store: str, site: str, body: Mapping[str, Any]) -> None:
-        """A store and a boot are those of the site whose topic brought them first."""
+        """Note that a store and a boot belong to this site; Foreign if another site's topic brought them first."""
         claims = [("store", store, "store"), ("owner", body.get("boot"), "boot")]
         if body.get("kind") == "clock":
             claims.append(("owner", body["detail"].get("boot"), "boot"))
@@ -282,7 +282,7 @@ class CollectStore:
         self, table: str, store: str, rows: Sequence[tuple[Any, ...]], known: int, since: Sequence[int],
         boot: str | None,
     ) -> None:  # fmt: skip
-        """Of rows whose key was there: does it say the same? A time may have become known since, none may change."""
+        """Compare rows with the stored ones of the same key. A time may have become known since; nothing may change."""
         columns = COLUMNS[table]
         when = columns.index("t")
         query = f"SELECT {', '.join(columns)} FROM {table} WHERE store = ? AND seq = ?"

@@ -60,7 +60,7 @@ def runtime_folder(given: str | None, site: str) -> Path:
     """`--runtime-dir`, $BOCAGE_RUNTIME_DIR, systemd's $RUNTIME_DIRECTORY, an installed agent's, else in /dev/shm.
 
     The user's own agent of this site comes before an installed one: a demo on a gateway is the demo's.
-    Everybody may write to /dev/shm: root's is in /run.
+    All users may write to /dev/shm, so root's is in /run.
     """
     named = given or os.environ.get("BOCAGE_RUNTIME_DIR") or os.environ.get("RUNTIME_DIRECTORY")
     if named:
@@ -87,9 +87,9 @@ def own_runtime(site: str) -> Path:
 def enter(folder: Path) -> None:
     """If this is root and the folder is another user's, become that user, so that new files belong to that user.
 
-    Files that root has left there before are given back. Where that user cannot read this program, root stays root,
-    refuses links in there, and `locked` gives back what it made. NoFolder if root has not given the folder to that
-    user.
+    Files that root left there earlier are handed to that user. Where that user cannot read this program, root stays
+    root and refuses links in there, and `locked` hands over what it made. NoFolder if root has not given the folder to
+    that user.
     """
     if os.geteuid() != 0:
         return
@@ -269,7 +269,7 @@ def _refuse_foreign(folder: Path, way: Path, around: os.stat_result, found: os.s
         given = last and around.st_uid == 0 and not around.st_mode & (everybody | group)
         above = us != 0 and not last and not around.st_mode & everybody
         if not given and not above:
-            raise NoFolder(f"{folder}: {way} is {user_name(found.st_uid)}'s, who decides what is in it; "
+            raise NoFolder(f"{folder}: {way} is {user_name(found.st_uid)}'s, and that user can change what is in it; "
                            "name a folder of your own, or run it as that user")  # fmt: skip
     elif stat.S_ISDIR(found.st_mode) and (last or (us == 0 and not found.st_mode & stat.S_ISVTX)):
         shared = everybody | (group if us == 0 and found.st_gid != 0 else 0)

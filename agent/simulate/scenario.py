@@ -61,7 +61,7 @@ def _moment(value: Any) -> float:
 
 def _pairs(value: Any) -> tuple[tuple[float, Value], ...]:
     if value == []:
-        raise ValueError("no step stands here; write [[0, -3], [6h, -5]]")
+        raise ValueError("there is no step; write [[0, -3], [6h, -5]]")
     if not isinstance(value, list):
         raise ValueError(f"{plain(value)} is no list of times and values; write [[0, -3], [6h, -5]]")
     found: list[tuple[float, Value]] = []
@@ -320,7 +320,7 @@ class _Check:
             if actuator is not None:
                 self._at.known((*keys, key), "actuator", actuator, self._site.actuators)
         if one.outdoor in self._site.signals and one.outdoor not in self._scenario.inputs:
-            self._at.error((*keys, "outdoor"), f"{one.outdoor} stands not among the inputs; say there what it does")
+            self._at.error((*keys, "outdoor"), f"{one.outdoor} is not among the inputs; say there what it does")
         elif one.outdoor is not None and self._at.known(
             (*keys, "outdoor"), "input", one.outdoor, self._scenario.inputs
         ):

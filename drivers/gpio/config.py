@@ -46,7 +46,7 @@ class Gpio(BusModel):
         elif actuator.safe_state == "hold":
             at.error(
                 (*keys, "safe_state"),
-                f"{name} ({actuator.output}) cannot hold its state: a pin is let go when the program ends; "
+                f"{name} ({actuator.output}) cannot hold its state: the program releases its pins when it ends; "
                 "write off or on",
             )
         if actuator.override or at.wrong(*keys, "override"):

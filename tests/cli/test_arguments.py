@@ -81,7 +81,7 @@ def test_wrong_use_is_2_and_shows_how(line, capsys):
         (["simulate", "s.yaml"], "SITE.yaml or SCENARIO.yaml is missing, and there is no /x, which would be meant"),
         (["write", "s.yaml", "dim1", "1,5"], "'1,5' is no value; write 1.5"),
         (["check", "\u2014json", "s.yaml"], "a long dash, which a phone makes of two; write --json"),
-        (["check\xa0s.yaml"], 'a no-break space (AltGr and space) stands in "check\xa0s.yaml"; write a plain one'),
+        (["check\xa0s.yaml"], 'there is a no-break space (AltGr and space) in "check\xa0s.yaml"; write a plain one'),
         (["check", "s.yaml\xa0--bus"], "write a plain one"),
     ],
 )

@@ -62,8 +62,8 @@ def replace(statements):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (damage, "malformed; take a copy of before"),
-        (lambda file: file.write_bytes(file.read_bytes()[:5000]), "malformed; take a copy of before"),
+        (damage, "malformed; take an earlier copy"),
+        (lambda file: file.write_bytes(file.read_bytes()[:5000]), "malformed; take an earlier copy"),
         (lambda file: file.write_bytes(b"GIF89a" * 1000), "is not a file of bocage collect: file is not a database"),
         (lambda file: file.write_bytes(b""), "it does not have its tables"),
         (replace("CREATE TABLE store(x); PRAGMA user_version = 1"), "it does not have its tables"),

@@ -31,4 +31,4 @@ def test_a_key_with_nothing_after_it_is_no_comma(said: Callable[[str], list[str]
     was = '"mon,tue,thu,fri": ["07:30-17:00 comfort"]'
     assert was in saint_seine
     lines = said(saint_seine.replace(was, '"mon": ,\n            "tue": ["07:30-17:00 comfort"]'))
-    assert [line.split("error: ")[1][:27] for line in lines] == ['nothing stands after "mon:"']
+    assert [line.split("error: ")[1][:30] for line in lines] == ['there is no value after "mon:"']

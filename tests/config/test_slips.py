@@ -21,16 +21,16 @@ TCP = SITE + "buses: {r: {type: modbus_tcp, host: h}}\n"
     [
         ("- a\n", "1:1: error: expected keys with their values, found a list"),
         ("hello", '1:1: error: expected keys with their values, found "hello"'),
-        ("site:\n\tid: a\n", "2:1: error: a tab stands here; indent with spaces"),
+        ("site:\n\tid: a\n", "2:1: error: there is a tab here; indent with spaces"),
         (SITE + "buses\n  b: {type: gpio}\n", "4:4: error: a key without its colon; write key: value"),
         (SITE + "buses: {b: {type: gpio}\n", '3:8: error: this "{" is never closed'),
         ("site: {id: 'a}\n", "1:12: error: this quote is never closed"),
-        (SITE + "site: {id: b}\n", '3:1: error: duplicate key "site"; it stands on line 1 already'),
+        (SITE + "site: {id: b}\n", '3:1: error: duplicate key "site"; it is on line 1 already'),
         (SITE + "---\na: 1\n", '3:1: error: a second document begins here; a site is one document, take the "---" out'),
         (SITE + "device: {}\n", '3:1: error: unknown key "device"; did you mean "devices"?'),
         (SITE + "clock: !x {}\n",
-         "3:8: error: tags (!) are not used here; a text that begins with ! stands in quotes"),
-        ("a: \x07", "1:4: error: a control character stands here; take it out"),
+         "3:8: error: tags (!) are not used here; write a text that begins with ! in quotes"),
+        ("a: \x07", "1:4: error: there is a control character here; remove it"),
         ("a: " + "[" * 3000, "1:1: error: nested too deeply"),
         (SITE + "buses:\n  b: {port: /dev/x}\n", '4:6: error: "type" is missing'),
         (SITE + "actuators:\n  k: {safe_state: off}\n", '4:6: error: "output" is missing in k'),
@@ -46,13 +46,13 @@ TCP = SITE + "buses: {r: {type: modbus_tcp, host: h}}\n"
          '4:23: error: unknown key "UNITID"; did you mean "unit_id"?'),
         ('site: {id: a}\nuplnk: {url: "mqtt://h"}\n', '2:1: error: unknown key "uplnk"; did you mean "uplink"?'),
         (SITE + "clock:\u00a0{trust: auto}\n",
-         "3:7: error: U+00A0 stands here, no-break space; write an ordinary space"),
+         "3:7: error: U+00A0 found here, no-break space; write an ordinary space"),
         (SITE + "buses: {b: {type:\u00a0gpio}}\n",
-         "3:18: error: U+00A0 stands here, no-break space; write an ordinary space"),
+         "3:18: error: U+00A0 found here, no-break space; write an ordinary space"),
         (SITE + "clock:\n  trust: auto\u200b: x\n",
-         "4:14: error: U+200B stands here, zero width space; write an ordinary space"),
+         "4:14: error: U+200B found here, zero width space; write an ordinary space"),
         (SITE + "buses:\n  b:\n    type:\u202fgpio   # a\u00a0b\n    # c\u00a0d\n\n    x: 1\n",
-         "5:10: error: U+202F stands here, narrow no-break space; write an ordinary space"),
+         "5:10: error: U+202F found here, narrow no-break space; write an ordinary space"),
         (SITE + 'clock: {trust: "a\u00a0b"}\nbuses\n  b: {type: gpio}\n',
          "5:4: error: a key without its colon; write key: value"),
         (SITE + 'clock: {trust: "a\\qb"}\n',
@@ -89,7 +89,7 @@ TCP = SITE + "buses: {r: {type: modbus_tcp, host: h}}\n"
         ('site: {id: a}\n', '1:1: warning: no "uplink": readings stay on the gateway'),
         (SITE.split("\n", 1)[1], '1:1: error: "site" is missing'),
         (TCP + "devices: {d: {bus: r, unit_id: 1, profile: relay8_di8, poll: }}",
-         '4:56: error: nothing stands after "poll:"; write a value, or take the key out'),
+         '4:56: error: there is no value after "poll:"; write a value, or remove the key'),
         (TCP + "devices: {d: {bus: r, profile: relay8_di8}}",
          '4:14: error: "unit_id" is missing in d (bus r is modbus_tcp)'),
         (TCP + "devices: {d: {bus: r, unit_id: 300, profile: relay8_di8}}",
@@ -99,14 +99,14 @@ TCP = SITE + "buses: {r: {type: modbus_tcp, host: h}}\n"
         ('site: {id: a}\nuplink: {url: "mqtt://user:hunter2@h"}\n',
          "2:15: error: a secret in the file; take it out of the address, and write username and password keys"),
         ('site: {id: a}\nuplink: {url: "mqtt://h", username: u, password: {env: P}}\n',
-         '2:15: error: mqtt:// shows the password to whoever is on the way to h; write mqtts://, or "insecure: true" '
+         '2:15: error: mqtt:// sends the password unencrypted to h; write mqtts://, or "insecure: true" '
          "to send it all the same"),
         ('site: {id: a}\nuplink: {url: "mqtts://h", fallback: ["mqtts://i", "mqtt://10.0.0.7"], username: u, '
          "password: {env: P}}\n",
-         "2:52: error: mqtt:// shows the password to whoever is on the way to 10.0.0.7; write mqtts://, or "
+         "2:52: error: mqtt:// sends the password unencrypted to 10.0.0.7; write mqtts://, or "
          '"insecure: true" to send it all the same'),
         (SITE + 'buses: {l: {type: lora_chirpstack, url: "mqtt://h", application: a, username: u, password: {env: P}}}',
-         '3:41: error: mqtt:// shows the password to whoever is on the way to h; write mqtts://, or "insecure: true" '
+         '3:41: error: mqtt:// sends the password unencrypted to h; write mqtts://, or "insecure: true" '
          "to send it all the same"),
         (SITE + 'buses: {l: {type: lora_chirpstack, url: "mqtts://h", application: a, password: {env: P}}}',
          '3:80: error: a password without a user: "username" is missing in l'),
@@ -141,7 +141,7 @@ TCP = SITE + "buses: {r: {type: modbus_tcp, host: h}}\n"
         ('site: {id: a}\nuplink: {url: "mqtt://h:8883"}\n',
          "2:15: warning: mqtt:// is without TLS, and 8883 is the port with TLS; write mqtts://h:8883"),
         ('site: {id: a}\nuplink: {url: "mqtts:// h"}\n',
-         "2:15: error: a space stands in the address; take it out"),
+         "2:15: error: there is a space in the address; remove it"),
         ("site: {id: a, latitude: 5.04, longitude: 47.32}\nuplink: {url: mqtt://h}\n",
          "1:25: error: latitude and longitude are the wrong way round for Europe/Paris; "
          "write latitude: 47.32, longitude: 5.04"),
@@ -153,7 +153,7 @@ TCP = SITE + "buses: {r: {type: modbus_tcp, host: h}}\n"
         (GPIO + "signals: {s: {from: gpio.17, unit: candles}}",
          '4:36: warning: unknown unit "candles"; write one such as degC, kWh, m3 or %'),
         (SITE + "clock: {trust: auto}\rbuses: {}\n",
-         "3:21: error: a carriage return (CR) without a line feed stands here, which ends the line for YAML, and not "
+         "3:21: error: a carriage return (CR) without a line feed found here, which ends the line for YAML, and not "
          "for most editors; end lines with LF or CRLF"),
         ("site: {id: a, name: \u201cLavoir\u201d}\nuplink: {url: mqtt://h}\n",
          '1:21: error: \u201c\u201d are no quotes in YAML; write "Lavoir"'),

@@ -85,7 +85,7 @@ def _curve_point(value: Any) -> tuple[float, float]:
 def _curve(value: Any) -> Any:
     if isinstance(value, list) and value and all(isinstance(one, int | float) for one in value):
         pairs = [f"[{number(one)}, {number(two)}]" for one, two in zip(value[::2], value[1::2], strict=False)]
-        text = f"each point stands in brackets of its own; write [{', '.join(pairs) or '[-10, 65], [15, 30]'}]"
+        text = f"each point has its own brackets; write [{', '.join(pairs) or '[-10, 65], [15, 30]'}]"
         raise PydanticCustomError("written", "{text}", {"text": text})
     wrong = [one for one in value if not _is_pair(one)] if isinstance(value, list) else []
     if len(wrong) > 1:

@@ -102,7 +102,7 @@ def _check_week(at: Checked, keys: Keys, zone: ZoneConfig) -> None:
         where = (*keys, "week", days)
         for day in days.split(",") if days != "default" else ():
             if day in week:
-                at.error(where, f"{day} stands under {week[day]} already", at_key=True)
+                at.error(where, f"{day} is in {week[day]} already", at_key=True)
             week.setdefault(day, days)
         for index, (one, next_one) in enumerate(pairwise(entries)):
             if next_one.start < one.end:

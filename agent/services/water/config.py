@@ -73,7 +73,7 @@ def _hours(value: Any) -> Any:
     ends = value if isinstance(value, list) else re.split(r"\s*[-–—]\s*|\s+(?:à|to)\s+", str(value))
     times = [time_meant(str(one)) for one in ends]
     if len(times) == 2 and all(times) and isinstance(value, list | str):
-        said = f"expected a list, found {plain(value)}" if isinstance(value, str) else "both ends stand in one text"
+        said = f"expected a list, found {plain(value)}" if isinstance(value, str) else "both ends are in one text"
         text = f'{said}; write ["{times[0]}-{times[1]}"]'
         raise PydanticCustomError("written", "{text}", {"text": text})
     return value

@@ -17,7 +17,7 @@ __all__ = ["BrokerLogin", "check_broker", "check_login", "check_url", "is_addres
 
 
 class BrokerLogin(Protocol):
-    """The keys of whatever has a broker of its own."""
+    """The keys of a section that names an MQTT broker."""
 
     url: str
     insecure: bool
@@ -35,7 +35,7 @@ def check_url(at: Checked, keys: Keys, url: str, login: BrokerLogin) -> None:
         check_broker(at, keys, url)
         return
     at.error(
-        keys, f"mqtt:// shows the password to whoever is on the way to {host}",
+        keys, f"mqtt:// sends the password unencrypted to {host}",
         'write mqtts://, or "insecure: true" to send it all the same',
     )  # fmt: skip
 
@@ -60,7 +60,7 @@ def check_broker(at: Checked, keys: Keys, url: str) -> None:
     parts = urlsplit(url)
     host = parts.hostname or ""
     if re.search(r"\s", url):
-        at.error(keys, "a space stands in the address; take it out")
+        at.error(keys, "there is a space in the address; remove it")
     elif re.search(r"[^A-Za-z0-9._:%-]", host):
         at.error(keys, f'"{host}" is not a host; write its name or address')
     elif re.fullmatch(r"[0-9.]+", host) and not is_address(host):

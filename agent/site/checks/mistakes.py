@@ -40,7 +40,7 @@ def check_host(at: Checked, name: str, host: str) -> None:
 def check_timeout(at: Checked, name: str, timeout: float) -> None:
     """A device that is silent keeps all others of its bus waiting for as long; 500s is soon written for 500ms."""
     if timeout > _LONG:
-        text = f"each question that nobody answers keeps {name} waiting for {DURATION.format(timeout)}"
+        text = f"each request without an answer keeps {name} waiting for {DURATION.format(timeout)}"
         at.warn(("buses", name, "timeout"), text, f"write {DURATION.format(_LONG)} at most, such as 500ms")
 
 

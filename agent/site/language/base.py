@@ -48,7 +48,7 @@ class Model(BaseModel):
     and are noted there.
     """
 
-    # keys of before, by the names that files may still use (no docstring: those describe the keys of the file)
+    # old names of keys, which files may still use (no docstring: those describe the keys of the file)
     retired: ClassVar[Mapping[str, Retired]] = {}
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)

@@ -63,7 +63,7 @@ def _meant(key: str, text: str, rest: str) -> str:
     if "/" in text and duration_meant(rest):
         return f"write {text} for {duration_meant(rest)}"
     if not re.fullmatch("[0-9]+", text):
-        return "no comma stands in a value here"
+        return "a value here has no comma"
     return "write the decimals after a point"
 
 
@@ -83,6 +83,6 @@ def _days(document: Document, data: Mapping[str, Any], keys: Keys, told: set[Key
             told |= {(*keys, one) for one in (*run, key)}
             place = document.place((*keys, run[0]))
             days = ",".join(one.strip(TYPOGRAPHIC) for one in (*run, key))
-            words = f'the comma makes a key of "{run[0]}"; days stand in quotes: "{days}"'
+            words = f'the comma makes a key of "{run[0]}"; write days in quotes: "{days}"'
             document.note(place.key_line, place.key_column, words)
             run = []

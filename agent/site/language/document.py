@@ -205,7 +205,7 @@ def _compose(document: Document, text: str) -> Any:
     except ReaderError as error:
         before = text[: error.position]
         column = error.position - before.rfind("\n")
-        document.note(before.count("\n") + 1, column, "a control character stands here; take it out")
+        document.note(before.count("\n") + 1, column, "there is a control character here; remove it")
         return None
     except RecursionError:
         document.note(1, 1, "nested too deeply")
@@ -228,21 +228,21 @@ def _note_lone_return(document: Document, text: str) -> None:
         return
     before = _LONE_RETURN.sub("\n", text[: found.start()])
     name = {"\r": "a carriage return (CR) without a line feed"}.get(found.group(), f"U+{ord(found.group()):04X}")
-    words = f"{name} stands here, which ends the line for YAML, and not for most editors"
+    words = f"{name} found here, which ends the line for YAML, and not for most editors"
     line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
     document.note(line, column, f"{words}; end lines with LF or CRLF", rule=True)
 
 
 _SYNTAX = (
-    ("'\\t'", "a tab stands here; indent with spaces"),
+    ("'\\t'", "there is a tab here; indent with spaces"),
     ("mapping values are not allowed", 'unexpected ":"; before it a key lacks its colon (or the space after it), '
                                        'a line is indented otherwise, or a text with ": " in it lacks its quotes'),
     ("could not find expected ':'", "a key without its colon; write key: value"),
     ("but found another document", 'a second document begins here; a site is one document, take the "---" out'),
     ("expected <block end>", "the indentation does not fit the lines above"),
-    ("undefined alias", "an alias (*) without its anchor (&); a text that begins with * stands in quotes"),
-    ("cannot start any token", "a text that begins with this character stands in quotes"),
-    ("expected alphabetic or numeric character", "a text that begins with & or * stands in quotes"),
+    ("undefined alias", "an alias (*) without its anchor (&); write a text that begins with * in quotes"),
+    ("cannot start any token", "write a text that begins with this character in quotes"),
+    ("expected alphabetic or numeric character", "write a text that begins with & or * in quotes"),
 )  # fmt: skip
 
 
@@ -255,7 +255,7 @@ them."""
 
 def _odd_space(line: int, column: int, char: str) -> tuple[int, int, str]:
     name = unicodedata.name(char, "a character that cannot be seen").lower()
-    return line, column, f"U+{ord(char):04X} stands here, {name}; write an ordinary space"
+    return line, column, f"U+{ord(char):04X} found here, {name}; write an ordinary space"
 
 
 def _odd_space_before(text: str, error: Any) -> tuple[int, int, str] | None:
@@ -324,7 +324,7 @@ class _Builder:
         self._document.places[keys] = Place(at.line + 1, at.column + 1, key.line + 1, key.column + 1, text)
         tag = str(node.tag)
         if not tag.startswith(_CORE) and tag != "!":
-            self._note(node, "tags (!) are not used here; a text that begins with ! stands in quotes")
+            self._note(node, "tags (!) are not used here; write a text that begins with ! in quotes")
             return None
         if kind == "ScalarNode":
             inner = self._unquoted(node)
@@ -374,7 +374,7 @@ class _Builder:
             elif key.value in found:
                 first = self._document.places[(*keys, key.value)].key_line
                 self._document.doubled.add(keys)
-                self._note(key, f'duplicate key "{key.value}"; it stands on line {first} already')
+                self._note(key, f'duplicate key "{key.value}"; it is on line {first} already')
             else:
                 found[key.value] = self._value(value, (*keys, key.value), key)
         for value in merged:

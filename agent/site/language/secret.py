@@ -30,7 +30,7 @@ class Secret(Kept):
         folder = info.context["folder"] if info.context else Path()
         if isinstance(value, dict):
             return _secret(value, folder)
-        raise _wrong(f"{'nothing stands here' if value is None else 'a secret in the file'}; {_HOW}")
+        raise _wrong(f"{'there is no value' if value is None else 'a secret in the file'}; {_HOW}")
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: Any) -> dict[str, Any]:

@@ -69,6 +69,6 @@ def is_known(unit: str) -> bool:
 def unknown_unit(unit: str) -> tuple[str, str]:
     """The message for an unknown unit, and the hint: L is the unit for litres."""
     if unit.replace(".", "").isdigit():
-        return f'"{unit}" is a number and no unit', "a decimal comma stands in quotes, or as a point"
+        return f'"{unit}" is a number and no unit', "write a decimal comma in quotes, or a point"
     near = unit_meant(unit) or (nearest(unit, _LONG) if len(unit) > 2 else None)
     return f'unknown unit "{unit}"', f'did you mean "{near}"?' if near else "write one such as degC, kWh, m3 or %"

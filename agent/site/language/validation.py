@@ -122,7 +122,7 @@ def _report_empty(document: Document, data: Any, models: Mapping[int, type[BaseM
     for key, value in data.items():
         field = fields.get(key)
         if value is None and field is not None and field.default is None:
-            document.report((*keys, key), f'nothing stands after "{key}:"; write a value, or take the key out')
+            document.report((*keys, key), f'there is no value after "{key}:"; write a value, or remove the key')
             found.add((*keys, key))
         found |= _report_empty(document, value, models, (*keys, key))
     return found
@@ -208,8 +208,8 @@ class _Finding:
             return f'unknown key "{key}"', 'did you mean "type"?'
         if self.type == "written":
             text = str(self.context["text"])
-            if self.input is None and not text.startswith("nothing stands") and not self.at_key:
-                text = f'nothing stands after "{key}:"' + text[text.find(";") :] * (";" in text)
+            if self.input is None and not text.startswith("there is no value") and not self.at_key:
+                text = f'there is no value after "{key}:"' + text[text.find(";") :] * (";" in text)
             found = text.find("; did you mean")
             return (text[:found], text[found + 2 :]) if found >= 0 else (text, None)
         if self.type == "union_tag_invalid":
@@ -223,7 +223,7 @@ class _Finding:
         if self.type == "union_tag_not_found":
             return ('"type" is missing' if isinstance(self.input, dict) else self._expected("keys and values")), None
         if self.input is None:
-            return f'nothing stands after "{key}:"', None
+            return f'there is no value after "{key}:"', None
         return self._typed(document), self._hint(document)
 
     def _hint(self, document: Document) -> str | None:

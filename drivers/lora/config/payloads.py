@@ -272,7 +272,7 @@ def _check_records(document: Document, lora: LoraMap) -> None:
         first = seen.setdefault((record.channel, record.type), index)
         if first != index:
             line = document.place(("lora", "tlv", first)).line
-            document.report(keys, f"this record stands here twice (line {line}); what has several fields has fields")
+            document.report(keys, f"this record is here twice (line {line}); what has several fields has fields")
         if record.fields is None:
             _check_single(document, keys, record)
             continue
@@ -303,7 +303,7 @@ def _check_names(document: Document, lora: LoraMap) -> None:
     for index, item in enumerate(struct):
         name, twins = item.field, [other for other in struct[:index] if other.field == item.field]
         if twins and not (item.when and all(other.when for other in twins)):
-            document.report(("lora", "struct", index, "field"), f'"{name}" stands here twice')
+            document.report(("lora", "struct", index, "field"), f'"{name}" is here twice')
     for name, _ in lora.live():
         if name in groups or name in lists or name.partition(".")[0] in lists:
             _extra(document, ("lora",), f'"{name}" is a value, and holds other fields as well; rename one')

@@ -63,7 +63,7 @@ class _Modbus(BusModel):
             at.warn(
                 ("actuators", name, "refresh"),
                 f"{DURATION.format(often)} is shorter than the poll of {output.device}, {poll}: "
-                "nobody sees what it falls back to",
+                "its fallback would go unseen until then",
             )
 
     def needs(self, _at: Checked, _name: str) -> Collection[str]:

@@ -106,7 +106,7 @@ class _Table:
             near = did_you_mean(name, SETTINGS) or f"known above the columns' names are {', '.join(SETTINGS)}"
             self._document.note(key.line, key.column, f'unknown setting "{key.text}"; {near}', near)
         elif not value.text:
-            self._document.note(key.line, key.column, f'nothing stands after "{key.text}"; write its value beside it')
+            self._document.note(key.line, key.column, f'there is no value after "{key.text}"; write it beside')
         else:
             keys: Keys = ("description",) if name == "description" else ("modbus", name)
             whole = name in ("max_gap", "max_read")
@@ -124,7 +124,7 @@ class _Table:
                 self._document.note(cell.line, cell.column, f'unknown column "{cell.text}"; {near}', near)
                 name = near.split('"')[1] if '"' in near else "comment"  # and the rest is checked as if
             elif name in names and name not in ("", "comment"):
-                self._document.note(cell.line, cell.column, f'the column "{cell.text}" stands here twice')
+                self._document.note(cell.line, cell.column, f'the column "{cell.text}" is here twice')
             names.append(name)
         for name in (name for name in _NEEDED if name not in names):
             self._document.note(cells[0].line, cells[0].column, f'the column "{name}" is missing')
@@ -134,8 +134,8 @@ class _Table:
         if self._is_cut(cells, columns):
             return
         for cell in (cell for n, cell in enumerate(cells) if cell.text and not "".join(columns[n : n + 1])):
-            comma = "; a number with a comma stands in quotes" if self._separator == "," else ""
-            self._document.note(cell.line, cell.column, f'"{cell.text}" stands in a column without a name{comma}')
+            comma = "; write a number with a comma in quotes" if self._separator == "," else ""
+            self._document.note(cell.line, cell.column, f'"{cell.text}" is in a column without a name{comma}')
         row = {name: cell for name, cell in zip(columns, cells, strict=False) if cell.text and name}
         name = row.pop("name", None)
         row.pop("comment", None)
@@ -146,7 +146,7 @@ class _Table:
             return
         if name.text in self._points:
             line = self._document.place(("points", name.text)).line
-            message = f'duplicate point "{name.text}"; it stands on line {line} already'
+            message = f'duplicate point "{name.text}"; it is on line {line} already'
             self._document.note(name.line, name.column, message)
             return
         point: dict[str, Any] = {}
@@ -169,7 +169,7 @@ class _Table:
             is_nothing = one.text.strip("-+") == "0" and columns[n + 1 : n + 2] == ["unit"]
             is_number = bool(re.fullmatch("[-+]?[0-9]*", one.text) and re.fullmatch("[0-9]+", rest.text))
             if name in _NUMBERS and is_number and (too_long or is_nothing):
-                words = f'"{one.text},{rest.text}" lies in two cells here; a number with a comma stands in quotes'
+                words = f'"{one.text},{rest.text}" lies in two cells here; write a number with a comma in quotes'
                 self._document.note(one.line, one.column, words)
                 return True
         return False

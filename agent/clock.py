@@ -55,7 +55,7 @@ class AnchorStore(Protocol):
 
 
 class Clock(Protocol):
-    """What everybody asks for the time. Tests give a clock of their own."""
+    """The time source of all parts. Tests pass a fake one."""
 
     wall: Wall
     """How the wall clock is followed."""

@@ -1,4 +1,4 @@
-"""The nouns of the house: what is measured, commanded and answered. Frozen values, no behaviour."""
+"""Values that all parts share: points, readings, commands, outcomes and events. Frozen, without behaviour."""
 
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ class Wire(Protocol):
         """When (clock.monotonic) the next sign of life is due at the latest; an attempt that failed is one too."""
 
     async def close(self) -> None:
-        """Let go of the port, after anything durable is kept. Outputs are left as they are."""
+        """Save what must last, then close the port. Outputs are left as they are."""
 
 
 @runtime_checkable

@@ -121,6 +121,6 @@ def _main(arguments: Sequence[str] | None) -> int:
 def _ends(text: str, code: int) -> int:
     with suppress(BrokenPipeError):
         print(text, file=sys.stderr)
-        if code != CONFIGURATION:  # the service: systemd decides who it is
+        if code != CONFIGURATION:  # a service runs as the user that systemd sets: sudo would not help
             hint_sudo(text)
     return code

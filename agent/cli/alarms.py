@@ -93,7 +93,7 @@ _WHY: dict[str, Callable[[Mapping[str, Any], str], Iterator[str]]] = {
     "device_lost": _lost,
     "points_refused": _refused,
 }
-"""Alarms whose reason the bus tells."""
+"""Alarms whose reason is in the status of the bus."""
 
 
 async def _ask(options: argparse.Namespace) -> dict[str, Any]:

@@ -48,13 +48,13 @@ class Beside:
         alone: list[str] = []
         async with connect(*asked(self._options)) as agent:
             status = await agent.request({"do": "status"})
-            if "config" not in status:  # an agent of before: it cannot try, and tells what it reads
+            if "config" not in status:  # an older agent: it cannot try devices, so its last readings are shown
                 return list(self._read_by_agent(status))
             if status["config"]["hash"] != self._site.config_hash:
                 lines.append(("", None, "the agent runs another file than this one; this one is tried here"))
             for name, spec in wiring.build_settings(self._site).buses.items():
                 if spec.fault:
-                    continue  # it was told
+                    continue  # already reported
                 found = await self._bus(agent, spec, status)
                 if found is None:
                     alone.append(name)
@@ -65,7 +65,7 @@ class Beside:
         return lines
 
     async def _bus(self, agent: SocketClient, spec: BusSpec, status: Mapping[str, Any]) -> list[Tried] | None:
-        """None for a bus whose wire the agent does not have."""
+        """Try the devices of a bus. None if the agent does not have that bus."""
         try:
             answer = await agent.request({"do": "try", "bus": outline(spec)})
         except BocageError as error:

@@ -116,7 +116,7 @@ def _why_unknown(options: argparse.Namespace, name: str, hint: str) -> str:
 def write_point(options: argparse.Namespace) -> int:
     value: Value = options.value
     if options.direct:
-        by = f"uid {os.getuid()} (direct)"  # before root becomes whose folder it is
+        by = f"uid {os.getuid()} (direct)"  # before root becomes the owner of the folder
         answer = asyncio.run(_write_direct(own_place(options), options.point, value, options.hold, by))
     else:
         request: dict[str, Any] = {"do": "write", "point": options.point, "value": value, "hold_ms": options.hold}

@@ -49,7 +49,7 @@ def reload(options: argparse.Namespace) -> int:
     if options.json:
         print(shown_json(answer))
     elif answer["applied"]:
-        for warning in answer.get("warnings", ()):  # an agent of before has none
+        for warning in answer.get("warnings", ()):  # an older agent has none
             print(shown(warning), file=sys.stderr)
         print(shown(f"{options.site} is applied; changed: {', '.join(answer['changed']) or 'nothing that runs'}"))
     else:

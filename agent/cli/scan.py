@@ -181,7 +181,7 @@ def _devices(where: SitePlace, bus: str) -> dict[int | None, str]:
 
 
 class _Found:
-    """Prints who answered, as it is found. `devices` are those of the site file, by unit id."""
+    """Prints each device that answered, when it is found. `devices` are those of the site file, by unit id."""
 
     def __init__(self, as_json: bool, devices: Mapping[int | None, str]) -> None:
         self.count = 0

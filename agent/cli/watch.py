@@ -48,7 +48,7 @@ async def _watch(options: argparse.Namespace) -> None:
         if options.json:
             print(json.dumps(await _status(agent), indent=2))
             return
-        from rich.console import Console  # 35 ms: not for those who only want JSON
+        from rich.console import Console  # takes 35 ms, not needed for JSON
 
         from agent.cli.live.page import page
         from agent.cli.live.view import svg

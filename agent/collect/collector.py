@@ -110,7 +110,7 @@ class Collector:
     def run(self, shown: Callable[[CollectStats], None], seconds: float | None = None) -> None:
         """Collect until `stop`, or for so many seconds; `shown` is called a few times a second.
 
-        BocageError if the first connection fails for good (who we are, what we may read, which protocol), or if there
+        BocageError if the first connection fails for good (credentials, rights, protocol version), or if there
         was no session until the end. The file's own failures (sqlite3.Error) end it too: nothing is acknowledged that
         is not on disk, so nothing is lost.
         """

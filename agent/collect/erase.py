@@ -181,7 +181,7 @@ def _remember(db: sqlite3.Connection, store: str, first: int, last: int) -> None
 
 
 def _delete_conflicts(store: CollectStore, name: str, which: Which) -> int:
-    """What came later under a number whose first content is another one."""
+    """Delete conflicts: later messages with a known number and other content. Returns how many."""
     row = "json_extract(row, '$.{}')".format
     point = f"coalesce({row('point')}, {row('subject')})"
     by = f"json_extract({row('detail')}, '$.by')"

@@ -8,13 +8,13 @@
     gap(store, first, last, count, reason, class)                   numbers that will never come, as the gateway says
     undated(store, seq, boot, boottime_ms, t_min, t_max)            what has no time, or never will
     boot(boot, offset_ms)                                           what dates a start of a gateway
-    owner(boot, site)                                               whose start it was
+    owner(boot, site)                                               the site of a start
     erased(store, first, last)                                      numbers that were here and were erased
     refused(at, topic, reason, body)                                messages that were not kept
     alarm(code, site, subject, since, last, count, text)            what a person must look at
 
 `store` is the gateway's uuid of its queue; together with `seq` it is the key by which duplicates are known. Changes
-are additive: a program of before opens the file, and the number of columns of its tables stays.
+are additive: an older program opens the file, and the number of columns of its tables stays.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ class Now(NamedTuple):
 
 class Input(NamedTuple):
     """The last reading of a point or signal. Bad and stale drive nothing: `at` is when the last good one was read
-    (monotonic s). `doubted`: a counter whose index stands until it is known whether the meter was replaced."""
+    (monotonic s). `doubted`: a counter whose index does not move until it is known whether the meter was replaced."""
 
     value: Value
     quality: Quality

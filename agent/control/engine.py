@@ -88,8 +88,8 @@ class _Rule:
 class Engine:
     """All controls of a site. `tell` makes an event durable (the outbox's); `memory` keeps what must last.
 
-    `observe` takes what the hub hands on. `run` lives until cancelled; `look` is one turn of it, for those who have a
-    time of their own (the simulator). `raised` are the alarms that are open, by code and subject.
+    `observe` takes readings from the hub. `run` runs until cancelled; `look` is one turn of it, for a caller with its
+    own time (the simulator). `raised` are the alarms that are open, by code and subject.
     `pace` is that of the controls' time.
     """
 

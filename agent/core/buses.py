@@ -165,7 +165,7 @@ class Buses:
         return lines
 
     def due(self, name: str) -> float:
-        """When the next sign of life of a bus is due (a bus that is gone owes nothing)."""
+        """When the next sign of life of a bus is due (infinite for a bus that is gone)."""
         wire = self._wires.get(name)
         return wire.due() if wire is not None else float("inf")
 

@@ -92,9 +92,9 @@ class Hub:
         self.published = 0
         """Readings handed to the outbox since the start."""
         self.replaced: Callable[[str, Mapping[str, Value]], None] = lambda _name, _detail: None
-        """Told of a signal whose source turned out to be another meter: its name, and what an event says of it."""
+        """Called when the source of a signal turned out to be another meter: its name, and the detail of an event."""
         self.returned: Callable[[str, Mapping[str, Value]], None] = lambda _name, _detail: None
-        """Told that it was the same meter after all, likewise."""
+        """Called when it was the same meter after all, with the same arguments."""
         self._put, self._memory, self._clock = put, memory, clock
         self._watchers: list[Callable[[Readings], None]] = []
         self._due = clock.monotonic() + LOOK[0]

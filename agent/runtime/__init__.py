@@ -1,1 +1,1 @@
-"""The process: supervision, folders, the socket, the configuration that runs, what is told of its health."""
+"""The process: supervision, folders, the socket, the running configuration, the health report."""

@@ -107,7 +107,7 @@ class Configuration:
 
     @classmethod
     def _adopted(cls, path: Path, state: Path, file: Found) -> Configuration:
-        """Nothing was kept: a program of before has run this file, if anybody has, and may have had fewer rules."""
+        """Run a file that only breaks rules, where none was kept: an older program with fewer rules may have run it."""
         if file.settings is None or not file.breaks_rules_only or not was_kept(state):
             raise _refusal(file)
         made = cls(path, state, file.settings, None, file)

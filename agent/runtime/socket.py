@@ -36,7 +36,7 @@ _SHOWN = 80
 """Bytes of a line that is no request, as the journal shows it."""
 
 Handler = Callable[[Mapping[str, Any], str], Awaitable[Mapping[str, Any]]]
-"""A request and who asks ("uid 1000 (marie)") to an answer. BocageError becomes the error of the answer."""
+"""Answers a request of a user ("uid 1000 (marie)"). BocageError becomes the error of the answer."""
 
 
 class NoAgent(BocageError):

@@ -183,7 +183,7 @@ class Inbox:
                 log.warning("command not answered id=%s topic=%r puback=%#x", outcome.command, message.reply_to, code)
 
     async def _refuse_retained(self, name: str) -> Outcome:
-        """A retained command would be carried out anew at each connection, for ever. One id is told of once."""
+        """A retained command would be carried out anew at each connection, for ever. Each id is reported once."""
         reason = "a command must not be retained"
         if name in self._kept:
             return replace(self._rejected(name, reason), on_record=await asyncio.shield(self._kept[name]))

@@ -142,7 +142,7 @@ class Outgoing:
         await self._rest()
         message = await self._outbox.take()
         if self._clock.monotonic() < self._not_before:  # while we waited for it
-            self._in_hand = [message]  # it is given back if the link goes meanwhile
+            self._in_hand = [message]  # it goes back to the outbox if the link is lost meanwhile
             await self._rest()
             self._in_hand = []
         return message

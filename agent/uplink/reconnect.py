@@ -31,7 +31,7 @@ class Why(Enum):
     LOST = "lost"
     """No answer: no route, no name, a silent host, a bad certificate."""
     ANSWERED = "answered"
-    """The host is up and closed the door (RST or FIN before CONNACK): the broker restarts."""
+    """The host is up and closed the connection (RST or FIN before CONNACK): the broker restarts."""
     CREDENTIALS = "credentials"
     """The broker does not know us, or not with this password."""
     TAKEN = "taken"

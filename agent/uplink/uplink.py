@@ -145,7 +145,7 @@ class Uplink:
         """Publish from now on which configuration runs, and what is wrong with the one that does not."""
         self._who = {**self._who, "config": config_hash, "config_problem": problem}
         if problem is None:
-            del self._who["config_problem"]  # a consumer of before knows no such key
+            del self._who["config_problem"]  # older consumers do not know this key
         self._news.set()
 
     def publishes_state(self, topic: str, names: Collection[str]) -> bool:

@@ -41,7 +41,7 @@ def number(text: str | None) -> float | None:
 
 class LoraLine(Modem):
     """A port that is only listened to. Options: port, baudrate, and pattern with the group `data`, and if the lines
-    tell them `rssi` (dBm), `snr` (dB) and `node`. Without `node` the payload's first byte says whose it is.
+    tell them `rssi` (dBm), `snr` (dB) and `node`. Without `node` the payload's first byte says which node sent it.
 
     Nothing can be asked here, so a modem that fell silent shows in its nodes, and the port as up.
     """

@@ -44,7 +44,7 @@ _GROUPS = 5
 _line_number = itertools.count()
 _REOPEN_MOST = 60.0  # s
 _STEADY = 10.0  # s that a wire must have been open for its next loss to be news, if the reason is the same
-_SILENT_MOST = 2  # questions in a row, until one who reads on demand takes the device for gone
+_SILENT_MOST = 2  # requests in a row without answer, after which a read on demand takes the device for gone
 _SHORTEST = 0.001  # s that the owner rests: a clock need not move on by the last bit of a sum
 _BACKLOG = 1000  # batches that were not taken, before polling waits
 _HALVED, _FAILURE, _BUSY, _GATEWAY = (1, 2, 3, 4), 4, (5, 6), (10, 11)
@@ -452,7 +452,7 @@ class ModbusLine:
         self._due = self._clock.monotonic() + _MARGIN + 10
         anew = self._error or self._link.renewed
         await self._link.open()
-        if anew:  # a host that closes after each answer says nothing about who was silent
+        if anew:  # a host that closes after each answer does not show which device was silent
             for device in self._devices:
                 device.retry_at = -math.inf
         if self._error and self._is_news:

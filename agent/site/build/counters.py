@@ -70,7 +70,7 @@ def profile_point(site: Site, reference: str) -> Mapping[str, Any]:
 
 
 def is_wide(source: Mapping[str, Any]) -> bool:
-    """Whether it is read from several registers, one of which may be of before and one of now."""
+    """Whether it is read from several registers, of which one may be older than the other."""
     return "register" in source and source.get("type") in ("u32", "i32", "u64", "i64")
 
 

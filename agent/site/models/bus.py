@@ -118,7 +118,7 @@ class BusModel(Model):
         return {key: value for key in keys if (value := getattr(device, key)) is not None}
 
     def options(self, _device: Device) -> dict[str, Any]:
-        """What else the driver is told of a device."""
+        """Further options of a device for its driver."""
         return {}
 
 

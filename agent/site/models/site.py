@@ -136,7 +136,7 @@ class UplinkConfig(Model):
     url: Url
     """mqtts:// with TLS, mqtt:// without."""
     insecure: bool = False
-    """Whether a password may go to another host without TLS, readable for everybody on the way."""
+    """Whether a password may go to another host without TLS, where others can read it."""
     fallback: Many[Url] = ()
     """Brokers that are asked when this one does not answer, with the same credentials."""
     prefix: Topic = "bocage/v1"

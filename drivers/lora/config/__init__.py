@@ -126,7 +126,7 @@ class ChirpStack(_Lorawan):
     username: Username | None = None
     password: Secret | None = None
     insecure: bool = False
-    """Whether a password may go to another host without TLS, readable for everybody on the way."""
+    """Whether a password may go to another host without TLS, where others can read it."""
     ca: FileName | None = None
     cert: FileName | None = None
     key: FileName | None = None

@@ -48,7 +48,7 @@ class Rolling:
         return max(0.0, self._sum)
 
     def add(self, took: float, now: float) -> None:
-        """Note a transmission; a negative time gives back one that did not happen."""
+        """Note a transmission; a negative time takes one back that did not happen."""
         start = now // BIN * BIN
         self._sum = None
         if self._bins and self._bins[-1][0] == start:

@@ -226,7 +226,7 @@ class Gwmp:
             self._confirmed[point] = Reading(point, value, self._clock.now())
 
     async def close(self) -> None:
-        """Keep the counters and let go of the port."""
+        """Save the counters and close the port."""
         self._unbind()
         self._keep(self._server.facts(), now=False)
         for node in self._nodes.values():

@@ -18,7 +18,7 @@ SEARCH_EVERY, MOST_SEARCHES = 60.0, 60
 
 
 class DeviceTable:
-    """`load` gives back what `facts` returned, by name: one fact a device, so that a change costs that device's."""
+    """`load` returns by name what `facts` returned: one fact a device, so that a change rewrites that one alone."""
 
     def __init__(self, devices: Iterable[EndDevice], load: Callable[[str], Any]) -> None:
         self._devices = {device.name: device for device in devices}

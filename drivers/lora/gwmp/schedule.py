@@ -34,5 +34,5 @@ class Schedule:
         self._taken.append((tmst % TMST_MODULUS, round(took * 1000), now))
 
     def give_back(self, tmst: int) -> None:
-        """Give back the time of a transmission that is not sent."""
+        """Free the time of a transmission that is not sent."""
         self._taken = deque(one for one in self._taken if one[0] != tmst % TMST_MODULUS)

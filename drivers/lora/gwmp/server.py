@@ -122,7 +122,7 @@ class _Frame:
 
 
 class Server:
-    """The devices and gateways of one site. `load` gives back what `facts` returned, by name."""
+    """The devices and gateways of one site. `load` returns by name what `facts` returned."""
 
     def __init__(
         self, devices: Iterable[EndDevice], gateways: Sequence[str], clock: Clock, load: Callable[[str], Any]
@@ -546,7 +546,7 @@ class Server:
 
 
 def _due(frames: dict[bytes, _Frame], now: float) -> Iterator[tuple[bytes, _Frame]]:
-    """Take those out whose time has come."""
+    """Return those that are due, and remove them."""
     while frames:
         key, frame = next(iter(frames.items()))
         if frame.due > now:

@@ -29,7 +29,7 @@ NET_ID = 0
 """For private networks (LoRaWAN Backend Interfaces, NetID 000000): DevAddr 00000000 to 01ffffff."""
 ADDRESS_BITS = 25
 OLD_RX1_DELAY, OTAA_RX1_DELAY = 1, 5
-"""Seconds: the default of the specification, which devices by ABP and sessions of before have; and what a device is
+"""Seconds: the default of the specification, which ABP devices and older sessions have; and what a device is
 told when it joins: a worn card takes its time until the counter is on flash.
 """
 LATE_COPY = 3.0

@@ -50,7 +50,7 @@ class Driver:
     """The kind of its devices' profiles, an `agent.site.profiles.kind.ProfileKind`. Our own drivers alone may have one;
     others give their devices points by `BusModel.points`."""
     page: str = ""
-    """Its page of documentation, for the reference: a file in `docs`, or a URL."""
+    """Its page of documentation, for the reference: a file of its folder, or a URL."""
     is_radio: bool = False
     """Its devices are heard when they transmit; they cannot be polled."""
     probe: str = ""

@@ -10,6 +10,8 @@ import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache, reduce
+from pathlib import Path
+from types import ModuleType
 from typing import Any, cast
 
 from agent.clock import Clock
@@ -18,7 +20,7 @@ from drivers.api import BusSpec, Driver, DurableStore, Wire
 
 __all__ = [
     "BUILT_IN", "PLANNED", "built_in", "fault", "find", "foreign", "is_driven", "is_foreign", "load", "loads",
-    "look_again", "open_bus",
+    "look_again", "open_bus", "page",
 ]  # fmt: skip
 
 BUILT_IN = ("modbus", "gpio", "lora")
@@ -30,7 +32,7 @@ PLANNED = frozenset({"linky_tic", "mbus"})
 @cache
 def built_in() -> Mapping[str, Driver]:
     """Our own drivers by the type of their bus."""
-    folders = (importlib.import_module(f"drivers.{name}") for name in BUILT_IN)
+    folders = map(_package, BUILT_IN)
     return {driver.type: driver for folder in folders for driver in folder.DRIVERS}
 
 
@@ -60,6 +62,14 @@ def fault(bus_type: str) -> str:
         return ""
     driver, why = found
     return why or (loads(driver.open)[1] if driver.open else "")
+
+
+def page(bus_type: str) -> str:
+    """The documentation of a type of bus: a URL, or the path of a file of its driver's folder; "" if there is none."""
+    driver = find(bus_type)
+    if driver is None or not driver.page or "://" in driver.page:
+        return driver.page if driver is not None else ""
+    return str(Path(_folder(bus_type)) / driver.page)
 
 
 def is_driven(bus_type: str) -> bool:
@@ -124,6 +134,17 @@ def _foreign(bus_type: str) -> tuple[Driver, str] | None:
     if not callable(found):
         return bare, f"{entry.value} is neither a Driver nor a function, but {type(found).__name__}"
     return replace(bare, open=f"{entry.module}:{entry.attr}"), ""
+
+
+def _folder(bus_type: str) -> str:
+    """Where the package is that describes the driver."""
+    own = next((name for name in BUILT_IN if any(one.type == bus_type for one in _package(name).DRIVERS)), None)
+    package = _package(own) if own is not None else importlib.import_module(_entries(name=bus_type)[0].module)
+    return str(Path(package.__file__ or "").parent)
+
+
+def _package(name: str) -> ModuleType:
+    return importlib.import_module(f"drivers.{name}")
 
 
 def _said(error: BaseException) -> str:

@@ -26,6 +26,8 @@ class Service:
 
     name: str
     folder: str
+    page: str = "README.md"
+    """Its page of documentation, a file of the folder."""
 
     @property
     def config(self) -> Any:

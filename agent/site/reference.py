@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import textwrap
 import typing
 from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+import agent
 from agent.site.language.secret import Secret, Username
 from agent.site.language.values import Quantity, Written, number
 from agent.site.models.bus import BusModel
-from agent.site.models.site import Site
+from agent.site.models.site import SERVICES, Site
 from agent.site.schema import descriptions, whole_model
-from drivers.registry import find
+from drivers.registry import page
 
 __all__ = ["reference"]
+
+_DOCS = Path(agent.__file__ or "").parents[1] / "docs"
 
 _HEAD = """\
 # Configuration
@@ -107,9 +113,14 @@ def _type(model: type[BaseModel]) -> str:
 
 
 def _page(model: type[BaseModel]) -> str:
-    """Where the documentation of a type of bus is."""
-    driver = find(_type(model)) if issubclass(model, BusModel) else None
-    return f"[More]({driver.page})." if driver is not None and driver.page else ""
+    """A link to the page of a type of bus or of a service, as it is from docs/."""
+    found = page(_type(model)) if issubclass(model, BusModel) else ""
+    for one in SERVICES:
+        if one.config.SECTION is model:
+            found = str(Path(import_module(one.folder).__file__ or "").parent / one.page)
+    if "://" not in found and found:
+        found = os.path.relpath(found, _DOCS)
+    return f"[More]({found})." if found else ""
 
 
 _PLAIN = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}

@@ -13,7 +13,7 @@ DRIVERS = (
         type="blueprint",
         open="drivers._blueprint.logger:Logger",
         config="drivers._blueprint.config:Blueprint",
-        page="../drivers/_blueprint/README.md",
+        page="README.md",
         diagnose="drivers._blueprint.logger:diagnose",
         address={"channel": "channel"},
         scan=Scan(ids=_CHANNELS, allowed=_CHANNELS, refusal="has channels 0 to 15; {id} is none"),

@@ -1,4 +1,4 @@
-"""Pins of a GPIO chip: relays, contacts and pulse counters (docs/gpio.md)."""
+"""Pins of a GPIO chip: relays, contacts and pulse counters (README.md)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DRIVERS = (
         type="gpio",
         open="drivers.gpio.chip:open_gpio",
         config="drivers.gpio.config:Gpio",
-        page="gpio.md",
+        page="README.md",
         address={"pin": "pin"},
         wire="",
     ),

@@ -12,7 +12,7 @@ Broadcom number and not that of the header. Options:
   stands at the edge of the contact and rocks. Default 0;
 - `initial_value` (relay): True, False, or None to start from the level that is found on the pin.
 
-gpiozero's own library is imported when the chip is opened, not before. docs/gpio.md tells the rest.
+gpiozero's own library is imported when the chip is opened, not before. drivers/gpio/README.md tells the rest.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""LoRa, every way it reaches a site (docs/lora.md; payloads: docs/codecs.md)."""
+"""LoRa, every way it reaches a site (README.md; payloads: codecs/README.md)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DRIVERS = (
         type="lora_chirpstack",
         open="drivers.lora.chirpstack:ChirpStack",
         config="drivers.lora.config:ChirpStack",
-        page="lora-chirpstack.md",
+        page="chirpstack/README.md",
         wire="lora_chirpstack",
         reach=("url", "application"),
     ),
@@ -29,7 +29,7 @@ DRIVERS = (
         type="lora_gwmp",
         open="drivers.lora.gwmp.bus:Gwmp",
         config="drivers.lora.config:Gwmp",
-        page="lora-gwmp.md",
+        page="gwmp/README.md",
         wire="lora_gwmp",
         reach=("listen",),
         session_keys=({"app_key"}, {"nwk_s_key", "app_s_key"}),  # by OTAA, by ABP
@@ -39,14 +39,14 @@ DRIVERS = (
         type="lora_rak_p2p",
         open="drivers.lora.rak:RakP2p",
         config="drivers.lora.config:RakP2p",
-        page="lora-modem.md",
+        page="modem.md",
     ),
     _lora(
         type="lora_line",
         open="drivers.lora.line:LoraLine",
         config="drivers.lora.config:LoraLine",
-        page="lora-modem.md",
+        page="modem.md",
     ),
-    _lora(type="lora_rn2483", config="drivers.lora.config:Rn2483", page="lora-modem.md"),
-    _lora(type="lora_ebyte", config="drivers.lora.config:Ebyte", page="lora-modem.md"),
+    _lora(type="lora_rn2483", config="drivers.lora.config:Rn2483", page="modem.md"),
+    _lora(type="lora_ebyte", config="drivers.lora.config:Ebyte", page="modem.md"),
 )

@@ -1,4 +1,4 @@
-"""Modbus RTU, Modbus TCP, and RTU over TCP (docs/modbus.md)."""
+"""Modbus RTU, Modbus TCP, and RTU over TCP (README.md)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["DRIVERS"]
 
 _modbus = partial(
     Driver,
-    page="modbus.md",
+    page="README.md",
     can_try=True,
     diagnose="drivers.modbus.diagnosis:diagnose",
     diagnostics="modbus",

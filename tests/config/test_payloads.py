@@ -201,7 +201,7 @@ def test_the_codec_of_a_packaged_profile_lies_beside_the_site_too(tmp_path: Path
     assert load(path).devices["d"].profile_data is not None
 
 
-DOCS = Path(__file__).parents[2] / "docs" / "codecs.md"
+DOCS = Path(__file__).parents[2] / "drivers" / "lora" / "codecs" / "README.md"
 SHOWN = re.findall(r"```yaml\n# profiles/(\w+)\.yaml\n(.*?)```", DOCS.read_text(), re.DOTALL)
 
 

@@ -22,7 +22,8 @@ WIDTH = 100
 """Of a line of prose. Tables, code, headings, and a word or a link that is longer itself are excepted."""
 PROSE = sorted(
     str(path.relative_to(ROOT))
-    for path in (*ROOT.glob("docs/**/*.md"), *ROOT.glob("drivers/**/*.md"), *ROOT.glob("*.md"))
+    for top in ("*.md", "docs/**/*.md", "drivers/**/*.md", "agent/**/*.md", "tests/**/*.md")
+    for path in ROOT.glob(top)
     if path.name != "CHANGELOG.md"
 )
 NOT_ON_THE_MAP = {"agent/driver.py", "drivers/flood.py", "drivers/serial_port.py"}
@@ -53,7 +54,7 @@ def test_every_path_that_a_page_names_exists(page: str) -> None:
     assert len(paths(page)) > 5
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [*PROSE, "CHANGELOG.md"])
 def test_every_link_leads_somewhere(page: str) -> None:
     folder = (ROOT / page).parent
     links = [link for link in re.findall(r"\]\(([^)#\s]+)", text(page)) if "://" not in link]
@@ -63,6 +64,21 @@ def test_every_link_leads_somewhere(page: str) -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_every_target_of_make_that_a_page_names_exists(page: str) -> None:
     assert named_targets(r"(?:^    |`)make ([a-z]+)", text(page)) <= TARGETS
+
+
+@pytest.mark.parametrize("page", [*PROSE, "CHANGELOG.md"])
+def test_every_link_to_a_heading_finds_it(page: str) -> None:
+    links = re.findall(r"\]\(([^)#\s]*)#([^)\s]+)\)", text(page))
+    for link, anchor in ((link, anchor) for link, anchor in links if "://" not in link):
+        target = (ROOT / page).parent / link if link else ROOT / page
+        titles = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), flags=re.M)
+        assert anchor in {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}, (link, anchor)
+
+
+def test_each_service_and_driver_has_its_page() -> None:
+    folders = {path.parent for top in ("agent/services/*/config.py", "drivers/*/config*") for path in ROOT.glob(top)}
+    assert not [folder for folder in folders if not (folder / "README.md").exists()]
+    assert len(folders) > 6
 
 
 def test_the_map_has_every_room() -> None:

@@ -26,6 +26,7 @@ version = "1.0"
 mylogger = "my_logger:MYLOGGER"
 [tool.setuptools]
 packages = ["my_logger"]
+package-data = {my_logger = ["README.md"]}
 """
 Bocage = Callable[..., "subprocess.CompletedProcess[str]"]
 

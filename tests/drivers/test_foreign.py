@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.drivers.conftest import Bocage, LoggerDevice
+from tests.drivers.conftest import ROOT, Bocage, LoggerDevice
 
 SITE = """\
 site: {id: village}
@@ -64,13 +65,15 @@ def test_check_says_what_is_wrong(run: Bocage, site: Path, wrong: tuple[str, str
     assert any(line.startswith(f"{site}:{said}") for line in done.stdout.splitlines()), done.stdout + done.stderr
 
 
-def test_schema_and_reference_have_its_keys(run: Bocage) -> None:
+def test_schema_and_reference_have_its_keys(run: Bocage, installed: Path) -> None:
     schema = json.loads(run("agent", "schema").stdout)
     assert schema["$defs"]["MyLogger"]["properties"]["type"]["const"] == "mylogger"
     assert schema["$defs"]["Device"]["properties"]["channel"]["description"] == "Data logger: its input, 0 to 15."
     page = run("agent.site.reference").stdout
     assert "### buses.NAME (mylogger)\n\nA data logger that answers one line of text for each channel." in page
     assert "| `channel` | Data logger: its input, 0 to 15." in page
+    links = [Path(link) for link in re.findall(r"\[More\]\(([^)]*)\)", page)]
+    assert installed / "my_logger" / "README.md" in [(ROOT / "docs" / link).resolve() for link in links]
 
 
 def test_buses_and_devices_are_tried_without_an_agent(run: Bocage, site: Path) -> None:

@@ -74,7 +74,8 @@ class Old(Old):
 def test_a_description_leads_to_what_it_names(driver: Driver) -> None:
     for reference in (driver.open, driver.config, driver.probe, driver.diagnose):
         assert not reference or callable(registry.load(reference)), reference
-    assert driver.type in (ROOT / "docs" / driver.page).read_text(encoding="utf-8")
+    folder = Path(registry.load(driver.config.partition(".config")[0] + ":__file__")).parent
+    assert driver.type in (folder / driver.page).read_text(encoding="utf-8")
 
 
 def test_a_description_imports_nothing_of_its_driver() -> None:

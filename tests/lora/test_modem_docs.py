@@ -1,4 +1,4 @@
-"""The example of docs/lora-modem.md is a site that checks, and means what the page says of it."""
+"""The example of drivers/lora/modem.md is a site that checks, and means what the page says of it."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ from agent.site.loader import check, load
 from drivers.registry import open_bus
 from tests.fakes.store import FakeStore
 
-PAGE = Path(__file__).parent.parent.parent / "docs" / "lora-modem.md"
+PAGE = Path(__file__).parent.parent.parent / "drivers" / "lora" / "modem.md"
 
 
 async def test_the_example_is_loaded_and_its_figures_are_right(tmp_path):

@@ -10,13 +10,13 @@ __all__ = ["judge"]
 PER_PULSE = 10.0
 """Litres."""
 ROLLS = 65_536 - 65_536 // 16
-"""A counter that is set to 0 from here on looks as if it went round (docs/water.md)."""
+"""A counter that is set to 0 from here on looks as if it went round (the page of water)."""
 BEFORE = 25.0
 """Seconds before a reset in which a pulse may be lost: polls."""
 HELD, PULSES = 75.0, 9
 """What may be held back until it is on flash and told (`agent.core.hub`): so long (with a poll), so many pulses."""
 TREMBLE = 2
-"""Pulses by which a counter may go back without being doubted (docs/water.md)."""
+"""Pulses by which a counter may go back without being doubted (the page of water)."""
 NOTED = 20.0
 """Seconds after a doubt began until a kill no longer begins it anew: the state is written every 10 s."""
 AGREED = 60.0 + 2 * BEFORE
@@ -36,7 +36,7 @@ def judge(world: Any) -> None:
     shows = max(value for _, value in index)
     found.must(shows <= most, f"the water meter shows {shows:.0f} L, {most:.0f} L were pumped")
     if any(event["code"] == "meter_returned" for event in found.events.values()):
-        return  # what came since it was taken for another meter is undone (docs/water.md)
+        return  # what came since it was taken for another meter is undone (the page of water)
     for (one, before), (two, value) in pairwise(index):
         found.must(value >= before or one[0] != two[0], f"the water meter went back from {before} to {value} L")
     least = PER_PULSE * (end - told[0][1] - _lost(world, told))

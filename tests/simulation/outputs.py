@@ -28,9 +28,9 @@ from the one before is believed when it was confirmed."""
 STAGGER = 10.0
 """Seconds between two contactors of lamps that go on."""
 DOUBT = 150.0
-"""Seconds from a reset for which a counter may be in doubt (docs/water.md: 2 min, from the poll that finds it)."""
+"""Seconds from a reset for which a counter may be in doubt (the page of water: 2 min, from the poll that finds it)."""
 DRY, REST = 75.0, 300.0
-"""Seconds for which the pump may move nothing (grace, no_flow), and for which it rests then (docs/water.md)."""
+"""Seconds for which the pump may move nothing (grace, no_flow), and for which it rests then (the page of water)."""
 NEAR = 650
 """By so much a level may be off (`ActuatorSpec.same`): 1 % of the range of the fan."""
 BLIND = 300.0
@@ -43,7 +43,7 @@ after ten minutes."""
 CRASHES_WITHIN = 600.0
 """Seconds in which three crashes are a loop."""
 LAMPS = {"street", "square"}
-"""LED lamps: that they go on again after their power was gone is no start that counts (docs/lighting.md)."""
+"""LED lamps: that they go on again after their power was gone is no start that counts (the page of lighting)."""
 PLACES = {
     "m.relay1": ("m", "coil", 0), "m.relay2": ("m", "coil", 1), "m.relay3": ("m", "coil", 2),
     "m.dimmer": ("m", "register", 8), "gpio.22": ("g", "pin", 22), "w.pump": ("w", "coil", 0),
@@ -488,7 +488,7 @@ class Outputs:
                     self.must(rested, after.at, f"the pump went on {after.at - until:.0f} s after it ran dry")
 
     def staggered(self, *names: str) -> None:
-        """Contactors of lamps go on 10 s apart (docs/lighting.md)."""
+        """Contactors of lamps go on 10 s apart (the page of lighting)."""
         moves = sorted((move.at, name) for name in names for move in self.all[name].moves if move.value)
         slave = self.all[names[0]].slave
         for (before, one), (at, two) in pairwise(moves):

@@ -8,7 +8,7 @@ from typing import Any
 __all__ = ["judge"]
 
 LOST = 10
-"""Pulses that a kill or a power cut may take, of those of the last minute (docs/gpio.md)."""
+"""Pulses that a kill or a power cut may take, of those of the last minute (the page of GPIO)."""
 MINUTE = 61.0
 POINT = "fountain-ct"
 LITRES = 10

@@ -11,7 +11,7 @@ from tests.simulation.radio import Node, cmac, encrypt
 __all__ = ["judge"]
 
 COUNTERS = 75.0
-"""Seconds for which counters of uplinks that are not answered may be in memory alone (docs/lora-gwmp.md)."""
+"""Seconds for which counters of uplinks that are not answered may be in memory alone (the page of lora_gwmp)."""
 TURN = 2.0
 """Seconds from the port to the outbox: copies are collected, what is to be sent is kept before it is read on."""
 STOP = 8.0

@@ -31,7 +31,7 @@ from agent.site.models.buses import BUILT_IN, Bus, BusTypes, bus_types
 from agent.site.models.devices import AnyDevice, device_model
 from agent.site.models.signals import SignalConfig
 
-__all__ = ["BufferConfig", "ClockSettings", "Privacy", "Site", "SiteInfo", "UplinkConfig", "site_model"]
+__all__ = ["SERVICES", "BufferConfig", "ClockSettings", "Privacy", "Site", "SiteInfo", "UplinkConfig", "site_model"]
 
 
 def _topic(value: object) -> str:

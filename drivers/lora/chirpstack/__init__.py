@@ -1,4 +1,4 @@
-"""ChirpStack v4 over its MQTT integration (see docs/lora-chirpstack.md)."""
+"""ChirpStack v4 over its MQTT integration (README.md)."""
 
 from drivers.lora.chirpstack.bus import ChirpStack
 

@@ -1,4 +1,4 @@
-"""Codecs: from the bytes of a radio node to named values, and back (see docs/codecs.md).
+"""Codecs: from the bytes of a radio node to named values, and back (README.md).
 
     codec = codec_of(profile)
     decoded = await codec.decode(bytes.fromhex("03671001"), 85, None)

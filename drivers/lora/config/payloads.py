@@ -1,4 +1,4 @@
-"""The models of a profile's section `lora`: how payloads are read and written (docs/codecs.md)."""
+"""The models of a profile's section `lora`: how payloads are read and written (drivers/lora/codecs/README.md)."""
 
 from __future__ import annotations
 

@@ -293,7 +293,7 @@ def test_a_site_of_the_users_own_is_found_without_its_file(site, wait_for, tmp_p
 NEWER = """
 import agent.site.checks.site as checks
 
-of_before = checks._check_outputs
+of_before = checks.check_actuators
 
 
 def newer(at):
@@ -302,7 +302,7 @@ def newer(at):
         at.error(("devices", "m", "poll"), "polls of less than 1 s wear the relays; write 1s")
 
 
-checks._check_outputs = newer
+checks.check_actuators = newer
 """
 
 

@@ -162,8 +162,10 @@ class Identity:
     It is None while we are confirmed: from then on no other box can have gone on from this state.
     """
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, standing: Standing | None) -> None:
         self.machine, self.epoch = machine, 0
+        self._standing = standing
+        """What may be claimed, as the stage knows it."""
         self.unsure: tuple[int, int] | None = None
         self._noted: tuple[int, int] | None = None
         self.others: list[Claim] = []
@@ -188,16 +190,30 @@ class Identity:
         since = known or ((following, totals.epoch) if following > 1 or totals.epoch else None)
         self.unsure = None if compared else since
 
-    def recall(self, standing: Standing) -> None:
+    def recall(self) -> None:
         """No database can be opened: what the process before knew."""
-        self.epoch, self.reservations, self.unsure = standing.claim.epoch, list(standing.own), (0, standing.since)
+        if known := self._standing:
+            self.epoch, self.reservations, self.unsure = known.claim.epoch, list(known.own), (0, known.since)
 
-    def standing(self, store: str, limit: int) -> Standing:
-        """As it is on flash now, with numbers of a store reserved up to a limit."""
+    def stand(self, store: str, limit: int) -> Standing:
+        """Note anew what may be claimed, as it is on flash now, with numbers of a store reserved up to a limit."""
         name = self.reservations[-1] if self.reservations else ""
         since = self._noted[1] if self._noted else self.epoch
         claim = Claim(store, limit, self.epoch, self.machine.name, name)
-        return Standing(claim, since, tuple(self.reservations), self._noted, self.unsure)
+        self._standing = Standing(claim, since, tuple(self.reservations), self._noted, self.unsure)
+        return self._standing
+
+    def compared(self) -> Standing | None:
+        """Note that the broker knows of no later state; what may be claimed now."""
+        self.unsure = None
+        if self._standing is not None:
+            self._standing = self._standing._replace(unsure=None)
+        return self._standing
+
+    @property
+    def claim(self) -> Claim | None:
+        """The claim on our numbers; None while they are not durable, or not compared."""
+        return self._standing.claim if self._standing is not None and self.unsure is None else None
 
     def hear(self, claims: Mapping[str, Claim], store: str) -> bool:
         """Remember what is retained of others than `store`; whether that is news."""
@@ -206,8 +222,9 @@ class Identity:
         self.others = [known[name] for name in order if name != store][: MOST - 1]
         return self.others != self._others_noted
 
-    def gone_on(self, claim: Claim | None) -> str:
-        """Why this state is not the newest of its store, by a claim that went on from a later one; "" if it is."""
+    def gone_on(self, claims: Mapping[str, Claim]) -> str:
+        """Why this state is not the newest of its store, by claims that went on from a later one; "" if it is."""
+        claim = claims.get(self._standing.claim.store) if self._standing is not None else None
         if claim is None or self.unsure is None:
             return ""
         if claim.epoch > self.unsure[1] and claim.reservation not in self.reservations:

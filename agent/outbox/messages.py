@@ -149,6 +149,8 @@ class RamQueue:
     def __init__(self) -> None:
         self.waiting: deque[Lot] = deque()
         self.under_way: dict[int, Entry] = {}
+        self.returned: list[Entry] = []
+        """Of those under way: what came back from the link."""
         self.n = 0
         self._live = LIVE
 
@@ -196,7 +198,15 @@ class RamQueue:
             entry.message = replace(entry.message, n=_count(entry.lots))
             if not entry.lots:
                 del self.under_way[token]
+        self.returned = [entry for entry in self.returned if entry.message.n]
         self.n = _count(self.waiting) + sum(entry.message.n for entry in self.under_way.values())
+
+    def put_back(self, entries: Iterable[Entry]) -> None:
+        """Queue messages again in the order in which they were put, or, of an earlier process, were first sent."""
+        for entry in entries:
+            entry.state = State.WAITING
+            self.returned.append(entry)
+        self.returned.sort(key=lambda one: (one.since, one.place, one.message.first))
 
     def date(self, date: Callable[[Lot], Lot]) -> None:
         self.waiting = deque(date(lot) for lot in self.waiting)
@@ -456,7 +466,11 @@ class Events:
 
     def wants_more(self, held_back: Collection[MessageKind]) -> bool:
         """Whether others on flash may go, and nothing here."""
-        return len(self.ready) < MANY and all(one.message.kind in held_back for one in self.ready)
+        return self.has_room and all(one.message.kind in held_back for one in self.ready)
+
+    @property
+    def has_room(self) -> bool:
+        return len(self.ready) < MANY
 
     def queue(self, entry: Entry) -> None:
         """Queue a record behind those that wait. Its token keeps this place, also when it comes back."""

@@ -169,6 +169,10 @@ class Numbers:
         """Whether so many durable ones are left."""
         return self.next + n - 1 <= self.limit
 
+    def ahead(self, number: int) -> int:
+        """Up to where to reserve them, where this number is in use."""
+        return max(self.limit, number) + RANGE
+
     def given(self) -> dict[str, int]:
         """The highest number in use, by store: of this process, and of what it took over."""
         given = dict(self._before)

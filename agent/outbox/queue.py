@@ -170,7 +170,7 @@ class Outbox:
     @property
     def claim(self) -> Claim | None:
         """The claim that the broker must retain before the next message is sent."""
-        return self._writer.claim()
+        return self._writer.identity.claim
 
     @property
     def others(self) -> Sequence[Claim]:
@@ -238,7 +238,7 @@ class Outbox:
         elif entry.row is not None:
             self._writer.backlog.join(entry, entry.row)
         elif entry.message.n:  # else a database that opened meanwhile has all of it
-            self._come_back([entry])
+            self._writer.ram_queue.put_back([entry])
         self._writer.wake.set()
 
     def split(self, message: Message, limit: int) -> bool:
@@ -259,20 +259,13 @@ class Outbox:
         if entry.load is None:
             del self._writer.ram_queue.under_way[message.token]
             self._writer.ram_queue.under_way |= {part.message.token: part for part in parts}
-            self._come_back(parts)
+            self._writer.ram_queue.put_back(parts)
         else:
             self._writer.backlog.pace.back()
             for part in parts:
                 self._writer.backlog.come_back(part)
         self._writer.wake.set()
         return True
-
-    def _come_back(self, live: Sequence[Entry]) -> None:
-        """Queue live readings again in the order in which they were put, or, of an earlier process, were first sent."""
-        for entry in live:
-            entry.state = State.WAITING
-        self._writer.returned.extend(live)
-        self._writer.returned.sort(key=lambda one: (one.since, one.place, one.message.first))
 
     def set_aside(self, message: Message, reason: str) -> None:
         """Move a message that the broker refuses for good to a table, and report it with a gap record."""
@@ -299,9 +292,10 @@ class Outbox:
             return None
         if self._writer.backlog.pace.starved(now) and (starved := self._writer.backlog.pick(now)):
             return starved
-        if self._writer.returned and self._writer.may_go(self._writer.returned[0].store):
-            return self._writer.returned.pop(0)
-        if self._writer.ram_queue.waiting and self._writer.may_go(self._writer.ram_queue.waiting[0].store):
+        ram_queue = self._writer.ram_queue
+        if ram_queue.returned and self._writer.may_go(ram_queue.returned[0].store):
+            return ram_queue.returned.pop(0)
+        if ram_queue.waiting and self._writer.may_go(ram_queue.waiting[0].store):
             return self._live_entry()
         return self._writer.backlog.pick(now)
 

@@ -25,8 +25,8 @@ from agent.outbox.backlog_reader import BacklogReader
 from agent.outbox.blocks import Block
 from agent.outbox.flash import Flash
 from agent.outbox.identity import Claim, Identity, Statement, Totals
-from agent.outbox.messages import MANY, Entry, Events, Held, Load, RamQueue, State
-from agent.outbox.numbers import RANGE, Given, Numbers, left_behind
+from agent.outbox.messages import Entry, Events, Held, Load, RamQueue, State
+from agent.outbox.numbers import Given, Numbers, left_behind
 from agent.outbox.pending_work import Batch, PendingWork, Written, write
 from agent.outbox.records import Dating, MessageKind, gap_event, is_counted, is_gap
 from agent.outbox.retention import Figures, Now, Removal, Thinner, expired, free_space, merged_gaps
@@ -75,12 +75,10 @@ class Writer:
         self.dating = Dating(clock)
         self.figures = Figures(max(max_bytes // 2, max_bytes - wal_bytes(max_bytes)), clock.monotonic())
         self.flash = Flash(folder, max_bytes, machine, found, clock, self)
-        self.identity = Identity(machine)
+        self.identity = Identity(machine, found.standing)
         self.backlog = BacklogReader(self.flash, self.tokens, clock.monotonic())
         self.in_flight: dict[int, Entry] = {}
         """Under way, by token."""
-        self.returned: list[Entry] = []
-        """Live readings that came back from the link."""
         self._rows, self._first_row = count(1), 1
         self._thinner = Thinner()
         self._stage_noted = False
@@ -93,8 +91,6 @@ class Writer:
         """Whether readings, and gap records, are being written: they may come back."""
         self._doubt = False
         """A write failed, and may have been kept all the same: the next one replaces all that it brought."""
-        self._standing = found.standing
-        """Our standing as the stage knows it."""
 
     def open(self) -> None:
         """Open the database, go on from what the stage holds. Never fails: `troubles` says what is wrong."""
@@ -107,8 +103,7 @@ class Writer:
         except (sqlite3.Error, OSError) as error:
             self.flash.failed(error)
             self.troubles.append(f"the outbox cannot be written: {error}")
-            if found.standing is not None:
-                self.identity.recall(found.standing)
+            self.identity.recall()
         if self.ram_queue.n:
             _log.info("stage replayed readings=%d next=they go to flash", self.ram_queue.n)
         self.pending.unstage(found.losses)
@@ -153,7 +148,6 @@ class Writer:
         self._thinner = Thinner()
         self.figures.adopt(totals)
         self.ram_queue.known(totals.flushed)
-        self.returned[:] = [entry for entry in self.returned if entry.message.n]
         self.events.known(totals.records, totals.outcomes)
         self._report_dated(self.dating.adopt(totals.boots))
         self.stage.release()
@@ -189,7 +183,8 @@ class Writer:
         self.dating.note_again()
         self.called.set()
         backlog = self.backlog
-        for entry in (*self.events.ready, *backlog.ready, *self.returned, *backlog.returned, *self.in_flight.values()):
+        queued = (*self.events.ready, *backlog.ready, *self.ram_queue.returned, *backlog.returned)
+        for entry in (*queued, *self.in_flight.values()):
             entry.row = None
             if entry.load is not None:
                 entry.load.rows.clear()
@@ -366,35 +361,20 @@ class Writer:
         StorageError if others have used our numbers, and the flash does not take what we make of that.
         """
         async with self.flash.lock:
-            if self._gone_on(heard):
+            if self.identity.gone_on(heard.claims):
                 await self._renew(heard)
             if self.identity.unsure is not None:
-                self._confirmed()
+                if (standing := self.identity.compared()) is not None:
+                    self.stage.stand(standing)  # it says so to a start, too: the flash may not take it
                 if self.flash.db is not None:
                     await self.save()
             if self.identity.hear(heard.claims, self.numbers.store) and self.flash.db is not None:
                 await self.save()
-            return self.claim()
-
-    def _confirmed(self) -> None:
-        """The broker knows of no later state. The stage says so to a start, too: the flash may not take it."""
-        self.identity.unsure = None
-        if self._standing is not None:
-            self._standing = self._standing._replace(unsure=None)
-            self.stage.stand(self._standing)
-
-    def claim(self) -> Claim | None:
-        """The claim on our numbers; None while they are not durable, or not compared."""
-        return self._standing.claim if self._standing is not None and self.identity.unsure is None else None
+            return self.identity.claim
 
     def _stand(self) -> None:
         """Note anew what may be claimed, on the stage too."""
-        self._standing = self.identity.standing(self.numbers.store, self.numbers.limit)
-        self.stage.stand(self._standing)
-
-    def _gone_on(self, heard: Statement) -> str:
-        """Why the broker knows of a later state than ours, "" if it does not."""
-        return self.identity.gone_on(heard.claims.get(self._standing.claim.store)) if self._standing else ""
+        self.stage.stand(self.identity.stand(self.numbers.store, self.numbers.limit))
 
     async def _renew(self, heard: Statement) -> None:
         """Give another name to what was numbered since this state began, and go on under it.
@@ -404,7 +384,7 @@ class Writer:
         done = self.numbers.next - 1
         if not await self.save(flush=True):
             raise StorageError(self.flash.fault)
-        why = self._gone_on(heard)
+        why = self.identity.gone_on(heard.claims)
         if not why or self.identity.unsure is None:  # it was the stage that knew less than the flash
             return
         first, old, new = self.identity.unsure[0], self.numbers.store, str(uuid4())
@@ -509,7 +489,7 @@ class Writer:
         if self.numbers.has(len(self.pending)):
             return None
         known = self.numbers.next - 1
-        limit = max(self.numbers.limit, known) + RANGE
+        limit = self.numbers.ahead(known)
         return Work(facts={**self.identity.facts(reserved=True, tells=False), "reserved": limit, "known": known})
 
     def _reserved(self, work: Work) -> None:
@@ -522,7 +502,7 @@ class Writer:
         numbers, events, doubt = self.numbers, self.events, self._doubt
         flush = flush or doubt
         work, gaps = self.pending.take_work(), self._gap_events()
-        limit = max(numbers.limit, numbers.next) + RANGE if numbers.low and not last else numbers.limit
+        limit = numbers.ahead(numbers.next) if numbers.low and not last else numbers.limit
         told = [events.make(event) for event in [*self.pending.take_events(), *gaps]]
         events.unsaved += told
         records, events.unsaved = events.unsaved, []
@@ -620,7 +600,7 @@ class Writer:
             return
         self._stored(row, block)
         if entry.state is State.WAITING:
-            self.returned.remove(entry)
+            self.ram_queue.returned.remove(entry)
             backlog.skip.discard(row)
 
     def _stored(self, row: int, block: Block) -> None:
@@ -647,7 +627,7 @@ class Writer:
             return
         elif entry.state is not State.NEW:
             backlog.skip.add(row)
-        elif not behind and len(self.events.ready) < MANY:
+        elif not behind and self.events.has_room:
             self.events.queue(entry)
         else:
             return
@@ -702,7 +682,7 @@ class Writer:
 
     def _expired(self, db: Store) -> Removal:
         after, skip = self.backlog.cursor["block"], set(self.backlog.skip)
-        sent = {entry.row for entry in (*self.returned, *self.in_flight.values()) if entry.row is not None}
+        sent = {entry.row for entry in (*self.ram_queue.returned, *self.in_flight.values()) if entry.row is not None}
         return expired(db, self.dating.present(), self._days, self._audit_days, after, skip, sent)
 
     def _next_removal(self, db: Store, total: int, excess: dict[int, int]) -> Removal | None:

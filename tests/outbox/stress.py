@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.model import Command, Event, Origin, Outcome, OutcomeState, Reading
-from agent.outbox import Message, Outbox, messages, numbers, stage, writer
+from agent.outbox import Message, Outbox, messages, numbers, stage
 from agent.outbox.blocks import decode
 from agent.outbox.store import FILE, Store
 from tests.fakes.clock import FakeClock
@@ -263,7 +263,7 @@ class Trial:
     @contextlib.contextmanager
     def _faults(self) -> Iterator[None]:
         """Between the outbox and its files. A few numbers and readings are many here."""
-        kept = (Store.commit, writer.RANGE, numbers.RANGE, messages.MOST, messages.RamQueue.shed)
+        kept = (Store.commit, numbers.RANGE, messages.MOST, messages.RamQueue.shed)
         write, commit, drop = stage.os.write, Store.commit, messages.RamQueue.shed
 
         def staged(descriptor: int, data: bytes) -> int:
@@ -296,13 +296,13 @@ class Trial:
         stage.os = _Os(os, write=staged)
         messages.RamQueue.shed = shed
         Store.commit = committed
-        writer.RANGE = numbers.RANGE = 120
+        numbers.RANGE = 120
         messages.MOST = 200
         try:
             yield
         finally:
             stage.os = os
-            Store.commit, writer.RANGE, numbers.RANGE, messages.MOST, messages.RamQueue.shed = kept
+            Store.commit, numbers.RANGE, messages.MOST, messages.RamQueue.shed = kept
 
     def _maybe_die(self, chance: float) -> None:
         if self.killing and self.dice.random() < chance:

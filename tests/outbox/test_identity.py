@@ -112,8 +112,7 @@ async def move_to_a(box: Any) -> None:
 
 async def confirmed(box: Any, monkeypatch: pytest.MonkeyPatch) -> Claim:
     """The claim of a box that reserves 100 numbers at a time, started anew, at a broker that knows of none."""
-    for name in ("numbers", "writer"):
-        monkeypatch.setattr(f"agent.outbox.{name}.RANGE", 100)
+    monkeypatch.setattr("agent.outbox.numbers.RANGE", 100)
     await box.out.close()
     box.open()
     claim: Claim = await box.out.judge(Statement({}, ""))
@@ -244,7 +243,7 @@ async def test_what_a_restored_card_lost_is_told_under_its_new_store(
 
     A later state may have sent such a record, so it stays as it is, and another one tells the same of the new store.
     """
-    bounds = {"messages.MOST": 100, "numbers.RANGE": 100, "writer.RANGE": 100, "stage._SEGMENT": 500}
+    bounds = {"messages.MOST": 100, "numbers.RANGE": 100, "stage._SEGMENT": 500}
     for name, value in bounds.items():
         monkeypatch.setattr(f"agent.outbox.{name}", value)
     await move_to_a(box)

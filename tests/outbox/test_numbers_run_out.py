@@ -19,7 +19,7 @@ from agent.outbox.store import Store
 @pytest.fixture
 def used_up(box: Any, alarm: Any, flash: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """`await used_up()`: numbers go under stores that only this process knows; what was sent. Bounds are small."""
-    bounds = {"messages.MOST": 100, "messages.MANY": 10, "numbers.RANGE": 20, "writer.RANGE": 20}
+    bounds = {"messages.MOST": 100, "messages.MANY": 10, "numbers.RANGE": 20}
 
     async def use_up() -> list[Message]:
         await box.out.close()
@@ -104,7 +104,7 @@ async def test_what_a_burst_loses_before_the_flash_is_tried_is_told_first(
 ) -> None:
     """It comes faster than numbers are reserved: a few are left, too few for readings. Then the power is cut."""
     await box.out.close()
-    for name, value in {"messages.MOST": 100, "numbers.RANGE": 20, "writer.RANGE": 20}.items():
+    for name, value in {"messages.MOST": 100, "numbers.RANGE": 20}.items():
         monkeypatch.setattr(f"agent.outbox.{name}", value)
     box.open()
     for _ in range(12):
@@ -183,8 +183,7 @@ async def test_what_an_earlier_process_left_comes_back_in_its_order(
 ) -> None:
     """Of two stores: numbers say no order, and nobody knows any more when it was put."""
     await box.out.close()
-    for name in "numbers", "writer":
-        monkeypatch.setattr(f"agent.outbox.{name}.RANGE", 20)
+    monkeypatch.setattr("agent.outbox.numbers.RANGE", 20)
     box.open()
     await box.drain()
     flash(False)

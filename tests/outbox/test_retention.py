@@ -116,7 +116,6 @@ async def test_in_a_long_outage_the_records_of_gaps_stay_few(
 ) -> None:
     """With a full buffer each look brings one of each class, and nobody takes them. What is in memory stays."""
     monkeypatch.setattr("agent.outbox.messages.MANY", 40)
-    monkeypatch.setattr("agent.outbox.writer.MANY", 40)
     box.options = {"max_bytes": 300_000}
     box.open()
     await fill(box, 1_000, lambda turn: turn % 3 + 1, n=60, step=60)

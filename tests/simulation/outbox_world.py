@@ -33,8 +33,8 @@ __all__ = ["OutboxWorld", "run"]
 SCALES: list[dict[str, Any]] = [
     {},
     {"agent.outbox.messages.MOST": 3_000, "agent.outbox.stage._SEGMENT": 20_000, "agent.outbox.numbers.RANGE": 2_000,
-     "agent.outbox.writer.RANGE": 2_000, "agent.outbox.messages.MANY": 40, "agent.outbox.writer.MANY": 40},
-    {"agent.outbox.stage._SEGMENT": 5_000, "agent.outbox.numbers.RANGE": 500, "agent.outbox.writer.RANGE": 500},
+     "agent.outbox.messages.MANY": 40},
+    {"agent.outbox.stage._SEGMENT": 5_000, "agent.outbox.numbers.RANGE": 500},
 ]  # fmt: skip
 """Bounds of the agent, as they are and smaller, by where they stand."""
 PERIODS, PER_PUT = (30.0, 60.0, 60.0), (10, 30, 100, 100)

@@ -73,7 +73,7 @@ class Outbox:
         self._writer.stage.put(lots)
         self._writer.figures.came(n)
         self._writer.ram_queue.put(lots)
-        self._writer.shed()
+        self._writer.pending.shed()
         self._writer.call()
         self._writer.wake.set()
 
@@ -220,7 +220,7 @@ class Outbox:
         else:
             for first, last in entry.spans():
                 self._writer.stage.accept(entry.store, first, last)
-        self._writer.retire(entry)
+        self._writer.pending.retire(entry)
         if self._writer.backlog.holds:
             self._writer.wake.set()
 
@@ -277,10 +277,10 @@ class Outbox:
             (entry.store, message.first, message.last, message.kind, message.command, reason, message.body)
         )
         pending.lose("refused", entry.cls, entry.store, message.first, message.last, message.n)
-        self._writer.report_again(message.body)
+        pending.report_again(message.body)
         if entry.load is not None:
             self._writer.backlog.pace.back()
-        self._writer.retire(entry)
+        self._writer.pending.retire(entry)
         self._writer.wake.set()
 
     def _pick(self, now: float) -> Entry | None:
@@ -329,7 +329,7 @@ class Outbox:
                 if messages:
                     self._writer.events.ready += await self._writer.backlog.read_messages()
                 if blocks:
-                    self._writer.drop(await self._writer.backlog.read_blocks(self._writer.dating.boots))
+                    self._writer.pending.drop(await self._writer.backlog.read_blocks(self._writer.dating.boots))
         finally:
             self._reading = False
             self._writer.wake.set()

@@ -1,6 +1,7 @@
-"""Write everything that is due to flash in one transaction, and update the parts of the outbox after it.
+"""When what goes to flash: one transaction writes all that is due, in passes and whenever class 0 cannot wait.
 
-The writer owns those parts: numbers, queues in memory, class 0, the backlog on its way, the stage, the database.
+The writer owns the parts: numbers, queues in memory, class 0, the backlog on its way, the stage, the database. It takes
+up what a database that opens holds, and gives numbers another store where the broker knows of a later state.
 """
 
 from __future__ import annotations
@@ -22,13 +23,12 @@ from agent.lib.machine import Machine
 from agent.lib.timed_event import TimedEvent
 from agent.model import Event, Severity
 from agent.outbox.backlog_reader import BacklogReader
-from agent.outbox.blocks import Block
 from agent.outbox.flash import Flash
 from agent.outbox.identity import Claim, Identity, Statement, Totals
-from agent.outbox.messages import Entry, Events, Held, Load, RamQueue, State
+from agent.outbox.messages import Entry, Events, RamQueue
 from agent.outbox.numbers import Given, Numbers, left_behind
 from agent.outbox.pending_work import Batch, PendingWork, Written, write
-from agent.outbox.records import Dating, MessageKind, gap_event, is_counted, is_gap
+from agent.outbox.records import Dating
 from agent.outbox.retention import Figures, Now, Removal, Thinner, expired, free_space, merged_gaps
 from agent.outbox.stage import Stage, replay
 from agent.outbox.store import Store, Work, wal_bytes
@@ -47,16 +47,9 @@ class Writer:
     """All parts of one outbox. The event loop never touches the flash: one thread of ours does (`flash`)."""
 
     def __init__(
-        self,
-        folder: Path,
-        stage_folder: Path,
-        clock: Clock,
-        window: float,
-        days: float,
-        audit_days: float,
-        max_bytes: int,
-        machine: Machine,
-    ) -> None:
+        self, folder: Path, stage_folder: Path, clock: Clock, window: float, days: float, audit_days: float,
+        max_bytes: int, machine: Machine,
+    ) -> None:  # fmt: skip
         self._clock, self._window, self._days, self._audit_days = clock, window, days, audit_days
         self.troubles: list[str] = []
         self.tokens = count(1)
@@ -71,12 +64,14 @@ class Writer:
         for store in found.given or {}:
             self.stage.give(store, found.last(store))  # killed between the two: the mark is behind the stage
         self.events = Events(self.numbers, self.tokens, self.stage, clock.monotonic)
-        self.pending = PendingWork(clock, self.called)
         self.dating = Dating(clock)
         self.figures = Figures(max(max_bytes // 2, max_bytes - wal_bytes(max_bytes)), clock.monotonic())
         self.flash = Flash(folder, max_bytes, machine, found, clock, self)
         self.identity = Identity(machine, found.standing)
         self.backlog = BacklogReader(self.flash, self.tokens, clock.monotonic())
+        self.pending = PendingWork(
+            clock, self.called, self.numbers, self.ram_queue, self.events, self.stage, self.figures, self.backlog
+        )
         self.in_flight: dict[int, Entry] = {}
         """Under way, by token."""
         self._rows, self._first_row = count(1), 1
@@ -125,8 +120,8 @@ class Writer:
                 self.flash.failed(error)
                 self._restore(batch)
         if self.flash.fault:
-            self._send_unsaved()
-        self.stage.finish(self._numbers_done())
+            self.pending.send_unsaved()
+        self.stage.finish(self.pending.numbers_done())
         self._opened_at = self._clock.monotonic()
 
     # -- what the flash says -----------------------------------------------------------------------------------
@@ -250,7 +245,7 @@ class Writer:
     def _tidy(self) -> None:
         oldest = self._oldest_since()
         if self.stage.is_untidy(oldest) and not self.flash.lock.locked():  # what is being written is in neither
-            self.stage.tidy(oldest, self._numbers_done())
+            self.stage.tidy(oldest, self.pending.numbers_done())
 
     def look_at_clock(self) -> None:
         """The first moment at which the clock can be trusted dates all of this start of the box."""
@@ -305,7 +300,7 @@ class Writer:
                 self.called.set()
             return True
         except StorageError:
-            self._send_unsaved()
+            self.pending.send_unsaved()
             return False
         finally:
             self.wake.set()
@@ -314,18 +309,7 @@ class Writer:
         """The mark learns of a database that was opened late once the stage or the flash has what it found lost."""
         if self._marks:
             self._marks = False
-            self.stage.finish(self._numbers_done())
-
-    def _send_unsaved(self) -> None:
-        """Class 0 does not wait for a flash that fails."""
-        gone = self.events.send_unsaved()
-        for entry in gone:
-            message = entry.message
-            self.pending.lose("memory", 0, entry.store, message.first, message.last, 1)
-            self.report_again(message.body)
-        if gone and self._stage_losses():
-            for entry in gone:  # a start does not take them up, to lose and count them once more
-                self.stage.accept(entry.store, entry.message.first, entry.message.last)
+            self.stage.finish(self.pending.numbers_done())
 
     def queue_gaps_first(self) -> None:
         """Queue gap records before anything else is sent, where the flash may not take them in time.
@@ -336,23 +320,14 @@ class Writer:
             return
         doubtful = self.flash.fault or not self.numbers.has(1) or self.pending.loses_beside(self.numbers.store)
         if doubtful and not (self.writes_gaps or self.events.has_gaps()):
-            told = [self.events.keep(self.events.make(event)) for event in self._gap_events()]
+            told = [self.events.keep(self.events.make(event)) for event in self.pending.take_gaps()]
             self.events.unsaved += told
             self.events.send(told)
-            self._stage_losses()  # it has them as records now
+            self.pending.stage_losses()  # it has them as records now
 
     def may_go(self, store: str) -> bool:
         """Whether readings that wait may leave. Without durable numbers what is being written goes before them."""
         return store == self.numbers.store or not (self._writes_readings or self.writes_gaps)
-
-    def report_again(self, body: bytes) -> None:
-        """A message will not arrive. If it is a gap record, what it tells of is told by another one."""
-        if not is_gap(body):
-            return
-        told = json.loads(body)["detail"]
-        self.pending.report_again(told)
-        if is_counted(told):  # it is counted once
-            self.figures.add_lost(told["reason"], told["class"], -told["count"])
 
     async def judge(self, heard: Statement) -> Claim | None:
         """Compare with what the broker retains, before anything numbered is sent; what may be claimed then.
@@ -402,7 +377,7 @@ class Writer:
         self.backlog.start_over({*self.pending.work.done_blocks, *self.pending.work.done_messages, *self._rows_out()})
         self.events.leave()
         self._rename(old, new, first)
-        self.stage.finish(self._numbers_done())
+        self.stage.finish(self.pending.numbers_done())
         self._take_left(left)
         self.pending.gaps += left_behind(old, left["done"], left["reserved"])
 
@@ -418,65 +393,6 @@ class Writer:
             yield from (row.id for row in entry.load.rows) if entry.load is not None else ()
             if entry.row is not None:
                 yield entry.row
-
-    def shed(self) -> None:
-        """Drop the least precious readings if there are too many for the memory."""
-        if not self.ram_queue.full:
-            return
-        gone = list(self.ram_queue.shed())
-        for lot in gone:
-            self.pending.lose("memory", lot.cls, lot.store, lot.seq, lot.last, lot.n, lot.wall_ms)
-        if self._stage_losses():
-            for lot in gone:  # a start does not take them up, to lose and count them once more
-                self.stage.accept(lot.store, lot.seq, lot.last)
-        _log.warning("memory full readings=%d next=the oldest are dropped, a gap record says so", self.ram_queue.n)
-
-    def retire(self, entry: Entry) -> None:
-        """Forget an entry that was accepted or set aside."""
-        self.ram_queue.under_way.pop(entry.message.token, None)
-        entry.state = State.DONE
-        if entry.load is not None:
-            entry.load.left -= 1
-            if not entry.load.left:
-                self.unload(entry.load)
-            return
-        telemetry = entry.message.kind is MessageKind.READINGS
-        if telemetry and entry.lots:
-            self.ram_queue.n -= entry.message.n
-        elif telemetry and entry.row is not None:
-            self.figures.deleted(entry.message.n, entry.cls, entry.size)
-        elif not telemetry and entry.row is not None:
-            self.figures.deleted(0, 0, len(entry.message.body))
-        if not entry.saving and entry.row is not None:
-            self.pending.delete(telemetry, entry.row)
-        if not entry.saving and entry.row is None and entry.outcome is None and entry in self.events.unsaved:
-            self.events.unsaved.remove(entry)
-            if entry.gap and not entry.staged:  # the stage has it among the losses still
-                self._stage_losses()
-
-    def _stage_losses(self) -> bool:
-        """Keep on the stage what is lost and not on flash, as records and as a list; return whether it is there now.
-
-        The list takes the place of the one before, which holds what a gap record tells that found no room yet.
-        """
-        return self.events.keep_gaps() and self.stage.losses(self.pending.staged())
-
-    def unload(self, load: Load) -> None:
-        """Delete blocks of which every piece was accepted or set aside."""
-        if self.pending.losses:  # a start takes for delivered what the stage says is done with
-            self._stage_losses()
-        for row in load.rows:
-            self.stage.accept(row.store, row.first, row.last)
-            self.figures.deleted(row.n, row.cls, row.size)
-            self.pending.delete(True, row.id)
-
-    def drop(self, broken: list[Held]) -> None:
-        """Drop unreadable blocks, and report them as lost."""
-        for row in broken:
-            _log.error("block unreadable readings=%d next=dropped, a gap record says so", row.n)
-            self.pending.lose("store_corrupt", row.cls, row.store, row.first, row.last, row.n)
-        if broken:
-            self.unload(Load(broken[0].store, broken, [], 0, 0))
 
     # -- one transaction ---------------------------------------------------------------------------------------
 
@@ -501,7 +417,7 @@ class Writer:
         """Everything that is due, moved out of the way of what comes while it is written."""
         numbers, events, doubt = self.numbers, self.events, self._doubt
         flush = flush or doubt
-        work, gaps = self.pending.take_work(), self._gap_events()
+        work, gaps = self.pending.take_work(), self.pending.take_gaps()
         limit = numbers.ahead(numbers.next) if numbers.low and not last else numbers.limit
         told = [events.make(event) for event in [*self.pending.take_events(), *gaps]]
         events.unsaved += told
@@ -513,7 +429,7 @@ class Writer:
         known = numbers.next - 1
         if last:
             limit = known
-        flushed = known if flush else self._certain(numbers.store)
+        flushed = known if flush else self.pending.certain(numbers.store)
         work.facts |= self.identity.facts(reserved=limit > numbers.limit)
         if doubt or limit != numbers.limit or last or gaps or work.done_blocks or work.done_messages:
             work.facts |= {"reserved": limit, "known": known, "flushed": flushed, "gaps": self.figures.gaps}
@@ -522,7 +438,7 @@ class Writer:
             work.facts |= {"lost": lost, "gaps": self.figures.gaps}
         if doubt or self.stage.broken != self._stage_noted:  # the mark knows more, but a program before it goes by this
             work.facts |= {"stage": "broken" if self.stage.broken else "kept", "flushed": flushed}
-        away = json.dumps({} if flush else self._away_open())
+        away = json.dumps({} if flush else self.pending.away_open())
         if doubt or away != self._away_noted:
             work.facts["away"] = away
         if last or self.dating.should_note(self._clock.monotonic()):
@@ -530,35 +446,6 @@ class Writer:
         segment = self.stage.rotate() if flush else 0
         given, youngest = numbers.given(), self.backlog.known
         return Batch(work, records, told, entries, lots, limit, segment, self.stage.broken, last, given, youngest)
-
-    def _gap_events(self) -> list[Event]:
-        """Take the gaps as events, and count them."""
-        gaps, now = self.pending.take_gaps(), self._clock.now()
-        self.figures.gaps += len(gaps)
-        for reason, detail in gaps:
-            if is_counted(detail):
-                self.figures.add_lost(reason, detail["class"], detail["count"])
-        return [gap_event(*gap, now) for gap in gaps]
-
-    def _certain(self, store: str, mark: bool = False) -> int:
-        """The number of a store up to which every one is on flash, delivered or told as lost; for the `mark`: or lost,
-        and the stage says so."""
-        staged = mark and self.stage.holds(self.pending.staged())
-        firsts = [self.ram_queue.first(store), self.events.first(store, mark), self.pending.first(store, staged)]
-        return min([first for first in firsts if first is not None], default=self.numbers.given().get(store, 0) + 1) - 1
-
-    def _numbers_done(self) -> dict[str, Given]:
-        """By store, how far numbers were given and are done with; nothing must be on its way to flash.
-
-        For the mark: what was lost is done with where the stage tells a start of it, by a record or in its list.
-        """
-        return {store: Given(last, self._certain(store, mark=True)) for store, last in self.numbers.given().items()}
-
-    def _away_open(self) -> dict[str, Given]:
-        """Of the stores that have no durable numbers: those of which something is only in memory."""
-        mine, given = self.numbers.store, self.numbers.given()
-        known = {name: Given(last, self._certain(name)) for name, last in given.items() if name != mine}
-        return {name: one for name, one in known.items() if one.done < one.last}
 
     def _settle(self, batch: Batch, written: Written) -> None:
         """Note that the batch is on flash."""
@@ -572,82 +459,17 @@ class Writer:
             self.dating.noted()
         if not self.pending.losses:
             self.stage.forget_losses()
-        self.backlog.skip.difference_update(batch.work.done_blocks, batch.work.done_messages)
-        for entry, message_row in zip(batch.events, written.messages, strict=True):
-            entry.saving = False
-            self._settle_event(entry, message_row)
-        for entry, (row, block) in zip(batch.entries, written.entries, strict=True):
-            entry.saving = False
-            self._settle_readings(entry, row, block)
-        for row, block in written.blocks:
-            self._stored(row, block)
-            self.figures.measured(block)
+        self.pending.settle(batch, written)
         for entry in batch.told:
             self.stage.give(entry.store, entry.message.first)
         if batch.segment:
             self.stage.finish({store: Given(last, last) for store, last in batch.given.items()})
             self.stage.forget(batch.segment)
 
-    def _settle_readings(self, entry: Entry, row: int, block: Block) -> None:
-        """Note that a live message, written while it was under way, is a block of its own."""
-        backlog = self.backlog
-        entry.lots, entry.row, entry.size = [], row, len(block.body)
-        self.ram_queue.under_way.pop(entry.message.token, None)
-        backlog.skip.add(row)
-        if entry.state is State.DONE:
-            backlog.newest["block"] = max(backlog.newest["block"], row)
-            self.pending.delete(True, row)
-            return
-        self._stored(row, block)
-        if entry.state is State.WAITING:
-            self.ram_queue.returned.remove(entry)
-            backlog.skip.discard(row)
-
-    def _stored(self, row: int, block: Block) -> None:
-        """Note that readings of the memory are a block on flash."""
-        self.backlog.newest["block"] = max(self.backlog.newest["block"], row)
-        self.ram_queue.n -= block.n
-        self.figures.stored(block)
-
-    def _settle_event(self, entry: Entry, row: int | None) -> None:
-        if row is None:  # only its outcome was written: the message had been delivered from memory
-            return
-        backlog, size = self.backlog, len(entry.message.body)
-        entry.row = row
-        self.figures.bytes[0] += size
-        behind = backlog.behind("message")
-        backlog.newest["message"] = max(backlog.newest["message"], row)
-        if entry.state is State.DONE:
-            backlog.skip.add(row)
-            self.figures.bytes[0] -= size
-            self.pending.delete(False, row)
-        elif entry.state is State.WAITING and behind:  # older ones on flash go first, now they can
-            self.events.ready.remove(entry)
-            entry.state = State.NEW
-            return
-        elif entry.state is not State.NEW:
-            backlog.skip.add(row)
-        elif not behind and self.events.has_room:
-            self.events.queue(entry)
-        else:
-            return
-        if not behind:
-            backlog.cursor["message"] = backlog.newest["message"]
-
     def _restore(self, batch: Batch) -> None:
         """Undo a batch whose write failed; it may be on flash all the same."""
         self._doubt = True
-        self.pending.give_back(batch.work)
-        self.ram_queue.come_back(batch.lots)
-        unsaved = [entry for entry in batch.events if entry.state is not State.DONE or entry.outcome is not None]
-        self.events.unsaved[:0] = unsaved
-        for entry in batch.told:
-            self.events.keep(entry)
-        if batch.told:  # the stage has them as records now
-            self._stage_losses()
-        for entry in (*batch.events, *batch.entries):
-            entry.saving = False
-        self.shed()
+        self.pending.restore(batch)
 
     # -- room --------------------------------------------------------------------------------------------------
 
@@ -672,7 +494,7 @@ class Writer:
                 if not (old or removal.blocks or removal.messages or removal.made or removal.settled or removal.joined):
                     return  # nothing is left that may go
                 old = old and bool(removal.blocks or removal.messages)
-                self._take_removal(removal)
+                self.pending.remove(removal)
                 if not await self.save():
                     return
                 for row in removal.joined:  # a start does not take them up from the stage
@@ -698,22 +520,3 @@ class Writer:
         joined = merged_gaps(db, records, skip) if total > 0 else None
         return joined or free_space(db, excess, total, after, skip, thin)
 
-    def _take_removal(self, removal: Removal) -> None:
-        """Let what room was made with be part of the next transaction."""
-        for row in removal.blocks:
-            self.figures.deleted(row.n, row.cls, row.size)
-        for _, block in removal.made:
-            self.figures.stored(block)
-        for record in removal.joined:
-            self.figures.deleted(0, 0, len(record.body))
-            self.pending.delete(False, record.id)
-            self.pending.lose("thinned", 0, record.store, record.seq, record.seq, 1)
-            self.report_again(record.body)
-        self.backlog.skip.update(row.id for row in removal.blocks)
-        self.backlog.skip.update(row.id for row in removal.joined)
-        self.backlog.skip.update(removal.messages)
-        self.events.withdraw(removal.withdrawn)
-        self.pending.remove(removal)
-        for reason, loss in removal.losses:
-            _log.warning("buffer full or old reason=%s class=%d readings=%d next=a gap record",
-                         reason, loss.cls, loss.count)  # fmt: skip

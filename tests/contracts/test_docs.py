@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,6 +93,8 @@ def test_the_workflows_run_what_there_is() -> None:
         commands = "\n".join(step["run"] for job in jobs.values() for step in job["steps"] if "run" in step)
         named = named_targets(r"^make ([a-z]+)", commands)
         assert named and named <= TARGETS, path
+        scripts = re.findall(r"^\.[\w/]+", commands, flags=re.M)
+        assert not [name for name in scripts if not os.access(ROOT / name, os.X_OK)], path
 
 
 def prose(page: str) -> Iterator[tuple[int, str]]:

@@ -51,6 +51,10 @@ class Driver:
     others give their devices points by `BusModel.points`."""
     page: str = ""
     """Its page of documentation, for the reference: a file of its folder, or a URL."""
+    commands: str = ""
+    """`add(commands)` adds its own commands to those of `bocage`, with `agent.cli.common.add_command`."""
+    loggers: Sequence[str] = ()
+    """The loggers of its libraries that are silenced: what they have to say is logged by the driver."""
     is_radio: bool = False
     """Its devices are heard when they transmit; they cannot be polled."""
     probe: str = ""

@@ -7,6 +7,7 @@ An entry point is named like the type of bus that it drives, and leads to a `Dri
 from __future__ import annotations
 
 import importlib
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache, reduce
@@ -89,6 +90,8 @@ def open_bus(spec: BusSpec, clock: Clock, memory: DurableStore) -> Wire:
     make, why = (None, spec.fault) if spec.fault else loads(driver.open)
     if make is None or why:
         raise BocageError(f"the driver of {spec.type} cannot be used: {why or fault(spec.type)}")
+    for name in driver.loggers:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         wire = make(spec, clock, memory)
     except BocageError:

@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TextIO
+from typing import Any, TextIO
 
 from agent import VERSION
 from agent.cli.common import CommandParser, hint_start, hint_sudo
@@ -17,6 +17,7 @@ from agent.cli.wrong_use import HelpfulParser
 from agent.errors import BocageError, Busy, ConfigError
 from agent.lib.screen import shown, shown_lines
 from agent.runtime.socket import NoAgent, NotStarted
+from drivers.registry import built_in, find, foreign, load, loads
 
 __all__ = ["main"]
 
@@ -27,10 +28,9 @@ INTERRUPTED, CUT = 130, 141
 BUSY, CONFIGURATION = 75, 78
 """As in sysexits.h: the state folder belongs to another agent; the site file is wrong."""
 
-_COMMANDS = (
-    "run", "reload", "check", "plan", "simulate", "points", "alarms", "watch", "buffer", "scan", "codec", "lora",
-    "collect", "demo",
-)  # fmt: skip
+_COMMANDS = ("run", "reload", "check", "plan", "simulate", "points", "alarms", "watch", "buffer", "scan")
+_LAST_COMMANDS = ("collect", "demo")
+"""Modules of this package. Between them come the commands of our own drivers."""
 
 _EPILOG = """\
 examples:
@@ -92,8 +92,7 @@ def _main(arguments: Sequence[str] | None) -> int:
 
     parser.add_argument("--version", action="version", version=f"bocage {VERSION}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=CommandParser)
-    for name in _COMMANDS:
-        importlib.import_module(f"agent.cli.{name}").add(commands)
+    _add_commands(commands, next(iter(sys.argv[1:] if arguments is None else arguments), ""))
     if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal or locale that lacks an accent gets ? in its place
         sys.stdout.reconfigure(errors="replace")
     options = parser.parse_args(arguments)
@@ -116,6 +115,22 @@ def _main(arguments: Sequence[str] | None) -> int:
     except OSError as error:  # a file or folder that is not ours, or not what it should be
         text = shown(f"bocage: {error.filename or 'this command'}: {error.strerror or error}")
         return _ends(text, WRONG)
+
+
+def _add_commands(commands: Any, wanted: str) -> None:
+    """Add all commands. Those of other distributions' drivers take time to find: they are added where one is meant."""
+    for name in _COMMANDS:
+        importlib.import_module(f"agent.cli.{name}").add(commands)
+    for reference in dict.fromkeys(driver.commands for driver in built_in().values() if driver.commands):
+        load(reference)(commands)
+    for name in _LAST_COMMANDS:
+        importlib.import_module(f"agent.cli.{name}").add(commands)
+    if wanted and not wanted.startswith("-") and wanted not in commands.choices:
+        drivers = (find(bus_type) for bus_type in foreign())
+        for reference in dict.fromkeys(driver.commands for driver in drivers if driver is not None and driver.commands):
+            add, _ = loads(reference)
+            if add is not None:
+                add(commands)
 
 
 def _ends(text: str, code: int) -> int:

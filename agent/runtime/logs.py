@@ -26,7 +26,6 @@ def log_to_stderr(level: str = "warning", timed: bool = True) -> None:
         handler.setFormatter(ScreenFormatter(f"%(asctime)s {form}" if timed else form))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("bocage").setLevel(level.upper())
-    logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
 
 
 def log_in_zone(timezone: str) -> None:

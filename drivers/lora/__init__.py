@@ -13,6 +13,7 @@ _lora = partial(
     is_radio=True,
     probe="drivers.lora.probe:probe",
     profile="drivers.lora.config.profile:KIND",
+    commands="drivers.lora.commands:add",
     address={"dev_eui": "node", "dev_addr": "node", "node": "node"},
 )
 

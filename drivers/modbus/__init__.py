@@ -15,6 +15,7 @@ _modbus = partial(
     diagnose="drivers.modbus.diagnosis:diagnose",
     diagnostics="modbus",
     profile="drivers.modbus.config.profile:KIND",
+    loggers=("pymodbus",),
     address={"unit_id": "unit"},
 )
 _on_a_line = partial(

@@ -156,6 +156,37 @@ def test_a_driver_with_a_key_of_another_costs_no_other_bus(tmp_path: Path) -> No
     assert done.stdout.startswith(f'{site}:3:51: error: the driver of greedy cannot be used: "unit_id" is a key of')
 
 
+def test_a_driver_brings_its_own_command(tmp_path: Path) -> None:
+    entry_point(tmp_path, "speaking", "speaking_driver:DRIVER")
+    entry_point(tmp_path, "broken", "broken_driver:DRIVER")
+    (tmp_path / "broken_driver.py").write_text("import no_such_module\n")
+    (tmp_path / "speaking_driver.py").write_text(
+        "from drivers.api import Driver\n"
+        "DRIVER = Driver(type='speaking', commands='speaking_driver:add')\n"
+        "def add(commands):\n"
+        "    from agent.cli.common import add_command\n"
+        "    add_command(commands, 'greet', 'greet', '').set_defaults(run=lambda _options: print('hello') or 5)\n"
+    )
+    done = bocage(tmp_path, "greet")
+    assert (done.stdout, done.returncode) == ("hello\n", 5), done.stderr
+    done = bocage(tmp_path, "greed")
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+    assert 'did you mean "greet"?' in done.stderr
+
+
+def test_the_libraries_of_a_driver_are_silent(tmp_path: Path) -> None:
+    code = """
+import logging
+from agent.clock import SystemClock
+from drivers.api import BusSpec
+from drivers.registry import open_bus
+open_bus(BusSpec("a", "modbus_tcp", {"host": "h", "timeout": 1.0}, ()), SystemClock("always"), None)
+print(logging.getLogger("pymodbus").isEnabledFor(logging.ERROR))
+"""
+    done = python(code)
+    assert done.stdout == "False\n", done.stderr
+
+
 def python(code: str, *folders: Path) -> subprocess.CompletedProcess[str]:
     return _run(folders, "-c", code)
 

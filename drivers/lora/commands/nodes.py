@@ -15,7 +15,7 @@ from agent.lib.screen import shown, shown_json
 from agent.lib.timetext import site_text
 from agent.runtime.report import TIME_UNKNOWN
 from agent.runtime.socket import NoAgent, connect
-from drivers.registry import built_in
+from drivers.lora import DRIVERS
 
 __all__ = ["add"]
 
@@ -45,7 +45,7 @@ def show(options: argparse.Namespace) -> int:
     types = {bus.type for bus in where.site.buses.values() if bus.is_radio}
     if not types:
         raise BocageError(f"there is no LoRa bus in {where.path}")
-    keepers = [name for name, driver in built_in().items() if options.topic in driver.topics]
+    keepers = [driver.type for driver in DRIVERS if options.topic in driver.topics]
     if types.isdisjoint(keepers):
         found = ", ".join(sorted(types))
         raise BocageError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import importlib
 import json
 import re
 import sys
@@ -19,9 +18,6 @@ from agent.errors import BocageError, ConfigError
 from agent.lib.screen import shown, shown_json
 
 __all__ = ["add"]
-
-_CODECS = "drivers.lora.codecs"
-"""A driver's package: the agent reaches it by name."""
 
 
 def add(commands: Any) -> None:
@@ -69,11 +65,14 @@ async def _run(lora: Mapping[str, Any], options: argparse.Namespace) -> int:
     standard = True
     try:
         if lora.get("codec"):
-            script = importlib.import_module(f"{_CODECS}.javascript")
+            from drivers.lora.codecs import javascript as script
+
             asked = {"bytes": list(options.payload), "fport": port, "time": now, "variables": dict(options.variables)}
             standard, found = await script.run(lora["codec"], "decode", **asked)
         else:
-            decoded = await importlib.import_module(_CODECS).codec_of({"lora": lora}).decode(options.payload, port, now)
+            from drivers.lora.codecs import codec_of
+
+            decoded = await codec_of({"lora": lora}).decode(options.payload, port, now)
             found = {"data": decoded.data, "warnings": list(decoded.warnings)}
     except BocageError as error:
         if options.json:
@@ -91,7 +90,9 @@ async def _run(lora: Mapping[str, Any], options: argparse.Namespace) -> int:
 
 
 async def _encode(lora: Mapping[str, Any], options: argparse.Namespace) -> int:
-    codec = importlib.import_module(_CODECS).codec_of({"lora": lora}, dict(options.variables))
+    from drivers.lora.codecs import codec_of
+
+    codec = codec_of({"lora": lora}, dict(options.variables))
     port, payload = await codec.encode(options.object, options.fport)
     print(json.dumps({"fPort": port, "hex": payload.hex()}) if options.json else payload.hex())
     return 0
@@ -103,6 +104,7 @@ def _lora(name: str) -> Mapping[str, Any]:
     if path.suffix == ".js" or (path.is_file() and path.suffix not in (".yaml", ".yml", ".csv")):
         return {"codec": str(path)}
     from agent.lib.suggestion import did_you_mean
+    from agent.site.profiles.kinds import kind_of
     from agent.site.profiles.model import Library
 
     a_file = path.suffix in (".yaml", ".yml", ".csv") or path.name != name
@@ -117,7 +119,8 @@ def _lora(name: str) -> Mapping[str, Any]:
     if profile is None:
         raise ConfigError([str(problem) for problem in library.problems])
     if "lora" not in profile:
-        raise BocageError(f"{name} is a profile for Modbus; it has no codec")
+        kind = kind_of(profile)
+        raise BocageError(f"{name} is a profile{f' for {kind.family}' if kind is not None else ''}; it has no codec")
     lora: Mapping[str, Any] = profile["lora"]
     return lora
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
 from agent.site.language.alone import models
-from agent.site.models.site import Served, Site, site_model
+from agent.site.models.site import Site, site_model
 from drivers.registry import foreign
 
 __all__ = ["descriptions", "json_schema", "whole_model"]
@@ -80,12 +80,11 @@ def descriptions(model: type[BaseModel]) -> dict[str, str]:
     for base in reversed(model.__mro__):
         if not issubclass(base, BaseModel) or not vars(base).get("__annotations__") or base is BaseModel:
             continue
-        if base is Served:  # made from the registry: it has no source
-            found |= {name: one.annotation.about for name, one in base.model_fields.items() if name not in found}  # type: ignore[union-attr]
-            continue
         try:
             source = inspect.getsource(base)
-        except OSError:  # made from the options of the drivers: its fields are described there
+        except OSError:  # made at run time, of models that say what they are about, or are described themselves
+            told = {name: getattr(field.annotation, "about", "") for name, field in base.model_fields.items()}
+            found |= {name: about for name, about in told.items() if about and name not in found}
             continue
         (body,) = ast.parse(inspect.cleandoc("\n" + source)).body
         assert isinstance(body, ast.ClassDef)

@@ -16,7 +16,8 @@ class Service:
 
     The package has these modules. They are imported when they are asked for: the running agent needs `control` alone.
 
-    - `config`: `SECTION`, the model of the section; its `about` is the section's line in the reference.
+    - `config`: `SECTION`, the model of the section; its `about` is the section's line in the reference. Other spellings
+      of its keys, for hints, are told to `agent.site.language.spellings.spell`.
     - `rules`: `check(at, section)` reports what is wrong in the section.
     - `build`: `controls(site, section)` translates the section into controls; optionally `actuator_defaults(section)`,
       what an actuator's limits are where the file is silent.

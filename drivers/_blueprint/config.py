@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 from pydantic import Field
 
 from agent.site.language.ports import Host, TcpPort
+from agent.site.language.spellings import spell
 from agent.site.language.values import TimeSpan
 from agent.site.models.bus import BusModel, DeviceOptions, profile_point
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from agent.site.models.devices import Device
 
 __all__ = ["Blueprint", "Channel"]
+
+spell({"voie": "channel", "grandeur": "measures"})  # for hints: "did you mean channel?"
 
 
 class Channel(DeviceOptions):

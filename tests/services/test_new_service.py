@@ -60,6 +60,9 @@ def test_its_section_is_checked(folder: Path) -> None:
     assert found.returncode != 0
     assert 'site.yaml:13:37: error: unknown signal "rivers"; did you mean "river"?' in found.stdout
     assert 'unknown key "abov"; did you mean "above"?' in found.stdout
+    (folder / "site.yaml").write_text(SITE.replace("above", "seuil"))
+    found = python(BOCAGE, "check", "site.yaml", folder=folder)
+    assert 'unknown key "seuil"; did you mean "above"?' in found.stdout
 
 
 def test_without_its_line_the_section_is_unknown(folder: Path) -> None:

@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from agent.site.language.base import Many, Model, Reference, Section
 from agent.site.language.days import day_words
-from agent.site.language.spellings import time_meant, word_meant
+from agent.site.language.spellings import spell, time_meant, word_meant
 from agent.site.language.values import (
     WINDOW,
     Choice,
@@ -28,6 +28,18 @@ from agent.site.language.values import (
 from agent.site.models.signals import pair
 
 __all__ = ["SECTION", "Heating", "HotWaterConfig", "WeekEntry", "ZoneConfig"]
+
+spell(
+    {
+        "chauffage": "heating", "confort": "comfort", "réduit": "reduced", "reduit": "reduced", "eco": "reduced",
+        "contacteur": "actuator", "gel": "frost", "hors-gel": "frost", "hors gel": "frost",
+        "consignes": "setpoints", "consigne": "setpoints", "sonde": "sensor", "capteur": "sensor",
+        "semaine": "week", "vacances": "holidays", "brûleur": "burner", "bruleur": "burner",
+    },
+    {
+        "confort": "comfort", "réduit": "reduced", "reduit": "reduced", "hors-gel": "frost", "hors gel": "frost",
+    },
+)  # fmt: skip
 
 Mode = Annotated[Literal["comfort", "reduced", "frost"], Choice("comfort", "reduced", "frost")]
 Temperature = Annotated[float, Field(ge=-30, le=100)]

@@ -10,10 +10,27 @@ from pydantic_core import PydanticCustomError
 
 from agent.site.language.base import Many, Model, Reference, Section
 from agent.site.language.problems import listed
-from agent.site.language.spellings import days_meant, word_meant
+from agent.site.language.spellings import days_meant, spell, word_meant
 from agent.site.language.values import DAYS, Choice, Date, Duration, Offset, Percent, Power, TimeOfDay, plain
 
 __all__ = ["SECTION", "CircuitConfig", "Lighting"]
+
+spell(
+    {
+        "on": "switch_on", "off": "switch_off", "éclairage": "lighting", "eclairage": "lighting",
+        "contacteur": "actuator", "puissance": "rated_power", "nombre": "count", "nb": "count",
+        "allumage": "switch_on", "extinction": "switch_off", "cellule": "photocell", "à": "to", "au": "to",
+        "heure": "time", "évènement": "event", "événement": "event", "evenement": "event",
+    },
+    {
+        "dusk": "civil_dusk", "crépuscule": "civil_dusk", "crepuscule": "civil_dusk", "dawn": "civil_dawn",
+        "aube": "civil_dawn", "coucher": "sunset", "lever": "sunrise", "coucher du soleil": "sunset",
+        "lever du soleil": "sunrise", "amont": "upstream", "aval": "downstream",
+        "veille de fête": "eve_of_public_holiday", "veille de férié": "eve_of_public_holiday",
+        "veille de fete": "eve_of_public_holiday", "veille de ferie": "eve_of_public_holiday", "shp": "hid",
+        "sodium": "hid", "férié": "public_holiday", "ferie": "public_holiday",
+    },
+)  # fmt: skip
 
 NIGHT_DAYS = (*DAYS, "public_holiday", "eve_of_public_holiday")
 

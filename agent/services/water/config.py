@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from agent.site.language.base import Many, Model, Reference, Section
 from agent.site.language.days import day_words
-from agent.site.language.spellings import time_meant
+from agent.site.language.spellings import spell, time_meant
 from agent.site.language.values import (
     Choice,
     Duration,
@@ -26,6 +26,19 @@ from agent.site.language.values import (
 )
 
 __all__ = ["SECTION", "TankConfig", "Water", "WaterPointConfig"]
+
+spell(
+    {
+        "eau": "water", "vanne": "valve", "jour": "daily", "horaires": "opening_hours", "horaire": "opening_hours",
+        "gel": "frost", "hors-gel": "frost", "hors gel": "frost", "fuite": "leak", "rinçage": "flush",
+        "rincage": "flush", "niveau": "level", "pompe": "pump", "haut": "high", "bas": "low", "débit": "flow",
+        "debit": "flow", "vidange": "drain", "fenêtre": "window", "durée": "run",
+    },
+    {
+        "fermer": "close", "fermer et verrouiller": "close_and_latch", "hors-gel": "frost", "hors gel": "frost",
+        "férié": "public_holiday", "ferie": "public_holiday",
+    },
+)  # fmt: skip
 
 
 class FrostConfig(Model):

@@ -6,12 +6,12 @@ They serve hints only: a file with such a word is refused.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from agent.lib.suggestion import nearest
 
 __all__ = [
-    "DAYS", "PLACES", "date_meant", "day_meant", "days_meant", "duration_meant", "key_meant", "number_meant",
+    "DAYS", "PLACES", "date_meant", "day_meant", "days_meant", "duration_meant", "key_meant", "number_meant", "spell",
     "time_meant", "ungrouped", "unit_meant", "whole_meant", "word_meant", "words_meant",
 ]  # fmt: skip
 
@@ -45,48 +45,27 @@ _MONTHS = {
     for name in names.split()
 }  # fmt: skip
 _WORDS = {
-    "yes": "on", "oui": "on", "marche": "on", "allumé": "on", "true": "on", "vrai": "on",
-    "no": "off", "non": "off", "arrêt": "off", "arret": "off", "éteint": "off", "false": "off", "faux": "off",
-    "none": "N", "aucune": "N", "sans": "N", "even": "E", "paire": "E", "pair": "E",
-    "odd": "O", "impaire": "O", "impair": "O",
-    "dusk": "civil_dusk", "crépuscule": "civil_dusk", "crepuscule": "civil_dusk", "dawn": "civil_dawn",
-    "aube": "civil_dawn", "coucher": "sunset", "lever": "sunrise",
-    "coucher du soleil": "sunset", "lever du soleil": "sunrise",
-    "nc": "normally_closed", "nf": "normally_closed", "no_contact": "normally_open",
-    "normalement fermée": "normally_closed", "normalement fermé": "normally_closed",
-    "normalement ouverte": "normally_open", "normalement ouvert": "normally_open",
-    "amont": "upstream", "aval": "downstream", "fermer": "close", "fermer et verrouiller": "close_and_latch",
-    "veille de fête": "eve_of_public_holiday", "veille de férié": "eve_of_public_holiday",
-    "veille de fete": "eve_of_public_holiday", "veille de ferie": "eve_of_public_holiday",
-    "shp": "hid", "sodium": "hid", "compteur": "counter", "confort": "comfort", "réduit": "reduced",
-    "reduit": "reduced", "hors-gel": "frost", "hors gel": "frost", "férié": "public_holiday", "ferie": "public_holiday",
+    "yes": "on", "oui": "on", "marche": "on", "allumé": "on", "true": "on", "vrai": "on", "no": "off", "non": "off",
+    "arrêt": "off", "arret": "off", "éteint": "off", "false": "off", "faux": "off", "nc": "normally_closed",
+    "nf": "normally_closed", "no_contact": "normally_open", "normalement fermée": "normally_closed",
+    "normalement fermé": "normally_closed", "normalement ouverte": "normally_open",
+    "normalement ouvert": "normally_open", "compteur": "counter",
 }  # fmt: skip
 _KEYS = {
-    "address": "unit_id", "adresse": "unit_id", "slave": "unit_id", "slave_id": "unit_id", "esclave": "unit_id",
-    "unit": "unit_id", "id": "unit_id", "on": "switch_on", "off": "switch_off", "vitesse": "baudrate",
-    "baud": "baudrate", "speed": "baudrate", "bauds": "baudrate", "parité": "parity", "parite": "parity", "ip": "host",
-    "address_ip": "host", "adresse_ip": "host", "hostname": "host", "server": "host", "user": "username",
-    "login": "username",
-    "period": "poll", "interval": "poll", "période": "poll", "lat": "latitude", "lon": "longitude", "lng": "longitude",
-    "long": "longitude", "tz": "timezone", "pin": "from", "source": "from", "relay": "output",
-    "éclairage": "lighting", "eclairage": "lighting", "eau": "water", "chauffage": "heating", "capteurs": "signals",
-    "sensors": "signals", "appareils": "devices", "outputs": "actuators", "sorties": "actuators", "confort": "comfort",
-    "réduit": "reduced", "reduit": "reduced", "eco": "reduced", "nom": "name", "deveui": "dev_eui", "appkey": "app_key",
-    "protocole": "type", "protocol": "type", "hôte": "host", "hote": "host", "délai": "timeout", "delai": "timeout",
-    "scrutation": "poll", "fréquence": "poll", "frequence": "poll", "échelle": "scale", "echelle": "scale",
-    "poids": "per_pulse", "impulsion": "per_pulse", "impulsions": "per_pulse", "index": "initial_index",
-    "sortie": "output", "retour": "feedback", "contacteur": "actuator", "vanne": "valve", "puissance": "rated_power",
-    "nombre": "count", "nb": "count", "allumage": "switch_on", "extinction": "switch_off", "cellule": "photocell",
-    "jours": "days", "jour": "daily", "de": "from", "du": "from", "à": "to", "au": "to", "heure": "time",
-    "évènement": "event", "événement": "event", "evenement": "event", "décalage": "offset", "decalage": "offset",
-    "horaires": "opening_hours", "horaire": "opening_hours", "gel": "frost", "hors-gel": "frost", "hors gel": "frost",
-    "fuite": "leak", "rinçage": "flush", "rincage": "flush", "niveau": "level", "pompe": "pump", "haut": "high",
-    "bas": "low", "consignes": "setpoints", "consigne": "setpoints", "sonde": "sensor", "capteur": "sensor",
-    "débit": "flow", "debit": "flow", "vidange": "drain", "fuseau": "timezone", "utilisateur": "username",
-    "mot_de_passe": "password", "mdp": "password", "fenêtre": "window", "durée": "run",
-    "semaine": "week", "vacances": "holidays", "brûleur": "burner", "bruleur": "burner",
+    "ip": "host", "address_ip": "host", "adresse_ip": "host", "hostname": "host", "server": "host",
+    "user": "username", "login": "username", "period": "poll", "interval": "poll", "période": "poll",
+    "lat": "latitude", "lon": "longitude", "lng": "longitude", "long": "longitude", "tz": "timezone", "pin": "from",
+    "source": "from", "relay": "output", "capteurs": "signals", "sensors": "signals", "appareils": "devices",
+    "outputs": "actuators", "sorties": "actuators", "nom": "name", "protocole": "type", "protocol": "type",
+    "hôte": "host", "hote": "host", "délai": "timeout", "delai": "timeout", "scrutation": "poll",
+    "fréquence": "poll", "frequence": "poll", "échelle": "scale", "echelle": "scale", "poids": "per_pulse",
+    "impulsion": "per_pulse", "impulsions": "per_pulse", "index": "initial_index", "sortie": "output",
+    "retour": "feedback", "jours": "days", "de": "from", "du": "from", "décalage": "offset", "decalage": "offset",
+    "fuseau": "timezone", "utilisateur": "username", "mot_de_passe": "password", "mdp": "password",
 }  # fmt: skip
-"""Keys by other programs' names, and in French."""
+"""Keys by other programs' names, and in French. """
+_OWN_KEYS: dict[str, dict[str, None]] = {}
+"""Those of the keys of services and drivers."""
 PLACES = (
     "gps", "position", "coordinates", "coordonnées", "coordonnees", "location", "lieu", "lat_lon", "latlon", "latlng"
 )  # fmt: skip
@@ -106,6 +85,17 @@ _UNITS = {
     "m^3": "m3", "mètre": "m", "mètres": "m", "metre": "m", "metres": "m", "meter": "m", "meters": "m",
     "bars": "bar", "°": "degC", "luxes": "lx",
 }  # fmt: skip
+
+
+def spell(keys: Mapping[str, str], words: Mapping[str, str] | None = None) -> None:
+    """Add other spellings of a service's or a driver's keys, and of the words that are their values.
+
+    One spelling may stand for several keys: the one that may stand in its place is meant.
+    """
+    for other, key in keys.items():
+        _OWN_KEYS.setdefault(other, {})[key] = None
+    for other, word in (words or {}).items():
+        _WORDS.setdefault(other, word)
 
 
 def day_meant(word: str) -> str | None:
@@ -164,8 +154,9 @@ def date_meant(text: str) -> str | None:
 def key_meant(key: str, known: Iterable[str]) -> str | None:
     """The key of `known` that was meant by another program's name for it, or by a misspelt one."""
     known = list(known)
-    found = _KEYS.get(key.lower())
-    return found if found in known else nearest(key, known)
+    lower = key.lower()
+    meant = [_KEYS.get(lower), *_OWN_KEYS.get(lower, ())]
+    return next((one for one in meant if one in known), None) or nearest(key, known)
 
 
 _DEGREES = re.compile(

@@ -16,6 +16,7 @@ from agent.site.checks.brokers import check_login
 from agent.site.language.base import Many
 from agent.site.language.ports import Baudrate, Url
 from agent.site.language.secret import Secret, Username
+from agent.site.language.spellings import spell
 from agent.site.language.values import DURATION, Choice, Decibel, FileName, Frequency, TimeSpan, number
 from agent.site.models.bus import BusModel, DeviceOptions, SerialBus
 from drivers.lora.config.keys import (
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from agent.site.models.devices import Device
 
 __all__ = ["ChirpStack", "Ebyte", "Gwmp", "LoraLine", "RakP2p", "Rn2483"]
+
+spell({"deveui": "dev_eui", "appkey": "app_key"})
 
 _AIR = 300.0
 """Seconds between two downlinks to a radio node that a duty cycle of 1 % and 10 % bears."""

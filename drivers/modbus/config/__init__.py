@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, cast
 from pydantic import Field
 
 from agent.site.language.ports import Baudrate, Host, Parity, StopBits, TcpPort
+from agent.site.language.spellings import spell
 from agent.site.language.values import DURATION, TimeSpan
 from agent.site.models.bus import BusModel, DeviceOptions, SerialBus
 from drivers.modbus.config.load import check_load, line_load
@@ -17,6 +18,18 @@ if TYPE_CHECKING:
     from agent.site.models.site import Site
 
 __all__ = ["ModbusDevice", "ModbusRtu", "ModbusRtuOverTcp", "ModbusTcp"]
+
+spell(
+    {
+        "address": "unit_id", "adresse": "unit_id", "slave": "unit_id", "slave_id": "unit_id", "esclave": "unit_id",
+        "unit": "unit_id", "id": "unit_id", "vitesse": "baudrate", "baud": "baudrate", "speed": "baudrate",
+        "bauds": "baudrate", "parité": "parity", "parite": "parity",
+    },
+    {
+        "none": "N", "aucune": "N", "sans": "N", "even": "E", "paire": "E", "pair": "E", "odd": "O", "impaire": "O",
+        "impair": "O",
+    },
+)  # fmt: skip
 
 _ON_A_LINE = range(1, 248)
 

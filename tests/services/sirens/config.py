@@ -7,8 +7,11 @@ from typing import ClassVar
 from pydantic import Field
 
 from agent.site.language.base import Model, Reference, Section
+from agent.site.language.spellings import spell
 
 __all__ = ["SECTION", "Siren", "Sirens"]
+
+spell({"seuil": "above"})
 
 
 class Siren(Model):

@@ -8,7 +8,6 @@ import itertools
 import logging
 import math
 from collections.abc import Callable
-from datetime import UTC, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -18,12 +17,13 @@ from agent.control.engine import Engine
 from agent.core.actuator_spec import SETTLE
 from agent.core.alarms import OpenAlarms
 from agent.core.hub import Hub
-from agent.model import Command, Event, Origin, Outcome
+from agent.model import Command, Origin
 from agent.settings import Settings
 from agent.simulate import scenario as told
 from agent.simulate.inputs import GRID
 from agent.simulate.loop import SimulatedFlash, VirtualClock, VirtualLedger, VirtualLoop, not_before
 from agent.simulate.plant import Plant
+from agent.simulate.record import Record
 
 __all__ = ["Simulation", "simulate"]
 
@@ -86,18 +86,16 @@ class Simulation:
         self._settings, self._scenario, self._loop, self._stride = settings, scenario, loop, stride
         zone = ZoneInfo(settings.timezone)
         start = scenario.start if scenario.start.tzinfo is not None else scenario.start.replace(tzinfo=zone)
-        self._start, self._zone = start.astimezone(UTC), zone  # sums of local times skip no changes of the clock
+        self._record = Record(start, zone, loop.time)
         self._reached, self._tell_every = reached, min(TELL, scenario.duration / 100)
         self._told_at = self._tell_every
         self._clock = VirtualClock(loop, round(start.timestamp() * 1000))
         self._clock.trusted = scenario.clock == "trusted"
         self._flash = SimulatedFlash(self._clock)
-        self._ledger = VirtualLedger(self._clock, self._note)
+        self._ledger = VirtualLedger(self._clock, self._record.note)
         self._plant = Plant(settings, scenario, radio, self._clock)
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
-        self._edges: list[dict[str, Any]] = []
-        self._events: list[dict[str, Any]] = []
         self._link_down = 0
         self._untrusted = 0
         self._held_back: list[told.ScenarioCommand] = []
@@ -158,7 +156,7 @@ class Simulation:
         self._turns = self._turns + 1 if now == self._turned_at else 0
         self._turned_at = now
         if self._turns > CIRCLES:
-            raise RuntimeError(f"time stands still at {self._when()['at']}: the controls turn in a circle")
+            raise RuntimeError(f"time stands still at {self._record.when()['at']}: the controls turn in a circle")
 
     def _read_at(self, now: float) -> float:
         """When the inputs are read again: on the grid, and when one of them steps."""
@@ -379,10 +377,7 @@ class Simulation:
         if command.origin == "mqtt" and (self._link_down or not self._alive):
             self._held_back.append(command)
         elif not self._alive:
-            self._events.append({
-                **self._when(), "kind": "outcome", "code": "failed", "subject": command.point, "id": command.id,
-                "value": command.value, "reason": "no agent is running",
-            })  # fmt: skip
+            self._record.note_unheard(command)
         else:
             self._submit(command)
 
@@ -415,47 +410,18 @@ class Simulation:
 
     async def _answer(self, command: Command) -> None:
         outcome = await self._arbiter.submit(command)
-        if not self._is_told(outcome):
-            self._note(outcome)
+        if not self._record.has(outcome):  # no news to the ledger: a repeated id, too many commands
+            self._record.note(outcome)
         if self._alive:
             self._told()  # it may have set an index or a latch
 
-    def _is_told(self, outcome: Outcome) -> bool:
-        """Outcomes that are no news to the ledger (a repeated id, too many commands) are told all the same."""
-        last = next((one for one in reversed(self._events) if one.get("id") == outcome.command), None)
-        return last is not None and (last["code"], last["reason"]) == (str(outcome.state), outcome.reason)
-
     # -- what came of it ---------------------------------------------------------------------------------------
-
-    def _when(self) -> dict[str, Any]:
-        now = self._loop.time()
-        at = (self._start + timedelta(seconds=now)).astimezone(self._zone)
-        return {"at": at.isoformat(timespec="milliseconds" if now % 1 else "seconds"), "t": round(now, 3)}
-
-    def _note(self, what: Event | Outcome) -> None:
-        if isinstance(what, Outcome):
-            self._events.append({
-                **self._when(), "kind": "outcome", "code": str(what.state), "subject": what.point,
-                "id": what.command, "value": what.value, "state": str(what.state), "reason": what.reason,
-            })  # fmt: skip
-            return
-        detail = what.detail or {}
-        if (what.kind, what.code) == ("audit", "output"):
-            self._edges.append({
-                **self._when(), "actuator": what.subject,
-                **{key: detail[key] for key in ("from", "to", "priority", "cause", "by")},
-            })  # fmt: skip
-            return
-        self._events.append({
-            **self._when(), "kind": what.kind, "code": what.code, "subject": what.subject,
-            "severity": str(what.severity), "detail": detail,
-        })  # fmt: skip
 
     def _result(self) -> dict[str, Any]:
         outputs, totals = self._arbiter.outputs(), self._plant.totals()
         return {
-            "edges": self._edges,
-            "events": self._events,
+            "edges": self._record.edges,
+            "events": self._record.events,
             "totals": totals,
             "final": {
                 "outputs": {

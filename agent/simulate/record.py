@@ -1,0 +1,64 @@
+"""What a simulation puts on record: each change of an output, each event and each outcome, with its time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from agent.model import Event, Outcome
+from agent.simulate.scenario import ScenarioCommand
+
+__all__ = ["Record"]
+
+
+class Record:
+    """`edges` and `events` as `bocage simulate --json` prints them.
+
+    `start` is when the scenario begins, `zone` the site's timezone; `elapsed` tells the seconds since the start.
+    """
+
+    def __init__(self, start: datetime, zone: ZoneInfo, elapsed: Callable[[], float]) -> None:
+        self._start, self._zone = start.astimezone(UTC), zone  # sums of local times skip no changes of the clock
+        self._elapsed = elapsed
+        self.edges: list[dict[str, Any]] = []
+        self.events: list[dict[str, Any]] = []
+
+    def when(self) -> dict[str, Any]:
+        """This moment: `at` (ISO 8601, local) and `t` (s)."""
+        now = self._elapsed()
+        at = (self._start + timedelta(seconds=now)).astimezone(self._zone)
+        return {"at": at.isoformat(timespec="milliseconds" if now % 1 else "seconds"), "t": round(now, 3)}
+
+    def note(self, what: Event | Outcome) -> None:
+        """Add an event or an outcome; the audit of a write is an edge."""
+        if isinstance(what, Outcome):
+            self.events.append({
+                **self.when(), "kind": "outcome", "code": str(what.state), "subject": what.point,
+                "id": what.command, "value": what.value, "state": str(what.state), "reason": what.reason,
+            })  # fmt: skip
+            return
+        detail = what.detail or {}
+        if (what.kind, what.code) == ("audit", "output"):
+            self.edges.append({
+                **self.when(), "actuator": what.subject,
+                **{key: detail[key] for key in ("from", "to", "priority", "cause", "by")},
+            })  # fmt: skip
+            return
+        self.events.append({
+            **self.when(), "kind": what.kind, "code": what.code, "subject": what.subject,
+            "severity": str(what.severity), "detail": detail,
+        })  # fmt: skip
+
+    def note_unheard(self, command: ScenarioCommand) -> None:
+        """Add a command that no agent heard."""
+        self.events.append({
+            **self.when(), "kind": "outcome", "code": "failed", "subject": command.point, "id": command.id,
+            "value": command.value, "reason": "no agent is running",
+        })  # fmt: skip
+
+    def has(self, outcome: Outcome) -> bool:
+        """Whether this is the last that was noted of its command."""
+        last = next((one for one in reversed(self.events) if one.get("id") == outcome.command), None)
+        return last is not None and (last["code"], last["reason"]) == (str(outcome.state), outcome.reason)

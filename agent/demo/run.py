@@ -6,13 +6,11 @@ import asyncio
 import contextlib
 import json
 import os
-import shutil
 import signal
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
@@ -29,15 +27,15 @@ from agent.cli.live.window import Page, live
 from agent.clock import SystemClock
 from agent.control.civil import Pace
 from agent.demo import site
+from agent.demo.folder import DemoFolder
 from agent.demo.modem import DemoModem
-from agent.demo.nodes import GATEWAY, Nodes, cards, make_keys
+from agent.demo.nodes import GATEWAY, Nodes, cards
 from agent.demo.process import Cabinet, numbers_given
 from agent.demo.slave import RtuLine, serve_tcp
 from agent.demo.uplink import HOST, Deliveries, RuralLink, broker, subscriber
 from agent.demo.village import Village
 from agent.errors import BocageError
 from agent.lib.hints import ours
-from agent.runtime.folders import locked, own_runtime
 from agent.runtime.socket import NoAgent, connect
 
 __all__ = ["Demo", "Timetable", "run", "verdict"]
@@ -90,7 +88,7 @@ class Demo:
     """One run of it, in `folder`. `port` is the broker's; the link and Modbus TCP have the two after it."""
 
     def __init__(self, folder: Path, port: int, timetable: Timetable, plain: bool, speed: float = 1.0) -> None:
-        self.folder, self.port = folder, port
+        self.folder, self.port = DemoFolder(folder, port), port
         self._times, self._plain = timetable, plain
         self._pace = Pace(speed, SystemClock().monotonic())
         self._village = Village(datetime.now(ZoneInfo(site.TIMEZONE)))
@@ -102,68 +100,14 @@ class Demo:
         self._started = time.monotonic()
         self._stage = ""
 
-    # The pieces
-
-    @property
-    def rtu(self) -> Path:
-        return self.folder / "dev" / site.RTU
-
-    @property
-    def radio(self) -> Path:
-        return self.folder / "dev" / site.RADIO
-
-    @property
-    def runtime(self) -> Path:
-        """In memory, where `bocage watch demo/site.yaml` looks by itself."""
-        if named := os.environ.get("BOCAGE_RUNTIME_DIR"):
-            return Path(named)
-        folder = own_runtime(site.SITE_ID)
-        return folder if folder.parent.parent.is_dir() else self.folder / "runtime"
-
-    def _prepare(self, ports: int) -> None:
-        """A clean folder with the site file in it. An edited file is kept beside the new one."""
-        for number in range(self.port, self.port + ports):
-            _must_be_free(number)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        make_keys(self.folder / "keys")
-        for name in ("dev", "state", "profiles/codecs"):
-            (self.folder / name).mkdir(parents=True, exist_ok=True)
-        self._put("site.yaml", self._site_text())
-        for name, text in site.PROFILES.items():
-            self._put(f"profiles/{name}", text)
-
-    def _put(self, name: str, text: str) -> None:
-        file = self.folder / name
-        if file.exists() and file.read_text() != text:
-            file.replace(self.folder / f"{name}.old")
-            print(f"demo: your {name} differs from the demo's and is kept as demo/{name}.old")
-        file.write_text(text)
-
-    def _site_text(self, wires: bool = True) -> str:
-        return site.text(self.folder / "dev", self.port, self.port + 1, self.port + 2, wires)
-
-    def _forget(self) -> None:
-        """An outbox of an earlier run would be counted too."""
-        with locked(self.runtime), locked(self.folder / "state"):
-            for folder in (self.runtime, self.folder / "state"):
-                for item in folder.iterdir():
-                    if item.is_dir() and not item.is_symlink():
-                        shutil.rmtree(item)
-                    else:
-                        item.unlink()
-        run = self.folder / "run"
-        run.unlink(missing_ok=True)
-        run.symlink_to(self.runtime)
-        (self.folder / "agent.log").unlink(missing_ok=True)
-
     @asynccontextmanager
     async def _devices(self) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            stack.enter_context(RtuLine(self.rtu, self._village.line).serving())
-            stack.enter_context(DemoModem(self.radio, self._village.probe).serving())
+            stack.enter_context(RtuLine(self.folder.rtu, self._village.line).serving())
+            stack.enter_context(DemoModem(self.folder.radio, self._village.probe).serving())
             plant = await serve_tcp(HOST, self.port + 2, self._village.plant)
             stack.callback(plant.close)
-            nodes = Nodes(HOST, self.port + 2, self.folder / "keys", self._village)
+            nodes = Nodes(HOST, self.port + 2, self.folder.keys, self._village)
             await stack.enter_async_context(nodes.speaking())
             await stack.enter_async_context(self._beside(self._live()))
             yield
@@ -178,19 +122,19 @@ class Demo:
 
     async def devices(self) -> int:
         """The devices without the agent, until Ctrl-C or the end of the time."""
-        self._prepare(3)
+        self.folder.prepare()
         with self._signals():
             async with self._devices():
-                rtu, master = _short(self.rtu), "mbpoll -m rtu -b 9600 -P none"
+                rtu, radio, master = _short(self.folder.rtu), _short(self.folder.radio), "mbpoll -m rtu -b 9600 -P none"
                 print("demo: devices only; read them with any Modbus master, for example")
                 print(f"  {master} -a 1 -t 3:float -B -r 13 -c 1 {rtu}     # power of the street lighting, W")
                 print(f"  {master} -a 2 -t 3:float -B -r 1 -c 3 {rtu}      # three voltages of the town hall, V")
                 print(f"  {master} -a 10 -t 0 -r 1 {rtu} 1                 # switch the street lamps on")
                 print(f"  mbpoll -m tcp -p {self.port + 2} -a 1 -t 3 -r 1 -c 2 {HOST}   # tank and pump, uA")
                 print(f"demo: a LoRaWAN gateway, {GATEWAY}, sends to UDP {HOST}:{self.port + 2} what its nodes say")
-                for line in cards(_short(self.folder / "keys")):
+                for line in cards(_short(self.folder.keys)):
                     print(f"  {line}")
-                print(f"demo: a LoRa modem (RAK, point to point, 868.1 MHz, SF7) hears node 01: {_short(self.radio)}")
+                print(f"demo: a LoRa modem (RAK, point to point, 868.1 MHz, SF7) hears node 01: {radio}")
                 print("demo: Ctrl-C ends it", flush=True)
                 await self._until(self._times.end)
         return 0
@@ -199,10 +143,10 @@ class Demo:
 
     async def everything(self) -> int:
         """Devices, broker, link, agent and view; then the count."""
-        self._prepare(3)
-        self._forget()
+        self.folder.prepare()
+        self.folder.forget()
         self._say_where()
-        cabinet = self._cabinet(self.folder / "site.yaml", self.folder / "state")
+        cabinet = self._cabinet(self.folder.site_file, self.folder.state)
         with self._signals():
             async with broker(self.port), self._devices(), subscriber(self.port, self._deliveries) as operator:
                 await self._link.mend()
@@ -219,7 +163,7 @@ class Demo:
         return code if died is None else 1
 
     def _cabinet(self, file: Path, state: Path) -> Cabinet:
-        return Cabinet(file, state, self.runtime, self.folder / "agent.log", self._pace)
+        return Cabinet(file, state, self.folder.runtime, self.folder.log, self._pace)
 
     async def _run(self, cabinet: Cabinet, operator: aiomqtt.Client) -> int | None:
         """The agent's life; its exit code if it ended before it was asked to."""
@@ -265,9 +209,8 @@ class Demo:
         What it had no time to send is on flash. The next start would send it; here that is an agent without devices. It
         has the outbox alone: with the rest of the state it would see all outputs leave, and make them safe.
         """
-        state, file = self.folder / "drain", self.folder / "drain.yaml"
-        with _lent(self.folder / "state" / "outbox.db", state):
-            return await self._drained(state, file)
+        with self.folder.outbox_alone() as state:
+            return await self._drained(state, self.folder.path / "drain.yaml")
 
     async def _drained(self, state: Path, file: Path) -> int:
         for _ in range(3):
@@ -275,7 +218,7 @@ class Demo:
             given = max(given, self._deliveries.given(store))
             if await self._arrived(store, given, 1.0):
                 break
-            await asyncio.to_thread(file.write_text, self._site_text(wires=False))
+            await asyncio.to_thread(file.write_text, self.folder.site_text(wires=False))
             drain = self._cabinet(file, state)
             await drain.start()
             try:
@@ -295,7 +238,7 @@ class Demo:
         """Keep the agent's status document fresh, over its own socket."""
         while True:
             with contextlib.suppress(NoAgent):
-                async with connect(self.runtime) as local:
+                async with connect(self.folder.runtime) as local:
                     while True:
                         self._status = await local.request({"do": "status"})
                         self._looked.set()
@@ -350,9 +293,9 @@ class Demo:
         return [f"{self._elapsed():.0f} s: {self._stage}", f"village {self._tidings()}", f"{seen}; q ends it"]
 
     def _say_where(self) -> None:
-        folder = _short(self.folder)
+        folder = _short(self.folder.path)
         print(f"demo: site file   {folder}/site.yaml   ({ours('check', f'{folder}/site.yaml')})")
-        print(f"demo: RS-485 line {_short(self.rtu)}   Modbus TCP {HOST}:{self.port + 2}")
+        print(f"demo: RS-485 line {_short(self.folder.rtu)}   Modbus TCP {HOST}:{self.port + 2}")
         print(f"demo: broker      {HOST}:{self.port}   (mosquitto_sub -p {self.port} -v -t 'bocage/v1/#')")
         print(f"demo: agent's log {folder}/agent.log", flush=True)
 
@@ -408,21 +351,6 @@ class Demo:
                 loop.remove_signal_handler(number)
 
 
-@contextmanager
-def _lent(file: Path, folder: Path) -> Iterator[None]:
-    """The file in another folder, which is new and goes again."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    if file.exists():
-        file.rename(folder / file.name)
-    try:
-        yield
-    finally:
-        if (folder / file.name).exists():
-            (folder / file.name).rename(file)
-        shutil.rmtree(folder)
-
-
 async def _when(true: Callable[[], bool], news: asyncio.Event, seconds: float) -> bool:
     """Wait until something is true, looking again at every piece of news; False if that takes longer."""
     with contextlib.suppress(TimeoutError):
@@ -432,18 +360,6 @@ async def _when(true: Callable[[], bool], news: asyncio.Event, seconds: float) -
                 await news.wait()
             return True
     return False
-
-
-def _must_be_free(port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError as error:
-            raise BocageError(
-                f"port {port} is in use, perhaps by another demo; take another: "
-                f"BOCAGE_DEMO_PORT=28830 {ours('demo')} ({error.strerror})"
-            ) from error
 
 
 def _short(path: Path) -> str:

@@ -245,9 +245,9 @@ def test_devices_only(demo, tmp_path):
 
 def test_an_edited_site_file_is_kept(tmp_path, port):
     demo = Demo(tmp_path / "demo", port, Timetable.of(None), True)
-    demo._prepare(3)
+    demo.folder.prepare()
     (tmp_path / "demo" / "site.yaml").write_text("mine")
-    demo._prepare(3)
+    demo.folder.prepare()
     assert (tmp_path / "demo" / "site.yaml.old").read_text() == "mine"
 
 

@@ -15,8 +15,8 @@ from zoneinfo import ZoneInfo
 from agent.cli.common import add_command, add_folders, add_json, asked, hint_time, own_place
 from agent.lib.screen import shown, shown_json
 from agent.lib.timetext import local_text, utc_text
+from agent.outbox.backlog_reader import export_readings, read_status
 from agent.outbox.blocks import Row
-from agent.outbox.export import export_readings, read_status
 from agent.runtime.report import TIME_UNKNOWN, zone_of
 from agent.runtime.socket import NoAgent, connect
 

@@ -13,8 +13,8 @@ import pytest
 
 from agent.cli import buffer
 from agent.errors import StorageError
+from agent.outbox.backlog_reader import export_readings, read_status
 from agent.outbox.blocks import Block
-from agent.outbox.export import export_readings, read_status
 from agent.outbox.store import Store, Work
 
 SITE = """\

@@ -23,8 +23,8 @@ from agent.clock import SystemClock
 from agent.errors import StorageError
 from agent.model import Command, Event, Origin, Outcome, OutcomeState, Reading
 from agent.outbox import Outbox
+from agent.outbox.backlog_reader import export_readings
 from agent.outbox.blocks import decode
-from agent.outbox.export import export_readings
 from agent.outbox.stage import Stage, replay
 from agent.outbox.store import Store
 from tests.fakes import disk

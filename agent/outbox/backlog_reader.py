@@ -27,9 +27,9 @@ from typing import Any, NamedTuple
 
 from agent.errors import StorageError
 from agent.lib.timetext import utc_text
-from agent.outbox.blocks import HISTORY, LIMIT, PLAIN, Row, StoredBlock, decode, encode, pieces
+from agent.outbox.blocks import HISTORY, LIMIT, PLAIN, HeldBlock, Row, StoredBlock, decode, encode, pieces
 from agent.outbox.flash import Flash
-from agent.outbox.messages import Entry, Held, Lane, Load, Message, Piece, State
+from agent.outbox.messages import Entry, Lane, Load, Message, Piece, State
 from agent.outbox.records import Boots, MessageKind
 from agent.outbox.stage import replay
 from agent.outbox.store import FILE, Store
@@ -122,21 +122,21 @@ class Fetched(NamedTuple):
 
     last: int | None
     loads: list[Load]
-    broken: list[Held]
+    broken: list[HeldBlock]
 
 
 def fetch(db: Store, after: int, skip: set[int], boots: Boots, form: Form) -> Fetched:
     """The next blocks after a row, as loads."""
     rows = db.blocks_after(after, _READINGS, _BYTES)
     loads: list[Load] = []
-    broken: list[Held] = []
+    broken: list[HeldBlock] = []
     group: list[StoredBlock] = []
     as_it_is = True
     for row in rows:
         if row.id in skip:
             continue
         if (plain := _plain(row.body)) is None:
-            broken.append(_held(row))
+            broken.append(row.held)
             continue
         if group and not _fits(group, row):
             loads.append(_load(group, boots, form, as_it_is))
@@ -161,7 +161,7 @@ def _fits(group: Sequence[StoredBlock], row: StoredBlock) -> bool:
 def _load(rows: Sequence[StoredBlock], boots: Boots, form: Form, as_it_is: bool) -> Load:
     """`as_it_is`: what is in them is no more than a consumer takes."""
     head = rows[0]
-    held = [_held(row) for row in rows]
+    held = [row.held for row in rows]
     as_it_is = as_it_is and len(rows) == 1 and form.compress and len(head.body) <= form.limit
     if as_it_is and (head.synced or _as_written(head, boots)):
         return Load(head.store, held, [Piece(head.body, True, head.first, head.last, head.n)], 1, 1)
@@ -177,10 +177,6 @@ def _load(rows: Sequence[StoredBlock], boots: Boots, form: Form, as_it_is: bool)
         for body, some in pieces(readings, moment, form.limit, form.compress)
     ]
     return Load(head.store, held, made, len(made), len(made))
-
-
-def _held(row: StoredBlock) -> Held:
-    return Held(row.id, row.store, row.first, row.last, row.n, row.cls, len(row.body))
 
 
 def _plain(body: bytes) -> int | None:
@@ -275,7 +271,7 @@ class BacklogReader:
             self._generation += 1  # a read that is under way passes it by: it is made again
             return
         message = entry.message
-        held = Held(row, entry.store, message.first, message.last, message.n, entry.cls, entry.size)
+        held = HeldBlock(row, entry.store, message.first, message.last, message.n, entry.cls, entry.size)
         entry.load, entry.row = Load(entry.store, [held], [], 1, 1), None
         entry.message = replace(message, lane="backlog")
         self.come_back(entry)
@@ -295,7 +291,7 @@ class BacklogReader:
             for row in rows if row.id not in self.skip
         ]  # fmt: skip
 
-    async def read_blocks(self, boots: Boots) -> list[Held]:
+    async def read_blocks(self, boots: Boots) -> list[HeldBlock]:
         """Make the next blocks ready; returns the unreadable ones. The caller holds the flash's lock."""
         after, form, skip, generation = self.cursor["block"], self.form, set(self.skip), self._generation
         try:

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 from agent.model import Quality, Readings, Value
 
 __all__ = [
-    "AGGREGATE", "HISTORY", "LIMIT", "LIVE", "PAGE", "PLAIN", "Block", "Lot", "RawBlock", "Row", "StoredBlock",
-    "beyond", "block_of", "cost", "decode", "dumps", "encode", "lots_of", "pack", "pieces", "renamed", "split", "take",
+    "AGGREGATE", "HISTORY", "LIMIT", "LIVE", "PAGE", "PLAIN", "Block", "HeldBlock", "Lot", "RawBlock", "Row",
+    "StoredBlock", "beyond", "block_of", "cost", "decode", "dumps", "encode", "lots_of", "pack", "pieces", "renamed",
+    "split", "take",
 ]  # fmt: skip
 
 LIMIT = 16_000
@@ -86,6 +87,18 @@ class Block(NamedTuple):
     """Aggregates, or what would not get smaller by it."""
 
 
+class HeldBlock(NamedTuple):
+    """A block on flash, without what is in it: its row, its numbers, and the bytes of its body."""
+
+    id: int
+    store: str
+    first: int
+    last: int
+    n: int
+    cls: int
+    size: int
+
+
 class StoredBlock(NamedTuple):
     """A block with the number of its row."""
 
@@ -106,6 +119,10 @@ class StoredBlock(NamedTuple):
     def size(self) -> int:
         """Bytes on flash, as far as one block can know them."""
         return cost(len(self.body))
+
+    @property
+    def held(self) -> HeldBlock:
+        return HeldBlock(self.id, self.store, self.first, self.last, self.n, self.cls, len(self.body))
 
 
 class RawBlock(NamedTuple):
@@ -143,6 +160,13 @@ class Row(NamedTuple):
     ms: int | None
     boottime_ms: int | None
     measured_ms: int | None = None
+
+    @property
+    def own_ms(self) -> int:
+        """Its time as it was written: Unix ms, CLOCK_BOOTTIME in ms while that was unknown."""
+        ms = self.boottime_ms if self.ms is None else self.ms
+        assert ms is not None
+        return ms
 
 
 def cost(size: int) -> int:
@@ -312,11 +336,11 @@ def _history(rows: Sequence[Row], moment: Moment) -> bytes:
     """The batch of rows; `moment` says what stands for the time of the first one."""
     head = rows[0]
     first = head.seq
-    base = _row_ms(head)
+    base = head.own_ms
     columns: dict[str, list[list[Any]]] = {}
     before: dict[str, tuple[int, int]] = {}
     for row in rows:
-        at = _row_ms(row)
+        at = row.own_ms
         past, number = before.get(row.point, (base, first))
         before[row.point] = (at, row.seq)
         entry = [at - past, row.value, row.seq - number]
@@ -329,12 +353,6 @@ def _history(rows: Sequence[Row], moment: Moment) -> bytes:
     if any(isinstance(row.value, list) for row in rows):
         batch["agg"] = AGGREGATE
     return dumps(batch)
-
-
-def _row_ms(row: Row) -> int:
-    ms = row.boottime_ms if row.ms is None else row.ms
-    assert ms is not None
-    return ms
 
 
 def _unsynced(boot: str, ms: int) -> dict[str, Any]:

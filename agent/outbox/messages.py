@@ -11,10 +11,10 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from agent.model import Event, Outcome, OutcomeState
-from agent.outbox.blocks import LIVE, Lot, beyond, cut, decode, encode, pieces, split
+from agent.outbox.blocks import LIVE, HeldBlock, Lot, beyond, cut, decode, encode, pieces, split
 from agent.outbox.numbers import Numbers
 from agent.outbox.records import (
     Boots,
@@ -29,7 +29,7 @@ from agent.outbox.records import (
 from agent.outbox.stage import Stage
 
 __all__ = [
-    "MANY", "MOST", "Entry", "Events", "Held", "Lane", "Load", "Message", "Piece", "RamQueue", "State", "split_entry",
+    "MANY", "MOST", "Entry", "Events", "Lane", "Load", "Message", "Piece", "RamQueue", "State", "split_entry",
 ]  # fmt: skip
 
 
@@ -67,24 +67,12 @@ class Piece:
     n: int
 
 
-class Held(NamedTuple):
-    """A block on flash whose content is under way."""
-
-    id: int
-    store: str
-    first: int
-    last: int
-    n: int
-    cls: int
-    size: int
-
-
 @dataclass(slots=True, eq=False)
 class Load:
     """Blocks that are under way together: they are deleted when all that was made of them is accepted."""
 
     store: str
-    rows: list[Held]
+    rows: list[HeldBlock]
     pieces: list[Piece]
     made: int
     left: int

@@ -16,9 +16,9 @@ from agent.clock import Clock
 from agent.lib.timed_event import TimedEvent
 from agent.model import Event, OutcomeState
 from agent.outbox.backlog_reader import BacklogReader
-from agent.outbox.blocks import Block, Lot, block, pack
+from agent.outbox.blocks import Block, HeldBlock, Lot, block, pack
 from agent.outbox.flash import Ids
-from agent.outbox.messages import Entry, Events, Held, Load, RamQueue, State
+from agent.outbox.messages import Entry, Events, Load, RamQueue, State
 from agent.outbox.numbers import Given, Numbers
 from agent.outbox.records import Loss, MessageKind, StoredMessage, gap_event, is_counted, is_gap
 from agent.outbox.retention import Figures, Removal
@@ -183,7 +183,7 @@ class PendingWork:
             self._figures.deleted(row.n, row.cls, row.size)
             self.delete(True, row.id)
 
-    def drop(self, broken: list[Held]) -> None:
+    def drop(self, broken: list[HeldBlock]) -> None:
         """Drop unreadable blocks, and report them as lost."""
         for row in broken:
             _log.error("block unreadable readings=%d next=dropped, a gap record says so", row.n)

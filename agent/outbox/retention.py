@@ -21,13 +21,13 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from agent.outbox.blocks import AGGREGATE, Block, RawBlock, Row, StoredBlock, block_of, cost, decode
+from agent.outbox.blocks import AGGREGATE, Block, HeldBlock, RawBlock, Row, StoredBlock, block_of, cost, decode
 from agent.outbox.identity import Totals
 from agent.outbox.records import Boots, Loss, StoredMessage, is_counted
 from agent.outbox.store import Store
 
 __all__ = [
-    "QUOTA", "Figures", "Now", "Removal", "RemovedBlock", "Thin", "Thinner", "expired", "free_space", "merged_gaps",
+    "QUOTA", "Figures", "Now", "Removal", "Thin", "Thinner", "expired", "free_space", "merged_gaps",
 ]  # fmt: skip
 
 QUOTA = {0: 1.0, 1: 1.0, 2: 0.8, 3: 0.1}
@@ -37,20 +37,11 @@ FEWER = 16
 """Records of gaps that must be saved by it, before some of them become one."""
 
 
-class RemovedBlock(NamedTuple):
-    """A block that is to be deleted: its row, readings, class and bytes."""
-
-    id: int
-    n: int
-    cls: int
-    size: int
-
-
 @dataclass(slots=True)
 class Removal:
     """Rows to delete, their replacement, and the numbers lost by it (by reason)."""
 
-    blocks: list[RemovedBlock] = field(default_factory=list)
+    blocks: list[HeldBlock] = field(default_factory=list)
     messages: list[int] = field(default_factory=list)
     withdrawn: list[tuple[int, str, int]] = field(default_factory=list)
     """Those of `messages` (row, store, number) that must not be sent from memory either."""
@@ -119,7 +110,7 @@ def expired(
 
 
 def _drop(rows: Sequence[StoredBlock], reason: str) -> Removal:
-    removal = Removal(blocks=[RemovedBlock(row.id, row.n, row.cls, len(row.body)) for row in rows])
+    removal = Removal(blocks=[row.held for row in rows])
     for row in rows:
         _add(removal.losses, reason, Loss(row.cls, row.store, row.first, row.last, row.from_ms, row.to_ms, row.n))
     return removal
@@ -349,7 +340,7 @@ class Thinner:
         try:
             for block in chunk:
                 for row in decode(bodies[block.id]):
-                    self._take(row, (_ms(row) + _offset(block, boots)) // _QUARTER, quarter)
+                    self._take(row, (row.own_ms + _offset(block, boots)) // _QUARTER, quarter)
         except (ValueError, KeyError):  # the flash has garbled one, which is reported when it is sent; or it is gone
             removal = Removal(settled=[block.id for block in self._blocks])
             self._forget()
@@ -383,7 +374,9 @@ class Thinner:
         )
         places = [*ids[: len(made) - 1], ids[-1]]  # what is left of the last block stays the youngest
         return Removal(
-            blocks=[RemovedBlock(block.id, block.n, 2, block.size) for block in old],
+            blocks=[
+                HeldBlock(block.id, block.store, block.first, block.last, block.n, 2, block.size) for block in old
+            ],
             made=list(zip(places, made, strict=True)),
             losses=[("thinned", span)],
         )
@@ -443,9 +436,3 @@ def _offset(block: RawBlock, boots: Boots) -> int:
 
 def _dated(block: RawBlock, boots: Boots) -> bool:
     return block.synced or boots.offset(block.boot) is not None
-
-
-def _ms(row: Row) -> int:
-    ms = row.boottime_ms if row.ms is None else row.ms
-    assert ms is not None
-    return ms

@@ -163,6 +163,10 @@ class Session(Client):
         self.overflow: Callable[[ReceivedMessage], None] = lambda _message: None
         """Takes a message that finds the inbox full, without its payload; it is to be acknowledged."""
         self._ticked = time.monotonic()
+        self._set_up_paho()
+
+    def _set_up_paho(self) -> None:
+        """Take over what paho does by itself: its window, its acknowledgements, its answers to ours, its pings."""
         self._client.disable_logger()
         self._client.connect_timeout = CONNECT
         self._client.max_inflight_messages_set(0)  # the window is ours

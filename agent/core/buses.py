@@ -107,7 +107,7 @@ class Buses:
     ) -> None:
         """Close the buses that changed or went, make their successors. The others are not touched.
 
-        Pins that stay relays do not move: gpiozero would let them fall in between.
+        Outputs that stay do not move, where their driver can hand them over (`Successive`).
         """
         if self.unusable:
             look_again()

@@ -25,7 +25,7 @@ class UnusableWire:
         self.reason, self._clock = reason, clock
         self._lost = [device.name for device in spec.devices]
         self._points = [
-            Point(f"{device.name}.{name}", device.name, entry.get("unit") or "", Kind(entry.get("kind") or "telemetry"),
+            Point(f"{device.name}.{name}", device.name, entry.get("unit") or "", _kind(entry.get("kind")),
                   bool(entry.get("writable")), entry.get("low"), entry.get("high"))
             for device in spec.devices for name, entry in (device.profile or {}).get("points", {}).items()
         ]  # fmt: skip
@@ -54,3 +54,8 @@ class UnusableWire:
 
     async def close(self) -> None:
         return None
+
+
+def _kind(said: Any) -> Kind:
+    """The kind of a point, as another distribution's driver says it."""
+    return Kind(said) if said in list(Kind) else Kind.TELEMETRY

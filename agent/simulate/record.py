@@ -10,10 +10,10 @@ from zoneinfo import ZoneInfo
 from agent.model import Event, Outcome
 from agent.simulate.scenario import ScenarioCommand
 
-__all__ = ["Record"]
+__all__ = ["SimulationRecord"]
 
 
-class Record:
+class SimulationRecord:
     """`edges` and `events` as `bocage simulate --json` prints them.
 
     `start` is when the scenario begins, `zone` the site's timezone; `elapsed` tells the seconds since the start.

@@ -23,7 +23,7 @@ from agent.simulate import scenario as told
 from agent.simulate.inputs import GRID
 from agent.simulate.loop import SimulatedFlash, VirtualClock, VirtualLedger, VirtualLoop, not_before
 from agent.simulate.plant import Plant
-from agent.simulate.record import Record
+from agent.simulate.record import SimulationRecord
 
 __all__ = ["Simulation", "simulate"]
 
@@ -86,7 +86,7 @@ class Simulation:
         self._settings, self._scenario, self._loop, self._stride = settings, scenario, loop, stride
         zone = ZoneInfo(settings.timezone)
         start = scenario.start if scenario.start.tzinfo is not None else scenario.start.replace(tzinfo=zone)
-        self._record = Record(start, zone, loop.time)
+        self._record = SimulationRecord(start, zone, loop.time)
         self._reached, self._tell_every = reached, min(TELL, scenario.duration / 100)
         self._told_at = self._tell_every
         self._clock = VirtualClock(loop, round(start.timestamp() * 1000))

@@ -10,7 +10,7 @@ DRIVERS = (
     Driver(
         type="gpio",
         open="drivers.gpio.chip:open_gpio",
-        config="drivers.gpio.config:Gpio",
+        config="drivers.gpio.config:GpioConfig",
         page="README.md",
         address={"pin": "pin"},
         wire="",

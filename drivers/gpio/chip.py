@@ -33,7 +33,7 @@ from agent.lib.timed_event import TimedEvent
 from agent.model import BusState, Point, Quality, Reading, Readings, Value
 from drivers.api import BusSpec, DeviceSpec, DurableStore
 from drivers.gpio.factory import Errors, pin_factory
-from drivers.gpio.lines import RETRY, Counter, Input, Line, Relay
+from drivers.gpio.lines import RETRY, ContactInput, Line, PulseCounter, Relay
 
 __all__ = ["Gpio", "open_gpio"]
 
@@ -75,9 +75,9 @@ class Gpio:
             case "relay":
                 return Relay(spec)
             case "input":
-                return Input(spec, self._contact_changed)
+                return ContactInput(spec, self._contact_changed)
             case "counter":
-                return Counter(spec, lambda _line: self._wake.set(), self._clock, self._memory)
+                return PulseCounter(spec, lambda _line: self._wake.set(), self._clock, self._memory)
             case role:
                 raise ValueError(f"{spec.name}: role {role!r} is not relay, input or counter")
 
@@ -264,7 +264,7 @@ class Gpio:
 
     def _let_go(self, lines: Iterable[Line]) -> None:
         for line in lines:
-            if isinstance(line, Counter):
+            if isinstance(line, PulseCounter):
                 line.save()
             with contextlib.suppress(*self._errors):
                 line.close()
@@ -275,7 +275,7 @@ class Gpio:
         try:
             for name in points:
                 line = self._lines[name]
-                if isinstance(line, Input) and line.device is not None:
+                if isinstance(line, ContactInput) and line.device is not None:
                     line.refresh()
             return [self._reading(self._lines[name]) for name in points]
         except self._errors as error:
@@ -291,12 +291,12 @@ class Gpio:
             return Reading(line.name, None, self._clock.now(), Quality.BAD)
         return Reading(line.name, line.value, self._clock.now())
 
-    def _contact_changed(self, line: Input) -> None:
+    def _contact_changed(self, line: ContactInput) -> None:
         self._news.append(self._reading(line))
         self._wake.set()
 
-    def _counters(self) -> list[Counter]:
-        return [line for line in self._lines.values() if isinstance(line, Counter)]
+    def _counters(self) -> list[PulseCounter]:
+        return [line for line in self._lines.values() if isinstance(line, PulseCounter)]
 
     def _pulses(self, now: float) -> list[Reading]:
         """Readings of the counters that moved and may speak again; totals that have waited a minute are kept."""

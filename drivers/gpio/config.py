@@ -10,14 +10,14 @@ from agent.site.models.bus import BusModel
 if TYPE_CHECKING:
     from agent.site.checks.names import Checked
 
-__all__ = ["Gpio"]
+__all__ = ["GpioConfig"]
 
 _LAST = 27
 _PULLED_UP = range(9)
 _CONSOLE = (14, 15)
 
 
-class Gpio(BusModel):
+class GpioConfig(BusModel):
     """The pins of the Raspberry Pi itself, by their BCM numbers: gpio.17."""
 
     type: Literal["gpio"]

@@ -15,7 +15,7 @@ from agent.lib.throttle import Throttle
 from agent.model import Kind, Point, Value
 from drivers.api import DeviceSpec, DurableStore
 
-__all__ = ["RETRY", "Counter", "Input", "Line", "Relay"]
+__all__ = ["RETRY", "ContactInput", "Line", "PulseCounter", "Relay"]
 
 log = logging.getLogger("bocage.gpio")
 
@@ -108,10 +108,10 @@ class Relay(Line):
         self.wanted = on  # a chip that is lost and found again resumes here
 
 
-class Input(Line):
+class ContactInput(Line):
     """A contact. Its level is believed once it has stood for `debounce` seconds, by the edges' own time stamps."""
 
-    def __init__(self, spec: DeviceSpec, changed: Callable[[Input], None]) -> None:
+    def __init__(self, spec: DeviceSpec, changed: Callable[[ContactInput], None]) -> None:
         super().__init__(spec)
         self.debounce = float(spec.options.get("debounce") or 0)
         self.settled: bool | None = None
@@ -174,12 +174,14 @@ class Input(Line):
             self._changed(self)
 
 
-class Counter(Input):
+class PulseCounter(ContactInput):
     """Counts how often its contact closed, for ever: the total is kept in `memory`."""
 
     kind = Kind.COUNTER
 
-    def __init__(self, spec: DeviceSpec, changed: Callable[[Input], None], clock: Clock, memory: DurableStore) -> None:
+    def __init__(
+        self, spec: DeviceSpec, changed: Callable[[ContactInput], None], clock: Clock, memory: DurableStore
+    ) -> None:
         super().__init__(spec, self._pulse)
         self._told = changed
         self._clock, self._memory, self._key = clock, memory, f"{spec.name}.pulses"
@@ -208,7 +210,7 @@ class Counter(Input):
                 self._memory.put(self._key, self.total, now=True)
         self._saved, self._saved_at = self.total, self._clock.monotonic()
 
-    def _pulse(self, _line: Input) -> None:
+    def _pulse(self, _line: ContactInput) -> None:
         if not self.settled or self._rocks():
             return
         if self.total == self._saved:

@@ -21,7 +21,7 @@ DRIVERS = (
     _lora(
         type="lora_chirpstack",
         open="drivers.lora.chirpstack:ChirpStack",
-        config="drivers.lora.config:ChirpStack",
+        config="drivers.lora.config:ChirpStackConfig",
         page="chirpstack/README.md",
         wire="lora_chirpstack",
         reach=("url", "application"),
@@ -29,7 +29,7 @@ DRIVERS = (
     _lora(
         type="lora_gwmp",
         open="drivers.lora.gwmp.bus:Gwmp",
-        config="drivers.lora.config:Gwmp",
+        config="drivers.lora.config:GwmpConfig",
         page="gwmp/README.md",
         wire="lora_gwmp",
         reach=("listen",),
@@ -39,13 +39,13 @@ DRIVERS = (
     _lora(
         type="lora_rak_p2p",
         open="drivers.lora.rak:RakP2p",
-        config="drivers.lora.config:RakP2p",
+        config="drivers.lora.config:RakP2pConfig",
         page="modem.md",
     ),
     _lora(
         type="lora_line",
         open="drivers.lora.line:LoraLine",
-        config="drivers.lora.config:LoraLine",
+        config="drivers.lora.config:LoraLineConfig",
         page="modem.md",
     ),
     _lora(type="lora_rn2483", config="drivers.lora.config:Rn2483", page="modem.md"),

@@ -67,11 +67,11 @@ async def _gwmp(options: Mapping[str, Any], _clock: Clock, seconds: float) -> st
 async def _chirpstack(options: Mapping[str, Any], clock: Clock, seconds: float) -> str:
     """In a session of its own, so that what waits at the broker for the agent stays there."""
     from drivers.lora.chirpstack.events import Topics
-    from drivers.lora.chirpstack.link import Address, Link
+    from drivers.lora.chirpstack.link import Address, BrokerLink
 
     topics = Topics(options["event_topic"], options["command_topic"], options["application"])
     address = Address(options, f"bocage-check-{secrets.token_hex(4)}", keep=False)
-    link = Link("check", address, topics.subscription, clock)
+    link = BrokerLink("check", address, topics.subscription, clock)
     running = asyncio.create_task(link.run())
     try:
         async with asyncio.timeout(seconds):

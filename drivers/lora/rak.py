@@ -24,7 +24,7 @@ from agent.model import Value
 from drivers.api import BusSpec, DurableStore
 from drivers.lora.modem import LONGEST_PACKET, Modem, Restarted
 
-__all__ = ["Packet", "RakP2p", "Signal", "parse"]
+__all__ = ["ModemNotice", "Packet", "RakP2p", "parse"]
 
 log = logging.getLogger("bocage.lora")
 
@@ -53,13 +53,13 @@ class Packet(NamedTuple):
     snr: float | None = None
 
 
-class Signal(NamedTuple):
+class ModemNotice(NamedTuple):
     """Something else that the modem tells by itself: "RXP2P RECEIVE TIMEOUT", "TXP2P DONE"."""
 
     text: str
 
 
-def parse(line: str) -> Packet | Signal | None:
+def parse(line: str) -> Packet | ModemNotice | None:
     """The event of a line; None for any other or broken line. Text before `+EVT:` is noise.
 
     RUI3: `+EVT:RXP2P:-60:11:AABBCCDD`. Before: `+EVT:RXP2P, RSSI -60, SNR 11`, and then `+EVT:AABBCCDD`.
@@ -71,9 +71,9 @@ def parse(line: str) -> Packet | Signal | None:
     if _HEX.fullmatch(event):
         return _packet(event, None, None)
     if not event.startswith("RXP2P"):
-        return Signal(event) if event.startswith("TXP2P") else None
+        return ModemNotice(event) if event.startswith("TXP2P") else None
     if "RECEIVE" in event:
-        return Signal(event)
+        return ModemNotice(event)
     parts = [part.strip() for part in re.split("[:,]", event[len("RXP2P") :])]
     numbers = [float(found[0]) for part in parts[1:3] if (found := _NUMBER.search(part))]
     if len(numbers) < 2:
@@ -365,7 +365,7 @@ class RakP2p(Modem):
             self._counts["garbage"] += "+EVT:" in line
             return "+EVT:" in line
         now = self._told = self._clock.monotonic()
-        if isinstance(event, Signal):
+        if isinstance(event, ModemNotice):
             if event.text.startswith("TXP2P"):
                 self._sent = event.text
             else:

@@ -16,7 +16,7 @@ from typing import Any
 from agent.errors import DeviceError
 from agent.model import Value
 
-__all__ = ["Field", "width"]
+__all__ = ["RegisterField", "width"]
 
 Convert = Callable[[Any], Value]
 
@@ -34,7 +34,7 @@ def width(point: Mapping[str, Any]) -> int:
     return struct.calcsize(">" + _CODES[point["type"]]) // 2
 
 
-class Field:
+class RegisterField:
     """One register point: `code` for struct, `order` of its bytes, and how the raw value converts.
 
     `pick` lists the bytes of the registers, as sent, in the order struct wants them. `convert` is None where the raw

@@ -10,12 +10,12 @@ from agent.model import Kind, Point, Value
 from drivers.api import DeviceSpec
 from drivers.modbus.link import Link
 from drivers.modbus.plan import Register, plan
-from drivers.modbus.schedule import Device, Poll
+from drivers.modbus.schedule import Poll, PolledDevice
 
 __all__ = ["build", "limits", "registers_of"]
 
 
-def build(spec: DeviceSpec, link: Link) -> Device:
+def build(spec: DeviceSpec, link: Link) -> PolledDevice:
     """A slave with its registers and polls, as its profile describes them."""
     profile = spec.profile or {"points": {}}
     registers: list[Register] = []
@@ -29,7 +29,7 @@ def build(spec: DeviceSpec, link: Link) -> Device:
     if periods and spec.output_watchdog is not None and min(periods) > spec.output_watchdog / 3:
         periods[spec.output_watchdog / 3] = periods.pop(min(periods))
     most = limits(spec)
-    device = Device(spec, registers, most["guard"])
+    device = PolledDevice(spec, registers, most["guard"])
     for period, group in periods.items():
         blocks = plan(link.framer, device.unit, group, most["max_gap"], most["max_read"])
         device.polls.append(Poll(device, period, blocks))

@@ -24,10 +24,10 @@ from drivers.api import BusSpec, DeviceSpec
 from drivers.modbus import question as ask
 from drivers.modbus.device import build, limits, registers_of
 from drivers.modbus.link import Broken, Link, Misfit, NoAnswer, OtherUnit
-from drivers.modbus.plan import Block, Register, plan
+from drivers.modbus.plan import Register, RegisterBlock, plan
 from drivers.modbus.question import Function, Question
-from drivers.modbus.schedule import Device, Poll, Turns, spread
-from drivers.modbus.stats import Load
+from drivers.modbus.schedule import Poll, PolledDevice, Turns, spread
+from drivers.modbus.stats import LineLoad
 from drivers.modbus.writer import RegisterWriter
 
 __all__ = ["ModbusLine"]
@@ -61,7 +61,7 @@ class ModbusLine:
         self._link = link
         self._devices = self._built(spec.devices)
         self._registers = {r.point.id: (device, r) for device in self._devices for r in device.registers}
-        self._statistics = {p.id: device for device in self._devices for p in device.tally.points}
+        self._statistics = {p.id: device for device in self._devices for p in device.stats.points}
         watchdogs = [d.output_watchdog / 3 for d in spec.devices if d.output_watchdog is not None]
         self._backoff = Backoff(longest=min([_REOPEN_MOST, *watchdogs]), spread=(0.8, 1.0))
         self._owner: asyncio.Task[None] | None = None
@@ -78,14 +78,14 @@ class ModbusLine:
         self._reopen_at = -math.inf
         self._statistics_at = math.inf
         self._turns = Turns(self._devices)
-        self._load = Load(clock.monotonic())
+        self._load = LineLoad(clock.monotonic())
         self._heard_itself = False
         self._writer = RegisterWriter(link, self._ask)
         self._turn = next(_line_number) % _GROUPS / _GROUPS
 
     @property
     def points(self) -> Sequence[Point]:
-        return [r.point for _, r in self._registers.values()] + [p for d in self._devices for p in d.tally.points]
+        return [r.point for _, r in self._registers.values()] + [p for d in self._devices for p in d.stats.points]
 
     def status(self) -> Mapping[str, Any]:
         """`load` is the share of the last minute in which the line was busy, `late` counts frames that came after
@@ -112,7 +112,7 @@ class ModbusLine:
             _name(device, found)
         return found
 
-    def _built(self, specs: Sequence[DeviceSpec]) -> list[Device]:
+    def _built(self, specs: Sequence[DeviceSpec]) -> list[PolledDevice]:
         devices = [build(spec, self._link) for spec in specs]
         for device in devices:
             device.sole = len({other.unit for other in devices}) == 1
@@ -156,7 +156,7 @@ class ModbusLine:
 
         found = {reading.point: reading for reading in (await self._submit(_READ, run) if wanted else [])}
         for device in {self._statistics[p].name: self._statistics[p] for p in points if p in self._statistics}.values():
-            found |= {reading.point: reading for reading in device.tally.readings(self._clock.now())}
+            found |= {reading.point: reading for reading in device.stats.readings(self._clock.now())}
         unread = Reading("", None, self._clock.now(), Quality.BAD)
         return [found.get(point) or unread._replace(point=point) for point in points]
 
@@ -196,7 +196,7 @@ class ModbusLine:
         for device in self._built(devices):
             registers = [register for register in device.registers if not register.point.moves]
             found += await self._submit(_READ, partial(self._read_now, device, registers))
-            found += device.tally.readings(self._clock.now())
+            found += device.stats.readings(self._clock.now())
             found.append(Reading(f"{device.name}.modbus.said", _said(device), self._clock.now(), Quality.GOOD))
         return found
 
@@ -238,7 +238,7 @@ class ModbusLine:
         now = self._clock.monotonic()
         if now >= self._statistics_at:
             self._statistics_at += _STATISTICS
-            self._publish([r for device in self._devices for r in device.tally.readings(self._clock.now())])
+            self._publish([r for device in self._devices for r in device.stats.readings(self._clock.now())])
         if self._batches.qsize() >= _BACKLOG:
             await self._rest(0.1)
             return
@@ -298,7 +298,7 @@ class ModbusLine:
             self._given_up(device, poll.settle(now), "exception 4, device failure", "10s")
             self._publish(poll.finish(self._clock.monotonic()))
 
-    def _refused(self, poll: Poll, block: Block, refused: Refused) -> None:
+    def _refused(self, poll: Poll, block: RegisterBlock, refused: Refused) -> None:
         at, now = self._clock.now(), self._clock.monotonic()
         if refused.code in _BUSY:
             self._publish(poll.abort())
@@ -311,7 +311,7 @@ class ModbusLine:
             given_up = poll.refused([], at, now, refused.code == _FAILURE)
             self._given_up(poll.device, given_up, str(refused), "10s" if refused.code == _FAILURE else "10min")
 
-    def _given_up(self, device: Device, blocks: Sequence[Block], reason: str, again: str) -> None:
+    def _given_up(self, device: PolledDevice, blocks: Sequence[RegisterBlock], reason: str, again: str) -> None:
         device.unread -= {r.point.id for block in blocks for r in block.registers}
         points = [r.point.id for block in blocks for r in block.registers if r.point.id not in device.refused]
         if points:
@@ -319,23 +319,23 @@ class ModbusLine:
             names = ",".join(points)
             log.warning("points refused device=%s points=%s reason=%s next=%s", device.name, names, reason, again)
 
-    def _readable(self, device: Device, block: Block) -> None:
+    def _readable(self, device: PolledDevice, block: RegisterBlock) -> None:
         if device.unread:
             device.unread -= {r.point.id for r in block.registers}
         points = [r.point.id for r in block.registers if device.refused.pop(r.point.id, None)] if device.refused else []
         if points:
             log.info("points readable device=%s points=%s next=polled", device.name, ",".join(points))
 
-    def _halves(self, device: Device, block: Block) -> list[Block]:
+    def _halves(self, device: PolledDevice, block: RegisterBlock) -> list[RegisterBlock]:
         middle = len(block.registers) // 2
         parts = block.registers[:middle], block.registers[middle:]
-        return [Block(self._link.framer, device.unit, part) for part in parts]
+        return [RegisterBlock(self._link.framer, device.unit, part) for part in parts]
 
-    async def _ask(self, device: Device, question: Question) -> bytes:
+    async def _ask(self, device: PolledDevice, question: Question) -> bytes:
         """One question on the wire, counted."""
-        tally, start = device.tally, self._clock.monotonic()
+        stats, start = device.stats, self._clock.monotonic()
         self._due = start + self._link.patience(question) + _MARGIN
-        tally.requests += 1
+        stats.requests += 1
         answered = False
         self._link.sole = device.sole
         try:
@@ -343,19 +343,19 @@ class ModbusLine:
             answered = True
             return answer
         except Refused as refused:
-            tally.exceptions += 1
+            stats.exceptions += 1
             if refused.code in _GATEWAY:
                 raise NoAnswer(str(refused)) from refused
             answered = True
             raise
         except Misfit:
-            tally.misfits += 1
+            stats.misfits += 1
             raise
         except Broken:
-            tally.crc_errors += 1
+            stats.crc_errors += 1
             raise
         except NoAnswer:
-            tally.timeouts += 1
+            stats.timeouts += 1
             raise
         finally:
             now = self._clock.monotonic()
@@ -364,10 +364,10 @@ class ModbusLine:
                 self._heard_itself = True
                 log.info("line hears itself bus=%s next=own bytes are dropped and acknowledge nothing", self._bus)
             if answered:
-                tally.answered(self._link.took)
+                stats.answered(self._link.took)
                 self._device_answered(device, now)
 
-    def _device_answered(self, device: Device, now: float) -> None:
+    def _device_answered(self, device: PolledDevice, now: float) -> None:
         self._backoff.reset()
         device.heard = True
         device.reason, other = "", self._link.answered_as
@@ -378,7 +378,7 @@ class ModbusLine:
         if device.failures and device.answered(now):
             log.info("device back device=%s next=polled at once", device.name)
 
-    def _device_failed(self, device: Device, error: Exception) -> None:
+    def _device_failed(self, device: PolledDevice, error: Exception) -> None:
         now = self._clock.monotonic()
         device.reason = str(error)
         if device.failed(now):
@@ -396,7 +396,7 @@ class ModbusLine:
         self._start_owner()
         return await outcome
 
-    async def _read_now(self, device: Device, registers: list[Register]) -> list[Reading]:
+    async def _read_now(self, device: PolledDevice, registers: list[Register]) -> list[Reading]:
         most = limits(device.spec)
         blocks = plan(self._link.framer, device.unit, registers, most["max_gap"], most["max_read"])
         found: list[Reading] = []
@@ -499,12 +499,12 @@ class ModbusLine:
         await self._called.wait(seconds)
 
 
-def _said(device: Device) -> str:
+def _said(device: PolledDevice) -> str:
     """Why a device does not answer, or what is odd about its answers; "" if all is well."""
     return device.reason or device.remark
 
 
-def _name(device: Device, found: dict[str, Any]) -> None:
+def _name(device: PolledDevice, found: dict[str, Any]) -> None:
     """Where `status` names devices: those of which it holds."""
     if said := _said(device):
         found["said"][device.name] = said

@@ -16,10 +16,10 @@ from typing import Any
 from pymodbus.framer.base import FramerBase
 
 from agent.model import Instant, Point, Quality, Reading, Value
-from drivers.modbus.codec import Field, width
+from drivers.modbus.codec import RegisterField, width
 from drivers.modbus.question import Function, Question, read
 
-__all__ = ["Block", "Register", "plan"]
+__all__ = ["Register", "RegisterBlock", "plan"]
 
 _FUNCTIONS = {
     "coil": Function.READ_COILS, "discrete": Function.READ_DISCRETE,
@@ -41,10 +41,10 @@ class Register:
         self.is_bit = self.table in ("coil", "discrete")
         self.count = 1 if self.is_bit else width(settings)
         self.write: str = settings.get("write") or "auto"
-        self.field = None if self.is_bit and not point.moves else Field(settings)
+        self.field = None if self.is_bit and not point.moves else RegisterField(settings)
 
 
-class Block:
+class RegisterBlock:
     """One question, the registers that it reads, and its answer's decoding."""
 
     def __init__(self, framer: FramerBase, unit: int, registers: Sequence[Register]) -> None:
@@ -70,13 +70,15 @@ class Block:
         return [Reading(name, None, at, Quality.BAD) for name in self._ids]
 
 
-def plan(framer: FramerBase, unit: int, registers: Iterable[Register], max_gap: int, max_read: int) -> list[Block]:
+def plan(
+    framer: FramerBase, unit: int, registers: Iterable[Register], max_gap: int, max_read: int
+) -> list[RegisterBlock]:
     """The fewest questions for `registers`: a gap of at most `max_gap` unwanted ones is read along.
 
     `max_read` bounds the registers of one question; bits are bounded by the protocol alone, and their gaps cost an
     eighth of a byte each, so that they count sixteenfold.
     """
-    blocks: list[Block] = []
+    blocks: list[RegisterBlock] = []
     run: list[Register] = []
     end = 0
     for register in sorted(registers, key=lambda r: (r.function, r.address, r.count)):
@@ -85,12 +87,12 @@ def plan(framer: FramerBase, unit: int, registers: Iterable[Register], max_gap: 
         if run and (
             register.function != run[0].function or register.address - end > gap or last - run[0].address > most
         ):
-            blocks.append(Block(framer, unit, run))
+            blocks.append(RegisterBlock(framer, unit, run))
             run = []
         end = max(end, last) if run else last
         run.append(register)
     if run:
-        blocks.append(Block(framer, unit, run))
+        blocks.append(RegisterBlock(framer, unit, run))
     return blocks
 
 

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from agent.lib.backoff import Backoff
 from agent.model import Instant, Reading
 from drivers.api import DeviceSpec
-from drivers.modbus.plan import Block, Register
-from drivers.modbus.stats import Tally
+from drivers.modbus.plan import Register, RegisterBlock
+from drivers.modbus.stats import DeviceStats
 
-__all__ = ["FAILURES", "Device", "Poll", "Turns", "spread"]
+__all__ = ["FAILURES", "Poll", "PolledDevice", "Turns", "spread"]
 
 FAILURES = 3
 """Failures in a row after which a device counts as gone and its points turn bad."""
@@ -32,7 +32,7 @@ _OVERLOADED, _RELIEVED = 2.0, 1.5  # periods between two reads of one poll: from
 _SMOOTH = 4  # rounds over which the time between two reads is smoothed
 
 
-class Device:
+class PolledDevice:
     """One slave on the line: what it has, how it is, and when it is asked again (`retry_at`, clock.monotonic)."""
 
     def __init__(self, spec: DeviceSpec, registers: Sequence[Register], guard: float) -> None:
@@ -41,7 +41,7 @@ class Device:
         self.unit: int = spec.address["unit_id"]
         self.registers = registers
         self.guard = guard
-        self.tally = Tally(spec.name)
+        self.stats = DeviceStats(spec.name)
         self.polls: list[Poll] = []
         self.failures = 0
         self.heard = False
@@ -101,7 +101,7 @@ class Poll:
     Between two questions anything more urgent may go first: `batch` gathers a round, `block` is its next question.
     """
 
-    def __init__(self, device: Device, period: float, blocks: list[Block]) -> None:
+    def __init__(self, device: PolledDevice, period: float, blocks: list[RegisterBlock]) -> None:
         self.device = device
         self.period = period
         self.due = self._grid = -math.inf
@@ -112,12 +112,12 @@ class Poll:
         """How often `stretch` was measured."""
         self._finished: float | None = None
         self._blocks = blocks
-        self._refused: dict[Block, float] = {}
-        self._halved: dict[Block, tuple[Block, list[Block]]] = {}
-        self._failing: list[Block] = []
-        self._silent: dict[Block, int] = {}
+        self._refused: dict[RegisterBlock, float] = {}
+        self._halved: dict[RegisterBlock, tuple[RegisterBlock, list[RegisterBlock]]] = {}
+        self._failing: list[RegisterBlock] = []
+        self._silent: dict[RegisterBlock, int] = {}
         self._gives = False
-        self._round: list[Block] = []
+        self._round: list[RegisterBlock] = []
 
     def start(self, now: float, phase: float) -> None:
         """Due now, and then at a fixed rate from `now + phase` on, seconds."""
@@ -128,7 +128,7 @@ class Poll:
     def ready_at(self) -> float:
         return max(self.due, self.device.retry_at)
 
-    def block(self, now: float) -> Block | None:
+    def block(self, now: float) -> RegisterBlock | None:
         """The question to ask now; it stays the same until `answered`, `refused` or `abort`. None: all are refused."""
         if not self._round:
             self._halved, self._failing, self._gives = {}, [], False
@@ -144,7 +144,9 @@ class Poll:
         if self._refused.pop(block, None) is not None:
             self._blocks.append(block)
 
-    def refused(self, halves: list[Block], at: Instant, now: float, failure: bool = False) -> list[Block]:
+    def refused(
+        self, halves: list[RegisterBlock], at: Instant, now: float, failure: bool = False
+    ) -> list[RegisterBlock]:
         """The slave does not give all of the block: ask for its `halves`, or give up the one point that is left.
 
         Returns what is given up by this. A `failure` may be the slave's own and of the moment: then nothing changes
@@ -166,7 +168,7 @@ class Poll:
             return self._give_up([block], now + _REFUSED_AGAIN)
         return []
 
-    def unanswered(self, at: Instant, now: float) -> list[Block] | None:
+    def unanswered(self, at: Instant, now: float) -> list[RegisterBlock] | None:
         """No answer to the question, though the slave answered the one before: what is given up by this, if anything.
 
         None where it may be the slave that is gone: the block comes last in the next round, so that others tell.
@@ -190,19 +192,19 @@ class Poll:
             self._blocks.remove(block)
             self._blocks.append(block)
 
-    def settle(self, now: float) -> list[Block]:
+    def settle(self, now: float) -> list[RegisterBlock]:
         """At the end of a round: what failed in it. If the slave gave something else, that is given up for a while."""
         failing, self._failing = self._failing, []
         return self._give_up(failing, now + _FAILED_AGAIN) if self._gives else failing
 
-    def _give_up(self, blocks: list[Block], again: float) -> list[Block]:
+    def _give_up(self, blocks: list[RegisterBlock], again: float) -> list[RegisterBlock]:
         for block in blocks:
             self._keep(block)
             self._blocks.remove(block)
             self._refused[block] = again
         return blocks
 
-    def _keep(self, half: Block) -> None:
+    def _keep(self, half: RegisterBlock) -> None:
         """From now on the halves of a block are asked for in its place."""
         if half not in self._halved:
             return
@@ -250,7 +252,7 @@ class Poll:
 class Turns:
     """The order in which the polls of all devices take turns on a line."""
 
-    def __init__(self, devices: Sequence[Device]) -> None:
+    def __init__(self, devices: Sequence[PolledDevice]) -> None:
         self._devices = devices
         self._fast = _FAST * min((poll.period for device in devices for poll in device.polls), default=0.0)
         self._starved = False

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from agent.model import Instant, Kind, Point, Quality, Reading, Value
 
-__all__ = ["Load", "Tally"]
+__all__ = ["DeviceStats", "LineLoad"]
 
 _NAMES = {"requests": "", "timeouts": "", "crc_errors": "", "misfits": "", "exceptions": "", "response_ms": "ms"}
 
 
-class Tally:
+class DeviceStats:
     """Counts of one slave since the start of the agent; `response_ms` is smoothed over some eight answers."""
 
     def __init__(self, device: str) -> None:
@@ -39,7 +39,7 @@ class Tally:
         ]
 
 
-class Load:
+class LineLoad:
     """The share of the last minute in which the line was busy, 0..1: this window and what is left of the one before."""
 
     WINDOW = 60.0

@@ -16,7 +16,7 @@ from drivers.modbus import question as ask
 from drivers.modbus.link import Babble, Link, NoAnswer
 from drivers.modbus.plan import Register
 from drivers.modbus.question import Function, Question
-from drivers.modbus.schedule import Device
+from drivers.modbus.schedule import PolledDevice
 
 __all__ = ["RegisterWriter"]
 
@@ -32,7 +32,7 @@ _INSTEAD = {
 }
 """What is tried where a slave does not take the function: for a bit, reading and writing its register."""
 
-Ask = Callable[[Device, Question], Awaitable[bytes]]
+Ask = Callable[[PolledDevice, Question], Awaitable[bytes]]
 
 
 class RegisterWriter:
@@ -41,14 +41,14 @@ class RegisterWriter:
     def __init__(self, link: Link, ask: Ask) -> None:
         self._link, self._framer, self._ask = link, link.framer, ask
 
-    async def write(self, device: Device, register: Register, data: list[int]) -> None:
+    async def write(self, device: PolledDevice, register: Register, data: list[int]) -> None:
         """Write the registers `data`, or a bit. Refused, NoAnswer or Babble if the slave did not take it."""
         if register.point.moves:
             await self._move(device, register, data)
         else:
             await self._set(device, register, data)
 
-    async def _set(self, device: Device, register: Register, data: list[int]) -> None:
+    async def _set(self, device: PolledDevice, register: Register, data: list[int]) -> None:
         tried: set[int] = set()
         said: DeviceError | WireError | None = None
         while True:
@@ -70,7 +70,12 @@ class RegisterWriter:
             log.info("function not taken device=%s function=%s next=%d", device.name, names, question.function)
 
     async def _goes_on(
-        self, device: Device, register: Register, data: list[int], question: Question, error: DeviceError | WireError
+        self,
+        device: PolledDevice,
+        register: Register,
+        data: list[int],
+        question: Question,
+        error: DeviceError | WireError,
     ) -> bool:
         """Whether the write is still to be done after `error`; False if it was done nevertheless.
 
@@ -89,7 +94,7 @@ class RegisterWriter:
         return True
 
     def _learns(
-        self, device: Device, register: Register, question: Question, error: DeviceError | WireError
+        self, device: PolledDevice, register: Register, question: Question, error: DeviceError | WireError
     ) -> bool:
         """Whether the slave says that it has no such function, and another one is used from now on."""
         instead = _INSTEAD.get(Function(question.function))
@@ -100,7 +105,7 @@ class RegisterWriter:
         log.info("function refused device=%s function=%d next=%d", device.name, question.function, instead)
         return True
 
-    async def _order(self, device: Device, question: Question) -> None:
+    async def _order(self, device: PolledDevice, question: Question) -> None:
         """Ask for a write. Exception 5 says that it is accepted and takes its time: reading back shows the end."""
         try:
             await self._ask(device, question)
@@ -115,7 +120,7 @@ class RegisterWriter:
         unknown = isinstance(error, Refused) and error.code == _NO_FUNCTION
         return unknown or question.function != Function.WRITE_REGISTERS
 
-    async def _move(self, device: Device, register: Register, data: list[int]) -> None:
+    async def _move(self, device: PolledDevice, register: Register, data: list[int]) -> None:
         """A pulse, once: asked again only if its function is unknown. The output that it moves tells whether it came.
 
         That is read before; on a serial line it shows an echo too, and a pulse is not read back.
@@ -135,7 +140,7 @@ class RegisterWriter:
             log.info('pulse not acknowledged device=%s point=%s reason="%s" next=the output moved, so it is done',
                      device.name, register.point.id, error)  # fmt: skip
 
-    async def _state(self, device: Device, register: Register) -> Value:
+    async def _state(self, device: PolledDevice, register: Register) -> Value:
         """The value that a point reads now; None if it cannot be read. A bad acknowledgement may have cost the
         connection.
         """
@@ -148,11 +153,11 @@ class RegisterWriter:
             return None
         return bool(answer[2] & 1) if register.field is None else register.field.decode(answer[2:])
 
-    async def _question(self, device: Device, register: Register, data: list[int], without: Set[int]) -> Question:
+    async def _question(self, device: PolledDevice, register: Register, data: list[int], without: Set[int]) -> Question:
         question = await self._framed(device, register, data, without)
         return replace(question, once=True) if register.point.moves else question
 
-    async def _framed(self, device: Device, register: Register, data: list[int], without: Set[int]) -> Question:
+    async def _framed(self, device: PolledDevice, register: Register, data: list[int], without: Set[int]) -> Question:
         framer, unit, address = self._framer, device.unit, register.address
         if register.is_bit and register.point.moves:
             return ask.command_coil(framer, unit, address, data[0])
@@ -172,7 +177,7 @@ class RegisterWriter:
         return ask.write_registers(framer, unit, address, data, single)
 
 
-def _begin_anew(device: Device, register: Register) -> None:
+def _begin_anew(device: PolledDevice, register: Register) -> None:
     """The slave took no function at all: so it was not the function, and the next write tries the first one again."""
     device.unknown -= {Function.WRITE_COIL} if register.is_bit else _INSTEAD.keys()
 

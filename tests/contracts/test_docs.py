@@ -25,7 +25,7 @@ PROSE = sorted(
     str(path.relative_to(ROOT))
     for top in ("*.md", "docs/**/*.md", "drivers/**/*.md", "agent/**/*.md", "tests/**/*.md")
     for path in ROOT.glob(top)
-    if path.name != "CHANGELOG.md"
+    if path.name != "CHANGELOG.md" and "node_modules" not in path.parts
 )
 NOT_ON_THE_MAP = {"agent/driver.py", "drivers/flood.py", "drivers/serial_port.py"}
 """Small files that need no line of their own."""

@@ -16,7 +16,7 @@ from agent.errors import DeviceError, WireError
 from agent.model import Quality
 from drivers.api import BusSpec, DeviceSpec
 from drivers.lora.chirpstack import ChirpStack
-from drivers.lora.chirpstack.link import Message
+from drivers.lora.chirpstack.link import MqttMessage
 from tests.fakes.broker import ScriptedBroker
 from tests.fakes.store import FakeStore
 from tests.fakes.waiting import until
@@ -195,7 +195,7 @@ KINDS = st.sampled_from(["up", "up", "join", "ack", "txack", "log", "status", "l
 
 
 def message(topic, body):
-    return Message(topic, body, False, 1, 1, 1)
+    return MqttMessage(topic, body, False, 1, 1, 1)
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

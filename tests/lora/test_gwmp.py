@@ -13,7 +13,7 @@ from agent.errors import ConfigError
 from drivers.api import DeviceSpec
 from drivers.lora.gwmp import packets
 from drivers.lora.gwmp.airtime import AirtimeAccount, airtime
-from drivers.lora.gwmp.downlinks import Downlink
+from drivers.lora.gwmp.downlinks import PendingDownlink
 from drivers.lora.gwmp.gateways import MOST_GATEWAYS
 from drivers.lora.gwmp.region import SUB_BANDS, sub_band
 from drivers.lora.gwmp.server import MOST_FRAMES, Battery, Heard, Joined, Send, Server, describe
@@ -447,7 +447,7 @@ def test_another_key_in_the_file_ends_the_session(room):
 
 def order(site, device="meter", point="meter.valve", payload=b"\x01", until=None):
     ended = []
-    downlink = Downlink(point, 9, payload, ended.append, until)
+    downlink = PendingDownlink(point, 9, payload, ended.append, until)
     site.server.submit(device, downlink)
     return downlink, ended
 

@@ -17,7 +17,7 @@ from agent.errors import DeviceError, WireError
 from agent.model import Quality
 from drivers.api import BusSpec, DeviceSpec
 from drivers.lora import rak
-from drivers.lora.rak import Packet, RakP2p, Signal, parse
+from drivers.lora.rak import ModemNotice, Packet, RakP2p, parse
 from drivers.registry import open_bus
 from tests.fakes.listening import Listening
 from tests.fakes.rak_modem import RakModem
@@ -367,9 +367,9 @@ async def test_the_next_sign_of_life_is_always_owed(make_modem, listen, port):
         ("+EVT:aabbccdd", Packet(b"\xaa\xbb\xcc\xdd")),
         ("\x80noise+EVT:RXP2P:-60:11:AA", Packet(b"\xaa", -60, 11)),
         ("+EVT:RXP2P:-60:1+EVT:RXP2P:-61:9:AB", Packet(b"\xab", -61, 9)),
-        ("+EVT:RXP2P RECEIVE TIMEOUT", Signal("RXP2P RECEIVE TIMEOUT")),
-        ("+EVT:RXP2P RECEIVE ERROR", Signal("RXP2P RECEIVE ERROR")),
-        ("+EVT:TXP2P DONE", Signal("TXP2P DONE")),
+        ("+EVT:RXP2P RECEIVE TIMEOUT", ModemNotice("RXP2P RECEIVE TIMEOUT")),
+        ("+EVT:RXP2P RECEIVE ERROR", ModemNotice("RXP2P RECEIVE ERROR")),
+        ("+EVT:TXP2P DONE", ModemNotice("TXP2P DONE")),
         ("+EVT:RXP2P:-60:11", None),
         ("+EVT:RXP2P:-60:11:ABC", None),
         ("+EVT:RXP2P:-60:11:XY", None),
@@ -393,7 +393,7 @@ _PIECES = st.sampled_from(
 @given(st.lists(_PIECES | st.text(max_size=8), max_size=30).map("".join))
 def test_any_text_is_a_packet_a_signal_or_nothing(text):
     found = parse(text)
-    assert found is None or isinstance(found, Packet | Signal)
+    assert found is None or isinstance(found, Packet | ModemNotice)
     if isinstance(found, Packet):
         assert len(found.payload or b"") <= 255
         assert all(figure is None or abs(figure) < 1000 for figure in (found.rssi, found.snr))

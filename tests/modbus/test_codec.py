@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.errors import DeviceError
-from drivers.modbus.codec import Field, byte_order
+from drivers.modbus.codec import RegisterField, byte_order
 
 INTEGERS = {"u16": (0, 2**16), "i16": (-(2**15), 2**15), "u32": (0, 2**32), "i32": (-(2**31), 2**31),
             "u64": (0, 2**64), "i64": (-(2**63), 2**63), "bcd16": (0, 10**4), "bcd32": (0, 10**8)}  # fmt: skip
@@ -22,8 +22,8 @@ def wire(registers: list[int]) -> bytes:
     return b"".join(r.to_bytes(2, "big") for r in registers)
 
 
-def field(kind: str, **more: Any) -> Field:
-    return Field({"type": kind, **more})
+def field(kind: str, **more: Any) -> RegisterField:
+    return RegisterField({"type": kind, **more})
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -112,7 +112,7 @@ def test_one_register_has_bytes_to_swap_but_no_words() -> None:
     ],
 )
 def test_values(settings: dict[str, Any], data: bytes, value: Any) -> None:
-    decoded = Field(settings).decode(data)
+    decoded = RegisterField(settings).decode(data)
     assert decoded == value and type(decoded) is type(value)
 
 

@@ -10,19 +10,19 @@ from pymodbus.framer.socket import FramerSocket
 from pymodbus.pdu.decoders import DecodePDU
 
 from agent.model import Instant, Point, Quality
-from drivers.modbus.plan import Block, Register, plan
+from drivers.modbus.plan import Register, RegisterBlock, plan
 
 FRAMER = FramerSocket(DecodePDU(False))
 AT = Instant("boot", 1, 2)
 
 
-def questions(blocks: list[Block]) -> list[tuple[int, int, int]]:
+def questions(blocks: list[RegisterBlock]) -> list[tuple[int, int, int]]:
     return [(b.question.function, b.question.address, b.question.count) for b in blocks]
 
 
 @pytest.fixture(name="planned")
 def _planned(point: Any) -> Any:
-    def planned(points: list[tuple[str, int, str]], max_gap: int = 8, max_read: int = 125) -> list[Block]:
+    def planned(points: list[tuple[str, int, str]], max_gap: int = 8, max_read: int = 125) -> list[RegisterBlock]:
         registers = [
             Register(Point(f"d.{n}", "d"), point(table, address, type=kind))
             for n, (table, address, kind) in enumerate(points)

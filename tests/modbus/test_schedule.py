@@ -14,13 +14,13 @@ from agent.model import Instant, Quality
 from drivers.api import BusSpec, DeviceSpec
 from drivers.modbus.device import build
 from drivers.modbus.open import open_tcp
-from drivers.modbus.schedule import Device, Poll, Turns, spread
+from drivers.modbus.schedule import Poll, PolledDevice, Turns, spread
 from drivers.modbus.serial_link import SerialLink
-from drivers.modbus.stats import Load, Tally
+from drivers.modbus.stats import DeviceStats, LineLoad
 
 
-def slave(*periods: float, watchdog: float | None = None) -> Device:
-    made = Device(DeviceSpec("d", {"unit_id": 1}, output_watchdog=watchdog), [], 0.0)
+def slave(*periods: float, watchdog: float | None = None) -> PolledDevice:
+    made = PolledDevice(DeviceSpec("d", {"unit_id": 1}, output_watchdog=watchdog), [], 0.0)
     made.polls = [Poll(made, period, []) for period in periods]
     return made
 
@@ -73,7 +73,7 @@ class Wire2400:
 
     CHARACTER, TIMEOUT = 11 / 2400, 0.5
 
-    def __init__(self, devices: list[Device], dead: set[str]) -> None:
+    def __init__(self, devices: list[PolledDevice], dead: set[str]) -> None:
         self.now, self.devices, self.dead = 0.0, devices, dead
         self.reads: dict[Poll, list[float]] = {poll: [] for one in devices for poll in one.polls}
         self.turns = Turns(devices)
@@ -108,7 +108,7 @@ class Wire2400:
                    if after > 120.0)  # fmt: skip
 
 
-def line_2400(make: Any, point: Any, relays: int, meters: int) -> list[Device]:
+def line_2400(make: Any, point: Any, relays: int, meters: int) -> list[PolledDevice]:
     """Relay modules with eight coils and eight inputs, each second, and meters of 120 registers, every 10 s."""
     link = SerialLink("/dev/none", 2400, "N", 1, 8, 0.5)
     bits = {f"{table}{n}": point(table, n) for table in ("coil", "discrete") for n in range(8)}
@@ -170,7 +170,7 @@ def test_an_output_watchdog_bounds_the_backoff() -> None:
 
 
 def test_load_is_the_share_of_the_last_minute() -> None:
-    load = Load(0.0)
+    load = LineLoad(0.0)
     load.add(3.0, 6.0)
     assert load.share(6.0) == 0.5
     for second in range(7, 120):
@@ -180,7 +180,7 @@ def test_load_is_the_share_of_the_last_minute() -> None:
 
 
 def test_response_time_is_bad_until_there_is_one() -> None:
-    tally, at = Tally("m"), Instant("boot", 1, None)
-    assert {r.point: r.quality for r in tally.readings(at)}["m.modbus.response_ms"] is Quality.BAD
-    tally.answered(0.0412)
-    assert {r.point: r.value for r in tally.readings(at)}["m.modbus.response_ms"] == 41.2
+    stats, at = DeviceStats("m"), Instant("boot", 1, None)
+    assert {r.point: r.quality for r in stats.readings(at)}["m.modbus.response_ms"] is Quality.BAD
+    stats.answered(0.0412)
+    assert {r.point: r.value for r in stats.readings(at)}["m.modbus.response_ms"] == 41.2

@@ -14,9 +14,9 @@ from agent.errors import DeviceError, TooLate
 from agent.lib.throttle import Throttle
 from agent.model import BusState, Point, Quality, Reading, Readings, Value
 from drivers.api import BusSpec, DurableStore
-from drivers.lora.chirpstack.downlinks import Downlink, Downlinks
-from drivers.lora.chirpstack.events import LARGEST, Ack, Malformed, Topics, Uplink, battery, command, parse, text
-from drivers.lora.chirpstack.link import Address, Link, Message
+from drivers.lora.chirpstack.downlinks import Downlinks, QueuedDownlink
+from drivers.lora.chirpstack.events import LARGEST, Ack, Malformed, Topics, UplinkEvent, battery, command, parse, text
+from drivers.lora.chirpstack.link import Address, BrokerLink, MqttMessage
 from drivers.lora.node import KEEP_EVERY, PATIENCE, Frame, Node
 
 __all__ = ["ChirpStack"]
@@ -43,7 +43,8 @@ class ChirpStack:
         options = spec.options
         self._bus, self._clock = spec.name, clock
         self._topics = Topics(options["event_topic"], options["command_topic"], options["application"])
-        self._link = Link(spec.name, Address(options, _client_id(spec.name, memory)), self._topics.subscription, clock)
+        address = Address(options, _client_id(spec.name, memory))
+        self._link = BrokerLink(spec.name, address, self._topics.subscription, clock)
         self._nodes = {device.address["dev_eui"].lower(): Node(device, clock, memory) for device in spec.devices}
         self._euis = {node.name: eui for eui, node in self._nodes.items()}
         self._confirms = {d.name: (d.profile or {}).get("lora", {}).get("confirmed", True) for d in spec.devices}
@@ -99,7 +100,7 @@ class ChirpStack:
             await asyncio.wait({link})
             self._due = math.inf
 
-    async def _next(self, link: asyncio.Task[None]) -> Message | None:
+    async def _next(self, link: asyncio.Task[None]) -> MqttMessage | None:
         """The next message; None when it is time to look around."""
         if link.done():
             link.result()
@@ -112,7 +113,7 @@ class ChirpStack:
         except TimeoutError:
             return None
 
-    async def take(self, message: Message) -> Readings:
+    async def take(self, message: MqttMessage) -> Readings:
         """The readings of one message. No content of it raises."""
         self._counts["events"] += 1
         if len(message.body) > LARGEST:
@@ -138,7 +139,7 @@ class ChirpStack:
     async def _handle(self, node: Node, kind: str, event: Mapping[str, object], connection: int) -> Readings:
         match kind:
             case "up":
-                return await self._up(node, Uplink.of(event), connection)
+                return await self._up(node, UplinkEvent.of(event), connection)
             case "join":
                 log.info("device joined device=%s dev_addr=%s", node.name, text(event, "devAddr")[:16])
                 node.joined()
@@ -153,7 +154,7 @@ class ChirpStack:
                 self._log(node, event)
         return []
 
-    async def _up(self, node: Node, up: Uplink, connection: int) -> Readings:
+    async def _up(self, node: Node, up: UplinkEvent, connection: int) -> Readings:
         at = self._clock.now()
         now_ms = at.wall_ms if at.wall_ms is not None else time.time_ns() // 1_000_000
         late = self._may_be_late(connection) and up.heard_ms is not None and now_ms - up.heard_ms > _LATE_MS
@@ -235,7 +236,7 @@ class ChirpStack:
         end = now + max(patience, _DEFAULT_LIFE) if until is None else until
         if end <= now:
             raise TooLate(f"{point}: its time expired before it was sent")
-        eui, downlink = self._euis[node.name], Downlink(node.name, point, len(payload), self._confirms[node.name])
+        eui, downlink = self._euis[node.name], QueuedDownlink(node.name, point, len(payload), self._confirms[node.name])
         expires_ms = None if at.wall_ms is None else at.wall_ms + round((end - now) * 1000)
         body = command(eui, downlink.item, fport, payload, downlink.confirmed, expires_ms)
         self._downlinks.add(downlink)
@@ -257,7 +258,7 @@ class ChirpStack:
             self._confirmed[point] = Reading(point, value, done)
             self._written[point] += _SETTLED_NS
 
-    async def _wait(self, downlink: Downlink, end: float, patience: float) -> None:
+    async def _wait(self, downlink: QueuedDownlink, end: float, patience: float) -> None:
         """Until it ended: it must be sent before `end`, and confirmed within `patience` seconds from then."""
         try:
             async with asyncio.timeout(max(end - self._clock.monotonic(), 0.0) + _EXPIRY_GRACE):

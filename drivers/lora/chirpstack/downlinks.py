@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from agent.errors import DeviceError, TooLate
 
-__all__ = ["Downlink", "Downlinks"]
+__all__ = ["Downlinks", "QueuedDownlink"]
 
 _DROPPED = {
     "EXPIRED": "it expired in ChirpStack's queue before the device spoke",
@@ -20,7 +20,7 @@ _DROPPED = {
 
 
 @dataclass(eq=False, slots=True)
-class Downlink:
+class QueuedDownlink:
     """One item of the queue. `sent` is set when a gateway took it, or it ended before; `ended` says how."""
 
     device: str
@@ -47,12 +47,12 @@ class Downlinks:
     """The downlinks that a write waits for, by the id that we gave them."""
 
     def __init__(self) -> None:
-        self._waiting: dict[str, Downlink] = {}
+        self._waiting: dict[str, QueuedDownlink] = {}
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def add(self, downlink: Downlink) -> None:
+    def add(self, downlink: QueuedDownlink) -> None:
         """A newer value for a point takes the place of the one that waits."""
         for other in self._waiting.values():
             if other.point == downlink.point:
@@ -61,7 +61,7 @@ class Downlinks:
                 ))  # fmt: skip
         self._waiting[downlink.item] = downlink
 
-    def remove(self, downlink: Downlink) -> None:
+    def remove(self, downlink: QueuedDownlink) -> None:
         self._waiting.pop(downlink.item, None)
 
     def taken(self, item: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from drivers.lora.payload64 import from_base64
 from drivers.lora.values import whole
 
-__all__ = ["EVENTS", "LARGEST", "Ack", "Malformed", "Topics", "Uplink", "battery", "command", "parse", "text"]
+__all__ = ["EVENTS", "LARGEST", "Ack", "Malformed", "Topics", "UplinkEvent", "battery", "command", "parse", "text"]
 
 LARGEST = 65_536
 """Bytes of an event; LoRaWAN carries 242 bytes, heard by some gateways."""
@@ -50,7 +50,7 @@ class Topics:
 
 
 @dataclass(frozen=True, slots=True)
-class Uplink:
+class UplinkEvent:
     """The content of an `up` event. `heard_ms` is Unix milliseconds by the server's clock, None if it does not say."""
 
     payload: bytes
@@ -63,7 +63,7 @@ class Uplink:
     heard_ms: int | None
 
     @classmethod
-    def of(cls, event: Mapping[str, Any]) -> Uplink:
+    def of(cls, event: Mapping[str, Any]) -> UplinkEvent:
         """Malformed where what matters is not what it should be."""
         gateways = [each for each in _list(event, "rxInfo") if isinstance(each, Mapping)]
         best = max(gateways, key=_strength, default=None)

@@ -23,7 +23,7 @@ from agent.lib.resolver import in_thread
 from agent.lib.tls import client_context, why_refused
 from drivers.lora.chirpstack.events import LARGEST
 
-__all__ = ["Address", "Link", "Message"]
+__all__ = ["Address", "BrokerLink", "MqttMessage"]
 
 log = logging.getLogger("bocage.lora")
 
@@ -94,7 +94,7 @@ class _Unread(asyncio.Queue[aiomqtt.Message]):
             super().put_nowait(item)
 
 
-class Message(NamedTuple):
+class MqttMessage(NamedTuple):
     """A received message. `connection` counts connections from 1: one that is gone takes no acknowledgement."""
 
     topic: str
@@ -105,13 +105,13 @@ class Message(NamedTuple):
     connection: int
 
 
-class Link:
+class BrokerLink:
     """`run` keeps the connection up for as long as it runs; what comes is in `inbox`."""
 
     def __init__(self, bus: str, address: Address, subscription: str, clock: Clock) -> None:
         self._bus, self._address, self._subscription, self._clock = bus, address, subscription, clock
         self._client: aiomqtt.Client | None = None
-        self.inbox: asyncio.Queue[Message] = asyncio.Queue(_INBOX)
+        self.inbox: asyncio.Queue[MqttMessage] = asyncio.Queue(_INBOX)
         self.error = "not connected yet"
         self.connections = 0
         self.connected_at = 0.0
@@ -153,7 +153,7 @@ class Link:
         except aiomqtt.MqttError as error:
             raise WireError(f"{self._address.name} does not take the downlink: {_describe(error)}") from error
 
-    def acknowledge(self, message: Message) -> None:
+    def acknowledge(self, message: MqttMessage) -> None:
         """Tell the broker that it may forget this one."""
         if message.qos and self._client is not None and message.connection == self.connections:
             self._client._client.ack(message.mid, message.qos)
@@ -177,9 +177,9 @@ class Link:
                 if client._disconnected.done():
                     client._client._sock_close()  # aiomqtt leaves it open where reading from it failed
 
-    def _received(self, message: aiomqtt.Message) -> Message:
+    def _received(self, message: aiomqtt.Message) -> MqttMessage:
         body = message.payload if isinstance(message.payload, bytes) else b""
-        return Message(
+        return MqttMessage(
             str(message.topic), body[:_LONGEST], bool(message.retain), message.mid, message.qos, self.connections
         )
 

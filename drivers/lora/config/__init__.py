@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from agent.site.checks.names import Checked, PointRef
     from agent.site.models.devices import Device
 
-__all__ = ["ChirpStack", "Ebyte", "Gwmp", "LoraLine", "RakP2p", "Rn2483"]
+__all__ = ["ChirpStackConfig", "Ebyte", "GwmpConfig", "LoraLineConfig", "RakP2pConfig", "Rn2483"]
 
 spell({"deveui": "dev_eui", "appkey": "app_key"})
 
@@ -85,7 +85,7 @@ class P2pNode(DeviceOptions):
     """Point to point radio: the byte that its payloads start with."""
 
 
-class Codec(DeviceOptions):
+class CodecConfig(DeviceOptions):
     in_address: ClassVar = False
 
     variables: Variables = Field(default_factory=dict)
@@ -103,13 +103,13 @@ class _Lora(BusModel):
             at.warn(("actuators", name, "refresh"), text)
 
     def options(self, device: Device) -> dict[str, Any]:
-        variables = cast(Codec, device).variables
+        variables = cast(CodecConfig, device).variables
         told = {"stale_after": device.stale_after, "interval": device.interval}
         return {**told, "variables": dict(variables)} if variables else told
 
 
 class _Lorawan(_Lora):
-    device_options: ClassVar = (LorawanNode, Codec)
+    device_options: ClassVar = (LorawanNode, CodecConfig)
 
     def check_output(self, at: Checked, name: str, output: PointRef) -> None:
         """A node of class A listens after it has spoken only."""
@@ -119,7 +119,7 @@ class _Lorawan(_Lora):
             at.warn(("actuators", name, "output"), text)
 
 
-class ChirpStack(_Lorawan):
+class ChirpStackConfig(_Lorawan):
     """A ChirpStack v4 network server, over its MQTT integration."""
 
     type: Literal["lora_chirpstack"]
@@ -150,7 +150,7 @@ class ChirpStack(_Lorawan):
         return ("dev_eui",)
 
 
-class Gwmp(_Lorawan):
+class GwmpConfig(_Lorawan):
     """Our own network server, for gateways with the Semtech packet forwarder (UDP)."""
 
     type: Literal["lora_gwmp"]
@@ -165,8 +165,8 @@ class Gwmp(_Lorawan):
         if not self.gateways and reached and not at.wrong("buses", name, "gateways"):
             text = f"{self.listen} can be reached from other machines, and the protocol has no passwords"
             at.error(("buses", name, "listen"), text, 'write the EUIs that may speak: gateways: ["0102030405060708"]')
-        twins = (one for one, other in at.site.buses.items() if isinstance(other, Gwmp) and other.listen == self.listen)
-        first = next(twins)
+        servers = ((one, other) for one, other in at.site.buses.items() if isinstance(other, GwmpConfig))
+        first = next(one for one, other in servers if other.listen == self.listen)
         if first != name:
             text = f"{self.listen} is already used by bus {first} (line {at.line('buses', first)})"
             at.error(("buses", name, "listen"), text)
@@ -181,7 +181,7 @@ class Gwmp(_Lorawan):
 
 
 class _PointToPoint(_Lora):
-    device_options: ClassVar = (P2pNode, Codec)
+    device_options: ClassVar = (P2pNode, CodecConfig)
 
 
 class _Radio(_PointToPoint, SerialBus):
@@ -194,7 +194,7 @@ class _Radio(_PointToPoint, SerialBus):
     power: Decibel = 14
 
 
-class RakP2p(_Radio):
+class RakP2pConfig(_Radio):
     """A RAK3172 modem, point to point."""
 
     type: Literal["lora_rak_p2p"]
@@ -218,7 +218,7 @@ class RakP2p(_Radio):
         return ("node",)
 
 
-class LoraLine(_PointToPoint, SerialBus):
+class LoraLineConfig(_PointToPoint, SerialBus):
     """Any modem that prints a line for each packet."""
 
     type: Literal["lora_line"]

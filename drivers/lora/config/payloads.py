@@ -109,7 +109,7 @@ class Record(Part):
     """Each such record is an entry of this list: a history."""
 
 
-class Downlink(Part):
+class DownlinkConfig(Part):
     """How one field is sent: prefix, value, suffix."""
 
     field: FieldName
@@ -122,7 +122,7 @@ class Downlink(Part):
     """In place of as, where each value has bytes of its own: {on: "ff1d20", off: "ff1d00"}."""
 
 
-class History(Model):
+class HistoryConfig(Model):
     """The list of the decoded payload that holds samples stored while the device was not heard."""
 
     field: FieldName
@@ -169,8 +169,8 @@ class LoraMap(Model):
     """A JavaScript codec as makers publish them: a file beside the profile."""
     source: WebAddress | None = None
     """Where the maker publishes the codec."""
-    history: History | None = None
-    downlink: Many[Downlink] | None = None
+    history: HistoryConfig | None = None
+    downlink: Many[DownlinkConfig] | None = None
     """How fields are sent; without it a codec or cayenne writes, and struct and tlv cannot."""
 
     @property
@@ -326,7 +326,7 @@ def _check_part(document: Document, keys: Keys, part: Part, last: bool) -> None:
         document.report(keys, f'"length" is missing: a {kind} without it takes all bytes that follow')
 
 
-def _check_downlink(document: Document, keys: Keys, record: Downlink) -> None:
+def _check_downlink(document: Document, keys: Keys, record: DownlinkConfig) -> None:
     if (record.as_ is None) == (record.values is None) and document.value((*keys, "as")) is None:
         document.report(keys, f'write as (a type) or values (bytes for each value) for {record.field}')
     if record.values is not None:

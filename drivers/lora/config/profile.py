@@ -17,7 +17,7 @@ from agent.site.language.problems import Problem
 from agent.site.language.values import Written, plain
 from agent.site.profiles.kind import Normalised, PointKeys, ProfileKind, Words, kind_or_usual
 from drivers.lora.codecs import look
-from drivers.lora.config import Codec
+from drivers.lora.config import CodecConfig
 from drivers.lora.config.payloads import LoraMap, check_lora
 from drivers.lora.config.words import is_unclear, words_of
 
@@ -123,7 +123,7 @@ class _Lora(ProfileKind):
     def check_device(self, at: Checked, name: str, profile: Normalised) -> None:
         """A maker's codec is there, and variables are for a codec."""
         device, codec = at.site.devices[name], profile["lora"].get("codec")
-        if cast(Codec, device).variables and codec is None:
+        if cast(CodecConfig, device).variables and codec is None:
             text = f"variables are for JavaScript codecs, and profile {device.profile} has none"
             at.error(("devices", name, "variables"), text, at_key=True)
         if codec is not None and not is_file(Path(codec)):

@@ -21,7 +21,7 @@ from agent.lib.backoff import Backoff
 from agent.lib.resolver import addresses
 from agent.model import BusState, Point, Quality, Reading, Readings, Value
 from drivers.api import BusSpec, DurableStore
-from drivers.lora.gwmp.downlinks import Downlink
+from drivers.lora.gwmp.downlinks import PendingDownlink
 from drivers.lora.gwmp.region import SUB_BANDS
 from drivers.lora.gwmp.server import Act, Battery, Heard, Joined, Send, Server, describe
 from drivers.lora.gwmp.sessions import end_device
@@ -211,7 +211,7 @@ class Gwmp:
             if not outcome.done():
                 outcome.set_result(error)
 
-        downlink = Downlink(point, port, payload, settle, until, self._confirms[node.name])
+        downlink = PendingDownlink(point, port, payload, settle, until, self._confirms[node.name])
         self._server.submit(node.name, downlink)
         self._pump_rest.end()
         try:

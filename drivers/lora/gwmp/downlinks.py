@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["ATTEMPTS", "Downlink", "Mailbox"]
+__all__ = ["ATTEMPTS", "Mailbox", "PendingDownlink"]
 
 ATTEMPTS = 3
 """Transmissions of one value before it is given up."""
@@ -14,7 +14,7 @@ _NOBODY_KNOWS = (0, b"")
 
 
 @dataclass(slots=True, eq=False)
-class Downlink:
+class PendingDownlink:
     """One value for one point. `settle` is called once: with nothing when it is done, else with why it is not.
     `until` (clock.monotonic) is when it may be sent at the latest.
     """
@@ -49,8 +49,8 @@ class Mailbox:
     """One device's downlinks. A newer value of a point takes the place of the one that waits."""
 
     def __init__(self) -> None:
-        self._waiting: dict[str, Downlink] = {}
-        self.sent: Downlink | None = None
+        self._waiting: dict[str, PendingDownlink] = {}
+        self.sent: PendingDownlink | None = None
         """On the air, or heard by the device, which has not said so yet."""
         self._owed: tuple[int, bytes] | None = _NOBODY_KNOWS
         """What the next acknowledgement may be of, beside `sent`. Before a start something may have been sent, too."""
@@ -58,19 +58,19 @@ class Mailbox:
     def __len__(self) -> int:
         return len(self._waiting) + (self.sent is not None)
 
-    def add(self, downlink: Downlink) -> None:
+    def add(self, downlink: PendingDownlink) -> None:
         for older in (self._waiting.pop(downlink.point, None), self.sent):
             if older is not None and older.point == downlink.point:
                 older.end("replaced by a newer value")
         self._waiting[downlink.point] = downlink
 
-    def withdraw(self, downlink: Downlink) -> None:
+    def withdraw(self, downlink: PendingDownlink) -> None:
         """Withdraw a write. What is on the air already stays there, and is not repeated."""
         downlink.over = True
         if self._waiting.get(downlink.point) is downlink:
             del self._waiting[downlink.point]
 
-    def next(self, now: float) -> Downlink | None:
+    def next(self, now: float) -> PendingDownlink | None:
         """The downlink to send now. Expired ones are ended."""
         for downlink in list(self._waiting.values()):
             if downlink.is_late(now):
@@ -80,7 +80,7 @@ class Mailbox:
                 downlink.end(f"expired before the device listened{why}")
         return next(iter(self._waiting.values()), None)
 
-    def take(self, downlink: Downlink, *, is_first: bool) -> None:
+    def take(self, downlink: PendingDownlink, *, is_first: bool) -> None:
         """It goes on the air, as the first of its session or after others."""
         if is_first:
             self._owed = None
@@ -88,7 +88,7 @@ class Mailbox:
         downlink.attempts += 1
         self.sent = downlink
 
-    def refuse(self, downlink: Downlink, error: str) -> None:
+    def refuse(self, downlink: PendingDownlink, error: str) -> None:
         self._waiting.pop(downlink.point, None)
         downlink.end(error)
 

@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from drivers.lora.gwmp.airtime import AirtimeAccount, airtime
-from drivers.lora.gwmp.downlinks import Downlink
+from drivers.lora.gwmp.downlinks import PendingDownlink
 from drivers.lora.gwmp.packets import TMST_MODULUS, Received, Transmission, TxAck, pull_resp
 from drivers.lora.gwmp.region import BANDWIDTH, RX2_FREQUENCY, SUB_BANDS, SubBand, most_payload, sub_band
 from drivers.lora.gwmp.schedule import Schedule
 
-__all__ = ["Address", "Gateway", "Gateways", "Slot", "Told"]
+__all__ = ["Address", "Gateway", "Gateways", "SendWindow", "Told"]
 
 log = logging.getLogger("bocage.lora")
 
@@ -86,26 +86,26 @@ class _Air:
 
 
 @dataclass(frozen=True, slots=True)
-class Slot(_Air):
+class SendWindow(_Air):
     """A window in which a gateway may send: one that has airtime (ms) left for it."""
 
     gateway: Gateway
     band: SubBand
     took: float
-    others: tuple[Slot, ...] = ()
+    others: tuple[SendWindow, ...] = ()
     """What else there is, the best first: for an order that the concentrator refuses."""
 
 
-Told = Callable[["Slot | None", str], None]
+Told = Callable[["SendWindow | None", str], None]
 """Is called with the slot in which something is really sent (None: not at all), and the concentrator's error."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Sent:
-    slot: Slot
+    slot: SendWindow
     payload: bytes
     at: float
-    downlink: Downlink | None
+    downlink: PendingDownlink | None
     told: Told | None
 
 
@@ -139,7 +139,7 @@ class Gateways:
     def slot(
         self, heard: Sequence[Received], delays: tuple[int, int], size: int, data: int, now: float,
         rx2_sf: int, age: float = COLLECTED,
-    ) -> Slot | None:
+    ) -> SendWindow | None:
         """Where `size` bytes, `data` of them application payload and commands, go to a device after its uplink, heard
         best first: RX1 by one of the gateways, else RX2, by what is left of the sub-band's hour, and never while the
         concentrator sends something else; None if no gateway may send. `age` is how long ago it was heard (s).
@@ -158,7 +158,7 @@ class Gateways:
 
     def slot_now(
         self, euis: Sequence[str], size: int, data: int, now: float, rx2_sf: int, *, waits: bool = False
-    ) -> Slot | None:
+    ) -> SendWindow | None:
         """The second window at once, for a device that always listens (class C), by the gateways that heard it, a
         mute one last. With `waits` also by one that is sending something else now, as those may be that are left over.
         """
@@ -172,7 +172,12 @@ class Gateways:
         return replace(found, others=tuple(slot for slot in left if slot is not None))
 
     def send(
-        self, slot: Slot, payload: bytes, now: float, downlink: Downlink | None = None, told: Told | None = None
+        self,
+        slot: SendWindow,
+        payload: bytes,
+        now: float,
+        downlink: PendingDownlink | None = None,
+        told: Told | None = None,
     ) -> tuple[Address, bytes]:
         """The datagram that orders it, and where it goes. Its airtime is spent."""
         gateway = slot.gateway
@@ -248,14 +253,14 @@ class Gateways:
             elif now - sent.at < TX_ACK_WAIT:  # the others are sending something else
                 self._at_once.append((now + MUTE, token))
 
-    def _other(self, slot: Slot, now: float) -> Slot | None:
+    def _other(self, slot: SendWindow, now: float) -> SendWindow | None:
         """The next of what else there was, if it still may be and there is time."""
         for at, other in enumerate(slot.others, 1):
             if self._may_still(other, now):
                 return replace(other, others=slot.others[at:])
         return None
 
-    def _may_still(self, slot: Slot, now: float) -> bool:
+    def _may_still(self, slot: SendWindow, now: float) -> bool:
         gateway, at_once = slot.gateway, slot.tmst is None
         tmst = gateway.tmst(now) if slot.tmst is None else slot.tmst
         return (
@@ -264,7 +269,7 @@ class Gateways:
             and (tmst is None or gateway.schedule.free(tmst, slot.took, now))
         )  # fmt: skip
 
-    def _give_back(self, slot: Slot, now: float) -> None:
+    def _give_back(self, slot: SendWindow, now: float) -> None:
         slot.gateway.ledger.spend(slot.band, -slot.took, now)
         slot.gateway.sent -= 1
         slot.gateway.errors += 1
@@ -284,7 +289,7 @@ class Gateways:
 
     def _free(
         self, gateway: Gateway, size: int, data: int, now: float, air: _Air, waits: bool = False
-    ) -> Slot | None:
+    ) -> SendWindow | None:
         band, took = sub_band(air.frequency), airtime(size, air.sf, air.bandwidth)
         if band is None or data > most_payload(air.sf) or not gateway.ledger.allows(band, took, now):
             return None
@@ -292,10 +297,10 @@ class Gateways:
         if tmst is not None and not waits and not gateway.schedule.free(tmst, took, now):
             return None
         began = None if air.tmst is None else tmst
-        return Slot(air.frequency, air.sf, air.bandwidth, began, air.window, air.at, gateway, band, took)
+        return SendWindow(air.frequency, air.sf, air.bandwidth, began, air.window, air.at, gateway, band, took)
 
 
-def _best_of(found: Sequence[Slot | None]) -> Slot | None:
+def _best_of(found: Sequence[SendWindow | None]) -> SendWindow | None:
     """The first, with the rest of them for an order that is refused."""
     slots = [slot for slot in found if slot is not None]
     return replace(slots[0], others=tuple(slots[1:])) if slots else None

@@ -8,9 +8,9 @@ from typing import Any
 
 from drivers.lora.gwmp import phy
 from drivers.lora.gwmp.asking import USED_NONCE
-from drivers.lora.gwmp.gateways import Slot
+from drivers.lora.gwmp.gateways import SendWindow
 from drivers.lora.gwmp.phy import JoinRequest, session_keys
-from drivers.lora.gwmp.sessions import NET_ID, EndDevice, Session
+from drivers.lora.gwmp.sessions import NET_ID, DeviceSession, EndDevice
 
 __all__ = ["JoinLog", "accept", "refusal", "said"]
 
@@ -44,7 +44,7 @@ class JoinLog:
         return {"ours": list(self._ours), "foreign": list(self._foreign.values())}
 
 
-def said(entry: dict[str, Any], slot: Slot | None, error: str = "", *, taken: bool | None = None) -> None:
+def said(entry: dict[str, Any], slot: SendWindow | None, error: str = "", *, taken: bool | None = None) -> None:
     """Note in which window a join-accept was ordered, or that no gateway sends it and why."""
     entry["window"], entry["sent_by"] = (slot.window, slot.gateway.eui) if slot is not None else (None, None)
     entry["taken"] = taken if slot is not None else False
@@ -78,7 +78,7 @@ def accept(device: EndDevice, request: JoinRequest, address: int, wall_ms: int |
     device.nonces.add(request.dev_nonce)
     device.join_nonce = device.join_nonce % 0xFFFFFF + 1
     keys = session_keys(device.app_key, device.join_nonce, NET_ID, request.dev_nonce)
-    session = Session(
+    session = DeviceSession(
         address, *keys, request.dev_nonce, device.join_nonce, rx1_delay=device.rx1_delay, rx2_sf=device.rx2_sf
     )
     device.begin(session)

@@ -19,13 +19,13 @@ from agent.model import Instant
 from drivers.lora.gwmp import mac, packets, phy
 from drivers.lora.gwmp.airtime import airtime
 from drivers.lora.gwmp.device_table import DeviceTable
-from drivers.lora.gwmp.downlinks import Downlink, Mailbox
-from drivers.lora.gwmp.gateways import Address, Gateways, Slot, Told
+from drivers.lora.gwmp.downlinks import Mailbox, PendingDownlink
+from drivers.lora.gwmp.gateways import Address, Gateways, SendWindow, Told
 from drivers.lora.gwmp.joins import JoinLog, accept, refusal, said
 from drivers.lora.gwmp.packets import Received, Rubbish
 from drivers.lora.gwmp.phy import Data, JoinRequest
 from drivers.lora.gwmp.region import CF_LIST, JOIN_WINDOWS, RX2_SF, most_payload, windows
-from drivers.lora.gwmp.sessions import EndDevice, Session
+from drivers.lora.gwmp.sessions import DeviceSession, EndDevice
 
 __all__ = ["Act", "Battery", "Heard", "Joined", "Send", "Server", "describe"]
 
@@ -133,7 +133,7 @@ class Server:
         self._busy: dict[str, EndDevice] = {}
         """Those with something in their mailbox."""
         self._confirm_by: dict[str, float] = {}
-        self._sent_in: dict[str, Session] = {}
+        self._sent_in: dict[str, DeviceSession] = {}
         """The session in which a device was sent its last value."""
         self._frames: dict[bytes, _Frame] = {}
         self._late: dict[bytes, _Frame] = {}
@@ -204,12 +204,12 @@ class Server:
 
     # -- what is asked -------------------------------------------------------------------------------------------
 
-    def submit(self, device: str, downlink: Downlink) -> None:
+    def submit(self, device: str, downlink: PendingDownlink) -> None:
         """A value for a device: it goes out after its next uplink, to one that always listens with the next tick."""
         self._mail[device].add(downlink)
         self._busy[device] = self.devices[device]
 
-    def withdraw(self, device: str, downlink: Downlink) -> None:
+    def withdraw(self, device: str, downlink: PendingDownlink) -> None:
         self._mail[device].withdraw(downlink)
 
     def give_up(self, device: str, reason: str) -> None:
@@ -326,7 +326,7 @@ class Server:
         self._answer(device, session, frame, data, self._obey(device, commands, frame), now)
 
     def _repeated(
-        self, device: EndDevice, session: Session, frame: _Frame, data: Data, counter: int, now: float
+        self, device: EndDevice, session: DeviceSession, frame: _Frame, data: Data, counter: int, now: float
     ) -> None:
         """Handle a frame that came before: a late copy, a device that did not hear the acknowledgement, or a replay;
         they cannot be told apart. It says nothing new, so it moves nothing; only a device that may wait for an
@@ -341,7 +341,7 @@ class Server:
             self._send(device, slot, self._frame(device, session, None, True, b"", now), now)
             device.answered_at = max(device.answered_at, _over(slot))
 
-    def _begins_again(self, device: EndDevice, session: Session, counter: int) -> bool:
+    def _begins_again(self, device: EndDevice, session: DeviceSession, counter: int) -> bool:
         """Whether a frame with a good MIC and an old counter is accepted: the device was reset, or the frame is a
         replay.
         """
@@ -383,7 +383,7 @@ class Server:
         return answers
 
     def _answer(
-        self, device: EndDevice, session: Session, frame: _Frame, data: Data, answers: bytes, now: float
+        self, device: EndDevice, session: DeviceSession, frame: _Frame, data: Data, answers: bytes, now: float
     ) -> None:
         """One downlink with all that there is to say: acknowledgement, answers, the next value, a better data rate, and
         the question for the battery, which goes alone when a day has passed without a downlink. A device that asks for
@@ -419,7 +419,13 @@ class Server:
         device.answered_at = max(device.answered_at, _over(slot))
 
     def _frame(
-        self, device: EndDevice, session: Session, downlink: Downlink | None, ack: bool, answers: bytes, now: float
+        self,
+        device: EndDevice,
+        session: DeviceSession,
+        downlink: PendingDownlink | None,
+        ack: bool,
+        answers: bytes,
+        now: float,
     ) -> bytes:
         """The next frame to a device; its counter is used by that."""
         mail = self._mail[device.name]
@@ -436,8 +442,8 @@ class Server:
         )  # fmt: skip
 
     def _send(
-        self, device: EndDevice, slot: Slot, radio: bytes, now: float,
-        downlink: Downlink | None = None, told: Told | None = None,
+        self, device: EndDevice, slot: SendWindow, radio: bytes, now: float,
+        downlink: PendingDownlink | None = None, told: Told | None = None,
     ) -> None:  # fmt: skip
         device.sent.add(slot.took, now)
         self.counts["downlinks"] += 1
@@ -537,7 +543,7 @@ class Server:
             said(entry, slot)
             device.joining_until = _over(slot)
 
-            def told(slot: Slot | None, error: str) -> None:
+            def told(slot: SendWindow | None, error: str) -> None:
                 said(entry, slot, error, taken=True)
                 device.joining_until = _over(slot) if slot is not None else now
                 self._changed.add("joins")
@@ -555,7 +561,7 @@ def _due(frames: dict[bytes, _Frame], now: float) -> Iterator[tuple[bytes, _Fram
         yield key, frame
 
 
-def _over(slot: Slot) -> float:
+def _over(slot: SendWindow) -> float:
     """When (clock.monotonic) a device has heard what is sent there, and a little more."""
     return slot.at + slot.took / 1000 + 1.0
 

@@ -21,7 +21,7 @@ from drivers.lora.gwmp.asking import Asking
 from drivers.lora.gwmp.phy import Data, Key, session_keys
 from drivers.lora.gwmp.region import RX2_SF
 
-__all__ = ["NET_ID", "EndDevice", "Match", "Session", "end_device"]
+__all__ = ["NET_ID", "DeviceSession", "EndDevice", "Match", "end_device"]
 
 log = logging.getLogger("bocage.lora")
 
@@ -49,7 +49,7 @@ MOST_REPEATS = 3
 
 
 @dataclass(slots=True)
-class Session:
+class DeviceSession:
     """Counters of one activation. `up` is the last one accepted (-1: none yet), `down` the next one to be used."""
 
     address: int
@@ -130,7 +130,7 @@ class Match:
     """The session of an uplink, and its whole counter."""
 
     device: EndDevice
-    session: Session
+    session: DeviceSession
     counter: int
 
 
@@ -156,8 +156,8 @@ class EndDevice:
     address: int | None = None
     """By ABP."""
     app_key: Key | None = None
-    sessions: list[Session] = field(default_factory=list)
-    used: Session | None = None
+    sessions: list[DeviceSession] = field(default_factory=list)
+    used: DeviceSession | None = None
     asking: Asking = field(default_factory=Asking)
     joining_until: float = float("-inf")
     """Until then (clock.monotonic) it hears nothing but its join-accept."""
@@ -185,7 +185,7 @@ class EndDevice:
         return self.address is not None
 
     @property
-    def session(self) -> Session | None:
+    def session(self) -> DeviceSession | None:
         """That in which it was heard last; after a join the new one, for then it has forgotten the other."""
         return self.used if self.used in self.sessions else next(iter(self.sessions), None)
 
@@ -203,12 +203,12 @@ class EndDevice:
                     return Match(self, session, counter)
         return None
 
-    def is_repeat(self, session: Session, counter: int, mic: bytes, now: float) -> bool:
+    def is_repeat(self, session: DeviceSession, counter: int, mic: bytes, now: float) -> bool:
         if self.skip_check and now - session.heard_at >= SAME_NUMBER:
             return False
         return session.is_repeat(counter, mic, now)
 
-    def confirm(self, session: Session) -> bool:
+    def confirm(self, session: DeviceSession) -> bool:
         """Note that the device uses this session; whether that ends those before. A frame of an old one ends nothing:
         it may have been recorded and held back. A newer one may be what the device has not heard yet.
         """
@@ -218,7 +218,7 @@ class EndDevice:
         self.sessions = self.sessions[: at + 1]
         return at + 1 < before
 
-    def begin(self, session: Session) -> None:
+    def begin(self, session: DeviceSession) -> None:
         """A join was answered. It may not hear that, and go on with a session that it has."""
         self.sessions, self.used = [session, *self.sessions[:-1][: UNUSED - 1], *self.sessions[-1:]], session
 
@@ -235,7 +235,7 @@ class EndDevice:
         """Read the keys and go on where `kept`, its record, ends. With a key missing `fault` says which and why."""
         try:
             if self.is_abp:
-                first = Session(self.address or 0, self._key("nwk_s_key"), self._key("app_s_key"))
+                first = DeviceSession(self.address or 0, self._key("nwk_s_key"), self._key("app_s_key"))
             else:
                 self.app_key = self._key("app_key")
         except BocageError as error:
@@ -259,7 +259,7 @@ class EndDevice:
         self.asking = Asking.resumed(kept.get("asking"))
         self.resets, self.lost, self.last = kept.get("resets", 0), kept.get("lost", 0), kept.get("last", {})
 
-    def _resumed(self, kept: Mapping[str, Any], by_abp: Session | None) -> Session | None:
+    def _resumed(self, kept: Mapping[str, Any], by_abp: DeviceSession | None) -> DeviceSession | None:
         """A session as it was; None if it was under other keys."""
         if by_abp is not None:
             network, application = by_abp.network, by_abp.application
@@ -271,7 +271,7 @@ class EndDevice:
             network, application = session_keys(self.app_key, kept["join_nonce"], NET_ID, kept["dev_nonce"])
         if not hmac.compare_digest(_check(network), kept["check"]):
             return None
-        return Session(
+        return DeviceSession(
             kept["address"], network, application, kept["dev_nonce"], kept["join_nonce"],
             kept["up"], kept["down"], kept["mic"], adr=Adr.resumed(kept.get("adr")),
             rx1_delay=kept.get("rx1_delay", OLD_RX1_DELAY), rx2_sf=kept.get("rx2_sf", RX2_SF),

@@ -21,7 +21,7 @@ from drivers.api import BusSpec, Driver, DurableStore, Wire
 
 __all__ = [
     "BUILT_IN", "PLANNED", "built_in", "fault", "find", "foreign", "is_driven", "is_foreign", "load", "loads",
-    "look_again", "open_bus", "page",
+    "look_again", "open_bus", "page", "said",
 ]  # fmt: skip
 
 BUILT_IN = ("modbus", "gpio", "lora")
@@ -97,7 +97,7 @@ def open_bus(spec: BusSpec, clock: Clock, memory: DurableStore) -> Wire:
     except BocageError:
         raise
     except Exception as error:
-        raise BocageError(f"the driver of {spec.type} cannot make the bus: {_said(error)}") from error
+        raise BocageError(f"the driver of {spec.type} cannot make the bus: {said(error)}") from error
     return cast(Wire, wire)
 
 
@@ -112,7 +112,7 @@ def loads(reference: str) -> tuple[Any, str]:
     try:
         return load(reference), ""
     except (Exception, SystemExit) as error:  # noqa: BLE001  it costs its own buses only
-        return None, f"{reference}: {_said(error)}"
+        return None, f"{reference}: {said(error)}"
 
 
 def look_again() -> None:
@@ -131,7 +131,7 @@ def _foreign(bus_type: str) -> tuple[Driver, str] | None:
     try:
         found = entry.load()
     except (Exception, SystemExit) as error:  # noqa: BLE001  it costs its own buses only
-        return bare, f"{entry.value}: {_said(error)}"
+        return bare, f"{entry.value}: {said(error)}"
     if isinstance(found, Driver):
         return replace(found, type=bus_type), ""
     if not callable(found):
@@ -150,7 +150,7 @@ def _package(name: str) -> ModuleType:
     return importlib.import_module(f"drivers.{name}")
 
 
-def _said(error: BaseException) -> str:
+def said(error: BaseException) -> str:
     """An error in one line."""
     first = next(iter(str(error).splitlines()), "")
     return f"{type(error).__name__}: {first}".removesuffix(": ")

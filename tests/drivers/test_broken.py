@@ -57,6 +57,7 @@ BROKEN = {
     "model": (DESCRIBED.format(open="DRIVER", config="broken_driver:DRIVER"), "is no BusModel"),
 }  # fmt: skip
 """What stands in the driver's module, and what `check` says of it."""
+RULES = ("check", "check_device", "check_devices", "check_output", "needs", "points", "load", "address", "options")
 MADE = {
     "constructor": ("class Wire:\n def __init__(self, *_): raise ZeroDivisionError('1/0')\n", "ZeroDivisionError: 1/0"),
     "arguments": ("class Wire:\n pass\n", "TypeError: Wire() takes no arguments"),
@@ -104,6 +105,30 @@ def test_check_names_it_at_the_type(run: Bocage, site: Path, broken: Callable[[s
     assert line.startswith(f"{site}:5:15: error: the driver of broken cannot be used: "), done.stdout
     assert said in line, line
     assert line.endswith("; odd is down, the rest of the site runs")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_rule_that_fails_costs_its_own_bus(
+    run: Bocage, site: Path, broken: Callable[[str], None], installed: Path, rule: str
+) -> None:
+    broken(
+        "from dataclasses import replace\nfrom my_logger import DRIVERS\n"
+        "DRIVER = replace(DRIVERS[0], config='broken_config:Odd')\n"
+    )
+    (site.parent / "broken_config.py").write_text(
+        "from typing import Literal\nfrom my_logger.config import MyLogger\n"
+        f"class Odd(MyLogger):\n type: Literal['broken']\n def {rule}(self, *_): raise ZeroDivisionError('1/0')\n"
+    )
+    text = site.read_text().replace("tty: /dev/x, every: 3s", "host: 127.0.0.2")
+    site.write_text(text.replace("slot: 3, colour: blue", "channel: 4"))
+    done = run("agent", "check", site)
+    if rule == "load":  # asked for the line below the problems only
+        assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
+        return
+    assert done.returncode == 1
+    (line,) = done.stdout.splitlines()
+    assert line.startswith(f"{site}:5:15: error: the driver of broken cannot be used: Odd.{rule}: ZeroDivisionError")
     assert "Traceback" not in done.stderr
 
 

@@ -102,9 +102,9 @@ def _buses(site: Site) -> dict[str, BusSpec]:
     for name, bus in site.buses.items():
         if not is_driven(bus.type):
             continue
-        devices = _pins(site, name) if bus.has_pins else _devices(site, name)
-        fault = site.bus_types.faults.get(bus.type, "")
-        specs[name] = BusSpec(name, bus.type, dict(_options(site, bus)), tuple(devices), fault)
+        devices = tuple(_pins(site, name) if bus.has_pins else _devices(site, name))
+        fault = site.bus_types.faults.get(bus.type, "")  # by now: what was asked of the bus may have failed
+        specs[name] = BusSpec(name, bus.type, dict(_options(site, bus)), devices, fault)
     return specs
 
 

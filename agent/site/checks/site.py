@@ -7,7 +7,7 @@ from datetime import date
 from agent.control.calendar import DAY, PREPARED, Calendar, names
 from agent.site.checks.actuators import check_actuators
 from agent.site.checks.brokers import check_url
-from agent.site.checks.buses import check_buses
+from agent.site.checks.buses import check_buses, check_drivers
 from agent.site.checks.devices import check_devices
 from agent.site.checks.mistakes import check_place, check_unit
 from agent.site.checks.names import Checked, PointRef
@@ -40,6 +40,7 @@ def check_site(document: Document, site: Site, left_out: set[Keys], library: Lib
         service.rules.check(at, section)
     for name in site.signals:
         check_unit(at, name)
+    check_drivers(at)
     at.report_unknown()
 
 

@@ -11,12 +11,19 @@ from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, cre
 from pydantic_core import PydanticCustomError
 
 from agent.site.models.bus import BusModel, DeviceOptions
-from drivers.registry import PLANNED, built_in, fault, find, load, loads
+from drivers.registry import PLANNED, built_in, fault, find, load, loads, said
 
 if TYPE_CHECKING:
     from agent.site.models.devices import Device
 
 __all__ = ["BUILT_IN", "Bus", "BusTypes", "PluginBus", "bus_types"]
+
+
+_RULES = (
+    "check", "check_device", "check_devices", "check_output", "check_refresh", "check_pin", "needs", "points", "load",
+    "address", "options",
+)  # fmt: skip
+"""The methods of a bus that `check` and the translation of the file call."""
 
 
 class BusTypes(NamedTuple):
@@ -27,7 +34,9 @@ class BusTypes(NamedTuple):
     device_options: tuple[type[DeviceOptions], ...]
     """The keys that drivers need on devices."""
     faults: Mapping[str, str]
-    """The types whose driver, of another distribution, cannot be used, and why."""
+    """The types whose driver, of another distribution, cannot be used, and why. A rule that fails adds its own."""
+    foreign: bool = False
+    """Whether there are other distributions' among them."""
 
 
 class PluginBus(BusModel):
@@ -53,9 +62,10 @@ def bus_types(foreign: Iterable[str] = ()) -> BusTypes:
         if why:
             faults[name] = why
         elif model is not None:
-            models[name] = model
+            models[name] = _guarded(model, name, faults)
     options = dict.fromkeys(options for model in models.values() for options in model.device_options)
-    return BusTypes(_union(models), tuple(sorted(options, key=lambda one: not one.in_address)), faults)
+    by_place = tuple(sorted(options, key=lambda one: not one.in_address))
+    return BusTypes(_union(models), by_place, faults, len(models) > len(built_in()))
 
 
 def _model(name: str, others: Iterable[type[BusModel]]) -> tuple[type[BusModel] | None, str]:
@@ -68,6 +78,27 @@ def _model(name: str, others: Iterable[type[BusModel]]) -> tuple[type[BusModel] 
     if not why and not (isinstance(model, type) and issubclass(model, BusModel)):
         why = f"{driver.config} is no BusModel"
     return (None, why) if why else (model, _taken(model, others))
+
+
+def _guarded(model: type[BusModel], name: str, faults: dict[str, str]) -> type[BusModel]:
+    """The model of another distribution's bus, whose rules cost its own buses only when they fail."""
+
+    def guarded(rule: str) -> Any:
+        own, usual = getattr(model, rule), getattr(BusModel, rule)
+
+        @functools.wraps(own)
+        def call(*arguments: Any) -> Any:
+            if name not in faults:
+                try:
+                    return own(*arguments)
+                except Exception as error:  # noqa: BLE001  it costs its own buses only
+                    faults[name] = f"{model.__name__}.{rule}: {said(error)}"
+            return usual(*arguments)
+
+        return call
+
+    rules = {rule: guarded(rule) for rule in _RULES}
+    return type(model.__name__, (model,), {"__module__": model.__module__, "__doc__": model.__doc__, **rules})
 
 
 def _taken(model: type[BusModel], others: Iterable[type[BusModel]]) -> str:

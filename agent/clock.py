@@ -76,7 +76,7 @@ class Clock(Protocol):
 
 
 class _Doubt(NamedTuple):
-    """A step that is not followed yet: where the wall clock stands (Unix ns at CLOCK_BOOTTIME 0), and since when."""
+    """A step that is not followed yet: the wall clock's time (Unix ns at CLOCK_BOOTTIME 0), and since when."""
 
     offset: int
     since: int
@@ -174,7 +174,7 @@ class Wall:
             self._say("refused" if refused else "believed", machine - ours)
 
     def _look(self, offset: int, now: int) -> None:
-        """The machine's clock is trusted, and stands at `offset` (Unix ns at CLOCK_BOOTTIME 0)."""
+        """The machine's clock is trusted, and is at `offset` (Unix ns at CLOCK_BOOTTIME 0)."""
         moved = 0 if self.offset_ns is None else offset - self.offset_ns
         if self.sure and abs(moved) > DOUBTFUL * _S and not self._held(offset, moved, now):
             return
@@ -220,7 +220,7 @@ class Wall:
 class SystemClock:
     """The clock of the machine.
 
-    `trust`: "always" and "never" speak for themselves; "auto" asks systemd-timesyncd, else the kernel.
+    `trust`: "always" or "never"; "auto" asks systemd-timesyncd, else the kernel.
     The environment variable BOCAGE_CLOCK=trusted|untrusted overrides it, for tests and the demo.
     The answer of "auto" is looked up at most once a second.
     """

@@ -65,7 +65,7 @@ class Driver:
     diagnose: str = ""
     """`diagnose(counts) -> str`: what is wrong with a device that cannot be read, from its diagnostic points."""
     diagnostics: str = ""
-    """What stands before the names of a device's diagnostic points: modbus, for `meter.modbus.timeouts`."""
+    """The prefix of the names of a device's diagnostic points: modbus, for `meter.modbus.timeouts`."""
     scan: Scan | None = None
     address: Mapping[str, str] = field(default_factory=dict)
     """The keys that name a device on its bus, each with its noun for people: {"unit_id": "unit"}. The first that a
@@ -74,7 +74,7 @@ class Driver:
     """The keys of a radio bus without a port that say which devices it reaches: two buses alike in them reach the same.
     """
     session_keys: Sequence[Set[str]] = ()
-    """The keys of a device that its driver needs to speak with it: all of one of these sets."""
+    """The keys of a device that its driver needs to communicate with it: all of one of these sets."""
     topics: Sequence[str] = ()
     """What its `Wire` can `inspect`."""
     wire: str | None = None

@@ -168,7 +168,7 @@ class Actuator:
             state.adopt(slot.value)
             return self._again(at, slot, priority, now)
         if state.present is None and slot is self.command.restored:
-            return Decision(at)  # it was written before the restart: the next reading says whether it still stands
+            return Decision(at)  # it was written before the restart: the next reading shows whether it still holds
         again = state.asserted is not None and spec.same(state.asserted, slot.value) and not crosses
         if again and state.asserted_again:
             state.raise_mismatch(slot.value)
@@ -215,7 +215,7 @@ class Actuator:
         return Decision(at, slot, priority)
 
     def _turn(self) -> float:
-        """When no neighbour has switched on for `stagger` seconds."""
+        """When no other output of its group has switched on for `stagger` seconds."""
         return max((one.output_state.started + self.spec.stagger for one in self.neighbours), default=-math.inf)
 
     def _target(self, now: float) -> tuple[int, Slot] | None:
@@ -252,7 +252,7 @@ class Actuator:
     # -- writes and readings -----------------------------------------------------------------------------------
 
     def begin_write(self, value: Value, now: float) -> None:
-        """`value` is about to be written: the neighbours wait from now on."""
+        """`value` is about to be written: the other outputs of its group wait from now on."""
         self.output_state.begin_write(value, now)
 
     def written(self, value: Value, now: float) -> None:
@@ -321,7 +321,7 @@ class Actuator:
 
         Wishes of controls are not restored: the controls enter them again. Until then the output stays as it is if
         controls held it before, also below an override that ends in the meantime: no lamp goes dark for `min_off`
-        because its control has not spoken yet.
+        because its control has not decided yet.
         """
         self.boot = saved.boot
         self.output_state.restore(saved.history, saved.asserted, now)

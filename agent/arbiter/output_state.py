@@ -68,7 +68,7 @@ class OutputState:
     # -- writing -----------------------------------------------------------------------------------------------
 
     def begin_write(self, value: Value, now: float) -> None:
-        """`value` is about to be written: if it switches on, the neighbours wait from now on."""
+        """`value` is about to be written: if it switches on, the others of its group wait from now on."""
         if self._spec.is_on(value) and not self._spec.is_on(self.present):
             self._starting = now
 

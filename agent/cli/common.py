@@ -37,7 +37,7 @@ SITE_HELP = f"the site file (default: {SITE})"
 
 
 class CommandParser(HelpfulParser):
-    """One command's arguments, whose options may stand anywhere: `read --json SITE POINT`, `buffer SITE --json status`.
+    """One command's arguments, whose options may be anywhere: `read --json SITE POINT`, `buffer SITE --json status`.
 
     Plain argparse settles optional positionals at the first option it meets, and then refuses the ones after it.
     On an installed box SITE.yaml may be left out: `bocage read tank-level`.

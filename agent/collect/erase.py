@@ -151,7 +151,7 @@ def _condition(table: str, which: Which) -> tuple[str | None, list[Any]]:
 
 
 def _delete(store: CollectStore, table: str, name: str, seqs: Sequence[int]) -> None:
-    """Rows of one store, in one transaction, with what stands elsewhere under their numbers."""
+    """Rows of one store, in one transaction, with the rows of other tables that have their numbers."""
     store.begin()
     keys = [(name, seq) for seq in seqs]
     for place in (table, "undated", "conflict"):
@@ -197,7 +197,7 @@ def _delete_conflicts(store: CollectStore, name: str, which: Which) -> int:
 
 
 def _delete_refused(store: CollectStore, which: Which) -> int:
-    """Messages that were not kept and that have the name in them, wherever it stands."""
+    """Messages that were not kept and that contain the name anywhere."""
     names = [_spellings(name) for name in (which.device, which.point, which.person) if name]
     rows = store.db.execute("SELECT rowid, at, topic, body FROM refused").fetchall()
     found = [
@@ -213,7 +213,7 @@ def _delete_refused(store: CollectStore, which: Which) -> int:
 
 
 def _spellings(name: str) -> set[bytes]:
-    """As it may stand in JSON, where é is also \\u00e9 or \\u00E9."""
+    """As JSON may have it, where é is also \\u00e9 or \\u00E9."""
     escaped = json.dumps(name)[1:-1]
     upper = re.sub(r"(?<=\\u)[0-9a-f]{4}", lambda found: found[0].upper(), escaped)
     return {one.encode() for one in (name, json.dumps(name, ensure_ascii=False)[1:-1], escaped, upper)}

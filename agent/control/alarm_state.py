@@ -1,4 +1,4 @@
-"""Alarms that stand until they are over."""
+"""Alarms that are open until they are over."""
 
 from __future__ import annotations
 

@@ -144,7 +144,7 @@ class Engine:
     # -- what comes in -----------------------------------------------------------------------------------------
 
     def observe(self, readings: Readings) -> None:
-        """Take note of inputs. What did not change only counts as heard of again."""
+        """Take inputs. One that did not change only counts as received again."""
         wanted, points = self._wanted, self._points
         for reading in readings:
             name = reading.point

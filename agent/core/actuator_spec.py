@@ -26,7 +26,7 @@ class ActuatorSpec:
 
     `kind`: "relay" is on or off, "level" a number from `low` to `high`, "once" a number that is written and holds
     nothing (the index of a meter). The states at boot, at an orderly stop and in failure: "hold" leaves the output as
-    it is; "recompute" too, until a rule or a command speaks. `fail` says where a valve stands without current.
+    it is; "recompute" too, until a rule or a command decides. `fail` is a valve's position without current.
     """
 
     name: str

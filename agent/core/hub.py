@@ -199,7 +199,7 @@ class Hub:
             self._put(held, OUTBOX_CLASS[Kind.COUNTER])
 
     async def run(self) -> None:
-        """Turn what has not been heard of for its `stale_after` to stale, at most a second later; 10 s where a reload
+        """Mark points without a reading for their `stale_after` as stale, at most a second later; 10 s where a reload
         made that shorter."""
         pause = LOOK[0]
         while True:

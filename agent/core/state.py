@@ -42,7 +42,7 @@ _compact = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 
 class _Said(NamedTuple):
-    """A fact (JSON) as it stands in a row of the file, and as it counts for the checksum."""
+    """A fact (JSON) as a row of the file has it, and as it counts for the checksum."""
 
     row: int
     words: str

@@ -22,7 +22,7 @@ POND = "01b0ca9e"
 KEYS = ("hall.app", "garden.app", "pond.nwk_s", "pond.app_s")
 """Files of keys/ beside the site file."""
 EVERY = 10.0
-"""Seconds between two words of a node; real ones speak every 10 min or so."""
+"""Seconds between two uplinks of a node; real ones send about every 10 min."""
 FIRST = 2.0
 WINDOWS = 1.5
 """Seconds from the start of RX1 until RX2, which opens 1 s later (LoRaWAN 1.0.3, 3.3), has closed."""
@@ -43,7 +43,7 @@ def make_keys(folder: Path) -> None:
 
 
 def cards(keys: str) -> list[str]:
-    """What stands on the cards that came with the nodes, a line each; `keys` is the folder with their keys."""
+    """The text on the cards that came with the nodes, a line each; `keys` is the folder with their keys."""
     return [
         f"thermometer  DevEUI {HALL}  JoinEUI {JOIN_EUI}  AppKey in {keys}/hall.app.key     Milesight EM300-TH",
         f"valve        DevEUI {VALVE}  JoinEUI {JOIN_EUI}  AppKey in {keys}/garden.app.key   port 10: open, battery",
@@ -67,7 +67,7 @@ class Nodes:
 
     @asynccontextmanager
     async def speaking(self) -> AsyncIterator[None]:
-        """They join and speak while the block runs, each at its own moments."""
+        """The nodes join and send while the block runs, each at its own times."""
         await self._air.open()
         self._air.nodes += [self._hall, self._valve, self._pond]
         lives = [asyncio.create_task(life) for life in (self._live_hall(), self._live_valve(), self._live_pond())]
@@ -84,7 +84,7 @@ class Nodes:
             self.is_open = payload == b"\x01"
 
     async def _say(self, node: OtaaNode, port: int, payload: bytes, rssi: int, snr: float) -> None:
-        """One word. Every third asks whether anybody hears it; a node without an answer joins again before the next."""
+        """Send one uplink. Every third asks for a confirmation; a node without one joins again before the next."""
         if node.up and node.up % 3 == 0 and not node.commands:
             await node.join(self._air)
         node.commands.clear()
@@ -101,7 +101,7 @@ class Nodes:
             await asyncio.sleep(max(_some(EVERY), self._hall.rx1_delay + WINDOWS))
 
     async def _live_valve(self) -> None:
-        """Where it stands, and its battery; soon after it was told to move as well.
+        """Its position, and its battery; soon after it was told to move as well.
 
         As class A wants it, the next word waits until the windows of the last one have closed.
         """

@@ -1,6 +1,6 @@
 """A small Modbus slave: RTU on a pseudo-terminal, and TCP.
 
-It is the demo's own, so that what the agent speaks with is not the library that the agent speaks with. Functions 1 to
+It is the demo's own, so that the agent is not tested against its own library. Functions 1 to
 6, 15, 16 and 23 (Modbus Application Protocol V1.1b3, section 6). The line is as slow as a real one: an answer takes
 the time that question and answer need at 9600 baud.
 """

@@ -1,4 +1,4 @@
-"""What stands in the village: two meters, a relay module, the waterworks with its tank, the school with its boiler.
+"""The devices of the village: two meters, a relay module, the waterworks with its tank, the school with its boiler.
 
 Plausible and alive. `Village.step` moves everything on by some seconds, which need not be those of the world. The
 register maps are those of the makers: Eastron SDM120 and SDM630 Modbus protocol documents (input registers, 32-bit
@@ -52,7 +52,7 @@ class DemoMeter:
 class RelayModule:
     """Eight relays, with eight digital inputs that follow them (auxiliary contacts) or eight analogue ones in uA.
 
-    Inputs 5 and 6 are those of a switch MAN/0/AUTO, which stands on AUTO.
+    Inputs 5 and 6 are those of a switch MAN/0/AUTO, which is on AUTO.
     """
 
     def __init__(self, analogue: Mapping[int, Callable[[], float]] | None = None) -> None:

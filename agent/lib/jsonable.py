@@ -17,7 +17,7 @@ def jsonable(value: Any, replace: Callable[[Any], Any] = _unchanged) -> Any:
     """Return `value`, and all that it holds, in types of JSON.
 
     Keys become texts, sequences and sets lists, NaN and infinities None, and what JSON has no type for its text.
-    `replace` is called first with each value, and returns what stands for it.
+    `replace` is called first with each value, and returns its replacement.
     """
     value = replace(value)
     if value is None or isinstance(value, bool | int | str):

@@ -1,4 +1,4 @@
-"""Telling systemd how things stand: sd_notify(3), without its library.
+"""Report the state to systemd: sd_notify(3), without its library.
 
 Outside a unit (no NOTIFY_SOCKET) everything here does nothing, so that the agent runs the same from a terminal.
 """

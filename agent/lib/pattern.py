@@ -22,7 +22,7 @@ TRIAL = 0.2
 LONGEST = 1024
 """Characters of a line."""
 _END = "\0"
-"""Stands in no line and so ends every match too early."""
+"""Is in no line, and so ends every match too early."""
 
 
 class TooSlow(ValueError):

@@ -39,7 +39,7 @@ def cleaned(document: Any) -> Any:
 
 
 class ScreenFormatter(logging.Formatter):
-    """A log line is one line, whatever stands in what it tells of; only a traceback has more."""
+    """Keep a log record on one line, whatever its values contain; only a traceback has more."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         return shown(super().formatMessage(record))

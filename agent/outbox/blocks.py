@@ -175,7 +175,7 @@ def cost(size: int) -> int:
 
 
 def dumps(value: object) -> bytes:
-    """Compact JSON, ASCII. ValueError for a number that JSON has no word for (NaN, infinity)."""
+    """Compact JSON, ASCII. ValueError for a number that JSON cannot express (NaN, infinity)."""
     return _ENCODER.encode(value).encode()
 
 
@@ -235,7 +235,7 @@ def encode(lots: Sequence[Lot], history: bool = False) -> bytes:
     """The telemetry batch of lots of one store, boot and clock state."""
     try:
         return dumps(_columns(lots, history))
-    except (ValueError, TypeError):  # NaN, infinity, or no value at all: JSON has no word for it
+    except (ValueError, TypeError):  # NaN, infinity, or no value at all: JSON cannot express it
         return dumps(_columns([_sayable(lot) for lot in lots], history))
 
 

@@ -2,8 +2,8 @@
 
 The ids of accepted commands outlive it: a database that is garbled is set aside, and one may be put back from a backup.
 A command that the broker sends again, or a client repeats, must not be carried out a second time for that. So each
-acceptance is a line of a file beside the database as well (`Ids`), on flash before the output moves. What became of it
-stands in the database only.
+acceptance is a line of a file beside the database as well (`Ids`), on flash before the output moves. Its outcome
+is in the database only.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ class Replay:
     """The claim of the process before."""
 
     def last(self, store: str) -> int:
-        """The highest number of a store that is spoken of, 0 if none."""
+        """The highest number of a store that is mentioned, 0 if none."""
         put = [lot.last for lot in self.lots if lot.store == store]
         put += [last for name, _, last in self.accepted if name == store]
         put += [record.seq for record in self.records if record.store == store]
@@ -227,7 +227,7 @@ def _gap(reason: str, store: str, first: int, last: int, count: int | None) -> t
 
 
 def _told(records: Sequence[StagedRecord], store: str) -> Iterator[tuple[int, int]]:
-    """The numbers of a store that a start before this one found lost, and told of, though the flash took no word."""
+    """The numbers of a store that an earlier start found lost and reported, though the flash could not store that."""
     for record in records:
         if is_gap(record.body):
             detail = json.loads(record.body)["detail"]

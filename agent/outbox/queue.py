@@ -159,13 +159,13 @@ class Outbox:
             self._writer.backlog.read_again(self._writer.in_flight.values())
         self._writer.wake.set()
 
-    async def judge(self, heard: Statement) -> Claim | None:
+    async def compare_claims(self, heard: Statement) -> Claim | None:
         """Compare our state with what the broker retains of it; call it before `take`, at each connection.
 
         If another box has gone on from a later state, what we numbered since goes under the name of another store.
         Returns what is to be retained from now on, None while that cannot be said. StorageError: send nothing now.
         """
-        return await self._shielded(self._writer.judge(heard))
+        return await self._shielded(self._writer.compare_claims(heard))
 
     @property
     def claim(self) -> Claim | None:

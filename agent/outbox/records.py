@@ -203,7 +203,7 @@ def _when(at: Instant) -> dict[str, Any]:
 def _body(record: dict[str, Any]) -> bytes:
     try:
         body = dumps(record)
-    except (ValueError, TypeError):  # NaN in a detail, or a thing that JSON has no word for: as text, never lost
+    except (ValueError, TypeError):  # NaN in a detail, or a value that JSON cannot express: as text, never lost
         record = jsonable(record)
         body = dumps(record)
     longest = MOST // 100
@@ -238,7 +238,7 @@ class Boots:
         self._index = {boot.id: index for index, boot in enumerate(boots)}
 
     def with_present(self, boot: str) -> Boots:
-        """With a boot at the end, unless it stands there."""
+        """With a boot at the end, unless it is in it already."""
         return self if boot in self._index else Boots([*self._boots, Boot(boot, None, 0)])
 
     def dated(self, boot: str, offset_ms: int) -> Boots:
@@ -346,7 +346,7 @@ class Dating:
         return self._dated() if is_news else None
 
     def look(self) -> tuple[bool, Event | None]:
-        """Whether this is the first moment at which the clock can be trusted, and what is to be told of it."""
+        """Whether this is the first moment at which the clock can be trusted, and the event that reports it."""
         if self.known or (now := self._clock.now()).wall_ms is None:
             return False, None
         self.known, told = True, None

@@ -84,7 +84,7 @@ class Stage:
         self._number = max((int(path.stem) for path in segments), default=0)
         self._drop([path for path in segments if _is_empty(path)])
         self._held = found.stores()
-        """The stores of those segments, as long as no database has heard of them."""
+        """The stores of those segments, as long as no database knows them."""
         self._over: list[tuple[str, int, int]] = []
         """Acceptances of these: each segment of ours repeats them, for it may outlive the one before."""
         self._losses: list[tuple[Any, ...]] = []
@@ -219,7 +219,7 @@ class Stage:
         self._drop([path for until, path in self._closed if until < oldest])
 
     def release(self) -> None:
-        """The segments that a start found are needed no longer than what was put since: a database has heard of them.
+        """The segments that a start found are needed no longer than what was put since: a database knows them.
 
         Until then they alone know what the broker took and what may be claimed, and `tidy` leaves them.
         """

@@ -386,7 +386,7 @@ class Store:
         return 0
 
     def checkpoint(self) -> None:
-        """Write what stands in the log to the database.
+        """Write the content of the log to the database.
 
         If its sync failed, the kernel does not bring it to flash any more, and a power cut would take all that comes
         behind it in the log.

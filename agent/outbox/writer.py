@@ -329,7 +329,7 @@ class Writer:
         """Whether readings that wait may leave. Without durable numbers what is being written goes before them."""
         return store == self.numbers.store or not (self._writes_readings or self.writes_gaps)
 
-    async def judge(self, heard: Statement) -> Claim | None:
+    async def compare_claims(self, heard: Statement) -> Claim | None:
         """Compare with what the broker retains, before anything numbered is sent; what may be claimed then.
 
         None where no numbers are reserved on flash, as far as that or the stage is known.

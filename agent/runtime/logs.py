@@ -17,7 +17,7 @@ _PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), 
 
 
 def log_to_stderr(level: str = "warning", timed: bool = True) -> None:
-    """Structured lines (key=value) on stderr; libraries speak only when something is wrong."""
+    """Structured lines (key=value) on stderr; libraries log warnings and errors only."""
     form = "%(levelname)s %(name)s %(message)s"
     handler = logging.StreamHandler(sys.stderr)
     if _is_journal():

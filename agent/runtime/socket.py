@@ -2,7 +2,7 @@
 
 `<runtime-dir>/agent.sock` has mode 0600 in a folder of the agent's own. Each end checks the other's user: a client must
 not take another user's socket for the agent. One JSON object a line each way: `{"do": "status"}` -> `{"ok": true, …}`
-or `{"ok": false, "error": "…"}`. The client's user is known from SO_PEERCRED and stands in the audit record of its
+or `{"ok": false, "error": "…"}`. The client's user is known from SO_PEERCRED and is in the audit record of its
 writes. A request that names another `"site"` than the agent's is not carried out: a command for a demo must not switch
 a street lamp.
 """

@@ -63,7 +63,7 @@ def simulate(
 
 
 def _abandon(loop: VirtualLoop) -> None:
-    """End what goes on, without a word: it was cut in its middle."""
+    """End what goes on, without a report: it was cut in its middle."""
     loop.set_exception_handler(lambda *_: None)
     tasks = asyncio.all_tasks(loop)
     for task in tasks:

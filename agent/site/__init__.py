@@ -4,5 +4,5 @@
     site = load(Path("site.yaml"))        # ConfigError lists everything that is wrong
     for problem in check(Path("site.yaml")): print(problem)
 
-Nothing is imported here: the models of services stand on `agent.site.language`, and `agent.site.models` on them.
+Nothing is imported here: the models of services import `agent.site.language`, and `agent.site.models` imports them.
 """

@@ -11,7 +11,7 @@ __all__ = ["BrokerLimits", "Cuts"]
 
 NO_RETAIN, NO_QOS = 0x9A, 0x9B
 HANG_UPS = 3
-"""With 3.1.1 a broker that takes no retained will hangs up without a word: each third attempt goes without one."""
+"""With 3.1.1 a broker that takes no retained will closes without a reason: each third attempt asks for none."""
 SHORT = 512
 """Bytes that no broker is believed to find too long."""
 SILENT_FOR = 3600.0

@@ -84,7 +84,7 @@ def _no_constant(name: str) -> Never:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object. A key that stands twice is refused: two parsers may take different values."""
+    """An object. A key that is there twice is refused: two parsers may take different values."""
     found = dict[str, Any]()
     for key, value in pairs:
         if key in found:

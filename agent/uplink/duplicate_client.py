@@ -1,7 +1,7 @@
 """Whether a second client uses our client id: a broker then throws out each of them when the other one comes.
 
 One takeover is nothing (an old connection of ours that was still open); the pattern is. With MQTT 5 a broker should
-name it (DISCONNECT 0x8E). Mosquitto 2.0.11 does not, and with 3.1.1 it cannot: a connection is closed without a word,
+name it (DISCONNECT 0x8E). Mosquitto 2.0.11 does not, and with 3.1.1 it cannot: a connection is closed without a reason,
 in the middle of nothing. And another run of an agent that retains its claim (identity_check.py) after ours is one, too.
 """
 
@@ -17,7 +17,7 @@ WITHIN = 600.0
 SURE = 2
 """Takeovers that the broker named, or claims of another run."""
 LIKELY = 5
-"""Connections that were closed within a minute of their begin, without a word and with nothing under way."""
+"""Connections that were closed within a minute of their begin, without a reason and with nothing under way."""
 SOON = 60.0
 
 
@@ -29,11 +29,11 @@ class DuplicateClient:
         self._signs: deque[tuple[float, float]] = deque(maxlen=2 * LIKELY)  # so many are more than enough
 
     def taken_over(self) -> None:
-        """The broker says so, or a second agent speaks for the site."""
+        """The broker says so, or a second agent uses the site's identity."""
         self._signs.append((self._monotonic(), 1 / SURE))
 
     def closed(self, lasted: float) -> None:
-        """The broker closed a connection of so many seconds without a word, and nothing was under way."""
+        """The broker closed a connection of so many seconds without a reason, and nothing was under way."""
         if lasted < SOON:
             self._signs.append((self._monotonic(), 1 / LIKELY))
 

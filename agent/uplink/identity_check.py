@@ -1,8 +1,8 @@
 """Find a restored or copied card before anything numbered is sent, by what the broker retains of our store.
 
-What is retained (`Dialect.claims`) is read at each connection, compared (`Outbox.judge`), and retained anew when more
-numbers were reserved. A broker that retains nothing, or does not let us read it, tells nothing: then a restored card
-cannot be found, and the gateway goes on all the same.
+The retained message (`Dialect.claims`) is read at each connection, compared (`Outbox.compare_claims`), and renewed
+when more numbers were reserved. If a broker retains nothing or does not let us read it, a restored card cannot be
+found, and the gateway goes on all the same.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ AGAIN = 5.0
 
 
 class IdentityCheck:
-    """One site's. `duplicate` is called when another run of an agent speaks for the same site after us."""
+    """One site's. `duplicate` is called when another run of an agent retains a claim for the same site after us."""
 
     def __init__(self, dialect: Dialect, outbox: Outbox, duplicate: Callable[[], None]) -> None:
         self._dialect, self._outbox, self._duplicate = dialect, outbox, duplicate
@@ -71,7 +71,7 @@ class IdentityCheck:
         before = self._outbox.store
         while True:
             try:
-                await self._outbox.judge(self._heard)
+                await self._outbox.compare_claims(self._heard)
                 break
             except StorageError as error:
                 log.error("others have used our numbers reason=%r next=nothing is sent, tried again", str(error))

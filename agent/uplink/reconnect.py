@@ -37,7 +37,7 @@ class Why(Enum):
     TAKEN = "taken"
     """Another client came with our id (MQTT 5: 0x8E)."""
     SILENT = "silent"
-    """The broker closed the connection without a word, and nothing was under way."""
+    """The broker closed the connection without a reason, and nothing was under way."""
     BUSY = "busy"
     """The broker has too much to do (0x89), or we have asked too much or too often (0x97, 0x9F)."""
     USELESS = "useless"

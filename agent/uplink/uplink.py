@@ -45,7 +45,7 @@ log = logging.getLogger("bocage.uplink")
 GOODBYE = 2.0
 """Seconds that an orderly end waits for acknowledgements."""
 STATE_AGAIN = 3600.0
-"""Seconds after which a last value that did not change is told again: at QoS 0 a refusal is not heard of."""
+"""Seconds after which a last value that did not change is published again: a refusal at QoS 0 is not reported."""
 
 
 class Uplink:

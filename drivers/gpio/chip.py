@@ -7,9 +7,9 @@ Broadcom number and not that of the header. Options:
 - `active_high`: whether a high level means on. Default: yes, but no on a pin with a pull-up, where the contact
   closes to ground;
 - `pull` (input, counter): "up" (default: a dry contact needs one), "down", or "none" where the board has its own;
-- `debounce` (input, counter), seconds: a level counts once it has stood that long. Default 0;
+- `debounce` (input, counter), seconds: a level counts once it has lasted that long. Default 0;
 - `least_between` (counter), seconds: pulses nearer than that are one, because the meter cannot turn so fast: its magnet
-  stands at the edge of the contact and rocks. Default 0;
+  may rest at the edge of the contact and move to and fro. Default 0;
 - `initial_value` (relay): True, False, or None to start from the level that is found on the pin.
 
 gpiozero's own library is imported when the chip is opened, not before. drivers/gpio/README.md tells the rest.
@@ -299,7 +299,7 @@ class Gpio:
         return [line for line in self._lines.values() if isinstance(line, PulseCounter)]
 
     def _pulses(self, now: float) -> list[Reading]:
-        """Readings of the counters that moved and may speak again; totals that have waited a minute are kept."""
+        """Readings of the counters that moved and may be published again; totals that have waited a minute are kept."""
         batch = []
         for counter in self._counters():
             if now >= counter.save_at():

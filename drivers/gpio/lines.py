@@ -109,7 +109,7 @@ class Relay(Line):
 
 
 class ContactInput(Line):
-    """A contact. Its level is believed once it has stood for `debounce` seconds, by the edges' own time stamps."""
+    """A contact. Its level counts once it has lasted `debounce` seconds, by the edges' own time stamps."""
 
     def __init__(self, spec: DeviceSpec, changed: Callable[[ContactInput], None]) -> None:
         super().__init__(spec)

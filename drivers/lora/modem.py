@@ -92,7 +92,7 @@ class Modem(ABC):
             self._listening = False
 
     async def read(self, points: Sequence[str]) -> Readings:
-        """The last value that was heard of each point: a radio node is not asked. Bad where nothing came yet.
+        """The last received value of each point: a radio node is not asked. Bad where nothing came yet.
 
         While `readings` is not iterated the modem is tried, so that WireError says what is wrong with it.
         """

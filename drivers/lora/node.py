@@ -27,7 +27,7 @@ __all__ = ["KEEP_EVERY", "Frame", "Node"]
 log = logging.getLogger("bocage.lora")
 
 PATIENCE = 3
-"""Intervals without a word, after which a node is lost."""
+"""Intervals without an uplink, after which a node is lost."""
 KEEP_EVERY = 60.0
 """Seconds between two times that what nodes have learnt is kept."""
 LARGEST_GAP = 64 * 65_536
@@ -150,7 +150,7 @@ class Node:
 
     @property
     def interval(self) -> float:
-        """Seconds between two of its words: learnt, else of the profile, else a third of a stated `stale_after`."""
+        """Seconds between two of its uplinks: learnt, else of the profile, else a third of a stated `stale_after`."""
         if self._rhythm.interval is not None:
             return self._rhythm.interval
         return _UNKNOWN if self._stale_after is None else self._stale_after / PATIENCE
@@ -170,7 +170,7 @@ class Node:
         return stale
 
     def _unread(self, at: Instant) -> list[Reading]:
-        """Stale readings, once, of what could not be read for three intervals though it speaks: of all its values, or
+        """Stale readings, once, of values that could not be read for three intervals while the node sends: of all, or
         of those that come after an unknown record.
         """
         limit = at.boottime_ns - PATIENCE * self.interval * 1e9

@@ -1,7 +1,7 @@
-"""A look at a LoRa bus while no agent runs: what can be said of it without speaking to a node or keeping anything.
+"""A look at a LoRa bus while no agent runs: what can be found without sending to a node or storing anything.
 
-Nodes speak when they like: that none was heard is no fault. A port that is taken, a broker that refuses, a modem that
-is mute is one, and a WireError.
+Nodes send at their own times: that none was heard is no fault. A port in use, a broker that refuses and a modem
+that does not answer are faults: a WireError.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How often a radio node speaks, learnt from when it did."""
+"""How often a radio node sends, learnt from its uplinks."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _LEAST = 1.0  # s
 
 
 class Rhythm:
-    """The median of the last gaps between words, in seconds.
+    """The median of the last gaps between uplinks, in seconds.
 
-    A burst (a payload in parts, history that is caught up, the frames after a join) is one word, as long as it takes
-    less than an interval; frames that follow each other closely for longer are a new interval. `expected` is what holds
+    A burst (a payload in parts, history that is caught up, the frames after a join) counts as one uplink while it
+    takes less than an interval; frames that follow each other closely for longer are a new interval. `expected` is used
     until enough was heard: the profile's, None if it is unknown.
     """
 

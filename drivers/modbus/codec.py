@@ -62,7 +62,7 @@ class RegisterField:
         return raw if self.convert is None else self.convert(raw)
 
     def place(self, bit: int) -> tuple[int, int]:
-        """Where a bit of the value stands: which register of the point, and which bit of that (0..15)."""
+        """The place of a bit of the value: which register of the point, and which bit of that (0..15)."""
         byte = self.pick[self.size - 1 - bit // 8]
         return byte // 2, bit % 8 + (0 if byte % 2 else 8)
 

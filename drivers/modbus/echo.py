@@ -13,7 +13,7 @@ from drivers.modbus.question import Question
 
 __all__ = ["Echo"]
 
-_LASTS = 0.1  # s, after which a write waits for another look: cables are changed without a word to us
+_LASTS = 0.1  # s, after which a write waits for another look: cables may be changed meanwhile
 _LATE = 4  # reads whose echo is still known when it comes after their timeout
 
 

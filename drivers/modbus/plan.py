@@ -31,7 +31,7 @@ _MOST_REGISTERS = 125  # 6.3
 
 
 class Register:
-    """One point of a device, and where it stands: `address` from 0, `count` bits or registers."""
+    """One point of a device, and its place: `address` from 0, `count` bits or registers."""
 
     def __init__(self, point: Point, settings: Mapping[str, Any]) -> None:
         self.point = point

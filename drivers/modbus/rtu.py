@@ -183,7 +183,7 @@ class RtuLink(ABC):
             self._answer.set_result(answer)
 
     def _find(self, question: Question) -> bytes | None:
-        """The answer among what came. Noise or the frames of others may stand before it."""
+        """The answer among what came. Noise or other frames may come before it."""
         buffer = self._buffer
         for start in range(len(buffer) - 4):
             if buffer[start] != question.unit:

@@ -43,7 +43,7 @@ class MemoryOutbox:
     store, is_unsure, is_compared, claim, others = "s", False, True, None, ()
     """Nobody's copy, and nothing to be claimed."""
 
-    async def judge(self, heard: object) -> None:
+    async def compare_claims(self, heard: object) -> None:
         pass
 
     def hold_back(self, kinds: Collection[MessageKind]) -> None:

@@ -107,7 +107,7 @@ async def move_to_a(box: Any) -> None:
     box.options = {"machine": A}
     await box.out.close()
     box.open()
-    await box.out.judge(Statement({}, ""))
+    await box.out.compare_claims(Statement({}, ""))
 
 
 async def confirmed(box: Any, monkeypatch: pytest.MonkeyPatch) -> Claim:
@@ -115,7 +115,7 @@ async def confirmed(box: Any, monkeypatch: pytest.MonkeyPatch) -> Claim:
     monkeypatch.setattr("agent.outbox.numbers.RANGE", 100)
     await box.out.close()
     box.open()
-    claim: Claim = await box.out.judge(Statement({}, ""))
+    claim: Claim = await box.out.compare_claims(Statement({}, ""))
     return claim
 
 
@@ -156,16 +156,16 @@ async def test_a_restored_card_takes_another_store(box: Any, events: Any, tmp_pa
     backup = copied(box, tmp_path / "backup")
 
     box.open()
-    claim = await box.out.judge(Statement({}, ""))
+    claim = await box.out.compare_claims(Statement({}, ""))
     box.out.put(box.readings(10, value=2), 2)
     await box.tick(6)
     await box.out.put_event(Event("change", "x", "later", box.clock.now()))
     sent = keys(await box.drain(), events)
     heard = retained(claim)
-    assert await box.out.judge(heard) == claim, "it is our own"
+    assert await box.out.compare_claims(heard) == claim, "it is our own"
     await box.out.close()
     box.open()
-    assert (await box.out.judge(heard)).store == claim.store, "nobody went on from a later state"
+    assert (await box.out.compare_claims(heard)).store == claim.store, "nobody went on from a later state"
     await box.out.close()
 
     shutil.rmtree(box.state)
@@ -175,7 +175,7 @@ async def test_a_restored_card_takes_another_store(box: Any, events: Any, tmp_pa
     await box.tick(6)
     await box.out.put_event(Event("change", "x", "after", box.clock.now()))
     box.out.put(box.readings(5, value=4), 1)
-    renewed = await box.out.judge(heard)
+    renewed = await box.out.compare_claims(heard)
     assert renewed is not None and renewed.store != claim.store
     box.out.put(box.readings(5, value=5), 1)
     await box.tick(6)
@@ -195,8 +195,8 @@ async def test_a_copy_that_runs_elsewhere_is_found_by_its_machine(box: Any, tmp_
     clone = Outbox.open(copied(box, tmp_path / "card"), tmp_path / "stage-b", box.clock, machine=B)
     box.options = {"machine": A}
     box.open()
-    claim = await box.out.judge(Statement({}, ""))
-    theirs = await clone.judge(retained(claim))
+    claim = await box.out.compare_claims(Statement({}, ""))
+    theirs = await clone.compare_claims(retained(claim))
     assert theirs is not None and theirs.store != claim.store
 
 
@@ -206,11 +206,11 @@ async def test_a_box_that_gets_a_name_is_not_called_older(box: Any, events: Any)
     await box.out.close()
     box.open()
     box.out.put(box.readings(10), 2)
-    claim = await box.out.judge(Statement({}, ""))
+    claim = await box.out.compare_claims(Statement({}, ""))
     await box.out.close()
     box.options = {"machine": Machine("a" * 16, machine_id="c" * 16)}
     box.open()
-    renewed = await box.out.judge(retained(claim))
+    renewed = await box.out.compare_claims(retained(claim))
     assert renewed is not None and renewed.store != claim.store
     told = [event["detail"]["reason"] for event in events(await box.drain()) if event["code"] == "store_moved"]
     assert told == ["the machine had another name when its numbers went out last"]
@@ -253,7 +253,7 @@ async def test_what_a_restored_card_lost_is_told_under_its_new_store(
     box.open()
     box.out.put(box.readings(10), 2)
     await box.tick(6)
-    claim = await box.out.judge(Statement({}, ""))
+    claim = await box.out.compare_claims(Statement({}, ""))
     await box.out.close()
 
     shutil.rmtree(box.state)
@@ -267,7 +267,7 @@ async def test_what_a_restored_card_lost_is_told_under_its_new_store(
     flash(True)
     box.clock.at += 60
     kept = [entry.message.body for entry in box.out._writer.events.unsaved]
-    renewed = await box.out.judge(retained(claim))
+    renewed = await box.out.compare_claims(retained(claim))
     assert renewed.store != claim.store
     messages = await box.drain()
     records = [event for event in events(messages) if event["code"] == "memory"]
@@ -295,14 +295,14 @@ async def test_what_the_stage_sends_without_a_database_is_claimed(
     with unreadable():
         box.open()
         assert box.out.is_unsure, "what is retained is waited for"
-        said = await box.out.judge(retained(claim))
+        said = await box.out.compare_claims(retained(claim))
         assert said is not None and (said.store, box.out.claim) == (claim.store, said)
         assert said.last >= max(row.seq for m in await box.drain() for row in decode(m.body))
     box.open()
-    assert (await box.out.judge(retained(said))).store == claim.store, "nobody went on from a later state"
+    assert (await box.out.compare_claims(retained(said))).store == claim.store, "nobody went on from a later state"
 
     put_back(box, backup)
-    renewed = await box.out.judge(retained(said))
+    renewed = await box.out.compare_claims(retained(said))
     assert renewed is not None and renewed.store != claim.store
 
 
@@ -330,7 +330,7 @@ async def older_card(box: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     backup = copied(box, tmp_path / "backup")
     box.open()
     await number_beyond(box, claim)
-    later: Claim = await box.out.judge(retained(claim))
+    later: Claim = await box.out.compare_claims(retained(claim))
     put_back(box, backup)
     return claim, later
 
@@ -346,11 +346,11 @@ async def test_a_box_knows_its_own_claim_without_a_database(
 
     with unreadable():
         box.open()
-        said = await box.out.judge(retained(claim))
+        said = await box.out.compare_claims(retained(claim))
         sent = {(row.store, row.seq) for m in await box.drain() for row in decode(m.body)}
         assert said is not None and said.epoch > claim.epoch and sent
         box.open()
-        assert await box.out.judge(retained(said)) == said, "once more, with nothing new to claim"
+        assert await box.out.compare_claims(retained(said)) == said, "once more, with nothing new to claim"
     if ends == "power cut":
         shutil.rmtree(box.stage)
     box.open()
@@ -358,7 +358,7 @@ async def test_a_box_knows_its_own_claim_without_a_database(
         await box.tick(50)
         await box.out.close()
         box.open()
-    after = await box.out.judge(retained(said))
+    after = await box.out.compare_claims(retained(said))
     assert after is not None and after.store == claim.store, "nobody went on from a later state"
     assert after.epoch >= said.epoch
     messages = await box.drain()
@@ -381,19 +381,19 @@ async def test_what_is_sent_while_a_confirmation_cannot_be_noted_is_claimed(
     await number_beyond(box, claim)
 
     flash(False)
-    said = await box.out.judge(retained(claim))
+    said = await box.out.compare_claims(retained(claim))
     sent = {row.seq for m in await box.drain() for row in decode(m.body)}
     assert said is not None and (said.store, box.out.claim) == (claim.store, said)
     assert said.epoch > claim.epoch and said.last >= max(sent)
     if ends == "power cut":
         shutil.rmtree(box.stage)
     box.open()
-    again = await box.out.judge(retained(said))
+    again = await box.out.compare_claims(retained(said))
     assert (again.store, again.epoch) == (said.store, said.epoch), "nobody went on from a later state"
     flash(True)
 
     put_back(box, backup)
-    renewed = await box.out.judge(retained(said))
+    renewed = await box.out.compare_claims(retained(said))
     assert renewed is not None and renewed.store != claim.store
 
 
@@ -406,7 +406,7 @@ async def test_what_was_confirmed_while_the_flash_was_dead_keeps_its_keys(
     flash(False)
     box.out.put(box.readings(10), 2)
     await box.tick(60)
-    said = await box.out.judge(retained(claim))
+    said = await box.out.compare_claims(retained(claim))
     sent = await box.drain()
     on_flash = set(range(min(number for _, number in keys(sent, events))))
     for _ in range(starts):
@@ -420,7 +420,7 @@ async def test_what_was_confirmed_while_the_flash_was_dead_keeps_its_keys(
     box.options = {"machine": B}
     shutil.rmtree(box.stage)
     box.open()
-    moved = await box.out.judge(retained(said))
+    moved = await box.out.compare_claims(retained(said))
     assert moved is not None and moved.store != said.store
     later = await box.drain()
     explained(sent, later, events, said.store, moved.store)
@@ -441,12 +441,12 @@ async def test_what_nobody_could_compare_is_told_of_where_its_store_ends(
     if goes == "put back":
         later = claim._replace(epoch=99, reservation="another")
         put_back(box, copied(box, tmp_path / "backup"))
-        moved = await box.out.judge(retained(later))
+        moved = await box.out.compare_claims(retained(later))
     else:
         shutil.rmtree(box.stage)
         box.options = {"machine": B}
         box.open()
-        moved = await box.out.judge(retained(claim))
+        moved = await box.out.compare_claims(retained(claim))
     assert moved is not None and moved.store != claim.store
     explained(sent, await box.drain(), events, claim.store, moved.store)
 
@@ -461,7 +461,7 @@ async def test_what_a_start_deletes_as_delivered_was_confirmed(
     kept_flash(False)
     await box.tick(60)
     flash(False)
-    said = await box.out.judge(retained(claim))
+    said = await box.out.compare_claims(retained(claim))
     sent = [await box.take(), await box.take()]
     for message in sent:
         box.out.accepted(message)
@@ -482,7 +482,7 @@ async def test_what_a_start_deletes_as_delivered_was_confirmed(
     box.options = {"machine": B}
     shutil.rmtree(box.stage)
     box.open()
-    moved = await box.out.judge(retained(said))
+    moved = await box.out.compare_claims(retained(said))
     assert moved is not None and moved.store != said.store
     explained(sent, await box.drain(), events, said.store, moved.store)
 
@@ -496,8 +496,8 @@ async def test_an_older_card_is_found_without_its_database(
     with unreadable():
         box.open()
         with pytest.raises(StorageError):
-            await box.out.judge(retained(later))
-    renewed = await box.out.judge(retained(later))
+            await box.out.compare_claims(retained(later))
+    renewed = await box.out.compare_claims(retained(later))
     assert renewed is not None and renewed.store != claim.store
 
 
@@ -508,7 +508,7 @@ async def test_a_database_that_opens_late_goes_on_where_the_stage_was_compared(
     box.out.put(box.readings(10), 2)
     with unreadable():
         box.open()
-        assert await box.out.judge(retained(claim)) == claim
+        assert await box.out.compare_claims(retained(claim)) == claim
     while box.out.claim.epoch == claim.epoch:
         box.out.put(box.readings(10), 2)
         await box.tick(60)
@@ -525,14 +525,14 @@ async def test_what_waits_to_be_sent_when_another_store_begins_is_sent(
     backup = copied(box, tmp_path / "backup")
     box.open()
     await number_beyond(box, claim)
-    later = await box.out.judge(retained(claim))
+    later = await box.out.compare_claims(retained(claim))
 
     put_back(box, backup)
     flash(False)
     for number in range(3):
         await box.out.put_event(alarm(number))
     flash(True)
-    renewed = await box.out.judge(retained(later))
+    renewed = await box.out.compare_claims(retained(later))
     assert renewed.store != claim.store
     assert [one["subject"] for one in events(await box.drain()) if one["kind"] == "alarm"] == ["km0", "km1", "km2"]
 
@@ -552,8 +552,8 @@ async def test_what_was_put_while_an_older_card_took_another_store_goes_under_th
         with unreadable():
             box.open()
             with pytest.raises(StorageError):
-                await box.out.judge(retained(later))
-    renewed = await box.out.judge(retained(later))
+                await box.out.compare_claims(retained(later))
+    renewed = await box.out.compare_claims(retained(later))
     came = await box.drain()
     assert {store for (store, _), value in keys(came, events).items() if value == 7} == {renewed.store}
     assert not [gap for gap in events(came) if gap["code"] == "stage_cut"]
@@ -568,7 +568,7 @@ async def test_a_record_that_waited_for_the_flash_goes_out_under_a_new_name_whos
     flash(False)
     await box.out.put_event(Event("alarm", "test", "km1", box.clock.now()))
     flash(True)
-    renewed = await box.out.judge(retained(later))
+    renewed = await box.out.compare_claims(retained(later))
     assert [one["k"][0] for one in events(await box.drain()) if one["code"] == "test"] == [renewed.store]
 
 
@@ -583,7 +583,7 @@ async def killed_at_a_new_store(box: Any, claim: Claim, monkeypatch: pytest.Monk
 
     with monkeypatch.context() as patch, pytest.raises(StorageError):
         patch.setattr(Store, "renew", dies)
-        await box.out.judge(retained(claim))
+        await box.out.compare_claims(retained(claim))
 
 
 @pytest.mark.parametrize("killed", [False, True])
@@ -597,7 +597,7 @@ async def test_what_a_newer_card_had_not_sent_is_told(
     await box.out.close()
     backup = copied(box, tmp_path / "backup")
     box.open()
-    claim = await box.out.judge(Statement({}, ""))
+    claim = await box.out.compare_claims(Statement({}, ""))
     box.out.put(box.readings(10), 2)
     await box.tick(6)
     box.out.put(box.readings(10), 2)
@@ -611,7 +611,7 @@ async def test_what_a_newer_card_had_not_sent_is_told(
     if killed:
         await killed_at_a_new_store(box, claim, monkeypatch)
         box.open()
-    await box.out.judge(retained(claim))
+    await box.out.compare_claims(retained(claim))
     later = await box.drain()
     came = {seq for store, seq in keys([*sent, live, *later], events) if store == claim.store}
     gaps = [event["detail"] for event in events(later) if event["kind"] == "gap"]
@@ -640,7 +640,7 @@ async def test_a_gap_record_over_two_stores_tells_each_of_its_part(
     await box.out.close()
     backup = copied(box, tmp_path / "backup")
     box.open()
-    claim = await box.out.judge(Statement({}, ""))
+    claim = await box.out.compare_claims(Statement({}, ""))
 
     put_back(box, backup)
     await fill()
@@ -650,7 +650,7 @@ async def test_a_gap_record_over_two_stores_tells_each_of_its_part(
     if killed:
         await killed_at_a_new_store(box, claim, monkeypatch)
         box.open()
-    await box.out.judge(retained(claim))
+    await box.out.compare_claims(retained(claim))
     messages = await box.drain()
     gaps = [event["detail"] for event in events(messages) if event["kind"] == "gap"]
     came = keys(messages, events).keys()
@@ -672,7 +672,7 @@ async def test_a_block_over_two_stores_is_told_of_in_both(
     box.options = {"machine": Machine(machine_id="c" * 16)}
     await box.out.close()
     box.open()
-    claim = await box.out.judge(Statement({}, ""))
+    claim = await box.out.compare_claims(Statement({}, ""))
     for cls in (2, 1, 2, 1):
         box.out.put(box.readings(5), cls)
     box.options = {"machine": Machine("a" * 16 if named else "", machine_id="c" * 16)}
@@ -684,7 +684,7 @@ async def test_a_block_over_two_stores_is_told_of_in_both(
         await killed_at_a_new_store(box, heard, monkeypatch)
     if then == "it is killed":
         box.open()
-    await box.out.judge(retained(heard))
+    await box.out.compare_claims(retained(heard))
     messages = await box.drain()
     gaps = [event["detail"] for event in events(messages) if event["kind"] == "gap"]
     came = keys(messages, events).keys()
@@ -706,7 +706,7 @@ async def test_an_older_card_that_is_moved_before_anybody_compared_it(
     await box.out.close()
     backup = copied(box, tmp_path / "backup")
     box.open()
-    claim = await box.out.judge(Statement({}, ""))
+    claim = await box.out.compare_claims(Statement({}, ""))
     box.out.put(box.readings(10, value=2), 2)
     sent += await box.drain()
 
@@ -722,7 +722,7 @@ async def test_an_older_card_that_is_moved_before_anybody_compared_it(
         shutil.rmtree(box.stage)
     box.options = {"machine": B}
     box.open()
-    moved = await box.out.judge(retained(claim))
+    moved = await box.out.compare_claims(retained(claim))
     assert moved is not None and moved.store != claim.store
     later = await box.drain()
     first, second = keys(sent, events), keys(later, events)

@@ -107,7 +107,7 @@ def svg(status: Status, notes: Sequence[str] = (), width: int = 108, height: int
 
 
 class Section:
-    """A title with a rule, and what stands under it."""
+    """A title with a rule, and the content below it."""
 
     def __init__(self, title: str, content: RenderableType) -> None:
         self._title, self._content = title, content

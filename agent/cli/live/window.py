@@ -44,7 +44,7 @@ class PageWindow:
         self._body: RenderableType = ""
         self._has_keys = has_keys
         self._top = 0
-        self._last = 0  # where the window stands at the end
+        self._last = 0  # the position of the window at the end
         self._step = 1  # lines that a page key moves
 
     def show(self, page: Page) -> None:

@@ -350,7 +350,7 @@ class Zone:
     # -- alarms ------------------------------------------------------------------------------------------------
 
     def _alarms(self, state: ZoneState, aim: Aim, room: float | None, t: float) -> dict[str, dict[str, Any]]:
-        """The standing alarms, each with its detail. An alarm about the room or the calendar stays while that is not
+        """The open alarms, each with its detail. An alarm about the room or the calendar stays while that is not
         known."""
         burner, was = state.burner, state.alarms
         standing = {

@@ -72,7 +72,7 @@ class HotWaterState:
 
 @dataclass(frozen=True, slots=True)
 class HotWater:
-    """`setpoint` in degC. Off without its sensor, and with one that stood still in `stuck_after` s of heating.
+    """`setpoint` in degC. Off without its sensor, and with one that did not move in `stuck_after` s of heating.
 
     A sensor of coarse steps is waited for: as long as the slowest heater takes for one of them.
     """

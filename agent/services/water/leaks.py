@@ -96,7 +96,7 @@ class MeterReading(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LeakState:
-    """`found` are the leaks that stand. Times are monotonic seconds."""
+    """`found` are the present leaks. Times are monotonic seconds."""
 
     found: frozenset[str] = frozenset()
     shut: bool | None = None

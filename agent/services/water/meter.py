@@ -35,7 +35,7 @@ class Meter:
     counting: bool = False
 
     def read(self, litres: float, at: float, pulse: float, most: float = PLAUSIBLE) -> Meter:
-        """The index stands at `litres`, read at `at`. An index that goes back or jumps is another meter: no draw."""
+        """The index is `litres`, read at `at`. An index that goes back or jumps is another meter: no draw."""
         if self.index is None or self.replaced_by(litres, at, pulse, most):
             return Meter(litres, at if self.index is None else self.at)
         if litres == self.index:

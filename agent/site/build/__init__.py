@@ -268,7 +268,7 @@ def _signal(site: Site, name: str, settings: config.SignalConfig) -> Signal:
 def _stale_after(site: Site) -> Iterator[tuple[str, float | None]]:
     """Every point of every device, and when it is stale: the device's own time, else three of the point's polls.
 
-    A radio node without a time of its own is left to its driver, which learns how often the node speaks.
+    A radio node without a time of its own is left to its driver, which learns how often the node sends.
     """
     for name, device in site.devices.items():
         for point in (device.profile_data or {}).get("points", {}):

@@ -54,7 +54,7 @@ class Checked:
         self._owners: dict[str, tuple[str, Keys]] = {}
 
     def names(self, section: str) -> set[str]:
-        """The names that stand in a section, also of what is wrong there."""
+        """The names of a section, also those of wrong entries."""
         found = self.document.value((section,))
         return set(found) if isinstance(found, dict) else set()
 
@@ -112,7 +112,7 @@ class Checked:
             self._unknown.setdefault((what, name), []).append((keys, hint))
 
     def report_unknown(self) -> None:
-        """Say of each name that is not there where it stands first, and on which other lines."""
+        """Report each unknown name where it is used first, with the other lines that use it."""
         for (what, name), found in self._unknown.items():
             first, *others = sorted(found, key=lambda one: self.document.place(one[0]).line)
             lines = list(dict.fromkeys(str(self.document.place(keys).line) for keys, _ in others))
@@ -120,7 +120,7 @@ class Checked:
             self.lacking(first[0], f'unknown {what} "{name}"{more}', first[1])
 
     def _named_so(self, text: str, names: set[str]) -> str | None:
-        """Where a point stands in the place of a name: the name of what it belongs to."""
+        """Where a point is given instead of a name: the name that it belongs to."""
         owners = [name for name, actuator in self.site.actuators.items() if actuator.output == text]
         near = next((name for name in (*owners, text.partition(".")[0]) if name in names), None)
         return f'did you mean "{near}"?' if near is not None else None
@@ -165,7 +165,7 @@ class Checked:
             return None
 
     def contact(self, keys: Keys, text: str) -> None:
-        """A signal or a point that is on or off, and no word."""
+        """A signal or a point that is on or off, and not text."""
         self.measurement(keys, text, contact=True)
 
     def measurement(

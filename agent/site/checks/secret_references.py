@@ -15,7 +15,7 @@ from agent.site.models.site import Site
 __all__ = ["secret_references"]
 
 _KEYS = ("app_key", "nwk_s_key", "app_s_key")
-"""The keys of the file that stand before an AES-128 key."""
+"""The keys of the file that hold an AES-128 key."""
 
 
 def secret_references(document: Document, site: Site) -> Iterator[SecretReference]:

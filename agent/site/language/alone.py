@@ -14,7 +14,7 @@ __all__ = ["Pair", "model_called", "models", "written_for"]
 
 
 class Pair(NamedTuple):
-    """A key and its value as they stand in a file."""
+    """A key and its value as a file has them."""
 
     key: str
     value: str
@@ -41,12 +41,12 @@ def models() -> dict[str, type[BaseModel]]:
 def written_for(model: type[BaseModel], value: Any, text: str | None = None) -> Pair | None:
     """The first key of a model that takes `value`, which stands alone, or the one that was meant by it.
 
-    `text` is how it stands in the file.
+    `text` is its spelling in the file.
     """
     if not isinstance(value, str | int | float) or isinstance(value, bool):
         return None
     if isinstance(value, str) and plain(value) != f'"{value}"':
-        return None  # a password may stand in it, and what is proposed is said
+        return None  # it may contain a password, and a proposal is shown
     time = time_meant(text or str(value))
     spelt = text or str(value)
     for key, field in fields_of(model).items():

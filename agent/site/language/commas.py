@@ -17,7 +17,7 @@ __all__ = ["report_commas"]
 
 
 def report_commas(document: Document) -> set[Keys]:
-    """Say where a comma has cut a value or a key in two; what is not to be spoken of again, key by key."""
+    """Say where a comma has cut a value or a key in two; what is not to be reported again, key by key."""
     told: set[Keys] = set()
     _look(document, document.data, (), told)
     return told

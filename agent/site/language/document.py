@@ -41,7 +41,7 @@ _CORE = "tag:yaml.org,2002:"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a value and its key stand, from 1, and how a scalar is spelt in the file."""
+    """Line and column of a value and its key, from 1, and how a scalar is spelt in the file."""
 
     line: int
     column: int
@@ -59,7 +59,7 @@ class Document:
     places: dict[Keys, Place] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     doubled: set[Keys] = field(default_factory=set)
-    """Mappings in which a key stands twice."""
+    """Mappings with a key that is there twice."""
     source: bytes = b""
 
     def place(self, keys: Keys) -> Place:
@@ -341,7 +341,7 @@ class _Builder:
             self._open.discard(id(node))
 
     def _unquoted(self, node: Any) -> str | None:
-        """What stands in the quotes of a word processor, which are none in YAML and would be part of the text."""
+        """The text in a word processor's quotes, which YAML takes as part of the text."""
         text = node.value
         if node.style is not None or len(text) < 2 or text[0] not in TYPOGRAPHIC or text[-1] not in TYPOGRAPHIC:
             return None
@@ -382,7 +382,7 @@ class _Builder:
         return found
 
     def _merge(self, node: Any, keys: Keys, found: dict[str, Any]) -> None:
-        """`<<: *defaults`, or a list of such: keys that stand here already win."""
+        """`<<: *defaults`, or a list of such: keys that are here already win."""
         if self._is_too_much(node, len(node.value)):
             return
         if type(node).__name__ == "SequenceNode" and id(node) not in self._open:

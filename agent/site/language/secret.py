@@ -45,7 +45,7 @@ class Secret(Kept):
 
 
 class Username(Secret):
-    """A name that may stand in the file as it is, or be kept like a secret."""
+    """A name that may be in the file as it is, or be kept like a secret."""
 
     __slots__ = ()
 

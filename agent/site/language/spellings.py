@@ -90,7 +90,7 @@ _UNITS = {
 def spell(keys: Mapping[str, str], words: Mapping[str, str] | None = None) -> None:
     """Add other spellings of a service's or a driver's keys, and of the words that are their values.
 
-    One spelling may stand for several keys: the one that may stand in its place is meant.
+    One spelling may mean several keys: the one that is allowed in its place is meant.
     """
     for other, key in keys.items():
         _OWN_KEYS.setdefault(other, {})[key] = None

@@ -72,7 +72,7 @@ def _is_within(keys: Keys, others: set[Keys]) -> bool:
 
 
 def _slips(found: Sequence[_Finding]) -> dict[Keys, Keys]:
-    """The keys that were meant, and how each stands misspelt: what lacks for that alone is not said as well."""
+    """The keys that were meant, and how each is misspelt: what lacks for that alone is not said as well."""
     slips: dict[Keys, Keys] = {}
     for finding in found:
         key = finding.meant_key()
@@ -82,7 +82,7 @@ def _slips(found: Sequence[_Finding]) -> dict[Keys, Keys]:
 
 
 def _riddles(found: Sequence[_Finding], slips: Mapping[Keys, Keys], cut: set[Keys]) -> set[Keys]:
-    """The keys that are not there, where another one stands that says nothing: it may be any of them.
+    """The keys that are missing, where another one is meaningless: it may be any of them.
 
     Each such key is told which of them must be there, so that this is not said as well.
     """
@@ -111,7 +111,7 @@ def _rename(document: Document, data: Any, keys: Keys, renamed: Sequence[Renamed
 
 
 def _report_empty(document: Document, data: Any, models: Mapping[int, type[BaseModel]], keys: Keys) -> set[Keys]:
-    """A key with nothing after it is a slip; only a whole section may stand empty. Where such keys stand."""
+    """A key with nothing after it is a slip; only a whole section may be empty. Returns the places of such keys."""
     found: set[Keys] = set()
     if isinstance(data, list):
         for index, item in enumerate(data):
@@ -129,7 +129,7 @@ def _report_empty(document: Document, data: Any, models: Mapping[int, type[BaseM
 
 
 def _leave_out(data: Any, keys: Keys) -> Keys:
-    """Take the value out, or the mapping's entry around it when it stands in a list; the site itself is replaced."""
+    """Take the value out, or the mapping's entry around it when it is in a list; the site itself is replaced."""
     while keys and not isinstance(keys[-1], str):
         keys = keys[:-1]
     if not keys:
@@ -160,21 +160,21 @@ class _Finding:
         self.missing = str(way.pop()) if self.type == "missing" else ""
         keys: list[str | int] = []
         parent, here = None, data
-        for key in way:  # names of union members stand in the way; they are no keys of the file
+        for key in way:  # names of union members are between; they are no keys of the file
             if _has(here, key):
                 keys.append(key)
                 parent, here = here, here[key]
         self.keys: Keys = tuple(keys)
         self.model, self._parent = models.get(id(parent)), parent
         self.lacking: Sequence[str] = ()
-        """Of an unknown key: what must stand beside it and does not."""
+        """For an unknown key: the missing keys that must be beside it."""
         if self.type == "union_tag_not_found" and isinstance(self.input, dict):
             near = [key for key in self.input if isinstance(key, str) and key_meant(key, ("type",))]
             if near:
                 self.keys, self.type, self._parent = (*self.keys, near[0]), "type_misspelt", self.input
 
     def meant_key(self) -> str | None:
-        """What an unknown key was meant to be, if that does not stand beside it."""
+        """What an unknown key was meant to be, if that is not beside it already."""
         known: list[str] = []
         if self.type == "type_misspelt":
             known = ["type"]
@@ -184,7 +184,7 @@ class _Finding:
         return near if near is not None and isinstance(self._parent, dict) and near not in self._parent else None
 
     def absent(self) -> list[str]:
-        """The keys that may stand beside it and do not."""
+        """The missing keys that may be beside it."""
         return [key for key in self._known_keys() if isinstance(self._parent, dict) and key not in self._parent]
 
     def report(self, document: Document) -> None:
@@ -254,7 +254,7 @@ class _Finding:
         return any(isinstance(item, type) and issubclass(item, BaseModel) for item in items)
 
     def _with_keys(self, document: Document) -> str | None:
-        """The one key whose value stands there alone, and the others that it needs."""
+        """The one key whose value is there alone, and the others that it needs."""
         value = self.input[0] if isinstance(self.input, list) and len(self.input) == 1 else self.input
         model = model_called(str(self.context.get("class_name")))
         text = document.place(self.keys).text if not isinstance(self.input, list) else None
@@ -277,7 +277,7 @@ class _Finding:
         return f'unknown key "{key}"', hint
 
     def _in_place_of(self, key: str) -> str | None:
-        """What to write for a key that is none: its value's own keys, or those that must stand here."""
+        """What to write for a key that is none: its value's own keys, or those that must be here."""
         numbers = re.findall(r"-?[0-9]+\.[0-9]+", str(self.input))
         if key.lower() in PLACES and len(numbers) == 2 and "latitude" in self._known_keys():
             return f"write latitude: {numbers[0]}, longitude: {numbers[1]}"

@@ -43,7 +43,7 @@ _QUANTITY = re.compile(rf"\s*({_NUMBER})\s*(.*?)\s*$", re.DOTALL)
 class Written:
     """A type that is read from what people write.
 
-    `parse` takes what stands in the file and raises ValueError with the words of the message. `schema` is its JSON
+    `parse` takes the value in the file and raises ValueError with the words of the message. `schema` is its JSON
     schema; `words` says in the reference what is expected.
     """
 
@@ -184,7 +184,7 @@ Duration = Annotated[float, DURATION]
 TimeSpan = Annotated[float, Quantity("a duration", _TIME, ("s", "min", "h"), high=_TEN_YEARS, above=True)]
 """Seconds, more than 0."""
 LongDuration = Annotated[float, Quantity("a duration", _TIME, ("h", "d"), high=_TEN_YEARS, above=True)]
-"""Seconds, more than 0; the messages speak of hours and days."""
+"""Seconds, more than 0; the messages name hours and days."""
 Offset = Annotated[float, Quantity("an offset", _TIME, ("min", "h"), low=-7200, high=7200)]
 """Seconds, -2 h to 2 h."""
 Flow = Annotated[float, FLOW]

@@ -1,6 +1,6 @@
 """What the models of buses have in common. A driver's `config.py` derives its own from these.
 
-The keys of a bus are the fields of its model. Keys that a driver needs on its devices stand in `DeviceOptions`, which
+The keys of a bus are the fields of its model. Keys that a driver needs on its devices are in `DeviceOptions`, which
 become part of the model of all devices: their names must differ from those of other drivers.
 """
 
@@ -44,7 +44,7 @@ class DeviceOptions(Model):
 
 
 OptionModel = type[DeviceOptions]
-"""BusModel has a field `type`, which stands for the built-in of this name there."""
+"""BusModel has a field `type`, and is used as the built-in of this name there."""
 
 
 class BusModel(Model):

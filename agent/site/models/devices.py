@@ -53,7 +53,7 @@ class Device(_Placed):
     stale_after: TimeSpan | None = None
     """A value older than this is stale. Default: three polls; for radio nodes three intervals as they are learnt."""
     output_watchdog: TimeSpan | None = None
-    """The device drops its outputs by itself when it is not spoken to for this long."""
+    """The device drops its outputs by itself when it gets no request for this long."""
 
     _profile: Mapping[str, Any] | None = PrivateAttr(default=None)
 

@@ -73,7 +73,7 @@ class Downlinks:
                 downlink.end()
 
     def answered(self, item: str, acknowledged: bool) -> None:
-        """The device confirmed it, or spoke and did not (`ack`)."""
+        """The device confirmed it (`ack`), or sent an uplink without a confirmation."""
         downlink = self._waiting.get(item)
         if downlink is not None:
             silent = DeviceError(f"{downlink.point}: it was sent, and the device did not confirm it")

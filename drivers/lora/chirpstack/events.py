@@ -38,7 +38,7 @@ class Topics:
         return "/".join("+" if level in ("{dev_eui}", "{event}") else level for level in self._levels)
 
     def read(self, topic: str) -> tuple[str, str]:
-        """DevEUI, as it stands there, and event. Malformed for a topic of another shape."""
+        """DevEUI, as the topic has it, and event. Malformed for a topic of another shape."""
         levels = topic.split("/")
         found = dict(zip(self._levels, levels, strict=False))
         if len(levels) != len(self._levels):

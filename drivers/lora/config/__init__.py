@@ -112,7 +112,7 @@ class _Lorawan(_Lora):
     device_options: ClassVar = (LorawanNode, CodecConfig)
 
     def check_output(self, at: Checked, name: str, output: PointRef) -> None:
-        """A node of class A listens after it has spoken only."""
+        """A node of class A listens only after its own uplink."""
         lora = (at.site.devices[output.device].profile_data or {}).get("lora")
         if lora is not None and lora["class"] == "A":
             text = f"{output.device} is of class A: a command waits until it speaks by itself"

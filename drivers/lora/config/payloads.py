@@ -150,11 +150,11 @@ class LoraMap(Model):
     fport: FPort | None = None
     """Only payloads of this port; default: all."""
     class_: Annotated[Literal["A", "C"], Choice("A", "C")] = Field(default="A", alias="class")
-    """LoRaWAN: C always listens, A only after it has spoken."""
+    """LoRaWAN: C always listens, A only after its own uplink."""
     confirmed: bool = True
     """Whether the node confirms what it is sent."""
     interval: TimeSpan | None = None
-    """How often the node speaks as it is delivered."""
+    """How often the node sends with the maker's settings."""
     struct: Many[StructField] | None = None
     blocks: Blocks | None = None
     """Which payloads of struct are stored samples."""

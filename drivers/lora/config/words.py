@@ -15,7 +15,7 @@ __all__ = ["is_unclear", "words_of"]
 _LARGEST = 1 << 20  # bytes of a codec, as the process that runs it takes
 _MOST = 4000  # characters of one expression or one function that are looked at
 _TEXT = re.compile(r"""(===?|!==?|\w\s*\[)?\s*(?:"([^"\\\n]{1,40})"|'([^'\\\n]{1,40})')""")
-"""A literal, and what stands before it where it is no value: a comparison, the key of a field."""
+"""A literal, and what is before it where it is no value: a comparison, the key of a field."""
 _WORD = re.compile(r"\w[\w .,/()%+-]*")
 _COMMENT = re.compile(r"""("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|`(?:[^`\\]|\\.)*`)|//[^\n]*|/\*.*?\*/""", re.S)
 """A text, which stays, or a comment."""
@@ -89,7 +89,7 @@ def _in_codec(file: str, field: str) -> Words | None:
 
 
 def _states(words: Sequence[str]) -> str:
-    """How a profile could say which word is on; words that are not known for off stand before those that are."""
+    """How a profile could say which word is on; words that are not known for off come before those that are."""
     first, *others = sorted(words, key=lambda word: word.casefold() in _OFF)
     return f"{{{first}: on, {others[0] if len(others) == 1 else '…'}: off}}"
 

@@ -30,7 +30,7 @@ MOST_GATEWAYS = 16
 PULLED = 60.0
 """Seconds that the address of a PULL_DATA holds: one comes every 5 s."""
 MUTE = 3.0
-"""Seconds in which a gateway has a word for an order. It may be dead long before `PULLED` is over."""
+"""Seconds in which a gateway must answer an order. It may be dead long before `PULLED` is over."""
 USUAL_POWER = 16
 """dBm EIRP that every forwarder has in its table."""
 COLLECTED = 0.3
@@ -120,13 +120,13 @@ class Gateways:
         self._token = random.getrandbits(16)
         self._sent: dict[int, _Sent] = {}
         self._at_once: deque[tuple[float, int]] = deque()
-        """When to look whether an order that another gateway could have had was heard of, and its token."""
+        """When to look whether an order that another gateway could have had was answered, and its token."""
 
     def __iter__(self) -> Iterator[Gateway]:
         return iter(self._gateways.values())
 
     def admit(self, eui: str, address: Address) -> Gateway | None:
-        """The gateway that says to have this EUI, if it may speak."""
+        """The gateway with this EUI, if it is allowed."""
         known = self._gateways.get(eui)
         if self._allowed:
             return known

@@ -217,7 +217,7 @@ class Server:
         self._mail[device].give_up(reason)
 
     def in_vain(self, in_time: Collection[str] = ()) -> dict[str, str]:
-        """The devices that have asked to join for an hour, and why they could not. One that speaks when it should
+        """The devices that have asked to join for an hour, and why they could not. One that sends when it should
         (it is `in_time`) did not ask, where the same request came each time.
         """
         asking = {device.name: device.asking for device in self.devices if device.asking.in_vain}

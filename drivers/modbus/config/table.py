@@ -25,11 +25,11 @@ _WORDS = ("register", "type", "order", "kind")
 _WHOLE = ("address", "unavailable", "length", "bit", "on", "off")
 _NUMBERS = ("scale", "offset", "low", "high")
 COLUMNS = ("name", *_WORDS, *_WHOLE, *_NUMBERS, "unit", "poll", "writable", "write", "moves", "comment")
-"""What may stand in the row of names; `comment` is for people."""
+"""The cells of the row of names; `comment` is for people."""
 SETTINGS = ("description", "max_gap", "max_read", "guard", "write")
-"""What may stand in the first cell of a row above it, with its value in the second."""
+"""First cells of the rows above it, with their values in the second cell."""
 _NEEDED: dict[str, Any] = {"name": None, "register": "holding", "address": 0}
-"""Columns that every table has, and what stands in for a cell that is wrong, to check the rest."""
+"""Columns that every table has, and the replacement for a cell that is wrong, to check the rest."""
 _QUOTED = re.compile(r' *"((?:[^"]|"")*)" *')
 _YES, _NO = {"true", "yes", "x", "1", "vrai", "oui"}, {"false", "no", "0", "faux", "non"}
 

@@ -1,7 +1,7 @@
 """The backlog on its way from flash to the link: paced, read a few messages at a time, so that memory stays flat.
 
 Live messages go first and must not become slow because of the backlog. It has at most half of the window under way,
-and a rate in bytes. Within that `Pace` feels its way: one message more with each acknowledgement, three quarters of
+and a rate in bytes. Within that `BacklogPace` adapts: one message more with each acknowledgement, three quarters of
 them when acknowledgements get slower than they can be (additive increase, multiplicative decrease, as TCP does: RFC
 5681). On a link of 64 kbit/s that ends at one message of 16 kB at a time, which keeps the link busy and a live message
 two seconds away; on a fast one at half of the window.
@@ -29,14 +29,25 @@ from agent.errors import StorageError
 from agent.lib.timetext import utc_text
 from agent.outbox.blocks import HISTORY, LIMIT, PLAIN, HeldBlock, Row, StoredBlock, decode, encode, pieces
 from agent.outbox.flash import Flash
-from agent.outbox.messages import Entry, Lane, Load, Message, Piece, State
+from agent.outbox.messages import Entry, EntryState, Lane, Load, Message, Piece
 from agent.outbox.records import Boots, MessageKind
 from agent.outbox.stage import replay
 from agent.outbox.store import FILE, Store
 
 __all__ = [
-    "BURST", "FEW", "RATE", "SLACK", "STARVED", "WINDOW", "BacklogReader", "Fetched", "Form", "Pace",
-    "export_readings", "fetch", "read_status",
+    "BURST",
+    "FEW",
+    "RATE",
+    "SLACK",
+    "STARVED",
+    "WINDOW",
+    "BacklogPace",
+    "BacklogReader",
+    "Fetched",
+    "Form",
+    "export_readings",
+    "fetch",
+    "read_status",
 ]  # fmt: skip
 
 
@@ -52,7 +63,7 @@ STARVED = 60.0
 """Seconds after which one message of the backlog goes first: on a thin link the live ones would take all of it."""
 
 
-class Pace:
+class BacklogPace:
     """Says when a message of the backlog may go. Times are clock.monotonic, in seconds."""
 
     def __init__(self, now: float) -> None:
@@ -203,7 +214,7 @@ class BacklogReader:
 
     def __init__(self, flash: Flash, tokens: Iterator[int], now: float) -> None:
         self._flash, self._tokens = flash, tokens
-        self.pace = Pace(now)
+        self.pace = BacklogPace(now)
         self.form = Form()
         self.ready: deque[Entry] = deque()
         self.returned: list[Entry] = []
@@ -260,7 +271,7 @@ class BacklogReader:
 
     def come_back(self, entry: Entry) -> None:
         """Put back a message that the broker did not accept."""
-        entry.state = State.WAITING
+        entry.state = EntryState.WAITING
         self.returned.append(entry)
         self.returned.sort(key=lambda other: (_row(other), other.message.first))
 
@@ -286,7 +297,7 @@ class BacklogReader:
         return [
             Entry(
                 Message(row.kind, row.body, False, row.seq, row.seq, 1, next(self._tokens), command=row.command),
-                row.store, row=row.id, state=State.WAITING,
+                row.store, row=row.id, state=EntryState.WAITING,
             )
             for row in rows if row.id not in self.skip
         ]  # fmt: skip
@@ -308,7 +319,7 @@ class BacklogReader:
                     next(self._tokens), "backlog",
                 )  # fmt: skip
                 cls = min(row.cls for row in load.rows)
-                self.ready.append(Entry(message, load.store, load=load, cls=cls, state=State.WAITING))
+                self.ready.append(Entry(message, load.store, load=load, cls=cls, state=EntryState.WAITING))
             load.pieces.clear()
         return broken
 

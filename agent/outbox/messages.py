@@ -29,7 +29,17 @@ from agent.outbox.records import (
 from agent.outbox.stage import Stage
 
 __all__ = [
-    "MANY", "MOST", "Entry", "Events", "Lane", "Load", "Message", "Piece", "RamQueue", "State", "split_entry",
+    "MANY",
+    "MOST",
+    "Entry",
+    "EntryState",
+    "Events",
+    "Lane",
+    "Load",
+    "Message",
+    "Piece",
+    "RamQueue",
+    "split_entry",
 ]  # fmt: skip
 
 
@@ -79,7 +89,7 @@ class Load:
     """Pieces that are not accepted yet, of so many that were made."""
 
 
-class State(Enum):
+class EntryState(Enum):
     """State of an entry on its way to the broker."""
 
     NEW = "new"
@@ -112,7 +122,7 @@ class Entry:
     """Of a gap record: the store of the lost numbers, and the first of them."""
     staged: bool = False
     """Whether the stage holds it, of class 0: a start finds it there."""
-    state: State = State.NEW
+    state: EntryState = EntryState.NEW
     saving: bool = False
     """Whether it is in the transaction that is being written."""
 
@@ -192,7 +202,7 @@ class RamQueue:
     def put_back(self, entries: Iterable[Entry]) -> None:
         """Queue messages again in the order in which they were put, or, of an earlier process, were first sent."""
         for entry in entries:
-            entry.state = State.WAITING
+            entry.state = EntryState.WAITING
             self.returned.append(entry)
         self.returned.sort(key=lambda one: (one.since, one.place, one.message.first))
 
@@ -359,7 +369,7 @@ class Events:
         """Take up a record that an earlier process left on the stage; a delivered one has its outcome to store."""
         entry = self._record(kept.kind, kept.body, kept.store, kept.seq, kept.command)
         entry.outcome, entry.since, entry.staged = kept.outcome, float("-inf"), True
-        entry.state = State.DONE if delivered else State.NEW
+        entry.state = EntryState.DONE if delivered else EntryState.NEW
         if delivered and kept.outcome is None:
             return
         if is_gap(kept.body):
@@ -394,7 +404,7 @@ class Events:
             return entry.message.first not in records.get(entry.store, ())
 
         self.unsaved = [
-            one for one in self.unsaved if is_only_here(one) and (one.outcome or one.state is not State.DONE)
+            one for one in self.unsaved if is_only_here(one) and (one.outcome or one.state is not EntryState.DONE)
         ]
         self.ready = deque(entry for entry in self.ready if is_only_here(entry))
 
@@ -462,7 +472,7 @@ class Events:
 
     def queue(self, entry: Entry) -> None:
         """Queue a record behind those that wait. Its token keeps this place, also when it comes back."""
-        entry.state = State.WAITING
+        entry.state = EntryState.WAITING
         entry.message = replace(entry.message, token=next(self._tokens))
         self.ready.append(entry)
 
@@ -480,17 +490,17 @@ class Events:
     def send(self, unsaved: Sequence[Entry]) -> None:
         """Queue these without waiting for the flash."""
         for entry in unsaved:
-            if entry.state is State.NEW:
+            if entry.state is EntryState.NEW:
                 self.queue(entry)
 
     def _give_up(self, n: int) -> list[Entry]:
         """Drop the `n` oldest, gap records last, none in flight; returns those that were not delivered."""
-        free = [one for one in self.unsaved if one.state is not State.IN_FLIGHT]
+        free = [one for one in self.unsaved if one.state is not EntryState.IN_FLIGHT]
         free.sort(key=lambda one: is_gap(one.message.body))
         gone = set(free[:n])
         self.unsaved = [one for one in self.unsaved if one not in gone]
         self.ready = deque(one for one in self.ready if one not in gone)
-        return [one for one in free[:n] if one.state is not State.DONE]
+        return [one for one in free[:n] if one.state is not EntryState.DONE]
 
     def _word(self, outcome: Outcome) -> Entry:
         store, seq = self._numbers.take(1, "records")

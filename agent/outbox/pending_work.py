@@ -18,14 +18,14 @@ from agent.model import Event, OutcomeState
 from agent.outbox.backlog_reader import BacklogReader
 from agent.outbox.blocks import Block, HeldBlock, Lot, block, pack
 from agent.outbox.flash import Ids
-from agent.outbox.messages import Entry, Events, Load, RamQueue, State
+from agent.outbox.messages import Entry, EntryState, Events, Load, RamQueue
 from agent.outbox.numbers import Given, Numbers
 from agent.outbox.records import Loss, MessageKind, StoredMessage, gap_event, is_counted, is_gap
 from agent.outbox.retention import Figures, Removal
 from agent.outbox.stage import Stage
 from agent.outbox.store import Store, Work
 
-__all__ = ["Batch", "PendingWork", "Written", "write"]
+__all__ = ["Batch", "PendingWork", "TransactionResult", "write"]
 
 _log = logging.getLogger("bocage.outbox")
 
@@ -137,7 +137,7 @@ class PendingWork:
         self.work.add(batch.work)
         self.since = min(self.since, self._clock.monotonic())
         self._ram_queue.come_back(batch.lots)
-        unsaved = [entry for entry in batch.events if entry.state is not State.DONE or entry.outcome is not None]
+        unsaved = [entry for entry in batch.events if entry.state is not EntryState.DONE or entry.outcome is not None]
         self._class_0.unsaved[:0] = unsaved
         for entry in batch.told:
             self._class_0.keep(entry)
@@ -154,7 +154,7 @@ class PendingWork:
     def retire(self, entry: Entry) -> None:
         """Forget an entry that was accepted or set aside."""
         self._ram_queue.under_way.pop(entry.message.token, None)
-        entry.state = State.DONE
+        entry.state = EntryState.DONE
         if entry.load is not None:
             entry.load.left -= 1
             if not entry.load.left:
@@ -268,7 +268,7 @@ class PendingWork:
         known = {name: Given(last, self.certain(name)) for name, last in given.items() if name != mine}
         return {name: one for name, one in known.items() if one.done < one.last}
 
-    def settle(self, batch: Batch, written: Written) -> None:
+    def settle(self, batch: Batch, written: TransactionResult) -> None:
         """Note where on flash the entries of a batch are now."""
         self._backlog.skip.difference_update(batch.work.done_blocks, batch.work.done_messages)
         for entry, message_row in zip(batch.events, written.messages, strict=True):
@@ -290,15 +290,15 @@ class PendingWork:
         self._figures.bytes[0] += size
         behind = backlog.behind("message")
         backlog.newest["message"] = max(backlog.newest["message"], row)
-        if entry.state is State.DONE:
+        if entry.state is EntryState.DONE:
             backlog.skip.add(row)
             self._figures.bytes[0] -= size
             self.delete(False, row)
-        elif entry.state is State.WAITING and behind:  # older ones on flash go first, now they can
+        elif entry.state is EntryState.WAITING and behind:  # older ones on flash go first, now they can
             self._class_0.ready.remove(entry)
-            entry.state = State.NEW
+            entry.state = EntryState.NEW
             return
-        elif entry.state is not State.NEW:
+        elif entry.state is not EntryState.NEW:
             backlog.skip.add(row)
         elif not behind and self._class_0.has_room:
             self._class_0.queue(entry)
@@ -313,12 +313,12 @@ class PendingWork:
         entry.lots, entry.row, entry.size = [], row, len(made.body)
         self._ram_queue.under_way.pop(entry.message.token, None)
         backlog.skip.add(row)
-        if entry.state is State.DONE:
+        if entry.state is EntryState.DONE:
             backlog.newest["block"] = max(backlog.newest["block"], row)
             self.delete(True, row)
             return
         self._stored(row, made)
-        if entry.state is State.WAITING:
+        if entry.state is EntryState.WAITING:
             self._ram_queue.returned.remove(entry)
             backlog.skip.discard(row)
 
@@ -351,7 +351,7 @@ class Batch:
 
 
 @dataclass(slots=True)
-class Written:
+class TransactionResult:
     """Result of a transaction: (row), and (row, block). `used` and `free` are bytes of the file and of its disk."""
 
     messages: list[int | None] = field(default_factory=list)
@@ -362,14 +362,15 @@ class Written:
     free: int = 0
 
 
-def write(db: Store, ids: Ids, batch: Batch, rows: Iterator[int]) -> Written:
+def write(db: Store, ids: Ids, batch: Batch, rows: Iterator[int]) -> TransactionResult:
     """In the worker thread: encode, compress, commit."""
-    work, written = batch.work, Written()  # what is only deleted stays in the work: it is done again if this fails
+    # what is only deleted stays in the work: it is done again if this fails
+    work, written = batch.work, TransactionResult()
     messages, outcomes = [*work.messages], [*work.outcomes]
     row: int | None
     for entry in batch.events:
         message = entry.message
-        row = None if entry.state is State.DONE else next(rows)
+        row = None if entry.state is EntryState.DONE else next(rows)
         written.messages.append(row)
         if row is not None:
             messages.append(StoredMessage(row, entry.store, message.first, message.kind, message.command, message.body))

@@ -23,9 +23,9 @@ from agent.model import Command, Event, Origin, Outcome, OutcomeState, Readings
 from agent.outbox.backlog_reader import Form
 from agent.outbox.blocks import LIMIT, lots_of
 from agent.outbox.identity import Claim, Statement
-from agent.outbox.messages import Entry, Message, State, split_entry
+from agent.outbox.messages import Entry, EntryState, Message, split_entry
 from agent.outbox.records import MessageKind
-from agent.outbox.writer import Writer
+from agent.outbox.writer import OutboxWriter
 
 __all__ = ["Message", "Outbox"]
 
@@ -33,9 +33,9 @@ _T = TypeVar("_T")
 
 
 class Outbox:
-    """The queue and the ledger of one agent: what goes in, and what comes out next. The `Writer` keeps it."""
+    """The queue and the ledger of one agent: what goes in, and what comes out next. The `OutboxWriter` keeps it."""
 
-    def __init__(self, writer: Writer, clock: Clock, window: float, max_bytes: int) -> None:
+    def __init__(self, writer: OutboxWriter, clock: Clock, window: float, max_bytes: int) -> None:
         self._writer, self._clock, self._window, self._max_bytes = writer, clock, window, max_bytes
         self._held_back: Collection[MessageKind] = ()
         self._reading = False
@@ -55,7 +55,7 @@ class Outbox:
         what the database may take on the disk. `machine` is the one we run on: on another one than before, numbers go
         on under a store of their own. Without it that is not checked.
         """
-        writer = Writer(folder, stage_folder, clock, window, days, audit_days, max_bytes, machine or Machine())
+        writer = OutboxWriter(folder, stage_folder, clock, window, days, audit_days, max_bytes, machine or Machine())
         writer.open()
         return cls(writer, clock, window, max_bytes)
 
@@ -193,7 +193,7 @@ class Outbox:
         self._writer.wake.set()
 
     async def take(self) -> Message:
-        """The next message: class 0, then live readings, all that wait; then backlog, oldest first, as `Pace` allows.
+        """The next message: class 0, then live readings, all that wait; then backlog, oldest first (`BacklogPace`).
 
         Waits until there is one that may go.
         """
@@ -203,7 +203,7 @@ class Outbox:
             self._writer.wake.clear()
             entry = self._pick(now)
             if entry is not None:
-                entry.at, entry.state = now, State.IN_FLIGHT
+                entry.at, entry.state = now, EntryState.IN_FLIGHT
                 self._writer.in_flight[entry.message.token] = entry
                 return entry.message
             await self._writer.wake.wait(self._writer.backlog.wait(now))
@@ -229,7 +229,7 @@ class Outbox:
         entry = self._writer.in_flight.pop(message.token, None)
         if entry is None:
             return
-        entry.state = State.WAITING
+        entry.state = EntryState.WAITING
         if message.kind is not MessageKind.READINGS:
             self._writer.events.come_back(entry)
         elif entry.load is not None:

@@ -27,7 +27,7 @@ from agent.outbox.records import Boots, Loss, StoredMessage, is_counted
 from agent.outbox.store import Store
 
 __all__ = [
-    "QUOTA", "Figures", "Now", "Removal", "Thin", "Thinner", "expired", "free_space", "merged_gaps",
+    "QUOTA", "Figures", "PresentTime", "Removal", "Thin", "Thinner", "expired", "free_space", "merged_gaps",
 ]  # fmt: skip
 
 QUOTA = {0: 1.0, 1: 1.0, 2: 0.8, 3: 0.1}
@@ -230,7 +230,7 @@ _SCALE = 2.0**64
 """A power of two: it takes no digit of a value."""
 
 
-class Now(NamedTuple):
+class PresentTime(NamedTuple):
     """The present start of the box, and its time: Unix ms, None where that is unknown, and CLOCK_BOOTTIME in ms."""
 
     boot: str
@@ -290,7 +290,7 @@ class Thinner:
     _later: list[Row] = field(default_factory=list)
     _n: int = 0
 
-    def step(self, db: Store, after: int, skip: Collection[int], boots: Boots, now: Now) -> Removal | None:
+    def step(self, db: Store, after: int, skip: Collection[int], boots: Boots, now: PresentTime) -> Removal | None:
         """Go on. What is under way (blocks up to `after`, and those to `skip`) is left alone."""
         self.idle = False
         if self._blocks and (self._blocks[0].id <= after or any(one.id in skip for one in self._blocks)):
@@ -302,7 +302,7 @@ class Thinner:
             return self._fold(db, boots)
         return self._made()
 
-    def _look(self, db: Store, start: int, skip: Collection[int], boots: Boots, now: Now) -> None:
+    def _look(self, db: Store, start: int, skip: Collection[int], boots: Boots, now: PresentTime) -> None:
         """Find the blocks of the oldest quarter that is over."""
         if self._at < start:
             self._at, before = start, db.raw_at(2, start)
@@ -416,7 +416,7 @@ def _beginning(block: Block, row: Row) -> Block:
     return block._replace(thin=False, boottime_ns=(row.boottime_ms or 0) * 1_000_000)
 
 
-def _is_over(block: RawBlock, boots: Boots, now: Now) -> bool:
+def _is_over(block: RawBlock, boots: Boots, now: PresentTime) -> bool:
     """Whether nothing more can come of the quarter of a block."""
     if block.boot != now.boot:
         return True

@@ -27,13 +27,13 @@ from agent.outbox.flash import Flash
 from agent.outbox.identity import Claim, Identity, Statement, Totals
 from agent.outbox.messages import Entry, Events, RamQueue
 from agent.outbox.numbers import Given, Numbers, left_behind
-from agent.outbox.pending_work import Batch, PendingWork, Written, write
+from agent.outbox.pending_work import Batch, PendingWork, TransactionResult, write
 from agent.outbox.records import Dating
-from agent.outbox.retention import Figures, Now, Removal, Thinner, expired, free_space, merged_gaps
+from agent.outbox.retention import Figures, PresentTime, Removal, Thinner, expired, free_space, merged_gaps
 from agent.outbox.stage import Stage, replay
 from agent.outbox.store import Store, Work, wal_bytes
 
-__all__ = ["Writer"]
+__all__ = ["OutboxWriter"]
 
 _log = logging.getLogger("bocage.outbox")
 
@@ -43,7 +43,7 @@ _STEPS = 100
 """Steps of making room in one pass: a few seconds at the most on a slow box."""
 
 
-class Writer:
+class OutboxWriter:
     """All parts of one outbox. The event loop never touches the flash: one thread of ours does (`flash`)."""
 
     def __init__(
@@ -447,7 +447,7 @@ class Writer:
         given, youngest = numbers.given(), self.backlog.known
         return Batch(work, records, told, entries, lots, limit, segment, self.stage.broken, last, given, youngest)
 
-    def _settle(self, batch: Batch, written: Written) -> None:
+    def _settle(self, batch: Batch, written: TransactionResult) -> None:
         """Note that the batch is on flash."""
         self.numbers.limit, self._stage_noted, self._doubt = batch.limit, batch.stage_broken, False
         self.figures.oldest_ms, self.figures.used, self.figures.free = written.oldest_ms, written.used, written.free
@@ -512,7 +512,7 @@ class Writer:
 
         def thin(db: Store) -> Removal | Literal[False] | None:
             at = self._clock.now()
-            now = Now(at.boot, at.wall_ms, at.boottime_ns // 1_000_000)
+            now = PresentTime(at.boot, at.wall_ms, at.boottime_ns // 1_000_000)
             removal = self._thinner.step(db, after, skip, self.dating.boots, now)
             return False if self._thinner.idle else removal
 

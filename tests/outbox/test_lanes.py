@@ -10,7 +10,7 @@ import pytest
 
 from agent.model import Event
 from agent.outbox import Message
-from agent.outbox.backlog_reader import BURST, FEW, RATE, STARVED, Pace
+from agent.outbox.backlog_reader import BURST, FEW, RATE, STARVED, BacklogPace
 from agent.outbox.blocks import LIMIT, decode
 
 
@@ -44,7 +44,7 @@ async def test_who_waits_for_the_backlog_can_be_called_off_also_as_there_is_news
     box: Any, turns: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At each turn of the loop; it must not go round and wait again."""
-    monkeypatch.setattr(Pace, "wait", lambda self, now: 60.0)
+    monkeypatch.setattr(BacklogPace, "wait", lambda self, now: 60.0)
     await backlog(box, 1)
     taking = asyncio.create_task(box.out.take())
     await asyncio.sleep(0.01)
@@ -130,7 +130,7 @@ async def test_a_live_message_that_was_stored_meanwhile_takes_its_turn_in_the_ba
 
 
 def test_the_pace_grows_to_half_of_the_window_and_no_further() -> None:
-    pace = Pace(0.0)
+    pace = BacklogPace(0.0)
     pace.link(20, 0.0)
     for _ in range(30):
         while pace.wait(0.0) == 0:
@@ -141,7 +141,7 @@ def test_the_pace_grows_to_half_of_the_window_and_no_further() -> None:
 
 
 def test_the_pace_yields_to_slow_live_acknowledgements_and_comes_back() -> None:
-    pace = Pace(0.0)
+    pace = BacklogPace(0.0)
     pace.acknowledged("live", 0.01, 0.0)
     for _ in range(20):
         pace.acknowledged("backlog", 0.01, 0.0)
@@ -157,7 +157,7 @@ def test_the_pace_yields_to_slow_live_acknowledgements_and_comes_back() -> None:
 
 
 def test_the_pace_keeps_its_rate() -> None:
-    pace = Pace(0.0)
+    pace = BacklogPace(0.0)
     for _ in range(20):
         pace.acknowledged("backlog", 0.01, 0.0)
     pace.take(BURST + RATE, 0.0)

@@ -365,15 +365,15 @@ def _scaled(scale: dict[str, Any]) -> Iterator[tuple[Any, str, Any]]:
 
 def _heard(box: OutboxJudge) -> tuple[Any, str, Any]:
     """Who goes on under another store says so in a record, which may be lost: the judge hears it at once."""
-    from agent.outbox.writer import Writer
+    from agent.outbox.writer import OutboxWriter
 
-    say = Writer._report_move
+    say = OutboxWriter._report_move
 
-    def said(writer: Writer, before: str, now: str, why: str) -> None:
+    def said(writer: OutboxWriter, before: str, now: str, why: str) -> None:
         box.older[now] = before
         say(writer, before, now, why)
 
-    return Writer, "_report_move", said
+    return OutboxWriter, "_report_move", said
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ def test_another_one_is_none_by_a_name_that_looks_like_it(tmp_path, host):
 def refused(folder, host):
     text = f"site: {{id: a}}\nuplink: {{url: 'mqtt://{host}', username: u, password: {{env: P}}}}\n"
     (folder / "site.yaml").write_text(text)
-    return [one for one in check(folder / "site.yaml") if "shows the password" in one.message]
+    return [one for one in check(folder / "site.yaml") if "sends the password unencrypted" in one.message]
 
 
 SLIPS = [

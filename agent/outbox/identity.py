@@ -21,7 +21,7 @@ from agent.outbox.blocks import renamed
 from agent.outbox.records import GAP, Boots, parted_gap, renamed_record
 
 __all__ = [
-    "MOST", "Claim", "Identity", "Standing", "Statement", "Totals", "compare_machine", "fact", "left",
+    "MOST", "Claim", "Identity", "IdentityState", "Statement", "Totals", "compare_machine", "fact", "left",
     "parse_statement", "renew", "set_facts", "unsure", "unsure_fact",
 ]  # fmt: skip
 
@@ -46,7 +46,7 @@ class Claim(NamedTuple):
     reservation: str = ""
 
 
-class Standing(NamedTuple):
+class IdentityState(NamedTuple):
     """What a state may claim, and how it knows its own claims: none is later than epoch `since`, but those of `own`.
 
     `own` are the names of the reservations that it made after `since`. `noted` (first number, epoch) is from where on
@@ -162,9 +162,9 @@ class Identity:
     It is None while we are confirmed: from then on no other box can have gone on from this state.
     """
 
-    def __init__(self, machine: Machine, standing: Standing | None) -> None:
+    def __init__(self, machine: Machine, state: IdentityState | None) -> None:
         self.machine, self.epoch = machine, 0
-        self._standing = standing
+        self._state = state
         """What may be claimed, as the stage knows it."""
         self.unsure: tuple[int, int] | None = None
         self._noted: tuple[int, int] | None = None
@@ -192,28 +192,28 @@ class Identity:
 
     def recall(self) -> None:
         """No database can be opened: what the process before knew."""
-        if known := self._standing:
+        if known := self._state:
             self.epoch, self.reservations, self.unsure = known.claim.epoch, list(known.own), (0, known.since)
 
-    def stand(self, store: str, limit: int) -> Standing:
+    def claim_up_to(self, store: str, limit: int) -> IdentityState:
         """Note anew what may be claimed, as it is on flash now, with numbers of a store reserved up to a limit."""
         name = self.reservations[-1] if self.reservations else ""
         since = self._noted[1] if self._noted else self.epoch
         claim = Claim(store, limit, self.epoch, self.machine.name, name)
-        self._standing = Standing(claim, since, tuple(self.reservations), self._noted, self.unsure)
-        return self._standing
+        self._state = IdentityState(claim, since, tuple(self.reservations), self._noted, self.unsure)
+        return self._state
 
-    def compared(self) -> Standing | None:
+    def compared(self) -> IdentityState | None:
         """Note that the broker knows of no later state; what may be claimed now."""
         self.unsure = None
-        if self._standing is not None:
-            self._standing = self._standing._replace(unsure=None)
-        return self._standing
+        if self._state is not None:
+            self._state = self._state._replace(unsure=None)
+        return self._state
 
     @property
     def claim(self) -> Claim | None:
         """The claim on our numbers; None while they are not durable, or not compared."""
-        return self._standing.claim if self._standing is not None and self.unsure is None else None
+        return self._state.claim if self._state is not None and self.unsure is None else None
 
     def hear(self, claims: Mapping[str, Claim], store: str) -> bool:
         """Remember what is retained of others than `store`; whether that is news."""
@@ -224,7 +224,7 @@ class Identity:
 
     def gone_on(self, claims: Mapping[str, Claim]) -> str:
         """Why this state is not the newest of its store, by claims that went on from a later one; "" if it is."""
-        claim = claims.get(self._standing.claim.store) if self._standing is not None else None
+        claim = claims.get(self._state.claim.store) if self._state is not None else None
         if claim is None or self.unsure is None:
             return ""
         if claim.epoch > self.unsure[1] and claim.reservation not in self.reservations:

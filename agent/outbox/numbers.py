@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 from uuid import uuid4, uuid5
 
 from agent.outbox.blocks import Lot, beyond, split
-from agent.outbox.identity import Standing, Totals
+from agent.outbox.identity import IdentityState, Totals
 from agent.outbox.records import StagedRecord, is_gap, renamed_record
 
 __all__ = ["RANGE", "Given", "Kind", "Numbers", "Replay", "left_behind"]
@@ -53,7 +53,7 @@ class Replay:
     cut: bool = False
     losses: list[tuple[Any, ...]] = field(default_factory=list)
     """Losses in memory that were not reported on flash yet, as noted last."""
-    standing: Standing | None = None
+    identity: IdentityState | None = None
     """The claim of the process before."""
 
     def last(self, store: str) -> int:
@@ -106,7 +106,7 @@ class Replay:
 
     def unsure(self, store: str, noted: tuple[int, int] | None) -> tuple[int, int] | None:
         """First unconfirmed number and epoch of a store, as the process before knows it, or the flash (`noted`)."""
-        one = self.standing
+        one = self.identity
         return one.unsure if one is not None and (one.claim.store, one.noted) == (store, noted) else noted
 
     def stores(self) -> set[str]:

@@ -32,7 +32,7 @@ from uuid import UUID
 from agent.lib.files import open_regular, read_regular
 from agent.model import Instant, Outcome, OutcomeState
 from agent.outbox.blocks import Lot
-from agent.outbox.identity import Claim, Standing
+from agent.outbox.identity import Claim, IdentityState
 from agent.outbox.numbers import Given, Replay
 from agent.outbox.records import StagedRecord, former_topic, of_former_topic
 
@@ -89,7 +89,7 @@ class Stage:
         """Acceptances of these: each segment of ours repeats them, for it may outlive the one before."""
         self._losses: list[tuple[Any, ...]] = []
         self._losses_kept = True
-        self._standing: Standing | None = None
+        self._identity: IdentityState | None = None
         self.broken = False
         self._lacks = False
         """Whether the open segment did not take everything, also if it does again."""
@@ -97,7 +97,7 @@ class Stage:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._mark = Mark.open(folder, boot)
         self.rotate()
-        self._standing = found.standing
+        self._identity = found.identity
 
     def put(self, lots: Sequence[Lot]) -> None:
         """Keep lots; one write. Their numbers are in use from now on, whether there was room or not."""
@@ -147,15 +147,15 @@ class Stage:
         if self._mark is not None:
             self._mark.rename(old, new)
 
-    def stand(self, standing: Standing) -> None:
+    def keep_identity(self, identity: IdentityState) -> None:
         """Keep what may be claimed at the broker, for a start that cannot open the database, or finds it behind."""
-        if standing != self._standing:
-            self._standing = standing
-            self._append_standing()
+        if identity != self._identity:
+            self._identity = identity
+            self._append_identity()
 
-    def _append_standing(self) -> None:
-        if self._standing is not None:
-            claim, *known = self._standing
+    def _append_identity(self) -> None:
+        if self._identity is not None:
+            claim, *known = self._identity
             # an older program takes this for an acceptance, of no number
             self._append(("standing", "", 0, -1, tuple(claim), *known))
 
@@ -191,7 +191,7 @@ class Stage:
         else:
             if self._losses:
                 self._losses_kept = self._append(("lost", self._losses))
-            self._append_standing()
+            self._append_identity()
             for numbers in self._over:
                 self._append(("accepted", *numbers))
         return self._number
@@ -223,7 +223,7 @@ class Stage:
 
         Until then they alone know what the broker took and what may be claimed, and `tidy` leaves them.
         """
-        self._append_standing()
+        self._append_identity()
         self._closed = [(float("-inf") if until == _HELD else until, path) for until, path in self._closed]
         self._held, self._over = set(), []
 
@@ -327,7 +327,7 @@ def _read(data: bytes, into: Replay) -> bool:
             elif kind == "lost":
                 into.losses = list(rest[0])
             elif kind == "standing":
-                into.standing = Standing(Claim(*rest[3]), *rest[4:8])
+                into.identity = IdentityState(Claim(*rest[3]), *rest[4:8])
             elif kind == "renamed":
                 into.rename(*rest[3:])
             elif kind == "kept":

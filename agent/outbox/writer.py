@@ -67,7 +67,7 @@ class OutboxWriter:
         self.dating = Dating(clock)
         self.figures = Figures(max(max_bytes // 2, max_bytes - wal_bytes(max_bytes)), clock.monotonic())
         self.flash = Flash(folder, max_bytes, machine, found, clock, self)
-        self.identity = Identity(machine, found.standing)
+        self.identity = Identity(machine, found.identity)
         self.backlog = BacklogReader(self.flash, self.tokens, clock.monotonic())
         self.pending = PendingWork(
             clock, self.called, self.numbers, self.ram_queue, self.events, self.stage, self.figures, self.backlog
@@ -339,8 +339,8 @@ class OutboxWriter:
             if self.identity.gone_on(heard.claims):
                 await self._renew(heard)
             if self.identity.unsure is not None:
-                if (standing := self.identity.compared()) is not None:
-                    self.stage.stand(standing)  # it says so to a start, too: the flash may not take it
+                if (state := self.identity.compared()) is not None:
+                    self.stage.keep_identity(state)  # it says so to a start, too: the flash may not take it
                 if self.flash.db is not None:
                     await self.save()
             if self.identity.hear(heard.claims, self.numbers.store) and self.flash.db is not None:
@@ -349,7 +349,7 @@ class OutboxWriter:
 
     def _stand(self) -> None:
         """Note anew what may be claimed, on the stage too."""
-        self.stage.stand(self.identity.stand(self.numbers.store, self.numbers.limit))
+        self.stage.keep_identity(self.identity.claim_up_to(self.numbers.store, self.numbers.limit))
 
     async def _renew(self, heard: Statement) -> None:
         """Give another name to what was numbered since this state began, and go on under it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any
@@ -120,14 +121,14 @@ class Buses:
                 await wire.retire(after.devices)
                 handed.append((after.name, wire))
             else:
-                await wire.close()
+                await _close(name, wire)
         self.configure(specs, removed, silent)
         for name, before in handed:
             wire = self._wires.get(name)
             if isinstance(wire, Successive):
                 wire.succeed(before)
             else:
-                await before.close()
+                await _close(name, before)
 
     @property
     def unusable(self) -> dict[str, str]:
@@ -167,7 +168,11 @@ class Buses:
     def due(self, name: str) -> float:
         """When the next sign of life of a bus is due (infinite for a bus that is gone)."""
         wire = self._wires.get(name)
-        return wire.due() if wire is not None else float("inf")
+        try:
+            return wire.due() if wire is not None else math.inf
+        except Exception as error:  # noqa: BLE001  another distribution's driver: it costs its own bus only
+            self._failed[name] = _failure(self._specs[name].type, error)
+            return math.inf
 
     async def listen(self, name: str) -> None:
         """Own one wire: hand on what it reads until cancelled."""
@@ -190,10 +195,16 @@ class Buses:
 
     async def write(self, point: str, value: Value, until: float | None = None) -> None:
         """Write one output; only the arbiter calls this. DeviceError or WireError if it was not acknowledged."""
-        wire = self._wires.get(self._home.get(point, ""))
+        bus = self._home.get(point, "")
+        wire = self._wires.get(bus)
         if not isinstance(wire, Writer):
             raise DeviceError(f"{point} is on no bus that can be written")
-        await wire.write(point, value, until)
+        try:
+            await wire.write(point, value, until)
+        except BocageError:
+            raise
+        except Exception as error:
+            raise WireError(_failure(self._specs[bus].type, error)) from error
 
     async def write_aside(self, spec: BusSpec, point: str, value: Value) -> None:
         """Write an output that the site file does not have any more: `spec` is its bus, with its one device.
@@ -290,8 +301,8 @@ class Buses:
         return next((count for count in found if count is not None), None)
 
     async def close(self) -> None:
-        for wire in self._wires.values():
-            await wire.close()
+        for name, wire in self._wires.items():
+            await _close(name, wire)
 
     async def _read_bus(self, bus: str, points: Sequence[str]) -> Readings:
         wire = self._wires.get(bus)
@@ -299,11 +310,25 @@ class Buses:
             self._failed.pop(bus, None)
             try:
                 return await wire.read(points)
-            except WireError as error:
-                self._failed[bus] = str(error)
-                log.warning('wire cannot be read bus=%s reason="%s" next=its points are bad', bus, error)
+            except Exception as error:  # noqa: BLE001  another distribution's driver may fail with any
+                own = isinstance(error, WireError)
+                self._failed[bus] = str(error) if own else _failure(self._specs[bus].type, error)
+                log.warning('wire cannot be read bus=%s reason="%s" next=its points are bad', bus, self._failed[bus])
         now = self._clock.now()
         return [Reading(point, None, now, Quality.BAD) for point in points]
+
+
+def _failure(type_: str, error: Exception) -> str:
+    """What is said of an error that a driver must not raise: a bug of it costs its own bus only."""
+    return f"the driver of {type_} failed: {type(error).__name__}: {error}"
+
+
+async def _close(name: str, wire: Wire) -> None:
+    """Close a bus; one that cannot be closed is left as it is, and the others go on."""
+    try:
+        await wire.close()
+    except Exception:
+        log.exception("bus cannot be closed bus=%s next=it is left as it is", name)
 
 
 def _status(wire: Wire) -> Mapping[str, Any]:

@@ -267,6 +267,51 @@ def test_the_agent_runs_without_it(
     assert logger.outputs[3] == "off", "its safe state"
 
 
+FAILS = {
+    "due": ("def due(self): raise KeyError('due')", "KeyError: 'due'"),
+    "status": ("def status(self): raise KeyError('status')", "KeyError: 'status'"),
+    "readings": ("async def readings(self):\n  raise KeyError('readings')\n  yield []", None),
+    "read": ("async def read(self, _points): raise KeyError('read')", None),
+    "write": ("async def write(self, *_): raise KeyError('write')", None),
+    "close": ("async def close(self): raise KeyError('close')", None),
+}
+"""What raises an error that a driver must not raise, and what the status of its bus says of that."""
+
+
+@pytest.mark.parametrize("name", FAILS)
+def test_a_method_that_fails_costs_its_own_bus(
+    site: Path, logger: LoggerDevice, other: LoggerDevice, environment: dict[str, str],
+    broken: Callable[[str], None], installed: Path, name: str,
+) -> None:  # fmt: skip
+    method, said = FAILS[name]
+    broken(
+        "from dataclasses import replace\nfrom my_logger import DRIVERS\nfrom my_logger.logger import Logger as Base\n"
+        f"class Wire(Base):\n {method}\n"
+        "DRIVER = replace(DRIVERS[0], open='broken_driver:Wire', config='broken_config:Odd')\n"
+    )
+    (site.parent / "broken_config.py").write_text(
+        "from typing import Literal\nfrom my_logger.config import MyLogger\n"
+        "class Odd(MyLogger):\n type: Literal['broken']\n"
+    )
+    text = site.read_text().replace("tty: /dev/x, every: 3s", f"host: 127.0.0.1, port: {other.port}")
+    site.write_text(text.replace("slot: 3, colour: blue", "channel: 4, poll: 1s"))
+    agent = Running(site, environment)
+    try:
+        agent.until(lambda status: values(status).get("level") == 12.5)
+        agent.until(lambda status: said is None or said in bus(status, "odd")["error"])
+        done = agent.ask({"do": "write", "point": "gate", "value": "on", "hold_ms": None})
+        assert done["state"] in (("failed",) if name == "write" else ("applied", "verified")), done
+        done = agent.ask({"do": "write", "point": "pump", "value": "on", "hold_ms": None})
+        assert done["state"] in ("applied", "verified"), done
+        assert logger.outputs[3] == "on"
+        site.write_text(site.read_text().replace("channel: 4, poll: 1s", "channel: 4, poll: 2s"))  # closes the bus
+        assert "odd" in agent.ask({"do": "reload"})["changed"]
+    finally:
+        code = agent.stop()
+    assert code == 0, agent.log.read_text()
+    assert logger.outputs[3] == "off", "its safe state"
+
+
 def test_a_reload_takes_it_up_when_it_is_mended_and_drops_it_when_it_breaks(
     site: Path, environment: dict[str, str], broken: Callable[[str], None], installed: Path, other: LoggerDevice
 ) -> None:

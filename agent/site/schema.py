@@ -12,13 +12,15 @@ from functools import cache
 from typing import Any
 
 from pydantic import BaseModel
-from pydantic.json_schema import GenerateJsonSchema
+from pydantic.json_schema import CoreModeRef, CoreRef, DefsRef, GenerateJsonSchema
 
 from agent.site.language.alone import models
 from agent.site.models.site import Site, site_model
 from drivers.registry import foreign
 
 __all__ = ["descriptions", "json_schema", "whole_model"]
+
+_OURS = ("agent", "drivers")
 
 log = logging.getLogger("bocage.site")
 
@@ -28,14 +30,14 @@ def json_schema() -> dict[str, Any]:
     model = whole_model()
     schema = model.model_json_schema(by_alias=True, mode="validation", schema_generator=_Schema)
     for name, one in models().items():
-        _describe(schema["$defs"].get(_short(name), {}), one)
+        _describe(schema["$defs"].get(_short(name, one.__module__), {}), one)
     _describe(schema, model)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "A site of Bocage"}
 
 
-def _short(name: str) -> str:
-    """The name of a model in the schema: `Circuit` for CircuitConfig, whose control is called Circuit."""
-    return name.removesuffix("Config")
+def _short(name: str, module: str) -> str:
+    """The name of a model in the schema: `Circuit` for our CircuitConfig. Models of other distributions keep theirs."""
+    return name.removesuffix("Config") if module.partition(".")[0] in _OURS else name
 
 
 def whole_model() -> type[Site]:
@@ -47,14 +49,19 @@ def whole_model() -> type[Site]:
 
 
 class _Schema(GenerateJsonSchema):
-    """Sections may be empty: `signals:` with no value is valid. Models have their short names."""
+    """Sections may be empty: `signals:` with no value is valid. Our models have their short names."""
 
-    def normalize_name(self, name: str) -> str:
-        return super().normalize_name(_short(name))
+    def get_defs_ref(self, core_mode_ref: CoreModeRef) -> DefsRef:
+        """`core_mode_ref` begins with a model's module, its name and its id: `agent.site.models.x.YConfig:123`."""
+        reference, mode = core_mode_ref
+        name, colon, rest = reference.partition(":")
+        return super().get_defs_ref((CoreRef(_short(name, name) + colon + rest), mode))
 
     def model_schema(self, schema: Any) -> dict[str, Any]:
-        found = super().model_schema(schema)
-        return {**found, "title": _short(found["title"])} if "title" in found else found
+        found, model = super().model_schema(schema), schema["cls"]
+        if found.get("title") == model.__name__:
+            found = {**found, "title": _short(model.__name__, model.__module__)}
+        return found
 
     def dict_schema(self, schema: Any) -> dict[str, Any]:
         return {**super().dict_schema(schema), "type": ["object", "null"]}

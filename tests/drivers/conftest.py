@@ -39,7 +39,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(ROOT / "drivers" / "_blueprint", package, ignore=shutil.ignore_patterns("__pycache__"))
     for file in package.glob("*.py"):
         text = file.read_text(encoding="utf-8").replace("drivers._blueprint", "my_logger")
-        text = re.sub(r'"blueprint"', '"mylogger"', text).replace("Blueprint", "MyLogger")
+        text = re.sub(r'"blueprint"', '"mylogger"', text).replace("Blueprint", "MyLoggerConfig")
         file.write_text(text, encoding="utf-8")
     with (package / "__init__.py").open("a", encoding="utf-8") as file:
         file.write("\nMYLOGGER = DRIVERS[0]\n")

@@ -117,8 +117,8 @@ def test_a_rule_that_fails_costs_its_own_bus(
         "DRIVER = replace(DRIVERS[0], config='broken_config:Odd')\n"
     )
     (site.parent / "broken_config.py").write_text(
-        "from typing import Literal\nfrom my_logger.config import MyLogger\n"
-        f"class Odd(MyLogger):\n type: Literal['broken']\n def {rule}(self, *_): raise ZeroDivisionError('1/0')\n"
+        "from typing import Literal\nfrom my_logger.config import MyLoggerConfig\n"
+        f"class Odd(MyLoggerConfig):\n type: Literal['broken']\n def {rule}(self, *_): raise ZeroDivisionError('1/0')\n"
     )
     text = site.read_text().replace("tty: /dev/x, every: 3s", "host: 127.0.0.2")
     site.write_text(text.replace("slot: 3, colour: blue", "channel: 4"))
@@ -180,7 +180,7 @@ def test_a_misspelt_type_is_meant_for_a_driver_that_is_installed(
 def test_schema_and_reference_do_without_it(run: Bocage, broken: Callable[[str], None]) -> None:
     broken("import no_such_module\n")
     done = run("agent", "schema")
-    assert "MyLogger" in json.loads(done.stdout)["$defs"]
+    assert "MyLoggerConfig" in json.loads(done.stdout)["$defs"]
     assert "driver cannot be used type=broken" in done.stderr
     done = run("agent.site.reference")
     assert "buses.NAME (mylogger)" in done.stdout
@@ -290,8 +290,8 @@ def test_a_method_that_fails_costs_its_own_bus(
         "DRIVER = replace(DRIVERS[0], open='broken_driver:Wire', config='broken_config:Odd')\n"
     )
     (site.parent / "broken_config.py").write_text(
-        "from typing import Literal\nfrom my_logger.config import MyLogger\n"
-        "class Odd(MyLogger):\n type: Literal['broken']\n"
+        "from typing import Literal\nfrom my_logger.config import MyLoggerConfig\n"
+        "class Odd(MyLoggerConfig):\n type: Literal['broken']\n"
     )
     text = site.read_text().replace("tty: /dev/x, every: 3s", f"host: 127.0.0.1, port: {other.port}")
     site.write_text(text.replace("slot: 3, colour: blue", "channel: 4, poll: 1s"))
@@ -318,7 +318,7 @@ def test_a_reload_takes_it_up_when_it_is_mended_and_drops_it_when_it_breaks(
     mended = (
         "from dataclasses import replace\nfrom my_logger import DRIVERS\nfrom my_logger.logger import Logger as Base\n"
         "class Wire(Base):\n def __init__(self, spec, clock, store):\n  super().__init__(spec, clock, store)\n"
-        "DRIVER = replace(DRIVERS[0], open='broken_driver:Wire', config='my_logger.config:MyLogger')\n"
+        "DRIVER = replace(DRIVERS[0], open='broken_driver:Wire', config='my_logger.config:MyLoggerConfig')\n"
     )
     broken("import no_such_module\n")
     text = site.read_text().replace("tty: /dev/x, every: 3s", f"host: 127.0.0.1, port: {other.port}")

@@ -68,8 +68,10 @@ def test_check_says_what_is_wrong(run: Bocage, site: Path, wrong: tuple[str, str
 
 def test_schema_and_reference_have_its_keys(run: Bocage, installed: Path) -> None:
     schema = json.loads(run("agent", "schema").stdout)
-    assert schema["$defs"]["MyLogger"]["properties"]["type"]["const"] == "mylogger"
+    assert schema["$defs"]["MyLoggerConfig"]["title"] == "MyLoggerConfig"  # only our own names lose their "Config"
+    assert schema["$defs"]["MyLoggerConfig"]["properties"]["type"]["const"] == "mylogger"
     assert schema["$defs"]["Device"]["properties"]["channel"]["description"] == "Data logger: its input, 0 to 15."
+    assert schema["$defs"]["Circuit"]["title"] == "Circuit"
     page = run("agent.site.reference").stdout
     assert "### buses.NAME (mylogger)\n\nA data logger that answers one line of text for each channel." in page
     assert "| `channel` | Data logger: its input, 0 to 15." in page

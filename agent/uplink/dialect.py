@@ -6,13 +6,21 @@ A dialect only translates: it keeps no state, does no I/O, and knows nothing of 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
 from agent.model import Command, Instant, Outcome
 from agent.outbox import Message, MessageKind, Statement
 
-__all__ = ["Dialect", "Publication", "Subscription"]
+__all__ = ["Dialect", "Publication", "Subscription", "is_id"]
+
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
+
+
+def is_id(text: str) -> bool:
+    """Whether this can be a command's id: 1 to 64 letters, digits, `_` and `-`."""
+    return _ID.match(text) is not None
 
 
 class Publication(NamedTuple):

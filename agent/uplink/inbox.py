@@ -18,8 +18,7 @@ from agent.lib.throttle import Throttle
 from agent.model import Command, Event, Outcome, OutcomeState, Severity
 from agent.outbox import Outbox
 from agent.uplink.command_limiter import CommandLimiter
-from agent.uplink.commands import is_id
-from agent.uplink.dialect import Dialect
+from agent.uplink.dialect import Dialect, is_id
 from agent.uplink.dropped_commands import DroppedCommands
 from agent.uplink.refused_commands import RefusedCommands
 from agent.uplink.session import LinkLost, ReceivedMessage, Session

@@ -12,8 +12,8 @@ from agent.model import Command, Instant, Outcome
 from agent.outbox import Message, MessageKind, Statement
 from agent.outbox.identity import parse_statement
 from agent.outbox.records import answer_body
-from agent.uplink.commands import is_id, parse
-from agent.uplink.dialect import Publication, Subscription
+from agent.uplink.dialect import Publication, Subscription, is_id
+from agent.uplink.native_commands import parse
 
 __all__ = ["Native", "encode"]
 

@@ -1,13 +1,12 @@
-"""Commands as JSON objects (docs/mqtt.md): parsed with suspicion, and handed to the arbiter as a Command.
+"""Parse commands of the native dialect: JSON objects (docs/mqtt.md).
 
-Only the form is judged here. Whether the command has expired, was seen before, names a writable point or asks for a
-value out of range is the arbiter's business.
+Only the form is checked here. The arbiter checks whether the command has expired, its id is known, its point is
+writable and its value is within the range.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from typing import Any, Never
 
 from agent.errors import Rejected
@@ -15,19 +14,13 @@ from agent.lib.suggestion import nearest
 from agent.model import Command, Instant, Origin, Value
 from agent.uplink.session import LARGEST_COMMAND
 
-__all__ = ["is_id", "parse"]
+__all__ = ["parse"]
 
-_ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _WORDS = ("ack", "reset")
 """Values for alarms and latches."""
 _KEYS = ("id", "point", "value", "issued_at", "expires_at", "ttl_ms", "hold_ms", "by", "if", "key", "sig")
 _LARGEST = 1e15
 """No value of an actuator comes near; beyond it a float no longer holds every whole number."""
-
-
-def is_id(text: str) -> bool:
-    """Whether this can be a command's id: 1 to 64 letters, digits, `_` and `-`."""
-    return _ID.match(text) is not None
 
 
 def parse(topic_id: str, payload: bytes, received: Instant) -> Command:

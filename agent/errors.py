@@ -1,14 +1,14 @@
 """The tree of errors. The class says what is done about it.
 
-BocageError
-|-- ConfigError     the site file is wrong: every problem is listed, the program exits with 78
-|-- WireError       the wire (port, socket, chip) is lost: reopen it
-|-- DeviceError     this device did not answer or answered wrongly: mark it bad, go on
-|   |-- TooLate     the time to begin passed while it waited for the device: nothing was done
-|   `-- Refused     the device understood and said no (a Modbus exception): `code` says why
-|-- Rejected        a write that must not be: it becomes the outcome of the command
-|-- StorageError    durable storage (outbox, state file) fails: control goes on, data stays in memory
-`-- Busy            the state folder belongs to another agent: the program exits with 75
+    BocageError
+    |-- ConfigError     the site file is wrong: every problem is listed, the program exits with 78
+    |-- WireError       the wire (port, socket, chip) is lost: reopen it
+    |-- DeviceError     this device did not answer or answered wrongly: mark it bad, go on
+    |   |-- TooLate     the time to begin passed while it waited for the device: nothing was done
+    |   `-- Refused     the device understood and said no (a Modbus exception): `code` says why
+    |-- Rejected        a write that must not be: it becomes the outcome of the command
+    |-- StorageError    durable storage (outbox, state file) fails: control goes on, data stays in memory
+    `-- Busy            the state folder belongs to another agent: the program exits with 75
 """
 
 from __future__ import annotations

@@ -56,7 +56,9 @@ class ActuatorStore:
             if self._last[name][0] == essence:  # else it changed meanwhile
                 self._last[name] = essence, True
 
-    async def publish_alarms(self, actuator: Actuator, publish: Callable[[str, AlarmChange], Awaitable[None]]) -> None:
+    async def publish_alarms(
+        self, actuator: Actuator, publish: Callable[[str, AlarmChange], Awaitable[None]]
+    ) -> None:
         """Publish the alarm changes of an actuator in their order. Each is on flash in its record first.
 
         After a kill the next process sees in the ledger which alarms are open, and publishes the rest.

@@ -47,7 +47,8 @@ class OutputWriter:
         """When every write is over (the loop's time); None before `hurry`."""
 
     async def write(self, actuator: Actuator, slot: Slot, priority: int, until: float | None = None) -> str:
-        """Write an output; "" or why it failed. `flush_audit`, which waits for the disk, records the change later."""
+        """Write an output; "" or why it failed. A change is recorded later, by `flush_audit`, which waits for the disk.
+        """
         spec, before = actuator.spec, actuator.output_state.present
         actuator.begin_write(slot.value, self._clock.monotonic())
         try:
@@ -87,7 +88,8 @@ class OutputWriter:
             limit.reschedule(self._ends)
 
     def send(self, actuator: Actuator, slot: Slot, priority: int, until: float | None) -> Sending:
-        """Begin a write that waits until the node listens. Returns at once, so that it does not hold the lock."""
+        """Begin a write that waits until the node listens. Returns at once, so the actuator's lock is not held for it.
+        """
         task = asyncio.create_task(self._send(actuator, slot, priority, until), name=f"send {actuator.spec.name}")
         return actuator.begin_sending(slot, task)
 

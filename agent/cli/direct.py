@@ -185,12 +185,7 @@ async def _alone(site: Site, state_folder: Path, runtime_folder: Path) -> AsyncI
             await buses.write(point, value, until)
 
         arbiter = Arbiter(
-            settings.actuators,
-            points,
-            write,
-            buses.read,
-            JoinedLedger(outbox, open_alarms),
-            state.scope("arbiter"),
+            settings.actuators, points, write, buses.read, JoinedLedger(outbox, open_alarms), state.scope("arbiter"),
             clock,
             handed=orphans.handed,
         )

@@ -20,7 +20,6 @@ from drivers.registry import find, load
 
 __all__ = ["diagnostic", "judged", "other_settings", "outline", "same_wire", "spec_of", "verdicts"]
 
-
 def outline(spec: BusSpec) -> dict[str, Any]:
     """A bus with its devices as JSON; the same for the same bus, whatever process reads its file, and from where."""
     found: dict[str, Any] = jsonable(spec, _outlined)

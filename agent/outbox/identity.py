@@ -382,3 +382,4 @@ def set_facts(db: sqlite3.Connection, **facts: int | str) -> None:
 def _one(db: sqlite3.Connection, query: str, *values: object) -> Any:
     row = db.execute(query, values).fetchone()
     return row[0] if row else None
+

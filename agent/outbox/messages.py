@@ -354,7 +354,9 @@ class Events:
         """Write it to the stage."""
         message = entry.message
         entry.since = self._monotonic()
-        kept = StagedRecord(entry.store, message.first, message.kind, message.command, message.body, entry.outcome)
+        kept = StagedRecord(
+            entry.store, message.first, message.kind, message.command, message.body, entry.outcome
+        )
         entry.staged = self._stage.keep(kept, entry.since)
         return entry
 

@@ -374,7 +374,9 @@ class Thinner:
         )
         places = [*ids[: len(made) - 1], ids[-1]]  # what is left of the last block stays the youngest
         return Removal(
-            blocks=[HeldBlock(block.id, block.store, block.first, block.last, block.n, 2, block.size) for block in old],
+            blocks=[
+                HeldBlock(block.id, block.store, block.first, block.last, block.n, 2, block.size) for block in old
+            ],
             made=list(zip(places, made, strict=True)),
             losses=[("thinned", span)],
         )

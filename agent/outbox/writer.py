@@ -519,3 +519,4 @@ class OutboxWriter:
         records = max(self.backlog.cursor["message"], self._first_row - 1)
         joined = merged_gaps(db, records, skip) if total > 0 else None
         return joined or free_space(db, excess, total, after, skip, thin)
+

@@ -94,7 +94,8 @@ def line(status: Status) -> str:
     return (
         f"{now} points {good}/{len(points)} good, buses {up} up, on: {on or '-'}, "
         f"uplink {uplink.get('state', 'off')} {_latency(uplink)}, {outbox.get('rows', 0)} waiting, "
-        f"{_hours(outbox.get('hours_left'))}" + "".join(f", {wrong}" for wrong in _configuration(status))
+        f"{_hours(outbox.get('hours_left'))}"
+        + "".join(f", {wrong}" for wrong in _configuration(status))
     )
 
 

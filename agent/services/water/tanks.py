@@ -233,7 +233,9 @@ class Tank:
         decided = NEVER if state.doubted is None else state.doubted + DOUBT
         return state, min((at for at in (due, state.rests_until, decided) if at > now), default=NEVER)
 
-    def _see_standstill(self, state: TankState, view: View, level: float | None, now: float) -> tuple[TankState, float]:
+    def _see_standstill(
+        self, state: TankState, view: View, level: float | None, now: float
+    ) -> tuple[TankState, float]:
         """Whether the level moves while the pump runs, or while something flows out."""
         state, flows, changes = self._see_outlet(state, view, now)
         runs = _running_since(view, self.pump) is not None

@@ -1,6 +1,6 @@
 """The child that reads a site file for the agent: a pickled `Found` goes to its standard output.
 
-python -m agent.site.build SITE.yaml [HOME]      HOME: the site file that SITE.yaml is a copy of
+    python -m agent.site.build SITE.yaml [HOME]      HOME: the site file that SITE.yaml is a copy of
 """
 
 import pickle

@@ -89,7 +89,9 @@ class Checked:
     def warn(self, keys: Keys, message: str, hint: str | None = None) -> None:
         self._report(keys, message, hint, "warning", False, False)
 
-    def _report(self, keys: Keys, message: str, hint: str | None, severity: Severity, at_key: bool, rule: bool) -> None:
+    def _report(
+        self, keys: Keys, message: str, hint: str | None, severity: Severity, at_key: bool, rule: bool
+    ) -> None:
         if not self.wrong(*keys):
             self.document.report(keys, message, hint, severity=severity, at_key=at_key, rule=rule)
 

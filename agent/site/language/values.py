@@ -199,7 +199,9 @@ Size = Annotated[
     int, Quantity("a size", {"B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9}, ("MB", "GB"), low=1_000_000, whole=True)
 ]
 """Bytes; at least 1 MB."""
-MessageSize = Annotated[int, Quantity("a size", {"B": 1, "kB": 1e3}, ("kB", "B"), low=1_000, high=16_000, whole=True)]
+MessageSize = Annotated[
+    int, Quantity("a size", {"B": 1, "kB": 1e3}, ("kB", "B"), low=1_000, high=16_000, whole=True)
+]
 """Bytes of one message, 1 kB to 16 kB."""
 Frequency = Annotated[
     float, Quantity("a frequency", {"Hz": 1.0, "kHz": 1e3, "MHz": 1e6, "GHz": 1e9}, ("MHz", "kHz"), above=True)
@@ -213,7 +215,9 @@ KelvinRate = Annotated[
     float, Quantity("a fall of temperature", {"K/min": 1.0, "K/h": 1 / 60}, ("K/min", "K/h"), above=True)
 ]
 """Kelvins a minute."""
-ReheatTime = Annotated[float, Quantity("a time to reheat", {"min/K": 1.0, "h/K": 60.0}, ("min/K", "h/K"), above=True)]
+ReheatTime = Annotated[
+    float, Quantity("a time to reheat", {"min/K": 1.0, "h/K": 60.0}, ("min/K", "h/K"), above=True)
+]
 """Minutes a kelvin."""
 
 

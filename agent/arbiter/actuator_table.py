@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from agent.arbiter.actuator import Actuator
@@ -71,8 +71,8 @@ class ActuatorTable:
     def observe(self, readings: Readings, boot: str) -> tuple[bool, bool]:
         """Take the readings of outputs and feedbacks. Returns whether one moved, and whether one is to be decided.
 
-        A bad or stale reading tells only that the output was not read; readings of another boot are ignored. Outputs
-        come first: the meaning of a feedback depends on whether its output was read.
+        A bad or stale reading tells only that the output or the feedback was not read; readings of another boot are
+        ignored. Outputs come first: the meaning of a feedback depends on whether its output was read.
         """
         moved = due = False
         shown = []
@@ -81,8 +81,7 @@ class ActuatorTable:
             if (output is None and not feedbacks) or reading.at.boot != boot:
                 continue
             if reading.quality is not Quality.GOOD:
-                if output is not None:
-                    output.output_state.missed_output()
+                moved = _missed(output, feedbacks) or moved
                 continue
             at = reading.at.boottime_ns / 1e9
             if output is not None:
@@ -105,6 +104,16 @@ class ActuatorTable:
         ]
 
 
+def _missed(output: Actuator | None, feedbacks: Sequence[Actuator]) -> bool:
+    """A point could not be read that is an output or a feedback. Returns whether what a feedback shows changed."""
+    if output is not None:
+        output.output_state.missed_output()
+    before = [actuator.output_state.shown for actuator in feedbacks]
+    for actuator in feedbacks:
+        actuator.output_state.missed_feedback()
+    return before != [actuator.output_state.shown for actuator in feedbacks]
+
+
 def _line(actuator: Actuator, now: Instant) -> dict[str, Any]:
     found, pending = actuator.holder(), actuator.command.pending
     slot = pending or (found[1] if found else None)
@@ -117,7 +126,7 @@ def _line(actuator: Actuator, now: Instant) -> dict[str, Any]:
         "cause": slot.cause if slot else "",
         "by": slot.by if slot else "",
         "until": iso(found[1].until, now) if found and not pending else None,
-        "feedback": actuator.output_state.feedback,
+        "feedback": actuator.output_state.shown[2],
         "mode": actuator.priority_array.mode,
         "writes": actuator.writes,
         "repeats": actuator.repeats,

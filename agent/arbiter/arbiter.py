@@ -101,7 +101,7 @@ class Arbiter:
             self._wake.set()
 
     def observe(self, readings: Readings) -> None:
-        """Take the readings of outputs and feedbacks. Bad and stale values are ignored."""
+        """Take the readings of outputs and feedbacks. Bad and stale ones tell only that the point was not read."""
         moved, due = self._table.observe(readings, self._clock.boot)
         if due:
             self._wake.set()

@@ -54,8 +54,8 @@ class OutputState:
         self._feedback_counts = False
         self._read_at = self._shown_at = -math.inf
         """When the output, and when its feedback, was read last."""
-        self._unread = False
-        """The output could not be read when it was polled last."""
+        self._unread = self._feedback_unread = False
+        """The output, and its feedback, could not be read when it was polled last."""
 
     def restore(self, history: History, asserted: Value, now: float) -> None:
         """Take over what an earlier process saved. The output may have moved since, or moved just before unsaved."""
@@ -139,8 +139,11 @@ class OutputState:
 
     @property
     def shown(self) -> tuple[Value, float | None, bool | None]:
-        """The value of the output, since when (None: unknown), and the value of its feedback."""
-        return self.present, self.history.since, self.feedback
+        """The value of the output, since when (None: unknown), and what its feedback shows (None: unknown).
+
+        A feedback that cannot be read shows nothing: its last reading may be older than the last move of the output.
+        """
+        return self.present, self.history.since, None if self._feedback_unread else self.feedback
 
     def saw_output(self, value: Value, at: float) -> bool:
         """Take a good reading of the output, made at `at`. False if it is ignored; else `check` is to be called."""
@@ -162,6 +165,10 @@ class OutputState:
         """The output was polled and could not be read."""
         self._unread = True
 
+    def missed_feedback(self) -> None:
+        """The feedback was polled and could not be read, or is stale."""
+        self._feedback_unread = True
+
     def saw_feedback(self, value: Value, at: float, wanted: Value) -> bool:
         """Take a good reading of the feedback contact, made at `at`. False if it is ignored.
 
@@ -174,7 +181,7 @@ class OutputState:
         unread = self._unread or (self.feedback is True and self._read_at <= self._shown_at)
         if unread and settled and self.feedback is not False and not value and self.history.on:
             self.history, self.present = self.history.found(False, at), self._spec.off
-        self.feedback, self._shown_at = bool(value), at
+        self.feedback, self._shown_at, self._feedback_unread = bool(value), at, False
         if settled or self.feedback is self._spec.is_on(self.present):  # before that it may still be moving
             self._feedback_counts = True
             self.check(wanted)

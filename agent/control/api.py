@@ -69,7 +69,10 @@ class Input(NamedTuple):
 
 
 class Output(NamedTuple):
-    """An actuator as it is now: what holds it, since when (monotonic s), and what its feedback reads (None: none)."""
+    """An actuator as it is now: what holds it, and since when (monotonic s).
+
+    `feedback` is what its feedback reads; None if there is none, or it was not read.
+    """
 
     value: Value
     priority: int

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from agent.arbiter import ActuatorSpec
-from agent.model import Kind, Origin, Point
+from agent.model import Kind, Origin, Point, Quality, Reading
 
 KM1 = ActuatorSpec("km1", "io-1.relay1", feedback="io-1.di1", safe_state="hold", boot_state="recompute")
 BURNER = ActuatorSpec("burner", "io-1.relay1", boot_state="off", min_on=240, min_off=360, max_starts_per_hour=6)
@@ -48,6 +48,23 @@ def test_feedback_is_what_verifies(virtual):
         site.plant.follows.clear()
         outcome = await site.send("km1", "off")
         assert outcome.state == "verified"
+
+    virtual(test, KM1)
+
+
+def test_a_feedback_that_is_not_read_shows_nothing(virtual):
+    """What it read last may be older than the last move of the output."""
+
+    async def test(site):
+        await site.up()
+
+        def shown(*reading):
+            site.arbiter.observe([Reading("io-1.di1", reading[0], site.clock.now(), *reading[1:])])
+            return site.line("km1")["feedback"], site.arbiter.outputs()["km1"].feedback
+
+        for quality in (Quality.BAD, Quality.STALE):
+            assert shown(False) == (False, False)
+            assert shown(False, quality) == (None, None)
 
     virtual(test, KM1)
 

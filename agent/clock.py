@@ -25,15 +25,15 @@ __all__ = ["Clock", "SystemClock", "Trust", "Wall", "synchronised"]
 Trust = Literal["auto", "always", "never"]
 
 DRIFT = 0.02
-"""Seconds of difference that are none: so much passes between reading one clock and the other, on a busy box."""
+"""Seconds of difference that do not count: on a busy box as much passes between reading the two clocks."""
 STEP = 2.0
 """Seconds from which on a correction is news: calendars are looked at again."""
 DOUBTFUL = 60.0
-"""Seconds from which on a step is not believed before it was `HELD`."""
+"""Seconds; a step of this size or more is followed only after it was `HELD`."""
 HELD = 600.0
 """Seconds for which the synchronisation must hold after such a step."""
 EARLY = 60.0
-"""Seconds by which a time may lie before the earliest one that is believed: a kept anchor was corrected by less."""
+"""Seconds by which a time may be before the earliest accepted one: a kept anchor was corrected by less."""
 KEEP = 600.0
 """Seconds between two anchors that are kept."""
 
@@ -66,7 +66,7 @@ class Clock(Protocol):
 
     @property
     def trusted(self) -> bool:
-        """Whether wall time may be believed now."""
+        """Whether wall time is trusted now."""
 
     def now(self) -> Instant:
         """This moment; its wall time is None while the clock is not trusted."""
@@ -151,7 +151,7 @@ class Wall:
 
     def take_news(self) -> list[tuple[str, float]]:
         """What happened since last asked, and by how many seconds: alarm, clock (a step was followed) or cleared;
-        refused (a time before the earliest one) or believed (no more)."""
+        refused (a time before the earliest one) or believed (no longer refused)."""
         news, self._news = self._news, []
         return news
 

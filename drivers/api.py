@@ -239,7 +239,7 @@ class Inspector(Protocol):
 class NonceKeeper(Protocol):
     """Remembers which DevNonces its radio nodes have joined with, and forgets them by command.
 
-    How many of this node it has forgotten; None if the node is none of its own. StorageError if it could not be kept.
+    How many of this node it has forgotten; None if the node is not its own. StorageError if it could not be kept.
     """
 
     def forget_nonces(self, device: str) -> int | None: ...

@@ -105,7 +105,7 @@ class SerialPort:
             self._received(data)
 
     def _pause(self) -> None:
-        """More came than any line of this speed gives, from a USB device that is none: it costs a share of the loop."""
+        """More came than a line of this speed can, from a USB device that is no adapter: it loads the loop."""
         if not self._flood_told:
             self._flood_told = True
             log.warning("port floods port=%s form=%s next=read for a part of each second", self.name, self._form)

@@ -358,7 +358,7 @@ class Actuator:
                 self.alarm_changes.append(cleared)
 
     def _may_still_hold(self, overrun: str | None) -> bool:
-        """Whether the holder that overran may still want the output on: a control may, a command while it stands."""
+        """Whether the holder that overran may want the output on: a control, or a command whose override is active."""
         if overrun is None or overrun == "nobody" or overrun.startswith("priority "):
             return True
         overrides = self.priority_array.get(REMOTE), self.command.attempt

@@ -160,7 +160,7 @@ def _asserted(actuator: Actuator) -> Value:
 
 
 def _saved(record: Mapping[str, Any], now: Instant) -> Saved:
-    """A record with its times on the present monotonic clock. KeyError or TypeError if it is none.
+    """A record with its times on the present monotonic clock. KeyError or TypeError if it is not a record.
 
     After another boot the wall clock carries the times over, if it was trusted then and is now, and has not gone back.
     If not, the box was off for an unknown time: an override counts as ended, minimum times as over. But an output that

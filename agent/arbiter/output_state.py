@@ -224,7 +224,7 @@ class OutputState:
     def crosses(self, value: Value) -> bool:
         """Whether `value` switches a level on or off. Such a step is written even if it is within the tolerance.
 
-        A reading near 0 where 0 was written is none: the device may not be more exact.
+        A reading near 0 after 0 was written does not count: the device may not be more exact.
         """
         spec, on = self._spec, self._spec.is_on(value)
         if spec.kind != "level" or self.present is None or spec.is_on(self.present) is on:

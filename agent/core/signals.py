@@ -34,7 +34,7 @@ class Signal:
 
     `scale`: (value at 4 mA, value at 20 mA) for a current, else (factor, offset) on the source's value.
     `current` is how many mA one unit of the source is (0.001 for a source in microamperes), None when the signal is
-    no 4-20 mA current. `valid` bounds what is believed, `max_rate` is per second. A counter has `per_pulse`
+    no 4-20 mA current. `valid` is the valid range, `max_rate` is per second. A counter has `per_pulse`
     (its unit per count), `modulus` (the source counts modulo this; inf: it never begins again; None: pulses of ours,
     that only grow) and `initial_index`: what the meter's own dial showed at the first count that we saw; for pulses of
     ours, at pulse 0. `digit` is the last digit of its count; `wide`: it is read from several registers.
@@ -78,7 +78,7 @@ class Signal:
 @dataclass(frozen=True, slots=True)
 class SignalState:
     """What a signal remembers: its last good value and when (boottime, ns; 0: before this start). A counter: the last
-    count that it believes, and its index; what it doubts, and the line that it left; how often its source turned out
+    count that it accepted, and its index; what it doubts, and the line that it left; how often its source turned out
     to be another meter, and how often that was undone; and which source it counts (None: kept by a program that did
     not say)."""
 

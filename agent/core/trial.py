@@ -27,7 +27,7 @@ def outline(spec: BusSpec) -> dict[str, Any]:
 
 
 def spec_of(outlined: Any) -> BusSpec:
-    """The bus of an outline, as far as its driver needs no secrets. BocageError if it is none."""
+    """The bus of an outline, as far as its driver needs no secrets. BocageError if it is not a bus."""
     try:
         devices = [
             DeviceSpec(

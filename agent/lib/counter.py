@@ -1,6 +1,6 @@
 """A counter as it is read: which reading is growth, which is a slip of the wire, and which is another meter's.
 
-A reading that no growth explains (a step back, a leap) is only doubted: the count before it stands. The next reading
+A reading that no growth explains (a step back, a leap) is only doubted: the count before it is kept. The next reading
 that goes on from there ends the doubt; three readings over a minute that go on from the doubted one make it another
 meter. The line that was left is remembered for a week: a value that returns to it undoes the change.
 """
@@ -82,7 +82,7 @@ class ReplacedMeter:
 
 @dataclass(frozen=True, slots=True)
 class CounterTrail:
-    """The last count that was believed, and when (seconds; None: not known, before this start)."""
+    """The last accepted count, and when (seconds; None: not known, before this start)."""
 
     count: float
     at: float | None
@@ -136,7 +136,7 @@ def _return(dial: Dial, left: ReplacedMeter, count: float, at: float) -> float |
 def _is_usual(dial: Dial, trail: CounterTrail, left: ReplacedMeter, own: float, at: float) -> bool:
     """Whether it grew about as fast ever since: a counter that began at 0 goes past where it was, and does not return.
 
-    No more than may come at once is believed for that.
+    No more than may come at once is accepted for that.
     """
     if trail.at is None or trail.at <= left.at or own > dial.slack:
         return False

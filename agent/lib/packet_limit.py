@@ -150,7 +150,7 @@ class PacketLimit:
 
 
 def _number(data: bytes | bytearray, at: int) -> tuple[int, int]:
-    """A variable byte integer (MQTT 5, 1.5.5) and where it ends. ConnectionError if it is none."""
+    """A variable byte integer (MQTT 5, 1.5.5) and where it ends. ConnectionError if it is malformed."""
     value = shift = 0
     while True:
         if shift > 21 or at >= len(data):

@@ -30,7 +30,7 @@ class TooSlow(ValueError):
 
 
 class Pattern:
-    """A compiled pattern; re.error if it is none. TooSlow if a search, or the compiler, takes too long."""
+    """A compiled pattern; re.error if it is not valid. TooSlow if a search, or the compiler, takes too long."""
 
     def __init__(self, text: str) -> None:
         with _bounded(TRIAL):

@@ -18,7 +18,7 @@ _AES_KEY = re.compile("[0-9a-fA-F]{32}")
 
 
 class Authorities(NamedTuple):
-    """A file of the certificates that are believed."""
+    """A file of the trusted certificates."""
 
     ca: Path
 

@@ -21,7 +21,7 @@ __all__ = [
 ]  # fmt: skip
 
 LIMIT = 16_000
-"""Bytes of a message as it stands, compressed or not."""
+"""Bytes of a message as it is stored, compressed or not."""
 LIVE = 500
 """Readings in a message that was never on flash."""
 HISTORY = 5_000
@@ -272,7 +272,7 @@ def _columns(lots: Sequence[Lot], history: bool) -> dict[str, Any]:
 
 
 def decode(body: bytes) -> list[Row]:
-    """The readings of a batch, plain or compressed, in the order of their numbers. ValueError if it is none."""
+    """The readings of a batch, plain or compressed, in the order of their numbers. ValueError if it is not a batch."""
     if body[:1] != b"{":
         try:
             body = zlib.decompress(body)
@@ -360,7 +360,7 @@ def _unsynced(boot: str, ms: int) -> dict[str, Any]:
 
 
 def pack(lots: Iterable[Lot]) -> Iterator[Block]:
-    """Blocks of lots, a class each, at most 5,000 readings and 16 kB (a single longer reading stands alone)."""
+    """Blocks of lots, a class each, at most 5,000 readings and 16 kB (a longer reading has a block of its own)."""
     groups: dict[object, list[Lot]] = {}
     for lot in lots:
         groups.setdefault((_kin(lot), lot.cls), []).append(lot)

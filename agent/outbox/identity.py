@@ -86,7 +86,7 @@ class Statement(NamedTuple):
 
 
 def parse_statement(payload: bytes) -> Statement:
-    """Parse a retained message, which may be anything; an empty statement if it is none of ours."""
+    """Parse a retained message, which may be anything; an empty statement if it is not one of ours."""
     try:
         found = json.loads(payload)
         claims = [_claim(one) for one in [found, *found["others"].values()][:MOST]]

@@ -441,7 +441,7 @@ class Events:
         return next((outcome for outcome in outcomes if outcome.command == command), None)
 
     def has_ended(self, known: Outcome) -> bool:
-        """Whether a command that is open on flash has an end that is not there yet; a refused repetition is none."""
+        """Whether a command open on flash has an end that is not there yet; a refused repetition does not count."""
         states = {one.outcome.state for one in self.unsaved if one.outcome and one.outcome.command == known.command}
         return bool(states & _ENDS) or (known.state is OutcomeState.ACCEPTED and OutcomeState.EXPIRED in states)
 

@@ -198,7 +198,7 @@ def _generation(folder: Path) -> Applied:
 
 
 def _content(path: Path) -> bytes:
-    """Of a file of ours. A link or a pipe in its place is none, and would lead root astray. OSError."""
+    """Of a file of ours. OSError for a link or a pipe in its place, which would mislead root."""
     return read_regular(path, flags=os.O_NOFOLLOW)
 
 

@@ -39,10 +39,10 @@ schema for editors. `config/` holds whole examples.
 - **Quantities carry their unit**: `10s`, `15min`, `1500 L/h`, `30 %`, `1.8 kW`. Decimals stand
   after a point.
 - **`on` and `off` are words** (YAML 1.2); `true` and `false` are for questions that have yes and
-  no. Times of day stand in quotes: `"22:30"`.
+  no. Times of day are in quotes: `"22:30"`.
 - **References**: `device.point`, a pin (`gpio.17`, BCM numbers), or the name of a signal or an
   actuator. Devices, signals and actuators share one space of names.
-- **Secrets** never stand in the file: `{file: NAME}` (beside the site file, if not absolute),
+- **Secrets** are never in the file: `{file: NAME}` (beside the site file, if not absolute),
   `{credential: NAME}` (systemd's `LoadCredential`) or `{env: NAME}`. They are read when they are
   used. For `check` a file that cannot be read is a warning; only the unit knows its credentials and
   environment.

@@ -13,7 +13,7 @@ NO_RETAIN, NO_QOS = 0x9A, 0x9B
 HANG_UPS = 3
 """With 3.1.1 a broker that takes no retained will closes without a reason: each third attempt asks for none."""
 SHORT = 512
-"""Bytes that no broker is believed to find too long."""
+"""Bytes; no broker is assumed to refuse a message of this length."""
 SILENT_FOR = 3600.0
 """Seconds for which a topic is not told after it cut the link: the broker may have cut at everything for a minute."""
 SMALLEST = 256

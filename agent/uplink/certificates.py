@@ -87,7 +87,7 @@ def _not_after(der: bytes) -> datetime:
 
 
 def _parts(der: bytes) -> Iterator[tuple[int, bytes]]:
-    """The tags and contents that stand one after the other (X.690, 8.1)."""
+    """The tags and contents, one after the other (X.690, 8.1)."""
     at = 0
     while at < len(der):
         tag, size = der[at], der[at + 1]

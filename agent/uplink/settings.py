@@ -51,7 +51,7 @@ class UplinkSettings:
     allow: tuple[str, ...] | None = None
     """Names and patterns of the points that commands may name; None: all."""
     max_message: int = 16_000
-    """Bytes of a message's body at the most (a single longer reading or event stands alone)."""
+    """Bytes of a message's body at the most (a longer reading or event is sent alone)."""
     fallback: tuple[BrokerAddress, ...] = ()
     """Brokers that are asked when this one does not answer, with the same credentials."""
     compress: bool | None = None

@@ -16,6 +16,6 @@ DRIVERS = (
         page="README.md",
         diagnose="drivers._blueprint.logger:diagnose",
         address={"channel": "channel"},
-        scan=Scan(ids=_CHANNELS, allowed=_CHANNELS, refusal="has channels 0 to 15; {id} is none"),
+        scan=Scan(ids=_CHANNELS, allowed=_CHANNELS, refusal="has channels 0 to 15; {id} is not one of them"),
     ),
 )

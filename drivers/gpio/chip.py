@@ -154,7 +154,7 @@ class Gpio:
         self._wake.set()
 
     async def write_aside(self, device: DeviceSpec, _point: str, value: Value) -> None:
-        """Set a relay on a pin that is none of ours any more, and give the pin back.
+        """Set a relay on a pin that is no longer ours, and give the pin back.
 
         A pin that is a contact or a counter now is an input already: nothing is driven against it.
         """

@@ -24,7 +24,7 @@ _PAUSE = 5.0  # s, in which no line is looked at after one that took too long: a
 
 
 def payload(text: str | None) -> bytes | None:
-    """Bytes from hexadecimal digits, however they are set apart (`0x01 0xA2`, `01:a2`, `01A2`); None if it is none."""
+    """Bytes from hexadecimal digits with any separators (`0x01 0xA2`, `01:a2`, `01A2`); None if the text has others."""
     digits = _BETWEEN.sub("", text or "")
     try:
         found = bytes.fromhex(digits)

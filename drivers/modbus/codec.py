@@ -126,7 +126,7 @@ class RegisterField:
 
 
 def byte_order(order: str, size: int, text: bool = False) -> tuple[int, ...]:
-    """Where each byte, most significant first, stands among the registers as sent.
+    """The position of each byte, most significant first, in the registers as sent.
 
     Two habits mix: words in either order (ab cd, cd ab), bytes swapped within the word (ba dc, dc ba). "abcd" says
     it for every size; the spelling of 8 bytes ("ghefcdab") is understood too. Text has no order of words.

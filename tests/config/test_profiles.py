@@ -167,7 +167,7 @@ def test_what_is_hardly_meant_in_a_profile(write: Write, point: str, line: str) 
         ("register: holding, on: 1", '"off" is missing in r: write both words'),
         ("register: holding, on: 7, off: 7", "on and off are the same word, 7"),
         ("register: coil, on: 1, off: 2", "words for on and off are for holding registers; a coil has none"),
-        ("register: holding, type: u32, on: 1, off: 2", "words for on and off are one register; a u32 is none"),
+        ("register: holding, type: u32, on: 1, off: 2", "on and off are values of one register, which a u32 is not"),
         ("register: holding, scale: 2, on: 1, off: 2", '"scale" has no meaning beside words for on and off'),
     ],
 )

@@ -93,7 +93,7 @@ def test_scan_finds_its_channels(run: Bocage, site: Path) -> None:
     done = run("agent", "scan", site, "logger", "--json")
     assert [json.loads(line)["unit_id"] for line in done.stdout.splitlines()] == [3, 4], done.stderr
     done = run("agent", "scan", site, "logger", "--ids", "16")
-    assert "bocage: logger has channels 0 to 15; 16 is none" in done.stderr
+    assert "bocage: logger has channels 0 to 15; 16 is not one of them" in done.stderr
 
 
 def test_the_agent_reads_and_writes_it(

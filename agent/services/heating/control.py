@@ -178,7 +178,7 @@ class Zone:
             return Aim(None, "heat_off_above", heats=False)
         if t >= self._lost_at(state) or (room is None and "room_sensor_lost" in state.alarms):
             return Aim(None, "room_sensor_lost")
-        if state.still.stuck:  # its reading is believed only below the frost setpoint
+        if state.still.stuck:  # its reading is used only below the frost setpoint
             frost = room is not None and room < self.setpoints.frost
             return Aim(self.setpoints.frost if frost else None, STUCK)
         if state.airing.open():
@@ -268,7 +268,7 @@ class Zone:
         """Check whether the room's sensor stands still while it must move; and when that is due again.
 
         A boiler that the heat curve holds back (and its least pause after that) is full fire only for a room that is
-        much too cold: else it may give just what the room loses. A pause that the law makes is none.
+        much too cold: else it may give just what the room loses. A pause that the law makes does not count.
         """
         burner, setpoint = state.burner, self._aim(state, room, outdoor, t).setpoint
         cold = room is not None and setpoint is not None and room <= setpoint - MISSED
@@ -411,7 +411,7 @@ class Zone:
         return (f"{self.name}.latch",)
 
     def command(self, state: ZoneState, point: str, value: Value, now: Now) -> ZoneState:
-        """`<zone>.latch` reset ends the lockout of the burner: it gets another 20 min. A sensor is believed again."""
+        """`<zone>.latch` reset ends the lockout of the burner: it gets another 20 min. A stuck sensor is used again."""
         if value != "reset":  # `check_reset` has another wording, and a reason stays as it is
             raise ValueError(f"{point} takes reset, not {value!r}")
         burner = state.burner

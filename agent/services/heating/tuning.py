@@ -62,7 +62,7 @@ def is_learned(law: object) -> bool:
 
 
 def concrete(law: Tpi, tuning: Tuning, coef: float) -> Tpi:
-    """The law in numbers. `coef` is what is believed of `coef_ext` before anything was learned."""
+    """The law in numbers. `coef` is the value of `coef_ext` before anything was learned."""
     coef = law.coef_ext if law.coef_ext is not None else coef if tuning.coef is None else tuning.coef
     if law.cycle is not None:
         return Tpi(law.cycle, law.coef_int, coef)

@@ -134,7 +134,7 @@ class Photocell:
 
     def look(self, cell: Cell, light: float | None, now: float, own: float | None = 0.0) -> Cell:
         """The cell after a reading; `light` in lx, None while it is bad or stale. `own`: lx of it that come from the
-        lamps; while that is None, darkness is believed and light is not."""
+        lamps; while that is None, darkness counts and light does not."""
         if light is None:
             return Cell()
         steady, steady_since = cell.steady, cell.steady_since

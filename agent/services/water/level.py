@@ -23,7 +23,7 @@ LATE = 3
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """The percentage that was believed last (None: none yet) and when it was read; since when another is doubted.
+    """The last accepted percentage (None: none yet) and when it was read; since when another is doubted.
 
     Times are monotonic seconds.
     """

@@ -32,7 +32,7 @@ def _check_actuator(at: Checked, name: str) -> None:
         _check_refresh(at, name, output)
         for key in ("active", "override"):
             if at.written(*keys, key):
-                at.error((*keys, key), f'"{key}" is for pins, and {actuator.output} is none', at_key=True)
+                at.error((*keys, key), f'"{key}" is for pins, and {actuator.output} is not a pin', at_key=True)
     _check_stands(at, name)
     _check_limits(at, name)
 

@@ -59,7 +59,7 @@ def _check_max_rate(at: Checked, name: str, source: Any) -> None:
     noun, units = ("a flow", VOLUMES) if rate.of == "L/h" else ("a power", ENERGIES)
     unit = signal.unit or (source.data["unit"] if isinstance(source, PointRef) else "") or ""
     if signal.kind != "counter":
-        at.error(keys, f"{noun} bounds a counter, and {name} is none; write how fast it may change, such as 5/min")
+        at.error(keys, f"{noun} bounds a counter, which {name} is not; write how fast it may change, such as 5/min")
     elif unit not in units:
         better = "5 m3/h" if unit in VOLUMES else "40 kW" if unit in ENERGIES else "60/h"
         at.error(keys, f"{noun} bounds a counter in {listed(units)}; {name} is in {unit or 'no unit'}: write {better}")
@@ -70,7 +70,7 @@ def _check_point_signal(at: Checked, name: str, source: PointRef) -> None:
     keys: Keys = ("signals", name)
     for key in ("debounce", "pull", "active"):
         if at.written(*keys, key):
-            at.error((*keys, key), f'"{key}" is for pins, and {signal.from_} is none', at_key=True)
+            at.error((*keys, key), f'"{key}" is for pins, and {signal.from_} is not a pin', at_key=True)
     unit = source.data["unit"]
     if unit in ENERGIES and signal.unit in VOLUMES:
         at.error((*keys, "unit"), f"{signal.from_} is an energy, in {unit}: no factor makes {signal.unit} of it")

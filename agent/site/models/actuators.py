@@ -26,7 +26,7 @@ class ExerciseConfig(Model):
 
 
 class ActuatorConfig(Model):
-    """One output. on and off are the coil's; fail says where a valve stands without current."""
+    """One output. on and off are the coil's; fail is the position of a valve without current."""
 
     output: Reference
     """What is switched: device.point, or a pin such as gpio.22."""
@@ -54,7 +54,7 @@ class ActuatorConfig(Model):
     fail: Annotated[
         Literal["normally_closed", "normally_open"] | None, Choice("normally_closed", "normally_open")
     ] = None  # fmt: skip
-    """Valve: where it stands without current."""
+    """Valve: its position without current."""
     travel: TimeSpan | None = None
     """Valve: how long it moves."""
     min_on: TimeSpan | None = None

@@ -71,7 +71,7 @@ class SignalConfig(Model):
     unit: str = ""
     """Default: the source's. Another one than the source's needs its factor: scale, or per_pulse of a counter."""
     valid: Range | None = None
-    """What is believed; a value outside is bad."""
+    """The valid range; a value outside is bad."""
     max_rate: RateText | None = None
     """A value that changed faster than this is bad. Counter: no growth is faster; default 100 m3/h, 250 kW."""
     stale_after: TimeSpan | None = None

@@ -78,7 +78,7 @@ Feast = Annotated[
 def _protocol(value: object) -> int | str:
     if value in (5, "3.1.1") and not isinstance(value, bool):
         return 5 if value == 5 else "3.1.1"
-    raise ValueError(f"{plain(value)} is no version of MQTT that is spoken here; write 5 or 3.1.1")
+    raise ValueError(f"{plain(value)} is not a supported version of MQTT; write 5 or 3.1.1")
 
 
 class SiteInfo(Model):
@@ -106,7 +106,7 @@ class SiteInfo(Model):
 
 
 class ClockSettings(Model):
-    """When the wall clock is believed."""
+    """When the wall clock is trusted."""
 
     trust: Annotated[Literal["auto", "always", "never"], Choice("auto", "always", "never")] = "auto"
     """auto asks systemd-timesyncd or the kernel. A step of more than a minute is followed after holding for 10 min."""
@@ -152,7 +152,7 @@ class UplinkConfig(Model):
     password: Secret | None = None
     """Never in the file itself."""
     ca: FileName | None = None
-    """Certificates of the authorities to believe; default: the system's."""
+    """Certificates of the trusted authorities; default: the system's."""
     cert: FileName | None = None
     """The gateway's own certificate."""
     key: FileName | None = None
@@ -166,7 +166,7 @@ class UplinkConfig(Model):
     session_expiry: Duration = 3600
     """How long the broker keeps commands for us while we are away (MQTT 5)."""
     max_message: MessageSize = 16_000
-    """The longest message; less than the broker's own limit (a single longer record stands alone)."""
+    """The longest message; less than the broker's own limit (a longer record is sent alone)."""
     compress: bool | None = None
     """Whether history goes compressed (zlib); default: with MQTT 5, not with 3.1.1."""
     commands: CommandsConfig = CommandsConfig.model_construct()
@@ -210,7 +210,7 @@ class Installation(Model):
     site: SiteInfo
     """Which site this is and where it lies."""
     clock: Annotated[ClockSettings, BeforeValidator(_given)] = ClockSettings.model_construct()
-    """When the wall clock is believed."""
+    """When the wall clock is trusted."""
     uplink: UplinkConfig | None = None
     """Where everything goes. Without it readings stay on the gateway."""
     buses: Section[Bus] = Field(default_factory=dict)

@@ -94,7 +94,7 @@ class Ack:
 
 
 def parse(body: bytes, dev_eui: str) -> Mapping[str, Any]:
-    """An event of the device that its topic names. Malformed if it is none."""
+    """An event of the device that its topic names. Malformed if it is not an event."""
     if len(body) > LARGEST:
         raise Malformed(f"longer than {LARGEST // 1024} kB")
     try:
@@ -158,7 +158,7 @@ def _number(event: Mapping[str, Any], key: str) -> float:
 
 
 def _measured(event: Mapping[str, Any], key: str) -> float | None:
-    """A number that is of interest beside the payload: None where it is none."""
+    """A number that is of interest beside the payload; None if it is not a number."""
     try:
         return _number(event, key)
     except Malformed:

@@ -53,7 +53,7 @@ class Address:
     def client(self) -> aiomqtt.Client:
         """A client for one connection; secrets and certificates are read anew. ConfigError or OSError if they fail.
 
-        MQTT 3.1.1, which every broker speaks. A session that is kept: what came while we were away is not lost.
+        MQTT 3.1.1, which every broker supports. A session that is kept: what came while we were away is not lost.
         """
         options, parts = self.options, urlsplit(self.options["url"])
         tls = parts.scheme == "mqtts"

@@ -16,7 +16,7 @@ __all__ = ["Tlv"]
 class Tlv(Declared):
     """`lora.tlv` of a profile.
 
-    The length of an unknown record is unknown too: reading stops there with a warning, and what was read stands.
+    The length of an unknown record is unknown too: decoding stops there with a warning, and keeps the values before.
     """
 
     def __init__(self, lora: Mapping[str, Any]) -> None:

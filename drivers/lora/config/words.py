@@ -80,7 +80,7 @@ def _in_codec(file: str, field: str) -> Words | None:
     line = 0
     for start, value in _assigned(source, field):
         words = _words(source, value)
-        if not words or not all(_WORD.fullmatch(word) for word in words):  # what can be read both ways is believed
+        if not words or not all(_WORD.fullmatch(word) for word in words):  # text that can be read both ways is accepted
             return None
         said += words
         line = line or source.count("\n", 0, start) + 1

@@ -157,7 +157,7 @@ class Gwmp:
         raise BocageError(f'{self._name} shows devices, join-log and airtime, not "{topic}"')
 
     def forget_nonces(self, device: str) -> int | None:
-        """The DevNonces of a node that joins are forgotten, on flash too; how many. None if it is none of ours.
+        """The DevNonces of a node that joins are forgotten, on flash too; how many. None if the node is not ours.
         StorageError if it could not be kept.
         """
         if device not in self._nodes or not self._is_open:

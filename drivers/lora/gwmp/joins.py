@@ -37,7 +37,7 @@ class JoinLog:
             del self._foreign[next(iter(self._foreign))]
 
     def rows(self) -> Sequence[Mapping[str, Any]]:
-        """Oldest first; those without a trusted time stand first."""
+        """Oldest first; those without a trusted time come before them."""
         return sorted([*self._ours, *self._foreign.values()], key=lambda entry: entry["at_ms"] or 0)[-MOST:]
 
     def kept(self) -> dict[str, Any]:

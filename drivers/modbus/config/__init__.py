@@ -102,7 +102,7 @@ class ModbusRtu(_Modbus, SerialBus):
 
 
 class ModbusTcp(_Modbus):
-    """A host that speaks Modbus TCP; behind a gateway it has several unit ids."""
+    """A Modbus TCP host; a gateway has several unit ids behind it."""
 
     type: Literal["modbus_tcp"]
     host: Host

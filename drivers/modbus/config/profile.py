@@ -166,7 +166,7 @@ def _check_words(document: Document, keys: Keys, point: Any) -> None:
     if point.register_ != "holding":
         document.report((*keys, given), f"words for on and off are for holding registers; a {point.register_} has none")
     elif point.type not in (None, "bool", "u16", "i16"):
-        document.report((*keys, "type"), f"words for on and off are one register; a {point.type} is none")
+        document.report((*keys, "type"), f"on and off are values of one register, which a {point.type} is not")
     for key in ("bit", "scale", "offset", "unavailable", "low", "high", "moves"):
         if document.value((*keys, key)) is not None:
             document.report((*keys, key), f'"{key}" has no meaning beside words for on and off', at_key=True)

@@ -9,12 +9,12 @@ from pydantic import Field
 from agent.site.language.base import Model, Reference, Section
 from agent.site.language.spellings import spell
 
-__all__ = ["SECTION", "Siren", "Sirens"]
+__all__ = ["SECTION", "SirenConfig", "Sirens"]
 
 spell({"seuil": "above"})
 
 
-class Siren(Model):
+class SirenConfig(Model):
     """A siren and the level that it warns of."""
 
     actuator: Reference
@@ -26,7 +26,7 @@ class Siren(Model):
 class Sirens(Model):
     about: ClassVar[str] = "Sirens that warn of floods."
 
-    towers: Section[Siren] = Field(default_factory=dict)
+    towers: Section[SirenConfig] = Field(default_factory=dict)
 
 
 SECTION = Sirens

@@ -91,4 +91,7 @@ class Dialect(Protocol):
         """The id of a command by its topic, unchecked."""
 
     def command(self, name: str, payload: bytes, received: Instant) -> Command:
-        """Parse the command of that id. Rejected, with a reason for a person, if it is not one."""
+        """Parse the command of that id. Rejected, with a reason for a person, if it is not one.
+
+        `by` is the name that the sender gave, "" for none: the uplink then says "mqtt". It also sets `origin`.
+        """

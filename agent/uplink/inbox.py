@@ -15,7 +15,7 @@ from agent.clock import Clock
 from agent.errors import Rejected
 from agent.lib.rate_limit import Bucket
 from agent.lib.throttle import Throttle
-from agent.model import Command, Event, Outcome, OutcomeState, Severity
+from agent.model import Command, Event, Origin, Outcome, OutcomeState, Severity
 from agent.outbox import Outbox
 from agent.uplink.command_limiter import CommandLimiter
 from agent.uplink.dialect import Dialect, is_id
@@ -155,6 +155,7 @@ class Inbox:
             if message.again and self.doubts_repetitions:
                 raise Rejected("it came before, and this box was restored since: it may have been carried out")
             command = self._dialect.command(name, message.payload, message.at)
+            command = replace(command, origin=Origin.MQTT, by=command.by or Origin.MQTT.value)
         except Rejected as rejected:
             return await self._refuse(name, str(rejected))
         _remember(self._seen, name, None)

@@ -11,7 +11,7 @@ from typing import Any, Never
 
 from agent.errors import Rejected
 from agent.lib.suggestion import nearest
-from agent.model import Command, Instant, Origin, Value
+from agent.model import Command, Instant, Value
 from agent.uplink.session import LARGEST_COMMAND
 
 __all__ = ["parse"]
@@ -48,8 +48,7 @@ def parse(topic_id: str, payload: bytes, received: Instant) -> Command:
         expires_at=_milliseconds(body, "expires_at"),
         ttl_ms=_milliseconds(body, "ttl_ms"),
         hold_ms=_milliseconds(body, "hold_ms"),
-        origin=Origin.MQTT,
-        by="mqtt" if body.get("by") in (None, "") else _text(body, "by", 100),
+        by="" if body.get("by") in (None, "") else _text(body, "by", 100),
         condition=_condition(body.get("if")),
     )
 

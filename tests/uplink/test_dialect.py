@@ -10,7 +10,7 @@ import aiomqtt
 import pytest
 
 from agent.clock import SystemClock
-from agent.model import Event, Instant, Outcome, OutcomeState, Reading
+from agent.model import Event, Instant, Origin, Outcome, OutcomeState, Reading
 from agent.outbox import Outbox
 from tests.fakes.lines_dialect import Lines
 from tests.fakes.mosquitto import mosquitto
@@ -61,7 +61,9 @@ async def test_all_of_it_goes_and_comes_in_another_dialect(site: Any, until: Any
     assert sorted(int(value) for *_, value in lines) == list(range(51))
     assert [text.split()[2:] for text in got["event"]] == [["km1", "leak"]]
     assert sorted(text.split()[2:] for text in got["result"]) == [["c0", "verified"], ["c2", "rejected"]]
-    assert [(command.id, command.point, command.value) for command in site.commands] == [("c1", "km1", True)]
+    [command] = site.commands
+    assert (command.id, command.point, command.value) == ("c1", "km1", True)
+    assert (command.origin, command.by) == (Origin.MQTT, "mqtt"), "no dialect can make a command a local one"
     assert got["now/meter-a"][0] == "['x']" and got["is"][0] == "online"
     assert set(got) == {"readings", "event", "result", "health", "now/meter-a", "is", "do/village/c1", "do/village/c2"}
 

@@ -180,7 +180,7 @@ class Parts:
         if uplink is None:
             log.warning("no uplink in the site file next=readings stay on the box")
             return None
-        from agent.uplink.native import Native
+        from agent.uplink.dialects.native import Native
         from agent.uplink.uplink import Uplink  # aiomqtt costs 0.1 s and 5 MB: only where there is a link
 
         return Uplink(

@@ -1,4 +1,4 @@
-"""What a backend expects on MQTT: topics and payloads. One module each; `native` is ours.
+"""What a backend expects on MQTT: topics and payloads. One module of `agent.uplink.dialects` each; `native` is ours.
 
 A dialect only translates: it keeps no state, does no I/O, and knows nothing of connections. All else of the uplink
 (session, window, refusals, floods of commands, restored cards) is the same for each of them and knows no topic.

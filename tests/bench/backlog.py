@@ -39,7 +39,7 @@ DEVICES, REGISTERS = 20, 50
 
 async def send(folder: Path, port: int, live: float) -> None:
     """Send what lies in the outbox, and a look at a device `live` times a second, whose values say when it was."""
-    from agent.uplink.native import Native
+    from agent.uplink.dialects.native import Native
     from agent.uplink.settings import UplinkSettings
     from agent.uplink.uplink import Uplink
 

@@ -49,7 +49,9 @@ def tree(tmp_path: Path) -> Path:
         ("drivers/modbus/newcomer.py", "from drivers import gpio", "no driver knows another"),
         ("drivers/modbus/newcomer.py", "from agent.core import hub", "no room of the agent"),
         ("agent/core/newcomer.py", "from drivers import gpio", "reaches a driver by name only"),
-        ("agent/uplink/newcomer.py", "from agent.uplink import native", "knows no dialect by name"),
+        ("agent/uplink/newcomer.py", "from agent.uplink.dialects import native", "knows no dialect by name"),
+        ("agent/uplink/newcomer.py", "", "all else is named here"),
+        ("agent/uplink/dialects/newcomer.py", "from agent.uplink import uplink", "all else is named here"),
     ],
 )
 def test_a_new_module_cannot_escape(tree: Path, module: str, text: str, contract: str) -> None:
@@ -59,6 +61,14 @@ def test_a_new_module_cannot_escape(tree: Path, module: str, text: str, contract
     path.write_text(text + "\n")
     [line] = [line for line in lint(tree).splitlines() if contract in line and ("KEPT" in line or "BROKEN" in line)]
     assert "BROKEN" in line
+
+
+def test_a_new_dialect_cannot_escape(tree: Path) -> None:
+    """Without a line of its own in setup.cfg."""
+    (tree / "agent/uplink/dialects/newcomer.py").touch()
+    with (tree / "agent/uplink/inbox.py").open("a") as inbox:
+        inbox.write("from agent.uplink.dialects import newcomer\n")
+    assert "knows no dialect by name: the parts of the agent choose one BROKEN" in lint(tree)
 
 
 def test_the_program_keeps_its_contracts(tree: Path) -> None:

@@ -18,7 +18,7 @@ from agent.outbox import Outbox
 from agent.outbox.blocks import decode
 from agent.outbox.identity import Claim, Statement, parse_statement
 from agent.outbox.store import Store, Work
-from agent.uplink.native import encode
+from agent.uplink.dialects.native import encode
 
 A, B = Machine("a" * 16), Machine("b" * 16)
 

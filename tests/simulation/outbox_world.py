@@ -145,7 +145,7 @@ class OutboxWorld(World):
         from agent.clock import SystemClock
         from agent.lib.machine import Machine
         from agent.outbox import Outbox
-        from agent.uplink.native import Native
+        from agent.uplink.dialects.native import Native
         from agent.uplink.settings import UplinkSettings
         from agent.uplink.uplink import Uplink
 

@@ -11,7 +11,7 @@ import pytest
 from agent.clock import SystemClock
 from agent.model import Command, Outcome, OutcomeState
 from agent.uplink.dialect import Dialect
-from agent.uplink.native import Native
+from agent.uplink.dialects.native import Native
 from agent.uplink.settings import UplinkSettings
 from agent.uplink.uplink import Uplink
 from tests.fakes.memory_outbox import MemoryOutbox

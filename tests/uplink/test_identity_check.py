@@ -19,9 +19,9 @@ from agent.model import OutcomeState, Reading
 from agent.outbox import Outbox
 from agent.outbox.identity import MOST, Claim, Statement
 from agent.outbox.store import Store
+from agent.uplink.dialects.native import Native, encode
 from agent.uplink.duplicate_client import DuplicateClient
 from agent.uplink.identity_check import REMEMBERED, IdentityCheck
-from agent.uplink.native import Native, encode
 from agent.uplink.session import ReceivedMessage
 from tests.fakes.mosquitto import documented_acl, mosquitto
 

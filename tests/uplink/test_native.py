@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from agent.uplink.native import Native, encode
+from agent.uplink.dialects.native import Native, encode
 
 
 def test_topics() -> None:

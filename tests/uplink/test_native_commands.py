@@ -10,8 +10,8 @@ import pytest
 
 from agent.errors import Rejected
 from agent.model import Command, Instant, Origin, Outcome, OutcomeState
+from agent.uplink.dialects.native_commands import parse
 from agent.uplink.identity_check import IdentityCheck
-from agent.uplink.native_commands import parse
 from agent.uplink.session import Session
 from tests.fakes.broker import ScriptedBroker
 

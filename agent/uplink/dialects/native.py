@@ -13,7 +13,7 @@ from agent.outbox import Message, MessageKind, Statement
 from agent.outbox.identity import parse_statement
 from agent.outbox.records import answer_body
 from agent.uplink.dialect import Publication, Subscription, is_id
-from agent.uplink.native_commands import parse
+from agent.uplink.dialects.native_commands import parse
 
 __all__ = ["Native", "encode"]
 

@@ -151,9 +151,22 @@ def _package(name: str) -> ModuleType:
 
 
 def said(error: BaseException) -> str:
-    """An error in one line."""
+    """An error of a driver in one line, with the innermost file and line of the driver's code."""
     first = next(iter(str(error).splitlines()), "")
-    return f"{type(error).__name__}: {first}".removesuffix(": ")
+    place = "" if isinstance(error, SyntaxError) else _place(error)  # a syntax error names its own
+    return f"{type(error).__name__}: {first}".removesuffix(": ") + (f" ({place})" if place else "")
+
+
+def _place(error: BaseException) -> str:
+    """`folder/file.py:12`; "" if the error was not raised below the function that catches it."""
+    place, step = "", error.__traceback__ and error.__traceback__.tb_next
+    while step is not None:
+        module = str(step.tb_frame.f_globals.get("__name__"))
+        if not f"{module}.".startswith((f"{__name__}.", "importlib.", "agent.core.")):
+            file = Path(step.tb_frame.f_code.co_filename)
+            place = f"{file.parent.name}/{file.name}:{step.tb_lineno}"
+        step = step.tb_next
+    return place
 
 
 def _entries(name: str = "") -> tuple[Any, ...]:

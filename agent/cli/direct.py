@@ -21,7 +21,7 @@ from agent.core.hub import Hub
 from agent.core.state import State
 from agent.core.trial import diagnostic, judged
 from agent.errors import Busy, Rejected, WireError
-from agent.model import Command, Kind, Origin, Outcome, Reading, Value
+from agent.model import Command, Kind, Origin, Outcome, Quality, Reading, Value
 from agent.outbox import Outbox
 from agent.runtime.folders import locked
 from agent.runtime.report import points_json
@@ -29,13 +29,15 @@ from agent.runtime.socket import NotStarted
 from agent.site import build as wiring
 from agent.site.models.site import Site
 from drivers.api import BusSpec
-from drivers.registry import find, load
+from drivers.registry import find, load, said
 
 __all__ = ["on_the_air", "read_once", "scan_once", "stop_outputs", "try_wires", "write_once"]
 
 
 async def read_once(site: Site, names: Sequence[str]) -> dict[str, Any]:
     """Read points (all, if none is named) straight from the wires; signals from their sources. See `points_json`.
+
+    "errors" has what is wrong with a bus, by its name.
 
     A signal that counts needs its history, which is the agent's: here it has the count that the device gives now.
     """
@@ -50,7 +52,8 @@ async def read_once(site: Site, names: Sequence[str]) -> dict[str, Any]:
         sources = {signal.name: signal.source for signal in settings.signals}
         on_wire = dict.fromkeys(sources.get(name, name) for name in wanted)
         hub.publish(await buses.read([name for name in on_wire if name in hub.points]))
-        return points_json(names, hub.points, hub.last, outputs, site.site.timezone)
+        answer = points_json(names, hub.points, hub.last, outputs, site.site.timezone)
+        return {**answer, "errors": {bus["name"]: bus["error"] for bus in buses.status() if bus["error"]}}
     finally:
         await buses.close()
 
@@ -99,7 +102,9 @@ async def try_wires(site: Site, names: Iterable[str] | None = None) -> list[tupl
     buses = Buses(clock, VolatileStore())
     buses.configure({name: spec for name, spec in specs.items() if name not in probes})
     try:
-        found = {reading.point: reading for reading in await buses.read([point.id for point in buses.points])}
+        unread = [Reading(point.id, None, clock.now(), Quality.BAD) for point in buses.points]
+        read = await buses.read([point.id for point in buses.points])
+        found = {reading.point: reading for reading in (*unread, *read)}  # a driver may leave points out
         errors = {bus["name"]: bus["error"] for bus in buses.status()}
         said = {device: text for bus in buses.status() for device, text in bus.get("said", {}).items()}
         devices: dict[str, list[Reading]] = {}
@@ -137,7 +142,7 @@ async def _probe(spec: BusSpec, probe: str, clock: SystemClock) -> tuple[str, bo
     except WireError as error:
         return spec.name, False, str(error)
     except Exception as error:  # noqa: BLE001  another distribution's code: it costs its own bus only
-        return spec.name, False, f"{type(error).__name__}: {error}"
+        return spec.name, False, f"the driver of {spec.type} failed: {said(error)}"
 
 
 async def scan_once(
@@ -185,7 +190,12 @@ async def _alone(site: Site, state_folder: Path, runtime_folder: Path) -> AsyncI
             await buses.write(point, value, until)
 
         arbiter = Arbiter(
-            settings.actuators, points, write, buses.read, JoinedLedger(outbox, open_alarms), state.scope("arbiter"),
+            settings.actuators,
+            points,
+            write,
+            buses.read,
+            JoinedLedger(outbox, open_alarms),
+            state.scope("arbiter"),
             clock,
             handed=orphans.handed,
         )

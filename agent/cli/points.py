@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import math
 import os
 import re
@@ -82,8 +83,11 @@ def read_points(options: argparse.Namespace) -> int:
     except NoAgent:
         from agent.cli.direct import on_the_air, read_once
 
+        logging.getLogger("bocage").addHandler(logging.NullHandler())  # what is logged is said below
         site = place(options).site
         answer = asyncio.run(read_once(site, options.points))
+        for bus, error in answer["errors"].items():
+            print(shown(f"bocage: {bus}: {error}"), file=sys.stderr)
         silent = dict.fromkeys(filter(None, (on_the_air(site, name) for name in options.points or site.devices)))
         for why in silent:
             print(shown(f"bocage: {why}"), file=sys.stderr)

@@ -16,11 +16,12 @@ from typing import Any
 
 from agent.cli.beside import owner
 from agent.cli.common import SitePlace, add_command, add_folders, place
+from agent.core.trial import line_settings
 from agent.errors import BocageError, WireError
 from agent.lib.screen import shown, shown_lines
 from agent.runtime.socket import NoAgent, SocketClient, connect
 from drivers.api import BusSpec, Scan
-from drivers.registry import find
+from drivers.registry import fault, find
 
 __all__ = ["add"]
 
@@ -82,6 +83,8 @@ def _spec(where: SitePlace, name: str) -> BusSpec:
         near = did_you_mean(name, where.site.buses)
         hint = near or (f"there is {listed(buses, 'and')}" if buses else "there is no bus in it that can be scanned")
         raise BocageError(f'unknown bus "{name}" in {where.path}; {hint}')
+    if why := fault(bus.type):
+        raise BocageError(f"the driver of {bus.type} cannot be used: {why}")
     if _how(bus.type) is None:
         others = f"; {listed(buses, 'and')} can be scanned" if buses else ""
         raise BocageError(f"{name} is a bus of type {bus.type}: there are no unit ids to look for{others}")
@@ -100,13 +103,16 @@ def _wanted(options: argparse.Namespace, spec: BusSpec, how: Scan) -> list[Setti
     if beyond:
         return f"{spec.name} {how.refusal.format(id=beyond[0])}"
     given = {"--baudrates": options.baudrates, "--parities": options.parities, "--stopbits": options.stopbits}
-    if not all(key in spec.options for key in _SETTINGS):
+    line = line_settings(spec)
+    if not line:
         wrong = [option for option, values in given.items() if values]
         if wrong:
             return f"{spec.name} goes over TCP: leave {' and '.join(wrong)} out, only unit ids can be tried"
         return [{}]
-    own = [spec.options[key] for key in _SETTINGS]
-    values = [values or (mine,) for values, mine in zip(given.values(), own, strict=True)]
+    for key, (option, values) in zip(_SETTINGS, given.items(), strict=True):
+        if values and key not in spec.options:
+            return f"buses of type {spec.type} have no key {key}: leave {option} out"
+    values = [values or (line[key],) for key, values in zip(_SETTINGS, given.values(), strict=True)]
     return [dict(zip(_SETTINGS, found, strict=True)) for found in itertools.product(*values)]
 
 
@@ -114,7 +120,7 @@ async def _scan(
     options: argparse.Namespace, where: SitePlace, spec: BusSpec, wanted: Sequence[Settings], hint: str
 ) -> int:
     refused = False
-    found = _Found(options.json, _devices(where, spec.name))
+    found = _Found(options.json, _devices(where, spec.name), line_settings(spec))
     with _bar(len(wanted) * len(options.ids)) as bar:
         async with _agent(where, spec) as (agent, name):
             for settings in wanted if agent is None else _allowed(spec, wanted):
@@ -146,11 +152,11 @@ async def _agent(where: SitePlace, spec: BusSpec) -> AsyncIterator[tuple[SocketC
 
 def _allowed(spec: BusSpec, wanted: Sequence[Settings]) -> Sequence[Settings]:
     """Settings that can be tried while the agent polls: the line's own."""
-    others = [settings for settings in wanted if any(spec.options[key] != settings[key] for key in settings)]
+    line = line_settings(spec)
+    others = [settings for settings in wanted if any(line[key] != settings[key] for key in settings)]
     if others:
         raise BocageError(
-            f"the agent runs and keeps {spec.name} at {_line(spec.options)}; "
-            f"stop it to try {', '.join(map(_line, others))}"
+            f"the agent runs and keeps {spec.name} at {_line(line)}; stop it to try {', '.join(map(_line, others))}"
         )
     return wanted
 
@@ -165,7 +171,8 @@ async def _alone(options: argparse.Namespace, spec: BusSpec, settings: Settings)
     """Straight from the wire, with these settings of the line."""
     from agent.cli.direct import scan_once
 
-    spec = replace(spec, options={**spec.options, **settings})
+    tried = {key: value for key, value in settings.items() if key in spec.options}
+    spec = replace(spec, options={**spec.options, **tried})
     async with aclosing(scan_once(spec, options.ids, options.timeout)) as looks:
         async for look in looks:
             yield look
@@ -181,11 +188,14 @@ def _devices(where: SitePlace, bus: str) -> dict[int | None, str]:
 
 
 class _Found:
-    """Prints each device that answered, when it is found. `devices` are those of the site file, by unit id."""
+    """Prints each device that answered, when it is found.
 
-    def __init__(self, as_json: bool, devices: Mapping[int | None, str]) -> None:
+    `devices` are those of the site file, by unit id; `line` the settings of a serial line.
+    """
+
+    def __init__(self, as_json: bool, devices: Mapping[int | None, str], line: Settings) -> None:
         self.count = 0
-        self._json, self._devices = as_json, devices
+        self._json, self._devices, self._settings = as_json, devices, line
 
     def show(self, look: Look) -> None:
         other = look.get("answers_as")
@@ -196,7 +206,8 @@ class _Found:
             print(json.dumps(look), flush=True)
             return
         name = self._devices.get(look["unit_id"], "not in the site file")
-        line = f"{_line(look)}  " if _line(look) else ""
+        settings = _line({**self._settings, **look})
+        line = f"{settings}  " if settings else ""
         how = f"{look['ms']:>6} ms" if other is None else f"answers as unit {other}"
         print(shown(f"unit {look['unit_id']:>3}  {line}{how}  {name}"), flush=True)
 
@@ -205,7 +216,7 @@ def _line(settings: Settings) -> str:
     """`9600 baud 8N1`; nothing for a bus over TCP."""
     if settings.get("baudrate") is None:
         return ""
-    return f"{settings['baudrate']} baud 8{settings['parity']}{settings['stopbits']}"
+    return f"{settings['baudrate']} baud {settings.get('bytesize', 8)}{settings['parity']}{settings['stopbits']}"
 
 
 @contextmanager

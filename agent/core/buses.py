@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from agent.clock import Clock
 from agent.core.outputs import one_wire
-from agent.core.trial import other_settings, outline, same_wire, verdicts
+from agent.core.trial import line_settings, other_settings, outline, same_wire, verdicts
 from agent.core.unusable import UnusableWire
 from agent.errors import BocageError, DeviceError, WireError
 from agent.model import BusState, Point, Quality, Reading, Readings, Value
@@ -30,11 +30,13 @@ from drivers.api import (
     Wire,
     Writer,
 )
-from drivers.registry import find, look_again, open_bus
+from drivers.registry import find, look_again, open_bus, said
 
 __all__ = ["Buses", "VolatileStore"]
 
 log = logging.getLogger("bocage.buses")
+
+T = TypeVar("T")
 
 
 class Buses:
@@ -94,9 +96,11 @@ class Buses:
         """The driver of a bus, which has what each must have. BocageError if it cannot be used."""
         wire = open_bus(spec, self._clock, self._memory)
         try:
-            wire.points, wire.status, wire.due, wire.close  # noqa: B018  another distribution's code may lack one
+            wire.status, wire.due, wire.close  # noqa: B018  another distribution's code may lack one
+            for point in wire.points:
+                point.id, point.device  # noqa: B018
         except Exception as error:
-            raise BocageError(f"the driver of {spec.type} is no Wire: {type(error).__name__}: {error}") from error
+            raise BocageError(f"the driver of {spec.type} does not implement Wire: {said(error)}") from error
         return wire
 
     async def reconfigure(
@@ -117,17 +121,14 @@ class Buses:
             if (wire := self._wires.pop(name, None)) is None:
                 continue
             after = next((spec for spec in specs.values() if one_wire(spec, self._specs[name])), None)
-            if after is not None and isinstance(wire, Successive):
-                await wire.retire(after.devices)
+            if after is not None and isinstance(wire, Successive) and await _retired(name, wire, after.devices):
                 handed.append((after.name, wire))
             else:
                 await _close(name, wire)
         self.configure(specs, removed, silent)
         for name, before in handed:
             wire = self._wires.get(name)
-            if isinstance(wire, Successive):
-                wire.succeed(before)
-            else:
+            if not isinstance(wire, Successive) or not _succeeds(name, wire, before):
                 await _close(name, before)
 
     @property
@@ -198,13 +199,8 @@ class Buses:
         bus = self._home.get(point, "")
         wire = self._wires.get(bus)
         if not isinstance(wire, Writer):
-            raise DeviceError(f"{point} is on no bus that can be written")
-        try:
-            await wire.write(point, value, until)
-        except BocageError:
-            raise
-        except Exception as error:
-            raise WireError(_failure(self._specs[bus].type, error)) from error
+            raise DeviceError(f"{point} cannot be written: its bus is down or read only")
+        await _own_errors(self._specs[bus].type, wire.write(point, value, until))
 
     async def write_aside(self, spec: BusSpec, point: str, value: Value) -> None:
         """Write an output that the site file does not have any more: `spec` is its bus, with its one device.
@@ -215,17 +211,17 @@ class Buses:
         for name, wire in self._wires.items():
             if one_wire(self._specs[name], spec):
                 if isinstance(wire, Aside):
-                    await wire.write_aside(spec.devices[0], point, value)
+                    await _own_errors(spec.type, wire.write_aside(spec.devices[0], point, value))
                 else:
                     await self.write(point, value)
                 return
-        own = open_bus(spec, self._clock, VolatileStore())
+        own = self._opened(spec)
         if not isinstance(own, Writer):
-            raise DeviceError(f"{point} is on no bus that can be written")
+            raise DeviceError(f"{point} cannot be written: its bus is read only")
         try:
-            await own.write(point, value)
+            await _own_errors(spec.type, own.write(point, value))
         finally:
-            await own.close()
+            await _close(spec.name, own)
 
     async def scan(self, bus: str, unit: int, timeout: float | None = None) -> dict[str, Any]:
         """Scan one unit id of a bus, between more urgent requests.
@@ -235,13 +231,20 @@ class Buses:
         """
         wire = self._wires.get(bus)
         if not isinstance(wire, Scanner):
+            if isinstance(wire, UnusableWire):
+                raise WireError(wire.reason)
             raise BocageError(f"{bus} is no bus with unit ids that is driven here")
-        driver, options = find(self._specs[bus].type), self._specs[bus].options
+        spec = self._specs[bus]
+        driver, line = find(spec.type), line_settings(spec)
         if driver is not None and driver.scan is not None and unit not in driver.scan.allowed:
             raise BocageError(f"{bus} {driver.scan.refusal.format(id=unit)}")
-        found = {"unit_id": unit, **{key: options.get(key) for key in ("baudrate", "parity", "stopbits")}, "ms": None}
-        async for look in wire.scan([unit], timeout):
-            found |= look
+        found = {"unit_id": unit, **{key: line.get(key) for key in ("baudrate", "parity", "stopbits")}, "ms": None}
+
+        async def look() -> None:
+            async for seen in wire.scan([unit], timeout):
+                found.update(seen)
+
+        await _own_errors(spec.type, look())
         return found
 
     def owner(self, wanted: BusSpec) -> str | None:
@@ -265,7 +268,8 @@ class Buses:
         if not isinstance(wire, Trier):
             return []
         try:
-            return verdicts(self._specs[bus].type, await wire.try_devices(devices), "")
+            bus_type = self._specs[bus].type
+            return verdicts(bus_type, await _own_errors(bus_type, wire.try_devices(devices)), "")
         except WireError as error:
             return [{"name": device.name, "works": False, "text": str(error)} for device in devices]
 
@@ -291,6 +295,8 @@ class Buses:
                     rows.append([{"bus": name, **row} for row in wire.inspect(topic)])
                 except BocageError as error:
                     refusal = error
+                except Exception as error:  # noqa: BLE001  it costs its own bus only
+                    refusal = WireError(_failure(self._specs[name].type, error))
         if not rows:
             raise refusal
         return [row for found in rows for row in found]
@@ -309,7 +315,7 @@ class Buses:
         if isinstance(wire, Poller):
             self._failed.pop(bus, None)
             try:
-                return await wire.read(points)
+                return list(await wire.read(points))
             except Exception as error:  # noqa: BLE001  another distribution's driver may fail with any
                 own = isinstance(error, WireError)
                 self._failed[bus] = str(error) if own else _failure(self._specs[bus].type, error)
@@ -320,7 +326,35 @@ class Buses:
 
 def _failure(type_: str, error: Exception) -> str:
     """What is said of an error that a driver must not raise: a bug of it costs its own bus only."""
-    return f"the driver of {type_} failed: {type(error).__name__}: {error}"
+    return f"the driver of {type_} failed: {said(error)}"
+
+
+async def _own_errors(type_: str, call: Awaitable[T]) -> T:
+    """Await a driver's method. WireError for all errors that a driver must not raise."""
+    try:
+        return await call
+    except BocageError:
+        raise
+    except Exception as error:
+        raise WireError(_failure(type_, error)) from error
+
+
+async def _retired(name: str, wire: Successive, devices: Sequence[DeviceSpec]) -> bool:
+    try:
+        await wire.retire(devices)
+    except Exception:
+        log.exception("bus cannot be retired bus=%s next=it is closed", name)
+        return False
+    return True
+
+
+def _succeeds(name: str, wire: Successive, before: Any) -> bool:
+    try:
+        wire.succeed(before)
+    except Exception:
+        log.exception("outputs cannot be handed over bus=%s next=they are opened anew", name)
+        return False
+    return True
 
 
 async def _close(name: str, wire: Wire) -> None:
@@ -334,9 +368,9 @@ async def _close(name: str, wire: Wire) -> None:
 def _status(wire: Wire) -> Mapping[str, Any]:
     """What a driver says of its bus; that of another distribution may fail."""
     try:
-        return wire.status()
+        return dict(wire.status())
     except Exception as error:  # noqa: BLE001  it costs its own bus only
-        return {"state": BusState.DOWN, "error": f"its driver says nothing: {type(error).__name__}: {error}"}
+        return {"state": BusState.DOWN, "error": f"its status failed: {said(error)}"}
 
 
 class VolatileStore:

@@ -16,9 +16,13 @@ from agent.lib.jsonable import jsonable
 from agent.lib.secret import Kept
 from agent.model import Quality, Reading
 from drivers.api import BusSpec, DeviceSpec
-from drivers.registry import find, load
+from drivers.registry import find, load, said
 
-__all__ = ["diagnostic", "judged", "other_settings", "outline", "same_wire", "spec_of", "verdicts"]
+__all__ = ["diagnostic", "judged", "line_settings", "other_settings", "outline", "same_wire", "spec_of", "verdicts"]
+
+_USUAL = {"parity": "N", "stopbits": 1, "bytesize": 8}
+"""The settings of a serial line that are not written."""
+
 
 def outline(spec: BusSpec) -> dict[str, Any]:
     """A bus with its devices as JSON; the same for the same bus, whatever process reads its file, and from where."""
@@ -48,7 +52,7 @@ def same_wire(one: BusSpec, other: BusSpec) -> bool:
 
 def other_settings(own: BusSpec, wanted: BusSpec) -> str:
     """Describe the agent's settings of a line where a file's differ; "" if they agree."""
-    if own.type == wanted.type and _settings(own) == _settings(wanted):
+    if own.type == wanted.type and line_settings(own) == line_settings(wanted):
         return ""
     return f"the agent runs another file and keeps {own.name} at {_said(own)}; this file says {_said(wanted)}"
 
@@ -95,8 +99,13 @@ def judged(bus_type: str, readings: Sequence[Reading], counts: Mapping[str, Any]
 def _diagnosis(bus_type: str, counts: Mapping[str, Any]) -> str:
     """The cause by the driver, else the last error of the device."""
     driver = find(bus_type)
-    said = load(driver.diagnose)(counts) if driver is not None and driver.diagnose else counts.get("said")
-    return str(said or "cannot be read")
+    found = counts.get("said")
+    if driver is not None and driver.diagnose:
+        try:
+            found = load(driver.diagnose)(counts)
+        except Exception as error:  # noqa: BLE001  another distribution's code: it costs this text only
+            found = f"{found or 'cannot be read'} ({driver.diagnose} failed: {said(error)})"
+    return str(found or "cannot be read")
 
 
 def _outlined(value: Any) -> Any:
@@ -109,13 +118,13 @@ def _outlined(value: Any) -> Any:
     return {field.name: getattr(value, field.name) for field in fields(value)} if is_dataclass(value) else value
 
 
-def _settings(spec: BusSpec) -> dict[str, Any]:
-    """The settings of a serial line; nothing for another wire."""
+def line_settings(spec: BusSpec) -> dict[str, Any]:
+    """The settings of a serial line, those of its driver where the file has none; nothing for another wire."""
     driver = find(spec.type)
-    usual = driver.line if driver is not None else {}
+    usual = {**_USUAL, **driver.line} if driver is not None and driver.line else {}
     return {key: spec.options.get(key) or value for key, value in usual.items()}
 
 
 def _said(spec: BusSpec) -> str:
-    settings = _settings(spec)
+    settings = line_settings(spec)
     return "{baudrate} baud {bytesize}{parity}{stopbits}".format(**settings) if settings else spec.type

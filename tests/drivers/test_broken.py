@@ -61,7 +61,7 @@ RULES = ("check", "check_device", "check_devices", "check_output", "needs", "poi
 MADE = {
     "constructor": ("class Wire:\n def __init__(self, *_): raise ZeroDivisionError('1/0')\n", "ZeroDivisionError: 1/0"),
     "arguments": ("class Wire:\n pass\n", "TypeError: Wire() takes no arguments"),
-    "nothing": ("def Wire(*_): return None\n", "is no Wire"),
+    "nothing": ("def Wire(*_): return None\n", "does not implement Wire"),
     "points": ("class Wire:\n def __init__(self, *_): pass\n def status(self): pass\n def due(self): pass\n"
                " async def close(self): pass\n @property\n def points(self): raise KeyError('unit')\n",
                "KeyError: 'unit'"),
@@ -310,6 +310,127 @@ def test_a_method_that_fails_costs_its_own_bus(
         code = agent.stop()
     assert code == 0, agent.log.read_text()
     assert logger.outputs[3] == "off", "its safe state"
+
+
+OFFLINE = {
+    "read": (
+        "async def read(self, _points):\n  raise KeyError('read')",
+        "the driver of broken failed: KeyError: 'read' (",
+    ),
+    "nothing": ("async def read(self, _points): return None", "the driver of broken failed: TypeError: "),
+    "fewer": ("async def read(self, _points): return []", "no value; is a sensor connected to this channel?"),
+    "status": ("def status(self): raise KeyError('status')", None),
+    "no status": ("def status(self): return None", None),
+    "scan": ("async def scan(self, *_):\n  raise KeyError('scan')\n  yield {}", None),
+    "write": ("async def write(self, *_): raise KeyError('write')", None),
+}
+"""What raises an error that a driver must not raise, and what `check --bus` says of the device."""
+
+
+@pytest.fixture
+def odd(site: Path, other: LoggerDevice, broken: Callable[[str], None], installed: Path) -> Callable[[str, str], None]:
+    """Make the driver of the bus odd one whose wire has this method, and whose description this."""
+
+    def write(method: str, description: str = "") -> None:
+        broken(
+            "from dataclasses import replace\nfrom my_logger import DRIVERS\n"
+            "from my_logger.logger import Logger as Base\n"
+            f"class Wire(Base):\n {method}\n"
+            "def probe_fails(*_): raise KeyError('probe')\n"
+            "def diagnose_fails(_counts): raise KeyError('diagnose')\n"
+            f"DRIVER = replace(DRIVERS[0], open='broken_driver:Wire', config='broken_config:Odd'{description})\n"
+        )
+        (site.parent / "broken_config.py").write_text(
+            "from typing import Literal\nfrom my_logger.config import MyLoggerConfig\n"
+            "class Odd(MyLoggerConfig):\n type: Literal['broken']\n"
+        )
+        text = site.read_text().replace("tty: /dev/x, every: 3s", f"host: 127.0.0.1, port: {other.port}")
+        site.write_text(text.replace("slot: 3, colour: blue", "channel: 4, poll: 1s"))
+
+    return write
+
+
+def problem(done: subprocess.CompletedProcess[str], device: str) -> str:
+    """What `check --bus --json` says is wrong with a device or bus; "" for nothing."""
+    problems = json.loads(done.stdout)["problems"]
+    return next((one["message"] for one in problems if one["message"].startswith(f"{device}: ")), "")
+
+
+@pytest.mark.parametrize("name", OFFLINE)
+def test_check_bus_reports_a_method_that_fails_and_the_other_buses(
+    run: Bocage, site: Path, odd: Callable[[str], None], name: str
+) -> None:
+    method, said = OFFLINE[name]
+    odd(method)
+    done = run("agent", "check", site, "--bus")
+    assert "well: ok: 2 points read" in done.stdout, done.stderr
+    assert (f"error: pond: {said}" if said else "pond: ok: 2 points read") in done.stdout
+    assert done.returncode == (1 if said else 0)
+    assert said is None or problem(run("agent", "check", site, "--bus", "--json"), "pond").startswith(f"pond: {said}")
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("name", "said"), [
+    ("probe", "odd: the driver of broken failed: KeyError: 'probe' ("),
+    ("diagnose", "pond: no sensor (broken_driver:diagnose_fails failed: KeyError: 'diagnose' ("),
+])  # fmt: skip
+def test_check_bus_reports_a_function_of_the_description_that_fails(
+    run: Bocage, site: Path, other: LoggerDevice, odd: Callable[[str, str], None], name: str, said: str
+) -> None:
+    odd("pass", f", {name}='broken_driver:{name}_fails'")
+    del other.values[4]
+    done = run("agent", "check", site, "--bus", "--json")
+    assert done.returncode == 1, done.stderr
+    assert problem(done, said.partition(":")[0]).startswith(said)
+    assert "Traceback" not in done.stderr
+    assert "well: ok: 2 points read" in run("agent", "check", site, "--bus").stdout
+
+
+def test_scan_knows_the_line_of_the_description(run: Bocage, site: Path, odd: Callable[[str, str], None]) -> None:
+    odd("pass", ", line={'baudrate': 4800, 'bytesize': 7, 'parity': 'E'}")
+    done = run("agent", "scan", site, "odd", "--ids", "4")
+    assert done.stdout.startswith("unit   4  4800 baud 7E1  "), done.stderr
+    (found,) = map(json.loads, run("agent", "scan", site, "odd", "--ids", "4", "--json").stdout.splitlines())
+    assert (found["baudrate"], found["parity"], found["stopbits"]) == (4800, "E", 1)
+    done = run("agent", "scan", site, "odd", "--ids", "4", "--parities", "N")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "bocage: buses of type broken have no key parity: leave --parities out\n",
+    )
+
+
+@pytest.mark.parametrize("with_agent", [False, True])
+def test_a_command_says_in_one_line_what_fails(
+    run: Bocage, site: Path, odd: Callable[[str], None], environment: dict[str, str], with_agent: bool
+) -> None:
+    odd("async def read(self, _points): raise KeyError('read')\n"
+        " async def write(self, *_): raise KeyError('write')\n"
+        " async def scan(self, *_):\n  raise KeyError('scan')\n  yield {}\n"
+        " async def readings(self):\n  raise KeyError('readings')\n  yield []")  # fmt: skip
+    folders = "--state-dir", site.parent / "state", "--runtime-dir", site.parent / "run"
+    agent = Running(site, environment) if with_agent else None
+    try:
+        if agent is not None:
+            agent.until(lambda status: values(status).get("level") == 12.5)
+        scanned = run("agent", "scan", site, "odd", "--ids", "3,4", *folders[2:])
+        read = run("agent", "read", site, "depth", "level", *folders[2:])
+        written = run("agent", "write", site, "gate", "on", *(folders[2:] if with_agent else ("--direct", *folders)))
+    finally:
+        code = agent.stop() if agent is not None else 0
+    assert code == 0
+    assert scanned.stdout == ""
+    assert re.fullmatch(r"bocage: the driver of broken failed: KeyError: 'scan' \(.*\)\n", scanned.stderr), (
+        scanned.stderr
+    )
+    assert re.search("level +12.5 m", read.stdout)
+    assert "Traceback" not in read.stderr + written.stderr
+    if not with_agent:
+        lines = [line for line in read.stderr.splitlines() if "time unknown" not in line]
+        assert [line.partition("(")[0] for line in lines] == [
+            "bocage: odd: the driver of broken failed: KeyError: 'read' "
+        ]
+    assert "gate on: failed: the driver of broken failed: KeyError: 'write' (" in written.stdout
+    assert (scanned.returncode, read.returncode, written.returncode) == (1, 1, 1)
 
 
 def test_a_reload_takes_it_up_when_it_is_mended_and_drops_it_when_it_breaks(

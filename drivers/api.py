@@ -48,7 +48,7 @@ class Driver:
     """The bus's model, a subclass of `agent.site.models.bus.BusModel`. The running agent never imports it."""
     profile: str = ""
     """The kind of its devices' profiles, an `agent.site.profiles.kind.ProfileKind`. Our own drivers alone may have one;
-    others give their devices points by `BusModel.points`."""
+    one of another distribution cannot be used with it, and gives its devices points by `BusModel.points`."""
     page: str = ""
     """Its page of documentation, for the reference: a file of its folder, or a URL."""
     commands: str = ""

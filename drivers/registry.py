@@ -133,7 +133,8 @@ def _foreign(bus_type: str) -> tuple[Driver, str] | None:
     except (Exception, SystemExit) as error:  # noqa: BLE001  it costs its own buses only
         return bare, f"{entry.value}: {said(error)}"
     if isinstance(found, Driver):
-        return replace(found, type=bus_type), ""
+        why = f"{entry.value}: profile is for the drivers of Bocage itself; leave it out" if found.profile else ""
+        return replace(found, type=bus_type), why
     if not callable(found):
         return bare, f"{entry.value} is neither a Driver nor a function, but {type(found).__name__}"
     return replace(bare, open=f"{entry.module}:{entry.attr}"), ""

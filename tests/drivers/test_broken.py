@@ -54,6 +54,10 @@ BROKEN = {
     "open": (DESCRIBED.format(open="Nope", config=""), "module 'broken_driver' has no attribute 'Nope'"),
     "empty": (DESCRIBED.format(open="", config="broken_driver:"), "AttributeError: "),
     "keys": (KEYS, "ModuleNotFoundError: No module named 'no_config'"),
+    "profile": (OPENED.replace("config=", "profile='a:b', config="), "profile is for the drivers of Bocage itself"),
+    "kind": (DESCRIBED.format(open="Nope", config="broken_driver:Model").replace("Nope", "DRIVER")
+             + "from agent.site.models.bus import BusModel\nclass Model(BusModel):\n profile_kind = 'mine'\n",
+             'profile_kind "mine" is unknown; known are modbus, lora'),
     "model": (DESCRIBED.format(open="DRIVER", config="broken_driver:DRIVER"), "is no BusModel"),
 }  # fmt: skip
 """What stands in the driver's module, and what `check` says of it."""

@@ -50,6 +50,8 @@ def test_check_knows_its_keys(run: Bocage, site: Path) -> None:
         (("channel: 4", "channel: 16"), "6:32: error: 16 is too much; write at most 15"),
         (("channel: 4", "chanel: 4"), '6:23: error: unknown key "chanel"; did you mean "channel"?'),
         (("channel: 4", "voie: 4"), '6:23: error: unknown key "voie"; did you mean "channel"?'),
+        (("channel: 4", "channel: 4, profile: eastron_sdm120"),
+         "6:35: error: devices of a bus of type mylogger have no profile: their points follow from their own keys"),
         (("channel: 4", "channel: 4, unit_id: 4"), "6:35: error: unit_id is for Modbus, and bus logger is mylogger"),
         (("measures: m, poll: 1s}\nsig", "measures: m}\n  g: {bus: gpio, channel: 1}\nsig"),
          '7:12: error: unknown bus "gpio"'),

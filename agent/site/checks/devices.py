@@ -45,8 +45,12 @@ def check_devices(at: Checked) -> None:
 
 def _load_profile(at: Checked, name: str) -> None:
     device = at.site.devices[name]
-    if device.profile is None:
-        bus = at.site.buses.get(device.bus)
+    bus = at.site.buses.get(device.bus)
+    no_profile = bus is not None and not (bus.profile_kind or bus.has_pins or isinstance(bus, PluginBus))
+    if device.profile is not None and no_profile and bus is not None:
+        text = f"devices of a bus of type {bus.type} have no profile: their points follow from their own keys"
+        at.error(("devices", name, "profile"), text, at_key=True)
+    if device.profile is None or no_profile:
         points = None if bus is None else bus.points(device)
         device.with_profile(None if points is None else {"name": "", "points": points})
         return
@@ -95,7 +99,7 @@ def _check_device(at: Checked, name: str, bus: BusModel) -> None:
     if device.profile is None and bus.needs_profile and not at.wrong(*keys, "profile"):
         at.error(keys, f'"profile" is missing in {name}')
     kind = kind_of(profile)
-    if kind is not None and bus.profile_kind not in ("", kind.section):
+    if kind is not None and bus.profile_kind and bus.profile_kind != kind.section:
         text = f"profile {device.profile} is for {kind.noun}, and bus {device.bus} is {bus.type}"
         at.error((*keys, "profile"), text)
     if device.output_watchdog is not None and not any(options.watches for options in bus.device_options):

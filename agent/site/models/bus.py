@@ -59,7 +59,7 @@ class BusModel(Model):
     device_options: ClassVar[tuple[OptionModel, ...]] = ()
     """The keys that its devices have beside those of every device."""
     profile_kind: ClassVar[str] = ""
-    """The section of a profile that makes it one for this bus: modbus, lora. Empty: any profile is taken."""
+    """The section of a profile that makes it one for this bus: modbus, lora. Empty: its devices have none."""
     needs_profile: ClassVar[bool] = False
     has_pins: ClassVar[bool] = False
     """Whether it has pins, which are named bus.NUMBER and are no devices of the file."""

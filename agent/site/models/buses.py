@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, cre
 from pydantic_core import PydanticCustomError
 
 from agent.site.models.bus import BusModel, DeviceOptions
+from agent.site.profiles.kinds import KINDS
 from drivers.registry import PLANNED, built_in, fault, find, load, loads, said
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def _model(name: str, others: Iterable[type[BusModel]]) -> tuple[type[BusModel] 
     model, why = loads(driver.config)
     if not why and not (isinstance(model, type) and issubclass(model, BusModel)):
         why = f"{driver.config} is no BusModel"
-    return (None, why) if why else (model, _taken(model, others))
+    return (None, why) if why else (model, _no_kind(model) or _taken(model, others))
 
 
 def _guarded(model: type[BusModel], name: str, faults: dict[str, str]) -> type[BusModel]:
@@ -99,6 +100,13 @@ def _guarded(model: type[BusModel], name: str, faults: dict[str, str]) -> type[B
 
     rules = {rule: guarded(rule) for rule in _RULES}
     return type(model.__name__, (model,), {"__module__": model.__module__, "__doc__": model.__doc__, **rules})
+
+
+def _no_kind(model: type[BusModel]) -> str:
+    """What is wrong with the kind of profile that it says; "" for nothing."""
+    if model.profile_kind and model.profile_kind not in KINDS:
+        return f'profile_kind "{model.profile_kind}" is unknown; known are {", ".join(KINDS)}'
+    return "needs_profile is set, and profile_kind is not" if model.needs_profile and not model.profile_kind else ""
 
 
 def _taken(model: type[BusModel], others: Iterable[type[BusModel]]) -> str:

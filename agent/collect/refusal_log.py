@@ -52,7 +52,7 @@ class RefusalLog:
         what, level = ("message refused", logging.WARNING)
         if isinstance(reason, Foreign):
             what, level = f"alarm code={reason.code}", logging.ERROR
-        _log.log(level, "%s topic=%r reason=%r next=kept in table refused", what, topic[:300], str(reason)[:500])
+        _log.log(level, '%s topic=%r reason="%s" next=kept in table refused', what, topic[:300], str(reason)[:500])
 
     def log_counts(self, at_once: bool = False) -> None:
         """The numbers that are due; `at_once` at the end."""

@@ -231,7 +231,7 @@ class State:
 
     def _report(self, fault: str | None) -> None:
         if fault and not self.fault:
-            log.error("state not written reason=%r next=%r", fault, f"kept in memory, tried every {self._every:g} s")
+            log.error('state not written reason="%s" next=%r', fault, f"kept in memory, tried every {self._every:g} s")
         if self.fault and not fault:
             log.info("state written again after=%r", self.fault)
         self.fault = fault

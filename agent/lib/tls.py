@@ -43,7 +43,7 @@ def client_context(ca: Path | None, cert: Path | None, key: Path | None) -> ssl.
     except OSError as error:
         if files not in _last:
             raise
-        log.warning("certificate unusable reason=%r next=the one before is used", str(error))
+        log.warning('certificate unusable reason="%s" next=the one before is used', error)
         return _last[files]
     _last[files] = context
     return context

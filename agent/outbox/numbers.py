@@ -222,7 +222,7 @@ def _missing(store: str, totals: Totals, found: Replay) -> Iterator[tuple[str, d
 
 
 def _gap(reason: str, store: str, first: int, last: int, count: int | None) -> tuple[str, dict[str, Any]]:
-    _log.warning("numbers lost reason=%s store=%s first=%d last=%d next=a gap record", reason, store, first, last)
+    _log.warning('numbers lost reason="%s" store=%s first=%d last=%d next=a gap record', reason, store, first, last)
     return reason, {"store": store, "first": first, "last": last, "count": count, "from": None, "to": None}
 
 

@@ -235,7 +235,7 @@ class PendingWork:
         self.work.settled += removal.settled
         self.gaps += [(reason, loss.detail()) for reason, loss in removal.losses]
         for reason, loss in removal.losses:
-            _log.warning("buffer full or old reason=%s class=%d readings=%d next=a gap record",
+            _log.warning('buffer full or old reason="%s" class=%d readings=%d next=a gap record',
                          reason, loss.cls, loss.count)  # fmt: skip
 
     def stage_losses(self) -> bool:

@@ -84,7 +84,7 @@ class Parts:
             self.unkept = ""
         except OSError as error:
             self.unkept = f"the configuration cannot be kept: {error.strerror or error}"
-            log.error("configuration not kept reason=%r next=tried each minute", self.unkept)
+            log.error('configuration not kept reason="%s" next=tried each minute', self.unkept)
 
     def renew_control(self) -> None:
         """Replace the arbiter and the engine by new ones for the present settings."""

@@ -94,7 +94,7 @@ class BrokerRefusals:
         self._outbox.put_back(message)
         if self._stop(message.kind, SHORT_STOP):
             channel = self._dialect.channel(message.kind)
-            log.warning("the broker refuses a message topic=%s reason=%r next=tried again", channel, reason)
+            log.warning('the broker refuses a message topic=%s reason="%s" next=tried again', channel, reason)
 
     def for_good(self, message: Message, reason: str) -> None:
         """Set a message aside that is refused for good. After IN_A_ROW of them its kind is stopped for a while."""
@@ -103,7 +103,7 @@ class BrokerRefusals:
             self._outbox.put_back(message)
             return
         name = self._dialect.name(message)
-        log.error("message refused topic=%s n=%d reason=%s next=set aside", name, message.n, reason)
+        log.error('message refused topic=%s n=%d reason="%s" next=set aside', name, message.n, reason)
         self._outbox.set_aside(message, reason)
         self._in_a_row[channel] = self._in_a_row.get(channel, 0) + 1
         count = self._reports(channel)
@@ -134,7 +134,7 @@ class BrokerRefusals:
         if passes:
             why = f"{reason} ({ENOUGH[code]})" if code in ENOUGH else reason
             log.warning(
-                "the broker refuses a topic for now topic=%s reason=%r next=tried again in %.1f s", subject, why, pause
+                'the broker refuses a topic for now topic=%s reason="%s" next=again in %.1f s', subject, why, pause
             )
         else:
             advice = SEE_ACL if code == NOT_AUTHORISED else SEE_LOG
@@ -149,7 +149,7 @@ class BrokerRefusals:
             return
         was_open = not before if before is not None else self._is_open(f"uplink_refused.{subject}")
         if not fine:
-            log.error("the broker refuses a topic topic=%s reason=%r next=%s", subject, reason, advice)
+            log.error('the broker refuses a topic topic=%s reason="%s" next=%s', subject, reason, advice)
         if fine and was_open:
             self._report("cleared", "uplink_refused", subject, Severity.INFO, {})
         elif not fine and not was_open:

@@ -161,7 +161,7 @@ class Inbox:
         _remember(self._seen, name, None)
         log.info("command received id=%s point=%s value=%r by=%r", name, command.point, command.value, command.by)
         outcome = await self._submit(command)
-        log.info("command ended id=%s state=%s reason=%r", name, outcome.state, outcome.reason)
+        log.info('command ended id=%s state=%s reason="%s"', name, outcome.state, outcome.reason)
         return await self._repeat(command, outcome) if _is_of_another(outcome, command) else outcome
 
     async def _repeat(self, command: Command, stored: Outcome) -> Outcome:
@@ -177,7 +177,7 @@ class Inbox:
         try:
             code = await session.deliver(self._dialect.answer(outcome, message.reply_to, message.correlation))
         except (LinkLost, ValueError) as error:  # ValueError: not a topic that one can publish on
-            log.warning("command not answered id=%s topic=%r reason=%r", outcome.command, message.reply_to, str(error))
+            log.warning('command not answered id=%s topic=%r reason="%s"', outcome.command, message.reply_to, error)
         else:
             if code >= 0x80:
                 log.warning("command not answered id=%s topic=%r puback=%#x", outcome.command, message.reply_to, code)
@@ -202,7 +202,7 @@ class Inbox:
         now = outcome.at
         if not self._no_commands.take(self._clock.monotonic()):
             return replace(outcome, on_record=False)
-        log.warning("command refused id=%.64r reason=%r", name, reason)
+        log.warning('command refused id=%.64r reason="%s"', name, reason)
         if is_id(name) and name not in self._seen:
             await self._outbox.record(outcome)
         else:

@@ -191,7 +191,7 @@ class Outgoing:
             self._refusals.for_good(message, reason)
             return
         log.warning(
-            "message too long bytes=%d n=%d reason=%r next=sent in pieces of %d bytes",
+            'message too long bytes=%d n=%d reason="%s" next=sent in pieces of %d bytes',
             len(message.body), message.n, reason, limit,
         )  # fmt: skip
         if self._session is not None:

@@ -292,7 +292,7 @@ class Uplink:
         self._enter(LinkState.WAITING, delay + 5)
         log.log(
             logging.WARNING if self._is_news(outage) else logging.DEBUG,
-            "no uplink broker=%s outage_s=%.0f reason=%r next=%s tried in %.1f s",
+            'no uplink broker=%s outage_s=%.0f reason="%s" next=%s tried in %.1f s',
             broker, outage, str(lost), self._broker.broker, delay,
         )  # fmt: skip
         if delay > 0:

@@ -111,7 +111,7 @@ class Gpio:
                 self._open()
             except WireError as error:
                 self._error, retry = str(error), backoff.next()
-                log.warning("gpio not available bus=%s reason=%s next=retry in %.0f s", self._name, error, retry)
+                log.warning('gpio not available bus=%s reason="%s" next=retry in %.0f s', self._name, error, retry)
                 self._due = self._clock.monotonic() + retry + _GRACE
                 yield self._bad()
                 await asyncio.sleep(retry)

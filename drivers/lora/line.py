@@ -97,7 +97,7 @@ class LoraLine(Modem):
             found = self._pattern.search(line)
         except TooSlow as error:
             self._pause_until = self._clock.monotonic() + _PAUSE
-            log.warning("pattern too slow bus=%s reason=%r line=%.40r next=no line is looked at for %g s",
+            log.warning('pattern too slow bus=%s reason="%s" line=%.40r next=no line is looked at for %g s',
                         self._bus, str(error), line, _PAUSE)  # fmt: skip
             return {}
         return found.groupdict() if found is not None else {}

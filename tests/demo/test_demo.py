@@ -159,7 +159,7 @@ def test_a_village_in_a_hurry(demo, tmp_path):
     log = (tmp_path / "demo" / "agent.log").read_text()
     assert "command ended id=demo-0 state=verified" in log
     assert "joined device=hall" in log and "joined device=garden" in log
-    assert "command ended id=valve-0 state=verified reason='garden.valve reads on'" in log
+    assert 'command ended id=valve-0 state=verified reason="garden.valve reads on"' in log
     assert " alarm code=" not in log and "control failed" not in log
 
 

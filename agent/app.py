@@ -70,7 +70,7 @@ class Agent:
         """Live until SIGTERM, SIGINT or the failure of a core task."""
         with locked(self._state_folder), locked(self._runtime_folder), self._logging(), self._signals():
             if not is_tmpfs(self._runtime_folder):
-                log.warning("runtime folder is not in memory folder=%s next=it wears the flash", self._runtime_folder)
+                log.warning("runtime folder is not on tmpfs folder=%s next=more flash writes", self._runtime_folder)
             self._assemble()
             self._parts.keep_configuration()
             code = 0
@@ -166,7 +166,7 @@ class Agent:
         """Bring outputs to their stop state while the buses are open, then send or store what waits."""
         parts = self._parts
         log.info("agent stops next=outputs go to their stop state")
-        await self._stop_task("runner")
+        await self._stop_task("engine")
         await parts.engine.close()
         await self._stop_task("orphans")
         await asyncio.gather(parts.arbiter.stop(), parts.orphans.settle(again=True))
@@ -211,14 +211,14 @@ class Agent:
 
     async def _stop_arbiter(self) -> None:
         """No rule, no command and no retry writes an output from here on."""
-        await self._stop_task("runner")
+        await self._stop_task("engine")
         await self._parts.engine.close()
         await self._stop_task("arbiter")
         await self._parts.arbiter.finish()
 
     def _start_engine(self, group: asyncio.TaskGroup) -> None:
-        self._spawn(group, "runner", self._parts.engine.run())
-        self._watchdog.add("runner", self._parts.engine.due)
+        self._spawn(group, "engine", self._parts.engine.run())
+        self._watchdog.add("engine", self._parts.engine.due)
 
     def _start_uplink(self, group: asyncio.TaskGroup) -> None:
         if self._parts.uplink is not None:
@@ -270,7 +270,7 @@ class Agent:
     ) -> list[str]:
         """Apply changed buses, points, outputs and controls. Returns the names of what changed."""
         parts = self._parts
-        again = (secrets - {UPLINK}) | parts.buses.unusable.keys()  # its driver may have been mended
+        again = (secrets - {UPLINK}) | parts.buses.unusable.keys()  # its driver may have been repaired
         is_other = (new.buses, new.actuators, new.controls, new.timezone, set()) != (
             old.buses, old.actuators, old.controls, old.timezone, again,
         )  # fmt: skip

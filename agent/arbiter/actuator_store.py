@@ -24,10 +24,10 @@ log = logging.getLogger("bocage.arbiter")
 
 
 class ActuatorStore:
-    """The record of each actuator in `memory`, by its name; written only when it changed."""
+    """The record of each actuator in `store`, by its name; written only when it changed."""
 
-    def __init__(self, memory: Facts, clock: Clock) -> None:
-        self._memory, self._clock = memory, clock
+    def __init__(self, store: Facts, clock: Clock) -> None:
+        self._store, self._clock = store, clock
         self._last: dict[str, tuple[dict[str, Any], bool]] = {}
         """The last record of each actuator, and whether it is known to be on flash."""
 
@@ -45,11 +45,11 @@ class ActuatorStore:
             return
         if last != essence:
             self._last[name] = essence, False
-            self._memory.put(name, record)
+            self._store.put(name, record)
         if not now:
             return
         try:
-            await asyncio.to_thread(self._memory.flush)
+            await asyncio.to_thread(self._store.flush)
         except StorageError as error:
             log.error('state not durable actuator=%s reason="%s" next=control goes on', name, error)
         else:
@@ -76,9 +76,9 @@ class ActuatorStore:
 
     def forget_mismatch(self, name: str) -> None:
         """End the alarms of an actuator that left the site file: if it comes back, a mismatch is a new one."""
-        record = self._memory.get(name)
+        record = self._store.get(name)
         if record is not None:
-            self._memory.put(name, {**record, "mismatch": False, "asserted": None, "untold": []})
+            self._store.put(name, {**record, "mismatch": False, "asserted": None, "untold": []})
 
     def restore(self, actuators: Iterable[Actuator], raised: Collection[tuple[str, str]], wishes: bool = True) -> None:
         """Restore the saved state of actuators; without `wishes` none of the overrides and defaults in it.
@@ -88,14 +88,14 @@ class ActuatorStore:
         now = self._clock.now()
         for actuator in actuators:
             name = actuator.spec.name
-            record = self._memory.get(name)
+            record = self._store.get(name)
             try:
                 if record is not None:
                     actuator.restore(_saved(record, now), now.boottime_ns / 1e9)
                     if not wishes:
                         actuator.hold_safe_state("crash loop")
             except (KeyError, TypeError) as error:
-                log.error("saved state not understood actuator=%s reason=%r next=starts anew", name, error)
+                log.error('saved state not understood actuator=%s reason="%s" next=starts anew', name, error)
                 record = None
             wrong = record or {}
             unpublished = {one["code"]: AlarmChange(**one) for one in wrong.get("untold", ())}
@@ -107,14 +107,14 @@ def _is_open(raised: Collection[tuple[str, str]], name: str, code: str) -> bool:
     return (code, name) in raised
 
 
-def rename(memory: DurableStore, renamed: Mapping[str, str]) -> None:
+def rename(store: DurableStore, renamed: Mapping[str, str]) -> None:
     """Move the records of actuators that have another name now ({new: old}), with limits and override."""
     for new, old in renamed.items():
-        record = memory.get(old)
-        if record is not None and memory.get(new) is None:
+        record = store.get(old)
+        if record is not None and store.get(new) is None:
             alarms = ("mismatch", "untold")  # they stay with the old name
-            memory.put(new, {key: value for key, value in record.items() if key not in alarms})
-            memory.put(old, None)
+            store.put(new, {key: value for key, value in record.items() if key not in alarms})
+            store.put(old, None)
 
 
 def _record(actuator: Actuator, now: Instant) -> dict[str, Any]:

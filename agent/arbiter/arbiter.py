@@ -39,7 +39,7 @@ IDLE = 10.0
 
 
 class Arbiter:
-    """Decides for every output of a site. `write` and `read` are the buses'; `memory` keeps what a restart must know.
+    """Decides for every output of a site. `write` and `read` are the buses'; `store` keeps what a restart must know.
     `write` gets the latest moment (monotonic s) at which the write of a command may start, None for controls.
 
     A writable point that no actuator owns is one by itself (see `implicit`). `run` must be running for anything that
@@ -57,7 +57,7 @@ class Arbiter:
         write: Write,
         read: Read,
         ledger: Ledger,
-        memory: Facts,
+        store: Facts,
         clock: Clock,
         restore: bool = True,
         handed: Mapping[str, tuple[Value, str]] | None = None,
@@ -71,7 +71,7 @@ class Arbiter:
         self._ask_at = math.inf
         """When the commands that a crash left open are looked up again (monotonic s)."""
         self._table = ActuatorTable(specs, points)
-        self._store = ActuatorStore(memory, clock)
+        self._store = ActuatorStore(store, clock)
         self._store.restore(self._table, set(ledger.raised()), restore)
         self._writer = OutputWriter(points, write, read, self.observe, ledger, clock)
         self._commands = Commands(self._table, self._writer, self._store, ledger, clock, self._wake)

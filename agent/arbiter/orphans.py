@@ -46,24 +46,24 @@ WriteOnAir = Callable[[str, Value], Awaitable[None]]
 
 
 class Orphans:
-    """The owned outputs of a site. `memory` keeps them; `tell` makes an event durable.
+    """The owned outputs of a site. `store` keeps them; `tell` makes an event durable.
 
     `on_air` writes to a radio node; None where no radio bus is open.
     """
 
     def __init__(
         self,
-        memory: DurableStore,
+        store: DurableStore,
         write: WriteAside,
         tell: Callable[[Event], Awaitable[None]],
         clock: Clock,
         on_air: WriteOnAir | None = None,
     ) -> None:
-        self._memory, self._write, self._tell, self._clock = memory, write, tell, clock
+        self._store, self._write, self._tell, self._clock = store, write, tell, clock
         self._on_air, self._removed = on_air, RemovedNodes({})
         self._sending: dict[str, asyncio.Task[None]] | None = None
         """The writes that wait for their node, by place; None while the radio buses are closed."""
-        self._owned = {one.place: one for one in _recall(memory)}
+        self._owned = {one.place: one for one in _recall(store)}
         self._buses: Mapping[str, BusSpec] = {}
         self._left: dict[str, str | None] = {}
         """The orphans: place, and why it could not be written; None before the first try."""
@@ -265,17 +265,17 @@ class Orphans:
     def _keep(self) -> None:
         """Save the owned outputs; durable on return, unless the disk fails."""
         record: list[Any] = [to_json(one) for one in self._owned.values()]
-        if record == (self._memory.get("owned") or []):
+        if record == (self._store.get("owned") or []):
             return
         try:
-            self._memory.put("owned", record, True)
+            self._store.put("owned", record, True)
         except StorageError as error:
             log.error('owned outputs not durable reason="%s" next=control goes on', error)
 
 
-def _recall(memory: DurableStore) -> Iterator[OwnedOutput]:
-    for kept in memory.get("owned") or []:
+def _recall(store: DurableStore) -> Iterator[OwnedOutput]:
+    for kept in store.get("owned") or []:
         try:
             yield from_json(kept)
         except (KeyError, TypeError, AttributeError) as error:
-            log.error("output not understood kept=%r reason=%r next=it is forgotten", kept, error)
+            log.error('output not understood kept=%r reason="%s" next=it is forgotten', kept, error)

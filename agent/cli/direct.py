@@ -35,7 +35,7 @@ __all__ = ["on_the_air", "read_once", "scan_once", "stop_outputs", "try_wires", 
 
 
 async def read_once(site: Site, names: Sequence[str]) -> dict[str, Any]:
-    """Read points (all, if none is named) straight from the wires; signals from their sources. See `points_json`.
+    """Read points (all, if none is named) straight from the buses; signals from their sources. See `points_json`.
 
     "errors" has what is wrong with a bus, by its name.
 

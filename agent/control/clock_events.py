@@ -10,7 +10,7 @@ from agent.model import Event, Instant, Severity
 
 __all__ = ["clock_events"]
 
-log = logging.getLogger("bocage.runner")
+log = logging.getLogger("bocage.engine")
 
 
 class _Kind(NamedTuple):

@@ -40,7 +40,7 @@ from drivers.api import Facts
 
 __all__ = ["ControlArbiter", "Engine"]
 
-log = logging.getLogger("bocage.runner")
+log = logging.getLogger("bocage.engine")
 
 IDLE = 10.0
 """Seconds between two turns at the most, so that the clock is looked at."""
@@ -86,7 +86,7 @@ class _Rule:
 
 
 class Engine:
-    """All controls of a site. `tell` makes an event durable (the outbox's); `memory` keeps what must last.
+    """All controls of a site. `tell` makes an event durable (the outbox's); `store` keeps what must last.
 
     `observe` takes readings from the hub. `run` runs until cancelled; `look` is one turn of it, for a caller with its
     own time (the simulator). `raised` are the alarms that are open, by code and subject.
@@ -99,13 +99,13 @@ class Engine:
         timezone: str,
         arbiter: ControlArbiter,
         tell: Callable[[Event], Awaitable[None]],
-        memory: Facts,
+        store: Facts,
         clock: Clock,
         raised: Iterable[tuple[str, str]] = (),
         pace: Pace = REAL_TIME,
     ) -> None:
         self.pace = pace
-        self._arbiter, self._tell, self._memory, self._clock = arbiter, tell, memory, clock
+        self._arbiter, self._tell, self._store, self._clock = arbiter, tell, store, clock
         self._civil = Civil(timezone, clock, self.pace)
         self._rules = [_Rule(control) for control in controls]
         self._wanted = frozenset[str]().union(*(rule.inputs for rule in self._rules))
@@ -314,7 +314,7 @@ class Engine:
         for rule in rules:
             self._keep(rule)
         try:
-            await asyncio.to_thread(self._memory.flush)
+            await asyncio.to_thread(self._store.flush)
         except StorageError as error:
             names = ",".join(rule.name for rule in rules)
             log.error('state not durable controls=%s reason="%s" next=control goes on', names, error)
@@ -395,12 +395,12 @@ class Engine:
                 self._keep_at = 0.0
 
     def _recall(self, rule: _Rule) -> Any:
-        kept = self._memory.get(f"control.{rule.name}")
+        kept = self._store.get(f"control.{rule.name}")
         if kept is not None:
             try:
                 state = rule.control.load(kept)
             except (ValueError, KeyError, TypeError) as error:
-                log.error("memory of control not understood control=%s reason=%r next=starts anew", rule.name, error)
+                log.error('saved state unreadable control=%s reason="%s" next=starts anew', rule.name, error)
             else:
                 rule.kept = kept
                 return state
@@ -411,5 +411,5 @@ class Engine:
         rule.dirty = False
         kept = rule.control.dump(rule.state)
         if kept != rule.kept:
-            self._memory.put(f"control.{rule.name}", kept)
+            self._store.put(f"control.{rule.name}", kept)
             rule.kept = kept

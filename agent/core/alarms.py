@@ -1,4 +1,4 @@
-"""Alarms: those of the gateway itself, and the register of all that are open.
+"""Alarms: those of the gateway itself, and the list of all that are open.
 
 Conditions of the gateway that last are looked at as levels, raised once and cleared once. What is raised is remembered
 (state.py), so that a restart neither repeats an alarm nor forgets to clear it.

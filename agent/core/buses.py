@@ -1,4 +1,4 @@
-"""All wires of a site: which one carries a point, and what happens on it."""
+"""The buses of a site: which one carries a point, and its state."""
 
 from __future__ import annotations
 

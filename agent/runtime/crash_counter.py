@@ -19,7 +19,7 @@ from drivers.api import DurableStore
 
 __all__ = ["CrashCounter"]
 
-log = logging.getLogger("bocage.life")
+log = logging.getLogger("bocage.crash_counter")
 
 CRASHES, WITHIN = 3, 600.0
 """Number of crashes, and the seconds in which they are a crash loop; as long without a crash ends it."""

@@ -97,19 +97,19 @@ class Circuit:
         wishes = self._wishes(wanted, tonight, manual, now, at)
         level = self._level(view, float(wishes[-1].value or 0.0) if self.dimmer is not None else FULL)
         since = state.level_since if level == state.level or state.level is None else now.monotonic
-        seen = self._seen(view, now, manual, level, since, tonight)
+        observation = self._seen(view, now, manual, level, since, tonight)
         seconds, energy, baseline = self._counted(state, now)
         if tonight is not None:
             baseline = baseline.turned(tonight.night.day)
-        verdicts = self.lamps.judge(seen, baseline)
+        verdicts = self.lamps.judge(observation, baseline)
         verdicts["local_manual"] = manual is not None if switch_known else None
         verdicts["photocell_stuck"] = cell.stuck(now.monotonic) if cell.steady is not None else None
         watch = watch.look(verdicts, now.monotonic, self.least_hold)
         if state.relamped:
             watch = Watch(watch.open - RELAMPED, watch.turning)
-        standing = {code: self._detail(code, seen, baseline, cell) for code in watch.open}
+        standing = {code: self._detail(code, observation, baseline, cell) for code in watch.open}
         _, happenings = alarm_changes(self.name, state.watch.open, standing, SEVERITY)
-        burning, anchor = self._burning(seen, watch, now), boot_anchor(state.anchor, now)
+        burning, anchor = self._burning(observation, watch, now), boot_anchor(state.anchor, now)
         starts = state.starts + (state.burning is not None and burning.closed > state.burning.closed)
         state = CircuitState(
             cell, watch, baseline, seconds, energy, starts, anchor, tonight, burning, level, since, glow=glow,
@@ -320,30 +320,30 @@ class Circuit:
         baseline = state.baseline if was.normal is None else state.baseline.counted(*was.normal, past)
         return state.seconds + (past if was.closed else 0.0), state.energy + was.power * past / 3600, baseline
 
-    def _burning(self, seen: Observation, watch: Watch, now: Now) -> Burning:
-        closed = bool(seen.closed)
-        power = self.lamps.share(seen)
+    def _burning(self, observation: Observation, watch: Watch, now: Now) -> Burning:
+        closed = bool(observation.closed)
+        power = self.lamps.share(observation)
         if power is None:
-            power = (self.lamps.rated or 0.0) * seen.level / 100 if closed else 0.0
+            power = (self.lamps.rated or 0.0) * observation.level / 100 if closed else 0.0
         normal = None
-        if seen.burning and seen.power is not None and watch.lamps_are_fine:
-            normal = (seen.key, seen.power, seen.voltage)
+        if observation.burning and observation.power is not None and watch.lamps_are_fine:
+            normal = (observation.key, observation.power, observation.voltage)
         return Burning(now.monotonic, closed, power, normal)
 
-    def _detail(self, code: str, seen: Observation, baseline: Baseline, cell: Cell) -> Mapping[str, Any]:
+    def _detail(self, code: str, observation: Observation, baseline: Baseline, cell: Cell) -> Mapping[str, Any]:
         if code == "local_manual":
-            return {"switch": "on" if seen.manual else "off"}
+            return {"switch": "on" if observation.manual else "off"}
         if code == "photocell_stuck":
             return {"light": cell.steady}
         if code == "undervoltage":
-            return {"voltage": seen.voltage}
-        expected = self.lamps.expected(seen, baseline)
-        detail: dict[str, Any] = {"power": seen.power, "feedback": seen.feedback}
+            return {"voltage": observation.voltage}
+        expected = self.lamps.expected(observation, baseline)
+        detail: dict[str, Any] = {"power": observation.power, "feedback": observation.feedback}
         if code in ("lamp_lost", "power_drop", "circuit_dead") and expected:
-            detail = {"power": seen.power, "expected": round(expected, 1)}
-            normal = baseline.normal(seen.key)
-            power = seen.power if normal is None else self.lamps.corrected(seen, normal)
-            if self.lamps.count is not None and power is not None and not seen.beside:
+            detail = {"power": observation.power, "expected": round(expected, 1)}
+            normal = baseline.normal(observation.key)
+            power = observation.power if normal is None else self.lamps.corrected(observation, normal)
+            if self.lamps.count is not None and power is not None and not observation.beside:
                 detail["lamps"] = round((expected - power) * self.lamps.count / expected)
         return detail
 

@@ -148,101 +148,104 @@ class Lamps:
     hid: bool = False
     downstream: bool = False
 
-    def judge(self, seen: Observation, baseline: Baseline) -> dict[str, bool | None]:
+    def judge(self, observation: Observation, baseline: Baseline) -> dict[str, bool | None]:
         """For each fault whether it is present; None: no verdict now, neither that it began nor that it is over."""
         return {
-            **self._lamps(seen, baseline),
-            "contactor_welded": self._welded(seen),
-            "contactor_open": self._open(seen),
-            "day_burning": self._day_burning(seen),
-            "undervoltage": self._undervoltage(seen),
+            **self._lamps(observation, baseline),
+            "contactor_welded": self._welded(observation),
+            "contactor_open": self._open(observation),
+            "day_burning": self._day_burning(observation),
+            "undervoltage": self._undervoltage(observation),
         }
 
-    def expected(self, seen: Observation, baseline: Baseline) -> float | None:
+    def expected(self, observation: Observation, baseline: Baseline) -> float | None:
         """W that the meter should show: as learnt, else as rated."""
-        normal = baseline.normal(seen.key)
+        normal = baseline.normal(observation.key)
         if normal is not None:
             return normal.power
-        parts = [(self.rated, seen.level), *((one.rated, one.level) for one in seen.beside)]
+        parts = [(self.rated, observation.level), *((one.rated, one.level) for one in observation.beside)]
         found = [rated * level / 100 for rated, level in parts if rated is not None]
         return sum(found) if len(found) == len(parts) else None
 
-    def share(self, seen: Observation) -> float | None:
+    def share(self, observation: Observation) -> float | None:
         """W of this circuit: all that the meter shows, or its part of it by the rated powers; None: not known."""
-        if not seen.beside or seen.power is None:
-            return seen.power
-        if not seen.closed:
+        if not observation.beside or observation.power is None:
+            return observation.power
+        if not observation.closed:
             return 0.0
-        own, whole = (self.rated or 0.0) * seen.level, self.expected(seen, Baseline())
-        return None if not whole else seen.power * own / 100 / whole
+        own, whole = (self.rated or 0.0) * observation.level, self.expected(observation, Baseline())
+        return None if not whole else observation.power * own / 100 / whole
 
-    def corrected(self, seen: Observation, normal: Normal, ballast: float = SQUARE) -> float | None:
+    def corrected(self, observation: Observation, normal: Normal, ballast: float = SQUARE) -> float | None:
         """W as they would be at the voltage of `normal`, None where that cannot be said. LED keep their power."""
-        hid = {self.hid, *(one.hid for one in seen.beside)}
-        if seen.power is None or hid == {False}:
-            return seen.power
-        if seen.voltage is None or normal.voltage is None:
+        hid = {self.hid, *(one.hid for one in observation.beside)}
+        if observation.power is None or hid == {False}:
+            return observation.power
+        if observation.voltage is None or normal.voltage is None:
             return None
-        off = abs(seen.voltage - normal.voltage) / normal.voltage
+        off = abs(observation.voltage - normal.voltage) / normal.voltage
         if hid == {True, False}:
-            return seen.power if off <= SAME_VOLTAGE else None
-        return seen.power * (normal.voltage / seen.voltage) ** ballast if off <= NEAR_VOLTAGE else None
+            return observation.power if off <= SAME_VOLTAGE else None
+        return observation.power * (normal.voltage / observation.voltage) ** ballast if off <= NEAR_VOLTAGE else None
 
-    def _lamps(self, seen: Observation, baseline: Baseline) -> dict[str, bool | None]:
+    def _lamps(self, observation: Observation, baseline: Baseline) -> dict[str, bool | None]:
         found = dict(_NO_VERDICT)
-        expected = self.expected(seen, baseline)
-        if not seen.burning or seen.power is None or not expected:
+        expected = self.expected(observation, baseline)
+        if not observation.burning or observation.power is None or not expected:
             return found
-        if seen.voltage is None or seen.voltage >= UNDERVOLTAGE:
-            found["circuit_dead"] = self._dead(seen, seen.power, expected)
-        normal = baseline.normal(seen.key)
-        power = None if normal is None else self.corrected(seen, normal)
+        if observation.voltage is None or observation.voltage >= UNDERVOLTAGE:
+            found["circuit_dead"] = self._dead(observation, observation.power, expected)
+        normal = baseline.normal(observation.key)
+        power = None if normal is None else self.corrected(observation, normal)
         if normal is None or normal.nights < LEAST_NIGHTS or power is None:
             return found
         deficit = normal.power - power
         found["power_drop"] = deficit >= DROP * normal.power
-        if self.count is not None and not seen.beside:
-            steep = self.corrected(seen, normal, STEEP)
+        if self.count is not None and not observation.beside:
+            steep = self.corrected(observation, normal, STEEP)
             left = deficit if steep is None else normal.power - steep
             found["lamp_lost"] = _is_lost(deficit, left, normal.power / self.count)
         return found
 
-    def _dead(self, seen: Observation, power: float, expected: float) -> bool | None:
+    def _dead(self, observation: Observation, power: float, expected: float) -> bool | None:
         """Whether the circuit takes no power. A shared meter that lacks half of its part gives no verdict."""
         if power < DEAD * expected:
             return True
-        part = DROP * expected if self.rated is None else self.rated * seen.level / 100
-        return None if seen.beside and power < expected - part / 2 else False
+        part = DROP * expected if self.rated is None else self.rated * observation.level / 100
+        return None if observation.beside and power < expected - part / 2 else False
 
-    def _idle_power(self, seen: Observation) -> float:
-        return max(DEAD * ((self.rated or 0.0) + seen.shared), LEAK_POWER)
+    def _idle_power(self, observation: Observation) -> float:
+        return max(DEAD * ((self.rated or 0.0) + observation.shared), LEAK_POWER)
 
-    def _welded(self, seen: Observation) -> bool | None:
-        if seen.manual is not None or seen.commanded is not False or (seen.power is None and seen.feedback is None):
+    def _welded(self, observation: Observation) -> bool | None:
+        unread = observation.power is None and observation.feedback is None
+        if observation.manual is not None or observation.commanded is not False or unread:
             return None
-        if seen.beside:  # what the meter shows is theirs
-            return seen.feedback
-        return bool(seen.feedback) or (seen.power is not None and seen.power > self._idle_power(seen))
+        if observation.beside:  # what the meter shows is theirs
+            return observation.feedback
+        drawn = observation.power is not None and observation.power > self._idle_power(observation)
+        return bool(observation.feedback) or drawn
 
-    def _open(self, seen: Observation) -> bool | None:
-        if seen.manual is not None or not seen.commanded:
+    def _open(self, observation: Observation) -> bool | None:
+        if observation.manual is not None or not observation.commanded:
             return None
-        if seen.feedback is not None:
-            return not seen.feedback
-        return None if not self.downstream or seen.voltage is None else seen.voltage < NO_VOLTAGE
+        if observation.feedback is not None:
+            return not observation.feedback
+        return None if not self.downstream or observation.voltage is None else observation.voltage < NO_VOLTAGE
 
-    def _day_burning(self, seen: Observation) -> bool | None:
-        if seen.power is None or seen.manual is not None or seen.beside:
+    def _day_burning(self, observation: Observation) -> bool | None:
+        if observation.power is None or observation.manual is not None or observation.beside:
             return None
-        limit = LEAK_POWER if self.rated is None else DEAD * (self.rated + seen.shared)
-        if seen.power <= limit:
+        limit = LEAK_POWER if self.rated is None else DEAD * (self.rated + observation.shared)
+        if observation.power <= limit:
             return False
-        return True if seen.daylight and not seen.commanded else None
+        return True if observation.daylight and not observation.commanded else None
 
-    def _undervoltage(self, seen: Observation) -> bool | None:
-        if seen.voltage is None or (self.downstream and (not seen.closed or seen.voltage < NO_VOLTAGE)):
+    def _undervoltage(self, observation: Observation) -> bool | None:
+        voltage = observation.voltage
+        if voltage is None or (self.downstream and (not observation.closed or voltage < NO_VOLTAGE)):
             return None
-        return seen.voltage < UNDERVOLTAGE
+        return voltage < UNDERVOLTAGE
 
 
 def _is_lost(deficit: float, left: float, lamp: float) -> bool | None:

@@ -1,4 +1,4 @@
-"""Buses: the wires and radios that devices hang on. Their models are those of the drivers that a file uses."""
+"""Buses: lines, chips and radios with devices. Their models are those of the drivers that a file uses."""
 
 from __future__ import annotations
 

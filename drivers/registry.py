@@ -116,7 +116,7 @@ def loads(reference: str) -> tuple[Any, str]:
 
 
 def look_again() -> None:
-    """Forget which drivers of other distributions there are: they may have been mended since."""
+    """Forget which drivers of other distributions there are: they may have been repaired since."""
     importlib.invalidate_caches()
     _foreign.cache_clear()
 

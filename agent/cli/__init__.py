@@ -85,7 +85,8 @@ def _flush(stream: TextIO | None) -> str:
 def _main(arguments: Sequence[str] | None) -> int:
     parser = HelpfulParser(
         prog="bocage",
-        description="The agent of a rural commune's gateway: lighting, water and heating that outlive the link.",
+        description="The agent of a rural commune's gateway: "
+        "lighting, water and heating that keep running without the link.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

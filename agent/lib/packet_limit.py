@@ -154,7 +154,7 @@ def _number(data: bytes | bytearray, at: int) -> tuple[int, int]:
     value = shift = 0
     while True:
         if shift > 21 or at >= len(data):
-            raise ConnectionError("a length that is none")
+            raise ConnectionError("invalid remaining length")
         value |= (data[at] & 0x7F) << shift
         at, shift = at + 1, shift + 7
         if not data[at - 1] & 0x80:

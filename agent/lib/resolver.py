@@ -69,7 +69,7 @@ def _look_up(key: Key) -> list[str]:
     try:
         found = [str(address[0]) for *_, address in socket.getaddrinfo(*key, type=socket.SOCK_STREAM)]
     except UnicodeError as error:  # two dots in a row, or more than 63 characters between them
-        raise OSError(f"{key[0]} is no name that a host can have") from error
+        raise OSError(f"invalid host name: {key[0]}") from error
     if not found:
         raise OSError(f"the name {key[0]} has no address")
     _found[key] = time.monotonic(), list(dict.fromkeys(found))

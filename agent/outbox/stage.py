@@ -184,7 +184,7 @@ class Stage:
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._fd = open_regular(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-            self._mended()
+            self._recovered()
         except OSError as error:
             self._fault(error)
             self._losses_kept = False
@@ -260,7 +260,7 @@ class Stage:
             self._lacks = True
             return False
         self._size += len(data)
-        self._mended()
+        self._recovered()
         return True
 
     def _cut(self) -> None:
@@ -292,7 +292,7 @@ class Stage:
             )
         self.broken = True
 
-    def _mended(self) -> None:
+    def _recovered(self) -> None:
         if self.broken:
             _log.info("stage can be written again folder=%s", self._folder)
         self.broken = False

@@ -167,7 +167,7 @@ class OutboxWriter:
         self.pending.gaps += [(reason, detail) for reason, detail in left.get("gaps", ())]
 
     def _report_move(self, before: str, now: str, why: str) -> None:
-        _log.warning("another store begins before=%s now=%s why=%r next=what waits keeps its keys", before, now, why)
+        _log.warning("new store id before=%s now=%s why=%r next=what waits keeps its keys", before, now, why)
         detail = {"before": before, "store": now, "reason": why}
         self.pending.events.append(Event("audit", "store_moved", "gateway", self._clock.now(), Severity.MINOR, detail))
 
@@ -333,7 +333,7 @@ class OutboxWriter:
         """Compare with what the broker retains, before anything numbered is sent; what may be claimed then.
 
         None where no numbers are reserved on flash, as far as that or the stage is known.
-        StorageError if others have used our numbers, and the flash does not take what we make of that.
+        StorageError if another agent used this store's numbers and the flash does not take the consequence.
         """
         async with self.flash.lock:
             if self.identity.gone_on(heard.claims):

@@ -35,7 +35,7 @@ MOMENT = 1e-6
 CIRCLES = 10_000
 """Turns at one moment that no site needs."""
 TELL = 21600.0
-"""Seconds of the scenario between two words of how far it has come; in a short one a hundredth of it."""
+"""The progress interval: seconds of the scenario; in a short one a hundredth of it."""
 
 
 def simulate(
@@ -151,12 +151,13 @@ class Simulation:
         return max(at, now)
 
     def _count_turn(self) -> None:
-        """A simulation ends: controls that turn in a circle without time going on are a bug, and told."""
+        """Count turns at one moment. RuntimeError where the controls loop without advancing time, which is a bug."""
         now = self._loop.time()
         self._turns = self._turns + 1 if now == self._turned_at else 0
         self._turned_at = now
         if self._turns > CIRCLES:
-            raise RuntimeError(f"time stands still at {self._record.when()['at']}: the controls turn in a circle")
+            at = self._record.when()["at"]
+            raise RuntimeError(f"time stands still at {at}: the controls loop without advancing time")
 
     def _read_at(self, now: float) -> float:
         """When the inputs are read again: on the grid, and when one of them steps."""

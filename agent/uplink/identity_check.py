@@ -74,7 +74,11 @@ class IdentityCheck:
                 await self._outbox.compare_claims(self._heard)
                 break
             except StorageError as error:
-                log.error("others have used our numbers reason=%r next=nothing is sent, tried again", str(error))
+                log.error(
+                    "another agent used this store's sequence numbers "
+                    'reason="%s" next=nothing is sent, tried again',
+                    error,
+                )
                 await asyncio.sleep(AGAIN)
         self.renewed = self.renewed or (self._outbox.store != before)
 

@@ -122,7 +122,7 @@ class Modem(ABC):
 
     @abstractmethod
     async def _turn(self) -> None:
-        """One thing: a line, a command, or a rest of at most a minute. Restarted or WireError end the good times."""
+        """One thing: a line, a command, or a rest of at most a minute. Restarted or WireError end the session."""
 
     def _tells(self, point: Point) -> bool:
         """Whether a point of a node ever gets a value here: point to point, frames are not counted."""

@@ -262,7 +262,7 @@ class RakP2p(Modem):
             if not await self._is_set():
                 raise Restarted
         except _Said as said:
-            log.info('modem hides its settings bus=%s answer="%s" next=reception is started again', self._bus, said)
+            log.info('modem does not report its settings bus=%s answer="%s" next=receive again', self._bus, said)
         await self._receive()
 
     async def _serve(self, job: _Job) -> None:

@@ -173,10 +173,10 @@ class ModbusLine:
 
     async def write_aside(self, device: DeviceSpec, point: str, value: Value) -> None:
         """Write a point of a slave as it was when the settings still named it; it is not polled."""
-        guest = build(device, self._link)
-        guest.sole = all(other.unit == guest.unit for other in self._devices)
-        register = next(register for register in guest.registers if register.point.id == point)
-        await self._submit(_WRITE, partial(self._writer.write, guest, register, registers_of(register, value)))
+        polled = build(device, self._link)
+        polled.sole = all(other.unit == polled.unit for other in self._devices)
+        register = next(register for register in polled.registers if register.point.id == point)
+        await self._submit(_WRITE, partial(self._writer.write, polled, register, registers_of(register, value)))
 
     async def scan(self, units: Iterable[int], timeout: float | None = None) -> AsyncIterator[Mapping[str, Any]]:
         """Ask each unit id for its first holding register: any answer of its own shows that it is there.
@@ -317,7 +317,7 @@ class ModbusLine:
         if points:
             device.refused |= dict.fromkeys(points, reason)
             names = ",".join(points)
-            log.warning("points refused device=%s points=%s reason=%s next=%s", device.name, names, reason, again)
+            log.warning('points refused device=%s points=%s reason="%s" next=%s', device.name, names, reason, again)
 
     def _readable(self, device: PolledDevice, block: RegisterBlock) -> None:
         if device.unread:
@@ -362,7 +362,7 @@ class ModbusLine:
             self._load.add(now - start, now)
             if self._link.hears_itself and not self._heard_itself:
                 self._heard_itself = True
-                log.info("line hears itself bus=%s next=own bytes are dropped and acknowledge nothing", self._bus)
+                log.info("adapter echoes sent bytes bus=%s next=they are dropped and acknowledge nothing", self._bus)
             if answered:
                 stats.answered(self._link.took)
                 self._device_answered(device, now)
@@ -383,9 +383,9 @@ class ModbusLine:
         device.reason = str(error)
         if device.failed(now):
             self._publish(device.bad(self._clock.now()))
-            log.warning("device lost device=%s reason=%s next=%.0fs", device.name, error, device.backoff)
+            log.warning('device lost device=%s reason="%s" next=%.0fs', device.name, error, device.backoff)
         elif not device.lost:
-            log.info("no answer device=%s reason=%s next=%.1fs", device.name, error, device.backoff)
+            log.info('no answer device=%s reason="%s" next=%.1fs', device.name, error, device.backoff)
 
     # on demand
 
@@ -468,7 +468,7 @@ class ModbusLine:
         self._reopen_at = now + delay
         if self._told != str(error) or now - self._opened_at >= _STEADY:
             self._is_news = True
-            log.warning("wire lost bus=%s reason=%s next=reopen in %.1fs", self._bus, error, delay)
+            log.warning('wire lost bus=%s reason="%s" next=reopen in %.1fs', self._bus, error, delay)
         self._error = self._told = str(error)
         self._opened_at = math.inf
         for device in self._devices:

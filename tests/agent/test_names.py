@@ -77,7 +77,7 @@ def getaddrinfo(host, *rest, **more):
 socket.getaddrinfo = getaddrinfo
 """
 FAILED = {
-    "odd": "odd.failing:502: odd.failing is no name that a host can have",
+    "odd": "odd.failing:502: invalid host name: odd.failing",
     "none": "none.failing:502: the name none.failing has no address",
     "unknown": "unknown.failing:502: Name or service not known",
     "again": "again.failing:502: Temporary failure in name resolution",

@@ -90,7 +90,7 @@ async def test_the_second_copy_is_the_answer(
     slave.units[10].unknown = {5, 6, 15, 16, 22, 23}
     with pytest.raises(DeviceError, match="exception 1"):
         await line.write("io.relay", False)
-    assert len([text for text in caplog.messages if text.startswith("line hears itself bus=")]) == 1
+    assert len([text for text in caplog.messages if text.startswith("adapter echoes sent bytes bus=")]) == 1
 
 
 @pytest.mark.parametrize("wire", WIRES)

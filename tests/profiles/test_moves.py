@@ -66,7 +66,7 @@ def test_an_actuator_cannot_stand_on_a_pulse(tmp_path: Path) -> None:
     path = tmp_path / "site.yaml"
     path.write_text(SITE.format(port=502, output="flash_on1"))
     assert [problem.message for problem in check(path)] == [
-        "io.flash_on1 moves io.relay1 for a moment and holds nothing; write io.relay1"
+        "io.flash_on1 is a pulse output; use io.relay1"
     ]
 
 

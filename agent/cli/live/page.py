@@ -57,7 +57,7 @@ class _Body:
         if alarms := status.get("alarms"):
             lines = view.alarm_lines(alarms, zone_of(status))
             yield view.Section("alarms", Group(*map(_wrapped, lines)))
-        yield view.Section("the way out", Group(*map(_wrapped, view.way_out(status))))
+        yield view.Section("uplink", Group(*map(_wrapped, view.uplink_lines(status))))
         points = view.Section("points", _points(view.in_order(status.get("points") or []), width))
         outputs = view.Section("actuators", _actuators(status, width))
         if width >= _TWO:

@@ -26,7 +26,7 @@ from agent.runtime.report import TIME_UNKNOWN, time_help, zone_of
 
 __all__ = [
     "Section", "Status", "actuator", "actuators_table", "alarm_lines", "frame", "header", "in_order", "line",
-    "points_table", "quality_style", "sides", "span", "svg", "trouble", "urgency", "value", "way_out",
+    "points_table", "quality_style", "sides", "span", "svg", "trouble", "uplink_lines", "urgency", "value",
 ]  # fmt: skip
 
 Status = Mapping[str, Any]
@@ -54,12 +54,12 @@ _SMALLEST_BAR = 100  # readings: what a full bar stands for, at least
 def frame(status: Status, notes: Sequence[str] = ()) -> RenderableType:
     """A whole screen. `notes` are lines of the caller under the header (the demo's)."""
     status, notes = cleaned(status), [shown(note) for note in notes]
-    link = _Lines([*(Text(note, "bold") for note in [*notes, *trouble(status)]), *way_out(status)])
+    link = _Lines([*(Text(note, "bold") for note in [*notes, *trouble(status)]), *uplink_lines(status)])
     screen = Layout()
     screen.split_column(
         Layout(_head(status), size=1),
         Layout(_Values(status), ratio=3, minimum_size=8),
-        Layout(Section("the way out", link), size=len(link) + 1),
+        Layout(Section("uplink", link), size=len(link) + 1),
         Layout(Section("log", _Tail(status.get("log") or [])), ratio=1, minimum_size=4),
     )
     return screen
@@ -158,7 +158,7 @@ def in_order(points: Sequence[Status]) -> list[Status]:
 
 def points_table(points: Sequence[Status], longest: int | None = _LONGEST) -> Table:
     """A line a point. A text of more characters than `longest` is cut; None cuts none."""
-    table = _table("point", "point", ">value", "unit", "is", ">age")
+    table = _table("point", "point", ">value", "unit", "quality", ">age")
     for point in points:
         quality = str(point["quality"] or "never")  # read
         style = quality_style(point)
@@ -174,7 +174,7 @@ def points_table(points: Sequence[Status], longest: int | None = _LONGEST) -> Ta
 
 def actuators_table(actuators: Sequence[Status], zone: tzinfo | None) -> Table:
     """Every output: its value, its priority and reason, until when, and the feedback."""
-    table = _table("held by", "name", "is", "held by", "until", "feedback")
+    table = _table("held by", "name", "value", "held by", "until", "feedback")
     table.columns[0].min_width = min(12, max((len(item["name"]) for item in actuators), default=0))
     table.columns[1].min_width = 3
     for item in actuators:
@@ -284,7 +284,7 @@ def _head(status: Status) -> Table:
     return table
 
 
-def way_out(status: Status) -> list[Text]:
+def uplink_lines(status: Status) -> list[Text]:
     """The uplink, what waits for it, and the buses."""
     uplink, outbox = status.get("uplink") or {}, status.get("outbox") or {}
     state = str(uplink.get("state", LinkState.OFF))
@@ -340,7 +340,7 @@ def _holder(item: Status) -> str:
     """The priority that holds an output and its reason: "8 mqtt: remote"."""
     who = [str(item[key]) for key in ("by", "cause") if item.get(key)]
     priority = "" if item.get("priority") is None else f"{item['priority']} "
-    return priority + (": ".join(dict.fromkeys(who)) or "nobody")
+    return priority + (": ".join(dict.fromkeys(who)) or "no holder")
 
 
 def _feedback(item: Status) -> Text:

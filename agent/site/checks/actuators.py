@@ -61,7 +61,7 @@ def _check_device_output(at: Checked, name: str, output: PointRef) -> None:
         at.contact((*keys, "output"), actuator.output)
     if output.data.get("moves"):
         relay = f"{output.device}.{output.data['moves']}"
-        at.error((*keys, "output"), f"{actuator.output} moves {relay} for a moment and holds nothing; write {relay}")
+        at.error((*keys, "output"), f"{actuator.output} is a pulse output; use {relay}")
     bus = at.site.buses.get(at.site.devices[output.device].bus)
     if bus is not None:
         bus.check_output(at, name, output)
@@ -89,7 +89,7 @@ def _check_stands(at: Checked, name: str) -> None:
         if actuator.failure_level is not None:
             at.error((*keys, "failure_level"), '"failure_level" is for kind: level', at_key=True)
     if actuator.stop_state == "recompute":
-        at.error((*keys, "stop_state"), "nothing computes after a stop; write on, off or hold")
+        at.error((*keys, "stop_state"), "recompute is not possible as stop_state; write on, off or hold")
 
 
 def _check_limits(at: Checked, name: str) -> None:

@@ -34,7 +34,7 @@ def _check_signal(at: Checked, name: str) -> None:
     if signal.signal is not None and at.written(*keys, "offset"):
         at.error((*keys, "offset"), "offset does not go with 4-20mA; write it into scale", at_key=True)
     if signal.signal is not None and counter:
-        at.error((*keys, "signal"), "a counter is no current; write one of signal and kind: counter", at_key=True)
+        at.error((*keys, "signal"), "signal: 4-20mA cannot be combined with kind: counter", at_key=True)
     for key in ("per_pulse", "initial_index", "rollover"):
         if at.written(*keys, key) and not counter and not at.wrong(*keys, "kind"):
             at.error((*keys, key), f'"{key}" is for counters; write kind: counter as well', at_key=True)

@@ -31,7 +31,7 @@ _BYTES = 1_000_000
 _PATIENCE = 10.0
 """Seconds within which a pipe must end: `bocage check <(make-site)` works, and a pipe without a writer ends."""
 _PROBLEMS = 200
-"""Problems of one sort that are listed; the rest appear once these are mended."""
+"""Problems of one sort that are listed; the rest appear once these are corrected."""
 _MESSAGE = 500
 """Characters of a message: keys and numbers of a file have no end, and it goes to the broker and to systemd."""
 _INT = re.compile(r"[-+]?[0-9]{1,400}$|0o[0-7]{1,400}$|0x[0-9a-fA-F]{1,400}$")

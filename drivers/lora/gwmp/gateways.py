@@ -223,7 +223,7 @@ class Gateways:
             return self.send(slot, sent.payload, now, sent.downlink, sent.told)
         other = self._other(slot, now)
         later = "after the next uplink" if slot.tmst is not None else "once more in some seconds"
-        log.warning("downlink refused gateway=%s reason=%s next=%s", ack.gateway, ack.error,
+        log.warning('downlink refused gateway=%s reason="%s" next=%s', ack.gateway, ack.error,
                     f"{other.window} by {other.gateway.eui}" if other else later)  # fmt: skip
         if other is not None:
             return self.send(other, sent.payload, now, sent.downlink, sent.told)
@@ -247,7 +247,8 @@ class Gateways:
             if sent is None or not sent.slot.gateway.is_mute(now):
                 continue
             if other := self._other(sent.slot, now):
-                log.warning("gateway mute gateway=%s next=at once by %s", sent.slot.gateway.eui, other.gateway.eui)
+                mute = sent.slot.gateway.eui
+                log.warning("gateway does not answer gateway=%s next=at once by %s", mute, other.gateway.eui)
                 del self._sent[token]
                 yield self.send(other, sent.payload, now, sent.downlink, sent.told)
             elif now - sent.at < TX_ACK_WAIT:  # the others are sending something else

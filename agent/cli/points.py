@@ -25,6 +25,7 @@ from agent.cli.common import (
 )
 from agent.errors import ConfigError
 from agent.lib.screen import shown, shown_json
+from agent.lib.suggestion import suggested
 from agent.model import OutcomeState, Value
 from agent.runtime.report import TIME_UNKNOWN
 from agent.runtime.socket import NoAgent, connect
@@ -114,7 +115,7 @@ def _why_unknown(options: argparse.Namespace, name: str, hint: str) -> str:
     bus = site.buses.get(device.bus) if device is not None else None
     if device is not None and bus is not None and not is_driven(bus.type):
         return f"{name} cannot be read: its bus {device.bus} ({bus.type}) is not driven yet"
-    return f'unknown point "{name}" in {options.site}' + (f'; did you mean "{hint}"?' if hint else "")
+    return f'unknown point "{name}" in {options.site}' + (f"; {suggested(hint)}" if hint else "")
 
 
 def write_point(options: argparse.Namespace) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-__all__ = ["did_you_mean", "nearest"]
+__all__ = ["did_you_mean", "nearest", "suggested"]
 
 
 def nearest(word: str, known: Iterable[str], similarity: float = 0.6) -> str | None:
@@ -21,4 +21,9 @@ def nearest(word: str, known: Iterable[str], similarity: float = 0.6) -> str | N
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
     """Return `did you mean "classroom"?`, or None where no known word is similar."""
     near = nearest(word, known)
-    return None if near is None else f'did you mean "{near}"?'
+    return None if near is None else suggested(near)
+
+
+def suggested(word: str) -> str:
+    """Return `did you mean "classroom"?` for a word that was found in another way than by its letters."""
+    return f'did you mean "{word}"?'

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from agent.lib.suggestion import did_you_mean, nearest
+from agent.lib.suggestion import did_you_mean, nearest, suggested
 from agent.site.language.document import Document, Keys
 from agent.site.language.problems import Severity, listed
 from agent.site.language.units import canonical, is_known
@@ -123,7 +123,7 @@ class Checked:
         """Where a point is given instead of a name: the name that it belongs to."""
         owners = [name for name, actuator in self.site.actuators.items() if actuator.output == text]
         near = next((name for name in (*owners, text.partition(".")[0]) if name in names), None)
-        return f'did you mean "{near}"?' if near is not None else None
+        return suggested(near) if near is not None else None
 
     def point(self, keys: Keys, text: str) -> PointRef | Pin | None:
         """What `device.point` or `bus.pin` leads to; None, and an error, if nothing (or nothing that can be judged)."""

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Strict, ValidationInfo, model_validator
 from pydantic.fields import FieldInfo
 
-from agent.lib.suggestion import nearest
+from agent.lib.suggestion import nearest, suggested
 from agent.site.language.values import Written, plain
 
 __all__ = ["Many", "Model", "Name", "Reference", "Renamed", "Retired", "Section", "Timezone", "fields_of"]
@@ -87,7 +87,7 @@ def _timezone(value: Any) -> str:
     except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):
         is_offset = re.match(r"(UTC|GMT)?\s*[-+]\s*[0-9]", value)
         near = None if is_offset else nearest(value, zoneinfo.available_timezones(), similarity=0.8)
-        hint = f'did you mean "{near}"?' if near else "write one such as Europe/Paris"
+        hint = suggested(near) if near else "write one such as Europe/Paris"
         raise ValueError(f"unknown timezone {plain(value)}; {hint}") from None
     return value
 

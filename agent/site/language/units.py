@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.lib.suggestion import nearest
+from agent.lib.suggestion import nearest, suggested
 from agent.site.language.spellings import unit_meant
 
 __all__ = ["canonical", "factor", "is_known", "unknown_unit"]
@@ -71,4 +71,4 @@ def unknown_unit(unit: str) -> tuple[str, str]:
     if unit.replace(".", "").isdigit():
         return f'"{unit}" is a number and no unit', "write a decimal comma in quotes, or a point"
     near = unit_meant(unit) or (nearest(unit, _LONG) if len(unit) > 2 else None)
-    return f'unknown unit "{unit}"', f'did you mean "{near}"?' if near else "write one such as degC, kWh, m3 or %"
+    return f'unknown unit "{unit}"', suggested(near) if near else "write one such as degC, kWh, m3 or %"

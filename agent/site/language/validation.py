@@ -14,7 +14,7 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from agent.lib.suggestion import did_you_mean
+from agent.lib.suggestion import did_you_mean, suggested
 from agent.site.language.alone import model_called, written_for
 from agent.site.language.base import Renamed, fields_of
 from agent.site.language.commas import report_commas
@@ -205,7 +205,7 @@ class _Finding:
         if self.type == "extra_forbidden":
             return self._unknown_key(str(key))
         if self.type == "type_misspelt":
-            return f'unknown key "{key}"', 'did you mean "type"?'
+            return f'unknown key "{key}"', suggested("type")
         if self.type == "written":
             text = str(self.context["text"])
             if self.input is None and not text.startswith("there is no value") and not self.at_key:
@@ -273,7 +273,7 @@ class _Finding:
         hint = self._in_place_of(key) if near is None else None
         if hint is not None:
             return f'unknown key "{key}"', hint
-        hint = f"known here are {listed(known, 'and')}" if near is None else f'did you mean "{near}"?'
+        hint = f"known here are {listed(known, 'and')}" if near is None else suggested(near)
         return f'unknown key "{key}"', hint
 
     def _in_place_of(self, key: str) -> str | None:

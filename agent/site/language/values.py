@@ -15,6 +15,7 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import GetJsonSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from agent.lib.suggestion import suggested
 from agent.site.language.problems import listed
 from agent.site.language.spellings import (
     DAYS,
@@ -275,7 +276,7 @@ class Choice(Written):
         if isinstance(value, bool) and {"on", "off"} <= set(self.options):
             raise ValueError(f"{plain(value)} is not a word of this key; write {'on' if value else 'off'}")
         near = word_meant(value, self.options) if isinstance(value, str) else None
-        hint = f'; did you mean "{near}"?' if near else ""
+        hint = f"; {suggested(near)}" if near else ""
         raise ValueError(f"{plain(value)} is none of {self.words}{hint}")
 
 

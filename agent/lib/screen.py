@@ -6,6 +6,8 @@ import json
 import logging
 from typing import Any
 
+from agent.lib.jsonable import jsonable
+
 __all__ = ["ScreenFormatter", "cleaned", "shown", "shown_json", "shown_lines"]
 
 _SPACES = "\xa0\u2009\u202f"
@@ -30,12 +32,8 @@ def shown_json(document: Any, indent: int | None = None) -> str:
 
 
 def cleaned(document: Any) -> Any:
-    """A document in which every text, names of keys too, is one that can be shown."""
-    if isinstance(document, str):
-        return shown(document)
-    if isinstance(document, dict):
-        return {cleaned(key): cleaned(value) for key, value in document.items()}
-    return [cleaned(value) for value in document] if isinstance(document, list | tuple) else document
+    """A JSON document in which every text, names of keys too, is one that can be shown."""
+    return jsonable(document, _visible)
 
 
 class ScreenFormatter(logging.Formatter):
@@ -46,6 +44,12 @@ class ScreenFormatter(logging.Formatter):
 
     def formatException(self, ei: Any) -> str:
         return shown_lines(super().formatException(ei))
+
+
+def _visible(value: Any) -> Any:
+    if isinstance(value, str):
+        return shown(value)
+    return {shown(key): item for key, item in value.items()} if isinstance(value, dict) else value
 
 
 def _character(character: str) -> str:

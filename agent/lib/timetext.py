@@ -22,12 +22,14 @@ def site_text(wall_ms: float | None, timezone: str) -> str | None:
     return datetime.fromtimestamp(wall_ms / 1000, ZoneInfo(timezone)).isoformat(timespec="milliseconds")
 
 
-def local_text(moment: str | None, zone: tzinfo | None) -> str | None:
-    """An ISO 8601 moment of the agent's documents, which are in UTC, as one in `zone`, to the second.
+def local_text(moment: str | datetime | None, zone: tzinfo | None) -> str | None:
+    """A moment, or its ISO 8601 text in the agent's documents, as ISO 8601 in `zone`, to the second.
 
     None is the machine's own zone.
     """
-    return moment and datetime.fromisoformat(moment).astimezone(zone).isoformat(timespec="seconds")
+    if isinstance(moment, str) and moment:
+        moment = datetime.fromisoformat(moment)
+    return moment.astimezone(zone).isoformat(timespec="seconds") if isinstance(moment, datetime) else moment
 
 
 def log_times_in(formatter: logging.Formatter, timezone: str) -> None:

@@ -6,9 +6,7 @@ from collections.abc import Iterator, Mapping
 from datetime import date, datetime
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from agent.control.calendar import Calendar
-
-__all__ = ["Drawing", "PlanRow", "ServicePlan", "day_text", "local_text", "period_lines", "time_text"]
+__all__ = ["Drawing", "PlanRow", "ServicePlan", "day_text", "period_lines", "time_text"]
 
 Part = Mapping[str, Any]
 """A service's part of the plan, as JSON values, by the names of its circuits, water points or zones."""
@@ -55,11 +53,6 @@ class Drawing(Protocol):
 
     def draw(self, site: str, first: date, days: int) -> str:
         """The SVG of `days` nights from `first`. `site` is the site's id."""
-
-
-def local_text(calendar: Calendar, at: datetime) -> str:
-    """2026-01-15T17:51:21+01:00."""
-    return calendar.civil(at).isoformat(timespec="seconds")
 
 
 def day_text(text: str) -> str:

@@ -1,6 +1,7 @@
 """Times as text: in UTC, in the site's zone, to the second or the millisecond."""
 
 import logging
+from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 from agent.lib.timetext import local_text, log_times_in, site_text, utc_text
@@ -21,6 +22,8 @@ def test_an_unknown_time_has_no_text() -> None:
 
 def test_a_text_in_utc_is_shown_in_another_zone() -> None:
     assert local_text("2026-01-15T16:51:21.250+00:00", ZoneInfo("Europe/Paris")) == "2026-01-15T17:51:21+01:00"
+    moment = datetime.fromtimestamp(AT / 1000, UTC)
+    assert local_text(moment, ZoneInfo("Europe/Paris")) == "2026-01-15T17:51:21+01:00"
 
 
 def test_log_lines_have_the_time_of_a_zone() -> None:

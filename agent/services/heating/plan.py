@@ -8,7 +8,8 @@ from datetime import date
 
 from agent.control.calendar import DAY, Calendar
 from agent.control.week import Week
-from agent.planning.service import Part, PlanRow, local_text, period_lines
+from agent.lib.timetext import local_text
+from agent.planning.service import Part, PlanRow, period_lines
 from agent.services.heating.build import heating_week
 from agent.services.heating.config import Heating
 from agent.site.build.weeks import calendar
@@ -50,8 +51,8 @@ class HeatingPlan:
         return {
             name: [
                 {
-                    "from": local_text(self.calendar, one.start),
-                    "to": local_text(self.calendar, one.end),
+                    "from": local_text(one.start, self.calendar.zone),
+                    "to": local_text(one.end, self.calendar.zone),
                     "mode": one.mode,
                     "setpoint": zone.setpoints[one.mode],
                 }

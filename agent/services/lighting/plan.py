@@ -8,7 +8,8 @@ from datetime import date
 from typing import Any
 
 from agent.control.calendar import DAY, Calendar
-from agent.planning.service import Part, PlanRow, day_text, local_text, time_text
+from agent.lib.timetext import local_text
+from agent.planning.service import Part, PlanRow, day_text, time_text
 from agent.services.lighting.build import programme
 from agent.services.lighting.config import Lighting
 from agent.services.lighting.night import Night, Programme
@@ -92,7 +93,7 @@ class LightingPlan:
         return {
             "night": night.day.isoformat(),
             "segments": [
-                {"on": local_text(self.calendar, one.on), "off": local_text(self.calendar, one.off)}
+                {"on": local_text(one.on, self.calendar.zone), "off": local_text(one.off, self.calendar.zone)}
                 for one in night.segments
             ],
             **_amounts(night.seconds(), circuit.energy(night.full_seconds())),

@@ -8,7 +8,8 @@ from datetime import date
 
 from agent.control.calendar import DAY, Calendar
 from agent.control.week import Week
-from agent.planning.service import Part, PlanRow, local_text, period_lines
+from agent.lib.timetext import local_text
+from agent.planning.service import Part, PlanRow, period_lines
 from agent.services.water.build import opening_hours
 from agent.services.water.config import Water
 from agent.services.water.control import OPEN
@@ -37,7 +38,7 @@ class WaterPlan:
         since, until = self.calendar.instant(first, 0), self.calendar.instant(first + days * DAY, 0)
         return {
             name: [
-                {"from": local_text(self.calendar, one.start), "to": local_text(self.calendar, one.end)}
+                {"from": local_text(one.start, self.calendar.zone), "to": local_text(one.end, self.calendar.zone)}
                 for one in week.periods(since, until)
                 if one.mode == OPEN
             ]

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agent.collect.store import Account, CollectStore
+from agent.collect.store import CollectStore, StoreAccount
 from agent.errors import BocageError
 from tests.fakes.gateway import PROFILE, Link, Mosquitto, Site, Slave, Subscriber
 from tests.fakes.ports import free_port
@@ -118,7 +118,7 @@ class Village:
     def database(self) -> Path:
         return self.folder / "region.db"
 
-    def accounts(self) -> list[Account]:
+    def accounts(self) -> list[StoreAccount]:
         return self._look(lambda store: [one for one in store.accounts() if one.site != "nobody"])
 
     def collected(self, point: str) -> set[Any]:

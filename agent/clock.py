@@ -150,7 +150,7 @@ class Wall:
         return float("inf") if self._doubt is None else self._doubt.since / _S + HELD
 
     def take_news(self) -> list[tuple[str, float]]:
-        """What happened since last asked, and by how many seconds: alarm, clock (a step was followed) or cleared;
+        """The change since the last call, and by how many seconds: alarm, clock (a step was followed) or cleared;
         refused (a time before the earliest one) or believed (no longer refused)."""
         news, self._news = self._news, []
         return news

@@ -13,7 +13,7 @@ __all__ = [
 ]  # fmt: skip
 
 Value = float | int | bool | str | None
-"""What a point holds. None only with a quality that is not good, and in a command, where it releases."""
+"""The value of a point. None only with a quality that is not good, and in a command, where it releases."""
 
 
 class Quality(StrEnum):
@@ -27,7 +27,7 @@ class Quality(StrEnum):
 
 
 class Kind(StrEnum):
-    """What sort of series a point is; it decides the outbox class of its readings (uplink contract)."""
+    """The sort of series that a point is; it decides the outbox class of its readings (uplink contract)."""
 
     TELEMETRY = "telemetry"
     """A measurement: class 2."""
@@ -91,7 +91,7 @@ class Reading(NamedTuple):
 
 
 Readings = Sequence[Reading]
-"""What one look at a device gave: handed on whole, because work per value is what costs."""
+"""The readings of one look at a device: handed on whole, because work per value is what costs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +166,7 @@ class OutcomeState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a command, in words a person understands."""
+    """The result of a command, in words a person understands."""
 
     command: str
     point: str

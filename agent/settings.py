@@ -90,7 +90,7 @@ class Settings:
         return None if self.uplink is None else self.uplink.allow
 
     def points(self, driven: Iterable[Point]) -> list[Point]:
-        """Those of the drivers, each with the time after which it is stale (a pin belongs to its chip), and the
+        """The points of the drivers, each with the time after which it is stale (a pin belongs to its chip), and the
         accounts that controls keep."""
         accounts = [point for control in self.controls if isinstance(control, Accounts) for point in control.points]
         return [*(self._dressed(point) for point in driven), *accounts]

@@ -30,7 +30,7 @@ class Scan:
     refusal: str = ""
     """Said of a bus and a unit id that is not allowed: "is a line, where unit ids are 1 to 247; {id} is not"."""
     hint: str = ""
-    """What to look at when no device answers."""
+    """Advice for when no device answers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +76,7 @@ class Driver:
     session_keys: Sequence[Set[str]] = ()
     """The keys of a device that its driver needs to communicate with it: all of one of these sets."""
     topics: Sequence[str] = ()
-    """What its `Wire` can `inspect`."""
+    """The topics that its `Wire` can `inspect`."""
     wire: str | None = None
     """The name of its wire, where all buses of the type count as one; of a wire that needs no name "". Default: by the
     keys `host` and `port`, else by type and name."""

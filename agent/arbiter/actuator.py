@@ -23,7 +23,7 @@ RETRY = (5.0, 60.0)
 
 
 class Decision(NamedTuple):
-    """What to do now: write `slot` (None: nothing), and decide again at `at` (monotonic seconds)."""
+    """The next action: write `slot` (None: nothing), and decide again at `at` (monotonic seconds)."""
 
     at: float
     slot: Slot | None = None

@@ -1,4 +1,4 @@
-"""What a command is held to before it is accepted: its rate, its validity, and the length of its override."""
+"""The limits of a command before it is accepted: its rate, its validity, and the length of its override."""
 
 from __future__ import annotations
 

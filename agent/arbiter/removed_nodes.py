@@ -88,8 +88,8 @@ def _hosts(bus: BusSpec, buses: Mapping[str, BusSpec]) -> Iterator[BusSpec]:
 
 
 def _air(bus: BusSpec) -> Any:
-    """What makes two radio buses of a type one: the broker and its application, the port that gateways send to, the
-    modem."""
+    """The identity of a radio bus, equal for two that are one: the broker and its application, the port that gateways
+    send to, or the modem."""
     driver, options = find(bus.type), bus.options
     if "port" in options:
         return os.path.realpath(str(options["port"]))

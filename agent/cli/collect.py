@@ -269,7 +269,7 @@ def _name(text: str) -> str:
 
 
 def _word(text: str) -> str:
-    """What MQTT has in a CONNECT packet: a text of at most 65,535 bytes (MQTT 5, 1.5.4)."""
+    """A text field of a CONNECT packet: a text of at most 65,535 bytes (MQTT 5, 1.5.4)."""
     if len(text.encode(errors="replace")) > 65_535:
         raise argparse.ArgumentTypeError("it is longer than 65,535 bytes")
     return text

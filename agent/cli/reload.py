@@ -79,7 +79,8 @@ def _environment(site: Path) -> dict[str, str]:
 
 
 def _credentials(folder: Path) -> dict[str, str]:
-    """What LoadCredential= makes of the files of a folder: each by its name, those of a folder in it as folder_name."""
+    """The credentials that LoadCredential= makes of a folder: each file by its name, those of a folder in it as
+    folder_name."""
     files = [path for path in (*folder.glob("*"), *folder.glob("*/*")) if path.is_file()]
     found = {}
     for path in files:

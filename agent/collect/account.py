@@ -19,7 +19,7 @@ WHERE gap.store = ? AND store.site = ?"""
 
 @dataclass(frozen=True, slots=True)
 class StoreAccount:
-    """What became of the numbers of one store. Every one from `first` to `last` came, is explained, or is missing.
+    """The account of one store's numbers. Every one from `first` to `last` came, is explained, or is missing.
 
     `duplicates` are keys that came again with the same content, `conflicts` with another one (there must be none;
     table `conflict` has what came later). `gaps` are the gateway's records of numbers that will never come,

@@ -14,7 +14,7 @@ from agent.errors import BocageError
 __all__ = ["KINDS", "MOST_BYTES", "MOST_ENTRIES", "InvalidMessage", "Shelf", "schema"]
 
 KINDS = ("telemetry", "event", "result")
-"""What carries numbers of its store; other topics are no records."""
+"""The topics that carry numbers of a store; other topics are no records."""
 MOST_BYTES = 256 * 1024
 """Bytes that a body may have once it is unpacked; agents keep below (agent/outbox/blocks.py)."""
 MOST_ENTRIES = 5_000

@@ -27,7 +27,7 @@ _INT64 = 1 << 63
 _EXACT = 1 << 53
 """Whole numbers below are the same in every program that reads JSON."""
 _DATED = 10_000
-"""Rows that get their time in one transaction, where it was learnt later."""
+"""Rows that get their time in one transaction, where it was learned later."""
 _WAIT = 4.0
 """Seconds that another program may hold the file's lock; below the 5 s in which a collector ends."""
 _POISON = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError,
@@ -257,14 +257,14 @@ class CollectStore:
             self._compare(table, store, rows, known, since, body.get("boot"))
 
     def _erased(self, store: str, numbers: Sequence[int]) -> set[int]:
-        """Those that were here before and were erased: they stay away when they come again."""
+        """The numbers that were here before and were erased: they stay away when they come again."""
         runs = runs_between(self.db, store, min(numbers), max(numbers))
         firsts = [first for first, _ in runs]
         places = ((number, bisect_right(firsts, number) - 1) for number in numbers if runs)
         return {number for number, place in places if place >= 0 and number <= runs[place][1]}
 
     def _taken(self, table: str, store: str, numbers: Sequence[int]) -> set[int]:
-        """Those that are something else: an event has the number of a reading.
+        """The numbers that belong to something else: an event has the number of a reading.
 
         An aggregate may have that of a reading: it had been sent before the gateway had to thin.
         """
@@ -321,7 +321,7 @@ class CollectStore:
             self.db.execute("UPDATE store SET duplicates = duplicates + ? WHERE store = ?", (count, store))
 
     def _since(self, table: str, rows: Sequence[tuple[Any, ...]], body: Mapping[str, Any]) -> list[int]:
-        """What each row counts from its boot (ms), where the gateway did not know the time; else its time."""
+        """The time of each row: since its boot (ms) where the gateway did not know the time, else its own."""
         if body["t"] is None and table in ("event", "result"):
             return [body["boottime_ms"]] * len(rows)
         when = 1 + COLUMNS[table].index("t")

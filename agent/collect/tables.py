@@ -26,7 +26,7 @@ __all__ = ["COLUMNS", "NUMBERED", "Stranger", "prepare", "runs_between"]
 
 
 class _Step(NamedTuple):
-    """What makes one version of the file of the one before, and the tables by which it is seen to be done."""
+    """One step from a version of the file to the next, and the tables that show that it is done."""
 
     tables: frozenset[str]
     sql: str
@@ -84,7 +84,7 @@ INSERT OR IGNORE INTO owner SELECT json_extract(detail, '$.boot'), store.site FR
 _VERSION = 1
 
 NUMBERED = ("reading", "aggregate", "event", "result")
-"""What has a number of its store, one a row; and a time."""
+"""The tables whose rows have a number of their store, and a time."""
 COLUMNS = {
     "reading": ("point", "t", "value", "quality", "measured_at"),
     "aggregate": ("point", "t", "min", "mean", "max", "last", "count"),

@@ -1,1 +1,1 @@
-"""What every control is built on: its API, calendars and weeks; and the engine that runs controls."""
+"""The base of every control: its API, calendars and weeks; and the engine that runs controls."""

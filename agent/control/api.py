@@ -138,7 +138,7 @@ class Control(Protocol[S]):
     def step(self, state: S, view: View, now: Now) -> Step[S]: ...
 
     def dump(self, state: S) -> dict[str, Any]:
-        """What must survive a restart, as JSON values."""
+        """The state that must survive a restart, as JSON values."""
 
     def load(self, kept: Mapping[str, Any]) -> S:
         """The state from what survived; ValueError or KeyError if it cannot be used."""

@@ -1,4 +1,4 @@
-"""What happened to the wall clock (`agent.clock.Wall`), as events and in the log."""
+"""Changes of the wall clock (`agent.clock.Wall`), as events and in the log."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class _Kind(NamedTuple):
     kind: str
     code: str
     next: str
-    """What follows, for the log."""
+    """The consequence, for the log."""
     severity: Severity = Severity.INFO
 
 

@@ -116,7 +116,7 @@ class Engine:
         self._wishes = SharedWishes(arbiter)
         self._urgent: list[_Rule] = []
         self._untold: set[_Rule] = set()
-        """Those of which an event is not durable yet: a state that knows of it would make the next process silent."""
+        """Controls with an event that is not durable yet: a state that has it would make the next process silent."""
         self._keep_at = NEVER
         self._trusted: bool | None = None
         self._news: list[Event] = []

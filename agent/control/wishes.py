@@ -1,4 +1,4 @@
-"""What all controls wish for the outputs: where some share one, the arbiter gets a single wish for each priority."""
+"""Wishes of all controls for the outputs: where some share one, the arbiter gets a single wish for each priority."""
 
 from __future__ import annotations
 

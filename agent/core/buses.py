@@ -325,7 +325,7 @@ class Buses:
 
 
 def _failure(type_: str, error: Exception) -> str:
-    """What is said of an error that a driver must not raise: a bug of it costs its own bus only."""
+    """The message for an error that a driver must not raise: a bug of it costs its own bus only."""
     return f"the driver of {type_} failed: {said(error)}"
 
 
@@ -366,7 +366,7 @@ async def _close(name: str, wire: Wire) -> None:
 
 
 def _status(wire: Wire) -> Mapping[str, Any]:
-    """What a driver says of its bus; that of another distribution may fail."""
+    """A driver's report on its bus; that of another distribution may fail."""
     try:
         return dict(wire.status())
     except Exception as error:  # noqa: BLE001  it costs its own bus only

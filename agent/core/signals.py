@@ -1,4 +1,4 @@
-"""What a signal makes of the readings of its source: a current becomes a level, pulses become an index.
+"""Signals from the readings of their sources: a current becomes a level, pulses become an index.
 
 Pure: `step(state, reading)` gives the next state and the signal's own reading, with the time and the quality of the
 source carried through. The hub keeps the states.
@@ -21,7 +21,7 @@ MOST = {
     "L": 100_000 / 3600, "m3": 100 / 3600, "Wh": 250_000 / 3600, "kWh": 250 / 3600, "MWh": 0.25 / 3600,
     "varh": 250_000 / 3600, "kvarh": 250 / 3600, "VAh": 250_000 / 3600, "kVAh": 250 / 3600,
 }  # fmt: skip
-"""What a counter of this unit grows by in a second at most, where the site file does not say: 100 m3/h (the overload
+"""The largest growth of a counter of this unit in a second, where the site file does not say: 100 m3/h (the overload
 flow Q4 of a DN 100 meter is about that, ISO 4064-1), 250 kW (the end of the low-voltage tariffs)."""
 AT_ONCE = {"L": 1000.0, "m3": 1.0, "Wh": 1000.0, "kWh": 1.0, "MWh": 0.001, "varh": 1000.0, "kvarh": 1.0}
 """The growth that may come at once besides; or ten counts, if that is more."""
@@ -77,7 +77,7 @@ class Signal:
 
 @dataclass(frozen=True, slots=True)
 class SignalState:
-    """What a signal remembers: its last good value and when (boottime, ns; 0: before this start). A counter: the last
+    """The memory of a signal: its last good value and when (boottime, ns; 0: before this start). A counter: the last
     count that it accepted, and its index; what it doubts, and the line that it left; how often its source turned out
     to be another meter, and how often that was undone; and which source it counts (None: kept by a program that did
     not say)."""

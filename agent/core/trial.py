@@ -75,7 +75,7 @@ def verdicts(bus_type: str, readings: Iterable[Reading], error: str) -> list[dic
 
 
 def diagnostic(bus_type: str, name: str) -> str:
-    """What a point of a device counts for diagnosis, `timeouts` of `modbus.timeouts`; "" for any other point."""
+    """The name of a device's diagnostic count, `timeouts` of `modbus.timeouts`; "" for any other point."""
     driver = find(bus_type)
     prefix = driver.diagnostics if driver is not None else ""
     return name.removeprefix(f"{prefix}.") if prefix and name.startswith(f"{prefix}.") else ""

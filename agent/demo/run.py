@@ -266,7 +266,7 @@ class Demo:
         return any(found["by"] != "operator" for found in held)
 
     def _tidings(self) -> str:
-        """What goes on in the village, in one line."""
+        """The state of the village, in one line."""
         village = self._village
         lamps, fast = "on" if village.is_lit else "off", f" ({self._pace.speed:g} x)" if self._pace.speed != 1 else ""
         return (

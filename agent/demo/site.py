@@ -10,7 +10,7 @@ __all__ = ["PROFILES", "RADIO", "RTU", "SITE_ID", "TIMEZONE", "text"]
 
 SITE_ID, TIMEZONE = "demo-village", "Europe/Paris"
 RTU, RADIO = "rtu", "radio"
-"""What the pseudo-terminals of the RS-485 line and of the modem are called."""
+"""The names of the pseudo-terminals of the RS-485 line and of the modem."""
 
 _TEXT = """\
 # A village on your desk. `bocage demo` wrote this file: edit it, break it, and ask `bocage check` what is wrong.

@@ -132,7 +132,7 @@ class Village:
         return 6.5 - 4.0 * math.cos((hours - 5) / 12 * math.pi) + self.wave(3.3 * 86400, 1.5)
 
     def probe(self) -> bytes:
-        """What the probe in the cistern sends: level (0.1 cm), water temperature (0.1 degC), battery (%)."""
+        """The payload of the probe in the cistern: level (0.1 cm), water temperature (0.1 degC), battery (%)."""
         return struct.pack(">HhB", round(10 * (143 + self.wave(600, 4))), round(10 * (9 + self.wave(900, 0.6))), 97)
 
     def _drunk(self) -> float:

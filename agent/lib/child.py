@@ -27,5 +27,5 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def _given() -> list[str]:
-    """What $PYTHONPATH names, without "" and relative folders: both are wherever we are."""
+    """The folders of $PYTHONPATH, without "" and relative folders: both are wherever we are."""
     return [folder for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if Path(folder).is_absolute()]

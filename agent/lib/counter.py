@@ -91,7 +91,7 @@ class CounterTrail:
 
 
 def follow(dial: Dial, trail: CounterTrail, count: float, at: float) -> tuple[CounterTrail, float, Verdict]:
-    """What a reading says: the trail, by how much the counter grew (0 or more), and whether it is another one."""
+    """Judge a reading: the trail, by how much the counter grew (0 or more), and whether it is another one."""
     elapsed = None if trail.at is None else at - trail.at
     own, is_leap = _growth(dial, trail.count, elapsed, count)
     doubt, left = trail.doubt, trail.left

@@ -42,7 +42,7 @@ class SecretReference:
     """Whether it is an AES-128 key of a radio node."""
 
     def problem(self, elsewhere: bool = False) -> Problem | None:
-        """What keeps it from being used, as a warning: it may come later. None if nothing does.
+        """The obstacle to its use, as a warning: it may come later. None if nothing does.
 
         `elsewhere`: it is for a unit of systemd, which has an environment and credentials that we do not have. What is
         in a key's file was looked at with the site file then.

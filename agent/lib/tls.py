@@ -22,7 +22,7 @@ _FOR_ANOTHER_USE = {26}  # INVALID_PURPOSE
 _TOO_WEAK = {66, 67, 68}  # EE_KEY_TOO_SMALL, CA_KEY_TOO_SMALL, CA_MD_TOO_WEAK
 
 _last: dict[tuple[Path | None, Path | None, Path | None], ssl.SSLContext] = {}
-"""Those that were made last, by their files."""
+"""The contexts that were made last, by their files."""
 
 
 def client_context(ca: Path | None, cert: Path | None, key: Path | None) -> ssl.SSLContext:

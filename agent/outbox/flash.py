@@ -39,7 +39,7 @@ _RETRY = (5.0, 60.0)
 
 _IDS = "commands.ids"
 KEPT = 5_000
-"""Of the newest; a file twice as long is cut back at a start: about 1 MB."""
+"""The number of newest ids that are kept; a file twice as long is cut back at a start: about 1 MB."""
 _HOW = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 _LARGEST = (1 << 63) - 1
 """Largest whole number of the database."""

@@ -47,7 +47,7 @@ class Claim(NamedTuple):
 
 
 class IdentityState(NamedTuple):
-    """What a state may claim, and how it knows its own claims: none is later than epoch `since`, but those of `own`.
+    """The numbers that a state may claim, and its own claims: none is later than epoch `since`, but those of `own`.
 
     `own` are the names of the reservations that it made after `since`. `noted` (first number, epoch) is from where on
     the flash has it unconfirmed; in truth it is unconfirmed from `unsure` on. None: all of it is confirmed.
@@ -165,7 +165,7 @@ class Identity:
     def __init__(self, machine: Machine, state: IdentityState | None) -> None:
         self.machine, self.epoch = machine, 0
         self._state = state
-        """What may be claimed, as the stage knows it."""
+        """The numbers that may be claimed, as the stage knows them."""
         self.unsure: tuple[int, int] | None = None
         self._noted: tuple[int, int] | None = None
         self.others: list[Claim] = []

@@ -63,7 +63,7 @@ class Message:
     token: int
     lane: Lane = "live"
     command: str = ""
-    """Of a result: the id of its command."""
+    """The id of the command, in a result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +117,9 @@ class Entry:
     since: float = 0.0
     """When it, or the first of its live readings, went to the stage (clock.monotonic)."""
     place: int = 0
-    """Of live readings: the token with which they went first; pieces have that of the whole."""
+    """For live readings: the token with which they went first; pieces have that of the whole."""
     gap: tuple[str, int] | None = None
-    """Of a gap record: the store of the lost numbers, and the first of them."""
+    """For a gap record: the store of the lost numbers, and the first of them."""
     staged: bool = False
     """Whether the stage holds it, of class 0: a start finds it there."""
     state: EntryState = EntryState.NEW
@@ -148,7 +148,7 @@ class RamQueue:
         self.waiting: deque[Lot] = deque()
         self.under_way: dict[int, Entry] = {}
         self.returned: list[Entry] = []
-        """Of those under way: what came back from the link."""
+        """The messages that came back from the link."""
         self.n = 0
         self._live = LIVE
 
@@ -186,7 +186,7 @@ class RamQueue:
         self.waiting.extendleft(reversed(lots))
 
     def known(self, flushed: Mapping[str, int]) -> None:
-        """Of these stores the flash has what has a number up to this: it is not brought there once more.
+        """Note that the flash has these stores' records up to these numbers: a record is not brought there once more.
 
         Of entries `n` is what is only here: 0 if that is nothing.
         """

@@ -263,7 +263,7 @@ class PendingWork:
         return {store: Given(last, self.certain(store, mark=True)) for store, last in self._numbers.given().items()}
 
     def away_open(self) -> dict[str, Given]:
-        """Of the stores that have no durable numbers: those of which something is only in memory."""
+        """The stores without durable numbers of which something is only in memory."""
         mine, given = self._numbers.store, self._numbers.given()
         known = {name: Given(last, self.certain(name)) for name, last in given.items() if name != mine}
         return {name: one for name, one in known.items() if one.done < one.last}

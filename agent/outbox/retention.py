@@ -44,7 +44,7 @@ class Removal:
     blocks: list[HeldBlock] = field(default_factory=list)
     messages: list[int] = field(default_factory=list)
     withdrawn: list[tuple[int, str, int]] = field(default_factory=list)
-    """Those of `messages` (row, store, number) that must not be sent from memory either."""
+    """The `messages` (row, store, number) that must not be sent from memory either."""
     made: list[tuple[int, Block]] = field(default_factory=list)
     settled: list[int] = field(default_factory=list)
     """Blocks that thinning would not make smaller."""

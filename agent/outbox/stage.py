@@ -44,7 +44,7 @@ _SEGMENT = 1_000_000
 """Bytes after which a segment ends."""
 _HELD = float("inf")
 _FORMAT = 4
-"""Of marshal: every Python from 3.4 on reads it."""
+"""The version of marshal's format: every Python from 3.4 on reads it."""
 
 _NAME = "numbers.mark"
 _MAGIC = b"BOCAGE-1"

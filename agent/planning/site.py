@@ -16,7 +16,7 @@ __all__ = ["SitePlan", "site_plan"]
 
 
 def site_plan(site: Site) -> SitePlan:
-    """What the calendar alone decides."""
+    """The plan of a site: the part that the calendar alone decides."""
     found = [(service.plan, section) for service, section in site.services()]
     parts = tuple(module.plan(site, section) for module, section in found if module is not None)
     return SitePlan(site.site.id, calendar(site), parts)

@@ -94,7 +94,7 @@ class Applied:
 
     @classmethod
     def generations(cls, state: Path) -> Iterator[Applied]:
-        """Those in a state folder that are whole, the newest first."""
+        """The whole configurations in a state folder, the newest first."""
         for name in (NEWEST, _PREVIOUS):
             folder = state / name
             try:
@@ -171,7 +171,7 @@ def was_used(path: Path, given: str | None) -> Path | None:
 
 
 def _manifests(folder: Path) -> list[Path]:
-    """Those of all sites of a user, the newest first."""
+    """The kept configurations of all sites of a user, the newest first."""
     try:
         return sorted(folder.glob(f"*/{NEWEST}*/{_MANIFEST}"), key=_written, reverse=True)
     except OSError:  # a home that is another user's: `sudo -u` keeps $HOME
@@ -198,7 +198,7 @@ def _generation(folder: Path) -> Applied:
 
 
 def _content(path: Path) -> bytes:
-    """Of a file of ours. OSError for a link or a pipe in its place, which would mislead root."""
+    """Read a file of ours. OSError for a link or a pipe in its place, which would mislead root."""
     return read_regular(path, flags=os.O_NOFOLLOW)
 
 

@@ -196,7 +196,7 @@ def _refuse_another(before: Applied, path: Path, file: Found) -> None:
 
 
 def _judge(file: Found, kept: Applied | None) -> Problem | None:
-    """What is wrong with a site file; also a codec that is gone, which it had when it was applied, and a file of which
+    """The problem of a site file; also a codec that is gone, which it had when it was applied, and a file of which
     only the beginning is there."""
     if file.first is None and kept is not None:
         if (name := kept.cut(file.files)) is not None:

@@ -31,7 +31,7 @@ class CrashCounter:
     def __init__(self, memory: DurableStore, clock: Clock) -> None:
         self._memory, self._clock = memory, clock
         self._ages: list[float] = []
-        """Of the crashes of the last ten minutes, in seconds before the start."""
+        """The ages of the crashes of the last ten minutes, in seconds before the start."""
         self._begun = clock.now()
         self._over = False
 

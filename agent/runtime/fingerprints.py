@@ -44,7 +44,7 @@ class Fingerprints:
         return found.digest()
 
     def _contents(self, value: Any) -> Iterator[bytes]:
-        """What secrets say and files hold, in the order of the settings. One that was never there has no content."""
+        """The contents of secrets and files, in the order of the settings. One that was never there has no content."""
         if value is None or isinstance(value, str | int | float):
             return  # nearly all of them
         if isinstance(value, Kept):

@@ -149,7 +149,7 @@ def _become(owner: os.stat_result) -> None:
 
 
 def _give_back(inside: int) -> None:
-    """What is root's in a folder that is not: to the folder's owner. No links are followed, nor given away."""
+    """Give root's files in a folder of another user to the folder's owner. Links are neither followed nor changed."""
     owner = os.fstat(inside)
     top = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=inside)
     try:

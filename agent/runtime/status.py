@@ -82,7 +82,7 @@ def _of_uplink(uplink: Any) -> Iterator[Condition]:
 
 
 def _not_known(code: str, subject: str) -> Condition:
-    """What may be wrong, as before the start; where it is known to be, the same comes once more."""
+    """The condition that may be wrong, as before the start; where it is known to be, the same comes once more."""
     return Condition(code, subject, Severity.INFO, _NOT_YET, known=False)
 
 

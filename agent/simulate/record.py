@@ -1,4 +1,4 @@
-"""What a simulation puts on record: each change of an output, each event and each outcome, with its time."""
+"""The record of a simulation: each change of an output, each event and each outcome, with its time."""
 
 from __future__ import annotations
 

@@ -146,7 +146,7 @@ class ScenarioInput(Model):
     ramp: Ramp | None = None
     sine: Sine | None = None
     rate: Rate | None = None
-    """Of a counter, in its unit."""
+    """The growth of a counter, in its unit."""
     from_: Moment = Field(default=0.0, alias="from")
     until: Moment | None = None
     follows: str | None = None
@@ -251,7 +251,7 @@ def _of_a_scenario(problem: Problem) -> Problem:
 
 
 class _Check:
-    """What the models by themselves cannot see: names of the site, keys that do not go together."""
+    """Check what the models by themselves cannot see: names of the site, keys that do not go together."""
 
     def __init__(self, document: Document, site: Site, scenario: Scenario, left_out: set[Keys]) -> None:
         self._site, self._scenario = site, scenario

@@ -51,7 +51,7 @@ class Cuts:
 
 @dataclass(slots=True)
 class BrokerLimits:
-    """`retain` and `qos` are for the next connection. `limit`: bytes of a body at the most, as learnt."""
+    """`retain` and `qos` are for the next connection. `limit`: bytes of a body at the most, as learned."""
 
     retain: bool = True
     qos: int = 1

@@ -1,4 +1,4 @@
-"""What a backend expects on MQTT: topics and payloads. One module of `agent.uplink.dialects` each; `native` is ours.
+"""The topics and payloads that a backend expects on MQTT. One module of `agent.uplink.dialects` each; `native` is ours.
 
 A dialect only translates: it keeps no state, does no I/O, and knows nothing of connections. All else of the uplink
 (session, window, refusals, floods of commands, restored cards) is the same for each of them and knows no topic.
@@ -79,10 +79,10 @@ class Dialect(Protocol):
         """The last values of a device or a service, at QoS 0."""
 
     def claim(self, statement: Statement) -> Publication:
-        """What is retained on `claims`."""
+        """The payload that is retained on `claims`."""
 
     def claimed(self, payload: bytes) -> Statement:
-        """What a payload on `claims` says; an empty statement if it is not one."""
+        """The statement of a payload on `claims`; an empty statement if it is not one."""
 
     def answer(self, outcome: Outcome, reply_to: str, correlation: bytes) -> Publication:
         """The outcome, for a requester that named a topic for it (MQTT 5)."""

@@ -37,7 +37,7 @@ class IdentityCheck:
     def __init__(self, dialect: Dialect, outbox: Outbox, duplicate: Callable[[], None]) -> None:
         self._dialect, self._outbox, self._duplicate = dialect, outbox, duplicate
         self.name = dialect.claims.name if dialect.claims else ""
-        """Of the topic, for alarms."""
+        """The name of the topic, for alarms."""
         self._run = uuid4().hex
         self._heard = Statement({}, "")
         self._came = asyncio.Event()
@@ -84,7 +84,7 @@ class IdentityCheck:
 
     @property
     def has_compared(self) -> bool:
-        """Whether nothing was learnt since: the database of an older state may open while the link is up."""
+        """Whether nothing was learned since: the database of an older state may open while the link is up."""
         return self._outbox.is_compared or not self._compares
 
     @property

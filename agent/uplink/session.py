@@ -578,7 +578,7 @@ def _connect_properties(session_expiry: int) -> Properties:
 
 @lru_cache(2)
 def _publish_properties(content_type: str, correlation: bytes) -> Properties | None:
-    """Of MQTT 5; None if there is nothing to say."""
+    """The properties of MQTT 5; None if there are none."""
     if not (content_type or correlation):
         return None
     properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]

@@ -30,7 +30,7 @@ _GRACE = 5.0
 
 
 def diagnose(counts: Mapping[str, Any]) -> str:
-    """What `check --bus` says of a channel that cannot be read."""
+    """The message of `check --bus` for a channel that cannot be read."""
     return str(counts.get("said") or "no value; is a sensor connected to this channel?")
 
 
@@ -145,7 +145,7 @@ class Logger:
 
 
 def _points(device: DeviceSpec) -> Sequence[Point]:
-    """What `config.Blueprint.points` says of the device, as the rest of the program knows points."""
+    """The points of the device by `config.Blueprint.points`, as the rest of the program knows points."""
     entries = (device.profile or {})["points"]
     return [
         Point(f"{device.name}.{name}", device.name, unit=entry["unit"], kind=Kind(entry["kind"]),

@@ -50,7 +50,7 @@ class Modem(ABC):
         self._counts = dict.fromkeys(("frames", "foreign", "repeated", "garbage", "resets"), 0)
         self._recent: dict[str, tuple[bytes, float]] = {}
         self._frames: asyncio.Queue[tuple[Node, Frame] | asyncio.Task[None]] = asyncio.Queue()
-        """What was heard and not decoded yet; at last the owner that ended."""
+        """Frames that were heard and not decoded yet; at last the owner that ended."""
         self._owner: asyncio.Task[None] | None = None
         self._users = 0
         self._listening = False

@@ -29,7 +29,7 @@ log = logging.getLogger("bocage.lora")
 PATIENCE = 3
 """Intervals without an uplink, after which a node is lost."""
 KEEP_EVERY = 60.0
-"""Seconds between two times that what nodes have learnt is kept."""
+"""Seconds between two times that what nodes have learned is kept."""
 LARGEST_GAP = 64 * 65_536
 """Frames that a counter may skip while no gateway hears it: eight years of one a minute. Beyond, it began elsewhere."""
 _UNKNOWN = 8 * 3600.0  # s, the interval of a node for which it is unknown: lost after a day
@@ -65,7 +65,7 @@ class Frame:
 class Node:
     """One node with the points of its profile, and those that every node has.
 
-    `lost` (frames missed) counts since ever; `interval` is learnt; `payload` is "port:hex" and is told also when it
+    `lost` (frames missed) counts since ever; `interval` is learned; `payload` is "port:hex" and is told also when it
     could not be decoded: then `codec_error` says why, and the values stay as they were.
     """
 
@@ -150,7 +150,7 @@ class Node:
 
     @property
     def interval(self) -> float:
-        """Seconds between two of its uplinks: learnt, else of the profile, else a third of a stated `stale_after`."""
+        """Seconds between two of its uplinks: learned, else of the profile, else a third of a stated `stale_after`."""
         if self._rhythm.interval is not None:
             return self._rhythm.interval
         return _UNKNOWN if self._stale_after is None else self._stale_after / PATIENCE
@@ -193,7 +193,7 @@ class Node:
         ]
 
     def keep(self) -> None:
-        """Remember what is learnt, if that has changed. Drivers call it for all their nodes at once, every
+        """Remember what is learned, if that has changed. Drivers call it for all their nodes at once, every
         `KEEP_EVERY` seconds and when they close: a card lives on few writes.
         """
         if not self._changed:

@@ -1,4 +1,4 @@
-"""How often a radio node sends, learnt from its uplinks."""
+"""How often a radio node sends, learned from its uplinks."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class Rhythm:
 
     @property
     def gaps(self) -> list[float]:
-        """The gaps that it was learnt from, to be kept."""
+        """The gaps that it was learned from, to be kept."""
         return list(self._gaps)
 
     @property
     def interval(self) -> float | None:
-        """Seconds between two words: learnt, else expected."""
+        """Seconds between two words: learned, else expected."""
         return self.learnt or self._expected
 
     def heard(self, gap: float, frames: int = 1) -> None:

@@ -12,7 +12,7 @@ from agent.model import Kind, Point, Value
 __all__ = ["MISSING", "NoValue", "check_range", "look_up", "milliseconds", "state_of", "value_of", "whole"]
 
 MISSING: Any = object()
-"""What `look_up` gives for a field that is not there."""
+"""The result of `look_up` for a field that is not there."""
 _LONGEST_TEXT = 250
 _LARGEST = 1 << 63
 _EARLIEST = 946_684_800_000  # 2000-01-01: a node's clock that was never set begins before

@@ -13,7 +13,7 @@ _CAUSES = {
     "crc_errors": "its answers are garbled; are baudrate, parity and wiring right?",
     "exceptions": "the device refuses; is its profile right?",
 }
-"""What a count that is not 0 means, in the order in which they are looked at."""
+"""The meaning of each count that is not 0, in the order of inspection."""
 _VAGUE = ("no answer", "broken frame")
 
 

@@ -32,8 +32,8 @@ class RtuTcpLink(RtuLink):
     def __init__(self, host: str, port: int, timeout: float) -> None:
         super().__init__(timeout, 0.0, _SILENCE)
         self._awaited: dict[tuple[int, bytes], tuple[bytes, float]] = {}
-        """What was not answered on this connection, by unit and head: the question's frame (b"" if nothing may pass for
-        it any more) and when it was given up (loop s)."""
+        """Requests without an answer on this connection, by unit and head: the question's frame (b"" if nothing may
+        pass for it any more) and when it was abandoned (loop s)."""
 
         async def connect() -> _Stream:
             stream = await connection(lambda: _Stream(self), host, port, timeout)

@@ -53,7 +53,7 @@ class PolledDevice:
         self.reason = ""
         """Why it did not answer last; "" if it did."""
         self.remark = ""
-        """What is odd about its answers, which are taken all the same."""
+        """The oddity of its answers, which are taken all the same."""
         self.retry_at = -math.inf
         self._backoff = Backoff(_RETRY, _BACKOFF_MOST)
         self.unknown: set[int] = set()

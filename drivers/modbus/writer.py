@@ -30,7 +30,7 @@ _INSTEAD = {
     Function.WRITE_REGISTERS: Function.READ_WRITE,
     Function.MASK_WRITE: Function.READ_HOLDING,
 }
-"""What is tried where a slave does not take the function: for a bit, reading and writing its register."""
+"""The fallback where a slave does not take the function: for a bit, reading and writing its register."""
 
 Ask = Callable[[PolledDevice, Question], Awaitable[bytes]]
 

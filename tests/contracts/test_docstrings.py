@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-BEGINS = re.compile(r"^(?:What of|Who(?:ever|se)?|[Ss]omebody|[Nn]obody|[Ee]verybody)\b")
+BEGINS = re.compile(r"^(?:What|Of|Those|Who(?:ever|se)?|[Ss]omebody|[Nn]obody|[Ee]verybody)\b")
 PRIVATE = re.compile(
     r"\b(?:nobody|somebody|everybody|whoever|what of|of before|let go|lets go|g[ai]ven? back|gives back|told of"
     r"|heard of|spoken of|the (?:door|desk|roster|house)|parcels?|without a word|no word|word about"

@@ -149,8 +149,8 @@ class _Values:
 
 
 def in_order(points: Sequence[Status]) -> list[Status]:
-    """What is not good comes first, then signals, then devices, those of few points before long meters; what wires and
-    radio say of themselves comes last.
+    """Sort points: what is not good comes first, then signals, then devices, those of few points before long meters;
+    diagnosis of wires and radio comes last.
     """
     sizes = Counter(point["device"] for point in points if _rank(point) == _DEVICES)
     return sorted(points, key=lambda point: (_rank(point), sizes[point["device"]]))

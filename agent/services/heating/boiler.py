@@ -1,4 +1,4 @@
-"""What protects a boiler: the heat curve, the limit of its flow, a flame that gives no heat.
+"""Protection of a boiler: the heat curve, the limit of its flow, a flame that gives no heat.
 
 The limit aquastat of the boiler stays hard-wired: nothing here takes its place.
 """
@@ -47,7 +47,7 @@ class HeatCurve:
 
 
 class Burner(NamedTuple):
-    """What is known of the burner. Times are monotonic seconds, temperatures those of the flow (degC)."""
+    """The known state of the burner. Times are monotonic seconds, temperatures those of the flow (degC)."""
 
     on: float | None = None
     """Since when; None: off."""
@@ -67,8 +67,8 @@ class Burner(NamedTuple):
     low: float | None = None
     """The lowest flow since."""
     level: float | None = None
-    """What the flow had risen to, in this burn; at first, where the last one had brought it to rest: after a short
-    pause it may rise no more."""
+    """The highest flow of this burn; at first, where the last one had brought it to rest: after a short pause it may
+    rise no more."""
 
 
 def see_burner(burner: Burner, output: Output | None, now: Now) -> Burner:

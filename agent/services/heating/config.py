@@ -61,7 +61,7 @@ class HysteresisConfig(Model):
 
     type: Literal["hysteresis"]
     band: Kelvin = 0.3
-    """To either side."""
+    """The distance from the setpoint to each end of the band, in K."""
 
 
 class PidConfig(Model):
@@ -128,24 +128,24 @@ class HeatCurveConfig(Model):
     points: Annotated[Many[CurvePoint], Field(min_length=1), BeforeValidator(_curve)]
     """[outdoors, flow] in degC, the coldest first."""
     max_flow: Temperature = 70
-    """degC; the burner is cut there."""
+    """The flow temperature at which the burner is switched off, in degC."""
     heat_off_above: Temperature | None = None
     """degC outdoors above which nothing is heated, by a damped temperature and with 1 K of hysteresis."""
 
 
 class PlantConfig(Model):
-    """What heats."""
+    """The heat source of zones: a burner with its pump and its heat curve."""
 
     burner: Reference
     pump: Reference | None = None
     pump_overrun: Duration = 600
     """The pump goes on for this long after the burner."""
     pump_forced_below: Temperature = 3
-    """degC outdoors."""
+    """The outdoor temperature, in degC, below which the pump always runs."""
 
 
 class SetpointsConfig(Model):
-    """degC."""
+    """The setpoint of each mode, in degC."""
 
     comfort: Temperature
     reduced: Temperature = 16
@@ -215,9 +215,9 @@ class OptimumStartConfig(Model):
 
     enabled: bool = True
     initial: ReheatTime = 30
-    """What is assumed until it has learned."""
+    """The time to heat by 1 K that is assumed until it is learned, in min/K."""
     max: TimeSpan = 4 * 3600
-    """The earliest start."""
+    """The longest time by which heating may begin before the occupied time."""
 
 
 class WindowOpenConfig(Model):
@@ -228,10 +228,10 @@ class WindowOpenConfig(Model):
 
 
 class SensorLoss(Model):
-    """What is done without the room's temperature."""
+    """Heating without the room's temperature, at a fixed duty."""
 
     after: TimeSpan = 2700
-    """From the last good reading."""
+    """The time from the last good reading until heating goes on at the fixed duty."""
     duty: Percent = 30
 
 
@@ -239,21 +239,21 @@ class RoomStuck(Model):
     """A room's sensor that stands still while it must move."""
 
     after: TimeSpan = 12 * 3600
-    """Of full fire without the reading moving."""
+    """The time at full fire without a move of the reading after which the sensor counts as stuck."""
 
 
 class ComfortMissed(Model):
     """A room that is too cold for the people in it."""
 
     after: TimeSpan = 3 * 3600
-    """Of 1 K or more under comfort, in the occupied time."""
+    """The time at 1 K or more below comfort, within the occupied time, after which the alarm is raised."""
 
 
 class StoreStuck(Model):
     """A store's sensor that stands still while its heater is on."""
 
     after: TimeSpan = 2 * 3600
-    """Of heating without the reading moving."""
+    """The heating time without a move of the reading after which the sensor counts as stuck."""
 
 
 class ZoneConfig(Model):
@@ -280,7 +280,7 @@ class ThermalCycleConfig(Model):
 
     at: TimeOfDay
     temperature: Temperature
-    """degC."""
+    """The temperature that the store must reach, in degC."""
     hold: TimeSpan
 
 
@@ -290,7 +290,7 @@ class HotWaterConfig(Model):
     sensor: Reference
     actuator: Reference
     setpoint: Temperature
-    """degC."""
+    """The temperature of the store, in degC."""
     thermal_cycle: ThermalCycleConfig | None = None
     sensor_stuck: StoreStuck = StoreStuck.model_construct()
 

@@ -52,7 +52,7 @@ class Exercise:
 
 
 class Pump(NamedTuple):
-    """What is known of the pump: whether it runs, when it last did (Unix s), until when it is exercised (monotonic)."""
+    """The pump as known: whether it runs, when it last did (Unix s), until when it is exercised (monotonic)."""
 
     runs: bool = False
     ran: float | None = None

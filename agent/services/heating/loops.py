@@ -56,7 +56,7 @@ Law = Hysteresis | Tpi | Pid
 
 
 class Situation(NamedTuple):
-    """What a cycle's start looks at: degC and seconds (monotonic). `room` and `outdoor` are None while not known.
+    """The inputs at the start of a cycle: degC and seconds (monotonic). `room` and `outdoor` are None while not known.
 
     `setpoint` None: the room is not known, heat by `fixed` (a duty, 0..1).
     `min_on` and `min_off` are those of the burner, `least` the shortest cycle that it can follow.

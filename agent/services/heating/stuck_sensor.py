@@ -27,7 +27,7 @@ BEYOND = 1.8
 PART = 0.5
 """But this part of what the slowest fire brings in the time that is waited is a move, however the reading swings."""
 SLOWER = 20.0
-"""What comes to rest takes longer for each step; never so many times what the one before took."""
+"""A reading that comes to rest takes longer for each step, but never this many times as long as for the one before."""
 SLOWEST = 0.05 / 3600
 """K/s: what full fire heats more slowly than this cannot be distinguished from no heating."""
 HEAVY = 100 * 3600.0
@@ -63,11 +63,12 @@ class Stillness(NamedTuple):
     drift: float = 0.0
     """The same of this phase, reckoned until `at`."""
     at: float = 0.0
-    """What is before this counts if the phase is interrupted."""
+    """The time up to which the phase counts if it is interrupted."""
     stuck: bool = False
     low: float | None = None
     high: float | None = None
-    """What was read in this phase, degC. A move within is none towards rest: each power cut cools a room a little."""
+    """The range of this phase's readings, degC. A move within is none towards rest: each power cut cools a room a
+    little."""
     reached: float = 0.0
     """When it was first so low, or so high."""
     aim: float | None = None

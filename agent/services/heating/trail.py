@@ -10,7 +10,7 @@ __all__ = ["APART", "JUDGED", "Trail", "follow"]
 JUDGED = 300.0
 """A fall is judged over at least so long (s)."""
 APART = 60.0
-"""Of readings nearer than this (s) one is kept."""
+"""The least time (s) between two readings that are kept."""
 NOISE = 0.05
 """K: a change below it is the noise of a fine sensor, no step of a coarse one."""
 COARSEST, WHOLE = 0.5, 1.0

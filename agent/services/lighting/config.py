@@ -74,7 +74,7 @@ class LocalSwitch(Model):
 
 
 class Lamp(Model):
-    """What hangs on the circuit."""
+    """The lamps of the circuit."""
 
     type: Annotated[Literal["led", "hid"], Choice("led", "hid")] = "led"
     count: Annotated[int, Field(ge=1)] | None = None
@@ -99,9 +99,9 @@ class PhotocellConfig(Model):
 
     signal: Reference
     on_below: Annotated[float, Field(ge=0)] = 10
-    """lx."""
+    """The light, in lx (0 or more), below which the lamps are switched on."""
     off_above: Annotated[float, Field(ge=0)] = 20
-    """lx."""
+    """The light, in lx (0 or more), above which the lamps are switched off."""
     delay: Duration = 300
     window: Duration = 1800
 
@@ -153,12 +153,12 @@ class CircuitConfig(Model):
     meter: Reference | None = None
     """The energy meter of the circuit."""
     meter_position: Annotated[Literal["upstream", "downstream"], Choice("upstream", "downstream")] = "upstream"
-    """Of the contactor."""
+    """The side of the contactor on which the meter is: upstream (supply) or downstream (lamps)."""
     kind: Annotated[
         Literal["road", "heritage", "park", "facade", "site", "car_park"],
         Choice("road", "heritage", "park", "facade", "site", "car_park"),
     ] = "road"  # fmt: skip
-    """What the law sees: all but a road have hours of their own (arrêté of 27.12.2018)."""
+    """The category by law (arrêté of 27.12.2018): each but a road has its own hours."""
     activity_ends: TimeOfDay | None = None
     """A park closes then, the activity of a site or around a car park ends: off 1 h later, a car park 2 h."""
     rated_power: Power | None = None
@@ -172,7 +172,7 @@ class CircuitConfig(Model):
     """How much later than the others it switches on, so that not all lamps start at once."""
     dimming: Dimming | None = None
     legal_reference: str | None = None
-    """What allows hours that the law does not."""
+    """The rule that permits other hours than the law's, such as a prefect's order."""
 
 
 class Lighting(Model):

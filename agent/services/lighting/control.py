@@ -149,7 +149,7 @@ class Circuit:
             yield from (start, end)
         around = timedelta(seconds=self.photocell.window) if self.photocell is not None else None
         if around is not None and night.dusk is not None:
-            yield night.dusk + around  # from now on it is so dark that what burns can be learnt
+            yield night.dusk + around  # from now on it is so dark that what burns can be learned
         for one in night.segments:
             yield from (one.on, one.off)
             if around is not None:
@@ -250,7 +250,7 @@ class Circuit:
         return lit, replace(glow, turned=mark) if lit is evening else glow
 
     def _switch(self, view: View) -> tuple[bool | None, bool]:
-        """What the local switch forces (None: it is on AUTO), and whether it can be read at all."""
+        """The state that the local switch forces (None: it is on AUTO), and whether it can be read at all."""
         on, off = good(view, self.manual_on), good(view, self.manual_off)
         manual = True if on else False if off else None
         return manual, on is not None or off is not None
@@ -312,7 +312,7 @@ class Circuit:
         return at < tonight.daylight[0] or at >= tonight.daylight[1]
 
     def _counted(self, state: CircuitState, now: Now) -> tuple[float, float, Baseline]:
-        """Seconds, energy and what is learnt, with the time since the last step."""
+        """Seconds, energy and what is learned, with the time since the last step."""
         was = state.burning
         if was is None or now.monotonic <= was.at:
             return state.seconds, state.energy, state.baseline
@@ -398,7 +398,7 @@ class Circuit:
         return (f"{self.name}.baseline",)
 
     def command(self, state: CircuitState, point: str, value: Value, _now: Now) -> CircuitState:
-        """`<circuit>.baseline` takes "reset": after relamping the baseline is learnt again."""
+        """`<circuit>.baseline` takes "reset": after relamping the baseline is learned again."""
         check_reset(point, value)
         return state._replace(baseline=Baseline(), relamped=True)
 

@@ -1,6 +1,6 @@
 """The lamps of a circuit: their power while all of them burn, and the faults that another power shows.
 
-What is normal is learnt: for each level the median of the last seven nights' mean power, once the lamps have settled.
+The baseline is learned: for each level the median of the last seven nights' mean power, once the lamps have settled.
 It is frozen while a fault of the lamps is open, or some nights would make the lost lamp normal.
 """
 
@@ -26,11 +26,11 @@ LEAST_NIGHTS = 3
 LEAST_SAMPLE = 600.0
 """Seconds at a level that make a night count."""
 LOST = 0.7
-"""Of one lamp's power: a deficit above it is a lamp."""
+"""Part of one lamp's power: a deficit above it is a lamp."""
 HINT = 0.1
-"""Of one lamp's power: a deficit that is left by the steepest ballast."""
+"""Part of one lamp's power: a deficit that is left by the steepest ballast."""
 DROP, DEAD = 0.10, 0.05
-"""Of the normal power: a deficit that is major; a rest that is nothing."""
+"""Parts of the normal power: a deficit that is major; a rest that is nothing."""
 LEAK_POWER = 20.0
 """W that a circuit which is off may take, or 5 % of its power where that is more."""
 UNDERVOLTAGE = 184.0
@@ -38,7 +38,7 @@ UNDERVOLTAGE = 184.0
 NO_VOLTAGE = 50.0
 """V: below it the wire is dead."""
 NEAR_VOLTAGE, SAME_VOLTAGE = 0.10, 0.03
-"""HID lamps are judged within this part of the voltage at which they were learnt, their power corrected by (V/V0)^2;
+"""HID lamps are judged within this part of the voltage at which they were learned, their power corrected by (V/V0)^2;
 together with others behind one meter only within the second part: which power depends on it is not known."""
 SQUARE, STEEP = 2.0, 2.2
 """Exponents of ballasts: 2.9 % less voltage takes 6.3 % of the power of some. Of 40 lamps at 9 % less, the difference
@@ -66,7 +66,7 @@ class Observation(NamedTuple):
     power: float | None
     voltage: float | None
     manual: bool | None
-    """What the local switch forces; None: it is in AUTO."""
+    """The state that the local switch forces; None: it is in AUTO."""
     daylight: bool | None
     """Well after dawn and well before dusk."""
     beside: tuple[Neighbour, ...] = ()
@@ -76,7 +76,7 @@ class Observation(NamedTuple):
 
     @property
     def key(self) -> str:
-        """What is on: the level, and the other circuits behind the meter."""
+        """The combination that is on: the level, and the other circuits behind the meter."""
         return "|".join((str(round(self.level)), *(f"{one.actuator}@{round(one.level)}" for one in self.beside)))
 
     @property
@@ -159,7 +159,7 @@ class Lamps:
         }
 
     def expected(self, observation: Observation, baseline: Baseline) -> float | None:
-        """W that the meter should show: as learnt, else as rated."""
+        """W that the meter should show: as learned, else as rated."""
         normal = baseline.normal(observation.key)
         if normal is not None:
             return normal.power

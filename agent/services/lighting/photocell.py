@@ -15,7 +15,7 @@ __all__ = ["Cell", "Glow", "Photocell"]
 STUCK_AFTER = 86400.0
 """Seconds in which the light of a living probe changes by more than `STUCK_BAND`."""
 STUCK_BAND = 0.05
-"""Of the light itself, or of `on_below` where that is more."""
+"""Part of the light itself, or of `on_below` where that is more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +59,11 @@ class Glow:
     lights: Mapping[str, float] = field(default_factory=dict)
     """lx from what burns: the least that it saw meanwhile in the dark of the last night, else what it grew by."""
     learning: str = ""
-    """What is being learnt in the dark."""
+    """The combination whose light is being learned in the dark."""
     turned: float | None = None
     """The event of the sun (Unix s) that the probe has decided: dusk lights once, dawn ends once."""
     burning: str | None = None
-    """What burned at the last reading; None: not known."""
+    """The combination that burned at the last reading; None: not known."""
     since: float = 0.0
     """Since when."""
     before: float | None = None
@@ -80,7 +80,7 @@ class Glow:
         return self.lights[self.burning] if self.burning in self.lights else max(alike, default=0.0)
 
     def look(self, light: float | None, burning: str, now: float, is_dark: bool | None) -> Glow:
-        """After a look. `is_dark`: the sun gives no light; None: the time is not known, and what was learnt by it may
+        """After a look. `is_dark`: the sun gives no light; None: the time is not known, and what was learned by it may
         be of other lamps."""
         if light is None:
             return updated(self, learning="", burning=None, before=None, seen=None)
@@ -103,7 +103,7 @@ class Glow:
         )  # fmt: skip
 
     def due(self, now: float) -> float:
-        """When what burns has settled and can be learnt (monotonic s)."""
+        """When what burns has settled and can be learned (monotonic s)."""
         return self.since + SETTLE if self.burning and self.since + SETTLE > now else NEVER
 
     def dump(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ __all__ = ["draw"]
 
 LEFT, RIGHT, TOP = 56, 16, 62
 WIDTH, HEIGHT, GAP = 876, 216, 64
-"""Of one circuit's panel, and from one to the next; pixels."""
+"""The size of one circuit's panel, and the gap to the next; pixels."""
 UNLIT = "#dcdcdc"
 """The night without light; the day is white, lamps at full level are nearly black."""
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")

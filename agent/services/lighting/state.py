@@ -30,7 +30,7 @@ class Burning(NamedTuple):
     closed: bool = False
     power: float = 0.0
     normal: tuple[str, float, float | None] | None = None
-    """What is on (`Observation.key`), W and V that are learnt from."""
+    """The combination that is on (`Observation.key`), and its W and V for the baseline."""
 
 
 class CircuitState(NamedTuple):

@@ -46,9 +46,9 @@ class FrostConfig(Model):
 
     signal: Reference
     close_below: float = 2
-    """degC."""
+    """The temperature, in degC, below which the valve closes."""
     reopen_above: float = 4
-    """degC, for the time of hold."""
+    """The temperature, in degC, above which the valve opens again after the time of `hold`."""
     hold: Duration = 6 * 3600
 
 
@@ -64,7 +64,7 @@ def _none(value: Any) -> Any:
 
 
 class LeakConfig(Model):
-    """What counts as a leak."""
+    """The conditions of a leak alarm."""
 
     night: NightFlowConfig | None = None
     continuous: UnbrokenText = Unbroken(6 * 3600)
@@ -131,7 +131,7 @@ class DryRunConfig(Model):
 
     flow: Reference
     grace: Duration = 15
-    """After the start."""
+    """The time after the pump's start during which a missing flow is ignored."""
     no_flow: TimeSpan = 30
     latch_after: Annotated[int, Field(ge=1)] = 3
     """Dry runs in an hour; then the pump stays off until a `reset`."""
@@ -148,7 +148,7 @@ class TankConfig(Model):
     high: Percent = 95
     dry_run: DryRunConfig | None = None
     outlet: Reference | None = None
-    """What flows out: a flow or a counter. While it flows the level must move."""
+    """The flow or the counter at the outlet. While water flows out, the level must move."""
     stuck_after: LimitText = 3 * 3600
     """A pump that ran for so long, without a move of the level by half a percent, stops; none: it never does."""
     max_fill: LimitText = 8 * 3600

@@ -150,7 +150,7 @@ class WaterPoint:
         return [Point(f"{self.name}.{what}", self.name, "L", kind) for what, kind in kinds.items()]
 
     def figures(self, state: WaterState) -> Mapping[str, float]:
-        """Those that are known."""
+        """The figures that are known."""
         found = {}
         if state.day:
             found[f"{self.name}.today"] = _tidy(self._drawn_today(state))

@@ -67,7 +67,7 @@ class Leak:
     closed: float | None = None
     pulse: float = 1.0
     pause: float | None = None
-    """Of the continuous flow; None: what one pulse at `LEAST` takes."""
+    """The pause (s) that ends a continuous flow; None: the time of one pulse at `LEAST`."""
     interval: float = 0.0
     """Seconds between two readings of the meter; 0: each pulse is read."""
 

@@ -59,7 +59,7 @@ class DryRun:
 
 @dataclass(frozen=True, slots=True)
 class Outlet:
-    """What flows out of the tank: a flow (more than `least`, in its own unit, is one), or with `counts` a counter."""
+    """The outlet of the tank: a flow (more than `least`, in its own unit, is one), or with `counts` a counter."""
 
     flow: str
     least: float = 0.0
@@ -85,12 +85,12 @@ class TankState:
     still: float | None = None
     """Since when nothing flows; None: something does, or the flow is not known."""
     count: float | None = None
-    """What the counter of the flow showed last."""
+    """The last count of the flow's counter."""
     doubted: float | None = None
     """Since when it may be another meter's, as long as it has not grown; not kept."""
     standing: StandstillState = field(default_factory=StandstillState)
     outlet_count: float | None = None
-    """What the counter at the outlet showed last, and when it last grew."""
+    """The last count of the counter at the outlet, and when it last grew."""
     outlet_at: float | None = None
     believed: Level = field(default_factory=Level)
     noise: Noise = field(default_factory=Noise)

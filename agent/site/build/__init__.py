@@ -31,7 +31,7 @@ __all__ = ["build_settings", "controls"]
 STALE_POLLS = 3
 """A value is stale after this many of its polls, unless the site file says otherwise."""
 REFRESH = 0.4
-"""Of a node's `fallback_after`: it is written again that often, before half of the time is over."""
+"""The part of a node's `fallback_after` after which it is written again, before half of the time is over."""
 PIN_POLL = 10.0
 """Seconds between two looks at a pin when no edge comes."""
 _MILLIAMPERES = {"uA": 0.001, "mA": 1.0, "A": 1000.0}
@@ -287,7 +287,7 @@ def _personal(site: Site) -> set[str]:
 
 
 def _withheld(site: Site, rules: Iterable[Control[Any]]) -> set[str]:
-    """What is personal, where it comes from, and what is made of it: signals, and controls that count it."""
+    """The points that are personal, their sources, and what is made of them: signals, and controls that count it."""
     found = _personal(site)
     found |= {signal.from_ for name, signal in site.signals.items() if name in found}
     found |= {name for name, signal in site.signals.items() if not found.isdisjoint(_names(signal.from_))}

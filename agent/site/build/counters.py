@@ -39,7 +39,7 @@ def least_between(settings: config.SignalConfig) -> float:
 
 
 def modulus(rollover: int | None, source: Mapping[str, Any]) -> float:
-    """What a meter counts modulo: what the file says, else the width of its register or of its place in the payload.
+    """The modulus of a meter: as the file says, else the width of its register or of its place in the payload.
 
     A float and a codec's number have no width: they are not known to begin again.
     """
@@ -59,7 +59,7 @@ def digit(source: Mapping[str, Any]) -> float:
 
 
 def profile_point(site: Site, reference: str) -> Mapping[str, Any]:
-    """What the profile says of `device.point`; nothing for a pin or a signal."""
+    """The profile's keys of `device.point`; nothing for a pin or a signal."""
     device, _, point = reference.partition(".")
     found = site.devices.get(device)
     profile = found.profile_data if found is not None else None

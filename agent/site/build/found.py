@@ -1,4 +1,4 @@
-"""What the reader of a site file finds: the file checked, and translated as far as it can be carried out."""
+"""The result of reading a site file: the file checked, and translated as far as it can be carried out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["read"]
 
 
 def read(site: Path, home: Path) -> Found:
-    """Of the file at `site`, which may be a copy of the one at `home`. Never raises for what the file holds."""
+    """Read the file at `site`, which may be a copy of the one at `home`. Never raises for what the file holds."""
     copy = read_copy(site, str(home), home, codecs=True)
     problems, found = tuple(copy.problems), None
     if copy.site is not None:

@@ -1,1 +1,1 @@
-"""What must hold between the keys of a site file."""
+"""Rules between the keys of a site file."""

@@ -1,4 +1,4 @@
-"""What a site file names, and whether a reference leads to it."""
+"""Names in a site file, and whether a reference leads to one."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class Checked:
         return suggested(near) if near is not None else None
 
     def point(self, keys: Keys, text: str) -> PointRef | Pin | None:
-        """What `device.point` or `bus.pin` leads to; None, and an error, if nothing (or nothing that can be judged)."""
+        """The target of `device.point` or `bus.pin`; None, and an error, if nothing (or nothing that can be judged)."""
         owner, dot, rest = text.partition(".")
         if not dot or not rest:
             self.lacking(keys, f'"{text}" is not a point; write device.point, or gpio.17 for a pin')

@@ -1,4 +1,4 @@
-"""What must hold between keys, in each section of a site. Each check reports at the value that is wrong."""
+"""Rules between the keys of each section of a site. Each check reports at the value that is wrong."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def check_site(document: Document, site: Site, left_out: set[Keys], library: Lib
 
 
 def _check_feasts(at: Checked) -> None:
-    """What is left out must be there."""
+    """Check that each day in `no_holidays` is a public holiday."""
     info = at.site.site
     if not info.no_holidays or at.wrong("site", "public_holidays"):
         return

@@ -53,7 +53,7 @@ def _numbers(document: Document, data: Mapping[str, Any], keys: Keys, told: set[
 
 
 def _meant(key: str, text: str, rest: str) -> str:
-    """What to write in place of `key: text,rest`."""
+    """The text to write in place of `key: text,rest`."""
     if key.lower() in PLACES:
         return f"write latitude: {text}, longitude: {rest}"
     if text.startswith("("):

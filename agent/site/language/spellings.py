@@ -65,7 +65,7 @@ _KEYS = {
 }  # fmt: skip
 """Keys by other programs' names, and in French. """
 _OWN_KEYS: dict[str, dict[str, None]] = {}
-"""Those of the keys of services and drivers."""
+"""The spellings of the keys of services and drivers."""
 PLACES = (
     "gps", "position", "coordinates", "coordonnées", "coordonnees", "location", "lieu", "lat_lon", "latlon", "latlng"
 )  # fmt: skip
@@ -231,7 +231,7 @@ def unit_meant(unit: str) -> str | None:
 
 
 def words_meant(word: str) -> list[str]:
-    """What a word in French, or in other capitals, may stand for anywhere in the file; none for one that is not met."""
+    """Keys that a word in French, or in other capitals, may stand for anywhere in the file; none for another word."""
     lower = word.strip().lower()
     return [one for one in (_WORDS.get(lower), lower) if one]
 

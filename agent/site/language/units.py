@@ -28,7 +28,7 @@ _QUANTITIES: tuple[dict[str, float], ...] = (
     {"ppb": 1e-3, "ppm": 1.0},
     {"lx": 1.0, "klx": 1e3},
 )
-"""What has one dimension, each unit in the same measure: a factor leads from one to another."""
+"""Units of one dimension, each in the same measure: a factor leads from one to another."""
 _NAMES = {unit.lower(): unit for units in _QUANTITIES for unit in units} | {
     "degc": "degC", "c": "degC", "k": "K", "degf": "degF", "f": "degF", "lux": "lx",
 }  # fmt: skip
@@ -57,7 +57,7 @@ _OTHERS = frozenset(
     "BTU/h kg/h t/h kg/m3 mWs VAr kVAr VArh kVArh Nm3 Nm3/h L/m3 K/min K/h V/m T mT uT hPa/h ug m2 ha km2 GVA GW "
     "mVA pu PF cosphi state raw lux px steps points ml/m2 psi inHg mmHg ft in mi gal l/s".lower().split()
 )
-"""What is measured in no other unit here, or counted."""
+"""Units of quantities that have no other unit here, or are counted."""
 
 
 def is_known(unit: str) -> bool:

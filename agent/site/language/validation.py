@@ -174,7 +174,7 @@ class _Finding:
                 self.keys, self.type, self._parent = (*self.keys, near[0]), "type_misspelt", self.input
 
     def meant_key(self) -> str | None:
-        """What an unknown key was meant to be, if that is not beside it already."""
+        """The key that an unknown one was meant to be, if that is not beside it already."""
         known: list[str] = []
         if self.type == "type_misspelt":
             known = ["type"]
@@ -227,7 +227,7 @@ class _Finding:
         return self._typed(document), self._hint(document)
 
     def _hint(self, document: Document) -> str | None:
-        """What to write in place of a text, where a number, or true or false, can be seen in it."""
+        """The value to write in place of a text, where a number, or true or false, can be seen in it."""
         if self.type in ("model_type", "model_attributes_type"):
             return self._with_keys(document)
         if self.type == "tuple_type" and isinstance(self.input, dict) and self._lists_mappings():
@@ -277,7 +277,7 @@ class _Finding:
         return f'unknown key "{key}"', hint
 
     def _in_place_of(self, key: str) -> str | None:
-        """What to write for a key that is none: its value's own keys, or those that must be here."""
+        """The keys to write instead of one that does not exist: its value's own keys, or those that must be here."""
         numbers = re.findall(r"-?[0-9]+\.[0-9]+", str(self.input))
         if key.lower() in PLACES and len(numbers) == 2 and "latitude" in self._known_keys():
             return f"write latitude: {numbers[0]}, longitude: {numbers[1]}"

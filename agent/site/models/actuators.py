@@ -29,7 +29,7 @@ class ActuatorConfig(Model):
     """One output. on and off are the coil's; fail is the position of a valve without current."""
 
     output: Reference
-    """What is switched: device.point, or a pin such as gpio.22."""
+    """The output that is switched: device.point, or a pin such as gpio.22."""
     kind: Annotated[Literal["relay", "level"], Choice("relay", "level")] = "relay"
     feedback: Reference | None = None
     """An input that says whether it really switched."""

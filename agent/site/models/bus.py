@@ -1,4 +1,4 @@
-"""What the models of buses have in common. A driver's `config.py` derives its own from these.
+"""The common part of the models of buses. A driver's `config.py` derives its own from these.
 
 The keys of a bus are the fields of its model. Keys that a driver needs on its devices are in `DeviceOptions`, which
 become part of the model of all devices: their names must differ from those of other drivers.
@@ -72,7 +72,7 @@ class BusModel(Model):
 
     @property
     def wire(self) -> tuple[str, str] | None:
-        """What no other bus may use, and the key that says so. Default: the serial port, or the host and its port."""
+        """The resource that no other bus may use, and its key. Default: the serial port, or the host and its port."""
         port, host = getattr(self, "port", None), getattr(self, "host", None)
         if isinstance(port, str):
             return os.path.normpath(port), "port"
@@ -113,7 +113,7 @@ class BusModel(Model):
         return None
 
     def address(self, device: Device) -> dict[str, Any]:
-        """What names a device on this bus, for the driver. Default: the keys of its options that are set."""
+        """The keys that address a device on this bus, for the driver. Default: those of its options that are set."""
         keys = (key for options in self.device_options if options.in_address for key in options.model_fields)
         return {key: value for key in keys if (value := getattr(device, key)) is not None}
 

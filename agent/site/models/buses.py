@@ -28,7 +28,7 @@ _RULES = (
 
 
 class BusTypes(NamedTuple):
-    """What the buses of a file may be."""
+    """The types of buses that a file may have."""
 
     bus: Any
     """The union of their models."""
@@ -103,7 +103,7 @@ def _guarded(model: type[BusModel], name: str, faults: dict[str, str]) -> type[B
 
 
 def _no_kind(model: type[BusModel]) -> str:
-    """What is wrong with the kind of profile that it says; "" for nothing."""
+    """The problem of the kind of profile that it names; "" if there is none."""
     if model.profile_kind and model.profile_kind not in KINDS:
         return f'profile_kind "{model.profile_kind}" is unknown; known are {", ".join(KINDS)}'
     return "needs_profile is set, and profile_kind is not" if model.needs_profile and not model.profile_kind else ""

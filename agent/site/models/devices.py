@@ -28,7 +28,7 @@ class Publish(Model):
 
 
 class DevicePoint(Model):
-    """What one point of a device has for itself."""
+    """Keys of one point of a device."""
 
     poll: TimeSpan | None = None
 
@@ -46,12 +46,12 @@ class Device(_Placed):
     poll: TimeSpan | None = None
     """How often it is read. Default: the profile's; 1 s for relay and input modules, else 10 s."""
     points: Section[DevicePoint] = Field(default_factory=dict)
-    """What single points have for themselves."""
+    """Keys of single points, by name."""
     publish: Publish = Publish.model_construct()
     personal: bool = False
     """Its readings tell about people: a daily index leaves the gateway, nothing finer."""
     stale_after: TimeSpan | None = None
-    """A value older than this is stale. Default: three polls; for radio nodes three intervals as they are learnt."""
+    """A value older than this is stale. Default: three polls; for radio nodes three intervals as they are learned."""
     output_watchdog: TimeSpan | None = None
     """The device drops its outputs by itself when it gets no request for this long."""
 

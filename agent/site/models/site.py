@@ -85,9 +85,9 @@ class SiteInfo(Model):
     """Which site this is and where it lies."""
 
     id: Name
-    """What the site is called in topics. It stays the same for good."""
+    """The name of the site in topics. It stays the same for good."""
     name: str = ""
-    """What people call it."""
+    """The name of the site for people."""
     latitude: Annotated[float, Field(ge=-90, le=90)] | None = None
     """Degrees, north is positive; needed where the sun decides."""
     longitude: Annotated[float, Field(ge=-180, le=180)] | None = None
@@ -122,7 +122,7 @@ class BufferConfig(Model):
 
 
 class CommandsConfig(Model):
-    """What may be commanded over MQTT."""
+    """The permissions for commands over MQTT."""
 
     allow: Many[str] | None = None
     """Actuators and points by name, or with * (alarm.*, *.latch); default: all actuators, alarms and latches.
@@ -140,7 +140,7 @@ class UplinkConfig(Model):
     fallback: Many[Url] = ()
     """Brokers that are asked when this one does not answer, with the same credentials."""
     prefix: Topic = "bocage/v1"
-    """What all topics begin with."""
+    """The beginning of all topics."""
     protocol: Annotated[
         Literal[5, "3.1.1"], Written(_protocol, {"enum": [5, "3.1.1"]}, "5 or 3.1.1")
     ] = 5  # fmt: skip
@@ -216,7 +216,7 @@ class Installation(Model):
     buses: Section[Bus] = Field(default_factory=dict)
     """Wires and radios."""
     devices: Section[AnyDevice] = Field(default_factory=dict)
-    """What hangs on them."""
+    """The devices on the buses."""
     signals: Section[SignalConfig] = Field(default_factory=dict)
     """Measurements with names of their own."""
     actuators: Section[ActuatorConfig] = Field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What a kind of profiles is: a driver that has one of its own derives it from these."""
+"""Kinds of profiles: a driver that has one of its own derives it from these."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class PointKeys(Model):
     """Keys that points have in profiles of one kind."""
 
     elsewhere: ClassVar[Mapping[str, str]] = {}
-    """What to say of a key in a profile of another kind, instead of its usual message."""
+    """The message for a key in a profile of another kind, instead of the usual one."""
 
 
 class ProfileKind:
@@ -43,7 +43,7 @@ class ProfileKind:
 
     section: ClassVar[str]
     family: ClassVar[str]
-    """What it is for, in messages: Modbus."""
+    """The protocol, in messages: Modbus."""
     noun: ClassVar[str]
     """One of its devices, in messages: a Modbus device."""
     section_model: ClassVar[type[Model]]
@@ -72,7 +72,7 @@ class ProfileKind:
         return None
 
     def check_files(self, _files: Iterable[str]) -> Iterable[Problem]:
-        """What is wrong with the files that profiles name."""
+        """The problems of the files that profiles name."""
         return ()
 
     def interval(self, _profile: Normalised) -> float | None:

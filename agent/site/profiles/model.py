@@ -114,7 +114,7 @@ class Library:
         return names
 
     def nearly(self, name: str) -> str | None:
-        """What to do where only the end of a file's name is wrong."""
+        """The hint where only the end of a file's name is wrong."""
         return f"call profiles/{name}.yml {name}.yaml" if is_file(self._own / f"{name}.yml") else None
 
     def get(self, name: str) -> dict[str, Any] | None:
@@ -218,7 +218,7 @@ def _table(path: Path) -> Document:
 
 
 def _check(document: Document, profile: Profile, name: str, left_out: set[Keys]) -> None:
-    """What holds between the keys of a profile."""
+    """Check the rules between the keys of a profile."""
     if profile.name is not None and profile.name != name:
         document.report(("name",), f"the file is called {name}.yaml; write name: {name}")
     own = profile.kind

@@ -50,7 +50,7 @@ def start() -> tuple[socket.socket, subprocess.Popen[bytes]]:
 
 
 def faults(files: Iterable[str]) -> Iterator[tuple[str, Fault]]:
-    """Those of these codecs that cannot be loaded, each with what is wrong. CodecError if none can be looked at.
+    """The codecs among these that cannot be loaded, each with its error. CodecError if none can be looked at.
 
     One that never ends costs some seconds of processor time, so it is the last that is looked at.
     """

@@ -35,7 +35,7 @@ LIMITS = {
     resource.RLIMIT_NPROC: 0,  # and starts neither processes nor threads (root is exempt from that)
     resource.RLIMIT_CORE: 0,
 }
-"""What the process may have at the most, from its start on."""
+"""The limits of the process, from its start on."""
 CPU = 6
 """Seconds of processor time a request, should the timer have been taken away; whole ones, as the kernel counts."""
 
@@ -232,7 +232,7 @@ _OURS = re.compile(
     r"|(?:read|write)[A-Z]\w*(?:8|LE|BE)"
 )
 _THROWS = re.compile(r"#\w+|TextDecoder|require")
-"""What throws in Buffer and its neighbours; beneath are their other functions, and then the codec that called them."""
+"""Functions that throw in Buffer and its neighbours; beneath are others of them, then the codec that called."""
 
 
 def _place(error: Exception) -> tuple[int, int] | None:

@@ -224,7 +224,7 @@ class LoraLineConfig(_PointToPoint, SerialBus):
     type: Literal["lora_line"]
     baudrate: Baudrate = 115200
     pattern: PacketPattern
-    """What a line looks like: (?P<data>…) is the payload in hexadecimal; (?P<rssi>…), (?P<snr>…), (?P<node>…)."""
+    """The pattern of a line: (?P<data>…) is the payload in hexadecimal; (?P<rssi>…), (?P<snr>…), (?P<node>…)."""
 
     def check_output(self, at: Checked, name: str, output: PointRef) -> None:
         bus = at.site.devices[output.device].bus

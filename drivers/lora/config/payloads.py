@@ -130,7 +130,7 @@ class HistoryConfig(Model):
     time: FieldName
     """The entry's own time."""
     unit: Annotated[Literal["s", "ms", "iso"], Choice("s", "ms", "iso")] = "s"
-    """Of the time: Unix seconds, Unix milliseconds, or ISO 8601."""
+    """The form of the time: Unix seconds, Unix milliseconds, or ISO 8601."""
 
 
 class Blocks(Model):

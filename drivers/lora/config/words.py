@@ -20,7 +20,7 @@ _WORD = re.compile(r"\w[\w .,/()%+-]*")
 _COMMENT = re.compile(r"""("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|`(?:[^`\\]|\\.)*`)|//[^\n]*|/\*.*?\*/""", re.S)
 """A text, which stays, or a comment."""
 _BINARY = re.compile(r"[!=]=|!|\b(true|false|Boolean)\b|[<>]|&")
-"""What makes on or off of something."""
+"""Signs in a codec's code that make on or off of a value."""
 _QUOTED = re.compile(r""""[^"\n]*"|'[^'\n]*'""")
 _TEXTS = r"""("[^"\n]*"|'[^'\n]*')"""
 _PUT_TOGETHER = (

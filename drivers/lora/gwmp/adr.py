@@ -51,7 +51,7 @@ class Adr:
     repeats: int = 1
     least_power: int = LEAST_POWER
     fastest: int = FASTEST
-    """What it takes, as its refusals have shown."""
+    """The settings that it takes, as its refusals have shown."""
     masks: int = 0
     """Channel masks that it has refused."""
     refusals: int = 0

@@ -36,7 +36,7 @@ class Rolling:
     def __init__(self, bins: Iterable[tuple[float, float]] = ()) -> None:
         self._bins = deque(bins)
         self._sum: float | None = None
-        """Of all bins, until one comes or goes."""
+        """The sum of all bins, until one comes or goes."""
 
     def used(self, now: float) -> float:
         """In the hour that ends now; a bin counts until its end is an hour ago."""

@@ -10,7 +10,7 @@ __all__ = ["ATTEMPTS", "Mailbox", "PendingDownlink"]
 ATTEMPTS = 3
 """Transmissions of one value before it is given up."""
 _NOBODY_KNOWS = (0, b"")
-"""Of no value: port 0 is for MAC commands."""
+"""The mark of no value: port 0 is for MAC commands."""
 
 
 @dataclass(slots=True, eq=False)
@@ -53,7 +53,7 @@ class Mailbox:
         self.sent: PendingDownlink | None = None
         """On the air, or heard by the device, which has not said so yet."""
         self._owed: tuple[int, bytes] | None = _NOBODY_KNOWS
-        """What the next acknowledgement may be of, beside `sent`. Before a start something may have been sent, too."""
+        """The frame that the next acknowledgement may be for, beside `sent`. One may have been sent before a start."""
 
     def __len__(self) -> int:
         return len(self._waiting) + (self.sent is not None)

@@ -52,7 +52,7 @@ class Gateway:
         """When it was ordered something first, since it said its last word."""
         self.schedule = Schedule()
         self.counter: tuple[int, float] | None = None
-        """What its microseconds (tmst) were, and when."""
+        """The gateway's last microseconds (tmst), and when they were heard."""
         self.sent = self.errors = 0
         self.most_power = max(band.power for band in SUB_BANDS)
         """dBm: the forwarders of older concentrators refuse what is not in their table, instead of sending less."""
@@ -93,7 +93,7 @@ class SendWindow(_Air):
     band: SubBand
     took: float
     others: tuple[SendWindow, ...] = ()
-    """What else there is, the best first: for an order that the concentrator refuses."""
+    """The other windows, the best first: for an order that the concentrator refuses."""
 
 
 Told = Callable[["SendWindow | None", str], None]

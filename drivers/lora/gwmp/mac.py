@@ -27,8 +27,8 @@ _LEAP_SECONDS = 18
 
 
 def uplink(commands: bytes) -> tuple[Mapping[int, bytes], int | None]:
-    """What a device sent: the payload of each command by its identifier (a repeated one counts once), and the first
-    identifier that is unknown: its length is unknown too, so the rest is left unread.
+    """The MAC commands that a device sent: the payload of each by its identifier (a repeated one counts once), and the
+    first identifier that is unknown: its length is unknown too, so the rest is left unread.
     """
     found: dict[int, bytes] = {}
     at = 0

@@ -113,7 +113,7 @@ class _Frame:
         return sorted(self.by_gateway.values(), key=_strength, reverse=True)
 
     def add(self, copy: Received) -> None:
-        """Of one gateway the best counts: a strong frame has weak ghosts on other channels."""
+        """Keep the best reception of each gateway: a strong frame has weak ghosts on other channels."""
         known = self.by_gateway.get(copy.gateway)
         if known is None and len(self.by_gateway) >= MOST_COPIES:
             return
@@ -131,7 +131,7 @@ class Server:
         self.devices = DeviceTable(devices, load)
         self._mail = {device.name: Mailbox() for device in self.devices}
         self._busy: dict[str, EndDevice] = {}
-        """Those with something in their mailbox."""
+        """The devices with something in their mailbox."""
         self._confirm_by: dict[str, float] = {}
         self._sent_in: dict[str, DeviceSession] = {}
         """The session in which a device was sent its last value."""
@@ -145,7 +145,7 @@ class Server:
         self.gateways = Gateways(gateways, clock.boot, load("airtime"))
         self.joins = JoinLog(load("joins"))
         self.counts: Counter[str] = Counter()
-        """What came and what became of it, since the start."""
+        """Counts of frames that came and their results, since the start."""
         self._began = clock.monotonic()
         self._reports = Throttle(clock.monotonic)
 

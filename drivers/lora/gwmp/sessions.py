@@ -60,7 +60,7 @@ class DeviceSession:
     up: int = -1
     down: int = 0
     mic: str = ""
-    """Of the last uplink: the same counter with the same MIC is the same frame once more."""
+    """The MIC of the last uplink: the same counter with the same MIC is the same frame once more."""
     repeats: int = 0
     """Acknowledgements of the last uplink that were sent again."""
     heard_at: float = -math.inf
@@ -149,7 +149,7 @@ class EndDevice:
     class_c: bool = False
     skip_check: bool = False
     rx1_delay: int = OTAA_RX1_DELAY
-    """Of sessions that begin; by ABP what was written into the device."""
+    """The RX1 delay (s) of sessions that begin; with ABP the one that was written into the device."""
     rx2_sf: int = RX2_SF
     adr: bool = True
     """Whether its data rate and power are set from here, if it wants that."""

@@ -49,11 +49,11 @@ class ModbusPoint(PointKeys):
     register_: Register | None = Field(default=None, alias="register")
     """coil, discrete, input or holding."""
     address: Address | None = None
-    """Of the PDU: the first one is 0."""
+    """The address in the PDU: the first one is 0."""
     type: Annotated[RegisterType | None, Choice(*_TYPES)] = None
     """Default u16; a coil or a discrete input is a bool."""
     order: Annotated[str | None, Choice(*_ORDERS[4], *_ORDERS[8])] = None
-    """Of the bytes on the wire. Default abcd: the high byte first."""
+    """The order of the bytes on the wire. Default abcd: the high byte first."""
     unavailable: int | None = None
     """The raw value that means: not available."""
     poll: TimeSpan | None = None

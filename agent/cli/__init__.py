@@ -17,7 +17,7 @@ from agent.cli.wrong_use import HelpfulParser
 from agent.errors import BocageError, Busy, ConfigError
 from agent.lib.screen import shown, shown_lines
 from agent.runtime.socket import NoAgent, NotStarted
-from drivers.registry import built_in, find, foreign, load, loads
+from drivers.registry import built_in, find, foreign, load, loads, said
 
 __all__ = ["main"]
 
@@ -128,10 +128,23 @@ def _add_commands(commands: Any, wanted: str) -> None:
         importlib.import_module(f"agent.cli.{name}").add(commands)
     if wanted and not wanted.startswith("-") and wanted not in commands.choices:
         drivers = (find(bus_type) for bus_type in foreign())
-        for reference in dict.fromkeys(driver.commands for driver in drivers if driver is not None and driver.commands):
-            add, _ = loads(reference)
-            if add is not None:
-                add(commands)
+        references = dict.fromkeys(driver.commands for driver in drivers if driver is not None and driver.commands)
+        failed = [why for reference in references if (why := _add_foreign(commands, reference))]
+        if wanted not in commands.choices:
+            for why in failed:
+                print(shown(f"bocage: the commands of a driver cannot be used: {why}"), file=sys.stderr)
+
+
+def _add_foreign(commands: Any, reference: str) -> str:
+    """Add the commands of another distribution's driver; return "", or why they cannot be used."""
+    add, why = loads(reference)
+    if add is None:
+        return why
+    try:
+        add(commands)
+    except Exception as error:  # noqa: BLE001  it costs its own commands only
+        return f"{reference}: {said(error)}"
+    return ""
 
 
 def _ends(text: str, code: int) -> int:

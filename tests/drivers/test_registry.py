@@ -174,6 +174,25 @@ def test_a_driver_brings_its_own_command(tmp_path: Path) -> None:
     assert 'did you mean "greet"?' in done.stderr
 
 
+@pytest.mark.parametrize("code", ["raise ValueError('no licence')\n", "def add(_): raise ValueError('no licence')\n"])
+def test_commands_that_fail_are_told_with_the_reason(tmp_path: Path, code: str) -> None:
+    entry_point(tmp_path, "speaking", "speaking_driver:DRIVER")
+    (tmp_path / "speaking_driver.py").write_text(
+        "from drivers.api import Driver\nDRIVER = Driver(type='speaking', commands='speaking_commands:add')\n"
+    )
+    (tmp_path / "speaking_commands.py").write_text(code)
+    done = bocage(tmp_path, "greet")
+    first, *rest = done.stderr.splitlines()
+    assert first == (
+        "bocage: the commands of a driver cannot be used: speaking_commands:add: ValueError: no licence "
+        f"({tmp_path.name}/speaking_commands.py:1)"
+    )
+    assert done.returncode == 2
+    assert '"greet" is unknown' in "".join(rest)
+    assert "Traceback" not in done.stderr
+    assert "no licence" not in bocage(tmp_path, "check", "/nothing").stderr
+
+
 def test_the_libraries_of_a_driver_are_silent(tmp_path: Path) -> None:
     code = """
 import logging

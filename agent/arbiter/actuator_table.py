@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from agent.arbiter.actuator import Actuator
@@ -19,8 +19,13 @@ __all__ = ["ActuatorTable"]
 class ActuatorTable:
     """The actuators of a site. A writable point that no actuator owns is one by itself (see `implicit`)."""
 
-    def __init__(self, specs: Iterable[ActuatorSpec], points: Mapping[str, Point]) -> None:
-        self.points = points
+    def __init__(
+        self,
+        specs: Iterable[ActuatorSpec],
+        points: Mapping[str, Point],
+        why_down: Callable[[str], str] = lambda _point: "",
+    ) -> None:
+        self.points, self._why_down = points, why_down
         self.by_name: dict[str, Actuator] = {}
         self.by_output: dict[str, Actuator] = {}
         self.by_feedback: dict[str, list[Actuator]] = {}
@@ -58,6 +63,8 @@ class ActuatorTable:
         actuator = self.get(name)
         if actuator is not None and actuator.driven:
             return actuator
+        if actuator is not None and (why := self._why_down(actuator.spec.output)):
+            raise Rejected(f"{name} cannot be commanded: {why}")
         if actuator is not None:
             raise Rejected(f"{name} is not driven yet: its output {actuator.spec.output} is on no wire")
         moves = self.points[name].moves if name in self.points else ""

@@ -61,6 +61,7 @@ class Arbiter:
         clock: Clock,
         restore: bool = True,
         handed: Mapping[str, tuple[Value, str]] | None = None,
+        why_down: Callable[[str], str] = lambda _point: "",
     ) -> None:
         self._ledger, self._clock, self._handed = ledger, clock, handed or {}
         self.told: Callable[[], None] = lambda: None
@@ -70,7 +71,7 @@ class Arbiter:
         self._begun = clock.now()
         self._ask_at = math.inf
         """When the commands that a crash left open are looked up again (monotonic s)."""
-        self._table = ActuatorTable(specs, points)
+        self._table = ActuatorTable(specs, points, why_down)
         self._store = ActuatorStore(store, clock)
         self._store.restore(self._table, set(ledger.raised()), restore)
         self._writer = OutputWriter(points, write, read, self.observe, ledger, clock)

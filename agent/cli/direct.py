@@ -197,7 +197,7 @@ async def _alone(site: Site, state_folder: Path, runtime_folder: Path) -> AsyncI
             JoinedLedger(outbox, open_alarms),
             state.scope("arbiter"),
             clock,
-            handed=orphans.handed,
+            handed=orphans.handed, why_down=buses.why_down,
         )
         try:
             yield _Offline(arbiter, orphans, state, clock)

@@ -136,6 +136,12 @@ class Buses:
         """The buses whose driver cannot be used, each with the reason."""
         return {name: wire.reason for name, wire in self._wires.items() if isinstance(wire, UnusableWire)}
 
+    def why_down(self, point: str) -> str:
+        """Why the bus of a point's device cannot be used; "" if it can, or if no bus has that device."""
+        device = point.partition(".")[0]
+        found = (name for name in self.unusable if any(one.name == device for one in self._specs[name].devices))
+        return next((f"its bus {name} is down: {self.unusable[name]}" for name in found), "")
+
     @property
     def names(self) -> list[str]:
         return list(self._wires)

@@ -151,6 +151,7 @@ class Parts:
             self.clock,
             restore=restore,
             handed=self.orphans.handed,
+            why_down=self.buses.why_down,
         )
 
     def _make_engine(self) -> Engine:

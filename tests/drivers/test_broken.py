@@ -263,6 +263,10 @@ def test_the_agent_runs_without_it(
         done = agent.ask({"do": "write", "point": "pump", "value": "on", "hold_ms": None})
         assert done["state"] in ("applied", "verified"), done
         assert logger.outputs[3] == "on"
+        done = agent.ask({"do": "write", "point": "gate", "value": "on", "hold_ms": None})
+        assert (done["state"], said in done["reason"]) == ("failed" if name in MADE else "rejected", True), done
+        if name not in MADE:
+            assert done["reason"].startswith("gate cannot be commanded: its bus odd is down: the driver of broken ")
     finally:
         code = agent.stop()
     assert code == 0, agent.log.read_text()

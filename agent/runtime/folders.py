@@ -199,7 +199,7 @@ def _lock_file(folder: Path) -> tuple[int, int]:
         inside = open_folder(folder, make=True)
         try:
             return _open_lock(inside), inside
-        except BaseException:
+        except OSError:
             os.close(inside)
             raise
     except OSError as error:

@@ -119,8 +119,8 @@ class _Child:
 
     async def ask(self, request: bytes) -> dict[str, Any]:
         async with self._turn:
-            wire = self._wire or await self._start()
             try:
+                wire = self._wire or await self._start()
                 async with asyncio.timeout(_PATIENCE):
                     await self.loop.sock_sendall(wire, request)
                     return await self._line(wire)
@@ -140,11 +140,7 @@ class _Child:
                 ready = await self._line(wire)
         except (TimeoutError, ConnectionError):
             raise CodecError(f"the process for JavaScript codecs does not start: {self._ended()}") from None
-        except BaseException:
-            self.close()
-            raise
         if "error" in ready:
-            self.close()
             raise CodecError(f"quickjs-ng cannot be loaded: {ready['error']}")
         return wire
 

@@ -9,7 +9,7 @@ __all__ = ["ATTEMPTS", "Mailbox", "PendingDownlink"]
 
 ATTEMPTS = 3
 """Transmissions of one value before it is given up."""
-_NOBODY_KNOWS = (0, b"")
+_UNKNOWN = (0, b"")
 """The mark of no value: port 0 is for MAC commands."""
 
 
@@ -52,7 +52,7 @@ class Mailbox:
         self._waiting: dict[str, PendingDownlink] = {}
         self.sent: PendingDownlink | None = None
         """On the air, or heard by the device, which has not said so yet."""
-        self._owed: tuple[int, bytes] | None = _NOBODY_KNOWS
+        self._owed: tuple[int, bytes] | None = _UNKNOWN
         """The frame that the next acknowledgement may be for, beside `sent`. One may have been sent before a start."""
 
     def __len__(self) -> int:
@@ -109,7 +109,7 @@ class Mailbox:
     def _owe(self) -> None:
         if self.sent is not None and self.sent.confirmed:
             content = self.sent.content
-            self._owed = content if self._owed in (None, content) else _NOBODY_KNOWS
+            self._owed = content if self._owed in (None, content) else _UNKNOWN
 
     def _settle(self, ack: bool, now: float) -> None:
         sent, self.sent = self.sent, None

@@ -241,9 +241,11 @@ class Orphans:
             else:
                 await self._write(one.bus, one.point, one.safe)
         except (BocageError, OSError, ValueError) as error:
+            bus = self._buses.get(one.bus.name)
+            is_down = bus is not None and bool(bus.fault)  # its points are not known: this one need not have left
+            what = "output of a bus that is down is not safe" if is_down else "output left and is not safe"
             log.warning(
-                'output left and is not safe actuator=%s place="%s" reason="%s" next=tried again',
-                one.name, one.place, error,
+                '%s actuator=%s place="%s" reason="%s" next=tried again', what, one.name, one.place, error
             )  # fmt: skip
             return str(error) or type(error).__name__
         log.info('output left actuator=%s place="%s" to=%s', one.name, one.place, say(one.safe))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from agent.arbiter import ActuatorSpec
 from agent.arbiter.orphans import Orphans
 from agent.clock import SystemClock
 from agent.core.state import State
+from agent.errors import WireError
 from agent.model import Event
 from drivers.api import BusSpec, DeviceSpec
 
@@ -57,3 +59,21 @@ async def test_a_kill_just_after_it_was_made_safe_costs_no_record(tmp_path: Path
     await after.settle()
     assert (writes, told) == ([("m.relay1", False)], [("lamp", "it left the site file")])
     assert State.open(dead).get("outputs.owned") == []
+
+
+async def test_an_output_of_a_bus_that_is_down_has_not_left(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Its driver cannot be used, so its points are not known: that is no reason to say that it left the file."""
+
+    async def write(*_: Any) -> None:
+        raise WireError("no driver")
+
+    async def tell(_event: Event) -> None: ...
+
+    orphans = Orphans(State.open(tmp_path).scope("outputs"), write, tell, SystemClock())
+    orphans.take_up(BUSES, [ActuatorSpec("m.relay1", "m.relay1")], lambda renamed: None)
+    down = replace(BUSES["plant"], fault="no module", devices=[replace(BUSES["plant"].devices[0], profile=None)])
+    orphans.take_up({"plant": down}, [], lambda renamed: None)
+    await orphans.settle()
+    assert [record.getMessage().partition(" actuator=")[0] for record in caplog.records] == [
+        "output of a bus that is down is not safe"
+    ]

@@ -10,7 +10,10 @@ from zoneinfo import ZoneInfo
 __all__ = ["local_text", "log_times_in", "site_text", "utc_text"]
 
 
-def utc_text(wall_ms: float | None, precision: Literal["seconds", "milliseconds"] = "milliseconds") -> str | None:
+Precision = Literal["seconds", "milliseconds"]
+
+
+def utc_text(wall_ms: float | None, precision: Precision = "milliseconds") -> str | None:
     """Unix milliseconds as ISO 8601 in UTC ("2026-01-15T16:51:21.000+00:00"); None while time is unknown."""
     return None if wall_ms is None else datetime.fromtimestamp(wall_ms / 1000, UTC).isoformat(timespec=precision)
 
@@ -22,14 +25,11 @@ def site_text(wall_ms: float | None, timezone: str) -> str | None:
     return datetime.fromtimestamp(wall_ms / 1000, ZoneInfo(timezone)).isoformat(timespec="milliseconds")
 
 
-def local_text(moment: str | datetime | None, zone: tzinfo | None) -> str | None:
-    """A moment, or its ISO 8601 text in the agent's documents, as ISO 8601 in `zone`, to the second.
-
-    None is the machine's own zone.
-    """
+def local_text(moment: str | datetime | None, zone: tzinfo | None, precision: Precision = "seconds") -> str | None:
+    """A moment, or its ISO 8601 text in the agent's documents, as ISO 8601 in `zone`; None is the machine's own."""
     if isinstance(moment, str) and moment:
         moment = datetime.fromisoformat(moment)
-    return moment.astimezone(zone).isoformat(timespec="seconds") if isinstance(moment, datetime) else moment
+    return moment.astimezone(zone).isoformat(timespec=precision) if isinstance(moment, datetime) else moment
 
 
 def log_times_in(formatter: logging.Formatter, timezone: str) -> None:

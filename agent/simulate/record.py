@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from agent.lib.timetext import local_text
 from agent.model import Event, Outcome
 from agent.simulate.scenario import ScenarioCommand
 
@@ -28,8 +29,11 @@ class SimulationRecord:
     def when(self) -> dict[str, Any]:
         """This moment: `at` (ISO 8601, local) and `t` (s)."""
         now = self._elapsed()
-        at = (self._start + timedelta(seconds=now)).astimezone(self._zone)
-        return {"at": at.isoformat(timespec="milliseconds" if now % 1 else "seconds"), "t": round(now, 3)}
+        moment = self._start + timedelta(seconds=now)
+        return {
+            "at": local_text(moment, self._zone, "milliseconds" if now % 1 else "seconds"),
+            "t": round(now, 3),
+        }
 
     def note(self, what: Event | Outcome) -> None:
         """Add an event or an outcome; the audit of a write is an edge."""

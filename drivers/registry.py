@@ -96,7 +96,7 @@ def open_bus(spec: BusSpec, clock: Clock, memory: DurableStore) -> Wire:
         wire = make(spec, clock, memory)
     except BocageError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise BocageError(f"the driver of {spec.type} cannot make the bus: {said(error)}") from error
     return cast(Wire, wire)
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 from agent.clock import Clock
+from agent.core.driver_calls import checked_readings, close, due, failure, own_errors, retired, status, succeeds
 from agent.core.outputs import one_wire
 from agent.core.trial import line_settings, other_settings, outline, same_wire, verdicts
 from agent.core.unusable import UnusableWire
@@ -30,13 +31,11 @@ from drivers.api import (
     Wire,
     Writer,
 )
-from drivers.registry import find, look_again, open_bus, said
+from drivers.registry import find, is_foreign, look_again, open_bus, said
 
 __all__ = ["Buses", "VolatileStore"]
 
 log = logging.getLogger("bocage.buses")
-
-T = TypeVar("T")
 
 
 class Buses:
@@ -52,6 +51,7 @@ class Buses:
         self._silent: Set[str] = frozenset()
         """Buses that have removed nodes alone: their state is not reported."""
         self._failed: dict[str, str] = {}  # why a bus could not be read when it was last asked
+        self._ended: dict[str, str] = {}  # why a driver ended that has read nothing since
         self.publish: Callable[[Readings], None] = lambda _readings: None
         """Takes all readings: the hub's method."""
 
@@ -97,9 +97,9 @@ class Buses:
         wire = open_bus(spec, self._clock, self._memory)
         try:
             wire.status, wire.due, wire.close  # noqa: B018  another distribution's code may lack one
-            for point in wire.points:
-                point.id, point.device  # noqa: B018
-        except Exception as error:
+            if any(not isinstance(point, Point) for point in wire.points):
+                raise TypeError("its points are no Points")
+        except (Exception, SystemExit) as error:
             raise BocageError(f"the driver of {spec.type} does not implement Wire: {said(error)}") from error
         return wire
 
@@ -120,16 +120,17 @@ class Buses:
         for name in changed:
             if (wire := self._wires.pop(name, None)) is None:
                 continue
+            self._ended.pop(name, None)
             after = next((spec for spec in specs.values() if one_wire(spec, self._specs[name])), None)
-            if after is not None and isinstance(wire, Successive) and await _retired(name, wire, after.devices):
+            if after is not None and isinstance(wire, Successive) and await retired(name, wire, after.devices):
                 handed.append((after.name, wire))
             else:
-                await _close(name, wire)
+                await close(name, wire)
         self.configure(specs, removed, silent)
         for name, before in handed:
             wire = self._wires.get(name)
-            if not isinstance(wire, Successive) or not _succeeds(name, wire, before):
-                await _close(name, before)
+            if not isinstance(wire, Successive) or not succeeds(name, wire, before):
+                await close(name, before)
 
     @property
     def unusable(self) -> dict[str, str]:
@@ -161,7 +162,10 @@ class Buses:
         for name, wire in self._wires.items():
             if name in self._silent:
                 continue
-            own = {"name": name, "type": self._specs[name].type, "load": 0.0, "error": "", **_status(wire)}
+            own = {"name": name, "type": self._specs[name].type, "load": 0.0, "error": "", **status(wire)}
+            if name in self._ended:
+                lost = [device.name for device in self._specs[name].devices]
+                own |= {"state": BusState.DOWN, "error": self._ended[name], "lost": lost}
             for key in ("lost", "unheard", "unread"):
                 if self._removed and key in own:
                     own[key] = [device for device in own[key] if device not in self._removed]
@@ -175,18 +179,31 @@ class Buses:
     def due(self, name: str) -> float:
         """When the next sign of life of a bus is due (infinite for a bus that is gone)."""
         wire = self._wires.get(name)
-        try:
-            return wire.due() if wire is not None else math.inf
-        except Exception as error:  # noqa: BLE001  another distribution's driver: it costs its own bus only
-            self._failed[name] = _failure(self._specs[name].type, error)
+        if wire is None:
             return math.inf
+        at, error = due(wire)
+        if error is not None:
+            self._failed[name] = failure(self._specs[name].type, error)
+        return at
 
     async def listen(self, name: str) -> None:
-        """Own one wire: hand on what it reads until cancelled."""
-        wire = self._wires[name]
+        """Own one wire: hand on what it reads until cancelled. The bus is down from an error until it reads again."""
+        try:
+            await own_errors(self._specs[name].type, self._listen(name))
+            self._ended[name] = "its driver ended by itself"
+        except BocageError as error:
+            self._ended[name] = str(error)
+            raise
+
+    async def _listen(self, name: str) -> None:
+        wire, kind = self._wires[name], self._specs[name].type
         if not isinstance(wire, Listener):
-            raise BocageError(f"bus {name} of type {self._specs[name].type} cannot be listened to")
+            raise BocageError(f"bus {name} of type {kind} cannot be listened to")
+        own = _ids(wire) if is_foreign(kind) else None
         async for readings in wire.readings():
+            self._ended.pop(name, None)
+            if own is not None:
+                readings = checked_readings(kind, readings, own)
             if self._removed:
                 readings = [one for one in readings if one.point.partition(".")[0] not in self._removed]
             if readings:
@@ -206,7 +223,7 @@ class Buses:
         wire = self._wires.get(bus)
         if not isinstance(wire, Writer):
             raise DeviceError(f"{point} cannot be written: its bus is down or read only")
-        await _own_errors(self._specs[bus].type, wire.write(point, value, until))
+        await own_errors(self._specs[bus].type, wire.write(point, value, until))
 
     async def write_aside(self, spec: BusSpec, point: str, value: Value) -> None:
         """Write an output that the site file does not have any more: `spec` is its bus, with its one device.
@@ -217,7 +234,7 @@ class Buses:
         for name, wire in self._wires.items():
             if one_wire(self._specs[name], spec):
                 if isinstance(wire, Aside):
-                    await _own_errors(spec.type, wire.write_aside(spec.devices[0], point, value))
+                    await own_errors(spec.type, wire.write_aside(spec.devices[0], point, value))
                 else:
                     await self.write(point, value)
                 return
@@ -225,9 +242,9 @@ class Buses:
         if not isinstance(own, Writer):
             raise DeviceError(f"{point} cannot be written: its bus is read only")
         try:
-            await _own_errors(spec.type, own.write(point, value))
+            await own_errors(spec.type, own.write(point, value))
         finally:
-            await _close(spec.name, own)
+            await close(spec.name, own)
 
     async def scan(self, bus: str, unit: int, timeout: float | None = None) -> dict[str, Any]:
         """Scan one unit id of a bus, between more urgent requests.
@@ -250,7 +267,7 @@ class Buses:
             async for seen in wire.scan([unit], timeout):
                 found.update(seen)
 
-        await _own_errors(spec.type, look())
+        await own_errors(spec.type, look())
         return found
 
     def owner(self, wanted: BusSpec) -> str | None:
@@ -275,7 +292,7 @@ class Buses:
             return []
         try:
             bus_type = self._specs[bus].type
-            return verdicts(bus_type, await _own_errors(bus_type, wire.try_devices(devices)), "")
+            return verdicts(bus_type, await own_errors(bus_type, wire.try_devices(devices)), "")
         except WireError as error:
             return [{"name": device.name, "works": False, "text": str(error)} for device in devices]
 
@@ -302,7 +319,7 @@ class Buses:
                 except BocageError as error:
                     refusal = error
                 except Exception as error:  # noqa: BLE001  it costs its own bus only
-                    refusal = WireError(_failure(self._specs[name].type, error))
+                    refusal = WireError(failure(self._specs[name].type, error))
         if not rows:
             raise refusal
         return [row for found in rows for row in found]
@@ -314,69 +331,25 @@ class Buses:
 
     async def close(self) -> None:
         for name, wire in self._wires.items():
-            await _close(name, wire)
+            await close(name, wire)
 
     async def _read_bus(self, bus: str, points: Sequence[str]) -> Readings:
         wire = self._wires.get(bus)
         if isinstance(wire, Poller):
             self._failed.pop(bus, None)
             try:
-                return list(await wire.read(points))
-            except Exception as error:  # noqa: BLE001  another distribution's driver may fail with any
-                own = isinstance(error, WireError)
-                self._failed[bus] = str(error) if own else _failure(self._specs[bus].type, error)
+                kind = self._specs[bus].type
+                readings = await own_errors(kind, wire.read(points))
+                return checked_readings(kind, readings, _ids(wire)) if is_foreign(kind) else readings
+            except BocageError as error:
+                self._failed[bus] = str(error)
                 log.warning('wire cannot be read bus=%s reason="%s" next=its points are bad', bus, self._failed[bus])
         now = self._clock.now()
         return [Reading(point, None, now, Quality.BAD) for point in points]
 
 
-def _failure(type_: str, error: Exception) -> str:
-    """The message for an error that a driver must not raise: a bug of it costs its own bus only."""
-    return f"the driver of {type_} failed: {said(error)}"
-
-
-async def _own_errors(type_: str, call: Awaitable[T]) -> T:
-    """Await a driver's method. WireError for all errors that a driver must not raise."""
-    try:
-        return await call
-    except BocageError:
-        raise
-    except Exception as error:
-        raise WireError(_failure(type_, error)) from error
-
-
-async def _retired(name: str, wire: Successive, devices: Sequence[DeviceSpec]) -> bool:
-    try:
-        await wire.retire(devices)
-    except Exception:
-        log.exception("bus cannot be retired bus=%s next=it is closed", name)
-        return False
-    return True
-
-
-def _succeeds(name: str, wire: Successive, before: Any) -> bool:
-    try:
-        wire.succeed(before)
-    except Exception:
-        log.exception("outputs cannot be handed over bus=%s next=they are opened anew", name)
-        return False
-    return True
-
-
-async def _close(name: str, wire: Wire) -> None:
-    """Close a bus; one that cannot be closed is left as it is, and the others go on."""
-    try:
-        await wire.close()
-    except Exception:
-        log.exception("bus cannot be closed bus=%s next=it is left as it is", name)
-
-
-def _status(wire: Wire) -> Mapping[str, Any]:
-    """A driver's report on its bus; that of another distribution may fail."""
-    try:
-        return dict(wire.status())
-    except Exception as error:  # noqa: BLE001  it costs its own bus only
-        return {"state": BusState.DOWN, "error": f"its status failed: {said(error)}"}
+def _ids(wire: Any) -> set[str]:
+    return {point.id for point in wire.points}
 
 
 class VolatileStore:

@@ -231,6 +231,10 @@ class Running:
 
         return asyncio.run(asked())
 
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait(timeout=60)
+
     def stop(self) -> int:
         self._process.send_signal(signal.SIGTERM)
         return self._process.wait(timeout=60)
@@ -275,13 +279,33 @@ def test_the_agent_runs_without_it(
     assert logger.outputs[3] == "off", "its safe state"
 
 
+READS = "async def readings(self):\n"
+NOW = "self._clock.now()"
 FAILS = {
     "due": ("def due(self): raise KeyError('due')", "KeyError: 'due'"),
+    "due none": ("def due(self): return None", "TypeError: "),
     "status": ("def status(self): raise KeyError('status')", "KeyError: 'status'"),
-    "readings": ("async def readings(self):\n  raise KeyError('readings')\n  yield []", None),
+    "status exit": ("def status(self): raise SystemExit('bye')", "SystemExit: bye"),
+    "status none": ("def status(self): return None", "its status failed: TypeError: "),
+    "status lost": ("def status(self): return {'state': 'up', 'lost': None}", "its status failed: TypeError: lost: "),
+    "readings": (f"{READS}  raise KeyError('readings')\n  yield []", "KeyError: 'readings'"),
+    "readings exit": (f"{READS}  raise SystemExit('bye')\n  yield []", "SystemExit: bye"),
+    "readings cancelled": (f"{READS}  raise asyncio.CancelledError\n  yield []", "CancelledError"),
+    "readings end": (f"{READS}  return\n  yield []", "its driver ended by itself"),
+    "readings int": (f"{READS}  yield [5]", "gave int for a Reading"),
+    "readings none": (f"{READS}  yield None", "gave NoneType for a list of readings"),
+    "readings foreign": (f"{READS}  yield [Reading('well.value', 5.0, {NOW})]", "gave a reading of 'well.value', "),
+    "readings naive": (f"{READS}  yield [Reading('pond.value', 5.0, datetime.now())]", "whose time is no Instant"),
+    "readings bytes": (f"{READS}  yield [Reading('pond.value', b'', {NOW})]", "whose value or quality cannot be kept"),
+    "readings huge": (f"{READS}  yield [Reading('pond.value', 10**5000, {NOW})]", "whose value or quality cannot be"),
     "read": ("async def read(self, _points): raise KeyError('read')", None),
+    "read none": ("async def read(self, _points): return None", None),
+    "read cancelled": ("async def read(self, _points): raise asyncio.CancelledError", None),
     "write": ("async def write(self, *_): raise KeyError('write')", None),
+    "write exit": ("async def write(self, *_): raise SystemExit('bye')", None),
     "close": ("async def close(self): raise KeyError('close')", None),
+    "close exit": ("async def close(self): raise SystemExit('bye')", None),
+    "close hangs": ("async def close(self): await asyncio.Event().wait()", None),
 }
 """What raises an error that a driver must not raise, and what the status of its bus says of that."""
 
@@ -293,6 +317,7 @@ def test_a_method_that_fails_costs_its_own_bus(
 ) -> None:  # fmt: skip
     method, said = FAILS[name]
     broken(
+        "import asyncio\nfrom datetime import datetime\nfrom agent.model import Reading\n"
         "from dataclasses import replace\nfrom my_logger import DRIVERS\nfrom my_logger.logger import Logger as Base\n"
         f"class Wire(Base):\n {method}\n"
         "DRIVER = replace(DRIVERS[0], open='broken_driver:Wire', config='broken_config:Odd')\n"
@@ -308,7 +333,7 @@ def test_a_method_that_fails_costs_its_own_bus(
         agent.until(lambda status: values(status).get("level") == 12.5)
         agent.until(lambda status: said is None or said in bus(status, "odd")["error"])
         done = agent.ask({"do": "write", "point": "gate", "value": "on", "hold_ms": None})
-        assert done["state"] in (("failed",) if name == "write" else ("applied", "verified")), done
+        assert done["state"] in (("failed",) if name.startswith("write") else ("applied", "verified")), done
         done = agent.ask({"do": "write", "point": "pump", "value": "on", "hold_ms": None})
         assert done["state"] in ("applied", "verified"), done
         assert logger.outputs[3] == "on"
@@ -325,7 +350,7 @@ OFFLINE = {
         "async def read(self, _points):\n  raise KeyError('read')",
         "the driver of broken failed: KeyError: 'read' (",
     ),
-    "nothing": ("async def read(self, _points): return None", "the driver of broken failed: TypeError: "),
+    "nothing": ("async def read(self, _points): return None", "the driver of broken gave NoneType for a list of"),
     "fewer": ("async def read(self, _points): return []", "no value; is a sensor connected to this channel?"),
     "status": ("def status(self): raise KeyError('status')", None),
     "no status": ("def status(self): return None", None),
@@ -439,6 +464,40 @@ def test_a_command_says_in_one_line_what_fails(
         ]
     assert "gate on: failed: the driver of broken failed: KeyError: 'write' (" in written.stdout
     assert (scanned.returncode, read.returncode, written.returncode) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("method", [
+    "def __init__(self, *_): raise SystemExit('bye')", "points = None", "points = ['x']",
+    "async def write(self, *_): raise RuntimeError('write')", "async def read(self, _points): raise SystemExit('bye')",
+    "async def close(self): raise SystemExit('bye')",
+])  # fmt: skip
+def test_after_a_crash_the_outputs_of_the_others_are_safe(
+    run: Bocage, site: Path, logger: LoggerDevice, other: LoggerDevice, environment: dict[str, str],
+    broken: Callable[[str], None], installed: Path, method: str,
+) -> None:  # fmt: skip
+    described = (
+        "from dataclasses import replace\nfrom my_logger import DRIVERS\nfrom my_logger.logger import Logger as Base\n"
+        "class Wire(Base):\n {}\n"
+        "DRIVER = replace(DRIVERS[0], open='broken_driver:Wire', config='broken_config:Odd')\n"
+    )
+    broken(described.format("pass"))
+    (site.parent / "broken_config.py").write_text(
+        "from typing import Literal\nfrom my_logger.config import MyLoggerConfig\n"
+        "class Odd(MyLoggerConfig):\n type: Literal['broken']\n"
+    )
+    text = site.read_text().replace("tty: /dev/x, every: 3s", f"host: 127.0.0.1, port: {other.port}")
+    site.write_text(text.replace("slot: 3, colour: blue", "channel: 4, poll: 1s"))
+    agent = Running(site, environment)
+    agent.until(lambda status: values(status).get("level") == 12.5 and values(status).get("depth") is not None)
+    for output in ("pump", "gate"):
+        agent.ask({"do": "write", "point": output, "value": "on", "hold_ms": None})
+    agent.kill()
+    assert logger.outputs[3] == "on"
+    broken(described.format(method))
+    folders = ["--state-dir", site.parent / "state", "--runtime-dir", site.parent / "run"]
+    done = run("agent", "stop-outputs", site, *folders)
+    assert logger.outputs[3] == "off", done.stderr
+    assert "Traceback" not in done.stdout
 
 
 def test_a_reload_takes_it_up_when_it_is_mended_and_drops_it_when_it_breaks(

@@ -73,7 +73,7 @@ class PointCommands:
         """Give up an orphan that will never be reached again: its module was taken away."""
         said = await forget(actuator)
         if not said:
-            raise Rejected(f"no orphaned output named {actuator}")
+            raise Rejected(f"no output that left is called {actuator}")
         detail = {"by": command.by, "what": said}
         await self._open_alarms.put_event(Event("audit", "forgotten", actuator, self._clock.now(), detail=detail))
         return said

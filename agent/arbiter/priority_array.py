@@ -84,7 +84,7 @@ class PriorityArray(dict[int, Slot]):
         """Enter the relinquish default at priority 16."""
         value = self.relinquish_default
         if value is not None:
-            self[DEFAULT] = Slot(value, "relinquish default")
+            self[DEFAULT] = Slot(value, "nobody wants it")
 
     def fall_back(self, before: Value) -> None:
         """After a failed write: the output may have moved. If the array is empty, put it back to `before`."""

@@ -222,7 +222,7 @@ class Buses:
         bus = self._home.get(point, "")
         wire = self._wires.get(bus)
         if not isinstance(wire, Writer):
-            raise DeviceError(f"{point} cannot be written: its bus is down or read only")
+            raise DeviceError(f"{point} is on no bus that can be written")
         await own_errors(self._specs[bus].type, wire.write(point, value, until))
 
     async def write_aside(self, spec: BusSpec, point: str, value: Value) -> None:
@@ -240,7 +240,7 @@ class Buses:
                 return
         own = self._opened(spec)
         if not isinstance(own, Writer):
-            raise DeviceError(f"{point} cannot be written: its bus is read only")
+            raise DeviceError(f"{point} is on no bus that can be written")
         try:
             await own_errors(spec.type, own.write(point, value))
         finally:

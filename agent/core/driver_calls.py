@@ -26,7 +26,7 @@ TEXT = 4096
 _WHOLE = 1 << 63
 """Integers below this are stored and sent as they are."""
 _DEVICES = {"lost": list, "unheard": list, "unread": list, "said": Mapping, "refused": Mapping, "in_vain": Mapping}
-"""What a status may say of devices: their names, or texts by their names."""
+"""The keys of a status that are about devices: their names, or texts by their names."""
 
 
 def failure(type_: str, error: BaseException) -> str:
@@ -57,7 +57,7 @@ def due(wire: Wire) -> tuple[float, BaseException | None]:
 
 
 def status(wire: Wire) -> dict[str, Any]:
-    """What a driver says of its bus; the bus is down if that cannot be used."""
+    """The status of a bus by its driver; the bus is down if that cannot be used."""
     try:
         found = dict(wire.status())
         found["state"], found["load"] = BusState(found["state"]), float(found.get("load", 0.0))
@@ -81,7 +81,7 @@ def checked_readings(type_: str, readings: Readings, own: Set[str]) -> Readings:
 
 
 def _wrong(one: Reading, own: Set[str]) -> str:
-    """What is wrong with a reading; "" if nothing is."""
+    """Say what is wrong with a reading; "" if nothing is."""
     if not isinstance(one, Reading):
         return f"{type(one).__name__} for a Reading"
     if one.point not in own:

@@ -139,7 +139,7 @@ class Outbox:
         except StorageError as error:
             if command.origin is Origin.LOCAL:
                 return None
-            refusal = self._result(command, OutcomeState.REJECTED, f"the command ledger cannot be read: {error}")
+            refusal = self._result(command, OutcomeState.REJECTED, f"nobody knows whether it came before: {error}")
             self._writer.events.unsaved.append(self._writer.events.refuse(refusal))
             await self._writer.save()
             return refusal

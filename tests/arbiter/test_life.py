@@ -43,7 +43,7 @@ def test_the_lowest_number_wins(virtual):
             (15, "schedule"),
             (2, "burst"),
             (13, "fete"),
-            (16, "relinquish default"),
+            (16, "nobody wants it"),
         ]
 
     virtual(test, LAMP)

@@ -206,7 +206,7 @@ def test_rules_hear_of_a_pass_that_was_called_for_or_came_due_and_of_no_other(vi
         await site.send("km1", True, hold_ms=30_000)
         await asyncio.sleep(100)
         assert {at for at, _ in heard} == {100, 130}
-        assert heard[-1][1] == "relinquish default"
+        assert heard[-1][1] == "nobody wants it"
 
     virtual(test, FREE)
 

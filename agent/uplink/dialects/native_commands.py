@@ -63,7 +63,7 @@ def _object(payload: bytes) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise Rejected(f"not JSON: {error.msg} (line {error.lineno}, column {error.colno})") from error
     except RecursionError as error:
-        raise Rejected("JSON nested too deeply") from error
+        raise Rejected("not JSON that anybody would write: nested too deeply") from error
     except ValueError as error:  # a whole number of thousands of digits
         raise Rejected("a number is too long") from error
     if not isinstance(body, dict):

@@ -27,7 +27,7 @@ def add(commands: Any) -> None:
         "list the open alarms of the running agent, the most severe first",
         "  bocage alarms site.yaml\n  bocage alarms site.yaml --json\n"
         "  bocage write site.yaml alarm.burst.fountain ack     acknowledge an alarm\n"
-        "  bocage write site.yaml fountain.latch reset         close a latched alarm after the repair",
+        "  bocage write site.yaml fountain.latch reset         end a latched alarm after the repair",
     )
     add_folders(alarms)
     add_json(alarms)

@@ -136,6 +136,34 @@ def test_a_rule_that_fails_costs_its_own_bus(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(("rule", "returned"), [
+    ("address", "None"), ("address", "{1: 2}"), ("options", "5"), ("load", "'much'"), ("needs", "None"),
+    ("needs", "('nonsense',)"), ("points", "[]"), ("points", "{'value': None}"), ("points", "{'value': {}}"),
+    ("points", "{'value': {'unit': 5, 'kind': 'state', 'writable': False, 'low': None, 'high': None}}"),
+])  # fmt: skip
+def test_a_rule_that_returns_something_else_costs_its_own_bus(
+    run: Bocage, site: Path, broken: Callable[[str], None], installed: Path, rule: str, returned: str
+) -> None:
+    broken(
+        "from dataclasses import replace\nfrom my_logger import DRIVERS\n"
+        "DRIVER = replace(DRIVERS[0], config='broken_config:Odd')\n"
+    )
+    (site.parent / "broken_config.py").write_text(
+        "from typing import Literal\nfrom my_logger.config import MyLoggerConfig\n"
+        f"class Odd(MyLoggerConfig):\n type: Literal['broken']\n def {rule}(self, *_): return {returned}\n"
+    )
+    text = site.read_text().replace("tty: /dev/x, every: 3s", "host: 127.0.0.2")
+    site.write_text(text.replace("slot: 3, colour: blue", "channel: 4"))
+    done = run("agent", "check", site)
+    assert "Traceback" not in done.stderr
+    if rule == "load":  # asked for the line below the problems only
+        assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
+        return
+    assert done.returncode == 1
+    (line,) = done.stdout.splitlines()
+    assert line.startswith(f"{site}:5:15: error: the driver of broken cannot be used: Odd.{rule} returns "), line
+
+
 @pytest.mark.parametrize("name", MADE)
 def test_check_bus_names_what_fails_when_it_is_made(
     run: Bocage, site: Path, broken: Callable[[str], None], name: str

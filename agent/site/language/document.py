@@ -228,7 +228,7 @@ def _note_lone_return(document: Document, text: str) -> None:
         return
     before = _LONE_RETURN.sub("\n", text[: found.start()])
     name = {"\r": "a carriage return (CR) without a line feed"}.get(found.group(), f"U+{ord(found.group()):04X}")
-    words = f"{name} found here, which ends the line for YAML, and not for most editors"
+    words = f"{name} is here, which ends the line for YAML, and not for most editors"
     line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
     document.note(line, column, f"{words}; end lines with LF or CRLF", rule=True)
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, create_model
 from pydantic_core import PydanticCustomError
 
-from agent.site.models.bus import BusModel, DeviceOptions
+from agent.model import Kind
+from agent.site.models.bus import BusModel, DeviceOptions, profile_point
 from agent.site.profiles.kinds import KINDS
 from drivers.registry import PLANNED, built_in, fault, find, load, loads, said
 
@@ -91,8 +92,11 @@ def _guarded(model: type[BusModel], name: str, faults: dict[str, str]) -> type[B
         def call(*arguments: Any) -> Any:
             if name not in faults:
                 try:
-                    return own(*arguments)
-                except Exception as error:  # noqa: BLE001  it costs its own buses only
+                    found = own(*arguments)
+                    if _is_well_formed(rule, found, arguments):
+                        return found
+                    faults[name] = f"{model.__name__}.{rule} returns {found!r:.60}"
+                except (Exception, SystemExit) as error:  # noqa: BLE001  it costs its own buses only
                     faults[name] = f"{model.__name__}.{rule}: {said(error)}"
             return usual(*arguments)
 
@@ -100,6 +104,30 @@ def _guarded(model: type[BusModel], name: str, faults: dict[str, str]) -> type[B
 
     rules = {rule: guarded(rule) for rule in _RULES}
     return type(model.__name__, (model,), {"__module__": model.__module__, "__doc__": model.__doc__, **rules})
+
+
+def _is_well_formed(rule: str, found: Any, arguments: tuple[Any, ...]) -> bool:
+    """Whether a rule of another distribution's model returns what `BusModel` says."""
+    if rule in ("address", "options"):
+        return isinstance(found, dict) and all(isinstance(key, str) for key in found)
+    if rule == "load":
+        return found is None or (isinstance(found, int | float) and not isinstance(found, bool))
+    if rule == "needs":
+        _, at, device = arguments
+        return isinstance(found, list | tuple | set | frozenset) and all(
+            isinstance(key, str) and hasattr(at.site.devices[device], key) for key in found
+        )
+    if rule == "points" and found is not None:
+        return isinstance(found, dict) and all(map(_is_point, found, found.values()))
+    return True
+
+
+def _is_point(name: Any, point: Any) -> bool:
+    """Whether this is the name of a point, and what `profile_point` makes."""
+    if not isinstance(name, str) or not isinstance(point, dict) or profile_point().keys() - point.keys():
+        return False
+    limits = all(point[key] is None or isinstance(point[key], int | float) for key in ("low", "high"))
+    return limits and isinstance(point["unit"], str) and point["kind"] in list(Kind)
 
 
 def _no_kind(model: type[BusModel]) -> str:

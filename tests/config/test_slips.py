@@ -153,7 +153,7 @@ TCP = SITE + "buses: {r: {type: modbus_tcp, host: h}}\n"
         (GPIO + "signals: {s: {from: gpio.17, unit: candles}}",
          '4:36: warning: unknown unit "candles"; write one such as degC, kWh, m3 or %'),
         (SITE + "clock: {trust: auto}\rbuses: {}\n",
-         "3:21: error: a carriage return (CR) without a line feed found here, which ends the line for YAML, and not "
+         "3:21: error: a carriage return (CR) without a line feed is here, which ends the line for YAML, and not "
          "for most editors; end lines with LF or CRLF"),
         ("site: {id: a, name: \u201cLavoir\u201d}\nuplink: {url: mqtt://h}\n",
          '1:21: error: \u201c\u201d are no quotes in YAML; write "Lavoir"'),

@@ -36,6 +36,7 @@ from agent.demo.uplink import HOST, Deliveries, RuralLink, broker, subscriber
 from agent.demo.village import Village
 from agent.errors import BocageError
 from agent.lib.hints import ours
+from agent.model import LinkState
 from agent.runtime.socket import NoAgent, connect
 
 __all__ = ["Demo", "Timetable", "run", "verdict"]
@@ -246,7 +247,11 @@ class Demo:
             await asyncio.sleep(0.2)
 
     async def _operate(self, client: aiomqtt.Client) -> None:
-        """The operator's commands over MQTT. `ttl_ms` bounds the start, `hold_ms` the duration of the override."""
+        """The operator's commands over MQTT. `ttl_ms` bounds the start, `hold_ms` the duration of the override.
+
+        The first waits until the agent has connected once: before that it has no session in which the broker keeps it.
+        """
+        await _when(self._is_connected, self._looked, GRACE)
         for number in count():
             await self._sleep_until((FIRST + number * EVERY) * self._times.scale)
             await self._command(client, f"demo-{number}", OPERATOR, "on", HELD * self._times.scale)
@@ -258,6 +263,9 @@ class Demo:
             command = {"id": name, "point": point, "value": value, "ttl_ms": 30_000, "hold_ms": round(held * 1000),
                        "by": "operator"}  # fmt: skip
             await client.publish(f"bocage/v1/{site.SITE_ID}/cmd/{name}", json.dumps(command), qos=1)
+
+    def _is_connected(self) -> bool:
+        return self._status is not None and self._status["uplink"]["state"] == LinkState.CONNECTED
 
     def _is_taken(self, actuator: str) -> bool:
         """Whether the user has commanded the output: then the demo leaves it alone."""

@@ -56,6 +56,8 @@ class OutputState:
         """When the output, and when its feedback, was read last."""
         self._unread = self._feedback_unread = False
         """The output, and its feedback, could not be read when it was polled last."""
+        self._off_unacknowledged = False
+        """A write of off was not acknowledged, and the feedback has not been read since."""
 
     def restore(self, history: History, asserted: Value, now: float) -> None:
         """Take over what an earlier process saved. The output may have moved since, or moved just before unsaved."""
@@ -91,6 +93,7 @@ class OutputState:
         self.present = self.asserted = value
         self.earlier = None
         self.written_at, self._feedback_counts, self._tried = now, False, None
+        self._off_unacknowledged = False
         self._starting, self._restored_at = -math.inf, None
 
     def write_failed(self, value: Value, now: float) -> None:
@@ -101,7 +104,7 @@ class OutputState:
         perhaps, maybe = self._doubted(self._before_try).perhaps(on, now), self.history.maybe
         self.history = perhaps if maybe is None else replace(perhaps, maybe=maybe)
         self._tried, self.present, self.asserted = value, None, None
-        self.written_at, self._starting = now, -math.inf
+        self.written_at, self._starting, self._off_unacknowledged = now, -math.inf, not on
 
     def possible_history(self, on: bool, now: float) -> History:
         """The history if the output may have moved to `on` at `now`."""
@@ -174,14 +177,18 @@ class OutputState:
 
         Where the output itself cannot be read, or was not read since the feedback was on, a feedback that goes off
         means that the output fell, as when its module lost power. So does a feedback that is off after a restart.
+        After a write of off that was not acknowledged it says more than the output: an answer that is late may be to
+        the question before, and on a serial line it looks like the one to this.
         """
         if not isinstance(value, bool | int | float) or at <= self.written_at:
             return False
         settled = at >= self.written_at + self._spec.travel + SETTLE
         unread = self._unread or (self.feedback is True and self._read_at <= self._shown_at)
-        if unread and settled and self.feedback is not False and not value and self.history.on:
+        off = self._off_unacknowledged or (unread and settled)
+        if off and self.feedback is not False and not value and self.history.on:
             self.history, self.present = self.history.found(False, at), self._spec.off
         self.feedback, self._shown_at, self._feedback_unread = bool(value), at, False
+        self._off_unacknowledged = False
         if settled or self.feedback is self._spec.is_on(self.present):  # before that it may still be moving
             self._feedback_counts = True
             self.check(wanted)

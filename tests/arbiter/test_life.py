@@ -156,6 +156,31 @@ def test_a_fall_that_only_the_feedback_shows_waits_for_min_off_too(virtual, rest
     virtual(test, ActuatorSpec("km1", RELAY, feedback="io-1.di1", min_on=120, min_off=120))
 
 
+def test_an_answer_that_is_late_does_not_hide_that_the_output_went_off(virtual):
+    """The write of off is obeyed and not acknowledged; then the answer to the poll before comes, and the contact's."""
+
+    async def test(site):
+        site.plant.follows = {"io-1.di1": RELAY}
+        await site.up()
+        site.arbiter.wish("km1", 15, "on", "dusk")
+        await asyncio.sleep(300)
+        await site.poll()
+        site.plant.reply_lost = True
+        site.arbiter.wish("km1", 15, "off", "fault")
+        await asyncio.sleep(0.5)
+        site.plant.reply_lost = False
+        went = site.plant.edges[1][0]
+        late = site.plant.reading(RELAY, site.clock.now())._replace(value=True)
+        site.arbiter.observe([late, site.plant.reading("io-1.di1", site.clock.now())])
+        site.arbiter.wish("km1", 15, "on", "dusk")
+        await asyncio.sleep(100)
+        assert edges(site) == [True, False]
+        await asyncio.sleep(100)
+        assert edges(site) == [True, False, True] and site.plant.edges[2][0] - went >= 120
+
+    virtual(test, ActuatorSpec("km1", RELAY, feedback="io-1.di1", min_on=120, min_off=120))
+
+
 def test_starts_an_hour(virtual):
     async def test(site):
         await site.up()

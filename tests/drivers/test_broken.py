@@ -307,6 +307,30 @@ def test_the_agent_runs_without_it(
     assert logger.outputs[3] == "off", "its safe state"
 
 
+@pytest.fixture
+def odd(site: Path, other: LoggerDevice, broken: Callable[[str], None], installed: Path) -> Callable[[str, str], None]:
+    """Make the driver of the bus odd one whose wire has this method, and whose description this."""
+
+    def write(method: str, description: str = "") -> None:
+        broken(
+            "import asyncio\nfrom datetime import datetime\nfrom agent.model import Reading\n"
+            "from dataclasses import replace\nfrom my_logger import DRIVERS\n"
+            "from my_logger.logger import Logger as Base\n"
+            f"class Wire(Base):\n {method}\n"
+            "def probe_fails(*_): raise KeyError('probe')\n"
+            "def diagnose_fails(_counts): raise KeyError('diagnose')\n"
+            f"DRIVER = replace(DRIVERS[0], open='broken_driver:Wire', config='broken_config:Odd'{description})\n"
+        )
+        (site.parent / "broken_config.py").write_text(
+            "from typing import Literal\nfrom my_logger.config import MyLoggerConfig\n"
+            "class Odd(MyLoggerConfig):\n type: Literal['broken']\n"
+        )
+        text = site.read_text().replace("tty: /dev/x, every: 3s", f"host: 127.0.0.1, port: {other.port}")
+        site.write_text(text.replace("slot: 3, colour: blue", "channel: 4, poll: 1s"))
+
+    return write
+
+
 READS = "async def readings(self):\n"
 NOW = "self._clock.now()"
 FAILS = {
@@ -340,22 +364,10 @@ FAILS = {
 
 @pytest.mark.parametrize("name", FAILS)
 def test_a_method_that_fails_costs_its_own_bus(
-    site: Path, logger: LoggerDevice, other: LoggerDevice, environment: dict[str, str],
-    broken: Callable[[str], None], installed: Path, name: str,
-) -> None:  # fmt: skip
+    site: Path, logger: LoggerDevice, environment: dict[str, str], odd: Callable[[str], None], name: str
+) -> None:
     method, said = FAILS[name]
-    broken(
-        "import asyncio\nfrom datetime import datetime\nfrom agent.model import Reading\n"
-        "from dataclasses import replace\nfrom my_logger import DRIVERS\nfrom my_logger.logger import Logger as Base\n"
-        f"class Wire(Base):\n {method}\n"
-        "DRIVER = replace(DRIVERS[0], open='broken_driver:Wire', config='broken_config:Odd')\n"
-    )
-    (site.parent / "broken_config.py").write_text(
-        "from typing import Literal\nfrom my_logger.config import MyLoggerConfig\n"
-        "class Odd(MyLoggerConfig):\n type: Literal['broken']\n"
-    )
-    text = site.read_text().replace("tty: /dev/x, every: 3s", f"host: 127.0.0.1, port: {other.port}")
-    site.write_text(text.replace("slot: 3, colour: blue", "channel: 4, poll: 1s"))
+    odd(method)
     agent = Running(site, environment)
     try:
         agent.until(lambda status: values(status).get("level") == 12.5)
@@ -386,29 +398,6 @@ OFFLINE = {
     "write": ("async def write(self, *_): raise KeyError('write')", None),
 }
 """What raises an error that a driver must not raise, and what `check --bus` says of the device."""
-
-
-@pytest.fixture
-def odd(site: Path, other: LoggerDevice, broken: Callable[[str], None], installed: Path) -> Callable[[str, str], None]:
-    """Make the driver of the bus odd one whose wire has this method, and whose description this."""
-
-    def write(method: str, description: str = "") -> None:
-        broken(
-            "from dataclasses import replace\nfrom my_logger import DRIVERS\n"
-            "from my_logger.logger import Logger as Base\n"
-            f"class Wire(Base):\n {method}\n"
-            "def probe_fails(*_): raise KeyError('probe')\n"
-            "def diagnose_fails(_counts): raise KeyError('diagnose')\n"
-            f"DRIVER = replace(DRIVERS[0], open='broken_driver:Wire', config='broken_config:Odd'{description})\n"
-        )
-        (site.parent / "broken_config.py").write_text(
-            "from typing import Literal\nfrom my_logger.config import MyLoggerConfig\n"
-            "class Odd(MyLoggerConfig):\n type: Literal['broken']\n"
-        )
-        text = site.read_text().replace("tty: /dev/x, every: 3s", f"host: 127.0.0.1, port: {other.port}")
-        site.write_text(text.replace("slot: 3, colour: blue", "channel: 4, poll: 1s"))
-
-    return write
 
 
 def problem(done: subprocess.CompletedProcess[str], device: str) -> str:
@@ -500,28 +489,16 @@ def test_a_command_says_in_one_line_what_fails(
     "async def close(self): raise SystemExit('bye')",
 ])  # fmt: skip
 def test_after_a_crash_the_outputs_of_the_others_are_safe(
-    run: Bocage, site: Path, logger: LoggerDevice, other: LoggerDevice, environment: dict[str, str],
-    broken: Callable[[str], None], installed: Path, method: str,
-) -> None:  # fmt: skip
-    described = (
-        "from dataclasses import replace\nfrom my_logger import DRIVERS\nfrom my_logger.logger import Logger as Base\n"
-        "class Wire(Base):\n {}\n"
-        "DRIVER = replace(DRIVERS[0], open='broken_driver:Wire', config='broken_config:Odd')\n"
-    )
-    broken(described.format("pass"))
-    (site.parent / "broken_config.py").write_text(
-        "from typing import Literal\nfrom my_logger.config import MyLoggerConfig\n"
-        "class Odd(MyLoggerConfig):\n type: Literal['broken']\n"
-    )
-    text = site.read_text().replace("tty: /dev/x, every: 3s", f"host: 127.0.0.1, port: {other.port}")
-    site.write_text(text.replace("slot: 3, colour: blue", "channel: 4, poll: 1s"))
+    run: Bocage, site: Path, logger: LoggerDevice, environment: dict[str, str], odd: Callable[[str], None], method: str
+) -> None:
+    odd("pass")
     agent = Running(site, environment)
     agent.until(lambda status: values(status).get("level") == 12.5 and values(status).get("depth") is not None)
     for output in ("pump", "gate"):
         agent.ask({"do": "write", "point": output, "value": "on", "hold_ms": None})
     agent.kill()
     assert logger.outputs[3] == "on"
-    broken(described.format(method))
+    odd(method)
     folders = ["--state-dir", site.parent / "state", "--runtime-dir", site.parent / "run"]
     done = run("agent", "stop-outputs", site, *folders)
     assert logger.outputs[3] == "off", done.stderr

@@ -310,7 +310,10 @@ class Outputs:
         end = self.world.loop.time()
         held = any(one.at <= end <= one.latest for one in asked)
         night = {self.night(end - 300.0), self.night(end)}
-        known = held or bool(output.state(end)) in night or not self.answers(output.slave, end)
+        most = output.spec.get("max_starts_per_hour")
+        starts = [move.at for move in output.moves if move.value and move.at > end - 3600.0]
+        spent = most is not None and not output.state(end) and len(starts) >= most  # commands used up the hour's
+        known = held or spent or bool(output.state(end)) in night or not self.answers(output.slave, end)
         self.must(known, end, f"{name} is {output.state(end)} in the end")
 
     def night(self, at: float) -> bool:

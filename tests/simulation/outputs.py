@@ -44,6 +44,8 @@ CRASHES_WITHIN = 600.0
 """Seconds in which three crashes are a loop."""
 LAMPS = {"street", "square"}
 """LED lamps: that they go on again after their power was gone is no start that counts (the page of lighting)."""
+LAMP_STARTS = 4
+"""Starts an hour of a lamp circuit whose actuator names none (the page of lighting)."""
 PLACES = {
     "m.relay1": ("m", "coil", 0), "m.relay2": ("m", "coil", 1), "m.relay3": ("m", "coil", 2),
     "m.dimmer": ("m", "register", 8), "gpio.22": ("g", "pin", 22), "w.pump": ("w", "coil", 0),
@@ -310,9 +312,9 @@ class Outputs:
         end = self.world.loop.time()
         held = any(one.at <= end <= one.latest for one in asked)
         night = {self.night(end - 300.0), self.night(end)}
-        most = output.spec.get("max_starts_per_hour")
+        most = output.spec.get("max_starts_per_hour", LAMP_STARTS)
         starts = [move.at for move in output.moves if move.value and move.at > end - 3600.0]
-        spent = most is not None and not output.state(end) and len(starts) >= most  # commands used up the hour's
+        spent = not output.state(end) and len(starts) >= most  # commands used up those of the hour
         known = held or spent or bool(output.state(end)) in night or not self.answers(output.slave, end)
         self.must(known, end, f"{name} is {output.state(end)} in the end")
 

@@ -10,7 +10,16 @@ from dataclasses import replace
 from typing import Any
 
 from agent.clock import Clock
-from agent.core.driver_calls import checked_readings, close, due, failure, own_errors, retired, status, succeeds
+from agent.core.driver_calls import (
+    DEVICE_KEYS,
+    called,
+    checked_readings,
+    close_wire,
+    own_errors,
+    retired,
+    status_of,
+    succeeds,
+)
 from agent.core.outputs import one_wire
 from agent.core.trial import line_settings, other_settings, outline, same_wire, verdicts
 from agent.core.unusable import UnusableWire
@@ -31,7 +40,7 @@ from drivers.api import (
     Wire,
     Writer,
 )
-from drivers.registry import find, is_foreign, look_again, open_bus, said
+from drivers.registry import built_in, find, look_again, open_bus, said
 
 __all__ = ["Buses", "VolatileStore"]
 
@@ -121,16 +130,17 @@ class Buses:
             if (wire := self._wires.pop(name, None)) is None:
                 continue
             self._ended.pop(name, None)
+            kind = self._specs[name].type
             after = next((spec for spec in specs.values() if one_wire(spec, self._specs[name])), None)
-            if after is not None and isinstance(wire, Successive) and await retired(name, wire, after.devices):
+            if after is not None and isinstance(wire, Successive) and await retired(name, kind, wire, after.devices):
                 handed.append((after.name, wire))
             else:
-                await close(name, wire)
+                await close_wire(name, kind, wire)
         self.configure(specs, removed, silent)
         for name, before in handed:
             wire = self._wires.get(name)
-            if not isinstance(wire, Successive) or not succeeds(name, wire, before):
-                await close(name, before)
+            if not isinstance(wire, Successive) or not succeeds(name, self._specs[name].type, wire, before):
+                await close_wire(name, self._specs[name].type, before)
 
     @property
     def unusable(self) -> dict[str, str]:
@@ -162,29 +172,32 @@ class Buses:
         for name, wire in self._wires.items():
             if name in self._silent:
                 continue
-            own = {"name": name, "type": self._specs[name].type, "load": 0.0, "error": "", **status(wire)}
+            own = {"name": name, "type": self._specs[name].type, "load": 0.0, "error": "", **status_of(wire)}
             if name in self._ended:
                 lost = [device.name for device in self._specs[name].devices]
                 own |= {"state": BusState.DOWN, "error": self._ended[name], "lost": lost}
-            for key in ("lost", "unheard", "unread"):
-                if self._removed and key in own:
-                    own[key] = [device for device in own[key] if device not in self._removed]
-            for key in ("said", "refused", "in_vain"):
-                if self._removed and key in own:
-                    own[key] = {device: said for device, said in own[key].items() if device not in self._removed}
+            for key in DEVICE_KEYS.keys() & own.keys() if self._removed else ():
+                own[key] = self._without_removed(own[key])
             own["error"] = own["error"] or self._failed.get(name, "")
             lines.append(own)
         return lines
+
+    def _without_removed(self, said: Any) -> Any:
+        """The names of devices, or the texts by their names, less those of removed nodes."""
+        if isinstance(said, list):
+            return [device for device in said if device not in self._removed]
+        return {device: text for device, text in said.items() if device not in self._removed}
 
     def due(self, name: str) -> float:
         """When the next sign of life of a bus is due (infinite for a bus that is gone)."""
         wire = self._wires.get(name)
         if wire is None:
             return math.inf
-        at, error = due(wire)
-        if error is not None:
-            self._failed[name] = failure(self._specs[name].type, error)
-        return at
+        try:
+            return called(self._specs[name].type, lambda: float(wire.due()))
+        except BocageError as error:
+            self._failed[name] = str(error)
+            return math.inf
 
     async def listen(self, name: str) -> None:
         """Own one wire: hand on what it reads until cancelled. The bus is down from an error until it reads again."""
@@ -199,7 +212,7 @@ class Buses:
         wire, kind = self._wires[name], self._specs[name].type
         if not isinstance(wire, Listener):
             raise BocageError(f"bus {name} of type {kind} cannot be listened to")
-        own = _ids(wire) if is_foreign(kind) else None
+        own = None if kind in built_in() else _ids(wire)
         async for readings in wire.readings():
             self._ended.pop(name, None)
             if own is not None:
@@ -244,7 +257,7 @@ class Buses:
         try:
             await own_errors(spec.type, own.write(point, value))
         finally:
-            await close(spec.name, own)
+            await close_wire(spec.name, spec.type, own)
 
     async def scan(self, bus: str, unit: int, timeout: float | None = None) -> dict[str, Any]:
         """Scan one unit id of a bus, between more urgent requests.
@@ -315,11 +328,10 @@ class Buses:
         for name, wire in self._wires.items():
             if isinstance(wire, Inspector):
                 try:
-                    rows.append([{"bus": name, **row} for row in wire.inspect(topic)])
+                    found = called(self._specs[name].type, lambda wire=wire: list(wire.inspect(topic)))  # type: ignore[misc]
+                    rows.append([{"bus": name, **row} for row in found])
                 except BocageError as error:
                     refusal = error
-                except Exception as error:  # noqa: BLE001  it costs its own bus only
-                    refusal = WireError(failure(self._specs[name].type, error))
         if not rows:
             raise refusal
         return [row for found in rows for row in found]
@@ -331,7 +343,7 @@ class Buses:
 
     async def close(self) -> None:
         for name, wire in self._wires.items():
-            await close(name, wire)
+            await close_wire(name, self._specs[name].type, wire)
 
     async def _read_bus(self, bus: str, points: Sequence[str]) -> Readings:
         wire = self._wires.get(bus)
@@ -340,7 +352,7 @@ class Buses:
             try:
                 kind = self._specs[bus].type
                 readings = await own_errors(kind, wire.read(points))
-                return checked_readings(kind, readings, _ids(wire)) if is_foreign(kind) else readings
+                return readings if kind in built_in() else checked_readings(kind, readings, _ids(wire))
             except BocageError as error:
                 self._failed[bus] = str(error)
                 log.warning('wire cannot be read bus=%s reason="%s" next=its points are bad', bus, self._failed[bus])

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
-from collections.abc import Awaitable, Mapping, Sequence, Set
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from typing import Any, TypeVar
 
 from agent.errors import BocageError, WireError
@@ -13,7 +12,9 @@ from agent.model import BusState, Instant, Quality, Reading, Readings, Value
 from drivers.api import DeviceSpec, Successive, Wire
 from drivers.registry import said
 
-__all__ = ["checked_readings", "close", "due", "failure", "own_errors", "retired", "status", "succeeds"]
+__all__ = [
+    "DEVICE_KEYS", "called", "checked_readings", "close_wire", "own_errors", "retired", "status_of", "succeeds",
+]  # fmt: skip
 
 log = logging.getLogger("bocage.buses")
 
@@ -25,13 +26,20 @@ TEXT = 4096
 """Characters that the text of a reading may have."""
 _WHOLE = 1 << 63
 """Integers below this are stored and sent as they are."""
-_DEVICES = {"lost": list, "unheard": list, "unread": list, "said": Mapping, "refused": Mapping, "in_vain": Mapping}
+DEVICE_KEYS: Mapping[str, type] = {
+    "lost": list, "unheard": list, "unread": list, "said": Mapping, "refused": Mapping, "in_vain": Mapping,
+}  # fmt: skip
 """The keys of a status that are about devices: their names, or texts by their names."""
 
 
-def failure(type_: str, error: BaseException) -> str:
-    """Say of a bus that its driver raised an error that it must not raise."""
-    return f"the driver of {type_} failed: {said(error)}"
+def called(type_: str, call: Callable[[], T]) -> T:
+    """Call a driver's method that is not awaited. WireError for all errors that a driver must not raise."""
+    try:
+        return call()
+    except BocageError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise _failure(type_, error) from error
 
 
 async def own_errors(type_: str, call: Awaitable[T]) -> T:
@@ -43,26 +51,18 @@ async def own_errors(type_: str, call: Awaitable[T]) -> T:
     except asyncio.CancelledError as error:
         if _is_cancelled():
             raise
-        raise WireError(failure(type_, error)) from error
+        raise _failure(type_, error) from error
     except (Exception, SystemExit) as error:
-        raise WireError(failure(type_, error)) from error
+        raise _failure(type_, error) from error
 
 
-def due(wire: Wire) -> tuple[float, BaseException | None]:
-    """When the next sign of life is due; infinite, and the error, if the driver does not say."""
-    try:
-        return float(wire.due()), None
-    except (Exception, SystemExit) as error:  # noqa: BLE001  it costs its own bus only
-        return math.inf, error
-
-
-def status(wire: Wire) -> dict[str, Any]:
+def status_of(wire: Wire) -> dict[str, Any]:
     """The status of a bus by its driver; the bus is down if that cannot be used."""
     try:
         found = dict(wire.status())
         found["state"], found["load"] = BusState(found["state"]), float(found.get("load", 0.0))
         found["error"] = str(found.get("error", ""))
-        wrong = [key for key, form in _DEVICES.items() if key in found and not isinstance(found[key], form)]
+        wrong = [key for key, form in DEVICE_KEYS.items() if key in found and not isinstance(found[key], form)]
         if wrong:
             raise TypeError(f"{', '.join(wrong)}: not of devices")
     except (Exception, SystemExit) as error:  # noqa: BLE001  it costs its own bus only
@@ -93,34 +93,43 @@ def _wrong(one: Reading, own: Set[str]) -> str:
     return ""
 
 
-async def close(name: str, wire: Wire) -> None:
+async def close_wire(name: str, type_: str, wire: Wire) -> None:
     """Close a bus; one that cannot be closed within `CLOSING` seconds is left as it is, and the others go on."""
-    try:
-        async with asyncio.timeout(CLOSING):
-            await own_errors(name, wire.close())
-    except (BocageError, TimeoutError):
-        log.exception("bus cannot be closed bus=%s next=it is left as it is", name)
+    if not await _ends(type_, wire.close()):
+        log.error("bus cannot be closed bus=%s next=it is left as it is", name)
 
 
-async def retired(name: str, wire: Successive, devices: Sequence[DeviceSpec]) -> bool:
+async def retired(name: str, type_: str, wire: Successive, devices: Sequence[DeviceSpec]) -> bool:
     """Retire the outputs of a bus for its successor; False if that failed."""
-    try:
-        async with asyncio.timeout(CLOSING):
-            await own_errors(name, wire.retire(devices))
-    except (BocageError, TimeoutError):
-        log.exception("bus cannot be retired bus=%s next=it is closed", name)
-        return False
-    return True
+    if await _ends(type_, wire.retire(devices)):
+        return True
+    log.error("bus cannot be retired bus=%s next=it is closed", name)
+    return False
 
 
-def succeeds(name: str, wire: Successive, before: Any) -> bool:
+def succeeds(name: str, type_: str, wire: Successive, before: Any) -> bool:
     """Take over the outputs of the bus before; False if that failed."""
     try:
-        wire.succeed(before)
-    except Exception:
+        called(type_, lambda: wire.succeed(before))
+    except BocageError:
         log.exception("outputs cannot be handed over bus=%s next=they are opened anew", name)
         return False
     return True
+
+
+async def _ends(type_: str, call: Awaitable[object]) -> bool:
+    """Await a driver's method for `CLOSING` seconds at most; False if it fails, or takes longer."""
+    try:
+        async with asyncio.timeout(CLOSING):
+            await own_errors(type_, call)
+    except (BocageError, TimeoutError):
+        log.exception("driver failed type=%s", type_)
+        return False
+    return True
+
+
+def _failure(type_: str, error: BaseException) -> WireError:
+    return WireError(f"the driver of {type_} failed: {said(error)}")
 
 
 def _is_cancelled() -> bool:

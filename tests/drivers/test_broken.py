@@ -112,20 +112,30 @@ def test_check_names_it_at_the_type(run: Bocage, site: Path, broken: Callable[[s
     assert "Traceback" not in done.stderr
 
 
+@pytest.fixture
+def odd_rule(site: Path, broken: Callable[[str], None], installed: Path) -> Callable[[str, str], None]:
+    """Make the driver of the bus odd one whose model has this rule, of this statement."""
+
+    def write(rule: str, statement: str) -> None:
+        broken(
+            "from dataclasses import replace\nfrom my_logger import DRIVERS\n"
+            "DRIVER = replace(DRIVERS[0], config='broken_config:Odd')\n"
+        )
+        (site.parent / "broken_config.py").write_text(
+            "from typing import Literal\nfrom my_logger.config import MyLoggerConfig\n"
+            f"class Odd(MyLoggerConfig):\n type: Literal['broken']\n def {rule}(self, *_): {statement}\n"
+        )
+        text = site.read_text().replace("tty: /dev/x, every: 3s", "host: 127.0.0.2")
+        site.write_text(text.replace("slot: 3, colour: blue", "channel: 4"))
+
+    return write
+
+
 @pytest.mark.parametrize("rule", RULES)
 def test_a_rule_that_fails_costs_its_own_bus(
-    run: Bocage, site: Path, broken: Callable[[str], None], installed: Path, rule: str
+    run: Bocage, site: Path, odd_rule: Callable[[str, str], None], rule: str
 ) -> None:
-    broken(
-        "from dataclasses import replace\nfrom my_logger import DRIVERS\n"
-        "DRIVER = replace(DRIVERS[0], config='broken_config:Odd')\n"
-    )
-    (site.parent / "broken_config.py").write_text(
-        "from typing import Literal\nfrom my_logger.config import MyLoggerConfig\n"
-        f"class Odd(MyLoggerConfig):\n type: Literal['broken']\n def {rule}(self, *_): raise ZeroDivisionError('1/0')\n"
-    )
-    text = site.read_text().replace("tty: /dev/x, every: 3s", "host: 127.0.0.2")
-    site.write_text(text.replace("slot: 3, colour: blue", "channel: 4"))
+    odd_rule(rule, "raise ZeroDivisionError('1/0')")
     done = run("agent", "check", site)
     if rule == "load":  # asked for the line below the problems only
         assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
@@ -142,18 +152,9 @@ def test_a_rule_that_fails_costs_its_own_bus(
     ("points", "{'value': {'unit': 5, 'kind': 'state', 'writable': False, 'low': None, 'high': None}}"),
 ])  # fmt: skip
 def test_a_rule_that_returns_something_else_costs_its_own_bus(
-    run: Bocage, site: Path, broken: Callable[[str], None], installed: Path, rule: str, returned: str
+    run: Bocage, site: Path, odd_rule: Callable[[str, str], None], rule: str, returned: str
 ) -> None:
-    broken(
-        "from dataclasses import replace\nfrom my_logger import DRIVERS\n"
-        "DRIVER = replace(DRIVERS[0], config='broken_config:Odd')\n"
-    )
-    (site.parent / "broken_config.py").write_text(
-        "from typing import Literal\nfrom my_logger.config import MyLoggerConfig\n"
-        f"class Odd(MyLoggerConfig):\n type: Literal['broken']\n def {rule}(self, *_): return {returned}\n"
-    )
-    text = site.read_text().replace("tty: /dev/x, every: 3s", "host: 127.0.0.2")
-    site.write_text(text.replace("slot: 3, colour: blue", "channel: 4"))
+    odd_rule(rule, f"return {returned}")
     done = run("agent", "check", site)
     assert "Traceback" not in done.stderr
     if rule == "load":  # asked for the line below the problems only

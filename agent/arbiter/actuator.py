@@ -60,6 +60,8 @@ class Saved:
     boot: str
     history: History
     asserted: Value = None
+    readable: bool = False
+    """The output was read before."""
     ruled: bool = False
     """Controls held it below the commands."""
     default: Slot | None = None
@@ -204,10 +206,15 @@ class Actuator:
         return self.output_state.present is not None and self.spec.same(self.output_state.present, value)
 
     def _again(self, at: float, slot: Slot, priority: int, now: float) -> Decision:
-        """Repeat a written value when `refresh` is over. Priorities 1 to 5 (a fault, a stop, a hand) do not repeat."""
+        """Repeat a written value when `refresh` is over. Priorities 1 to 5 (a fault, a stop, a hand) do not repeat.
+
+        An output that is on and could not be read may have fallen until then: `min_off` counts from there.
+        """
         if self.spec.refresh is None or priority < LIMIT:
             return Decision(at)
-        again_at = max(self.output_state.written_at + self.spec.refresh, self.may(slot.value, priority, now)[0])
+        state, on = self.output_state, self.spec.is_on(slot.value)
+        fell_by = state.unseen_until + (self.limits.min_off or 0.0) if on else -math.inf
+        again_at = max(state.written_at + self.spec.refresh, self.may(slot.value, priority, now)[0], fell_by)
         if again_at > now:
             return Decision(min(at, again_at))
         if self.output_state.agrees():
@@ -324,7 +331,7 @@ class Actuator:
         because its control has not decided yet.
         """
         self.boot = saved.boot
-        self.output_state.restore(saved.history, saved.asserted, now)
+        self.output_state.restore(saved.history, saved.asserted, saved.readable, now)
         self.priority_array.restore(saved.ruled, saved.default)
         if saved.ended and not saved.ruled:
             self.priority_array.hold_relinquish_default()

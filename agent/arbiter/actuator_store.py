@@ -136,6 +136,7 @@ def _record(actuator: Actuator, now: Instant) -> dict[str, Any]:
         "fell": history.fell,
         "otherwise": history.otherwise,
         "maybe": history.maybe,
+        "readable": state.readable,
         "taken_up": actuator.boot,
         "default": _slot_record(array[DEFAULT]) if array and min(array) == DEFAULT else None,
         "override": _slot_record(override),
@@ -167,16 +168,17 @@ def _saved(record: Mapping[str, Any], now: Instant) -> Saved:
     was on and is found off may have dropped just now, and waits for its min_off: a lamp or a compressor may be hot.
     """
     boot, asserted, ruled = record["taken_up"], record.get("asserted"), record.get("ruled", False)
+    readable = record.get("readable", False)
     shift, default = _shift(record, now), None
     if shift is None:
         ended = bool(record["override"] or record["attempt"])
-        return Saved(boot, History(on=True if record["on"] else None), asserted, ruled, ended=ended)
+        return Saved(boot, History(on=True if record["on"] else None), asserted, readable, ruled, ended=ended)
     if record["boot"] == now.boot:
         default = _slot(record["default"], 0.0)
     more = record.get("fell", False), record.get("otherwise"), record.get("maybe")
     history = History(record["on"], record["since"], tuple(record["starts"]), *more)
     override, attempt = _slot(record["override"], shift), _slot(record["attempt"], shift)
-    return Saved(boot, history.shifted(shift), asserted, ruled, default, override, attempt)
+    return Saved(boot, history.shifted(shift), asserted, readable, ruled, default, override, attempt)
 
 
 def _shift(record: Mapping[str, Any], now: Instant) -> float | None:

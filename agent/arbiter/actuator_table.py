@@ -88,7 +88,7 @@ class ActuatorTable:
             if (output is None and not feedbacks) or reading.at.boot != boot:
                 continue
             if reading.quality is not Quality.GOOD:
-                moved = _missed(output, feedbacks) or moved
+                moved = _missed(output, feedbacks, reading.at.boottime_ns / 1e9) or moved
                 continue
             at = reading.at.boottime_ns / 1e9
             if output is not None:
@@ -111,10 +111,10 @@ class ActuatorTable:
         ]
 
 
-def _missed(output: Actuator | None, feedbacks: Sequence[Actuator]) -> bool:
-    """A point could not be read that is an output or a feedback. Returns whether what a feedback shows changed."""
+def _missed(output: Actuator | None, feedbacks: Sequence[Actuator], at: float) -> bool:
+    """A point that is an output or a feedback could not be read. Returns whether the state of a feedback changed."""
     if output is not None:
-        output.output_state.missed_output()
+        output.output_state.missed_output(at)
     before = [actuator.output_state.shown for actuator in feedbacks]
     for actuator in feedbacks:
         actuator.output_state.missed_feedback()

@@ -14,6 +14,8 @@ __all__ = ["CODES", "AlarmChange", "OutputState"]
 
 CODES = ("output_mismatch", "max_on")
 """The alarms of an output."""
+UNREAD = 3600.0
+"""Seconds for which readings that fail delay a write of on, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +56,18 @@ class OutputState:
         self._feedback_counts = False
         self._read_at = self._shown_at = -math.inf
         """When the output, and when its feedback, was read last."""
-        self._unread = self._feedback_unread = False
-        """The output, and its feedback, could not be read when it was polled last."""
+        self._feedback_unread = False
+        """The feedback could not be read when it was polled last."""
+        self._missed: tuple[float, float] | None = None
+        """When the output could not be read, first and last; None once it was read, or written."""
+        self._readable = False
+        """The output was read before, by this process or by an earlier one."""
         self._off_unacknowledged = False
         """A write of off was not acknowledged, and the feedback has not been read since."""
 
-    def restore(self, history: History, asserted: Value, now: float) -> None:
+    def restore(self, history: History, asserted: Value, readable: bool, now: float) -> None:
         """Take over what an earlier process saved. The output may have moved since, or moved just before unsaved."""
-        self.history, self.earlier, self._restored_at = history, asserted, now
+        self.history, self.earlier, self._readable, self._restored_at = history, asserted, readable, now
 
     def restore_mismatch(self, mismatch: bool) -> None:
         """Take over whether the alarm `output_mismatch` was raised."""
@@ -94,7 +100,8 @@ class OutputState:
         self.earlier = None
         self.written_at, self._feedback_counts, self._tried = now, False, None
         self._off_unacknowledged = False
-        self._starting, self._restored_at = -math.inf, None
+        self._starting = -math.inf
+        self._restored_at = self._missed = None
 
     def write_failed(self, value: Value, now: float) -> None:
         """The device did not acknowledge `value`: the next reading tells whether the output moved."""
@@ -119,6 +126,23 @@ class OutputState:
         return self._tried is not None
 
     @property
+    def readable(self) -> bool:
+        """Whether the output was ever read, also by an earlier process."""
+        return self._readable
+
+    @property
+    def unseen_until(self) -> float:
+        """Until when the output may have moved unseen, for it could not be read; -inf if it was read or written since.
+
+        An output that was never read gives -inf. One that cannot be read for long is controlled all the same, so what
+        comes more than `UNREAD` s after the first failure does not count.
+        """
+        if self._missed is None or not self._readable:
+            return -math.inf
+        first, last = self._missed
+        return min(last, first + UNREAD)
+
+    @property
     def started(self) -> float:
         """When it last switched on, or is about to. A failed write does not count."""
         history = self.history if self._tried is None else self._before_try
@@ -128,15 +152,17 @@ class OutputState:
     def past(self, on: bool) -> History:
         """The history from which a change to `on` counts. A repeated write is no second change.
 
-        An output that was on before a restart may have fallen since. So may one that is written on again after a
-        write that was not acknowledged.
+        An output that was on before a restart, or when a write of on was not acknowledged, may have fallen unseen
+        since, up to its last reading that failed: its module may have been without power.
         """
         again = self._tried is not None and on is self._spec.is_on(self._tried)
         past = self._before_try if again else self.history
-        if on and self._restored_at is not None:
-            return past.fallen(self._restored_at)
-        is_readable = self._read_at > -math.inf
-        return past.fallen(self.written_at) if on and again and is_readable else past
+        unseen = -math.inf if self._restored_at is None else self._restored_at
+        if again and self._readable:
+            unseen = max(unseen, self.written_at)
+        if not on or unseen == -math.inf:
+            return past
+        return past.fallen(max(unseen, self.unseen_until))
 
     # -- reading -----------------------------------------------------------------------------------------------
 
@@ -153,7 +179,7 @@ class OutputState:
         seen = self._spec.read(value)
         if seen is None or at <= self.written_at:
             return False
-        self._read_at, self._unread = at, False
+        self._read_at, self._readable, self._missed = at, True, None
         if self.asserted is not None and not self._spec.same(seen, self.asserted) and at < self.written_at + SETTLE:
             return False  # the device may need a moment to show it
         on = self._spec.is_on(seen)
@@ -164,9 +190,9 @@ class OutputState:
         self.present = seen
         return True
 
-    def missed_output(self) -> None:
-        """The output was polled and could not be read."""
-        self._unread = True
+    def missed_output(self, at: float) -> None:
+        """The output was polled and could not be read; this was known at `at`."""
+        self._missed = (at if self._missed is None else self._missed[0]), at
 
     def missed_feedback(self) -> None:
         """The feedback was polled and could not be read, or is stale."""
@@ -183,7 +209,7 @@ class OutputState:
         if not isinstance(value, bool | int | float) or at <= self.written_at:
             return False
         settled = at >= self.written_at + self._spec.travel + SETTLE
-        unread = self._unread or (self.feedback is True and self._read_at <= self._shown_at)
+        unread = self._missed is not None or (self.feedback is True and self._read_at <= self._shown_at)
         off = self._off_unacknowledged or (unread and settled)
         if off and self.feedback is not False and not value and self.history.on:
             self.history, self.present = self.history.found(False, at), self._spec.off

@@ -128,6 +128,8 @@ class Plant:
     edges: list[tuple[float, str, Value]] = field(default_factory=list)
     dead: set[str] = field(default_factory=set)
     """Devices that do not answer."""
+    unreadable: set[str] = field(default_factory=set)
+    """Points that their device cannot read."""
     deaf: set[str] = field(default_factory=set)
     """Outputs that acknowledge and do not move."""
     follows: dict[str, str] = field(default_factory=dict)
@@ -178,7 +180,7 @@ class Plant:
         return [self.reading(point, now) for point in points]
 
     def reading(self, point: str, now: Instant) -> Reading:
-        if point.split(".")[0] in self.dead:
+        if point.split(".")[0] in self.dead or point in self.unreadable:
             return Reading(point, None, now, Quality.BAD)
         return Reading(point, self.outputs.get(self.follows.get(point, point), False), now)
 

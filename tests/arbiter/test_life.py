@@ -905,6 +905,83 @@ def test_max_on_counts_on_over_a_start_that_could_not_read(virtual):
     virtual(test, ActuatorSpec("km1", RELAY, max_on=3600))
 
 
+async def unread(site, seconds):
+    """It is polled every ten seconds, and its module does not answer: what is written does not come either."""
+    site.plant.dead.add("io-1")
+    for _ in range(round(seconds / 10)):
+        await asyncio.sleep(10)
+        await site.poll()
+    site.plant.dead.clear()
+
+
+@pytest.mark.parametrize("lost", ["over a restart", "over a write", "over a refresh"])
+def test_what_may_have_fallen_until_its_last_failed_reading_is_not_written_on_unseen(virtual, lost):
+    """Its module was without power, and is back: the first thing that it hears is no "on"."""
+
+    async def test(site):
+        await site.up()
+        site.arbiter.wish("km1", 15, "on", "night")
+        await asyncio.sleep(10)
+        await site.poll()
+        if lost == "over a restart":
+            await site.kill()
+            site.plant.dead.add("io-1")
+            await site.up()
+            site.arbiter.wish("km1", 15, "on", "night")
+        if lost == "over a write":
+            site.plant.dead.add("io-1")
+            await site.send("km1", "on")
+        await unread(site, 290)
+        site.plant.move(RELAY, False)
+        await asyncio.sleep(110)
+        assert edges(site) == [True, False]
+        await asyncio.sleep(200)  # it is not read
+        assert edges(site) == [True, False, True]
+
+    virtual(test, ActuatorSpec("km1", RELAY, min_off=120, refresh=100 if lost == "over a refresh" else None))
+
+
+def test_one_reading_that_fails_does_not_delay_a_refresh(virtual):
+    """The next one is good: the device must not drop the output because a line is noisy."""
+
+    async def test(site):
+        await site.up()
+        site.arbiter.wish("km1", 15, "on", "night")
+        await asyncio.sleep(50)
+        site.plant.unreadable = {RELAY}
+        await site.poll()
+        site.plant.unreadable = set()
+        await asyncio.sleep(10)
+        await site.poll()
+        await asyncio.sleep(45)
+        assert len(site.plant.writes) == 2 and edges(site) == [True]
+
+    virtual(test, ActuatorSpec("km1", RELAY, min_off=600, refresh=100))
+
+
+@pytest.mark.parametrize(("ever", "longest"), [(True, 3600 + 120 + 60), (False, 120 + 60)])
+def test_what_cannot_be_read_for_long_is_written_on_all_the_same(virtual, ever, longest):
+    """Its module takes writes, and does not tell what they made: for ever dark would be worse than once too early."""
+
+    async def test(site):
+        site.plant.unreadable = set() if ever else {RELAY}
+        await site.up()
+        site.arbiter.wish("km1", 15, "on", "night")
+        await asyncio.sleep(10)
+        site.plant.unreadable = {RELAY}
+        site.plant.move(RELAY, False)
+        await restart_unread(site)
+        site.arbiter.wish("km1", 15, "on", "night")
+        begun = site.clock.monotonic()
+        while len(site.plant.writes) == 1 and site.clock.monotonic() - begun < 7200:
+            await asyncio.sleep(10)
+            await site.poll()
+        took = site.clock.monotonic() - begun
+        assert 110 <= took <= longest and (took > 3600) is ever
+
+    virtual(test, ActuatorSpec("km1", RELAY, min_off=120))
+
+
 @pytest.mark.parametrize("tried", [True, False])
 def test_what_may_have_fallen_before_a_restart_is_not_written_on_unseen(virtual, tried):
     async def test(site):

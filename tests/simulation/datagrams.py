@@ -14,11 +14,13 @@ from typing import Any
 from tests.simulation.loop import SimLoop
 from tests.simulation.wire import Wire
 
-__all__ = ["Datagrams", "calls"]
+__all__ = ["HOP", "Datagrams", "calls"]
 
 _socket = socket.socket
 _WORLD = contextvars.Context()
 Address = tuple[str, int]
+HOP = 0.0005
+"""Seconds from a socket of the agent to the peer."""
 
 
 class Datagrams:
@@ -75,7 +77,7 @@ class Port(Wire):
         return self._waits.popleft()
 
     def sendto(self, data: Any, *where: Any) -> int:
-        self.world.datagrams.send(self._address, where[-1], bytes(data), 0.0005)
+        self.world.datagrams.send(self._address, where[-1], bytes(data), HOP)
         return len(data)
 
     def close(self) -> None:

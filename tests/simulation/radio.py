@@ -19,7 +19,7 @@ from typing import Any
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.cmac import CMAC
 
-from tests.simulation.datagrams import Datagrams
+from tests.simulation.datagrams import HOP, Datagrams
 
 __all__ = ["Air", "Gateway", "Node", "Order", "cmac", "encrypt"]
 
@@ -110,7 +110,7 @@ class Order:
 
 @dataclass
 class Handed:
-    """When a frame reached the server's port or was on its way there, and when that was acknowledged (virtual s)."""
+    """When a frame reached the server's port or was on its way there, and when it was acknowledged (virtual s)."""
 
     sent: list[float] = field(default_factory=list)
     acknowledged: list[float] = field(default_factory=list)
@@ -195,17 +195,18 @@ class Gateway:
 
     def took(self, data: bytes) -> None:
         """A datagram of the server's; the network may lose it before."""
+        sent = self._air.now() - HOP
         for delay in self._delays():
-            self._air.later(delay, self._took, data)
+            self._air.later(delay, self._took, data, sent)
 
-    def _took(self, data: bytes) -> None:
+    def _took(self, data: bytes, sent: float) -> None:
         if not self.on or data[0] != 2:
             return
         now, token = self._air.now(), data[1:3]
         if data[3] == 1 and token in self._pushed:
             at, frame = self._pushed.pop(token)
             if now - at < 10.0:
-                self.handed[frame].acknowledged.append(now)
+                self.handed[frame].acknowledged.append(sent)
         if data[3] == 3:
             self._ordered(token, json.loads(data[4:])["txpk"])
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.clock import Trust
-from agent.control.api import Accounts, Control
+from agent.control.api import Accounts, Control, Factual
 from agent.core.actuator_spec import ActuatorSpec
 from agent.core.hub import Policy
 from agent.core.signals import Signal
@@ -91,9 +91,9 @@ class Settings:
 
     def points(self, driven: Iterable[Point]) -> list[Point]:
         """The points of the drivers, each with the time after which it is stale (a pin belongs to its chip), and the
-        accounts that controls keep."""
-        accounts = [point for control in self.controls if isinstance(control, Accounts) for point in control.points]
-        return [*(self._dressed(point) for point in driven), *accounts]
+        points of controls: their accounts, and what other controls look at."""
+        own = [one for control in self.controls if isinstance(control, Accounts | Factual) for one in control.points]
+        return [*(self._dressed(point) for point in driven), *own]
 
     def _dressed(self, point: Point) -> Point:
         device = point.id.partition(".")[0] if point.id in self.pins else point.device

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 __all__ = [
-    "NEVER", "Accounts", "Commanded", "Control", "Counting", "Happening", "Input", "Metered", "Now", "Output", "Step",
-    "View", "Wish", "check_reset", "good", "updated",
+    "NEVER", "Accounts", "Commanded", "Control", "Counting", "Factual", "Happening", "Input", "Metered", "Now",
+    "Output", "Step", "View", "Wish", "check_reset", "good", "updated",
 ]  # fmt: skip
 
 NEVER = float("inf")
@@ -165,6 +165,17 @@ class Accounts(Protocol):
 
     def figures(self, state: Any) -> Mapping[str, float]:
         """The value of each of `points` that is known, by id."""
+
+
+@runtime_checkable
+class Factual(Protocol):
+    """A control with points of its own that other controls may look at: the mode of a zone. They are told at once."""
+
+    @property
+    def points(self) -> Sequence[Point]: ...
+
+    def facts(self, state: Any) -> Mapping[str, Value]:
+        """The value of each of these points, by id; one that is missing is not known."""
 
 
 @runtime_checkable

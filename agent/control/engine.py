@@ -21,6 +21,7 @@ from agent.control.api import (
     Commanded,
     Control,
     Counting,
+    Factual,
     Happening,
     Input,
     Metered,
@@ -73,6 +74,7 @@ class _Rule:
         self.name, self.inputs = control.name, control.inputs
         self.commanded = control if isinstance(control, Commanded) else None
         self.account = control if isinstance(control, Accounts) else None
+        self.factual = control if isinstance(control, Factual) else None
         self.counting = control if isinstance(control, Counting) else None
         self.metered = control if isinstance(control, Metered) else None
         self.state: Any = None
@@ -83,6 +85,7 @@ class _Rule:
         self.figures: Mapping[str, float] = {}
         """Its account as it was kept last."""
         self.told: Mapping[str, float] = {}
+        self.facts: Mapping[str, Value] = {}
 
 
 class Engine:
@@ -109,6 +112,10 @@ class Engine:
         self._civil = Civil(timezone, clock, self.pace)
         self._rules = [_Rule(control) for control in controls]
         self._wanted = frozenset[str]().union(*(rule.inputs for rule in self._rules))
+        self._own = {point.id for rule in self._rules if rule.factual for point in rule.factual.points}
+        """The points of controls that other controls may look at."""
+        self._facts: list[Reading] = []
+        """The facts that changed in this turn."""
         self._points: dict[str, Input] = {}
         self._outputs: Mapping[str, Output] = {}
         self._changed: set[str] = set()
@@ -251,6 +258,10 @@ class Engine:
         for rule in self._rules:
             if everybody or rule.due <= now.monotonic or not changed.isdisjoint(rule.inputs):
                 self._events += self._step(rule, view, now)
+        if self._facts:
+            facts, self._facts = self._facts, []
+            self.observe(facts)
+            self.publish(facts)
         if now.monotonic >= self._keep_at:
             self._keep_at = NEVER
             for rule in self._rules:
@@ -286,7 +297,8 @@ class Engine:
     async def _inputs_are_there(self) -> None:
         """A fallback for an input that is only not yet read would move outputs for nothing."""
         until = self._clock.monotonic() + PATIENCE
-        while self._clock.monotonic() < until and self._wanted - self._points.keys() - self._arbiter.outputs().keys():
+        wanted = self._wanted - self._own
+        while self._clock.monotonic() < until and wanted - self._points.keys() - self._arbiter.outputs().keys():
             self._wake.clear()
             await self._wake.wait(until - self._clock.monotonic())
 
@@ -343,6 +355,8 @@ class Engine:
             rule.state = step.state
             rule.dirty = True
             self._keep_at = min(self._keep_at, now.monotonic + self._keep_every)
+        if rule.factual is not None:
+            self._note_facts(rule, rule.factual.facts(rule.state))
         if happened:
             self._untold.add(rule)
         if (happened or counts) and rule not in self._urgent:
@@ -353,6 +367,7 @@ class Engine:
         """A control with a bug wants nothing any more; it is tried again with its last good state."""
         self._wishes.withdraw(rule.name, self._arbiter.outputs())
         rule.due = now.monotonic + RETRY
+        self._note_facts(rule, {})
         known, rule.failed = rule.failed, failure
         if known not in ("", _BEFORE):
             return []
@@ -361,6 +376,18 @@ class Engine:
             return []
         detail = {"reason": failure}
         return [self._event(Happening("alarm", "control_failed", rule.name, Severity.CRITICAL, detail))]
+
+    def _note_facts(self, rule: _Rule, facts: Mapping[str, Value]) -> None:
+        """Collect the facts of a control that changed; one that is missing is not known any more."""
+        if facts == rule.facts:
+            return
+        at = self._clock.now()
+        for name in {**rule.facts, **facts}:
+            if name not in facts:
+                self._facts.append(Reading(name, None, at, Quality.BAD))
+            elif rule.facts.get(name) != facts[name]:
+                self._facts.append(Reading(name, facts[name], at))
+        rule.facts = facts
 
     def _event(self, one: Happening) -> Event:
         detail = None if one.detail is None else dict(one.detail)

@@ -339,6 +339,47 @@ async def test_an_account_is_told_once_it_is_on_flash(house, thermostat):
     assert told[-1].value >= values[-1], "a counter never goes back"
 
 
+async def test_a_control_looks_at_what_another_says(house, thermostat):
+    """The one that is looked at fails: what it said is not known any more, until it goes on."""
+
+    class Zone(type(thermostat())):
+        points = (Point("room.mode", "room"),)
+        broken = False
+
+        def step(self, state, view, now):
+            if Zone.broken:
+                raise RuntimeError("a bug")
+            return super().step(state, view, now)
+
+        def facts(self, state):
+            return {"room.mode": "frost" if state.latched else "comfort"}
+
+    class Watch(type(thermostat())):
+        inputs = frozenset({"room.mode"})
+
+        def step(self, state, view, now):
+            found = view.points.get("room.mode")
+            seen.append(None if found is None else (found.value, str(found.quality)))
+            return super().step(state, view, now)
+
+    seen, told = [], []
+    engine = house.engine(Watch("watch"), Zone(period=10))
+    engine.publish = told.extend
+    await engine.look()
+    assert engine.woken
+    await engine.look()
+    engine.observe(house.reading("temp", 31.0))
+    await engine.look()
+    await engine.look()
+    Zone.broken = True
+    house.clock.at += 10
+    await engine.look()
+    await engine.look()
+    assert seen == [None, ("comfort", "good"), ("frost", "good"), (None, "bad")]
+    assert [reading.value for reading in told] == ["comfort", "frost", None]
+    assert not engine.woken, "nothing changed"
+
+
 async def test_run_waits_for_inputs_and_then_answers_each_change(house, thermostat):
     """In real time: a reading is acted on within the loop's next turns."""
     from agent.clock import SystemClock

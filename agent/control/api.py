@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from agent.model import Point, Quality, Severity, Value
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+
+    from agent.control.named_calendars import NamedCalendar
 
 __all__ = [
     "NEVER", "Accounts", "Commanded", "Control", "Counting", "Factual", "Happening", "Input", "Metered", "Now",
@@ -86,6 +89,8 @@ class View(NamedTuple):
 
     points: Mapping[str, Input]
     outputs: Mapping[str, Output]
+    calendars: Mapping[str, NamedCalendar] = MappingProxyType({})
+    """The calendars of the site, by name: ask by `is_on` or `held` of `agent.control.named_calendars`."""
 
 
 class Wish(NamedTuple):
@@ -131,7 +136,7 @@ class Control(Protocol[S]):
 
     @property
     def inputs(self) -> frozenset[str]:
-        """The points, signals and actuators on whose change the control is called."""
+        """The points, signals and actuators on whose change the control is called; calendars by `calendar_input`."""
 
     def initial(self) -> S: ...
 

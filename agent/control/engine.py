@@ -32,6 +32,7 @@ from agent.control.api import (
 )  # fmt: skip
 from agent.control.civil import REAL_TIME, Civil, Pace
 from agent.control.clock_events import clock_events
+from agent.control.named_calendars import CALENDAR, NamedCalendar, calendar_input
 from agent.control.wishes import SharedWishes, WishTaker
 from agent.core.supervisor import isolated
 from agent.errors import Rejected, StorageError
@@ -117,6 +118,7 @@ class Engine:
         self._facts: list[Reading] = []
         """The facts that changed in this turn."""
         self._points: dict[str, Input] = {}
+        self._calendars: Mapping[str, NamedCalendar] = {}
         self._outputs: Mapping[str, Output] = {}
         self._changed: set[str] = set()
         self._moved = True
@@ -163,6 +165,14 @@ class Engine:
             now = points[name] = Input(reading.value, reading.quality, at, self.doubts(name))
             if before is None or before._replace(at=at) != now:
                 self._changed.add(name)
+        if self._changed:
+            self._wake.set()
+
+    def take_calendars(self, calendars: Mapping[str, NamedCalendar]) -> None:
+        """The calendars of the site as they are known from now on."""
+        before, self._calendars = self._calendars, calendars
+        names = {*before, *calendars}
+        self._changed |= {calendar_input(name) for name in names if before.get(name) != calendars.get(name)}
         if self._changed:
             self._wake.set()
 
@@ -254,7 +264,7 @@ class Engine:
             self._moved = False
             before, self._outputs = self._outputs, self._outputs_now()
             changed |= {name for name, output in self._outputs.items() if before.get(name) != output}
-        view = View(self._points, self._outputs)
+        view = View(self._points, self._outputs, self._calendars)
         for rule in self._rules:
             if everybody or rule.due <= now.monotonic or not changed.isdisjoint(rule.inputs):
                 self._events += self._step(rule, view, now)
@@ -297,7 +307,7 @@ class Engine:
     async def _inputs_are_there(self) -> None:
         """A fallback for an input that is only not yet read would move outputs for nothing."""
         until = self._clock.monotonic() + PATIENCE
-        wanted = self._wanted - self._own
+        wanted = {name for name in self._wanted - self._own if not name.startswith(CALENDAR)}
         while self._clock.monotonic() < until and wanted - self._points.keys() - self._arbiter.outputs().keys():
             self._wake.clear()
             await self._wake.wait(until - self._clock.monotonic())

@@ -5,6 +5,7 @@ from datetime import datetime
 
 import pytest
 
+from agent.control.named_calendars import Occurrences
 from agent.errors import Rejected
 from agent.model import Command, Point, Quality
 
@@ -38,6 +39,24 @@ async def test_only_a_changed_input_or_a_due_time_steps_a_control(house, thermos
     engine.observe(house.reading("temp", 15.0, Quality.STALE))
     await engine.look()
     assert steps(engine) == 3, "another quality is a change"
+
+
+async def test_a_calendar_of_another_content_steps_the_controls_that_ask_for_it(house, thermostat):
+    engine = house.engine(thermostat("hall", "calendar:hall"), thermostat("other", "other"))
+    first, second = Occurrences(((1, 2),), 0, 9), Occurrences(((1, 3),), 0, 9)
+    engine.take_calendars({"hall": first})
+    await engine.look()
+    assert (steps(engine), steps(engine, 1)) == (1, 1)
+    engine.take_calendars({"hall": Occurrences(((1, 2),), 0, 9)})
+    await engine.look()
+    assert steps(engine) == 1, "the same content is no change"
+    engine.take_calendars({"hall": second})
+    assert engine.woken
+    await engine.look()
+    assert (steps(engine), steps(engine, 1)) == (2, 1)
+    engine.take_calendars({})
+    await engine.look()
+    assert steps(engine) == 3, "one that is gone is a change"
 
 
 async def test_an_output_that_moved_wakes_who_looks_at_it(house, thermostat):

@@ -287,6 +287,9 @@ class Agent:
             self._start_arbiter(group)
             self._start_engine(group)
             changed.append("actuators")
+        elif new.calendars != old.calendars:
+            parts.engine.take_calendars(new.calendars)
+            changed.append("calendars")
         return changed
 
     async def _renew_uplink(self, group: asyncio.TaskGroup) -> None:

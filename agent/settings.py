@@ -16,6 +16,7 @@ from typing import Any
 
 from agent.clock import Trust
 from agent.control.api import Accounts, Control, Factual
+from agent.control.named_calendars import NamedCalendar
 from agent.core.actuator_spec import ActuatorSpec
 from agent.core.hub import Policy
 from agent.core.signals import Signal
@@ -63,6 +64,8 @@ class Settings:
     actuators: tuple[ActuatorSpec, ...]
     controls: tuple[Control[Any], ...]
     """The services' rules, one a circuit, water point, tank, zone and store of hot water."""
+    calendars: Mapping[str, NamedCalendar]
+    """The calendars of the file that are days and times."""
     stale_after: Mapping[str, float | None]
     pins: frozenset[str]
     personal: frozenset[str]
@@ -75,8 +78,8 @@ class Settings:
         return cls(
             site="", name="", timezone="UTC", trust="auto", config_hash="",
             buffer=Buffer(days=long, max_bytes=large, audit_days=long), uplink=None, buses={}, idle_buses=(),
-            not_driven=(), signals=(), policies={}, actuators=(), controls=(), stale_after={}, pins=frozenset(),
-            personal=frozenset(),
+            not_driven=(), signals=(), policies={}, actuators=(), controls=(), calendars={}, stale_after={},
+            pins=frozenset(), personal=frozenset(),
         )  # fmt: skip
 
     @property

@@ -166,6 +166,7 @@ class Parts:
             self._pace,
         )
         engine.publish, engine.doubts = self.hub.publish, self.hub.doubts
+        engine.take_calendars(self.settings.calendars)
         return engine
 
     def _connect(self) -> None:

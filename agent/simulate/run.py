@@ -240,6 +240,7 @@ class Simulation:
             self._flash.scope("runner"),
             clock,
         )
+        self._engine.take_calendars(settings.calendars)
         self._arbiter.take_commands(PointCommands(self._engine, self._open_alarms, self._hub, clock))
         self._hub.replaced = self._engine.replaced
         self._hub.returned = self._engine.returned

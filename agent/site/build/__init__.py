@@ -16,6 +16,7 @@ from agent.core.actuator_spec import ActuatorSpec
 from agent.core.hub import Policy
 from agent.core.signals import Signal
 from agent.settings import Buffer, Settings
+from agent.site.build.calendars import weekly_times
 from agent.site.build.counters import digit, is_wide, least_between, max_rate, modulus, profile_point
 from agent.site.build.defaults import ActuatorDefaults
 from agent.site.language.ports import broker
@@ -57,6 +58,7 @@ def build_settings(site: Site) -> Settings:
         policies=_policies(site, withheld),
         actuators=tuple(_actuators(site)),
         controls=tuple(rules),
+        calendars=weekly_times(site),
         stale_after={**dict(_stale_after(site)), **dict.fromkeys(pins, STALE_POLLS * PIN_POLL)},
         pins=frozenset(pins),
         personal=frozenset(withheld),

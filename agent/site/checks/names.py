@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["Checked", "Pin", "PointRef"]
 
 
-_SECTIONS = {"bus": "buses", "device": "devices", "signal": "signals", "actuator": "actuators"}
+_SECTIONS = {
+    "bus": "buses", "device": "devices", "signal": "signals", "actuator": "actuators", "calendar": "calendars",
+}  # fmt: skip
 _MISNAMED = re.compile(r"[^A-Za-z0-9_-]")
 
 

@@ -8,6 +8,7 @@ from agent.control.calendar import DAY, PREPARED, Calendar, names
 from agent.site.checks.actuators import check_actuators
 from agent.site.checks.brokers import check_url
 from agent.site.checks.buses import check_buses, check_drivers
+from agent.site.checks.calendars import check_calendars
 from agent.site.checks.devices import check_devices
 from agent.site.checks.mistakes import check_place, check_unit
 from agent.site.checks.names import Checked, PointRef
@@ -31,6 +32,7 @@ def check_site(document: Document, site: Site, left_out: set[Keys], library: Lib
     _check_names(at)
     check_signals(at)
     check_actuators(at)
+    check_calendars(at)
     for index, name in enumerate(site.privacy.personal):
         at.known(("privacy", "personal", index), "device or signal", name, at.names("devices") | at.names("signals"))
     _check_privacy(at)

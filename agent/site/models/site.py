@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, PrivateAttr, create_model
 
-from agent.control.calendar import MOVABLE, PREPARED, Calendar
+from agent.control.calendar import PREPARED, Calendar
 from agent.services.registry import SERVICES, Service
 from agent.site.language.base import Many, Model, Name, Reference, Section, Timezone
+from agent.site.language.days import Feast
 from agent.site.language.ports import Url, broker
 from agent.site.language.secret import Secret, Username
 from agent.site.language.values import (
@@ -28,6 +29,7 @@ from agent.site.language.values import (
 )
 from agent.site.models.actuators import ActuatorConfig
 from agent.site.models.buses import BUILT_IN, Bus, BusTypes, bus_types
+from agent.site.models.calendars import CalendarConfig
 from agent.site.models.devices import AnyDevice, device_model
 from agent.site.models.signals import SignalConfig
 
@@ -55,24 +57,6 @@ def _holidays(value: object) -> str:
 
 
 Holidays = Annotated[str, Written(_holidays, {"type": "string"}, "a country and its subdivision, FR or FR-57")]
-
-
-def _feast(value: object) -> str:
-    text = value if isinstance(value, str) else ""
-    try:
-        if text not in MOVABLE:
-            date.fromisoformat(text if re.fullmatch(r"\d{4}-\d\d-\d\d", text) else f"2024-{text}")
-    except ValueError:
-        known = ", ".join(MOVABLE)
-        raise ValueError(
-            f"{plain(value)} is no day; write 2027-06-24, 06-24 for each year, or one of {known}"
-        ) from None
-    return text
-
-
-Feast = Annotated[
-    str, Written(_feast, {"type": "string"}, "a day: 2027-06-24, 06-24 for each year, or " + ", ".join(MOVABLE))
-]
 
 
 def _protocol(value: object) -> int | str:
@@ -221,6 +205,8 @@ class Installation(Model):
     """Measurements with names of their own."""
     actuators: Section[ActuatorConfig] = Field(default_factory=dict)
     """Outputs that may be commanded."""
+    calendars: Section[CalendarConfig] = Field(default_factory=dict)
+    """When something is on that the services ask for: the hall is booked, the market is held."""
 
 
 def _with_services() -> Any:

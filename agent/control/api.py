@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NEVER", "Accounts", "Commanded", "Control", "Counting", "Factual", "Happening", "Input", "Metered", "Now",
-    "Output", "Step", "View", "Wish", "check_reset", "good", "updated",
+    "Output", "Step", "Telling", "View", "Wish", "check_reset", "good", "updated",
 ]  # fmt: skip
 
 NEVER = float("inf")
@@ -204,6 +204,19 @@ class Metered(Protocol):
 
     def swapped(self, state: Any, meter: str, index: float) -> Any:
         """The state after `meter` was set to `index`, which is no consumption; None if `meter` is not its own."""
+
+
+@runtime_checkable
+class Telling(Protocol):
+    """A control with events that tell values of points: of a personal point they leave the box without."""
+
+    @property
+    def subject(self) -> str:
+        """The subject of these events."""
+
+    @property
+    def told(self) -> frozenset[str]:
+        """The points."""
 
 
 def check_reset(point: str, value: Value) -> None:

@@ -16,8 +16,9 @@ class Service:
 
     The package has these modules. They are imported when they are asked for: the running agent needs `control` alone.
 
-    - `config`: `SECTION`, the model of the section; its `about` is the section's line in the reference. Other spellings
-      of its keys, for hints, are told to `agent.site.language.spellings.spell`.
+    - `config`: `SECTION`, the model of the section; or `ENTRY`, that of each entry in a section of names. Its `about`
+      is the section's line in the reference. Other spellings of its keys, for hints, are told to
+      `agent.site.language.spellings.spell`.
     - `rules`: `check(at, section)` reports what is wrong in the section.
     - `build`: `controls(site, section)` translates the section into controls; optionally `actuator_defaults(section)`,
       what an actuator's limits are where the file is silent.
@@ -33,6 +34,16 @@ class Service:
     @property
     def config(self) -> Any:
         return import_module(f"{self.folder}.config")
+
+    @property
+    def model(self) -> Any:
+        """The model of the section, or of each of its entries."""
+        return self.config.ENTRY if self.is_named else self.config.SECTION
+
+    @property
+    def is_named(self) -> bool:
+        """Whether the section is one of names, each with an entry."""
+        return hasattr(self.config, "ENTRY")
 
     @property
     def rules(self) -> Any:
@@ -52,5 +63,6 @@ SERVICES = (
     Service("lighting", "agent.services.lighting"),
     Service("water", "agent.services.water"),
     Service("heating", "agent.services.heating"),
+    Service("alarms", "agent.services.alarms"),
 )
 """In the order of the site file's sections."""

@@ -116,7 +116,7 @@ def _page(model: type[BaseModel]) -> str:
     """A link to the page of a type of bus or of a service, as it is from docs/."""
     found = page(_type(model)) if issubclass(model, BusModel) else ""
     for one in SERVICES:
-        if one.config.SECTION is model:
+        if one.model is model:
             found = str(Path(import_module(one.folder).__file__ or "").parent / one.page)
     if "://" not in found and found:
         found = os.path.relpath(found, _DOCS)

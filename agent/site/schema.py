@@ -9,7 +9,7 @@ import ast
 import inspect
 import logging
 from functools import cache
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.json_schema import CoreModeRef, CoreRef, DefsRef, GenerateJsonSchema
@@ -80,6 +80,12 @@ def _describe(definition: dict[str, Any], model: type[BaseModel]) -> None:
             found["description"] = f"{text} ({expected})" if expected else text
 
 
+def _about(annotation: Any) -> str:
+    """What a model, or that of the entries of a section, says of itself."""
+    model = get_args(annotation)[1] if get_origin(annotation) is dict else annotation
+    return getattr(model, "about", "")
+
+
 @cache
 def descriptions(model: type[BaseModel]) -> dict[str, str]:
     """The docstring under each field of a model and of those that it is made from."""
@@ -90,7 +96,7 @@ def descriptions(model: type[BaseModel]) -> dict[str, str]:
         try:
             source = inspect.getsource(base)
         except OSError:  # made at run time, of models that say what they are about, or are described themselves
-            told = {name: getattr(field.annotation, "about", "") for name, field in base.model_fields.items()}
+            told = {name: _about(field.annotation) for name, field in base.model_fields.items()}
             found |= {name: about for name, about in told.items() if about and name not in found}
             continue
         (body,) = ast.parse(inspect.cleandoc("\n" + source)).body

@@ -16,6 +16,7 @@ from agent.services.water.tank_level import Standstill
 from agent.services.water.tanks import DryRun, Outlet, Tank
 from agent.services.water.valve import Valve
 from agent.site.build.counters import max_rate, point_dial
+from agent.site.build.units import unit_of
 from agent.site.build.weeks import by_day, calendar
 from agent.site.models.site import Site
 
@@ -53,9 +54,9 @@ def opening_hours(site: Site, point: config.WaterPointConfig) -> Week | None:
 
 def _point(site: Site, name: str, point: config.WaterPointConfig) -> WaterPoint:
     frost, quota, flush = point.frost, point.quota, point.flush
-    litres = _LITRES.get(_unit(site, point.meter), 1.0)
+    litres = _LITRES.get(unit_of(site, point.meter), 1.0)
     signal = site.signals.get(point.meter)
-    rate = None if signal is None else max_rate(signal, _unit(site, point.meter))
+    rate = None if signal is None else max_rate(signal, unit_of(site, point.meter))
     pulse = litres * (signal.per_pulse or 1.0) if signal is not None and signal.kind == "counter" else 1.0
     return WaterPoint(
         name,
@@ -148,13 +149,3 @@ def _flow(site: Site, reference: str) -> tuple[float, bool]:
     scale = signal.scale if signal is not None else None
     return _LEAST * max(map(abs, scale)) if isinstance(scale, tuple) else 0.0, counts
 
-
-def _unit(site: Site, reference: str) -> str:
-    """The unit of a signal, else its source's; that of a point of a device."""
-    signal = site.signals.get(reference)
-    if signal is not None:
-        return signal.unit or _unit(site, signal.from_)
-    device, _, point = reference.partition(".")
-    found = site.devices.get(device)
-    profile = (found.profile_data if found is not None else None) or {}
-    return str((profile.get("points", {}).get(point) or {}).get("unit") or "")

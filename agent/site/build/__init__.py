@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from agent.control.api import Control, Metered
+from agent.control.api import Control, Metered, Telling
 from agent.core.actuator_spec import ActuatorSpec
 from agent.core.hub import Policy
 from agent.core.signals import Signal
@@ -67,8 +67,13 @@ def build_settings(site: Site) -> Settings:
 
 def controls(site: Site) -> list[Control[Any]]:
     """The controls of the services that the site has, in the order of the file's sections."""
-    written = [(service, section) for service, section in site.services() if section.model_fields_set]
+    written = [(service, section) for service, section in site.services() if _is_written(section)]
     return [control for service, section in written for control in service.build.controls(site, section)]
+
+
+def _is_written(section: Any) -> bool:
+    """Whether the file has something in a service's section."""
+    return bool(section if isinstance(section, dict) else section.model_fields_set)
 
 
 def _actuator_defaults(site: Site) -> dict[str, ActuatorDefaults]:
@@ -293,7 +298,9 @@ def _withheld(site: Site, rules: Iterable[Control[Any]]) -> set[str]:
     found = _personal(site)
     found |= {signal.from_ for name, signal in site.signals.items() if name in found}
     found |= {name for name, signal in site.signals.items() if not found.isdisjoint(_names(signal.from_))}
-    return found | {one.name for one in rules if isinstance(one, Metered) and not found.isdisjoint(_names(one.meter))}
+    found |= {one.name for one in rules if isinstance(one, Metered) and not found.isdisjoint(_names(one.meter))}
+    return found | {one.subject for one in rules if isinstance(one, Telling)
+                    if any(not found.isdisjoint(_names(point)) for point in one.told)}  # fmt: skip
 
 
 def _names(reference: str) -> tuple[str, str]:

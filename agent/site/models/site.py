@@ -213,8 +213,11 @@ def _with_services() -> Any:
     """The model with a section for each service of the registry."""
     sections: dict[str, Any] = {}
     for service in SERVICES:
-        model = service.config.SECTION
-        sections[service.name] = (Annotated[model, BeforeValidator(_given)], model.model_construct())
+        model = service.model
+        if service.is_named:
+            sections[service.name] = (Section[model], Field(default_factory=dict))  # type: ignore[valid-type]
+        else:
+            sections[service.name] = (Annotated[model, BeforeValidator(_given)], model.model_construct())
     return create_model("Served", __base__=Installation, __module__=__name__, **sections)
 
 

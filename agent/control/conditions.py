@@ -1,0 +1,386 @@
+"""Conditions on points, actuators and times, for alarms and rules. Pure: what they remember is a `Memory`.
+
+A condition holds, does not hold, or is unknown (None). A bad or stale point has no value: a condition on it is unknown,
+and a time that is counted stands still until the point is good again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple, Protocol
+
+from agent.control.api import NEVER, Input, Now, View
+from agent.control.boot_time import BootShift
+from agent.control.spell import FOLD, Spell
+from agent.control.week import Week
+from agent.model import Quality, Value
+
+__all__ = [
+    "ON", "AllOf", "AnyOf", "Compare", "Condition", "During", "Is", "Lasting", "Memory", "Moves", "Source", "Still",
+    "Times", "Verdict", "dumped", "loaded", "paused", "shifted",
+]  # fmt: skip
+
+ON = "on"
+"""The mode of a `Week` in which a condition on times holds."""
+COARSE = 8
+"""Marks on flash are rounded to this part of a fall and of its time: not each reading is worth a write."""
+MARKS = 32
+"""Marks in memory at most: one for each such part of the time."""
+
+
+class Memory(NamedTuple):
+    """What a condition remembers between steps. Times are monotonic seconds."""
+
+    on: bool = False
+    """Its comparison held when it was looked at last with a good value."""
+    since: float | None = None
+    """Since when it holds."""
+    spell: Spell = Spell()
+    """The time that is counted."""
+    marks: tuple[tuple[float, float], ...] = ()
+    """Values that it compares with, and when they were read."""
+    period: tuple[datetime, datetime, bool] | None = None
+    """From when to when its times say what they say; not kept."""
+    parts: tuple[Memory, ...] = ()
+    """The memories of the conditions in it, in their order."""
+
+
+class Verdict(NamedTuple):
+    """`holds` is None where it is unknown. `due` (monotonic s) is when it is to be looked at again."""
+
+    memory: Memory
+    holds: bool | None
+    due: float = NEVER
+
+
+class Condition(Protocol):
+    """Frozen, made from the site file."""
+
+    @property
+    def inputs(self) -> frozenset[str]:
+        """The points, signals and actuators that it looks at."""
+
+    @property
+    def initial(self) -> Memory: ...
+
+    def judge(self, memory: Memory, view: View, now: Now) -> Verdict: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A point or a signal; with `output`, an actuator."""
+
+    name: str
+    output: bool = False
+
+    def value(self, view: View) -> Value:
+        """Its value; None if it is not known, bad or stale."""
+        if self.output:
+            found = view.outputs.get(self.name)
+            return None if found is None else found.value
+        read: Input | None = view.points.get(self.name)
+        return None if read is None or read.quality is not Quality.GOOD else read.value
+
+    def number(self, view: View) -> float | None:
+        value = self.value(view)
+        return None if value is None or isinstance(value, str) else float(value)
+
+
+@dataclass(frozen=True, slots=True)
+class _Leaf:
+    """A condition on one source."""
+
+    source: Source
+
+    @property
+    def inputs(self) -> frozenset[str]:
+        return frozenset({self.source.name})
+
+    @property
+    def initial(self) -> Memory:
+        return Memory()
+
+
+@dataclass(frozen=True, slots=True)
+class Compare(_Leaf):
+    """More than `limit`, or with `below` less. Over when the value is back by `hysteresis` beyond it."""
+
+    limit: float
+    below: bool = False
+    hysteresis: float = 0.0
+
+    def judge(self, memory: Memory, view: View, _now: Now) -> Verdict:
+        value = self.source.number(view)
+        if value is None:
+            return Verdict(memory, None)
+        over = self.limit - value if self.below else value - self.limit
+        return _switched(memory, over > 0 or (memory.on and over > -self.hysteresis))
+
+
+@dataclass(frozen=True, slots=True)
+class Is(_Leaf):
+    """The source has a value: on or off (any level above 0 is on), a number, or a text in any capitals."""
+
+    wanted: bool | float | str
+
+    def judge(self, memory: Memory, view: View, _now: Now) -> Verdict:
+        value, wanted = self.source.value(view), self.wanted
+        if value is None or isinstance(value, str) is not isinstance(wanted, str):
+            return Verdict(memory, None)
+        if isinstance(value, str):
+            return _switched(memory, value.strip().casefold() == str(wanted).casefold())
+        return _switched(memory, (value > 0) is wanted if isinstance(wanted, bool) else float(value) == wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class Still(_Leaf):
+    """The value has moved by less than `amount` for `seconds`. Only time with a good value counts."""
+
+    amount: float
+    seconds: float
+
+    def judge(self, memory: Memory, view: View, now: Now) -> Verdict:
+        value, t = self.source.number(view), now.monotonic
+        if value is None:
+            return Verdict(paused(memory, t), None)
+        marks = memory.marks or ((t, value), (t, value))
+        low, high = min(marks[0][1], value), max(marks[1][1], value)
+        spell = memory.spell.at(t, True)
+        if high - low >= self.amount:
+            low, high, spell = value, value, spell.reset(t)
+        if (low, high) != (marks[0][1], marks[1][1]) or not memory.marks:
+            marks = ((t, low), (t, high))
+        due = spell.reaches(self.seconds)
+        holds = due <= t + _TICK
+        since = (memory.since if memory.on else t - self.seconds) if holds else None
+        memory = _changed(memory, Memory(holds, since, spell, marks))
+        return Verdict(memory, holds, NEVER if holds else min(due, (t // FOLD + 1) * FOLD))
+
+
+@dataclass(frozen=True, slots=True)
+class Moves(_Leaf):
+    """The value has fallen (with `rises`: risen) by `amount` within `seconds`.
+
+    It is over when half of that has come back from the lowest (highest) value since: a pressure that fell and stays
+    low is not well again because time passes.
+    """
+
+    amount: float
+    seconds: float
+    rises: bool = False
+
+    def judge(self, memory: Memory, view: View, now: Now) -> Verdict:
+        read, t = self.source.number(view), now.monotonic
+        if read is None:
+            return Verdict(memory, None)
+        value = -read if self.rises else read
+        if memory.on:
+            at, lowest = min(memory.marks[0], (t, value), key=lambda mark: mark[1])
+            if value < lowest + self.amount / 2:
+                return Verdict(_changed(memory, memory._replace(marks=((at, lowest),))), True)
+            return Verdict(Memory(marks=((t, value),)), False)
+        since = t - self.seconds
+        marks = [mark for mark in memory.marks if mark[0] >= since - _TICK and mark[1] > value]
+        if marks and marks[0][1] - value >= self.amount - _TICK:
+            return Verdict(Memory(True, t, marks=((t, value),)), True)
+        part = self.seconds / MARKS
+        if marks and marks[-1][0] // part == t // part and len(marks) >= MARKS:
+            marks[-1] = (t, marks[-1][1])  # a fall is seen a little longer
+        else:
+            marks.append((t, value))
+        return Verdict(Memory(marks=tuple(marks)), False)
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """The hours of `week` in its mode `ON`. Unknown while the time is."""
+
+    week: Week
+
+    @property
+    def inputs(self) -> frozenset[str]:
+        return frozenset()
+
+    @property
+    def initial(self) -> Memory:
+        return Memory()
+
+    def judge(self, memory: Memory, _view: View, now: Now) -> Verdict:
+        at = now.reached
+        if at is None or now.civil is None or not now.known:
+            return Verdict(memory, None)
+        period = memory.period
+        if period is None or not period[0] <= at < period[1]:
+            found = self.week.at(at)
+            period = found.start, found.end, found.mode == ON
+        due = now.monotonic + (period[1] - now.civil).total_seconds()
+        return Verdict(_changed(memory, memory._replace(on=period[2], period=period)), period[2], due)
+
+
+@dataclass(frozen=True, slots=True)
+class Lasting:
+    """A condition that has held for `seconds` without a break. While it is unknown no time counts, and none is lost."""
+
+    condition: Condition
+    seconds: float
+
+    @property
+    def inputs(self) -> frozenset[str]:
+        return self.condition.inputs
+
+    @property
+    def initial(self) -> Memory:
+        return Memory(parts=(self.condition.initial,))
+
+    def judge(self, memory: Memory, view: View, now: Now) -> Verdict:
+        t = now.monotonic
+        part, holds, due = self.condition.judge(memory.parts[0], view, now)
+        if not holds:
+            spell = Spell() if holds is False else memory.spell.at(t, False)
+            since = None if holds is False else memory.since
+            return Verdict(_changed(memory, Memory(False, since, spell, parts=(part,))), holds, due)
+        since = t if memory.since is None else memory.since
+        spell = memory.spell if memory.on else memory.spell.at(t, True)
+        long = memory.on or spell.reaches(self.seconds) <= t + _TICK
+        if long:
+            spell = spell.at(t, False)  # it is counted: no more writes to flash for it
+        else:
+            due = min(due, spell.reaches(self.seconds), (t // FOLD + 1) * FOLD)
+        return Verdict(_changed(memory, Memory(long, since, spell, parts=(part,))), long, due)
+
+
+@dataclass(frozen=True, slots=True)
+class _Several:
+    conditions: tuple[Condition, ...]
+
+    @property
+    def inputs(self) -> frozenset[str]:
+        return frozenset[str]().union(*(one.inputs for one in self.conditions))
+
+    @property
+    def initial(self) -> Memory:
+        return Memory(parts=tuple(one.initial for one in self.conditions))
+
+    def _judge(self, memory: Memory, view: View, now: Now, decides: bool) -> Verdict:
+        """One part that is `decides` is enough for that; without one, a part that is unknown leaves it open."""
+        found = [one.judge(part, view, now) for one, part in zip(self.conditions, memory.parts, strict=True)]
+        said = [one.holds for one in found]
+        holds = decides if decides in said else None if None in said else not decides
+        parts = tuple(one.memory for one in found)
+        return Verdict(_changed(memory, memory._replace(parts=parts)), holds, min(one.due for one in found))
+
+
+@dataclass(frozen=True, slots=True)
+class AllOf(_Several):
+    """All of them hold."""
+
+    def judge(self, memory: Memory, view: View, now: Now) -> Verdict:
+        return self._judge(memory, view, now, False)
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf(_Several):
+    """One of them holds."""
+
+    def judge(self, memory: Memory, view: View, now: Now) -> Verdict:
+        return self._judge(memory, view, now, True)
+
+
+@dataclass(frozen=True, slots=True)
+class During:
+    """A condition that is looked at while `gate` holds. When the gate opens again it begins anew."""
+
+    condition: Condition
+    gate: Condition
+
+    @property
+    def inputs(self) -> frozenset[str]:
+        return self.condition.inputs | self.gate.inputs
+
+    @property
+    def initial(self) -> Memory:
+        return Memory(parts=(self.condition.initial, self.gate.initial))
+
+    def judge(self, memory: Memory, view: View, now: Now) -> Verdict:
+        part, (gate, is_open, due) = memory.parts[0], self.gate.judge(memory.parts[1], view, now)
+        holds: bool | None = is_open and None
+        if is_open:
+            part, holds, other = self.condition.judge(part, view, now)
+            due = min(due, other)
+        else:
+            part = paused(part, now.monotonic) if is_open is None else self.condition.initial
+        return Verdict(_changed(memory, memory._replace(parts=(part, gate))), holds, due)
+
+
+_TICK = 1e-6
+
+
+def _changed(memory: Memory, new: Memory) -> Memory:
+    """The same object where nothing changed: most steps change nothing."""
+    return memory if new == memory else new
+
+
+def _switched(memory: Memory, on: bool) -> Verdict:
+    return Verdict(memory if memory.on is on else memory._replace(on=on), on)
+
+
+# -- memories --------------------------------------------------------------------------------------------------
+
+
+def paused(memory: Memory, now: float) -> Memory:
+    """The memory of a condition that is not looked at for now: the times that it counts stand still."""
+    parts = tuple(paused(part, now) for part in memory.parts)
+    return _changed(memory, memory._replace(spell=memory.spell.at(now, False), parts=parts))
+
+
+def shifted(memory: Memory, by: BootShift) -> Memory:
+    """The memory with the times of this boot."""
+    marks = tuple((by.past(at), value) for at, value in memory.marks)
+    parts = tuple(shifted(part, by) for part in memory.parts)
+    return memory._replace(since=by.optional(memory.since), spell=memory.spell.shifted(by), marks=marks, parts=parts)
+
+
+def dumped(memory: Memory, condition: Condition) -> dict[str, Any]:
+    """The memory of `condition` as JSON values; marks of a fall are coarse, so that not each reading changes them."""
+    marks: Sequence[tuple[float, float]] = memory.marks
+    if isinstance(condition, Moves) and not memory.on:
+        marks = _coarse(marks, condition.amount / COARSE, condition.seconds / COARSE)
+    kept: dict[str, Any] = {
+        "on": memory.on or None,
+        "since": memory.since,
+        "spell": None if memory.spell == Spell() else [memory.spell.seconds, memory.spell.since],
+        "marks": [list(mark) for mark in marks],
+        "parts": [dumped(part, one) for part, one in zip(memory.parts, _parts(condition), strict=True)],
+    }
+    return {key: value for key, value in kept.items() if value not in (None, [])}
+
+
+def loaded(kept: Mapping[str, Any], condition: Condition) -> Memory:
+    """The memory of `condition` from what was kept; ValueError or KeyError if that is of another one."""
+    parts = tuple(loaded(part, one) for part, one in zip(kept.get("parts", ()), _parts(condition), strict=True))
+    marks = tuple((float(at), float(value)) for at, value in kept.get("marks", ()))
+    spell = kept.get("spell")
+    spell = Spell() if spell is None else Spell(float(spell[0]), spell[1])
+    return Memory(bool(kept.get("on")), kept.get("since"), spell, marks, parts=parts)
+
+
+def _coarse(marks: Sequence[tuple[float, float]], value: float, time: float) -> list[tuple[float, float]]:
+    """For each part of the time the highest mark, rounded down: after a restart no fall is seen that was none."""
+    found: dict[float, float] = {}
+    for at, one in marks:
+        part = at // time * time
+        found[part] = max(found.get(part, -NEVER), one // value * value)
+    return sorted(found.items())
+
+
+def _parts(condition: Condition) -> tuple[Condition, ...]:
+    match condition:
+        case Lasting():
+            return (condition.condition,)
+        case During():
+            return condition.condition, condition.gate
+        case _Several():
+            return condition.conditions
+    return ()

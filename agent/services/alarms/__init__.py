@@ -1,0 +1,1 @@
+"""Alarms on any point."""

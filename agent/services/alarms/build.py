@@ -1,0 +1,73 @@
+"""Alarms of the site file as their controls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from agent.control.api import Control
+from agent.control.conditions import During, Source
+from agent.model import Severity
+from agent.services.alarms.config import AlarmConfig
+from agent.services.alarms.control import PointAlarm
+from agent.site.build.conditions import amount, condition, sources
+from agent.site.build.units import unit_of
+from agent.site.language.units import canonical
+from agent.site.language.values import number
+from agent.site.models.conditions import Amount
+from agent.site.models.site import Site
+
+__all__ = ["CO2_BAD", "CO2_HIGH", "controls", "is_co2"]
+
+CO2_HIGH, CO2_BAD = 800.0, 1500.0
+"""ppm: arrêté du 27 décembre 2022 (indoor air of public buildings), article 4."""
+
+
+def controls(site: Site, alarms: Mapping[str, AlarmConfig]) -> list[Control[Any]]:
+    """Every alarm; two for CO2 without a limit."""
+    found: list[Control[Any]] = []
+    for name, alarm in alarms.items():
+        if is_co2(site, alarm):
+            high, bad = (alarm.model_copy(update={"above": Amount(limit)}) for limit in (CO2_HIGH, CO2_BAD))
+            found += [_alarm(site, f"{name}-info", high), _alarm(site, name, bad)]
+        else:
+            found.append(_alarm(site, name, alarm))
+    return found
+
+
+def is_co2(site: Site, alarm: AlarmConfig) -> bool:
+    """Whether it looks at CO2 and leaves its limits to the decree: a point in ppm, and no comparison."""
+    return alarm.point is not None and not alarm.comparisons and canonical(unit_of(site, alarm.point)) == "ppm"
+
+
+def _alarm(site: Site, name: str, alarm: AlarmConfig) -> PointAlarm:
+    judged, gate = condition(site, alarm), alarm.when or alarm.while_
+    points = sources(alarm)
+    if gate is not None:
+        judged = During(judged, condition(site, gate))
+        points += sources(gate)
+    unit = "" if alarm.point is None else unit_of(site, alarm.point)
+    return PointAlarm(
+        name, judged, _severity(site, alarm), _value(alarm), unit, _limit(alarm), alarm.text or "",
+        tuple(dict.fromkeys(points)), alarm.sensor_fault,
+    )  # fmt: skip
+
+
+def _severity(site: Site, alarm: AlarmConfig) -> Severity:
+    if alarm.severity is not None:
+        return Severity(alarm.severity)
+    limit = None if alarm.point is None or alarm.above is None else amount(site, alarm, alarm.above)
+    is_low = limit is not None and limit < CO2_BAD and canonical(unit_of(site, alarm.point or "")) == "ppm"
+    return Severity.INFO if is_low else Severity.MAJOR
+
+
+def _value(alarm: AlarmConfig) -> Source | None:
+    if alarm.actuator is not None:
+        return Source(alarm.actuator, output=True)
+    return None if alarm.point is None else Source(alarm.point)
+
+
+def _limit(alarm: AlarmConfig) -> str:
+    """The number that the file compares with, in its words."""
+    found = next((one for one in (alarm.above, alarm.below, alarm.still, alarm.falls, alarm.rises) if one), None)
+    return "" if found is None else f"{number(found.value)} {found.unit}".strip()

@@ -1,0 +1,42 @@
+"""Alarms on points: their condition, and the words that they may use."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Mapping
+
+from agent.services.alarms.build import is_co2
+from agent.services.alarms.config import AlarmConfig
+from agent.site.checks.conditions import check_condition
+from agent.site.checks.names import Checked
+from agent.site.language.document import Keys
+from agent.site.language.problems import listed
+
+__all__ = ["check"]
+
+_WORDS = ("value", "unit", "limit", "name")
+
+
+def check(at: Checked, alarms: Mapping[str, AlarmConfig]) -> None:
+    for name, alarm in alarms.items():
+        keys: Keys = ("alarms", name)
+        check_condition(at, keys, alarm, comparison=not is_co2(at.site, alarm))
+        for key, gate in (("when", alarm.when), ("while", alarm.while_)):
+            if gate is not None:
+                check_condition(at, (*keys, key), gate)
+        if alarm.when is not None and alarm.while_ is not None:
+            at.error((*keys, "while"), '"while" is the same as "when"; write one of them, with all: [...]', at_key=True)
+        if alarm.text is not None:
+            _check_text(at, (*keys, "text"), alarm.text)
+
+
+def _check_text(at: Checked, keys: Keys, text: str) -> None:
+    try:
+        found = [(word, form or kind) for _, word, form, kind in string.Formatter().parse(text) if word is not None]
+    except ValueError:
+        at.error(keys, "a brace without its other half; write {{ or }} for a brace itself")
+        return
+    for word, form in found:
+        if word not in _WORDS or form:
+            said = listed(f"{{{one}}}" for one in _WORDS)
+            at.error(keys, f"{{{word}{':' + form if form else ''}}} is not filled in; write {said}")

@@ -1,0 +1,175 @@
+"""Rules of conditions: what they look at is there, and what they compare with fits it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from agent.lib.suggestion import did_you_mean
+from agent.site.checks.names import Checked
+from agent.site.language.document import Keys
+from agent.site.language.problems import listed
+from agent.site.language.units import canonical, factor
+from agent.site.language.values import number
+from agent.site.models.conditions import COMPARISONS, SUBJECTS, Amount, ConditionConfig
+
+__all__ = ["check_condition", "looked_at", "moved_by", "own_points"]
+
+_MODES = ("comfort", "reduced", "frost", "off")
+_COMPARED = ("point", "actuator")
+_ALONE = (*COMPARISONS, "hysteresis", "within")
+
+
+def check_condition(at: Checked, keys: Keys, one: ConditionConfig, comparison: bool = True) -> None:
+    """Check a condition and those in it. Without `comparison` it may have none."""
+    subjects = [key for key in SUBJECTS if one.has(key)]
+    if len(subjects) != 1:
+        _report_subjects(at, keys, subjects)
+        return
+    subject = subjects[0]
+    if subject in _COMPARED:
+        _check_compared(at, keys, one, comparison)
+    else:
+        for key in _ALONE:
+            if one.has(key):
+                at.error((*keys, key), f'"{key}" compares a point or an actuator, not "{subject}"', at_key=True)
+    _check_subject(at, keys, one)
+    for key, goes_with in (("mode", "zone"), ("days", "times")):
+        if one.has(key) and subject != goes_with:
+            at.error((*keys, key), f'"{key}" goes with "{goes_with}"', at_key=True)
+    for key in ("all", "any"):
+        for index, inner in enumerate(getattr(one, key) or ()):
+            check_condition(at, (*keys, key, index), inner)
+        if getattr(one, key) == ():
+            at.error((*keys, key), f'"{key}" is empty; write the conditions in it', at_key=True)
+
+
+def looked_at(one: ConditionConfig) -> Iterator[tuple[str, str]]:
+    """What it looks at: pairs of a key (point, actuator, zone) and a name, also of the conditions in it."""
+    for key in ("point", "actuator", "zone"):
+        if (name := getattr(one, key)) is not None:
+            yield key, name
+    for inner in (*(one.all or ()), *(one.any or ())):
+        yield from looked_at(inner)
+
+
+def moved_by(at: Checked, one: ConditionConfig) -> set[str]:
+    """The actuators on which it depends: by name, by their output or by their feedback."""
+    found = {name for key, name in looked_at(one) if key == "actuator"}
+    points = {name for key, name in looked_at(one) if key == "point"}
+    points |= {signal.from_ for name, signal in at.site.signals.items() if name in points}
+    return found | {name for name, other in at.site.actuators.items() if points & {other.output, other.feedback}}
+
+
+def _report_subjects(at: Checked, keys: Keys, found: list[str]) -> None:
+    if any(at.wrong(*keys, key) for key in SUBJECTS):
+        return
+    if not found:
+        at.error(keys, f"a condition needs one of {listed(SUBJECTS, 'or')}", at_key=True)
+        return
+    hint = "write {all: [...]} or {any: [...]} around several conditions"
+    at.error((*keys, found[1]), f'a condition has one of {listed(found, "and")}, not several', hint, at_key=True)
+
+
+def _check_compared(at: Checked, keys: Keys, one: ConditionConfig, comparison: bool) -> None:
+    found = one.comparisons
+    wrong = any(at.wrong(*keys, key) for key in COMPARISONS)
+    if len(found) > 1:
+        hint = "write {any: [...]} or {all: [...]} around two conditions"
+        at.error((*keys, found[1]), f"a point is compared once: {listed(found, 'or')}", hint, at_key=True)
+    if not found and not wrong and comparison:
+        at.error(keys, f"it lacks what to compare with: {listed(COMPARISONS, 'or')}", at_key=True)
+    said = found[0] if len(found) == 1 else ""
+    if not said:
+        return
+    for key, goes_with in (("hysteresis", ("above", "below")), ("within", ("falls", "rises"))):
+        if one.has(key) and said not in goes_with:
+            at.error((*keys, key), f'"{key}" goes with {listed(goes_with, "or")}', at_key=True)
+    if said in ("falls", "rises") and one.within is None and not at.wrong(*keys, "within"):
+        at.error((*keys, said), f'"{said}" needs "within": the time of it, such as 10min', at_key=True)
+    if said == "still" and one.for_ is None and not at.wrong(*keys, "for"):
+        at.error((*keys, said), '"still" needs "for": for how long, such as 2h', at_key=True)
+    if one.hysteresis is not None and one.hysteresis.value < 0:
+        at.error((*keys, "hysteresis"), f"{number(one.hysteresis.value)} is too little; write at least 0")
+    for key in ("above", "below", "hysteresis", "still", "falls", "rises"):
+        amount = getattr(one, key)
+        if amount is not None:
+            _check_unit(at, (*keys, key), one, amount)
+
+
+def _check_unit(at: Checked, keys: Keys, one: ConditionConfig, amount: Amount) -> None:
+    """A unit that is written is the point's, or converts to it."""
+    if not amount.unit:
+        return
+    own = "" if one.point is None else canonical(_unit(at, one.point))
+    unit = canonical(amount.unit)
+    difference = keys[-1] not in ("above", "below") and {unit, own} <= {"K", "degC"}
+    if unit == own or (own and factor(unit, own) is not None) or difference:
+        return
+    has = f"{one.point or one.actuator} is in {own}" if own else f"{one.point or one.actuator} has no unit"
+    write = f"write {number(amount.value)}" + (f" {own}" if own else "")
+    at.error(keys, f"{number(amount.value)} {amount.unit}, and {has}; {write}")
+
+
+def _unit(at: Checked, reference: str) -> str:
+    own = (own_points(at) or {}) if reference.partition(".")[0] in _owners(at) else {}
+    if reference in own or "." not in reference:
+        return own.get(reference) or at.unit(reference)
+    device, _, point = reference.partition(".")
+    return at.profile_unit(device, point)
+
+
+def _check_subject(at: Checked, keys: Keys, one: ConditionConfig) -> None:
+    if one.actuator is not None:
+        at.known((*keys, "actuator"), "actuator", one.actuator, at.names("actuators"))
+    if one.zone is not None:
+        _check_zone(at, keys, one)
+    if one.point is None:
+        return
+    place, owner = (*keys, "point"), one.point.partition(".")[0]
+    if "." in one.point and owner in _owners(at):
+        own = own_points(at)
+        if own is not None and one.point not in own:
+            points = [name.partition(".")[2] for name in own if name.startswith(f"{owner}.")]
+            short = one.point.partition(".")[2]
+            at.lacking(place, f'{owner} has no point "{short}"', did_you_mean(short, points))
+    elif isinstance(one.is_, str) and "." in one.point:
+        at.point(place, one.point)
+    elif isinstance(one.is_, str):
+        at.known(place, "signal", one.point, at.names("signals"))
+    elif isinstance(one.is_, bool):
+        at.contact(place, one.point)
+    else:
+        at.measurement(place, one.point)
+
+
+def _owners(at: Checked) -> set[str]:
+    """The names of circuits, water points, zones …: they have points of their own."""
+    sections = (at.document.value((service.name,)) for service, _ in at.site.services() if not service.is_named)
+    groups = [group for section in sections if isinstance(section, dict) for group in section.values()]
+    return {name for group in groups if isinstance(group, dict) for name, one in group.items() if isinstance(one, dict)}
+
+
+def own_points(at: Checked) -> Mapping[str, str] | None:
+    """The points that the services' controls have, and their units; None where a service cannot be translated."""
+    found: dict[str, str] = {}
+    for service, section in at.site.services():
+        if service.is_named or not section.model_fields_set:
+            continue
+        try:
+            controls = service.build.controls(at.site, section)
+        except Exception:  # noqa: BLE001  something is wrong there, and was told
+            return None
+        for control in controls:
+            found |= {point.id: point.unit for point in getattr(control, "points", ())}
+    return found
+
+
+def _check_zone(at: Checked, keys: Keys, one: ConditionConfig) -> None:
+    zones = at.document.value(("heating", "zones"))
+    names = set(zones) if isinstance(zones, dict) else set()
+    at.known((*keys, "zone"), "zone", str(one.zone), names)
+    if one.mode is None:
+        if not at.wrong(*keys, "mode"):
+            at.error((*keys, "zone"), f'"zone" needs "mode": {listed(_MODES, "or")}', at_key=True)
+    elif one.mode not in _MODES:
+        at.error((*keys, "mode"), f'"{one.mode}" is no mode of a zone; write {listed(_MODES, "or")}')

@@ -35,6 +35,10 @@ class BootShift(NamedTuple):
         current = boot_anchor(anchor, now)
         return cls(0.0 if anchor is None or current is None else anchor - current, now.monotonic)
 
+    def is_another(self, at: float | None) -> bool:
+        """Whether `at` (None: no time) was counted in another boot, as far as can be told."""
+        return at is not None and (self.seconds != 0 or at > self.now)
+
     def past(self, at: float) -> float:
         """A time in the past. It never lies in the future, even where the time without power is not known."""
         return min(at + self.seconds, self.now)

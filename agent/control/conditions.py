@@ -6,7 +6,7 @@ and a time that is counted stands still until the point is good again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
@@ -24,10 +24,11 @@ __all__ = [
 
 ON = "on"
 """The mode of a `Week` in which a condition on times holds."""
-COARSE = 8
-"""Marks on flash are rounded to this part of a fall and of its time: not each reading is worth a write."""
+PARTS = 8
+"""A value has changed when it is in another of so many parts of an amount: what is remembered of it is bounded. On
+flash it is rounded to such a part as well, and a time to such a part of its own: not each reading is worth a write."""
 MARKS = 32
-"""Marks in memory at most: one for each such part of the time."""
+"""Of a fall one mark is remembered for each of so many parts of its time."""
 
 
 class Memory(NamedTuple):
@@ -40,7 +41,12 @@ class Memory(NamedTuple):
     spell: Spell = Spell()
     """The time that is counted."""
     marks: tuple[tuple[float, float], ...] = ()
-    """Values that it compares with, and when they were read."""
+    """When values ended, the oldest first, and the values: each is above all that came after it. While the condition
+    is on: the lowest value since."""
+    good: bool = False
+    """The value was good when it was looked at last, and so it was that value until now; not kept."""
+    levels: tuple[tuple[float, float], ...] = ()
+    """Up to where in the counted time a value was seen last, and the value; the last one is seen until now."""
     period: tuple[datetime, datetime, bool] | None = None
     """From when to when its times say what they say; not kept."""
     parts: tuple[Memory, ...] = ()
@@ -86,6 +92,11 @@ class Source:
     def number(self, view: View) -> float | None:
         value = self.value(view)
         return None if value is None or isinstance(value, str) else float(value)
+
+    def good_until(self, view: View, now: float) -> float:
+        """When it was read with a good value for the last time (monotonic s), if it has none now."""
+        read = None if self.output else view.points.get(self.name)
+        return now if read is None else min(read.at, now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +147,10 @@ class Is(_Leaf):
 
 @dataclass(frozen=True, slots=True)
 class Still(_Leaf):
-    """The value has moved by less than `amount` for `seconds`. Only time with a good value counts."""
+    """The value has moved by less than `amount` for `seconds`. Only time with a good value counts.
+
+    A movement is missed by less than a part (`PARTS`) of `amount`, and never seen where there was none.
+    """
 
     amount: float
     seconds: float
@@ -145,18 +159,31 @@ class Still(_Leaf):
         value, t = self.source.number(view), now.monotonic
         if value is None:
             return Verdict(paused(memory, t), None)
-        marks = memory.marks or ((t, value), (t, value))
-        low, high = min(marks[0][1], value), max(marks[1][1], value)
         spell = memory.spell.at(t, True)
-        if high - low >= self.amount:
-            low, high, spell = value, value, spell.reset(t)
-        if (low, high) != (marks[0][1], marks[1][1]) or not memory.marks:
-            marks = ((t, low), (t, high))
-        due = spell.reaches(self.seconds)
-        holds = due <= t + _TICK
+        age = spell.total(t)
+        seen = [(min(at, age), one) for at, one in memory.levels]
+        moved = max((at for at, one in seen if abs(one - value) >= self.amount), default=None)
+        if moved is not None:
+            age -= moved
+            spell, seen = Spell(age, t), [(at - moved, one) for at, one in seen if at > moved]
+        elif spell.seconds < self.kept <= age + _TICK:
+            spell = Spell(age, t)
+        level = self.level(value)
+        levels = (*(one for one in seen if self.level(one[1]) != level), (NEVER, value))
+        holds = spell.reaches(self.seconds) <= t + _TICK
         since = (memory.since if memory.on else t - self.seconds) if holds else None
-        memory = _changed(memory, Memory(holds, since, spell, marks))
-        return Verdict(memory, holds, NEVER if holds else min(due, (t // FOLD + 1) * FOLD))
+        due = NEVER if holds else spell.reaches(self.kept if spell.seconds < self.kept else self.seconds)
+        memory = _changed(memory, Memory(holds, since, spell, levels=levels))
+        return Verdict(memory, holds, due if holds else min(due, (t // FOLD + 1) * FOLD))
+
+    @property
+    def kept(self) -> float:
+        """From so many seconds on the time that was counted is kept on flash."""
+        return self.seconds / PARTS
+
+    def level(self, value: float) -> float:
+        """The part of `amount` in which the value is."""
+        return value // (self.amount / PARTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +191,7 @@ class Moves(_Leaf):
     """The value has fallen (with `rises`: risen) by `amount` within `seconds`.
 
     It is over when half of that has come back from the lowest (highest) value since: a pressure that fell and stays
-    low is not well again because time passes.
+    low is not well again because time passes. A fall that took all of `seconds` but a part (`MARKS`) may be missed.
     """
 
     amount: float
@@ -174,23 +201,22 @@ class Moves(_Leaf):
     def judge(self, memory: Memory, view: View, now: Now) -> Verdict:
         read, t = self.source.number(view), now.monotonic
         if read is None:
-            return Verdict(memory, None)
-        value = -read if self.rises else read
+            return Verdict(_ended(memory, self.source.good_until(view, t)), None)
+        value, marks = -read if self.rises else read, memory.marks
         if memory.on:
-            at, lowest = min(memory.marks[0], (t, value), key=lambda mark: mark[1])
+            lowest = min(marks[0][1], value)
             if value < lowest + self.amount / 2:
-                return Verdict(_changed(memory, memory._replace(marks=((at, lowest),))), True)
-            return Verdict(Memory(marks=((t, value),)), False)
-        since = t - self.seconds
-        marks = [mark for mark in memory.marks if mark[0] >= since - _TICK and mark[1] > value]
-        if marks and marks[0][1] - value >= self.amount - _TICK:
+                return Verdict(_changed(memory, memory._replace(marks=((marks[0][0], lowest),))), True)
+            return Verdict(Memory(marks=((t, value),), good=True), False)
+        if memory.good:
+            marks = _until(marks, t)
+        higher = [mark for mark in marks if mark[0] >= t - self.seconds - _TICK and mark[1] > value]
+        if higher and higher[0][1] - value >= self.amount - _TICK:
             return Verdict(Memory(True, t, marks=((t, value),)), True)
         part = self.seconds / MARKS
-        if marks and marks[-1][0] // part == t // part and len(marks) >= MARKS:
-            marks[-1] = (t, marks[-1][1])  # a fall is seen a little longer
-        else:
-            marks.append((t, value))
-        return Verdict(Memory(marks=tuple(marks)), False)
+        if len(higher) > 1 and higher[-1][0] // part == higher[-2][0] // part:
+            del higher[-1]
+        return Verdict(_changed(memory, Memory(marks=(*higher, (t, value)), good=True)), False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +242,7 @@ class Times:
             found = self.week.at(at)
             period = found.start, found.end, found.mode == ON
         due = now.monotonic + (period[1] - now.civil).total_seconds()
-        return Verdict(_changed(memory, memory._replace(on=period[2], period=period)), period[2], due)
+        return Verdict(_changed(memory, Memory(period=period)), period[2], due)
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,10 +263,10 @@ class Lasting:
     def judge(self, memory: Memory, view: View, now: Now) -> Verdict:
         t = now.monotonic
         part, holds, due = self.condition.judge(memory.parts[0], view, now)
+        if holds is None:
+            return Verdict(_changed(memory, memory._replace(spell=memory.spell.at(t, False), parts=(part,))), None, due)
         if not holds:
-            spell = Spell() if holds is False else memory.spell.at(t, False)
-            since = None if holds is False else memory.since
-            return Verdict(_changed(memory, Memory(False, since, spell, parts=(part,))), holds, due)
+            return Verdict(_changed(memory, Memory(parts=(part,))), False, due)
         since = t if memory.since is None else memory.since
         spell = memory.spell if memory.on else memory.spell.at(t, True)
         long = memory.on or spell.reaches(self.seconds) <= t + _TICK
@@ -322,6 +348,18 @@ def _changed(memory: Memory, new: Memory) -> Memory:
     return memory if new == memory else new
 
 
+def _until(marks: tuple[tuple[float, float], ...], at: float) -> tuple[tuple[float, float], ...]:
+    """The marks of a fall, the last of which ends at `at`."""
+    return (*marks[:-1], (at, marks[-1][1])) if marks else ()
+
+
+def _ended(memory: Memory, at: float) -> Memory:
+    """The memory of a fall whose value was good until `at`, and is not known any more."""
+    if not memory.good:
+        return memory
+    return memory._replace(good=False, marks=_until(memory.marks, max(at, memory.marks[-1][0])))
+
+
 def _switched(memory: Memory, on: bool) -> Verdict:
     return Verdict(memory if memory.on is on else memory._replace(on=on), on)
 
@@ -332,28 +370,27 @@ def _switched(memory: Memory, on: bool) -> Verdict:
 def paused(memory: Memory, now: float) -> Memory:
     """The memory of a condition that is not looked at for now: the times that it counts stand still."""
     parts = tuple(paused(part, now) for part in memory.parts)
-    return _changed(memory, memory._replace(spell=memory.spell.at(now, False), parts=parts))
+    return _changed(memory, memory._replace(spell=memory.spell.at(now, False), good=False, parts=parts))
 
 
 def shifted(memory: Memory, by: BootShift) -> Memory:
-    """The memory with the times of this boot."""
-    marks = tuple((by.past(at), value) for at, value in memory.marks)
+    """The memory with the times of this boot. How long a fall took across a time without power is not known."""
+    marks = memory.marks if memory.on or not any(by.is_another(at) for at, _ in memory.marks) else ()
     parts = tuple(shifted(part, by) for part in memory.parts)
     return memory._replace(since=by.optional(memory.since), spell=memory.spell.shifted(by), marks=marks, parts=parts)
 
 
 def dumped(memory: Memory, condition: Condition) -> dict[str, Any]:
-    """The memory of `condition` as JSON values; marks of a fall are coarse, so that not each reading changes them."""
-    marks: Sequence[tuple[float, float]] = memory.marks
-    if isinstance(condition, Moves) and not memory.on:
-        marks = _coarse(marks, condition.amount / COARSE, condition.seconds / COARSE)
-    kept: dict[str, Any] = {
-        "on": memory.on or None,
-        "since": memory.since,
-        "spell": None if memory.spell == Spell() else [memory.spell.seconds, memory.spell.since],
-        "marks": [list(mark) for mark in marks],
-        "parts": [dumped(part, one) for part, one in zip(memory.parts, _parts(condition), strict=True)],
-    }
+    """The memory of `condition` as JSON values."""
+    kept: dict[str, Any] = {"on": memory.on or None, "since": memory.since}
+    match condition:
+        case Still():
+            kept |= _dumped_still(memory, condition)
+        case Moves():
+            kept["marks"] = _dumped_marks(memory, condition)
+        case _:
+            kept["spell"] = None if memory.spell == Spell() else [memory.spell.seconds, memory.spell.since]
+    kept["parts"] = [dumped(part, one) for part, one in zip(memory.parts, _parts(condition), strict=True)]
     return {key: value for key, value in kept.items() if value not in (None, [])}
 
 
@@ -361,18 +398,32 @@ def loaded(kept: Mapping[str, Any], condition: Condition) -> Memory:
     """The memory of `condition` from what was kept; ValueError or KeyError if that is of another one."""
     parts = tuple(loaded(part, one) for part, one in zip(kept.get("parts", ()), _parts(condition), strict=True))
     marks = tuple((float(at), float(value)) for at, value in kept.get("marks", ()))
+    levels = tuple((NEVER, float(value)) for value in kept.get("levels", ()))
     spell = kept.get("spell")
     spell = Spell() if spell is None else Spell(float(spell[0]), spell[1])
-    return Memory(bool(kept.get("on")), kept.get("since"), spell, marks, parts=parts)
+    return Memory(bool(kept.get("on")), kept.get("since"), spell, marks, levels=levels, parts=parts)
 
 
-def _coarse(marks: Sequence[tuple[float, float]], value: float, time: float) -> list[tuple[float, float]]:
-    """For each part of the time the highest mark, rounded down: after a restart no fall is seen that was none."""
-    found: dict[float, float] = {}
-    for at, one in marks:
-        part = at // time * time
-        found[part] = max(found.get(part, -NEVER), one // value * value)
-    return sorted(found.items())
+def _dumped_still(memory: Memory, of: Still) -> dict[str, Any]:
+    """The counted time from a part of it on, and between which values: a value that moves is not worth a write."""
+    if memory.spell.seconds < of.kept and not memory.on:
+        return {}
+    values, part = [value for _, value in memory.levels], of.amount / PARTS
+    low, high = -(-min(values) // part) * part, max(values) // part * part
+    spell = [of.seconds, None] if memory.on else [memory.spell.seconds, memory.spell.since]
+    return {"spell": spell, "levels": [low, high] if low <= high else [high + part / 2]}
+
+
+def _dumped_marks(memory: Memory, of: Moves) -> list[list[float]]:
+    """The highest value, once half of a fall has come; while it is on, the lowest value. Of both a little less."""
+    part = of.amount / PARTS
+    if memory.on:
+        at, lowest = memory.marks[0]
+        return [[at, -(-lowest // part) * part]]
+    if not memory.marks or memory.marks[0][1] - memory.marks[-1][1] < of.amount / 2:
+        return []
+    at, highest = memory.marks[0]
+    return [[at // (of.seconds / PARTS) * (of.seconds / PARTS), highest // part * part]]
 
 
 def _parts(condition: Condition) -> tuple[Condition, ...]:

@@ -40,7 +40,7 @@ class Spell:
 
     def shifted(self, by: BootShift) -> Spell:
         """After a reboot only `seconds` count: how long the gateway was without power is not known."""
-        return Spell(self.seconds, None) if by.seconds else self
+        return Spell(self.seconds, None) if by.is_another(self.since) else self
 
     @classmethod
     def load(cls, kept: Mapping[str, Any] | None) -> Spell:

@@ -93,10 +93,11 @@ def bus_health(bus: Mapping[str, Any]) -> dict[str, Any]:
 
 def discreet(event: Event, personal: frozenset[str]) -> Event:
     """The event as it may leave the box: of a personal device, signal or water point it says what happened, not how
-    much. Volumes, indexes and other numbers, and words made of them, stay in the journal."""
+    much. Volumes, indexes and other numbers, a value and words made of it stay in the journal."""
     if event.subject not in personal or not event.detail:
         return event
-    kept = {key: value for key, value in event.detail.items() if isinstance(value, bool | str) and key != "text"}
+    told = event.detail.items()
+    kept = {key: value for key, value in told if isinstance(value, bool | str) and key not in ("text", "value")}
     return replace(event, detail=kept or None)
 
 

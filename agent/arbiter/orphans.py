@@ -16,7 +16,7 @@ from agent.arbiter.output_writer import within
 from agent.arbiter.removed_nodes import RemovedNodes, add_removed_nodes, secrets
 from agent.clock import Clock
 from agent.core.actuator_spec import ActuatorSpec, implicit, say
-from agent.core.alarms import Condition
+from agent.core.alarms import GatewayCondition
 from agent.core.outputs import OwnedOutput, commanded_output, from_json, is_radio, outputs, points_by_place, to_json
 from agent.errors import BocageError, StorageError
 from agent.lib.backoff import Backoff
@@ -155,12 +155,12 @@ class Orphans:
         """The orphans that could not be written: names and reasons."""
         return {self._owned[place].name: reason for place, reason in self._left.items() if reason is not None}
 
-    def conditions(self) -> Iterator[Condition]:
+    def conditions(self) -> Iterator[GatewayCondition]:
         """The orphans as alarm conditions; one that was not tried since the start is not `known`."""
         for place, reason in self._left.items():
             one = self._owned[place]
             detail = {"output": one.point, "place": place, "wanted": one.safe, "reason": reason or _NOT_TRIED}
-            yield Condition("output_orphaned", one.name, Severity.MAJOR, detail, known=reason is not None)
+            yield GatewayCondition("output_orphaned", one.name, Severity.MAJOR, detail, known=reason is not None)
 
     async def forget(self, name: str) -> str:
         """Give up the orphans of this name. Returns the reason of the command's outcome; "" if there is none."""

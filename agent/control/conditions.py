@@ -18,8 +18,8 @@ from agent.control.week import Week
 from agent.model import Quality, Value
 
 __all__ = [
-    "ON", "AllOf", "AnyOf", "Compare", "Condition", "During", "Is", "Lasting", "Memory", "Moves", "Source", "Still",
-    "Times", "Verdict", "dumped", "loaded", "paused", "shifted",
+    "ON", "AllOf", "AnyOf", "Compare", "Condition", "During", "Is", "Lasting", "Memory", "Moves", "Operand", "Still",
+    "Times", "Verdict", "began", "dumped", "loaded", "paused", "shifted",
 ]  # fmt: skip
 
 ON = "on"
@@ -32,7 +32,7 @@ MARKS = 32
 
 
 class Memory(NamedTuple):
-    """What a condition remembers between steps. Times are monotonic seconds."""
+    """The memory of a condition between steps. Times are monotonic seconds."""
 
     on: bool = False
     """Its comparison held when it was looked at last with a good value."""
@@ -75,7 +75,7 @@ class Condition(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class Operand:
     """A point or a signal; with `output`, an actuator."""
 
     name: str
@@ -103,7 +103,7 @@ class Source:
 class _Leaf:
     """A condition on one source."""
 
-    source: Source
+    source: Operand
 
     @property
     def inputs(self) -> frozenset[str]:
@@ -367,6 +367,11 @@ def _switched(memory: Memory, on: bool) -> Verdict:
 # -- memories --------------------------------------------------------------------------------------------------
 
 
+def began(memory: Memory, condition: Condition) -> float | None:
+    """When that began for which `condition` holds, before it had lasted for its time; None: when it began to hold."""
+    return began(memory.parts[0], condition.condition) if isinstance(condition, During) else memory.since
+
+
 def paused(memory: Memory, now: float) -> Memory:
     """The memory of a condition that is not looked at for now: the times that it counts stand still."""
     parts = tuple(paused(part, now) for part in memory.parts)
@@ -408,8 +413,8 @@ def _dumped_still(memory: Memory, of: Still) -> dict[str, Any]:
     """The counted time from a part of it on, and between which values: a value that moves is not worth a write."""
     if memory.spell.seconds < of.kept and not memory.on:
         return {}
-    values, part = [value for _, value in memory.levels], of.amount / PARTS
-    low, high = -(-min(values) // part) * part, max(values) // part * part
+    found, part = [of.level(value) for _, value in memory.levels], of.amount / PARTS
+    low, high = (min(found) + 1) * part, max(found) * part
     spell = [of.seconds, None] if memory.on else [memory.spell.seconds, memory.spell.since]
     return {"spell": spell, "levels": [low, high] if low <= high else [high + part / 2]}
 

@@ -18,7 +18,7 @@ from agent.lib.timetext import utc_text
 from agent.model import Event, Instant, Severity
 from drivers.api import DurableStore
 
-__all__ = ["Alarms", "Condition", "OpenAlarms"]
+__all__ = ["Alarms", "GatewayCondition", "OpenAlarms"]
 
 log = logging.getLogger("bocage.alarms")
 
@@ -26,7 +26,7 @@ PERIOD = 10.0
 """Seconds between two looks."""
 
 
-class Condition(NamedTuple):
+class GatewayCondition(NamedTuple):
     """A condition of the gateway that may be an alarm: code (docs/alarms.md), subject, and a remedy.
 
     It becomes an alarm after `lasts` seconds without a pause. `known` is False while it cannot be determined, as for a
@@ -46,7 +46,7 @@ class Alarms:
 
     def __init__(
         self,
-        look: Callable[[], Iterable[Condition]],
+        look: Callable[[], Iterable[GatewayCondition]],
         tell: Callable[[Event], Awaitable[None]],
         memory: DurableStore,
         clock: Clock,
@@ -131,7 +131,7 @@ class OpenAlarms:
         if changed:
             await _remember(self._memory, "open", {key: dict(one) for key, one in self._open.items()})
 
-    def status(self, wrong: Iterable[Condition] = ()) -> list[dict[str, Any]]:
+    def status(self, wrong: Iterable[GatewayCondition] = ()) -> list[dict[str, Any]]:
         """The open alarms, the gravest first: code, subject, severity, since (ISO 8601, UTC, or None), acked.
 
         Those of the gateway, by what is wrong with it now, have a detail.

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from agent.core.alarms import Condition
+from agent.core.alarms import GatewayCondition
 from agent.core.state import was_kept
 from agent.errors import BocageError, ConfigError, Problem
 from agent.lib.hints import ours
@@ -148,12 +148,12 @@ class Configuration:
 
     # -- what is told ------------------------------------------------------------------------------------------
 
-    def conditions(self) -> Iterator[Condition]:
+    def conditions(self) -> Iterator[GatewayCondition]:
         """The alarms `config_invalid` and `config_outdated`."""
         if self.wrong is not None:
-            yield Condition("config_invalid", "gateway", Severity.MAJOR, self.wrong.place)
+            yield GatewayCondition("config_invalid", "gateway", Severity.MAJOR, self.wrong.place)
         if self.outdated is not None:
-            yield Condition("config_outdated", "gateway", Severity.MINOR, self.outdated.place)
+            yield GatewayCondition("config_outdated", "gateway", Severity.MINOR, self.outdated.place)
 
     def problem(self) -> dict[str, Any] | None:
         """For the topic `status`: the graver of the two, with its code."""

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from agent.clock import Clock
-from agent.core.alarms import Condition
+from agent.core.alarms import GatewayCondition
 from agent.errors import StorageError
 from agent.model import Instant, Severity
 from drivers.api import DurableStore
@@ -51,11 +51,11 @@ class CrashCounter:
         """Whether this life began after three crashes in ten minutes, and is not ten minutes old yet."""
         return len(self._ages) >= CRASHES and not self._over
 
-    def conditions(self) -> Iterator[Condition]:
+    def conditions(self) -> Iterator[GatewayCondition]:
         """The alarm, while it lasts."""
         if self.looping:
             detail = {"crashes": len(self._ages), "within_s": int(WITHIN), "overrides": "not restored"}
-            yield Condition("crash_loop", "gateway", Severity.MAJOR, detail)
+            yield GatewayCondition("crash_loop", "gateway", Severity.MAJOR, detail)
 
     async def run(self) -> None:
         """Ten minutes of life are a recovery."""

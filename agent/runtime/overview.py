@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from agent import VERSION
-from agent.core.alarms import Condition
+from agent.core.alarms import GatewayCondition
 from agent.lib.timetext import site_text
 from agent.model import LinkState
 from agent.runtime.health import Health
@@ -49,7 +49,7 @@ class Overview:
         line = one_line(parts.buses.status(), link, parts.outbox.status())
         return "; ".join(filter(None, (parts.configuration.line(), line)))
 
-    def conditions(self) -> Iterator[Condition]:
+    def conditions(self) -> Iterator[GatewayCondition]:
         """The conditions of the gateway that may be alarms."""
         parts = self._parts
         fault = parts.outbox.fault or parts.state.fault or parts.unkept

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from agent.core.alarms import Condition
+from agent.core.alarms import GatewayCondition
 from agent.core.hub import Hub
 from agent.model import BusState, Event, Instant, LinkState, Severity
 
@@ -26,24 +26,24 @@ _NOT_YET = {"reason": "as before the start: nothing is known of it yet"}
 
 def conditions(
     fault: str | None, written: bool, trusted: bool, buses: Sequence[Mapping[str, Any]], uplink: Any
-) -> Iterator[Condition]:
+) -> Iterator[GatewayCondition]:
     """The conditions of the gateway itself, those that cannot be determined yet first.
 
     `fault` is the flash's, which was `written` since the start or not; `uplink` is None for a site without one.
     """
     if fault:
-        yield Condition("disk_full", "gateway", Severity.MAJOR, {"reason": fault})
+        yield GatewayCondition("disk_full", "gateway", Severity.MAJOR, {"reason": fault})
     elif not written:
         yield _not_known("disk_full", "gateway")
     if not trusted:
-        yield Condition("clock_untrusted", "gateway", Severity.MINOR, {}, lasts=CLOCK_PATIENCE)
+        yield GatewayCondition("clock_untrusted", "gateway", Severity.MINOR, {}, lasts=CLOCK_PATIENCE)
     for bus in buses:
         yield from _of_bus(bus)
     if uplink is not None:
         yield from _of_uplink(uplink)
 
 
-def _of_bus(bus: Mapping[str, Any]) -> Iterator[Condition]:
+def _of_bus(bus: Mapping[str, Any]) -> Iterator[GatewayCondition]:
     yield from (_not_known("device_lost", device) for device in bus.get("unheard", ()))
     yield from (_not_known("points_refused", device) for device in bus.get("unread", ()))
     if "in_vain" in bus:  # it asks until it is heard
@@ -52,38 +52,38 @@ def _of_bus(bus: Mapping[str, Any]) -> Iterator[Condition]:
         yield _not_known("line_overloaded", bus["name"])
     for device in bus.get("lost", ()):
         detail = {"bus": bus["name"], "reason": bus.get("said", {}).get(device) or bus["error"] or _SILENT}
-        yield Condition("device_lost", device, Severity.MAJOR, detail, lasts=DEVICE_PATIENCE)
+        yield GatewayCondition("device_lost", device, Severity.MAJOR, detail, lasts=DEVICE_PATIENCE)
     for device, reason in bus.get("in_vain", {}).items():
-        yield Condition("join_in_vain", device, Severity.MAJOR, {"bus": bus["name"], "reason": reason})
+        yield GatewayCondition("join_in_vain", device, Severity.MAJOR, {"bus": bus["name"], "reason": reason})
     for device, points in bus.get("refused", {}).items():
         detail = {"bus": bus["name"], "points": ", ".join(points), "reason": next(iter(points.values()))}
-        yield Condition("points_refused", device, Severity.MINOR, detail, lasts=DEVICE_PATIENCE)
+        yield GatewayCondition("points_refused", device, Severity.MINOR, detail, lasts=DEVICE_PATIENCE)
     if bus.get("overloaded"):
         detail = {"load": bus["load"], "stretch": bus["stretch"]}
-        yield Condition("line_overloaded", bus["name"], Severity.MINOR, detail, lasts=LOAD_PATIENCE)
+        yield GatewayCondition("line_overloaded", bus["name"], Severity.MINOR, detail, lasts=LOAD_PATIENCE)
 
 
-def _of_uplink(uplink: Any) -> Iterator[Condition]:
+def _of_uplink(uplink: Any) -> Iterator[GatewayCondition]:
     yield from (_not_known(code, subject) for code, subject in uplink.not_known())
     link = uplink.status()
     if link["state"] != LinkState.CONNECTED:
-        yield Condition("link_down", "uplink", Severity.MINOR, {"reason": link["error"]}, lasts=LINK_PATIENCE)
+        yield GatewayCondition("link_down", "uplink", Severity.MINOR, {"reason": link["error"]}, lasts=LINK_PATIENCE)
     if uplink.duplicate_client.is_likely:
-        yield Condition("identity_taken", "uplink", Severity.MAJOR, {"reason": uplink.duplicate_client.reason})
+        yield GatewayCondition("identity_taken", "uplink", Severity.MAJOR, {"reason": uplink.duplicate_client.reason})
     for name, days in uplink.certificates.expiring().items():
-        yield Condition("certificate_expiring", name, Severity.MAJOR, {"days_left": days})
+        yield GatewayCondition("certificate_expiring", name, Severity.MAJOR, {"days_left": days})
     lacks = uplink.shortcomings()
     if "retain" in lacks:
         reason = "status and state are not retained: who subscribes later waits for the next one"
-        yield Condition("uplink_no_retain", "uplink", Severity.MINOR, {"reason": reason})
+        yield GatewayCondition("uplink_no_retain", "uplink", Severity.MINOR, {"reason": reason})
     if "qos" in lacks:
         reason = "the broker has read what it confirms, but has not promised to keep it"
-        yield Condition("uplink_qos_0", "uplink", Severity.MINOR, {"reason": reason})
+        yield GatewayCondition("uplink_qos_0", "uplink", Severity.MINOR, {"reason": reason})
 
 
-def _not_known(code: str, subject: str) -> Condition:
+def _not_known(code: str, subject: str) -> GatewayCondition:
     """The condition that may be wrong, as before the start; where it is known to be, the same comes once more."""
-    return Condition(code, subject, Severity.INFO, _NOT_YET, known=False)
+    return GatewayCondition(code, subject, Severity.INFO, _NOT_YET, known=False)
 
 
 def bus_health(bus: Mapping[str, Any]) -> dict[str, Any]:

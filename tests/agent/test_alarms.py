@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from agent.core.alarms import Alarms, Condition, OpenAlarms
+from agent.core.alarms import Alarms, GatewayCondition, OpenAlarms
 from agent.model import Event, Instant, Severity
 from tests.fakes.clock import FakeClock
 from tests.fakes.store import FakeStore
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "alarms.md").read_text()
-CALLS = {"Event": 1, "AlarmChange": 1, "_event": 1, "_report": 1, "Condition": 0, "Happening": 1, "_Kind": 1}
+CALLS = {"Event": 1, "AlarmChange": 1, "_event": 1, "_report": 1, "GatewayCondition": 0, "Happening": 1, "_Kind": 1}
 """Functions that raise something, and which argument is the code."""
 
 
@@ -41,7 +41,7 @@ def raised():
             if name not in CALLS or len(node.args) <= CALLS[name]:
                 continue
             code = node.args[CALLS[name]]
-            kind = "alarm" if name == "Condition" else getattr(node.args[0], "value", None)
+            kind = "alarm" if name == "GatewayCondition" else getattr(node.args[0], "value", None)
             if isinstance(code, ast.Constant):
                 severities = [arg.attr.lower() for arg in node.args if "Severity." in ast.unparse(arg)]
                 yield f"{path.name}:{node.lineno}", kind, code.value, severities[0] if severities else None
@@ -83,7 +83,7 @@ def gateway():
 
 
 async def test_raised_once_and_cleared_once_across_a_restart(gateway):
-    one = Condition("device_lost", "meter-a", Severity.MAJOR, {}, lasts=30)
+    one = GatewayCondition("device_lost", "meter-a", Severity.MAJOR, {}, lasts=30)
     gateway.wrong = [one]
     await gateway.alarms.check()
     gateway.clock.at = 29
@@ -110,7 +110,7 @@ async def test_raised_once_and_cleared_once_across_a_restart(gateway):
 
 
 async def test_an_alarm_that_was_over_once_is_told_once_when_it_comes_again(gateway):
-    one = Condition("crash_loop", "gateway", Severity.MAJOR, {})
+    one = GatewayCondition("crash_loop", "gateway", Severity.MAJOR, {})
     for wrong in ([one], [], [one]):
         gateway.wrong = wrong
         await gateway.alarms.check()
@@ -145,7 +145,7 @@ async def test_a_kill_while_an_alarm_or_its_end_is_told_forgets_neither(gateway,
     class Killed(Exception):
         pass
 
-    tell, one = gateway.tell, Condition("config_invalid", "gateway", Severity.MAJOR, {})
+    tell, one = gateway.tell, GatewayCondition("config_invalid", "gateway", Severity.MAJOR, {})
 
     async def last_word(event):
         await tell(event)
@@ -170,7 +170,7 @@ async def test_a_kill_while_an_alarm_or_its_end_is_told_forgets_neither(gateway,
 
 async def test_an_alarm_of_before_stays_until_it_is_known_to_be_over(gateway):
     """A device that was not asked yet since the start, say: neither raised nor cleared for that."""
-    one = Condition("points_refused", "m", Severity.MINOR, {}, lasts=30)
+    one = GatewayCondition("points_refused", "m", Severity.MINOR, {}, lasts=30)
     unknown = one._replace(known=False, lasts=0)
     for at, wrong in ((0, [unknown]), (0, [one]), (30, [one])):
         gateway.clock.at, gateway.wrong = at, wrong
@@ -187,7 +187,7 @@ async def test_an_alarm_of_before_stays_until_it_is_known_to_be_over(gateway):
 
 
 async def test_what_is_not_known_lasts_for_no_time_at_all(gateway):
-    one = Condition("points_refused", "m", Severity.MINOR, {}, lasts=30)
+    one = GatewayCondition("points_refused", "m", Severity.MINOR, {}, lasts=30)
     for at, wrong in ((0, [one._replace(known=False)]), (40, [one]), (69, [one])):
         gateway.clock.at, gateway.wrong = at, wrong
         await gateway.alarms.check()
@@ -196,7 +196,7 @@ async def test_what_is_not_known_lasts_for_no_time_at_all(gateway):
 
 async def test_another_alarm_forgets_nothing_of_what_a_kill_left_unsure(gateway):
     """It may have been told or not, and is not known at the first look: it is said again once it is."""
-    one, other = (Condition("device_lost", name, Severity.MAJOR, {}) for name in ("m", "n"))
+    one, other = (GatewayCondition("device_lost", name, Severity.MAJOR, {}) for name in ("m", "n"))
     gateway.memory.update(raised=[["device_lost", "m"]], ending=[["device_lost", "m"]])
     for wrong in ([one._replace(known=False), other], [one, other]):
         gateway.boot()

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from agent.control.api import Control
-from agent.control.conditions import During, Source
+from agent.control.conditions import During, Operand
 from agent.model import Severity
 from agent.services.alarms.config import AlarmConfig
 from agent.services.alarms.control import PointAlarm
 from agent.site.build.conditions import amount, condition, sources
 from agent.site.build.units import unit_of
 from agent.site.language.units import canonical
-from agent.site.language.values import number
 from agent.site.models.conditions import Amount
 from agent.site.models.site import Site
 
-__all__ = ["CO2_BAD", "CO2_HIGH", "controls", "is_co2"]
+__all__ = ["CO2_BAD", "CO2_HIGH", "controls", "info_name", "is_co2"]
 
 CO2_HIGH, CO2_BAD = 800.0, 1500.0
-"""ppm: arrêté du 27 décembre 2022 (indoor air of public buildings), article 4."""
+"""ppm. Arrêté du 27 décembre 2022 on the direct measurement of CO2 in indoor air, article 4: below 800
+the air of an occupied room is renewed well, and above it something is to be done; above 1500 it is renewed too little.
+"""
 
 
 def controls(site: Site, alarms: Mapping[str, AlarmConfig]) -> list[Control[Any]]:
@@ -29,10 +31,16 @@ def controls(site: Site, alarms: Mapping[str, AlarmConfig]) -> list[Control[Any]
     for name, alarm in alarms.items():
         if is_co2(site, alarm):
             high, bad = (alarm.model_copy(update={"above": Amount(limit)}) for limit in (CO2_HIGH, CO2_BAD))
-            found += [_alarm(site, f"{name}-info", high), _alarm(site, name, bad)]
+            info = _alarm(site, info_name(name), high.model_copy(update={"severity": Severity.INFO.value}))
+            found += [replace(info, points=()), _alarm(site, name, bad)]  # a sensor that is lost is told once
         else:
             found.append(_alarm(site, name, alarm))
     return found
+
+
+def info_name(name: str) -> str:
+    """The name of the second alarm of a CO2 sensor."""
+    return f"{name}-info"
 
 
 def is_co2(site: Site, alarm: AlarmConfig) -> bool:
@@ -48,7 +56,7 @@ def _alarm(site: Site, name: str, alarm: AlarmConfig) -> PointAlarm:
         points += sources(gate)
     unit = "" if alarm.point is None else unit_of(site, alarm.point)
     return PointAlarm(
-        name, judged, _severity(site, alarm), _value(alarm), unit, _limit(alarm), alarm.text or "",
+        name, judged, _severity(site, alarm), _value(alarm), unit, _limit(site, alarm), alarm.text or "",
         tuple(dict.fromkeys(points)), alarm.sensor_fault,
     )  # fmt: skip
 
@@ -61,13 +69,13 @@ def _severity(site: Site, alarm: AlarmConfig) -> Severity:
     return Severity.INFO if is_low else Severity.MAJOR
 
 
-def _value(alarm: AlarmConfig) -> Source | None:
+def _value(alarm: AlarmConfig) -> Operand | None:
     if alarm.actuator is not None:
-        return Source(alarm.actuator, output=True)
-    return None if alarm.point is None else Source(alarm.point)
+        return Operand(alarm.actuator, output=True)
+    return None if alarm.point is None else Operand(alarm.point)
 
 
-def _limit(alarm: AlarmConfig) -> str:
-    """The number that the file compares with, in its words."""
+def _limit(site: Site, alarm: AlarmConfig) -> float | None:
+    """The number that it compares with, in the point's unit."""
     found = next((one for one in (alarm.above, alarm.below, alarm.still, alarm.falls, alarm.rises) if one), None)
-    return "" if found is None else f"{number(found.value)} {found.unit}".strip()
+    return None if found is None else amount(site, alarm, found)

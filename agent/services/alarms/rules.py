@@ -5,7 +5,7 @@ from __future__ import annotations
 import string
 from collections.abc import Mapping
 
-from agent.services.alarms.build import is_co2
+from agent.services.alarms.build import info_name, is_co2
 from agent.services.alarms.config import AlarmConfig
 from agent.site.checks.conditions import check_condition
 from agent.site.checks.names import Checked
@@ -20,7 +20,11 @@ _WORDS = ("value", "unit", "limit", "name")
 def check(at: Checked, alarms: Mapping[str, AlarmConfig]) -> None:
     for name, alarm in alarms.items():
         keys: Keys = ("alarms", name)
-        check_condition(at, keys, alarm, comparison=not is_co2(at.site, alarm))
+        co2 = is_co2(at.site, alarm)
+        check_condition(at, keys, alarm, comparison=not co2)
+        if co2 and info_name(name) in at.names("alarms"):
+            what = f"{info_name(name)} is the name of the second alarm of {name} (line {at.line('alarms', name)})"
+            at.error(("alarms", info_name(name)), f"{what}; name this one otherwise", at_key=True)
         for key, gate in (("when", alarm.when), ("while", alarm.while_)):
             if gate is not None:
                 check_condition(at, (*keys, key), gate)

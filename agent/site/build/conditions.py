@@ -43,7 +43,7 @@ def _plain(site: Site, wanted: ConditionConfig) -> control.Condition:
     if wanted.any is not None:
         return control.AnyOf(tuple(condition(site, one) for one in wanted.any))
     if wanted.zone is not None:
-        return control.Is(control.Source(f"{wanted.zone}.mode"), wanted.mode or "")
+        return control.Is(control.Operand(f"{wanted.zone}.mode"), wanted.mode or "")
     if wanted.times is not None:
         return control.Times(_week(site, wanted))
     return _compared(site, wanted)
@@ -63,10 +63,10 @@ def _compared(site: Site, wanted: ConditionConfig) -> control.Condition:
     return control.Compare(source, amount(site, wanted, limit), wanted.below is not None, band)
 
 
-def _source(wanted: ConditionConfig) -> control.Source:
+def _source(wanted: ConditionConfig) -> control.Operand:
     if wanted.actuator is not None:
-        return control.Source(wanted.actuator, output=True)
-    return control.Source(wanted.point or "")
+        return control.Operand(wanted.actuator, output=True)
+    return control.Operand(wanted.point or "")
 
 
 def _week(site: Site, wanted: ConditionConfig) -> Week:

@@ -28,7 +28,7 @@ PARTS = 8
 """A value has changed when it is in another of so many parts of an amount: what is remembered of it is bounded. On
 flash it is rounded to such a part as well, and a time to such a part of its own: not each reading is worth a write."""
 MARKS = 32
-"""Of a fall one mark is remembered for each of so many parts of its time."""
+"""One mark of a fall is remembered for each of so many parts of its time."""
 
 
 class Memory(NamedTuple):

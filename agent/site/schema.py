@@ -81,7 +81,7 @@ def _describe(definition: dict[str, Any], model: type[BaseModel]) -> None:
 
 
 def _about(annotation: Any) -> str:
-    """What a model, or that of the entries of a section, says of itself."""
+    """The `about` of a model, or of that of the entries of a section."""
     model = get_args(annotation)[1] if get_origin(annotation) is dict else annotation
     return getattr(model, "about", "")
 

@@ -34,7 +34,7 @@ class AlarmConfig(ConditionConfig):
     ] = None  # fmt: skip
     """How grave it is; default: major, and for CO2 below 1500 ppm info."""
     text: str | None = None
-    """What the region reads; {value}, {unit}, {limit} and {name} are filled in."""
+    """Words for the region; {value}, {unit}, {limit} and {name} are filled in."""
     when: ConditionConfig | None = None
     """It is looked at only while this holds."""
     while_: ConditionConfig | None = Field(default=None, alias="while")

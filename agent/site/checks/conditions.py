@@ -10,11 +10,10 @@ from agent.site.language.document import Keys
 from agent.site.language.problems import listed
 from agent.site.language.units import canonical, factor
 from agent.site.language.values import number
-from agent.site.models.conditions import COMPARISONS, SUBJECTS, Amount, ConditionConfig
+from agent.site.models.conditions import COMPARISONS, MODES, SUBJECTS, Amount, ConditionConfig
 
 __all__ = ["check_condition", "looked_at", "moved_by", "own_points"]
 
-_MODES = ("comfort", "reduced", "frost", "off")
 _COMPARED = ("point", "actuator")
 _ALONE = (*COMPARISONS, "hysteresis", "within")
 
@@ -44,7 +43,7 @@ def check_condition(at: Checked, keys: Keys, one: ConditionConfig, comparison: b
 
 
 def looked_at(one: ConditionConfig) -> Iterator[tuple[str, str]]:
-    """What it looks at: pairs of a key (point, actuator, zone) and a name, also of the conditions in it."""
+    """Pairs of a key (point, actuator, zone) and the name that it looks at, also of the conditions in it."""
     for key in ("point", "actuator", "zone"):
         if (name := getattr(one, key)) is not None:
             yield key, name
@@ -168,8 +167,5 @@ def _check_zone(at: Checked, keys: Keys, one: ConditionConfig) -> None:
     zones = at.document.value(("heating", "zones"))
     names = set(zones) if isinstance(zones, dict) else set()
     at.known((*keys, "zone"), "zone", str(one.zone), names)
-    if one.mode is None:
-        if not at.wrong(*keys, "mode"):
-            at.error((*keys, "zone"), f'"zone" needs "mode": {listed(_MODES, "or")}', at_key=True)
-    elif one.mode not in _MODES:
-        at.error((*keys, "mode"), f'"{one.mode}" is no mode of a zone; write {listed(_MODES, "or")}')
+    if one.mode is None and not at.wrong(*keys, "mode"):
+        at.error((*keys, "zone"), f'"zone" needs "mode": {listed(MODES)}', at_key=True)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field
 
 from agent.site.language.base import Many, Model, Reference
 from agent.site.language.days import day_words
 from agent.site.language.spellings import ungrouped
-from agent.site.language.values import TimeSpan, WindowText, Written, plain
+from agent.site.language.values import Choice, TimeSpan, WindowText, Written, plain
 
-__all__ = ["COMPARISONS", "SUBJECTS", "Amount", "ConditionConfig", "OnOff"]
+__all__ = ["COMPARISONS", "MODES", "SUBJECTS", "Amount", "ConditionConfig", "OnOff"]
 
 
 class Amount(NamedTuple):
@@ -83,6 +83,8 @@ OnOff = Annotated[
     ),
 ]
 
+MODES = ("comfort", "reduced", "frost", "off")
+"""The modes of a heating zone."""
 SUBJECTS = ("point", "actuator", "zone", "times", "all", "any")
 """One of these keys says what a condition looks at."""
 COMPARISONS = ("above", "below", "is", "still", "falls", "rises")
@@ -118,8 +120,8 @@ class ConditionConfig(Model):
     """The time of a fall or a rise."""
     zone: Reference | None = None
     """A heating zone, by the mode that holds."""
-    mode: Reference | None = None
-    """comfort, reduced, frost or off."""
+    mode: Annotated[Literal["comfort", "reduced", "frost", "off"] | None, Choice(*MODES)] = None
+    """The zone's mode for which it holds."""
     times: Annotated[Many[WindowText] | None, BeforeValidator(_windows)] = None
     """Parts of the day."""
     days: Many[Annotated[str, day_words("public_holiday", "school_holiday")]] | None = None

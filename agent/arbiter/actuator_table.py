@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from agent.arbiter.actuator import Actuator
@@ -13,7 +14,7 @@ from agent.errors import Rejected
 from agent.lib.suggestion import did_you_mean
 from agent.model import Instant, Point, Quality, Readings
 
-__all__ = ["ActuatorTable"]
+__all__ = ["ActuatorTable", "explained"]
 
 
 class ActuatorTable:
@@ -109,6 +110,26 @@ class ActuatorTable:
             for one in self
             if one.spec.name != one.spec.output or one.priority_array or one.output_state.mismatch
         ]
+
+
+def explained(actuator: Actuator, now: Instant) -> dict[str, Any]:
+    """The status line of an actuator, its priority array, since when it is so, and its limits."""
+    present, since, _ = actuator.output_state.shown
+    limits = {name: value for name, value in asdict(actuator.limits).items() if value is not None}
+    entries = [
+        {"priority": priority, "value": slot.value, "cause": slot.cause, "by": slot.by, "until": iso(slot.until, now)}
+        for priority, slot in sorted(actuator.priority_array.items())
+    ]
+    pending = actuator.command.pending
+    return {
+        **_line(actuator, now),
+        "since": None if present is None else iso(since, now),
+        "array": entries,
+        "limits": limits,
+        "command": None if pending is None else pending.cause,
+        "overrun": actuator.overrun,
+        "error": actuator.error,
+    }
 
 
 def _missed(output: Actuator | None, feedbacks: Sequence[Actuator], at: float) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 from agent.arbiter.actuator import Actuator
 from agent.arbiter.actuator_store import ActuatorStore
-from agent.arbiter.actuator_table import ActuatorTable
+from agent.arbiter.actuator_table import ActuatorTable, explained
 from agent.arbiter.commands import Authorize, Commands, PointCommandFinder
 from agent.arbiter.ledger import Ledger
 from agent.arbiter.limits import NO_LIMITS
@@ -135,6 +135,14 @@ class Arbiter:
     def status(self) -> list[dict[str, Any]]:
         """One line per actuator for `bocage watch --json`: its value, its holder and the cause."""
         return self._table.status(self._clock.now())
+
+    def explain(self, name: str) -> dict[str, Any] | None:
+        """An actuator, by its name or its output's: its status line and all that decides; None if there is none.
+
+        `array` has the entries of the priority array, the strongest first; `limits` those that it has, in seconds.
+        """
+        actuator = self._table.get(name)
+        return None if actuator is None else explained(actuator, self._clock.now())
 
     # -- life --------------------------------------------------------------------------------------------------
 

@@ -28,7 +28,7 @@ INTERRUPTED, CUT = 130, 141
 BUSY, CONFIGURATION = 75, 78
 """As in sysexits.h: the state folder belongs to another agent; the site file is wrong."""
 
-_COMMANDS = ("run", "reload", "check", "plan", "simulate", "points", "alarms", "watch", "buffer", "scan")
+_COMMANDS = ("run", "reload", "check", "plan", "simulate", "points", "why", "alarms", "watch", "buffer", "scan")
 _LAST_COMMANDS = ("collect", "demo")
 """Modules of this package. Between them come the commands of our own drivers."""
 
@@ -43,6 +43,7 @@ examples:
   bocage watch site.yaml                     its live view
   bocage lora site.yaml devices              radio nodes and their reception
   bocage read site.yaml meter-a.active_power
+  bocage why site.yaml km1                   why it is as it is, and what comes next
   bocage write site.yaml km1 on --for 2h     an override, which ends by itself
   bocage demo                                a village on this machine
 

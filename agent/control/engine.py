@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from agent.clock import Clock
 from agent.control.api import (
@@ -29,6 +29,7 @@ from agent.control.api import (
     Output,
     Step,
     View,
+    Wish,
 )  # fmt: skip
 from agent.control.civil import REAL_TIME, Civil, Pace
 from agent.control.clock_events import clock_events
@@ -40,7 +41,7 @@ from agent.lib.timed_event import TimedEvent
 from agent.model import Command, Event, Quality, Reading, Readings, Severity, Value
 from drivers.api import Facts
 
-__all__ = ["ControlArbiter", "Engine"]
+__all__ = ["ControlArbiter", "Doing", "Engine"]
 
 log = logging.getLogger("bocage.engine")
 
@@ -87,6 +88,19 @@ class _Rule:
         """Its account as it was kept last."""
         self.told: Mapping[str, float] = {}
         self.facts: Mapping[str, Value] = {}
+
+
+class Doing(NamedTuple):
+    """A control with its state, its wishes, and when it looks again (monotonic s); `failed`: the reason, or "".
+
+    A state is a value, so looking at it disturbs nothing.
+    """
+
+    control: Control[Any]
+    state: Any
+    wishes: Sequence[Wish]
+    due: float
+    failed: str
 
 
 class Engine:
@@ -222,6 +236,26 @@ class Engine:
         subject = next((rule.name for rule in followed), meter)
         self._news.append(self._event(Happening("change", code, subject, Severity.INFO, detail)))
         self._wake.set()
+
+    # -- looking at it -----------------------------------------------------------------------------------------
+
+    @property
+    def view(self) -> View:
+        """All that controls may look at now."""
+        return View(self._points, self._outputs_now(), self._calendars)
+
+    @property
+    def now(self) -> Now:
+        """This moment, as controls see it."""
+        return self._civil.now()
+
+    def about(self, name: str) -> Iterator[Doing]:
+        """The controls of this name, or with this subject; else those that wish for the actuator `name`."""
+        named = [rule for rule in self._rules if name in (rule.name, getattr(rule.control, "subject", None))]
+        for rule in named or self._rules:
+            wishes = self._wishes.of(rule.name)
+            if named or any(wish.actuator == name for wish in wishes):
+                yield Doing(rule.control, rule.state, wishes, rule.due, rule.failed)
 
     # -- life --------------------------------------------------------------------------------------------------
 

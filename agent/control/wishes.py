@@ -47,6 +47,10 @@ class SharedWishes:
         self._own[control] = wanted
         return {key: wish.value for key, wish in before.items()} != {key: wish.value for key, wish in wanted.items()}
 
+    def of(self, control: str) -> list[Wish]:
+        """All wishes of a control, the strongest first."""
+        return sorted(self._own.get(control, {}).values(), key=lambda wish: wish.priority)
+
     def withdraw(self, control: str, actuators: Container[str]) -> None:
         """Forget all wishes of a control; the arbiter hears of those for `actuators`, the ones it has."""
         for key, holders in self._held.items():

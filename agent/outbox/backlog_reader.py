@@ -45,6 +45,7 @@ __all__ = [
     "BacklogReader",
     "Fetched",
     "Form",
+    "export_events",
     "export_readings",
     "fetch",
     "read_status",
@@ -388,6 +389,19 @@ def export_readings(folder: Path, stage_folder: Path) -> Iterator[Row]:
             yield from _stored(db)
     for lot in waiting:
         yield from decode(encode([lot]))
+
+
+def export_events(folder: Path, stage_folder: Path) -> list[dict[str, Any]]:
+    """Every undelivered event as docs/schemas/event.json says, in its order. StorageError if it cannot be read.
+
+    One that is not dated yet has no `t`.
+    """
+    found = {(one.store, one.seq): one.body for one in replay(stage_folder).records if one.kind is MessageKind.EVENT}
+    with _database(folder) as db:
+        query = "SELECT store, seq, body FROM message WHERE kind = 'event' OR topic = 'event' ORDER BY id"
+        stored = [] if db is None else db.execute(query).fetchall()
+    bodies = {**{(store, seq): body for store, seq, body in stored}, **found}
+    return [json.loads(body) for body in bodies.values()]
 
 
 def _stored(db: sqlite3.Connection) -> Iterator[Row]:

@@ -15,6 +15,7 @@ from agent.model import Command, Origin
 from agent.runtime.parts import Parts
 from agent.runtime.report import outcome_json, points_json
 from agent.runtime.socket import Handler
+from agent.runtime.why import explain
 
 __all__ = ["Requests"]
 
@@ -42,6 +43,7 @@ class Requests:
             "inspect": self._on_inspect,
             "reload": self._on_reload,
             "try": self._on_try,
+            "why": self._on_why,
         }
 
     async def _on_status(self, _request: Mapping[str, Any], _who: str) -> Mapping[str, Any]:
@@ -95,6 +97,12 @@ class Requests:
         owner = self._parts.buses.owner(bus)
         tried = await self._parts.buses.try_devices(owner, bus.devices) if owner and bus.devices else []
         return {"owner": owner, "differs": self._parts.buses.runs(request["bus"]), "tried": tried}
+
+    async def _on_why(self, request: Mapping[str, Any], _who: str) -> Mapping[str, Any]:
+        name = request.get("name")
+        if not isinstance(name, str) or not name:
+            raise BocageError('expected "name": an actuator or a service')
+        return await explain(self._parts, name)
 
     async def _on_reload(self, request: Mapping[str, Any], _who: str) -> Mapping[str, Any]:
         """Read the site file again, and return the verdict.

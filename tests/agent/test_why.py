@@ -1,0 +1,101 @@
+"""`bocage why`: the chain that decides about an output, from the running agent, and from the audit on the box."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+
+import pytest
+
+from tests.fakes.waiting import wait_for
+
+TANK = {"tanks": {"reservoir": {"level": "tank", "pump": "pump", "start": "60 %"}}}
+
+
+@pytest.fixture
+def village(site):
+    site.document["actuators"]["pump"] = {
+        "output": "m.relay2", "safe_state": "off", "boot_state": "off", "min_off": "10min",
+    }  # fmt: skip
+    site.document["water"] = TANK
+    return site
+
+
+def lines(site, name):
+    return site.bocage("why", name, check=0).stdout.splitlines()
+
+
+def actuator(site, name):
+    return json.loads(site.bocage("why", name, "--json", check=0).stdout)["actuators"][0]
+
+
+def test_the_chain_of_an_output_and_of_a_service(village, slave, subscriber):
+    """The level is 50 %: the pump fills, and would be stopped if the level never moved. Then its device is lost."""
+    village.start()
+    wait_for(lambda: actuator(village, "pump")["value"] is True, what="the pump's start")
+    told = lines(village, "pump")
+    assert told[0].startswith("pump is on since ")
+    assert told[1:3] == ["  because of priority 15: filling", "  then would come priority 16: off, boot state"]
+    assert "  limit min_off: off for at least 10min" in told
+    assert "reservoir decides" in told and "  wishes pump on at priority 15: filling" in told
+    assert any(line.startswith("  looks at tank: 50 %, read ") for line in told)
+    coming = [line for line in told if line.startswith("  next, if its inputs stay as they are: pump off, the level")]
+    assert len(coming) == 1
+    assert [line for line in lines(village, "m.relay2") if not line.startswith(("  looks", "pump is"))][:3] == told[1:4]
+    assert "reservoir decides" in lines(village, "reservoir")
+    slave.deaf.add(1)
+    wait_for(lambda: any("level_fault" in line for line in lines(village, "reservoir")), 60, "the lost level")
+    told = lines(village, "reservoir")
+    assert any(line.startswith("  looks at tank: bad, last good ") for line in told)
+    assert any(line.startswith("alarm level_fault reservoir (major) since ") for line in told)
+
+
+def test_a_command_its_end_and_the_limit_that_holds_it(village, subscriber):
+    village.start()
+    wait_for(lambda: subscriber.values("m.fixed"))
+    assert village.bocage("write", "lamp", "on", "--for", "30min").returncode == 0
+    one = actuator(village, "lamp")
+    assert (one["value"], one["priority"], one["array"][0]["priority"]) == (True, 8, 8)
+    ends = datetime.fromisoformat(one["until"]) - datetime.fromisoformat(one["since"])
+    assert timedelta(minutes=29) < ends < timedelta(minutes=31)
+    told = lines(village, "lamp")
+    assert told[0].startswith("lamp is on since ") and told[0].endswith("s)")
+    assert told[1].startswith("  because of priority 8: command local-") and ", until 20" in told[1]
+
+
+def test_a_name_that_is_not_there(village):
+    village.start()
+    done = village.bocage("why", "resevoir")
+    assert done.returncode == 1
+    assert done.stderr == 'bocage: "resevoir" is no actuator and no service of this site; did you mean "reservoir"?\n'
+    village.kill()
+    assert village.bocage("why", "lamp").returncode == 3
+
+
+def test_a_moment_of_the_past_from_the_audit_that_is_not_delivered(village, link, subscriber):
+    """The link is down, so the audit is on the box: with the agent, and without it after a kill."""
+    village.start()
+    wait_for(lambda: subscriber.values("m.fixed"))
+    link.cut()
+    assert village.bocage("write", "lamp", "on").returncode == 0
+    between = datetime.now().astimezone()
+    assert village.bocage("write", "lamp", "off").returncode == 0
+    after = datetime.now().astimezone()
+
+    def then(at, *arguments):
+        return village.bocage("why", "lamp", "--at", at.isoformat(), *arguments)
+
+    for killed in (False, True):
+        if killed:
+            village.kill()
+        found = then(between)
+        assert found.returncode == 0, found.stderr
+        told = found.stdout.splitlines()
+        assert told[0].startswith("lamp was on since ")
+        assert told[1].startswith("  because of priority 8: command local-") and ", by uid " in told[1]
+        assert told[2].startswith("  then off at ")
+        assert json.loads(then(after, "--json").stdout)["change"]["detail"]["to"] is False
+        early = then(between - timedelta(days=1))
+        assert early.returncode == 1 and "no audit record on this box is from before" in early.stdout
+    assert village.bocage("why", "lamp", "--at", "yesterday").stderr.startswith('bocage: "yesterday" is not a moment')
+    assert village.bocage("why", "fountain", "--at", "2026-01-15T23:10").returncode == 1

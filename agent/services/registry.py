@@ -64,5 +64,6 @@ SERVICES = (
     Service("water", "agent.services.water"),
     Service("heating", "agent.services.heating"),
     Service("alarms", "agent.services.alarms"),
+    Service("rules", "agent.services.rules"),
 )
 """In the order of the site file's sections."""

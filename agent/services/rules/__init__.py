@@ -1,0 +1,1 @@
+"""Rules and interlocks: an output that follows a condition."""

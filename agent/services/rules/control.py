@@ -1,0 +1,163 @@
+"""One rule or interlock: a wish while a condition holds. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from agent.control.alarm_state import alarm_changes
+from agent.control.api import NEVER, Now, Step, View, Wish, updated
+from agent.control.boot_time import BootShift, boot_anchor
+from agent.control.conditions import Condition, Memory, dumped, loaded, shifted
+from agent.model import Quality, Severity, Value
+
+__all__ = ["INTERLOCK", "RULE", "Rule", "RuleState"]
+
+INTERLOCK, RULE, REST = 2, 14, 15
+"""Priorities: of an interlock, of a rule, and of the value that an actuator of rules alone has while none holds."""
+PATIENCE = 600.0
+"""Seconds for which a point may be without a good value before that is the alarm sensor_fault."""
+AWAITED = 3600.0
+"""Seconds after a start for which a point that was not read yet leaves a rule as it was: radio nodes send seldom."""
+SEVERITIES = {"interlock": Severity.INFO, "rule_max_on": Severity.MAJOR, "sensor_fault": Severity.MINOR}
+
+
+@dataclass(frozen=True, slots=True)
+class RuleState:
+    """Times are monotonic seconds. `anchor` is Unix seconds at monotonic 0."""
+
+    memory: Memory = field(default_factory=Memory)
+    active: bool = False
+    """The condition holds, or is taken to hold while it is unknown."""
+    since: float | None = None
+    """Since when it is active."""
+    spent: bool = False
+    """It held its actuator on for `max_on`: it rests until its condition has ended."""
+    bad: float | None = None
+    """Since when one of its points has no good value."""
+    started: float | None = None
+    """When this process looked first; not kept."""
+    raised: frozenset[str] = frozenset()
+    anchor: float | None = None
+    restored: bool = False
+    """The state comes from flash: its times may be those of another boot."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """While `condition` holds, `actuator` is to have `value`: an interlock (`locks`) or a rule.
+
+    `on_stale` is keep, release or lock. `otherwise` is the value of an actuator that no service moves, while no rule
+    does; None: a service moves it.
+    """
+
+    subject: str
+    condition: Condition
+    actuator: str
+    value: Value
+    locks: bool = False
+    on_stale: str = "release"
+    max_on: float | None = None
+    otherwise: Value = None
+    points: tuple[str, ...] = ()
+    key: str = field(init=False)
+    inputs: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "inputs", self.condition.inputs)
+        object.__setattr__(self, "key", repr(self.condition))
+
+    @property
+    def name(self) -> str:
+        """Apart from the names of other controls: a rule may be called like the actuator that it moves."""
+        return f"rules.{self.subject}"
+
+    # -- state -------------------------------------------------------------------------------------------------
+
+    def initial(self) -> RuleState:
+        return RuleState(self.condition.initial)
+
+    def dump(self, state: RuleState) -> dict[str, Any]:
+        return {
+            "of": self.key, "memory": dumped(state.memory, self.condition), "active": state.active,
+            "since": state.since, "spent": state.spent, "bad": state.bad, "raised": sorted(state.raised),
+            "anchor": state.anchor,
+        }  # fmt: skip
+
+    def load(self, kept: Mapping[str, Any]) -> RuleState:
+        """The state from what was kept. Where the condition is another one now, only the open alarms are kept."""
+        raised = frozenset(kept["raised"]) & SEVERITIES.keys()
+        if kept["of"] != self.key:
+            return RuleState(self.condition.initial, raised=raised, anchor=kept["anchor"], restored=True)
+        return RuleState(
+            loaded(kept["memory"], self.condition), kept["active"], kept["since"], kept["spent"], kept["bad"],
+            raised=raised, anchor=kept["anchor"], restored=True,
+        )  # fmt: skip
+
+    def mark(self, state: RuleState) -> object:
+        """Whether it is active, and spent: a crash must not give it its `max_on` again."""
+        return state.active, state.spent
+
+    # -- step --------------------------------------------------------------------------------------------------
+
+    def step(self, state: RuleState, view: View, now: Now) -> Step[RuleState]:
+        state, t = self._here(state, now), now.monotonic
+        memory, holds, due = self.condition.judge(state.memory, view, now)
+        bad = [name for name in self.points if name not in view.points or view.points[name].quality is not Quality.GOOD]
+        active = self._is_active(state, view, holds, t)
+        since = None if not active else t if state.since is None else state.since
+        over = self.max_on is not None and since is not None and t >= since + self.max_on
+        spent = holds is not False and (state.spent or over)
+        state = updated(
+            state, memory=memory, active=active, since=since, spent=spent,
+            bad=None if not bad else t if state.bad is None else state.bad,
+        )  # fmt: skip
+        standing, due = self._standing(state, bad, t, due)
+        raised, happenings = alarm_changes(self.subject, state.raised, standing, SEVERITIES)
+        return Step(updated(state, raised=raised), self._wishes(state), happenings, due)
+
+    def _here(self, state: RuleState, now: Now) -> RuleState:
+        """The state with the times of this boot."""
+        if state.restored:
+            by = BootShift.from_anchor(state.anchor, now)
+            memory, since, bad = shifted(state.memory, by), by.optional(state.since), by.optional(state.bad)
+            state = replace(state, restored=False, memory=memory, since=since, bad=bad)
+        if state.started is None:
+            state = replace(state, started=now.monotonic)
+        return updated(state, anchor=boot_anchor(state.anchor, now))
+
+    def _is_active(self, state: RuleState, view: View, holds: bool | None, now: float) -> bool:
+        if holds is not None:
+            return holds
+        awaited = now < (state.started or 0.0) + AWAITED and any(name not in view.points for name in self.points)
+        if self.on_stale == "keep" or awaited:
+            return state.active
+        return self.on_stale == "lock"
+
+    def _standing(
+        self, state: RuleState, bad: list[str], now: float, due: float
+    ) -> tuple[dict[str, Mapping[str, Any] | None], float]:
+        """The alarms that stand, and when one may come."""
+        found: dict[str, Mapping[str, Any] | None] = {}
+        dues = [due]
+        if self.locks and state.active:
+            found["interlock"] = {"actuator": self.actuator, "value": self.value}
+        if state.spent:
+            found["rule_max_on"] = {"actuator": self.actuator, "max_on_s": self.max_on}
+        elif state.active and self.max_on is not None and state.since is not None:
+            dues.append(state.since + self.max_on)
+        if state.bad is not None and ("sensor_fault" in state.raised or now >= state.bad + PATIENCE):
+            found["sensor_fault"] = {"points": bad}
+        elif state.bad is not None:
+            dues.append(state.bad + PATIENCE)
+        if bad and state.started is not None and now < state.started + AWAITED:
+            dues.append(state.started + AWAITED)
+        return found, min(dues, default=NEVER)
+
+    def _wishes(self, state: RuleState) -> list[Wish]:
+        wishes = [] if self.otherwise is None else [Wish(self.actuator, REST, self.otherwise, "no rule holds")]
+        if state.active and not state.spent:
+            priority, what = (INTERLOCK, "lock") if self.locks else (RULE, "rule")
+            wishes.append(Wish(self.actuator, priority, self.value, f"{what} {self.subject}"))
+        return wishes

@@ -38,7 +38,7 @@ class LockEffect(Model):
 
 
 class RuleConfig(Model):
-    """What is done while a condition holds: a rule with `then`, an interlock with `lock`."""
+    """A rule (`then`) or an interlock (`lock`), while a condition holds."""
 
     about: ClassVar[str] = "Rules and interlocks, bounded."
 

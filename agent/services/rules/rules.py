@@ -56,11 +56,12 @@ def _check_lock(at: Checked, keys: Keys, rule: RuleConfig, line: int) -> None:
     assert rule.lock is not None
     name, value = rule.lock.actuator, rule.lock.value
     safe = at.site.actuators[name].safe_state
-    if value == "hold" or safe == "hold":
-        what = "no interlock can write hold" if value == "hold" else f"the safe_state of {name} is hold"
-        at.error(keys, f"{what} (line {line}); give {name} a safe_state of on, off or a level, and write that")
+    said = safe if isinstance(safe, str) else f"{number(safe)} %"
+    if safe == "hold":
+        at.error(keys, f"an interlock leads to the safe_state alone, and that of {name} is hold (line {line})")
+    elif value == "hold":
+        at.error(keys, f"hold is no value of an interlock; write {said}, the safe_state of {name} (line {line})")
     elif value != safe:
-        said = safe if isinstance(safe, str) else f"{number(safe)} %"
         at.error(keys, f"an interlock leads to the safe_state alone: {name} has {said} (line {line}); write {said}")
 
 

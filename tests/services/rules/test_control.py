@@ -1,0 +1,159 @@
+"""Rules and interlocks on the bench: what they wish, for how long, and what a stale point or a restart makes of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
+
+from agent.control.conditions import AllOf, Compare, Is, Lasting, Operand
+from agent.model import Quality
+from agent.services.rules.control import AWAITED, PATIENCE, Rule
+from tests.services.water.bench import Bench
+
+COLD = Lasting(Compare(Operand("air"), 1.0, below=True, hysteresis=1.0), 600.0)
+TRACE = Rule("trace-heating", COLD, "trace", True, max_on=12 * 3600.0, otherwise=False, points=("air",))
+HATCH = Rule("hatch-open", Is(Operand("hatch"), True), "well", False, locks=True, on_stale="keep", points=("hatch",))
+
+
+def bench(rule: Rule, start: str = "2026-01-15T12:00:00") -> Bench:
+    return Bench(rule, start, {rule.actuator: rule is HATCH})
+
+
+def test_a_rule_switches_after_its_time_and_back_by_the_hysteresis():
+    house = bench(TRACE)
+    house.set("air", 0.5)
+    house.until(599)
+    assert house.value("trace") is False
+    house.until(601)
+    assert house.edges == [(600, "trace", True, 14)]
+    house.set("air", 1.5)
+    assert house.value("trace") is True, "within the hysteresis"
+    house.set("air", 2.1)
+    assert house.edges[1:] == [(601, "trace", False, 15)] and not house.events
+
+
+def test_a_rule_that_was_on_for_max_on_rests_until_its_condition_has_ended():
+    house = bench(TRACE)
+    house.set("air", -5.0)
+    house.until(600 + 12 * 3600 + 1)
+    assert [edge[2:] for edge in house.edges] == [(True, 14), (False, 15)]
+    assert house.of("rule_max_on") == [(600 + 12 * 3600, "alarm")]
+    house.restart()
+    house.until(60 * 3600)
+    house.set("air", None, Quality.BAD)
+    house.until(61 * 3600)
+    house.set("air", -5.0)
+    house.until(62 * 3600)
+    assert len(house.edges) == 2, "not again, neither after a restart nor after a gap"
+    house.set("air", 3.0)
+    house.set("air", -5.0)
+    house.until(63 * 3600)
+    assert house.edges[2][2:] == (True, 14) and house.of("rule_max_on")[1] == (62 * 3600, "cleared")
+
+
+@pytest.mark.parametrize("fall", [0.0, 30 * 3600.0])
+def test_max_on_counts_over_a_restart_and_over_a_power_cut(fall):
+    house = bench(TRACE)
+    house.set("air", -5.0)
+    house.until(600 + 11 * 3600)
+    house.reboot(fall) if fall else house.restart()
+    house.until(house.t + 3601)
+    assert house.of("rule_max_on"), "of an output that may have been on it is not known that it was off"
+
+
+@pytest.mark.parametrize(
+    ("on_stale", "before", "after"),
+    [("release", True, False), ("release", False, False), ("keep", True, True), ("keep", False, False)],
+)
+def test_what_a_rule_does_while_its_point_is_stale(on_stale, before, after):
+    house = bench(replace(TRACE, on_stale=on_stale))
+    house.set("air", -5.0 if before else 5.0)
+    house.until(700)
+    house.set("air", -5.0 if before else 5.0, Quality.STALE)
+    assert house.value("trace") is after
+    house.until(700 + PATIENCE - 1)
+    assert not house.of("sensor_fault")
+    house.until(700 + PATIENCE + 1)
+    assert house.of("sensor_fault") == [(700 + PATIENCE, "alarm")] and house.details[-1] == {"points": ["air"]}
+    house.set("air", 5.0)
+    assert house.value("trace") is False and house.of("sensor_fault")[1][1] == "cleared"
+
+
+@pytest.mark.parametrize(
+    ("on_stale", "before", "after"),
+    [("keep", True, False), ("keep", False, True), ("lock", False, False), ("release", True, True)],
+)
+def test_what_an_interlock_does_while_its_point_is_stale(on_stale, before, after):
+    house = bench(replace(HATCH, on_stale=on_stale))
+    house.rest["well"] = True
+    house.set("hatch", before)
+    house.set("hatch", before, Quality.BAD)
+    assert house.value("well") is after
+
+
+def test_an_interlock_holds_over_a_command():
+    house = bench(HATCH)
+    house.set("hatch", False)
+    house.override("well", True)
+    house.set("hatch", True)
+    assert house.edges[-1] == (0, "well", False, 2) and house.of("interlock") == [(0, "alarm")]
+    house.restart()
+    assert house.value("well") is False and house.of("interlock") == [(0, "alarm")], "raised once"
+    house.set("hatch", False)
+    assert house.value("well") is True and house.of("interlock")[-1] == (0, "cleared")
+
+
+@pytest.mark.parametrize("rule", [TRACE, HATCH])
+def test_after_a_restart_a_point_that_was_not_read_yet_leaves_it_as_it_was(rule):
+    """A radio node sends seldom: what is not read yet is not stale. After an hour it is."""
+    house, (point,) = bench(rule), rule.points
+    house.set(point, -5.0 if rule is TRACE else True)
+    house.until(700)
+    active = house.value(rule.actuator)
+    house.restart(heard=False)
+    house.points.clear()
+    house.settle()
+    edges = len(house.edges)
+    house.until(700 + AWAITED - 1)
+    assert house.value(rule.actuator) is active and len(house.edges) == edges
+    house.until(700 + AWAITED + 1)
+    assert house.value(rule.actuator) is (False if rule is TRACE else active)
+
+
+def test_another_condition_under_its_name_begins_anew_and_keeps_its_alarm_until_it_is_over():
+    house = bench(HATCH)
+    house.set("hatch", True)
+    changed = replace(HATCH, condition=AllOf((HATCH.condition, Is(Operand("key"), False))), points=("hatch", "key"))
+    house.state = changed.load(HATCH.dump(house.state))
+    house.control = changed
+    house.set("key", True)
+    assert house.of("interlock") == [(0, "alarm"), (0, "cleared")]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    some.lists(
+        some.tuples(
+            some.integers(1, 900),
+            some.sampled_from([-5.0, 0.5, 1.5, 2.5, None]),
+            some.booleans(),
+        ),
+        max_size=25,
+    ),
+    some.sampled_from(["release", "keep"]),
+)
+def test_kills_change_nothing(steps, on_stale):
+    """The same inputs with and without kills: the same edges and the same alarms."""
+    rule = replace(TRACE, on_stale=on_stale, max_on=1800.0)
+    calm, hit = bench(rule), bench(rule)
+    for seconds, value, killed in steps:
+        for house in (calm, hit):
+            house.until(house.t + seconds)
+            quality = Quality.GOOD if value is not None else Quality.BAD
+            house.set("air", value, quality)
+        if killed:
+            hit.restart()
+    assert hit.edges == calm.edges and hit.events == calm.events

@@ -135,6 +135,7 @@ class Agent:
         self._start_arbiter(group)
         self._start_engine(group)
         self._start_uplink(group)
+        self._spawn(group, "calendars", supervise("calendars", parts.calendars.run, self._clock))
         self._spawn(group, "orphans", parts.orphans.run())
         self._spawn(group, "crash counter", parts.crashes.run())
         self._spawn(group, "health", self._report_health())
@@ -282,14 +283,14 @@ class Agent:
         changed = await self._apply_buses(group, new.buses, again) if is_other else []
         parts.hub.flush()  # what a counter's source has counted, which may be another from now on
         parts.hub.configure(new.points(parts.buses.points), new.signals, new.policies)
+        parts.calendars.configure(new)
+        if not new.has_calendars_of(old):
+            changed.append("calendars")
         if is_other:
             parts.renew_control()
             self._start_arbiter(group)
             self._start_engine(group)
             changed.append("actuators")
-        elif new.calendars != old.calendars:
-            parts.engine.take_calendars(new.calendars)
-            changed.append("calendars")
         return changed
 
     async def _renew_uplink(self, group: asyncio.TaskGroup) -> None:

@@ -16,18 +16,19 @@ from typing import Any
 
 from agent.clock import Trust
 from agent.control.api import Accounts, Control, Factual
-from agent.control.named_calendars import NamedCalendar
+from agent.control.named_calendars import NamedCalendar, Occurrences
 from agent.core.actuator_spec import ActuatorSpec
 from agent.core.hub import Policy
 from agent.core.signals import Signal
 from agent.errors import ConfigError, Problem
 from agent.lib.child import environment, program
+from agent.lib.secret import Kept
 from agent.lib.secret_reference import SecretReference
 from agent.model import Kind, Point
 from agent.uplink.settings import UplinkSettings
 from drivers.api import BusSpec
 
-__all__ = ["Buffer", "Found", "Settings", "SettingsReader"]
+__all__ = ["Buffer", "CalendarSource", "Found", "Settings", "SettingsReader"]
 
 PATIENCE = 40
 """Seconds that reading a site file may take: systemd waits 60 for a start and for a reload. The child ends itself."""
@@ -41,6 +42,20 @@ class Buffer:
     days: float = 30
     max_bytes: int = 200_000_000
     audit_days: float = 180
+
+
+@dataclass(frozen=True, slots=True)
+class CalendarSource:
+    """An iCalendar: a `file` beside the site file, or an address. It begins `before` seconds early.
+
+    What is on a server is fetched every `refresh` seconds.
+    """
+
+    name: str
+    file: str | None = None
+    url: Kept | None = None
+    refresh: float = 0.0
+    before: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +80,9 @@ class Settings:
     controls: tuple[Control[Any], ...]
     """The services' rules, one a circuit, water point, tank, zone and store of hot water."""
     calendars: Mapping[str, NamedCalendar]
-    """The calendars of the file that are days and times."""
+    """The named calendars: days and times, and of iCalendars beside the file what was read with it."""
+    calendar_sources: tuple[CalendarSource, ...]
+    """The iCalendars that are read again and again."""
     stale_after: Mapping[str, float | None]
     pins: frozenset[str]
     personal: frozenset[str]
@@ -78,8 +95,8 @@ class Settings:
         return cls(
             site="", name="", timezone="UTC", trust="auto", config_hash="",
             buffer=Buffer(days=long, max_bytes=large, audit_days=long), uplink=None, buses={}, idle_buses=(),
-            not_driven=(), signals=(), policies={}, actuators=(), controls=(), calendars={}, stale_after={},
-            pins=frozenset(), personal=frozenset(),
+            not_driven=(), signals=(), policies={}, actuators=(), controls=(), calendars={},
+            calendar_sources=(), stale_after={}, pins=frozenset(), personal=frozenset(),
         )  # fmt: skip
 
     @property
@@ -91,6 +108,17 @@ class Settings:
     def allow(self) -> tuple[str, ...] | None:
         """The points that commands over MQTT may name; None is all."""
         return None if self.uplink is None else self.uplink.allow
+
+    def has_calendars_of(self, other: Settings) -> bool:
+        """Whether the named calendars are those of `other`, read at another time."""
+        mine, others = self.calendars, other.calendars
+        if self.calendar_sources != other.calendar_sources or mine.keys() != others.keys():
+            return False
+        pairs = ((mine[name], others[name]) for name in mine)
+        return all(
+            one.agrees(old) if isinstance(one, Occurrences) and isinstance(old, Occurrences) else one == old
+            for one, old in pairs
+        )
 
     def points(self, driven: Iterable[Point]) -> list[Point]:
         """The points of the drivers, each with the time after which it is stale (a pin belongs to its chip), and the
@@ -112,7 +140,7 @@ class Found:
     """The settings, also where rules are broken; None if the file cannot be understood at all."""
     problems: tuple[Problem, ...]
     files: Mapping[str, bytes]
-    """The site's own files as they were read: `site.yaml`, its profiles and their codecs."""
+    """The site's own files as they were read: `site.yaml`, its profiles, their codecs and calendars."""
     absent: frozenset[str] = frozenset()
     """Codecs that a profile needs and that are not there."""
     secret_references: tuple[SecretReference, ...] = ()

@@ -7,6 +7,8 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -40,6 +42,7 @@ def add(commands: Any) -> None:
 def run_simulate(options: argparse.Namespace) -> int:
     from agent.simulate import read_scenario, simulate
     from agent.site.build import build_settings
+    from agent.site.build.calendars import with_files
     from agent.site.loader import load
 
     site = load(options.site)
@@ -50,8 +53,12 @@ def run_simulate(options: argparse.Namespace) -> int:
         print(shown(problem), file=sys.stderr)
     buses = {name for name, bus in site.buses.items() if bus.is_radio}
     radio = frozenset(name for name, device in site.devices.items() if device.bus in buses)
+    start, folder = scenario.start, options.scenario.absolute().parent
+    start = start if start.tzinfo is not None else start.replace(tzinfo=ZoneInfo(site.site.timezone))
+    served = {name: folder / file for name, file in scenario.calendars.items()}
+    calendars = with_files(site, start, start + timedelta(seconds=scenario.duration), served)
     with _progress(scenario.duration) as reached:
-        found = simulate(build_settings(site), scenario, radio, reached)
+        found = simulate(replace(build_settings(site), calendars=calendars), scenario, radio, reached)
     if options.json:
         print(shown_json(found))
     else:

@@ -16,13 +16,16 @@ from agent.control.api import Now, View
 from agent.control.calendar import DAY, Calendar, names
 
 __all__ = [
-    "AHEAD", "CALENDAR", "Booking", "NamedCalendar", "Occurrences", "WeeklyTimes", "calendar_input", "held", "is_on",
+    "AHEAD", "CALENDAR", "LASTS", "Booking", "NamedCalendar", "Occurrences", "WeeklyTimes", "calendar_input", "held",
+    "is_on",
 ]  # fmt: skip
 
 AHEAD = 2 * DAY
 """A control looks this far ahead for the next change, and then again."""
 
 
+LASTS = 30 * 86400
+"""Seconds for which what a server gave last holds."""
 CALENDAR = "calendar:"
 """The beginning of a calendar's name among the inputs of a control."""
 
@@ -109,6 +112,12 @@ class Occurrences:
             if stop > since:
                 found.append(Booking(max(start, since), stop))
         return found
+
+    def agrees(self, other: Occurrences) -> bool:
+        """Whether `other` says the same of the time that both know."""
+        since = datetime.fromtimestamp(max(self.since, other.since), UTC)
+        until = datetime.fromtimestamp(min(self.until, other.until), UTC)
+        return self.between(since, until) == other.between(since, until)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from agent.arbiter.orphans import Orphans
 from agent.arbiter.point_commands import PointCommands
 from agent.clock import SystemClock
 from agent.control.api import Control
-from agent.control.civil import Pace
+from agent.control.civil import Civil, Pace
 from agent.control.engine import Engine
 from agent.core.alarms import OpenAlarms
 from agent.core.buses import Buses
@@ -25,6 +25,7 @@ from agent.core.state import State
 from agent.lib.machine import Machine
 from agent.model import Event, Value
 from agent.outbox import Outbox
+from agent.runtime.calendars import Calendars
 from agent.runtime.configuration import Configuration
 from agent.runtime.crash_counter import CrashCounter
 from agent.runtime.status import discreet, state_topics
@@ -65,6 +66,9 @@ class Parts:
         self.buses.configure(removed.buses, removed.devices, removed.only)
         self.hub = self._make_hub()
         self.arbiter = self._make_arbiter(restore=not self.crashes.looping)
+        civil = Civil(self.settings.timezone, clock, pace)
+        beside = configuration.path.absolute().parent
+        self.calendars = Calendars(configuration.state, beside, self.settings, civil.now, clock)
         self.engine = self._make_engine()
         self.take_commands()
         self._connect()
@@ -166,7 +170,7 @@ class Parts:
             self._pace,
         )
         engine.publish, engine.doubts = self.hub.publish, self.hub.doubts
-        engine.take_calendars(self.settings.calendars)
+        engine.take_calendars(dict(self.calendars.present))
         return engine
 
     def _connect(self) -> None:
@@ -176,6 +180,7 @@ class Parts:
         self.hub.returned = lambda name, detail: self.engine.returned(name, detail)
         self.hub.watch(lambda readings: self.arbiter.observe(readings))
         self.hub.watch(lambda readings: self.engine.observe(readings))
+        self.calendars.changed = lambda calendars: self.engine.take_calendars(calendars)
 
     def _make_uplink(self) -> Any:
         uplink = self.settings.uplink

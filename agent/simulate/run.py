@@ -8,12 +8,14 @@ import itertools
 import logging
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from agent.arbiter import Arbiter, JoinedLedger
 from agent.arbiter.point_commands import PointCommands
 from agent.control.engine import Engine
+from agent.control.named_calendars import LASTS, NamedCalendar, Occurrences
 from agent.core.actuator_spec import SETTLE
 from agent.core.alarms import OpenAlarms
 from agent.core.hub import Hub
@@ -86,6 +88,7 @@ class Simulation:
         self._settings, self._scenario, self._loop, self._stride = settings, scenario, loop, stride
         zone = ZoneInfo(settings.timezone)
         start = scenario.start if scenario.start.tzinfo is not None else scenario.start.replace(tzinfo=zone)
+        self._begun = start.timestamp()
         self._record = SimulationRecord(start, zone, loop.time)
         self._reached, self._tell_every = reached, min(TELL, scenario.duration / 100)
         self._told_at = self._tell_every
@@ -94,6 +97,8 @@ class Simulation:
         self._flash = SimulatedFlash(self._clock)
         self._ledger = VirtualLedger(self._clock, self._record.note)
         self._plant = Plant(settings, scenario, radio, self._clock)
+        self._calendars = dict(settings.calendars)
+        """As the agent knows them."""
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
         self._link_down = 0
@@ -240,7 +245,7 @@ class Simulation:
             self._flash.scope("runner"),
             clock,
         )
-        self._engine.take_calendars(settings.calendars)
+        self._engine.take_calendars(dict(self._calendars))
         self._arbiter.take_commands(PointCommands(self._engine, self._open_alarms, self._hub, clock))
         self._hub.replaced = self._engine.replaced
         self._hub.returned = self._engine.returned
@@ -332,6 +337,8 @@ class Simulation:
             plant.welded.add(fault.weld)
         elif fault.device is not None:
             self._lose(fault.device)
+        elif fault.calendar is not None:
+            self._lose_calendar(fault.calendar)
         self._show_all()
 
     def _mend(self, fault: told.ScenarioFault) -> None:
@@ -357,6 +364,8 @@ class Simulation:
             plant.welded.discard(fault.weld)
         elif fault.device is not None:
             plant.dead.pop(fault.device, None)
+        elif fault.calendar is not None:
+            self._take_calendar(fault.calendar, self._settings.calendars.get(fault.calendar))
         self._show_all()
 
     def _lose(self, device: str) -> None:
@@ -366,6 +375,18 @@ class Simulation:
         limit = self._plant.watchdog(device)
         if limit is not None:
             self._at(since + limit, lambda: self._plant.dead.get(device) == since and self._plant.drop(device))
+
+    def _lose_calendar(self, name: str) -> None:
+        """Its server does not answer: what it gave last holds for some time more."""
+        known, now = self._calendars.get(name), self._begun + self._loop.time()
+        if isinstance(known, Occurrences):
+            self._take_calendar(name, replace(known, until=min(known.until, int(now) + LASTS)))
+
+    def _take_calendar(self, name: str, calendar: NamedCalendar | None) -> None:
+        if calendar is not None:
+            self._calendars[name] = calendar
+        if self._alive:
+            self._engine.take_calendars(dict(self._calendars))
 
     def _show_all(self) -> None:
         if self._alive:

@@ -21,7 +21,8 @@ from agent.site.language.base import Many, Model
 from agent.site.language.document import Document, Keys, read
 from agent.site.language.problems import Problem
 from agent.site.language.validation import validate
-from agent.site.language.values import DURATION, Choice, Duration, Quantity, TimeSpan, Written, plain
+from agent.site.language.values import DURATION, Choice, Duration, FileName, Quantity, TimeSpan, Written, plain
+from agent.site.models.calendars import IcsUrlConfig
 from agent.site.models.site import Site
 from agent.site.profiles.model import Library
 
@@ -187,6 +188,8 @@ class ScenarioFault(Model):
     stuck: str | None = None
     device: str | None = None
     weld: str | None = None
+    calendar: str | None = None
+    """A calendar on a server that does not answer any more."""
 
     @property
     def kinds(self) -> list[str]:
@@ -201,7 +204,7 @@ class ScenarioFault(Model):
 
 _STEP = Quantity("a step", DURATION.units, DURATION.show, high=100 * 365 * 86400.0)
 """Clocks wake in 1970 or 1980, and receivers of GPS go back by 1,024 weeks."""
-FAULTS = ("kill", "power_cut", "link", "clock", "untrusted", "stale", "bad", "stuck", "device", "weld")
+FAULTS = ("kill", "power_cut", "link", "clock", "untrusted", "stale", "bad", "stuck", "device", "weld", "calendar")
 
 
 class ScenarioCommand(Model):
@@ -226,6 +229,8 @@ class Scenario(Model):
     inputs: dict[str, ScenarioInput] = Field(default_factory=dict)
     faults: Many[ScenarioFault] = ()
     commands: Many[ScenarioCommand] = ()
+    calendars: dict[str, FileName] = Field(default_factory=dict)
+    """The iCalendar that a server gives, by the name of the calendar: a file beside the scenario."""
 
 
 def read_scenario(path: Path, site: Site, file: str | None = None) -> tuple[Scenario | None, list[Problem]]:
@@ -267,6 +272,9 @@ class _Check:
                 at.warn(("start",), f"{self._site.site.timezone} is at {own.isoformat()} then")
         for name, one in scenario.inputs.items():
             self._input(name, one)
+        for name in scenario.calendars:
+            if name not in self._served():
+                self._unknown(("calendars", name), "calendar on a server", name, self._served(), at_key=True)
         for index, fault in enumerate(scenario.faults):
             self._fault(("faults", index), fault)
         seen: set[str] = set()
@@ -365,6 +373,10 @@ class _Check:
         near = did_you_mean(name, known | site.actuators.keys())
         self._at.warn(keys, f'unknown point "{name}": it will be rejected' + (f"; {near}" if near else ""))
 
+    def _served(self) -> set[str]:
+        """The calendars on a server."""
+        return {name for name, one in self._site.calendars.items() if isinstance(one.ics, IcsUrlConfig)}
+
     def _fault(self, keys: Keys, fault: ScenarioFault) -> None:
         kinds = fault.kinds
         if self._is_wrong(keys, FAULTS):
@@ -387,5 +399,7 @@ class _Check:
                 self._unknown((*keys, kind), "input", name, self._scenario.inputs)
         if fault.device is not None:
             self._at.known((*keys, "device"), "device", fault.device, self._devices)
+        if fault.calendar is not None:
+            self._at.known((*keys, "calendar"), "calendar", fault.calendar, self._served())
         if fault.weld is not None:
             self._at.known((*keys, "weld"), "actuator", fault.weld, self._site.actuators)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from agent.control.named_calendars import Occurrences
 from agent.errors import ConfigError
 from agent.lib.hints import again
 from agent.lib.secret_reference import SecretReference
+from agent.site.calendar_files import CalendarFiles
 from agent.site.checks.secret_references import secret_references
 from agent.site.checks.site import check_site
 from agent.site.language.base import fields_of
@@ -37,6 +39,8 @@ class Copy:
     """Codecs that a profile of the site needs and that are not there."""
     secret_references: tuple[SecretReference, ...] = ()
     """Secrets, certificates and keys that it points to."""
+    calendars: Mapping[str, Occurrences] = field(default_factory=dict)
+    """The occurrences of its iCalendars beside it, around now."""
 
     @property
     def wrong(self) -> bool:
@@ -47,8 +51,8 @@ def read_copy(path: Path, file: str | None = None, home: Path | None = None, cod
     """Read and check a site file. Never raises for what the file holds.
 
     `file` is how the problems name the file (default: the path). `home` is the site file that this one is a copy of:
-    secrets and certificates are looked for beside that one, profiles and codecs beside this one. `codecs`: makers'
-    codecs are loaded too, in a process of its own, to see whether they can be.
+    secrets and certificates are looked for beside that one, profiles, codecs and calendars beside this one. `codecs`:
+    makers' codecs are loaded too, in a process of its own, to see whether they can be.
     """
     home = home or path
     document = read(path, file)
@@ -59,18 +63,19 @@ def read_copy(path: Path, file: str | None = None, home: Path | None = None, cod
     library = Library(path.parent)
     site: Site | None = None
     found_references: tuple[SecretReference, ...] = ()
+    calendars = CalendarFiles(path.parent)
     if not problems or document.data is not None:
         site, left_out = validate(document, _model(document), home.parent)
         if site is not None:
             site.read_from(home, "sha256:" + hashlib.sha256(document.source).hexdigest())
-            check_site(document, site, left_out, library)
+            check_site(document, site, left_out, library, calendars)
             if codecs:
                 library.check_files()
-            problems = document.problems + library.problems
+            problems = document.problems + library.problems + calendars.problems
             found_references = tuple(secret_references(document, site))
     problems = sorted(problems, key=lambda found: (found.file != document.file, found.file, found.line, found.column))
-    files = {"site.yaml": document.source, **library.files}
-    return Copy(site, problems, files, frozenset(library.absent), found_references)
+    files = {"site.yaml": document.source, **library.files, **calendars.files}
+    return Copy(site, problems, files, frozenset(library.absent), found_references, calendars.occurrences)
 
 
 def read_site(path: Path, file: str | None = None) -> tuple[Site | None, list[Problem]]:

@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 import agent
-from agent.site.language.secret import Secret, Username
+from agent.site.language.secret import Secret, SecretUrl, Username
 from agent.site.language.values import Quantity, Written, number
 from agent.site.models.bus import BusModel
 from agent.site.models.site import SERVICES, Site
@@ -130,6 +130,8 @@ def _words(field: FieldInfo) -> str:
     parts = list(_parts(field.annotation, field.metadata))
     if Username in parts:
         return "text, or where it is kept"
+    if SecretUrl in parts:
+        return "an address that begins with https://, or where it is kept"
     if Secret in parts:
         return "where the secret is kept"
     if typing.get_origin(field.annotation) is dict:

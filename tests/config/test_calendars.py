@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from agent.control.named_calendars import WeeklyTimes, held
-from agent.settings import SettingsReader
+from agent.settings import CalendarSource, SettingsReader
 from agent.site.build import build_settings
-from agent.site.loader import load
+from agent.site.loader import load, read_copy
 
 HEAD = 'site: {id: a, public_holidays: FR}\nuplink: {url: "mqtt://127.0.0.1"}\ncalendars:\n'
 PARIS = ZoneInfo("Europe/Paris")
@@ -22,7 +23,7 @@ MARKET = '  market: {days: [sat], times: ["06:00-14:00"], leave_out: [2027-03-26
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("  market: {}", '4:3: error: market has no day; write days: [sat], or add: [2027-03-25]'),
+        ("  market: {}", '4:3: error: market has no day; write days: [sat], add: [2027-03-25], or ics: market.ics'),
         ("  market: {days: [samedi]}", '4:19: error: "samedi" is no day of the week; write sat'),
         ("  market: {days: [weekend]}", '4:19: error: "weekend" is no day of the week; write sat, sun'),
         ("  market: {jours: [sat]}", '4:12: error: unknown key "jours"; did you mean "days"?'),
@@ -33,6 +34,26 @@ MARKET = '  market: {days: [sat], times: ["06:00-14:00"], leave_out: [2027-03-26
          "easter_monday, ascension, whit_monday"),
         ("  market: {days: [sat], add: [05-01], leave_out: [05-01]}",
          "4:31: error: 05-01 is in leave_out as well, which beats it; keep one of them"),
+        ("  hall: {ics: hall.txt}",
+         '4:15: error: "hall.txt" is no calendar beside the site file; write its name, such as hall.ics'),
+        ("  hall: {ics: ../hall.ics}",
+         '4:15: error: "../hall.ics" is no calendar beside the site file; write its name, such as hall.ics'),
+        ("  hall: {ics: https://h/a.ics}",
+         "4:15: error: this is an address; write ics: {url: https://HOST/NAME.ics}, or keep it like a secret"),
+        ("  hall: {ics: {url: http://h/a.ics}}",
+         '4:21: error: "http://h/a.ics" is not fetched without TLS; write https://h/a.ics'),
+        ("  hall: {ics: {url: webcal://h/a.ics}}",
+         '4:21: error: "webcal://h/a.ics" is not fetched without TLS; write https://h/a.ics'),
+        ("  hall: {ics: {url: https://me:word@h/a.ics}}",
+         "4:21: error: a secret in the file; write {file: NAME}, {credential: NAME} or {env: NAME}"),
+        ("  hall: {ics: {url: hall}}",
+         '4:21: error: "hall" is not an address; write https://HOST/NAME.ics, or {file: NAME}, {credential: NAME} or '
+         "{env: NAME}"),
+        ("  hall: {ics: {url: https://h/a.ics, refresh: 1min}}",
+         "4:47: error: 1min is too little; write at least 5min"),
+        ("  hall: {ics: {refresh: 1h}}", '4:15: error: "url" is missing in ics'),
+        ("  hall: {ics: {url: https://h/a.ics}, days: [sat]}",
+         "4:39: error: days is for a calendar without ics; leave out one of them"),
         ("  market: {days: [sat], before: 30}", "4:33: error: 30 has no unit; write 30s, 30min or 30h"),
     ],
 )  # fmt: skip
@@ -58,3 +79,49 @@ def test_without_times_it_is_all_day_and_a_night_goes_on(said: Callable[[str], l
     assert held(found["fete"], feast) == (True, datetime(2027, 7, 15, tzinfo=PARIS))
     night = datetime(2027, 7, 17, 21, 45, tzinfo=PARIS)
     assert held(found["ball"], night) == (True, datetime(2027, 7, 18, 2, tzinfo=PARIS))
+
+
+BOOKED = (
+    "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nBEGIN:VEVENT\r\nUID:1\r\nSUMMARY:Mariage\r\nDTSTART:{at}\r\n"
+    "DURATION:PT2H\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"
+)
+HALL = "  hall: {ics: hall.ics, before: 30min}\n"
+
+
+def test_a_file_beside_is_read_with_the_site_file(said: Callable[[str], list[str]], tmp_path: Path) -> None:
+    tomorrow = (datetime.now(PARIS) + timedelta(days=1)).replace(hour=18, minute=0, second=0, microsecond=0)
+    (tmp_path / "hall.ics").write_text(BOOKED.format(at=tomorrow.strftime("%Y%m%dT%H%M%S")))
+    assert said(HEAD + HALL) == []
+    found = SettingsReader(tmp_path / "site.yaml").found()
+    assert found.settings is not None and found.files["hall.ics"].startswith(b"BEGIN:VCALENDAR")
+    assert b"Mariage" not in pickle.dumps(found.settings)
+    assert found.settings.calendar_sources == (CalendarSource("hall", "hall.ics", before=1800),)
+    hall = found.settings.calendars["hall"]
+    assert held(hall, tomorrow - timedelta(minutes=31)) == (False, tomorrow - timedelta(minutes=30))
+    assert held(hall, tomorrow) == (True, tomorrow + timedelta(hours=2))
+    assert [control.name for control in found.settings.controls] == ["calendar.hall"]
+
+
+def test_a_file_that_is_wrong_is_told_with_its_own_line(said: Callable[[str], list[str]], tmp_path: Path) -> None:
+    file = tmp_path / "hall.ics"
+    assert said(HEAD + HALL) == [f"4:15: error: {file} cannot be read: No such file or directory"]
+    file.write_text(BOOKED.format(at="demain"))
+    message = 'DTSTART "demain" is no date and no time; such are 20270326 and 20270326T180000'
+    assert said(HEAD + HALL) == [f"{file}:6:1: error: {message}"]
+    assert SettingsReader(tmp_path / "site.yaml").found().first is not None
+    file.unlink()
+    file.symlink_to("/etc/passwd")
+    assert said(HEAD + HALL) == [
+        '4:15: error: "hall.ics" is a link out of the folder of the site file; put the file itself there'
+    ]
+
+
+def test_an_address_may_be_a_secret(said: Callable[[str], list[str]], tmp_path: Path) -> None:
+    assert said(HEAD + "  hall: {ics: {url: {file: hall-url}, refresh: 30min}}\n") == []
+    copy = read_copy(tmp_path / "site.yaml")
+    (reference,) = copy.secret_references
+    assert (reference.line, "hall-url" in str(reference.problem())) == (4, True)
+    (source,) = build_settings(load(tmp_path / "site.yaml")).calendar_sources
+    (tmp_path / "hall-url").write_text("https://h/private-123.ics\n")
+    assert source.url is not None and source.url.reveal() == "https://h/private-123.ics"
+    assert (source.refresh, "private" in repr(source)) == (1800, False)

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from agent.control.api import Control, Metered, Telling
+from agent.control.calendar_watch import CalendarWatch
 from agent.core.actuator_spec import ActuatorSpec
 from agent.core.hub import Policy
 from agent.core.signals import Signal
 from agent.settings import Buffer, Settings
-from agent.site.build.calendars import weekly_times
+from agent.site.build.calendars import sources, weekly_times
 from agent.site.build.counters import digit, is_wide, least_between, max_rate, modulus, profile_point
 from agent.site.build.defaults import ActuatorDefaults
 from agent.site.language.ports import broker
@@ -40,7 +41,8 @@ _MILLIAMPERES = {"uA": 0.001, "mA": 1.0, "A": 1000.0}
 
 def build_settings(site: Site) -> Settings:
     """Everything that runs, of a site that was checked."""
-    buses, rules = _buses(site), controls(site)
+    buses, calendars = _buses(site), tuple(sources(site))
+    rules = [*controls(site), *(CalendarWatch(one.name) for one in calendars)]
     withheld = _withheld(site, rules)
     pins = {device.name for name, spec in buses.items() if site.buses[name].has_pins for device in spec.devices}
     return Settings(
@@ -59,6 +61,7 @@ def build_settings(site: Site) -> Settings:
         actuators=tuple(_actuators(site)),
         controls=tuple(rules),
         calendars=weekly_times(site),
+        calendar_sources=calendars,
         stale_after={**dict(_stale_after(site)), **dict.fromkeys(pins, STALE_POLLS * PIN_POLL)},
         pins=frozenset(pins),
         personal=frozenset(withheld),

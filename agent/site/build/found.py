@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from agent.errors import Problem
@@ -27,6 +28,7 @@ def _translated(copy: Copy) -> tuple[Settings | None, str]:
     """The settings, and what kept it from being made: rules may be broken here, and what is missing shows somehow."""
     assert copy.site is not None
     try:
-        return build_settings(copy.site), ""
+        settings = build_settings(copy.site)
+        return replace(settings, calendars={**settings.calendars, **copy.calendars}), ""
     except Exception as error:  # noqa: BLE001  the caller has another configuration to go on with
         return None, f"{type(error).__name__}: {error}"

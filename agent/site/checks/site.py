@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date
 
 from agent.control.calendar import DAY, PREPARED, Calendar, names
+from agent.site.calendar_files import CalendarFiles
 from agent.site.checks.actuators import check_actuators
 from agent.site.checks.brokers import check_url
 from agent.site.checks.buses import check_buses, check_drivers
@@ -20,7 +21,9 @@ from agent.site.profiles.model import Library
 __all__ = ["check_site"]
 
 
-def check_site(document: Document, site: Site, left_out: set[Keys], library: Library) -> None:
+def check_site(
+    document: Document, site: Site, left_out: set[Keys], library: Library, calendars: CalendarFiles
+) -> None:
     """Report everything that the models by themselves cannot see."""
     at = Checked(document, site, left_out, library)
     _check_uplink(at)
@@ -32,7 +35,7 @@ def check_site(document: Document, site: Site, left_out: set[Keys], library: Lib
     _check_names(at)
     check_signals(at)
     check_actuators(at)
-    check_calendars(at)
+    check_calendars(at, calendars)
     for index, name in enumerate(site.privacy.personal):
         at.known(("privacy", "personal", index), "device or signal", name, at.names("devices") | at.names("signals"))
     _check_privacy(at)

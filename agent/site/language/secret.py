@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, Literal, cast
+from urllib.parse import urlsplit
 
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from agent.lib.secret import Kept
 from agent.site.language.values import plain
 
-__all__ = ["Secret", "Username"]
+__all__ = ["Secret", "SecretUrl", "Username"]
 
 _SOURCES = ("file", "credential", "env")
 _HOW = "write {file: NAME}, {credential: NAME} or {env: NAME}"
@@ -60,6 +61,33 @@ class Username(Secret):
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: Any) -> dict[str, Any]:
         return {"anyOf": [{"type": "string"}, Secret.__get_pydantic_json_schema__(schema, handler)]}
+
+
+class SecretUrl(Secret):
+    """An address of the web that may be in the file as it is, or be kept like a secret: it often is one."""
+
+    __slots__ = ()
+
+    @classmethod
+    def _validate(cls, value: Any, info: core_schema.ValidationInfo) -> Kept:
+        if not isinstance(value, str):
+            return super()._validate(value, info)
+        try:
+            parts = urlsplit(value)
+        except ValueError:
+            parts = urlsplit("")
+        if "@" in parts.netloc:
+            raise _wrong(f"a secret in the file; {_HOW}")
+        if parts.scheme in ("http", "webcal", "webcals") and parts.hostname:
+            raise _wrong(f"{plain(value)} is not fetched without TLS; write https:{value.partition(':')[2]}")
+        if parts.scheme != "https" or not parts.hostname:
+            raise _wrong(f"{plain(value)} is not an address; write https://HOST/NAME.ics, or {_HOW.partition(' ')[2]}")
+        return Kept("text", value)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: Any) -> dict[str, Any]:
+        secret = Secret.__get_pydantic_json_schema__(schema, handler)
+        return {"anyOf": [{"type": "string", "pattern": "^https://"}, secret]}
 
 
 def _wrong(text: str) -> PydanticCustomError:

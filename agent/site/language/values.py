@@ -30,7 +30,7 @@ from agent.site.language.spellings import (
 
 __all__ = [
     "DAYS", "DURATION", "FLOW", "PERCENT", "VOLUME", "WINDOW", "Choice", "Date", "Deadband", "DeadbandText", "Decibel",
-    "Duration", "FileName", "Flow", "FlowFor", "Frequency", "Kelvin", "KelvinRate", "LongDuration",
+    "Duration", "FetchTime", "FileName", "Flow", "FlowFor", "Frequency", "Kelvin", "KelvinRate", "LongDuration",
     "MessageSize", "Offset", "Percent",
     "Power", "Quantity", "Rate", "RateText", "ReheatTime", "Size", "Surge", "TimeOfDay", "TimeSpan", "Unbroken",
     "UnbrokenText", "Volume",
@@ -186,6 +186,8 @@ TimeSpan = Annotated[float, Quantity("a duration", _TIME, ("s", "min", "h"), hig
 """Seconds, more than 0."""
 LongDuration = Annotated[float, Quantity("a duration", _TIME, ("h", "d"), high=_TEN_YEARS, above=True)]
 """Seconds, more than 0; the messages name hours and days."""
+FetchTime = Annotated[float, Quantity("a duration", _TIME, ("min", "h"), low=300, high=7 * 86400)]
+"""Seconds, 5 min to a week."""
 Offset = Annotated[float, Quantity("an offset", _TIME, ("min", "h"), low=-7200, high=7200)]
 """Seconds, -2 h to 2 h."""
 Flow = Annotated[float, FLOW]

@@ -12,7 +12,7 @@ from agent.model import Severity
 from agent.services.alarms.config import AlarmConfig
 from agent.services.alarms.control import PointAlarm
 from agent.site.build.conditions import amount, condition, sources
-from agent.site.build.units import unit_of
+from agent.site.build.units import point_unit
 from agent.site.language.units import canonical
 from agent.site.models.conditions import Amount
 from agent.site.models.site import Site
@@ -29,7 +29,7 @@ def controls(site: Site, alarms: Mapping[str, AlarmConfig]) -> list[Control[Any]
     """Every alarm; two for CO2 without a limit."""
     found: list[Control[Any]] = []
     for name, alarm in alarms.items():
-        if is_co2(site, alarm):
+        if is_co2(site, name, alarm):
             high, bad = (alarm.model_copy(update={"above": Amount(limit)}) for limit in (CO2_HIGH, CO2_BAD))
             info = _alarm(site, info_name(name), high.model_copy(update={"severity": Severity.INFO.value}))
             found += [replace(info, points=()), _alarm(site, name, bad)]  # a sensor that is lost is told once
@@ -43,9 +43,17 @@ def info_name(name: str) -> str:
     return f"{name}-info"
 
 
-def is_co2(site: Site, alarm: AlarmConfig) -> bool:
-    """Whether it looks at CO2 and leaves its limits to the decree: a point in ppm, and no comparison."""
-    return alarm.point is not None and not alarm.comparisons and canonical(unit_of(site, alarm.point)) == "ppm"
+def is_co2(site: Site, name: str, alarm: AlarmConfig) -> bool:
+    """Whether it leaves its limits to the decree: it looks at CO2, and compares with nothing."""
+    return not alarm.comparisons and _looks_at_co2(site, name, alarm)
+
+
+def _looks_at_co2(site: Site, name: str, alarm: AlarmConfig) -> bool:
+    """Whether its point is in ppm and it, or the alarm, is called CO2: chlorine and CO are in ppm as well."""
+    if alarm.point is None or canonical(point_unit(site, alarm.point)) != "ppm":
+        return False
+    signal = site.signals.get(alarm.point)
+    return any("co2" in one.lower() for one in (name, alarm.point, signal.from_ if signal is not None else ""))
 
 
 def _alarm(site: Site, name: str, alarm: AlarmConfig) -> PointAlarm:
@@ -54,19 +62,18 @@ def _alarm(site: Site, name: str, alarm: AlarmConfig) -> PointAlarm:
     if gate is not None:
         judged = During(judged, condition(site, gate))
         points += sources(gate)
-    unit = "" if alarm.point is None else unit_of(site, alarm.point)
+    unit = "" if alarm.point is None else point_unit(site, alarm.point)
     return PointAlarm(
-        name, judged, _severity(site, alarm), _value(alarm), unit, _limit(site, alarm), alarm.text or "",
+        name, judged, _severity(site, name, alarm), _value(alarm), unit, _limit(site, alarm), alarm.text or "",
         tuple(dict.fromkeys(points)), alarm.sensor_fault,
     )  # fmt: skip
 
 
-def _severity(site: Site, alarm: AlarmConfig) -> Severity:
+def _severity(site: Site, name: str, alarm: AlarmConfig) -> Severity:
     if alarm.severity is not None:
         return Severity(alarm.severity)
-    limit = None if alarm.point is None or alarm.above is None else amount(site, alarm, alarm.above)
-    is_low = limit is not None and limit < CO2_BAD and canonical(unit_of(site, alarm.point or "")) == "ppm"
-    return Severity.INFO if is_low else Severity.MAJOR
+    is_low = alarm.above is not None and amount(site, alarm, alarm.above) < CO2_BAD
+    return Severity.INFO if is_low and _looks_at_co2(site, name, alarm) else Severity.MAJOR
 
 
 def _value(alarm: AlarmConfig) -> Operand | None:

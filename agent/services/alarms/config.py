@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from agent.site.language.spellings import spell
-from agent.site.language.values import Choice, Duration
+from agent.site.language.values import Choice, TimeSpan
 from agent.site.models.conditions import ConditionConfig
 
 __all__ = ["ENTRY", "SEVERITIES", "AlarmConfig"]
@@ -39,7 +39,7 @@ class AlarmConfig(ConditionConfig):
     """It is looked at only while this holds."""
     while_: ConditionConfig | None = Field(default=None, alias="while")
     """The same as `when`."""
-    sensor_fault: Duration = 600.0
+    sensor_fault: TimeSpan = 600.0
     """A point that is bad or stale for this long is an alarm of its own, `sensor_fault`."""
 
 

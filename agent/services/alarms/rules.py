@@ -20,7 +20,7 @@ _WORDS = ("value", "unit", "limit", "name")
 def check(at: Checked, alarms: Mapping[str, AlarmConfig]) -> None:
     for name, alarm in alarms.items():
         keys: Keys = ("alarms", name)
-        co2 = is_co2(at.site, alarm)
+        co2 = is_co2(at.site, name, alarm)
         check_condition(at, keys, alarm, comparison=not co2)
         if co2 and info_name(name) in at.names("alarms"):
             what = f"{info_name(name)} is the name of the second alarm of {name} (line {at.line('alarms', name)})"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from agent.control import conditions as control
 from agent.control.week import Span, Week
-from agent.site.build.units import unit_of
+from agent.site.build.units import point_unit
 from agent.site.build.weeks import by_day, calendar
 from agent.site.language.units import canonical, factor
 from agent.site.models.conditions import Amount, ConditionConfig
@@ -32,7 +32,7 @@ def sources(wanted: ConditionConfig) -> list[str]:
 
 def amount(site: Site, wanted: ConditionConfig, written: Amount) -> float:
     """A number in the unit of the condition's point."""
-    own = "" if wanted.point is None else canonical(unit_of(site, wanted.point))
+    own = "" if wanted.point is None else canonical(point_unit(site, wanted.point))
     unit = canonical(written.unit)
     return written.value * (factor(unit, own) or 1.0) if unit and unit != own else written.value
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
-from agent.lib.suggestion import did_you_mean
+from agent.lib.suggestion import did_you_mean, suggested
 from agent.site.checks.names import Checked
 from agent.site.language.document import Keys
 from agent.site.language.problems import listed
+from agent.site.language.spellings import words_meant
 from agent.site.language.units import canonical, factor
 from agent.site.language.values import number
 from agent.site.models.conditions import COMPARISONS, MODES, SUBJECTS, Amount, ConditionConfig
 
-__all__ = ["check_condition", "looked_at", "moved_by", "own_points"]
+__all__ = ["check_condition", "looked_at", "moved_by"]
 
 _COMPARED = ("point", "actuator")
 _ALONE = (*COMPARISONS, "hysteresis", "within")
@@ -66,7 +67,7 @@ def _report_subjects(at: Checked, keys: Keys, found: list[str]) -> None:
         at.error(keys, f"a condition needs one of {listed(SUBJECTS, 'or')}", at_key=True)
         return
     hint = "write {all: [...]} or {any: [...]} around several conditions"
-    at.error((*keys, found[1]), f'a condition has one of {listed(found, "and")}, not several', hint, at_key=True)
+    at.error((*keys, found[1]), f"a condition has one of {listed(found)}, not several", hint, at_key=True)
 
 
 def _check_compared(at: Checked, keys: Keys, one: ConditionConfig, comparison: bool) -> None:
@@ -110,9 +111,10 @@ def _check_unit(at: Checked, keys: Keys, one: ConditionConfig, amount: Amount) -
 
 
 def _unit(at: Checked, reference: str) -> str:
-    own = (own_points(at) or {}) if reference.partition(".")[0] in _owners(at) else {}
-    if reference in own or "." not in reference:
-        return own.get(reference) or at.unit(reference)
+    if reference.partition(".")[0] in at.owners:
+        return (at.own_points or {}).get(reference, "")
+    if "." not in reference:
+        return at.unit(reference)
     device, _, point = reference.partition(".")
     return at.profile_unit(device, point)
 
@@ -124,43 +126,43 @@ def _check_subject(at: Checked, keys: Keys, one: ConditionConfig) -> None:
         _check_zone(at, keys, one)
     if one.point is None:
         return
-    place, owner = (*keys, "point"), one.point.partition(".")[0]
-    if "." in one.point and owner in _owners(at):
-        own = own_points(at)
+    place, (owner, _, short) = (*keys, "point"), one.point.partition(".")
+    if short and owner in at.owners:
+        own = at.own_points
         if own is not None and one.point not in own:
             points = [name.partition(".")[2] for name in own if name.startswith(f"{owner}.")]
-            short = one.point.partition(".")[2]
             at.lacking(place, f'{owner} has no point "{short}"', did_you_mean(short, points))
-    elif isinstance(one.is_, str) and "." in one.point:
-        at.point(place, one.point)
     elif isinstance(one.is_, str):
-        at.known(place, "signal", one.point, at.names("signals"))
+        found = at.point(place, one.point) if short else at.known(place, "signal", one.point, at.names("signals"))
+        if found:
+            _check_word(at, keys, one, one.is_)
     elif isinstance(one.is_, bool):
         at.contact(place, one.point)
-    else:
-        at.measurement(place, one.point)
+    elif at.measurement(place, one.point) is not None and one.is_ is None and _is_state(at, one.point):
+        for key in one.comparisons:
+            at.error((*keys, key), f'{one.point} is on or off: "{key}" compares numbers; write {{is: on}}', at_key=True)
 
 
-def _owners(at: Checked) -> set[str]:
-    """The names of circuits, water points, zones …: they have points of their own."""
-    sections = (at.document.value((service.name,)) for service, _ in at.site.services() if not service.is_named)
-    groups = [group for section in sections if isinstance(section, dict) for group in section.values()]
-    return {name for group in groups if isinstance(group, dict) for name, one in group.items() if isinstance(one, dict)}
+def _check_word(at: Checked, keys: Keys, one: ConditionConfig, word: str) -> None:
+    """A word is compared with words."""
+    point = one.point or ""
+    is_state, unit = _is_state(at, point), _unit(at, point)
+    meant = next((one for one in words_meant(word) if one in ("on", "off")), None)
+    hint = suggested(meant) if meant else "write on or off" if is_state else "write a number, or above or below"
+    if is_state or unit:
+        at.error((*keys, "is"), f'"{word}" is a word, and {point} is {"on or off" if is_state else f"in {unit}"}', hint)
 
 
-def own_points(at: Checked) -> Mapping[str, str] | None:
-    """The points that the services' controls have, and their units; None where a service cannot be translated."""
-    found: dict[str, str] = {}
-    for service, section in at.site.services():
-        if service.is_named or not section.model_fields_set:
-            continue
-        try:
-            controls = service.build.controls(at.site, section)
-        except Exception:  # noqa: BLE001  something is wrong there, and was told
-            return None
-        for control in controls:
-            found |= {point.id: point.unit for point in getattr(control, "points", ())}
-    return found
+def _is_state(at: Checked, reference: str) -> bool:
+    """Whether a point or a signal is known to be on or off."""
+    signal = at.site.signals.get(reference)
+    if signal is not None:
+        return signal.kind == "state" or (signal.kind is None and not signal.unit and _is_state(at, signal.from_))
+    owner, _, point = reference.partition(".")
+    bus, device = at.site.buses.get(owner), at.site.devices.get(owner)
+    if device is None:
+        return bus is not None and bus.has_pins
+    return bool(((device.profile_data or {}).get("points", {}).get(point) or {}).get("kind") == "state")
 
 
 def _check_zone(at: Checked, keys: Keys, one: ConditionConfig) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from agent.lib.suggestion import did_you_mean, nearest, suggested
+from agent.site.build.units import own_units
 from agent.site.language.document import Document, Keys
 from agent.site.language.problems import Severity, listed
 from agent.site.language.units import canonical, is_known
@@ -218,6 +220,22 @@ class Checked:
             f"and a control wants {'on or off' if contact else 'a number'}",
             f"say in profile {device.profile} which one is on: points.{point}.states: {words.states}",
         )
+
+    @cached_property
+    def owners(self) -> set[str]:
+        """The names of circuits, water points, zones …: they may have points of their own."""
+        sections = (self.document.value((one.name,)) for one, _ in self.site.services() if not one.is_named)
+        groups = [group for section in sections if isinstance(section, dict) for group in section.values()]
+        entries = (entry for group in groups if isinstance(group, dict) for entry in group.items())
+        return {name for name, one in entries if isinstance(one, dict)}
+
+    @cached_property
+    def own_points(self) -> Mapping[str, str] | None:
+        """The points of circuits, water points, zones … and their units; None where a service cannot be translated."""
+        try:
+            return own_units(self.site)
+        except Exception:  # noqa: BLE001  something is wrong there, and was told
+            return None
 
     def unit(self, found: PointRef | Pin | str | None) -> str:
         """The unit of a point, or of a signal: its own, else its source's. Empty: it is not known."""

@@ -29,7 +29,7 @@ def _amount(value: Any) -> Amount:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return Amount(float(value))
     found = _AMOUNT.match(value) if isinstance(value, str) else None
-    if found is None or re.match(r"[0-9,;:]", found[2] or ""):
+    if found is None or re.match(r"[0-9,;:_]", found[2] or ""):
         meant = ungrouped(value) if isinstance(value, str) else None
         raise ValueError(f"{plain(value)} is not a number; write {meant or '1.5, or 1.5 bar with its unit'}")
     return Amount(float(found[1]), found[2] or "")

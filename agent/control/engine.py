@@ -34,6 +34,7 @@ from agent.control.api import (
 from agent.control.civil import REAL_TIME, Civil, Pace
 from agent.control.clock_events import clock_events
 from agent.control.named_calendars import CALENDAR, NamedCalendar, calendar_input
+from agent.control.raised_alarms import RaisedAlarms
 from agent.control.wishes import SharedWishes, WishTaker
 from agent.core.supervisor import isolated
 from agent.errors import Rejected, StorageError
@@ -153,11 +154,18 @@ class Engine:
         self.doubts: Callable[[str], bool] = lambda _name: False
         """Whether a counter is in doubt: the hub knows."""
         self._recall_all()
-        self._take_over({subject for code, subject in raised if code == "control_failed"})
+        self._raised = RaisedAlarms(store.get("raised"))
+        self._take_over(set(raised))
         arbiter.told = clock.wall.told = self.wake
 
-    def _take_over(self, failed: set[str]) -> None:
-        """The controls that failed before the start: the first step of each tells whether it still does."""
+    def _take_over(self, raised: set[tuple[str, str]]) -> None:
+        """Alarms that were open before the start. Of a control that failed, its first step tells whether it still does;
+        those of a control that left the site file are cleared."""
+        happened = self._raised.take_up({rule.name: rule.kept is not None for rule in self._rules}, raised)
+        self._news += [self._event(one) for one in happened]
+        if self._raised.dump() != (self._store.get("raised") or []):
+            self._store.put("raised", self._raised.dump())
+        failed = {subject for code, subject in raised if code == "control_failed"}
         for rule in self._rules:
             if rule.name in failed:
                 rule.failed = _BEFORE
@@ -388,7 +396,7 @@ class Engine:
         step, failure = isolated(rule.name, do)
         if step is None:
             return self._fail(rule, failure, now)
-        happened = list(step.happenings)
+        happened = self._note_alarms(rule, step.happenings) if step.happenings or self._raised.unsure else []
         if rule.failed:
             rule.failed = ""
             happened.append(Happening("cleared", "control_failed", rule.name, Severity.INFO))
@@ -406,6 +414,12 @@ class Engine:
         if (happened or counts) and rule not in self._urgent:
             self._urgent.append(rule)
         return [self._event(one) for one in happened]
+
+    def _note_alarms(self, rule: _Rule, happened: Sequence[Happening]) -> list[Happening]:
+        found = self._raised.note(rule.name, happened)
+        if found:
+            self._store.put("raised", self._raised.dump())
+        return found
 
     def _fail(self, rule: _Rule, failure: str, now: Now) -> list[Event]:
         """A control with a bug wants nothing any more; it is tried again with its last good state."""
@@ -484,3 +498,5 @@ class Engine:
         if kept != rule.kept:
             self._store.put(f"control.{rule.name}", kept)
             rule.kept = kept
+        if self._raised.keep(rule.name):
+            self._store.put("raised", self._raised.dump())

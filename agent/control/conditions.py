@@ -13,13 +13,14 @@ from typing import Any, NamedTuple, Protocol
 
 from agent.control.api import NEVER, Input, Now, View
 from agent.control.boot_time import BootShift
+from agent.control.named_calendars import calendar_input, held
 from agent.control.spell import FOLD, Spell
 from agent.control.week import Week
 from agent.model import Quality, Value
 
 __all__ = [
-    "ON", "AllOf", "AnyOf", "Compare", "Condition", "During", "Is", "Lasting", "Memory", "Moves", "Operand", "Still",
-    "Times", "Verdict", "began", "dumped", "loaded", "paused", "shifted",
+    "ON", "AllOf", "AnyOf", "Compare", "Condition", "During", "InCalendar", "Is", "Lasting", "Memory", "Moves",
+    "Operand", "Still", "Times", "Verdict", "began", "dumped", "loaded", "paused", "shifted",
 ]  # fmt: skip
 
 ON = "on"
@@ -29,6 +30,15 @@ PARTS = 8
 flash it is rounded to such a part as well, and a time to such a part of its own: not each reading is worth a write."""
 MARKS = 32
 """One mark of a fall is remembered for each of so many parts of its time."""
+
+
+class _Asked(NamedTuple):
+    """From `start` to `end` a calendar of this content is `on`, or not."""
+
+    start: datetime
+    end: datetime
+    on: bool
+    of: object = None
 
 
 class Memory(NamedTuple):
@@ -47,8 +57,8 @@ class Memory(NamedTuple):
     """The value was good when it was looked at last, and so it was that value until now; not kept."""
     levels: tuple[tuple[float, float], ...] = ()
     """Up to where in the counted time a value was seen last, and the value; the last one is seen until now."""
-    period: tuple[datetime, datetime, bool] | None = None
-    """From when to when its times say what they say; not kept."""
+    period: _Asked | None = None
+    """When its times or its calendar were asked last; not kept."""
     parts: tuple[Memory, ...] = ()
     """The memories of the conditions in it, in their order."""
 
@@ -235,14 +245,40 @@ class Times:
 
     def judge(self, memory: Memory, _view: View, now: Now) -> Verdict:
         at = now.reached
-        if at is None or now.civil is None or not now.known:
+        if at is None or not now.known:
             return Verdict(memory, None)
         period = memory.period
-        if period is None or not period[0] <= at < period[1]:
+        if period is None or not period.start <= at < period.end:
             found = self.week.at(at)
-            period = found.start, found.end, found.mode == ON
-        due = now.monotonic + (period[1] - now.civil).total_seconds()
-        return Verdict(_changed(memory, Memory(period=period)), period[2], due)
+            period = _Asked(found.start, found.end, found.mode == ON)
+        return _in_period(memory, period, now)
+
+
+@dataclass(frozen=True, slots=True)
+class InCalendar:
+    """A named calendar is on. Unknown while it, or the time, is."""
+
+    name: str
+
+    @property
+    def inputs(self) -> frozenset[str]:
+        return frozenset({calendar_input(self.name)})
+
+    @property
+    def initial(self) -> Memory:
+        return Memory()
+
+    def judge(self, memory: Memory, view: View, now: Now) -> Verdict:
+        at, calendar = now.reached, view.calendars.get(self.name)
+        if at is None or not now.known or calendar is None:
+            return Verdict(memory, None)
+        period = memory.period
+        if period is None or period.of is not calendar or not period.start <= at < period.end:
+            on, until = held(calendar, at)
+            if on is None:
+                return Verdict(memory, None)
+            period = _Asked(at, until, on, calendar)
+        return _in_period(memory, period, now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,6 +382,12 @@ _TICK = 1e-6
 def _changed(memory: Memory, new: Memory) -> Memory:
     """The same object where nothing changed: most steps change nothing."""
     return memory if new == memory else new
+
+
+def _in_period(memory: Memory, period: _Asked, now: Now) -> Verdict:
+    assert now.civil is not None
+    due = now.monotonic + (period.end - now.civil).total_seconds()
+    return Verdict(_changed(memory, Memory(period=period)), period.on, due)
 
 
 def _until(marks: tuple[tuple[float, float], ...], at: float) -> tuple[tuple[float, float], ...]:

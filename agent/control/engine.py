@@ -128,8 +128,9 @@ class Engine:
         self._civil = Civil(timezone, clock, self.pace)
         self._rules = [_Rule(control) for control in controls]
         self._wanted = frozenset[str]().union(*(rule.inputs for rule in self._rules))
-        self._own = {point.id for rule in self._rules if rule.factual for point in rule.factual.points}
-        """The points of controls that other controls may look at."""
+        parts = (part for rule in self._rules for part in (rule.factual, rule.account) if part is not None)
+        self._own = {point.id for part in parts for point in part.points}
+        """The points of controls, at which other controls may look."""
         self._facts: list[Reading] = []
         """The facts that changed in this turn."""
         self._points: dict[str, Input] = {}

@@ -25,6 +25,8 @@ signals:
   chlorine: {from: io-3.ai2, signal: 4-20mA, scale: [0, 2], unit: "mg/L", stale_after: 2min}
   pressure: {from: io-3.ai3, signal: 4-20mA, scale: [0, 10], unit: "bar", stale_after: 2min}
   fountain-ct: {from: gpio.17, kind: counter, per_pulse: 10, unit: L}
+calendars:
+  market: {days: [sat], times: ["06:00-14:00"]}
 actuators:
   well: {output: io-3.relay1, safe_state: off, boot_state: off}
   burner: {output: io-3.relay2, safe_state: off, boot_state: off}
@@ -53,6 +55,7 @@ GOOD = """\
   pin:         {point: gpio.22, is: off}
   flow:        {point: fountain.today, rises: 5 m3, within: 1h}
   both:        {all: [{point: pressure, above: 800 mbar}, {any: [{times: "08:00-12:00"}, {actuator: well, is: off}]}]}
+  market:      {point: pressure, below: 2, when: {calendar: market}}
   days:        {times: ["08:00-12:00", "22:00-02:00"], days: [mon, tue, public_holiday]}
 """
 
@@ -71,10 +74,10 @@ def test_a_good_file_says_nothing(said: Lines) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("a: {above: 3}", "1:3: error: a condition needs one of point, actuator, zone, times, all or any"),
+        ("a: {above: 3}", "1:3: error: a condition needs one of point, actuator, zone, calendar, times, all or any"),
         (
             "a: {when: {actuator: well, is: on}}",
-            "1:3: error: a condition needs one of point, actuator, zone, times, all or any",
+            "1:3: error: a condition needs one of point, actuator, zone, calendar, times, all or any",
         ),
         (
             "a: {point: chlorine, actuator: well, above: 3}",
@@ -102,6 +105,10 @@ def test_a_good_file_says_nothing(said: Lines) -> None:
         ("a: {point: fountain.toda, above: 3}", '1:14: error: fountain has no point "toda"; did you mean "today"?'),
         ("a: {actuator: wel, is: on}", '1:17: error: unknown actuator "wel"; did you mean "well"?'),
         ("a: {zone: scool, mode: frost}", '1:13: error: unknown zone "scool"; did you mean "school"?'),
+        (
+            "a: {point: pressure, above: 1, when: {calendar: markt}}",
+            '1:51: error: unknown calendar "markt"; did you mean "market"?',
+        ),
         ("a: {zone: school}", '1:7: error: "zone" needs "mode": comfort, reduced, frost or off'),
         (
             "a: {zone: school, mode: confort}",
@@ -161,7 +168,7 @@ def test_a_good_file_says_nothing(said: Lines) -> None:
         ("a: {point: pressure, above: 1, when: {all: []}}", '1:41: error: "all" is empty; write the conditions in it'),
         (
             "a: {any: [{point: pressure, above: 1}, {all: [{above: 1}]}]}",
-            "1:49: error: a condition needs one of point, actuator, zone, times, all or any",
+            "1:49: error: a condition needs one of point, actuator, zone, calendar, times, all or any",
         ),
         (
             "a: {point: class-1.co2, above: 900, when: {point: class-1.co2}}",

@@ -23,6 +23,7 @@ from agent.control.conditions import (
     Compare,
     Condition,
     During,
+    InCalendar,
     Is,
     Lasting,
     Memory,
@@ -36,6 +37,7 @@ from agent.control.conditions import (
     paused,
     shifted,
 )  # fmt: skip
+from agent.control.named_calendars import Occurrences
 from agent.control.week import Span, Week
 from agent.model import Quality
 
@@ -51,6 +53,7 @@ class Life:
         self.memory = condition.initial if memory is None else memory
         self.points: dict[str, Input] = {}
         self.outputs: dict[str, Output] = {}
+        self.calendars: dict[str, Occurrences] = {}
         self.due, self.known = float("inf"), True
         self.said: list[tuple[float, bool | None]] = []
 
@@ -60,7 +63,8 @@ class Life:
 
     def judge(self) -> bool | None:
         civil = START + timedelta(seconds=self.t) if self.known else None
-        found = self.condition.judge(self.memory, View(self.points, self.outputs), Now(self.t, civil, self.known))
+        view = View(self.points, self.outputs, self.calendars)
+        found = self.condition.judge(self.memory, view, Now(self.t, civil, self.known))
         self.memory, self.due = found.memory, found.due
         self.said.append((self.t, found.holds))
         return found.holds
@@ -513,6 +517,27 @@ def test_hours_are_in_civil_time_and_unknown_while_that_is() -> None:
     life.known = False
     assert life.judge() is None
     assert dumped(life.memory, life.condition) == {}
+
+
+def test_a_calendar_is_asked_again_when_it_ends_or_has_another_content() -> None:
+    begin = int(START.timestamp())
+    hall = Occurrences.of([(begin + 600, begin + 1200)], begin - 86_400, begin + 86_400)
+    life = Life(InCalendar("hall"))
+    assert life.condition.inputs == {"calendar:hall"}
+    assert life.judge() is None, "it is not known yet"
+    life.calendars["hall"] = hall
+    assert life.judge() is False
+    life.pass_(600)
+    assert life.holds is True
+    assert life.due == 1200.0
+    life.calendars["hall"] = Occurrences.of([], begin - 86_400, begin + 86_400)
+    assert life.judge() is False
+    life.calendars["hall"] = Occurrences.of([], begin - 86_400, begin)
+    assert life.judge() is None, "its last copy is too old"
+    life.calendars["hall"] = hall
+    assert life.judge() is True
+    life.known = False
+    assert life.judge() is None
 
 
 # -- memories ------------------------------------------------------------------------------------------------------

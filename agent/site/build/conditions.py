@@ -44,6 +44,8 @@ def _plain(site: Site, wanted: ConditionConfig) -> control.Condition:
         return control.AnyOf(tuple(condition(site, one) for one in wanted.any))
     if wanted.zone is not None:
         return control.Is(control.Operand(f"{wanted.zone}.mode"), wanted.mode or "")
+    if wanted.calendar is not None:
+        return control.InCalendar(wanted.calendar)
     if wanted.times is not None:
         return control.Times(_week(site, wanted))
     return _compared(site, wanted)

@@ -122,6 +122,8 @@ def _unit(at: Checked, reference: str) -> str:
 def _check_subject(at: Checked, keys: Keys, one: ConditionConfig) -> None:
     if one.actuator is not None:
         at.known((*keys, "actuator"), "actuator", one.actuator, at.names("actuators"))
+    if one.calendar is not None:
+        at.known((*keys, "calendar"), "calendar", one.calendar, at.names("calendars"))
     if one.zone is not None:
         _check_zone(at, keys, one)
     if one.point is None:

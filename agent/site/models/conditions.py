@@ -85,7 +85,7 @@ OnOff = Annotated[
 
 MODES = ("comfort", "reduced", "frost", "off")
 """The modes of a heating zone."""
-SUBJECTS = ("point", "actuator", "zone", "times", "all", "any")
+SUBJECTS = ("point", "actuator", "zone", "calendar", "times", "all", "any")
 """One of these keys says what a condition looks at."""
 COMPARISONS = ("above", "below", "is", "still", "falls", "rises")
 """One of these keys says how a point or an actuator is compared."""
@@ -96,7 +96,7 @@ def _windows(value: Any) -> Any:
 
 
 class ConditionConfig(Model):
-    """A condition on a point, an actuator, a zone's mode, the time, or several of these."""
+    """A condition on a point, an actuator, a zone's mode, a calendar, the time, or several of these."""
 
     point: Reference | None = None
     """A point, a signal or a pin."""
@@ -122,6 +122,8 @@ class ConditionConfig(Model):
     """A heating zone, by the mode that holds."""
     mode: Annotated[Literal["comfort", "reduced", "frost", "off"] | None, Choice(*MODES)] = None
     """The zone's mode for which it holds."""
+    calendar: Reference | None = None
+    """A calendar of the section `calendars`, while it is on."""
     times: Annotated[Many[WindowText] | None, BeforeValidator(_windows)] = None
     """Parts of the day."""
     days: Many[Annotated[str, day_words("public_holiday", "school_holiday")]] | None = None

@@ -63,7 +63,8 @@ def _reasons(status: Mapping[str, Any], alarm: Mapping[str, Any]) -> Iterable[st
         return _WHY[alarm["code"]](status, alarm["subject"])
     if alarm["code"] in _CONFIG:
         return ()
-    return (f"{key}: {_said(value)}" for key, value in alarm.get("detail", {}).items())
+    detail = alarm.get("detail", {}).items()
+    return (_said(value) if key == "text" else f"{key}: {_said(value)}" for key, value in detail)
 
 
 def _said(value: Any) -> str:

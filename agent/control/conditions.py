@@ -178,8 +178,9 @@ class Still(_Leaf):
             spell, seen = Spell(age, t), [(at - moved, one) for at, one in seen if at > moved]
         elif spell.seconds < self.kept <= age + _TICK:
             spell = Spell(age, t)
-        level = self.level(value)
-        levels = (*(one for one in seen if self.level(one[1]) != level), (NEVER, value))
+        part = self.amount / PARTS
+        level = value // part
+        levels = (*(one for one in seen if one[1] // part != level), (NEVER, value))
         holds = spell.reaches(self.seconds) <= t + _TICK
         since = (memory.since if memory.on else t - self.seconds) if holds else None
         due = NEVER if holds else spell.reaches(self.kept if spell.seconds < self.kept else self.seconds)
@@ -190,10 +191,6 @@ class Still(_Leaf):
     def kept(self) -> float:
         """From so many seconds on the time that was counted is kept on flash."""
         return self.seconds / PARTS
-
-    def level(self, value: float) -> float:
-        """The part of `amount` in which the value is."""
-        return value // (self.amount / PARTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -455,7 +452,8 @@ def _dumped_still(memory: Memory, of: Still) -> dict[str, Any]:
     """The counted time from a part of it on, and between which values: a value that moves is not worth a write."""
     if memory.spell.seconds < of.kept and not memory.on:
         return {}
-    found, part = [of.level(value) for _, value in memory.levels], of.amount / PARTS
+    part = of.amount / PARTS
+    found = [value // part for _, value in memory.levels]
     low, high = (min(found) + 1) * part, max(found) * part
     spell = [of.seconds, None] if memory.on else [memory.spell.seconds, memory.spell.since]
     return {"spell": spell, "levels": [low, high] if low <= high else [high + part / 2]}

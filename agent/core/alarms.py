@@ -120,6 +120,8 @@ class OpenAlarms:
                 "code": event.code, "subject": event.subject, "severity": str(event.severity),
                 "since": utc_text(event.at.wall_ms), "acked": False,
             }  # fmt: skip
+            if text := (event.detail or {}).get("text"):
+                self._open[name]["text"] = text
             changed = True
         elif event.kind == "cleared":
             changed = self._open.pop(name, None) is not None
@@ -134,11 +136,14 @@ class OpenAlarms:
     def status(self, wrong: Iterable[GatewayCondition] = ()) -> list[dict[str, Any]]:
         """The open alarms, the gravest first: code, subject, severity, since (ISO 8601, UTC, or None), acked.
 
-        Those of the gateway, by what is wrong with it now, have a detail.
+        Those of the gateway, by what is wrong with it now, have a detail; so has one with a text.
         """
         grave = [str(severity) for severity in Severity]
         details = {f"{one.code}.{one.subject}": one.detail for one in wrong}
-        found = [{**one, "detail": details.get(name, {})} for name, one in self._open.items()]
+        found: list[dict[str, Any]] = []
+        for name, one in self._open.items():
+            text = {"text": one["text"]} if "text" in one else {}
+            found.append({key: one[key] for key in one if key != "text"} | {"detail": details.get(name, text)})
         return sorted(found, key=lambda one: grave.index(one["severity"]))
 
     def raised(self) -> list[tuple[str, str]]:

@@ -274,6 +274,14 @@ def step(folder: Path) -> Iterator[Row]:
     yield Row("control: the same, every control stepped though nothing changed", "ms", forced)
 
 
+def alarms(_folder: Path) -> Iterator[Row]:
+    """A step of an alarm on a point, for each kind of condition."""
+    from tests.bench import bench_alarms
+
+    for kind, took in bench_alarms.steps().items():
+        yield Row(f"alarm: a step, {kind}", "ms", took, None, 0.1)
+
+
 def year(folder: Path) -> Iterator[Row]:
     """365 days of the same on one core."""
     from tests.bench import bench_control
@@ -307,5 +315,5 @@ def simulation(folder: Path) -> Iterator[Row]:
 
 ITEMS = {
     "load": load_1k, "load10": load_10k, "outage": outage, "rtu": rtu, "outbox": outbox, "start": start,
-    "backlog": backlog, "step": step, "year": year, "lora": lorawan, "simulation": simulation,
+    "backlog": backlog, "step": step, "alarms": alarms, "year": year, "lora": lorawan, "simulation": simulation,
 }  # fmt: skip

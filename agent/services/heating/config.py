@@ -21,6 +21,7 @@ from agent.site.language.values import (
     ReheatTime,
     TimeOfDay,
     TimeSpan,
+    WindowText,
     Written,
     number,
     plain,
@@ -34,7 +35,8 @@ spell(
         "chauffage": "heating", "confort": "comfort", "réduit": "reduced", "reduit": "reduced", "eco": "reduced",
         "contacteur": "actuator", "gel": "frost", "hors-gel": "frost", "hors gel": "frost",
         "consignes": "setpoints", "consigne": "setpoints", "sonde": "sensor", "capteur": "sensor",
-        "semaine": "week", "vacances": "holidays", "brûleur": "burner", "bruleur": "burner",
+        "semaine": "week", "brûleurs": "burners", "bruleurs": "burners", "consigne départ": "flow_setpoint",
+        "consigne depart": "flow_setpoint", "vacances": "holidays", "brûleur": "burner", "bruleur": "burner",
     },
     {
         "confort": "comfort", "réduit": "reduced", "reduit": "reduced", "hors-gel": "frost", "hors gel": "frost",
@@ -133,10 +135,69 @@ class HeatCurveConfig(Model):
     """degC outdoors above which nothing is heated, by a damped temperature and with 1 K of hysteresis."""
 
 
-class PlantConfig(Model):
-    """The heat source of zones: a burner with its pump and its heat curve."""
+class FlowMissed(Model):
+    """A plant whose flow stays cold."""
 
-    burner: Reference
+    after: TimeSpan = 3600
+    """The time with the flow 5 K or more below its target after which the alarm is raised."""
+
+
+class ChargingConfig(Model):
+    """A store of hot water that the plant heats."""
+
+    store: Reference
+    """A store of `hot_water`. While its actuator is on, the pump of the zone stands."""
+    flow: Temperature | None = None
+    """The least flow temperature meanwhile, in degC. Default: 5 K above the highest temperature of the store."""
+
+
+class SgHoursConfig(Model):
+    """The hours of SG Ready, site time; outside them the heat pump runs as it wants, or more before comfort."""
+
+    lock: Many[WindowText] = ()
+    """The heat pump must not run: 2 h at most, three times a day."""
+    recommend: Many[WindowText] = ()
+    """The heat pump runs more if it can: cheap hours, the sun at noon."""
+    force: Many[WindowText] = ()
+    """The heat pump is told to run."""
+
+
+class PlantConfig(Model):
+    """The heat source of a zone, with its pump: a burner, burners, or a plant that follows a flow temperature."""
+
+    burner: Reference | None = None
+    """An actuator: on and off by the room's law."""
+    burners: Annotated[Many[Reference], Field(min_length=2)] | None = None
+    """Actuators of a cascade on one flow, the one that leads first at the front."""
+    lag_after: TimeSpan = 600
+    """Burners: the next one joins after the flow missed its target by 3 K for this long."""
+    rotation: Annotated[Literal["week", "hours", "none"], Choice("week", "hours", "none")] = "week"
+    """Burners: each Monday the next one leads, or the one with the fewest run hours; none: never."""
+    flow_setpoint: Reference | None = None
+    """A level in degC, or a point that can be written, such as hp.flow_setpoint: it gets the heat curve's target."""
+    refresh: TimeSpan | None = None
+    """A point as flow_setpoint: written again this often, where the device gives it up without that. Never for a
+    register that is kept in EEPROM or flash."""
+    low: Temperature = 20
+    """The lowest target, in degC: also that of a room that is warm, and of the summer."""
+    high: Temperature | None = None
+    """The highest target, in degC. Default: 3 K below max_flow."""
+    room_influence: Annotated[float, Field(ge=0, le=20)] = 4
+    """K of flow for each K that the room is too cold or too warm; 0: the curve alone."""
+    room_shift: Kelvin = 10
+    """The room moves the target by this much at most."""
+    deadband: Kelvin = 1
+    """A target that changed by less is not written."""
+    min_interval: TimeSpan = 600
+    """The least time between two changes of the target, but for another mode or reason."""
+    enable: Reference | None = None
+    """An actuator: on while the plant shall heat, with flow_setpoint."""
+    hot_water: ChargingConfig | None = None
+    """Priority of hot water, with flow_setpoint."""
+    flow_missed: FlowMissed = FlowMissed.model_construct()
+    sg_ready: Annotated[Many[Reference], Field(min_length=2, max_length=2)] | None = None
+    """The actuators of the two contacts of SG Ready: with flow_setpoint, or alone."""
+    sg_hours: SgHoursConfig | None = None
     pump: Reference | None = None
     pump_overrun: Duration = 600
     """The pump goes on for this long after the burner."""

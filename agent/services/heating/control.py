@@ -22,7 +22,7 @@ from agent.services.heating.trail import follow
 from agent.services.heating.tuning import OUTDOORS, OVERSIZED, concrete, is_learned, learn, look_at
 from agent.services.heating.zone import LOOK, STUCK, Said, ZoneState, dumped, in_this_boot, loaded, look
 
-__all__ = ["SEVERITY", "Setpoints", "Zone", "ZoneState"]
+__all__ = ["SEVERITY", "Aim", "Setpoints", "Zone", "ZoneState"]
 
 SEVERITY = {
     "room_sensor_lost": Severity.MINOR,
@@ -30,6 +30,7 @@ SEVERITY = {
     "overheat": Severity.CRITICAL,
     "burner_no_heat": Severity.CRITICAL,
     "comfort_missed": Severity.MINOR,
+    "flow_missed": Severity.MAJOR,
     STUCK: Severity.MAJOR,
     "frost_risk": Severity.CRITICAL,
     "window_open": Severity.INFO,
@@ -104,6 +105,9 @@ class Zone:
 
     @property
     def inputs(self) -> frozenset[str]:
+        return self._watched()
+
+    def _watched(self) -> frozenset[str]:
         flow = None if self.curve is None else self.curve.signal
         return frozenset(name for name in (self.sensor, self.outdoor, flow, self.burner, self.pump) if name)
 
@@ -126,7 +130,7 @@ class Zone:
         if state.still.stuck is believed:  # the verdict changed: control by the new one
             aim = self._aim(state, room, outdoor, t)
             state = self._control(state, aim, room, outdoor, t)
-        called = aim.heats and calls(state.loop, t)
+        called = self._called(state, aim, t)
         wishes = [*self._burner_wishes(state, aim, called), *self._pump_wishes(state, called, outdoor, now)]
         state, due_cold = self._see_comfort(state, aim, room, t)
         alarms, happened = alarm_changes(self.name, state.alarms, self._alarms(state, aim, room, t), SEVERITY)
@@ -308,6 +312,10 @@ class Zone:
         if burner is not state.burner or pump is not state.pump:
             state = state._replace(burner=burner, pump=pump)
         return state, due
+
+    def _called(self, state: ZoneState, aim: Aim, t: float) -> bool:
+        """Whether the room calls for heat."""
+        return aim.heats and calls(state.loop, t)
 
     def _burner_wishes(self, state: ZoneState, aim: Aim, called: bool) -> list[Wish]:
         burner = state.burner

@@ -13,7 +13,7 @@ from agent.control.calendar import Calendar
 from agent.model import Severity
 from agent.services.heating.stuck_sensor import FIRE, IDLE, Stillness, observe
 
-__all__ = ["HotWater", "HotWaterState", "ThermalCycle"]
+__all__ = ["ABOVE", "HotWater", "HotWaterState", "ThermalCycle"]
 
 SEVERITY = {
     "sensor_fault": Severity.MINOR,

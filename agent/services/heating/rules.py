@@ -9,6 +9,7 @@ from itertools import pairwise
 from agent.control import calendar
 from agent.services.heating.config import Heating, HotWaterConfig, ZoneConfig
 from agent.services.heating.loops import CYCLE, least_cycle
+from agent.services.heating.plant_rules import check_plant
 from agent.site.checks.names import Checked
 from agent.site.language.document import Keys
 from agent.site.language.values import DAYS, DURATION, number
@@ -34,6 +35,7 @@ def check(at: Checked, heating: Heating) -> None:
     for name, zone in heating.zones.items():
         keys: Keys = ("heating", "zones", name)
         _check_parts(at, keys, zone)
+        check_plant(at, keys, name, zone, heating)
         _check_curve(at, keys, zone)
         _check_setpoints(at, keys, zone)
         _check_week(at, keys, zone)
@@ -47,7 +49,8 @@ def _check_parts(at: Checked, keys: Keys, zone: ZoneConfig) -> None:
     at.measurement((*keys, "sensor"), zone.sensor, "degC")
     if zone.outdoor is not None:
         at.measurement((*keys, "outdoor"), zone.outdoor, "degC")
-    at.actuator((*keys, "plant", "burner"), zone.plant.burner, "the heating")
+    if zone.plant.burner is not None:
+        at.actuator((*keys, "plant", "burner"), zone.plant.burner, "the heating")
     if zone.plant.pump is not None:
         at.actuator((*keys, "plant", "pump"), zone.plant.pump, "the heating")
         if zone.plant.pump == zone.plant.burner:
@@ -176,25 +179,28 @@ def _check_start(at: Checked, keys: Keys, zone: ZoneConfig) -> None:
 
 def _check_control(at: Checked, keys: Keys, zone: ZoneConfig) -> None:
     """A cycle that the burner cannot follow is lengthened: say to what. It is also that of the fixed duty."""
-    burner = at.site.actuators.get(zone.plant.burner)
-    if burner is None:
+    plant = zone.plant
+    for name in (plant.burner, *(plant.burners or ())):
+        burner = at.site.actuators.get(name or "")
+        if name is None or burner is None:
+            continue
+        least = least_cycle(burner.min_on, burner.min_off, burner.max_starts_per_hour)
+        cycle = getattr(zone.control, "cycle", CYCLE)
+        if least <= (FOUND if cycle is None else cycle):
+            continue
+        together = (burner.min_on or 0) + (burner.min_off or 0) >= least
+        limits = f"{'min_on and min_off' if together else 'max_starts_per_hour'} of {name}"
+        verb, line = "allow" if together else "allows", at.line("actuators", name)
+        if cycle is None:
+            text = f"{limits} {verb} no cycle under {DURATION.format(least)} (line {line}); it is lengthened to that"
+        else:
+            text = (
+                f"cycle {DURATION.format(cycle)} is shorter than {limits} {verb} ({DURATION.format(least)}, "
+                f"line {line}); it is lengthened to {DURATION.format(least)}"
+            )
+        written, key = at.written(*keys, "control", "cycle"), "burner" if plant.burner is not None else "burners"
+        at.warn((*keys, "control", "cycle") if written else (*keys, "plant", key), text)
         return
-    least = least_cycle(burner.min_on, burner.min_off, burner.max_starts_per_hour)
-    cycle = getattr(zone.control, "cycle", CYCLE)
-    if least <= (FOUND if cycle is None else cycle):
-        return
-    together = (burner.min_on or 0) + (burner.min_off or 0) >= least
-    limits = f"{'min_on and min_off' if together else 'max_starts_per_hour'} of {zone.plant.burner}"
-    verb, line = "allow" if together else "allows", at.line("actuators", zone.plant.burner)
-    if cycle is None:
-        text = f"{limits} {verb} no cycle under {DURATION.format(least)} (line {line}); it is lengthened to that"
-    else:
-        text = (
-            f"cycle {DURATION.format(cycle)} is shorter than {limits} {verb} ({DURATION.format(least)}, line {line}); "
-            f"it is lengthened to {DURATION.format(least)}"
-        )
-    written = at.written(*keys, "control", "cycle")
-    at.warn((*keys, "control", "cycle") if written else (*keys, "plant", "burner"), text)
 
 
 def _check_hot_water(at: Checked, keys: Keys, name: str, water: HotWaterConfig) -> None:

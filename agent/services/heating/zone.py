@@ -8,10 +8,13 @@ from typing import Any, NamedTuple
 
 from agent.control.api import View, good
 from agent.services.heating.boiler import Burner
+from agent.services.heating.cascade import Stages
 from agent.services.heating.exercise import Pump
 from agent.services.heating.loops import Loop
+from agent.services.heating.modulating import Flow
 from agent.services.heating.room import Airing, Start
 from agent.services.heating.season import Season
+from agent.services.heating.sg_ready import SgState
 from agent.services.heating.stuck_sensor import Stillness
 from agent.services.heating.trail import Trail
 from agent.services.heating.tuning import Tuning
@@ -64,6 +67,11 @@ class ZoneState(NamedTuple):
     tuning: Tuning = Tuning()
     cold: float | None = None
     """Since when the room is below comfort while it is occupied."""
+    flow: Flow = Flow()
+    """Of a plant that modulates."""
+    stages: Stages = Stages()
+    """Of a cascade."""
+    sg: SgState = SgState()
     said: Said | None = None
     """Worked out from the week; not kept."""
 
@@ -76,11 +84,14 @@ _LATER: Mapping[str, Any] = {
     "tuning": lambda kept: Tuning(**kept),
 }
 """Parts that came after the first version: a state without them opens, and that version reads one with them."""
+_OF_PLANTS: Mapping[str, Any] = {"flow": Flow, "stages": Stages, "sg": SgState}
+"""Parts that only zones with such a plant have."""
 
 
 def dumped(state: ZoneState) -> dict[str, Any]:
     parts = {name: getattr(state, name)._asdict() for name in (*_PARTS, *_LATER)}
     parts["still"] = state.still.dump()
+    parts |= {name: found.dump() for name, part in _OF_PLANTS.items() if (found := getattr(state, name)) != part()}
     seen = {name: list(found) if (found := getattr(state, name)) else None for name in ("room", "outdoor")}
     alarms = sorted(state.alarms - {STUCK})  # the first version does not know it: it is restored from `still`
     return {**parts, **seen, "begun": state.begun, "mode": state.mode, "alarms": alarms, "cold": state.cold}
@@ -89,6 +100,7 @@ def dumped(state: ZoneState) -> dict[str, Any]:
 def loaded(kept: Mapping[str, Any]) -> ZoneState:
     parts: dict[str, Any] = {name: part(**kept[name]) for name, part in _PARTS.items()}
     parts |= {name: load(kept[name]) for name, load in _LATER.items() if name in kept}
+    parts |= {name: part.load(kept[name]) for name, part in _OF_PLANTS.items() if name in kept}
     seen: dict[str, Any] = {name: Seen(*found) if (found := kept[name]) else None for name in ("room", "outdoor")}
     state = ZoneState(
         **parts, **seen, begun=kept["begun"], mode=kept["mode"], alarms=frozenset(kept["alarms"]), cold=kept.get("cold")
@@ -133,4 +145,5 @@ def in_this_boot(state: ZoneState, t: float) -> ZoneState:
         begun=t, room=None, outdoor=None, loop=loop, burner=burner, pump=state.pump._replace(until=None),
         start=Start(state.start.rate), airing=Airing(since=t if state.airing.open() else None), said=None, cold=cold,
         trail=state.trail.in_this_boot(), season=Season(), tuning=state.tuning.in_this_boot(),
+        flow=state.flow.in_this_boot(), stages=state.stages.in_this_boot(), sg=state.sg.in_this_boot(),
     )  # fmt: skip

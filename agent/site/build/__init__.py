@@ -58,7 +58,7 @@ def build_settings(site: Site) -> Settings:
         not_driven=tuple(_not_driven(site)),
         signals=tuple(_signal(site, name, settings) for name, settings in site.signals.items()),
         policies=_policies(site, withheld),
-        actuators=tuple(_actuators(site)),
+        actuators=(*_actuators(site), *_points_of_services(site)),
         controls=tuple(rules),
         calendars=weekly_times(site),
         calendar_sources=calendars,
@@ -84,6 +84,15 @@ def _actuator_defaults(site: Site) -> dict[str, ActuatorDefaults]:
     for service, section in site.services():
         defaults = getattr(service.build, "actuator_defaults", None)
         found |= defaults(section) if defaults is not None else {}
+    return found
+
+
+def _points_of_services(site: Site) -> list[ActuatorSpec]:
+    """The actuators of points that a service writes as they stand."""
+    found: list[ActuatorSpec] = []
+    for service, section in site.services():
+        actuators = getattr(service.build, "actuators", None)
+        found += actuators(site, section) if actuators is not None else ()
     return found
 
 

@@ -261,8 +261,11 @@ class Checked:
 
     def actuator(self, keys: Keys, name: str, owner: str) -> None:
         """An actuator is there, and one service alone moves it."""
-        if not self.known(keys, "actuator", name, self.names("actuators")):
-            return
+        if self.known(keys, "actuator", name, self.names("actuators")):
+            self.moved(keys, name, owner)
+
+    def moved(self, keys: Keys, name: str, owner: str) -> None:
+        """One service alone moves an actuator, or a point that has none."""
         first, where = self._owners.setdefault(name, (owner, keys))
         if first != owner or (where != keys and where[:3] == keys[:3]):
             self.error(keys, f"{name} is already moved by {first} (line {self.line(*where)})")

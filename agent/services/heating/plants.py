@@ -1,0 +1,229 @@
+"""Zones whose plant is more than one burner: one that modulates, or a cascade of burners.
+
+The room, its week, its setpoint and its alarms are those of every zone; the heat is called for in another way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from agent.control.api import NEVER, Now, View, Wish, good
+from agent.model import Kind, Point, Value
+from agent.services.heating.boiler import Burner
+from agent.services.heating.cascade import (
+    Cascade,
+    guard_stages,
+    order,
+    rotate,
+    run_hours,
+    see_stages,
+    stage,
+    stages_due,
+)
+from agent.services.heating.control import FAULT, INTERLOCK, MISSED, RULE, Aim, Zone
+from agent.services.heating.exercise import exercise
+from agent.services.heating.modulating import Modulating, Wanted, guard_flow, is_warm, move, watch
+from agent.services.heating.sg_ready import CONTACTS, LOCKED, SgReady, sg_ready
+from agent.services.heating.stuck_sensor import FIRE, IDLE, observe
+from agent.services.heating.zone import ZoneState
+
+__all__ = ["CascadeZone", "ModulatingZone"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModulatingZone(Zone):
+    """A zone whose plant gets the target of its flow (`modulating`), the contacts of SG Ready (`sg`), or both."""
+
+    modulating: Modulating | None = None
+    sg: SgReady | None = None
+
+    def _watched(self) -> frozenset[str]:
+        store = None if self.modulating is None else self.modulating.hot_water
+        return Zone._watched(self) | (frozenset() if store is None else {store.actuator})
+
+    def _see_plant(self, state: ZoneState, view: View, _outdoor: float | None, now: Now) -> tuple[ZoneState, float]:
+        """Note the flow, the pump, the store of hot water and the contacts of SG Ready."""
+        t, spec, flow, burner = now.monotonic, self.modulating, state.flow, state.burner
+        cold = "frost_risk" in state.alarms
+        sg, due = state.sg, NEVER
+        if self.sg is not None:
+            sg, due = sg_ready(self.sg, sg, state.start.goal is not None, cold, now)
+        winter = now.civil is None or now.civil.month in self.winter
+        if winter is not flow.winter:
+            flow = flow._replace(winter=winter)
+        if self.curve is not None and spec is not None:
+            burner = guard_flow(burner, self.curve, view, now)
+            output = None if spec.hot_water is None else view.outputs.get(spec.hot_water.actuator)
+            charging = output is not None and output.value is True
+            if charging is not flow.charging:
+                flow = flow._replace(charging=charging)
+            held = charging or burner.hot or sg.state == LOCKED
+            flow = watch(flow, good(view, self.curve.signal), held, t)
+            late = NEVER if flow.late is None else flow.late + spec.missed_after
+            lost = NEVER if burner.lost is None or burner.failed else burner.lost + 60.0
+            due = min(due, late if late > t else NEVER, lost if lost > t else NEVER)
+        output = None if self.pump is None else view.outputs.get(self.pump)
+        pump, due_pump = exercise(state.pump, self.exercise, output, now)
+        if (burner, pump, flow, sg) != (state.burner, state.pump, state.flow, state.sg):
+            state = state._replace(burner=burner, pump=pump, flow=flow, sg=sg)
+        return state, min(due, due_pump)
+
+    def _control(self, state: ZoneState, aim: Aim, room: float | None, outdoor: float | None, t: float) -> ZoneState:
+        """Move the target; and note since when the plant heats, which its pump follows."""
+        lost, setpoint = aim.setpoint is None, aim.setpoint
+        if setpoint is None:  # the curve alone, and no colder than reduced
+            mode = state.mode if state.said is None else state.said.mode
+            setpoint = max(self.setpoints.reduced, self.setpoints.of(mode or "reduced"))
+        if lost and not aim.heats:
+            lost = False
+        wanted = Wanted(setpoint, self.setpoints.comfort, aim.why, aim.heats, room, lost, outdoor)
+        if self.curve is not None and self.modulating is not None:
+            flow = move(self.modulating, self.curve, state.flow, wanted, t)
+        else:
+            idle = is_warm(state.flow.idle, wanted)
+            flow = state.flow._replace(idle=idle, heats=wanted.heats and not idle)
+        burner = state.burner
+        if flow.heats is not (burner.on is not None):
+            burner = burner._replace(on=t, off=None) if flow.heats else burner._replace(on=None, off=t)
+        if flow == state.flow and burner is state.burner:
+            return state
+        return state._replace(flow=flow, burner=burner)
+
+    def _called(self, state: ZoneState, _aim: Aim, _t: float) -> bool:
+        return state.flow.heats
+
+    def _see_sensor(
+        self, state: ZoneState, room: float | None, outdoor: float | None, t: float
+    ) -> tuple[ZoneState, float]:
+        """Check whether the room's sensor stands still. While the room is regulated, that says nothing."""
+        setpoint = self._aim(state, room, outdoor, t).setpoint
+        phase = IDLE if not state.flow.heats else FIRE
+        cold = room is not None and setpoint is not None and room <= setpoint - MISSED
+        value = room if phase == IDLE or cold or state.still.stuck else None
+        still, due = observe(
+            state.still, phase, value, t, self.stuck_after, state.trail.step, outdoor, aim=setpoint, called=cold
+        )
+        return (state if still == state.still else state._replace(still=still)), due
+
+    def _burner_wishes(self, state: ZoneState, aim: Aim, called: bool) -> list[Wish]:
+        wishes, spec, flow = [], self.modulating, state.flow
+        if spec is not None and flow.target is not None:
+            wishes.append(Wish(spec.actuator, RULE, flow.target, f"{self.name} {flow.cause}"))
+            if state.burner.hot:
+                wishes.append(Wish(spec.actuator, INTERLOCK, spec.low, f"{self.name} max_flow"))
+            if spec.enable is not None:
+                on, why = called or flow.charging, flow.cause if called or flow.charging else aim.why
+                wishes.append(Wish(spec.enable, RULE, on, f"{self.name} {why}"))
+        if self.sg is not None:
+            contacts = zip(self.sg.relays, CONTACTS[state.sg.state], strict=True)
+            wishes += [Wish(relay, RULE, on, f"{self.name} sg_ready {state.sg.state}") for relay, on in contacts]
+        return wishes
+
+    def _pump_wishes(self, state: ZoneState, called: bool, outdoor: float | None, now: Now) -> list[Wish]:
+        """The pump stands while a store of hot water is heated, but for a room that is near to frost."""
+        if self.pump is not None and state.flow.charging and "frost_risk" not in state.alarms:
+            return [Wish(self.pump, RULE, False, f"{self.name} hot_water")]
+        return Zone._pump_wishes(self, state, called, outdoor, now)
+
+    def _look_again(self, state: ZoneState, t: float) -> float:
+        over = NEVER if state.burner.off is None else state.burner.off + self.pump_overrun
+        return min(Zone._look_again(self, state, t), state.flow.due, over if over > t else NEVER)
+
+    def _alarms(self, state: ZoneState, aim: Aim, room: float | None, t: float) -> dict[str, dict[str, Any]]:
+        found, spec, flow = Zone._alarms(self, state, aim, room, t), self.modulating, state.flow
+        if spec is not None and flow.late is not None and t >= flow.late + spec.missed_after:
+            found["flow_missed"] = {"target": flow.target}
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class CascadeZone(Zone):
+    """A zone with several burners on one flow. `min_on`, `min_off` and `least_cycle` are the longest of them."""
+
+    cascade: Cascade = field(default_factory=lambda: Cascade(()))
+
+    def _watched(self) -> frozenset[str]:
+        return Zone._watched(self) | set(self.cascade.burners)
+
+    def _see_plant(self, state: ZoneState, view: View, outdoor: float | None, now: Now) -> tuple[ZoneState, float]:
+        """Note the burners, the flow and the pump."""
+        assert self.curve is not None
+        t, spec, burner = now.monotonic, self.cascade, state.burner
+        civil = now.civil if now.trusted else None
+        stages = see_stages(spec, rotate(spec, state.stages, civil), view.outputs, now)
+        stages, burner = guard_stages(stages, burner, self.curve, self.curve.target(outdoor), view, now)
+        burner = _as_one(burner, [unit.on for unit in stages.units if unit.on is not None], t)
+        output = None if self.pump is None else view.outputs.get(self.pump)
+        pump, due = exercise(state.pump, self.exercise, output, now)
+        over = NEVER if burner.off is None else burner.off + self.pump_overrun
+        if (burner, pump, stages) != (state.burner, state.pump, state.stages):
+            state = state._replace(burner=burner, pump=pump, stages=stages)
+        return state, min(due, over if over > t else NEVER)
+
+    def _control(self, state: ZoneState, aim: Aim, room: float | None, outdoor: float | None, t: float) -> ZoneState:
+        """Ask the room's law whether heat is called for, and then how many burners are wanted."""
+        state = Zone._control(self, state, aim, room, outdoor, t)
+        stages = stage(self.cascade, state.stages, self._called(state, aim, t), state.burner, t)
+        return state if stages == state.stages else state._replace(stages=stages)
+
+    def _burner_wishes(self, state: ZoneState, aim: Aim, called: bool) -> list[Wish]:
+        burner, stages, wishes = state.burner, state.stages, []
+        ready = order(stages)
+        wanted, last = ready[: stages.wanted], len(ready)
+        for index, name in enumerate(self.cascade.burners):
+            place = ready.index(index) if index in ready else last
+            why = "heat_curve" if called and index not in wanted and burner.cut else aim.why
+            role = "lead" if place == 0 else "lag"
+            wishes.append(Wish(name, RULE, index in wanted, f"{self.name} {why} ({role})"))
+            if stages.units[index].locked:
+                wishes.append(Wish(name, FAULT, False, f"{self.name} burner_no_heat"))
+            elif burner.lost is not None:
+                wishes.append(Wish(name, FAULT, False, f"{self.name} flow_sensor_lost"))
+            if burner.hot:
+                wishes.append(Wish(name, INTERLOCK, False, f"{self.name} max_flow"))
+            elif state.pump.until is not None:
+                wishes.append(Wish(name, INTERLOCK, False, f"{self.name} exercise"))
+        return wishes
+
+    def _look_again(self, state: ZoneState, t: float) -> float:
+        return min(Zone._look_again(self, state, t), stages_due(self.cascade, state.stages, state.burner, t))
+
+    def _alarms(self, state: ZoneState, aim: Aim, room: float | None, t: float) -> dict[str, dict[str, Any]]:
+        found, units = Zone._alarms(self, state, aim, room, t), state.stages.units
+        failed = [name for name, unit in zip(self.cascade.burners, units, strict=False) if unit.locked]
+        found.pop("burner_no_heat", None)
+        if failed:
+            found["burner_no_heat"] = {"burners": ", ".join(failed)}
+        return found
+
+    def command(self, state: ZoneState, point: str, value: Value, now: Now) -> ZoneState:
+        """`<zone>.latch` reset: the burners that were locked out get another 20 min."""
+        state = Zone.command(self, state, point, value, now)
+        units = tuple(unit._replace(locked=False, barren=0.0) for unit in state.stages.units)
+        return state._replace(stages=state.stages._replace(units=units, low=None, level=None))
+
+    @property
+    def points(self) -> Sequence[Point]:
+        """`<zone>.<burner>.run_hours`, h."""
+        return [
+            Point(f"{self.name}.{burner}.run_hours", self.name, "h", Kind.COUNTER) for burner in self.cascade.burners
+        ]
+
+    def figures(self, state: ZoneState) -> Mapping[str, float]:
+        found = run_hours(self.cascade, state.stages)
+        return {f"{self.name}.{burner}.run_hours": hours for burner, hours in found}
+
+    def mark(self, state: ZoneState) -> object:
+        """Who leads, and what was counted towards a lockout."""
+        stages = state.stages
+        return stages.lead, stages.week, [(unit.locked, unit.barren // 300) for unit in stages.units]
+
+
+def _as_one(burner: Burner, burning: Sequence[float], t: float) -> Burner:
+    """The burners as one, for the pump and the room: on since the first of them is, off when the last one went off."""
+    on = min(burning, default=None)
+    if on is None:
+        return burner if burner.on is None else burner._replace(on=None, off=t)
+    return burner if burner.on is not None else burner._replace(on=on, off=None)

@@ -153,14 +153,21 @@ class Polled:
         return round(round(value / self._step) * self._step, 6)
 
 
-def source(one: ScenarioInput, step: float, share: Callable[[str], float], look: Look, unit: str = "") -> Source:
+def source(
+    one: ScenarioInput,
+    step: float,
+    share: Callable[[str], float],
+    look: Look,
+    unit: str = "",
+    level: Callable[[str], float] = lambda _name: 0.0,
+) -> Source:
     """The source of an input. `step` (in `unit`) is one count, `share` how far (0..1) an actuator really is on,
-    `look` another input's value."""
-    found = _source(one, step, share, look, unit)
+    `level` the value of one that is a level, `look` another input's value."""
+    found = _warm(one, share, look, level) if one.model is not None else _source(one, step, share, unit)
     return Polled(found, one.step or 0.0, one.every or 0.0) if one.step or one.every else found
 
 
-def _source(one: ScenarioInput, step: float, share: Callable[[str], float], look: Look, unit: str) -> Source:
+def _source(one: ScenarioInput, step: float, share: Callable[[str], float], unit: str) -> Source:
     if one.steps is not None:
         return Steps(one.steps)
     if one.ramp is not None:
@@ -173,19 +180,32 @@ def _source(one: ScenarioInput, step: float, share: Callable[[str], float], look
     if one.follows is not None:
         on = True if one.on is None else one.on
         return Follows(one.follows, on, False if one.off is None else one.off, share)
-    if one.model is not None:
-        return _warm(one, share, look)
     return Steps(((0.0, one.constant),))
 
 
-def _warm(one: ScenarioInput, share: Callable[[str], float], look: Look) -> Warm:
-    assert one.tau is not None and one.heater is not None
-    heater = one.heater
+def _warm(one: ScenarioInput, share: Callable[[str], float], look: Look, level: Callable[[str], float]) -> Warm:
+    assert one.tau is not None
+    heater = one.heater or ""
+    if one.model == "modulating":
+        least, most = float(one.off or 0), math.inf if one.on is None else float(one.on)
+        return Warm(least if one.start is None else one.start, one.tau, lambda: min(max(level(heater), least), most))
+    if one.model == "radiators":
+        return _radiators(one, look)
     if one.model == "flow":
         on, off = float(one.on or 0), float(one.off or 0)
         return Warm(off if one.start is None else one.start, one.tau, lambda: off + share(heater) * (on - off))
     gain, outdoor = one.gain or 0.0, one.outdoor or ""
     return Warm(one.start or 0.0, one.tau, lambda: float(look(outdoor) or 0) + gain * share(heater))
+
+
+def _radiators(one: ScenarioInput, look: Look) -> Warm:
+    """dT/dt = (outdoor - T + gain (flow - T)) / tau."""
+    gain, flow, outdoor = one.gain or 0.0, one.flow or "", one.outdoor or ""
+
+    def target() -> float:
+        return (float(look(outdoor) or 0) + gain * float(look(flow) or 0)) / (1 + gain)
+
+    return Warm(one.start or 0.0, (one.tau or 1.0) / (1 + gain), target)
 
 
 def _ramp(points: tuple[tuple[float, float], ...]) -> Callable[[float], float]:

@@ -72,7 +72,7 @@ class Plant:
             key = counter.source if counts and counter is not None else name
             step = (counter.per_pulse or 1.0) if counter is not None else 1.0
             unit = counter.unit if counter is not None else ""
-            found[key] = source(one, step, self.share, self._look, unit)
+            found[key] = source(one, step, self.share, self._look, unit, self.level)
             self._homes.setdefault(name, key)
         return found
 
@@ -170,6 +170,10 @@ class Plant:
             return 1.0 if value else 0.0
         top = spec.high if spec.high is not None else 100.0
         return min(1.0, max(0.0, float(value or 0) / top))
+
+    def level(self, actuator: str) -> float:
+        """The value of a level."""
+        return float(self._values[self._actuators[actuator].output] or 0)
 
     # -- what fails --------------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from pydantic import Field
 from agent.control.api import Commanded
 from agent.lib.suggestion import did_you_mean
 from agent.model import Value
-from agent.site.build import controls
+from agent.site.build import controls, service_actuators
 from agent.site.checks.names import Checked
 from agent.site.language.base import Many, Model
 from agent.site.language.document import Document, Keys, read
@@ -39,6 +39,8 @@ _KEYS: dict[str, tuple[set[str], set[str]]] = {
     "follows": (set(), {"on", "off"}),
     "flow": ({"tau", "on", "off", "heater"}, {"start"}),
     "room": ({"tau", "gain", "start", "heater", "outdoor"}, set()),
+    "modulating": ({"tau", "off", "heater"}, {"on", "start"}),
+    "radiators": ({"tau", "gain", "start", "flow", "outdoor"}, set()),
 }
 
 
@@ -152,14 +154,18 @@ class ScenarioInput(Model):
     until: Moment | None = None
     follows: str | None = None
     """An actuator, whose real state (a welded contactor's too) says which value it has."""
-    model: Annotated[Literal["room", "flow"] | None, Choice("room", "flow")] = None
+    model: Annotated[
+        Literal["room", "flow", "modulating", "radiators"] | None, Choice("room", "flow", "modulating", "radiators")
+    ] = None  # fmt: skip
     tau: TimeSpan | None = None
     on: Level | None = None
     off: Level | None = None
     start: float | None = None
     gain: float | None = None
-    """K above outdoors in the end, with the heater on for good."""
+    """K above outdoors in the end, with the heater on for good; radiators: K of the room for each K of their flow."""
     heater: str | None = None
+    flow: str | None = None
+    """The input that is the flow of a room's radiators."""
     outdoor: str | None = None
     step: Annotated[float, Field(gt=0)] | None = None
     """The sensor tells multiples of it."""
@@ -261,6 +267,7 @@ class _Check:
     def __init__(self, document: Document, site: Site, scenario: Scenario, left_out: set[Keys]) -> None:
         self._site, self._scenario = site, scenario
         self._at = Checked(document, site, left_out, Library(site.path.parent))
+        self._actuators = {*site.actuators, *(one.name for one in service_actuators(site))}
         self._devices = set(site.devices) | {name for name, bus in site.buses.items() if bus.has_pins}
 
     def run(self) -> None:
@@ -323,10 +330,7 @@ class _Check:
         for key in sorted(needed - given):
             if not self._at.wrong(*keys, key):
                 self._at.error(keys, f'"{key}" is missing in {name} ({kind})', at_key=True)
-        for key in ("follows", "heater"):
-            actuator = getattr(one, key)
-            if actuator is not None:
-                self._at.known((*keys, key), "actuator", actuator, self._site.actuators)
+        self._sources_of(keys, name, one)
         if one.outdoor in self._site.signals and one.outdoor not in self._scenario.inputs:
             self._at.error((*keys, "outdoor"), f"{one.outdoor} is not among the inputs; say there what it does")
         elif one.outdoor is not None and self._at.known(
@@ -337,6 +341,15 @@ class _Check:
             self._rate((*keys, "rate"), name, one.rate)
         if one.until is not None and one.until <= one.from_:
             self._at.error((*keys, "until"), "it ends before it begins; until is a time from the start, as from is")
+
+    def _sources_of(self, keys: Keys, name: str, one: ScenarioInput) -> None:
+        """The actuator and the flow that an input depends on."""
+        for key in ("follows", "heater"):
+            actuator = getattr(one, key)
+            if actuator is not None:
+                self._at.known((*keys, key), "actuator", actuator, self._actuators)
+        if one.flow is not None and self._at.known((*keys, "flow"), "input", one.flow, self._scenario.inputs):
+            self._outdoors((*keys, "flow"), name, one.flow)
 
     def _is_wrong(self, keys: Keys, kinds: Iterable[str]) -> bool:
         """Whether it was said already what is wrong with it."""

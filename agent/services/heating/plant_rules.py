@@ -25,6 +25,7 @@ _DAY = 1440
 def check_plant(at: Checked, keys: Keys, name: str, zone: ZoneConfig, heating: Heating) -> None:
     """Check what is not checked of every plant: `keys` are those of the zone `name`."""
     plant, where = zone.plant, (*keys, "plant")
+    names = [one for one in (plant.burner, *(plant.burners or ())) if one is not None]
     _check_source(at, where, plant)
     for source, own in _BELONG.items():
         if getattr(plant, source) is None and not at.wrong(*where, source):
@@ -44,7 +45,7 @@ def check_plant(at: Checked, keys: Keys, name: str, zone: ZoneConfig, heating: H
     if plant.flow_setpoint is not None:
         _check_flow(at, where, zone, plant.flow_setpoint, heating)
     _check_hours(at, where, plant)
-    if plant.burner is None and plant.burners is None and at.written(*keys, "control"):
+    if (plant.flow_setpoint, plant.sg_ready) != (None, None) and not names and at.written(*keys, "control"):
         at.warn((*keys, "control"), "control is for burners; this plant follows the heat curve and room_influence")
 
 
@@ -52,7 +53,7 @@ def _check_source(at: Checked, where: Keys, plant: PlantConfig) -> None:
     """A plant has one source of heat, and a heat pump's contacts are no burner's."""
     found = [key for key in _SOURCES if getattr(plant, key) is not None]
     if not found and plant.sg_ready is None and not at.has_wrong(*where):
-        at.error(where, '"burner" is missing in plant, or burners, flow_setpoint or sg_ready', at_key=True)
+        at.error(where, '"burner" is missing in plant')
     for key in found[1:]:
         line = at.line(*where, found[0])
         at.error(

@@ -28,7 +28,7 @@ from agent.uplink.settings import BrokerAddress, UplinkSettings
 from drivers.api import BusSpec, DeviceSpec
 from drivers.registry import is_driven
 
-__all__ = ["build_settings", "controls"]
+__all__ = ["build_settings", "controls", "service_actuators"]
 
 STALE_POLLS = 3
 """A value is stale after this many of its polls, unless the site file says otherwise."""
@@ -58,7 +58,7 @@ def build_settings(site: Site) -> Settings:
         not_driven=tuple(_not_driven(site)),
         signals=tuple(_signal(site, name, settings) for name, settings in site.signals.items()),
         policies=_policies(site, withheld),
-        actuators=(*_actuators(site), *_points_of_services(site)),
+        actuators=(*_actuators(site), *service_actuators(site)),
         controls=tuple(rules),
         calendars=weekly_times(site),
         calendar_sources=calendars,
@@ -87,7 +87,7 @@ def _actuator_defaults(site: Site) -> dict[str, ActuatorDefaults]:
     return found
 
 
-def _points_of_services(site: Site) -> list[ActuatorSpec]:
+def service_actuators(site: Site) -> list[ActuatorSpec]:
     """The actuators of points that a service writes as they stand."""
     found: list[ActuatorSpec] = []
     for service, section in site.services():
